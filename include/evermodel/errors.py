@@ -1,0 +1,76 @@
+"""What can go wrong, each error saying what is wrong, where, and what to do about it."""
+
+from __future__ import annotations
+
+
+class EvermodelError(Exception):
+    """Base of all errors of the domain.
+
+    Parameters
+    ----------
+    problem
+        What is wrong, and where.
+    advice
+        What a person should do about it.
+    """
+
+    def __init__(self, problem: str, advice: str = "") -> None:
+        super().__init__(f"{problem}\n  What to do: {advice}" if advice else problem)
+        self.problem = problem
+        self.advice = advice
+
+
+class PermanentError(EvermodelError):
+    """Trying again cannot help: the input or the configuration has to change first."""
+
+
+class TransientError(EvermodelError):
+    """Something outside is away for now: trying again may help."""
+
+
+class SpecError(PermanentError):
+    """A model spec cannot be used as written."""
+
+
+class SourceError(PermanentError):
+    """The source of a model's data cannot be read as declared."""
+
+
+class EmptyWindowError(PermanentError):
+    """A window that must hold rows holds none, or too few."""
+
+
+class ValidationError(PermanentError):
+    """A snapshot broke a check that the spec declares as fatal."""
+
+
+class TrainingError(PermanentError):
+    """A candidate cannot be trained on this snapshot."""
+
+
+class GateError(PermanentError):
+    """A challenger cannot be judged, for instance because the test window holds one class only."""
+
+
+class ModelFormatError(PermanentError):
+    """A stored model is not in a format that is safe to load."""
+
+
+class RegistryConflictError(PermanentError):
+    """The registry changed since the decision was made, so the decision no longer holds."""
+
+
+class NoChampionError(PermanentError):
+    """A model has no champion yet."""
+
+
+class TrackingUnavailableError(TransientError):
+    """The MLflow server does not answer."""
+
+
+class DataNotReadyError(TransientError):
+    """The data of a window has not arrived yet."""
+
+
+class SnapshotStoreError(TransientError):
+    """DVC could not track or push a snapshot."""

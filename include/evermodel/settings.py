@@ -1,0 +1,67 @@
+"""Where things are: folders and addresses, read from the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+DEFAULT_TRACKING_URI = "http://127.0.0.1:5000"
+
+
+class Settings(BaseModel):
+    """Folders and addresses of one installation.
+
+    Parameters
+    ----------
+    home
+        Folder of everything evermodel writes on this machine (``EVERMODEL_HOME``).
+    lake
+        Folder of snapshots, predictions and incidents' messages (``EVERMODEL_LAKE``).
+    models
+        Folder of the model specs, one YAML file each (``EVERMODEL_MODELS``).
+    tracking_uri
+        Address of the MLflow server (``MLFLOW_TRACKING_URI``).
+    dvc_remote
+        Where DVC pushes snapshots: a folder or any URL that DVC knows (``EVERMODEL_DVC_REMOTE``).
+    airflow_url
+        Address of Airflow's web pages, for links in messages (``EVERMODEL_AIRFLOW_URL``).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    home: Path
+    lake: Path
+    models: Path
+    tracking_uri: str
+    dvc_remote: str
+    airflow_url: str
+
+    @property
+    def outbox(self) -> Path:
+        """Folder that takes messages when there is no Slack connection."""
+        return self.home / "outbox"
+
+    @property
+    def model_cache(self) -> Path:
+        """Folder of downloaded models, so that serving can start while the registry is away."""
+        return self.home / "model-cache"
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Read the settings; what is unset gets a default that works on one machine."""
+        env = os.environ if environ is None else environ
+        airflow_home = Path(env.get("AIRFLOW_HOME", Path.home() / "airflow")).expanduser()
+        home = Path(env.get("EVERMODEL_HOME", airflow_home / "evermodel")).expanduser().absolute()
+        return cls(
+            home=home,
+            lake=Path(env.get("EVERMODEL_LAKE", home / "lake")).expanduser().absolute(),
+            models=Path(env.get("EVERMODEL_MODELS", airflow_home / "include" / "models"))
+            .expanduser()
+            .absolute(),
+            tracking_uri=env.get("MLFLOW_TRACKING_URI", DEFAULT_TRACKING_URI),
+            dvc_remote=env.get("EVERMODEL_DVC_REMOTE", str(home / "dvc-remote")),
+            airflow_url=env.get("EVERMODEL_AIRFLOW_URL", "http://127.0.0.1:8080").rstrip("/"),
+        )

@@ -1,0 +1,195 @@
+"""Read model specs from YAML, with errors that name file, line, field and the nearest valid name."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from evermodel.errors import SpecError
+from evermodel.settings import Settings
+from evermodel.spec.model import ModelSpec
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+Lines = dict[tuple[str | int, ...], int]
+
+
+@dataclass(frozen=True)
+class SpecProblem:
+    """One spec file that cannot be used, with its error."""
+
+    path: Path
+    error: SpecError
+
+
+def spec_path(model: str, settings: Settings | None = None) -> Path:
+    """Find the YAML file of a model, by its name or by its path."""
+    if model.endswith((".yaml", ".yml")):
+        return Path(model)
+    folder = (settings or Settings.from_environment()).models
+    return folder / f"{model}.yaml"
+
+
+def load_spec(model: str | Path, settings: Settings | None = None) -> ModelSpec:
+    """Read one model spec.
+
+    Parameters
+    ----------
+    model
+        A model's name, looked up in the folder of specs, or the path of a YAML file.
+
+    Raises
+    ------
+    SpecError
+        The file is missing, is no YAML, or has a mistake; the message names each one.
+    """
+    path = model if isinstance(model, Path) else spec_path(model, settings)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path}: cannot be read ({error})", _missing_advice(path)) from error
+    data, lines = _parse(path, text)
+    try:
+        spec = ModelSpec.model_validate(_with_variables(data))
+    except ValidationError as error:
+        problems = [_describe(path, problem, lines) for problem in error.errors()]
+        raise SpecError("\n".join(problems), "correct the file; `evermodel check` tells when it is right") from None
+    if spec.name != path.stem:
+        raise SpecError(
+            f"{path}: line {lines.get(('name',), 1)}: name: {spec.name!r} differs from the file's name",
+            f"rename the file to {spec.name}.yaml or the model to {path.stem}",
+        )
+    return spec
+
+
+def load_specs(only: str | None = None, settings: Settings | None = None) -> tuple[list[ModelSpec], list[SpecProblem]]:
+    """Read every spec of the models' folder; a broken one never hides another.
+
+    Parameters
+    ----------
+    only
+        Read just the model of this name, if given.
+
+    Returns
+    -------
+    The usable specs, sorted by file name, and the problems of the others.
+    """
+    folder = (settings or Settings.from_environment()).models
+    specs: list[ModelSpec] = []
+    problems: list[SpecProblem] = []
+    for path in sorted(folder.glob("*.yaml")):
+        if only is not None and path.stem != only:
+            continue
+        try:
+            specs.append(load_spec(path))
+        except SpecError as error:
+            problems.append(SpecProblem(path, error))
+    return specs, problems
+
+
+def _missing_advice(path: Path) -> str:
+    names = [p.stem for p in sorted(path.parent.glob("*.yaml"))]
+    near = difflib.get_close_matches(path.stem, names, n=1)
+    if near:
+        return f"did you mean {near[0]}?"
+    known = f"known models: {', '.join(names)}" if names else f"there is no spec in {path.parent}"
+    return f"{known}; EVERMODEL_MODELS names the folder of the specs"
+
+
+def _parse(path: Path, text: str) -> tuple[dict[str, Any], Lines]:
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        reason = getattr(error, "problem", None) or "no valid YAML"
+        raise SpecError(f"{path}: {where}{reason}", "correct the YAML there") from None
+    if not isinstance(data, dict):
+        raise SpecError(f"{path}: line 1: a spec is a mapping of fields", "start with `name: my_model`")
+    lines: Lines = {}
+    for key, line in _walk(root, ()):
+        if key in lines:
+            raise SpecError(
+                f"{path}: line {line}: {'.'.join(map(str, key))} is given twice (first on line {lines[key]})",
+                "keep one of the two",
+            )
+        lines[key] = line
+    return data, lines
+
+
+def _walk(node: yaml.Node, prefix: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], int]]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            here = (*prefix, str(key.value))
+            yield here, key.start_mark.line + 1
+            yield from _walk(value, here)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            here = (*prefix, index)
+            yield here, value.start_mark.line + 1
+            yield from _walk(value, here)
+
+
+def _with_variables(value: Any, environ: Mapping[str, str] = os.environ) -> Any:
+    """Replace ``${NAME}`` and ``${NAME:-default}``; an unset variable stays as written."""
+    if isinstance(value, str):
+        return _VARIABLE.sub(lambda m: environ.get(m[1], m[0] if m[2] is None else m[2]), value)
+    if isinstance(value, dict):
+        return {key: _with_variables(item, environ) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_variables(item, environ) for item in value]
+    return value
+
+
+def _describe(path: Path, problem: ErrorDetails, lines: Lines) -> str:
+    location = problem["loc"]
+    known = location
+    while known and known not in lines:
+        known = known[:-1]
+    field = ".".join(map(str, location))
+    where = f"{path}: line {lines.get(known, 1)}: " + (f"{field}: " if field else "")
+    if problem["type"] == "extra_forbidden":
+        return where + _unknown_field(location)
+    if problem["type"] == "missing":
+        return where + "this field is required"
+    return f"{where}{problem['msg'].removeprefix('Value error, ')} (found {_short(problem['input'])})"
+
+
+def _unknown_field(location: tuple[int | str, ...]) -> str:
+    allowed = _fields_at(location[:-1])
+    near = difflib.get_close_matches(str(location[-1]), allowed, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"there is no such field{hint} (allowed: {', '.join(allowed)})"
+
+
+def _fields_at(location: tuple[int | str, ...]) -> list[str]:
+    model: type[BaseModel] = ModelSpec
+    for part in location:
+        if isinstance(part, int):
+            continue
+        model = _section_of(model.model_fields[part].annotation) or model
+    return sorted(model.model_fields)
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for part in getattr(annotation, "__args__", ()):
+        found = _section_of(part)
+        if found is not None:
+            return found
+    return None
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,119 @@
+"""The model spec as one frozen object."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from datetime import timedelta
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from evermodel.spec.parts import (
+    AlertsSpec,
+    CandidateSpec,
+    DriftSpec,
+    FeaturesSpec,
+    FilesSource,
+    GateSpec,
+    LabelSpec,
+    ScheduleSpec,
+    Section,
+    ServingSpec,
+    Span,
+    SplitSpec,
+    ValidationSpec,
+)
+
+__all__ = ["CandidateSpec", "ModelSpec"]
+
+
+class ModelSpec(Section):
+    """Everything that evermodel has to know about one model."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name in DAG ids, registry and lake.")
+    description: str = ""
+    owner: str = "ml"
+    task: Literal["binary"] = "binary"
+    source: FilesSource
+    time_column: str = Field(min_length=1, description="When the row's features were known.")
+    id_column: str = Field(min_length=1, description="Identifies a row, and joins predictions with labels.")
+    label: LabelSpec
+    features: FeaturesSpec
+    leaks: tuple[str, ...] = Field((), description="Columns that would give the label away; refused as features.")
+    schedule: ScheduleSpec = ScheduleSpec()
+    split: SplitSpec = SplitSpec()
+    candidates: tuple[CandidateSpec, ...] = Field(min_length=1)
+    seed: int = Field(0, ge=0)
+    validation: ValidationSpec = ValidationSpec()
+    gate: GateSpec = GateSpec()
+    approval: Literal["auto", "manual"] = "auto"
+    approval_timeout: Span = Field(timedelta(days=3), description="Without an answer by then: reject.")
+    drift: DriftSpec = DriftSpec()
+    alerts: AlertsSpec = AlertsSpec()
+    serving: ServingSpec = ServingSpec()
+
+    @model_validator(mode="after")
+    def _check_columns(self) -> ModelSpec:
+        problems = [*self._column_problems(), *self._time_problems()]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _column_problems(self) -> list[str]:
+        names = self.features.names
+        problems = [f"features: {n} is listed twice" for n, count in Counter(names).items() if count > 1]
+        if not names:
+            problems.append("features: name at least one numeric or categorical column")
+        for role, column in (("label", self.label.column), ("id", self.id_column)):
+            if column in names:
+                problems.append(f"features: {column} is the {role} column")
+        problems += [f"features: {n} is also listed under leaks" for n in names if n in self.leaks]
+        known = {*names, self.id_column, self.label.column, self.time_column}
+        for field, columns in (
+            ("validation.ranges", self.validation.ranges),
+            ("validation.max_null_share_by_column", self.validation.max_null_share_by_column),
+            ("drift.columns", self.drift.columns or ()),
+        ):
+            problems += [f"{field}: {c} is not a column of this model" for c in columns if c not in known]
+        twice = [n for n, count in Counter(c.name for c in self.candidates).items() if count > 1]
+        return problems + [f"candidates: the name {n} is used twice" for n in twice]
+
+    def _time_problems(self) -> list[str]:
+        zero = timedelta(0)
+        problems = [
+            f"{field}: must be longer than zero"
+            for field, span in (
+                ("split.train", self.split.train),
+                ("split.validation", self.split.validation),
+                ("split.test", self.split.test),
+                ("drift.window", self.drift.window),
+            )
+            if span <= zero
+        ]
+        if self.drift.psi.warning > self.drift.psi.critical:
+            problems.append("drift.psi: warning must not be above critical")
+        return problems
+
+    @property
+    def watched(self) -> list[str]:
+        """Columns whose drift is judged."""
+        return list(self.drift.columns or self.features.names)
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns of a snapshot, in their order: id, time, features, label."""
+        names = [self.id_column, self.time_column]
+        names += [n for n in self.features.names if n not in names]
+        return [*names, self.label.column]
+
+    def canonical(self) -> dict[str, Any]:
+        """Return the spec as JSON-ready data with every default written out."""
+        return self.model_dump(mode="json")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the canonical spec, 16 hex digits."""
+        text = json.dumps(self.canonical(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,182 @@
+"""The sections of a model spec, each a frozen pydantic object."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+
+_UNITS = {"h": 1 / 24, "d": 1, "w": 7}
+_SPAN = re.compile(r"(\d+)\s*([hdw])")
+
+
+def parse_span(value: Any) -> Any:
+    """Turn ``"7d"``, ``"8w"`` or ``"12h"`` into a timedelta.
+
+    >>> parse_span("8w")
+    datetime.timedelta(days=56)
+    """
+    if not isinstance(value, str):
+        if isinstance(value, timedelta):
+            return value
+        raise ValueError("a span is a whole number and a unit, such as 12h, 7d or 8w")
+    match = _SPAN.fullmatch(value.strip())
+    if match is None:
+        raise ValueError("a span is a whole number and a unit, such as 12h, 7d or 8w")
+    return timedelta(days=int(match[1]) * _UNITS[match[2]])
+
+
+def format_span(value: timedelta) -> str:
+    """Turn a timedelta into the shortest span.
+
+    >>> format_span(timedelta(days=56))
+    '8w'
+    """
+    hours = round(value.total_seconds() / 3600)
+    if hours % 168 == 0 and hours:
+        return f"{hours // 168}w"
+    return f"{hours // 24}d" if hours % 24 == 0 else f"{hours}h"
+
+
+Span = Annotated[
+    timedelta,
+    BeforeValidator(parse_span),
+    PlainSerializer(format_span, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": r"^\d+\s*[hdw]$", "examples": ["7d", "8w"]}),
+]
+Share = Annotated[float, Field(ge=0, le=1)]
+Column = Annotated[str, Field(min_length=1)]
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, and unknown fields are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class FilesSource(Section):
+    """Parquet or CSV files, optionally seen through a query."""
+
+    kind: Literal["files"] = "files"
+    path: str = Field(min_length=1, description="File, folder glob or URL; ${NAME} takes environment variables.")
+    query: str | None = Field(
+        None, description="SQL (DuckDB) over the table `source`; without it, every row and column."
+    )
+
+
+class LabelSpec(Section):
+    """What the model predicts, and when it becomes known."""
+
+    column: Column
+    delay: Span = Field(timedelta(0), description="How long after the event the label is known.")
+
+
+class FeaturesSpec(Section):
+    """The columns that the model sees; everything else stays out."""
+
+    numeric: tuple[Column, ...] = ()
+    categorical: tuple[Column, ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """All feature columns, numeric first."""
+        return [*self.numeric, *self.categorical]
+
+
+class ScheduleSpec(Section):
+    """Cron expressions in UTC; null switches the schedule off and leaves manual runs."""
+
+    retrain: str | None = "0 6 * * 1"
+    score: str | None = "0 3 * * *"
+    drift: str | None = "0 4 * * *"
+
+
+class SplitSpec(Section):
+    """How much time each part of a training snapshot covers: train < validation < test."""
+
+    train: Span = timedelta(weeks=7)
+    validation: Span = timedelta(weeks=1)
+    test: Span = timedelta(weeks=1)
+
+    @property
+    def total(self) -> timedelta:
+        """Length of the whole snapshot."""
+        return self.train + self.validation + self.test
+
+
+class CandidateSpec(Section):
+    """One estimator with its parameters."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    estimator: str = Field(description="Import path, e.g. sklearn.linear_model.LogisticRegression.")
+    params: dict[str, Any] = Field(default_factory=dict)
+
+
+class ValidationSpec(Section):
+    """Checks of a snapshot; a failed one stops the run before training."""
+
+    min_rows: int = Field(500, ge=1, description="Fewest rows that the whole snapshot may have.")
+    max_null_share: Share = Field(0.5, description="Largest share of nulls in any feature.")
+    max_null_share_by_column: dict[str, Share] = Field(default_factory=dict)
+    max_duplicate_share: Share = Field(0.0, description="Largest share of rows whose id is not unique.")
+    min_class_share: Share = Field(0.005, description="Smallest share of the rarer class.")
+    ranges: dict[str, tuple[float | None, float | None]] = Field(
+        default_factory=dict, description="Lowest and highest value of a column; null leaves a side open."
+    )
+
+
+class GateSpec(Section):
+    """What a challenger has to prove before it may ship."""
+
+    metric: Literal["roc_auc", "average_precision", "log_loss", "brier"] = "roc_auc"
+    floor: float | None = Field(None, description="Absolute value that the metric must reach.")
+    margin: float = Field(0.01, ge=0, description="How much worse still counts as not worse.")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="Confidence of the interval.")
+    resamples: int = Field(2000, ge=200, description="Bootstrap resamples.")
+    ship_on: tuple[Literal["better", "not_worse"], ...] = Field(
+        ("better", "not_worse"), min_length=1, description="Verdicts that may ship."
+    )
+    max_calibration_error: Share | None = None
+    max_latency_ms: float | None = Field(None, gt=0, description="Largest median time of one row.")
+    max_size_mb: float | None = Field(None, gt=0)
+
+
+class PsiSpec(Section):
+    """Bands of the population stability index."""
+
+    warning: float = Field(0.1, gt=0)
+    critical: float = Field(0.25, gt=0)
+
+
+class RetrainPolicy(Section):
+    """When drift may ask for a retrain."""
+
+    when: Literal["never", "warning", "critical"] = "critical"
+    cooldown: Span = Field(timedelta(days=7), description="Shortest time between two requests.")
+
+
+class DriftSpec(Section):
+    """How the prediction log is watched."""
+
+    window: Span = timedelta(days=7)
+    false_alarm_rate: float = Field(0.01, gt=0, lt=0.5, description="Per window, over all columns together.")
+    psi: PsiSpec = PsiSpec()
+    columns: tuple[Column, ...] | None = Field(None, description="Columns to watch; all features if not given.")
+    min_rows: int = Field(200, ge=1, description="Below this many rows a window gives no verdict.")
+    report_rows: int = Field(5000, ge=100, description="Rows a side that Evidently's report is drawn from.")
+    retrain: RetrainPolicy = RetrainPolicy()
+
+
+class AlertsSpec(Section):
+    """Where messages go."""
+
+    slack_connection: str = Field("slack_api_default", description="Airflow connection of type slack.")
+    channel: str = "#ml-alerts"
+
+
+class ServingSpec(Section):
+    """How the champion answers requests."""
+
+    max_rows: int = Field(1000, ge=1, description="Most rows of one request.")
