@@ -1,0 +1,91 @@
+"""From a model spec to an unfitted scikit-learn pipeline."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from typing import Any
+
+from evermodel.errors import SpecError
+from evermodel.spec import CandidateSpec, ModelSpec
+
+# Only these packages may be named by a spec: an import path is code that runs.
+ALLOWED_PACKAGES = ("sklearn", "lightgbm", "xgboost")
+
+
+def build_pipeline(spec: ModelSpec, candidate: CandidateSpec) -> Any:
+    """Return the preprocessing and the estimator of a candidate as one unfitted pipeline.
+
+    Histogram boosting gets categories as ordinal codes and keeps missing values; any other estimator gets one-hot
+    categories and scaled, median-imputed numbers. A category unseen in training is treated as missing by the first
+    and ignored by the second.
+    """
+    from sklearn.pipeline import make_pipeline
+
+    estimator = build_estimator(candidate, spec.seed)
+    if type(estimator).__name__.startswith("HistGradientBoosting"):
+        first = len(spec.features.numeric)
+        estimator.set_params(categorical_features=list(range(first, first + len(spec.features.categorical))))
+        return make_pipeline(_tree_columns(spec), estimator)
+    return make_pipeline(_linear_columns(spec), estimator)
+
+
+def build_estimator(candidate: CandidateSpec, seed: int) -> Any:
+    """Import and build a candidate's estimator, seeded if it takes a seed.
+
+    Raises
+    ------
+    SpecError
+        The import path or a parameter is wrong.
+    """
+    module, _, name = candidate.estimator.rpartition(".")
+    where = f"candidate {candidate.name}"
+    if module.split(".")[0] not in ALLOWED_PACKAGES:
+        raise SpecError(
+            f"{where}: {candidate.estimator} is not from {', '.join(ALLOWED_PACKAGES)}",
+            "name an estimator of one of these packages",
+        )
+    try:
+        kind = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise SpecError(f"{where}: {candidate.estimator} cannot be imported ({error})", "correct `estimator`") from error
+    allowed = inspect.signature(kind).parameters
+    params = dict(candidate.params)
+    if "random_state" in allowed:
+        params.setdefault("random_state", seed)
+    unknown = sorted(set(params) - set(allowed))
+    if unknown:
+        raise SpecError(
+            f"{where}: {name} has no parameter {', '.join(unknown)}", f"it takes: {', '.join(sorted(allowed))}"
+        )
+    return kind(**params)
+
+
+def _tree_columns(spec: ModelSpec) -> Any:
+    import numpy as np
+    from sklearn.compose import ColumnTransformer
+    from sklearn.preprocessing import OrdinalEncoder
+
+    # 254 is the most categories that histogram boosting takes; the rarest share one code.
+    encoder = OrdinalEncoder(
+        handle_unknown="use_encoded_value",
+        unknown_value=np.nan,
+        encoded_missing_value=np.nan,
+        max_categories=254,
+    )
+    return ColumnTransformer(
+        [("numeric", "passthrough", list(spec.features.numeric)), ("categorical", encoder, list(spec.features.categorical))]
+    )
+
+
+def _linear_columns(spec: ModelSpec) -> Any:
+    from sklearn.compose import ColumnTransformer
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    numeric = make_pipeline(SimpleImputer(strategy="median", add_indicator=True), StandardScaler())
+    categorical = OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=10, sparse_output=False)
+    return ColumnTransformer(
+        [("numeric", numeric, list(spec.features.numeric)), ("categorical", categorical, list(spec.features.categorical))]
+    )

@@ -1,0 +1,50 @@
+"""Frames with the column types that training, scoring and serving share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from evermodel.errors import SourceError
+from evermodel.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+
+def feature_frame(spec: ModelSpec, data: pa.Table | pd.DataFrame) -> pd.DataFrame:
+    """Return the features as the model sees them: float64 numbers, and categories as objects with None for missing.
+
+    Raises
+    ------
+    SourceError
+        A feature is missing, or a numeric one holds something else.
+    """
+    import pandas as pd
+
+    frame = data if isinstance(data, pd.DataFrame) else data.select(_present(spec, data.column_names)).to_pandas()
+    _present(spec, list(frame.columns))
+    columns = {}
+    for name in spec.features.numeric:
+        try:
+            columns[name] = pd.to_numeric(frame[name]).astype("float64")
+        except (TypeError, ValueError) as error:
+            raise SourceError(
+                f"column {name} is declared numeric but holds something else ({error})",
+                "correct the source query, or list the column under features.categorical",
+            ) from error
+    for name in spec.features.categorical:
+        values = frame[name].astype(object)
+        missing = values.isna()
+        columns[name] = values.map(str).where(~missing, None)
+    return pd.DataFrame(columns, index=frame.index)
+
+
+def _present(spec: ModelSpec, names: list[str]) -> list[str]:
+    missing = [name for name in spec.features.names if name not in names]
+    if missing:
+        raise SourceError(
+            f"the data of model {spec.name} lacks the features {', '.join(missing)}; it has {', '.join(names)}",
+            "correct the source query or the spec's features",
+        )
+    return spec.features.names

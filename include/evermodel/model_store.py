@@ -1,0 +1,168 @@
+"""Models in MLflow: saved with skops, and loaded only when nothing in them could run code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from evermodel.errors import ModelFormatError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow import MlflowClient
+
+# Types outside skops' own list that a model may contain; each is plain data of numpy or scikit-learn.
+TRUSTED_TYPES = (
+    "functools.partial",  # what it wraps is checked as well
+    "numpy.dtype",
+    "sklearn._loss.link.Interval",
+    "sklearn._loss.link.LogitLink",
+    "sklearn._loss.link.IdentityLink",
+    "sklearn._loss.loss.HalfBinomialLoss",
+    "sklearn.compose._column_transformer._RemainderColsList",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.utils.validation.check_array",
+)
+_TRUSTED_PREFIXES = ("lightgbm.", "xgboost.")
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in memory.
+
+    Parameters
+    ----------
+    pipeline
+        The fitted scikit-learn pipeline, preprocessing included.
+    example
+        A few input rows as they looked in training.
+    inputs
+        The signature's inputs: one mapping with ``name`` and ``type`` for each feature.
+    """
+
+    pipeline: Any
+    example: pd.DataFrame
+    inputs: list[dict[str, Any]]
+
+
+def log_model(pipeline: Any, example: pd.DataFrame, scores: Any, requirements: Iterable[str]) -> str:
+    """Log a fitted pipeline to the active MLflow run, with signature and input example.
+
+    Parameters
+    ----------
+    pipeline
+        Fitted scikit-learn pipeline.
+    example
+        Input rows, as in training; the first five are stored.
+    scores
+        What the pipeline answers for ``example``.
+    requirements
+        Pinned packages that a loader needs.
+
+    Returns
+    -------
+    URI of the logged model.
+
+    Raises
+    ------
+    ModelFormatError
+        The pipeline holds types that are not plain data.
+    """
+    import mlflow.sklearn
+    from mlflow.models import infer_signature
+
+    trusted = _allowed_types(pipeline)
+    info = mlflow.sklearn.log_model(
+        pipeline,
+        name="model",
+        serialization_format="skops",
+        skops_trusted_types=trusted,
+        pip_requirements=list(requirements),
+        signature=infer_signature(example, scores),
+        input_example=example.head(5),
+        pyfunc_predict_fn="predict_proba",
+    )
+    return str(info.model_uri)
+
+
+def load_model(client: MlflowClient, uri: str, folder: Path) -> LoadedModel:
+    """Download a model into a folder and load it without running code from it.
+
+    Parameters
+    ----------
+    uri
+        ``models:/name/version``, ``models:/m-...`` or ``runs:/...``.
+    folder
+        Where the files go; kept, so that it can serve as a cache.
+
+    Raises
+    ------
+    ModelFormatError
+        The model is a pickle, or lists types that could run code.
+    """
+    from mlflow.artifacts import download_artifacts
+
+    del client  # the address was set when it was made
+    folder.mkdir(parents=True, exist_ok=True)
+    return load_files(Path(download_artifacts(artifact_uri=uri, dst_path=str(folder))))
+
+
+def load_files(folder: Path) -> LoadedModel:
+    """Load a model from its downloaded folder; see `load_model`."""
+    import pandas as pd
+    import skops.io
+
+    meta = _metadata(folder)
+    flavor = meta.get("flavors", {}).get("sklearn", {})
+    if flavor.get("serialization_format") != "skops":
+        raise ModelFormatError(
+            f"{folder}: the model is stored as {flavor.get('serialization_format', 'something unknown')}, "
+            "which runs code when it is loaded",
+            "register a model that was trained by the retrain DAG (they are stored with skops)",
+        )
+    file = folder / flavor["pickled_model"]
+    pipeline = skops.io.load(file, trusted=_refuse_others(skops.io.get_untrusted_types(file=file), folder))
+    inputs = _signature_inputs(meta, folder)
+    example = pd.read_json(folder / meta["saved_input_example_info"]["artifact_path"], orient="split")
+    return LoadedModel(pipeline, example[[column["name"] for column in inputs]], inputs)
+
+
+def _metadata(folder: Path) -> dict[str, Any]:
+    try:
+        meta = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ModelFormatError(f"{folder}: no readable MLmodel file ({error})", "retrain or roll back") from error
+    if not isinstance(meta, dict) or "saved_input_example_info" not in meta:
+        raise ModelFormatError(f"{folder}: the model has no signature or input example", "retrain or roll back")
+    return meta
+
+
+def _signature_inputs(meta: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
+    import json
+
+    try:
+        inputs: list[dict[str, Any]] = json.loads(meta["signature"]["inputs"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelFormatError(f"{folder}: the model has no signature", "retrain or roll back") from error
+    return inputs
+
+
+def _refuse_others(types: Iterable[str], where: object) -> list[str]:
+    kept = list(types)
+    refused = [t for t in kept if t not in TRUSTED_TYPES and not t.startswith(_TRUSTED_PREFIXES)]
+    if refused:
+        raise ModelFormatError(
+            f"{where}: the model contains types that are not known to be plain data: {', '.join(sorted(refused))}",
+            "use estimators of scikit-learn, lightgbm or xgboost",
+        )
+    return kept
+
+
+def _allowed_types(pipeline: Any) -> list[str]:
+    import skops.io
+
+    return _refuse_others(skops.io.get_untrusted_types(data=skops.io.dumps(pipeline)), type(pipeline).__name__)

@@ -1,0 +1,226 @@
+"""The registry: one version per run key, aliases moved by compare-and-set, and the history of what served."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from evermodel.errors import NoChampionError, RegistryConflictError
+from evermodel.tracking import RUN_KEY
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+PREVIOUS = "previous"
+_PROMOTED = "evermodel.promotion."
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """One line of the history: which version became champion when, after which, by whom and why."""
+
+    version: str
+    previous: str | None
+    at: str
+    by: str
+    reason: str
+    run_key: str
+
+
+def alias_version(client: MlflowClient, model: str, alias: str) -> ModelVersion | None:
+    """Return the version an alias points to, or None when model or alias does not exist."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_model_version_by_alias(model, alias)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+
+
+def champion(client: MlflowClient, model: str) -> ModelVersion:
+    """Return the version that serves.
+
+    Raises
+    ------
+    NoChampionError
+        The model has no champion yet.
+    """
+    version = alias_version(client, model, CHAMPION)
+    if version is None:
+        raise NoChampionError(
+            f"model {model} has no champion yet", f"run the DAG retrain_{model} once; its first version starts cold"
+        )
+    return version
+
+
+def versions_of(client: MlflowClient, model: str, run_key: str) -> list[ModelVersion]:
+    """Return the versions registered under a run key, oldest first."""
+    found = client.search_model_versions(f"name = '{model}' and tags.`{RUN_KEY}` = '{run_key}'")
+    return sorted(found, key=lambda version: int(version.version))
+
+
+def register(
+    client: MlflowClient,
+    model: str,
+    run_key: str,
+    *,
+    source: str,
+    run_id: str,
+    tags: Mapping[str, str],
+    description: str = "",
+) -> ModelVersion:
+    """Register a logged model once per run key and call it the challenger.
+
+    A step that was killed half way and runs again finds the version it had made. Should two processes get here at
+    once, the lower version stays and the other is deleted.
+
+    Parameters
+    ----------
+    source
+        URI of the logged model.
+    run_id
+        MLflow run that trained it.
+    tags
+        Lineage of the version: snapshot, code, spec, decision.
+    """
+    _ensure_model(client, model)
+    existing = versions_of(client, model, run_key)
+    if not existing:
+        client.create_model_version(
+            model,
+            source,
+            run_id,
+            tags={RUN_KEY: run_key, **tags},
+            description=description,
+            model_id=source.removeprefix("models:/") if source.startswith("models:/m-") else None,
+        )
+        existing = versions_of(client, model, run_key)
+    version, *twins = existing
+    for twin in twins:
+        client.delete_model_version(model, twin.version)
+    served = {promotion.version for promotion in history(client, model)}
+    if str(version.version) not in served:
+        client.set_registered_model_alias(model, CHALLENGER, version.version)
+    return client.get_model_version(model, version.version)
+
+
+def promote(
+    client: MlflowClient,
+    model: str,
+    version: str,
+    *,
+    expected: str | None,
+    by: str,
+    reason: str,
+    run_key: str,
+    at: datetime | None = None,
+) -> Promotion:
+    """Make a version the champion, if the champion is still the one it was judged against.
+
+    The order of the writes makes a crash at any point safe: first the intent (a tag of the model that names both
+    versions), then ``champion``, then ``previous``; doing it again completes what is missing.
+
+    Parameters
+    ----------
+    version
+        The version to promote.
+    expected
+        The champion's version when the decision was made; None for a cold start.
+
+    Raises
+    ------
+    RegistryConflictError
+        Somebody else changed the champion since.
+    """
+    done = _find_promotion(client, model, run_key)
+    current = alias_version(client, model, CHAMPION)
+    current_version = None if current is None else str(current.version)
+    if done is None:
+        if current_version != expected and current_version != version:
+            raise RegistryConflictError(
+                f"model {model}: the champion is version {current_version}, but version {version} was judged "
+                f"against {expected or 'no champion'}",
+                "run the retrain DAG again, so that the challenger is judged against today's champion",
+            )
+        stamp = (at or datetime.now(UTC)).isoformat(timespec="seconds")
+        done = Promotion(version, expected, stamp, by, reason, run_key)
+        _write_promotion(client, model, done, complete=False)
+    elif current_version not in (done.previous, done.version):
+        return done  # an old run, completed before and superseded since
+    _point_aliases(client, model, done)
+    _write_promotion(client, model, done, complete=True)
+    return done
+
+
+def history(client: MlflowClient, model: str) -> list[Promotion]:
+    """Return every completed promotion of a model, oldest first."""
+    records = _promotion_records(client, model)
+    promotions = [promotion for promotion, complete in records if complete]
+    return sorted(promotions, key=lambda promotion: promotion.at)
+
+
+def model_tag(client: MlflowClient, model: str, key: str) -> Any:
+    """Read a JSON tag of a registered model; None when model or tag does not exist."""
+    value = _model_tags(client, model).get(key)
+    return None if value is None else json.loads(value)
+
+
+def set_model_tag(client: MlflowClient, model: str, key: str, value: Any) -> None:
+    """Write a JSON tag of a registered model."""
+    client.set_registered_model_tag(model, key, json.dumps(value, sort_keys=True))
+
+
+def _ensure_model(client: MlflowClient, model: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(model)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _tag_of(run_key: str) -> str:
+    return _PROMOTED + "".join(c if c.isalnum() or c in "-_" else "_" for c in run_key)
+
+
+def _model_tags(client: MlflowClient, model: str) -> dict[str, str]:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return dict(client.get_registered_model(model).tags)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return {}
+        raise
+
+
+def _promotion_records(client: MlflowClient, model: str) -> list[tuple[Promotion, bool]]:
+    values = [json.loads(v) for k, v in _model_tags(client, model).items() if k.startswith(_PROMOTED)]
+    return [(Promotion(**value["promotion"]), value["complete"]) for value in values]
+
+
+def _find_promotion(client: MlflowClient, model: str, run_key: str) -> Promotion | None:
+    return next((p for p, _ in _promotion_records(client, model) if p.run_key == run_key), None)
+
+
+def _write_promotion(client: MlflowClient, model: str, promotion: Promotion, *, complete: bool) -> None:
+    value = {"promotion": asdict(promotion), "complete": complete}
+    client.set_registered_model_tag(model, _tag_of(promotion.run_key), json.dumps(value))
+
+
+def _point_aliases(client: MlflowClient, model: str, promotion: Promotion) -> None:
+    client.set_registered_model_alias(model, CHAMPION, promotion.version)
+    if promotion.previous is not None:
+        client.set_registered_model_alias(model, PREVIOUS, promotion.previous)
+    challenger = alias_version(client, model, CHALLENGER)
+    if challenger is not None and str(challenger.version) == promotion.version:
+        client.delete_registered_model_alias(model, CHALLENGER)
