@@ -150,7 +150,7 @@ def promote(
                 f"against {expected or 'no champion'}",
                 "run the retrain DAG again, so that the challenger is judged against today's champion",
             )
-        stamp = (at or datetime.now(UTC)).isoformat(timespec="seconds")
+        stamp = (at or datetime.now(UTC)).isoformat(timespec="milliseconds")
         done = Promotion(version, expected, stamp, by, reason, run_key)
         _write_promotion(client, model, done, complete=False)
     elif current_version not in (done.previous, done.version):

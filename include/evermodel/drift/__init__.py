@@ -1,0 +1,1 @@
+"""Is a window of the prediction log still like the reference? Statistics, verdict, report."""
