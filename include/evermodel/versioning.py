@@ -1,0 +1,107 @@
+"""DVC: every snapshot is tracked and pushed, safely from several processes at once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock
+
+from evermodel.atomic import write_text
+from evermodel.errors import SnapshotStoreError
+
+os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+_LOCK_SECONDS = 600
+_CONFIG = """\
+[core]
+    no_scm = True
+    analytics = false
+    check_update = false
+    remote = lake
+['remote "lake"']
+    url = {remote}
+"""
+
+
+class SnapshotStore:
+    """The lake as a DVC project without git.
+
+    DVC's own lock makes a second process fail after seconds; ours makes it wait.
+
+    Parameters
+    ----------
+    lake
+        Root folder of the lake, and of the DVC project.
+    remote
+        Where content is pushed: a folder or any URL that DVC knows.
+    """
+
+    def __init__(self, lake: Path, remote: str) -> None:
+        self.lake = lake
+        self.remote = remote
+
+    def track(self, file: Path) -> str:
+        """Add a file, push its content, and return its md5; nothing to do if both were done.
+
+        Raises
+        ------
+        SnapshotStoreError
+            DVC could not add or push.
+        """
+        pointer = file.with_name(file.name + ".dvc")
+        with self._locked():
+            from dvc.exceptions import DvcException
+
+            try:
+                repo = self._open()
+                if not pointer.exists():
+                    repo.add(str(file))
+                repo.push(targets=[str(pointer)])
+            except (DvcException, OSError) as error:
+                raise SnapshotStoreError(
+                    f"DVC could not track {file} or push it to {self.remote}: {error}",
+                    "check that the remote (EVERMODEL_DVC_REMOTE) can be written, then clear this task",
+                ) from error
+        return _md5(pointer)
+
+    def restore(self, file: Path) -> None:
+        """Bring a tracked file back from the remote.
+
+        Raises
+        ------
+        SnapshotStoreError
+            The file was never tracked here, or the remote does not have it.
+        """
+        pointer = file.with_name(file.name + ".dvc")
+        with self._locked():
+            from dvc.exceptions import DvcException
+
+            try:
+                self._open().pull(targets=[str(pointer)])
+            except (DvcException, OSError) as error:
+                raise SnapshotStoreError(
+                    f"snapshot {file} is missing and DVC cannot bring it back from {self.remote}: {error}",
+                    "restore the remote, or retrain so that the champion has a snapshot that exists",
+                ) from error
+
+    def _locked(self) -> FileLock:
+        self.lake.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.lake / ".evermodel-dvc.lock", timeout=_LOCK_SECONDS)
+
+    def _open(self) -> Any:
+        from dvc.repo import Repo
+
+        config = self.lake / ".dvc" / "config"
+        if not config.exists():
+            Repo.init(str(self.lake), no_scm=True, force=config.parent.exists()).close()
+        wanted = _CONFIG.format(remote=self.remote)
+        if config.read_text(encoding="utf-8") != wanted:
+            write_text(config, wanted)
+        return Repo(str(self.lake))
+
+
+def _md5(pointer: Path) -> str:
+    entry = yaml.safe_load(pointer.read_text(encoding="utf-8"))
+    return str(entry["outs"][0]["md5"])
