@@ -1,0 +1,1 @@
+"""May the challenger ship? Metrics, paired bootstrap, gates, decision."""

@@ -1,0 +1,95 @@
+"""The decision on a challenger: every gate with its threshold, its value and its verdict."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Comparison = Literal["better", "not_worse", "worse", "not_enough_evidence", "cold_start"]
+COLD_START: Comparison = "cold_start"
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One named check of a challenger."""
+
+    name: str
+    verdict: Literal["pass", "fail", "warn"]
+    value: float | None
+    threshold: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether a challenger may ship, and why; always written, also when it is "no".
+
+    Parameters
+    ----------
+    candidate, model_uri
+        The challenger: its name in the spec and its logged model.
+    parent
+        Version of the champion that it was compared with; None for a cold start.
+    verdict
+        Outcome of the comparison of the primary metric.
+    ship
+        True if no gate failed, or if a person forced it.
+    forced
+        True if a person's override made the difference.
+    challenger, champion, gain
+        The primary metric of both and the difference, as ``value, low, high``; None where there is no champion.
+    rows
+        Rows of the test window.
+    """
+
+    model: str
+    run_key: str
+    candidate: str
+    model_uri: str
+    parent: str | None
+    metric: str
+    verdict: Comparison
+    ship: bool
+    forced: bool
+    reason: str
+    rows: int
+    challenger: tuple[float, float, float]
+    champion: tuple[float, float, float] | None
+    gain: tuple[float, float, float] | None
+    gates: tuple[Gate, ...]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the decision, 16 hex digits."""
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:16]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data, ready for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Decision:
+        """Read what `to_json` wrote."""
+        triples = {key: data[key] and tuple(data[key]) for key in ("challenger", "champion", "gain")}
+        return cls(**{**data, **triples, "gates": tuple(Gate(**gate) for gate in data["gates"])})
+
+
+def compare(low: float, high: float, margin: float) -> Comparison:
+    """Name the outcome of a comparison from the interval of the gain.
+
+    >>> compare(0.002, 0.03, 0.01)
+    'better'
+    >>> compare(-0.004, 0.02, 0.01)
+    'not_worse'
+    >>> compare(-0.05, -0.02, 0.01)
+    'worse'
+    >>> compare(-0.05, 0.06, 0.01)
+    'not_enough_evidence'
+    """
+    if low > 0:
+        return "better"
+    if low > -margin:
+        return "not_worse"
+    return "worse" if high < 0 else "not_enough_evidence"

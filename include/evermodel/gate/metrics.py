@@ -1,0 +1,111 @@
+"""Metrics of a binary classifier, each for many weightings of the same rows at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+# Takes an array of weights, resamples x rows, and returns one value for each resample.
+WeightedMetric = Callable[[Floats], Floats]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric: its name, its direction, and how to prepare it for given labels and scores."""
+
+    name: str
+    higher_is_better: bool
+    prepare: Callable[[NDArray[Any], Floats], WeightedMetric]
+
+    def __call__(self, labels: NDArray[Any], scores: Floats) -> float:
+        """Return the plain, unweighted value."""
+        return float(self.prepare(labels, scores)(np.ones((1, len(labels))))[0])
+
+    def gain(self, challenger: Any, champion: Any) -> Any:
+        """Return how much better the challenger is; positive is better whatever the direction."""
+        return challenger - champion if self.higher_is_better else champion - challenger
+
+
+def _roc_auc(labels: NDArray[Any], scores: Floats) -> WeightedMetric:
+    """Area under the ROC curve as the Mann-Whitney statistic, ties counted half."""
+    order = np.argsort(scores, kind="stable")
+    starts = _tie_starts(scores[order])
+    positive = np.asarray(labels, dtype=bool)[order]
+
+    def value(weights: Floats) -> Floats:
+        sorted_weights = weights[:, order]
+        up = np.add.reduceat(np.where(positive, sorted_weights, 0.0), starts, axis=1)
+        down = np.add.reduceat(np.where(positive, 0.0, sorted_weights), starts, axis=1)
+        below = np.cumsum(down, axis=1) - down
+        pairs = up.sum(axis=1) * down.sum(axis=1)
+        wins = (up * (below + 0.5 * down)).sum(axis=1)
+        return np.divide(wins, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
+
+    return value
+
+
+def _average_precision(labels: NDArray[Any], scores: Floats) -> WeightedMetric:
+    """Average precision without interpolation, as scikit-learn defines it."""
+    order = np.argsort(-scores, kind="stable")
+    starts = _tie_starts(scores[order])
+    positive = np.asarray(labels, dtype=bool)[order]
+
+    def value(weights: Floats) -> Floats:
+        sorted_weights = weights[:, order]
+        up = np.add.reduceat(np.where(positive, sorted_weights, 0.0), starts, axis=1)
+        all_rows = np.cumsum(np.add.reduceat(sorted_weights, starts, axis=1), axis=1)
+        precision = np.cumsum(up, axis=1) / np.maximum(all_rows, 1e-300)
+        total = up.sum(axis=1)
+        return np.divide((up * precision).sum(axis=1), total, out=np.full(len(total), np.nan), where=total > 0)
+
+    return value
+
+
+def _log_loss(labels: NDArray[Any], scores: Floats) -> WeightedMetric:
+    tiny = np.finfo(np.float64).eps
+    clipped = np.clip(scores, tiny, 1 - tiny)
+    losses = -np.where(np.asarray(labels, dtype=bool), np.log(clipped), np.log1p(-clipped))
+    return lambda weights: (weights @ losses) / weights.sum(axis=1)
+
+
+def _brier(labels: NDArray[Any], scores: Floats) -> WeightedMetric:
+    losses = (scores - np.asarray(labels, dtype=np.float64)) ** 2
+    return lambda weights: (weights @ losses) / weights.sum(axis=1)
+
+
+def _tie_starts(ordered: Floats) -> NDArray[np.intp]:
+    """Return where each run of equal scores begins."""
+    return np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
+
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("roc_auc", True, _roc_auc),
+        Metric("average_precision", True, _average_precision),
+        Metric("log_loss", False, _log_loss),
+        Metric("brier", False, _brier),
+    )
+}
+
+
+def calibration_error(labels: NDArray[Any], scores: Floats, bins: int = 10) -> float:
+    """Return the expected calibration error over bins of equal size.
+
+    The mean distance between the average score and the share of positives, weighted by the rows of each bin
+    (Naeini, Cooper, Hauskrecht: Obtaining well calibrated probabilities using Bayesian binning, AAAI 2015; with
+    equal-size instead of equal-width bins).
+
+    Returns
+    -------
+    A share between 0 and 1.
+    """
+    order = np.argsort(scores, kind="stable")
+    truth = np.asarray(labels, dtype=np.float64)
+    parts = [part for part in np.array_split(order, bins) if len(part)]
+    return float(sum(len(p) * abs(scores[p].mean() - truth[p].mean()) for p in parts) / len(scores))

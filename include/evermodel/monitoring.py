@@ -1,0 +1,164 @@
+"""The steps of the drift DAG: window, verdict, report."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evermodel import registry
+from evermodel.drift.judge import judge_columns, worst
+from evermodel.drift.report import write_report
+from evermodel.drift.verdict import DriftVerdict, Severity
+from evermodel.errors import EmptyWindowError
+from evermodel.performance import matured_performance
+from evermodel.prediction_log import read_log
+from evermodel.settings import Settings
+from evermodel.snapshot import read_snapshot
+from evermodel.spec import ModelSpec
+from evermodel.tracking import keyed_run, log_json, read_json, run_url
+from evermodel.window import Window, drift_window, parse_moment
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
+
+DRIFT = "drift"
+VERDICT_FILE = "verdict.json"
+
+
+@dataclass(frozen=True)
+class DriftWatch:
+    """One look at one window; everything it leaves behind is keyed by the window's end.
+
+    Parameters
+    ----------
+    as_of
+        End of the window; labels that matured later are not used.
+    """
+
+    spec: ModelSpec
+    as_of: datetime
+    client: MlflowClient
+    settings: Settings
+
+    @property
+    def run_key(self) -> str:
+        """Idempotency key of this look."""
+        return f"drift/{self.spec.name}/{self.as_of:%Y-%m-%d}"
+
+    @property
+    def window(self) -> Window:
+        """The window that is judged."""
+        return drift_window(self.spec, self.as_of)
+
+    def mlflow_run(self, tags: dict[str, str] | None = None) -> Run:
+        """Find or make the MLflow run of this day."""
+        name = f"drift {self.as_of:%Y-%m-%d}"
+        experiment = f"{self.spec.name}-monitoring"
+        return keyed_run(self.client, experiment, self.run_key, kind=DRIFT, name=name, tags=tags)
+
+    def judge(self) -> DriftVerdict:
+        """Judge the window against the rows that the champion was fitted on, and write the verdict to MLflow."""
+        version = registry.champion(self.client, self.spec.name)
+        predictions = self._predictions()
+        verdict = self._verdict(version, predictions)
+        run = self.mlflow_run({"evermodel.severity": verdict.severity, "evermodel.version": verdict.version})
+        log_json(self.client, run.info.run_id, verdict.to_json(), VERDICT_FILE)
+        self._log_metrics(run, verdict)
+        return verdict
+
+    def report(self) -> str:
+        """Draw Evidently's report beside the verdict; return the address of the MLflow run that holds it."""
+        verdict = self.verdict()
+        version = self.client.get_model_version(self.spec.name, verdict.version)
+        run = self.mlflow_run()
+        with tempfile.TemporaryDirectory() as folder:
+            files = write_report(
+                self.spec,
+                verdict.columns,
+                self._reference(version),
+                self._predictions(),
+                Path(folder),
+                self.spec.drift.report_rows,
+            )
+            for file in files:
+                self.client.log_artifact(run.info.run_id, str(file))
+        self.client.set_terminated(run.info.run_id, "FINISHED")
+        return run_url(self.settings.tracking_uri, run)
+
+    def verdict(self) -> DriftVerdict:
+        """Read back the verdict that `judge` wrote."""
+        return DriftVerdict.from_json(read_json(self.client, self.mlflow_run().info.run_id, VERDICT_FILE))
+
+    def _verdict(self, version: ModelVersion, predictions: pa.Table) -> DriftVerdict:
+        reference = self._reference(version)
+        columns = judge_columns(self.spec, reference, predictions)
+        performance = matured_performance(self.spec, predictions, self.window, self.as_of)
+        quality = _quality(self.spec, predictions)
+        severity, reason = self._severity(worst(columns), predictions.num_rows, [c.column for c in columns if c.severity != "none"])
+        promised = version.tags.get("evermodel.metric_value")
+        return DriftVerdict(
+            model=self.spec.name,
+            version=str(version.version),
+            start=self.window.start.isoformat(),
+            end=self.window.end.isoformat(),
+            reference_rows=reference.num_rows,
+            window_rows=predictions.num_rows,
+            false_alarm_rate=self.spec.drift.false_alarm_rate,
+            severity=severity,
+            reason=reason,
+            quality=quality,
+            metric=self.spec.gate.metric,
+            metric_value=performance.value if performance else None,
+            metric_low=performance.low if performance else None,
+            metric_high=performance.high if performance else None,
+            metric_promised=float(promised) if promised else None,
+            columns=columns,
+        )
+
+    def _severity(self, found: Severity, rows: int, drifting: list[str]) -> tuple[Severity, str]:
+        if rows < self.spec.drift.min_rows:
+            return "none", f"{rows} rows are too few for a verdict (at least {self.spec.drift.min_rows})"
+        if not drifting:
+            return "none", f"none of {len(self.spec.watched)} columns drifts"
+        return found, f"{len(drifting)} of {len(self.spec.watched)} columns drift: {', '.join(drifting)}"
+
+    def _predictions(self) -> pa.Table:
+        table = read_log(self.spec, self.settings.lake, self.window)
+        if table.num_rows == 0:
+            raise EmptyWindowError(
+                f"model {self.spec.name}: the prediction log has no row in {self.window}",
+                f"check the DAG score_{self.spec.name}: it writes the predictions that this one judges",
+            )
+        return table
+
+    def _reference(self, version: ModelVersion) -> pa.Table:
+        fitted = Window(
+            parse_moment(version.tags["evermodel.train_start"]), parse_moment(version.tags["evermodel.train_end"])
+        )
+        return read_snapshot(version.tags["evermodel.snapshot"], self.settings, fitted, self.spec.time_column)
+
+    def _log_metrics(self, run: Run, verdict: DriftVerdict) -> None:
+        run_id = run.info.run_id
+        for column in verdict.columns:
+            self.client.log_metric(run_id, f"psi_{column.column}", column.psi)
+        self.client.log_metric(run_id, "window_rows", verdict.window_rows)
+        if verdict.metric_value is not None:
+            self.client.log_metric(run_id, f"matured_{verdict.metric}", verdict.metric_value)
+
+
+def _quality(spec: ModelSpec, predictions: pa.Table) -> tuple[str, ...]:
+    """Return what is wrong with the data itself: bad data is not drift."""
+    rows = max(predictions.num_rows, 1)
+    problems = []
+    for name in spec.features.names:
+        share = predictions[name].null_count / rows
+        limit = spec.validation.max_null_share_by_column.get(name, spec.validation.max_null_share)
+        if share > limit:
+            problems.append(f"{name}: {share:.0%} missing, at most {limit:.0%} allowed")
+    return tuple(problems)

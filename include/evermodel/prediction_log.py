@@ -1,0 +1,87 @@
+"""The prediction log: every prediction with its features, as Parquet by day in the lake."""
+
+from __future__ import annotations
+
+from datetime import UTC, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evermodel.atomic import replacing
+from evermodel.errors import SourceError
+from evermodel.spec import ModelSpec
+from evermodel.window import Window
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+META = ("prediction_id", "event_time", "model_version", "score", "source", "request_id")
+
+
+def log_schema(spec: ModelSpec) -> pa.Schema:
+    """Return the schema of a model's prediction log: what was answered, when, by whom, from which features."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            ("prediction_id", pa.string()),
+            ("event_time", pa.timestamp("us", tz="UTC")),
+            ("model_version", pa.string()),
+            ("score", pa.float64()),
+            ("source", pa.string()),
+            ("request_id", pa.string()),
+            *[(name, pa.float64()) for name in spec.features.numeric],
+            *[(name, pa.string()) for name in spec.features.categorical],
+        ]
+    )
+
+
+def day_folder(spec: ModelSpec, lake: Path, day: str) -> Path:
+    """Return the folder of one day (``YYYY-MM-DD``, UTC)."""
+    return lake / "predictions" / spec.name / f"date={day}"
+
+
+def write_batch(spec: ModelSpec, lake: Path, day: str, table: pa.Table) -> Path:
+    """Write a day's batch predictions; the same day again replaces its own file and no other."""
+    import pyarrow.parquet as pq
+
+    target = day_folder(spec, lake, day) / "batch.parquet"
+    with replacing(target) as temporary:
+        pq.write_table(table.cast(log_schema(spec)), temporary, compression="zstd")
+    return target
+
+
+def files_of(spec: ModelSpec, lake: Path, window: Window) -> list[Path]:
+    """Return the files of the days that a window touches."""
+    day, last = window.start.astimezone(UTC).date(), (window.end - timedelta(microseconds=1)).date()
+    files: list[Path] = []
+    while day <= last:
+        files += sorted(day_folder(spec, lake, day.isoformat()).glob("[!.]*.parquet"))
+        day += timedelta(days=1)
+    return files
+
+
+def read_log(spec: ModelSpec, lake: Path, window: Window) -> pa.Table:
+    """Read the predictions of a window.
+
+    A column that a file does not have (a feature that is new) reads as null.
+
+    Raises
+    ------
+    SourceError
+        A file is damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = log_schema(spec)
+    filters = [("event_time", ">=", window.start), ("event_time", "<", window.end)]
+    tables = [schema.empty_table()]
+    for file in files_of(spec, lake, window):
+        try:
+            tables.append(pq.read_table(file, schema=schema, filters=filters, partitioning=None))
+        except (pa.ArrowException, OSError) as error:
+            raise SourceError(
+                f"model {spec.name}: the prediction log {file} cannot be read: {error}",
+                f"score that day again (DAG score_{spec.name}), which replaces the file",
+            ) from error
+    return pa.concat_tables(tables)

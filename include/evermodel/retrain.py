@@ -1,0 +1,246 @@
+"""The steps of a retrain, each idempotent by run key; the DAG's operators call one each."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evermodel import registry
+from evermodel.errors import ModelFormatError
+from evermodel.gate.decision import Decision
+from evermodel.gate.judge import Contender, judge
+from evermodel.model_store import load_model
+from evermodel.settings import Settings
+from evermodel.snapshot import Snapshot, take_snapshot
+from evermodel.spec import ModelSpec
+from evermodel.tracking import find_run, keyed_run, log_json, read_json
+from evermodel.training import TrainedCandidate, best_of, rows_of
+from evermodel.validation import ValidationReport, validate
+from evermodel.window import parse_moment, split_window, whole_day
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
+
+RETRAIN = "retrain"
+DECISION_FILE = "decision.json"
+VALIDATION_FILE = "validation.json"
+
+
+@dataclass(frozen=True)
+class Retrain:
+    """One retrain: its model, its key, and the moment as of which it sees the world.
+
+    Parameters
+    ----------
+    run_key
+        Idempotency key; everything that the retrain leaves behind carries it.
+    as_of
+        No data and no label known later is used.
+    reason
+        Why it was started.
+    """
+
+    spec: ModelSpec
+    run_key: str
+    as_of: datetime
+    reason: str
+    client: MlflowClient
+    settings: Settings
+
+    def mlflow_run(self, tags: Mapping[str, str] | None = None) -> Run:
+        """Find or make the MLflow run of this retrain."""
+        name = f"retrain {self.as_of:%Y-%m-%d}"
+        known = {"evermodel.as_of": self.as_of.isoformat(), "evermodel.reason": self.reason}
+        return keyed_run(
+            self.client, self.spec.name, self.run_key, kind=RETRAIN, name=name, tags={**known, **(tags or {})}
+        )
+
+    def extract(self) -> Snapshot:
+        """Take the snapshot and name it on the MLflow run, as dataset input and by tags."""
+        import mlflow.data
+
+        snapshot = take_snapshot(self.spec, self.as_of, self.settings)
+        run = self.mlflow_run(
+            {
+                "evermodel.snapshot": snapshot.path,
+                "evermodel.snapshot_md5": snapshot.md5,
+                "evermodel.window": f"{snapshot.start}/{snapshot.end}",
+                "evermodel.spec_digest": self.spec.digest,
+                "evermodel.git_commit": git_commit(self.settings.models),
+            }
+        )
+        log_json(self.client, run.info.run_id, self.spec.canonical(), "spec.json")
+        _log_dataset(self.client, run, self.spec, snapshot, self.settings)
+        return snapshot
+
+    def validate(self, snapshot: str) -> ValidationReport:
+        """Check the snapshot; the report is kept on the MLflow run also when everything passed.
+
+        Raises
+        ------
+        ValidationError
+            A check failed.
+        """
+        report = validate(self.spec, self.settings.lake / snapshot)
+        run = self.mlflow_run({"evermodel.validation": "failed" if report.failures else "passed"})
+        log_json(self.client, run.info.run_id, report.to_json(), VALIDATION_FILE)
+        report.require()
+        return report
+
+    def evaluate(self, snapshot: str, trained: list[TrainedCandidate], force_reason: str | None) -> Decision:
+        """Judge the best candidate against the champion on the test part, and write the decision."""
+        chosen = best_of(self.spec, trained)
+        parts = split_window(self.spec, whole_day(self.as_of))
+        features, labels = rows_of(self.spec, snapshot, parts.test, self.settings)
+        version = registry.alias_version(self.client, self.spec.name, registry.CHAMPION)
+        if version is not None and version.tags.get("evermodel.run_key") == self.run_key:
+            return self.decision()  # this very run was promoted before it was run again
+        champion = None if version is None else self._contender(f"version {version.version}", _source(version))
+        decision = judge(
+            self.spec,
+            self.run_key,
+            features,
+            labels,
+            self._contender(chosen.candidate, chosen.model_uri),
+            champion,
+            champion_saw=_overlap(version, parts.test.start, parts.test.end),
+            force_reason=force_reason,
+        )
+        decision = _with_parent(decision, version)
+        self._write(decision, chosen)
+        return decision
+
+    def decision(self) -> Decision:
+        """Read back the decision that `evaluate` wrote."""
+        return Decision.from_json(read_json(self.client, self.mlflow_run().info.run_id, DECISION_FILE))
+
+    def register(self, snapshot: Mapping[str, Any]) -> ModelVersion:
+        """Register the challenger of the decision, once, with its lineage."""
+        decision = self.decision()
+        parts = split_window(self.spec, whole_day(self.as_of))
+        run = find_run(self.client, self.spec.name, f"{self.run_key}/{decision.candidate}", kind="candidate")
+        assert run is not None
+        return registry.register(
+            self.client,
+            self.spec.name,
+            self.run_key,
+            source=decision.model_uri,
+            run_id=run.info.run_id,
+            description=f"{decision.candidate}, trained as of {self.as_of:%Y-%m-%d}: {self.reason}",
+            tags={
+                "evermodel.as_of": self.as_of.isoformat(),
+                "evermodel.train_start": parts.fit.start.isoformat(),
+                "evermodel.train_end": parts.fit.end.isoformat(),
+                "evermodel.snapshot": snapshot["path"],
+                "evermodel.snapshot_md5": snapshot["md5"],
+                "evermodel.spec_digest": self.spec.digest,
+                "evermodel.git_commit": git_commit(self.settings.models),
+                "evermodel.decision": decision.digest,
+                "evermodel.verdict": decision.verdict,
+                "evermodel.forced": str(decision.forced).lower(),
+                "evermodel.parent": decision.parent or "",
+                "evermodel.reason": self.reason,
+                "evermodel.metric": decision.metric,
+                "evermodel.metric_value": repr(decision.challenger[0]),
+            },
+        )
+
+    def deploy(self, version: str, by: str) -> registry.Promotion:
+        """Promote the version, if the champion is still the one that the decision compared it with."""
+        decision = self.decision()
+        promotion = registry.promote(
+            self.client,
+            self.spec.name,
+            version,
+            expected=decision.parent,
+            by=by,
+            reason=self.reason,
+            run_key=self.run_key,
+        )
+        self.mlflow_run({"evermodel.outcome": "deployed", "evermodel.version": version})
+        return promotion
+
+    def finish(self, outcome: str) -> None:
+        """End the MLflow run."""
+        run = self.mlflow_run({"evermodel.outcome": outcome})
+        self.client.set_terminated(run.info.run_id, "FINISHED")
+
+    def _contender(self, name: str, uri: str) -> Contender:
+        with tempfile.TemporaryDirectory() as folder:
+            model = load_model(self.client, uri, Path(folder))
+            size = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
+        missing = [n for n in self.spec.features.names if n not in {column["name"] for column in model.inputs}]
+        if missing and name.startswith("version"):
+            raise ModelFormatError(
+                f"champion {name} does not know the features {', '.join(missing)}",
+                "when features change, retrain with `force` and a reason: the champion cannot be compared",
+            )
+        return Contender(name, model.pipeline, uri, size)
+
+    def _write(self, decision: Decision, chosen: TrainedCandidate) -> None:
+        run = self.mlflow_run(
+            {
+                "evermodel.verdict": decision.verdict,
+                "evermodel.ship": str(decision.ship).lower(),
+                "evermodel.decision": decision.digest,
+                "evermodel.candidate": decision.candidate,
+            }
+        )
+        run_id = run.info.run_id
+        log_json(self.client, run_id, decision.to_json(), DECISION_FILE)
+        self.client.log_metric(run_id, f"test_{decision.metric}", decision.challenger[0])
+        self.client.log_metric(run_id, f"validation_{decision.metric}", chosen.validation)
+        self.client.log_metric(run_id, "test_rows", decision.rows)
+        if decision.champion is not None and decision.gain is not None:
+            self.client.log_metric(run_id, f"test_{decision.metric}_champion", decision.champion[0])
+            self.client.log_metric(run_id, "gain", decision.gain[0])
+
+
+def git_commit(folder: Path) -> str:
+    """Return the commit of the repository around a folder, with ``-dirty`` if it has changes; else ``unknown``."""
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+def _source(version: ModelVersion) -> str:
+    return f"models:/{version.name}/{version.version}"
+
+
+def _with_parent(decision: Decision, version: ModelVersion | None) -> Decision:
+    from dataclasses import replace
+
+    return replace(decision, parent=None if version is None else str(version.version))
+
+
+def _overlap(version: ModelVersion | None, start: datetime, end: datetime) -> float:
+    """Return the share of the test window that the champion was fitted on."""
+    if version is None or "evermodel.train_end" not in version.tags:
+        return 0.0
+    seen = min(parse_moment(version.tags["evermodel.train_end"]), end) - start
+    return max(0.0, seen / (end - start))
+
+
+def _log_dataset(client: MlflowClient, run: Run, spec: ModelSpec, snapshot: Snapshot, settings: Settings) -> None:
+    import json
+
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    dataset = Dataset(
+        name=spec.name,
+        digest=snapshot.md5[:8],
+        source_type="local",
+        source=json.dumps({"uri": str(settings.lake / snapshot.path)}),
+        profile=json.dumps({"num_rows": snapshot.rows}),
+    )
+    client.log_inputs(run.info.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
