@@ -1,0 +1,19 @@
+"""Translate the domain's errors into Airflow's: permanent ones fail at once, the others are retried."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from airflow.sdk.exceptions import AirflowFailException
+
+from evermodel.errors import PermanentError
+
+
+@contextmanager
+def airflow_errors() -> Iterator[None]:
+    """Raise permanent errors of the domain as `AirflowFailException`, which no retry follows."""
+    try:
+        yield
+    except PermanentError as error:
+        raise AirflowFailException(str(error)) from error

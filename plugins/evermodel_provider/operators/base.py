@@ -1,0 +1,104 @@
+"""What the operators share: the model's spec, the MLflow client, and the moment a run looks from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+from evermodel.spec import load_spec
+from evermodel.window import whole_day
+from evermodel_provider.exceptions import airflow_errors
+from evermodel_provider.hooks.tracking import TrackingHook
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from evermodel.monitoring import DriftWatch
+    from evermodel.retrain import Retrain
+    from evermodel.spec import ModelSpec
+
+# A scheduled run looks from the end of its data interval, any other from the moment it was asked for.
+AS_OF = "{{ dag_run.data_interval_end or dag_run.run_after }}"
+
+
+class ModelOperator(BaseOperator):
+    """Base of the operators that work on one model.
+
+    :param model: Name of a model spec, or path of its YAML file. (templated)
+    :param as_of: Moment as of which the step sees the world, ISO 8601. (templated)
+    :param mlflow_conn_id: Airflow connection of the MLflow server. (templated)
+    """
+
+    template_fields: Sequence[str] = ("model", "as_of", "mlflow_conn_id")
+    ui_color = "#e8f4f1"
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        as_of: str = AS_OF,
+        mlflow_conn_id: str = TrackingHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.model = model
+        self.as_of = as_of
+        self.mlflow_conn_id = mlflow_conn_id
+
+    @cached_property
+    def hook(self) -> TrackingHook:
+        """The hook of the MLflow server."""
+        return TrackingHook(self.mlflow_conn_id)
+
+    @cached_property
+    def spec(self) -> ModelSpec:
+        """The model's spec."""
+        return load_spec(self.model, self.hook.settings)
+
+    def execute(self, context: Context) -> Any:
+        """Run the step; permanent errors fail the task without a retry."""
+        with airflow_errors():
+            return self.run_step(context)
+
+    def run_step(self, context: Context) -> Any:
+        """Do the work; subclasses say what."""
+        raise NotImplementedError
+
+    def drift_watch(self) -> DriftWatch:
+        """Return the drift watch of this run's day."""
+        from evermodel.monitoring import DriftWatch
+
+        return DriftWatch(self.spec, whole_day(self.as_of), self.hook.get_conn(), self.hook.settings)
+
+
+class RetrainStepOperator(ModelOperator):
+    """Base of the operators that are a step of a retrain.
+
+    :param run_key: Idempotency key of the retrain; the same for all its steps. (templated)
+    :param reason: Why the retrain was started. (templated)
+    """
+
+    template_fields: Sequence[str] = (*ModelOperator.template_fields, "run_key", "reason")
+
+    def __init__(
+        self, *, run_key: str = "{{ dag_run.run_id }}", reason: str = "{{ dag_run.run_type }} run", **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.run_key = run_key
+        self.reason = reason
+
+    def retrain(self) -> Retrain:
+        """Return the retrain that this step belongs to."""
+        from evermodel.retrain import Retrain
+
+        return Retrain(
+            spec=self.spec,
+            run_key=self.run_key,
+            as_of=whole_day(self.as_of),
+            reason=self.reason,
+            client=self.hook.get_conn(),
+            settings=self.hook.settings,
+        )

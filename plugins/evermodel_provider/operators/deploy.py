@@ -1,0 +1,36 @@
+"""Make a registered version the champion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from evermodel_provider.operators.base import RetrainStepOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class DeployOperator(RetrainStepOperator):
+    """Promote a version to champion, if the champion is still the one it was judged against.
+
+    Serving processes pick the change up by themselves. Returns the promotion.
+
+    :param version: The version, as `RegisterOperator` returned it. (templated)
+    :param by: Who approved it. (templated)
+    """
+
+    template_fields: Sequence[str] = (*RetrainStepOperator.template_fields, "version", "by")
+
+    def __init__(self, *, version: str, by: str = "auto", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.version = version
+        self.by = by
+
+    def run_step(self, context: Context) -> dict[str, Any]:
+        """Promote the version."""
+        from dataclasses import asdict
+
+        promotion = self.retrain().deploy(str(self.version), self.by)
+        self.log.info("Version %s is champion now (before: %s)", promotion.version, promotion.previous or "none")
+        return asdict(promotion)

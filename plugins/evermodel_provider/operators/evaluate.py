@@ -1,0 +1,77 @@
+"""Judge the challenger, and branch by the decision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseBranchOperator
+
+from evermodel_provider.operators.base import RetrainStepOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from evermodel.gate.decision import Decision
+
+
+class EvaluateOperator(RetrainStepOperator):
+    """Judge the best candidate beside the champion on the same rows, and write the decision to MLflow.
+
+    Returns the verdict, whether it may ship, and the metric of both.
+
+    :param snapshot: What `ExtractOperator` returned. (templated)
+    :param trained: What the mapped `TrainOperator` returned; failed ones are left out. (templated)
+    :param force_reason: Why a person wants the challenger shipped whatever the gates say. (templated)
+    """
+
+    template_fields: Sequence[str] = (*RetrainStepOperator.template_fields, "snapshot", "trained", "force_reason")
+
+    def __init__(self, *, snapshot: Any, trained: Any, force_reason: Any = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.snapshot = snapshot
+        self.trained = trained
+        self.force_reason = force_reason
+
+    def run_step(self, context: Context) -> dict[str, Any]:
+        """Judge the challenger."""
+        from evermodel.training import TrainedCandidate
+
+        trained = [TrainedCandidate(**item) for item in self.trained if item]
+        decision = self.retrain().evaluate(self.snapshot["path"], trained, self.force_reason)
+        self._tell(decision)
+        return {
+            "ship": decision.ship,
+            "verdict": decision.verdict,
+            "candidate": decision.candidate,
+            "metric": decision.metric,
+            "challenger": decision.challenger[0],
+            "champion": decision.champion[0] if decision.champion else None,
+            "decision": decision.digest,
+        }
+
+    def _tell(self, decision: Decision) -> None:
+        self.log.info("Challenger %s: %s (%s)", decision.candidate, decision.verdict, decision.reason)
+        for gate in decision.gates:
+            self.log.info("  %-4s %s: %s (threshold: %s)", gate.verdict, gate.name, gate.detail, gate.threshold)
+
+
+class DecideOperator(BaseBranchOperator):
+    """Follow one branch if the challenger may ship, another if not.
+
+    :param decision: What `EvaluateOperator` returned. (templated)
+    :param ship: Task ids to follow if it may ship.
+    :param keep: Task ids to follow if not.
+    """
+
+    template_fields: Sequence[str] = ("decision",)
+
+    def __init__(self, *, decision: Any, ship: list[str], keep: list[str], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.decision = decision
+        self.ship = ship
+        self.keep = keep
+
+    def choose_branch(self, context: Context) -> list[str]:
+        """Return the tasks to follow."""
+        return self.ship if self.decision["ship"] else self.keep

@@ -1,0 +1,23 @@
+"""Extract the snapshot of a retrain."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from evermodel_provider.operators.base import RetrainStepOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class ExtractOperator(RetrainStepOperator):
+    """Extract what a retrain may see into an immutable snapshot, tracked and pushed by DVC.
+
+    Returns the snapshot's path in the lake, digest, md5, rows and window.
+    """
+
+    def run_step(self, context: Context) -> dict[str, Any]:
+        """Take the snapshot."""
+        snapshot = self.retrain().extract()
+        self.log.info("Snapshot %s: %d rows, %s", snapshot.path, snapshot.rows, snapshot.window)
+        return snapshot.to_json()

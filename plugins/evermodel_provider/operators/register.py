@@ -1,0 +1,32 @@
+"""Register the challenger as a model version."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from evermodel_provider.operators.base import RetrainStepOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class RegisterOperator(RetrainStepOperator):
+    """Register the challenger of the decision, once per run key, with its lineage as tags.
+
+    Returns the version.
+
+    :param snapshot: What `ExtractOperator` returned. (templated)
+    """
+
+    template_fields: Sequence[str] = (*RetrainStepOperator.template_fields, "snapshot")
+
+    def __init__(self, *, snapshot: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.snapshot = snapshot
+
+    def run_step(self, context: Context) -> str:
+        """Register the challenger."""
+        version = self.retrain().register(self.snapshot)
+        self.log.info("Registered %s version %s", self.spec.name, version.version)
+        return str(version.version)

@@ -1,0 +1,107 @@
+"""Find out what a retrain was asked for: by its schedule, by drift, or by a person with the form."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Param
+
+from evermodel.errors import SpecError
+from evermodel.window import whole_day
+from evermodel_provider.assets import retrain_wanted
+from evermodel_provider.operators.base import ModelOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from evermodel.spec import ModelSpec
+
+
+def retrain_form(spec: ModelSpec) -> dict[str, Param]:
+    """Return the form that a person fills in to start a retrain by hand."""
+    names = [candidate.name for candidate in spec.candidates]
+    return {
+        "as_of": Param(
+            None,
+            type=["null", "string"],
+            format="date",
+            title="As of",
+            description="Train as if it were this day; empty: the run's own date.",
+        ),
+        "candidates": Param(
+            names, type="array", items={"type": "string", "enum": names}, examples=names, title="Candidates"
+        ),
+        "force": Param(
+            False, type="boolean", title="Force", description="Ship whatever the gates say. Needs a reason."
+        ),
+        "approval": Param(
+            "as in the spec",
+            type="string",
+            enum=["as in the spec", "auto", "manual"],
+            title="Approval",
+            description=f"The spec says {spec.approval}.",
+        ),
+        "reason": Param(None, type=["null", "string"], title="Reason", description="Stored with the version."),
+    }
+
+
+class RetrainRequestOperator(ModelOperator):
+    """Resolve what a retrain run was asked for into as_of, run_key, reason, candidates, force and approval.
+
+    Each is pushed as an XCom of its own, for the other steps to take.
+
+    :param model: Name of a model spec, or path of its YAML file. (templated)
+    :param as_of: Moment to look from when neither the form nor a request of drift names one. (templated)
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("multiple_outputs", True)
+        super().__init__(**kwargs)
+
+    def run_step(self, context: Context) -> dict[str, Any]:
+        """Return the request."""
+        params = context["params"]
+        asked = self._asked_by_drift(context)
+        reason = params.get("reason")
+        if params.get("force") and not reason:
+            raise SpecError(
+                "`force` was set without a reason", "start the run again and say why; the reason is kept with the version"
+            )
+        approval = params.get("approval", "as in the spec")
+        request = {
+            "as_of": whole_day(params.get("as_of") or asked.get("as_of") or self.as_of).isoformat(),
+            "run_key": asked.get("run_key") or f"retrain/{self.spec.name}/{_plain(context['dag_run'].run_id)}",
+            "reason": reason or asked.get("reason") or _origin(context),
+            "candidates": self._candidates(params),
+            "force_reason": reason if params.get("force") else None,
+            "approval": self.spec.approval if approval == "as in the spec" else approval,
+        }
+        self.log.info("Retrain of %s as of %s: %s", self.spec.name, request["as_of"], request["reason"])
+        return request
+
+    def _asked_by_drift(self, context: Context) -> dict[str, Any]:
+        """Return the newest request among the asset events that started this run."""
+        events = context["triggering_asset_events"].get(retrain_wanted(self.spec.name), [])
+        extras = [event.extra for event in events if event.extra.get("run_key")]
+        return max(extras, key=lambda extra: str(extra["as_of"])) if extras else {}
+
+    def _candidates(self, params: Any) -> list[str]:
+        known = [candidate.name for candidate in self.spec.candidates]
+        chosen = params.get("candidates") or known
+        unknown = [name for name in chosen if name not in known]
+        if unknown:
+            raise SpecError(
+                f"there is no candidate {', '.join(unknown)}", f"candidates of {self.spec.name}: {', '.join(known)}"
+            )
+        return list(chosen)
+
+
+def _origin(context: Context) -> str:
+    return {"scheduled": "weekly schedule", "manual": "started by hand", "backfill": "backfill"}.get(
+        str(context["dag_run"].run_type), str(context["dag_run"].run_type)
+    )
+
+
+def _plain(run_id: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.:+-]", "_", run_id)

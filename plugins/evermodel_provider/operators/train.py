@@ -1,0 +1,52 @@
+"""Train one candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowSkipException
+
+from evermodel_provider.operators.base import RetrainStepOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class TrainOperator(RetrainStepOperator):
+    """Train one candidate of the spec on a snapshot; map it over the candidates' names.
+
+    Returns the candidate's logged model and its validation metric.
+
+    :param candidate: Name of the candidate in the spec. (templated)
+    :param snapshot: What `ExtractOperator` returned. (templated)
+    :param chosen: Candidates that this run was asked to train; others are skipped. (templated)
+    """
+
+    template_fields: Sequence[str] = (*RetrainStepOperator.template_fields, "candidate", "snapshot", "chosen")
+
+    def __init__(self, *, candidate: str, snapshot: Any, chosen: Any = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.candidate = candidate
+        self.snapshot = snapshot
+        self.chosen = chosen
+
+    def run_step(self, context: Context) -> dict[str, Any]:
+        """Train the candidate."""
+        from evermodel.training import train_candidate
+
+        if self.chosen and self.candidate not in self.chosen:
+            raise AirflowSkipException(f"{self.candidate} was not asked for in this run")
+        retrain = self.retrain()
+        trained = train_candidate(
+            self.spec,
+            next(c for c in self.spec.candidates if c.name == self.candidate),
+            snapshot=self.snapshot["path"],
+            as_of=retrain.as_of,
+            run_key=self.run_key,
+            parent_run=retrain.mlflow_run().info.run_id,
+            client=retrain.client,
+            settings=retrain.settings,
+        )
+        self.log.info("%s: validation %s %.4f", trained.candidate, trained.metric, trained.validation)
+        return trained.to_json()

@@ -1,0 +1,1 @@
+"""What evermodel adds to Airflow's pages."""
