@@ -1,0 +1,183 @@
+"""The prediction log of the serving app: Parquet files, written off the request path."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import uuid
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from evermodel.serving.metrics import Metrics
+from evermodel.serving.rows import Inputs, Row
+
+_LOG = logging.getLogger("evermodel.serving")
+
+
+@dataclass(frozen=True)
+class LoggedRequest:
+    """One answered request.
+
+    Parameters
+    ----------
+    at
+        When it was answered, in UTC.
+    inputs
+        The features, in the order of the values in ``rows``.
+    """
+
+    model: str
+    version: str
+    request_id: str
+    at: datetime
+    inputs: Inputs
+    rows: Sequence[Row]
+    scores: Sequence[float]
+
+
+class PredictionLog:
+    """A bounded queue, and a thread that writes it to the lake.
+
+    A request never waits for it: when the queue is full, or the disk fails, predictions are dropped, counted and
+    reported in the program's log.
+
+    Parameters
+    ----------
+    folder
+        Folder of the prediction log; one folder for each model, and in it one for each date.
+    metrics
+        Takes the numbers of written and dropped predictions.
+    flush_seconds
+        Longest time that a prediction waits to be written.
+    flush_rows
+        Rows that are written without waiting.
+    capacity
+        Most rows that may wait.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        metrics: Metrics,
+        *,
+        flush_seconds: float = 5.0,
+        flush_rows: int = 10_000,
+        capacity: int = 100_000,
+    ) -> None:
+        self._folder = folder
+        self._metrics = metrics
+        self._flush_seconds = flush_seconds
+        self._flush_rows = flush_rows
+        self._capacity = capacity
+        self._waiting: deque[LoggedRequest] = deque()
+        self._rows = 0
+        self._wake = threading.Condition()
+        self._closing = False
+        self._reported: set[str] = set()
+        self._thread = threading.Thread(target=self._write_on, name="prediction-log", daemon=True)
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def offer(self, entry: LoggedRequest) -> None:
+        """Queue a request's predictions, or drop and count them when the queue is full."""
+        with self._wake:
+            room = not self._closing and self._rows + len(entry.rows) <= self._capacity
+            if room:
+                self._waiting.append(entry)
+                self._rows += len(entry.rows)
+                if self._rows >= self._flush_rows:
+                    self._wake.notify()
+        if not room:
+            self._drop(entry.model, len(entry.rows), "queue_full", f"more than {self._capacity} rows wait")
+
+    def close(self, timeout: float = 30.0) -> None:
+        """Write what waits and end; call it once, when no more requests come."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        if self._thread.is_alive():
+            self._thread.join(timeout)
+
+    def _write_on(self) -> None:
+        while True:
+            with self._wake:
+                self._wake.wait_for(
+                    lambda: self._closing or self._rows >= self._flush_rows, self._flush_seconds
+                )
+                closing = self._closing
+                batch, self._waiting, self._rows = self._waiting, deque(), 0
+            for group in _grouped(batch):
+                self._write(group)
+            if closing:
+                return
+
+    def _write(self, group: list[LoggedRequest]) -> None:
+        model, day = group[0].model, group[0].at.date()
+        rows = sum(len(entry.rows) for entry in group)
+        try:
+            _write_file(_table(group), self._folder / model / f"date={day.isoformat()}")
+        except Exception as error:  # noqa: BLE001 - the writer must outlive whatever the disk does
+            self._drop(model, rows, "write_failed", f"{type(error).__name__}: {error}")
+            return
+        self._metrics.logged.labels(model).inc(rows)
+        self._reported.clear()
+
+    def _drop(self, model: str, rows: int, reason: str, detail: str) -> None:
+        # One line for each kind of trouble: the counter has the numbers, and file names differ each time.
+        if reason not in self._reported:
+            self._reported.add(reason)
+            _LOG.warning(
+                'event=predictions_dropped model=%s reason=%s rows=%d error="%s"', model, reason, rows, detail
+            )
+        self._metrics.dropped.labels(model, reason).inc(rows)
+
+
+def _grouped(batch: deque[LoggedRequest]) -> list[list[LoggedRequest]]:
+    groups: dict[tuple[str, date, Inputs], list[LoggedRequest]] = {}
+    for entry in batch:
+        groups.setdefault((entry.model, entry.at.date(), entry.inputs), []).append(entry)
+    return list(groups.values())
+
+
+def _table(group: list[LoggedRequest]) -> Any:
+    import pyarrow as pa
+
+    inputs = group[0].inputs
+    each = [(entry, index) for entry in group for index in range(len(entry.rows))]
+    columns: dict[str, tuple[Any, list[Any]]] = {
+        "prediction_id": (pa.string(), [f"{entry.request_id}-{index}" for entry, index in each]),
+        "event_time": (pa.timestamp("us", tz="UTC"), [entry.at for entry, _ in each]),
+        "model_version": (pa.string(), [entry.version for entry, _ in each]),
+        "score": (pa.float64(), [entry.scores[index] for entry, index in each]),
+        "source": (pa.string(), ["online"] * len(each)),
+        "request_id": (pa.string(), [entry.request_id for entry, _ in each]),
+    }
+    for position, name in enumerate(inputs.names):
+        kind = pa.float64() if name in inputs.numeric else pa.string()
+        columns[name] = (kind, [_null_for_nan(entry.rows[index][position]) for entry, index in each])
+    schema = pa.schema([(name, kind) for name, (kind, _) in columns.items()])
+    return pa.table([pa.array(values, kind) for kind, values in columns.values()], schema=schema)
+
+
+def _null_for_nan(value: float | str | None) -> float | str | None:
+    return None if value != value else value
+
+
+def _write_file(table: Any, folder: Path) -> None:
+    import pyarrow.parquet as pq
+
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"online-{os.getpid()}-{uuid.uuid4().hex}.parquet"
+    scratch = folder / f".{name}"
+    try:
+        pq.write_table(table, scratch)
+        os.replace(scratch, folder / name)
+    finally:
+        scratch.unlink(missing_ok=True)

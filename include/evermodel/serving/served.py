@@ -1,0 +1,115 @@
+"""One model version in memory, ready to answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from evermodel.errors import ModelFormatError
+from evermodel.serving.rows import Inputs, Row
+from evermodel.spec import ModelSpec
+from evermodel.spec.parts import FeaturesSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from evermodel.model_store import LoadedModel
+
+
+@dataclass(frozen=True, eq=False)
+class ServedModel:
+    """A loaded version, with the features that it was trained on.
+
+    Parameters
+    ----------
+    spec
+        The model's spec, its features replaced by those of this version's signature: a spec that was edited after
+        the training does not change what this version sees.
+    version
+        Version in the registry.
+    since
+        When this process began to serve it.
+    pipeline
+        The fitted pipeline.
+    inputs
+        The features, in the order of the signature.
+    example
+        One request row, for the API's documentation.
+    """
+
+    spec: ModelSpec
+    version: str
+    since: datetime
+    pipeline: Any
+    inputs: Inputs
+    example: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        return self.spec.name
+
+    def predict(self, rows: Sequence[Row]) -> list[float]:
+        """Score rows, each with the values of the features in the order of the signature.
+
+        Raises
+        ------
+        ModelFormatError
+            The model answers with something that is no probability.
+        """
+        import pandas as pd
+
+        columns = zip(*rows, strict=True)
+        return self._scores(pd.DataFrame(dict(zip(self.inputs.names, map(list, columns), strict=True))))
+
+    def _scores(self, data: pd.DataFrame) -> list[float]:
+        from evermodel.frames import feature_frame
+
+        frame = feature_frame(self.spec, data)[list(self.inputs.names)]
+        scores: list[float] = self.pipeline.predict_proba(frame)[:, 1].tolist()
+        if len(scores) != len(data) or not all(0 <= score <= 1 for score in scores):
+            raise ModelFormatError(
+                f"model {self.name}, version {self.version}: an answer is not a probability",
+                "roll back or retrain",
+            )
+        return scores
+
+
+def make_served(spec: ModelSpec, version: str, loaded: LoadedModel) -> ServedModel:
+    """Prepare a loaded version and warm it by scoring its stored example.
+
+    Raises
+    ------
+    ModelFormatError
+        The version cannot score its own example.
+    """
+    inputs = Inputs.from_signature(loaded.inputs)
+    numeric = tuple(name for name in inputs.names if name in inputs.numeric)
+    trained = spec.model_copy(
+        update={"features": FeaturesSpec(numeric=numeric, categorical=inputs.categorical)}
+    )
+    served = ServedModel(
+        trained, version, datetime.now(UTC), loaded.pipeline, inputs, _example_row(trained, loaded.example)
+    )
+    try:
+        served._scores(loaded.example)
+    except Exception as error:
+        raise ModelFormatError(
+            f"model {spec.name}, version {version}: it cannot score its own example ({type(error).__name__}: {error})",
+            "roll back or retrain",
+        ) from error
+    return served
+
+
+def _example_row(spec: ModelSpec, example: pd.DataFrame) -> dict[str, Any]:
+    from evermodel.frames import feature_frame
+
+    frame = feature_frame(spec, example)
+    full = frame.dropna()
+    row = (full if len(full) else frame).iloc[0]
+    return {
+        name: None if value is None or value != value else value
+        for name, value in zip(spec.features.names, row.tolist(), strict=True)
+    }
