@@ -1,0 +1,121 @@
+"""The message that says how a retrain ended: a new champion, or why the old one stays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from evermodel.alerts.blocks import Block, fields, section
+from evermodel.alerts.message import Message, compose
+from evermodel.alerts.text import code, words
+
+MOST_GATES = 8
+_MARKS = {"pass": "passed", "warn": "warned", "fail": "said no"}
+_VERDICTS = {
+    "better": "The challenger is better than the champion.",
+    "not_worse": "The challenger is not worse than the champion.",
+    "worse": "The challenger is worse than the champion.",
+    "not_enough_evidence": "There is not enough evidence that the challenger is as good as the champion.",
+    "cold_start": "There was no champion to compare with; absolute thresholds decided.",
+}
+
+
+def retrain_message(outcome: Mapping[str, Any]) -> Message:
+    """Build the message about a finished retrain.
+
+    Parameters
+    ----------
+    outcome
+        ``model, run_key, reason, verdict, shipped, version, previous, metric, challenger, champion, difference, low,
+        high, rows, gates, approval, by, as_of, links``; each gate has ``name, verdict, value, threshold, detail``.
+
+    Returns
+    -------
+    The message; its key is the same for one run key.
+    """
+    title, ended = _ending(outcome)
+    gates: Sequence[Mapping[str, Any]] = outcome["gates"]
+    notable = [gate for gate in gates if gate["verdict"] != "pass"]
+    verdict = _VERDICTS.get(outcome["verdict"], str(outcome["verdict"]))
+    facts = {
+        words(outcome["metric"], 60): words(_change(outcome)),
+        "Test rows": f"{outcome['rows']:,}, as of {words(outcome['as_of'], 40)}",
+        "Reason for the retrain": words(outcome["reason"]),
+        "Gates": f"{len(gates) - len(notable)} of {len(gates)} passed",
+    }
+    body: list[Block] = [section(words(ended, 600), words(verdict)), fields(facts)]
+    if notable:
+        shown = [_gate(gate) for gate in notable[:MOST_GATES]]
+        more = [f"and {len(notable) - MOST_GATES} more"] if len(notable) > MOST_GATES else []
+        body.append(section("*Gates that did not pass*", *shown, *more))
+    return compose(
+        key=f"retrain-{outcome['run_key']}",
+        model=outcome["model"],
+        severity="info",
+        title=title,
+        plain=[
+            ended,
+            verdict,
+            f"{outcome['metric']}: {_change(outcome)}, {outcome['rows']:,} test rows.",
+            f"Reason for the retrain: {outcome['reason']}",
+            *(_plain_gate(gate) for gate in notable[:MOST_GATES]),
+        ],
+        body=body,
+        links=outcome["links"],
+        footer=f"run {code(outcome['run_key'], 150)}",
+    )
+
+
+def _ending(outcome: Mapping[str, Any]) -> tuple[str, str]:
+    model, version, previous = outcome["model"], outcome["version"], outcome["previous"]
+    if outcome["shipped"]:
+        consent = f", approved by {outcome['by']}" if outcome["approval"] == "approved" else ""
+        if previous is None:
+            return f"{model}: first champion, version {version}", f"Version {version} serves now{consent}."
+        return (
+            f"{model}: new champion, version {version}",
+            f"Version {version} serves now instead of version {previous}{consent}.",
+        )
+    stays = f"Version {previous} keeps serving" if previous is not None else "The model still has no champion"
+    if outcome["approval"] == "rejected":
+        who = f"by {outcome['by']}" if outcome["by"] else "because nobody answered in time"
+        return (
+            f"{model}: new version rejected",
+            f"The challenger passed the gates but was rejected {who}. {stays}.",
+        )
+    refusing = [gate["name"] for gate in outcome["gates"] if gate["verdict"] == "fail"]
+    why = f": {', '.join(refusing)} said no" if refusing else ""
+    title = f"{model}: champion kept" if previous is not None else f"{model}: no champion yet"
+    return title, f"{stays}{why}."
+
+
+def _change(outcome: Mapping[str, Any]) -> str:
+    new, old = outcome["challenger"], outcome["champion"]
+    if old is None:
+        return f"{new:.4f} (no champion to compare with)"
+    said = f"{old:.4f} → {new:.4f}"
+    if outcome["difference"] is None:
+        return said
+    said += f" ({outcome['difference']:+.4f}"
+    if outcome["low"] is not None and outcome["high"] is not None:
+        said += f", interval {outcome['low']:+.4f} to {outcome['high']:+.4f}"
+    return said + ")"
+
+
+def _gate(gate: Mapping[str, Any]) -> str:
+    detail = f": {words(gate['detail'])}" if gate["detail"] else ""
+    return f"• {code(gate['name'])} {_MARKS.get(gate['verdict'], 'ended oddly')}, {_measured(gate)}{detail}"
+
+
+def _plain_gate(gate: Mapping[str, Any]) -> str:
+    return f"{gate['name']} {_MARKS.get(gate['verdict'], 'ended oddly')}: {gate['detail']}"
+
+
+def _measured(gate: Mapping[str, Any]) -> str:
+    return f"{_number(gate['value'])} against {_number(gate['threshold'])}"
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "nothing" if value is None else words(value, 60)

@@ -1,0 +1,101 @@
+"""Text from data, made safe for Slack's mrkdwn: escaped, on one line, and never longer than allowed."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote
+
+_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+# C0 and C1 controls except tab and newline, lone surrogates, and marks that turn the reading direction around.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
+_CREDENTIALS = re.compile(r"(?<=://)[^\s/@]+@|\bxox[a-z]-[\w-]+")
+_LINK = re.compile(r"https?://", re.IGNORECASE)
+
+
+def width(text: str) -> int:
+    """Length as Slack counts it: in UTF-16 units, so that an emoji counts twice."""
+    return len(text) + sum(character > "\uffff" for character in text)
+
+
+def printable(text: object) -> str:
+    """Return text without characters that cannot be shown."""
+    return _UNPRINTABLE.sub("\ufffd", str(text).replace("\r\n", "\n"))
+
+
+def redacted(text: str) -> str:
+    """Return text without Slack tokens and without the user part of addresses."""
+    return _CREDENTIALS.sub("***", text)
+
+
+def one_line(text: object) -> str:
+    """Return text with every run of white space as one blank."""
+    return " ".join(printable(text).split())
+
+
+def moment(iso: str) -> str:
+    """Return an ISO time without its clock where that is midnight.
+
+    Examples
+    --------
+    >>> moment("2013-08-01T00:00:00+00:00"), moment("2013-08-01T06:00:00+00:00")
+    ('2013-08-01', '2013-08-01T06:00:00+00:00')
+    """
+    return iso.removesuffix("T00:00:00+00:00").removesuffix("T00:00:00Z").removesuffix("T00:00:00")
+
+
+def clipped(text: str, most: int) -> str:
+    """Escape text for Slack and cut it, so that the escaped form has at most ``most`` characters.
+
+    Parameters
+    ----------
+    text
+        What to show, as it is.
+    most
+        Upper limit of the result's width; the cut is marked with an ellipsis and never splits an escape.
+
+    Examples
+    --------
+    >>> clipped("a < b & c", 80)
+    'a &lt; b &amp; c'
+    >>> clipped("<<<<", 9)
+    '&lt;&lt;…'
+    """
+    pieces = [_ESCAPES.get(character, character) for character in text]
+    if sum(map(width, pieces)) <= most:
+        return "".join(pieces)
+    kept, room = [], most - 1
+    for piece in pieces:
+        room -= width(piece)
+        if room < 0:
+            break
+        kept.append(piece)
+    return "".join(kept) + "…"
+
+
+def words(text: object, most: int = 300) -> str:
+    """Return data as one escaped line of running text, its formatting marks made harmless."""
+    # A mark of mrkdwn only acts at the edge of a word: a zero-width space after it takes that away.
+    line = re.sub(r"([*~]|(?<!\w)_|_(?!\w))", "\\1\u200b", one_line(text).replace("`", "'"))
+    return clipped(line, most)
+
+
+def code(text: object, most: int = 100) -> str:
+    """Return data as an inline code span; use it for names of columns, models and runs."""
+    inner = clipped(one_line(text).replace("`", "'"), most - 2)
+    return f"`{inner or '-'}`"
+
+
+def code_block(text: object, most: int = 1500) -> str:
+    """Return data as a code block that keeps its lines."""
+    inner = clipped(printable(text).strip().replace("```", "'''"), most - 8)
+    return f"```\n{inner or '-'}\n```"
+
+
+def link(url: str, label: object) -> str:
+    """Return a link, or the bare location where it is not an address of the web."""
+    name = clipped(one_line(label).replace("|", "/"), 75) or "link"
+    if not _LINK.match(url):
+        return f"{name} {code(url, 400)}"
+    # Slack wants "&" in an address escaped like everywhere else.
+    safe = quote(printable(url), safe=":/?#[]@!$&'()*+,;=%~-._").replace("&", "&amp;")
+    return f"<{safe}|{name}>"
