@@ -1,0 +1,1 @@
+"""The Airflow layer of evermodel: operators, sensors, hooks and notifications."""

@@ -1,0 +1,91 @@
+"""What can go wrong with Slack, told with the connection, the channel and what to do."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from evermodel.errors import EvermodelError, PermanentError, TransientError
+
+
+class SlackConfigurationError(PermanentError):
+    """The token, its scopes or the channel have to be put right first."""
+
+
+class SlackRefusedError(PermanentError):
+    """Slack does not take the message as it is."""
+
+
+class SlackUnavailableError(TransientError):
+    """Slack does not answer, or asks to be called later."""
+
+
+_TOKEN = "put a valid bot token (xoxb-...) into the password of the connection"
+_INVITE = "invite the app: /invite @<its name> in the channel, or give it the scope chat:write.public"
+_ADVICE = {
+    "invalid_auth": _TOKEN,
+    "not_authed": _TOKEN,
+    "not_allowed_token_type": _TOKEN,
+    "account_inactive": f"the app or its workspace was removed; {_TOKEN}",
+    "token_revoked": f"the token was revoked; {_TOKEN}",
+    "token_expired": f"the token has expired; {_TOKEN}",
+    "channel_not_found": f"check the channel's name; if it is private, {_INVITE}",
+    "not_in_channel": _INVITE,
+    "is_archived": "unarchive the channel, or name another one under alerts.channel in the model's YAML",
+    "restricted_action": "ask a workspace admin to let the app post in this channel",
+    "message_not_found": "the message was deleted in Slack; send a new one",
+    "cant_update_message": "the message was posted by another app; use the token that posted it",
+}
+_CODE = re.compile("[a-z0-9_]+")
+_LATER = {
+    "ratelimited",
+    "rate_limited",
+    "fatal_error",
+    "internal_error",
+    "service_unavailable",
+    "request_timeout",
+    "team_added_to_org",
+}
+FORMAT_ERRORS = {"invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long", "blocks_too_long"}
+
+
+def error_code(response: Any) -> str:
+    """Return the error code of Slack's answer; the HTTP status where the answer was not Slack's own."""
+    data = getattr(response, "data", response)
+    code = data.get("error") if isinstance(data, dict) else None
+    if isinstance(code, str) and _CODE.fullmatch(code):
+        return code
+    return f"an answer that is not Slack's, HTTP {status(response)}"
+
+
+def status(response: Any) -> int:
+    """Return the HTTP status of Slack's answer."""
+    found = response.get("status") if isinstance(response, dict) else getattr(response, "status_code", None)
+    return int(found or 0)
+
+
+def explained(response: Any, connection_id: str, channel: str) -> EvermodelError:
+    """Turn Slack's refusal into an error that says what to do.
+
+    Parameters
+    ----------
+    response
+        ``SlackApiError.response``.
+    connection_id, channel
+        What was used.
+    """
+    code = error_code(response)
+    where = f"Slack refused the message to {channel} (connection {connection_id}): {code}"
+    if code in _LATER or not _CODE.fullmatch(code) or status(response) == 429 or status(response) >= 500:
+        return SlackUnavailableError(
+            where,
+            "try again later; if it lasts, look at https://slack-status.com and check the connection's base_url and proxy",
+        )
+    if code == "missing_scope":
+        needed = response.get("needed") or "the missing scope"
+        return SlackConfigurationError(
+            where, f"add {needed} to the app's bot token scopes and install the app again"
+        )
+    if code in _ADVICE:
+        return SlackConfigurationError(where, _ADVICE[code])
+    return SlackRefusedError(where, f"look the code up in Slack's description of chat.postMessage: {code}")
