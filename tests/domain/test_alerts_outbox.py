@@ -1,0 +1,123 @@
+"""The picture of a drift, and the outbox that keeps messages where there is no Slack."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from evermodel.alerts import outbox
+from evermodel.alerts.failure_message import failure_message
+from evermodel.alerts.message import Message
+from evermodel.alerts.outbox import folder_name, rewrite_in_outbox, write_to_outbox
+from evermodel.alerts.plot import drift_plot
+from evermodel.drift.verdict import Bin, ColumnDrift, DriftVerdict, Severity
+
+
+def a_message(task: str = "train", error: str = "boom") -> Message:
+    return failure_message("flights", "retrain_flights", task, "manual__1", error, "")
+
+
+def a_verdict(*bins_of: int, severity: Severity = "critical") -> DriftVerdict:
+    columns = tuple(
+        ColumnDrift(
+            f"c${number}_^{{x",
+            "categorical",
+            0.4,
+            0.05,
+            0.0,
+            severity,
+            "",
+            tuple(Bin(f"${i} and \\ more", 1 / count, 1 / count) for i in range(count)),
+        )
+        for number, count in enumerate(bins_of)
+    )
+    nothing = dict.fromkeys(("metric", "metric_value", "metric_low", "metric_high", "metric_promised"))
+    return DriftVerdict(
+        model="flights",
+        version="1",
+        start="2013-08-01",
+        end="2013-08-08",
+        reference_rows=10,
+        window_rows=10,
+        false_alarm_rate=0.01,
+        severity=severity,
+        reason="",
+        quality=(),
+        columns=columns,
+        **nothing,  # type: ignore[arg-type]
+    )
+
+
+@pytest.mark.parametrize("bins_of", [(10, 3, 40, 2, 5), (10,), (0, 60), ()])
+@pytest.mark.parametrize("severity", ["critical", "none"])
+def test_plot_is_a_png_of_fixed_size(bins_of: tuple[int, ...], severity: Severity, tmp_path: Path) -> None:
+    import matplotlib.image
+
+    path = drift_plot(a_verdict(*bins_of, severity=severity), tmp_path / "new" / "drift.png")
+    assert matplotlib.image.imread(path).shape[:2] == (675, 1200)
+    assert [file.name for file in path.parent.iterdir()] == ["drift.png"]
+
+
+def test_plot_leaves_pyplot_alone(tmp_path: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    before = plt.get_fignums()
+    drift_plot(a_verdict(3), tmp_path / "drift.png")
+    assert plt.get_fignums() == before
+
+
+def test_outbox_holds_message_preview_and_image(tmp_path: Path) -> None:
+    image = drift_plot(a_verdict(3), tmp_path / "drift.png")
+    message = a_message()
+    folder = write_to_outbox(tmp_path / "outbox", message, image, "flights-earlier")
+    stored = json.loads((folder / "message.json").read_text(encoding="utf-8"))
+    assert stored["blocks"] == message.blocks
+    assert (stored["thread"], stored["image"]) == ("flights-earlier", "image.png")
+    assert (folder / "image.png").read_bytes() == image.read_bytes()
+    page = (folder / "preview.html").read_text(encoding="utf-8")
+    assert "flights: train failed" in page
+    assert "data:image/png;base64," in page
+    assert "in the thread of flights-earlier" in page
+
+
+def test_same_key_ends_in_one_folder(tmp_path: Path) -> None:
+    first = write_to_outbox(tmp_path, a_message(error="one"), None, None)
+    again = write_to_outbox(tmp_path, a_message(error="two"), None, None)
+    assert first == again
+    assert [path.name for path in tmp_path.iterdir()] == [first.name]
+    assert "two" in (first / "preview.html").read_text(encoding="utf-8")
+
+
+def test_rewriting_keeps_image_and_thread(tmp_path: Path) -> None:
+    image = drift_plot(a_verdict(3), tmp_path / "drift.png")
+    folder = write_to_outbox(tmp_path / "outbox", a_message(), image, "t")
+    rewrite_in_outbox(folder, a_message("other", "solved"))
+    stored = json.loads((folder / "message.json").read_text(encoding="utf-8"))
+    assert (stored["thread"], stored["image"]) == ("t", "image.png")
+    assert "solved" in stored["text"]
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_stopped_halfway_leaves_no_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*args: object) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(outbox, "preview_html", stop)
+    with pytest.raises(KeyboardInterrupt):
+        write_to_outbox(tmp_path, a_message(), None, None)
+    assert [path for path in tmp_path.iterdir() if not path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("a/b", "a:b"), ("../x", "x"), ("x" * 300, "x" * 301), ("ä", "ö")],
+)
+def test_names_are_safe_and_never_shared(one: str, other: str, tmp_path: Path) -> None:
+    names = [folder_name(a_message(task)) for task in (one, other)]
+    assert names[0] != names[1]
+    for task in (one, other):
+        folder = write_to_outbox(tmp_path, a_message(task), None, None)
+        assert folder.parent == tmp_path
+        assert folder.is_dir()

@@ -1,0 +1,323 @@
+"""Messages through a real Airflow connection and slack_sdk to a server that speaks Slack's wire protocol."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from evermodel.alerts.failure_message import failure_message
+from evermodel.alerts.message import Message
+from evermodel.errors import PermanentError
+from evermodel_provider.notifications.errors import (
+    SlackConfigurationError,
+    SlackRefusedError,
+    SlackUnavailableError,
+)
+from evermodel_provider.notifications.slack import EVENT_TYPE, Delivery, SlackSender
+from slack_server import TOKEN, FakeSlack
+
+CONNECTION = "slack_api_default"
+PNG = b"\x89PNG\r\n\x1a\n" + b"0" * 500
+
+
+def a_message(error: str = "boom & <bust>") -> Message:
+    return failure_message(
+        "flights", "retrain_flights", "train", "manual__1", error, "http://airflow.example/log"
+    )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        if "airflow" not in sys.modules:
+            patch.setenv("AIRFLOW_HOME", str(tmp_path_factory.mktemp("airflow")))
+            patch.setenv("AIRFLOW__CORE__UNIT_TEST_MODE", "True")
+            patch.setenv("AIRFLOW__CORE__LOAD_EXAMPLES", "False")
+        yield
+
+
+@pytest.fixture
+def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    def connect(slack: FakeSlack, token: str | None = None) -> None:
+        monkeypatch.setenv("AIRFLOW_CONN_SLACK_API_DEFAULT", slack.connection_json(token))
+
+    return connect
+
+
+@pytest.fixture
+def slack(connect: Callable[..., None]) -> Iterator[FakeSlack]:
+    with FakeSlack() as slack:
+        connect(slack)
+        yield slack
+
+
+@pytest.fixture
+def sender(tmp_path: Path) -> SlackSender:
+    return SlackSender(CONNECTION, "#ml-alerts", tmp_path / "outbox")
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    path = tmp_path / "drift.png"
+    path.write_bytes(PNG)
+    return path
+
+
+def test_message_arrives_with_blocks_plain_text_and_key(slack: FakeSlack, sender: SlackSender) -> None:
+    message = a_message()
+    delivery = sender.send(message)
+
+    (posted,) = slack.messages
+    assert delivery == Delivery("slack", "C0000000001", posted.ts)
+    assert json.loads(json.dumps(asdict(delivery)))["ts"] == posted.ts
+    assert posted.blocks == message.blocks
+    assert "boom &amp; &lt;bust&gt;" in posted.text
+    assert posted.metadata == {
+        "event_type": EVENT_TYPE,
+        "event_payload": {"key": message.key, "model": "flights", "severity": "failure"},
+    }
+    assert not sender.outbox.exists()
+
+
+def test_answers_go_into_the_thread(slack: FakeSlack, sender: SlackSender) -> None:
+    first = sender.send(a_message())
+    second = sender.send(a_message("again"), thread=first.ts)
+    assert [answer.ts for answer in slack.thread(first.ts)] == [second.ts]
+
+
+def test_thread_of_the_outbox_is_none_in_slack(slack: FakeSlack, sender: SlackSender) -> None:
+    sender.send(a_message(), thread="flights-drift-2013-08-01")
+    assert slack.messages[0].thread_ts is None
+
+
+def test_image_is_shared_in_the_thread(slack: FakeSlack, sender: SlackSender, image: Path) -> None:
+    delivery = sender.send(a_message(), image=image)
+    (file,) = slack.files
+    assert (file.content, file.filename) == (PNG, "drift.png")
+    assert (file.channel, file.thread_ts) == (delivery.channel, delivery.ts)
+    assert "train failed" in file.alt_txt
+
+
+def test_update_replaces_the_message(slack: FakeSlack, sender: SlackSender) -> None:
+    delivery = sender.send(a_message())
+    changed = a_message("found the cause")
+    assert sender.update(delivery, changed) == delivery
+    (posted,) = slack.messages
+    assert posted.blocks == changed.blocks
+    assert len(posted.edits) == 1
+
+
+@pytest.mark.parametrize("method", ["files.getUploadURLExternal", "upload", "files.completeUploadExternal"])
+def test_message_survives_a_failed_upload(
+    method: str, slack: FakeSlack, sender: SlackSender, image: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    slack.fail(method, "internal_error", status=500)
+    delivery = sender.send(a_message(), image=image)
+    assert [posted.ts for posted in slack.messages] == [delivery.ts]
+    assert not any(file.shared for file in slack.files)
+    assert "its image drift.png was not" in caplog.text
+
+
+def test_message_survives_a_missing_image(
+    slack: FakeSlack, sender: SlackSender, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert sender.send(a_message(), image=tmp_path / "never-written.png").kind == "slack"
+    assert "never-written.png was not" in caplog.text
+
+
+def test_missing_scope_for_files_names_the_scope(
+    connect: Callable[..., None], sender: SlackSender, image: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with FakeSlack(scopes=frozenset({"chat:write"})) as slack:
+        connect(slack)
+        sender.send(a_message(), image=image)
+        assert len(slack.messages) == 1
+    assert "add files:write to the app's bot token scopes" in caplog.text
+
+
+def test_without_connection_the_outbox_takes_it(
+    sender: SlackSender, image: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("AIRFLOW_CONN_SLACK_API_DEFAULT", raising=False)
+    with caplog.at_level(logging.INFO, logger="evermodel_provider"):
+        delivery = sender.send(a_message(), image=image)
+    folder = Path(delivery.path)
+    assert delivery.kind == "outbox"
+    assert (folder / "image.png").read_bytes() == PNG
+    assert "boom & <bust>" in caplog.text
+
+    updated = sender.update(delivery, a_message("found the cause"))
+    assert updated == delivery
+    assert "found the cause" in (folder / "preview.html").read_text(encoding="utf-8")
+    assert [path.name for path in sender.outbox.iterdir()] == [folder.name]
+
+
+def test_connection_without_token_is_an_error(sender: SlackSender, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_SLACK_API_DEFAULT", '{"conn_type": "slack"}')
+    with pytest.raises(SlackConfigurationError, match="slack_api_default has no token"):
+        sender.send(a_message())
+    assert not sender.outbox.exists()
+
+
+def test_wrong_token(slack: FakeSlack, connect: Callable[..., None], sender: SlackSender) -> None:
+    connect(slack, "xoxb-wrong")
+    with pytest.raises(
+        SlackConfigurationError, match=r"#ml-alerts.*slack_api_default.*invalid_auth"
+    ) as caught:
+        sender.send(a_message())
+    assert "xoxb-wrong" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("channel", "code", "advice"),
+    [("#nowhere", "channel_not_found", "check the channel's name"), ("#secret", "not_in_channel", "/invite")],
+)
+def test_wrong_channel(channel: str, code: str, advice: str, slack: FakeSlack, tmp_path: Path) -> None:
+    with pytest.raises(SlackConfigurationError, match=code) as caught:
+        SlackSender(CONNECTION, channel, tmp_path).send(a_message())
+    assert channel in caught.value.problem
+    assert advice in caught.value.advice
+
+
+def test_missing_scope_for_messages(connect: Callable[..., None], sender: SlackSender) -> None:
+    with FakeSlack(scopes=frozenset({"files:write"})) as slack:
+        connect(slack)
+        with pytest.raises(SlackConfigurationError, match="add chat:write"):
+            sender.send(a_message())
+
+
+def test_short_rate_limit_is_waited_for(slack: FakeSlack, sender: SlackSender) -> None:
+    slack.fail("chat.postMessage", "ratelimited", status=429, retry_after=0)
+    sender.send(a_message())
+    assert slack.calls == ["chat.postMessage"] * 2
+    assert len(slack.messages) == 1
+
+
+def test_long_rate_limit_is_left_to_the_task(slack: FakeSlack, sender: SlackSender) -> None:
+    slack.fail("chat.postMessage", "ratelimited", status=429, retry_after=0, times=5)
+    with pytest.raises(SlackUnavailableError, match="ratelimited"):
+        sender.send(a_message())
+    assert len(slack.calls) == 3
+
+
+@pytest.mark.parametrize(("error", "status"), [("internal_error", 200), ("fatal_error", 500), ("x y", 502)])
+def test_trouble_at_slack_is_transient(
+    error: str, status: int, slack: FakeSlack, sender: SlackSender
+) -> None:
+    slack.fail("chat.postMessage", error, status=status)
+    with pytest.raises(SlackUnavailableError):
+        sender.send(a_message())
+
+
+def test_lost_answer_is_not_posted_twice_by_itself(slack: FakeSlack, sender: SlackSender) -> None:
+    slack.fail("chat.postMessage", "hang up")
+    with pytest.raises(SlackUnavailableError, match="cannot be reached"):
+        sender.send(a_message())
+    assert slack.calls == ["chat.postMessage"]
+
+
+def test_nobody_listens(sender: SlackSender, connect: Callable[..., None]) -> None:
+    with FakeSlack() as slack:
+        connect(slack)
+    with pytest.raises(SlackUnavailableError, match="cannot be reached"):
+        sender.send(a_message())
+
+
+def test_refused_blocks_are_sent_as_plain_text(
+    slack: FakeSlack, sender: SlackSender, caplog: pytest.LogCaptureFixture
+) -> None:
+    message = a_message()
+    message.blocks.append({"type": "hologram"})
+    sender.send(message)
+    (posted,) = slack.messages
+    assert posted.blocks == []
+    assert "train failed" in posted.text
+    assert "hologram" in caplog.text
+
+
+def test_unknown_refusal_is_permanent(slack: FakeSlack, sender: SlackSender) -> None:
+    slack.fail("chat.postMessage", "metadata_too_large")
+    with pytest.raises(SlackRefusedError, match="metadata_too_large") as caught:
+        sender.send(a_message())
+    assert isinstance(caught.value, PermanentError)
+
+
+def test_update_of_a_deleted_message(slack: FakeSlack, sender: SlackSender) -> None:
+    with pytest.raises(SlackConfigurationError, match="message_not_found"):
+        sender.update(Delivery("slack", "C0000000001", "1.000001"), a_message())
+
+
+def test_token_is_never_logged(
+    slack: FakeSlack, sender: SlackSender, image: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        delivery = sender.send(a_message(), image=image)
+        slack.fail("chat.update", "internal_error")
+        with pytest.raises(SlackUnavailableError) as caught:
+            sender.update(delivery, a_message())
+    said = [caplog.text, repr(sender), repr(delivery), str(caught.value), str(caught.value.__cause__)]
+    assert "chat.postMessage" in caplog.text, "slack_sdk's own debug log was not captured"
+    assert not any(TOKEN in text for text in said)
+
+
+def a_context(**changes: Any) -> dict[str, Any]:
+    ti = SimpleNamespace(
+        dag_id="retrain_flights",
+        task_id="train",
+        run_id="r1",
+        map_index=-1,
+        log_url="http://airflow.example/log",
+    )
+    return {"ti": ti, "exception": ValueError("one class only"), **changes}
+
+
+def test_failure_notifier(slack: FakeSlack, tmp_path: Path) -> None:
+    from evermodel_provider.notifications.failure import FailureNotifier
+
+    notifier = FailureNotifier(
+        model="flights", connection_id=CONNECTION, channel="#ml-alerts", outbox=tmp_path
+    )
+    notifier(a_context())
+    (posted,) = slack.messages
+    assert "ValueError: one class only" in posted.text
+    assert posted.metadata["event_payload"]["key"] == "failure-retrain_flights-r1-train"
+    assert "<http://airflow.example/log|Log of the task>" in json.dumps(posted.blocks)
+
+
+def test_failure_notifier_names_the_mapped_task(slack: FakeSlack, tmp_path: Path) -> None:
+    from evermodel_provider.notifications.failure import FailureNotifier
+
+    context = a_context()
+    context["ti"].map_index = 2
+    FailureNotifier(model="m", connection_id=CONNECTION, channel="#ml-alerts", outbox=tmp_path)(context)
+    assert "train[2] failed" in slack.messages[0].text
+
+
+def test_failure_notifier_never_fails(slack: FakeSlack, tmp_path: Path) -> None:
+    from evermodel_provider.notifications.failure import FailureNotifier
+
+    notifier = FailureNotifier(model="flights", connection_id=CONNECTION, channel="#nowhere", outbox=tmp_path)
+    notifier(a_context())
+    notifier({})
+    assert slack.messages == []
+
+
+def test_failure_notifier_defaults_to_the_outbox_of_the_installation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from evermodel_provider.notifications.failure import FailureNotifier
+
+    monkeypatch.delenv("AIRFLOW_CONN_SLACK_API_DEFAULT", raising=False)
+    monkeypatch.setenv("EVERMODEL_HOME", str(tmp_path))
+    FailureNotifier(model="flights", connection_id=CONNECTION, channel="#ml-alerts")(a_context())
+    assert list((tmp_path / "outbox").glob("*/preview.html"))
