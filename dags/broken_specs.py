@@ -1,0 +1,10 @@
+"""Shows every broken model spec as an import error, here and only here: the other models' DAGs go on (airflow DAG)."""
+
+from __future__ import annotations
+
+from evermodel.errors import SpecError
+from evermodel.spec import load_specs
+
+_, problems = load_specs()
+if problems:
+    raise SpecError("\n\n".join(str(problem.error) for problem in problems))

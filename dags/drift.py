@@ -1,0 +1,32 @@
+"""The daily drift watch of every model: judge the window, show it, tell people, ask for a retrain if it is needed."""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG, CronTriggerTimetable
+from evermodel_provider.dag_parts import DEFAULT_ARGS, describe, failure_callback, specs_to_parse
+from evermodel_provider.operators.alert import DriftAlertOperator
+from evermodel_provider.operators.ask import AskForRetrainOperator
+from evermodel_provider.operators.drift import DriftVerdictOperator, EvidentlyReportOperator
+from evermodel_provider.sensors.data import PredictionsSensor
+
+for spec in specs_to_parse("drift"):
+    cron = spec.schedule.drift
+    with DAG(
+        dag_id=f"drift_{spec.name}",
+        description=f"Watch the predictions of {spec.name} for drift",
+        doc_md=describe(spec),
+        schedule=CronTriggerTimetable(cron, timezone="UTC") if cron else None,
+        catchup=False,
+        max_active_runs=1,
+        default_args={**DEFAULT_ARGS, "owner": spec.owner, "on_failure_callback": failure_callback(spec)},
+        tags=["evermodel", "drift", spec.name],
+    ) as dag:
+        window = PredictionsSensor(task_id="window", model=spec.name, window="drift")
+        verdict = DriftVerdictOperator(task_id="verdict", model=spec.name)
+        evidently_report = EvidentlyReportOperator(task_id="evidently_report", model=spec.name)
+        alert = DriftAlertOperator(task_id="alert", model=spec.name)
+        ask_for_retrain = AskForRetrainOperator(task_id="ask_for_retrain", model=spec.name)
+
+        window >> verdict >> [evidently_report, alert]
+        alert >> ask_for_retrain
+    globals()[dag.dag_id] = dag

@@ -1,0 +1,96 @@
+"""The weekly retrain of every model: from new data to a champion that earned it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow.sdk import DAG, AssetOrTimeSchedule, CronTriggerTimetable, Label, TriggerRule
+from evermodel_provider.assets import champion, retrain_wanted
+from evermodel_provider.dag_parts import DEFAULT_ARGS, describe, failure_callback, specs_to_parse
+from evermodel_provider.operators.approve import APPROVAL_KEY, ApproveOperator
+from evermodel_provider.operators.deploy import DeployOperator
+from evermodel_provider.operators.evaluate import DecideOperator, EvaluateOperator
+from evermodel_provider.operators.extract import ExtractOperator
+from evermodel_provider.operators.finish import RetrainReportOperator
+from evermodel_provider.operators.register import RegisterOperator
+from evermodel_provider.operators.request import RetrainRequestOperator, retrain_form
+from evermodel_provider.operators.train import TrainOperator
+from evermodel_provider.operators.validate import ValidateOperator
+from evermodel_provider.sensors.data import NewDataSensor
+
+for spec in specs_to_parse("retrain"):
+    wanted = retrain_wanted(spec.name)
+    cron = spec.schedule.retrain
+    with DAG(
+        dag_id=f"retrain_{spec.name}",
+        description=f"Retrain {spec.name}, and ship the challenger if it proves itself",
+        doc_md=describe(spec),
+        schedule=AssetOrTimeSchedule(timetable=CronTriggerTimetable(cron, timezone="UTC"), assets=wanted)
+        if cron
+        else [wanted],
+        catchup=False,
+        max_active_runs=1,
+        params=retrain_form(spec),
+        render_template_as_native_obj=True,
+        default_args={**DEFAULT_ARGS, "owner": spec.owner, "on_failure_callback": failure_callback(spec)},
+        tags=["evermodel", "retrain", spec.name],
+    ) as dag:
+        request = RetrainRequestOperator(task_id="request", model=spec.name)
+        step = {
+            "model": spec.name,
+            "as_of": request.output["as_of"],
+            "run_key": request.output["run_key"],
+            "reason": request.output["reason"],
+        }
+
+        new_data = NewDataSensor(task_id="new_data", model=spec.name, as_of=step["as_of"], window="training")
+        extract = ExtractOperator(task_id="extract", **step)
+        validate = ValidateOperator(task_id="validate", snapshot=extract.output, **step)
+        train = TrainOperator.partial(
+            task_id="train",
+            snapshot=extract.output,
+            chosen=request.output["candidates"],
+            map_index_template="{{ task.candidate }}",
+            execution_timeout=timedelta(hours=6),
+            **step,
+        ).expand(candidate=[candidate.name for candidate in spec.candidates])
+        evaluate = EvaluateOperator(
+            task_id="evaluate",
+            snapshot=extract.output,
+            trained=train.output,
+            force_reason=request.output["force_reason"],
+            trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS,
+            **step,
+        )
+        decide = DecideOperator(
+            task_id="decide", decision=evaluate.output, ship=["register", "report"], keep=["report"]
+        )
+        register = RegisterOperator(task_id="register", snapshot=extract.output, **step)
+        approve = ApproveOperator(
+            task_id="approve",
+            model=spec.name,
+            version=register.output,
+            run_key=step["run_key"],
+            approval=request.output["approval"],
+            response_timeout=spec.approval_timeout,
+        )
+        deploy = DeployOperator(
+            task_id="deploy",
+            version=register.output,
+            by="{{ ti.xcom_pull(task_ids='approve', key='%s')['by'] }}" % APPROVAL_KEY,
+            outlets=[champion(spec.name)],
+            **step,
+        )
+        report = RetrainReportOperator(
+            task_id="report",
+            version="{{ ti.xcom_pull(task_ids='register') }}",
+            approval="{{ ti.xcom_pull(task_ids='approve', key='%s') }}" % APPROVAL_KEY,
+            promotion="{{ ti.xcom_pull(task_ids='deploy') }}",
+            trigger_rule=TriggerRule.NONE_FAILED,
+            **step,
+        )
+
+        request >> new_data >> extract >> validate >> train >> evaluate >> decide
+        decide >> Label("may ship") >> register >> approve >> deploy >> report
+        decide >> Label("keep the champion") >> report
+    globals()[dag.dag_id] = dag

@@ -1,0 +1,51 @@
+"""What every DAG file shares: which specs to parse, retries, and what happens on failure."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import get_parsing_context
+
+from evermodel.spec import load_specs
+from evermodel_provider.notifications.failure import FailureNotifier
+
+if TYPE_CHECKING:
+    from evermodel.spec import ModelSpec
+
+log = logging.getLogger(__name__)
+
+# Retries cover processes that die and servers that are away; permanent errors fail at once.
+# The wait between them is Airflow's own setting, core.default_task_retry_delay.
+DEFAULT_ARGS: dict[str, Any] = {"retries": 2}
+
+
+def specs_to_parse(prefix: str) -> list[ModelSpec]:
+    """Return the specs that a DAG file has to build: all of them, or the one that a task is about to run.
+
+    A broken spec is left out here and shown by ``dags/broken_specs.py``.
+
+    :param prefix: What the DAG ids of the file begin with, before ``_<model>``.
+    """
+    wanted = get_parsing_context().dag_id
+    only = wanted.removeprefix(f"{prefix}_") if wanted and wanted.startswith(f"{prefix}_") else None
+    specs, problems = load_specs(only)
+    for problem in problems:
+        log.warning("Left out: %s", problem.error)
+    return specs
+
+
+def failure_callback(spec: ModelSpec) -> list[FailureNotifier]:
+    """Return what tells people when a task of the model fails for good."""
+    alerts = spec.alerts
+    return [FailureNotifier(model=spec.name, connection_id=alerts.slack_connection, channel=alerts.channel)]
+
+
+def describe(spec: ModelSpec) -> str:
+    """Return the Markdown that Airflow shows beside a DAG."""
+    candidates = ", ".join(f"`{candidate.name}`" for candidate in spec.candidates)
+    return (
+        f"### {spec.name}\n{spec.description}\n\n"
+        f"Owner: {spec.owner}. Candidates: {candidates}. Metric: `{spec.gate.metric}`.\n\n"
+        f"Declared in `{spec.name}.yaml` (digest `{spec.digest}`)."
+    )

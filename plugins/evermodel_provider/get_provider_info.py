@@ -1,0 +1,31 @@
+"""What Airflow's provider manager has to know."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_INTEGRATION = "evermodel"
+_OPERATORS = ("alert", "approve", "ask", "deploy", "drift", "evaluate", "extract", "finish", "register", "request")
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Return the provider's description; ``package-name`` is the distribution's name."""
+    modules = [*_OPERATORS, "score", "train", "validate"]
+    return {
+        "package-name": "airflow-provider-evermodel",
+        "name": "evermodel",
+        "description": "Keep tabular models in production fresh, proven and reversible.",
+        "integrations": [{"integration-name": _INTEGRATION, "external-doc-url": "", "tags": ["ml"]}],
+        "operators": [
+            {
+                "integration-name": _INTEGRATION,
+                "python-modules": [f"evermodel_provider.operators.{name}" for name in sorted(modules)],
+            }
+        ],
+        "sensors": [{"integration-name": _INTEGRATION, "python-modules": ["evermodel_provider.sensors.data"]}],
+        "hooks": [{"integration-name": _INTEGRATION, "python-modules": ["evermodel_provider.hooks.tracking"]}],
+        "connection-types": [
+            {"connection-type": "mlflow", "hook-class-name": "evermodel_provider.hooks.tracking.TrackingHook"}
+        ],
+        "notifications": ["evermodel_provider.notifications.failure.FailureNotifier"],
+    }

@@ -1,0 +1,108 @@
+"""Let a person approve a challenger, where the spec or the form wants it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+
+from evermodel_provider.exceptions import airflow_errors
+from evermodel_provider.hooks.tracking import TrackingHook
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from evermodel.gate.decision import Decision
+
+APPROVAL_KEY = "approval"
+
+
+class ApproveOperator(ApprovalOperator):
+    """Wait for a person's answer on a registered version, or go on at once when approval is ``auto``.
+
+    Without an answer in time the version is rejected. The answer is pushed as the XCom ``approval``, also when it is
+    no; the form shows the decision with every gate.
+
+    :param model: Name of a model spec. (templated)
+    :param version: The registered version. (templated)
+    :param run_key: Idempotency key of the retrain. (templated)
+    :param approval: ``auto`` or ``manual``. (templated)
+    :param mlflow_conn_id: Airflow connection of the MLflow server. (templated)
+    """
+
+    template_fields: Sequence[str] = ("model", "version", "run_key", "approval", "mlflow_conn_id", "subject", "body")
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        version: str,
+        run_key: str,
+        approval: str = "manual",
+        mlflow_conn_id: str = TrackingHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("subject", "Approve the new version?")
+        kwargs.setdefault("defaults", self.REJECT)
+        super().__init__(**kwargs)
+        self.model = model
+        self.version = version
+        self.run_key = run_key
+        self.approval = approval
+        self.mlflow_conn_id = mlflow_conn_id
+
+    def execute(self, context: Context) -> Any:
+        """Ask a person, unless nobody has to be asked."""
+        if self.approval == "auto":
+            self.log.info("Version %s needs no approval: approval is auto", self.version)
+            return self._push(context, approved=True, by="auto")
+        with airflow_errors():
+            self.subject, self.body = self._question()
+        return super().execute(context)
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
+        """Note the answer first: a rejection leaves no return value."""
+        if "error" not in event:
+            user = event.get("responded_by_user") or {}
+            name = user.get("name") if isinstance(user, dict) else getattr(user, "name", None)
+            self._push(context, approved=event["chosen_options"] == [self.APPROVE], by=name or "nobody (time-out)")
+        return super().execute_complete(context, event)
+
+    def _push(self, context: Context, *, approved: bool, by: str) -> dict[str, Any]:
+        answer = {"approved": approved, "by": by, "version": self.version}
+        context["ti"].xcom_push(key=APPROVAL_KEY, value=answer)
+        return answer
+
+    def _question(self) -> tuple[str, str]:
+        from evermodel.spec import load_spec
+        from evermodel.tracking import find_run, read_json, run_url
+
+        hook = TrackingHook(self.mlflow_conn_id)
+        client, spec = hook.get_conn(), load_spec(self.model)
+        run = find_run(client, spec.name, self.run_key, kind="retrain")
+        if run is None:
+            raise LookupError(f"MLflow has no retrain run with the key {self.run_key}")
+        from evermodel.gate.decision import Decision
+
+        decision = Decision.from_json(read_json(client, run.info.run_id, "decision.json"))
+        subject = f"Make version {self.version} of {spec.name} the champion?"
+        return subject, question_body(decision, run_url(hook.settings.tracking_uri, run))
+
+
+def question_body(decision: Decision, link: str) -> str:
+    """Return the text of the form, as Markdown: the comparison, every gate, and the run in MLflow."""
+    value, low, high = decision.challenger
+    lines = [
+        f"**{decision.candidate}**: {decision.verdict.replace('_', ' ')}, {decision.reason}.",
+        "",
+        f"{decision.metric} {value:.4f} ({low:.4f} to {high:.4f}) on {decision.rows:,} test rows"
+        + (f"; champion (version {decision.parent}) {decision.champion[0]:.4f}" if decision.champion else ""),
+        "",
+        "| gate | verdict | evidence | threshold |",
+        "|---|---|---|---|",
+        *(f"| {gate.name} | {gate.verdict} | {gate.detail} | {gate.threshold} |" for gate in decision.gates),
+        "",
+        f"[Open the run in MLflow]({link})",
+    ]
+    return "\n".join(lines)

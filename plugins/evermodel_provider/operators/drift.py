@@ -1,0 +1,47 @@
+"""Judge a window of the prediction log, and draw Evidently's report of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from evermodel_provider.operators.base import ModelOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class DriftVerdictOperator(ModelOperator):
+    """Judge the trailing window against the rows that the champion was fitted on; the verdict goes to MLflow.
+
+    Returns severity, reason, rows, the drifting columns and the matured metric.
+    """
+
+    def run_step(self, context: Context) -> dict[str, Any]:
+        """Judge the window."""
+        verdict = self.drift_watch().judge()
+        self.log.info("%s: %s", verdict.severity, verdict.reason)
+        for column in verdict.drifting:
+            self.log.info("  %s PSI %.3f (natural %.3f): %s", column.column, column.psi, column.natural, column.summary)
+        for problem in verdict.quality:
+            self.log.warning("  data quality: %s", problem)
+        return {
+            "severity": verdict.severity,
+            "reason": verdict.reason,
+            "version": verdict.version,
+            "rows": verdict.window_rows,
+            "drifting": [column.column for column in verdict.drifting],
+            "metric": verdict.metric,
+            "metric_value": verdict.metric_value,
+            "quality": list(verdict.quality),
+        }
+
+
+class EvidentlyReportOperator(ModelOperator):
+    """Draw Evidently's report of the window and keep it, as HTML and JSON, on the MLflow run of the day.
+
+    Returns the address of that run.
+    """
+
+    def run_step(self, context: Context) -> str:
+        """Draw the report."""
+        return self.drift_watch().report()
