@@ -84,8 +84,9 @@ def world(mlflow_server: str, tmp_path: Path) -> Iterator[World]:
 
 
 @pytest.fixture
-def wire(mlflow_server: str) -> Iterator[Wire]:
+def wire(mlflow_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
     """A way to the registry that can be cut."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     line = Wire(mlflow_server)
     yield line
     line.cut()

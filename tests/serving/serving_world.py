@@ -48,7 +48,8 @@ class Published:
 
     def scores(self, rows: list[dict[str, Any]]) -> list[float]:
         frame = feature_frame(self.spec, pd.DataFrame(rows, columns=self.spec.features.names))
-        return self.pipeline.predict_proba(frame)[:, 1].tolist()
+        scores: list[float] = self.pipeline.predict_proba(frame)[:, 1].tolist()
+        return scores
 
 
 @dataclass
@@ -119,7 +120,8 @@ def example_rows(count: int, seed: int) -> pd.DataFrame:
 
 
 def request_rows(count: int, seed: int) -> list[dict[str, Any]]:
-    return json.loads(example_rows(count, seed).to_json(orient="records"))
+    rows: list[dict[str, Any]] = json.loads(example_rows(count, seed).to_json(orient="records"))
+    return rows
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:

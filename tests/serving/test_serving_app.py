@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import pytest
 from fastapi.testclient import TestClient
@@ -11,7 +12,7 @@ from evermodel.serving.app import create_app
 
 
 @pytest.fixture
-def client(world: World):
+def client(world: World) -> Iterator[TestClient]:
     world.publish(1)
     with TestClient(create_app([world.name], world.settings, poll_seconds=0.1)) as client:
         wait_until(lambda: client.get("/ready").status_code == 200, "the app is ready")

@@ -15,10 +15,12 @@ import pytest
 from fastapi.testclient import TestClient
 from serving_world import World, request_rows, wait_until
 
+from evermodel.prediction_log import read_log
 from evermodel.serving.app import create_app
 from evermodel.serving.log import LoggedRequest, PredictionLog
 from evermodel.serving.metrics import Metrics
 from evermodel.serving.rows import Inputs
+from evermodel.window import Window
 
 INPUTS = Inputs(("temp", "carrier"), frozenset({"temp"}))
 COLUMNS = ["prediction_id", "event_time", "model_version", "score", "source", "request_id"]
@@ -30,7 +32,8 @@ def entry(request_id: str, rows: int = 1, at: datetime | None = None) -> LoggedR
 
 
 def count(metrics: Metrics, name: str, **labels: str) -> float | None:
-    return metrics.registry.get_sample_value(name, {"model": "m", **labels})
+    value: float | None = metrics.registry.get_sample_value(name, {"model": "m", **labels})
+    return value
 
 
 def test_every_answer_is_in_the_log_after_shutdown(world: World) -> None:
@@ -55,6 +58,8 @@ def test_every_answer_is_in_the_log_after_shutdown(world: World) -> None:
     folder = world.settings.lake / "predictions" / world.name
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert all(path.name.startswith(f"online-{os.getpid()}-") for path in files)
+    window = Window(before, before + timedelta(hours=1))
+    assert read_log(world.spec, world.settings.lake, window).num_rows == len(log) == 12
     schema = pq.read_schema(files[0])
     assert schema.field("event_time").type == pa.timestamp("us", tz="UTC")
     assert schema.field("temp").type == pa.float64()

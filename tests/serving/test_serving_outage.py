@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import pickle
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -113,23 +114,13 @@ def test_a_version_that_cannot_score_its_own_example_is_not_put_to_work(world: W
         assert client.post("/predict", json={"rows": request_rows(1, 1)}).json()["version"] == one.version
 
 
-def test_old_versions_leave_the_cache(world: World) -> None:
-    made = [world.publish(seed, promote=False) for seed in range(1, 8)]
-    with TestClient(create_app([world.name], world.settings, poll_seconds=0.02)) as client:
-        for version in made:
-            world.promote(version.version)
-            wait_for_version(client, version.version)
-    kept = {path.name for path in model_folder(world.settings, world.name).iterdir() if path.is_dir()}
-    assert kept == {m.version for m in made[-5:]}
-
-
 def _failures(client: httpx.Client, world: World) -> float:
     start = f'evermodel_load_failures_total{{model="{world.name}"}} '
     (line,) = (line for line in client.get("/metrics").text.splitlines() if line.startswith(start))
     return float(line.removeprefix(start))
 
 
-def _publish_files(world: World, seed: int, change) -> str:
+def _publish_files(world: World, seed: int, change: Callable[[Path], object]) -> str:
     """Publish a copy of the first version whose files were changed."""
     import mlflow
 
@@ -146,7 +137,7 @@ class _Trap:
     def __init__(self, path: str) -> None:
         self.path = path
 
-    def __reduce__(self) -> object:
+    def __reduce__(self) -> tuple[object, ...]:
         return (open, (self.path, "w"))
 
 

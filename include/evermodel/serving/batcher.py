@@ -35,6 +35,7 @@ class Batcher:
         self._waiting: deque[_Call] = deque()
         self._wake = threading.Condition()
         self._closing = False
+        self._limited_for: ServedModel | None = None
         self._thread = threading.Thread(target=self._work, name="score", daemon=True)
 
     def start(self) -> None:
@@ -66,7 +67,17 @@ class Batcher:
                 if not self._waiting:
                     return
                 batch = self._take()
+            self._limit_threads(batch[0].served)
             _score(batch)
+
+    def _limit_threads(self, served: ServedModel) -> None:
+        """Keep OpenMP to one thread here: for so few rows, waiting for helpers costs more than they save."""
+        if served is not self._limited_for:
+            from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+            # OpenMP keeps this setting for each thread, so training in this process would not notice.
+            threadpool_limits(1, user_api="openmp")
+            self._limited_for = served
 
     def _take(self) -> list[_Call]:
         batch = [self._waiting.popleft()]

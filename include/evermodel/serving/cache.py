@@ -6,10 +6,11 @@ import json
 import os
 import shutil
 import tempfile
-import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from evermodel.atomic import write_text
 
 _ORIGIN = ".origin"
 _MARKER = "last-good.json"
@@ -67,9 +68,7 @@ class ModelCache:
     def mark_good(self, version: str, origin: str) -> None:
         """Remember the version that answers now, and drop the oldest others."""
         os.utime(self.folder / version)
-        scratch = self.folder / f".{_MARKER}-{uuid.uuid4().hex}"
-        scratch.write_text(json.dumps(asdict(LastGood(version, origin))), encoding="utf-8")
-        scratch.replace(self.folder / _MARKER)
+        write_text(self.folder / _MARKER, json.dumps(asdict(LastGood(version, origin))))
         versions = [path for path in self.folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
         versions.sort(key=lambda path: path.stat().st_mtime, reverse=True)
         for path in versions[_KEPT:]:

@@ -128,10 +128,8 @@ class ModelHolder:
             model_store.load_model(client, f"models:/{self.spec.name}/{version}", folder)
 
         try:
-            files = self._cache.files(version, origin, download)
-            served = make_served(self.spec, version, model_store.load_files(files))
+            served = self._read(version, self._cache.files(version, origin, download))
         except Exception:
-            self._cache.forget(version)
             attempts = self._failed.attempts + 1 if self._failed and self._failed.version == version else 1
             pause = min(self._poll_seconds * 2**attempts, _LONGEST_PAUSE)
             self._failed = _FailedLoad(version, attempts, time.monotonic() + pause)
@@ -139,6 +137,13 @@ class ModelHolder:
         self._swap(served, origin)
         self._cache.mark_good(version, origin)
         self._recovered()
+
+    def _read(self, version: str, files: Path) -> ServedModel:
+        try:
+            return make_served(self.spec, version, model_store.load_files(files))
+        except Exception:
+            self._cache.forget(version)  # so that the next attempt downloads it anew
+            raise
 
     def _load_last_good(self) -> str:
         """Answer with the cached version, if there is one; return what is wrong with it, if something is."""

@@ -13,6 +13,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+from evermodel.atomic import replacing
 from evermodel.serving.metrics import Metrics
 from evermodel.serving.rows import Inputs, Row
 
@@ -151,33 +152,25 @@ def _table(group: list[LoggedRequest]) -> Any:
 
     inputs = group[0].inputs
     each = [(entry, index) for entry in group for index in range(len(entry.rows))]
-    columns: dict[str, tuple[Any, list[Any]]] = {
+    columns: dict[str, tuple[Any, Sequence[Any]]] = {
         "prediction_id": (pa.string(), [f"{entry.request_id}-{index}" for entry, index in each]),
         "event_time": (pa.timestamp("us", tz="UTC"), [entry.at for entry, _ in each]),
         "model_version": (pa.string(), [entry.version for entry, _ in each]),
-        "score": (pa.float64(), [entry.scores[index] for entry, index in each]),
+        "score": (pa.float64(), [score for entry in group for score in entry.scores]),
         "source": (pa.string(), ["online"] * len(each)),
         "request_id": (pa.string(), [entry.request_id for entry, _ in each]),
     }
-    for position, name in enumerate(inputs.names):
-        kind = pa.float64() if name in inputs.numeric else pa.string()
-        columns[name] = (kind, [_null_for_nan(entry.rows[index][position]) for entry, index in each])
+    by_feature = zip(*(row for entry in group for row in entry.rows), strict=True)
+    for name, values in zip(inputs.names, by_feature, strict=True):
+        columns[name] = (pa.float64() if name in inputs.numeric else pa.string(), values)
     schema = pa.schema([(name, kind) for name, (kind, _) in columns.items()])
-    return pa.table([pa.array(values, kind) for kind, values in columns.values()], schema=schema)
-
-
-def _null_for_nan(value: float | str | None) -> float | str | None:
-    return None if value != value else value
+    # from_pandas: NaN, which stands for a missing number, becomes null.
+    return pa.table([pa.array(v, kind, from_pandas=True) for kind, v in columns.values()], schema=schema)
 
 
 def _write_file(table: Any, folder: Path) -> None:
     import pyarrow.parquet as pq
 
-    folder.mkdir(parents=True, exist_ok=True)
-    name = f"online-{os.getpid()}-{uuid.uuid4().hex}.parquet"
-    scratch = folder / f".{name}"
-    try:
-        pq.write_table(table, scratch)
-        os.replace(scratch, folder / name)
-    finally:
-        scratch.unlink(missing_ok=True)
+    # The temporary name starts with a dot, so that no reader takes it for a finished file.
+    with replacing(folder / f"online-{os.getpid()}-{uuid.uuid4().hex}.parquet") as temporary:
+        pq.write_table(table, temporary, compression="zstd")
