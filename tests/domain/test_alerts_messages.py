@@ -233,7 +233,7 @@ def test_preview_shows_data_as_text() -> None:
 wild = st.one_of(
     st.text(max_size=60),
     st.text(alphabet=st.sampled_from("&<>`*_~|\n\r\x00\ud800\u202e😀a "), max_size=60),
-    st.builds(lambda part, times: part * times, st.text(min_size=1, max_size=8), st.integers(1, 900)),
+    st.builds(lambda part, times: part * times, st.text(min_size=1, max_size=8), st.integers(1, 600)),
 )
 shares = st.floats(0, 5)
 columns = st.builds(
@@ -292,7 +292,24 @@ def assert_within_limits(message: Message) -> None:
     preview_html(message, None, None)
 
 
-@settings(max_examples=60, deadline=None)
+@pytest.mark.parametrize("filler", ["&", "😀", "x "])
+def test_everything_too_long_at_once(filler: str) -> None:
+    long = filler * 3000
+    verdict = a_verdict(
+        model=long,
+        version=long,
+        reason=long,
+        quality=(long,) * 20,
+        metric=long,
+        columns=(a_column(column=long, summary=long),) * 40,
+    )
+    many = {f"{number}{long}": f"http://x.example/{'y' * 700}" for number in range(9)}
+    message = drift_message(verdict, many, None, long, retrain_note=long)
+    assert_within_limits(message)
+    assert "|0" in message.blocks[-2]["text"]["text"], "the links must survive"
+
+
+@settings(max_examples=40, deadline=None)
 @given(verdicts, links, st.sampled_from([True, False, None]), wild)
 def test_wild_drift_keeps_to_the_limits(
     verdict: DriftVerdict, links: dict[str, str], asked: bool | None, note: str
@@ -301,7 +318,7 @@ def test_wild_drift_keeps_to_the_limits(
     assert_within_limits(resolved_message(verdict, links, note, why=note))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(gates, links, wild, st.booleans(), st.sampled_from(["auto", "approved", "rejected", "not asked"]))
 def test_wild_outcomes_keep_to_the_limits(
     gates: list[dict[str, Any]], links: dict[str, str], text: str, shipped: bool, approval: str
@@ -313,7 +330,7 @@ def test_wild_outcomes_keep_to_the_limits(
     assert_within_limits(retrain_message(outcome))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(wild, wild, wild)
 def test_wild_failures_keep_to_the_limits(name: str, error: str, url: str) -> None:
     assert_within_limits(failure_message(name, name, name, name, error, url))
