@@ -119,6 +119,7 @@ class LocalStack:
                 # This address also builds the API of the tasks, which would cost the first task seconds.
                 f"{self.airflow_url}/execution/health",
                 after=database,
+                grace=5.0,
                 ends_last=True,
             ),
             Service("mlflow", self._mlflow(), self.environment, f"{self.mlflow_url}/health", ends_last=True),

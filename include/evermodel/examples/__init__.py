@@ -1,0 +1,1 @@
+"""Example data that anybody may use."""
