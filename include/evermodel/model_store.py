@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,8 +115,8 @@ def load_model(client: MlflowClient, uri: str, folder: Path) -> LoadedModel:
 def load_files(folder: Path) -> LoadedModel:
     """Load a model from its downloaded folder; see `load_model`."""
     import pandas as pd
-    import skops.io
 
+    skops_io = _skops_io()
     meta = _metadata(folder)
     flavor = meta.get("flavors", {}).get("sklearn", {})
     if flavor.get("serialization_format") != "skops":
@@ -125,7 +126,8 @@ def load_files(folder: Path) -> LoadedModel:
             "register a model that was trained by the retrain DAG (they are stored with skops)",
         )
     file = folder / flavor["pickled_model"]
-    pipeline = skops.io.load(file, trusted=_refuse_others(skops.io.get_untrusted_types(file=file), folder))
+    trusted = _refuse_others(skops_io.get_untrusted_types(file=file), folder)
+    pipeline = skops_io.load(file, trusted=trusted)
     inputs = _signature_inputs(meta, folder)
     example = pd.read_json(folder / meta["saved_input_example_info"]["artifact_path"], orient="split")
     return LoadedModel(pipeline, example[[column["name"] for column in inputs]], inputs)
@@ -163,6 +165,13 @@ def _refuse_others(types: Iterable[str], where: object) -> list[str]:
 
 
 def _allowed_types(pipeline: Any) -> list[str]:
-    import skops.io
+    skops_io = _skops_io()
+    return _refuse_others(skops_io.get_untrusted_types(data=skops_io.dumps(pipeline)), type(pipeline).__name__)
 
-    return _refuse_others(skops.io.get_untrusted_types(data=skops.io.dumps(pipeline)), type(pipeline).__name__)
+
+def _skops_io() -> Any:
+    """Import skops quietly: it looks at every attribute of every loaded module, and Airflow's old ones complain."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import skops.io
+    return skops.io

@@ -98,9 +98,8 @@ class RetrainRequestOperator(ModelOperator):
 
 
 def _origin(context: Context) -> str:
-    return {"scheduled": "weekly schedule", "manual": "started by hand", "backfill": "backfill"}.get(
-        str(context["dag_run"].run_type), str(context["dag_run"].run_type)
-    )
+    kind = str(getattr(context["dag_run"].run_type, "value", context["dag_run"].run_type))
+    return {"scheduled": "weekly schedule", "manual": "started by hand"}.get(kind, kind)
 
 
 def _plain(run_id: str) -> str:

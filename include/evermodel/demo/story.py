@@ -1,0 +1,158 @@
+"""The replay: which days of 2013 are played, and what has to happen on them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from evermodel.demo.requests import SteadyClient
+from evermodel.stack.airflow_api import AirflowApi
+
+MODEL = "flights"
+COLD_START = datetime(2013, 3, 11, 6, tzinfo=UTC)
+FIRST_WATCHED = datetime(2013, 3, 18, tzinfo=UTC)
+LAST_DAY = datetime(2013, 3, 27, tzinfo=UTC)
+_AT_SCORING, _AT_DRIFT = timedelta(hours=3), timedelta(hours=4)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the summary."""
+
+    run: str
+    as_of: str
+    verdict: str
+    metric: str
+    sent: str
+
+
+@dataclass
+class Replay:
+    """Plays the days, one DAG run after the other, and notes what happened.
+
+    Parameters
+    ----------
+    api
+        Airflow.
+    client
+        Who asks the serving app all the while.
+    say
+        Called with each line of progress.
+    """
+
+    api: AirflowApi
+    client: SteadyClient
+    say: Callable[[str], None]
+    rows: list[Row] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def play(self) -> None:
+        """Play everything: cold start, calm days, drift, the retrain that it asks for."""
+        self.cold_start()
+        self.score_days(COLD_START + timedelta(days=1), LAST_DAY)
+        drifted = self.watch_days()
+        self.retrain_by_drift(drifted)
+        self.expect(not self.client.failures, f"{len(self.client.failures)} requests failed: {self.client.failures[:3]}")
+        self.expect(sum(row.verdict == "calm" for row in self.rows) >= 7, "there was no calm week")
+
+    def expect(self, true: bool, otherwise: str) -> None:
+        """Note a problem unless something holds."""
+        if not true:
+            self.problems.append(otherwise)
+            self.say(f"[red]✗ {otherwise}[/red]")
+
+    def cold_start(self) -> None:
+        """Train the first champion and wait until it answers."""
+        run = self.api.run(f"retrain_{MODEL}", logical_date=COLD_START, conf={"reason": "cold start of the demo"})
+        outcome = self._note_retrain(run)
+        self.expect(outcome["outcome"] == "deployed", f"the cold start ended as: {outcome['outcome']}")
+        self._serves(str(outcome["version"]))
+
+    def score_days(self, first: datetime, last: datetime) -> None:
+        """Score the day before each date, several days at once."""
+        start, runs = time.monotonic(), []
+        day = first.replace(hour=0)
+        while day <= last:
+            runs.append(self.api.trigger(f"score_{MODEL}", logical_date=day + _AT_SCORING))
+            day += timedelta(days=1)
+        rows = 0
+        for run_id in runs:
+            run = self.api.wait(f"score_{MODEL}", run_id)
+            self.expect(run["state"] == "success", f"{run_id} of score_{MODEL}: {run['state']}")
+            rows += self.api.xcom(f"score_{MODEL}", run_id, "score")["rows"]
+        self.rows.append(
+            Row(f"score × {len(runs)}", f"{first:%d %b} – {last:%d %b}", f"{rows:,} rows", "", "")
+        )
+        self.say(f"scored {len(runs)} days, {rows:,} rows, in {time.monotonic() - start:.0f} s")
+
+    def watch_days(self) -> bool:
+        """Watch day after day until the drift alarm; tell whether it came on the last day."""
+        day, alarmed = FIRST_WATCHED, False
+        while day <= LAST_DAY and not alarmed:
+            alarmed = self._watch(day)
+            day += timedelta(days=1)
+        self.expect(alarmed, "no drift was found")
+        return alarmed
+
+    def retrain_by_drift(self, drifted: bool) -> None:
+        """Follow the retrain that drift asked for, and see the new champion answer."""
+        if not drifted:
+            return
+        run_id = self._asset_run()
+        if run_id is None:
+            self.expect(False, "drift asked for a retrain, but no run of the retrain DAG began")
+            return
+        run = self.api.wait(f"retrain_{MODEL}", run_id)
+        self.expect(run["state"] == "success", self.api.explain(f"retrain_{MODEL}", run_id))
+        if run["state"] == "success":
+            outcome = self._note_retrain(run)
+            self.expect(outcome["outcome"] == "deployed", f"the retrain ended as: {outcome['outcome']}")
+            self._serves(str(outcome["version"]))
+
+    def _watch(self, day: datetime) -> bool:
+        run = self.api.run(f"drift_{MODEL}", logical_date=day + _AT_DRIFT)
+        verdict, alert = (self.api.xcom(f"drift_{MODEL}", run["dag_run_id"], task) for task in ("verdict", "alert"))
+        calm = verdict["severity"] == "none"
+        shown = "calm" if calm else f"{verdict['severity']}: {', '.join(verdict['drifting'])}"
+        sent = _sent(alert["delivery"])
+        metric = verdict["metric_value"]
+        self.rows.append(Row("drift", f"{day:%d %b}", shown, f"{metric:.3f}" if metric else "", sent))
+        self.say(f"drift {day:%d %b}: {shown}, {verdict['metric']} {metric:.3f}" + (f", {sent}" if sent else ""))
+        self.expect(not (calm and sent), f"a message was sent on the calm day {day:%d %b}")
+        self.expect(calm or bool(sent), f"no message was sent about the drift of {day:%d %b}")
+        return not calm
+
+    def _note_retrain(self, run: dict[str, Any]) -> dict[str, Any]:
+        dag, run_id = f"retrain_{MODEL}", run["dag_run_id"]
+        evaluated = self.api.xcom(dag, run_id, "evaluate")
+        outcome: dict[str, Any] = self.api.xcom(dag, run_id, "report")
+        as_of = datetime.fromisoformat(self.api.xcom(dag, run_id, "request", key="as_of"))
+        against = f" (champion {evaluated['champion']:.3f})" if evaluated["champion"] else ""
+        verdict = f"{evaluated['verdict'].replace('_', ' ')}, {outcome['outcome']}"
+        version = f" version {outcome['version']}" if outcome["version"] else ""
+        metric = f"{evaluated['challenger']:.3f}{against}"
+        self.rows.append(Row("retrain", f"{as_of:%d %b}", verdict + version, metric, _sent(outcome["delivery"])))
+        self.say(f"retrain as of {as_of:%d %b}: {verdict}{version}, {evaluated['metric']} {metric}")
+        return outcome
+
+    def _serves(self, version: str) -> None:
+        answered = self.client.wait_for(version)
+        self.expect(answered, f"version {version} did not answer requests")
+        if answered:
+            self.say(f"version {version} answers requests, {len(self.client.failures)} failed so far")
+
+    def _asset_run(self, timeout: float = 60.0) -> str | None:
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            for run in self.api.dag_runs(f"retrain_{MODEL}"):
+                if run["run_type"] == "asset_triggered":
+                    return str(run["dag_run_id"])
+            time.sleep(0.3)
+        return None
+
+
+def _sent(delivery: dict[str, Any] | None) -> str:
+    return "" if not delivery else f"message to {delivery['kind']}"
