@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from airflow.sdk import DAG, CronTriggerTimetable
+
 from evermodel_provider.dag_parts import DEFAULT_ARGS, describe, failure_callback, specs_to_parse
 from evermodel_provider.operators.alert import DriftAlertOperator
 from evermodel_provider.operators.ask import AskForRetrainOperator

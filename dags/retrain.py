@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 from airflow.sdk import DAG, AssetOrTimeSchedule, CronTriggerTimetable, Label, TriggerRule
+
 from evermodel_provider.assets import champion, retrain_wanted
 from evermodel_provider.dag_parts import DEFAULT_ARGS, describe, failure_callback, specs_to_parse
-from evermodel_provider.operators.approve import APPROVAL_KEY, ApproveOperator
+from evermodel_provider.operators.approve import ApproveOperator
 from evermodel_provider.operators.deploy import DeployOperator
 from evermodel_provider.operators.evaluate import DecideOperator, EvaluateOperator
 from evermodel_provider.operators.extract import ExtractOperator
@@ -77,14 +78,14 @@ for spec in specs_to_parse("retrain"):
         deploy = DeployOperator(
             task_id="deploy",
             version=register.output,
-            by="{{ ti.xcom_pull(task_ids='approve', key='%s')['by'] }}" % APPROVAL_KEY,
+            by="{{ ti.xcom_pull(task_ids='approve', key='approval')['by'] }}",
             outlets=[champion(spec.name)],
             **step,
         )
         report = RetrainReportOperator(
             task_id="report",
             version="{{ ti.xcom_pull(task_ids='register') }}",
-            approval="{{ ti.xcom_pull(task_ids='approve', key='%s') }}" % APPROVAL_KEY,
+            approval="{{ ti.xcom_pull(task_ids='approve', key='approval') }}",
             promotion="{{ ti.xcom_pull(task_ids='deploy') }}",
             trigger_rule=TriggerRule.NONE_FAILED,
             **step,

@@ -28,13 +28,17 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")
+    ] = False,
 ) -> None:
     """Read the options that every command shares."""
 
 
 @app.command()
-def schema(out: Annotated[Path | None, typer.Option(help="File to write; the screen if not given.")] = None) -> None:
+def schema(
+    out: Annotated[Path | None, typer.Option(help="File to write; the screen if not given.")] = None,
+) -> None:
     """Print the JSON Schema of model specs, for editors."""
     from evermodel.atomic import write_text
     from evermodel.spec.schema import json_schema
@@ -48,7 +52,9 @@ def schema(out: Annotated[Path | None, typer.Option(help="File to write; the scr
 
 @app.command()
 def check(
-    specs: Annotated[list[str] | None, typer.Argument(help="Models or YAML files; all if none is given.")] = None,
+    specs: Annotated[
+        list[str] | None, typer.Argument(help="Models or YAML files; all if none is given.")
+    ] = None,
 ) -> None:
     """Check model specs; every mistake is named with its line."""
     from evermodel.errors import SpecError
@@ -110,13 +116,17 @@ def status(
     typer.echo(f"  snapshot {tags['evermodel.snapshot']} (DVC md5 {tags['evermodel.snapshot_md5']})")
     for promotion in reversed(past):
         before = f"after {promotion.previous}" if promotion.previous else "first"
-        typer.echo(f"  {promotion.at}  version {promotion.version} ({before}) by {promotion.by}: {promotion.reason}")
+        typer.echo(
+            f"  {promotion.at}  version {promotion.version} ({before}) by {promotion.by}: {promotion.reason}"
+        )
 
 
 @app.command()
 def demo(
     leave: Annotated[bool, typer.Option("--exit", help="Stop everything at the end.")] = False,
-    home: Annotated[Path, typer.Option(help="Folder for everything that the demo writes.")] = Path(".evermodel/demo"),
+    home: Annotated[Path, typer.Option(help="Folder for everything that the demo writes.")] = Path(
+        ".evermodel/demo"
+    ),
     project: Annotated[Path, typer.Option(help="Folder with dags/ and include/models/.")] = Path(),
 ) -> None:
     """Replay weeks of 2013 on this machine: train, score, drift, alert, retrain, serve."""

@@ -48,7 +48,9 @@ def build_estimator(candidate: CandidateSpec, seed: int) -> Any:
     try:
         kind = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise SpecError(f"{where}: {candidate.estimator} cannot be imported ({error})", "correct `estimator`") from error
+        raise SpecError(
+            f"{where}: {candidate.estimator} cannot be imported ({error})", "correct `estimator`"
+        ) from error
     allowed = inspect.signature(kind).parameters
     params = dict(candidate.params)
     if "random_state" in allowed:
@@ -56,7 +58,8 @@ def build_estimator(candidate: CandidateSpec, seed: int) -> Any:
     unknown = sorted(set(params) - set(allowed))
     if unknown:
         raise SpecError(
-            f"{where}: {name} has no parameter {', '.join(unknown)}", f"it takes: {', '.join(sorted(allowed))}"
+            f"{where}: {name} has no parameter {', '.join(unknown)}",
+            f"it takes: {', '.join(sorted(allowed))}",
         )
     return kind(**params)
 
@@ -74,7 +77,10 @@ def _tree_columns(spec: ModelSpec) -> Any:
         max_categories=254,
     )
     return ColumnTransformer(
-        [("numeric", "passthrough", list(spec.features.numeric)), ("categorical", encoder, list(spec.features.categorical))]
+        [
+            ("numeric", "passthrough", list(spec.features.numeric)),
+            ("categorical", encoder, list(spec.features.categorical)),
+        ]
     )
 
 
@@ -87,5 +93,8 @@ def _linear_columns(spec: ModelSpec) -> Any:
     numeric = make_pipeline(SimpleImputer(strategy="median", add_indicator=True), StandardScaler())
     categorical = OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=10, sparse_output=False)
     return ColumnTransformer(
-        [("numeric", numeric, list(spec.features.numeric)), ("categorical", categorical, list(spec.features.categorical))]
+        [
+            ("numeric", numeric, list(spec.features.numeric)),
+            ("categorical", categorical, list(spec.features.categorical)),
+        ]
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from evermodel.errors import SourceError
 from evermodel.spec import ModelSpec
@@ -22,9 +22,11 @@ def feature_frame(spec: ModelSpec, data: pa.Table | pd.DataFrame) -> pd.DataFram
     """
     import pandas as pd
 
-    frame = data if isinstance(data, pd.DataFrame) else data.select(_present(spec, data.column_names)).to_pandas()
+    frame = (
+        data if isinstance(data, pd.DataFrame) else data.select(_present(spec, data.column_names)).to_pandas()
+    )
     _present(spec, list(frame.columns))
-    columns = {}
+    columns: dict[str, pd.Series[Any]] = {}
     for name in spec.features.numeric:
         try:
             columns[name] = pd.to_numeric(frame[name]).astype("float64")

@@ -57,10 +57,16 @@ class Watchbook:
             return "resolve"
         return "escalate" if RANK[severity] > RANK[self.incident.severity] else "update"
 
-    def after(self, action: Action, severity: Severity, as_of: datetime, delivery: dict[str, Any] | None) -> Watchbook:
+    def after(
+        self, action: Action, severity: Severity, as_of: datetime, delivery: dict[str, Any] | None
+    ) -> Watchbook:
         """Return the memory after an action was carried out."""
         if action == "quiet":
-            last = as_of.isoformat() if self.last is None else max(self.last, as_of.isoformat(), key=parse_moment)
+            last = (
+                as_of.isoformat()
+                if self.last is None
+                else max(self.last, as_of.isoformat(), key=parse_moment)
+            )
             return Watchbook(last, self.incident)
         if action == "resolve":
             return Watchbook(as_of.isoformat(), None)

@@ -137,9 +137,13 @@ def _metadata(folder: Path) -> dict[str, Any]:
     try:
         meta = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
-        raise ModelFormatError(f"{folder}: no readable MLmodel file ({error})", "retrain or roll back") from error
+        raise ModelFormatError(
+            f"{folder}: no readable MLmodel file ({error})", "retrain or roll back"
+        ) from error
     if not isinstance(meta, dict) or "saved_input_example_info" not in meta:
-        raise ModelFormatError(f"{folder}: the model has no signature or input example", "retrain or roll back")
+        raise ModelFormatError(
+            f"{folder}: the model has no signature or input example", "retrain or roll back"
+        )
     return meta
 
 
@@ -166,7 +170,9 @@ def _refuse_others(types: Iterable[str], where: object) -> list[str]:
 
 def _allowed_types(pipeline: Any) -> list[str]:
     skops_io = _skops_io()
-    return _refuse_others(skops_io.get_untrusted_types(data=skops_io.dumps(pipeline)), type(pipeline).__name__)
+    return _refuse_others(
+        skops_io.get_untrusted_types(data=skops_io.dumps(pipeline)), type(pipeline).__name__
+    )
 
 
 def _skops_io() -> Any:

@@ -100,7 +100,9 @@ class DriftWatch:
         columns = judge_columns(self.spec, reference, predictions)
         performance = matured_performance(self.spec, predictions, self.window, self.as_of)
         quality = _quality(self.spec, predictions)
-        severity, reason = self._severity(worst(columns), predictions.num_rows, [c.column for c in columns if c.severity != "none"])
+        severity, reason = self._severity(
+            worst(columns), predictions.num_rows, [c.column for c in columns if c.severity != "none"]
+        )
         promised = version.tags.get("evermodel.metric_value")
         return DriftVerdict(
             model=self.spec.name,
@@ -139,7 +141,8 @@ class DriftWatch:
 
     def _reference(self, version: ModelVersion) -> pa.Table:
         fitted = Window(
-            parse_moment(version.tags["evermodel.train_start"]), parse_moment(version.tags["evermodel.train_end"])
+            parse_moment(version.tags["evermodel.train_start"]),
+            parse_moment(version.tags["evermodel.train_end"]),
         )
         return read_snapshot(version.tags["evermodel.snapshot"], self.settings, fitted, self.spec.time_column)
 

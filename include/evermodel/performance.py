@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 _RESAMPLES = 500
 
 
-def matured_performance(spec: ModelSpec, predictions: pa.Table, window: Window, as_of: datetime) -> Interval | None:
+def matured_performance(
+    spec: ModelSpec, predictions: pa.Table, window: Window, as_of: datetime
+) -> Interval | None:
     """Return the primary metric on the predictions whose labels had matured, with its interval.
 
     Parameters

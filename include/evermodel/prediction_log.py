@@ -14,8 +14,6 @@ from evermodel.window import Window
 if TYPE_CHECKING:
     import pyarrow as pa
 
-META = ("prediction_id", "event_time", "model_version", "score", "source", "request_id")
-
 
 def log_schema(spec: ModelSpec) -> pa.Schema:
     """Return the schema of a model's prediction log: what was answered, when, by whom, from which features."""

@@ -56,7 +56,8 @@ def champion(client: MlflowClient, model: str) -> ModelVersion:
     version = alias_version(client, model, CHAMPION)
     if version is None:
         raise NoChampionError(
-            f"model {model} has no champion yet", f"run the DAG retrain_{model} once; its first version starts cold"
+            f"model {model} has no champion yet",
+            f"run the DAG retrain_{model} once; its first version starts cold",
         )
     return version
 

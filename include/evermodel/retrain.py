@@ -64,7 +64,6 @@ class Retrain:
 
     def extract(self) -> Snapshot:
         """Take the snapshot and name it on the MLflow run, as dataset input and by tags."""
-        import mlflow.data
 
         snapshot = take_snapshot(self.spec, self.as_of, self.settings)
         run = self.mlflow_run(
@@ -102,7 +101,9 @@ class Retrain:
         version = registry.alias_version(self.client, self.spec.name, registry.CHAMPION)
         if version is not None and version.tags.get("evermodel.run_key") == self.run_key:
             return self.decision()  # this very run was promoted before it was run again
-        champion = None if version is None else self._contender(f"version {version.version}", _source(version))
+        champion = (
+            None if version is None else self._contender(f"version {version.version}", _source(version))
+        )
         decision = judge(
             self.spec,
             self.run_key,
@@ -176,7 +177,9 @@ class Retrain:
         with tempfile.TemporaryDirectory() as folder:
             model = load_model(self.client, uri, Path(folder))
             size = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
-        missing = [n for n in self.spec.features.names if n not in {column["name"] for column in model.inputs}]
+        missing = [
+            n for n in self.spec.features.names if n not in {column["name"] for column in model.inputs}
+        ]
         if missing and name.startswith("version"):
             raise ModelFormatError(
                 f"champion {name} does not know the features {', '.join(missing)}",
@@ -231,7 +234,9 @@ def _overlap(version: ModelVersion | None, start: datetime, end: datetime) -> fl
     return max(0.0, seen / (end - start))
 
 
-def _log_dataset(client: MlflowClient, run: Run, spec: ModelSpec, snapshot: Snapshot, settings: Settings) -> None:
+def _log_dataset(
+    client: MlflowClient, run: Run, spec: ModelSpec, snapshot: Snapshot, settings: Settings
+) -> None:
     import json
 
     from mlflow.entities import Dataset, DatasetInput, InputTag

@@ -34,7 +34,11 @@ class RetrainWish:
 
 
 def retrain_wish(
-    spec: ModelSpec, verdict: DriftVerdict, as_of: datetime, last_request: str | None, champion_as_of: str | None
+    spec: ModelSpec,
+    verdict: DriftVerdict,
+    as_of: datetime,
+    last_request: str | None,
+    champion_as_of: str | None,
 ) -> RetrainWish:
     """Apply the spec's policy.
 
@@ -59,7 +63,9 @@ def retrain_wish(
     return RetrainWish(True, f"drift since {verdict.start[:10]}: {verdict.reason}")
 
 
-def current_wish(spec: ModelSpec, verdict: DriftVerdict, as_of: datetime, client: MlflowClient) -> RetrainWish:
+def current_wish(
+    spec: ModelSpec, verdict: DriftVerdict, as_of: datetime, client: MlflowClient
+) -> RetrainWish:
     """Apply the policy to what the registry knows."""
     last = registry.model_tag(client, spec.name, _TAG)
     version = client.get_model_version(spec.name, verdict.version)

@@ -89,7 +89,9 @@ def take_snapshot(spec: ModelSpec, as_of: datetime, settings: Settings) -> Snaps
     )
 
 
-def read_snapshot(path: str, settings: Settings, window: Window | None = None, time_column: str = "") -> pa.Table:
+def read_snapshot(
+    path: str, settings: Settings, window: Window | None = None, time_column: str = ""
+) -> pa.Table:
     """Read a snapshot, or one interval of it; a file that is not here is pulled by DVC.
 
     Parameters

@@ -76,7 +76,9 @@ def _facts(spec: ModelSpec, file: Path) -> dict[str, Any]:
             f"count(*) FILTER ({_name(column)} IS NOT NULL AND TRY_CAST({_name(column)} AS DOUBLE) IS NULL)"
         )
     for column, (low, high) in spec.validation.ranges.items():
-        sides = [f"{_name(column)} < {low}"] * (low is not None) + [f"{_name(column)} > {high}"] * (high is not None)
+        sides = [f"{_name(column)} < {low}"] * (low is not None) + [f"{_name(column)} > {high}"] * (
+            high is not None
+        )
         parts[f"outside {column}"] = f"count(*) FILTER ({' OR '.join(sides) or 'false'})"
     query = "SELECT " + ", ".join(f"{expression} AS {_name(alias)}" for alias, expression in parts.items())
     connection = duckdb.connect(config={"autoinstall_known_extensions": False})

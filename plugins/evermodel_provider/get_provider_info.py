@@ -5,7 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 _INTEGRATION = "evermodel"
-_OPERATORS = ("alert", "approve", "ask", "deploy", "drift", "evaluate", "extract", "finish", "register", "request")
+_OPERATORS = (
+    "alert",
+    "approve",
+    "ask",
+    "deploy",
+    "drift",
+    "evaluate",
+    "extract",
+    "finish",
+    "register",
+    "request",
+)
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -22,8 +33,12 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [f"evermodel_provider.operators.{name}" for name in sorted(modules)],
             }
         ],
-        "sensors": [{"integration-name": _INTEGRATION, "python-modules": ["evermodel_provider.sensors.data"]}],
-        "hooks": [{"integration-name": _INTEGRATION, "python-modules": ["evermodel_provider.hooks.tracking"]}],
+        "sensors": [
+            {"integration-name": _INTEGRATION, "python-modules": ["evermodel_provider.sensors.data"]}
+        ],
+        "hooks": [
+            {"integration-name": _INTEGRATION, "python-modules": ["evermodel_provider.hooks.tracking"]}
+        ],
         "connection-types": [
             {"connection-type": "mlflow", "hook-class-name": "evermodel_provider.hooks.tracking.TrackingHook"}
         ],

@@ -114,7 +114,10 @@ def performance(verdict: DriftVerdict) -> str:
 
 def false_alarms(verdict: DriftVerdict) -> str:
     """State the false-alarm rate."""
-    return f"stated false-alarm rate: {100 * verdict.false_alarm_rate:.2g} % of windows without drift"
+    return (
+        f"tested at a false-alarm rate of {100 * verdict.false_alarm_rate:.2g} % over all columns; "
+        "normal: the most that any such window of the training data showed"
+    )
 
 
 def _headline(verdict: DriftVerdict) -> tuple[str, MessageSeverity]:

@@ -36,7 +36,9 @@ def run_demo(home: Path, project: Path, *, leave: bool) -> bool:
     True if everything happened as it should.
     """
     if not (project / "dags").is_dir():
-        raise SpecError(f"{project.absolute()} has no folder dags/", "run the demo in a checkout, or give --project")
+        raise SpecError(
+            f"{project.absolute()} has no folder dags/", "run the demo in a checkout, or give --project"
+        )
     console, start = Console(highlight=False, soft_wrap=True), time.monotonic()
 
     def say(text: str) -> None:
@@ -89,7 +91,11 @@ def _sum_up(console: Console, stack: LocalStack, replay: Replay, seconds: float)
     for column in ("run", "as of", "verdict", "AUC", "sent"):
         table.add_column(column)
     for row in replay.rows:
-        style = "red" if row.verdict.startswith(("critical", "warning")) else ("green" if "deployed" in row.verdict else "")
+        style = (
+            "red"
+            if row.verdict.startswith(("critical", "warning"))
+            else ("green" if "deployed" in row.verdict else "")
+        )
         table.add_row(row.run, row.as_of, row.verdict, row.metric, row.sent, style=style)
     console.print(table)
     answers = ", ".join(f"{count:,} by version {v}" for v, count in sorted(replay.client.versions.items()))
@@ -97,8 +103,12 @@ def _sum_up(console: Console, stack: LocalStack, replay: Replay, seconds: float)
     champions = sum("deployed" in row.verdict for row in replay.rows)
     alerts = sum(row.run == "drift" and bool(row.sent) for row in replay.rows)
     calm = sum(row.verdict == "calm" for row in replay.rows)
-    console.print(f"{champions} champions, {alerts} drift incident, {calm} calm days without an alert, {seconds:.0f} s.")
-    console.print(f"\nAirflow  {stack.airflow_url}\nMLflow   {stack.mlflow_url}\nServing  {stack.serving_url}/docs")
+    console.print(
+        f"{champions} champions, {alerts} drift incident, {calm} calm days without an alert, {seconds:.0f} s."
+    )
+    console.print(
+        f"\nAirflow  {stack.airflow_url}\nMLflow   {stack.mlflow_url}\nServing  {stack.serving_url}/docs"
+    )
     for preview in sorted((stack.home / "outbox").glob("*/preview.html")):
         console.print(f"Message  {preview}")
     if replay.problems:

@@ -55,7 +55,10 @@ class Replay:
         self.score_days(COLD_START + timedelta(days=1), LAST_DAY)
         drifted = self.watch_days()
         self.retrain_by_drift(drifted)
-        self.expect(not self.client.failures, f"{len(self.client.failures)} requests failed: {self.client.failures[:3]}")
+        self.expect(
+            not self.client.failures,
+            f"{len(self.client.failures)} requests failed: {self.client.failures[:3]}",
+        )
         self.expect(sum(row.verdict == "calm" for row in self.rows) >= 7, "there was no calm week")
 
     def expect(self, true: bool, otherwise: str) -> None:
@@ -66,7 +69,9 @@ class Replay:
 
     def cold_start(self) -> None:
         """Train the first champion and wait until it answers."""
-        run = self.api.run(f"retrain_{MODEL}", logical_date=COLD_START, conf={"reason": "cold start of the demo"})
+        run = self.api.run(
+            f"retrain_{MODEL}", logical_date=COLD_START, conf={"reason": "cold start of the demo"}
+        )
         outcome = self._note_retrain(run)
         self.expect(outcome["outcome"] == "deployed", f"the cold start ended as: {outcome['outcome']}")
         self._serves(str(outcome["version"]))
@@ -84,7 +89,7 @@ class Replay:
             self.expect(run["state"] == "success", f"{run_id} of score_{MODEL}: {run['state']}")
             rows += self.api.xcom(f"score_{MODEL}", run_id, "score")["rows"]
         self.rows.append(
-            Row(f"score × {len(runs)}", f"{first:%d %b} – {last:%d %b}", f"{rows:,} rows", "", "")
+            Row(f"score, {len(runs)} days", f"{first:%d %b} to {last:%d %b}", f"{rows:,} rows", "", "")
         )
         self.say(f"scored {len(runs)} days, {rows:,} rows, in {time.monotonic() - start:.0f} s")
 
@@ -114,13 +119,17 @@ class Replay:
 
     def _watch(self, day: datetime) -> bool:
         run = self.api.run(f"drift_{MODEL}", logical_date=day + _AT_DRIFT)
-        verdict, alert = (self.api.xcom(f"drift_{MODEL}", run["dag_run_id"], task) for task in ("verdict", "alert"))
+        verdict, alert = (
+            self.api.xcom(f"drift_{MODEL}", run["dag_run_id"], task) for task in ("verdict", "alert")
+        )
         calm = verdict["severity"] == "none"
         shown = "calm" if calm else f"{verdict['severity']}: {', '.join(verdict['drifting'])}"
         sent = _sent(alert["delivery"])
         metric = verdict["metric_value"]
         self.rows.append(Row("drift", f"{day:%d %b}", shown, f"{metric:.3f}" if metric else "", sent))
-        self.say(f"drift {day:%d %b}: {shown}, {verdict['metric']} {metric:.3f}" + (f", {sent}" if sent else ""))
+        self.say(
+            f"drift {day:%d %b}: {shown}, {verdict['metric']} {metric:.3f}" + (f", {sent}" if sent else "")
+        )
         self.expect(not (calm and sent), f"a message was sent on the calm day {day:%d %b}")
         self.expect(calm or bool(sent), f"no message was sent about the drift of {day:%d %b}")
         return not calm
@@ -134,7 +143,9 @@ class Replay:
         verdict = f"{evaluated['verdict'].replace('_', ' ')}, {outcome['outcome']}"
         version = f" version {outcome['version']}" if outcome["version"] else ""
         metric = f"{evaluated['challenger']:.3f}{against}"
-        self.rows.append(Row("retrain", f"{as_of:%d %b}", verdict + version, metric, _sent(outcome["delivery"])))
+        self.rows.append(
+            Row("retrain", f"{as_of:%d %b}", verdict + version, metric, _sent(outcome["delivery"]))
+        )
         self.say(f"retrain as of {as_of:%d %b}: {verdict}{version}, {evaluated['metric']} {metric}")
         return outcome
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -57,7 +58,8 @@ class Binning:
         other = len(self.categories)
         lookup = [bins.get(n, other if n in self.rare else other + 1) for n in encoded.dictionary.to_pylist()]
         table = np.array([*lookup, missing], dtype=np.intp)
-        return table[encoded.indices.fill_null(len(lookup)).to_numpy(zero_copy_only=False)]
+        codes: NDArray[np.intp] = table[encoded.indices.fill_null(len(lookup)).to_numpy(zero_copy_only=False)]
+        return codes
 
 
 def fit_binning(column: str, kind: Literal["numeric", "categorical"], values: pa.ChunkedArray) -> Binning:
@@ -95,7 +97,7 @@ def _numeric(column: str, values: pa.ChunkedArray) -> Binning:
     edges = tuple(float(e) for e in np.unique(np.quantile(known, shares))) if len(known) else ()
     bounds = [f"{edge:.4g}" for edge in edges]
     if bounds:
-        inner = [f"{low}–{high}" for low, high in zip(bounds, bounds[1:], strict=False)]
+        inner = [f"{low} to {high}" for low, high in pairwise(bounds)]
         labels = (f"< {bounds[0]}", *inner, f"≥ {bounds[-1]}", "missing")
     else:
         labels = ("any", "missing")
@@ -107,7 +109,7 @@ def _categorical(column: str, values: pa.ChunkedArray) -> Binning:
     import pyarrow.compute as pc
 
     tally = pc.value_counts(values.cast(pa.string()).drop_null())
-    pairs = sorted(((-row["counts"], row["values"]) for row in tally.to_pylist()))
+    pairs = sorted((-row["counts"], row["values"]) for row in tally.to_pylist())
     names = [name for _, name in pairs]
     kept = tuple(names[:MOST_CATEGORIES])
     return Binning(

@@ -33,7 +33,9 @@ def judge_columns(spec: ModelSpec, reference: pa.Table, window: pa.Table) -> tup
     length = max(1, round(spec.drift.window.total_seconds() / 86400))
     level = spec.drift.false_alarm_rate / len(spec.watched)
     judged = [_judge_column(spec, name, reference, window, days, length, level) for name in spec.watched]
-    return tuple(sorted(judged, key=lambda c: (-RANK[c.severity], -c.psi / max(c.natural, spec.drift.psi.warning))))
+    return tuple(
+        sorted(judged, key=lambda c: (-RANK[c.severity], -c.psi / max(c.natural, spec.drift.psi.warning)))
+    )
 
 
 def worst(columns: tuple[ColumnDrift, ...]) -> Severity:
@@ -70,13 +72,16 @@ def _judge_column(
     )
 
 
-def _summary(binning: Binning, before: Counts, now: Counts, old: pa.ChunkedArray, new: pa.ChunkedArray) -> str:
-    """Say what changed: the median of numbers, the category that moved most otherwise, and new nulls first."""
+def _summary(
+    binning: Binning, before: Counts, now: Counts, old: pa.ChunkedArray, new: pa.ChunkedArray
+) -> str:
+    """Say what changed: new nulls first, then the median of numbers, then the bin that moved most."""
     old_share, new_share = before / max(before.sum(), 1), now / max(now.sum(), 1)
     if new_share[-1] - old_share[-1] > 0.05:
         return f"missing {old_share[-1]:.0%} → {new_share[-1]:.0%}"
-    if binning.kind == "numeric":
-        return f"median {_median(old)} → {_median(new)}"
+    medians = [_median(old), _median(new)] if binning.kind == "numeric" else []
+    if len(set(medians)) == 2:
+        return f"median {medians[0]} → {medians[1]}"
     moved = int(np.argmax(np.abs(new_share - old_share)))
     return f"{binning.labels[moved]} {old_share[moved]:.1%} → {new_share[moved]:.1%}"
 
@@ -95,7 +100,9 @@ def _bins(binning: Binning, before: Counts, now: Counts, most: int = 12) -> tupl
     if len(shown) > most:
         largest = sorted(shown, key=lambda i: -max(old_share[i], new_share[i]))[:most]
         shown = sorted(largest)
-    return tuple(Bin(binning.labels[i], round(float(old_share[i]), 6), round(float(new_share[i]), 6)) for i in shown)
+    return tuple(
+        Bin(binning.labels[i], round(float(old_share[i]), 6), round(float(new_share[i]), 6)) for i in shown
+    )
 
 
 def _days(times: pa.ChunkedArray) -> Any:

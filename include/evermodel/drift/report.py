@@ -58,7 +58,8 @@ def write_report(
         drift_share=1e-9,
     )
     snapshot = Report([preset], include_tests=True).run(
-        Dataset.from_pandas(now, data_definition=definition), Dataset.from_pandas(before, data_definition=definition)
+        Dataset.from_pandas(now, data_definition=definition),
+        Dataset.from_pandas(before, data_definition=definition),
     )
     html, data = folder / "evidently.html", folder / "evidently.json"
     snapshot.save_html(str(html))

@@ -102,6 +102,7 @@ class DriftVerdict:
     def from_json(cls, data: dict[str, Any]) -> DriftVerdict:
         """Read what `to_json` wrote."""
         columns = tuple(
-            ColumnDrift(**{**column, "bins": tuple(Bin(**b) for b in column["bins"])}) for column in data["columns"]
+            ColumnDrift(**{**column, "bins": tuple(Bin(**b) for b in column["bins"])})
+            for column in data["columns"]
         )
         return cls(**{**data, "columns": columns, "quality": tuple(data["quality"])})

@@ -105,7 +105,9 @@ def judge(
         verdict=verdict,
         ship=passed or forced,
         forced=forced,
-        reason=f"forced: {force_reason}" if forced else (f"failed: {failed}" if failed else "all gates passed"),
+        reason=f"forced: {force_reason}"
+        if forced
+        else (f"failed: {failed}" if failed else "all gates passed"),
         rows=len(labels),
         challenger=(own.value, own.low, own.high),
         champion=None if theirs is None else (theirs.value, theirs.low, theirs.high),
@@ -130,14 +132,17 @@ def score(contender: Contender, features: pd.DataFrame) -> Floats:
             "compare the features of the spec with what the model was trained on; retrain if they changed",
         ) from error
     if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
-        raise GateError(f"{contender.name} answers with values that are no probabilities", "train another candidate")
+        raise GateError(
+            f"{contender.name} answers with values that are no probabilities", "train another candidate"
+        )
     return values
 
 
 def _require_both_classes(spec: ModelSpec, labels: np.ndarray[Any, Any]) -> None:
     if len(labels) == 0:
         raise GateError(
-            f"model {spec.name}: the test window holds no row", "wait until labels have matured, or widen `split.test`"
+            f"model {spec.name}: the test window holds no row",
+            "wait until labels have matured, or widen `split.test`",
         )
     positives = int(np.sum(labels))
     if positives in (0, len(labels)):
@@ -183,7 +188,13 @@ def _cost_gates(spec: ModelSpec, challenger: Contender, features: pd.DataFrame) 
     limit = spec.gate.max_latency_ms
     if limit is not None:
         spent = _median_latency_ms(challenger, features)
-        yield Gate("latency", "pass" if spent <= limit else "fail", spent, f"≤ {limit} ms", f"one row: {spent:.2f} ms")
+        yield Gate(
+            "latency",
+            "pass" if spent <= limit else "fail",
+            spent,
+            f"≤ {limit} ms",
+            f"one row: {spent:.2f} ms",
+        )
     most = spec.gate.max_size_mb
     if most is not None:
         size = challenger.size_bytes / 1e6

@@ -44,7 +44,7 @@ def _roc_auc(labels: NDArray[Any], scores: Floats) -> WeightedMetric:
         below = np.cumsum(down, axis=1) - down
         pairs = up.sum(axis=1) * down.sum(axis=1)
         wins = (up * (below + 0.5 * down)).sum(axis=1)
-        return np.divide(wins, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
+        return _ratio(wins, pairs)
 
     return value
 
@@ -61,7 +61,7 @@ def _average_precision(labels: NDArray[Any], scores: Floats) -> WeightedMetric:
         all_rows = np.cumsum(np.add.reduceat(sorted_weights, starts, axis=1), axis=1)
         precision = np.cumsum(up, axis=1) / np.maximum(all_rows, 1e-300)
         total = up.sum(axis=1)
-        return np.divide((up * precision).sum(axis=1), total, out=np.full(len(total), np.nan), where=total > 0)
+        return _ratio((up * precision).sum(axis=1), total)
 
     return value
 
@@ -76,6 +76,12 @@ def _log_loss(labels: NDArray[Any], scores: Floats) -> WeightedMetric:
 def _brier(labels: NDArray[Any], scores: Floats) -> WeightedMetric:
     losses = (scores - np.asarray(labels, dtype=np.float64)) ** 2
     return lambda weights: (weights @ losses) / weights.sum(axis=1)
+
+
+def _ratio(part: Floats, whole: Floats) -> Floats:
+    """Divide; where the whole is nothing, the answer is not a number."""
+    ratio: Floats = np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
+    return ratio
 
 
 def _tie_starts(ordered: Floats) -> NDArray[np.intp]:

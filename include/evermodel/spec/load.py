@@ -61,7 +61,9 @@ def load_spec(model: str | Path, settings: Settings | None = None) -> ModelSpec:
         spec = ModelSpec.model_validate(_with_variables(data))
     except ValidationError as error:
         problems = [_describe(path, problem, lines) for problem in error.errors()]
-        raise SpecError("\n".join(problems), "correct the file; `evermodel check` tells when it is right") from None
+        raise SpecError(
+            "\n".join(problems), "correct the file; `evermodel check` tells when it is right"
+        ) from None
     if spec.name != path.stem:
         raise SpecError(
             f"{path}: line {lines.get(('name',), 1)}: name: {spec.name!r} differs from the file's name",
@@ -70,7 +72,9 @@ def load_spec(model: str | Path, settings: Settings | None = None) -> ModelSpec:
     return spec
 
 
-def load_specs(only: str | None = None, settings: Settings | None = None) -> tuple[list[ModelSpec], list[SpecProblem]]:
+def load_specs(
+    only: str | None = None, settings: Settings | None = None
+) -> tuple[list[ModelSpec], list[SpecProblem]]:
     """Read every spec of the models' folder; a broken one never hides another.
 
     Parameters
@@ -126,7 +130,9 @@ def _parse(path: Path, text: str) -> tuple[dict[str, Any], Lines]:
     return data, lines
 
 
-def _walk(node: yaml.Node, prefix: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], int]]:
+def _walk(
+    node: yaml.Node | None, prefix: tuple[str | int, ...]
+) -> Iterator[tuple[tuple[str | int, ...], int]]:
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             here = (*prefix, str(key.value))

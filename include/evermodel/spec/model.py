@@ -28,6 +28,9 @@ from evermodel.spec.parts import (
 
 __all__ = ["CandidateSpec", "ModelSpec"]
 
+# Columns that the prediction log adds to the features.
+RESERVED = ("prediction_id", "event_time", "model_version", "score", "source", "request_id")
+
 
 class ModelSpec(Section):
     """Everything that evermodel has to know about one model."""
@@ -41,7 +44,9 @@ class ModelSpec(Section):
     id_column: str = Field(min_length=1, description="Identifies a row, and joins predictions with labels.")
     label: LabelSpec
     features: FeaturesSpec
-    leaks: tuple[str, ...] = Field((), description="Columns that would give the label away; refused as features.")
+    leaks: tuple[str, ...] = Field(
+        (), description="Columns that would give the label away; refused as features."
+    )
     schedule: ScheduleSpec = ScheduleSpec()
     split: SplitSpec = SplitSpec()
     candidates: tuple[CandidateSpec, ...] = Field(min_length=1)
@@ -70,6 +75,9 @@ class ModelSpec(Section):
             if column in names:
                 problems.append(f"features: {column} is the {role} column")
         problems += [f"features: {n} is also listed under leaks" for n in names if n in self.leaks]
+        problems += [
+            f"features: {n} is a column of the prediction log; rename it" for n in names if n in RESERVED
+        ]
         known = {*names, self.id_column, self.label.column, self.time_column}
         for field, columns in (
             ("validation.ranges", self.validation.ranges),

@@ -60,7 +60,9 @@ class FilesSource(Section):
     """Parquet or CSV files, optionally seen through a query."""
 
     kind: Literal["files"] = "files"
-    path: str = Field(min_length=1, description="File, folder glob or URL; ${NAME} takes environment variables.")
+    path: str = Field(
+        min_length=1, description="File, folder glob or URL; ${NAME} takes environment variables."
+    )
     query: str | None = Field(
         None, description="SQL (DuckDB) over the table `source`; without it, every row and column."
     )
@@ -163,7 +165,9 @@ class DriftSpec(Section):
     window: Span = timedelta(days=7)
     false_alarm_rate: float = Field(0.01, gt=0, lt=0.5, description="Per window, over all columns together.")
     psi: PsiSpec = PsiSpec()
-    columns: tuple[Column, ...] | None = Field(None, description="Columns to watch; all features if not given.")
+    columns: tuple[Column, ...] | None = Field(
+        None, description="Columns to watch; all features if not given."
+    )
     min_rows: int = Field(200, ge=1, description="Below this many rows a window gives no verdict.")
     report_rows: int = Field(5000, ge=100, description="Rows a side that Evidently's report is drawn from.")
     retrain: RetrainPolicy = RetrainPolicy()

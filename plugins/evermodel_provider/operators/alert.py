@@ -53,7 +53,7 @@ class DriftAlertOperator(ModelOperator):
         if action == "resolve":
             return asdict(sender.send(resolved_message(verdict, links, opened), thread=thread))
         wish = current_wish(self.spec, verdict, watch.as_of, watch.client)
-        message = drift_message(verdict, links, wish.wanted, opened, wish.note)
+        message = drift_message(verdict, links, wish.wanted, opened, "" if wish.wanted else wish.note)
         if action == "update" and book.incident:
             return asdict(sender.update(Delivery(**book.incident.delivery), message))
         with tempfile.TemporaryDirectory() as folder:

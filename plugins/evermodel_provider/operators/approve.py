@@ -31,7 +31,15 @@ class ApproveOperator(ApprovalOperator):
     :param mlflow_conn_id: Airflow connection of the MLflow server. (templated)
     """
 
-    template_fields: Sequence[str] = ("model", "version", "run_key", "approval", "mlflow_conn_id", "subject", "body")
+    template_fields: Sequence[str] = (
+        "model",
+        "version",
+        "run_key",
+        "approval",
+        "mlflow_conn_id",
+        "subject",
+        "body",
+    )
 
     def __init__(
         self,
@@ -66,7 +74,9 @@ class ApproveOperator(ApprovalOperator):
         if "error" not in event:
             user = event.get("responded_by_user") or {}
             name = user.get("name") if isinstance(user, dict) else getattr(user, "name", None)
-            self._push(context, approved=event["chosen_options"] == [self.APPROVE], by=name or "nobody (time-out)")
+            self._push(
+                context, approved=event["chosen_options"] == [self.APPROVE], by=name or "nobody (time-out)"
+            )
         return super().execute_complete(context, event)
 
     def _push(self, context: Context, *, approved: bool, by: str) -> dict[str, Any]:

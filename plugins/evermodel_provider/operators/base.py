@@ -84,7 +84,11 @@ class RetrainStepOperator(ModelOperator):
     template_fields: Sequence[str] = (*ModelOperator.template_fields, "run_key", "reason")
 
     def __init__(
-        self, *, run_key: str = "{{ dag_run.run_id }}", reason: str = "{{ dag_run.run_type }} run", **kwargs: Any
+        self,
+        *,
+        run_key: str = "{{ dag_run.run_id }}",
+        reason: str = "{{ dag_run.run_type }} run",
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.run_key = run_key

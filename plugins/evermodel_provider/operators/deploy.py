@@ -32,5 +32,7 @@ class DeployOperator(RetrainStepOperator):
         from dataclasses import asdict
 
         promotion = self.retrain().deploy(str(self.version), self.by)
-        self.log.info("Version %s is champion now (before: %s)", promotion.version, promotion.previous or "none")
+        self.log.info(
+            "Version %s is champion now (before: %s)", promotion.version, promotion.previous or "none"
+        )
         return asdict(promotion)

@@ -21,7 +21,9 @@ class DriftVerdictOperator(ModelOperator):
         verdict = self.drift_watch().judge()
         self.log.info("%s: %s", verdict.severity, verdict.reason)
         for column in verdict.drifting:
-            self.log.info("  %s PSI %.3f (natural %.3f): %s", column.column, column.psi, column.natural, column.summary)
+            self.log.info(
+                "  %s PSI %.3f (natural %.3f): %s", column.column, column.psi, column.natural, column.summary
+            )
         for problem in verdict.quality:
             self.log.warning("  data quality: %s", problem)
         return {

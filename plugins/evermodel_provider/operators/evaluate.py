@@ -25,7 +25,12 @@ class EvaluateOperator(RetrainStepOperator):
     :param force_reason: Why a person wants the challenger shipped whatever the gates say. (templated)
     """
 
-    template_fields: Sequence[str] = (*RetrainStepOperator.template_fields, "snapshot", "trained", "force_reason")
+    template_fields: Sequence[str] = (
+        *RetrainStepOperator.template_fields,
+        "snapshot",
+        "trained",
+        "force_reason",
+    )
 
     def __init__(self, *, snapshot: Any, trained: Any, force_reason: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -53,7 +58,9 @@ class EvaluateOperator(RetrainStepOperator):
     def _tell(self, decision: Decision) -> None:
         self.log.info("Challenger %s: %s (%s)", decision.candidate, decision.verdict, decision.reason)
         for gate in decision.gates:
-            self.log.info("  %-4s %s: %s (threshold: %s)", gate.verdict, gate.name, gate.detail, gate.threshold)
+            self.log.info(
+                "  %-4s %s: %s (threshold: %s)", gate.verdict, gate.name, gate.detail, gate.threshold
+            )
 
 
 class DecideOperator(BaseBranchOperator):

@@ -23,9 +23,16 @@ class RetrainReportOperator(RetrainStepOperator):
     :param promotion: What `DeployOperator` returned, if it ran. (templated)
     """
 
-    template_fields: Sequence[str] = (*RetrainStepOperator.template_fields, "version", "approval", "promotion")
+    template_fields: Sequence[str] = (
+        *RetrainStepOperator.template_fields,
+        "version",
+        "approval",
+        "promotion",
+    )
 
-    def __init__(self, *, version: Any = None, approval: Any = None, promotion: Any = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *, version: Any = None, approval: Any = None, promotion: Any = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.version = version
         self.approval = approval
@@ -78,7 +85,13 @@ class RetrainReportOperator(RetrainStepOperator):
             "high": gain[2],
             "rows": decision.rows,
             "gates": [
-                {"name": g.name, "verdict": g.verdict, "value": g.value, "threshold": g.threshold, "detail": g.detail}
+                {
+                    "name": g.name,
+                    "verdict": g.verdict,
+                    "value": g.value,
+                    "threshold": g.threshold,
+                    "detail": g.detail,
+                }
                 for g in decision.gates
             ],
             "approval": self._approval_word(),

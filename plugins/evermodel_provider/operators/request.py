@@ -42,7 +42,9 @@ def retrain_form(spec: ModelSpec) -> dict[str, Param]:
             title="Approval",
             description=f"The spec says {spec.approval}.",
         ),
-        "reason": Param(None, type=["null", "string"], title="Reason", description="Stored with the version."),
+        "reason": Param(
+            None, type=["null", "string"], title="Reason", description="Stored with the version."
+        ),
     }
 
 
@@ -66,12 +68,14 @@ class RetrainRequestOperator(ModelOperator):
         reason = params.get("reason")
         if params.get("force") and not reason:
             raise SpecError(
-                "`force` was set without a reason", "start the run again and say why; the reason is kept with the version"
+                "`force` was set without a reason",
+                "start the run again and say why; the reason is kept with the version",
             )
         approval = params.get("approval", "as in the spec")
         request = {
             "as_of": whole_day(params.get("as_of") or asked.get("as_of") or self.as_of).isoformat(),
-            "run_key": asked.get("run_key") or f"retrain/{self.spec.name}/{_plain(context['dag_run'].run_id)}",
+            "run_key": asked.get("run_key")
+            or f"retrain/{self.spec.name}/{_plain(context['dag_run'].run_id)}",
             "reason": reason or asked.get("reason") or _origin(context),
             "candidates": self._candidates(params),
             "force_reason": reason if params.get("force") else None,
@@ -92,7 +96,8 @@ class RetrainRequestOperator(ModelOperator):
         unknown = [name for name in chosen if name not in known]
         if unknown:
             raise SpecError(
-                f"there is no candidate {', '.join(unknown)}", f"candidates of {self.spec.name}: {', '.join(known)}"
+                f"there is no candidate {', '.join(unknown)}",
+                f"candidates of {self.spec.name}: {', '.join(known)}",
             )
         return list(chosen)
 
