@@ -97,7 +97,7 @@ def test_drift_message_tells_what_an_on_call_person_needs() -> None:
         "(1 of 2)",
         "6,321 against 45,678",
         "roc_auc 0.712 (0.695 to 0.729), promised 0.751",
-        "stated false-alarm rate: 1 % of windows",
+        "tested at a false-alarm rate of 1 %",
         "A retrain was requested",
         "<http://mlflow.example/report?a=1&amp;b=2|Evidently report>",
     ):
