@@ -28,7 +28,7 @@ $(READY): requirements.txt requirements-dev.txt pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
 	@touch $@
 
-demo: $(READY) ## Start everything on this machine and show a retrain, drift and a rollback (ARGS="--help")
+demo: $(READY) ## Replay weeks of 2013 on this machine: train, score, drift, alert, retrain, serve (ARGS="--help")
 	$(BIN)/evermodel demo $(ARGS)
 
 test: check ## All checks and all tests: what CI runs

@@ -23,5 +23,7 @@ def test_a_dag_file_can_be_imported(path: Path, monkeypatch: pytest.MonkeyPatch)
     """The file raises nothing when Airflow reads it."""
     from airflow.dag_processing.dagbag import DagBag
 
-    monkeypatch.setenv("EVERMODEL_MODELS", os.environ.get("EVERMODEL_MODELS", str(ROOT / "include" / "models")))
+    monkeypatch.setenv(
+        "EVERMODEL_MODELS", os.environ.get("EVERMODEL_MODELS", str(ROOT / "include" / "models"))
+    )
     assert DagBag(str(path)).import_errors == {}
