@@ -22,6 +22,16 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 Lines = dict[tuple[str | int, ...], int]
 
 
+class _Loader(yaml.SafeLoader):
+    """A safe loader that names the place of a value that no type can hold, such as the date 2013-02-31."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)  # type: ignore[no-untyped-call]
+        except ValueError as error:
+            raise yaml.constructor.ConstructorError(None, None, str(error), node.start_mark) from error
+
+
 @dataclass(frozen=True)
 class SpecProblem:
     """One spec file that cannot be used, with its error."""
@@ -54,13 +64,19 @@ def load_spec(model: str | Path, settings: Settings | None = None) -> ModelSpec:
     path = model if isinstance(model, Path) else spec_path(model, settings)
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise SpecError(f"{path}: cannot be read ({error})", _missing_advice(path)) from error
-    data, lines = _parse(path, text)
+    except UnicodeDecodeError as error:
+        raise SpecError(f"{path}: is not UTF-8 ({error})", "save the file as UTF-8") from None
     try:
+        data, lines = _parse(path, text)
         spec = ModelSpec.model_validate(_with_variables(data))
+    except RecursionError:
+        raise SpecError(
+            f"{path}: is nested too deeply, or an anchor contains itself", "write it out flat"
+        ) from None
     except ValidationError as error:
-        problems = [_describe(path, problem, lines) for problem in error.errors()]
+        problems = [line for problem in error.errors() for line in _describe(path, problem, lines)]
         raise SpecError(
             "\n".join(problems), "correct the file; `evermodel check` tells when it is right"
         ) from None
@@ -110,8 +126,8 @@ def _missing_advice(path: Path) -> str:
 
 def _parse(path: Path, text: str) -> tuple[dict[str, Any], Lines]:
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
+        root = yaml.compose(text, Loader=_Loader)
+        data = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
@@ -156,18 +172,26 @@ def _with_variables(value: Any, environ: Mapping[str, str] = os.environ) -> Any:
     return value
 
 
-def _describe(path: Path, problem: ErrorDetails, lines: Lines) -> str:
+def _describe(path: Path, problem: ErrorDetails, lines: Lines) -> list[str]:
     location = problem["loc"]
-    known = location
-    while known and known not in lines:
-        known = known[:-1]
-    field = ".".join(map(str, location))
-    where = f"{path}: line {lines.get(known, 1)}: " + (f"{field}: " if field else "")
+    reason = problem["msg"].removeprefix("Value error, ")
+    if not location:
+        # Checks across fields: each reason begins with the name of its field.
+        return [
+            f"{path}: line {_line(tuple(r.split(':')[0].split('.')), lines)}: {r}" for r in reason.split("; ")
+        ]
+    where = f"{path}: line {_line(location, lines)}: {'.'.join(map(str, location))}: "
     if problem["type"] == "extra_forbidden":
-        return where + _unknown_field(location)
+        return [where + _unknown_field(location)]
     if problem["type"] == "missing":
-        return where + "this field is required"
-    return f"{where}{problem['msg'].removeprefix('Value error, ')} (found {_short(problem['input'])})"
+        return [where + "this field is required"]
+    return [f"{where}{reason} (found {_short(problem['input'])})"]
+
+
+def _line(location: tuple[int | str, ...], lines: Lines) -> int:
+    while location and location not in lines:
+        location = location[:-1]
+    return lines.get(location, 1)
 
 
 def _unknown_field(location: tuple[int | str, ...]) -> str:

@@ -76,7 +76,7 @@ class ModelSpec(Section):
                 problems.append(f"features: {column} is the {role} column")
         problems += [f"features: {n} is also listed under leaks" for n in names if n in self.leaks]
         problems += [
-            f"features: {n} is a column of the prediction log; rename it" for n in names if n in RESERVED
+            f"features: {n} is a column of the prediction log, rename it" for n in names if n in RESERVED
         ]
         known = {*names, self.id_column, self.label.column, self.time_column}
         for field, columns in (

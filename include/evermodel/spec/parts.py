@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 
 _UNITS = {"h": 1 / 24, "d": 1, "w": 7}
 _SPAN = re.compile(r"(\d+)\s*([hdw])")
+_LONGEST_DAYS = 36_525
 
 
 def parse_span(value: Any) -> Any:
@@ -25,6 +26,9 @@ def parse_span(value: Any) -> Any:
     match = _SPAN.fullmatch(value.strip())
     if match is None:
         raise ValueError("a span is a whole number and a unit, such as 12h, 7d or 8w")
+    # Longer ones would lead to dates that no calendar has.
+    if len(match[1]) > 6 or int(match[1]) * _UNITS[match[2]] > _LONGEST_DAYS:
+        raise ValueError("a span is at most 100 years long")
     return timedelta(days=int(match[1]) * _UNITS[match[2]])
 
 
