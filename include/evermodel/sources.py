@@ -86,6 +86,8 @@ def _connection(spec: ModelSpec) -> Iterator[Any]:
 
     connection = duckdb.connect(config={"autoinstall_known_extensions": False})
     try:
+        # Times without a zone are UTC, wherever this machine is.
+        connection.execute("SET TimeZone = 'UTC'")
         reader = _reader(spec)
         connection.execute(f"CREATE VIEW source AS SELECT * FROM {reader}")
         connection.execute(f"CREATE VIEW rows AS {spec.source.query or 'SELECT * FROM source'}")
