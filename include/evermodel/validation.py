@@ -71,14 +71,14 @@ def _facts(spec: ModelSpec, file: Path) -> dict[str, Any]:
     for column in spec.features.names:
         parts[f"nulls {column}"] = f"count(*) FILTER ({_name(column)} IS NULL)"
     for column in spec.features.numeric:
-        parts[f"infinite {column}"] = f"count(*) FILTER (isinf(TRY_CAST({_name(column)} AS DOUBLE)))"
-        parts[f"text {column}"] = (
-            f"count(*) FILTER ({_name(column)} IS NOT NULL AND TRY_CAST({_name(column)} AS DOUBLE) IS NULL)"
-        )
+        number = _number(column)
+        # Not-a-number is how some exports write a missing value, and the model takes it for one.
+        parts[f"nulls {column}"] = f"count(*) FILTER ({_name(column)} IS NULL OR isnan({number}))"
+        parts[f"infinite {column}"] = f"count(*) FILTER (isinf({number}))"
+        parts[f"text {column}"] = f"count(*) FILTER ({_name(column)} IS NOT NULL AND {number} IS NULL)"
     for column, (low, high) in spec.validation.ranges.items():
-        sides = [f"{_name(column)} < {low}"] * (low is not None) + [f"{_name(column)} > {high}"] * (
-            high is not None
-        )
+        number = f"nullif({_number(column)}, 'nan'::DOUBLE)"
+        sides = [f"{number} < {low}"] * (low is not None) + [f"{number} > {high}"] * (high is not None)
         parts[f"outside {column}"] = f"count(*) FILTER ({' OR '.join(sides) or 'false'})"
     query = "SELECT " + ", ".join(f"{expression} AS {_name(alias)}" for alias, expression in parts.items())
     connection = duckdb.connect(config={"autoinstall_known_extensions": False})
@@ -120,6 +120,10 @@ def _share(name: str, share: float, limit: float) -> Check:
 
 def _none_of(name: str, count: int) -> Check:
     return Check(name, count == 0, f"{count} rows", "none")
+
+
+def _number(column: str) -> str:
+    return f"TRY_CAST({_name(column)} AS DOUBLE)"
 
 
 def _name(column: str) -> str:
