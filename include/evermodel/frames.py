@@ -22,9 +22,7 @@ def feature_frame(spec: ModelSpec, data: pa.Table | pd.DataFrame) -> pd.DataFram
     """
     import pandas as pd
 
-    frame = (
-        data if isinstance(data, pd.DataFrame) else data.select(_present(spec, data.column_names)).to_pandas()
-    )
+    frame = data if isinstance(data, pd.DataFrame) else _from_arrow(spec, data)
     _present(spec, list(frame.columns))
     columns: dict[str, pd.Series[Any]] = {}
     for name in spec.features.numeric:
@@ -40,6 +38,19 @@ def feature_frame(spec: ModelSpec, data: pa.Table | pd.DataFrame) -> pd.DataFram
         missing = values.isna()
         columns[name] = values.map(str).where(~missing, None)
     return pd.DataFrame(columns, index=frame.index)
+
+
+def _from_arrow(spec: ModelSpec, table: pa.Table) -> pd.DataFrame:
+    import pyarrow as pa
+
+    table = table.select(_present(spec, table.column_names))
+    for name in spec.features.categorical:
+        # pandas turns whole numbers beside a null into floats: the same code would be "7" one day and "7.0" the next.
+        if pa.types.is_integer(table.schema.field(name).type):
+            index = table.column_names.index(name)
+            table = table.set_column(index, name, table[name].cast(pa.string()))
+    frame: pd.DataFrame = table.to_pandas()
+    return frame
 
 
 def _present(spec: ModelSpec, names: list[str]) -> list[str]:
