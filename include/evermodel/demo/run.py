@@ -91,18 +91,14 @@ def _sum_up(console: Console, stack: LocalStack, replay: Replay, seconds: float)
     for column in ("run", "as of", "verdict", "AUC", "sent"):
         table.add_column(column)
     for row in replay.rows:
-        style = (
-            "red"
-            if row.verdict.startswith(("critical", "warning"))
-            else ("green" if "deployed" in row.verdict else "")
-        )
+        style = "red" if row.alarm else ("green" if "deployed" in row.verdict else "")
         table.add_row(row.run, row.as_of, row.verdict, row.metric, row.sent, style=style)
     console.print(table)
     answers = ", ".join(f"{count:,} by version {v}" for v, count in sorted(replay.client.versions.items()))
     console.print(f"Requests answered meanwhile: {answers}; failed: {len(replay.client.failures)}.")
     champions = sum("deployed" in row.verdict for row in replay.rows)
-    alerts = sum(row.run == "drift" and bool(row.sent) for row in replay.rows)
-    calm = sum(row.verdict == "calm" for row in replay.rows)
+    alerts = sum(row.run == "drift" and row.alarm for row in replay.rows)
+    calm = sum(row.verdict == "calm" and not row.sent for row in replay.rows)
     console.print(
         f"{champions} champions, {alerts} drift incident, {calm} calm days without an alert, {seconds:.0f} s."
     )

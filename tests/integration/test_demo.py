@@ -1,0 +1,60 @@
+"""The README's first command, with Slack's Web API on loopback in place of the outbox."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from slack_server import FakeSlack
+from worlds import PROJECT
+
+from evermodel.stack.ports import Ports
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+
+
+def test_the_demo_tells_its_story_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    ports = Ports.unused()
+    with FakeSlack() as slack:
+        env = {
+            **os.environ,
+            "PORT_AIRFLOW": str(ports.airflow),
+            "PORT_MLFLOW": str(ports.mlflow),
+            "PORT_SERVING": str(ports.serving),
+            "AIRFLOW_CONN_SLACK_API_DEFAULT": slack.connection_json(),
+            "COLUMNS": "140",
+        }
+        command = [sys.executable, "-m", "evermodel.cli", "demo", "--exit", "--home", str(tmp_path / "home")]
+        done = subprocess.run(
+            command, cwd=PROJECT, env=env, capture_output=True, text=True, timeout=800, check=False
+        )
+    output = done.stdout + done.stderr
+
+    assert done.returncode == 0, output
+    assert "Everything was as described." in output
+    assert "2 champions, 1 drift incident, 8 calm days without an alert" in output
+    assert "failed: 0." in output
+    drift = [message for message in slack.messages if "drift is critical" in message.text]
+    assert len(drift) == 1
+    replies = slack.thread(drift[0].ts)
+    assert any("drift is over" in reply.text for reply in replies)
+    assert len(slack.files) == 1
+    assert sum("new champion" in message.text for message in slack.messages) == 2
+    assert _running_in(tmp_path) == []
+
+
+def _running_in(folder: Path) -> list[str]:
+    """Return the command lines of processes that have something to do with a folder."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        command, environment = process.info["cmdline"] or [], process.info["environ"] or {}
+        if (
+            any(str(folder) in part for part in [*command, *environment.values()])
+            and process.pid != os.getpid()
+        ):
+            found.append(" ".join(command))
+    return found

@@ -1,0 +1,161 @@
+"""The real scheduler, the real MLflow server: processes that die, people who answer, requests that arrive twice."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from worlds import PROJECT, World, flights_world
+
+from evermodel import registry
+from evermodel.stack.airflow_api import AirflowApi
+from evermodel.stack.local import LocalStack
+from evermodel.stack.ports import Ports
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+
+# Loaded by Airflow as a plugin: while the flag file is there, the first try of each task is killed before it works,
+# and the second when its work is done but not reported yet.
+KILLER = """
+import os, pathlib, signal
+from airflow.listeners import hookimpl
+from airflow.plugins_manager import AirflowPlugin
+
+FLAG = pathlib.Path({flag!r})
+
+def die(*args, **kwargs):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+class Listener:
+    @hookimpl
+    def on_task_instance_running(self, previous_state, task_instance):
+        if not FLAG.exists():
+            return
+        if task_instance.try_number == 1:
+            die()
+        if task_instance.try_number == 2:
+            task_instance.task._post_execute_hook = die
+
+class KillerPlugin(AirflowPlugin):
+    name = "killer"
+    listeners = [Listener()]
+"""
+
+
+class Stage:
+    """A running stack with one model on the sample."""
+
+    def __init__(self, world: World, stack: LocalStack, api: AirflowApi, flag: Path) -> None:
+        self.world, self.stack, self.api, self.flag = world, stack, api, flag
+        self.dag = f"retrain_{world.name}"
+
+    def retrain(self, day: datetime, **conf: Any) -> dict[str, Any]:
+        return self.api.run(self.dag, timeout=300, logical_date=day, conf=conf)
+
+    def aliases(self) -> dict[str, str]:
+        aliases = self.world.client.get_registered_model(self.world.name).aliases
+        return {name: str(version) for name, version in aliases.items()}
+
+    def versions(self) -> int:
+        return len(self.world.client.search_model_versions(f"name = '{self.world.name}'"))
+
+    def answer(self, run_id: str, option: str) -> None:
+        """Wait for the form and answer it as a person would, through the REST API."""
+        deadline = time.monotonic() + 120
+        while self._approve_state(run_id) != "awaiting_input":
+            assert time.monotonic() < deadline, self.api.explain(self.dag, run_id)
+            time.sleep(0.5)
+        time.sleep(2)  # Airflow may lose an answer that comes in the moment of parking
+        path = f"/api/v2/dags/{self.dag}/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails"
+        self.api._call("PATCH", path, json={"chosen_options": [option], "params_input": {}})
+
+    def _approve_state(self, run_id: str) -> str | None:
+        states = {task["task_id"]: task["state"] for task in self.api.task_instances(self.dag, run_id)}
+        return states.get("approve")
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    folder = tmp_path_factory.mktemp("stack")
+    ports, project = Ports.unused(), folder / "project"
+    world = flights_world(folder / "world", f"http://127.0.0.1:{ports.mlflow}", name="late")
+    (project / "plugins").mkdir(parents=True)
+    (project / "dags").symlink_to(PROJECT / "dags")
+    flag = folder / "kill"
+    (project / "plugins" / "killer.py").write_text(KILLER.format(flag=str(flag)))
+    extras = {**world.environment, "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "1"}
+    with LocalStack(folder / "home", project, ports, extras) as stack:
+        api = stack.start()
+        api.wait_for_dags([f"retrain_{world.name}"])
+        stage = Stage(world, stack, api, flag)
+        stage.retrain(datetime(2013, 3, 11, 6, tzinfo=UTC))
+        yield stage
+
+
+def test_killing_every_task_twice_ends_in_one_version_and_one_champion(stage: Stage) -> None:
+    before = stage.aliases()["champion"]
+    versions, promotions = stage.versions(), len(registry.history(stage.world.client, stage.world.name))
+    stage.flag.touch()
+    try:
+        run = stage.retrain(datetime(2013, 4, 1, 6, tzinfo=UTC))
+    finally:
+        stage.flag.unlink()
+
+    tasks = stage.api.task_instances(stage.dag, run["dag_run_id"])
+    assert {task["task_id"]: task["try_number"] for task in tasks} == dict.fromkeys(
+        (task["task_id"] for task in tasks), 3
+    )
+    assert stage.versions() == versions + 1
+    after = stage.aliases()
+    assert after == {"champion": str(int(before) + 1), "previous": before}
+    assert len(registry.history(stage.world.client, stage.world.name)) == promotions + 1
+    runs = stage.world.client.search_runs(
+        [stage.world.client.get_experiment_by_name(stage.world.name).experiment_id],
+        "tags.`evermodel.kind` = 'retrain'",
+    )
+    assert len(runs) == len({r.data.tags["evermodel.run_key"] for r in runs})
+
+
+def test_a_person_approves_in_airflow(stage: Stage) -> None:
+    before = stage.aliases()["champion"]
+    run_id = stage.api.trigger(
+        stage.dag, datetime(2013, 4, 15, 6, tzinfo=UTC), {"approval": "manual", "reason": "new season"}
+    )
+    stage.answer(run_id, "Approve")
+
+    assert stage.api.wait(stage.dag, run_id)["state"] == "success", stage.api.explain(stage.dag, run_id)
+    assert stage.aliases() == {"champion": str(int(before) + 1), "previous": before}
+    last = registry.history(stage.world.client, stage.world.name)[-1]
+    assert last.reason == "new season"
+    assert last.by not in ("auto", "", "nobody (time-out)")
+
+
+def test_a_rejected_version_does_not_serve(stage: Stage) -> None:
+    before = stage.aliases()
+    run_id = stage.api.trigger(stage.dag, datetime(2013, 4, 29, 6, tzinfo=UTC), {"approval": "manual"})
+    stage.answer(run_id, "Reject")
+
+    assert stage.api.wait(stage.dag, run_id)["state"] == "success", stage.api.explain(stage.dag, run_id)
+    assert stage.aliases()["champion"] == before["champion"]
+    assert stage.api.xcom(stage.dag, run_id, "report")["outcome"] == "rejected"
+
+
+def test_a_spec_that_breaks_hides_no_other_model(stage: Stage) -> None:
+    good = yaml.safe_load(stage.world.spec_file.read_text())
+    broken = stage.world.settings.models / "broken.yaml"
+    broken.write_text(yaml.safe_dump({**good, "name": "broken", "sedd": 1}))
+    try:
+        deadline = time.monotonic() + 120
+        while not (errors := stage.api.import_errors()):
+            assert time.monotonic() < deadline, "the broken spec was not noticed"
+            time.sleep(1)
+        assert [Path(error["filename"]).name for error in errors] == ["broken_specs.py"]
+        assert "sedd: there is no such field; did you mean seed?" in errors[0]["stack_trace"]
+        assert stage.dag in stage.api.dag_ids()
+    finally:
+        broken.unlink()
