@@ -1,0 +1,74 @@
+"""Settings come from the environment alone, and reading specs loads none of the heavy libraries."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from evermodel.settings import DEFAULT_TRACKING_URI, Settings
+from worlds import PROJECT
+
+HEAVY = ("pandas", "numpy", "mlflow", "sklearn", "evidently", "duckdb", "pyarrow", "airflow", "dvc", "scipy")
+
+
+def test_an_empty_environment_gives_places_on_this_machine() -> None:
+    settings = Settings.from_environment({})
+    home = Path.home() / "airflow" / "evermodel"
+    assert (settings.home, settings.lake, settings.outbox) == (home, home / "lake", home / "outbox")
+    assert settings.models == Path.home() / "airflow" / "include" / "models"
+    assert settings.dvc_remote == str(home / "dvc-remote")
+    assert settings.tracking_uri == DEFAULT_TRACKING_URI
+
+
+def test_every_place_can_be_set_and_everything_else_follows_home(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/people/me")
+    settings = Settings.from_environment(
+        {
+            "EVERMODEL_HOME": "~/ever",
+            "EVERMODEL_MODELS": "models",
+            "EVERMODEL_DVC_REMOTE": "s3://bucket/dvc",
+            "MLFLOW_TRACKING_URI": "http://mlflow:5000",
+            "EVERMODEL_AIRFLOW_URL": "https://airflow.example/",
+        }
+    )
+    assert settings.home == Path("/people/me/ever")
+    assert settings.lake == Path("/people/me/ever/lake")
+    assert settings.models == tmp_path / "models"
+    assert settings.dvc_remote == "s3://bucket/dvc"
+    assert settings.tracking_uri == "http://mlflow:5000"
+    assert settings.airflow_url == "https://airflow.example"
+    assert Settings.from_environment({"EVERMODEL_LAKE": "/lake"}).lake == Path("/lake")
+
+
+def test_settings_are_frozen_and_know_no_other_field() -> None:
+    settings = Settings.from_environment({})
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.tracking_uri = "http://elsewhere"  # type: ignore[misc]
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        Settings(**settings.model_dump(), tracking_url="http://elsewhere")
+
+
+def test_reading_specs_settings_and_errors_loads_no_heavy_library() -> None:
+    code = (
+        "import sys\n"
+        "import evermodel.spec, evermodel.settings, evermodel.errors\n"
+        "specs, problems = evermodel.spec.load_specs()\n"
+        "assert [s.name for s in specs] == ['flights'] and not problems, (specs, problems)\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])\n"
+    )
+    models = str(PROJECT / "include" / "models")
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={"EVERMODEL_MODELS": models},
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("[]\n", "")
