@@ -6,7 +6,7 @@ import re
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, PlainSerializer, WithJsonSchema
 
 _UNITS = {"h": 1 / 24, "d": 1, "w": 7}
 _SPAN = re.compile(r"(\d+)\s*([hdw])")
@@ -117,7 +117,7 @@ class CandidateSpec(Section):
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     estimator: str = Field(description="Import path, e.g. sklearn.linear_model.LogisticRegression.")
-    params: dict[str, Any] = Field(default_factory=dict)
+    params: dict[str, JsonValue] = Field(default_factory=dict)
 
 
 class ValidationSpec(Section):
