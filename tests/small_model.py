@@ -25,11 +25,11 @@ def between(start: float, end: float) -> Window:
     return Window(moment(start), moment(end))
 
 
-def small_spec(source: Path | str, **sections: Any) -> ModelSpec:
+def small_spec(path: Path | str, **sections: Any) -> ModelSpec:
     """A model with two numbers and a category, whose label is known a day later and whose snapshot covers six days."""
     data: dict[str, Any] = {
         "name": "small",
-        "source": {"path": str(source)},
+        "source": {"path": str(path)},
         "time_column": "at",
         "id_column": "id",
         "label": {"column": "late", "delay": "1d"},
