@@ -84,8 +84,7 @@ def test_the_zone_of_the_machine_changes_nothing(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.parquet", small_rows(at=naive))
     code = (
         "from evermodel.sources import arrival, read_window\n"
-        "from evermodel.window import Window
-from small_model import between, small_spec\n"
+        "from small_model import between, small_spec\n"
         f"spec = small_spec({str(tmp_path / 'rows.parquet')!r})\n"
         "print(*read_window(spec, between(2, 3), with_label=True)['id'].to_pylist())\n"
         "state = arrival(spec, between(2, 3))\n"
