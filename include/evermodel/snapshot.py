@@ -146,8 +146,7 @@ def _write(table: pa.Table, folder: Path) -> Path:
     try:
         pq.write_table(table, temporary, compression="zstd", row_group_size=100_000, store_schema=False)
         target = folder / f"{hashlib.sha256(temporary.read_bytes()).hexdigest()[:16]}.parquet"
-        if not target.exists():
-            temporary.replace(target)
+        temporary.replace(target)  # also over a file of that name: it is the same, or was damaged since
     finally:
         temporary.unlink(missing_ok=True)
     return target

@@ -43,28 +43,31 @@ class SnapshotStore:
         self.remote = remote
 
     def track(self, file: Path) -> str:
-        """Add a file, push its content, and return its md5; nothing to do if both were done.
+        """Add a file, push its content, and return its md5; doing it again mends what is missing.
 
         Raises
         ------
         SnapshotStoreError
             DVC could not add or push.
         """
-        pointer = file.with_name(file.name + ".dvc")
-        with self._locked():
-            from dvc.exceptions import DvcException
+        from dvc.exceptions import DvcException
 
-            try:
+        pointer = file.with_name(file.name + ".dvc")
+        try:
+            with self._locked():
                 repo = self._open()
-                if not pointer.exists():
-                    repo.add(str(file))
+                # A run that was killed while DVC wrote the pointer leaves half of one.
+                if _md5(pointer) is None:
+                    pointer.unlink(missing_ok=True)
+                # Also when the pointer is there: without content in the cache, a push sends nothing and reports no error.
+                repo.add(str(file))
                 repo.push(targets=[str(pointer)])
-            except (DvcException, OSError) as error:
-                raise SnapshotStoreError(
-                    f"DVC could not track {file} or push it to {self.remote}: {error}",
-                    "check that the remote (EVERMODEL_DVC_REMOTE) can be written, then clear this task",
-                ) from error
-        return _md5(pointer)
+        except (DvcException, ImportError, OSError) as error:
+            raise SnapshotStoreError(
+                f"DVC could not track {file} or push it to {self.remote}: {error}",
+                "check that the remote (EVERMODEL_DVC_REMOTE) can be written, then clear this task",
+            ) from error
+        return str(_md5(pointer))
 
     def restore(self, file: Path) -> None:
         """Bring a tracked file back from the remote.
@@ -74,17 +77,17 @@ class SnapshotStore:
         SnapshotStoreError
             The file was never tracked here, or the remote does not have it.
         """
-        pointer = file.with_name(file.name + ".dvc")
-        with self._locked():
-            from dvc.exceptions import DvcException
+        from dvc.exceptions import DvcException
 
-            try:
+        pointer = file.with_name(file.name + ".dvc")
+        try:
+            with self._locked():
                 self._open().pull(targets=[str(pointer)])
-            except (DvcException, OSError) as error:
-                raise SnapshotStoreError(
-                    f"snapshot {file} is missing and DVC cannot bring it back from {self.remote}: {error}",
-                    "restore the remote, or retrain so that the champion has a snapshot that exists",
-                ) from error
+        except (DvcException, ImportError, OSError) as error:
+            raise SnapshotStoreError(
+                f"snapshot {file} is missing and DVC cannot bring it back from {self.remote}: {error}",
+                "restore the remote, or retrain so that the champion has a snapshot that exists",
+            ) from error
 
     def _locked(self) -> FileLock:
         self.lake.mkdir(parents=True, exist_ok=True)
@@ -102,6 +105,9 @@ class SnapshotStore:
         return Repo(str(self.lake))
 
 
-def _md5(pointer: Path) -> str:
-    entry = yaml.safe_load(pointer.read_text(encoding="utf-8"))
-    return str(entry["outs"][0]["md5"])
+def _md5(pointer: Path) -> str | None:
+    try:
+        entry = yaml.safe_load(pointer.read_text(encoding="utf-8"))
+        return str(entry["outs"][0]["md5"])
+    except (FileNotFoundError, yaml.YAMLError, KeyError, TypeError):
+        return None
