@@ -70,12 +70,9 @@ def take_snapshot(spec: ModelSpec, as_of: datetime, settings: Settings) -> Snaps
     """
     window = training_window(spec, as_of)
     table = read_window(spec, window, with_label=True)
-    if table.num_rows == 0:
-        raise EmptyWindowError(
-            f"model {spec.name}: the source has no row in {window}",
-            "check that the data of this interval has arrived; then clear this task",
-        )
+    _require_rows(spec, table, f"no row in {window}")
     table = _with_binary_label(spec, table)
+    _require_rows(spec, table, f"no row with a label in {window}")
     file = _write(table, settings.lake / "snapshots" / spec.name)
     md5 = SnapshotStore(settings.lake, settings.dvc_remote).track(file)
     return Snapshot(
@@ -110,6 +107,14 @@ def read_snapshot(
     if window is not None:
         filters = [(time_column, ">=", window.start), (time_column, "<", window.end)]
     return pq.read_table(file, filters=filters)
+
+
+def _require_rows(spec: ModelSpec, table: pa.Table, else_has: str) -> None:
+    if table.num_rows == 0:
+        raise EmptyWindowError(
+            f"model {spec.name}: the source has {else_has}",
+            "check that the data of this interval has arrived; then clear this task",
+        )
 
 
 def _with_binary_label(spec: ModelSpec, table: pa.Table) -> pa.Table:

@@ -107,7 +107,7 @@ class SnapshotStore:
 
 def _md5(pointer: Path) -> str | None:
     try:
-        entry = yaml.safe_load(pointer.read_text(encoding="utf-8"))
-        return str(entry["outs"][0]["md5"])
-    except (FileNotFoundError, yaml.YAMLError, KeyError, TypeError):
+        out = yaml.safe_load(pointer.read_text(encoding="utf-8"))["outs"][0]
+        return str(out["md5"]) if out["path"] == pointer.stem else None
+    except (FileNotFoundError, UnicodeDecodeError, yaml.YAMLError, LookupError, TypeError):
         return None
