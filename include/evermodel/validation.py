@@ -77,9 +77,11 @@ def _facts(spec: ModelSpec, file: Path) -> dict[str, Any]:
         parts[f"infinite {column}"] = f"count(*) FILTER (isinf({number}))"
         parts[f"text {column}"] = f"count(*) FILTER ({_name(column)} IS NOT NULL AND {number} IS NULL)"
     for column, (low, high) in spec.validation.ranges.items():
-        number = f"nullif({_number(column)}, 'nan'::DOUBLE)"
+        number = _number(column)
         sides = [f"{number} < {low}"] * (low is not None) + [f"{number} > {high}"] * (high is not None)
-        parts[f"outside {column}"] = f"count(*) FILTER ({' OR '.join(sides) or 'false'})"
+        parts[f"outside {column}"] = (
+            f"count(*) FILTER (NOT isnan({number}) AND ({' OR '.join(sides) or 'false'}))"
+        )
     query = "SELECT " + ", ".join(f"{expression} AS {_name(alias)}" for alias, expression in parts.items())
     connection = duckdb.connect(config={"autoinstall_known_extensions": False})
     try:

@@ -73,6 +73,7 @@ def test_the_name_is_the_content_and_the_same_data_gives_the_same_bytes(
     assert file.read_bytes() == content
 
 
+@pytest.mark.usefixtures("without_dvc")
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
 def test_an_interrupted_writer_leaves_no_file(
     spec: ModelSpec, settings: Settings, monkeypatch: pytest.MonkeyPatch, error: BaseException
@@ -89,6 +90,7 @@ def test_an_interrupted_writer_leaves_no_file(
     assert take_snapshot(spec, moment(8), settings).rows == 48
 
 
+@pytest.mark.usefixtures("without_dvc")
 def test_a_snapshot_that_was_damaged_is_written_again(spec: ModelSpec, settings: Settings) -> None:
     taken = take_snapshot(spec, moment(8), settings)
     (settings.lake / taken.path).write_bytes(b"damaged")
@@ -160,6 +162,7 @@ def test_a_window_where_no_label_is_known_yet_is_empty_too(settings: Settings, t
         take_snapshot(spec, moment(8), settings)
 
 
+@pytest.mark.usefixtures("without_dvc")
 def test_an_interval_of_a_snapshot_is_half_open(spec: ModelSpec, settings: Settings) -> None:
     taken = take_snapshot(spec, moment(8), settings)
     part = read_snapshot(taken.path, settings, between(2, 3), "at")

@@ -1,0 +1,127 @@
+"""Each check of a snapshot passes on good data, fails on its own kind of bad data, and says what it found."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from evermodel.errors import PermanentError, ValidationError
+from evermodel.validation import ValidationReport, validate
+from small_model import small_rows, small_spec, write_rows
+
+RULES: dict[str, Any] = {"min_rows": 50, "ranges": {"temp": [0, 6], "wind": [None, 4]}}
+NAN, INF = float("nan"), float("inf")
+
+
+def first(values: list[Any], usual: Any = 1) -> list[Any]:
+    """These values, and then the usual one, 80 in all."""
+    return values + [usual] * (80 - len(values))
+
+
+def report_of(folder: Path, rules: dict[str, Any], days: int = 10, **columns: Any) -> ValidationReport:
+    file = write_rows(folder / "snapshot.parquet", small_rows(days=days, **columns))
+    return validate(small_spec("unused", validation={**RULES, **rules}), file)
+
+
+def failures(report: ValidationReport) -> dict[str, tuple[str, str]]:
+    return {check.name: (check.found, check.allowed) for check in report.failures}
+
+
+def test_good_data_passes_every_check_and_all_are_listed(tmp_path: Path) -> None:
+    report = report_of(tmp_path, {})
+    assert report.failures == ()
+    assert report.rows == 80
+    assert {check.name for check in report.checks} == {
+        "row count",
+        "duplicate id",
+        "both classes of late",
+        *(f"nulls in {name}" for name in ("temp", "wind", "carrier")),
+        *(f"infinite values in {name}" for name in ("temp", "wind")),
+        *(f"values of {name} that are no number" for name in ("temp", "wind")),
+        "values of temp outside 0.0 to 6.0",
+        "values of wind outside -inf to 4.0",
+    }
+    report.require()
+    assert json.loads(json.dumps(report.to_json()))["model"] == "small"
+
+
+# Each row: the rules, the columns, and the one check that fails with what it found and allows.
+BAD: dict[str, tuple[dict[str, Any], dict[str, Any], str, str, str]] = {
+    "too few rows": ({"min_rows": 81}, {}, "row count", "80", "at least 81"),
+    "an id twice": ({}, {"id": [f"r{n // 2}" for n in range(80)]}, "duplicate id", "50.00%", "at most 0.00%"),
+    "ids missing": ({}, {"id": [None] * 20 + [f"r{n}" for n in range(60)]}, "duplicate id", "25.00%", "at most 0.00%"),
+    "all negative": ({}, {"late": [0] * 80}, "both classes of late", "0 positive and 80 negative rows", "at least 0.5% of each"),
+    "all positive": ({"min_class_share": 0}, {"late": [1] * 80}, "both classes of late", "80 positive and 0 negative rows", "at least 0.0% of each"),
+    "rare class": ({"min_class_share": 0.1}, {"late": first([1] * 7, 0)}, "both classes of late", "7 positive and 73 negative rows", "at least 10.0% of each"),
+    "nulls": ({}, {"wind": first([None] * 41)}, "nulls in wind", "51.25%", "at most 50.00%"),
+    "not-a-number": ({}, {"temp": first([NAN] * 41)}, "nulls in temp", "51.25%", "at most 50.00%"),
+    "null categories": ({"max_null_share_by_column": {"carrier": 0.1}}, {"carrier": first([None] * 9, "AA")}, "nulls in carrier", "11.25%", "at most 10.00%"),
+    "below": ({}, {"temp": first([-0.001, -5])}, "values of temp outside 0.0 to 6.0", "2 rows", "none"),
+    "above": ({}, {"wind": first([5])}, "values of wind outside -inf to 4.0", "1 rows", "none"),
+    "infinite": ({"ranges": {}}, {"temp": first([INF, -INF])}, "infinite values in temp", "2 rows", "none"),
+    "text": ({}, {"temp": first(["calm"], "1.5")}, "values of temp that are no number", "1 rows", "none"),
+    "text outside": ({}, {"temp": first(["7"], "1.5")}, "values of temp outside 0.0 to 6.0", "1 rows", "none"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("rules", "columns", "name", "found", "allowed"), BAD.values(), ids=BAD.keys())
+def test_bad_data_fails_its_own_check_and_no_other(
+    tmp_path: Path, rules: dict[str, Any], columns: dict[str, Any], name: str, found: str, allowed: str
+) -> None:
+    report = report_of(tmp_path, rules, **columns)
+    assert failures(report) == {name: (found, allowed)}
+
+
+# The same data, one step better: what is just allowed.
+@pytest.mark.parametrize(
+    ("rules", "columns"),
+    [
+        ({"min_rows": 80}, {}),
+        ({"max_duplicate_share": 0.5}, {"id": [f"r{n // 2}" for n in range(80)]}),
+        ({"min_class_share": 0.1}, {"late": first([1] * 8, 0)}),
+        ({}, {"wind": first([None] * 40)}),
+        ({}, {"temp": first([NAN] * 20 + [None] * 20)}),
+        ({"max_null_share_by_column": {"carrier": 0.1}}, {"carrier": first([None] * 8, "AA")}),
+        ({"max_null_share_by_column": {"wind": 1.0}}, {"wind": pa.nulls(80, pa.float64())}),
+        ({}, {"temp": first([0, 6.0]), "wind": first([4, -1e9])}),
+        ({}, {"temp": first(["6"], "1e0")}),
+        ({"ranges": {"temp": [None, None]}}, {"temp": first([1e9])}),
+    ],
+)
+def test_what_is_just_allowed_passes(tmp_path: Path, rules: dict[str, Any], columns: dict[str, Any]) -> None:
+    assert failures(report_of(tmp_path, rules, **columns)) == {}
+
+
+def test_an_empty_snapshot_fails_on_its_rows_alone(tmp_path: Path) -> None:
+    assert failures(report_of(tmp_path, {}, days=0)) == {"row count": ("0", "at least 50")}
+
+
+def test_the_error_lists_every_failed_check_with_found_and_allowed(tmp_path: Path) -> None:
+    report = report_of(tmp_path, {"min_rows": 100}, late=[1] * 80, temp=first([7.0, INF]))
+    with pytest.raises(ValidationError) as caught:
+        report.require()
+    assert caught.value.problem.splitlines() == [
+        f"model small: the snapshot failed 4 of {len(report.checks)} checks:",
+        "  - row count: found 80, allowed at least 100",
+        "  - both classes of late: found 80 positive and 0 negative rows, allowed at least 0.5% of each",
+        "  - infinite values in temp: found 1 rows, allowed none",
+        "  - values of temp outside 0.0 to 6.0: found 2 rows, allowed none",
+    ]
+    assert "`validation` section" in caught.value.advice
+    assert isinstance(caught.value, PermanentError)
+
+
+def test_column_names_with_quotes_and_spaces_are_no_trouble(tmp_path: Path) -> None:
+    odd = 'wind "speed" (km/h)'
+    table = small_rows().rename_columns(["id", "at", "temp", odd, "carrier", "late", "note"])
+    spec = small_spec(
+        "unused",
+        features={"numeric": ["temp", odd], "categorical": ["carrier"]},
+        validation={"min_rows": 1, "ranges": {odd: [1, 9]}},
+    )
+    report = validate(spec, write_rows(tmp_path / "snapshot.parquet", table))
+    assert failures(report) == {f"values of {odd} outside 1.0 to 9.0": ("16 rows", "none")}
