@@ -7,7 +7,7 @@ from datetime import timedelta
 from airflow.sdk import DAG, AssetOrTimeSchedule, CronTriggerTimetable, Label, TriggerRule
 
 from evermodel_provider.assets import champion, retrain_wanted
-from evermodel_provider.dag_parts import DEFAULT_ARGS, describe, failure_callback, specs_to_parse
+from evermodel_provider.dag_parts import DEFAULT_ARGS, describe, failure_callback, pulled, specs_to_parse
 from evermodel_provider.operators.approve import ApproveOperator
 from evermodel_provider.operators.deploy import DeployOperator
 from evermodel_provider.operators.evaluate import DecideOperator, EvaluateOperator
@@ -39,54 +39,54 @@ for spec in specs_to_parse("retrain"):
         request = RetrainRequestOperator(task_id="request", model=spec.name)
         step = {
             "model": spec.name,
-            "as_of": request.output["as_of"],
-            "run_key": request.output["run_key"],
-            "reason": request.output["reason"],
+            "as_of": pulled("request", "as_of"),
+            "run_key": pulled("request", "run_key"),
+            "reason": pulled("request", "reason"),
         }
 
         new_data = NewDataSensor(task_id="new_data", model=spec.name, as_of=step["as_of"], window="training")
         extract = ExtractOperator(task_id="extract", **step)
-        validate = ValidateOperator(task_id="validate", snapshot=extract.output, **step)
+        validate = ValidateOperator(task_id="validate", snapshot=pulled("extract"), **step)
         train = TrainOperator.partial(
             task_id="train",
-            snapshot=extract.output,
-            chosen=request.output["candidates"],
+            snapshot=pulled("extract"),
+            chosen=pulled("request", "candidates"),
             map_index_template="{{ task.candidate }}",
             execution_timeout=timedelta(hours=6),
             **step,
         ).expand(candidate=[candidate.name for candidate in spec.candidates])
         evaluate = EvaluateOperator(
             task_id="evaluate",
-            snapshot=extract.output,
+            snapshot=pulled("extract"),
             trained=train.output,
-            force_reason=request.output["force_reason"],
+            force_reason=pulled("request", "force_reason"),
             trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS,
             **step,
         )
         decide = DecideOperator(
-            task_id="decide", decision=evaluate.output, ship=["register", "report"], keep=["report"]
+            task_id="decide", decision=pulled("evaluate"), ship=["register", "report"], keep=["report"]
         )
-        register = RegisterOperator(task_id="register", snapshot=extract.output, **step)
+        register = RegisterOperator(task_id="register", snapshot=pulled("extract"), **step)
         approve = ApproveOperator(
             task_id="approve",
             model=spec.name,
-            version=register.output,
+            version=pulled("register"),
             run_key=step["run_key"],
-            approval=request.output["approval"],
+            approval=pulled("request", "approval"),
             response_timeout=spec.approval_timeout,
         )
         deploy = DeployOperator(
             task_id="deploy",
-            version=register.output,
+            version=pulled("register"),
             by="{{ ti.xcom_pull(task_ids='approve', key='approval')['by'] }}",
             outlets=[champion(spec.name)],
             **step,
         )
         report = RetrainReportOperator(
             task_id="report",
-            version="{{ ti.xcom_pull(task_ids='register') }}",
-            approval="{{ ti.xcom_pull(task_ids='approve', key='approval') }}",
-            promotion="{{ ti.xcom_pull(task_ids='deploy') }}",
+            version=pulled("register"),
+            approval=pulled("approve", "approval"),
+            promotion=pulled("deploy"),
             trigger_rule=TriggerRule.NONE_FAILED,
             **step,
         )

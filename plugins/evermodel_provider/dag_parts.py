@@ -35,6 +35,11 @@ def specs_to_parse(prefix: str) -> list[ModelSpec]:
     return specs
 
 
+def pulled(task_id: str, key: str = "return_value") -> str:
+    """Return the template that pulls what a task has pushed, without an arrow of its own in the graph."""
+    return f"{{{{ ti.xcom_pull(task_ids='{task_id}', key='{key}') }}}}"
+
+
 def failure_callback(spec: ModelSpec) -> list[FailureNotifier]:
     """Return what tells people when a task of the model fails for good."""
     alerts = spec.alerts

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from evermodel.demo.requests import SteadyClient
@@ -39,11 +40,15 @@ def run_demo(home: Path, project: Path, *, leave: bool) -> bool:
         raise SpecError(
             f"{project.absolute()} has no folder dags/", "run the demo in a checkout, or give --project"
         )
-    console, start = Console(highlight=False, soft_wrap=True), time.monotonic()
+    start = time.monotonic()
+    console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = 120
 
     def say(text: str) -> None:
-        console.print(f"[dim]{time.monotonic() - start:5.0f} s[/dim]  {text}")
+        console.print(f"[dim]{time.monotonic() - start:5.0f} s[/dim]  {escape(text)}")
 
+    finished = False
     try:
         with LocalStack(home, project, models=(MODEL,)) as stack:
             say(f"starting in {stack.home}; what an earlier run left there is replaced")
@@ -57,17 +62,17 @@ def run_demo(home: Path, project: Path, *, leave: bool) -> bool:
             with SteadyClient(stack.serving_url, MODEL, row) as client:
                 replay = Replay(api, client, say)
                 replay.play()
+            finished = True
             _sum_up(console, stack, replay, time.monotonic() - start)
             if not leave:
                 console.print("\nEverything stays up until Ctrl-C.")
                 stack.supervisor.wait()
     except KeyboardInterrupt:
         console.print("\nStopped.")
-        return True
     except EvermodelError as error:
-        console.print(f"[red]✗[/red] {error}", markup=True)
+        console.print(f"[red]✗[/red] {escape(str(error))}")
         return False
-    return not replay.problems
+    return finished and not replay.problems
 
 
 def _prepare(folder: Path, say: Any) -> dict[str, Any]:
@@ -103,9 +108,10 @@ def _sum_up(console: Console, stack: LocalStack, replay: Replay, seconds: float)
         f"{champions} champions, {alerts} drift incident, {calm} calm days without an alert, {seconds:.0f} s."
     )
     console.print(
-        f"\nAirflow  {stack.airflow_url}\nMLflow   {stack.mlflow_url}\nServing  {stack.serving_url}/docs"
+        f"\nAirflow  {stack.airflow_url}\nMLflow   {stack.mlflow_url}\nServing  {stack.serving_url}/models"
     )
-    for preview in sorted((stack.home / "outbox").glob("*/preview.html")):
+    previews = (stack.home / "outbox").glob("*/preview.html")
+    for preview in sorted(previews, key=lambda path: path.stat().st_mtime):
         console.print(f"Message  {preview}")
     if replay.problems:
         console.print(f"\n[red]{len(replay.problems)} things were not as described:[/red]")

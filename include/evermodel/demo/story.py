@@ -72,13 +72,12 @@ class Replay:
         """Note a problem unless something holds."""
         if not true:
             self.problems.append(otherwise)
-            self.say(f"[red]✗ {otherwise}[/red]")
+            self.say(f"✗ {otherwise}")
 
     def cold_start(self) -> None:
         """Train the first champion and wait until it answers."""
-        run = self.api.run(
-            f"retrain_{MODEL}", logical_date=COLD_START, conf={"reason": "cold start of the demo"}
-        )
+        conf = {"reason": "cold start of the demo"}
+        run = self.api.run(f"retrain_{MODEL}", logical_date=COLD_START, conf=conf, run_id=_run_id(COLD_START))
         outcome = self._note_retrain(run)
         self.expect(outcome["outcome"] == "deployed", f"the cold start ended as: {outcome['outcome']}")
         self._serves(str(outcome["version"]))
@@ -88,7 +87,9 @@ class Replay:
         start, runs = time.monotonic(), []
         day = first.replace(hour=0)
         while day <= last:
-            runs.append(self.api.trigger(f"score_{MODEL}", logical_date=day + _AT_SCORING))
+            runs.append(
+                self.api.trigger(f"score_{MODEL}", logical_date=day + _AT_SCORING, run_id=_run_id(day))
+            )
             day += timedelta(days=1)
         rows = 0
         for run_id in runs:
@@ -96,9 +97,15 @@ class Replay:
             self.expect(run["state"] == "success", f"{run_id} of score_{MODEL}: {run['state']}")
             rows += self.api.xcom(f"score_{MODEL}", run_id, "score")["rows"]
         self.rows.append(
-            Row(f"score, {len(runs)} days", f"{first:%d %b} to {last:%d %b}", f"{rows:,} rows", "", "")
+            Row(
+                "score",
+                f"{first:%d %b}" + (f" to {last:%d %b}" if len(runs) > 1 else ""),
+                f"{rows:,} rows",
+                "",
+                "",
+            )
         )
-        self.say(f"scored {len(runs)} days, {rows:,} rows, in {time.monotonic() - start:.0f} s")
+        self.say(f"scored {len(runs)} day(s), {rows:,} rows, in {time.monotonic() - start:.0f} s")
 
     def watch_until_alarm(self) -> bool:
         """Watch day after day; tell whether the alarm came on the day of the storm, and on no day before."""
@@ -127,7 +134,7 @@ class Replay:
     def _watch(self, day: datetime) -> str:
         """Play one day of the drift DAG and return what the alert did."""
         dag = f"drift_{MODEL}"
-        run = self.api.run(dag, logical_date=day + _AT_DRIFT)
+        run = self.api.run(dag, logical_date=day + _AT_DRIFT, run_id=_run_id(day))
         verdict, alert = (self.api.xcom(dag, run["dag_run_id"], task) for task in ("verdict", "alert"))
         action, sent, metric = alert["action"], _sent(alert["delivery"]), verdict["metric_value"]
         shown = (
@@ -174,6 +181,10 @@ class Replay:
                     return str(run["dag_run_id"])
             time.sleep(0.3)
         return None
+
+
+def _run_id(day: datetime) -> str:
+    return f"replay__{day:%Y-%m-%d}"
 
 
 def _sent(delivery: dict[str, Any] | None) -> str:

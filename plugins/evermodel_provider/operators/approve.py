@@ -80,7 +80,7 @@ class ApproveOperator(ApprovalOperator):
         return super().execute_complete(context, event)
 
     def _push(self, context: Context, *, approved: bool, by: str) -> dict[str, Any]:
-        answer = {"approved": approved, "by": by, "version": self.version}
+        answer = {"approved": approved, "by": by, "version": str(self.version)}
         context["ti"].xcom_push(key=APPROVAL_KEY, value=answer)
         return answer
 

@@ -102,7 +102,7 @@ class RetrainStepOperator(ModelOperator):
             spec=self.spec,
             run_key=self.run_key,
             as_of=whole_day(self.as_of),
-            reason=self.reason,
+            reason=str(self.reason),  # native templates turn a reason such as 42 into a number
             client=self.hook.get_conn(),
             settings=self.hook.settings,
         )

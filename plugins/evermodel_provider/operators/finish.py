@@ -72,10 +72,10 @@ class RetrainReportOperator(RetrainStepOperator):
         return {
             "model": decision.model,
             "run_key": decision.run_key,
-            "reason": self.reason,
+            "reason": str(self.reason),
             "verdict": decision.verdict,
             "shipped": bool(self.promotion),
-            "version": self.version,
+            "version": self.version and str(self.version),
             "previous": decision.parent,
             "metric": decision.metric,
             "challenger": decision.challenger[0],
