@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,6 +12,9 @@ import pyarrow.parquet as pq
 from evermodel.settings import Settings
 from evermodel.spec import ModelSpec
 from evermodel.window import Window
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -64,3 +67,28 @@ def write_rows(file: Path, table: pa.Table | None = None) -> Path:
 def settings_in(folder: Path) -> Settings:
     environment = {"AIRFLOW_HOME": str(folder), "EVERMODEL_HOME": str(folder / "home")}
     return Settings.from_environment(environment)
+
+
+def publish(spec: ModelSpec, client: MlflowClient, key: str = "first", temp_matters: bool = True) -> Any:
+    """Fit the spec's candidate on small rows, make it the champion, and return the fitted pipeline."""
+    import mlflow
+
+    from evermodel import model_store, registry, tracking
+    from evermodel.estimators import build_pipeline
+    from evermodel.frames import feature_frame
+
+    rows = small_rows()
+    frame = feature_frame(spec, rows)
+    column = frame["temp" if temp_matters else "wind"]
+    pipeline = build_pipeline(spec, spec.candidates[0]).fit(frame, (column > column.median()).astype(int))
+    run = client.create_run(tracking.experiment_id(client, spec.name))
+    with mlflow.start_run(run_id=run.info.run_id):
+        scores = pipeline.predict_proba(frame)[:, 1]
+        uri = model_store.log_model(pipeline, frame, scores, ["scikit-learn"])
+    made = registry.register(client, spec.name, key, source=uri, run_id=run.info.run_id, tags={})
+    before = registry.alias_version(client, spec.name, registry.CHAMPION)
+    expected = None if before is None else str(before.version)
+    registry.promote(
+        client, spec.name, str(made.version), expected=expected, by="test", reason="test", run_key=key
+    )
+    return pipeline

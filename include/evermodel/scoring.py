@@ -18,7 +18,7 @@ from evermodel.prediction_log import log_schema, write_batch
 from evermodel.settings import Settings
 from evermodel.sources import read_window
 from evermodel.spec import ModelSpec
-from evermodel.window import last_day
+from evermodel.window import last_day, whole_day
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +52,7 @@ def score_day(spec: ModelSpec, as_of: datetime, client: MlflowClient, settings: 
     EmptyWindowError
         The day has no row.
     """
-    window = last_day(as_of)
+    window = last_day(whole_day(as_of))
     day = f"{window.start:%Y-%m-%d}"
     version = registry.champion(client, spec.name)
     rows = read_window(spec, window, with_label=False)

@@ -1,0 +1,134 @@
+"""The command line: answers for people, and one message instead of a traceback."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from evermodel import __version__
+from evermodel.cli import app, main
+from evermodel.errors import EvermodelError, NoChampionError, TrackingUnavailableError
+from evermodel.spec.schema import json_schema
+from evermodel.stack.ports import free_port
+from worlds import PROJECT, World
+
+SHIPPED = PROJECT / "include" / "models" / "flights.yaml"
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(app, list(words))
+
+
+@pytest.fixture
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("EVERMODEL_MODELS", str(tmp_path))
+    (tmp_path / "flights.yaml").write_text(SHIPPED.read_text())
+    return tmp_path
+
+
+def broken(folder: Path, name: str) -> Path:
+    file = folder / f"{name}.yaml"
+    file.write_text(SHIPPED.read_text().replace("name: flights", f"name: {name}").replace("floor:", "flor:"))
+    return file
+
+
+def test_the_schema_goes_to_the_screen_or_to_a_file(tmp_path: Path) -> None:
+    shown = run("schema")
+    assert shown.exit_code == 0
+    assert json.loads(shown.stdout) == json_schema()
+    assert run("schema", "--out", str(tmp_path / "made" / "schema.json")).stdout == ""
+    assert (tmp_path / "made" / "schema.json").read_text() == shown.stdout
+
+
+def test_good_specs_are_named_with_their_digest(models: Path) -> None:
+    for words in ((), ("flights",), (str(models / "flights.yaml"),)):
+        result = run("check", *words)
+        assert result.exit_code == 0
+        assert re.fullmatch(r"✓ \S+: model flights, digest [0-9a-f]{16}\n", result.stdout)
+        assert result.stderr == ""
+
+
+def test_a_broken_spec_is_told_with_its_line_and_the_others_are_still_checked(models: Path) -> None:
+    files = [broken(models, "alpha"), broken(models, "zulu")]
+    line = next(n for n, text in enumerate(files[0].read_text().splitlines(), 1) if "flor:" in text)
+    result = run("check")
+    assert result.exit_code == 1
+    for file in files:
+        assert (
+            f"✗ {file}: line {line}: gate.flor: there is no such field; did you mean floor?" in result.stderr
+        )
+    assert "What to do" in result.stderr
+    assert result.stdout.count("✓") == 1
+    assert "Traceback" not in result.output
+
+
+def test_a_name_that_no_file_has_is_told_with_the_nearest(models: Path) -> None:
+    result = run("check", "fligths")
+    assert result.exit_code == 1
+    assert "did you mean flights?" in result.stderr
+
+
+def test_no_spec_at_all_is_a_mistake_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVERMODEL_MODELS", str(tmp_path))
+    result = run("check")
+    assert result.exit_code == 1
+    assert isinstance(result.exception, EvermodelError)
+    assert "there is no spec in" in result.exception.problem
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"), [(["check", "zzz"], "zzz.yaml"), (["status", "zzz"], "Error: ")]
+)
+def test_a_known_error_is_one_message_and_exit_1(
+    models: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    wanted: str,
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setattr(sys, "argv", ["evermodel", *words])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    told = capsys.readouterr()
+    assert caught.value.code == 1
+    assert wanted in told.err
+    assert "What to do: " in told.err
+    assert "Traceback" not in told.err + told.out
+
+
+def test_a_server_that_is_away_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    address = f"http://127.0.0.1:{free_port()}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    result = run("status", "flights")
+    assert isinstance(result.exception, TrackingUnavailableError)
+    assert f"the MLflow server at {address} does not answer" in result.exception.problem
+
+
+def test_status_tells_champion_lineage_and_history(world: World) -> None:
+    before = run("status", world.name)
+    assert isinstance(before.exception, NoChampionError)
+    version = world.champion("2013-03-11")
+    lines = run("status", world.name).stdout.splitlines()
+    assert lines[0] == f"{world.name}: version {version} is champion"
+    assert re.fullmatch(r"  roc_auc 0\.\d{4} at promotion", lines[1])
+    assert lines[2] == "  trained on 2013-01-06 to 2013-03-03"
+    assert re.fullmatch(
+        rf"  snapshot snapshots/{world.name}/\w{{16}}\.parquet \(DVC md5 \w{{32}}\)", lines[3]
+    )
+    assert re.fullmatch(rf"  \S+  version {version} \(first\) by test: test", lines[4])
+    told = json.loads(run("status", world.name, "--json").stdout)
+    assert told["champion"] == version
+    assert [(p["version"], p["previous"], p["by"]) for p in told["history"]] == [(version, None, "test")]
+
+
+def test_the_version_and_the_commands_are_told() -> None:
+    assert run("--version").stdout == f"{__version__}\n"
+    help_text = run("--help").output
+    assert all(command in help_text for command in ("schema", "check", "serve", "status", "demo"))
+    assert run("chekc").exit_code == 2
