@@ -10,21 +10,20 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from evermodel.spec.gate import GateSpec
 from evermodel.spec.parts import (
     AlertsSpec,
-    CandidateSpec,
     DriftSpec,
     FeaturesSpec,
     FilesSource,
-    GateSpec,
     LabelSpec,
     ScheduleSpec,
     Section,
     ServingSpec,
     Span,
-    SplitSpec,
     ValidationSpec,
 )
+from evermodel.spec.training import CandidateSpec, SplitSpec
 
 __all__ = ["CandidateSpec", "ModelSpec"]
 

@@ -6,7 +6,7 @@ import re
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, PlainSerializer, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 _UNITS = {"h": 1 / 24, "d": 1, "w": 7}
 _SPAN = re.compile(r"(\d+)\s*([hdw])")
@@ -99,27 +99,6 @@ class ScheduleSpec(Section):
     drift: str | None = "0 4 * * *"
 
 
-class SplitSpec(Section):
-    """How much time each part of a training snapshot covers: train < validation < test."""
-
-    train: Span = timedelta(weeks=7)
-    validation: Span = timedelta(weeks=1)
-    test: Span = timedelta(weeks=1)
-
-    @property
-    def total(self) -> timedelta:
-        """Length of the whole snapshot."""
-        return self.train + self.validation + self.test
-
-
-class CandidateSpec(Section):
-    """One estimator with its parameters."""
-
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
-    estimator: str = Field(description="Import path, e.g. sklearn.linear_model.LogisticRegression.")
-    params: dict[str, JsonValue] = Field(default_factory=dict)
-
-
 class ValidationSpec(Section):
     """Checks of a snapshot; a failed one stops the run before training."""
 
@@ -131,22 +110,6 @@ class ValidationSpec(Section):
     ranges: dict[str, tuple[float | None, float | None]] = Field(
         default_factory=dict, description="Lowest and highest value of a column; null leaves a side open."
     )
-
-
-class GateSpec(Section):
-    """What a challenger has to prove before it may ship."""
-
-    metric: Literal["roc_auc", "average_precision", "log_loss", "brier"] = "roc_auc"
-    floor: float | None = Field(None, description="Absolute value that the metric must reach.")
-    margin: float = Field(0.01, ge=0, description="How much worse still counts as not worse.")
-    confidence: float = Field(0.95, gt=0.5, lt=1, description="Confidence of the interval.")
-    resamples: int = Field(2000, ge=200, description="Bootstrap resamples.")
-    ship_on: tuple[Literal["better", "not_worse"], ...] = Field(
-        ("better", "not_worse"), min_length=1, description="Verdicts that may ship."
-    )
-    max_calibration_error: Share | None = None
-    max_latency_ms: float | None = Field(None, gt=0, description="Largest median time of one row.")
-    max_size_mb: float | None = Field(None, gt=0)
 
 
 class PsiSpec(Section):
