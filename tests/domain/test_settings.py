@@ -52,7 +52,7 @@ def test_settings_are_frozen_and_know_no_other_field() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         settings.tracking_uri = "http://elsewhere"  # type: ignore[misc]
     with pytest.raises(ValidationError, match="Extra inputs"):
-        Settings(**settings.model_dump(), tracking_url="http://elsewhere")
+        Settings(**settings.model_dump(), **{"tracking_url": "http://elsewhere"})
 
 
 def test_reading_specs_settings_and_errors_loads_no_heavy_library() -> None:
