@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -106,7 +107,7 @@ def register(
         existing = versions_of(client, model, run_key)
     version, *twins = existing
     for twin in twins:
-        client.delete_model_version(model, twin.version)
+        _delete_version(client, model, twin.version)
     served = {promotion.version for promotion in history(client, model)}
     if str(version.version) not in served:
         client.set_registered_model_alias(model, CHALLENGER, version.version)
@@ -141,11 +142,13 @@ def promote(
     RegistryConflictError
         Somebody else changed the champion since.
     """
-    done = _find_promotion(client, model, run_key)
+    done, complete = _find_promotion(client, model, run_key)
+    if done is not None and complete:
+        return done  # what was promoted since then stays
     current = alias_version(client, model, CHAMPION)
     current_version = None if current is None else str(current.version)
-    if done is None:
-        if current_version != expected and current_version != version:
+    if done is None or current_version not in (done.previous, done.version):
+        if current_version not in (expected, version):
             raise RegistryConflictError(
                 f"model {model}: the champion is version {current_version}, but version {version} was judged "
                 f"against {expected or 'no champion'}",
@@ -154,8 +157,6 @@ def promote(
         stamp = (at or datetime.now(UTC)).isoformat(timespec="milliseconds")
         done = Promotion(version, expected, stamp, by, reason, run_key)
         _write_promotion(client, model, done, complete=False)
-    elif current_version not in (done.previous, done.version):
-        return done  # an old run, completed before and superseded since
     _point_aliases(client, model, done)
     _write_promotion(client, model, done, complete=True)
     return done
@@ -189,8 +190,19 @@ def _ensure_model(client: MlflowClient, model: str) -> None:
             raise
 
 
+def _delete_version(client: MlflowClient, model: str, version: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.delete_model_version(model, version)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # the other process may have been quicker
+            raise
+
+
 def _tag_of(run_key: str) -> str:
-    return _PROMOTED + "".join(c if c.isalnum() or c in "-_" else "_" for c in run_key)
+    # A run key may be longer than a tag's name and hold signs that MLflow refuses there.
+    return _PROMOTED + hashlib.sha256(run_key.encode()).hexdigest()[:16]
 
 
 def _model_tags(client: MlflowClient, model: str) -> dict[str, str]:
@@ -209,8 +221,9 @@ def _promotion_records(client: MlflowClient, model: str) -> list[tuple[Promotion
     return [(Promotion(**value["promotion"]), value["complete"]) for value in values]
 
 
-def _find_promotion(client: MlflowClient, model: str, run_key: str) -> Promotion | None:
-    return next((p for p, _ in _promotion_records(client, model) if p.run_key == run_key), None)
+def _find_promotion(client: MlflowClient, model: str, run_key: str) -> tuple[Promotion | None, bool]:
+    records = _promotion_records(client, model)
+    return next((record for record in records if record[0].run_key == run_key), (None, False))
 
 
 def _write_promotion(client: MlflowClient, model: str, promotion: Promotion, *, complete: bool) -> None:

@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+import multiprocessing
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from mlflow.exceptions import MlflowException
+
+from evermodel import registry
+from evermodel.errors import NoChampionError, RegistryConflictError
+from evermodel.tracking import RUN_KEY, connect
+
+START = datetime(2026, 1, 5, tzinfo=UTC)
+
+
+class Shelf:
+    """A registered model of its own, whose versions all point to the artifacts of one run."""
+
+    def __init__(self, tracking_uri: str) -> None:
+        self.client = connect(tracking_uri)
+        self.name = f"shelf_{uuid.uuid4().hex[:8]}"
+        experiment = self.client.create_experiment(self.name)
+        self.run = self.client.create_run(experiment)
+
+    def register(self, key: str) -> str:
+        source = f"{self.run.info.artifact_uri}/model"
+        version = registry.register(
+            self.client, self.name, key, source=source, run_id=self.run.info.run_id, tags={"made_by": key}
+        )
+        return str(version.version)
+
+    def twin(self, key: str) -> None:
+        source, run = f"{self.run.info.artifact_uri}/model", self.run.info.run_id
+        self.client.create_model_version(self.name, source, run, tags={RUN_KEY: key})
+
+    def promote(self, version: str, expected: str | None, key: str, day: int = 0) -> registry.Promotion:
+        moment = START + timedelta(days=day)
+        return registry.promote(
+            self.client, self.name, version, expected=expected, by="ada", reason="why", run_key=key, at=moment
+        )
+
+    def alias(self, name: str) -> str | None:
+        version = registry.alias_version(self.client, self.name, name)
+        return None if version is None else str(version.version)
+
+    @property
+    def state(self) -> tuple[str | None, str | None, str | None]:
+        names = (registry.CHAMPION, registry.PREVIOUS, registry.CHALLENGER)
+        champion, previous, challenger = (self.alias(name) for name in names)
+        return champion, previous, challenger
+
+    @property
+    def served(self) -> list[tuple[str | None, str]]:
+        return [(p.previous, p.version) for p in registry.history(self.client, self.name)]
+
+
+@pytest.fixture
+def shelf(mlflow_server: str) -> Shelf:
+    return Shelf(mlflow_server)
+
+
+def test_a_model_that_does_not_exist_has_no_champion_no_versions_and_no_history(shelf: Shelf) -> None:
+    assert shelf.state == (None, None, None)
+    assert shelf.served == []
+    assert registry.versions_of(shelf.client, shelf.name, "key") == []
+    assert registry.model_tag(shelf.client, shelf.name, "any") is None
+    with pytest.raises(NoChampionError, match=f"retrain_{shelf.name}"):
+        registry.champion(shelf.client, shelf.name)
+
+
+def test_registering_a_run_key_again_finds_its_version(shelf: Shelf) -> None:
+    first, again, other = shelf.register("a"), shelf.register("a"), shelf.register("b")
+
+    assert (first, again, other) == ("1", "1", "2")
+    assert shelf.state == (None, None, "2")
+    assert shelf.client.get_model_version(shelf.name, "1").tags == {RUN_KEY: "a", "made_by": "a"}
+
+
+def test_of_twins_the_older_stays(shelf: Shelf) -> None:
+    shelf.register("a")
+    shelf.twin("a")
+
+    assert shelf.register("a") == "1"
+
+    assert [v.version for v in registry.versions_of(shelf.client, shelf.name, "a")] == ["1"]
+
+
+def test_a_twin_that_somebody_else_deletes_first_is_no_error(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.register("a")
+    shelf.twin("a")
+    delete = shelf.client.delete_model_version
+
+    def delete_late(name: str, version: str) -> None:
+        delete(name, version)
+        delete(name, version)
+
+    monkeypatch.setattr(shelf.client, "delete_model_version", delete_late)
+
+    assert shelf.register("a") == "1"
+
+
+def _register(tracking_uri: str, shelf: Shelf, barrier: Any, answers: Any) -> None:
+    shelf.client = connect(tracking_uri)
+    barrier.wait(30)
+    try:
+        answers.put(shelf.register("same"))
+    except Exception as error:  # noqa: BLE001  the parent shows it
+        answers.put(repr(error))
+
+
+def test_two_processes_that_register_one_run_key_at_once_end_in_one_version(
+    mlflow_server: str, shelf: Shelf
+) -> None:
+    fork = multiprocessing.get_context("fork")
+    for _ in range(3):
+        shelf.name = f"shelf_{uuid.uuid4().hex[:8]}"
+        barrier, answers = fork.Barrier(2), fork.Queue()
+        both = [
+            fork.Process(target=_register, args=(mlflow_server, shelf, barrier, answers)) for _ in range(2)
+        ]
+        for process in both:
+            process.start()
+        found = {answers.get(timeout=60) for _ in both}
+        for process in both:
+            process.join(30)
+
+        left = shelf.client.search_model_versions(f"name = '{shelf.name}'")
+        assert found == {str(v.version) for v in left}
+        assert len(left) == 1
+        assert shelf.state == (None, None, str(left[0].version))
+
+
+def test_champion_previous_and_history_follow_the_promotions_in_order(shelf: Shelf) -> None:
+    one, two, three = (shelf.register(key) for key in "abc")
+
+    first = shelf.promote(one, None, "a", day=0)
+    assert shelf.state == (one, None, three)
+    shelf.promote(three, one, "c", day=7)
+    shelf.promote(two, three, "b", day=14)
+
+    assert shelf.state == (two, three, None)
+    assert shelf.served == [(None, one), (one, three), (three, two)]
+    assert registry.history(shelf.client, shelf.name)[0] == first
+    assert (first.by, first.reason, first.run_key, first.at) == (
+        "ada",
+        "why",
+        "a",
+        "2026-01-05T00:00:00.000+00:00",
+    )
+    assert registry.champion(shelf.client, shelf.name).version == two
+
+
+@pytest.mark.parametrize("expected", [None, "2"])
+def test_a_champion_that_changed_since_the_decision_is_not_replaced(
+    shelf: Shelf, expected: str | None
+) -> None:
+    one, two, three = (shelf.register(key) for key in "abc")
+    shelf.promote(one, None, "a")
+    before = shelf.state
+
+    with pytest.raises(
+        RegistryConflictError, match=r"champion is version 1, but version 3 was judged against"
+    ):
+        shelf.promote(three, expected, "c")
+
+    assert shelf.state == before
+    assert shelf.served == [(None, one)]
+    assert two == "2"
+
+
+def test_a_champion_that_vanished_since_the_decision_is_a_conflict(shelf: Shelf) -> None:
+    one, two = shelf.register("a"), shelf.register("b")
+    shelf.promote(one, None, "a")
+    shelf.client.delete_registered_model_alias(shelf.name, registry.CHAMPION)
+
+    with pytest.raises(RegistryConflictError):
+        shelf.promote(two, one, "b")
+
+
+def test_promoting_an_old_run_again_does_not_undo_a_newer_champion(shelf: Shelf) -> None:
+    one, two, three = (shelf.register(key) for key in "abc")
+    old = shelf.promote(one, None, "a", day=0)
+    shelf.promote(two, one, "b", day=1)
+    shelf.promote(three, two, "c", day=2)
+
+    assert shelf.promote(one, None, "a", day=3) == old
+    assert shelf.promote(two, one, "b", day=3).version == two
+
+    assert shelf.state == (three, two, None)
+    assert len(shelf.served) == 3
+
+
+def test_promoting_an_old_run_again_does_not_undo_a_way_back(shelf: Shelf) -> None:
+    one, two = shelf.register("a"), shelf.register("b")
+    shelf.promote(one, None, "a", day=0)
+    shelf.promote(two, one, "b", day=1)
+    shelf.promote(one, two, "back", day=2)
+
+    shelf.promote(two, one, "b", day=3)
+
+    assert shelf.state == (one, two, None)
+    assert shelf.served == [(None, one), (one, two), (two, one)]
+
+
+def _interrupt(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise MlflowException("the server went away")
+
+    monkeypatch.setattr(shelf.client, "set_registered_model_alias", broken)
+
+
+def test_a_promotion_that_never_moved_the_alias_does_not_win_over_a_newer_champion(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two, three = (shelf.register(key) for key in "abc")
+    shelf.promote(one, None, "a", day=0)
+    with monkeypatch.context() as patch:
+        _interrupt(shelf, patch)
+        with pytest.raises(MlflowException):
+            shelf.promote(two, one, "b", day=1)
+    shelf.promote(three, one, "c", day=2)
+
+    with pytest.raises(RegistryConflictError):
+        shelf.promote(two, one, "b", day=3)
+    assert shelf.state == (three, one, None)
+    assert shelf.served == [(None, one), (one, three)]
+
+    shelf.promote(two, three, "b", day=4)  # judged again, against the newer champion
+    assert shelf.state == (two, three, None)
+    assert shelf.served == [(None, one), (one, three), (three, two)]
+
+
+def test_a_version_that_serves_is_not_called_challenger_again(shelf: Shelf) -> None:
+    one = shelf.register("a")
+    shelf.promote(one, None, "a")
+
+    assert shelf.register("a") == one
+
+    assert shelf.state == (one, None, None)
+
+
+def test_tags_of_a_model_hold_json(shelf: Shelf) -> None:
+    shelf.register("a")
+
+    registry.set_model_tag(shelf.client, shelf.name, "evermodel.x", {"b": [1, None], "a": "ü"})
+
+    assert registry.model_tag(shelf.client, shelf.name, "evermodel.x") == {"a": "ü", "b": [1, None]}
+    assert registry.model_tag(shelf.client, shelf.name, "evermodel.y") is None
+
+
+def test_run_keys_of_any_sign_and_length_have_promotions_of_their_own(shelf: Shelf) -> None:
+    one, two = (shelf.register(key) for key in ("a", "b"))
+    shelf.promote(one, None, "run/1", day=0)
+
+    shelf.promote(two, one, "run:1", day=1)
+
+    shelf.promote(one, two, "run 1 " + "é" * 300, day=2)
+
+    assert shelf.state == (one, two, None)
+    assert shelf.served == [(None, one), (one, two), (two, one)]

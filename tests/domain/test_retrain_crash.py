@@ -1,0 +1,162 @@
+"""Register and deploy, killed around every request that changes the registry, and then run again."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+import requests
+
+from evermodel import registry
+from evermodel.gate.decision import Decision
+from evermodel.retrain import DECISION_FILE, Retrain
+from evermodel.tracking import connect, keyed_run, log_json
+from worlds import World
+
+FORK = multiprocessing.get_context("fork")
+SNAPSHOT = {"path": "snapshots/x.parquet", "md5": "0" * 32}
+
+
+def _changes_any(request: requests.PreparedRequest) -> bool:
+    return request.method in ("POST", "PUT", "PATCH", "DELETE") and "/search" not in str(request.url)
+
+
+def _changes_registry(request: requests.PreparedRequest) -> bool:
+    address = str(request.url)
+    return _changes_any(request) and ("/registered-models/" in address or "/model-versions/" in address)
+
+
+def _in_child(act: Callable[[], Any], watch: Callable[[requests.PreparedRequest, bool], None]) -> int:
+    """Run a step in a forked process that shows each request to ``watch``, before and after it is sent."""
+
+    def child() -> None:
+        send = requests.Session.send
+
+        def watched(self: Any, request: Any, **more: Any) -> Any:
+            watch(request, False)
+            response = send(self, request, **more)
+            watch(request, True)
+            return response
+
+        requests.Session.send = watched  # type: ignore[method-assign]
+        act()
+
+    process = FORK.Process(target=child)
+    process.start()
+    process.join(60)
+    assert process.exitcode is not None, "the step hangs"
+    return process.exitcode
+
+
+def _count(act: Callable[[], Any]) -> dict[Any, int]:
+    """Run a step in a child; count its changes of anything and of the registry."""
+    counters = {which: FORK.Value("i", 0) for which in (_changes_any, _changes_registry)}
+
+    def note(request: requests.PreparedRequest, sent: bool) -> None:
+        for which, counter in counters.items():
+            counter.value += int(sent and which(request))
+
+    assert _in_child(act, note) == 0
+    return {which: counter.value for which, counter in counters.items()}
+
+
+def _kill(act: Callable[[], Any], which: Callable[..., bool], number: int, *, after: bool) -> None:
+    """Run a step in a child that kills itself right before or right after one of its changes."""
+    seen = {False: 0, True: 0}
+
+    def kill(request: requests.PreparedRequest, sent: bool) -> None:
+        if which(request):
+            seen[sent] += 1
+            if sent is after and seen[sent] == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    assert _in_child(act, kill) == -signal.SIGKILL
+
+
+@dataclass
+class Shelf:
+    """A model whose retrains follow each other, each with its decision written by hand: training is not what dies."""
+
+    world: World
+    name: str
+    champion: str = ""
+    past: int = 0
+
+    def prepare(self) -> Retrain:
+        """Write what the steps before register leave behind: the challenger may ship, over today's champion."""
+        spec = self.world.spec.model_copy(update={"name": self.name})
+        retrain = replace(self.world.retrain("2013-03-25", run_key=f"r/{self.past}"), spec=spec)
+        run = keyed_run(
+            retrain.client, self.name, f"{retrain.run_key}/linear", kind="candidate", name="linear"
+        )
+        decision = Decision(
+            self.name, retrain.run_key, "linear", f"{run.info.artifact_uri}/model", self.champion or None, "roc_auc",
+            "better", True, False, "all gates passed", 100, (0.8, 0.7, 0.9), None, None, (),
+        )  # fmt: skip
+        log_json(retrain.client, retrain.mlflow_run().info.run_id, decision.to_json(), DECISION_FILE)
+        return retrain
+
+    def check(self, retrain: Retrain, version: str) -> None:
+        client, before = retrain.client, self.champion or None
+        mine = registry.versions_of(client, self.name, retrain.run_key)
+        assert [str(v.version) for v in mine] == [version]
+        assert len(client.search_model_versions(f"name = '{self.name}'")) == self.past + 1
+        model = client.get_registered_model(self.name)
+        expected = {"champion": version, **({"previous": before} if before else {})}
+        assert {alias: str(v) for alias, v in model.aliases.items()} == expected
+        past = registry.history(client, self.name)
+        assert len(past) == self.past + 1
+        assert (past[-1].previous, past[-1].version, past[-1].run_key) == (before, version, retrain.run_key)
+        tags = retrain.mlflow_run().data.tags
+        assert (tags["evermodel.outcome"], tags["evermodel.version"]) == ("deployed", version)
+        self.champion, self.past = version, self.past + 1
+
+
+def _register_and_deploy(retrain: Retrain) -> str:
+    """Run the two steps as their tasks do, with a client of this process."""
+    retrain = replace(retrain, client=connect(retrain.settings.tracking_uri))
+    version = str(retrain.register(SNAPSHOT).version)
+    retrain.deploy(version, "ada")
+    return version
+
+
+def _new_shelf(world: World) -> Shelf:
+    return Shelf(world, f"crash_{uuid.uuid4().hex[:8]}")
+
+
+def test_register_and_deploy_killed_around_any_change_end_as_if_nothing_had_happened(world: World) -> None:
+    shelf = _new_shelf(world)
+    for _ in range(2):  # a cold start, then a promotion over it
+        retrain = shelf.prepare()
+        changes = _count(lambda it=retrain: _register_and_deploy(it))  # type: ignore[misc]
+        shelf.check(retrain, _register_and_deploy(retrain))
+    registry_changes, all_changes = changes[_changes_registry], changes[_changes_any]
+    assert registry_changes >= 8
+    assert all_changes > registry_changes
+
+    # Right after one change the registry is as right before the next, so that "before" adds the first alone.
+    points = [
+        (_changes_registry, 1, False),
+        *((_changes_registry, k + 1, True) for k in range(registry_changes)),
+    ]
+    points += [(_changes_any, 1, True), (_changes_any, all_changes, False), (_changes_any, all_changes, True)]
+    for which, number, after in points:
+        retrain = shelf.prepare()
+        _kill(lambda it=retrain: _register_and_deploy(it), which, number, after=after)  # type: ignore[misc]
+        shelf.check(retrain, _register_and_deploy(retrain))
+
+
+@pytest.mark.parametrize("number", [1, 2, 4, 5])
+def test_a_cold_start_killed_after_a_change_is_completed(world: World, number: int) -> None:
+    shelf = _new_shelf(world)
+    retrain = shelf.prepare()
+
+    _kill(lambda: _register_and_deploy(retrain), _changes_registry, number, after=True)
+
+    shelf.check(retrain, _register_and_deploy(retrain))
