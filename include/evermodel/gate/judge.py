@@ -126,7 +126,7 @@ def score(contender: Contender, features: pd.DataFrame) -> Floats:
     """
     try:
         values = np.asarray(contender.pipeline.predict_proba(features)[:, 1], dtype=np.float64)
-    except (KeyError, ValueError, IndexError, TypeError) as error:
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise GateError(
             f"{contender.name} cannot score the test window: {error}",
             "compare the features of the spec with what the model was trained on; retrain if they changed",
