@@ -16,9 +16,9 @@ ALLOWED_PACKAGES = ("sklearn", "lightgbm", "xgboost")
 def build_pipeline(spec: ModelSpec, candidate: CandidateSpec) -> Any:
     """Return the preprocessing and the estimator of a candidate as one unfitted pipeline.
 
-    Histogram boosting gets categories as ordinal codes and keeps missing values; any other estimator gets one-hot
-    categories and scaled, median-imputed numbers. A category unseen in training is treated as missing by the first
-    and ignored by the second.
+    Histogram boosting gets categories as ordinal codes and keeps missing numbers; any other estimator gets one-hot
+    categories and scaled, median-imputed numbers. No category is a category of its own; one unseen in training has
+    no code for the first, and is ignored (or counted as rare) by the second.
     """
     from sklearn.pipeline import make_pipeline
 
@@ -51,7 +51,12 @@ def build_estimator(candidate: CandidateSpec, seed: int) -> Any:
         raise SpecError(
             f"{where}: {candidate.estimator} cannot be imported ({error})", "correct `estimator`"
         ) from error
-    allowed = inspect.signature(kind).parameters
+    if not (inspect.isclass(kind) and hasattr(kind, "fit") and hasattr(kind, "predict_proba")):
+        raise SpecError(
+            f"{where}: {candidate.estimator} is no classifier that gives probabilities",
+            "name a class with `fit` and `predict_proba`",
+        )
+    allowed = _parameters(kind)
     params = dict(candidate.params)
     if "random_state" in allowed:
         params.setdefault("random_state", seed)
@@ -62,6 +67,19 @@ def build_estimator(candidate: CandidateSpec, seed: int) -> Any:
             f"it takes: {', '.join(sorted(allowed))}",
         )
     return kind(**params)
+
+
+def _parameters(kind: type) -> set[str]:
+    """Return what a class takes, and what its bases take where it hands on the rest (as xgboost's classes do)."""
+    names: set[str] = set()
+    for part in kind.__mro__:
+        if "__init__" not in vars(part):
+            continue
+        taken = list(inspect.signature(vars(part)["__init__"]).parameters.values())[1:]
+        names |= {p.name for p in taken if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+        if all(p.kind != p.VAR_KEYWORD for p in taken):
+            break
+    return names
 
 
 def _tree_columns(spec: ModelSpec) -> Any:

@@ -106,7 +106,7 @@ def train_candidate(
     )
     with active_run(client, run):
         mlflow.log_params({f"params.{key}": value for key, value in candidate.params.items()})
-        scores = _fit(spec, candidate, train, train_labels).predict_proba(valid)[:, 1]
+        scores = _scores(spec, candidate, _fit(spec, candidate, train, train_labels), valid)
         values = {f"validation_{name}": metric(valid_labels, scores) for name, metric in METRICS.items()}
         mlflow.log_metrics({**values, "train_rows": len(train), "validation_rows": len(valid)})
         pipeline, example = _refit(spec, candidate, train, valid, train_labels, valid_labels)
@@ -153,6 +153,16 @@ def _refit(spec: ModelSpec, candidate: CandidateSpec, *parts: Any) -> tuple[Any,
     both = pd.concat([train, valid], ignore_index=True)
     pipeline = _fit(spec, candidate, both, np.concatenate([train_labels, valid_labels]))
     return pipeline, both.tail(5).reset_index(drop=True)
+
+
+def _scores(spec: ModelSpec, candidate: CandidateSpec, pipeline: Any, frame: pd.DataFrame) -> Any:
+    try:
+        return pipeline.predict_proba(frame)[:, 1]
+    except (AttributeError, ValueError) as error:
+        raise TrainingError(
+            f"model {spec.name}: candidate {candidate.name} gives no probabilities: {error}",
+            "correct its `params`; the other candidates go on without it",
+        ) from error
 
 
 def _fit(spec: ModelSpec, candidate: CandidateSpec, frame: pd.DataFrame, labels: np.ndarray[Any, Any]) -> Any:

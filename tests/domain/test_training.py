@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from evermodel.errors import TrainingError
+from evermodel.model_store import load_model
+from evermodel.settings import Settings
+from evermodel.spec import ModelSpec
+from evermodel.tracking import connect, find_run
+from evermodel.training import TrainedCandidate, best_of, rows_of, train_candidate
+from evermodel.window import split_window
+from small_spec import small_spec
+
+AS_OF = datetime(2026, 3, 9, tzinfo=UTC)
+TREES = {
+    "name": "trees",
+    "estimator": "sklearn.ensemble.HistGradientBoostingClassifier",
+    "params": {"max_iter": 10, "early_stopping": False},
+}
+LINEAR = {"name": "linear", "estimator": "sklearn.linear_model.LogisticRegression"}
+DAYS = 21
+
+
+def _spec(*candidates: dict[str, Any], **more: Any) -> ModelSpec:
+    split = {"train": "14d", "validation": "3d", "test": "4d"}
+    return small_spec(name="training_small", split=split, candidates=candidates or (LINEAR,), **more)
+
+
+def _table(per_day: int = 30) -> pa.Table:
+    """Rows of the 21 days before the last one, whose labels have matured."""
+    generator = np.random.default_rng(0)
+    rows = DAYS * per_day
+    amount = generator.normal(size=rows)
+    colour = generator.choice(["red", "green"], rows)
+    end = AS_OF - timedelta(days=1)
+    return pa.table(
+        {
+            "id": np.arange(rows),
+            "at": [end - timedelta(days=DAYS) + timedelta(days=i // per_day, hours=1) for i in range(rows)],
+            "amount": amount,
+            "age": generator.normal(size=rows),
+            "colour": colour,
+            "late": (amount + (colour == "red") + generator.normal(size=rows) > 0.5).astype(np.int8),
+        }
+    )
+
+
+@pytest.fixture
+def lake(mlflow_server: str, tmp_path: Path) -> Settings:
+    return Settings(
+        home=tmp_path, lake=tmp_path, models=tmp_path, tracking_uri=mlflow_server, dvc_remote=str(tmp_path),
+        airflow_url="http://127.0.0.1:1",
+    )  # fmt: skip
+
+
+def _store(settings: Settings, table: pa.Table, name: str = "one.parquet") -> str:
+    pq.write_table(table, settings.lake / name)
+    return name
+
+
+def _train(spec: ModelSpec, snapshot: str, settings: Settings, key: str = "k") -> TrainedCandidate:
+    client = connect(settings.tracking_uri)
+    return train_candidate(
+        spec, spec.candidates[0], snapshot=snapshot, as_of=AS_OF, run_key=f"{settings.lake}/{key}",
+        parent_run="", client=client, settings=settings,
+    )  # fmt: skip
+
+
+def _with_labels(spec: ModelSpec, table: pa.Table, part: str, change: Any) -> pa.Table:
+    """Change the labels of one part."""
+    window = getattr(split_window(spec, AS_OF), part)
+    moments = table["at"].to_pylist()
+    inside = np.array([window.start <= moment < window.end for moment in moments])
+    labels = table["late"].to_numpy()
+    return table.set_column(5, "late", pa.array(np.where(inside, change(labels), labels), pa.int8()))
+
+
+def _predictions(trained: TrainedCandidate, settings: Settings, spec: ModelSpec, folder: str) -> np.ndarray:
+    model = load_model(connect(settings.tracking_uri), trained.model_uri, settings.lake / folder)
+    features, _ = rows_of(spec, "one.parquet", split_window(spec, AS_OF).test, settings)
+    assert len(features) == 120
+    return np.asarray(model.pipeline.predict_proba(features))
+
+
+@pytest.mark.parametrize("candidate", [TREES, LINEAR], ids=["trees", "linear"])
+def test_what_is_in_the_test_part_changes_no_bit_of_the_model_and_what_is_before_does(
+    candidate: dict[str, Any], lake: Settings
+) -> None:
+    spec, table = _spec(candidate), _table()
+    first = _train(spec, _store(lake, table), lake, "first")
+    flipped = _with_labels(spec, table, "test", lambda y: 1 - y)
+    blind = _train(spec, _store(lake, flipped, "two.parquet"), lake, "second")
+    fitted = _with_labels(spec, table, "validation", lambda y: 1 - y)
+    other = _train(spec, _store(lake, fitted, "three.parquet"), lake, "third")
+
+    scores = _predictions(first, lake, spec, "a")
+    assert (_predictions(blind, lake, spec, "b") == scores).all()
+    assert blind.validation == first.validation
+    assert (_predictions(other, lake, spec, "c") != scores).any()
+
+
+def test_the_run_of_a_candidate_tells_what_was_measured_and_training_again_goes_on_in_it(
+    lake: Settings,
+) -> None:
+    spec = _spec()
+    snapshot = _store(lake, _table())
+    first, again = _train(spec, snapshot, lake), _train(spec, snapshot, lake)
+
+    client = connect(lake.tracking_uri)
+    run = find_run(client, spec.name, f"{lake.lake}/k/linear", kind="candidate")
+    assert run is not None
+    assert first.mlflow_run == again.mlflow_run == run.info.run_id
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["train_rows"] == 14 * 30
+    assert run.data.metrics["validation_rows"] == 3 * 30
+    assert run.data.metrics["validation_roc_auc"] == pytest.approx(first.validation)
+    assert first.validation > 0.6
+
+
+@pytest.mark.parametrize("part", ["train", "validation"])
+@pytest.mark.parametrize("value", [0, 1])
+def test_a_part_of_one_class_cannot_train(part: str, value: int, lake: Settings) -> None:
+    table = _with_labels(_spec(), _table(), part, lambda y: np.full_like(y, value))
+
+    with pytest.raises(TrainingError, match=rf"the {part} part .* rows of one class only[\s\S]*split.{part}"):
+        _train(_spec(), _store(lake, table), lake)
+
+
+def test_an_empty_part_cannot_train(lake: Settings) -> None:
+    with pytest.raises(TrainingError, match=r"the validation part .* holds no row"):
+        _train(_spec(), _store(lake, _table().slice(0, 14 * 30)), lake)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "params", "told"),
+    [
+        ("sklearn.linear_model.LogisticRegression", {"C": -1}, "candidate bad cannot be fitted.*C"),
+        ("sklearn.linear_model.SGDClassifier", {"loss": "hinge"}, "candidate bad gives no probabilities"),
+    ],
+)
+def test_a_candidate_that_cannot_be_fitted_fails_alone(
+    estimator: str, params: dict[str, Any], told: str, lake: Settings
+) -> None:
+    spec = _spec({"name": "bad", "estimator": estimator, "params": params})
+
+    with pytest.raises(TrainingError, match=told):
+        _train(spec, _store(lake, _table()), lake)
+
+    run = find_run(connect(lake.tracking_uri), spec.name, f"{lake.lake}/k/bad", kind="candidate")
+    assert run is not None
+    assert run.info.status == "FAILED"
+
+
+def _outcome(name: str, value: float) -> TrainedCandidate:
+    return TrainedCandidate(name, "models:/m-1", "run", "x", value)
+
+
+@pytest.mark.parametrize(
+    ("metric", "best"),
+    [("roc_auc", "high"), ("average_precision", "high"), ("log_loss", "low"), ("brier", "low")],
+)
+def test_the_best_candidate_follows_the_direction_of_the_metric(metric: str, best: str) -> None:
+    spec = small_spec(gate={"metric": metric})
+
+    assert best_of(spec, [_outcome("low", 0.2), _outcome("high", 0.8)]).candidate == best
+    assert best_of(spec, [_outcome("high", 0.8), _outcome("low", 0.2)]).candidate == best
+
+
+def test_of_equal_candidates_the_first_of_the_spec_is_best_and_of_none_there_is_none() -> None:
+    same = _outcome("first", 0.5)
+    assert best_of(small_spec(), [same, replace(same, candidate="second")]).candidate == "first"
+    with pytest.raises(TrainingError, match="no candidate could be trained"):
+        best_of(small_spec(), [])
