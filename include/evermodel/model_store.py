@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import yaml
 
@@ -85,7 +86,7 @@ def log_model(pipeline: Any, example: pd.DataFrame, scores: Any, requirements: I
         pip_requirements=list(requirements),
         signature=infer_signature(example, scores),
         input_example=example.head(5),
-        pyfunc_predict_fn="predict_proba",
+        pyfunc_predict_fn="predict_proba" if hasattr(pipeline, "predict_proba") else "predict",
     )
     return str(info.model_uri)
 
@@ -116,7 +117,6 @@ def load_files(folder: Path) -> LoadedModel:
     """Load a model from its downloaded folder; see `load_model`."""
     import pandas as pd
 
-    skops_io = _skops_io()
     meta = _metadata(folder)
     flavor = meta.get("flavors", {}).get("sklearn", {})
     if flavor.get("serialization_format") != "skops":
@@ -125,12 +125,21 @@ def load_files(folder: Path) -> LoadedModel:
             "which runs code when it is loaded",
             "register a model that was trained by the retrain DAG (they are stored with skops)",
         )
-    file = folder / flavor["pickled_model"]
-    trusted = _refuse_others(skops_io.get_untrusted_types(file=file), folder)
-    pipeline = skops_io.load(file, trusted=trusted)
+    pipeline = _load_skops(folder / str(flavor.get("pickled_model")), folder)
     inputs = _signature_inputs(meta, folder)
     example = pd.read_json(folder / meta["saved_input_example_info"]["artifact_path"], orient="split")
     return LoadedModel(pipeline, example[[column["name"] for column in inputs]], inputs)
+
+
+def _load_skops(file: Path, folder: Path) -> Any:
+    skops_io = _skops_io()
+    try:
+        types = skops_io.get_untrusted_types(file=file)
+    except (OSError, BadZipFile, KeyError, ValueError) as error:
+        raise ModelFormatError(
+            f"{folder}: {file.name} is no readable skops file ({error})", "retrain or roll back"
+        ) from error
+    return skops_io.load(file, trusted=_refuse_others(types, folder))
 
 
 def _metadata(folder: Path) -> dict[str, Any]:
