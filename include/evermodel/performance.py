@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evermodel.gate.bootstrap import Interval, metric_interval
-from evermodel.gate.metrics import METRICS
+from evermodel.gate.metrics import Floats
+from evermodel.gate.task_metrics import METRICS_BY_TASK
+from evermodel.labels import with_label
 from evermodel.sources import read_labels
 from evermodel.spec import ModelSpec
+from evermodel.tasks import encode
 from evermodel.window import Window
 
 if TYPE_CHECKING:
@@ -42,18 +46,33 @@ def matured_performance(
     if matured.end <= matured.start:
         return None
     labels = read_labels(spec, matured)
-    key, label = labels[spec.id_column].cast(pa.string()), labels[spec.label.column].cast(pa.float64())
-    known = pa.table({"prediction_id": key, "label": label})
-    joined = predictions.select(["prediction_id", "score"]).join(known, "prediction_id", join_type="inner")
-    joined = joined.filter(pa.compute.is_valid(joined["label"]))
-    truth = joined["label"].to_numpy()
-    if len(np.unique(truth)) < 2:
+    known = pa.table({"prediction_id": labels[spec.id_column].cast(pa.string()), "label": labels[spec.label.column]})
+    answers = predictions.select(["prediction_id", "score", "predicted"])
+    # A join promises no order, and the seeded interval depends on it.
+    joined = answers.join(known, "prediction_id", join_type="inner").sort_by("prediction_id")
+    truth, scores = _truth_and_scores(spec, with_label(spec, joined.rename_columns(
+        ["prediction_id", "score", "predicted", spec.label.column])))
+    if len(truth) == 0 or (spec.task != "multiclass" and len(np.unique(truth)) < 2):
         return None
     return metric_interval(
-        METRICS[spec.gate.metric],
+        METRICS_BY_TASK[spec.task][performance_metric(spec)],
         truth,
-        joined["score"].to_numpy(),
+        scores,
         confidence=spec.gate.confidence,
         resamples=_RESAMPLES,
         seed=spec.seed,
     )
+
+
+def performance_metric(spec: ModelSpec) -> str:
+    """Return the name of the metric that the prediction log allows: of many classes it keeps only the answer."""
+    return "accuracy" if spec.task == "multiclass" else spec.gate.metric
+
+
+def _truth_and_scores(spec: ModelSpec, joined: pa.Table) -> tuple[NDArray[Any], Floats]:
+    labels = np.asarray(joined[spec.label.column])
+    if spec.task != "multiclass":
+        return labels, np.asarray(joined["score"], dtype=np.float64)
+    predicted = np.asarray(joined["predicted"]).astype(str)
+    classes = tuple(sorted({*labels.astype(str), *predicted}))
+    return encode(labels, classes), np.eye(len(classes))[encode(predicted, classes)]

@@ -92,7 +92,7 @@ def count(binning: Binning, values: pa.ChunkedArray) -> Counts:
 
 def _numeric(column: str, values: pa.ChunkedArray) -> Binning:
     numbers = _floats(values)
-    known = numbers[~np.isnan(numbers)]
+    known = np.clip(numbers[~np.isnan(numbers)], -1e300, 1e300)  # between two infinities there is no quantile
     shares = np.arange(1, QUANTILE_BINS) / QUANTILE_BINS
     edges = tuple(float(e) for e in np.unique(np.quantile(known, shares))) if len(known) else ()
     bounds = [f"{edge:.4g}" for edge in edges]
