@@ -78,6 +78,7 @@ MISTAKES = {
     "bad span": ("train: 7w", "train: 7 weeks", "train: 7", ["split.train: ", "12h, 7d or 8w", "'7 weeks'"]),
     "span without unit": ("delay: 1d", "delay: 1", "delay: 1", ["label.delay: ", "12h, 7d or 8w", "found 1"]),
     "endless span": ("train: 7w", f"train: {'9' * 30}w", "train: 9", ["split.train: ", "at most 100 years"]),
+    "span past the calendar": ("train: 7w", "train: 5300w", "train: 5300w", ["split.train: ", "at most 100 years"]),
     "span of nothing": ("train: 7w", "train: 0d", "train: 0d", ["split.train: must be longer than zero"]),
     "leak as feature": ("[hour,", "[dep_delay, hour,", "features:", ["features: dep_delay is also listed under leaks"]),
     "label as feature": ("[hour,", "[late, hour,", "features:", ["features: late is the label column"]),
