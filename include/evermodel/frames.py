@@ -46,7 +46,8 @@ def _from_arrow(spec: ModelSpec, table: pa.Table) -> pd.DataFrame:
     table = table.select(_present(spec, table.column_names))
     for name in spec.features.categorical:
         # pandas turns whole numbers beside a null into floats: the same code would be "7" one day and "7.0" the next.
-        if pa.types.is_integer(table.schema.field(name).type):
+        # Arrow names every other value too, because the drift reference is counted under Arrow's names.
+        if not pa.types.is_dictionary(table.schema.field(name).type):
             index = table.column_names.index(name)
             table = table.set_column(index, name, table[name].cast(pa.string()))
     frame: pd.DataFrame = table.to_pandas()

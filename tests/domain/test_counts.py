@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from datetime import datetime
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from evermodel.drift.counts import MOST_CATEGORIES, count, count_by_day, fit_binning
+from evermodel.frames import feature_frame
+from small_spec import small_spec
 
 
 def _column(*values: object, kind: pa.DataType | None = None) -> pa.ChunkedArray:
@@ -103,3 +107,26 @@ def test_dictionary_encoded_columns_count_like_plain_ones() -> None:
     binning = fit_binning("c", "categorical", plain)
 
     assert count(binning, plain.dictionary_encode()).tolist() == count(binning, plain).tolist()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array([True, False, None]),
+        pa.array([1, 2, None]),
+        pa.array([1.5, 2.0, None]),
+        pa.array([datetime(2026, 1, 5), datetime(2026, 1, 6, 7), None]),
+        pa.array(["a", "b", None]).dictionary_encode(),
+    ],
+    ids=["boolean", "integer", "float", "time", "dictionary"],
+)
+def test_a_category_has_one_name_in_the_reference_and_in_the_prediction_log(values: pa.Array) -> None:
+    spec = small_spec(features={"numeric": [], "categorical": ["colour"]})
+    reference = pa.table({"colour": values})
+    logged = pa.chunked_array(
+        [pa.array(feature_frame(spec, reference)["colour"], pa.string(), from_pandas=True)]
+    )
+
+    found = count(fit_binning("colour", "categorical", reference["colour"]), logged)
+
+    assert found.tolist() == [1, 1, 0, 0, 1]

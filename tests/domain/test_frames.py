@@ -48,7 +48,7 @@ def test_arrow_dictionaries_and_booleans_are_categories_too() -> None:
         None,
         "BB",
     ]
-    assert frame_of(carrier=[True, None, False])["carrier"].tolist() == ["True", None, "False"]
+    assert frame_of(carrier=[True, None, False])["carrier"].tolist() == ["true", None, "false"]
 
 
 def test_a_pandas_frame_gives_the_same_as_an_arrow_table() -> None:
