@@ -1,0 +1,150 @@
+"""One champion and its scored days, shared by these tests: each looks at a window of its own."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from evermodel.drift.report import STAT_TEST
+from evermodel.drift.verdict import DriftVerdict
+from evermodel.errors import EmptyWindowError, NoChampionError
+from evermodel.monitoring import VERDICT_FILE, DriftWatch
+from evermodel.prediction_log import log_schema, write_batch
+from evermodel.scoring import score_day
+from evermodel.sources import read_labels
+from evermodel.tracking import read_json
+from evermodel.window import Window, parse_moment
+from worlds import World, flights_world
+
+CALM_DAY, DRIFTED_DAY = "2013-03-18", "2013-06-10"
+
+
+@pytest.fixture(scope="module")
+def watched(mlflow_server: str, tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A champion trained as of 11 March, and the predictions of the week after it."""
+    world = flights_world(tmp_path_factory.mktemp("watched"), mlflow_server)
+    world.champion("2013-03-11")
+    for day in range(7):
+        score_day(world.spec, parse_moment(CALM_DAY) - timedelta(days=day), world.client, world.settings)
+    return world
+
+
+def _watch(world: World, as_of: str) -> DriftWatch:
+    return DriftWatch(world.spec, parse_moment(as_of), world.client, world.settings)
+
+
+def _write(world: World, as_of: str, rows: int = 300, **columns: pa.Array) -> None:
+    """Write predictions of the day before: the calm week's rows with some columns changed."""
+    calm = _watch(world, CALM_DAY)._predictions().to_pandas().sample(rows, replace=True, random_state=0)
+    day: datetime = parse_moment(as_of) - timedelta(days=1)
+    table = pa.Table.from_pandas(calm, preserve_index=False).select(log_schema(world.spec).names)
+    table = table.set_column(1, "event_time", pa.array([day] * rows, pa.timestamp("us", tz="UTC")))
+    table = table.set_column(0, "prediction_id", pa.array([f"{as_of}-{i}" for i in range(rows)]))
+    for name, values in columns.items():
+        table = table.set_column(table.column_names.index(name), name, values)
+    write_batch(world.spec, world.settings.lake, f"{day:%Y-%m-%d}", table)
+
+
+def test_judging_a_window_writes_its_verdict_to_mlflow_and_doing_it_again_uses_the_same_run(
+    watched: World,
+) -> None:
+    watch = _watch(watched, CALM_DAY)
+
+    first, again = watch.judge(), watch.judge()
+
+    assert again == first == watch.verdict()
+    assert (first.model, first.version) == (watched.name, "1")
+    assert first.window_rows == watch._predictions().num_rows > 100
+    assert first.reference_rows > 1000
+    assert first.severity == "none" or len(first.drifting) > 0
+    assert {c.column for c in first.columns} == set(watched.spec.watched)
+    experiment = watched.client.get_experiment_by_name(f"{watched.name}-monitoring")
+    runs = watched.client.search_runs(
+        [experiment.experiment_id], f"tags.`evermodel.run_key` = '{watch.run_key}'"
+    )
+    assert len(runs) == 1
+    assert DriftVerdict.from_json(read_json(watched.client, runs[0].info.run_id, VERDICT_FILE)) == first
+    assert runs[0].data.tags["evermodel.severity"] == first.severity
+    for column in first.columns:
+        assert runs[0].data.metrics[f"psi_{column.column}"] == pytest.approx(column.psi)
+
+
+def test_the_verdict_tells_performance_on_matured_labels_beside_what_was_promised(watched: World) -> None:
+    verdict = _watch(watched, CALM_DAY).judge()
+
+    decision = watched.retrain("2013-03-11").decision()
+    assert verdict.metric == "roc_auc"
+    assert verdict.metric_promised == decision.challenger[0]
+    assert None not in (verdict.metric_value, verdict.metric_low, verdict.metric_high)
+
+    spec, end = watched.spec, parse_moment(CALM_DAY)
+    predictions = _watch(watched, CALM_DAY)._predictions().select(["prediction_id", "score"]).to_pandas()
+    labels = read_labels(spec, Window(end - timedelta(days=7), end - timedelta(days=1))).to_pandas()
+    joined = labels.astype({spec.id_column: str}).merge(
+        predictions, left_on=spec.id_column, right_on="prediction_id"
+    )
+    assert verdict.metric_value == pytest.approx(roc_auc_score(joined["late"], joined["score"]))
+
+
+def test_a_drifted_window_is_critical_and_its_report_shows_our_numbers_and_verdict(
+    watched: World, tmp_path: Path
+) -> None:
+    rows = 300
+    generator = np.random.default_rng(0)
+    infinite = np.where(generator.random(rows) < 0.01, math.inf, generator.normal(35, 5, rows))
+    _write(watched, DRIFTED_DAY, rows, temp=pa.array(infinite + 60), seats=pa.nulls(rows, pa.float64()))
+    watch = _watch(watched, DRIFTED_DAY)
+
+    verdict = watch.judge()
+    address = watch.report()
+
+    found = {c.column: c for c in verdict.columns}
+    assert verdict.severity == found["temp"].severity == "critical"
+    assert found["temp"].summary.startswith("median ")
+    assert found["seats"].summary.endswith("→ 100%")
+    assert verdict.quality == ("seats: 100% missing, at most 50% allowed",)
+    assert "temp" in verdict.reason
+    run = watch.mlflow_run()
+    assert address.endswith(run.info.run_id)
+    html = Path(
+        watched.client.download_artifacts(run.info.run_id, "evidently.html", str(tmp_path))
+    ).read_text()
+    assert "PSI, calibrated (evermodel)" in html
+    report = read_json(watched.client, run.info.run_id, "evidently.json")
+    values = {
+        m["config"]["column"]: m for m in report["metrics"] if m["config"]["type"].endswith("ValueDrift")
+    }
+    assert set(values) == set(found) - {"seats"}
+    for name, metric in values.items():
+        assert metric["config"]["method"] == STAT_TEST
+        assert metric["value"] == pytest.approx(found[name].psi)
+    drawn = [test for test in report["tests"] if test["name"].startswith("Value Drift")]
+    failed = {test["metric_config"]["params"]["column"] for test in drawn if test["status"] == "FAIL"}
+    assert len(drawn) == len(values)
+    assert failed == {column.column for column in verdict.drifting} - {"seats"}
+
+
+def test_too_few_rows_give_no_verdict_and_say_so(watched: World) -> None:
+    as_of = "2013-07-10"
+    _write(watched, as_of, 20, temp=pa.array([500.0] * 20))
+
+    verdict = _watch(watched, as_of).judge()
+
+    assert verdict.severity == "none"
+    assert verdict.reason == "20 rows are too few for a verdict (at least 50)"
+
+
+def test_a_window_without_predictions_names_the_dag_that_should_have_written_them(watched: World) -> None:
+    with pytest.raises(EmptyWindowError, match=rf"no row in 2014-01-01 .*[\s\S]*score_{watched.name}"):
+        _watch(watched, "2014-01-08").judge()
+
+
+def test_without_a_champion_there_is_nothing_to_judge(world: World) -> None:
+    with pytest.raises(NoChampionError):
+        _watch(world, CALM_DAY).judge()
