@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evermodel.gate.ranking import average_precision, roc_auc
+
 Floats = NDArray[np.float64]
 # Takes an array of weights, resamples x rows, and returns one value for each resample.
-WeightedMetric = Callable[[Floats], Floats]
+WeightedMetric = Callable[[NDArray[Any]], Floats]
 
 
 @dataclass(frozen=True)
@@ -31,41 +33,6 @@ class Metric:
         return challenger - champion if self.higher_is_better else champion - challenger
 
 
-def _roc_auc(labels: NDArray[Any], scores: Floats) -> WeightedMetric:
-    """Area under the ROC curve as the Mann-Whitney statistic, ties counted half."""
-    order = np.argsort(scores, kind="stable")
-    starts = _tie_starts(scores[order])
-    positive = np.asarray(labels, dtype=bool)[order]
-
-    def value(weights: Floats) -> Floats:
-        sorted_weights = weights[:, order]
-        up = np.add.reduceat(np.where(positive, sorted_weights, 0.0), starts, axis=1)
-        down = np.add.reduceat(np.where(positive, 0.0, sorted_weights), starts, axis=1)
-        below = np.cumsum(down, axis=1) - down
-        pairs = up.sum(axis=1) * down.sum(axis=1)
-        wins = (up * (below + 0.5 * down)).sum(axis=1)
-        return _ratio(wins, pairs)
-
-    return value
-
-
-def _average_precision(labels: NDArray[Any], scores: Floats) -> WeightedMetric:
-    """Average precision without interpolation, as scikit-learn defines it."""
-    order = np.argsort(-scores, kind="stable")
-    starts = _tie_starts(scores[order])
-    positive = np.asarray(labels, dtype=bool)[order]
-
-    def value(weights: Floats) -> Floats:
-        sorted_weights = weights[:, order]
-        up = np.add.reduceat(np.where(positive, sorted_weights, 0.0), starts, axis=1)
-        all_rows = np.cumsum(np.add.reduceat(sorted_weights, starts, axis=1), axis=1)
-        precision = np.cumsum(up, axis=1) / np.maximum(all_rows, 1e-300)
-        total = up.sum(axis=1)
-        return _ratio((up * precision).sum(axis=1), total)
-
-    return value
-
-
 def _log_loss(labels: NDArray[Any], scores: Floats) -> WeightedMetric:
     tiny = np.finfo(np.float64).eps
     clipped = np.clip(scores, tiny, 1 - tiny)
@@ -78,22 +45,11 @@ def _brier(labels: NDArray[Any], scores: Floats) -> WeightedMetric:
     return lambda weights: (weights @ losses) / weights.sum(axis=1)
 
 
-def _ratio(part: Floats, whole: Floats) -> Floats:
-    """Divide; where the whole is nothing, the answer is not a number."""
-    ratio: Floats = np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
-    return ratio
-
-
-def _tie_starts(ordered: Floats) -> NDArray[np.intp]:
-    """Return where each run of equal scores begins."""
-    return np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
-
-
 METRICS = {
     metric.name: metric
     for metric in (
-        Metric("roc_auc", True, _roc_auc),
-        Metric("average_precision", True, _average_precision),
+        Metric("roc_auc", True, roc_auc),
+        Metric("average_precision", True, average_precision),
         Metric("log_loss", False, _log_loss),
         Metric("brier", False, _brier),
     )
