@@ -23,8 +23,11 @@ class Says:
 
     def predict_proba(self, features: pd.DataFrame) -> np.ndarray:
         time.sleep(self.slow if len(features) == 1 else 0)
-        scores = self.scores[: len(features)]
+        scores = np.resize(self.scores, len(features))
         return np.stack([1 - scores, scores], axis=1)
+
+    def predict(self, features: pd.DataFrame) -> np.ndarray:
+        return self.predict_proba(features)[:, 1] > 0.5
 
 
 class Throws:
@@ -149,9 +152,9 @@ def test_calibration_size_and_latency_fail_by_name() -> None:
     assert set(_verdicts(_judge(Says(GOOD), gate=lax)).values()) == {"pass"}
     failed = _judge(Says(GOOD, slow=0.003), gate=strict)
     assert {name for name, verdict in _verdicts(failed).items() if verdict == "fail"} == {
-        "calibration", "size", "latency",
+        "calibration", "size", "latency p50",
     }  # fmt: skip
-    assert failed.reason == "failed: calibration, latency, size"
+    assert failed.reason == "failed: calibration, latency p50, size"
 
 
 def test_a_forced_challenger_ships_and_the_decision_says_so() -> None:
