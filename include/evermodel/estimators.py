@@ -8,6 +8,7 @@ from typing import Any
 
 from evermodel.errors import SpecError
 from evermodel.spec import CandidateSpec, ModelSpec
+from evermodel.spec.metrics import Task
 
 # Only these packages may be named by a spec: an import path is code that runs.
 ALLOWED_PACKAGES = ("sklearn", "lightgbm", "xgboost")
@@ -22,7 +23,7 @@ def build_pipeline(spec: ModelSpec, candidate: CandidateSpec) -> Any:
     """
     from sklearn.pipeline import make_pipeline
 
-    estimator = build_estimator(candidate, spec.seed)
+    estimator = build_estimator(candidate, spec.seed, spec.task)
     if type(estimator).__name__.startswith("HistGradientBoosting"):
         first = len(spec.features.numeric)
         estimator.set_params(categorical_features=list(range(first, first + len(spec.features.categorical))))
@@ -30,7 +31,7 @@ def build_pipeline(spec: ModelSpec, candidate: CandidateSpec) -> Any:
     return make_pipeline(_linear_columns(spec), estimator)
 
 
-def build_estimator(candidate: CandidateSpec, seed: int) -> Any:
+def build_estimator(candidate: CandidateSpec, seed: int, task: Task = "binary") -> Any:
     """Import and build a candidate's estimator, seeded if it takes a seed.
 
     Raises
@@ -51,10 +52,12 @@ def build_estimator(candidate: CandidateSpec, seed: int) -> Any:
         raise SpecError(
             f"{where}: {candidate.estimator} cannot be imported ({error})", "correct `estimator`"
         ) from error
-    if not (inspect.isclass(kind) and hasattr(kind, "fit") and hasattr(kind, "predict_proba")):
+    wanted = "regressor" if task == "regression" else "classifier that gives probabilities"
+    if not _suits(kind, task):
+        needed = "predict" if task == "regression" else "predict_proba"
         raise SpecError(
-            f"{where}: {candidate.estimator} is no classifier that gives probabilities",
-            "name a class with `fit` and `predict_proba`",
+            f"{where}: {candidate.estimator} is no {wanted}",
+            f"name a {wanted}: a class with `fit` and `{needed}`",
         )
     allowed = _parameters(kind)
     params = dict(candidate.params)
@@ -67,6 +70,14 @@ def build_estimator(candidate: CandidateSpec, seed: int) -> Any:
             f"it takes: {', '.join(sorted(allowed))}",
         )
     return kind(**params)
+
+
+def _suits(kind: Any, task: Task) -> bool:
+    from sklearn.base import RegressorMixin
+
+    if not (inspect.isclass(kind) and hasattr(kind, "fit")):
+        return False
+    return issubclass(kind, RegressorMixin) if task == "regression" else hasattr(kind, "predict_proba")
 
 
 def _parameters(kind: type) -> set[str]:

@@ -137,7 +137,8 @@ def _load_skops(file: Path, folder: Path) -> Any:
         types = skops_io.get_untrusted_types(file=file)
     except (OSError, BadZipFile, KeyError, ValueError) as error:
         raise ModelFormatError(
-            f"{folder}: {file.name} is no readable skops file ({error})", "retrain or roll back"
+            f"{folder}: {file.name} is no readable skops file ({error})",
+            "retrain or roll back",
         ) from error
     return skops_io.load(file, trusted=_refuse_others(types, folder))
 

@@ -13,7 +13,7 @@ from evermodel.drift.judge import judge_columns, worst
 from evermodel.drift.report import write_report
 from evermodel.drift.verdict import DriftVerdict, Severity
 from evermodel.errors import EmptyWindowError
-from evermodel.performance import matured_performance
+from evermodel.performance import matured_performance, performance_metric
 from evermodel.prediction_log import read_log
 from evermodel.settings import Settings
 from evermodel.snapshot import read_snapshot
@@ -103,7 +103,8 @@ class DriftWatch:
         severity, reason = self._severity(
             worst(columns), predictions.num_rows, [c.column for c in columns if c.severity != "none"]
         )
-        promised = version.tags.get("evermodel.metric_value")
+        metric = performance_metric(self.spec)
+        promised = version.tags.get("evermodel.metric_value") if metric == self.spec.gate.metric else None
         return DriftVerdict(
             model=self.spec.name,
             version=str(version.version),
@@ -115,7 +116,7 @@ class DriftWatch:
             severity=severity,
             reason=reason,
             quality=quality,
-            metric=self.spec.gate.metric,
+            metric=metric,
             metric_value=performance.value if performance else None,
             metric_low=performance.low if performance else None,
             metric_high=performance.high if performance else None,

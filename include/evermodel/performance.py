@@ -46,12 +46,15 @@ def matured_performance(
     if matured.end <= matured.start:
         return None
     labels = read_labels(spec, matured)
-    known = pa.table({"prediction_id": labels[spec.id_column].cast(pa.string()), "label": labels[spec.label.column]})
-    answers = predictions.select(["prediction_id", "score", "predicted"])
+    known = pa.table(
+        {"prediction_id": labels[spec.id_column].cast(pa.string()), "label": labels[spec.label.column]}
+    )
+    answer = "predicted" if spec.task == "multiclass" else "score"
+    answers = predictions.select(["prediction_id", answer])
     # A join promises no order, and the seeded interval depends on it.
     joined = answers.join(known, "prediction_id", join_type="inner").sort_by("prediction_id")
-    truth, scores = _truth_and_scores(spec, with_label(spec, joined.rename_columns(
-        ["prediction_id", "score", "predicted", spec.label.column])))
+    known_names = ["prediction_id", answer, spec.label.column]
+    truth, scores = _truth_and_scores(spec, with_label(spec, joined.rename_columns(known_names)))
     if len(truth) == 0 or (spec.task != "multiclass" and len(np.unique(truth)) < 2):
         return None
     return metric_interval(

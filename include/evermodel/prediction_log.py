@@ -25,6 +25,7 @@ def log_schema(spec: ModelSpec) -> pa.Schema:
             ("event_time", pa.timestamp("us", tz="UTC")),
             ("model_version", pa.string()),
             ("score", pa.float64()),
+            ("predicted", pa.string()),
             ("source", pa.string()),
             ("request_id", pa.string()),
             *[(name, pa.float64()) for name in spec.features.numeric],

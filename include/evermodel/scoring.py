@@ -8,8 +8,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from evermodel import registry
 from evermodel.errors import EmptyWindowError
 from evermodel.frames import feature_frame
@@ -18,12 +16,15 @@ from evermodel.prediction_log import log_schema, write_batch
 from evermodel.settings import Settings
 from evermodel.sources import read_window
 from evermodel.spec import ModelSpec
+from evermodel.tasks import points
 from evermodel.window import last_day, whole_day
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
     from mlflow import MlflowClient
+
+    from evermodel.gate.metrics import Floats
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,9 @@ def score_day(spec: ModelSpec, as_of: datetime, client: MlflowClient, settings: 
     with tempfile.TemporaryDirectory() as folder:
         model = load_model(client, f"models:/{spec.name}/{version.version}", Path(folder))
     frame = feature_frame(spec, rows)
-    scores = np.asarray(model.pipeline.predict_proba(frame)[:, 1], dtype=np.float64)
-    path = write_batch(spec, settings.lake, day, _log_table(spec, rows, frame, scores, str(version.version)))
+    scores, predicted = points(spec, model.pipeline, frame)
+    table = _log_table(spec, rows, frame, scores, predicted, str(version.version))
+    path = write_batch(spec, settings.lake, day, table)
     return ScoredDay(
         spec.name,
         day,
@@ -77,7 +79,12 @@ def score_day(spec: ModelSpec, as_of: datetime, client: MlflowClient, settings: 
 
 
 def _log_table(
-    spec: ModelSpec, rows: pa.Table, frame: pd.DataFrame, scores: np.ndarray[Any, Any], version: str
+    spec: ModelSpec,
+    rows: pa.Table,
+    frame: pd.DataFrame,
+    scores: Floats,
+    predicted: list[str] | None,
+    version: str,
 ) -> pa.Table:
     import pyarrow as pa
 
@@ -88,6 +95,7 @@ def _log_table(
         "event_time": rows[spec.time_column],
         "model_version": pa.array([version] * count, pa.string()),
         "score": pa.array(scores),
+        "predicted": pa.nulls(count, pa.string()) if predicted is None else pa.array(predicted, pa.string()),
         "source": pa.array(["batch"] * count, pa.string()),
         "request_id": pa.nulls(count, pa.string()),
     }

@@ -9,7 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evermodel.errors import EmptyWindowError, SourceError
+from evermodel.errors import EmptyWindowError
+from evermodel.labels import with_label
 from evermodel.settings import Settings
 from evermodel.sources import read_window
 from evermodel.spec import ModelSpec
@@ -71,7 +72,7 @@ def take_snapshot(spec: ModelSpec, as_of: datetime, settings: Settings) -> Snaps
     window = training_window(spec, as_of)
     table = read_window(spec, window, with_label=True)
     _require_rows(spec, table, f"no row in {window}")
-    table = _with_binary_label(spec, table)
+    table = with_label(spec, table)
     _require_rows(spec, table, f"no row with a label in {window}")
     file = _write(table, settings.lake / "snapshots" / spec.name)
     md5 = SnapshotStore(settings.lake, settings.dvc_remote).track(file)
@@ -115,32 +116,6 @@ def _require_rows(spec: ModelSpec, table: pa.Table, else_has: str) -> None:
             f"model {spec.name}: the source has {else_has}",
             "check that the data of this interval has arrived; then clear this task",
         )
-
-
-def _with_binary_label(spec: ModelSpec, table: pa.Table) -> pa.Table:
-    """Turn a boolean or 0/1 label into int8; rows whose label is not known are left out."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    name = spec.label.column
-    table = table.filter(pc.is_valid(table[name]))
-    try:
-        label = pc.cast(table[name], pa.float64())
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise _label_error(spec, table) from error
-    if not pc.all(pc.is_in(label, value_set=pa.array([0.0, 1.0]))).as_py() and table.num_rows:
-        raise _label_error(spec, table)
-    return table.set_column(table.column_names.index(name), name, pc.cast(label, pa.int8()))
-
-
-def _label_error(spec: ModelSpec, table: pa.Table) -> SourceError:
-    import pyarrow.compute as pc
-
-    found = pc.unique(table[spec.label.column]).slice(0, 5).to_pylist()
-    return SourceError(
-        f"model {spec.name}: the label {spec.label.column} is not 0/1 or true/false; it holds {found}",
-        "turn it into 0/1 in `source.query`",
-    )
 
 
 def _write(table: pa.Table, folder: Path) -> Path:

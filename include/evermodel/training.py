@@ -11,11 +11,11 @@ import numpy as np
 from evermodel.errors import TrainingError
 from evermodel.estimators import build_pipeline
 from evermodel.frames import feature_frame
-from evermodel.gate.metrics import METRICS
 from evermodel.model_store import log_model
 from evermodel.settings import Settings
 from evermodel.snapshot import read_snapshot
 from evermodel.spec import CandidateSpec, ModelSpec
+from evermodel.tasks import measure, primary
 from evermodel.tracking import active_run, keyed_run
 from evermodel.window import Window, split_window, whole_day
 
@@ -58,7 +58,7 @@ def rows_of(
 ) -> tuple[pd.DataFrame, np.ndarray[Any, Any]]:
     """Read the features and labels of one part of a snapshot."""
     table = read_snapshot(snapshot, settings, window, spec.time_column)
-    return feature_frame(spec, table), np.asarray(table[spec.label.column].to_numpy(), dtype=np.int8)
+    return feature_frame(spec, table), np.asarray(table[spec.label.column].to_numpy())
 
 
 def train_candidate(
@@ -106,15 +106,32 @@ def train_candidate(
     )
     with active_run(client, run):
         mlflow.log_params({f"params.{key}": value for key, value in candidate.params.items()})
-        scores = _scores(spec, candidate, _fit(spec, candidate, train, train_labels), valid)
-        values = {f"validation_{name}": metric(valid_labels, scores) for name, metric in METRICS.items()}
+        first = _fit(spec, candidate, train, train_labels)
+        measured = _measured(spec, candidate, first, valid, valid_labels)
+        values = {f"validation_{name}": value for name, value in measured.items()}
         mlflow.log_metrics({**values, "train_rows": len(train), "validation_rows": len(valid)})
         pipeline, example = _refit(spec, candidate, train, valid, train_labels, valid_labels)
         pins = [f"{package}=={version(package)}" for package in _REQUIREMENTS]
-        uri = log_model(pipeline, example, pipeline.predict_proba(example), pins)
+        uri = log_model(pipeline, example, _answers(pipeline, example), pins)
     return TrainedCandidate(
         candidate.name, uri, run.info.run_id, spec.gate.metric, values[f"validation_{spec.gate.metric}"]
     )
+
+
+def fit_final(
+    spec: ModelSpec, candidate: CandidateSpec, *, snapshot: str, as_of: datetime, settings: Settings
+) -> Any:
+    """Fit a candidate as it is shipped, on train and validation together; the same snapshot gives the same model.
+
+    Raises
+    ------
+    TrainingError
+        A part is empty or of one label, or the estimator throws.
+    """
+    parts = split_window(spec, whole_day(as_of))
+    train, train_labels = _part(spec, snapshot, parts.train, "train", settings)
+    valid, valid_labels = _part(spec, snapshot, parts.validation, "validation", settings)
+    return _refit(spec, candidate, train, valid, train_labels, valid_labels)[0]
 
 
 def best_of(spec: ModelSpec, trained: list[TrainedCandidate]) -> TrainedCandidate:
@@ -129,7 +146,7 @@ def best_of(spec: ModelSpec, trained: list[TrainedCandidate]) -> TrainedCandidat
         raise TrainingError(
             f"model {spec.name}: no candidate could be trained", "read the logs of the mapped `train` tasks"
         )
-    sign = 1 if METRICS[spec.gate.metric].higher_is_better else -1
+    sign = 1 if primary(spec).higher_is_better else -1
     return max(trained, key=lambda candidate: sign * candidate.validation)
 
 
@@ -138,7 +155,8 @@ def _part(
 ) -> tuple[pd.DataFrame, np.ndarray[Any, Any]]:
     frame, labels = rows_of(spec, snapshot, window, settings)
     if len(frame) == 0 or len(np.unique(labels)) < 2:
-        found = "no row" if len(frame) == 0 else f"{len(frame)} rows of one class only"
+        same = "with one label value only" if spec.task == "regression" else "of one class only"
+        found = "no row" if len(frame) == 0 else f"{len(frame)} rows {same}"
         raise TrainingError(
             f"model {spec.name}: the {name} part ({window}) holds {found}",
             f"check the data of this interval, or widen `split.{name}`",
@@ -155,9 +173,19 @@ def _refit(spec: ModelSpec, candidate: CandidateSpec, *parts: Any) -> tuple[Any,
     return pipeline, both.tail(5).reset_index(drop=True)
 
 
-def _scores(spec: ModelSpec, candidate: CandidateSpec, pipeline: Any, frame: pd.DataFrame) -> Any:
+def _answers(pipeline: Any, frame: pd.DataFrame) -> Any:
+    return (pipeline.predict_proba if hasattr(pipeline, "predict_proba") else pipeline.predict)(frame)
+
+
+def _measured(
+    spec: ModelSpec,
+    candidate: CandidateSpec,
+    pipeline: Any,
+    frame: pd.DataFrame,
+    labels: np.ndarray[Any, Any],
+) -> dict[str, float]:
     try:
-        return pipeline.predict_proba(frame)[:, 1]
+        return measure(spec, pipeline, frame, labels)
     except (AttributeError, ValueError) as error:
         raise TrainingError(
             f"model {spec.name}: candidate {candidate.name} gives no probabilities: {error}",

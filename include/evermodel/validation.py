@@ -66,7 +66,9 @@ def _facts(spec: ModelSpec, file: Path) -> dict[str, Any]:
     parts = {
         "rows": "count(*)",
         "ids": f"count(DISTINCT {_name(spec.id_column)})",
-        "positives": f"count(*) FILTER ({_name(spec.label.column)} = 1)",
+        "labels": f"count(DISTINCT {_name(spec.label.column)})",
+        "rarest": _rarest(spec),
+        "positives": f"count(*) FILTER ({_name(spec.label.column)}::VARCHAR = '1')",
     }
     for column in spec.features.names:
         parts[f"nulls {column}"] = f"count(*) FILTER ({_name(column)} IS NULL)"
@@ -98,13 +100,7 @@ def _checks(spec: ModelSpec, facts: dict[str, Any]) -> Iterator[Check]:
         return
     duplicates = 1 - facts["ids"] / rows
     yield _share(f"duplicate {spec.id_column}", duplicates, rules.max_duplicate_share)
-    rarer = min(facts["positives"], rows - facts["positives"]) / rows
-    yield Check(
-        f"both classes of {spec.label.column}",
-        rarer > 0 and rarer >= rules.min_class_share,
-        f"{facts['positives']} positive and {rows - facts['positives']} negative rows",
-        f"at least {rules.min_class_share:.1%} of each",
-    )
+    yield _label_check(spec, facts)
     for column in spec.features.names:
         limit = rules.max_null_share_by_column.get(column, rules.max_null_share)
         yield _share(f"nulls in {column}", facts[f"nulls {column}"] / rows, limit)
@@ -114,6 +110,28 @@ def _checks(spec: ModelSpec, facts: dict[str, Any]) -> Iterator[Check]:
     for column, (low, high) in rules.ranges.items():
         bounds = f"{'-inf' if low is None else low} to {'inf' if high is None else high}"
         yield _none_of(f"values of {column} outside {bounds}", facts[f"outside {column}"])
+
+
+def _rarest(spec: ModelSpec) -> str:
+    """Return the SQL that counts the rows of the rarest class."""
+    if spec.task == "regression":
+        return "NULL"
+    label = _name(spec.label.column)
+    return f"list_min(map_values(histogram({label}::VARCHAR)))"
+
+
+def _label_check(spec: ModelSpec, facts: dict[str, Any]) -> Check:
+    label, labels, rarest = spec.label.column, facts["labels"], facts["rarest"]
+    if spec.task == "regression":
+        return Check(f"values of {label}", labels > 1, f"{labels} different ones", "more than one")
+    least, rows = spec.validation.min_class_share, facts["rows"]
+    fine = labels > 1 and rarest / rows >= least
+    if spec.task == "binary":
+        positives = facts["positives"]
+        found = f"{positives} positive and {rows - positives} negative rows"
+        return Check(f"both classes of {label}", fine, found, f"at least {least:.1%} of each")
+    found = f"{labels} classes, the rarest with {rarest} of {rows} rows"
+    return Check(f"classes of {label}", fine, found, f"at least 2, each with {least:.1%} of the rows")
 
 
 def _share(name: str, share: float, limit: float) -> Check:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -235,3 +236,25 @@ def test_a_spec_cannot_be_changed() -> None:
         spec.gate.margin = 1.0  # type: ignore[misc]
     with pytest.raises(ValidationError, match="frozen"):
         spec.name = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"schedule": {"score": "every day"}}, "schedule.score: a cron expression has five parts"),
+        ({"time_column": "flight_id"}, "label.column: flight_id has two roles"),
+        ({"features": {"numeric": ["scheduled_at"]}}, "features: scheduled_at is the time column"),
+        (
+            {"validation": {"ranges": {"hour": [23, 0]}}},
+            "validation.ranges: hour: the lowest value 23.0 is above",
+        ),
+    ],
+)
+def test_what_would_break_later_is_refused_at_once(
+    change: dict[str, Any], problem: str, tmp_path: Path
+) -> None:
+    data = yaml.safe_load(TEXT)
+    for name, value in change.items():
+        data[name] = {**data[name], **value} if isinstance(value, dict) else value
+    with pytest.raises(SpecError, match=re.escape(problem)):
+        load_spec(write(tmp_path, yaml.safe_dump(data)))

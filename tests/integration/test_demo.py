@@ -9,10 +9,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from slack_server import FakeSlack
-from worlds import PROJECT
 
 from evermodel.stack.ports import Ports
+from slack_server import FakeSlack
+from worlds import PROJECT
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import yaml
-from worlds import PROJECT, World, flights_world
 
 from evermodel import registry
 from evermodel.stack.airflow_api import AirflowApi
 from evermodel.stack.local import LocalStack
 from evermodel.stack.ports import Ports
+from worlds import PROJECT, World, flights_world
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 

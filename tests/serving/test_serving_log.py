@@ -23,7 +23,7 @@ from evermodel.serving.rows import Inputs
 from evermodel.window import Window
 
 INPUTS = Inputs(("temp", "carrier"), frozenset({"temp"}))
-COLUMNS = ["prediction_id", "event_time", "model_version", "score", "source", "request_id"]
+COLUMNS = ["prediction_id", "event_time", "model_version", "score", "predicted", "source", "request_id"]
 
 
 def entry(request_id: str, rows: int = 1, at: datetime | None = None) -> LoggedRequest:

@@ -33,6 +33,7 @@ class Prediction(_Answer):
     """The answer for one row."""
 
     score: float
+    label: str | None = None
 
 
 class Predictions(_Answer):

@@ -8,14 +8,14 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from evermodel.serving.rows import Row
-from evermodel.serving.served import ServedModel
+from evermodel.serving.served import Answer, ServedModel
 
 
 @dataclass(frozen=True, eq=False)
 class _Call:
     served: ServedModel
     rows: list[Row]
-    scores: Future[list[float]] = field(default_factory=Future)
+    scores: Future[list[Answer]] = field(default_factory=Future)
 
 
 class Batcher:
@@ -42,7 +42,7 @@ class Batcher:
         """Begin to score."""
         self._thread.start()
 
-    def submit(self, served: ServedModel, rows: list[Row]) -> Future[list[float]]:
+    def submit(self, served: ServedModel, rows: list[Row]) -> Future[list[Answer]]:
         """Hand in the rows of one request; the future gets one score for each."""
         call = _Call(served, rows)
         with self._wake:

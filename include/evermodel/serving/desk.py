@@ -18,7 +18,7 @@ from evermodel.serving.holder import ModelHolder
 from evermodel.serving.log import LoggedRequest, PredictionLog
 from evermodel.serving.metrics import Metrics
 from evermodel.serving.rows import RequestRefusedError, Row, parse_rows
-from evermodel.serving.served import ServedModel
+from evermodel.serving.served import Answer, ServedModel
 
 _LOG = logging.getLogger("evermodel.serving")
 _SMALL_BODY = 32_768
@@ -81,16 +81,25 @@ class PredictionDesk:
         if served is None:
             raise RequestRefusedError(503, not_ready(holder))
         rows = await self._rows(served, request)
-        scores = await asyncio.wrap_future(self._batcher.submit(served, rows))
+        answers = await asyncio.wrap_future(self._batcher.submit(served, rows))
         request_id: str = request.state.request_id
         self._log.offer(
-            LoggedRequest(name, served.version, request_id, datetime.now(UTC), served.inputs, rows, scores)
+            LoggedRequest(
+                name,
+                served.version,
+                request_id,
+                datetime.now(UTC),
+                served.inputs,
+                rows,
+                scores=[answer.score for answer in answers],
+                labels=[answer.label for answer in answers],
+            )
         )
         return {
             "model": name,
             "version": served.version,
             "request_id": request_id,
-            "predictions": [{"score": score} for score in scores],
+            "predictions": [_prediction(answer) for answer in answers],
         }
 
     async def _rows(self, served: ServedModel, request: Request) -> list[Row]:
@@ -99,6 +108,10 @@ class PredictionDesk:
         if len(body) <= _SMALL_BODY:
             return parse_rows(body, served.inputs, most)
         return await asyncio.to_thread(parse_rows, body, served.inputs, most)
+
+
+def _prediction(answer: Answer) -> dict[str, Any]:
+    return {"score": answer.score} if answer.label is None else {"score": answer.score, "label": answer.label}
 
 
 def not_ready(holder: ModelHolder) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("evermodel.serving")
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
+_SCRATCH = re.compile(r"\.download-\w+")
 _LONGEST_PAUSE = 60.0
 
 
@@ -180,6 +181,6 @@ class ModelHolder:
 
 
 def _described(error: Exception) -> str:
-    """Put an error on one line, without the memory addresses that make each one look new."""
+    """Put an error on one line, without the addresses and scratch folders that make each one look new."""
     text = error.problem if isinstance(error, EvermodelError) else f"{type(error).__name__}: {error}"
-    return _ADDRESS.sub("0x...", " ".join(text.split()))[:500]
+    return _SCRATCH.sub(".download", _ADDRESS.sub("0x...", " ".join(text.split())))[:500]

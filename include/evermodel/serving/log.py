@@ -39,6 +39,7 @@ class LoggedRequest:
     inputs: Inputs
     rows: Sequence[Row]
     scores: Sequence[float]
+    labels: Sequence[str | None] = ()
 
 
 class PredictionLog:
@@ -157,6 +158,10 @@ def _table(group: list[LoggedRequest]) -> Any:
         "event_time": (pa.timestamp("us", tz="UTC"), [entry.at for entry, _ in each]),
         "model_version": (pa.string(), [entry.version for entry, _ in each]),
         "score": (pa.float64(), [score for entry in group for score in entry.scores]),
+        "predicted": (
+            pa.string(),
+            [label for entry in group for label in entry.labels or [None] * len(entry.rows)],
+        ),
         "source": (pa.string(), ["online"] * len(each)),
         "request_id": (pa.string(), [entry.request_id for entry, _ in each]),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evermodel.errors import ModelFormatError
 from evermodel.serving.rows import Inputs, Row
@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from evermodel.model_store import LoadedModel
+
+
+class Answer(NamedTuple):
+    """The answer for one row: a probability or a value, and for many classes the name of the likeliest one."""
+
+    score: float
+    label: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,30 +58,34 @@ class ServedModel:
         """Name of the model."""
         return self.spec.name
 
-    def predict(self, rows: Sequence[Row]) -> list[float]:
+    def predict(self, rows: Sequence[Row]) -> list[Answer]:
         """Score rows, each with the values of the features in the order of the signature.
 
         Raises
         ------
         ModelFormatError
-            The model answers with something that is no probability.
+            The model answers with something that its task does not allow.
         """
         import pandas as pd
 
         columns = zip(*rows, strict=True)
-        return self._scores(pd.DataFrame(dict(zip(self.inputs.names, map(list, columns), strict=True))))
+        return self._answers(pd.DataFrame(dict(zip(self.inputs.names, map(list, columns), strict=True))))
 
-    def _scores(self, data: pd.DataFrame) -> list[float]:
+    def _answers(self, data: pd.DataFrame) -> list[Answer]:
         from evermodel.frames import feature_frame
+        from evermodel.tasks import points, sound
 
         frame = feature_frame(self.spec, data)[list(self.inputs.names)]
-        scores: list[float] = self.pipeline.predict_proba(frame)[:, 1].tolist()
-        if len(scores) != len(data) or not all(0 <= score <= 1 for score in scores):
+        scores, labels = points(self.spec, self.pipeline, frame)
+        if len(scores) != len(data) or not sound(self.spec, scores):
+            wanted = "finite number" if self.spec.task == "regression" else "probability"
             raise ModelFormatError(
-                f"model {self.name}, version {self.version}: an answer is not a probability",
+                f"model {self.name}, version {self.version}: an answer is not a {wanted}",
                 "roll back or retrain",
             )
-        return scores
+        if labels is None:
+            return [Answer(score) for score in scores.tolist()]
+        return [Answer(*pair) for pair in zip(scores.tolist(), labels, strict=True)]
 
 
 def make_served(spec: ModelSpec, version: str, loaded: LoadedModel) -> ServedModel:
@@ -94,7 +105,7 @@ def make_served(spec: ModelSpec, version: str, loaded: LoadedModel) -> ServedMod
         trained, version, datetime.now(UTC), loaded.pipeline, inputs, _example_row(trained, loaded.example)
     )
     try:
-        served._scores(loaded.example)
+        served._answers(loaded.example)
     except Exception as error:
         raise ModelFormatError(
             f"model {spec.name}, version {version}: it cannot score its own example ({type(error).__name__}: {error})",

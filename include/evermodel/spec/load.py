@@ -177,15 +177,18 @@ def _describe(path: Path, problem: ErrorDetails, lines: Lines) -> list[str]:
     reason = problem["msg"].removeprefix("Value error, ")
     if not location:
         # Checks across fields: each reason begins with the name of its field.
-        return [
-            f"{path}: line {_line(tuple(r.split(':')[0].split('.')), lines)}: {r}" for r in reason.split("; ")
-        ]
+        return [f"{path}: line {_line(_place(r), lines)}: {r}" for r in reason.split("; ")]
     where = f"{path}: line {_line(location, lines)}: {'.'.join(map(str, location))}: "
     if problem["type"] == "extra_forbidden":
         return [where + _unknown_field(location)]
     if problem["type"] == "missing":
         return [where + "this field is required"]
     return [f"{where}{reason} (found {_short(problem['input'])})"]
+
+
+def _place(reason: str) -> tuple[int | str, ...]:
+    parts = reason.split(":")[0].split(".")
+    return tuple(int(part) if part.isdecimal() else part for part in parts)
 
 
 def _line(location: tuple[int | str, ...], lines: Lines) -> int:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from evermodel.spec.gate import GateSpec
+from evermodel.spec.metrics import METRIC_NAMES, Task
 from evermodel.spec.parts import (
     AlertsSpec,
     DriftSpec,
@@ -28,7 +29,7 @@ from evermodel.spec.training import CandidateSpec, SplitSpec
 __all__ = ["CandidateSpec", "ModelSpec"]
 
 # Columns that the prediction log adds to the features.
-RESERVED = ("prediction_id", "event_time", "model_version", "score", "source", "request_id")
+RESERVED = ("prediction_id", "event_time", "model_version", "score", "predicted", "source", "request_id")
 
 
 class ModelSpec(Section):
@@ -37,7 +38,9 @@ class ModelSpec(Section):
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name in DAG ids, registry and lake.")
     description: str = ""
     owner: str = "ml"
-    task: Literal["binary"] = "binary"
+    intended_use: str = Field("", description="What the model is for; shown on its card.")
+    limits: str = Field("", description="What it must not be used for, and what it cannot do.")
+    task: Task = "binary"
     source: FilesSource
     time_column: str = Field(min_length=1, description="When the row's features were known.")
     id_column: str = Field(min_length=1, description="Identifies a row, and joins predictions with labels.")
@@ -58,9 +61,20 @@ class ModelSpec(Section):
     alerts: AlertsSpec = AlertsSpec()
     serving: ServingSpec = ServingSpec()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _default_metric(cls, data: Any) -> Any:
+        """Name the task's first metric where the gate names none."""
+        names = METRIC_NAMES.get(data.get("task", "binary")) if isinstance(data, dict) else None
+        gate = data.get("gate", {}) if names else None
+        if names and isinstance(gate, dict) and gate.get("metric") is None:
+            return {**data, "gate": {**gate, "metric": names[0]}}
+        return data
+
     @model_validator(mode="after")
     def _check_columns(self) -> ModelSpec:
-        problems = [*self._column_problems(), *self._time_problems()]
+        problems = [*self._column_problems(), *self._value_problems()]
+        problems += self.gate.problems(self.task, self.features)
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -70,9 +84,20 @@ class ModelSpec(Section):
         problems = [f"features: {n} is listed twice" for n, count in Counter(names).items() if count > 1]
         if not names:
             problems.append("features: name at least one numeric or categorical column")
-        for role, column in (("label", self.label.column), ("id", self.id_column)):
+        roles = {
+            "label.column": self.label.column,
+            "id_column": self.id_column,
+            "time_column": self.time_column,
+        }
+        for role, column in roles.items():
             if column in names:
-                problems.append(f"features: {column} is the {role} column")
+                problems.append(
+                    f"features: {column} is the {role.removesuffix('_column').removesuffix('.column')} column"
+                )
+        twice = [column for column, count in Counter(roles.values()).items() if count > 1]
+        problems += [
+            f"label.column: {column} has two roles (label, id and time must differ)" for column in twice
+        ]
         problems += [f"features: {n} is also listed under leaks" for n in names if n in self.leaks]
         problems += [
             f"features: {n} is a column of the prediction log, rename it" for n in names if n in RESERVED
@@ -87,7 +112,7 @@ class ModelSpec(Section):
         twice = [n for n, count in Counter(c.name for c in self.candidates).items() if count > 1]
         return problems + [f"candidates: the name {n} is used twice" for n in twice]
 
-    def _time_problems(self) -> list[str]:
+    def _value_problems(self) -> list[str]:
         zero = timedelta(0)
         problems = [
             f"{field}: must be longer than zero"
@@ -99,6 +124,18 @@ class ModelSpec(Section):
             )
             if span <= zero
         ]
+        if self.gate.metric not in METRIC_NAMES[self.task]:
+            allowed = ", ".join(METRIC_NAMES[self.task])
+            problems.append(
+                f"gate.metric: {self.gate.metric} is no metric of a {self.task} task (allowed: {allowed})"
+            )
+        if self.task == "regression" and self.gate.max_calibration_error is not None:
+            problems.append("gate.max_calibration_error: a regression has no probabilities to calibrate")
+        for column, (low, high) in self.validation.ranges.items():
+            if low is not None and high is not None and low > high:
+                problems.append(
+                    f"validation.ranges: {column}: the lowest value {low} is above the highest {high}"
+                )
         if self.drift.psi.warning > self.drift.psi.critical:
             problems.append("drift.psi: warning must not be above critical")
         return problems

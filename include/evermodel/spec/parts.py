@@ -6,7 +6,15 @@ import re
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+)
 
 _UNITS = {"h": 1 / 24, "d": 1, "w": 7}
 _SPAN = re.compile(r"(\d+)\s*([hdw])")
@@ -50,6 +58,18 @@ Span = Annotated[
     PlainSerializer(format_span, return_type=str),
     WithJsonSchema({"type": "string", "pattern": r"^\d+\s*[hdw]$", "examples": ["7d", "8w"]}),
 ]
+
+
+def check_cron(value: str) -> str:
+    """Return a cron expression as it is, or raise: a wrong one would stop every DAG of its file."""
+    from croniter import croniter
+
+    if not croniter.is_valid(value):
+        raise ValueError("a cron expression has five parts, such as `0 6 * * 1` (Mondays at 6:00)")
+    return value
+
+
+Cron = Annotated[str, AfterValidator(check_cron)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Column = Annotated[str, Field(min_length=1)]
 
@@ -94,9 +114,9 @@ class FeaturesSpec(Section):
 class ScheduleSpec(Section):
     """Cron expressions in UTC; null switches the schedule off and leaves manual runs."""
 
-    retrain: str | None = "0 6 * * 1"
-    score: str | None = "0 3 * * *"
-    drift: str | None = "0 4 * * *"
+    retrain: Cron | None = "0 6 * * 1"
+    score: Cron | None = "0 3 * * *"
+    drift: Cron | None = "0 4 * * *"
 
 
 class ValidationSpec(Section):
