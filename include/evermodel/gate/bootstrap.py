@@ -62,9 +62,10 @@ def side_by_side(
     One entry for each metric; a gain is positive where the challenger is better, whatever the metric's direction.
     """
     models = [challenger] if champion is None else [challenger, champion]
-    prepared = [metric.prepare(labels, scores) for metric in metrics for scores in models]
     whole = np.ones((1, len(labels)), dtype=np.int32)
+    # Answers may be enormous; a value that is no number is told by the verdict, not by a warning of numpy.
     with np.errstate(over="ignore", invalid="ignore"):
+        prepared = [metric.prepare(labels, scores) for metric in metrics for scores in models]
         values = [float(value(whole)[0]) for value in prepared]
         draws = _resample(prepared, len(labels), resamples, seed)
         found = []

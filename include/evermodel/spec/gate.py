@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
 
-from evermodel.spec.parts import Section, Share
+from evermodel.spec.checks import (
+    BehaviourChecks,
+    FairnessCheck,
+    InvarianceCheck,
+    MonotonicCheck,
+    SecondaryMetric,
+    SliceCheck,
+)
+from evermodel.spec.metrics import METRIC_NAMES, MetricName, Task
+from evermodel.spec.parts import FeaturesSpec, Section, Share
 
 
 class GateSpec(Section):
     """What a challenger has to prove before it may ship."""
 
-    metric: Literal["roc_auc", "average_precision", "log_loss", "brier"] = "roc_auc"
+    metric: MetricName = Field("roc_auc", description="The task's first metric if not given.")
     floor: float | None = Field(None, description="Absolute value that the metric must reach.")
     margin: float = Field(0.01, ge=0, description="How much worse still counts as not worse.")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Confidence of the interval.")
@@ -20,6 +30,63 @@ class GateSpec(Section):
     ship_on: tuple[Literal["better", "not_worse"], ...] = Field(
         ("better", "not_worse"), min_length=1, description="Verdicts that may ship."
     )
+    secondary: tuple[SecondaryMetric, ...] = ()
+    slices: tuple[SliceCheck, ...] = ()
+    fairness: tuple[FairnessCheck, ...] = ()
+    behaviour: BehaviourChecks | None = None
     max_calibration_error: Share | None = None
     max_latency_ms: float | None = Field(None, gt=0, description="Largest median time of one row.")
+    max_latency_p99_ms: float | None = Field(None, gt=0, description="Largest 99th percentile of that time.")
+    min_rows_per_second: float | None = Field(None, gt=0, description="In requests of serving.max_rows rows.")
     max_size_mb: float | None = Field(None, gt=0)
+
+    def problems(self, task: Task, features: FeaturesSpec) -> list[str]:
+        """Return what does not fit the rest of the spec; each text begins with the name of its field."""
+        found = self._column_problems(features)
+        names = [self.metric, *(check.metric for check in self.secondary)]
+        for index, check in enumerate(self.secondary):
+            where = f"gate.secondary.{index}.metric: {check.metric}"
+            if check.metric not in METRIC_NAMES[task]:
+                allowed = ", ".join(METRIC_NAMES[task])
+                found.append(f"{where} is no metric of a {task} task (allowed: {allowed})")
+            if check.metric in names[: index + 1]:
+                found.append(f"{where} is checked already")
+        if self.fairness and task != "binary":
+            found.append(f"gate.fairness: a {task} task has no yes and no to compare groups by")
+        if task == "multiclass" and self.behaviour is not None and self.behaviour.monotonic:
+            found.append("gate.behaviour.monotonic: of many classes, none is up or down")
+        return found
+
+    def _column_problems(self, features: FeaturesSpec) -> list[str]:
+        behaviour = self.behaviour or BehaviourChecks()
+        declared: dict[str, Sequence[SliceCheck | FairnessCheck | InvarianceCheck | MonotonicCheck]] = {
+            "gate.slices": self.slices,
+            "gate.fairness": self.fairness,
+            "gate.behaviour.invariance": behaviour.invariance,
+            "gate.behaviour.monotonic": behaviour.monotonic,
+        }
+        found = [
+            f"{field}.{index}.column: {check.column} is not a feature of this model"
+            for field, checks in declared.items()
+            for index, check in enumerate(checks)
+            if check.column not in features.names
+        ]
+        found += [
+            f"gate.behaviour.monotonic.{index}.column: {check.column} is not a number"
+            for index, check in enumerate(behaviour.monotonic)
+            if check.column in features.categorical
+        ]
+        return found + self._value_problems(features)
+
+    def _value_problems(self, features: FeaturesSpec) -> list[str]:
+        behaviour = self.behaviour or BehaviourChecks()
+        declared = [("gate.slices", i, c.column, c.values or ()) for i, c in enumerate(self.slices)]
+        declared += [
+            ("gate.behaviour.invariance", i, c.column, c.values) for i, c in enumerate(behaviour.invariance)
+        ]
+        return [
+            f"{field}.{index}.values: {value!r} is not a number, but {column} holds numbers"
+            for field, index, column, values in declared
+            for value in values
+            if column in features.numeric and isinstance(value, str)
+        ]
