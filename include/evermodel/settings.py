@@ -58,10 +58,14 @@ class Settings(BaseModel):
         return cls(
             home=home,
             lake=Path(env.get("EVERMODEL_LAKE", home / "lake")).expanduser().absolute(),
-            models=Path(env.get("EVERMODEL_MODELS", airflow_home / "include" / "models"))
-            .expanduser()
-            .absolute(),
+            models=Path(env.get("EVERMODEL_MODELS", _models_folder(airflow_home))).expanduser().absolute(),
             tracking_uri=env.get("MLFLOW_TRACKING_URI", DEFAULT_TRACKING_URI),
             dvc_remote=env.get("EVERMODEL_DVC_REMOTE", str(home / "dvc-remote")),
             airflow_url=env.get("EVERMODEL_AIRFLOW_URL", "http://127.0.0.1:8080").rstrip("/"),
         )
+
+
+def _models_folder(airflow_home: Path) -> Path:
+    """Return Airflow's folder of specs, or the one of the checkout that one stands in."""
+    places = [home / "include" / "models" for home in (airflow_home, Path())]
+    return next((place for place in places if place.is_dir()), places[0])

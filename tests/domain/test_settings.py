@@ -15,13 +15,26 @@ from worlds import PROJECT
 HEAVY = ("pandas", "numpy", "mlflow", "sklearn", "evidently", "duckdb", "pyarrow", "airflow", "dvc", "scipy")
 
 
-def test_an_empty_environment_gives_places_on_this_machine() -> None:
+def test_an_empty_environment_gives_places_on_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     settings = Settings.from_environment({})
     home = Path.home() / "airflow" / "evermodel"
     assert (settings.home, settings.lake, settings.outbox) == (home, home / "lake", home / "outbox")
     assert settings.models == Path.home() / "airflow" / "include" / "models"
     assert settings.dvc_remote == str(home / "dvc-remote")
     assert settings.tracking_uri == DEFAULT_TRACKING_URI
+
+
+def test_in_a_checkout_its_own_specs_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "include" / "models").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    without = Settings.from_environment({"AIRFLOW_HOME": str(tmp_path / "nowhere")})
+    assert without.models == tmp_path / "include" / "models"
+    (tmp_path / "home" / "include" / "models").mkdir(parents=True)
+    with_home = Settings.from_environment({"AIRFLOW_HOME": str(tmp_path / "home")})
+    assert with_home.models == tmp_path / "home" / "include" / "models"
 
 
 def test_every_place_can_be_set_and_everything_else_follows_home(

@@ -51,6 +51,7 @@ def run_demo(home: Path, project: Path, *, leave: bool) -> bool:
     finished = False
     try:
         with LocalStack(home, project, models=(MODEL,)) as stack:
+            stack.ports.require_free()  # before anything of an earlier run is removed
             say(f"starting in {stack.home}; what an earlier run left there is replaced")
             for name in _LEFTOVERS:
                 shutil.rmtree(stack.home / name, ignore_errors=True)
