@@ -90,8 +90,11 @@ def test_an_empty_test_window_cannot_judge() -> None:
     ids=lambda e: type(e).__name__,
 )
 def test_a_model_that_throws_is_named(error: Exception) -> None:
-    with pytest.raises(GateError, match="version 3 cannot score the test window"):
-        _judge(Says(GOOD), Throws(error))
+    with pytest.raises(GateError, match="linear cannot score the test window"):
+        _judge(Throws(error))
+    decision = _judge(Says(GOOD), Throws(error))
+    assert not decision.ship
+    assert any("version 3 cannot score the test window" in gate.detail for gate in decision.gates)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -0.01, 1.01])
@@ -178,3 +181,30 @@ def test_a_champion_that_saw_test_rows_is_told_as_a_warning_that_does_not_block(
     assert (gate.verdict, gate.value, decision.ship) == ("warn", 0.43, True)
     assert "43%" in gate.detail
     assert "fresh test rows" not in _verdicts(_judge(Says(GOOD), Says(POOR)))
+
+
+def test_a_champion_that_cannot_be_scored_is_no_cold_start_but_a_no_that_a_person_may_overrule() -> None:
+    from sklearn.dummy import DummyClassifier
+
+    spec, features, labels = small_spec(gate={"floor": None}), *_rows_for_unusable()
+    challenger = Contender("new", DummyClassifier(strategy="prior").fit(features, labels), "models:/new")
+    broken = Contender("version 3", object(), "models:/old")
+
+    decision = judge(spec, "key", features, labels, challenger, broken)
+    assert (decision.ship, decision.verdict, decision.parent) == (False, "not_enough_evidence", "version 3")
+    (gate,) = [gate for gate in decision.gates if gate.verdict == "fail"]
+    assert "version 3 cannot score" in gate.detail
+    assert "`force`" in gate.detail
+
+    lost = judge(spec, "key", features, labels, challenger, None, unusable="its files are gone")
+    assert (lost.ship, lost.verdict) == (False, "not_enough_evidence")
+
+    forced = judge(spec, "key", features, labels, challenger, broken, force_reason="features changed")
+    assert forced.ship
+    assert forced.forced
+
+
+def _rows_for_unusable() -> tuple[pd.DataFrame, np.ndarray[Any, Any]]:
+    rng = np.random.default_rng(0)
+    columns = {name: rng.normal(size=200) for name in small_spec().features.names}
+    return pd.DataFrame(columns), rng.integers(0, 2, 200)

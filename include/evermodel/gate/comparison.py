@@ -36,17 +36,23 @@ def outcome(measured: Measured, margin: float) -> Comparison:
     return COLD_START if measured.gain is None else compare(measured.gain.low, measured.gain.high, margin)
 
 
-def comparison_gates(spec: ModelSpec, measured: list[Measured]) -> Iterator[Gate]:
+def comparison_gates(
+    spec: ModelSpec, measured: list[Measured], unusable: str | None = None
+) -> Iterator[Gate]:
     """Hold the challenger against the champion, and each metric against its floor.
 
-    Of the primary metric the spec says which outcomes may ship; a secondary one must be better or not worse.
+    Of the primary metric the spec says which outcomes may ship; a secondary one must be better or not worse. A champion
+    that cannot be scored (``unusable`` says why) fails the comparison.
     """
     gate = spec.gate
     wanted = [(measured[0], gate.margin, gate.floor, gate.ship_on)]
     for found, check in zip(measured[1:], gate.secondary, strict=True):
         wanted.append((found, check.margin, check.floor, ("better", "not_worse")))
     for found, margin, floor, allowed in wanted:
-        yield _against_champion(found, margin, allowed, gate.confidence)
+        if unusable:
+            yield _no_comparison(found, unusable)
+        else:
+            yield _against_champion(found, margin, allowed, gate.confidence)
         if floor is not None:
             yield _floor_gate(found, floor)
 
@@ -89,6 +95,13 @@ def _against_champion(
     value = gain.value if math.isfinite(gain.value) else None
     threshold = " or ".join(allowed).replace("_", " ")
     return Gate(name, "pass" if verdict in allowed else "fail", value, threshold, detail)
+
+
+def _no_comparison(measured: Measured, unusable: str) -> Gate:
+    detail = f"{unusable}; start a retrain with `force` and a reason to ship without a comparison"
+    return Gate(
+        f"{measured.metric.name} against the champion", "fail", None, "a champion that answers", detail
+    )
 
 
 def _floor_gate(measured: Measured, floor: float) -> Gate:

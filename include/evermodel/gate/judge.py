@@ -14,6 +14,7 @@ from evermodel.gate.contender import Contender, score
 from evermodel.gate.cost import cost_gates
 from evermodel.gate.decision import Decision, Gate
 from evermodel.gate.fairness import fairness_gates
+from evermodel.gate.metrics import Floats
 from evermodel.gate.slices import slice_gates
 from evermodel.spec import ModelSpec
 from evermodel.tasks import classes_of, encode
@@ -33,6 +34,7 @@ def judge(
     champion: Contender | None,
     *,
     champion_saw: float = 0.0,
+    unusable: str | None = None,
     force_reason: str | None = None,
 ) -> Decision:
     """Apply every gate of the spec to a challenger.
@@ -45,22 +47,24 @@ def judge(
         The version that serves; None for a cold start, where the absolute gates decide.
     champion_saw
         Share of the test rows that the champion was fitted on; it is told as a warning.
+    unusable
+        Why the champion that serves cannot be scored; without a comparison only a person may ship.
     force_reason
         Why a person wants it shipped whatever the gates say; None if nobody does.
 
     Raises
     ------
     GateError
-        The test window has one class only, or a model answers with something that is no probability.
+        The test window has one class only, or the challenger answers with something that is no probability.
     """
     _require_both_classes(spec, labels)
     classes = classes_of(spec, labels, *(c.pipeline for c in (challenger, champion) if c))
     labels = encode(labels, classes)
     scores = score(spec, challenger, features, classes)
-    theirs = None if champion is None else score(spec, champion, features, classes)
+    theirs, unusable = _champion_scores(spec, champion, features, classes, unusable)
     measured = measure_window(spec, labels, scores, theirs)
     gates = [
-        *comparison_gates(spec, measured),
+        *comparison_gates(spec, measured, unusable),
         *calibration_gate(spec, labels, scores),
         *slice_gates(spec, features, labels, scores, theirs),
         *fairness_gates(spec, features, labels, scores),
@@ -79,7 +83,7 @@ def judge(
         model_uri=challenger.uri,
         parent=None if champion is None else champion.name,
         metric=first.metric.name,
-        verdict=outcome(first, spec.gate.margin),
+        verdict="not_enough_evidence" if unusable else outcome(first, spec.gate.margin),
         ship=forced or not failed,
         forced=forced,
         reason=reason,
@@ -89,6 +93,22 @@ def judge(
         gain=None if first.gain is None else (first.gain.value, first.gain.low, first.gain.high),
         gates=tuple(gates),
     )
+
+
+def _champion_scores(
+    spec: ModelSpec,
+    champion: Contender | None,
+    features: pd.DataFrame,
+    classes: tuple[str, ...],
+    unusable: str | None,
+) -> tuple[Floats | None, str | None]:
+    """Score the champion; if it cannot be scored, say why: the decision is written all the same."""
+    if champion is None:
+        return None, unusable
+    try:
+        return score(spec, champion, features, classes), None
+    except GateError as error:
+        return None, error.problem
 
 
 def _require_both_classes(spec: ModelSpec, labels: np.ndarray[Any, Any]) -> None:
