@@ -122,6 +122,42 @@ def status(
 
 
 @app.command()
+def runs(
+    model: Annotated[str, typer.Argument(help="Model to tell about.")],
+    last: Annotated[int, typer.Option(help="Most retrains to show.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show the retrains of a model side by side: parameters, metrics, verdicts, outcomes."""
+    from evermodel.evidence.runs import retrain_lines
+    from evermodel.evidence.runs_table import print_runs
+    from evermodel.settings import Settings
+    from evermodel.tracking import connect
+
+    lines = retrain_lines(connect(Settings.from_environment().tracking_uri), model, last)
+    if as_json:
+        typer.echo(json.dumps([line.to_json() for line in lines], indent=2))
+    else:
+        print_runs(model, lines)
+
+
+@app.command()
+def reproduce(
+    model: Annotated[str, typer.Argument(help="Model.")],
+    version: Annotated[str, typer.Argument(help="Version in the registry.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Train a version again from its snapshot, spec and parameters; exit 1 unless it answers the same."""
+    from evermodel.reproduce import reproduce as again
+    from evermodel.settings import Settings
+    from evermodel.tracking import connect
+
+    settings = Settings.from_environment()
+    found = again(connect(settings.tracking_uri), model, version, settings)
+    typer.echo(json.dumps(found.to_json(), indent=2) if as_json else "\n".join(found.sentences()))
+    raise typer.Exit(0 if found.identical else 1)
+
+
+@app.command()
 def demo(
     leave: Annotated[bool, typer.Option("--exit", help="Stop everything at the end.")] = False,
     home: Annotated[Path, typer.Option(help="Folder for everything that the demo writes.")] = Path(

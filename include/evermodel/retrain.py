@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evermodel import registry
+from evermodel.commit import git_commit
 from evermodel.errors import ModelFormatError
+from evermodel.evidence.card_record import card_links, describe_version, record_card
+from evermodel.evidence.record import record_evidence
 from evermodel.gate.decision import Decision
 from evermodel.gate.judge import Contender, judge
 from evermodel.model_store import load_model
@@ -104,18 +106,20 @@ class Retrain:
         champion = (
             None if version is None else self._contender(f"version {version.version}", _source(version))
         )
+        challenger = self._contender(chosen.candidate, chosen.model_uri)
         decision = judge(
             self.spec,
             self.run_key,
             features,
             labels,
-            self._contender(chosen.candidate, chosen.model_uri),
+            challenger,
             champion,
             champion_saw=_overlap(version, parts.test.start, parts.test.end),
             force_reason=force_reason,
         )
         decision = _with_parent(decision, version)
         self._write(decision, chosen)
+        record_evidence(self, decision, features, labels, challenger, champion)
         return decision
 
     def decision(self) -> Decision:
@@ -128,13 +132,14 @@ class Retrain:
         parts = split_window(self.spec, whole_day(self.as_of))
         run = find_run(self.client, self.spec.name, f"{self.run_key}/{decision.candidate}", kind="candidate")
         assert run is not None
-        return registry.register(
+        links = card_links(self, self.mlflow_run())
+        version = registry.register(
             self.client,
             self.spec.name,
             self.run_key,
             source=decision.model_uri,
             run_id=run.info.run_id,
-            description=f"{decision.candidate}, trained as of {self.as_of:%Y-%m-%d}: {self.reason}",
+            description=describe_version(self, decision, links),
             tags={
                 "evermodel.as_of": self.as_of.isoformat(),
                 "evermodel.train_start": parts.fit.start.isoformat(),
@@ -150,8 +155,12 @@ class Retrain:
                 "evermodel.reason": self.reason,
                 "evermodel.metric": decision.metric,
                 "evermodel.metric_value": repr(decision.challenger[0]),
+                **links,
             },
         )
+        self.mlflow_run({"evermodel.version": str(version.version)})
+        record_card(self, decision, version)
+        return version
 
     def deploy(self, version: str, by: str) -> registry.Promotion:
         """Promote the version, if the champion is still the one that the decision compared it with."""
@@ -194,6 +203,8 @@ class Retrain:
                 "evermodel.ship": str(decision.ship).lower(),
                 "evermodel.decision": decision.digest,
                 "evermodel.candidate": decision.candidate,
+                "evermodel.metric": decision.metric,
+                "evermodel.forced": str(decision.forced).lower(),
             }
         )
         run_id = run.info.run_id
@@ -203,17 +214,8 @@ class Retrain:
         self.client.log_metric(run_id, "test_rows", decision.rows)
         if decision.champion is not None and decision.gain is not None:
             self.client.log_metric(run_id, f"test_{decision.metric}_champion", decision.champion[0])
-            self.client.log_metric(run_id, "gain", decision.gain[0])
-
-
-def git_commit(folder: Path) -> str:
-    """Return the commit of the repository around a folder, with ``-dirty`` if it has changes; else ``unknown``."""
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return done.stdout.strip()
+            for name, value in zip(("gain", "gain_low", "gain_high"), decision.gain, strict=True):
+                self.client.log_metric(run_id, name, value)
 
 
 def _source(version: ModelVersion) -> str:

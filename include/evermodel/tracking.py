@@ -165,3 +165,8 @@ def active_run(client: MlflowClient, run: Run) -> Iterator[None]:
 def run_url(tracking_uri: str, run: Run) -> str:
     """Return the address of a run's page."""
     return f"{tracking_uri}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+
+
+def artifact_url(tracking_uri: str, run: Run, artifact: str) -> str:
+    """Return the address where MLflow shows an artifact of a run."""
+    return f"{run_url(tracking_uri, run)}/artifacts/{artifact}"

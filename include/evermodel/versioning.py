@@ -105,6 +105,20 @@ class SnapshotStore:
         return Repo(str(self.lake))
 
 
+def write_pointer(file: Path, md5: str) -> None:
+    """Write the pointer that DVC needs to bring a file back when nothing but its md5 is known.
+
+    Parameters
+    ----------
+    file
+        Where the file is to be, within a lake.
+    md5
+        What `SnapshotStore.track` returned for it.
+    """
+    out = {"md5": md5, "hash": "md5", "path": file.name}
+    write_text(file.with_name(file.name + ".dvc"), yaml.safe_dump({"outs": [out]}))
+
+
 def _md5(pointer: Path) -> str | None:
     try:
         out = yaml.safe_load(pointer.read_text(encoding="utf-8"))["outs"][0]

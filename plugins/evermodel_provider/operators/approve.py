@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
@@ -85,8 +85,9 @@ class ApproveOperator(ApprovalOperator):
         return answer
 
     def _question(self) -> tuple[str, str]:
+        from evermodel.evidence.links import evidence_links
         from evermodel.spec import load_spec
-        from evermodel.tracking import find_run, read_json, run_url
+        from evermodel.tracking import find_run, read_json
 
         hook = TrackingHook(self.mlflow_conn_id)
         client, spec = hook.get_conn(), load_spec(self.model)
@@ -97,22 +98,25 @@ class ApproveOperator(ApprovalOperator):
 
         decision = Decision.from_json(read_json(client, run.info.run_id, "decision.json"))
         subject = f"Make version {self.version} of {spec.name} the champion?"
-        return subject, question_body(decision, run_url(hook.settings.tracking_uri, run))
+        return subject, question_body(decision, evidence_links(hook.settings.tracking_uri, run))
 
 
-def question_body(decision: Decision, link: str) -> str:
-    """Return the text of the form, as Markdown: the comparison, every gate, and the run in MLflow."""
+def question_body(decision: Decision, links: Mapping[str, str]) -> str:
+    """Return the text of the form, as Markdown: the comparison, every gate, and where the evidence is."""
+    from evermodel.evidence.document import marked
+
     value, low, high = decision.challenger
+    gates = [(gate.name, gate.verdict, gate.detail, gate.threshold) for gate in decision.gates]
     lines = [
-        f"**{decision.candidate}**: {decision.verdict.replace('_', ' ')}, {decision.reason}.",
+        f"**{decision.candidate}**: {decision.verdict.replace('_', ' ')}, {marked(decision.reason)}.",
         "",
         f"{decision.metric} {value:.4f} ({low:.4f} to {high:.4f}) on {decision.rows:,} test rows"
         + (f"; champion (version {decision.parent}) {decision.champion[0]:.4f}" if decision.champion else ""),
         "",
         "| gate | verdict | evidence | threshold |",
         "|---|---|---|---|",
-        *(f"| {gate.name} | {gate.verdict} | {gate.detail} | {gate.threshold} |" for gate in decision.gates),
+        *(f"| {' | '.join(map(marked, cells))} |" for cells in gates),
         "",
-        f"[Open the run in MLflow]({link})",
+        " · ".join(f"[{label}](<{address}>)" for label, address in links.items()),
     ]
     return "\n".join(lines)

@@ -65,7 +65,7 @@ class RetrainReportOperator(RetrainStepOperator):
         return "approved" if self.approval["approved"] else "rejected"
 
     def _outcome(self, decision: Decision, context: Context) -> dict[str, Any]:
-        from evermodel.tracking import run_url
+        from evermodel.evidence.links import evidence_links
 
         run, settings = context["dag_run"], self.hook.settings
         gain = decision.gain or (None, None, None)
@@ -98,7 +98,9 @@ class RetrainReportOperator(RetrainStepOperator):
             "by": self.approval["by"] if self.approval else "",
             "as_of": self.as_of[:10],
             "links": {
-                "MLflow run": run_url(settings.tracking_uri, self.retrain().mlflow_run()),
+                **evidence_links(
+                    settings.tracking_uri, self.retrain().mlflow_run(), registered=bool(self.version)
+                ),
                 "Airflow run": f"{settings.airflow_url}/dags/{run.dag_id}/runs/{run.run_id}",
             },
         }

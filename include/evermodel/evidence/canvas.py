@@ -1,0 +1,97 @@
+"""The look of all evidence plots, and their way into a page: one light figure as an SVG image."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's blue beside a grey: told apart by colour-blind people and in print.
+CHALLENGER, CHAMPION = "#0072B2", "#8A94A0"
+GOOD, BAD, WARN = "#1B7F5C", "#C4314B", "#9A6700"
+INK, FAINT, GRID = "#1F2933", "#66727F", "#E4E8EC"
+_FONTS = ["DejaVu Sans", "Verdana", "Arial", "sans-serif"]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One drawn plot.
+
+    Parameters
+    ----------
+    title, caption
+        What it shows, and how to read it.
+    svg
+        The picture.
+    wide
+        True if it needs the page's whole width.
+    """
+
+    title: str
+    caption: str
+    svg: str
+    wide: bool = False
+
+    @property
+    def source(self) -> str:
+        """Address of the picture that holds the picture itself; as an image, nothing in it can run."""
+        return "data:image/svg+xml;base64," + base64.b64encode(self.svg.encode()).decode()
+
+
+def blank(width: float = 5.6, height: float = 4.2) -> tuple[Figure, Any]:
+    """Return an empty figure of this size in inches, and its axes."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    # A Figure of its own, without pyplot: tasks may share a process and pyplot's figures are global.
+    figure = Figure(figsize=(width, height), facecolor="white")
+    figure.set_layout_engine(ConstrainedLayoutEngine())
+    FigureCanvasSVG(figure)
+    axes = figure.add_subplot()
+    axes.tick_params(colors=FAINT, labelsize=9, length=0)
+    axes.grid(color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(GRID)
+    return figure, axes
+
+
+def labelled(axes: Any, x: str, y: str, *, legend: bool = True) -> None:
+    """Name the axes and show what the lines are."""
+    axes.set_xlabel(x, color=FAINT, fontsize=9.5, parse_math=False)
+    axes.set_ylabel(y, color=FAINT, fontsize=9.5, parse_math=False)
+    if legend:
+        box = axes.legend(frameon=False, fontsize=9, labelcolor=INK)
+        for text in box.get_texts():
+            text.set_parse_math(False)
+
+
+def plain_ticks(axes: Any) -> None:
+    """Show the names on the upright axis as they are, a dollar sign as a dollar sign."""
+    for tick in axes.yaxis.get_major_ticks():
+        tick.label1.set_parse_math(False)
+        tick.label1.set_color(INK)
+
+
+def shown(name: object, most: int = 34) -> str:
+    """Return a name from the data on one line, cut to what a plot has room for."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in str(name)).split())
+    return line if len(line) <= most else line[: most - 1] + "…"
+
+
+def to_svg(figure: Figure) -> str:
+    """Return the figure as SVG text, the same for the same figure."""
+    import matplotlib as mpl
+
+    out = io.StringIO()
+    # Letters stay letters: a sixth of the size, and readable by screen readers.
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "evermodel", "font.family": _FONTS}):
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": "evermodel"})
+    text = out.getvalue()
+    return text[text.index("<svg") :]

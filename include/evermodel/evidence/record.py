@@ -1,0 +1,100 @@
+"""Put the evidence of a decision beside it in MLflow: the page, its numbers, and what MLflow compares runs by."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from evermodel.evidence.importance import permutation_importance
+from evermodel.evidence.links import PAGE_FILE, evidence_links
+from evermodel.evidence.numbers import EVIDENCE_FILE, numbers_of
+from evermodel.evidence.page import decision_page
+from evermodel.evidence.trial import Trial, hold_trial
+from evermodel.tracking import artifact_url, log_json
+from evermodel.window import split_window, whole_day
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.entities import Run
+
+    from evermodel.gate.contender import Contender
+    from evermodel.gate.decision import Decision
+    from evermodel.retrain import Retrain
+
+_LOG = logging.getLogger(__name__)
+
+
+def record_evidence(
+    retrain: Retrain,
+    decision: Decision,
+    features: pd.DataFrame,
+    labels: NDArray[Any],
+    challenger: Contender,
+    champion: Contender | None,
+) -> None:
+    """Draw the decision page and log it with its numbers to the MLflow run of the retrain.
+
+    The decision is written already and stands: whatever goes wrong here is a warning in the log.
+
+    Parameters
+    ----------
+    features, labels
+        The test rows that the decision was made on.
+    """
+    try:
+        run = retrain.mlflow_run()
+        trial = hold_trial(retrain.spec, decision, features, labels, challenger, champion)
+        numbers = numbers_of(trial, permutation_importance(trial))
+        for name, value in numbers.flat().items():
+            retrain.client.log_metric(run.info.run_id, name, value)
+        log_json(retrain.client, run.info.run_id, numbers.to_json(), EVIDENCE_FILE)
+        _log_choice(retrain, run, decision)
+        uri, settings = retrain.settings.tracking_uri, retrain.settings
+        links = {
+            **evidence_links(uri, run, registered=decision.ship),
+            "Decision as data": artifact_url(uri, run, "decision.json"),
+            "Spec": artifact_url(uri, run, "spec.json"),
+            "Retrain DAG": f"{settings.airflow_url}/dags/retrain_{retrain.spec.name}",
+        }
+        page = decision_page(trial, numbers, page_facts(retrain, run, trial), links)
+        retrain.client.log_text(run.info.run_id, page, PAGE_FILE)
+    except Exception:  # noqa: BLE001  # a picture that cannot be drawn must not lose a decision, whatever the cause
+        _LOG.warning(
+            "the decision page of %s could not be made; the decision stands", retrain.run_key, exc_info=True
+        )
+
+
+def page_facts(retrain: Retrain, run: Run, trial: Trial) -> dict[str, object]:
+    """Return where data and code of a retrain came from."""
+    parts, tags = split_window(retrain.spec, whole_day(retrain.as_of)), run.data.tags
+    return {
+        "as of": f"{retrain.as_of:%Y-%m-%d}",
+        "reason for the retrain": retrain.reason,
+        "fitted on (train and validation)": parts.fit,
+        "tested on": parts.test,
+        "test rows": f"{trial.decision.rows:,}",
+        "snapshot": tags.get("evermodel.snapshot", "unknown"),
+        "snapshot md5 (DVC)": tags.get("evermodel.snapshot_md5", "unknown"),
+        "spec digest": retrain.spec.digest,
+        "git commit": tags.get("evermodel.git_commit", "unknown"),
+        "model": trial.decision.model_uri,
+        "run key": retrain.run_key,
+    }
+
+
+def _log_choice(retrain: Retrain, run: Run, decision: Decision) -> None:
+    """Log the chosen candidate and its parameters; MLflow refuses to change a parameter, so known ones are kept."""
+    chosen = next(c for c in retrain.spec.candidates if c.name == decision.candidate)
+    wanted: Mapping[str, Any] = {
+        "candidate": chosen.name,
+        "estimator": chosen.estimator,
+        **{f"params.{name}": value for name, value in chosen.params.items()},
+    }
+    for name, value in wanted.items():
+        if name not in run.data.params:
+            text = value if isinstance(value, str) else json.dumps(value)
+            retrain.client.log_param(run.info.run_id, name, text)
