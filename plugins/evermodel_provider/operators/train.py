@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.exceptions import AirflowSkipException
-
 from evermodel_provider.operators.base import RetrainStepOperator
 
 if TYPE_CHECKING:
@@ -16,11 +14,11 @@ if TYPE_CHECKING:
 class TrainOperator(RetrainStepOperator):
     """Train one candidate of the spec on a snapshot; map it over the candidates' names.
 
-    Returns the candidate's logged model and its validation metric.
+    Returns the candidate's logged model and its validation metric, or None for a candidate that was not asked for.
 
     :param candidate: Name of the candidate in the spec. (templated)
     :param snapshot: What `ExtractOperator` returned. (templated)
-    :param chosen: Candidates that this run was asked to train; others are skipped. (templated)
+    :param chosen: Candidates that this run was asked to train; others are left out. (templated)
     """
 
     template_fields: Sequence[str] = (*RetrainStepOperator.template_fields, "candidate", "snapshot", "chosen")
@@ -31,12 +29,14 @@ class TrainOperator(RetrainStepOperator):
         self.snapshot = snapshot
         self.chosen = chosen
 
-    def run_step(self, context: Context) -> dict[str, Any]:
+    def run_step(self, context: Context) -> dict[str, Any] | None:
         """Train the candidate."""
         from evermodel.training import train_candidate
 
         if self.chosen and self.candidate not in self.chosen:
-            raise AirflowSkipException(f"{self.candidate} was not asked for in this run")
+            # Not skipped: the trigger rule of the step that joins the candidates counts a skipped one as not done.
+            self.log.info("%s was not asked for in this run", self.candidate)
+            return None
         retrain = self.retrain()
         trained = train_candidate(
             self.spec,
