@@ -20,7 +20,7 @@ from evermodel.model_store import load_model
 from evermodel.settings import Settings
 from evermodel.snapshot import Snapshot, take_snapshot
 from evermodel.spec import ModelSpec
-from evermodel.tracking import find_run, keyed_run, log_json, read_json
+from evermodel.tracking import check_health, find_run, keyed_run, log_json, read_json
 from evermodel.training import TrainedCandidate, best_of, rows_of
 from evermodel.validation import ValidationReport, validate
 from evermodel.window import parse_moment, split_window, whole_day
@@ -103,9 +103,7 @@ class Retrain:
         version = registry.alias_version(self.client, self.spec.name, registry.CHAMPION)
         if version is not None and version.tags.get("evermodel.run_key") == self.run_key:
             return self.decision()  # this very run was promoted before it was run again
-        champion = (
-            None if version is None else self._contender(f"version {version.version}", _source(version))
-        )
+        champion, unusable = self._champion(version)
         challenger = self._contender(chosen.candidate, chosen.model_uri)
         decision = judge(
             self.spec,
@@ -115,6 +113,7 @@ class Retrain:
             challenger,
             champion,
             champion_saw=_overlap(version, parts.test.start, parts.test.end),
+            unusable=unusable,
             force_reason=force_reason,
         )
         decision = _with_parent(decision, version)
@@ -182,18 +181,27 @@ class Retrain:
         run = self.mlflow_run({"evermodel.outcome": outcome})
         self.client.set_terminated(run.info.run_id, "FINISHED")
 
+    def _champion(self, version: ModelVersion | None) -> tuple[Contender | None, str | None]:
+        """Load the champion; one that cannot be loaded fails the gate, but a server that is away fails the step."""
+        from mlflow.exceptions import MlflowException
+
+        if version is None:
+            return None, None
+        try:
+            return self._contender(f"version {version.version}", _source(version)), None
+        except (ModelFormatError, MlflowException, OSError) as error:
+            check_health(self.settings.tracking_uri)
+            said = (
+                error.problem
+                if isinstance(error, ModelFormatError)
+                else str(error).split("\n", maxsplit=1)[0]
+            )
+            return None, f"the champion, version {version.version}, cannot be used: {said}"
+
     def _contender(self, name: str, uri: str) -> Contender:
         with tempfile.TemporaryDirectory() as folder:
             model = load_model(self.client, uri, Path(folder))
             size = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
-        missing = [
-            n for n in self.spec.features.names if n not in {column["name"] for column in model.inputs}
-        ]
-        if missing and name.startswith("version"):
-            raise ModelFormatError(
-                f"champion {name} does not know the features {', '.join(missing)}",
-                "when features change, retrain with `force` and a reason: the champion cannot be compared",
-            )
         return Contender(name, model.pipeline, uri, size)
 
     def _write(self, decision: Decision, chosen: TrainedCandidate) -> None:

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from evermodel import registry
+from evermodel.errors import TrackingUnavailableError
+from evermodel.gate.decision import Decision
+from worlds import World
+
+
+def _second_week(world: World, force_reason: str | None = None) -> Decision:
+    retrain = world.retrain("2013-03-25")
+    snapshot = retrain.extract()
+    return retrain.evaluate(snapshot.path, world.train(retrain, snapshot.path), force_reason)
+
+
+def _only_logistic(world: World) -> None:
+    world.change(candidates=[{"name": "logistic", "estimator": "sklearn.linear_model.LogisticRegression"}])
+
+
+def test_a_champion_is_compared_although_the_spec_has_a_new_feature(world: World) -> None:
+    _only_logistic(world)
+    features = world.spec.features
+    world.change(features={"numeric": list(features.numeric[1:])}, validation={"ranges": {}})
+    world.champion("2013-03-11")
+    world.change(features={"numeric": list(features.numeric)})
+
+    decision = _second_week(world)
+
+    assert decision.champion is not None
+    assert decision.parent == "1"
+
+
+def test_a_champion_whose_features_are_gone_is_kept_until_a_person_decides(world: World) -> None:
+    _only_logistic(world)
+    world.champion("2013-03-11")
+    world.change(features={"numeric": list(world.spec.features.numeric[1:])}, validation={"ranges": {}})
+
+    decision = _second_week(world)
+    assert not decision.ship
+    assert decision.parent == "1"
+    assert any("version 1 cannot score the test window" in gate.detail for gate in decision.gates)
+
+    forced = _second_week(world, "the feature is no longer delivered")
+    assert forced.ship
+    assert forced.forced
+
+
+def test_a_champion_whose_files_are_gone_is_kept_until_a_person_decides(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _only_logistic(world)
+    version = world.champion("2013-03-11")
+    _lose_files(world, version, monkeypatch)
+
+    decision = _second_week(world)
+    assert not decision.ship
+    assert any("version 1, cannot be used" in gate.detail for gate in decision.gates)
+    assert str(registry.champion(world.client, world.name).version) == version
+
+
+def test_a_server_that_goes_away_in_the_middle_does_not_write_the_champion_off(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _only_logistic(world)
+    version = world.champion("2013-03-11")
+    _lose_files(world, version, monkeypatch)
+
+    def away(uri: str, timeout: float = 5.0) -> None:
+        raise TrackingUnavailableError("away")
+
+    monkeypatch.setattr("evermodel.retrain.check_health", away)
+    with pytest.raises(TrackingUnavailableError):
+        _second_week(world)
+    assert len(world.client.search_model_versions(f"name = '{world.name}'")) == 1
+
+
+def _lose_files(world: World, version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from evermodel import model_store
+
+    kept = model_store.load_model
+
+    def load(client: object, uri: str, folder: Path) -> model_store.LoadedModel:
+        if uri == f"models:/{world.name}/{version}":
+            raise FileNotFoundError("no such artifact")
+        return kept(client, uri, folder)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("evermodel.retrain.load_model", load)
