@@ -82,12 +82,13 @@ def slice_plot(trial: Trial, slices: Sequence[Gate]) -> Plot | None:
             axes.plot(x, y, mark, color=colours[verdict], markersize=8, label=verdict)
     axes.set_yticks(range(len(ranked)), [shown(gate.name.removeprefix("slice "), 40) for gate in ranked])
     plain_ticks(axes)
+    axes.set_ylim(-0.6, len(ranked) - 0.4)
     metric = shown(trial.decision.metric)
     labelled(axes, f"gain in {metric} (right is better)" if gain else metric, "")
     caption = "The gates below tell rows, intervals and thresholds."
     if len(judged) > len(ranked):
         caption = f"The {len(ranked)} lowest of {len(judged)} slices. {caption}"
-    return Plot("Slices", caption, to_svg(figure), wide=True)
+    return Plot("Gain by slice" if gain else "Value by slice", caption, to_svg(figure), wide=True)
 
 
 def importance_plot(trial: Trial, importance: Importance) -> Plot | None:

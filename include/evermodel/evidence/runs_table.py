@@ -20,11 +20,11 @@ def print_runs(model: str, lines: Sequence[RetrainLine]) -> None:
     """Print one row for each retrain."""
     table = Table(title=f"Retrains of {model}", title_justify="left")
     table.add_column("as of", no_wrap=True)
-    table.add_column("reason", max_width=30)
-    table.add_column("candidate", max_width=24)
-    table.add_column("parameters", max_width=34)
+    table.add_column("reason", max_width=30, overflow="fold")
+    table.add_column("candidate", no_wrap=True)
+    table.add_column("parameters", max_width=34, overflow="fold")
     for name in ("challenger", "champion", "gain"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for name in ("verdict", "outcome", "version"):
         table.add_column(name)
     for line in lines:

@@ -1,0 +1,155 @@
+"""Training a version again: the same model, or what differs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from evermodel.cli import app
+from evermodel.errors import PermanentError, SnapshotStoreError
+from evermodel.reproduce import package_differences, reproduce
+from evermodel.reproduce_training import compare_answers
+from evermodel.tracking import find_run, log_json, read_json
+from evermodel.training import fit_final, rows_of
+from evermodel.window import split_window
+from worlds import World, flights_world
+
+DAY = "2013-03-11"
+
+
+@pytest.fixture(scope="module")
+def first(mlflow_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A world with version 1 of its model; tests leave it as they found it."""
+    world = flights_world(tmp_path_factory.mktemp("first"), mlflow_server)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in world.environment.items():
+            patch.setenv(name, value)
+        world.champion(DAY)
+        yield world
+
+
+@pytest.fixture
+def snapshot(first: World) -> Iterator[Path]:
+    """The snapshot's file, put back afterwards."""
+    file = first.settings.lake / first.client.get_model_version(first.name, "1").tags["evermodel.snapshot"]
+    content = file.read_bytes()
+    yield file
+    file.unlink(missing_ok=True)
+    file.write_bytes(content)
+
+
+def test_a_version_trained_again_answers_the_same_bit_for_bit(first: World) -> None:
+    told = CliRunner().invoke(app, ["reproduce", first.name, "1", "--json"])
+    found = json.loads(told.stdout)
+    assert told.exit_code == 0
+    assert (found["identical"], found["different_rows"], found["largest_difference"]) == (True, 0, 0.0)
+    assert found["rows"] > 100
+    assert found["differences"] == []
+    candidate = next(c for c in first.spec.candidates if c.name == found["candidate"])
+    assert found["params"] == candidate.params
+    assert (found["snapshot_from"], found["seed"]) == ("lake", 0)
+
+
+def test_a_snapshot_that_is_gone_comes_back_by_dvc_and_the_lake_stays_as_it_is(
+    first: World, snapshot: Path
+) -> None:
+    snapshot.unlink()
+    pointer = snapshot.with_name(snapshot.name + ".dvc")
+    kept = pointer.read_bytes()
+    pointer.unlink()  # another machine has not even that
+    try:
+        found = reproduce(first.client, first.name, "1", first.settings)
+        assert not pointer.exists()
+    finally:
+        pointer.write_bytes(kept)
+    assert (found.identical, found.snapshot_from) == (True, "dvc")
+    assert not snapshot.exists()
+
+
+def test_changed_data_is_named_when_dvc_has_lost_the_right_ones(first: World, snapshot: Path) -> None:
+    table = pq.read_table(snapshot)
+    label = first.spec.label.column
+    flipped = pc.subtract(1, table[label]).cast(table[label].type)
+    snapshot.unlink()
+    pq.write_table(table.set_column(table.column_names.index(label), label, flipped), snapshot)
+    empty = first.settings.model_copy(update={"dvc_remote": str(first.folder / "nothing")})
+    found = reproduce(first.client, first.name, "1", empty)
+    assert not found.identical
+    assert found.different_rows > 0
+    assert (found.largest_difference or 0) > 0.01
+    assert any(
+        d.startswith(f"data: the version was trained on md5 {found.snapshot_md5}") for d in found.differences
+    )
+    snapshot.unlink()
+    with pytest.raises(SnapshotStoreError):
+        reproduce(first.client, first.name, "1", empty)
+
+
+def test_changed_parameters_and_seed_are_named(first: World) -> None:
+    run = find_run(first.client, first.name, f"retrain/{first.name}/{DAY}", kind="retrain")
+    assert run is not None
+    spec = read_json(first.client, run.info.run_id, "spec.json")
+    log_json(
+        first.client,
+        run.info.run_id,
+        {**spec, "seed": 5, "split": {**spec["split"], "train": "5w"}},
+        "spec.json",
+    )
+    try:
+        told = CliRunner().invoke(app, ["reproduce", first.name, "1"])
+    finally:
+        log_json(first.client, run.info.run_id, spec, "spec.json")
+    assert told.exit_code == 1
+    assert "is NOT reproduced" in told.stdout
+    assert f"differs: spec: the version names digest {first.spec.digest}" in told.stdout
+    assert "random_state: 0 then, 5 now" in told.stdout
+
+
+def test_a_version_that_does_not_exist_is_named(first: World) -> None:
+    with pytest.raises(PermanentError, match="no version 99"):
+        reproduce(first.client, first.name, "99", first.settings)
+
+
+def test_fitting_twice_from_one_snapshot_gives_the_same_answers_bit_for_bit(
+    first: World, snapshot: Path
+) -> None:
+    spec, settings = first.spec, first.settings
+    as_of = first.retrain(DAY).as_of
+    path = str(snapshot.relative_to(settings.lake))
+    rows, _ = rows_of(spec, path, split_window(spec, as_of).test, settings)
+    for candidate in spec.candidates:
+        answers = [
+            fit_final(spec, candidate, snapshot=path, as_of=as_of, settings=settings).predict_proba(rows)
+            for _ in range(2)
+        ]
+        assert answers[0].tobytes() == answers[1].tobytes()
+
+
+def test_answers_are_compared_bit_for_bit() -> None:
+    one = np.array([[0.1, 0.9], [0.5, 0.5], [0.3, 0.7]])
+    other = one.copy()
+    other[1, 0] = np.nextafter(0.5, 1)
+    assert compare_answers(one, one.copy())["different_rows"] == 0
+    found = compare_answers(one, other)
+    assert (found["rows"], found["different_rows"]) == (3, 1)
+    assert 0 < found["largest_difference"] < 1e-15
+    assert compare_answers(one, one[:, :1]) == {"rows": 3, "different_rows": 3, "largest_difference": None}
+
+
+def test_packages_of_other_versions_are_named(tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text(f"numpy=={np.__version__}\nscipy==0.0.1\nnot-there==1.0\n")
+    (tmp_path / "python_env.yaml").write_text("python: 2.7.18\n")
+    found = package_differences(tmp_path)
+    assert [line.split(" then")[0] for line in found] == [
+        "package scipy: 0.0.1",
+        "package not-there: 1.0",
+        "Python: 2.7.18",
+    ]
+    assert found[1].endswith("not installed now")

@@ -1,0 +1,53 @@
+"""People who are asked or told find the evidence: the links in the approval form and in the message."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from evermodel.alerts.retrain_message import retrain_message
+from evermodel.evidence.links import evidence_links
+from evermodel.gate.decision import Gate
+from evermodel_provider.operators.approve import question_body
+from trials import GATES, trial
+
+RUN: Any = SimpleNamespace(info=SimpleNamespace(experiment_id="7", run_id="abc"))
+PAGE = "http://mlflow:5000/#/experiments/7/runs/abc/artifacts/decision.html"
+CARD = "http://mlflow:5000/#/experiments/7/runs/abc/artifacts/model_card.html"
+
+
+def test_the_approval_form_leads_to_page_and_card_and_keeps_wild_text_in_its_cell() -> None:
+    wild = Gate("slice a|b", "warn", None, "none", "<img src=x> | more\nlines")
+    decision = trial(gates=(*GATES, wild)).decision
+    body = question_body(decision, evidence_links("http://mlflow:5000", RUN))
+    assert f"[Decision](<{PAGE}>) · [Model card](<{CARD}>)" in body
+    assert "| slice a\\|b | warn | &lt;img src=x&gt; \\| more lines | none |" in body.splitlines()
+    assert all(gate.name in body for gate in GATES)
+
+
+def test_the_message_leads_to_the_page_and_to_the_card_of_what_was_registered() -> None:
+    outcome: dict[str, Any] = {
+        "model": "small",
+        "run_key": "retrain/small/1",
+        "reason": "weekly schedule",
+        "verdict": "better",
+        "shipped": True,
+        "version": "5",
+        "previous": "4",
+        "metric": "roc_auc",
+        "challenger": 0.8,
+        "champion": 0.7,
+        "difference": 0.1,
+        "low": 0.05,
+        "high": 0.15,
+        "rows": 300,
+        "gates": [],
+        "approval": "auto",
+        "by": "auto",
+        "as_of": "2013-03-11",
+    }
+    for registered in (True, False):
+        links = evidence_links("http://mlflow:5000", RUN, registered=registered)
+        shown = str(retrain_message({**outcome, "links": links}).blocks)
+        assert f"<{PAGE}|Decision>" in shown
+        assert (f"<{CARD}|Model card>" in shown) is registered
