@@ -61,13 +61,13 @@ def build_estimator(candidate: CandidateSpec, seed: int, task: Task = "binary") 
         )
     allowed = _parameters(kind)
     params = dict(candidate.params)
-    if "random_state" in allowed:
+    if allowed is None or "random_state" in allowed:
         params.setdefault("random_state", seed)
-    unknown = sorted(set(params) - set(allowed))
+    unknown = [] if allowed is None else sorted(set(params) - allowed)
     if unknown:
         raise SpecError(
             f"{where}: {name} has no parameter {', '.join(unknown)}",
-            f"it takes: {', '.join(sorted(allowed))}",
+            f"it takes: {', '.join(sorted(allowed or ()))}",
         )
     return kind(**params)
 
@@ -80,10 +80,12 @@ def _suits(kind: Any, task: Task) -> bool:
     return issubclass(kind, RegressorMixin) if task == "regression" else hasattr(kind, "predict_proba")
 
 
-def _parameters(kind: type) -> set[str]:
-    """Return what a class takes, and what its bases take where it hands on the rest (as xgboost's classes do)."""
+def _parameters(kind: type) -> set[str] | None:
+    """Return what a class takes, and what its bases take where it hands on the rest; None if it takes any name."""
     names: set[str] = set()
     for part in kind.__mro__:
+        if part is object:
+            return None
         if "__init__" not in vars(part):
             continue
         taken = list(inspect.signature(vars(part)["__init__"]).parameters.values())[1:]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Types outside skops' own list that a model may contain; each is plain data of numpy or scikit-learn.
 TRUSTED_TYPES = (
+    "collections.OrderedDict",
     "functools.partial",  # what it wraps is checked as well
     "numpy.dtype",
     "sklearn._loss.link.Interval",
@@ -27,6 +28,9 @@ TRUSTED_TYPES = (
     "sklearn._loss.loss.HalfBinomialLoss",
     "sklearn.compose._column_transformer._RemainderColsList",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+    "sklearn.tree._tree.Tree",  # arrays of nodes; scikit-learn checks their types and sizes
     "sklearn.utils.validation.check_array",
 )
 _TRUSTED_PREFIXES = ("lightgbm.", "xgboost.")
