@@ -1,0 +1,137 @@
+"""The gate: how often its verdicts err beside the stated rate, and how long its bootstrap takes."""
+
+from __future__ import annotations
+
+import math
+import resource
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import norm
+from sklearn.metrics import roc_auc_score
+
+from benchmarks.outcome import Outcome
+from evermodel.gate.bootstrap import paired_gain
+from evermodel.gate.decision import compare
+from evermodel.gate.metrics import METRICS
+
+CONFIDENCE = 0.95
+STATED = (1 - CONFIDENCE) / 2
+WINDOWS = (250, 1000)
+RESAMPLES, ROWS = 2000, 100_000
+_TRUTH_ROWS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One simulated question: how often was something said that the stated rate speaks of?"""
+
+    question: str
+    metric: str
+    rows: int
+    times: int
+    rate: float
+    expected: float
+
+    @property
+    def error(self) -> float:
+        """Standard error of the simulation itself."""
+        return math.sqrt(self.expected * (1 - self.expected) / self.times)
+
+    def line(self) -> list[str]:
+        """Return the row of the table."""
+        said = [f"{100 * value:.2f} %" for value in (self.rate, self.expected, self.error)]
+        return [self.question, self.metric, str(self.rows), *said]
+
+
+def run(small: bool) -> Outcome:
+    """Simulate the verdicts and time the bootstrap."""
+    times = 60 if small else 2000
+    false_alarms = [cell for metric in METRICS for rows in WINDOWS for cell in _errors(metric, rows, times)]
+    powers = [_power(rows, times // 2) for rows in WINDOWS]
+    seconds, peer_seconds = _time(RESAMPLES // 100 if small else RESAMPLES, ROWS, 2 if small else 20)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return Outcome(
+        peer="a loop over scikit-learn's roc_auc_score",
+        ratios={"bootstrap_vs_sklearn": peer_seconds / seconds},
+        figures={
+            "worst_type_one_error": max(cell.rate for cell in false_alarms),
+            "stated_error": STATED,
+            "simulation_standard_error": max(cell.error for cell in false_alarms),
+            "worst_power_deficit": max(cell.expected - cell.rate for cell in powers),
+            "bootstrap_seconds": seconds,
+            "bootstrap_resamples": RESAMPLES,
+            "bootstrap_rows": ROWS,
+            "peak_memory_mb": memory,
+        },
+        header=["said wrongly, or found", "metric", "rows", "simulated", "stated", "± (1 s.e.)"],
+        rows=[cell.line() for cell in (*false_alarms, *powers)],
+        notes=(
+            "",
+            f"{RESAMPLES} resamples of {ROWS} rows, ROC AUC of both models and their difference, one core: "
+            f"{seconds:.1f} s; the peer {peer_seconds:.0f} s" + (" (scaled up from fewer)" if small else ""),
+        ),
+    )
+
+
+def _draw(generator: np.random.Generator, rows: int, ahead: float) -> tuple[Any, Any, Any]:
+    """Labels and two models whose errors are partly shared; ``ahead`` is how much more the first one knows."""
+    labels = generator.random(rows) < 0.3
+    shared = 0.6 * generator.normal(size=rows)
+    logits = [know * labels + shared + 0.8 * generator.normal(size=rows) - 1 for know in (1 + ahead, 1.0)]
+    challenger, champion = (1 / (1 + np.exp(-z)) for z in logits)
+    return labels, challenger, champion
+
+
+def _errors(metric: str, rows: int, times: int) -> Iterator[Cell]:
+    """Count what must be rare: better or worse among equals, and a loss of the whole margin that may still ship."""
+    names = _verdicts(metric, rows, times, ahead=0.0, margin=0.01)
+    for verdict in ("better", "worse"):
+        yield Cell(f"equal models: {verdict}", metric, rows, times, names.count(verdict) / times, STATED)
+    truth = _draw(np.random.default_rng(1), _TRUTH_ROWS, -0.3)
+    margin = -METRICS[metric].gain(*(METRICS[metric](truth[0], scores) for scores in truth[1:]))
+    names = _verdicts(metric, rows, times, ahead=-0.3, margin=margin)
+    shipped = sum(name in ("better", "not_worse") for name in names)
+    yield Cell("worse by the margin: may ship", metric, rows, times, shipped / times, STATED)
+
+
+def _power(rows: int, times: int) -> Cell:
+    """Count how often a better model is found, beside what normal theory predicts for the Brier score."""
+    ahead = 0.6 * math.sqrt(300 / rows)
+    labels, challenger, champion = _draw(np.random.default_rng(2), _TRUTH_ROWS, ahead)
+    gain = (champion - labels) ** 2 - (challenger - labels) ** 2
+    expected = float(norm.cdf(gain.mean() / gain.std() * math.sqrt(rows) - norm.ppf(1 - STATED)))
+    found = _verdicts("brier", rows, times, ahead=ahead, margin=0.01).count("better")
+    return Cell("better model: found", "brier", rows, times, found / times, expected)
+
+
+def _verdicts(metric: str, rows: int, times: int, *, ahead: float, margin: float) -> list[str]:
+    generator = np.random.default_rng(17)
+    said: list[str] = []
+    for _ in range(times):
+        labels, challenger, champion = _draw(generator, rows, ahead)
+        gain = paired_gain(
+            METRICS[metric], labels, challenger, champion, confidence=CONFIDENCE, resamples=200, seed=0
+        )
+        said.append(compare(gain.low, gain.high, margin))
+    return said
+
+
+def _time(resamples: int, rows: int, peer_resamples: int) -> tuple[float, float]:
+    """Return the seconds that all resamples take, ours and the peer's; each in proportion if fewer were run."""
+    labels, challenger, champion = _draw(np.random.default_rng(3), rows, 0.0)
+    start = time.perf_counter()
+    paired_gain(
+        METRICS["roc_auc"], labels, challenger, champion, confidence=CONFIDENCE, resamples=resamples, seed=0
+    )
+    ours = (time.perf_counter() - start) * RESAMPLES / resamples
+    generator = np.random.default_rng(0)
+    start = time.perf_counter()
+    for _ in range(peer_resamples):
+        drawn = generator.integers(0, rows, size=rows)
+        for scores in (challenger, champion):
+            roc_auc_score(labels[drawn], scores[drawn])
+    return ours, (time.perf_counter() - start) * RESAMPLES / peer_resamples
