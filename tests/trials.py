@@ -38,8 +38,11 @@ class Answers:
         return self.slope * frame["amount"].to_numpy()
 
 
-def trial(task: str = "binary", *, champion: bool = True, **changes: Any) -> Trial:
-    """Return a trial of 300 rows; ``changes`` replace fields of the decision."""
+def trial(task: str = "binary", *, champion: bool = True, mute: bool = False, **changes: Any) -> Trial:
+    """Return a trial of 300 rows, with a champion that cannot answer if it is ``mute``.
+
+    ``changes`` replace fields of the decision.
+    """
     draws = np.random.default_rng(3)
     amount = draws.normal(size=ROWS)
     features = pd.DataFrame({"amount": amount, "age": draws.normal(size=ROWS), "colour": ["red", None] * 150})
@@ -63,8 +66,8 @@ def trial(task: str = "binary", *, champion: bool = True, **changes: Any) -> Tri
         "reason": "failed: latency",
         "rows": ROWS,
         "challenger": (0.8123, 0.77, 0.85),
-        "champion": (0.8111, 0.76, 0.84) if champion else None,
-        "gain": (0.0012, -0.008, 0.009) if champion else None,
+        "champion": (0.8111, 0.76, 0.84) if champion and not mute else None,
+        "gain": (0.0012, -0.008, 0.009) if champion and not mute else None,
         "gates": GATES,
     }
     return hold_trial(
@@ -73,5 +76,5 @@ def trial(task: str = "binary", *, champion: bool = True, **changes: Any) -> Tri
         features,
         labels,
         Contender("linear", Answers(task, 2.0), "models:/m-1"),
-        Contender("version 4", Answers(task, 0.5), "models:/small/4") if champion else None,
+        Contender("version 4", None if mute else Answers(task, 0.5), "models:/small/4") if champion else None,
     )

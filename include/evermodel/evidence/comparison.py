@@ -31,9 +31,9 @@ _MOST_SLICES = 30
 
 
 def gain_plot(trial: Trial) -> Plot | None:
-    """Draw the interval of the gain beside nothing and beside the margin; None for a cold start."""
+    """Draw the interval of the gain beside nothing and beside the margin; None where there is no gain."""
     gain = trial.decision.gain
-    if gain is None:
+    if gain is None or not np.isfinite(gain).all():
         return None
     value, low, high = gain
     margin = trial.spec.gate.margin

@@ -11,7 +11,7 @@ from evermodel import tasks
 from evermodel.evidence.trial import Side, Trial
 
 MOST_ROWS = 2000
-MOST_REPEATS = 5
+MOST_REPEATS = 3
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Importance:
     losses: dict[str, dict[str, float]]
 
 
-def permutation_importance(trial: Trial, seconds: float = 20.0) -> Importance:
+def permutation_importance(trial: Trial, seconds: float = 10.0) -> Importance:
     """Shuffle one feature at a time on a seeded sample of the test rows, the same way for both models.
 
     The value of a round depends on the seed alone; a slow model only gets fewer rounds (Breiman: Random Forests,

@@ -43,8 +43,8 @@ def decision_page(
     plots += _PLOTS[trial.spec.task](trial)
     slices = slice_gates_of(decision)
     importance = importance_plot(trial, numbers.importance)
-    # Slices that passed may be many: they have a part of their own.
-    main = tuple(gate for gate in decision.gates if gate not in slices or gate.verdict != "pass")
+    # Slices may be many and have a part of their own; here stand only those that decided something.
+    main = tuple(gate for gate in decision.gates if gate not in slices or gate.verdict == "fail")
     sections = [
         Section("Gates", [gate_table(main)]),
         Section("Metrics on the test rows", [_metrics(trial, numbers)]),

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
@@ -14,7 +12,7 @@ from evermodel.evidence.links import PAGE_FILE, evidence_links
 from evermodel.evidence.numbers import EVIDENCE_FILE, numbers_of
 from evermodel.evidence.page import decision_page
 from evermodel.evidence.trial import Trial, hold_trial
-from evermodel.tracking import artifact_url, log_json
+from evermodel.tracking import artifact_url, find_run, log_json
 from evermodel.window import split_window, whole_day
 
 if TYPE_CHECKING:
@@ -87,14 +85,16 @@ def page_facts(retrain: Retrain, run: Run, trial: Trial) -> dict[str, object]:
 
 
 def _log_choice(retrain: Retrain, run: Run, decision: Decision) -> None:
-    """Log the chosen candidate and its parameters; MLflow refuses to change a parameter, so known ones are kept."""
+    """Log the chosen candidate with the parameters that its own run was fitted with.
+
+    MLflow refuses to change a parameter, so one that a run before this one left is kept.
+    """
+    key = f"{retrain.run_key}/{decision.candidate}"
+    trained = find_run(retrain.client, retrain.spec.name, key, kind="candidate")
     chosen = next(c for c in retrain.spec.candidates if c.name == decision.candidate)
-    wanted: Mapping[str, Any] = {
-        "candidate": chosen.name,
-        "estimator": chosen.estimator,
-        **{f"params.{name}": value for name, value in chosen.params.items()},
-    }
+    params = {} if trained is None else trained.data.params
+    wanted = {"candidate": chosen.name, "estimator": chosen.estimator}
+    wanted |= {name: value for name, value in params.items() if name.startswith("params.")}
     for name, value in wanted.items():
         if name not in run.data.params:
-            text = value if isinstance(value, str) else json.dumps(value)
-            retrain.client.log_param(run.info.run_id, name, text)
+            retrain.client.log_param(run.info.run_id, name, value)

@@ -63,6 +63,8 @@ def hold_trial(
     champion: Contender | None,
 ) -> Trial:
     """Ask both models for the test rows once more, for everything that is drawn from their answers."""
+    if decision.champion is None:
+        champion = None  # there is none, or it could not answer
     pipelines = [side.pipeline for side in (challenger, champion) if side is not None]
     classes = tasks.classes_of(spec, labels, *pipelines)
 
