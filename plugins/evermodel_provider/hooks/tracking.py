@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
@@ -66,7 +67,8 @@ class TrackingHook(BaseHook):
 
 
 def _address(connection: Any) -> str:
-    if "://" in connection.host:
-        return str(connection.host).rstrip("/")
-    port = f":{connection.port}" if connection.port else ""
-    return f"{connection.schema or 'http'}://{connection.host}{port}"
+    host = str(connection.host).rstrip("/")
+    parts = urlsplit(host if "://" in host else f"{connection.schema or 'http'}://{host}")
+    if connection.port and parts.port is None:
+        parts = parts._replace(netloc=f"{parts.netloc}:{connection.port}")
+    return parts.geturl()

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
+from evermodel.errors import SpecError
 from evermodel_provider.assets import retrain_wanted
 from evermodel_provider.operators.base import ModelOperator
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import Asset, Context
 
 
 class AskForRetrainOperator(ModelOperator):
@@ -27,11 +28,23 @@ class AskForRetrainOperator(ModelOperator):
         """Ask, or skip."""
         from evermodel.retrain_policy import current_wish, record_request
 
+        wanted = self._asset()
         watch = self.drift_watch()
         wish = current_wish(self.spec, watch.verdict(), watch.as_of, watch.client)
         if not wish.wanted:
             raise AirflowSkipException(wish.note)
         request = record_request(self.spec, watch.as_of, wish.note, watch.client)
-        context["outlet_events"][retrain_wanted(self.spec.name)].extra = request
+        context["outlet_events"][wanted].extra = request
         self.log.info("Asked for a retrain: %s", wish.note)
         return request
+
+    def _asset(self) -> Asset:
+        """Return the asset of the request; outlets are fixed when the DAG is parsed, before templates are rendered."""
+        wanted = retrain_wanted(self.spec.name)
+        if wanted not in self.outlets:
+            raise SpecError(
+                f"the outlets of task {self.task_id} lack the asset {wanted.name}, so its request would start nothing",
+                f"give the task outlets=[retrain_wanted('{self.spec.name}')]; that is the default only where `model` "
+                "is the plain name of a model",
+            )
+        return wanted
