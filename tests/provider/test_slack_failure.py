@@ -3,38 +3,20 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
+from airflow_world import database
 from slack_server import FakeSlack
 
 pytestmark = pytest.mark.integration
 
 
-@pytest.fixture(scope="module", autouse=True)
-def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        if "airflow" not in sys.modules:
-            patch.setenv("AIRFLOW_HOME", str(tmp_path_factory.mktemp("airflow")))
-            patch.setenv("AIRFLOW__CORE__UNIT_TEST_MODE", "True")
-            patch.setenv("AIRFLOW__CORE__LOAD_EXAMPLES", "False")
-        from airflow.utils.db import initdb
-
-        initdb()
-        yield
-
-
 def test_failed_task_posts_to_slack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
-    from airflow.models.dagbundle import DagBundleModel
     from airflow.sdk import DAG, task
-    from airflow.utils.session import create_session
 
     from evermodel_provider.notifications.failure import FailureNotifier
 
@@ -48,8 +30,7 @@ def test_failed_task_posts_to_slack(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             raise ValueError("one class only in the test window")
 
         train()
-    with create_session() as session:
-        session.merge(DagBundleModel(name="testing"))
+    database()
     bag = DagBag(os.devnull, collect_dags=False)
     bag.bag_dag(dag)
     sync_bag_to_db(bag, "testing", None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -12,8 +11,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from evermodel.alerts.failure_message import failure_message
 from evermodel.alerts.message import Message
@@ -34,16 +31,6 @@ def a_message(error: str = "boom & <bust>") -> Message:
     return failure_message(
         "flights", "retrain_flights", "train", "manual__1", error, "http://airflow.example/log"
     )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        if "airflow" not in sys.modules:
-            patch.setenv("AIRFLOW_HOME", str(tmp_path_factory.mktemp("airflow")))
-            patch.setenv("AIRFLOW__CORE__UNIT_TEST_MODE", "True")
-            patch.setenv("AIRFLOW__CORE__LOAD_EXAMPLES", "False")
-        yield
 
 
 @pytest.fixture

@@ -1,0 +1,186 @@
+"""A real Airflow for tests: a home of its own, the project's DAGs, and runs of them inside this process."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from worlds import PROJECT, World
+
+DAGS = PROJECT / "dags"
+KINDS = ("retrain", "score", "drift")
+
+
+@cache
+def claim_airflow_home() -> Path:
+    """Give this process an Airflow home of its own; Airflow reads it when it is first imported, and never again."""
+    assert "airflow.configuration" not in sys.modules, "a test imports airflow before its home is set"
+    home = Path(tempfile.mkdtemp(prefix="airflow-home-"))
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    (home / "dags").mkdir()
+    os.environ |= {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__UNIT_TEST_MODE": "True",
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__DAGS_FOLDER": str(home / "dags"),
+        "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "0",
+    }
+    return home
+
+
+@cache
+def database() -> None:
+    """Make Airflow's database, once."""
+    from airflow.models.dagbundle import DagBundleModel
+    from airflow.utils.db import initdb
+    from airflow.utils.session import create_session
+
+    initdb()
+    with create_session() as session:
+        session.merge(DagBundleModel(name="testing"))
+
+
+def parse(world: World, kind: str) -> Any:
+    """Return one DAG of the world's model, as the project's DAG file makes it."""
+    from airflow.dag_processing.dagbag import DagBag
+
+    bag = DagBag(str(DAGS / f"{kind}.py"))
+    assert bag.import_errors == {}
+    return bag.dags[f"{kind}_{world.name}"]
+
+
+@dataclass(frozen=True)
+class Done:
+    """A DAG run that has ended."""
+
+    run: Any
+
+    @property
+    def state(self) -> str:
+        return str(self.run.state)
+
+    @property
+    def states(self) -> dict[str, str]:
+        """State of each task; of a mapped one under ``task[index]``."""
+        return {
+            ti.task_id if ti.map_index < 0 else f"{ti.task_id}[{ti.map_index}]": str(ti.state)
+            for ti in self.run.get_task_instances()
+        }
+
+    @property
+    def tries(self) -> dict[str, int]:
+        return {ti.task_id: ti.try_number for ti in self.run.get_task_instances()}
+
+    def xcom(self, task: str, key: str = "return_value") -> Any:
+        from airflow.models.xcom import XComModel
+        from airflow.utils.session import create_session
+
+        with create_session() as session:
+            query = XComModel.get_many(
+                run_id=self.run.run_id, dag_ids=self.run.dag_id, task_ids=task, key=key
+            )
+            found = session.scalars(query).first()
+            return None if found is None else found.value
+
+
+def run(dag: Any, day: str, conf: dict[str, Any] | None = None, skip: str | None = None) -> Done:
+    """Run a DAG in this process, as of a day; the form's values go in as ``conf``."""
+    from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+
+    database()
+    bag = DagBag(os.devnull, collect_dags=False)
+    bag.bag_dag(dag)
+    sync_bag_to_db(bag, "testing", None)
+    moment = datetime.fromisoformat(day).replace(tzinfo=UTC)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "sleep", _impatient(seconds=40))
+        return Done(dag.test(logical_date=moment, run_conf=conf, mark_success_pattern=skip))
+
+
+def _impatient(seconds: float) -> Callable[[float], None]:
+    """Return a short sleep: dag.test() sleeps a second for every task that cannot run yet, and waits for ever."""
+    sleep, deadline = time.sleep, time.monotonic() + seconds
+
+    def nap(wanted: float) -> None:
+        if time.monotonic() > deadline:
+            raise TimeoutError("the run waits for something that does not happen")
+        sleep(min(wanted, 0.02))
+
+    return nap
+
+
+def retrain(world: World, day: str, **form: Any) -> Done:
+    """Run the world's retrain DAG."""
+    return run(parse(world, "retrain"), day, form or None)
+
+
+def messages(world: World) -> list[dict[str, Any]]:
+    """Return what was sent to people, oldest first."""
+    files = sorted(world.settings.outbox.glob("*/message.json"), key=lambda file: file.stat().st_mtime_ns)
+    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
+
+
+@contextmanager
+def answering(choice: str) -> Iterator[list[dict[str, str]]]:
+    """Answer the first question that a run parks on, as Airflow's web page does; yields what was asked."""
+    asked: list[dict[str, str]] = []
+    failed: list[BaseException] = []
+    stop = threading.Event()
+    thread = threading.Thread(target=_answer, args=(choice, asked, failed, stop), daemon=True)
+    thread.start()
+    try:
+        yield asked
+    finally:
+        stop.set()
+        thread.join(10)
+    assert not failed, failed
+
+
+def _answer(choice: str, asked: list[Any], failed: list[BaseException], stop: threading.Event) -> None:
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    while not asked and not stop.wait(0.2):
+        with create_session() as session:
+            parked = session.scalars(
+                select(TaskInstance).where(TaskInstance.state == "awaiting_input")
+            ).first()
+            if parked is None:
+                continue
+            try:
+                asked.append(_respond(parked, choice, session))
+            except Exception as error:  # noqa: BLE001 - the run has to end, and the test to tell
+                failed.append(error)
+                parked.state = "failed"
+                return
+
+
+def _respond(parked: Any, choice: str, session: Any) -> dict[str, str]:
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+    from airflow.api_fastapi.core_api.datamodels.hitl import UpdateHITLDetailPayload
+    from airflow.api_fastapi.core_api.routes.public.hitl import update_hitl_detail
+    from airflow.models.hitl import HITLDetail
+    from sqlalchemy import select
+
+    detail = session.scalars(select(HITLDetail).where(HITLDetail.ti_id == parked.id)).one()
+    question = {"subject": detail.subject, "body": detail.body}
+    payload = UpdateHITLDetailPayload(chosen_options=[choice], params_input={})
+    user = SimpleAuthManagerUser(username="reviewer", role="admin")
+    update_hitl_detail(parked.dag_id, parked.run_id, parked.task_id, payload, user, session)
+    return question

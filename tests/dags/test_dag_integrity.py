@@ -1,0 +1,219 @@
+"""The DAG files: what they make of good specs, of broken ones, and what reading them costs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_world import DAGS, KINDS, database
+from worlds import PROJECT
+
+SHIPPED = PROJECT / "include" / "models"
+CONTEXT = "_AIRFLOW_PARSING_CONTEXT_DAG_ID"
+HEAVY = ("mlflow", "evidently", "sklearn", "pandas", "numpy", "duckdb", "pyarrow", "matplotlib")
+
+RETRAIN = {
+    "request": {"new_data"},
+    "new_data": {"extract"},
+    "extract": {"validate"},
+    "validate": {"train"},
+    "train": {"evaluate"},
+    "evaluate": {"decide"},
+    "decide": {"register", "report"},
+    "register": {"approve"},
+    "approve": {"deploy"},
+    "deploy": {"report"},
+    "report": set(),
+}
+SCORE: dict[str, set[str]] = {"new_data": {"score"}, "score": set()}
+DRIFT = {
+    "window": {"verdict"},
+    "verdict": {"evidently_report", "alert"},
+    "evidently_report": set(),
+    "alert": {"ask_for_retrain"},
+    "ask_for_retrain": set(),
+}
+
+
+def dag_bag(path: Path = DAGS) -> Any:
+    from airflow.dag_processing.dagbag import DagBag
+
+    return DagBag(str(path))
+
+
+@pytest.fixture
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of specs with the shipped one in it."""
+    shutil.copy(SHIPPED / "flights.yaml", tmp_path)
+    monkeypatch.setenv("EVERMODEL_MODELS", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def shipped() -> dict[str, Any]:
+    """The DAGs of the shipped spec."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EVERMODEL_MODELS", str(SHIPPED))
+        bag = dag_bag()
+    assert bag.import_errors == {}
+    return dict(bag.dags)
+
+
+def copy_of(models: Path, name: str, broken: bool = False) -> Path:
+    text = (models / "flights.yaml").read_text(encoding="utf-8").replace("name: flights", f"name: {name}", 1)
+    file = models / f"{name}.yaml"
+    file.write_text(text.replace("margin:", "marjin:") if broken else text, encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "arrows"), [("retrain_flights", RETRAIN), ("score_flights", SCORE), ("drift_flights", DRIFT)]
+)
+def test_the_graph_of_each_dag(shipped: dict[str, Any], dag_id: str, arrows: dict[str, set[str]]) -> None:
+    assert set(shipped) == {"retrain_flights", "score_flights", "drift_flights"}
+    assert {task.task_id: task.downstream_task_ids for task in shipped[dag_id].tasks} == arrows
+
+
+def test_only_the_joins_have_a_trigger_rule_of_their_own(shipped: dict[str, Any]) -> None:
+    rules = {
+        f"{dag_id}.{task.task_id}": task.trigger_rule.value
+        for dag_id, dag in shipped.items()
+        for task in dag.tasks
+        if task.trigger_rule != "all_success"
+    }
+    assert rules == {
+        "retrain_flights.evaluate": "all_done_min_one_success",
+        "retrain_flights.report": "none_failed",
+    }
+
+
+def test_every_task_is_retried_and_tells_when_it_fails_for_good(shipped: dict[str, Any]) -> None:
+    for dag in shipped.values():
+        for task in dag.tasks:
+            (notifier,) = (
+                task.partial_kwargs["on_failure_callback"] if task.is_mapped else task.on_failure_callback
+            )
+            assert task.retries >= 1, task
+            assert (notifier.model, notifier.channel) == ("flights", "#ml-alerts"), task
+            assert task.owner == "data-science", task
+
+
+def test_schedules_come_from_the_spec_and_nothing_is_caught_up(shipped: dict[str, Any]) -> None:
+    crons = {dag_id: json.dumps(_timetable(dag)) for dag_id, dag in shipped.items()}
+    assert "0 6 * * 1" in crons["retrain_flights"]
+    assert "flights_retrain_wanted" in crons["retrain_flights"], "drift can start it too"
+    assert "0 3 * * *" in crons["score_flights"]
+    assert "0 4 * * *" in crons["drift_flights"]
+    assert not any(dag.catchup for dag in shipped.values())
+    assert shipped["retrain_flights"].max_active_runs == 1, "two retrains at once would race for the alias"
+
+
+def _timetable(dag: Any) -> Any:
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    return DagSerialization.to_dict(dag)["dag"]["timetable"]
+
+
+def test_a_schedule_that_is_switched_off_leaves_the_dag(models: Path) -> None:
+    file = models / "flights.yaml"
+    text = file.read_text(encoding="utf-8")
+    for cron in ('"0 6 * * 1"', '"0 3 * * *"', '"0 4 * * *"'):
+        text = text.replace(cron, "null")
+    file.write_text(text, encoding="utf-8")
+
+    bag = dag_bag()
+
+    assert bag.import_errors == {}
+    assert set(bag.dags) == {f"{kind}_flights" for kind in KINDS}
+    assert "cron" not in json.dumps(_timetable(bag.dags["retrain_flights"])).lower()
+    assert "NullTimetable" in json.dumps(_timetable(bag.dags["score_flights"]))
+
+
+def test_a_broken_spec_hides_no_other_model_and_names_line_and_field(models: Path) -> None:
+    broken = copy_of(models, "broken", broken=True)
+    line = next(n for n, text in enumerate(broken.read_text().splitlines(), 1) if "marjin" in text)
+
+    bag = dag_bag()
+
+    assert set(bag.dags) == {f"{kind}_flights" for kind in KINDS}
+    ((file, error),) = bag.import_errors.items()
+    assert Path(file).name == "broken_specs.py"
+    assert f"{broken}: line {line}: gate.marjin: there is no such field; did you mean margin?" in error
+
+
+@pytest.mark.parametrize("model", ["flights", "retrain", "drift", "drift_retrain_drift"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_task_parses_only_its_own_model(
+    kind: str, model: str, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for other in ("retrain", "drift", "drift_retrain_drift"):
+        copy_of(models, other)
+    copy_of(models, "broken", broken=True)
+    monkeypatch.setenv(CONTEXT, f"{kind}_{model}")
+
+    bag = dag_bag(DAGS / f"{kind}.py")
+
+    assert bag.import_errors == {}
+    assert set(bag.dags) == {f"{kind}_{model}"}
+
+
+def test_reading_the_files_loads_no_heavy_library() -> None:
+    probe = (
+        "import json, runpy, sys, pathlib; loaded = {}\n"
+        f"for file in sorted(pathlib.Path({str(DAGS)!r}).glob('*.py')):\n"
+        "    made = runpy.run_path(str(file))\n"
+        f"    loaded[file.name] = [heavy for heavy in {HEAVY} if heavy in sys.modules]\n"
+        "    assert any(name.endswith('_flights') for name in made) or file.name == 'broken_specs.py'\n"
+        "print(json.dumps(loaded))"
+    )
+    env = {**os.environ, "EVERMODEL_MODELS": str(SHIPPED)}
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, env=env, check=True)
+    assert json.loads(done.stdout.splitlines()[-1]) == {file.name: [] for file in DAGS.glob("*.py")}
+
+
+@pytest.mark.integration
+def test_the_command_line_finds_no_import_error_and_shows_one_for_a_broken_spec(
+    models: Path, tmp_path: Path
+) -> None:
+    from airflow import settings
+
+    database()
+    home = tmp_path / "airflow"
+    home.mkdir()
+    # A plain copy would miss what SQLite still keeps in its write-ahead log.
+    with (
+        sqlite3.connect(settings.engine.url.database) as source,
+        sqlite3.connect(home / "airflow.db") as copy,
+    ):
+        source.backup(copy)
+    env = {
+        **os.environ,
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
+        "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
+    }
+
+    assert _import_errors(env) == (0, [])
+
+    copy_of(models, "broken", broken=True)
+    code, errors = _import_errors(env)
+    assert code == 1
+    assert [Path(error["filepath"]).name for error in errors] == ["broken_specs.py"]
+    assert "did you mean margin?" in errors[0]["error"]
+
+
+def _import_errors(env: dict[str, str]) -> tuple[int, list[dict[str, str]]]:
+    airflow = [sys.executable, "-m", "airflow", "dags"]
+    subprocess.run([*airflow, "reserialize"], capture_output=True, env=env, check=True)
+    command = [*airflow, "list-import-errors", "--output", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, env=env)
+    (listed,) = [line for line in done.stdout.splitlines() if line.startswith("[") and line.endswith("]")]
+    return done.returncode, json.loads(listed)

@@ -1,0 +1,140 @@
+"""The retrain DAG as Airflow runs it, on a real registry: every way a run can end well."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_world import Done, answering, messages, retrain
+from evermodel import registry
+from evermodel.tracking import find_run, read_json
+from worlds import World
+
+pytestmark = pytest.mark.integration
+
+FAST = [{"name": "logistic", "estimator": "sklearn.linear_model.LogisticRegression", "params": {"C": 0.1}}]
+FIRST, SECOND = "2013-03-11", "2013-03-18"
+SHIPPING = ("register", "approve", "deploy")
+
+
+@pytest.fixture
+def model(world: World) -> World:
+    """A world that trains one quick candidate."""
+    world.change(candidates=FAST)
+    return world
+
+
+@pytest.fixture
+def served(model: World) -> World:
+    """A world with a champion, version 1."""
+    assert model.champion(FIRST) == "1"
+    return model
+
+
+def alias(world: World, name: str) -> str | None:
+    version = registry.alias_version(world.client, world.name, name)
+    return None if version is None else str(version.version)
+
+
+def decision(world: World, done: Done) -> dict[str, Any]:
+    run = find_run(world.client, world.name, done.xcom("request")["run_key"], kind="retrain")
+    assert run is not None
+    found: dict[str, Any] = read_json(world.client, run.info.run_id, "decision.json")
+    return found
+
+
+def test_the_first_run_starts_cold_with_every_candidate_and_ships(world: World) -> None:
+    done = retrain(world, FIRST)
+
+    assert (done.state, set(done.states.values())) == ("success", {"success"})
+    assert {"train[0]", "train[1]"} < set(done.states)
+    assert done.xcom("evaluate")["verdict"] == "cold_start"
+    assert (alias(world, "champion"), alias(world, "challenger")) == ("1", None)
+    assert done.xcom("report")["outcome"] == "deployed"
+    (message,) = messages(world)
+    assert "first champion, version 1" in message["title"]
+
+
+def test_the_next_run_is_judged_against_the_champion_and_follows_it(served: World) -> None:
+    done = retrain(served, SECOND)
+
+    assert done.state == "success"
+    assert decision(served, done)["parent"] == "1"
+    assert done.xcom("evaluate")["champion"] is not None
+    assert (alias(served, "champion"), alias(served, "previous")) == ("2", "1")
+    version = served.client.get_model_version(served.name, "2")
+    assert version.tags["evermodel.as_of"].startswith(SECOND)
+    assert version.tags["evermodel.reason"] == "started by hand"
+
+
+def test_a_failed_gate_keeps_the_champion_and_still_writes_the_decision(served: World) -> None:
+    served.change(gate={"floor": 0.99})
+
+    done = retrain(served, SECOND)
+
+    assert done.state == "success"
+    assert {done.states[task] for task in SHIPPING} == {"skipped"}
+    assert done.xcom("report")["outcome"] == "kept the champion"
+    assert (alias(served, "champion"), len(registry.history(served.client, served.name))) == ("1", 1)
+    assert len(served.client.search_model_versions(f"name = '{served.name}'")) == 1
+    written = decision(served, done)
+    assert written["ship"] is False
+    assert [gate["name"] for gate in written["gates"] if gate["verdict"] == "fail"] == ["roc_auc floor"]
+    assert "Version 1 keeps serving: roc_auc floor said no" in messages(served)[-1]["text"]
+
+
+def test_force_with_a_reason_ships_what_the_gate_refused(served: World) -> None:
+    served.change(gate={"floor": 0.99})
+
+    done = retrain(served, SECOND, force=True, reason="the old one breaks on new carriers")
+
+    assert done.state == "success"
+    assert alias(served, "champion") == "2"
+    tags = served.client.get_model_version(served.name, "2").tags
+    assert (tags["evermodel.forced"], tags["evermodel.reason"]) == (
+        "true",
+        "the old one breaks on new carriers",
+    )
+    # Who forced it is part of the reason; Airflow's dag.test() calls its user "dag_test".
+    assert decision(served, done)["reason"] == "forced: the old one breaks on new carriers (dag_test)"
+
+
+def test_a_person_approves_and_is_named(model: World) -> None:
+    model.change(approval="manual")
+
+    with answering("Approve") as asked:
+        done = retrain(model, FIRST)
+
+    assert done.state == "success"
+    assert asked[0]["subject"] == f"Make version 1 of {model.name} the champion?"
+    assert "| roc_auc floor | pass |" in asked[0]["body"]
+    assert done.xcom("approve", "approval") == {"approved": True, "by": "reviewer", "version": "1"}
+    assert registry.history(model.client, model.name)[0].by == "reviewer"
+    assert alias(model, "champion") == "1"
+
+
+def test_a_person_rejects_and_the_report_tells(served: World) -> None:
+    with answering("Reject") as asked:
+        done = retrain(served, SECOND, approval="manual")
+
+    assert done.state == "success", "a rejection is an answer, not a failure"
+    assert "champion (version 1)" in asked[0]["body"]
+    assert (done.states["approve"], done.states["deploy"], done.states["report"]) == (
+        "success",
+        "skipped",
+        "success",
+    )
+    assert done.xcom("report")["outcome"] == "rejected"
+    assert (alias(served, "champion"), alias(served, "challenger")) == ("1", "2")
+    assert "reviewer" in messages(served)[-1]["text"]
+
+
+def test_only_the_chosen_candidates_are_trained(world: World) -> None:
+    done = retrain(world, FIRST, candidates=["logistic"])
+
+    assert (done.state, set(done.states.values())) == ("success", {"success"})
+    assert done.xcom("evaluate")["candidate"] == "logistic"
+    runs = world.client.search_runs([world.client.get_experiment_by_name(world.name).experiment_id])
+    assert [r.info.run_name for r in runs if r.data.tags["evermodel.kind"] == "candidate"] == ["logistic"]
+    assert done.xcom("report")["outcome"] == "deployed"
