@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from evermodel.estimators import build_pipeline
 from evermodel.gate.cost import measure_speed
+from evermodel.gate.judge import Contender, judge
 from gate_world import Model, gate_of, judged, skilled, window
 from small_spec import small_spec
 
@@ -72,3 +74,37 @@ def test_a_model_that_only_answers_whole_windows_cannot_be_served() -> None:
 
     assert (gate.verdict, gate.value) == ("fail", None)
     assert "too few rows" in gate.detail
+
+
+def test_every_gate_takes_a_fitted_model_of_many_classes() -> None:
+    features, labels = window(600)
+    names = np.where(labels == 1, "yes", np.where(features["age"] > 40, "no", "never"))
+    spec = small_spec(
+        task="multiclass",
+        gate={
+            "resamples": 200,
+            "secondary": [{"metric": "accuracy"}, {"metric": "macro_f1", "floor": 0.2}],
+            "slices": [{"column": "colour", "min_rows": 50}],
+            "behaviour": {
+                "missing": True,
+                "unseen": True,
+                "invariance": [{"column": "colour", "values": ["red"], "max_change": 1.0}],
+            },
+            "max_latency_ms": 1e4,
+            "max_latency_p99_ms": 1e4,
+            "min_rows_per_second": 1e-3,
+        },
+    )
+    pipeline = build_pipeline(spec, spec.candidates[0]).fit(features, names)
+
+    decision = judge(
+        spec,
+        "key",
+        features,
+        names,
+        Contender("linear", pipeline, "models:/m-1"),
+        Contender("3", pipeline, "models:/m/3"),
+    )
+
+    assert {gate.verdict for gate in decision.gates if gate.name != "slice colour = any other"} == {"pass"}
+    assert len(decision.gates) == 15
