@@ -130,5 +130,8 @@ def test_status_tells_champion_lineage_and_history(world: World) -> None:
 def test_the_version_and_the_commands_are_told() -> None:
     assert run("--version").stdout == f"{__version__}\n"
     help_text = run("--help").output
-    assert all(command in help_text for command in ("schema", "check", "serve", "status", "demo"))
+    assert all(
+        command in help_text
+        for command in ("schema", "check", "serve", "status", "runs", "reproduce", "demo")
+    )
     assert run("chekc").exit_code == 2

@@ -9,6 +9,7 @@ from evermodel.alerts.retrain_message import retrain_message
 from evermodel.evidence.links import evidence_links
 from evermodel.gate.decision import Gate
 from evermodel_provider.operators.approve import question_body
+from evermodel_provider.operators.request import signed
 from trials import GATES, trial
 
 RUN: Any = SimpleNamespace(info=SimpleNamespace(experiment_id="7", run_id="abc"))
@@ -51,3 +52,10 @@ def test_the_message_leads_to_the_page_and_to_the_card_of_what_was_registered() 
         shown = str(retrain_message({**outcome, "links": links}).blocks)
         assert f"<{PAGE}|Decision>" in shown
         assert (f"<{CARD}|Model card>" in shown) is registered
+
+
+def test_who_forced_a_challenger_through_is_part_of_the_reason_where_it_is_known() -> None:
+    known: Any = {"dag_run": SimpleNamespace(triggering_user_name="ada")}
+    unknown: Any = {"dag_run": SimpleNamespace(triggering_user_name=None)}
+    assert signed("new tariff", known) == "new tariff (ada)"
+    assert signed("new tariff", unknown) == "new tariff"

@@ -78,7 +78,7 @@ class RetrainRequestOperator(ModelOperator):
             or f"retrain/{self.spec.name}/{_plain(context['dag_run'].run_id)}",
             "reason": reason or asked.get("reason") or _origin(context),
             "candidates": self._candidates(params),
-            "force_reason": _signed(reason, context) if params.get("force") else None,
+            "force_reason": signed(reason, context) if params.get("force") else None,
             "approval": self.spec.approval if approval == "as in the spec" else approval,
         }
         self.log.info("Retrain of %s as of %s: %s", self.spec.name, request["as_of"], request["reason"])
@@ -107,7 +107,7 @@ def _origin(context: Context) -> str:
     return {"scheduled": "weekly schedule", "manual": "started by hand"}.get(kind, kind)
 
 
-def _signed(reason: Any, context: Context) -> str:
+def signed(reason: Any, context: Context) -> str:
     """Return a reason with the name of the person who started the run, as far as Airflow knows it."""
     user = getattr(context["dag_run"], "triggering_user_name", None)
     return f"{reason} ({user})" if user else str(reason)
