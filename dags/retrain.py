@@ -52,7 +52,8 @@ for spec in specs_to_parse("retrain"):
             snapshot=pulled("extract"),
             chosen=pulled("request", "candidates"),
             map_index_template="{{ task.candidate }}",
-            execution_timeout=timedelta(hours=6),
+            # Each candidate has a limit of its own; this one is for what comes before and after.
+            execution_timeout=max(c.time_limit for c in spec.candidates) + timedelta(hours=1),
             **step,
         ).expand(candidate=[candidate.name for candidate in spec.candidates])
         evaluate = EvaluateOperator(

@@ -19,6 +19,10 @@ class EvermodelError(Exception):
         self.problem = problem
         self.advice = advice
 
+    def __reduce__(self) -> tuple[type[EvermodelError], tuple[str, str]]:
+        """Keep problem and advice apart when the error goes from one process to another."""
+        return type(self), (self.problem, self.advice)
+
 
 class PermanentError(EvermodelError):
     """Trying again cannot help: the input or the configuration has to change first."""

@@ -26,6 +26,8 @@ TRUSTED_TYPES = (
     "sklearn._loss.link.LogitLink",
     "sklearn._loss.link.IdentityLink",
     "sklearn._loss.loss.HalfBinomialLoss",
+    "sklearn.calibration._CalibratedClassifier",  # a classifier and its calibrators, which are checked as well
+    "sklearn.calibration._SigmoidCalibration",  # two numbers
     "sklearn.compose._column_transformer._RemainderColsList",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",

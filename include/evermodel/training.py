@@ -1,22 +1,29 @@
-"""Train one candidate on a snapshot: choose on the validation part, refit on train and validation together."""
+"""Train one candidate on a snapshot and log it: its measures, its trials, and the model that ships."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import json
+import logging
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evermodel.candidate_run import candidate_run, log_measures
+from evermodel.early_stopping import ITERATIONS, can_stop_early, stops_early
 from evermodel.errors import TrainingError
-from evermodel.estimators import build_pipeline
+from evermodel.fitting import Fitted, Rows, Workbench, require_labels
 from evermodel.frames import feature_frame
 from evermodel.model_store import log_model
 from evermodel.settings import Settings
 from evermodel.snapshot import read_snapshot
 from evermodel.spec import CandidateSpec, ModelSpec
-from evermodel.tasks import measure, primary
-from evermodel.tracking import active_run, keyed_run
+from evermodel.tasks import primary
+from evermodel.time_limit import run_limited
+from evermodel.tracking import active_run
+from evermodel.trials import TrialLog
 from evermodel.window import Window, split_window, whole_day
 
 if TYPE_CHECKING:
@@ -24,8 +31,13 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
+_LOG = logging.getLogger(__name__)
 _REQUIREMENTS = ("scikit-learn", "skops", "numpy", "pandas", "scipy")
+_BOOSTERS = ("lightgbm", "xgboost")
+# Tag with the parameters that a search chose.
+_CHOSEN = "evermodel.chosen"
 
 
 @dataclass(frozen=True)
@@ -39,7 +51,9 @@ class TrainedCandidate:
     model_uri, mlflow_run
         The logged model and the MLflow run that made it.
     metric, validation
-        Name of the primary metric, and its value on the validation part.
+        Name of the primary metric, and its value on the validation part (its mean, where there are several folds).
+    params
+        The parameters that it was fitted with: declared, searched and early-stopped ones.
     """
 
     candidate: str
@@ -47,6 +61,7 @@ class TrainedCandidate:
     mlflow_run: str
     metric: str
     validation: float
+    params: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data, ready for XCom."""
@@ -57,8 +72,8 @@ def rows_of(
     spec: ModelSpec, snapshot: str, window: Window, settings: Settings
 ) -> tuple[pd.DataFrame, np.ndarray[Any, Any]]:
     """Read the features and labels of one part of a snapshot."""
-    table = read_snapshot(snapshot, settings, window, spec.time_column)
-    return feature_frame(spec, table), np.asarray(table[spec.label.column].to_numpy())
+    rows = _read(spec, snapshot, window, settings)
+    return rows.frame, rows.labels
 
 
 def train_candidate(
@@ -72,66 +87,52 @@ def train_candidate(
     client: MlflowClient,
     settings: Settings,
 ) -> TrainedCandidate:
-    """Fit a candidate on the train part, measure it on validation, refit on both, and log that model.
+    """Choose a candidate's parameters, measure it before the test part, fit it as it ships, and log that model.
 
-    The test part is not read here.
+    The test part is not read here. Fitting is done in a child process that is ended at the candidate's time limit.
 
     Parameters
     ----------
     snapshot
         Path of the snapshot, relative to the lake.
     run_key
-        Idempotency key of the retrain; a candidate that runs again goes on in its MLflow run.
+        Idempotency key of the retrain; a candidate that runs again goes on in its MLflow run, and with the
+        parameters that its search chose if it came so far.
     parent_run
         MLflow run of the retrain.
 
     Raises
     ------
     TrainingError
-        A part is empty or of one class, or the estimator throws.
+        A part is empty or of one class, or the estimator throws, gives no finite metric, or takes too long.
     """
-    import mlflow
-
-    parts = split_window(spec, whole_day(as_of))
-    train, train_labels = _part(spec, snapshot, parts.train, "train", settings)
-    valid, valid_labels = _part(spec, snapshot, parts.validation, "validation", settings)
-    run = keyed_run(
-        client,
-        spec.name,
-        f"{run_key}/{candidate.name}",
-        kind="candidate",
-        name=candidate.name,
-        parent=parent_run,
-        tags={"evermodel.estimator": candidate.estimator},
-    )
+    bench = _workbench(spec, candidate, snapshot, as_of, settings)
+    key = f"{run_key}/{candidate.name}"
+    run = candidate_run(client, bench, key, parent_run, snapshot)
+    bench = _with_chosen(bench, run)
     with active_run(client, run):
-        mlflow.log_params({f"params.{key}": value for key, value in candidate.params.items()})
-        first = _fit(spec, candidate, train, train_labels)
-        measured = _measured(spec, candidate, first, valid, valid_labels)
-        values = {f"validation_{name}": value for name, value in measured.items()}
-        mlflow.log_metrics({**values, "train_rows": len(train), "validation_rows": len(valid)})
-        pipeline, example = _refit(spec, candidate, train, valid, train_labels, valid_labels)
-        pins = [f"{package}=={version(package)}" for package in _REQUIREMENTS]
-        uri = log_model(pipeline, example, _answers(pipeline, example), pins)
+        log_measures(client, run, params=_fixed_params(bench))
+        fitted = _fit_limited(client, bench, run, key)
+        log_measures(client, run, params=fitted.params, folds=fitted.folds, metrics=_counts(bench))
+        example = bench.rows.frame.tail(5).reset_index(drop=True)
+        uri = log_model(fitted.pipeline, example, _answers(fitted.pipeline, example), _pins(candidate))
+    metric = spec.gate.metric
     return TrainedCandidate(
-        candidate.name, uri, run.info.run_id, spec.gate.metric, values[f"validation_{spec.gate.metric}"]
+        candidate.name, uri, run.info.run_id, metric, fitted.metrics[metric], fitted.params
     )
 
 
 def fit_final(
     spec: ModelSpec, candidate: CandidateSpec, *, snapshot: str, as_of: datetime, settings: Settings
 ) -> Any:
-    """Fit a candidate as it is shipped, on train and validation together; the same snapshot gives the same model.
+    """Fit a candidate as it is shipped, with its parameters as they are; the same snapshot gives the same model.
 
     Raises
     ------
     TrainingError
         A part is empty or of one label, or the estimator throws.
     """
-    parts = split_window(spec, whole_day(as_of))
-    train, train_labels = _part(spec, snapshot, parts.train, "train", settings)
-    valid, valid_labels = _part(spec, snapshot, parts.validation, "validation", settings)
-    return _refit(spec, candidate, train, valid, train_labels, valid_labels)[0]
+    return _workbench(spec, candidate, snapshot, as_of, settings).ship(dict(candidate.params))
 
 
 def best_of(spec: ModelSpec, trained: list[TrainedCandidate]) -> TrainedCandidate:
@@ -140,65 +141,98 @@ def best_of(spec: ModelSpec, trained: list[TrainedCandidate]) -> TrainedCandidat
     Raises
     ------
     TrainingError
-        No candidate was trained.
+        No candidate was trained, or none has a finite metric.
     """
     if not trained:
         raise TrainingError(
             f"model {spec.name}: no candidate could be trained", "read the logs of the mapped `train` tasks"
         )
-    sign = 1 if primary(spec).higher_is_better else -1
-    return max(trained, key=lambda candidate: sign * candidate.validation)
-
-
-def _part(
-    spec: ModelSpec, snapshot: str, window: Window, name: str, settings: Settings
-) -> tuple[pd.DataFrame, np.ndarray[Any, Any]]:
-    frame, labels = rows_of(spec, snapshot, window, settings)
-    if len(frame) == 0 or len(np.unique(labels)) < 2:
-        same = "with one label value only" if spec.task == "regression" else "of one class only"
-        found = "no row" if len(frame) == 0 else f"{len(frame)} rows {same}"
+    sound = [candidate for candidate in trained if np.isfinite(candidate.validation)]
+    if not sound:
         raise TrainingError(
-            f"model {spec.name}: the {name} part ({window}) holds {found}",
-            f"check the data of this interval, or widen `split.{name}`",
+            f"model {spec.name}: no candidate has a finite {spec.gate.metric} on the validation part",
+            "look at the candidates' runs in MLflow",
         )
-    return frame, labels
+    sign = 1 if primary(spec).higher_is_better else -1
+    return max(sound, key=lambda candidate: sign * candidate.validation)
 
 
-def _refit(spec: ModelSpec, candidate: CandidateSpec, *parts: Any) -> tuple[Any, pd.DataFrame]:
+def _read(spec: ModelSpec, snapshot: str, window: Window, settings: Settings) -> Rows:
     import pandas as pd
 
-    train, valid, train_labels, valid_labels = parts
-    both = pd.concat([train, valid], ignore_index=True)
-    pipeline = _fit(spec, candidate, both, np.concatenate([train_labels, valid_labels]))
-    return pipeline, both.tail(5).reset_index(drop=True)
+    table = read_snapshot(snapshot, settings, window, spec.time_column)
+    moments = pd.to_datetime(table[spec.time_column].to_pandas(), utc=True).dt.tz_localize(None)
+    labels = np.asarray(table[spec.label.column].to_numpy())
+    return Rows(feature_frame(spec, table), labels, moments.to_numpy().astype("datetime64[us]"))
+
+
+def _workbench(
+    spec: ModelSpec, candidate: CandidateSpec, snapshot: str, as_of: datetime, settings: Settings
+) -> Workbench:
+    import pandas as pd
+
+    midnight = whole_day(as_of)
+    parts = split_window(spec, midnight)
+    read = []
+    for name, window in (("train", parts.train), ("validation", parts.validation)):
+        rows = _read(spec, snapshot, window, settings)
+        require_labels(spec, rows, f"{name} part ({window})", f"`split.{name}`")
+        read.append(rows)
+    both = Rows(
+        pd.concat([rows.frame for rows in read], ignore_index=True),
+        np.concatenate([rows.labels for rows in read]),
+        np.concatenate([rows.times for rows in read]),
+    )
+    return Workbench(spec, candidate, both, midnight)
+
+
+def _with_chosen(bench: Workbench, run: Run) -> Workbench:
+    """Take over what an earlier attempt's search chose."""
+    if bench.candidate.search is None or _CHOSEN not in run.data.tags:
+        return bench
+    params = json.loads(run.data.tags[_CHOSEN])
+    known = bench.candidate.model_copy(update={"params": params, "search": None})
+    return Workbench(bench.spec, known, bench.rows, bench.as_of)
+
+
+def _fit_limited(client: MlflowClient, bench: Workbench, run: Run, key: str) -> Fitted:
+    spec, candidate = bench.spec, bench.candidate
+    if spec.training.early_stopping and not can_stop_early(candidate):
+        _LOG.info("candidate %s: training.early_stopping is for histogram boosting, ignored", candidate.name)
+    if candidate.search is None:
+        return run_limited(
+            lambda emit: bench.fit(dict(candidate.params)), candidate.time_limit.total_seconds(), _name(bench)
+        )
+    log = TrialLog(client, run, key)
+    fitted = run_limited(bench.run, candidate.time_limit.total_seconds(), _name(bench), log.write)
+    log.close()
+    client.set_tag(run.info.run_id, _CHOSEN, json.dumps(fitted.searched))
+    return fitted
+
+
+def _name(bench: Workbench) -> str:
+    return f"model {bench.spec.name}: candidate {bench.candidate.name}"
+
+
+def _fixed_params(bench: Workbench) -> dict[str, Any]:
+    """Return the parameters that neither a search nor early stopping will change."""
+    candidate = bench.candidate
+    open_names = set(candidate.search.space) if candidate.search else set()
+    if stops_early(bench.spec, candidate, candidate.params):
+        open_names.add(ITERATIONS)
+    return {name: value for name, value in candidate.params.items() if name not in open_names}
+
+
+def _counts(bench: Workbench) -> dict[str, float]:
+    train = int((bench.rows.times < bench.rows.boundary(bench.folds[-1].check.start)).sum())
+    return {"train_rows": train, "validation_rows": len(bench.rows.labels) - train}
+
+
+def _pins(candidate: CandidateSpec) -> Iterable[str]:
+    package = candidate.estimator.split(".")[0]
+    packages = (*_REQUIREMENTS, package) if package in _BOOSTERS else _REQUIREMENTS
+    return [f"{name}=={version(name)}" for name in packages]
 
 
 def _answers(pipeline: Any, frame: pd.DataFrame) -> Any:
     return (pipeline.predict_proba if hasattr(pipeline, "predict_proba") else pipeline.predict)(frame)
-
-
-def _measured(
-    spec: ModelSpec,
-    candidate: CandidateSpec,
-    pipeline: Any,
-    frame: pd.DataFrame,
-    labels: np.ndarray[Any, Any],
-) -> dict[str, float]:
-    try:
-        return measure(spec, pipeline, frame, labels)
-    except (AttributeError, ValueError) as error:
-        raise TrainingError(
-            f"model {spec.name}: candidate {candidate.name} gives no probabilities: {error}",
-            "correct its `params`; the other candidates go on without it",
-        ) from error
-
-
-def _fit(spec: ModelSpec, candidate: CandidateSpec, frame: pd.DataFrame, labels: np.ndarray[Any, Any]) -> Any:
-    pipeline = build_pipeline(spec, candidate)
-    try:
-        return pipeline.fit(frame, labels)
-    except (ValueError, TypeError, FloatingPointError) as error:
-        raise TrainingError(
-            f"model {spec.name}: candidate {candidate.name} cannot be fitted: {error}",
-            "correct its `params`, or the data; the other candidates go on without it",
-        ) from error

@@ -207,9 +207,9 @@ def _unknown_field(location: tuple[int | str, ...]) -> str:
 def _fields_at(location: tuple[int | str, ...]) -> list[str]:
     model: type[BaseModel] = ModelSpec
     for part in location:
-        if isinstance(part, int):
-            continue
-        model = _section_of(model.model_fields[part].annotation) or model
+        if part not in model.model_fields:
+            continue  # an index, the key of a mapping, or which kind of entry was tried
+        model = _section_of(model.model_fields[str(part)].annotation) or model
     return sorted(model.model_fields)
 
 

@@ -24,7 +24,7 @@ from evermodel.spec.parts import (
     Span,
     ValidationSpec,
 )
-from evermodel.spec.training import CandidateSpec, SplitSpec
+from evermodel.spec.training import CandidateSpec, SplitSpec, TrainingSpec
 
 __all__ = ["CandidateSpec", "ModelSpec"]
 
@@ -52,6 +52,7 @@ class ModelSpec(Section):
     schedule: ScheduleSpec = ScheduleSpec()
     split: SplitSpec = SplitSpec()
     candidates: tuple[CandidateSpec, ...] = Field(min_length=1)
+    training: TrainingSpec = TrainingSpec()
     seed: int = Field(0, ge=0)
     validation: ValidationSpec = ValidationSpec()
     gate: GateSpec = GateSpec()
@@ -75,6 +76,7 @@ class ModelSpec(Section):
     def _check_columns(self) -> ModelSpec:
         problems = [*self._column_problems(), *self._value_problems()]
         problems += self.gate.problems(self.task, self.features)
+        problems += self.training.problems(self.task, self.split)
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -117,6 +119,7 @@ class ModelSpec(Section):
         problems = [
             f"{field}: must be longer than zero"
             for field, span in (
+                *((f"candidates: {c.name}: time_limit", c.time_limit) for c in self.candidates),
                 ("split.train", self.split.train),
                 ("split.validation", self.split.validation),
                 ("split.test", self.split.test),

@@ -1,11 +1,13 @@
-"""The training sections of a model spec: how time is split, and what is trained."""
+"""The training sections of a model spec: how time is split, what is trained, and how."""
 
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import Discriminator, Field, JsonValue, Tag, model_validator
 
+from evermodel.spec.metrics import Task
 from evermodel.spec.parts import Section, Span
 
 
@@ -22,9 +24,105 @@ class SplitSpec(Section):
         return self.train + self.validation + self.test
 
 
+class RangeSpec(Section):
+    """Numbers to search between, both ends included; whole numbers if both ends are written as such."""
+
+    low: int | float
+    high: int | float
+    log: bool = Field(False, description="Search evenly over orders of magnitude.")
+
+    @model_validator(mode="after")
+    def _check_ends(self) -> RangeSpec:
+        if self.low >= self.high:
+            raise ValueError(f"low ({self.low}) must be below high ({self.high})")
+        if self.log and self.low <= 0:
+            raise ValueError(f"with `log`, low ({self.low}) must be above 0")
+        return self
+
+    @property
+    def whole(self) -> bool:
+        """Whether only whole numbers are searched."""
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+
+def _kind_of_entry(entry: Any) -> str:
+    return "choices" if isinstance(entry, list | tuple) else "range"
+
+
+SpaceEntry = Annotated[
+    Annotated[RangeSpec, Tag("range")] | Annotated[tuple[JsonValue, ...], Tag("choices")],
+    Discriminator(_kind_of_entry),
+]
+
+
+class SearchSpec(Section):
+    """A search for better parameters; it ends with the first of its budgets."""
+
+    trials: int | None = Field(None, ge=1, description="Most parameter sets that are tried.")
+    minutes: float | None = Field(None, gt=0, description="No trial begins after this time.")
+    space: dict[str, SpaceEntry] = Field(
+        min_length=1, description="For each parameter a range ({low, high, log}) or a list of choices."
+    )
+
+    @model_validator(mode="after")
+    def _check_budget(self) -> SearchSpec:
+        if self.trials is None and self.minutes is None:
+            raise ValueError("give the search a budget: trials, minutes or both")
+        empty = [name for name, entry in self.space.items() if entry == ()]
+        if empty:
+            raise ValueError(f"space: {', '.join(empty)} has no choices")
+        return self
+
+
 class CandidateSpec(Section):
     """One estimator with its parameters."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     estimator: str = Field(description="Import path, e.g. sklearn.linear_model.LogisticRegression.")
     params: dict[str, JsonValue] = Field(default_factory=dict)
+    search: SearchSpec | None = Field(None, description="Search for better parameters than `params`.")
+    time_limit: Span = Field(timedelta(hours=2), description="Ended when it trains for longer.")
+
+
+class FoldsSpec(Section):
+    """Parts of train and validation on which parameters are measured, in the order of time."""
+
+    kind: Literal["expanding", "rolling"] = Field(
+        "expanding", description="Fit on everything before a fold, or on the same length of time each."
+    )
+    count: int = Field(3, ge=1, le=50, description="Folds, each as long as split.validation.")
+
+
+class TrainingSpec(Section):
+    """How candidates are fitted and measured."""
+
+    folds: FoldsSpec = FoldsSpec(count=1)
+    class_weight: Literal["balanced"] | None = Field(
+        None, description="Weigh rows so that every class counts the same."
+    )
+    recency_half_life: Span | None = Field(
+        None, description="A row this much older than the newest counts half."
+    )
+    early_stopping: bool = Field(
+        False, description="Histogram boosting: as many iterations as are best on the validation part."
+    )
+    calibrate: Literal["sigmoid", "isotonic"] | None = Field(
+        None, description="Map probabilities to shares seen in the validation part."
+    )
+
+    def problems(self, task: Task, split: SplitSpec) -> list[str]:
+        """Name what does not fit the task or the split."""
+        found = []
+        if task == "regression":
+            found += [
+                f"training.{name}: a regression has no classes"
+                for name in ("class_weight", "calibrate")
+                if getattr(self, name) is not None
+            ]
+        if self.recency_half_life is not None and self.recency_half_life <= timedelta(0):
+            found.append("training.recency_half_life: must be longer than zero")
+        if (self.folds.count - 1) * split.validation >= split.train:
+            found.append(
+                f"training.folds: {self.folds.count} folds of split.validation leave nothing of split.train to fit on"
+            )
+        return found

@@ -1,0 +1,192 @@
+"""Fit one candidate on rows in memory: choose parameters on folds, measure, and fit the model that ships."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evermodel.calibration import calibrated
+from evermodel.early_stopping import ITERATIONS, best_stage, stops_early
+from evermodel.errors import EvermodelError, TrainingError
+from evermodel.estimators import build_pipeline
+from evermodel.folds import Fold, folds_of
+from evermodel.search import FoldMetrics, Trial, mean_of, search
+from evermodel.spec import CandidateSpec, ModelSpec
+from evermodel.tasks import measure
+from evermodel.weights import fit_arguments, sample_weights
+from evermodel.window import Window, training_window
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Features, labels and moments (UTC, without a zone) of the same rows."""
+
+    frame: pd.DataFrame
+    labels: NDArray[Any]
+    times: NDArray[np.datetime64]
+
+    def within(self, window: Window) -> Rows:
+        """Return the rows of a window."""
+        start, end = self.boundary(window.start), self.boundary(window.end)
+        inside = (self.times >= start) & (self.times < end)
+        return Rows(self.frame[inside].reset_index(drop=True), self.labels[inside], self.times[inside])
+
+    @staticmethod
+    def boundary(moment: datetime) -> np.datetime64:
+        """Return a moment as it is written in `times`."""
+        return np.datetime64(moment.astimezone(UTC).replace(tzinfo=None), "us")
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The model that ships, and how it was found.
+
+    Parameters
+    ----------
+    params
+        Parameters of the estimator, searched and early-stopped ones included.
+    searched
+        The same before early stopping.
+    folds
+        What was measured on each fold, by a model that was fitted on what lies before it.
+    """
+
+    pipeline: Any
+    params: dict[str, Any]
+    searched: dict[str, Any]
+    folds: list[FoldMetrics]
+
+    @property
+    def metrics(self) -> FoldMetrics:
+        """The mean over the folds."""
+        return mean_of(self.folds)
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """One candidate and the rows of train and validation.
+
+    Parameters
+    ----------
+    rows
+        Both parts.
+    as_of
+        The midnight as of which the data is seen.
+    """
+
+    spec: ModelSpec
+    candidate: CandidateSpec
+    rows: Rows
+    as_of: datetime
+
+    @property
+    def folds(self) -> list[Fold]:
+        """The folds of the spec; the last one is measured on the validation part."""
+        return folds_of(self.spec, self.as_of)
+
+    def run(self, on_trial: Callable[[Trial], None]) -> Fitted:
+        """Choose the parameters if the spec asks for a search, and fit with them.
+
+        Raises
+        ------
+        TrainingError
+            The estimator cannot do it.
+        """
+        params = dict(self.candidate.params)
+        if self.candidate.search is not None:
+            self._check_space()
+            params = search(self.spec, self.candidate, self._trial_fold, on_trial)
+        return self.fit(params)
+
+    def fit(self, params: dict[str, Any]) -> Fitted:
+        """Measure parameters on the folds and fit the model that ships, without a search."""
+        measured = [self._fold(params, fold) for fold in self.folds]
+        iterations = measured[-1][1]
+        final = params if iterations is None else {**params, ITERATIONS: iterations}
+        return Fitted(self.ship(final), final, params, [metrics for metrics, _ in measured])
+
+    def ship(self, params: dict[str, Any]) -> Any:
+        """Fit on train and validation; where probabilities are calibrated, fit on train and calibrate on validation."""
+        method = self.spec.training.calibrate
+        if method is None:
+            return self._fitted(params, self.rows)
+        check = self.folds[-1].check
+        start = training_window(self.spec, self.as_of).start
+        pipeline = self._fitted(params, self.rows.within(Window(start, check.start)))
+        valid = self.rows.within(check)
+        with self._isolated("cannot be calibrated"):
+            return calibrated(pipeline, method, valid.frame, valid.labels)
+
+    def _trial_fold(self, params: dict[str, Any], number: int) -> FoldMetrics:
+        return self._fold(params, self.folds[number])[0]
+
+    def _fold(self, params: dict[str, Any], fold: Fold) -> tuple[FoldMetrics, int | None]:
+        """Return every metric on a fold, and the number of iterations if it was chosen there."""
+        fit, check = self.rows.within(fold.fit), self.rows.within(fold.check)
+        for rows, window in ((fit, fold.fit), (check, fold.check)):
+            require_labels(self.spec, rows, f"fold ({window})", "`training.folds`")
+        model = self._fitted(params, fit)
+        iterations = None
+        with self._isolated("gives no usable answers" if self._regression else "gives no probabilities"):
+            if stops_early(self.spec, self.candidate, params):
+                model = best_stage(self.spec, model, check.frame, check.labels)
+                iterations = model.iterations
+            metrics = measure(self.spec, model, check.frame, check.labels)
+        if not np.isfinite(metrics[self.spec.gate.metric]):
+            raise TrainingError(
+                f"model {self.spec.name}: candidate {self.candidate.name}: {self.spec.gate.metric} on {fold.check} is "
+                f"{metrics[self.spec.gate.metric]}: its answers are no finite numbers",
+                "correct its `params`; the other candidates go on without it",
+            )
+        return metrics, iterations
+
+    def _fitted(self, params: dict[str, Any], rows: Rows) -> Any:
+        pipeline = build_pipeline(self.spec, self.candidate.model_copy(update={"params": params}))
+        weights = sample_weights(self.spec.training, rows.labels, rows.times)
+        arguments = fit_arguments(self.candidate.name, pipeline, weights)
+        with self._isolated("cannot be fitted"):
+            return pipeline.fit(rows.frame, rows.labels, **arguments)
+
+    def _check_space(self) -> None:
+        """Raise at once if the space names a parameter that the estimator does not have."""
+        assert self.candidate.search is not None
+        anything = dict.fromkeys(self.candidate.search.space)
+        known = {"params": {**self.candidate.params, **anything}}
+        build_pipeline(self.spec, self.candidate.model_copy(update=known))
+
+    @property
+    def _regression(self) -> bool:
+        return self.spec.task == "regression"
+
+    @contextmanager
+    def _isolated(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except EvermodelError:
+            raise
+        except Exception as error:
+            told = str(error) or type(error).__name__
+            raise TrainingError(
+                f"model {self.spec.name}: candidate {self.candidate.name} {what}: {told}",
+                "correct its `params`, or the data; the other candidates go on without it",
+            ) from error
+
+
+def require_labels(spec: ModelSpec, rows: Rows, what: str, widen: str) -> None:
+    """Raise `TrainingError` unless there are rows with at least two different labels."""
+    if len(rows.labels) == 0 or len(np.unique(rows.labels)) < 2:
+        same = "with one label value only" if spec.task == "regression" else "of one class only"
+        found = "no row" if len(rows.labels) == 0 else f"{len(rows.labels)} rows {same}"
+        raise TrainingError(
+            f"model {spec.name}: the {what} holds {found}",
+            f"check the data of this interval, or widen {widen}",
+        )
