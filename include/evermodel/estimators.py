@@ -86,14 +86,16 @@ def _suits(kind: Any, task: Task) -> bool:
 def _parameters(kind: type) -> set[str] | None:
     """Return what a class takes, and what its bases take where it hands on the rest; None if it takes any name."""
     names: set[str] = set()
+    handed_on = False
     for part in kind.__mro__:
         if part is object:
-            return None
+            return None if handed_on else names
         if "__init__" not in vars(part):
             continue
         taken = list(inspect.signature(vars(part)["__init__"]).parameters.values())[1:]
         names |= {p.name for p in taken if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
-        if all(p.kind != p.VAR_KEYWORD for p in taken):
+        handed_on = any(p.kind == p.VAR_KEYWORD for p in taken)
+        if not handed_on:
             break
     return names
 

@@ -61,7 +61,7 @@ class TrialLog:
 
     def _run(self, key: str, trial: Trial, params: dict[str, str]) -> str:
         known = self._known.pop(key, None)
-        if known is not None and {**known.data.params, **params} == params:
+        if known is not None and known.data.params.items() <= params.items():
             return str(known.info.run_id)
         if known is not None:
             self._client.delete_run(known.info.run_id)

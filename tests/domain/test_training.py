@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,13 +10,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from sklearn.base import BaseEstimator, ClassifierMixin
 
+from evermodel import estimators
 from evermodel.errors import TrainingError
 from evermodel.model_store import load_model
+from evermodel.reproduce import stored_candidate
+from evermodel.search import Trial
 from evermodel.settings import Settings
 from evermodel.spec import ModelSpec
 from evermodel.tracking import connect, find_run
-from evermodel.training import TrainedCandidate, best_of, rows_of, train_candidate
+from evermodel.training import TrainedCandidate, best_of, fit_final, rows_of, train_candidate
+from evermodel.trials import TrialLog
 from evermodel.window import split_window
 from small_spec import small_spec
 
@@ -159,6 +165,130 @@ def test_a_candidate_that_cannot_be_fitted_fails_alone(
     assert run.info.status == "FAILED"
 
 
+SEARCHED = {
+    **TREES,
+    "search": {"trials": 4, "space": {"learning_rate": {"low": 0.01, "high": 0.5, "log": True}}},
+}
+
+
+def _runs(settings: Settings, spec: ModelSpec, candidate: str, key: str = "k") -> tuple[Any, list[Any]]:
+    """The run of a candidate and those nested in it."""
+    client = connect(settings.tracking_uri)
+    run = find_run(client, spec.name, f"{settings.lake}/{key}/{candidate}", kind="candidate")
+    assert run is not None
+    where = f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"
+    return run, list(client.search_runs([run.info.experiment_id], where))
+
+
+def test_a_search_that_was_killed_goes_on_with_its_runs_and_ends_where_it_would_have_ended(
+    lake: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, snapshot = _spec(SEARCHED), _store(lake, _table())
+    whole = _train(spec, snapshot, lake, "whole")
+    write = TrialLog.write
+
+    def dies(log: TrialLog, trial: Trial) -> None:
+        if trial.number == 2:
+            raise ConnectionError("MLflow is gone")
+        write(log, trial)
+
+    monkeypatch.setattr(TrialLog, "write", dies)
+    with pytest.raises(ConnectionError):
+        _train(spec, snapshot, lake)
+    _, before = _runs(lake, spec, "trees")
+    monkeypatch.setattr(TrialLog, "write", write)
+    trained = _train(spec, snapshot, lake)
+    run, after = _runs(lake, spec, "trees")
+
+    assert trained.params == whole.params
+    assert len(before) == 2
+    assert len(after) == 4
+    assert {r.info.run_id for r in before} < {r.info.run_id for r in after}
+    assert run.data.params == {f"params.{name}": str(value) for name, value in trained.params.items()}
+    assert trained.params.keys() == {"max_iter", "early_stopping", "learning_rate"}
+
+
+def test_a_finished_search_is_not_done_again_and_an_edited_spec_starts_over_in_a_run_of_its_own(
+    lake: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, snapshot = _spec(SEARCHED), _store(lake, _table())
+    first = _train(spec, snapshot, lake)
+    written: list[int] = []
+    write = TrialLog.write
+    monkeypatch.setattr(
+        TrialLog, "write", lambda log, trial: (written.append(trial.number), write(log, trial))
+    )
+
+    again = _train(spec, snapshot, lake)
+    assert (again.params, again.validation, again.mlflow_run) == (
+        first.params,
+        first.validation,
+        first.mlflow_run,
+    )
+    assert written == []
+
+    other = _spec({**SEARCHED, "params": {"max_iter": 5}})
+    edited = _train(other, snapshot, lake)
+    assert edited.mlflow_run != first.mlflow_run
+    assert edited.params["max_iter"] == 5
+    assert written == [0, 1, 2, 3]
+    assert connect(lake.tracking_uri).get_run(first.mlflow_run).data.params["params.max_iter"] == "10"
+
+
+def test_what_was_searched_stopped_early_and_calibrated_is_fitted_again_bit_for_bit(lake: Settings) -> None:
+    candidate = {**SEARCHED, "params": {"max_iter": 40}}
+    training = {
+        "early_stopping": True,
+        "calibrate": "isotonic",
+        "class_weight": "balanced",
+        "recency_half_life": "7d",
+        "folds": {"count": 2},
+    }
+    spec = _spec(candidate, training=training)
+    trained = _train(spec, _store(lake, _table()), lake)
+    run, _ = _runs(lake, spec, "trees")
+    chosen = stored_candidate(spec, run)
+    again = fit_final(spec, chosen, snapshot="one.parquet", as_of=AS_OF, settings=lake)
+
+    assert chosen.params == trained.params
+    assert trained.params["max_iter"] < 40
+    features, _ = rows_of(spec, "one.parquet", split_window(spec, AS_OF).test, lake)
+    assert (again.predict_proba(features) == _predictions(trained, lake, spec, "a")).all()
+
+
+class Sleepy(ClassifierMixin, BaseEstimator):
+    """Never ends."""
+
+    def fit(self, rows: Any, labels: Any) -> None:
+        while True:
+            time.sleep(60)
+
+    def predict_proba(self, rows: Any) -> Any:
+        raise NotImplementedError
+
+
+def test_a_candidate_that_hangs_is_ended_at_its_limit_and_fails_alone(
+    lake: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        estimators, "ALLOWED_PACKAGES", (*estimators.ALLOWED_PACKAGES, __name__.split(".")[0])
+    )
+    sleepy = {"name": "sleepy", "estimator": f"{__name__}.Sleepy", "time_limit": timedelta(seconds=1)}
+    spec, snapshot = _spec(sleepy, LINEAR), _store(lake, _table())
+
+    with pytest.raises(TrainingError, match=r"candidate sleepy was ended: .*time limit \(1 s\)"):
+        _train(spec, snapshot, lake)
+    assert _runs(lake, spec, "sleepy")[0].info.status == "FAILED"
+
+    healthy = spec.model_copy(update={"candidates": spec.candidates[1:]})
+    assert _train(healthy, snapshot, lake).validation > 0.6
+
+
+def test_what_an_older_version_handed_on_is_still_understood() -> None:
+    old = {"candidate": "a", "model_uri": "models:/m-1", "mlflow_run": "r", "metric": "x", "validation": 0.5}
+    assert TrainedCandidate(**old).params == {}
+
+
 def _outcome(name: str, value: float) -> TrainedCandidate:
     return TrainedCandidate(name, "models:/m-1", "run", "x", value)
 
@@ -179,3 +309,10 @@ def test_of_equal_candidates_the_first_of_the_spec_is_best_and_of_none_there_is_
     assert best_of(small_spec(), [same, replace(same, candidate="second")]).candidate == "first"
     with pytest.raises(TrainingError, match="no candidate could be trained"):
         best_of(small_spec(), [])
+
+
+def test_a_candidate_without_a_finite_metric_is_never_best() -> None:
+    nan = _outcome("nan", float("nan"))
+    assert best_of(small_spec(), [nan, _outcome("fine", 0.6)]).candidate == "fine"
+    with pytest.raises(TrainingError, match="no candidate has a finite roc_auc"):
+        best_of(small_spec(), [nan])
