@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from evermodel import registry
 from evermodel.commit import git_commit
+from evermodel.environment import environment_digest, installed_packages
 from evermodel.errors import ModelFormatError
 from evermodel.evidence.card_record import card_links, describe_version, record_card
 from evermodel.evidence.record import record_evidence
@@ -78,6 +79,7 @@ class Retrain:
             }
         )
         log_json(self.client, run.info.run_id, self.spec.canonical(), "spec.json")
+        self.client.log_text(run.info.run_id, installed_packages(), "environment.txt")
         _log_dataset(self.client, run, self.spec, snapshot, self.settings)
         return snapshot
 
@@ -147,6 +149,7 @@ class Retrain:
                 "evermodel.snapshot_md5": snapshot["md5"],
                 "evermodel.spec_digest": self.spec.digest,
                 "evermodel.git_commit": git_commit(self.settings.models),
+                "evermodel.environment_digest": environment_digest(),
                 "evermodel.decision": decision.digest,
                 "evermodel.verdict": decision.verdict,
                 "evermodel.forced": str(decision.forced).lower(),

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 from evermodel import registry
-from worlds import World
+from evermodel.commit import git_commit
+from evermodel.environment import environment_digest
+from worlds import PROJECT, World
 
 
 def test_a_second_retrain_is_compared_with_the_first_champion(world: World) -> None:
@@ -27,3 +31,16 @@ def test_running_every_step_again_leaves_one_version_and_one_champion(world: Wor
     assert again == version
     assert len(world.client.search_model_versions(f"name = '{world.name}'")) == 1
     assert len(registry.history(world.client, world.name)) == 1
+
+
+def test_a_version_names_everything_that_it_came_from(world: World) -> None:
+    version = world.client.get_model_version(world.name, world.champion("2013-03-11"))
+    run = world.retrain("2013-03-11").mlflow_run()
+    packages = world.client.download_artifacts(run.info.run_id, "environment.txt", str(world.folder))
+
+    assert "scikit-learn==" in Path(packages).read_text()
+    assert version.tags["evermodel.environment_digest"] == environment_digest()
+    assert version.tags["evermodel.spec_digest"] == world.spec.digest
+    assert version.tags["evermodel.snapshot_md5"] == run.data.tags["evermodel.snapshot_md5"]
+    assert version.tags["evermodel.git_commit"] == git_commit(world.settings.models)
+    assert len(git_commit(PROJECT).removesuffix("-dirty")) == 40

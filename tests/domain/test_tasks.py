@@ -79,7 +79,7 @@ def _with_task(world: World, task: str) -> None:
             {"name": "trees", "estimator": f"sklearn.ensemble.{trees}", "params": {"max_iter": 15}},
             {"name": "linear", "estimator": linear},
         ],
-        gate={"metric": None, "floor": None, "margin": 5.0},
+        gate={"metric": None, "floor": None, "margin": 5.0, "max_calibration_error": None},
     )
 
 
