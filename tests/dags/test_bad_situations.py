@@ -15,7 +15,7 @@ from airflow_world import Done, messages, parse, retrain, run
 from evermodel.stack.ports import free_port
 from worlds import SAMPLE, World
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("without_evidence")]
 
 DAY = "2013-03-11"
 LOGISTIC = {"name": "logistic", "estimator": "sklearn.linear_model.LogisticRegression", "params": {}}

@@ -22,14 +22,20 @@ TRAINED, DAY = "2013-03-11", "2013-03-18"
 
 
 @pytest.fixture
-def watched(world: World) -> World:
-    """A world whose champion has scored the week after its training."""
+def served(world: World, without_evidence: None) -> World:
+    """A world with a champion."""
     logistic = {"name": "logistic", "estimator": "sklearn.linear_model.LogisticRegression", "params": {}}
     world.change(candidates=[logistic])
     world.champion(TRAINED)
-    for day in range(12, 20):
-        score_day(world.spec, parse_moment(f"2013-03-{day}"), world.client, world.settings)
     return world
+
+
+@pytest.fixture
+def watched(served: World) -> World:
+    """A world whose champion has scored the week after its training, and a day more."""
+    for day in range(12, 20):
+        score_day(served.spec, parse_moment(f"2013-03-{day}"), served.client, served.settings)
+    return served
 
 
 def shift(world: World) -> None:
@@ -125,17 +131,17 @@ def test_bad_data_alerts_but_vetoes_the_retrain(watched: World) -> None:
     assert (done.states["ask_for_retrain"], events(watched)) == ("skipped", [])
 
 
-def test_scoring_a_day_twice_leaves_one_batch_of_the_champion(watched: World) -> None:
+def test_scoring_a_day_twice_leaves_one_batch_of_the_champion(served: World) -> None:
     day = Window(parse_moment("2013-03-19"), parse_moment("2013-03-20"))
 
-    first = run(parse(watched, "score"), "2013-03-20")
-    second = run(parse(watched, "score"), "2013-03-20")
+    first = run(parse(served, "score"), "2013-03-20")
+    second = run(parse(served, "score"), "2013-03-20")
 
     assert (first.state, second.state) == ("success", "success")
-    log = read_log(watched.spec, watched.settings.lake, day)
+    log = read_log(served.spec, served.settings.lake, day)
     assert log.num_rows == second.xcom("score")["rows"] > 0
-    assert len(files_of(watched.spec, watched.settings.lake, day)) == 1
-    version = champion(watched.client, watched.name).version
+    assert len(files_of(served.spec, served.settings.lake, day)) == 1
+    version = champion(served.client, served.name).version
     assert set(log["model_version"].to_pylist()) == {str(version)}
 
 

@@ -19,7 +19,7 @@ SHIPPING = ("register", "approve", "deploy")
 
 
 @pytest.fixture
-def model(world: World) -> World:
+def model(world: World, without_evidence: None) -> World:
     """A world that trains one quick candidate."""
     world.change(candidates=FAST)
     return world
@@ -52,6 +52,10 @@ def test_the_first_run_starts_cold_with_every_candidate_and_ships(world: World) 
     assert done.xcom("evaluate")["verdict"] == "cold_start"
     assert (alias(world, "champion"), alias(world, "challenger")) == ("1", None)
     assert done.xcom("report")["outcome"] == "deployed"
+    run = find_run(world.client, world.name, done.xcom("request")["run_key"], kind="retrain")
+    assert run is not None
+    artifacts = {artifact.path for artifact in world.client.list_artifacts(run.info.run_id)}
+    assert {"spec.json", "validation.json", "decision.json", "decision.html"} <= artifacts
     (message,) = messages(world)
     assert "first champion, version 1" in message["title"]
 
