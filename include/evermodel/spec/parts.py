@@ -16,47 +16,45 @@ from pydantic import (
     WithJsonSchema,
 )
 
-_UNITS = {"h": 1 / 24, "d": 1, "w": 7}
-_SPAN = re.compile(r"(\d+)\s*([hdw])")
-_LONGEST_DAYS = 36_525
+_MINUTES = {"min": 1, "h": 60, "d": 1440, "w": 10_080}
+_SPAN = re.compile(r"(\d+)\s*(min|h|d|w)")
+_LONGEST = 36_525 * _MINUTES["d"]
+_WANTED = "a span is a whole number and a unit, such as 30min, 12h, 7d or 8w"
 
 
 def parse_span(value: Any) -> Any:
-    """Turn ``"7d"``, ``"8w"`` or ``"12h"`` into a timedelta.
+    """Turn ``"30min"``, ``"12h"``, ``"7d"`` or ``"8w"`` into a timedelta.
 
     >>> parse_span("8w")
     datetime.timedelta(days=56)
     """
-    if not isinstance(value, str):
-        if isinstance(value, timedelta):
-            return value
-        raise ValueError("a span is a whole number and a unit, such as 12h, 7d or 8w")
-    match = _SPAN.fullmatch(value.strip())
+    if isinstance(value, timedelta):
+        return value
+    match = _SPAN.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
-        raise ValueError("a span is a whole number and a unit, such as 12h, 7d or 8w")
+        raise ValueError(_WANTED)
     # Longer ones would lead to dates that no calendar has.
-    if len(match[1]) > 6 or int(match[1]) * _UNITS[match[2]] > _LONGEST_DAYS:
+    if len(match[1]) > 8 or int(match[1]) * _MINUTES[match[2]] > _LONGEST:
         raise ValueError("a span is at most 100 years long")
-    return timedelta(days=int(match[1]) * _UNITS[match[2]])
+    return timedelta(minutes=int(match[1]) * _MINUTES[match[2]])
 
 
 def format_span(value: timedelta) -> str:
     """Turn a timedelta into the shortest span.
 
-    >>> format_span(timedelta(days=56))
-    '8w'
+    >>> format_span(timedelta(days=56)), format_span(timedelta(hours=36)), format_span(timedelta(minutes=90))
+    ('8w', '36h', '90min')
     """
-    hours = round(value.total_seconds() / 3600)
-    if hours % 168 == 0 and hours:
-        return f"{hours // 168}w"
-    return f"{hours // 24}d" if hours % 24 == 0 else f"{hours}h"
+    minutes = round(value.total_seconds() / 60)
+    unit = next(u for u, length in reversed(_MINUTES.items()) if minutes % length == 0)
+    return f"{minutes // _MINUTES[unit]}{unit}" if minutes else "0h"
 
 
 Span = Annotated[
     timedelta,
     BeforeValidator(parse_span),
     PlainSerializer(format_span, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": r"^\d+\s*[hdw]$", "examples": ["7d", "8w"]}),
+    WithJsonSchema({"type": "string", "pattern": r"^\d+\s*(min|h|d|w)$", "examples": ["30min", "7d", "8w"]}),
 ]
 
 
