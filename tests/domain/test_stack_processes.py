@@ -147,7 +147,8 @@ def test_a_home_has_one_supervisor_at_a_time(tmp_path: Path) -> None:
 
 def start_elsewhere(home: Path) -> subprocess.Popen[bytes]:
     code = f"""
-        import os, sys
+        import os, signal, sys
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have started us in the background
         from pathlib import Path
         from evermodel.stack.processes import Service, Supervisor
         home = Path({str(home)!r})
