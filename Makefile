@@ -32,8 +32,7 @@ demo: $(READY) ## Replay weeks of 2013 on this machine: train, score, drift, ale
 	$(BIN)/evermodel demo $(ARGS)
 
 test: check ## All checks and all tests: what CI runs
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not integration" $(ARGS)
-	$(BIN)/python -m pytest -q -m integration $(ARGS)
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile $(ARGS)
 
 check: $(READY) ## Style, types and layers, without tests
 	$(BIN)/ruff check $(wildcard $(CODE))

@@ -97,7 +97,13 @@ def flights_world(folder: Path, tracking_uri: str, name: str = "") -> World:
     spec["source"]["path"] = str(data / "flights.parquet")
     spec["candidates"][0]["params"] = {"max_iter": 20, "max_leaf_nodes": 7}
     spec["validation"]["min_rows"] = 200
-    spec["gate"] |= {"floor": 0.5, "margin": 0.5, "resamples": 200}
+    spec["gate"] |= {
+        "floor": 0.5,
+        "margin": 0.5,
+        "resamples": 200,
+        "max_calibration_error": None,
+        "slices": [],
+    }
     spec["drift"]["min_rows"] = 50
     (models / f"{name}.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
     settings = Settings(

@@ -43,7 +43,8 @@ def test_the_demo_tells_its_story_and_leaves_nothing_behind(tmp_path: Path) -> N
     replies = slack.thread(drift[0].ts)
     assert any("drift is over" in reply.text for reply in replies)
     assert len(slack.files) == 1
-    assert sum("new champion" in message.text for message in slack.messages) == 2
+    assert any("first champion, version 1" in message.text for message in slack.messages)
+    assert any("new champion, version 2" in message.text for message in slack.messages)
     assert _running_in(tmp_path) == []
 
 
