@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 from functools import cache
 from importlib.metadata import distributions
@@ -13,6 +14,11 @@ def installed_packages() -> str:
     """Return the Python version and every installed package with its version, one a line, sorted."""
     found = {f"{d.name.lower().replace('_', '-')}=={d.version}" for d in distributions() if d.name}
     return "\n".join([f"python=={platform.python_version()}", *sorted(found)]) + "\n"
+
+
+def thread_count() -> str:
+    """Return how many threads numeric libraries take here: sums of many threads differ in their last bits."""
+    return os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count() or 1)
 
 
 def environment_digest() -> str:

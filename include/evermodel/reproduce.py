@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from evermodel.commit import git_commit
+from evermodel.environment import thread_count
 from evermodel.errors import PermanentError, SnapshotStoreError, TrainingError
 from evermodel.reproduction import Reproduction
 from evermodel.settings import Settings
@@ -184,7 +185,9 @@ def _train_again(
         encoding="utf-8",
     )
     command = [sys.executable, "-m", "evermodel.reproduce_training", str(job)]
-    done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ), check=False)
+    # As many threads as in the training: sums that are split differently differ in their last bits.
+    env = {**os.environ, "OMP_NUM_THREADS": stored.tags.get("evermodel.threads", thread_count())}
+    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise TrainingError(

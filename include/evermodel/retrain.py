@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from evermodel import registry
 from evermodel.commit import git_commit
-from evermodel.environment import environment_digest, installed_packages
+from evermodel.environment import environment_digest, installed_packages, thread_count
 from evermodel.errors import ModelFormatError
 from evermodel.evidence.card_record import card_links, describe_version, record_card
 from evermodel.evidence.record import record_evidence
@@ -150,6 +150,7 @@ class Retrain:
                 "evermodel.spec_digest": self.spec.digest,
                 "evermodel.git_commit": git_commit(self.settings.models),
                 "evermodel.environment_digest": environment_digest(),
+                "evermodel.threads": thread_count(),
                 "evermodel.decision": decision.digest,
                 "evermodel.verdict": decision.verdict,
                 "evermodel.forced": str(decision.forced).lower(),

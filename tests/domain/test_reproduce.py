@@ -57,6 +57,28 @@ def test_a_version_trained_again_answers_the_same_bit_for_bit(first: World) -> N
     assert (found["snapshot_from"], found["seed"]) == ("lake", 0)
 
 
+def test_the_training_runs_again_with_the_number_of_threads_it_had(
+    first: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import subprocess
+
+    taken: list[str] = []
+    run = subprocess.run
+
+    def noted(*arguments: object, **options: object) -> object:
+        env = options.get("env")
+        if isinstance(env, dict):
+            taken.append(env["OMP_NUM_THREADS"])
+        return run(*arguments, **options)  # type: ignore[call-overload]
+
+    then = first.client.get_model_version(first.name, "1").tags["evermodel.threads"]
+    monkeypatch.setenv("OMP_NUM_THREADS", str(int(then) + 1))
+    monkeypatch.setattr("evermodel.reproduce.subprocess.run", noted)
+
+    assert reproduce(first.client, first.name, "1", first.settings).identical
+    assert taken == [then]
+
+
 def test_a_snapshot_that_is_gone_comes_back_by_dvc_and_the_lake_stays_as_it_is(
     first: World, snapshot: Path
 ) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from evermodel import registry
 from evermodel.commit import git_commit
-from evermodel.environment import environment_digest
+from evermodel.environment import environment_digest, thread_count
 from worlds import PROJECT, World
 
 
@@ -40,6 +40,7 @@ def test_a_version_names_everything_that_it_came_from(world: World) -> None:
 
     assert "scikit-learn==" in Path(packages).read_text()
     assert version.tags["evermodel.environment_digest"] == environment_digest()
+    assert version.tags["evermodel.threads"] == thread_count()
     assert version.tags["evermodel.spec_digest"] == world.spec.digest
     assert version.tags["evermodel.snapshot_md5"] == run.data.tags["evermodel.snapshot_md5"]
     assert version.tags["evermodel.git_commit"] == git_commit(world.settings.models)
