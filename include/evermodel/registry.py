@@ -110,7 +110,7 @@ def register(
         _delete_version(client, model, twin.version)
     served = {promotion.version for promotion in history(client, model)}
     if str(version.version) not in served:
-        client.set_registered_model_alias(model, CHALLENGER, version.version)
+        _set_alias(client, model, CHALLENGER, str(version.version))
     return client.get_model_version(model, version.version)
 
 
@@ -190,6 +190,18 @@ def _ensure_model(client: MlflowClient, model: str) -> None:
             raise
 
 
+def _set_alias(client: MlflowClient, model: str, alias: str, version: str) -> None:
+    """Point an alias to a version; two processes that make the same alias at once collide in MLflow's database."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.set_registered_model_alias(model, alias, version)
+    except MlflowException:
+        found = alias_version(client, model, alias)
+        if found is None or str(found.version) != version:
+            client.set_registered_model_alias(model, alias, version)
+
+
 def _delete_version(client: MlflowClient, model: str, version: str) -> None:
     from mlflow.exceptions import MlflowException
 
@@ -232,9 +244,9 @@ def _write_promotion(client: MlflowClient, model: str, promotion: Promotion, *, 
 
 
 def _point_aliases(client: MlflowClient, model: str, promotion: Promotion) -> None:
-    client.set_registered_model_alias(model, CHAMPION, promotion.version)
+    _set_alias(client, model, CHAMPION, promotion.version)
     if promotion.previous is not None:
-        client.set_registered_model_alias(model, PREVIOUS, promotion.previous)
+        _set_alias(client, model, PREVIOUS, promotion.previous)
     challenger = alias_version(client, model, CHALLENGER)
     if challenger is not None and str(challenger.version) == promotion.version:
         client.delete_registered_model_alias(model, CHALLENGER)
