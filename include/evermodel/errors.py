@@ -72,9 +72,5 @@ class TrackingUnavailableError(TransientError):
     """The MLflow server does not answer."""
 
 
-class DataNotReadyError(TransientError):
-    """The data of a window has not arrived yet."""
-
-
 class SnapshotStoreError(TransientError):
     """DVC could not track or push a snapshot."""

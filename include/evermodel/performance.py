@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 
 from evermodel.gate.bootstrap import Interval, metric_interval
 from evermodel.gate.metrics import Floats
-from evermodel.gate.task_metrics import METRICS_BY_TASK
 from evermodel.labels import with_label
 from evermodel.sources import read_labels
 from evermodel.spec import ModelSpec
-from evermodel.tasks import encode
+from evermodel.tasks import encode, metric_of
 from evermodel.window import Window
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ def matured_performance(
     if len(truth) == 0 or (spec.task != "multiclass" and len(np.unique(truth)) < 2):
         return None
     return metric_interval(
-        METRICS_BY_TASK[spec.task][performance_metric(spec)],
+        metric_of(spec, performance_metric(spec)),
         truth,
         scores,
         confidence=spec.gate.confidence,

@@ -67,7 +67,6 @@ class Retrain:
 
     def extract(self) -> Snapshot:
         """Take the snapshot and name it on the MLflow run, as dataset input and by tags."""
-
         snapshot = take_snapshot(self.spec, self.as_of, self.settings)
         run = self.mlflow_run(
             {
@@ -100,11 +99,11 @@ class Retrain:
     def evaluate(self, snapshot: str, trained: list[TrainedCandidate], force_reason: str | None) -> Decision:
         """Judge the best candidate against the champion on the test part, and write the decision."""
         chosen = best_of(self.spec, trained)
-        parts = split_window(self.spec, whole_day(self.as_of))
-        features, labels = rows_of(self.spec, snapshot, parts.test, self.settings)
         version = registry.alias_version(self.client, self.spec.name, registry.CHAMPION)
         if version is not None and version.tags.get("evermodel.run_key") == self.run_key:
             return self.decision()  # this very run was promoted before it was run again
+        parts = split_window(self.spec, whole_day(self.as_of))
+        features, labels = rows_of(self.spec, snapshot, parts.test, self.settings)
         champion, unusable = self._champion(version)
         challenger = self._contender(chosen.candidate, chosen.model_uri)
         decision = judge(

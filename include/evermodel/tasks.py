@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def primary(spec: ModelSpec) -> Metric:
     """Return the metric that decides."""
-    return METRICS_BY_TASK[spec.task][spec.gate.metric]
+    return metric_of(spec, spec.gate.metric)
 
 
 def metric_of(spec: ModelSpec, name: str) -> Metric:
