@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from evermodel import registry
-from evermodel.drift.verdict import RANK, DriftVerdict, Severity
+from evermodel.drift.verdict import DriftVerdict
+from evermodel.severity import RANK, Severity
 from evermodel.window import parse_moment
 
 if TYPE_CHECKING:

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evermodel import registry
-from evermodel.drift.judge import judge_columns, worst
+from evermodel.drift.judge import judge_columns
 from evermodel.drift.report import write_report
-from evermodel.drift.verdict import DriftVerdict, Severity
+from evermodel.drift.verdict import DriftVerdict, Performance
 from evermodel.errors import EmptyWindowError
 from evermodel.performance import matured_performance, performance_metric
 from evermodel.prediction_log import read_log
+from evermodel.problems import Problem
 from evermodel.settings import Settings
+from evermodel.severity import Severity, worst_of
 from evermodel.snapshot import read_snapshot
 from evermodel.spec import ModelSpec
 from evermodel.tracking import keyed_run, log_json, read_json, run_url
@@ -84,7 +86,7 @@ class DriftWatch:
                 self._reference(version),
                 self._predictions(),
                 Path(folder),
-                self.spec.drift.report_rows,
+                round((0.98 / self.spec.drift.report_error) ** 2),
             )
             for file in files:
                 self.client.log_artifact(run.info.run_id, str(file))
@@ -101,7 +103,9 @@ class DriftWatch:
         performance = matured_performance(self.spec, predictions, self.window, self.as_of)
         quality = _quality(self.spec, predictions)
         severity, reason = self._severity(
-            worst(columns), predictions.num_rows, [c.column for c in columns if c.severity != "none"]
+            worst_of(c.severity for c in columns),
+            predictions.num_rows,
+            [c.column for c in columns if c.severity != "none"],
         )
         metric = performance_metric(self.spec)
         promised = version.tags.get("evermodel.metric_value") if metric == self.spec.gate.metric else None
@@ -110,17 +114,24 @@ class DriftWatch:
             version=str(version.version),
             start=self.window.start.isoformat(),
             end=self.window.end.isoformat(),
+            reference="training",
             reference_rows=reference.num_rows,
             window_rows=predictions.num_rows,
             false_alarm_rate=self.spec.drift.false_alarm_rate,
             severity=severity,
             reason=reason,
-            quality=quality,
-            metric=metric,
-            metric_value=performance.value if performance else None,
-            metric_low=performance.low if performance else None,
-            metric_high=performance.high if performance else None,
-            metric_promised=float(promised) if promised else None,
+            problems=(
+                Problem("drift", severity, reason, known=predictions.num_rows >= self.spec.drift.min_rows),
+                Problem("quality", "warning" if quality else "none", "; ".join(quality), details=quality),
+            ),
+            performance=Performance(
+                metric=metric,
+                rows=predictions.num_rows,
+                value=performance.value if performance else None,
+                low=performance.low if performance else None,
+                high=performance.high if performance else None,
+                promised=float(promised) if promised else None,
+            ),
             columns=columns,
         )
 
@@ -150,10 +161,10 @@ class DriftWatch:
     def _log_metrics(self, run: Run, verdict: DriftVerdict) -> None:
         run_id = run.info.run_id
         for column in verdict.columns:
-            self.client.log_metric(run_id, f"psi_{column.column}", column.psi)
+            self.client.log_metric(run_id, f"psi_{column.column}", column.effect)
         self.client.log_metric(run_id, "window_rows", verdict.window_rows)
-        if verdict.metric_value is not None:
-            self.client.log_metric(run_id, f"matured_{verdict.metric}", verdict.metric_value)
+        if verdict.performance.value is not None:
+            self.client.log_metric(run_id, f"matured_{verdict.performance.metric}", verdict.performance.value)
 
 
 def _quality(spec: ModelSpec, predictions: pa.Table) -> tuple[str, ...]:

@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from evermodel import registry
-from evermodel.drift.verdict import RANK, DriftVerdict
+from evermodel.drift.verdict import DriftVerdict
+from evermodel.severity import RANK
 from evermodel.spec import ModelSpec
 from evermodel.window import parse_moment
 
@@ -49,7 +50,7 @@ def retrain_wish(
     champion_as_of
         Moment as of which the champion was trained.
     """
-    policy = spec.drift.retrain
+    policy = spec.retrain
     if policy.when == "never" or RANK[verdict.severity] < RANK[policy.when]:
         return RetrainWish(None, f"no retrain: severity {verdict.severity}, the policy asks on {policy.when}")
     if verdict.quality:

@@ -62,7 +62,7 @@ MISTAKES = {
     "unknown field": ("approval: auto", "aproval: auto", "aproval", ["aproval: ", "did you mean approval?", "candidates"]),
     "unknown nested field": ("floor: 0.6", "flor: 0.6", "flor", ["gate.flor: ", "did you mean floor?", "margin"]),
     "unknown field two levels down": (
-        "cooldown: 7d", "cool_down: 7d", "cool_down", ["drift.retrain.cool_down: ", "did you mean cooldown?", "allowed: cooldown, when"],
+        "cooldown: 7d", "cool_down: 7d", "cool_down", ["retrain.cool_down: ", "did you mean cooldown?", "allowed: budget, cooldown, when, windows"],
     ),
     "unknown field in a list": (
         "params: {C: 0.1", "parms: {C: 0.1", "parms", ["candidates.1.parms: ", "did you mean params?", "estimator, name, params"],

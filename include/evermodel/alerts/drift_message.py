@@ -104,12 +104,13 @@ def span(verdict: DriftVerdict) -> str:
 
 def performance(verdict: DriftVerdict) -> str:
     """Say how well the model did where labels are known, against what it did at promotion."""
-    if verdict.metric is None or verdict.metric_value is None:
+    found = verdict.performance
+    if found.value is None:
         return "not known yet (labels have not matured)"
-    said = f"{verdict.metric} {verdict.metric_value:.3f}"
-    if verdict.metric_low is not None and verdict.metric_high is not None:
-        said += f" ({verdict.metric_low:.3f} to {verdict.metric_high:.3f})"
-    return said if verdict.metric_promised is None else f"{said}, promised {verdict.metric_promised:.3f}"
+    said = f"{found.metric} {found.value:.3f}"
+    if found.low is not None and found.high is not None:
+        said += f" ({found.low:.3f} to {found.high:.3f})"
+    return said if found.promised is None else f"{said}, promised {found.promised:.3f}"
 
 
 def false_alarms(verdict: DriftVerdict) -> str:
@@ -137,7 +138,7 @@ def _listed(problems: tuple[str, ...]) -> list[str]:
 
 def _moved(columns: tuple[ColumnDrift, ...]) -> list[str]:
     shown = [
-        f"• {code(column.column)} *PSI {column.psi:.2f}* {column.severity}, normal is up to {column.natural:.2f}"
+        f"• {code(column.column)} *{column.measure} {column.effect:.2f}* {column.severity}, normal is up to {column.calm:.2f}"
         + (f": {words(column.summary, 200)}" if column.summary else "")
         for column in columns[:MOST_COLUMNS]
     ]
@@ -149,5 +150,5 @@ def _more(count: int) -> list[str]:
 
 
 def _plain_column(column: ColumnDrift) -> str:
-    said = f"{column.column}: PSI {column.psi:.2f} ({column.severity}), normal is up to {column.natural:.2f}"
+    said = f"{column.column}: {column.measure} {column.effect:.2f} ({column.severity}), normal is up to {column.calm:.2f}"
     return f"{said}: {column.summary}" if column.summary else said

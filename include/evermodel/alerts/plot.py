@@ -66,7 +66,7 @@ def drift_plot(
 
 
 def _chosen(verdict: DriftVerdict, most: int) -> list[ColumnDrift]:
-    shown = verdict.drifting or tuple(sorted(verdict.columns, key=lambda column: -column.psi))
+    shown = verdict.drifting or tuple(sorted(verdict.columns, key=lambda column: -column.effect))
     return [column for column in shown if column.bins][:most]
 
 
@@ -130,9 +130,9 @@ def _few_ticks() -> Any:
 def _title(column: ColumnDrift, bands: tuple[float, float]) -> str:
     threshold = bands[1] if column.severity == "critical" else bands[0]
     state = "" if column.severity == "none" else f" ({column.severity})"
-    side = "≥" if column.psi >= threshold else "<"
+    side = "≥" if column.effect >= threshold else "<"
     name = _plain(column.column, 30)
-    return f"{name}   PSI {column.psi:.2f} {side} {threshold:.2f}{state}, normal up to {column.natural:.2f}"
+    return f"{name}   {column.measure} {column.effect:.2f} {side} {threshold:.2f}{state}, normal up to {column.calm:.2f}"
 
 
 def _most_changed(bins: tuple[Bin, ...], room: int) -> list[Bin]:

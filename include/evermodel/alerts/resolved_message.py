@@ -33,10 +33,10 @@ def resolved_message(
     """
     facts = window_fields(verdict, incident_started)
     facts["Began"] = facts.pop("Since")
-    largest = max(verdict.columns, key=lambda column: column.psi, default=None)
+    largest = max(verdict.columns, key=lambda column: column.effect, default=None)
     if largest is not None:
         facts["Largest PSI now"] = (
-            f"{largest.psi:.2f} in {code(largest.column)}, normal is up to {largest.natural:.2f}"
+            f"{largest.effect:.2f} in {code(largest.column)}, normal is up to {largest.calm:.2f}"
         )
     lines = [why, verdict.reason]
     return compose(

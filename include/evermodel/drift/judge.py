@@ -8,7 +8,8 @@ import numpy as np
 
 from evermodel.drift.counts import Binning, Counts, count, count_by_day, fit_binning
 from evermodel.drift.statistics import natural_variation, psi, two_sample_p_value
-from evermodel.drift.verdict import RANK, Bin, ColumnDrift, Severity
+from evermodel.drift.verdict import Bin, ColumnDrift
+from evermodel.severity import RANK, Severity
 from evermodel.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -33,19 +34,7 @@ def judge_columns(spec: ModelSpec, reference: pa.Table, window: pa.Table) -> tup
     length = max(1, round(spec.drift.window.total_seconds() / 86400))
     level = spec.drift.false_alarm_rate / len(spec.watched)
     judged = [_judge_column(spec, name, reference, window, days, length, level) for name in spec.watched]
-    return tuple(
-        sorted(judged, key=lambda c: (-RANK[c.severity], -c.psi / max(c.natural, spec.drift.psi.warning)))
-    )
-
-
-def worst(columns: tuple[ColumnDrift, ...]) -> Severity:
-    """Return the worst severity of all columns."""
-    return max((column.severity for column in columns), key=RANK.__getitem__, default="none")
-
-
-def column_threshold(spec: ModelSpec, column: ColumnDrift) -> float:
-    """Return the index from which a column counts as drifting."""
-    return max(spec.drift.psi.warning, column.natural)
+    return tuple(sorted(judged, key=lambda c: (-RANK[c.severity], -c.effect / c.threshold)))
 
 
 def _judge_column(
@@ -63,9 +52,16 @@ def _judge_column(
     return ColumnDrift(
         column=name,
         kind=kind,
-        psi=round(index, 6),
-        natural=round(natural, 6),
+        what="feature",
+        method="calibrated",
+        measure="PSI",
+        effect=round(index, 6),
+        low=round(index, 6),
+        high=round(index, 6),
+        calm=round(natural, 6),
+        threshold=max(spec.drift.psi.warning, round(natural, 6)),
         p_value=p_value,
+        reference="training",
         severity=severity,
         summary=_summary(binning, before, now, reference[name], window[name]),
         bins=_bins(binning, before, now),

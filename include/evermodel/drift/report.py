@@ -6,7 +6,6 @@ from math import floor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evermodel.drift.judge import column_threshold
 from evermodel.drift.verdict import ColumnDrift
 from evermodel.frames import feature_frame
 from evermodel.spec import ModelSpec
@@ -55,7 +54,7 @@ def write_report(
     preset = DataDriftPreset(
         columns=[c.column for c in shown],
         per_column_method={c.column: test for c in shown},
-        per_column_threshold={c.column: round(column_threshold(spec, c), 4) for c in shown},
+        per_column_threshold={c.column: round(c.threshold, 4) for c in shown},
         drift_share=floor(1e4 / len(shown)) / 1e4,  # one drifting column is drift
     )
     snapshot = Report([preset], include_tests=True).run(
@@ -75,7 +74,7 @@ def _stat_test(columns: dict[str, ColumnDrift]) -> Any:
 
     def answer(reference: Any, current: pd.Series[Any], kind: Any, threshold: float) -> tuple[float, bool]:
         column = columns[str(current.name)]
-        return column.psi, column.severity != "none"
+        return column.effect, column.severity != "none"
 
     test = StatTest(
         name=STAT_TEST,

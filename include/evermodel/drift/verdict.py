@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-Severity = Literal["none", "warning", "critical"]
-RANK: dict[str, int] = {"none": 0, "warning": 1, "critical": 2}
+from evermodel.problems import Problem
+from evermodel.severity import Severity
+from evermodel.spec.drift import DriftKind
 
 
 @dataclass(frozen=True)
@@ -20,18 +21,28 @@ class Bin:
 
 @dataclass(frozen=True)
 class ColumnDrift:
-    """How one column differs from the reference.
+    """One test of one column (or pair of columns), and its verdict.
 
     Parameters
     ----------
     column, kind
         Name, and ``numeric`` or ``categorical``.
-    psi
-        Population stability index of the window against the reference.
-    natural
-        Largest index that windows of the same length show *inside* the reference.
+    what
+        What was tested: the feature's distribution, that of the prediction or of the label, missing values, ...
+    method
+        ``calibrated``, or the name of one of Evidently's methods.
+    measure
+        Name of the effect, such as ``PSI``.
+    effect, low, high
+        How large the difference is, with a 95 % interval.
+    calm
+        The largest effect that is normal for this model, learnt from its calm history; 0 when there is too little of it.
+    threshold
+        The effect from which it counts: the larger of the spec's band and ``calm``.
     p_value
-        Two-sample test that both sides come from one distribution, not corrected for the number of columns.
+        Two-sample test that both sides come from one distribution, not corrected for the number of tests.
+    reference
+        What the window was held against, in words.
     severity
         The verdict on this column.
     summary
@@ -42,17 +53,45 @@ class ColumnDrift:
 
     column: str
     kind: Literal["numeric", "categorical"]
-    psi: float
-    natural: float
+    what: DriftKind
+    method: str
+    measure: str
+    effect: float
+    low: float
+    high: float
+    calm: float
+    threshold: float
     p_value: float
+    reference: str
     severity: Severity
     summary: str
-    bins: tuple[Bin, ...]
+    bins: tuple[Bin, ...] = ()
+
+
+@dataclass(frozen=True)
+class Performance:
+    """The primary metric on labels that have matured, beside what was promised at promotion; None if unknown.
+
+    Parameters
+    ----------
+    estimated, estimated_low, estimated_high
+        The metric of the current window as estimated before its labels are known.
+    """
+
+    metric: str
+    rows: int
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    promised: float | None = None
+    estimated: float | None = None
+    estimated_low: float | None = None
+    estimated_high: float | None = None
 
 
 @dataclass(frozen=True)
 class DriftVerdict:
-    """The verdict on a whole window.
+    """Everything that was found out about a model in one window.
 
     Parameters
     ----------
@@ -60,39 +99,46 @@ class DriftVerdict:
         Model, and the champion's version whose training data is the reference.
     start, end
         The window, as ISO dates or times; the end is exclusive.
+    reference
+        What the window was held against, in words.
     severity
-        The worst of the columns; ``none`` also when there are too few rows for a verdict.
+        The worst of the problems.
     reason
         One sentence that explains the severity.
-    quality
-        Problems of the data itself (missing columns, nulls, ...); they veto an automatic retrain.
-    metric, metric_value, metric_low, metric_high, metric_promised
-        Performance on labels that have matured, with its interval, and the value at promotion; None if unknown.
+    problems
+        One for each kind, also those that say that all is well.
     columns
-        Every watched column, worst first.
+        Every test, worst first.
     """
 
     model: str
     version: str
     start: str
     end: str
+    reference: str
     reference_rows: int
     window_rows: int
     false_alarm_rate: float
     severity: Severity
     reason: str
-    quality: tuple[str, ...]
-    metric: str | None
-    metric_value: float | None
-    metric_low: float | None
-    metric_high: float | None
-    metric_promised: float | None
+    problems: tuple[Problem, ...]
+    performance: Performance
     columns: tuple[ColumnDrift, ...]
 
     @property
     def drifting(self) -> tuple[ColumnDrift, ...]:
         """The columns with a severity, worst first."""
         return tuple(column for column in self.columns if column.severity != "none")
+
+    def problem(self, kind: str) -> Problem | None:
+        """Return the state of one kind of problem."""
+        return next((problem for problem in self.problems if problem.kind == kind), None)
+
+    @property
+    def quality(self) -> tuple[str, ...]:
+        """What is wrong with the data itself; it vetoes an automatic retrain."""
+        problem = self.problem("quality")
+        return problem.details if problem and problem.severity != "none" else ()
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data, ready for JSON."""
@@ -105,4 +151,12 @@ class DriftVerdict:
             ColumnDrift(**{**column, "bins": tuple(Bin(**b) for b in column["bins"])})
             for column in data["columns"]
         )
-        return cls(**{**data, "columns": columns, "quality": tuple(data["quality"])})
+        problems = tuple(Problem.from_json(problem) for problem in data["problems"])
+        return cls(
+            **{
+                **data,
+                "columns": columns,
+                "problems": problems,
+                "performance": Performance(**data["performance"]),
+            }
+        )

@@ -201,9 +201,9 @@ class Card:
         )
         asked = (
             "drift never asks for a retrain"
-            if drift.retrain.when == "never"
-            else f"when drift is {drift.retrain.when} (window {format_span(drift.window)}, PSI {drift.psi.warning:g} is "
-            f"a warning and {drift.psi.critical:g} critical), at most once in {format_span(drift.retrain.cooldown)}"
+            if spec.retrain.when == "never"
+            else f"when drift is {spec.retrain.when} (window {format_span(drift.window)}, PSI {drift.psi.warning:g} is "
+            f"a warning and {drift.psi.critical:g} critical), at most once in {format_span(spec.retrain.cooldown)}"
         )
         by_hand = "by hand, when features, labels or the use change: the spec has to follow first"
         return Section("When to retrain", [Bullets([weekly, asked, by_hand])])

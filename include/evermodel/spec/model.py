@@ -10,21 +10,17 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from evermodel.spec.alerts import AlertsSpec
+from evermodel.spec.drift import DriftSpec
 from evermodel.spec.gate import GateSpec
 from evermodel.spec.metrics import METRIC_NAMES, Task
-from evermodel.spec.parts import (
-    AlertsSpec,
-    DriftSpec,
-    FeaturesSpec,
-    FilesSource,
-    LabelSpec,
-    ScheduleSpec,
-    Section,
-    ServingSpec,
-    Span,
-    ValidationSpec,
-)
+from evermodel.spec.parts import FeaturesSpec, LabelSpec, ScheduleSpec, Section, Span
+from evermodel.spec.performance import PerformanceSpec
+from evermodel.spec.policy import RespondSpec, RetrainPolicy
+from evermodel.spec.serving import ServingSpec
+from evermodel.spec.source import FilesSource
 from evermodel.spec.training import CandidateSpec, SplitSpec, TrainingSpec
+from evermodel.spec.validation import ValidationSpec
 
 __all__ = ["CandidateSpec", "ModelSpec"]
 
@@ -59,6 +55,9 @@ class ModelSpec(Section):
     approval: Literal["auto", "manual"] = "auto"
     approval_timeout: Span = Field(timedelta(days=3), description="Without an answer by then: reject.")
     drift: DriftSpec = DriftSpec()
+    performance: PerformanceSpec = PerformanceSpec()
+    respond: RespondSpec = RespondSpec()
+    retrain: RetrainPolicy = RetrainPolicy()
     alerts: AlertsSpec = AlertsSpec()
     serving: ServingSpec = ServingSpec()
 
@@ -109,6 +108,8 @@ class ModelSpec(Section):
             ("validation.ranges", self.validation.ranges),
             ("validation.max_null_share_by_column", self.validation.max_null_share_by_column),
             ("drift.columns", self.drift.columns or ()),
+            ("drift.by_column", self.drift.by_column),
+            ("performance.slices", self.performance.slices),
         ):
             problems += [f"{field}: {c} is not a column of this model" for c in columns if c not in known]
         twice = [n for n, count in Counter(c.name for c in self.candidates).items() if count > 1]
@@ -124,6 +125,8 @@ class ModelSpec(Section):
                 ("split.validation", self.split.validation),
                 ("split.test", self.split.test),
                 ("drift.window", self.drift.window),
+                ("performance.window", self.performance.window),
+                ("alerts.remind", self.alerts.remind or timedelta(days=1)),
             )
             if span <= zero
         ]
@@ -139,8 +142,15 @@ class ModelSpec(Section):
                 problems.append(
                     f"validation.ranges: {column}: the lowest value {low} is above the highest {high}"
                 )
-        if self.drift.psi.warning > self.drift.psi.critical:
-            problems.append("drift.psi: warning must not be above critical")
+        bands = {"drift.psi": self.drift.psi}
+        bands |= {
+            f"drift.by_column.{name}.psi": watch.psi
+            for name, watch in self.drift.by_column.items()
+            if watch.psi
+        }
+        for field, psi in bands.items():
+            if psi.warning > psi.critical:
+                problems.append(f"{field}: warning must not be above critical")
         return problems
 
     @property

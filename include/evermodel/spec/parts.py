@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
@@ -78,18 +78,6 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class FilesSource(Section):
-    """Parquet or CSV files, optionally seen through a query."""
-
-    kind: Literal["files"] = "files"
-    path: str = Field(
-        min_length=1, description="File, folder glob or URL; ${NAME} takes environment variables."
-    )
-    query: str | None = Field(
-        None, description="SQL (DuckDB) over the table `source`; without it, every row and column."
-    )
-
-
 class LabelSpec(Section):
     """What the model predicts, and when it becomes known."""
 
@@ -115,57 +103,3 @@ class ScheduleSpec(Section):
     retrain: Cron | None = "0 6 * * 1"
     score: Cron | None = "0 3 * * *"
     drift: Cron | None = "0 4 * * *"
-
-
-class ValidationSpec(Section):
-    """Checks of a snapshot; a failed one stops the run before training."""
-
-    min_rows: int = Field(500, ge=1, description="Fewest rows that the whole snapshot may have.")
-    max_null_share: Share = Field(0.5, description="Largest share of nulls in any feature.")
-    max_null_share_by_column: dict[str, Share] = Field(default_factory=dict)
-    max_duplicate_share: Share = Field(0.0, description="Largest share of rows whose id is not unique.")
-    min_class_share: Share = Field(0.005, description="Smallest share of the rarer class.")
-    ranges: dict[str, tuple[float | None, float | None]] = Field(
-        default_factory=dict, description="Lowest and highest value of a column; null leaves a side open."
-    )
-
-
-class PsiSpec(Section):
-    """Bands of the population stability index."""
-
-    warning: float = Field(0.1, gt=0)
-    critical: float = Field(0.25, gt=0)
-
-
-class RetrainPolicy(Section):
-    """When drift may ask for a retrain."""
-
-    when: Literal["never", "warning", "critical"] = "critical"
-    cooldown: Span = Field(timedelta(days=7), description="Shortest time between two requests.")
-
-
-class DriftSpec(Section):
-    """How the prediction log is watched."""
-
-    window: Span = timedelta(days=7)
-    false_alarm_rate: float = Field(0.01, gt=0, lt=0.5, description="Per window, over all columns together.")
-    psi: PsiSpec = PsiSpec()
-    columns: tuple[Column, ...] | None = Field(
-        None, description="Columns to watch; all features if not given."
-    )
-    min_rows: int = Field(200, ge=1, description="Below this many rows a window gives no verdict.")
-    report_rows: int = Field(5000, ge=100, description="Rows a side that Evidently's report is drawn from.")
-    retrain: RetrainPolicy = RetrainPolicy()
-
-
-class AlertsSpec(Section):
-    """Where messages go."""
-
-    slack_connection: str = Field("slack_api_default", description="Airflow connection of type slack.")
-    channel: str = "#ml-alerts"
-
-
-class ServingSpec(Section):
-    """How the champion answers requests."""
-
-    max_rows: int = Field(1000, ge=1, description="Most rows of one request.")

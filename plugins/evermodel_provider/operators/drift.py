@@ -22,7 +22,12 @@ class DriftVerdictOperator(ModelOperator):
         self.log.info("%s: %s", verdict.severity, verdict.reason)
         for column in verdict.drifting:
             self.log.info(
-                "  %s PSI %.3f (natural %.3f): %s", column.column, column.psi, column.natural, column.summary
+                "  %s %s %.3f (normal up to %.3f): %s",
+                column.column,
+                column.measure,
+                column.effect,
+                column.calm,
+                column.summary,
             )
         for problem in verdict.quality:
             self.log.warning("  data quality: %s", problem)
@@ -32,8 +37,8 @@ class DriftVerdictOperator(ModelOperator):
             "version": verdict.version,
             "rows": verdict.window_rows,
             "drifting": [column.column for column in verdict.drifting],
-            "metric": verdict.metric,
-            "metric_value": verdict.metric_value,
+            "metric": verdict.performance.metric,
+            "metric_value": verdict.performance.value,
             "quality": list(verdict.quality),
         }
 

@@ -1,0 +1,103 @@
+"""The section `drift`: how the prediction log is watched."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Literal
+
+from pydantic import Field
+
+from evermodel.spec.parts import Column, Section, Span
+
+ReferenceKind = Literal["training", "trailing", "weekday", "season"]
+# Ours, and those of Evidently 0.7 (by its own names) that need nothing but the two columns.
+DriftMethod = Literal[
+    "calibrated",
+    "anderson",
+    "chisquare",
+    "cramer_von_mises",
+    "ed",
+    "es",
+    "hellinger",
+    "jensenshannon",
+    "kl_div",
+    "ks",
+    "kuiper_test",
+    "mannw",
+    "psi",
+    "t_test",
+    "TVD",
+    "wasserstein",
+    "z",
+]
+DriftKind = Literal["feature", "prediction", "label", "concept", "missing", "category", "correlation"]
+
+
+class PsiSpec(Section):
+    """Bands of the population stability index."""
+
+    warning: float = Field(0.1, gt=0)
+    critical: float = Field(0.25, gt=0)
+
+
+class ReferenceSpec(Section):
+    """What a window is held against."""
+
+    kind: ReferenceKind = Field(
+        "training",
+        description="training: the rows the champion was fitted on; trailing: the days before the window; weekday: "
+        "those of the training rows that fall on the window's weekdays; season: the same season of earlier years.",
+    )
+    span: Span = Field(
+        timedelta(days=56), description="How many days before the window a trailing one holds."
+    )
+    width: Span = Field(
+        timedelta(days=14), description="How far a season reaches to both sides of the window."
+    )
+    years: int = Field(
+        3, ge=1, le=20, description="How many earlier years a season takes, if the source has them."
+    )
+
+
+class ColumnWatch(Section):
+    """How one column is watched when the defaults do not fit."""
+
+    method: DriftMethod = Field("calibrated", description="calibrated, or one of Evidently's own methods.")
+    threshold: float | None = Field(
+        None, gt=0, description="Of Evidently's method; its default if not given."
+    )
+    reference: ReferenceSpec | None = None
+    psi: PsiSpec | None = None
+
+
+class HistorySpec(Section):
+    """When the model's own calm history decides what is normal."""
+
+    least: int = Field(28, ge=7, description="Calm windows below which the history is not used.")
+    span: Span = Field(timedelta(days=182), description="How far back it reaches.")
+
+
+class DriftSpec(Section):
+    """How the prediction log is watched."""
+
+    window: Span = timedelta(days=7)
+    false_alarm_rate: float = Field(
+        0.01, gt=0, lt=0.5, description="Per model and day, over all tests together."
+    )
+    psi: PsiSpec = PsiSpec()
+    reference: ReferenceSpec = ReferenceSpec()
+    columns: tuple[Column, ...] | None = Field(
+        None, description="Columns to watch; all features if not given."
+    )
+    by_column: dict[Column, ColumnWatch] = Field(default_factory=dict)
+    history: HistorySpec = HistorySpec()
+    min_rows: int = Field(200, ge=1, description="Below this many rows a window gives no verdict.")
+    report_error: float = Field(
+        0.02,
+        gt=0,
+        lt=0.5,
+        description="Largest error of a share that Evidently's report shows; decides its sample.",
+    )
+    keep_reports: Span = Field(
+        timedelta(days=90), description="How long reports stay in Evidently's workspace."
+    )

@@ -1,0 +1,51 @@
+"""The sections `respond` and `retrain`: which problems alert, which ask for a retrain, and how often."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from evermodel.spec.parts import Section, Span
+
+Response = Literal["off", "alert", "auto"]
+
+
+class RespondSpec(Section):
+    """What each kind of problem leads to: nothing, a message, or a message and a request for a retrain."""
+
+    feature: Response = "auto"
+    prediction: Response = "auto"
+    label: Response = "alert"
+    concept: Response = "auto"
+    missing: Response = "alert"
+    category: Response = "alert"
+    correlation: Response = "alert"
+    performance: Response = "auto"
+    quality: Literal["off", "alert"] = Field(
+        "alert", description="Bad data never asks for a retrain; it vetoes one."
+    )
+    serving: Literal["off", "alert"] = "alert"
+
+
+class WindowsSpec(Section):
+    """How many of the last windows must agree."""
+
+    count: int = Field(1, ge=1, le=60)
+    of: int = Field(1, ge=1, le=60)
+
+    @model_validator(mode="after")
+    def _within(self) -> WindowsSpec:
+        if self.count > self.of:
+            raise ValueError("`count` must not be above `of`")
+        return self
+
+
+class RetrainPolicy(Section):
+    """When problems may ask for a retrain."""
+
+    when: Literal["never", "warning", "critical"] = "critical"
+    windows: WindowsSpec = Field(WindowsSpec(), description="So many of so many windows must be that bad.")
+    cooldown: Span = Field(timedelta(days=7), description="Shortest time between two retrains.")
+    budget: int = Field(4, ge=0, description="Most requests within 30 days.")
