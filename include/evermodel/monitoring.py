@@ -20,7 +20,7 @@ from evermodel.settings import Settings
 from evermodel.severity import Severity, worst_of
 from evermodel.snapshot import read_snapshot
 from evermodel.spec import ModelSpec
-from evermodel.tracking import keyed_run, log_json, read_json, run_url
+from evermodel.tracking import keyed_run, log_json, log_metrics, read_json, run_url
 from evermodel.window import Window, drift_window, parse_moment
 
 if TYPE_CHECKING:
@@ -159,12 +159,13 @@ class DriftWatch:
         return read_snapshot(version.tags["evermodel.snapshot"], self.settings, fitted, self.spec.time_column)
 
     def _log_metrics(self, run: Run, verdict: DriftVerdict) -> None:
-        run_id = run.info.run_id
-        for column in verdict.columns:
-            self.client.log_metric(run_id, f"psi_{column.column}", column.effect)
-        self.client.log_metric(run_id, "window_rows", verdict.window_rows)
-        if verdict.performance.value is not None:
-            self.client.log_metric(run_id, f"matured_{verdict.performance.metric}", verdict.performance.value)
+        values = {f"{c.measure.lower()}_{c.column}": c.effect for c in verdict.columns}
+        found = verdict.performance
+        log_metrics(
+            self.client,
+            run.info.run_id,
+            {**values, "window_rows": verdict.window_rows, f"matured_{found.metric}": found.value},
+        )
 
 
 def _quality(spec: ModelSpec, predictions: pa.Table) -> tuple[str, ...]:

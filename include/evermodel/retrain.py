@@ -21,7 +21,7 @@ from evermodel.model_store import load_model
 from evermodel.settings import Settings
 from evermodel.snapshot import Snapshot, take_snapshot
 from evermodel.spec import ModelSpec
-from evermodel.tracking import check_health, find_run, keyed_run, log_json, read_json
+from evermodel.tracking import check_health, find_run, keyed_run, log_json, log_metrics, read_json
 from evermodel.training import TrainedCandidate, best_of, rows_of
 from evermodel.validation import ValidationReport, validate
 from evermodel.window import parse_moment, split_window, whole_day
@@ -220,13 +220,18 @@ class Retrain:
         )
         run_id = run.info.run_id
         log_json(self.client, run_id, decision.to_json(), DECISION_FILE)
-        self.client.log_metric(run_id, f"test_{decision.metric}", decision.challenger[0])
-        self.client.log_metric(run_id, f"validation_{decision.metric}", chosen.validation)
-        self.client.log_metric(run_id, "test_rows", decision.rows)
-        if decision.champion is not None and decision.gain is not None:
-            self.client.log_metric(run_id, f"test_{decision.metric}_champion", decision.champion[0])
-            for name, value in zip(("gain", "gain_low", "gain_high"), decision.gain, strict=True):
-                self.client.log_metric(run_id, name, value)
+        gain = decision.gain or (None, None, None)
+        log_metrics(
+            self.client,
+            run_id,
+            {
+                f"test_{decision.metric}": decision.challenger[0],
+                f"validation_{decision.metric}": chosen.validation,
+                "test_rows": decision.rows,
+                f"test_{decision.metric}_champion": decision.champion[0] if decision.champion else None,
+                **dict(zip(("gain", "gain_low", "gain_high"), gain, strict=True)),
+            },
+        )
 
 
 def _source(version: ModelVersion) -> str:

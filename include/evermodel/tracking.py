@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -142,6 +143,15 @@ def find_run(client: MlflowClient, experiment: str, key: str, *, kind: str) -> R
 def log_json(client: MlflowClient, run_id: str, data: Any, artifact: str) -> None:
     """Store JSON-ready data as an artifact of a run."""
     client.log_text(run_id, json.dumps(data, indent=2, sort_keys=True) + "\n", artifact)
+
+
+def log_metrics(client: MlflowClient, run_id: str, values: Mapping[str, float | None]) -> None:
+    """Store metrics of a run with one request; None is left out."""
+    from mlflow.entities import Metric
+
+    now = time.time_ns() // 1_000_000
+    metrics = [Metric(name, float(value), now, 0) for name, value in values.items() if value is not None]
+    client.log_batch(run_id, metrics=metrics)
 
 
 def read_json(client: MlflowClient, run_id: str, artifact: str) -> Any:

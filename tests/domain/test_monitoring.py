@@ -72,16 +72,16 @@ def test_judging_a_window_writes_its_verdict_to_mlflow_and_doing_it_again_uses_t
     assert DriftVerdict.from_json(read_json(watched.client, runs[0].info.run_id, VERDICT_FILE)) == first
     assert runs[0].data.tags["evermodel.severity"] == first.severity
     for column in first.columns:
-        assert runs[0].data.metrics[f"psi_{column.column}"] == pytest.approx(column.psi)
+        assert runs[0].data.metrics[f"psi_{column.column}"] == pytest.approx(column.effect)
 
 
 def test_the_verdict_tells_performance_on_matured_labels_beside_what_was_promised(watched: World) -> None:
     verdict = _watch(watched, CALM_DAY).judge()
 
     decision = watched.retrain("2013-03-11").decision()
-    assert verdict.metric == "roc_auc"
-    assert verdict.metric_promised == decision.challenger[0]
-    assert None not in (verdict.metric_value, verdict.metric_low, verdict.metric_high)
+    assert verdict.performance.metric == "roc_auc"
+    assert verdict.performance.promised == decision.challenger[0]
+    assert None not in (verdict.performance.value, verdict.performance.low, verdict.performance.high)
 
     spec, end = watched.spec, parse_moment(CALM_DAY)
     predictions = _watch(watched, CALM_DAY)._predictions().select(["prediction_id", "score"]).to_pandas()
@@ -89,7 +89,7 @@ def test_the_verdict_tells_performance_on_matured_labels_beside_what_was_promise
     joined = labels.astype({spec.id_column: str}).merge(
         predictions, left_on=spec.id_column, right_on="prediction_id"
     )
-    assert verdict.metric_value == pytest.approx(roc_auc_score(joined["late"], joined["score"]))
+    assert verdict.performance.value == pytest.approx(roc_auc_score(joined["late"], joined["score"]))
 
 
 def test_a_drifted_window_is_critical_and_its_report_shows_our_numbers_and_verdict(
@@ -123,7 +123,7 @@ def test_a_drifted_window_is_critical_and_its_report_shows_our_numbers_and_verdi
     assert set(values) == set(found) - {"seats"}
     for name, metric in values.items():
         assert metric["config"]["method"] == STAT_TEST
-        assert metric["value"] == pytest.approx(found[name].psi)
+        assert metric["value"] == pytest.approx(found[name].effect)
     drawn = [test for test in report["tests"] if test["name"].startswith("Value Drift")]
     failed = {test["metric_config"]["params"]["column"] for test in drawn if test["status"] == "FAIL"}
     assert len(drawn) == len(values)
