@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,40 +20,15 @@ from evermodel.alerts.message import Message
 from evermodel.alerts.preview import preview_html
 from evermodel.alerts.resolved_message import resolved_message
 from evermodel.alerts.retrain_message import retrain_message
-from evermodel.drift.verdict import ColumnDrift, DriftVerdict
+from evermodel.drift.verdict import ColumnDrift, DriftVerdict, Performance
+from evermodel.problems import Problem
 from slack_limits import block_problems, blocks_width, units
+from verdicts import a_column, a_problem, a_verdict, bad_data
 
 LINKS = {
     "Evidently report": "http://mlflow.example/report?a=1&b=2",
     "Airflow run": "http://airflow.example/run",
 }
-
-
-def a_column(**changes: Any) -> ColumnDrift:
-    column = ColumnDrift("humid", "numeric", 0.41, 0.08, 1e-9, "critical", "median from 60 to 75", ())
-    return replace(column, **changes)
-
-
-def a_verdict(**changes: Any) -> DriftVerdict:
-    verdict = DriftVerdict(
-        model="flights",
-        version="7",
-        start="2013-08-01T00:00:00+00:00",
-        end="2013-08-08T00:00:00+00:00",
-        reference_rows=45678,
-        window_rows=6321,
-        false_alarm_rate=0.01,
-        severity="critical",
-        reason="1 of 2 columns drifted.",
-        quality=(),
-        metric="roc_auc",
-        metric_value=0.7123,
-        metric_low=0.695,
-        metric_high=0.729,
-        metric_promised=0.7512,
-        columns=(a_column(), a_column(column="temp", severity="none", psi=0.01)),
-    )
-    return replace(verdict, **changes)
 
 
 def an_outcome(**changes: Any) -> dict[str, Any]:
@@ -117,7 +91,7 @@ def test_drift_message_tells_what_an_on_call_person_needs() -> None:
     ],
 )
 def test_next_step(asked: bool | None, quality: tuple[str, ...], expected: str) -> None:
-    message = drift_message(a_verdict(quality=quality), {}, asked, "2013-08-06")
+    message = drift_message(a_verdict(problems=(a_problem(), bad_data(*quality))), {}, asked, "2013-08-06")
     assert expected in said(message)
     assert expected in message.text
 
@@ -128,7 +102,7 @@ def test_note_replaces_the_next_step() -> None:
 
 
 def test_bad_data_without_drift_is_called_bad_data() -> None:
-    verdict = a_verdict(severity="none", columns=(), quality=("column temp is missing",))
+    verdict = a_verdict(severity="none", columns=(), problems=(bad_data("column temp is missing"),))
     message = drift_message(verdict, {}, False, "2013-08-06")
     assert "bad data" in message.title
     assert message.severity == "warning"
@@ -136,7 +110,7 @@ def test_bad_data_without_drift_is_called_bad_data() -> None:
 
 
 def test_unknown_performance_is_said() -> None:
-    message = drift_message(a_verdict(metric=None, metric_value=None), {}, None, "2013-08-06")
+    message = drift_message(a_verdict(performance={"value": None}), {}, None, "2013-08-06")
     assert "labels have not matured" in said(message)
 
 
@@ -151,7 +125,7 @@ def test_key_depends_on_window_and_severity_only() -> None:
 
 def test_resolved_message() -> None:
     verdict = a_verdict(
-        severity="none", reason="No column drifted.", columns=(a_column(severity="none", psi=0.02),)
+        severity="none", reason="No column drifted.", columns=(a_column(severity="none", effect=0.02),)
     )
     message = resolved_message(verdict, LINKS, "2013-08-06", why="Version 8 was retrained.")
     assert message.severity == "resolved"
@@ -236,14 +210,35 @@ wild = st.one_of(
     st.builds(lambda part, times: part * times, st.text(min_size=1, max_size=8), st.integers(1, 600)),
 )
 shares = st.floats(0, 5)
+severities = st.sampled_from(["none", "warning", "critical"])
+some = st.none() | shares
+performances = st.builds(
+    Performance, metric=wild, rows=st.integers(0, 10**12), value=some, low=some, high=some, promised=some
+)
+kinds = st.sampled_from(["drift", "quality", "performance", "serving"])
+problems = st.builds(
+    Problem,
+    kind=kinds,
+    severity=severities,
+    reason=wild,
+    cause=wild,
+    details=st.lists(wild, max_size=12).map(tuple),
+)
 columns = st.builds(
     ColumnDrift,
     column=wild,
     kind=st.just("categorical"),
-    psi=shares,
-    natural=shares,
+    what=st.sampled_from(["feature", "missing", "category", "concept"]),
+    method=wild,
+    measure=wild,
+    effect=shares,
+    low=shares,
+    high=shares,
+    calm=shares,
+    threshold=shares,
     p_value=st.floats(0, 1),
-    severity=st.sampled_from(["none", "warning", "critical"]),
+    reference=wild,
+    severity=severities,
     summary=wild,
     bins=st.just(()),
 )
@@ -256,14 +251,11 @@ verdicts = st.builds(
     reference_rows=st.integers(0, 10**12),
     window_rows=st.integers(0, 10**12),
     false_alarm_rate=st.floats(0.0001, 0.5),
-    severity=st.sampled_from(["none", "warning", "critical"]),
+    severity=severities,
     reason=wild,
-    quality=st.lists(wild, max_size=12).map(tuple),
-    metric=st.none() | wild,
-    metric_value=st.none() | shares,
-    metric_low=st.none() | shares,
-    metric_high=st.none() | shares,
-    metric_promised=st.none() | shares,
+    reference=wild,
+    problems=st.lists(problems, max_size=4, unique_by=lambda problem: problem.kind).map(tuple),
+    performance=performances,
     columns=st.lists(columns, max_size=12).map(tuple),
 )
 links = st.dictionaries(wild, wild.map(lambda tail: "http://x.example/" + tail) | wild, max_size=5)
@@ -299,8 +291,8 @@ def test_everything_too_long_at_once(filler: str) -> None:
         model=long,
         version=long,
         reason=long,
-        quality=(long,) * 20,
-        metric=long,
+        problems=(a_problem(reason=long), bad_data(*[long] * 20)),
+        performance={"metric": long},
         columns=(a_column(column=long, summary=long),) * 40,
     )
     many = {f"{number}{long}": f"http://x.example/{'y' * 700}" for number in range(9)}

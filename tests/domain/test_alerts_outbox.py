@@ -12,42 +12,26 @@ from evermodel.alerts.failure_message import failure_message
 from evermodel.alerts.message import Message
 from evermodel.alerts.outbox import folder_name, rewrite_in_outbox, write_to_outbox
 from evermodel.alerts.plot import drift_plot
-from evermodel.drift.verdict import Bin, ColumnDrift, DriftVerdict, Severity
+from evermodel.drift.verdict import Bin, DriftVerdict
+from evermodel.severity import Severity
+from verdicts import a_column, a_verdict
 
 
 def a_message(task: str = "train", error: str = "boom") -> Message:
     return failure_message("flights", "retrain_flights", task, "manual__1", error, "")
 
 
-def a_verdict(*bins_of: int, severity: Severity = "critical") -> DriftVerdict:
+def drawn(*bins_of: int, severity: Severity = "critical") -> DriftVerdict:
     columns = tuple(
-        ColumnDrift(
-            f"c${number}_^{{x",
-            "categorical",
-            0.4,
-            0.05,
-            0.0,
-            severity,
-            "",
-            tuple(Bin(f"${i} and \\ more", 1 / count, 1 / count) for i in range(count)),
+        a_column(
+            column=f"c${number}_^{{x",
+            kind="categorical",
+            severity=severity,
+            bins=tuple(Bin(f"${i} and \\ more", 1 / count, 1 / count) for i in range(count)),
         )
         for number, count in enumerate(bins_of)
     )
-    nothing = dict.fromkeys(("metric", "metric_value", "metric_low", "metric_high", "metric_promised"))
-    return DriftVerdict(
-        model="flights",
-        version="1",
-        start="2013-08-01",
-        end="2013-08-08",
-        reference_rows=10,
-        window_rows=10,
-        false_alarm_rate=0.01,
-        severity=severity,
-        reason="",
-        quality=(),
-        columns=columns,
-        **nothing,  # type: ignore[arg-type]
-    )
+    return a_verdict(severity=severity, columns=columns)
 
 
 @pytest.mark.parametrize("bins_of", [(10, 3, 40, 2, 5), (10,), (0, 60), ()])
@@ -55,7 +39,7 @@ def a_verdict(*bins_of: int, severity: Severity = "critical") -> DriftVerdict:
 def test_plot_is_a_png_of_fixed_size(bins_of: tuple[int, ...], severity: Severity, tmp_path: Path) -> None:
     import matplotlib.image
 
-    path = drift_plot(a_verdict(*bins_of, severity=severity), tmp_path / "new" / "drift.png")
+    path = drift_plot(drawn(*bins_of, severity=severity), tmp_path / "new" / "drift.png")
     assert matplotlib.image.imread(path).shape[:2] == (675, 1200)
     assert [file.name for file in path.parent.iterdir()] == ["drift.png"]
 
@@ -64,12 +48,12 @@ def test_plot_leaves_pyplot_alone(tmp_path: Path) -> None:
     import matplotlib.pyplot as plt
 
     before = plt.get_fignums()
-    drift_plot(a_verdict(3), tmp_path / "drift.png")
+    drift_plot(drawn(3), tmp_path / "drift.png")
     assert plt.get_fignums() == before
 
 
 def test_outbox_holds_message_preview_and_image(tmp_path: Path) -> None:
-    image = drift_plot(a_verdict(3), tmp_path / "drift.png")
+    image = drift_plot(drawn(3), tmp_path / "drift.png")
     message = a_message()
     folder = write_to_outbox(tmp_path / "outbox", message, image, "flights-earlier")
     stored = json.loads((folder / "message.json").read_text(encoding="utf-8"))
@@ -91,7 +75,7 @@ def test_same_key_ends_in_one_folder(tmp_path: Path) -> None:
 
 
 def test_rewriting_keeps_image_and_thread(tmp_path: Path) -> None:
-    image = drift_plot(a_verdict(3), tmp_path / "drift.png")
+    image = drift_plot(drawn(3), tmp_path / "drift.png")
     folder = write_to_outbox(tmp_path / "outbox", a_message(), image, "t")
     rewrite_in_outbox(folder, a_message("other", "solved"))
     stored = json.loads((folder / "message.json").read_text(encoding="utf-8"))

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evermodel.drift.verdict import RANK, DriftVerdict, Severity
 from evermodel.incidents import Incident, Watchbook, alert_severity, read_watchbook, write_watchbook
+from evermodel.severity import RANK, Severity
+from verdicts import a_verdict, bad_data
 from worlds import World
 
 MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
@@ -115,9 +115,9 @@ def test_whatever_the_order_of_windows_news_never_repeat_and_the_book_never_goes
     ],
 )
 def test_bad_data_is_at_least_a_warning(severity: Severity, quality: tuple[str, ...], expected: str) -> None:
-    calm = DriftVerdict("m", "1", "", "", 1, 1, 0.01, "none", "", (), None, None, None, None, None, ())
+    verdict = a_verdict(severity=severity, problems=(bad_data(*quality),))
 
-    assert alert_severity(replace(calm, severity=severity, quality=quality)) == expected
+    assert alert_severity(verdict) == expected
 
 
 def test_the_watchbook_is_kept_in_the_registry(world: World) -> None:

@@ -138,7 +138,7 @@ def _listed(problems: tuple[str, ...]) -> list[str]:
 
 def _moved(columns: tuple[ColumnDrift, ...]) -> list[str]:
     shown = [
-        f"• {code(column.column)} *{column.measure} {column.effect:.2f}* {column.severity}, normal is up to {column.calm:.2f}"
+        f"• {code(column.column)} *{words(column.measure, 40)} {column.effect:.2f}* {column.severity}, normal is up to {column.calm:.2f}"
         + (f": {words(column.summary, 200)}" if column.summary else "")
         for column in columns[:MOST_COLUMNS]
     ]
