@@ -16,6 +16,7 @@ from evermodel.errors import EmptyWindowError
 from evermodel.performance import matured_performance, performance_metric
 from evermodel.prediction_log import read_log
 from evermodel.problems import Problem
+from evermodel.retrain_history import tags_of
 from evermodel.settings import Settings
 from evermodel.severity import Severity, worst_of
 from evermodel.snapshot import read_snapshot
@@ -69,7 +70,7 @@ class DriftWatch:
         version = registry.champion(self.client, self.spec.name)
         predictions = self._predictions()
         verdict = self._verdict(version, predictions)
-        run = self.mlflow_run({"evermodel.severity": verdict.severity, "evermodel.version": verdict.version})
+        run = self.mlflow_run(tags_of(verdict))
         log_json(self.client, run.info.run_id, verdict.to_json(), VERDICT_FILE)
         self._log_metrics(run, verdict)
         return verdict

@@ -112,7 +112,7 @@ def test_a_shifted_window_alerts_once_and_asks_for_one_retrain(watched: World) -
     with DAG("by_hand", schedule=None):
         ask = AskForRetrainOperator(task_id="ask", model=watched.name, as_of="2013-03-19")
     outlet_events = OutletEventAccessors()
-    with pytest.raises(AirflowSkipException, match="the last request was 1 days ago"):
+    with pytest.raises(AirflowSkipException, match="the last request was 1 day ago"):
         ask.execute({"outlet_events": outlet_events})  # type: ignore[arg-type]
     assert len(outlet_events) == 0
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 class AskForRetrainOperator(ModelOperator):
     """Emit the asset event that starts the model's retrain DAG, or skip and say why not.
 
-    The event carries its own idempotency key: two runs started by one event end in one version.
+    The event carries its own idempotency key: two runs started by one event end in one version. The answer is kept on
+    the MLflow run of the day (tag ``evermodel.retrain``), and a request also on the registered model.
     """
 
     def __init__(self, *, model: str, **kwargs: Any) -> None:
@@ -26,11 +27,13 @@ class AskForRetrainOperator(ModelOperator):
 
     def run_step(self, context: Context) -> dict[str, Any]:
         """Ask, or skip."""
+        from evermodel.retrain_history import note_answer
         from evermodel.retrain_policy import current_wish, record_request
 
         wanted = self._asset()
         watch = self.drift_watch()
         wish = current_wish(self.spec, watch.verdict(), watch.as_of, watch.client)
+        note_answer(watch.client, self.spec, watch.as_of, wish.note)
         if not wish.wanted:
             raise AirflowSkipException(wish.note)
         request = record_request(self.spec, watch.as_of, wish.note, watch.client)
