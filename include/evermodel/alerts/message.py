@@ -49,6 +49,11 @@ class Message:
     model: str
 
     @property
+    def identity(self) -> str:
+        """What names the message among those of all models."""
+        return f"{self.model}/{self.key}"
+
+    @property
     def fallback(self) -> str:
         """The plain text as Slack wants it in ``text``: escaped, and short enough for an update."""
         return clipped(self.text, MOST_PLAIN)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from evermodel.spec.parts import Cron, Section, Span
 
@@ -39,6 +40,16 @@ def check_zone(value: str) -> str:
 Clock = Annotated[str, AfterValidator(check_clock)]
 
 
+def check_mention(value: str) -> str:
+    """Return whom Slack should notify as it is, or raise: a name that it does not know would notify nobody."""
+    if re.fullmatch(r"[UWS][A-Z0-9]{2,}|here|channel", value):
+        return value
+    raise ValueError("a mention is the id of a person (U...), of a group (S...), or here or channel")
+
+
+Mention = Annotated[str, AfterValidator(check_mention)]
+
+
 class QuietHours(Section):
     """When warnings, reminders and good news wait; what is critical does not."""
 
@@ -47,12 +58,18 @@ class QuietHours(Section):
     timezone: Annotated[str, AfterValidator(check_zone)] = "UTC"
     weekends: bool = Field(False, description="Saturday and Sunday are quiet all day.")
 
+    @model_validator(mode="after")
+    def _some_hours_are_left(self) -> QuietHours:
+        if self.start == self.end:
+            raise ValueError("`start` and `end` must differ; without quiet hours leave the section out")
+        return self
+
 
 class EscalationSpec(Section):
     """Who hears when an incident becomes critical."""
 
     channel: str | None = Field(None, description="A second channel that is told too.")
-    mention: tuple[str, ...] = Field(
+    mention: tuple[Mention, ...] = Field(
         (), description="Slack's ids: U… (person), S… (group), or here, channel."
     )
 
@@ -74,6 +91,9 @@ class AlertsSpec(Section):
 
     slack_connection: str = Field("slack_api_default", description="Airflow connection of type slack.")
     channel: str = "#ml-alerts"
+    mention: tuple[Mention, ...] = Field(
+        (), description="Slack's ids of the owners, mentioned when an incident opens or gets worse."
+    )
     remind: Span | None = Field(
         timedelta(days=3), description="How often an incident that goes on is brought up again."
     )

@@ -1,0 +1,310 @@
+"""The durable queue: what is put into it arrives once and in order, whatever happens on the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evermodel.alerts import delivery as delivery_module
+from evermodel.alerts.carrier import (
+    DeliveryDelayedError,
+    MessageGoneError,
+    MessageRefusedError,
+    NoHistoryError,
+)
+from evermodel.alerts.delivery import LaneReport, send_waiting
+from evermodel.alerts.entry import Entry, Lane
+from evermodel.alerts.message import Message
+from evermodel.alerts.queue import MessageQueue
+from evermodel.errors import PermanentError
+
+LANE = Lane("slack", {"connection": "slack_api_default", "channel": "#ml-alerts"})
+NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
+LATER = (NOON + timedelta(hours=8)).isoformat()
+
+
+def entry(key: str, text: str = "", **changes: Any) -> Entry:
+    message = Message(key, key, text or key, [], "warning", "flights").to_json()
+    return Entry(**{"operation": "post", "event": "open", "message": message, **changes})
+
+
+@dataclass
+class Board:
+    """Takes messages; ``faults`` are raised one by one, before or after the message has arrived."""
+
+    shown: dict[str, str] = field(default_factory=dict)
+    log: list[str] = field(default_factory=list)
+    threads: dict[str, Any] = field(default_factory=dict)
+    faults: list[BaseException] = field(default_factory=list)
+    lost: bool = False
+    blind: bool = False
+
+    def post(self, message: Message, *, thread: Any, **rest: Any) -> dict[str, Any]:
+        if self.faults and not self.lost:
+            raise self.faults.pop(0)
+        self.shown[message.key] = message.text
+        self.log.append(message.key)
+        self.threads[message.key] = thread
+        if self.faults:
+            raise self.faults.pop(0)
+        return {"ts": message.key}
+
+    def replace(self, delivery: dict[str, Any], message: Message) -> dict[str, Any]:
+        if self.faults:
+            raise self.faults.pop(0)
+        self.shown[delivery["ts"]] = message.text
+        self.log.append(f"{message.key} again")
+        return delivery
+
+    def find(self, message: Message, *, thread: Any, since: datetime) -> dict[str, Any] | None:
+        if self.blind:
+            raise NoHistoryError("the scope channels:history is missing")
+        return {"ts": message.key} if message.key in self.shown else None
+
+    def show(self, delivery: Any, image: Path, message: Message) -> None:
+        self.log.append(f"image {image.read_text()}")
+
+
+@pytest.fixture
+def queue(tmp_path: Path) -> MessageQueue:
+    return MessageQueue(tmp_path / "messages")
+
+
+@pytest.fixture
+def board() -> Board:
+    return Board()
+
+
+def send(queue: MessageQueue, board: Board, now: datetime = NOON) -> LaneReport:
+    (report,) = send_waiting(queue, lambda lane: board, lambda: now)
+    return report
+
+
+def test_messages_go_out_in_order_and_once(queue: MessageQueue, board: Board) -> None:
+    for key in "cab":
+        queue.put(LANE, entry(key))
+    assert send(queue, board).sent == 3
+    for key in "cab":
+        queue.put(LANE, entry(key, "again"))
+    assert send_waiting(queue, lambda lane: board) == []
+    assert board.log == ["c", "a", "b"]
+
+
+def test_order_holds_when_the_clock_goes_back(
+    queue: MessageQueue, board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, clock in enumerate([300, 200, 100]):
+        monkeypatch.setattr("evermodel.alerts.queue.time.time_ns", lambda clock=clock: clock)
+        queue.put(LANE, entry(str(number)))
+    send(queue, board)
+    assert board.log == ["0", "1", "2"]
+
+
+def test_an_outage_keeps_everything_in_order(queue: MessageQueue, board: Board) -> None:
+    for key in "abc":
+        queue.put(LANE, entry(key))
+    board.faults = [DeliveryDelayedError("Slack is down")]
+    report = send(queue, board)
+    assert (report.sent, report.waiting, str(report.error)) == (0, 3, "Slack is down")
+    queue.put(LANE, entry("d"))
+    send(queue, board)
+    assert board.log == list("abcd")
+
+
+def test_a_wait_that_was_asked_for_is_kept(queue: MessageQueue, board: Board) -> None:
+    queue.put(LANE, entry("a"))
+    limited = DeliveryDelayedError("rate limit")
+    limited.retry_after, limited.uncertain = 300.0, False
+    board.faults = [limited]
+    send(queue, board)
+    assert send(queue, board, NOON + timedelta(seconds=299)).sent == 0
+    assert send(queue, board, NOON + timedelta(seconds=301)).sent == 1
+
+
+def test_a_delivery_that_was_not_confirmed_is_looked_up(queue: MessageQueue, board: Board) -> None:
+    queue.put(LANE, entry("a"))
+    queue.put(LANE, entry("b"))
+    board.lost, board.faults = True, [KeyboardInterrupt()]
+    with pytest.raises(KeyboardInterrupt):
+        send(queue, board)
+    board.lost = False
+    send(queue, board)
+    assert board.log == ["a", "b"]
+    assert queue.receipt(LANE, "flights/a") == {"ts": "a"}
+
+
+def test_killed_before_it_arrived_it_is_sent_again(queue: MessageQueue, board: Board) -> None:
+    queue.put(LANE, entry("a"))
+    board.faults = [KeyboardInterrupt()]
+    with pytest.raises(KeyboardInterrupt):
+        send(queue, board)
+    send(queue, board)
+    assert board.log == ["a"]
+
+
+def test_without_history_it_is_sent_again_and_said_once(
+    queue: MessageQueue, board: Board, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery_module, "_told", set())
+    board.blind = True
+    for key in "ab":
+        queue.put(LANE, entry(key))
+        board.lost, board.faults = True, [DeliveryDelayedError("no answer")]
+        send(queue, board)
+        send(queue, board)
+    assert board.log == ["a", "a", "b", "b"]
+    assert caplog.text.count("may arrive twice") == 1
+
+
+def test_a_change_of_a_message_that_waits_becomes_that_message(queue: MessageQueue, board: Board) -> None:
+    queue.put(LANE, entry("a", "first words"))
+    queue.put(LANE, entry("b"))
+    for words in ("second words", "last words"):
+        queue.put(LANE, entry("a", words, operation="replace", event="update"))
+    send(queue, board)
+    assert (board.log, board.shown["a"]) == (["a", "b"], "last words")
+
+
+def test_changes_of_a_posted_message_become_one(queue: MessageQueue, board: Board) -> None:
+    queue.put(LANE, entry("a", "first words"))
+    send(queue, board)
+    for words in ("second words", "last words"):
+        queue.put(LANE, entry("a", words, operation="replace", event="update"))
+    send(queue, board)
+    assert (board.log, board.shown["a"]) == (["a", "a again"], "last words")
+
+
+def test_a_change_waits_behind_a_message_whose_delivery_was_not_confirmed(
+    queue: MessageQueue, board: Board
+) -> None:
+    queue.put(LANE, entry("a", "first words"))
+    board.lost, board.faults = True, [DeliveryDelayedError("no answer")]
+    send(queue, board)
+    queue.put(LANE, entry("a", "second words", operation="replace", event="update"))
+    send(queue, board)
+    assert (board.log, board.shown["a"]) == (["a", "a again"], "second words")
+
+
+def test_a_change_of_a_message_nobody_knows_is_posted(queue: MessageQueue, board: Board) -> None:
+    queue.put(LANE, entry("a", operation="replace", event="update"))
+    send(queue, board)
+    assert board.log == ["a"]
+    queue.remember(LANE, "flights/b", {"ts": "b"})
+    queue.put(LANE, entry("b", operation="replace", event="update"))
+    send(queue, board)
+    assert board.log == ["a", "b again"]
+
+
+def test_answers_go_to_where_the_first_message_went(queue: MessageQueue, board: Board) -> None:
+    queue.put(LANE, entry("a"))
+    queue.put(LANE, entry("b", thread="flights/a"))
+    send(queue, board)
+    assert board.threads == {"a": None, "b": {"ts": "a"}}
+
+
+def test_quiet_hours_hold_a_message_and_its_answers_but_nothing_else(
+    queue: MessageQueue, board: Board
+) -> None:
+    queue.put(LANE, entry("held", not_before=LATER))
+    queue.put(LANE, entry("answer", thread="flights/held"))
+    queue.put(LANE, entry("urgent"))
+    report = send(queue, board)
+    assert (board.log, report.waiting) == (["urgent"], 2)
+    send(queue, board, NOON + timedelta(hours=9))
+    assert board.log == ["urgent", "held", "answer"]
+
+
+def test_an_escalation_frees_the_message_that_was_held(queue: MessageQueue, board: Board) -> None:
+    queue.put(LANE, entry("a", not_before=LATER))
+    queue.put(LANE, entry("a", "still a warning", operation="replace", event="update", not_before=LATER))
+    assert send(queue, board).sent == 0
+    queue.put(LANE, entry("a", "critical", operation="replace", event="escalate"))
+    send(queue, board)
+    assert board.shown == {"a": "critical"}
+
+
+def test_of_an_incidents_reminders_only_the_newest_waits(queue: MessageQueue, board: Board) -> None:
+    queue.remember(LANE, "flights/a", {"ts": "a"})
+    for day in "123":
+        queue.put(LANE, entry(f"remind-{day}", event="remind", thread="flights/a", not_before=LATER))
+    send(queue, board, NOON + timedelta(hours=9))
+    assert list(board.shown) == ["remind-3"]
+
+
+def test_what_is_refused_is_put_aside_and_what_is_gone_is_dropped(
+    queue: MessageQueue, board: Board, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue.remember(LANE, "flights/gone", {"ts": "gone"})
+    queue.put(LANE, entry("gone", operation="replace"))
+    queue.put(LANE, entry("odd"))
+    queue.put(LANE, entry("next"))
+    board.faults = [MessageGoneError("deleted"), MessageRefusedError("metadata_too_large")]
+    assert send(queue, board).error is None
+    assert board.log == ["next"]
+    (aside,) = (queue.folder / LANE.name / "refused").iterdir()
+    assert "metadata_too_large" in aside.read_text()
+    assert "put aside" in caplog.text
+
+
+def test_a_mistake_of_configuration_keeps_the_message(queue: MessageQueue, board: Board) -> None:
+    queue.put(LANE, entry("a"))
+    board.faults = [PermanentError("channel_not_found")]
+    report = send(queue, board)
+    assert (report.waiting, isinstance(report.error, PermanentError)) == (1, True)
+    send(queue, board)
+    assert board.log == ["a"]
+
+
+def test_one_lane_that_is_stopped_stops_no_other(queue: MessageQueue, board: Board) -> None:
+    other = Lane("slack", {"connection": "slack_api_default", "channel": "#other"})
+    queue.put(LANE, entry("a"))
+    queue.put(other, entry("a"))
+
+    def carrier_for(lane: Lane) -> Board:
+        if lane == LANE:
+            raise PermanentError("no token")
+        return board
+
+    reports = {report.lane.address["channel"]: report for report in send_waiting(queue, carrier_for)}
+    assert (reports["#ml-alerts"].waiting, reports["#other"].sent) == (1, 1)
+
+
+def test_an_image_is_shown_once(queue: MessageQueue, board: Board, tmp_path: Path) -> None:
+    image = tmp_path / "drift.png"
+    image.write_text("one")
+    queue.put(LANE, entry("a"), image)
+    image.unlink()
+    send(queue, board)
+    assert board.log == ["a", "image one"]
+    assert list((queue.folder / LANE.name / "waiting").iterdir()) == []
+
+
+def test_an_image_survives_a_crash_after_the_receipt(
+    queue: MessageQueue, board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = tmp_path / "drift.png"
+    image.write_text("one")
+    queue.put(LANE, entry("a"), image)
+
+    def stop(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(delivery_module._Sender, "_show", stop)
+        with pytest.raises(KeyboardInterrupt):
+            send(queue, board)
+    send(queue, board)
+    assert board.log == ["a", "image one"]
+
+
+def test_receipts_do_not_pile_up(queue: MessageQueue, board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evermodel.alerts.queue._MOST_RECEIPTS", 3)
+    for number in range(6):
+        queue.put(LANE, entry(str(number)))
+    send(queue, board)
+    assert len(list((queue.folder / LANE.name / "sent").iterdir())) == 3
+    assert queue.receipt(LANE, "flights/5") == {"ts": "5"}
