@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from mlflow import MlflowClient
 
+    from evermodel.fastpath.runtime import FastModel
+
 # Types outside skops' own list that a model may contain; each is plain data of numpy or scikit-learn.
 TRUSTED_TYPES = (
     "collections.OrderedDict",
@@ -50,11 +52,14 @@ class LoadedModel:
         A few input rows as they looked in training.
     inputs
         The signature's inputs: one mapping with ``name`` and ``type`` for each feature.
+    fast
+        The model's graph, if one was kept beside it and ONNX Runtime is installed.
     """
 
     pipeline: Any
     example: pd.DataFrame
     inputs: list[dict[str, Any]]
+    fast: FastModel | None = None
 
 
 def log_model(pipeline: Any, example: pd.DataFrame, scores: Any, requirements: Iterable[str]) -> str:
@@ -134,7 +139,20 @@ def load_files(folder: Path) -> LoadedModel:
     pipeline = _load_skops(folder / str(flavor.get("pickled_model")), folder)
     inputs = _signature_inputs(meta, folder)
     example = pd.read_json(folder / meta["saved_input_example_info"]["artifact_path"], orient="split")
-    return LoadedModel(pipeline, example[[column["name"] for column in inputs]], inputs)
+    return LoadedModel(pipeline, example[[column["name"] for column in inputs]], inputs, _load_fast(folder))
+
+
+def _load_fast(folder: Path) -> FastModel | None:
+    from evermodel.fastpath import keep, runtime
+
+    try:
+        return runtime.read(folder / keep.FOLDER) if (folder / keep.FOLDER).is_dir() else None
+    except ImportError:
+        return None  # scikit-learn answers where ONNX Runtime is not installed
+    except Exception as error:
+        raise ModelFormatError(
+            f"{folder}: the graph cannot be read ({error})", "retrain or roll back"
+        ) from error
 
 
 def _load_skops(file: Path, folder: Path) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from evermodel.environment import environment_digest, installed_packages, thread
 from evermodel.errors import ModelFormatError
 from evermodel.evidence.card_record import card_links, describe_version, record_card
 from evermodel.evidence.record import record_evidence
+from evermodel.fastpath.keep import keep_if_same
 from evermodel.gate.decision import Decision
 from evermodel.gate.judge import Contender, judge
 from evermodel.model_store import load_model
@@ -27,6 +28,7 @@ from evermodel.validation import ValidationReport, validate
 from evermodel.window import parse_moment, split_window, whole_day
 
 if TYPE_CHECKING:
+    import pandas as pd
     from mlflow import MlflowClient
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
@@ -105,7 +107,7 @@ class Retrain:
         parts = split_window(self.spec, whole_day(self.as_of))
         features, labels = rows_of(self.spec, snapshot, parts.test, self.settings)
         champion, unusable = self._champion(version)
-        challenger = self._contender(chosen.candidate, chosen.model_uri)
+        challenger = self._with_graph(self._contender(chosen.candidate, chosen.model_uri), features)
         decision = judge(
             self.spec,
             self.run_key,
@@ -150,6 +152,7 @@ class Retrain:
                 "evermodel.git_commit": git_commit(self.settings.models),
                 "evermodel.environment_digest": environment_digest(),
                 "evermodel.threads": thread_count(),
+                "evermodel.fastpath": self.mlflow_run().data.tags.get("evermodel.fastpath", ""),
                 "evermodel.decision": decision.digest,
                 "evermodel.verdict": decision.verdict,
                 "evermodel.forced": str(decision.forced).lower(),
@@ -205,7 +208,12 @@ class Retrain:
         with tempfile.TemporaryDirectory() as folder:
             model = load_model(self.client, uri, Path(folder))
             size = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
-        return Contender(name, model.pipeline, uri, size)
+        return Contender(name, model.pipeline, uri, size, model.fast)
+
+    def _with_graph(self, challenger: Contender, features: pd.DataFrame) -> Contender:
+        kept = keep_if_same(self.client, challenger.uri, challenger.pipeline, features)
+        self.mlflow_run({"evermodel.fastpath": kept.note})
+        return replace(challenger, fast=kept.fast)
 
     def _write(self, decision: Decision, chosen: TrainedCandidate) -> None:
         run = self.mlflow_run(
@@ -239,8 +247,6 @@ def _source(version: ModelVersion) -> str:
 
 
 def _with_parent(decision: Decision, version: ModelVersion | None) -> Decision:
-    from dataclasses import replace
-
     return replace(decision, parent=None if version is None else str(version.version))
 
 

@@ -13,6 +13,8 @@ from evermodel.tasks import predict, sound
 if TYPE_CHECKING:
     import pandas as pd
 
+    from evermodel.fastpath.runtime import FastModel
+
 
 # What a model may throw when its input is not what it was trained on.
 ANSWER_ERRORS = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
@@ -32,12 +34,15 @@ class Contender:
         Where it is logged.
     size_bytes
         Size of the stored model.
+    fast
+        Its graph (`evermodel.fastpath`), if it has one that gives the same answers.
     """
 
     name: str
     pipeline: Any
     uri: str
     size_bytes: int = 0
+    fast: FastModel | None = None
 
 
 def score(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evermodel.errors import ModelFormatError
-from evermodel.gate.contender import ANSWER_ERRORS
+from evermodel.gate.contender import ANSWER_ERRORS, Contender
 from evermodel.gate.decision import Gate
 from evermodel.model_store import LoadedModel
 from evermodel.serving.batcher import Batcher
@@ -22,6 +22,8 @@ from evermodel.spec import ModelSpec
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from evermodel.fastpath.runtime import FastModel
 
 _CALLS = 300  # single rows; the slowest three of them make up the p99
 _WARM_UP = 10
@@ -37,13 +39,13 @@ class Speed:
     rows_per_second: float
 
 
-def cost_gates(spec: ModelSpec, pipeline: Any, size_bytes: int, features: pd.DataFrame) -> Iterator[Gate]:
+def cost_gates(spec: ModelSpec, challenger: Contender, features: pd.DataFrame) -> Iterator[Gate]:
     """Hold latency, throughput and size against the limits that the spec sets.
 
     Parameters
     ----------
-    pipeline, size_bytes
-        The challenger, and the size of its stored files.
+    challenger
+        The model on trial; its graph is what is timed, if it has one.
     features
         The test window, which the measured requests are made of.
 
@@ -54,19 +56,21 @@ def cost_gates(spec: ModelSpec, pipeline: Any, size_bytes: int, features: pd.Dat
     gate = spec.gate
     if gate.max_latency_ms or gate.max_latency_p99_ms or gate.min_rows_per_second:
         try:
-            speed = measure_speed(spec, pipeline, features)
+            speed = measure_speed(spec, challenger.pipeline, features, challenger.fast)
         except (ModelFormatError, *ANSWER_ERRORS) as error:
             yield Gate("serving path", "fail", None, "answers", f"it cannot be served: {error}")
         else:
             yield from _speed_gates(spec, speed)
     most = gate.max_size_mb
     if most is not None:
-        size = size_bytes / 1e6
+        size = challenger.size_bytes / 1e6
         fine = math.isfinite(size) and size <= most
         yield Gate("size", "pass" if fine else "fail", size, f"≤ {most} MB", f"{size:.2f} MB stored")
 
 
-def measure_speed(spec: ModelSpec, pipeline: Any, features: pd.DataFrame) -> Speed:
+def measure_speed(
+    spec: ModelSpec, pipeline: Any, features: pd.DataFrame, fast: FastModel | None = None
+) -> Speed:
     """Time a model on the path that serves: the same queue, thread and prediction call as the app, without HTTP.
 
     Raises
@@ -78,7 +82,7 @@ def measure_speed(spec: ModelSpec, pipeline: Any, features: pd.DataFrame) -> Spe
         {"name": name, "type": "double" if name in spec.features.numeric else "string"}
         for name in spec.features.names
     ]
-    served = make_served(spec, "challenger", LoadedModel(pipeline, features.head(5), inputs))
+    served = make_served(spec, "challenger", LoadedModel(pipeline, features.head(5), inputs, fast))
     most = spec.serving.max_rows
     values = features.head(most)[list(served.inputs.names)].itertuples(index=False, name=None)
     rows: list[Row] = list(islice(cycle(list(values)), most))

@@ -69,7 +69,7 @@ def judge(
         *slice_gates(spec, features, labels, scores, theirs),
         *fairness_gates(spec, features, labels, scores),
         *behaviour_gates(spec, features, scores, lambda frame: score(spec, challenger, frame, classes)),
-        *cost_gates(spec, challenger.pipeline, challenger.size_bytes, features),
+        *cost_gates(spec, challenger, features),
         *_fresh_gate(champion_saw),
     ]
     failed = ", ".join(gate.name for gate in gates if gate.verdict == "fail")

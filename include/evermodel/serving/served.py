@@ -15,6 +15,8 @@ from evermodel.spec.parts import FeaturesSpec
 if TYPE_CHECKING:
     import pandas as pd
 
+    from evermodel.fastpath.runtime import FastModel
+    from evermodel.gate.metrics import Floats
     from evermodel.model_store import LoadedModel
 
 
@@ -44,6 +46,8 @@ class ServedModel:
         The features, in the order of the signature.
     example
         One request row, for the API's documentation.
+    fast
+        The graph that answers in the pipeline's place; None if the pipeline answers.
     """
 
     spec: ModelSpec
@@ -52,6 +56,7 @@ class ServedModel:
     pipeline: Any
     inputs: Inputs
     example: dict[str, Any]
+    fast: FastModel | None = None
 
     @property
     def name(self) -> str:
@@ -66,6 +71,8 @@ class ServedModel:
         ModelFormatError
             The model answers with something that its task does not allow.
         """
+        if self.fast is not None:
+            return self._checked(*self._fast_points(self.fast, rows))
         import pandas as pd
 
         columns = zip(*rows, strict=True)
@@ -73,11 +80,28 @@ class ServedModel:
 
     def _answers(self, data: pd.DataFrame) -> list[Answer]:
         from evermodel.frames import feature_frame
-        from evermodel.tasks import points, sound
+        from evermodel.tasks import points
 
         frame = feature_frame(self.spec, data)[list(self.inputs.names)]
         scores, labels = points(self.spec, self.pipeline, frame)
-        if len(scores) != len(data) or not sound(self.spec, scores):
+        if len(scores) != len(data):
+            raise ModelFormatError(
+                f"model {self.name}, version {self.version}: {len(scores)} answers for {len(data)} rows",
+                "roll back or retrain",
+            )
+        return self._checked(scores, labels)
+
+    def _fast_points(self, fast: FastModel, rows: Sequence[Row]) -> tuple[Floats, list[str] | None]:
+        answers = fast.answer(rows)
+        if self.spec.task != "multiclass":
+            return answers[:, 0], None
+        best = answers.argmax(axis=1)
+        return answers.max(axis=1), [str(self.pipeline.classes_[place]) for place in best]
+
+    def _checked(self, scores: Floats, labels: list[str] | None) -> list[Answer]:
+        from evermodel.tasks import sound
+
+        if not sound(self.spec, scores):
             wanted = "finite number" if self.spec.task == "regression" else "probability"
             raise ModelFormatError(
                 f"model {self.name}, version {self.version}: an answer is not a {wanted}",
@@ -102,16 +126,44 @@ def make_served(spec: ModelSpec, version: str, loaded: LoadedModel) -> ServedMod
         update={"features": FeaturesSpec(numeric=numeric, categorical=inputs.categorical)}
     )
     served = ServedModel(
-        trained, version, datetime.now(UTC), loaded.pipeline, inputs, _example_row(trained, loaded.example)
+        trained,
+        version,
+        datetime.now(UTC),
+        loaded.pipeline,
+        inputs,
+        _example_row(trained, loaded.example),
+        _usable(loaded, inputs),
     )
     try:
-        served._answers(loaded.example)
+        expected = served._answers(loaded.example)
+        _same(served, loaded, expected)
     except Exception as error:
         raise ModelFormatError(
             f"model {spec.name}, version {version}: it cannot score its own example ({type(error).__name__}: {error})",
             "roll back or retrain",
         ) from error
     return served
+
+
+def _usable(loaded: LoadedModel, inputs: Inputs) -> FastModel | None:
+    """Return the graph if it takes what requests bring: the signature's features, in its order."""
+    fast = loaded.fast
+    return fast if fast is not None and fast.encoding.names == inputs.names else None
+
+
+def _same(served: ServedModel, loaded: LoadedModel, expected: list[Answer]) -> None:
+    """Refuse a graph that does not answer the stored example as the pipeline does: its files are not what was kept."""
+    from evermodel.fastpath.agreement import TOLERANCE
+    from evermodel.frames import feature_frame
+
+    if served.fast is None:
+        return
+    frame = feature_frame(served.spec, loaded.example)[list(served.inputs.names)]
+    rows = [tuple(row) for row in frame.itertuples(index=False, name=None)]
+    found = served.predict(rows)
+    spread = max(1.0, *(abs(answer.score) for answer in expected))
+    if any(abs(a.score - b.score) > TOLERANCE * spread for a, b in zip(found, expected, strict=True)):
+        raise ValueError("its graph answers the example differently from its pipeline")
 
 
 def _example_row(spec: ModelSpec, example: pd.DataFrame) -> dict[str, Any]:

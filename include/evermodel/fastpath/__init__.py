@@ -1,0 +1,1 @@
+"""The fast path: a fitted pipeline as a float64 ONNX graph, kept only when it gives the same answers."""

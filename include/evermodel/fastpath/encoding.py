@@ -1,0 +1,114 @@
+"""Rows as one matrix of numbers: categories become codes by a lookup, so that the graph never sees text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Row = tuple[float | str | None, ...]
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Codes:
+    """The code of every category of one feature, as the trained encoder gives them.
+
+    Parameters
+    ----------
+    known
+        Code of each category seen in training.
+    missing
+        Code of no category (NaN where the model takes it for a missing number).
+    unknown
+        Code of a category that training never saw.
+    """
+
+    known: Mapping[str, float]
+    missing: float
+    unknown: float
+
+    def of(self, value: str | None) -> float:
+        """Return the code of a value."""
+        return self.missing if value is None else self.known.get(value, self.unknown)
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How rows become the graph's input.
+
+    Parameters
+    ----------
+    names
+        The features, in the order of the columns.
+    codes
+        The codes of the categorical ones; the others are numbers already.
+    """
+
+    names: tuple[str, ...]
+    codes: Mapping[str, Codes]
+
+    def rows(self, rows: Sequence[Row]) -> Matrix:
+        """Encode rows whose values are in the order of the features: floats (NaN if missing), strings or None."""
+        coders = [self.codes[name].of if name in self.codes else None for name in self.names]
+        return np.array(
+            [
+                [value if coder is None else coder(value) for coder, value in zip(coders, row, strict=True)]  # type: ignore[arg-type]
+                for row in rows
+            ],
+            dtype=np.float64,
+        ).reshape(len(rows), len(self.names))
+
+    def table(self, table: pa.Table) -> Matrix:
+        """Encode an Arrow table; a null is a missing value."""
+        import pyarrow as pa
+
+        matrix = np.empty((table.num_rows, len(self.names)))
+        for place, name in enumerate(self.names):
+            column = table[name]
+            if name not in self.codes:
+                matrix[:, place] = column.cast(pa.float64()).to_numpy()
+                continue
+            encoded = column.cast(pa.string()).combine_chunks().dictionary_encode()
+            codes = self.codes[name]
+            lookup = np.array([*map(codes.of, encoded.dictionary.to_pylist()), codes.missing])
+            matrix[:, place] = lookup[
+                encoded.indices.fill_null(len(lookup) - 1).to_numpy(zero_copy_only=False)
+            ]
+        return matrix
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data; JSON has no NaN, so it is null there."""
+        codes = {name: asdict(found) for name, found in self.codes.items()}
+        for found in codes.values():
+            found["known"] = {name: _plain(code) for name, code in found["known"].items()}
+            found |= {side: _plain(found[side]) for side in ("missing", "unknown")}
+        return {"names": list(self.names), "codes": codes}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Encoding:
+        """Read what `to_json` wrote."""
+        codes = {
+            name: Codes(
+                {category: _number(code) for category, code in found["known"].items()},
+                _number(found["missing"]),
+                _number(found["unknown"]),
+            )
+            for name, found in data["codes"].items()
+        }
+        return cls(tuple(data["names"]), codes)
+
+
+def _plain(code: float) -> float | None:
+    return None if math.isnan(code) else code
+
+
+def _number(code: float | None) -> float:
+    return math.nan if code is None else float(code)

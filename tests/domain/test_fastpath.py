@@ -1,0 +1,169 @@
+"""A graph gives the pipeline's answers: for every estimator that has one, on wild rows, through its files."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evermodel.calibration import calibrated
+from evermodel.estimators import build_pipeline
+from evermodel.fastpath.agreement import Agreement, compare
+from evermodel.fastpath.encoding import Encoding
+from evermodel.fastpath.export import export
+from evermodel.fastpath.graph import NotExportableError
+from evermodel.fastpath.runtime import FastModel, read, start, write
+from evermodel.frames import feature_frame
+from small_spec import small_spec
+
+BINARY = {
+    "boosting": ("sklearn.ensemble.HistGradientBoostingClassifier", {"max_iter": 20}),
+    "logistic": ("sklearn.linear_model.LogisticRegression", {}),
+    "forest": ("sklearn.ensemble.RandomForestClassifier", {"n_estimators": 7, "max_depth": 6}),
+    "extra trees": ("sklearn.ensemble.ExtraTreesClassifier", {"n_estimators": 7, "max_depth": 6}),
+    "tree": ("sklearn.tree.DecisionTreeClassifier", {"max_depth": 5}),
+}
+REGRESSION = {
+    "boosting": ("sklearn.ensemble.HistGradientBoostingRegressor", {"max_iter": 20}),
+    "poisson": ("sklearn.ensemble.HistGradientBoostingRegressor", {"max_iter": 20, "loss": "poisson"}),
+    "ridge": ("sklearn.linear_model.Ridge", {}),
+    "forest": ("sklearn.ensemble.RandomForestRegressor", {"n_estimators": 7, "max_depth": 6}),
+}
+
+
+def _spec(estimator: str, params: dict[str, Any], task: str = "binary") -> Any:
+    return small_spec(task=task, candidates=[{"name": "one", "estimator": estimator, "params": params}])
+
+
+def _data(rows: int, seed: int) -> pa.Table:
+    generator = np.random.default_rng(seed)
+    colours = np.array(["red", "green", "blue", *(f"c{i}" for i in range(40))])
+    amount, age = generator.normal(size=rows), generator.exponential(20, rows)
+    chosen = generator.integers(0, len(colours), rows) * (generator.random(rows) < 0.6)
+    return pa.table(
+        {
+            "amount": pa.array(np.where(generator.random(rows) < 0.1, np.nan, amount), from_pandas=True),
+            "age": pa.array(age),
+            "colour": pa.array(
+                [None if generator.random() < 0.1 else colours[i] for i in chosen], pa.string()
+            ),
+        }
+    )
+
+
+def _fitted(spec: Any, table: pa.Table, calibrate: Any = None) -> Any:
+    frame = feature_frame(spec, table)
+    signal = np.nan_to_num(frame["amount"].to_numpy()) + frame["colour"].isin(["red", "c3", "c30"]).to_numpy()
+    noise = np.random.default_rng(9).normal(size=len(frame))
+    labels: Any = signal + noise
+    if spec.task == "binary":
+        labels = (labels > 0.4).astype(int)
+    elif spec.task == "multiclass":
+        labels = np.array(["low", "middle", "high"])[np.digitize(labels, [0.0, 1.0])]
+    else:
+        labels = np.exp(labels / 3)
+    pipeline = build_pipeline(spec, spec.candidates[0]).fit(frame, labels)
+    return calibrated(pipeline, calibrate, frame, labels) if calibrate else pipeline
+
+
+def _fast(pipeline: Any) -> FastModel:
+    exported = export(pipeline)
+    return start(exported.graph, exported.encoding)
+
+
+CASES = [
+    *((f"binary {name}", case, "binary", None) for name, case in BINARY.items()),
+    *((f"multiclass {name}", case, "multiclass", None) for name, case in BINARY.items()),
+    *((f"regression {name}", case, "regression", None) for name, case in REGRESSION.items()),
+    *((f"{how} boosting", BINARY["boosting"], "binary", how) for how in ("sigmoid", "isotonic")),
+    ("sigmoid logistic", BINARY["logistic"], "binary", "sigmoid"),
+    ("isotonic forest", BINARY["forest"], "binary", "isotonic"),
+]
+
+
+@pytest.mark.parametrize(("case", "task", "how"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
+def test_a_graph_agrees_with_its_pipeline_on_rows_it_never_saw(case: Any, task: str, how: Any) -> None:
+    spec = _spec(case[0], case[1], task)
+    pipeline = _fitted(spec, _data(600, 0), how)
+    fresh = _data(2000, 1)
+    strange = fresh.set_column(2, "colour", pa.array(["never seen", None] * 1000, pa.string()))
+    rows = pa.concat_tables([fresh, strange])
+
+    agreement = compare(pipeline, _fast(pipeline), feature_frame(spec, rows), rows)
+
+    assert agreement.holds
+    assert agreement.rows == 4000
+    assert agreement.largest < 1e-12
+
+
+WILD = st.one_of(st.none(), st.floats(allow_nan=False, allow_infinity=False, width=64))
+BOOSTED = _spec(*BINARY["boosting"])
+BOOSTED_PIPELINE = _fitted(BOOSTED, _data(600, 0))
+BOOSTED_FAST = _fast(BOOSTED_PIPELINE)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(WILD, WILD, st.one_of(st.none(), st.sampled_from(["red", "c3", "c30"]), st.text())))
+)
+def test_any_row_gets_the_pipelines_answer(rows: list[tuple[Any, Any, Any]]) -> None:
+    known = [(math.nan if a is None else a, math.nan if b is None else b, c) for a, b, c in rows]
+    found = BOOSTED_FAST.answer(known)
+
+    assert found.shape == (len(rows), 1)
+    if rows:
+        frame = pd.DataFrame(known, columns=["amount", "age", "colour"])
+        wanted = BOOSTED_PIPELINE.predict_proba(feature_frame(BOOSTED, frame))[:, 1]
+        assert found[:, 0] == pytest.approx(wanted, abs=1e-12)
+
+
+def test_rows_and_tables_are_encoded_the_same() -> None:
+    table = _data(50, 3)
+    rows = [
+        tuple(math.nan if v is None and n != "colour" else v for n, v in r.items()) for r in table.to_pylist()
+    ]
+
+    by_row, by_table = BOOSTED_FAST.encoding.rows(rows), BOOSTED_FAST.encoding.table(table)
+
+    np.testing.assert_array_equal(by_row, by_table)
+
+
+def test_a_graph_answers_the_same_after_its_files_were_read_again(tmp_path: Path) -> None:
+    exported = export(BOOSTED_PIPELINE)
+    write(exported, tmp_path)
+
+    again = read(tmp_path)
+
+    assert (
+        Encoding.from_json(json.loads(json.dumps(exported.encoding.to_json()))).names == again.encoding.names
+    )
+    table = _data(100, 4)
+    np.testing.assert_array_equal(again.answer_table(table), BOOSTED_FAST.answer_table(table))
+
+
+def test_a_graph_that_differs_is_not_kept() -> None:
+    other = _fitted(BOOSTED, _data(600, 5))
+    table = _data(200, 6)
+
+    agreement = compare(other, BOOSTED_FAST, feature_frame(BOOSTED, table), table)
+
+    assert not agreement.holds
+    assert agreement.largest > 1e-3
+    assert not Agreement(0, 0.0, 0).holds
+    assert not Agreement(10, 0.0, 1).holds
+
+
+def test_an_estimator_without_a_graph_says_so() -> None:
+    spec = _spec("sklearn.neighbors.KNeighborsClassifier", {})
+    pipeline = _fitted(spec, _data(100, 0))
+
+    with pytest.raises(NotExportableError, match="the estimator KNeighborsClassifier has no graph"):
+        export(pipeline)
