@@ -41,6 +41,7 @@ def test_a_version_names_everything_that_it_came_from(world: World) -> None:
     assert "scikit-learn==" in Path(packages).read_text()
     assert version.tags["evermodel.environment_digest"] == environment_digest()
     assert version.tags["evermodel.threads"] == thread_count()
+    assert version.tags["evermodel.fastpath"].startswith("ONNX Runtime serves: on ")
     assert version.tags["evermodel.spec_digest"] == world.spec.digest
     assert version.tags["evermodel.snapshot_md5"] == run.data.tags["evermodel.snapshot_md5"]
     assert version.tags["evermodel.git_commit"] == git_commit(world.settings.models)

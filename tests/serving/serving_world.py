@@ -20,6 +20,7 @@ import uvicorn
 
 from evermodel import model_store, registry, tracking
 from evermodel.estimators import build_pipeline
+from evermodel.fastpath.keep import keep_if_same
 from evermodel.frames import feature_frame
 from evermodel.settings import Settings
 from evermodel.spec import ModelSpec, load_spec
@@ -66,7 +67,13 @@ class World:
         return load_spec(self.name, self.settings)
 
     def publish(
-        self, seed: int, *, promote: bool = True, candidate: int = 0, pipeline: Any = None
+        self,
+        seed: int,
+        *,
+        promote: bool = True,
+        candidate: int = 0,
+        pipeline: Any = None,
+        graph: bool = True,
     ) -> Published:
         """Train on data of this seed and register; the labels differ by seed, so the versions' answers do."""
         import mlflow
@@ -79,6 +86,8 @@ class World:
         run = self.client.create_run(tracking.experiment_id(self.client, self.name))
         with mlflow.start_run(run_id=run.info.run_id):
             uri = model_store.log_model(fitted, frame, fitted.predict_proba(frame)[:, 1], ["scikit-learn"])
+        if graph:
+            keep_if_same(self.client, uri, fitted, frame)
         return self.register(uri, run.info.run_id, fitted, seed, promote=promote)
 
     def register(self, uri: str, run_id: str, fitted: Any, seed: int, *, promote: bool = True) -> Published:

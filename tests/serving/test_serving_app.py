@@ -19,9 +19,10 @@ def client(world: World) -> Iterator[TestClient]:
         yield client
 
 
+@pytest.mark.parametrize("graph", [True, False], ids=["graph", "pipeline"])
 @pytest.mark.parametrize("candidate", [0, 1])
-def test_answers_are_those_of_the_pipeline(world: World, candidate: int) -> None:
-    made = world.publish(1, candidate=candidate)
+def test_answers_are_those_of_the_pipeline(world: World, candidate: int, graph: bool) -> None:
+    made = world.publish(1, candidate=candidate, graph=graph)
     rows = request_rows(20, seed=9)
     assert rows[0]["temp"] is None
     assert rows[0]["carrier"] is None
@@ -34,6 +35,7 @@ def test_answers_are_those_of_the_pipeline(world: World, candidate: int) -> None
             assert answer.status_code == 200, body
             assert (body["model"], body["version"]) == (world.name, made.version)
             assert [p["score"] for p in body["predictions"]] == pytest.approx(made.scores(rows), abs=1e-12)
+        assert client.get("/models").json()[0]["engine"] == ("onnx" if graph else "sklearn")
         one = client.post("/predict", json={"row": rows[3]}).json()
         assert one["predictions"] == [{"score": pytest.approx(made.scores(rows)[3], abs=1e-12)}]
 
@@ -142,6 +144,7 @@ def test_a_model_that_fails_on_a_request_answers_500_in_json(client: TestClient,
     (holder,) = client.app.state.holders.values()  # type: ignore[attr-defined]
     holder.stop()
     object.__setattr__(holder.current, "pipeline", Broken())
+    object.__setattr__(holder.current, "fast", None)
     answer = client.post("/predict", json={"rows": request_rows(1, 1)})
     assert answer.status_code == 500
     assert "failed on this request" in answer.json()["detail"]

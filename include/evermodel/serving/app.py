@@ -7,7 +7,7 @@ import copy
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
@@ -50,6 +50,7 @@ class ModelState(_Answer):
 
     model: str
     version: str | None
+    engine: Literal["onnx", "sklearn"] | None
     since: datetime | None
     inputs: list[dict[str, str]]
     last_error: str | None
@@ -191,6 +192,7 @@ def _state(holder: ModelHolder) -> ModelState:
     return ModelState(
         model=holder.spec.name,
         version=served.version if served else None,
+        engine=served.engine if served else None,
         since=served.since if served else None,
         inputs=served.inputs.described() if served else [],
         last_error=holder.last_error,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from evermodel.errors import ModelFormatError
 from evermodel.serving.rows import Inputs, Row
@@ -62,6 +62,11 @@ class ServedModel:
     def name(self) -> str:
         """Name of the model."""
         return self.spec.name
+
+    @property
+    def engine(self) -> Literal["onnx", "sklearn"]:
+        """What computes the answers."""
+        return "sklearn" if self.fast is None else "onnx"
 
     def predict(self, rows: Sequence[Row]) -> list[Answer]:
         """Score rows, each with the values of the features in the order of the signature.
