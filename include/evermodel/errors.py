@@ -74,3 +74,11 @@ class TrackingUnavailableError(TransientError):
 
 class SnapshotStoreError(TransientError):
     """DVC could not track or push a snapshot."""
+
+
+class SourceUnavailableError(TransientError):
+    """A source cannot be reached, or broke off while its rows were read."""
+
+
+class LakeFullError(TransientError):
+    """There is no room left where the lake is."""

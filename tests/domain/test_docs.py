@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel
 
 from evermodel.spec import ModelSpec
-from evermodel.spec.load import _section_of
+from evermodel.spec.load import sections_of
 from worlds import PROJECT
 
 DOCS = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
@@ -49,6 +49,6 @@ def test_every_field_of_the_spec_is_documented() -> None:
 def _leaf_fields(model: type[BaseModel]) -> list[str]:
     names: list[str] = []
     for name, field in model.model_fields.items():
-        section = _section_of(field.annotation)
-        names += _leaf_fields(section) if section else [name]
+        sections = sections_of(field.annotation)
+        names += [leaf for section in sections for leaf in _leaf_fields(section)] or [name]
     return names

@@ -133,7 +133,7 @@ class Card:
     def _data(self) -> Section:
         spec, parts = self.spec, split_window(self.spec, self.as_of)
         rows = [
-            ("source", redacted(spec.source.path)),
+            ("source", redacted(spec.source.told)),
             ("train", f"{parts.train}"),
             ("validation", f"{parts.validation}"),
             ("test (never fitted on)", f"{parts.test}, {self.decision.rows:,} rows"),

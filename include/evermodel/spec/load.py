@@ -18,6 +18,9 @@ from evermodel.errors import SpecError
 from evermodel.settings import Settings
 from evermodel.spec.model import ModelSpec
 
+_SECRET = re.compile(
+    r"(?<=://)[^/@\s]+(?=@)|(?<=[?&])(?:pass\w*|pwd|token|secret\w*)=[^&\s']+", re.IGNORECASE
+)
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 Lines = dict[tuple[str | int, ...], int]
 
@@ -105,7 +108,7 @@ def load_specs(
     folder = (settings or Settings.from_environment()).models
     specs: list[ModelSpec] = []
     problems: list[SpecProblem] = []
-    for path in sorted(folder.glob("*.yaml")):
+    for path in spec_files(folder):
         if only is not None and path.stem != only:
             continue
         try:
@@ -115,8 +118,13 @@ def load_specs(
     return specs, problems
 
 
+def spec_files(folder: Path) -> list[Path]:
+    """Return the files of a folder that are model specs, sorted; the schema files beside them are none."""
+    return sorted(path for path in folder.glob("*.yaml") if not path.name.endswith(".schema.yaml"))
+
+
 def _missing_advice(path: Path) -> str:
-    names = [p.stem for p in sorted(path.parent.glob("*.yaml"))]
+    names = [p.stem for p in spec_files(path.parent)]
     near = difflib.get_close_matches(path.stem, names, n=1)
     if near:
         return f"did you mean {near[0]}?"
@@ -173,14 +181,16 @@ def _with_variables(value: Any, environ: Mapping[str, str] = os.environ) -> Any:
 
 
 def _describe(path: Path, problem: ErrorDetails, lines: Lines) -> list[str]:
-    location = problem["loc"]
+    location = _as_written(problem["loc"])
     reason = problem["msg"].removeprefix("Value error, ")
     if not location:
         # Checks across fields: each reason begins with the name of its field.
         return [f"{path}: line {_line(_place(r), lines)}: {r}" for r in reason.split("; ")]
     where = f"{path}: line {_line(location, lines)}: {'.'.join(map(str, location))}: "
     if problem["type"] == "extra_forbidden":
-        return [where + _unknown_field(location)]
+        return [where + _unknown_field(problem["loc"])]
+    if problem["type"] == "unknown_kind":
+        return [_unknown_kind(path, problem, lines)]
     if problem["type"] == "missing":
         return [where + "this field is required"]
     return [f"{where}{reason} (found {_short(problem['input'])})"]
@@ -204,25 +214,55 @@ def _unknown_field(location: tuple[int | str, ...]) -> str:
     return f"there is no such field{hint} (allowed: {', '.join(allowed)})"
 
 
+def _unknown_kind(path: Path, problem: ErrorDetails, lines: Lines) -> str:
+    location = (*problem["loc"], "kind")
+    found = problem["input"].get("kind") if isinstance(problem["input"], dict) else None
+    kinds = [kind for section in _sections_at(problem["loc"]) if (kind := _kind_of(section))]
+    near = difflib.get_close_matches(str(found), kinds, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    where = f"{path}: line {_line(location, lines)}: {'.'.join(map(str, location))}: "
+    return f"{where}{found!r} is no kind of {problem['loc'][-1]}{hint} (allowed: {', '.join(kinds)})"
+
+
+def _as_written(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Leave out the parts that only say which kind of section was tried: a file does not have them."""
+    return tuple(
+        part
+        for index, part in enumerate(location)
+        if part not in [_kind_of(section) for section in _sections_at(location[:index])]
+    )
+
+
 def _fields_at(location: tuple[int | str, ...]) -> list[str]:
-    model: type[BaseModel] = ModelSpec
+    sections = _sections_at(location)
+    return sorted(sections[0].model_fields)
+
+
+def _sections_at(location: tuple[int | str, ...]) -> list[type[BaseModel]]:
+    """Return the sections that may stand at a place; several where a field takes one of many kinds."""
+    sections: list[type[BaseModel]] = [ModelSpec]
     for part in location:
-        if part not in model.model_fields:
-            continue  # an index, the key of a mapping, or which kind of entry was tried
-        model = _section_of(model.model_fields[str(part)].annotation) or model
-    return sorted(model.model_fields)
+        field = sections[0].model_fields.get(str(part))
+        if field is not None:
+            sections = sections_of(field.annotation) or sections
+        else:  # an index, the key of a mapping, or which kind of entry was tried
+            sections = [section for section in sections if _kind_of(section) == part] or sections
+    return sections
 
 
-def _section_of(annotation: Any) -> type[BaseModel] | None:
+def _kind_of(section: type[BaseModel]) -> str | None:
+    field = section.model_fields.get("kind")
+    choices: tuple[Any, ...] = getattr(field.annotation, "__args__", ()) if field else ()
+    return str(choices[0]) if len(choices) == 1 else None
+
+
+def sections_of(annotation: Any) -> list[type[BaseModel]]:
+    """Return the sections that a field's type names: none, one, or one for each kind."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for part in getattr(annotation, "__args__", ()):
-        found = _section_of(part)
-        if found is not None:
-            return found
-    return None
+        return [annotation]
+    return [section for part in getattr(annotation, "__args__", ()) for section in sections_of(part)]
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = _SECRET.sub("***", repr(value))
     return text if len(text) <= 60 else text[:57] + "..."

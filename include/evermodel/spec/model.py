@@ -18,7 +18,7 @@ from evermodel.spec.parts import FeaturesSpec, LabelSpec, ScheduleSpec, Section,
 from evermodel.spec.performance import PerformanceSpec
 from evermodel.spec.policy import RespondSpec, RetrainPolicy
 from evermodel.spec.serving import ServingSpec
-from evermodel.spec.source import FilesSource
+from evermodel.spec.source import SourceSpec
 from evermodel.spec.training import CandidateSpec, SplitSpec, TrainingSpec
 from evermodel.spec.validation import ValidationSpec
 
@@ -37,7 +37,7 @@ class ModelSpec(Section):
     intended_use: str = Field("", description="What the model is for; shown on its card.")
     limits: str = Field("", description="What it must not be used for, and what it cannot do.")
     task: Task = "binary"
-    source: FilesSource
+    source: SourceSpec
     time_column: str = Field(min_length=1, description="When the row's features were known.")
     id_column: str = Field(min_length=1, description="Identifies a row, and joins predictions with labels.")
     label: LabelSpec

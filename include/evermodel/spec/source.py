@@ -1,15 +1,79 @@
-"""The section `source`: where a model's rows come from."""
+"""The section `source`: where a model's rows come from, one class for each kind."""
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+import string
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Discriminator, Field, JsonValue, Tag, model_validator
 
-from evermodel.spec.parts import Section
+from evermodel.spec.parts import Section, Span
+
+_IMPORT_PATH = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
+_PASSWORD = re.compile(r"://[^/@\s:]*:[^/@\s]+@|[?&](password|passwd|pwd|token|secret\w*)=", re.IGNORECASE)
 
 
-class FilesSource(Section):
+def _check_marker(value: str | None) -> str | None:
+    """Fill in a marker's names once, so that a wrong one is told when the spec is read."""
+    if value is not None:
+        names = {name for _, name, _, _ in string.Formatter().parse(value) if name is not None}
+        if unknown := names - {"start", "end", "day"}:
+            raise ValueError(
+                f"a marker knows {{start}}, {{end}} and {{day}}, not {', '.join(sorted(unknown))}"
+            )
+        marker_path(value, datetime(2000, 1, 1, tzinfo=UTC), datetime(2000, 1, 2, tzinfo=UTC))
+    return value
+
+
+def marker_path(marker: str, start: datetime, end: datetime) -> str:
+    """Return the path of a marker for a window; ``{day}`` is its last day.
+
+    >>> marker_path("/in/{day:%Y-%m-%d}/_SUCCESS", datetime(2024, 1, 1), datetime(2024, 1, 8))
+    '/in/2024-01-07/_SUCCESS'
+    """
+    return marker.format(start=start, end=end, day=end - timedelta(days=1))
+
+
+def _some_time(value: timedelta) -> timedelta:
+    if value <= timedelta(0):
+        raise ValueError("must be longer than zero")
+    return value
+
+
+Step = Annotated[Span, AfterValidator(_some_time)]
+
+
+class CompleteSpec(Section):
+    """When the data of an interval counts as complete."""
+
+    min_rows: int = Field(1, ge=0, description="Fewest rows of the interval's last day.")
+    newest_within: Span | None = Field(
+        None, description="How long before the interval's end its newest row may be."
+    )
+    marker: Annotated[str | None, AfterValidator(_check_marker)] = Field(
+        None,
+        description="File, folder or glob that is there when the data is; {day:%Y-%m-%d} is its last day.",
+    )
+
+
+class BaseSource(Section):
+    """What every kind of source has."""
+
+    complete: CompleteSpec = CompleteSpec()
+    late: Span | None = Field(
+        None,
+        description="Days that ended longer ago are read once and kept; null reads all of them each time.",
+    )
+
+    @property
+    def told(self) -> str:
+        """Where the rows come from, for people."""
+        raise NotImplementedError
+
+
+class FilesSource(BaseSource):
     """Parquet or CSV files, optionally seen through a query."""
 
     kind: Literal["files"] = "files"
@@ -19,3 +83,104 @@ class FilesSource(Section):
     query: str | None = Field(
         None, description="SQL (DuckDB) over the table `source`; without it, every row and column."
     )
+    encoding: Literal["utf-8", "utf-16", "latin-1"] = Field("utf-8", description="Of CSV files.")
+
+    @property
+    def told(self) -> str:
+        """The path."""
+        return self.path
+
+
+class SqlSource(BaseSource):
+    """A query on a database that an Airflow connection leads to."""
+
+    kind: Literal["sql"]
+    connection: str = Field(min_length=1, description="Airflow connection id.")
+    query: str = Field(min_length=1, description="SQL; :start and :end are the ends of what is read.")
+    batch_rows: int = Field(50_000, ge=1, description="Rows that are fetched at a time.")
+    late: Span | None = timedelta(days=3)
+
+    @model_validator(mode="after")
+    def _bound(self) -> SqlSource:
+        found = re.findall(r"\{\{(.*?)\}\}", self.query)
+        if unknown := [name.strip() for name in found if name.strip() not in ("start", "end")]:
+            raise ValueError(f"a query knows {{{{ start }}}} and {{{{ end }}}}, not {', '.join(unknown)}")
+        return self
+
+    @property
+    def told(self) -> str:
+        """The connection."""
+        return f"connection {self.connection}"
+
+
+class IbisSource(BaseSource):
+    """A table or an expression in an engine that Ibis knows."""
+
+    kind: Literal["ibis"]
+    url: str = Field("duckdb://", min_length=1, description="What `ibis.connect` takes; no password in it.")
+    connection: str | None = Field(
+        None, min_length=1, description="Airflow connection id instead of `url`, for what needs a password."
+    )
+    table: str | None = Field(
+        None, min_length=1, description="Table or view; a dot parts it from its schema."
+    )
+    query: str | None = Field(
+        None, min_length=1, description="SQL in the engine's dialect, instead of `table`."
+    )
+    expression: str | None = Field(
+        None,
+        pattern=_IMPORT_PATH,
+        description="Import path `module:function` of what makes an Ibis table of the connection.",
+    )
+    step: Step | None = Field(
+        None, description="Read so much time at once, where an engine hands over whole results (Spark)."
+    )
+    late: Span | None = timedelta(days=3)
+
+    @model_validator(mode="after")
+    def _one_of_three(self) -> IbisSource:
+        if sum(part is not None for part in (self.table, self.query, self.expression)) != 1:
+            raise ValueError("name one of table, query and expression")
+        if _PASSWORD.search(self.url):
+            raise ValueError("a password in url would be kept with every run; use `connection`")
+        return self
+
+    @property
+    def told(self) -> str:
+        """The engine, and what is read there."""
+        return f"{self.connection or self.url} {self.table or self.expression or 'query'}"
+
+
+class PythonSource(BaseSource):
+    """A function of yours that gives the rows of an interval."""
+
+    kind: Literal["python"]
+    function: str = Field(
+        pattern=_IMPORT_PATH,
+        description="Import path `module:function`, called with start and end; gives Arrow or pandas.",
+    )
+    arguments: dict[str, JsonValue] = Field(default_factory=dict, description="Further arguments, by name.")
+    step: Step | None = Field(None, description="Call it for so much time at once; else for everything.")
+    late: Span | None = timedelta(days=3)
+
+    @property
+    def told(self) -> str:
+        """The function."""
+        return self.function
+
+
+_KINDS = ("files", "sql", "ibis", "python")
+
+
+def _kind(value: Any) -> str:
+    found = value.get("kind", "files") if isinstance(value, dict) else getattr(value, "kind", "files")
+    return str(found)
+
+
+SourceSpec = Annotated[
+    Annotated[FilesSource, Tag("files")]
+    | Annotated[SqlSource, Tag("sql")]
+    | Annotated[IbisSource, Tag("ibis")]
+    | Annotated[PythonSource, Tag("python")],
+    Discriminator(_kind, custom_error_type="unknown_kind", custom_error_message="no such kind of source"),
+]

@@ -1,0 +1,121 @@
+"""A table or an expression in any engine that Ibis knows; columns and interval are pushed down to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from evermodel.connections import connections
+from evermodel.errors import EvermodelError, SourceError
+from evermodel.sources.relation import Arrival, Stream, imported, require_columns, steps, trouble
+from evermodel.spec import ModelSpec
+from evermodel.spec.source import IbisSource
+from evermodel.window import Window, parse_moment
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+_BATCH_ROWS = 100_000
+_ADVICE = "check the table or expression in a notebook: `ibis.connect(url)`"
+
+
+class IbisRelation:
+    """An expression, opened on its engine for one model."""
+
+    def __init__(self, spec: ModelSpec, source: IbisSource) -> None:
+        self.spec = spec
+        self.source = source
+
+    def open(self, duck: duckdb.DuckDBPyConnection, window: Window, columns: Sequence[str]) -> Stream:
+        """Make the relation `rows` of a stream that the engine fills."""
+        with self._connected() as engine:
+            rows = self._within(self._expression(engine, columns), window)
+            schema = rows.select(*columns).schema().to_pyarrow()
+        stream = Stream(schema, self._batches(window, columns))
+        duck.register("rows", stream.reader())
+        return stream
+
+    def arrival(self, window: Window, now: datetime) -> Arrival:
+        """Have the engine count."""
+        with self._connected() as engine:
+            expression = self._expression(engine, [self.spec.time_column])
+            time = expression[self.spec.time_column]
+            counted = self._within(expression, window).count().to_pyarrow().as_py()
+            past = time <= self._literal(time, now + timedelta(days=1))
+            facts = (
+                expression.aggregate(newest=time.max(where=past), future=(~past).sum())
+                .to_pyarrow()
+                .to_pylist()[0]
+            )
+        newest = facts["newest"]
+        return Arrival(
+            int(counted), None if newest is None else parse_moment(newest), int(facts["future"] or 0)
+        )
+
+    def unreadable(self, error: Exception) -> EvermodelError:
+        """Tell a lost connection from a wrong expression."""
+        return trouble(self.spec, error, _ADVICE)
+
+    def _batches(self, window: Window, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        with self._connected() as engine:
+            expression = self._expression(engine, columns)
+            for part in steps(window, self.source.step):
+                rows = self._within(expression, part).select(*columns)
+                yield from engine.to_pyarrow_batches(rows, chunk_size=_BATCH_ROWS)
+
+    @contextmanager
+    def _connected(self) -> Iterator[Any]:
+        try:
+            import ibis
+        except ImportError as error:
+            raise SourceError(
+                f"model {self.spec.name}: a source of kind ibis needs the package ibis-framework",
+                "pip install 'airflow-provider-evermodel[ibis]'",
+            ) from error
+        engine = ibis.connect(self._url())
+        try:
+            if engine.name == "pyspark":  # its sessions are shared, and would stop for everybody
+                engine._session.conf.set("spark.sql.session.timeZone", "UTC")
+            yield engine
+        finally:
+            if engine.name != "pyspark":
+                engine.disconnect()
+
+    def _url(self) -> str:
+        if self.source.connection is None:
+            return self.source.url
+        url = connections().url(self.source.connection)
+        return url.set(drivername=url.get_backend_name()).render_as_string(hide_password=False)
+
+    def _expression(self, engine: Any, columns: Sequence[str]) -> Any:
+        source = self.source
+        if source.table is not None:
+            schema, _, table = source.table.rpartition(".")
+            expression = engine.table(table, database=schema or None)
+        elif source.query is not None:
+            expression = engine.sql(source.query)
+        else:
+            assert source.expression is not None
+            expression = imported(self.spec, source.expression, "source.expression")(engine)
+        require_columns(self.spec, list(expression.columns), columns)
+        time = expression[self.spec.time_column]
+        if not time.type().is_timestamp():
+            # Text and dates are times too; text without a zone, and a date's midnight, are UTC.
+            expression = expression.mutate(**{self.spec.time_column: time.cast("timestamp")})
+        return expression
+
+    def _within(self, expression: Any, window: Window) -> Any:
+        time = expression[self.spec.time_column]
+        start, end = (self._literal(time, moment) for moment in (window.start, window.end))
+        return expression.filter(time >= start, time < end)
+
+    def _literal(self, time: Any, moment: datetime) -> Any:
+        import ibis
+
+        utc = moment.astimezone(UTC)
+        if time.type().timezone is None:
+            return ibis.literal(utc.replace(tzinfo=None), type="timestamp")
+        return ibis.literal(utc, type="timestamp('UTC')")
