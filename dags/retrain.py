@@ -49,7 +49,7 @@ for spec in specs_to_parse("retrain"):
         validate = ValidateOperator(task_id="validate", snapshot=pulled("extract"), **step)
         train = TrainOperator.partial(
             task_id="train",
-            snapshot=pulled("extract"),
+            snapshot=pulled("validate"),
             chosen=pulled("request", "candidates"),
             map_index_template="{{ task.candidate }}",
             # Each candidate has a limit of its own; this one is for what comes before and after.
@@ -58,7 +58,7 @@ for spec in specs_to_parse("retrain"):
         ).expand(candidate=[candidate.name for candidate in spec.candidates])
         evaluate = EvaluateOperator(
             task_id="evaluate",
-            snapshot=pulled("extract"),
+            snapshot=pulled("validate"),
             trained=train.output,
             force_reason=pulled("request", "force_reason"),
             trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS,
@@ -67,7 +67,7 @@ for spec in specs_to_parse("retrain"):
         decide = DecideOperator(
             task_id="decide", decision=pulled("evaluate"), ship=["register", "report"], keep=["report"]
         )
-        register = RegisterOperator(task_id="register", snapshot=pulled("extract"), **step)
+        register = RegisterOperator(task_id="register", snapshot=pulled("validate"), **step)
         approve = ApproveOperator(
             task_id="approve",
             model=spec.name,

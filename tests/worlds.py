@@ -77,7 +77,7 @@ class World:
         """Run a whole retrain that is forced through, and return the version it promotes."""
         retrain = self.retrain(as_of, run_key)
         snapshot = retrain.extract()
-        retrain.validate(snapshot.path)
+        snapshot = retrain.validate(snapshot).snapshot
         retrain.evaluate(snapshot.path, self.train(retrain, snapshot.path), "test")
         version = str(retrain.register(snapshot.to_json()).version)
         retrain.deploy(version, "test")

@@ -60,9 +60,10 @@ def check(
     from evermodel.errors import SpecError
     from evermodel.settings import Settings
     from evermodel.spec import load_spec
+    from evermodel.spec.load import spec_files
 
     folder = Settings.from_environment().models
-    names = specs or [str(path) for path in sorted(folder.glob("*.yaml"))]
+    names = specs or [str(path) for path in spec_files(folder)]
     if not names:
         raise EvermodelError(f"there is no spec in {folder}", "set EVERMODEL_MODELS, or name a file")
     broken = 0

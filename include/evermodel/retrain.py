@@ -24,7 +24,7 @@ from evermodel.snapshot import Snapshot, take_snapshot
 from evermodel.spec import ModelSpec
 from evermodel.tracking import check_health, find_run, keyed_run, log_json, log_metrics, read_json
 from evermodel.training import TrainedCandidate, best_of, rows_of
-from evermodel.validation import ValidationReport, validate
+from evermodel.validation.step import Validated, validate_snapshot
 from evermodel.window import parse_moment, split_window, whole_day
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 RETRAIN = "retrain"
 DECISION_FILE = "decision.json"
-VALIDATION_FILE = "validation.json"
 
 
 @dataclass(frozen=True)
@@ -84,19 +83,19 @@ class Retrain:
         _log_dataset(self.client, run, self.spec, snapshot, self.settings)
         return snapshot
 
-    def validate(self, snapshot: str) -> ValidationReport:
+    def validate(self, snapshot: Snapshot) -> Validated:
         """Check the snapshot; the report is kept on the MLflow run also when everything passed.
+
+        Returns
+        -------
+        The report, and the snapshot to go on with: rows that were set aside are not in it.
 
         Raises
         ------
         ValidationError
-            A check failed.
+            A check of severity ``fail`` did not pass.
         """
-        report = validate(self.spec, self.settings.lake / snapshot)
-        run = self.mlflow_run({"evermodel.validation": "failed" if report.failures else "passed"})
-        log_json(self.client, run.info.run_id, report.to_json(), VALIDATION_FILE)
-        report.require()
-        return report
+        return validate_snapshot(self, snapshot)
 
     def evaluate(self, snapshot: str, trained: list[TrainedCandidate], force_reason: str | None) -> Decision:
         """Judge the best candidate against the champion on the test part, and write the decision."""

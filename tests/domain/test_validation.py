@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from evermodel.errors import PermanentError, ValidationError
+from evermodel.errors import PermanentError, SourceError, ValidationError
 from evermodel.validation import ValidationReport, validate
 from small_model import small_rows, small_spec, write_rows
 
@@ -24,16 +24,16 @@ def first(values: list[Any], usual: Any = 1) -> list[Any]:
 
 def report_of(folder: Path, rules: dict[str, Any], days: int = 10, **columns: Any) -> ValidationReport:
     file = write_rows(folder / "snapshot.parquet", small_rows(days=days, **columns))
-    return validate(small_spec("unused", validation={**RULES, **rules}), file)
+    return validate(small_spec("unused", validation={**RULES, **rules}), file).report
 
 
-def failures(report: ValidationReport) -> dict[str, tuple[str, str]]:
-    return {check.name: (check.found, check.allowed) for check in report.failures}
+def broken(report: ValidationReport) -> dict[str, tuple[str, str]]:
+    return {check.name: (check.found, check.allowed) for check in report.checks if not check.passed}
 
 
 def test_good_data_passes_every_check_and_all_are_listed(tmp_path: Path) -> None:
     report = report_of(tmp_path, {})
-    assert report.failures == ()
+    assert report.verdict == "passed"
     assert report.rows == 80
     assert {check.name for check in report.checks} == {
         "row count",
@@ -44,6 +44,7 @@ def test_good_data_passes_every_check_and_all_are_listed(tmp_path: Path) -> None
         *(f"values of {name} that are no number" for name in ("temp", "wind")),
         "values of temp outside 0.0 to 6.0",
         "values of wind outside -inf to 4.0",
+        "values of carrier that are known ones written otherwise",
     }
     report.require()
     assert json.loads(json.dumps(report.to_json()))["model"] == "small"
@@ -73,7 +74,7 @@ def test_bad_data_fails_its_own_check_and_no_other(
     tmp_path: Path, rules: dict[str, Any], columns: dict[str, Any], name: str, found: str, allowed: str
 ) -> None:
     report = report_of(tmp_path, rules, **columns)
-    assert failures(report) == {name: (found, allowed)}
+    assert broken(report) == {name: (found, allowed)}
 
 
 # The same data, one step better: what is just allowed.
@@ -93,26 +94,79 @@ def test_bad_data_fails_its_own_check_and_no_other(
     ],
 )
 def test_what_is_just_allowed_passes(tmp_path: Path, rules: dict[str, Any], columns: dict[str, Any]) -> None:
-    assert failures(report_of(tmp_path, rules, **columns)) == {}
+    assert broken(report_of(tmp_path, rules, **columns)) == {}
 
 
 def test_an_empty_snapshot_fails_on_its_rows_alone(tmp_path: Path) -> None:
-    assert failures(report_of(tmp_path, {}, days=0)) == {"row count": ("0", "at least 50")}
+    assert broken(report_of(tmp_path, {}, days=0)) == {"row count": ("0", "at least 50")}
 
 
-def test_the_error_lists_every_failed_check_with_found_and_allowed(tmp_path: Path) -> None:
-    report = report_of(tmp_path, {"min_rows": 100}, late=[1] * 80, temp=first([7.0, INF]))
+def test_the_error_lists_every_fatal_check_with_found_allowed_and_examples(tmp_path: Path) -> None:
+    fatal = {"min_rows": 100, "severity": {"range.temp": "fail", "infinite": "fail"}}
+    report = report_of(tmp_path, fatal, late=[1] * 80, temp=first([7.0, INF]))
     with pytest.raises(ValidationError) as caught:
-        report.require()
+        report.require("http://mlflow/report")
     assert caught.value.problem.splitlines() == [
         f"model small: the snapshot failed 4 of {len(report.checks)} checks:",
         "  - row count: found 80, allowed at least 100",
         "  - both classes of late: found 80 positive and 0 negative rows, allowed at least 0.5% of each",
-        "  - infinite values in temp: found 1 rows, allowed none",
-        "  - values of temp outside 0.0 to 6.0: found 2 rows, allowed none",
+        "  - infinite values in temp: found 1 rows, allowed none (such as 'inf' in row r00001)",
+        "  - values of temp outside 0.0 to 6.0: found 2 rows, allowed none (such as '7.0' in row r00000; 'inf' in row r00001)",
     ]
     assert "`validation` section" in caught.value.advice
+    assert caught.value.advice.endswith("http://mlflow/report")
     assert isinstance(caught.value, PermanentError)
+
+
+def test_the_error_stays_short_when_everything_is_wrong(tmp_path: Path) -> None:
+    names = [f"n{n}" for n in range(30)]
+    spec = small_spec("unused", features={"numeric": names}, validation={"min_rows": 1, "max_null_share": 0})
+    table = small_rows(**{name: pa.nulls(80, pa.float64()) for name in names})
+    report = validate(spec, write_rows(tmp_path / "snapshot.parquet", table)).report
+    assert len(report.failures) == 30
+    with pytest.raises(ValidationError, match="and 22 more") as caught:
+        report.require()
+    assert len(str(caught.value)) < 1500
+
+
+def test_bad_rows_are_set_aside_up_to_a_limit_and_fail_above(tmp_path: Path) -> None:
+    few, many = (report_of(tmp_path, {}, temp=first([INF] * n)) for n in (4, 5))
+    assert (few.verdict, few.set_aside) == ("quarantined", 4)
+    assert (many.verdict, many.set_aside) == ("failed", 5)
+    (check,) = many.failures
+    assert (check.name, check.found) == ("rows set aside", "5 of 80 rows (6.25%)")
+    assert check.examples[0] == "infinite values in temp: 5 rows, 'inf' in row r00000"
+
+
+@pytest.mark.parametrize(
+    ("severity", "verdict"),
+    [("off", "passed"), ("warn", "warned"), ("quarantine", "quarantined"), ("fail", "failed")],
+)
+def test_the_spec_says_how_much_a_check_matters(tmp_path: Path, severity: str, verdict: str) -> None:
+    report = report_of(
+        tmp_path, {"severity": {"range": "off", "range.temp": severity}}, temp=first([7.0]), wind=first([9])
+    )
+    assert report.verdict == verdict
+    assert "values of wind outside -inf to 4.0" not in {check.name for check in report.checks}
+
+
+def test_duplicates_that_are_set_aside_all_go(tmp_path: Path) -> None:
+    ids = [f"r{max(n, 1)}" for n in range(80)]
+    report = report_of(tmp_path, {"severity": {"duplicate_id": "quarantine"}}, id=ids)
+    assert (report.verdict, report.set_aside) == ("quarantined", 2)
+
+
+def test_a_missing_column_fails_by_its_name(tmp_path: Path) -> None:
+    assert broken(report_of(tmp_path, {"ranges": {}}, wind=None)) == {
+        "columns": ("no wind", "every column of the spec")
+    }
+
+
+def test_a_file_that_was_cut_off_is_an_error_that_names_it(tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "snapshot.parquet")
+    file.write_bytes(file.read_bytes()[:-200])
+    with pytest.raises(SourceError, match=r"snapshot\.parquet cannot be read"):
+        validate(small_spec("unused"), file)
 
 
 def test_column_names_with_quotes_and_spaces_are_no_trouble(tmp_path: Path) -> None:
@@ -121,7 +175,7 @@ def test_column_names_with_quotes_and_spaces_are_no_trouble(tmp_path: Path) -> N
     spec = small_spec(
         "unused",
         features={"numeric": ["temp", odd], "categorical": ["carrier"]},
-        validation={"min_rows": 1, "ranges": {odd: [1, 9]}},
+        validation={"min_rows": 1, "ranges": {odd: [1, 9]}, "max_quarantine_share": 0.2},
     )
-    report = validate(spec, write_rows(tmp_path / "snapshot.parquet", table))
-    assert failures(report) == {f"values of {odd} outside 1.0 to 9.0": ("16 rows", "none")}
+    report = validate(spec, write_rows(tmp_path / "snapshot.parquet", table)).report
+    assert broken(report) == {f"values of {odd} outside 1.0 to 9.0": ("16 rows", "none")}

@@ -107,6 +107,7 @@ class ModelSpec(Section):
         for field, columns in (
             ("validation.ranges", self.validation.ranges),
             ("validation.max_null_share_by_column", self.validation.max_null_share_by_column),
+            ("validation.severity", self.validation.columns_of_severity),
             ("drift.columns", self.drift.columns or ()),
             ("drift.by_column", self.drift.by_column),
             ("performance.slices", self.performance.slices),

@@ -2,13 +2,52 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Literal, get_args
+
+from pydantic import Field, field_validator
 
 from evermodel.spec.parts import Section, Share
 
+CheckKind = Literal[
+    "missing_column",
+    "type",
+    "rows",
+    "duplicate_id",
+    "label",
+    "null_share",
+    "infinite",
+    "not_a_number",
+    "range",
+    "category",
+    "category_share",
+    "variant",
+    "freshness",
+    "future",
+    "constant",
+    "leakage",
+    "id_like",
+    "schema",
+    "row_change",
+    "null_jump",
+    "vanished_category",
+    "mean_shift",
+]
+CheckSeverity = Literal["off", "warn", "quarantine", "fail"]
+CHECK_KINDS: tuple[str, ...] = get_args(CheckKind)
+# Those that point at single rows; only these rows can be set aside.
+ROW_KINDS = (
+    "duplicate_id",
+    "infinite",
+    "not_a_number",
+    "range",
+    "category",
+    "variant",
+    "future",
+)
+
 
 class ValidationSpec(Section):
-    """Checks of a snapshot; a failed one stops the run before training."""
+    """Checks of a snapshot; a fatal one stops the run before training."""
 
     min_rows: int = Field(500, ge=1, description="Fewest rows that the whole snapshot may have.")
     max_null_share: Share = Field(0.5, description="Largest share of nulls in any feature.")
@@ -18,3 +57,41 @@ class ValidationSpec(Section):
     ranges: dict[str, tuple[float | None, float | None]] = Field(
         default_factory=dict, description="Lowest and highest value of a column; null leaves a side open."
     )
+    infer_schema: bool = Field(
+        True, description="Write the schema file from the first snapshot that passes, if there is none."
+    )
+    max_quarantine_share: Share = Field(
+        0.05, description="Largest share of rows that may be set aside; above it the snapshot fails."
+    )
+    max_row_change: Share = Field(
+        0.5, description="Largest share of rows that may be gone since the last good snapshot."
+    )
+    max_null_jump: Share = Field(
+        0.2, description="Largest growth of a column's share of nulls since the last good snapshot."
+    )
+    max_mean_shift: float = Field(
+        1.0, gt=0, description="Largest change of a mean since then, in standard deviations."
+    )
+    max_unknown_share: Share = Field(
+        0.2, description="Largest share of rows with categories that the schema does not know."
+    )
+    severity: dict[str, CheckSeverity] = Field(
+        default_factory=dict,
+        description="Severity of a check, by kind (`range`) or by kind and column (`range.temp`).",
+    )
+
+    @field_validator("severity")
+    @classmethod
+    def _known_kinds(cls, value: dict[str, CheckSeverity]) -> dict[str, CheckSeverity]:
+        for key, severity in value.items():
+            kind = key.split(".", maxsplit=1)[0]
+            if kind not in CHECK_KINDS:
+                raise ValueError(f"{kind} is no check (allowed: {', '.join(CHECK_KINDS)})")
+            if severity == "quarantine" and kind not in ROW_KINDS:
+                raise ValueError(f"{kind} points at no rows to set aside; use off, warn or fail")
+        return value
+
+    @property
+    def columns_of_severity(self) -> list[str]:
+        """The columns that `severity` names."""
+        return [key.split(".", maxsplit=1)[1] for key in self.severity if "." in key]

@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 
 
 class ValidateOperator(RetrainStepOperator):
-    """Check a snapshot against the spec; a failed check stops the run before training.
+    """Check a snapshot against spec, schema file and the last good snapshot; a fatal check stops the run before training.
 
-    Returns the number of rows and of checks. The whole report is kept on the MLflow run.
+    Returns the snapshot to go on with, in the form of `ExtractOperator`: the same one, or the one without the rows
+    that were set aside. The report is kept on the MLflow run.
 
     :param snapshot: What `ExtractOperator` returned. (templated)
     """
@@ -25,8 +26,13 @@ class ValidateOperator(RetrainStepOperator):
         super().__init__(**kwargs)
         self.snapshot = snapshot
 
-    def run_step(self, context: Context) -> dict[str, int]:
+    def run_step(self, context: Context) -> dict[str, Any]:
         """Validate the snapshot."""
-        report = self.retrain().validate(self.snapshot["path"])
-        self.log.info("All %d checks passed on %d rows", len(report.checks), report.rows)
-        return {"rows": report.rows, "checks": len(report.checks)}
+        from evermodel.snapshot import Snapshot
+
+        validated = self.retrain().validate(Snapshot(**self.snapshot))
+        report = validated.report
+        for check in (*report.warnings, *report.quarantines):
+            self.log.warning("%s: %s", check.severity, check.line())
+        self.log.info("%d checks on %d rows: %s", len(report.checks), report.rows, report.verdict)
+        return validated.snapshot.to_json()

@@ -1,0 +1,72 @@
+"""A snapshot in numbers: what every check is judged by, and what the next snapshot is held against."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+_KEPT_VALUES = 500
+
+
+@dataclass(frozen=True)
+class ColumnProfile:
+    """One column in numbers.
+
+    Parameters
+    ----------
+    type
+        The engine's name of its type.
+    numeric
+        True if it is read as numbers.
+    nulls
+        Missing values; not-a-number counts as missing.
+    low, high, mean, sd
+        Of the finite numbers.
+    values
+        Rows by value of a category, the commonest first.
+    distinct
+        Different values; an estimate above a thousand, None where nobody asks.
+    """
+
+    type: str
+    numeric: bool
+    nulls: int = 0
+    infinite: int = 0
+    not_numbers: int = 0
+    low: float | None = None
+    high: float | None = None
+    mean: float | None = None
+    sd: float | None = None
+    values: Mapping[str, int] = field(default_factory=dict)
+    distinct: int | None = None
+
+    @property
+    def listed(self) -> bool:
+        """True if `values` holds every value."""
+        return self.distinct is not None and len(self.values) == self.distinct
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A whole snapshot in numbers; moments are ISO 8601."""
+
+    rows: int
+    ids: int
+    oldest: str
+    newest: str
+    columns: Mapping[str, ColumnProfile]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data with the commonest values only, ready for JSON."""
+        kept = {
+            name: replace(column, values=dict(list(column.values.items())[:_KEPT_VALUES]))
+            for name, column in self.columns.items()
+        }
+        return asdict(replace(self, columns=kept))
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Profile:
+        """Read what `to_json` wrote."""
+        columns = {name: ColumnProfile(**column) for name, column in data["columns"].items()}
+        return cls(**{**data, "columns": columns})

@@ -1,0 +1,87 @@
+"""What a snapshot of a model is expected to look like: the declared part of a validation."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from pydantic import Field
+
+from evermodel.spec.parts import Section, Share, Span
+
+Bounds = tuple[float | None, float | None]
+
+
+class ColumnSchema(Section):
+    """One column.
+
+    Parameters
+    ----------
+    dtype
+        pandera's name of the type; ``float64`` and ``int64`` are numbers, ``str`` is text.
+    categories
+        The values that are known; None if anything goes.
+    """
+
+    dtype: str
+    nullable: bool = True
+    unique: bool = False
+    coerce: bool = False
+    bounds: Bounds = (None, None)
+    categories: tuple[str, ...] | None = None
+
+    @property
+    def numeric(self) -> bool:
+        """True if the column holds numbers."""
+        return self.dtype.startswith(("float", "int", "uint"))
+
+
+class SnapshotSchema(Section):
+    """What no schema of single columns can say: it stands under ``evermodel`` in the file.
+
+    Parameters
+    ----------
+    rows
+        Fewest and most rows.
+    max_age
+        How old the newest row may be at the end of the window.
+    null_share
+        Largest share of nulls by column.
+    class_share
+        Smallest and largest share of each class of the label.
+    label_mean
+        Lowest and highest mean of a label that is a number.
+    """
+
+    rows: Bounds = (None, None)
+    max_age: Span | None = None
+    null_share: dict[str, Share] = Field(default_factory=dict)
+    class_share: dict[str, tuple[Share, Share]] = Field(default_factory=dict)
+    label_mean: Bounds = (None, None)
+
+
+class TableSchema(Section):
+    """The whole schema of one model's snapshots."""
+
+    columns: dict[str, ColumnSchema]
+    snapshot: SnapshotSchema = SnapshotSchema()
+
+
+def round_out(value: float, up: bool) -> float:
+    """Round to three digits, away from the data.
+
+    >>> round_out(1234.5, True), round_out(1234.5, False), round_out(0.0, True)
+    (1240.0, 1230.0, 0.0)
+    """
+    import math
+
+    if value == 0:
+        return 0.0
+    unit = 10.0 ** (math.floor(math.log10(abs(value))) - 2)
+    steps = math.ceil(value / unit) if up else math.floor(value / unit)
+    return float(f"{steps * unit:.6g}")
+
+
+def at_least(span: timedelta, least: timedelta) -> timedelta:
+    """Return the longer one, in whole hours."""
+    hours = -(-max(span, least) // timedelta(hours=1))
+    return timedelta(hours=hours)

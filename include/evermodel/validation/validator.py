@@ -1,0 +1,108 @@
+"""Validate one snapshot: measure it once, then judge it by spec, schema and the last good one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from evermodel.spec import ModelSpec
+from evermodel.validation.declared import declared_checks
+from evermodel.validation.expected import schema_checks
+from evermodel.validation.history import history_checks
+from evermodel.validation.measure import Measured, measure
+from evermodel.validation.profile import Profile
+from evermodel.validation.report import Check, ValidationReport
+from evermodel.validation.rows import RowRule, judge_rows, row_rules
+from evermodel.validation.scan import scan
+from evermodel.validation.schema import TableSchema
+from evermodel.validation.severities import Severities
+from evermodel.validation.suspicion import suspicious_features
+from evermodel.window import Window
+
+_WORST = 3
+
+
+@dataclass(frozen=True)
+class Validation:
+    """A report, the numbers behind it, and the rules that set rows aside."""
+
+    report: ValidationReport
+    profile: Profile
+    rules: tuple[RowRule, ...]
+
+
+def validate(
+    spec: ModelSpec,
+    file: Path,
+    schema: TableSchema | None = None,
+    before: Profile | None = None,
+    window: Window | None = None,
+) -> Validation:
+    """Check a snapshot.
+
+    Parameters
+    ----------
+    file
+        The snapshot, with the columns of `ModelSpec.columns`.
+    schema
+        What its columns have to look like, if that is written down.
+    before
+        The last good snapshot in numbers.
+    window
+        The interval that the snapshot was taken for.
+
+    Raises
+    ------
+    SourceError
+        The file is missing or is no whole Parquet file.
+    """
+    severities = Severities.of_spec(spec)
+    with scan(file) as opened:
+        measured = measure(spec, opened)
+        profile = measured.profile
+        end = None if window is None else window.end
+        rules = row_rules(spec, opened, profile, schema, severities, end) if profile.rows else []
+        found, set_aside = judge_rows(opened, rules, spec.id_column)
+    whole = _whole_checks(spec, measured, schema, before, window, severities)
+    checks = [check for check in [*whole, *found] if check.severity != "off"]
+    if set_aside:
+        limit, share = spec.validation.max_quarantine_share, set_aside / profile.rows
+        worst = sorted((c for c in found if c.severity == "quarantine"), key=lambda c: -c.rows)[:_WORST]
+        told = tuple(f"{c.name}: {c.found}, {c.examples[0]}" for c in worst if c.examples)
+        checks.append(
+            Check(
+                "rows set aside",
+                share <= limit,
+                f"{set_aside} of {profile.rows} rows ({share:.2%})",
+                f"at most {limit:.2%}",
+                "fail",
+                "quarantine",
+                rows=set_aside,
+                examples=told,
+            )
+        )
+    report = ValidationReport(spec.name, profile.rows, tuple(checks), set_aside)
+    aside = {c.name for c in report.quarantines}
+    return Validation(report, profile, tuple(rule for rule in rules if rule.name in aside))
+
+
+def _whole_checks(
+    spec: ModelSpec,
+    measured: Measured,
+    schema: TableSchema | None,
+    before: Profile | None,
+    window: Window | None,
+    severities: Severities,
+) -> Iterator[Check]:
+    profile = measured.profile
+    yield from declared_checks(spec, profile, schema, severities)
+    if schema is not None:
+        yield from schema_checks(spec, profile, schema, severities, window)
+    if profile.rows == 0:
+        return
+    if before is not None:
+        listed = {} if schema is None else schema.columns
+        known = frozenset(c for c, column in listed.items() if column.categories is not None)
+        yield from history_checks(spec, profile, before, severities, known=known)
+    yield from suspicious_features(spec, profile, measured.sample, severities)
