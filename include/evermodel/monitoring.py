@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evermodel import registry
-from evermodel.drift.judge import judge_columns
+from evermodel.drift.history import CalmHistory
+from evermodel.drift.judge import judge_window
+from evermodel.drift.profiles import Profiles
+from evermodel.drift.references import References
 from evermodel.drift.report import write_report
 from evermodel.drift.verdict import DriftVerdict, Performance
 from evermodel.errors import EmptyWindowError
@@ -99,14 +102,15 @@ class DriftWatch:
         return DriftVerdict.from_json(read_json(self.client, self.mlflow_run().info.run_id, VERDICT_FILE))
 
     def _verdict(self, version: ModelVersion, predictions: pa.Table) -> DriftVerdict:
-        reference = self._reference(version)
-        columns = judge_columns(self.spec, reference, predictions)
+        references = self._references(version)
+        history = CalmHistory(references).learn()
+        columns = judge_window(self.spec, references, predictions, history=history)
         performance = matured_performance(self.spec, predictions, self.window, self.as_of)
         quality = _quality(self.spec, predictions)
         severity, reason = self._severity(
             worst_of(c.severity for c in columns),
             predictions.num_rows,
-            [c.column for c in columns if c.severity != "none"],
+            list(dict.fromkeys(c.column for c in columns if c.severity != "none")),
         )
         metric = performance_metric(self.spec)
         promised = version.tags.get("evermodel.metric_value") if metric == self.spec.gate.metric else None
@@ -115,8 +119,8 @@ class DriftWatch:
             version=str(version.version),
             start=self.window.start.isoformat(),
             end=self.window.end.isoformat(),
-            reference="training",
-            reference_rows=reference.num_rows,
+            reference=references.main().words,
+            reference_rows=references.main().rows,
             window_rows=predictions.num_rows,
             false_alarm_rate=self.spec.drift.false_alarm_rate,
             severity=severity,
@@ -152,21 +156,31 @@ class DriftWatch:
             )
         return table
 
+    def _references(self, version: ModelVersion) -> References:
+        profiles = Profiles(self.spec, self.settings.lake)
+        number, training = str(version.version), self._reference(version)
+        return References(self.spec, self.window, number, training, _fitted(version), profiles)
+
     def _reference(self, version: ModelVersion) -> pa.Table:
-        fitted = Window(
-            parse_moment(version.tags["evermodel.train_start"]),
-            parse_moment(version.tags["evermodel.train_end"]),
-        )
-        return read_snapshot(version.tags["evermodel.snapshot"], self.settings, fitted, self.spec.time_column)
+        path = version.tags["evermodel.snapshot"]
+        return read_snapshot(path, self.settings, _fitted(version), self.spec.time_column)
 
     def _log_metrics(self, run: Run, verdict: DriftVerdict) -> None:
-        values = {f"{c.measure.lower()}_{c.column}": c.effect for c in verdict.columns}
+        prefix = {"feature": "psi", "prediction": "psi", "missing": "missing", "category": "category"}
+        values = {f"{prefix[c.what]}_{c.column}": c.effect for c in verdict.columns if c.what in prefix}
         found = verdict.performance
         log_metrics(
             self.client,
             run.info.run_id,
             {**values, "window_rows": verdict.window_rows, f"matured_{found.metric}": found.value},
         )
+
+
+def _fitted(version: ModelVersion) -> Window:
+    """Return the interval that a version was fitted on."""
+    return Window(
+        parse_moment(version.tags["evermodel.train_start"]), parse_moment(version.tags["evermodel.train_end"])
+    )
 
 
 def _quality(spec: ModelSpec, predictions: pa.Table) -> tuple[str, ...]:

@@ -1,109 +1,118 @@
-"""Judge a window against the reference: significant, large enough, and more than the reference's own variation."""
+"""Judge a window: significant among all tests of the day, large enough, and more than is normal for the model."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterable
+from dataclasses import replace
 
-import numpy as np
-
-from evermodel.drift.counts import Binning, Counts, count, count_by_day, fit_binning
-from evermodel.drift.statistics import natural_variation, psi, two_sample_p_value
-from evermodel.drift.verdict import Bin, ColumnDrift
-from evermodel.severity import RANK, Severity
+from evermodel.drift.family import Finding, judge_family
+from evermodel.drift.history import CalmHistory
+from evermodel.drift.log_rows import LogRows
+from evermodel.drift.measure import measure
+from evermodel.drift.measured import Measured
+from evermodel.drift.profiles import answers
+from evermodel.drift.references import References
+from evermodel.drift.sides import Rows, RowsSide
+from evermodel.drift.verdict import ColumnDrift
+from evermodel.errors import EmptyWindowError
 from evermodel.spec import ModelSpec
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+MOST_CALM_PAIRS = 5  # of pairs whose correlation has not changed, so many are told
 
 
-def judge_columns(spec: ModelSpec, reference: pa.Table, window: pa.Table) -> tuple[ColumnDrift, ...]:
-    """Judge every watched column, worst first.
+def judge_window(
+    spec: ModelSpec,
+    references: References,
+    window: Rows,
+    *,
+    history: CalmHistory | None = None,
+    extra: Iterable[Finding] = (),
+) -> tuple[ColumnDrift, ...]:
+    """Judge every kind of drift of a window, worst first.
 
-    A column drifts when three things hold: the two-sample test is significant at the spec's false-alarm rate divided
-    by the number of columns (Bonferroni); the population stability index reaches a band of the spec; and it is larger
-    than any window of the same length inside the reference shows.
+    A test alarms when three things hold: it is significant at the spec's false-alarm rate, which all tests of the day
+    share; its effect reaches a band of the spec; and the effect is larger than what is normal, as learnt from the
+    model's calm history or, before there is enough of it, than between stretches of the reference itself.
 
     Parameters
     ----------
-    reference
-        Rows the champion was fitted on, with the time column.
+    references
+        What the window is held against.
     window
-        Rows of the prediction log.
+        Rows of the prediction log, such as an Arrow table.
+    history
+        The past of the model, after `CalmHistory.learn`.
+    extra
+        Findings of other parts, such as those about labels, which join the family of tests.
+
+    Raises
+    ------
+    EmptyWindowError
+        The window has no row.
     """
-    days = _days(reference[spec.time_column])
-    length = max(1, round(spec.drift.window.total_seconds() / 86400))
-    level = spec.drift.false_alarm_rate / len(spec.watched)
-    judged = [_judge_column(spec, name, reference, window, days, length, level) for name in spec.watched]
-    return tuple(sorted(judged, key=lambda c: (-RANK[c.severity], -c.effect / c.threshold)))
+    if window.num_rows == 0:
+        raise EmptyWindowError(
+            f"model {spec.name}: there is no row in {references.window}, so drift cannot be judged",
+            "check that predictions are logged; then clear this task",
+        )
+    log = LogRows(window, answers(spec))
+    side = RowsSide(log, frozenset(spec.features.numeric) | log.numbers, seed=spec.seed)
+    found = [*measure(references, side), *extra]
+    tests = [one for one in found if isinstance(one, Measured)]
+    decided = [one for one in found if isinstance(one, Finding)]
+    if window.num_rows < spec.drift.min_rows:
+        why = f"{window.num_rows} rows, at least {spec.drift.min_rows}"
+        findings = [*(_unjudged(_drift(one, 0.0, ""), why) for one in tests)]
+        findings += [_unjudged(one.drift, why) for one in decided]
+        return _told(judge_family(findings, spec.drift.false_alarm_rate))
+    total = sum(one.weight for one in tests) + sum(one.weight for one in decided if one.decided is None)
+    findings = [_finding(one, spec.drift.false_alarm_rate * one.weight / total, history) for one in tests]
+    return _told(judge_family([*findings, *decided], spec.drift.false_alarm_rate))
 
 
-def _judge_column(
-    spec: ModelSpec, name: str, reference: pa.Table, window: pa.Table, days: Any, length: int, level: float
-) -> ColumnDrift:
-    kind: Literal["numeric", "categorical"] = "numeric" if name in spec.features.numeric else "categorical"
-    binning = fit_binning(name, kind, reference[name])
-    by_day = count_by_day(binning, reference[name], days)
-    before, now = by_day.sum(axis=0), count(binning, window[name])
-    index, p_value = psi(before, now), two_sample_p_value(before, now)
-    natural = natural_variation(by_day, length)
-    severity: Severity = "none"
-    if p_value < level and index > max(spec.drift.psi.warning, natural):
-        severity = "critical" if index > max(spec.drift.psi.critical, natural) else "warning"
+def _finding(measured: Measured, rate: float, history: CalmHistory | None) -> Finding:
+    limit = history.limit(measured.key, measured.power, rate) if history else None
+    if limit is not None:
+        calm, basis = limit.effect, limit.words
+    elif measured.effect >= measured.warning and measured.p_value <= rate:
+        calm, basis = measured.rule(), "a rule: the largest between stretches of the reference"
+    else:
+        calm, basis = 0.0, ""
+    drift = _drift(measured, calm, basis)
+    return Finding(drift, max(measured.critical, drift.calm), measured.weight)
+
+
+def _drift(measured: Measured, calm: float, basis: str) -> ColumnDrift:
     return ColumnDrift(
-        column=name,
-        kind=kind,
-        what="feature",
+        column=measured.column,
+        kind=measured.kind,
+        what=measured.what,
         method="calibrated",
-        measure="PSI",
-        effect=round(index, 6),
-        low=round(index, 6),
-        high=round(index, 6),
-        calm=round(natural, 6),
-        threshold=max(spec.drift.psi.warning, round(natural, 6)),
-        p_value=p_value,
-        reference="training",
-        severity=severity,
-        summary=_summary(binning, before, now, reference[name], window[name]),
-        bins=_bins(binning, before, now),
+        measure=measured.measure,
+        effect=_short(measured.effect),
+        low=_short(measured.low),
+        high=_short(measured.high),
+        calm=_short(calm),
+        threshold=max(measured.warning, _short(calm)),
+        p_value=measured.p_value,
+        reference=measured.reference,
+        severity="none",
+        summary=measured.summary,
+        bins=measured.bins,
+        basis=basis,
     )
 
 
-def _summary(
-    binning: Binning, before: Counts, now: Counts, old: pa.ChunkedArray, new: pa.ChunkedArray
-) -> str:
-    """Say what changed: new nulls first, then the median of numbers, then the bin that moved most."""
-    old_share, new_share = before / max(before.sum(), 1), now / max(now.sum(), 1)
-    if new_share[-1] - old_share[-1] > 0.05:
-        return f"missing {old_share[-1]:.0%} → {new_share[-1]:.0%}"
-    medians = [_median(old), _median(new)] if binning.kind == "numeric" else []
-    if len(set(medians)) == 2:
-        return f"median {medians[0]} → {medians[1]}"
-    moved = int(np.argmax(np.abs(new_share - old_share)))
-    return f"{binning.labels[moved]} {old_share[moved]:.1%} → {new_share[moved]:.1%}"
+def _short(number: float) -> float:
+    return float(f"{number:.6g}")
 
 
-def _median(values: pa.ChunkedArray) -> str:
-    import pyarrow.compute as pc
-
-    middle = pc.quantile(values, 0.5)[0].as_py()
-    return "none" if middle is None else f"{middle:.4g}"
+def _unjudged(drift: ColumnDrift, why: str) -> Finding:
+    return Finding(replace(drift, summary=f"not judged: {why}"), drift.threshold, decided="none")
 
 
-def _bins(binning: Binning, before: Counts, now: Counts, most: int = 12) -> tuple[Bin, ...]:
-    """Return shares by bin for plots; of many categories those with the largest shares."""
-    old_share, new_share = before / max(before.sum(), 1), now / max(now.sum(), 1)
-    shown = [i for i in range(len(before)) if before[i] + now[i] > 0]
-    if len(shown) > most:
-        largest = sorted(shown, key=lambda i: -max(old_share[i], new_share[i]))[:most]
-        shown = sorted(largest)
-    return tuple(
-        Bin(binning.labels[i], round(float(old_share[i]), 6), round(float(new_share[i]), 6)) for i in shown
-    )
-
-
-def _days(times: pa.ChunkedArray) -> Any:
-    import pyarrow as pa
-
-    stamps = times.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy()
-    days = stamps // 86_400_000_000
-    return (days - days.min()).astype(np.intp)
+def _told(columns: tuple[ColumnDrift, ...]) -> tuple[ColumnDrift, ...]:
+    """Leave out most of the pairs whose correlation has not changed: there are as many as columns squared."""
+    calm_pairs = [c for c in columns if c.what == "correlation" and c.severity == "none"]
+    dropped = {c.column for c in calm_pairs[MOST_CALM_PAIRS:]}
+    return tuple(c for c in columns if c.what != "correlation" or c.column not in dropped)

@@ -49,6 +49,8 @@ class ColumnDrift:
         What changed, in a few words.
     bins
         Shares by bin, for plots.
+    basis
+        Where ``calm`` comes from, in words: learnt from calm windows, or a rule.
     """
 
     column: str
@@ -66,6 +68,7 @@ class ColumnDrift:
     severity: Severity
     summary: str
     bins: tuple[Bin, ...] = ()
+    basis: str = ""
 
 
 @dataclass(frozen=True)

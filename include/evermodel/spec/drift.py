@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from evermodel.spec.parts import Column, Section, Span
 
@@ -38,6 +38,19 @@ class PsiSpec(Section):
 
     warning: float = Field(0.1, gt=0)
     critical: float = Field(0.25, gt=0)
+
+
+class BandSpec(Section):
+    """Effects from which there is a warning, and from which it is critical."""
+
+    warning: float = Field(gt=0)
+    critical: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> BandSpec:
+        if self.warning > self.critical:
+            raise ValueError("warning must not be above critical")
+        return self
 
 
 class ReferenceSpec(Section):
@@ -85,6 +98,15 @@ class DriftSpec(Section):
         0.01, gt=0, lt=0.5, description="Per model and day, over all tests together."
     )
     psi: PsiSpec = PsiSpec()
+    missing: BandSpec = Field(
+        BandSpec(warning=0.05, critical=0.2), description="Change of a column's share of missing values."
+    )
+    categories: BandSpec = Field(
+        BandSpec(warning=0.01, critical=0.1), description="Share of rows in categories never seen before."
+    )
+    correlation: BandSpec = Field(
+        BandSpec(warning=0.2, critical=0.4), description="Change of the rank correlation of two numbers."
+    )
     reference: ReferenceSpec = ReferenceSpec()
     columns: tuple[Column, ...] | None = Field(
         None, description="Columns to watch; all features if not given."

@@ -1,0 +1,91 @@
+"""How large an effect is normal for a model, learnt from windows in which nothing was wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+LEAST_EFFECTIVE = 8.0  # independent windows, below which a limit would be so wide that it says nothing
+_STRONGEST = 0.98
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The largest effect that is normal.
+
+    Parameters
+    ----------
+    effect
+        The limit.
+    windows
+        Calm windows that it was learnt from.
+    effective
+        How many independent ones they are worth.
+    """
+
+    effect: float
+    windows: int
+    effective: float
+
+    @property
+    def words(self) -> str:
+        """Say where it comes from."""
+        return f"learnt from {self.windows} calm windows (worth {self.effective:.0f} independent ones)"
+
+
+def learn_limit(
+    effects: NDArray[np.float64], power: float, length: int, least: int, rate: float
+) -> Limit | None:
+    """Learn the largest normal effect from those of past calm windows.
+
+    The upper prediction limit for one more window: effects are brought to an all but normal scale (the fourth root of
+    a square; Hawkins and Wixley: A note on the transformation of chi-squared variables to normality, The American
+    Statistician 40, 1986), and Student's t takes the number of independent windows that the overlapping,
+    auto-correlated ones are worth. That number comes from the correlation between windows that do not overlap, which
+    is corrected for its bias in short series (Marriott and Pope, Biometrika 41, 1954).
+
+    Parameters
+    ----------
+    effects
+        Of windows that end one day after the other, oldest first; not-a-number where a day was not calm.
+    power
+        Exponent that makes an effect all but normal.
+    length
+        Days of a window.
+    least
+        Calm windows that are needed.
+    rate
+        Chance that one more calm window is above the limit.
+
+    Returns
+    -------
+    None when there is too little to learn from.
+    """
+    known = ~np.isnan(effects)
+    count = int(known.sum())
+    if count < max(least, length + 2):
+        return None
+    values = np.where(known, np.abs(effects), np.nan) ** power
+    mean, spread = float(np.nanmean(values)), float(np.nanvar(values))
+    effective = _effective(values - mean, spread, count, length)
+    if effective < LEAST_EFFECTIVE:
+        return None
+    deviation = np.sqrt(spread / (1 - 1 / effective) * (1 + 1 / effective))
+    top = mean + float(stdtrit(effective - 1, 1 - rate)) * float(deviation)
+    return Limit(top ** (1 / power), count, effective)
+
+
+def _effective(around: NDArray[np.float64], spread: float, count: int, length: int) -> float:
+    """Return how many independent windows a series is worth."""
+    if spread <= 0:
+        return count / length
+    products = around[length:] * around[:-length]
+    pairs = int((~np.isnan(products)).sum())
+    # The rows that a window lacks in pairs would make a correlation above one.
+    raw = float(np.nansum(products)) / max(pairs, 1) / spread
+    correlation = min(max(raw, 0.0), 1.0)
+    correlation = min(correlation + (1 + 3 * correlation) * length / count, _STRONGEST)
+    return count / length * (1 - correlation) / (1 + correlation)

@@ -1,0 +1,74 @@
+"""Columns of any type as numbers, and times as days."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_DAY = 86_400_000_000
+
+
+def as_numbers(values: pa.ChunkedArray) -> tuple[pa.ChunkedArray, str]:
+    """Turn a column into numbers: booleans are 0 and 1, times are microseconds; text that is no number is missing.
+
+    Returns
+    -------
+    The numbers, and what was odd about them.
+    """
+    import pyarrow as pa
+
+    kind = values.type
+    if pa.types.is_floating(kind) or pa.types.is_integer(kind):
+        return values.cast(pa.float64(), safe=False), ""
+    if pa.types.is_dictionary(kind):
+        return as_numbers(values.cast(kind.value_type))
+    if pa.types.is_date(kind):
+        values = values.cast(pa.timestamp("us"))
+    if pa.types.is_temporal(kind):
+        width = pa.int32() if values.type.bit_width == 32 else pa.int64()
+        return values.cast(width).cast(pa.float64(), safe=False), ""
+    try:
+        return values.cast(pa.float64(), safe=False), ""
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return _parsed(values)
+
+
+def days_of(times: pa.ChunkedArray) -> NDArray[np.int64]:
+    """Return the day (UTC, counted from 1970) of each time."""
+    import pyarrow as pa
+
+    stamps = times.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy()
+    days: NDArray[np.int64] = stamps // _DAY
+    return days
+
+
+def nulls(rows: int, numeric: bool) -> pa.ChunkedArray:
+    """Return a column without a value."""
+    import pyarrow as pa
+
+    return pa.chunked_array([pa.nulls(rows, pa.float64() if numeric else pa.string())])
+
+
+def _parsed(values: pa.ChunkedArray) -> tuple[pa.ChunkedArray, str]:
+    import pyarrow as pa
+
+    found = [_number(value) for value in values.to_pylist()]
+    bad = next(
+        (v for v, n in zip(values.to_pylist(), found, strict=True) if v is not None and n is None), None
+    )
+    note = "" if bad is None else f"{values.type} instead of numbers, such as {str(bad)[:20]!r}"
+    return pa.chunked_array([pa.array(found, pa.float64())]), note
+
+
+def _number(value: object) -> float | None:
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return None if math.isnan(number) else number
