@@ -13,8 +13,10 @@ from evermodel.drift.history import CalmHistory
 from evermodel.drift.judge import judge_window
 from evermodel.drift.profiles import Profiles
 from evermodel.drift.references import References
-from evermodel.drift.report import write_report
+from evermodel.drift.report import draw_report, save_report
+from evermodel.drift.report_sources import sources_of
 from evermodel.drift.verdict import DriftVerdict, Performance
+from evermodel.drift.workspace import keep_report
 from evermodel.errors import EmptyWindowError
 from evermodel.performance import matured_performance, performance_metric
 from evermodel.prediction_log import read_log
@@ -83,17 +85,12 @@ class DriftWatch:
         verdict = self.verdict()
         version = self.client.get_model_version(self.spec.name, verdict.version)
         run = self.mlflow_run()
+        sources = sources_of(self._references(version), self._predictions())
+        snapshot = draw_report(self.spec, verdict, *sources)
         with tempfile.TemporaryDirectory() as folder:
-            files = write_report(
-                self.spec,
-                verdict.columns,
-                self._reference(version),
-                self._predictions(),
-                Path(folder),
-                round((0.98 / self.spec.drift.report_error) ** 2),
-            )
-            for file in files:
+            for file in save_report(snapshot, Path(folder)):
                 self.client.log_artifact(run.info.run_id, str(file))
+        keep_report(self.settings.evidently_workspace, self.spec, snapshot, self.as_of)
         self.client.set_terminated(run.info.run_id, "FINISHED")
         return run_url(self.settings.tracking_uri, run)
 

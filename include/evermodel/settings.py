@@ -28,6 +28,8 @@ class Settings(BaseModel):
         Where DVC pushes snapshots: a folder or any URL that DVC knows (``EVERMODEL_DVC_REMOTE``).
     airflow_url
         Address of Airflow's web pages, for links in messages (``EVERMODEL_AIRFLOW_URL``).
+    evidently
+        Folder of Evidently's workspace; inside ``home`` if not given (``EVERMODEL_EVIDENTLY_WORKSPACE``).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,6 +40,12 @@ class Settings(BaseModel):
     tracking_uri: str
     dvc_remote: str
     airflow_url: str
+    evidently: Path | None = None
+
+    @property
+    def evidently_workspace(self) -> Path:
+        """Folder in which Evidently's own UI finds the history of reports."""
+        return self.evidently or self.home / "evidently"
 
     @property
     def outbox(self) -> Path:
@@ -62,6 +70,9 @@ class Settings(BaseModel):
             tracking_uri=env.get("MLFLOW_TRACKING_URI", DEFAULT_TRACKING_URI),
             dvc_remote=env.get("EVERMODEL_DVC_REMOTE", str(home / "dvc-remote")),
             airflow_url=env.get("EVERMODEL_AIRFLOW_URL", "http://127.0.0.1:8080").rstrip("/"),
+            evidently=Path(env.get("EVERMODEL_EVIDENTLY_WORKSPACE", home / "evidently"))
+            .expanduser()
+            .absolute(),
         )
 
 

@@ -57,7 +57,10 @@ def test_every_place_can_be_set_and_everything_else_follows_home(
     assert settings.dvc_remote == "s3://bucket/dvc"
     assert settings.tracking_uri == "http://mlflow:5000"
     assert settings.airflow_url == "https://airflow.example"
+    assert settings.evidently_workspace == Path("/people/me/ever/evidently")
     assert Settings.from_environment({"EVERMODEL_LAKE": "/lake"}).lake == Path("/lake")
+    found = Settings.from_environment({"EVERMODEL_EVIDENTLY_WORKSPACE": "/shared/evidently"})
+    assert found.evidently_workspace == Path("/shared/evidently")
 
 
 def test_settings_are_frozen_and_know_no_other_field() -> None:
