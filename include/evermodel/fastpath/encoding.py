@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,14 +58,11 @@ class Encoding:
 
     def rows(self, rows: Sequence[Row]) -> Matrix:
         """Encode rows whose values are in the order of the features: floats (NaN if missing), strings or None."""
-        coders = [self.codes[name].of if name in self.codes else None for name in self.names]
-        return np.array(
-            [
-                [value if coder is None else coder(value) for coder, value in zip(coders, row, strict=True)]  # type: ignore[arg-type]
-                for row in rows
-            ],
-            dtype=np.float64,
-        ).reshape(len(rows), len(self.names))
+        values = [list(row) for row in rows]
+        for place, code_of in self._coders:
+            for row in values:
+                row[place] = code_of(row[place])
+        return np.array(values, dtype=np.float64).reshape(len(rows), len(self.names))
 
     def table(self, table: pa.Table) -> Matrix:
         """Encode an Arrow table; a null is a missing value."""
@@ -83,6 +81,10 @@ class Encoding:
                 encoded.indices.fill_null(len(lookup) - 1).to_numpy(zero_copy_only=False)
             ]
         return matrix
+
+    @cached_property
+    def _coders(self) -> list[tuple[int, Callable[[Any], float]]]:
+        return [(place, self.codes[name].of) for place, name in enumerate(self.names) if name in self.codes]
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data; JSON has no NaN, so it is null there."""

@@ -18,6 +18,7 @@ from evermodel.errors import SpecError
 from evermodel.serving.batcher import Batcher
 from evermodel.serving.desk import PredictionDesk, not_ready
 from evermodel.serving.holder import ModelHolder
+from evermodel.serving.lane import PredictionLane
 from evermodel.serving.log import PredictionLog
 from evermodel.serving.metrics import Metrics
 from evermodel.serving.request_ids import RequestIds
@@ -96,8 +97,10 @@ def create_app(models: list[str], settings: Settings | None = None, poll_seconds
 
     app = FastAPI(title="evermodel", version=__version__, lifespan=lifespan)
     app.state.holders = holders
+    desk = PredictionDesk(holders, batcher, log, metrics)
+    app.add_middleware(PredictionLane, desk=desk, only=next(iter(holders)) if len(holders) == 1 else None)
     app.add_middleware(RequestIds)
-    _add_predictions(app, holders, PredictionDesk(holders, batcher, log, metrics))
+    _add_predictions(app, holders, desk)
     _add_states(app, holders, metrics)
     _show_examples(app, holders)
     return app
@@ -124,7 +127,7 @@ def _add_predictions(app: FastAPI, holders: dict[str, ModelHolder], desk: Predic
     @app.post("/models/{name}/predict", **documented)
     async def predict_with(name: str, request: Request) -> Response:
         """Score rows with a model's champion."""
-        return await desk.answer(name, request)
+        return await _answered(desk, name, request)
 
     if len(holders) == 1:
         (only,) = holders
@@ -132,7 +135,12 @@ def _add_predictions(app: FastAPI, holders: dict[str, ModelHolder], desk: Predic
         @app.post("/predict", **documented)
         async def predict(request: Request) -> Response:
             """Score rows with the champion of the one served model."""
-            return await desk.answer(only, request)
+            return await _answered(desk, only, request)
+
+
+async def _answered(desk: PredictionDesk, name: str, request: Request) -> Response:
+    reply = await desk.answer(name, request.state.request_id, request.receive)
+    return Response(reply.body, reply.status, reply.headers, "application/json")
 
 
 def _request_body() -> dict[str, Any]:

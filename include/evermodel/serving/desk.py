@@ -8,10 +8,11 @@ import logging
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+import orjson
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
 
 from evermodel.serving.batcher import Batcher
 from evermodel.serving.holder import ModelHolder
@@ -25,6 +26,20 @@ _SMALL_BODY = 32_768
 _BYTES_A_CELL = 128
 _SMALLEST_LIMIT = 1_048_576
 _UNKNOWN = "(unknown)"
+# A graph answers so few rows in less time than it takes to hand them to another thread.
+_INLINE_ROWS = 32
+
+
+class Reply(NamedTuple):
+    """An answer: its HTTP status and its JSON body."""
+
+    status: int
+    body: bytes
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers beside those of every answer."""
+        return {"Retry-After": "2"} if self.status == 503 else {}
 
 
 class PredictionDesk:
@@ -44,15 +59,20 @@ class PredictionDesk:
         self._log = log
         self._metrics = metrics
 
-    async def answer(self, name: str, request: Request) -> Response:
-        """Answer one request; every outcome is a JSON body with a status and is counted."""
+    async def answer(self, name: str, request_id: str, receive: Receive) -> Reply:
+        """Answer one request; every outcome is a JSON body with a status and is counted.
+
+        Parameters
+        ----------
+        receive
+            Gives the request's body (ASGI).
+        """
         started = time.perf_counter()
         holder = self._holders.get(name)
         served = holder.current if holder else None
-        request_id = request.state.request_id
         status, content = 499, {}
         try:
-            status, content = 200, await self._predictions(name, holder, served, request)
+            status, content = 200, await self._predictions(name, holder, served, request_id, receive)
         except ClientDisconnect:
             content = {"detail": "the caller hung up", "request_id": request_id}
         except RequestRefusedError as error:
@@ -70,19 +90,25 @@ class PredictionDesk:
             self._metrics.requests.labels(label, version, str(status)).inc()
             if holder:
                 self._metrics.seconds.labels(label).observe(time.perf_counter() - started)
-        headers = {"Retry-After": "2"} if status == 503 else None
-        return JSONResponse(content, status_code=status, headers=headers)
+        return Reply(status, orjson.dumps(content))
 
     async def _predictions(
-        self, name: str, holder: ModelHolder | None, served: ServedModel | None, request: Request
+        self,
+        name: str,
+        holder: ModelHolder | None,
+        served: ServedModel | None,
+        request_id: str,
+        receive: Receive,
     ) -> dict[str, Any]:
         if holder is None:
             raise _unknown_model(name, list(self._holders))
         if served is None:
             raise RequestRefusedError(503, not_ready(holder))
-        rows = await self._rows(served, request)
-        answers = await asyncio.wrap_future(self._batcher.submit(served, rows))
-        request_id: str = request.state.request_id
+        rows = await self._rows(served, receive)
+        if served.fast is not None and len(rows) <= _INLINE_ROWS:
+            answers = served.predict(rows)
+        else:
+            answers = await asyncio.wrap_future(self._batcher.submit(served, rows))
         self._log.offer(
             LoggedRequest(
                 name,
@@ -102,9 +128,9 @@ class PredictionDesk:
             "predictions": [_prediction(answer) for answer in answers],
         }
 
-    async def _rows(self, served: ServedModel, request: Request) -> list[Row]:
+    async def _rows(self, served: ServedModel, receive: Receive) -> list[Row]:
         most = served.spec.serving.max_rows
-        body = await _read(request, max(_SMALLEST_LIMIT, most * len(served.inputs.names) * _BYTES_A_CELL))
+        body = await _read(receive, max(_SMALLEST_LIMIT, most * len(served.inputs.names) * _BYTES_A_CELL))
         if len(body) <= _SMALL_BODY:
             return parse_rows(body, served.inputs, most)
         return await asyncio.to_thread(parse_rows, body, served.inputs, most)
@@ -122,15 +148,20 @@ def not_ready(holder: ModelHolder) -> str:
     return f"model {name} is still being loaded"
 
 
-async def _read(request: Request, limit: int) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
+async def _read(receive: Receive, limit: int) -> bytes:
+    body = b""
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
         if len(body) > limit:
             raise RequestRefusedError(
                 413, f"the body is larger than {limit} bytes", "send the rows in several requests"
             )
-    return bytes(body)
+    return body
 
 
 def _unknown_model(name: str, served: list[str]) -> RequestRefusedError:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import difflib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
+
+import orjson
 
 from evermodel.errors import PermanentError
 
@@ -15,6 +18,7 @@ Row = tuple[float | str | None, ...]
 
 _NUMERIC_TYPES = ("double", "float", "long", "integer", "boolean")
 _MOST_PROBLEMS = 10
+_ABSENT = object()
 
 
 class RequestRefusedError(PermanentError):
@@ -52,6 +56,11 @@ class Inputs:
         names = tuple(str(column["name"]) for column in columns)
         numeric = (str(c["name"]) for c in columns if c.get("type") in _NUMERIC_TYPES)
         return cls(names, frozenset(numeric))
+
+    @cached_property
+    def readers(self) -> tuple[tuple[str, Callable[[Any], float | str | None]], ...]:
+        """Each feature with the function that checks a value of it."""
+        return tuple((name, _number if name in self.numeric else _category) for name in self.names)
 
     @property
     def categorical(self) -> tuple[str, ...]:
@@ -107,6 +116,14 @@ def parse_rows(body: bytes, inputs: Inputs, max_rows: int) -> list[Row]:
 
 def _decode(body: bytes) -> Any:
     try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return _decode_leniently(body)
+
+
+def _decode_leniently(body: bytes) -> Any:
+    """Read what strict JSON refuses, such as NaN, so that the refusal can name the field."""
+    try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
@@ -137,20 +154,23 @@ def _checked(index: int, row: Any, inputs: Inputs, problems: list[str]) -> Row:
         problems.append(f"row {index}: must be an object of features, not {_kind(row)}")
         return ()
     values: list[float | str | None] = []
-    for name in inputs.names:
-        if name not in row:
+    for name, read in inputs.readers:
+        value: Any = row.get(name, _ABSENT)
+        if value is _ABSENT:
             problems.append(f"row {index}: {name}: is missing (null says that the value is unknown)")
             continue
         try:
-            values.append(_number(row[name]) if name in inputs.numeric else _category(row[name]))
+            values.append(read(value))
         except ValueError as error:
             problems.append(f"row {index}: {name}: {error}")
-    if len(row) > len(inputs.names) or any(name not in row for name in inputs.names):
+    if len(row) > len(values):  # a name too many, or one that stands in the place of a missing one
         problems.extend(_unknown(index, name, inputs) for name in row if name not in inputs.names)
     return tuple(values)
 
 
 def _number(value: Any) -> float:
+    if type(value) is float and -math.inf < value < math.inf:
+        return value
     if value is None:
         return math.nan
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -165,6 +185,8 @@ def _number(value: Any) -> float:
 
 
 def _category(value: Any) -> str | None:
+    if type(value) is str and value.isascii():
+        return value
     if value is None:
         return None
     if not isinstance(value, str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -104,17 +105,21 @@ class ServedModel:
         return answers.max(axis=1), [str(self.pipeline.classes_[place]) for place in best]
 
     def _checked(self, scores: Floats, labels: list[str] | None) -> list[Answer]:
-        from evermodel.tasks import sound
-
-        if not sound(self.spec, scores):
+        found: list[float] = scores.tolist()
+        if not self._sound(found):
             wanted = "finite number" if self.spec.task == "regression" else "probability"
             raise ModelFormatError(
                 f"model {self.name}, version {self.version}: an answer is not a {wanted}",
                 "roll back or retrain",
             )
         if labels is None:
-            return [Answer(score) for score in scores.tolist()]
-        return [Answer(*pair) for pair in zip(scores.tolist(), labels, strict=True)]
+            return [Answer(score) for score in found]
+        return [Answer(*pair) for pair in zip(found, labels, strict=True)]
+
+    def _sound(self, scores: list[float]) -> bool:
+        if self.spec.task == "regression":
+            return all(map(math.isfinite, scores))
+        return all(0.0 <= score <= 1.0 for score in scores)
 
 
 def make_served(spec: ModelSpec, version: str, loaded: LoadedModel) -> ServedModel:
