@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from evermodel.spec import ModelSpec
@@ -13,26 +13,30 @@ from evermodel.validation.profile import ColumnProfile, Profile
 from evermodel.validation.scan import Scan, name
 
 _VALUES = 1000
-_BLOCKS, _BLOCK_ROWS = 4, 2500
-LABEL = "label"
+_BLOCKS, _BLOCK_ROWS = 2, 5000
+# Where the mean is so many times the spread, sums of squares would lose their digits.
+_FAR = 1000.0
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A snapshot in numbers, and a few blocks of its rows.
+class Outline:
+    """What can be known of a snapshot before its numbers are read.
 
     Parameters
     ----------
+    profile
+        Rows, categories, and lowest and highest numbers, which the file's own statistics tell; not-a-number and
+        infinity may be among these.
     sample
-        Arrays by column: numbers as they are, categories as hashes; evenly spread blocks of the rows.
+        Arrays by column: numbers as they are, categories as hashes; blocks of the rows.
     """
 
     profile: Profile
     sample: Mapping[str, Any]
 
 
-def measure(spec: ModelSpec, scan: Scan) -> Measured:
-    """Measure every column of a snapshot that is there.
+def outline(spec: ModelSpec, scan: Scan) -> Outline:
+    """Look at every column of a snapshot that is there, without reading its numbers.
 
     Parameters
     ----------
@@ -43,12 +47,43 @@ def measure(spec: ModelSpec, scan: Scan) -> Measured:
     present = [column for column in dict.fromkeys(spec.columns) if column in scan.types]
     columns = {c: ColumnProfile(scan.types[c], _is_numeric(spec, c)) for c in present}
     if rows == 0:
-        return Measured(Profile(0, 0, "", "", columns), {})
-    sample = _sample(spec, scan, columns, rows)
-    ids, oldest, newest, columns = _aggregate(spec, scan, columns, sample)
-    columns = _with_specials(scan, columns)
+        return Outline(Profile(0, 0, "", "", columns), {})
+    oldest, newest, columns = _bounds(spec, scan, columns)
     columns = _with_values(spec, scan, columns)
-    return Measured(Profile(rows, ids, oldest, newest, columns), sample)
+    return Outline(Profile(rows, 0, oldest, newest, columns), _sample(spec, scan, columns, rows))
+
+
+def complete(
+    spec: ModelSpec, scan: Scan, seen: Outline, counts: Sequence[str]
+) -> tuple[Profile, Sequence[int]]:
+    """Read the numbers once: their means and spreads, the different ids, and whatever else is to be counted.
+
+    Parameters
+    ----------
+    seen
+        What `outline` returned.
+    counts
+        SQL aggregates that give a count each.
+    """
+    rows, columns = seen.profile.rows, dict(seen.profile.columns)
+    # Apart from the rest, which the engine would else compute the slow way too.
+    ids = scan.row([f"count(DISTINCT {name(spec.id_column)})"])[0] if spec.id_column in columns else 0
+    numeric = [column for column, profile in columns.items() if profile.numeric]
+    centres = {column: _centre(seen.sample[column]) for column in numeric}
+    parts = [*counts, *(f"count({name(column)})" for column in columns)]
+    for column in numeric:
+        number = scan.number(column) + (f" - {centres[column]!r}" if centres[column] else "")
+        parts += [f"sum({number})", f"sum(({number}) * ({number}))"]
+        parts.append(f"approx_count_distinct({name(column)})" if scan.is_whole(column) else "NULL")
+    found = iter(scan.row(parts))
+    counted = [int(next(found)) for _ in counts]
+    columns = {c: replace(profile, nulls=rows - int(next(found))) for c, profile in columns.items()}
+    for column in numeric:
+        before = columns[column]
+        total, squares, distinct = (next(found) for _ in range(3))
+        mean, sd = _moments(rows - before.nulls - before.not_numbers, total, squares, centres[column])
+        columns[column] = replace(before, mean=mean, sd=sd, distinct=distinct)
+    return replace(seen.profile, ids=int(ids), columns=_with_specials(scan, columns)), counted
 
 
 def _is_numeric(spec: ModelSpec, column: str) -> bool:
@@ -78,56 +113,39 @@ def _sample(
     return arrays
 
 
-def _centre(sample: Mapping[str, Any], column: str) -> float:
-    """Return a number near the column's mean, so that sums of squares keep their digits."""
+def _centre(values: Any) -> float:
+    """Return a number near the mean of a column whose spread is small beside it, else 0."""
     import numpy as np
 
-    values = np.ma.filled(sample[column].astype(float), np.nan)
-    finite = values[np.isfinite(values)]
-    centre = float(np.median(finite)) if len(finite) else 0.0
-    return centre if math.isfinite(centre) else 0.0
+    numbers = np.ma.filled(values.astype(float), np.nan)
+    finite = numbers[np.isfinite(numbers)]
+    if not len(finite):
+        return 0.0
+    centre = float(np.median(finite))
+    return centre if abs(centre) > _FAR * float(np.std(finite)) else 0.0
 
 
-def _aggregate(
-    spec: ModelSpec, scan: Scan, columns: dict[str, ColumnProfile], sample: Mapping[str, Any]
-) -> tuple[int, str, str, dict[str, ColumnProfile]]:
+def _bounds(
+    spec: ModelSpec, scan: Scan, columns: dict[str, ColumnProfile]
+) -> tuple[str, str, dict[str, ColumnProfile]]:
+    """Take minima and maxima, and nothing else: those alone the engine knows from the file's statistics."""
     time = name(spec.time_column)
-    times = spec.time_column in columns
-    parts = [
-        f"count(DISTINCT {name(spec.id_column)})" if spec.id_column in columns else "0",
-        f"min({time})::VARCHAR" if times else "''",
-        f"max({time})::VARCHAR" if times else "''",
-        "count(*)",
-    ]
-    centres: dict[str, float] = {}
-    for column, profile in columns.items():
-        parts.append(f"count({name(column)})")
-        if profile.numeric:
-            number, centre = scan.number(column), _centre(sample, column)
-            centres[column] = centre
-            shifted = f"({number} - {centre!r})"
-            parts += [f"count({number})", f"min({number})", f"max({number})"]
-            parts += [f"sum({shifted})", f"sum({shifted} * {shifted})"]
-            parts.append(f"approx_count_distinct({name(column)})" if scan.is_whole(column) else "NULL")
-    found = iter(scan.row(parts))
-    ids, oldest, newest, rows = (next(found) for _ in range(4))
-    measured: dict[str, ColumnProfile] = {}
-    for column, profile in columns.items():
-        known = next(found)
-        measured[column] = replace(profile, nulls=rows - known)
-        if profile.numeric:
-            numbers, low, high, total, squares, distinct = (next(found) for _ in range(6))
-            mean, sd = _moments(numbers, total, squares, centres[column])
-            measured[column] = replace(
-                measured[column],
-                not_numbers=known - numbers,
-                low=low,
-                high=high,
-                mean=mean,
-                sd=sd,
-                distinct=distinct,
-            )
-    return int(ids), _iso(oldest), _iso(newest), measured
+    parts = [f"min({time})", f"max({time})"] if spec.time_column in columns else ["NULL", "NULL"]
+    numeric = [column for column, profile in columns.items() if profile.numeric]
+    texts = [column for column in numeric if scan.is_text(column)]
+    for column in numeric:
+        parts += ["NULL", "NULL"] if column in texts else [f"min({name(column)})", f"max({name(column)})"]
+    oldest, newest, *bounds = scan.row(parts)
+    measured = dict(columns)
+    for column, low, high in zip(numeric, bounds[::2], bounds[1::2], strict=True):
+        low, high = (None if bound is None else float(bound) for bound in (low, high))
+        measured[column] = replace(columns[column], low=low, high=high)
+    for column in texts:
+        number = scan.number(column)
+        parts = [f"count({name(column)}) - count({number})", f"min({number})", f"max({number})"]
+        strange, low, high = scan.row(parts)
+        measured[column] = replace(columns[column], not_numbers=int(strange), low=low, high=high)
+    return _iso(oldest), _iso(newest), measured
 
 
 def _moments(
@@ -142,12 +160,8 @@ def _moments(
 
 
 def _with_specials(scan: Scan, columns: dict[str, ColumnProfile]) -> dict[str, ColumnProfile]:
-    """Measure again what not-a-number or infinity has spoilt; the engine sorts both to the ends, so they are seen."""
-    spoilt = [
-        column
-        for column, p in columns.items()
-        if p.numeric and p.low is not None and p.high is not None and not math.isfinite(p.low + p.high)
-    ]
+    """Measure again what not-a-number or infinity has spoilt: no sum of theirs is finite."""
+    spoilt = [c for c, p in columns.items() if p.numeric and p.mean is None and p.low is not None]
     parts: list[str] = []
     for column in spoilt:
         number = scan.number(column)
@@ -187,5 +201,12 @@ def _with_values(spec: ModelSpec, scan: Scan, columns: dict[str, ColumnProfile])
     return changed
 
 
-def _iso(moment: str | None) -> str:
-    return datetime.fromisoformat(moment).isoformat() if moment else ""
+def _iso(moment: Any) -> str:
+    """Return a moment as ISO 8601 in UTC; a type that is no time tells none."""
+    if not isinstance(moment, datetime):
+        return ""
+    return (
+        moment.replace(tzinfo=UTC).isoformat()
+        if moment.tzinfo is None
+        else moment.astimezone(UTC).isoformat()
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +15,7 @@ from evermodel.validation.schema import Bounds, TableSchema
 from evermodel.validation.severities import Severities
 from evermodel.validation.variants import split_variants, variants_of
 
-_EXAMPLES = 3
+_EXAMPLES, _SHOWN = 3, 20
 
 
 @dataclass(frozen=True)
@@ -60,23 +61,35 @@ def row_rules(
     return [rule for rule in rules if rule.severity != "off"]
 
 
-def judge_rows(scan: Scan, rules: Sequence[RowRule], id_column: str) -> tuple[list[Check], int]:
-    """Count the rows that break each rule.
+def counts_of(rules: Sequence[RowRule]) -> list[str]:
+    """Return the SQL aggregates that `judge_rows` needs: the rows of each suspect rule, and those to be set aside."""
+    suspects = [rule for rule in rules if rule.suspect]
+    aside = [f"coalesce({rule.broken}, false)" for rule in suspects if rule.severity == "quarantine"]
+    counts = [f"count(*) FILTER ({rule.broken})" for rule in suspects]
+    return [*counts, f"count(*) FILTER ({' OR '.join(aside)})" if aside else "0"]
+
+
+def judge_rows(
+    scan: Scan, rules: Sequence[RowRule], counts: Sequence[int], id_column: str
+) -> tuple[list[Check], int]:
+    """Make the checks of rules whose rows are counted, with examples for the worst ones.
+
+    Parameters
+    ----------
+    counts
+        Values of what `counts_of` returned.
 
     Returns
     -------
     The checks, in the order of the rules, and how many rows a quarantine would set aside.
     """
-    suspects = [rule for rule in rules if rule.suspect]
-    aside = [f"coalesce({rule.broken}, false)" for rule in suspects if rule.severity == "quarantine"]
-    counts = [f"count(*) FILTER ({rule.broken})" for rule in suspects]
-    counts.append(f"count(*) FILTER ({' OR '.join(aside)})" if aside else "0")
-    *found, set_aside = scan.row(counts) if suspects else [0]
-    broken = dict(zip(suspects, found, strict=True))
+    *found, set_aside = counts
+    broken = dict(zip((rule for rule in rules if rule.suspect), found, strict=True))
+    worst = sorted((rule for rule in broken if broken[rule]), key=lambda rule: -broken[rule])[:_SHOWN]
     checks = []
     for rule in rules:
-        rows = int(broken.get(rule, 0))
-        examples = _examples(scan, rule, id_column) if rows else ()
+        rows = broken.get(rule, 0)
+        examples = _examples(scan, rule, id_column) if rule in worst else ()
         checks.append(
             Check(
                 rule.name,
@@ -90,7 +103,7 @@ def judge_rows(scan: Scan, rules: Sequence[RowRule], id_column: str) -> tuple[li
                 examples,
             )
         )
-    return checks, int(set_aside)
+    return checks, set_aside
 
 
 def _examples(scan: Scan, rule: RowRule, id_column: str) -> tuple[str, ...]:
@@ -100,6 +113,15 @@ def _examples(scan: Scan, rule: RowRule, id_column: str) -> tuple[str, ...]:
         f"WHERE {rule.broken} LIMIT {_EXAMPLES}"
     )
     return tuple(f"{value!r} in row {row}" for row, value in scan.rows(query))
+
+
+def _finite(profile: ColumnProfile) -> bool:
+    """Tell whether the lowest and highest number say that there is no infinity, and hide nothing."""
+    if not profile.numeric:
+        return False
+    if profile.low is None or profile.high is None:
+        return True
+    return math.isfinite(profile.low) and math.isfinite(profile.high)
 
 
 @dataclass(frozen=True)
@@ -118,7 +140,7 @@ class _Builder:
                 column,
                 f"infinite values in {column}",
                 f"isinf({number})",
-                profile.infinite > 0,
+                not _finite(profile),
             )
             yield self._rule(
                 "not_a_number",
@@ -129,20 +151,17 @@ class _Builder:
             )
 
     def ranges(self) -> Iterator[RowRule]:
-        for column, bounds in self._bounds().items():
-            low, high = bounds
-            number = self.scan.number(column)
-            sides = [f"{number} < {low!r}"] * (low is not None) + [f"{number} > {high!r}"] * (
-                high is not None
-            )
+        for column, (low, high) in self._bounds().items():
+            profile, number = self.profile.columns[column], self.scan.number(column)
+            sides = []
+            # What the lowest and highest number rule out already needs no look at the rows.
+            if low is not None and not (_finite(profile) and (profile.low is None or profile.low >= low)):
+                sides.append(f"{number} < {low!r}")
+            if high is not None and not (_finite(profile) and (profile.high is None or profile.high <= high)):
+                sides.append(f"({number} > {high!r} AND NOT isnan({number}))")
             limits = f"{'-inf' if low is None else low} to {'inf' if high is None else high}"
-            yield self._rule(
-                "range",
-                column,
-                f"values of {column} outside {limits}",
-                f"(NOT isnan({number}) AND ({' OR '.join(sides) or 'false'}))",
-                self._outside(column, bounds),
-            )
+            broken = f"({' OR '.join(sides) or 'false'})"
+            yield self._rule("range", column, f"values of {column} outside {limits}", broken, bool(sides))
 
     def categories(self) -> Iterator[RowRule]:
         for column, profile in self._features(numeric=False):
@@ -186,7 +205,7 @@ class _Builder:
                 self.spec.id_column,
                 f"rows that share their {self.spec.id_column}",
                 f"({identity} IS NULL OR {identity} IN ({twice}))",
-                self.profile.ids < self.profile.rows,
+                True,
             )
 
     def _features(self, *, numeric: bool) -> Iterator[tuple[str, ColumnProfile]]:
@@ -200,14 +219,6 @@ class _Builder:
         }
         declared: dict[str, Bounds] = {**inferred, **self.spec.validation.ranges}
         return {c: bounds for c, bounds in declared.items() if c in self.profile.columns}
-
-    def _outside(self, column: str, bounds: Bounds) -> bool:
-        profile, (low, high) = self.profile.columns[column], bounds
-        if not profile.numeric or profile.infinite:
-            return True
-        if profile.low is None or profile.high is None:
-            return False
-        return (low is not None and profile.low < low) or (high is not None and profile.high > high)
 
     def _known(self, column: str) -> tuple[str, ...] | None:
         declared = None if self.schema is None else self.schema.columns.get(column)

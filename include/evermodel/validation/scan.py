@@ -66,6 +66,8 @@ class Scan:
 
     def number(self, column: str) -> str:
         """Return the SQL that reads a column as a number; what is none becomes null."""
+        if self.types[column] == "DOUBLE":
+            return name(column)
         if self.has_fractions(column) or self.is_whole(column):
             return f"{name(column)}::DOUBLE"
         if self.types[column] == "BOOLEAN":
@@ -100,6 +102,7 @@ def scan(file: Path) -> Iterator[Scan]:
         connection = duckdb.connect(config=config)
         try:
             connection.execute("SET TimeZone = 'UTC'")
+            connection.execute("SET enable_progress_bar = false")
             source = f"read_parquet({text(place)})"
             described = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()
             yield Scan(connection, source, {row[0]: row[1] for row in described})

@@ -10,10 +10,10 @@ from evermodel.spec import ModelSpec
 from evermodel.validation.declared import declared_checks
 from evermodel.validation.expected import schema_checks
 from evermodel.validation.history import history_checks
-from evermodel.validation.measure import Measured, measure
+from evermodel.validation.measure import Outline, complete, outline
 from evermodel.validation.profile import Profile
 from evermodel.validation.report import Check, ValidationReport
-from evermodel.validation.rows import RowRule, judge_rows, row_rules
+from evermodel.validation.rows import RowRule, counts_of, judge_rows, row_rules
 from evermodel.validation.scan import scan
 from evermodel.validation.schema import TableSchema
 from evermodel.validation.severities import Severities
@@ -59,12 +59,16 @@ def validate(
     """
     severities = Severities.of_spec(spec)
     with scan(file) as opened:
-        measured = measure(spec, opened)
-        profile = measured.profile
-        end = None if window is None else window.end
-        rules = row_rules(spec, opened, profile, schema, severities, end) if profile.rows else []
-        found, set_aside = judge_rows(opened, rules, spec.id_column)
-    whole = _whole_checks(spec, measured, schema, before, window, severities)
+        seen = outline(spec, opened)
+        profile, end = seen.profile, None if window is None else window.end
+        rules: list[RowRule] = []
+        found: list[Check] = []
+        set_aside = 0
+        if profile.rows:
+            rules = row_rules(spec, opened, profile, schema, severities, end)
+            profile, counts = complete(spec, opened, seen, counts_of(rules))
+            found, set_aside = judge_rows(opened, rules, counts, spec.id_column)
+    whole = _whole_checks(spec, Outline(profile, seen.sample), schema, before, window, severities)
     checks = [check for check in [*whole, *found] if check.severity != "off"]
     if set_aside:
         limit, share = spec.validation.max_quarantine_share, set_aside / profile.rows
@@ -89,13 +93,13 @@ def validate(
 
 def _whole_checks(
     spec: ModelSpec,
-    measured: Measured,
+    seen: Outline,
     schema: TableSchema | None,
     before: Profile | None,
     window: Window | None,
     severities: Severities,
 ) -> Iterator[Check]:
-    profile = measured.profile
+    profile = seen.profile
     yield from declared_checks(spec, profile, schema, severities)
     if schema is not None:
         yield from schema_checks(spec, profile, schema, severities, window)
@@ -105,4 +109,4 @@ def _whole_checks(
         listed = {} if schema is None else schema.columns
         known = frozenset(c for c, column in listed.items() if column.categories is not None)
         yield from history_checks(spec, profile, before, severities, known=known)
-    yield from suspicious_features(spec, profile, measured.sample, severities)
+    yield from suspicious_features(spec, profile, seen.sample, severities)
