@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evermodel.errors import EmptyWindowError
 from evermodel.labels import with_label
+from evermodel.partitions import Partitions
 from evermodel.settings import Settings
-from evermodel.sources import read_window
+from evermodel.snapshot_file import write_by_content
+from evermodel.sources import stream_window
 from evermodel.spec import ModelSpec
 from evermodel.versioning import SnapshotStore
 from evermodel.window import Window, parse_moment, training_window
@@ -67,24 +68,55 @@ def take_snapshot(spec: ModelSpec, as_of: datetime, settings: Settings) -> Snaps
     EmptyWindowError
         The window holds no row.
     SourceError
-        The source cannot be read, or the label is not 0/1.
+        The source cannot be read, or the label is not what the task needs.
+    SourceUnavailableError
+        The source cannot be reached, or broke off; nothing of a snapshot is left behind.
+    LakeFullError
+        There is no room for the snapshot.
     """
     window = training_window(spec, as_of)
-    table = read_window(spec, window, with_label=True)
-    _require_rows(spec, table, f"no row in {window}")
-    table = with_label(spec, table)
-    _require_rows(spec, table, f"no row with a label in {window}")
-    file = _write(table, settings.lake / "snapshots" / spec.name)
+    sort = (spec.time_column, spec.id_column)
+    seen = 0
+    settings.lake.mkdir(parents=True, exist_ok=True)
+
+    def labelled(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+        nonlocal seen
+        for table in tables:
+            seen += table.num_rows
+            yield with_label(spec, table)
+
+    with _tables(spec, window, settings) as tables:
+        written = write_by_content(labelled(tables), settings.lake / "snapshots" / spec.name, sort)
+    if written is None:
+        missing = "no row with a label" if seen else "no row"
+        raise EmptyWindowError(
+            f"model {spec.name}: the source has {missing} in {window}",
+            "check that the data of this interval has arrived; then clear this task",
+        )
+    file, rows = written
     md5 = SnapshotStore(settings.lake, settings.dvc_remote).track(file)
     return Snapshot(
         model=spec.name,
         path=str(file.relative_to(settings.lake)),
         digest=file.stem,
         md5=md5,
-        rows=table.num_rows,
+        rows=rows,
         start=window.start.isoformat(),
         end=window.end.isoformat(),
     )
+
+
+@contextmanager
+def _tables(spec: ModelSpec, window: Window, settings: Settings) -> Iterator[Iterator[pa.Table]]:
+    """Give the rows of a window, a bounded number at a time: from days kept in the lake, or as the source has them."""
+    import pyarrow as pa
+
+    if spec.source.late is not None:
+        with Partitions(spec, settings.lake).tables(window) as tables:
+            yield tables
+    else:
+        with stream_window(spec, window, with_label=True, scratch=settings.lake) as rows:
+            yield (pa.Table.from_batches([batch]) for batch in rows)
 
 
 def read_snapshot(
@@ -108,25 +140,3 @@ def read_snapshot(
     if window is not None:
         filters = [(time_column, ">=", window.start), (time_column, "<", window.end)]
     return pq.read_table(file, filters=filters)
-
-
-def _require_rows(spec: ModelSpec, table: pa.Table, else_has: str) -> None:
-    if table.num_rows == 0:
-        raise EmptyWindowError(
-            f"model {spec.name}: the source has {else_has}",
-            "check that the data of this interval has arrived; then clear this task",
-        )
-
-
-def _write(table: pa.Table, folder: Path) -> Path:
-    import pyarrow.parquet as pq
-
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{uuid.uuid4().hex}.tmp"
-    try:
-        pq.write_table(table, temporary, compression="zstd", row_group_size=100_000, store_schema=False)
-        target = folder / f"{hashlib.sha256(temporary.read_bytes()).hexdigest()[:16]}.parquet"
-        temporary.replace(target)  # also over a file of that name: it is the same, or was damaged since
-    finally:
-        temporary.unlink(missing_ok=True)
-    return target

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -63,8 +65,7 @@ class IbisRelation:
         with self._connected() as engine:
             expression = self._expression(engine, columns)
             for part in steps(window, self.source.step):
-                rows = self._within(expression, part).select(*columns)
-                yield from engine.to_pyarrow_batches(rows, chunk_size=_BATCH_ROWS)
+                yield from _batches_of(engine, self._within(expression, part).select(*columns))
 
     @contextmanager
     def _connected(self) -> Iterator[Any]:
@@ -75,7 +76,10 @@ class IbisRelation:
                 f"model {self.spec.name}: a source of kind ibis needs the package ibis-framework",
                 "pip install 'airflow-provider-evermodel[ibis]'",
             ) from error
-        engine = ibis.connect(self._url())
+        url = self._url()
+        # Another process may have the file open: reading must not ask for it alone.
+        reading = re.fullmatch(r"duckdb://[^?]+", url) is not None
+        engine = ibis.connect(url, **({"read_only": True} if reading else {}))
         try:
             if engine.name == "pyspark":  # its sessions are shared, and would stop for everybody
                 engine._session.conf.set("spark.sql.session.timeZone", "UTC")
@@ -94,9 +98,9 @@ class IbisRelation:
         source = self.source
         if source.table is not None:
             schema, _, table = source.table.rpartition(".")
-            expression = engine.table(table, database=schema or None)
+            expression = self._table(engine, table, schema or None)
         elif source.query is not None:
-            expression = engine.sql(source.query)
+            expression = _query(engine, source.query)
         else:
             assert source.expression is not None
             expression = imported(self.spec, source.expression, "source.expression")(engine)
@@ -106,6 +110,20 @@ class IbisRelation:
             # Text and dates are times too; text without a zone, and a date's midnight, are UTC.
             expression = expression.mutate(**{self.spec.time_column: time.cast("timestamp")})
         return expression
+
+    def _table(self, engine: Any, name: str, schema: str | None) -> Any:
+        from ibis.common.exceptions import TableNotFound
+
+        try:
+            return engine.table(name, database=schema)
+        except TableNotFound as error:
+            near = difflib.get_close_matches(name, engine.list_tables(database=schema), n=1)
+            raise SourceError(
+                f"model {self.spec.name}: there is no table {self.source.table} in {self.source.connection or self.source.url}",
+                f"did you mean {near[0]}?"
+                if near
+                else "correct `source.table`; a dot parts it from its schema",
+            ) from error
 
     def _within(self, expression: Any, window: Window) -> Any:
         time = expression[self.spec.time_column]
@@ -119,3 +137,22 @@ class IbisRelation:
         if time.type().timezone is None:
             return ibis.literal(utc.replace(tzinfo=None), type="timestamp")
         return ibis.literal(utc, type="timestamp('UTC')")
+
+
+def _query(engine: Any, query: str) -> Any:
+    """Return a query as an expression.
+
+    Ibis 12.0 asks DuckDB 2 and PostgreSQL for a query's columns in ways that fail; those of a view it can tell.
+    """
+    if engine.name not in ("duckdb", "postgres"):
+        return engine.sql(query)
+    with engine._safe_raw_sql(f"CREATE TEMPORARY VIEW evermodel_query AS {query}"):
+        pass
+    return engine.table("evermodel_query")
+
+
+def _batches_of(engine: Any, rows: Any) -> Iterator[pa.RecordBatch]:
+    if engine.name == "duckdb":  # DuckDB 2 has another name for what Ibis 12.0 calls
+        yield from engine.con.sql(engine.compile(rows)).to_arrow_reader(_BATCH_ROWS)
+    else:
+        yield from engine.to_pyarrow_batches(rows, chunk_size=_BATCH_ROWS)

@@ -79,8 +79,9 @@ def stream_window(
     """
     columns = [name for name in spec.columns if with_label or name != spec.label.column]
     with _opened(spec, window, columns, scratch) as (duck, translate):
-        time = _time(spec, duck)
-        picked = ", ".join(f"{time} AS {_name(c)}" if c == spec.time_column else _name(c) for c in columns)
+        kinds = _kinds(duck)
+        time = _time(spec, kinds)
+        picked = ", ".join(_picked(spec, name, kinds, time) for name in columns)
         # Rows of the same time and id, if there are any, must not come in another order next time.
         rest = ", ".join(_name(name) for name in columns)
         query = (
@@ -127,7 +128,7 @@ def arrival(spec: ModelSpec, window: Window, now: datetime | None = None) -> Arr
     if found is not None:
         return found
     with _opened(spec, window, [spec.time_column], None) as (duck, translate):
-        time = _time(spec, duck)
+        time = _time(spec, _kinds(duck))
         query = (
             f"SELECT count(*) FILTER ({time} >= $start AND {time} < $end), "
             f"max({time}) FILTER ({time} <= $horizon), count(*) FILTER ({time} > $horizon) FROM rows"
@@ -184,9 +185,20 @@ def _opened(
             duck.close()
 
 
-def _time(spec: ModelSpec, duck: Any) -> str:
+def _kinds(duck: Any) -> dict[str, str]:
+    return {row[0]: row[1] for row in duck.execute("DESCRIBE SELECT * FROM rows").fetchall()}
+
+
+def _picked(spec: ModelSpec, name: str, kinds: dict[str, str], time: str) -> str:
+    if name == spec.time_column:
+        return f"{time} AS {_name(name)}"
+    if name in spec.features.numeric and kinds[name].startswith("DECIMAL"):
+        return f"{_name(name)}::DOUBLE AS {_name(name)}"  # what the model sees, and every library reads fast
+    return _name(name)
+
+
+def _time(spec: ModelSpec, kinds: dict[str, str]) -> str:
     """Return the SQL of the time column; a number is refused, because nobody can know what it counts."""
-    kinds = {row[0]: row[1] for row in duck.execute("DESCRIBE SELECT * FROM rows").fetchall()}
     name = spec.time_column
     if not kinds[name].startswith(("TIMESTAMP", "DATE", "VARCHAR", '"NULL"', "NULL")):
         raise SourceError(
