@@ -36,6 +36,10 @@ class Contingency:
         used = (before + now) > 0
         return cls(np.asarray(before, dtype=np.float64)[used], np.asarray(now, dtype=np.float64)[used])
 
+    def without(self, cell: int) -> Contingency:
+        """Return the table of all other cells."""
+        return Contingency(np.delete(self.before, cell), np.delete(self.now, cell))
+
     @property
     def testable(self) -> bool:
         """Whether the table can say anything: two cells, and rows on both sides."""

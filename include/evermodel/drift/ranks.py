@@ -65,8 +65,8 @@ class Pooled:
         total = float(self.rows[-1])
         return self._table(total * np.arange(1, _COARSE) / _COARSE, total / _COARSE / 2)
 
-    def tails(self) -> list[tuple[float, float, float]]:
-        """Return rows, window's rows and the sign of each tail: the shortest that can speak to a hundredth of all rows."""
+    def tails(self) -> list[tuple[float, float]]:
+        """Return rows and window's rows of tails: the shortest that can speak to a hundredth of all rows."""
         total, window = float(self.rows[-1]), float(self.window[-1])
         share = min(window, total - window) / total
         shortest, longest = math.ceil(math.log(_RARE) / math.log(share)), total / 100
@@ -74,8 +74,8 @@ class Pooled:
         found = set()
         for size in sizes:
             low, high = self._ends(np.array([size]))[1][0], self._ends(np.array([total - size]))[0][0]
-            found.add((float(self.rows[low]), float(self.window[low]), -1.0))
-            found.add((total - float(self.rows[high]), window - float(self.window[high]), 1.0))
+            found.add((float(self.rows[low]), float(self.window[low])))
+            found.add((total - float(self.rows[high]), window - float(self.window[high])))
         return sorted(f for f in found if 0 < f[0] < total)
 
     def atom(self) -> tuple[float, float] | None:
