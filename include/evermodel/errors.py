@@ -64,6 +64,10 @@ class RegistryConflictError(PermanentError):
     """The registry changed since the decision was made, so the decision no longer holds."""
 
 
+class RollbackError(PermanentError):
+    """There is no version that a rollback could go to."""
+
+
 class NoChampionError(PermanentError):
     """A model has no champion yet."""
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from evermodel.errors import NoChampionError, RegistryConflictError
 from evermodel.tracking import RUN_KEY
@@ -24,7 +24,13 @@ _PROMOTED = "evermodel.promotion."
 
 @dataclass(frozen=True)
 class Promotion:
-    """One line of the history: which version became champion when, after which, by whom and why."""
+    """One line of the history: which version became champion when, after which, by whom and why.
+
+    Parameters
+    ----------
+    kind
+        ``promotion``, or ``rollback`` to a version that had served before.
+    """
 
     version: str
     previous: str | None
@@ -32,6 +38,7 @@ class Promotion:
     by: str
     reason: str
     run_key: str
+    kind: Literal["promotion", "rollback"] = "promotion"
 
 
 def alias_version(client: MlflowClient, model: str, alias: str) -> ModelVersion | None:
@@ -124,6 +131,7 @@ def promote(
     reason: str,
     run_key: str,
     at: datetime | None = None,
+    kind: Literal["promotion", "rollback"] = "promotion",
 ) -> Promotion:
     """Make a version the champion, if the champion is still the one it was judged against.
 
@@ -155,7 +163,7 @@ def promote(
                 "run the retrain DAG again, so that the challenger is judged against today's champion",
             )
         stamp = (at or datetime.now(UTC)).isoformat(timespec="milliseconds")
-        done = Promotion(version, expected, stamp, by, reason, run_key)
+        done = Promotion(version, expected, stamp, by, reason, run_key, kind)
         _write_promotion(client, model, done, complete=False)
     _point_aliases(client, model, done)
     _write_promotion(client, model, done, complete=True)
