@@ -24,7 +24,10 @@ SCOPES = {
     "files.completeUploadExternal": "files:write",
     "conversations.list": "channels:read",
     "conversations.info": "channels:read",
+    "conversations.history": "channels:history",
+    "conversations.replies": "channels:history",
 }
+ALL_SCOPES = frozenset({"chat:write", "files:write", "channels:read", "channels:history"})
 
 
 @dataclass
@@ -37,6 +40,7 @@ class Posted:
     blocks: list[dict[str, Any]]
     thread_ts: str | None
     metadata: dict[str, Any]
+    broadcast: bool = False
     edits: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -94,7 +98,7 @@ class FakeSlack:
         token: str = TOKEN,
         channels: Mapping[str, str] | None = None,
         closed_channels: Mapping[str, str] | None = None,
-        scopes: frozenset[str] = frozenset({"chat:write", "files:write", "channels:read"}),
+        scopes: frozenset[str] = ALL_SCOPES,
     ) -> None:
         self.token = token
         self.channels = dict(channels or {"ml-alerts": "C0000000001"})
@@ -103,6 +107,7 @@ class FakeSlack:
         self.messages: list[Posted] = []
         self.files: list[Uploaded] = []
         self.calls: list[str] = []
+        self.page_size = 100
         self._faults: dict[str, deque[_Fault]] = {}
         self._lock = threading.Lock()
         self._server: ThreadingHTTPServer | None = None
@@ -147,7 +152,10 @@ class FakeSlack:
         retry_after: int | None = None,
         **extra: Any,
     ) -> None:
-        """Answer the next calls of a method (or of ``upload``) with an error; ``hang up`` closes the line instead."""
+        """Answer the next calls of a method (or of ``upload``) with an error.
+
+        ``hang up`` closes the line instead; ``lost answer`` does what was asked, and closes the line then.
+        """
         faults = self._faults.setdefault(method, deque())
         faults.extend([_Fault(error, status, retry_after, extra)] * times)
 
@@ -209,12 +217,44 @@ class FakeSlack:
             blocks=blocks,
             thread_ts=thread_ts,
             metadata=_json(args.get("metadata")) or {},
+            broadcast=_true(args.get("reply_broadcast")),
         )
         self.messages.append(posted)
         return {
             "channel": channel,
             "ts": posted.ts,
             "message": {"text": text, "ts": posted.ts, "blocks": blocks},
+        }
+
+    def history(self, args: dict[str, Any]) -> dict[str, Any]:
+        """Return what the channel shows: its messages and the answers that were shown to all, newest first."""
+        channel = self.channel_id(args.get("channel"), by_id_only=True)
+        shown = [m for m in self.messages if m.channel == channel and (not m.thread_ts or m.broadcast)]
+        return self._page(args, shown[::-1])
+
+    def replies(self, args: dict[str, Any]) -> dict[str, Any]:
+        """Return a thread: its first message always, then the answers."""
+        channel = self.channel_id(args.get("channel"), by_id_only=True)
+        root = str(args.get("ts"))
+        if all(message.ts != root for message in self.messages):
+            raise SlackError("thread_not_found")
+        return self._page(
+            args, [m for m in self.messages if m.channel == channel and root in (m.ts, m.thread_ts)], root
+        )
+
+    def _page(self, args: dict[str, Any], found: list[Posted], always: str = "") -> dict[str, Any]:
+        oldest, start = float(args.get("oldest") or 0), int(args.get("cursor") or 0)
+        wanted = [m for m in found if float(m.ts) > oldest or m.ts == always]
+        end = start + min(int(args.get("limit") or 100), self.page_size)
+        shown = [{"ts": m.ts, "text": m.text, "thread_ts": m.thread_ts} for m in wanted[start:end]]
+        if _true(args.get("include_all_metadata")):
+            for entry, message in zip(shown, wanted[start:end], strict=True):
+                entry["metadata"] = message.metadata  # type: ignore[assignment]
+        following = str(end) if end < len(wanted) else ""
+        return {
+            "messages": shown,
+            "has_more": bool(following),
+            "response_metadata": {"next_cursor": following},
         }
 
     def update(self, args: dict[str, Any]) -> dict[str, Any]:
@@ -282,6 +322,8 @@ _METHODS = {
     "files.completeUploadExternal": FakeSlack.complete_upload,
     "conversations.list": FakeSlack.list_channels,
     "conversations.info": FakeSlack.channel_info,
+    "conversations.history": FakeSlack.history,
+    "conversations.replies": FakeSlack.replies,
 }
 
 
@@ -297,6 +339,10 @@ def _checked_content(args: dict[str, Any], most_text: int) -> tuple[str, list[di
     if blocks_width(blocks) > 10_000:
         raise SlackError("msg_blocks_too_long")
     return text, blocks
+
+
+def _true(value: Any) -> bool:
+    return str(value).lower() in ("true", "1")
 
 
 def _json(value: Any) -> Any:
@@ -315,7 +361,10 @@ class _Handler(BaseHTTPRequestHandler):
         uploading = place.path.startswith("/upload/v1/")
         method = "upload" if uploading else place.path.removeprefix("/api/")
         fault = slack.next_fault(method)
-        if fault is not None:
+        if fault is not None and fault.error == "lost answer":
+            slack.call(method, slack.token, self._arguments(place.query, body))
+            self.close_connection = True
+        elif fault is not None:
             self._refuse(fault)
         elif uploading:
             taken = slack.receive(place.path.rsplit("/", 1)[-1], body)

@@ -180,3 +180,8 @@ def run_url(tracking_uri: str, run: Run) -> str:
 def artifact_url(tracking_uri: str, run: Run, artifact: str) -> str:
     """Return the address where MLflow shows an artifact of a run."""
     return f"{run_url(tracking_uri, run)}/artifacts/{artifact}"
+
+
+def version_url(tracking_uri: str, model: str, version: str) -> str:
+    """Return the address of a version's page in the registry."""
+    return f"{tracking_uri}/#/models/{model}/versions/{version}"

@@ -90,7 +90,7 @@ def test_messages_go_out_in_order_and_once(queue: MessageQueue, board: Board) ->
     assert send(queue, board).sent == 3
     for key in "cab":
         queue.put(LANE, entry(key, "again"))
-    assert send_waiting(queue, lambda lane: board) == []
+    assert send_waiting(queue, lambda lane: board, lambda: NOON) == []
     assert board.log == ["c", "a", "b"]
 
 
@@ -269,7 +269,9 @@ def test_one_lane_that_is_stopped_stops_no_other(queue: MessageQueue, board: Boa
             raise PermanentError("no token")
         return board
 
-    reports = {report.lane.address["channel"]: report for report in send_waiting(queue, carrier_for)}
+    reports = {
+        report.lane.address["channel"]: report for report in send_waiting(queue, carrier_for, lambda: NOON)
+    }
     assert (reports["#ml-alerts"].waiting, reports["#other"].sent) == (1, 1)
 
 

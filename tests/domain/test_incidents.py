@@ -7,127 +7,158 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evermodel.incidents import Incident, Watchbook, alert_severity, read_watchbook, write_watchbook
+from evermodel.incidents.book import Incident, Watchbook
+from evermodel.problems import KINDS, Problem
 from evermodel.severity import RANK, Severity
-from verdicts import a_verdict, bad_data
-from worlds import World
 
 MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
+REMIND = timedelta(days=3)
 
 
-def _day(number: int) -> datetime:
+def day(number: int) -> datetime:
     return MONDAY + timedelta(days=number)
 
 
-def _watch(book: Watchbook, severity: Severity, day: int) -> tuple[str, Watchbook]:
-    action = book.next_action(severity, _day(day))
-    return action, book.after(action, severity, _day(day), {"ts": str(day)} if action == "open" else None)
+def found(severity: str) -> Problem:
+    known = severity != "unknown"
+    return Problem("drift", severity if known else "none", "", known=known)  # type: ignore[arg-type]
 
 
-def _story(*windows: tuple[Severity, int]) -> tuple[list[str], Watchbook]:
+def watch(book: Watchbook, severity: str, number: int) -> tuple[str, Watchbook]:
+    action = book.next_action(found(severity), day(number), REMIND)
+    return action, book.after(action, found(severity), day(number), origin="x")
+
+
+def story(*windows: tuple[str, int]) -> tuple[list[str], Watchbook]:
     book, actions = Watchbook(), []
-    for severity, day in windows:
-        action, book = _watch(book, severity, day)
+    for severity, number in windows:
+        action, book = watch(book, severity, number)
         actions.append(action)
     return actions, book
 
 
 def test_an_incident_opens_escalates_is_updated_and_resolves() -> None:
-    actions, book = _story(
+    actions, book = story(
         ("none", 0), ("warning", 1), ("warning", 2), ("critical", 3), ("critical", 4), ("warning", 5), ("none", 6),
         ("none", 7),
     )  # fmt: skip
 
     assert actions == ["quiet", "open", "update", "escalate", "update", "update", "resolve", "quiet"]
-    assert book == Watchbook(_day(7).isoformat(), None)
+    assert book == Watchbook(day(7).isoformat(), "none", "quiet", 1)
 
 
 def test_an_open_incident_keeps_its_first_day_its_message_and_its_worst_severity() -> None:
-    _, book = _story(("warning", 1), ("critical", 2), ("warning", 3))
+    _, book = story(("warning", 1), ("critical", 2), ("warning", 3))
+    book = book.delivered({"ts": "1"})
+    _, book = watch(book, "warning", 4)
 
-    assert book.incident == Incident(_day(1).isoformat(), "critical", {"ts": "1"})
-    assert book.last == _day(3).isoformat()
+    assert book.incident == Incident(
+        "drift-1-x", day(1).isoformat(), "critical", "warning", day(2).isoformat(), "", {"ts": "1"}
+    )
+
+
+def test_reminders_come_at_their_pace_and_the_clock_starts_again_when_it_gets_worse() -> None:
+    actions, _ = story(("warning", 0), *((("critical" if n >= 4 else "warning"), n) for n in range(1, 11)))
+
+    assert actions == [
+        "open", "update", "update", "remind", "escalate", "update", "update", "remind", "update", "update", "remind",
+    ]  # fmt: skip
+    _, book = story(("warning", 0))
+    assert book.next_action(found("warning"), day(300), None) == "update"
+
+
+def test_a_missed_week_of_runs_brings_one_reminder() -> None:
+    assert story(("warning", 0), ("warning", 12), ("warning", 13))[0] == ["open", "remind", "update"]
 
 
 def test_the_next_problem_after_a_resolved_one_is_an_incident_of_its_own() -> None:
-    actions, book = _story(("critical", 1), ("none", 2), ("warning", 3))
+    actions, book = story(("critical", 1), ("none", 2), ("warning", 3))
 
     assert actions == ["open", "resolve", "open"]
-    assert book.incident == Incident(_day(3).isoformat(), "warning", {"ts": "3"})
-
-
-@pytest.mark.parametrize("severity", ["none", "warning", "critical"])
-@pytest.mark.parametrize("past", [(("none", 5),), (("warning", 5),), (("critical", 4), ("none", 5))])
-def test_a_window_older_than_the_last_changes_nothing(severity: Severity, past: Any) -> None:
-    _, book = _story(*past)
-
-    action, after = _watch(book, severity, 3)
-
-    assert action == "quiet"
-    assert after == book
-
-
-def test_the_same_window_again_opens_no_second_incident() -> None:
-    opened, book = _story(("warning", 1), ("warning", 1))
-    assert opened == ["open", "update"]
     assert book.incident is not None
-    assert book.incident.opened == _day(1).isoformat()
-
-    resolved, book = _story(("warning", 1), ("none", 2), ("warning", 2))
-    assert resolved == ["open", "resolve", "quiet"]
-    assert book.incident is None
+    assert book.incident.id == "drift-2-x"
 
 
-@given(st.lists(st.tuples(st.sampled_from(["none", "warning", "critical"]), st.integers(0, 8)), max_size=30))
-def test_whatever_the_order_of_windows_news_never_repeat_and_the_book_never_goes_back(
-    windows: list[tuple[Severity, int]],
-) -> None:
-    book, opened = Watchbook(), []
-    for severity, day in windows:
-        before = book
-        action, book = _watch(before, severity, day)
-        assert book.last is not None
-        assert book.last >= (before.last or "")
-        if action == "open":
-            assert before.incident is None
-            opened.append(_day(day))
-        if action in ("escalate", "update", "resolve"):
-            assert before.incident is not None
-        if action == "escalate":
-            assert book.incident is not None
-            assert book.incident.severity == severity == "critical"
-        if action == "resolve":
-            assert book.incident is None
-        if before.incident and book.incident:
-            assert book.incident.opened == before.incident.opened
-            assert RANK[book.incident.severity] >= RANK[before.incident.severity]
-    assert opened == sorted(set(opened))
+def test_what_could_not_be_judged_neither_opens_nor_resolves() -> None:
+    actions, book = story(("unknown", 0), ("warning", 1), ("unknown", 2), ("warning", 3), ("unknown", 9))
+
+    assert actions == ["quiet", "open", "quiet", "update", "quiet"]
+    assert book.incident is not None
+
+
+@pytest.mark.parametrize("severity", ["none", "warning", "critical", "unknown"])
+@pytest.mark.parametrize("past", [(("none", 5),), (("warning", 5),), (("critical", 4), ("none", 5))])
+def test_a_window_older_than_the_last_changes_nothing(severity: str, past: Any) -> None:
+    _, book = story(*past)
+
+    assert watch(book, severity, 3) == ("quiet", book)
 
 
 @pytest.mark.parametrize(
-    ("severity", "quality", "expected"),
+    "windows",
     [
-        ("none", (), "none"),
-        ("none", ("x: 90% missing",), "warning"),
-        ("warning", ("x: 90% missing",), "warning"),
-        ("critical", ("x: 90% missing",), "critical"),
-        ("critical", (), "critical"),
+        [("warning", 1)],
+        [("warning", 1), ("critical", 2)],
+        [("warning", 1), ("warning", 4)],
+        [("warning", 1), ("none", 2)],
+        [("none", 1)],
+        [("warning", 1), ("unknown", 2)],
     ],
 )
-def test_bad_data_is_at_least_a_warning(severity: Severity, quality: tuple[str, ...], expected: str) -> None:
-    verdict = a_verdict(severity=severity, problems=(bad_data(*quality),))
+def test_the_same_window_with_the_same_finding_does_the_same_again(windows: list[tuple[str, int]]) -> None:
+    actions, book = story(*windows)
 
-    assert alert_severity(verdict) == expected
+    again, after = watch(book, *windows[-1])
+
+    assert (again, after) == (actions[-1], book)
 
 
-def test_the_watchbook_is_kept_in_the_registry(world: World) -> None:
-    client = world.client
-    assert read_watchbook(client, world.name) == Watchbook()
-    client.create_registered_model(world.name)
-    _, book = _story(("warning", 1), ("critical", 2))
+def test_the_same_window_with_a_worse_finding_opens_or_escalates() -> None:
+    assert story(("none", 1), ("critical", 1))[0] == ["quiet", "open"]
+    assert story(("unknown", 1), ("warning", 1))[0] == ["quiet", "open"]
+    assert story(("warning", 1), ("critical", 1))[0] == ["open", "escalate"]
 
-    write_watchbook(client, world.name, book)
-    assert read_watchbook(client, world.name) == book
 
-    write_watchbook(client, world.name, Watchbook(_day(3).isoformat(), None))
-    assert read_watchbook(client, world.name) == Watchbook(_day(3).isoformat(), None)
+def test_the_same_window_with_a_better_finding_resolves_and_a_new_incident_gets_a_new_name() -> None:
+    actions, book = story(("warning", 1), ("none", 1), ("warning", 1))
+
+    assert actions == ["open", "resolve", "open"]
+    assert book.incident is not None
+    assert book.incident.id == "drift-2-x"
+
+
+severities = st.sampled_from(["none", "warning", "critical", "unknown"])
+
+
+@given(st.lists(st.tuples(severities, st.integers(0, 8)), max_size=30))
+def test_whatever_the_order_of_windows_the_book_never_goes_back_and_names_are_never_reused(
+    windows: list[tuple[Severity, int]],
+) -> None:
+    book, names = Watchbook(), []
+    for severity, number in windows:
+        before = book
+        action, book = watch(before, severity, number)
+        assert book.last is not None
+        assert book.last >= (before.last or "")
+        assert Watchbook.from_json(book.to_json()) == book
+        if book.count > before.count:
+            assert (action, before.incident) == ("open", None)
+            assert book.incident is not None
+            names.append(book.incident.id)
+        if action == "escalate" and book != before:
+            assert before.incident is not None
+            assert RANK[before.incident.severity] < RANK[severity]
+        if before.incident and book.incident:
+            assert book.incident.opened == before.incident.opened
+            assert RANK[book.incident.severity] >= RANK[before.incident.severity]
+        if severity == "unknown":
+            assert book.incident == before.incident
+    assert len(names) == len(set(names))
+
+
+def test_each_kind_has_a_name_of_its_own() -> None:
+    for kind in KINDS:
+        problem = Problem(kind, "warning", "")
+        book = Watchbook().after("open", problem, MONDAY, origin="x")
+        assert book.incident is not None
+        assert book.incident.id == f"{kind}-1-x"

@@ -20,9 +20,8 @@ def test_failed_task_posts_to_slack(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     from evermodel_provider.notifications.failure import FailureNotifier
 
-    notifier = FailureNotifier(
-        model="flights", connection_id="slack_api_default", channel="#ml-alerts", outbox=tmp_path / "outbox"
-    )
+    monkeypatch.setenv("EVERMODEL_HOME", str(tmp_path))
+    notifier = FailureNotifier(model="flights", connection_id="slack_api_default", channel="#ml-alerts")
     with DAG("failing_flights", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)) as dag:
 
         @task(retries=0, on_failure_callback=notifier)

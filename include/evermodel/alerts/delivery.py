@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from filelock import Timeout
@@ -47,12 +47,8 @@ class LaneReport:
     error: Exception | None = None
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 def send_waiting(
-    queue: MessageQueue, carrier_for: Callable[[Lane], Carrier], now: Callable[[], datetime] = _now
+    queue: MessageQueue, carrier_for: Callable[[Lane], Carrier], now: Callable[[], datetime]
 ) -> list[LaneReport]:
     """Send what waits in every lane; a lane that is stopped never stops another.
 

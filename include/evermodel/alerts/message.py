@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from evermodel.alerts.blocks import Block, context, fitted, header, links_block
-from evermodel.alerts.text import clipped, one_line, printable, width
+from evermodel.alerts.text import clipped, one_line, plain_strokes, printable, width
 
 MessageSeverity = Literal["info", "warning", "critical", "resolved", "failure"]
 MOST_PLAIN = 4000
@@ -54,6 +54,11 @@ class Message:
         return f"{self.model}/{self.key}"
 
     @property
+    def plain_title(self) -> str:
+        """The first line of the plain text, for subjects of mails and the like."""
+        return self.text.partition("\n")[0]
+
+    @property
     def fallback(self) -> str:
         """The plain text as Slack wants it in ``text``: escaped, and short enough for an update."""
         return clipped(self.text, MOST_PLAIN)
@@ -90,7 +95,9 @@ def compose(
         A last grey line, escaped already.
     """
     full_title = f"{SIGNS[severity]} {one_line(title)}"
-    text = "\n".join([full_title, *(printable(line) for line in plain if line)])
+    # The signs and strokes that we add are ASCII here: pagers, terminals and mail headers show nothing else for sure.
+    said = [f"[{severity}] {one_line(title)}", *(printable(line) for line in plain if line)]
+    text = plain_strokes("\n".join(said))
     last = [*links_block(links), context(" · ".join(part for part in ("evermodel", footer) if part))]
     return Message(
         key=one_line(key),
@@ -107,12 +114,12 @@ def shortened(text: str, most: int) -> str:
 
     Examples
     --------
-    >>> shortened("abcdef", 4)
-    'abc…'
+    >>> shortened("abcdef", 5)
+    'ab...'
     """
     if width(text) <= most:
         return text
-    kept = text[: most - 1]
-    while width(kept) > most - 1:
+    kept = text[: most - 3]
+    while width(kept) > most - 3:
         kept = kept[:-1]
-    return kept + "…"
+    return kept + "..."

@@ -59,8 +59,8 @@ def write_to_outbox(folder: Path, message: Message, image: Path | None, thread: 
     return target
 
 
-def rewrite_in_outbox(target: Path, message: Message) -> Path:
-    """Replace a message that is in the outbox already, keeping its folder, image and thread.
+def rewrite_in_outbox(target: Path, message: Message, image: Path | None = None) -> Path:
+    """Replace a message that is in the outbox already, keeping its folder and thread, and its image if none is given.
 
     Parameters
     ----------
@@ -68,8 +68,10 @@ def rewrite_in_outbox(target: Path, message: Message) -> Path:
         The folder that `write_to_outbox` returned.
     message
         What to say instead.
+    image
+        A PNG to show with it.
     """
-    image, stored = target / IMAGE_FILE, target / MESSAGE_FILE
+    image, stored = image or target / IMAGE_FILE, target / MESSAGE_FILE
     thread = json.loads(stored.read_text(encoding="utf-8"))["thread"] if stored.exists() else None
     target.parent.mkdir(parents=True, exist_ok=True)
     _publish(_draft(target.parent, message, image if image.exists() else None, thread), target)

@@ -19,6 +19,7 @@ _COLOURS = {
 }
 _MARKS = re.compile(
     r"```\n?(?P<block>.*?)\n?```|`(?P<code>[^`\n]+)`|<(?P<url>https?://[^|>\s]+)\|(?P<label>[^>]*)>"
+    r"|<(?:@(?P<person>\w+)|!(?:subteam\^)?(?P<group>\w+))>"
     r"|(?<![\w*])\*(?P<bold>[^*\n]+)\*(?![\w*])",
     re.DOTALL,
 )
@@ -39,6 +40,7 @@ h1 { font-size: 18px; line-height: 1.3; margin: 2px 0 8px; font-weight: 900; ove
 .context { color: #616061; font-size: 13px; margin: 8px 0; overflow-wrap: anywhere; }
 hr { border: 0; border-top: 1px solid #ddd; margin: 12px 0; }
 a { color: #1264a3; text-decoration: none; } a:hover { text-decoration: underline; }
+.mention { color: #1264a3; background: #e8f5fa; border-radius: 3px; padding: 0 2px; }
 code { font: 12px/1.5 Monaco, Menlo, Consolas, "DejaVu Sans Mono", monospace; color: #c01343; background: #f6f6f6;
        border: 1px solid #ddd; border-radius: 3px; padding: 2px 3px 1px; }
 pre { font: 12px/1.5 Monaco, Menlo, Consolas, "DejaVu Sans Mono", monospace; background: #f8f8f8; margin: 4px 0;
@@ -131,7 +133,9 @@ def _marked(mark: re.Match[str]) -> str:
         return f"<code>{_plain(mark['code'])}</code>"
     if mark["url"] is not None:
         return f'<a href="{_plain(mark["url"])}" rel="noreferrer">{_plain(mark["label"])}</a>'
-    return f"<b>{_plain(mark['bold'])}</b>"
+    if mark["bold"] is not None:
+        return f"<b>{_plain(mark['bold'])}</b>"
+    return f'<span class="mention">@{_plain(mark["person"] or mark["group"])}</span>'
 
 
 def _lines(text: str) -> str:

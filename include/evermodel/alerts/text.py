@@ -9,6 +9,20 @@ _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 # C0 and C1 controls except tab and newline, lone surrogates, and marks that turn the reading direction around.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 _CREDENTIALS = re.compile(r"(?<=://)[^\s/@]+@|\bxox[a-z]-[\w-]+")
+_STROKES = str.maketrans(
+    {
+        "→": "->",
+        "…": "...",
+        "·": "-",
+        "•": "-",
+        "≥": ">=",
+        "≤": "<=",
+        "\u2013": "-",
+        "\u2014": "-",
+        "\u2212": "-",
+    }
+)
+_MENTION = re.compile("here|channel")
 _LINK = re.compile(r"https?://", re.IGNORECASE)
 
 
@@ -25,6 +39,26 @@ def printable(text: object) -> str:
 def redacted(text: str) -> str:
     """Return text without Slack tokens and without the user part of addresses."""
     return _CREDENTIALS.sub("***", text)
+
+
+def plain_strokes(text: str) -> str:
+    """Return text with typographic strokes and arrows written in ASCII; names in the data stay as they are.
+
+    >>> plain_strokes("0.71 → 0.73 · ≥ 0.7")
+    '0.71 -> 0.73 - >= 0.7'
+    """
+    return text.translate(_STROKES)
+
+
+def mention(name: str) -> str:
+    """Return what makes Slack notify somebody: a person (U...), a group (S...), ``here`` or ``channel``.
+
+    >>> mention("U024BE7LH"), mention("S0614TZR7"), mention("here")
+    ('<@U024BE7LH>', '<!subteam^S0614TZR7>', '<!here>')
+    """
+    if _MENTION.fullmatch(name):
+        return f"<!{name}>"
+    return f"<!subteam^{name}>" if name.startswith("S") else f"<@{name}>"
 
 
 def one_line(text: object) -> str:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from evermodel.errors import EvermodelError, PermanentError, TransientError
+from evermodel.alerts.carrier import DeliveryDelayedError, MessageGoneError, MessageRefusedError
+from evermodel.errors import EvermodelError, PermanentError
 
 
 class SlackConfigurationError(PermanentError):
     """The token, its scopes or the channel have to be put right first."""
 
 
-class SlackRefusedError(PermanentError):
+class SlackRefusedError(MessageRefusedError):
     """Slack does not take the message as it is."""
 
 
-class SlackUnavailableError(TransientError):
+class SlackUnavailableError(DeliveryDelayedError):
     """Slack does not answer, or asks to be called later."""
 
 
@@ -33,9 +34,9 @@ _ADVICE = {
     "not_in_channel": _INVITE,
     "is_archived": "unarchive the channel, or name another one under alerts.channel in the model's YAML",
     "restricted_action": "ask a workspace admin to let the app post in this channel",
-    "message_not_found": "the message was deleted in Slack; send a new one",
     "cant_update_message": "the message was posted by another app; use the token that posted it",
 }
+_GONE = {"message_not_found": "the message was deleted in Slack; nothing is left to update"}
 _CODE = re.compile("[a-z0-9_]+")
 _LATER = {
     "ratelimited",
@@ -64,6 +65,16 @@ def status(response: Any) -> int:
     return int(found or 0)
 
 
+def retry_after(response: Any) -> float:
+    """Return how many seconds Slack asks to wait; 0 where it does not say."""
+    found = response.get("headers") if isinstance(response, dict) else getattr(response, "headers", None)
+    for name, value in (found or {}).items():
+        if str(name).lower() == "retry-after":
+            first = str(value[0] if isinstance(value, list) else value)
+            return float(first) if first.isdigit() else 0.0
+    return 0.0
+
+
 def explained(response: Any, connection_id: str, channel: str) -> EvermodelError:
     """Turn Slack's refusal into an error that says what to do.
 
@@ -77,15 +88,20 @@ def explained(response: Any, connection_id: str, channel: str) -> EvermodelError
     code = error_code(response)
     where = f"Slack refused the message to {channel} (connection {connection_id}): {code}"
     if code in _LATER or not _CODE.fullmatch(code) or status(response) == 429 or status(response) >= 500:
-        return SlackUnavailableError(
+        delayed = SlackUnavailableError(
             where,
-            "try again later; if it lasts, look at https://slack-status.com and check the connection's base_url and proxy",
+            "it is sent later; if it lasts, look at https://slack-status.com and check the connection's base_url and proxy",
         )
+        limited = status(response) == 429 or code in ("ratelimited", "rate_limited")
+        delayed.uncertain, delayed.retry_after = not limited, retry_after(response) if limited else 0.0
+        return delayed
     if code == "missing_scope":
         needed = response.get("needed") or "the missing scope"
         return SlackConfigurationError(
             where, f"add {needed} to the app's bot token scopes and install the app again"
         )
+    if code in _GONE:
+        return MessageGoneError(where, _GONE[code])
     if code in _ADVICE:
         return SlackConfigurationError(where, _ADVICE[code])
     return SlackRefusedError(where, f"look the code up in Slack's description of chat.postMessage: {code}")

@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from airflow.sdk import BaseNotifier
 
+from evermodel.alerts.dispatch import message_queue
+from evermodel.alerts.entry import Entry, Lane
 from evermodel.alerts.failure_message import failure_message
 from evermodel.alerts.message import Message
+from evermodel.errors import SpecError
 from evermodel.settings import Settings
-from evermodel_provider.notifications.slack import SlackSender
+from evermodel.spec import load_spec
+from evermodel_provider.notifications.office import send_queue, tell
 
 
 class FailureNotifier(BaseNotifier):
     """
-    Sends a message about a failed task, and never fails itself.
+    Sends a message about a failed task to the model's channel and its other notifiers, and never fails itself.
 
     :param model: The model the DAG takes care of.
     :param connection_id: Airflow connection of type ``slack``; without it the message goes to the outbox.
-    :param channel: Channel for the message.
-    :param outbox: Folder for messages without a connection; by default the outbox of the installation.
+    :param channel: Channel for the message, where the spec cannot be read.
     """
 
-    def __init__(
-        self, *, model: str, connection_id: str, channel: str, outbox: Path | None = None, **kwargs: Any
-    ) -> None:
+    def __init__(self, *, model: str, connection_id: str, channel: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.model = model
         self.connection_id = connection_id
         self.channel = channel
-        self.outbox = outbox
 
     def __call__(self, *args: Any) -> None:
         """Send the message; a problem with it is logged and goes no further."""
@@ -40,9 +39,18 @@ class FailureNotifier(BaseNotifier):
             self.log.exception("The message about the failure could not be sent")
 
     def notify(self, context: Any) -> None:
-        """Build the message from the context of the task and send it."""
-        outbox = self.outbox or Settings.from_environment().outbox
-        SlackSender(self.connection_id, self.channel, outbox).send(self._message(context))
+        """Build the message from the context of the task, queue it and send it."""
+        settings, message = Settings.from_environment(), self._message(context)
+        url = getattr(context.get("ti"), "log_url", None) or ""
+        try:
+            spec = load_spec(self.model, settings)
+        except SpecError:
+            # The broken spec may be the very failure; its people hear of it all the same.
+            lane = Lane("slack", {"connection": self.connection_id, "channel": self.channel})
+            message_queue(settings).put(lane, Entry("post", "failure", message.to_json(), url))
+            send_queue(settings)
+            return
+        tell(spec, settings, "failure", message, url)
 
     def _message(self, context: Any) -> Message:
         from airflow.sdk.log import redact

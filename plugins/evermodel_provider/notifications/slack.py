@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from datetime import datetime
 from http.client import HTTPException
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from evermodel.alerts.carrier import Delivery
 from evermodel.alerts.message import Message
-from evermodel.alerts.outbox import rewrite_in_outbox, write_to_outbox
+from evermodel.alerts.outbox import folder_name, rewrite_in_outbox, write_to_outbox
+from evermodel.errors import EvermodelError
 from evermodel_provider.notifications.errors import (
     FORMAT_ERRORS,
     SlackConfigurationError,
@@ -20,42 +22,26 @@ from evermodel_provider.notifications.errors import (
     SlackUnavailableError,
     error_code,
     explained,
+    retry_after,
 )
+from evermodel_provider.notifications.slack_history import EVENT_TYPE, find_message
 
 if TYPE_CHECKING:
     from slack_sdk import WebClient
 
 log = logging.getLogger(__name__)
-EVENT_TYPE = "evermodel"
-_TIMESTAMP = re.compile(r"\d+\.\d+")
 _RETRIES = 2
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """Where a message went; plain data, so that it can travel through XCom.
-
-    Parameters
-    ----------
-    kind
-        ``slack`` or ``outbox``.
-    channel
-        Slack's id of the channel, or the name of the channel it was meant for.
-    ts
-        Slack's timestamp of the message, or the name of its folder; give it as ``thread`` to answer to it.
-    path
-        Folder in the outbox; empty for Slack.
-    """
-
-    kind: Literal["slack", "outbox"]
-    channel: str
-    ts: str
-    path: str = ""
+_MOST_WAIT = 3.0
+_IMAGE = "columns.png"
 
 
 @dataclass(frozen=True)
 class SlackSender:
-    """Sends messages to one channel.
+    """Takes messages to one channel.
+
+    A delivery is plain data, so that it can travel through XCom: ``kind`` (``slack`` or ``outbox``), ``channel`` (Slack's
+    id, or the name it was meant for), ``ts`` (Slack's timestamp, or the folder's name) and ``path`` (folder in the
+    outbox).
 
     Parameters
     ----------
@@ -66,23 +52,34 @@ class SlackSender:
         Name (``#ml-alerts``) or id.
     outbox
         Folder for messages when there is no connection.
+    known_id
+        Slack's id of the channel, if an earlier delivery told it; the history can only be asked by id.
     """
 
     connection_id: str
     channel: str
     outbox: Path
+    known_id: str = ""
 
-    def send(self, message: Message, image: Path | None = None, thread: str | None = None) -> Delivery:
+    def post(
+        self,
+        message: Message,
+        *,
+        event: str = "",
+        url: str = "",
+        thread: Delivery | None = None,
+        broadcast: bool = False,
+    ) -> Delivery:
         """Send a message.
 
         Parameters
         ----------
         message
             What to say.
-        image
-            A PNG for the message's thread; if only the image fails, the message counts as sent.
         thread
-            ``ts`` of the delivery that this message answers to.
+            The delivery that this message answers to.
+        broadcast
+            An answer is shown to the whole channel too.
 
         Returns
         -------
@@ -92,30 +89,60 @@ class SlackSender:
         ------
         SlackConfigurationError
             Token, scope or channel are wrong.
+        SlackRefusedError
+            Slack does not take this message.
         SlackUnavailableError
-            Slack does not answer, or limits the rate for longer than a few tries.
+            Slack does not answer, or limits the rate for longer than a few seconds.
         """
         client = self._client()
         if client is None:
-            return self._to_outbox(message, image, thread)
-        # A message that went to the outbox has no thread in Slack.
-        thread_ts = thread if thread and _TIMESTAMP.fullmatch(thread) else None
-        answer = self._call(client.chat_postMessage, message, channel=self.channel, thread_ts=thread_ts)
-        delivery = Delivery("slack", channel=answer["channel"], ts=answer["ts"])
-        if image:
-            self._upload(client, delivery, message, image, thread_ts or delivery.ts)
-        return delivery
+            return self._to_outbox(message, thread["ts"] if thread else None)
+        where: dict[str, Any] = {"channel": self.channel}
+        if thread and thread["kind"] == "slack":  # a message that went to the outbox has no thread in Slack
+            where |= {"thread_ts": thread["ts"], "reply_broadcast": broadcast}
+        answer = self._call(client.chat_postMessage, message, **where)
+        return {"kind": "slack", "channel": answer["channel"], "ts": answer["ts"], "path": ""}
 
-    def update(self, delivery: Delivery, message: Message) -> Delivery:
-        """Replace a message that was sent before; see `send` for what is raised."""
-        if delivery.kind == "outbox":
-            return replace(delivery, path=str(rewrite_in_outbox(Path(delivery.path), message)))
+    def replace(self, delivery: Delivery, message: Message) -> Delivery:
+        """Replace a message that was sent before; see `post` for what is raised, and `MessageGoneError`."""
+        if delivery["kind"] == "outbox":
+            return {**delivery, "path": str(rewrite_in_outbox(Path(delivery["path"]), message))}
         client = self._client()
         if client is None:
             log.warning("The Slack connection %s is gone; the update goes to the outbox.", self.connection_id)
-            return self._to_outbox(message, None, None)
-        answer = self._call(client.chat_update, message, channel=delivery.channel, ts=delivery.ts)
-        return replace(delivery, ts=answer["ts"])
+            return self._to_outbox(message, None)
+        answer = self._call(client.chat_update, message, channel=delivery["channel"], ts=delivery["ts"])
+        return {**delivery, "ts": answer["ts"]}
+
+    def find(self, message: Message, *, thread: Delivery | None, since: datetime) -> Delivery | None:
+        """Look in the channel, or in the thread, for a message by its key; see `Carrier.find`."""
+        client = self._client()
+        if client is None:
+            place = self.outbox / folder_name(message)
+            return self._in_outbox(place) if place.exists() else None
+        with self._explaining():
+            return find_message(client, self.channel, self.known_id, message, thread, since)
+
+    def show(self, delivery: Delivery, image: Path, message: Message) -> None:
+        """Put a PNG into the message's thread; a failure is logged, for the message counts as sent."""
+        if delivery["kind"] == "outbox":
+            rewrite_in_outbox(Path(delivery["path"]), message, image)
+            return
+        client = self._client()
+        if client is None:
+            return
+        try:
+            with self._explaining():
+                client.files_upload_v2(
+                    channel=delivery["channel"],
+                    thread_ts=delivery["ts"],
+                    file=str(image),
+                    filename=_IMAGE,
+                    title=message.title,
+                    alt_txt=message.title,
+                )
+        except EvermodelError as error:
+            log.warning("The message was sent, its image was not: %s", error)
 
     def _client(self) -> WebClient | None:
         from airflow.providers.slack.hooks.slack import SlackHook
@@ -158,22 +185,6 @@ class SlackSender:
                 log.warning("Slack refused the blocks of %s; sending plain text: %s", message.key, error)
                 return method(**{**payload, "blocks": []})
 
-    def _upload(
-        self, client: WebClient, delivery: Delivery, message: Message, image: Path, thread: str
-    ) -> None:
-        try:
-            with self._explaining():
-                client.files_upload_v2(
-                    channel=delivery.channel,
-                    thread_ts=thread,
-                    file=str(image),
-                    filename=image.name,
-                    title=message.title,
-                    alt_txt=message.title,
-                )
-        except (SlackConfigurationError, SlackRefusedError, SlackUnavailableError) as error:
-            log.warning("The message was sent, its image %s was not: %s", image.name, error)
-
     @contextmanager
     def _explaining(self) -> Iterator[None]:
         from slack_sdk.errors import SlackApiError, SlackClientError
@@ -193,8 +204,8 @@ class SlackSender:
                 "check the network and base_url and proxy in the connection's extra",
             ) from error
 
-    def _to_outbox(self, message: Message, image: Path | None, thread: str | None) -> Delivery:
-        path = write_to_outbox(self.outbox, message, image, thread)
+    def _to_outbox(self, message: Message, thread: str | None) -> Delivery:
+        path = write_to_outbox(self.outbox, message, None, thread)
         log.info(
             "No Airflow connection %s, so the message for %s waits in %s\n%s",
             self.connection_id,
@@ -202,7 +213,10 @@ class SlackSender:
             path,
             message.text,
         )
-        return Delivery("outbox", channel=self.channel, ts=path.name, path=str(path))
+        return self._in_outbox(path)
+
+    def _in_outbox(self, path: Path) -> Delivery:
+        return {"kind": "outbox", "channel": self.channel, "ts": path.name, "path": str(path)}
 
 
 def _retry_handlers() -> list[Any]:
@@ -210,8 +224,15 @@ def _retry_handlers() -> list[Any]:
 
     from slack_sdk.http_retry.builtin_handlers import ConnectionErrorRetryHandler, RateLimitErrorRetryHandler
 
+    class ShortRateLimit(RateLimitErrorRetryHandler):  # type: ignore[misc]
+        """Waits only as long as a task may; the queue keeps the message for longer waits."""
+
+        def _can_retry(self, *, response: Any = None, **kwargs: Any) -> bool:
+            limited = super()._can_retry(response=response, **kwargs)
+            return limited and retry_after(response) <= _MOST_WAIT
+
     return [
-        RateLimitErrorRetryHandler(max_retry_count=_RETRIES),
+        ShortRateLimit(max_retry_count=_RETRIES),
         # Only when the request could not be sent: an answer that got lost may be the answer to a posted message.
         ConnectionErrorRetryHandler(max_retry_count=_RETRIES, error_types=[URLError]),
     ]

@@ -1,4 +1,4 @@
-"""Tell people about drift: one message for one incident."""
+"""Tell people about problems: one incident for each kind, and nothing twice."""
 
 from __future__ import annotations
 
@@ -13,60 +13,81 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from evermodel.drift.verdict import DriftVerdict
-    from evermodel.incidents import Action, Watchbook
+    from evermodel.incidents.desk import Handled, IncidentDesk
     from evermodel.monitoring import DriftWatch
+    from evermodel.problems import ProblemKind
+
+_NEXT = {
+    "quality": "No automatic retrain: the data itself has problems. Fix the source first, then rerun this window.",
+    "serving": "Look at the serving app and its logs; a retrain does not help here.",
+}
 
 
 class DriftAlertOperator(ModelOperator):
-    """Open, escalate, refresh or resolve the model's incident, in Slack or, without a connection, in the outbox.
+    """Open, escalate, remind of, update or resolve the model's incidents, in Slack or, without a connection, in the outbox.
 
-    A calm window sends nothing. Returns the action, the severity and where the message went.
+    Messages are queued before they are sent; what Slack does not take now is sent later, in order, and the task goes
+    on. A calm window sends nothing. Returns action, severity and delivery of the most severe kind of problem, and all
+    of them under ``incidents``.
     """
 
     def run_step(self, context: Context) -> dict[str, Any]:
-        """Compare the verdict with the open incident and send what is due."""
-        from evermodel.incidents import alert_severity, read_watchbook, write_watchbook
+        """Compare the verdict with what is open, queue what there is to say, and send what waits."""
+        from evermodel_provider.notifications.office import require, send_queue
 
         watch = self.drift_watch()
-        verdict, book = watch.verdict(), read_watchbook(watch.client, self.spec.name)
-        severity = alert_severity(verdict)
-        action = book.next_action(severity, watch.as_of)
-        delivery = None if action == "quiet" else self._send(action, watch, verdict, book, context)
-        write_watchbook(watch.client, self.spec.name, book.after(action, severity, watch.as_of, delivery))
-        self.log.info("Severity %s: %s", severity, "nothing to send" if action == "quiet" else action)
-        return {"action": action, "severity": severity, "delivery": delivery}
-
-    def _send(
-        self, action: Action, watch: DriftWatch, verdict: DriftVerdict, book: Watchbook, context: Context
-    ) -> dict[str, Any]:
-        from evermodel.alerts.drift_message import drift_message
-        from evermodel.alerts.plot import drift_plot
-        from evermodel.alerts.resolved_message import resolved_message
-        from evermodel.retrain_policy import current_wish
-        from evermodel_provider.notifications.slack import Delivery, SlackSender
-
-        alerts, bands = self.spec.alerts, self.spec.drift.psi
-        sender = SlackSender(alerts.slack_connection, alerts.channel, self.hook.settings.outbox)
-        links = self._links(watch, context)
-        opened = book.incident.opened if book.incident else watch.as_of.isoformat()
-        thread = book.incident.delivery.get("ts") if book.incident else None
-        if action == "resolve":
-            return asdict(sender.send(resolved_message(verdict, links, opened), thread=thread))
-        wish = current_wish(self.spec, verdict, watch.as_of, watch.client)
-        message = drift_message(verdict, links, wish.wanted, opened, "" if wish.wanted else wish.note)
-        if action == "update" and book.incident:
-            return asdict(sender.update(Delivery(**book.incident.delivery), message))
+        verdict, settings = watch.verdict(), self.hook.settings
+        desk = self._desk(watch, verdict, context)
         with tempfile.TemporaryDirectory() as folder:
-            image = drift_plot(verdict, Path(folder) / "drift.png", bands=(bands.warning, bands.critical))
-            return asdict(sender.send(message, image, thread))
+            handled = desk.handle(verdict, watch.as_of, Path(folder))
+        reports = send_queue(settings)
+        desk.remember_deliveries(handled)
+        incidents = [self._said(done) for done in handled]
+        for said in incidents:
+            self.log.info("%s: %s, %s", said["kind"], said["severity"], said["action"])
+        require(self.spec, reports)
+        first = incidents[0]
+        return {**{key: first[key] for key in ("action", "severity", "delivery")}, "incidents": incidents}
 
-    def _links(self, watch: DriftWatch, context: Context) -> dict[str, str]:
-        from evermodel.tracking import run_url
+    def _said(self, done: Handled) -> dict[str, Any]:
+        from evermodel_provider.notifications.office import delivery_of
 
-        settings, run = self.hook.settings, context["dag_run"]
-        page = run_url(settings.tracking_uri, watch.mlflow_run())
+        delivery = delivery_of(self.spec, self.hook.settings, done.message) if done.message else None
+        return {**asdict(done), "delivery": delivery}
+
+    def _desk(self, watch: DriftWatch, verdict: DriftVerdict, context: Context) -> IncidentDesk:
+        from evermodel.alerts.dispatch import clock, message_queue
+        from evermodel.alerts.plot import drift_plot
+        from evermodel.incidents.desk import IncidentDesk
+
+        bands, day = self.spec.drift.psi, watch.mlflow_run()
+        return IncidentDesk(
+            spec=self.spec,
+            client=watch.client,
+            queue=message_queue(self.hook.settings),
+            run_id=day.info.run_id,
+            links=self._links(watch, verdict, context),
+            next_step=lambda kind: self._next_step(kind, watch, verdict),
+            draw=lambda path: drift_plot(verdict, path, bands=(bands.warning, bands.critical)),
+            now=clock(),
+        )
+
+    def _next_step(self, kind: ProblemKind, watch: DriftWatch, verdict: DriftVerdict) -> str:
+        """Say what happens now; whether a retrain follows is asked only where people are told."""
+        from evermodel.retrain_policy import current_wish
+
+        if kind in _NEXT:
+            return _NEXT[kind]
+        wish = current_wish(self.spec, verdict, watch.as_of, watch.client)
+        return "A retrain was requested; its result will be reported here." if wish.wanted else wish.note
+
+    def _links(self, watch: DriftWatch, verdict: DriftVerdict, context: Context) -> dict[str, str]:
+        from evermodel.tracking import artifact_url, run_url, version_url
+
+        settings, run, day = self.hook.settings, context["dag_run"], watch.mlflow_run()
         return {
-            "Evidently report": f"{page}/artifacts/evidently.html",
-            "MLflow run": page,
+            "Evidently report": artifact_url(settings.tracking_uri, day, "evidently.html"),
+            "MLflow run": run_url(settings.tracking_uri, day),
+            "Model version": version_url(settings.tracking_uri, self.spec.name, verdict.version),
             "Airflow run": f"{settings.airflow_url}/dags/{run.dag_id}/runs/{run.run_id}",
         }

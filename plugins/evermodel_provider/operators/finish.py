@@ -40,19 +40,16 @@ class RetrainReportOperator(RetrainStepOperator):
 
     def run_step(self, context: Context) -> dict[str, Any]:
         """Report the outcome."""
-        from dataclasses import asdict
-
         from evermodel.alerts.retrain_message import retrain_message
-        from evermodel_provider.notifications.slack import SlackSender
+        from evermodel_provider.notifications.office import tell
 
         retrain = self.retrain()
         outcome = self._outcome(retrain.decision(), context)
         ended = "deployed" if self.promotion else ("rejected" if self._rejected() else "kept the champion")
         retrain.finish(ended)
-        alerts = self.spec.alerts
-        sender = SlackSender(alerts.slack_connection, alerts.channel, self.hook.settings.outbox)
-        delivery = sender.send(retrain_message(outcome))
-        return {"outcome": ended, "version": outcome["version"], "delivery": asdict(delivery)}
+        message, url = retrain_message(outcome), next(iter(outcome["links"].values()), "")
+        delivery = tell(self.spec, self.hook.settings, "retrain", message, url)
+        return {"outcome": ended, "version": outcome["version"], "delivery": delivery}
 
     def _rejected(self) -> bool:
         return bool(self.approval) and not self.approval["approved"]

@@ -1,0 +1,203 @@
+"""The first message of an incident, which is kept up to date in place: what, since when, how bad, why, what next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from evermodel.alerts.blocks import Block, divider, fields, section
+from evermodel.alerts.facts import (
+    MOST_COLUMNS,
+    MOST_DETAILS,
+    column_line,
+    detail_lines,
+    more,
+    performance,
+    plain_column,
+    rows,
+    span,
+)
+from evermodel.alerts.message import Message, MessageSeverity, compose
+from evermodel.alerts.text import code, mention, moment, words
+from evermodel.drift.verdict import DriftVerdict
+from evermodel.problems import Problem
+from evermodel.severity import Severity
+
+TITLES = {
+    "drift": "drift",
+    "quality": "bad data",
+    "performance": "performance below its promise",
+    "serving": "serving below its objectives",
+}
+
+
+@dataclass(frozen=True)
+class IncidentView:
+    """An incident as people are told about it.
+
+    Parameters
+    ----------
+    name
+        The incident's id; its messages carry it in their keys.
+    problem, verdict
+        What was found in the last window.
+    opened
+        End of the first window that showed it, ISO 8601.
+    worst
+        The worst severity so far.
+    links
+        Label and address.
+    next_step
+        What happens now, in one sentence; empty for none.
+    cause
+        The likely cause; empty if unknown.
+    owner
+        Who cares for the model.
+    mention
+        Slack ids of those who are notified.
+    over
+        True once the problem is gone.
+    """
+
+    name: str
+    problem: Problem
+    verdict: DriftVerdict
+    opened: str
+    worst: Severity
+    links: Mapping[str, str] = field(default_factory=dict)
+    next_step: str = ""
+    cause: str = ""
+    owner: str = ""
+    mention: tuple[str, ...] = ()
+    over: bool = False
+
+    @property
+    def title(self) -> str:
+        """What is wrong, in a few words."""
+        return TITLES[self.problem.kind]
+
+    @property
+    def severity(self) -> MessageSeverity:
+        """How the message looks."""
+        if self.over:
+            return "resolved"
+        return "info" if self.problem.severity == "none" else self.problem.severity
+
+    @property
+    def url(self) -> str:
+        """The address that says most."""
+        return next((url for url in self.links.values() if url), "")
+
+
+def incident_message(view: IncidentView, key: str = "") -> Message:
+    """Build the first message of an incident, as it reads now.
+
+    Parameters
+    ----------
+    view
+        The incident.
+    key
+        Key of the message; the incident's name if not given.
+
+    Returns
+    -------
+    The message; its key is the same for one incident, however it goes on.
+    """
+    problem, verdict = view.problem, view.verdict
+    moved = verdict.drifting if problem.kind == "drift" else ()
+    body: list[Block] = [section(*_why(view)), fields(facts_of(view))]
+    if moved:
+        columns = [column_line(column) for column in moved[:MOST_COLUMNS]]
+        body += [
+            divider(),
+            section(
+                f"*What drifted* ({len(moved)} of {len(verdict.columns)} tests)",
+                *columns,
+                *more(len(moved) - MOST_COLUMNS),
+            ),
+        ]
+    elif problem.details and problem.details != (problem.reason,):
+        body.append(section("*Details*", *detail_lines(problem.details)))
+    if beside := _beside(view):
+        body.append(section(f"*At the same time:* {words(beside, 300)}"))
+    if view.next_step and not view.over:
+        body.append(section(f"*Next:* {words(view.next_step, 600)}"))
+    return compose(
+        key=key or view.name,
+        model=verdict.model,
+        severity=view.severity,
+        title=headline(view),
+        plain=_plain(view, beside),
+        body=body,
+        links=view.links,
+        footer=footer(view),
+    )
+
+
+def headline(view: IncidentView) -> str:
+    """Say what it is and how bad, in the title."""
+    model, title = view.verdict.model, view.title
+    if view.over:
+        return f"{model}: {title} is over"
+    eased = " now" if view.problem.severity != view.worst else ""
+    return f"{model}: {title} ({view.problem.severity}{eased})"
+
+
+def facts_of(view: IncidentView) -> dict[str, str]:
+    """Return the facts that every message about an incident shows."""
+    verdict = view.verdict
+    facts = {"Window": words(span(verdict)), "Since": words(moment(view.opened), 60)}
+    if view.problem.kind != "serving":
+        facts["Rows"] = words(rows(verdict))
+        facts["Performance"] = words(performance(verdict))
+    facts["Model"] = f"{code(verdict.model)} version {words(verdict.version, 40)}"
+    if view.owner:
+        facts["Owner"] = words(view.owner, 100)
+    return facts
+
+
+def footer(view: IncidentView) -> str:
+    """State how often such a message is a false alarm, where that is known."""
+    if view.problem.kind != "drift":
+        return f"incident {words(view.name, 80)}"
+    rate = 100 * view.verdict.false_alarm_rate
+    return (
+        f"incident {words(view.name, 80)} · false alarms: at most {rate:.2g} % of calm days, over all columns"
+    )
+
+
+def mentions(view: IncidentView) -> str:
+    """Return the line that notifies people, or nothing."""
+    return " ".join(mention(name) for name in view.mention)
+
+
+def _why(view: IncidentView) -> list[str]:
+    lines = [words(view.problem.reason, 1000)]
+    if view.cause and view.cause != view.problem.reason and not view.over:
+        lines.append(f"*Likely cause:* {words(view.cause, 300)}")
+    return [*lines, "" if view.over else mentions(view)]
+
+
+def _beside(view: IncidentView) -> str:
+    """Name the other kinds of problem of the same window."""
+    others = [p for p in view.verdict.problems if p.kind != view.problem.kind and p.severity != "none"]
+    return "; ".join(f"{TITLES[p.kind]} ({p.severity})" for p in others)
+
+
+def _plain(view: IncidentView, beside: str) -> list[str]:
+    problem, verdict = view.problem, view.verdict
+    lines = [problem.reason]
+    if view.cause and not view.over:
+        lines.append(f"Likely cause: {view.cause}")
+    lines.append(f"Window {span(verdict)}, since {moment(view.opened)}.")
+    if problem.kind == "drift":
+        lines += [plain_column(column) for column in verdict.drifting[:MOST_COLUMNS]]
+    else:
+        lines += [detail for detail in problem.details[:MOST_DETAILS] if detail != problem.reason]
+    if problem.kind != "serving":
+        lines.append(f"Performance: {performance(verdict)}.")
+    if beside:
+        lines.append(f"At the same time: {beside}.")
+    if view.next_step and not view.over:
+        lines.append(f"Next: {view.next_step}")
+    return [*lines, f"Owner: {view.owner}" if view.owner else ""]

@@ -1,0 +1,96 @@
+"""The short answers in an incident's thread: it got worse, it goes on, it is over."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from evermodel.alerts.blocks import fields, section
+from evermodel.alerts.facts import column_line, performance, plain_column, span
+from evermodel.alerts.incident_message import IncidentView, facts_of, footer, mentions
+from evermodel.alerts.message import Message, compose
+from evermodel.alerts.text import code, moment, words
+from evermodel.window import parse_moment
+
+_FEW_COLUMNS = 3
+
+
+def escalation_message(view: IncidentView) -> Message:
+    """Build the answer that says that an incident got worse; one for each incident and severity."""
+    severity = view.problem.severity
+    return _answer(
+        view,
+        key=f"{view.name}-{severity}",
+        title=f"{view.verdict.model}: {view.title} became {severity}",
+        lines=[view.problem.reason, _cause(view), view.next_step and f"Next: {view.next_step}"],
+    )
+
+
+def reminder_message(view: IncidentView, as_of: datetime) -> Message:
+    """Build the answer that brings an incident up again; one for each incident and day."""
+    days = (as_of - parse_moment(view.opened)).days
+    return _answer(
+        view,
+        key=f"{view.name}-remind-{moment(as_of.isoformat())}",
+        title=f"{view.verdict.model}: {view.title} goes on, day {days + 1} ({view.problem.severity})",
+        lines=[view.problem.reason, _cause(view), view.next_step and f"Next: {view.next_step}"],
+    )
+
+
+def resolved_message(view: IncidentView, why: str = "") -> Message:
+    """Build the answer that ends an incident.
+
+    Parameters
+    ----------
+    why
+        What ended it, for instance the version that was retrained; empty if it went away by itself.
+    """
+    facts = facts_of(view)
+    facts["Began"] = facts.pop("Since")
+    facts["Worst"] = view.worst
+    largest = max(
+        view.verdict.columns, key=lambda column: column.effect / max(column.threshold, 1e-9), default=None
+    )
+    if view.problem.kind == "drift" and largest is not None:
+        facts["Largest now"] = (
+            f"{words(largest.measure, 40)} {largest.effect:.2f} in {code(largest.column)}, "
+            f"counts from {largest.threshold:.2f}"
+        )
+    lines = [line for line in (why, view.problem.reason) if line]
+    return compose(
+        key=f"{view.name}-resolved",
+        model=view.verdict.model,
+        severity="resolved",
+        title=f"{view.verdict.model}: {view.title} is over",
+        plain=[
+            *lines,
+            f"Window {span(view.verdict)}, began {moment(view.opened)}, worst {view.worst}.",
+            f"Performance: {performance(view.verdict)}.",
+        ],
+        body=[section(*(words(line, 1000) for line in lines)), fields(facts)],
+        links=view.links,
+        footer=footer(view),
+    )
+
+
+def _answer(view: IncidentView, *, key: str, title: str, lines: list[str]) -> Message:
+    said = [line for line in lines if line]
+    moved = view.verdict.drifting[:_FEW_COLUMNS] if view.problem.kind == "drift" else ()
+    facts = {"Since": words(moment(view.opened), 60), "Performance": words(performance(view.verdict))}
+    return compose(
+        key=key,
+        model=view.verdict.model,
+        severity=view.severity,
+        title=title,
+        plain=[*said, *(plain_column(column) for column in moved), f"Since {moment(view.opened)}."],
+        body=[
+            section(*(words(line, 600) for line in said), mentions(view)),
+            *([section(*(column_line(column) for column in moved))] if moved else []),
+            fields(facts),
+        ],
+        links=view.links,
+        footer=footer(view),
+    )
+
+
+def _cause(view: IncidentView) -> str:
+    return f"Likely cause: {view.cause}" if view.cause else ""

@@ -1,0 +1,1 @@
+"""Incidents: one for one continuous problem of a model, from its first window to its last."""

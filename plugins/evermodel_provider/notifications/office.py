@@ -1,0 +1,76 @@
+"""Empties the queue of messages through Airflow's connections: Slack, the outbox, and other notifiers."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from evermodel.alerts.carrier import Carrier
+from evermodel.alerts.delivery import LaneReport, send_waiting
+from evermodel.alerts.dispatch import Dispatch, clock, message_queue, slack_lane
+from evermodel.alerts.entry import Event, Lane
+from evermodel.alerts.message import Message
+from evermodel.errors import PermanentError
+from evermodel.settings import Settings
+from evermodel.spec import load_spec
+from evermodel_provider.notifications.other import OtherNotifier
+from evermodel_provider.notifications.slack import SlackSender
+
+if TYPE_CHECKING:
+    from evermodel.spec import ModelSpec
+
+log = logging.getLogger(__name__)
+
+
+def send_queue(settings: Settings) -> list[LaneReport]:
+    """Send what waits, to wherever it goes; what cannot be sent now stays, and is said in the log."""
+    queue = message_queue(settings)
+    return send_waiting(queue, lambda lane: _carrier(lane, settings), clock)
+
+
+def tell(
+    spec: ModelSpec, settings: Settings, event: Event, message: Message, url: str = ""
+) -> dict[str, Any]:
+    """Queue one message for the model's channel and its notifiers, send what waits, and return where it went.
+
+    :raises PermanentError: Slack's connection or the channel has to be put right; the message waits until then.
+    """
+    queue = message_queue(settings)
+    dispatch = Dispatch(queue, spec, clock())
+    dispatch.post(event, message, url=url)
+    dispatch.notify(event, message, url=url)
+    require(spec, send_queue(settings))
+    return delivery_of(spec, settings, message.identity)
+
+
+def delivery_of(spec: ModelSpec, settings: Settings, message: str) -> dict[str, Any]:
+    """Return where a message went, or that it waits."""
+    found = message_queue(settings).receipt(slack_lane(spec.alerts), message)
+    return found or {"kind": "queued", "channel": spec.alerts.channel, "ts": "", "path": ""}
+
+
+def require(spec: ModelSpec, reports: list[LaneReport]) -> None:
+    """Raise what has to be put right about the model's own channels; a server that is away is no such thing."""
+    alerts = spec.alerts
+    lanes = [slack_lane(alerts), slack_lane(alerts, alerts.escalation.channel or "")]
+    for report in reports:
+        if report.lane in lanes and isinstance(report.error, PermanentError):
+            raise report.error
+
+
+def _carrier(lane: Lane, settings: Settings) -> Carrier:
+    if lane.kind == "slack":
+        last = message_queue(settings).last_delivery(lane)
+        known = last["channel"] if last and last["kind"] == "slack" else ""
+        return SlackSender(lane.address["connection"], lane.address["channel"], settings.outbox, known)
+    spec, number = load_spec(lane.address["model"], settings), int(lane.address["number"])
+    declared = list(spec.alerts.notifiers)
+    same = [other for other in declared if other.notifier == lane.address["notifier"]]
+    if number < len(declared) and declared[number] in same:
+        return OtherNotifier(declared[number])
+    if same:
+        return OtherNotifier(same[0])
+    raise PermanentError(
+        f"model {spec.name} no longer names the notifier {lane.address['notifier']}, but messages for it wait",
+        f"name it again under alerts.notifiers, or delete the folder {lane.name} in {settings.lake / 'messages'}",
+    )

@@ -1,0 +1,87 @@
+"""Takes messages to any Airflow notifier that a spec names."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from evermodel.alerts.carrier import Delivery, NoHistoryError
+from evermodel.alerts.message import Message
+from evermodel.errors import PermanentError
+from evermodel.spec.alerts import NotifierSpec
+
+_NAME = re.compile(r"\{(title|text|severity|model|url)\}")
+
+
+@dataclass(frozen=True)
+class OtherNotifier:
+    """Calls an Airflow notifier with the arguments of the spec.
+
+    Parameters
+    ----------
+    declared
+        Import path and arguments, as the spec has them today: a mistake that was corrected there is corrected for the
+        messages that wait, too.
+    """
+
+    declared: NotifierSpec
+
+    def post(
+        self,
+        message: Message,
+        *,
+        event: str = "",
+        url: str = "",
+        thread: Delivery | None = None,
+        broadcast: bool = False,
+    ) -> Delivery:
+        """Build the notifier and let it notify.
+
+        Its own Jinja templates are not rendered: the texts hold names from the data, and those are no templates.
+        """
+        values = {
+            "title": message.plain_title,
+            "text": message.text,
+            "severity": message.severity,
+            "model": message.model,
+            "url": url,
+        }
+        made = _load(self.declared.notifier)(**_filled(self.declared.arguments, values))
+        made.notify({"evermodel_event": event})
+        return {"kind": "notifier", "channel": self.declared.notifier, "ts": "", "path": ""}
+
+    def replace(self, delivery: Delivery, message: Message) -> Delivery:
+        """Leave what was said as it is: a notifier cannot change it."""
+        return delivery
+
+    def find(self, message: Message, *, thread: Delivery | None, since: datetime) -> Delivery | None:
+        """Say that nobody knows."""
+        raise NoHistoryError(f"{self.declared.notifier} keeps no history")
+
+    def show(self, delivery: Delivery, image: Path, message: Message) -> None:
+        """Leave the image out."""
+
+
+def _load(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise PermanentError(
+            f"the notifier {path} cannot be imported: {error}",
+            "correct alerts.notifiers in the model's YAML, or install its provider; its messages wait until then",
+        ) from error
+
+
+def _filled(value: Any, values: dict[str, str]) -> Any:
+    """Return arguments with the names in braces filled in; other braces stay as they are."""
+    if isinstance(value, str):
+        # In one pass: a name in braces inside somebody's data is not filled in.
+        return _NAME.sub(lambda found: values[found[1]], value)
+    if isinstance(value, dict):
+        return {key: _filled(item, values) for key, item in value.items()}
+    return [_filled(item, values) for item in value] if isinstance(value, list | tuple) else value

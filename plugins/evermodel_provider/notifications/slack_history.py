@@ -1,0 +1,82 @@
+"""Look up in Slack whether a message arrived whose sending was not confirmed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from evermodel.alerts.carrier import Delivery, NoHistoryError
+from evermodel.alerts.message import Message
+from evermodel_provider.notifications.errors import error_code
+
+if TYPE_CHECKING:
+    from slack_sdk import WebClient
+
+EVENT_TYPE = "evermodel"
+_ID = re.compile("[CDG][A-Z0-9]{6,}")
+_MOST_PAGES = 20
+_UNKNOWN = {"missing_scope", "not_in_channel", "channel_not_found", "no_permission", "access_denied"}
+
+
+def find_message(
+    client: WebClient, channel: str, known_id: str, message: Message, thread: Delivery | None, since: datetime
+) -> Delivery | None:
+    """Return where a message is, found by model and key in its metadata; None if it is not there.
+
+    :param channel: Name or id of the channel.
+    :param known_id: Id of the channel, if it is known.
+    :param thread: Where the message is that this one answers to.
+    :param since: Nothing older is looked at.
+    :raises NoHistoryError: The token may not read the channel.
+    """
+    from slack_sdk.errors import SlackApiError
+
+    try:
+        place = thread["channel"] if thread else known_id or _channel_id(client, channel)
+        method: Callable[..., Any] = client.conversations_replies if thread else client.conversations_history
+        about = {"ts": thread["ts"]} if thread else {}
+        oldest = f"{since.timestamp():.6f}"
+        arguments = {"channel": place, "oldest": oldest, "include_all_metadata": True, "limit": 200, **about}
+        for found in _pages(method, "messages", arguments):
+            if _is(found, message):
+                return {"kind": "slack", "channel": place, "ts": found["ts"], "path": ""}
+    except SlackApiError as error:
+        code = error_code(error.response)
+        if code not in _UNKNOWN:
+            raise
+        raise NoHistoryError(
+            f"Slack does not let the app read {channel}: {code}",
+            "add the scopes channels:history and channels:read (private channels: groups:history and groups:read)",
+        ) from error
+    return None
+
+
+def _is(found: Any, message: Message) -> bool:
+    metadata = found.get("metadata") or {}
+    payload = metadata.get("event_payload") or {}
+    same = (payload.get("key"), payload.get("model")) == (message.key, message.model)
+    return bool(metadata.get("event_type") == EVENT_TYPE and same)
+
+
+def _channel_id(client: WebClient, channel: str) -> str:
+    if _ID.fullmatch(channel):
+        return channel
+    arguments = {"exclude_archived": True, "limit": 200, "types": "public_channel"}
+    for found in _pages(client.conversations_list, "channels", arguments):
+        if found["name"] == channel.removeprefix("#"):
+            return str(found["id"])
+    raise NoHistoryError(
+        f"Slack does not list the channel {channel}", "name the channel by its id under alerts.channel"
+    )
+
+
+def _pages(method: Callable[..., Any], part: str, arguments: dict[str, Any]) -> Iterator[Any]:
+    cursor = ""
+    for _ in range(_MOST_PAGES):
+        answer = method(**arguments, **({"cursor": cursor} if cursor else {}))
+        yield from answer[part]
+        cursor = (answer.get("response_metadata") or {}).get("next_cursor") or ""
+        if not cursor:
+            return

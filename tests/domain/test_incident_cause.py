@@ -1,0 +1,81 @@
+"""The likely cause of a problem: each pattern of what moved together has its own words."""
+
+from __future__ import annotations
+
+import pytest
+
+from evermodel.drift.verdict import ColumnDrift
+from evermodel.incidents.cause import likely_cause
+from evermodel.problems import Problem
+from verdicts import a_column, a_problem, a_verdict, bad_data
+
+NAMES = ["amount", "age", "colour", "city", "income"]
+CALM = [a_column(column=name, severity="none") for name in NAMES]
+
+
+def moved(*columns: str, what: str = "feature") -> list[ColumnDrift]:
+    return [a_column(column=column, what=what) for column in columns]
+
+
+def cause(*columns: ColumnDrift, kind: str = "drift", since: str = "", **changes: object) -> str:
+    names = {(column.column, column.what) for column in columns}
+    rest = [column for column in CALM if (column.column, column.what) not in names]
+    return likely_cause(a_verdict(columns=(*columns, *rest), **changes), kind, since)
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        (moved("age"), "only age moved: look at what delivers it"),
+        (moved("age", "city"), "2 of 5 columns moved: age, city"),
+        (moved(*NAMES), "5 of 5 columns moved together since 2013-08-06: a source, a join or who is asked changed"),
+        (moved("age", what="missing"), "age lacks values: look at what delivers it"),
+        (
+            moved("age", "city", what="missing") + moved("age"),
+            "age, city lack values at once: one source or join delivers too little",
+        ),
+        (
+            moved("colour", what="category") + moved("colour"),
+            "values that training never saw in colour: a new category, or one that was renamed",
+        ),
+        (moved("score", what="prediction"), "the predictions moved though no input did: look at what serves, and at how inputs interact"),
+        (moved("late", what="concept"), "no input moved, but what the inputs say about the label did"),
+        (moved("late", what="label"), "the outcome itself became more or less frequent"),
+        (moved("age ~ city", what="correlation"), "columns move together in another way than before"),
+        ([], ""),
+    ],
+)  # fmt: skip
+def test_of_drift(columns: list[ColumnDrift], expected: str) -> None:
+    assert cause(*columns, since="2013-08-06T00:00:00+00:00") == expected
+
+
+def test_columns_of_one_source_are_told_by_the_beginning_of_their_names() -> None:
+    said = cause(*moved("weather_temp", "weather_rain"))
+    assert said == "all 2 columns that moved begin with weather_: look at the source that delivers them"
+
+
+def test_a_cause_that_the_problem_names_itself_comes_first() -> None:
+    problem = a_problem(cause="one slice: origin = EWR")
+    assert cause(*moved("age"), problems=(problem,)) == "one slice: origin = EWR"
+
+
+def test_of_bad_data() -> None:
+    problems = (
+        bad_data("temp: 100% missing, at most 50% allowed", "humid: 60% missing, at most 50% allowed"),
+    )
+    assert cause(kind="quality", problems=problems).startswith("temp, humid lack values at once")
+    assert cause(kind="quality", problems=(bad_data("hour: 3 values outside 0 to 23"),)) == ""
+
+
+def test_of_poor_performance() -> None:
+    problems = (Problem("performance", "warning", "roc_auc fell"),)
+    assert cause(*moved("age"), kind="performance", problems=problems) == "the inputs changed too: age"
+    assert cause(kind="performance", problems=problems).startswith("no input drifted")
+    assert cause(kind="performance", problems=(*problems, bad_data("x: 90% missing"))) == (
+        "the data of the window is bad"
+    )
+
+
+@pytest.mark.parametrize("kind", ["drift", "quality", "serving"])
+def test_without_a_problem_there_is_no_cause(kind: str) -> None:
+    assert cause(*moved("age"), kind=kind, problems=(a_problem(severity="none"),)) == ""

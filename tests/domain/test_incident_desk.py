@@ -1,0 +1,287 @@
+"""From verdicts to messages, with a real registry and a real queue: what is said, where, and that nothing is said twice."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evermodel.alerts.dispatch import notifier_lanes, slack_lane
+from evermodel.alerts.entry import Entry, Lane
+from evermodel.alerts.queue import MessageQueue
+from evermodel.incidents.desk import Handled, IncidentDesk
+from evermodel.incidents.store import TAG, Transition, incident_history, read_books, record
+from evermodel.problems import Problem
+from evermodel.tracking import connect, keyed_run
+from small_spec import small_spec
+from verdicts import a_column, a_problem, a_verdict
+
+MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
+NOON, NIGHT = MONDAY + timedelta(hours=12), MONDAY + timedelta(hours=23)
+ALERTS = {
+    "channel": "#team", "mention": ["U0OWNER"], "escalation": {"channel": "#on-call", "mention": ["S0ONCALL"]},
+    "quiet_hours": {"start": "20:00", "end": "07:00"}, "notifiers": [{"notifier": "pager.Notifier"}],
+}  # fmt: skip
+
+
+class Desk:
+    """One model, watched day by day; what waits is noted and taken as sent."""
+
+    def __init__(self, folder: Path, tracking_uri: str) -> None:
+        self.client = connect(tracking_uri)
+        self.name = f"m_{uuid.uuid4().hex[:8]}"
+        self.client.create_registered_model(self.name)
+        self.folder = folder
+        self.queue = MessageQueue(folder / "messages")
+        self.respond: dict[str, str] = {}
+        self.drawn = 0
+
+    def desk(self, number: int, now: datetime = NOON) -> IncidentDesk:
+        key = f"drift/{number}"
+        run = keyed_run(self.client, f"{self.name}-monitoring", key, kind="drift", name=key)
+        return IncidentDesk(
+            spec=small_spec(name=self.name, owner="data", alerts=ALERTS, respond=self.respond),
+            client=self.client,
+            queue=self.queue,
+            run_id=run.info.run_id,
+            links={"Report": "http://mlflow.example/report"},
+            next_step=lambda kind: "Wait and see.",
+            draw=self.draw,
+            now=now,
+        )
+
+    def draw(self, path: Path) -> Path:
+        self.drawn += 1
+        path.write_bytes(b"png")
+        return path
+
+    def look(
+        self, number: int, *problems: Problem, now: datetime = NOON, **changes: Any
+    ) -> dict[str, Handled]:
+        verdict = a_verdict(model=self.name, problems=problems, **changes)
+        done = self.desk(number, now).handle(verdict, MONDAY + timedelta(days=number), self.folder)
+        return {handled.kind: handled for handled in done}
+
+    def said(self, lane: Lane | None = None, now: datetime = NOON) -> list[str]:
+        """Take what may go out of a lane, and return it in words."""
+        lane, told = lane or self.lane, []
+        for path, entry in list(self.queue.waiting(lane)):
+            if entry.not_before and datetime.fromisoformat(entry.not_before) > now:
+                continue
+            told.append(self._words(entry))
+            self.queue.remember(lane, entry.key, {"kind": "slack", "ts": entry.key})
+            self.queue.done(lane, path)
+        return told
+
+    def _words(self, entry: Entry) -> str:
+        place = f" in {entry.thread.split('/')[1].rsplit('-', 1)[0]}" if entry.thread else ""
+        return f"{entry.operation} {entry.event}{place}: {entry.message['text'].splitlines()[0]}".replace(
+            self.name, "m"
+        )
+
+    @property
+    def lane(self) -> Lane:
+        return slack_lane(self.desk(0).spec.alerts)
+
+    @property
+    def on_call(self) -> Lane:
+        return slack_lane(self.desk(0).spec.alerts, "#on-call")
+
+    @property
+    def pager(self) -> Lane:
+        (lane,) = notifier_lanes(self.desk(0).spec)
+        return lane
+
+
+@pytest.fixture
+def team(tmp_path: Path, mlflow_server: str) -> Desk:
+    return Desk(tmp_path, mlflow_server)
+
+
+WARNING, CRITICAL = a_problem(severity="warning"), a_problem()
+CALM = a_problem(severity="none", reason="no column drifts")
+
+
+def test_the_life_of_an_incident(team: Desk) -> None:
+    team.look(1, CALM)
+    assert team.said() == []
+    team.look(2, WARNING)
+    assert team.said() == ["post open: [warning] m: drift (warning)"]
+    team.look(3, WARNING)
+    assert team.said() == ["replace update: [warning] m: drift (warning)"]
+    assert (team.said(team.on_call), team.drawn) == ([], 1)
+    team.look(4, CRITICAL)
+    assert team.said() == [
+        "replace escalate: [critical] m: drift (critical)",
+        "post escalate in drift-1: [critical] m: drift became critical",
+    ]
+    assert team.said(team.on_call) == ["post escalate: [critical] m: drift (critical)"]
+    team.look(7, WARNING)
+    assert team.said() == [
+        "replace remind: [warning] m: drift (warning now)",
+        "post remind in drift-1: [warning] m: drift goes on, day 6 (warning)",
+    ]
+    team.look(8, CALM)
+    assert team.said() == [
+        "replace resolve: [resolved] m: drift is over",
+        "post resolve in drift-1: [resolved] m: drift is over",
+    ]
+    assert team.said(team.on_call) == ["replace remind: [resolved] m: drift is over"]
+    assert [words.split(": ")[0] for words in team.said(team.pager)] == [
+        "post open", "post escalate", "post remind", "post resolve",
+    ]  # fmt: skip
+
+
+def test_who_is_mentioned(team: Desk) -> None:
+    def mentioned(lane: Lane) -> list[set[str]]:
+        return [
+            {name for name in ("<@U0OWNER>", "<!subteam^S0ONCALL>") if name in str(entry.message["blocks"])}
+            for _, entry in team.queue.waiting(lane)
+        ]
+
+    team.look(1, WARNING)
+    assert mentioned(team.lane) == [{"<@U0OWNER>"}]
+    team.said()
+    team.look(2, CRITICAL)
+    assert mentioned(team.lane) == [{"<@U0OWNER>", "<!subteam^S0ONCALL>"}] * 2
+    assert mentioned(team.on_call) == [{"<@U0OWNER>", "<!subteam^S0ONCALL>"}]
+
+
+def test_a_problem_that_is_critical_at_once_reaches_the_second_channel(team: Desk) -> None:
+    team.look(1, CRITICAL)
+    assert team.said(team.on_call) == ["post open: [critical] m: drift (critical)"]
+
+
+def test_kinds_have_incidents_of_their_own_and_the_worst_is_named_first(team: Desk) -> None:
+    slow = Problem("serving", "critical", "p99 is 900 ms", details=("p99_ms 900 against 200",))
+    done = team.look(1, WARNING, slow, Problem("performance", "none", "no labels", known=False))
+    assert [(kind, d.action, d.severity) for kind, d in done.items()][:2] == [
+        ("serving", "open", "critical"),
+        ("drift", "open", "warning"),
+    ]
+    assert {d.incident.split("-")[0] for d in done.values() if d.incident} == {"serving", "drift"}
+    done = team.look(2, WARNING, Problem("serving", "none", "fast again"))
+    assert (done["serving"].action, done["drift"].action) == ("resolve", "update")
+
+
+def test_running_again_says_nothing_new(team: Desk) -> None:
+    for number, problem in enumerate([WARNING, CRITICAL, CALM]):
+        first = team.look(number, problem)
+        team.said()
+        team.said(team.pager)
+        team.said(team.on_call)
+        assert team.look(number, problem) == first
+        assert [words for words in team.said() if not words.startswith("replace")] == []
+        assert team.said(team.pager) == []
+        assert [words for words in team.said(team.on_call) if not words.startswith("replace")] == []
+
+
+def test_an_old_day_run_again_does_not_touch_todays_incident(team: Desk) -> None:
+    team.look(2, WARNING)
+    team.said()
+    before = read_books(team.client, team.name)
+    for problem in (CALM, CRITICAL):
+        assert team.look(1, problem)["drift"].action == "quiet"
+    assert (team.said(), read_books(team.client, team.name)) == ([], before)
+
+
+def test_killed_after_it_was_written_down_it_is_said_all_the_same(
+    team: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    team.look(1, WARNING)
+    team.said()
+
+    def die(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    for number, problem, expected in (
+        (2, CRITICAL, "post escalate in drift-1: [critical] m: drift became critical"),
+        (3, CALM, "post resolve in drift-1: [resolved] m: drift is over"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(IncidentDesk, "_tell", die)
+            with pytest.raises(KeyboardInterrupt):
+                team.look(number, problem)
+        assert team.said() == []
+        team.look(number, problem)
+        assert team.said()[1] == expected
+
+
+def test_an_incident_whose_receipt_was_lost_is_still_answered_in_its_thread(team: Desk) -> None:
+    done = list(team.look(1, WARNING).values())
+    team.said()
+    desk = team.desk(1)
+    assert desk.remember_deliveries(done)["drift"]["kind"] == "slack"
+    team.queue = MessageQueue(team.folder / "another lake")
+    team.look(2, WARNING)
+    assert team.said() == ["replace update: [warning] m: drift (warning)"]
+
+
+def test_at_night_warnings_wait_and_what_is_critical_does_not(team: Desk) -> None:
+    team.look(1, WARNING, now=NIGHT)
+    assert team.said(now=NIGHT) == []
+    team.look(2, CRITICAL, now=NIGHT)
+    assert team.said(now=NIGHT) == [
+        "post open: [critical] m: drift (critical)",
+        "post escalate in drift-1: [critical] m: drift became critical",
+    ]
+    team.look(3, CALM, now=NIGHT)
+    assert team.said(now=NIGHT) == ["replace resolve: [resolved] m: drift is over"]
+    assert team.said(now=NIGHT + timedelta(hours=9)) == [
+        "post resolve in drift-1: [resolved] m: drift is over"
+    ]
+
+
+def test_what_is_switched_off_says_nothing_and_ends_what_was_open(team: Desk) -> None:
+    bad = Problem("quality", "warning", "temp: 90% missing", details=("temp: 90% missing",))
+    team.look(1, bad, WARNING)
+    team.said()
+    team.respond = {"quality": "off", "feature": "off"}
+    done = team.look(2, bad, WARNING)
+    assert (done["quality"].action, done["drift"].action) == ("close", "resolve")
+    assert team.look(3, bad, WARNING)["quality"].action == "quiet"
+    categories = (a_column(what="category"), a_column(column="temp"))
+    assert team.look(4, WARNING, columns=categories)["drift"].action == "open"
+
+
+def test_the_history_is_kept_by_day_and_never_rewritten(team: Desk) -> None:
+    for number, problem in enumerate([WARNING, WARNING, CRITICAL, CALM, WARNING]):
+        team.look(number, problem)
+        team.look(number, problem)
+    team.look(1, CRITICAL)  # an old day
+    said = [(t.incident.rsplit("-", 1)[0], t.action, t.severity, t.at[:10]) for t in
+            incident_history(team.client, team.name)]  # fmt: skip
+    assert said == [
+        ("drift-1", "open", "warning", "2026-01-05"),
+        ("drift-1", "escalate", "critical", "2026-01-07"),
+        ("drift-1", "resolve", "critical", "2026-01-08"),
+        ("drift-2", "open", "warning", "2026-01-09"),
+    ]
+    assert len(incident_history(team.client, team.name, MONDAY + timedelta(days=3))) == 2
+    assert incident_history(team.client, "never_watched") == []
+
+
+def test_tags_keep_to_mlflows_limits_whatever_the_texts(team: Desk) -> None:
+    endless = "💥" * 3000
+    kinds = ("drift", "quality", "performance", "serving")
+    problems = [Problem(kind, "critical", endless, endless, (endless,) * 9) for kind in kinds]  # type: ignore[arg-type]
+    done = list(team.look(1, *problems).values())
+    team.said()
+    team.desk(1).remember_deliveries(done)
+    assert len(team.client.get_registered_model(team.name).tags[TAG]) <= 5000
+    assert {t.kind for t in incident_history(team.client, team.name)} == set(kinds)
+
+    run = team.desk(9).run_id
+    many = [Transition(f"drift-{n}", "drift", "open", "warning", "2026-01-01", "2026-01-01", "1", endless) for n in range(60)]  # fmt: skip
+    record(team.client, run, many)
+    assert len(team.client.get_run(run).data.tags[TAG]) <= 8000
+
+
+def test_a_model_made_anew_under_its_old_name_repeats_no_names(team: Desk) -> None:
+    first = team.look(1, WARNING)["drift"].incident
+    team.client.delete_registered_model(team.name)
+    team.client.create_registered_model(team.name)
+    assert team.look(1, WARNING)["drift"].incident != first
