@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -93,6 +94,18 @@ class Contingency:
         weights = np.where(inside, np.exp(logs), 0)
         weights /= weights.sum(axis=1, keepdims=True)
         return which, totals, points, weights, stride == 1
+
+    def average(self, function: Callable[[Array, Array], Array]) -> float:
+        """Return the mean, over all ways to deal the rows, of a sum over cells.
+
+        Parameters
+        ----------
+        function
+            Takes rows of the reference and rows of the window in one cell.
+        """
+        which, totals, points, weights, _ = self.grid
+        values = function(totals[:, None] - points, points)
+        return float(np.bincount(which) @ (weights * values).sum(axis=1))
 
     def omnibus(self) -> float:
         """Return the p-value of the likelihood ratio, its null distribution matched by three moments.

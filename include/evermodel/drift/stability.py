@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import chndtrinc, ndtri
 
+from evermodel.drift.contingency import Contingency
+
 Array = NDArray[np.float64]
 _NOTHING = 1e-9
 
@@ -35,24 +37,28 @@ def stability(reference: Array, window: Array, confidence: float = 0.95) -> Stab
 
     The sum over bins of ``(q - p) ln(q / p)`` (Siddiqi: Credit Risk Scorecards, 2006), with half a row added to each
     bin so that an empty one stays finite. Bins that are empty on both sides are left out. In samples the sum is too
-    large by about ``(bins - 1) (1 / n + 1 / m)`` (Yurdakul and Naranjo: Statistical properties of the population
-    stability index, Journal of Risk Model Validation 14, 2020); that is taken off. The interval inverts a scaled
+    large, in full bins by about ``(bins - 1) (1 / n + 1 / m)`` (Yurdakul and Naranjo: Statistical properties of the
+    population stability index, Journal of Risk Model Validation 14, 2020); its mean when the rows of both sides are
+    dealt at random is taken off. The interval inverts a scaled
     noncentral chi-square distribution whose variance is that of the delta method.
 
     >>> stability(np.array([50.0, 50.0]), np.array([500.0, 500.0])).psi
     0.0
     """
-    used = (reference + window) > 0
-    rows, now_rows = float(reference.sum()), float(window.sum())
-    bins = int(used.sum())
-    if rows == 0 or now_rows == 0 or bins < 2:
+    table = Contingency.of(reference, window)
+    if not table.testable:
         return Stability(0.0, 0.0, 0.0)
-    p, q = reference[used] + 0.5, window[used] + 0.5
-    p, q = p / p.sum(), q / q.sum()
+    bins, rows, now_rows = len(table.totals), float(reference.sum()), float(window.sum())
+
+    def part(before: Array, now: Array) -> Array:
+        p, q = (before + 0.5) / (rows + bins / 2), (now + 0.5) / (now_rows + bins / 2)
+        found: Array = (q - p) * np.log(q / p)
+        return found
+
+    p, q = (table.before + 0.5) / (rows + bins / 2), (table.now + 0.5) / (now_rows + bins / 2)
     logs = np.log(q / p)
-    raw = float(((q - p) * logs).sum())
+    raw, bias = float(part(table.before, table.now).sum()), table.average(part)
     noise = 1 / rows + 1 / now_rows
-    bias = (bins - 1) * noise
     index = max(raw - bias, 0.0)
     # Gradients by each side's shares; 4 psi (1/m + 1/n) when both are close.
     variance = _variance(p, -logs + 1 - q / p) / rows + _variance(q, logs + 1 - p / q) / now_rows
