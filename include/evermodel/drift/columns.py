@@ -39,6 +39,29 @@ def as_numbers(values: pa.ChunkedArray) -> tuple[pa.ChunkedArray, str]:
         return _parsed(values)
 
 
+def to_numpy(values: pa.ChunkedArray) -> NDArray[np.float64]:
+    """Return float64 numbers with not-a-number for nulls; Arrow's own conversion would import pandas."""
+    return np.concatenate([np.empty(0), *(_unpacked(chunk) for chunk in values.chunks)])
+
+
+def _unpacked(chunk: pa.DoubleArray) -> NDArray[np.float64]:
+    bits, data = chunk.buffers()
+    first, last = chunk.offset, chunk.offset + len(chunk)
+    found: NDArray[np.float64] = np.frombuffer(data, np.float64, last)[first:] if len(chunk) else np.empty(0)
+    if chunk.null_count == 0:
+        return found
+    known = np.unpackbits(np.frombuffer(bits, np.uint8), bitorder="little", count=last)[first:]
+    return np.where(known == 1, found, math.nan)
+
+
+def taken(values: pa.ChunkedArray, places: NDArray[np.intp]) -> pa.ChunkedArray:
+    """Return the values at some places; Arrow would import pandas to read them from numpy."""
+    import pyarrow as pa
+
+    where = np.ascontiguousarray(places, dtype=np.int64)
+    return values.take(pa.Array.from_buffers(pa.int64(), len(where), [None, pa.py_buffer(where)]))
+
+
 def days_of(times: pa.ChunkedArray) -> NDArray[np.int64]:
     """Return the day (UTC, counted from 1970) of each time."""
     import pyarrow as pa

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,6 +80,23 @@ def ranked(values: NDArray[np.float64]) -> Ranked:
     return Ranked(ranks, np.argsort(ranks, axis=0, kind="stable"), np.clip(found, -1, 1), rows)
 
 
+def largest_changes(whole: Ranked, parts: Iterable[tuple[float, NDArray[np.float64]]]) -> NDArray[np.float64]:
+    """Return for each pair of columns the largest change that a part of some rows shows against the other rows.
+
+    Parameters
+    ----------
+    parts
+        Share and rows of each part. The whole differs from a part by the other rows' share of what these differ.
+    """
+    largest = np.zeros_like(whole.correlations)
+    for share, rows in parts:
+        part = ranked(rows)
+        sure = (part.rows >= _LEAST) & np.isfinite(part.correlations) & np.isfinite(whole.correlations)
+        change = np.abs(part.correlations - whole.correlations) / max(1 - share, 0.1)
+        largest = np.where(sure, np.fmax(largest, change), largest)
+    return largest
+
+
 def pair_changes(names: Sequence[str], before: Ranked, now: Ranked, band: float) -> list[PairChange]:
     """Compare the correlations of all pairs that both sides can tell, the largest change first.
 
@@ -124,6 +141,8 @@ def _variance(side: Ranked, i: int, j: int, exactly: bool) -> float:
     both = ~np.isnan(side.ranks[:, i]) & ~np.isnan(side.ranks[:, j])
     (u, rank_u), (v, rank_v) = _side_of(side, i, both), _side_of(side, j, both)
     scale = math.sqrt(float((u**2).mean() * (v**2).mean()))
+    if scale < 1e-12:  # of the rows that have both values, one is always the same
+        return math.inf
     products = (u * v + _above(rank_u, v) + _above(rank_v, u)) / scale
     squares = (u**2 + 2 * _above(rank_u, u)) / (u**2).mean() + (v**2 + 2 * _above(rank_v, v)) / (v**2).mean()
     influence = products - float(side.correlations[i, j]) * squares / 2

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evermodel.atomic import write_text
 from evermodel.drift.calm import Limit, learn_limit
@@ -64,6 +65,7 @@ class CalmHistory:
     references: References
     was_calm: Callable[[date], bool] = lambda day: True
     _rows: dict[date, PastWindow] = field(default_factory=dict)
+    _series: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     _rules: dict[tuple[str, str], float] = field(default_factory=dict)
 
     @property
@@ -77,7 +79,7 @@ class CalmHistory:
         if not self._whole_days:
             return self
         kept = _load(self.file)
-        self._rows = {}
+        self._rows, self._series = {}, {}
         added = 0
         for end in self._ends:
             fingerprint = self._fingerprint(end)
@@ -87,7 +89,7 @@ class CalmHistory:
                     continue
                 row = self._measure(end, fingerprint)
                 added += 1
-            self._rows[end] = row
+            self._add(end, row)
         if added:
             _save(self.file, {**kept, **self._rows})
         return self
@@ -98,33 +100,48 @@ class CalmHistory:
         Parameters
         ----------
         key, power
-            Of the test.
+            Of the test; see `Measured`.
         rate
             Chance that a calm window is above the limit.
         before
             Use only windows that end by this day; by the start of the judged window if not given.
         """
-        if not self._rows:
-            return None
         spec = self.references.spec
         last = before or self.references.window.start.astimezone(UTC).date()
-        first = last - spec.drift.history.span
-        ends = [end for end in self._rows if first < end <= last]
-        if len(ends) < spec.drift.history.least:
+        effects = self._calm_effects(key)
+        if effects is None or last < self._first:
             return None
-        effects = np.full((max(ends) - min(ends)).days + 1, np.nan)
-        for end in ends:
-            if self._is_calm(end, key):
-                effects[(end - min(ends)).days] = self._effect(end, key)
-        return learn_limit(effects, power, window_days(self.references), spec.drift.history.least, rate)
+        stop = (last - self._first).days + 1
+        start = max(0, stop - spec.drift.history.span.days)
+        days = window_days(self.references)
+        return learn_limit(effects[start:stop], power, days, spec.drift.history.least, rate)
 
-    def _is_calm(self, end: date, key: str) -> bool:
-        return key not in self._rows[end].critical and self.was_calm(end)
+    @property
+    def _first(self) -> date:
+        return next(iter(self._rows))
+
+    def _calm_effects(self, key: str) -> NDArray[np.float64] | None:
+        """Return the effects of a test by day, not-a-number where it was not calm."""
+        if key not in self._series and self._rows:
+            effects = np.full((max(self._rows) - self._first).days + 1, np.nan)
+            for end in self._rows:
+                effects[(end - self._first).days] = self._effect(end, key)
+            self._series[key] = effects
+        return self._series.get(key)
+
+    def _add(self, end: date, row: PastWindow) -> None:
+        self._rows[end] = row
+        place = (end - self._first).days
+        for key, effects in self._series.items():
+            longer = np.append(effects, np.full(place + 1 - len(effects), np.nan))
+            longer[place] = self._effect(end, key)
+            self._series[key] = longer
 
     def _effect(self, end: date, key: str) -> float:
         row = self._rows[end]
-        absent = 0.0 if row.effects and key.startswith(_ZERO_IF_ABSENT) else float("nan")
-        return row.effects.get(key, absent)
+        if key in row.critical or not row.effects or not self.was_calm(end):
+            return float("nan")
+        return row.effects.get(key, 0.0 if key.startswith(_ZERO_IF_ABSENT) else float("nan"))
 
     def _measure(self, end: date, fingerprint: str) -> PastWindow:
         window = self._window(end)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from evermodel.drift.bins import CategoryBins, NumberBins
 from evermodel.drift.compare import compare
-from evermodel.drift.correlation import PairChange, pair_changes, ranked
+from evermodel.drift.correlation import pair_changes
 from evermodel.drift.measured import Measured
 from evermodel.drift.new_categories import can_tell, new_categories
 from evermodel.drift.profile import REST
@@ -132,6 +135,8 @@ def correlations(
     """
     band = spec.drift.correlation
     pairs = pair_changes(names, before.ranked(names), now.ranked(names), band.warning)
+    natural = cache(partial(before.natural_changes, names, days))
+    places = {name: place for place, name in enumerate(names)}
     for pair in pairs:
         yield Measured(
             what="correlation",
@@ -146,7 +151,7 @@ def correlations(
             summary=f"rank correlation {pair.before:+.2f} → {pair.now:+.2f}",
             warning=band.warning,
             critical=band.critical,
-            rule=partial(_largest_change, before, pair, days),
+            rule=partial(_of_pair, natural, places[pair.first], places[pair.second]),
             weight=len(names) / len(pairs),
         )
 
@@ -210,11 +215,5 @@ def _novelty(old: Sample, new: Sample) -> float:
     return 0.0
 
 
-def _largest_change(side: Side, pair: PairChange, days: int) -> float:
-    both = [pair.first, pair.second]
-    changes = [
-        change.change
-        for rest, part in side.joint_stretches(both, days)
-        for change in pair_changes(both, ranked(rest), ranked(part), 2.0)
-    ]
-    return max(changes, default=0.0)
+def _of_pair(natural: Callable[[], NDArray[np.float64]], first: int, second: int) -> float:
+    return float(natural()[first, second])

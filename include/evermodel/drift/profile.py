@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from evermodel.drift.correlation import Ranked, ranked
+from evermodel.drift.correlation import Ranked, largest_changes, ranked
 from evermodel.drift.sample import Categories, Numbers, Sample
 from evermodel.drift.sides import Joint, RowsSide
 
@@ -68,12 +68,13 @@ class Profile:
             (_merged_samples(rest, name), _merged_samples(inside, name)) for rest, inside in self._cuts(days)
         ]
 
-    def joint_stretches(self, names: Sequence[str], days: int) -> list[tuple[Joint, Joint]]:
-        """Cut the days' whole rows into stretches that overlap by half."""
-        return [
-            (np.vstack([p.joint(names) for p in rest]), np.vstack([p.joint(names) for p in inside]))
-            for rest, inside in self._cuts(days)
-        ]
+    def natural_changes(self, names: Sequence[str], days: int) -> NDArray[np.float64]:
+        """Return how far the rank correlations of stretches that overlap by half are from the others."""
+        parts = []
+        for rest, inside in self._cuts(days):
+            rows = np.vstack([part.joint(names) for part in inside])
+            parts.append((len(inside) / (len(inside) + len(rest)), rows))
+        return largest_changes(self.ranked(names), parts)
 
     def _cuts(self, days: int) -> list[tuple[tuple[Profile, ...], tuple[Profile, ...]]]:
         if len(self.parts) < 3 * days:
@@ -126,9 +127,9 @@ class CompactSide:
         """Return stretches of one column, each behind the rest."""
         return self.side.stretches(name, days)
 
-    def joint_stretches(self, names: Sequence[str], days: int) -> list[tuple[Joint, Joint]]:
-        """Return stretches of some whole rows, each behind the rest."""
-        return self.side.joint_stretches(names, days)
+    def natural_changes(self, names: Sequence[str], days: int) -> NDArray[np.float64]:
+        """Return the largest change of rank correlation in a stretch."""
+        return self.side.natural_changes(names, days)
 
 
 def of_version(column: str, version: str) -> str:

@@ -96,9 +96,9 @@ class References:
             self._found[name] = self._answers(column)
         return self._found[name]
 
-    def at(self, window: Window) -> References:
-        """Return the references of another window of the same champion, thinned."""
-        return replace(self, window=window, compact=True, _found={})
+    def at(self, window: Window, *, compact: bool = True) -> References:
+        """Return the references of another window of the same champion; what both use is made once."""
+        return replace(self, window=window, compact=compact, _found={})
 
     def _get(self, wanted: ReferenceSpec) -> Reference:
         if wanted not in self._found:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from evermodel.drift.columns import as_numbers, days_of, nulls
-from evermodel.drift.correlation import Ranked, ranked
+from evermodel.drift.columns import as_numbers, days_of, nulls, taken, to_numpy
+from evermodel.drift.correlation import Ranked, largest_changes, ranked
 from evermodel.drift.sample import Sample, categories, numbers
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ class Side(Protocol):
         """Return stretches of so many days of one column, each behind the rest that it can be held against."""
         ...
 
-    def joint_stretches(self, names: Sequence[str], days: int) -> list[tuple[Joint, Joint]]:
-        """Return the same of some whole rows."""
+    def natural_changes(self, names: Sequence[str], days: int) -> NDArray[np.float64]:
+        """Return columns x columns, the largest change of rank correlation in a stretch of so many days."""
         ...
 
 
@@ -100,6 +100,7 @@ class RowsSide:
     _joint: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     _notes: dict[str, str] = field(default_factory=dict)
     _ranked: dict[tuple[str, ...], Ranked] = field(default_factory=dict)
+    _natural: dict[tuple[str, ...], NDArray[np.float64]] = field(default_factory=dict)
     _days: NDArray[np.int64] | None = None
 
     @property
@@ -140,27 +141,29 @@ class RowsSide:
 
     def stretches(self, name: str, days: int) -> list[tuple[Sample, Sample]]:
         """Cut a sample of the rows into stretches that overlap by half."""
-        import pyarrow as pa
-
         if not self.time_column or self.table.num_rows == 0:
             return []
         when, picked = self._sampled_days()
-        values = self._values(name).take(picked)
+        values = taken(self._values(name), picked)
         return [
             (
-                self._of(name, values.filter(pa.array(~inside))),
-                self._of(name, values.filter(pa.array(inside))),
+                self._of(name, taken(values, np.flatnonzero(~inside))),
+                self._of(name, taken(values, np.flatnonzero(inside))),
             )
             for inside in _cuts(when, days)
         ]
 
-    def joint_stretches(self, names: Sequence[str], days: int) -> list[tuple[Joint, Joint]]:
-        """Cut the sampled whole rows into stretches that overlap by half."""
-        if not self.time_column or self.table.num_rows == 0:
-            return []
-        when, _ = self._sampled_days()
-        whole = self.joint(names)
-        return [(whole[~inside], whole[inside]) for inside in _cuts(when, days)]
+    def natural_changes(self, names: Sequence[str], days: int) -> NDArray[np.float64]:
+        """Return how far the rank correlations of stretches that overlap by half are from the others, found once."""
+        key = (*names, str(days))
+        if key not in self._natural:
+            whole = self.ranked(names)
+            parts = []
+            if self.time_column and self.table.num_rows:
+                cuts = _cuts(self._sampled_days()[0], days)
+                parts = [(float(inside.mean()), self.joint(names)[inside]) for inside in cuts]
+            self._natural[key] = largest_changes(whole, parts)
+        return self._natural[key]
 
     def _of(self, name: str, values: pa.ChunkedArray) -> Sample:
         return numbers(values) if name in self.numeric else categories(values)
@@ -195,7 +198,7 @@ class RowsSide:
 
     def _keep_joint(self, name: str, values: pa.ChunkedArray) -> None:
         if name not in self._joint:
-            self._joint[name] = values.to_numpy()[self._rows_picked()].astype(np.float64)
+            self._joint[name] = to_numpy(taken(values, self._rows_picked()))
 
 
 def _cuts(when: NDArray[np.int64], days: int) -> list[NDArray[np.bool_]]:
