@@ -42,12 +42,17 @@ class EnvironmentConnections:
 
     def engine(self, name: str) -> Engine:
         """Return the SQLAlchemy engine of a connection id."""
+        return self.engine_of(self.url(name), name)
+
+    @staticmethod
+    def engine_of(url: URL, name: str) -> Engine:
+        """Return the engine of a URL, which holds no connection open between two uses."""
         from sqlalchemy import create_engine
         from sqlalchemy.exc import ArgumentError
         from sqlalchemy.pool import NullPool
 
         try:
-            return create_engine(self.url(name), poolclass=NullPool)
+            return create_engine(url, poolclass=NullPool)
         except (ImportError, ArgumentError) as error:
             raise SourceError(
                 f"connection {name} cannot be used: {error}",

@@ -36,6 +36,9 @@ def get_provider_info() -> dict[str, Any]:
         "sensors": [
             {"integration-name": _INTEGRATION, "python-modules": ["evermodel_provider.sensors.data"]}
         ],
+        "triggers": [
+            {"integration-name": _INTEGRATION, "python-modules": ["evermodel_provider.triggers.data"]}
+        ],
         "hooks": [
             {"integration-name": _INTEGRATION, "python-modules": ["evermodel_provider.hooks.tracking"]}
         ],

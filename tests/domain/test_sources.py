@@ -8,6 +8,7 @@ from datetime import timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pyarrow as pa
 import pyarrow.csv as pcsv
 import pytest
@@ -194,17 +195,82 @@ def test_a_window_is_ready_when_its_last_day_has_rows(file: Path) -> None:
     assert "no row at all" in source_ready(small_spec(write_rows(file, small_rows(0))), between(0, 1)).found
 
 
+def complete(file: Path, **wanted: Any) -> Any:
+    return small_spec(file, source={"path": str(file), "complete": wanted})
+
+
+def test_complete_data_has_enough_rows(file: Path) -> None:
+    assert source_ready(complete(file, min_rows=8), between(3, 10)).ready
+    few = source_ready(complete(file, min_rows=10), between(3, 10))
+    assert (few.ready, few.missing) == (False, "2 of 10 rows in 2024-01-10 00:00 to 2024-01-11 00:00 UTC")
+    assert source_ready(complete(file, min_rows=0), between(3, 20)).ready
+
+
+def test_complete_data_reaches_near_enough_to_the_end(file: Path) -> None:
+    assert source_ready(complete(file, newest_within="3h"), between(3, 10)).ready
+    early = source_ready(complete(file, newest_within="2h"), between(3, 10))
+    assert (early.ready, early.missing) == (False, "a row at 2024-01-10 22:00 UTC or later")
+
+
+def test_a_marker_says_that_data_is_complete_before_the_source_is_looked_at(tmp_path: Path) -> None:
+    file = tmp_path / "rows.parquet"
+    spec = complete(file, marker=f"{tmp_path}/{{day:%Y-%m-%d}}/_SUCCESS")
+    waiting = source_ready(spec, between(3, 10))
+    assert not waiting.ready
+    assert waiting.missing == f"the marker {tmp_path}/2024-01-10/_SUCCESS"
+    (tmp_path / "2024-01-10").mkdir()
+    (tmp_path / "2024-01-10" / "_SUCCESS").touch()
+    write_rows(file)
+    assert source_ready(spec, between(3, 10)).ready
+    assert not source_ready(spec, between(3, 9)).ready
+
+
+def test_a_marker_may_lie_in_any_file_system() -> None:
+    fsspec.filesystem("memory").pipe("/in/2024-01-10/_SUCCESS", b"")
+    spec = complete(Path("gone.parquet"), marker="memory://in/{day:%Y-%m-%d}/*")
+    assert source_ready(spec, between(3, 9)).missing == "the marker memory://in/2024-01-09/*"
+    with pytest.raises(SourceError, match=r"gone\.parquet does not exist"):
+        source_ready(spec, between(3, 10))
+    nowhere = complete(Path("gone.parquet"), marker="nosuch://in/_SUCCESS")
+    with pytest.raises(SourceError, match="Protocol not known: nosuch"):
+        source_ready(nowhere, between(3, 10))
+
+
+def test_an_event_in_the_future_neither_counts_as_the_newest_nor_hides(tmp_path: Path) -> None:
+    times = [moment(n / 8) for n in range(79)] + [moment(36_500)]
+    file = write_rows(tmp_path / "rows.parquet", small_rows(at=times))
+    found = source_ready(complete(file, newest_within="2d"), between(3, 14), now=moment(14))
+    assert not found.ready
+    assert "newest row at 2024-01-10 18:00 UTC" in found.found
+    assert "1 rows lie in the future" in found.found
+
+
+def test_files_are_read_through_any_fsspec_url(tmp_path: Path, file: Path) -> None:
+    fsspec.filesystem("memory").pipe("/lake/rows/a.parquet", file.read_bytes())
+    expected = read_window(small_spec(file), between(2, 3), with_label=True)
+    for url in ("memory://lake/rows/*.parquet", "memory://lake/rows/a.parquet", f"file://{file}"):
+        assert read_window(small_spec(url), between(2, 3), with_label=True) == expected
+    assert "No files found" in refusal("memory://lake/none/*.parquet")
+    assert "install the fsspec file system for nosuch://" in refusal("nosuch://lake/rows.parquet")
+
+
 def test_predictions_are_ready_when_the_last_day_has_a_finished_file(tmp_path: Path) -> None:
     spec = small_spec("unused")
     folder = tmp_path / "predictions" / "small" / "date=2024-01-03"
     folder.mkdir(parents=True)
-    (folder / ".batch.parquet.abc.tmp").touch()
-    (folder / ".online-1.parquet").touch()
+    write_rows(folder / ".batch.parquet.abc.tmp")
+    write_rows(folder / ".online-1.parquet")
     assert not predictions_ready(spec, tmp_path, between(0, 3)).ready
-    (folder / "online-1.parquet").touch()
+    write_rows(folder / "batch.parquet", small_rows(0))
+    nothing = predictions_ready(spec, tmp_path, between(0, 3))
+    assert (nothing.ready, nothing.missing[:26]) == (False, "predictions of 2024-01-03 ")
+    write_rows(folder / "online-1.parquet")
     assert predictions_ready(spec, tmp_path, between(0, 3)).ready
     assert not predictions_ready(spec, tmp_path, between(0, 4)).ready
     assert not predictions_ready(spec, tmp_path, between(0, 2)).ready
+    (folder / "online-2.parquet").write_bytes(b"PAR1 half")
+    with pytest.raises(SourceError, match=r"online-2\.parquet cannot be read"):
+        predictions_ready(spec, tmp_path, between(0, 3))
 
 
 def test_a_window_in_another_zone_means_the_same_rows(file: Path) -> None:

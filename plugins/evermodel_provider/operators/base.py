@@ -10,6 +10,7 @@ from airflow.sdk import BaseOperator
 
 from evermodel.spec import load_spec
 from evermodel.window import whole_day
+from evermodel_provider.connections import use_airflow_connections
 from evermodel_provider.exceptions import airflow_errors
 from evermodel_provider.hooks.tracking import TrackingHook
 
@@ -61,6 +62,7 @@ class ModelOperator(BaseOperator):
     def execute(self, context: Context) -> Any:
         """Run the step; permanent errors fail the task without a retry."""
         with airflow_errors():
+            use_airflow_connections()
             return self.run_step(context)
 
     def run_step(self, context: Context) -> Any:

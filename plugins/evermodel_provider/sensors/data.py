@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator
-from airflow.sdk.exceptions import AirflowSensorTimeout
+from airflow.sdk.configuration import conf
+from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout, AirflowSkipException
 
 from evermodel.spec import load_spec
 from evermodel.window import drift_window, last_day, training_window, whole_day
+from evermodel_provider.connections import use_airflow_connections
 from evermodel_provider.exceptions import airflow_errors
 from evermodel_provider.operators.base import AS_OF
+from evermodel_provider.triggers.data import WindowTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -30,11 +34,21 @@ class WindowSensor(BaseSensorOperator):
     :param model: Name of a model spec, or path of its YAML file. (templated)
     :param as_of: Moment as of which the run looks, ISO 8601. (templated)
     :param window: ``training``, ``drift`` or ``day`` (the whole day before).
+    :param deferrable: Wait in the triggerer; Airflow's ``operators.default_deferrable`` if not given.
     """
 
     template_fields: Sequence[str] = ("model", "as_of")
+    kind = "source"
 
-    def __init__(self, *, model: str, as_of: str = AS_OF, window: str = "day", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        model: str,
+        as_of: str = AS_OF,
+        window: str = "day",
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        **kwargs: Any,
+    ) -> None:
         kwargs.setdefault("mode", "reschedule")
         kwargs.setdefault("poke_interval", 300)
         kwargs.setdefault("timeout", 6 * 3600)
@@ -42,7 +56,9 @@ class WindowSensor(BaseSensorOperator):
         self.model = model
         self.as_of = as_of
         self.window = window
+        self.deferrable = deferrable
         self._found = "nothing was looked at yet"
+        self._missing = ""
 
     @cached_property
     def spec(self) -> ModelSpec:
@@ -50,22 +66,57 @@ class WindowSensor(BaseSensorOperator):
         return load_spec(self.model)
 
     def execute(self, context: Context) -> Any:
-        """Wait; a time-out says what was there."""
+        """Wait; a time-out says what was there and what was missing."""
         with airflow_errors():
+            use_airflow_connections()
+            if self.deferrable:
+                return self._wait_in_triggerer(context)
             try:
                 return super().execute(context)
             except AirflowSensorTimeout as error:
-                raise AirflowSensorTimeout(
-                    f"model {self.spec.name}: gave up waiting for {self._interval()}. Found {self._found}.\n"
-                    "  What to do: check the job that delivers this data; clear this task when it has arrived"
-                ) from error
+                raise AirflowSensorTimeout(self._gave_up()) from error
 
     def poke(self, context: Context) -> bool:
         """Tell whether the window is there."""
         readiness = self.look(self._interval())
-        self._found = readiness.found
+        self._found, self._missing = readiness.found, readiness.missing
         self.log.info("%s: %s", "Ready" if readiness.ready else "Not there yet", readiness.found)
         return readiness.ready
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> None:
+        """Go on after the triggerer has waited."""
+        if event["outcome"] == "failed":
+            raise AirflowFailException(f"{event['problem']}\n  What to do: {event['advice']}")
+        self._found, self._missing = event["found"], event["missing"]
+        if event["outcome"] == "ready":
+            self.log.info("Ready: %s", self._found)
+        elif self.soft_fail:
+            raise AirflowSkipException(self._gave_up())
+        else:
+            raise AirflowSensorTimeout(self._gave_up())
+
+    def _wait_in_triggerer(self, context: Context) -> None:
+        if self.poke(context):
+            return
+        window, patience = self._interval(), timedelta(seconds=float(self.timeout))
+        trigger = WindowTrigger(
+            kind=self.kind,
+            model=self.model,
+            start=window.start.isoformat(),
+            end=window.end.isoformat(),
+            poke_interval=float(self.poke_interval),
+            deadline=(datetime.now(UTC) + patience).isoformat(),
+        )
+        # The trigger itself gives up first, because it knows what it has seen.
+        spare = timedelta(seconds=2 * float(self.poke_interval) + 600)
+        self.defer(trigger=trigger, method_name="execute_complete", timeout=patience + spare)
+
+    def _gave_up(self) -> str:
+        missing = f" Missing: {self._missing}." if self._missing else ""
+        return (
+            f"model {self.spec.name}: gave up waiting for {self._interval()}. Found {self._found}.{missing}\n"
+            "  What to do: check the job that delivers this data; clear this task when it has arrived"
+        )
 
     def look(self, window: Window) -> Readiness:
         """Look at the window; subclasses say where."""
@@ -77,7 +128,7 @@ class WindowSensor(BaseSensorOperator):
 
 
 class NewDataSensor(WindowSensor):
-    """Wait until the source holds the last day of a window."""
+    """Wait until the source's data of a window is complete, as ``source.complete`` of the spec says."""
 
     def look(self, window: Window) -> Readiness:
         """Look at the source."""
@@ -87,7 +138,9 @@ class NewDataSensor(WindowSensor):
 
 
 class PredictionsSensor(WindowSensor):
-    """Wait until the prediction log holds the last day of a window."""
+    """Wait until the prediction log holds rows of the last day of a window."""
+
+    kind = "predictions"
 
     def look(self, window: Window) -> Readiness:
         """Look at the prediction log."""

@@ -1,0 +1,52 @@
+"""Let the domain look up databases among Airflow's connections."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from evermodel.connections import EnvironmentConnections, database_url, use_connections
+from evermodel.errors import SourceError
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL, Engine
+
+
+class AirflowConnections:
+    """Connections of Airflow: from its database, its secrets backends or the environment."""
+
+    def engine(self, name: str) -> Engine:
+        """Return the engine that the connection's own hook makes, or one by its URL if no such hook is installed."""
+        from airflow.sdk.exceptions import AirflowException
+        from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+        connection = self._connection(name)
+        try:
+            hook = connection.get_hook()
+            if hasattr(hook, "get_sqlalchemy_engine"):
+                engine: Engine = hook.get_sqlalchemy_engine()
+                return engine
+        except (AirflowException, ImportError, ArgumentError, NoSuchModuleError, NotImplementedError):
+            pass  # the provider of this type is not installed, or knows no SQLAlchemy: the URL may do
+        return EnvironmentConnections.engine_of(self.url(name), name)
+
+    def url(self, name: str) -> URL:
+        """Return the SQLAlchemy URL of a connection id."""
+        found = self._connection(name)
+        fields = ("conn_type", "host", "login", "password", "port", "schema", "extra")
+        return database_url(**{field: getattr(found, field) for field in fields})
+
+    def _connection(self, name: str) -> Any:
+        from airflow.sdk import Connection
+        from airflow.sdk.exceptions import AirflowNotFoundException
+
+        try:
+            return Connection.get(name)
+        except AirflowNotFoundException as error:
+            raise SourceError(
+                f"Airflow has no connection {name}", "make it under Admin, Connections, or correct the spec"
+            ) from error
+
+
+def use_airflow_connections() -> None:
+    """Look up the connections of sources in Airflow from now on, in this process."""
+    use_connections(AirflowConnections())

@@ -1,0 +1,81 @@
+"""Wait in the triggerer until the data of a window is there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from evermodel.errors import EvermodelError
+from evermodel_provider.connections import use_airflow_connections
+
+if TYPE_CHECKING:
+    from evermodel.arrival import Readiness
+
+
+class WindowTrigger(BaseTrigger):
+    """Look again and again until a window is ready, time is up, or waiting makes no sense.
+
+    :param kind: ``source`` or ``predictions``: where to look.
+    :param model: Name of a model spec, or path of its YAML file.
+    :param start: Start of the window, ISO 8601.
+    :param end: End of the window, ISO 8601.
+    :param poke_interval: Seconds between two looks.
+    :param deadline: When to give up, ISO 8601.
+    """
+
+    def __init__(
+        self, kind: str, model: str, start: str, end: str, poke_interval: float, deadline: str
+    ) -> None:
+        super().__init__()
+        self.kind = kind
+        self.model = model
+        self.start = start
+        self.end = end
+        self.poke_interval = poke_interval
+        self.deadline = deadline
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class's path and its arguments."""
+        names = ("kind", "model", "start", "end", "poke_interval", "deadline")
+        return (
+            "evermodel_provider.triggers.data.WindowTrigger",
+            {name: getattr(self, name) for name in names},
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Yield one event: what became of the waiting, and what was found last."""
+        deadline = datetime.fromisoformat(self.deadline)
+        while True:
+            try:
+                # Reading a source blocks; the triggerer waits for many tasks in one thread.
+                found = await asyncio.to_thread(self.look)
+            except EvermodelError as error:
+                yield TriggerEvent({"outcome": "failed", "problem": error.problem, "advice": error.advice})
+                return
+            told = {"found": found.found, "missing": found.missing}
+            if found.ready:
+                yield TriggerEvent({"outcome": "ready", **told})
+                return
+            if datetime.now(UTC) >= deadline:
+                yield TriggerEvent({"outcome": "timeout", **told})
+                return
+            self.log.info("Not there yet: %s", found.found)
+            await asyncio.sleep(self.poke_interval)
+
+    def look(self) -> Readiness:
+        """Look at the window once."""
+        from evermodel.arrival import predictions_ready, source_ready
+        from evermodel.settings import Settings
+        from evermodel.spec import load_spec
+        from evermodel.window import Window, parse_moment
+
+        use_airflow_connections()
+        spec = load_spec(self.model)
+        window = Window(parse_moment(self.start), parse_moment(self.end))
+        if self.kind == "predictions":
+            return predictions_ready(spec, Settings.from_environment().lake, window)
+        return source_ready(spec, window)
