@@ -75,25 +75,9 @@ class Contingency:
 
     @cached_property
     def grid(self) -> tuple[NDArray[np.intp], Array, Array, Array, NDArray[np.bool_]]:
-        """Which distinct total each cell has, those totals, their points and probabilities, and whether each is complete."""
+        """Which distinct total each cell has, those totals, their points and chances, and whether all points are there."""
         totals, which = np.unique(self.totals, return_inverse=True)
-        n, rows = self.window, self.rows
-        mean = totals * n / rows
-        spread = np.sqrt(mean * (1 - n / rows) * (rows - totals) / max(rows - 1, 1))
-        low = np.maximum(np.maximum(0, n + totals - rows), np.floor(mean - 9 * spread - 1))
-        high = np.minimum(np.minimum(totals, n), np.ceil(mean + 9 * spread + 12))
-        stride = np.maximum(1, np.ceil((high - low) / (_POINTS - 1)))
-        points = low[:, None] + stride[:, None] * np.arange(_POINTS)
-        inside = points <= high[:, None]
-        points = np.minimum(points, high[:, None])
-        logs = (
-            _choose(totals[:, None], points)
-            + _choose(rows - totals[:, None], n - points)
-            - _choose(np.array([[rows]]), np.array([[n]]))
-        )
-        weights = np.where(inside, np.exp(logs), 0)
-        weights /= weights.sum(axis=1, keepdims=True)
-        return which, totals, points, weights, stride == 1
+        return which, totals, *_lay_out(totals, self.window, self.rows)
 
     def average(self, function: Callable[[Array, Array], Array]) -> float:
         """Return the mean, over all ways to deal the rows, of a sum over cells.
@@ -137,16 +121,11 @@ class Contingency:
         return gamma_tail(observed, float(many @ means), variance, third)
 
     def one_cell(self, cell: int = 0) -> float:
-        """Return the two-sided p-value of one cell against all others: mid-p, or normal where counts are large."""
+        """Return the two-sided p-value of one cell against all others."""
         if not self.testable:
             return 1.0
-        which, _, points, weights, complete = self.grid
-        own, mass, mine = points[which[cell]], weights[which[cell]], float(self.now[cell])
-        if not complete[which[cell]]:
-            away = abs(mine - float(self.expected[cell])) / math.sqrt(float(self.variance[cell]))
-            return float(erfc(away / math.sqrt(2)))
-        tails = min(float(mass[own < mine].sum()), float(mass[own > mine].sum()))
-        return min(1.0, 2 * tails + float(mass[own == mine].sum()))
+        chosen = slice(cell, cell + 1)
+        return float(parts_of_rows(self.totals[chosen], self.now[chosen], self.window, self.rows)[0])
 
     def largest_cell(self) -> float:
         """Return the p-value of the cell that differs most from what is expected.
@@ -188,6 +167,49 @@ def gamma_tail(observed: float, mean: float, variance: float, third: float) -> f
     if skew < 1e-3:
         return float(erfc(z / math.sqrt(2)) / 2)
     return float(gammaincc(4 / skew**2, max(0.0, 4 / skew**2 + 2 * z / skew)))
+
+
+def parts_of_rows(totals: Array, now: Array, window: float, rows: float) -> Array:
+    """Return for each part of the rows the two-sided p-value that both sides have the same share of it.
+
+    Twice the smaller tail with half of the observed count's own chance (mid-p), or normal where counts are large.
+
+    Parameters
+    ----------
+    totals, now
+        Rows of each part on both sides, and in the window; parts may overlap.
+    window, rows
+        Rows of the window and of both sides.
+    """
+    points, weights, complete = _lay_out(totals, window, rows)
+    below = (weights * (points < now[:, None])).sum(axis=1)
+    above = (weights * (points > now[:, None])).sum(axis=1)
+    exact = 2 * np.minimum(below, above) + (weights * (points == now[:, None])).sum(axis=1)
+    share = window / rows
+    variance = totals * share * (1 - share) * (rows - totals) / max(rows - 1, 1)
+    away = np.abs(now - totals * share) / np.sqrt(np.where(variance > 0, variance, 1))
+    found: Array = np.minimum(1, np.where(complete, exact, erfc(away / math.sqrt(2))))
+    return found
+
+
+def _lay_out(totals: Array, window: float, rows: float) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """Return points that the window's share of some totals may take, their chances, and whether these are all."""
+    mean = totals * window / rows
+    spread = np.sqrt(mean * (1 - window / rows) * (rows - totals) / max(rows - 1, 1))
+    low = np.maximum(np.maximum(0, window + totals - rows), np.floor(mean - 9 * spread - 1))
+    high = np.minimum(np.minimum(totals, window), np.ceil(mean + 9 * spread + 12))
+    stride = np.maximum(1, np.ceil((high - low) / (_POINTS - 1)))
+    points = low[:, None] + stride[:, None] * np.arange(_POINTS)
+    inside = points <= high[:, None]
+    points = np.minimum(points, high[:, None])
+    logs = (
+        _choose(totals[:, None], points)
+        + _choose(rows - totals[:, None], window - points)
+        - _choose(np.array([[rows]]), np.array([[window]]))
+    )
+    weights = np.where(inside, np.exp(logs), 0)
+    weights /= weights.sum(axis=1, keepdims=True)
+    return points, weights, stride == 1
 
 
 def _deviance(totals: Array, counts: Array, share: float) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import ndtri
 
-from evermodel.drift.contingency import Contingency
+from evermodel.drift.contingency import Contingency, parts_of_rows
 from evermodel.drift.evidence import combine
 from evermodel.drift.quadratic import quadratic_tail
 from evermodel.drift.ranks import Pooled
@@ -39,21 +39,30 @@ def _known(pooled: Pooled) -> list[tuple[float, float]]:
         return []
     if len(fine.totals) == 2:
         return [(1.0, fine.one_cell())]
-    now = float(pooled.window[-1])
-    before = float(pooled.rows[-1]) - now
-    tails = [two_by_two(before, now, rows - mine, mine) for rows, mine in pooled.tails()]
-    parts = [(SHAPE, coarse.omnibus()), *((TAILS / len(tails), p) for p in tails)]
     atom = pooled.atom()
+    parts = np.array([*pooled.tails(), *([atom] if atom else [])]).reshape(-1, 2)
+    alone = parts_of_rows(parts[:, 0], parts[:, 1], fine.window, fine.rows).tolist()
     if atom is None:
-        return [*parts, (PLACE, place(fine)), (ORDER, anderson_darling(fine)), (SCALE, spread(fine))]
+        return [
+            (SHAPE, coarse.omnibus()),
+            *_shared(TAILS, alone),
+            (PLACE, place(fine)),
+            (ORDER, anderson_darling(fine)),
+            (SCALE, spread(fine)),
+        ]
     rest = fine.without(int(np.argmax(fine.totals)))
     return [
-        *parts,
-        (ATOM, two_by_two(before, now, atom[0] - atom[1], atom[1])),
+        (SHAPE, coarse.omnibus()),
+        *_shared(TAILS, alone[:-1]),
+        (ATOM, alone[-1]),
         (PLACE, place(rest)),
         (ORDER, anderson_darling(fine)),
         (SCALE, spread(rest)),
     ]
+
+
+def _shared(weight: float, p_values: list[float]) -> list[tuple[float, float]]:
+    return [(weight / len(p_values), p) for p in p_values]
 
 
 def place(table: Contingency) -> float:
