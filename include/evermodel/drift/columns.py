@@ -63,12 +63,16 @@ def taken(values: pa.ChunkedArray, places: NDArray[np.intp]) -> pa.ChunkedArray:
 
 
 def days_of(times: pa.ChunkedArray) -> NDArray[np.int64]:
-    """Return the day (UTC, counted from 1970) of each time."""
+    """Return the day (UTC, counted from 1970) of each time; a row without a time counts to the last day."""
     import pyarrow as pa
 
-    stamps = times.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy()
-    days: NDArray[np.int64] = stamps // _DAY
-    return days
+    stamps = to_numpy(
+        times.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).cast(pa.float64(), safe=False)
+    )
+    unknown = np.isnan(stamps)
+    if unknown.any():
+        stamps[unknown] = 0.0 if unknown.all() else np.nanmax(stamps)
+    return np.floor_divide(stamps, _DAY).astype(np.int64)
 
 
 def nulls(rows: int, numeric: bool) -> pa.ChunkedArray:

@@ -12,6 +12,7 @@ from evermodel.window import Window
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 
 @dataclass(frozen=True)
@@ -30,15 +31,14 @@ class ParquetRows:
     window: Window | None = None
     time_column: str = ""
 
-    @property
+    @cached_property
     def num_rows(self) -> int:
         """Number of rows."""
         import pyarrow.compute as pc
-        import pyarrow.parquet as pq
 
         if self._inside is not None:
             return int(pc.sum(self._inside).as_py() or 0)
-        return sum(pq.read_metadata(file).num_rows for file in self.files)
+        return sum(footer.num_rows for footer in self._footers)
 
     @cached_property
     def column_names(self) -> list[str]:
@@ -58,9 +58,17 @@ class ParquetRows:
 
         # Text stays the codes that the file holds: they are counted in a tenth of the time.
         parts = [
-            pq.ParquetFile(file, read_dictionary=[name]).read(columns=[name])[name] for file in self.files
+            pq.ParquetFile(file, metadata=footer, read_dictionary=[name]).read(columns=[name])[name]
+            for file, footer in zip(self.files, self._footers, strict=True)
         ]
         return pa.chunked_array([chunk for part in parts for chunk in part.chunks], parts[0].type)
+
+    @cached_property
+    def _footers(self) -> list[pq.FileMetaData]:
+        """What each file says of itself, read once."""
+        import pyarrow.parquet as pq
+
+        return [pq.read_metadata(file) for file in self.files]
 
     @cached_property
     def _inside(self) -> pa.ChunkedArray | None:

@@ -66,9 +66,12 @@ def numbers(values: pa.ChunkedArray) -> Numbers:
     """Take a numeric column (booleans and dates count as numbers) from Arrow."""
     import pyarrow as pa
 
-    found = values.cast(pa.float64()).to_numpy()
-    known = np.sort(found[~np.isnan(found)])
-    return Numbers(known, missing=float(len(found) - len(known)))
+    known = [chunk.drop_null() for chunk in values.cast(pa.float64()).chunks]
+    # Not by Arrow's to_numpy, which would import pandas.
+    found = np.concatenate([np.empty(0), *(np.from_dlpack(chunk) for chunk in known if len(chunk))])
+    found.sort()
+    found = found[: np.searchsorted(found, np.nan)]  # not-a-number comes last
+    return Numbers(found, missing=float(len(values) - len(found)))
 
 
 def categories(values: pa.ChunkedArray) -> Categories:
@@ -76,7 +79,23 @@ def categories(values: pa.ChunkedArray) -> Categories:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    if pa.types.is_dictionary(values.type):
+        return _encoded(values)
     texts = values.cast(pa.string())
     tally = pc.value_counts(texts.drop_null())
     names, counts = tally.field("values").to_pylist(), tally.field("counts").to_pylist()
     return Categories(dict(zip(names, counts, strict=True)), missing=float(texts.null_count))
+
+
+def _encoded(values: pa.ChunkedArray) -> Categories:
+    """Count the codes of a column that is stored as codes, chunk by chunk: each has names of its own."""
+    import pyarrow as pa
+
+    counts: dict[str, float] = {}
+    for chunk in values.chunks:
+        codes = np.from_dlpack(chunk.indices.cast(pa.int64()).drop_null())
+        rows = np.bincount(codes, minlength=len(chunk.dictionary)).tolist()
+        for name, count in zip(chunk.dictionary.cast(pa.string()).to_pylist(), rows, strict=True):
+            if name is not None and count:
+                counts[name] = counts.get(name, 0) + count
+    return Categories(counts, missing=float(len(values) - sum(counts.values())))

@@ -1,0 +1,118 @@
+"""What the verdict on a large window may cost: no heavy library, one column at a time, and the statistics stay exact."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from benchmarks.drift import _VERDICT, largest_difference
+from benchmarks.drift_data import CATEGORICAL, NUMERIC, write_rows, write_spec
+
+from evermodel.drift import measure
+from evermodel.drift.columns import days_of, taken, to_numpy
+from evermodel.drift.rows import ParquetRows
+from evermodel.drift.sample import categories, numbers
+from worlds import PROJECT
+
+HEAVY = ("pandas", "evidently", "mlflow", "scipy.stats", "sklearn", "duckdb", "matplotlib", "airflow")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Reference and window of 3,000 rows, some columns shifted, and the spec."""
+    folder: Path = tmp_path_factory.mktemp("drift")
+    write_rows(folder / "reference.parquet", 3000, seed=1)
+    write_rows(folder / "window.parquet", 3000, seed=2, shift=1.0)
+    write_spec(folder / "bench.yaml")
+    return folder
+
+
+def test_a_verdict_from_parquet_loads_no_heavy_library(files: Path) -> None:
+    code = f"{_VERDICT}\nprint(*[m for m in {HEAVY} if m in sys.modules])"
+    names = ["reference.parquet", "window.parquet", "bench.yaml", "-", "page.html"]
+    command = [sys.executable, "-c", code, *(str(files / name) for name in names)]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120)
+
+    assert done.returncode == 0, done.stderr
+    verdict = json.loads((files / "page.json").read_text())
+    drifting = {c["column"] for c in verdict["columns"] if c["severity"] != "none" and c["what"] == "feature"}
+    assert {"n0", "n4", "n8"} <= drifting  # so that the parts that only an alarm needs ran too
+    assert "n1" not in drifting
+    assert done.stdout.splitlines()[1:] == [""]
+
+
+def test_statistics_are_those_of_evidently_where_the_method_is_the_same(files: Path) -> None:
+    assert largest_difference(files / "reference.parquet", files / "window.parquet") < 1e-9
+
+
+@pytest.mark.parametrize("name", CATEGORICAL[::3])
+def test_text_read_as_codes_is_counted_like_text(files: Path, name: str) -> None:
+    read = ParquetRows([files / "window.parquet"])[name]
+    assert pa.types.is_dictionary(read.type)
+    assert categories(read) == categories(read.cast(pa.string()))
+
+
+def test_codes_of_missing_values_and_of_chunks_with_other_names_are_counted() -> None:
+    chunks = [pa.array(["a", None, "b"]).dictionary_encode(), pa.array(["b", "c"]).dictionary_encode()]
+    found = categories(pa.chunked_array([*chunks, chunks[0][:0]]))
+    assert (dict(found.counts), found.missing) == ({"a": 1, "b": 2, "c": 1}, 1)
+
+
+def test_numbers_are_sorted_and_both_kinds_of_missing_values_counted() -> None:
+    values = pa.chunked_array([[3.0, None, float("nan")], [float("-inf"), 1.0], []], pa.float64())
+    found = numbers(values)
+    assert found.values.tolist() == [-np.inf, 1.0, 3.0]
+    assert found.missing == 2
+
+
+def test_columns_become_numpy_as_arrow_would_make_them() -> None:
+    whole = pa.chunked_array([[1.0, None, 3.0, 4.0], [None], [], [7.0]], pa.float64())
+    for values in (whole, whole.slice(1, 4), whole.slice(2, 1), whole.slice(6)):
+        assert np.array_equal(to_numpy(values), values.to_numpy(), equal_nan=True)
+    assert taken(whole, np.array([5, 0])).to_pylist() == [7.0, 1.0]
+    times = pa.chunked_array([[0, 86_400_000_000 - 1, None, 86_400_000_000]], pa.timestamp("us", "UTC"))
+    assert days_of(times).tolist() == [0, 0, 1, 1]
+
+
+def test_the_rows_of_an_interval_are_counted_and_read_alike(files: Path, tmp_path: Path) -> None:
+    from evermodel.window import Window, parse_moment
+
+    window = Window(parse_moment("1970-01-08"), parse_moment("1970-01-15"))
+    rows = ParquetRows([files / "window.parquet", files / "reference.parquet"], window, "at")
+    assert rows.num_rows == len(rows["n0"]) == len(rows["c7"]) == 2 * 3000 / 8
+
+
+def test_two_columns_at_a_time_and_one_give_the_same_verdict(files: Path, monkeypatch: Any) -> None:
+    def verdict() -> Any:
+        from datetime import timedelta
+
+        from evermodel.drift.judge import judge_window
+        from evermodel.drift.profiles import Profiles
+        from evermodel.drift.references import References
+        from evermodel.spec import load_spec
+        from evermodel.window import Window, parse_moment
+
+        spec, start = load_spec(str(files / "bench.yaml")), parse_moment("1970-01-01")
+        fitted = Window(start, start + timedelta(days=56))
+        reference, window = (ParquetRows([files / f"{side}.parquet"]) for side in ("reference", "window"))
+        references = References(spec, fitted, "1", reference, fitted, Profiles(spec, files / "lake"))
+        return judge_window(spec, references, window)
+
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+    together = verdict()
+    monkeypatch.setattr(measure, "_MOST_ROWS_AT_ONCE", 0)
+    assert verdict() == together
+    assert {c.column for c in together if c.what == "feature"} == {*NUMERIC, *CATEGORICAL}
+
+
+def test_the_data_of_the_benchmark_is_the_same_again(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write_rows(tmp_path / name, 100, seed=3)
+    assert pq.read_table(tmp_path / "one").equals(pq.read_table(tmp_path / "two"))
