@@ -80,7 +80,7 @@ class EnvironmentConnections:
 
 
 def database_url(
-    conn_type: str,
+    conn_type: str | None,
     host: str | None = None,
     login: str | None = None,
     password: str | None = None,
@@ -92,6 +92,8 @@ def database_url(
     """Return the SQLAlchemy URL of what Airflow keeps about a connection; of `extra`, texts become its query."""
     from sqlalchemy.engine import URL
 
+    if not conn_type:
+        raise ValueError("a connection has a type")
     extra = json.loads(extra) if isinstance(extra, str) and extra.strip() else extra or {}
     if conn_type == "sqlite":  # Airflow has the file in `host`
         return URL.create("sqlite", database=host or (schema and f"/{schema}") or None)

@@ -117,7 +117,7 @@ class IbisRelation:
         try:
             return engine.table(name, database=schema)
         except TableNotFound as error:
-            near = difflib.get_close_matches(name, engine.list_tables(database=schema), n=1)
+            near = difflib.get_close_matches(name, _table_names(engine, schema), n=1)
             raise SourceError(
                 f"model {self.spec.name}: there is no table {self.source.table} in {self.source.connection or self.source.url}",
                 f"did you mean {near[0]}?"
@@ -156,3 +156,9 @@ def _batches_of(engine: Any, rows: Any) -> Iterator[pa.RecordBatch]:
         yield from engine.con.sql(engine.compile(rows)).to_arrow_reader(_BATCH_ROWS)
     else:
         yield from engine.to_pyarrow_batches(rows, chunk_size=_BATCH_ROWS)
+
+
+def _table_names(engine: Any, schema: str | None) -> list[str]:
+    if engine.name != "duckdb":
+        return list(engine.list_tables(database=schema))
+    return [row[0] for row in engine.con.sql("SELECT table_name FROM information_schema.tables").fetchall()]

@@ -20,7 +20,7 @@ from evermodel.window import Window, parse_moment
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
-    from sqlalchemy import Connection, Select
+    from sqlalchemy import Connection, Select, TextClause
 
 _TEMPLATE = re.compile(r"\{\{\s*(start|end)\s*\}\}")
 # Every other colon belongs to the database, such as one in a text.
@@ -103,23 +103,33 @@ class SqlRelation:
         return query.where(time >= _bound(connection, window.start), time < _bound(connection, window.end))
 
     def _source(self, connection: Connection, window: Window, columns: Sequence[str]) -> Any:
-        from sqlalchemy import column, text
+        from sqlalchemy import column
+
+        query = self._text(connection, window)
+        return query.columns(*[column(name) for name in columns]).subquery("source")
+
+    def _text(self, connection: Connection, window: Window) -> TextClause:
+        from sqlalchemy import text
 
         query = _TEMPLATE.sub(r":\1", self.source.query).strip().rstrip(";")
         safe = text(_NOT_BOUND.sub(lambda found: found[0].replace(":", r"\:"), query))
         ends = {"start": window.start, "end": window.end}
         named = {name: _bound(connection, ends[name]) for name in safe._bindparams if name in ends}
-        bound = safe.bindparams(**named)
-        return bound.columns(*[column(name) for name in columns]).subquery("source")
+        return safe.bindparams(**named)
 
     def _require(self, connection: Connection, window: Window, columns: Sequence[str]) -> None:
         from sqlalchemy import false, literal_column, select
 
-        nothing: Select[Any] = select(literal_column("*")).select_from(
-            self._source(connection, window, columns)
-        )
-        result = connection.execute(nothing.where(false()))
+        if (
+            connection.dialect.name == "sqlite"
+        ):  # it renames what is there twice, but fetches nothing before it must
+            result = connection.execute(self._text(connection, window))
+        else:
+            nothing: Select[Any] = select(literal_column("*"))
+            rows = self._source(connection, window, columns)
+            result = connection.execute(nothing.select_from(rows).where(false()))
         require_columns(self.spec, list(result.keys()), columns)
+        result.close()
 
 
 def _bound(connection: Connection, moment: datetime) -> Any:
