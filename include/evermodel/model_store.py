@@ -102,8 +102,8 @@ def log_model(pipeline: Any, example: pd.DataFrame, scores: Any, requirements: I
     return str(info.model_uri)
 
 
-def load_model(client: MlflowClient, uri: str, folder: Path) -> LoadedModel:
-    """Download a model into a folder and load it without running code from it.
+def download(client: MlflowClient, uri: str, folder: Path) -> Path:
+    """Download a model's files into a folder and return where they lie.
 
     Parameters
     ----------
@@ -111,17 +111,23 @@ def load_model(client: MlflowClient, uri: str, folder: Path) -> LoadedModel:
         ``models:/name/version``, ``models:/m-...`` or ``runs:/...``.
     folder
         Where the files go; kept, so that it can serve as a cache.
+    """
+    from mlflow.artifacts import download_artifacts
+
+    del client  # the address was set when it was made
+    folder.mkdir(parents=True, exist_ok=True)
+    return Path(download_artifacts(artifact_uri=uri, dst_path=str(folder)))
+
+
+def load_model(client: MlflowClient, uri: str, folder: Path) -> LoadedModel:
+    """Download a model (see `download`) and load it without running code from it.
 
     Raises
     ------
     ModelFormatError
         The model is a pickle, or lists types that could run code.
     """
-    from mlflow.artifacts import download_artifacts
-
-    del client  # the address was set when it was made
-    folder.mkdir(parents=True, exist_ok=True)
-    return load_files(Path(download_artifacts(artifact_uri=uri, dst_path=str(folder))))
+    return load_files(download(client, uri, folder))
 
 
 def load_files(folder: Path) -> LoadedModel:
@@ -139,20 +145,57 @@ def load_files(folder: Path) -> LoadedModel:
     pipeline = _load_skops(folder / str(flavor.get("pickled_model")), folder)
     inputs = _signature_inputs(meta, folder)
     example = pd.read_json(folder / meta["saved_input_example_info"]["artifact_path"], orient="split")
-    return LoadedModel(pipeline, example[[column["name"] for column in inputs]], inputs, _load_fast(folder))
+    return LoadedModel(pipeline, example[[column["name"] for column in inputs]], inputs, load_graph(folder))
 
 
-def _load_fast(folder: Path) -> FastModel | None:
+def load_graph(folder: Path) -> FastModel | None:
+    """Load the graph beside a downloaded model; None if it has none, or ONNX Runtime is not installed.
+
+    Raises
+    ------
+    ModelFormatError
+        The graph is damaged, or is not the one that was kept for this model.
+    """
     from evermodel.fastpath import keep, runtime
 
+    files = folder / keep.FOLDER
+    if not files.is_dir():
+        return None
     try:
-        return runtime.read(folder / keep.FOLDER) if (folder / keep.FOLDER).is_dir() else None
+        fast = runtime.read(files)
+        sound = keep.holds_example(fast, files)
     except ImportError:
-        return None  # scikit-learn answers where ONNX Runtime is not installed
+        return None
     except Exception as error:
         raise ModelFormatError(
             f"{folder}: the graph cannot be read ({error})", "retrain or roll back"
         ) from error
+    if not sound:
+        raise ModelFormatError(
+            f"{folder}: the graph does not answer its stored example as its pipeline did",
+            "retrain or roll back",
+        )
+    return fast
+
+
+def signature_of(folder: Path) -> list[dict[str, Any]]:
+    """Return the inputs of a downloaded model's signature: one mapping with ``name`` and ``type`` for each feature.
+
+    Raises
+    ------
+    ModelFormatError
+        There is no readable signature.
+    """
+    return _signature_inputs(_metadata(folder), folder)
+
+
+def example_of(folder: Path) -> list[dict[str, Any]]:
+    """Return the stored input example of a downloaded model, as rows."""
+    import json
+
+    path = folder / _metadata(folder)["saved_input_example_info"]["artifact_path"]
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    return [dict(zip(stored["columns"], row, strict=True)) for row in stored["data"]]
 
 
 def _load_skops(file: Path, folder: Path) -> Any:

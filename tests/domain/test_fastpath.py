@@ -75,8 +75,7 @@ def _fitted(spec: Any, table: pa.Table, calibrate: Any = None) -> Any:
 
 
 def _fast(pipeline: Any) -> FastModel:
-    exported = export(pipeline)
-    return start(exported.graph, exported.encoding)
+    return start(export(pipeline))
 
 
 CASES = [

@@ -12,7 +12,7 @@ from evermodel.errors import ModelFormatError
 from evermodel.fastpath.keep import FOLDER
 from evermodel.fastpath.runtime import ENCODING_FILE, GRAPH_FILE
 from evermodel.model_store import load_files, load_model
-from evermodel.serving.served import make_served
+from evermodel.serving.served import read_served
 
 
 @pytest.fixture
@@ -38,8 +38,8 @@ def test_a_graph_that_answers_the_example_differently_is_refused(
     for name in (GRAPH_FILE, ENCODING_FILE):
         shutil.copy(tmp_path / "other" / FOLDER / name, files / FOLDER / name)
 
-    with pytest.raises(ModelFormatError, match="its graph answers the example differently"):
-        make_served(world.spec, "1", load_files(files))
+    with pytest.raises(ModelFormatError, match="the graph does not answer its stored example"):
+        read_served(world.spec, "1", files)
 
 
 def test_without_onnx_runtime_the_pipeline_answers(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,7 +67,7 @@ def test_a_start_without_registry_and_cache_says_so(world: World, wire: Wire) ->
 
 
 def test_a_broken_cache_without_registry_says_both(world: World, wire: Wire) -> None:
-    one = world.publish(1)
+    one = world.publish(1, graph=False)
     settings = world.through(wire.url)
     with TestClient(create_app([world.name], settings, poll_seconds=0.05)) as client:
         wait_for_version(client, one.version)
@@ -81,7 +81,7 @@ def test_a_broken_cache_without_registry_says_both(world: World, wire: Wire) -> 
 
 
 def test_a_damaged_or_unsafe_champion_leaves_the_last_good_one(world: World, tmp_path: Path) -> None:
-    one = world.publish(1)
+    one = world.publish(1, graph=False)
     trap = tmp_path / "trap"
     with TestClient(create_app([world.name], world.settings, poll_seconds=0.05)) as client:
         wait_for_version(client, one.version)
@@ -100,7 +100,7 @@ def test_a_damaged_or_unsafe_champion_leaves_the_last_good_one(world: World, tmp
 
 
 def test_a_version_that_cannot_score_its_own_example_is_not_put_to_work(world: World) -> None:
-    one = world.publish(1)
+    one = world.publish(1, graph=False)
     with TestClient(create_app([world.name], world.settings, poll_seconds=0.05)) as client:
         wait_for_version(client, one.version)
         from sklearn.pipeline import make_pipeline

@@ -108,6 +108,26 @@ class Encoding:
         return cls(tuple(data["names"]), codes)
 
 
+@dataclass(frozen=True)
+class Exported:
+    """A pipeline as a graph.
+
+    Parameters
+    ----------
+    graph
+        The serialized ONNX model: a float64 matrix in, answers out. Binary: rows x 1, the probability of the second
+        class; multiclass: rows x classes; regression: rows x 1.
+    encoding
+        How rows become that matrix.
+    classes
+        Names of the columns of the answers, for multiclass.
+    """
+
+    graph: bytes
+    encoding: Encoding
+    classes: tuple[str, ...] = ()
+
+
 def _plain(code: float) -> float | None:
     return None if math.isnan(code) else code
 

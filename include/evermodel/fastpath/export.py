@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from evermodel.fastpath.answers import (
@@ -14,25 +13,8 @@ from evermodel.fastpath.answers import (
 )
 from evermodel.fastpath.boosting import boosting_decision, linked
 from evermodel.fastpath.columns import Columns, column_stage
-from evermodel.fastpath.encoding import Encoding
+from evermodel.fastpath.encoding import Encoding, Exported
 from evermodel.fastpath.graph import NotExportableError
-
-
-@dataclass(frozen=True)
-class Exported:
-    """A pipeline as a graph.
-
-    Parameters
-    ----------
-    graph
-        The serialized ONNX model: a float64 matrix in, answers out. Binary: rows x 1, the probability of the second
-        class; multiclass: rows x classes; regression: rows x 1.
-    encoding
-        How rows become that matrix.
-    """
-
-    graph: bytes
-    encoding: Encoding
 
 
 def export(pipeline: Any) -> Exported:
@@ -52,10 +34,11 @@ def export(pipeline: Any) -> Exported:
         raise NotExportableError("only a column transformer followed by an estimator has a graph")
     columns = column_stage(pipeline[0])
     columns, answers = _answered(columns, pipeline[-1])
-    classes = len(getattr(pipeline[-1], "classes_", ()))
+    found = tuple(str(name) for name in getattr(pipeline[-1], "classes_", ()))
+    classes = found if len(found) > 2 else ()
     names = tuple(str(name) for name in pipeline[0].feature_names_in_)
-    graph = columns.graph.serialized(answers, classes if classes > 2 else 1)
-    return Exported(graph, Encoding(names, columns.codes))
+    graph = columns.graph.serialized(answers, len(classes) or 1)
+    return Exported(graph, Encoding(names, columns.codes), classes)
 
 
 def _answered(columns: Columns, estimator: Any) -> tuple[Columns, str]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from evermodel.fastpath.agreement import TOLERANCE, compare
 from evermodel.fastpath.export import export
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 FOLDER = "fastpath"
-AGREEMENT_FILE = "agreement.json"
+AGREEMENT_FILE, EXAMPLE_FILE = "agreement.json", "example.json"
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ def keep_if_same(client: MlflowClient, uri: str, pipeline: Any, frame: pd.DataFr
 
     try:
         exported = export(pipeline)
-        fast = start(exported.graph, exported.encoding)
+        fast = start(exported)
         agreement = compare(pipeline, fast, frame, pa.Table.from_pandas(frame, preserve_index=False))
     except NotExportableError as error:
         return Kept(None, f"scikit-learn serves: {error}")
@@ -69,9 +72,40 @@ def keep_if_same(client: MlflowClient, uri: str, pipeline: Any, frame: pd.DataFr
         folder = Path(scratch) / FOLDER
         write(exported, folder)
         (folder / AGREEMENT_FILE).write_text(json.dumps(agreement.to_json()), encoding="utf-8")
+        (folder / EXAMPLE_FILE).write_text(json.dumps(_example(pipeline, frame.head(5))), encoding="utf-8")
         client.log_model_artifacts(uri.removeprefix("models:/"), str(folder), FOLDER)
     return Kept(
         fast,
         f"ONNX Runtime serves: on {agreement.rows} rows the largest difference is {agreement.largest:.2g} "
         f"(allowed {TOLERANCE:g}), and every decision is the same",
     )
+
+
+def holds_example(fast: FastModel, folder: Path) -> bool:
+    """Tell whether a graph that was read from its files answers the stored example as its pipeline did.
+
+    Parameters
+    ----------
+    folder
+        Where `keep_if_same` put the files.
+    """
+    example = json.loads((folder / EXAMPLE_FILE).read_text(encoding="utf-8"))
+    rows = [
+        tuple(math.nan if v is None and n not in fast.encoding.codes else v for n, v in row)
+        for row in example["rows"]
+    ]
+    answers, wanted = fast.answer(rows), np.array(example["answers"])
+    return answers.shape == wanted.shape and bool(
+        np.allclose(answers, wanted, rtol=TOLERANCE, atol=TOLERANCE)
+    )
+
+
+def _example(pipeline: Any, frame: pd.DataFrame) -> dict[str, Any]:
+    answers = pipeline.predict_proba(frame) if hasattr(pipeline, "predict_proba") else pipeline.predict(frame)
+    answers = np.asarray(answers, dtype=np.float64).reshape(len(frame), -1)
+    kept = answers[:, 1:] if answers.shape[1] == 2 else answers
+    rows = [
+        [(name, None if value is None or value != value else value) for name, value in row.items()]
+        for row in frame.to_dict(orient="records")
+    ]
+    return {"rows": rows, "answers": kept.tolist()}

@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evermodel.fastpath.encoding import Encoding, Matrix, Row
+from evermodel.fastpath.encoding import Encoding, Exported, Matrix, Row
 from evermodel.fastpath.graph import INPUT, OUTPUT
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-    from evermodel.fastpath.export import Exported
 
 GRAPH_FILE, ENCODING_FILE = "model.onnx", "encoding.json"
 
@@ -32,10 +30,13 @@ class FastModel:
         ONNX Runtime's session.
     encoding
         How rows become its input.
+    classes
+        Names of the columns of the answers, for multiclass.
     """
 
     session: Any
     encoding: Encoding
+    classes: tuple[str, ...] = ()
 
     def answer(self, rows: Sequence[Row]) -> NDArray[np.float64]:
         """Answer rows whose values are in the order of `Encoding.names`; see `Exported` for the answers' shape."""
@@ -51,7 +52,7 @@ class FastModel:
         return answers
 
 
-def start(graph: bytes, encoding: Encoding, threads: int = 1) -> FastModel:
+def start(exported: Exported, threads: int = 1) -> FastModel:
     """Load a graph.
 
     Parameters
@@ -69,18 +70,20 @@ def start(graph: bytes, encoding: Encoding, threads: int = 1) -> FastModel:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = threads
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    return FastModel(session, encoding)
+    session = onnxruntime.InferenceSession(exported.graph, options, providers=["CPUExecutionProvider"])
+    return FastModel(session, exported.encoding, exported.classes)
 
 
 def write(exported: Exported, folder: Path) -> None:
-    """Write a graph and its encoding into a folder."""
+    """Write a graph and what belongs to it into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / GRAPH_FILE).write_bytes(exported.graph)
-    (folder / ENCODING_FILE).write_text(json.dumps(exported.encoding.to_json()), encoding="utf-8")
+    facts = {**exported.encoding.to_json(), "classes": list(exported.classes)}
+    (folder / ENCODING_FILE).write_text(json.dumps(facts), encoding="utf-8")
 
 
 def read(folder: Path, threads: int = 1) -> FastModel:
     """Load what `write` wrote; see `start` for what is raised."""
-    data = json.loads((folder / ENCODING_FILE).read_text(encoding="utf-8"))
-    return start((folder / GRAPH_FILE).read_bytes(), Encoding.from_json(data), threads)
+    facts = json.loads((folder / ENCODING_FILE).read_text(encoding="utf-8"))
+    graph = (folder / GRAPH_FILE).read_bytes()
+    return start(Exported(graph, Encoding.from_json(facts), tuple(facts["classes"])), threads)

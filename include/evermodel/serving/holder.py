@@ -15,7 +15,7 @@ from evermodel import model_store, registry, tracking
 from evermodel.errors import EvermodelError
 from evermodel.serving.cache import ModelCache
 from evermodel.serving.metrics import Metrics
-from evermodel.serving.served import ServedModel, make_served
+from evermodel.serving.served import ServedModel, read_served
 from evermodel.settings import Settings
 from evermodel.spec import ModelSpec
 
@@ -126,7 +126,7 @@ class ModelHolder:
             raise RuntimeError("a version is loaded only after the registry named it")
 
         def download(folder: Path) -> None:
-            model_store.load_model(client, f"models:/{self.spec.name}/{version}", folder)
+            model_store.download(client, f"models:/{self.spec.name}/{version}", folder)
 
         try:
             served = self._read(version, self._cache.files(version, origin, download))
@@ -141,7 +141,7 @@ class ModelHolder:
 
     def _read(self, version: str, files: Path) -> ServedModel:
         try:
-            return make_served(self.spec, version, model_store.load_files(files))
+            return read_served(self.spec, version, files)
         except Exception:
             self._cache.forget(version)  # so that the next attempt downloads it anew
             raise
@@ -153,7 +153,7 @@ class ModelHolder:
             return ""
         try:
             files = self._cache.folder / marker.version
-            served = make_served(self.spec, marker.version, model_store.load_files(files))
+            served = read_served(self.spec, marker.version, files)
         except Exception as error:  # noqa: BLE001 - a broken cache leaves the model unready, with both reasons
             return f"; the cached version {marker.version} is broken, too: {_described(error)}"
         self._swap(served, marker.origin)

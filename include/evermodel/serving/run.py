@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 
 from evermodel.serving.app import create_app
 
@@ -33,5 +34,7 @@ def serve(models: list[str], host: str = "127.0.0.1", port: int = 8000, poll_sec
     )
     # Each look at the registry would otherwise be a line.
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    # The thread that loads a new version must not keep requests waiting for longer than this.
+    sys.setswitchinterval(0.001)
     app = create_app(models, poll_seconds=poll_seconds)
     uvicorn.run(app, host=host, port=port, access_log=False, timeout_graceful_shutdown=10)
