@@ -11,6 +11,7 @@ import typer
 
 from evermodel import __version__
 from evermodel.errors import EvermodelError
+from evermodel.init.command import init
 
 app = typer.Typer(
     name="evermodel",
@@ -18,6 +19,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.command()(init)
 
 
 def _version(wanted: bool) -> None:

@@ -1,0 +1,57 @@
+"""The command `evermodel init`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def init(
+    place: Annotated[
+        str, typer.Argument(help="Parquet or CSV file, glob or URL; with --table an engine's address.")
+    ],
+    label: Annotated[str, typer.Option(help="Column to be predicted.")],
+    table: Annotated[
+        str, typer.Option(help="Table, for an address such as duckdb:///shop.db or postgres://host/db.")
+    ] = "",
+    name: Annotated[str | None, typer.Option(help="Name of the model; guessed from the file.")] = None,
+    time: Annotated[
+        str | None, typer.Option(help="Column that says when the features were known; guessed.")
+    ] = None,
+    identity: Annotated[str | None, typer.Option("--id", help="Column that names a row; guessed.")] = None,
+    order: Annotated[
+        str | None, typer.Option(help="Column that tells which row came first, for a table without a time.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write; the models' folder if not given.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a spec that is there.")] = False,
+) -> None:
+    """Write a working model spec from a table and its label, with every guess explained."""
+    from evermodel.atomic import write_text
+    from evermodel.errors import SpecError
+    from evermodel.init.draft import draft_spec
+    from evermodel.init.table import Origin
+    from evermodel.settings import Settings
+    from evermodel.spec import load_spec
+
+    model = name or (out.stem if out is not None else None)
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    draft = draft_spec(
+        Origin(place, table), label, model=model, time=time, identity=identity, order=order, today=today
+    )
+    file = out or Settings.from_environment().models / f"{draft.spec.name}.yaml"
+    if file.exists() and not force:
+        raise SpecError(
+            f"{file} is there already", "name another model with --name, or write over it with --force"
+        )
+    write_text(file, draft.text)
+    spec = load_spec(file)
+    features = spec.features
+    typer.echo(
+        f"{file}: {spec.task}, {len(features.numeric)} numbers and {len(features.categorical)} categories"
+    )
+    for column in spec.leaks:
+        typer.echo(f"  set aside, as it gives the label away: {column}")
+    typer.echo(f"Review it, then trigger retrain_{spec.name} with as_of {draft.as_of:%Y-%m-%d}.")

@@ -1,0 +1,192 @@
+"""What is guessed of a table, and what is said of the guesses."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from evermodel.cli import app
+from evermodel.errors import SourceError, SpecError
+from evermodel.init import Draft, draft_spec
+from evermodel.init.table import Origin
+from evermodel.spec import load_spec
+from evermodel.window import Window
+
+TODAY = datetime(2026, 5, 1, tzinfo=UTC)
+ROWS = 4000
+START = datetime(2025, 1, 1, tzinfo=UTC)
+
+
+def orders(**columns: Any) -> pa.Table:
+    """A shop's orders over 250 days, four of ten of which come back."""
+    back = [n * 7919 % 10 < 4 for n in range(ROWS)]
+    table: dict[str, Any] = {
+        "order_id": [f"o{n}" for n in range(ROWS)],
+        "updated_at": [START + timedelta(hours=1.5 * n + 72) for n in range(ROWS)],
+        "ordered_at": [START + timedelta(hours=1.5 * n) for n in range(ROWS)],
+        "amount": [float(n * 31 % 977) for n in range(ROWS)],
+        "items": [n * 13 % 9 for n in range(ROWS)],
+        "country": ["de" if n % 3 else "fr" for n in range(ROWS)],
+        "phone": [f"+49 {n * 7907 % 100003}" for n in range(ROWS)],
+        "currency": ["EUR"] * ROWS,
+        "refund": [9.5 + n % 7 if came else 0.0 for n, came in enumerate(back)],
+        "returned": ["yes" if came else "no" for came in back],
+    }
+    return pa.table({k: v for k, v in (table | columns).items() if v is not None})
+
+
+def draft(folder: Path, table: pa.Table, label: str = "returned", **named: Any) -> Draft:
+    file = folder / "Shop orders.parquet"
+    pq.write_table(table, file)
+    return draft_spec(Origin(str(file)), label, today=TODAY, **named)
+
+
+def test_every_column_gets_its_role_and_the_reason_stands_beside_it(tmp_path: Path) -> None:
+    made = draft(tmp_path, orders())
+    spec = made.spec
+    assert (spec.name, spec.task) == ("shop_orders", "binary")
+    assert (spec.time_column, spec.id_column) == ("ordered_at", "order_id")
+    assert (spec.features.numeric, spec.features.categorical) == (("amount", "items"), ("country",))
+    assert spec.leaks == ("refund",)
+    assert spec.label.delay == timedelta(days=3)
+    for line in (
+        "# true is 'yes', the rarer value; false is 'no'",
+        "delay: 3d    # nine of ten rows have their updated_at by then",
+        "- refund    # ROC AUC 1.000 from this column alone",
+        "#   currency: it is 'EUR' in every row",
+        "#   phone: 4000 different texts in 4000 rows: it names the row",
+        "#   updated_at: a time;",
+    ):
+        assert line in made.text
+
+
+def test_the_split_fits_the_data_and_the_first_day_sees_its_end(tmp_path: Path) -> None:
+    made = draft(tmp_path, orders())
+    # 16 rows a day: three weeks would do for 300, four is the next usual length and nine of them would be too long.
+    assert made.spec.split.total <= timedelta(days=252)
+    assert made.spec.split.test >= timedelta(days=20)
+    newest = START + timedelta(hours=1.5 * (ROWS - 1))
+    assert newest < made.as_of - made.spec.label.delay <= newest + timedelta(days=1)
+
+
+def test_a_table_without_id_and_time_gets_both_the_same_each_time(tmp_path: Path) -> None:
+    from evermodel.sources import read_window
+
+    rows = orders(order_id=None, ordered_at=None, updated_at=None, phone=None, amount=[1.0] * ROWS)
+    made = draft(tmp_path, rows)
+    whole = Window(TODAY - timedelta(days=91), TODAY)
+    first, second = (read_window(made.spec, whole, with_label=True) for _ in range(2))
+    assert first.equals(second)
+    assert first.num_rows == ROWS
+    assert len(set(first["row_id"].to_pylist())) == ROWS
+    days = {moment.date() for moment in first["row_time"].to_pylist()}
+    assert len(days) == 90
+    # Shuffled: the rows that came back, and the countries, are spread evenly over the halves.
+    half = first.slice(0, ROWS // 2)["returned"].to_pylist()
+    assert 0.35 < sum(half) / len(half) < 0.45
+    assert "random" in made.text
+    assert made.spec.schedule.retrain is None
+
+
+def test_a_named_order_is_kept(tmp_path: Path) -> None:
+    from evermodel.sources import read_window
+
+    made = draft(tmp_path, orders(ordered_at=None, updated_at=None, step=list(range(ROWS))), order="step")
+    rows = read_window(made.spec, Window(TODAY - timedelta(days=91), TODAY), with_label=False)
+    assert rows["order_id"].to_pylist() == [f"o{n}" for n in range(ROWS)]
+
+
+def test_year_month_and_day_make_a_time(tmp_path: Path) -> None:
+    days = [START + timedelta(hours=1.5 * n) for n in range(ROWS)]
+    parts = {part: [getattr(day, part) for day in days] for part in ("year", "month", "day")}
+    made = draft(tmp_path, orders(ordered_at=None, updated_at=None, **parts))
+    assert "made of the columns year, month, day" in made.text
+    assert made.spec.schedule.retrain is not None
+    assert made.as_of == datetime(2025, 9, 9, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("values", "task"),
+    [
+        ([n % 2 for n in range(ROWS)], "binary"),
+        ([n % 2 == 0 for n in range(ROWS)], "binary"),
+        ([n % 5 for n in range(ROWS)], "multiclass"),
+        (["abc"[n % 3] for n in range(ROWS)], "multiclass"),
+        ([n % 40 for n in range(ROWS)], "regression"),
+        ([n / 3 for n in range(ROWS)], "regression"),
+    ],
+)
+def test_the_task_follows_from_the_labels_values(tmp_path: Path, values: list[Any], task: str) -> None:
+    made = draft(tmp_path, orders(target=values), "target")
+    assert made.spec.task == task
+    assert made.spec.gate.floor is not None
+
+
+@pytest.mark.parametrize(
+    ("label", "named", "reason"),
+    [
+        ("nope", {}, "there is no column nope for the label"),
+        ("currency", {}, "has 1 different values"),
+        ("phone", {}, "too many for classes"),
+        ("returned", {"time": "when"}, "there is no column when for the time"),
+        ("returned", {"order": "rank", "time": None}, "there is no column rank to order by"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_the_reason(
+    tmp_path: Path, label: str, named: dict[str, Any], reason: str
+) -> None:
+    table = orders(ordered_at=None, updated_at=None)
+    with pytest.raises(SpecError, match=reason):
+        draft(tmp_path, table, label, **named)
+
+
+def test_an_empty_table_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="holds no rows"):
+        draft(tmp_path, orders().slice(0, 0))
+
+
+def test_the_command_writes_a_spec_that_is_right_and_never_over_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVERMODEL_MODELS", str(tmp_path / "models"))
+    file = tmp_path / "odd names.csv"
+    import pyarrow.csv
+
+    names = [
+        "order id",
+        "updated: at",
+        "ordered #at",
+        "- amount",
+        "items",
+        "yes",
+        "phone",
+        "currency",
+        "refund",
+        "no?",
+    ]
+    pyarrow.csv.write_csv(orders().rename_columns(names), file)
+    command = ["init", str(file), "--label", "no?", "--id", "order id", "--time", "ordered #at"]
+    first, second = (CliRunner().invoke(app, command) for _ in range(2))
+    assert first.exit_code == 0, first.exception
+    spec = load_spec(tmp_path / "models" / "odd_names.yaml")
+    assert spec.features.categorical == ("yes",)
+    assert isinstance(second.exception, SpecError)
+    assert "there already" in str(second.exception)
+    assert CliRunner().invoke(app, ["check", "odd_names"]).exit_code == 0
+
+
+def test_a_table_of_an_engine_is_drafted_too(tmp_path: Path) -> None:
+    import duckdb
+
+    with duckdb.connect(str(tmp_path / "shop.duckdb")) as shop:
+        shop.register("given", orders())
+        shop.execute("CREATE TABLE orders AS SELECT * FROM given")
+    made = draft_spec(Origin(f"duckdb://{tmp_path}/shop.duckdb", "orders"), "returned", today=TODAY)
+    assert made.spec.source.kind == "ibis"
+    assert made.spec.name == "orders"
