@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 BUDGET_SPAN = timedelta(days=30)
+_LONGEST_REASON = 400
 
 
 @dataclass(frozen=True)
@@ -199,6 +200,8 @@ def _reason(spec: ModelSpec, verdict: DriftVerdict, windows: Sequence[Mapping[st
         if problem.kind in kinds or (problem.kind == "drift" and set(kinds) - {"performance"})
     ]
     said = "; ".join(reasons) or f"drift since {verdict.start[:10]}: {verdict.reason}"
+    if len(said) > _LONGEST_REASON:  # of hundreds of columns; it travels in tags and messages
+        said = f"{said[:_LONGEST_REASON]}…"
     if spec.retrain.windows.of == 1:
         return said
     return f"{said} ({_windows_said(spec, *_bad_windows(spec, verdict, windows))})"

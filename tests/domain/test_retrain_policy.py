@@ -57,6 +57,13 @@ def test_a_wish_says_since_when_and_why() -> None:
     assert _wish().note == "drift since 2026-03-02: 1 of 3 columns drift: age"
 
 
+def test_a_reason_of_hundreds_of_columns_is_cut_short() -> None:
+    many = a_problem(reason="300 of 300 columns drift: " + ", ".join(f"column{n}" for n in range(300)))
+    note = _wish(_verdict(problems=(many,))).note
+    assert len(note) < 500
+    assert note.startswith("drift since 2026-03-02: 300 of 300 columns drift: column0, ")
+
+
 @pytest.mark.parametrize("what", ["feature", "prediction", "concept"])
 def test_each_kind_asks_only_where_the_spec_answers_it_with_auto(what: str) -> None:
     assert _wish(_verdict(what=what)).wanted is True
