@@ -72,7 +72,7 @@ class SqlRelation:
         with self._connected() as connection:
             self._require(connection, window, columns)
             size = self.source.batch_rows
-            streaming = connection.execution_options(stream_results=True, max_row_buffer=size)
+            streaming = connection.execution_options(yield_per=size)
             result = streaming.execute(self._select(connection, window, columns))
             rows = [tuple(row) for row in result.fetchmany(size)]
             schema = schema_of(self.spec, columns, rows)
