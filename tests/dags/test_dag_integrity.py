@@ -17,6 +17,7 @@ from airflow_world import DAGS, KINDS, database
 from worlds import PROJECT
 
 AIRFLOW = [sys.executable, "-m", "airflow", "dags"]
+OF_NO_MODEL = {"digest_data-science", "evermodel_messages"}
 SHIPPED = PROJECT / "include" / "models"
 CONTEXT = "_AIRFLOW_PARSING_CONTEXT_DAG_ID"
 HEAVY = ("mlflow", "evidently", "sklearn", "pandas", "numpy", "duckdb", "pyarrow", "matplotlib")
@@ -76,10 +77,17 @@ def copy_of(models: Path, name: str, broken: bool = False) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("dag_id", "arrows"), [("retrain_flights", RETRAIN), ("score_flights", SCORE), ("drift_flights", DRIFT)]
+    ("dag_id", "arrows"),
+    [
+        ("retrain_flights", RETRAIN),
+        ("score_flights", SCORE),
+        ("drift_flights", DRIFT),
+        ("digest_data-science", {"digest": set()}),
+        ("evermodel_messages", {"send": set()}),
+    ],
 )
 def test_the_graph_of_each_dag(shipped: dict[str, Any], dag_id: str, arrows: dict[str, set[str]]) -> None:
-    assert set(shipped) == {"retrain_flights", "score_flights", "drift_flights"}
+    assert set(shipped) == {"retrain_flights", "score_flights", "drift_flights"} | OF_NO_MODEL
     assert {task.task_id: task.downstream_task_ids for task in shipped[dag_id].tasks} == arrows
 
 
@@ -97,12 +105,14 @@ def test_only_the_joins_have_a_trigger_rule_of_their_own(shipped: dict[str, Any]
 
 
 def test_every_task_is_retried_and_tells_when_it_fails_for_good(shipped: dict[str, Any]) -> None:
-    for dag in shipped.values():
+    for dag_id, dag in shipped.items():
         for task in dag.tasks:
+            assert task.retries >= 1, task
+            if dag_id == "evermodel_messages":
+                continue  # what cannot send cannot tell either: it fails where people see it, in Airflow
             (notifier,) = (
                 task.partial_kwargs["on_failure_callback"] if task.is_mapped else task.on_failure_callback
             )
-            assert task.retries >= 1, task
             assert (notifier.model, notifier.channel) == ("flights", "#ml-alerts"), task
             assert task.owner == "data-science", task
 
@@ -113,6 +123,8 @@ def test_schedules_come_from_the_spec_and_nothing_is_caught_up(shipped: dict[str
     assert "flights_retrain_wanted" in crons["retrain_flights"], "drift can start it too"
     assert "0 3 * * *" in crons["score_flights"]
     assert "0 4 * * *" in crons["drift_flights"]
+    assert "0 7 * * 1" in crons["digest_data-science"]
+    assert "*/10 * * * *" in crons["evermodel_messages"]
     assert not any(dag.catchup for dag in shipped.values())
     assert shipped["retrain_flights"].max_active_runs == 1, "two retrains at once would race for the alias"
 
@@ -133,7 +145,7 @@ def test_a_schedule_that_is_switched_off_leaves_the_dag(models: Path) -> None:
     bag = dag_bag()
 
     assert bag.import_errors == {}
-    assert set(bag.dags) == {f"{kind}_flights" for kind in KINDS}
+    assert set(bag.dags) == {f"{kind}_flights" for kind in KINDS} | OF_NO_MODEL
     assert "cron" not in json.dumps(_timetable(bag.dags["retrain_flights"])).lower()
     assert "NullTimetable" in json.dumps(_timetable(bag.dags["score_flights"]))
 
@@ -144,7 +156,7 @@ def test_a_broken_spec_hides_no_other_model_and_names_line_and_field(models: Pat
 
     bag = dag_bag()
 
-    assert set(bag.dags) == {f"{kind}_flights" for kind in KINDS}
+    assert set(bag.dags) == {f"{kind}_flights" for kind in KINDS} | OF_NO_MODEL
     ((file, error),) = bag.import_errors.items()
     assert Path(file).name == "broken_specs.py"
     assert f"{broken}: line {line}: gate.marjin: there is no such field; did you mean margin?" in error
@@ -172,12 +184,32 @@ def test_reading_the_files_loads_no_heavy_library() -> None:
         f"for file in sorted(pathlib.Path({str(DAGS)!r}).glob('*.py')):\n"
         "    made = runpy.run_path(str(file))\n"
         f"    loaded[file.name] = [heavy for heavy in {HEAVY} if heavy in sys.modules]\n"
-        "    assert any(name.endswith('_flights') for name in made) or file.name == 'broken_specs.py'\n"
+        "    others = ('broken_specs.py', 'digest.py', 'messages.py')\n"
+        "    assert any(name.endswith('_flights') for name in made) or file.name in others\n"
         "print(json.dumps(loaded))"
     )
     env = {**os.environ, "EVERMODEL_MODELS": str(SHIPPED)}
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, env=env, check=True)
     assert json.loads(done.stdout.splitlines()[-1]) == {file.name: [] for file in DAGS.glob("*.py")}
+
+
+def test_owners_have_one_digest_each_and_the_first_cron_holds(models: Path) -> None:
+    for name, owner, cron in (
+        ("a", "Risk & Fraud", "0 5 * * 5"),
+        ("b", "Risk & Fraud", "0 6 * * 5"),
+        ("c", "c", ""),
+    ):
+        file = copy_of(models, name)
+        digest = f'"{cron}"' if cron else "null"
+        text = file.read_text().replace("owner: data-science", f"owner: {owner}")
+        file.write_text(text.replace("alerts:\n", f"alerts:\n  digest: {digest}\n"))
+
+    bag = dag_bag(DAGS / "digest.py")
+
+    assert bag.import_errors == {}
+    (risk,) = set(bag.dags) - {"digest_data-science"}
+    assert risk.startswith("digest_Risk_Fraud_")
+    assert "0 5 * * 5" in json.dumps(_timetable(bag.dags[risk]))
 
 
 @pytest.mark.integration

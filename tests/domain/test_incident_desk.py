@@ -40,7 +40,7 @@ class Desk:
         self.drawn = 0
 
     def desk(self, number: int, now: datetime = NOON) -> IncidentDesk:
-        key = f"drift/{number}"
+        key = f"drift/{self.name}/{MONDAY + timedelta(days=number):%Y-%m-%d}"
         run = keyed_run(self.client, f"{self.name}-monitoring", key, kind="drift", name=key)
         return IncidentDesk(
             spec=small_spec(name=self.name, owner="data", alerts=ALERTS, respond=self.respond),

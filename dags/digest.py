@@ -1,0 +1,28 @@
+"""The weekly digest of every team: what happened to its models, in one message for each channel."""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG, CronTriggerTimetable
+
+from evermodel.alerts.teams import teams
+from evermodel_provider.dag_parts import DEFAULT_ARGS, failure_callback, specs_to_parse
+from evermodel_provider.operators.digest import DigestOperator
+
+for team in teams(specs_to_parse("")):
+    with DAG(
+        dag_id=f"digest_{team.name}",
+        description=f"Tell {team.owner} about the week of their models",
+        doc_md=f"Models: {', '.join(spec.name for spec in team.specs)}. Where their `alerts.digest` differ, that of the "
+        "first model by name holds.",
+        schedule=CronTriggerTimetable(team.cron, timezone="UTC"),
+        catchup=False,
+        max_active_runs=1,
+        default_args={
+            **DEFAULT_ARGS,
+            "owner": team.owner,
+            "on_failure_callback": failure_callback(team.specs[0]),
+        },
+        tags=["evermodel", "digest"],
+    ) as dag:
+        DigestOperator(task_id="digest", team=team.owner)
+    globals()[dag.dag_id] = dag

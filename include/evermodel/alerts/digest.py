@@ -1,0 +1,134 @@
+"""What happened to a team's models in a week, read from MLflow: incidents, retrains, and performance now."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from evermodel import registry
+from evermodel.alerts.digest_message import ModelWeek, Retrained, TeamWeek, digest_message
+from evermodel.alerts.dispatch import Dispatch, notifier_lanes
+from evermodel.alerts.entry import Entry
+from evermodel.alerts.message import Message
+from evermodel.alerts.queue import MessageQueue
+from evermodel.alerts.teams import Team
+from evermodel.drift.verdict import Performance
+from evermodel.incidents.store import incident_history, read_books
+from evermodel.spec import ModelSpec
+from evermodel.tracking import KIND, RUN_KEY, read_json
+from evermodel.window import parse_moment
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+WEEK = timedelta(days=7)
+_MOST_RUNS = 200
+
+
+@dataclass(frozen=True)
+class Digest:
+    """Makes a team's digests of the week that ends at a moment."""
+
+    team: Team
+    client: MlflowClient
+    end: datetime
+    links: dict[str, str]
+
+    def queue(self, queue: MessageQueue, now: datetime) -> list[tuple[ModelSpec, Message]]:
+        """Queue one message for each channel of the team, and return them with the spec that names the channel."""
+        made = []
+        told: set[str] = set()
+        for specs in self.team.channels.values():
+            message = digest_message(self.read(specs), self.links)
+            url = next(iter(self.links.values()), "")
+            Dispatch(queue, specs[0], now).post("digest", message, url=url)
+            for spec in specs:
+                told |= _notify(queue, spec, message, url, told)
+            made.append((specs[0], message))
+        return made
+
+    def read(self, specs: Sequence[ModelSpec]) -> TeamWeek:
+        """Read what happened to some models."""
+        weeks = tuple(self.week_of(spec) for spec in specs)
+        return TeamWeek(self.team.owner, (self.end - WEEK).isoformat(), self.end.isoformat(), weeks)
+
+    def week_of(self, spec: ModelSpec) -> ModelWeek:
+        """Read what happened to one model."""
+        client, name = self.client, spec.name
+        version = registry.alias_version(client, name, registry.CHAMPION)
+        if version is None:
+            return ModelWeek(name, retrains=self._retrains(name))
+        served = [p for p in registry.history(client, name) if p.version == str(version.version)]
+        promoted = parse_moment(served[-1].at) if served else _from_milliseconds(version.creation_timestamp)
+        days = self._days(name)
+        happened = [t for t in incident_history(client, name, self.end - WEEK) if self._within(t.at)]
+        books = read_books(client, name).books
+        return ModelWeek(
+            model=name,
+            version=str(version.version),
+            promoted=promoted.isoformat(),
+            windows=sum(self._within(moment) for moment, _ in days),
+            happened=tuple(t for t in happened if t.action in ("open", "escalate", "resolve", "close")),
+            open=tuple(book.incident for book in books.values() if book.incident is not None),
+            retrains=self._retrains(name),
+            performance=self._performance(days),
+        )
+
+    def _days(self, model: str) -> list[tuple[str, Run]]:
+        """Return the watched days up to the end, newest first."""
+        runs = _runs(self.client, f"{model}-monitoring", "drift")
+        found = [(run.data.tags[RUN_KEY].rpartition("/")[2], run) for run in runs]
+        known = [(moment, run) for moment, run in found if parse_moment(moment) <= self.end]
+        return sorted(known, key=lambda day: day[0], reverse=True)
+
+    def _performance(self, days: list[tuple[str, Run]]) -> Performance | None:
+        for _, run in days[:3]:
+            from mlflow.exceptions import MlflowException
+
+            try:
+                return Performance(**read_json(self.client, run.info.run_id, "verdict.json")["performance"])
+            except (MlflowException, OSError, KeyError, TypeError, json.JSONDecodeError):
+                continue  # a day that was begun and never judged
+        return None
+
+    def _retrains(self, model: str) -> tuple[Retrained, ...]:
+        found = []
+        for run in _runs(self.client, model, "retrain"):
+            tags = run.data.tags
+            as_of = tags.get("evermodel.as_of", "")
+            if as_of and self._within(as_of):
+                outcome = tags.get("evermodel.outcome", "did not finish")
+                version, reason = tags.get("evermodel.version", ""), tags.get("evermodel.reason", "")
+                found.append(Retrained(as_of, outcome, version, reason))
+        return tuple(sorted(found, key=lambda retrain: parse_moment(retrain.as_of)))
+
+    def _within(self, moment: str) -> bool:
+        return self.end - WEEK < parse_moment(moment) <= self.end
+
+
+def _runs(client: MlflowClient, experiment: str, kind: str) -> list[Run]:
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        return []
+    wanted = f"tags.`{KIND}` = '{kind}'"
+    order = ["attributes.start_time DESC"]
+    return list(client.search_runs([found.experiment_id], wanted, order_by=order, max_results=_MOST_RUNS))
+
+
+def _notify(queue: MessageQueue, spec: ModelSpec, message: Message, url: str, told: set[str]) -> set[str]:
+    """Tell a model's notifiers, but nobody twice: models of one team often name the same."""
+    new: set[str] = set()
+    for lane, declared in zip(notifier_lanes(spec), spec.alerts.notifiers, strict=True):
+        named = json.dumps([declared.model_dump(mode="json"), message.key], sort_keys=True)
+        if named not in told:
+            new.add(named)
+            queue.put(lane, Entry("post", "digest", message.to_json(), url))
+    return new
+
+
+def _from_milliseconds(stamp: int) -> datetime:
+    return datetime.fromtimestamp(stamp / 1000, tz=UTC)

@@ -1,0 +1,178 @@
+"""The weekly message to a team: what happened to its models, and one line for those to which nothing did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from evermodel.alerts.blocks import Block, divider, section
+from evermodel.alerts.incident_message import TITLES
+from evermodel.alerts.message import Message, compose
+from evermodel.alerts.text import code, moment, words
+from evermodel.drift.verdict import Performance
+from evermodel.incidents.book import Incident
+from evermodel.incidents.store import Transition
+from evermodel.window import parse_moment
+
+MOST_MODELS = 20
+MOST_LINES = 8
+_ACTIONS = {"open": "opened", "escalate": "became worse", "resolve": "resolved", "close": "switched off"}
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """One retrain and its outcome."""
+
+    as_of: str
+    outcome: str
+    version: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class ModelWeek:
+    """The week of one model.
+
+    Parameters
+    ----------
+    version, promoted
+        The champion, and since when it serves; None if there is none.
+    windows
+        How many days of the week were watched.
+    happened
+        Incidents that opened, got worse or ended.
+    open
+        Incidents that are open now.
+    performance
+        The primary metric now, against what was promised.
+    """
+
+    model: str
+    version: str | None = None
+    promoted: str = ""
+    windows: int = 0
+    happened: tuple[Transition, ...] = ()
+    open: tuple[Incident, ...] = ()
+    retrains: tuple[Retrained, ...] = ()
+    performance: Performance | None = None
+
+    @property
+    def quiet(self) -> bool:
+        """True if nobody has to know more than that all is well."""
+        routine = all(retrain.outcome == "kept the champion" for retrain in self.retrains)
+        return (
+            self.version is not None and self.windows > 0 and not self.happened and not self.open and routine
+        )
+
+
+@dataclass(frozen=True)
+class TeamWeek:
+    """The week of a team."""
+
+    owner: str
+    start: str
+    end: str
+    models: tuple[ModelWeek, ...]
+
+
+def digest_message(week: TeamWeek, links: Mapping[str, str]) -> Message:
+    """Build the digest.
+
+    Parameters
+    ----------
+    week
+        What happened.
+    links
+        Label and address.
+
+    Returns
+    -------
+    The message; its key is the same for one team and week.
+    """
+    loud = [model for model in week.models if not model.quiet]
+    quiet = [model for model in week.models if model.quiet]
+    summary = _summary(week)
+    body: list[Block] = [
+        section(f"{words(moment(week.start), 40)} until {words(moment(week.end), 40)}: {summary}")
+    ]
+    for model in loud[:MOST_MODELS]:
+        body += [
+            divider(),
+            section(f"*{code(model.model)}*  {words(_state(model, week.end), 300)}", *_bullets(model)),
+        ]
+    if len(loud) > MOST_MODELS:
+        body.append(section(f"and {len(loud) - MOST_MODELS} more models"))
+    if quiet:
+        shown = [f"{code(model.model, 60)} {words(_state(model, week.end), 120)}" for model in quiet]
+        body += [divider(), section(f"*Quiet* ({len(quiet)}): " + "; ".join(shown[:MOST_MODELS]))]
+    plain = [f"{moment(week.start)} until {moment(week.end)}: {summary}"]
+    for model in loud:
+        plain.append(f"{model.model}: {_state(model, week.end)}")
+        plain += [f"  - {line}" for line in _lines(model)]
+    if quiet:
+        plain.append("Quiet: " + "; ".join(f"{model.model} {_state(model, week.end)}" for model in quiet))
+    return compose(
+        key=f"digest-{moment(week.end)}",
+        model=week.owner,
+        severity="info",
+        title=f"{week.owner}: the week of {len(week.models)} model{'' if len(week.models) == 1 else 's'}",
+        plain=plain,
+        body=body,
+        links=links,
+        footer="weekly digest",
+    )
+
+
+def _summary(week: TeamWeek) -> str:
+    opened = sum(t.action == "open" for model in week.models for t in model.happened)
+    ended = sum(t.action in ("resolve", "close") for model in week.models for t in model.happened)
+    now = sum(len(model.open) for model in week.models)
+    shipped = sum(retrain.outcome == "deployed" for model in week.models for retrain in model.retrains)
+    if not (opened or ended or now or shipped) and all(model.quiet for model in week.models):
+        return "a quiet week."
+    return f"{opened} incidents opened, {ended} ended, {now} open now; {shipped} new champions."
+
+
+def _state(model: ModelWeek, end: str) -> str:
+    if model.version is None:
+        return "no champion yet"
+    age = (parse_moment(end) - parse_moment(model.promoted)).days
+    serving = f"version {model.version}, {age} days old" if age > 0 else f"version {model.version}, new"
+    return f"{serving}, {_performance(model.performance)}"
+
+
+def _performance(found: Performance | None) -> str:
+    if found is None or (found.value is None and found.estimated is None):
+        return "performance not known yet"
+    value, about = (found.value, "") if found.value is not None else (found.estimated, "about ")
+    promised = "" if found.promised is None else f" (promised {found.promised:.3f})"
+    return f"{found.metric} {about}{value:.3f}{promised}"
+
+
+def _bullets(model: ModelWeek) -> list[str]:
+    lines = _lines(model)
+    more = [f"and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
+    return [*(f"• {words(line)}" for line in lines[:MOST_LINES]), *more]
+
+
+def _lines(model: ModelWeek) -> list[str]:
+    lines = []
+    if model.version is not None and model.windows == 0:
+        lines.append("not watched on any day: look at its drift DAG")
+    for incident in model.open:
+        cause = f": {incident.cause}" if incident.cause else ""
+        title = TITLES[incident.id.partition("-")[0]]
+        lines.append(f"open since {moment(incident.opened)}: {title} ({incident.current}){cause}")
+    still_open = {incident.id for incident in model.open}
+    for told in model.happened:
+        if told.action == "open" and told.incident in still_open:
+            continue
+        cause = f": {told.cause}" if told.cause and told.action == "open" else ""
+        lines.append(
+            f"{moment(told.at)}: {TITLES[told.kind]} {_ACTIONS[told.action]} ({told.severity}){cause}"
+        )
+    for retrain in model.retrains:
+        version = f", version {retrain.version}" if retrain.version else ""
+        reason = f" ({retrain.reason})" if retrain.reason else ""
+        lines.append(f"{moment(retrain.as_of)}: retrain {retrain.outcome}{version}{reason}")
+    return lines

@@ -1,0 +1,107 @@
+"""Tell a team about the week of its models, and send what waits in the queue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowSkipException
+
+from evermodel_provider.exceptions import airflow_errors
+from evermodel_provider.hooks.tracking import TrackingHook
+from evermodel_provider.operators.base import AS_OF
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class DigestOperator(BaseOperator):
+    """Send the weekly digest of one team: one message for each channel of its models.
+
+    Returns the deliveries. A week that was told already is not told again.
+
+    :param team: The owner, as the specs name them. (templated)
+    :param as_of: Moment at which the week ends, ISO 8601. (templated)
+    :param mlflow_conn_id: Airflow connection of the MLflow server. (templated)
+    """
+
+    template_fields: Sequence[str] = ("team", "as_of", "mlflow_conn_id")
+    ui_color = "#e8f4f1"
+
+    def __init__(
+        self,
+        *,
+        team: str,
+        as_of: str = AS_OF,
+        mlflow_conn_id: str = TrackingHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.team = team
+        self.as_of = as_of
+        self.mlflow_conn_id = mlflow_conn_id
+
+    @cached_property
+    def hook(self) -> TrackingHook:
+        """The hook of the MLflow server."""
+        return TrackingHook(self.mlflow_conn_id)
+
+    def execute(self, context: Context) -> list[dict[str, Any]]:
+        """Read the week from MLflow, queue the messages, and send what waits."""
+        from evermodel.alerts.digest import Digest
+        from evermodel.alerts.dispatch import clock, message_queue
+        from evermodel.alerts.teams import teams
+        from evermodel.spec import load_specs
+        from evermodel.window import whole_day
+        from evermodel_provider.notifications.office import delivery_of, require, send_queue
+
+        settings, links = self.hook.settings, {"Airflow": self.hook.settings.airflow_url}
+        found = next((t for t in teams(load_specs(None, settings)[0]) if t.owner == self.team), None)
+        if found is None:
+            raise AirflowSkipException(f"no model of {self.team} wants a digest")
+        if found.dissenters:
+            self.log.warning(
+                "The digest goes out at %s, by the spec of %s; alerts.digest differs in: %s",
+                found.cron,
+                found.specs[0].name,
+                ", ".join(found.dissenters),
+            )
+        with airflow_errors():
+            digest = Digest(found, self.hook.get_conn(), whole_day(self.as_of), links)
+            made = digest.queue(message_queue(settings), clock())
+            reports = send_queue(settings)
+            for spec, _ in made:
+                require(spec, reports)
+            return [delivery_of(spec, settings, message.identity) for spec, message in made]
+
+
+class SendMessagesOperator(BaseOperator):
+    """Send the messages that wait: those that Slack did not take, and those that quiet hours held back.
+
+    Skips when nothing waits, without a look at MLflow. Fails where a connection, a channel or a notifier has to be put
+    right, so that it is seen; the messages stay.
+    """
+
+    ui_color = "#e8f4f1"
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+
+    def execute(self, context: Context) -> dict[str, int]:
+        """Send what may go now; return how many went and how many wait."""
+        from evermodel.alerts.dispatch import message_queue
+        from evermodel.errors import TransientError
+        from evermodel.settings import Settings
+        from evermodel_provider.notifications.office import send_queue
+
+        settings = Settings.from_environment()
+        if not message_queue(settings).lanes():
+            raise AirflowSkipException("no message waits")
+        reports = send_queue(settings)
+        wrong = [r.error for r in reports if r.error is not None and not isinstance(r.error, TransientError)]
+        if wrong:
+            with airflow_errors():
+                raise wrong[0]
+        return {"sent": sum(r.sent for r in reports), "waiting": sum(r.waiting for r in reports)}
