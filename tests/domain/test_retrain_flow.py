@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+
+import pytest
 
 from evermodel import registry
 from evermodel.commit import git_commit
@@ -33,10 +36,26 @@ def test_running_every_step_again_leaves_one_version_and_one_champion(world: Wor
     assert len(registry.history(world.client, world.name)) == 1
 
 
-def test_a_version_names_everything_that_it_came_from(world: World) -> None:
+REASON = "drift since 2013-03-04: 2 of 16 columns drift"
+
+
+def test_a_version_names_everything_that_it_came_from_and_why_everywhere(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = partial(World.retrain, world, reason=REASON)
+    monkeypatch.setattr(world, "retrain", asked)
     version = world.client.get_model_version(world.name, world.champion("2013-03-11"))
     run = world.retrain("2013-03-11").mlflow_run()
-    packages = world.client.download_artifacts(run.info.run_id, "environment.txt", str(world.folder))
+    packages, page = (
+        world.client.download_artifacts(run.info.run_id, name, str(world.folder))
+        for name in ("environment.txt", "decision.html")
+    )
+
+    (promotion,) = registry.history(world.client, world.name)
+    tags = {run.data.tags["evermodel.reason"], version.tags["evermodel.reason"]}
+    assert {promotion.reason, *tags} == {REASON}
+    assert REASON in Path(page).read_text()
+    assert REASON in version.description
 
     assert "scikit-learn==" in Path(packages).read_text()
     assert version.tags["evermodel.environment_digest"] == environment_digest()
