@@ -32,6 +32,19 @@ def test_the_last_line_is_the_result_for_machines() -> None:
     assert result["figures"]["bootstrap_seconds"] > 0
 
 
+def test_the_calibration_of_drift_is_measured_beside_evidently() -> None:
+    done = _run("calibration")
+
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout.splitlines()[-1])["figures"]
+    assert figures["stated_rate"] == 0.01
+    assert figures["worst_significant_rate"] <= 0.15  # of few trials
+    assert figures["cells_above_beyond_chance"] == 0
+    assert figures["evidently_worst_false_alarm_rate"] > 0.9
+    assert figures["worst_power_deficit"] <= 0.3
+    assert figures["mean_power_gain"] > 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [(["nope"], "there is no benchmark nope; there are: "), (["gate", "drift"], "name one benchmark")],
