@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
+import weakref
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +20,14 @@ from benchmarks.drift_data import CATEGORICAL, NUMERIC, write_rows, write_spec
 
 from evermodel.drift import measure
 from evermodel.drift.columns import days_of, taken, to_numpy
+from evermodel.drift.judge import judge_window
+from evermodel.drift.profiles import Profiles
+from evermodel.drift.references import References
 from evermodel.drift.rows import ParquetRows
 from evermodel.drift.sample import categories, numbers
+from evermodel.drift.sides import RowsSide
+from evermodel.spec import load_spec
+from evermodel.window import Window, parse_moment
 from worlds import PROJECT
 
 HEAVY = ("pandas", "evidently", "mlflow", "scipy.stats", "sklearn", "duckdb", "matplotlib", "airflow")
@@ -82,34 +91,49 @@ def test_columns_become_numpy_as_arrow_would_make_them() -> None:
 
 
 def test_the_rows_of_an_interval_are_counted_and_read_alike(files: Path, tmp_path: Path) -> None:
-    from evermodel.window import Window, parse_moment
-
     window = Window(parse_moment("1970-01-08"), parse_moment("1970-01-15"))
     rows = ParquetRows([files / "window.parquet", files / "reference.parquet"], window, "at")
     assert rows.num_rows == len(rows["n0"]) == len(rows["c7"]) == 2 * 3000 / 8
 
 
-def test_two_columns_at_a_time_and_one_give_the_same_verdict(files: Path, monkeypatch: Any) -> None:
-    def verdict() -> Any:
-        from datetime import timedelta
+def _references(files: Path) -> References:
+    spec, start = load_spec(str(files / "bench.yaml")), parse_moment("1970-01-01")
+    fitted = Window(start, start + timedelta(days=56))
+    reference = ParquetRows([files / "reference.parquet"])
+    return References(spec, fitted, "1", reference, fitted, Profiles(spec, files / "lake"))
 
-        from evermodel.drift.judge import judge_window
-        from evermodel.drift.profiles import Profiles
-        from evermodel.drift.references import References
-        from evermodel.spec import load_spec
-        from evermodel.window import Window, parse_moment
 
-        spec, start = load_spec(str(files / "bench.yaml")), parse_moment("1970-01-01")
-        fitted = Window(start, start + timedelta(days=56))
-        reference, window = (ParquetRows([files / f"{side}.parquet"]) for side in ("reference", "window"))
-        references = References(spec, fitted, "1", reference, fitted, Profiles(spec, files / "lake"))
-        return judge_window(spec, references, window)
-
+def test_two_columns_at_a_time_and_one_give_the_same_verdict(
+    files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window = ParquetRows([files / "window.parquet"])
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
-    together = verdict()
+    together = judge_window(load_spec(str(files / "bench.yaml")), _references(files), window)
     monkeypatch.setattr(measure, "_MOST_ROWS_AT_ONCE", 0)
-    assert verdict() == together
+
+    assert judge_window(load_spec(str(files / "bench.yaml")), _references(files), window) == together
     assert {c.column for c in together if c.what == "feature"} == {*NUMERIC, *CATEGORICAL}
+
+
+def test_columns_are_let_go_once_they_are_measured(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[weakref.ref[Any]] = []
+    take = RowsSide.sample
+
+    def taken_down(side: RowsSide, name: str) -> Any:
+        sample = take(side, name)
+        made.append(weakref.ref(sample))
+        return sample
+
+    monkeypatch.setattr(RowsSide, "sample", taken_down)
+    monkeypatch.setattr(measure, "_MOST_ROWS_AT_ONCE", 0)
+    window = RowsSide(ParquetRows([files / "window.parquet"]), frozenset(NUMERIC))
+
+    found = list(measure.measure(_references(files), window))
+
+    gc.collect()
+    assert len(found) >= 20
+    assert len(made) >= 40
+    assert sum(sample() is not None for sample in made) == 0
 
 
 def test_the_data_of_the_benchmark_is_the_same_again(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def distribution(spec: ModelSpec, pair: Pair, what: DriftKind) -> Measured:
         summary=pair.note or found.summary,
         warning=band.warning,
         critical=band.critical,
-        rule=partial(_largest, pair, _index),
+        rule=_rule(pair, _index),
         bins=found.bins,
     )
 
@@ -96,7 +96,7 @@ def missing(spec: ModelSpec, pair: Pair) -> Measured | None:
         summary=pair.note or f"missing {old.missing / old.rows:.1%} → {new.missing / new.rows:.1%}",
         warning=spec.drift.missing.warning,
         critical=spec.drift.missing.critical,
-        rule=partial(_largest, pair, _gap),
+        rule=_rule(pair, _gap),
         bins=found.bins,
     )
 
@@ -122,7 +122,7 @@ def category(spec: ModelSpec, pair: Pair) -> Measured | None:
         summary=found.summary,
         warning=spec.drift.categories.warning,
         critical=spec.drift.categories.critical,
-        rule=partial(_largest, pair, _novelty),
+        rule=_rule(pair, _novelty),
     )
 
 
@@ -188,9 +188,14 @@ def _interval(old: Sample, now: Sample) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def _largest(pair: Pair, effect: Callable[[Sample, Sample], float]) -> float:
+def _rule(pair: Pair, effect: Callable[[Sample, Sample], float]) -> Callable[[], float]:
+    """Return the question to ask later; it does not keep the column's values in memory until then."""
+    return partial(_largest, pair.before, pair.source, pair.days, effect)
+
+
+def _largest(before: Side, source: str, days: int, effect: Callable[[Sample, Sample], float]) -> float:
     """Return the largest effect between a stretch of the reference and the rest of it."""
-    stretches = pair.before.stretches(pair.source, pair.days)
+    stretches = before.stretches(source, days)
     return max((effect(rest, part) for rest, part in stretches if rest.rows and part.rows), default=0.0)
 
 
