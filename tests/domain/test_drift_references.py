@@ -126,24 +126,27 @@ def test_a_column_may_have_a_reference_of_its_own(tmp_path: Path) -> None:
 
 
 def test_answers_are_held_against_the_first_days_of_the_same_version(tmp_path: Path) -> None:
-    spec = drift_spec(["x"], window="1d", reference={"kind": "training", "span": "3d"}, min_rows=100)
+    spec = drift_spec(["x"], window="1d", reference={"kind": "training", "span": "4d"}, min_rows=100)
     generator = np.random.default_rng(0)
-    for day in range(8):
+    for day in range(9):
         version = "1" if day < 3 else "2"
-        score = generator.beta(2, 5 if day < 6 else 1, 200)
+        score = generator.beta(2, 5 if day < 7 else 1, 200)
         log_day(spec, tmp_path, END + day * DAY, {"x": [1.0] * 200}, version=version, score=score)
 
-    def answers(day: int) -> tuple[str, str, str]:
+    def answers(day: int, held_out: pa.Table | None = None) -> tuple[str, str, str]:
         window = Window(END + day * DAY, END + (day + 1) * DAY)
         base = references(spec, table({"x": [1.0] * 500}), window, tmp_path)
-        mine = References(spec, window, "2", base.training, base.fitted, base.profiles)
+        mine = References(spec, window, "2", base.training, base.fitted, base.profiles, held_out)
         found = judge_window(spec, mine, read_log(spec, tmp_path, window))
         (one,) = [c for c in found if c.what == "prediction"]
         return one.reference, one.severity, one.summary
 
-    assert answers(3)[1:] == ("none", "not judged: the version has no answers before the window")
-    assert answers(5)[:2] == ("answers of version 2, 2 days since it serves", "none")
-    assert answers(7)[:2] == ("answers of version 2, 3 days since it serves", "critical")
+    assert answers(4)[1:] == ("none", "not judged: 1 days with answers of version 2, at least 3")
+    assert answers(6)[:2] == ("answers of version 2, 3 days since it serves", "none")
+    assert answers(8)[:2] == ("answers of version 2, 4 days since it serves", "critical")
+    held_out = table({"score": generator.beta(2, 5, 1000)})
+    assert answers(3, held_out)[:2] == ("held-out answers of version 2", "none")
+    assert answers(7, held_out)[:2] == ("held-out answers of version 2", "critical")
 
 
 @pytest.mark.parametrize("cut", [False, True])

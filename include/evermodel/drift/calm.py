@@ -84,8 +84,9 @@ def _effective(around: NDArray[np.float64], spread: float, count: int, length: i
         return count / length
     products = around[length:] * around[:-length]
     pairs = int((~np.isnan(products)).sum())
-    # The rows that a window lacks in pairs would make a correlation above one.
-    raw = float(np.nansum(products)) / max(pairs, 1) / spread
-    correlation = min(max(raw, 0.0), 1.0)
-    correlation = min(correlation + (1 + 3 * correlation) * length / count, _STRONGEST)
+    correlation = min(max(float(np.nansum(products)) / max(pairs, 1) / spread, 0.0), 1.0)
+    bias = (1 + 3 * correlation) * length / count
+    # Half a standard error more, as a correlation that is taken too small costs more than one taken too large.
+    doubt = 0.5 * np.sqrt((1 - correlation**2) * length / count)
+    correlation = min(correlation + bias + float(doubt), _STRONGEST)
     return count / length * (1 - correlation) / (1 + correlation)

@@ -24,10 +24,13 @@ class LogRows:
         The log; without versions or answers there are no further columns.
     columns
         Columns that hold answers.
+    version
+        Whose answers they are, when the rows do not tell.
     """
 
     rows: Rows
     columns: Sequence[str]
+    version: str = ""
 
     @property
     def num_rows(self) -> int:
@@ -43,9 +46,9 @@ class LogRows:
     def answers(self) -> dict[str, tuple[str, str]]:
         """Column and version behind each further column."""
         present = self.rows.column_names
-        if "model_version" not in present:
-            return {}
-        versions = sorted(self._versions.unique().drop_null().to_pylist())
+        versions = [self.version] if self.version else []
+        if "model_version" in present:
+            versions = sorted(self._versions.unique().drop_null().to_pylist())
         wanted = [column for column in self.columns if column in present]
         return {of_version(column, v): (column, v) for column in wanted for v in versions}
 
@@ -61,7 +64,7 @@ class LogRows:
         if name not in self.answers:
             return self.rows[name]
         column, version = self.answers[name]
-        if len(self._versions.unique()) == 1:
+        if len(self.answers) == len(self.columns):
             return self.rows[column]
         return self.rows[column].filter(pc.equal(self._versions, version))
 

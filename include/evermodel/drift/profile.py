@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from evermodel.drift.correlation import Ranked, largest_changes, ranked
 from evermodel.drift.sample import Categories, Numbers, Sample
+from evermodel.drift.sides import JOINT_ROWS as MOST_JOINT
 from evermodel.drift.sides import Joint, RowsSide
 
 MOST_POINTS = 2_000  # a share of rows below a value is off by at most 1 / 4,000
@@ -39,6 +40,7 @@ class Profile:
     samples: Mapping[str, Sample]
     together: Mapping[str, NDArray[np.float64]]
     parts: tuple[Profile, ...] = field(default=(), compare=False, repr=False)
+    _ranked: dict[tuple[str, ...], Ranked] = field(default_factory=dict, compare=False, repr=False)
 
     def sample(self, name: str) -> Sample:
         """Return one column; one that was not kept has only missing values."""
@@ -56,11 +58,17 @@ class Profile:
         """Return the sample of whole rows."""
         rows = max((len(values) for values in self.together.values()), default=0)
         unknown = np.full(rows, np.nan)
-        return np.column_stack([self.together.get(name, unknown) for name in names] or [unknown])
+        whole = np.column_stack([self.together.get(name, unknown) for name in names] or [unknown])
+        if rows <= MOST_JOINT:
+            return whole
+        return whole[(np.arange(MOST_JOINT) * (rows / MOST_JOINT)).astype(np.intp)]
 
     def ranked(self, names: Sequence[str]) -> Ranked:
-        """Return the same rows as ranks."""
-        return ranked(self.joint(names))
+        """Return the same rows as ranks, made once."""
+        key = tuple(names)
+        if key not in self._ranked:
+            self._ranked[key] = ranked(self.joint(names))
+        return self._ranked[key]
 
     def stretches(self, name: str, days: int) -> list[tuple[Sample, Sample]]:
         """Cut the days into stretches that overlap by half."""
@@ -73,6 +81,7 @@ class Profile:
         parts = []
         for rest, inside in self._cuts(days):
             rows = np.vstack([part.joint(names) for part in inside])
+            rows = rows[:: max(1, len(rows) // MOST_POINTS)]
             parts.append((len(inside) / (len(inside) + len(rest)), rows))
         return largest_changes(self.ranked(names), parts)
 
@@ -156,7 +165,7 @@ def merged(profiles: Sequence[Profile]) -> Profile:
     names = dict.fromkeys(name for part in profiles for name in part.samples)
     columns = dict.fromkeys(name for part in profiles for name in part.together)
     together = {
-        name: np.concatenate([part.joint([name])[:, 0] for part in profiles if part.together])
+        name: np.concatenate([_whole_rows(part, name) for part in profiles if part.together])
         for name in columns
     }
     samples = {name: _merged_samples(profiles, name) for name in names}
@@ -186,6 +195,11 @@ def _commonest(sample: Categories) -> Categories:
     kept = dict(ordered[:MOST_CATEGORIES])
     kept[REST] = kept.get(REST, 0) + sum(count for _, count in ordered[MOST_CATEGORIES:])
     return Categories(kept, sample.missing)
+
+
+def _whole_rows(part: Profile, name: str) -> NDArray[np.float64]:
+    rows = max(len(values) for values in part.together.values())
+    return part.together.get(name, np.full(rows, np.nan))
 
 
 def _merged_samples(profiles: Sequence[Profile], name: str) -> Sample:

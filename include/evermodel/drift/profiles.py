@@ -29,7 +29,7 @@ _FINGERPRINT = b"evermodel.fingerprint"
 
 @dataclass
 class Profiles:
-    """The daily profiles of one model.
+    """The daily profiles of one model, as they are when they are first asked for.
 
     Parameters
     ----------
@@ -40,6 +40,7 @@ class Profiles:
     spec: ModelSpec
     lake: Path
     _read: dict[date, Profile | None] = field(default_factory=dict)
+    _states: dict[date, str] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -64,7 +65,10 @@ class Profiles:
 
     def fingerprint(self, days: Sequence[date]) -> str:
         """Return what identifies the logs of some days."""
-        text = "|".join(self._fingerprint(_whole(day)) for day in days)
+        for day in days:
+            if day not in self._states:
+                self._states[day] = self._fingerprint(_whole(day))
+        text = "|".join(self._states[day] for day in days)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def _find(self, day: date) -> Profile | None:

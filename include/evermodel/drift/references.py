@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 
 from evermodel.drift.columns import days_of
+from evermodel.drift.log_rows import LogRows
 from evermodel.drift.profile import CompactSide, merged, of_version
 from evermodel.drift.profiles import Profiles, days_before, days_of_window
 from evermodel.drift.sides import Rows, RowsSide, Side
@@ -62,6 +63,8 @@ class References:
         The interval that they come from.
     profiles
         Daily profiles of the prediction log.
+    held_out
+        Answers that the version gave on rows that it was not fitted on, with the time column, if they were kept.
     compact
         Thin the references' columns, for many comparisons against the same.
     """
@@ -72,6 +75,7 @@ class References:
     training: Rows
     fitted: Window
     profiles: Profiles
+    held_out: Rows | None = None
     compact: bool = False
     _found: dict[object, Reference] = field(default_factory=dict, compare=False, repr=False)
     _shared: dict[object, Side] = field(default_factory=dict, compare=False, repr=False)
@@ -88,8 +92,8 @@ class References:
     def of_answers(self, column: str) -> Reference:
         """Return what the answers of the champion are held against: answers of the same version.
 
-        Its first days in the log, or the days before the window when the reference is a trailing one. Answers on its
-        own training rows would be too sure of themselves.
+        Those on rows that were held out; else its first days in the log, or the days before the window when the
+        reference is a trailing one. Answers on its own training rows would be too sure of themselves.
         """
         name = ("answers", column)
         if name not in self._found:
@@ -152,19 +156,28 @@ class References:
 
     def _answers(self, column: str) -> Reference:
         wanted, name = self.spec.drift.reference, of_version(column, self.version)
+        if self.held_out is not None and wanted.kind != "trailing":
+            rows = LogRows(self.held_out, [column], self.version)
+            side = self._shared_side(f"held out {column}", lambda: rows, rows.numbers)
+            return self._checked(
+                f"held-out answers of version {self.version}", f"held-out-{self.version}", side
+            )
         if wanted.kind == "trailing":
             days, words = days_before(self.window, wanted.span), "before the window"
         else:
             days, words = self._first_days(name, wanted.span), "since it serves"
         parts = [part for day in days if (part := self.profiles.day(day)) and part.has(name)]
         words = f"answers of version {self.version}, {len(parts)} days {words}"
-        if not parts:
-            return Reference(words, "", None, "the version has no answers before the window")
-        side = merged(parts)
-        known = side.sample(name).rows - sum(part.rows for part in parts if not part.has(name))
         key = f"answers-{self.version}-{wanted.kind}"
-        if known < self.spec.drift.min_rows:
-            return Reference(words, key, None, f"{known:.0f} answers, at least {self.spec.drift.min_rows}")
+        # Fewer could not tell how much days differ by themselves.
+        least = 3 * max(1, round(self.spec.drift.window / timedelta(days=1)))
+        if len(parts) < least:
+            why = f"{len(parts)} days with answers of version {self.version}, at least {least}"
+            return Reference(words, key, None, why)
+        side = merged(parts)
+        known, fewest = round(side.sample(name).rows), self.spec.drift.min_rows
+        if known < fewest:
+            return Reference(words, key, None, f"{known} answers, at least {fewest}")
         return Reference(words, key, side)
 
     def _first_days(self, name: str, span: timedelta) -> list[date]:
@@ -177,15 +190,17 @@ class References:
                 return [d for d in known[place:] if d < last]
         return []
 
-    def _shared_side(self, name: str, rows: Callable[[], Rows]) -> Side:
+    def _shared_side(
+        self, name: str, rows: Callable[[], Rows], more_numbers: frozenset[str] = frozenset()
+    ) -> Side:
         """Make a side once for all windows."""
         key = (name, self.compact)
         if key not in self._shared:
-            self._shared[key] = self._side(rows())
+            self._shared[key] = self._side(rows(), more_numbers)
         return self._shared[key]
 
-    def _side(self, rows: Rows) -> Side:
-        numeric = frozenset(self.spec.features.numeric)
+    def _side(self, rows: Rows, more_numbers: frozenset[str] = frozenset()) -> Side:
+        numeric = frozenset(self.spec.features.numeric) | more_numbers
         side = RowsSide(rows, numeric, self.spec.time_column, self.spec.seed)
         return CompactSide(side) if self.compact else side
 

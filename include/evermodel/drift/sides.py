@@ -141,7 +141,7 @@ class RowsSide:
 
     def stretches(self, name: str, days: int) -> list[tuple[Sample, Sample]]:
         """Cut a sample of the rows into stretches that overlap by half."""
-        if not self.time_column or self.table.num_rows == 0:
+        if not self._has_times:
             return []
         when, picked = self._sampled_days()
         values = taken(self._values(name), picked)
@@ -159,11 +159,15 @@ class RowsSide:
         if key not in self._natural:
             whole = self.ranked(names)
             parts = []
-            if self.time_column and self.table.num_rows:
+            if self._has_times:
                 cuts = _cuts(self._sampled_days()[0], days)
                 parts = [(float(inside.mean()), self.joint(names)[inside]) for inside in cuts]
             self._natural[key] = largest_changes(whole, parts)
         return self._natural[key]
+
+    @property
+    def _has_times(self) -> bool:
+        return self.time_column in self.table.column_names and self.table.num_rows > 0
 
     def _of(self, name: str, values: pa.ChunkedArray) -> Sample:
         return numbers(values) if name in self.numeric else categories(values)

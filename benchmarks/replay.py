@@ -1,0 +1,103 @@
+"""Replay the drift verdict day by day over real tables: ``python -m benchmarks.replay flights``."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+
+from evermodel.drift.history import CalmHistory
+from evermodel.drift.judge import judge_window
+from evermodel.drift.profiles import Profiles
+from evermodel.drift.references import References
+from evermodel.drift.verdict import ColumnDrift
+from evermodel.prediction_log import log_schema, read_log, write_batch
+from evermodel.spec import ModelSpec
+from evermodel.window import Window
+
+ONE_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """The verdict of one day."""
+
+    day: date
+    rows: int
+    columns: tuple[ColumnDrift, ...]
+
+
+def write_log(
+    spec: ModelSpec, lake: Path, rows: pa.Table, score: Callable[[pa.Table], Sequence[float]] | None = None
+) -> list[date]:
+    """Write rows as the prediction log of version 1, day by day; return the days."""
+    import pyarrow.compute as pc
+
+    schema = log_schema(spec)
+    days = pc.cast(rows[spec.time_column].cast(pa.timestamp("us", tz="UTC")), pa.date32())
+    scores = pa.array([0.5] * rows.num_rows if score is None else list(score(rows)), pa.float64())
+    count = rows.num_rows
+    columns = {
+        "prediction_id": rows[spec.id_column].cast(pa.string()),
+        "event_time": rows[spec.time_column].cast(pa.timestamp("us", tz="UTC")),
+        "model_version": pa.array(["1"] * count),
+        "score": scores,
+        "predicted": pa.nulls(count, pa.string()),
+        "source": pa.array(["batch"] * count),
+        "request_id": pa.nulls(count, pa.string()),
+        **{name: rows[name] for name in spec.features.names},
+    }
+    log = pa.table(columns).cast(schema)
+    found = sorted(days.unique().to_pylist())
+    for day in found:
+        write_batch(spec, lake, day.isoformat(), log.filter(pc.equal(days, pa.scalar(day, pa.date32()))))
+    return found
+
+
+def replay(
+    spec: ModelSpec,
+    lake: Path,
+    training: pa.Table,
+    fitted: Window,
+    ends: Sequence[datetime],
+    *,
+    learning: bool = True,
+) -> Iterator[Replayed]:
+    """Judge windows that end at some moments, in their order, as the drift DAG would have."""
+    profiles = Profiles(spec, lake)
+    first = References(spec, Window(fitted.end, fitted.end), "1", training, fitted, profiles)
+    for end in ends:
+        window = Window(end - spec.drift.window, end)
+        references = first.at(window, compact=False)
+        table = read_log(spec, lake, window)
+        if table.num_rows == 0:
+            continue
+        history = CalmHistory(references).learn() if learning else None
+        yield Replayed(
+            (end - ONE_DAY).date(), table.num_rows, judge_window(spec, references, table, history=history)
+        )
+
+
+def main(arguments: list[str]) -> int:
+    """Run one replay by name, or both."""
+    from benchmarks import replay_flights, replay_ridership
+
+    replays = {"flights": replay_flights.run, "ridership": replay_ridership.run}
+    names = arguments or list(replays)
+    unknown = [name for name in names if name not in replays]
+    if unknown:
+        print(f"there is no replay {', '.join(unknown)}; there are: {', '.join(replays)}", file=sys.stderr)
+        return 2
+    for name in names:
+        with tempfile.TemporaryDirectory() as folder:
+            print(replays[name](Path(folder)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import json
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from benchmarks.replay_calm import RATE, World, simulate
+
+from drift_world import DAY, START, drift_spec, log_day, references, table
+from evermodel.drift import history as history_module
+from evermodel.drift.calm import learn_limit
+from evermodel.drift.history import CalmHistory
+from evermodel.drift.judge import judge_window
+from evermodel.drift.references import References
+from evermodel.drift.verdict import ColumnDrift
+from evermodel.prediction_log import read_log
+from evermodel.window import Window
+
+END = START + 60 * DAY
+SPEC = drift_spec(["x"], window="1d", history={"least": 20, "span": "60d"}, false_alarm_rate=0.01)
+
+
+def test_the_limit_is_that_of_one_more_window_when_windows_are_independent() -> None:
+    effects = np.random.default_rng(0).normal(size=4_000) ** 2
+
+    limit = learn_limit(effects, 0.25, length=1, least=28, rate=0.01)
+
+    assert limit is not None
+    assert limit.effective == pytest.approx(4_000, rel=0.1)
+    assert 0.003 < (effects > limit.effect).mean() < 0.02
+
+
+def test_windows_that_resemble_their_neighbours_are_worth_less_and_make_the_limit_wider() -> None:
+    generator = np.random.default_rng(1)
+    wandering = np.convolve(generator.normal(size=200), np.ones(5), "valid")[:150] ** 2
+    shuffled = generator.permutation(wandering)
+
+    apart, together = (learn_limit(effects, 0.25, 1, 28, 0.001) for effects in (shuffled, wandering))
+
+    assert apart is not None
+    assert together is not None
+    assert together.effective < 0.7 * apart.effective
+    assert together.effect > 1.05 * apart.effect
+
+
+def test_too_few_calm_windows_or_too_few_independent_ones_teach_nothing() -> None:
+    effects = np.random.default_rng(2).normal(size=40) ** 2
+    with_gaps = np.where(np.arange(40) % 2, np.nan, effects)
+
+    assert learn_limit(effects, 0.25, 1, 28, 0.01) is not None
+    assert learn_limit(with_gaps, 0.25, 1, 28, 0.01) is None
+    assert learn_limit(effects, 0.25, 7, 28, 0.01) is None
+    assert learn_limit(np.arange(40.0), 0.25, 1, 28, 0.01) is None
+    assert learn_limit(np.zeros(40), 0.25, 1, 28, 0.01).effect == 0  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("length", "memory"), [(1, 0.0), (1, 0.5), (7, 0.5)])
+def test_calm_days_pass_a_learnt_limit_no_more_often_than_stated(length: int, memory: float) -> None:
+    found = simulate(World(memory), length, history=182, trials=25, seed=3)
+
+    assert found.known > 0.9
+    assert found.alarms <= RATE + 0.007
+    assert found.found > (0.4 if length == 1 else 0.15)
+
+
+def _wandering(days: int, seed: int = 0) -> list[Any]:
+    """Days whose means differ by nature."""
+    generator = np.random.default_rng(seed)
+    return [generator.normal(mean, 1, 150) for mean in generator.normal(0, 0.7, days)]
+
+
+def _logged(lake: Path, values: list[Any], first: int = 0) -> None:
+    for day, x in enumerate(values):
+        log_day(SPEC, lake, END + (first + day) * DAY, {"x": x})
+
+
+def _references(lake: Path, day: int) -> References:
+    window = Window(END + day * DAY, END + (day + 1) * DAY)
+    training = table({"x": np.concatenate(_wandering(30, 9))}, np.repeat(np.arange(30), 150))
+    return references(SPEC, training, window, lake)
+
+
+def _learnt_from(column: ColumnDrift) -> int:
+    assert column.basis.startswith("learnt from")
+    return int(column.basis.split()[2])
+
+
+def _judged(lake: Path, day: int, **options: Any) -> ColumnDrift:
+    found = _references(lake, day)
+    history = CalmHistory(found, **options).learn()
+    (column,) = [
+        c
+        for c in judge_window(SPEC, found, read_log(SPEC, lake, found.window), history=history)
+        if c.what == "feature"
+    ]
+    return column
+
+
+def test_what_is_normal_is_learnt_from_the_days_before_and_the_verdict_says_so(tmp_path: Path) -> None:
+    _logged(tmp_path, [*_wandering(45), np.random.default_rng(1).normal(1.2, 1, 150)])
+    _logged(tmp_path, [np.random.default_rng(2).normal(9, 1, 150)], first=46)
+
+    early, late, broken = (_judged(tmp_path, day) for day in (5, 45, 46))
+
+    assert early.basis == "" or early.basis.startswith("a rule")
+    assert 40 <= _learnt_from(late) <= 45
+    assert (late.effect > 0.25, late.p_value < 1e-9, late.severity) == (True, True, "none")
+    assert late.threshold == late.calm > late.effect
+    assert broken.severity == "critical"
+
+
+def test_a_day_adds_one_row_and_a_log_that_has_changed_is_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[date] = []
+    truly = CalmHistory._measure
+
+    def counted(self: CalmHistory, end: date, fingerprint: str) -> Any:
+        measured.append(end)
+        return truly(self, end, fingerprint)
+
+    monkeypatch.setattr(history_module.CalmHistory, "_measure", counted)
+    values = _wandering(32)
+    _logged(tmp_path, values)
+    first_end = (END + DAY).date()
+
+    _judged(tmp_path, 29)
+    assert measured == [first_end + timedelta(days=day) for day in range(29)]
+    measured.clear()
+    _judged(tmp_path, 30)
+    assert measured == [first_end + timedelta(days=29)]
+    measured.clear()
+    _judged(tmp_path, 30)
+    assert measured == []
+    _logged(tmp_path, [values[3] + 1], first=3)
+    _judged(tmp_path, 30)
+    assert measured == [first_end + timedelta(days=3)]
+
+
+def test_judging_an_old_day_again_gives_the_same_verdict_whatever_came_later(tmp_path: Path) -> None:
+    _logged(tmp_path, _wandering(40))
+    before = _judged(tmp_path, 39)
+    _logged(tmp_path, [x + 3 for x in _wandering(6, 5)], first=40)
+    _judged(tmp_path, 45)
+
+    assert _judged(tmp_path, 39) == before
+
+
+def test_days_on_which_something_was_wrong_teach_nothing(tmp_path: Path) -> None:
+    generator = np.random.default_rng(4)
+    broken = [generator.normal(9, 1, 150) for _ in range(4)]
+    _logged(tmp_path, [*_wandering(30), *broken, *_wandering(4, 6)])
+
+    without = _judged(tmp_path, 37)
+    excluded = _judged(tmp_path, 37, was_calm=lambda day: day >= END.date() + timedelta(days=5))
+
+    assert 29 <= _learnt_from(without) <= 33
+    assert _learnt_from(without) - 5 <= _learnt_from(excluded) < _learnt_from(without)
+    assert without.threshold < 4
+
+
+def test_a_damaged_file_of_past_windows_is_made_again(tmp_path: Path) -> None:
+    _logged(tmp_path, _wandering(32))
+    before = _judged(tmp_path, 30)
+    history = CalmHistory(_references(tmp_path, 30))
+    kept = json.loads(history.file.read_text())
+    assert len(kept) == 30
+
+    history.file.write_text("{")
+
+    assert _judged(tmp_path, 30) == before
+    assert json.loads(history.file.read_text()) == kept
+
+
+def test_windows_that_are_no_whole_days_have_no_history(tmp_path: Path) -> None:
+    _logged(tmp_path, _wandering(32))
+    spec = drift_spec(["x"], window="12h")
+    window = Window(END + 30 * DAY, END + 30.5 * DAY)
+
+    history = CalmHistory(references(spec, _references(tmp_path, 0).training, window, tmp_path)).learn()  # type: ignore[arg-type]
+
+    assert history.limit("feature:x", 0.25, 0.01) is None
+    assert not history.file.exists()
