@@ -55,6 +55,18 @@ def _types(spec: ModelSpec, profile: Profile, schema: TableSchema, severities: S
                 f"type of {column}", fits, found.type, allowed, severities.of("type", column), "type", column
             )
 
+            if not declared.nullable:
+                yield Check(
+                    f"missing values of {column}",
+                    found.nulls == 0,
+                    f"{found.nulls} rows",
+                    "none",
+                    severities.of("null_share", column),
+                    "null_share",
+                    column,
+                    found.nulls,
+                )
+
 
 def _fits(declared: ColumnSchema, found: str, *, exact: bool) -> bool:
     if declared.dtype.startswith("datetime"):

@@ -27,7 +27,7 @@ def infer_schema(spec: ModelSpec, profile: Profile, window: Window | None = None
     window
         The interval that the snapshot was taken for.
     """
-    columns = {name: _column(spec, name, column) for name, column in profile.columns.items()}
+    columns = {name: _column(spec, name, column, profile.rows) for name, column in profile.columns.items()}
     nulls = {
         name: _null_share(column.nulls / profile.rows, profile.rows)
         for name, column in profile.columns.items()
@@ -45,7 +45,7 @@ def infer_schema(spec: ModelSpec, profile: Profile, window: Window | None = None
     )
 
 
-def _column(spec: ModelSpec, name: str, column: ColumnProfile) -> ColumnSchema:
+def _column(spec: ModelSpec, name: str, column: ColumnProfile, rows: int) -> ColumnSchema:
     if name == spec.time_column:
         return ColumnSchema(dtype="datetime64[us, UTC]", nullable=False)
     if name == spec.id_column:
@@ -60,7 +60,7 @@ def _column(spec: ModelSpec, name: str, column: ColumnProfile) -> ColumnSchema:
         dtype = {"binary": "int8", "multiclass": "str", "regression": "float64"}[spec.task]
         return ColumnSchema(dtype=dtype, nullable=False, coerce=_DTYPES.get(column.type) != dtype)
     if column.numeric:
-        bounds = _bounds(column)
+        bounds = _bounds(column, rows)
         return ColumnSchema(dtype="float64", coerce=column.type != "DOUBLE", bounds=bounds)
     return ColumnSchema(dtype="str", coerce=column.type != "VARCHAR", categories=_categories(column))
 
@@ -72,14 +72,16 @@ def _categories(column: ColumnProfile) -> tuple[str, ...] | None:
     return tuple(sorted(known))
 
 
-def _bounds(column: ColumnProfile) -> Bounds:
+def _bounds(column: ColumnProfile, rows: int) -> Bounds:
     low, high, mean, sd = column.low, column.high, column.mean, column.sd
     if low is None or high is None or mean is None or sd is None:
         return (None, None)
     width = high - low
     if width == 0 or not math.isfinite(width):
         return (None, None)
-    below, above = ((4 if gap > 6 * sd else 1) * width for gap in (mean - low, high - mean))
+    # How far the furthest of so many normal numbers lies; beyond it the tail is a long one.
+    usual = 1.25 * math.sqrt(2 * math.log(max(rows, 2))) * sd
+    below, above = ((4 if gap > usual else 1) * width for gap in (mean - low, high - mean))
     return (0.0 if low == 0 else round_out(low - below, up=False), round_out(high + above, up=True))
 
 

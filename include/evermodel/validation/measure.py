@@ -16,6 +16,7 @@ _VALUES = 1000
 _BLOCKS, _BLOCK_ROWS = 2, 5000
 # Where the mean is so many times the spread, sums of squares would lose their digits.
 _FAR = 1000.0
+_NEAR = 0.8
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,15 @@ def complete(
         total, squares, distinct = (next(found) for _ in range(3))
         mean, sd = _moments(rows - before.nulls - before.not_numbers, total, squares, centres[column])
         columns[column] = replace(before, mean=mean, sd=sd, distinct=distinct)
-    return replace(seen.profile, ids=int(ids), columns=_with_specials(scan, columns)), counted
+    columns = _with_exact(scan, _with_specials(scan, columns), rows)
+    return replace(seen.profile, ids=int(ids), columns=columns), counted
+
+
+def _with_exact(scan: Scan, columns: dict[str, ColumnProfile], rows: int) -> dict[str, ColumnProfile]:
+    """Count the values of columns that look like identifiers: an estimate cannot tell nearly from quite."""
+    near = [c for c, p in columns.items() if p.distinct and p.distinct > max(_VALUES, _NEAR * rows)]
+    exact = scan.row([f"count(DISTINCT {name(c)})" for c in near])
+    return columns | {c: replace(columns[c], distinct=int(n)) for c, n in zip(near, exact, strict=True)}
 
 
 def _is_numeric(spec: ModelSpec, column: str) -> bool:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from evermodel.atomic import replacing
+from evermodel.errors import EmptyWindowError
+from evermodel.snapshot_file import room_for, write_by_content
 from evermodel.validation.rows import RowRule
 from evermodel.validation.scan import Scan, scan, text
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 REASON = "quarantine_reason"
 _BATCH_ROWS = 100_000
@@ -25,7 +30,7 @@ class Parted:
     rows_aside: int
 
 
-def part(file: Path, rules: Sequence[RowRule], aside: Path) -> Parted:
+def part(file: Path, rules: Sequence[RowRule], aside: Path, order: tuple[str, ...]) -> Parted:
     """Write the rows that break no rule beside the snapshot, named by content, and the others to another file.
 
     The order of the rows stays. Doing it again ends in the same files.
@@ -38,41 +43,48 @@ def part(file: Path, rules: Sequence[RowRule], aside: Path) -> Parted:
         What a row must not break.
     aside
         File for the rows that do; a column `quarantine_reason` says why.
+    order
+        Columns that the snapshot is sorted by.
+
+    Raises
+    ------
+    EmptyWindowError
+        Every row breaks one.
+    LakeFullError
+        There is no room for the files.
     """
     broken = " OR ".join(f"coalesce({rule.broken}, false)" for rule in rules)
     reasons = ", ".join(f"CASE WHEN {rule.broken} THEN {text(rule.name)} END" for rule in rules)
-    folder = file.parent
     with scan(file) as opened:
-        rows_aside = _write(
-            opened,
-            f"SELECT *, concat_ws('; ', {reasons}) AS {REASON} FROM {opened.source} WHERE {broken}",
-            aside,
+        bad = f"SELECT *, concat_ws('; ', {reasons}) AS {REASON} FROM {opened.source} WHERE {broken}"
+        with room_for(aside):
+            rows_aside = _write(_tables(opened, bad), aside)
+        good = f"SELECT * FROM {opened.source} WHERE NOT ({broken})"
+        written = write_by_content(_tables(opened, good), file.parent, order)
+    if written is None:
+        raise EmptyWindowError(
+            f"every row of the snapshot {file.name} would be set aside", f"see the reasons in {aside}"
         )
-        draft = folder / f".{file.stem}.clean"
-        try:
-            rows = _write(opened, f"SELECT * FROM {opened.source} WHERE NOT ({broken})", draft)
-            clean = folder / f"{_digest(draft)}.parquet"
-            draft.replace(clean)
-        finally:
-            draft.unlink(missing_ok=True)
+    clean, rows = written
     return Parted(clean, rows, aside, rows_aside)
 
 
-def _write(opened: Scan, query: str, target: Path) -> int:
+def _tables(opened: Scan, query: str) -> Iterator[pa.Table]:
+    import pyarrow as pa
+
+    for batch in opened.connection.sql(query).to_arrow_reader(_BATCH_ROWS):
+        yield pa.Table.from_batches([batch])
+
+
+def _write(tables: Iterator[pa.Table], target: Path) -> int:
     import pyarrow.parquet as pq
 
-    rows = 0
-    batches = opened.connection.execute(query).fetch_record_batch(_BATCH_ROWS)
-    with (
-        replacing(target) as temporary,
-        pq.ParquetWriter(temporary, batches.schema, compression="zstd", store_schema=False) as writer,
-    ):
-        for batch in batches:
-            writer.write_batch(batch, row_group_size=_BATCH_ROWS)
-            rows += batch.num_rows
+    rows, writer = 0, None
+    with replacing(target) as temporary:
+        for table in tables:
+            writer = writer or pq.ParquetWriter(temporary, table.schema, compression="zstd")
+            writer.write_table(table)
+            rows += table.num_rows
+        if writer is not None:
+            writer.close()
     return rows
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()[:16]

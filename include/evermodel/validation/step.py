@@ -81,7 +81,7 @@ def validate_snapshot(retrain: Retrain, snapshot: Snapshot) -> Validated:
     aside = settings.lake / "quarantine" / spec.name / f"{snapshot.digest}.parquet"
     kept = snapshot
     if report.set_aside and not failed:
-        parted = part(file, found.rules, aside)
+        parted = part(file, found.rules, aside, (spec.time_column, spec.id_column))
         kept = replace(
             snapshot,
             path=str(parted.clean.relative_to(settings.lake)),
