@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from evermodel import __version__
+from evermodel.data_command import data
 from evermodel.errors import EvermodelError
 from evermodel.init.command import init
 
@@ -20,6 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(init)
+app.add_typer(data, name="data")
 
 
 def _version(wanted: bool) -> None:

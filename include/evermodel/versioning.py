@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,35 @@ class SnapshotStore:
                 "restore the remote, or retrain so that the champion has a snapshot that exists",
             ) from error
 
+    def bring(self, file: Path, md5: str) -> None:
+        """Put the content of an md5 at a path in the lake; nothing but the remote is needed.
+
+        A file that is there already stays if it is that content, and is replaced if it was damaged.
+
+        Raises
+        ------
+        SnapshotStoreError
+            The remote cannot be reached, does not have it, or has something else under its name.
+        """
+        if file.exists() and file_md5(file) == md5:
+            if _md5(file.with_name(file.name + ".dvc")) != md5:
+                write_pointer(file, md5)
+            return
+        cached = self.lake / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
+        if cached.exists() and file_md5(cached) != md5:
+            cached.chmod(0o644)  # DVC protects its cache, and would go on to hand out what is damaged
+            cached.unlink()
+        file.unlink(missing_ok=True)
+        write_pointer(file, md5)
+        self.restore(file)
+        found = file_md5(file)
+        if found != md5:
+            file.unlink()
+            raise SnapshotStoreError(
+                f"{self.remote} has other content under the md5 {md5}: it came with {found}",
+                "the remote is damaged: restore it from a backup",
+            )
+
     def _locked(self) -> FileLock:
         self.lake.mkdir(parents=True, exist_ok=True)
         return FileLock(self.lake / ".evermodel-dvc.lock", timeout=_LOCK_SECONDS)
@@ -117,6 +147,12 @@ def write_pointer(file: Path, md5: str) -> None:
     """
     out = {"md5": md5, "hash": "md5", "path": file.name}
     write_text(file.with_name(file.name + ".dvc"), yaml.safe_dump({"outs": [out]}))
+
+
+def file_md5(file: Path) -> str:
+    """Return the md5 of a file's content, which is DVC's name for it."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "md5").hexdigest()
 
 
 def _md5(pointer: Path) -> str | None:

@@ -1,0 +1,82 @@
+"""The commands `evermodel data …`: which data a version was trained on, and how to have it back."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+data = typer.Typer(
+    help="List the snapshots that models were trained on, and bring them back.", no_args_is_help=True
+)
+
+
+@data.command("list")
+def list_snapshots(
+    model: Annotated[str | None, typer.Argument(help="Model to tell about; all if not given.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List snapshots with the versions that were trained on them."""
+    from evermodel.data_versions import data_lines
+    from evermodel.settings import Settings
+
+    settings = Settings.from_environment()
+    lines = data_lines(_client(settings.tracking_uri), model, settings)
+    if as_json:
+        typer.echo(json.dumps([line.to_json() for line in lines], indent=2))
+        return
+    if not lines:
+        typer.echo(f"no snapshot of {model or 'any model'} in {settings.lake} or in the registry")
+    for line in lines:
+        said = ", ".join(f"{v} (as of {day})" for v, day in zip(line.versions, line.as_of, strict=True))
+        size = "" if line.megabytes is None else f", {line.megabytes:.1f} MB"
+        rows = "" if line.rows is None else f", {line.rows:,} rows"
+        where = "here" if line.here else f"in the remote: {settings.dvc_remote}"
+        typer.echo(f"{line.model}  {line.path}")
+        typer.echo(f"  md5 {line.md5}{rows}{size}; {where}")
+        typer.echo(f"  versions: {said or 'none'}")
+
+
+@data.command()
+def checkout(
+    model: Annotated[str, typer.Argument(help="Model.")],
+    version: Annotated[str, typer.Argument(help="Version in the registry, or an alias such as champion.")],
+    to: Annotated[Path | None, typer.Option(help="File or folder for a copy of it.")] = None,
+) -> None:
+    """Bring back, byte for byte, what a version was trained on."""
+    from evermodel.data_versions import checkout as bring
+    from evermodel.settings import Settings
+    from evermodel.tracking import connect
+
+    settings = Settings.from_environment()
+    file, md5 = bring(connect(settings.tracking_uri), model, version, settings, to)
+    typer.echo(f"{file}\n  md5 {md5}, as the version names it")
+
+
+@data.command()
+def forget(
+    model: Annotated[str, typer.Argument(help="Model.")],
+) -> None:
+    """Remove the days of a model's source that are kept in the lake, so that they are read again."""
+    from evermodel.partitions import folder_of
+    from evermodel.settings import Settings
+
+    folder = folder_of(model, Settings.from_environment().lake)
+    days = len(list(folder.rglob("*.parquet")))
+    shutil.rmtree(folder, ignore_errors=True)
+    typer.echo(f"{days} days of {model} removed; snapshots stay as they are")
+
+
+def _client(uri: str) -> Any:
+    """Connect to MLflow; without it the lake can still be listed."""
+    from evermodel.errors import TrackingUnavailableError
+    from evermodel.tracking import connect
+
+    try:
+        return connect(uri)
+    except TrackingUnavailableError as error:
+        typer.echo(f"versions are not known: {error.problem}", err=True)
+        return None
