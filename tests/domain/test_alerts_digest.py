@@ -68,7 +68,7 @@ def test_a_week_with_news_tells_them_by_model() -> None:
         a_week("churn", happened=(opened, also, ended), open=(going_on,), retrains=(retrain,)), a_week("calm")
     )
     assert message.text.splitlines()[1:] == [
-        "2026-01-05 until 2026-01-12: 2 incidents opened, 1 ended, 1 open now; 1 new champions.",
+        "2026-01-05 until 2026-01-12: 2 incidents opened, 1 ended, 1 open now; 1 new champion.",
         "churn: version 7, 12 days old, roc_auc 0.748 (promised 0.751)",
         "  - open since 2026-01-08: performance below its promise (warning): the inputs changed too",
         "  - 2026-01-07: drift opened (warning): only humid moved",

@@ -27,7 +27,7 @@ def cause(*columns: ColumnDrift, kind: str = "drift", since: str = "", **changes
     ("columns", "expected"),
     [
         (moved("age"), "only age moved: look at what delivers it"),
-        (moved("age", "city"), "2 of 5 columns moved: age, city"),
+        (moved("age", "city"), "age, city moved and 3 other columns did not: look at what they have in common"),
         (moved(*NAMES), "5 of 5 columns moved together since 2013-08-06: a source, a join or who is asked changed"),
         (moved("age", what="missing"), "age lacks values: look at what delivers it"),
         (

@@ -220,6 +220,14 @@ def test_an_incident_whose_receipt_was_lost_is_still_answered_in_its_thread(team
     assert team.said() == ["replace update: [warning] m: drift (warning)"]
 
 
+def test_the_end_names_the_new_version_if_there_is_one(team: Desk) -> None:
+    team.look(1, WARNING, version="7")
+    team.said()
+    team.look(2, CALM, version="8")
+    *_, (_, answer) = team.queue.waiting(team.lane)
+    assert "Version 8 serves now; it began with version 7." in answer.message["text"]
+
+
 def test_at_night_warnings_wait_and_what_is_critical_does_not(team: Desk) -> None:
     team.look(1, WARNING, now=NIGHT)
     assert team.said(now=NIGHT) == []

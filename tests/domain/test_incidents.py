@@ -53,7 +53,7 @@ def test_an_open_incident_keeps_its_first_day_its_message_and_its_worst_severity
     _, book = watch(book, "warning", 4)
 
     assert book.incident == Incident(
-        "drift-1-x", day(1).isoformat(), "critical", "warning", day(2).isoformat(), "", {"ts": "1"}
+        "drift-1-x", day(1).isoformat(), "critical", "warning", day(2).isoformat(), delivery={"ts": "1"}
     )
 
 

@@ -98,7 +98,7 @@ def digest_message(week: TeamWeek, links: Mapping[str, str]) -> Message:
     for model in loud[:MOST_MODELS]:
         body += [
             divider(),
-            section(f"*{code(model.model)}*  {words(_state(model, week.end), 300)}", *_bullets(model)),
+            section(f"{code(model.model)} {words(_state(model, week.end), 300)}", *_bullets(model)),
         ]
     if len(loud) > MOST_MODELS:
         body.append(section(f"and {len(loud) - MOST_MODELS} more models"))
@@ -115,7 +115,7 @@ def digest_message(week: TeamWeek, links: Mapping[str, str]) -> Message:
         key=f"digest-{moment(week.end)}",
         model=week.owner,
         severity="info",
-        title=f"{week.owner}: the week of {len(week.models)} model{'' if len(week.models) == 1 else 's'}",
+        title=f"{week.owner}: the week of {_counted(len(week.models), 'model')}",
         plain=plain,
         body=body,
         links=links,
@@ -130,7 +130,12 @@ def _summary(week: TeamWeek) -> str:
     shipped = sum(retrain.outcome == "deployed" for model in week.models for retrain in model.retrains)
     if not (opened or ended or now or shipped) and all(model.quiet for model in week.models):
         return "a quiet week."
-    return f"{opened} incidents opened, {ended} ended, {now} open now; {shipped} new champions."
+    shown = (_counted(opened, "incident"), _counted(shipped, "new champion"))
+    return f"{shown[0]} opened, {ended} ended, {now} open now; {shown[1]}."
+
+
+def _counted(count: int, name: str) -> str:
+    return f"{count} {name}{'' if count == 1 else 's'}"
 
 
 def _state(model: ModelWeek, end: str) -> str:

@@ -151,6 +151,8 @@ def facts_of(view: IncidentView) -> dict[str, str]:
         facts["Rows"] = words(rows(verdict))
         facts["Performance"] = words(performance(verdict))
     facts["Model"] = f"{code(verdict.model)} version {words(verdict.version, 40)}"
+    if view.worst != view.problem.severity:
+        facts["Worst"] = view.worst
     if view.owner:
         facts["Owner"] = words(view.owner, 100)
     return facts

@@ -28,7 +28,7 @@ def drift_plot(
     verdict
         The verdict on the window.
     path
-        The PNG to write; 1200 by 675 pixels.
+        The PNG to write; 1200 pixels wide, 675 high, or 430 if there is one row of columns only.
     most
         Most columns to draw. Drifted columns come first; with none, the columns with the largest index.
     bands
@@ -43,17 +43,18 @@ def drift_plot(
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     # A Figure of its own, without pyplot: tasks may share a process and pyplot's figures are global.
-    figure = Figure(figsize=(12, 6.75), dpi=_DOTS_PER_INCH, facecolor="white")
-    figure.set_layout_engine(
-        ConstrainedLayoutEngine(rect=(0.012, 0.02, 0.976, 0.85), hspace=0.09, wspace=0.05)
-    )
-    FigureCanvasAgg(figure)
     chosen = _chosen(verdict, most)
-    _head(figure, verdict)
-    if not chosen:
-        figure.text(0.5, 0.5, "No columns to compare", ha="center", color=_FAINT, fontsize=16)
     across = 1 if len(chosen) == 1 else 2
     down = max(1, -(-len(chosen) // across))
+    height = 6.75 if down > 1 else 4.3
+    figure = Figure(figsize=(12, height), dpi=_DOTS_PER_INCH, facecolor="white")
+    figure.set_layout_engine(
+        ConstrainedLayoutEngine(rect=(0.012, 0.02, 0.976, 0.98 - 0.88 / height), hspace=0.09, wspace=0.05)
+    )
+    FigureCanvasAgg(figure)
+    _head(figure, verdict, height)
+    if not chosen:
+        figure.text(0.5, 0.5, "No columns to compare", ha="center", color=_FAINT, fontsize=16)
     for place, column in enumerate(chosen, start=1):
         _column(
             figure.add_subplot(down, across, place), column, bands, room=24 if across == 1 else _MOST_BINS
@@ -70,23 +71,23 @@ def _chosen(verdict: DriftVerdict, most: int) -> list[ColumnDrift]:
     return [column for column in shown if column.bins][:most]
 
 
-def _head(figure: Any, verdict: DriftVerdict) -> None:
+def _head(figure: Any, verdict: DriftVerdict, height: float) -> None:
     count, all_columns = len(verdict.drifting), len(verdict.columns)
     figure.text(
         0.018,
-        0.945,
+        1 - 0.37 / height,
         _plain(f"{verdict.model}: {count} of {all_columns} columns drifted", 70),
         fontsize=17,
         fontweight="bold",
         color=_INK,
     )
     period = f"window {moment(verdict.start)} until {moment(verdict.end)}"
-    figure.text(0.018, 0.905, f"Share of rows by bin, {period}", fontsize=12, color=_FAINT)
+    figure.text(0.018, 1 - 0.64 / height, f"Share of rows by bin, {period}", fontsize=12, color=_FAINT)
     for x, colour, label in (
         (0.70, _REFERENCE, f"Reference, {verdict.reference_rows:,} rows"),
         (0.70, _WINDOW, f"Window, {verdict.window_rows:,} rows"),
     ):
-        y = 0.952 if colour == _REFERENCE else 0.908
+        y = 1 - (0.32 if colour == _REFERENCE else 0.62) / height
         figure.text(x, y, "■", fontsize=16, color=colour, va="center")
         figure.text(x + 0.02, y, label, fontsize=12, color=_INK, va="center")
 
@@ -128,11 +129,13 @@ def _few_ticks() -> Any:
 
 
 def _title(column: ColumnDrift, bands: tuple[float, float]) -> str:
-    threshold = bands[1] if column.severity == "critical" else bands[0]
+    least = column.threshold or bands[0]
+    threshold = max(bands[1], least) if column.severity == "critical" else least
     state = "" if column.severity == "none" else f" ({column.severity})"
     side = "≥" if column.effect >= threshold else "<"
     name = _plain(column.column, 30)
-    return f"{name}   {column.measure} {column.effect:.2f} {side} {threshold:.2f}{state}, normal up to {column.calm:.2f}"
+    normal = f", normal up to {column.calm:.2f}" if column.calm else ""
+    return f"{name}   {column.measure} {column.effect:.2f} {side} {threshold:.2f}{state}{normal}"
 
 
 def _most_changed(bins: tuple[Bin, ...], room: int) -> list[Bin]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from evermodel.alerts.blocks import Block
 from evermodel.alerts.message import Message
@@ -46,6 +46,7 @@ code { font: 12px/1.5 Monaco, Menlo, Consolas, "DejaVu Sans Mono", monospace; co
 pre { font: 12px/1.5 Monaco, Menlo, Consolas, "DejaVu Sans Mono", monospace; background: #f8f8f8; margin: 4px 0;
       border: 1px solid #ddd; border-radius: 4px; padding: 8px; white-space: pre-wrap; overflow-wrap: anywhere; }
 img { max-width: 100%; border: 1px solid #ddd; border-radius: 8px; margin-top: 8px; }
+.answer { margin: 14px 0 0 46px; max-width: 674px; border-left: 2px solid #e5e5e5; padding-left: 14px; }
 .thread, .note { color: #616061; font-size: 13px; margin-top: 4px; }
 .note { border-top: 1px solid #eee; margin-top: 20px; padding-top: 8px; }
 """
@@ -63,25 +64,50 @@ def preview_html(message: Message, image: bytes | None, thread: str | None) -> s
     thread
         Name of the message it answers to, or None.
     """
-    blocks = "\n".join(_BLOCKS[block["type"]](block) for block in message.blocks)
-    answers = f'<div class="thread">in the thread of {html.escape(thread)}</div>' if thread else ""
-    picture = (
-        f'<img alt="{html.escape(message.title)}" src="data:image/png;base64,{base64.b64encode(image).decode()}">'
-        if image
-        else ""
-    )
+    place = f"in the thread of {thread}" if thread else ""
+    note = "Preview of a message that was not sent: there is no Slack connection in Airflow."
+    return _page(message.title, _message_html(message, image, place), note)
+
+
+def thread_html(first: Message, answers: Sequence[Message | bytes]) -> str:
+    """Draw a message and its thread as one page without outside parts.
+
+    Parameters
+    ----------
+    first
+        The first message.
+    answers
+        Messages, or contents of PNGs, that answer to it.
+    """
+    drawn = [_image_html(a, "") if isinstance(a, bytes) else _message_html(a, None, "") for a in answers]
+    shown = "\n".join(f'<div class="answer">{part}</div>' for part in drawn)
+    return _page(first.title, _message_html(first, None, "") + shown, "")
+
+
+def _page(title: str, content: str, note: str) -> str:
+    below = f'<div class="note">{html.escape(note)}</div>' if note else ""
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{html.escape(message.title)}</title><style>{_STYLE}</style></head>
-<body><div class="message" style="--colour: {_COLOURS[message.severity]}">
+<title>{html.escape(title)}</title><style>{_STYLE}</style></head>
+<body>{content}
+{below}
+</body></html>
+"""
+
+
+def _message_html(message: Message, image: bytes | None, place: str) -> str:
+    blocks = "\n".join(_BLOCKS[block["type"]](block) for block in message.blocks)
+    answers = f'<div class="thread">{html.escape(place)}</div>' if place else ""
+    return f"""<div class="message" style="--colour: {_COLOURS[message.severity]}">
 <div class="avatar" aria-hidden="true">E</div>
 <div class="content"><div class="who"><b>evermodel</b> <span class="app">APP</span></div>{answers}
 <div class="blocks">
 {blocks}
-</div>{picture}</div></div>
-<div class="note">Preview of a message that was not sent: there is no Slack connection in Airflow.</div>
-</body></html>
-"""
+</div>{_image_html(image, message.title) if image else ""}</div></div>"""
+
+
+def _image_html(image: bytes, title: str) -> str:
+    return f'<img alt="{html.escape(title)}" src="data:image/png;base64,{base64.b64encode(image).decode()}">'
 
 
 def _header(block: Block) -> str:

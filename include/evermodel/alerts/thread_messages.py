@@ -6,7 +6,7 @@ from datetime import datetime
 
 from evermodel.alerts.blocks import fields, section
 from evermodel.alerts.facts import column_line, performance, plain_column, span
-from evermodel.alerts.incident_message import IncidentView, facts_of, footer, mentions
+from evermodel.alerts.incident_message import IncidentView, mentions
 from evermodel.alerts.message import Message, compose
 from evermodel.alerts.text import code, moment, words
 from evermodel.window import parse_moment
@@ -21,7 +21,6 @@ def escalation_message(view: IncidentView) -> Message:
         view,
         key=f"{view.name}-{severity}",
         title=f"{view.verdict.model}: {view.title} became {severity}",
-        lines=[view.problem.reason, _cause(view), view.next_step and f"Next: {view.next_step}"],
     )
 
 
@@ -32,7 +31,6 @@ def reminder_message(view: IncidentView, as_of: datetime) -> Message:
         view,
         key=f"{view.name}-remind-{moment(as_of.isoformat())}",
         title=f"{view.verdict.model}: {view.title} goes on, day {days + 1} ({view.problem.severity})",
-        lines=[view.problem.reason, _cause(view), view.next_step and f"Next: {view.next_step}"],
     )
 
 
@@ -44,9 +42,13 @@ def resolved_message(view: IncidentView, why: str = "") -> Message:
     why
         What ended it, for instance the version that was retrained; empty if it went away by itself.
     """
-    facts = facts_of(view)
-    facts["Began"] = facts.pop("Since")
-    facts["Worst"] = view.worst
+    verdict = view.verdict
+    facts = {
+        "Began": words(moment(view.opened), 60),
+        "Worst": view.worst,
+        "Performance": words(performance(verdict)),
+        "Model": f"{code(verdict.model)} version {words(verdict.version, 40)}",
+    }
     largest = max(
         view.verdict.columns, key=lambda column: column.effect / max(column.threshold, 1e-9), default=None
     )
@@ -68,12 +70,14 @@ def resolved_message(view: IncidentView, why: str = "") -> Message:
         ],
         body=[section(*(words(line, 1000) for line in lines)), fields(facts)],
         links=view.links,
-        footer=footer(view),
+        footer=f"incident {words(view.name, 80)}",
     )
 
 
-def _answer(view: IncidentView, *, key: str, title: str, lines: list[str]) -> Message:
-    said = [line for line in lines if line]
+def _answer(view: IncidentView, *, key: str, title: str) -> Message:
+    labelled = [
+        (label, text) for label, text in (("Likely cause", view.cause), ("Next", view.next_step)) if text
+    ]
     moved = view.verdict.drifting[:_FEW_COLUMNS] if view.problem.kind == "drift" else ()
     facts = {"Since": words(moment(view.opened), 60), "Performance": words(performance(view.verdict))}
     return compose(
@@ -81,16 +85,21 @@ def _answer(view: IncidentView, *, key: str, title: str, lines: list[str]) -> Me
         model=view.verdict.model,
         severity=view.severity,
         title=title,
-        plain=[*said, *(plain_column(column) for column in moved), f"Since {moment(view.opened)}."],
+        plain=[
+            view.problem.reason,
+            *(f"{label}: {text}" for label, text in labelled),
+            *(plain_column(column) for column in moved),
+            f"Since {moment(view.opened)}.",
+        ],
         body=[
-            section(*(words(line, 600) for line in said), mentions(view)),
+            section(
+                words(view.problem.reason, 600),
+                *(f"*{label}:* {words(text, 600)}" for label, text in labelled),
+                mentions(view),
+            ),
             *([section(*(column_line(column) for column in moved))] if moved else []),
             fields(facts),
         ],
         links=view.links,
-        footer=footer(view),
+        footer=f"incident {words(view.name, 80)}",
     )
-
-
-def _cause(view: IncidentView) -> str:
-    return f"Likely cause: {view.cause}" if view.cause else ""

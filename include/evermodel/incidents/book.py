@@ -32,6 +32,8 @@ class Incident:
         End of the window at which people last heard of it: opened, escalated or reminded.
     cause
         The likely cause, in words.
+    version
+        The champion when it opened.
     delivery
         Where its first message went, as plain data; empty until that is known.
     """
@@ -42,6 +44,7 @@ class Incident:
     current: Severity
     told: str
     cause: str = ""
+    version: str = ""
     delivery: dict[str, Any] = field(default_factory=dict)
 
 
@@ -105,7 +108,14 @@ class Watchbook:
         return "remind" if due else "update"
 
     def after(
-        self, action: Action, problem: Problem, as_of: datetime, *, origin: str, cause: str = ""
+        self,
+        action: Action,
+        problem: Problem,
+        as_of: datetime,
+        *,
+        origin: str,
+        cause: str = "",
+        version: str = "",
     ) -> Watchbook:
         """Return the memory after an action was decided.
 
@@ -128,7 +138,7 @@ class Watchbook:
             number = self.count + 1
             name = f"{problem.kind}-{number}-{origin}"
             severity = problem.severity
-            opened = Incident(name, now, severity, severity, now, cause[:MOST_CAUSE])
+            opened = Incident(name, now, severity, severity, now, cause[:MOST_CAUSE], version[:40])
             return replace(book, count=number, incident=opened)
         changed = replace(
             self.incident,

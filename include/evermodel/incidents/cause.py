@@ -60,7 +60,8 @@ def _drift(verdict: DriftVerdict, since: str) -> str:
         return (
             f"all {len(moved)} columns that moved begin with {prefix}: look at the source that delivers them"
         )
-    return f"{len(moved)} of {len(watched)} columns moved: {_listed(moved)}"
+    rest = len(watched) - len(moved)
+    return f"{_listed(moved)} moved and {rest} other columns did not: look at what they have in common"
 
 
 def _without_features(kinds: set[str]) -> str:

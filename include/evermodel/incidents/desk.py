@@ -136,7 +136,7 @@ class IncidentDesk:
         action = book.next_action(problem, as_of, self.spec.alerts.remind)
         since = book.incident.opened if book.incident else as_of.isoformat()
         cause = likely_cause(verdict, kind, since)
-        after = book.after(action, problem, as_of, origin=books.origin, cause=cause)
+        after = book.after(action, problem, as_of, origin=books.origin, cause=cause, version=verdict.version)
         subject = after.subject if action != "quiet" else None
         name = subject.id if subject else ""
         done = Handled(kind, action, problem.severity, name, f"{self.spec.name}/{name}" if name else "")
@@ -167,7 +167,11 @@ class IncidentDesk:
             dispatch.notify("escalate", answer, url=view.url)
         elif done.action in ("remind", "resolve"):
             remind = done.action == "remind"
-            answer = reminder_message(view, as_of) if remind else resolved_message(view)
+            answer = (
+                reminder_message(view, as_of)
+                if remind
+                else resolved_message(view, _ended_by(incident, verdict))
+            )
             dispatch.post("remind" if remind else "resolve", answer, thread=done.message, url=view.url)
             dispatch.notify("remind" if remind else "resolve", answer, url=view.url)
 
@@ -202,6 +206,12 @@ class IncidentDesk:
             mention=tuple(notified),
             over=over,
         )
+
+
+def _ended_by(incident: Incident, verdict: DriftVerdict) -> str:
+    if not incident.version or incident.version == verdict.version:
+        return ""
+    return f"Version {verdict.version} serves now; it began with version {incident.version}."
 
 
 def _transition(
