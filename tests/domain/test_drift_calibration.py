@@ -73,8 +73,8 @@ def test_calm_categories_are_significant_as_rarely_as_stated(many: int, referenc
 @pytest.mark.parametrize(
     ("drift", "least"),
     [
-        (lambda values, _: values + 0.37, 0.8),
-        (lambda values, _: values * 1.35, 0.75),
+        (lambda values, _: values + 0.29, 0.7),
+        (lambda values, _: values * 1.25, 0.6),
         (lambda values, g: np.where(g.random(len(values)) < 0.07, 8 * values, values), 0.75),
     ],
     ids=["location", "scale", "tail"],
