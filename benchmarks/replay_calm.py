@@ -42,7 +42,8 @@ class World:
         found[0] = pushes[0]
         for day in range(1, count):
             found[day] = self.memory * found[day - 1] + np.sqrt(1 - self.memory**2) * pushes[day]
-        return found + self.trend * np.arange(count)[:, None] / count
+        drifted: NDArray[np.float64] = found + self.trend * np.arange(count)[:, None] / count
+        return drifted
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ def effects(days: NDArray[np.float64], length: int, noise: NDArray[np.float64]) 
     reference = days[:REFERENCE_DAYS].mean(axis=0)
     sums = np.cumsum(np.vstack([np.zeros_like(days[:1]), days]), axis=0)
     windows = (sums[length:] - sums[:-length])[REFERENCE_DAYS:] / length
-    return (windows - reference) ** 2 + 0.02 * noise[: len(windows)] / 9
+    shown: NDArray[np.float64] = (windows - reference) ** 2 + 0.02 * noise[: len(windows)] / 9
+    return shown
 
 
 def simulate(world: World, length: int, history: int, trials: int, seed: int = 0) -> Simulated:

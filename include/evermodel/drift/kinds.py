@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from evermodel.drift.bins import CategoryBins, NumberBins
 from evermodel.drift.compare import compare
@@ -135,6 +136,7 @@ def correlations(
     """
     band = spec.drift.correlation
     pairs = pair_changes(names, before.ranked(names), now.ranked(names), band.warning)
+    rate = spec.drift.false_alarm_rate / max(len(pairs), 1)
     natural = cache(partial(before.natural_changes, names, days))
     places = {name: place for place, name in enumerate(names)}
     for pair in pairs:
@@ -151,7 +153,7 @@ def correlations(
             summary=f"rank correlation {pair.before:+.2f} → {pair.now:+.2f}",
             warning=band.warning,
             critical=band.critical,
-            rule=partial(_of_pair, natural, places[pair.first], places[pair.second]),
+            rule=partial(_of_pair, natural, places[pair.first], places[pair.second], rate),
             weight=len(names) / len(pairs),
         )
 
@@ -220,5 +222,12 @@ def _novelty(old: Sample, new: Sample) -> float:
     return 0.0
 
 
-def _of_pair(natural: Callable[[], NDArray[np.float64]], first: int, second: int) -> float:
-    return float(natural()[first, second])
+def _of_pair(
+    natural: Callable[[], tuple[NDArray[np.float64], float]], first: int, second: int, rate: float
+) -> float:
+    """Return the largest change that is to be expected of a pair among many, from stretches of the reference.
+
+    Of that many pairs some always leave the range that they have shown, so the limit is Student's t for one of them.
+    """
+    usual, stretches = natural()
+    return float(usual[first, second] * stdtrit(stretches, 1 - rate / 2)) if stretches >= 1 else 0.0

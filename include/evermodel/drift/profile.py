@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from evermodel.drift.correlation import Ranked, largest_changes, ranked
+from evermodel.drift.correlation import Ranked, natural_changes, ranked
 from evermodel.drift.sample import Categories, Numbers, Sample
 from evermodel.drift.sides import JOINT_ROWS as MOST_JOINT
 from evermodel.drift.sides import Joint, RowsSide
@@ -76,14 +76,14 @@ class Profile:
             (_merged_samples(rest, name), _merged_samples(inside, name)) for rest, inside in self._cuts(days)
         ]
 
-    def natural_changes(self, names: Sequence[str], days: int) -> NDArray[np.float64]:
+    def natural_changes(self, names: Sequence[str], days: int) -> tuple[NDArray[np.float64], float]:
         """Return how far the rank correlations of stretches that overlap by half are from the others."""
         parts = []
         for rest, inside in self._cuts(days):
             rows = np.vstack([part.joint(names) for part in inside])
             rows = rows[:: max(1, len(rows) // MOST_POINTS)]
             parts.append((len(inside) / (len(inside) + len(rest)), rows))
-        return largest_changes(self.ranked(names), parts)
+        return natural_changes(self.ranked(names), parts, 2 if days > 1 else 1)
 
     def _cuts(self, days: int) -> list[tuple[tuple[Profile, ...], tuple[Profile, ...]]]:
         if len(self.parts) < 3 * days:
@@ -136,8 +136,8 @@ class CompactSide:
         """Return stretches of one column, each behind the rest."""
         return self.side.stretches(name, days)
 
-    def natural_changes(self, names: Sequence[str], days: int) -> NDArray[np.float64]:
-        """Return the largest change of rank correlation in a stretch."""
+    def natural_changes(self, names: Sequence[str], days: int) -> tuple[NDArray[np.float64], float]:
+        """Return the usual change of rank correlation in a stretch."""
         return self.side.natural_changes(names, days)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evermodel.drift.columns import as_numbers, days_of, nulls, taken, to_numpy
-from evermodel.drift.correlation import Ranked, largest_changes, ranked
+from evermodel.drift.correlation import Ranked, natural_changes, ranked
 from evermodel.drift.sample import Sample, categories, numbers
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ class Side(Protocol):
         """Return stretches of so many days of one column, each behind the rest that it can be held against."""
         ...
 
-    def natural_changes(self, names: Sequence[str], days: int) -> NDArray[np.float64]:
-        """Return columns x columns, the largest change of rank correlation in a stretch of so many days."""
+    def natural_changes(self, names: Sequence[str], days: int) -> tuple[NDArray[np.float64], float]:
+        """Return columns x columns, the usual change of rank correlation in stretches of so many days, and their number."""
         ...
 
 
@@ -100,7 +100,7 @@ class RowsSide:
     _joint: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     _notes: dict[str, str] = field(default_factory=dict)
     _ranked: dict[tuple[str, ...], Ranked] = field(default_factory=dict)
-    _natural: dict[tuple[str, ...], NDArray[np.float64]] = field(default_factory=dict)
+    _natural: dict[tuple[str, ...], tuple[NDArray[np.float64], float]] = field(default_factory=dict)
     _days: NDArray[np.int64] | None = None
 
     @property
@@ -153,7 +153,7 @@ class RowsSide:
             for inside in _cuts(when, days)
         ]
 
-    def natural_changes(self, names: Sequence[str], days: int) -> NDArray[np.float64]:
+    def natural_changes(self, names: Sequence[str], days: int) -> tuple[NDArray[np.float64], float]:
         """Return how far the rank correlations of stretches that overlap by half are from the others, found once."""
         key = (*names, str(days))
         if key not in self._natural:
@@ -162,7 +162,7 @@ class RowsSide:
             if self._has_times:
                 cuts = _cuts(self._sampled_days()[0], days)
                 parts = [(float(inside.mean()), self.joint(names)[inside]) for inside in cuts]
-            self._natural[key] = largest_changes(whole, parts)
+            self._natural[key] = natural_changes(whole, parts, 2 if days > 1 else 1)
         return self._natural[key]
 
     @property
