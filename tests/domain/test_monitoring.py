@@ -63,7 +63,7 @@ def test_judging_a_window_writes_its_verdict_to_mlflow_and_doing_it_again_uses_t
     assert first.window_rows == watch._predictions().num_rows > 100
     assert first.reference_rows > 1000
     assert first.severity == "none" or len(first.drifting) > 0
-    assert {c.column for c in first.columns} == set(watched.spec.watched)
+    assert {c.column for c in first.columns if c.what == "feature"} == set(watched.spec.watched)
     experiment = watched.client.get_experiment_by_name(f"{watched.name}-monitoring")
     runs = watched.client.search_runs(
         [experiment.experiment_id], f"tags.`evermodel.run_key` = '{watch.run_key}'"
@@ -71,7 +71,7 @@ def test_judging_a_window_writes_its_verdict_to_mlflow_and_doing_it_again_uses_t
     assert len(runs) == 1
     assert DriftVerdict.from_json(read_json(watched.client, runs[0].info.run_id, VERDICT_FILE)) == first
     assert runs[0].data.tags["evermodel.severity"] == first.severity
-    for column in first.columns:
+    for column in (c for c in first.columns if c.what == "feature"):
         assert runs[0].data.metrics[f"psi_{column.column}"] == pytest.approx(column.effect)
 
 
@@ -104,10 +104,12 @@ def test_a_drifted_window_is_critical_and_its_report_shows_our_numbers_and_verdi
     verdict = watch.judge()
     address = watch.report()
 
-    found = {c.column: c for c in verdict.columns}
+    found = {c.column: c for c in verdict.columns if c.what == "feature"}
+    missing = {c.column: c for c in verdict.columns if c.what == "missing"}
     assert verdict.severity == found["temp"].severity == "critical"
     assert found["temp"].summary.startswith("median ")
-    assert found["seats"].summary.endswith("→ 100%")
+    assert missing["seats"].severity == "critical"
+    assert missing["seats"].summary.endswith("→ 100.0%")
     assert verdict.quality == ("seats: 100% missing, at most 50% allowed",)
     assert "temp" in verdict.reason
     run = watch.mlflow_run()
@@ -120,14 +122,16 @@ def test_a_drifted_window_is_critical_and_its_report_shows_our_numbers_and_verdi
     values = {
         m["config"]["column"]: m for m in report["metrics"] if m["config"]["type"].endswith("ValueDrift")
     }
-    assert set(values) == set(found) - {"seats"}
+    assert set(values) - {"score"} == set(found) - {"seats"}
     for name, metric in values.items():
+        if name == "score":
+            continue
         assert metric["config"]["method"] == STAT_TEST
         assert metric["value"] == pytest.approx(found[name].effect)
     drawn = [test for test in report["tests"] if test["name"].startswith("Value Drift")]
     failed = {test["metric_config"]["params"]["column"] for test in drawn if test["status"] == "FAIL"}
     assert len(drawn) == len(values)
-    assert failed == {column.column for column in verdict.drifting} - {"seats"}
+    assert failed - {"score"} == {c.column for c in found.values() if c.severity != "none"} - {"seats"}
 
 
 def test_too_few_rows_give_no_verdict_and_say_so(watched: World) -> None:

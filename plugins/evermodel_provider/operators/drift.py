@@ -44,7 +44,7 @@ class DriftVerdictOperator(ModelOperator):
 
 
 class EvidentlyReportOperator(ModelOperator):
-    """Draw Evidently's report of the window and keep it, as HTML and JSON, on the MLflow run of the day.
+    """Draw Evidently's report of the window and keep it on the MLflow run of the day and in Evidently's workspace.
 
     Returns the address of that run.
     """
