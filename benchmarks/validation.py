@@ -8,7 +8,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -189,7 +189,7 @@ def _write_spec(file: Path) -> None:
     file.write_text(yaml.safe_dump(spec))
 
 
-def _process(command: Sequence[str], output: Path) -> Measure:
+def _process(command: list[str], output: Path) -> Measure:
     """Run a process to its end; the kernel tells its peak memory."""
     start = time.perf_counter()
     with output.open("wb") as said:

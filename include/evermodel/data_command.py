@@ -9,9 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
+from evermodel.validation.command import data_schema
+
 data = typer.Typer(
     help="List the snapshots that models were trained on, and bring them back.", no_args_is_help=True
 )
+data.command("schema")(data_schema)
 
 
 @data.command("list")

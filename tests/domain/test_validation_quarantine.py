@@ -73,6 +73,9 @@ def test_a_run_goes_on_without_the_rows_set_aside_and_names_what_it_trained_on(w
     assert version.tags["evermodel.snapshot"] == tags["evermodel.snapshot"]
     assert version.tags["evermodel.snapshot_md5"] == tags["evermodel.snapshot_md5"]
     assert read_json(world.client, run.info.run_id, REPORT_FILE)["set_aside"] == aside.num_rows
+    profile = read_json(world.client, run.info.run_id, PROFILE_FILE)
+    assert profile["rows"] == kept.num_rows
+    assert profile["columns"]["temp"]["high"] < 100
 
 
 def test_a_run_that_fails_says_why_with_examples_and_keeps_its_report(world: World) -> None:

@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import yaml
+from typer.testing import CliRunner
 
+from evermodel.cli import app
 from evermodel.errors import SpecError
 from evermodel.spec.load import load_specs
 from evermodel.validation import Validation, validate
@@ -191,3 +194,33 @@ def test_a_schema_file_with_a_mistake_is_refused_with_its_place(
 def test_ages_are_kept_in_the_file(first: tuple[Validation, TableSchema]) -> None:
     assert first[1].snapshot.max_age == timedelta(days=1)
     assert first[1].columns["carrier"].categories == ("AA", "B6", "UA", "WN")
+
+
+def test_the_command_writes_the_schema_once_and_anew_only_if_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models, snapshots = tmp_path / "models", tmp_path / "lake" / "snapshots" / "small"
+    for folder in (models, snapshots):
+        folder.mkdir(parents=True)
+    monkeypatch.setenv("EVERMODEL_MODELS", str(models))
+    monkeypatch.setenv("EVERMODEL_LAKE", str(tmp_path / "lake"))
+    (models / "small.yaml").write_text(yaml.safe_dump(small_spec("x.parquet").model_dump(mode="json")))
+    command = ["data", "schema", "small"]
+    assert "no snapshot" in str(CliRunner().invoke(app, command).exception)
+
+    write_rows(snapshots / "one.parquet", week(0))
+    assert CliRunner().invoke(app, command).exit_code == 0
+    file = models / "small.schema.yaml"
+    edited = (
+        file.read_text()
+        .replace("isin: [AA, B6", "isin: [AA, XX, B6")
+        .replace("rows:", "max_age: 9d\n  rows:")
+    )
+    file.write_text(edited)
+    assert CliRunner().invoke(app, command).exit_code == 0
+    assert file.read_text() == edited
+
+    assert CliRunner().invoke(app, [*command, "--refresh"]).exit_code == 0
+    schema = read_schema(file)
+    assert schema.columns["carrier"].categories == ("AA", "B6", "UA", "WN")
+    assert schema.snapshot.max_age == timedelta(days=9)

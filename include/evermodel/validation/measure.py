@@ -147,7 +147,7 @@ def _bounds(
     oldest, newest, *bounds = scan.row(parts)
     measured = dict(columns)
     for column, low, high in zip(numeric, bounds[::2], bounds[1::2], strict=True):
-        low, high = (None if bound is None else float(bound) for bound in (low, high))
+        low, high = (None if bound is None else float(bound) + 0.0 for bound in (low, high))  # no minus zero
         measured[column] = replace(columns[column], low=low, high=high)
     for column in texts:
         number = scan.number(column)

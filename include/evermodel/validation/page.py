@@ -47,8 +47,8 @@ def validation_page(
     sections = [
         Section(_TITLES[severity], [_checks(checks)]) for severity, checks in groups.items() if checks
     ]
-    sections.append(Section("Checks that passed", [_passed(report)]))
-    sections.append(Section("Columns", _columns(spec, profile, before)))
+    sections.append(Section("Columns", _columns(profile, before)))
+    sections.append(Section("Checks that passed, by kind", [_passed(report)]))
     sections.append(Section("Held against", [_facts(report, profile)]))
     body = _head(spec, report, profile) + to_html(sections)
     return sheet(f"{spec.name}: validation {report.verdict}", body, f"evermodel · run {run_key}")
@@ -61,7 +61,7 @@ def _head(spec: ModelSpec, report: ValidationReport, profile: Profile) -> str:
     share = report.set_aside / max(report.rows, 1)
     cards = [
         ("rows", f"{report.rows:,}", _span(profile)),
-        ("set aside", f"{report.set_aside:,}", f"{share:.2%} of the rows"),
+        ("bad rows to set aside", f"{report.set_aside:,}", f"{share:.2%} of the rows"),
         ("checks", f"{sum(c.passed for c in report.checks)} of {len(report.checks)}", "passed"),
         ("warnings", str(len(report.warnings)), f"{len(report.failures)} fatal"),
     ]
@@ -69,7 +69,8 @@ def _head(spec: ModelSpec, report: ValidationReport, profile: Profile) -> str:
         f'<div class="card"><span>{escaped(label)}</span><b>{escaped(value)}</b><span>{escaped(below)}</span></div>'
         for label, value, below in cards
     )
-    return f"""<header><div class="kicker">Validation of a snapshot</div>
+    return f"""<style>th, td {{ overflow-wrap: break-word; }}</style>
+<header><div class="kicker">Validation of a snapshot</div>
 <h1>{escaped(spec.name)}: {escaped(report.verdict)}</h1>
 <div class="banner {kind}"><strong>{escaped(ending)}</strong>{told}</div>
 <div class="cards">{drawn}</div></header>"""
@@ -84,7 +85,7 @@ def _checks(checks: tuple[Check, ...]) -> Part:
         (_MARKS[c.severity], c.name, c.found, c.allowed, "; ".join(c.examples) or "-", _key(c))
         for c in checks
     ]
-    return Table(("", "check", "found", "allowed", "for example", "severity is set by"), rows)
+    return Table(("", "check", "found", "allowed", "for example", "severity key"), rows)
 
 
 def _key(check: Check) -> str:
@@ -95,12 +96,10 @@ def _key(check: Check) -> str:
 
 def _passed(report: ValidationReport) -> Part:
     counts = Counter(check.kind.replace("_", " ") for check in report.checks if check.passed)
-    if not counts:
-        return Paragraph("None.")
-    return Table(("kind of check", "passed"), sorted(counts.items()))
+    return Paragraph(", ".join(f"{kind} {count}" for kind, count in sorted(counts.items())) or "None.")
 
 
-def _columns(spec: ModelSpec, profile: Profile, before: Profile | None) -> list[Part]:
+def _columns(profile: Profile, before: Profile | None) -> list[Part]:
     rows = [
         _column(name, column, profile, before) for name, column in list(profile.columns.items())[:_COLUMNS]
     ]

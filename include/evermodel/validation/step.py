@@ -72,15 +72,9 @@ def validate_snapshot(retrain: Retrain, snapshot: Snapshot) -> Validated:
     good = last_good(retrain)
     found = validate(spec, file, schema, None if good is None else good.profile, snapshot.window)
     failed = bool(found.report.failures)
-    if place is None and spec.validation.infer_schema and not failed:
-        schema = infer_schema(spec, found.profile, snapshot.window)
-        place = store_schema(schema, spec.name, f"snapshot {snapshot.digest}", settings)
-    report = replace(
-        found.report, schema="" if place is None else str(place), against="" if good is None else good.name
-    )
     aside = settings.lake / "quarantine" / spec.name / f"{snapshot.digest}.parquet"
     kept = snapshot
-    if report.set_aside and not failed:
+    if found.report.set_aside and not failed:
         parted = part(file, found.rules, aside, (spec.time_column, spec.id_column))
         kept = replace(
             snapshot,
@@ -89,7 +83,15 @@ def validate_snapshot(retrain: Retrain, snapshot: Snapshot) -> Validated:
             md5=store.track(parted.clean),
             rows=parted.rows,
         )
+        # The next snapshot is held against what this run goes on with, not against its bad rows.
+        found = replace(found, profile=validate(spec, parted.clean).profile)
         _LOG.warning("%d rows are set aside in %s", parted.rows_aside, parted.aside)
+    if place is None and spec.validation.infer_schema and not failed:
+        schema = infer_schema(spec, found.profile, snapshot.window)
+        place = store_schema(schema, spec.name, f"snapshot {kept.digest}", settings)
+    report = replace(
+        found.report, schema="" if place is None else str(place), against="" if good is None else good.name
+    )
     run = _record(retrain, snapshot, kept, aside)
     run = retrain.mlflow_run({_TAG: report.verdict})
     _keep(retrain, run, replace(found, report=report), schema, good)

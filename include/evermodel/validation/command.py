@@ -1,0 +1,51 @@
+"""The command that shows or writes a model's schema file."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def data_schema(
+    model: Annotated[str, typer.Argument(help="Model.")],
+    snapshot: Annotated[
+        str, typer.Option(help="Snapshot to infer from, as a path in the lake; the newest one if not given.")
+    ] = "",
+    refresh: Annotated[bool, typer.Option("--refresh", help="Write it over the file that is there.")] = False,
+) -> None:
+    """Write the schema file of a model from a snapshot, or tell where it is."""
+    from pathlib import Path
+
+    from evermodel.errors import EvermodelError
+    from evermodel.settings import Settings
+    from evermodel.spec import load_spec
+    from evermodel.validation.infer import infer_schema
+    from evermodel.validation.schema_file import find_schema, read_schema, store_schema
+    from evermodel.validation.validator import validate
+
+    settings = Settings.from_environment()
+    spec = load_spec(model, settings)
+    place = find_schema(spec.name, settings)
+    if place is not None and not refresh:
+        columns = read_schema(place).columns
+        typer.echo(f"{place}: {len(columns)} columns; --refresh writes it anew")
+        return
+    taken = sorted(
+        (settings.lake / "snapshots" / spec.name).glob("*.parquet"), key=lambda f: f.stat().st_mtime
+    )
+    file: Path | None = settings.lake / snapshot if snapshot else next(iter(taken[::-1]), None)
+    if file is None:
+        raise EvermodelError(
+            f"model {spec.name}: there is no snapshot in {settings.lake}",
+            "retrain once, or name one with --snapshot",
+        )
+    profile = validate(spec, file).profile
+    # Without a window nothing is known of how old the newest row may be; what the old file says of it stays.
+    schema = infer_schema(spec, profile)
+    if place is not None:
+        age = read_schema(place).snapshot.max_age
+        schema = schema.model_copy(update={"snapshot": schema.snapshot.model_copy(update={"max_age": age})})
+    typer.echo(
+        f"{store_schema(schema, spec.name, f'snapshot {file.stem}', settings)}: {len(schema.columns)} columns"
+    )
