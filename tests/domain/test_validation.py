@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ import pytest
 
 from evermodel.errors import PermanentError, SourceError, ValidationError
 from evermodel.validation import ValidationReport, validate
+from evermodel.validation.infer import infer_schema
+from evermodel.validation.profile import Profile
+from evermodel.validation.schema_file import read_schema, to_yaml
 from small_model import small_rows, small_spec, write_rows
 
 RULES: dict[str, Any] = {"min_rows": 50, "ranges": {"temp": [0, 6], "wind": [None, 4]}}
@@ -179,3 +183,49 @@ def test_column_names_with_quotes_and_spaces_are_no_trouble(tmp_path: Path) -> N
     )
     report = validate(spec, write_rows(tmp_path / "snapshot.parquet", table)).report
     assert broken(report) == {f"values of {odd} outside 1.0 to 9.0": ("16 rows", "none")}
+
+
+N = 2000
+ODD: dict[str, dict[str, Any]] = {
+    "nulls without a type": {"temp": pa.nulls(N)},
+    "not-a-number only": {"temp": [NAN] * N},
+    "the largest floats": {"temp": [1.7e308 * (-1) ** (n % 3) for n in range(N)]},
+    "large beside their spread": {"temp": [1.7e9 + n % 7 / 10 for n in range(N)]},
+    "decimals": {"temp": pa.array([Decimal(n % 77) for n in range(N)], pa.decimal128(12, 2))},
+    "small unsigned numbers": {"temp": pa.array([n % 9 for n in range(N)], pa.uint8())},
+    "ten thousand categories": {"carrier": [f"c{n * 7 % 1999}" for n in range(N)]},
+    "categories that are numbers": {"carrier": [n % 5 for n in range(N)]},
+    "a dictionary": {"carrier": pa.array(["abc"[n % 3] for n in range(N)]).dictionary_encode()},
+    "signs of all kinds": {
+        "carrier": ['it\'s "x"\n\t ü 😀' if n % 3 else "'; DROP TABLE x" for n in range(N)]
+    },
+    "blanks": {"carrier": ["" if n % 3 else " " for n in range(N)]},
+    "no category at all": {"carrier": pa.nulls(N, pa.string())},
+}
+
+
+@pytest.mark.parametrize("columns", ODD.values(), ids=ODD.keys())
+def test_odd_columns_pass_the_schema_that_was_inferred_from_them(
+    tmp_path: Path, columns: dict[str, Any]
+) -> None:
+    file = write_rows(tmp_path / "snapshot.parquet", small_rows(days=250, **columns))
+    spec = small_spec(
+        "unused", validation={"min_rows": 1, "max_null_share": 1.0, "severity": {"id_like": "off"}}
+    )
+    first = validate(spec, file)
+    written = to_yaml(infer_schema(spec, first.profile))
+    (tmp_path / "s.yaml").write_text(written)
+    again = validate(
+        spec,
+        file,
+        read_schema(tmp_path / "s.yaml"),
+        Profile.from_json(json.loads(json.dumps(first.profile.to_json()))),
+    )
+    assert [check.line() for check in again.report.checks if not check.passed] == []
+
+
+def test_means_keep_their_digits_far_from_zero(tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "s.parquet", small_rows(days=250, temp=[1e12 + n % 7 for n in range(N)]))
+    temp = validate(small_spec("unused"), file).profile.columns["temp"]
+    assert temp.mean == pytest.approx(1e12 + 3, abs=0.01)
+    assert temp.sd == pytest.approx(2.0, abs=0.01)

@@ -82,7 +82,7 @@ def _bounds(column: ColumnProfile, rows: int) -> Bounds:
     # How far the furthest of so many normal numbers lies; beyond it the tail is a long one.
     usual = 1.25 * math.sqrt(2 * math.log(max(rows, 2))) * sd
     below, above = ((4 if gap > usual else 1) * width for gap in (mean - low, high - mean))
-    return (0.0 if low == 0 else round_out(low - below, up=False), round_out(high + above, up=True))
+    return (0.0 if low == 0 else round_out(low - below, False, width), round_out(high + above, True, width))
 
 
 def _null_share(share: float, rows: int) -> float:
@@ -95,7 +95,8 @@ def _rows(profile: Profile, window: Window | None) -> Bounds:
     most = None
     if window is not None and profile.oldest:
         covered = datetime.fromisoformat(profile.newest) - datetime.fromisoformat(profile.oldest)
-        most = round_out(4 * profile.rows / max(covered / (window.end - window.start), 0.05), up=True)
+        expected = 4 * profile.rows / max(covered / (window.end - window.start), 0.05)
+        most = round_out(expected, True, expected)
     return (float(profile.rows // 2), most)
 
 
@@ -120,4 +121,5 @@ def _label_mean(spec: ModelSpec, profile: Profile) -> Bounds:
     label = profile.columns[spec.label.column]
     if spec.task != "regression" or label.mean is None or not label.sd:
         return (None, None)
-    return (round_out(label.mean - label.sd, up=False), round_out(label.mean + label.sd, up=True))
+    low, high = label.mean - label.sd, label.mean + label.sd
+    return (round_out(low, False, label.sd), round_out(high, True, label.sd))

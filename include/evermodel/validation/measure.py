@@ -130,8 +130,9 @@ def _centre(values: Any) -> float:
     finite = numbers[np.isfinite(numbers)]
     if not len(finite):
         return 0.0
-    centre = float(np.median(finite))
-    return centre if abs(centre) > _FAR * float(np.std(finite)) else 0.0
+    with np.errstate(all="ignore"):
+        centre, spread = float(np.median(finite)), float(np.std(finite))
+    return centre if math.isfinite(spread) and abs(centre) > _FAR * spread else 0.0
 
 
 def _bounds(

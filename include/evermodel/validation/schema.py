@@ -66,19 +66,18 @@ class TableSchema(Section):
     snapshot: SnapshotSchema = SnapshotSchema()
 
 
-def round_out(value: float, up: bool) -> float:
-    """Round to three digits, away from the data.
+def round_out(value: float, up: bool, width: float) -> float:
+    """Round away from the data, to a tenth of the order of magnitude that the width of the data has.
 
-    >>> round_out(1234.5, True), round_out(1234.5, False), round_out(0.0, True)
-    (1240.0, 1230.0, 0.0)
+    >>> round_out(1234.5, True, 80.0), round_out(1234.5, False, 800.0), round_out(0.01234, True, 0.5)
+    (1235.0, 1230.0, 0.02)
     """
     import math
 
-    if value == 0:
-        return 0.0
-    unit = 10.0 ** (math.floor(math.log10(abs(value))) - 2)
+    digits = 1 - math.floor(math.log10(width))
+    unit = 10.0**-digits
     steps = math.ceil(value / unit) if up else math.floor(value / unit)
-    return float(f"{steps * unit:.6g}")
+    return round(steps * unit, max(digits, 0))
 
 
 def at_least(span: timedelta, least: timedelta) -> timedelta:

@@ -111,7 +111,7 @@ def _bins(values: Any, keep: NDArray[np.bool_], learn: NDArray[np.bool_]) -> NDA
         codes: NDArray[np.int64] = np.unique(np.ma.getdata(values)[keep], return_inverse=True)[1]
         return codes
     numbers = np.ma.filled(values.astype(float), np.nan)[keep]
-    known = numbers[learn & ~np.isnan(numbers)]
+    known = numbers[learn & np.isfinite(numbers)]
     edges = np.unique(np.quantile(known, np.arange(1, _BINS) / _BINS)) if len(known) else known
     binned = np.searchsorted(edges, numbers, side="right")
     return np.where(np.isnan(numbers), len(edges) + 1, binned).astype(np.int64)
