@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from evermodel.gate.bootstrap import Interval, metric_interval
-from evermodel.gate.metrics import Floats
 from evermodel.labels import with_label
+from evermodel.performance.answers import performance_metric, truth_and_scores
 from evermodel.sources import read_labels
 from evermodel.spec import ModelSpec
-from evermodel.tasks import encode, metric_of
+from evermodel.tasks import metric_of
 from evermodel.window import Window
 
 if TYPE_CHECKING:
@@ -52,8 +51,10 @@ def matured_performance(
     answers = predictions.select(["prediction_id", answer])
     # A join promises no order, and the seeded interval depends on it.
     joined = answers.join(known, "prediction_id", join_type="inner").sort_by("prediction_id")
-    known_names = ["prediction_id", answer, spec.label.column]
-    truth, scores = _truth_and_scores(spec, with_label(spec, joined.rename_columns(known_names)))
+    named = joined.rename_columns(["prediction_id", answer, spec.label.column])
+    truth, scores = truth_and_scores(
+        spec, with_label(spec, named).rename_columns(["prediction_id", answer, "label"])
+    )
     if len(truth) == 0 or (spec.task != "multiclass" and len(np.unique(truth)) < 2):
         return None
     return metric_interval(
@@ -64,17 +65,3 @@ def matured_performance(
         resamples=_RESAMPLES,
         seed=spec.seed,
     )
-
-
-def performance_metric(spec: ModelSpec) -> str:
-    """Return the name of the metric that the prediction log allows: of many classes it keeps only the answer."""
-    return "accuracy" if spec.task == "multiclass" else spec.gate.metric
-
-
-def _truth_and_scores(spec: ModelSpec, joined: pa.Table) -> tuple[NDArray[Any], Floats]:
-    labels = np.asarray(joined[spec.label.column])
-    if spec.task != "multiclass":
-        return labels, np.asarray(joined["score"], dtype=np.float64)
-    predicted = np.asarray(joined["predicted"]).astype(str)
-    classes = tuple(sorted({*labels.astype(str), *predicted}))
-    return encode(labels, classes), np.eye(len(classes))[encode(predicted, classes)]
