@@ -20,13 +20,45 @@ def build_pipeline(spec: ModelSpec, candidate: CandidateSpec) -> Any:
     Histogram boosting gets categories as ordinal codes and keeps missing numbers; any other estimator gets one-hot
     categories and scaled, median-imputed numbers. No category is a category of its own; one unseen in training has
     no code for the first, and is ignored (or counted as rare) by the second.
+
+    A module that the spec names adds a first step that derives features, builds the pipeline itself, or both.
+
+    Raises
+    ------
+    SpecError
+        The estimator or the module is not what the spec must name.
     """
+    from sklearn.pipeline import Pipeline
+
+    if spec.features.module is None:
+        return _pipeline(spec, candidate)
+    from evermodel.user_features import UserFeatures, features_module
+
+    module = features_module(spec.features.module)
+    pipeline = (
+        module.build_pipeline(spec, candidate)
+        if hasattr(module, "build_pipeline")
+        else _pipeline(spec, candidate)
+    )
+    if not isinstance(pipeline, Pipeline):
+        raise SpecError(
+            f"{spec.features.module}.build_pipeline gave a {type(pipeline).__name__}",
+            "return an unfitted sklearn.pipeline.Pipeline",
+        )
+    if not hasattr(module, "features"):
+        return pipeline
+    derived = spec.features.derived_numeric, spec.features.derived_categorical
+    return Pipeline([("features", UserFeatures(spec.features.module, *derived)), *pipeline.steps])
+
+
+def _pipeline(spec: ModelSpec, candidate: CandidateSpec) -> Any:
     from sklearn.pipeline import make_pipeline
 
     estimator = build_estimator(candidate, spec.seed, spec.task)
     if type(estimator).__name__.startswith("HistGradientBoosting"):
-        first = len(spec.features.numeric)
-        estimator.set_params(categorical_features=list(range(first, first + len(spec.features.categorical))))
+        numeric, categorical = _columns(spec)
+        places = range(len(numeric), len(numeric) + len(categorical))
+        estimator.set_params(categorical_features=list(places))
         return make_pipeline(_tree_columns(spec), estimator)
     return make_pipeline(_linear_columns(spec), estimator)
 
@@ -100,6 +132,15 @@ def _parameters(kind: type) -> set[str] | None:
     return names
 
 
+def _columns(spec: ModelSpec) -> tuple[list[str], list[str]]:
+    """Return the numeric and the categorical columns that reach the estimator, derived ones too."""
+    features = spec.features
+    return (
+        [*features.numeric, *features.derived_numeric],
+        [*features.categorical, *features.derived_categorical],
+    )
+
+
 def _tree_columns(spec: ModelSpec) -> Any:
     import numpy as np
     from sklearn.compose import ColumnTransformer
@@ -114,8 +155,8 @@ def _tree_columns(spec: ModelSpec) -> Any:
     )
     return ColumnTransformer(
         [
-            ("numeric", "passthrough", list(spec.features.numeric)),
-            ("categorical", encoder, list(spec.features.categorical)),
+            ("numeric", "passthrough", _columns(spec)[0]),
+            ("categorical", encoder, _columns(spec)[1]),
         ]
     )
 
@@ -126,11 +167,12 @@ def _linear_columns(spec: ModelSpec) -> Any:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+    names, categories = _columns(spec)
     numeric = make_pipeline(SimpleImputer(strategy="median", add_indicator=True), StandardScaler())
     categorical = OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=10, sparse_output=False)
     return ColumnTransformer(
         [
-            ("numeric", numeric, list(spec.features.numeric)),
-            ("categorical", categorical, list(spec.features.categorical)),
+            ("numeric", numeric, names),
+            ("categorical", categorical, categories),
         ]
     )

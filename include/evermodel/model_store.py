@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # Types outside skops' own list that a model may contain; each is plain data of numpy or scikit-learn.
 TRUSTED_TYPES = (
     "collections.OrderedDict",
+    "evermodel.user_features.UserFeatures",  # the name of an installed module and of columns
     "functools.partial",  # what it wraps is checked as well
     "numpy.dtype",
     "sklearn._loss.link.Interval",
