@@ -1,4 +1,4 @@
-"""Replay the drift verdict day by day over real tables: ``python -m benchmarks.replay flights``."""
+"""Replay the drift verdict day by day over real tables: ``python -m benchmarks.replay flights`` (or ``ridership``, ``calm``)."""
 
 from __future__ import annotations
 
@@ -84,10 +84,14 @@ def replay(
 
 
 def main(arguments: list[str]) -> int:
-    """Run one replay by name, or both."""
-    from benchmarks import replay_flights, replay_ridership
+    """Run one replay by name, or all of them."""
+    from benchmarks import replay_calm, replay_flights, replay_ridership
 
-    replays = {"flights": replay_flights.run, "ridership": replay_ridership.run}
+    replays: dict[str, Callable[[Path], str]] = {
+        "calm": lambda folder: replay_calm.run(),
+        "flights": replay_flights.run,
+        "ridership": replay_ridership.run,
+    }
     names = arguments or list(replays)
     unknown = [name for name in names if name not in replays]
     if unknown:

@@ -2,12 +2,17 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
+import sys
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from drift_world import DAY, RATE, START, drift_spec, judge, references, table
@@ -376,6 +381,34 @@ def test_days_are_days_of_utc_also_when_clocks_change() -> None:
     moments = pa.chunked_array([pa.array([late, late + DAY / 24], pa.timestamp("us", tz="Europe/Berlin"))])
 
     assert (days_of(moments) - days_of(moments)[0]).tolist() == [0, 1]
+
+
+_SCRIPT = """
+import sys
+import numpy, pyarrow, pyarrow.parquet
+from evermodel.drift.rows import ParquetRows
+from drift_world import drift_spec, judge
+spec = drift_spec(["x", "y"], ["c"])
+found = judge(spec, ParquetRows([sys.argv[1]]), ParquetRows([sys.argv[2]]))
+print([c.severity for c in found][0], sorted({"pandas", "evidently", "scipy.stats", "sklearn", "mlflow"} & set(sys.modules)))
+"""
+
+
+def test_a_verdict_needs_neither_pandas_nor_evidently_nor_scipys_statistics(tmp_path: Path) -> None:
+    generator = np.random.default_rng(15)
+    for shift, name in ((0, "before"), (3, "now")):
+        x = generator.normal(shift, size=3000)
+        columns = {"x": x, "y": x if shift else -x, "c": ["a", "b" if shift else "c", None] * 1000}
+        pq.write_table(table(columns, np.arange(3000) // 50), tmp_path / name)
+
+    told = subprocess.run(
+        [sys.executable, "-c", _SCRIPT, tmp_path / "before", tmp_path / "now"],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+    )
+
+    assert told.stdout == "critical []\n", told.stderr
 
 
 def test_a_verdict_survives_json() -> None:

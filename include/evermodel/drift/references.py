@@ -132,8 +132,14 @@ class References:
     def _trailing(self, wanted: ReferenceSpec) -> Reference:
         span = Window(self.window.start - wanted.span, self.window.start)
         words = f"trailing, {_length(span)} until {_day(span.end)}"
+        key = f"trailing-{wanted.span.days}d"
         side = self.profiles.merged(days_before(self.window, wanted.span))
-        return self._checked(words, f"trailing-{wanted.span.days}d", side)
+        found, least = len(side.parts) if side else 0, min(self._least_days, wanted.span.days)
+        if found < least:
+            return Reference(
+                words, key, None, f"the log has {found} days before the window, at least {least}"
+            )
+        return self._checked(words, key, side)
 
     def _season(self, wanted: ReferenceSpec) -> Reference:
         import pyarrow as pa
@@ -169,10 +175,8 @@ class References:
         parts = [part for day in days if (part := self.profiles.day(day)) and part.has(name)]
         words = f"answers of version {self.version}, {len(parts)} days {words}"
         key = f"answers-{self.version}-{wanted.kind}"
-        # Fewer could not tell how much days differ by themselves.
-        least = 3 * max(1, round(self.spec.drift.window / timedelta(days=1)))
-        if len(parts) < least:
-            why = f"{len(parts)} days with answers of version {self.version}, at least {least}"
+        if len(parts) < self._least_days:
+            why = f"{len(parts)} days with answers of version {self.version}, at least {self._least_days}"
             return Reference(words, key, None, why)
         side = merged(parts)
         known, fewest = round(side.sample(name).rows), self.spec.drift.min_rows
@@ -209,6 +213,11 @@ class References:
         if rows < least:
             return Reference(words, key, None, f"{rows} rows, at least {least}")
         return Reference(words, key, side)
+
+    @property
+    def _least_days(self) -> int:
+        """Days of the log below which a reference could not tell how much days differ by themselves."""
+        return 3 * max(1, round(self.spec.drift.window / timedelta(days=1)))
 
     @property
     def _fitted_key(self) -> str:
