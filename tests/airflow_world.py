@@ -138,6 +138,7 @@ def messages(world: World) -> list[dict[str, Any]]:
 @contextmanager
 def answering(choice: str) -> Iterator[list[dict[str, str]]]:
     """Answer the first question that a run parks on, as Airflow's web page does; yields what was asked."""
+    database()
     asked: list[dict[str, str]] = []
     failed: list[BaseException] = []
     stop = threading.Event()

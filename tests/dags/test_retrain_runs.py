@@ -116,6 +116,10 @@ def test_a_person_approves_and_is_named(model: World) -> None:
     assert done.xcom("approve", "approval") == {"approved": True, "by": "reviewer", "version": "1"}
     assert registry.history(model.client, model.name)[0].by == "reviewer"
     assert alias(model, "champion") == "1"
+    asking, told = messages(model)
+    assert "version 1 waits for an approval" in asking["text"]
+    assert "/tasks/approve" in str(asking["blocks"])
+    assert "approved by reviewer" in told["text"]
 
 
 def test_a_person_rejects_and_the_report_tells(served: World) -> None:

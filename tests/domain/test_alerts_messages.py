@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from evermodel.alerts.approval_message import approval_message
 from evermodel.alerts.failure_message import failure_message
 from evermodel.alerts.incident_message import IncidentView, incident_message
 from evermodel.alerts.message import Message
@@ -23,8 +24,10 @@ from evermodel.alerts.preview import preview_html
 from evermodel.alerts.retrain_message import retrain_message
 from evermodel.alerts.thread_messages import escalation_message, reminder_message, resolved_message
 from evermodel.drift.verdict import ColumnDrift, DriftVerdict, Performance
+from evermodel.gate.decision import Decision, Gate
 from evermodel.problems import Problem
 from slack_limits import block_problems, blocks_width, units
+from small_spec import small_spec
 from verdicts import a_column, a_problem, a_verdict, bad_data
 
 LINKS = {
@@ -353,6 +356,19 @@ def assert_within_limits(message: Message) -> None:
     preview_html(message, None, None)
 
 
+@settings(max_examples=15, deadline=None)
+@given(wild, links)
+def test_wild_approvals_keep_to_the_limits(text: str, links: dict[str, str]) -> None:
+    spec = small_spec(owner=text, alerts={"mention": ["U024BE7LH"]})
+    gate = Gate(text, "warn", 0.1, text, text)
+    decision = Decision(
+        text, text, text, text, text, text, "better", True, False, text, 10, (0.7, 0.6, 0.8), (0.7, 0.6, 0.8), None, (gate,) * 30
+    )  # fmt: skip
+    message = approval_message(spec, text, decision, {"Approve": "http://airflow.example/form", **links})
+    assert_within_limits(message)
+    assert "<@U024BE7LH>" in said(message)
+
+
 @pytest.mark.parametrize("filler", ["&", "😀", "x "])
 def test_everything_too_long_at_once(filler: str) -> None:
     long = filler * 3000
@@ -370,7 +386,7 @@ def test_everything_too_long_at_once(filler: str) -> None:
     assert "|0" in message.blocks[-2]["text"]["text"], "the links must survive"
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(verdicts, problems, links, wild, st.booleans())
 def test_wild_incidents_keep_to_the_limits(
     verdict: DriftVerdict, problem: Problem, links: dict[str, str], text: str, over: bool
@@ -385,7 +401,7 @@ def test_wild_incidents_keep_to_the_limits(
     assert_within_limits(resolved_message(view, why=text))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(gates, links, wild, st.booleans(), st.sampled_from(["auto", "approved", "rejected", "not asked"]))
 def test_wild_outcomes_keep_to_the_limits(
     gates: list[dict[str, Any]], links: dict[str, str], text: str, shipped: bool, approval: str
@@ -397,7 +413,7 @@ def test_wild_outcomes_keep_to_the_limits(
     assert_within_limits(retrain_message(outcome))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(wild, wild, wild)
 def test_wild_failures_keep_to_the_limits(name: str, error: str, url: str) -> None:
     assert_within_limits(failure_message(name, name, name, name, error, url))

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from evermodel.alerts.message import Message
 
-Event = Literal["open", "update", "escalate", "remind", "resolve", "digest", "failure", "retrain"]
+Event = Literal["open", "update", "escalate", "remind", "resolve", "digest", "failure", "retrain", "approval"]
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from evermodel.gate.decision import Decision
+    from evermodel.settings import Settings
+    from evermodel.spec import ModelSpec
 
 APPROVAL_KEY = "approval"
 
@@ -21,7 +23,7 @@ APPROVAL_KEY = "approval"
 class ApproveOperator(ApprovalOperator):
     """Wait for a person's answer on a registered version, or go on at once when approval is ``auto``.
 
-    Without an answer in time the version is rejected. The answer is pushed as the XCom ``approval``, also when it is
+    People are told in the model's channel. Without an answer in time the version is rejected. The answer is pushed as the XCom ``approval``, also when it is
     no; the form shows the decision with every gate.
 
     :param model: Name of a model spec. (templated)
@@ -66,7 +68,7 @@ class ApproveOperator(ApprovalOperator):
             self.log.info("Version %s needs no approval: approval is auto", self.version)
             return self._push(context, approved=True, by="auto")
         with airflow_errors():
-            self.subject, self.body = self._question()
+            self.subject, self.body = self._question(context)
         return super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
@@ -84,7 +86,7 @@ class ApproveOperator(ApprovalOperator):
         context["ti"].xcom_push(key=APPROVAL_KEY, value=answer)
         return answer
 
-    def _question(self) -> tuple[str, str]:
+    def _question(self, context: Context) -> tuple[str, str]:
         from evermodel.evidence.links import evidence_links
         from evermodel.spec import load_spec
         from evermodel.tracking import find_run, read_json
@@ -98,7 +100,30 @@ class ApproveOperator(ApprovalOperator):
 
         decision = Decision.from_json(read_json(client, run.info.run_id, "decision.json"))
         subject = f"Make version {self.version} of {spec.name} the champion?"
-        return subject, question_body(decision, evidence_links(hook.settings.tracking_uri, run))
+        links = evidence_links(hook.settings.tracking_uri, run)
+        self._tell(context, spec, decision, links, hook.settings)
+        return subject, question_body(decision, links)
+
+    def _tell(
+        self,
+        context: Context,
+        spec: ModelSpec,
+        decision: Decision,
+        links: Mapping[str, str],
+        settings: Settings,
+    ) -> None:
+        """Tell people that a version waits for them; the form waits all the same if that fails."""
+        from evermodel.alerts.approval_message import approval_message
+        from evermodel_provider.notifications.office import tell
+
+        try:
+            form = self.generate_link_to_ui_from_context(context=context, base_url=settings.airflow_url)
+            message = approval_message(
+                spec, str(self.version), decision, {"Approve or reject": form, **links}
+            )
+            tell(spec, settings, "approval", message, form)
+        except Exception:
+            self.log.exception("The message about the approval could not be sent")
 
 
 def question_body(decision: Decision, links: Mapping[str, str]) -> str:

@@ -51,6 +51,13 @@ class RetrainReportOperator(RetrainStepOperator):
         delivery = tell(self.spec, self.hook.settings, "retrain", message, url)
         return {"outcome": ended, "version": outcome["version"], "delivery": delivery}
 
+    def _version_link(self, model: str) -> dict[str, str]:
+        from evermodel.tracking import version_url
+
+        if not self.version:
+            return {}
+        return {"Model version": version_url(self.hook.settings.tracking_uri, model, str(self.version))}
+
     def _rejected(self) -> bool:
         return bool(self.approval) and not self.approval["approved"]
 
@@ -98,6 +105,7 @@ class RetrainReportOperator(RetrainStepOperator):
                 **evidence_links(
                     settings.tracking_uri, self.retrain().mlflow_run(), registered=bool(self.version)
                 ),
+                **self._version_link(decision.model),
                 "Airflow run": f"{settings.airflow_url}/dags/{run.dag_id}/runs/{run.run_id}",
             },
         }

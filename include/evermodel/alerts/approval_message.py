@@ -1,0 +1,53 @@
+"""The message that says that a challenger waits for a person's answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from evermodel.alerts.blocks import fields, section
+from evermodel.alerts.message import Message, compose
+from evermodel.alerts.text import code, mention, words
+from evermodel.gate.decision import Decision
+from evermodel.spec import ModelSpec
+
+
+def approval_message(spec: ModelSpec, version: str, decision: Decision, links: Mapping[str, str]) -> Message:
+    """Build the message that asks for an approval.
+
+    Parameters
+    ----------
+    version
+        The registered version.
+    decision
+        What the gates said about it.
+    links
+        Label and address, the form first.
+
+    Returns
+    -------
+    The message; its key is the same for one version of one retrain.
+    """
+    value, low, high = decision.challenger
+    measured = f"{decision.metric} {value:.4f} ({low:.4f} to {high:.4f}) on {decision.rows:,} test rows"
+    beside = (
+        f"version {decision.parent}: {decision.champion[0]:.4f}" if decision.champion else "there is none"
+    )
+    noted = [gate.name for gate in decision.gates if gate.verdict != "pass"]
+    remark = f"Did not pass: {', '.join(noted)}." if noted else "Every gate passed."
+    days = spec.approval_timeout.total_seconds() / 86400
+    until = f"Without an answer within {days:.3g} days it is rejected."
+    return compose(
+        key=f"approval-{decision.run_key}-{version}",
+        model=spec.name,
+        severity="info",
+        title=f"{spec.name}: version {version} waits for an approval",
+        plain=[f"Challenger: {measured}.", f"Champion: {beside}.", remark, until],
+        body=[
+            section(words(remark, 600), words(until), " ".join(map(mention, spec.alerts.mention))),
+            fields(
+                {"Challenger": words(measured), "Champion": words(beside), "Owner": words(spec.owner, 100)}
+            ),
+        ],
+        links=links,
+        footer=f"run {code(decision.run_key, 150)}",
+    )
