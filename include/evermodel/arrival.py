@@ -103,6 +103,7 @@ def _exists(spec: ModelSpec, path: str) -> bool:
 
     try:
         files, inside = fsspec.core.url_to_fs(path)
+        files.invalidate_cache()  # what was not there at the last look
         return bool(files.glob(inside))
     except FileNotFoundError:
         return False

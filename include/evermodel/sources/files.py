@@ -171,7 +171,9 @@ def _use_filesystem(spec: ModelSpec, connection: Any, path: str) -> None:
     import fsspec
 
     try:
-        connection.register_filesystem(fsspec.filesystem(scheme))
+        files = fsspec.filesystem(scheme)
+        files.invalidate_cache()  # a process that waits for data lists the same folder again and again
+        connection.register_filesystem(files)
     except (ImportError, ValueError) as error:
         extra = " (s3: pip install 'airflow-provider-evermodel[s3]')" if scheme.startswith("s3") else ""
         raise SourceError(

@@ -178,6 +178,7 @@ def _opened(
         try:
             # Times without a zone are UTC, wherever this machine is.
             duck.execute("SET TimeZone = 'UTC'")
+            duck.execute("SET enable_progress_bar = false")  # it would be drawn into the logs of long extractions
             with _told(translate):
                 stream = relation.open(duck, window, columns)
             yield duck, translate
