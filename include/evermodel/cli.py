@@ -65,8 +65,10 @@ def check(
     from evermodel.settings import Settings
     from evermodel.spec import load_spec
     from evermodel.spec.load import spec_files
+    from evermodel.validation.schema_file import find_schema, read_schema
 
-    folder = Settings.from_environment().models
+    settings = Settings.from_environment()
+    folder = settings.models
     names = specs or [str(path) for path in spec_files(folder)]
     if not names:
         raise EvermodelError(f"there is no spec in {folder}", "set EVERMODEL_MODELS, or name a file")
@@ -74,6 +76,8 @@ def check(
     for name in names:
         try:
             spec = load_spec(name)
+            if (expected := find_schema(spec.name, settings)) is not None:
+                read_schema(expected)
         except SpecError as error:
             broken += 1
             typer.echo(f"✗ {error}", err=True)

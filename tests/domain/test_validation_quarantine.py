@@ -114,3 +114,6 @@ def test_the_first_good_run_writes_the_schema_file_beside_the_spec_and_passes_ag
     assert len(second.report.checks) > len(first.report.checks)
     assert {REPORT_FILE, PAGE_FILE, PROFILE_FILE, SCHEMA_FILE} <= files
     assert json.dumps(second.report.to_json())
+    # What was as of an earlier day is not held against it.
+    earlier = world.retrain("2013-03-04")
+    assert earlier.validate(earlier.extract()).report.against == ""

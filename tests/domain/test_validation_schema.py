@@ -219,6 +219,9 @@ def test_the_command_writes_the_schema_once_and_anew_only_if_asked(
     file.write_text(edited)
     assert CliRunner().invoke(app, command).exit_code == 0
     assert file.read_text() == edited
+    file.write_text(edited.replace("isin", "is_in"))
+    assert "columns.carrier.is_in" in CliRunner().invoke(app, ["check"]).output
+    file.write_text(edited)
 
     assert CliRunner().invoke(app, [*command, "--refresh"]).exit_code == 0
     schema = read_schema(file)

@@ -17,6 +17,8 @@ _BLOCKS, _BLOCK_ROWS = 2, 5000
 # Where the mean is so many times the spread, sums of squares would lose their digits.
 _FAR = 1000.0
 _NEAR = 0.8
+# Sixteen bytes each while they are sorted.
+_SORTED_ROWS = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,7 @@ def complete(
         SQL aggregates that give a count each.
     """
     rows, columns = seen.profile.rows, dict(seen.profile.columns)
-    # Apart from the rest, which the engine would else compute the slow way too.
-    ids = scan.row([f"count(DISTINCT {name(spec.id_column)})"])[0] if spec.id_column in columns else 0
+    ids = _different(scan, spec.id_column, rows) if spec.id_column in columns else 0
     numeric = [column for column, profile in columns.items() if profile.numeric]
     centres = {column: _centre(seen.sample[column]) for column in numeric}
     parts = [*counts, *(f"count({name(column)})" for column in columns)]
@@ -85,7 +86,23 @@ def complete(
         mean, sd = _moments(rows - before.nulls - before.not_numbers, total, squares, centres[column])
         columns[column] = replace(before, mean=mean, sd=sd, distinct=distinct)
     columns = _with_exact(scan, _with_specials(scan, columns), rows)
-    return replace(seen.profile, ids=int(ids), columns=columns), counted
+    return replace(seen.profile, ids=ids, columns=columns), counted
+
+
+def _different(scan: Scan, column: str, rows: int) -> int:
+    """Count the different values of a column that should have no value twice.
+
+    Sorting their hashes takes half the time of the engine's exact count, which is asked only if two are equal.
+    """
+    import numpy as np
+
+    if rows <= _SORTED_ROWS:
+        query = f"SELECT hash({name(column)}) AS h FROM {scan.source} WHERE {name(column)} IS NOT NULL"
+        hashes = np.ma.getdata(scan.connection.execute(query).fetchnumpy()["h"])
+        hashes.sort()
+        if not (hashes[1:] == hashes[:-1]).any():
+            return len(hashes)
+    return int(scan.row([f"count(DISTINCT {name(column)})"])[0])
 
 
 def _with_exact(scan: Scan, columns: dict[str, ColumnProfile], rows: int) -> dict[str, ColumnProfile]:
