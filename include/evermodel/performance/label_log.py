@@ -124,9 +124,9 @@ class LabelLog:
                        count(*) AS times, count(DISTINCT label) AS labels
                 FROM source SEMI JOIN wanted USING (prediction_id) GROUP BY prediction_id
             """)
-            twice, conflicting = database.sql(
+            ((twice, conflicting),) = database.execute(
                 "SELECT count(*) FILTER (times > 1), count(*) FILTER (labels > 1) FROM now"
-            ).fetchone()
+            ).fetchall()
             database.execute("""
                 CREATE TABLE delta AS
                 SELECT coalesce(n.prediction_id, b.prediction_id) AS prediction_id, coalesce(n.time, b.time) AS time,
@@ -135,10 +135,10 @@ class LabelLog:
                     ON n.prediction_id = b.prediction_id
                 WHERE n.label IS DISTINCT FROM b.label
             """)
-            changed, withdrawn = database.sql(
+            ((changed, withdrawn),) = database.execute(
                 "SELECT count(*) FILTER (label IS NOT NULL AND old IS NOT NULL), count(*) FILTER (label IS NULL) "
                 "FROM delta"
-            ).fetchone()
+            ).fetchall()
             news = database.sql("SELECT prediction_id, time, label FROM delta ORDER BY ALL").to_arrow_table()
         return news.cast(self._schema), LabelCounts(twice, conflicting, changed, withdrawn)
 

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from evermodel.errors import SourceError
+from evermodel.performance.joined import days_of, label_quality, read_joined, versions_of
+from performance_world import START, PerformanceWorld, performance_world
+
+AS_OF = START + timedelta(days=9)  # labels of the days 0 to 6 have matured
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> PerformanceWorld:
+    return performance_world(tmp_path)
+
+
+def _labels(world: PerformanceWorld, as_of: object = AS_OF) -> dict[str, int]:
+    rows = read_joined(world.spec, world.lake, as_of).rows  # type: ignore[arg-type]
+    return dict(zip(rows["prediction_id"].to_pylist(), rows["label"].to_pylist(), strict=True))
+
+
+def test_only_predictions_whose_labels_are_due_are_joined(world: PerformanceWorld) -> None:
+    rows = world.predict(range(10))
+    world.label(rows)
+
+    joined = read_joined(world.spec, world.lake, AS_OF)
+
+    assert (joined.state.predictions, joined.state.labelled) == (700, 700)
+    assert joined.rows["event_time"].to_pylist()[-1] < AS_OF - timedelta(days=2)
+    known = dict(zip(rows["prediction_id"].to_pylist(), rows["label"].to_pylist(), strict=True))
+    assert _labels(world) == {name: known[name] for name in _labels(world)}
+
+
+def test_labels_that_never_come_are_counted_and_told(world: PerformanceWorld) -> None:
+    rows = world.predict(range(-7, 7))
+    world.label(rows.slice(0, 700 + 100))
+
+    joined = read_joined(world.spec, world.lake, AS_OF)
+
+    assert (joined.state.labelled, joined.state.usual_share) == (100, 1.0)
+    (line,) = label_quality(world.spec, joined.state)
+    assert line == "labels: 14% of 700 that are due have come (of the windows before, 100%)"
+
+
+def test_without_any_label_the_join_is_empty_and_says_so(world: PerformanceWorld) -> None:
+    rows = world.predict(range(7))
+    world.label(rows, pa.nulls(700, pa.int8()))
+
+    joined = read_joined(world.spec, world.lake, AS_OF)
+
+    assert joined.rows.num_rows == 0
+    assert label_quality(world.spec, joined.state) == ("labels: 0% of 700 that are due have come",)
+
+
+def test_of_labels_that_come_twice_the_last_counts_and_contradictions_are_counted(
+    world: PerformanceWorld,
+) -> None:
+    rows = world.predict(range(7))
+    later = pa.array(
+        [t + timedelta(hours=1) for t in rows["event_time"].to_pylist()], pa.timestamp("us", "UTC")
+    )
+    again = rows.set_column(1, "event_time", later).slice(0, 30)
+    other = 1 - np.asarray(again["label"])
+    labels = np.concatenate([other[:10], np.asarray(again["label"])[10:]]).astype(np.int8)
+    again = again.set_column(again.column_names.index("label"), "label", pa.array(labels))
+    world.label(pa.concat_tables([again, rows]))
+
+    state = read_joined(world.spec, world.lake, AS_OF).state
+
+    assert (state.twice, state.conflicting, state.labelled) == (30, 10, 700)
+    found = _labels(world)
+    assert [found[f"0-{i}"] for i in range(10)] == other[:10].tolist()
+
+
+def test_a_changed_label_counts_from_the_next_look_on_and_an_old_day_keeps_its_answer(
+    world: PerformanceWorld,
+) -> None:
+    rows = world.predict(range(7))
+    world.label(rows)
+    before = _labels(world)
+    labels = np.asarray(rows["label"]).copy()
+    labels[600:650] = 1 - labels[600:650]
+    world.label(rows.slice(0, 690), labels[:690])  # ten are withdrawn, fifty changed
+
+    tomorrow = read_joined(world.spec, world.lake, AS_OF + timedelta(days=1))
+
+    assert (tomorrow.state.changed, tomorrow.state.withdrawn) == (50, 10)
+    now = _labels(world, AS_OF + timedelta(days=1))
+    assert now["6-0"] == labels[600] != before["6-0"]
+    assert "6-99" not in now
+    assert _labels(world) == before
+    assert read_joined(world.spec, world.lake, AS_OF).state.changed == 0
+    assert read_joined(world.spec, world.lake, AS_OF + timedelta(days=2)).state.changed == 0
+
+
+def test_a_prediction_that_is_logged_twice_counts_once_as_the_later_version_answered(
+    world: PerformanceWorld,
+) -> None:
+    from evermodel.prediction_log import day_folder, write_batch
+
+    rows = world.predict(range(7), version="9")
+    world.label(rows)
+    log = rows.drop_columns(["label"]).slice(0, 100)
+    twin = log.set_column(2, "model_version", pa.array(["10"] * 100)).slice(0, 40)
+    write_batch(world.spec, world.lake, f"{START:%Y-%m-%d}", pa.concat_tables([twin, log]))
+    assert len(list(day_folder(world.spec, world.lake, f"{START:%Y-%m-%d}").glob("*.parquet"))) == 1
+
+    joined = read_joined(world.spec, world.lake, AS_OF)
+
+    assert (joined.state.predictions, joined.state.logged_twice) == (700, 40)
+    assert versions_of(joined.rows) == (("9", 660 / 700), ("10", 40 / 700))
+
+
+def test_scores_that_are_missing_or_no_number_are_left_out_and_told(world: PerformanceWorld) -> None:
+    from evermodel.prediction_log import write_batch
+
+    rows = world.predict(range(7))
+    world.label(rows)
+    scores = rows["score"].to_pylist()[:100]
+    scores[:3] = [None, float("nan"), float("inf")]
+    day = rows.drop_columns(["label"]).slice(0, 100).set_column(3, "score", pa.array(scores))
+    write_batch(world.spec, world.lake, f"{START:%Y-%m-%d}", day)
+
+    state = read_joined(world.spec, world.lake, AS_OF).state
+
+    assert (state.labelled, state.unusable) == (697, 3)
+    assert label_quality(world.spec, state) == ("3 predictions have no usable score",)
+
+
+def test_a_label_that_is_no_label_is_an_error(world: PerformanceWorld) -> None:
+    rows = world.predict(range(7))
+    world.label(rows, pa.array([7] * 700))
+    with pytest.raises(SourceError, match="0/1"):
+        read_joined(world.spec, world.lake, AS_OF)
+
+
+def test_a_clock_change_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    """On 29 March 2026 Berlin has no hour from 2 to 3; the day is still counted from midnight to midnight UTC."""
+    world = performance_world(tmp_path)
+    days = range(80, 87)  # 26 March to 1 April
+    rows = world.predict(days, per_day=1440)
+    local = [moment.astimezone(ZoneInfo("Europe/Berlin")) for moment in rows["event_time"].to_pylist()]
+    berlin = rows.set_column(1, "event_time", pa.array(local, pa.timestamp("us", "Europe/Berlin")))
+    world.label(berlin)
+
+    joined = read_joined(world.spec, world.lake, START + timedelta(days=89))
+
+    assert joined.state.labelled == 7 * 1440
+    assert [part.num_rows for part in days_of(joined.rows).values()] == [1440] * 7

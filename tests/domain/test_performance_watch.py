@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from evermodel.drift.verdict import ColumnDrift
+from evermodel.performance.decay import stand
+from evermodel.performance.promise import Promise
+from evermodel.performance.report import PerformanceReport
+from evermodel.performance.watch import look_at_performance
+from performance_world import START, drawn, performance_world
+
+AS_OF = START + timedelta(days=9)
+SLICES = {"slices": ["colour"], "margin": 0.02, "min_rows": 100}
+
+
+def _rows(seed: int, rows: int = 700, **drawing: float) -> pa.Table:
+    return pa.table(drawn(rows, seed, **drawing))
+
+
+def test_a_calm_week_is_no_problem_and_the_report_survives_json(tmp_path: Path) -> None:
+    world = performance_world(
+        tmp_path,
+        performance={**SLICES, "business": {"late_share": "avg(label)", "wins": "sum(label * amount)"}},
+    )
+    rows = world.predict(range(-7, 9))
+    world.label(rows)
+
+    look = look_at_performance(world.spec, world.lake, AS_OF, world.promise(), training=_training(500))
+
+    matured = rows.slice(700, 700)
+    value = roc_auc_score(np.asarray(matured["label"]), np.asarray(matured["score"]))
+    assert (look.problem.severity, look.problem.known) == ("none", True)
+    assert look.performance.value == pytest.approx(value)
+    assert [one.name for one in look.report.standings[:1]] == ["all rows"]
+    assert {one.name for one in look.report.standings[1:]} == {"colour=red", "colour=blue"}
+    assert sum(one.rate for one in look.report.standings) == pytest.approx(0.01)
+    assert len(look.report.days) == 14
+    assert [week.rows for week in look.report.weeks] == [700, 700]
+    assert look.report.business["late_share"] == pytest.approx(np.asarray(matured["label"]).mean())
+    first = matured.slice(0, 100)
+    wins = float((np.asarray(first["label"]) * np.asarray(first["amount"])).sum())
+    assert look.report.days[7].business["wins"] == pytest.approx(wins)
+    assert PerformanceReport.from_json(json.loads(json.dumps(look.report.to_json()))) == look.report
+    assert look_at_performance(world.spec, world.lake, AS_OF, world.promise()).report == look.report
+
+
+def test_decay_is_critical_and_says_how_far_the_metric_fell(tmp_path: Path) -> None:
+    world = performance_world(tmp_path, performance=SLICES)
+    world.label(world.predict(range(7), concept=1.0))
+
+    problem = look_at_performance(world.spec, world.lake, AS_OF, world.promise()).problem
+
+    assert (problem.kind, problem.severity) == ("performance", "critical")
+    assert problem.reason.startswith("roc_auc 0.")
+    assert "promised 0.795 ± 0.020" in problem.reason
+    assert "answers by version: 1: 100%" in problem.details
+
+
+def test_decay_of_one_slice_is_found_and_named(tmp_path: Path) -> None:
+    world = performance_world(tmp_path, performance={**SLICES, "margin": 0.05})
+    calm, broken = _rows(1, 4000), _rows(2, 4000, concept=1.0)
+    red = calm.filter(pa.compute.equal(calm["colour"], "red"))
+    rows = pa.concat_tables(
+        [red, red, red, broken.filter(pa.compute.equal(broken["colour"], "blue")).slice(0, 500)]
+    )
+
+    severities = {one.name: one.severity for one in stand(world.spec, rows, world.promise())}
+
+    assert severities["colour=blue"] == "critical"
+    assert severities["colour=red"] == "none"
+
+
+def test_at_the_margin_itself_a_day_alarms_at_most_at_the_stated_rate() -> None:
+    """True shortfall = margin, promise and window both samples: the worst case that must still hold the rate."""
+    from small_spec import small_spec
+
+    spec = small_spec(performance={"margin": 0.0, "min_rows": 50, "false_alarm_rate": 0.05})
+    from evermodel.performance.answers import level
+
+    alarms = 0
+    for seed in range(60):
+        tested = pa.table({**drawn(500, 10_000 + seed), "predicted": pa.nulls(500, pa.string())})
+        promise = Promise("1", level(spec, tested, resamples=200), None)
+        alarms += stand(spec, _rows(seed, 300), promise)[0].severity != "none"
+
+    assert 1 <= alarms <= 8  # 3 expected; 99.5 % of such counts are at most 8
+
+
+@pytest.mark.parametrize("metric", ["log_loss", "brier", "average_precision"])
+def test_the_direction_of_the_metric_is_minded(metric: str, tmp_path: Path) -> None:
+    world = performance_world(tmp_path, gate={"metric": metric}, performance={"margin": 0.01})
+    promise = world.promise()
+
+    worse, same = (
+        stand(world.spec, _rows(1, 3000, concept=1.0), promise),
+        stand(world.spec, _rows(2, 3000), promise),
+    )
+
+    assert worse[0].severity == "critical"
+    assert worse[0].shortfall > 0.02
+    assert same[0].severity == "none"
+
+
+def test_regression_and_many_classes_are_judged_by_what_the_log_keeps(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    truth = generator.normal(size=2000)
+    regression = performance_world(tmp_path, task="regression", performance={"margin": 0.1}).spec
+    good, bad = (pa.table({"label": truth, "score": truth + generator.normal(0, s, 2000)}) for s in (1, 2))
+    classes = performance_world(tmp_path, task="multiclass", performance={"margin": 0.05}).spec
+    names = generator.choice(["a", "b", "c"], 2000)
+    right, wrong = (
+        pa.table({"label": names, "predicted": np.where(generator.random(2000) < p, names, "a")})
+        for p in (0.9, 0.4)
+    )
+
+    for spec, calm, broken, value in ((regression, good, bad, 1.0), (classes, right, wrong, 0.93)):
+        from evermodel.performance.answers import level
+
+        promise = Promise("1", level(spec, calm))
+        assert promise.level is not None
+        assert promise.level.value == pytest.approx(value, abs=0.05)
+        assert stand(spec, calm.slice(0, 1000), promise)[0].severity == "none"
+        assert stand(spec, broken, promise)[0].severity == "critical"
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ([1] * 700, "of 700 labels too few are of one class for a verdict"),
+        ([None] * 650 + [0, 1] * 25, "50 of 700 labels that are due have come, too few for a verdict"),
+    ],
+)
+def test_too_few_labels_or_one_class_give_no_verdict(
+    labels: list[int | None], said: str, tmp_path: Path
+) -> None:
+    world = performance_world(tmp_path)
+    world.label(world.predict(range(7)), pa.array(labels, pa.int8()))
+
+    look = look_at_performance(world.spec, world.lake, AS_OF, world.promise())
+
+    assert (look.problem.known, look.problem.severity) == (False, "none")
+    assert look.problem.reason.startswith(said)
+    assert look.report.standings == ()
+
+
+def test_without_any_prediction_there_is_no_verdict_and_no_error(tmp_path: Path) -> None:
+    world = performance_world(tmp_path)
+    world.label(world.predict(range(7)))
+
+    look = look_at_performance(world.spec, world.lake, AS_OF + timedelta(days=400), world.promise())
+
+    assert not look.problem.known
+    assert (look.performance.rows, look.report.days, look.report.proxies) == (0, (), None)
+
+
+def test_concept_drift_is_looked_for_in_the_answers_of_the_champion_alone(tmp_path: Path) -> None:
+    world = performance_world(tmp_path)
+    world.label(world.predict(range(7), concept=1.0, version="0"))
+
+    look = look_at_performance(world.spec, world.lake, AS_OF, world.promise(version="1"))
+
+    (concept,) = [f.drift for f in look.findings if f.drift.what == "concept"]
+    assert concept.summary.startswith("not judged: 0 rows")
+    assert look.report.versions == (("0", 1.0),)
+    assert look.problem.severity == "critical"  # what served was bad, whoever answered
+
+
+def test_labels_are_held_against_those_of_training(tmp_path: Path) -> None:
+    world = performance_world(tmp_path)
+    world.label(world.predict(range(7), shift=1.5))
+
+    look = look_at_performance(world.spec, world.lake, AS_OF, world.promise(), training=_training(2000))
+
+    label: ColumnDrift = next(f.drift for f in look.findings if f.drift.what == "label")
+    assert (label.column, label.kind, label.measure) == ("late", "categorical", "PSI")
+    assert label.effect > 0.1
+    assert label.p_value < 1e-6
+
+
+def _training(rows: int) -> pa.Table:
+    data = drawn(rows, seed=5)
+    return pa.table({"late": data.pop("label"), **data})
