@@ -108,6 +108,7 @@ class FakeSlack:
         self.files: list[Uploaded] = []
         self.calls: list[str] = []
         self.page_size = 100
+        self.delay = 0.0
         self._faults: dict[str, deque[_Fault]] = {}
         self._lock = threading.Lock()
         self._server: ThreadingHTTPServer | None = None
@@ -177,6 +178,7 @@ class FakeSlack:
             raise SlackError("invalid_auth")
         if method not in SCOPES:
             raise SlackError("unknown_method", req_method=method)
+        time.sleep(self.delay)
         scope = SCOPES[method]
         if scope and scope not in self.scopes:
             raise SlackError("missing_scope", needed=scope, provided=",".join(sorted(self.scopes)))

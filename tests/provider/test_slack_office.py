@@ -169,6 +169,7 @@ def test_killed_between_sending_and_noting_it_sends_nothing_twice(
 def test_two_processes_at_once_send_everything_once_and_in_order(
     slack: FakeSlack, settings: Settings
 ) -> None:
+    slack.delay = 0.05
     put(settings, *range(8))
     senders = [_fork(lambda: send_queue(settings)) for _ in range(3)]
     for sender in senders:
