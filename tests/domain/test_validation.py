@@ -9,6 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import yaml
+from pydantic import ValidationError as FieldErrors
 
 from evermodel.errors import PermanentError, SourceError, ValidationError
 from evermodel.validation import ValidationReport, validate
@@ -152,6 +154,25 @@ def test_the_spec_says_how_much_a_check_matters(tmp_path: Path, severity: str, v
     )
     assert report.verdict == verdict
     assert "values of wind outside -inf to 4.0" not in {check.name for check in report.checks}
+
+
+def test_an_off_without_quotes_is_what_yaml_makes_of_it() -> None:
+    spec = small_spec("unused", validation=yaml.safe_load("severity: {range: off, label: warn}"))
+    assert spec.validation.severity == {"range": "off", "label": "warn"}
+
+
+@pytest.mark.parametrize(
+    ("severity", "reason"),
+    [
+        ({"rnage": "warn"}, "rnage is no check"),
+        ({"leakage": "quarantine"}, "leakage points at no rows"),
+        ({"range.nope": "warn"}, "nope is not a column of this model"),
+        ({"range": "loud"}, "Input should be"),
+    ],
+)
+def test_a_severity_that_means_nothing_is_refused(severity: dict[str, str], reason: str) -> None:
+    with pytest.raises(FieldErrors, match=reason):
+        small_spec("unused", validation={"severity": severity})
 
 
 def test_duplicates_that_are_set_aside_all_go(tmp_path: Path) -> None:

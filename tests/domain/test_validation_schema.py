@@ -110,6 +110,15 @@ def test_old_data_too_few_rows_and_rows_from_the_future_are_found(
     assert [(c.kind, c.rows) for c in early.quarantines] == [("future", 8)]
 
 
+def test_a_window_of_another_length_may_hold_as_many_rows_a_day(
+    tmp_path: Path, first: tuple[Validation, TableSchema]
+) -> None:
+    short = Window(moment(30), moment(40))
+    assert judge(tmp_path, first, week(1).slice(240), short).report.verdict == "passed"
+    sparse = judge(tmp_path, first, week(1).slice(290), short).report
+    assert {c.kind for c in sparse.failures} == {"rows", "row_change"}
+
+
 def test_a_column_that_the_schema_does_not_know_is_a_warning(
     tmp_path: Path, first: tuple[Validation, TableSchema]
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import Field, field_validator
 
@@ -79,6 +79,14 @@ class ValidationSpec(Section):
         default_factory=dict,
         description="Severity of a check, by kind (`range`) or by kind and column (`range.temp`).",
     )
+
+    @field_validator("severity", mode="before")
+    @classmethod
+    def _off(cls, value: Any) -> Any:
+        """Take an ``off`` without quotes for what it is; YAML reads it as false."""
+        if not isinstance(value, dict):
+            return value
+        return {key: "off" if severity is False else severity for key, severity in value.items()}
 
     @field_validator("severity")
     @classmethod

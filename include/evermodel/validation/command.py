@@ -41,11 +41,12 @@ def data_schema(
             "retrain once, or name one with --snapshot",
         )
     profile = validate(spec, file).profile
-    # Without a window nothing is known of how old the newest row may be; what the old file says of it stays.
     schema = infer_schema(spec, profile)
+    # Without a window nothing is known of how old the newest row may be; what the old file says of it stays.
+    known: dict[str, object] = {"window": spec.split.total}
     if place is not None:
-        age = read_schema(place).snapshot.max_age
-        schema = schema.model_copy(update={"snapshot": schema.snapshot.model_copy(update={"max_age": age})})
+        known["max_age"] = read_schema(place).snapshot.max_age
+    schema = schema.model_copy(update={"snapshot": schema.snapshot.model_copy(update=known)})
     typer.echo(
         f"{store_schema(schema, spec.name, f'snapshot {file.stem}', settings)}: {len(schema.columns)} columns"
     )

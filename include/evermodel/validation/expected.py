@@ -119,6 +119,13 @@ def _snapshot(
 ) -> Iterator[Check]:
     rows, age = schema.snapshot.rows, schema.snapshot.max_age
     if rows != (None, None):
+        length = schema.snapshot.window
+        if length is not None and window is not None:
+            scale = (window.end - window.start) / length
+            rows = (
+                None if rows[0] is None else rows[0] * scale,
+                None if rows[1] is None else rows[1] * scale,
+            )
         yield _between("row count of the schema", profile.rows, rows, severities.of("rows"), "rows")
     if age is not None and window is not None and profile.newest:
         newest = datetime.fromisoformat(profile.newest)

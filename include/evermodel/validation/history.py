@@ -27,11 +27,12 @@ def history_checks(
         Columns whose categories the schema lists: what is new in them, it says.
     """
     limit = spec.validation.max_row_change
-    change = profile.rows / max(before.rows, 1) - 1
+    expected = before.rows * (profile.days / before.days if profile.days and before.days else 1.0)
+    change = profile.rows / max(expected, 1) - 1
     yield Check(
         "rows since the last good snapshot",
         change >= -limit,
-        f"{profile.rows} after {before.rows} ({change:+.1%})",
+        f"{profile.rows} where {expected:.0f} were to be expected ({change:+.1%})",
         f"a loss of at most {limit:.0%}",
         severities.of("row_change"),
         "row_change",

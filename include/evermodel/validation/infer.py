@@ -37,6 +37,7 @@ def infer_schema(spec: ModelSpec, profile: Profile, window: Window | None = None
         columns=columns,
         snapshot=SnapshotSchema(
             rows=_rows(profile, window),
+            window=None if window is None else window.end - window.start,
             max_age=_max_age(profile, window),
             null_share=nulls,
             class_share=_class_share(spec, profile),

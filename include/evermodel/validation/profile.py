@@ -49,13 +49,22 @@ class ColumnProfile:
 
 @dataclass(frozen=True)
 class Profile:
-    """A whole snapshot in numbers; moments are ISO 8601."""
+    """A whole snapshot in numbers; moments are ISO 8601.
+
+    Parameters
+    ----------
+    ids
+        Different ids.
+    days
+        Length of the window that it was taken for; 0 if that is not known.
+    """
 
     rows: int
     ids: int
     oldest: str
     newest: str
     columns: Mapping[str, ColumnProfile]
+    days: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data with the commonest values only, ready for JSON."""

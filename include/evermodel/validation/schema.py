@@ -42,6 +42,8 @@ class SnapshotSchema(Section):
     ----------
     rows
         Fewest and most rows.
+    window
+        Length of the window that `rows` is for; for another one they are scaled.
     max_age
         How old the newest row may be at the end of the window.
     null_share
@@ -53,6 +55,7 @@ class SnapshotSchema(Section):
     """
 
     rows: Bounds = (None, None)
+    window: Span | None = None
     max_age: Span | None = None
     null_share: dict[str, Share] = Field(default_factory=dict)
     class_share: dict[str, tuple[Share, Share]] = Field(default_factory=dict)

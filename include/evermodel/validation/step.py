@@ -84,7 +84,7 @@ def validate_snapshot(retrain: Retrain, snapshot: Snapshot) -> Validated:
             rows=parted.rows,
         )
         # The next snapshot is held against what this run goes on with, not against its bad rows.
-        found = replace(found, profile=validate(spec, parted.clean).profile)
+        found = replace(found, profile=validate(spec, parted.clean, window=snapshot.window).profile)
         _LOG.warning("%d rows are set aside in %s", parted.rows_aside, parted.aside)
     if place is None and spec.validation.infer_schema and not failed:
         schema = infer_schema(spec, found.profile, snapshot.window)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 
 from evermodel.spec import ModelSpec
@@ -68,6 +69,8 @@ def validate(
             rules = row_rules(spec, opened, profile, schema, severities, end)
             profile, counts = complete(spec, opened, seen, counts_of(rules))
             found, set_aside = judge_rows(opened, rules, counts, spec.id_column)
+    if window is not None:
+        profile = replace(profile, days=(window.end - window.start) / timedelta(days=1))
     whole = _whole_checks(spec, Outline(profile, seen.sample), schema, before, window, severities)
     checks = [check for check in [*whole, *found] if check.severity != "off"]
     if set_aside:
