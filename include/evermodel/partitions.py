@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evermodel.errors import SnapshotStoreError
-from evermodel.snapshot_file import room_for
+from evermodel.snapshot_file import room_for, sweep
 from evermodel.sources import stream_window
 from evermodel.spec import ModelSpec
 from evermodel.window import Window
@@ -73,6 +73,7 @@ class Partitions:
         """
         staging = self.folder / f".{uuid.uuid4().hex}"
         staging.mkdir(parents=True)
+        sweep(self.folder, ".*")
         try:
             parts = self._read(self._plan(window, use_kept=True), staging)
             schema = _one_schema(parts)

@@ -12,8 +12,8 @@ from evermodel.errors import EmptyWindowError
 from evermodel.labels import with_label
 from evermodel.partitions import Partitions
 from evermodel.settings import Settings
-from evermodel.snapshot_file import write_by_content
-from evermodel.sources import stream_window
+from evermodel.snapshot_file import sweep, write_by_content
+from evermodel.sources import SCRATCH, stream_window
 from evermodel.spec import ModelSpec
 from evermodel.versioning import SnapshotStore
 from evermodel.window import Window, parse_moment, training_window
@@ -78,6 +78,8 @@ def take_snapshot(spec: ModelSpec, as_of: datetime, settings: Settings) -> Snaps
     sort = (spec.time_column, spec.id_column)
     seen = 0
     settings.lake.mkdir(parents=True, exist_ok=True)
+    sweep(settings.lake, f"{SCRATCH}*")
+    sweep(settings.lake / "snapshots" / spec.name, ".*.tmp")
 
     def labelled(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
         nonlocal seen

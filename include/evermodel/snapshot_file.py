@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import shutil
+import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _GROUP_ROWS = 100_000
+# Longer than any extraction takes.
+_ABANDONED_SECONDS = 2 * 86_400
 
 
 def write_by_content(
@@ -76,6 +81,26 @@ def write_by_content(
     return target, rows
 
 
+def sweep(folder: Path, pattern: str, now: float | None = None) -> None:
+    """Remove what processes that were killed days ago have left behind.
+
+    Parameters
+    ----------
+    folder, pattern
+        Where such files and folders are, and how their names look.
+    now
+        Seconds since 1970, if not the clock's.
+    """
+    for left in folder.glob(pattern):
+        with contextlib.suppress(FileNotFoundError):  # somebody else sweeps, too
+            if left.stat().st_mtime > (now or time.time()) - _ABANDONED_SECONDS:
+                continue
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink()
+
+
 @contextmanager
 def room_for(file: Path) -> Iterator[None]:
     """Turn a full disk, quota or limit into an error that says where."""
@@ -112,7 +137,5 @@ def _groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 def _abandon(writer: pa.parquet.ParquetWriter) -> None:
     """Close a file that will be thrown away; on a full disk even that fails."""
-    import contextlib
-
     with contextlib.suppress(OSError):
         writer.close()

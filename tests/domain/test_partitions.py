@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import resource
+import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -204,3 +206,20 @@ def test_rows_go_into_a_snapshot_a_bounded_number_at_a_time(
     times = [written.row_group(n).column(1).statistics for n in range(5)]
     assert all(a.max <= b.min for a, b in itertools.pairwise(times))
     assert {written.row_group(0).column(n).compression for n in range(6)} == {"ZSTD"}
+
+
+def test_what_killed_processes_left_is_swept_away_after_days(settings: Settings) -> None:
+    spec = python_spec()
+    left = [
+        settings.lake / ".evermodel-killed" / "spilled",
+        settings.lake / "snapshots" / "small" / ".killed.tmp",
+        Partitions(spec, settings.lake).folder / ".killed" / "half.parquet",
+    ]
+    for age, there in ((86_400, True), (3 * 86_400, False)):
+        for file in left:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()
+            for path in (file, file.parent):
+                os.utime(path, (time.time() - age, time.time() - age))
+        take_snapshot(spec, moment(8), settings)
+        assert [file.exists() for file in left] == [there] * 3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evermodel.sources.reading import Rows, arrival, read_labels, read_window, stream_window
+from evermodel.sources.reading import SCRATCH, Rows, arrival, read_labels, read_window, stream_window
 from evermodel.sources.relation import Arrival
 
-__all__ = ["Arrival", "Rows", "arrival", "read_labels", "read_window", "stream_window"]
+__all__ = ["SCRATCH", "Arrival", "Rows", "arrival", "read_labels", "read_window", "stream_window"]

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _MEMORY = "400MB"
 _THREADS = 4
 BATCH_ROWS = 100_000
+# What the names of folders begin with that are gone when reading ends.
+SCRATCH = ".evermodel-"
 _RELATIONS: dict[str, Callable[..., Relation]] = {
     "files": FilesRelation,
     "sql": SqlRelation,
@@ -167,7 +169,7 @@ def _opened(
         # What broke the stream off says more than what the engine makes of it.
         return relation.unreadable(stream.error if stream is not None and stream.error else error)
 
-    with tempfile.TemporaryDirectory(prefix=".evermodel-", dir=scratch) as folder:
+    with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=scratch) as folder:
         config = {
             "autoinstall_known_extensions": False,
             "memory_limit": _MEMORY,
@@ -178,7 +180,9 @@ def _opened(
         try:
             # Times without a zone are UTC, wherever this machine is.
             duck.execute("SET TimeZone = 'UTC'")
-            duck.execute("SET enable_progress_bar = false")  # it would be drawn into the logs of long extractions
+            duck.execute(
+                "SET enable_progress_bar = false"
+            )  # it would be drawn into the logs of long extractions
             with _told(translate):
                 stream = relation.open(duck, window, columns)
             yield duck, translate
