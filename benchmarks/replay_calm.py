@@ -117,7 +117,7 @@ def _cell(found: Simulated) -> str:
 
 
 def _value(limit: Limit | None) -> float:
-    return limit.effect if limit else np.inf
+    return limit.effect if limit and limit.sure else np.inf
 
 
 def _window_spread(world: World, length: int) -> float:

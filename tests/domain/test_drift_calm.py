@@ -24,13 +24,24 @@ SPEC = drift_spec(["x"], window="1d", history={"least": 20, "span": "60d"}, fals
 
 
 def test_the_limit_is_that_of_one_more_window_when_windows_are_independent() -> None:
-    effects = np.random.default_rng(0).normal(size=4_000) ** 2
+    generator = np.random.default_rng(0)
+    passed = []
+    for _ in range(40):
+        limit = learn_limit(generator.normal(size=60) ** 2, 0.25, length=1, least=28, rate=0.01)
+        assert limit is not None
+        assert 20 < limit.effective <= 60
+        passed.append((generator.normal(size=1_000) ** 2 > limit.effect).mean())
+
+    assert 0.002 < np.mean(passed) < 0.012
+
+
+def test_what_was_normal_once_is_no_news() -> None:
+    effects = np.r_[np.full(99, 0.01), 5.0]
 
     limit = learn_limit(effects, 0.25, length=1, least=28, rate=0.01)
 
     assert limit is not None
-    assert limit.effective == pytest.approx(4_000, rel=0.1)
-    assert 0.003 < (effects > limit.effect).mean() < 0.02
+    assert limit.effect == 5
 
 
 def test_windows_that_resemble_their_neighbours_are_worth_less_and_make_the_limit_wider() -> None:
@@ -52,8 +63,10 @@ def test_too_few_calm_windows_or_too_few_independent_ones_teach_nothing() -> Non
 
     assert learn_limit(effects, 0.25, 1, 28, 0.01) is not None
     assert learn_limit(with_gaps, 0.25, 1, 28, 0.01) is None
-    assert learn_limit(effects, 0.25, 7, 28, 0.01) is None
-    assert learn_limit(np.arange(40.0), 0.25, 1, 28, 0.01) is None
+    for dependent, length in ((effects, 7), (np.arange(40.0), 1)):
+        limit = learn_limit(dependent, 0.25, length, 28, 0.01)
+        assert limit is not None
+        assert (limit.sure, limit.effect) == (False, dependent.max())
     assert learn_limit(np.zeros(40), 0.25, 1, 28, 0.01).effect == 0  # type: ignore[union-attr]
 
 

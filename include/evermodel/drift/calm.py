@@ -24,15 +24,20 @@ class Limit:
         Calm windows that it was learnt from.
     effective
         How many independent ones they are worth.
+    sure
+        Whether that is enough for a limit at the stated rate; else it is only the largest effect of a calm window.
     """
 
     effect: float
     windows: int
     effective: float
+    sure: bool
 
     @property
     def words(self) -> str:
         """Say where it comes from."""
+        if not self.sure:
+            return f"a rule: what stretches of the reference and {self.windows} calm windows show"
         return f"learnt from {self.windows} calm windows (worth {self.effective:.0f} independent ones)"
 
 
@@ -45,7 +50,8 @@ def learn_limit(
     a square; Hawkins and Wixley: A note on the transformation of chi-squared variables to normality, The American
     Statistician 40, 1986), and Student's t takes the number of independent windows that the overlapping,
     auto-correlated ones are worth. That number comes from the correlation between windows that do not overlap, which
-    is corrected for its bias in short series (Marriott and Pope, Biometrika 41, 1954).
+    is corrected for its bias in short series (Marriott and Pope, Biometrika 41, 1954). No limit is below the largest
+    effect of a calm window: what was normal once is no news.
 
     Parameters
     ----------
@@ -62,7 +68,7 @@ def learn_limit(
 
     Returns
     -------
-    None when there is too little to learn from.
+    None when there are too few calm windows.
     """
     known = ~np.isnan(effects)
     count = int(known.sum())
@@ -71,11 +77,12 @@ def learn_limit(
     values = np.where(known, np.abs(effects), np.nan) ** power
     mean, spread = float(np.nanmean(values)), float(np.nanvar(values))
     effective = _effective(values - mean, spread, count, length)
+    largest = float(np.nanmax(np.abs(effects)))
     if effective < LEAST_EFFECTIVE:
-        return None
+        return Limit(largest, count, effective, sure=False)
     deviation = np.sqrt(spread / (1 - 1 / effective) * (1 + 1 / effective))
     top = mean + float(stdtrit(effective - 1, 1 - rate)) * float(deviation)
-    return Limit(top ** (1 / power), count, effective)
+    return Limit(max(top ** (1 / power), largest), count, effective, sure=True)
 
 
 def _effective(around: NDArray[np.float64], spread: float, count: int, length: int) -> float:

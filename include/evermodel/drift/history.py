@@ -22,7 +22,7 @@ from evermodel.drift.references import References
 from evermodel.spec import ModelSpec
 from evermodel.window import Window
 
-_RECIPE = "1"  # changes when effects are measured differently
+_RECIPE = "2"  # changes when effects are measured differently
 _ZERO_IF_ABSENT = (
     "missing:",
     "category:",
@@ -176,7 +176,9 @@ class CalmHistory:
             return False
         known = window.start.astimezone(UTC).date()
         limit = self.limit(measured.key, measured.power, rate, before=known)
-        return effect >= (limit.effect if limit else self._rule(measured))
+        if limit and (limit.sure or effect < limit.effect):
+            return effect >= limit.effect
+        return effect >= self._rule(measured)
 
     def _rule(self, measured: Measured) -> float:
         name = (measured.reference, measured.key)

@@ -72,12 +72,11 @@ def judge_window(
 
 def _finding(measured: Measured, rate: float, history: CalmHistory | None) -> Finding:
     limit = history.limit(measured.key, measured.power, rate) if history else None
-    if limit is not None:
-        calm, basis = limit.effect, limit.words
-    elif measured.effect >= measured.warning and measured.p_value <= rate:
-        calm, basis = measured.rule(), "a rule: what stretches of the reference show"
-    else:
-        calm, basis = 0.0, ""
+    calm, basis = (limit.effect, limit.words) if limit else (0.0, "")
+    # The rule takes time, so it is asked only when it decides.
+    if not (limit and limit.sure) and measured.effect >= max(measured.warning, calm):
+        calm = max(calm, measured.rule())
+        basis = basis or "a rule: what stretches of the reference show"
     drift = _drift(measured, calm, basis)
     return Finding(drift, max(measured.critical, drift.calm), measured.weight)
 

@@ -25,11 +25,15 @@ class ParquetRows:
         Files of one schema.
     window, time_column
         Keep only the rows of this interval.
+    schema
+        Columns and types that the rows have; one that a file lacks (a feature that is new) reads as null. Without it,
+        those of the first file.
     """
 
     files: Sequence[Path]
     window: Window | None = None
     time_column: str = ""
+    schema: pa.Schema | None = None
 
     @cached_property
     def num_rows(self) -> int:
@@ -45,6 +49,8 @@ class ParquetRows:
         """Names of the columns."""
         import pyarrow.parquet as pq
 
+        if self.schema is not None:
+            return list(self.schema.names)
         return list(pq.read_schema(self.files[0]).names) if self.files else []
 
     def __getitem__(self, name: str) -> pa.ChunkedArray:
@@ -54,14 +60,22 @@ class ParquetRows:
 
     def _read(self, name: str) -> pa.ChunkedArray:
         import pyarrow as pa
+
+        parts = [self._part(name, *found) for found in zip(self.files, self._footers, strict=True)]
+        kind = next((part.type for part in parts if not pa.types.is_null(part.type)), pa.null())
+        return pa.chunked_array([chunk for part in parts for chunk in part.cast(kind).chunks], kind)
+
+    def _part(self, name: str, file: Path, footer: pq.FileMetaData) -> pa.ChunkedArray:
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
+        if self.schema is not None and name not in footer.schema.to_arrow_schema().names:
+            return pa.chunked_array([pa.nulls(footer.num_rows)])
         # Text stays the codes that the file holds: they are counted in a tenth of the time.
-        parts = [
-            pq.ParquetFile(file, metadata=footer, read_dictionary=[name]).read(columns=[name])[name]
-            for file, footer in zip(self.files, self._footers, strict=True)
-        ]
-        return pa.chunked_array([chunk for part in parts for chunk in part.chunks], parts[0].type)
+        read = pq.ParquetFile(file, metadata=footer, read_dictionary=[name]).read(columns=[name])[name]
+        if self.schema is None or pa.types.is_dictionary(read.type):
+            return read
+        return read.cast(self.schema.field(name).type)
 
     @cached_property
     def _footers(self) -> list[pq.FileMetaData]:
