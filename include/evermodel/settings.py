@@ -30,6 +30,9 @@ class Settings(BaseModel):
         Address of Airflow's web pages, for links in messages (``EVERMODEL_AIRFLOW_URL``).
     evidently
         Folder of Evidently's workspace; inside ``home`` if not given (``EVERMODEL_EVIDENTLY_WORKSPACE``).
+    serving_urls
+        Addresses of the serving app whose ``/metrics`` the drift DAG reads, comma separated
+        (``EVERMODEL_SERVING_URLS``).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,6 +44,7 @@ class Settings(BaseModel):
     dvc_remote: str
     airflow_url: str
     evidently: Path | None = None
+    serving_urls: tuple[str, ...] = ()
 
     @property
     def evidently_workspace(self) -> Path:
@@ -73,6 +77,11 @@ class Settings(BaseModel):
             evidently=Path(env.get("EVERMODEL_EVIDENTLY_WORKSPACE", home / "evidently"))
             .expanduser()
             .absolute(),
+            serving_urls=tuple(
+                url.strip().rstrip("/")
+                for url in env.get("EVERMODEL_SERVING_URLS", "").split(",")
+                if url.strip()
+            ),
         )
 
 

@@ -99,7 +99,8 @@ def _score_test_rows(
         model = load_model(client, f"models:/{spec.name}/{version.version}", Path(folder))
     scores, predicted = points(spec, model.pipeline, feature_frame(spec, rows))
     count = rows.num_rows
-    table = rows.select(spec.features.names).append_column("label", rows[spec.label.column])
+    table = rows.select([spec.time_column, *spec.features.names])
+    table = table.append_column("label", rows[spec.label.column])
     table = table.append_column("score", pa.array(scores.tolist(), pa.float64()))
     names = pa.nulls(count, pa.string()) if predicted is None else pa.array(predicted, pa.string())
     return table.append_column("predicted", names)

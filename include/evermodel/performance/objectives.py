@@ -1,0 +1,145 @@
+"""Whether the serving app keeps what the spec promises: response times, errors, answers that no model gave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from evermodel.performance.scrape import Interval
+from evermodel.problems import Problem
+from evermodel.severity import Severity, worst_of
+from evermodel.spec import ModelSpec
+
+_FAR = 2.0  # an objective that is missed so many times over is critical
+
+
+@dataclass(frozen=True)
+class ServingFigures:
+    """How the serving app did between two looks; None where nothing was counted.
+
+    Parameters
+    ----------
+    per_second
+        Requests a second.
+    p50_ms, p95_ms, p99_ms
+        Estimated inside the buckets of the histogram; at most the largest bound (5 s).
+    error_rate
+        Share of requests answered with a 5xx.
+    fallback_share
+        Share of requests that no model answered: a fallback did, or there was no version.
+    """
+
+    requests: int
+    seconds: float
+    per_second: float | None
+    p50_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+    error_rate: float | None
+    fallback_share: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data, ready for JSON."""
+        return asdict(self)
+
+
+def figures_of(interval: Interval) -> ServingFigures:
+    """Compute the figures of an interval."""
+    counted, seconds = interval.counted, interval.seconds
+    total = sum(counted.requests.values())
+    failed = sum(value for status, value in counted.requests.items() if status.startswith("5"))
+    unanswered = counted.fallbacks + counted.no_version
+    p50, p95, p99 = (quantile_ms(counted.buckets, share) for share in (0.5, 0.95, 0.99))
+    return ServingFigures(
+        requests=round(total),
+        seconds=seconds,
+        per_second=total / seconds if seconds > 0 else None,
+        p50_ms=p50,
+        p95_ms=p95,
+        p99_ms=p99,
+        error_rate=failed / total if total else None,
+        fallback_share=min(1.0, unanswered / total) if total else None,
+    )
+
+
+def quantile_ms(buckets: Mapping[str, float], share: float) -> float | None:
+    """Return a quantile in milliseconds from cumulative buckets, on a straight line inside its bucket.
+
+    That is what Prometheus' ``histogram_quantile`` does.
+
+    >>> quantile_ms({"0.01": 50.0, "0.02": 100.0, "+Inf": 100.0}, 0.75)
+    15.0
+    """
+    bounds = sorted((float(bound), count) for bound, count in buckets.items())
+    if not bounds or bounds[-1][1] <= 0:
+        return None
+    wanted = share * bounds[-1][1]
+    low, below = 0.0, 0.0
+    for bound, count in bounds:
+        if count >= wanted and count > below:
+            if bound == float("inf"):
+                return 1000 * low
+            return 1000 * (low + (bound - low) * (wanted - below) / (count - below))
+        low, below = (bound if bound != float("inf") else low), count
+    return 1000 * low
+
+
+def serving_problem(spec: ModelSpec, interval: Interval | None) -> tuple[Problem, ServingFigures | None]:
+    """Hold the figures against `serving.objectives`.
+
+    A missed objective is a warning, missed twice over it is critical. An address that does not answer is a warning;
+    when none answers it is critical.
+
+    Parameters
+    ----------
+    interval
+        What `interval_of` found; None when no address is configured or the day is too long ago.
+    """
+    if interval is None or not interval.addresses:
+        return Problem("serving", "none", "the serving app was not looked at", known=False), None
+    figures = figures_of(interval)
+    found = [*_silent(interval), *_missed(spec, figures)]
+    lines = tuple(line for _, line in sorted(found, key=lambda pair: pair[0] != "critical"))
+    severity = worst_of(severity for severity, _ in found)
+    told = _sentence(figures)
+    if figures.requests < spec.serving.objectives.min_requests and not found:
+        return Problem("serving", "none", f"{told}, too few for a verdict", known=False), figures
+    return Problem("serving", severity, lines[0] if lines else told, details=(*lines[1:], told)), figures
+
+
+def _silent(interval: Interval) -> list[tuple[Severity, str]]:
+    severity: Severity = "critical" if len(interval.silent) == len(interval.addresses) else "warning"
+    return [(severity, f"{url} does not answer: {reason}") for url, reason in interval.silent]
+
+
+def _missed(spec: ModelSpec, figures: ServingFigures) -> list[tuple[Severity, str]]:
+    objectives = spec.serving.objectives
+    if figures.requests < objectives.min_requests:
+        return []
+    found: list[tuple[Severity, str]] = []
+    for name, form in (
+        ("p50_ms", "{:.1f} ms"),
+        ("p95_ms", "{:.1f} ms"),
+        ("p99_ms", "{:.1f} ms"),
+        ("error_rate", "{:.2%}"),
+        ("fallback_share", "{:.2%}"),
+    ):
+        value, limit = getattr(figures, name), getattr(objectives, name)
+        if value is None or limit is None or value <= limit:
+            continue
+        words = name.removesuffix("_ms").replace("_", " ")
+        severity: Severity = "critical" if value > _FAR * limit else "warning"
+        found.append((severity, f"{words} {form.format(value)}, at most {form.format(limit)} promised"))
+    return found
+
+
+def _sentence(figures: ServingFigures) -> str:
+    parts = [f"{figures.requests:,} requests"]
+    if figures.per_second is not None:
+        parts.append(f"{figures.per_second:.2g} a second")
+    if figures.p99_ms is not None and figures.p50_ms is not None:
+        parts.append(f"p50 {figures.p50_ms:.1f} ms, p99 {figures.p99_ms:.1f} ms")
+    if figures.error_rate is not None:
+        parts.append(f"{figures.error_rate:.2%} errors")
+    return ", ".join(parts)
