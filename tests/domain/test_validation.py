@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -250,3 +252,15 @@ def test_means_keep_their_digits_far_from_zero(tmp_path: Path) -> None:
     temp = validate(small_spec("unused"), file).profile.columns["temp"]
     assert temp.mean == pytest.approx(1e12 + 3, abs=0.01)
     assert temp.sd == pytest.approx(2.0, abs=0.01)
+
+
+def test_validating_loads_neither_pandas_nor_pyarrow_nor_pandera(tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "snapshot.parquet", small_rows(days=250, temp=[9.0] * 5 + [1.0] * (N - 5)))
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(small_spec("x.parquet").model_dump(mode="json")))
+    program = (
+        "import sys; from pathlib import Path; from evermodel.spec import load_spec; from evermodel.validation import validate\n"
+        f"report = validate(load_spec(Path({str(tmp_path / 'small.yaml')!r})), Path({str(file)!r})).report\n"
+        "print(report.verdict, sorted({'pandas', 'pyarrow', 'pandera', 'mlflow', 'sklearn'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "passed []\n"
