@@ -15,7 +15,7 @@ from evermodel.validation.schema import Bounds, TableSchema
 from evermodel.validation.severities import Severities
 from evermodel.validation.variants import split_variants, variants_of
 
-_EXAMPLES, _SHOWN = 3, 20
+_EXAMPLES, _SHOWN, _FIRST_ROWS = 3, 20, 10_000
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,11 @@ def judge_rows(
     *found, set_aside = counts
     broken = dict(zip((rule for rule in rules if rule.suspect), found, strict=True))
     worst = sorted((rule for rule in broken if broken[rule]), key=lambda rule: -broken[rule])[:_SHOWN]
+    found_examples = _examples(scan, worst, id_column)
     checks = []
     for rule in rules:
         rows = broken.get(rule, 0)
-        examples = _examples(scan, rule, id_column) if rule in worst else ()
+        examples = found_examples.get(rule, ())
         checks.append(
             Check(
                 rule.name,
@@ -106,13 +107,28 @@ def judge_rows(
     return checks, set_aside
 
 
-def _examples(scan: Scan, rule: RowRule, id_column: str) -> tuple[str, ...]:
-    key = name(id_column) if id_column in scan.types else "NULL"
-    query = (
-        f"SELECT {key}::VARCHAR, left(({rule.shown})::VARCHAR, 60) FROM {scan.source} "
-        f"WHERE {rule.broken} LIMIT {_EXAMPLES}"
-    )
-    return tuple(f"{value!r} in row {row}" for row, value in scan.rows(query))
+def _examples(scan: Scan, rules: Sequence[RowRule], id_column: str) -> dict[RowRule, tuple[str, ...]]:
+    """Find a few examples for each rule: all at once among the first rows, and for rare ones in the whole snapshot."""
+    if not rules:
+        return {}
+    identity = name(id_column) if id_column in scan.types else "NULL"
+    columns = ", ".join(dict.fromkeys([identity, *(name(rule.column) for rule in rules)]))
+    parts = [
+        f"(SELECT {place}, {identity}::VARCHAR, left(({rule.shown})::VARCHAR, 60) FROM first_rows "
+        f"WHERE {rule.broken} LIMIT {_EXAMPLES})"
+        for place, rule in enumerate(rules)
+    ]
+    head = f"WITH first_rows AS MATERIALIZED (SELECT {columns} FROM {scan.source} LIMIT {_FIRST_ROWS})"
+    told: dict[RowRule, list[str]] = {rule: [] for rule in rules}
+    for place, row, value in scan.rows(f"{head} {' UNION ALL '.join(parts)}"):
+        told[rules[place]].append(f"{value!r} in row {row}")
+    for rule in (rule for rule in rules if not told[rule]):
+        query = (
+            f"SELECT {identity}::VARCHAR, left(({rule.shown})::VARCHAR, 60) FROM {scan.source} "
+            f"WHERE {rule.broken} LIMIT {_EXAMPLES}"
+        )
+        told[rule] = [f"{value!r} in row {row}" for row, value in scan.rows(query)]
+    return {rule: tuple(examples) for rule, examples in told.items()}
 
 
 def _finite(profile: ColumnProfile) -> bool:

@@ -103,6 +103,7 @@ def scan(file: Path) -> Iterator[Scan]:
         try:
             connection.execute("SET TimeZone = 'UTC'")
             connection.execute("SET enable_progress_bar = false")
+            connection.execute("SET parquet_metadata_cache = true")
             source = f"read_parquet({text(place)})"
             described = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()
             yield Scan(connection, source, {row[0]: row[1] for row in described})

@@ -16,6 +16,8 @@ from evermodel.validation.schema import Bounds, ColumnSchema, SnapshotSchema, Ta
 
 _LOG = logging.getLogger(__name__)
 SUFFIX = ".schema.yaml"
+# The one in C is ten times as fast, where it was built.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _LOW, _HIGH = "greater_than_or_equal_to", "less_than_or_equal_to"
 _COLUMN_KEYS = ("dtype", "nullable", "unique", "coerce", _LOW, _HIGH, "isin")
 _TOP_KEYS = ("schema_type", "version", "api", "columns", "evermodel")
@@ -75,7 +77,7 @@ def read_schema(file: Path) -> TableSchema:
         The file cannot be read, or holds something that is not enforced here.
     """
     try:
-        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+        data = yaml.load(file.read_text(encoding="utf-8"), Loader=_LOADER)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SpecError(f"{file}: cannot be read ({error})", _ADVICE) from error
     if not isinstance(data, dict) or not isinstance(data.get("columns"), dict):
