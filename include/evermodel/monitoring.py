@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,18 +16,24 @@ from evermodel.drift.profiles import Profiles
 from evermodel.drift.references import References
 from evermodel.drift.report import draw_report, save_report
 from evermodel.drift.report_sources import sources_of
-from evermodel.drift.verdict import DriftVerdict, Performance
+from evermodel.drift.rows import ParquetRows
+from evermodel.drift.verdict import DriftVerdict
 from evermodel.drift.workspace import keep_report
 from evermodel.errors import EmptyWindowError
-from evermodel.performance import matured_performance, performance_metric
-from evermodel.prediction_log import read_log
+from evermodel.findings import drift_problem, quality_problem
+from evermodel.performance.objectives import serving_problem
+from evermodel.performance.promise import promise_of
+from evermodel.performance.scrape import interval_of
+from evermodel.performance.watch import look_at_performance
+from evermodel.prediction_log import files_of, log_schema
 from evermodel.problems import Problem
 from evermodel.retrain_history import tags_of
 from evermodel.settings import Settings
-from evermodel.severity import Severity, worst_of
+from evermodel.severity import worst_of
 from evermodel.snapshot import read_snapshot
 from evermodel.spec import ModelSpec
 from evermodel.tracking import keyed_run, log_json, log_metrics, read_json, run_url
+from evermodel.troubled import troubled_days
 from evermodel.window import Window, drift_window, parse_moment
 
 if TYPE_CHECKING:
@@ -35,8 +42,10 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
 
+    from evermodel.performance.report import PerformanceReport
+
 DRIFT = "drift"
-VERDICT_FILE = "verdict.json"
+VERDICT_FILE, PERFORMANCE_FILE, SERVING_FILE = "verdict.json", "performance.json", "serving.json"
 
 
 @dataclass(frozen=True)
@@ -73,9 +82,9 @@ class DriftWatch:
     def judge(self) -> DriftVerdict:
         """Judge the window against the rows that the champion was fitted on, and write the verdict to MLflow."""
         version = registry.champion(self.client, self.spec.name)
-        predictions = self._predictions()
-        verdict = self._verdict(version, predictions)
+        verdict, performance = self._verdict(version)
         run = self.mlflow_run(tags_of(verdict))
+        log_json(self.client, run.info.run_id, performance.to_json(), PERFORMANCE_FILE)
         log_json(self.client, run.info.run_id, verdict.to_json(), VERDICT_FILE)
         self._log_metrics(run, verdict)
         return verdict
@@ -85,7 +94,8 @@ class DriftWatch:
         verdict = self.verdict()
         version = self.client.get_model_version(self.spec.name, verdict.version)
         run = self.mlflow_run()
-        sources = sources_of(self._references(version), self._predictions())
+        promise = promise_of(self.spec, version, self.client, self.settings)
+        sources = sources_of(self._references(version, promise.rows), self._rows())
         snapshot = draw_report(self.spec, verdict, *sources)
         with tempfile.TemporaryDirectory() as folder:
             for file in save_report(snapshot, Path(folder)):
@@ -98,67 +108,78 @@ class DriftWatch:
         """Read back the verdict that `judge` wrote."""
         return DriftVerdict.from_json(read_json(self.client, self.mlflow_run().info.run_id, VERDICT_FILE))
 
-    def _verdict(self, version: ModelVersion, predictions: pa.Table) -> DriftVerdict:
-        references = self._references(version)
-        history = CalmHistory(references).learn()
-        columns = judge_window(self.spec, references, predictions, history=history)
-        performance = matured_performance(self.spec, predictions, self.window, self.as_of)
-        quality = _quality(self.spec, predictions)
-        severity, reason = self._severity(
-            worst_of(c.severity for c in columns),
-            predictions.num_rows,
-            list(dict.fromkeys(c.column for c in columns if c.severity != "none")),
+    def _verdict(self, version: ModelVersion) -> tuple[DriftVerdict, PerformanceReport]:
+        rows = self._rows()
+        promise = promise_of(self.spec, version, self.client, self.settings)
+        references = self._references(version, promise.rows)
+        history = CalmHistory(references, self._was_calm()).learn()
+        training = self._training(version)
+        look = look_at_performance(self.spec, self.settings.lake, self.as_of, promise, training)
+        wanted = self.spec.respond.model_dump()
+        more = [finding for finding in look.findings if wanted[finding.drift.what] != "off"]
+        columns = judge_window(self.spec, references, rows, history=history, extra=more)
+        problems = (
+            drift_problem(self.spec, rows.num_rows, columns),
+            quality_problem(self.spec, rows, look.quality),
+            look.problem,
+            self._serving(),
         )
-        metric = performance_metric(self.spec)
-        promised = version.tags.get("evermodel.metric_value") if metric == self.spec.gate.metric else None
-        return DriftVerdict(
+        severity = worst_of(problem.severity for problem in problems)
+        worst = [problem for problem in problems if problem.severity == severity]
+        verdict = DriftVerdict(
             model=self.spec.name,
             version=str(version.version),
             start=self.window.start.isoformat(),
             end=self.window.end.isoformat(),
             reference=references.main().words,
             reference_rows=references.main().rows,
-            window_rows=predictions.num_rows,
+            window_rows=rows.num_rows,
             false_alarm_rate=self.spec.drift.false_alarm_rate,
             severity=severity,
-            reason=reason,
-            problems=(
-                Problem("drift", severity, reason, known=predictions.num_rows >= self.spec.drift.min_rows),
-                Problem("quality", "warning" if quality else "none", "; ".join(quality), details=quality),
-            ),
-            performance=Performance(
-                metric=metric,
-                rows=predictions.num_rows,
-                value=performance.value if performance else None,
-                low=performance.low if performance else None,
-                high=performance.high if performance else None,
-                promised=float(promised) if promised else None,
-            ),
+            reason=problems[0].reason if severity == "none" else "; ".join(p.reason for p in worst),
+            problems=problems,
+            performance=look.performance,
             columns=columns,
         )
+        return verdict, look.report
 
-    def _severity(self, found: Severity, rows: int, drifting: list[str]) -> tuple[Severity, str]:
-        if rows < self.spec.drift.min_rows:
-            return "none", f"{rows} rows are too few for a verdict (at least {self.spec.drift.min_rows})"
-        if not drifting:
-            return "none", f"none of {len(self.spec.watched)} columns drifts"
-        return found, f"{len(drifting)} of {len(self.spec.watched)} columns drift: {', '.join(drifting)}"
+    def _serving(self) -> Problem:
+        """Hold the serving app's own counters against its objectives, and keep the figures."""
+        urls = self.settings.serving_urls
+        seen = interval_of(self.spec, self.settings.lake, urls, self.as_of) if urls else None
+        problem, figures = serving_problem(self.spec, seen)
+        if figures is not None:
+            log_json(self.client, self.mlflow_run().info.run_id, asdict(figures), SERVING_FILE)
+        return problem
 
-    def _predictions(self) -> pa.Table:
-        table = read_log(self.spec, self.settings.lake, self.window)
-        if table.num_rows == 0:
+    def _rows(self) -> ParquetRows:
+        """Return the window of the prediction log, read column by column."""
+        files = files_of(self.spec, self.settings.lake, self.window)
+        rows = ParquetRows(files, self.window, "event_time", log_schema(self.spec))
+        if rows.num_rows == 0:
             raise EmptyWindowError(
                 f"model {self.spec.name}: the prediction log has no row in {self.window}",
                 f"check the DAG score_{self.spec.name}: it writes the predictions that this one judges",
             )
-        return table
+        return rows
 
-    def _references(self, version: ModelVersion) -> References:
-        profiles = Profiles(self.spec, self.settings.lake)
-        number, training = str(version.version), self._reference(version)
-        return References(self.spec, self.window, number, training, _fitted(version), profiles)
+    def _was_calm(self) -> Callable[[date], bool]:
+        """Tell calm days from those on which something other than drift was wrong."""
+        troubled = troubled_days(self.client, self.spec)
+        return lambda day: day not in troubled
 
-    def _reference(self, version: ModelVersion) -> pa.Table:
+    def _references(self, version: ModelVersion, held_out: pa.Table | None) -> References:
+        return References(
+            self.spec,
+            self.window,
+            str(version.version),
+            self._training(version),
+            _fitted(version),
+            Profiles(self.spec, self.settings.lake),
+            held_out,
+        )
+
+    def _training(self, version: ModelVersion) -> pa.Table:
         path = version.tags["evermodel.snapshot"]
         return read_snapshot(path, self.settings, _fitted(version), self.spec.time_column)
 
@@ -178,15 +199,3 @@ def _fitted(version: ModelVersion) -> Window:
     return Window(
         parse_moment(version.tags["evermodel.train_start"]), parse_moment(version.tags["evermodel.train_end"])
     )
-
-
-def _quality(spec: ModelSpec, predictions: pa.Table) -> tuple[str, ...]:
-    """Return what is wrong with the data itself: bad data is not drift."""
-    rows = max(predictions.num_rows, 1)
-    problems = []
-    for name in spec.features.names:
-        share = predictions[name].null_count / rows
-        limit = spec.validation.max_null_share_by_column.get(name, spec.validation.max_null_share)
-        if share > limit:
-            problems.append(f"{name}: {share:.0%} missing, at most {limit:.0%} allowed")
-    return tuple(problems)

@@ -15,7 +15,7 @@ from evermodel.drift.report import STAT_TEST
 from evermodel.drift.verdict import DriftVerdict
 from evermodel.errors import EmptyWindowError, NoChampionError
 from evermodel.monitoring import VERDICT_FILE, DriftWatch
-from evermodel.prediction_log import log_schema, write_batch
+from evermodel.prediction_log import log_schema, read_log, write_batch
 from evermodel.scoring import score_day
 from evermodel.sources import read_labels
 from evermodel.tracking import read_json
@@ -39,9 +39,13 @@ def _watch(world: World, as_of: str) -> DriftWatch:
     return DriftWatch(world.spec, parse_moment(as_of), world.client, world.settings)
 
 
+def _log(watch: DriftWatch) -> pa.Table:
+    return read_log(watch.spec, watch.settings.lake, watch.window)
+
+
 def _write(world: World, as_of: str, rows: int = 300, **columns: pa.Array) -> None:
     """Write predictions of the day before: the calm week's rows with some columns changed."""
-    calm = _watch(world, CALM_DAY)._predictions().to_pandas().sample(rows, replace=True, random_state=0)
+    calm = _log(_watch(world, CALM_DAY)).to_pandas().sample(rows, replace=True, random_state=0)
     day: datetime = parse_moment(as_of) - timedelta(days=1)
     table = pa.Table.from_pandas(calm, preserve_index=False).select(log_schema(world.spec).names)
     table = table.set_column(1, "event_time", pa.array([day] * rows, pa.timestamp("us", tz="UTC")))
@@ -60,7 +64,7 @@ def test_judging_a_window_writes_its_verdict_to_mlflow_and_doing_it_again_uses_t
 
     assert again == first == watch.verdict()
     assert (first.model, first.version) == (watched.name, "1")
-    assert first.window_rows == watch._predictions().num_rows > 100
+    assert first.window_rows == _log(watch).num_rows > 100
     assert first.reference_rows > 1000
     assert first.severity == "none" or len(first.drifting) > 0
     assert {c.column for c in first.columns if c.what == "feature"} == set(watched.spec.watched)
@@ -84,7 +88,7 @@ def test_the_verdict_tells_performance_on_matured_labels_beside_what_was_promise
     assert None not in (verdict.performance.value, verdict.performance.low, verdict.performance.high)
 
     spec, end = watched.spec, parse_moment(CALM_DAY)
-    predictions = _watch(watched, CALM_DAY)._predictions().select(["prediction_id", "score"]).to_pandas()
+    predictions = _log(_watch(watched, CALM_DAY)).select(["prediction_id", "score"]).to_pandas()
     labels = read_labels(spec, Window(end - timedelta(days=7), end - timedelta(days=1))).to_pandas()
     joined = labels.astype({spec.id_column: str}).merge(
         predictions, left_on=spec.id_column, right_on="prediction_id"
