@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evermodel.errors import SnapshotStoreError
-from evermodel.snapshot_file import room_for, sweep
+from evermodel.snapshot_file import repeating, room_for, sweep
 from evermodel.sources import stream_window
 from evermodel.spec import ModelSpec
 from evermodel.window import Window
@@ -189,10 +189,15 @@ def _write_days(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    options = {
+        "compression": "zstd",
+        "write_page_checksum": True,
+        "use_dictionary": repeating(schema),
+    }
     rest: pa.RecordBatch | None = None
     for part, file in zip(run, files, strict=True):
         end = pa.scalar(part.window.end, pa.timestamp("us", tz="UTC")).value
-        with pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer:
+        with pq.ParquetWriter(file, schema, **options) as writer:
             while True:
                 if rest is None or rest.num_rows == 0:
                     rest = next(batches, None)

@@ -64,6 +64,7 @@ def write_by_content(
                         compression="zstd",
                         store_schema=False,
                         sorting_columns=sorting,
+                        use_dictionary=repeating(table.schema),
                     )
                 writer.write_table(table, row_group_size=_GROUP_ROWS)
                 rows += table.num_rows
@@ -79,6 +80,13 @@ def write_by_content(
                 _abandon(writer)
             temporary.unlink(missing_ok=True)
     return target, rows
+
+
+def repeating(schema: pa.Schema) -> list[str]:
+    """Return the columns whose values repeat; looking for repeated floats takes longer than writing them."""
+    import pyarrow as pa
+
+    return [field.name for field in schema if not pa.types.is_floating(field.type)]
 
 
 def sweep(folder: Path, pattern: str, now: float | None = None) -> None:
