@@ -96,7 +96,7 @@ def simulate(world: World, length: int, history: int, trials: int, seed: int = 0
     return Simulated(float(np.mean(alarms)), float(np.mean(known)), _mean(found))
 
 
-def run(trials: int = 150) -> str:
+def run(trials: int = 60) -> str:
     """Return the table as Markdown."""
     lines = [
         "| window | days of history | memory 0 | 0.5 | 0.8 | 0.95 | 0.5 and a slow drift |",
