@@ -28,6 +28,5 @@ for spec in specs_to_parse("drift"):
         alert = DriftAlertOperator(task_id="alert", model=spec.name)
         ask_for_retrain = AskForRetrainOperator(task_id="ask_for_retrain", model=spec.name)
 
-        window >> verdict >> [evidently_report, alert]
-        alert >> ask_for_retrain
+        window >> verdict >> [evidently_report, alert, ask_for_retrain]
     globals()[dag.dag_id] = dag

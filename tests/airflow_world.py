@@ -23,7 +23,7 @@ import pytest
 from worlds import PROJECT, World
 
 DAGS = PROJECT / "dags"
-KINDS = ("retrain", "score", "drift")
+KINDS = ("retrain", "score", "drift", "rollback")
 
 
 @cache

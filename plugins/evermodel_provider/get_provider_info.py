@@ -10,12 +10,14 @@ _OPERATORS = (
     "approve",
     "ask",
     "deploy",
+    "digest",
     "drift",
     "evaluate",
     "extract",
     "finish",
     "register",
     "request",
+    "rollback",
 )
 
 

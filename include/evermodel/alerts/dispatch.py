@@ -14,7 +14,7 @@ from evermodel.settings import Settings
 from evermodel.spec import ModelSpec
 from evermodel.spec.alerts import AlertsSpec
 
-_URGENT: tuple[Event, ...] = ("escalate", "failure")
+_URGENT: tuple[Event, ...] = ("escalate", "failure", "rollback")
 
 
 def message_queue(settings: Settings) -> MessageQueue:

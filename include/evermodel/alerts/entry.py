@@ -10,7 +10,9 @@ from typing import Any, Literal
 
 from evermodel.alerts.message import Message
 
-Event = Literal["open", "update", "escalate", "remind", "resolve", "digest", "failure", "retrain", "approval"]
+Event = Literal[
+    "open", "update", "escalate", "remind", "resolve", "digest", "failure", "retrain", "approval", "rollback"
+]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,26 @@
+"""Back to an earlier version of a model, by a form with one question: why."""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG
+
+from evermodel_provider.assets import champion
+from evermodel_provider.dag_parts import DEFAULT_ARGS, describe, failure_callback, specs_to_parse
+from evermodel_provider.operators.rollback import RollbackOperator, rollback_form
+
+for spec in specs_to_parse("rollback"):
+    with DAG(
+        dag_id=f"rollback_{spec.name}",
+        description=f"Make an earlier version of {spec.name} the champion again",
+        doc_md=describe(spec),
+        schedule=None,
+        catchup=False,
+        max_active_runs=1,
+        # Nobody who needs this has time to look for a switch.
+        is_paused_upon_creation=False,
+        params=rollback_form(),
+        default_args={**DEFAULT_ARGS, "owner": spec.owner, "on_failure_callback": failure_callback(spec)},
+        tags=["evermodel", "rollback", spec.name],
+    ) as dag:
+        RollbackOperator(task_id="rollback", model=spec.name, outlets=[champion(spec.name)])
+    globals()[dag.dag_id] = dag

@@ -1,0 +1,84 @@
+"""Go back to a version that served before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Param
+
+from evermodel_provider.operators.base import ModelOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+def rollback_form() -> dict[str, Param]:
+    """Return the form that a person fills in to roll back."""
+    return {
+        "version": Param(
+            None,
+            type=["null", "string"],
+            title="Version",
+            description="One that served before; empty: the last one that did.",
+        ),
+        "reason": Param(
+            type="string", minLength=3, title="Reason", description="Kept in the registry's history."
+        ),
+    }
+
+
+class RollbackOperator(ModelOperator):
+    """Make an earlier champion the champion again and tell people; serving processes follow within seconds.
+
+    Running it again rolls back once. Returns the line of the history.
+
+    :param version: A version that served before; empty for the last one that did. (templated)
+    :param reason: Why. (templated)
+    :param by: Who wants it. (templated)
+    :param run_key: Idempotency key of the rollback. (templated)
+    """
+
+    template_fields: Sequence[str] = (*ModelOperator.template_fields, "version", "reason", "by", "run_key")
+
+    def __init__(
+        self,
+        *,
+        version: str = "{{ params.version or '' }}",
+        reason: str = "{{ params.reason }}",
+        by: str = "{{ dag_run.triggering_user_name or 'airflow' }}",
+        run_key: str = "{{ dag_run.run_id }}",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.version = version
+        self.reason = reason
+        self.by = by
+        self.run_key = run_key
+
+    def run_step(self, context: Context) -> dict[str, Any]:
+        """Roll back."""
+        from dataclasses import asdict
+
+        from evermodel.alerts.rollback_message import rollback_message
+        from evermodel.rollback import roll_back
+        from evermodel.tracking import version_url
+        from evermodel_provider.notifications.office import tell
+
+        client, settings, model = self.hook.get_conn(), self.hook.settings, self.spec.name
+        done = roll_back(
+            client,
+            model,
+            by=self.by,
+            reason=self.reason,
+            run_key=f"rollback/{model}/{self.run_key}",
+            version=str(self.version).strip() or None,
+        )
+        self.log.info("Version %s is champion again (before: %s)", done.version, done.previous)
+        run = context["dag_run"]
+        links = {
+            "Model version": version_url(settings.tracking_uri, model, done.version),
+            "Airflow run": f"{settings.airflow_url}/dags/{run.dag_id}/runs/{run.run_id}",
+        }
+        tell(self.spec, settings, "rollback", rollback_message(model, done, links), links["Model version"])
+        return asdict(done)
