@@ -187,3 +187,12 @@ def test_labels_are_held_against_those_of_training(tmp_path: Path) -> None:
 def _training(rows: int) -> pa.Table:
     data = drawn(rows, seed=5)
     return pa.table({"late": data.pop("label"), **data})
+
+
+def test_slices_are_features_and_no_feature_is_called_label() -> None:
+    from small_spec import small_spec
+
+    with pytest.raises(ValueError, match=r"performance\.slices: late is not a feature"):
+        small_spec(performance={"slices": ["late"]})
+    with pytest.raises(ValueError, match="label is a column of the prediction log"):
+        small_spec(features={"numeric": ["label"]})

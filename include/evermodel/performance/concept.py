@@ -247,9 +247,9 @@ def _top(table: pa.Table, name: str, reference: int) -> NDArray[np.int64]:
     import pyarrow.compute as pc
 
     values = table[name].cast(pa.string())
-    tally = sorted(pc.value_counts(values.slice(0, reference)).to_pylist(), key=lambda e: -e["counts"])
-    kept = [entry["values"] for entry in tally if entry["values"] is not None][:_CATEGORIES]
-    codes = pc.fill_null(pc.index_in(values, pa.array(kept, pa.string())), len(kept))
+    tally = pa.RecordBatch.from_struct_array(pc.value_counts(values.slice(0, reference).drop_null()))
+    kept = tally.sort_by([("counts", "descending"), ("values", "ascending")])["values"][:_CATEGORIES]
+    codes = pc.fill_null(pc.index_in(values, kept), len(kept))
     return np.asarray(codes, dtype=np.int64)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evermodel.performance.label_log import LabelCounts, LabelLog
 from evermodel.prediction_log import read_log
@@ -210,7 +211,9 @@ def _spans(rows: pa.Table, length: timedelta, end: datetime | None) -> dict[date
     return {epoch + int(n) * length: rows.filter(_mask(numbers == n)) for n in np.unique(numbers)}
 
 
-def _mask(values: Any) -> Any:
+def _mask(values: NDArray[np.bool_]) -> pa.Array:
     import pyarrow as pa
 
-    return pa.array(values.tolist(), pa.bool_())
+    # From its buffer, because making it from a numpy array imports pandas.
+    bits = pa.py_buffer(np.packbits(values, bitorder="little").tobytes())
+    return pa.Array.from_buffers(pa.bool_(), len(values), [None, bits])

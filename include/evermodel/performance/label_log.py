@@ -149,12 +149,12 @@ class LabelLog:
 
         last, first = _stamp(as_of), _stamp(reach.start)
         filters = [("time", ">=", reach.start), ("time", "<", reach.end)]
-        tables = [self._schema.append(pa.field("seen", pa.string())).empty_table()]
+        tables = [pa.Table.from_batches([], self._schema.append(pa.field("seen", pa.string())))]
         for file in sorted(self.folder.glob("as_of=*.parquet")):
             seen = file.stem.removeprefix("as_of=")
             if first <= seen < last or (including and seen == last):
                 table = pq.read_table(file, schema=self._schema, filters=filters, partitioning=None)
-                tables.append(table.append_column("seen", pa.array([seen] * table.num_rows, pa.string())))
+                tables.append(table.append_column("seen", pa.repeat(seen, table.num_rows)))
         with _database(files=pa.concat_tables(tables)) as database:
             return database.sql("""
                 SELECT prediction_id, time, label FROM files

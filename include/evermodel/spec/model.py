@@ -24,8 +24,17 @@ from evermodel.spec.validation import ValidationSpec
 
 __all__ = ["CandidateSpec", "ModelSpec"]
 
-# Columns that the prediction log adds to the features.
-RESERVED = ("prediction_id", "event_time", "model_version", "score", "predicted", "source", "request_id")
+# Columns that the prediction log, and its join with the labels, add to the features.
+RESERVED = (
+    "prediction_id",
+    "event_time",
+    "model_version",
+    "score",
+    "predicted",
+    "source",
+    "request_id",
+    "label",
+)
 
 
 class ModelSpec(Section):
@@ -110,9 +119,13 @@ class ModelSpec(Section):
             ("validation.severity", self.validation.columns_of_severity),
             ("drift.columns", self.drift.columns or ()),
             ("drift.by_column", self.drift.by_column),
-            ("performance.slices", self.performance.slices),
         ):
             problems += [f"{field}: {c} is not a column of this model" for c in columns if c not in known]
+        problems += [
+            f"performance.slices: {c} is not a feature of this model"
+            for c in self.performance.slices
+            if c not in names
+        ]
         twice = [n for n, count in Counter(c.name for c in self.candidates).items() if count > 1]
         return problems + [f"candidates: the name {n} is used twice" for n in twice]
 

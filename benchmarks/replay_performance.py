@@ -1,0 +1,190 @@
+"""Replay performance week by week over the flights of 2013: ``python -m benchmarks.replay_performance [plot.png]``."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import yaml
+
+from evermodel.estimators import build_pipeline
+from evermodel.examples.flights import prepare_flights
+from evermodel.frames import feature_frame
+from evermodel.gate.metrics import METRICS
+from evermodel.performance.answers import Level, level
+from evermodel.performance.decay import margins, stand
+from evermodel.performance.estimate import estimate_metric
+from evermodel.performance.promise import Promise
+from evermodel.performance.report import Estimate, Standing
+from evermodel.spec import ModelSpec
+from evermodel.window import parse_moment
+
+_SPEC = Path(__file__).parent.parent / "include" / "models" / "flights.yaml"
+_START = parse_moment("2013-01-01")
+_WEEK = timedelta(days=7)
+_TRAINED = 8  # weeks; the ninth is the test that makes the promise
+
+
+@dataclass(frozen=True)
+class Week:
+    """One week: what the monitor said of one half of the flights and of all, and what the other half says is true."""
+
+    start: date
+    truth: Level
+    seen: Standing
+    whole: Standing
+    estimate: Estimate
+
+    def fell(self, limit: float) -> bool | None:
+        """Tell whether the AUC was below a limit, by the half that the monitor did not see; None if too close."""
+        if self.truth.high < limit:
+            return True
+        return False if self.truth.low > limit else None
+
+
+def replay() -> tuple[ModelSpec, Promise, list[Week]]:
+    """Train on the first weeks, take the promise from the next one, and look at every week after it."""
+    spec = ModelSpec.model_validate(yaml.safe_load(_SPEC.read_text(encoding="utf-8")))
+    with tempfile.TemporaryDirectory() as folder:
+        import pyarrow.parquet as pq
+
+        rows = pq.read_table(prepare_flights(Path(folder)))
+    weeks = _weeks(rows)
+    trained = pa.concat_tables(weeks[:_TRAINED])
+    pipeline = build_pipeline(spec, spec.candidates[0])
+    pipeline.fit(feature_frame(spec, trained), np.asarray(trained["late"]))
+    answered = [_answered(spec, pipeline, week) for week in weeks[_TRAINED:]]
+    promise = Promise("1", level(spec, answered[0]), answered[0])
+    looks = []
+    for position, week in enumerate(answered[1:], start=1):
+        half = np.random.default_rng(position).random(week.num_rows) < 0.5
+        watched, hidden = week.filter(pa.array(half.tolist())), week.filter(pa.array((~half).tolist()))
+        (seen,), (whole,) = stand(spec, watched, promise), stand(spec, week, promise)
+        truth = level(spec, hidden)
+        past = pa.concat_tables(answered[max(0, position - 4) : position])
+        scores, known = (np.asarray(past[name], dtype=np.float64) for name in ("score", "label"))
+        estimate = estimate_metric(
+            METRICS["roc_auc"], np.asarray(watched["score"]), scores, known, seed=spec.seed
+        )
+        assert truth is not None
+        assert estimate is not None
+        start = (_START + (_TRAINED + position) * _WEEK).date()
+        looks.append(Week(start, truth, seen, whole, estimate))
+    return spec, promise, looks
+
+
+def table(spec: ModelSpec, promise: Promise, looks: Sequence[Week]) -> str:
+    """Return the replay as a Markdown table with what follows from it."""
+    assert promise.level is not None
+    limit = promise.level.value - margins(spec)[0]
+    lines = [
+        f"promised {promise.level.value:.3f} ± {1.96 * promise.level.error:.3f}, margin {margins(spec)[0]:g}",
+        "",
+        "| week of | labels | AUC seen | AUC of the other half | fell? | verdict | estimate before labels |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    words = {True: "yes", False: "no", None: "too close"}
+    for look in looks:
+        seen, truth, guess = look.seen, look.truth, look.estimate
+        lines.append(
+            f"| {look.start} | {seen.rows:,} | {seen.value:.3f} ({seen.low:.3f} to {seen.high:.3f}) "
+            f"| {truth.value:.3f} ({truth.low:.3f} to {truth.high:.3f}) | {words[look.fell(limit)]} "
+            f"| {seen.severity} | {guess.value:.3f} ({guess.low:.3f} to {guess.high:.3f}) |"
+        )
+    return "\n".join([*lines, "", *summary(spec, promise, looks)])
+
+
+def summary(spec: ModelSpec, promise: Promise, looks: Sequence[Week]) -> list[str]:
+    """Count what was found, what was missed, and what was a false alarm."""
+    assert promise.level is not None
+    limit = promise.level.value - margins(spec)[0]
+    alarmed = [look for look in looks if look.seen.severity != "none"]
+    aware = [look for look in looks if look.whole.severity != "none"]
+    fell = [look for look in looks if look.fell(limit)]
+    well = [look for look in looks if look.fell(limit) is False]
+    held = sum(look.estimate.low <= look.seen.value <= look.estimate.high for look in looks)
+    off = float(np.mean([abs(look.estimate.value - look.seen.value) for look in looks]))
+    return [
+        f"{len(looks)} weeks: {len(fell)} fell, {len(well)} did not, the others are too close to tell",
+        f"on half of the flights: found {sum(look in alarmed for look in fell)} of {len(fell)} that fell, "
+        f"false alarms {sum(look in alarmed for look in well)} of {len(well)} that did not",
+        f"on all flights of the week: found {sum(look in aware for look in fell)} of {len(fell)}, "
+        f"false alarms {sum(look in aware for look in well)} of {len(well)}",
+        f"estimate: holds the value that came in {held} of {len(looks)} weeks, off by {off:.3f} on average",
+    ]
+
+
+def plot(promise: Promise, spec: ModelSpec, looks: Sequence[Week], target: Path) -> None:
+    """Draw seen and estimated AUC by week, the promise, and the weeks that alarmed."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    assert promise.level is not None
+    figure, axes = pyplot.subplots(figsize=(9, 3.6), layout="constrained")
+    days = [look.start for look in looks]
+    seen = np.array([[look.seen.value, look.seen.low, look.seen.high] for look in looks])
+    guess = np.array([[look.estimate.value, look.estimate.low, look.estimate.high] for look in looks])
+    axes.axhline(promise.level.value, color="#3b6ea5", lw=1, label="promised")
+    axes.axhline(
+        promise.level.value - margins(spec)[0], color="#3b6ea5", lw=1, ls=":", label="less the margin"
+    )
+    axes.fill_between(days, guess[:, 1], guess[:, 2], color="#bbbbbb", alpha=0.5, lw=0)
+    axes.plot(days, guess[:, 0], color="#777777", lw=1, label="estimated before labels")
+    colours = {"none": "#4c9f70", "warning": "#e0a030", "critical": "#c0392b"}
+    for severity, colour in colours.items():
+        mine = np.array([look.seen.severity == severity for look in looks])
+        if mine.any():
+            reach = np.abs(seen[mine, 1:] - seen[mine, :1]).T
+            axes.errorbar(
+                np.array(days)[mine],
+                seen[mine, 0],
+                yerr=reach,
+                fmt="o",
+                ms=4,
+                lw=1,
+                color=colour,
+                label=severity,
+            )
+    axes.set_ylabel("ROC AUC")
+    figure.legend(ncols=6, fontsize=8, frameon=False, loc="outside upper center")
+    figure.savefig(target, dpi=90)
+    pyplot.close(figure)
+
+
+def _weeks(rows: pa.Table) -> list[pa.Table]:
+    found = []
+    start, last = _START, pc.max(rows["scheduled_at"]).as_py()
+    while start + _WEEK <= last:
+        times = rows["scheduled_at"]
+        bounds = (pa.scalar(start, times.type), pa.scalar(start + _WEEK, times.type))
+        found.append(rows.filter(pc.and_(pc.greater_equal(times, bounds[0]), pc.less(times, bounds[1]))))
+        start += _WEEK
+    return found
+
+
+def _answered(spec: ModelSpec, pipeline: object, rows: pa.Table) -> pa.Table:
+    scores = pipeline.predict_proba(feature_frame(spec, rows))[:, 1]  # type: ignore[attr-defined]
+    table = rows.select(spec.features.names).append_column("score", pa.array(scores.tolist()))
+    return table.append_column("label", rows["late"].cast(pa.int8()))
+
+
+def main(arguments: list[str]) -> int:
+    """Print the table; with a file name, draw the plot too."""
+    spec, promise, looks = replay()
+    print(table(spec, promise, looks))
+    if arguments:
+        plot(promise, spec, looks, Path(arguments[0]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
