@@ -54,7 +54,8 @@ class PerformanceWorld:
             moment = START + timedelta(days=day)
             ids = [f"{day}-{i}" for i in range(per_day)]
             times = pa.array(
-                [moment + timedelta(seconds=86_000 * i / per_day) for i in range(per_day)], pa.timestamp("us", tz="UTC")
+                [moment + timedelta(seconds=86_000 * i / per_day) for i in range(per_day)],
+                pa.timestamp("us", tz="UTC"),
             )
             label = pa.array(data.pop("label"))
             columns = {

@@ -26,7 +26,9 @@ class PerformanceSpec(Section):
     false_alarm_rate: float = Field(0.01, gt=0, lt=0.5, description="Per model and day.")
     min_rows: int = Field(100, ge=2, description="Below this many labels there is no verdict.")
     slices: tuple[Column, ...] = Field((), description="Features whose values are watched one by one.")
-    estimate: bool = Field(True, description="Estimate the metric before labels are known (CBPE); not for a regression.")
+    estimate: bool = Field(
+        True, description="Estimate the metric before labels are known (CBPE); not for a regression."
+    )
     threshold: Share = Field(0.5, description="Score from which a row counts as positive in proxy metrics.")
     business: dict[str, str] = Field(
         default_factory=dict,
