@@ -92,7 +92,8 @@ def judge(column: Column, before: Sample, now: Sample) -> tuple[float, float]:
         return numeric_p_value(before, now, Pooled.of(before, now)), index
     if isinstance(before, Categories) and isinstance(now, Categories):
         names = CategoryBins.of(before)
-        return categorical_p_value(before, now), stability(names.count(before), names.count(now)).psi
+        old, new = (names.for_index(names.count(side)) for side in (before, now))
+        return categorical_p_value(before, now), stability(old, new).psi
     raise TypeError(f"{column.name} has two kinds of sides")
 
 

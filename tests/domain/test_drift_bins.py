@@ -9,6 +9,7 @@ import pytest
 
 from evermodel.drift.bins import MOST_CATEGORIES, CategoryBins, NumberBins, quantiles
 from evermodel.drift.sample import Categories, Numbers, categories, numbers
+from evermodel.drift.stability import stability
 from evermodel.frames import feature_frame
 from small_spec import small_spec
 
@@ -115,3 +116,21 @@ def test_a_category_has_one_name_in_the_reference_and_in_the_prediction_log(valu
 
     assert categories(logged) == categories(reference["colour"])
     assert categories(logged).missing == 1
+
+
+def test_many_rare_categories_do_not_drift_by_themselves() -> None:
+    generator = np.random.default_rng(1)
+    shares = 1 / np.arange(1, 1001)
+    sides = [
+        Categories(
+            {str(i): float(n) for i, n in enumerate(generator.multinomial(1000, shares / shares.sum())) if n}
+        )
+        for _ in range(2)
+    ]
+    bins = CategoryBins.of(sides[0])
+    before, now = (bins.for_index(bins.count(side)) for side in sides)
+
+    assert bins.count(sides[1])[-2] > 100
+    assert stability(before, now).psi < 0.05
+    few = CategoryBins.of(Categories({"a": 5}))
+    assert few.for_index(few.count(Categories({"b": 4}))).tolist() == [0, 0, 4, 0]

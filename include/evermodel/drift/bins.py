@@ -98,6 +98,15 @@ class CategoryBins:
         total = side.rows - side.missing
         return np.array([*own, max(total - sum(own) - new, 0.0), new, side.missing], dtype=np.float64)
 
+    def for_index(self, counts: Counts) -> Counts:
+        """Return counts whose index is 0 without drift: never seen categories join the other ones if there are any.
+
+        Of very many categories a window always has some that the reference happens not to have.
+        """
+        if len(self.known) <= MOST_CATEGORIES:
+            return counts
+        return np.array([*counts[:-3], counts[-3] + counts[-2], counts[-1]])
+
     def never_seen(self, side: Categories) -> Mapping[str, float]:
         """Return the categories that the reference does not have."""
         return {name: rows for name, rows in side.counts.items() if name not in self.known and rows > 0}

@@ -11,7 +11,7 @@ from evermodel.drift.distances import jensen_shannon, wasserstein
 from evermodel.drift.numeric import numeric_p_value
 from evermodel.drift.ranks import Pooled
 from evermodel.drift.sample import Categories, Numbers, Sample
-from evermodel.drift.stability import stability
+from evermodel.drift.stability import Stability, stability
 from evermodel.drift.verdict import Bin
 from evermodel.errors import PermanentError
 
@@ -54,6 +54,7 @@ def _compare_numbers(reference: Numbers, window: Numbers) -> Comparison:
     return _comparison(
         numeric_p_value(reference, window, pooled),
         wasserstein(reference, window, pooled),
+        stability(before, now),
         bins.labels,
         before,
         now,
@@ -73,6 +74,7 @@ def _compare_categories(reference: Categories, window: Categories) -> Comparison
     return _comparison(
         categorical_p_value(reference, window),
         jensen_shannon(reference.counts, window.counts),
+        stability(bins.for_index(before), bins.for_index(now)),
         bins.labels,
         before,
         now,
@@ -81,9 +83,14 @@ def _compare_categories(reference: Categories, window: Categories) -> Comparison
 
 
 def _comparison(
-    p_value: float, distance: float, labels: tuple[str, ...], before: Counts, now: Counts, changed: str | None
+    p_value: float,
+    distance: float,
+    index: Stability,
+    labels: tuple[str, ...],
+    before: Counts,
+    now: Counts,
+    changed: str | None,
 ) -> Comparison:
-    index = stability(before, now)
     return Comparison(
         p_value=p_value,
         psi=index.psi,

@@ -208,7 +208,8 @@ def _index(old: Sample, new: Sample) -> float:
         return stability(numeric.count(old), numeric.count(new)).psi
     if isinstance(old, Categories) and isinstance(new, Categories):
         categorical = CategoryBins.of(old)
-        return stability(categorical.count(old), categorical.count(new)).psi
+        before, now = (categorical.for_index(categorical.count(side)) for side in (old, new))
+        return stability(before, now).psi
     return 0.0
 
 

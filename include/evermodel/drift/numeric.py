@@ -12,7 +12,7 @@ from evermodel.drift.ranks import Pooled
 from evermodel.drift.sample import Numbers
 
 # How much of the false-alarm rate each part may use, chosen by simulation; that of absent parts goes to the others.
-PLACE, ORDER, SCALE, SHAPE, TAILS, ATOM, MISSING = 0.45, 0.2, 0.15, 0.1, 0.1, 0.6, 0.2
+PLACE, ORDER, SCALE, SHAPE, TAILS, ATOM, MISSING = 0.5, 0.2, 0.15, 0.1, 0.25, 0.6, 0.2
 
 
 def numeric_p_value(reference: Numbers, window: Numbers, pooled: Pooled) -> float:

@@ -13,7 +13,7 @@ from evermodel.drift.sample import Numbers
 
 Array = NDArray[np.float64]
 _FINE, _COARSE = 48, 10
-_RARE = 1e-4  # chance of the shortest tail that can speak: all of it from the smaller side
+_RARE = 1e-4  # chance of the shortest tail that can speak: all of it from one side
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,12 @@ class Pooled:
     def tails(self) -> list[tuple[float, float]]:
         """Return rows and window's rows of tails: the shortest that can speak to a hundredth of all rows."""
         total, window = float(self.rows[-1]), float(self.window[-1])
-        share = min(window, total - window) / total
-        shortest, longest = math.ceil(math.log(_RARE) / math.log(share)), total / 100
-        sizes = {float(shortest), math.sqrt(shortest * max(longest, shortest)), max(longest, shortest)}
+        longest = total / 100
+        sizes = {longest}
+        for side in (window, total - window):
+            shortest = math.ceil(math.log(_RARE) / math.log(side / total))
+            sizes |= {float(shortest), math.sqrt(shortest * max(longest, shortest))}
+        sizes = {size for size in sizes if size <= total / 10}
         found = set()
         for size in sizes:
             low, high = self._ends(np.array([size]))[1][0], self._ends(np.array([total - size]))[0][0]
