@@ -51,6 +51,31 @@ def test_the_estimate_is_blind_to_concept_drift_which_is_why_the_labels_are_wait
     assert metric(now["label"], now["score"]) < 0.55
 
 
+def test_days_that_differ_by_themselves_are_no_news() -> None:
+    """Every day has its own weather, which no feature knows: on two different weeks nothing has changed."""
+    spec, found = small_spec(), []
+    for trial in range(60):
+        sides = []
+        for side in (0, 1):
+            table = pa.table(drawn(1400, 1000 * trial + side))
+            generator = np.random.default_rng(5000 + 2 * trial + side)
+            day = np.repeat(np.arange(7), 200)
+            shift = generator.normal(0, 0.15, 7)[day]
+            scores = np.asarray(table["score"])
+            label = (generator.random(1400) < np.clip(scores + shift, 0, 1)).astype(float)
+            stamps = pa.array(day * 86_400_000_000, pa.int64()).cast(pa.timestamp("us", tz="UTC"))
+            table = table.set_column(table.column_names.index("label"), "label", pa.array(label))
+            sides.append(_timed(table, spec.time_column if side == 0 else "event_time", stamps))
+        found.append(min(f.drift.p_value for f in concept_findings(spec, *sides, "test rows")))
+    # Three tests or so share each look; without the days more than half of them would be below 0.01.
+    assert np.mean(np.array(found) < 0.01) <= 0.1
+
+
+def _timed(table: pa.Table, name: str, stamps: pa.Array) -> pa.Table:
+    names = [other for other in table.column_names if other not in ("event_time", name)]
+    return table.select(names).append_column(name, stamps)
+
+
 def test_calibration_gives_back_what_scores_mean() -> None:
     past, labels, scores, _ = _past_and_window(3, 400)
     meaning = logistic(np.log(scores / (1 - scores)) / 1.8)

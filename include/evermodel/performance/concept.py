@@ -25,6 +25,7 @@ _GROUPS = 5  # of the score
 _CATEGORIES = 8
 _LEAST_ROWS = 300
 _MOST_ROWS = 50_000
+_LEAST_DAYS = 4  # of both sides together beyond two, to tell how much days differ
 _MEASURE = "change of residual (standard deviations)"
 
 
@@ -36,7 +37,10 @@ def concept_findings(
     The residual is the label minus the score. It is regressed on the score and the features (what the model always got
     wrong in some places is no news) and on the window's part in it; a Wald test with errors that
     need no equal variances (White, Econometrica 48, 1980) asks whether the window adds anything. Rows that merely come
-    from other places (covariate shift) add nothing; another meaning of the same features does.
+    from other places (covariate shift) add nothing; another meaning of the same features does. Rows of one day share
+    its weather, its strike or its campaign: by how much days differ more than their rows explain is measured on both
+    sides, and the test is as much less sure (design effect; Kish: Survey Sampling, 1965), with as many degrees of
+    freedom as there are days.
 
     Parameters
     ----------
@@ -64,7 +68,8 @@ def concept_findings(
         return [
             refused(spec.label.column, kind, "concept", words, "the model makes no error on the reference")
         ]
-    regression = _Regression(spec, before, now, residuals / spread, scores)
+    days = np.concatenate([_days(before, spec.time_column), _days(now, "event_time")])
+    regression = _Regression(spec, before, now, residuals / spread, scores, days)
     tests = [(spec.label.column, kind, regression.groups(), "score group")]
     for name in _main_features(spec, before, scores[: before.num_rows]):
         numeric = name in spec.features.numeric
@@ -91,7 +96,13 @@ class _Regression:
     """Residuals of both sides on features and score, ready for the question what the window adds."""
 
     def __init__(
-        self, spec: ModelSpec, before: pa.Table, now: pa.Table, residuals: Floats, scores: Floats
+        self,
+        spec: ModelSpec,
+        before: pa.Table,
+        now: pa.Table,
+        residuals: Floats,
+        scores: Floats,
+        days: NDArray[np.int64],
     ) -> None:
         import pyarrow as pa
 
@@ -110,6 +121,7 @@ class _Regression:
         for codes in self._codes.values():
             columns += _dummies(codes)
         self._features = np.column_stack(columns)
+        self._excess, self._freedom = self._design_effect(days)
 
     def groups(self) -> Floats:
         """Return what the window may add in each group of the score."""
@@ -129,7 +141,7 @@ class _Regression:
 
     def test(self, parts: Floats) -> _Shift:
         """Ask whether these parts of the window differ from nothing."""
-        from scipy.stats import chi2
+        from scipy.special import fdtrc
 
         parts = parts[:, (parts != 0).sum(axis=0) >= 20]
         if parts.shape[1] == 0:
@@ -140,13 +152,31 @@ class _Regression:
         errors = residuals - left @ slopes
         rows, used = len(errors), self._features.shape[1] + parts.shape[1]
         meat = left.T @ (left * (errors**2)[:, None]) * rows / max(rows - used, 1)
-        cov = bread @ meat @ bread
+        cov = bread @ meat @ bread * self._excess
         wald = float(slopes @ np.linalg.pinv(cov, hermitian=True) @ slopes)
         freedom = int(np.linalg.matrix_rank(cov, hermitian=True))
         here = self._window > 0
         size = parts[here].T @ parts[here] / here.sum()  # how much each slope moves the window's rows
         effect, low, high = _size(slopes, cov, size)
-        return _Shift(effect, low, high, float(chi2.sf(wald, max(freedom, 1))), slopes)
+        p_value = float(fdtrc(max(freedom, 1), self._freedom, wald / max(freedom, 1)))
+        return _Shift(effect, low, high, p_value, slopes)
+
+    def _design_effect(self, days: NDArray[np.int64]) -> tuple[float, float]:
+        """Return by how much variances are too small because rows of a day belong together, and the days to tell."""
+        left, errors = self._without_features(self._window[:, None])
+        alone = left[:, 0]
+        errors = errors - alone * float(alone @ errors) / max(float(alone @ alone), 1e-12)
+        sides = self._window.astype(np.int64)
+        names, codes = np.unique(np.stack([sides, days]), axis=1, return_inverse=True)
+        counts = np.bincount(codes)
+        means = np.bincount(codes, weights=errors) / counts
+        side_means = np.array([errors[sides == side].mean() for side in (0, 1)])
+        between = float((counts * (means - side_means[names[0]]) ** 2).sum())
+        freedom = len(counts) - 2
+        if freedom < _LEAST_DAYS:
+            return 1.0, float(len(errors))
+        within = float(((errors - means[codes]) ** 2).sum()) / max(len(errors) - len(counts), 1)
+        return max(1.0, between / freedom / within) if within > 0 else 1.0, float(freedom)
 
     def _without_features(self, parts: Floats) -> tuple[Floats, Floats]:
         """Take out of parts and residuals what features and score explain of them (Frisch, Waugh, Lovell)."""
@@ -203,6 +233,16 @@ def _residuals(spec: ModelSpec, before: pa.Table, now: pa.Table) -> tuple[Floats
     else:
         truth = np.concatenate([np.asarray(t["label"], dtype=np.float64) for t in (before, now)])
     return truth - scores, scores
+
+
+def _days(table: pa.Table, column: str) -> NDArray[np.int64]:
+    """Return the day of each row; all the same when nothing tells."""
+    import pyarrow as pa
+
+    if column not in table.column_names:
+        return np.zeros(table.num_rows, dtype=np.int64)
+    stamps = table[column].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())
+    return np.asarray(stamps, dtype=np.int64) // 86_400_000_000
 
 
 def _main_features(spec: ModelSpec, before: pa.Table, scores: Floats) -> list[str]:

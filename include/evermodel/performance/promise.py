@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from evermodel.atomic import replacing
 from evermodel.errors import EvermodelError
 from evermodel.performance.answers import Level, level, performance_metric
+from evermodel.prediction_log import log_schema
 from evermodel.spec import ModelSpec
 from evermodel.window import Window, parse_moment
 
@@ -99,8 +100,9 @@ def _score_test_rows(
         model = load_model(client, f"models:/{spec.name}/{version.version}", Path(folder))
     scores, predicted = points(spec, model.pipeline, feature_frame(spec, rows))
     count = rows.num_rows
-    table = rows.select([spec.time_column, *spec.features.names])
-    table = table.append_column("label", rows[spec.label.column])
+    kinds = log_schema(spec)  # the types of the log, which these rows are held against
+    columns = {name: rows[name].cast(kinds.field(name).type) for name in spec.features.names}
+    table = pa.table({spec.time_column: rows[spec.time_column], **columns, "label": rows[spec.label.column]})
     table = table.append_column("score", pa.array(scores.tolist(), pa.float64()))
     names = pa.nulls(count, pa.string()) if predicted is None else pa.array(predicted, pa.string())
     return table.append_column("predicted", names)
