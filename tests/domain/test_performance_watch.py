@@ -160,7 +160,7 @@ def test_without_any_prediction_there_is_no_verdict_and_no_error(tmp_path: Path)
     assert (look.performance.rows, look.report.days, look.report.proxies) == (0, (), None)
 
 
-def test_concept_drift_is_looked_for_in_the_answers_of_the_champion_alone(tmp_path: Path) -> None:
+def test_a_champion_is_judged_by_its_own_answers_alone(tmp_path: Path) -> None:
     world = performance_world(tmp_path)
     world.label(world.predict(range(7), concept=1.0, version="0"))
 
@@ -169,7 +169,8 @@ def test_concept_drift_is_looked_for_in_the_answers_of_the_champion_alone(tmp_pa
     (concept,) = [f.drift for f in look.findings if f.drift.what == "concept"]
     assert concept.summary.startswith("not judged: 0 rows")
     assert look.report.versions == (("0", 1.0),)
-    assert look.problem.severity == "critical"  # what served was bad, whoever answered
+    assert (look.problem.severity, look.problem.known) == ("none", False)
+    assert "0 of 700 labels are of answers of version 1" in look.problem.reason
 
 
 def test_labels_are_held_against_those_of_training(tmp_path: Path) -> None:

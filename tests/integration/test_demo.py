@@ -26,7 +26,7 @@ def test_the_demo_tells_its_story_and_leaves_nothing_behind(tmp_path: Path) -> N
             "PORT_MLFLOW": str(ports.mlflow),
             "PORT_SERVING": str(ports.serving),
             "AIRFLOW_CONN_SLACK_API_DEFAULT": slack.connection_json(),
-            "COLUMNS": "140",
+            "COLUMNS": "200",
         }
         command = [sys.executable, "-m", "evermodel.cli", "demo", "--exit", "--home", str(tmp_path / "home")]
         done = subprocess.run(
@@ -36,7 +36,7 @@ def test_the_demo_tells_its_story_and_leaves_nothing_behind(tmp_path: Path) -> N
 
     assert done.returncode == 0, output
     assert "Everything was as described." in output
-    assert "2 champions, 1 drift incident, 8 calm days without an alert" in output
+    assert "2 champions, 1 incident about performance, 1 incident about drift, 5 calm days without a message" in output
     assert "failed: 0." in output
     drift = [message for message in slack.messages if "drift is critical" in message.text]
     assert len(drift) == 1

@@ -103,10 +103,9 @@ def _sum_up(console: Console, stack: LocalStack, replay: Replay, seconds: float)
     answers = ", ".join(f"{count:,} by version {v}" for v, count in sorted(replay.client.versions.items()))
     console.print(f"Requests answered meanwhile: {answers}; failed: {len(replay.client.failures)}.")
     champions = sum("deployed" in row.verdict for row in replay.rows)
-    alerts = sum(row.run == "drift" and row.alarm for row in replay.rows)
-    calm = sum(row.verdict == "calm" and not row.sent for row in replay.rows)
+    incidents = ", ".join(f"1 incident about {kind}" for kind in replay.opened) or "no incident"
     console.print(
-        f"{champions} champions, {alerts} drift incident, {calm} calm days without an alert, {seconds:.0f} s."
+        f"{champions} champions, {incidents}, {replay.calm_days} calm days without a message, {seconds:.0f} s."
     )
     console.print(
         f"\nAirflow  {stack.airflow_url}\nMLflow   {stack.mlflow_url}\nServing  {stack.serving_url}/models"

@@ -20,6 +20,7 @@ from evermodel.drift.sample import Categories, Numbers, Sample
 from evermodel.drift.sides import Side
 from evermodel.spec import ModelSpec
 
+_WHOLE = 0.9  # of the window's answers must be of the version that is judged
 _MOST_ROWS_AT_ONCE = 4_000_000  # of both sides: two columns of them take half a gigabyte
 
 
@@ -104,6 +105,11 @@ def _answers(references: References, name: str, now: Side) -> Iterator[Measured 
     known = pair.new.rows - pair.new.missing
     if known < spec.drift.min_rows:
         why = f"{known:.0f} answers of version {references.version}, at least {spec.drift.min_rows}"
+        yield refused(name, kind, "prediction", reference.words, why)
+        return
+    if pair.new.rows < _WHOLE * now.rows:
+        # A day or two of a version that has just begun vary by more than windows of the whole length do.
+        why = f"version {references.version} gave {pair.new.rows / now.rows:.0%} of the window's answers"
         yield refused(name, kind, "prediction", reference.words, why)
         return
     yield kinds.distribution(spec, pair, "prediction")

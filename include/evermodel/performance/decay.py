@@ -110,12 +110,18 @@ def _slices(spec: ModelSpec, rows: pa.Table, promise: Promise) -> Iterator[tuple
 
 
 def problem_of(
-    spec: ModelSpec, joined: JoinedLog, promise: Promise, standings: tuple[Standing, ...]
+    spec: ModelSpec, joined: JoinedLog, own: pa.Table, promise: Promise, standings: tuple[Standing, ...]
 ) -> Problem:
-    """Say how the model stands, as a problem."""
+    """Say how the model stands, as a problem.
+
+    Parameters
+    ----------
+    own
+        The joined rows that the champion itself has answered; a version is held against its own promise only.
+    """
     metric, state = performance_metric(spec), joined.state
     if not standings:
-        return Problem("performance", "none", _unknown(spec, joined, promise), known=False)
+        return Problem("performance", "none", _unknown(spec, joined, own, promise), known=False)
     whole, *slices = standings
     severity = worst_of(one.severity for one in standings)
     bad = [one for one in slices if one.severity != "none"]
@@ -138,11 +144,16 @@ def problem_of(
     return Problem("performance", severity, sentence, cause, tuple(details))
 
 
-def _unknown(spec: ModelSpec, joined: JoinedLog, promise: Promise) -> str:
+def _unknown(spec: ModelSpec, joined: JoinedLog, own: pa.Table, promise: Promise) -> str:
     state = joined.state
     if promise.level is None:
         return f"version {promise.version} has no promised {performance_metric(spec)} to compare with"
-    if enough(spec, joined.rows):
+    if own.num_rows < min(spec.performance.min_rows, joined.rows.num_rows):
+        return (
+            f"{own.num_rows:,} of {joined.rows.num_rows:,} labels are of answers of version {promise.version}, too few for a "
+            f"verdict (at least {spec.performance.min_rows:,})"
+        )
+    if enough(spec, own):
         return "the labels are all one, so there is no metric"
     if state.labelled >= spec.performance.min_rows:
         return f"of {state.labelled:,} labels too few are of one class for a verdict"

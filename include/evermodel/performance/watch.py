@@ -90,13 +90,16 @@ def look_at_performance(
     """
     joined = read_joined(spec, lake, as_of)
     current = once(read_log(spec, lake, Window(as_of - spec.performance.window, as_of)))
-    standings = stand(spec, joined.rows, promise)
+    own = _by(
+        joined.rows, promise.version
+    )  # a predecessor's answers say nothing about this version's promise
+    standings = stand(spec, own, promise)
     found = level(spec, joined.rows)
     estimate = estimate_of(spec, current, joined, promise)
     report = _report(spec, as_of, joined, promise, standings, estimate, proxies_of(spec, current))
     return PerformanceLook(
         report=report,
-        problem=problem_of(spec, joined, promise, standings),
+        problem=problem_of(spec, joined, own, promise, standings),
         performance=_short(spec, joined, promise, found, estimate),
         findings=tuple(_findings(spec, joined, promise, training)),
         quality=label_quality(spec, joined.state),
