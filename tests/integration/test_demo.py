@@ -38,10 +38,10 @@ def test_the_demo_tells_its_story_and_leaves_nothing_behind(tmp_path: Path) -> N
     assert "Everything was as described." in output
     assert "2 champions, 1 incident about performance, 1 incident about drift, 5 calm days without a message" in output
     assert "failed: 0." in output
-    drift = [message for message in slack.messages if "drift is critical" in message.text]
-    assert len(drift) == 1
-    replies = slack.thread(drift[0].ts)
-    assert any("drift is over" in reply.text for reply in replies)
+    for problem in ("drift", "performance below its promise"):
+        (first,) = [m for m in slack.messages if f"{problem} is over" in m.text and not m.thread_ts]
+        assert any(f"{problem} is over" in reply.text for reply in slack.thread(first.ts))
+    assert any("performance below its promise became critical" in message.text for message in slack.messages)
     assert len(slack.files) == 1
     assert any("first champion, version 1" in message.text for message in slack.messages)
     assert any("new champion, version 2" in message.text for message in slack.messages)
