@@ -36,7 +36,10 @@ def test_the_demo_tells_its_story_and_leaves_nothing_behind(tmp_path: Path) -> N
 
     assert done.returncode == 0, output
     assert "Everything was as described." in output
-    assert "2 champions, 1 incident about performance, 1 incident about drift, 5 calm days without a message" in output
+    assert (
+        "2 champions, 1 incident about performance, 1 incident about drift, 5 calm days without a message"
+        in output
+    )
     assert "failed: 0." in output
     for problem in ("drift", "performance below its promise"):
         (first,) = [m for m in slack.messages if f"{problem} is over" in m.text and not m.thread_ts]
