@@ -114,6 +114,44 @@ def test_a_snapshot_of_one_class_stops_before_training(world: World) -> None:
     assert nothing_registered(world)
 
 
+def with_far_flights() -> pa.Table:
+    """Return the sample with a distance that no airliner flies in one of a hundred rows."""
+    table = pq.read_table(SAMPLE)
+    distance = [None if d is None else float(d) for d in table["distance"].to_pylist()]
+    distance[::100] = [123_456.0] * len(distance[::100])
+    return table.set_column(table.column_names.index("distance"), "distance", pa.array(distance))
+
+
+def test_a_value_out_of_range_stops_the_run_and_people_see_examples(world: World) -> None:
+    world.change(validation={"ranges": {"distance": [0, 20_000]}, "severity": {"range": "fail"}})
+    use_data(world, with_far_flights())
+
+    told = failure(world, retrain(world, DAY), "validate")
+
+    assert "distance" in told
+    assert "123456" in told.replace(",", "")
+    assert nothing_registered(world)
+
+
+def test_bad_rows_go_aside_and_the_version_names_the_cleaned_snapshot(world: World) -> None:
+    world.change(
+        candidates=[LOGISTIC],
+        validation={"ranges": {"distance": [0, 20_000]}, "severity": {"range": "quarantine"}},
+    )
+    use_data(world, with_far_flights())
+
+    done = retrain(world, DAY)
+
+    assert done.state == "success"
+    assert done.xcom("validate")["path"] != done.xcom("extract")["path"]
+    version = world.client.get_model_version_by_alias(world.name, "champion")
+    assert version.tags["evermodel.snapshot"] == done.xcom("validate")["path"]
+    cleaned = pq.read_table(world.settings.lake / done.xcom("validate")["path"])
+    assert pc.max(cleaned["distance"]).as_py() < 20_000
+    (aside,) = (world.settings.lake / "quarantine" / world.name).glob("*.parquet")
+    assert set(pq.read_table(aside)["distance"].to_pylist()) == {123_456.0}
+
+
 def test_a_test_part_of_one_class_cannot_be_judged(world: World) -> None:
     world.change(candidates=[LOGISTIC])
     use_data(world, with_label("2013-03-03", 1))
