@@ -98,9 +98,10 @@ def test_the_loop_runs_for_other_tasks(world: World, task: str, metric: str) -> 
     log = read_log(spec, world.settings.lake, last_day(moment)).to_pandas()
     assert log["predicted"].notna().all() == (task == "multiclass")
     verdict = DriftWatch(spec, moment, client, world.settings).judge()
-    assert verdict.metric == metric
-    assert verdict.metric_value is not None
-    assert (verdict.metric_value > 0.6) if task == "multiclass" else (verdict.metric_value < 60)
+    assert verdict.performance.metric == metric
+    value = verdict.performance.value
+    assert value is not None
+    assert (value > 0.6) if task == "multiclass" else (value < 60)
 
 
 @pytest.mark.parametrize("task", ["multiclass", "regression"])

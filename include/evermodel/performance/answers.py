@@ -62,6 +62,8 @@ def truth_and_scores(spec: ModelSpec, joined: pa.Table) -> tuple[NDArray[Any], F
     labels = np.asarray(joined["label"])
     if spec.task != "multiclass":
         return labels, np.asarray(joined["score"], dtype=np.float64)
+    if joined.num_rows == 0:
+        return np.zeros(0, dtype=np.int64), np.zeros((0, 1))
     predicted = np.asarray(joined["predicted"]).astype(str)
     classes = tuple(sorted({*labels.astype(str), *predicted}))
     return encode(labels, classes), np.eye(len(classes))[encode(predicted, classes)]
