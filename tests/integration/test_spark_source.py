@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,8 +50,6 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         yield {"duckdb": f"duckdb://{folder}/rows.duckdb", "spark": "pyspark://"}
     finally:
         session.stop()
-        # pyspark.pandas sets it, and from then on Arrow takes the times of other zones in this process for UTC.
-        os.environ.pop("PYARROW_IGNORE_TIMEZONE", None)
 
 
 def spec_on(url: str, **source: Any) -> ModelSpec:
