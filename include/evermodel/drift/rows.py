@@ -72,7 +72,9 @@ class ParquetRows:
         if self.schema is not None and name not in footer.schema.to_arrow_schema().names:
             return pa.chunked_array([pa.nulls(footer.num_rows)])
         # Text stays the codes that the file holds: they are counted in a tenth of the time.
-        read = pq.ParquetFile(file, metadata=footer, read_dictionary=[name], memory_map=True).read(columns=[name])[name]
+        read = pq.ParquetFile(file, metadata=footer, read_dictionary=[name], memory_map=True).read(
+            columns=[name]
+        )[name]
         if self.schema is None or pa.types.is_dictionary(read.type):
             return read
         return read.cast(self.schema.field(name).type)
