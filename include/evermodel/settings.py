@@ -33,6 +33,8 @@ class Settings(BaseModel):
     serving_urls
         Addresses of the serving app whose ``/metrics`` the drift DAG reads, comma separated
         (``EVERMODEL_SERVING_URLS``).
+    environment
+        Name of the environment, shown wherever versions serve (``EVERMODEL_ENVIRONMENT``).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,6 +47,7 @@ class Settings(BaseModel):
     airflow_url: str
     evidently: Path | None = None
     serving_urls: tuple[str, ...] = ()
+    environment: str = "local"
 
     @property
     def evidently_workspace(self) -> Path:
@@ -82,6 +85,7 @@ class Settings(BaseModel):
                 for url in env.get("EVERMODEL_SERVING_URLS", "").split(",")
                 if url.strip()
             ),
+            environment=env.get("EVERMODEL_ENVIRONMENT", "local"),
         )
 
 

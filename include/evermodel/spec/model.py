@@ -17,6 +17,7 @@ from evermodel.spec.metrics import METRIC_NAMES, Task
 from evermodel.spec.parts import FeaturesSpec, LabelSpec, ScheduleSpec, Section, Span
 from evermodel.spec.performance import PerformanceSpec
 from evermodel.spec.policy import RespondSpec, RetrainPolicy
+from evermodel.spec.rollout import RollbackSpec, RolloutSpec
 from evermodel.spec.serving import ServingSpec
 from evermodel.spec.source import SourceSpec
 from evermodel.spec.training import CandidateSpec, SplitSpec, TrainingSpec
@@ -63,12 +64,17 @@ class ModelSpec(Section):
     gate: GateSpec = GateSpec()
     approval: Literal["auto", "manual"] = "auto"
     approval_timeout: Span = Field(timedelta(days=3), description="Without an answer by then: reject.")
+    approvers: tuple[str, ...] = Field(
+        (), description="Airflow users who may answer; empty: everybody who may."
+    )
     drift: DriftSpec = DriftSpec()
     performance: PerformanceSpec = PerformanceSpec()
     respond: RespondSpec = RespondSpec()
     retrain: RetrainPolicy = RetrainPolicy()
     alerts: AlertsSpec = AlertsSpec()
     serving: ServingSpec = ServingSpec()
+    rollout: RolloutSpec = RolloutSpec()
+    rollback: RollbackSpec = RollbackSpec()
 
     @model_validator(mode="before")
     @classmethod

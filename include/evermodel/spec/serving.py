@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Literal
+
+from pydantic import Field, model_validator
 
 from evermodel.spec.parts import Section, Share
 
@@ -18,8 +20,35 @@ class ObjectivesSpec(Section):
     min_requests: int = Field(100, ge=1, description="Below this many requests there is no verdict.")
 
 
+class FallbackSpec(Section):
+    """What answers when the model throws or is too slow."""
+
+    kind: Literal["none", "previous", "constant", "rule"] = Field(
+        "none", description="Nothing (a 5xx), the version that served before, a constant, or a function."
+    )
+    score: float | None = Field(None, description="The constant.")
+    label: str | None = Field(None, description="The constant's class, for many classes.")
+    rule: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        description="Import path `module:function`; it takes one row as a dict and returns a score.",
+    )
+    timeout_ms: float | None = Field(
+        None, gt=0, description="A model that takes longer is too slow; none: never."
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> FallbackSpec:
+        if self.kind == "constant" and self.score is None:
+            raise ValueError("a constant needs its `score`")
+        if self.kind == "rule" and self.rule is None:
+            raise ValueError("a rule needs its function, `rule: module:function`")
+        return self
+
+
 class ServingSpec(Section):
     """How the champion answers requests."""
 
     max_rows: int = Field(1000, ge=1, description="Most rows of one request.")
+    fallback: FallbackSpec = FallbackSpec()
     objectives: ObjectivesSpec = ObjectivesSpec()

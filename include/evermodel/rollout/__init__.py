@@ -1,0 +1,1 @@
+"""How a new version comes to answer: traffic plans, and the controllers that move them from evidence."""

@@ -1,0 +1,113 @@
+"""The sections `rollout` and `rollback`: how a new version comes to answer, and what sends it back."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from evermodel.spec.parts import Section, Share, Span
+
+Strategy = Literal["direct", "blue_green", "shadow", "canary", "ab_test", "bandit"]
+STRATEGIES: tuple[Strategy, ...] = ("direct", "blue_green", "shadow", "canary", "ab_test", "bandit")
+
+
+class GuardSpec(Section):
+    """What a version must keep while it answers beside the champion; what is not given is not watched."""
+
+    max_error_rate: Share | None = Field(
+        0.02, description="Largest share of its answers that are a 5xx or a fallback."
+    )
+    max_latency_ratio: float | None = Field(
+        2.0, gt=1, description="Largest p99, in multiples of the champion's."
+    )
+    min_requests: int = Field(200, ge=1, description="Fewest requests of the version before it may go on.")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="Of the tests that look again and again.")
+    max_exposed: int = Field(
+        10_000,
+        ge=1,
+        description="Most answers of a version that has not passed its step yet; reached, it goes back.",
+    )
+
+
+class BlueGreenSpec(Section):
+    """Everything switches at once after a smoke test; the old version stays warm."""
+
+    warm: Span = Field(
+        timedelta(hours=1), description="How long the old version is watched for, and kept in memory."
+    )
+
+
+class ShadowSpec(Section):
+    """The new version answers too, but nobody gets its answers."""
+
+    duration: Span = timedelta(days=1)
+    share: Share = Field(1.0, description="Share of the requests that it answers too.")
+    min_agreement: Share = Field(0.9, description="Smallest share of equal decisions.")
+    max_mean_difference: float | None = Field(
+        None, gt=0, description="Largest mean absolute difference of the scores."
+    )
+
+
+class CanarySpec(Section):
+    """The new version gets more and more of the requests."""
+
+    steps: tuple[Share, ...] = Field(
+        (0.05, 0.25, 0.5), min_length=1, description="Shares, each larger than the one before."
+    )
+    bake: Span = Field(timedelta(hours=1), description="Shortest time of a step.")
+    longest: Span = Field(timedelta(days=2), description="Without enough requests by then, a step goes back.")
+
+    @model_validator(mode="after")
+    def _rising(self) -> CanarySpec:
+        if any(not 0 < share < 1 for share in self.steps) or list(self.steps) != sorted(set(self.steps)):
+            raise ValueError("`steps` are shares between 0 and 1, each larger than the one before")
+        return self
+
+
+class AbTestSpec(Section):
+    """A fixed split, until the labels tell which version is better; may be looked at every day."""
+
+    share: Share = Field(0.5, gt=0, lt=1, description="Share of the new version.")
+    error_rate: float = Field(
+        0.05, gt=0, lt=0.5, description="Chance that two equal versions are told apart."
+    )
+    margin: float = Field(0.0, ge=0, description="How much better the new version's mean loss must be.")
+    longest: Span = Field(timedelta(days=28), description="Without a verdict by then the champion stays.")
+
+
+class BanditSpec(Section):
+    """Shares follow the rewards (Thompson sampling); each version keeps a floor."""
+
+    floor: float = Field(
+        0.05, gt=0, lt=0.5, description="Smallest share, so that both go on being learnt about."
+    )
+    decided: float = Field(0.95, gt=0.5, lt=1, description="Chance of being the best at which it is over.")
+    longest: Span = timedelta(days=28)
+
+
+class RolloutSpec(Section):
+    """How a new version comes to answer."""
+
+    strategy: Strategy = Field("direct", description="What the retrain DAG does with an approved version.")
+    look: Span = Field(timedelta(minutes=5), description="Time between two looks at the evidence.")
+    guard: GuardSpec = GuardSpec()
+    blue_green: BlueGreenSpec = BlueGreenSpec()
+    shadow: ShadowSpec = ShadowSpec()
+    canary: CanarySpec = CanarySpec()
+    ab_test: AbTestSpec = AbTestSpec()
+    bandit: BanditSpec = BanditSpec()
+
+
+class RollbackSpec(Section):
+    """What takes a champion out of service by itself; what is not given does not."""
+
+    error_rate: Share | None = Field(None, description="Share of requests answered with a 5xx or a fallback.")
+    p99_ms: float | None = Field(None, gt=0, description="Response time, 99th percentile.")
+    quality: bool = Field(False, description="Critical performance on matured labels.")
+    within: Span = Field(
+        timedelta(days=14),
+        description="Only so long after the promotion: later the world changed, not the model.",
+    )
+    min_requests: int = Field(500, ge=1, description="Below this many requests there is no verdict.")
