@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -135,3 +136,10 @@ def test_the_version_and_the_commands_are_told() -> None:
         for command in ("schema", "check", "serve", "status", "runs", "reproduce", "demo")
     )
     assert run("chekc").exit_code == 2
+
+
+def test_help_imports_nothing_heavy() -> None:
+    heavy = ("airflow", "fastapi", "httpx", "mlflow", "numpy", "pandas", "pyarrow", "pydantic", "sklearn")
+    code = f"import sys, evermodel.cli; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

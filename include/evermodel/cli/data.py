@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from evermodel.validation.command import data_schema
+from evermodel.cli.data_schema import data_schema
 
 data = typer.Typer(
     help="List the snapshots that models were trained on, and bring them back.", no_args_is_help=True

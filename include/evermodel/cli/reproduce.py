@@ -1,0 +1,24 @@
+"""The command that trains a version again and compares."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+
+def reproduce(
+    model: Annotated[str, typer.Argument(help="Model.")],
+    version: Annotated[str, typer.Argument(help="Version in the registry.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Train a version again from its snapshot, spec and parameters; exit 1 unless it answers the same."""
+    from evermodel.reproduce import reproduce as again
+    from evermodel.settings import Settings
+    from evermodel.tracking import connect
+
+    settings = Settings.from_environment()
+    found = again(connect(settings.tracking_uri), model, version, settings)
+    typer.echo(json.dumps(found.to_json(), indent=2) if as_json else "\n".join(found.sentences()))
+    raise typer.Exit(0 if found.identical else 1)

@@ -1,0 +1,26 @@
+"""The command that shows retrains side by side."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+
+def runs(
+    model: Annotated[str, typer.Argument(help="Model to tell about.")],
+    last: Annotated[int, typer.Option(help="Most retrains to show.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show the retrains of a model side by side: parameters, metrics, verdicts, outcomes."""
+    from evermodel.evidence.runs import retrain_lines
+    from evermodel.evidence.runs_table import print_runs
+    from evermodel.settings import Settings
+    from evermodel.tracking import connect
+
+    lines = retrain_lines(connect(Settings.from_environment().tracking_uri), model, last)
+    if as_json:
+        typer.echo(json.dumps([line.to_json() for line in lines], indent=2))
+    else:
+        print_runs(model, lines)

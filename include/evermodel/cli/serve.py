@@ -1,0 +1,19 @@
+"""The command that serves champions over HTTP."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def serve(
+    models: Annotated[list[str], typer.Argument(help="Models to answer for.")],
+    host: Annotated[str, typer.Option(help="Interface to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    poll_seconds: Annotated[float, typer.Option(help="Seconds between two looks at the registry.")] = 2.0,
+) -> None:
+    """Serve the champions over HTTP, and follow every promotion without a restart."""
+    from evermodel.serving.run import serve as run
+
+    run(models, host=host, port=port, poll_seconds=poll_seconds)
