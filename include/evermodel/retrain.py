@@ -19,6 +19,7 @@ from evermodel.fastpath.keep import keep_if_same
 from evermodel.gate.decision import Decision
 from evermodel.gate.judge import Contender, judge
 from evermodel.model_store import load_model
+from evermodel.overview.marks import decision_tag
 from evermodel.settings import Settings
 from evermodel.snapshot import Snapshot, take_snapshot
 from evermodel.spec import ModelSpec
@@ -223,6 +224,7 @@ class Retrain:
                 "evermodel.candidate": decision.candidate,
                 "evermodel.metric": decision.metric,
                 "evermodel.forced": str(decision.forced).lower(),
+                **decision_tag(decision),
             }
         )
         run_id = run.info.run_id

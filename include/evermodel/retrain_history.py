@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from evermodel.drift.verdict import DriftVerdict
+from evermodel.overview.marks import day_tag
 from evermodel.severity import Severity, worst_of
 from evermodel.spec import ModelSpec
 from evermodel.tracking import KIND, RUN_KEY, experiment_id, find_run
@@ -71,6 +72,7 @@ def tags_of(verdict: DriftVerdict) -> dict[str, str]:
         "evermodel.severity": verdict.severity,
         "evermodel.version": verdict.version,
         SEVERITIES: json.dumps(severities_of(verdict), sort_keys=True),
+        **day_tag(verdict),
     }
 
 

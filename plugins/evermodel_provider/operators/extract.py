@@ -18,6 +18,10 @@ class ExtractOperator(RetrainStepOperator):
 
     def run_step(self, context: Context) -> dict[str, Any]:
         """Take the snapshot."""
-        snapshot = self.retrain().extract()
+        from evermodel.overview.marks import AIRFLOW_RUN
+
+        retrain = self.retrain()
+        snapshot = retrain.extract()
+        retrain.mlflow_run({AIRFLOW_RUN: context["dag_run"].run_id})
         self.log.info("Snapshot %s: %d rows, %s", snapshot.path, snapshot.rows, snapshot.window)
         return snapshot.to_json()

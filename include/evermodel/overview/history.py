@@ -1,0 +1,94 @@
+"""The time line of one model: its days, its champions, its incidents, its retrains and its rollouts."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from evermodel.overview.store import Entry, Store
+from evermodel.overview.summary import promotions, traffic_plan
+from evermodel.severity import RANK
+
+MOST_DAYS, MOST_RETRAINS = 1000, 300
+_ENDS = ("resolve", "close")
+
+
+@dataclass(frozen=True)
+class History:
+    """Everything that a model's page shows beside its summary, oldest first.
+
+    Parameters
+    ----------
+    days
+        Facts of each judged day; see `evermodel.overview.records`.
+    retrains
+        Facts of each retrain, also of those that shipped nothing.
+    champions
+        Spans of days on which the same version was judged: ``version``, ``start``, ``end``.
+    incidents
+        ``id``, ``kind``, ``severity``, ``opened``, ``ended`` (empty: still open), ``reason``, ``cause``.
+    promotions
+        The registry's history, with ``day``: the day of the data it belongs to, where that is known.
+    plan
+        The last traffic plan, whatever its state.
+    """
+
+    days: list[dict[str, Any]]
+    retrains: list[dict[str, Any]]
+    champions: list[dict[str, str]]
+    incidents: list[dict[str, Any]]
+    promotions: list[dict[str, Any]]
+    plan: dict[str, Any] | None
+
+
+def history_of(store: Store, model: str) -> History | None:
+    """Return the time line of a model, or None if the store does not know the model."""
+    entry = store.entry(model)
+    if entry is None:
+        return None
+    days = store.runs(model, "drift", MOST_DAYS)
+    retrains = store.runs(model, "retrain", MOST_RETRAINS)
+    plan = traffic_plan(entry)
+    return History(
+        days=days,
+        retrains=retrains,
+        champions=_champions(days),
+        incidents=_incidents(days),
+        promotions=_promotions(entry, retrains),
+        plan=plan.to_json() if plan else None,
+    )
+
+
+def _champions(days: list[dict[str, Any]]) -> list[dict[str, str]]:
+    spans: list[dict[str, str]] = []
+    for day in days:
+        if not spans or spans[-1]["version"] != day["version"]:
+            spans.append({"version": day["version"], "start": day["day"], "end": day["day"]})
+        spans[-1]["end"] = day["day"]
+    return spans
+
+
+def _incidents(days: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Put the transitions of all days together, one entry for each incident."""
+    found: dict[str, dict[str, Any]] = {}
+    for day in days:
+        for step in day["transitions"]:
+            if not {"incident", "kind", "action", "severity", "at"} <= set(step):
+                continue
+            known = found.setdefault(
+                step["incident"],
+                {"id": step["incident"], "kind": step["kind"], "severity": step["severity"], "ended": ""},
+            )
+            known.setdefault("opened", str(step.get("opened") or step["at"])[:10])
+            if RANK.get(step["severity"], 0) > RANK.get(known["severity"], 0):
+                known["severity"] = step["severity"]
+            if step["action"] in _ENDS:
+                known["ended"] = step["at"][:10]
+            else:
+                known |= {"reason": step.get("reason", ""), "cause": step.get("cause", "")}
+    return sorted(found.values(), key=lambda incident: incident["opened"])
+
+
+def _promotions(entry: Entry, retrains: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    days = {retrain["run_key"]: retrain["day"] for retrain in retrains}
+    return [{**asdict(p), "day": days.get(p.run_key, p.at[:10])} for p in promotions(entry)]

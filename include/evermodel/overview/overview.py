@@ -1,0 +1,165 @@
+"""The read model: answers at once from what was seen last, and brings it up to date in the background."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from evermodel.errors import EvermodelError
+from evermodel.overview.history import History, history_of
+from evermodel.overview.server import TrackingServer
+from evermodel.overview.store import Store
+from evermodel.overview.sync import load, refresh
+from evermodel.settings import Settings
+
+REFRESH_SECONDS = 15.0
+RELOAD_SECONDS = 3600.0
+FIRST_WAIT = 8.0
+
+
+@dataclass(frozen=True)
+class State:
+    """How new what is shown is.
+
+    Parameters
+    ----------
+    seen
+        When MLflow last answered; None: never.
+    problem
+        Why the last attempt failed; empty if it did not.
+    missing
+        Models whose history is not read yet.
+    """
+
+    seen: datetime | None
+    problem: str
+    missing: int
+
+    @property
+    def age(self) -> float | None:
+        """Seconds since MLflow last answered."""
+        return None if self.seen is None else (datetime.now(UTC) - self.seen).total_seconds()
+
+
+class Overview:
+    """All models under care, as MLflow has them.
+
+    Parameters
+    ----------
+    settings
+        Where the file is kept (``home``), which server is read, and where the specs are. Called again for every
+        refresh, because an address may change.
+    every
+        Seconds after which a page that is opened starts a refresh in the background.
+    """
+
+    def __init__(self, settings: Callable[[], Settings], every: float = REFRESH_SECONDS) -> None:
+        self._settings = settings
+        self._every = every
+        self._lock = threading.Lock()
+        self._worker: threading.Thread | None = None
+        self._tried = 0.0
+        first = settings()
+        self.tracking_uri = first.tracking_uri
+        self.store = Store(first.home / "overview.db")
+
+    def summaries(self) -> list[dict[str, Any]]:
+        """Return what the list shows of every model."""
+        self._touch()
+        if self.store.meta().get("synced") is None:
+            self._wait(lambda: self.store.meta().get("synced") is not None)
+        return self.store.summaries()
+
+    def model(self, name: str) -> tuple[dict[str, Any], History] | None:
+        """Return summary and time line of one model, or None if there is no such model."""
+        self._touch()
+        if self.store.meta().get("synced") is None:
+            self._wait(lambda: self.store.meta().get("synced") is not None)
+        if self.store.entry(name) is None:
+            return None
+        loaded = self.store.loaded().get(name)
+        if loaded is None:
+            self._load_first(name)
+        elif time.time() - loaded > RELOAD_SECONDS:
+            threading.Thread(target=self._load_first, args=(name,), daemon=True).start()
+        found = history_of(self.store, name)
+        return None if found is None else (self.store.summary(name), found)
+
+    def state(self) -> State:
+        """Say how new all that is."""
+        meta = self.store.meta()
+        seen = float(meta["synced"]) if "synced" in meta else None
+        missing = sum(1 for moment in self.store.loaded().values() if moment is None)
+        return State(
+            None if seen is None else datetime.fromtimestamp(seen, UTC), meta.get("problem", ""), missing
+        )
+
+    def update(self) -> None:
+        """Bring the store up to date now, with the history of every model; what fails is noted, not raised."""
+        settings = self._settings()
+        self.tracking_uri = settings.tracking_uri
+        lock = FileLock(self.store.path.with_suffix(".lock"), timeout=0)
+        try:
+            self.store.path.parent.mkdir(parents=True, exist_ok=True)
+            with lock, TrackingServer(settings.tracking_uri) as server:
+                refresh(self.store, server, spec_names(settings.models))
+                self.store.note(problem="")
+                self._complete(server, settings)
+        except Timeout:
+            return  # another process is at it
+        except EvermodelError as error:
+            self.store.note(problem=error.problem)
+
+    def wait(self) -> None:
+        """Wait for a refresh that is under way."""
+        worker = self._worker
+        if worker is not None:
+            worker.join()
+
+    def _complete(self, server: TrackingServer, settings: Settings) -> None:
+        """Read the history of models that have none yet; what is new goes on being read meanwhile."""
+        fresh = time.monotonic()
+        for name in [name for name, moment in self.store.loaded().items() if moment is None]:
+            load(self.store, server, name)
+            if time.monotonic() - fresh > self._every:
+                refresh(self.store, server, spec_names(settings.models))
+                fresh = time.monotonic()
+
+    def _touch(self) -> None:
+        """Start a refresh in the background, if the last one is some time ago."""
+        with self._lock:
+            running = self._worker is not None and self._worker.is_alive()
+            if running or (time.monotonic() - self._tried < self._every and self._tried):
+                return
+            self._tried = time.monotonic()
+            self._worker = threading.Thread(target=self.update, name="evermodel-overview", daemon=True)
+            self._worker.start()
+
+    def _wait(self, there: Callable[[], bool]) -> None:
+        """Wait a moment for the very first answer of MLflow."""
+        deadline = time.monotonic() + FIRST_WAIT
+        while time.monotonic() < deadline and not there():
+            if self._worker is None or not self._worker.is_alive():
+                return
+            time.sleep(0.02)
+
+    def _load_first(self, name: str) -> None:
+        """Read one model's history ahead of the others."""
+        settings = self._settings()
+        try:
+            with TrackingServer(settings.tracking_uri, timeout=10) as server:
+                load(self.store, server, name)
+        except EvermodelError as error:
+            self.store.note(problem=error.problem)
+
+
+def spec_names(folder: Path) -> list[str]:
+    """Return the names of the model specs in a folder; none if this machine does not have them."""
+    return sorted(path.stem for path in folder.glob("*.yaml") if not path.stem.endswith(".schema"))

@@ -1,0 +1,108 @@
+"""A run of MLflow, cut down to what the page shows."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from evermodel.incidents.store import TAG as INCIDENTS
+from evermodel.overview.marks import AIRFLOW_RUN, DAY, DECISION, read_mark
+from evermodel.overview.server import Found, tags_of
+from evermodel.retrain_history import ANSWER, SEVERITIES
+from evermodel.tracking import KIND, RUN_KEY
+
+KINDS = ("drift", "retrain")
+_PREFIX = "evermodel."
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run: a day that was judged, or a retrain.
+
+    Parameters
+    ----------
+    day
+        The day that it is about, in the time of the data (ISO date).
+    facts
+        What is shown of it, as plain data.
+    """
+
+    run_id: str
+    kind: str
+    day: str
+    start: int
+    facts: dict[str, Any]
+
+
+def record_of(run: Found) -> Record | None:
+    """Return the record of a run, or None if it is neither a judged day nor a retrain."""
+    info, data = run["info"], run.get("data", {})
+    tags = tags_of(data)
+    kind, key = tags.get(KIND, ""), tags.get(RUN_KEY, "")
+    if kind not in KINDS or not key:
+        return None
+    metrics = {m["key"]: m.get("value") for m in data.get("metrics", [])}
+    facts = _day(tags, metrics) if kind == "drift" else _retrain(tags, metrics)
+    day = key.rsplit("/", 1)[-1] if kind == "drift" else tags.get(f"{_PREFIX}as_of", "")[:10]
+    facts |= {
+        "run": info["run_id"],
+        "experiment": info["experiment_id"],
+        "run_key": key,
+        "status": info.get("status", ""),
+    }
+    return Record(info["run_id"], kind, day, int(info.get("start_time") or 0), facts)
+
+
+def _day(tags: dict[str, str], metrics: dict[str, Any]) -> dict[str, Any]:
+    facts = read_mark(tags, DAY)
+    if "value" not in facts:  # judged before this tag was written
+        named = [name for name in metrics if name.startswith("matured_")]
+        facts["metric"] = named[0].removeprefix("matured_") if named else ""
+        facts["value"] = metrics[named[0]] if named else None
+    for name in ("value", "low", "high", "promised", "estimated"):
+        facts[name] = _finite(facts.get(name))
+    return {
+        **facts,
+        "version": tags.get(f"{_PREFIX}version", ""),
+        "severity": tags.get(f"{_PREFIX}severity", ""),
+        "severities": read_mark(tags, SEVERITIES),
+        "answer": tags.get(ANSWER, ""),
+        "transitions": _listed(tags.get(INCIDENTS, "[]")),
+    }
+
+
+def _retrain(tags: dict[str, str], metrics: dict[str, Any]) -> dict[str, Any]:
+    names = (
+        "as_of", "reason", "verdict", "ship", "candidate", "metric", "forced", "outcome", "version", "window",
+    )  # fmt: skip
+    facts = {name: tags.get(f"{_PREFIX}{name}", "") for name in names}
+    metric = facts["metric"]
+    measured = {
+        "value": _finite(metrics.get(f"test_{metric}")),
+        "against": _finite(metrics.get(f"test_{metric}_champion")),
+        **{name: _finite(metrics.get(name)) for name in ("gain", "gain_low", "gain_high", "test_rows")},
+    }
+    return {
+        **facts,
+        **measured,
+        "decision": read_mark(tags, DECISION),
+        "airflow_run": tags.get(AIRFLOW_RUN, ""),
+    }
+
+
+def _finite(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _listed(text: str) -> list[dict[str, Any]]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return []
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
