@@ -11,6 +11,7 @@ from zipfile import BadZipFile
 
 import yaml
 
+from evermodel.atomic import replacing
 from evermodel.errors import ModelFormatError
 
 if TYPE_CHECKING:
@@ -197,6 +198,30 @@ def example_of(folder: Path) -> list[dict[str, Any]]:
     path = folder / _metadata(folder)["saved_input_example_info"]["artifact_path"]
     stored = json.loads(path.read_text(encoding="utf-8"))
     return [dict(zip(stored["columns"], row, strict=True)) for row in stored["data"]]
+
+
+def write_pipeline(pipeline: Any, file: Path) -> None:
+    """Write a fitted pipeline as one skops file, whole or not at all.
+
+    Raises
+    ------
+    ModelFormatError
+        The pipeline holds types that are not plain data.
+    """
+    _allowed_types(pipeline)
+    with replacing(file) as temporary:
+        _skops_io().dump(pipeline, temporary)
+
+
+def read_pipeline(file: Path) -> Any:
+    """Load what `write_pipeline` wrote, without running code from it.
+
+    Raises
+    ------
+    ModelFormatError
+        The file is damaged, or lists types that could run code.
+    """
+    return _load_skops(file, file.parent)
 
 
 def _load_skops(file: Path, folder: Path) -> Any:

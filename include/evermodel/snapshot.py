@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evermodel.errors import EmptyWindowError
@@ -75,27 +76,7 @@ def take_snapshot(spec: ModelSpec, as_of: datetime, settings: Settings) -> Snaps
         There is no room for the snapshot.
     """
     window = training_window(spec, as_of)
-    sort = (spec.time_column, spec.id_column)
-    seen = 0
-    settings.lake.mkdir(parents=True, exist_ok=True)
-    sweep(settings.lake, f"{SCRATCH}*")
-    sweep(settings.lake / "snapshots" / spec.name, ".*.tmp")
-
-    def labelled(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
-        nonlocal seen
-        for table in tables:
-            seen += table.num_rows
-            yield with_label(spec, table)
-
-    with _tables(spec, window, settings) as tables:
-        written = write_by_content(labelled(tables), settings.lake / "snapshots" / spec.name, sort)
-    if written is None:
-        missing = "no row with a label" if seen else "no row"
-        raise EmptyWindowError(
-            f"model {spec.name}: the source has {missing} in {window}",
-            "check that the data of this interval has arrived; then clear this task",
-        )
-    file, rows = written
+    file, rows = extract(spec, window, settings.lake)
     md5 = SnapshotStore(settings.lake, settings.dvc_remote).track(file)
     return Snapshot(
         model=spec.name,
@@ -108,16 +89,46 @@ def take_snapshot(spec: ModelSpec, as_of: datetime, settings: Settings) -> Snaps
     )
 
 
+def extract(spec: ModelSpec, window: Window, lake: Path) -> tuple[Path, int]:
+    """Write the rows of a window that have a label to ``snapshots/<model>/`` of a lake, named by their content.
+
+    Returns
+    -------
+    The file, and its rows. See `take_snapshot` for the errors.
+    """
+    seen = 0
+    lake.mkdir(parents=True, exist_ok=True)
+    sweep(lake, f"{SCRATCH}*")
+    sweep(lake / "snapshots" / spec.name, ".*.tmp")
+
+    def labelled(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+        nonlocal seen
+        for table in tables:
+            seen += table.num_rows
+            yield with_label(spec, table)
+
+    sort = (spec.time_column, spec.id_column)
+    with _tables(spec, window, lake) as tables:
+        written = write_by_content(labelled(tables), lake / "snapshots" / spec.name, sort)
+    if written is None:
+        missing = "no row with a label" if seen else "no row"
+        raise EmptyWindowError(
+            f"model {spec.name}: the source has {missing} in {window}",
+            "check that the data of this interval has arrived; then clear this task",
+        )
+    return written
+
+
 @contextmanager
-def _tables(spec: ModelSpec, window: Window, settings: Settings) -> Iterator[Iterator[pa.Table]]:
+def _tables(spec: ModelSpec, window: Window, lake: Path) -> Iterator[Iterator[pa.Table]]:
     """Give the rows of a window, a bounded number at a time: from days kept in the lake, or as the source has them."""
     import pyarrow as pa
 
     if spec.source.late is not None:
-        with Partitions(spec, settings.lake).tables(window) as tables:
+        with Partitions(spec, lake).tables(window) as tables:
             yield tables
     else:
-        with stream_window(spec, window, with_label=True, scratch=settings.lake) as rows:
+        with stream_window(spec, window, with_label=True, scratch=lake) as rows:
             yield (pa.Table.from_batches([batch]) for batch in rows)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from evermodel.atomic import replacing
 from evermodel.errors import EvermodelError
@@ -83,13 +83,9 @@ def _test_rows(spec: ModelSpec, version: ModelVersion, client: MlflowClient, set
 def _score_test_rows(
     spec: ModelSpec, version: ModelVersion, client: MlflowClient, settings: Settings
 ) -> pa.Table:
-    import pyarrow as pa
-
-    from evermodel.frames import feature_frame
     from evermodel.labels import with_label
     from evermodel.model_store import load_model
     from evermodel.snapshot import read_snapshot
-    from evermodel.tasks import points
 
     tags = version.tags
     tested = Window(
@@ -98,7 +94,17 @@ def _score_test_rows(
     rows = with_label(spec, read_snapshot(tags["evermodel.snapshot"], settings, tested, spec.time_column))
     with tempfile.TemporaryDirectory() as folder:
         model = load_model(client, f"models:/{spec.name}/{version.version}", Path(folder))
-    scores, predicted = points(spec, model.pipeline, feature_frame(spec, rows))
+    return answered_rows(spec, model.pipeline, rows)
+
+
+def answered_rows(spec: ModelSpec, pipeline: Any, rows: pa.Table) -> pa.Table:
+    """Return rows with their label and what a model answers for them, in the types of the prediction log."""
+    import pyarrow as pa
+
+    from evermodel.frames import feature_frame
+    from evermodel.tasks import points
+
+    scores, predicted = points(spec, pipeline, feature_frame(spec, rows))
     count = rows.num_rows
     kinds = log_schema(spec)  # the types of the log, which these rows are held against
     columns = {name: rows[name].cast(kinds.field(name).type) for name in spec.features.names}

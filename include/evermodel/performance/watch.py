@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,8 +50,6 @@ class PerformanceLook:
 
     Parameters
     ----------
-    report
-        Everything about it.
     problem
         Whether performance is a problem.
     performance
@@ -58,13 +58,20 @@ class PerformanceLook:
         Label and concept drift, to be judged in one family with the other tests of the day.
     quality
         What is wrong with the labels themselves, for the problem of that kind.
+    make_report
+        Makes the report: everything about it, which takes longer than the verdict.
     """
 
-    report: PerformanceReport
     problem: Problem
     performance: Performance
     findings: tuple[Finding, ...]
     quality: tuple[str, ...]
+    make_report: Callable[[], PerformanceReport]
+
+    @cached_property
+    def report(self) -> PerformanceReport:
+        """Everything about it; made when it is asked for."""
+        return self.make_report()
 
 
 def look_at_performance(
@@ -96,13 +103,14 @@ def look_at_performance(
     standings = stand(spec, own, promise)
     found = level(spec, joined.rows)
     estimate = estimate_of(spec, current, joined, promise)
-    report = _report(spec, as_of, joined, promise, standings, estimate, proxies_of(spec, current))
     return PerformanceLook(
-        report=report,
         problem=problem_of(spec, joined, own, promise, standings),
         performance=_short(spec, joined, promise, found, estimate),
         findings=tuple(_findings(spec, joined, promise, training)),
         quality=label_quality(spec, joined.state),
+        make_report=lambda: _report(
+            spec, as_of, joined, promise, standings, estimate, proxies_of(spec, current)
+        ),
     )
 
 
