@@ -10,26 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evermodel import registry
-from evermodel.drift.history import CalmHistory
-from evermodel.drift.judge import judge_window
-from evermodel.drift.profiles import Profiles
-from evermodel.drift.references import References
+from evermodel.day_verdict import Watched, judge_day, window_rows
 from evermodel.drift.report import draw_report, save_report
 from evermodel.drift.report_sources import sources_of
-from evermodel.drift.rows import ParquetRows
 from evermodel.drift.verdict import DriftVerdict
 from evermodel.drift.workspace import keep_report
-from evermodel.errors import EmptyWindowError
-from evermodel.findings import drift_problem, quality_problem
 from evermodel.performance.objectives import serving_problem
 from evermodel.performance.promise import promise_of
 from evermodel.performance.scrape import interval_of
-from evermodel.performance.watch import look_at_performance
-from evermodel.prediction_log import files_of, log_schema
 from evermodel.problems import Problem
 from evermodel.retrain_history import tags_of
 from evermodel.settings import Settings
-from evermodel.severity import worst_of
 from evermodel.snapshot import read_snapshot
 from evermodel.spec import ModelSpec
 from evermodel.tracking import keyed_run, log_json, log_metrics, read_json, run_url
@@ -94,8 +85,8 @@ class DriftWatch:
         verdict = self.verdict()
         version = self.client.get_model_version(self.spec.name, verdict.version)
         run = self.mlflow_run()
-        promise = promise_of(self.spec, version, self.client, self.settings)
-        sources = sources_of(self._references(version, promise.rows), self._rows())
+        references = self._watched(version).references(self.spec, self.settings.lake, self.as_of)
+        sources = sources_of(references, window_rows(self.spec, self.settings.lake, self.as_of))
         snapshot = draw_report(self.spec, verdict, *sources)
         with tempfile.TemporaryDirectory() as folder:
             for file in save_report(snapshot, Path(folder)):
@@ -109,75 +100,34 @@ class DriftWatch:
         return DriftVerdict.from_json(read_json(self.client, self.mlflow_run().info.run_id, VERDICT_FILE))
 
     def _verdict(self, version: ModelVersion) -> tuple[DriftVerdict, PerformanceReport]:
-        rows = self._rows()
-        promise = promise_of(self.spec, version, self.client, self.settings)
-        references = self._references(version, promise.rows)
-        history = CalmHistory(references, self._was_calm()).learn()
-        training = self._training(version)
-        look = look_at_performance(self.spec, self.settings.lake, self.as_of, promise, training)
-        wanted = self.spec.respond.model_dump()
-        more = [finding for finding in look.findings if wanted[finding.drift.what] != "off"]
-        columns = judge_window(self.spec, references, rows, history=history, extra=more)
-        problems = (
-            drift_problem(self.spec, rows.num_rows, columns),
-            quality_problem(self.spec, rows, look.quality),
-            look.problem,
-            self._serving(),
-        )
-        severity = worst_of(problem.severity for problem in problems)
-        worst = [problem for problem in problems if problem.severity == severity]
-        verdict = DriftVerdict(
-            model=self.spec.name,
-            version=str(version.version),
-            start=self.window.start.isoformat(),
-            end=self.window.end.isoformat(),
-            reference=references.main().words,
-            reference_rows=references.main().rows,
-            window_rows=rows.num_rows,
-            false_alarm_rate=self.spec.drift.false_alarm_rate,
-            severity=severity,
-            reason=problems[0].reason if severity == "none" else "; ".join(p.reason for p in worst),
-            problems=problems,
-            performance=look.performance,
-            columns=columns,
+        verdict, look = judge_day(
+            self.spec,
+            self.settings.lake,
+            self.as_of,
+            self._watched(version),
+            was_calm=self._was_calm(),
+            serving=self._serving(),
         )
         return verdict, look.report
+
+    def _watched(self, version: ModelVersion) -> Watched:
+        promise = promise_of(self.spec, version, self.client, self.settings)
+        return Watched(str(version.version), self._training(version), _fitted(version), promise)
 
     def _serving(self) -> Problem:
         """Hold the serving app's own counters against its objectives, and keep the figures."""
         urls = self.settings.serving_urls
-        seen = interval_of(self.spec, self.settings.lake, urls, self.as_of) if urls else None
+        token = self.settings.serving_token.get_secret_value()
+        seen = interval_of(self.spec, self.settings.lake, urls, self.as_of, token=token) if urls else None
         problem, figures = serving_problem(self.spec, seen)
         if figures is not None:
             log_json(self.client, self.mlflow_run().info.run_id, asdict(figures), SERVING_FILE)
         return problem
 
-    def _rows(self) -> ParquetRows:
-        """Return the window of the prediction log, read column by column."""
-        files = files_of(self.spec, self.settings.lake, self.window)
-        rows = ParquetRows(files, self.window, "event_time", log_schema(self.spec))
-        if rows.num_rows == 0:
-            raise EmptyWindowError(
-                f"model {self.spec.name}: the prediction log has no row in {self.window}",
-                f"check the DAG score_{self.spec.name}: it writes the predictions that this one judges",
-            )
-        return rows
-
     def _was_calm(self) -> Callable[[date], bool]:
         """Tell calm days from those on which something other than drift was wrong."""
         troubled = troubled_days(self.client, self.spec)
         return lambda day: day not in troubled
-
-    def _references(self, version: ModelVersion, held_out: pa.Table | None) -> References:
-        return References(
-            self.spec,
-            self.window,
-            str(version.version),
-            self._training(version),
-            _fitted(version),
-            Profiles(self.spec, self.settings.lake),
-            held_out,
-        )
 
     def _training(self, version: ModelVersion) -> pa.Table:
         path = version.tags["evermodel.snapshot"]

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SecretStr
 
 DEFAULT_TRACKING_URI = "http://127.0.0.1:5000"
 
@@ -33,6 +33,8 @@ class Settings(BaseModel):
     serving_urls
         Addresses of the serving app whose ``/metrics`` the drift DAG reads, comma separated
         (``EVERMODEL_SERVING_URLS``).
+    serving_token
+        Token that is sent to them (``EVERMODEL_SERVING_TOKEN``).
     environment
         Name of the environment, shown wherever versions serve (``EVERMODEL_ENVIRONMENT``).
     """
@@ -47,6 +49,7 @@ class Settings(BaseModel):
     airflow_url: str
     evidently: Path | None = None
     serving_urls: tuple[str, ...] = ()
+    serving_token: SecretStr = SecretStr("")
     environment: str = "local"
 
     @property
@@ -85,6 +88,7 @@ class Settings(BaseModel):
                 for url in env.get("EVERMODEL_SERVING_URLS", "").split(",")
                 if url.strip()
             ),
+            serving_token=SecretStr(env.get("EVERMODEL_SERVING_TOKEN", "").strip()),
             environment=env.get("EVERMODEL_ENVIRONMENT", "local"),
         )
 

@@ -28,6 +28,8 @@ class ServingFigures:
         Share of requests answered with a 5xx.
     fallback_share
         Share of requests that no model answered: a fallback did, or there was no version.
+    dropped
+        Predictions that did not reach the log: nobody will see them drift, or hold them against their labels.
     """
 
     requests: int
@@ -38,6 +40,7 @@ class ServingFigures:
     p99_ms: float | None
     error_rate: float | None
     fallback_share: float | None
+    dropped: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data, ready for JSON."""
@@ -60,6 +63,7 @@ def figures_of(interval: Interval) -> ServingFigures:
         p99_ms=p99,
         error_rate=failed / total if total else None,
         fallback_share=min(1.0, unanswered / total) if total else None,
+        dropped=round(counted.dropped),
     )
 
 
@@ -89,7 +93,7 @@ def serving_problem(spec: ModelSpec, interval: Interval | None) -> tuple[Problem
     """Hold the figures against `serving.objectives`.
 
     A missed objective is a warning, missed twice over it is critical. An address that does not answer is a warning;
-    when none answers it is critical.
+    when none answers it is critical. Predictions that were not logged are a warning.
 
     Parameters
     ----------
@@ -99,7 +103,7 @@ def serving_problem(spec: ModelSpec, interval: Interval | None) -> tuple[Problem
     if interval is None or not interval.addresses:
         return Problem("serving", "none", "the serving app was not looked at", known=False), None
     figures = figures_of(interval)
-    found = [*_silent(interval), *_missed(spec, figures)]
+    found = [*_silent(interval), *_missed(spec, figures), *_dropped(figures)]
     lines = tuple(line for _, line in sorted(found, key=lambda pair: pair[0] != "critical"))
     severity = worst_of(severity for severity, _ in found)
     told = _sentence(figures)
@@ -132,6 +136,15 @@ def _missed(spec: ModelSpec, figures: ServingFigures) -> list[tuple[Severity, st
         severity: Severity = "critical" if value > _FAR * limit else "warning"
         found.append((severity, f"{words} {form.format(value)}, at most {form.format(limit)} promised"))
     return found
+
+
+def _dropped(figures: ServingFigures) -> list[tuple[Severity, str]]:
+    if not figures.dropped:
+        return []
+    told = (
+        f"{figures.dropped:,} predictions did not reach the prediction log: see the serving app's log for why"
+    )
+    return [("warning", told)]
 
 
 def _sentence(figures: ServingFigures) -> str:

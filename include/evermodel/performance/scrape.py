@@ -14,7 +14,7 @@ from evermodel.spec import ModelSpec
 
 _REQUESTS, _SECONDS = "evermodel_requests_total", "evermodel_request_seconds"
 _BUCKET, _MADE = f"{_SECONDS}_bucket", f"{_SECONDS}_created"
-_FALLBACKS = "evermodel_fallback_answers_total"
+_FALLBACKS, _DROPPED = "evermodel_fallback_answers_total", "evermodel_predictions_dropped_total"
 _TIMEOUT = 5.0
 FRESH = timedelta(days=2)  # a look at an older day cannot be made up for: the counters tell of now
 
@@ -29,6 +29,8 @@ class Counters:
         By status; ``no model`` are those that no version answered.
     buckets
         Requests at most as long as so many seconds, by the bound as Prometheus writes it.
+    dropped
+        Predictions that did not reach the log.
     born
         When the process began to count; another value says that it was started anew.
     """
@@ -38,6 +40,7 @@ class Counters:
     fallbacks: float = 0.0
     no_version: float = 0.0
     born: float = 0.0
+    dropped: float = 0.0
 
     def since(self, before: Counters | None) -> Counters:
         """Return what was counted after an earlier look; after a restart everything was."""
@@ -49,6 +52,7 @@ class Counters:
             self.fallbacks - before.fallbacks,
             self.no_version - before.no_version,
             self.born,
+            self.dropped - before.dropped,
         )
 
     def _restarted(self, before: Counters) -> bool:
@@ -64,6 +68,7 @@ class Counters:
             _sum(self.buckets, other.buckets),
             self.fallbacks + other.fallbacks,
             self.no_version + other.no_version,
+            dropped=self.dropped + other.dropped,
         )
 
 
@@ -86,7 +91,13 @@ class Interval:
 
 
 def interval_of(
-    spec: ModelSpec, lake: Path, urls: Sequence[str], as_of: datetime, now: datetime | None = None
+    spec: ModelSpec,
+    lake: Path,
+    urls: Sequence[str],
+    as_of: datetime,
+    now: datetime | None = None,
+    *,
+    token: str = "",
 ) -> Interval | None:
     """Scrape the serving addresses and return what they counted since the look before.
 
@@ -95,11 +106,13 @@ def interval_of(
     Parameters
     ----------
     urls
-        Addresses of the serving app, one for each of its processes.
+        Addresses of the serving app; one started with several workers counts as one.
     as_of
         The day of the look.
     now
         The moment of the look; the clock's if not given.
+    token
+        Sent to the addresses, if they ask for one.
 
     Returns
     -------
@@ -111,7 +124,7 @@ def interval_of(
     if not file.exists():
         if not timedelta(0) <= moment - as_of < FRESH:
             return None
-        page = {url: _scrape(spec.name, url) for url in urls}
+        page = {url: _scrape(spec.name, url, token) for url in urls}
         kept = {
             "at": moment.isoformat(),
             "counters": {url: asdict(found) for url, found in page.items() if isinstance(found, Counters)},
@@ -139,15 +152,18 @@ def _looks_before(folder: Path, file: Path, most: int = 14) -> list[dict[str, An
     return [json.loads(path.read_text(encoding="utf-8")) for path in reversed(earlier[-most:])]
 
 
-def _scrape(model: str, url: str) -> Counters | str:
+def _scrape(model: str, url: str, token: str) -> Counters | str:
     """Read one address; a reason when it does not answer as it should."""
     import httpx
 
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
-        answer = httpx.get(f"{url.rstrip('/')}/metrics", timeout=_TIMEOUT)
+        answer = httpx.get(f"{url.rstrip('/')}/metrics", timeout=_TIMEOUT, headers=headers)
         answer.raise_for_status()
         return read_counters(model, answer.text)
     except httpx.HTTPStatusError as error:
+        if error.response.status_code == 401:
+            return "it asks for a token: set EVERMODEL_SERVING_TOKEN to one that it knows"
         return f"it answers with status {error.response.status_code}"
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return str(error) or type(error).__name__
@@ -161,7 +177,7 @@ def read_counters(model: str, text: str) -> Counters:
 
     requests: dict[str, float] = {}
     buckets: dict[str, float] = {}
-    single = {_FALLBACKS: 0.0, _MADE: 0.0, "none": 0.0}
+    single = {_FALLBACKS: 0.0, _DROPPED: 0.0, _MADE: 0.0, "none": 0.0}
     samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
     for sample in samples:
         if sample.labels.get("model") != model:
@@ -175,7 +191,7 @@ def read_counters(model: str, text: str) -> Counters:
             buckets[sample.labels["le"]] = sample.value
         elif sample.name in single:
             single[sample.name] += sample.value
-    return Counters(requests, buckets, single[_FALLBACKS], single["none"], single[_MADE])
+    return Counters(requests, buckets, single[_FALLBACKS], single["none"], single[_MADE], single[_DROPPED])
 
 
 def _sum(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:

@@ -17,6 +17,7 @@ from evermodel import __version__
 from evermodel.errors import SpecError
 from evermodel.serving.batcher import Batcher
 from evermodel.serving.desk import PredictionDesk, not_ready
+from evermodel.serving.fallback import Fallbacks
 from evermodel.serving.holder import ModelHolder
 from evermodel.serving.lane import PredictionLane
 from evermodel.serving.log import PredictionLog
@@ -84,6 +85,7 @@ def create_app(models: list[str], settings: Settings | None = None, poll_seconds
     for name in holders:
         metrics.expect(name)
     batcher = Batcher()
+    fallbacks = Fallbacks({spec.name: spec for spec in specs}, batcher, metrics)
     log = PredictionLog(where.lake / "predictions", metrics)
 
     @asynccontextmanager
@@ -93,11 +95,11 @@ def create_app(models: list[str], settings: Settings | None = None, poll_seconds
         for holder in holders.values():
             holder.start()
         yield
-        await asyncio.to_thread(_stop, list(holders.values()), batcher, log)
+        await asyncio.to_thread(_stop, list(holders.values()), fallbacks, batcher, log)
 
     app = FastAPI(title="evermodel", version=__version__, lifespan=lifespan)
     app.state.holders = holders
-    desk = PredictionDesk(holders, batcher, log, metrics)
+    desk = PredictionDesk(holders, fallbacks, log, metrics)
     app.add_middleware(PredictionLane, desk=desk, only=next(iter(holders)) if len(holders) == 1 else None)
     app.add_middleware(RequestIds)
     _add_predictions(app, holders, desk)
@@ -106,9 +108,10 @@ def create_app(models: list[str], settings: Settings | None = None, poll_seconds
     return app
 
 
-def _stop(holders: list[ModelHolder], batcher: Batcher, log: PredictionLog) -> None:
+def _stop(holders: list[ModelHolder], fallbacks: Fallbacks, batcher: Batcher, log: PredictionLog) -> None:
     for holder in holders:
         holder.stop()
+    fallbacks.close()
     batcher.close()
     log.close()
 
@@ -139,7 +142,7 @@ def _add_predictions(app: FastAPI, holders: dict[str, ModelHolder], desk: Predic
 
 
 async def _answered(desk: PredictionDesk, name: str, request: Request) -> Response:
-    reply = await desk.answer(name, request.state.request_id, request.receive)
+    reply = await desk.answer(name, request.scope, request.receive)
     return Response(reply.body, reply.status, reply.headers, "application/json")
 
 

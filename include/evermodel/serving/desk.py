@@ -7,27 +7,31 @@ import difflib
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import orjson
 from starlette.requests import ClientDisconnect
-from starlette.types import Receive
+from starlette.types import Receive, Scope
 
-from evermodel.serving.batcher import Batcher
+from evermodel.serving.body import declared_length, read_body
+from evermodel.serving.breaker import Seldom
+from evermodel.serving.fallback import Answered, Fallbacks, without_values
 from evermodel.serving.holder import ModelHolder
 from evermodel.serving.log import LoggedRequest, PredictionLog
 from evermodel.serving.metrics import Metrics
-from evermodel.serving.rows import RequestRefusedError, Row, parse_rows
+from evermodel.serving.rows import Inputs, RequestRefusedError, Row, parse_rows
+from evermodel.serving.rule import inputs_of
 from evermodel.serving.served import Answer, ServedModel
+from evermodel.spec import ModelSpec
 
 _LOG = logging.getLogger("evermodel.serving")
+_ACCESS = logging.getLogger("evermodel.access")
 _SMALL_BODY = 32_768
 _BYTES_A_CELL = 128
 _SMALLEST_LIMIT = 1_048_576
 _UNKNOWN = "(unknown)"
-# A graph answers so few rows in less time than it takes to hand them to another thread.
-_INLINE_ROWS = 32
 
 
 class Reply(NamedTuple):
@@ -39,7 +43,9 @@ class Reply(NamedTuple):
     @property
     def headers(self) -> dict[str, str]:
         """Headers beside those of every answer."""
-        return {"Retry-After": "2"} if self.status == 503 else {}
+        if self.status == 503:
+            return {"Retry-After": "2"}
+        return {"Connection": "close"} if self.status == 408 else {}
 
 
 class PredictionDesk:
@@ -49,36 +55,55 @@ class PredictionDesk:
     ----------
     holders
         The served models by name.
+    fallbacks
+        Asks versions, and falls back.
+    access_log
+        Whether each request is a line of the program's log.
     """
 
     def __init__(
-        self, holders: Mapping[str, ModelHolder], batcher: Batcher, log: PredictionLog, metrics: Metrics
+        self,
+        holders: Mapping[str, ModelHolder],
+        fallbacks: Fallbacks,
+        log: PredictionLog,
+        metrics: Metrics,
+        *,
+        access_log: bool = False,
     ) -> None:
         self._holders = holders
-        self._batcher = batcher
+        self._fallbacks = fallbacks
         self._log = log
         self._metrics = metrics
+        self._access_log = access_log
+        self._seldom = Seldom()
 
-    async def answer(self, name: str, request_id: str, receive: Receive) -> Reply:
+    async def answer(self, name: str, scope: Scope, receive: Receive) -> Reply:
         """Answer one request; every outcome is a JSON body with a status and is counted.
 
         Parameters
         ----------
-        receive
-            Gives the request's body (ASGI).
+        scope, receive
+            The request (ASGI); it has its id already.
         """
         started = time.perf_counter()
+        request_id: str = scope["state"]["request_id"]
         holder = self._holders.get(name)
         served = holder.current if holder else None
+        course = _Course(served.version if served else "none")
         status, content = 499, {}
         try:
-            status, content = 200, await self._predictions(name, holder, served, request_id, receive)
+            if holder is None:
+                raise _unknown_model(name, list(self._holders))
+            answered = await self._answered(holder, served, scope, receive)
+            course.version, course.rows = answered.version, len(answered.rows)
+            self._log.offer(_logged(name, request_id, answered))
+            status, content = 200, _content(name, request_id, answered)
         except ClientDisconnect:
             content = {"detail": "the caller hung up", "request_id": request_id}
         except RequestRefusedError as error:
             status, content = error.status, {"detail": _sentence(error), "request_id": request_id}
-        except Exception:  # noqa: BLE001 - the caller gets a 500 in JSON, and the log the reason
-            _LOG.exception("event=predict_failed model=%s request_id=%s", name, request_id)
+        except Exception as error:  # noqa: BLE001 - the caller gets a 500 in JSON, and the log the reason
+            self._tell(name, course.version, request_id, error)
             status = 500
             content = {
                 "detail": f"model {name} failed on this request; the log has why",
@@ -86,54 +111,77 @@ class PredictionDesk:
             }
         finally:
             # The finally also counts the request of a caller who went away.
-            label, version = (name if holder else _UNKNOWN), (served.version if served else "none")
-            self._metrics.requests.labels(label, version, str(status)).inc()
+            label, seconds = (name if holder else _UNKNOWN), time.perf_counter() - started
+            self._metrics.requests.labels(label, course.version, str(status)).inc()
             if holder:
-                self._metrics.seconds.labels(label).observe(time.perf_counter() - started)
+                self._metrics.seconds.labels(label).observe(seconds)
+            if self._access_log:
+                _ACCESS.info(
+                    "event=request model=%s version=%s status=%d ms=%.1f rows=%d request_id=%s",
+                    *(label, course.version, status, 1000 * seconds, course.rows, request_id),
+                )
         return Reply(status, orjson.dumps(content))
 
-    async def _predictions(
-        self,
-        name: str,
-        holder: ModelHolder | None,
-        served: ServedModel | None,
-        request_id: str,
-        receive: Receive,
-    ) -> dict[str, Any]:
-        if holder is None:
-            raise _unknown_model(name, list(self._holders))
-        if served is None:
+    async def _answered(
+        self, holder: ModelHolder, served: ServedModel | None, scope: Scope, receive: Receive
+    ) -> Answered:
+        if served is not None:
+            rows = await self._rows(holder.spec, served.inputs, scope, receive)
+            return await self._fallbacks.answer(served, rows)
+        if not self._fallbacks.stands_alone(holder.spec.name):
             raise RequestRefusedError(503, not_ready(holder))
-        rows = await self._rows(served, receive)
-        if served.fast is not None and len(rows) <= _INLINE_ROWS:
-            answers = served.predict(rows)
-        else:
-            answers = await asyncio.wrap_future(self._batcher.submit(served, rows))
-        self._log.offer(
-            LoggedRequest(
-                name,
-                served.version,
-                request_id,
-                datetime.now(UTC),
-                served.inputs,
-                rows,
-                scores=[answer.score for answer in answers],
-                labels=[answer.label for answer in answers],
-            )
-        )
-        return {
-            "model": name,
-            "version": served.version,
-            "request_id": request_id,
-            "predictions": [_prediction(answer) for answer in answers],
-        }
+        rows = await self._rows(holder.spec, inputs_of(holder.spec), scope, receive)
+        return await self._fallbacks.alone(holder.spec.name, rows)
 
-    async def _rows(self, served: ServedModel, receive: Receive) -> list[Row]:
-        most = served.spec.serving.max_rows
-        body = await _read(receive, max(_SMALLEST_LIMIT, most * len(served.inputs.names) * _BYTES_A_CELL))
+    async def _rows(self, spec: ModelSpec, inputs: Inputs, scope: Scope, receive: Receive) -> list[Row]:
+        most = spec.serving.max_rows
+        limit = max(_SMALLEST_LIMIT, most * len(inputs.names) * _BYTES_A_CELL)
+        body = await read_body(receive, limit, declared_length(scope))
         if len(body) <= _SMALL_BODY:
-            return parse_rows(body, served.inputs, most)
-        return await asyncio.to_thread(parse_rows, body, served.inputs, most)
+            return parse_rows(body, inputs, most)
+        return await asyncio.to_thread(parse_rows, body, inputs, most)
+
+    def _tell(self, name: str, version: str, request_id: str, error: Exception) -> None:
+        """Write why a request failed: at once, and then once a minute for each kind of failure."""
+        times = self._seldom.times((name, version, type(error)))
+        if times:
+            _LOG.error(
+                'event=predict_failed model=%s version=%s request_id=%s times=%d error="%s"',
+                *(name, version, request_id, times, without_values(error)),
+            )
+
+
+@dataclass(slots=True)
+class _Course:
+    """What became of a request, as far as it got."""
+
+    version: str
+    rows: int = 0
+
+
+def _logged(name: str, request_id: str, answered: Answered) -> LoggedRequest:
+    return LoggedRequest(
+        name,
+        answered.version,
+        request_id,
+        datetime.now(UTC),
+        answered.inputs,
+        answered.rows,
+        scores=[answer.score for answer in answered.answers],
+        labels=[answer.label for answer in answered.answers],
+    )
+
+
+def _content(name: str, request_id: str, answered: Answered) -> dict[str, Any]:
+    content = {
+        "model": name,
+        "version": answered.version,
+        "request_id": request_id,
+        "predictions": [_prediction(answer) for answer in answered.answers],
+    }
+    if answered.fallback is not None:
+        content["fallback"] = answered.fallback
+    return content
 
 
 def _prediction(answer: Answer) -> dict[str, Any]:
@@ -146,22 +194,6 @@ def not_ready(holder: ModelHolder) -> str:
     if holder.last_error:
         return f"model {name} cannot answer yet: {holder.last_error}"
     return f"model {name} is still being loaded"
-
-
-async def _read(receive: Receive, limit: int) -> bytes:
-    body = b""
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        body += message.get("body", b"")
-        more = message.get("more_body", False)
-        if len(body) > limit:
-            raise RequestRefusedError(
-                413, f"the body is larger than {limit} bytes", "send the rows in several requests"
-            )
-    return body
 
 
 def _unknown_model(name: str, served: list[str]) -> RequestRefusedError:

@@ -38,7 +38,7 @@ class PredictionLane:
         if name is None:
             await self.app(scope, receive, send)
             return
-        reply = await self._desk.answer(name, scope["state"]["request_id"], receive)
+        reply = await self._desk.answer(name, scope, receive)
         headers = {
             "content-type": "application/json",
             "content-length": str(len(reply.body)),

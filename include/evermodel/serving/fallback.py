@@ -1,0 +1,252 @@
+"""Asks a version for its answers, and whatever the spec declares when it fails, talks nonsense or is too slow."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+import weakref
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+from weakref import WeakKeyDictionary
+
+from evermodel.errors import EvermodelError, ModelFormatError
+from evermodel.serving.batcher import Batcher
+from evermodel.serving.breaker import Breaker, Seldom
+from evermodel.serving.metrics import Metrics
+from evermodel.serving.rows import Inputs, RequestRefusedError, Row
+from evermodel.serving.rule import Stand, inputs_of, stand_in
+from evermodel.serving.served import Answer, ServedModel
+from evermodel.spec import ModelSpec
+
+Reason = Literal["error", "nonsense", "timeout", "breaker", "not_loaded"]
+
+_LOG = logging.getLogger("evermodel.serving")
+# A graph answers so few rows in less time than it takes to hand them to another thread.
+INLINE_ROWS = 32
+_MOST_LANES = 8
+_STAND_IN_SECONDS = 5.0
+
+
+class Answered(NamedTuple):
+    """The answers of one request, and whose they are.
+
+    Parameters
+    ----------
+    version
+        What answered: a version of the model, or ``constant`` or ``rule``.
+    inputs, rows
+        What it answered from.
+    fallback
+        The fallback that answered in the model's place; None when the model did.
+    reason
+        Why it did.
+    """
+
+    answers: list[Answer]
+    version: str
+    inputs: Inputs
+    rows: list[Row]
+    fallback: Literal["previous", "constant", "rule"] | None = None
+    reason: Reason | None = None
+
+
+class Fallbacks:
+    """Asks versions, and falls back.
+
+    A version that is bounded in time is asked on a thread of its own: one that hangs then holds up nobody else.
+
+    Parameters
+    ----------
+    specs
+        Specs of the served models, by name.
+    batcher
+        Scores what is not bounded in time.
+
+    Raises
+    ------
+    SpecError
+        A rule cannot be imported.
+    """
+
+    def __init__(self, specs: Mapping[str, ModelSpec], batcher: Batcher, metrics: Metrics) -> None:
+        self._specs = specs
+        self._batcher = batcher
+        self._metrics = metrics
+        self._stand_ins: dict[str, Stand | None] = {name: stand_in(spec) for name, spec in specs.items()}
+        self._breakers: WeakKeyDictionary[ServedModel, Breaker] = WeakKeyDictionary()
+        self._lanes: OrderedDict[ServedModel, Batcher] = OrderedDict()
+        self._seldom = Seldom()
+
+    def close(self) -> None:
+        """End the threads."""
+        for lane in self._lanes.values():
+            lane.close(1.0)
+
+    def stands_alone(self, model: str) -> bool:
+        """Tell whether the model's fallback answers although no version is loaded."""
+        return self._stand_ins[model] is not None
+
+    def breaker_open(self, served: ServedModel) -> bool:
+        """Tell whether a version is being left alone because it failed again and again."""
+        breaker = self._breakers.get(served)
+        return breaker is not None and breaker.open
+
+    async def answer(
+        self, served: ServedModel, rows: list[Row], earlier: ServedModel | None = None
+    ) -> Answered:
+        """Answer the rows of one request, which were checked against ``served``.
+
+        Parameters
+        ----------
+        earlier
+            What answers in its place where the spec falls back to the previous version.
+
+        Raises
+        ------
+        RequestRefusedError
+            The version is too slow and nothing answers in its place (503).
+        Exception
+            Whatever the version raised, when nothing answers in its place.
+        """
+        fallback = self._specs[served.name].serving.fallback
+        if fallback.kind == "none" and fallback.timeout_ms is None:
+            return Answered(await self._ask(served, rows, None), served.version, served.inputs, rows)
+        breaker = self._breakers.get(served)
+        if breaker is None:
+            breaker = self._breakers[served] = Breaker()
+        if fallback.kind != "none" and not breaker.lets_through():
+            return await self._instead(served, rows, earlier, "breaker", None)
+        try:
+            answers = await self._ask(served, rows, fallback.timeout_ms)
+        except Exception as error:  # noqa: BLE001 - what the model raises is what the fallback is for
+            if breaker.failed() and fallback.kind != "none":
+                self._opened(served)
+            return await self._instead(served, rows, earlier, _reason(error), error)
+        if breaker.answered() and fallback.kind != "none":
+            self._metrics.breaker.labels(served.name, served.version).set(0)
+            _LOG.info("event=breaker_closed model=%s version=%s", served.name, served.version)
+        return Answered(answers, served.version, served.inputs, rows)
+
+    async def alone(self, model: str, rows: list[Row]) -> Answered:
+        """Answer rows, checked against the spec's features, while no version is loaded."""
+        return await self._stand_in(self._specs[model], inputs_of(self._specs[model]), rows, "not_loaded")
+
+    async def _ask(self, served: ServedModel, rows: list[Row], timeout_ms: float | None) -> list[Answer]:
+        if timeout_ms is not None:
+            scores = asyncio.wrap_future(self._lane(served).submit(served, rows))
+            return await asyncio.wait_for(scores, timeout_ms / 1000)
+        if served.fast is not None and len(rows) <= INLINE_ROWS:
+            return served.predict(rows)
+        return await asyncio.wrap_future(self._batcher.submit(served, rows))
+
+    def _lane(self, served: ServedModel) -> Batcher:
+        lane = self._lanes.get(served)
+        if lane is None:
+            lane = self._lanes[served] = Batcher()
+            lane.start()
+            if len(self._lanes) > _MOST_LANES:
+                _, oldest = self._lanes.popitem(last=False)
+                oldest.close(0)
+        self._lanes.move_to_end(served)
+        return lane
+
+    async def _instead(
+        self,
+        served: ServedModel,
+        rows: list[Row],
+        earlier: ServedModel | None,
+        reason: Reason,
+        error: Exception | None,
+    ) -> Answered:
+        spec = self._specs[served.name]
+        kind = spec.serving.fallback.kind
+        if kind == "none" and error is not None:
+            if reason == "timeout":
+                raise _too_slow(spec) from None
+            raise error
+        self._tell(served, reason, error)
+        if kind != "previous":
+            return await self._stand_in(spec, served.inputs, rows, reason)
+        if earlier is None or earlier is served:
+            told = f"model {served.name}: version {served.version} failed ({reason}), and no previous one is in memory"
+            raise RequestRefusedError(503, told) from error
+        theirs = _as_they_take_them(served.inputs, rows, earlier.inputs)
+        try:
+            answers = await self._ask(earlier, theirs, spec.serving.fallback.timeout_ms)
+        except TimeoutError:
+            raise _too_slow(spec) from None
+        self._metrics.fallbacks.labels(served.name, "previous", reason).inc()
+        return Answered(answers, earlier.version, earlier.inputs, theirs, "previous", reason)
+
+    async def _stand_in(self, spec: ModelSpec, inputs: Inputs, rows: list[Row], reason: Reason) -> Answered:
+        function, kind = self._stand_ins[spec.name], spec.serving.fallback.kind
+        if function is None or kind not in ("constant", "rule"):
+            raise RuntimeError(f"model {spec.name} has no fallback that stands alone")
+        if kind == "constant":
+            answers = function(inputs, rows)
+        else:
+            answers = await asyncio.wait_for(asyncio.to_thread(function, inputs, rows), _STAND_IN_SECONDS)
+        self._metrics.fallbacks.labels(spec.name, kind, reason).inc()
+        return Answered(answers, kind, inputs, rows, kind, reason)
+
+    def _opened(self, served: ServedModel) -> None:
+        gauge = self._metrics.breaker.labels(served.name, served.version)
+        gauge.set(1)
+        weakref.finalize(served, gauge.set, 0).atexit = False  # a version that is gone is not left alone
+        _LOG.warning("event=breaker_opened model=%s version=%s", served.name, served.version)
+
+    def _tell(self, served: ServedModel, reason: Reason, error: Exception | None) -> None:
+        times = self._seldom.times((served.name, served.version, reason, type(error)))
+        if times:
+            _LOG.warning(
+                'event=fallback_answers model=%s version=%s fallback=%s reason=%s times=%d error="%s"',
+                *(served.name, served.version, self._specs[served.name].serving.fallback.kind),
+                *(reason, times, "" if error is None else without_values(error)),
+            )
+
+
+def without_values(error: BaseException) -> str:
+    """Describe an error without its text, which may hold what the caller sent; our own errors hold none."""
+    if isinstance(error, EvermodelError):
+        return error.problem
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{where}"
+
+
+def _reason(error: Exception) -> Reason:
+    if isinstance(error, TimeoutError):
+        return "timeout"
+    return "nonsense" if isinstance(error, ModelFormatError) else "error"
+
+
+def _too_slow(spec: ModelSpec) -> RequestRefusedError:
+    return RequestRefusedError(
+        503, f"model {spec.name} took longer than {spec.serving.fallback.timeout_ms:g} ms"
+    )
+
+
+def _as_they_take_them(ours: Inputs, rows: list[Row], theirs: Inputs) -> list[Row]:
+    """Put the values into another version's order.
+
+    Raises
+    ------
+    ModelFormatError
+        That version needs what the request does not have.
+    """
+    if ours == theirs:
+        return rows
+    missing = [
+        name
+        for name in theirs.names
+        if name not in ours.names or (name in theirs.numeric) != (name in ours.numeric)
+    ]
+    if missing:
+        raise ModelFormatError(
+            f"the previous version takes {', '.join(missing)}, which this one does not",
+            "fall back to a constant or a rule",
+        )
+    places = [ours.names.index(name) for name in theirs.names]
+    return [tuple(row[place] for place in places) for row in rows]
