@@ -172,8 +172,12 @@ def promote(
 
 def history(client: MlflowClient, model: str) -> list[Promotion]:
     """Return every completed promotion of a model, oldest first."""
-    records = _promotion_records(client, model)
-    promotions = [promotion for promotion, complete in records if complete]
+    return history_of(_model_tags(client, model))
+
+
+def history_of(tags: Mapping[str, str]) -> list[Promotion]:
+    """Return every completed promotion among the tags of a registered model, oldest first."""
+    promotions = [promotion for promotion, complete in _records_of(tags) if complete]
     return sorted(promotions, key=lambda promotion: promotion.at)
 
 
@@ -236,13 +240,13 @@ def _model_tags(client: MlflowClient, model: str) -> dict[str, str]:
         raise
 
 
-def _promotion_records(client: MlflowClient, model: str) -> list[tuple[Promotion, bool]]:
-    values = [json.loads(v) for k, v in _model_tags(client, model).items() if k.startswith(_PROMOTED)]
+def _records_of(tags: Mapping[str, str]) -> list[tuple[Promotion, bool]]:
+    values = [json.loads(value) for key, value in tags.items() if key.startswith(_PROMOTED)]
     return [(Promotion(**value["promotion"]), value["complete"]) for value in values]
 
 
 def _find_promotion(client: MlflowClient, model: str, run_key: str) -> tuple[Promotion | None, bool]:
-    records = _promotion_records(client, model)
+    records = _records_of(_model_tags(client, model))
     return next((record for record in records if record[0].run_key == run_key), (None, False))
 
 

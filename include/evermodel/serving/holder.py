@@ -1,78 +1,89 @@
-"""The version of a model that answers now, replaced in the background when the champion changes."""
+"""Who answers for a model now, replaced in the background when the registry orders something else."""
 
 from __future__ import annotations
 
 import logging
-import re
 import threading
-import time
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evermodel import model_store, registry, tracking
-from evermodel.errors import EvermodelError
-from evermodel.serving.cache import ModelCache
+from evermodel import model_store, tracking
+from evermodel.serving.cache import LastGood, ModelCache
+from evermodel.serving.exposure import cap_of
 from evermodel.serving.metrics import Metrics
-from evermodel.serving.served import ServedModel, read_served
+from evermodel.serving.orders import Orders, orders_of
+from evermodel.serving.served import ServedModel
+from evermodel.serving.tally import Tally
+from evermodel.serving.traffic import Traffic, arms_of
+from evermodel.serving.versions import LoadedVersions, described
+from evermodel.serving.workers import Workers
+from evermodel.serving_reports import InMemory
 from evermodel.settings import Settings
 from evermodel.spec import ModelSpec
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
 
 _LOG = logging.getLogger("evermodel.serving")
-_ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
-_SCRATCH = re.compile(r"\.download-\w+")
-_LONGEST_PAUSE = 60.0
-
-
-@dataclass(frozen=True)
-class _FailedLoad:
-    """A version that could not be loaded, and when to try it again."""
-
-    version: str
-    attempts: int
-    again_at: float
+_WORKERS = ".workers"
 
 
 class ModelHolder:
-    """Holds the version that answers, and a thread that follows the alias ``champion``.
+    """Holds who answers, and a thread that follows the champion and the traffic plan in the registry.
 
-    Whatever goes wrong while following, the version that answered last goes on answering; the error is kept in
-    `last_error` and logged once.
+    Whatever goes wrong while following, who answered last goes on answering; the error is kept in `last_error` and
+    logged once.
 
     Parameters
     ----------
     spec
         The model to follow.
     settings
-        Where the registry and the local cache are.
+        Where the registry, the lake and the local cache are.
     metrics
         Takes swaps and failures.
     poll_seconds
         Pause between two looks at the registry.
+    instance
+        Name of this process in its reports.
     """
 
-    def __init__(self, spec: ModelSpec, settings: Settings, metrics: Metrics, poll_seconds: float) -> None:
+    def __init__(
+        self, spec: ModelSpec, settings: Settings, metrics: Metrics, poll_seconds: float, instance: str = ""
+    ) -> None:
         self.spec = spec
-        self.current: ServedModel | None = None
+        self.traffic: Traffic | None = None
         self.last_error: str | None = None
         self.last_checked: datetime | None = None
+        self.looked = threading.Event()
+        self.on_swap: Callable[[], None] = lambda: None
         self._settings = settings
         self._metrics = metrics
         self._poll_seconds = poll_seconds
+        self._instance = instance
         self._cache = ModelCache(settings.model_cache / spec.name)
+        self._versions = LoadedVersions(spec, self._cache, poll_seconds)
+        self._workers = Workers(self._cache.folder / _WORKERS)
         self._client: MlflowClient | None = None
-        self._origin: str | None = None
-        self._failed: _FailedLoad | None = None
+        self._orders: Orders | None = None
+        self._kept: Orders | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name=f"follow-{spec.name}", daemon=True)
 
+    @property
+    def current(self) -> ServedModel | None:
+        """The champion that answers."""
+        return self.traffic.champion if self.traffic else None
+
+    def in_memory(self) -> InMemory:
+        """Return what this process has in memory and has counted."""
+        return self.traffic.in_memory() if self.traffic else InMemory(None)
+
     def start(self) -> None:
-        """Begin to follow the champion."""
+        """Begin to follow the registry."""
         self._thread.start()
 
     def stop(self, timeout: float = 5.0) -> None:
@@ -82,88 +93,172 @@ class ModelHolder:
             self._thread.join(timeout)
 
     def check(self) -> None:
-        """Look at the registry once and follow the champion; errors are kept, never raised."""
+        """Look at the registry once and do what it orders; errors are kept, never raised."""
         try:
-            champion = self._champion()
-            if champion is None:
-                self._note(
-                    f"model {self.spec.name} has no champion in the registry; retrain_{self.spec.name} makes one"
-                )
-            elif self._wanted(champion):
-                self._load(str(champion.version), str(champion.source))
+            orders = self._look()
         except Exception as error:  # noqa: BLE001 - whatever fails here must not end the serving
             self._client = None
             self._metrics.load_failures.labels(self.spec.name).inc()
-            broken_cache = "" if self.current else self._load_last_good()
-            self._note(_described(error) + broken_cache)
+            self._note(described(error) + self._follow_cached())
+        else:
+            self._do(orders)
         self.last_checked = datetime.now(UTC)
+        self.looked.set()
 
     def _follow(self) -> None:
-        while not self._stop.is_set():
-            self.check()
-            self._stop.wait(self._poll_seconds)
+        self._workers.join()
+        try:
+            while not self._stop.is_set():
+                self.check()
+                self._workers.wait(self._stop, self._poll_seconds)
+        finally:
+            self._workers.leave()
 
-    def _champion(self) -> ModelVersion | None:
+    def _look(self) -> Orders | None:
+        """Ask the registry, with one call: champion and plan are of the same moment."""
+        from mlflow.exceptions import MlflowException
+
         if self._client is None:
             self._client = tracking.connect(self._settings.tracking_uri)
-        return registry.alias_version(self._client, self.spec.name, registry.CHAMPION)
+        try:
+            found = self._client.get_registered_model(self.spec.name)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return None
+            raise
+        return orders_of(found, with_previous=self.spec.serving.fallback.kind == "previous")
 
-    def _wanted(self, champion: ModelVersion) -> bool:
-        """Tell whether the champion has to be loaded now; forget old errors when it already answers."""
-        version = str(champion.version)
-        if self.current is not None and (self.current.version, self._origin) == (
-            version,
-            str(champion.source),
-        ):
+    def _do(self, orders: Orders | None) -> None:
+        name = self.spec.name
+        if orders is None:
+            self._note(f"model {name} has no champion in the registry; retrain_{name} makes one")
+            return
+        try:
+            trouble = self._obey(orders)
+        except Exception as error:  # noqa: BLE001 - such as a full disk: who answers goes on answering
+            trouble = described(error)
+        if trouble:
+            self._note(trouble)
+        else:
             self._recovered()
-            return False
-        failed = self._failed
-        return failed is None or failed.version != version or time.monotonic() >= failed.again_at
 
-    def _load(self, version: str, origin: str) -> None:
+    def _obey(self, orders: Orders) -> str:
+        """Load what the orders name and put them into force; return what cannot be done."""
         client = self._client
         if client is None:
-            raise RuntimeError("a version is loaded only after the registry named it")
+            raise RuntimeError("orders are obeyed only after the registry gave them")
+        name = self.spec.name
 
-        def download(folder: Path) -> None:
-            model_store.download(client, f"models:/{self.spec.name}/{version}", folder)
+        def origin(version: str) -> str:
+            return str(client.get_model_version(name, version).source)
 
-        try:
-            served = self._read(version, self._cache.files(version, origin, download))
-        except Exception:
-            attempts = self._failed.attempts + 1 if self._failed and self._failed.version == version else 1
-            pause = min(self._poll_seconds * 2**attempts, _LONGEST_PAUSE)
-            self._failed = _FailedLoad(version, attempts, time.monotonic() + pause)
-            raise
-        self._swap(served, origin)
-        self._cache.mark_good(version, origin)
-        self._recovered()
+        def download(version: str, folder: Path) -> None:
+            model_store.download(client, f"models:/{name}/{version}", folder)
 
-    def _read(self, version: str, files: Path) -> ServedModel:
-        try:
-            return read_served(self.spec, version, files)
-        except Exception:
-            self._cache.forget(version)  # so that the next attempt downloads it anew
-            raise
+        wanted = [v for v in orders.versions if orders != self._orders or v in self._versions.failures]
+        failed = [v for v in wanted if self._versions.bring(v, partial(origin, v), partial(download, v))]
+        self._metrics.load_failures.labels(name).inc(len(failed))
+        trouble = self._trouble(orders)
+        if orders.champion not in self._versions.loaded and self.traffic is None:
+            trouble += self._follow_cached()
+        else:
+            self._switch(orders)
+        self._limit()
+        return trouble
 
-    def _load_last_good(self) -> str:
-        """Answer with the cached version, if there is one; return what is wrong with it, if something is."""
-        marker = self._cache.last_good()
-        if marker is None:
+    def _follow_cached(self) -> str:
+        """Do what was done last on this machine, here or in another process; return what is wrong with it, if so."""
+        good = self._cache.last_good()
+        if good is None or (self.traffic is not None and good.orders == self._kept):
             return ""
-        try:
-            files = self._cache.folder / marker.version
-            served = read_served(self.spec, marker.version, files)
-        except Exception as error:  # noqa: BLE001 - a broken cache leaves the model unready, with both reasons
-            return f"; the cached version {marker.version} is broken, too: {_described(error)}"
-        self._swap(served, marker.origin)
-        return ""
+        for version in good.orders.versions:
+            if version in good.origins:
+                self._versions.bring(version, partial(good.origins.__getitem__, version), _refuse)
+        if good.orders.champion in self._versions.loaded:
+            self._switch(good.orders)
+            return ""
+        failure = self._versions.failures.get(good.orders.champion)
+        why = described(failure.error) if failure else "it is tried again later"
+        return f"; the cached version {good.orders.champion} is broken, too: {why}"
 
-    def _swap(self, served: ServedModel, origin: str) -> None:
-        before = self.current.version if self.current else None
-        self.current, self._origin, self._failed = served, origin, None
-        self._metrics.swapped(self.spec.name, before, served.version)
-        _LOG.info("event=swap model=%s from=%s to=%s", self.spec.name, before or "none", served.version)
+    def _switch(self, orders: Orders) -> None:
+        """Put the orders into force, together with the other processes of this machine."""
+        traffic = self._composed(orders)
+        if traffic != self.traffic:
+            if not self._workers.ready(orders.key):
+                return  # the others know of newer orders: `wait` returns at once
+            self._swap(traffic)
+        self._orders = orders
+        self._versions.keep({*orders.versions, traffic.champion.version})
+        if traffic.champion.version != orders.champion:
+            self._workers.cannot(orders.key)
+            return
+        self._workers.follow(orders.key)
+        if orders != self._kept:
+            self._cache.mark_good(LastGood(orders, self._versions.origins))
+            self._kept = orders
+
+    def _composed(self, orders: Orders) -> Traffic:
+        loaded, plan = self._versions.loaded, orders.plan
+        champion = loaded.get(orders.champion)
+        if champion is None:  # the last good one goes on, alone: the plan was made for another champion
+            if self.traffic is None:
+                raise RuntimeError("nothing can answer")
+            champion, plan = self.traffic.champion, None
+        missing = {v: f.error for v, f in self._versions.failures.items() if v in orders.versions}
+        same = self.traffic is not None and self.traffic.champion is champion
+        return Traffic(
+            champion,
+            arms=arms_of(plan, champion, loaded) if plan else (),
+            previous=loaded.get(orders.previous) if orders.previous else None,
+            shadow=loaded.get(plan.challenger) if plan and plan.shadow else None,
+            plan=plan,
+            missing=tuple((version, described(error)) for version, error in missing.items()),
+            since=self.traffic.since if same and self.traffic else datetime.now(UTC),
+            tally=self._tally(orders, champion.version),
+        )
+
+    def _tally(self, orders: Orders, champion: str) -> Tally:
+        """Go on counting while the step lasts; counts begin anew with each step, and with each champion."""
+        plan = orders.plan if orders.champion == champion else None
+        epoch = (plan.run_key, str(plan.step)) if plan else ("", champion)
+        if self.traffic is not None and self.traffic.tally.epoch == epoch:
+            return self.traffic.tally
+        return Tally(epoch, plan.revision if plan else 0)
+
+    def _limit(self) -> None:
+        """Bound what the challenger may answer here, so that all processes together stay within the step's limit."""
+        traffic = self.traffic
+        if traffic is not None and traffic.plan is not None and traffic.plan.limit is not None:
+            traffic.tally.cap = cap_of(
+                traffic.plan, traffic.tally.revision, self._settings.lake, self._instance
+            )
+
+    def _swap(self, traffic: Traffic) -> None:
+        before, self.traffic = self.traffic, traffic
+        name, now = self.spec.name, traffic.champion.version
+        was = before.champion.version if before else None
+        self._metrics.traffic.shared(name, traffic.shares)
+        if before is None or before.champion is not traffic.champion:
+            self._metrics.swapped(name, was, now)
+            _LOG.info("event=swap model=%s from=%s to=%s", name, was or "none", now)
+        if traffic.plan is not None or (before is not None and before.plan is not None):
+            shares = ",".join(f"{version}:{share:.4g}" for version, share in traffic.shares.items())
+            revision = traffic.plan.revision if traffic.plan else 0
+            _LOG.info("event=traffic model=%s revision=%d shares=%s", name, revision, shares)
+        self.on_swap()
+
+    def _trouble(self, orders: Orders) -> str:
+        """Say what cannot be done as ordered; empty if everything can."""
+        failures = {v: f for v, f in self._versions.failures.items() if v in orders.versions}
+        champion = failures.pop(orders.champion, None)
+        told = [described(champion.error)] if champion else []
+        told += [orders.trouble] if orders.trouble else []
+        told += [
+            f"version {version} cannot be loaded, the champion answers in its place: {described(failed.error)}"
+            for version, failed in failures.items()
+        ]
+        return "; ".join(told)
 
     def _note(self, message: str) -> None:
         if message != self.last_error:
@@ -174,13 +269,10 @@ class ModelHolder:
         self.last_error = message
 
     def _recovered(self) -> None:
-        self._failed = None
         if self.last_error is not None:
             _LOG.info("event=follow_recovered model=%s", self.spec.name)
         self.last_error = None
 
 
-def _described(error: Exception) -> str:
-    """Put an error on one line, without the addresses and scratch folders that make each one look new."""
-    text = error.problem if isinstance(error, EvermodelError) else f"{type(error).__name__}: {error}"
-    return _SCRATCH.sub(".download", _ADDRESS.sub("0x...", " ".join(text.split())))[:500]
+def _refuse(folder: Path) -> None:
+    raise FileNotFoundError(f"{folder.name} was taken out of the cache meanwhile")

@@ -1,0 +1,38 @@
+"""Who a request belongs to, and the place between 0 and 1 that this gives it for as long as a rollout lasts."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+from starlette.types import Scope
+
+SUBJECT_HEADER = "X-Subject-ID"
+_HEADER = SUBJECT_HEADER.lower().encode()
+_LONGEST_SUBJECT = 200
+
+
+def unit_of(scope: Scope) -> bytes:
+    """Return what sticks to one version: the caller's ``X-Subject-ID``, or the request's own id without one.
+
+    A subject of more than 200 bytes is taken for none.
+    """
+    for name, value in scope["headers"]:
+        if name == _HEADER and 0 < len(value) <= _LONGEST_SUBJECT:
+            return bytes(value)
+    request_id: str = scope["state"]["request_id"]
+    return request_id.encode()
+
+
+def key_of(salt: str) -> bytes:
+    """Return the key that makes a rollout's places its own."""
+    return blake2b(salt.encode(), digest_size=32).digest()
+
+
+def place(unit: bytes, key: bytes) -> float:
+    """Return where a unit stands, evenly spread over [0, 1): the same for the same key, in every process.
+
+    >>> place(b"caller-7", key_of("rollout 1")) == place(b"caller-7", key_of("rollout 1"))
+    True
+    """
+    digest = blake2b(unit, digest_size=8, key=key).digest()
+    return (int.from_bytes(digest, "big") >> 11) * 2.0**-53  # 53 bits, as many as a float holds
