@@ -1,8 +1,36 @@
+# One file, two images from the same parts.
+#   docker compose build   makes `production`: Python's own slim image, for docker-compose.yaml and Kubernetes.
+#   astro dev start        makes the last stage: Astro Runtime, for the Astro CLI and Astronomer.
+
+FROM python:3.12-slim-bookworm AS production
+# OpenMP for the boosted trees, and git for the commit that every model version names.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends libgomp1 git tini \
+    && rm -rf /var/lib/apt/lists/* \
+    && groupadd --gid 50000 evermodel \
+    && useradd --uid 50000 --gid 50000 --create-home evermodel \
+    && mkdir -p /opt/evermodel/data /opt/airflow \
+    && chown -R evermodel:evermodel /opt/evermodel /opt/airflow
+WORKDIR /opt/airflow
+COPY requirements.txt requirements-production.txt ./
+RUN pip install --no-cache-dir uv \
+    && uv pip install --system --no-cache --compile-bytecode -r requirements-production.txt \
+    && pip uninstall -y uv
+COPY --chown=evermodel:evermodel . .
+RUN pip install --no-cache-dir --no-deps .
+USER evermodel
+ENV AIRFLOW_HOME=/opt/airflow \
+    EVERMODEL_HOME=/opt/evermodel/data \
+    EVERMODEL_MODELS=/opt/airflow/include/models \
+    PYTHONUNBUFFERED=1
+# Reaps what tasks leave behind, and hands signals on.
+ENTRYPOINT ["tini", "--"]
+CMD ["airflow", "version"]
+
 # Astro Runtime for Airflow 3.3, in its build for Python 3.12 (the newest that this package supports).
 # The -base image installs nothing by itself: its usual triggers would install requirements.txt before the package's
 # own files are there.
-FROM astrocrpublic.azurecr.io/runtime:3.3-8-python-3.12-base
-
+FROM astrocrpublic.azurecr.io/runtime:3.3-8-python-3.12-base AS astro
 USER root
 COPY packages.txt requirements.txt ./
 RUN /usr/local/bin/install-system-packages

@@ -8,6 +8,7 @@ from evermodel_provider.dag_parts import DEFAULT_ARGS, describe, failure_callbac
 from evermodel_provider.operators.alert import DriftAlertOperator
 from evermodel_provider.operators.ask import AskForRetrainOperator
 from evermodel_provider.operators.drift import DriftVerdictOperator, EvidentlyReportOperator
+from evermodel_provider.resources import task_resources
 from evermodel_provider.sensors.data import PredictionsSensor
 
 for spec in specs_to_parse("drift"):
@@ -23,8 +24,10 @@ for spec in specs_to_parse("drift"):
         tags=["evermodel", "drift", spec.name],
     ) as dag:
         window = PredictionsSensor(task_id="window", model=spec.name, window="drift")
-        verdict = DriftVerdictOperator(task_id="verdict", model=spec.name)
-        evidently_report = EvidentlyReportOperator(task_id="evidently_report", model=spec.name)
+        verdict = DriftVerdictOperator(task_id="verdict", model=spec.name, **task_resources(spec, "drift"))
+        evidently_report = EvidentlyReportOperator(
+            task_id="evidently_report", model=spec.name, **task_resources(spec, "drift")
+        )
         alert = DriftAlertOperator(task_id="alert", model=spec.name)
         ask_for_retrain = AskForRetrainOperator(task_id="ask_for_retrain", model=spec.name)
 

@@ -17,6 +17,7 @@ from evermodel_provider.operators.register import RegisterOperator
 from evermodel_provider.operators.request import RetrainRequestOperator, retrain_form
 from evermodel_provider.operators.train import TrainOperator
 from evermodel_provider.operators.validate import ValidateOperator
+from evermodel_provider.resources import task_resources
 from evermodel_provider.sensors.data import NewDataSensor
 
 for spec in specs_to_parse("retrain"):
@@ -54,6 +55,7 @@ for spec in specs_to_parse("retrain"):
             map_index_template="{{ task.candidate }}",
             # Each candidate has a limit of its own; this one is for what comes before and after.
             execution_timeout=max(c.time_limit for c in spec.candidates) + timedelta(hours=1),
+            **task_resources(spec, "training"),
             **step,
         ).expand(candidate=[candidate.name for candidate in spec.candidates])
         evaluate = EvaluateOperator(
@@ -62,25 +64,30 @@ for spec in specs_to_parse("retrain"):
             trained=train.output,
             force_reason=pulled("request", "force_reason"),
             trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS,
+            **task_resources(spec, "training"),
             **step,
         )
         decide = DecideOperator(
             task_id="decide", decision=pulled("evaluate"), ship=["register", "report"], keep=["report"]
         )
-        register = RegisterOperator(task_id="register", snapshot=pulled("validate"), **step)
+        register = RegisterOperator(
+            task_id="register", snapshot=pulled("validate"), **task_resources(spec, "registry"), **step
+        )
         approve = ApproveOperator(
             task_id="approve",
             model=spec.name,
             version=pulled("register"),
             run_key=step["run_key"],
             approval=pulled("request", "approval"),
+            approvers=spec.approvers,
             response_timeout=spec.approval_timeout,
         )
         deploy = DeployOperator(
             task_id="deploy",
             version=pulled("register"),
-            by="{{ ti.xcom_pull(task_ids='approve', key='approval')['by'] }}",
+            approval=pulled("approve", "approval"),
             outlets=[champion(spec.name)],
+            **task_resources(spec, "registry"),
             **step,
         )
         report = RetrainReportOperator(

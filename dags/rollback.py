@@ -7,6 +7,7 @@ from airflow.sdk import DAG
 from evermodel_provider.assets import champion
 from evermodel_provider.dag_parts import DEFAULT_ARGS, describe, failure_callback, specs_to_parse
 from evermodel_provider.operators.rollback import RollbackOperator, rollback_form
+from evermodel_provider.resources import task_resources
 
 for spec in specs_to_parse("rollback"):
     with DAG(
@@ -22,5 +23,10 @@ for spec in specs_to_parse("rollback"):
         default_args={**DEFAULT_ARGS, "owner": spec.owner, "on_failure_callback": failure_callback(spec)},
         tags=["evermodel", "rollback", spec.name],
     ) as dag:
-        RollbackOperator(task_id="rollback", model=spec.name, outlets=[champion(spec.name)])
+        RollbackOperator(
+            task_id="rollback",
+            model=spec.name,
+            outlets=[champion(spec.name)],
+            **task_resources(spec, "registry"),
+        )
     globals()[dag.dag_id] = dag

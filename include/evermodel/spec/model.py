@@ -17,6 +17,7 @@ from evermodel.spec.metrics import METRIC_NAMES, Task
 from evermodel.spec.parts import FeaturesSpec, LabelSpec, ScheduleSpec, Section, Span
 from evermodel.spec.performance import PerformanceSpec
 from evermodel.spec.policy import RespondSpec, RetrainPolicy
+from evermodel.spec.resources import ResourcesSpec
 from evermodel.spec.rollout import RollbackSpec, RolloutSpec
 from evermodel.spec.serving import ServingSpec
 from evermodel.spec.source import SourceSpec
@@ -75,6 +76,7 @@ class ModelSpec(Section):
     serving: ServingSpec = ServingSpec()
     rollout: RolloutSpec = RolloutSpec()
     rollback: RollbackSpec = RollbackSpec()
+    resources: ResourcesSpec = ResourcesSpec()
 
     @model_validator(mode="before")
     @classmethod

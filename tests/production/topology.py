@@ -1,0 +1,368 @@
+"""docker-compose.yaml without a container engine: the same commands with the same environment, as processes on loopback.
+
+What differs from containers is in this file and nowhere else: host names and ports become free ports of the loopback
+interface, folders of the image and of volumes become folders of the test, the images of PostgreSQL, Redis, and the S3
+store are Debian's PostgreSQL and Redis and moto's S3 server, and the services that only watch are left out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from evermodel.stack.ports import free_port
+from postgres_server import server_programs
+from worlds import PROJECT
+
+LEFT_OUT = ("prometheus", "grafana", "statsd")
+NOBODY = 65534
+_VARIABLE = re.compile(r"^ENV ((?:.|\\\n)+?)(?<!\\)$", re.M)
+
+
+def resolved(site: Path, extras: Mapping[str, str]) -> dict[str, Any]:
+    """Return the compose file with every variable filled in, as Debian's docker-compose reads it."""
+    subprocess.run(["sh", "include/deploy/first_run.sh"], cwd=site, check=True, capture_output=True)
+    environment = {"PATH": os.environ["PATH"], "HOME": str(site), **extras}
+    done = subprocess.run(
+        ["docker-compose", "config"], cwd=site, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = yaml.safe_load(done.stdout)
+    return found
+
+
+def image_environment() -> dict[str, str]:
+    """Return what the Dockerfile's stage `production` sets."""
+    text = (PROJECT / "Dockerfile").read_text(encoding="utf-8").split(" AS astro")[0]
+    found: dict[str, str] = {}
+    for block in _VARIABLE.findall(text):
+        pairs = (part.split("=", 1) for part in block.replace("\\\n", " ").split())
+        found.update((name, value) for name, value in pairs)
+    return found
+
+
+@dataclass
+class Container:
+    """One service of the file, as a process."""
+
+    name: str
+    command: list[str]
+    env: dict[str, str]
+    once: bool
+    health: list[str] = field(default_factory=list)
+    after: list[str] = field(default_factory=list)
+    user: int | None = None
+    process: subprocess.Popen[bytes] | None = None
+    starts: int = 0
+
+
+class Topology:
+    """Everything that the file describes, kept running as `restart: unless-stopped` says.
+
+    Parameters
+    ----------
+    folder
+        Takes the site (the project as the image has it), the volumes and the logs.
+    models
+        Folder of the specs, mounted as the file mounts `include/models`.
+    extras
+        What a person would write into `.env`, and shorter waits.
+    """
+
+    def __init__(self, folder: Path, models: Path, served: str, extras: Mapping[str, str]) -> None:
+        self.folder = folder
+        self.site, self.data, self.logs = folder / "site", folder / "data", folder / "logs"
+        for made in (self.site / "include", self.data, self.logs):
+            made.mkdir(parents=True)
+        shutil.copy(PROJECT / "docker-compose.yaml", self.site)
+        shutil.copytree(PROJECT / "include" / "deploy", self.site / "include" / "deploy")
+        (self.site / "include" / "models").symlink_to(models)
+        (self.site / "dags").symlink_to(PROJECT / "dags")
+        # Python finds the installed package; everything else that a service reads is in the site.
+        self.file = resolved(self.site, {"EVERMODEL_SERVED": served})
+        self.extras = dict(extras)
+        self.secrets = dict(
+            line.split("=", 1) for line in (self.site / ".env").read_text().splitlines() if "=" in line
+        )
+        self._ports: dict[str, int] = {}
+        self._keeping, self._stopped = threading.Lock(), False
+        services = {name: s for name, s in self.file["services"].items() if name not in LEFT_OUT}
+        self.containers = {name: self._container(name, service) for name, service in services.items()}
+        logins = self.site / "include" / "deploy" / "mlflow" / "basic_auth.ini"
+        logins.write_text(self._local(logins.read_text(), "mlflow"))
+
+    def port(self, service: str, inside: str | int) -> int:
+        """Return the port of loopback that stands for a service's port."""
+        return self._ports.setdefault(f"{service}:{inside}", free_port())
+
+    def url(self, service: str, inside: int) -> str:
+        """Return the address of a service."""
+        return f"http://127.0.0.1:{self.port(service, inside)}"
+
+    # -- from containers to processes
+
+    def _container(self, name: str, service: dict[str, Any]) -> Container:
+        env = {**self._inherited(), **image_environment(), **_strings(service.get("environment", {}))}
+        env = {key: self._local(value, name) for key, value in env.items()}
+        env["AIRFLOW__METRICS__STATSD_HOST"] = "127.0.0.1"
+        env.update(self._of_one_host(name), **{key: self._local(v, name) for key, v in self.extras.items()})
+        command = service.get("command") or []
+        command = command.split() if isinstance(command, str) else command
+        made = Container(
+            name,
+            [self._local(part, name) for part in command],
+            env,
+            once=service.get("restart", "no") == "no" and name.endswith("-init"),
+            health=[self._local(part, name) for part in service.get("healthcheck", {}).get("test", [])][1:],
+            after=[other for other in service.get("depends_on", {}) if other not in LEFT_OUT],
+        )
+        if made.command and made.command[0] == "airflow" and "celery" in made.command:
+            # Containers have host names of their own; here two workers would share one.
+            made.command += ["--celery-hostname", f"{name}@loopback"]
+        return getattr(self, f"_{name}", lambda made: made)(made)  # type: ignore[no-any-return]
+
+    def _inherited(self) -> dict[str, str]:
+        kept = ("LANG", "TMPDIR", "SSL_CERT_FILE", "PYTHONPYCACHEPREFIX")
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        return {
+            **{name: os.environ[name] for name in kept if name in os.environ},
+            "PATH": path,
+            "HOME": str(self.folder),
+            "NO_PROXY": "127.0.0.1",
+        }
+
+    def _of_one_host(self, name: str) -> dict[str, str]:
+        """What two services may share in containers, and not on one host; and loopback instead of all interfaces."""
+        return {
+            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_HOST": "127.0.0.1",
+            "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_PORT": str(self.port(name, 8974)),
+        }
+
+    def _local(self, text: str, owner: str) -> str:
+        """Put loopback addresses and the test's folders where the file has names of containers."""
+        text = text.replace("$$", "$")
+        services = "|".join(map(re.escape, self.file["services"]))
+        text = re.sub(rf"(?<![\w.-])({services}):(\d+)", lambda m: f"127.0.0.1:{self.port(m[1], m[2])}", text)
+        text = re.sub(
+            r"(127\.0\.0\.1|localhost):(8080|5000|8000|8001|8974|8333)\b",
+            lambda m: f"127.0.0.1:{self.port(_owner(m[2], owner), m[2])}",
+            text,
+        )
+        text = re.sub(r"(--port[= ])(\d+)", lambda m: f"{m[1]}{self.port(owner, m[2])}", text)
+        if text in ("8080", "8001"):
+            text = str(self.port(owner, text))
+        if text == "9125":
+            text = str(self.port("statsd", text))
+        text = text.replace("0.0.0.0", "127.0.0.1")
+        return text.replace("/opt/evermodel/data", str(self.data)).replace("/opt/airflow", str(self.site))
+
+    def _postgres(self, made: Container) -> Container:
+        programs = server_programs()
+        assert programs is not None
+        folder = self.folder / "postgres"
+        folder.mkdir()
+        os.chown(folder, NOBODY, NOBODY)
+        owner = (
+            ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+            if os.geteuid() == 0
+            else []
+        )
+        password = folder / "password"
+        password.write_text(self.secrets["POSTGRES_PASSWORD"])
+        setup = [
+            "-U",
+            "postgres",
+            "--auth=scram-sha-256",
+            "--auth-local=trust",
+            f"--pwfile={password}",
+            "-E",
+            "UTF8",
+        ]
+        made_by = [*owner, str(programs / "initdb"), "-D", str(folder / "data"), *setup, "--locale=C.UTF-8"]
+        subprocess.run(made_by, check=True, capture_output=True, cwd=folder)
+        password.unlink()
+        port = self.port("postgres", 5432)
+        made.command = [
+            *(*owner, str(programs / "postgres"), "-D", str(folder / "data"), "-p", str(port)),
+            *("-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={folder}"),
+        ]
+        client = {
+            "PGHOST": str(folder),
+            "PGPORT": str(port),
+            "PATH": f"{programs}{os.pathsep}{made.env['PATH']}",
+        }
+        made.env |= client
+        made.health = ["pg_isready", "-U", "postgres"]
+        return made
+
+    def _redis(self, made: Container) -> Container:
+        folder = self.folder / "redis"
+        folder.mkdir()
+        port = str(self.port("redis", 6379))
+        made.command += ["--port", port, "--bind", "127.0.0.1", "--dir", str(folder)]
+        made.health = ["redis-cli", "-p", port, "ping"]
+        return made
+
+    def _storage(self, made: Container) -> Container:
+        port = str(self.port("storage", 8333))
+        made.command = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", port]
+        made.health = [sys.executable, "include/deploy/healthy.py", f"http://127.0.0.1:{port}/moto-api/"]
+        return made
+
+    # -- running them
+
+    def __enter__(self) -> Topology:
+        for name in self._order():
+            self._launch(self.containers[name])
+            self._await(name)
+            if name == "postgres":
+                self._databases()
+        self._keeper = threading.Thread(target=self._keep, daemon=True)
+        self._keeper.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with self._keeping:
+            self._stopped = True
+        for name in reversed(self._order()):
+            self._end(self.containers[name], signal.SIGTERM, 20.0)
+
+    def kill(self, name: str) -> None:
+        """Kill a service with everything in it, as `docker kill` does; it is started again a moment later."""
+        self._end(self.containers[name], signal.SIGKILL, 10.0)
+
+    def log(self, name: str, lines: int = 60) -> str:
+        """Return the end of a service's log."""
+        text = (self.logs / f"{name}.log").read_text(errors="replace")
+        return "\n".join(text.splitlines()[-lines:])
+
+    def _order(self) -> list[str]:
+        done: list[str] = []
+        while len(done) < len(self.containers):
+            ready = [n for n, c in self.containers.items() if n not in done and set(c.after) <= set(done)]
+            assert ready, "the services wait for each other"
+            done += ready
+        return done
+
+    def _launch(self, container: Container) -> None:
+        with (self.logs / f"{container.name}.log").open("ab") as log:
+            container.process = subprocess.Popen(
+                container.command,
+                env=container.env,
+                cwd=self.site,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        container.starts += 1
+
+    def _await(self, name: str, seconds: float = 180.0) -> None:
+        """Wait as `depends_on` does: until the health check passes, or a one-off has ended well."""
+        container = self.containers[name]
+        awaited = any(name in other.after for other in self.containers.values())
+        deadline = time.monotonic() + seconds
+        while awaited and not self._is_ready(container):
+            assert time.monotonic() < deadline, f"{name} did not become ready:\n{self.log(name)}"
+            time.sleep(0.3)
+
+    def _is_ready(self, container: Container) -> bool:
+        assert container.process is not None
+        code = container.process.poll()
+        if container.once:
+            assert code in (None, 0), f"{container.name} failed:\n{self.log(container.name)}"
+            return code == 0
+        assert code is None, f"{container.name} ended with {code}:\n{self.log(container.name)}"
+        return _succeeds(container.health, container.env, self.site)
+
+    def _databases(self) -> None:
+        env = self.containers["postgres"].env
+        script = self.site / "include" / "deploy" / "postgres" / "databases.sh"
+        subprocess.run(["sh", str(script)], env=env, check=True, capture_output=True, cwd=self.site)
+
+    def _keep(self) -> None:
+        while True:
+            with self._keeping:
+                if self._stopped:
+                    return
+                for container in self.containers.values():
+                    ended = container.process is not None and container.process.poll() is not None
+                    if ended and not container.once:
+                        _clear(container)
+                        self._launch(container)
+            time.sleep(0.5)
+
+    def _end(self, container: Container, number: signal.Signals, seconds: float) -> None:
+        process = container.process
+        if process is None or process.poll() is not None:
+            return
+        session = _session(process.pid)
+        for pid in session if number == signal.SIGKILL else [process.pid]:
+            _signal(pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+        for pid in _session(process.pid):
+            _signal(pid, signal.SIGKILL)
+        process.wait(10)
+
+
+def _owner(port: str, owner: str) -> str:
+    """Return whose port a loopback address of the file means: its own, or what it publishes."""
+    by_port = {
+        "8080": "airflow-apiserver",
+        "5000": "mlflow",
+        "8000": "serving",
+        "8001": "evidently",
+        "8333": "storage",
+    }
+    return by_port.get(port, owner)
+
+
+def _strings(environment: Mapping[str, Any]) -> dict[str, str]:
+    return {name: "" if value is None else str(value) for name, value in environment.items()}
+
+
+def _succeeds(command: Sequence[str], env: Mapping[str, str], folder: Path) -> bool:
+    done = subprocess.run(command, env=dict(env), cwd=folder, capture_output=True, timeout=60, check=False)
+    return done.returncode == 0
+
+
+def _session(leader: int) -> list[int]:
+    """Return the processes of a session, and those that its members started outside it, children first."""
+    import psutil
+
+    found: dict[int, None] = {}
+    for process in psutil.process_iter():
+        try:
+            if os.getsid(process.pid) == leader:
+                found.update(dict.fromkeys([*(c.pid for c in process.children(recursive=True)), process.pid]))
+        except (OSError, psutil.Error):
+            continue
+    return list(found)
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+
+
+def _clear(container: Container) -> None:
+    """Remove what a killed container would not have had at its next start: its pid files."""
+    for file in Path(container.env.get("AIRFLOW_HOME", "/nonexistent")).glob("airflow-*.pid"):
+        file.unlink(missing_ok=True)
