@@ -68,6 +68,14 @@ class RollbackError(PermanentError):
     """There is no version that a rollback could go to."""
 
 
+class PromotionError(PermanentError):
+    """A version cannot be promoted by hand as asked."""
+
+
+class ApprovalError(PermanentError):
+    """An answer does not count: of the wrong person, or about something else than what is about to be deployed."""
+
+
 class NoChampionError(PermanentError):
     """A model has no champion yet."""
 

@@ -68,8 +68,8 @@ def check_health(tracking_uri: str, timeout: float = 5.0) -> None:
     except httpx.HTTPError as error:
         raise TrackingUnavailableError(
             f"the MLflow server at {tracking_uri} does not answer ({type(error).__name__}: {error})",
-            "start it or correct the address (Airflow connection `mlflow_default` or MLFLOW_TRACKING_URI), "
-            "then clear this task; nothing was registered",
+            "start it or correct the address (Airflow connection `mlflow_default` or MLFLOW_TRACKING_URI; on one machine "
+            "sqlite:////some/folder/mlflow.db needs no server), then do this again; nothing was registered",
         ) from error
 
 

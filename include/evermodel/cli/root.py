@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,13 +13,18 @@ import typer
 from evermodel import __version__
 from evermodel.cli.data import data
 from evermodel.cli.demo import demo
+from evermodel.cli.drift import drift
+from evermodel.cli.exit_codes import FAILED
 from evermodel.cli.init import init
+from evermodel.cli.promote import promote
 from evermodel.cli.reproduce import reproduce
 from evermodel.cli.rollback import rollback
 from evermodel.cli.runs import runs
+from evermodel.cli.score import score
 from evermodel.cli.serve import serve
 from evermodel.cli.specs import check, schema
 from evermodel.cli.status import status
+from evermodel.cli.train import train
 from evermodel.errors import EvermodelError
 
 app = typer.Typer(
@@ -26,7 +34,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 # In the order in which one needs them; a command's own imports happen when it runs.
-for command in (init, check, schema, serve, status, rollback, runs, reproduce, demo):
+for command in (
+    init,
+    check,
+    schema,
+    train,
+    score,
+    drift,
+    serve,
+    status,
+    promote,
+    rollback,
+    runs,
+    reproduce,
+    demo,
+):
     app.command()(command)
 app.add_typer(data, name="data")
 
@@ -47,9 +69,26 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line; a known error is one message, not a traceback."""
+    """Run the command line; an error is one message, not a traceback."""
     try:
         app()
     except EvermodelError as error:
         typer.echo(f"Error: {error}", err=True)
-        sys.exit(1)
+        sys.exit(FAILED)
+    except Exception as error:  # the last line of defence: a traceback helps nobody at a prompt
+        if os.environ.get("EVERMODEL_DEBUG"):
+            raise
+        typer.echo(_unknown(error), err=True)
+        sys.exit(FAILED)
+
+
+def _unknown(error: Exception) -> str:
+    """Say what an error is that nobody foresaw, and where it came from."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if "evermodel" in frame.filename] or frames
+    said = str(error).strip().split("\n")[0]
+    where = f"{Path(ours[-1].filename).name}, line {ours[-1].lineno}, {ours[-1].name}"
+    return (
+        f"Error: {type(error).__name__}: {said}\n  Where: {where}\n"
+        "  What to do: EVERMODEL_DEBUG=1 before the command shows all of it; `evermodel doctor` checks the surroundings"
+    )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evermodel.alerts.carrier import Carrier
@@ -26,6 +28,19 @@ def send_queue(settings: Settings) -> list[LaneReport]:
     """Send what waits, to wherever it goes; what cannot be sent now stays, and is said in the log."""
     queue = message_queue(settings)
     return send_waiting(queue, lambda lane: _carrier(lane, settings), clock)
+
+
+def send_from_command_line(settings: Settings) -> list[LaneReport]:
+    """Send what waits, outside of a task: connections come from the environment, or from Airflow's database."""
+    from airflow.sdk.configuration import conf
+    from sqlalchemy.engine import make_url
+
+    database = make_url(conf.get("database", "sql_alchemy_conn"))
+    # Looking into a database that Airflow never made would make an empty one.
+    if database.get_backend_name() != "sqlite" or Path(database.database or "").is_file():
+        # What Airflow's own command line sets; without it the database is not asked.
+        os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
+    return send_queue(settings)
 
 
 def tell(

@@ -15,12 +15,6 @@ if TYPE_CHECKING:
     from evermodel.drift.verdict import DriftVerdict
     from evermodel.incidents.desk import Handled, IncidentDesk
     from evermodel.monitoring import DriftWatch
-    from evermodel.problems import ProblemKind
-
-_NEXT = {
-    "quality": "No automatic retrain: the data itself has problems. Fix the source first, then rerun this window.",
-    "serving": "Look at the serving app and its logs; a retrain does not help here.",
-}
 
 
 class DriftAlertOperator(ModelOperator):
@@ -56,38 +50,8 @@ class DriftAlertOperator(ModelOperator):
         return {**asdict(done), "delivery": delivery}
 
     def _desk(self, watch: DriftWatch, verdict: DriftVerdict, context: Context) -> IncidentDesk:
-        from evermodel.alerts.dispatch import clock, message_queue
-        from evermodel.alerts.plot import drift_plot
-        from evermodel.incidents.desk import IncidentDesk
+        from evermodel.incidents.day import day_desk
 
-        bands, day = self.spec.drift.psi, watch.mlflow_run()
-        return IncidentDesk(
-            spec=self.spec,
-            client=watch.client,
-            queue=message_queue(self.hook.settings),
-            run_id=day.info.run_id,
-            links=self._links(watch, verdict, context),
-            next_step=lambda kind: self._next_step(kind, watch, verdict),
-            draw=lambda path: drift_plot(verdict, path, bands=(bands.warning, bands.critical)),
-            now=clock(),
-        )
-
-    def _next_step(self, kind: ProblemKind, watch: DriftWatch, verdict: DriftVerdict) -> str:
-        """Say what happens now; whether a retrain follows is asked only where people are told."""
-        from evermodel.retrain_policy import current_wish
-
-        if kind in _NEXT:
-            return _NEXT[kind]
-        wish = current_wish(self.spec, verdict, watch.as_of, watch.client)
-        return "A retrain was requested; its result will be reported here." if wish.wanted else wish.note
-
-    def _links(self, watch: DriftWatch, verdict: DriftVerdict, context: Context) -> dict[str, str]:
-        from evermodel.tracking import artifact_url, run_url, version_url
-
-        settings, run, day = self.hook.settings, context["dag_run"], watch.mlflow_run()
-        return {
-            "Evidently report": artifact_url(settings.tracking_uri, day, "evidently.html"),
-            "MLflow run": run_url(settings.tracking_uri, day),
-            "Model version": version_url(settings.tracking_uri, self.spec.name, verdict.version),
-            "Airflow run": f"{settings.airflow_url}/dags/{run.dag_id}/runs/{run.run_id}",
-        }
+        run = context["dag_run"]
+        address = f"{self.hook.settings.airflow_url}/dags/{run.dag_id}/runs/{run.run_id}"
+        return day_desk(watch, verdict, {"Airflow run": address})

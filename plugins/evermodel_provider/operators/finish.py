@@ -10,7 +10,7 @@ from evermodel_provider.operators.base import RetrainStepOperator
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from evermodel.gate.decision import Decision
+    from evermodel.retrain import Retrain
 
 
 class RetrainReportOperator(RetrainStepOperator):
@@ -44,68 +44,25 @@ class RetrainReportOperator(RetrainStepOperator):
         from evermodel_provider.notifications.office import tell
 
         retrain = self.retrain()
-        outcome = self._outcome(retrain.decision(), context)
+        outcome = self._outcome(retrain, context)
         ended = "deployed" if self.promotion else ("rejected" if self._rejected() else "kept the champion")
         retrain.finish(ended)
         message, url = retrain_message(outcome), next(iter(outcome["links"].values()), "")
         delivery = tell(self.spec, self.hook.settings, "retrain", message, url)
         return {"outcome": ended, "version": outcome["version"], "delivery": delivery}
 
-    def _version_link(self, model: str) -> dict[str, str]:
-        from evermodel.tracking import version_url
-
-        if not self.version:
-            return {}
-        return {"Model version": version_url(self.hook.settings.tracking_uri, model, str(self.version))}
-
     def _rejected(self) -> bool:
         return bool(self.approval) and not self.approval["approved"]
 
-    def _approval_word(self) -> str:
-        if not self.approval:
-            return "not asked"
-        if self.approval["by"] == "auto":
-            return "auto"
-        return "approved" if self.approval["approved"] else "rejected"
+    def _outcome(self, retrain: Retrain, context: Context) -> dict[str, Any]:
+        from evermodel.retrain_ending import retrain_ending
 
-    def _outcome(self, decision: Decision, context: Context) -> dict[str, Any]:
-        from evermodel.evidence.links import evidence_links
-
-        run, settings = context["dag_run"], self.hook.settings
-        gain = decision.gain or (None, None, None)
-        return {
-            "model": decision.model,
-            "run_key": decision.run_key,
-            "reason": str(self.reason),
-            "verdict": decision.verdict,
-            "shipped": bool(self.promotion),
-            "version": self.version and str(self.version),
-            "previous": decision.parent,
-            "metric": decision.metric,
-            "challenger": decision.challenger[0],
-            "champion": decision.champion[0] if decision.champion else None,
-            "difference": gain[0],
-            "low": gain[1],
-            "high": gain[2],
-            "rows": decision.rows,
-            "gates": [
-                {
-                    "name": g.name,
-                    "verdict": g.verdict,
-                    "value": g.value,
-                    "threshold": g.threshold,
-                    "detail": g.detail,
-                }
-                for g in decision.gates
-            ],
-            "approval": self._approval_word(),
-            "by": self.approval["by"] if self.approval else "",
-            "as_of": self.as_of[:10],
-            "links": {
-                **evidence_links(
-                    settings.tracking_uri, self.retrain().mlflow_run(), registered=bool(self.version)
-                ),
-                **self._version_link(decision.model),
-                "Airflow run": f"{settings.airflow_url}/dags/{run.dag_id}/runs/{run.run_id}",
-            },
-        }
+        run = context["dag_run"]
+        address = f"{self.hook.settings.airflow_url}/dags/{run.dag_id}/runs/{run.run_id}"
+        return retrain_ending(
+            retrain,
+            version=str(self.version) if self.version else None,
+            shipped=bool(self.promotion),
+            approval=self.approval,
+            links={"Airflow run": address},
+        )

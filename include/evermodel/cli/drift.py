@@ -1,0 +1,133 @@
+"""The command that judges a window of the prediction log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from evermodel.cli.options import AsJson, AsOf, Model
+
+if TYPE_CHECKING:
+    from evermodel.drift.verdict import DriftVerdict
+    from evermodel.incidents.desk import Handled
+    from evermodel.monitoring import DriftWatch
+
+_MOST_COLUMNS = 12
+
+
+def drift(
+    model: Model,
+    as_of: AsOf = None,
+    report: Annotated[
+        bool, typer.Option("--report/--no-report", help="Draw Evidently's report beside the verdict.")
+    ] = True,
+    tell: Annotated[
+        bool,
+        typer.Option("--tell/--no-tell", help="Open, keep up and end incidents, and send their messages."),
+    ] = True,
+    fail_on: Annotated[
+        Literal["never", "warning", "critical"], typer.Option(help="Severity from which the exit code is 3.")
+    ] = "never",
+    as_json: AsJson = False,
+) -> None:
+    """Judge drift, data quality, performance and serving of the window that ends with a day."""
+    from dataclasses import asdict
+
+    from evermodel.cli.answer import print_json
+    from evermodel.cli.exit_codes import NO
+    from evermodel.cli.messages import send
+    from evermodel.cli.options import moment_of
+    from evermodel.cli.steps import quiet_libraries, step
+    from evermodel.settings import Settings
+    from evermodel.severity import RANK
+    from evermodel.spec import load_spec
+
+    quiet_libraries()
+    settings = Settings.from_environment()
+    spec, moment = load_spec(model, settings), moment_of(as_of)
+    with step("start") as say:
+        from evermodel.monitoring import DriftWatch
+        from evermodel.tracking import connect
+
+        watch = DriftWatch(spec, moment, connect(settings.tracking_uri), settings)
+        say(f"{spec.name}, {watch.window}")
+    with step("verdict") as say:
+        verdict = watch.judge()
+        say(f"{verdict.window_rows:,} rows: {verdict.severity}")
+    page = ""
+    if report:
+        with step("Evidently report") as say:
+            watch.report()
+            page = str(_page(watch))
+            say(page)
+    handled, wish = _handle(watch, verdict) if tell else ([], "")
+    if tell:
+        send(settings)
+    if as_json:
+        incidents = [asdict(done) for done in handled]
+        print_json({**verdict.to_json(), "incidents": incidents, "retrain": wish, "report": page})
+    else:
+        _show(verdict, handled, wish)
+    if fail_on != "never" and RANK[verdict.severity] >= RANK[fail_on]:
+        raise typer.Exit(NO)
+
+
+def _page(watch: DriftWatch) -> Path:
+    """Bring Evidently's page from MLflow to a file that a browser can open."""
+    folder = watch.settings.home / "reports" / watch.spec.name / f"{watch.as_of:%Y-%m-%d}"
+    folder.mkdir(parents=True, exist_ok=True)
+    run_id = watch.mlflow_run().info.run_id
+    return Path(watch.client.download_artifacts(run_id, "evidently.html", str(folder)))
+
+
+def _handle(watch: DriftWatch, verdict: DriftVerdict) -> tuple[list[Handled], str]:
+    """Do what the drift DAG does with a verdict; a retrain that the policy wants is advised, not started."""
+    import tempfile
+
+    from evermodel.incidents.day import day_desk
+    from evermodel.retrain_history import note_answer
+    from evermodel.retrain_policy import current_wish
+
+    wish = current_wish(watch.spec, verdict, watch.as_of, watch.client)
+    note_answer(watch.client, watch.spec, watch.as_of, wish.note)
+    advice = (
+        f"the policy asks for a retrain: evermodel train {watch.spec.name} --as-of {watch.as_of:%Y-%m-%d} "
+        f'--reason "{wish.note}"'
+    )
+    asked = (
+        f"The policy asks for a retrain: `evermodel train {watch.spec.name} --as-of {watch.as_of:%Y-%m-%d}`."
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        handled = day_desk(watch, verdict, {}, asked).handle(verdict, watch.as_of, Path(folder))
+    return handled, advice if wish.wanted else wish.note
+
+
+def _show(verdict: DriftVerdict, handled: list[Handled], wish: str) -> None:
+    from evermodel.cli.answer import print_table
+
+    typer.echo(
+        f"{verdict.model}, version {verdict.version}, {verdict.start[:10]} to {verdict.end[:10]}: "
+        f"{verdict.severity}. {verdict.reason}"
+    )
+    did = {done.kind: done.action for done in handled}
+    print_table(
+        f"{verdict.window_rows:,} rows against {verdict.reference_rows:,} ({verdict.reference})",
+        ("kind", "severity", "incident", "why"),
+        (
+            (p.kind, p.severity if p.known else "not known", did.get(p.kind, ""), p.reason)
+            for p in verdict.problems
+        ),
+    )
+    if verdict.drifting:
+        print_table(
+            "What drifts, the worst first",
+            ("severity", "column", "what", "measure", "#effect", "#threshold", "summary"),
+            (
+                (c.severity, c.column, c.what, c.measure, f"{c.effect:.3f}", f"{c.threshold:.3f}", c.summary)
+                for c in verdict.drifting[:_MOST_COLUMNS]
+            ),
+        )
+    if wish:
+        typer.echo(wish[0].upper() + wish[1:])

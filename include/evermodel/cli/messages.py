@@ -1,0 +1,35 @@
+"""What the command line sends to people, and how it says that it did."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from evermodel.alerts.delivery import LaneReport
+    from evermodel.settings import Settings
+
+
+def send(settings: Settings) -> None:
+    """Send what waits; what cannot be sent now is said on stderr and goes on waiting."""
+    from evermodel.alerts.sender import send_messages
+    from evermodel.cli.steps import step
+
+    with step("messages") as say:
+        reports = send_messages(settings)
+        sent, waiting = sum(r.sent for r in reports), sum(r.waiting for r in reports)
+        say(f"{sent} sent{_where(settings, reports)}{f', {waiting} wait' if waiting else ''}")
+    for report in reports:
+        if report.error is not None:
+            typer.echo(f"A message waits: {report.error}", err=True)
+
+
+def _where(settings: Settings, reports: list[LaneReport]) -> str:
+    """Return where the last message went: a channel, or a folder of the outbox."""
+    from evermodel.alerts.dispatch import message_queue
+
+    queue = message_queue(settings)
+    last = [queue.last_delivery(report.lane) for report in reports if report.sent]
+    places = [found.get("path") or found.get("channel", "") for found in last if found]
+    return f" to {', '.join(places)}" if any(places) else ""

@@ -1,0 +1,77 @@
+"""The command that scores days into the prediction log."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from typing import Annotated
+
+import typer
+
+from evermodel.cli.options import AsJson, AsOf, Model
+
+
+def score(
+    model: Model,
+    as_of: AsOf = None,
+    first: Annotated[str, typer.Option("--from", help="First day to score (ISO, UTC).", metavar="DAY")] = "",
+    last: Annotated[
+        str, typer.Option("--to", help="Last day to score; yesterday if not given.", metavar="DAY")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Score with the champion the day before --as-of, or every day of --from and --to; a day again replaces it."""
+    from evermodel.cli.answer import print_json, print_table
+    from evermodel.cli.steps import quiet_libraries, step
+    from evermodel.settings import Settings
+    from evermodel.spec import load_spec
+
+    quiet_libraries()
+    settings = Settings.from_environment()
+    spec, moments = load_spec(model, settings), _moments(as_of, first, last)
+    with step("start") as say:
+        from evermodel.errors import EmptyWindowError
+        from evermodel.scoring import score_day
+        from evermodel.tracking import connect
+
+        client = connect(settings.tracking_uri)
+        say(f"{spec.name}, {len(moments)} days" if len(moments) > 1 else spec.name)
+    done = []
+    for moment in moments:
+        with step(f"score {moment - timedelta(days=1):%Y-%m-%d}") as say:
+            try:
+                scored = score_day(spec, moment, client, settings)
+            except EmptyWindowError as error:
+                if len(moments) == 1:
+                    raise
+                say(f"nothing: {error.problem}")  # a shop may be closed on some days of a year
+                continue
+            done.append(scored)
+            say(f"{scored.rows:,} rows by version {scored.version}")
+    if as_json:
+        print_json([scored.to_json() for scored in done])
+        return
+    rows = ((s.day, s.version, f"{s.rows:,}", f"{s.mean_score:.4f}", s.path) for s in done)
+    print_table(
+        f"Scored of {spec.name}", ("day", "version", "#rows", "#mean score", "path in the lake"), rows
+    )
+
+
+def _moments(as_of: str | None, first: str, last: str) -> list[datetime]:
+    """Return the midnights after the days to score."""
+    from evermodel.cli.options import moment_of
+    from evermodel.errors import EvermodelError
+
+    if not first:
+        if last:
+            raise EvermodelError("--to was given without --from", "name the first day, too")
+        return [moment_of(as_of)]
+    if as_of is not None:
+        raise EvermodelError("--as-of and --from were given", "give one of them")
+    begin, end = moment_of(first), moment_of(last) if last else moment_of(None) - timedelta(days=1)
+    if end < begin:
+        raise EvermodelError(f"{_day(begin)} is after {_day(end)}", "give the earlier day with --from")
+    return [begin + timedelta(days=n + 1) for n in range((end - begin).days + 1)]
+
+
+def _day(moment: datetime) -> date:
+    return moment.date()

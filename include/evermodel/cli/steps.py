@@ -1,0 +1,53 @@
+"""Progress of what takes longer than two seconds: on stderr, so that stdout holds the answer alone."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+
+_QUIET = ("alembic", "mlflow", "dvc", "evidently", "httpx", "git", "evermodel_provider")
+
+
+@contextmanager
+def step(name: str) -> Iterator[Callable[[str], None]]:
+    """Show that a step runs, and when it has ended how long it took and what it said.
+
+    What libraries print meanwhile goes to stderr too.
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    console, began, said = Console(stderr=True, highlight=False), time.monotonic(), [""]
+
+    def end(mark: str, style: str) -> None:
+        seconds = time.monotonic() - began
+        line = Text.assemble(
+            (f"{mark} ", style), (f"{name:<22}", "bold"), (f"{seconds:6.1f} s  ", "dim"), said[0]
+        )
+        console.print(line, soft_wrap=True)
+
+    quiet_libraries()
+    try:
+        with console.status(f"{name} …"), redirect_stdout(sys.stderr):
+            yield lambda words: said.__setitem__(0, words)
+    except BaseException:
+        end("✗", "red")
+        raise
+    end("✓", "green")
+
+
+def quiet_libraries() -> None:
+    """Keep what libraries say of their doings off the screen; what they warn of stays."""
+    import logging
+    import os
+    import warnings
+
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    if not sys.warnoptions:
+        # Deprecations are for the libraries' authors, not for who runs a command.
+        for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
+            warnings.simplefilter("ignore", category)

@@ -1,0 +1,136 @@
+"""The command that runs a whole retrain without Airflow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from evermodel.cli.options import AsJson, AsOf, Model
+
+if TYPE_CHECKING:
+    from evermodel.retrain import Retrain
+    from evermodel.retrain_whole import RetrainResult
+
+
+def train(
+    model: Model,
+    as_of: AsOf = None,
+    reason: Annotated[str, typer.Option(help="Why; kept with the version.")] = "by hand, command line",
+    candidate: Annotated[
+        list[str] | None, typer.Option(help="Candidate to train, repeatable; all if none is given.")
+    ] = None,
+    force_reason: Annotated[
+        str, typer.Option(help="Ship whatever the gates say, and why; kept with the decision.")
+    ] = "",
+    approve: Annotated[
+        bool, typer.Option("--approve", help="Approve the version, where the spec asks for approval.")
+    ] = False,
+    run_key: Annotated[
+        str, typer.Option(help="Idempotency key; made of model, day and spec if not given.")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Retrain: extract, validate, train, judge, register, deploy; exit 3 if the champion stays.
+
+    The same day and spec again is the same retrain: what is done is not done twice.
+    """
+    import getpass
+
+    from evermodel.cli.exit_codes import NO
+    from evermodel.cli.messages import send
+    from evermodel.cli.options import moment_of
+    from evermodel.cli.steps import quiet_libraries, step
+    from evermodel.retrain_whole import DEPLOYED, run_retrain
+    from evermodel.settings import Settings
+    from evermodel.spec import load_spec
+
+    quiet_libraries()
+    settings = Settings.from_environment()
+    spec, moment = load_spec(model, settings), moment_of(as_of)
+    who = getpass.getuser()
+    with step("start") as say:
+        from evermodel.retrain import Retrain
+        from evermodel.tracking import connect
+
+        key = run_key or f"retrain/{spec.name}/{moment:%Y-%m-%d}-{spec.digest[:8]}"
+        retrain = Retrain(spec, key, moment, reason, connect(settings.tracking_uri), settings)
+        say(f"{spec.name} as of {moment:%Y-%m-%d}, MLflow at {settings.tracking_uri}")
+    result = run_retrain(
+        retrain,
+        step,
+        candidates=candidate or (),
+        force_reason=f"{force_reason} ({who})" if force_reason else None,
+        approved_by=who if approve else ("auto" if spec.approval == "auto" else None),
+    )
+    _tell(retrain, result)
+    send(settings)
+    if as_json:
+        from evermodel.cli.answer import print_json
+
+        print_json(_to_json(result))
+    else:
+        _show(retrain, result)
+    raise typer.Exit(0 if result.outcome == DEPLOYED else NO)
+
+
+def _tell(retrain: Retrain, result: RetrainResult) -> None:
+    """Queue the message about the ending; the same ending is told once."""
+    from evermodel.alerts.dispatch import Dispatch, clock, message_queue
+    from evermodel.alerts.retrain_message import retrain_message
+    from evermodel.retrain_ending import retrain_ending
+    from evermodel.retrain_whole import WAITS
+
+    if result.again or result.outcome == WAITS:
+        return
+    promotion = result.promotion
+    approval = {"approved": True, "by": promotion.by} if promotion else None
+    ending = retrain_ending(retrain, version=result.version, shipped=promotion is not None, approval=approval)
+    message, url = retrain_message(ending), next(iter(ending["links"].values()), "")
+    dispatch = Dispatch(message_queue(retrain.settings), retrain.spec, clock())
+    dispatch.post("retrain", message, url=url)
+    dispatch.notify("retrain", message, url=url)
+
+
+def _to_json(result: RetrainResult) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(result)
+
+
+def _show(retrain: Retrain, result: RetrainResult) -> None:
+    from evermodel.cli.answer import print_table
+    from evermodel.evidence.links import evidence_links
+    from evermodel.evidence.wording import gate_table, headline, interval, why
+
+    decision, model = result.decision, retrain.spec.name
+    if result.again:
+        typer.echo(f"This retrain had ended before ({result.run_key}); nothing was done again.")
+    print_table(
+        f"{model}: {headline(decision)[1]}",
+        ("verdict", "gate", "#value", "threshold", "evidence"),
+        [[str(cell) for cell in row] for row in gate_table(decision.gates).rows],
+    )
+    typer.echo(" ".join(why(decision)))
+    typer.echo(
+        f"{decision.metric}: challenger {interval(decision.challenger)}, champion {interval(decision.champion)}, "
+        f"gain {interval(decision.gain, '+')}, {decision.rows:,} test rows"
+    )
+    typer.echo(_ending(model, result))
+    if retrain.settings.tracking_uri.startswith("http"):
+        for label, address in evidence_links(retrain.settings.tracking_uri, retrain.mlflow_run()).items():
+            typer.echo(f"  {label}: {address}")
+
+
+def _ending(model: str, result: RetrainResult) -> str:
+    from evermodel.retrain_whole import WAITS
+
+    if result.promotion is not None:
+        return f"Version {result.version} is champion. To serve it: evermodel serve {model}"
+    if result.outcome == WAITS:
+        return (
+            f"Version {result.version} waits for approval. To approve it: "
+            f'evermodel promote {model} {result.version} --reason "…"'
+        )
+    stays = result.decision.parent
+    return f"Version {stays} stays champion." if stays else "The model still has no champion."

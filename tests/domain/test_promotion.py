@@ -1,0 +1,16 @@
+from __future__ import annotations
+
+import pytest
+from test_registry import Shelf
+
+from evermodel.errors import PromotionError
+from evermodel.promotion import promote_version
+
+
+def test_a_version_without_a_decision_is_refused_also_by_force(mlflow_server: str) -> None:
+    shelf = Shelf(mlflow_server)
+    shelf.register("key 1")
+    for force in (False, True):
+        with pytest.raises(PromotionError, match="version 1 was never judged"):
+            promote_version(shelf.client, shelf.name, "1", by="ada", reason="x", run_key="hand", force=force)
+    assert shelf.state[0] is None
