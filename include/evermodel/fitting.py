@@ -16,14 +16,16 @@ from evermodel.early_stopping import ITERATIONS, best_stage, stops_early
 from evermodel.errors import EvermodelError, TrainingError
 from evermodel.estimators import build_pipeline
 from evermodel.folds import Fold, folds_of
+from evermodel.frames import feature_frame
 from evermodel.search import FoldMetrics, Trial, mean_of, search
 from evermodel.spec import CandidateSpec, ModelSpec
 from evermodel.tasks import measure
 from evermodel.weights import fit_arguments, sample_weights
-from evermodel.window import Window, training_window
+from evermodel.window import Window, split_window, training_window, whole_day
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,8 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """The model that ships, and how it was found.
+class Chosen:
+    """The parameters of a candidate, and how good they are.
 
     Parameters
     ----------
@@ -60,7 +62,6 @@ class Fitted:
         What was measured on each fold, by a model that was fitted on what lies before it.
     """
 
-    pipeline: Any
     params: dict[str, Any]
     searched: dict[str, Any]
     folds: list[FoldMetrics]
@@ -69,6 +70,13 @@ class Fitted:
     def metrics(self) -> FoldMetrics:
         """The mean over the folds."""
         return mean_of(self.folds)
+
+
+@dataclass(frozen=True)
+class Fitted(Chosen):
+    """The model that ships, and how it was found."""
+
+    pipeline: Any
 
 
 @dataclass(frozen=True)
@@ -101,18 +109,19 @@ class Workbench:
         TrainingError
             The estimator cannot do it.
         """
+        return self._shipped(self.choose(on_trial))
+
+    def choose(self, on_trial: Callable[[Trial], None]) -> Chosen:
+        """Choose the parameters as `run` does, and measure them; nothing that ships is fitted."""
         params = dict(self.candidate.params)
         if self.candidate.search is not None:
             self._check_space()
             params = search(self.spec, self.candidate, self._trial_fold, on_trial)
-        return self.fit(params)
+        return self._measured(params)
 
     def fit(self, params: dict[str, Any]) -> Fitted:
         """Measure parameters on the folds and fit the model that ships, without a search."""
-        measured = [self._fold(params, fold) for fold in self.folds]
-        iterations = measured[-1][1]
-        final = params if iterations is None else {**params, ITERATIONS: iterations}
-        return Fitted(self.ship(final), final, params, [metrics for metrics, _ in measured])
+        return self._shipped(self._measured(params))
 
     def ship(self, params: dict[str, Any]) -> Any:
         """Fit on train and validation; where probabilities are calibrated, fit on train and calibrate on validation."""
@@ -125,6 +134,15 @@ class Workbench:
         valid = self.rows.within(check)
         with self._isolated("cannot be calibrated"):
             return calibrated(pipeline, method, valid.frame, valid.labels)
+
+    def _measured(self, params: dict[str, Any]) -> Chosen:
+        measured = [self._fold(params, fold) for fold in self.folds]
+        iterations = measured[-1][1]
+        final = params if iterations is None else {**params, ITERATIONS: iterations}
+        return Chosen(final, params, [metrics for metrics, _ in measured])
+
+    def _shipped(self, chosen: Chosen) -> Fitted:
+        return Fitted(chosen.params, chosen.searched, chosen.folds, self.ship(chosen.params))
 
     def _trial_fold(self, params: dict[str, Any], number: int) -> FoldMetrics:
         return self._fold(params, self.folds[number])[0]
@@ -179,6 +197,47 @@ class Workbench:
                 f"model {self.spec.name}: candidate {self.candidate.name} {what}: {told}",
                 "correct its `params`, or the data; the other candidates go on without it",
             ) from error
+
+
+def rows_from(spec: ModelSpec, table: pa.Table) -> Rows:
+    """Return a table of labelled rows as training takes them."""
+    import pandas as pd
+
+    moments = pd.to_datetime(table[spec.time_column].to_pandas(), utc=True).dt.tz_localize(None)
+    labels = np.asarray(table[spec.label.column].to_numpy())
+    return Rows(feature_frame(spec, table), labels, moments.to_numpy().astype("datetime64[us]"))
+
+
+def workbench(
+    spec: ModelSpec, candidate: CandidateSpec, as_of: datetime, read: Callable[[Window], Rows]
+) -> Workbench:
+    """Lay out train and validation of a retrain as of a moment.
+
+    Parameters
+    ----------
+    read
+        Gives the rows of an interval.
+
+    Raises
+    ------
+    TrainingError
+        A part is empty or of one label.
+    """
+    import pandas as pd
+
+    midnight = whole_day(as_of)
+    parts = split_window(spec, midnight)
+    found = []
+    for name, window in (("train", parts.train), ("validation", parts.validation)):
+        rows = read(window)
+        require_labels(spec, rows, f"{name} part ({window})", f"`split.{name}`")
+        found.append(rows)
+    both = Rows(
+        pd.concat([rows.frame for rows in found], ignore_index=True),
+        np.concatenate([rows.labels for rows in found]),
+        np.concatenate([rows.times for rows in found]),
+    )
+    return Workbench(spec, candidate, both, midnight)
 
 
 def require_labels(spec: ModelSpec, rows: Rows, what: str, widen: str) -> None:

@@ -14,8 +14,7 @@ import numpy as np
 from evermodel.candidate_run import candidate_run, log_measures
 from evermodel.early_stopping import ITERATIONS, can_stop_early, stops_early
 from evermodel.errors import TrainingError
-from evermodel.fitting import Fitted, Rows, Workbench, require_labels
-from evermodel.frames import feature_frame
+from evermodel.fitting import Fitted, Rows, Workbench, rows_from, workbench
 from evermodel.model_store import log_model
 from evermodel.settings import Settings
 from evermodel.snapshot import read_snapshot
@@ -24,7 +23,7 @@ from evermodel.tasks import primary
 from evermodel.time_limit import run_limited
 from evermodel.tracking import active_run
 from evermodel.trials import TrialLog
-from evermodel.window import Window, split_window, whole_day
+from evermodel.window import Window
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -158,32 +157,13 @@ def best_of(spec: ModelSpec, trained: list[TrainedCandidate]) -> TrainedCandidat
 
 
 def _read(spec: ModelSpec, snapshot: str, window: Window, settings: Settings) -> Rows:
-    import pandas as pd
-
-    table = read_snapshot(snapshot, settings, window, spec.time_column)
-    moments = pd.to_datetime(table[spec.time_column].to_pandas(), utc=True).dt.tz_localize(None)
-    labels = np.asarray(table[spec.label.column].to_numpy())
-    return Rows(feature_frame(spec, table), labels, moments.to_numpy().astype("datetime64[us]"))
+    return rows_from(spec, read_snapshot(snapshot, settings, window, spec.time_column))
 
 
 def _workbench(
     spec: ModelSpec, candidate: CandidateSpec, snapshot: str, as_of: datetime, settings: Settings
 ) -> Workbench:
-    import pandas as pd
-
-    midnight = whole_day(as_of)
-    parts = split_window(spec, midnight)
-    read = []
-    for name, window in (("train", parts.train), ("validation", parts.validation)):
-        rows = _read(spec, snapshot, window, settings)
-        require_labels(spec, rows, f"{name} part ({window})", f"`split.{name}`")
-        read.append(rows)
-    both = Rows(
-        pd.concat([rows.frame for rows in read], ignore_index=True),
-        np.concatenate([rows.labels for rows in read]),
-        np.concatenate([rows.times for rows in read]),
-    )
-    return Workbench(spec, candidate, both, midnight)
+    return workbench(spec, candidate, as_of, lambda window: _read(spec, snapshot, window, settings))
 
 
 def _with_chosen(bench: Workbench, run: Run) -> Workbench:
