@@ -108,7 +108,7 @@ def run(dag: Any, day: str, conf: dict[str, Any] | None = None, skip: str | None
     sync_bag_to_db(bag, "testing", None)
     moment = datetime.fromisoformat(day).replace(tzinfo=UTC)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(time, "sleep", _impatient(seconds=40))
+        patch.setattr(time, "sleep", _impatient(seconds=150))
         return Done(dag.test(logical_date=moment, run_conf=conf, mark_success_pattern=skip))
 
 
@@ -136,13 +136,14 @@ def messages(world: World) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def answering(choice: str) -> Iterator[list[dict[str, str]]]:
+def answering(choice: str, user: str = "reviewer", comment: str = "") -> Iterator[list[dict[str, str]]]:
     """Answer the first question that a run parks on, as Airflow's web page does; yields what was asked."""
     database()
     asked: list[dict[str, str]] = []
     failed: list[BaseException] = []
     stop = threading.Event()
-    thread = threading.Thread(target=_answer, args=(choice, asked, failed, stop), daemon=True)
+    filled_in = (choice, user, comment)
+    thread = threading.Thread(target=_answer, args=(filled_in, asked, failed, stop), daemon=True)
     thread.start()
     try:
         yield asked
@@ -152,7 +153,9 @@ def answering(choice: str) -> Iterator[list[dict[str, str]]]:
     assert not failed, failed
 
 
-def _answer(choice: str, asked: list[Any], failed: list[BaseException], stop: threading.Event) -> None:
+def _answer(
+    filled_in: tuple[str, str, str], asked: list[Any], failed: list[BaseException], stop: threading.Event
+) -> None:
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
     from sqlalchemy import select
@@ -165,14 +168,14 @@ def _answer(choice: str, asked: list[Any], failed: list[BaseException], stop: th
             if parked is None:
                 continue
             try:
-                asked.append(_respond(parked, choice, session))
+                asked.append(_respond(parked, *filled_in, session))
             except Exception as error:  # noqa: BLE001 - the run has to end, and the test to tell
                 failed.append(error)
                 parked.state = "failed"
                 return
 
 
-def _respond(parked: Any, choice: str, session: Any) -> dict[str, str]:
+def _respond(parked: Any, choice: str, name: str, comment: str, session: Any) -> dict[str, str]:
     from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
     from airflow.api_fastapi.core_api.datamodels.hitl import UpdateHITLDetailPayload
     from airflow.api_fastapi.core_api.routes.public.hitl import update_hitl_detail
@@ -181,7 +184,10 @@ def _respond(parked: Any, choice: str, session: Any) -> dict[str, str]:
 
     detail = session.scalars(select(HITLDetail).where(HITLDetail.ti_id == parked.id)).one()
     question = {"subject": detail.subject, "body": detail.body}
-    payload = UpdateHITLDetailPayload(chosen_options=[choice], params_input={})
-    user = SimpleAuthManagerUser(username="reviewer", role="admin")
+    # The page sends every field of the form, also those that nobody touched.
+    fields = {key: param["value"] for key, param in detail.params.items()}
+    fields["comment"] = comment or None
+    payload = UpdateHITLDetailPayload(chosen_options=[choice], params_input=fields)
+    user = SimpleAuthManagerUser(username=name, role="admin")
     update_hitl_detail(parked.dag_id, parked.run_id, parked.task_id, payload, user, session)
     return question

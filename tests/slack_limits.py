@@ -34,7 +34,22 @@ def _one_block(block: Any) -> list[str]:
             found += _count(block["fields"], 10)
             found += [p for f in block["fields"] for p in _text_problems(f, 2000, _ANY_TEXT)]
         return found
+    if kind == "actions":
+        elements = block.get("elements", [])
+        return _count(elements, 25) + [p for e in elements for p in _button_problems(e)]
     return [f"unsupported type: {kind}"]
+
+
+def _button_problems(button: Any) -> list[str]:
+    if button.get("type") != "button" or not button.get("action_id"):
+        return ["unsupported element"]
+    found = _text_problems(button.get("text"), 75, {"plain_text"})
+    if units(button.get("value", "")) > 2000:
+        found.append("must be less than 2001 characters")
+    confirm = button.get("confirm", {})
+    for part, most in (("title", 100), ("text", 300), ("confirm", 30), ("deny", 30)):
+        found += _text_problems(confirm[part], most, _ANY_TEXT) if confirm else []
+    return found
 
 
 def _text_problems(text: Any, most: int, kinds: set[str]) -> list[str]:
@@ -57,7 +72,8 @@ def blocks_width(blocks: list[dict[str, Any]]) -> int:
         for part in (block.get("text"), *block.get("fields", ()), *block.get("elements", ()))
         if part
     ]
-    return sum(units(part["text"]) for part in parts)
+    texts = [part["text"] for part in parts]
+    return sum(units(text["text"] if isinstance(text, dict) else text) for text in texts)
 
 
 def units(text: str) -> int:

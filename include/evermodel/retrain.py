@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evermodel import registry
+from evermodel.approval import Approval, record_answer
 from evermodel.commit import git_commit
 from evermodel.environment import environment_digest, installed_packages, thread_count
 from evermodel.errors import ModelFormatError
@@ -167,16 +168,30 @@ class Retrain:
         record_card(self, decision, version)
         return version
 
-    def deploy(self, version: str, by: str) -> registry.Promotion:
-        """Promote the version, if the champion is still the one that the decision compared it with."""
+    def deploy(self, version: str, by: str, approval: Approval | None = None) -> registry.Promotion:
+        """Promote the version, if the champion is still the one that the decision compared it with.
+
+        Parameters
+        ----------
+        approval
+            The answer that allows it, if somebody was asked; it is noted on the version.
+
+        Raises
+        ------
+        ApprovalError
+            The answer was no, or about another version, or the decision was changed since.
+        """
         decision = self.decision()
+        answer = approval or Approval(True, by, version, decision.digest)
+        answer.require(version, decision.digest)
+        record_answer(self.client, self.spec.name, answer)
         promotion = registry.promote(
             self.client,
             self.spec.name,
             version,
             expected=decision.parent,
-            by=by,
-            reason=self.reason,
+            by=answer.by,
+            reason=answer.reason(self.reason),
             run_key=self.run_key,
         )
         self.mlflow_run({"evermodel.outcome": "deployed", "evermodel.version": version})

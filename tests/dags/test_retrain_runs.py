@@ -107,14 +107,24 @@ def test_force_with_a_reason_ships_what_the_gate_refused(served: World) -> None:
 def test_a_person_approves_and_is_named(model: World) -> None:
     model.change(approval="manual")
 
-    with answering("Approve") as asked:
+    with answering("Approve", comment="looks good") as asked:
         done = retrain(model, FIRST)
 
     assert done.state == "success"
     assert asked[0]["subject"] == f"Make version 1 of {model.name} the champion?"
     assert "| roc_auc floor | pass |" in asked[0]["body"]
-    assert done.xcom("approve", "approval") == {"approved": True, "by": "reviewer", "version": "1"}
-    assert registry.history(model.client, model.name)[0].by == "reviewer"
+    answer = done.xcom("approve", "approval")
+    digest = model.client.get_model_version(model.name, "1").tags["evermodel.decision"]
+    assert (answer["approved"], answer["by"], answer["version"], answer["digest"]) == (
+        True,
+        "reviewer",
+        "1",
+        digest,
+    )
+    (promotion,) = registry.history(model.client, model.name)
+    assert (promotion.by, promotion.reason) == ("reviewer", "started by hand; reviewer: looks good")
+    tags = model.client.get_model_version(model.name, "1").tags
+    assert (tags["evermodel.approved_by"], tags["evermodel.approved_comment"]) == ("reviewer", "looks good")
     assert alias(model, "champion") == "1"
     asking, told = messages(model)
     assert "version 1 waits for an approval" in asking["text"]

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG, BaseOperator
+from airflow.sdk.exceptions import AirflowFailException
 
-from evermodel_provider.operators.approve import ApproveOperator
+from evermodel.approval import Approval
+from evermodel.errors import SpecError
+from evermodel_provider.operators.approve import ApproveOperator, assigned
 
 
 class Pushed(dict[str, Any]):
@@ -16,6 +19,9 @@ class Pushed(dict[str, Any]):
 
     def xcom_push(self, key: str, value: Any) -> None:
         self[key] = value
+
+    def xcom_pull(self, task_ids: str, key: str) -> Any:
+        return self.get(key)
 
 
 @pytest.fixture
@@ -27,7 +33,20 @@ def skipped(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def approve(approval: str = "manual") -> ApproveOperator:
+ADA = {"id": "1", "name": "ada"}
+
+
+@pytest.fixture(autouse=True)
+def recorded(monkeypatch: pytest.MonkeyPatch) -> list[Approval]:
+    """Answers that were noted on a version."""
+    noted: list[Approval] = []
+    monkeypatch.setattr(
+        ApproveOperator, "_record", lambda self, answer: None if answer.approved else noted.append(answer)
+    )
+    return noted
+
+
+def approve(approval: str = "manual", approvers: tuple[str, ...] = ()) -> ApproveOperator:
     with DAG("approval", schedule=None):
         task = ApproveOperator(
             task_id="approve",
@@ -35,6 +54,7 @@ def approve(approval: str = "manual") -> ApproveOperator:
             version="7",
             run_key="k",
             approval=approval,
+            approvers=approvers,
             response_timeout=timedelta(days=3),
         )
         deploy, report = BaseOperator(task_id="deploy"), BaseOperator(task_id="report")
@@ -42,11 +62,13 @@ def approve(approval: str = "manual") -> ApproveOperator:
     return task
 
 
-def answer(task: ApproveOperator, choice: str, user: Any) -> dict[str, Any]:
-    ti = Pushed()
+def answer(
+    task: ApproveOperator, choice: str, user: Any, asked: str = "d1", **filled_in: str | None
+) -> dict[str, Any]:
+    ti = Pushed(asked=asked)
     event = {
         "chosen_options": [choice],
-        "params_input": {},
+        "params_input": filled_in,
         "responded_at": datetime(2013, 3, 11, tzinfo=UTC),
         "responded_by_user": user,
     }
@@ -58,25 +80,58 @@ def answer(task: ApproveOperator, choice: str, user: Any) -> dict[str, Any]:
 def test_auto_goes_on_without_asking_and_says_so() -> None:
     ti = Pushed()
     context: Any = {"ti": ti}
-    assert approve("auto").execute(context) == {"approved": True, "by": "auto", "version": "7"}
-    assert ti["approval"]["by"] == "auto"
+    assert approve("auto").execute(context)["by"] == "auto"
+    assert Approval(**ti["approval"]) == Approval(True, "auto", "7")
 
 
-def test_yes_lets_the_run_go_on(skipped: list[str]) -> None:
-    pushed = answer(approve(), "Approve", {"id": "1", "name": "ada"})
-    assert pushed["approval"] == {"approved": True, "by": "ada", "version": "7"}
+def test_yes_lets_the_run_go_on_and_keeps_who_when_and_why(skipped: list[str]) -> None:
+    pushed = answer(approve(), "Approve", ADA, comment=" looks good ", decision="d1")
+    assert Approval(**pushed["approval"]) == Approval(
+        True, "ada", "7", "d1", "2013-03-11T00:00:00+00:00", "looks good"
+    )
     assert skipped == []
 
 
-def test_no_skips_the_deployment_but_not_the_report(skipped: list[str]) -> None:
-    pushed = answer(approve(), "Reject", {"id": "1", "name": "ada"})
-    assert pushed["approval"] == {"approved": False, "by": "ada", "version": "7"}
+def test_no_skips_the_deployment_but_not_the_report_and_is_noted_on_the_version(
+    skipped: list[str], recorded: list[Approval]
+) -> None:
+    pushed = answer(approve(), "Reject", ADA, comment=None, decision="d1")
+    assert (pushed["approval"]["approved"], pushed["approval"]["by"]) == (False, "ada")
     assert skipped == ["deploy"]
+    assert [one.tags()["evermodel.rejected_by"] for one in recorded] == ["ada"]
 
 
 def test_silence_is_a_no(skipped: list[str]) -> None:
-    task = approve()
+    task = approve(approvers=("ada",))
     assert (task.defaults, task.response_timeout) == (["Reject"], timedelta(days=3))
     pushed = answer(task, "Reject", None)
-    assert pushed["approval"] == {"approved": False, "by": "nobody (time-out)", "version": "7"}
+    assert (pushed["approval"]["approved"], pushed["approval"]["by"]) == (False, "nobody (time-out)")
     assert skipped == ["deploy"]
+
+
+@pytest.mark.parametrize("choice", ["Approve", "Reject"])
+def test_an_answer_of_somebody_else_is_none(choice: str, skipped: list[str]) -> None:
+    with pytest.raises(
+        AirflowFailException, match=r"eve .* answered, but may not: the spec names ada, bob#4"
+    ):
+        answer(approve(approvers=("ada", "bob#4")), choice, {"id": "eve", "name": "eve"})
+    assert skipped == []
+    assert answer(approve(approvers=("ada", "bob#4")), "Approve", {"id": "4", "name": "Bob"})["approval"]
+
+
+def test_a_yes_to_a_form_that_shows_an_older_decision_is_none() -> None:
+    with pytest.raises(AirflowFailException, match="approved the decision d0, but the question is about d1"):
+        answer(approve(), "Approve", ADA, decision="d0")
+
+
+def test_airflow_gets_the_approvers_by_the_ids_that_its_auth_manager_knows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert assigned([]) is None
+    assert assigned(["ada", "bob#4"]) == [{"id": "ada", "name": "ada"}, {"id": "4", "name": "bob"}]
+    monkeypatch.setattr(
+        "evermodel_provider.operators.approve.conf.get", lambda *a, **k: "airflow...FabAuthManager"
+    )
+    with pytest.raises(SpecError, match="ada: the FAB auth manager knows people by numbers"):
+        assigned(["ada", "bob#4"])
+    assert assigned(["bob#4"]) == [{"id": "4", "name": "bob"}]

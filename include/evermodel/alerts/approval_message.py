@@ -2,16 +2,53 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 
-from evermodel.alerts.blocks import fields, section
+from evermodel.alerts.blocks import Block, Button, buttons, fields, section
 from evermodel.alerts.message import Message, compose
 from evermodel.alerts.text import code, mention, words
 from evermodel.gate.decision import Decision
 from evermodel.spec import ModelSpec
 
+BUTTONS = "evermodel_approval"
+APPROVE, REJECT = "evermodel_approve", "evermodel_reject"
 
-def approval_message(spec: ModelSpec, version: str, decision: Decision, links: Mapping[str, str]) -> Message:
+
+@dataclass(frozen=True)
+class Question:
+    """The task that waits for the answer, and what the answer is about; a button carries it to Slack and back."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    version: str
+    digest: str
+
+    def dumps(self) -> str:
+        """Return the value of a button."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def loads(cls, text: str) -> Question:
+        """Read the value of a button; raises ValueError for anything else."""
+        found = json.loads(text)
+        if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+            raise ValueError("not the value of an approval's button")
+        try:
+            return cls(**found)
+        except TypeError as error:
+            raise ValueError("not the value of an approval's button") from error
+
+
+def approval_message(
+    spec: ModelSpec,
+    version: str,
+    decision: Decision,
+    links: Mapping[str, str],
+    question: Question | None = None,
+) -> Message:
     """Build the message that asks for an approval.
 
     Parameters
@@ -22,6 +59,8 @@ def approval_message(spec: ModelSpec, version: str, decision: Decision, links: M
         What the gates said about it.
     links
         Label and address, the form first.
+    question
+        What the buttons Approve and Reject answer; None leaves them out, where no Slack app could take them.
 
     Returns
     -------
@@ -49,5 +88,15 @@ def approval_message(spec: ModelSpec, version: str, decision: Decision, links: M
             ),
         ],
         links=links,
+        actions=_buttons(question) if question else (),
         footer=f"run {code(decision.run_key, 150)}",
     )
+
+
+def _buttons(question: Question) -> list[Block]:
+    value = question.dumps()
+    return [
+        buttons(
+            BUTTONS, Button(APPROVE, "Approve", value, "primary"), Button(REJECT, "Reject", value, "danger")
+        )
+    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from evermodel.alerts.text import clipped, link, one_line, width
 
@@ -52,6 +52,36 @@ def divider() -> Block:
     return {"type": "divider"}
 
 
+class Button(NamedTuple):
+    """A button: what Slack calls it when it is pressed, what it says, and what it carries."""
+
+    action: str
+    label: str
+    value: str
+    style: Literal["primary", "danger"]
+
+
+def buttons(block_id: str, *pressed: Button) -> Block:
+    """Return a row of buttons; each asks once more before it counts."""
+    elements = [
+        {
+            "type": "button",
+            "action_id": button.action,
+            "text": {"type": "plain_text", "text": button.label},
+            "value": button.value,
+            "style": button.style,
+            "confirm": {
+                "title": {"type": "plain_text", "text": f"{button.label}?"},
+                "text": {"type": "plain_text", "text": "The answer counts at once."},
+                "confirm": {"type": "plain_text", "text": button.label},
+                "deny": {"type": "plain_text", "text": "Not yet"},
+            },
+        }
+        for button in pressed
+    ]
+    return {"type": "actions", "block_id": block_id, "elements": elements}
+
+
 def links_block(links: Mapping[str, str]) -> list[Block]:
     """Return one line of links, or nothing where there are none."""
     made = [link(url, label) for label, url in links.items() if url]
@@ -66,7 +96,7 @@ def fitted(head: Block, body: Sequence[Block], tail: Sequence[Block]) -> list[Bl
     body
         Blocks made by this module, the most important first: the last ones go when there is no room.
     tail
-        At most three blocks.
+        At most four blocks.
     """
     room = MOST_TEXT - _text_width(head) - sum(map(_text_width, tail))
     kept: list[Block] = []
@@ -102,4 +132,5 @@ def _fitting(parts: Sequence[str], most: int, gap: int) -> list[str]:
 
 def _text_width(block: Block) -> int:
     parts = [block.get("text"), *block.get("fields", ()), *block.get("elements", ())]
-    return sum(width(part["text"]) for part in parts if part)
+    texts = [part["text"] for part in parts if part]
+    return sum(width(text["text"] if isinstance(text, dict) else text) for text in texts)

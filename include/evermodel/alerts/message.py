@@ -78,6 +78,7 @@ def compose(
     body: Sequence[Block],
     links: Mapping[str, str],
     footer: str,
+    actions: Sequence[Block] = (),
 ) -> Message:
     """Put a message together from its parts.
 
@@ -93,12 +94,18 @@ def compose(
         Label and address; empty addresses are left out.
     footer
         A last grey line, escaped already.
+    actions
+        Blocks with buttons, after the body.
     """
     full_title = f"{SIGNS[severity]} {one_line(title)}"
     # The signs and strokes that we add are ASCII here: pagers, terminals and mail headers show nothing else for sure.
     said = [f"[{severity}] {one_line(title)}", *(printable(line) for line in plain if line)]
     text = plain_strokes("\n".join(said))
-    last = [*links_block(links), context(" · ".join(part for part in ("evermodel", footer) if part))]
+    last = [
+        *actions,
+        *links_block(links),
+        context(" · ".join(part for part in ("evermodel", footer) if part)),
+    ]
     return Message(
         key=one_line(key),
         title=full_title,

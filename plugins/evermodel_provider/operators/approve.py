@@ -5,31 +5,40 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow.providers.common.compat.sdk import conf
 from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk import Param
 
+from evermodel.approval import AUTO, NOBODY, Approval, Approver, record_answer, require_approver
+from evermodel.errors import ApprovalError, SpecError
 from evermodel_provider.exceptions import airflow_errors
 from evermodel_provider.hooks.tracking import TrackingHook
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
 
     from evermodel.gate.decision import Decision
     from evermodel.settings import Settings
     from evermodel.spec import ModelSpec
 
 APPROVAL_KEY = "approval"
+ASKED_KEY = "asked"
+COMMENT, DECISION = "comment", "decision"
 
 
 class ApproveOperator(ApprovalOperator):
     """Wait for a person's answer on a registered version, or go on at once when approval is ``auto``.
 
     People are told in the model's channel. Without an answer in time the version is rejected. The answer is pushed as the XCom ``approval``, also when it is
-    no; the form shows the decision with every gate.
+    no, with the digest of the decision that the form showed; the form shows that decision with every gate.
 
     :param model: Name of a model spec. (templated)
     :param version: The registered version. (templated)
     :param run_key: Idempotency key of the retrain. (templated)
     :param approval: ``auto`` or ``manual``. (templated)
+    :param approvers: Airflow users who may answer, as in the spec; empty: everybody who may.
     :param mlflow_conn_id: Airflow connection of the MLflow server. (templated)
     """
 
@@ -50,59 +59,96 @@ class ApproveOperator(ApprovalOperator):
         version: str,
         run_key: str,
         approval: str = "manual",
+        approvers: Sequence[str] = (),
         mlflow_conn_id: str = TrackingHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("subject", "Approve the new version?")
         kwargs.setdefault("defaults", self.REJECT)
+        kwargs.setdefault("params", answer_form())
         super().__init__(**kwargs)
         self.model = model
         self.version = version
         self.run_key = run_key
         self.approval = approval
+        self.approvers = tuple(approvers)
         self.mlflow_conn_id = mlflow_conn_id
 
     def execute(self, context: Context) -> Any:
         """Ask a person, unless nobody has to be asked."""
         if self.approval == "auto":
             self.log.info("Version %s needs no approval: approval is auto", self.version)
-            return self._push(context, approved=True, by="auto")
+            return self._push(context, Approval(True, AUTO, str(self.version)))
         with airflow_errors():
-            self.subject, self.body = self._question(context)
+            self.assigned_users = assigned(self.approvers)
+            self._ask(context)
         return super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Note the answer first: a rejection leaves no return value."""
         if "error" not in event:
-            user = event.get("responded_by_user") or {}
-            name = user.get("name") if isinstance(user, dict) else getattr(user, "name", None)
-            self._push(
-                context, approved=event["chosen_options"] == [self.APPROVE], by=name or "nobody (time-out)"
-            )
+            with airflow_errors():
+                self._take(context, event)
         return super().execute_complete(context, event)
 
-    def _push(self, context: Context, *, approved: bool, by: str) -> dict[str, Any]:
-        answer = {"approved": approved, "by": by, "version": str(self.version)}
-        context["ti"].xcom_push(key=APPROVAL_KEY, value=answer)
-        return answer
+    def _take(self, context: Context, event: dict[str, Any]) -> None:
+        """Check who answered and what about, then push the answer and note it on the version."""
+        user, filled_in = _user(event.get("responded_by_user")), event.get("params_input") or {}
+        require_approver(self.approvers, user)
+        shown = context["ti"].xcom_pull(task_ids=self.task_id, key=ASKED_KEY) or ""
+        answer = Approval(
+            approved=event["chosen_options"] == [self.APPROVE],
+            by=user["name"] if user else NOBODY,
+            version=str(self.version),
+            digest=str(filled_in.get(DECISION) or shown),
+            at=event["responded_at"].isoformat(timespec="seconds"),
+            comment=str(filled_in.get(COMMENT) or "").strip(),
+        )
+        # A form of an earlier try stays as it was, also when the decision was made anew since.
+        if answer.approved and answer.digest != shown:
+            raise ApprovalError(
+                f"{answer.by} approved the decision {answer.digest}, but the question is about {shown or 'none'}",
+                "start the retrain DAG again, so that people see the decision that holds",
+            )
+        self._push(context, answer)
+        self._record(answer)
 
-    def _question(self, context: Context) -> tuple[str, str]:
+    def _push(self, context: Context, answer: Approval) -> dict[str, Any]:
+        context["ti"].xcom_push(key=APPROVAL_KEY, value=answer.to_json())
+        return answer.to_json()
+
+    def _record(self, answer: Approval) -> None:
+        """Note a rejection on the version; `DeployOperator` notes a yes, for only then does it count."""
+        if answer.approved:
+            return
+        try:
+            record_answer(TrackingHook(self.mlflow_conn_id).get_conn(), self.model, answer)
+        except Exception:
+            self.log.exception("The rejection could not be noted on version %s; it holds", answer.version)
+
+    def _ask(self, context: Context) -> None:
         from evermodel.evidence.links import evidence_links
+        from evermodel.gate.decision import Decision
         from evermodel.spec import load_spec
-        from evermodel.tracking import find_run, read_json
+        from evermodel.tracking import find_run, read_json, version_url
 
         hook = TrackingHook(self.mlflow_conn_id)
         client, spec = hook.get_conn(), load_spec(self.model)
         run = find_run(client, spec.name, self.run_key, kind="retrain")
         if run is None:
             raise LookupError(f"MLflow has no retrain run with the key {self.run_key}")
-        from evermodel.gate.decision import Decision
-
         decision = Decision.from_json(read_json(client, run.info.run_id, "decision.json"))
-        subject = f"Make version {self.version} of {spec.name} the champion?"
-        links = evidence_links(hook.settings.tracking_uri, run)
+        uri = hook.settings.tracking_uri
+        links = {
+            **evidence_links(uri, run),
+            "Model version": version_url(uri, spec.name, str(self.version)),
+        }
+        self.subject = f"Make version {self.version} of {spec.name} the champion?"
+        self.body = question_body(decision, links, _metrics(client, run))
+        for name, param in answer_form(decision.digest).items():
+            self.params[name] = param
+        context["ti"].xcom_push(key=ASKED_KEY, value=decision.digest)
         self._tell(context, spec, decision, links, hook.settings)
-        return subject, question_body(decision, links)
 
     def _tell(
         self,
@@ -113,21 +159,102 @@ class ApproveOperator(ApprovalOperator):
         settings: Settings,
     ) -> None:
         """Tell people that a version waits for them; the form waits all the same if that fails."""
-        from evermodel.alerts.approval_message import approval_message
+        from evermodel.alerts.approval_message import Question, approval_message
         from evermodel_provider.notifications.office import tell
+        from evermodel_provider.notifications.slack_app import has_slack_app
 
         try:
             form = self.generate_link_to_ui_from_context(context=context, base_url=settings.airflow_url)
+            ti = context["ti"]
+            question = Question(ti.dag_id, ti.run_id, ti.task_id, str(self.version), decision.digest)
             message = approval_message(
-                spec, str(self.version), decision, {"Approve or reject": form, **links}
+                spec,
+                str(self.version),
+                decision,
+                {"Approve or reject": form, **links},
+                question if has_slack_app(spec.alerts.slack_connection) else None,
             )
             tell(spec, settings, "approval", message, form)
         except Exception:
             self.log.exception("The message about the approval could not be sent")
 
 
-def question_body(decision: Decision, links: Mapping[str, str]) -> str:
-    """Return the text of the form, as Markdown: the comparison, every gate, and where the evidence is."""
+def answer_form(digest: str = "") -> dict[str, Param]:
+    """Return the fields beside the buttons: a comment, and the digest that ties the answer to the decision shown."""
+    return {
+        COMMENT: Param(
+            None,
+            type=["null", "string"],
+            source="task",
+            title="Comment",
+            description="Why; kept with the version and in the registry's history.",
+        ),
+        DECISION: Param(
+            digest,
+            type="string",
+            source="task",
+            title="Decision",
+            description="The answer holds for this decision only.",
+            **({"enum": [digest]} if digest else {}),
+        ),
+    }
+
+
+def assigned(approvers: Sequence[str]) -> list[Any] | None:
+    """Return the approvers as Airflow takes them, which compares ids.
+
+    :raises SpecError: The auth manager's ids are numbers, and an approver has none.
+    """
+    named = [Approver.parse(text) for text in approvers]
+    manager = conf.get("core", "auth_manager", fallback="")
+    without = [one.name for one in named if not one.id.isdigit()] if "FabAuthManager" in manager else []
+    if without:
+        raise SpecError(
+            f"approvers: {', '.join(without)}: the FAB auth manager knows people by numbers",
+            f"write {without[0]}#3, with the number from the address of the person's page in Airflow",
+        )
+    return [{"id": one.id, "name": one.name} for one in named] or None
+
+
+def _user(found: Any) -> dict[str, str] | None:
+    """Return id and name of who answered; Airflow gives a dict or an object, or nothing after a time-out."""
+    if not found:
+        return None
+    told = found if isinstance(found, dict) else {"id": found.id, "name": found.name}
+    return {"id": str(told["id"]), "name": str(told["name"] or told["id"])}
+
+
+def _metrics(client: MlflowClient, run: Run) -> dict[str, Any]:
+    """Return every metric of both sides, as the decision page shows them; nothing where that page was not made."""
+    from evermodel.evidence.numbers import EVIDENCE_FILE
+    from evermodel.tracking import read_json
+
+    if all(file.path != EVIDENCE_FILE for file in client.list_artifacts(run.info.run_id)):
+        return {}
+    found: dict[str, Any] = read_json(client, run.info.run_id, EVIDENCE_FILE)["metrics"]
+    return found
+
+
+def metric_lines(metrics: Mapping[str, Mapping[str, Sequence[float]]]) -> list[str]:
+    """Return a table of the metrics with their intervals, as Markdown."""
+
+    def cell(side: str, name: str) -> str:
+        triple = metrics.get(side, {}).get(name)
+        return "{:.4f} ({:.4f} to {:.4f})".format(*triple) if triple else "none"
+
+    rows = [
+        f"| {name} | {cell('challenger', name)} | {cell('champion', name)} |"
+        for name in metrics.get("challenger", {})
+    ]
+    return ["| metric | challenger | champion |", "|---|---|---|", *rows, ""] if rows else []
+
+
+def question_body(
+    decision: Decision,
+    links: Mapping[str, str],
+    metrics: Mapping[str, Mapping[str, Sequence[float]]] | None = None,
+) -> str:
+    """Return the text of the form, as Markdown: the comparison, the metrics, every gate and slice, and the evidence."""
     from evermodel.evidence.document import marked
 
     value, low, high = decision.challenger
@@ -138,10 +265,13 @@ def question_body(decision: Decision, links: Mapping[str, str]) -> str:
         f"{decision.metric} {value:.4f} ({low:.4f} to {high:.4f}) on {decision.rows:,} test rows"
         + (f"; champion (version {decision.parent}) {decision.champion[0]:.4f}" if decision.champion else ""),
         "",
+        *metric_lines(metrics or {}),
         "| gate | verdict | evidence | threshold |",
         "|---|---|---|---|",
         *(f"| {' | '.join(map(marked, cells))} |" for cells in gates),
         "",
         " · ".join(f"[{label}](<{address}>)" for label, address in links.items()),
+        "",
+        f"Decision `{decision.digest}`, made by the run `{decision.run_key}`.",
     ]
     return "\n".join(lines)

@@ -1,0 +1,56 @@
+"""An answer holds for the version and the decision that were shown, and for nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from evermodel.alerts.approval_message import Question
+from evermodel.approval import Approval
+from evermodel.errors import ApprovalError
+
+YES = Approval(True, "ada", "7", "d1", "2013-03-11T00:00:00+00:00", "looks good")
+
+
+def test_a_yes_holds_for_what_was_shown() -> None:
+    YES.require("7", "d1")
+    Approval(True, "auto", "7").require("7", "d2")
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (replace(YES, approved=False), "was rejected by ada"),
+        (replace(YES, version="6"), "version 6 was approved by ada, not version 7"),
+        (replace(YES, digest="d0"), "decision.json is now d1: it was changed"),
+        (replace(YES, digest=""), "(unknown)"),
+    ],
+)
+def test_nothing_else_is_deployed(answer: Approval, said: str) -> None:
+    with pytest.raises(ApprovalError) as caught:
+        answer.require("7", "d1")
+    assert said in str(caught.value)
+
+
+def test_the_version_tells_who_said_what_when_and_why() -> None:
+    at = YES.at
+    assert YES.tags() == {
+        "evermodel.approved_by": "ada",
+        "evermodel.approved_at": at,
+        "evermodel.approved_comment": "looks good",
+    }
+    assert Approval(False, "eve", "7", "d1", at).tags() == {
+        "evermodel.rejected_by": "eve",
+        "evermodel.rejected_at": at,
+    }
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "1", "{}", '{"dag_id": 1}', "nothing", '{"dag_id": "a", "more": "b"}']
+)
+def test_what_is_no_value_of_a_button_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - JSON's own words are good enough
+        Question.loads(text)
+    question = Question("retrain_flights", "run", "approve", "7", "d1")
+    assert Question.loads(question.dumps()) == question
