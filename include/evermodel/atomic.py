@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -27,6 +28,20 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sweep(path: Path, older_than: float = 3600.0) -> None:
+    """Remove what writers of a file that were killed have left beside it.
+
+    Parameters
+    ----------
+    older_than
+        Seconds since the last write: who is still writing is left alone.
+    """
+    for left in path.parent.glob(f".{path.name}.*.tmp"):
+        with suppress(OSError):  # another process sweeps too
+            if time.time() - left.stat().st_mtime > older_than:
+                left.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

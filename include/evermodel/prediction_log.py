@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from datetime import UTC, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evermodel.atomic import replacing
+from evermodel.atomic import replacing, sweep
 from evermodel.errors import SourceError
 from evermodel.spec import ModelSpec
 from evermodel.window import Window
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+ROW_GROUP = 65_536
 
 
 def log_schema(spec: ModelSpec) -> pa.Schema:
@@ -39,14 +42,49 @@ def day_folder(spec: ModelSpec, lake: Path, day: str) -> Path:
     return lake / "predictions" / spec.name / f"date={day}"
 
 
+def day_file(spec: ModelSpec, lake: Path, day: str) -> Path:
+    """Return the file of a day's batch predictions; those of serving lie beside it."""
+    return day_folder(spec, lake, day) / "batch.parquet"
+
+
 def write_batch(spec: ModelSpec, lake: Path, day: str, table: pa.Table) -> Path:
     """Write a day's batch predictions; the same day again replaces its own file and no other."""
+    target = day_file(spec, lake, day)
+    write_batches(spec, target, [table.cast(log_schema(spec))])
+    return target
+
+
+def write_batches(spec: ModelSpec, target: Path, tables: Iterable[pa.Table]) -> None:
+    """Write a stream of tables of the log's schema as one file, which is there whole or not at all.
+
+    What a writer that was killed has left beside it is removed.
+    """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    target = day_folder(spec, lake, day) / "batch.parquet"
-    with replacing(target) as temporary:
-        pq.write_table(table.cast(log_schema(spec)), temporary, compression="zstd")
-    return target
+    schema = log_schema(spec)
+    texts = [field.name for field in schema if field.type == pa.string() and field.name != "prediction_id"]
+    sweep(target)
+    with (
+        replacing(target) as temporary,
+        pq.ParquetWriter(temporary, schema, compression="zstd", use_dictionary=texts) as writer,
+    ):
+        for group in _grouped(tables, ROW_GROUP):
+            writer.write_table(group, row_group_size=ROW_GROUP)
+
+
+def _grouped(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
+    """Join small tables until they make a row group."""
+    import pyarrow as pa
+
+    kept: list[pa.Table] = []
+    for table in tables:
+        kept.append(table)
+        if sum(part.num_rows for part in kept) >= rows:
+            yield pa.concat_tables(kept)
+            kept = []
+    if kept:
+        yield pa.concat_tables(kept)
 
 
 def files_of(spec: ModelSpec, lake: Path, window: Window) -> list[Path]:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from evermodel.calibration import calibrated
 from evermodel.estimators import build_pipeline
 from evermodel.fastpath.agreement import Agreement, compare
+from evermodel.fastpath.batch import for_batches
 from evermodel.fastpath.encoding import Encoding
 from evermodel.fastpath.export import export
 from evermodel.fastpath.graph import NotExportableError
@@ -101,6 +102,34 @@ def test_a_graph_agrees_with_its_pipeline_on_rows_it_never_saw(case: Any, task: 
     assert agreement.holds
     assert agreement.rows == 4000
     assert agreement.largest < 1e-12
+
+
+@pytest.mark.parametrize(("case", "task", "how"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
+def test_masks_of_leaves_answer_many_rows_as_the_graph_does(
+    case: Any, task: str, how: Any, tmp_path: Path
+) -> None:
+    pipeline = _fitted(_spec(case[0], case[1], task), _data(600, 0), how)
+    write(export(pipeline), tmp_path)
+    fast = read(tmp_path)
+    batch = for_batches(tmp_path, fast)
+    fresh = _data(2000, 1)
+    strange = fresh.set_column(2, "colour", pa.array(["never seen", None] * 1000, pa.string()))
+    endless = fresh.set_column(1, "age", pa.array([math.inf, -math.inf] * 1000))
+
+    for rows in (fresh, strange, endless, fresh.slice(0, 0), fresh.slice(0, 513)):
+        np.testing.assert_allclose(batch.answer_table(rows), fast.answer_table(rows), rtol=0, atol=1e-12)
+    assert batch.engine == ("onnx" if "linear_model" in case[0] else "masks")
+
+
+def test_masks_that_differ_from_the_graph_are_given_up(tmp_path: Path) -> None:
+    write(export(BOOSTED_PIPELINE), tmp_path)
+    other = _fitted(BOOSTED, _data(600, 5))
+    table = _data(200, 6)
+
+    batch = for_batches(tmp_path, _fast(other))
+
+    np.testing.assert_array_equal(batch.answer_table(table), _fast(other).answer_table(table))
+    assert batch.engine == "onnx"
 
 
 WILD = st.one_of(st.none(), st.floats(allow_nan=False, allow_infinity=False, width=64))

@@ -1,30 +1,33 @@
-"""Batch scoring: the champion answers for every row of a day."""
+"""Score one day as a stream, in constant memory, and leave it in the prediction log and where the spec says."""
 
 from __future__ import annotations
 
+import os
 import tempfile
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evermodel import registry
+from evermodel import model_store, registry
 from evermodel.errors import EmptyWindowError
-from evermodel.frames import feature_frame
-from evermodel.model_store import load_model
-from evermodel.prediction_log import log_schema, write_batch
+from evermodel.prediction_log import day_file, write_batches
+from evermodel.scoring.in_order import in_order
+from evermodel.scoring.scorer import Scorer, read_scorer
 from evermodel.settings import Settings
-from evermodel.sources import read_window
+from evermodel.sources import stream_window
 from evermodel.spec import ModelSpec
-from evermodel.tasks import points
-from evermodel.window import last_day, whole_day
+from evermodel.window import Window, last_day, whole_day
 
 if TYPE_CHECKING:
-    import pandas as pd
     import pyarrow as pa
     from mlflow import MlflowClient
 
-    from evermodel.gate.metrics import Floats
+# So many rows of so many columns as a model has are a few megabytes; larger batches would not be faster.
+BATCH_ROWS = 16_384
+_THREADS = 4
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class ScoredDay:
 def score_day(spec: ModelSpec, as_of: datetime, client: MlflowClient, settings: Settings) -> ScoredDay:
     """Score the whole day before a moment with the champion and write it to the prediction log.
 
+    The same day again replaces its own file and no other; whoever is killed leaves the file as it was.
+
     Raises
     ------
     NoChampionError
@@ -54,51 +59,64 @@ def score_day(spec: ModelSpec, as_of: datetime, client: MlflowClient, settings: 
         The day has no row.
     """
     window = last_day(whole_day(as_of))
+    scorer = load_champion(spec, client)
+    tally = Tally()
+    with stream_window(spec, window, with_label=False, in_order=False, batch_rows=BATCH_ROWS) as rows:
+        path = write_day(spec, settings.lake, window, tally.counted(scored(scorer, rows)))
+    return tally.day(spec, window, scorer.version, path.relative_to(settings.lake))
+
+
+def load_champion(spec: ModelSpec, client: MlflowClient) -> Scorer:
+    """Download the champion and make it ready to score; see `score_day` and `read_scorer` for what is raised."""
+    version = str(registry.champion(client, spec.name).version)
+    with tempfile.TemporaryDirectory() as folder:
+        files = model_store.download(client, f"models:/{spec.name}/{version}", Path(folder))
+        return read_scorer(spec, version, files)
+
+
+def scored(scorer: Scorer, rows: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Score a stream of batches on all cores; the answers come in the order of the rows."""
+    threads = min(_THREADS, os.cpu_count() or 1) if scorer.threads_well else 1
+    return in_order(scorer.score, (batch for batch in rows if batch.num_rows), threads)
+
+
+def write_day(spec: ModelSpec, lake: Path, window: Window, tables: Iterator[pa.Table]) -> Path:
+    """Write a day's predictions to the log.
+
+    Raises
+    ------
+    EmptyWindowError
+        There is none; what an earlier run wrote stays.
+    """
     day = f"{window.start:%Y-%m-%d}"
-    version = registry.champion(client, spec.name)
-    rows = read_window(spec, window, with_label=False)
-    if rows.num_rows == 0:
+    first = next(tables, None)
+    if first is None:
         raise EmptyWindowError(
             f"model {spec.name}: there is no row to score on {day}",
             "check that the data of that day has arrived, then clear this task",
         )
-    with tempfile.TemporaryDirectory() as folder:
-        model = load_model(client, f"models:/{spec.name}/{version.version}", Path(folder))
-    frame = feature_frame(spec, rows)
-    scores, predicted = points(spec, model.pipeline, frame)
-    table = _log_table(spec, rows, frame, scores, predicted, str(version.version))
-    path = write_batch(spec, settings.lake, day, table)
-    return ScoredDay(
-        spec.name,
-        day,
-        str(version.version),
-        rows.num_rows,
-        float(scores.mean()),
-        str(path.relative_to(settings.lake)),
-    )
+    target = day_file(spec, lake, day)
+    write_batches(spec, target, chain([first], tables))
+    return target
 
 
-def _log_table(
-    spec: ModelSpec,
-    rows: pa.Table,
-    frame: pd.DataFrame,
-    scores: Floats,
-    predicted: list[str] | None,
-    version: str,
-) -> pa.Table:
-    import pyarrow as pa
+class Tally:
+    """Counts what passes by."""
 
-    schema = log_schema(spec)
-    count = rows.num_rows
-    columns: dict[str, Any] = {
-        "prediction_id": rows[spec.id_column].cast(pa.string()),
-        "event_time": rows[spec.time_column],
-        "model_version": pa.array([version] * count, pa.string()),
-        "score": pa.array(scores),
-        "predicted": pa.nulls(count, pa.string()) if predicted is None else pa.array(predicted, pa.string()),
-        "source": pa.array(["batch"] * count, pa.string()),
-        "request_id": pa.nulls(count, pa.string()),
-    }
-    for name in spec.features.names:
-        columns[name] = pa.array(frame[name], schema.field(name).type, from_pandas=True)
-    return pa.table(columns, schema=schema)
+    def __init__(self) -> None:
+        self.rows = 0
+        self.total = 0.0
+
+    def counted(self, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+        """Give the tables on."""
+        import pyarrow.compute as pc
+
+        for table in tables:
+            self.rows += table.num_rows
+            self.total += pc.sum(table["score"]).as_py()
+            yield table
+
+    def day(self, spec: ModelSpec, window: Window, version: str, path: Path) -> ScoredDay:
+        """Return the outcome."""
+        day = f"{window.start:%Y-%m-%d}"
+        return ScoredDay(spec.name, day, version, self.rows, self.total / self.rows, str(path))

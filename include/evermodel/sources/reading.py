@@ -59,7 +59,13 @@ class Rows:
 
 @contextmanager
 def stream_window(
-    spec: ModelSpec, window: Window, *, with_label: bool, scratch: Path | None = None
+    spec: ModelSpec,
+    window: Window,
+    *,
+    with_label: bool,
+    scratch: Path | None = None,
+    in_order: bool = True,
+    batch_rows: int = BATCH_ROWS,
 ) -> Iterator[Rows]:
     """Read the rows of a window, ordered by time and id, in bounded memory.
 
@@ -71,6 +77,10 @@ def stream_window(
         Read the label too; scoring leaves it out, so that it cannot leak.
     scratch
         Folder for what does not fit into memory while it is sorted; the system's if not given.
+    in_order
+        Without it, the rows come as the source has them, and nothing is sorted.
+    batch_rows
+        Rows of a batch.
 
     Raises
     ------
@@ -80,19 +90,18 @@ def stream_window(
         The source cannot be reached, or broke off.
     """
     columns = [name for name in spec.columns if with_label or name != spec.label.column]
-    with _opened(spec, window, columns, scratch) as (duck, translate):
+    # Without a sort, one thread reads faster than anybody takes the rows, and holds fewer of them.
+    with _opened(spec, window, columns, scratch, threads=_THREADS if in_order else 1) as (duck, translate):
         kinds = _kinds(duck)
         time = _time(spec, kinds)
         picked = ", ".join(_picked(spec, name, kinds, time) for name in columns)
         # Rows of the same time and id, if there are any, must not come in another order next time.
         rest = ", ".join(_name(name) for name in columns)
-        query = (
-            f"SELECT {picked} FROM rows WHERE {time} >= $start AND {time} < $end "
-            f"ORDER BY {time}, {_name(spec.id_column)}, hash({rest})"
-        )
+        order = f" ORDER BY {time}, {_name(spec.id_column)}, hash({rest})" if in_order else ""
+        query = f"SELECT {picked} FROM rows WHERE {time} >= $start AND {time} < $end{order}"
         with _told(translate):
             ends = {"start": window.start, "end": window.end}
-            reader = duck.sql(query, params=ends).to_arrow_reader(BATCH_ROWS)
+            reader = duck.sql(query, params=ends).to_arrow_reader(batch_rows)
         yield Rows(reader, translate)
 
 
@@ -157,7 +166,7 @@ def _relation(spec: ModelSpec) -> Relation:
 
 @contextmanager
 def _opened(
-    spec: ModelSpec, window: Window, columns: list[str], scratch: Path | None
+    spec: ModelSpec, window: Window, columns: list[str], scratch: Path | None, threads: int = _THREADS
 ) -> Iterator[tuple[Any, Callable[[Exception], EvermodelError]]]:
     """Open a source in an engine of its own; give both the engine and what turns errors into ours."""
     import duckdb
@@ -174,7 +183,7 @@ def _opened(
             "autoinstall_known_extensions": False,
             "memory_limit": _MEMORY,
             "temp_directory": folder,
-            "threads": min(_THREADS, os.cpu_count() or 1),
+            "threads": min(threads, os.cpu_count() or 1),
         }
         duck = duckdb.connect(config=config)
         try:

@@ -1,0 +1,169 @@
+"""A graph for many rows at a time: its trees as masks of leaves, the rest by ONNX Runtime."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evermodel.fastpath import runtime
+from evermodel.fastpath.encoding import Matrix
+from evermodel.fastpath.graph import INPUT, OUTPUT
+from evermodel.fastpath.leaves import LeafMasks, Nodes, leaf_masks
+from evermodel.fastpath.runtime import FastModel
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_CHECKED_ROWS = 2000
+_SAME = 1e-9
+_MEMBER = 6
+
+
+class BatchModel:
+    """Answers batches of rows; several threads may ask at once.
+
+    Parameters
+    ----------
+    fast
+        The graph. Its answers for the first rows are compared with those of the masks, which are given up if they
+        differ: they are a shortcut, the graph is what was held against the pipeline.
+    masks
+        The trees, between what comes before and after them; None lets the graph answer.
+    """
+
+    def __init__(self, fast: FastModel, masks: Masked | None = None) -> None:
+        self.fast = fast
+        self._masks = masks
+        self._checked = masks is None
+        self._lock = threading.Lock()
+
+    @property
+    def engine(self) -> str:
+        """What computes the answers."""
+        return "onnx" if self._masks is None else "masks"
+
+    def answer_table(self, table: pa.Table) -> NDArray[np.float64]:
+        """Answer the rows of an Arrow table; see `evermodel.fastpath.encoding.Exported` for the answers' shape."""
+        return self.run(self.fast.encoding.table(table))
+
+    def run(self, matrix: Matrix) -> NDArray[np.float64]:
+        """Answer encoded rows."""
+        if not self._checked:
+            self._check(matrix[:_CHECKED_ROWS])
+        masks = self._masks
+        return self.fast.run(matrix) if masks is None else masks.run(matrix)
+
+    def _check(self, matrix: Matrix) -> None:
+        with self._lock:
+            if self._checked or self._masks is None:
+                return
+            wanted, found = self.fast.run(matrix), self._masks.run(matrix)
+            if not np.allclose(found, wanted, rtol=_SAME, atol=_SAME):
+                self._masks = None
+            self._checked = True
+
+
+class Masked:
+    """Trees as masks, with the parts of the graph before and after them."""
+
+    def __init__(self, before: Any, masks: LeafMasks, after: Any, name: str) -> None:
+        self._before, self._masks, self._after, self._name = before, masks, after, name
+
+    def run(self, matrix: Matrix) -> NDArray[np.float64]:
+        """Answer encoded rows."""
+        seen = matrix if self._before is None else self._before.run(None, {INPUT: matrix})[0]
+        answers: NDArray[np.float64] = self._after.run([OUTPUT], {self._name: self._masks.run(seen)})[0]
+        return answers
+
+
+def for_batches(folder: Path, fast: FastModel) -> BatchModel:
+    """Prepare a graph that was read from a folder (see `evermodel.fastpath.runtime.read`) for many rows."""
+    import onnx
+
+    model = onnx.load_from_string((folder / runtime.GRAPH_FILE).read_bytes())
+    return BatchModel(fast, _masked(model))
+
+
+def _masked(model: Any) -> Masked | None:
+    trees = [node for node in model.graph.node if node.op_type == "TreeEnsemble"]
+    if len(trees) != 1:
+        return None
+    tree = trees[0]
+    nodes = _nodes(tree)
+    masks = leaf_masks(nodes)
+    before, after = _parts(model, tree)
+    if masks is None or after is None:
+        return None
+    start = None if tree.input[0] == INPUT else _session(model, before, [INPUT], tree.input[0])
+    return Masked(start, masks, _session(model, after, [tree.output[0]], OUTPUT), tree.output[0])
+
+
+def _parts(model: Any, tree: Any) -> tuple[list[Any], list[Any] | None]:
+    """Return the nodes before and after the trees; None if what comes after needs more than their sums."""
+    constants = {constant.name for constant in model.graph.initializer}
+    place = list(model.graph.node).index(tree)
+    known, after = {tree.output[0], *constants}, []
+    for node in list(model.graph.node)[place + 1 :]:
+        if not set(node.input) <= known:
+            return [], None
+        known.update(node.output)
+        after.append(node)
+    return list(model.graph.node)[:place], after
+
+
+def _session(model: Any, nodes: list[Any], inputs: list[str], output: str) -> Any:
+    import onnxruntime
+    from onnx import TensorProto, helper
+
+    used = {name for node in nodes for name in node.input}
+    graph = helper.make_graph(
+        nodes,
+        "part",
+        [helper.make_tensor_value_info(name, TensorProto.DOUBLE, [None, None]) for name in inputs],
+        [helper.make_tensor_value_info(output, TensorProto.DOUBLE, [None, None])],
+        [constant for constant in model.graph.initializer if constant.name in used],
+    )
+    part = helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(part.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def _nodes(tree: Any) -> Nodes:
+    from onnx import helper, numpy_helper
+
+    found = {part.name: helper.get_attribute_value(part) for part in tree.attribute}
+
+    def pairs(index: str, leaf: str) -> NDArray[np.int64]:
+        return np.column_stack([found[index], found[leaf]]).astype(np.int64)
+
+    modes = numpy_helper.to_array(found["nodes_modes"])
+    return Nodes(
+        features=np.asarray(found["nodes_featureids"], dtype=np.int64),
+        splits=numpy_helper.to_array(found["nodes_splits"]),
+        modes=modes,
+        missing=np.asarray(found["nodes_missing_value_tracks_true"], dtype=bool),
+        members=_members(modes, found.get("membership_values")),
+        true=pairs("nodes_truenodeids", "nodes_trueleafs"),
+        false=pairs("nodes_falsenodeids", "nodes_falseleafs"),
+        weights=numpy_helper.to_array(found["leaf_weights"]),
+        targets=np.asarray(found["leaf_targetids"], dtype=np.int64),
+        roots=list(found["tree_roots"]),
+        outputs=int(found["n_targets"]),
+    )
+
+
+def _members(modes: NDArray[np.uint8], values: Any) -> dict[int, NDArray[np.float64]]:
+    """Return the sets of nodes: in the order of the nodes, each ended by NaN."""
+    from onnx import numpy_helper
+
+    if values is None:
+        return {}
+    flat = numpy_helper.to_array(values)
+    parts = np.split(flat, np.flatnonzero(np.isnan(flat)) + 1)
+    return {int(node): part[:-1] for node, part in zip(np.flatnonzero(modes == _MEMBER), parts, strict=False)}
