@@ -1,0 +1,145 @@
+"""Tests that may be looked at again and again: of a rate against a limit, of two rates, and of two means."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import betainc, betaincc, betaln, xlog1py, xlogy
+
+Floats = NDArray[np.float64]
+_WEIGHT = 10.0  # of the prior, in requests
+_TARGET_ROWS = 5000  # the interval of a difference is tightest around so many rows
+FEWEST_LABELS = 100  # of each version: below, a mean is no normal variable
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What is known of a mean.
+
+    Parameters
+    ----------
+    rows
+        Observations.
+    mean, variance
+        Of one observation (``ddof`` 1).
+    """
+
+    rows: int
+    mean: float
+    variance: float
+
+    @classmethod
+    def of(cls, values: ArrayLike) -> Moments:
+        """Return the moments of observations."""
+        found = np.asarray(values, dtype=np.float64)
+        spread = float(found.var(ddof=1)) if len(found) > 1 else 0.0
+        return cls(len(found), float(found.mean()) if len(found) else 0.0, spread)
+
+
+def above(hits: ArrayLike, tries: ArrayLike, limit: ArrayLike) -> Any:
+    """Return the evidence that a rate is above a limit, as the logarithm of an e-value.
+
+    Under "the rate is at most the limit" the e-value is a nonnegative supermartingale that starts at 1, so that it ever
+    reaches ``1 / level`` with a chance of at most ``level``, however often it is looked at (Ville's inequality). It is
+    Robbins' mixture of likelihood ratios, over a beta distribution centred at the limit and cut off there.
+
+    Parameters
+    ----------
+    hits, tries
+        So many of so many; numbers or arrays.
+    limit
+        The rate in question, between 0 and 1.
+
+    References
+    ----------
+    Robbins (1970), Statistical methods related to the law of the iterated logarithm, Ann. Math. Stat. 41.
+    Howard, Ramdas, McAuliffe, Sekhon (2021), Time-uniform, nonparametric, nonasymptotic confidence sequences,
+    Ann. Stat. 49, proposition 7 (the beta-binomial mixture).
+    """
+    return _mixture(hits, tries, limit, betaincc)
+
+
+def below(hits: ArrayLike, tries: ArrayLike, limit: ArrayLike) -> Any:
+    """Return the evidence that a rate is below a limit, as the logarithm of an e-value; see `above`."""
+    return _mixture(hits, tries, limit, betainc)
+
+
+def larger_part(hits: ArrayLike, others: ArrayLike, share: ArrayLike) -> Any:
+    """Return the evidence that a version's rate is above the other's, as the logarithm of an e-value.
+
+    Of the requests that fail, a version whose rate is at most the other's gets at most its share of all requests: who
+    fails next is a toss with a known coin, whatever the rates are. So this is `above` among the failures alone.
+
+    Parameters
+    ----------
+    hits, others
+        Failures of the version, and of the other one.
+    share
+        Share of the requests that the version gets.
+    """
+    hits, others = np.asarray(hits), np.asarray(others)
+    return above(hits, hits + others, share)
+
+
+def difference(first: Moments, second: Moments, level: float) -> tuple[float, float, float]:
+    """Return the difference of two means, and an interval that holds it at all looks at once.
+
+    A confidence sequence by normal mixture, asymptotic in the rows like any interval from the central limit theorem:
+    only moments matter, not the distribution. The first `FEWEST_LABELS` of each side say nothing.
+
+    Parameters
+    ----------
+    level
+        Chance that the interval ever leaves the true difference out.
+
+    Returns
+    -------
+    Mean of the first minus mean of the second, and the ends of the interval.
+
+    References
+    ----------
+    Johari, Koomen, Pekelis, Walsh (2017), Peeking at A/B tests, KDD (the mixture for two samples).
+    Waudby-Smith, Arbour, Sinha, Kennedy, Ramdas (2024), Time-uniform central limit theory and asymptotic
+    confidence sequences, Ann. Stat. 52 (its validity, and the choice of the mixture's width).
+    """
+    gap = first.mean - second.mean
+    if min(first.rows, second.rows) < FEWEST_LABELS:
+        return gap, -math.inf, math.inf
+    variance = first.variance / first.rows + second.variance / second.rows
+    if variance <= 0:
+        return gap, gap, gap
+    half = float(radius(variance, first.rows + second.rows, level))
+    return gap, gap - half, gap + half
+
+
+def radius(variance: ArrayLike, rows: ArrayLike, level: float) -> Floats:
+    """Return half the width of the interval of `difference`.
+
+    Parameters
+    ----------
+    variance
+        Of the difference of the two means.
+    rows
+        Of both together.
+    """
+    now, wish = np.asarray(variance, dtype=np.float64), -2 * math.log(level)
+    # The mixture's own variance: in units of that of the difference at the target, which goes with 1 / rows.
+    mixed = now * np.asarray(rows) / _TARGET_ROWS * (wish + math.log1p(wish))
+    width: Floats = np.sqrt(now * (now + mixed) / mixed * (wish + np.log1p(mixed / now)))
+    return width
+
+
+def _mixture(hits: ArrayLike, tries: ArrayLike, limit: ArrayLike, mass: Any) -> Any:
+    """Return the log likelihood ratio of a beta mixture on one side of the limit, and the limit itself."""
+    k, n = np.asarray(hits, dtype=np.float64), np.asarray(tries, dtype=np.float64)
+    at = np.asarray(limit, dtype=np.float64)
+    a, b = _WEIGHT * at, _WEIGHT * (1 - at)
+    with np.errstate(divide="ignore"):
+        seen = betaln(a + k, b + n - k) + np.log(mass(a + k, b + n - k, at))
+        prior = betaln(a, b) + np.log(mass(a, b, at))
+        ratio = seen - prior - xlogy(k, at) - xlog1py(n - k, -at)
+    return float(ratio) if np.ndim(ratio) == 0 else ratio
