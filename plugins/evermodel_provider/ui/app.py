@@ -1,0 +1,165 @@
+"""The app behind the Models page: every answer needs a user, and shows only what that user may see."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.api_fastapi.core_api.security import GetUserDep, get_user
+from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.templating import Jinja2Templates
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from evermodel.overview.overview import Overview
+from evermodel_provider.ui import rights
+from evermodel_provider.ui.list_view import list_view
+from evermodel_provider.ui.model_view import model_view
+from evermodel_provider.ui.words import filters
+
+if TYPE_CHECKING:
+    from evermodel.settings import Settings
+
+HERE = Path(__file__).parent
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+    "connect-src 'self'; font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
+)
+_SETTINGS_SECONDS = 60.0
+
+
+def build_app(settings: Callable[[], Settings] | None = None) -> FastAPI:
+    """Return the app.
+
+    :param settings: Says where MLflow is; by default Airflow's connection, or the environment.
+    """
+    app = FastAPI(
+        title="evermodel", openapi_url=None, docs_url=None, redoc_url=None, dependencies=[Depends(get_user)]
+    )
+    pages = Pages(Overview(settings or _settings))
+    app.state.overview = pages.overview
+    app.add_exception_handler(StarletteHTTPException, pages.refuse)
+    app.get("/")(pages.models)
+    app.get("/models/{name}")(pages.model)
+    app.get("/dags/{dag_id}")(pages.tab)
+    app.get("/static/{name}")(_static)
+    return app
+
+
+class Pages:
+    """The answers for people, as HTML.
+
+    :param overview: Knows all models.
+    """
+
+    def __init__(self, overview: Overview) -> None:
+        self.overview = overview
+        self.templates = Jinja2Templates(HERE / "templates")
+        self.templates.env.filters.update(filters())
+        self.templates.env.trim_blocks = self.templates.env.lstrip_blocks = True
+
+    def models(self, request: Request, user: GetUserDep) -> Response:
+        """Show all models that the user may see."""
+        if not rights.may_see_any(user):
+            raise HTTPException(403, "You may not read any DAG, so there is no model that you may see.")
+        found = self.overview.summaries()
+        allowed = rights.readable((summary["name"] for summary in found), user)
+        return self._page(request, "list.html", list_view([s for s in found if s["name"] in allowed]))
+
+    def model(self, request: Request, user: GetUserDep, name: str) -> Response:
+        """Show one model."""
+        return self._model(request, user, name, tab=False)
+
+    def tab(self, request: Request, user: GetUserDep, dag_id: str) -> Response:
+        """Show the model that a DAG belongs to."""
+        prefix, _, name = dag_id.partition("_")
+        if prefix not in rights.PREFIXES or not name:
+            return self._page(request, "no_model.html", {"dag_id": dag_id})
+        return self._model(request, user, name, tab=True)
+
+    def refuse(self, request: Request, error: Exception) -> Response:
+        """Say why not: as a page for people, as JSON for programs."""
+        code, detail = getattr(error, "status_code", 500), getattr(error, "detail", "")
+        if "text/html" not in request.headers.get("accept", ""):
+            return JSONResponse({"detail": detail}, code)
+        values = {"code": code, "detail": detail, **_paths(request)}
+        return _guarded(self.templates.TemplateResponse(request, "refused.html", values, status_code=code))
+
+    def _model(self, request: Request, user: Any, name: str, *, tab: bool) -> Response:
+        if not rights.may_see(name, user):
+            raise HTTPException(403, "You may not read the DAGs of this model.")
+        found = self.overview.model(name)
+        if found is None:
+            raise HTTPException(404, "There is no model of this name, neither in MLflow nor as a spec.")
+        view = model_view(*found, self.overview.tracking_uri)
+        startable = {dag: rights.may_start(dag, user) for dag in view["forms"]}
+        return self._page(request, "model.html", {**view, "startable": startable, "tab": tab})
+
+    def _page(self, request: Request, template: str, values: dict[str, Any]) -> Response:
+        common = {
+            "state": self.overview.state(),
+            "mlflow": self.overview.tracking_uri,
+            **_paths(request),
+        }
+        return _guarded(self.templates.TemplateResponse(request, template, {**common, **values}))
+
+
+def _static(name: str) -> Response:
+    file = _files().get(name)
+    if file is None:
+        raise HTTPException(404, "There is no such file.")
+    headers = {"Cache-Control": "private, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
+    return FileResponse(file, headers=headers)
+
+
+def _guarded(answer: Response) -> Response:
+    answer.headers["Cache-Control"] = "no-store"
+    answer.headers["Content-Security-Policy"] = _POLICY
+    answer.headers["X-Content-Type-Options"] = "nosniff"
+    answer.headers["Referrer-Policy"] = "same-origin"
+    return answer
+
+
+def _paths(request: Request) -> dict[str, str]:
+    """Return where this app and Airflow itself are; the static files carry their version, so they are kept for ever."""
+    here = str(request.scope.get("root_path", "")).rstrip("/")
+    return {"here": here, "airflow": here.rsplit("/", 1)[0], "stamp": _stamp()}
+
+
+@lru_cache(1)
+def _files() -> dict[str, Path]:
+    """Return the files that may be asked for; the charts come from the package `plotly`, which Evidently needs too."""
+    found = {file.name: file for file in (HERE / "static").iterdir() if file.is_file()}
+    plotly = find_spec("plotly")
+    if plotly is not None and plotly.origin:
+        charts = Path(plotly.origin).parent / "package_data" / "plotly.min.js"
+        if charts.is_file():
+            found["plotly.min.js"] = charts
+    return found
+
+
+@lru_cache(1)
+def _stamp() -> str:
+    return str(max(round(file.stat().st_mtime) for file in _files().values()))
+
+
+_known: dict[str, Any] = {"at": 0.0, "settings": None}
+
+
+def _settings() -> Settings:
+    """Return the settings with the address from Airflow's connection; looked up again after a while."""
+    from evermodel.settings import Settings
+    from evermodel_provider.hooks.tracking import TrackingHook
+
+    if _known["settings"] is None or time.monotonic() - _known["at"] > _SETTINGS_SECONDS:
+        try:
+            _known["settings"] = TrackingHook().settings
+        except Exception:  # noqa: BLE001 - without the connection the environment says where MLflow is
+            _known["settings"] = Settings.from_environment()
+        _known["at"] = time.monotonic()
+    found: Settings = _known["settings"]
+    return found

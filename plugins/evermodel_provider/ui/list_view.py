@@ -1,0 +1,107 @@
+"""What the page of all models shows, from their summaries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from evermodel.severity import RANK
+from evermodel_provider.ui.drawing import spark
+from evermodel_provider.ui.words import KINDS, verdict_words
+
+
+def list_view(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the rows, those that need somebody first, and how many there are of each sort."""
+    rows = sorted((_row(summary) for summary in summaries), key=lambda row: (-row["rank"], row["name"]))
+    return {
+        "rows": rows,
+        "counts": {
+            "all": len(rows),
+            "attention": sum(1 for row in rows if row["rank"]),
+            "rollout": sum(1 for row in rows if row["plan"]),
+            "waiting": sum(1 for row in rows if row["challenger"]),
+        },
+    }
+
+
+def _row(summary: dict[str, Any]) -> dict[str, Any]:
+    last, decision = summary.get("last") or {}, summary.get("decision") or {}
+    severity = summary.get("severity", "none")
+    return {
+        **summary,
+        "last": last,
+        "decision": decision,
+        "rank": RANK.get(severity, 0),
+        "state": severity if last or summary["incidents"] else "unknown",
+        "spark": spark(summary["strip"]),
+        "traffic": traffic_words(summary),
+        "outcome": outcome_words(decision) if decision else None,
+        "troubles": troubles(summary),
+    }
+
+
+def traffic_words(summary: dict[str, Any]) -> dict[str, Any] | None:
+    """Say who answers; None without a champion."""
+    plan, champion = summary.get("plan"), summary.get("champion")
+    if plan:
+        share = sum(arm["share"] for arm in plan["arms"] if arm["version"] == plan["challenger"])
+        shadow = f" and {plan['shadow']:.0%} in the shadow" if plan.get("shadow") else ""
+        return {
+            "share": share,
+            "text": f"v{plan['challenger']} {share:.0%}{shadow}",
+            "note": f"{plan['strategy']}, step {plan['step'] + 1}".replace("_", " "),
+        }
+    return {"share": 0.0, "text": f"v{champion['version']} 100%", "note": ""} if champion else None
+
+
+def outcome_words(decision: dict[str, Any]) -> dict[str, str]:
+    """Say in a few words what came of a decision, and how it looks."""
+    verdict, outcome = verdict_words(decision["verdict"] or ""), decision["outcome"]
+    if decision["ship"] != "true":
+        return {"look": "kept", "text": "kept the champion", "note": verdict}
+    forced = "forced" if decision["forced"] == "true" else verdict
+    if outcome == "deployed":
+        return {"look": "shipped", "text": f"shipped v{decision['version']}", "note": forced}
+    if outcome == "rejected":
+        return {"look": "kept", "text": f"v{decision['version']} rejected", "note": "by a person"}
+    if outcome:
+        return {"look": "kept", "text": outcome, "note": forced}
+    return {"look": "open", "text": f"v{decision['version'] or '?'} not deployed yet", "note": forced}
+
+
+def troubles(summary: dict[str, Any]) -> list[dict[str, str]]:
+    """Return what is wrong: open incidents, and what the last day found beside them."""
+    found = [
+        {
+            "kind": KINDS[i["kind"]],
+            "severity": i["current"],
+            "since": i["opened"][:10],
+            "cause": i["cause"],
+            "text": "incident",
+        }
+        for i in summary["incidents"]
+    ]
+    known = {incident["kind"] for incident in summary["incidents"]}
+    last = summary.get("last") or {}
+    for kind, reason in (last.get("reasons") or {}).items():
+        if kind in KINDS and kind not in known:
+            severity = day_severity(last, kind)
+            found.append(
+                {
+                    "kind": KINDS[kind],
+                    "severity": severity,
+                    "since": last["day"],
+                    "cause": reason,
+                    "text": "found",
+                }
+            )
+    return found
+
+
+def day_severity(day: dict[str, Any], kind: str) -> str:
+    """Return how bad one kind of problem was on a day; empty if it could not be judged."""
+    known = day.get("severities") or {}
+    if kind != "drift":
+        return str(known.get(kind, ""))
+    found = [value for name, value in known.items() if name not in KINDS]
+    return max(found, key=lambda value: RANK.get(value, 0), default="")

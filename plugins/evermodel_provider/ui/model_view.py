@@ -1,0 +1,163 @@
+"""What the page of one model shows, from its summary and its time line."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from evermodel.overview.history import History
+from evermodel_provider.ui.drawing import whiskers
+from evermodel_provider.ui.list_view import (
+    day_severity,
+    list_view,
+    outcome_words,
+    traffic_words,
+)
+from evermodel_provider.ui.words import KINDS, verdict_words
+
+_MOST_DECISIONS = 60
+_PAGES = {"Decision": "decision.html", "Model card": "model_card.html"}
+_REPORT = "evidently.html"
+
+
+def model_view(summary: dict[str, Any], history: History, mlflow: str) -> dict[str, Any]:
+    """Return everything that the template shows."""
+    name = summary["name"]
+    row = list_view([summary])["rows"][0]
+    decisions = [
+        _decision(retrain, name, mlflow) for retrain in reversed(history.retrains) if retrain["verdict"]
+    ]
+    last = summary["last"]
+    return {
+        "model": row,
+        "name": name,
+        "forms": forms(name, history),
+        "decisions": decisions[:_MOST_DECISIONS],
+        "incidents": list(reversed(history.incidents)),
+        "promotions": list(reversed(history.promotions)),
+        "plan": history.plan,
+        "kinds": [{"name": label, "severity": day_severity(last, kind)} for kind, label in KINDS.items()] if last else [],
+        "links": {
+            "Model in MLflow": f"{mlflow}/#/models/{quote(name, safe='')}",
+            **({"Drift report of the last day": _artifact(mlflow, last, _REPORT)} if last else {}),
+        },
+        "version_url": f"{mlflow}/#/models/{quote(name, safe='')}/versions/",
+        "chart": chart(history, name, mlflow),
+        "days": list(reversed(history.days)),
+        "traffic": traffic_words(summary),
+    }  # fmt: skip
+
+
+def forms(name: str, history: History) -> dict[str, str]:
+    """Return the DAGs whose forms a person may need, with the words on their buttons."""
+    found = {f"retrain_{name}": "Retrain", f"rollback_{name}": "Roll back"}
+    if history.plan and history.plan["state"] == "running":
+        found[f"rollout_{name}"] = "Stop the rollout"
+    return found
+
+
+def chart(history: History, name: str, mlflow: str) -> dict[str, Any]:
+    """Return what the time line draws, as plain data."""
+    return {
+        "model": name,
+        "metric": next((day["metric"] for day in reversed(history.days) if day.get("metric")), "metric"),
+        "lanes": list(KINDS.values()),
+        "days": [_day(day, mlflow) for day in history.days],
+        "champions": history.champions,
+        "incidents": [
+            {**incident, "lane": KINDS.get(incident["kind"], incident["kind"])} for incident in history.incidents
+        ],
+        "retrains": [
+            {
+                "day": retrain["day"],
+                "reason": retrain["reason"],
+                "gain": retrain["gain"],
+                "value": retrain["value"],
+                **(outcome_words(retrain) if retrain["verdict"] else _unjudged(retrain)),
+            }
+            for retrain in history.retrains
+            if retrain["day"]
+        ],
+        "rollbacks": [
+            {"day": p["day"], "version": p["version"], "reason": p["reason"], "by": p["by"]}
+            for p in history.promotions
+            if p["kind"] == "rollback"
+        ],
+        "rollouts": [_rollout(history.plan)] if history.plan else [],
+    }  # fmt: skip
+
+
+def _day(day: dict[str, Any], mlflow: str) -> dict[str, Any]:
+    return {
+        "day": day["day"],
+        "value": day.get("value"),
+        "low": day.get("low"),
+        "high": day.get("high"),
+        "promised": day.get("promised"),
+        "version": day["version"],
+        "severities": [day_severity(day, kind) for kind in KINDS],
+        "reasons": [(day.get("reasons") or {}).get(kind, "") for kind in KINDS],
+        "columns": [f"{c[0]} {c[2]} {c[3]}" for c in day.get("columns") or [] if len(c) >= 4],
+        "answer": day["answer"],
+        "url": _artifact(mlflow, day, _REPORT),
+    }
+
+
+def _unjudged(retrain: dict[str, Any]) -> dict[str, str]:
+    running = retrain["status"] == "RUNNING"
+    return {
+        "look": "open" if running else "failed",
+        "text": "under way" if running else "ended without a decision",
+        "note": "",
+    }
+
+
+def _rollout(plan: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "start": plan["since"],
+        "end": "" if plan["state"] == "running" else plan["step_since"],
+        "strategy": plan["strategy"],
+        "state": plan["state"].replace("_", " "),
+        "version": plan["challenger"],
+        "reason": plan["reason"],
+    }
+
+
+def _decision(retrain: dict[str, Any], name: str, mlflow: str) -> dict[str, Any]:
+    facts = retrain["decision"]
+    challenger = facts.get("challenger") or _triple(retrain["value"])
+    champion = facts.get("champion") or _triple(retrain["against"])
+    run = retrain["airflow_run"]
+    return {
+        **retrain,
+        "outcome_words": outcome_words(retrain),
+        "words": verdict_words(retrain["verdict"]),
+        "why": facts.get("reason", ""),
+        "rows": facts.get("rows"),
+        "parent": facts.get("parent"),
+        "gates": facts.get("gates", []),
+        "left_out": facts.get("left_out", 0),
+        "failed": sum(1 for gate in facts.get("gates", []) if gate["verdict"] == "fail"),
+        "sides": whiskers([("challenger", challenger, "new"), ("champion", champion, "old")]),
+        "gain_triple": facts.get("gain"),
+        "pages": {label: _artifact(mlflow, retrain, file) for label, file in _pages_of(retrain).items()},
+        "run_url": f"{mlflow}/#/experiments/{retrain['experiment']}/runs/{retrain['run']}",
+        "airflow": f"/dags/retrain_{quote(name, safe='')}/runs/{quote(run, safe='')}" if run else "",
+        "approval": (
+            f"/dags/retrain_{quote(name, safe='')}/runs/{quote(run, safe='')}/tasks/approve"
+            if run and retrain["version"]
+            else ""
+        ),
+    }
+
+
+def _pages_of(retrain: dict[str, Any]) -> dict[str, str]:
+    return _PAGES if retrain["version"] else {"Decision": _PAGES["Decision"]}
+
+
+def _triple(value: Any) -> Any:
+    return None if value is None else (value, value, value)
+
+
+def _artifact(mlflow: str, facts: dict[str, Any], file: str) -> str:
+    return f"{mlflow}/#/experiments/{facts['experiment']}/runs/{facts['run']}/artifacts/{file}"

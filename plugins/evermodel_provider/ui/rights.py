@@ -1,0 +1,57 @@
+"""Who may see which model: who may read its retrain DAG in Airflow."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
+from airflow.models.dag import DagModel
+
+# The DAGs of a model are named so, with its name behind it.
+PREFIXES = ("retrain", "drift", "score", "rollback", "rollout", "backtest")
+
+
+def dag_of(model: str) -> str:
+    """Return the DAG whose readers may see a model."""
+    return f"retrain_{model}"
+
+
+def readable(models: Iterable[str], user: Any) -> set[str]:
+    """Return the models that a user may see."""
+    wanted = {dag_of(model): model for model in models}
+    by_team: dict[str | None, set[str]] = defaultdict(set)
+    teams = DagModel.get_dag_id_to_team_name_mapping(list(wanted)) if wanted else {}
+    for dag in wanted:
+        by_team[teams.get(dag)].add(dag)
+    allowed: set[str] = set()
+    for team, dags in by_team.items():
+        allowed |= get_auth_manager().filter_authorized_dag_ids(
+            dag_ids=dags, user=user, method="GET", team_name=team
+        )
+    return {wanted[dag] for dag in allowed}
+
+
+def may_see(model: str, user: Any) -> bool:
+    """Tell whether a user may see a model."""
+    return model in readable([model], user)
+
+
+def may_see_any(user: Any) -> bool:
+    """Tell whether a user may read DAGs at all, or at least one."""
+    manager = get_auth_manager()
+    return bool(
+        manager.is_authorized_dag(method="GET", user=user) or manager.get_authorized_dag_ids(user=user)
+    )
+
+
+def may_start(dag: str, user: Any) -> bool:
+    """Tell whether a user may start runs of a DAG."""
+    details = DagDetails(id=dag, team_name=DagModel.get_team_name(dag))
+    return bool(
+        get_auth_manager().is_authorized_dag(
+            method="POST", access_entity=DagAccessEntity.RUN, details=details, user=user
+        )
+    )

@@ -1,0 +1,51 @@
+"""The Airflow user that a Slack user is, as Airflow's auth manager knows people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.configuration import conf
+
+_TOKEN_SECONDS = 60
+
+
+def token_for(name: str) -> tuple[str, str] | None:
+    """Return a user's id, and a token of one minute with which Airflow's API takes a request as theirs.
+
+    :param name: Name of the user in Airflow.
+    :returns: None when there is no such user, when the account is closed, or when the auth manager keeps its users where
+        nobody can look them up (then the buttons do not work, the form does).
+    """
+    manager: Any = get_auth_manager()
+    found = _find(manager, name)
+    if found is None:
+        return None
+    return str(found.get_id()), manager.generate_jwt(found, expiration_time_in_seconds=_TOKEN_SECONDS)
+
+
+def _find(manager: Any, name: str) -> Any:
+    kinds = {base.__name__ for base in type(manager).__mro__}
+    if "SimpleAuthManager" in kinds:
+        return _simple(manager, name)
+    if "FabAuthManager" in kinds:
+        return _fab(name)
+    return None
+
+
+def _simple(manager: Any, name: str) -> Any:
+    if conf.getboolean("core", "simple_auth_manager_all_admins"):
+        from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+
+        return SimpleAuthManagerUser(username=name, role="ADMIN")
+    return next((user for user in manager.get_users() if user.username == name), None)
+
+
+def _fab(name: str) -> Any:
+    from airflow.providers.fab.auth_manager.models import User
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        user = session.scalar(select(User).where(User.username == name))
+        return user if user is not None and user.is_active else None

@@ -1,0 +1,79 @@
+"use strict";
+// What both pages need: the theme of Airflow, links out of its frame, its REST API.
+(() => {
+  const root = document.documentElement;
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+
+  function theme() {
+    let chosen = "system";
+    try { chosen = localStorage.getItem("theme") || "system"; } catch { /* storage may be forbidden */ }
+    const next = chosen === "dark" || (chosen !== "light" && dark.matches) ? "dark" : "light";
+    if (root.dataset.theme === next) return;
+    root.dataset.theme = next;
+    document.dispatchEvent(new CustomEvent("themed"));
+  }
+  theme();
+  addEventListener("storage", theme);
+  dark.addEventListener("change", theme);
+
+  // Airflow shows the page in a frame that may not open windows or lead the whole page elsewhere: the page around it
+  // does that for us.
+  function leave(address, top) {
+    let page = document;
+    try { if (parent !== window && parent.document) page = parent.document; } catch { /* another origin */ }
+    const link = page.createElement("a");
+    link.href = address;
+    if (!top) { link.target = "_blank"; link.rel = "noopener noreferrer"; }
+    page.body.append(link);
+    link.click();
+    link.remove();
+  }
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[data-out]");
+    if (!link || !link.href || event.defaultPrevented || event.button || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    leave(link.href, link.dataset.out === "top");
+  });
+
+  async function api(path, options) {
+    const answer = await fetch(`${document.body.dataset.airflow}/api/v2/${path}`, {
+      credentials: "same-origin", headers: { Accept: "application/json", "Content-Type": "application/json" }, ...options,
+    });
+    let data = null;
+    try { data = await answer.json(); } catch { /* no JSON */ }
+    if (!answer.ok) throw Object.assign(new Error(detail(data) || `Airflow answered ${answer.status}`), { status: answer.status });
+    return data;
+  }
+  function detail(data) {
+    const found = data && data.detail;
+    if (Array.isArray(found)) return found.map((one) => `${(one.loc || []).slice(1).join(".")}: ${one.msg}`).join("; ");
+    return typeof found === "string" ? found : "";
+  }
+  function away(error) {
+    const notice = document.getElementById("airflow-notice");
+    notice.textContent = `Airflow's API cannot be reached (${error.message}): schedules, approvals and forms are not shown.`;
+    notice.hidden = false;
+  }
+  function until(moment) {
+    const minutes = (new Date(moment) - Date.now()) / 60000;
+    if (minutes < 1) return "now";
+    if (minutes < 60) return `in ${Math.round(minutes)} min`;
+    return minutes < 2880 ? `in ${Math.round(minutes / 60)} h` : `in ${Math.round(minutes / 1440)} d`;
+  }
+  function nextRun(place, dag) {
+    place.className = "";
+    if (!dag) { place.textContent = "no DAG"; place.className = "none"; return ""; }
+    if (dag.is_paused) { place.textContent = "paused"; place.className = "waits"; return ""; }
+    const moment = dag.next_dagrun_run_after;
+    if (!moment) { place.textContent = "on request"; place.className = "none"; return ""; }
+    place.textContent = until(moment);
+    place.title = new Date(moment).toLocaleString();
+    return moment;
+  }
+  function approvalLink(link, model, run) {
+    link.href = `${document.body.dataset.airflow}/dags/${encodeURIComponent(`retrain_${model}`)}/runs/${encodeURIComponent(run)}/tasks/approve/required_actions`;
+    link.dataset.out = "top";
+    link.hidden = false;
+  }
+  window.evermodel = { api, away, nextRun, approvalLink, leave };
+})();

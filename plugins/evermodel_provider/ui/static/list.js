@@ -1,0 +1,158 @@
+"use strict";
+(() => {
+  const { api, away, nextRun, approvalLink } = window.evermodel;
+  const table = document.getElementById("models");
+  if (!table) return;
+  const search = document.getElementById("search");
+  const chips = [...document.querySelectorAll(".chip[data-show]")];
+  const heads = [...table.querySelectorAll("th[data-key]")];
+  const state = { query: "", show: "all", key: "rank", down: true };
+  let dags = new Map();
+  let waiting = new Map();
+
+  const rows = () => [...table.tBodies[0].rows];
+
+  function filter() {
+    const words = state.query.toLowerCase().split(/\s+/).filter(Boolean);
+    let shown = 0;
+    for (const row of rows()) {
+      const text = row.textContent.toLowerCase();
+      const kind = state.show === "all" || (state.show === "attention" && row.dataset.rank !== "0")
+        || (state.show === "rollout" && row.dataset.plan) || (state.show === "waiting" && waiting.has(row.dataset.name));
+      row.hidden = !(kind && words.every((word) => text.includes(word)));
+      shown += row.hidden ? 0 : 1;
+    }
+    document.getElementById("nothing").hidden = shown > 0;
+    document.getElementById("count").textContent = `${shown} models shown`;
+    for (const chip of chips) chip.setAttribute("aria-pressed", String(chip.dataset.show === state.show));
+  }
+
+  function sort() {
+    const number = state.key === "rank" || state.key === "value" || state.key === "share";
+    const sign = state.down ? -1 : 1;
+    const sorted = rows().sort((one, other) => {
+      const [a, b] = [one.dataset[state.key], other.dataset[state.key]];
+      const names = one.dataset.name.localeCompare(other.dataset.name);
+      if (a === b) return names;
+      if (a === "" || b === "") return a === "" ? 1 : -1;
+      return sign * (number ? a - b : a.localeCompare(b)) || names;
+    });
+    table.tBodies[0].append(...sorted);
+    for (const head of heads) {
+      if (head.dataset.key === state.key) head.setAttribute("aria-sort", state.down ? "descending" : "ascending");
+      else head.removeAttribute("aria-sort");
+    }
+  }
+
+  function remember() {
+    const query = new URLSearchParams();
+    if (state.query) query.set("q", state.query);
+    if (state.show !== "all") query.set("show", state.show);
+    if (state.key !== "rank") query.set("sort", (state.down ? "-" : "") + state.key);
+    history.replaceState(null, "", query.size ? `?${query}` : location.pathname);
+  }
+
+  function fromAirflow() {
+    for (const row of rows()) {
+      const dag = dags.get(`retrain_${row.dataset.name}`);
+      if (dags.size) row.dataset.next = nextRun(row.querySelector("[data-next-run]"), dag);
+      row.querySelector("[data-owner]").textContent = dag ? (dag.owners || []).join(", ") : "";
+      const run = waiting.get(row.dataset.name);
+      const link = row.querySelector("[data-waits]");
+      if (run) approvalLink(link, row.dataset.name, run); else link.hidden = true;
+    }
+    const count = document.querySelector("[data-waiting]");
+    if (count) count.textContent = String(waiting.size);
+  }
+
+  async function askAirflow() {
+    try {
+      const found = new Map();
+      for (let offset = 0, total = 1; offset < total; offset += 100) {
+        const page = await api(`dags?limit=100&offset=${offset}&tags=retrain&exclude_stale=true`);
+        for (const dag of page.dags) found.set(dag.dag_id, dag);
+        total = page.total_entries;
+        if (!page.dags.length) break;
+      }
+      dags = found;
+      const asked = await api("dags/~/dagRuns/~/hitlDetails?response_received=false&limit=100");
+      const open = (asked.hitl_details || []).filter((one) => one.task_instance.task_id === "approve" && one.task_instance.dag_id.startsWith("retrain_"));
+      waiting = new Map(open.map((one) => [one.task_instance.dag_id.slice("retrain_".length), one.task_instance.dag_run_id]));
+      document.getElementById("airflow-notice").hidden = true;
+    } catch (error) {
+      away(error);
+      for (const place of table.querySelectorAll("[data-next-run]")) if (place.textContent === "…") place.textContent = "–";
+      return;
+    }
+    fromAirflow();
+    if (state.key === "next") sort();
+    filter();
+  }
+
+  // The list is asked for again while somebody looks at it; search, order and focus stay.
+  async function again() {
+    if (document.hidden) return;
+    try {
+      const answer = await fetch(location.pathname, { credentials: "same-origin", headers: { Accept: "text/html" } });
+      if (!answer.ok) return;
+      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const body = fresh.querySelector("#models tbody");
+      if (!body) return;
+      const focused = document.activeElement && document.activeElement.closest("#models tbody tr");
+      table.tBodies[0].replaceWith(document.adoptNode(body));
+      for (const part of ["#state", "footer"]) {
+        const [old, next] = [document.querySelector(part), fresh.querySelector(part)];
+        if (old && next) old.replaceWith(document.adoptNode(next));
+      }
+      for (const chip of chips) {
+        const next = fresh.querySelector(`.chip[data-show="${chip.dataset.show}"] b`);
+        if (next && chip.dataset.show !== "waiting") chip.querySelector("b").textContent = next.textContent;
+      }
+      fromAirflow();
+      sort();
+      filter();
+      if (focused) table.querySelector(`tr[data-name="${CSS.escape(focused.dataset.name)}"] a`)?.focus();
+    } catch { /* the next time */ }
+  }
+
+  search.addEventListener("input", () => { state.query = search.value; filter(); remember(); });
+  for (const chip of chips) chip.addEventListener("click", () => { state.show = chip.dataset.show; filter(); remember(); });
+  for (const head of heads) {
+    head.querySelector("button").addEventListener("click", () => {
+      const first = head.dataset.first === "desc";
+      state.down = state.key === head.dataset.key ? !state.down : first;
+      state.key = head.dataset.key;
+      sort();
+      remember();
+    });
+  }
+  table.addEventListener("click", (event) => {
+    if (event.target.closest("a, button") || String(getSelection())) return;
+    event.target.closest("tbody tr")?.querySelector("a.name").click();
+  });
+  document.addEventListener("keydown", (event) => {
+    const typing = event.target.matches("input, textarea, select");
+    if (event.key === "/" && !typing) { event.preventDefault(); search.focus(); }
+    if (event.key === "Escape" && event.target === search) { search.value = state.query = ""; filter(); remember(); }
+    if ((event.key === "ArrowDown" || event.key === "ArrowUp") && (event.target === search || event.target.matches("a.name"))) {
+      const links = rows().filter((row) => !row.hidden).map((row) => row.querySelector("a.name"));
+      const next = links.indexOf(event.target) + (event.key === "ArrowDown" ? 1 : -1);
+      if (next < 0) search.focus(); else links[Math.min(next, links.length - 1)]?.focus();
+      event.preventDefault();
+    }
+  });
+
+  const query = new URLSearchParams(location.search);
+  state.query = search.value = query.get("q") || "";
+  if (chips.some((chip) => chip.dataset.show === query.get("show"))) state.show = query.get("show");
+  const order = query.get("sort") || "";
+  if (heads.some((head) => head.dataset.key === order.replace(/^-/, ""))) {
+    state.key = order.replace(/^-/, "");
+    state.down = order.startsWith("-");
+    sort();
+  }
+  filter();
+  askAirflow();
+  setInterval(again, 20000);
+  setInterval(askAirflow, 60000);
+})();

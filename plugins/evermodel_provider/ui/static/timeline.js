@@ -1,0 +1,156 @@
+"use strict";
+// The time line: the metric with its interval above, one lane for each kind of event below, one axis of days for all.
+(() => {
+  const place = document.getElementById("timeline");
+  const source = document.getElementById("chart");
+  if (!place || !source) return;
+  const data = JSON.parse(source.textContent);
+  const DAY = 86400000;
+  const LANES = ["Champion", "Rollouts", "Retrains", "Incidents", "Serving", "Performance", "Data quality", "Drift"];
+  const LEVEL = { none: 0, warning: 1, critical: 2 };
+  const WORDS = { none: "calm", warning: "warning", critical: "critical", "": "not judged" };
+  const days = data.days;
+  const first = Date.parse(days[0].day), last = Date.parse(days[days.length - 1].day);
+  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+  // What people write into reasons is text, never markup of the chart.
+  const text = (value) => String(value ?? "").replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+  const wrapped = (value) => text(value).replace(/(.{60,90}?)\s/g, "$1<br>");
+  const number = (value) => (value === null || value === undefined ? "–" : value.toFixed(3));
+
+  const shown = () => LANES.filter((lane) => lane !== "Rollouts" || data.rollouts.length);
+  let span = 0;
+
+  function clear(hex, share) {
+    const parts = hex.replace("#", "").match(/../g).map((part) => parseInt(part, 16));
+    return `rgba(${parts.join(",")},${share})`;
+  }
+
+  function metric() {
+    const x = days.map((day) => day.day);
+    const said = days.map((day) => [
+      `<b>${number(day.value)}</b>`,
+      day.low === null || day.low === undefined ? "" : ` (${number(day.low)} to ${number(day.high)})`,
+      day.promised === null || day.promised === undefined ? "" : `, promised ${number(day.promised)}`,
+      ` · v${text(day.version)}`,
+      day.columns.length ? `<br>moved: ${wrapped(day.columns.join(", "))}` : "",
+      day.answer ? `<br>${wrapped(day.answer)}` : "",
+    ].join(""));
+    const band = { x, mode: "lines", line: { width: 0 }, hoverinfo: "skip", connectgaps: false };
+    return [
+      { ...band, y: days.map((day) => day.low) },
+      { ...band, y: days.map((day) => day.high), fill: "tonexty", fillcolor: clear(colour("accent"), 0.16) },
+      { x, y: days.map((day) => day.promised), mode: "lines", line: { color: colour("faint"), width: 1.3, dash: "dot", shape: "hv" }, hoverinfo: "skip" },
+      { x, y: days.map((day) => day.value), mode: days.length > 120 ? "lines" : "lines+markers", line: { color: colour("accent"), width: 1.8 },
+        marker: { size: 4.500 }, text: said, hovertemplate: "%{text}<extra></extra>" },
+    ];
+  }
+
+  function severities() {
+    // Plotly's heatmap wants a row for every lane of its axis, also for those that it leaves empty.
+    const names = shown();
+    const kinds = names.map((name) => data.lanes.indexOf(name));
+    const calm = colour("lane"), warning = colour("warning"), critical = colour("critical");
+    return {
+      type: "heatmap", yaxis: "y2", x: days.map((day) => day.day), y: names, xgap: days.length > 120 ? 0 : 1, ygap: place.clientWidth < 560 ? 14 : 13, zmin: 0, zmax: 2,
+      z: kinds.map((kind) => days.map((day) => LEVEL[day.severities[kind]] ?? null)),
+      text: kinds.map((kind, lane) => days.map((day) => (kind < 0 ? "" : `${names[lane]}: ${WORDS[day.severities[kind]] ?? text(day.severities[kind])}${day.reasons[kind] ? `, ${wrapped(day.reasons[kind])}` : ""}`))),
+      hovertemplate: "%{text}<extra></extra>", showscale: false, hoverongaps: false,
+      colorscale: [[0, calm], [0.330, calm], [0.330, warning], [0.660, warning], [0.660, critical], [1, critical]],
+    };
+  }
+
+  function bars(lane, parts) {
+    const known = parts.filter((part) => Number.isFinite(part.start));
+    return {
+      type: "bar", orientation: "h", yaxis: "y2", width: 0.560, y: known.map(() => lane),
+      base: known.map((part) => new Date(part.start).toISOString()), x: known.map((part) => Math.max(part.end - part.start, DAY / 2)),
+      marker: { color: known.map((part) => part.colour), line: { color: colour("page"), width: 1 } },
+      text: known.map((part) => part.label), textposition: "inside", insidetextanchor: "middle", textangle: 0, constraintext: "none", cliponaxis: true,
+      textfont: { size: 11, color: known.map((part) => part.ink) },
+      customdata: known.map((part) => part.said), hovertemplate: "%{customdata}<extra></extra>",
+    };
+  }
+
+  function events() {
+    const raise = [colour("tint"), colour("raise")];
+    const wide = (span || (last - first) / DAY + 1) / 40;
+    const champions = data.champions.map((one, index) => {
+      const [start, end] = [Date.parse(one.start) - DAY / 2, Date.parse(one.end) + DAY / 2];
+      return { start, end, colour: raise[index % 2], ink: colour("ink"), label: (end - start) / DAY > wide ? `v${text(one.version)}` : "",
+        said: `<b>v${text(one.version)}</b> was champion, ${one.start} to ${one.end}` };
+    });
+    const incidents = data.incidents.map((one) => ({
+      start: Date.parse(one.opened) - DAY / 2, end: (one.ended ? Date.parse(one.ended) : last) + DAY / 2, colour: colour(LEVEL[one.severity] === 2 ? "critical" : "warning"),
+      ink: "transparent", label: "", said: `<b>${text(one.lane)} incident</b>, ${one.opened} to ${one.ended || "now"}<br>${wrapped(one.reason)}${one.cause ? `<br>${wrapped(one.cause)}` : ""}`,
+    }));
+    const rollouts = data.rollouts.map((one) => ({
+      start: Date.parse(one.start), end: one.end ? Date.parse(one.end) : Math.max(last + DAY / 2, Date.parse(one.start) + DAY), colour: colour("accent"), ink: colour("accent-ink"),
+      label: "", said: `<b>Rollout of v${text(one.version)}</b>, ${text(one.strategy)}, ${text(one.state)}<br>${wrapped(one.reason)}`,
+    }));
+    return [bars("Champion", champions), bars("Incidents", incidents), bars("Rollouts", rollouts), retrains()];
+  }
+
+  function retrains() {
+    const marks = { shipped: "triangle-up", kept: "circle-open", open: "circle", failed: "x" };
+    const all = [
+      ...data.retrains.map((one) => ({ day: one.day, look: one.look, said: `<b>Retrain: ${text(one.text)}</b>${one.note ? `, ${text(one.note)}` : ""}${one.gain === null ? "" : ` ${one.gain < 0 ? "−" : "+"}${Math.abs(one.gain).toFixed(3)}`}<br>${wrapped(one.reason)}` })),
+      ...data.rollbacks.map((one) => ({ day: one.day, look: "rollback", said: `<b>Rollback to v${text(one.version)}</b> by ${text(one.by)}<br>${wrapped(one.reason)}` })),
+    ];
+    return {
+      type: "scatter", mode: "markers", yaxis: "y2", x: all.map((one) => one.day), y: all.map(() => "Retrains"),
+      marker: { size: all.map((one) => (one.look === "kept" ? 7 : 10)), symbol: all.map((one) => marks[one.look] || "triangle-left"),
+        color: all.map((one) => colour(one.look === "shipped" ? "accent" : one.look === "failed" || one.look === "rollback" ? "critical" : "faint")), line: { width: all.map((one) => (one.look === "kept" ? 1.500 : 0)) } },
+      text: all.map((one) => one.said), hovertemplate: "%{text}<extra></extra>",
+    };
+  }
+
+  function layout() {
+    const axis = { gridcolor: colour("soft"), linecolor: colour("rule"), zeroline: false, tickfont: { color: colour("muted") }, fixedrange: true };
+    const narrow = place.clientWidth < 560;
+    const from = span ? Math.max(first - DAY, last - (span - 0.5) * DAY) : first - DAY;
+    const lanes = shown();
+    return {
+      margin: { l: narrow ? 82 : 96, r: 8, t: 8, b: 42 }, showlegend: false, barmode: "overlay", hovermode: narrow ? "closest" : "x", hoverdistance: 40,
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { family: getComputedStyle(document.body).fontFamily, size: narrow ? 11 : 12, color: colour("ink") },
+      hoverlabel: { bgcolor: colour("card"), bordercolor: colour("rule"), align: "left", font: { color: colour("ink"), size: 12 } },
+      xaxis: { ...axis, type: "date", range: [new Date(from).toISOString(), new Date(last + DAY).toISOString()], showgrid: false, ticks: "outside", tickcolor: colour("rule"),
+        anchor: "y2", showspikes: true, spikemode: "across", spikethickness: 1, spikedash: "solid", spikecolor: colour("rule"), spikesnap: "hovered data" },
+      yaxis: { ...axis, domain: [0.460, 1], title: { text: data.metric, font: { size: 12, color: colour("muted") }, standoff: 6 }, nticks: 6, range: heights(from) },
+      yaxis2: { ...axis, domain: [0, 0.420], type: "category", categoryorder: "array", categoryarray: lanes, range: [-0.5, lanes.length - 0.5], showgrid: false, ticks: "" },
+      dragmode: false,
+    };
+  }
+
+  function heights(from) {
+    const seen = days.filter((day) => Date.parse(day.day) >= from).flatMap((day) => [day.value, day.low, day.high, day.promised]).filter((value) => typeof value === "number");
+    if (!seen.length) return undefined;
+    const [low, high] = [Math.min(...seen), Math.max(...seen)];
+    const room = Math.max(high - low, 1e-6) * 0.06;
+    return [low - room, high + room];
+  }
+
+  function draw() {
+    if (!window.Plotly) {
+      place.hidden = true;
+      document.getElementById("no-charts").hidden = false;
+      return;
+    }
+    window.Plotly.react(place, [...metric(), severities(), ...events()], layout(), { displayModeBar: false, responsive: true, locale: "en" });
+  }
+
+  const ranges = [...document.querySelectorAll("#ranges [data-days]")];
+  function choose(wanted) {
+    span = wanted;
+    for (const chip of ranges) chip.setAttribute("aria-pressed", String(Number(chip.dataset.days) === wanted));
+    draw();
+  }
+  for (const chip of ranges) chip.addEventListener("click", () => choose(Number(chip.dataset.days)));
+  document.addEventListener("themed", draw);
+  choose((last - first) / DAY > 120 ? 90 : 0);
+  // A click on a day leads to its report.
+  if (place.on) place.on("plotly_click", (event) => {
+    const point = event.points.find((one) => one.data.type !== "bar" && one.data.yaxis !== "y2") || event.points[0];
+    const day = days.find((one) => one.day === String(point.x).slice(0, 10));
+    if (day) window.evermodel.leave(day.url, false);
+  });
+})();
