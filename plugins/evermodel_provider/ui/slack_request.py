@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -47,18 +48,24 @@ def looks_fresh(headers: Mapping[str, str]) -> bool:
 
 def _remember(seen: Path, signature: str) -> None:
     """Note a signature; of two processes that get the same one, exactly one can make the file."""
-    now = time.time()
+    note = seen / hashlib.sha256(signature.encode()).hexdigest()
     try:
         seen.mkdir(parents=True, exist_ok=True)
-        (seen / hashlib.sha256(signature.encode()).hexdigest()).touch(exist_ok=False)
-        for file in seen.iterdir():
-            # A request is valid for five minutes on either side of our clock.
-            if now - file.stat().st_mtime > 4 * _FRESH_SECONDS:
-                file.unlink(missing_ok=True)
-    except FileExistsError as error:
-        raise RefusedError("it is a copy of a request that was taken before") from error
+        _forget_old(seen)
+        with suppress(FileExistsError):
+            note.touch(exist_ok=False)
+            return
     except OSError as error:
         raise RefusedError(f"whether it is a copy cannot be known: {error}") from error
+    raise RefusedError("it is a copy of a request that was taken before")
+
+
+def _forget_old(seen: Path) -> None:
+    """Delete notes of requests that are too old to be taken; they count on either side of our clock."""
+    for file in seen.iterdir():
+        with suppress(FileNotFoundError):
+            if time.time() - file.stat().st_mtime > 4 * _FRESH_SECONDS:
+                file.unlink()
 
 
 def payload_of(body: bytes) -> dict[str, Any]:
