@@ -11,10 +11,10 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport AIRFLOW_HOME
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check bench schema clean
+.PHONY: help env demo test test-production check bench schema clean
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 env: $(READY) ## Make .venv with everything in it (once, and again when the requirements change)
 
@@ -33,6 +33,10 @@ demo: $(READY) ## Replay weeks of 2013 on this machine: train, score, drift, ale
 
 test: check ## All checks and all tests: what CI runs
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile $(ARGS)
+
+test-production: $(READY) ## docker-compose.yaml as processes: Celery, PostgreSQL, Redis, S3, and everything killed once
+	.ci/production
+	$(BIN)/python -m pytest -v -m production tests/production $(ARGS)
 
 check: $(READY) ## Style, types and layers, without tests
 	$(BIN)/ruff check $(wildcard $(CODE))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from evermodel.severity import RANK
+from evermodel_provider.metrics import measure
 from evermodel_provider.operators.base import ModelOperator
 
 if TYPE_CHECKING:
@@ -31,6 +33,15 @@ class DriftVerdictOperator(ModelOperator):
             )
         for problem in verdict.quality:
             self.log.warning("  data quality: %s", problem)
+        performance = verdict.performance
+        measure(
+            verdict.model,
+            severity=RANK[verdict.severity],
+            drifting_columns=len(verdict.drifting),
+            window_rows=verdict.window_rows,
+            metric=performance.value,
+            metric_promised=performance.promised,
+        )
         return {
             "severity": verdict.severity,
             "reason": verdict.reason,

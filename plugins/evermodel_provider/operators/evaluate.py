@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseBranchOperator
 
+from evermodel_provider.metrics import measure
 from evermodel_provider.operators.base import RetrainStepOperator
 
 if TYPE_CHECKING:
@@ -45,13 +46,15 @@ class EvaluateOperator(RetrainStepOperator):
         trained = [TrainedCandidate(**item) for item in self.trained if item]
         decision = self.retrain().evaluate(self.snapshot["path"], trained, self.force_reason)
         self._tell(decision)
+        champion = decision.champion[0] if decision.champion else None
+        measure(self.spec.name, challenger_metric=decision.challenger[0], champion_metric=champion)
         return {
             "ship": decision.ship,
             "verdict": decision.verdict,
             "candidate": decision.candidate,
             "metric": decision.metric,
             "challenger": decision.challenger[0],
-            "champion": decision.champion[0] if decision.champion else None,
+            "champion": champion,
             "decision": decision.digest,
         }
 

@@ -1,0 +1,282 @@
+"""The topology of docker-compose.yaml works, and whatever is killed in it, the registry and the messages end up right."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from evermodel import registry
+from evermodel.errors import EvermodelError
+from evermodel.prediction_log import files_of
+from evermodel.stack.airflow_api import AirflowApi
+from evermodel.tracking import connect
+from evermodel.window import Window
+from production.topology import Topology
+from slack_server import FakeSlack
+from worlds import World, flights_world
+
+pytestmark = [pytest.mark.production, pytest.mark.timeout(900)]
+
+MODEL = "late"
+FIRST = datetime(2013, 3, 11, 6, tzinfo=UTC)
+WATCHED = datetime(2013, 3, 18, 4, tzinfo=UTC)
+# Shorter than in the file, so that the test waits for seconds where people would wait for minutes.
+SHORT = {
+    "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+    "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "2",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "3",
+    "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "15",
+    "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "15",
+    "AIRFLOW__API__WORKERS": "1",
+    "OMP_NUM_THREADS": "1",
+}
+
+
+class House:
+    """The running topology, with one model on the sample."""
+
+    def __init__(self, topology: Topology, world: World, slack: FakeSlack, api: AirflowApi) -> None:
+        self.topology, self.world, self.slack, self.api = topology, world, slack, api
+        self.retrain = f"retrain_{MODEL}"
+
+    @property
+    def client(self) -> Any:
+        return connect(self.world.settings.tracking_uri)
+
+    def versions(self) -> int:
+        return len(self.client.search_model_versions(f"name = '{MODEL}'"))
+
+    def champion(self) -> str:
+        return str(registry.champion(self.client, MODEL).version)
+
+    def wait_for_task(self, dag: str, run: str, task: str, state: str, seconds: float = 240) -> None:
+        deadline = time.monotonic() + seconds
+        while not any(
+            t["task_id"] == task and t["state"] == state for t in self.api.task_instances(dag, run)
+        ):
+            assert time.monotonic() < deadline, f"{task} was not {state}: {self.api.explain(dag, run)}"
+            time.sleep(0.2)
+
+    def finish(self, dag: str, run: str) -> None:
+        found = self.api.wait(dag, run, timeout=600)
+        assert found["state"] == "success", self.api.explain(dag, run)
+
+    def messages_about(self, words: str) -> list[Any]:
+        return [m for m in self.slack.messages if words in m.text or words in str(m.blocks)]
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    folder = tmp_path_factory.mktemp("production")
+    folder.chmod(0o755)  # PostgreSQL's own user has to get to its folder
+    for parent in list(folder.parents)[:2]:
+        parent.chmod(0o755)
+    world = flights_world(folder / "world", "", name=MODEL)
+    world.change(
+        schedule={"retrain": None, "score": None, "drift": None},
+        resources={"training": {"queue": "training", "pool": "evermodel_training"}},
+        retrain={"when": "never"},
+    )
+    with FakeSlack() as slack:
+        extras = {
+            **SHORT,
+            "EVERMODEL_DATA": str(folder / "world" / "data"),
+            "AIRFLOW_CONN_SLACK_API_DEFAULT": slack.connection_json(),
+        }
+        with Topology(folder / "top", world.settings.models, MODEL, extras) as topology:
+            mlflow = topology.url("mlflow", 5000)
+            world.settings = world.settings.model_copy(
+                update={"lake": topology.data / "lake", "tracking_uri": mlflow}
+            )
+            os.environ["MLFLOW_TRACKING_USERNAME"] = "evermodel"
+            os.environ["MLFLOW_TRACKING_PASSWORD"] = topology.secrets["MLFLOW_PASSWORD"]
+            api = _signed_in(topology)
+            api.wait_for_dags([f"retrain_{MODEL}", f"score_{MODEL}", f"drift_{MODEL}"], timeout=300)
+            yield House(topology, world, slack, api)
+
+
+def _signed_in(topology: Topology) -> AirflowApi:
+    """Log in as the first-run script's user does."""
+    url, deadline = topology.url("airflow-apiserver", 8080), time.monotonic() + 180
+    login = {"username": "admin", "password": topology.secrets["AIRFLOW_ADMIN_PASSWORD"]}
+    while True:
+        try:
+            answer = httpx.post(f"{url}/auth/token", json=login, timeout=30, trust_env=False)
+            return AirflowApi(url, str(answer.raise_for_status().json()["access_token"]), timeout=60)
+        except httpx.HTTPError:
+            assert time.monotonic() < deadline, topology.log("airflow-apiserver")
+            time.sleep(1)
+
+
+def test_nobody_gets_in_without_a_login(house: House) -> None:
+    airflow, mlflow = house.topology.url("airflow-apiserver", 8080), house.topology.url("mlflow", 5000)
+    models = f"{mlflow}/api/2.0/mlflow/registered-models/search"
+    assert httpx.get(f"{airflow}/api/v2/dags", trust_env=False).status_code == 401
+    assert httpx.get(models, trust_env=False).status_code == 401
+    assert httpx.get(models, auth=("evermodel", "guessed"), trust_env=False).status_code == 401
+
+
+def test_a_retrain_with_approval_then_score_and_drift_on_two_workers(house: House) -> None:
+    run = house.api.trigger(house.retrain, FIRST, {"approval": "manual", "reason": "first"})
+    house.wait_for_task(house.retrain, run, "approve", "awaiting_input")
+    time.sleep(2)  # Airflow may lose an answer that comes in the moment of parking
+    form = f"/api/v2/dags/{house.retrain}/dagRuns/{run}/taskInstances/approve/-1/hitlDetails"
+    asked = house.api._call("GET", form).json()
+    answer = {"chosen_options": ["Approve"], "params_input": dict.fromkeys(asked["params"] or {})}
+    house.api._call("PATCH", form, json=answer)
+    house.finish(house.retrain, run)
+
+    assert (house.champion(), house.versions()) == ("1", 1)
+    (line,) = registry.history(house.client, MODEL)
+    assert (line.by, line.reason) == ("admin", "first")
+    queues = {task["task_id"]: task["queue"] for task in house.api.task_instances(house.retrain, run)}
+    assert (queues["train"], queues["register"]) == ("training", "default")
+    _until_served(house, "1")
+
+    for day in range(12, 19):
+        moment = datetime(2013, 3, day, 3, tzinfo=UTC)
+        house.api.trigger(f"score_{MODEL}", moment, run_id=f"score-{day}")
+    for day in range(12, 19):
+        house.finish(f"score_{MODEL}", f"score-{day}")
+    done = house.api.run(f"drift_{MODEL}", logical_date=WATCHED)
+    assert house.api.xcom(f"drift_{MODEL}", done["dag_run_id"], "verdict")["rows"] > 100
+    for worker in ("airflow-worker", "airflow-worker-training"):
+        assert "succeeded in" in house.topology.log(worker, 2000), f"{worker} has done nothing"
+
+
+def _until_served(house: House, version: str, seconds: float = 60) -> None:
+    """Ask the serving app, with its token, until a version answers."""
+    url = f"{house.topology.url('serving', 8000)}/models"
+    token = {"Authorization": f"Bearer {house.topology.secrets['EVERMODEL_SERVING_TOKEN']}"}
+    assert httpx.get(url, trust_env=False).status_code == 401
+    deadline = time.monotonic() + seconds
+    while (found := httpx.get(url, headers=token, trust_env=False).json()[0]["version"]) != version:
+        assert time.monotonic() < deadline, f"version {found} answers: {house.topology.log('serving')}"
+        time.sleep(0.5)
+
+
+KILLED = ["airflow-worker-training", "airflow-scheduler", "mlflow", "postgres"]
+
+
+@pytest.mark.parametrize("number", range(len(KILLED)), ids=KILLED)
+def test_a_retrain_survives_the_death_of(house: House, number: int) -> None:
+    if not house.versions():
+        house.finish(house.retrain, house.api.trigger(house.retrain, FIRST))
+    before, versions = house.champion(), house.versions()
+    promotions, told = len(registry.history(house.client, MODEL)), len(house.slack.messages)
+    day = FIRST + timedelta(weeks=3 + number)
+    run = house.api.trigger(house.retrain, day, {"reason": f"while {KILLED[number]} dies"})
+    house.wait_for_task(house.retrain, run, "train", "running")
+    starts = house.topology.containers[KILLED[number]].starts
+    house.topology.kill(KILLED[number])
+    _until_restarted(house, KILLED[number], starts)
+    _finish_patiently(house, house.retrain, run)
+
+    outcome = house.api.xcom(house.retrain, run, "report")
+    assert outcome["outcome"] == "deployed"
+    assert house.versions() == versions + 1
+    aliases = {k: str(v) for k, v in house.client.get_registered_model(MODEL).aliases.items()}
+    assert aliases == {"champion": outcome["version"], "previous": before}
+    assert len(registry.history(house.client, MODEL)) == promotions + 1
+    keys = [r.data.tags["evermodel.run_key"] for r in _runs(house)]
+    assert len(keys) == len(set(keys))
+    assert len(house.slack.messages) == told + 1, [m.text for m in house.slack.messages[told:]]
+
+
+def test_an_alert_is_neither_lost_nor_doubled_when_the_worker_dies(house: House) -> None:
+    dag, end = f"drift_{MODEL}", WATCHED.replace(hour=0)
+    if not files_of(house.world.spec, house.world.settings.lake, Window(end - timedelta(days=1), end)):
+        pytest.skip("nothing has been scored: run the whole file")
+    _shift(house, Window(end - timedelta(days=7), end))
+    told = len(house.slack.messages)
+    run = house.api.trigger(dag, WATCHED + timedelta(minutes=1), run_id="killed")
+    house.wait_for_task(dag, run, "alert", "running")
+    for worker in ("airflow-worker", "airflow-worker-training"):
+        house.topology.kill(worker)
+    _finish_patiently(house, dag, run)
+    again = house.api.run(dag, logical_date=WATCHED + timedelta(minutes=2), run_id="again")
+
+    verdict = house.api.xcom(dag, run, "verdict")
+    assert verdict["severity"] == "critical"
+    assert house.api.xcom(dag, again["dag_run_id"], "verdict")["severity"] == "critical"
+    posted = [m for m in house.slack.messages[told:] if m.thread_ts is None]
+    assert len(posted) == len(verdict_kinds(house, dag, run)), [m.text for m in posted]
+
+
+def verdict_kinds(house: House, dag: str, run: str) -> list[str]:
+    """Return the kinds of incidents that a run opened: each is told once."""
+    incidents = house.api.xcom(dag, run, "alert")["incidents"]
+    return [i["kind"] for i in incidents if i["action"] not in ("quiet", "resolve")]
+
+
+def _shift(house: House, window: Window) -> None:
+    """Rewrite the prediction log as if another airport had been added: longer ways, and one carrier only."""
+    for file in files_of(house.world.spec, house.world.settings.lake, window):
+        table = pq.read_table(file, partitioning=None)
+        for name, values in (
+            ("distance", pc.add(table["distance"], 2000.0)),
+            ("carrier", pa.array(["WN"] * table.num_rows)),
+        ):
+            table = table.set_column(table.column_names.index(name), name, values)
+        pq.write_table(table, file)
+
+
+def _runs(house: House) -> list[Any]:
+    experiment = house.client.get_experiment_by_name(MODEL)
+    return list(house.client.search_runs([experiment.experiment_id], "tags.`evermodel.kind` = 'retrain'"))
+
+
+def _until_restarted(house: House, name: str, starts: int, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while house.topology.containers[name].starts == starts:
+        assert time.monotonic() < deadline, f"{name} was not started again"
+        time.sleep(0.2)
+
+
+def _finish_patiently(house: House, dag: str, run: str, seconds: float = 400) -> None:
+    """Wait for a run while the API itself may be away for a moment, as when its database is restarted."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            house.finish(dag, run)
+            return
+        except EvermodelError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(2)
+
+
+def test_nothing_but_loopback_is_listened_on(house: House) -> None:
+    import psutil
+
+    ours = {c.process.pid for c in house.topology.containers.values() if c.process}
+    family = {
+        p.pid for pid in ours if psutil.pid_exists(pid) for p in psutil.Process(pid).children(True)
+    } | ours
+    open_to_all = [
+        (c.pid, c.laddr)
+        for c in psutil.net_connections("tcp")
+        if c.status == psutil.CONN_LISTEN and c.pid in family and c.laddr.ip not in ("127.0.0.1", "::1")
+    ]
+    assert open_to_all == []
+
+
+def test_logs_and_reports_hold_no_secret(house: House) -> None:
+    texts: list[Path] = [*house.topology.logs.glob("*.log"), *(house.topology.site / "logs").rglob("*.log")]
+    for name, secret in house.topology.secrets.items():
+        if len(secret) < 20:
+            continue
+        leaking = [file.name for file in texts if secret in file.read_text(errors="replace")]
+        assert leaking == [], name
