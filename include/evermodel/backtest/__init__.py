@@ -1,0 +1,1 @@
+"""Backtest: what retrain policies would have done with a model's own history."""

@@ -1,0 +1,149 @@
+"""What a policy came to, as data that travels as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Week:
+    """The answers of one week, held against what came true.
+
+    Parameters
+    ----------
+    start
+        First day.
+    champions
+        Versions that answered, in their order.
+    rows
+        Rows whose label is known.
+    value, low, high
+        The metric with its 95 % interval over the week's rows; None when it cannot be told.
+    """
+
+    start: str
+    champions: tuple[str, ...]
+    rows: int
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """One retrain that was tried.
+
+    Parameters
+    ----------
+    as_of
+        Day of the retrain, which is the version's name.
+    reason
+        Why it was tried.
+    shipped
+        Whether its model became champion.
+    verdict
+        What the gate said, or why there was nothing to judge.
+    replaced
+        The champion of before; empty if it stays.
+    rows, seconds
+        What it was made from, and what fitting took (measured once, on the machine that did it).
+    """
+
+    as_of: str
+    reason: str
+    shipped: bool
+    verdict: str
+    candidate: str
+    replaced: str
+    rows: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Alert:
+    """One message about an incident."""
+
+    at: str
+    kind: str
+    action: str
+    severity: str
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A week under a new champion, and what the one that it replaced would have been on the same rows.
+
+    Parameters
+    ----------
+    gain, low, high
+        How much better the new one was, with its 95 % interval over the rows; negative where retraining hurt.
+    """
+
+    start: str
+    champion: str
+    replaced: str
+    rows: int
+    gain: float
+    low: float
+    high: float
+
+    @property
+    def hurt(self) -> bool:
+        """Whether the replaced champion would have been better."""
+        return self.gain < 0
+
+    @property
+    def surely(self) -> bool:
+        """Whether the rows leave no doubt about it."""
+        return self.high < 0
+
+
+@dataclass(frozen=True)
+class PolicyOutcome:
+    """Everything that happened under one policy."""
+
+    policy: str
+    words: str
+    first_verdict: str
+    weeks: tuple[Week, ...]
+    retrains: tuple[Retrained, ...]
+    alerts: tuple[Alert, ...]
+    exchanges: tuple[Exchange, ...]
+
+    @property
+    def shipped(self) -> int:
+        """Retrains whose model became champion."""
+        return sum(one.shipped for one in self.retrains)
+
+    @property
+    def seconds(self) -> float:
+        """Time of all its fits, the first champion's left out."""
+        return sum(one.seconds for one in self.retrains)
+
+    @property
+    def opened(self) -> int:
+        """Incidents that opened."""
+        return sum(one.action == "open" for one in self.alerts)
+
+    @property
+    def hurt(self) -> tuple[Exchange, ...]:
+        """Weeks in which the champion that was replaced would have been better."""
+        return tuple(one for one in self.exchanges if one.hurt)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data, ready for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> PolicyOutcome:
+        """Read what `to_json` wrote."""
+        return cls(
+            policy=data["policy"],
+            words=data["words"],
+            first_verdict=data["first_verdict"],
+            weeks=tuple(Week(**{**week, "champions": tuple(week["champions"])}) for week in data["weeks"]),
+            retrains=tuple(Retrained(**one) for one in data["retrains"]),
+            alerts=tuple(Alert(**one) for one in data["alerts"]),
+            exchanges=tuple(Exchange(**one) for one in data["exchanges"]),
+        )
