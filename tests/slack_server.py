@@ -405,6 +405,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "text/plain" if plain else "application/json; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))
+        if not plain:
+            self.send_header("x-oauth-scopes", ",".join(sorted(self.server.slack.scopes)))  # type: ignore[attr-defined]
         for name, value in (headers or {}).items():
             self.send_header(name, value)
         self.end_headers()

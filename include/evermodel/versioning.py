@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +130,8 @@ class SnapshotStore:
 
         config = self.lake / ".dvc" / "config"
         if not config.exists():
-            Repo.init(str(self.lake), no_scm=True, force=config.parent.exists()).close()
+            with redirect_stdout(io.StringIO()):  # its welcome is not for who runs a retrain
+                Repo.init(str(self.lake), no_scm=True, force=config.parent.exists()).close()
         wanted = _CONFIG.format(remote=self.remote)
         if config.read_text(encoding="utf-8") != wanted:
             write_text(config, wanted)

@@ -1,25 +1,24 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from airflow_world import claim_airflow_home
 from evermodel import registry
 from evermodel.cli import app
 from evermodel.errors import EvermodelError, NoChampionError, PromotionError, SpecError
 from worlds import World
 
+claim_airflow_home()
+
 
 @pytest.fixture(autouse=True)
-def _no_slack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _no_slack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AIRFLOW_CONN_SLACK_API_DEFAULT", raising=False)
     monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", f"sqlite:///{tmp_path}/none.db")
-    yield
-    os.environ.pop("_AIRFLOW_PROCESS_CONTEXT", None)
 
 
 def run(*words: str) -> Result:

@@ -13,6 +13,7 @@ import typer
 from evermodel import __version__
 from evermodel.cli.data import data
 from evermodel.cli.demo import demo
+from evermodel.cli.doctor import doctor
 from evermodel.cli.drift import drift
 from evermodel.cli.exit_codes import FAILED
 from evermodel.cli.init import init
@@ -47,6 +48,7 @@ for command in (
     rollback,
     runs,
     reproduce,
+    doctor,
     demo,
 ):
     app.command()(command)

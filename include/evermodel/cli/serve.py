@@ -12,8 +12,23 @@ def serve(
     host: Annotated[str, typer.Option(help="Interface to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
     poll_seconds: Annotated[float, typer.Option(help="Seconds between two looks at the registry.")] = 2.0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that answer.")] = 1,
+    access_log: Annotated[
+        bool, typer.Option("--access-log", help="Log each prediction request, without its values.")
+    ] = False,
+    limit_concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Most connections of one process; beyond it a 503.")
+    ] = None,
 ) -> None:
     """Serve the champions over HTTP, and follow every promotion without a restart."""
     from evermodel.serving.run import serve as run
 
-    run(models, host=host, port=port, poll_seconds=poll_seconds)
+    run(
+        models,
+        host=host,
+        port=port,
+        poll_seconds=poll_seconds,
+        workers=workers,
+        access_log=access_log,
+        limit_concurrency=limit_concurrency,
+    )

@@ -32,6 +32,12 @@ def send_queue(settings: Settings) -> list[LaneReport]:
 
 def send_from_command_line(settings: Settings) -> list[LaneReport]:
     """Send what waits, outside of a task: connections come from the environment, or from Airflow's database."""
+    ask_airflow_database()
+    return send_queue(settings)
+
+
+def ask_airflow_database() -> None:
+    """Let this process, which is no task, look up connections in Airflow's database, if there is one."""
     from airflow.sdk.configuration import conf
     from sqlalchemy.engine import make_url
 
@@ -40,7 +46,6 @@ def send_from_command_line(settings: Settings) -> list[LaneReport]:
     if database.get_backend_name() != "sqlite" or Path(database.database or "").is_file():
         # What Airflow's own command line sets; without it the database is not asked.
         os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
-    return send_queue(settings)
 
 
 def tell(

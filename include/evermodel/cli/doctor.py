@@ -1,0 +1,58 @@
+"""The command that checks everything that evermodel stands on."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import redirect_stdout
+from typing import TYPE_CHECKING, Annotated, TextIO
+
+import typer
+
+from evermodel.cli.options import AsJson
+
+if TYPE_CHECKING:
+    from evermodel.doctor.finding import Finding
+
+_MARKS = {"green": ("✓", "green"), "yellow": ("!", "yellow"), "red": ("✗", "red")}
+
+
+def doctor(
+    only: Annotated[
+        list[str] | None, typer.Option(help="What to check, repeatable: MLflow, Airflow, Slack, lake, …")
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds that all checks together may take.", min=1)] = 30,
+    as_json: AsJson = False,
+) -> None:
+    """Check versions, specs, lake, DVC, MLflow, Airflow, Slack, serving and the clock; exit 1 if one is red."""
+    from evermodel.cli.answer import print_json
+    from evermodel.cli.exit_codes import FAILED
+    from evermodel.cli.steps import quiet_libraries
+    from evermodel.doctor.examine import all_checks, examine
+    from evermodel.errors import EvermodelError
+    from evermodel.settings import Settings
+
+    quiet_libraries()
+    checks = all_checks()
+    wanted = {name.lower() for name in only or checks}
+    chosen = {name: check for name, check in checks.items() if name.lower() in wanted}
+    if len(chosen) < len(wanted):
+        unknown = ", ".join(sorted(wanted - {name.lower() for name in chosen}))
+        raise EvermodelError(f"there is no check {unknown}", f"there are {', '.join(checks)}")
+    found: list[Finding] = []
+    answer = sys.stdout
+    with redirect_stdout(sys.stderr):  # whatever the libraries print
+        for _, findings in examine(Settings.from_environment(), chosen, timeout):
+            found += findings
+            for finding in [] if as_json else findings:
+                _show(finding, answer)
+    red = any(finding.level == "red" for finding in found)
+    if as_json:
+        print_json({"ok": not red, "checks": [finding.to_json() for finding in found]})
+    raise typer.Exit(FAILED if red else 0)
+
+
+def _show(finding: Finding, answer: TextIO) -> None:
+    mark, colour = _MARKS[finding.level]
+    typer.echo(f"{typer.style(mark, fg=colour)} {finding.name:<18} {finding.said}", answer)
+    if finding.level != "green":
+        typer.echo(f"  {'':<18} What to do: {finding.advice}", answer)

@@ -1,0 +1,1 @@
+"""Checks of everything that evermodel stands on, each with what to do when it is red."""

@@ -1,0 +1,1 @@
+"""Checks of Airflow and Slack for `evermodel doctor`."""

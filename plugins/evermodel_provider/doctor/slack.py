@@ -1,0 +1,92 @@
+"""Does Slack know the token, and may it do what the messages need?"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+from evermodel.doctor.finding import Finding, first_line
+from evermodel.settings import Settings
+
+# What each scope is for; only without the first nothing can be said at all.
+_SCOPES = {
+    "chat:write": "messages",
+    "files:write": "pictures in an incident's thread",
+    "channels:history": "no message twice after a crash",
+}
+_SECONDS = 8
+_QUIET = logging.getLogger(__name__)
+_QUIET.setLevel(logging.CRITICAL + 1)  # what goes wrong is the finding
+
+
+def check_slack(settings: Settings) -> Iterator[Finding]:
+    """Try the connection of every model; the token itself is never shown."""
+    from evermodel.spec import load_specs
+
+    specs, _ = load_specs(settings=settings)
+    for name in sorted({spec.alerts.slack_connection for spec in specs} or {"slack_api_default"}):
+        yield _connection(name, settings)
+
+
+def _connection(name: str, settings: Settings) -> Finding:
+    from airflow.providers.slack.hooks.slack import SlackHook
+    from airflow.sdk.exceptions import AirflowNotFoundException
+    from slack_sdk.errors import SlackApiError, SlackClientError
+
+    from evermodel_provider.notifications.errors import explained
+    from evermodel_provider.notifications.office import ask_airflow_database
+
+    ask_airflow_database()
+    try:
+        connection = SlackHook.get_connection(name)
+    except AirflowNotFoundException:
+        return Finding(
+            "Slack",
+            "yellow",
+            f"there is no connection {name}; messages go to {settings.outbox}",
+            f"make the Airflow connection {name} (type Slack API, the bot token as password); the outbox is fine to begin",
+        )
+    if not connection.password:
+        return Finding(
+            "Slack",
+            "red",
+            f"connection {name} has no token",
+            "put the bot token (xoxb-...) into its password",
+        )
+    try:
+        client = SlackHook(slack_conn_id=name, timeout=_SECONDS, retry_handlers=[], logger=_QUIET).client
+        answer = client.auth_test()
+    except SlackApiError as error:
+        known = explained(error.response, name, "")
+        return Finding(
+            "Slack", "red", known.problem, known.advice or "look the error up in Slack's documentation"
+        )
+    except (SlackClientError, OSError) as error:
+        return Finding(
+            "Slack",
+            "red",
+            f"connection {name}: Slack cannot be reached ({first_line(error)})",
+            "check the network, and base_url and proxy in the connection's extra",
+        )
+    return _scopes(name, answer)
+
+
+def _scopes(name: str, answer: Any) -> Finding:
+    """Say what the token lacks; Slack names its scopes in a header of every answer."""
+    headers = {key.lower(): value for key, value in answer.headers.items()}
+    given = headers.get("x-oauth-scopes")
+    who = f"connection {name}: {answer.get('user', 'the app')} in {answer.get('team', 'Slack')}"
+    if given is None:
+        return Finding("Slack", "green", f"{who}; the scopes are not told")
+    has = {scope.strip() for scope in given.split(",")}
+    lacks = [scope for scope in _SCOPES if scope not in has]
+    if not lacks:
+        return Finding("Slack", "green", f"{who}, with {', '.join(_SCOPES)}")
+    said = ", ".join(f"{scope} ({_SCOPES[scope]})" for scope in lacks)
+    return Finding(
+        "Slack",
+        "red" if "chat:write" in lacks else "yellow",
+        f"{who}, without {said}",
+        "add the scopes to the app under OAuth & Permissions and install it again",
+    )
