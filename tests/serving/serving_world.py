@@ -22,6 +22,8 @@ from evermodel import model_store, registry, tracking
 from evermodel.estimators import build_pipeline
 from evermodel.fastpath.keep import keep_if_same
 from evermodel.frames import feature_frame
+from evermodel.rollout.plan import Arm, TrafficPlan
+from evermodel.rollout.plans import read_plan, write_plan
 from evermodel.settings import Settings
 from evermodel.spec import ModelSpec, load_spec
 
@@ -131,6 +133,18 @@ def example_rows(count: int, seed: int) -> pd.DataFrame:
 def request_rows(count: int, seed: int) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = json.loads(example_rows(count, seed).to_json(orient="records"))
     return rows
+
+
+def plan_for(
+    world: World, champion: Published, challenger: Published, arms: tuple[Arm, ...], **fields: Any
+) -> TrafficPlan:
+    """Write the first revision of a plan."""
+    plan = TrafficPlan(
+        *(world.name, "canary", champion.version, challenger.version, arms, "salt"),
+        *("2026-03-01T00:00:00+00:00", "2026-03-01T00:00:00+00:00", "test", "test", "rollout"),
+        **fields,
+    )
+    return write_plan(world.client, plan, after=read_plan(world.client, world.name))
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -22,9 +23,13 @@ from evermodel.serving.holder import ModelHolder
 from evermodel.serving.lane import PredictionLane
 from evermodel.serving.log import PredictionLog
 from evermodel.serving.metrics import Metrics
+from evermodel.serving.reporter import Process, Reporter
 from evermodel.serving.request_ids import RequestIds
+from evermodel.serving.shadow import Shadows
 from evermodel.settings import Settings
 from evermodel.spec import load_spec
+
+_FIRST_LOOK_SECONDS = 15.0
 
 
 class _Answer(BaseModel):
@@ -54,6 +59,10 @@ class ModelState(_Answer):
     version: str | None
     engine: Literal["onnx", "sklearn"] | None
     since: datetime | None
+    shares: dict[str, float]
+    shadow: str | None
+    revision: int
+    missing: dict[str, str]
     inputs: list[dict[str, str]]
     last_error: str | None
     last_checked: datetime | None
@@ -81,25 +90,35 @@ def create_app(models: list[str], settings: Settings | None = None, poll_seconds
     where = settings or Settings.from_environment()
     metrics = Metrics()
     specs = [load_spec(model, where) for model in models]
-    holders = {spec.name: ModelHolder(spec, where, metrics, poll_seconds) for spec in specs}
+    process = Process(where.environment)
+    holders = {spec.name: ModelHolder(spec, where, metrics, poll_seconds, process.instance) for spec in specs}
+    reporter = Reporter(process, where.lake, {name: holder.in_memory for name, holder in holders.items()})
+    for holder in holders.values():
+        holder.on_swap = reporter.wake
     for name in holders:
         metrics.expect(name)
     batcher = Batcher()
     fallbacks = Fallbacks({spec.name: spec for spec in specs}, batcher, metrics)
     log = PredictionLog(where.lake / "predictions", metrics)
+    shadow_log = PredictionLog(where.lake / "shadow", metrics.traffic.shadow_log)
+    shadows = Shadows(shadow_log, metrics.traffic)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        batcher.start()
-        log.start()
+        for part in (batcher, log, shadow_log, shadows):
+            part.start()
         for holder in holders.values():
             holder.start()
+        reporter.start()
+        # A process that starts beside others answers nothing before it has what they have.
+        await asyncio.to_thread(_first_look, list(holders.values()))
         yield
-        await asyncio.to_thread(_stop, list(holders.values()), fallbacks, batcher, log)
+        await asyncio.to_thread(reporter.stop)
+        await asyncio.to_thread(_stop, list(holders.values()), shadows, fallbacks, batcher, log, shadow_log)
 
     app = FastAPI(title="evermodel", version=__version__, lifespan=lifespan)
     app.state.holders = holders
-    desk = PredictionDesk(holders, fallbacks, log, metrics)
+    desk = PredictionDesk(holders, fallbacks, log, metrics, shadows)
     app.add_middleware(PredictionLane, desk=desk, only=next(iter(holders)) if len(holders) == 1 else None)
     app.add_middleware(RequestIds)
     _add_predictions(app, holders, desk)
@@ -108,12 +127,18 @@ def create_app(models: list[str], settings: Settings | None = None, poll_seconds
     return app
 
 
-def _stop(holders: list[ModelHolder], fallbacks: Fallbacks, batcher: Batcher, log: PredictionLog) -> None:
+def _first_look(holders: list[ModelHolder]) -> None:
+    """Wait until each model was looked for once; what takes longer is loaded behind the open door."""
+    end = time.monotonic() + _FIRST_LOOK_SECONDS
+    for holder in holders:
+        holder.looked.wait(max(0.0, end - time.monotonic()))
+
+
+def _stop(holders: list[ModelHolder], *others: Shadows | Fallbacks | Batcher | PredictionLog) -> None:
     for holder in holders:
         holder.stop()
-    fallbacks.close()
-    batcher.close()
-    log.close()
+    for other in others:
+        other.close()
 
 
 def _add_predictions(app: FastAPI, holders: dict[str, ModelHolder], desk: PredictionDesk) -> None:
@@ -199,12 +224,17 @@ def _add_states(app: FastAPI, holders: dict[str, ModelHolder], metrics: Metrics)
 
 
 def _state(holder: ModelHolder) -> ModelState:
-    served = holder.current
+    traffic = holder.traffic
+    served = traffic.champion if traffic else None
     return ModelState(
         model=holder.spec.name,
         version=served.version if served else None,
         engine=served.engine if served else None,
-        since=served.since if served else None,
+        since=traffic.since if traffic else None,
+        shares=traffic.shares if traffic else {},
+        shadow=traffic.shadow.version if traffic and traffic.shadow else None,
+        revision=traffic.plan.revision if traffic and traffic.plan else 0,
+        missing=dict(traffic.missing) if traffic else {},
         inputs=served.inputs.described() if served else [],
         last_error=holder.last_error,
         last_checked=holder.last_checked,

@@ -71,12 +71,8 @@ class Batcher:
             _score(batch)
 
     def _limit_threads(self, served: ServedModel) -> None:
-        """Keep OpenMP to one thread here: for so few rows, waiting for helpers costs more than they save."""
         if served is not self._limited_for:
-            from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
-            # OpenMP keeps this setting for each thread, so training in this process would not notice.
-            threadpool_limits(1, user_api="openmp")
+            limit_threads()
             self._limited_for = served
 
     def _take(self) -> list[_Call]:
@@ -92,6 +88,14 @@ class Batcher:
                 others.append(call)
         self._waiting = others
         return batch
+
+
+def limit_threads() -> None:
+    """Keep OpenMP to one thread here: for so few rows, waiting for helpers costs more than they save."""
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    # OpenMP keeps this setting for each thread, so training in this process would not notice.
+    threadpool_limits(1, user_api="openmp")
 
 
 def _score(batch: list[_Call]) -> None:

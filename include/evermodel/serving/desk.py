@@ -24,6 +24,8 @@ from evermodel.serving.metrics import Metrics
 from evermodel.serving.rows import Inputs, RequestRefusedError, Row, parse_rows
 from evermodel.serving.rule import inputs_of
 from evermodel.serving.served import Answer, ServedModel
+from evermodel.serving.shadow import Shadows
+from evermodel.serving.traffic import Traffic
 from evermodel.spec import ModelSpec
 
 _LOG = logging.getLogger("evermodel.serving")
@@ -57,6 +59,8 @@ class PredictionDesk:
         The served models by name.
     fallbacks
         Asks versions, and falls back.
+    shadows
+        Takes what a shadow is to answer, too.
     access_log
         Whether each request is a line of the program's log.
     """
@@ -67,6 +71,7 @@ class PredictionDesk:
         fallbacks: Fallbacks,
         log: PredictionLog,
         metrics: Metrics,
+        shadows: Shadows | None = None,
         *,
         access_log: bool = False,
     ) -> None:
@@ -74,6 +79,7 @@ class PredictionDesk:
         self._fallbacks = fallbacks
         self._log = log
         self._metrics = metrics
+        self._shadows = shadows
         self._access_log = access_log
         self._seldom = Seldom()
 
@@ -88,15 +94,18 @@ class PredictionDesk:
         started = time.perf_counter()
         request_id: str = scope["state"]["request_id"]
         holder = self._holders.get(name)
-        served = holder.current if holder else None
-        course = _Course(served.version if served else "none")
+        traffic = holder.traffic if holder else None
+        served = traffic.route(scope) if traffic else None
+        course = _Course(traffic, served, served.version if served else "none")
         status, content = 499, {}
         try:
             if holder is None:
                 raise _unknown_model(name, list(self._holders))
-            answered = await self._answered(holder, served, scope, receive)
+            answered = await self._answered(holder, course, scope, receive)
             course.version, course.rows = answered.version, len(answered.rows)
             self._log.offer(_logged(name, request_id, answered))
+            if self._shadows is not None and traffic is not None and traffic.shadows(scope):
+                self._shadows.offer(traffic, request_id, answered)
             status, content = 200, _content(name, request_id, answered)
         except ClientDisconnect:
             content = {"detail": "the caller hung up", "request_id": request_id}
@@ -111,32 +120,61 @@ class PredictionDesk:
             }
         finally:
             # The finally also counts the request of a caller who went away.
-            label, seconds = (name if holder else _UNKNOWN), time.perf_counter() - started
-            self._metrics.requests.labels(label, course.version, str(status)).inc()
-            if holder:
-                self._metrics.seconds.labels(label).observe(seconds)
-            if self._access_log:
-                _ACCESS.info(
-                    "event=request model=%s version=%s status=%d ms=%.1f rows=%d request_id=%s",
-                    *(label, course.version, status, 1000 * seconds, course.rows, request_id),
-                )
+            self._count(name if holder else _UNKNOWN, course, status, started, request_id)
         return Reply(status, orjson.dumps(content))
 
+    def _count(self, model: str, course: _Course, status: int, started: float, request_id: str) -> None:
+        now = time.perf_counter()
+        self._metrics.requests.labels(model, course.version, str(status)).inc()
+        if model != _UNKNOWN:
+            self._metrics.seconds.labels(model).observe(now - started)
+        if course.traffic is not None and course.routed is not None and course.began:
+            version, seconds = course.routed.version, now - course.began
+            course.traffic.tally.answered(version, seconds, failed=course.failed or status >= 500)
+            self._metrics.traffic.seconds.labels(model, version).observe(seconds)
+        if self._access_log:
+            _ACCESS.info(
+                "event=request model=%s version=%s status=%d ms=%.1f rows=%d request_id=%s",
+                *(model, course.version, status, 1000 * (now - started), course.rows, request_id),
+            )
+
     async def _answered(
-        self, holder: ModelHolder, served: ServedModel | None, scope: Scope, receive: Receive
+        self, holder: ModelHolder, course: _Course, scope: Scope, receive: Receive
     ) -> Answered:
-        if served is not None:
-            rows = await self._rows(holder.spec, served.inputs, scope, receive)
-            return await self._fallbacks.answer(served, rows)
+        spec, routed, traffic = holder.spec, course.routed, course.traffic
+        if traffic is not None and routed is not None:
+            body = await self._body(spec, routed.inputs, scope, receive)
+            course.began = time.perf_counter()
+            served, rows = await self._taken(spec, routed, traffic.champion, body)
+            answered = await self._fallbacks.answer(served, rows, traffic.stand_in(served))
+            course.failed = served is not routed or answered.fallback is not None
+            return answered
         if not self._fallbacks.stands_alone(holder.spec.name):
             raise RequestRefusedError(503, not_ready(holder))
-        rows = await self._rows(holder.spec, inputs_of(holder.spec), scope, receive)
-        return await self._fallbacks.alone(holder.spec.name, rows)
+        inputs = inputs_of(spec)
+        rows = await self._rows(spec, inputs, await self._body(spec, inputs, scope, receive))
+        return await self._fallbacks.alone(spec.name, rows)
 
-    async def _rows(self, spec: ModelSpec, inputs: Inputs, scope: Scope, receive: Receive) -> list[Row]:
+    async def _body(self, spec: ModelSpec, inputs: Inputs, scope: Scope, receive: Receive) -> bytes:
+        limit = max(_SMALLEST_LIMIT, spec.serving.max_rows * len(inputs.names) * _BYTES_A_CELL)
+        return await read_body(receive, limit, declared_length(scope))
+
+    async def _taken(
+        self, spec: ModelSpec, routed: ServedModel, champion: ServedModel, body: bytes
+    ) -> tuple[ServedModel, list[Row]]:
+        """Return who takes the request, and its rows: what only the challenger refuses is the champion's."""
+        try:
+            return routed, await self._rows(spec, routed.inputs, body)
+        except RequestRefusedError as refused:
+            if routed.inputs == champion.inputs:
+                raise
+            try:
+                return champion, await self._rows(spec, champion.inputs, body)
+            except RequestRefusedError:
+                raise refused from None
+
+    async def _rows(self, spec: ModelSpec, inputs: Inputs, body: bytes) -> list[Row]:
         most = spec.serving.max_rows
-        limit = max(_SMALLEST_LIMIT, most * len(inputs.names) * _BYTES_A_CELL)
-        body = await read_body(receive, limit, declared_length(scope))
         if len(body) <= _SMALL_BODY:
             return parse_rows(body, inputs, most)
         return await asyncio.to_thread(parse_rows, body, inputs, most)
@@ -153,9 +191,23 @@ class PredictionDesk:
 
 @dataclass(slots=True)
 class _Course:
-    """What became of a request, as far as it got."""
+    """What became of a request, as far as it got.
 
+    Parameters
+    ----------
+    routed
+        The version that the router chose; ``version`` is what answered.
+    began
+        When the whole request was there; 0 before.
+    failed
+        The routed version did not answer, but something else did.
+    """
+
+    traffic: Traffic | None
+    routed: ServedModel | None
     version: str
+    began: float = 0.0
+    failed: bool = False
     rows: int = 0
 
 

@@ -172,7 +172,7 @@ class Fallbacks:
         if earlier is None or earlier is served:
             told = f"model {served.name}: version {served.version} failed ({reason}), and no previous one is in memory"
             raise RequestRefusedError(503, told) from error
-        theirs = _as_they_take_them(served.inputs, rows, earlier.inputs)
+        theirs = as_they_take_them(served.inputs, rows, earlier.inputs)
         try:
             answers = await self._ask(earlier, theirs, spec.serving.fallback.timeout_ms)
         except TimeoutError:
@@ -228,7 +228,7 @@ def _too_slow(spec: ModelSpec) -> RequestRefusedError:
     )
 
 
-def _as_they_take_them(ours: Inputs, rows: list[Row], theirs: Inputs) -> list[Row]:
+def as_they_take_them(ours: Inputs, rows: list[Row], theirs: Inputs) -> list[Row]:
     """Put the values into another version's order.
 
     Raises

@@ -16,8 +16,18 @@ from typing import Any
 from evermodel.atomic import replacing
 from evermodel.serving.metrics import Metrics
 from evermodel.serving.rows import Inputs, Row
+from evermodel.serving.served import Answer
+from evermodel.serving.traffic_metrics import LogCounters
 
 _LOG = logging.getLogger("evermodel.serving")
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What the caller got, beside an answer that nobody heard."""
+
+    version: str
+    answers: Sequence[Answer]
 
 
 @dataclass(frozen=True)
@@ -30,6 +40,8 @@ class LoggedRequest:
         When it was answered, in UTC.
     inputs
         The features, in the order of the values in ``rows``.
+    heard
+        For an answer that nobody heard the one that was; such answers have a log of their own.
     """
 
     model: str
@@ -40,6 +52,12 @@ class LoggedRequest:
     rows: Sequence[Row]
     scores: Sequence[float]
     labels: Sequence[str | None] = ()
+    heard: Heard | None = None
+
+    @property
+    def source(self) -> str:
+        """Where the answer comes from, as the log has it."""
+        return "shadow" if self.heard else "online"
 
 
 class PredictionLog:
@@ -65,7 +83,7 @@ class PredictionLog:
     def __init__(
         self,
         folder: Path,
-        metrics: Metrics,
+        metrics: Metrics | LogCounters,
         *,
         flush_seconds: float = 5.0,
         flush_rows: int = 10_000,
@@ -124,7 +142,7 @@ class PredictionLog:
         model, day = group[0].model, group[0].at.date()
         rows = sum(len(entry.rows) for entry in group)
         try:
-            _write_file(_table(group), self._folder / model / f"date={day.isoformat()}")
+            _write_file(_table(group), self._folder / model / f"date={day.isoformat()}", group[0].source)
         except Exception as error:  # noqa: BLE001 - the writer must outlive whatever the disk does
             self._drop(model, rows, "write_failed", f"{type(error).__name__}: {error}")
             return
@@ -162,8 +180,9 @@ def _table(group: list[LoggedRequest]) -> Any:
             pa.string(),
             [label for entry in group for label in entry.labels or [None] * len(entry.rows)],
         ),
-        "source": (pa.string(), ["online"] * len(each)),
+        "source": (pa.string(), [entry.source for entry, _ in each]),
         "request_id": (pa.string(), [entry.request_id for entry, _ in each]),
+        **_heard(group),
     }
     by_feature = zip(*(row for entry in group for row in entry.rows), strict=True)
     for name, values in zip(inputs.names, by_feature, strict=True):
@@ -173,9 +192,23 @@ def _table(group: list[LoggedRequest]) -> Any:
     return pa.table([pa.array(v, kind, from_pandas=True) for kind, v in columns.values()], schema=schema)
 
 
-def _write_file(table: Any, folder: Path) -> None:
+def _heard(group: list[LoggedRequest]) -> dict[str, tuple[Any, Sequence[Any]]]:
+    """Return the columns that only unheard answers have."""
+    import pyarrow as pa
+
+    heard = [(entry.heard, answer) for entry in group if entry.heard for answer in entry.heard.answers]
+    if not heard:
+        return {}
+    return {
+        "heard_version": (pa.string(), [found.version for found, _ in heard]),
+        "heard_score": (pa.float64(), [answer.score for _, answer in heard]),
+        "heard_predicted": (pa.string(), [answer.label for _, answer in heard]),
+    }
+
+
+def _write_file(table: Any, folder: Path, source: str) -> None:
     import pyarrow.parquet as pq
 
     # The temporary name starts with a dot, so that no reader takes it for a finished file.
-    with replacing(folder / f"online-{os.getpid()}-{uuid.uuid4().hex}.parquet") as temporary:
+    with replacing(folder / f"{source}-{os.getpid()}-{uuid.uuid4().hex}.parquet") as temporary:
         pq.write_table(table, temporary, compression="zstd")
