@@ -1,4 +1,4 @@
-"""The daily scoring of every model: the champion answers for the day before, into the prediction log."""
+"""The daily scoring of every model: the champion answers for the day before, or for the days of a form."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from airflow.sdk import DAG, CronTriggerTimetable
 
 from evermodel_provider.assets import predictions
 from evermodel_provider.dag_parts import DEFAULT_ARGS, describe, failure_callback, specs_to_parse
-from evermodel_provider.operators.score import ScoreOperator
-from evermodel_provider.sensors.data import NewDataSensor
+from evermodel_provider.operators.score import ScoreOperator, score_form
+from evermodel_provider.sensors.data import DaysToScoreSensor
 
 for spec in specs_to_parse("score"):
     cron = spec.schedule.score
@@ -18,11 +18,16 @@ for spec in specs_to_parse("score"):
         schedule=CronTriggerTimetable(cron, timezone="UTC") if cron else None,
         catchup=False,
         max_active_runs=2,
+        params=score_form(),
         default_args={**DEFAULT_ARGS, "owner": spec.owner, "on_failure_callback": failure_callback(spec)},
         tags=["evermodel", "score", spec.name],
     ) as dag:
-        new_data = NewDataSensor(task_id="new_data", model=spec.name)
-        score = ScoreOperator(task_id="score", model=spec.name, outlets=[predictions(spec.name)])
-
-        new_data >> score
+        new_data = DaysToScoreSensor(task_id="new_data", model=spec.name)
+        ScoreOperator.partial(
+            task_id="score",
+            model=spec.name,
+            outlets=[predictions(spec.name)],
+            map_index_template="{{ day }}",
+            max_active_tis_per_dagrun=spec.score.at_once,
+        ).expand(as_of=new_data.output)
     globals()[dag.dag_id] = dag

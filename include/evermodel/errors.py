@@ -76,6 +76,10 @@ class ApprovalError(PermanentError):
     """An answer does not count: of the wrong person, or about something else than what is about to be deployed."""
 
 
+class RolloutError(PermanentError):
+    """A rollout cannot be started, moved or stopped as asked."""
+
+
 class NoChampionError(PermanentError):
     """A model has no champion yet."""
 
@@ -90,6 +94,14 @@ class SnapshotStoreError(TransientError):
 
 class SourceUnavailableError(TransientError):
     """A source cannot be reached, or broke off while its rows were read."""
+
+
+class TargetError(PermanentError):
+    """A table outside cannot take a model's answers as declared."""
+
+
+class TargetUnavailableError(TransientError):
+    """A database that takes a model's answers cannot be reached, or broke off."""
 
 
 class LakeFullError(TransientError):

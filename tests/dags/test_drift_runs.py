@@ -148,7 +148,7 @@ def test_scoring_a_day_twice_leaves_one_batch_of_the_champion(served: World) -> 
 def test_scoring_without_a_champion_says_to_retrain_first(world: World) -> None:
     done = run(parse(world, "score"), DAY)
 
-    assert (done.state, done.states["score"], done.tries["score"]) == ("failed", "failed", 1)
+    assert (done.state, done.states["score[0]"], done.tries["score"]) == ("failed", "failed", 1)
     (message,) = messages(world)
     assert f"model {world.name} has no champion yet" in message["text"]
     assert f"run the DAG retrain_{world.name} once" in message["text"]

@@ -105,7 +105,7 @@ class Replay:
         for run_id in runs:
             run = self.api.wait(f"score_{MODEL}", run_id)
             self.expect(run["state"] == "success", f"{run_id} of score_{MODEL}: {run['state']}")
-            rows += self.api.xcom(f"score_{MODEL}", run_id, "score")["rows"]
+            rows += self.api.xcom(f"score_{MODEL}", run_id, "score", map_index=0)["rows"]
         self.rows.append(
             Row(
                 "score",

@@ -63,7 +63,16 @@ def score_day(spec: ModelSpec, as_of: datetime, client: MlflowClient, settings: 
     tally = Tally()
     with stream_window(spec, window, with_label=False, in_order=False, batch_rows=BATCH_ROWS) as rows:
         path = write_day(spec, settings.lake, window, tally.counted(scored(scorer, rows)))
-    return tally.day(spec, window, scorer.version, path.relative_to(settings.lake))
+    return finished(spec, tally.day(spec, window, scorer.version, path.relative_to(settings.lake)), path)
+
+
+def finished(spec: ModelSpec, day: ScoredDay, path: Path) -> ScoredDay:
+    """Put a day that is in the log into the spec's table too, if it names one; doing it again replaces it."""
+    if spec.score.table is not None:
+        from evermodel.scoring.table import write_table
+
+        write_table(spec, day.day, path)
+    return day
 
 
 def load_champion(spec: ModelSpec, client: MlflowClient) -> Scorer:

@@ -19,6 +19,7 @@ from evermodel.spec.performance import PerformanceSpec
 from evermodel.spec.policy import RespondSpec, RetrainPolicy
 from evermodel.spec.resources import ResourcesSpec
 from evermodel.spec.rollout import RollbackSpec, RolloutSpec
+from evermodel.spec.score import ScoreSpec
 from evermodel.spec.serving import ServingSpec
 from evermodel.spec.source import SourceSpec
 from evermodel.spec.training import CandidateSpec, SplitSpec, TrainingSpec
@@ -68,6 +69,7 @@ class ModelSpec(Section):
     approvers: tuple[str, ...] = Field(
         (), description="Airflow users who may answer; empty: everybody who may."
     )
+    score: ScoreSpec = ScoreSpec()
     drift: DriftSpec = DriftSpec()
     performance: PerformanceSpec = PerformanceSpec()
     respond: RespondSpec = RespondSpec()
@@ -77,6 +79,10 @@ class ModelSpec(Section):
     rollout: RolloutSpec = RolloutSpec()
     rollback: RollbackSpec = RollbackSpec()
     resources: ResourcesSpec = ResourcesSpec()
+    environments: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="Fields that differ in an environment (EVERMODEL_ENVIRONMENT), by its name.",
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -4,23 +4,46 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from evermodel.window import whole_day
+from airflow.sdk import Param
+from airflow.sdk.exceptions import AirflowSkipException
+
+from evermodel.errors import EmptyWindowError
+from evermodel.window import last_day, whole_day
 from evermodel_provider.operators.base import ModelOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class ScoreOperator(ModelOperator):
-    """Score the whole day before ``as_of`` with the champion and append it to the prediction log.
+def score_form() -> dict[str, Param]:
+    """Return the form that a person fills in to score days again, or days of long ago."""
+    return {
+        name: Param(None, type=["null", "string"], format="date", title=title, description=description)
+        for name, title, description in (
+            ("from", "From", "First day (UTC) to score; empty: only the day before the run's date."),
+            ("to", "To", "Last day to score; empty: the day before the run's date."),
+        )
+    }
 
-    Doing it again replaces that day's batch and nothing else. Returns day, version, rows, mean score and path.
+
+class ScoreOperator(ModelOperator):
+    """Score the whole day before ``as_of`` with the champion and put it into the prediction log.
+
+    Doing it again replaces that day's batch and nothing else. Map it over what `DaysToScoreSensor` returns; then a day
+    without rows is skipped where a range of days was asked for. Returns day, version, rows, mean score and path.
     """
 
     def run_step(self, context: Context) -> dict[str, Any]:
         """Score the day."""
         from evermodel.scoring import score_day
 
-        scored = score_day(self.spec, whole_day(self.as_of), self.hook.get_conn(), self.hook.settings)
+        as_of = whole_day(self.as_of)
+        context["day"] = f"{last_day(as_of).start:%Y-%m-%d}"  # type: ignore[typeddict-unknown-key]
+        try:
+            scored = score_day(self.spec, as_of, self.hook.get_conn(), self.hook.settings)
+        except EmptyWindowError as error:
+            if context["params"].get("from"):
+                raise AirflowSkipException(error.problem) from error
+            raise
         self.log.info("Scored %d rows of %s with version %s", scored.rows, scored.day, scored.version)
         return scored.to_json()

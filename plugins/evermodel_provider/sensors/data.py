@@ -12,7 +12,7 @@ from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout, AirflowSkipException
 
 from evermodel.spec import load_spec
-from evermodel.window import drift_window, last_day, training_window, whole_day
+from evermodel.window import drift_window, last_day, parse_moment, training_window, whole_day
 from evermodel_provider.connections import use_airflow_connections
 from evermodel_provider.exceptions import airflow_errors
 from evermodel_provider.operators.base import AS_OF
@@ -83,7 +83,7 @@ class WindowSensor(BaseSensorOperator):
         self.log.info("%s: %s", "Ready" if readiness.ready else "Not there yet", readiness.found)
         return readiness.ready
 
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> None:
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Go on after the triggerer has waited."""
         if event["outcome"] == "failed":
             raise AirflowFailException(f"{event['problem']}\n  What to do: {event['advice']}")
@@ -135,6 +135,49 @@ class NewDataSensor(WindowSensor):
         from evermodel.arrival import source_ready
 
         return source_ready(self.spec, window)
+
+
+class DaysToScoreSensor(NewDataSensor):
+    """Wait until the last day to score is complete.
+
+    Returns for each day the moment as of which it is scored, one of them unless a range is asked for.
+
+    :param first: First day of a range; empty: only the day before ``as_of``. (templated)
+    :param last: Last day of a range; empty: the day before ``as_of``. (templated)
+    """
+
+    template_fields: Sequence[str] = (*NewDataSensor.template_fields, "first", "last")
+
+    def __init__(
+        self,
+        *,
+        first: str = "{{ params.get('from') or '' }}",
+        last: str = "{{ params.get('to') or '' }}",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.first = first
+        self.last = last
+
+    def execute(self, context: Context) -> list[str]:
+        """Wait, and return the days."""
+        super().execute(context)
+        return self._moments()
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> list[str]:
+        """Return the days after the triggerer has waited."""
+        super().execute_complete(context, event)
+        return self._moments()
+
+    def _interval(self) -> Window:
+        return last_day(parse_moment(self._moments()[-1]))
+
+    def _moments(self) -> list[str]:
+        from evermodel.scoring.days import days_to_score
+
+        longest = conf.getint("core", "max_map_length")
+        with airflow_errors():
+            return [d.isoformat() for d in days_to_score(self.first, self.last, self.as_of, longest)]
 
 
 class PredictionsSensor(WindowSensor):
