@@ -89,8 +89,13 @@ class Settings(BaseModel):
                 if url.strip()
             ),
             serving_token=SecretStr(env.get("EVERMODEL_SERVING_TOKEN", "").strip()),
-            environment=env.get("EVERMODEL_ENVIRONMENT", "local"),
+            environment=current_environment(env),
         )
+
+
+def current_environment(environ: Mapping[str, str] | None = None) -> str:
+    """Return the name of the environment that this process belongs to (``EVERMODEL_ENVIRONMENT``)."""
+    return (os.environ if environ is None else environ).get("EVERMODEL_ENVIRONMENT", "").strip() or "local"
 
 
 def _models_folder(airflow_home: Path) -> Path:

@@ -30,11 +30,11 @@ def check(
         list[str] | None, typer.Argument(help="Models or YAML files; all if none is given.")
     ] = None,
 ) -> None:
-    """Check model specs; every mistake is named with its line."""
+    """Check model specs, as each environment sees them; every mistake is named with its line."""
     from evermodel.errors import SpecError
     from evermodel.settings import Settings
     from evermodel.spec import load_spec
-    from evermodel.spec.load import spec_files
+    from evermodel.spec.load import environments_of, spec_files, spec_path
     from evermodel.validation.schema_file import find_schema, read_schema
 
     settings = Settings.from_environment()
@@ -46,6 +46,8 @@ def check(
     for name in names:
         try:
             spec = load_spec(name)
+            for environment in environments_of(spec_path(name, settings)):
+                load_spec(name, settings.model_copy(update={"environment": environment}))
             if (expected := find_schema(spec.name, settings)) is not None:
                 read_schema(expected)
         except SpecError as error:

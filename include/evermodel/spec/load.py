@@ -15,7 +15,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from evermodel.errors import SpecError
-from evermodel.settings import Settings
+from evermodel.settings import Settings, current_environment
+from evermodel.spec.environments import SECTION, in_environment, places_in
 from evermodel.spec.model import ModelSpec
 
 _SECRET = re.compile(
@@ -65,6 +66,7 @@ def load_spec(model: str | Path, settings: Settings | None = None) -> ModelSpec:
         The file is missing, is no YAML, or has a mistake; the message names each one.
     """
     path = model if isinstance(model, Path) else spec_path(model, settings)
+    environment = settings.environment if settings else current_environment()
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -73,7 +75,8 @@ def load_spec(model: str | Path, settings: Settings | None = None) -> ModelSpec:
         raise SpecError(f"{path}: is not UTF-8 ({error})", "save the file as UTF-8") from None
     try:
         data, lines = _parse(path, text)
-        spec = ModelSpec.model_validate(_with_variables(data))
+        lines = places_in(lines, environment)
+        spec = ModelSpec.model_validate(in_environment(_with_variables(data), environment))
     except RecursionError:
         raise SpecError(
             f"{path}: is nested too deeply, or an anchor contains itself", "write it out flat"
@@ -89,6 +92,16 @@ def load_spec(model: str | Path, settings: Settings | None = None) -> ModelSpec:
             f"rename the file to {spec.name}.yaml or the model to {path.stem}",
         )
     return spec
+
+
+def environments_of(path: Path) -> list[str]:
+    """Return the environments that a spec names, sorted; none of a file that cannot be read as one."""
+    try:
+        data, _ = _parse(path, path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, SpecError, RecursionError):
+        return []
+    declared = data.get(SECTION)
+    return sorted(map(str, declared)) if isinstance(declared, dict) else []
 
 
 def load_specs(
