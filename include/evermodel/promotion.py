@@ -42,7 +42,8 @@ def promote_version(
         raise PromotionError(
             f"model {model}: a promotion by hand needs a reason", "say why; it is kept in the history"
         )
-    found, champion = _found(client, model, version), registry.alias_version(client, model, registry.CHAMPION)
+    found = version_of(client, model, version)
+    champion = registry.alias_version(client, model, registry.CHAMPION)
     current = None if champion is None else str(champion.version)
     done = next((p for p in registry.history(client, model) if p.run_key == run_key), None)
     if done is not None:
@@ -51,7 +52,7 @@ def promote_version(
         raise PromotionError(
             f"model {model}: version {version} is the champion already", "nothing is to be done"
         )
-    refusal = _refusal(model, found, decision_of(client, model, found), current)
+    refusal = refusal_of(model, found, decision_of(client, model, found), current)
     if refusal is not None:
         problem, advice = refusal
         if not force:
@@ -87,7 +88,8 @@ def decision_of(client: MlflowClient, model: str, version: ModelVersion) -> Deci
     )
 
 
-def _found(client: MlflowClient, model: str, version: str) -> ModelVersion:
+def version_of(client: MlflowClient, model: str, version: str) -> ModelVersion:
+    """Return a registered version, or say which ones there are."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -100,7 +102,7 @@ def _found(client: MlflowClient, model: str, version: str) -> ModelVersion:
         ) from None
 
 
-def _refusal(
+def refusal_of(
     model: str, version: ModelVersion, decision: Decision, current: str | None
 ) -> tuple[str, str] | None:
     """Say what speaks against a promotion, and what to do."""

@@ -170,6 +170,11 @@ def promote(
     return done
 
 
+def begun(client: MlflowClient, model: str, run_key: str) -> bool:
+    """Tell whether a promotion under a run key was begun, completed or not."""
+    return _find_promotion(client, model, run_key)[0] is not None
+
+
 def history(client: MlflowClient, model: str) -> list[Promotion]:
     """Return every completed promotion of a model, oldest first."""
     return history_of(_model_tags(client, model))

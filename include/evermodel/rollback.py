@@ -14,18 +14,28 @@ if TYPE_CHECKING:
 
 
 def roll_back(
-    client: MlflowClient, model: str, *, by: str, reason: str, run_key: str, version: str | None = None
+    client: MlflowClient,
+    model: str,
+    *,
+    by: str,
+    reason: str,
+    run_key: str,
+    version: str | None = None,
+    expected: str | None = None,
 ) -> Promotion:
     """Make an earlier champion the champion again; serving processes pick it up by themselves.
 
-    A retrain that was judged against the champion of before is refused when it wants to deploy.
+    A rollout that is under way ends with it: its plan holds only while its champion serves. A retrain that was judged
+    against the champion of before is refused when it wants to deploy.
 
     Parameters
     ----------
     version
         A version that served before; the last one that did if not given.
     run_key
-        Idempotency key: the same one again rolls back once.
+        Idempotency key: the same one again rolls back once, and completes a rollback that was cut off.
+    expected
+        The champion that is to go; None for whichever it is.
 
     Raises
     ------
@@ -33,10 +43,13 @@ def roll_back(
         Nothing serves yet.
     RollbackError
         There is no earlier champion, the version never served or serves already, or there is no reason.
+    RegistryConflictError
+        Another version than the expected one is champion.
     """
     past = registry.history(client, model)
     done = next((promotion for promotion in past if promotion.run_key == run_key), None)
     if done is not None:
+        _stop_rollout(client, model, done)
         return done
     if not reason.strip():
         raise RollbackError(
@@ -44,10 +57,29 @@ def roll_back(
         )
     current = str(registry.champion(client, model).version)
     target = version or _before(model, past, current)
-    _require_served(model, past, target, current)
-    return registry.promote(
-        client, model, target, expected=current, by=by, reason=reason, run_key=run_key, kind="rollback"
+    if not registry.begun(client, model, run_key):
+        _require_served(model, past, target, current)
+    done = registry.promote(
+        client,
+        model,
+        target,
+        expected=expected or current,
+        by=by,
+        reason=reason,
+        run_key=run_key,
+        kind="rollback",
     )
+    _stop_rollout(client, model, done)
+    return done
+
+
+def _stop_rollout(client: MlflowClient, model: str, done: Promotion) -> None:
+    """Say of a rollout under way that it is over; one that was started after the rollback goes on."""
+    from evermodel.rollout.in_flight import stop_in_flight
+
+    if str(registry.champion(client, model).version) == done.version:
+        why = f"stopped by a rollback to version {done.version} ({done.by}: {done.reason})"
+        stop_in_flight(client, model, why, done.version)
 
 
 def line_of_succession(past: Sequence[Promotion]) -> list[str]:

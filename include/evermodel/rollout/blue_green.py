@@ -47,12 +47,16 @@ def _smoke(spec: RolloutSpec, plan: TrafficPlan, evidence: Evidence, now: dateti
             f"(limit {ratio:g} times)"
         )
         return Verdict("roll_back", why, figures)
-    after = plan.changed(
+    why = f"smoke test passed ({smoke.rows:,} rows, {smoke.milliseconds:.3g} ms each): everything switches"
+    return Verdict("promote", why, figures, switched(plan, now))
+
+
+def switched(plan: TrafficPlan, now: datetime) -> TrafficPlan:
+    """Return the plan after the switch: green is champion, blue stays in memory."""
+    return plan.changed(
         champion=plan.challenger,
         arms=everything_to(plan.challenger),
         warm=(plan.champion,),
         step=SWITCHED,
         step_since=stamp(now),
     )
-    why = f"smoke test passed ({smoke.rows:,} rows, {smoke.milliseconds:.3g} ms each): everything switches"
-    return Verdict("promote", why, figures, after)

@@ -1,0 +1,65 @@
+"""Collects the evidence of a look: reports of serving processes, matured labels, the smoke test."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from evermodel.rollout import blue_green
+from evermodel.rollout.evidence import Evidence
+from evermodel.rollout.losses import loss_name, losses_by_version
+from evermodel.rollout.plan import TrafficPlan
+from evermodel.rollout.record import baseline_of, known_losses, with_losses
+from evermodel.rollout.sequential import Moments
+from evermodel.rollout.smoke import smoke_test
+from evermodel.rollout.timing import since_step
+from evermodel.serving_reports import read_reports
+from evermodel.settings import Settings
+from evermodel.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_LABELS_EVERY = timedelta(hours=1)  # a source may be a warehouse that is paid by query
+_BY_LABELS = ("ab_test", "bandit")
+
+
+def gather(
+    spec: ModelSpec,
+    client: MlflowClient,
+    settings: Settings,
+    plan: TrafficPlan,
+    stored: dict[str, Any],
+    now: datetime,
+) -> tuple[Evidence, dict[str, Any]]:
+    """Return what is known now, and the record with what is worth keeping of it.
+
+    Parameters
+    ----------
+    stored
+        The rollout's record.
+    """
+    reports = read_reports(settings.lake, plan.model, now)
+    counts = reports.counts(rollout=plan.run_key, revision=plan.revision)
+    losses, stored = _losses(spec, settings, plan, stored, now)
+    evidence = Evidence(counts, losses, loss_name(spec), baseline=baseline_of(stored))
+    switching = plan.strategy == "blue_green" and plan.step == blue_green.SMOKE
+    if switching and since_step(plan, now) >= spec.rollout.look:
+        found = smoke_test(spec, client, settings, plan.challenger, plan.champion, now)
+        evidence = evidence.with_smoke(found)
+    return evidence, stored
+
+
+def _losses(
+    spec: ModelSpec, settings: Settings, plan: TrafficPlan, stored: dict[str, Any], now: datetime
+) -> tuple[dict[str, Moments], dict[str, Any]]:
+    """Return the losses, read anew at most every hour."""
+    whole = plan.strategy in _BY_LABELS
+    since = datetime.fromisoformat(plan.since if whole else plan.step_since)
+    if plan.strategy not in (*_BY_LABELS, "canary") or now - spec.label.delay <= since:
+        return {}, stored
+    at, known = known_losses(stored, None if whole else plan.revision)
+    if at and now - datetime.fromisoformat(at) < _LABELS_EVERY:
+        return known, stored
+    losses = losses_by_version(spec, settings.lake, since, now, (plan.champion, plan.challenger))
+    return losses, with_losses(stored, losses, plan.revision, now)

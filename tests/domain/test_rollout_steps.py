@@ -1,0 +1,158 @@
+"""The steps of a rollout on a real registry: each move, what is refused, and what ends a rollout from outside."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from evermodel import registry
+from evermodel.errors import PromotionError, RolloutError
+from evermodel.rollback import roll_back
+from evermodel.rollout import gather
+from evermodel.rollout.evidence import Smoke
+from evermodel.rollout.plan import everything_to
+from evermodel.tracking import find_run, read_json
+from rollout_world import RolloutWorld, counted
+from worlds import World
+
+NOW = datetime(2026, 3, 2, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+CANARY = {"strategy": "canary", "canary": {"steps": [0.1, 0.5]}}
+
+
+@pytest.fixture
+def canary(world: World) -> RolloutWorld:
+    """A canary of version 2 that has just begun."""
+    made = RolloutWorld(world, CANARY)
+    assert (made.serve(), made.judged("r/2", "1")[1]) == ("1", "2")
+    made.steps.start("2", by="me", reason="weekly", run_key="rollout/r/2", now=NOW)
+    return made
+
+
+def record(made: RolloutWorld, run_key: str = "rollout/r/2") -> tuple[Any, dict[str, Any]]:
+    client = made.world.client
+    run = find_run(client, f"{made.name}-rollouts", run_key, kind="rollout")
+    assert run is not None
+    return run, read_json(client, run.info.run_id, "rollout.json")
+
+
+def test_a_canary_takes_its_steps_and_is_promoted(canary: RolloutWorld) -> None:
+    steps = canary.steps
+    assert (canary.plan.share_of("2"), canary.plan.limit) == (0.1, 10_000)
+
+    assert steps.advance(NOW + HOUR / 2).move == "stay"
+    canary.report(NOW + HOUR, {"1": counted(9000, 9), "2": counted(1000, 1)})
+    first = steps.advance(NOW + HOUR)
+    assert (first.move, first.share, first.state) == ("next", 0.5, "running")
+    assert steps.advance(NOW + 2 * HOUR).move == "stay", "what was counted in the step before does not count"
+    canary.report(NOW + 2 * HOUR, {"1": counted(2000, 2), "2": counted(2000, 2)})
+    last = steps.advance(NOW + 2 * HOUR)
+
+    assert (last.move, last.state, canary.champion) == ("promote", "promoted", "2")
+    promotion = registry.history(canary.world.client, canary.name)[-1]
+    assert (promotion.previous, promotion.kind, promotion.by) == ("1", "promotion", "me")
+    assert promotion.reason.startswith("weekly; canary: all 2 steps passed")
+    assert canary.tags("2")["evermodel.rollout"] == "promoted"
+    run, stored = record(canary)
+    assert [look["move"] for look in stored["looks"]] == ["stay", "next", "stay", "promote"]
+    assert (run.data.tags["evermodel.outcome"], run.info.status) == ("promoted", "FINISHED")
+    assert run.data.metrics["challenger_requests"] == 2000
+    assert steps.advance(NOW + 3 * HOUR).state == "promoted", "looking again changes nothing"
+    assert len(registry.history(canary.world.client, canary.name)) == 2
+
+
+def test_a_breach_gives_everything_back_and_marks_the_version(canary: RolloutWorld) -> None:
+    canary.report(NOW + HOUR, {"1": counted(9000, 9), "2": counted(500, 60)})
+
+    look = canary.steps.advance(NOW + HOUR / 4)
+
+    assert (look.move, look.state, canary.champion) == ("roll_back", "rolled_back", "1")
+    assert canary.plan.arms == everything_to("1")
+    assert canary.tags("2")["evermodel.rollout"] == "rejected"
+    assert "60 of 500 (12.00%) errors" in canary.tags("2")["evermodel.rollout_reason"]
+    assert len(registry.history(canary.world.client, canary.name)) == 1
+
+
+def test_a_second_rollout_waits_for_the_first_and_the_same_one_starts_once(canary: RolloutWorld) -> None:
+    again = canary.steps.start("2", by="me", reason="weekly", run_key="rollout/r/2")
+    assert again == canary.plan
+    canary.judged("r/3", "1")
+    with pytest.raises(RolloutError, match="version 2 is being rolled out"):
+        canary.steps.start("3", by="me", reason="x", run_key="rollout/r/3")
+
+    canary.steps.stop(by="ada", reason="change freeze")
+
+    assert (canary.plan.state, canary.plan.verdict) == ("stopped", "stopped by ada: change freeze")
+    assert (
+        canary.steps.start("3", by="me", reason="x", run_key="rollout/r/3").revision == canary.plan.revision
+    )
+    assert canary.plan.challenger == "3"
+
+
+def test_a_rollback_stops_the_rollout_in_flight(world: World) -> None:
+    made = RolloutWorld(world, CANARY)
+    assert (made.serve("r/1"), made.serve("r/2"), made.judged("r/3", "2")[1]) == ("1", "2", "3")
+    made.steps.start("3", by="me", reason="weekly", run_key="rollout/r/3", now=NOW)
+
+    roll_back(world.client, made.name, by="ada", reason="wrong answers", run_key="back/1")
+
+    assert (made.champion, made.plan.state, made.plan.arms) == ("1", "stopped", everything_to("1"))
+    assert made.plan.verdict == "stopped by a rollback to version 1 (ada: wrong answers)"
+    look = made.steps.advance(NOW + HOUR)
+    assert (look.state, look.over, made.champion) == ("stopped", True, "1")
+    assert made.tags("3")["evermodel.rollout"] == "stopped"
+
+
+def test_a_rollout_ends_when_somebody_else_changes_the_champion(canary: RolloutWorld) -> None:
+    retrain, version = canary.judged("r/3", "1")
+    retrain.deploy(version, "eve")
+
+    look = canary.steps.advance(NOW + HOUR)
+
+    assert (look.state, canary.champion) == ("stopped", "3")
+    assert "version 3 is champion now" in look.why
+
+
+def test_a_version_without_a_good_decision_or_approval_is_refused(canary: RolloutWorld) -> None:
+    canary.steps.stop(by="me", reason="next")
+    canary.judged("r/no", "1", ship=False)
+    with pytest.raises(RolloutError, match="the decision on version 3 is no"):
+        canary.steps.start("3", by="me", reason="x", run_key="k/3")
+    with pytest.raises(RolloutError, match="version 1 is the champion already"):
+        canary.steps.start("1", by="me", reason="x", run_key="k/1")
+    with pytest.raises(PromotionError, match="has no version 9"):
+        canary.steps.start("9", by="me", reason="x", run_key="k/9")
+    canary.world.client.set_model_version_tag(canary.name, "2", "evermodel.rejected_by", "ada")
+    with pytest.raises(RolloutError, match="was not approved"):
+        canary.steps.start("2", by="me", reason="x", run_key="k/2")
+    canary.serve("r/4")
+    canary.world.client.delete_model_version_tag(canary.name, "2", "evermodel.rejected_by")
+    with pytest.raises(RolloutError, match="was judged against version 1, but version 4 serves now"):
+        canary.steps.start("2", by="me", reason="x", run_key="k/2")
+
+
+def test_blue_green_switches_is_watched_and_goes_back_in_one_promotion(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gather, "smoke_test", lambda *args: Smoke(5, "", 1.0, 1.0))
+    made = RolloutWorld(world, {"strategy": "blue_green"})
+    assert (made.serve(), made.judged("r/2", "1")[1]) == ("1", "2")
+    made.steps.start("2", by="me", reason="weekly", run_key="k/2", now=NOW)
+    assert made.plan.versions == ("1", "2"), "green is in memory before it answers"
+    made.report(NOW, {"1": counted(5000, 5)})
+
+    switched = made.steps.advance(NOW + HOUR / 10)
+
+    assert (switched.move, switched.state, made.champion) == ("promote", "running", "2")
+    assert (made.plan.holds("2"), made.plan.warm, made.plan.share_of("2")) == (True, ("1",), 1.0)
+    made.report(NOW, {"2": counted(1000, 100)})
+    back = made.steps.advance(NOW + HOUR / 5)
+    assert (back.move, back.state, made.champion) == ("roll_back", "rolled_back", "1")
+    assert [p.kind for p in registry.history(world.client, made.name)] == [
+        "promotion",
+        "promotion",
+        "rollback",
+    ]
+    assert made.plan.arms == everything_to("1")
