@@ -24,6 +24,7 @@ from evermodel.drift.verdict import DriftVerdict
 from evermodel.errors import EmptyWindowError
 from evermodel.frames import feature_frame
 from evermodel.performance.answers import level
+from evermodel.performance.joined import days_of
 from evermodel.performance.promise import Promise, answered_rows
 from evermodel.prediction_log import day_folder, log_schema, read_log, write_batch
 from evermodel.problems import Problem
@@ -152,12 +153,12 @@ class Lane:
         """Score whole days at once, and write them one by one."""
         import pyarrow as pa
 
-        tables = [(day, self._features(day)) for day in days]
-        filled = [table for _, table in tables if table.num_rows]
-        if not filled:
+        if not days:
             return
         spec = self.plan.spec
-        whole = pa.concat_tables(filled)
+        whole = self._features(Window(days[0], days[-1] + ONE_DAY))
+        if whole.num_rows == 0:
+            return
         scores, predicted = points(spec, self._pipeline, feature_frame(spec, whole))
         count = whole.num_rows
         names = pa.nulls(count, pa.string()) if predicted is None else pa.array(predicted, pa.string())
@@ -167,19 +168,25 @@ class Lane:
             ("predicted", names),
         ):
             whole = whole.set_column(whole.column_names.index(name), name, values)
-        place = 0
-        for day, table in tables:
-            if table.num_rows:
-                write_batch(spec, self.lake, f"{day:%Y-%m-%d}", whole.slice(place, table.num_rows))
-                place += table.num_rows
+        for day, table in days_of(whole).items():
+            if day in days:
+                write_batch(spec, self.lake, f"{day:%Y-%m-%d}", table)
 
-    def _features(self, day: datetime) -> pa.Table:
-        """Return a day's rows in the schema of the log, as they were known when the day was over."""
+    def _features(self, window: Window) -> pa.Table:
+        """Return rows in the schema of the log, as they were known when the day of each was over."""
+        import pyarrow as pa
+
         if self.first is not None:
-            return read_log(self.plan.spec, self.first.lake, Window(day, day + ONE_DAY))
-        spec = self.plan.history.at(day + ONE_DAY).spec
-        rows = read_window(spec, Window(day, day + ONE_DAY), with_label=False)
-        return _unanswered(spec, rows)
+            return read_log(self.plan.spec, self.first.lake, window)
+        # Without a column that tells, a row is known from its time on: then all days can be read at once.
+        step = ONE_DAY if self.plan.history.known else window.end - window.start
+        tables, start = [], window.start
+        while start < window.end:
+            spec = self.plan.history.at(start + step).spec
+            rows = read_window(spec, Window(start, start + step), with_label=False)
+            tables.append(_unanswered(spec, rows))
+            start += step
+        return pa.concat_tables(tables)
 
     def _take_over(self, day: datetime) -> None:
         """Have the same file as the first champion; one that is copied has the same time, so profiles stay valid."""

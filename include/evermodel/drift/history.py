@@ -149,7 +149,9 @@ class CalmHistory:
         if side is None or side.rows < self.references.spec.drift.min_rows:
             return PastWindow(fingerprint, {}, ())
         references = self.references.at(window)
-        measured = [m for m in measure(references, side) if isinstance(m, Measured)]
+        # Of a past window, p-values are asked only where an effect is critical.
+        pairs_from = references.spec.drift.correlation.critical * self._left(window, side.rows)
+        measured = [m for m in measure(references, side, pairs_from) if isinstance(m, Measured)]
         total = sum(m.weight for m in measured)
         corrected = {m.key: m.effect / self._apart(m, window, side.rows) for m in measured}
         critical = [m.key for m in measured if self._was_critical(m, corrected[m.key], window, total)]
@@ -160,14 +162,19 @@ class CalmHistory:
 
         A part ``f`` of the reference differs from the whole by ``1 - f`` times what it differs from the rest.
         """
-        fitted = self.references.fitted
-        reference = self.references.main()
-        if not reference.key.startswith(("training", "weekday")) or measured.what == "prediction":
+        if measured.what == "prediction":
+            return 1.0
+        left = self._left(window, rows)
+        return left**2 if measured.measure == "PSI" else left
+
+    def _left(self, window: Window, rows: float) -> float:
+        """Return the share of the reference that is not the window itself."""
+        fitted, reference = self.references.fitted, self.references.main()
+        if not reference.key.startswith(("training", "weekday")):
             return 1.0
         inside = min(window.end, fitted.end) - max(window.start, fitted.start)
         share = max(inside / (window.end - window.start), 0.0) * rows / max(reference.rows, 1)
-        left = max(1 - share, 0.1)
-        return left**2 if measured.measure == "PSI" else left
+        return max(1 - share, 0.1)
 
     def _was_critical(self, measured: Measured, effect: float, window: Window, total: float) -> bool:
         """Judge a past window by what was known then."""

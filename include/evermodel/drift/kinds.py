@@ -128,14 +128,21 @@ def category(spec: ModelSpec, pair: Pair) -> Measured | None:
 
 
 def correlations(
-    spec: ModelSpec, names: Sequence[str], before: Side, now: Side, words: str, days: int
+    spec: ModelSpec,
+    names: Sequence[str],
+    before: Side,
+    now: Side,
+    words: str,
+    days: int,
+    exact_from: float | None = None,
 ) -> Iterator[Measured]:
     """Compare the rank correlations of all pairs of columns.
 
     All pairs together take as much of the false-alarm rate as one test of each column.
     """
     band = spec.drift.correlation
-    pairs = pair_changes(names, before.ranked(names), now.ranked(names), band.warning)
+    exact = band.warning if exact_from is None else exact_from
+    pairs = pair_changes(names, before.ranked(names), now.ranked(names), exact)
     rate = spec.drift.false_alarm_rate / max(len(pairs), 1)
     natural = cache(partial(before.natural_changes, names, days))
     places = {name: place for place, name in enumerate(names)}

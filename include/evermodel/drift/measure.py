@@ -24,7 +24,9 @@ _WHOLE = 0.9  # of the window's answers must be of the version that is judged
 _MOST_ROWS_AT_ONCE = 4_000_000  # of both sides: two columns of them take half a gigabyte
 
 
-def measure(references: References, now: Side) -> Iterator[Measured | Finding]:
+def measure(
+    references: References, now: Side, pairs_from: float | None = None
+) -> Iterator[Measured | Finding]:
     """Measure all kinds of drift that `respond` does not switch off.
 
     Parameters
@@ -33,6 +35,9 @@ def measure(references: References, now: Side) -> Iterator[Measured | Finding]:
         Those of the window.
     now
         The window.
+    pairs_from
+        Change of a correlation from which its p-value has to be exact, which takes time; where warnings begin if not
+        given.
 
     Yields
     ------
@@ -48,7 +53,7 @@ def measure(references: References, now: Side) -> Iterator[Measured | Finding]:
     numeric = [name for name in spec.watched if name in spec.features.numeric]
     if spec.respond.correlation != "off" and len(numeric) > 1 and reference.side:
         yield from kinds.correlations(
-            spec, numeric, reference.side, now, reference.words, window_days(references)
+            spec, numeric, reference.side, now, reference.words, window_days(references), pairs_from
         )
 
 

@@ -1,0 +1,142 @@
+"""The command `evermodel backtest`: what retrain policies would have done with a model's own history."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from evermodel.cli.options import AsJson, Model
+
+if TYPE_CHECKING:
+    from evermodel.backtest.compare import Comparison
+    from evermodel.backtest.plan import Plan
+    from evermodel.backtest.run import Files, Tell
+
+_WIDE = 150
+
+
+def backtest(
+    model: Model,
+    start: Annotated[
+        str | None,
+        typer.Option(help="Day of the first champion (ISO, UTC); the first possible one if not given."),
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option(help="Day after the last; as far as labels have matured if not given.")
+    ] = None,
+    policies: Annotated[
+        str,
+        typer.Option(
+            help="Comma separated: never, weekly, monthly, on_drift, on_decay, as_declared, weekly_ungated; "
+            "all but the last if not given."
+        ),
+    ] = "",
+    step: Annotated[
+        str, typer.Option(help="How often the drift verdict is asked for: 7d, or 1d as in production.")
+    ] = "7d",
+    known: Annotated[
+        str | None,
+        typer.Option(help="Column that says when a row, or a version of it, was known.", metavar="COLUMN"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for report.html, backtest.json and backtest.png.")
+    ] = None,
+    work: Annotated[
+        Path, typer.Option(help="Folder that keeps what was computed; an ended backtest goes on there.")
+    ] = Path(".evermodel/backtest"),
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Policies replayed at once, for any number with the same result; all cores if not given.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Replay history under retrain policies: what each would have brought, and when retraining hurts."""
+    from evermodel.backtest.example import with_example_data
+    from evermodel.backtest.plan import make_plan
+    from evermodel.backtest.run import run_backtest, write_report
+    from evermodel.cli.answer import print_json
+    from evermodel.cli.steps import quiet_libraries
+    from evermodel.spec import load_spec
+    from evermodel.spec.parts import parse_span
+
+    quiet_libraries()
+    spec = with_example_data(load_spec(model), work / "data", _say)
+    names = [name.strip() for name in policies.split(",") if name.strip()]
+    folder = (work / spec.name).absolute()
+    plan = make_plan(spec, folder, start=start, end=end, step=parse_span(step), policies=names, known=known)
+    with _progress(plan) as tell:
+        comparison = run_backtest(plan, jobs or os.cpu_count() or 1, tell)
+    files = write_report(comparison, out or folder / "report")
+    if as_json:
+        print_json({"digest": comparison.digest, **comparison.to_json()})
+    else:
+        _show(comparison, files)
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+@contextmanager
+def _progress(plan: Plan) -> Iterator[Tell]:
+    """Show on stderr how far each policy is."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    console.print(
+        f"{plan.spec.name}: {plan.start:%Y-%m-%d} to {plan.end:%Y-%m-%d}, {len(plan.weeks)} weeks, kept in {plan.work}",
+        soft_wrap=True,
+        highlight=False,
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        tasks = {p.name: bars.add_task(p.name, total=len(plan.steps)) for p in plan.policies}
+
+        def tell(steps: Mapping[str, tuple[int, int]]) -> None:
+            for name, (done, total) in steps.items():
+                if done == total and not bars.tasks[tasks[name]].finished and not console.is_terminal:
+                    console.print(f"✓ {name}")
+                bars.update(tasks[name], completed=done, total=total)
+
+        yield tell
+
+
+def _show(comparison: Comparison, files: Files) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from evermodel.backtest.words import COST_HEAD, cost_rows, findings, notes, result_head, result_rows
+
+    console = Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False)
+    facts = comparison.facts
+    title = f"{facts['model']}: {facts['metric']} by week, {facts['start']} to {facts['end']}"
+    for head, rows, name in (
+        (result_head(comparison), result_rows(comparison), title),
+        (
+            list(COST_HEAD),
+            cost_rows(comparison),
+            "What it took on this machine (fits that were kept: when they were made)",
+        ),
+    ):
+        table = Table(*head, title=name, title_justify="left", box=box.SIMPLE_HEAD)
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+    for sentence in findings(comparison):
+        console.print(f"• {sentence}")
+    console.print()
+    for note in notes(comparison):
+        console.print(f"[dim]{note}[/dim]")
+    console.print(f"\nresult {comparison.digest}")
+    console.print(f"report {files.page}", soft_wrap=True)
