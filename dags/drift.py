@@ -8,6 +8,7 @@ from evermodel_provider.dag_parts import DEFAULT_ARGS, describe, failure_callbac
 from evermodel_provider.operators.alert import DriftAlertOperator
 from evermodel_provider.operators.ask import AskForRetrainOperator
 from evermodel_provider.operators.drift import DriftVerdictOperator, EvidentlyReportOperator
+from evermodel_provider.operators.guard import QualityGuardOperator
 from evermodel_provider.resources import task_resources
 from evermodel_provider.sensors.data import PredictionsSensor
 
@@ -32,4 +33,6 @@ for spec in specs_to_parse("drift"):
         ask_for_retrain = AskForRetrainOperator(task_id="ask_for_retrain", model=spec.name)
 
         window >> verdict >> [evidently_report, alert, ask_for_retrain]
+        if spec.rollback.quality:
+            verdict >> QualityGuardOperator(task_id="guard", model=spec.name)
     globals()[dag.dag_id] = dag

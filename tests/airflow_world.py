@@ -23,7 +23,7 @@ import pytest
 from worlds import PROJECT, World
 
 DAGS = PROJECT / "dags"
-KINDS = ("retrain", "score", "drift", "rollback")
+KINDS = ("retrain", "score", "drift", "rollback", "rollout", "stop_rollout", "backtest")
 
 
 @cache
@@ -57,11 +57,16 @@ def database() -> None:
 
 def parse(world: World, kind: str) -> Any:
     """Return one DAG of the world's model, as the project's DAG file makes it."""
+    return parse_file(kind)[f"{kind}_{world.name}"]
+
+
+def parse_file(name: str) -> dict[str, Any]:
+    """Return the DAGs of one of the project's DAG files."""
     from airflow.dag_processing.dagbag import DagBag
 
-    bag = DagBag(str(DAGS / f"{kind}.py"))
+    bag = DagBag(str(DAGS / f"{name}.py"))
     assert bag.import_errors == {}
-    return bag.dags[f"{kind}_{world.name}"]
+    return dict(bag.dags)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ _OPERATORS = (
     "evaluate",
     "extract",
     "finish",
+    "guard",
     "register",
     "request",
     "rollback",

@@ -17,7 +17,7 @@ from airflow_world import DAGS, KINDS, database
 from worlds import PROJECT
 
 AIRFLOW = [sys.executable, "-m", "airflow", "dags"]
-OF_NO_MODEL = {"digest_data-science", "evermodel_messages"}
+OF_NO_MODEL = {"digest_data-science", "evermodel_messages", "evermodel_guard"}
 SHIPPED = PROJECT / "include" / "models"
 CONTEXT = "_AIRFLOW_PARSING_CONTEXT_DAG_ID"
 HEAVY = ("mlflow", "evidently", "sklearn", "pandas", "numpy", "duckdb", "pyarrow", "matplotlib")
@@ -85,6 +85,7 @@ def copy_of(models: Path, name: str, broken: bool = False) -> Path:
         ("rollback_flights", {"rollback": set()}),
         ("digest_data-science", {"digest": set()}),
         ("evermodel_messages", {"send": set()}),
+        ("evermodel_guard", {"guard": set()}),
     ],
 )
 def test_the_graph_of_each_dag(shipped: dict[str, Any], dag_id: str, arrows: dict[str, set[str]]) -> None:
@@ -109,8 +110,8 @@ def test_every_task_is_retried_and_tells_when_it_fails_for_good(shipped: dict[st
     for dag_id, dag in shipped.items():
         for task in dag.tasks:
             assert task.retries >= 1, task
-            if dag_id == "evermodel_messages":
-                continue  # what cannot send cannot tell either: it fails where people see it, in Airflow
+            if dag_id in ("evermodel_messages", "evermodel_guard"):
+                continue  # what cannot send cannot tell either, and the guard of no model never runs
             (notifier,) = (
                 task.partial_kwargs["on_failure_callback"] if task.is_mapped else task.on_failure_callback
             )
@@ -128,6 +129,23 @@ def test_schedules_come_from_the_spec_and_nothing_is_caught_up(shipped: dict[str
     assert "*/10 * * * *" in crons["evermodel_messages"]
     assert not any(dag.catchup for dag in shipped.values())
     assert shipped["retrain_flights"].max_active_runs == 1, "two retrains at once would race for the alias"
+
+
+def test_the_guard_runs_only_where_a_spec_asks_for_it(models: Path) -> None:
+    assert dag_bag(DAGS / "guard.py").dags["evermodel_guard"].schedule is None
+    text = (models / "flights.yaml").read_text(encoding="utf-8")
+    (models / "flights.yaml").write_text(
+        f"{text}\nrollback: {{error_rate: 0.02, quality: true}}\n", encoding="utf-8"
+    )
+
+    guard = dag_bag(DAGS / "guard.py").dags["evermodel_guard"]
+
+    assert "*/5 * * * *" in json.dumps(_timetable(guard))
+    (task,) = guard.tasks
+    assert (task.models, task.owner) == (["flights"], "data-science")
+    assert task.on_failure_callback[0].model == "flights"
+    drift = dag_bag(DAGS / "drift.py").dags["drift_flights"]
+    assert drift.task_dict["verdict"].downstream_task_ids == DRIFT["verdict"] | {"guard"}
 
 
 def _timetable(dag: Any) -> Any:

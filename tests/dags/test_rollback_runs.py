@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from typing import Any
+
 import pytest
 
-from airflow_world import messages, parse, run
+from airflow_world import messages, parse, parse_file, run
 from evermodel import registry
+from evermodel.serving_reports import ServingReport, VersionCounts, write_report
 from worlds import World
 
 pytestmark = pytest.mark.integration
@@ -42,3 +46,30 @@ def test_a_rollback_without_an_earlier_version_fails_at_once_and_says_so(
     assert (done.state, done.tries["rollback"]) == ("failed", 1)
     (message,) = messages(world)
     assert "there is nothing to go back to" in message["text"]
+
+
+def test_a_champion_that_fails_requests_goes_back_by_itself_and_people_are_told_once(
+    world: World, without_evidence: None
+) -> None:
+    logistic = {"name": "logistic", "estimator": "sklearn.linear_model.LogisticRegression", "params": {}}
+    world.change(candidates=[logistic], rollback={"error_rate": 0.02})
+    assert [world.champion("2013-03-11"), world.champion("2013-03-18")] == ["1", "2"]
+    now = datetime.now(UTC).isoformat()
+    counts = {"2": VersionCounts(requests=1000, errors=400)}
+    write_report(
+        world.settings.lake,
+        ServingReport(world.name, "web-1-7-a", "prod", "web-1", 7, now, now, "2", counts=counts),
+    )
+
+    def guarded() -> Any:
+        return run(parse_file("guard")["evermodel_guard"], "2013-03-19")
+
+    done = guarded()
+
+    assert done.state == "success"
+    assert (done.xcom("guard")[0]["version"], done.xcom("guard")[0]["by"]) == ("1", "evermodel")
+    assert registry.champion(world.client, world.name).version == "1"
+    assert guarded().state == "success"
+    (message,) = messages(world)
+    assert "400 of 1,000 requests failed (40.00%), at most 2.00% may" in message["text"]
+    assert len(registry.history(world.client, world.name)) == 3

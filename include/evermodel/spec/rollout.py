@@ -111,3 +111,8 @@ class RollbackSpec(Section):
         description="Only so long after the promotion: later the world changed, not the model.",
     )
     min_requests: int = Field(500, ge=1, description="Below this many requests there is no verdict.")
+
+    @property
+    def watches_serving(self) -> bool:
+        """Tell whether the reports of the serving processes are looked at."""
+        return self.error_rate is not None or self.p99_ms is not None
