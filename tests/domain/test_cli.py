@@ -122,7 +122,8 @@ def test_status_tells_champion_lineage_and_history(world: World) -> None:
     assert re.fullmatch(
         rf"  snapshot snapshots/{world.name}/\w{{16}}\.parquet \(DVC md5 \w{{32}}\)", lines[3]
     )
-    assert re.fullmatch(rf"  \S+  version {version} \(first\) by test: test", lines[4])
+    assert lines[4] == "  no serving process reports in"
+    assert re.fullmatch(rf"  \S+  version {version} \(first\) by test: test", lines[5])
     told = json.loads(run("status", world.name, "--json").stdout)
     assert told["champion"] == version
     assert [(p["version"], p["previous"], p["by"]) for p in told["history"]] == [(version, None, "test")]
@@ -143,3 +144,47 @@ def test_help_imports_nothing_heavy() -> None:
     code = f"import sys, evermodel.cli; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    "words", ["train", "score", "drift", "promote", "rollback", "runs", "reproduce", "check"]
+)
+def test_the_shell_completes_models(models: Path, words: str) -> None:
+    (models / "churn.yaml").touch()
+    (models / "flights.schema.yaml").touch()
+    for typed, wanted in (("", {"churn", "flights"}), ("fl", {"flights"}), ("x", set())):
+        environment = {
+            "_EVERMODEL_COMPLETE": "complete_bash",
+            "COMP_WORDS": f"evermodel {words} {typed}",
+            "COMP_CWORD": "2",
+        }
+        shown = CliRunner().invoke(app, [], env=environment, prog_name="evermodel").stdout
+        assert {line for line in shown.split() if line} == wanted, words
+
+
+def test_json_of_check_names_every_mistake(models: Path) -> None:
+    broken(models, "alpha")
+    result = run("check", "--json")
+    told = {line["spec"]: line for line in json.loads(result.stdout)}
+    assert (result.exit_code, result.stderr) == (1, "")
+    assert told[str(models / "flights.yaml")]["ok"] is True
+    (mistake,) = told[str(models / "alpha.yaml")]["mistakes"]
+    assert "gate.flor: there is no such field" in mistake
+
+
+def test_an_error_that_nobody_foresaw_is_one_message_too(
+    models: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["evermodel", "check"])
+    monkeypatch.setattr("evermodel.spec.load_spec", lambda *_: 1 // 0)
+    monkeypatch.delenv("EVERMODEL_DEBUG", raising=False)
+    with pytest.raises(SystemExit) as caught:
+        main()
+    told = capsys.readouterr().err
+    assert caught.value.code == 1
+    assert "Error: ZeroDivisionError: integer division or modulo by zero" in told
+    assert "Where: specs.py, line" in told
+    assert "Traceback" not in told
+    monkeypatch.setenv("EVERMODEL_DEBUG", "1")
+    with pytest.raises(ZeroDivisionError):
+        main()

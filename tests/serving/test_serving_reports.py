@@ -10,7 +10,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
+from serving_world import World, request_rows, wait_until
 
+from evermodel.serving.app import create_app
 from evermodel.serving.reporter import Process, Reporter
 from evermodel.serving_reports import (
     InMemory,
@@ -116,3 +119,23 @@ def test_a_lake_that_is_away_is_logged_once_and_hurts_nobody(
 
     assert [line.split()[0] for line in caplog.messages] == ["event=report_failed", "event=report_recovered"]
     assert read_reports(lake, "flights", datetime.now(UTC)).live
+
+
+def test_the_app_reports_which_version_it_serves_and_that_it_ended(world: World) -> None:
+    made = world.publish(1)
+    app, lake = create_app([world.name], world.settings, poll_seconds=0.1), world.settings.lake
+
+    def reports() -> Reports:
+        return read_reports(lake, world.name, datetime.now(UTC))
+
+    with TestClient(app) as client:
+        wait_until(lambda: client.get("/ready").status_code == 200, "the app is ready")
+        wait_until(
+            lambda: [one.version for one in reports().live] == [made.version], "it reports the version"
+        )
+        (told,) = reports().live
+        assert (told.environment, told.engine, told.since[:10]) == ("local", "onnx", told.at[:10])
+        client.post("/predict", json={"rows": request_rows(2, 1)})
+    (ended,) = reports().gone
+    assert ended.stopped
+    assert ended.counts[made.version].requests == 1

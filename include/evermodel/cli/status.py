@@ -1,37 +1,89 @@
-"""The command that tells what is in production."""
+"""The command that tells what is in production, and where."""
 
 from __future__ import annotations
 
-import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from evermodel.cli.options import AsJson, model_names
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from evermodel.status import Place, Status
+
 
 def status(
-    model: Annotated[str, typer.Argument(help="Model to tell about.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    model: Annotated[
+        str | None, typer.Argument(help="Model; all models if none is given.", autocompletion=model_names)
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Tell which version of a model is champion, since when, and what was before."""
-    from dataclasses import asdict
+    """Tell which version is champion, how the requests are shared out, and which version serves where."""
+    from datetime import UTC, datetime
 
     from evermodel import registry
+    from evermodel.cli.answer import print_json
     from evermodel.settings import Settings
+    from evermodel.spec import load_specs
+    from evermodel.status import status_of
     from evermodel.tracking import connect
 
-    client = connect(Settings.from_environment().tracking_uri)
-    version = registry.champion(client, model)
-    past = registry.history(client, model)
+    settings = Settings.from_environment()
+    client = connect(settings.tracking_uri)
+    if model is not None:
+        registry.champion(client, model)
+    names = [model] if model is not None else [spec.name for spec in load_specs(None, settings)[0]]
+    found = [status_of(client, name, settings.lake, datetime.now(UTC)) for name in names]
     if as_json:
-        typer.echo(json.dumps({"champion": version.version, "history": [asdict(p) for p in past]}, indent=2))
+        told = [one.to_json() for one in found]
+        print_json(told[0] if model is not None else told)
         return
-    tags = version.tags
-    typer.echo(f"{model}: version {version.version} is champion")
-    typer.echo(f"  {tags.get('evermodel.metric')} {float(tags['evermodel.metric_value']):.4f} at promotion")
-    typer.echo(f"  trained on {tags['evermodel.train_start'][:10]} to {tags['evermodel.train_end'][:10]}")
-    typer.echo(f"  snapshot {tags['evermodel.snapshot']} (DVC md5 {tags['evermodel.snapshot_md5']})")
-    for promotion in reversed(past):
-        before = f"after {promotion.previous}" if promotion.previous else "first"
-        typer.echo(
-            f"  {promotion.at}  version {promotion.version} ({before}) by {promotion.by}: {promotion.reason}"
+    for one in found:
+        _print(one, client, whole=model is not None)
+
+
+def _print(found: Status, client: MlflowClient, *, whole: bool) -> None:
+    from evermodel.cli.answer import print_table
+    from evermodel.status import history_lines, lines_of
+
+    first, *others = lines_of(found)
+    past = history_lines(found.history)
+    for line in (first, *(_lineage(found, client) if whole else ()), *others, *(past if whole else past[:1])):
+        typer.echo(line)
+    if found.places:
+        head = ("environment", "host", "#pid", "version", "share", "engine", "since", "seen", "")
+        print_table("", head, map(_row, found.places))
+
+
+def _lineage(found: Status, client: MlflowClient) -> list[str]:
+    tags = client.get_model_version(found.model, found.champion).tags if found.champion else {}
+    lines = []
+    if "evermodel.metric_value" in tags:
+        lines.append(
+            f"  {tags.get('evermodel.metric')} {float(tags['evermodel.metric_value']):.4f} at promotion"
         )
+    if "evermodel.train_start" in tags:
+        lines.append(
+            f"  trained on {tags['evermodel.train_start'][:10]} to {tags['evermodel.train_end'][:10]}"
+        )
+    if "evermodel.snapshot" in tags:
+        lines.append(f"  snapshot {tags['evermodel.snapshot']} (DVC md5 {tags['evermodel.snapshot_md5']})")
+    return lines
+
+
+def _row(place: Place) -> tuple[str, ...]:
+    shares = ", ".join(f"{version}: {share:.3g}" for version, share in place.shares.items())
+    behind = f"BEHIND: {place.behind}" if place.behind else ""
+    return (
+        place.environment,
+        place.host,
+        str(place.pid or ""),
+        place.version or "none",
+        shares or "all",
+        place.engine,
+        place.since[:19],
+        place.seen[:19],
+        behind,
+    )

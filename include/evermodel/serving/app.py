@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from evermodel import __version__
 from evermodel.errors import SpecError
+from evermodel.serving.announcer import Announcer
 from evermodel.serving.batcher import Batcher
 from evermodel.serving.desk import PredictionDesk, not_ready
 from evermodel.serving.fallback import Fallbacks
@@ -93,6 +94,7 @@ def create_app(models: list[str], settings: Settings | None = None, poll_seconds
     process = Process(where.environment)
     holders = {spec.name: ModelHolder(spec, where, metrics, poll_seconds, process.instance) for spec in specs}
     reporter = Reporter(process, where.lake, {name: holder.in_memory for name, holder in holders.items()})
+    announcer = Announcer(process, list(holders), where)
     for holder in holders.values():
         holder.on_swap = reporter.wake
     for name in holders:
@@ -110,10 +112,12 @@ def create_app(models: list[str], settings: Settings | None = None, poll_seconds
         for holder in holders.values():
             holder.start()
         reporter.start()
+        announcer.start()
         # A process that starts beside others answers nothing before it has what they have.
         await asyncio.to_thread(_first_look, list(holders.values()))
         yield
         await asyncio.to_thread(reporter.stop)
+        await asyncio.to_thread(announcer.stop)
         await asyncio.to_thread(_stop, list(holders.values()), shadows, fallbacks, batcher, log, shadow_log)
 
     app = FastAPI(title="evermodel", version=__version__, lifespan=lifespan)

@@ -1,0 +1,176 @@
+"""Which version serves where, from the registry and from what the serving processes report."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from evermodel.rollout.plan import TrafficPlan, split
+from evermodel.rollout.plans import PLAN_TAG
+from evermodel.serving.announcer import Announcer
+from evermodel.serving.reporter import Process
+from evermodel.serving_reports import ServingReport, write_report
+from evermodel.settings import Settings
+from evermodel.status import lines_of, status_of
+from evermodel.whereabouts import Whereabouts, read_whereabouts, whereabouts_of
+
+NOW = datetime(2013, 6, 1, 12, tzinfo=UTC)
+PLAN = TrafficPlan(
+    model="flights",
+    strategy="canary",
+    champion="3",
+    challenger="4",
+    arms=split("3", "4", 0.05),
+    salt="s",
+    since=NOW.isoformat(),
+    step_since=NOW.isoformat(),
+    by="ada",
+    reason="weekly",
+    run_key="rollout 4",
+    revision=2,
+)
+
+
+class Registry:
+    """The calls to MLflow that are made here, on one model in memory."""
+
+    def __init__(self, aliases: dict[str, str], tags: dict[str, str]) -> None:
+        self.aliases, self.tags = aliases, tags
+        self.calls: list[str] = []
+
+    def get_registered_model(self, name: str) -> Any:
+        self.calls.append("get")
+        return SimpleNamespace(aliases=self.aliases, tags=dict(self.tags))
+
+    def set_registered_model_tag(self, name: str, key: str, value: str) -> None:
+        self.calls.append(f"set {key}")
+        self.tags[key] = value
+
+    def delete_registered_model_tag(self, name: str, key: str) -> None:
+        self.calls.append(f"delete {key}")
+        del self.tags[key]
+
+
+def report(pid: int, version: str, revision: int, host: str = "web-1", at: datetime = NOW) -> ServingReport:
+    return ServingReport(
+        model="flights",
+        instance=f"{host}-{pid}-a",
+        environment="prod",
+        host=host,
+        pid=pid,
+        since=NOW.isoformat(),
+        at=at.isoformat(),
+        version=version,
+        shares={"3": 0.95, "4": 0.05} if revision else {version: 1.0},
+        revision=revision,
+        rollout="rollout 4" if revision else "",
+        engine="onnx",
+    )
+
+
+def test_processes_that_are_behind_are_named_and_other_hosts_come_from_the_registry(tmp_path: Path) -> None:
+    for one in (
+        report(1, "3", 2),
+        report(2, "3", 1),
+        report(3, "2", 0),
+        report(4, "1", 0, at=NOW - timedelta(1)),
+    ):
+        write_report(tmp_path, one)
+    here = whereabouts_of([report(1, "3", 2)], NOW)
+    far = Whereabouts("prod", "web-9", "2", {"2": 1.0}, 2, NOW.isoformat(), NOW.isoformat())
+    assert here is not None
+    tags = {PLAN_TAG: PLAN.dumps(), here.tag: here.dumps(), far.tag: far.dumps(), f"{far.tag}x": "{"}
+    client: Any = Registry({"champion": "3", "challenger": "4"}, tags)
+
+    found = status_of(client, "flights", tmp_path, NOW)
+
+    assert [(place.host, place.pid, place.behind) for place in found.places] == [
+        ("web-1", 1, ""),
+        ("web-1", 2, "the traffic plan is at revision 2"),
+        ("web-1", 3, "the champion is 3"),
+        ("web-9", None, "the champion is 3"),
+    ]
+    assert len(found.behind) == 3
+    assert client.calls == ["get"]
+    assert lines_of(found)[0] == "flights: version 3 is champion"
+    assert "rollout of version 4 by canary, step 0" in lines_of(found)[1]
+    assert "version 3 0.95, version 4 0.05" in lines_of(found)[1]
+    assert len(lines_of(found)) == 2
+
+
+def test_a_plan_of_another_champion_is_over(tmp_path: Path) -> None:
+    write_report(tmp_path, report(1, "5", 2))
+    client: Any = Registry({"champion": "5", "challenger": "6"}, {PLAN_TAG: PLAN.dumps()})
+    found = status_of(client, "flights", tmp_path, NOW)
+    assert (found.rollout, found.places[0].behind) == (None, "the rollout is over")
+    assert "version 6 is registered and not champion" in lines_of(found)[1]
+
+
+def test_where_nothing_serves_the_status_says_so(tmp_path: Path) -> None:
+    client: Any = Registry({"champion": "5"}, {})
+    assert lines_of(status_of(client, "flights", tmp_path, NOW))[1] == "  no serving process reports in"
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Registry, Announcer, Path]:
+    client = Registry({"champion": "3"}, {})
+    monkeypatch.setattr("evermodel.serving.announcer.tracking.connect", lambda uri: client)
+    settings = Settings.from_environment({"EVERMODEL_LAKE": str(tmp_path), "EVERMODEL_HOME": str(tmp_path)})
+    process = Process("prod", host="web-1", pid=1, nonce="a")
+    return client, Announcer(process, ["flights"], settings), tmp_path
+
+
+def test_one_process_of_a_host_writes_one_tag_and_only_when_something_changes(
+    host: tuple[Registry, Announcer, Path],
+) -> None:
+    client, first, lake = host
+    write_report(lake, report(1, "3", 0))
+    write_report(lake, report(2, "3", 0))
+    first.announce(NOW)
+    first.announce(NOW + timedelta(seconds=20))
+    assert client.calls == ["set evermodel.serving.prod.web-1", "get"]
+    (told,) = read_whereabouts(client.tags)
+    assert (told.version, told.processes, told.environment) == ("3", 2, "prod")
+
+    later = NOW + timedelta(seconds=40)
+    for pid in (1, 2):
+        write_report(lake, report(pid, "4", 0, at=later))
+    first.announce(later)
+    assert [one.version for one in read_whereabouts(client.tags)] == ["4"]
+    write_report(lake, report(0, "4", 0, at=later))
+    client.calls.clear()
+    first.announce(later)
+    assert client.calls == [], "another process of this host speaks for it now"
+
+
+def test_hosts_that_are_gone_leave_the_registry(host: tuple[Registry, Announcer, Path]) -> None:
+    client, announcer, lake = host
+    old = Whereabouts("prod", "web-8", "2", {}, 1, NOW.isoformat(), (NOW - timedelta(hours=4)).isoformat())
+    client.tags[old.tag] = old.dumps()
+    write_report(lake, report(1, "3", 0))
+    announcer.announce(NOW)
+    assert [one.host for one in read_whereabouts(client.tags)] == ["web-1"]
+
+    announcer.announce(NOW + timedelta(minutes=5))  # its reports have become old: it ended in order, or died
+    assert read_whereabouts(client.tags) == []
+
+
+def test_a_registry_that_is_away_is_logged_once(
+    host: tuple[Registry, Announcer, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    _, announcer, lake = host
+
+    def away(uri: str) -> None:
+        raise ConnectionError("nobody there")
+
+    monkeypatch.setattr("evermodel.serving.announcer.tracking.connect", away)
+    write_report(lake, report(1, "3", 0))
+    announcer.announce(NOW)
+    announcer.announce(NOW)
+    assert [line.split()[0] for line in caplog.messages] == ["event=announce_failed"]
