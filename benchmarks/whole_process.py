@@ -12,11 +12,12 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Measure:
-    """One process: seconds, peak memory in MB, and what it printed."""
+    """One process: seconds, peak memory in MB, what it printed, and seconds of processor time of all its threads."""
 
     seconds: float
     memory: float
     said: str
+    processor: float = 0.0
 
 
 def measure(program: str, arguments: Sequence[str | Path], folder: Path) -> Measure:
@@ -45,4 +46,5 @@ def measure(program: str, arguments: Sequence[str | Path], folder: Path) -> Meas
         raise RuntimeError(
             f"the program that begins with {program.strip().splitlines()[0]!r} ended with {status}"
         )
-    return Measure(seconds, usage.ru_maxrss / 1024, output.read_text().strip())
+    processor = usage.ru_utime + usage.ru_stime
+    return Measure(seconds, usage.ru_maxrss / 1024, output.read_text().strip(), processor)

@@ -1,0 +1,176 @@
+"""Batch scoring as a stream against ``mlflow.pyfunc.load_model(...).predict`` on one frame: rows a second, and memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import median
+
+import duckdb
+import yaml
+
+from benchmarks.outcome import Outcome
+from benchmarks.published import CATEGORICAL, NUMERIC, Published, published
+from benchmarks.whole_process import Measure, measure
+
+_DAY = "2024-03-01"
+_SIZES = (1_000_000, 5_000_000, 20_000_000)
+_COMPARED = 1_000_000  # rows that both score; the peer needs 5 GB for them
+_NAMES = [*"abcdefghijklmnopqrstuvwxyz", *(f"z{i}" for i in range(14))]
+
+# What the task `score` does, from the registry to the file in the prediction log; both say the seconds of their work,
+# without imports and without fetching the model.
+_OURS = """
+import json, sys, time
+from datetime import timedelta
+from evermodel import tracking
+from evermodel.scoring import day as scoring
+from evermodel.settings import Settings
+from evermodel.spec import load_spec
+from evermodel.window import parse_moment
+
+settings = Settings.from_environment()
+spec = load_spec("bench", settings)
+client = tracking.connect(settings.tracking_uri)
+load, begun = scoring.load_champion, []
+
+def loaded(*arguments):
+    scorer = load(*arguments)
+    begun.append(time.perf_counter())
+    return scorer
+
+scoring.load_champion = loaded
+found = scoring.score_day(spec, parse_moment(sys.argv[1]) + timedelta(days=1), client, settings)
+print(json.dumps({"seconds": time.perf_counter() - begun[0], "rows": found.rows, "mean": found.mean_score}))
+"""
+_PYFUNC = """
+import json, sys, time
+import mlflow
+import pandas as pd
+
+model = mlflow.pyfunc.load_model("models:/bench@champion")
+start = time.perf_counter()
+frame = pd.read_parquet(sys.argv[1])
+scores = model.predict(frame.drop(columns=["id", "at"]))[:, 1]
+pd.DataFrame({"id": frame["id"], "score": scores}).to_parquet(sys.argv[2])
+print(json.dumps({"seconds": time.perf_counter() - start, "rows": len(frame), "mean": float(scores.mean())}))
+"""
+
+
+def run(small: bool) -> Outcome:
+    """Score the same rows with both, alternately; then ours with more and more rows."""
+    sizes = (20_000, 60_000) if small else _SIZES
+    compared, rounds = (20_000, 1) if small else (_COMPARED, 3)
+    with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_FOLDER")) as name:
+        folder = Path(name)
+        with published(folder, 20 if small else 100) as world:
+            world.publish(1)
+            ours, theirs = [], []
+            source = _rows(folder / "rows.parquet", compared)
+            for _ in range(rounds):
+                theirs.append(_pyfunc(world, source, folder))
+                ours.append(_scored(world, source, folder))
+            growth = {compared: ours[-1]}
+            for size in sizes:
+                if size not in growth:
+                    growth[size] = _scored(world, _rows(source, size), folder)
+    return _outcome(ours, theirs, growth, compared)
+
+
+def _rows(file: Path, rows: int) -> Path:
+    """Write one day's rows: 12 numbers (normal), 8 categories (5 to 40 names), 3 % of each missing."""
+    normal = "sqrt(-2 * ln(1 - random())) * cos(6.283185307 * random())"
+    columns = [f"CASE WHEN random() >= 0.03 THEN {normal} END AS {name}" for name in NUMERIC]
+    columns += [
+        f"CASE WHEN random() >= 0.03 THEN {_NAMES[: 5 * (i + 1)]!r}[1 + floor(random() * {5 * (i + 1)})::INT] END AS {name}"
+        for i, name in enumerate(CATEGORICAL)
+    ]
+    with duckdb.connect() as duck:
+        duck.execute("SELECT setseed(0.5)")
+        duck.execute(
+            f"COPY (SELECT 'r' || i AS id, TIMESTAMPTZ '{_DAY} 00:00:00+00' "
+            f'+ to_milliseconds((i * 86400000.0 / {rows})::BIGINT) AS "at", {", ".join(columns)} '
+            f"FROM range({rows}) AS r(i)) TO '{file}' (COMPRESSION zstd)"
+        )
+    return file
+
+
+def _scored(world: Published, source: Path, folder: Path) -> tuple[Measure, dict[str, float]]:
+    file = world.settings.models / "bench.yaml"
+    spec = yaml.safe_load(file.read_text())
+    file.write_text(yaml.safe_dump({**spec, "source": {"path": str(source)}}))
+    return _measured(_OURS, [_DAY], folder, world.environment)
+
+
+def _pyfunc(world: Published, source: Path, folder: Path) -> tuple[Measure, dict[str, float]]:
+    return _measured(_PYFUNC, [source, folder / "pyfunc.parquet"], folder, world.environment)
+
+
+def _measured(
+    program: str, arguments: list[str | Path], folder: Path, environment: Mapping[str, str]
+) -> tuple[Measure, dict[str, float]]:
+    # scikit-learn may use every core.
+    threads = {"OMP_NUM_THREADS": str(os.cpu_count() or 1)}
+    kept = dict(os.environ)
+    os.environ.update({**environment, **threads})
+    try:
+        found = measure(program, arguments, folder)
+    finally:
+        os.environ.clear()
+        os.environ.update(kept)
+    return found, json.loads(found.said.splitlines()[-1])
+
+
+Scored = tuple[Measure, dict[str, float]]
+
+
+def _outcome(ours: list[Scored], theirs: list[Scored], growth: dict[int, Scored], rows: int) -> Outcome:
+    mine, peer = (median(rows / said["seconds"] for _, said in found) for found in (ours, theirs))
+    memory, peer_memory = (median(found.memory for found, _ in side) for side in (ours, theirs))
+    sizes = sorted(growth)
+    apart = max(abs(a["mean"] - b["mean"]) for (_, a), (_, b) in zip(ours, theirs, strict=True))
+    table = [
+        (f"pyfunc, {rows:,} rows", f"{peer:,.0f}", f"{peer_memory:,.0f} MB", *_seconds(theirs)),
+        (f"ours, {rows:,} rows", f"{mine:,.0f}", f"{memory:,.0f} MB", *_seconds(ours)),
+        *(
+            (
+                f"ours, {size:,} rows",
+                f"{size / growth[size][1]['seconds']:,.0f}",
+                f"{growth[size][0].memory:,.0f} MB",
+                *_seconds([growth[size]]),
+            )
+            for size in sizes
+            if size != rows
+        ),
+    ]
+    return Outcome(
+        peer="mlflow.pyfunc.load_model(...).predict on one frame",
+        ratios={"rows_per_second_vs_pyfunc": mine / peer, "memory_vs_pyfunc": peer_memory / memory},
+        figures={
+            "rows_per_second": mine,
+            "peer_rows_per_second": peer,
+            "peak_memory_mb": max(found.memory for found, _ in growth.values()),
+            "peer_peak_memory_mb": peer_memory,
+            "memory_growth": growth[sizes[-1]][0].memory / growth[sizes[0]][0].memory,
+            "largest_rows": sizes[-1],
+            "largest_rows_per_second": sizes[-1] / growth[sizes[-1]][1]["seconds"],
+            "whole_process_ratio": median(f.seconds for f, _ in theirs) / median(f.seconds for f, _ in ours),
+            "processor_time_ratio": median(f.processor for f, _ in theirs)
+            / median(f.processor for f, _ in ours),
+            "mean_score_difference": apart,
+        },
+        header=("job", "rows/s", "peak memory", "whole process", "processor"),
+        rows=table,
+        notes=[
+            "Histogram boosting, 100 trees; 12 numbers, 8 categories, 3 % missing; alternating processes, medians. Rows/s: from "
+            "Parquet to Parquet without imports and fetching the model. Ours writes the whole prediction log (every feature); the "
+            "peer writes id and score.",
+        ],
+    )
+
+
+def _seconds(side: list[Scored]) -> tuple[str, ...]:
+    return tuple(f"{median(getattr(f, name) for f, _ in side):.1f} s" for name in ("seconds", "processor"))
