@@ -64,6 +64,14 @@ class RegistryConflictError(PermanentError):
     """The registry changed since the decision was made, so the decision no longer holds."""
 
 
+class WrongEnvironmentError(PermanentError):
+    """A process of one environment wants to change a model of another."""
+
+
+class TransferError(PermanentError):
+    """A version cannot be taken from one environment to another."""
+
+
 class RollbackError(PermanentError):
     """There is no version that a rollback could go to."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from evermodel import registry
 from evermodel.errors import PromotionError
 from evermodel.gate.decision import Decision
+from evermodel.ownership import ORIGIN_TAG
 from evermodel.registry import Promotion
 from evermodel.retrain import DECISION_FILE, RETRAIN
 from evermodel.tracking import RUN_KEY, find_run, read_json
@@ -118,7 +119,8 @@ def refusal_of(
             f"model {model}: the decision on version {version.version} was changed after the version was registered",
             f"retrain, {force}",
         )
-    if decision.parent != current:
+    # One that was proven in another environment was judged against that one's champion.
+    if decision.parent != current and ORIGIN_TAG not in version.tags:
         return (
             f"model {model}: version {version.version} was judged against "
             f"{_named(decision.parent)}, but {_named(current)} serves now",

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from evermodel.errors import NoChampionError, RegistryConflictError
+from evermodel.ownership import OWNER_TAG, own, require_own
 from evermodel.tracking import RUN_KEY
 
 if TYPE_CHECKING:
@@ -101,6 +102,10 @@ def register(
         Lineage of the version: snapshot, code, spec, decision.
     """
     _ensure_model(client, model)
+    tags_of_model = _model_tags(client, model)
+    require_own(model, tags_of_model)
+    if OWNER_TAG not in tags_of_model:
+        own(client, model)
     existing = versions_of(client, model, run_key)
     if not existing:
         client.create_model_version(
@@ -149,7 +154,10 @@ def promote(
     ------
     RegistryConflictError
         Somebody else changed the champion since.
+    WrongEnvironmentError
+        The model belongs to another environment.
     """
+    require_own(model, _model_tags(client, model))
     done, complete = _find_promotion(client, model, run_key)
     if done is not None and complete:
         return done  # what was promoted since then stays

@@ -135,7 +135,7 @@ class Topology:
         return getattr(self, f"_{name}", lambda made: made)(made)  # type: ignore[no-any-return]
 
     def _inherited(self) -> dict[str, str]:
-        kept = ("LANG", "TMPDIR", "SSL_CERT_FILE", "PYTHONPYCACHEPREFIX")
+        kept = ("LANG", "TMPDIR", "SSL_CERT_FILE", "PYTHONPATH", "PYTHONPYCACHEPREFIX")
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         return {
             **{name: os.environ[name] for name in kept if name in os.environ},
@@ -238,8 +238,15 @@ class Topology:
     def __exit__(self, *error: object) -> None:
         with self._keeping:
             self._stopped = True
-        for name in reversed(self._order()):
-            self._end(self.containers[name], signal.SIGTERM, 20.0)
+        below = ("postgres", "redis", "storage", "mlflow")
+        for names in ([n for n in self.containers if n not in below], below):
+            asked = [self.containers[name] for name in names]
+            for container in asked:
+                if container.process is not None:
+                    _signal(container.process.pid, signal.SIGTERM)
+            deadline = time.monotonic() + 15.0
+            for container in asked:
+                self._end(container, signal.SIGTERM, max(0.1, deadline - time.monotonic()))
 
     def kill(self, name: str) -> None:
         """Kill a service with everything in it, as `docker kill` does; it is started again a moment later."""

@@ -1,0 +1,267 @@
+"""A proven version goes from one environment's registry to the next, with its decision and its lineage."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evermodel import registry
+from evermodel.errors import SnapshotStoreError, TransferError
+from evermodel.ownership import ORIGIN_TAG
+from evermodel.promotion import version_of
+from evermodel.retrain import DECISION_FILE, RETRAIN
+from evermodel.settings import Settings
+from evermodel.spec import ModelSpec
+from evermodel.tracking import RUN_KEY, connect, find_run, keyed_run, read_json
+from evermodel.versioning import SnapshotStore
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
+
+_ADDRESS = "EVERMODEL_MLFLOW_"
+
+
+@dataclass(frozen=True)
+class Transferred:
+    """What a transfer left behind in the target's registry.
+
+    Parameters
+    ----------
+    origin
+        Where the version comes from, such as ``staging/7``.
+    deployed
+        True if it is champion there now; False if it waits for approval as the challenger.
+    """
+
+    model: str
+    origin: str
+    version: str
+    deployed: bool
+    previous: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return asdict(self)
+
+
+def registry_of(environment: str) -> str:
+    """Return the address of an environment's MLflow server (``EVERMODEL_MLFLOW_<ENVIRONMENT>``).
+
+    Raises
+    ------
+    TransferError
+        No address is set.
+    """
+    variable = _ADDRESS + environment.upper().replace("-", "_")
+    address = os.environ.get(variable, "").strip()
+    if not address:
+        raise TransferError(
+            f"nobody says where the registry of {environment} is",
+            f"set {variable}, such as http://user:password@mlflow.{environment}.example:5000",
+        )
+    return address
+
+
+def transfer(
+    spec: ModelSpec, version: str, *, source: str, target: str, by: str, reason: str, settings: Settings
+) -> Transferred:
+    """Take a version that has served in one environment to another, and deploy it there if its spec needs no approval.
+
+    Doing it again does nothing twice. The files of the model, its runs and its decision are copied; its snapshot is
+    brought into the target's lake and pushed to the target's DVC remote.
+
+    Parameters
+    ----------
+    spec
+        The model as the target's environment sees it; its `approval` decides whether the version waits.
+    source, target
+        Names of environments; see `registry_of`.
+    settings
+        The target's lake and DVC remote.
+
+    Raises
+    ------
+    TransferError
+        The version never served in the source, its decision is gone, or the snapshot cannot be had.
+    """
+    there, here = registry_of(source), registry_of(target)
+    if there == here:
+        raise TransferError(
+            f"{source} and {target} have the same registry", f"correct {_ADDRESS}… of one of them"
+        )
+    with tempfile.TemporaryDirectory(prefix="evermodel-transfer-") as scratch:
+        taken = _take(connect(there), spec.name, version, source, Path(scratch))
+        _bring_snapshot(taken.version, settings)
+        client = connect(here)
+        with _in_environment(target):
+            placed = _place(client, spec.name, taken, by)
+            return _deploy(client, spec, str(placed.version), taken, by, reason)
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """What was read from the source."""
+
+    origin: str
+    version: ModelVersion
+    runs: tuple[tuple[Run, Path], ...]  # the retrain's, then the candidate's, each with its artifacts
+    model: Path
+    ship: bool
+
+
+def _take(client: MlflowClient, model: str, version: str, source: str, folder: Path) -> _Taken:
+    """Read a version with its runs, as long as the client's server is the one that MLflow speaks to."""
+    from evermodel.model_store import download
+
+    found = version_of(client, model, version)
+    if str(found.version) not in {promotion.version for promotion in registry.history(client, model)}:
+        raise TransferError(
+            f"model {model}: version {version} never served in {source}, so it is not proven",
+            f"let it serve there first; `evermodel status {model}` names those that did",
+        )
+    run = find_run(client, model, found.tags.get(RUN_KEY, ""), kind=RETRAIN)
+    if run is None:
+        raise TransferError(
+            f"model {model}: the retrain of version {version} is gone from {source}", "choose another version"
+        )
+    runs = [(run, _artifacts(client, run, folder / "retrain"))]
+    candidate = client.get_run(found.run_id)
+    runs.append((candidate, folder / "nothing"))
+    files = download(client, f"models:/{model}/{found.version}", folder / "model")
+    decision = read_json(client, run.info.run_id, DECISION_FILE)
+    return _Taken(f"{source}/{found.version}", found, tuple(runs), files, bool(decision["ship"]))
+
+
+def _artifacts(client: MlflowClient, run: Run, folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    for artifact in client.list_artifacts(run.info.run_id):
+        client.download_artifacts(run.info.run_id, artifact.path, str(folder))
+    return folder
+
+
+def _bring_snapshot(version: ModelVersion, settings: Settings) -> None:
+    """Put the version's snapshot into this environment's lake and its remote: drift is held against it."""
+    path, md5 = version.tags.get("evermodel.snapshot"), version.tags.get("evermodel.snapshot_md5")
+    if not path or not md5:
+        raise TransferError(f"version {version.version} names no snapshot", "choose another version")
+    file = settings.lake / path
+    remotes = [settings.dvc_remote, *filter(None, [os.environ.get("EVERMODEL_SOURCE_DVC_REMOTE")])]
+    problem: SnapshotStoreError | None = None
+    for remote in remotes:
+        try:
+            SnapshotStore(settings.lake, remote).bring(file, md5)
+            break
+        except SnapshotStoreError as error:
+            problem = error
+    else:
+        raise TransferError(
+            f"the snapshot {path} (md5 {md5}) is in none of the remotes {', '.join(remotes)}: {problem}",
+            "name the remote of the environment it comes from: EVERMODEL_SOURCE_DVC_REMOTE",
+        )
+    SnapshotStore(settings.lake, settings.dvc_remote).track(file)
+
+
+def _place(client: MlflowClient, model: str, taken: _Taken, by: str) -> ModelVersion:
+    """Copy runs and files into this registry and register the version as challenger, once."""
+    tags = taken.version.tags
+    key = tags[RUN_KEY]
+    (retrain, artifacts), (candidate, _) = taken.runs
+    origin = {ORIGIN_TAG: taken.origin, "evermodel.transferred_by": by}
+    run = keyed_run(
+        client,
+        model,
+        key,
+        kind=RETRAIN,
+        name=retrain.data.tags.get("mlflow.runName", key),
+        tags={**_ours(retrain), **origin},
+    )
+    client.log_artifacts(run.info.run_id, str(artifacts))
+    child_key = candidate.data.tags.get(RUN_KEY, f"{key}/candidate")
+    child = keyed_run(
+        client,
+        model,
+        child_key,
+        kind="candidate",
+        name=candidate.data.tags.get("mlflow.runName", child_key),
+        parent=run.info.run_id,
+        tags={**_ours(candidate), **origin},
+    )
+    _copy_values(client, candidate, child)
+    source = child.data.tags.get("evermodel.model_uri") or _log_files(client, child, taken.model)
+    for ended in (child, run):
+        client.set_terminated(ended.info.run_id, "FINISHED")
+    lineage = {name: value for name, value in tags.items() if name != RUN_KEY}
+    return registry.register(
+        client,
+        model,
+        key,
+        source=source,
+        run_id=child.info.run_id,
+        tags={**lineage, **origin},
+        description=taken.version.description or "",
+    )
+
+
+def _ours(run: Run) -> dict[str, str]:
+    return {name: value for name, value in run.data.tags.items() if name.startswith("evermodel.")}
+
+
+def _copy_values(client: MlflowClient, run: Run, copy: Run) -> None:
+    from mlflow.entities import Param
+
+    from evermodel.tracking import log_metrics
+
+    if not copy.data.params:
+        client.log_batch(copy.info.run_id, params=[Param(k, v) for k, v in run.data.params.items()])
+    log_metrics(client, copy.info.run_id, run.data.metrics)
+
+
+def _log_files(client: MlflowClient, run: Run, files: Path) -> str:
+    """Log a model's files as they are, and remember where, so that a second try finds them."""
+    logged = client.create_logged_model(run.info.experiment_id, name="model", source_run_id=run.info.run_id)
+    client.log_model_artifacts(logged.model_id, str(files))
+    client.finalize_logged_model(logged.model_id, "READY")
+    client.set_tag(run.info.run_id, "evermodel.model_uri", f"models:/{logged.model_id}")
+    return f"models:/{logged.model_id}"
+
+
+def _deploy(
+    client: MlflowClient, spec: ModelSpec, version: str, taken: _Taken, by: str, reason: str
+) -> Transferred:
+    champion = registry.alias_version(client, spec.name, registry.CHAMPION)
+    current = None if champion is None else str(champion.version)
+    if current == version:
+        return Transferred(spec.name, taken.origin, version, True, None)
+    if spec.approval == "manual" or not taken.ship:
+        return Transferred(spec.name, taken.origin, version, False, current)
+    done = registry.promote(
+        client,
+        spec.name,
+        version,
+        expected=current,
+        by=by,
+        reason=f"{reason} (proven in {taken.origin})",
+        run_key=f"transfer/{taken.origin}/{taken.version.tags[RUN_KEY]}",
+    )
+    return Transferred(spec.name, taken.origin, version, True, done.previous)
+
+
+@contextmanager
+def _in_environment(name: str) -> Iterator[None]:
+    """Act for the target: this person has named it."""
+    before = os.environ.get("EVERMODEL_ENVIRONMENT")
+    os.environ["EVERMODEL_ENVIRONMENT"] = name
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["EVERMODEL_ENVIRONMENT"]
+        else:
+            os.environ["EVERMODEL_ENVIRONMENT"] = before
