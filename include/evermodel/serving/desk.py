@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, NamedTuple
 
 import orjson
@@ -78,7 +79,10 @@ class PredictionDesk:
         self._holders = holders
         self._fallbacks = fallbacks
         self._log = log
-        self._metrics = metrics
+        # Looking up a counter by its labels costs more than counting; there are only so many labels.
+        self._requests = cache(metrics.requests.labels)
+        self._seconds = cache(metrics.seconds.labels)
+        self._version_seconds = cache(metrics.traffic.seconds.labels)
         self._shadows = shadows
         self._access_log = access_log
         self._seldom = Seldom()
@@ -125,13 +129,13 @@ class PredictionDesk:
 
     def _count(self, model: str, course: _Course, status: int, started: float, request_id: str) -> None:
         now = time.perf_counter()
-        self._metrics.requests.labels(model, course.version, str(status)).inc()
+        self._requests(model, course.version, str(status)).inc()
         if model != _UNKNOWN:
-            self._metrics.seconds.labels(model).observe(now - started)
+            self._seconds(model).observe(now - started)
         if course.traffic is not None and course.routed is not None and course.began:
             version, seconds = course.routed.version, now - course.began
             course.traffic.tally.answered(version, seconds, failed=course.failed or status >= 500)
-            self._metrics.traffic.seconds.labels(model, version).observe(seconds)
+            self._version_seconds(model, version).observe(seconds)
         if self._access_log:
             _ACCESS.info(
                 "event=request model=%s version=%s status=%d ms=%.1f rows=%d request_id=%s",
