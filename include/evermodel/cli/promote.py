@@ -16,9 +16,19 @@ def promote(
     force: Annotated[
         bool, typer.Option("--force", help="Also against its decision, or one made against another champion.")
     ] = False,
+    source: Annotated[
+        str | None, typer.Option("--from", help="Environment in which the version has served.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option("--to", help="Environment to take it to, with its decision and lineage.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a registered version the champion: one that waits for approval, or any judged one by force."""
+    """Make a registered version the champion: one that waits for approval, or any judged one by force.
+
+    With --from and --to, take a version that has served in one environment to the registry of another
+    (EVERMODEL_MLFLOW_<ENVIRONMENT>); there it is deployed, or waits where the spec asks for approval.
+    """
     import getpass
     import uuid
     from dataclasses import asdict
@@ -30,6 +40,9 @@ def promote(
     from evermodel.tracking import connect
 
     quiet_libraries()
+    if source or target:
+        _take(model, version, source, target, reason, as_json)
+        return
     client = connect(Settings.from_environment().tracking_uri)
     key = f"promote/{model}/{uuid.uuid4().hex[:12]}"
     done = promote_version(
@@ -39,3 +52,44 @@ def promote(
         print_json(asdict(done))
     else:
         typer.echo(f"{model}: version {done.version} is champion now (before: {done.previous or 'none'})")
+
+
+def _take(
+    model: str, version: str, source: str | None, target: str | None, reason: str, as_json: bool
+) -> None:
+    """Take a version to another environment."""
+    import getpass
+
+    from evermodel.cli.answer import print_json
+    from evermodel.cli.steps import step
+    from evermodel.errors import TransferError
+    from evermodel.settings import Settings
+    from evermodel.spec import load_spec
+    from evermodel.transfer import transfer
+
+    if not source or not target:
+        raise TransferError("a version goes from one environment to another", "give both --from and --to")
+    settings = Settings.from_environment().model_copy(update={"environment": target})
+    spec = load_spec(model, settings)
+    with step("transfer") as say:
+        done = transfer(
+            spec,
+            version,
+            source=source,
+            target=target,
+            by=getpass.getuser(),
+            reason=reason,
+            settings=settings,
+        )
+        say(f"{done.origin} is version {done.version} in {target}")
+    if as_json:
+        print_json(done.to_json())
+    elif done.deployed:
+        typer.echo(
+            f"{model}: version {done.version} is champion in {target} (before: {done.previous or 'none'})"
+        )
+    else:
+        typer.echo(
+            f"{model}: version {done.version} waits for approval in {target}; there: "
+            f'evermodel promote {model} {done.version} --reason "…"'
+        )
