@@ -80,6 +80,10 @@ def press(replies: Replies, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     airflow.router.routes.insert(0, airflow.router.routes.pop())
     client = TestClient(airflow)
 
+    # Airflow itself mounts it where docs/approval.md says; without a connection nothing is taken.
+    refused = client.post("/evermodel/slack/actions", content=b"payload={}")
+    assert (refused.status_code, refused.content) == (401, b"")
+
     def pressed(
         question: Question,
         person: str = "U1",
