@@ -78,18 +78,22 @@ def _retrain(tags: dict[str, str], metrics: dict[str, Any]) -> dict[str, Any]:
         "as_of", "reason", "verdict", "ship", "candidate", "metric", "forced", "outcome", "version", "window",
     )  # fmt: skip
     facts = {name: tags.get(f"{_PREFIX}{name}", "") for name in names}
-    metric = facts["metric"]
+    metric, decision = facts["metric"], read_mark(tags, DECISION)
     measured = {
-        "value": _finite(metrics.get(f"test_{metric}")),
-        "against": _finite(metrics.get(f"test_{metric}_champion")),
+        "value": _finite(metrics.get(f"test_{metric}", _first(decision.get("challenger")))),
+        "against": _finite(metrics.get(f"test_{metric}_champion", _first(decision.get("champion")))),
         **{name: _finite(metrics.get(name)) for name in ("gain", "gain_low", "gain_high", "test_rows")},
     }
     return {
         **facts,
         **measured,
-        "decision": read_mark(tags, DECISION),
+        "decision": decision,
         "airflow_run": tags.get(AIRFLOW_RUN, ""),
     }
+
+
+def _first(triple: Any) -> Any:
+    return triple[0] if isinstance(triple, list) and triple else None
 
 
 def _finite(value: Any) -> float | None:

@@ -35,9 +35,10 @@ def refresh(store: Store, server: TrackingServer, specs: Iterable[str]) -> None:
         The server does not answer.
     """
     started = time.time()
-    store.start_over(server.url)
+    entries = _entries(server, specs)
+    store.start_over(server.url)  # not before the new server has answered
     since = store.meta().get("synced")
-    changed = store.keep_models(_entries(server, specs))
+    changed = store.keep_models(entries)
     _find_experiments(store, server)
     experiments = store.experiments()
     if since is None:
