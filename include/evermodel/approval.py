@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from evermodel.audit import audit
 from evermodel.errors import ApprovalError
 
 if TYPE_CHECKING:
@@ -92,6 +93,15 @@ def record_answer(client: MlflowClient, model: str, answer: Approval) -> None:
     """Write who said what about a version, when and why, on the version; doing it again changes nothing."""
     for key, value in answer.tags().items():
         client.set_model_version_tag(model, answer.version, key, value)
+    said = "approval" if answer.approved else "rejection"
+    audit(
+        said,
+        model,
+        version=answer.version,
+        by=answer.by,
+        decision=answer.digest,
+        comment=answer.comment or None,
+    )
 
 
 @dataclass(frozen=True)

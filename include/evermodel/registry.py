@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from evermodel.audit import audit
 from evermodel.errors import NoChampionError, RegistryConflictError
 from evermodel.ownership import OWNER_TAG, own, require_own
 from evermodel.tracking import RUN_KEY
@@ -175,6 +176,15 @@ def promote(
         _write_promotion(client, model, done, complete=False)
     _point_aliases(client, model, done)
     _write_promotion(client, model, done, complete=True)
+    audit(
+        done.kind,
+        model,
+        version=done.version,
+        previous=done.previous,
+        by=done.by,
+        reason=done.reason,
+        run_key=run_key,
+    )
     return done
 
 

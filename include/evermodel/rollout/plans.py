@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from evermodel import registry
+from evermodel.audit import audit
 from evermodel.errors import RegistryConflictError
 from evermodel.rollout.plan import TrafficPlan
 
@@ -50,4 +51,14 @@ def write_plan(client: MlflowClient, plan: TrafficPlan, *, after: TrafficPlan | 
             "look at it (evermodel status) and try again",
         )
     registry.set_model_tag(client, plan.model, PLAN_TAG, plan.to_json())
+    audit(
+        "traffic",
+        plan.model,
+        strategy=plan.strategy,
+        state=plan.state,
+        revision=plan.revision,
+        shares=",".join(f"{arm.version}:{arm.share:g}" for arm in plan.arms),
+        by=plan.by,
+        reason=plan.verdict or plan.reason,
+    )
     return plan
