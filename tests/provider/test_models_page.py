@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_world import database
+from evermodel.overview.overview import Overview
+from evermodel.overview.records import Record
+from evermodel.overview.store import Entry
+from evermodel.overview.summary import summarise
+from evermodel.settings import Settings
+from evermodel.stack.ports import free_port
+
+EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(1)>"
+HTML = {"Accept": "text/html"}
+
+
+class Site:
+    """The page for one user after the other; MLflow is away, the store holds what it said before."""
+
+    def __init__(self, home: Path) -> None:
+        from fastapi import FastAPI
+        from fastapi.testclient import TestClient
+
+        from evermodel_provider.ui.app import build_app
+
+        self.settings = Settings(
+            home=home, lake=home, models=home, dvc_remote="", airflow_url="", tracking_uri=f"http://127.0.0.1:{free_port()}",
+        )  # fmt: skip
+        self.page = build_app(lambda: self.settings)
+        airflow = FastAPI()
+        airflow.mount("/evermodel", self.page)
+        self.client = TestClient(airflow)
+        self.overview: Overview = self.page.state.overview
+
+    def keep(self, *models: str, **facts: Any) -> None:
+        """Store models as if MLflow had told of them, each with one day and one decision."""
+        store = self.overview.store
+        store.note(source=self.settings.tracking_uri, layout="2", synced="1e9")
+        store.keep_models({name: Entry(name, {"champion": "1"}, {}, 1) for name in models})
+        gate = {"name": EVIL, "verdict": "fail", "value": 0.1, "threshold": EVIL, "detail": EVIL}
+        for name in models:
+            day = {
+                "version": "1", "severity": "critical", "severities": {"feature": "critical"}, "metric": EVIL, "value": 0.7, "low": 0.6,
+                "high": 0.8, "promised": 0.75, "reasons": {"drift": EVIL}, "columns": [[EVIL, "feature", "PSI", 0.4, "critical"]], "answer": EVIL,
+                "transitions": [], "run": "r1", "experiment": f"{name}-2", "run_key": "k", "status": "FINISHED", "rows": 10, **facts,
+            }  # fmt: skip
+            retrain = {
+                "as_of": "2026-03-02", "reason": EVIL, "verdict": "better", "ship": "true", "candidate": EVIL, "metric": "auc", "forced": "false",
+                "outcome": "deployed", "version": "1", "window": "", "value": 0.7, "against": 0.6, "gain": 0.1, "gain_low": 0.0, "gain_high": 0.2,
+                "decision": {"gates": [gate], "reason": EVIL, "challenger": [0.7, 0.6, 0.8]}, "airflow_run": f'x"{EVIL}', "run": "r2",
+                "experiment": f"{name}-1", "run_key": "k2", "status": "FINISHED",
+            }  # fmt: skip
+            records = [Record(f"{name}-d", "drift", "2026-03-02", 1, day), Record(f"{name}-r", "retrain", "2026-03-02", 1, retrain)]  # fmt: skip
+            store.keep_runs({f"{name}-1": name, f"{name}-2": name}, records)
+            store.keep_summaries({name: summarise(store, name)})
+            store.note_loaded(name, 4e9)
+
+    def as_user(self, role: str | None) -> None:
+        from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+        from airflow.api_fastapi.core_api.security import get_user
+
+        self.page.dependency_overrides[get_user] = lambda: SimpleAuthManagerUser(username="ada", role=role)
+
+    def get(self, path: str, **headers: str) -> Any:
+        return self.client.get(f"/evermodel{path}", headers=headers)
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    monkeypatch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS", "ada:admin")
+    monkeypatch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE", str(tmp_path / "passwords.json"))
+    database()
+    from airflow.api_fastapi.app import create_auth_manager
+
+    create_auth_manager()
+    return Site(tmp_path / "home")
+
+
+def only(model: str) -> Callable[..., bool]:
+    return lambda *, details=None, **other: details is not None and details.id == f"retrain_{model}"
+
+
+PATHS = (
+    "/",
+    "/models/churn",
+    "/dags/retrain_churn",
+    "/dags/other",
+    "/static/page.css",
+    "/static/plotly.min.js",
+)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_nothing_is_answered_without_a_user(site: Site, path: str) -> None:
+    site.keep("churn")
+
+    assert site.get(path).status_code == 401
+    assert site.get(path, Authorization="Bearer nonsense").status_code in (401, 403)
+
+
+@pytest.mark.parametrize("path", ["/", "/models/churn", "/dags/drift_churn"])
+def test_a_user_without_rights_sees_nothing(site: Site, path: str) -> None:
+    site.keep("churn")
+    site.as_user(None)
+
+    answer = site.get(path, Accept="text/html")
+    assert answer.status_code == 403
+    assert "Not for you to see" in answer.text
+    assert "0.700" not in answer.text
+
+
+def test_only_models_whose_dag_one_may_read_are_shown(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.api_fastapi.app import get_auth_manager
+
+    site.keep("churn", "fraud")
+    site.as_user("viewer")
+    monkeypatch.setattr(get_auth_manager(), "is_authorized_dag", only("churn"))
+    monkeypatch.setattr(get_auth_manager(), "get_authorized_dag_ids", lambda user: {"retrain_churn"})
+
+    shown = site.get("/", Accept="text/html").text
+    assert re.findall(r'<tr data-name="(\w+)"', shown) == ["churn"]
+    assert site.get("/models/churn").status_code == 200
+    assert site.get("/models/fraud").status_code == 403
+    assert site.get("/dags/drift_fraud").status_code == 403
+
+
+def test_who_may_only_look_gets_no_button_that_starts(site: Site) -> None:
+    site.keep("churn")
+    site.as_user("viewer")
+    assert 'data-form="retrain_churn" data-may=""' in site.get("/models/churn").text
+    site.as_user("user")
+    assert 'data-form="retrain_churn" data-may="1"' in site.get("/models/churn").text
+
+
+@pytest.mark.parametrize("path", ["/", "/models/churn"])
+def test_what_others_wrote_is_text_and_never_markup(site: Site, path: str) -> None:
+    site.keep("churn")
+    site.as_user("viewer")
+
+    answer = site.get(path, Accept="text/html")
+    assert answer.status_code == 200
+    assert "alert(1)" in answer.text
+    assert "<script>alert" not in answer.text
+    assert "<img" not in answer.text
+    assert "script-src 'self';" in answer.headers["content-security-policy"]
+    assert "frame-ancestors 'self'" in answer.headers["content-security-policy"]
+
+
+def test_the_time_line_is_data_that_a_browser_can_read(site: Site) -> None:
+    site.keep("churn", value=None, low=None, high=None)
+    site.as_user("viewer")
+
+    text = site.get("/models/churn").text
+    found = re.search(r'<script type="application/json" id="chart">(.*?)</script>', text, re.S)
+    assert found is not None
+    chart = json.loads(found.group(1))
+    assert chart["days"][0]["severities"] == ["critical", "", "", ""]
+    assert chart["days"][0]["answer"] == EVIL
+    assert chart["retrains"][0]["text"] == "shipped v1"
+
+
+def test_with_mlflow_away_the_page_says_so_and_shows_what_it_knows(site: Site) -> None:
+    site.keep("churn")
+    site.as_user("viewer")
+    site.get("/")
+    site.overview.wait()
+
+    answer = site.get("/", Accept="text/html").text
+    assert "MLflow cannot be reached." in answer
+    assert re.search(r"the last known state, \d+ y old", answer)
+    assert "2026-03-02" in answer
+
+
+def test_with_mlflow_away_from_the_start_the_page_says_so(site: Site) -> None:
+    site.as_user("viewer")
+    answer = site.get("/", Accept="text/html")
+
+    assert answer.status_code == 200
+    assert "MLflow was never reached." in answer.text
+
+
+def test_a_model_that_does_not_exist_and_a_dag_without_a_model(site: Site) -> None:
+    site.keep("churn")
+    site.as_user("viewer")
+
+    assert site.get("/models/nope").status_code == 404
+    assert "No model behind this DAG" in site.get("/dags/other").text
+
+
+def test_files_are_kept_by_the_browser_and_no_other_file_is_served(site: Site) -> None:
+    site.as_user("viewer")
+
+    assert "immutable" in site.get("/static/plotly.min.js").headers["cache-control"]
+    assert site.get("/static/app.py").status_code == 404
+    assert site.get("/static/..%2Fapp.py").status_code == 404
+
+
+def test_the_plugin_costs_other_processes_nothing() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, evermodel_provider.ui.plugin\n"
+        "heavy = {'evermodel_provider.ui.app', 'evermodel.overview.overview', 'mlflow', 'pandas', 'plotly'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
