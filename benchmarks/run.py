@@ -20,6 +20,7 @@ NAMES = (
     "parsing",
     "orchestration",
     "data",
+    "page",
 )
 SCALES = ("full", "small")
 
