@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime
-from typing import Any, Literal
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict
+from fastapi.responses import JSONResponse, PlainTextResponse
+from starlette.exceptions import HTTPException
 
 from evermodel import __version__
 from evermodel.errors import SpecError
 from evermodel.serving.announcer import Announcer
+from evermodel.serving.answers import Alive, ModelState, NotReady, Problem, Ready
+from evermodel.serving.auth import TokenAuth, Tokens
 from evermodel.serving.batcher import Batcher
 from evermodel.serving.desk import PredictionDesk, not_ready
 from evermodel.serving.fallback import Fallbacks
@@ -24,8 +23,10 @@ from evermodel.serving.holder import ModelHolder
 from evermodel.serving.lane import PredictionLane
 from evermodel.serving.log import PredictionLog
 from evermodel.serving.metrics import Metrics
+from evermodel.serving.openapi import Described, describe
 from evermodel.serving.reporter import Process, Reporter
 from evermodel.serving.request_ids import RequestIds
+from evermodel.serving.rule import inputs_of
 from evermodel.serving.shadow import Shadows
 from evermodel.settings import Settings
 from evermodel.spec import load_spec
@@ -33,43 +34,14 @@ from evermodel.spec import load_spec
 _FIRST_LOOK_SECONDS = 15.0
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class Prediction(_Answer):
-    """The answer for one row."""
-
-    score: float
-    label: str | None = None
-
-
-class Predictions(_Answer):
-    """The answer for one request; ``version`` scored every row of it."""
-
-    model: str
-    version: str
-    request_id: str
-    predictions: list[Prediction]
-
-
-class ModelState(_Answer):
-    """What one served model is doing."""
-
-    model: str
-    version: str | None
-    engine: Literal["onnx", "sklearn"] | None
-    since: datetime | None
-    shares: dict[str, float]
-    shadow: str | None
-    revision: int
-    missing: dict[str, str]
-    inputs: list[dict[str, str]]
-    last_error: str | None
-    last_checked: datetime | None
-
-
-def create_app(models: list[str], settings: Settings | None = None, poll_seconds: float = 2.0) -> FastAPI:
+def create_app(
+    models: list[str],
+    settings: Settings | None = None,
+    poll_seconds: float = 2.0,
+    *,
+    tokens: Tokens | None = None,
+    access_log: bool = False,
+) -> FastAPI:
     """Build the app; its lifespan starts and ends the threads behind it.
 
     Parameters
@@ -80,6 +52,10 @@ def create_app(models: list[str], settings: Settings | None = None, poll_seconds
         Folders and addresses; read from the environment if not given.
     poll_seconds
         Pause between two looks at the registry.
+    tokens
+        Who may ask; None: everybody.
+    access_log
+        Whether each prediction request is a line of the program's log.
 
     Raises
     ------
@@ -122,12 +98,15 @@ def create_app(models: list[str], settings: Settings | None = None, poll_seconds
 
     app = FastAPI(title="evermodel", version=__version__, lifespan=lifespan)
     app.state.holders = holders
-    desk = PredictionDesk(holders, fallbacks, log, metrics, shadows)
+    desk = PredictionDesk(holders, fallbacks, log, metrics, shadows, access_log=access_log)
     app.add_middleware(PredictionLane, desk=desk, only=next(iter(holders)) if len(holders) == 1 else None)
+    if tokens is not None:
+        app.add_middleware(TokenAuth, tokens=tokens)
     app.add_middleware(RequestIds)
-    _add_predictions(app, holders, desk)
-    _add_states(app, holders, metrics)
-    _show_examples(app, holders)
+    _add_predictions(app, list(holders), desk)
+    _add_states(app, holders, fallbacks, metrics)
+    _add_refusals(app)
+    describe(app, holders, lambda name: _described(holders[name]), protected=tokens is not None)
     return app
 
 
@@ -145,28 +124,20 @@ def _stop(holders: list[ModelHolder], *others: Shadows | Fallbacks | Batcher | P
         other.close()
 
 
-def _add_predictions(app: FastAPI, holders: dict[str, ModelHolder], desk: PredictionDesk) -> None:
-    documented: dict[str, Any] = {
-        "response_model": Predictions,
-        "tags": ["predictions"],
-        "responses": {
-            404: {"description": "no such model"},
-            422: {"description": "names the row and the feature"},
-        },
-        "openapi_extra": {"requestBody": _request_body()},
-    }
+def _add_predictions(app: FastAPI, models: list[str], desk: PredictionDesk) -> None:
+    """Route what the short way does not take; the description of these requests is made from the models."""
 
-    @app.post("/models/{name}/predict", **documented)
+    @app.post("/models/{name}/predict", include_in_schema=False)
     async def predict_with(name: str, request: Request) -> Response:
-        """Score rows with a model's champion."""
+        """Score rows with a model."""
         return await _answered(desk, name, request)
 
-    if len(holders) == 1:
-        (only,) = holders
+    if len(models) == 1:
+        (only,) = models
 
-        @app.post("/predict", **documented)
+        @app.post("/predict", include_in_schema=False)
         async def predict(request: Request) -> Response:
-            """Score rows with the champion of the one served model."""
+            """Score rows with the one served model."""
             return await _answered(desk, only, request)
 
 
@@ -175,59 +146,50 @@ async def _answered(desk: PredictionDesk, name: str, request: Request) -> Respon
     return Response(reply.body, reply.status, reply.headers, "application/json")
 
 
-def _request_body() -> dict[str, Any]:
-    row = {"type": "object", "additionalProperties": {"type": ["number", "string", "null"]}}
-    schema = {
-        "type": "object",
-        "required": ["rows"],
-        "properties": {"rows": {"type": "array", "minItems": 1, "items": row}},
-    }
-    return {"required": True, "content": {"application/json": {"schema": schema}}}
-
-
-def _show_examples(app: FastAPI, holders: dict[str, ModelHolder]) -> None:
-    """Put a row of each loaded version's stored example into the API's documentation."""
-    plain = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        schema = copy.deepcopy(plain())
-        examples = {n: {"value": {"rows": [h.current.example]}} for n, h in holders.items() if h.current}
-        for path, methods in schema["paths"].items():
-            if path.endswith("/predict") and examples:
-                methods["post"]["requestBody"]["content"]["application/json"]["examples"] = examples
-        return schema
-
-    app.openapi = openapi  # type: ignore[method-assign]
-
-
-def _add_states(app: FastAPI, holders: dict[str, ModelHolder], metrics: Metrics) -> None:
+def _add_states(
+    app: FastAPI, holders: dict[str, ModelHolder], fallbacks: Fallbacks, metrics: Metrics
+) -> None:
     @app.get("/health", tags=["state"])
-    async def health() -> dict[str, str]:
+    async def health() -> Alive:
         """Tell that the process is alive."""
-        return {"status": "alive"}
+        return Alive()
 
-    @app.get("/ready", tags=["state"], responses={503: {"description": "a model has no version yet"}})
+    @app.get("/ready", tags=["state"], response_model=Ready, responses={503: {"model": NotReady}})
     async def ready() -> Response:
-        """Tell whether every served model has a version to answer with."""
+        """Tell whether every served model has a version to answer with; a fallback alone is not enough."""
         reasons = {name: not_ready(holder) for name, holder in holders.items() if holder.current is None}
         if reasons:
-            return JSONResponse(
-                {"status": "not ready", "reasons": reasons}, 503, headers={"Retry-After": "2"}
-            )
-        return JSONResponse({"status": "ready"})
+            return JSONResponse(NotReady(reasons=reasons).model_dump(), 503, headers={"Retry-After": "2"})
+        return JSONResponse(Ready().model_dump())
 
     @app.get("/models", tags=["state"])
     async def models() -> list[ModelState]:
         """List the served models, each with the version that answers now."""
-        return [_state(holder) for holder in holders.values()]
+        return [_state(holder, fallbacks) for holder in holders.values()]
 
-    @app.get("/metrics", tags=["state"], response_class=Response)
+    @app.get("/metrics", tags=["state"], response_class=PlainTextResponse)
     async def prometheus() -> Response:
         """Return the counters in Prometheus' text format."""
         return Response(metrics.text(), media_type=metrics.content_type)
 
 
-def _state(holder: ModelHolder) -> ModelState:
+def _add_refusals(app: FastAPI) -> None:
+    """Give the framework's own refusals the form of the others."""
+
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> Response:
+        told = Problem(detail=str(error.detail), request_id=request.state.request_id)
+        return JSONResponse(told.model_dump(), error.status_code, headers=dict(error.headers or {}))
+
+
+def _described(holder: ModelHolder) -> Described:
+    served, most = holder.current, holder.spec.serving.max_rows
+    if served is None:
+        return Described(inputs_of(holder.spec), most, None, {})
+    return Described(served.inputs, most, served.version, served.example)
+
+
+def _state(holder: ModelHolder, fallbacks: Fallbacks) -> ModelState:
     traffic = holder.traffic
     served = traffic.champion if traffic else None
     return ModelState(
@@ -240,6 +202,8 @@ def _state(holder: ModelHolder) -> ModelState:
         revision=traffic.plan.revision if traffic and traffic.plan else 0,
         missing=dict(traffic.missing) if traffic else {},
         inputs=served.inputs.described() if served else [],
+        fallback=holder.spec.serving.fallback.kind,
+        breaker="open" if served and fallbacks.breaker_open(served) else "closed",
         last_error=holder.last_error,
         last_checked=holder.last_checked,
     )

@@ -21,8 +21,8 @@ def declared_length(scope: Scope) -> int:
     return 0
 
 
-async def read_body(receive: Receive, limit: int, declared: int = 0, seconds: float = BODY_SECONDS) -> bytes:
-    """Read a whole body.
+async def read_body(receive: Receive, limit: int, declared: int = 0) -> bytes:
+    """Read a whole body, in at most `BODY_SECONDS`.
 
     Parameters
     ----------
@@ -30,8 +30,6 @@ async def read_body(receive: Receive, limit: int, declared: int = 0, seconds: fl
         Most bytes; a longer body is refused as soon as that is known, and never held in memory.
     declared
         Length that the headers announce, so that such a body need not even be begun.
-    seconds
-        Longest time that the body may take.
 
     Raises
     ------
@@ -43,11 +41,11 @@ async def read_body(receive: Receive, limit: int, declared: int = 0, seconds: fl
     if declared > limit:
         raise _too_large(limit)
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(BODY_SECONDS):
             return await _read(receive, limit)
     except TimeoutError:
         raise RequestRefusedError(
-            408, f"the body did not arrive within {seconds:g} seconds", "send it in one go"
+            408, f"the body did not arrive within {BODY_SECONDS:g} seconds", "send it in one go"
         ) from None
 
 

@@ -19,6 +19,9 @@ Row = tuple[float | str | None, ...]
 _NUMERIC_TYPES = ("double", "float", "long", "integer", "boolean")
 _MOST_PROBLEMS = 10
 _ABSENT = object()
+# Beyond it scaled numbers, sums and products overflow, and models that compute in 32 bits fail.
+LARGEST = 1e30
+_GZIP = b"\x1f\x8b"
 
 
 class RequestRefusedError(PermanentError):
@@ -123,6 +126,8 @@ def _decode(body: bytes) -> Any:
 
 def _decode_leniently(body: bytes) -> Any:
     """Read what strict JSON refuses, such as NaN, so that the refusal can name the field."""
+    if body[:2] == _GZIP:
+        raise RequestRefusedError(415, "the body is compressed", "send plain JSON")
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -169,7 +174,7 @@ def _checked(index: int, row: Any, inputs: Inputs, problems: list[str]) -> Row:
 
 
 def _number(value: Any) -> float:
-    if type(value) is float and -math.inf < value < math.inf:
+    if type(value) is float and -LARGEST <= value <= LARGEST:
         return value
     if value is None:
         return math.nan
@@ -181,6 +186,8 @@ def _number(value: Any) -> float:
         number = math.inf
     if not math.isfinite(number):
         raise ValueError("must be a finite number or null")
+    if abs(number) > LARGEST:
+        raise ValueError(f"must be a number from -{LARGEST:g} to {LARGEST:g}, or null")
     return number
 
 

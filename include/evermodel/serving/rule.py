@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from evermodel.errors import SpecError
+from evermodel.errors import PermanentError, SpecError
 from evermodel.serving.rows import Inputs, Row
 from evermodel.serving.served import Answer
 from evermodel.spec import ModelSpec
@@ -15,7 +15,7 @@ from evermodel.spec import ModelSpec
 Stand = Callable[[Inputs, Sequence[Row]], list[Answer]]
 
 
-class RuleError(Exception):
+class RuleError(PermanentError):
     """The user's rule failed, or gave no answer that the task allows; the message holds no values."""
 
 

@@ -1,14 +1,61 @@
-"""Run the serving app with uvicorn."""
+"""Run the serving app with uvicorn, in one process or in several."""
 
 from __future__ import annotations
 
+import ipaddress
+import json
 import logging
+import os
+import shutil
+import socket
 import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from evermodel.errors import PermanentError, SpecError
 from evermodel.serving.app import create_app
+from evermodel.serving.auth import TOKENS, TOKENS_FILE, Tokens
+from evermodel.serving.lines import write_lines
+from evermodel.serving.metrics import BORN, GROUP
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+_LOG = logging.getLogger("evermodel.serving")
+_ARGUMENTS = "EVERMODEL_SERVE_ARGUMENTS"  # from the first process to its workers
+_GRACE = 10
+# A worker that loads a model may keep its interpreter busy for a while; it is not dead for that.
+_WORKER_SECONDS = 60
 
 
-def serve(models: list[str], host: str = "127.0.0.1", port: int = 8000, poll_seconds: float = 2.0) -> None:
+class AddressTakenError(PermanentError):
+    """The app cannot listen where it was told to."""
+
+
+@dataclass(frozen=True)
+class _Arguments:
+    models: list[str]
+    poll_seconds: float
+    access_log: bool
+
+    def app(self) -> FastAPI:
+        """Build the app of one process."""
+        tokens = Tokens.from_environment()
+        return create_app(self.models, None, self.poll_seconds, tokens=tokens, access_log=self.access_log)
+
+
+def serve(
+    models: list[str],
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    poll_seconds: float = 2.0,
+    *,
+    workers: int = 1,
+    access_log: bool = False,
+    limit_concurrency: int | None = None,
+) -> None:
     """Serve models until the process is told to end; what was answered is then written to the prediction log.
 
     Parameters
@@ -21,20 +68,106 @@ def serve(models: list[str], host: str = "127.0.0.1", port: int = 8000, poll_sec
         Port to listen on.
     poll_seconds
         Pause between two looks at the registry.
+    workers
+        Processes that answer; they share the port, and switch versions together.
+    access_log
+        Whether each prediction request is a line of the log.
+    limit_concurrency
+        Most connections of one process; what comes beyond gets a 503.
 
     Raises
     ------
     SpecError
-        A spec cannot be used.
+        A spec, a rule or the tokens cannot be used.
+    AddressTakenError
+        Something else listens there, or the address is not one of this machine.
     """
     import uvicorn
 
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s level=%(levelname)s logger=%(name)s %(message)s"
-    )
-    # Each look at the registry would otherwise be a line.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    if workers < 1:
+        raise SpecError(f"{workers} workers cannot serve", "start at least one")
+    _prepare()
+    arguments = _Arguments(models, poll_seconds, access_log)
+    app = arguments.app()  # with several workers only to refuse early what they would refuse
+    _warn_if_open(host)
+    options: dict[str, Any] = {
+        "log_config": None,
+        "access_log": False,
+        "timeout_graceful_shutdown": _GRACE,
+        "limit_concurrency": limit_concurrency,
+        "http": "evermodel.serving.connection:PatientConnection",
+        "ws": "none",
+        "server_header": False,
+    }
+    with _listening(host, port) as listener:
+        if workers == 1:
+            uvicorn.Server(uvicorn.Config(app, **options)).run(sockets=[listener])
+            return
+        _serve_together(arguments, workers, listener, options)
+
+
+def worker_app() -> FastAPI:
+    """Build the app of a worker, whose arguments the first process left in the environment."""
+    _prepare()
+    return _Arguments(**json.loads(os.environ[_ARGUMENTS])).app()
+
+
+def _serve_together(
+    arguments: _Arguments, workers: int, listener: socket.socket, options: dict[str, Any]
+) -> None:
+    import uvicorn
+    from uvicorn.supervisors import Multiprocess
+
+    group = Path(tempfile.mkdtemp(prefix="evermodel-metrics-"))
+    (group / BORN).touch()
+    os.environ[GROUP], os.environ[_ARGUMENTS] = str(group), json.dumps(asdict(arguments))
+    try:
+        config = uvicorn.Config(
+            "evermodel.serving.run:worker_app",
+            factory=True,
+            workers=workers,
+            timeout_worker_healthcheck=_WORKER_SECONDS,
+            **options,
+        )
+        Multiprocess(config, sockets=[listener]).run()
+    finally:
+        shutil.rmtree(group, ignore_errors=True)
+
+
+def _prepare() -> None:
+    write_lines()
     # The thread that loads a new version must not keep requests waiting for longer than this.
     sys.setswitchinterval(0.001)
-    app = create_app(models, poll_seconds=poll_seconds)
-    uvicorn.run(app, host=host, port=port, access_log=False, timeout_graceful_shutdown=10)
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except (OSError, OverflowError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise AddressTakenError(
+            f"cannot listen on {host}:{port}: {reason}", "end what listens there, or take another --port"
+        ) from error
+    listener.set_inheritable(True)
+    _LOG.info("event=listening host=%s port=%d", host, listener.getsockname()[1])
+    return listener
+
+
+def _warn_if_open(host: str) -> None:
+    if _only_here(host) or Tokens.from_environment() is not None:
+        return
+    _LOG.warning(
+        'event=open_to_all host=%s message="everybody who reaches this address may ask: set %s or %s, '
+        'or listen on 127.0.0.1"',
+        *(host, TOKENS, TOKENS_FILE),
+    )
+
+
+def _only_here(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -99,6 +99,7 @@ class ModelSpec(Section):
         problems = [*self._column_problems(), *self._value_problems()]
         problems += self.gate.problems(self.task, self.features)
         problems += self.training.problems(self.task, self.split)
+        problems += self.serving.fallback.problems(self.task)
         if problems:
             raise ValueError("; ".join(problems))
         return self

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from evermodel.spec.metrics import Task
 from evermodel.spec.parts import Section, Share
 
 
@@ -43,7 +44,23 @@ class FallbackSpec(Section):
             raise ValueError("a constant needs its `score`")
         if self.kind == "rule" and self.rule is None:
             raise ValueError("a rule needs its function, `rule: module:function`")
+        if self.kind != "constant" and (self.score is not None or self.label is not None):
+            raise ValueError("only a constant has a `score` and a `label`")
+        if self.kind != "rule" and self.rule is not None:
+            raise ValueError("only the kind `rule` has a `rule`")
         return self
+
+    def problems(self, task: Task) -> list[str]:
+        """Say what the task does not allow."""
+        if self.score is None:
+            return []
+        found = []
+        if task != "regression" and not 0 <= self.score <= 1:
+            found.append(f"serving.fallback.score: {self.score:g} is no probability")
+        if (self.label is None) == (task == "multiclass"):
+            wanted = "names the constant's class" if task == "multiclass" else "is only for many classes"
+            found.append(f"serving.fallback.label: {wanted}")
+        return found
 
 
 class ServingSpec(Section):

@@ -1,0 +1,78 @@
+"""Uvicorn's HTTP connection, with a limit on the head of a request and on the time that it may take."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEAD_BYTES = 65_536
+HEAD_SECONDS = 10.0
+
+
+class PatientConnection(HttpToolsProtocol):
+    """Closes a connection that does not get to the end of a request's head, or goes on sending what was refused.
+
+    A connection whose head comes in one piece, as nearly all do, costs no timer.
+    """
+
+    head_seconds = HEAD_SECONDS
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._waiting = True  # for the end of a head
+        self._in_head = False
+        self._head_bytes = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self._timer = self.loop.call_later(self.head_seconds, self._give_up)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no longer."""
+        self._cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came."""
+        super().data_received(data)
+        if not self._waiting:
+            if self._timer is not None:
+                self._cancel()
+            return
+        if self._timer is None:
+            self._timer = self.loop.call_later(self.head_seconds, self._give_up)
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
+                self.send_400_response("The head of the request is too large.")
+
+    def on_message_begin(self) -> None:
+        """Begin a head."""
+        super().on_message_begin()
+        self._waiting = self._in_head = True
+        self._head_bytes = 0
+
+    def on_headers_complete(self) -> None:
+        """End a head."""
+        self._waiting = self._in_head = False
+        super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request; what still comes of this one is thrown away, for so long and no longer."""
+        self._waiting = True
+        super().on_response_complete()
+
+    def _give_up(self) -> None:
+        self._timer = None
+        busy = self.cycle is not None and not self.cycle.response_complete
+        if self._waiting and not busy and not self.transport.is_closing():
+            self.transport.close()
+
+    def _cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -1,0 +1,151 @@
+"""The API's description, made from the signature of the versions that answer now."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic.json_schema import models_json_schema
+
+from evermodel.serving.answers import Predictions, Problem
+from evermodel.serving.auth import OPEN_PATHS
+from evermodel.serving.rows import LARGEST, Inputs
+
+_REFUSALS = {
+    401: "the token is missing or not good",
+    404: "no such model is served here",
+    408: "the body did not arrive in time",
+    413: "the body is too large, or holds too many rows",
+    415: "the body is compressed",
+    422: "the body is not what the model takes; the detail names the row and the feature",
+    500: "the model failed on this request, and so did what answers in its place",
+    503: "no version is loaded yet, or the model is too slow, and nothing answers in its place",
+}
+_OF_PREDICTIONS = (404, 408, 413, 415, 422, 500, 503)
+
+
+@dataclass(frozen=True)
+class Described:
+    """What the description of one model is made from.
+
+    Parameters
+    ----------
+    version
+        The version whose signature this is; None if it is the spec's, because none is loaded.
+    example
+        A row of the version's own example; empty without one.
+    """
+
+    inputs: Inputs
+    max_rows: int
+    version: str | None
+    example: dict[str, Any]
+
+
+def describe(
+    app: FastAPI, models: Iterable[str], described: Callable[[str], Described], *, protected: bool
+) -> None:
+    """Let an app describe itself; each time it is asked, as its models are then.
+
+    Parameters
+    ----------
+    models
+        Names of the served models.
+    described
+        Tells what a model takes now.
+    protected
+        Whether requests need a token.
+    """
+    plain = app.openapi
+    names = list(models)
+
+    def openapi() -> dict[str, Any]:
+        schema = copy.deepcopy(plain())
+        found = {name: described(name) for name in names}
+        paths = {f"/models/{name}/predict": operation(name, what) for name, what in found.items()}
+        if len(names) == 1:
+            paths = {"/predict": operation(names[0], found[names[0]], "predict"), **paths}
+        schema["paths"] = {**{path: {"post": done} for path, done in paths.items()}, **schema["paths"]}
+        _add_components(schema)
+        if protected:
+            _protect(schema)
+        return schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def operation(name: str, described: Described, operation_id: str = "") -> dict[str, Any]:
+    """Describe the prediction requests of one model."""
+    made_of = f"version {described.version}" if described.version else "the spec, as no version is loaded yet"
+    content: dict[str, Any] = {"schema": body_schema(described)}
+    if described.example:
+        content["examples"] = {name: {"value": {"rows": [described.example]}}}
+    answers = {
+        "200": {
+            "description": "the answers, and which version or fallback gave them",
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Predictions"}}},
+        }
+    }
+    return {
+        "tags": ["predictions"],
+        "summary": f"Score rows with {name}",
+        "description": f"The features are those of {made_of}.",
+        "operationId": operation_id or f"predict_{name}",
+        "requestBody": {"required": True, "content": {"application/json": content}},
+        "responses": answers | {str(status): _refusal(status) for status in _OF_PREDICTIONS},
+    }
+
+
+def body_schema(described: Described) -> dict[str, Any]:
+    """Return the JSON Schema of a prediction request: what it allows is answered, what it forbids is refused."""
+    row = row_schema(described.inputs)
+    rows = {"type": "array", "minItems": 1, "maxItems": described.max_rows, "items": row}
+    return {
+        "oneOf": [
+            {
+                "type": "object",
+                "required": [field],
+                "additionalProperties": False,
+                "properties": {field: kind},
+            }
+            for field, kind in (("rows", rows), ("row", row))
+        ]
+    }
+
+
+def row_schema(inputs: Inputs) -> dict[str, Any]:
+    """Return the JSON Schema of one row; a category that the model never saw is allowed, and null is unknown."""
+    number = {"type": ["number", "null"], "minimum": -LARGEST, "maximum": LARGEST}
+    text = {"type": ["string", "null"]}
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": list(inputs.names),
+        "properties": {name: number if name in inputs.numeric else text for name in inputs.names},
+    }
+
+
+def _refusal(status: int) -> dict[str, Any]:
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {"description": _REFUSALS[status], "content": content}
+
+
+def _add_components(schema: dict[str, Any]) -> None:
+    _, found = models_json_schema(
+        [(Predictions, "serialization"), (Problem, "serialization")],
+        ref_template="#/components/schemas/{model}",
+    )
+    schema.setdefault("components", {}).setdefault("schemas", {}).update(found["$defs"])
+
+
+def _protect(schema: dict[str, Any]) -> None:
+    schema["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    for path, methods in schema["paths"].items():
+        if path in OPEN_PATHS:
+            continue
+        for described in methods.values():
+            described["security"] = [{"token": []}]
+            described["responses"]["401"] = _refusal(401)

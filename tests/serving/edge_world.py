@@ -1,0 +1,117 @@
+"""The edge of the serving app alone: real requests to versions that answer, throw, hang or talk nonsense at will."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from evermodel.serving.batcher import Batcher
+from evermodel.serving.desk import PredictionDesk
+from evermodel.serving.fallback import Fallbacks
+from evermodel.serving.lane import PredictionLane
+from evermodel.serving.log import PredictionLog
+from evermodel.serving.metrics import Metrics
+from evermodel.serving.request_ids import RequestIds
+from evermodel.serving.rule import inputs_of
+from evermodel.serving.served import ServedModel
+from evermodel.serving.traffic import Traffic
+from evermodel.spec import ModelSpec
+from small_spec import small_spec
+
+ROW = {"amount": 1.0, "age": 2.0, "colour": "crimson"}
+BODY = {"rows": [ROW, {**ROW, "amount": None}]}
+
+
+@dataclass
+class Graph:
+    """Stands where a version's graph stands, and does what it is told."""
+
+    score: float = 0.25
+    does: Callable[[], None] = lambda: None
+    asked: int = 0
+
+    def answer(self, rows: list[Any]) -> Any:
+        self.asked += 1
+        self.does()
+        return np.full((len(rows), 1), self.score)
+
+
+@dataclass
+class Holder:
+    """Stands where the holder of a model stands."""
+
+    spec: ModelSpec
+    traffic: Traffic | None
+    last_error: str | None = "the registry does not answer"
+
+
+@dataclass
+class Edge:
+    """An app of one model, ``small``: version 7 answers, and version 6 did before."""
+
+    folder: Path
+    sections: dict[str, Any]
+    loaded: bool = True
+    flush_seconds: float = 5.0
+    spec: ModelSpec = field(init=False)
+    now: Graph = field(default_factory=Graph)
+    before: Graph = field(default_factory=lambda: Graph(0.5))
+    metrics: Metrics = field(default_factory=Metrics)
+
+    def __post_init__(self) -> None:
+        self.spec = small_spec(serving=self.sections)
+        self.batcher = Batcher()
+        self.log = PredictionLog(self.folder, self.metrics, flush_seconds=self.flush_seconds)
+        self.fallbacks = Fallbacks({"small": self.spec}, self.batcher, self.metrics)
+        self.champion = self._version("7", self.now)
+        traffic = Traffic(self.champion, previous=self._version("6", self.before)) if self.loaded else None
+        holders: Any = {"small": Holder(self.spec, traffic)}
+        self.desk = PredictionDesk(holders, self.fallbacks, self.log, self.metrics, access_log=True)
+
+    def _version(self, number: str, graph: Any) -> ServedModel:
+        return ServedModel(self.spec, number, datetime.now(UTC), None, inputs_of(self.spec), ROW, graph)
+
+    def app(self) -> Any:
+        return RequestIds(PredictionLane(FastAPI(), self.desk, "small"))
+
+    def count(self, name: str, **labels: str) -> float:
+        return self.metrics.registry.get_sample_value(name, {"model": "small", **labels}) or 0.0
+
+    def logged(self) -> list[dict[str, Any]]:
+        import pyarrow.parquet as pq
+
+        files = sorted(self.folder.glob("small/date=*/*.parquet"))
+        return [row for file in files for row in pq.ParquetFile(file).read().to_pylist()]
+
+
+@contextmanager
+def edge(
+    folder: Path, *, loaded: bool = True, flush_seconds: float = 5.0, **serving: Any
+) -> Iterator[tuple[Edge, TestClient]]:
+    """Run the app in this process; leaving writes the prediction log."""
+    made = Edge(folder, serving, loaded, flush_seconds)
+    made.batcher.start()
+    made.log.start()
+    try:
+        yield made, TestClient(made.app())
+    finally:
+        made.fallbacks.close()
+        made.batcher.close()
+        made.log.close()
+
+
+def throw() -> None:
+    raise ValueError("could not convert string to float: 'crimson'")
+
+
+def hang() -> None:
+    time.sleep(0.5)
