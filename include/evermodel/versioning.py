@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import io
+import logging
 import os
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -130,8 +129,8 @@ class SnapshotStore:
 
         config = self.lake / ".dvc" / "config"
         if not config.exists():
-            with redirect_stdout(io.StringIO()):  # its welcome is not for who runs a retrain
-                Repo.init(str(self.lake), no_scm=True, force=config.parent.exists()).close()
+            logging.getLogger("dvc").setLevel(logging.WARNING)  # its welcome is not for who runs a retrain
+            Repo.init(str(self.lake), no_scm=True, force=config.parent.exists()).close()
         wanted = _CONFIG.format(remote=self.remote)
         if config.read_text(encoding="utf-8") != wanted:
             write_text(config, wanted)

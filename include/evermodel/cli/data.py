@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from evermodel.cli.data_schema import data_schema
+from evermodel.cli.options import AsJson, Model, model_names
 
 data = typer.Typer(
     help="List the snapshots that models were trained on, and bring them back.", no_args_is_help=True
@@ -19,8 +20,10 @@ data.command("schema")(data_schema)
 
 @data.command("list")
 def list_snapshots(
-    model: Annotated[str | None, typer.Argument(help="Model to tell about; all if not given.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    model: Annotated[
+        str | None, typer.Argument(help="Model to tell about; all if not given.", autocompletion=model_names)
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """List snapshots with the versions that were trained on them."""
     from evermodel.data_versions import data_lines
@@ -45,32 +48,42 @@ def list_snapshots(
 
 @data.command()
 def checkout(
-    model: Annotated[str, typer.Argument(help="Model.")],
+    model: Model,
     version: Annotated[str, typer.Argument(help="Version in the registry, or an alias such as champion.")],
     to: Annotated[Path | None, typer.Option(help="File or folder for a copy of it.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Bring back, byte for byte, what a version was trained on."""
+    from evermodel.cli.answer import print_json
     from evermodel.data_versions import checkout as bring
     from evermodel.settings import Settings
     from evermodel.tracking import connect
 
     settings = Settings.from_environment()
     file, md5 = bring(connect(settings.tracking_uri), model, version, settings, to)
-    typer.echo(f"{file}\n  md5 {md5}, as the version names it")
+    if as_json:
+        print_json({"file": file, "md5": md5})
+    else:
+        typer.echo(f"{file}\n  md5 {md5}, as the version names it")
 
 
 @data.command()
 def forget(
-    model: Annotated[str, typer.Argument(help="Model.")],
+    model: Model,
+    as_json: AsJson = False,
 ) -> None:
     """Remove the days of a model's source that are kept in the lake, so that they are read again."""
+    from evermodel.cli.answer import print_json
     from evermodel.partitions import folder_of
     from evermodel.settings import Settings
 
     folder = folder_of(model, Settings.from_environment().lake)
     days = len(list(folder.rglob("*.parquet")))
     shutil.rmtree(folder, ignore_errors=True)
-    typer.echo(f"{days} days of {model} removed; snapshots stay as they are")
+    if as_json:
+        print_json({"model": model, "removed": days})
+    else:
+        typer.echo(f"{days} days of {model} removed; snapshots stay as they are")
 
 
 def _client(uri: str) -> Any:

@@ -6,17 +6,21 @@ from typing import Annotated
 
 import typer
 
+from evermodel.cli.options import AsJson, Model
+
 
 def data_schema(
-    model: Annotated[str, typer.Argument(help="Model.")],
+    model: Model,
     snapshot: Annotated[
         str, typer.Option(help="Snapshot to infer from, as a path in the lake; the newest one if not given.")
     ] = "",
+    as_json: AsJson = False,
     refresh: Annotated[bool, typer.Option("--refresh", help="Write it over the file that is there.")] = False,
 ) -> None:
     """Write the schema file of a model from a snapshot, or tell where it is."""
     from pathlib import Path
 
+    from evermodel.cli.answer import print_json
     from evermodel.errors import EvermodelError
     from evermodel.settings import Settings
     from evermodel.spec import load_spec
@@ -29,7 +33,10 @@ def data_schema(
     place = find_schema(spec.name, settings)
     if place is not None and not refresh:
         columns = read_schema(place).columns
-        typer.echo(f"{place}: {len(columns)} columns; --refresh writes it anew")
+        if as_json:
+            print_json({"file": place, "columns": len(columns), "written": False})
+        else:
+            typer.echo(f"{place}: {len(columns)} columns; --refresh writes it anew")
         return
     taken = sorted(
         (settings.lake / "snapshots" / spec.name).glob("*.parquet"), key=lambda f: f.stat().st_mtime
@@ -47,6 +54,8 @@ def data_schema(
     if place is not None:
         known["max_age"] = read_schema(place).snapshot.max_age
     schema = schema.model_copy(update={"snapshot": schema.snapshot.model_copy(update=known)})
-    typer.echo(
-        f"{store_schema(schema, spec.name, f'snapshot {file.stem}', settings)}: {len(schema.columns)} columns"
-    )
+    place = store_schema(schema, spec.name, f"snapshot {file.stem}", settings)
+    if as_json:
+        print_json({"file": place, "columns": len(schema.columns), "written": True})
+    else:
+        typer.echo(f"{place}: {len(schema.columns)} columns")

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from evermodel.cli.options import AsJson
+
 
 def init(
     place: Annotated[
@@ -27,9 +29,11 @@ def init(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="File to write; the models' folder if not given.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over a spec that is there.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write a working model spec from a table and its label, with every guess explained."""
     from evermodel.atomic import write_text
+    from evermodel.cli.answer import print_json
     from evermodel.errors import SpecError
     from evermodel.init.draft import draft_spec
     from evermodel.init.table import Origin
@@ -49,9 +53,23 @@ def init(
     write_text(file, draft.text)
     spec = load_spec(file)
     features = spec.features
+    if as_json:
+        print_json(
+            {
+                "file": file,
+                "model": spec.name,
+                "task": spec.task,
+                "as_of": f"{draft.as_of:%Y-%m-%d}",
+                "numeric": features.numeric,
+                "categorical": features.categorical,
+                "leaks": spec.leaks,
+            }
+        )
+        return
     typer.echo(
         f"{file}: {spec.task}, {len(features.numeric)} numbers and {len(features.categorical)} categories"
     )
     for column in spec.leaks:
         typer.echo(f"  set aside, as it gives the label away: {column}")
-    typer.echo(f"Review it, then trigger retrain_{spec.name} with as_of {draft.as_of:%Y-%m-%d}.")
+    day = f"{draft.as_of:%Y-%m-%d}"
+    typer.echo(f"Review it, then: evermodel train {spec.name} --as-of {day} (or the DAG retrain_{spec.name})")

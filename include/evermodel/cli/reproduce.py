@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
+from evermodel.cli.options import AsJson, Model
+
 
 def reproduce(
-    model: Annotated[str, typer.Argument(help="Model.")],
+    model: Model,
     version: Annotated[str, typer.Argument(help="Version in the registry.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train a version again from its snapshot, spec and parameters; exit 1 unless it answers the same."""
     from evermodel.reproduce import reproduce as again

@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
+from evermodel.cli.options import AsJson, Model
+
 
 def runs(
-    model: Annotated[str, typer.Argument(help="Model to tell about.")],
+    model: Model,
     last: Annotated[int, typer.Option(help="Most retrains to show.")] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show the retrains of a model side by side: parameters, metrics, verdicts, outcomes."""
     from evermodel.evidence.runs import retrain_lines

@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
+from evermodel.cli.options import model_names
+
 
 def serve(
-    models: Annotated[list[str], typer.Argument(help="Models to answer for.")],
+    models: Annotated[list[str], typer.Argument(help="Models to answer for.", autocompletion=model_names)],
     host: Annotated[str, typer.Option(help="Interface to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
     poll_seconds: Annotated[float, typer.Option(help="Seconds between two looks at the registry.")] = 2.0,

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from evermodel.cli.options import AsJson, model_names
 from evermodel.errors import EvermodelError
+
+if TYPE_CHECKING:
+    from evermodel.settings import Settings
 
 
 def schema(
@@ -27,33 +31,47 @@ def schema(
 
 def check(
     specs: Annotated[
-        list[str] | None, typer.Argument(help="Models or YAML files; all if none is given.")
+        list[str] | None,
+        typer.Argument(help="Models or YAML files; all if none is given.", autocompletion=model_names),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Check model specs, as each environment sees them; every mistake is named with its line."""
-    from evermodel.errors import SpecError
+    from evermodel.cli.answer import print_json
     from evermodel.settings import Settings
-    from evermodel.spec import load_spec
-    from evermodel.spec.load import environments_of, spec_files, spec_path
-    from evermodel.validation.schema_file import find_schema, read_schema
+    from evermodel.spec.load import spec_files
 
     settings = Settings.from_environment()
     folder = settings.models
     names = specs or [str(path) for path in spec_files(folder)]
     if not names:
         raise EvermodelError(f"there is no spec in {folder}", "set EVERMODEL_MODELS, or name a file")
-    broken = 0
-    for name in names:
-        try:
-            spec = load_spec(name)
-            for environment in environments_of(spec_path(name, settings)):
-                load_spec(name, settings.model_copy(update={"environment": environment}))
-            if (expected := find_schema(spec.name, settings)) is not None:
-                read_schema(expected)
-        except SpecError as error:
-            broken += 1
-            typer.echo(f"✗ {error}", err=True)
+    found = [_checked(name, settings) for name in names]
+    if as_json:
+        print_json(found)
+    for line in [] if as_json else found:
+        if line["ok"]:
+            typer.echo(f"✓ {line['spec']}: model {line['model']}, digest {line['digest']}")
         else:
-            typer.echo(f"✓ {name}: model {spec.name}, digest {spec.digest}")
-    if broken:
+            mistakes = "\n".join(line["mistakes"])
+            typer.echo(f"✗ {mistakes}\n  What to do: {line['advice']}", err=True)
+    if not all(line["ok"] for line in found):
         raise typer.Exit(1)
+
+
+def _checked(name: str, settings: Settings) -> dict[str, Any]:
+    """Read a spec and its schema file, and say what is wrong with them."""
+    from evermodel.errors import SpecError
+    from evermodel.spec import load_spec
+    from evermodel.spec.load import environments_of, spec_path
+    from evermodel.validation.schema_file import find_schema, read_schema
+
+    try:
+        spec = load_spec(name, settings)
+        for environment in environments_of(spec_path(name, settings)):
+            load_spec(name, settings.model_copy(update={"environment": environment}))
+        if (expected := find_schema(spec.name, settings)) is not None:
+            read_schema(expected)
+    except SpecError as error:
+        return {"spec": name, "ok": False, "mistakes": error.problem.split("\n"), "advice": error.advice}
+    return {"spec": name, "ok": True, "model": spec.name, "digest": spec.digest}

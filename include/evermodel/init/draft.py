@@ -126,7 +126,9 @@ class _Lines:
         rows, oldest, newest = self.table.rows, self.shape.oldest, self.shape.newest
         yield f"# Drafted from {rows:,} rows of {oldest:%Y-%m-%d} to {newest:%Y-%m-%d}. Everything here is a guess to be reviewed;"
         yield "# what each field means is in docs/spec.md, and `evermodel check` names every mistake."
-        yield f"# To try it on this data: trigger retrain_{self.model} with as_of {self.spans.as_of:%Y-%m-%d}, the first day that sees all of it."
+        day = f"{self.spans.as_of:%Y-%m-%d}"
+        yield f"# To try it on this data, as of {day}, the first day that sees all of it: evermodel train {self.model} --as-of {day},"
+        yield f"# or trigger the DAG retrain_{self.model} with that day."
         yield f"name: {self.model}"
         yield _field("description", f"Predicts {self.roles.label.column}.")
         yield "owner: ml"
