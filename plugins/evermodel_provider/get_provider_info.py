@@ -9,6 +9,7 @@ _OPERATORS = (
     "alert",
     "approve",
     "ask",
+    "backtest",
     "deploy",
     "digest",
     "drift",

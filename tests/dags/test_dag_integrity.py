@@ -83,6 +83,7 @@ def copy_of(models: Path, name: str, broken: bool = False) -> Path:
         ("score_flights", SCORE),
         ("drift_flights", DRIFT),
         ("rollback_flights", {"rollback": set()}),
+        ("backtest_flights", {"plan": {"replay"}, "replay": {"compare"}, "compare": set()}),
         ("digest_data-science", {"digest": set()}),
         ("evermodel_messages", {"send": set()}),
         ("evermodel_guard", {"guard": set()}),

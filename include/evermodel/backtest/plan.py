@@ -13,7 +13,7 @@ from evermodel.backtest.history import History, record_history
 from evermodel.backtest.policies import Policy, policies_named
 from evermodel.errors import SpecError
 from evermodel.spec import ModelSpec
-from evermodel.spec.parts import format_span
+from evermodel.spec.parts import format_span, parse_span
 from evermodel.window import whole_day
 
 ONE_DAY, ONE_WEEK = timedelta(days=1), timedelta(days=7)
@@ -97,6 +97,31 @@ class Plan:
             "metric": self.spec.gate.metric,
         }
 
+    def to_json(self) -> dict[str, Any]:
+        """Return what other processes need to go on with this plan, as plain data."""
+        return {
+            "history": str(self.history.file),
+            "known": self.history.known,
+            "start": self.start.isoformat(),
+            "end": self.end.isoformat(),
+            "step": format_span(self.step),
+            "policies": [policy.name for policy in self.policies],
+            "work": str(self.work),
+        }
+
+    @classmethod
+    def from_json(cls, spec: ModelSpec, data: dict[str, Any]) -> Plan:
+        """Read what `to_json` wrote."""
+        return cls(
+            spec=spec,
+            history=History(spec, Path(data["history"]), data["known"]),
+            start=whole_day(data["start"]),
+            end=whole_day(data["end"]),
+            step=parse_span(data["step"]),
+            policies=tuple(policies_named(data["policies"])),
+            work=Path(data["work"]),
+        )
+
 
 def make_plan(
     spec: ModelSpec,
@@ -141,7 +166,9 @@ def make_plan(
             f"model {spec.name}: its source is read piece by piece, from a first day on", "give --start"
         )
     until = None if end is None else _day(end)
-    history = record_history(spec, work / "history", since=since, until=until, known=known)
+    # A little more than is replayed, which tells whether the labels of the last days have come.
+    read_to = None if until is None else until + spec.label.delay + ONE_DAY
+    history = record_history(spec, work / "history", since=since, until=read_to, known=known)
     first = _day(start) if start else _first_start(spec, history)
     last = min(until, _last_end(spec, history)) if until else _last_end(spec, history)
     weeks = (last - first) // ONE_WEEK

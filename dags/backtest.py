@@ -1,0 +1,38 @@
+"""What retrain policies would have done with a model's history: a task for each policy, then the comparison."""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG
+
+from evermodel_provider.dag_parts import DEFAULT_ARGS, describe, failure_callback, pulled, specs_to_parse
+from evermodel_provider.operators.backtest import (
+    BacktestPlanOperator,
+    BacktestPolicyOperator,
+    BacktestReportOperator,
+    backtest_form,
+)
+
+for spec in specs_to_parse("backtest"):
+    with DAG(
+        dag_id=f"backtest_{spec.name}",
+        description=f"Replay the history of {spec.name} under retrain policies",
+        doc_md=describe(spec),
+        schedule=None,
+        catchup=False,
+        max_active_runs=1,
+        params=backtest_form(),
+        render_template_as_native_obj=True,
+        default_args={**DEFAULT_ARGS, "owner": spec.owner, "on_failure_callback": failure_callback(spec)},
+        tags=["evermodel", "backtest", spec.name],
+    ) as dag:
+        plan = BacktestPlanOperator(task_id="plan", model=spec.name)
+        replay = BacktestPolicyOperator.partial(
+            task_id="replay",
+            model=spec.name,
+            plan=pulled("plan", "plan"),
+            map_index_template="{{ task.policy }}",
+        ).expand(policy=plan.output)
+        compare = BacktestReportOperator(task_id="compare", model=spec.name, plan=pulled("plan", "plan"))
+
+        replay >> compare
+    globals()[dag.dag_id] = dag

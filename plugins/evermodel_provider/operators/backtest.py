@@ -1,0 +1,186 @@
+"""Replay a model's history under retrain policies, one task for each, and compare what came of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Param
+
+from evermodel.backtest.policies import DEFAULT_POLICIES, POLICIES
+from evermodel_provider.operators.base import ModelOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from evermodel.backtest.plan import Plan
+
+
+def backtest_form() -> dict[str, Param]:
+    """Return the form that a person fills in to start a backtest."""
+    day: dict[str, Any] = {"type": ["null", "string"], "format": "date"}
+    names = list(POLICIES)
+    return {
+        "start": Param(
+            None,
+            **day,
+            title="Start",
+            description="Day of the first champion; empty: the first possible one.",
+        ),
+        "end": Param(
+            None, **day, title="End", description="Day after the last; empty: as far as labels have matured."
+        ),
+        "policies": Param(
+            list(DEFAULT_POLICIES),
+            type="array",
+            items={"type": "string", "enum": names},
+            examples=names,
+            title="Policies",
+        ),
+        "step": Param(
+            "7d",
+            type="string",
+            enum=["7d", "1d"],
+            title="Step",
+            description="How often the drift verdict is asked for; 1d is as in production, and takes longer.",
+        ),
+        "known": Param(
+            None,
+            type=["null", "string"],
+            title="Known",
+            description="Column that says when a row, or a version of it, was known; empty if there is none.",
+        ),
+    }
+
+
+class BacktestPlanOperator(ModelOperator):
+    """Read the model's history once and settle what is replayed.
+
+    Returns the names of the policies, to map over; pushes the plan, which the other backtest operators take, as ``plan``.
+
+    :param start: Day of the first champion; empty for the first possible one. (templated)
+    :param end: Day after the last; empty for as far as labels have matured. (templated)
+    :param policies: Names of the policies. (templated)
+    :param step: How often policies decide: 7d or 1d. (templated)
+    :param known: Column that says when a row was known; empty if there is none. (templated)
+    """
+
+    template_fields: Sequence[str] = (
+        *ModelOperator.template_fields,
+        "start",
+        "end",
+        "policies",
+        "step",
+        "known",
+    )
+
+    def __init__(
+        self,
+        *,
+        start: Any = "{{ params.start }}",
+        end: Any = "{{ params.end }}",
+        policies: Any = "{{ params.policies }}",
+        step: str = "{{ params.step }}",
+        known: Any = "{{ params.known }}",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.start = start
+        self.end = end
+        self.policies = policies
+        self.step = step
+        self.known = known
+
+    def run_step(self, context: Context) -> list[str]:
+        """Make the plan."""
+        from evermodel.backtest.plan import make_plan
+        from evermodel.spec.parts import parse_span
+
+        plan = make_plan(
+            self.spec,
+            self.hook.settings.lake / "backtests" / self.spec.name,
+            start=_given(self.start),
+            end=_given(self.end),
+            step=parse_span(self.step),
+            policies=list(self.policies or ()),
+            known=_given(self.known),
+        )
+        names = [policy.name for policy in plan.policies]
+        self.log.info("%s, %s to %s: %s", self.spec.name, plan.start.date(), plan.end.date(), names)
+        context["ti"].xcom_push(key="plan", value=plan.to_json())
+        return names
+
+
+class _PlannedOperator(ModelOperator):
+    """Base of the operators that go on with a plan.
+
+    :param plan: What `BacktestPlanOperator` pushed. (templated)
+    """
+
+    template_fields: Sequence[str] = (*ModelOperator.template_fields, "plan")
+
+    def __init__(self, *, plan: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.plan = plan
+
+    def planned(self) -> Plan:
+        """Return the plan."""
+        from evermodel.backtest.plan import Plan
+
+        return Plan.from_json(self.spec, self.plan)
+
+
+class BacktestPolicyOperator(_PlannedOperator):
+    """Replay one policy; map it over the plan's policies. One that was killed goes on where it was.
+
+    Returns how many retrains were tried and shipped, and how many alerts were sent.
+
+    :param policy: Name of the policy. (templated)
+    """
+
+    template_fields: Sequence[str] = (*_PlannedOperator.template_fields, "policy")
+
+    def __init__(self, *, policy: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.policy = policy
+
+    def run_step(self, context: Context) -> dict[str, Any]:
+        """Replay the policy."""
+        from evermodel.backtest.replay import replay_policy
+
+        outcome = replay_policy(self.planned(), POLICIES[self.policy])
+        tried = len(outcome.retrains)
+        self.log.info("%s: %d retrains tried, %d shipped", self.policy, tried, outcome.shipped)
+        return {
+            "policy": self.policy,
+            "tried": tried,
+            "shipped": outcome.shipped,
+            "alerts": len(outcome.alerts),
+        }
+
+
+class BacktestReportOperator(_PlannedOperator):
+    """Compare the policies of a plan, and keep report, plot and data in MLflow and in the lake.
+
+    Returns the digest of the result, its address in MLflow, and what it found, in sentences.
+    """
+
+    def run_step(self, context: Context) -> dict[str, Any]:
+        """Compare and write the report."""
+        from evermodel.backtest.record import record_backtest
+        from evermodel.backtest.run import comparison_of, write_report
+        from evermodel.backtest.words import findings
+
+        plan = self.planned()
+        comparison = comparison_of(plan)
+        files = write_report(comparison, plan.work / "reports" / comparison.digest)
+        address = record_backtest(self.hook.get_conn(), self.hook.settings.tracking_uri, comparison, files)
+        for sentence in findings(comparison):
+            self.log.info("%s", sentence)
+        self.log.info("The report: %s (also %s)", address, files.page)
+        return {"result": comparison.digest, "report": address, "findings": findings(comparison)}
+
+
+def _given(value: Any) -> str | None:
+    """Return what a form says; a native template may have made a date of it, and an empty field is no text."""
+    return None if value in (None, "", "None") else str(value)
