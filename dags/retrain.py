@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, AssetOrTimeSchedule, CronTriggerTimetable, Label, TriggerRule
 
-from evermodel_provider.assets import champion, retrain_wanted
+from evermodel_provider.assets import champion, retrain_wanted, rollout_wanted
 from evermodel_provider.dag_parts import DEFAULT_ARGS, describe, failure_callback, pulled, specs_to_parse
 from evermodel_provider.operators.approve import ApproveOperator
 from evermodel_provider.operators.deploy import DeployOperator
@@ -86,7 +86,7 @@ for spec in specs_to_parse("retrain"):
             task_id="deploy",
             version=pulled("register"),
             approval=pulled("approve", "approval"),
-            outlets=[champion(spec.name)],
+            outlets=[(champion if spec.rollout.strategy == "direct" else rollout_wanted)(spec.name)],
             **task_resources(spec, "registry"),
             **step,
         )

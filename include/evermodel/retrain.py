@@ -181,10 +181,7 @@ class Retrain:
         ApprovalError
             The answer was no, or about another version, or the decision was changed since.
         """
-        decision = self.decision()
-        answer = approval or Approval(True, by, version, decision.digest)
-        answer.require(version, decision.digest)
-        record_answer(self.client, self.spec.name, answer)
+        decision, answer = self._consented(version, by, approval)
         promotion = registry.promote(
             self.client,
             self.spec.name,
@@ -196,6 +193,20 @@ class Retrain:
         )
         self.mlflow_run({"evermodel.outcome": "deployed", "evermodel.version": version})
         return promotion
+
+    def ask_for_rollout(self, version: str, by: str, approval: Approval | None = None) -> dict[str, Any]:
+        """Note the consent, and return what a rollout of the version is started with; see `deploy`."""
+        _, answer = self._consented(version, by, approval)
+        self.mlflow_run({"evermodel.outcome": "rolling out", "evermodel.version": version})
+        reason, run_key = answer.reason(self.reason), f"rollout/{self.run_key}"
+        return {"version": version, "by": answer.by, "reason": reason, "run_key": run_key}
+
+    def _consented(self, version: str, by: str, approval: Approval | None) -> tuple[Decision, Approval]:
+        decision = self.decision()
+        answer = approval or Approval(True, by, version, decision.digest)
+        answer.require(version, decision.digest)
+        record_answer(self.client, self.spec.name, answer)
+        return decision, answer
 
     def finish(self, outcome: str) -> None:
         """End the MLflow run."""

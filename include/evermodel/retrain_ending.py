@@ -7,6 +7,7 @@ from typing import Any
 
 from evermodel.evidence.links import evidence_links
 from evermodel.retrain import Retrain
+from evermodel.spec.rollout import begins
 from evermodel.tracking import version_url
 
 
@@ -33,6 +34,7 @@ def retrain_ending(
     *,
     version: str | None,
     shipped: bool,
+    rollout: bool = False,
     approval: Mapping[str, Any] | None = None,
     links: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
@@ -44,6 +46,8 @@ def retrain_ending(
         The registered version, if there is one.
     shipped
         Whether it is the champion now.
+    rollout
+        Whether it is being rolled out.
     links
         Further links, after those to the evidence.
     """
@@ -58,6 +62,7 @@ def retrain_ending(
         "reason": retrain.reason,
         "verdict": decision.verdict,
         "shipped": shipped,
+        "rollout": begins(retrain.spec.rollout) if rollout else "",
         "version": version,
         "previous": decision.parent,
         "metric": decision.metric,

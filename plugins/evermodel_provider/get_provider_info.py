@@ -20,7 +20,9 @@ _OPERATORS = (
     "register",
     "request",
     "rollback",
+    "rollout",
 )
+_WAITING = ("data", "rollout")
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -38,10 +40,16 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "sensors": [
-            {"integration-name": _INTEGRATION, "python-modules": ["evermodel_provider.sensors.data"]}
+            {
+                "integration-name": _INTEGRATION,
+                "python-modules": [f"evermodel_provider.sensors.{name}" for name in _WAITING],
+            }
         ],
         "triggers": [
-            {"integration-name": _INTEGRATION, "python-modules": ["evermodel_provider.triggers.data"]}
+            {
+                "integration-name": _INTEGRATION,
+                "python-modules": [f"evermodel_provider.triggers.{name}" for name in _WAITING],
+            }
         ],
         "hooks": [
             {"integration-name": _INTEGRATION, "python-modules": ["evermodel_provider.hooks.tracking"]}

@@ -36,6 +36,12 @@ RETRAIN = {
     "report": set(),
 }
 SCORE: dict[str, set[str]] = {"new_data": {"score"}, "score": set()}
+ROLLOUT: dict[str, set[str]] = {
+    "start": {"watch"},
+    "watch": {"finish"},
+    "finish": {"report"},
+    "report": set(),
+}
 DRIFT = {
     "window": {"verdict"},
     "verdict": {"evidently_report", "alert", "ask_for_retrain"},
@@ -83,6 +89,8 @@ def copy_of(models: Path, name: str, broken: bool = False) -> Path:
         ("score_flights", SCORE),
         ("drift_flights", DRIFT),
         ("rollback_flights", {"rollback": set()}),
+        ("rollout_flights", ROLLOUT),
+        ("stop_rollout_flights", {"stop": set()}),
         ("backtest_flights", {"plan": {"replay"}, "replay": {"compare"}, "compare": set()}),
         ("digest_data-science", {"digest": set()}),
         ("evermodel_messages", {"send": set()}),
@@ -104,6 +112,7 @@ def test_only_the_joins_have_a_trigger_rule_of_their_own(shipped: dict[str, Any]
     assert rules == {
         "retrain_flights.evaluate": "all_done_min_one_success",
         "retrain_flights.report": "none_failed",
+        "rollout_flights.report": "none_failed",
     }
 
 
@@ -204,7 +213,7 @@ def test_reading_the_files_loads_no_heavy_library() -> None:
         f"for file in sorted(pathlib.Path({str(DAGS)!r}).glob('*.py')):\n"
         "    made = runpy.run_path(str(file))\n"
         f"    loaded[file.name] = [heavy for heavy in {HEAVY} if heavy in sys.modules]\n"
-        "    others = ('broken_specs.py', 'digest.py', 'messages.py')\n"
+        "    others = ('broken_specs.py', 'digest.py', 'guard.py', 'messages.py')\n"
         "    assert any(name.endswith('_flights') for name in made) or file.name in others\n"
         "print(json.dumps(loaded))"
     )

@@ -11,7 +11,17 @@ from typing import Any, Literal
 from evermodel.alerts.message import Message
 
 Event = Literal[
-    "open", "update", "escalate", "remind", "resolve", "digest", "failure", "retrain", "approval", "rollback"
+    "open",
+    "update",
+    "escalate",
+    "remind",
+    "resolve",
+    "digest",
+    "failure",
+    "retrain",
+    "approval",
+    "rollback",
+    "rollout",
 ]
 
 

@@ -27,7 +27,7 @@ def retrain_message(outcome: Mapping[str, Any]) -> Message:
     ----------
     outcome
         ``model, run_key, reason, verdict, shipped, version, previous, metric, challenger, champion, difference, low,
-        high, rows, gates, approval, by, as_of, links``; each gate has ``name, verdict, value, threshold, detail``.
+        high, rows, gates, approval, by, as_of, links``, and ``rollout`` (how it begins) where one does; each gate has ``name, verdict, value, threshold, detail``.
 
     Returns
     -------
@@ -76,6 +76,9 @@ def _ending(outcome: Mapping[str, Any]) -> tuple[str, str]:
             f"{model}: new champion, version {version}",
             f"Version {version} serves now instead of version {previous}{consent}.",
         )
+    if outcome.get("rollout"):
+        said = f"Rollout of version {version} started ({outcome['rollout']}); version {previous} answers the rest."
+        return f"{model}: rollout of version {version} started", said
     stays = f"Version {previous} keeps serving" if previous is not None else "The model still has no champion"
     if outcome["approval"] == "rejected":
         who = f"by {outcome['by']}" if outcome["by"] else "because nobody answered in time"

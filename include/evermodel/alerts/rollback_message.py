@@ -10,7 +10,7 @@ from evermodel.alerts.text import moment, words
 from evermodel.registry import Promotion
 
 
-def rollback_message(model: str, done: Promotion, links: Mapping[str, str]) -> Message:
+def rollback_message(model: str, done: Promotion, links: Mapping[str, str], stopped: str = "") -> Message:
     """Build the message about a rollback.
 
     Parameters
@@ -19,12 +19,16 @@ def rollback_message(model: str, done: Promotion, links: Mapping[str, str]) -> M
         The line that it left in the registry's history.
     links
         Label and address of the version and the run.
+    stopped
+        Version whose rollout was under way and ended with it; empty if there was none.
 
     Returns
     -------
     The message; its key is the same for one rollback.
     """
     said = f"Version {done.version} is champion again, version {done.previous} no longer serves."
+    if stopped:
+        said += f" The rollout of version {stopped} is stopped."
     return compose(
         key=f"rollback-{done.run_key}",
         model=model,

@@ -21,6 +21,7 @@ from evermodel.cli.init import init
 from evermodel.cli.promote import promote
 from evermodel.cli.reproduce import reproduce
 from evermodel.cli.rollback import rollback
+from evermodel.cli.rollout import rollout
 from evermodel.cli.runs import runs
 from evermodel.cli.score import score
 from evermodel.cli.serve import serve
@@ -55,6 +56,7 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(data, name="data")
+app.add_typer(rollout, name="rollout")
 
 
 def _version(wanted: bool) -> None:

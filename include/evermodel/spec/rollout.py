@@ -116,3 +116,14 @@ class RollbackSpec(Section):
     def watches_serving(self) -> bool:
         """Tell whether the reports of the serving processes are looked at."""
         return self.error_rate is not None or self.p99_ms is not None
+
+
+def begins(spec: RolloutSpec) -> str:
+    """Say how a rollout begins.
+
+    >>> begins(RolloutSpec(strategy="canary"))
+    'canary, 5%'
+    """
+    shares = {"canary": spec.canary.steps[0], "ab_test": spec.ab_test.share, "bandit": 0.5}
+    name = {"blue_green": "blue/green", "ab_test": "A/B test"}.get(spec.strategy, spec.strategy)
+    return f"{name}, {shares[spec.strategy]:.0%}" if spec.strategy in shares else name

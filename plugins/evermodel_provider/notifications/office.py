@@ -49,15 +49,16 @@ def ask_airflow_database() -> None:
 
 
 def tell(
-    spec: ModelSpec, settings: Settings, event: Event, message: Message, url: str = ""
+    spec: ModelSpec, settings: Settings, event: Event, message: Message, url: str = "", thread: str = ""
 ) -> dict[str, Any]:
     """Queue one message for the model's channel and its notifiers, send what waits, and return where it went.
 
+    :param thread: Identity of the message whose thread it is an answer in; empty: a message of its own.
     :raises PermanentError: Slack's connection or the channel has to be put right; the message waits until then.
     """
     queue = message_queue(settings)
     dispatch = Dispatch(queue, spec, clock())
-    dispatch.post(event, message, url=url)
+    dispatch.post(event, message, url=url, thread=thread)
     dispatch.notify(event, message, url=url)
     require(spec, send_queue(settings))
     return delivery_of(spec, settings, message.identity)

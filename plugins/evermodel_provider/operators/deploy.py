@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from evermodel.errors import SpecError
+from evermodel_provider.assets import rollout_wanted
 from evermodel_provider.operators.base import RetrainStepOperator
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import Asset, Context
 
 
 class DeployOperator(RetrainStepOperator):
     """Promote a version to champion, if the champion is still the one it was judged against.
 
-    Serving processes pick the change up by themselves. Returns the promotion.
+    Serving processes pick the change up by themselves. Where the spec names another strategy than ``direct`` and there
+    is a champion, it promotes nothing: its asset event starts the rollout DAG. Returns the promotion, or under ``rollout``
+    what was asked for.
 
     :param version: The version, as `RegisterOperator` returned it. (templated)
     :param by: Who wants it, where nobody was asked. (templated)
-    :param approval: The answer that `ApproveOperator` pushed. It must be a yes to this very version, and to the decision
-        as it is now. (templated)
+    :param approval: The answer that `ApproveOperator` pushed: a yes to this version and decision. (templated)
     """
 
     template_fields: Sequence[str] = (*RetrainStepOperator.template_fields, "version", "by", "approval")
@@ -37,8 +40,27 @@ class DeployOperator(RetrainStepOperator):
         from evermodel.approval import Approval
 
         answer = Approval(**self.approval) if self.approval else None
+        strategy = self.spec.rollout.strategy
+        if strategy != "direct":
+            wanted = self._wanted()
+            if self.retrain().decision().parent is not None:
+                request = self.retrain().ask_for_rollout(str(self.version), self.by, answer)
+                context["outlet_events"][wanted].extra = request
+                self.log.info("Asked for the rollout of version %s (%s)", self.version, strategy)
+                return {"rollout": {**request, "strategy": strategy}}
+            context["outlet_events"][wanted].extra = {"cold_start": True}  # it starts the DAG, which skips
         promotion = self.retrain().deploy(str(self.version), self.by, answer)
         self.log.info(
             "Version %s is champion now (before: %s)", promotion.version, promotion.previous or "none"
         )
         return asdict(promotion)
+
+    def _wanted(self) -> Asset:
+        """Return the asset of the request; outlets are fixed when the DAG is parsed, before templates are rendered."""
+        wanted = rollout_wanted(self.spec.name)
+        if wanted not in self.outlets:
+            raise SpecError(
+                f"the outlets of task {self.task_id} lack the asset {wanted.name}, so no rollout would start",
+                f"give the task outlets=[rollout_wanted('{self.spec.name}')]",
+            )
+        return wanted

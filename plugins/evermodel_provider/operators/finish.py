@@ -45,11 +45,16 @@ class RetrainReportOperator(RetrainStepOperator):
 
         retrain = self.retrain()
         outcome = self._outcome(retrain, context)
-        ended = "deployed" if self.promotion else ("rejected" if self._rejected() else "kept the champion")
+        ended = self._ended()
         retrain.finish(ended)
         message, url = retrain_message(outcome), next(iter(outcome["links"].values()), "")
         delivery = tell(self.spec, self.hook.settings, "retrain", message, url)
         return {"outcome": ended, "version": outcome["version"], "delivery": delivery}
+
+    def _ended(self) -> str:
+        if self.promotion:
+            return "rolling out" if "rollout" in self.promotion else "deployed"
+        return "rejected" if self._rejected() else "kept the champion"
 
     def _rejected(self) -> bool:
         return bool(self.approval) and not self.approval["approved"]
@@ -62,7 +67,8 @@ class RetrainReportOperator(RetrainStepOperator):
         return retrain_ending(
             retrain,
             version=str(self.version) if self.version else None,
-            shipped=bool(self.promotion),
+            shipped=self._ended() == "deployed",
+            rollout=self._ended() == "rolling out",
             approval=self.approval,
             links={"Airflow run": address},
         )

@@ -62,10 +62,12 @@ class RollbackOperator(ModelOperator):
 
         from evermodel.alerts.rollback_message import rollback_message
         from evermodel.rollback import roll_back
+        from evermodel.rollout.in_flight import under_way
         from evermodel.tracking import version_url
         from evermodel_provider.notifications.office import tell
 
         client, settings, model = self.hook.get_conn(), self.hook.settings, self.spec.name
+        flight = under_way(client, model)
         done = roll_back(
             client,
             model,
@@ -80,5 +82,6 @@ class RollbackOperator(ModelOperator):
             "Model version": version_url(settings.tracking_uri, model, done.version),
             "Airflow run": f"{settings.airflow_url}/dags/{run.dag_id}/runs/{run.run_id}",
         }
-        tell(self.spec, settings, "rollback", rollback_message(model, done, links), links["Model version"])
+        message = rollback_message(model, done, links, flight.challenger if flight else "")
+        tell(self.spec, settings, "rollback", message, links["Model version"])
         return asdict(done)

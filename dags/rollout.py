@@ -1,0 +1,50 @@
+"""The rollout of a new version: more of the requests as the evidence allows, back by itself when it does not."""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG, TriggerRule
+
+from evermodel_provider.assets import champion, rollout_wanted
+from evermodel_provider.dag_parts import DEFAULT_ARGS, describe, failure_callback, pulled, specs_to_parse
+from evermodel_provider.operators.rollout import (
+    FinishRolloutOperator,
+    RolloutReportOperator,
+    StartRolloutOperator,
+    rollout_form,
+)
+from evermodel_provider.sensors.rollout import RolloutSensor
+
+for spec in specs_to_parse("rollout"):
+    with DAG(
+        dag_id=f"rollout_{spec.name}",
+        description=f"Roll a new version of {spec.name} out, step by step",
+        doc_md=describe(spec),
+        schedule=[rollout_wanted(spec.name)],
+        catchup=False,
+        max_active_runs=1,
+        # What the retrain DAG asks for must not wait for a switch.
+        is_paused_upon_creation=False,
+        params=rollout_form(spec),
+        render_template_as_native_obj=True,
+        default_args={**DEFAULT_ARGS, "owner": spec.owner, "on_failure_callback": failure_callback(spec)},
+        tags=["evermodel", "rollout", spec.name],
+    ) as dag:
+        start = StartRolloutOperator(task_id="start", model=spec.name)
+        watch = RolloutSensor(
+            task_id="watch",
+            model=spec.name,
+            thread=pulled("start", "thread"),
+            poke_interval=spec.rollout.look.total_seconds(),
+        )
+        finish = FinishRolloutOperator(
+            task_id="finish", model=spec.name, look=pulled("watch"), outlets=[champion(spec.name)]
+        )
+        report = RolloutReportOperator(
+            task_id="report",
+            model=spec.name,
+            look=pulled("watch"),
+            thread=pulled("start", "thread"),
+            trigger_rule=TriggerRule.NONE_FAILED,
+        )
+        start >> watch >> finish >> report
+    globals()[dag.dag_id] = dag

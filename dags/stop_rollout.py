@@ -1,0 +1,25 @@
+"""Stop the rollout of a model that is under way, by a form with one question: why."""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG
+
+from evermodel_provider.dag_parts import DEFAULT_ARGS, describe, failure_callback, specs_to_parse
+from evermodel_provider.operators.rollout import StopRolloutOperator, stop_form
+
+for spec in specs_to_parse("stop_rollout"):
+    with DAG(
+        dag_id=f"stop_rollout_{spec.name}",
+        description=f"Stop the rollout of {spec.name} that is under way",
+        doc_md=describe(spec),
+        schedule=None,
+        catchup=False,
+        max_active_runs=1,
+        # Nobody who needs this has time to look for a switch.
+        is_paused_upon_creation=False,
+        params=stop_form(),
+        default_args={**DEFAULT_ARGS, "owner": spec.owner, "on_failure_callback": failure_callback(spec)},
+        tags=["evermodel", "rollout", spec.name],
+    ) as dag:
+        StopRolloutOperator(task_id="stop", model=spec.name)
+    globals()[dag.dag_id] = dag

@@ -1,0 +1,112 @@
+"""The commands `evermodel rollout start|status|advance|stop`: a rollout without Airflow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from evermodel.cli.options import AsJson, Model
+
+if TYPE_CHECKING:
+    from evermodel.rollout.plan import TrafficPlan
+    from evermodel.rollout.steps import Rollouts
+
+rollout = typer.Typer(help="Roll a version out step by step, and stop that.", no_args_is_help=True)
+
+
+@rollout.command()
+def start(
+    model: Model,
+    version: Annotated[str, typer.Argument(help="Version in the registry.")],
+    reason: Annotated[str, typer.Option(help="Why; kept in the registry's history.")],
+    strategy: Annotated[str | None, typer.Option(help="That of the spec if not given.")] = None,
+    key: Annotated[str | None, typer.Option(help="Idempotency key: the same one again starts once.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Begin to roll a version out; the DAG rollout_<model>, or `advance` again and again, moves it."""
+    import getpass
+    import uuid
+
+    from evermodel.errors import SpecError
+    from evermodel.spec.rollout import STRATEGIES
+
+    chosen = next((known for known in STRATEGIES if known == strategy), None)
+    if strategy is not None and chosen is None:
+        raise SpecError(f"there is no strategy {strategy}", f"there are: {', '.join(STRATEGIES)}")
+    plan = _rollouts(model).start(
+        version,
+        by=getpass.getuser(),
+        reason=reason,
+        run_key=key or f"rollout/{model}/{uuid.uuid4().hex[:12]}",
+        strategy=chosen,
+    )
+    _say(plan, as_json)
+
+
+@rollout.command()
+def status(model: Model, as_json: AsJson = False) -> None:
+    """Show the last rollout: how far it is, or how it ended."""
+    from evermodel.rollout.plans import read_plan
+
+    plan = read_plan(_rollouts(model).client, model)
+    if plan is None and not as_json:
+        typer.echo(f"{model}: there never was a rollout")
+    elif plan is None:
+        typer.echo("null")
+    else:
+        _say(plan, as_json)
+
+
+@rollout.command()
+def advance(model: Model, as_json: AsJson = False) -> None:
+    """Look at the evidence once, and do what it says."""
+    look = _rollouts(model).advance()
+    if as_json:
+        _print(look.to_json())
+    else:
+        typer.echo(f"{model}: {look.move.replace('_', ' ')}: {look.why} ({look.state.replace('_', ' ')})")
+
+
+@rollout.command()
+def stop(
+    model: Model,
+    reason: Annotated[str, typer.Option(help="Why; kept with the rollout.")],
+    as_json: AsJson = False,
+) -> None:
+    """Stop the rollout that is under way: the champion answers everything."""
+    import getpass
+
+    _say(_rollouts(model).stop(by=getpass.getuser(), reason=reason), as_json)
+
+
+def _rollouts(model: str) -> Rollouts:
+    from evermodel.cli.steps import quiet_libraries
+    from evermodel.rollout.steps import Rollouts
+    from evermodel.settings import Settings
+    from evermodel.spec import load_spec
+    from evermodel.tracking import connect
+
+    quiet_libraries()
+    settings = Settings.from_environment()
+    return Rollouts(load_spec(model, settings), connect(settings.tracking_uri), settings)
+
+
+def _say(plan: TrafficPlan, as_json: bool) -> None:
+    if as_json:
+        _print(plan.to_json())
+        return
+    shares = ", ".join(f"version {arm.version} {arm.share:.0%}" for arm in plan.arms)
+    unheard = f", version {plan.challenger} unheard {plan.shadow:.0%}" if plan.shadow else ""
+    typer.echo(
+        f"{plan.model}: {plan.strategy} of version {plan.challenger}, step {plan.step}, "
+        f"{plan.state.replace('_', ' ')}: {shares}{unheard} (since {plan.since})"
+    )
+    if plan.verdict:
+        typer.echo(f"  {plan.verdict}")
+
+
+def _print(data: Any) -> None:
+    from evermodel.cli.answer import print_json
+
+    print_json(data)

@@ -1,0 +1,221 @@
+"""Start a rollout, tell how it ended, and stop one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Param
+from airflow.sdk.exceptions import AirflowSkipException
+
+from evermodel.errors import RolloutError
+from evermodel.spec.rollout import STRATEGIES
+from evermodel_provider.assets import rollout_wanted
+from evermodel_provider.operators.base import ModelOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from evermodel.rollout.steps import Rollouts
+    from evermodel.spec import ModelSpec
+
+
+def rollout_form(spec: ModelSpec) -> dict[str, Param]:
+    """Return the form that a person fills in to roll a version out."""
+    return {
+        "version": Param(
+            None, type=["null", "string"], title="Version", description="Registered, and judged to be good."
+        ),
+        "strategy": Param(
+            "as in the spec",
+            type="string",
+            enum=["as in the spec", *STRATEGIES],
+            title="Strategy",
+            description=f"The spec says {spec.rollout.strategy}.",
+        ),
+        "reason": Param(None, type=["null", "string"], title="Reason", description="Kept in the history."),
+    }
+
+
+def stop_form() -> dict[str, Param]:
+    """Return the form that a person fills in to stop a rollout."""
+    return {
+        "reason": Param(type="string", minLength=3, title="Reason", description="Kept with the rollout."),
+    }
+
+
+class RolloutOperator(ModelOperator):
+    """Base of the operators that work on a model's rollouts."""
+
+    def rollouts(self) -> Rollouts:
+        """Return the rollouts of the model."""
+        from evermodel.rollout.steps import Rollouts
+
+        return Rollouts(self.spec, self.hook.get_conn(), self.hook.settings)
+
+    def links(self, context: Context, version: str) -> dict[str, str]:
+        """Return the links of a message."""
+        from evermodel.tracking import version_url
+
+        run, settings = context["dag_run"], self.hook.settings
+        return {
+            "Model version": version_url(settings.tracking_uri, self.spec.name, version),
+            "Airflow run": f"{settings.airflow_url}/dags/{run.dag_id}/runs/{run.run_id}",
+        }
+
+
+class StartRolloutOperator(RolloutOperator):
+    """Begin the rollout that the retrain DAG or a person asked for, and tell people; again with the same key, once.
+
+    Skips when a retrain made the first champion, which needs no rollout. Returns the rollout's key, version and strategy.
+
+    :param version: The version, when a person asks. (templated)
+    :param strategy: One of the spec's strategies; anything else means the spec's own. (templated)
+    :param reason: Why. (templated)
+    :param by: Who wants it. (templated)
+    :param run_key: Idempotency key when a person asks; a request of the retrain DAG carries its own. (templated)
+    """
+
+    template_fields: Sequence[str] = (
+        *ModelOperator.template_fields,
+        "version",
+        "strategy",
+        "reason",
+        "by",
+        "run_key",
+    )
+
+    def __init__(
+        self,
+        *,
+        version: str = "{{ params.version or '' }}",
+        strategy: str = "{{ params.strategy }}",
+        reason: str = "{{ params.reason or '' }}",
+        by: str = "{{ dag_run.triggering_user_name or 'airflow' }}",
+        run_key: str = "{{ dag_run.run_id }}",
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("multiple_outputs", True)
+        super().__init__(**kwargs)
+        self.version = version
+        self.strategy = strategy
+        self.reason = reason
+        self.by = by
+        self.run_key = run_key
+
+    def run_step(self, context: Context) -> dict[str, Any]:
+        """Start the rollout."""
+        from evermodel.alerts.rollout_message import first_step, started_message
+        from evermodel_provider.notifications.office import tell
+
+        plan = self.rollouts().start(**self._request(context))
+        self.log.info("Version %s: %s, %s", plan.challenger, plan.strategy, first_step(plan))
+        links = self.links(context, plan.challenger)
+        message = started_message(plan, links)
+        tell(self.spec, self.hook.settings, "rollout", message, links["Model version"])
+        return {
+            "run_key": plan.run_key,
+            "version": plan.challenger,
+            "strategy": plan.strategy,
+            "thread": message.identity,
+        }
+
+    def _request(self, context: Context) -> dict[str, Any]:
+        """Return what was asked for: by the form, else by the newest event of the retrain DAG."""
+        version = str(self.version or "").strip()
+        if version:
+            chosen = self.strategy if self.strategy in STRATEGIES else None
+            return {
+                "version": version,
+                "by": str(self.by),
+                "reason": str(self.reason),
+                "run_key": f"rollout/{self.spec.name}/{self.run_key}",
+                "strategy": chosen,
+            }
+        events = context["triggering_asset_events"].get(rollout_wanted(self.spec.name), [])
+        asked: list[Mapping[str, Any]] = [event.extra for event in events if event.extra]
+        if not asked:
+            raise RolloutError(
+                f"model {self.spec.name}: no version was named", "start the run again and fill in its form"
+            )
+        if asked[-1].get("version") is None:
+            raise AirflowSkipException("the retrain made the first champion: there is nothing to roll out")
+        wanted = asked[-1]
+        return {key: str(wanted[key]) for key in ("version", "by", "reason", "run_key")}
+
+
+class FinishRolloutOperator(RolloutOperator):
+    """Tell the DAGs that wait for a champion that a rollout made one; skips if it did not.
+
+    Returns the version.
+
+    :param look: What `RolloutSensor` returned. (templated)
+    """
+
+    template_fields: Sequence[str] = (*ModelOperator.template_fields, "look")
+
+    def __init__(self, *, look: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.look = look
+
+    def run_step(self, context: Context) -> str:
+        """Go on only after a promotion."""
+        if self.look["state"] != "promoted":
+            raise AirflowSkipException(f"the rollout was {self.look['state'].replace('_', ' ')}")
+        return str(self.look["version"])
+
+
+class RolloutReportOperator(RolloutOperator):
+    """Tell people how a rollout ended, in the thread in which it began.
+
+    Returns the state, and where the message went.
+
+    :param look: What `RolloutSensor` returned. (templated)
+    :param thread: Name of the message with which it began. (templated)
+    """
+
+    template_fields: Sequence[str] = (*ModelOperator.template_fields, "look", "thread")
+
+    def __init__(self, *, look: Any, thread: str = "", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.look = look
+        self.thread = thread
+
+    def run_step(self, context: Context) -> dict[str, Any]:
+        """Report."""
+        from evermodel.alerts.rollout_message import look_message
+        from evermodel_provider.notifications.office import tell
+
+        links = self.links(context, self.look["version"])
+        message, url = look_message(self.look, links), links["Model version"]
+        delivery = tell(self.spec, self.hook.settings, "rollout", message, url, thread=str(self.thread or ""))
+        return {"state": self.look["state"], "delivery": delivery}
+
+
+class StopRolloutOperator(RolloutOperator):
+    """Stop the rollout that is under way: the champion answers everything. Its own DAG run tells people.
+
+    Returns the version whose rollout was stopped.
+
+    :param reason: Why. (templated)
+    :param by: Who wants it. (templated)
+    """
+
+    template_fields: Sequence[str] = (*ModelOperator.template_fields, "reason", "by")
+
+    def __init__(
+        self,
+        *,
+        reason: str = "{{ params.reason }}",
+        by: str = "{{ dag_run.triggering_user_name or 'airflow' }}",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.reason = reason
+        self.by = by
+
+    def run_step(self, context: Context) -> str:
+        """Stop it."""
+        plan = self.rollouts().stop(by=str(self.by), reason=str(self.reason))
+        self.log.info("The rollout of version %s is over: %s", plan.challenger, plan.verdict)
+        return plan.challenger

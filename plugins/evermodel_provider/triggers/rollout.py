@@ -1,0 +1,66 @@
+"""Watch a rollout in the triggerer, until a look moves something."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from evermodel.errors import EvermodelError, TransientError
+from evermodel_provider.connections import use_airflow_connections
+from evermodel_provider.hooks.tracking import TrackingHook
+
+if TYPE_CHECKING:
+    from evermodel.rollout.steps import Look
+
+
+class RolloutTrigger(BaseTrigger):
+    """Look at a rollout again and again; one event for the first look that moves something.
+
+    :param model: Name of a model spec, or path of its YAML file.
+    :param mlflow_conn_id: Airflow connection of the MLflow server.
+    :param poke_interval: Seconds between two looks.
+    """
+
+    def __init__(self, model: str, mlflow_conn_id: str, poke_interval: float) -> None:
+        super().__init__()
+        self.model = model
+        self.mlflow_conn_id = mlflow_conn_id
+        self.poke_interval = poke_interval
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class's path and its arguments."""
+        names = ("model", "mlflow_conn_id", "poke_interval")
+        return (
+            "evermodel_provider.triggers.rollout.RolloutTrigger",
+            {name: getattr(self, name) for name in names},
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Yield one event: the look that moved something, or what makes looking impossible."""
+        while True:
+            await asyncio.sleep(self.poke_interval)
+            try:
+                # MLflow's client blocks; the triggerer waits for many tasks in one thread.
+                look = await asyncio.to_thread(self.look)
+            except TransientError as error:
+                self.log.warning("Nothing could be looked at: %s", error)
+                continue
+            except EvermodelError as error:
+                yield TriggerEvent({"outcome": "failed", "problem": error.problem, "advice": error.advice})
+                return
+            if look.over or look.move != "stay":
+                yield TriggerEvent({"outcome": "moved", "look": look.to_json()})
+                return
+            self.log.info("stay: %s", look.why)
+
+    def look(self) -> Look:
+        """Look at the rollout once."""
+        from evermodel.rollout.steps import Rollouts
+        from evermodel.spec import load_spec
+
+        use_airflow_connections()
+        hook = TrackingHook(self.mlflow_conn_id)
+        return Rollouts(load_spec(self.model), hook.get_conn(), hook.settings).advance()
