@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from evermodel import __version__
-from evermodel.backtest.command import backtest
+from evermodel.cli.backtest import backtest
 from evermodel.cli.data import data
 from evermodel.cli.demo import demo
 from evermodel.cli.doctor import doctor
