@@ -78,7 +78,7 @@ def _hurting(comparison: Comparison) -> Table:
             one.champion,
             one.replaced,
             f"{one.rows:,}",
-            f"{one.gain:+.4f} ({one.low:+.3f} to {one.high:+.3f})",
+            f"{one.gain:+.3f} ({one.low:+.3f} to {one.high:+.3f})",
             "beyond doubt" if one.surely else "may be chance",
         )
         for outcome in comparison.outcomes

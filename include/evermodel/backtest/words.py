@@ -12,9 +12,9 @@ RESULT_HEAD = (
     "mean week",
     "against {base}",
     "worst week",
-    "retrains tried / shipped",
+    "retrains (shipped)",
     "alerts (incidents)",
-    "weeks in which a retrain hurt",
+    "weeks a retrain hurt (surely)",
 )
 COST_HEAD = ("policy", "rows fitted", "fitting", "a retrain")
 # What a reader has to know to judge the figures.
@@ -25,7 +25,8 @@ NOTES = (
     "week is a bootstrap over its rows.",
     "A retrain hurt in a week if the champion that it replaced would have done better on the same rows; in brackets, "
     "the weeks in which that is beyond doubt (95 % interval over the rows).",
-    "Verdicts are asked for every {step}, and an approval takes no time; gates of response time and size are left out.",
+    "Alerts are messages about incidents. The verdict that opens them, and may ask for a retrain, is asked for every "
+    "{step}; an approval takes no time, and gates of response time and size are left out.",
 )
 
 
@@ -50,7 +51,8 @@ def cost_rows(comparison: Comparison) -> list[list[str]]:
 def notes(comparison: Comparison) -> list[str]:
     """Return what one has to know to read the table."""
     block = f"{comparison.block} weeks" if comparison.block > 1 else "one week"
-    told = [note.format(block=block, step=comparison.facts["step"]) for note in NOTES]
+    step = {"1d": "day", "1w": "week"}.get(comparison.facts["step"], comparison.facts["step"])
+    told = [note.format(block=block, step=step) for note in NOTES]
     first = comparison.outcomes[0].first_verdict
     if first != "all gates passed":
         told.append(f"The first champion would not have passed the gate ({first}); it serves all the same.")
@@ -97,8 +99,8 @@ def _row(one: Standing) -> list[str]:
         gain,
         "not known"
         if worst.value is None
-        else f"{_triple(worst.value, worst.low, worst.high)}, {worst.start}",
-        f"{one.tried} / {one.shipped}",
+        else f"{_triple(worst.value, worst.low, worst.high)} {worst.start}",
+        f"{one.tried} ({one.shipped})",
         f"{one.alerts} ({one.incidents})",
         hurt + (f" ({one.weeks_surely_hurt})" if hurt else ""),
     ]
@@ -124,8 +126,8 @@ def _hurt(outcome: PolicyOutcome) -> str:
 
 def _triple(value: float, low: float | None, high: float | None, sign: str = "") -> str:
     if low is None or high is None:
-        return f"{value:{sign}.4f}"
-    return f"{value:{sign}.4f} ({low:{sign}.3f} to {high:{sign}.3f})"
+        return f"{value:{sign}.3f}"
+    return f"{value:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f})"
 
 
 def _signed(value: float | None) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from evermodel.backtest.run import Files, Tell
 
 _WIDE = 150
+_WHOLE = 4  # columns that are not broken into lines: name and intervals
 
 
 def backtest(
@@ -129,7 +130,9 @@ def _show(comparison: Comparison, files: Files) -> None:
             "What it took on this machine (fits that were kept: when they were made)",
         ),
     ):
-        table = Table(*head, title=name, title_justify="left", box=box.SIMPLE_HEAD)
+        table = Table(title=name, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        for place, column in enumerate(head):
+            table.add_column(column, no_wrap=place < _WHOLE)
         for row in rows:
             table.add_row(*row)
         console.print(table)
