@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
+from evermodel import registry
 from evermodel.alerts.approval_message import Question
 from evermodel.approval import Approval
 from evermodel.errors import ApprovalError
+from evermodel.tracking import log_json
+from worlds import World
 
 YES = Approval(True, "ada", "7", "d1", "2013-03-11T00:00:00+00:00", "looks good")
 
@@ -54,3 +57,25 @@ def test_what_is_no_value_of_a_button_is_refused(text: str) -> None:
         Question.loads(text)
     question = Question("retrain_flights", "run", "approve", "7", "d1")
     assert Question.loads(question.dumps()) == question
+
+
+def test_a_decision_that_was_changed_after_the_answer_deploys_nothing(world: World) -> None:
+    world.change(candidates=[{"name": "linear", "estimator": "sklearn.linear_model.LogisticRegression"}])
+    retrain = world.retrain("2013-03-11")
+    snapshot = retrain.extract()
+    decision = retrain.evaluate(snapshot.path, world.train(retrain, snapshot.path), None)
+    version = str(retrain.register(asdict(snapshot)).version)
+    answer = Approval(True, "ada", version, decision.digest, comment="looks good")
+    run_id = retrain.mlflow_run().info.run_id
+    log_json(world.client, run_id, {**decision.to_json(), "forced": True}, "decision.json")
+
+    with pytest.raises(ApprovalError, match="it was changed after the question was asked"):
+        retrain.deploy(version, "auto", answer)
+    assert registry.alias_version(world.client, world.name, registry.CHAMPION) is None
+
+    log_json(world.client, run_id, decision.to_json(), "decision.json")
+    done = retrain.deploy(version, "auto", answer)
+    assert (done.by, done.reason) == ("ada", "test; ada: looks good")
+    assert (
+        world.client.get_model_version(world.name, version).tags["evermodel.approved_comment"] == "looks good"
+    )
