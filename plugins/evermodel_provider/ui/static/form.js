@@ -17,9 +17,9 @@
     return node;
   }
 
-  function say(message, bad) {
+  function say(message, look) {
     notice.textContent = message;
-    notice.classList.toggle("bad", Boolean(bad));
+    notice.className = `form-notice ${look || ""}`;
     notice.hidden = !message;
   }
 
@@ -75,7 +75,7 @@
     link.href = `${document.body.dataset.airflow}/dags/${encodeURIComponent(dag)}`;
     send.disabled = false;
     send.hidden = false;
-    say(found.is_paused ? "This DAG is paused: a run waits until somebody switches it on." : "", found.is_paused);
+    say(found.is_paused ? "This DAG is paused: a run waits until somebody switches it on." : "", "wait");
     dialog.showModal();
     (fields.querySelector("input, select, textarea") || send).focus();
   }
@@ -94,7 +94,7 @@
       fields.replaceChildren();
       link.focus();
     } catch (error) {
-      say(error.status === 403 ? "You may not start this DAG." : `Not started: ${error.message}`, true);
+      say(error.status === 403 ? "You may not start this DAG." : `Not started: ${error.message}`, "bad");
       send.disabled = false;
     }
   });

@@ -1,0 +1,271 @@
+"""The Models page as a person uses it: a real Airflow, a real MLflow with a year of history, a real browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from benchmarks.page_history import last_midnight, write_history
+
+from evermodel.stack.airflow_api import AirflowApi
+from evermodel.stack.local import LocalStack
+from evermodel.stack.ports import Ports
+from evermodel.stack.processes import Service
+from evermodel.stack.sessions import end
+from worlds import PROJECT, flights_world
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
+PASSWORDS = {"ada": "engine", "vera": "looking", "guest": "nobody"}
+USERS = "ada:admin,vera:viewer,guest:"
+FRAME = "iframe"
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(BROWSER is None, reason="no browser: neither chromium nor google-chrome is installed"),
+]
+
+
+class PageStack(LocalStack):
+    """What the page needs: nobody runs tasks here."""
+
+    def services(self) -> list[Service]:
+        wanted = ("airflow-database", "airflow-api-server", "airflow-dag-processor", "mlflow")
+        return [service for service in super().services() if service.name in wanted]
+
+
+class Visit:
+    """One person's browser, which remembers everything that went wrong in it."""
+
+    def __init__(self, browser: Any, url: str) -> None:
+        self.url = url
+        self.context = browser.new_context(viewport={"width": 1440, "height": 1000})
+        self.page = self.context.new_page()
+        self.wrong: list[str] = []
+        self.context.on("console", self._said)
+        self.context.on("weberror", lambda error: self.wrong.append(str(error.error)))
+
+    def _said(self, message: Any) -> None:
+        if message.type == "error" and message.page is self.page:
+            self.wrong.append(f"{message.text} ({message.location.get('url')})")
+
+    @property
+    def frame(self) -> Any:
+        return self.page.frame_locator(FRAME)
+
+    def log_in(self, name: str) -> None:
+        self.page.goto(self.url)
+        self.page.locator("input[name=username]").fill(name)
+        self.page.locator("input[name=password]").fill(PASSWORDS[name])
+        self.page.locator("button[type=submit]").click()
+        self.page.wait_for_url(lambda url: "/auth/" not in url)
+        self.wrong.clear()  # Airflow's own page asks for things before anybody is known
+
+    def open_models(self) -> None:
+        self.page.goto(f"{self.url}/plugin/models")
+        self.frame.get_by_role("heading", name="Models", exact=True).wait_for()
+
+    def open_model(self, name: str) -> None:
+        self.page.goto(f"{self.url}/plugin/models/evermodel/models/{name}", wait_until="commit")
+        self.frame.get_by_role("heading", name="Time line").wait_for()
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageStack]:
+    folder = tmp_path_factory.mktemp("page")
+    ports, project = Ports.unused(), folder / "project"
+    world = flights_world(folder / "world", f"http://127.0.0.1:{ports.mlflow}", name="churn")
+    project.mkdir()
+    (project / "dags").symlink_to(PROJECT / "dags")
+    passwords = folder / "passwords.json"
+    passwords.write_text(json.dumps(PASSWORDS))
+    extras = {
+        **world.environment,
+        "EVERMODEL_HOME": str(folder / "home"),
+        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": USERS,
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
+    }
+    with PageStack(folder / "home", project, ports, extras) as stack:
+        stack.start()
+        write_history(stack.home / "mlflow" / "mlflow.db", models=3, days=120, end=last_midnight())
+        api(stack).wait_for_dags(["retrain_churn", "drift_churn", "rollback_churn"])
+        yield stack
+
+
+def api(stack: PageStack, name: str = "ada") -> AirflowApi:
+    return AirflowApi(stack.airflow_url, token(stack, name))
+
+
+def token(stack: PageStack, name: str) -> str:
+    answer = httpx.post(
+        f"{stack.airflow_url}/auth/token",
+        json={"username": name, "password": PASSWORDS[name]},
+        timeout=30,
+        trust_env=False,
+    )
+    return str(answer.raise_for_status().json()["access_token"])
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        found = playwright.chromium.launch(executable_path=BROWSER, args=options)
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def ada(browser: Any, stack: PageStack) -> Visit:
+    visit = Visit(browser, stack.airflow_url)
+    visit.log_in("ada")
+    return visit
+
+
+def test_the_list_is_searched_and_leads_to_a_model(ada: Visit, stack: PageStack) -> None:
+    ada.page.goto(stack.airflow_url)
+    ada.page.get_by_role("link", name="Models", exact=True).first.click()
+    rows = ada.frame.locator("#models tbody tr")
+    rows.first.wait_for()
+
+    assert rows.count() == 3
+    assert sorted(rows.locator("a.name").all_text_contents()) == ["basket_value", "churn", "credit_risk"]
+    ada.frame.get_by_text(
+        "paused"
+    ).wait_for()  # Airflow's API has answered: the DAG exists, and is switched off
+    ada.frame.locator("h1").click()
+    ada.page.keyboard.press("/")
+    ada.page.keyboard.type("churn paused")
+    assert rows.locator("visible=true").locator("a.name").all_text_contents() == ["churn"]
+    ada.page.keyboard.press("ArrowDown")
+    assert ada.frame.locator("a.name:focus").text_content() == "churn"
+    ada.page.keyboard.press("Enter")
+
+    ada.frame.get_by_role("heading", name="churn").wait_for()
+    ada.page.wait_for_url("**/plugin/models/evermodel/models/churn")  # an address to send to somebody
+    assert ada.wrong == []
+
+
+def test_the_time_line_tells_of_the_day_under_the_pointer(ada: Visit) -> None:
+    ada.open_model("churn")
+    chart = ada.frame.locator("#timeline .nsewdrag").first
+    chart.wait_for()
+    box = chart.bounding_box()
+    assert box is not None
+    ada.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+
+    label = ada.frame.locator("#timeline .hoverlayer .hovertext").first
+    label.wait_for()
+    assert "promised 0." in (label.text_content() or "")
+    assert ada.wrong == []
+
+
+def test_every_link_leads_out_of_the_frame(ada: Visit, stack: PageStack) -> None:
+    ada.open_model("churn")
+    shown = ada.frame.locator("a[data-out]:visible")
+    ada.frame.get_by_role("link", name="drift_churn").wait_for()
+    links = dict(
+        zip(shown.all_text_contents(), [link.get_attribute("href") for link in shown.all()], strict=True)
+    )
+
+    assert {
+        "Decision",
+        "MLflow run",
+        "Airflow run",
+        "Model in MLflow",
+        "Drift report of the last day",
+    } <= set(links)
+    for label, address in links.items():
+        link = ada.frame.locator(f"a[data-out]:visible:text-is({json.dumps(label)})").first
+        if stack.mlflow_url in str(address):
+            with ada.context.expect_page() as opened:
+                link.click()
+            opened.value.wait_for_url(str(address), wait_until="commit")
+            opened.value.close()
+        else:
+            link.click()
+            ada.page.wait_for_url(f"{stack.airflow_url}{address}*", wait_until="commit")
+            ada.open_model("churn")
+    assert ada.wrong == []
+
+
+def test_a_retrain_is_started_by_its_form(ada: Visit, stack: PageStack) -> None:
+    ada.open_model("churn")
+    ada.frame.get_by_role("button", name="Retrain…").click()
+    ada.frame.get_by_role("textbox", name="Reason").fill("a <b>new</b> season")
+    ada.frame.get_by_label("As of").fill("2013-04-15")
+    ada.frame.get_by_role("button", name="Start", exact=True).click()
+    ada.frame.get_by_role("link", name="See the run").wait_for()
+
+    (run,) = api(stack).dag_runs("retrain_churn")
+    assert (run["conf"]["reason"], run["conf"]["as_of"]) == ("a <b>new</b> season", "2013-04-15")
+    ada.frame.get_by_role("link", name="See the run").click()
+    ada.page.wait_for_url("**/dags/retrain_churn/runs/**")
+    assert ada.wrong == []
+
+
+def test_a_dag_of_a_model_has_the_model_as_a_tab(ada: Visit) -> None:
+    ada.page.goto(f"{ada.url}/dags/drift_churn/plugin/model")
+    ada.frame.get_by_role("heading", name="churn").wait_for()
+
+    assert (
+        ada.frame.get_by_role("link", name="Models", exact=True).count() == 0
+    )  # no way out of the tab to the list
+    assert ada.wrong == []
+
+
+def test_the_rollback_form_says_what_airflow_refuses(ada: Visit, stack: PageStack) -> None:
+    ada.open_model("churn")
+    ada.frame.get_by_role("button", name="Roll back…").click()
+    ada.frame.locator("dialog form").evaluate("form => { form.noValidate = true; }")
+    ada.frame.get_by_role("button", name="Start", exact=True).click()
+
+    ada.frame.get_by_text(re.compile("Not started: .*reason")).wait_for()
+    assert api(stack).dag_runs("rollback_churn") == []
+    ada.wrong.clear()  # the browser itself notes the refusal
+
+
+def test_who_may_not_see_is_told_so(browser: Any, stack: PageStack) -> None:
+    pages = [f"{stack.airflow_url}/evermodel{path}" for path in ("/", "/models/churn", "/dags/retrain_churn")]
+    for address in [*pages, f"{stack.airflow_url}/evermodel/static/page.css"]:
+        assert httpx.get(address, trust_env=False, timeout=30).status_code == 401
+    header = {"Authorization": f"Bearer {token(stack, 'guest')}"}
+    for address in pages:
+        assert httpx.get(address, headers=header, trust_env=False, timeout=30).status_code == 403
+
+
+def test_who_may_only_look_cannot_start_anything(browser: Any, stack: PageStack) -> None:
+    vera = Visit(browser, stack.airflow_url)
+    vera.log_in("vera")
+    vera.open_model("churn")
+    button = vera.frame.get_by_role("button", name="Retrain…")
+    button.wait_for()
+
+    assert button.is_disabled()
+    assert vera.wrong == []
+
+
+def test_with_mlflow_down_the_last_known_state_is_shown(ada: Visit, stack: PageStack) -> None:
+    ada.open_models()
+    (mlflow,) = [one for one in stack.supervisor._running if one.service.name == "mlflow"]
+    end({mlflow.process.pid: 5.0})
+    deadline = time.monotonic() + 60
+    while not ada.frame.get_by_text("MLflow cannot be reached.").is_visible():
+        assert time.monotonic() < deadline, "nobody noticed that MLflow is away"
+        time.sleep(2)
+        ada.open_models()
+
+    assert ada.frame.locator("#models tbody tr").count() == 3
+    ada.open_model("churn")
+    assert ada.frame.get_by_text(re.compile("the last known state, .* old")).is_visible()
+    assert ada.wrong == []
