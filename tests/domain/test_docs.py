@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+from typing import Any
 
 import pytest
 import yaml
@@ -52,3 +54,36 @@ def _leaf_fields(model: type[BaseModel]) -> list[str]:
         sections = sections_of(field.annotation)
         names += [leaf for section in sections for leaf in _leaf_fields(section)] or [name]
     return names
+
+
+def _references() -> Any:
+    file = PROJECT / "docs" / "references.py"
+    found = importlib.util.spec_from_file_location("references", file)
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+def test_the_reference_of_the_schema_names_every_field_with_what_it_takes() -> None:
+    text = _references()._schema()
+    assert [field for field in _leaf_fields(ModelSpec) if f"| `{field}` |" not in text] == []
+    assert '| `task` | `binary`, `multiclass`, `regression` | `"binary"` |' in text
+    assert "| `label` | `LabelSpec` | **needed** |" in text
+
+
+def test_the_reference_of_the_commands_has_each_command_and_the_exit_codes() -> None:
+    from evermodel.cli import app
+
+    text = _references()._commands()
+    names = [command.callback.__name__ for command in app.registered_commands if command.callback]
+    assert len(names) >= 14
+    assert [name for name in names if f"## `evermodel {name}`" not in text] == []
+    assert re.search(r"\| 3 \| done, and the answer is no: .* reached the level of `--fail-on` \|", text)
+
+
+def test_the_modules_of_the_reference_exist() -> None:
+    references = _references()
+    assert [name for name in references.DOMAIN if importlib.util.find_spec(name) is None] == []
+    assert references._airflow().count(".. automodule:: evermodel_provider.operators.") > 10
