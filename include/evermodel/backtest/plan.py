@@ -23,6 +23,8 @@ _FIT = ("task", "time_column", "id_column", "label", "features", "leaks", "split
 _FIT_ALSO = ("seed", "validation")
 # What the verdict on a window depends on beside the models and the log.
 _LOOK = ("drift", "performance", "respond", "gate")
+# What decides when a policy retrains and what people are told.
+_REPLAY = ("retrain", "schedule", "alerts")
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Plan:
     @property
     def gate_key(self) -> str:
         """Identify how a challenger is judged."""
-        return _digest([_sections(self.spec, ("gate", "seed", "serving"))])
+        return _digest([_sections(self.spec, ("gate", "seed"))])
 
     @property
     def look_key(self) -> str:
@@ -75,9 +77,14 @@ class Plan:
             [sections, self.history.digest, str(self.history.known), str(self.start), str(self.step)]
         )
 
+    @property
+    def spec_key(self) -> str:
+        """Identify everything in the spec that a result depends on; where the rows come from is no part of it."""
+        return _digest([_sections(self.spec, (*_FIT, *_FIT_ALSO, *_LOOK, *_REPLAY))])
+
     def outcome_file(self, policy: Policy) -> Path:
         """Return where the outcome of a policy is kept."""
-        key = _digest([self.look_key, self.spec.digest, str(self.end), repr(policy)])
+        key = _digest([self.look_key, self.spec_key, str(self.end), repr(policy)])
         return self.work / "outcomes" / f"{policy.name}-{key}.json"
 
     def progress_file(self, policy: Policy) -> Path:
@@ -88,7 +95,7 @@ class Plan:
         """Return what tells this backtest from another, as plain data."""
         return {
             "model": self.spec.name,
-            "spec": self.spec.digest,
+            "spec": self.spec_key,
             "history": self.history.digest,
             "start": f"{self.start:%Y-%m-%d}",
             "end": f"{self.end:%Y-%m-%d}",

@@ -63,7 +63,9 @@ def findings(comparison: Comparison) -> list[str]:
     """Return what follows, in plain sentences, the most important first."""
     best, base = comparison.best, comparison.base
     told = []
-    if best.policy == base:
+    if len(comparison.standings) == 1:
+        told.append(f"{base} has a mean week of {best.mean:.3f}; there is nothing to hold it against.")
+    elif best.policy == base:
         told.append(f"No policy has a better mean week than {base}: retraining did not help this model.")
     elif best.verdict == "better":
         told.append(
