@@ -38,6 +38,8 @@ h1 { font-size: 18px; line-height: 1.3; margin: 2px 0 8px; font-weight: 900; ove
 .fields { display: grid; grid-template-columns: repeat(auto-fit, minmax(240px, 1fr)); gap: 8px 16px; margin: 8px 0;
           overflow-wrap: anywhere; }
 .context { color: #616061; font-size: 13px; margin: 8px 0; overflow-wrap: anywhere; }
+.button { display: inline-block; border: 1px solid #bbb; border-radius: 4px; padding: 4px 12px; margin: 4px 8px 4px 0;
+          font-weight: 700; }
 hr { border: 0; border-top: 1px solid #ddd; margin: 12px 0; }
 a { color: #1264a3; text-decoration: none; } a:hover { text-decoration: underline; }
 .mention { color: #1264a3; background: #e8f5fa; border-radius: 3px; padding: 0 2px; }
@@ -129,11 +131,18 @@ def _divider(block: Block) -> str:
     return "<hr>"
 
 
+def _actions(block: Block) -> str:
+    labels = [_plain(button["text"]["text"]) for button in block["elements"]]
+    shown = "".join(f'<span class="button">{label}</span>' for label in labels)
+    return f"<div>{shown}</div>"
+
+
 _BLOCKS: dict[str, Callable[[Block], str]] = {
     "header": _header,
     "section": _section,
     "context": _context,
     "divider": _divider,
+    "actions": _actions,
 }
 
 

@@ -71,7 +71,7 @@ class ApproveOperator(ApprovalOperator):
         self.version = version
         self.run_key = run_key
         self.approval = approval
-        self.approvers = tuple(approvers)
+        self.approvers = approvers
         self.mlflow_conn_id = mlflow_conn_id
 
     def execute(self, context: Context) -> Any:
