@@ -1,4 +1,4 @@
-"""Promotions and rollbacks in a row under a constant load: lost requests, mixed answers, and the time they cost."""
+"""Promotions, canaries and rollbacks in a row under a constant load: lost requests, mixed answers, what they cost."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 import tempfile
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,14 @@ from benchmarks.published import Published, published, rows_of
 from evermodel.frames import feature_frame
 from evermodel.model_store import load_model
 from evermodel.rollback import roll_back
+from evermodel.rollout.plan import TrafficPlan, split
+from evermodel.rollout.plans import read_plan, write_plan
 from evermodel.stack.ports import free_port
 from evermodel.stack.processes import Service
 
 CLIENTS, ROWS, PER_SECOND = 32, 3, 500.0
+SHARES = (0.1, 0.5)  # of a canary, before the promotion that ends it
+CANARIES = 4  # one promotion in so many begins with a canary
 
 
 def run(small: bool) -> Outcome:
@@ -105,8 +110,11 @@ class _Traffic:
 
 def _swap(world: Published, port: int, versions: list[str], promotions: int, rollbacks: int) -> None:
     for number in range(promotions):
-        world.promote(versions[(number + 1) % 2], f"swap {number}")
-        _wait_for(port, versions[(number + 1) % 2])
+        old, new = versions[number % 2], versions[(number + 1) % 2]
+        if number % CANARIES == 0:
+            _canary(world, port, old, new, f"canary {number}")
+        world.promote(new, f"swap {number}")
+        _wait_for(port, new)
     for number in range(rollbacks):
         target = versions[(promotions + number + 1) % 2]
         key = f"back {number}"
@@ -114,19 +122,36 @@ def _swap(world: Published, port: int, versions: list[str], promotions: int, rol
         _wait_for(port, target)
 
 
-def _wait_for(port: int, version: str, seconds: float = 60.0) -> None:
+def _canary(world: Published, port: int, old: str, new: str, key: str) -> None:
+    """Give the new version more and more of the requests, as a rollout does."""
+    now = datetime.now(UTC).isoformat()
+    before = read_plan(world.client, "bench")
+    for step, share in enumerate(SHARES):
+        arms = split(old, new, share)
+        plan = TrafficPlan(
+            *("bench", "canary", old, new, arms, key, now, now, "benchmark", "benchmark", key),
+            revision=before.revision + 1 if before else 1,
+            step=step,
+        )
+        before = write_plan(world.client, plan, after=before)
+        _wait_for(port, old, {old: 1 - share, new: share})
+
+
+def _wait_for(port: int, version: str, shares: dict[str, float] | None = None, seconds: float = 60.0) -> None:
     import httpx
 
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        states = httpx.get(f"http://127.0.0.1:{port}/models", trust_env=False, timeout=10).json()
-        if states[0]["version"] == version:
+        state = httpx.get(f"http://127.0.0.1:{port}/models", trust_env=False, timeout=10).json()[0]
+        found = {of: round(share, 6) for of, share in state["shares"].items()}
+        if (state["version"], found) == (version, shares or {version: 1.0}):
             return
         time.sleep(0.1)
     raise RuntimeError(f"version {version} did not answer within {seconds:.0f} s")
 
 
 def _outcome(calm: Load, stormy: Load, mixed: int, promotions: int, rollbacks: int) -> Outcome:
+    changes = len(SHARES) * len(range(0, promotions, CANARIES))
     slower = stormy.quantile(0.99) / calm.quantile(0.99)
     return Outcome(
         peer="the same app without a change of version",
@@ -136,15 +161,18 @@ def _outcome(calm: Load, stormy: Load, mixed: int, promotions: int, rollbacks: i
             "mixed_answers": mixed,
             "promotions": promotions,
             "rollbacks": rollbacks,
+            "share_changes": changes,
             "requests": len(stormy.milliseconds),
             "p99_vs_calm": slower,
             "p99_ms": stormy.quantile(0.99),
             "calm_p99_ms": calm.quantile(0.99),
         },
-        header=("", "requests", "requests/s", "p50 ms", "p99 ms", "slowest ms", "failed", "mixed"),
+        header=("while", "requests", "requests/s", "p50 ms", "p99 ms", "slowest ms", "failed", "mixed"),
         rows=[
             _row("calm", calm, ""),
-            _row(f"{promotions} promotions, {rollbacks} rollbacks", stormy, str(mixed)),
+            _row(
+                f"{promotions} promotions, {changes} canary steps, {rollbacks} rollbacks", stormy, str(mixed)
+            ),
         ],
         notes=[
             f"{CLIENTS} clients, {PER_SECOND:.0f} requests a second, {ROWS} rows each, timed from when they were due; every answer is held against the scores of the version it names. "

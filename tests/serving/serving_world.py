@@ -139,10 +139,21 @@ def plan_for(
     world: World, champion: Published, challenger: Published, arms: tuple[Arm, ...], **fields: Any
 ) -> TrafficPlan:
     """Write the first revision of a plan."""
-    plan = TrafficPlan(
-        *(world.name, "canary", champion.version, challenger.version, arms, "salt"),
-        *("2026-03-01T00:00:00+00:00", "2026-03-01T00:00:00+00:00", "test", "test", "rollout"),
+    moment = "2026-03-01T00:00:00+00:00"
+    given = {
+        "strategy": "canary",
+        "salt": "salt",
+        "run_key": "rollout",
+        "by": "test",
+        "reason": "test",
         **fields,
+    }
+    plan = TrafficPlan(
+        model=world.name,
+        champion=champion.version,
+        challenger=challenger.version,
+        arms=arms,
+        **{"since": moment, "step_since": moment, **given},
     )
     return write_plan(world.client, plan, after=read_plan(world.client, world.name))
 

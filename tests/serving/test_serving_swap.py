@@ -5,54 +5,81 @@ import time
 
 import httpx
 import pytest
-from serving_world import World, request_rows, running, wait_for_version
+from serving_world import World, plan_for, request_rows, running, wait_for_version, wait_until
 
+from evermodel.rollback import roll_back
+from evermodel.rollout.plan import split
 from evermodel.serving.app import create_app
 
+PROMOTIONS, ROLLBACKS = 20, 5
 
-def test_promotions_under_load_lose_and_mix_nothing(world: World) -> None:
-    first = world.publish(1)
-    later = [world.publish(seed, promote=False, candidate=seed % 2) for seed in range(2, 7)]
+
+def test_promotions_canaries_and_rollbacks_under_load_lose_and_mix_nothing(world: World) -> None:
+    versions = [world.publish(seed, promote=seed == 1, candidate=seed % 2) for seed in range(1, 4)]
     failures: list[str] = []
-    answers: list[tuple[int, str, list[float]]] = []
+    answers: list[tuple[int, str, list[float], float]] = []
     done = threading.Event()
 
     def call(client: httpx.Client, number: int) -> None:
         rows = request_rows(number + 1, number)
         with httpx.Client(base_url=client.base_url, trust_env=False, timeout=30) as mine:
             while not done.is_set():
+                time.sleep(0.01)
+                asked = time.perf_counter()
                 answer = mine.post("/predict", json={"rows": rows})
                 if answer.status_code != 200:
                     failures.append(answer.text)
                     continue
-                body = answer.json()
-                answers.append((number, body["version"], [p["score"] for p in body["predictions"]]))
+                body, seconds = answer.json(), time.perf_counter() - asked
+                answers.append((number, body["version"], [p["score"] for p in body["predictions"]], seconds))
 
     with running(create_app([world.name], world.settings, poll_seconds=0.05)) as client:
-        wait_for_version(client, first.version)
+        wait_for_version(client, "1")
         threads = [threading.Thread(target=call, args=(client, number)) for number in range(4)]
         for thread in threads:
             thread.start()
-        for made in later:
-            time.sleep(0.3)
-            world.promote(made.version)
-            wait_for_version(client, made.version)
-        time.sleep(0.3)
+        time.sleep(1)
+        calm = len(answers)
+        for number in range(PROMOTIONS):
+            old, new = versions[number % 3], versions[(number + 1) % 3]
+            if number % 5 == 0:
+                arms = split(old.version, new.version, 0.5)
+                plan = plan_for(world, old, new, arms, run_key=f"rollout {number}", revision=number + 1)
+                wait_until(lambda p=plan: revision(client) == p.revision, "the canary answers")  # type: ignore[misc]
+            world.promote(new.version)
+            wait_for_version(client, new.version)
+        for number in range(ROLLBACKS):
+            key = f"back {number}"
+            target = versions[(PROMOTIONS - 1 - number) % 3].version
+            roll_back(world.client, world.name, by="test", reason="test", run_key=key, version=target)
+            wait_for_version(client, target)
         done.set()
         for thread in threads:
             thread.join()
         metrics = client.get("/metrics").text
     assert failures == []
-    assert {version for _, version, _ in answers} == set(world.published)
+    assert {version for _, version, _, _ in answers} == set(world.published)
     expected = {
         (number, version): made.scores(request_rows(number + 1, number))
         for number in range(4)
         for version, made in world.published.items()
     }
-    for number, version, scores in answers:
+    for number, version, scores, _ in answers:
         assert scores == pytest.approx(expected[number, version], abs=1e-9)
-    assert f'evermodel_swaps_total{{model="{world.name}"}} 6.0' in metrics
+    assert f'evermodel_swaps_total{{model="{world.name}"}} {PROMOTIONS + ROLLBACKS + 1}.0' in metrics
     assert metrics.count("evermodel_model_info{") == 1
+    seconds = [entry[3] for entry in answers]
+    # The clients share this process and its machine with other tests: the benchmark `swap` measures without slack.
+    assert p99(seconds[calm:]) < 2 * p99(seconds[:calm]) + 0.1
+
+
+def p99(seconds: list[float]) -> float:
+    return sorted(seconds)[int(len(seconds) * 0.99)]
+
+
+def revision(client: httpx.Client) -> int:
+    found: int = client.get("/models").json()[0]["revision"]
+    return found
 
 
 def test_the_versions_of_the_load_test_differ(world: World) -> None:
