@@ -47,7 +47,7 @@ class Retrained:
     replaced
         The champion of before; empty if it stays.
     rows, seconds
-        What it was made from, and what fitting took (measured once, on the machine that did it).
+        What it was made from, and seconds of a processor that fitting took (measured once, where it was done).
     """
 
     as_of: str
@@ -118,7 +118,7 @@ class PolicyOutcome:
 
     @property
     def seconds(self) -> float:
-        """Time of all its fits, the first champion's left out."""
+        """Seconds of a processor for all its fits, the first champion's left out."""
         return sum(one.seconds for one in self.retrains)
 
     @property

@@ -16,7 +16,7 @@ RESULT_HEAD = (
     "alerts (incidents)",
     "weeks a retrain hurt (surely)",
 )
-COST_HEAD = ("policy", "rows fitted", "fitting", "a retrain")
+COST_HEAD = ("policy", "rows fitted", "processor time of fitting", "of one retrain")
 # What a reader has to know to judge the figures.
 NOTES = (
     "A row is used from its time on, a label from the spec's delay after it on; nothing later is seen by any model, "
@@ -41,7 +41,7 @@ def result_rows(comparison: Comparison) -> list[list[str]]:
 
 
 def cost_rows(comparison: Comparison) -> list[list[str]]:
-    """Return what each policy cost to compute; seconds are those of the machine that fitted."""
+    """Return what each policy cost to compute; seconds are those of one core of the machine that fitted."""
     return [
         [one.policy, f"{standing.rows_fitted:,}", _seconds(one.seconds), _each(one)]
         for one, standing in zip(comparison.outcomes, comparison.standings, strict=True)

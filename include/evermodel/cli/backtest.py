@@ -127,7 +127,7 @@ def _show(comparison: Comparison, files: Files) -> None:
         (
             list(COST_HEAD),
             cost_rows(comparison),
-            "What it took on this machine (fits that were kept: when they were made)",
+            "What it cost (of fits that were kept: when they were made)",
         ),
     ):
         table = Table(title=name, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
