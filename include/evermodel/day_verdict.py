@@ -67,7 +67,7 @@ def window_rows(spec: ModelSpec, lake: Path, as_of: datetime) -> ParquetRows:
     if rows.num_rows == 0:
         raise EmptyWindowError(
             f"model {spec.name}: the prediction log has no row in {window}",
-            f"check the DAG score_{spec.name}: it writes the predictions that this one judges",
+            f"run the DAG score_{spec.name}, or evermodel score {spec.name}: it writes the predictions that are judged",
         )
     return rows
 

@@ -67,7 +67,7 @@ def champion(client: MlflowClient, model: str) -> ModelVersion:
     if version is None:
         raise NoChampionError(
             f"model {model} has no champion yet",
-            f"run the DAG retrain_{model} once; its first version starts cold",
+            f"run the DAG retrain_{model} once, or evermodel train {model}; its first version starts cold",
         )
     return version
 

@@ -114,7 +114,7 @@ def extract(spec: ModelSpec, window: Window, lake: Path) -> tuple[Path, int]:
         missing = "no row with a label" if seen else "no row"
         raise EmptyWindowError(
             f"model {spec.name}: the source has {missing} in {window}",
-            "check that the data of this interval has arrived; then clear this task",
+            "check that the data of this interval has arrived; then run this again",
         )
     return written
 

@@ -121,7 +121,7 @@ def room_for(file: Path) -> Iterator[None]:
             raise
         raise LakeFullError(
             f"there is no room left in {file.parent}: {error}",
-            "free some space there, or move the lake (EVERMODEL_LAKE); then clear this task",
+            "free some space there, or move the lake (EVERMODEL_LAKE); then run this again",
         ) from error
 
 

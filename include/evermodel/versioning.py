@@ -67,7 +67,7 @@ class SnapshotStore:
         except (DvcException, ImportError, OSError) as error:
             raise SnapshotStoreError(
                 f"DVC could not track {file} or push it to {self.remote}: {error}",
-                "check that the remote (EVERMODEL_DVC_REMOTE) can be written, then clear this task",
+                "check that the remote (EVERMODEL_DVC_REMOTE) can be written, then run this again",
             ) from error
         return str(_md5(pointer))
 

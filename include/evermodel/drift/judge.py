@@ -53,7 +53,7 @@ def judge_window(
     if window.num_rows == 0:
         raise EmptyWindowError(
             f"model {spec.name}: there is no row in {references.window}, so drift cannot be judged",
-            "check that predictions are logged; then clear this task",
+            "check that predictions are logged; then run this again",
         )
     log = LogRows(window, answers(spec))
     side = RowsSide(log, frozenset(spec.features.numeric) | log.numbers, seed=spec.seed)

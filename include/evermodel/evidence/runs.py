@@ -77,7 +77,7 @@ def retrain_lines(client: MlflowClient, model: str, most: int = 20) -> list[Retr
     if not found:
         raise PermanentError(
             f"MLflow knows no retrain of a model {model}",
-            f"check the name, and MLFLOW_TRACKING_URI; or run the DAG retrain_{model} once",
+            f"check the name, and MLFLOW_TRACKING_URI; or run evermodel train {model}",
         )
     return [_line(run) for run in found]
 

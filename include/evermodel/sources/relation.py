@@ -172,7 +172,7 @@ def trouble(spec: ModelSpec, error: Exception, advice: str) -> EvermodelError:
         return error
     if no_space(error):
         return LakeFullError(
-            f"model {spec.name}: {first_line(error)}", "free some space, then clear this task"
+            f"model {spec.name}: {first_line(error)}", "free some space, then run this again"
         )
     said = f"model {spec.name}: {spec.source.told} cannot be read: {first_line(error)}"
     names = {kind.__name__ for kind in type(error).__mro__}
