@@ -29,9 +29,12 @@ class VersionCounts:
     errors
         Those that ended in a 5xx or were answered by a fallback because the version failed or was too slow.
     buckets
-        Requests at most as long as so many seconds, cumulative, by bound (``+Inf`` last), as Prometheus counts.
+        Requests at most as long as so many seconds, cumulative, by bound (``+Inf`` last), as Prometheus counts; for a
+        version that answers unheard the time of its call.
     shadows
-        Answers that nobody heard.
+        Rows that it answered unheard, or tried to.
+    shadow_errors
+        Of those, the ones that it could not answer.
     agreeing
         Of those, the ones with the same decision as the answer that was heard.
     difference
