@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +27,7 @@ from evermodel.serving.traffic import Traffic
 from evermodel.spec import ModelSpec
 from small_spec import small_spec
 
+RELEASED = threading.Event()  # lets go what hangs
 ROW = {"amount": 1.0, "age": 2.0, "colour": "crimson"}
 BODY = {"rows": [ROW, {**ROW, "amount": None}]}
 
@@ -101,9 +102,11 @@ def edge(
     made = Edge(folder, serving, loaded, flush_seconds)
     made.batcher.start()
     made.log.start()
+    RELEASED.clear()
     try:
         yield made, TestClient(made.app())
     finally:
+        RELEASED.set()
         made.fallbacks.close()
         made.batcher.close()
         made.log.close()
@@ -114,4 +117,4 @@ def throw() -> None:
 
 
 def hang() -> None:
-    time.sleep(0.5)
+    RELEASED.wait(30)

@@ -134,6 +134,13 @@ def test_metrics_and_documentation(client: TestClient, world: World) -> None:
     content = schema["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]
     example = content["examples"][world.name]["value"]
     assert client.post("/predict", json=example).status_code == 200
+    row = content["schema"]["oneOf"][1]["properties"]["row"]
+    assert row["required"] == ["temp", "wind", "carrier"]
+    assert row["properties"]["carrier"] == {"type": ["string", "null"]}
+    assert f"/models/{world.name}/predict" in schema["paths"]
+    page = client.get("/docs").text
+    assert "<td><code>carrier</code></td><td>string or null</td>" in page
+    assert not any(fetched in page for fetched in ("http:", "https:", "<script", "src="))
 
 
 def test_a_model_that_fails_on_a_request_answers_500_in_json(client: TestClient, world: World) -> None:

@@ -75,7 +75,9 @@ def _page(url: str, name: str) -> dict[str, Any]:
 
 
 def _interval(requests: dict[str, float], buckets: dict[str, float] | None = None, **more: Any) -> Interval:
-    counted = Counters(requests, buckets or {}, no_version=more.pop("no_version", 0.0))
+    counted = Counters(
+        requests, buckets or {}, no_version=more.pop("no_version", 0.0), dropped=more.pop("dropped", 0.0)
+    )
     return Interval(counted, 3600.0, more.pop("addresses", ("http://a",)), more.pop("silent", ()))
 
 
@@ -101,6 +103,15 @@ def test_errors_and_answers_that_no_model_gave_are_told_apart() -> None:
     assert problem.severity == "critical"
     assert problem.reason == "fallback share 6.00%, at most 1.00% promised"
     assert problem.details[0] == "error rate 10.00%, at most 6.00% promised"
+
+
+def test_predictions_that_were_not_logged_are_a_warning_however_few_requests_there_were() -> None:
+    problem, figures = serving_problem(_spec(), _interval({"200": 5}, dropped=1200.0))
+    assert figures is not None
+    assert (figures.dropped, problem.severity, problem.known) == (1200, "warning", True)
+    assert problem.reason.startswith("1,200 predictions did not reach the prediction log")
+    assert Counters({}, dropped=7.0).since(Counters({}, dropped=5.0)).dropped == 2
+    assert Counters({}, dropped=7.0).plus(Counters({}, dropped=5.0)).dropped == 12
 
 
 def test_few_requests_no_address_and_old_days_give_no_verdict(tmp_path: Any) -> None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
 
 from evermodel import __version__
@@ -18,6 +18,7 @@ from evermodel.serving.answers import Alive, ModelState, NotReady, Problem, Read
 from evermodel.serving.auth import TokenAuth, Tokens
 from evermodel.serving.batcher import Batcher
 from evermodel.serving.desk import PredictionDesk, not_ready
+from evermodel.serving.docs_page import docs_page
 from evermodel.serving.fallback import Fallbacks
 from evermodel.serving.holder import ModelHolder
 from evermodel.serving.lane import PredictionLane
@@ -96,7 +97,7 @@ def create_app(
         await asyncio.to_thread(announcer.stop)
         await asyncio.to_thread(_stop, list(holders.values()), shadows, fallbacks, batcher, log, shadow_log)
 
-    app = FastAPI(title="evermodel", version=__version__, lifespan=lifespan)
+    app = FastAPI(title="evermodel", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.holders = holders
     desk = PredictionDesk(holders, fallbacks, log, metrics, shadows, access_log=access_log)
     app.add_middleware(PredictionLane, desk=desk, only=next(iter(holders)) if len(holders) == 1 else None)
@@ -105,6 +106,7 @@ def create_app(
     app.add_middleware(RequestIds)
     _add_predictions(app, list(holders), desk)
     _add_states(app, holders, fallbacks, metrics)
+    _add_docs(app)
     _add_refusals(app)
     describe(app, holders, lambda name: _described(holders[name]), protected=tokens is not None)
     return app
@@ -171,6 +173,13 @@ def _add_states(
     async def prometheus() -> Response:
         """Return the counters in Prometheus' text format."""
         return Response(metrics.text(), media_type=metrics.content_type)
+
+
+def _add_docs(app: FastAPI) -> None:
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        """Show the API's description to people."""
+        return HTMLResponse(docs_page(app.openapi()))
 
 
 def _add_refusals(app: FastAPI) -> None:

@@ -13,23 +13,16 @@ from evermodel.serving.rows import RequestRefusedError
 BODY_SECONDS = 10.0
 
 
-def declared_length(scope: Scope) -> int:
-    """Return the length that the headers announce; 0 where they do not."""
-    for name, value in scope["headers"]:
-        if name == b"content-length":
-            return int(value) if value.isdigit() else 0
-    return 0
+WHOLE = "whole"  # in the request's state: all of the body has come, see `PatientConnection`
 
 
-async def read_body(receive: Receive, limit: int, declared: int = 0) -> bytes:
+async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     """Read a whole body, in at most `BODY_SECONDS`.
 
     Parameters
     ----------
     limit
         Most bytes; a longer body is refused as soon as that is known, and never held in memory.
-    declared
-        Length that the headers announce, so that such a body need not even be begun.
 
     Raises
     ------
@@ -38,7 +31,9 @@ async def read_body(receive: Receive, limit: int, declared: int = 0) -> bytes:
     ClientDisconnect
         The caller went away.
     """
-    if declared > limit:
+    if scope["state"].get(WHOLE):
+        return await _read(receive, limit)  # a timer would cost more than reading
+    if _declared_length(scope) > limit:
         raise _too_large(limit)
     try:
         async with asyncio.timeout(BODY_SECONDS):
@@ -47,6 +42,13 @@ async def read_body(receive: Receive, limit: int, declared: int = 0) -> bytes:
         raise RequestRefusedError(
             408, f"the body did not arrive within {BODY_SECONDS:g} seconds", "send it in one go"
         ) from None
+
+
+def _declared_length(scope: Scope) -> int:
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            return int(value) if value.isdigit() else 0
+    return 0
 
 
 async def _read(receive: Receive, limit: int) -> bytes:

@@ -7,6 +7,8 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from evermodel.serving.body import WHOLE
+
 HEAD_BYTES = 65_536
 HEAD_SECONDS = 10.0
 
@@ -60,6 +62,11 @@ class PatientConnection(HttpToolsProtocol):
         """End a head."""
         self._waiting = self._in_head = False
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """End a body; where it came with its head, the app begins only after this and need not watch the time."""
+        self.scope["state"][WHOLE] = True
+        super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """Wait for the next request; what still comes of this one is thrown away, for so long and no longer."""

@@ -16,7 +16,7 @@ import orjson
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
-from evermodel.serving.body import declared_length, read_body
+from evermodel.serving.body import read_body
 from evermodel.serving.breaker import Seldom
 from evermodel.serving.fallback import Answered, Fallbacks, without_values
 from evermodel.serving.holder import ModelHolder
@@ -161,7 +161,7 @@ class PredictionDesk:
 
     async def _body(self, spec: ModelSpec, inputs: Inputs, scope: Scope, receive: Receive) -> bytes:
         limit = max(_SMALLEST_LIMIT, spec.serving.max_rows * len(inputs.names) * _BYTES_A_CELL)
-        return await read_body(receive, limit, declared_length(scope))
+        return await read_body(scope, receive, limit)
 
     async def _taken(
         self, spec: ModelSpec, routed: ServedModel, champion: ServedModel, body: bytes

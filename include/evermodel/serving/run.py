@@ -10,6 +10,7 @@ import shutil
 import socket
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("evermodel.serving")
 _ARGUMENTS = "EVERMODEL_SERVE_ARGUMENTS"  # from the first process to its workers
 _GRACE = 10
+_NOT_STARTED = 3  # uvicorn's own exit code for it; its log has why
 # A worker that loads a model may keep its interpreter busy for a while; it is not dead for that.
 _WORKER_SECONDS = 60
 
@@ -100,10 +102,14 @@ def serve(
         "server_header": False,
     }
     with _listening(host, port) as listener:
-        if workers == 1:
-            uvicorn.Server(uvicorn.Config(app, **options)).run(sockets=[listener])
+        if workers > 1:
+            _serve_together(arguments, workers, listener, options)
             return
-        _serve_together(arguments, workers, listener, options)
+        server = uvicorn.Server(uvicorn.Config(app, **options))
+        with suppress(KeyboardInterrupt):
+            server.run(sockets=[listener])
+    if not server.started:
+        raise SystemExit(_NOT_STARTED)
 
 
 def worker_app() -> FastAPI:
