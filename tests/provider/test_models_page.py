@@ -41,7 +41,7 @@ class Site:
     def keep(self, *models: str, **facts: Any) -> None:
         """Store models as if MLflow had told of them, each with one day and one decision."""
         store = self.overview.store
-        store.note(source=self.settings.tracking_uri, layout="2", synced="1e9")
+        store.note(source=self.settings.tracking_uri, layout="2", synced="1e9", reached="1e9")
         store.keep_models({name: Entry(name, {"champion": "1"}, {}, 1) for name in models})
         gate = {"name": EVIL, "verdict": "fail", "value": 0.1, "threshold": EVIL, "detail": EVIL}
         for name in models:
@@ -179,10 +179,13 @@ def test_with_mlflow_away_the_page_says_so_and_shows_what_it_knows(site: Site) -
 
 def test_with_mlflow_away_from_the_start_the_page_says_so(site: Site) -> None:
     site.as_user("viewer")
+    site.get("/")
+    site.overview.wait()
     answer = site.get("/", Accept="text/html")
 
     assert answer.status_code == 200
     assert "MLflow was never reached." in answer.text
+    assert "No model is under care" not in answer.text
 
 
 def test_a_model_that_does_not_exist_and_a_dag_without_a_model(site: Site) -> None:

@@ -16,12 +16,13 @@ from evermodel.errors import EvermodelError
 from evermodel.overview.history import History, history_of
 from evermodel.overview.server import TrackingServer
 from evermodel.overview.store import Store
+from evermodel.overview.summary import summarise
 from evermodel.overview.sync import load, refresh
 from evermodel.settings import Settings
 
 REFRESH_SECONDS = 15.0
 RELOAD_SECONDS = 3600.0
-FIRST_WAIT = 8.0
+FIRST_WAIT = 3.0
 
 
 @dataclass(frozen=True)
@@ -73,15 +74,13 @@ class Overview:
     def summaries(self) -> list[dict[str, Any]]:
         """Return what the list shows of every model."""
         self._touch()
-        if self.store.meta().get("synced") is None:
-            self._wait(lambda: self.store.meta().get("synced") is not None)
+        self._wait(lambda: "synced" in self.store.meta())
         return self.store.summaries()
 
     def model(self, name: str) -> tuple[dict[str, Any], History] | None:
         """Return summary and time line of one model, or None if there is no such model."""
         self._touch()
-        if self.store.meta().get("synced") is None:
-            self._wait(lambda: self.store.meta().get("synced") is not None)
+        self._wait(lambda: self.store.entry(name) is not None or "synced" in self.store.meta())
         if self.store.entry(name) is None:
             return None
         loaded = self.store.loaded().get(name)
@@ -90,12 +89,12 @@ class Overview:
         elif time.time() - loaded > RELOAD_SECONDS:
             threading.Thread(target=self._load_first, args=(name,), daemon=True).start()
         found = history_of(self.store, name)
-        return None if found is None else (self.store.summary(name), found)
+        return None if found is None else (self.store.summary(name) or summarise(self.store, name), found)
 
     def state(self) -> State:
         """Say how new all that is."""
         meta = self.store.meta()
-        seen = float(meta["synced"]) if "synced" in meta else None
+        seen = float(meta["reached"]) if "reached" in meta else None
         missing = sum(1 for moment in self.store.loaded().values() if moment is None)
         return State(
             None if seen is None else datetime.fromtimestamp(seen, UTC), meta.get("problem", ""), missing

@@ -58,6 +58,7 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._laid_out = False
 
     def meta(self) -> dict[str, str]:
         """Return everything that is noted about the store itself."""
@@ -177,12 +178,15 @@ class Store:
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         """Open the file for one transaction."""
+        there = self._laid_out and self.path.exists()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         base = sqlite3.connect(self.path, timeout=20)
         try:
-            base.execute("PRAGMA journal_mode=WAL")
             base.execute("PRAGMA synchronous=NORMAL")
-            base.executescript(_TABLES)
+            if not there:
+                base.execute("PRAGMA journal_mode=WAL")
+                base.executescript(_TABLES)
+                self._laid_out = True
             with base:
                 yield base
         finally:

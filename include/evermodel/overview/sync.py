@@ -39,6 +39,9 @@ def refresh(store: Store, server: TrackingServer, specs: Iterable[str]) -> None:
     store.start_over(server.url)  # not before the new server has answered
     since = store.meta().get("synced")
     changed = store.keep_models(entries)
+    store.note(reached=repr(started))
+    if since is None:  # names and champions are there before the first run is read
+        store.keep_summaries({name: summarise(store, name) for name in changed})
     _find_experiments(store, server)
     experiments = store.experiments()
     if since is None:
