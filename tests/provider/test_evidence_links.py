@@ -7,8 +7,8 @@ from typing import Any
 
 from evermodel.alerts.retrain_message import retrain_message
 from evermodel.evidence.links import evidence_links
+from evermodel.evidence.question import question_body
 from evermodel.gate.decision import Gate
-from evermodel_provider.operators.approve import question_body
 from evermodel_provider.operators.request import signed
 from trials import GATES, trial
 

@@ -16,8 +16,6 @@ from evermodel_provider.hooks.tracking import TrackingHook
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
 
     from evermodel.gate.decision import Decision
     from evermodel.settings import Settings
@@ -128,6 +126,7 @@ class ApproveOperator(ApprovalOperator):
 
     def _ask(self, context: Context) -> None:
         from evermodel.evidence.links import evidence_links
+        from evermodel.evidence.question import metrics_of, question_body
         from evermodel.gate.decision import Decision
         from evermodel.spec import load_spec
         from evermodel.tracking import find_run, read_json, version_url
@@ -144,7 +143,7 @@ class ApproveOperator(ApprovalOperator):
             "Model version": version_url(uri, spec.name, str(self.version)),
         }
         self.subject = f"Make version {self.version} of {spec.name} the champion?"
-        self.body = question_body(decision, links, _metrics(client, run))
+        self.body = question_body(decision, links, metrics_of(client, run))
         for name, param in answer_form(decision.digest).items():
             self.params[name] = param
         context["ti"].xcom_push(key=ASKED_KEY, value=decision.digest)
@@ -222,56 +221,3 @@ def _user(found: Any) -> dict[str, str] | None:
         return None
     told = found if isinstance(found, dict) else {"id": found.id, "name": found.name}
     return {"id": str(told["id"]), "name": str(told["name"] or told["id"])}
-
-
-def _metrics(client: MlflowClient, run: Run) -> dict[str, Any]:
-    """Return every metric of both sides, as the decision page shows them; nothing where that page was not made."""
-    from evermodel.evidence.numbers import EVIDENCE_FILE
-    from evermodel.tracking import read_json
-
-    if all(file.path != EVIDENCE_FILE for file in client.list_artifacts(run.info.run_id)):
-        return {}
-    found: dict[str, Any] = read_json(client, run.info.run_id, EVIDENCE_FILE)["metrics"]
-    return found
-
-
-def metric_lines(metrics: Mapping[str, Mapping[str, Sequence[float]]]) -> list[str]:
-    """Return a table of the metrics with their intervals, as Markdown."""
-
-    def cell(side: str, name: str) -> str:
-        triple = metrics.get(side, {}).get(name)
-        return "{:.4f} ({:.4f} to {:.4f})".format(*triple) if triple else "none"
-
-    rows = [
-        f"| {name} | {cell('challenger', name)} | {cell('champion', name)} |"
-        for name in metrics.get("challenger", {})
-    ]
-    return ["| metric | challenger | champion |", "|---|---|---|", *rows, ""] if rows else []
-
-
-def question_body(
-    decision: Decision,
-    links: Mapping[str, str],
-    metrics: Mapping[str, Mapping[str, Sequence[float]]] | None = None,
-) -> str:
-    """Return the text of the form, as Markdown: the comparison, the metrics, every gate and slice, and the evidence."""
-    from evermodel.evidence.document import marked
-
-    value, low, high = decision.challenger
-    gates = [(gate.name, gate.verdict, gate.detail, gate.threshold) for gate in decision.gates]
-    lines = [
-        f"**{decision.candidate}**: {decision.verdict.replace('_', ' ')}, {marked(decision.reason)}.",
-        "",
-        f"{decision.metric} {value:.4f} ({low:.4f} to {high:.4f}) on {decision.rows:,} test rows"
-        + (f"; champion (version {decision.parent}) {decision.champion[0]:.4f}" if decision.champion else ""),
-        "",
-        *metric_lines(metrics or {}),
-        "| gate | verdict | evidence | threshold |",
-        "|---|---|---|---|",
-        *(f"| {' | '.join(map(marked, cells))} |" for cells in gates),
-        "",
-        " · ".join(f"[{label}](<{address}>)" for label, address in links.items()),
-        "",
-        f"Decision `{decision.digest}`, made by the run `{decision.run_key}`.",
-    ]
-    return "\n".join(lines)
