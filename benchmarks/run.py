@@ -19,6 +19,7 @@ NAMES = (
     "scoring",
     "parsing",
     "orchestration",
+    "rollout",
     "data",
     "page",
 )

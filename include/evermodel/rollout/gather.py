@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from evermodel.errors import SourceError, SourceUnavailableError
 from evermodel.rollout import blue_green
 from evermodel.rollout.evidence import Evidence
 from evermodel.rollout.losses import loss_name, losses_by_version
@@ -20,6 +22,7 @@ from evermodel.spec import ModelSpec
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+_LOG = logging.getLogger(__name__)
 _LABELS_EVERY = timedelta(hours=1)  # a source may be a warehouse that is paid by query
 _BY_LABELS = ("ab_test", "bandit")
 
@@ -61,5 +64,10 @@ def _losses(
     at, known = known_losses(stored, None if whole else plan.revision)
     if at and now - datetime.fromisoformat(at) < _LABELS_EVERY:
         return known, stored
-    losses = losses_by_version(spec, settings.lake, since, now, (plan.champion, plan.challenger))
+    try:
+        losses = losses_by_version(spec, settings.lake, since, now, (plan.champion, plan.challenger))
+    except (SourceError, SourceUnavailableError) as error:
+        # The guard goes on without labels: who looks no more would not see errors and response times either.
+        _LOG.warning("the labels of %s cannot be read: %s", plan.model, error)
+        return known, stored
     return losses, with_losses(stored, losses, plan.revision, now)

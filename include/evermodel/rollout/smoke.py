@@ -14,6 +14,7 @@ from evermodel.prediction_log import files_of
 from evermodel.rollout.evidence import Smoke
 from evermodel.settings import Settings
 from evermodel.spec import ModelSpec
+from evermodel.tracking import check_health
 from evermodel.window import Window
 
 if TYPE_CHECKING:
@@ -34,10 +35,13 @@ def smoke_test(
     now
         Rows of the two days before it are asked again.
     """
+    from mlflow.exceptions import MlflowException
+
     try:
         with tempfile.TemporaryDirectory() as folder:
             model = model_store.load_model(client, f"models:/{spec.name}/{version}", Path(folder))
-    except (ModelFormatError, OSError, ImportError) as error:
+    except (ModelFormatError, MlflowException, OSError, ImportError) as error:
+        check_health(settings.tracking_uri)  # a server that is away is no fault of the version
         return Smoke(0, f"version {version} cannot be loaded: {error}", 0.0, 0.0)
     rows = [model.example, *_asked(spec, settings.lake, now, list(model.example.columns))]
     count = sum(map(len, rows))

@@ -1,0 +1,109 @@
+"""What a look goes by: matured labels of heard answers, one loss a request, and the smoke test of a real model."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from evermodel.model_store import LoadedModel
+from evermodel.prediction_log import day_folder, log_schema
+from evermodel.rollout.evidence import Smoke
+from evermodel.rollout.losses import losses_by_version
+from evermodel.rollout.smoke import smoke_test
+from evermodel.sources import read_labels
+from evermodel.window import Window
+from worlds import World
+
+START, END = datetime(2013, 3, 4, tzinfo=UTC), datetime(2013, 3, 9, tzinfo=UTC)
+
+
+def log(world: World, rows: pa.Table, scores: Any, **columns: Any) -> None:
+    """Write answers to the prediction log, as serving does."""
+    spec, count = world.spec, rows.num_rows
+    known = {
+        "prediction_id": rows[spec.id_column].cast(pa.string()),
+        "event_time": rows[spec.time_column],
+        "score": pa.array(scores, pa.float64()),
+        "request_id": [f"r{number}" for number in range(count)],
+        "source": ["online"] * count,
+        **columns,
+    }
+    schema = log_schema(spec)
+    table = pa.table({f.name: known.get(f.name, pa.nulls(count, f.type)) for f in schema}).cast(schema)
+    for place, time in enumerate(table["event_time"].to_pylist()):
+        folder = day_folder(spec, world.settings.lake, f"{time:%Y-%m-%d}")
+        folder.mkdir(parents=True, exist_ok=True)
+        pq.write_table(
+            table.slice(place, 1), folder / f"online-{columns['model_version'][0]}-{place}.parquet"
+        )
+
+
+@pytest.fixture
+def labelled(world: World) -> pa.Table:
+    return read_labels(world.spec, Window(START, END)).slice(0, 60)
+
+
+def test_losses_are_of_heard_answers_whose_label_is_due_and_a_request_counts_once(
+    world: World, labelled: pa.Table
+) -> None:
+    truth = np.asarray(labelled[world.spec.label.column]).astype(float)
+    old, new = np.arange(60) < 30, np.arange(60) >= 30
+    log(world, labelled.filter(pa.array(old)), np.where(truth[old] == 1, 0.9, 0.1), model_version=["1"] * 30)
+    pairs = [f"pair{number // 2}" for number in range(30)]
+    scores = np.where(truth[new] == 1, 0.6, 0.4)
+    scores[0] = 1.0 - scores[0]
+    log(world, labelled.filter(pa.array(new)), scores, model_version=["2"] * 30, request_id=pairs)
+    shadow = labelled.slice(0, 5)
+    log(world, shadow, [0.5] * 5, model_version=["3"] * 5, source=["shadow"] * 5)
+
+    found = losses_by_version(
+        world.spec, world.settings.lake, START, END + timedelta(days=30), ("1", "2", "3")
+    )
+
+    assert set(found) == {"1", "2"}
+    assert (found["1"].rows, found["2"].rows) == (30, 15)
+    assert found["1"].mean == pytest.approx(0.01)
+    assert found["2"].mean == pytest.approx((14 * 0.16 + (0.36 + 0.16) / 2) / 15)
+    early = START + world.spec.label.delay
+    assert losses_by_version(world.spec, world.settings.lake, START, early, ("1", "2")) == {}
+
+
+class _Pipeline:
+    """Answers one half, or whatever it is told to."""
+
+    def __init__(self, answer: float = 0.5) -> None:
+        self.answer = answer
+
+    def predict_proba(self, frame: pd.DataFrame) -> Any:
+        if self.answer < 0:
+            raise KeyError("carrier")
+        return np.full((len(frame), 2), self.answer)
+
+
+def test_a_smoke_test_asks_the_stored_example_and_logged_rows_and_tells_what_goes_wrong(
+    world: World, labelled: pa.Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log(world, labelled.slice(0, 3), [0.5] * 3, model_version=["1"] * 3)
+    example = pd.DataFrame({name: [None] * 2 for name in world.spec.features.names})
+
+    def smoke(answer: float) -> Smoke:
+        loaded = LoadedModel(_Pipeline(answer), example, [])
+        monkeypatch.setattr("evermodel.model_store.load_model", lambda *args: loaded)
+        return smoke_test(world.spec, world.client, world.settings, "2", "1", START + timedelta(hours=30))
+
+    fine = smoke(0.5)
+    assert (fine.problem, fine.rows) == ("", 3), "two rows of the example, one of the newest file of the log"
+    assert fine.milliseconds > 0
+    assert "gives answers that are none" in smoke(np.nan).problem
+    assert "throws KeyError" in smoke(-1).problem
+    monkeypatch.undo()
+    assert (
+        "version 2 cannot be loaded"
+        in smoke_test(world.spec, world.client, world.settings, "2", "1", START + timedelta(hours=30)).problem
+    )
