@@ -193,6 +193,7 @@ def test_a_model_that_does_not_exist_and_a_dag_without_a_model(site: Site) -> No
     site.as_user("viewer")
 
     assert site.get("/models/nope").status_code == 404
+    assert ">churn <" in site.get("/dags/stop_rollout_churn").text
     assert "No model behind this DAG" in site.get("/dags/other").text
 
 
@@ -215,3 +216,23 @@ def test_the_plugin_costs_other_processes_nothing() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+def test_a_rollout_under_way_can_be_stopped(site: Site) -> None:
+    from evermodel.rollout.plan import TrafficPlan, split
+    from evermodel.rollout.plans import PLAN_TAG
+
+    site.keep("churn")
+    site.as_user("user")
+    assert "stop_rollout_churn" not in site.get("/models/churn").text
+    since = "2026-03-02T00:00:00+00:00"
+    plan = TrafficPlan(
+        "churn", "canary", "1", "2", split("1", "2", 0.25), "s", since, since, "ada", "better", "k"
+    )
+    store = site.overview.store
+    store.keep_models({"churn": Entry("churn", {"champion": "1"}, {PLAN_TAG: plan.dumps()}, 1)})
+    store.keep_summaries({"churn": summarise(store, "churn")})
+
+    text = site.get("/models/churn").text
+    assert 'data-form="stop_rollout_churn" data-may="1"' in text
+    assert "v2 25%" in text

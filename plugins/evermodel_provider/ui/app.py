@@ -76,8 +76,8 @@ class Pages:
 
     def tab(self, request: Request, user: GetUserDep, dag_id: str) -> Response:
         """Show the model that a DAG belongs to."""
-        prefix, _, name = dag_id.partition("_")
-        if prefix not in rights.PREFIXES or not name:
+        name = rights.model_of(dag_id)
+        if not name:
             return self._page(request, "no_model.html", {"dag_id": dag_id})
         return self._model(request, user, name, tab=True)
 

@@ -52,7 +52,7 @@ def forms(name: str, history: History) -> dict[str, str]:
     """Return the DAGs whose forms a person may need, with the words on their buttons."""
     found = {f"retrain_{name}": "Retrain", f"rollback_{name}": "Roll back"}
     if history.plan and history.plan["state"] == "running":
-        found[f"rollout_{name}"] = "Stop the rollout"
+        found[f"stop_rollout_{name}"] = "Stop the rollout"
     return found
 
 

@@ -11,12 +11,21 @@ from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessE
 from airflow.models.dag import DagModel
 
 # The DAGs of a model are named so, with its name behind it.
-PREFIXES = ("retrain", "drift", "score", "rollback", "rollout", "backtest")
+PREFIXES = ("retrain", "drift", "score", "rollback", "rollout", "stop_rollout", "backtest")
 
 
 def dag_of(model: str) -> str:
     """Return the DAG whose readers may see a model."""
     return f"retrain_{model}"
+
+
+def model_of(dag_id: str) -> str:
+    """Return the model that a DAG belongs to; empty if it belongs to none.
+
+    >>> model_of("stop_rollout_churn"), model_of("digest_growth")
+    ('churn', '')
+    """
+    return next((dag_id[len(p) + 1 :] for p in PREFIXES if dag_id.startswith(f"{p}_")), "")
 
 
 def readable(models: Iterable[str], user: Any) -> set[str]:

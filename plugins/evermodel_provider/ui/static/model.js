@@ -5,7 +5,7 @@
   const head = document.querySelector("[data-model]");
   if (!head) return;
   const model = head.dataset.model;
-  const owns = ["retrain", "drift", "score", "rollback", "rollout", "backtest"].map((prefix) => `${prefix}_${model}`);
+  const owns = ["retrain", "drift", "score", "rollback", "rollout", "stop_rollout", "backtest"].map((prefix) => `${prefix}_${model}`);
 
   function showDags(dags) {
     const retrain = dags.get(`retrain_${model}`);
