@@ -111,9 +111,10 @@ class _Traffic:
 def _swap(world: Published, port: int, versions: list[str], promotions: int, rollbacks: int) -> None:
     for number in range(promotions):
         old, new = versions[number % 2], versions[(number + 1) % 2]
-        if number % CANARIES == 0:
-            _canary(world, port, old, new, f"canary {number}")
+        plan = _canary(world, port, old, new, f"canary {number}") if number % CANARIES == 0 else None
         world.promote(new, f"swap {number}")
+        if plan is not None:
+            write_plan(world.client, plan.changed(state="promoted"), after=plan)
         _wait_for(port, new)
     for number in range(rollbacks):
         target = versions[(promotions + number + 1) % 2]
@@ -122,7 +123,7 @@ def _swap(world: Published, port: int, versions: list[str], promotions: int, rol
         _wait_for(port, target)
 
 
-def _canary(world: Published, port: int, old: str, new: str, key: str) -> None:
+def _canary(world: Published, port: int, old: str, new: str, key: str) -> TrafficPlan | None:
     """Give the new version more and more of the requests, as a rollout does."""
     now = datetime.now(UTC).isoformat()
     before = read_plan(world.client, "bench")
@@ -135,9 +136,10 @@ def _canary(world: Published, port: int, old: str, new: str, key: str) -> None:
         )
         before = write_plan(world.client, plan, after=before)
         _wait_for(port, old, {old: 1 - share, new: share})
+    return before
 
 
-def _wait_for(port: int, version: str, shares: dict[str, float] | None = None, seconds: float = 60.0) -> None:
+def _wait_for(port: int, version: str, shares: dict[str, float] | None = None, seconds: float = 120.0) -> None:
     import httpx
 
     end = time.monotonic() + seconds

@@ -58,6 +58,22 @@ def test_a_start_without_registry_answers_from_the_cache(world: World, wire: Wir
         wait_for_version(client, two.version)
 
 
+def test_a_process_without_registry_follows_another_one_of_its_machine(world: World, wire: Wire) -> None:
+    one, two = world.publish(1), world.publish(2, promote=False)
+    cut_off = create_app([world.name], world.through(wire.url), poll_seconds=0.05)
+    with TestClient(cut_off) as client, TestClient(create_app([world.name], world.settings, 0.05)) as other:
+        wait_for_version(client, one.version)
+        wait_for_version(other, one.version)
+        wire.cut()
+        wait_until(lambda: "does not answer" in last_error(client), "the outage is seen")
+        world.promote(two.version)
+        wait_for_version(other, two.version)
+        wait_for_version(client, two.version)
+        rows = request_rows(2, 1)
+        body = client.post("/predict", json={"rows": rows}).json()
+        assert [p["score"] for p in body["predictions"]] == pytest.approx(two.scores(rows), abs=1e-9)
+
+
 def test_a_start_without_registry_and_cache_says_so(world: World, wire: Wire) -> None:
     world.publish(1)
     wire.cut()

@@ -9,6 +9,7 @@ from serving_world import World, plan_for, request_rows, running, wait_for_versi
 
 from evermodel.rollback import roll_back
 from evermodel.rollout.plan import split
+from evermodel.rollout.plans import write_plan
 from evermodel.serving.app import create_app
 
 PROMOTIONS, ROLLBACKS = 20, 5
@@ -44,10 +45,12 @@ def test_promotions_canaries_and_rollbacks_under_load_lose_and_mix_nothing(world
             old, new = versions[number % 3], versions[(number + 1) % 3]
             if number % 5 == 0:
                 arms = split(old.version, new.version, 0.5)
-                plan = plan_for(world, old, new, arms, run_key=f"rollout {number}", revision=number + 1)
+                plan = plan_for(world, old, new, arms, run_key=f"rollout {number}", revision=number + 2)
                 wait_until(lambda p=plan: revision(client) == p.revision, "the canary answers")  # type: ignore[misc]
             world.promote(new.version)
             wait_for_version(client, new.version)
+            if number % 5 == 0:
+                write_plan(world.client, plan.changed(state="promoted"), after=plan)
         for number in range(ROLLBACKS):
             key = f"back {number}"
             target = versions[(PROMOTIONS - 1 - number) % 3].version

@@ -95,7 +95,7 @@ class Traffic:
         for arm in self.arms:
             shares[arm.served.version] = shares.get(arm.served.version, 0.0) + arm.until - start
             start = arm.until
-        return shares
+        return {version: round(share, 9) for version, share in shares.items()}
 
     def in_memory(self) -> InMemory:
         """Return what this process reports."""
