@@ -191,9 +191,9 @@ def _means(values: Floats, block: int) -> Floats:
 
 def _gain(sign: float, means: Floats, draws: Floats, place: int, other: int) -> tuple[float, float, float]:
     low, high = _interval(sign * (draws[:, place] - draws[:, other]))
-    return float(sign * (means[place] - means[other])), low, high
+    return float(sign * (means[place] - means[other])) + 0.0, low, high
 
 
 def _interval(draws: Floats) -> tuple[float, float]:
     low, high = np.quantile(draws, _TAILS)
-    return float(low), float(high)
+    return float(low) + 0.0, float(high) + 0.0  # no minus before a zero

@@ -12,6 +12,7 @@ from typing import Any
 from evermodel.backtest.history import History, record_history
 from evermodel.backtest.policies import Policy, policies_named
 from evermodel.errors import SpecError
+from evermodel.performance.answers import performance_metric
 from evermodel.spec import ModelSpec
 from evermodel.spec.parts import format_span, parse_span
 from evermodel.window import whole_day
@@ -101,7 +102,7 @@ class Plan:
             "end": f"{self.end:%Y-%m-%d}",
             "step": format_span(self.step),
             "known": self.history.known,
-            "metric": self.spec.gate.metric,
+            "metric": performance_metric(self.spec),
         }
 
     def to_json(self) -> dict[str, Any]:
