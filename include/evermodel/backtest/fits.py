@@ -130,7 +130,10 @@ class Fits:
                 except PermanentError as error:
                     made = self._refused(as_of, str(file), rows, error)
                 write_text(note, json.dumps(asdict(made), indent=2))
-        return Challenger(**json.loads(note.read_text(encoding="utf-8")))
+        kept = Challenger(**json.loads(note.read_text(encoding="utf-8")))
+        # The work folder may have been moved since.
+        place = str(file.with_name(Path(kept.snapshot).name))
+        return replace(kept, folder=str(folder) if kept.folder else "", snapshot=place)
 
     def judged(self, challenger: Challenger, champion: Challenger | None) -> Decision | str:
         """Return the gate's decision on a challenger, or why there is none."""
