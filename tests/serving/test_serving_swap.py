@@ -5,11 +5,11 @@ import time
 
 import httpx
 import pytest
-from serving_world import World, plan_for, request_rows, running, wait_for_version, wait_until
+from serving_world import Published, World, plan_for, request_rows, running, wait_for_version, wait_until
 
 from evermodel.rollback import roll_back
 from evermodel.rollout.plan import split
-from evermodel.rollout.plans import write_plan
+from evermodel.rollout.plans import read_plan, write_plan
 from evermodel.serving.app import create_app
 
 PROMOTIONS, ROLLBACKS = 20, 5
@@ -25,7 +25,7 @@ def test_promotions_canaries_and_rollbacks_under_load_lose_and_mix_nothing(world
         rows = request_rows(number + 1, number)
         with httpx.Client(base_url=client.base_url, trust_env=False, timeout=30) as mine:
             while not done.is_set():
-                time.sleep(0.01)
+                time.sleep(0.02)
                 asked = time.perf_counter()
                 answer = mine.post("/predict", json={"rows": rows})
                 if answer.status_code != 200:
@@ -42,15 +42,7 @@ def test_promotions_canaries_and_rollbacks_under_load_lose_and_mix_nothing(world
         time.sleep(1)
         calm = len(answers)
         for number in range(PROMOTIONS):
-            old, new = versions[number % 3], versions[(number + 1) % 3]
-            if number % 5 == 0:
-                arms = split(old.version, new.version, 0.5)
-                plan = plan_for(world, old, new, arms, run_key=f"rollout {number}", revision=number + 2)
-                wait_until(lambda p=plan: revision(client) == p.revision, "the canary answers")  # type: ignore[misc]
-            world.promote(new.version)
-            wait_for_version(client, new.version)
-            if number % 5 == 0:
-                write_plan(world.client, plan.changed(state="promoted"), after=plan)
+            promote(world, client, versions[number % 3], versions[(number + 1) % 3], canary=number % 5 == 0)
         for number in range(ROLLBACKS):
             key = f"back {number}"
             target = versions[(PROMOTIONS - 1 - number) % 3].version
@@ -74,6 +66,20 @@ def test_promotions_canaries_and_rollbacks_under_load_lose_and_mix_nothing(world
     seconds = [entry[3] for entry in answers]
     # The clients share this process and its machine with other tests: the benchmark `swap` measures without slack.
     assert p99(seconds[calm:]) < 2 * p99(seconds[:calm]) + 0.1
+
+
+def promote(world: World, client: httpx.Client, old: Published, new: Published, *, canary: bool) -> None:
+    plan = None
+    if canary:
+        before = read_plan(world.client, world.name)
+        number = before.revision + 1 if before else 1
+        arms = split(old.version, new.version, 0.5)
+        plan = plan_for(world, old, new, arms, run_key=f"rollout {number}", revision=number)
+        wait_until(lambda: revision(client) == number, "the canary answers")
+    world.promote(new.version)
+    wait_for_version(client, new.version)
+    if plan is not None:
+        write_plan(world.client, plan.changed(state="promoted"), after=plan)
 
 
 def p99(seconds: list[float]) -> float:
