@@ -64,7 +64,7 @@ def run(small: bool) -> Outcome:
     """Score the same rows with both, alternately; then ours with more and more rows."""
     sizes = (20_000, 60_000) if small else _SIZES
     compared, rounds = (20_000, 1) if small else (_COMPARED, 3)
-    with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_FOLDER")) as name:
+    with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with published(folder, 20 if small else 100) as world:
             world.publish(1)

@@ -191,6 +191,25 @@ def test_a_broken_spec_hides_no_other_model_and_names_line_and_field(models: Pat
     assert f"{broken}: line {line}: gate.marjin: there is no such field; did you mean margin?" in error
 
 
+def test_a_change_of_one_spec_changes_no_other_models_dags(models: Path) -> None:
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    def stored() -> dict[str, str]:
+        return {name: json.dumps(DagSerialization.to_dict(dag)) for name, dag in dag_bag().dags.items()}
+
+    other = copy_of(models, "other")
+    before = stored()
+    other.write_text(
+        other.read_text().replace("seed: 0", "").replace("margin: 0.01", "margin: 0.02") + "\nseed: 7\n"
+    )
+    after = stored()
+
+    changed = {name for name in before if before[name] != after[name]}
+    assert set(after) == set(before)
+    assert changed
+    assert all(name.endswith("_other") for name in changed)
+
+
 @pytest.mark.parametrize("model", ["flights", "retrain", "drift", "drift_retrain_drift"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_task_parses_only_its_own_model(

@@ -104,6 +104,25 @@ def test_an_answer_that_is_no_number_is_refused() -> None:
         Scorer(spec, "7", None, Broken()).score(small_rows())
 
 
+def test_a_graph_scores_without_the_libraries_of_training(tmp_path: Path) -> None:
+    scorers("binary", tmp_path)
+    probe = (
+        "import sys; from pathlib import Path; from evermodel.scoring import day\n"
+        "from evermodel.scoring.scorer import Scorer; from evermodel.fastpath.batch import for_batches\n"
+        "from evermodel.fastpath.runtime import read; from small_model import small_rows, small_spec\n"
+        "early = set(sys.modules); folder = Path(sys.argv[1])\n"
+        "scorer = Scorer(small_spec('unused'), '1', for_batches(folder, read(folder)))\n"
+        "assert sum(t.num_rows for t in day.scored(scorer, small_rows().to_batches())) == 80\n"
+        "print([n for n in ('mlflow', 'pandas') if n in early],\n"
+        "      [n for n in ('sklearn', 'evidently', 'scipy', 'matplotlib', 'mlflow') if n in sys.modules])"
+    )
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-c", probe, str(tmp_path)], env=env, capture_output=True, text=True
+    )
+    assert (done.stdout.strip(), done.stderr) == ("[] []", "")
+
+
 def log_of(spec: Any, score: float) -> pa.Table:
     rows = [{"prediction_id": f"r{n}", "event_time": moment(2), "score": score} for n in range(1000)]
     return pa.Table.from_pylist(rows, schema=log_schema(spec))

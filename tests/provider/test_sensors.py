@@ -25,7 +25,7 @@ from evermodel import connections
 from evermodel.errors import SourceError
 from evermodel.prediction_log import log_schema, write_batch
 from evermodel_provider.connections import use_airflow_connections
-from evermodel_provider.sensors.data import NewDataSensor, PredictionsSensor
+from evermodel_provider.sensors.data import DaysToScoreSensor, NewDataSensor, PredictionsSensor
 from worlds import World, flights_world
 
 
@@ -57,6 +57,22 @@ def test_new_data_is_there_when_the_last_day_of_the_window_has_rows(
     window: str, as_of: str, there: bool
 ) -> None:
     assert sensor(NewDataSensor, as_of, window).poke({}) is there
+
+
+@pytest.mark.usefixtures("model")
+def test_days_to_score_are_those_of_the_range_once_its_last_one_is_there() -> None:
+    def days(as_of: str, **range_: str) -> Any:
+        waiting = sensor(DaysToScoreSensor, as_of, **{"first": "", "last": ""} | range_)
+        waiting.mode, waiting.timeout, waiting.poke_interval = "poke", 0, 0.01
+        return [moment[:10] for moment in waiting.execute({})]
+
+    assert days("2013-03-11T03:00:00") == ["2013-03-11"]
+    assert days("2013-03-11", first="2013-03-08", last="2013-03-09") == ["2013-03-09", "2013-03-10"]
+    assert days("2013-03-11", first="2013-03-10") == ["2013-03-11"]
+    with pytest.raises(AirflowSensorTimeout, match="0 rows in 2014-01-04"):
+        days("2014-03-01", first="2013-12-30", last="2014-01-04")
+    with pytest.raises(AirflowFailException, match="there is no `from`"):
+        days("2013-03-11", last="2013-03-10")
 
 
 def test_predictions_are_there_when_the_log_has_the_last_day(model: World) -> None:
