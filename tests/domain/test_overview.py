@@ -25,8 +25,8 @@ from evermodel.overview.marks import DAY, DECISION, MOST, day_tag, decision_tag,
 from evermodel.overview.overview import Overview
 from evermodel.overview.records import record_of
 from evermodel.overview.server import TrackingServer
-from evermodel.overview.store import Store
-from evermodel.overview.sync import refresh
+from evermodel.overview.store import Entry, Store
+from evermodel.overview.sync import load, refresh
 from evermodel.retrain_history import tags_of
 from evermodel.rollout.plan import TrafficPlan, split
 from evermodel.rollout.plans import PLAN_TAG
@@ -215,6 +215,19 @@ def test_what_is_new_comes_with_the_next_refresh_and_a_day_judged_again_counts_o
     assert again.performance.value != before
     assert desk.summary(overview)["last"]["value"] == again.performance.value
     assert len(overview.store.runs(desk.name, "drift", 10)) == 1
+
+
+def test_a_model_opened_before_its_experiments_are_known_is_read_all_the_same(desk: Desk) -> None:
+    desk.register(champion="1")
+    desk.judge(MONDAY)
+    overview = desk.overview()
+    store = Store(overview.store.path.with_name("other.db"))
+    store.start_over(desk.settings.tracking_uri)
+    store.keep_models({desk.name: Entry(desk.name, {}, {})})
+    with TrackingServer(desk.settings.tracking_uri) as server:
+        load(store, server, desk.name)
+
+    assert [day["day"] for day in store.runs(desk.name, "drift", 10)] == ["2026-03-02"]
 
 
 def test_a_model_that_is_deleted_goes_away(desk: Desk) -> None:

@@ -40,9 +40,9 @@ def refresh(store: Store, server: TrackingServer, specs: Iterable[str]) -> None:
     since = store.meta().get("synced")
     changed = store.keep_models(entries)
     store.note(reached=repr(started))
+    _find_experiments(store, server)
     if since is None:  # names and champions are there before the first run is read
         store.keep_summaries({name: summarise(store, name) for name in changed})
-    _find_experiments(store, server)
     experiments = store.experiments()
     if since is None:
         queries, most = [""], _NEWEST
@@ -69,6 +69,8 @@ def load(store: Store, server: TrackingServer, model: str) -> None:
         The server does not answer.
     """
     started = time.time()
+    if not all(store.experiments().get(model) or [""]):
+        _find_experiments(store, server)  # nobody has looked yet, or it had none then
     retrains, days = (store.experiments().get(model) or ["", ""])[:2]
     if days:
         _read(store, server, [days], "", _ALL)
