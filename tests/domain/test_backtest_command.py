@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from backtest_world import history, spec_of
+from evermodel.backtest.example import with_example_data
+from evermodel.backtest.plan import make_plan
+from evermodel.backtest.run import comparison_of
+from evermodel.cli import app
+from evermodel.errors import SpecError
+from evermodel.spec import load_spec
+
+FLIGHTS = Path(__file__).parents[2] / "include" / "models" / "flights.yaml"
+
+
+def test_the_command_prints_json_alone_and_writes_its_files(tmp_path: Path) -> None:
+    pq.write_table(history(weeks=6), tmp_path / "rows.parquet")
+    spec, work = spec_of(tmp_path / "rows.parquet"), tmp_path / "work"
+    file = tmp_path / "turning.yaml"
+    file.write_text(yaml.safe_dump(spec.canonical()), encoding="utf-8")
+    expected = comparison_of(make_plan(spec, work / "turning", policies=["never"]))
+
+    options = ["--policies", "never", "--work", str(work), "--out", str(tmp_path / "out"), "--json"]
+    done = CliRunner().invoke(app, ["backtest", str(file), *options])
+
+    assert done.exit_code == 0
+    found = json.loads(done.stdout)
+    assert found["digest"] == expected.digest
+    assert [one["policy"] for one in found["policies"]] == ["never"]
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"report.html", "backtest.json", "backtest.png"}
+
+
+def test_a_wrong_policy_is_told_before_anything_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "turning.yaml"
+    file.write_text(yaml.safe_dump(spec_of(tmp_path / "away.parquet").canonical()), encoding="utf-8")
+    done = CliRunner().invoke(app, ["backtest", str(file), "--policies", "hourly", "--work", str(tmp_path)])
+    assert isinstance(done.exception, SpecError)
+    assert "no policy hourly" in str(done.exception)
+
+
+def test_only_the_shipped_example_without_its_variable_is_prepared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("EVERMODEL_DATA", raising=False)
+    prepared = tmp_path / "data" / "flights.parquet"
+    monkeypatch.setattr("evermodel.examples.flights.prepare_flights", lambda folder: prepared)
+    told: list[str] = []
+    own = spec_of(tmp_path / "rows.parquet")
+    assert with_example_data(own, tmp_path, told.append) is own
+    assert not told
+
+    shipped = with_example_data(load_spec(str(FLIGHTS)), tmp_path, told.append)
+    assert shipped.source.told == str(prepared)
+    assert len(told) == 1
+
+    monkeypatch.setenv("EVERMODEL_DATA", str(tmp_path))
+    kept = load_spec(str(FLIGHTS))
+    assert with_example_data(kept, tmp_path, told.append) is kept
