@@ -17,7 +17,8 @@ from evermodel.training import TrainedCandidate, train_candidate
 
 # Opens a step by its name; what it gives takes the sentence that tells how the step ended.
 Step = Callable[[str], AbstractContextManager[Callable[[str], None]]]
-DEPLOYED, KEPT, WAITS = "deployed", "kept the champion", "waits for approval"
+DEPLOYED, KEPT = "deployed", "kept the champion"
+WAITS, ROLLING = "waits for approval", "rolling out"
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class RetrainResult:
     Parameters
     ----------
     outcome
-        ``deployed``, ``kept the champion`` or ``waits for approval``.
+        ``deployed``, ``rolling out`` (where the spec's `rollout` says so), ``kept the champion`` or ``waits for approval``.
     version
         The registered version; None if the gates said no.
     promotion
@@ -96,11 +97,27 @@ def run_retrain(
     if approved_by is None:
         retrain.finish(WAITS)
         return RetrainResult(retrain.run_key, WAITS, decision, version)
+    if retrain.spec.rollout.strategy != "direct" and decision.parent is not None:
+        return _roll_out(retrain, decision, version, approved_by, step)
     with step("deploy") as say:
         promotion = retrain.deploy(version, approved_by)
         say(f"version {version} is champion, before: {promotion.previous or 'none'}")
     retrain.finish(DEPLOYED)
     return RetrainResult(retrain.run_key, DEPLOYED, decision, version, promotion)
+
+
+def _roll_out(
+    retrain: Retrain, decision: Decision, version: str, approved_by: str, step: Step
+) -> RetrainResult:
+    """Start what the rollout DAG starts; its later steps are `evermodel rollout advance`, or that DAG's."""
+    from evermodel.rollout.steps import Rollouts
+
+    with step("rollout") as say:
+        request = retrain.ask_for_rollout(version, approved_by)
+        plan = Rollouts(retrain.spec, retrain.client, retrain.settings).start(**request)
+        say(f"{plan.strategy} of version {version}, {plan.state.replace('_', ' ')}")
+    retrain.finish(ROLLING)
+    return RetrainResult(retrain.run_key, ROLLING, decision, version)
 
 
 def _chosen(retrain: Retrain, names: Collection[str]) -> list[CandidateSpec]:
@@ -121,6 +138,10 @@ def _ended(retrain: Retrain, approved_by: str | None) -> RetrainResult | None:
     if outcome == DEPLOYED:
         done = next(p for p in registry.history(client, model) if p.run_key == retrain.run_key)
         return RetrainResult(retrain.run_key, DEPLOYED, retrain.decision(), done.version, done, again=True)
+    if outcome == ROLLING:
+        return RetrainResult(
+            retrain.run_key, ROLLING, retrain.decision(), tags.get("evermodel.version"), again=True
+        )
     if outcome not in (KEPT, WAITS) or (outcome == WAITS and approved_by is not None):
         return None
     decision, champion = retrain.decision(), registry.alias_version(client, model, registry.CHAMPION)

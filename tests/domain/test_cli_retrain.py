@@ -10,6 +10,7 @@ from airflow_world import claim_airflow_home
 from evermodel import registry
 from evermodel.cli import app
 from evermodel.errors import EvermodelError, NoChampionError, PromotionError, SpecError
+from evermodel.rollout.plans import read_plan
 from worlds import World
 
 claim_airflow_home()
@@ -89,6 +90,22 @@ def test_a_champion_that_stays_is_exit_3_and_no_is_kept_until_forced_with_a_reas
     decision = json.loads(forced.stdout)["decision"]
     assert decision["forced"] is True
     assert "a must" in decision["reason"]
+
+
+def test_where_the_spec_rolls_out_in_steps_the_rollout_begins_and_the_champion_stays(world: World) -> None:
+    assert train(world, "2013-03-11").exit_code == 0
+    world.change(rollout={"strategy": "canary"})
+
+    begun = train(world, "2013-03-18")
+
+    assert begun.exit_code == 0, begun.output
+    assert "Version 2 is being rolled out." in begun.stdout
+    assert str(registry.champion(world.client, world.name).version) == "1"
+    plan = read_plan(world.client, world.name)
+    assert plan is not None
+    assert (plan.challenger, plan.strategy, plan.state) == ("2", "canary", "running")
+    again = json.loads(train(world, "2013-03-18", "--json").stdout)
+    assert (again["outcome"], again["again"]) == ("rolling out", True)
 
 
 def test_a_version_that_waits_for_approval_is_promoted_by_hand_with_the_reason(world: World) -> None:

@@ -41,7 +41,7 @@ def train(
     from evermodel.cli.messages import send
     from evermodel.cli.options import moment_of
     from evermodel.cli.steps import quiet_libraries, step
-    from evermodel.retrain_whole import DEPLOYED, run_retrain
+    from evermodel.retrain_whole import DEPLOYED, ROLLING, run_retrain
     from evermodel.settings import Settings
     from evermodel.spec import load_spec
 
@@ -71,7 +71,7 @@ def train(
         print_json(_to_json(result))
     else:
         _show(retrain, result)
-    raise typer.Exit(0 if result.outcome == DEPLOYED else NO)
+    raise typer.Exit(0 if result.outcome in (DEPLOYED, ROLLING) else NO)
 
 
 def _tell(retrain: Retrain, result: RetrainResult) -> None:
@@ -79,13 +79,16 @@ def _tell(retrain: Retrain, result: RetrainResult) -> None:
     from evermodel.alerts.dispatch import Dispatch, clock, message_queue
     from evermodel.alerts.retrain_message import retrain_message
     from evermodel.retrain_ending import retrain_ending
-    from evermodel.retrain_whole import WAITS
+    from evermodel.retrain_whole import ROLLING, WAITS
 
     if result.again or result.outcome == WAITS:
         return
     promotion = result.promotion
     approval = {"approved": True, "by": promotion.by} if promotion else None
-    ending = retrain_ending(retrain, version=result.version, shipped=promotion is not None, approval=approval)
+    rolling = result.outcome == ROLLING
+    ending = retrain_ending(
+        retrain, version=result.version, shipped=promotion is not None, rollout=rolling, approval=approval
+    )
     message, url = retrain_message(ending), next(iter(ending["links"].values()), "")
     dispatch = Dispatch(message_queue(retrain.settings), retrain.spec, clock())
     dispatch.post("retrain", message, url=url)
@@ -123,10 +126,14 @@ def _show(retrain: Retrain, result: RetrainResult) -> None:
 
 
 def _ending(model: str, result: RetrainResult) -> str:
-    from evermodel.retrain_whole import WAITS
+    from evermodel.retrain_whole import ROLLING, WAITS
 
     if result.promotion is not None:
         return f"Version {result.version} is champion. To serve it: evermodel serve {model}"
+    if result.outcome == ROLLING:
+        return (
+            f"Version {result.version} is being rolled out. Its next step: evermodel rollout advance {model}"
+        )
     if result.outcome == WAITS:
         return (
             f"Version {result.version} waits for approval. To approve it: "
