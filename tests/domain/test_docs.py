@@ -87,3 +87,23 @@ def test_the_modules_of_the_reference_exist() -> None:
     references = _references()
     assert [name for name in references.DOMAIN if importlib.util.find_spec(name) is None] == []
     assert references._airflow().count(".. automodule:: evermodel_provider.operators.") > 10
+
+
+def test_every_command_that_the_pages_name_exists() -> None:
+    from evermodel.cli import app
+
+    known = {command.callback.__name__ for command in app.registered_commands if command.callback}
+    known |= {str(group.name) for group in app.registered_groups}
+    for page in DOCS:
+        text = page.read_text(encoding="utf-8")
+        named = re.findall(r"`evermodel ([a-z]+)", text)
+        for block in re.findall(r"```(?:bash|sh|console)\n(.*?)```", text, re.S):
+            named += re.findall(r"^(?:\$ )?evermodel ([a-z]+)", block, re.M)
+        assert set(named) <= known, page.name
+
+
+def test_the_run_book_has_every_kind_of_incident() -> None:
+    from evermodel.alerts.incident_message import TITLES
+
+    text = (PROJECT / "docs" / "runbook.md").read_text(encoding="utf-8")
+    assert [title for title in TITLES.values() if f"| *{title}*" not in text] == []
