@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +23,7 @@ from evermodel.settings import Settings
 
 REFRESH_SECONDS = 15.0
 RELOAD_SECONDS = 3600.0
-FIRST_WAIT = 3.0
+FIRST_WAIT = 2.0
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,11 @@ class Overview:
         if self.store.entry(name) is None:
             return None
         loaded = self.store.loaded().get(name)
-        if loaded is None:
-            self._load_first(name)
-        elif time.time() - loaded > RELOAD_SECONDS:
-            threading.Thread(target=self._load_first, args=(name,), daemon=True).start()
+        if loaded is None or time.time() - loaded > RELOAD_SECONDS:
+            ahead = threading.Thread(target=self._load_first, args=(name,), daemon=True)
+            ahead.start()
+            if loaded is None:  # there is little to show yet, so a moment is worth it; more would be a hang
+                ahead.join(FIRST_WAIT)
         found = history_of(self.store, name)
         return None if found is None else (self.store.summary(name) or summarise(self.store, name), found)
 
@@ -150,13 +152,9 @@ class Overview:
             time.sleep(0.02)
 
     def _load_first(self, name: str) -> None:
-        """Read one model's history ahead of the others."""
-        settings = self._settings()
-        try:
-            with TrackingServer(settings.tracking_uri, timeout=10) as server:
-                load(self.store, server, name)
-        except EvermodelError as error:
-            self.store.note(problem=error.problem)
+        """Read one model's history ahead of the others; if that fails, the refresh tells why."""
+        with suppress(EvermodelError), TrackingServer(self._settings().tracking_uri) as server:
+            load(self.store, server, name)
 
 
 def spec_names(folder: Path) -> list[str]:
