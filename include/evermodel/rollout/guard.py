@@ -93,7 +93,7 @@ def figures_of(plan: TrafficPlan, evidence: Evidence) -> dict[str, float]:
 def quantile(buckets: Mapping[str, int], share: float) -> float:
     """Return a quantile of response times in seconds, between the bounds of its bucket by the straight line.
 
-    >>> quantile({"0.1": 50, "0.2": 100, "+Inf": 100}, 0.75)
+    >>> round(quantile({"0.1": 50, "0.2": 100, "+Inf": 100}, 0.75), 9)
     0.15
     """
     edges = _sorted(buckets)
