@@ -27,7 +27,7 @@ FRAME = "iframe"
 
 pytestmark = [
     pytest.mark.integration,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(600),
     pytest.mark.skipif(BROWSER is None, reason="no browser: neither chromium nor google-chrome is installed"),
 ]
 
@@ -46,6 +46,7 @@ class Visit:
     def __init__(self, browser: Any, url: str) -> None:
         self.url = url
         self.context = browser.new_context(viewport={"width": 1440, "height": 1000})
+        self.context.set_default_timeout(90_000)  # other tests run beside this one
         self.page = self.context.new_page()
         self.wrong: list[str] = []
         self.context.on("console", self._said)
