@@ -95,7 +95,7 @@ class Exchange:
 
     @property
     def surely(self) -> bool:
-        """Whether the rows leave no doubt about it."""
+        """Whether it is significant by the rows of the week."""
         return self.high < 0
 
 

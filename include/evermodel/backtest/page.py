@@ -79,7 +79,7 @@ def _hurting(comparison: Comparison) -> Table:
             one.replaced,
             f"{one.rows:,}",
             f"{one.gain:+.3f} ({one.low:+.3f} to {one.high:+.3f})",
-            "beyond doubt" if one.surely else "may be chance",
+            "significant" if one.surely else "may be chance",
         )
         for outcome in comparison.outcomes
         for one in outcome.hurt

@@ -25,7 +25,7 @@ def metric_plot(comparison: Comparison) -> Plot:
         f"{comparison.facts['metric']} by week under each policy",
         f"Line and band: the week's value with its 95 % interval over rows; grey: {comparison.base}. "
         "▲ a retrain that shipped, ▽ one that the gate refused or that failed; red ring: a week in which the champion that was "
-        "replaced would have been better beyond doubt.",
+        "replaced would have been significantly better.",
         to_svg(_strips(comparison)),
         wide=True,
     )
@@ -50,7 +50,7 @@ def exchange_plot(comparison: Comparison) -> Plot | None:
     return Plot(
         "What retraining brought, week by week",
         "Each dot is a week under a champion that came out of a retrain, held against the champion that it replaced on the "
-        "same rows. Left of the line retraining hurt; red: beyond doubt.",
+        "same rows. Left of the line retraining hurt; red: significantly.",
         to_svg(figure),
         wide=True,
     )
@@ -63,7 +63,7 @@ def save_png(comparison: Comparison, target: Path) -> None:
     figure = _strips(comparison)
     FigureCanvasAgg(figure)
     with replacing(target) as temporary:
-        figure.savefig(temporary, format="png", dpi=100)
+        figure.savefig(temporary, format="png", dpi=90)
 
 
 def _strips(comparison: Comparison) -> Figure:

@@ -14,7 +14,7 @@ RESULT_HEAD = (
     "worst week",
     "retrains (shipped)",
     "alerts (incidents)",
-    "weeks a retrain hurt (surely)",
+    "weeks a retrain hurt (significantly)",
 )
 COST_HEAD = ("policy", "rows fitted", "processor time of fitting", "of one retrain")
 # What a reader has to know to judge the figures.
@@ -24,7 +24,7 @@ NOTES = (
     "The interval of a mean and of a difference is a paired bootstrap over weeks, in blocks of {block}; that of a worst "
     "week is a bootstrap over its rows.",
     "A retrain hurt in a week if the champion that it replaced would have done better on the same rows; in brackets, "
-    "the weeks in which that is beyond doubt (95 % interval over the rows).",
+    "the weeks in which that is significant (95 % interval over the week's rows).",
     "Alerts are messages about incidents. The verdict that opens them, and may ask for a retrain, is asked for every "
     "{step}; an approval takes no time, and gates of response time and size are left out.",
 )
@@ -118,7 +118,7 @@ def _hurt(outcome: PolicyOutcome) -> str:
         )
     worst = min(hurt, key=lambda one: one.gain)
     sure = sum(one.surely for one in hurt)
-    doubt = "none of them beyond doubt" if not sure else f"{sure} of them beyond doubt"
+    doubt = "none of them significantly" if not sure else f"{sure} of them significantly"
     return (
         f"{outcome.policy}: in {len(hurt)} of {total} weeks the champion that a retrain replaced would have done better, "
         f"{doubt}; the worst is the week of {worst.start} ({_signed(worst.gain)}, {_signed(worst.low)} to "

@@ -1,0 +1,52 @@
+"""Writes the flights' table and plot into docs/backtest.md: ``python docs/backtest_flights.py [work folder]``.
+
+Runs the whole backtest unless its results are kept in the work folder.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from evermodel.backtest.example import with_example_data
+from evermodel.backtest.plan import make_plan
+from evermodel.backtest.run import run_backtest, write_report
+from evermodel.backtest.words import COST_HEAD, cost_rows, findings, markdown, result_head, result_rows
+from evermodel.spec import load_spec
+
+DOCS = Path(__file__).parent
+SPEC = DOCS.parent / "include" / "models" / "flights.yaml"
+MARKS = ("<!-- flights -->", "<!-- /flights -->")
+
+
+def main(work: Path) -> None:
+    """Run the backtest and replace what stands between the marks."""
+    spec = with_example_data(load_spec(str(SPEC)), work / "data", print)
+    plan = make_plan(spec, (work / spec.name).absolute())
+    comparison = run_backtest(plan, os.cpu_count() or 1)
+    with tempfile.TemporaryDirectory() as folder:
+        files = write_report(comparison, Path(folder))
+        shutil.copyfile(files.plot, DOCS / "images" / "backtest.png")
+    said = "\n".join(f"- {sentence}" for sentence in findings(comparison))
+    section = "\n\n".join(
+        [
+            f"`evermodel backtest flights`, {plan.start:%Y-%m-%d} to {plan.end:%Y-%m-%d}, result `{comparison.digest}`:",
+            markdown(result_head(comparison), result_rows(comparison)),
+            said,
+            "![The metric by week under each policy](images/backtest.png)",
+            "What fitting cost, on one core of the machine that drew this page:",
+            markdown(COST_HEAD, cost_rows(comparison)),
+        ]
+    )
+    page = DOCS / "backtest.md"
+    text = page.read_text(encoding="utf-8")
+    between = re.compile(re.escape(MARKS[0]) + ".*" + re.escape(MARKS[1]), re.S)
+    page.write_text(between.sub(lambda _: f"{MARKS[0]}\n{section}\n{MARKS[1]}", text), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else ".evermodel/backtest"))
