@@ -55,12 +55,14 @@ def checkout(
 ) -> None:
     """Bring back, byte for byte, what a version was trained on."""
     from evermodel.cli.answer import print_json
+    from evermodel.cli.steps import step
     from evermodel.data_versions import checkout as bring
     from evermodel.settings import Settings
     from evermodel.tracking import connect
 
     settings = Settings.from_environment()
-    file, md5 = bring(connect(settings.tracking_uri), model, version, settings, to)
+    with step("checkout"):
+        file, md5 = bring(connect(settings.tracking_uri), model, version, settings, to)
     if as_json:
         print_json({"file": file, "md5": md5})
     else:

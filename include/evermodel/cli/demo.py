@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from evermodel.cli.options import AsJson
 
 
 def demo(
@@ -14,8 +18,17 @@ def demo(
         ".evermodel/demo"
     ),
     project: Annotated[Path, typer.Option(help="Folder with dags/ and include/models/.")] = Path(),
+    as_json: AsJson = False,
 ) -> None:
-    """Replay weeks of 2013 on this machine: train, score, drift, alert, retrain, serve."""
+    """Replay weeks of 2013 on this machine: train, score, drift, alert, retrain, serve.
+
+    With --json the tale goes to stderr, everything stops at the end, and stdout has the outcome.
+    """
+    from evermodel.cli.answer import print_json
     from evermodel.demo.run import run_demo
 
-    raise typer.Exit(0 if run_demo(home, project, leave=leave) else 1)
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        well = run_demo(home, project, leave=leave or as_json)
+    if as_json:
+        print_json({"ok": well, "home": home.absolute()})
+    raise typer.Exit(0 if well else 1)

@@ -34,6 +34,7 @@ def init(
     """Write a working model spec from a table and its label, with every guess explained."""
     from evermodel.atomic import write_text
     from evermodel.cli.answer import print_json
+    from evermodel.cli.steps import step
     from evermodel.errors import SpecError
     from evermodel.init.draft import draft_spec
     from evermodel.init.table import Origin
@@ -42,9 +43,11 @@ def init(
 
     model = name or (out.stem if out is not None else None)
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    draft = draft_spec(
-        Origin(place, table), label, model=model, time=time, identity=identity, order=order, today=today
-    )
+    with step("read the table") as say:
+        draft = draft_spec(
+            Origin(place, table), label, model=model, time=time, identity=identity, order=order, today=today
+        )
+        say(f"drafted {draft.spec.name}")
     file = out or Settings.from_environment().models / f"{draft.spec.name}.yaml"
     if file.exists() and not force:
         raise SpecError(

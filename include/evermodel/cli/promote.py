@@ -34,20 +34,20 @@ def promote(
     from dataclasses import asdict
 
     from evermodel.cli.answer import print_json
-    from evermodel.cli.steps import quiet_libraries
+    from evermodel.cli.steps import waiting
     from evermodel.promotion import promote_version
     from evermodel.settings import Settings
     from evermodel.tracking import connect
 
-    quiet_libraries()
     if source or target:
         _take(model, version, source, target, reason, as_json)
         return
-    client = connect(Settings.from_environment().tracking_uri)
     key = f"promote/{model}/{uuid.uuid4().hex[:12]}"
-    done = promote_version(
-        client, model, version, by=getpass.getuser(), reason=reason, run_key=key, force=force
-    )
+    with waiting("asking MLflow"):
+        client = connect(Settings.from_environment().tracking_uri)
+        done = promote_version(
+            client, model, version, by=getpass.getuser(), reason=reason, run_key=key, force=force
+        )
     if as_json:
         print_json(asdict(done))
     else:

@@ -16,11 +16,14 @@ def reproduce(
     as_json: AsJson = False,
 ) -> None:
     """Train a version again from its snapshot, spec and parameters; exit 1 unless it answers the same."""
+    from evermodel.cli.steps import step
     from evermodel.reproduce import reproduce as again
     from evermodel.settings import Settings
     from evermodel.tracking import connect
 
     settings = Settings.from_environment()
-    found = again(connect(settings.tracking_uri), model, version, settings)
+    with step("reproduce") as say:
+        found = again(connect(settings.tracking_uri), model, version, settings)
+        say("it answers the same" if found.identical else "it does not answer the same")
     typer.echo(json.dumps(found.to_json(), indent=2) if as_json else "\n".join(found.sentences()))
     raise typer.Exit(0 if found.identical else 1)

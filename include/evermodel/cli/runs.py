@@ -16,12 +16,14 @@ def runs(
     as_json: AsJson = False,
 ) -> None:
     """Show the retrains of a model side by side: parameters, metrics, verdicts, outcomes."""
+    from evermodel.cli.steps import waiting
     from evermodel.evidence.runs import retrain_lines
     from evermodel.evidence.runs_table import print_runs
     from evermodel.settings import Settings
     from evermodel.tracking import connect
 
-    lines = retrain_lines(connect(Settings.from_environment().tracking_uri), model, last)
+    with waiting("asking MLflow"):
+        lines = retrain_lines(connect(Settings.from_environment().tracking_uri), model, last)
     if as_json:
         typer.echo(json.dumps([line.to_json() for line in lines], indent=2))
     else:

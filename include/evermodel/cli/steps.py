@@ -38,6 +38,16 @@ def step(name: str) -> Iterator[Callable[[str], None]]:
     end("✓", "green")
 
 
+@contextmanager
+def waiting(words: str) -> Iterator[None]:
+    """Show that something is waited for, on a screen only; nothing stays of it."""
+    from rich.console import Console
+
+    quiet_libraries()
+    with Console(stderr=True).status(f"{words} …"), redirect_stdout(sys.stderr):
+        yield
+
+
 def quiet_libraries() -> None:
     """Keep what libraries say of their doings off the screen; what they warn of stays."""
     import logging
