@@ -10,6 +10,7 @@ from evermodel.gate.decision import Decision
 from evermodel.ownership import ORIGIN_TAG
 from evermodel.registry import Promotion
 from evermodel.retrain import DECISION_FILE, RETRAIN
+from evermodel.rollout.in_flight import stop_in_flight
 from evermodel.tracking import RUN_KEY, find_run, read_json
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def promote_version(
     done = registry.promote(
         client, model, str(found.version), expected=current, by=by, reason=reason, run_key=run_key
     )
+    stop_in_flight(client, model, f"version {done.version} was promoted: {reason}", done.version)
     _note(client, model, found)
     return done
 

@@ -21,6 +21,7 @@ from evermodel.gate.decision import Decision
 from evermodel.gate.judge import Contender, judge
 from evermodel.model_store import load_model
 from evermodel.overview.marks import decision_tag
+from evermodel.rollout.in_flight import stop_in_flight
 from evermodel.settings import Settings
 from evermodel.snapshot import Snapshot, take_snapshot
 from evermodel.spec import ModelSpec
@@ -191,6 +192,8 @@ class Retrain:
             reason=answer.reason(self.reason),
             run_key=self.run_key,
         )
+        why = f"version {version} was promoted: {self.reason}"
+        stop_in_flight(self.client, self.spec.name, why, promotion.version)
         self.mlflow_run({"evermodel.outcome": "deployed", "evermodel.version": version})
         return promotion
 

@@ -9,6 +9,7 @@ import pytest
 
 from evermodel import registry
 from evermodel.errors import PromotionError, RolloutError
+from evermodel.promotion import promote_version
 from evermodel.rollback import roll_back
 from evermodel.rollout import gather
 from evermodel.rollout.evidence import Smoke
@@ -105,9 +106,23 @@ def test_a_rollback_stops_the_rollout_in_flight(world: World) -> None:
     assert made.tags("3")["evermodel.rollout"] == "stopped"
 
 
+def test_a_promotion_by_hand_ends_the_rollout_so_that_a_later_rollback_does_not_revive_it(
+    canary: RolloutWorld,
+) -> None:
+    client = canary.world.client
+    assert canary.judged("r/3", "1")[1] == "3"
+    promote_version(client, canary.name, "3", by="me", reason="at once", run_key="hand")
+    assert (canary.plan.state, canary.champion) == ("stopped", "3")
+    assert canary.plan.verdict == "version 3 was promoted: at once"
+    roll_back(client, canary.name, by="me", reason="worse", run_key="back")
+    assert (canary.champion, canary.plan.holds("1")) == ("1", False)
+
+
 def test_a_rollout_ends_when_somebody_else_changes_the_champion(canary: RolloutWorld) -> None:
-    retrain, version = canary.judged("r/3", "1")
-    retrain.deploy(version, "eve")
+    version = canary.judged("r/3", "1")[1]
+    registry.promote(
+        canary.world.client, canary.name, version, expected="1", by="eve", reason="x", run_key="elsewhere"
+    )
 
     look = canary.steps.advance(NOW + HOUR)
 
