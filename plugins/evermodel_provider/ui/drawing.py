@@ -25,14 +25,16 @@ def spark(strip: Sequence[Sequence[Any]]) -> dict[str, Any] | None:
         top = _PAD + (high - value) / room * (HEIGHT - 2 * _PAD)
         return f"{(index + 0.5) * step:.1f},{top:.1f}"
 
+    cells: dict[str, str] = {}  # one path for each severity: 500 models of 30 cells would be a long page
+    for i, day in enumerate(strip):
+        look = str(day[1] or "unknown")
+        cells[look] = f"{cells.get(look, '')}M{i * step + 0.5:.1f} {HEIGHT + 4}h{step - 1:.1f}"
     return {
         "width": WIDTH,
         "height": HEIGHT,
         "line": " ".join(place(i, day[2]) for i, day in enumerate(strip) if day[2] is not None),
         "promised": " ".join(place(i, day[3]) for i, day in enumerate(strip) if day[3] is not None),
-        "cells": [
-            (f"{i * step + 0.5:.1f}", f"{step - 1:.1f}", day[1] or "unknown") for i, day in enumerate(strip)
-        ],
+        "cells": cells,
     }
 
 
