@@ -19,6 +19,7 @@ from evermodel.training import TrainedCandidate, train_candidate
 Step = Callable[[str], AbstractContextManager[Callable[[str], None]]]
 DEPLOYED, KEPT = "deployed", "kept the champion"
 WAITS, ROLLING = "waits for approval", "rolling out"
+_SENT_BACK = ("rejected", "stopped")  # how a rollout ends that made no champion
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def _roll_out(
     with step("rollout") as say:
         request = retrain.ask_for_rollout(version, approved_by)
         plan = Rollouts(retrain.spec, retrain.client, retrain.settings).start(**request)
-        say(f"{plan.strategy} of version {version}, {plan.state.replace('_', ' ')}")
+        say(f"{plan.strategy.replace('_', ' ')} of version {version}, {plan.state.replace('_', ' ')}")
     retrain.finish(ROLLING)
     return RetrainResult(retrain.run_key, ROLLING, decision, version)
 
@@ -135,19 +136,29 @@ def _ended(retrain: Retrain, approved_by: str | None) -> RetrainResult | None:
     """Return how this run key ended before, if doing it again could change nothing."""
     tags: dict[str, Any] = retrain.mlflow_run().data.tags
     outcome, client, model = tags.get("evermodel.outcome"), retrain.client, retrain.spec.name
+    version = tags.get("evermodel.version")
     if outcome == DEPLOYED:
-        done = next(p for p in registry.history(client, model) if p.run_key == retrain.run_key)
+        done = _promotion(retrain, version)
+        if done is None:
+            return None
         return RetrainResult(retrain.run_key, DEPLOYED, retrain.decision(), done.version, done, again=True)
-    if outcome == ROLLING:
-        return RetrainResult(
-            retrain.run_key, ROLLING, retrain.decision(), tags.get("evermodel.version"), again=True
-        )
+    if outcome in (ROLLING, *_SENT_BACK):
+        said = ROLLING if outcome == ROLLING else KEPT
+        return RetrainResult(retrain.run_key, said, retrain.decision(), version, again=True)
     if outcome not in (KEPT, WAITS) or (outcome == WAITS and approved_by is not None):
         return None
     decision, champion = retrain.decision(), registry.alias_version(client, model, registry.CHAMPION)
     if decision.parent != (None if champion is None else str(champion.version)):
         return None  # it was judged against another champion
-    return RetrainResult(retrain.run_key, outcome, decision, tags.get("evermodel.version"), again=True)
+    return RetrainResult(retrain.run_key, outcome, decision, version, again=True)
+
+
+def _promotion(retrain: Retrain, version: str | None) -> Promotion | None:
+    """Find what made a version champion: this retrain, else a rollout or a person, under another run key."""
+    history = registry.history(retrain.client, retrain.spec.name)
+    own = next((p for p in history if p.run_key == retrain.run_key), None)
+    later = (p for p in reversed(history) if p.version == version and p.kind == "promotion")
+    return own or next(later, None)
 
 
 def _train(

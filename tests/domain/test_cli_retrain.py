@@ -99,13 +99,21 @@ def test_where_the_spec_rolls_out_in_steps_the_rollout_begins_and_the_champion_s
     begun = train(world, "2013-03-18")
 
     assert begun.exit_code == 0, begun.output
-    assert "Version 2 is being rolled out." in begun.stdout
+    assert "✓ rollout " in begun.stderr
+    assert "Version 2 is being rolled out;" in begun.stdout
+    assert f"evermodel rollout advance {world.name}" in begun.stdout
     assert str(registry.champion(world.client, world.name).version) == "1"
     plan = read_plan(world.client, world.name)
     assert plan is not None
     assert (plan.challenger, plan.strategy, plan.state) == ("2", "canary", "running")
     again = json.loads(train(world, "2013-03-18", "--json").stdout)
     assert (again["outcome"], again["again"]) == ("rolling out", True)
+
+    assert run("rollout", "stop", world.name, "--reason", "freeze").exit_code == 0
+    ended = train(world, "2013-03-18", "--json")
+    told = json.loads(ended.stdout)
+    assert ended.exit_code == 3
+    assert (told["outcome"], told["version"], told["again"]) == ("kept the champion", "2", True)
 
 
 def test_a_version_that_waits_for_approval_is_promoted_by_hand_with_the_reason(world: World) -> None:
@@ -119,6 +127,9 @@ def test_a_version_that_waits_for_approval_is_promoted_by_hand_with_the_reason(w
     assert isinstance(run("promote", world.name, "1", "--reason", " ").exception, PromotionError)
     told = json.loads(run("promote", world.name, "1", "--reason", "looked at it", "--json").stdout)
     assert (told["version"], told["previous"], told["reason"]) == ("1", None, "looked at it")
+    again = train(world, "2013-03-11", "--json")
+    assert again.exit_code == 0, again.output
+    assert json.loads(again.stdout)["promotion"]["reason"] == "looked at it"
     assert "is the champion already" in str(run("promote", world.name, "1", "--reason", "x").exception)
     assert "has no version 7" in str(run("promote", world.name, "7", "--reason", "x").exception)
 

@@ -3,7 +3,7 @@
 ====  ==========================================================================================
 code  meaning
 ====  ==========================================================================================
-0     done, and the answer is yes: shipped, calm enough, every check passed
+0     done, and the answer is yes: shipped, a rollout began, calm enough, every check passed
 1     it could not be done, or a check failed; one message on stderr says what, where and what to do
 2     the command was written wrongly: an unknown option, a missing argument
 3     done, and the answer is no: the champion was kept, the version waits for approval, or drift

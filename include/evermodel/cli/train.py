@@ -33,6 +33,7 @@ def train(
 ) -> None:
     """Retrain: extract, validate, train, judge, register, deploy; exit 3 if the champion stays.
 
+    Where the spec's `rollout.strategy` is not direct the version's rollout begins instead, with exit code 0 as well.
     The same day and spec again is the same retrain: what is done is not done twice.
     """
     import getpass
@@ -132,7 +133,8 @@ def _ending(model: str, result: RetrainResult) -> str:
         return f"Version {result.version} is champion. To serve it: evermodel serve {model}"
     if result.outcome == ROLLING:
         return (
-            f"Version {result.version} is being rolled out. Its next step: evermodel rollout advance {model}"
+            f"Version {result.version} is being rolled out; the champion stays until that ends. "
+            f"To look at the evidence and move on: evermodel rollout advance {model}"
         )
     if result.outcome == WAITS:
         return (
