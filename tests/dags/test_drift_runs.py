@@ -145,6 +145,19 @@ def test_scoring_a_day_twice_leaves_one_batch_of_the_champion(served: World) -> 
     assert set(log["model_version"].to_pylist()) == {str(version)}
 
 
+def test_a_form_scores_each_day_of_a_range_and_skips_those_without_rows(served: World) -> None:
+    done = run(parse(served, "score"), DAY, {"from": "2012-12-31", "to": "2013-01-02"})
+
+    assert done.states == {
+        "new_data": "success",
+        "score[0]": "skipped",
+        "score[1]": "success",
+        "score[2]": "success",
+    }
+    lake = served.settings.lake / "predictions" / served.name
+    assert sorted(day.name for day in lake.iterdir()) == ["date=2013-01-01", "date=2013-01-02"]
+
+
 def test_scoring_without_a_champion_says_to_retrain_first(world: World) -> None:
     done = run(parse(world, "score"), DAY)
 

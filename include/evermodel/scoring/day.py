@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 # So many rows of so many columns as a model has are a few megabytes; larger batches would not be faster.
-BATCH_ROWS = 16_384
+BATCH_ROWS = 8_192
 _THREADS = 4
 
 
@@ -59,11 +59,22 @@ def score_day(spec: ModelSpec, as_of: datetime, client: MlflowClient, settings: 
         The day has no row.
     """
     window = last_day(whole_day(as_of))
+    if spec.score.engine == "spark":
+        return _by_spark(spec, window, client, settings)
     scorer = load_champion(spec, client)
     tally = Tally()
     with stream_window(spec, window, with_label=False, in_order=False, batch_rows=BATCH_ROWS) as rows:
         path = write_day(spec, settings.lake, window, tally.counted(scored(scorer, rows)))
     return finished(spec, tally.day(spec, window, scorer.version, path.relative_to(settings.lake)), path)
+
+
+def _by_spark(spec: ModelSpec, window: Window, client: MlflowClient, settings: Settings) -> ScoredDay:
+    from evermodel.scoring.spark import SparkDay
+
+    tally, job = Tally(), SparkDay(spec, window, client, settings)
+    with job as tables:
+        path = write_day(spec, settings.lake, window, tally.counted(tables))
+    return finished(spec, tally.day(spec, window, job.version, path.relative_to(settings.lake)), path)
 
 
 def finished(spec: ModelSpec, day: ScoredDay, path: Path) -> ScoredDay:
@@ -102,7 +113,7 @@ def write_day(spec: ModelSpec, lake: Path, window: Window, tables: Iterator[pa.T
     if first is None:
         raise EmptyWindowError(
             f"model {spec.name}: there is no row to score on {day}",
-            "check that the data of that day has arrived, then clear this task",
+            "check that the data of that day has arrived, then run this again",
         )
     target = day_file(spec, lake, day)
     write_batches(spec, target, chain([first], tables))

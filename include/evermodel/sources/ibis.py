@@ -61,6 +61,12 @@ class IbisRelation:
         """Tell a lost connection from a wrong expression."""
         return trouble(self.spec, error, _ADVICE)
 
+    def on_spark(self, window: Window, columns: Sequence[str]) -> Any:
+        """Return the window's rows as a DataFrame of Spark, whose connection this has to be."""
+        with self._connected() as engine:
+            rows = self._within(self._expression(engine, columns), window).select(*columns)
+            return engine._session.sql(engine.compile(rows))
+
     def _batches(self, window: Window, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         with self._connected() as engine:
             expression = self._expression(engine, columns)

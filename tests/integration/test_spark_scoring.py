@@ -1,0 +1,93 @@
+"""A day scored by Spark's workers is the day scored here: the same file, whatever zone the session stood in."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from evermodel.errors import EmptyWindowError, SpecError
+from evermodel.prediction_log import log_schema, read_log
+from evermodel.scoring import score_day
+from evermodel.tracking import connect
+from small_model import between, moment, publish, settings_in, small_rows, small_spec, write_rows
+
+pyspark = pytest.importorskip("pyspark", reason="pyspark is not installed: pip install '.[spark]'")
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(shutil.which("java") is None, reason="Spark needs Java 17"),
+]
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    from pyspark.sql import SparkSession
+
+    folder = tmp_path_factory.mktemp("spark")
+    options = {
+        "spark.ui.enabled": "false",
+        "spark.sql.shuffle.partitions": "1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.host": "127.0.0.1",
+        "spark.sql.warehouse.dir": str(folder / "warehouse"),
+        "spark.sql.session.timeZone": "Asia/Kolkata",
+    }
+    builder = SparkSession.builder.master("local[2]")
+    for name, value in options.items():
+        builder = builder.config(name, value)
+    made = builder.getOrCreate()
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+def test_spark_writes_the_day_that_this_process_writes(
+    mlflow_server: str, session: Any, tmp_path: Path
+) -> None:
+    client, name = connect(mlflow_server), f"small_{uuid.uuid4().hex[:8]}"
+    source = tmp_path / "rows"
+    source.mkdir()
+    rows = small_rows(carrier=[None, "never seen", *["AA", "BB"] * 39], wind=[None] * 40 + [1] * 40)
+    for part in range(2):
+        write_rows(source / f"{part}.parquet", rows.slice(40 * part, 40))
+    spec = small_spec(f"{source}/*.parquet", name=name)
+    publish(spec, client)
+    here, there = settings_in(tmp_path / "here"), settings_in(tmp_path / "there")
+    on_spark = spec.model_copy(update={"score": spec.score.model_copy(update={"engine": "spark"})})
+
+    wanted = [score_day(spec, moment(day), client, here) for day in (1, 6)]
+    found = [score_day(on_spark, moment(day), client, there) for day in (1, 6, 6)]
+
+    for mine, theirs in zip([*wanted, wanted[-1]], found, strict=True):
+        assert (theirs.day, theirs.rows, theirs.path) == (mine.day, mine.rows, mine.path)
+        assert theirs.mean_score == pytest.approx(mine.mean_score, rel=1e-12)
+    logs = [read_log(spec, lake.lake, between(0, 9)).sort_by("prediction_id") for lake in (here, there)]
+    assert logs[0].schema == logs[1].schema == log_schema(spec)
+    assert logs[0].drop_columns(["score"]).equals(logs[1].drop_columns(["score"]))
+    assert logs[1]["score"].to_pylist() == pytest.approx(logs[0]["score"].to_pylist(), rel=1e-12)
+    day = there.lake / found[0].path
+    assert [file.name for file in day.parent.iterdir()] == ["batch.parquet"]
+
+    with pytest.raises(EmptyWindowError, match="no row to score on 2024-02-09"):
+        score_day(on_spark, moment(40), client, there)
+    frame = session.createDataFrame(pa.Table.to_pandas(small_rows()))
+    frame.createOrReplaceTempView("rows")
+    for source_section in ({"query": "SELECT * FROM rows"}, {"table": "rows"}):
+        ibis = small_spec(
+            "",
+            name=name,
+            source={"kind": "ibis", "url": "pyspark://", **source_section},
+            score={"engine": "spark"},
+        )
+        assert score_day(ibis, moment(3), client, there).rows == 8
+    query = small_spec(
+        "", name=name, source={"path": "x.parquet", "query": "SELECT 1"}, score={"engine": "spark"}
+    )
+    with pytest.raises(SpecError, match=r"cannot read x\.parquet"):
+        score_day(query, moment(3), client, there)
