@@ -8,7 +8,26 @@ import typer
 
 if TYPE_CHECKING:
     from evermodel.alerts.delivery import LaneReport
+    from evermodel.alerts.entry import Event
+    from evermodel.alerts.message import Message
     from evermodel.settings import Settings
+
+
+def tell(model: str, settings: Settings, event: Event, message: Message, url: str = "") -> None:
+    """Queue a message for the model's channel and notifiers, and send what waits; without a spec nobody is told."""
+    from evermodel.alerts.dispatch import Dispatch, clock, message_queue
+    from evermodel.errors import SpecError
+    from evermodel.spec import load_spec
+
+    try:
+        spec = load_spec(model, settings)
+    except SpecError as error:
+        typer.echo(f"Nobody is told: {error.problem}", err=True)
+        return
+    dispatch = Dispatch(message_queue(settings), spec, clock())
+    dispatch.post(event, message, url=url)
+    dispatch.notify(event, message, url=url)
+    send(settings)
 
 
 def send(settings: Settings) -> None:

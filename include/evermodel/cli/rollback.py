@@ -16,20 +16,27 @@ def rollback(
     to: Annotated[str | None, typer.Option(help="Version; the last one that served if not given.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make an earlier champion the champion again; serving processes follow within seconds."""
+    """Make an earlier champion the champion again; serving processes follow within seconds, people are told."""
     import getpass
     import uuid
     from dataclasses import asdict
 
+    from evermodel.alerts.rollback_message import rollback_message
+    from evermodel.cli.messages import tell
+    from evermodel.cli.steps import waiting
     from evermodel.rollback import roll_back
     from evermodel.rollout.in_flight import under_way
     from evermodel.settings import Settings
-    from evermodel.tracking import connect
+    from evermodel.tracking import connect, version_url
 
-    client = connect(Settings.from_environment().tracking_uri)
-    key = f"rollback/{model}/{uuid.uuid4().hex[:12]}"
-    flight = under_way(client, model)
-    done = roll_back(client, model, by=getpass.getuser(), reason=reason, run_key=key, version=to)
+    settings, key = Settings.from_environment(), f"rollback/{model}/{uuid.uuid4().hex[:12]}"
+    with waiting("asking MLflow"):
+        client = connect(settings.tracking_uri)
+        flight = under_way(client, model)
+        done = roll_back(client, model, by=getpass.getuser(), reason=reason, run_key=key, version=to)
+    url = version_url(settings.tracking_uri, model, done.version)
+    stopped = flight.challenger if flight else ""
+    tell(model, settings, "rollback", rollback_message(model, done, {"Model version": url}, stopped), url)
     said = f"{model}: version {done.version} is champion again, version {done.previous} no longer serves"
     if flight is not None:
         said += f"; the rollout of version {flight.challenger} is stopped"
