@@ -149,6 +149,11 @@ def test_promotion_against_another_champion_needs_force(
     last = registry.history(world.client, world.name)[-1]
     assert (last.version, last.previous, last.reason) == ("1", "2", "forced: the demo needs it")
 
+    back = run("rollback", world.name, "--reason", "wrong answers", "--json")
+    assert (back.exit_code, json.loads(back.stdout)["version"]) == (0, "2")
+    told = [json.loads(file.read_text()) for file in world.settings.outbox.glob("*/message.json")]
+    assert f"{world.name}: rolled back to version 2" in "".join(message["text"] for message in told)
+
 
 @pytest.mark.parametrize(
     ("words", "kind", "said"),
