@@ -100,7 +100,7 @@ class Story:
             self.version += 1
             self.promised, self.skill, self.trouble = value, value, 0
             at = (day + timedelta(hours=6, minutes=20)).isoformat()
-            by = rng.choice(("auto", "maria", "jonas"))
+            by = rng.choice(("auto", "ml_lead", "risk_office"))
             self.promotions.append(Promotion(str(self.version), before, at, by, reason, key))
         return decision, ship
 

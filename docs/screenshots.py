@@ -57,7 +57,7 @@ def start_rollout(uri: str, model: str) -> None:
     challenger = str(int(champion) + 1)
     since = last_midnight().isoformat()
     plan = TrafficPlan(
-        model, "canary", champion, challenger, split(champion, challenger, 0.25), "salt", since, since, "maria", "better by 0.018",
+        model, "canary", champion, challenger, split(champion, challenger, 0.25), "salt", since, since, "ml_lead", "better by 0.018",
         "key", step=2,
     )  # fmt: skip
     client.set_registered_model_tag(model, PLAN_TAG, plan.dumps())

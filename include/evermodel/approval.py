@@ -83,8 +83,8 @@ class Approval:
     def reason(self, reason: str) -> str:
         """Return why a version was promoted: why it was trained, and what the person said.
 
-        >>> Approval(True, "ada", "7", comment="looks good").reason("weekly schedule")
-        'weekly schedule; ada: looks good'
+        >>> Approval(True, "ml_lead", "7", comment="looks good").reason("weekly schedule")
+        'weekly schedule; ml_lead: looks good'
         """
         return f"{reason}; {self.by}: {self.comment}" if self.comment else reason
 
@@ -121,8 +121,8 @@ class Approver:
     def parse(cls, text: str) -> Approver:
         """Read an approver of the spec: ``name``, or ``name#id`` where the id is not the name.
 
-        >>> Approver.parse("ada"), Approver.parse("ada#3")
-        (Approver(id='ada', name='ada'), Approver(id='3', name='ada'))
+        >>> Approver.parse("ml_lead"), Approver.parse("ml_lead#3")
+        (Approver(id='ml_lead', name='ml_lead'), Approver(id='3', name='ml_lead'))
         """
         name, _, number = text.partition("#")
         return cls(number or name, name)

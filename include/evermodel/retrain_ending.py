@@ -19,7 +19,7 @@ def approval_word(approval: Mapping[str, Any] | None) -> str:
     approval
         ``approved`` and ``by``; None if nobody was asked.
 
-    >>> approval_word(None), approval_word({"approved": True, "by": "auto"}), approval_word({"approved": False, "by": "eve"})
+    >>> approval_word(None), approval_word({"approved": True, "by": "auto"}), approval_word({"approved": False, "by": "ml_lead"})
     ('not asked', 'auto', 'rejected')
     """
     if not approval:
