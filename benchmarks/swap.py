@@ -139,7 +139,9 @@ def _canary(world: Published, port: int, old: str, new: str, key: str) -> Traffi
     return before
 
 
-def _wait_for(port: int, version: str, shares: dict[str, float] | None = None, seconds: float = 120.0) -> None:
+def _wait_for(
+    port: int, version: str, shares: dict[str, float] | None = None, seconds: float = 120.0
+) -> None:
     import httpx
 
     end = time.monotonic() + seconds
