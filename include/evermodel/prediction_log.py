@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import UTC, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from evermodel.atomic import replacing, sweep
 from evermodel.errors import SourceError
@@ -37,9 +37,11 @@ def log_schema(spec: ModelSpec) -> pa.Schema:
     )
 
 
-def day_folder(spec: ModelSpec, lake: Path, day: str) -> Path:
-    """Return the folder of one day (``YYYY-MM-DD``, UTC)."""
-    return lake / "predictions" / spec.name / f"date={day}"
+def day_folder(
+    spec: ModelSpec, lake: Path, day: str, log: Literal["predictions", "shadow"] = "predictions"
+) -> Path:
+    """Return the folder of one day (``YYYY-MM-DD``, UTC); ``shadow`` is the log of answers that nobody heard."""
+    return lake / log / spec.name / f"date={day}"
 
 
 def day_file(spec: ModelSpec, lake: Path, day: str) -> Path:
@@ -87,12 +89,14 @@ def _grouped(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
         yield pa.concat_tables(kept)
 
 
-def files_of(spec: ModelSpec, lake: Path, window: Window) -> list[Path]:
+def files_of(
+    spec: ModelSpec, lake: Path, window: Window, log: Literal["predictions", "shadow"] = "predictions"
+) -> list[Path]:
     """Return the files of the days that a window touches."""
     day, last = window.start.astimezone(UTC).date(), (window.end - timedelta(microseconds=1)).date()
     files: list[Path] = []
     while day <= last:
-        files += sorted(day_folder(spec, lake, day.isoformat()).glob("[!.]*.parquet"))
+        files += sorted(day_folder(spec, lake, day.isoformat(), log).glob("[!.]*.parquet"))
         day += timedelta(days=1)
     return files
 

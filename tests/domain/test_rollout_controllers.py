@@ -12,7 +12,7 @@ import pytest
 from benchmarks.rollout_traffic import NEW, OLD, START, Played, Traffic, Truth, begun, play
 
 from evermodel.rollout import ab_test, bandit, blue_green, canary, direct, shadow
-from evermodel.rollout.evidence import Evidence, Smoke
+from evermodel.rollout.evidence import Distribution, Evidence, Smoke
 from evermodel.rollout.plan import everything_to, split
 from evermodel.rollout.sequential import Moments, above, below, larger_part
 from evermodel.serving_reports import VersionCounts
@@ -160,10 +160,11 @@ def test_blue_green_never_switches_when_the_smoke_test_fails(smoke: Smoke, why: 
 def test_a_shadow_is_promoted_when_it_agrees_and_goes_back_when_it_does_not() -> None:
     plan = begun("shadow", SPEC)
     assert (plan.arms, plan.shadow) == (everything_to(OLD), 1.0)
-    end = START + DAY
+    end, close = START + DAY, Distribution(2000, 0.1)
 
-    def decided(when: Any, **counts: Any) -> str:
-        return shadow.decide(SPEC, plan, Evidence({NEW: VersionCounts(**counts)}), when).move
+    def decided(when: Any, apart: Distribution | None = close, **counts: Any) -> str:
+        evidence = Evidence({NEW: VersionCounts(**counts)}, distribution=apart)
+        return shadow.decide(SPEC, plan, evidence, when).move
 
     assert decided(LOOK, shadows=2000, agreeing=1950) == "stay"
     assert decided(end, shadows=2000, agreeing=1950) == "promote"
@@ -171,6 +172,10 @@ def test_a_shadow_is_promoted_when_it_agrees_and_goes_back_when_it_does_not() ->
     assert decided(LOOK, shadows=2000, agreeing=1900, shadow_errors=100) == "roll_back"
     assert decided(end, shadows=50, agreeing=50) == "stay"
     assert decided(end + DAY, shadows=50, agreeing=50) == "roll_back"
+    shifted = Distribution(2000, 0.3)
+    assert decided(end, shifted, shadows=2000, agreeing=1950) == "roll_back"
+    for unknown in (None, Distribution(50, 0.3)):
+        assert decided(end, unknown, shadows=2000, agreeing=1950) == "stay", "too few answers were logged"
 
 
 def test_direct_promotes_at_once() -> None:

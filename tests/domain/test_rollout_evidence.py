@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,13 +11,21 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from benchmarks.rollout_traffic import begun
 
 from evermodel.model_store import LoadedModel
 from evermodel.prediction_log import day_folder, log_schema
-from evermodel.rollout.evidence import Smoke
+from evermodel.rollout.distribution import distribution
+from evermodel.rollout.evidence import Distribution, Smoke
+from evermodel.rollout.gather import gather
 from evermodel.rollout.losses import losses_by_version
 from evermodel.rollout.smoke import smoke_test
+from evermodel.serving.log import Heard, LoggedRequest, _table, _write_file
+from evermodel.serving.rows import Inputs
+from evermodel.serving.served import Answer
+from evermodel.serving_reports import ServingReport, VersionCounts, write_report
 from evermodel.sources import read_labels
+from evermodel.spec.rollout import RolloutSpec
 from evermodel.window import Window
 from worlds import World
 
@@ -107,3 +116,52 @@ def test_a_smoke_test_asks_the_stored_example_and_logged_rows_and_tells_what_goe
         "version 2 cannot be loaded"
         in smoke_test(world.spec, world.client, world.settings, "2", "1", START + timedelta(hours=30)).problem
     )
+
+
+def shadowed(world: World, at: datetime, old: Any, new: Any, **columns: Any) -> None:
+    """Write what version 2 answered unheard, as serving does."""
+    entry = LoggedRequest(
+        world.name, columns.get("version", "2"), "r", at, Inputs((), frozenset()), [()] * len(new),
+        scores=list(new), heard=Heard(columns.get("heard", "1"), [Answer(score, None) for score in old]),
+    )  # fmt: skip
+    folder = day_folder(world.spec, world.settings.lake, f"{at:%Y-%m-%d}", "shadow")
+    _write_file(_table([entry]), folder, "shadow")
+
+
+def test_a_shadow_s_distribution_is_of_its_own_step_s_answers_beside_the_champion_s(world: World) -> None:
+    plan = replace(begun("shadow", RolloutSpec()), step_since=START.isoformat())
+    hour, draw = timedelta(hours=1), np.random.default_rng(3)
+    old = draw.uniform(size=2000)
+    alike, tilted = np.clip(old + draw.normal(0, 0.02, 2000), 0, 1), np.sqrt(old)
+
+    def index(now: datetime) -> Distribution:
+        return distribution(world.spec, world.settings.lake, plan, now)
+
+    assert index(END) == Distribution(0, 0.0), "nothing is logged"
+    shadowed(world, START - hour, old, tilted)
+    shadowed(world, START + hour, old, tilted, heard="0")
+    shadowed(world, START + hour, old, tilted, version="3")
+    shadowed(world, START + hour, old, alike)
+    found = index(END)
+    assert (found.rows, found.psi < 0.05) == (2000, True)
+    shadowed(world, START + 30 * hour, old, tilted)
+    both = index(END)
+    assert (both.rows, both.psi > found.psi) == (4000, True)
+    plan = replace(plan, step_since=(START + 2 * hour).isoformat())
+    assert index(END).psi > 0.25, "the shares between deciles became squares"
+
+
+def test_distributions_are_read_once_the_shadow_s_time_is_over(world: World) -> None:
+    plan = replace(begun("shadow", RolloutSpec()), model=world.name, step_since=START.isoformat())
+    report = ServingReport(
+        world.name, "h-1-a", "test", "h", 1, "", END.isoformat(), plan.champion, revision=plan.revision,
+        rollout=plan.run_key, counts={plan.challenger: VersionCounts(shadows=300, agreeing=300)},
+    )  # fmt: skip
+    write_report(world.settings.lake, report)
+    shadowed(world, START + timedelta(hours=1), [0.2, 0.8] * 150, [0.2, 0.8] * 150)
+
+    def seen(after: timedelta) -> Distribution | None:
+        return gather(world.spec, world.client, world.settings, plan, {}, START + after)[0].distribution
+
+    assert seen(timedelta(hours=23)) is None
+    assert seen(timedelta(hours=24)) == Distribution(300, 0.0)

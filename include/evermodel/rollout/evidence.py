@@ -31,6 +31,22 @@ class Smoke:
 
 
 @dataclass(frozen=True)
+class Distribution:
+    """How a shadow's answers are distributed beside the champion's to the same rows.
+
+    Parameters
+    ----------
+    rows
+        Rows that both answered.
+    psi
+        Population stability index.
+    """
+
+    rows: int
+    psi: float
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What is known at one look.
 
@@ -47,6 +63,8 @@ class Evidence:
         Of the smoke test, where the strategy has one.
     baseline
         What the champion counted before everything was switched away from it.
+    distribution
+        Of a shadow's answers, once its time is over.
     """
 
     counts: Mapping[str, VersionCounts] = field(default_factory=dict)
@@ -54,6 +72,7 @@ class Evidence:
     loss: str = ""
     smoke: Smoke | None = None
     baseline: VersionCounts | None = None
+    distribution: Distribution | None = None
 
     def of(self, version: str) -> VersionCounts:
         """Return the counts of a version."""
@@ -63,6 +82,10 @@ class Evidence:
         """Return the evidence with a smoke test."""
         return replace(self, smoke=smoke)
 
+    def with_distribution(self, distribution: Distribution) -> Evidence:
+        """Return the evidence with the distribution of a shadow's answers."""
+        return replace(self, distribution=distribution)
+
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
         return {
@@ -71,4 +94,5 @@ class Evidence:
             "loss": self.loss,
             "smoke": self.smoke and asdict(self.smoke),
             "baseline": self.baseline and asdict(self.baseline),
+            "distribution": self.distribution and asdict(self.distribution),
         }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from evermodel.errors import SourceError, SourceUnavailableError
 from evermodel.rollout import blue_green
+from evermodel.rollout.distribution import distribution
 from evermodel.rollout.evidence import Evidence
 from evermodel.rollout.losses import loss_name, losses_by_version
 from evermodel.rollout.plan import TrafficPlan
@@ -18,6 +19,7 @@ from evermodel.rollout.timing import since_step
 from evermodel.serving_reports import read_reports
 from evermodel.settings import Settings
 from evermodel.spec import ModelSpec
+from evermodel.spec.rollout import RolloutSpec
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -50,7 +52,17 @@ def gather(
     if switching and since_step(plan, now) >= spec.rollout.look:
         found = smoke_test(spec, client, settings, plan.challenger, plan.champion, now)
         evidence = evidence.with_smoke(found)
+    if _to_compare(spec.rollout, plan, evidence, now):
+        evidence = evidence.with_distribution(distribution(spec, settings.lake, plan, now))
     return evidence, stored
+
+
+def _to_compare(spec: RolloutSpec, plan: TrafficPlan, evidence: Evidence, now: datetime) -> bool:
+    """Tell whether this look ends a shadow: distributions are compared once, as no test that looks often is made of them."""
+    shadow = spec.shadow
+    over = plan.strategy == "shadow" and since_step(plan, now) >= shadow.duration
+    enough = evidence.of(plan.challenger).shadows >= spec.guard.min_requests
+    return over and enough and shadow.max_psi is not None
 
 
 def _losses(

@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 from datetime import datetime
 
-from evermodel.rollout.evidence import Evidence
+from evermodel.rollout.evidence import Distribution, Evidence
 from evermodel.rollout.guard import figures_of, quantile
 from evermodel.rollout.plan import TrafficPlan
 from evermodel.rollout.sequential import above
@@ -26,7 +26,7 @@ def begin(spec: RolloutSpec, plan: TrafficPlan) -> TrafficPlan:
 def decide(spec: RolloutSpec, plan: TrafficPlan, evidence: Evidence, now: datetime) -> Verdict:
     """Go back as soon as a limit is proved to be broken; promote after the duration if all are kept."""
     counts = evidence.of(plan.challenger)
-    figures = {**figures_of(plan, evidence), **_figures(counts)}
+    figures = {**figures_of(plan, evidence), **_figures(counts, evidence.distribution)}
     broken = _broken(spec, counts)
     if broken:
         return Verdict("roll_back", broken, figures)
@@ -35,10 +35,11 @@ def decide(spec: RolloutSpec, plan: TrafficPlan, evidence: Evidence, now: dateti
         return Verdict(
             "stay", f"{counts.shadows:,} answers compared, {_agreement(counts):.2%} agree", figures
         )
-    if counts.shadows < spec.guard.min_requests:
-        said = f"{counts.shadows:,} answers compared of the {spec.guard.min_requests:,} that are needed"
+    compared = _compared(spec, counts, evidence.distribution)
+    if compared < spec.guard.min_requests:
+        said = f"{compared:,} answers compared of the {spec.guard.min_requests:,} that are needed"
         return Verdict("roll_back" if lasted >= _PATIENCE * shadow.duration else "stay", said, figures)
-    missed = _missed(spec, counts, evidence.of(plan.champion))
+    missed = _missed(spec, counts, evidence.of(plan.champion)) or _shifted(spec, evidence.distribution)
     if missed:
         return Verdict("roll_back", missed, figures)
     said = f"{counts.shadows:,} answers compared, {_agreement(counts):.2%} agree"
@@ -74,6 +75,21 @@ def _missed(spec: RolloutSpec, counts: VersionCounts, champion: VersionCounts) -
     return ""
 
 
+def _compared(spec: RolloutSpec, counts: VersionCounts, distribution: Distribution | None) -> int:
+    """Return how many answers were compared; where distributions are to be, only logged ones count."""
+    if spec.shadow.max_psi is None:
+        return counts.shadows
+    return min(counts.shadows, distribution.rows if distribution else 0)
+
+
+def _shifted(spec: RolloutSpec, distribution: Distribution | None) -> str:
+    """Say that the answers are distributed otherwise than the champion's."""
+    most = spec.shadow.max_psi
+    if most is None or distribution is None or distribution.psi <= most:
+        return ""
+    return f"the answers are distributed otherwise than the champion's: PSI {distribution.psi:.3g}, limit {most:g}"
+
+
 def _agreement(counts: VersionCounts) -> float:
     return counts.agreeing / counts.shadows if counts.shadows else 0.0
 
@@ -82,11 +98,13 @@ def _mean_difference(counts: VersionCounts) -> float:
     return counts.difference / max(counts.shadows - counts.shadow_errors, 1)
 
 
-def _figures(counts: VersionCounts) -> dict[str, float]:
+def _figures(counts: VersionCounts, distribution: Distribution | None) -> dict[str, float]:
     figures = {"shadows": float(counts.shadows), "shadow_errors": float(counts.shadow_errors)}
     if counts.shadows:
         figures |= {
             "agreement": _agreement(counts),
             "mean_difference": _mean_difference(counts),
         }
+    if distribution is not None:
+        figures |= {"psi": distribution.psi, "psi_rows": float(distribution.rows)}
     return figures

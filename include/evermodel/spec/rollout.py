@@ -48,6 +48,11 @@ class ShadowSpec(Section):
     max_mean_difference: float | None = Field(
         None, gt=0, description="Largest mean absolute difference of the scores."
     )
+    max_psi: float | None = Field(
+        0.25,
+        gt=0,
+        description="Largest population stability index of its scores (multiclass: classes) against the champion's.",
+    )
 
 
 class CanarySpec(Section):
