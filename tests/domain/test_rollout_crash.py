@@ -44,7 +44,7 @@ def begun(world: World, strategy: str) -> RolloutWorld:
 # Between the writes of a promotion (1 to 5), after the plan's, after the version's; `test_retrain_crash` has all of a promotion.
 @pytest.mark.parametrize(
     ("strategy", "errors", "points"),
-    [("canary", 2, (2, 6, 7)), ("canary", 200, (1, 2))],
+    [("canary", 2, (2, 6, 7)), ("canary", 200, (1, 2)), ("blue_green", 200, (2, 8, 10))],
 )
 def test_a_move_killed_after_a_change_ends_as_if_nothing_had_happened(
     world: World, monkeypatch: pytest.MonkeyPatch, strategy: str, errors: int, points: tuple[int, ...]
