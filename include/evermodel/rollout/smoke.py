@@ -53,7 +53,7 @@ def smoke_test(
         return Smoke(count, f"version {version} throws {type(error).__name__}: {error}", 0.0, 0.0)
     with tempfile.TemporaryDirectory() as folder:
         old = model_store.load_model(client, f"models:/{spec.name}/{champion}", Path(folder))
-    return Smoke(count, "", _milliseconds(spec, model), _milliseconds(spec, old))
+    return Smoke(count, "", *_milliseconds(spec, model, old))
 
 
 def _asked(spec: ModelSpec, lake: Path, now: datetime, columns: list[str]) -> list[pd.DataFrame]:
@@ -70,13 +70,17 @@ def _asked(spec: ModelSpec, lake: Path, now: datetime, columns: list[str]) -> li
     return []
 
 
-def _milliseconds(spec: ModelSpec, model: Any) -> float:
-    """Return the median time of one row, in milliseconds."""
-    frame, taken = model.example, []
-    tasks.predict(spec, model.pipeline, frame.head(1))  # the first call pays for everyone
-    for number in range(_TIMED_ROWS):
-        row = frame.iloc[[number % len(frame)]]
-        began = time.perf_counter()
-        tasks.predict(spec, model.pipeline, row)
-        taken.append(time.perf_counter() - began)
-    return 1000 * sorted(taken)[len(taken) // 2]
+def _milliseconds(spec: ModelSpec, *models: Any) -> list[float]:
+    """Return each model's median time of one row, in milliseconds.
+
+    They are asked in turns: a host that is busy for a while slows all of them alike.
+    """
+    taken: list[list[float]] = [[] for _ in models]
+    for number in range(_TIMED_ROWS + 1):
+        for model, times in zip(models, taken, strict=True):
+            row = model.example.iloc[[number % len(model.example)]]
+            began = time.perf_counter()
+            tasks.predict(spec, model.pipeline, row)
+            times.append(time.perf_counter() - began)
+    # The first call pays for everyone.
+    return [1000 * sorted(times[1:])[_TIMED_ROWS // 2] for times in taken]
