@@ -133,14 +133,15 @@ class StartRolloutOperator(RolloutOperator):
                 "strategy": chosen,
             }
         events = context["triggering_asset_events"].get(rollout_wanted(self.spec.name), [])
-        asked: list[Mapping[str, Any]] = [event.extra for event in events if event.extra]
+        asked = [event for event in events if "version" in event.extra]
+        if not asked and any("cold_start" in event.extra for event in events):
+            raise AirflowSkipException("the retrain made the first champion: there is nothing to roll out")
         if not asked:
             raise RolloutError(
                 f"model {self.spec.name}: no version was named", "start the run again and fill in its form"
             )
-        if asked[-1].get("version") is None:
-            raise AirflowSkipException("the retrain made the first champion: there is nothing to roll out")
-        wanted = asked[-1]
+        # Airflow gives the events in no order.
+        wanted: Mapping[str, Any] = max(asked, key=lambda event: event.timestamp).extra
         return {key: str(wanted[key]) for key in ("version", "by", "reason", "run_key")}
 
 
