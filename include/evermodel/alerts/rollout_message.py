@@ -103,7 +103,11 @@ def _facts(figures: Mapping[str, float]) -> dict[str, str]:
         new, old = figures.get(f"challenger_{name}"), figures.get(f"champion_{name}")
         if new is not None:
             facts[label] = f"{new:{form}}" + (f", the champion {old:{form}}" if old is not None else "")
-    for name, label, form in (("agreement", "Agreement", ".2%"), ("chance", "Chance of being best", ".1%")):
+    for name, label, form in (
+        ("agreement", "Agreement", ".2%"),
+        ("psi", "PSI of the answers", ".3g"),
+        ("chance", "Chance of being best", ".1%"),
+    ):
         if name in figures:
             facts[label] = f"{figures[name]:{form}}"
     return facts
