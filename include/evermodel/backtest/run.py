@@ -86,10 +86,16 @@ def _replay(plan: Plan, policies: list[Policy], jobs: int, tell: Tell) -> None:
     context = multiprocessing.get_context("spawn")
     before = {name: os.environ.get(name) for name in _ONE_THREAD}
     os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
+    others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(jobs, mp_context=context)
     try:
         running = {pool.submit(replay_policy, plan, policy) for policy in policies}
         _watch(plan, policies, running, tell)
+    except BaseException:
+        # Ctrl-C, or a policy that failed: the others are not waited for, as what they have done is kept.
+        for worker in set(multiprocessing.active_children()) - others:
+            worker.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
         for name, value in before.items():
