@@ -73,10 +73,32 @@ def champion(world: World) -> str:
     return str(registry.champion(world.client, world.name).version)
 
 
-def rolled_out(world: World, day: str) -> Any:
+def rolled_out(world: World, day: str, form: dict[str, str] | None = None) -> Any:
     dag = parse(world, "rollout")
     dag.get_task("watch").poke_interval = 0.1
-    return run(dag, day, {"version": "2", "reason": "looks good"})
+    return run(dag, day, form)
+
+
+@contextmanager
+def started_by_the_retrain(world: World) -> Iterator[None]:
+    """Give the next runs what Airflow's scheduler gives them: the events of the asset that starts the DAG."""
+    from airflow.models import dagrun
+    from airflow.models.asset import AssetEvent, AssetModel
+    from sqlalchemy import select
+
+    create = dagrun.get_or_create_dagrun
+
+    def with_events(**given: Any) -> Any:
+        session, made = given["session"], create(**given)
+        query = select(AssetEvent).join(AssetModel, AssetEvent.asset_id == AssetModel.id)
+        wanted = query.where(AssetModel.name == f"{world.name}_rollout_wanted")
+        made.consumed_asset_events.extend(session.scalars(wanted).all())
+        session.commit()
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dagrun, "get_or_create_dagrun", with_events)
+        yield
 
 
 def test_a_retrain_hands_over_and_only_a_canary_that_keeps_the_guard_becomes_champion(model: World) -> None:
@@ -89,9 +111,10 @@ def test_a_retrain_hands_over_and_only_a_canary_that_keeps_the_guard_becomes_cha
     assert champion(model) == "1", "nothing is promoted yet"
     assert "Rollout of version 2 started (canary, 10%)" in messages(model)[-1]["text"]
 
-    with serving(model, with_errors(300)):
+    with serving(model, with_errors(300)), started_by_the_retrain(model):
         out = rolled_out(model, "2013-03-19")
 
+    assert out.xcom("start")["run_key"] == request["run_key"], "the event brings version and key"
     assert (out.state, out.states["finish"], out.states["report"]) == ("success", "skipped", "success")
     assert champion(model) == "1"
     told = messages(model)[-1]
@@ -107,7 +130,7 @@ def test_a_retrain_hands_over_and_only_a_canary_that_keeps_the_guard_becomes_cha
 
     before = len(messages(model))
     with serving(model, with_errors(3)):
-        out = rolled_out(model, "2013-03-21")
+        out = rolled_out(model, "2013-03-21", {"version": "2", "reason": "looks good"})
 
     assert (out.state, set(out.states.values())) == ("success", {"success"})
     assert champion(model) == "2"
