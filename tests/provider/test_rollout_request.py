@@ -62,7 +62,7 @@ def asked(*events: AssetEventDagRunReferenceResult, **form: Any) -> dict[str, An
         task = StartRolloutOperator(
             task_id="start",
             model="flights",
-            version=form.get("version"),
+            version=form.get("version", ""),
             strategy=form.get("strategy", "as in the spec"),
             reason=form.get("reason", ""),
             by="ada",
