@@ -21,6 +21,7 @@ from evermodel.fastpath.batch import for_batches
 from evermodel.fastpath.encoding import Encoding
 from evermodel.fastpath.export import export
 from evermodel.fastpath.graph import NotExportableError
+from evermodel.fastpath.intervals import Intervals
 from evermodel.fastpath.runtime import FastModel, read, start, write
 from evermodel.frames import feature_frame
 from small_spec import small_spec
@@ -119,6 +120,23 @@ def test_masks_of_leaves_answer_many_rows_as_the_graph_does(
     for rows in (fresh, strange, endless, fresh.slice(0, 0), fresh.slice(0, 513)):
         np.testing.assert_allclose(batch.answer_table(rows), fast.answer_table(rows), rtol=0, atol=1e-12)
     assert batch.engine == ("onnx" if "linear_model" in case[0] else "masks")
+
+
+@given(
+    st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=0, max_size=40),
+    st.floats(min_value=1e-9, max_value=1.0),
+    st.lists(st.floats(), max_size=40),
+)
+def test_a_number_lies_in_the_interval_that_a_search_finds(
+    wild: list[float], width: float, values: list[float]
+) -> None:
+    for cuts in (wild, [c * width for c in range(len(wild))]):
+        ends = np.unique([*cuts, math.inf])
+        with np.errstate(all="ignore"):  # beyond the largest number, and next to zero
+            near = [np.nextafter(ends, side) for side in (-math.inf, math.inf)]
+        asked = np.concatenate([values, ends, *near, [math.nan, math.inf, -math.inf]])
+
+        np.testing.assert_array_equal(Intervals(ends).of(asked), np.searchsorted(ends, asked))
 
 
 def test_masks_that_differ_from_the_graph_are_given_up(tmp_path: Path) -> None:

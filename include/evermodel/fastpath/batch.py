@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evermodel.fastpath import runtime
-from evermodel.fastpath.encoding import Matrix
+from evermodel.fastpath.encoding import Column
 from evermodel.fastpath.graph import INPUT, OUTPUT
 from evermodel.fastpath.leaves import LeafMasks, Nodes, leaf_masks
 from evermodel.fastpath.runtime import FastModel
@@ -48,36 +48,51 @@ class BatchModel:
 
     def answer_table(self, table: pa.Table) -> NDArray[np.float64]:
         """Answer the rows of an Arrow table; see `evermodel.fastpath.encoding.Exported` for the answers' shape."""
-        return self.run(self.fast.encoding.table(table))
-
-    def run(self, matrix: Matrix) -> NDArray[np.float64]:
-        """Answer encoded rows."""
         if not self._checked:
-            self._check(matrix[:_CHECKED_ROWS])
+            self._check(table.slice(0, _CHECKED_ROWS))
         masks = self._masks
-        return self.fast.run(matrix) if masks is None else masks.run(matrix)
+        return self.fast.answer_table(table) if masks is None else self._by_masks(masks, table)
 
-    def _check(self, matrix: Matrix) -> None:
+    def _by_masks(self, masks: Masked, table: pa.Table) -> NDArray[np.float64]:
+        return masks.run(self.fast.encoding.columns(table), table.num_rows)
+
+    def _check(self, table: pa.Table) -> None:
         with self._lock:
             if self._checked or self._masks is None:
                 return
-            wanted, found = self.fast.run(matrix), self._masks.run(matrix)
+            wanted, found = self.fast.answer_table(table), self._by_masks(self._masks, table)
             if not np.allclose(found, wanted, rtol=_SAME, atol=_SAME):
                 self._masks = None
             self._checked = True
 
 
 class Masked:
-    """Trees as masks, with the parts of the graph before and after them."""
+    """Trees as masks, with the parts of the graph before and after them.
 
-    def __init__(self, before: Any, masks: LeafMasks, after: Any, name: str) -> None:
+    Parameters
+    ----------
+    before
+        What makes the trees' input of the rows: the numbers of its columns if it only puts them into another order.
+    after
+        What makes answers of the sums, whose name is given.
+    """
+
+    def __init__(self, before: list[int] | Any, masks: LeafMasks, after: Any, name: str) -> None:
         self._before, self._masks, self._after, self._name = before, masks, after, name
 
-    def run(self, matrix: Matrix) -> NDArray[np.float64]:
+    def run(self, columns: list[Column], rows: int) -> NDArray[np.float64]:
         """Answer encoded rows."""
-        seen = matrix if self._before is None else self._before.run(None, {INPUT: matrix})[0]
-        answers: NDArray[np.float64] = self._after.run([OUTPUT], {self._name: self._masks.run(seen)})[0]
+        sums = self._masks.run(self._input(columns), rows)
+        answers: NDArray[np.float64] = self._after.run([OUTPUT], {self._name: sums})[0]
         return answers
+
+    def _input(self, columns: list[Column]) -> list[Column]:
+        if isinstance(self._before, list):
+            return [columns[place] for place in self._before]
+        matrix = np.column_stack([column.spread() for column in columns])
+        return [
+            Column(values) for values in np.ascontiguousarray(self._before.run(None, {INPUT: matrix})[0].T)
+        ]
 
 
 def for_batches(folder: Path, fast: FastModel) -> BatchModel:
@@ -98,7 +113,9 @@ def _masked(model: Any) -> Masked | None:
     before, after = _parts(model, tree)
     if masks is None or after is None:
         return None
-    start = None if tree.input[0] == INPUT else _session(model, before, [INPUT], tree.input[0])
+    start = _order(model, before, tree.input[0])
+    if start is None:
+        start = _session(model, before, [INPUT], tree.input[0])
     return Masked(start, masks, _session(model, after, [tree.output[0]], OUTPUT), tree.output[0])
 
 
@@ -113,6 +130,23 @@ def _parts(model: Any, tree: Any) -> tuple[list[Any], list[Any] | None]:
         known.update(node.output)
         after.append(node)
     return list(model.graph.node)[:place], after
+
+
+def _order(model: Any, nodes: list[Any], wanted: str) -> list[int] | None:
+    """Return which columns of the rows a value holds; None if it is more than columns side by side."""
+    from onnx import numpy_helper
+
+    constants = {constant.name: constant for constant in model.graph.initializer}
+    (width,) = (part.type.tensor_type.shape.dim[1].dim_value for part in model.graph.input)
+    columns = {INPUT: list(range(width))}
+    for node in nodes:
+        sources = [columns.get(name) for name in node.input]
+        if node.op_type == "Concat" and None not in sources:
+            columns[node.output[0]] = [column for source in sources for column in source or []]
+        elif node.op_type == "Gather" and sources[0] is not None and node.input[1] in constants:
+            picked = numpy_helper.to_array(constants[node.input[1]])
+            columns[node.output[0]] = [sources[0][place] for place in picked]
+    return columns.get(wanted)
 
 
 def _session(model: Any, nodes: list[Any], inputs: list[str], output: str) -> Any:

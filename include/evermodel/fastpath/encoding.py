@@ -18,6 +18,26 @@ Row = tuple[float | str | None, ...]
 Matrix = NDArray[np.float64]
 
 
+@dataclass(frozen=True, eq=False)
+class Column:
+    """The values of one feature, each distinct one only once where they are few.
+
+    Parameters
+    ----------
+    values
+        Numbers or codes.
+    places
+        Of each row, the place of its value; None if the values are the rows' own.
+    """
+
+    values: NDArray[np.float64]
+    places: NDArray[np.intp] | None = None
+
+    def spread(self) -> NDArray[np.float64]:
+        """Return the value of each row."""
+        return self.values if self.places is None else self.values.take(self.places)
+
+
 @dataclass(frozen=True)
 class Codes:
     """The code of every category of one feature, as the trained encoder gives them.
@@ -66,21 +86,37 @@ class Encoding:
 
     def table(self, table: pa.Table) -> Matrix:
         """Encode an Arrow table; a null is a missing value."""
+        matrix = np.empty((table.num_rows, len(self.names)))
+        for place, column in enumerate(self.columns(table)):
+            matrix[:, place] = column.spread()
+        return matrix
+
+    def columns(self, table: pa.Table) -> list[Column]:
+        """Encode an Arrow table column by column."""
+        return [self._column(name, table[name]) for name in self.names]
+
+    def _column(self, name: str, values: pa.ChunkedArray) -> Column:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        if name not in self.codes:
+            return Column(values.cast(pa.float64()).to_numpy())
+        known, codes = self._lookups[name]
+        places = pc.index_in(values.cast(pa.string()), value_set=known).fill_null(len(known))
+        return Column(codes, places.to_numpy().astype(np.intp))
+
+    @cached_property
+    def _lookups(self) -> dict[str, tuple[pa.Array, NDArray[np.float64]]]:
+        """The known categories and no category, and their codes, of which the last is the unknown ones'."""
         import pyarrow as pa
 
-        matrix = np.empty((table.num_rows, len(self.names)))
-        for place, name in enumerate(self.names):
-            column = table[name]
-            if name not in self.codes:
-                matrix[:, place] = column.cast(pa.float64()).to_numpy()
-                continue
-            encoded = column.cast(pa.string()).combine_chunks().dictionary_encode()
-            codes = self.codes[name]
-            lookup = np.array([*map(codes.of, encoded.dictionary.to_pylist()), codes.missing])
-            matrix[:, place] = lookup[
-                encoded.indices.fill_null(len(lookup) - 1).to_numpy(zero_copy_only=False)
-            ]
-        return matrix
+        return {
+            name: (
+                pa.array([*found.known, None], pa.string()),
+                np.array([*found.known.values(), found.missing, found.unknown]),
+            )
+            for name, found in self.codes.items()
+        }
 
     @cached_property
     def _coders(self) -> list[tuple[int, Callable[[Any], float]]]:

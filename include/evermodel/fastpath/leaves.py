@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evermodel.fastpath.encoding import Matrix
+from evermodel.fastpath.encoding import Column
+from evermodel.fastpath.intervals import Intervals
 
 _LEQ, _MEMBER = 0, 6
-_BLOCK = 512  # rows at a time: their masks stay in the processor's cache
+_BLOCK = 256  # rows at a time: their masks stay in the processor's cache
 _MOST_BYTES = 400  # of masks per tree and row; with more, walking the trees is faster
 _MOST_TABLE = 64 * 2**20
+_MOST_JOINED = (
+    2**20
+)  # bytes of masks of columns that are looked up together: they stay in the processor's cache
 # Multiplying by these puts a pattern that is unique for each bit into the highest bits.
 _DE_BRUIJN = {32: (0x077CB531, 27), 64: (0x03F79D71B4CA8B09, 58)}
 
@@ -55,7 +59,8 @@ class LeafMasks:
 
     For each column and each interval between two thresholds there is a row of masks, one a tree, whose bits are the
     leaves that such a value still allows. The masks of a row's values are combined by AND; the first leaf that is left
-    is the row's. The sums are those of the trees up to the order of addition.
+    is the row's. Columns with few intervals are looked up together. The sums are those of the trees up to the order of
+    addition.
 
     Parameters
     ----------
@@ -76,42 +81,83 @@ class LeafMasks:
         weights: NDArray[np.float64],
         starts: list[int],
     ) -> None:
-        self._cuts, self._tables, self._starts = cuts, tables, starts
+        self._starts = starts
+        self._intervals = {column: Intervals(found) for column, found in cuts.items()}
+        self._groups = [_joined(group, tables) for group in _groups(tables)]
         self._weights = weights.ravel()
         self._trees, self._bits = weights.shape
-        self._first = np.arange(self._trees, dtype=np.intp) * self._bits
+        self._first = (np.arange(self._trees) * self._bits).astype(
+            np.uint32 if self._bits == 32 else np.uint64
+        )
 
-    def run(self, matrix: Matrix) -> NDArray[np.float64]:
-        """Return what the trees add up: rows x outputs."""
-        rows = len(matrix)
+    def run(self, columns: Sequence[Column], rows: int) -> NDArray[np.float64]:
+        """Return what the trees add up for the columns of their input: rows x outputs."""
         sums = np.empty((rows, len(self._starts)))
         kind = np.uint32 if self._bits == 32 else np.uint64
         left, allowed = (np.empty((_BLOCK, self._trees), kind) for _ in range(2))
         place, weight = np.empty((_BLOCK, self._trees), np.intp), np.empty((_BLOCK, self._trees))
-        # The last cut is infinity, and NumPy sorts a missing value behind it.
-        intervals = {column: np.searchsorted(cuts, matrix[:, column]) for column, cuts in self._cuts.items()}
+        places = [self._places(group, columns) for group, _ in self._groups]
         for start in range(0, rows, _BLOCK):
             end = min(rows, start + _BLOCK)
             block = slice(0, end - start)
-            self._leaves({c: found[start:end] for c, found in intervals.items()}, left[block], allowed[block])
-            np.add(left[block], self._first, out=place[block], casting="unsafe")
+            self._leaves([found[start:end] for found in places], left[block], allowed[block])
+            np.add(left[block], self._first, out=left[block])
+            np.copyto(place[block], left[block], casting="unsafe")
             self._weights.take(place[block], out=weight[block], mode="clip")
             np.add.reduceat(weight[block], self._starts, axis=1, out=sums[start:end])
         return sums
 
-    def _leaves(
-        self, intervals: dict[int, NDArray[np.intp]], left: NDArray[Any], allowed: NDArray[Any]
-    ) -> None:
+    def _places(self, group: Sequence[int], columns: Sequence[Column]) -> NDArray[np.intp]:
+        """Return the row of a joined table for each row of the columns."""
+        found: NDArray[np.intp] | None = None
+        for number in group:
+            column, intervals = columns[number], self._intervals[number]
+            mine = intervals.of(column.values)
+            if column.places is not None:
+                mine = mine.take(column.places)
+            found = mine if found is None else found * len(intervals) + mine
+        assert found is not None
+        return found
+
+    def _leaves(self, places: Sequence[NDArray[np.intp]], left: NDArray[Any], allowed: NDArray[Any]) -> None:
         """Leave the pattern of each tree's leaf in `left`."""
-        left.fill(~left.dtype.type(0))
-        for column, found in intervals.items():
-            self._tables[column].take(found, axis=0, out=allowed, mode="clip")
-            np.bitwise_and(left, allowed, out=left)
+        first = True
+        for found, (_, table) in zip(places, self._groups, strict=True):
+            table.take(found, axis=0, out=left if first else allowed, mode="clip")
+            if not first:
+                np.bitwise_and(left, allowed, out=left)
+            first = False
         np.negative(left, out=allowed)
         np.bitwise_and(left, allowed, out=left)
         factor, shift = _DE_BRUIJN[self._bits]
         np.multiply(left, left.dtype.type(factor), out=left)
         np.right_shift(left, left.dtype.type(shift), out=left)
+
+
+def _groups(tables: Mapping[int, NDArray[Any]]) -> list[list[int]]:
+    """Put columns together as long as their joined table is small, the largest first."""
+    groups: list[list[int]] = []
+    sizes: list[int] = []
+    for column in sorted(tables, key=lambda c: -len(tables[c])):
+        table = tables[column]
+        most = _MOST_JOINED // table[0].nbytes
+        fitting = (place for place, size in enumerate(sizes) if size * len(table) <= most)
+        place = next(fitting, None)
+        if place is None:
+            groups.append([column])
+            sizes.append(len(table))
+        else:
+            groups[place].append(column)
+            sizes[place] *= len(table)
+    return groups
+
+
+def _joined(group: Sequence[int], tables: Mapping[int, NDArray[Any]]) -> tuple[Sequence[int], NDArray[Any]]:
+    """Return the columns and their table, which has a row for each combination of their intervals."""
+    joined = tables[group[0]]
+    for column in group[1:]:
+        joined = (joined[:, None] & tables[column][None]).reshape(-1, joined.shape[1])
+    return group, joined
 
 
 def leaf_masks(nodes: Nodes) -> LeafMasks | None:
