@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def test_the_retrain_dag_runs_a_drafted_spec_unchanged(
     load_breast_cancer(as_frame=True).frame.to_parquet(file)
     drafted = CliRunner().invoke(app, ["init", str(file), "--label", "target", "--name", name])
     assert drafted.exit_code == 0, drafted.output
-    as_of = drafted.output.rsplit("as_of ", maxsplit=1)[1].strip().rstrip(".")
+    as_of = re.findall(r"--as-of (\d{4}-\d\d-\d\d)", drafted.output)[-1]
 
     done = retrain(World(name, world.folder, world.settings, world.environment), as_of)
 

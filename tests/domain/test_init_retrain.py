@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def test_a_draft_runs_through_every_step_of_a_retrain(
     drafted = CliRunner().invoke(app, ["init", str(table(tmp_path)), "--label", label, "--name", name])
     assert drafted.exit_code == 0, drafted.output
     assert CliRunner().invoke(app, ["check", name]).exit_code == 0
-    as_of = drafted.output.rsplit("as_of ", maxsplit=1)[1].strip().rstrip(".")
+    as_of = re.findall(r"--as-of (\d{4}-\d\d-\d\d)", drafted.output)[-1]
     spec = load_spec(name, Settings.from_environment())
     assert spec.task == task
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
+import sys
 import tempfile
 import time
 import uuid
@@ -143,6 +145,9 @@ def session_of(spec: ModelSpec) -> Any:
             "pip install 'airflow-provider-evermodel[spark]'",
         ) from error
     builder, place = SparkSession.builder, spec.score.spark
+    if place is not None and place.startswith("local"):
+        # Its workers have to be this Python, which has this package, and not the first one in the PATH.
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     if place is not None:
         builder = builder.remote(place) if place.startswith("sc://") else builder.master(place)
     session = builder.appName(f"score_{spec.name}").getOrCreate()
