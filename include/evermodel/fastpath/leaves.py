@@ -13,7 +13,7 @@ from evermodel.fastpath.encoding import Column
 from evermodel.fastpath.intervals import Intervals
 
 _LEQ, _MEMBER = 0, 6
-_BLOCK = 256  # rows at a time: their masks stay in the processor's cache
+_BLOCK = 1024  # rows at a time: their masks stay in the cache; with fewer, threads wait for each other
 _MOST_BYTES = 400  # of masks per tree and row; with more, walking the trees is faster
 _MOST_TABLE = 64 * 2**20
 _MOST_JOINED = (
