@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from evermodel import registry
 from evermodel.errors import PromotionError, RegistryConflictError, RollbackError
+from evermodel.histogram import quantile, slower_than
 from evermodel.promotion import decision_of
 from evermodel.registry import Promotion
 from evermodel.rollback import roll_back
-from evermodel.rollout.guard import quantile, slower_than
 from evermodel.rollout.sequential import above
 from evermodel.serving_reports import Reports, VersionCounts, added, read_reports
 from evermodel.spec import ModelSpec

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from evermodel.histogram import quantile
 from evermodel.performance.scrape import Interval
 from evermodel.problems import Problem
 from evermodel.severity import Severity, worst_of
@@ -70,23 +72,17 @@ def figures_of(interval: Interval) -> ServingFigures:
 def quantile_ms(buckets: Mapping[str, float], share: float) -> float | None:
     """Return a quantile in milliseconds from cumulative buckets, on a straight line inside its bucket.
 
-    That is what Prometheus' ``histogram_quantile`` does.
+    That is what Prometheus' ``histogram_quantile`` does, also beyond the largest bound, which it returns then.
 
     >>> quantile_ms({"0.01": 50.0, "0.02": 100.0, "+Inf": 100.0}, 0.75)
     15.0
     """
-    bounds = sorted((float(bound), count) for bound, count in buckets.items())
-    if not bounds or bounds[-1][1] <= 0:
+    seconds = quantile(buckets, share)
+    if math.isnan(seconds):
         return None
-    wanted = share * bounds[-1][1]
-    low, below = 0.0, 0.0
-    for bound, count in bounds:
-        if count >= wanted and count > below:
-            if bound == float("inf"):
-                return 1000 * low
-            return 1000 * (low + (bound - low) * (wanted - below) / (count - below))
-        low, below = (bound if bound != float("inf") else low), count
-    return 1000 * low
+    # Beyond the largest bound nothing is known: it is at least that.
+    largest = max((bound for bound in map(float, buckets) if not math.isinf(bound)), default=0.0)
+    return 1000 * min(seconds, largest)
 
 
 def serving_problem(spec: ModelSpec, interval: Interval | None) -> tuple[Problem, ServingFigures | None]:

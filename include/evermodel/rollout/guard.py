@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from evermodel.histogram import quantile, slower_than
 from evermodel.rollout.evidence import Evidence
 from evermodel.rollout.plan import TrafficPlan
 from evermodel.rollout.sequential import above, below, difference, larger_part
@@ -90,41 +91,6 @@ def figures_of(plan: TrafficPlan, evidence: Evidence) -> dict[str, float]:
     return figures
 
 
-def quantile(buckets: Mapping[str, int], share: float) -> float:
-    """Return a quantile of response times in seconds, between the bounds of its bucket by the straight line.
-
-    >>> round(quantile({"0.1": 50, "0.2": 100, "+Inf": 100}, 0.75), 9)
-    0.15
-    """
-    edges = _sorted(buckets)
-    if not edges or edges[-1][1] == 0:
-        return math.nan
-    wanted, low, below_it = share * edges[-1][1], 0.0, 0
-    for bound, count in edges:
-        if count >= wanted:
-            if math.isinf(bound):
-                return math.inf
-            return low + (bound - low) * (wanted - below_it) / max(count - below_it, 1)
-        low, below_it = bound, count
-    return math.inf
-
-
-def slower_than(buckets: Mapping[str, int], seconds: float) -> tuple[int, int]:
-    """Return how many requests of how many took longer than so many seconds, by the straight line within a bucket.
-
-    >>> slower_than({"0.1": 50, "0.2": 100, "+Inf": 110}, 0.15)
-    (35, 110)
-    """
-    edges = _sorted(buckets)
-    total, low, below_it = (edges[-1][1] if edges else 0), 0.0, 0
-    for bound, count in edges:
-        if seconds <= bound:
-            part = 0.0 if math.isinf(bound) else (seconds - low) / (bound - low)
-            return total - below_it - round(part * (count - below_it)), total
-        low, below_it = bound, count
-    return 0, total
-
-
 def _requests(spec: GuardSpec, new: VersionCounts) -> Check:
     state: State = "passed" if new.requests >= spec.min_requests else "open"
     return Check("requests", state, f"{new.requests:,} of {spec.min_requests:,} requests")
@@ -191,7 +157,3 @@ def _summed(checks: Sequence[Check], figures: Mapping[str, float]) -> Watch:
 def _rate(counts: VersionCounts) -> str:
     rate = counts.errors / counts.requests if counts.requests else 0.0
     return f"{counts.errors:,} of {counts.requests:,} ({rate:.2%})"
-
-
-def _sorted(buckets: Mapping[str, int]) -> list[tuple[float, int]]:
-    return sorted((float(bound), count) for bound, count in buckets.items())

@@ -6,8 +6,9 @@ import math
 from dataclasses import replace
 from datetime import datetime
 
+from evermodel.histogram import quantile
 from evermodel.rollout.evidence import Distribution, Evidence
-from evermodel.rollout.guard import figures_of, quantile
+from evermodel.rollout.guard import figures_of
 from evermodel.rollout.plan import TrafficPlan
 from evermodel.rollout.sequential import above
 from evermodel.rollout.timing import since_step
