@@ -158,8 +158,9 @@ def promote(
     WrongEnvironmentError
         The model belongs to another environment.
     """
-    require_own(model, _model_tags(client, model))
-    done, complete = _find_promotion(client, model, run_key)
+    tags = _model_tags(client, model)
+    require_own(model, tags)
+    done, complete = _find_promotion(tags, run_key)
     if done is not None and complete:
         return done  # what was promoted since then stays
     current = alias_version(client, model, CHAMPION)
@@ -190,7 +191,7 @@ def promote(
 
 def begun(client: MlflowClient, model: str, run_key: str) -> bool:
     """Tell whether a promotion under a run key was begun, completed or not."""
-    return _find_promotion(client, model, run_key)[0] is not None
+    return _find_promotion(_model_tags(client, model), run_key)[0] is not None
 
 
 def history(client: MlflowClient, model: str) -> list[Promotion]:
@@ -268,8 +269,8 @@ def _records_of(tags: Mapping[str, str]) -> list[tuple[Promotion, bool]]:
     return [(Promotion(**value["promotion"]), value["complete"]) for value in values]
 
 
-def _find_promotion(client: MlflowClient, model: str, run_key: str) -> tuple[Promotion | None, bool]:
-    records = _records_of(_model_tags(client, model))
+def _find_promotion(tags: Mapping[str, str], run_key: str) -> tuple[Promotion | None, bool]:
+    records = _records_of(tags)
     return next((record for record in records if record[0].run_key == run_key), (None, False))
 
 

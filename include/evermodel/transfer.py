@@ -111,7 +111,9 @@ class _Taken:
 
     origin: str
     version: ModelVersion
-    runs: tuple[tuple[Run, Path], ...]  # the retrain's, then the candidate's, each with its artifacts
+    retrain: Run
+    artifacts: Path  # of the retrain: decision, card, spec
+    candidate: Run
     model: Path
     ship: bool
 
@@ -131,12 +133,15 @@ def _take(client: MlflowClient, model: str, version: str, source: str, folder: P
         raise TransferError(
             f"model {model}: the retrain of version {version} is gone from {source}", "choose another version"
         )
-    runs = [(run, _artifacts(client, run, folder / "retrain"))]
-    candidate = client.get_run(found.run_id)
-    runs.append((candidate, folder / "nothing"))
-    files = download(client, f"models:/{model}/{found.version}", folder / "model")
-    decision = read_json(client, run.info.run_id, DECISION_FILE)
-    return _Taken(f"{source}/{found.version}", found, tuple(runs), files, bool(decision["ship"]))
+    return _Taken(
+        origin=f"{source}/{found.version}",
+        version=found,
+        retrain=run,
+        artifacts=_artifacts(client, run, folder / "retrain"),
+        candidate=client.get_run(found.run_id),
+        model=download(client, f"models:/{model}/{found.version}", folder / "model"),
+        ship=bool(read_json(client, run.info.run_id, DECISION_FILE)["ship"]),
+    )
 
 
 def _artifacts(client: MlflowClient, run: Run, folder: Path) -> Path:
@@ -172,7 +177,7 @@ def _place(client: MlflowClient, model: str, taken: _Taken, by: str) -> ModelVer
     """Copy runs and files into this registry and register the version as challenger, once."""
     tags = taken.version.tags
     key = tags[RUN_KEY]
-    (retrain, artifacts), (candidate, _) = taken.runs
+    retrain, candidate = taken.retrain, taken.candidate
     origin = {ORIGIN_TAG: taken.origin, "evermodel.transferred_by": by}
     run = keyed_run(
         client,
@@ -182,7 +187,7 @@ def _place(client: MlflowClient, model: str, taken: _Taken, by: str) -> ModelVer
         name=retrain.data.tags.get("mlflow.runName", key),
         tags={**_ours(retrain), **origin},
     )
-    client.log_artifacts(run.info.run_id, str(artifacts))
+    client.log_artifacts(run.info.run_id, str(taken.artifacts))
     child_key = candidate.data.tags.get(RUN_KEY, f"{key}/candidate")
     child = keyed_run(
         client,
