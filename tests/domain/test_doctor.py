@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +21,9 @@ from airflow_world import claim_airflow_home
 from evermodel.cli import app
 from evermodel.doctor import lake, versions
 from evermodel.doctor.clock import check_clock
-from evermodel.doctor.examine import examine
+from evermodel.doctor.examine import all_checks, examine, load_checks
 from evermodel.doctor.finding import Finding
+from evermodel.doctor.remote import check_remote
 from evermodel.doctor.serving import check_serving
 from evermodel.doctor.specs import check_specs
 from evermodel.doctor.tracking import check_tracking
@@ -116,11 +120,11 @@ def test_the_lake_is_red_when_it_cannot_be_written_and_yellow_when_space_runs_ou
 
 
 def test_the_remote_takes_a_file_or_says_why_not(settings: Settings) -> None:
-    assert levels(lake.check_remote(settings)) == [("DVC remote", "green")]
+    assert levels(check_remote(settings)) == [("DVC remote", "green")]
     assert len(list(Path(settings.dvc_remote).rglob("*"))) > 0
     Path(settings.dvc_remote).rename(settings.home / "away")
     Path(settings.dvc_remote).write_text("no folder")
-    assert levels(lake.check_remote(settings)) == [("DVC remote", "red")]
+    assert levels(check_remote(settings)) == [("DVC remote", "red")]
 
 
 def test_mlflow_is_written_to_without_leaving_more_each_time(settings: Settings, mlflow_server: str) -> None:
@@ -181,6 +185,24 @@ def test_what_hangs_or_breaks_is_red_and_hides_nothing(settings: Settings) -> No
         "works": "green",
     }
     assert "ZeroDivisionError: by zero" in found["breaks"][0].said
+
+
+def test_a_check_that_cannot_be_imported_says_so(settings: Settings) -> None:
+    broken = EntryPoint("weather", "evermodel.doctor.weather:check_weather", "evermodel.doctor")
+    found = dict(examine(settings, load_checks([broken])))
+    (finding,) = found["weather"]
+    assert (finding.level, "No module named 'evermodel.doctor.weather'" in finding.said) == ("red", True)
+
+
+def test_checks_run_side_by_side_have_nothing_left_to_import_of_packages_that_can_block_each_other() -> None:
+    code = (
+        "import sys; from evermodel.doctor.examine import all_checks, load_checks;"
+        "checks = load_checks(all_checks().values());"
+        "print(len(checks), *[m in sys.modules for m in "
+        "('mlflow', 'dvc.repo', 'airflow.sdk.configuration', 'airflow.providers.slack.hooks.slack')])"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True)
+    assert done.stdout.split("\n")[-2] == f"{len(all_checks())} True True True True", done.stderr
 
 
 def test_the_command_exits_1_when_something_is_red_and_knows_the_checks_of_other_layers(world: World) -> None:

@@ -27,21 +27,21 @@ def doctor(
     from evermodel.cli.answer import print_json
     from evermodel.cli.exit_codes import FAILED
     from evermodel.cli.steps import quiet_libraries
-    from evermodel.doctor.examine import all_checks, examine
+    from evermodel.doctor.examine import all_checks, examine, load_checks
     from evermodel.errors import EvermodelError
     from evermodel.settings import Settings
 
     quiet_libraries()
     checks = all_checks()
     wanted = {name.lower() for name in only or checks}
-    chosen = {name: check for name, check in checks.items() if name.lower() in wanted}
+    chosen = [entry for name, entry in checks.items() if name.lower() in wanted]
     if len(chosen) < len(wanted):
         unknown = ", ".join(sorted(wanted - {name.lower() for name in chosen}))
         raise EvermodelError(f"there is no check {unknown}", f"there are {', '.join(checks)}")
     found: list[Finding] = []
     answer = sys.stdout
     with redirect_stdout(sys.stderr):  # whatever the libraries print
-        for _, findings in examine(Settings.from_environment(), chosen, timeout):
+        for _, findings in examine(Settings.from_environment(), load_checks(chosen), timeout):
             found += findings
             for finding in [] if as_json else findings:
                 _show(finding, answer)

@@ -4,34 +4,50 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from importlib.metadata import entry_points
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import EntryPoint, entry_points
 
-from evermodel.doctor.clock import check_clock
 from evermodel.doctor.finding import Check, Finding, first_line
-from evermodel.doctor.lake import check_lake, check_remote
-from evermodel.doctor.serving import check_serving
-from evermodel.doctor.specs import check_specs
-from evermodel.doctor.tracking import check_tracking
-from evermodel.doctor.versions import check_versions
 from evermodel.settings import Settings
 
 # Other layers add their checks under this name: Airflow's and Slack's come from the provider.
 GROUP = "evermodel.doctor"
-_OURS: dict[str, Check] = {
-    "versions": check_versions,
-    "specs": check_specs,
-    "lake": check_lake,
-    "DVC remote": check_remote,
-    "MLflow": check_tracking,
-    "serving": check_serving,
-    "clock": check_clock,
+_OURS = {
+    "versions": "versions:check_versions",
+    "specs": "specs:check_specs",
+    "lake": "lake:check_lake",
+    "DVC remote": "remote:check_remote",
+    "MLflow": "tracking:check_tracking",
+    "serving": "serving:check_serving",
+    "clock": "clock:check_clock",
 }
 
 
-def all_checks() -> dict[str, Check]:
-    """Return every check by the name of what it looks at."""
-    return {**_OURS, **{entry.name: entry.load() for entry in entry_points(group=GROUP)}}
+def all_checks() -> dict[str, EntryPoint]:
+    """Return where every check is, by the name of what it looks at."""
+    ours = [EntryPoint(name, f"evermodel.doctor.{place}", GROUP) for name, place in _OURS.items()]
+    return {entry.name: entry for entry in (*ours, *entry_points(group=GROUP))}
+
+
+def load_checks(entries: Iterable[EntryPoint]) -> dict[str, Check]:
+    """Import checks one after another, with all that each needs at its module's level.
+
+    Two threads that import a package for the first time can block each other for ever where its modules import each
+    other, as Airflow's do; so nothing is left to import when `examine` runs the checks side by side. A check that
+    cannot be imported becomes one that says so.
+    """
+    return {entry.name: _load(entry) for entry in entries}
+
+
+def _load(entry: EntryPoint) -> Check:
+    try:
+        check: Check = entry.load()
+    except Exception as error:  # noqa: BLE001 - one broken package must not hide what the others say
+        said = f"it cannot be imported: {first_line(error)}"
+        advice = "install what is missing; evermodel doctor --only versions names packages of a wrong version"
+        finding = Finding(entry.name, "red", said, advice)
+        return lambda _: [finding]
+    return check
 
 
 def examine(

@@ -1,4 +1,4 @@
-"""Can the lake and the DVC remote be written, and is there space?"""
+"""Can the lake be written, and is there space?"""
 
 from __future__ import annotations
 
@@ -41,37 +41,6 @@ def check_lake(settings: Settings) -> Iterator[Finding]:
             )
         else:
             yield Finding(name, "green", said)
-
-
-def check_remote(settings: Settings) -> Iterator[Finding]:
-    """Push a file of a few bytes, always the same one, to the DVC remote."""
-    from evermodel.errors import EvermodelError
-    from evermodel.versioning import SnapshotStore
-
-    remote = settings.dvc_remote
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "doctor" / "pushed.txt"
-        file.parent.mkdir()
-        file.write_text("Pushed by evermodel doctor.\n", encoding="utf-8")
-        try:
-            SnapshotStore(Path(folder), remote).track(file)
-        except (EvermodelError, OSError) as error:
-            yield Finding(
-                "DVC remote",
-                "red",
-                f"{remote}: {first_line(error)}",
-                "check the address (EVERMODEL_DVC_REMOTE), its credentials, and that its extra is installed (s3: dvc-s3)",
-            )
-            return
-    if "://" in remote or settings.lake not in Path(remote).parents:
-        yield Finding("DVC remote", "green", f"{remote} takes what is pushed")
-    else:
-        yield Finding(
-            "DVC remote",
-            "yellow",
-            f"{remote} is inside the lake",
-            "put it on another disk: it is the copy of the lake",
-        )
 
 
 def existing(folder: Path) -> Path:

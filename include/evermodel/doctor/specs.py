@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from evermodel.doctor.finding import Finding
 from evermodel.errors import SpecError
 from evermodel.settings import Settings
+from evermodel.spec import load_specs
+from evermodel.validation.schema_file import find_schema, read_schema
 
 
 def check_specs(settings: Settings) -> Iterator[Finding]:
     """Read every spec and every schema file."""
-    from evermodel.spec import load_specs
-    from evermodel.validation.schema_file import find_schema, read_schema
-
     specs, problems = load_specs(settings=settings)
     if not specs and not problems:
         yield Finding(

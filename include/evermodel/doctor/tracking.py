@@ -6,20 +6,18 @@ from collections.abc import Iterator
 from importlib.metadata import version
 
 import httpx
+from mlflow.exceptions import MlflowException
 
 from evermodel.doctor.finding import Finding, first_line
 from evermodel.errors import EvermodelError
 from evermodel.settings import Settings
+from evermodel.tracking import connect
 
 EXPERIMENT = "evermodel-doctor"
 
 
 def check_tracking(settings: Settings) -> Iterator[Finding]:
     """Reach MLflow, and write one small artifact to the one run that is kept for this."""
-    from mlflow.exceptions import MlflowException
-
-    from evermodel.tracking import connect
-
     uri = settings.tracking_uri
     try:
         client = connect(uri)

@@ -11,6 +11,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import httpx
+from airflow.sdk.configuration import conf
+from sqlalchemy.engine import make_url
+
 from evermodel.doctor.finding import Finding, first_line
 from evermodel.settings import Settings
 
@@ -21,8 +25,6 @@ _SECONDS = 25
 
 def check_airflow(settings: Settings) -> Iterator[Finding]:
     """Look at the installation, the folder of DAGs, the API and the import errors."""
-    from airflow.sdk.configuration import conf
-
     yield Finding(
         "Airflow", "green", f"{version('apache-airflow')}, home {os.environ.get('AIRFLOW_HOME', '~/airflow')}"
     )
@@ -53,8 +55,6 @@ def _text(file: Path) -> str:
 
 def _api(url: str, *, named: bool) -> Iterator[Finding]:
     """Ask the API server for its version and for the health of the other processes."""
-    import httpx
-
     try:
         told = httpx.get(f"{url}/api/v2/version", timeout=5, trust_env=False).raise_for_status().json()
         health = httpx.get(f"{url}/api/v2/monitor/health", timeout=5, trust_env=False).json()
@@ -85,8 +85,6 @@ def _status(health: dict[str, Any], name: str) -> str:
 
 def _import_errors(connection: str) -> Finding:
     """Ask Airflow's own command line, in a process that can be ended."""
-    from sqlalchemy.engine import make_url
-
     database = make_url(connection)
     if database.get_backend_name() == "sqlite" and not Path(database.database or "").is_file():
         return Finding(

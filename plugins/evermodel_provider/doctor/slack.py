@@ -6,8 +6,15 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
+from airflow.providers.slack.hooks.slack import SlackHook
+from airflow.sdk.exceptions import AirflowNotFoundException
+from slack_sdk.errors import SlackApiError, SlackClientError
+
 from evermodel.doctor.finding import Finding, first_line
 from evermodel.settings import Settings
+from evermodel.spec import load_specs
+from evermodel_provider.notifications.errors import explained
+from evermodel_provider.notifications.office import ask_airflow_database
 
 # What each scope is for; only without the first nothing can be said at all.
 _SCOPES = {
@@ -22,21 +29,12 @@ _QUIET.setLevel(logging.CRITICAL + 1)  # what goes wrong is the finding
 
 def check_slack(settings: Settings) -> Iterator[Finding]:
     """Try the connection of every model; the token itself is never shown."""
-    from evermodel.spec import load_specs
-
     specs, _ = load_specs(settings=settings)
     for name in sorted({spec.alerts.slack_connection for spec in specs} or {"slack_api_default"}):
         yield _connection(name, settings)
 
 
 def _connection(name: str, settings: Settings) -> Finding:
-    from airflow.providers.slack.hooks.slack import SlackHook
-    from airflow.sdk.exceptions import AirflowNotFoundException
-    from slack_sdk.errors import SlackApiError, SlackClientError
-
-    from evermodel_provider.notifications.errors import explained
-    from evermodel_provider.notifications.office import ask_airflow_database
-
     ask_airflow_database()
     try:
         connection = SlackHook.get_connection(name)
