@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import secrets
 import shutil
 import sys
 import tempfile
@@ -39,6 +40,8 @@ def claim_airflow_home() -> Path:
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__DAGS_FOLDER": str(home / "dags"),
         "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "0",
+        # Airflow keeps what signs and what checks tokens from their first use on, each on its own.
+        "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(64),
     }
     return home
 

@@ -61,9 +61,6 @@ def press(replies: Replies, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """A Slack that presses a button on the API server; returns the status and what the person was told."""
     monkeypatch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS", "ada:user,eve:user,bob:viewer")
     monkeypatch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE", str(tmp_path / "passwords.json"))
-    monkeypatch.setenv(
-        "AIRFLOW__API_AUTH__JWT_SECRET", "not a secret, but long enough to sign with, says PyJWT " * 2
-    )
     database()
     from airflow.api_fastapi.app import create_app, purge_cached_app
     from fastapi.testclient import TestClient
