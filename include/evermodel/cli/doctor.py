@@ -32,12 +32,12 @@ def doctor(
     from evermodel.settings import Settings
 
     quiet_libraries()
-    checks = all_checks()
-    wanted = {name.lower() for name in only or checks}
-    chosen = [entry for name, entry in checks.items() if name.lower() in wanted]
+    entries = all_checks()
+    wanted = {name.lower() for name in only or entries}
+    chosen = [entry for name, entry in entries.items() if name.lower() in wanted]
     if len(chosen) < len(wanted):
-        unknown = ", ".join(sorted(wanted - {name.lower() for name in chosen}))
-        raise EvermodelError(f"there is no check {unknown}", f"there are {', '.join(checks)}")
+        unknown = ", ".join(sorted(wanted - {entry.name.lower() for entry in chosen}))
+        raise EvermodelError(f"there is no check {unknown}", f"there are {', '.join(entries)}")
     found: list[Finding] = []
     answer = sys.stdout
     with redirect_stdout(sys.stderr):  # whatever the libraries print
