@@ -33,7 +33,8 @@ WATCHED = datetime(2013, 3, 18, 4, tzinfo=UTC)
 # Shorter than in the file, so that the test waits for seconds where people would wait for minutes.
 SHORT = {
     "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
-    "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "2",
+    # Two tries more have to outlast the start of what was killed, as five minutes each do in the file.
+    "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "15",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "3",
