@@ -13,13 +13,17 @@ from evermodel.window import whole_day
 from evermodel_provider.connections import use_airflow_connections
 from evermodel_provider.exceptions import airflow_errors
 from evermodel_provider.hooks.tracking import TrackingHook
+from evermodel_provider.lineage import Data, operator_lineage
 
 if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
     from evermodel.monitoring import DriftWatch
     from evermodel.retrain import Retrain
     from evermodel.spec import ModelSpec
+
+    Lineage = tuple[list[Data], list[Data]]
 
 # A scheduled run looks from the end of its data interval, any other from the moment it was asked for.
 AS_OF = "{{ dag_run.data_interval_end or dag_run.run_after }}"
@@ -35,6 +39,7 @@ class ModelOperator(BaseOperator):
 
     template_fields: Sequence[str] = ("model", "as_of", "mlflow_conn_id")
     ui_color = "#e8f4f1"
+    _returned: Any = None
 
     def __init__(
         self,
@@ -63,11 +68,25 @@ class ModelOperator(BaseOperator):
         """Run the step; permanent errors fail the task without a retry."""
         with airflow_errors():
             use_airflow_connections()
-            return self.run_step(context)
+            self._returned = self.run_step(context)
+            return self._returned
 
     def run_step(self, context: Context) -> Any:
         """Do the work; subclasses say what."""
         raise NotImplementedError
+
+    def lineage(self, returned: Any) -> Lineage:
+        """Return what the step read and what it wrote; subclasses say what.
+
+        :param returned: What `run_step` returned.
+        """
+        return [], []
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage | None:
+        """Tell OpenLineage, which calls this by its name, what the step read and wrote."""
+        if self._returned is None:
+            return None  # it failed, or had nothing to do
+        return operator_lineage(*self.lineage(self._returned))
 
     def drift_watch(self) -> DriftWatch:
         """Return the drift watch of this run's day."""

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from evermodel.errors import SpecError
 from evermodel_provider.assets import rollout_wanted
+from evermodel_provider.lineage import version_data
 from evermodel_provider.operators.base import RetrainStepOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Asset, Context
+
+    from evermodel_provider.operators.base import Lineage
 
 
 class DeployOperator(RetrainStepOperator):
@@ -54,6 +57,12 @@ class DeployOperator(RetrainStepOperator):
             "Version %s is champion now (before: %s)", promotion.version, promotion.previous or "none"
         )
         return asdict(promotion)
+
+    def lineage(self, returned: dict[str, Any]) -> Lineage:
+        """Say which version serves now; a rollout that was asked for has changed nothing yet."""
+        if "rollout" in returned:
+            return [], []
+        return [], [version_data(self.hook.settings, self.spec.name, returned["version"])]
 
     def _wanted(self) -> Asset:
         """Return the asset of the request; outlets are fixed when the DAG is parsed, before templates are rendered."""

@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from evermodel.severity import RANK
+from evermodel.window import last_day, whole_day
+from evermodel_provider.lineage import predictions_data, version_data
 from evermodel_provider.metrics import measure
 from evermodel_provider.operators.base import ModelOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from evermodel_provider.operators.base import Lineage
 
 
 class DriftVerdictOperator(ModelOperator):
@@ -52,6 +56,12 @@ class DriftVerdictOperator(ModelOperator):
             "metric_value": verdict.performance.value,
             "quality": list(verdict.quality),
         }
+
+    def lineage(self, returned: dict[str, Any]) -> Lineage:
+        """Say which predictions, of whom, were looked at."""
+        settings, day = self.hook.settings, f"{last_day(whole_day(self.as_of)).start:%Y-%m-%d}"
+        log = predictions_data(settings, self.spec.name, day)
+        return [log, version_data(settings, self.spec.name, returned["version"])], []
 
 
 class EvidentlyReportOperator(ModelOperator):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from evermodel_provider.lineage import snapshot_data, source_data
 from evermodel_provider.operators.base import RetrainStepOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from evermodel_provider.operators.base import Lineage
 
 
 class ExtractOperator(RetrainStepOperator):
@@ -25,3 +28,7 @@ class ExtractOperator(RetrainStepOperator):
         retrain.mlflow_run({AIRFLOW_RUN: context["dag_run"].run_id})
         self.log.info("Snapshot %s: %d rows, %s", snapshot.path, snapshot.rows, snapshot.window)
         return snapshot.to_json()
+
+    def lineage(self, returned: dict[str, Any]) -> Lineage:
+        """Say that the source became the snapshot."""
+        return source_data(self.spec), [snapshot_data(self.hook.settings, returned)]

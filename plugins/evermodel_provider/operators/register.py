@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from evermodel_provider.lineage import snapshot_data, version_data
 from evermodel_provider.operators.base import RetrainStepOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from evermodel_provider.operators.base import Lineage
 
 
 class RegisterOperator(RetrainStepOperator):
@@ -30,3 +33,8 @@ class RegisterOperator(RetrainStepOperator):
         version = self.retrain().register(self.snapshot)
         self.log.info("Registered %s version %s", self.spec.name, version.version)
         return str(version.version)
+
+    def lineage(self, returned: str) -> Lineage:
+        """Say that the snapshot became the version."""
+        settings = self.hook.settings
+        return [snapshot_data(settings, self.snapshot)], [version_data(settings, self.spec.name, returned)]

@@ -9,10 +9,13 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from evermodel.errors import EmptyWindowError
 from evermodel.window import last_day, whole_day
+from evermodel_provider.lineage import predictions_data, source_data, version_data
 from evermodel_provider.operators.base import ModelOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from evermodel_provider.operators.base import Lineage
 
 
 def score_form() -> dict[str, Param]:
@@ -47,3 +50,9 @@ class ScoreOperator(ModelOperator):
             raise
         self.log.info("Scored %d rows of %s with version %s", scored.rows, scored.day, scored.version)
         return scored.to_json()
+
+    def lineage(self, returned: dict[str, Any]) -> Lineage:
+        """Say that the source and the champion became a day of the prediction log."""
+        settings, model = self.hook.settings, self.spec.name
+        scored = predictions_data(settings, model, returned["day"], returned["rows"])
+        return [*source_data(self.spec), version_data(settings, model, returned["version"])], [scored]

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from evermodel_provider.lineage import candidate_data, snapshot_data
 from evermodel_provider.operators.base import RetrainStepOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from evermodel_provider.operators.base import Lineage
 
 
 class TrainOperator(RetrainStepOperator):
@@ -50,3 +53,9 @@ class TrainOperator(RetrainStepOperator):
         )
         self.log.info("%s: validation %s %.4f", trained.candidate, trained.metric, trained.validation)
         return trained.to_json()
+
+    def lineage(self, returned: dict[str, Any]) -> Lineage:
+        """Say that the snapshot became the candidate."""
+        settings, uri = self.hook.settings, returned["model_uri"]
+        made = candidate_data(settings, self.spec.name, self.candidate, uri)
+        return [snapshot_data(settings, self.snapshot)], [made]

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from evermodel_provider.lineage import snapshot_data
 from evermodel_provider.operators.base import RetrainStepOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from evermodel_provider.operators.base import Lineage
 
 
 class ValidateOperator(RetrainStepOperator):
@@ -36,3 +39,10 @@ class ValidateOperator(RetrainStepOperator):
             self.log.warning("%s: %s", check.severity, check.line())
         self.log.info("%d checks on %d rows: %s", len(report.checks), report.rows, report.verdict)
         return validated.snapshot.to_json()
+
+    def lineage(self, returned: dict[str, Any]) -> Lineage:
+        """Say that rows were set aside, which made another snapshot."""
+        if returned["digest"] == self.snapshot["digest"]:
+            return [], []
+        settings = self.hook.settings
+        return [snapshot_data(settings, self.snapshot)], [snapshot_data(settings, returned)]

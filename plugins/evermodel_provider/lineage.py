@@ -1,0 +1,161 @@
+"""What a step read and wrote, for OpenLineage where Airflow's provider of it is installed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors import OperatorLineage
+
+    from evermodel.settings import Settings
+    from evermodel.spec import ModelSpec
+    from evermodel.spec.source import IbisSource, SqlSource
+
+# OpenLineage's names of databases, where they are not SQLAlchemy's, and the ports that belong to a name.
+_SCHEMES = {"postgresql": "postgres"}
+_PORTS = {"postgres": 5432, "mysql": 3306}
+
+
+@dataclass(frozen=True)
+class Data:
+    """Something that is read or written, by OpenLineage's rules for names; it never holds a login.
+
+    :param version: Content hash, day or version number.
+    :param kind: OpenLineage's type of a dataset, where it is none of rows.
+    """
+
+    namespace: str
+    name: str
+    version: str = ""
+    rows: int | None = None
+    kind: str = ""
+
+
+def operator_lineage(reads: Sequence[Data], writes: Sequence[Data]) -> OperatorLineage | None:
+    """Return what the provider expects of an operator; None where the provider is not installed."""
+    try:
+        from airflow.providers.openlineage.extractors import OperatorLineage
+        from openlineage.client.event_v2 import InputDataset, OutputDataset
+        from openlineage.client.facet_v2 import output_statistics_output_dataset as statistics
+    except ImportError:
+        return None
+    return OperatorLineage(
+        inputs=[InputDataset(data.namespace, data.name, facets=_facets(data)) for data in reads],
+        outputs=[
+            OutputDataset(
+                data.namespace,
+                data.name,
+                facets=_facets(data),
+                outputFacets={}
+                if data.rows is None
+                else {"outputStatistics": statistics.OutputStatisticsOutputDatasetFacet(rowCount=data.rows)},
+            )
+            for data in writes
+        ],
+    )
+
+
+def _facets(data: Data) -> dict[str, Any]:
+    from openlineage.client.facet_v2 import dataset_type_dataset, dataset_version_dataset
+
+    facets: dict[str, Any] = {}
+    if data.version:
+        facets["version"] = dataset_version_dataset.DatasetVersionDatasetFacet(datasetVersion=data.version)
+    if data.kind:
+        facets["datasetType"] = dataset_type_dataset.DatasetTypeDatasetFacet(datasetType=data.kind)
+    return facets
+
+
+def source_data(spec: ModelSpec) -> list[Data]:
+    """Return what the spec's source reads, as far as it is known without reading it."""
+    source = spec.source
+    if source.kind == "files":
+        return [_file(source.path)]
+    if source.kind == "python":
+        return [Data("python", source.function)]
+    namespace, database = _database(source)
+    return [Data(namespace, ".".join(filter(None, (database, name)))) for name in _tables(source, namespace)]
+
+
+def snapshot_data(settings: Settings, snapshot: Mapping[str, Any]) -> Data:
+    """Return a snapshot: the file in the lake, and the hash of its content."""
+    return Data("file", str(settings.lake / snapshot["path"]), snapshot["digest"], snapshot["rows"])
+
+
+def predictions_data(settings: Settings, model: str, day: str, rows: int | None = None) -> Data:
+    """Return a day of a model's prediction log; all days are one dataset, and the day is its version."""
+    return Data("file", str(settings.lake / "predictions" / model), day, rows)
+
+
+def version_data(settings: Settings, model: str, version: str) -> Data:
+    """Return a version in the registry."""
+    return Data(without_login(settings.tracking_uri), model, version, kind="MODEL")
+
+
+def candidate_data(settings: Settings, model: str, candidate: str, uri: str) -> Data:
+    """Return a trained candidate, which is not in the registry yet."""
+    return Data(without_login(settings.tracking_uri), f"{model}.{candidate}", uri, kind="MODEL")
+
+
+def without_login(address: str) -> str:
+    """Return an address without name, password and query.
+
+    >>> without_login("https://ada:secret@mlflow.example:5000/base?token=x")
+    'https://mlflow.example:5000/base'
+    >>> without_login("sqlite:////data/mlflow.db")
+    'sqlite:////data/mlflow.db'
+    """
+    try:
+        parts = urlsplit(address)
+        _ = parts.port
+    except ValueError:  # such as a password with a slash in it that nobody quoted
+        return address.partition(":")[0]
+    if not parts.scheme:
+        return parts.path
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _file(path: str) -> Data:
+    place = path.rpartition("::")[2]  # fsspec's chains end with where the bytes are
+    if "://" not in place:
+        return Data("file", str(Path(place).absolute()))
+    parts = urlsplit(without_login(place))
+    if parts.scheme == "file":
+        return Data("file", parts.path)
+    return Data(f"{parts.scheme}://{parts.netloc}", parts.path.lstrip("/"))
+
+
+def _database(source: SqlSource | IbisSource) -> tuple[str, str]:
+    """Return the namespace of a database server, and the database's name."""
+    if source.connection:
+        from evermodel_provider.connections import AirflowConnections
+
+        url = AirflowConnections().url(source.connection)
+        backend, host, port, database = url.get_backend_name(), url.host, url.port, url.database
+    elif source.kind == "ibis":
+        parts = urlsplit(without_login(source.url))
+        backend, host, port, database = parts.scheme, parts.hostname, parts.port, parts.path
+    scheme = _SCHEMES.get(backend, backend)
+    port = port or _PORTS.get(scheme)
+    place = f"{scheme}://{host}" if host else scheme
+    return (f"{place}:{port}" if host and port else place), (database or "").strip("/")
+
+
+def _tables(source: SqlSource | IbisSource, namespace: str) -> list[str]:
+    """Return the names of the tables that are read."""
+    if source.kind == "ibis" and source.query is None:
+        return [source.table or source.expression or ""]
+    try:
+        from openlineage.common.sql import parse
+    except ImportError:
+        return ["query"]
+    query = re.sub(r"\{\{\s*(start|end)\s*\}\}", r":\1", source.query or "")
+    found = parse([query], dialect=namespace.partition(":")[0])
+    default = "public." if namespace.startswith("postgres:") else ""
+    names = [t.qualified_name if t.schema else default + t.name for t in found.in_tables] if found else []
+    return sorted(names) or ["query"]
