@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -40,9 +41,12 @@ def _services(world: Published, version: str, ports: dict[str, int]) -> list[Ser
         *(sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", f"models:/bench/{version}"),
         *("--env-manager", "local", "--host", "127.0.0.1", "--port", str(ports[_THEIRS]), "--workers", "1"),
     )
+    # It starts its server by name.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    their_environment = {**world.environment, "PATH": path}
     return [
         Service("ours", ours, world.environment, f"http://127.0.0.1:{ports[_OURS]}/ready"),
-        Service("theirs", theirs, world.environment, f"http://127.0.0.1:{ports[_THEIRS]}/health"),
+        Service("theirs", theirs, their_environment, f"http://127.0.0.1:{ports[_THEIRS]}/health"),
     ]
 
 

@@ -19,11 +19,16 @@ LIBRARIES = (
     "skops.io",
     "mlflow",
     "mlflow.sklearn",
+    "mlflow.pyfunc.loaders",
+    "git",  # MLflow asks it for the commit of every run; its import starts a process
     "evidently",
     "evidently.presets",
     "matplotlib.figure",
     "matplotlib.backends.backend_agg",
-    "dvc.repo",
+    "dvc.repo.init",
+    "networkx",  # DVC's graph of stages
+    "onnx",
+    "onnxruntime",
     "slack_sdk",
     "airflow.sdk",
     "airflow.sdk.execution_time.task_runner",
