@@ -4,12 +4,13 @@
 
 FROM python:3.12-slim-bookworm AS production
 # OpenMP for the boosted trees, and git for the commit that every model version names.
+# A volume takes its owner from the folder of the image, so the folders of volumes are made here.
 RUN apt-get update \
     && apt-get install -y --no-install-recommends libgomp1 git tini \
     && rm -rf /var/lib/apt/lists/* \
     && groupadd --gid 50000 evermodel \
     && useradd --uid 50000 --gid 50000 --create-home evermodel \
-    && mkdir -p /opt/evermodel/data /opt/airflow \
+    && mkdir -p /opt/evermodel/data /opt/airflow/logs \
     && chown -R evermodel:evermodel /opt/evermodel /opt/airflow
 WORKDIR /opt/airflow
 COPY requirements.txt requirements-production.txt ./
@@ -19,6 +20,9 @@ RUN pip install --no-cache-dir uv \
 COPY --chown=evermodel:evermodel . .
 RUN pip install --no-cache-dir --no-deps .
 USER evermodel
+# The build sees no .git; what the image was built from is said from outside.
+ARG EVERMODEL_COMMIT=""
+ENV EVERMODEL_COMMIT=$EVERMODEL_COMMIT
 ENV AIRFLOW_HOME=/opt/airflow \
     EVERMODEL_HOME=/opt/evermodel/data \
     EVERMODEL_MODELS=/opt/airflow/include/models \

@@ -23,6 +23,7 @@ from typing import Any
 
 import yaml
 
+from dockerfile import stages
 from evermodel.stack.ports import free_port
 from postgres_server import server_programs
 from worlds import PROJECT
@@ -46,11 +47,11 @@ def resolved(site: Path, extras: Mapping[str, str]) -> dict[str, Any]:
 
 def image_environment() -> dict[str, str]:
     """Return what the Dockerfile's stage `production` sets."""
-    text = (PROJECT / "Dockerfile").read_text(encoding="utf-8").split(" AS astro")[0]
     found: dict[str, str] = {}
-    for block in _VARIABLE.findall(text):
+    for block in _VARIABLE.findall(stages()["production"]):
         pairs = (part.split("=", 1) for part in block.replace("\\\n", " ").split())
-        found.update((name, value) for name, value in pairs)
+        # A build argument that nobody gives is empty.
+        found.update((name, "" if value.startswith("$") else value) for name, value in pairs)
     return found
 
 
