@@ -1,7 +1,8 @@
 """The audit log: one line for everything that changes what serves, and who wanted it.
 
 The registry keeps the same facts for good (`evermodel.registry.history`, tags of versions). The lines are for a log store
-that watches several registries; the logger is ``evermodel.audit``.
+that watches several registries; the logger is ``evermodel.audit``. In Airflow they are in the log of the task; the command
+line appends them to ``audit.log`` in ``EVERMODEL_HOME``.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ def audit(event: str, model: str, **facts: object) -> None:
     Parameters
     ----------
     event
-        What happened: ``promotion``, ``rollback``, ``approval``, ``rejection``, ``override``, ``traffic``.
+        What happened: ``promotion``, ``rollback``, ``approval``, ``rejection``, ``traffic``, or ``override``: a version
+        was shipped although its gates, or its decision, said no.
     facts
         What else is to be known; what is None is left out.
     """

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from evermodel import registry
 from evermodel.approval import Approval, record_answer
+from evermodel.audit import audit
 from evermodel.commit import git_commit
 from evermodel.environment import environment_digest, installed_packages, thread_count
 from evermodel.errors import ModelFormatError
@@ -192,6 +193,7 @@ class Retrain:
             reason=answer.reason(self.reason),
             run_key=self.run_key,
         )
+        self._note_override(decision, answer)
         why = f"version {version} was promoted: {self.reason}"
         stop_in_flight(self.client, self.spec.name, why, promotion.version)
         self.mlflow_run({"evermodel.outcome": "deployed", "evermodel.version": version})
@@ -199,7 +201,8 @@ class Retrain:
 
     def ask_for_rollout(self, version: str, by: str, approval: Approval | None = None) -> dict[str, Any]:
         """Note the consent, and return what a rollout of the version is started with; see `deploy`."""
-        _, answer = self._consented(version, by, approval)
+        decision, answer = self._consented(version, by, approval)
+        self._note_override(decision, answer)
         self.mlflow_run({"evermodel.outcome": "rolling out", "evermodel.version": version})
         reason, run_key = answer.reason(self.reason), f"rollout/{self.run_key}"
         return {"version": version, "by": answer.by, "reason": reason, "run_key": run_key}
@@ -210,6 +213,20 @@ class Retrain:
         answer.require(version, decision.digest)
         record_answer(self.client, self.spec.name, answer)
         return decision, answer
+
+    def _note_override(self, decision: Decision, answer: Approval) -> None:
+        if not decision.forced:
+            return
+        failed = ", ".join(gate.name for gate in decision.gates if gate.verdict == "fail")
+        audit(
+            "override",
+            self.spec.name,
+            version=answer.version,
+            by=answer.by,
+            reason=decision.reason,  # with the name of who forced it
+            against=failed,
+            run_key=self.run_key,
+        )
 
     def finish(self, outcome: str) -> None:
         """End the MLflow run."""

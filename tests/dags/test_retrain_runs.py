@@ -88,8 +88,12 @@ def test_a_failed_gate_keeps_the_champion_and_still_writes_the_decision(served: 
     assert "Version 1 keeps serving: roc_auc floor said no" in messages(served)[-1]["text"]
 
 
-def test_force_with_a_reason_ships_what_the_gate_refused(served: World) -> None:
+def test_force_with_a_reason_ships_what_the_gate_refused(
+    served: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     served.change(gate={"floor": 0.99})
+    audited: list[str] = []
+    monkeypatch.setattr("evermodel.audit._LOG.info", audited.append)
 
     done = retrain(served, SECOND, force=True, reason="the old one breaks on new carriers")
 
@@ -102,6 +106,8 @@ def test_force_with_a_reason_ships_what_the_gate_refused(served: World) -> None:
     )
     # Who forced it is part of the reason; Airflow's dag.test() calls its user "dag_test".
     assert decision(served, done)["reason"] == "forced: the old one breaks on new carriers (dag_test)"
+    (line,) = [line for line in audited if line.startswith("event=override ")]
+    assert 'version=2 by=auto reason="forced: the old one breaks on new carriers (dag_test)"' in line
 
 
 def test_a_person_approves_and_is_named(model: World) -> None:

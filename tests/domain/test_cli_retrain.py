@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import getpass
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,10 @@ def _no_slack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(*words: str) -> Result:
     return CliRunner().invoke(app, list(words))
+
+
+def audit_lines(world: World) -> list[str]:
+    return (world.settings.home / "audit.log").read_text(encoding="utf-8").splitlines()
 
 
 def train(world: World, as_of: str, *words: str) -> Result:
@@ -90,6 +96,10 @@ def test_a_champion_that_stays_is_exit_3_and_no_is_kept_until_forced_with_a_reas
     decision = json.loads(forced.stdout)["decision"]
     assert decision["forced"] is True
     assert "a must" in decision["reason"]
+    line = audit_lines(world)[-1]
+    assert f"event=override model={world.name} version=2 by=auto" in line
+    assert f'reason="forced: a must ({getpass.getuser()})" against="roc_auc floor"' in line
+    assert "event=" not in forced.stderr, "the screen is for the answer"
 
 
 def test_where_the_spec_rolls_out_in_steps_the_rollout_begins_and_the_champion_stays(world: World) -> None:
@@ -110,6 +120,8 @@ def test_where_the_spec_rolls_out_in_steps_the_rollout_begins_and_the_champion_s
     assert (again["outcome"], again["again"]) == ("rolling out", True)
 
     assert run("rollout", "stop", world.name, "--reason", "freeze").exit_code == 0
+    assert [line.count("event=traffic") for line in audit_lines(world)][-2:] == [1, 1]
+    assert "freeze" in audit_lines(world)[-1]
     ended = train(world, "2013-03-18", "--json")
     told = json.loads(ended.stdout)
     assert ended.exit_code == 3
@@ -148,11 +160,17 @@ def test_promotion_against_another_champion_needs_force(
     assert forced.exit_code == 0, forced.output
     last = registry.history(world.client, world.name)[-1]
     assert (last.version, last.previous, last.reason) == ("1", "2", "forced: the demo needs it")
+    line = audit_lines(world)[-1]
+    assert f"event=override model={world.name} version=1 by={getpass.getuser()}" in line
+    assert 'reason="forced: the demo needs it"' in line
 
     back = run("rollback", world.name, "--reason", "wrong answers", "--json")
     assert (back.exit_code, json.loads(back.stdout)["version"]) == (0, "2")
     told = [json.loads(file.read_text()) for file in world.settings.outbox.glob("*/message.json")]
     assert f"{world.name}: rolled back to version 2" in "".join(message["text"] for message in told)
+    events = [line.split("event=")[1].split()[0] for line in audit_lines(world)]
+    assert events == ["approval", "promotion", "promotion", "override", "rollback"]
+    assert re.match(r"time=\S+ level=INFO logger=evermodel.audit event=", audit_lines(world)[0])
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from evermodel import __version__
+from evermodel.cli.audit_file import keep_audit
 from evermodel.cli.backtest import backtest
 from evermodel.cli.data import data
 from evermodel.cli.demo import demo
@@ -67,11 +68,13 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")
     ] = False,
 ) -> None:
     """Read the options that every command shares."""
+    keep_audit(context)
 
 
 def main() -> None:

@@ -1,0 +1,34 @@
+"""The audit log of the command line, which has no log of its own: lines of a file in ``EVERMODEL_HOME``."""
+
+from __future__ import annotations
+
+import logging
+
+import typer
+
+AUDIT_FILE = "audit.log"
+
+
+class AuditFile(logging.Handler):
+    """Appends each line with its time; a disk that takes none is told, and stops nothing that is done already."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Append a line."""
+        from evermodel.serving.lines import Logfmt
+        from evermodel.settings import Settings
+
+        file = Settings.from_environment().home / AUDIT_FILE
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with file.open("a", encoding="utf-8") as lines:
+                lines.write(Logfmt().format(record) + "\n")
+        except OSError as error:
+            typer.echo(f"The audit log {file} was not written: {error}", err=True)
+
+
+def keep_audit(context: typer.Context) -> None:
+    """Keep the audit's lines while a command runs."""
+    log, handler = logging.getLogger("evermodel.audit"), AuditFile()
+    log.setLevel(logging.INFO)
+    log.addHandler(handler)
+    context.call_on_close(lambda: log.removeHandler(handler))
