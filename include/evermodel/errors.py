@@ -45,7 +45,9 @@ class EmptyWindowError(PermanentError):
 
 
 class ValidationError(PermanentError):
-    """A snapshot broke a check that the spec declares as fatal."""
+    """A snapshot broke checks that the spec declares as fatal; `failed` is their number."""
+
+    failed = 0
 
 
 class TrainingError(PermanentError):

@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
 
-def measure(model: str, **values: float | int | None) -> None:
+def measure(model: str, *, part: str = "", **values: float | int | None) -> None:
     """Set gauges named ``evermodel.<name>.<model>``; a metrics server that is away fails no step.
 
     The model is part of the name, because plain StatsD knows no labels; the mapping for Prometheus in
     ``include/deploy/prometheus/statsd.yaml`` makes a label of it.
 
+    :param part: What of the model is measured, such as a candidate; it stands at the end of the name.
     :param values: Name and value of each gauge; one without a value is left out.
     """
     from airflow.sdk.observability.stats import gauge
 
+    subject = f"{model}.{part}" if part else model
     for name, value in values.items():
-        if value is None:
-            continue
-        try:
-            gauge(f"evermodel.{name}.{model}", value)
-        except Exception as error:  # noqa: BLE001 - whatever a metrics client raises, the step has done its work
-            log.warning("The metric %s of %s was not sent: %s", name, model, error)
+        if value is not None:
+            _send(gauge, f"evermodel.{name}.{subject}", value)
+
+
+def count(model: str, name: str) -> None:
+    """Add one to the counter ``evermodel.<name>.<model>``."""
+    from airflow.sdk.observability.stats import incr
+
+    _send(incr, f"evermodel.{name}.{model}", 1)
+
+
+def _send(send: Callable[[str, float], None], name: str, value: float) -> None:
+    try:
+        send(name, value)
+    except Exception as error:  # noqa: BLE001 - whatever a metrics client raises, the step has done its work
+        log.warning("The metric %s was not sent: %s", name, error)

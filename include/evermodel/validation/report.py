@@ -110,10 +110,12 @@ class ValidationReport:
         if more:
             told.append(f"  - and {more} more")
         lines = "\n".join(told)
-        raise ValidationError(
+        error = ValidationError(
             f"model {self.model}: the snapshot failed {len(self.failures)} of {len(self.checks)} checks:\n{lines}",
             f"{_ADVICE}; the whole report: {page}" if page else _ADVICE,
         )
+        error.failed = len(self.failures)
+        raise error
 
     def _broken(self, severity: str) -> tuple[Check, ...]:
         return tuple(check for check in self.checks if not check.passed and check.severity == severity)

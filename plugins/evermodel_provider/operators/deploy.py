@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from evermodel.errors import SpecError
 from evermodel_provider.assets import rollout_wanted
 from evermodel_provider.lineage import version_data
+from evermodel_provider.metrics import count
 from evermodel_provider.operators.base import RetrainStepOperator
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class DeployOperator(RetrainStepOperator):
         self.log.info(
             "Version %s is champion now (before: %s)", promotion.version, promotion.previous or "none"
         )
+        count(self.spec.name, "deployed_total")
         return asdict(promotion)
 
     def lineage(self, returned: dict[str, Any]) -> Lineage:

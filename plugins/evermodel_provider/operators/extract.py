@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from evermodel_provider.lineage import snapshot_data, source_data
+from evermodel_provider.metrics import measure
 from evermodel_provider.operators.base import RetrainStepOperator
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class ExtractOperator(RetrainStepOperator):
         snapshot = retrain.extract()
         retrain.mlflow_run({AIRFLOW_RUN: context["dag_run"].run_id})
         self.log.info("Snapshot %s: %d rows, %s", snapshot.path, snapshot.rows, snapshot.window)
+        measure(self.spec.name, extracted_rows=snapshot.rows)
         return snapshot.to_json()
 
     def lineage(self, returned: dict[str, Any]) -> Lineage:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from evermodel_provider.lineage import snapshot_data, version_data
+from evermodel_provider.metrics import count
 from evermodel_provider.operators.base import RetrainStepOperator
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class RegisterOperator(RetrainStepOperator):
         """Register the challenger."""
         version = self.retrain().register(self.snapshot)
         self.log.info("Registered %s version %s", self.spec.name, version.version)
+        count(self.spec.name, "registered_total")
         return str(version.version)
 
     def lineage(self, returned: str) -> Lineage:

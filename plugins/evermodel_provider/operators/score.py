@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Param
@@ -10,6 +11,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from evermodel.errors import EmptyWindowError
 from evermodel.window import last_day, whole_day
 from evermodel_provider.lineage import predictions_data, source_data, version_data
+from evermodel_provider.metrics import measure
 from evermodel_provider.operators.base import ModelOperator
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ class ScoreOperator(ModelOperator):
         from evermodel.scoring import score_day
 
         as_of = whole_day(self.as_of)
+        began = time.monotonic()
         context["day"] = f"{last_day(as_of).start:%Y-%m-%d}"  # type: ignore[typeddict-unknown-key]
         try:
             scored = score_day(self.spec, as_of, self.hook.get_conn(), self.hook.settings)
@@ -49,6 +52,7 @@ class ScoreOperator(ModelOperator):
                 raise AirflowSkipException(error.problem) from error
             raise
         self.log.info("Scored %d rows of %s with version %s", scored.rows, scored.day, scored.version)
+        measure(self.spec.name, scored_rows=scored.rows, scoring_seconds=time.monotonic() - began)
         return scored.to_json()
 
     def lineage(self, returned: dict[str, Any]) -> Lineage:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from evermodel_provider.lineage import candidate_data, snapshot_data
+from evermodel_provider.metrics import measure
 from evermodel_provider.operators.base import RetrainStepOperator
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ class TrainOperator(RetrainStepOperator):
             # Not skipped: the trigger rule of the step that joins the candidates counts a skipped one as not done.
             self.log.info("%s was not asked for in this run", self.candidate)
             return None
-        retrain = self.retrain()
+        retrain, began = self.retrain(), time.monotonic()
         trained = train_candidate(
             self.spec,
             next(c for c in self.spec.candidates if c.name == self.candidate),
@@ -52,6 +54,12 @@ class TrainOperator(RetrainStepOperator):
             settings=retrain.settings,
         )
         self.log.info("%s: validation %s %.4f", trained.candidate, trained.metric, trained.validation)
+        measure(
+            self.spec.name,
+            part=self.candidate,
+            training_seconds=time.monotonic() - began,
+            validation_metric=trained.validation,
+        )
         return trained.to_json()
 
     def lineage(self, returned: dict[str, Any]) -> Lineage:

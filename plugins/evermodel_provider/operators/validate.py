@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from evermodel.errors import ValidationError
 from evermodel_provider.lineage import snapshot_data
+from evermodel_provider.metrics import measure
 from evermodel_provider.operators.base import RetrainStepOperator
 
 if TYPE_CHECKING:
@@ -33,8 +35,18 @@ class ValidateOperator(RetrainStepOperator):
         """Validate the snapshot."""
         from evermodel.snapshot import Snapshot
 
-        validated = self.retrain().validate(Snapshot(**self.snapshot))
+        try:
+            validated = self.retrain().validate(Snapshot(**self.snapshot))
+        except ValidationError as error:
+            measure(self.spec.name, failed_checks=error.failed)
+            raise
         report = validated.report
+        measure(
+            self.spec.name,
+            failed_checks=0,
+            warned_checks=len(report.warnings),
+            quarantined_rows=report.set_aside,
+        )
         for check in (*report.warnings, *report.quarantines):
             self.log.warning("%s: %s", check.severity, check.line())
         self.log.info("%d checks on %d rows: %s", len(report.checks), report.rows, report.verdict)
