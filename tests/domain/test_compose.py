@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from dockerfile import stages
 from worlds import PROJECT
 
 FILE = PROJECT / "docker-compose.yaml"
@@ -31,7 +32,30 @@ def test_what_runs_is_limited_restarted_and_watched(services: dict[str, Any]) ->
             continue
         assert service["restart"] == "unless-stopped", name
         assert service["deploy"]["resources"]["limits"]["memory"], name
-        assert "healthcheck" in service or name == "statsd", name
+        assert service["healthcheck"], name
+
+
+def test_what_runs_once_is_limited_too(services: dict[str, Any]) -> None:
+    for name in ONCE:
+        assert services[name]["restart"] == "no", name
+        assert services[name]["deploy"]["resources"]["limits"]["memory"], name
+
+
+def test_every_service_of_our_image_builds_a_stage_that_exists(services: dict[str, Any]) -> None:
+    ours = {name: s for name, s in services.items() if s["image"].startswith("${EVERMODEL_IMAGE")}
+    assert len(ours) > 8
+    assert ours.keys() == {name for name, service in services.items() if "build" in service}
+    for name, service in ours.items():
+        build = service["build"]
+        assert (PROJECT / build["context"] / "Dockerfile").is_file(), name
+        assert build["target"] == "production", name
+        assert build["target"] in stages(), name
+        assert build["args"] == {"EVERMODEL_COMMIT": "${EVERMODEL_COMMIT:-}"}, name
+
+
+def test_mlflow_answers_under_names_that_are_given(services: dict[str, Any]) -> None:
+    (hosts,) = [part for part in services["mlflow"]["command"] if part.startswith("--allowed-hosts=")]
+    assert hosts.endswith(",${EVERMODEL_MLFLOW_HOSTS:-localhost}")
 
 
 def test_only_what_a_person_opens_is_published_and_only_to_this_machine(services: dict[str, Any]) -> None:
