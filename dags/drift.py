@@ -34,5 +34,7 @@ for spec in specs_to_parse("drift"):
 
         window >> verdict >> [evidently_report, alert, ask_for_retrain]
         if spec.rollback.quality:
-            verdict >> QualityGuardOperator(task_id="guard", model=spec.name)
+            verdict >> QualityGuardOperator(
+                task_id="guard", model=spec.name, **task_resources(spec, "registry")
+            )
     globals()[dag.dag_id] = dag

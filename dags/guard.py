@@ -6,8 +6,11 @@ from airflow.sdk import DAG, CronTriggerTimetable
 
 from evermodel_provider.dag_parts import DEFAULT_ARGS, failure_callback, specs_to_parse
 from evermodel_provider.operators.guard import ServingGuardOperator
+from evermodel_provider.resources import task_resources
 
 watched = [spec for spec in specs_to_parse("") if spec.rollback.watches_serving]
+# One task for all models can be in one pool only.
+resources = next(filter(None, (task_resources(spec, "registry") for spec in watched)), {})
 
 with DAG(
     dag_id="evermodel_guard",
@@ -29,4 +32,4 @@ with DAG(
     },
     tags=["evermodel", "rollback"],
 ) as dag:
-    ServingGuardOperator(task_id="guard", models=[spec.name for spec in watched])
+    ServingGuardOperator(task_id="guard", models=[spec.name for spec in watched], **resources)

@@ -12,6 +12,7 @@ from evermodel_provider.operators.rollout import (
     StartRolloutOperator,
     rollout_form,
 )
+from evermodel_provider.resources import task_resources
 from evermodel_provider.sensors.rollout import RolloutSensor
 
 for spec in specs_to_parse("rollout"):
@@ -29,12 +30,13 @@ for spec in specs_to_parse("rollout"):
         default_args={**DEFAULT_ARGS, "owner": spec.owner, "on_failure_callback": failure_callback(spec)},
         tags=["evermodel", "rollout", spec.name],
     ) as dag:
-        start = StartRolloutOperator(task_id="start", model=spec.name)
+        start = StartRolloutOperator(task_id="start", model=spec.name, **task_resources(spec, "registry"))
         watch = RolloutSensor(
             task_id="watch",
             model=spec.name,
             thread=pulled("start", "thread"),
             poke_interval=spec.rollout.look.total_seconds(),
+            **task_resources(spec, "registry"),  # it waits outside of its pool, between two looks
         )
         finish = FinishRolloutOperator(
             task_id="finish", model=spec.name, look=pulled("watch"), outlets=[champion(spec.name)]

@@ -7,6 +7,7 @@ from airflow.sdk import DAG, CronTriggerTimetable
 from evermodel_provider.assets import predictions
 from evermodel_provider.dag_parts import DEFAULT_ARGS, describe, failure_callback, specs_to_parse
 from evermodel_provider.operators.score import ScoreOperator, score_form
+from evermodel_provider.resources import task_resources
 from evermodel_provider.sensors.data import DaysToScoreSensor
 
 for spec in specs_to_parse("score"):
@@ -29,5 +30,6 @@ for spec in specs_to_parse("score"):
             outlets=[predictions(spec.name)],
             map_index_template="{{ day }}",
             max_active_tis_per_dagrun=spec.score.at_once,
+            **task_resources(spec, "scoring"),
         ).expand(as_of=new_data.output)
     globals()[dag.dag_id] = dag

@@ -6,6 +6,7 @@ from airflow.sdk import DAG
 
 from evermodel_provider.dag_parts import DEFAULT_ARGS, describe, failure_callback, specs_to_parse
 from evermodel_provider.operators.rollout import StopRolloutOperator, stop_form
+from evermodel_provider.resources import task_resources
 
 for spec in specs_to_parse("stop_rollout"):
     with DAG(
@@ -21,5 +22,5 @@ for spec in specs_to_parse("stop_rollout"):
         default_args={**DEFAULT_ARGS, "owner": spec.owner, "on_failure_callback": failure_callback(spec)},
         tags=["evermodel", "rollout", spec.name],
     ) as dag:
-        StopRolloutOperator(task_id="stop", model=spec.name)
+        StopRolloutOperator(task_id="stop", model=spec.name, **task_resources(spec, "registry"))
     globals()[dag.dag_id] = dag

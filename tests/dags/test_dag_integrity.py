@@ -158,6 +158,38 @@ def test_the_guard_runs_only_where_a_spec_asks_for_it(models: Path) -> None:
     assert drift.task_dict["verdict"].downstream_task_ids == DRIFT["verdict"] | {"guard"}
 
 
+def test_each_task_is_in_the_pool_of_what_it_does(models: Path) -> None:
+    kinds = ("training", "scoring", "drift", "registry")
+    pools = "".join(f"  {kind}: {{pool: {kind}, queue: {kind}, slots: 2}}\n" for kind in kinds)
+    text = (models / "flights.yaml").read_text(encoding="utf-8")
+    rollback = "rollback: {error_rate: 0.02, quality: true}\n"
+    (models / "flights.yaml").write_text(f"{text}\n{rollback}resources:\n{pools}", encoding="utf-8")
+
+    found = [
+        (f"{dag_id.removesuffix('_flights')}.{task.task_id}", task.pool, task.queue, task.pool_slots)
+        for dag_id, dag in dag_bag().dags.items()
+        for task in dag.tasks
+        if task.pool != "default_pool"
+    ]
+
+    assert all((pool, 2) == (queue, slots) for _, pool, queue, slots in found)
+    assert {name: pool for name, pool, _, _ in found} == {
+        "retrain.train": "training",
+        "retrain.evaluate": "training",
+        "retrain.register": "registry",
+        "retrain.deploy": "registry",
+        "score.score": "scoring",
+        "drift.verdict": "drift",
+        "drift.evidently_report": "drift",
+        "drift.guard": "registry",
+        "rollback.rollback": "registry",
+        "rollout.start": "registry",
+        "rollout.watch": "registry",
+        "stop_rollout.stop": "registry",
+        "evermodel_guard.guard": "registry",
+    }
+
+
 def _timetable(dag: Any) -> Any:
     from airflow.serialization.serialized_objects import DagSerialization
 
