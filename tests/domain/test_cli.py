@@ -103,6 +103,16 @@ def test_a_known_error_is_one_message_and_exit_1(
     assert "Traceback" not in told.err + told.out
 
 
+def test_a_model_without_a_champion_has_an_exit_code_of_its_own(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["evermodel", "score", world.name])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 4
+    assert "has no champion yet" in capsys.readouterr().err
+
+
 def test_a_server_that_is_away_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     address = f"http://127.0.0.1:{free_port()}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)

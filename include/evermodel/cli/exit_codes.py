@@ -8,6 +8,7 @@ code  meaning
 2     the command was written wrongly: an unknown option, a missing argument
 3     done, and the answer is no: the champion was kept, the version waits for approval, or drift
       reached the level of ``--fail-on``
+4     it could not be done yet, because the model has no champion: its first retrain makes one
 130   interrupted from the keyboard
 ====  ==========================================================================================
 """
@@ -18,4 +19,5 @@ DONE = 0
 FAILED = 1
 USAGE = 2
 NO = 3
+NO_CHAMPION = 4
 INTERRUPTED = 130

@@ -17,7 +17,7 @@ from evermodel.cli.data import data
 from evermodel.cli.demo import demo
 from evermodel.cli.doctor import doctor
 from evermodel.cli.drift import drift
-from evermodel.cli.exit_codes import FAILED
+from evermodel.cli.exit_codes import FAILED, NO_CHAMPION
 from evermodel.cli.init import init
 from evermodel.cli.promote import promote
 from evermodel.cli.reproduce import reproduce
@@ -29,7 +29,7 @@ from evermodel.cli.serve import serve
 from evermodel.cli.specs import check, schema
 from evermodel.cli.status import status
 from evermodel.cli.train import train
-from evermodel.errors import EvermodelError
+from evermodel.errors import EvermodelError, NoChampionError
 
 app = typer.Typer(
     name="evermodel",
@@ -83,7 +83,7 @@ def main() -> None:
         app()
     except EvermodelError as error:
         typer.echo(f"Error: {error}", err=True)
-        sys.exit(FAILED)
+        sys.exit(NO_CHAMPION if isinstance(error, NoChampionError) else FAILED)
     except Exception as error:  # the last line of defence: a traceback helps nobody at a prompt
         if os.environ.get("EVERMODEL_DEBUG"):
             raise
