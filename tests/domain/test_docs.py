@@ -107,3 +107,18 @@ def test_the_run_book_has_every_kind_of_incident() -> None:
 
     text = (PROJECT / "docs" / "runbook.md").read_text(encoding="utf-8")
     assert [title for title in TITLES.values() if f"| *{title}*" not in text] == []
+
+
+def test_the_page_of_settings_has_every_variable_of_ours() -> None:
+    places = [PROJECT / "docker-compose.yaml", PROJECT / "Dockerfile"]
+    for folder in ("include", "plugins", "dags"):
+        places += [f for f in (PROJECT / folder).rglob("*") if f.suffix in (".py", ".sh", ".yaml")]
+    found = {
+        name
+        for place in places
+        for name in re.findall(r"EVERMODEL_[A-Z_]*[A-Z]\b", place.read_text(encoding="utf-8"))
+    }
+    found -= {"EVERMODEL_SERVE_ARGUMENTS"}  # from serving's first process to its workers, not for people
+    page = (PROJECT / "docs" / "settings.md").read_text(encoding="utf-8")
+    assert sorted(name for name in found if f"`{name}`" not in page) == []
+    assert "`airflow_settings.yaml`" in page

@@ -92,7 +92,6 @@ def _addresses(home: Path, ports: Ports) -> dict[str, str]:
     return {
         "EVERMODEL_HOME": str(home),
         "EVERMODEL_AIRFLOW_URL": f"http://{LOOPBACK}:{ports.airflow}",
-        "EVERMODEL_SERVING_URL": f"http://{LOOPBACK}:{ports.serving}",
         "MLFLOW_TRACKING_URI": f"http://{LOOPBACK}:{ports.mlflow}",
     }
 
