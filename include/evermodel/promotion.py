@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from evermodel import registry
 from evermodel.errors import PromotionError
 from evermodel.gate.decision import Decision
-from evermodel.ownership import ORIGIN_TAG
+from evermodel.ownership import ORIGIN_TAG, require_own_model
 from evermodel.registry import Promotion
 from evermodel.retrain import DECISION_FILE, RETRAIN
 from evermodel.rollout.in_flight import stop_in_flight
@@ -60,6 +60,7 @@ def promote_version(
         if not force:
             raise PromotionError(problem, advice)
         reason = f"forced: {reason}"
+    require_own_model(client, model)  # before the yes is written
     client.set_model_version_tag(model, str(found.version), "evermodel.approved_by", by)
     done = registry.promote(
         client, model, str(found.version), expected=current, by=by, reason=reason, run_key=run_key

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evermodel import registry
+from evermodel.deployment import Deployment, deploy
 from evermodel.errors import SnapshotStoreError, TransferError
 from evermodel.ownership import ORIGIN_TAG
 from evermodel.promotion import version_of
-from evermodel.retrain import DECISION_FILE, RETRAIN
+from evermodel.retrain import RETRAIN
 from evermodel.settings import Settings
 from evermodel.spec import ModelSpec
-from evermodel.tracking import RUN_KEY, connect, find_run, keyed_run, read_json
+from evermodel.tracking import RUN_KEY, connect, find_run, keyed_run
 from evermodel.versioning import SnapshotStore
 
 if TYPE_CHECKING:
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 _ADDRESS = "EVERMODEL_MLFLOW_"
+_OURS = "evermodel."
+# What people and rollouts said where it comes from: in the target it is told, and allows nothing.
+_SAID_THERE = ("approved_", "rejected_", "rollout", "outcome", "version", "parent", "airflow_run")
+_MODEL_URI = "evermodel.model_uri"
+_BY = "evermodel.transferred_by"
 
 
 @dataclass(frozen=True)
@@ -36,19 +42,26 @@ class Transferred:
     ----------
     origin
         Where the version comes from, such as ``staging/7``.
-    deployed
-        True if it is champion there now; False if it waits for approval as the challenger.
+    deployment
+        What became of it there.
     """
 
-    model: str
     origin: str
-    version: str
-    deployed: bool
-    previous: str | None
+    deployment: Deployment
+
+    @property
+    def version(self) -> str:
+        """Its number in the target's registry."""
+        return self.deployment.version
+
+    @property
+    def deployed(self) -> bool:
+        """Tell whether it is champion there now."""
+        return self.deployment.outcome == "champion"
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
-        return asdict(self)
+        return {"origin": self.origin, "deployed": self.deployed, **asdict(self.deployment)}
 
 
 def registry_of(environment: str) -> str:
@@ -72,7 +85,7 @@ def registry_of(environment: str) -> str:
 def transfer(
     spec: ModelSpec, version: str, *, source: str, target: str, by: str, reason: str, settings: Settings
 ) -> Transferred:
-    """Take a version that has served in one environment to another, and deploy it there if its spec needs no approval.
+    """Take a version that has served in one environment to another, and deploy it there as its spec says.
 
     Doing it again does nothing twice. The files of the model, its runs and its decision are copied; its snapshot is
     brought into the target's lake and pushed to the target's DVC remote.
@@ -80,7 +93,8 @@ def transfer(
     Parameters
     ----------
     spec
-        The model as the target's environment sees it; its `approval` decides whether the version waits.
+        The model as the target's environment sees it: `approval` says whether the version waits, `rollout` how it
+        comes to answer.
     source, target
         Names of environments; see `registry_of`.
     settings
@@ -89,8 +103,10 @@ def transfer(
     Raises
     ------
     TransferError
-        The version never served in the source, its decision is gone, or the snapshot cannot be had.
+        There is no reason, the version never served in the source, its retrain is gone, or the snapshot cannot be had.
     """
+    if not reason.strip():
+        raise TransferError(f"model {spec.name}: a transfer needs a reason", "say why; it is kept")
     there, here = registry_of(source), registry_of(target)
     if there == here:
         raise TransferError(
@@ -102,7 +118,8 @@ def transfer(
         client = connect(here)
         with _in_environment(target):
             placed = _place(client, spec.name, taken, by)
-            return _deploy(client, spec, str(placed.version), taken, by, reason)
+            done = deploy(spec, str(placed.version), client, settings, by=by, reason=reason)
+            return Transferred(taken.origin, done)
 
 
 @dataclass(frozen=True)
@@ -115,7 +132,10 @@ class _Taken:
     artifacts: Path  # of the retrain: decision, card, spec
     candidate: Run
     model: Path
-    ship: bool
+
+    def key(self, run: Run) -> str:
+        """Return the key of a run's copy; the target may have a run of its own under the key that it has here."""
+        return f"transfer/{self.origin}/{run.data.tags[RUN_KEY]}"
 
 
 def _take(client: MlflowClient, model: str, version: str, source: str, folder: Path) -> _Taken:
@@ -140,7 +160,6 @@ def _take(client: MlflowClient, model: str, version: str, source: str, folder: P
         artifacts=_artifacts(client, run, folder / "retrain"),
         candidate=client.get_run(found.run_id),
         model=download(client, f"models:/{model}/{found.version}", folder / "model"),
-        ship=bool(read_json(client, run.info.run_id, DECISION_FILE)["ship"]),
     )
 
 
@@ -175,47 +194,72 @@ def _bring_snapshot(version: ModelVersion, settings: Settings) -> None:
 
 def _place(client: MlflowClient, model: str, taken: _Taken, by: str) -> ModelVersion:
     """Copy runs and files into this registry and register the version as challenger, once."""
-    tags = taken.version.tags
-    key = tags[RUN_KEY]
-    retrain, candidate = taken.retrain, taken.candidate
-    origin = {ORIGIN_TAG: taken.origin, "evermodel.transferred_by": by}
-    run = keyed_run(
-        client,
-        model,
-        key,
-        kind=RETRAIN,
-        name=retrain.data.tags.get("mlflow.runName", key),
-        tags={**_ours(retrain), **origin},
-    )
-    client.log_artifacts(run.info.run_id, str(taken.artifacts))
-    child_key = candidate.data.tags.get(RUN_KEY, f"{key}/candidate")
-    child = keyed_run(
-        client,
-        model,
-        child_key,
-        kind="candidate",
-        name=candidate.data.tags.get("mlflow.runName", child_key),
-        parent=run.info.run_id,
-        tags={**_ours(candidate), **origin},
-    )
-    _copy_values(client, candidate, child)
-    source = child.data.tags.get("evermodel.model_uri") or _log_files(client, child, taken.model)
-    for ended in (child, run):
-        client.set_terminated(ended.info.run_id, "FINISHED")
-    lineage = {name: value for name, value in tags.items() if name != RUN_KEY}
+    key = taken.key(taken.retrain)
+    origin = {ORIGIN_TAG: taken.origin, _BY: by}
+    there = registry.versions_of(client, model, key)
+    # Of a version that is here already nothing is written again.
+    source, run_id = (there[0].source, there[0].run_id) if there else _copy_runs(client, model, taken, origin)
     return registry.register(
         client,
         model,
         key,
         source=source,
-        run_id=child.info.run_id,
-        tags={**lineage, **origin},
+        run_id=run_id,
+        tags={**_carried(taken.version.tags), **origin},
         description=taken.version.description or "",
     )
 
 
+def _copy_runs(client: MlflowClient, model: str, taken: _Taken, origin: Mapping[str, str]) -> tuple[str, str]:
+    """Copy the retrain and its candidate; return where the model is now, and the candidate's run."""
+    run = _copy_run(client, model, taken, taken.retrain, origin)
+    client.log_artifacts(run.info.run_id, str(taken.artifacts))
+    child = _copy_run(client, model, taken, taken.candidate, origin, parent=run.info.run_id)
+    _copy_values(client, taken.candidate, child)
+    source = child.data.tags.get(_MODEL_URI) or _log_files(client, child, taken.model)
+    for ended in (child, run):
+        client.set_terminated(ended.info.run_id, "FINISHED")
+    return source, str(child.info.run_id)
+
+
+def _copy_run(
+    client: MlflowClient,
+    model: str,
+    taken: _Taken,
+    run: Run,
+    origin: Mapping[str, str],
+    parent: str | None = None,
+) -> Run:
+    key = taken.key(run)
+    return keyed_run(
+        client,
+        model,
+        key,
+        kind="candidate" if parent else RETRAIN,
+        name=run.data.tags.get("mlflow.runName", key),
+        parent=parent,
+        tags={**_ours(run), **origin},
+    )
+
+
 def _ours(run: Run) -> dict[str, str]:
-    return {name: value for name, value in run.data.tags.items() if name.startswith("evermodel.")}
+    return _carried({name: value for name, value in run.data.tags.items() if name.startswith(_OURS)})
+
+
+def _carried(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags that hold in every environment, and under `evermodel.origin.` what was said in the last one.
+
+    >>> _carried({"evermodel.snapshot": "a.parquet", "evermodel.approved_by": "ann", "evermodel.run_key": "r"})
+    {'evermodel.snapshot': 'a.parquet', 'evermodel.origin.approved_by': 'ann'}
+    """
+    own = {RUN_KEY, _MODEL_URI, _BY, ORIGIN_TAG}
+    kept = {k: v for k, v in tags.items() if k not in own and not k.startswith(f"{ORIGIN_TAG}.")}
+    return {_name(name): value for name, value in kept.items()}
+
+
+def _name(tag: str) -> str:
+    said = tag.removeprefix(_OURS)
+    return f"{ORIGIN_TAG}.{said}" if tag.startswith(_OURS) and said.startswith(_SAID_THERE) else tag
 
 
 def _copy_values(client: MlflowClient, run: Run, copy: Run) -> None:
@@ -233,29 +277,8 @@ def _log_files(client: MlflowClient, run: Run, files: Path) -> str:
     logged = client.create_logged_model(run.info.experiment_id, name="model", source_run_id=run.info.run_id)
     client.log_model_artifacts(logged.model_id, str(files))
     client.finalize_logged_model(logged.model_id, "READY")
-    client.set_tag(run.info.run_id, "evermodel.model_uri", f"models:/{logged.model_id}")
+    client.set_tag(run.info.run_id, _MODEL_URI, f"models:/{logged.model_id}")
     return f"models:/{logged.model_id}"
-
-
-def _deploy(
-    client: MlflowClient, spec: ModelSpec, version: str, taken: _Taken, by: str, reason: str
-) -> Transferred:
-    champion = registry.alias_version(client, spec.name, registry.CHAMPION)
-    current = None if champion is None else str(champion.version)
-    if current == version:
-        return Transferred(spec.name, taken.origin, version, True, None)
-    if spec.approval == "manual" or not taken.ship:
-        return Transferred(spec.name, taken.origin, version, False, current)
-    done = registry.promote(
-        client,
-        spec.name,
-        version,
-        expected=current,
-        by=by,
-        reason=f"{reason} (proven in {taken.origin})",
-        run_key=f"transfer/{taken.origin}/{taken.version.tags[RUN_KEY]}",
-    )
-    return Transferred(spec.name, taken.origin, version, True, done.previous)
 
 
 @contextmanager

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from evermodel import registry
+from evermodel import transfer as transfers
+from evermodel.cli import app
 from evermodel.drift.verdict import DriftVerdict
-from evermodel.errors import TransferError, WrongEnvironmentError
+from evermodel.errors import RolloutError, TransferError, WrongEnvironmentError
+from evermodel.model_store import load_model
 from evermodel.monitoring import DriftWatch
 from evermodel.promotion import decision_of, promote_version
+from evermodel.rollout.steps import Rollouts
 from evermodel.scoring import score_day
 from evermodel.settings import Settings
 from evermodel.tracking import connect
-from evermodel.transfer import transfer
+from evermodel.transfer import Transferred, transfer
 from evermodel.window import parse_moment
+from rollout_world import RolloutWorld
 from worlds import World
 
 
@@ -41,10 +50,21 @@ def prod(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     connect(world.settings.tracking_uri)
 
 
-def to_prod(world: World, prod: Settings, version: str) -> object:
+def to_prod(world: World, prod: Settings, version: str, source: str = "staging") -> Transferred:
     return transfer(
-        world.spec, version, source="staging", target="prod", by="ann", reason="ready", settings=prod
+        world.spec, version, source=source, target="prod", by="ann", reason="ready", settings=prod
     )
+
+
+def serving_in(
+    prod: Settings, world: World, monkeypatch: pytest.MonkeyPatch, run_key: str = "r/1"
+) -> RolloutWorld:
+    """A champion that prod has retrained itself."""
+    made = RolloutWorld(replace(world, settings=prod), {"strategy": "canary"}, name=world.name)
+    with monkeypatch.context() as there:
+        there.setenv("EVERMODEL_ENVIRONMENT", "prod")
+        made.serve(run_key)
+    return made
 
 
 def test_a_proven_version_serves_in_prod_with_its_decision_and_its_snapshot(
@@ -62,7 +82,7 @@ def test_a_proven_version_serves_in_prod_with_its_decision_and_its_snapshot(
     assert len(client.search_model_versions(f"name = '{world.name}'")) == 1
     (line,) = registry.history(client, world.name)
     assert (line.by, line.reason) == ("ann", f"ready (proven in staging/{version})")
-    assert (first.deployed, again.deployed) == (True, True)  # type: ignore[attr-defined]
+    assert (first.deployed, again.deployed) == (True, True)
 
     monkeypatch.setenv("EVERMODEL_ENVIRONMENT", "prod")
     score_day(world.spec, parse_moment("2013-03-13"), client, prod)
@@ -76,10 +96,141 @@ def test_where_the_spec_wants_approval_it_waits_for_a_person(world: World, prod:
     world.change(approval="manual")
     placed = to_prod(world, prod, version)
     client = connect(prod.tracking_uri)
-    assert not placed.deployed  # type: ignore[attr-defined]
+    assert (placed.deployed, placed.deployment.outcome) == (False, "waits for approval")
     assert registry.alias_version(client, world.name, registry.CHAMPION) is None
     with pytest.raises(WrongEnvironmentError, match="belongs to the environment prod"):
         promote_version(client, world.name, "1", by="ann", reason="go", run_key="by-mistake")
+    assert "evermodel.approved_by" not in client.get_model_version(world.name, "1").tags
+
+
+def test_a_retrain_of_prod_under_the_same_key_is_left_alone(
+    world: World, prod: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = f"retrain/{world.name}/scheduled__2013-03-11"
+    version = world.champion("2013-03-11", run_key=key)
+    there = serving_in(prod, world, monkeypatch, run_key=key)
+    client = connect(prod.tracking_uri)
+    own = decision_of(client, world.name, registry.champion(client, world.name))
+
+    with monkeypatch.context() as killed:
+        killed.setattr(transfers, "_log_files", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            to_prod(world, prod, version)
+    placed, again = to_prod(world, prod, version), to_prod(world, prod, version)
+
+    assert (placed.version, placed.deployed, placed.deployment.previous) == ("2", True, "1")
+    assert again == placed
+    client = connect(prod.tracking_uri)
+    assert decision_of(client, world.name, client.get_model_version(world.name, "1")) == own
+    tags = there.tags("2")
+    assert tags["evermodel.run_key"] == f"transfer/staging/{version}/{key}"
+    assert decision_of(client, world.name, registry.champion(client, world.name)) != own
+    experiment = client.get_experiment_by_name(world.name).experiment_id
+    runs = client.search_runs([experiment], "tags.`evermodel.kind` = 'retrain'")
+    told = {run.data.tags["evermodel.run_key"]: run.data.tags["evermodel.version"] for run in runs}
+    assert told == {key: "1", f"transfer/staging/{version}/{key}": "2"}
+    assert len(client.search_model_versions(f"name = '{world.name}'")) == 2
+
+
+def _killed(*_: Any) -> str:
+    raise KeyboardInterrupt
+
+
+def test_a_yes_in_staging_is_none_in_prod(
+    world: World, prod: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = world.champion("2013-03-11")
+    for name in ("approved_by", "approved_comment", "rollout", "rollout_reason"):
+        world.client.set_model_version_tag(world.name, version, f"evermodel.{name}", "in staging")
+    world.change(approval="manual", approvers=["ml_lead#3"], rollout={"strategy": "canary"})
+    there = serving_in(prod, world, monkeypatch)
+
+    assert to_prod(world, prod, version).deployment.outcome == "waits for approval"
+
+    tags = there.tags("2")
+    assert not {"evermodel.approved_by", "evermodel.approved_at", "evermodel.rollout"} & set(tags)
+    assert tags["evermodel.origin.approved_by"] == "in staging"
+    monkeypatch.setenv("EVERMODEL_ENVIRONMENT", "prod")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", prod.tracking_uri)
+    rollouts = Rollouts(world.spec, connect(prod.tracking_uri), prod)
+    with pytest.raises(RolloutError, match=r"was not approved[^…]* --approve"):
+        rollouts.start("2", by="eve", reason="go", run_key="k")
+
+    command = ["promote", world.name, "2", "--reason", "looked at it"]
+    monkeypatch.setenv("LOGNAME", "eve")
+    for words in (command, [*command, "--force"], [*command, "--approve"]):
+        assert "eve may not approve" in str(CliRunner().invoke(app, words).exception)
+    monkeypatch.setenv("LOGNAME", "ml_lead")
+    done = CliRunner().invoke(app, [*command, "--approve"])
+    assert "version 2 is being rolled out in prod (canary); version 1 stays champion" in done.stdout, done
+    tags = there.tags("2")
+    assert (tags["evermodel.approved_by"], tags["evermodel.approved_comment"]) == ("ml_lead", "looked at it")
+    assert (there.plan.challenger, there.plan.by, there.champion) == ("2", "ml_lead", "1")
+
+
+def test_from_dev_to_staging_to_prod(
+    world: World, prod: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staging = f"sqlite:///{tmp_path / 'staging.db'}"
+    monkeypatch.setenv("EVERMODEL_MLFLOW_DEV", world.settings.tracking_uri)
+    monkeypatch.setenv("EVERMODEL_MLFLOW_STAGING", staging)
+    monkeypatch.setenv("EVERMODEL_ENVIRONMENT", "dev")
+    version = world.champion("2013-03-11")
+    halfway = prod.model_copy(update={"lake": tmp_path / "staging-lake", "tracking_uri": staging})
+    transfer(world.spec, version, source="dev", target="staging", by="a", reason="b", settings=halfway)
+
+    assert to_prod(world, prod, "1").deployed
+
+    client = connect(prod.tracking_uri)
+    champion = registry.champion(client, world.name)
+    assert load_model(client, f"models:/{world.name}/{champion.version}", tmp_path / "model").inputs
+    assert champion.tags["evermodel.origin"] == "staging/1"
+    assert champion.source == client.get_run(champion.run_id).data.tags["evermodel.model_uri"]
+    assert champion.source != connect(staging).get_model_version(world.name, "1").source
+
+
+def test_prod_rolls_it_out_step_by_step_where_its_spec_says_so(
+    world: World, prod: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = world.champion("2013-03-11")
+    world.change(environments={"prod": {"rollout": {"strategy": "canary"}}})
+    there = serving_in(prod, world, monkeypatch)
+    for name, value in (("LAKE", str(prod.lake)), ("DVC_REMOTE", prod.dvc_remote)):
+        monkeypatch.setenv(f"EVERMODEL_{name}", value)
+    command = ["promote", world.name, version, "--from", "staging", "--to", "prod", "--reason", "ready"]
+
+    told = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
+
+    assert (told["outcome"], told["strategy"], told["deployed"]) == ("rolling out", "canary", False)
+    assert (there.champion, there.plan.challenger, there.plan.state) == ("1", "2", "running")
+    assert there.plan.reason == f"ready (proven in staging/{version})"
+    again = CliRunner().invoke(app, command)
+    assert "version 2 is being rolled out in prod (canary); version 1 stays champion" in again.stdout
+    assert f"evermodel rollout advance {world.name}" in again.stdout
+    with monkeypatch.context() as in_prod:
+        in_prod.setenv("EVERMODEL_ENVIRONMENT", "prod")
+        there.steps.stop(by="ann", reason="freeze")
+    ended = CliRunner().invoke(app, command)
+    assert (
+        "was rolled out in prod before (stopped by ann: freeze), and that is not begun again" in ended.stdout
+    )
+    assert (there.champion, there.plan.state) == ("1", "stopped")
+
+
+def test_a_promotion_at_once_ends_the_rollout_that_prod_had_under_way(
+    world: World, prod: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = world.champion("2013-03-11")
+    there = serving_in(prod, world, monkeypatch)
+    with monkeypatch.context() as in_prod:
+        in_prod.setenv("EVERMODEL_ENVIRONMENT", "prod")
+        there.judged("r/2", "1")
+        there.steps.start("2", by="me", reason="weekly", run_key="rollout/r/2")
+
+    assert to_prod(world, prod, version).deployment.outcome == "champion"
+
+    assert (there.champion, there.plan.state) == ("3", "stopped")
+    assert there.plan.verdict == "version 3 was promoted: ready"
 
 
 def test_only_what_has_served_is_proven(world: World, prod: Settings) -> None:
@@ -89,6 +240,19 @@ def test_only_what_has_served_is_proven(world: World, prod: Settings) -> None:
     version = str(retrain.register(snapshot.to_json()).version)
     with pytest.raises(TransferError, match="never served in staging"):
         to_prod(world, prod, version)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--force", "--approve"), "--approve and --force do not go together"),
+        (("--from", "staging", "--approve"), "--from and --to and --approve do not go together"),
+        (("--from", "staging"), "give both --from and --to"),
+    ],
+)
+def test_one_way_into_service_at_a_time(words: tuple[str, ...], said: str) -> None:
+    command = ["promote", "flights", "1", "--reason", "x", *words]
+    assert said in str(CliRunner().invoke(app, command).exception)
 
 
 def test_a_registry_without_address_and_one_for_both_are_refused(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from evermodel import registry
 from evermodel.errors import RegistryConflictError, RolloutError
+from evermodel.ownership import ORIGIN_TAG, require_own_model
 from evermodel.promotion import decision_of, refusal_of, version_of
 from evermodel.rollout import blue_green
 from evermodel.rollout.gather import gather
@@ -112,6 +113,7 @@ class Rollouts:
             RolloutRecord(self.client, there).open()
             return there
         champion = registry.champion(self.client, model)
+        require_own_model(self.client, model)
         serves = str(champion.version)
         if there is not None and there.holds(serves):
             raise RolloutError(
@@ -213,9 +215,11 @@ class Rollouts:
         if refusal is not None:
             raise RolloutError(refusal[0], "retrain, so that a version is judged against today's champion")
         if "evermodel.rejected_by" in found.tags or not self._approved(found):
+            by_hand = f'evermodel promote {model} {version} --approve --reason "…"'
+            asked = f"answer its question in the DAG retrain_{model} (task approve)"
             raise RolloutError(
                 f"model {model}: version {version} was not approved",
-                f"answer its question in the DAG retrain_{model} (task approve)",
+                by_hand if ORIGIN_TAG in found.tags else asked,
             )
 
     def _approved(self, version: ModelVersion) -> bool:

@@ -1,0 +1,119 @@
+"""What becomes of a registered version: it serves, is rolled out, waits for a yes, or had its turn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from evermodel import deployment, registry
+from evermodel.deployment import Deployment, approve, deploy
+from evermodel.errors import ApprovalError, PromotionError, WrongEnvironmentError
+from evermodel.rollback import roll_back
+from evermodel.spec import ModelSpec
+from rollout_world import RolloutWorld
+from worlds import World
+
+
+@pytest.fixture
+def shelf(world: World) -> RolloutWorld:
+    """A champion, version 1."""
+    made = RolloutWorld(world, {})
+    assert made.serve() == "1"
+    return made
+
+
+def spec_of(shelf: RolloutWorld, **fields: Any) -> ModelSpec:
+    return shelf.spec.model_copy(update=fields)
+
+
+def deployed(shelf: RolloutWorld, version: str, **fields: Any) -> Deployment:
+    settings = shelf.world.settings
+    return deploy(spec_of(shelf, **fields), version, shelf.world.client, settings, by="ann", reason="go")
+
+
+def approved(shelf: RolloutWorld, version: str, by: str = "ann", reason: str = "fine") -> Deployment:
+    spec = spec_of(shelf, approval="manual", approvers=("ann", "bob#4"))
+    return approve(spec, version, shelf.world.client, shelf.world.settings, by=by, reason=reason)
+
+
+def test_a_promotion_that_was_cut_off_is_completed_and_what_was_under_way_is_ended(
+    shelf: RolloutWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.judged("r/2", "1")
+    shelf.judged("r/3", "1")
+    shelf.steps.start("2", by="me", reason="weekly", run_key="rollout/r/2", strategy="canary")
+    with monkeypatch.context() as killed:
+        killed.setattr(registry, "_point_aliases", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            deployed(shelf, "3")
+    with monkeypatch.context() as killed:
+        killed.setattr(deployment, "stop_in_flight", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            deployed(shelf, "3")
+    assert (shelf.champion, shelf.plan.state) == ("3", "running")
+
+    done = deployed(shelf, "3")
+
+    assert done == deployed(shelf, "3") == Deployment(shelf.name, "3", "champion", "1")
+    assert (shelf.champion, shelf.plan.state) == ("3", "stopped")
+    assert [line.version for line in registry.history(shelf.world.client, shelf.name)] == ["1", "3"]
+
+
+def _killed(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_what_had_its_turn_is_not_given_another_one(shelf: RolloutWorld) -> None:
+    shelf.judged("r/2", "1")
+    assert deployed(shelf, "2").outcome == "champion"
+    roll_back(shelf.world.client, shelf.name, by="me", reason="worse", run_key="back")
+    assert deployed(shelf, "2") == Deployment(shelf.name, "2", "served before", "1")
+    assert shelf.champion == "1"
+
+
+def test_a_decision_that_says_no_or_a_persons_no_holds_a_version_back(shelf: RolloutWorld) -> None:
+    shelf.judged("r/2", "1", ship=False)
+    assert "the decision on version 2 is no" in deployed(shelf, "2").why
+    shelf.judged("r/3", "1")
+    shelf.world.client.set_model_version_tag(shelf.name, "3", "evermodel.rejected_by", "eve")
+    assert (deployed(shelf, "3").outcome, deployed(shelf, "3").why) == ("held back", "rejected by eve")
+    assert shelf.champion == "1"
+
+
+def test_only_an_approver_with_a_reason_says_yes_and_only_to_what_may_serve(shelf: RolloutWorld) -> None:
+    shelf.judged("r/2", "1")
+    assert deployed(shelf, "2", approval="manual").outcome == "waits for approval"
+    with pytest.raises(ApprovalError, match="eve may not approve a version: the spec names ann, bob"):
+        approved(shelf, "2", by="eve")
+    with pytest.raises(ApprovalError, match="needs a reason"):
+        approved(shelf, "2", reason=" ")
+    with pytest.raises(PromotionError, match="is the champion already"):
+        approved(shelf, "1")
+    shelf.judged("r/3", "1", ship=False)
+    with pytest.raises(PromotionError, match="the decision on version 3 is no"):
+        approved(shelf, "3")
+    shelf.judged("r/4", "1")
+    shelf.world.client.set_model_version_tag(shelf.name, "4", "evermodel.rejected_by", "eve")
+    with pytest.raises(ApprovalError, match="was rejected by eve"):
+        approved(shelf, "4")
+    assert not any("evermodel.approved_by" in shelf.tags(version) for version in "234")
+
+    assert approved(shelf, "2", by="bob") == Deployment(shelf.name, "2", "champion", "1")
+    assert shelf.tags("2")["evermodel.approved_by"] == "bob"
+    assert registry.history(shelf.world.client, shelf.name)[-1].by == "bob"
+
+
+def test_another_environment_can_neither_approve_nor_roll_out(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVERMODEL_ENVIRONMENT", "prod")
+    shelf = RolloutWorld(world, {"strategy": "canary"})
+    shelf.serve()
+    shelf.judged("r/2", "1")
+    monkeypatch.setenv("EVERMODEL_ENVIRONMENT", "staging")
+    with pytest.raises(WrongEnvironmentError, match="belongs to the environment prod"):
+        approved(shelf, "2")
+    with pytest.raises(WrongEnvironmentError, match="belongs to the environment prod"):
+        shelf.steps.start("2", by="me", reason="x", run_key="k")
+    assert "evermodel.approved_by" not in shelf.tags("2")
