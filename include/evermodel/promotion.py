@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from evermodel import registry
+from evermodel.audit import audit
 from evermodel.errors import PromotionError
 from evermodel.gate.decision import Decision
 from evermodel.ownership import ORIGIN_TAG, require_own_model
@@ -65,6 +66,10 @@ def promote_version(
     done = registry.promote(
         client, model, str(found.version), expected=current, by=by, reason=reason, run_key=run_key
     )
+    if refusal is not None:
+        audit(
+            "override", model, version=done.version, by=by, reason=reason, against=refusal[0], run_key=run_key
+        )
     stop_in_flight(client, model, f"version {done.version} was promoted: {reason}", done.version)
     _note(client, model, found)
     return done
