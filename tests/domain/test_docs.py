@@ -1,40 +1,27 @@
-"""What the docs show works: every example DAG is built, every spec is read, every field is documented."""
+"""Links lead somewhere, and every field, command, module and kind of incident is documented.
+
+That the examples work is tested elsewhere: `test_docs_yaml`, `test_docs_commands`, `provider/test_docs_python`,
+`integration/test_guides` and `integration/test_first_model`.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from pydantic import BaseModel
 
 from evermodel.spec import ModelSpec
 from evermodel.spec.load import sections_of
+from guides import PAGES
 from worlds import PROJECT
 
-DOCS = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
 
-
-def _blocks(language: str) -> list[str]:
-    return [
-        re.sub(r"^ {3}", "", block, flags=re.M) if block.startswith("   ") else block
-        for page in DOCS
-        for block in re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
-    ]
-
-
-def test_the_spec_in_the_readme_is_a_spec() -> None:
-    (text,) = [block for block in _blocks("yaml") if block.startswith("name:")]
-    assert ModelSpec.model_validate(yaml.safe_load(text)).name == "churn"
-
-
-@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
-def test_links_between_pages_lead_somewhere(page: object) -> None:
-    from pathlib import Path
-
-    assert isinstance(page, Path)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\((?!https?://)([^)#]+)\)", page.read_text(encoding="utf-8"))
     missing = [link for link in links if not (page.parent / link).exists()]
     assert missing == []
@@ -87,19 +74,6 @@ def test_the_modules_of_the_reference_exist() -> None:
     references = _references()
     assert [name for name in references.DOMAIN if importlib.util.find_spec(name) is None] == []
     assert references._airflow().count(".. automodule:: evermodel_provider.operators.") > 10
-
-
-def test_every_command_that_the_pages_name_exists() -> None:
-    from evermodel.cli import app
-
-    known = {command.callback.__name__ for command in app.registered_commands if command.callback}
-    known |= {str(group.name) for group in app.registered_groups}
-    for page in DOCS:
-        text = page.read_text(encoding="utf-8")
-        named = re.findall(r"`evermodel ([a-z]+)", text)
-        for block in re.findall(r"```(?:bash|sh|console)\n(.*?)```", text, re.S):
-            named += re.findall(r"^(?:\$ )?evermodel ([a-z]+)", block, re.M)
-        assert set(named) <= known, page.name
 
 
 def test_the_run_book_has_every_kind_of_incident() -> None:
