@@ -64,19 +64,23 @@ def backtest(
     from evermodel.backtest.example import with_example_data
     from evermodel.backtest.plan import make_plan
     from evermodel.backtest.run import run_backtest, write_report
+    from evermodel.cli import steps
     from evermodel.cli.answer import print_json
-    from evermodel.cli.steps import quiet_libraries
     from evermodel.spec import load_spec
     from evermodel.spec.parts import parse_span
 
-    quiet_libraries()
+    steps.quiet_libraries()
     spec = with_example_data(load_spec(model), work / "data", _say)
     names = [name.strip() for name in policies.split(",") if name.strip()]
     folder = (work / spec.name).absolute()
-    plan = make_plan(spec, folder, start=start, end=end, step=parse_span(step), policies=names, known=known)
+    span = parse_span(step)
+    with steps.step("read the history") as say:
+        plan = make_plan(spec, folder, start=start, end=end, step=span, policies=names, known=known)
+        say(f"{len(plan.weeks)} weeks")
     with _progress(plan) as tell:
         comparison = run_backtest(plan, jobs or os.cpu_count() or 1, tell)
-    files = write_report(comparison, out or folder / "report")
+    with steps.step("write the report"):
+        files = write_report(comparison, out or folder / "report")
     if as_json:
         print_json({"digest": comparison.digest, **comparison.to_json()})
     else:

@@ -26,11 +26,13 @@ def list_snapshots(
     as_json: AsJson = False,
 ) -> None:
     """List snapshots with the versions that were trained on them."""
+    from evermodel.cli.steps import waiting
     from evermodel.data_versions import data_lines
     from evermodel.settings import Settings
 
     settings = Settings.from_environment()
-    lines = data_lines(_client(settings.tracking_uri), model, settings)
+    with waiting("asking MLflow"):
+        lines = data_lines(_client(settings.tracking_uri), model, settings)
     if as_json:
         typer.echo(json.dumps([line.to_json() for line in lines], indent=2))
         return

@@ -21,6 +21,7 @@ def data_schema(
     from pathlib import Path
 
     from evermodel.cli.answer import print_json
+    from evermodel.cli.steps import step
     from evermodel.errors import EvermodelError
     from evermodel.settings import Settings
     from evermodel.spec import load_spec
@@ -47,8 +48,8 @@ def data_schema(
             f"model {spec.name}: there is no snapshot in {settings.lake}",
             "retrain once, or name one with --snapshot",
         )
-    profile = validate(spec, file).profile
-    schema = infer_schema(spec, profile)
+    with step("read the snapshot"):
+        schema = infer_schema(spec, validate(spec, file).profile)
     # Without a window nothing is known of how old the newest row may be; what the old file says of it stays.
     known: dict[str, object] = {"window": spec.split.total}
     if place is not None:

@@ -26,7 +26,7 @@ def doctor(
     """Check versions, specs, lake, DVC, MLflow, Airflow, Slack, serving and the clock; exit 1 if one is red."""
     from evermodel.cli.answer import print_json
     from evermodel.cli.exit_codes import FAILED
-    from evermodel.cli.steps import quiet_libraries
+    from evermodel.cli.steps import quiet_libraries, waiting
     from evermodel.doctor.examine import all_checks, examine, load_checks
     from evermodel.errors import EvermodelError
     from evermodel.settings import Settings
@@ -41,7 +41,12 @@ def doctor(
     found: list[Finding] = []
     answer = sys.stdout
     with redirect_stdout(sys.stderr):  # whatever the libraries print
-        for _, findings in examine(Settings.from_environment(), load_checks(chosen), timeout):
+        with waiting("loading the checks"):
+            checks = load_checks(chosen)
+        examined = examine(Settings.from_environment(), checks, timeout)
+        for entry in chosen:
+            with waiting(f"checking {entry.name}"):
+                _, findings = next(examined)
             found += findings
             for finding in [] if as_json else findings:
                 _show(finding, answer)

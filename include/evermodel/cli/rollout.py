@@ -28,28 +28,32 @@ def start(
     import getpass
     import uuid
 
+    from evermodel.cli.steps import waiting
     from evermodel.errors import SpecError
     from evermodel.spec.rollout import STRATEGIES
 
     chosen = next((known for known in STRATEGIES if known == strategy), None)
     if strategy is not None and chosen is None:
         raise SpecError(f"there is no strategy {strategy}", f"there are: {', '.join(STRATEGIES)}")
-    plan = _rollouts(model).start(
-        version,
-        by=getpass.getuser(),
-        reason=reason,
-        run_key=key or f"rollout/{model}/{uuid.uuid4().hex[:12]}",
-        strategy=chosen,
-    )
+    with waiting(f"starting version {version}"):
+        plan = _rollouts(model).start(
+            version,
+            by=getpass.getuser(),
+            reason=reason,
+            run_key=key or f"rollout/{model}/{uuid.uuid4().hex[:12]}",
+            strategy=chosen,
+        )
     _say(plan, as_json)
 
 
 @rollout.command()
 def status(model: Model, as_json: AsJson = False) -> None:
     """Show the last rollout: how far it is, or how it ended."""
+    from evermodel.cli.steps import waiting
     from evermodel.rollout.plans import read_plan
 
-    plan = read_plan(_rollouts(model).client, model)
+    with waiting("asking MLflow"):
+        plan = read_plan(_rollouts(model).client, model)
     if plan is None and not as_json:
         typer.echo(f"{model}: there never was a rollout")
     elif plan is None:
@@ -61,7 +65,10 @@ def status(model: Model, as_json: AsJson = False) -> None:
 @rollout.command()
 def advance(model: Model, as_json: AsJson = False) -> None:
     """Look at the evidence once, and do what it says."""
-    look = _rollouts(model).advance()
+    from evermodel.cli.steps import waiting
+
+    with waiting("looking at the evidence"):
+        look = _rollouts(model).advance()
     if as_json:
         _print(look.to_json())
     else:
@@ -77,17 +84,19 @@ def stop(
     """Stop the rollout that is under way: the champion answers everything."""
     import getpass
 
-    _say(_rollouts(model).stop(by=getpass.getuser(), reason=reason), as_json)
+    from evermodel.cli.steps import waiting
+
+    with waiting("stopping the rollout"):
+        plan = _rollouts(model).stop(by=getpass.getuser(), reason=reason)
+    _say(plan, as_json)
 
 
 def _rollouts(model: str) -> Rollouts:
-    from evermodel.cli.steps import quiet_libraries
     from evermodel.rollout.steps import Rollouts
     from evermodel.settings import Settings
     from evermodel.spec import load_spec
     from evermodel.tracking import connect
 
-    quiet_libraries()
     settings = Settings.from_environment()
     return Rollouts(load_spec(model, settings), connect(settings.tracking_uri), settings)
 

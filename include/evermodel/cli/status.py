@@ -25,32 +25,35 @@ def status(
 
     from evermodel import registry
     from evermodel.cli.answer import print_json
+    from evermodel.cli.steps import waiting
     from evermodel.settings import Settings
     from evermodel.spec import load_specs
     from evermodel.status import status_of
     from evermodel.tracking import connect
 
     settings = Settings.from_environment()
-    client = connect(settings.tracking_uri)
-    if model is not None:
-        registry.champion(client, model)
     names = [model] if model is not None else [spec.name for spec in load_specs(None, settings)[0]]
-    found = [status_of(client, name, settings.lake, datetime.now(UTC)) for name in names]
+    with waiting("asking MLflow"):
+        client = connect(settings.tracking_uri)
+        if model is not None:
+            registry.champion(client, model)
+        found = [status_of(client, name, settings.lake, datetime.now(UTC)) for name in names]
+        lineage = [] if model is None or as_json else _lineage(found[0], client)
     if as_json:
         told = [one.to_json() for one in found]
         print_json(told[0] if model is not None else told)
         return
     for one in found:
-        _print(one, client, whole=model is not None)
+        _print(one, lineage, whole=model is not None)
 
 
-def _print(found: Status, client: MlflowClient, *, whole: bool) -> None:
+def _print(found: Status, lineage: list[str], *, whole: bool) -> None:
     from evermodel.cli.answer import print_table
     from evermodel.status import history_lines, lines_of
 
     first, *others = lines_of(found)
     past = history_lines(found.history)
-    for line in (first, *(_lineage(found, client) if whole else ()), *others, *(past if whole else past[:1])):
+    for line in (first, *lineage, *others, *(past if whole else past[:1])):
         typer.echo(line)
     if found.places:
         head = ("environment", "host", "#pid", "version", "share", "engine", "since", "seen", "")
