@@ -1,4 +1,4 @@
-"""Writes the flights' table and plot into docs/backtest.md: ``python docs/backtest_flights.py [work folder]``.
+"""Writes the flights' table into docs/backtest.md and README.md, and the plot: ``python docs/backtest_flights.py [work folder]``.
 
 Runs the whole backtest unless its results are kept in the work folder.
 """
@@ -19,30 +19,39 @@ from evermodel.backtest.words import COST_HEAD, cost_rows, findings, markdown, r
 from evermodel.spec import load_spec
 
 DOCS = Path(__file__).parent
+README = DOCS.parent / "README.md"
 SPEC = DOCS.parent / "include" / "models" / "flights.yaml"
 MARKS = ("<!-- flights -->", "<!-- /flights -->")
 
 
 def main(work: Path) -> None:
-    """Run the backtest and replace what stands between the marks."""
+    """Run the backtest and replace what stands between the marks of both pages."""
     spec = with_example_data(load_spec(str(SPEC)), work / "data", print)
     plan = make_plan(spec, (work / spec.name).absolute())
     comparison = run_backtest(plan, os.cpu_count() or 1)
     with tempfile.TemporaryDirectory() as folder:
         files = write_report(comparison, Path(folder))
         shutil.copyfile(files.plot, DOCS / "images" / "backtest.png")
+    days = f"{plan.start:%Y-%m-%d} to {plan.end:%Y-%m-%d}"
+    told = f"`evermodel backtest flights`, {days}, result `{comparison.digest}`:"
+    table = markdown(result_head(comparison), result_rows(comparison))
+    replace(README, f"{told}\n\n{table}")
     said = "\n".join(f"- {sentence}" for sentence in findings(comparison))
     section = "\n\n".join(
         [
-            f"`evermodel backtest flights`, {plan.start:%Y-%m-%d} to {plan.end:%Y-%m-%d}, result `{comparison.digest}`:",
-            markdown(result_head(comparison), result_rows(comparison)),
+            told,
+            table,
             said,
             "![The metric by week under each policy](images/backtest.png)",
             "What fitting cost, on one core of the machine that drew this page:",
             markdown(COST_HEAD, cost_rows(comparison)),
         ]
     )
-    page = DOCS / "backtest.md"
+    replace(DOCS / "backtest.md", section)
+
+
+def replace(page: Path, section: str) -> None:
+    """Put a section between the marks of a page."""
     text = page.read_text(encoding="utf-8")
     between = re.compile(re.escape(MARKS[0]) + ".*" + re.escape(MARKS[1]), re.S)
     page.write_text(between.sub(lambda _: f"{MARKS[0]}\n{section}\n{MARKS[1]}", text), encoding="utf-8")

@@ -22,9 +22,20 @@ from worlds import PROJECT
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
-    links = re.findall(r"\]\((?!https?://)([^)#]+)\)", page.read_text(encoding="utf-8"))
-    missing = [link for link in links if not (page.parent / link).exists()]
-    assert missing == []
+    links = re.findall(r"\]\((?!https?://)([^)\s]+)\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not _leads(page, link)] == []
+
+
+def _leads(page: Path, link: str) -> bool:
+    name, _, anchor = link.partition("#")
+    target = page.parent / name if name else page
+    return target.exists() and (not anchor or anchor in _anchors(target))
+
+
+def _anchors(page: Path) -> set[str]:
+    """Return the names that GitHub gives to the headings of a page."""
+    heads = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
 
 
 def test_every_field_of_the_spec_is_documented() -> None:
@@ -44,8 +55,11 @@ def _leaf_fields(model: type[BaseModel]) -> list[str]:
 
 
 def _references() -> Any:
-    file = PROJECT / "docs" / "references.py"
-    found = importlib.util.spec_from_file_location("references", file)
+    return _script("references")
+
+
+def _script(name: str) -> Any:
+    found = importlib.util.spec_from_file_location(name, PROJECT / "docs" / f"{name}.py")
     assert found is not None
     assert found.loader is not None
     module = importlib.util.module_from_spec(found)
@@ -96,3 +110,25 @@ def test_the_page_of_settings_has_every_variable_of_ours() -> None:
     page = (PROJECT / "docs" / "settings.md").read_text(encoding="utf-8")
     assert sorted(name for name in found if f"`{name}`" not in page) == []
     assert "`airflow_settings.yaml`" in page
+
+
+def _flights(page: Path) -> str:
+    """Return what docs/backtest_flights.py has written into a page."""
+    return page.read_text(encoding="utf-8").split("<!-- flights -->\n")[1].split("\n<!-- /flights -->")[0]
+
+
+def test_the_tables_of_the_backtest_agree() -> None:
+    from evermodel.backtest.policies import DEFAULT_POLICIES
+
+    readme, page = (_flights(PROJECT / name) for name in ("README.md", "docs/backtest.md"))
+    assert re.search(r"result `[0-9a-f]{16}`:\n\n\| policy \| mean week \|", readme)
+    assert page.startswith(f"{readme}\n\n- ")
+    named = re.findall(r"^\| (\w+) \| 0\.", readme, re.M)
+    assert named == list(DEFAULT_POLICIES)
+
+
+def test_the_script_of_the_backtest_writes_between_the_marks(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- flights -->\nold\n\n| a |\n<!-- /flights -->\nafter\n")
+    _script("backtest_flights").replace(page, "new \\1")
+    assert page.read_text() == "before\n<!-- flights -->\nnew \\1\n<!-- /flights -->\nafter\n"
