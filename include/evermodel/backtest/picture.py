@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colours, told apart by colour-blind people.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5B6773")
+_GREY = "#B8C0C8"
 _STRIP = 1.25  # inches
 
 
@@ -69,7 +70,7 @@ def save_png(comparison: Comparison, target: Path) -> None:
 def _strips(comparison: Comparison) -> Figure:
     outcomes = comparison.outcomes
     base = next(one for one in outcomes if one.policy == comparison.base)
-    figure, _ = blank(10.4, _STRIP * len(outcomes) + 0.5)
+    figure, _ = blank(10.4, _STRIP * len(outcomes) + 0.9)
     figure.clear()
     strips: list[Any] = list(figure.subplots(len(outcomes), 1, sharex=True, sharey=True, squeeze=False)[:, 0])
     for number, (axes, outcome) in enumerate(zip(strips, outcomes, strict=True)):
@@ -79,6 +80,8 @@ def _strips(comparison: Comparison) -> Figure:
     strips[0].set_ylim(bottom - 0.12 * (top - bottom), top)
     for axes, outcome in zip(strips, outcomes, strict=True):
         _marks(axes, outcome)
+    strips[-1].tick_params(axis="x", pad=9)  # the marks of retrains hang over the axis
+    _legend(figure, comparison.base)
     figure.supylabel(str(comparison.facts["metric"]), color=FAINT, fontsize=9.5)
     return figure
 
@@ -87,7 +90,7 @@ def _strip(axes: Any, outcome: PolicyOutcome, base: PolicyOutcome, colour: str) 
     _dress(axes)
     if outcome is not base:
         days, values, _, _ = _line(base)
-        axes.plot(days, values, color="#B8C0C8", lw=1.1, zorder=1)
+        axes.plot(days, values, color=_GREY, lw=1.1, zorder=1)
     days, values, lows, highs = _line(outcome)
     axes.fill_between(days, lows, highs, color=colour, alpha=0.15, lw=0)
     axes.plot(days, values, color=colour, lw=1.5, marker="o", ms=2.4, zorder=3)
@@ -98,6 +101,26 @@ def _strip(axes: Any, outcome: PolicyOutcome, base: PolicyOutcome, colour: str) 
     rings = [(day, week.value) for day, week in zip(days, _known(outcome), strict=True) if week.start in sure]
     if rings:
         axes.plot(*zip(*rings, strict=True), "o", ms=8, mfc="none", mec=BAD, mew=1.3, zorder=4)
+
+
+def _legend(figure: Figure, base: str) -> None:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    def mark(shape: str, fill: str, edge: str, size: float, words: str) -> Line2D:
+        return Line2D([], [], ls="", marker=shape, mfc=fill, mec=edge, ms=size, label=words)
+
+    grey = Line2D([], [], color=_GREY, lw=1.1, label=f"the policy {base}")
+    handles = [
+        grey,
+        Patch(color=_GREY, alpha=0.4, lw=0, label="95 % interval over the week's rows"),
+        mark("^", INK, INK, 5, "a retrain that shipped"),
+        mark("v", "white", INK, 5, "one that was refused or failed"),
+        mark("o", "none", BAD, 8, "the replaced champion would have been significantly better"),
+    ]
+    figure.legend(
+        handles=handles, loc="outside upper left", ncols=3, frameon=False, fontsize=8.5, labelcolor=INK
+    )
 
 
 def _marks(axes: Any, outcome: PolicyOutcome) -> None:
