@@ -2,21 +2,27 @@ from __future__ import annotations
 
 import json
 import math
+import sqlite3
 import subprocess
 import sys
 import time
 import uuid
+from base64 import b64encode
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from benchmarks.page_history import Story
 
 from evermodel import registry
+from evermodel.approval import Approval, record_answer
 from evermodel.drift.verdict import DriftVerdict
+from evermodel.errors import TrackingUnavailableError
 from evermodel.gate.decision import Decision, Gate
 from evermodel.incidents.book import Incident, Watchbook
 from evermodel.incidents.store import TAG as INCIDENTS
@@ -28,8 +34,9 @@ from evermodel.overview.server import TrackingServer
 from evermodel.overview.store import Entry, Store
 from evermodel.overview.sync import load, refresh
 from evermodel.retrain_history import tags_of
-from evermodel.rollout.plan import TrafficPlan, split
+from evermodel.rollout.plan import TrafficPlan, everything_to, split
 from evermodel.rollout.plans import PLAN_TAG
+from evermodel.rollout.record import RolloutRecord
 from evermodel.settings import Settings
 from evermodel.stack.ports import free_port
 from evermodel.tracking import connect, keyed_run
@@ -149,14 +156,132 @@ def test_the_list_knows_champion_metric_incident_plan_and_decision(desk: Desk) -
 
 def test_a_plan_that_a_promotion_has_ended_is_not_in_force(desk: Desk) -> None:
     desk.register(champion="2", previous="1")
-    plan = TrafficPlan(desk.name, "canary", "1", "2", split("1", "2", 0.05), "s", "", "", "ada", "why", "k")
+    plan = plan_for(desk, "2", "k", "2026-03-02T08:00:00+00:00")
     desk.client.set_registered_model_tag(desk.name, PLAN_TAG, plan.dumps())
 
     found = desk.overview().model(desk.name)
 
     assert found is not None
-    assert found[0]["plan"] is None
-    assert found[1].plan is not None
+    assert (found[0]["plan"], found[1].plan) == (None, None)
+    assert [(one["version"], one["state"]) for one in found[1].rollouts] == [("2", "overtaken")]
+    assert found[1].rollouts[0]["end"]
+
+
+def test_every_rollout_is_on_the_time_line_and_not_only_the_last(desk: Desk) -> None:
+    desk.register(champion="1", challenger="2")
+    first = plan_for(desk, "2", "rollout/first", "2026-03-02T08:00:00+00:00")
+    sent_back = replace(
+        first, state="rolled_back", verdict="more errors than the champion", arms=everything_to("1")
+    )
+    RolloutRecord(desk.client, sent_back).end()
+    now = plan_for(desk, "3", "rollout/second", "2026-03-09T08:00:00+00:00")
+    RolloutRecord(desk.client, now).open()
+    desk.client.set_registered_model_tag(desk.name, PLAN_TAG, now.dumps())
+    overview = desk.overview()
+
+    found = overview.model(desk.name)
+    assert found is not None
+    assert [(one["version"], one["state"], bool(one["end"])) for one in found[1].rollouts] == [
+        ("2", "rolled_back", True), ("3", "running", False),
+    ]  # fmt: skip
+    assert found[1].rollouts[0]["why"] == "more errors than the champion"
+
+    registry.promote(desk.client, desk.name, "2", expected="1", by="ada", reason="by hand", run_key="hand")
+    overview.wait()
+    overview.update()
+    found = overview.model(desk.name)
+    assert found is not None
+    assert (found[1].plan, found[1].rollouts[1]["state"]) == (None, "overtaken")
+    assert found[1].rollouts[1]["end"] != ""
+
+
+def test_who_said_no_to_a_version_is_known(desk: Desk) -> None:
+    desk.register(champion="1", challenger="2")
+    desk.retrain(MONDAY, decision())
+    overview = desk.overview()
+    assert desk.summary(overview)["decision"]["rejected_by"] == ""
+    plan = plan_for(desk, "1", "rollout/r", "2026-03-02T08:00:00+00:00")
+    desk.client.set_registered_model_tag(desk.name, PLAN_TAG, plan.dumps())
+    RolloutRecord(desk.client, replace(plan, state="rolled_back")).end()
+    overview.update()
+    assert desk.summary(overview)["decision"]["rejected_by"] == "its rollout"
+    record_answer(desk.client, desk.name, Approval(False, "ada", "1"))
+    overview.update()
+    assert desk.summary(overview)["decision"]["rejected_by"] == "ada"
+
+
+@pytest.mark.parametrize(
+    "error", [sqlite3.OperationalError("disk I/O error"), KeyError("name"), OSError("full")]
+)
+def test_what_nobody_foresaw_is_logged_and_noted(
+    desk: Desk, error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    overview = desk.overview()
+    monkeypatch.setattr(TrackingServer, "models", raiser(error))
+    overview.update()
+
+    state = overview.state()
+    assert (type(error).__name__ in state.problem, state.away) == (True, False)
+    assert caplog.records[-1].exc_info is not None
+    monkeypatch.undo()
+    overview.update()
+    assert overview.state().problem == ""
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("http://ada:se%40cret@mlflow:5000/", "http://mlflow:5000"),
+        ("sqlite:////data/mlflow.db", ""),
+        ("mlruns", ""),
+    ],
+)
+def test_the_address_that_people_see_has_no_password_and_is_that_of_a_server(
+    tmp_path: Path, address: str, shown: str
+) -> None:
+    settings = Settings(
+        home=tmp_path, lake=tmp_path, models=tmp_path, tracking_uri=address, dvc_remote="", airflow_url=""
+    )
+    overview = Overview(lambda: settings)
+    overview.update()
+
+    assert overview.address == shown
+    assert "cret" not in overview.state().problem
+    assert ("without a server" in overview.state().problem) == (not shown)
+
+
+def test_a_password_in_the_address_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_USERNAME", raising=False)
+    server = TrackingServer("http://ada:se%40cret@127.0.0.1:1")
+    monkeypatch.setattr(
+        server._client,
+        "_transport",
+        httpx.MockTransport(lambda request: httpx.Response(401, request=request)),
+    )
+    seen: list[httpx.Request] = []
+    server._client.event_hooks["request"].append(seen.append)
+
+    with pytest.raises(TrackingUnavailableError) as refused:
+        server.models()
+    assert "cret" not in str(refused.value)
+    with suppress(TrackingUnavailableError):
+        server.experiments()
+    sent = [request.headers.get("authorization", "") for request in seen]
+    assert sent
+    assert all(value == "Basic " + b64encode(b"ada:se@cret").decode() for value in sent)
+
+
+def raiser(error: Exception) -> Callable[..., Any]:
+    def fail(*_: Any) -> Any:
+        raise error
+
+    return fail
+
+
+def plan_for(desk: Desk, version: str, key: str, since: str) -> TrafficPlan:
+    return TrafficPlan(
+        desk.name, "canary", "1", version, split("1", version, 0.05), "s", since, since, "ada", "why", key
+    )
 
 
 def test_tags_that_nobody_can_read_do_not_hide_the_model(desk: Desk) -> None:
@@ -297,7 +422,7 @@ def test_the_number_of_searches_does_not_grow_with_the_models(
         refresh(overview.store, server, names)
 
     assert len(overview.store.summaries()) >= 21
-    assert len(asked) <= 6
+    assert len(asked) <= 9
 
 
 def test_infinite_and_missing_numbers_of_a_day_become_none() -> None:

@@ -38,10 +38,10 @@ class Site:
         self.client = TestClient(airflow)
         self.overview: Overview = self.page.state.overview
 
-    def keep(self, *models: str, **facts: Any) -> None:
+    def keep(self, *models: str, decision: dict[str, Any] | None = None, **facts: Any) -> None:
         """Store models as if MLflow had told of them, each with one day and one decision."""
         store = self.overview.store
-        store.note(source=self.settings.tracking_uri, layout="2", synced="1e9", reached="1e9")
+        store.note(source=self.settings.tracking_uri, layout="3", synced="1e9", reached="1e9")
         store.keep_models({name: Entry(name, {"champion": "1"}, {}, 1) for name in models})
         gate = {"name": EVIL, "verdict": "fail", "value": 0.1, "threshold": EVIL, "detail": EVIL}
         for name in models:
@@ -54,8 +54,8 @@ class Site:
                 "as_of": "2026-03-02", "reason": EVIL, "verdict": "better", "ship": "true", "candidate": EVIL, "metric": "auc", "forced": "false",
                 "outcome": "deployed", "version": "1", "window": "", "value": 0.7, "against": 0.6, "gain": 0.1, "gain_low": 0.0, "gain_high": 0.2,
                 "decision": {"gates": [gate], "reason": EVIL, "challenger": [0.7, 0.6, 0.8]}, "airflow_run": f'x"{EVIL}', "run": "r2",
-                "experiment": f"{name}-1", "run_key": "k2", "status": "FINISHED",
-            }  # fmt: skip
+                "experiment": f"{name}-1", "run_key": "k2", "status": "FINISHED", "began": "2026-03-02T06:00:00+00:00",
+            } | (decision or {})  # fmt: skip
             records = [Record(f"{name}-d", "drift", "2026-03-02", 1, day), Record(f"{name}-r", "retrain", "2026-03-02", 1, retrain)]  # fmt: skip
             store.keep_runs({f"{name}-1": name, f"{name}-2": name}, records)
             store.keep_summaries({name: summarise(store, name)})
@@ -236,3 +236,112 @@ def test_a_rollout_under_way_can_be_stopped(site: Site) -> None:
     text = site.get("/models/churn").text
     assert 'data-form="stop_rollout_churn" data-may="1"' in text
     assert "v2 25%" in text
+
+
+def test_a_rollout_that_a_promotion_overtook_cannot_be_stopped(site: Site) -> None:
+    from evermodel.rollout.plan import TrafficPlan, split
+    from evermodel.rollout.plans import PLAN_TAG
+
+    site.keep("churn")
+    site.as_user("user")
+    since = "2026-03-02T00:00:00+00:00"
+    plan = TrafficPlan(
+        "churn", "canary", "0", "2", split("0", "2", 0.25), "s", since, since, "ada", "better", "k"
+    )
+    site.overview.store.keep_models({"churn": Entry("churn", {"champion": "1"}, {PLAN_TAG: plan.dumps()}, 1)})
+
+    text = site.get("/models/churn").text
+    assert "stop_rollout_churn" not in text
+    assert "The last rollout, of v2, was overtaken." in text
+    assert '<h2 id="rollouts">Rollouts</h2>' in text
+
+
+@pytest.mark.parametrize(
+    ("facts", "look", "words"),
+    [
+        ({"outcome": "rejected", "rejected_by": "ada"}, "kept", "v1 rejected by ada"),
+        ({"outcome": "rejected", "rejected_by": "nobody (time-out)"}, "kept", "v1 rejected nobody answered in time"),
+        ({"outcome": "rejected", "rejected_by": "its rollout"}, "kept", "v1 rejected by its rollout"),
+        ({"outcome": "rejected"}, "kept", "v1 rejected "),
+        ({"outcome": "rolling out"}, "open", "v1 rolling out better"),
+        ({"outcome": "waits for approval"}, "open", "v1 waits for approval better"),
+        ({"outcome": "stopped"}, "kept", "v1 rollout stopped better"),
+        ({"outcome": ""}, "open", "v1 not deployed yet better"),
+        ({"ship": "false", "verdict": "worse", "outcome": "kept the champion"}, "kept", "kept the champion worse"),
+        ({"ship": "false", "verdict": "cold_start", "outcome": "kept the champion"}, "kept", "refused first version"),
+        ({"outcome": "deployed", "forced": "true"}, "shipped", "shipped v1 forced"),
+    ],
+)  # fmt: skip
+def test_what_came_of_a_decision_is_said_as_it_was(facts: dict[str, str], look: str, words: str) -> None:
+    from evermodel_provider.ui.list_view import outcome_words
+
+    known = {"verdict": "better", "ship": "true", "forced": "false", "version": "1"}
+    said = outcome_words(known | facts)
+    assert (said["look"], f"{said['text']} {said['note']}") == (look, words)
+
+
+def test_everything_on_the_chart_is_also_text_with_a_link(site: Site) -> None:
+    site.keep("churn", decision={"verdict": "", "status": "FAILED", "reason": "by hand"})
+    site.as_user("viewer")
+
+    text = site.get("/models/churn").text
+    address = site.settings.tracking_uri
+    assert f'<td><a href="{address}/#/experiments/churn-2/runs/r1/artifacts/evidently.html"' in text
+    assert f'<td><a href="{address}/#/experiments/churn-1/runs/r2"' in text
+    assert "ended without a decision</span></td><td>by hand</td>" in text
+
+
+def test_without_an_mlflow_server_the_page_says_what_it_needs(site: Site) -> None:
+    site.keep("churn")
+    site.as_user("viewer")
+    site.settings = site.settings.model_copy(update={"tracking_uri": "sqlite:////data/mlflow.db"})
+
+    for path in ("/", "/models/churn", "/mlflow"):
+        answer = site.get(path, Accept="text/html")
+        assert answer.status_code == 503
+        assert "set up without one here" in answer.text
+        assert "sqlite:" not in answer.text
+    assert "sqlite:" not in site.get("/dags/other", Accept="text/html").text
+
+
+def test_nobody_is_shown_the_password_of_mlflow(site: Site) -> None:
+    site.keep("churn")
+    site.as_user("viewer")
+    address = site.settings.tracking_uri.replace("//", "//ada:secret@")
+    site.settings = site.settings.model_copy(update={"tracking_uri": address})
+    site.get("/")
+    site.overview.wait()
+
+    for path in ("/", "/models/churn"):
+        assert "secret" not in site.get(path, Accept="text/html").text
+
+
+def test_the_link_to_mlflow_leads_to_the_address_that_holds_now(site: Site) -> None:
+    site.as_user("viewer")
+    site.settings = site.settings.model_copy(update={"tracking_uri": "https://ada:secret@mlflow.example/ml"})
+
+    answer = site.client.get("/evermodel/mlflow", follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (307, "https://mlflow.example/ml/#/models")
+
+
+def test_a_home_that_cannot_be_written_is_one_clear_page(tmp_path: Path, site: Site) -> None:
+    (tmp_path / "file").write_text("in the way")
+    site.overview.store.path = tmp_path / "file" / "overview.db"
+    site.as_user("viewer")
+
+    for path in ("/", "/models/churn", "/dags/other"):
+        answer = site.get(path, Accept="text/html")
+        site.overview.wait()
+        assert answer.status_code == 503
+        assert "Make EVERMODEL_HOME a folder that it may write" in answer.text
+
+
+def test_a_refresh_that_broke_is_not_blamed_on_mlflow(site: Site) -> None:
+    site.keep("churn")
+    site.as_user("viewer")
+    site.overview._tried = 1e18  # no refresh of its own
+    site.overview.store.note(problem="KeyError: 'name'", fault="own")
+
+    text = site.get("/", Accept="text/html").text
+    assert "This page could not be brought up to date." in text
+    assert "MLflow cannot be reached" not in text

@@ -53,5 +53,5 @@ def test_the_plugin_loads_once_with_a_link_to_the_registry() -> None:
     views = {view["name"]: view for view in plugin.external_views}
     assert views["Models"]["destination"] == "nav"
     assert views["Model"]["href"] == "/evermodel/dags/{DAG_ID}"
-    assert views["Models (MLflow)"]["href"].endswith("/#/models")
+    assert views["Models (MLflow)"]["href"].endswith("/evermodel/mlflow")
     assert [entry.name for entry in entry_points(group="airflow.plugins", name="evermodel")] == ["evermodel"]

@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from evermodel.overview.store import Entry, Store
-from evermodel.overview.summary import promotions, traffic_plan
+from evermodel.overview.summary import plan_in_force, promotions, retrains_of, traffic_plan
 from evermodel.severity import RANK
 
-MOST_DAYS, MOST_RETRAINS = 1000, 300
+MOST_DAYS, MOST_RETRAINS, MOST_ROLLOUTS = 1000, 300, 300
 _ENDS = ("resolve", "close")
 
 
@@ -29,8 +29,11 @@ class History:
         ``id``, ``kind``, ``severity``, ``opened``, ``ended`` (empty: still open), ``reason``, ``cause``.
     promotions
         The registry's history, with ``day``: the day of the data it belongs to, where that is known.
+    rollouts
+        ``start``, ``end`` (empty: under way), ``strategy``, ``state``, ``version``, ``reason``, ``why``, and ``run`` and
+        ``experiment`` in MLflow (empty where MLflow has no run of it).
     plan
-        The last traffic plan, whatever its state.
+        The traffic plan that holds now, if one does.
     """
 
     days: list[dict[str, Any]]
@@ -38,6 +41,7 @@ class History:
     champions: list[dict[str, str]]
     incidents: list[dict[str, Any]]
     promotions: list[dict[str, Any]]
+    rollouts: list[dict[str, Any]]
     plan: dict[str, Any] | None
 
 
@@ -47,15 +51,16 @@ def history_of(store: Store, model: str) -> History | None:
     if entry is None:
         return None
     days = store.runs(model, "drift", MOST_DAYS)
-    retrains = store.runs(model, "retrain", MOST_RETRAINS)
-    plan = traffic_plan(entry)
+    retrains = retrains_of(store, entry, MOST_RETRAINS)
+    promoted = _promotions(entry, retrains)
     return History(
         days=days,
         retrains=retrains,
         champions=_champions(days),
         incidents=_incidents(days),
-        promotions=_promotions(entry, retrains),
-        plan=plan.to_json() if plan else None,
+        promotions=promoted,
+        rollouts=_rollouts(entry, store.runs(model, "rollout", MOST_ROLLOUTS), promoted),
+        plan=plan_in_force(entry),
     )
 
 
@@ -92,3 +97,35 @@ def _incidents(days: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _promotions(entry: Entry, retrains: list[dict[str, Any]]) -> list[dict[str, Any]]:
     days = {retrain["run_key"]: retrain["day"] for retrain in retrains}
     return [{**asdict(p), "day": days.get(p.run_key, p.at[:10])} for p in promotions(entry)]
+
+
+def _rollouts(
+    entry: Entry, runs: list[dict[str, Any]], promoted: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return all rollouts; the last plan stands for its own run where that is not read yet."""
+    plan, holds = traffic_plan(entry), plan_in_force(entry)
+    found = [
+        {
+            "key": run["run_key"], "start": run["began"], "end": run["ended"] if run["outcome"] else "", "strategy": run["strategy"],
+            "state": run["outcome"] or "running", "version": run["version"], "reason": run["reason"], "why": run["why"],
+            "run": run["run"], "experiment": run["experiment"],
+        }
+        for run in runs
+    ]  # fmt: skip
+    if plan is not None and plan.run_key not in {one["key"] for one in found}:
+        ended = "" if plan.state == "running" else plan.step_since
+        found.append(
+            {
+                "key": plan.run_key, "start": plan.since, "end": ended, "strategy": plan.strategy, "state": plan.state,
+                "version": plan.challenger, "reason": plan.reason, "why": plan.verdict, "run": "", "experiment": "",
+            }
+        )  # fmt: skip
+    running = holds["run_key"] if holds else None
+    return [one if one["end"] or one["key"] == running else _overtaken(one, promoted) for one in found]
+
+
+def _overtaken(rollout: dict[str, Any], promoted: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return a rollout that nobody has ended: the next promotion did, or its start if none is known."""
+    later = (one["at"] for one in promoted if one["at"] >= rollout["start"])
+    state = "overtaken" if rollout["state"] == "running" else rollout["state"]
+    return {**rollout, "state": state, "end": next(later, rollout["start"])}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from evermodel.errors import EvermodelError
+from evermodel.overview.address import server_address
 from evermodel.overview.history import History, history_of
 from evermodel.overview.server import TrackingServer
 from evermodel.overview.store import Store
@@ -24,6 +26,8 @@ from evermodel.settings import Settings
 REFRESH_SECONDS = 15.0
 RELOAD_SECONDS = 3600.0
 FIRST_WAIT = 2.0
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class State:
         When MLflow last answered; None: never.
     problem
         Why the last attempt failed; empty if it did not.
+    away
+        Whether it failed because MLflow does not answer.
     missing
         Models whose history is not read yet.
     """
@@ -43,6 +49,7 @@ class State:
     seen: datetime | None
     problem: str
     missing: int
+    away: bool = True
 
     @property
     def age(self) -> float | None:
@@ -68,9 +75,12 @@ class Overview:
         self._lock = threading.Lock()
         self._worker: threading.Thread | None = None
         self._tried = 0.0
-        first = settings()
-        self.tracking_uri = first.tracking_uri
-        self.store = Store(first.home / "overview.db")
+        self.store = Store(settings().home / "overview.db")
+
+    @property
+    def address(self) -> str:
+        """Where people find MLflow; empty if it is used without a server, and then nothing can be shown."""
+        return server_address(self._settings().tracking_uri)
 
     def summaries(self) -> list[dict[str, Any]]:
         """Return what the list shows of every model."""
@@ -98,25 +108,23 @@ class Overview:
         meta = self.store.meta()
         seen = float(meta["reached"]) if "reached" in meta else None
         missing = sum(1 for moment in self.store.loaded().values() if moment is None)
-        return State(
-            None if seen is None else datetime.fromtimestamp(seen, UTC), meta.get("problem", ""), missing
-        )
+        at = None if seen is None else datetime.fromtimestamp(seen, UTC)
+        return State(at, meta.get("problem", ""), missing, meta.get("fault", "") != "own")
 
     def update(self) -> None:
         """Bring the store up to date now, with the history of every model; what fails is noted, not raised."""
-        settings = self._settings()
-        self.tracking_uri = settings.tracking_uri
-        lock = FileLock(self.store.path.with_suffix(".lock"), timeout=0)
         try:
+            settings = self._settings()
             self.store.path.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.store.path.with_suffix(".lock"), timeout=0)
             with lock, TrackingServer(settings.tracking_uri) as server:
                 refresh(self.store, server, spec_names(settings.models))
-                self.store.note(problem="")
+                self.store.note(problem="", fault="")
                 self._complete(server, settings)
         except Timeout:
             return  # another process is at it
-        except EvermodelError as error:
-            self.store.note(problem=error.problem)
+        except Exception as error:  # noqa: BLE001 - a thread that ends in silence would leave an old page without a word
+            self._failed(error)
 
     def wait(self) -> None:
         """Wait for a refresh that is under way."""
@@ -152,9 +160,25 @@ class Overview:
             time.sleep(0.02)
 
     def _load_first(self, name: str) -> None:
-        """Read one model's history ahead of the others; if that fails, the refresh tells why."""
-        with suppress(EvermodelError), TrackingServer(self._settings().tracking_uri) as server:
-            load(self.store, server, name)
+        """Read one model's history ahead of the others."""
+        try:
+            with TrackingServer(self._settings().tracking_uri) as server:
+                load(self.store, server, name)
+        except Exception as error:  # noqa: BLE001 - as in `update`
+            self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        """Note why the store could not be brought up to date."""
+        if isinstance(error, EvermodelError):
+            problem, fault = error.problem, "mlflow"
+        else:
+            log.error("the Models page could not be brought up to date", exc_info=error)
+            problem = f"{type(error).__name__}: {error} (the API server's log has more)"
+            fault = "own"
+        try:
+            self.store.note(problem=problem, fault=fault)
+        except (OSError, sqlite3.Error):
+            log.exception("what went wrong could not be noted in %s", self.store.path)
 
 
 def spec_names(folder: Path) -> list[str]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from evermodel.incidents.store import TAG as INCIDENTS
@@ -13,18 +15,17 @@ from evermodel.overview.server import Found, tags_of
 from evermodel.retrain_history import ANSWER, SEVERITIES
 from evermodel.tracking import KIND, RUN_KEY
 
-KINDS = ("drift", "retrain")
 _PREFIX = "evermodel."
 
 
 @dataclass(frozen=True)
 class Record:
-    """One run: a day that was judged, or a retrain.
+    """One run: a day that was judged, a retrain or a rollout.
 
     Parameters
     ----------
     day
-        The day that it is about, in the time of the data (ISO date).
+        The day that it is about, in the time of the data (ISO date); of a rollout the day on which it began.
     facts
         What is shown of it, as plain data.
     """
@@ -37,22 +38,29 @@ class Record:
 
 
 def record_of(run: Found) -> Record | None:
-    """Return the record of a run, or None if it is neither a judged day nor a retrain."""
+    """Return the record of a run, or None if it is of another kind."""
     info, data = run["info"], run.get("data", {})
     tags = tags_of(data)
     kind, key = tags.get(KIND, ""), tags.get(RUN_KEY, "")
-    if kind not in KINDS or not key:
+    if kind not in _FACTS or not key:
         return None
     metrics = {m["key"]: m.get("value") for m in data.get("metrics", [])}
-    facts = _day(tags, metrics) if kind == "drift" else _retrain(tags, metrics)
-    day = key.rsplit("/", 1)[-1] if kind == "drift" else tags.get(f"{_PREFIX}as_of", "")[:10]
+    began = _moment(info.get("start_time"))
+    facts = _FACTS[kind](tags, metrics)
+    days = {
+        "drift": key.rsplit("/", 1)[-1],
+        "retrain": tags.get(f"{_PREFIX}as_of", "")[:10],
+        "rollout": began[:10],
+    }
     facts |= {
+        "began": began,
+        "ended": _moment(info.get("end_time")),
         "run": info["run_id"],
         "experiment": info["experiment_id"],
         "run_key": key,
         "status": info.get("status", ""),
     }
-    return Record(info["run_id"], kind, day, int(info.get("start_time") or 0), facts)
+    return Record(info["run_id"], kind, days[kind], int(info.get("start_time") or 0), facts)
 
 
 def _day(tags: dict[str, str], metrics: dict[str, Any]) -> dict[str, Any]:
@@ -92,6 +100,16 @@ def _retrain(tags: dict[str, str], metrics: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _rollout(tags: dict[str, str], metrics: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: tags.get(f"{_PREFIX}{name}", "") for name in ("strategy", "version", "reason", "why", "outcome")
+    }
+
+
+def _moment(milliseconds: Any) -> str:
+    return datetime.fromtimestamp(int(milliseconds) / 1000, UTC).isoformat() if milliseconds else ""
+
+
 def _first(triple: Any) -> Any:
     return triple[0] if isinstance(triple, list) and triple else None
 
@@ -110,3 +128,10 @@ def _listed(text: str) -> list[dict[str, Any]]:
     except ValueError:
         return []
     return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+
+
+_FACTS: dict[str, Callable[[dict[str, str], dict[str, Any]], dict[str, Any]]] = {
+    "drift": _day,
+    "retrain": _retrain,
+    "rollout": _rollout,
+}

@@ -11,9 +11,11 @@ import httpx
 import orjson
 
 from evermodel.errors import TrackingUnavailableError
+from evermodel.overview.address import NO_SERVER, login_of, server_address
 
 Found = dict[str, Any]
 _MODELS, _RUNS = 1000, 1000
+_REJECTED = "evermodel.rejected_by"
 
 
 class TrackingServer:
@@ -22,18 +24,25 @@ class TrackingServer:
     Parameters
     ----------
     url
-        Address of the server; user, password or token come from MLflow's own environment variables.
+        Address of the server; user, password or token stand in it or come from MLflow's own environment variables.
     timeout
         Seconds that one answer may take.
+
+    Raises
+    ------
+    TrackingUnavailableError
+        The address is not one of a server.
     """
 
     def __init__(self, url: str, timeout: float = 30.0) -> None:
-        self.url = url.rstrip("/")
+        self.url = server_address(url)
+        if not self.url:
+            raise TrackingUnavailableError("MLflow is used without a server", NO_SERVER)
         self._client = httpx.Client(
             base_url=self.url,
             timeout=httpx.Timeout(timeout, connect=5.0),
             trust_env=False,
-            auth=_login(),
+            auth=_login() or login_of(url),
             headers=_token(),
             verify=os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() != "true",
         )
@@ -54,6 +63,22 @@ class TrackingServer:
             query = {"max_results": _MODELS, **({"page_token": token} if token else {})}
             answer = self._call("GET", "registered-models/search", params=query)
             found += answer.get("registered_models", [])
+            token = answer.get("next_page_token", "")
+            if not token:
+                return found
+
+    def rejections(self) -> dict[str, dict[str, str]]:
+        """Return who said no to a version: by model and version; what a rollout's evidence sent back is not among them."""
+        found: dict[str, dict[str, str]] = {}
+        token = ""
+        while True:
+            query = {"max_results": _MODELS, "filter": f"tags.`{_REJECTED}` LIKE '%'"}
+            answer = self._call(
+                "GET", "model-versions/search", params={**query, **({"page_token": token} if token else {})}
+            )
+            for version in answer.get("model_versions", []):
+                by = tags_of(version)[_REJECTED]
+                found.setdefault(version["name"], {})[str(version["version"])] = by
             token = answer.get("next_page_token", "")
             if not token:
                 return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import orjson
 
 from evermodel.overview.records import Record
 
-_LAYOUT = "2"
+_LAYOUT = "3"
 _TABLES = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS models (
@@ -35,12 +35,15 @@ class Entry:
     ----------
     created
         When it was registered, milliseconds; 0 if it is not registered yet.
+    rejected
+        Who said no to a version, by its number.
     """
 
     name: str
     aliases: dict[str, str]
     tags: dict[str, str]
     created: int = 0
+    rejected: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
         """Return it as JSON."""
@@ -112,7 +115,7 @@ class Store:
         return {row[1] for row in rows}
 
     def keep_experiments(self, experiments: Mapping[str, list[str]]) -> None:
-        """Note the experiments of each model."""
+        """Note the experiments of each model: of its retrains, its days and its rollouts."""
         with self._open() as base:
             base.executemany(
                 "UPDATE models SET experiments = ? WHERE name = ?",
@@ -154,7 +157,7 @@ class Store:
         return orjson.loads(found[0]) if found and found[0] else {}
 
     def runs(self, model: str, kind: str, most: int) -> list[dict[str, Any]]:
-        """Return the facts of a model's last days or retrains, oldest first; a day judged twice counts once."""
+        """Return the facts of a model's last days, retrains or rollouts, oldest first; a day judged twice counts once."""
         with self._open() as base:
             found = base.execute(
                 "SELECT day, start, facts FROM runs WHERE model = ? AND kind = ? ORDER BY day DESC, start DESC LIMIT ?",

@@ -22,7 +22,7 @@ STRIP_DAYS = 30
 _PROMOTION = "evermodel.promotion."
 _DECISION = (
     "day", "as_of", "reason", "verdict", "ship", "forced", "outcome", "version", "candidate", "metric", "value",
-    "against", "gain", "gain_low", "gain_high", "run", "experiment",
+    "against", "gain", "gain_low", "gain_high", "rejected_by", "run", "experiment",
 )  # fmt: skip
 _LAST = (
     "day", "version", "severity", "severities", "metric", "value", "low", "high", "promised", "rows", "reasons",
@@ -36,7 +36,7 @@ def summarise(store: Store, model: str) -> dict[str, Any]:
     if entry is None:
         return {}
     days = store.runs(model, "drift", STRIP_DAYS)
-    retrains = store.runs(model, "retrain", 60)
+    retrains = retrains_of(store, entry, 60)
     judged = [retrain for retrain in retrains if retrain["verdict"]]
     champion = entry.aliases.get(CHAMPION)
     incidents = open_incidents(entry)
@@ -54,6 +54,17 @@ def summarise(store: Store, model: str) -> dict[str, Any]:
         "decision": _picked(judged[-1], _DECISION) if judged else None,
         "severity": worst_of([i["current"] for i in incidents] + [_severity(last)]),
     }
+
+
+def retrains_of(store: Store, entry: Entry, most: int) -> list[dict[str, Any]]:
+    """Return a model's last retrains, oldest first, with who said no to what they made (`rejected_by`)."""
+    rollouts = store.runs(entry.name, "rollout", most)
+    back = {rollout["version"]: "its rollout" for rollout in rollouts if rollout["outcome"] == "rolled_back"}
+    said = {**back, **entry.rejected}
+    return [
+        {**retrain, "rejected_by": said.get(retrain["version"], "")}
+        for retrain in store.runs(entry.name, "retrain", most)
+    ]
 
 
 def promotions(entry: Entry) -> list[Promotion]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from evermodel.overview.records import record_of
 from evermodel.overview.server import TrackingServer, tags_of
 from evermodel.overview.store import Entry, Store
 from evermodel.overview.summary import summarise
+from evermodel.rollout.plans import PLAN_TAG
 from evermodel.tracking import KIND
 
 # A run is read again for so long after it began or ended: other tasks of the day may still write to it.
@@ -40,7 +41,7 @@ def refresh(store: Store, server: TrackingServer, specs: Iterable[str]) -> None:
     since = store.meta().get("synced")
     changed = store.keep_models(entries)
     store.note(reached=repr(started))
-    _find_experiments(store, server)
+    _find_experiments(store, server, entries)
     if since is None:  # names and champions are there before the first run is read
         store.keep_summaries({name: summarise(store, name) for name in changed})
     experiments = store.experiments()
@@ -49,10 +50,10 @@ def refresh(store: Store, server: TrackingServer, specs: Iterable[str]) -> None:
     else:
         edge = round((float(since) - OVERLAP) * 1000)
         queries, most = [f"attributes.start_time > {edge}", f"attributes.end_time > {edge}"], 1_000_000
-    days = [ids[1] for ids in experiments.values() if len(ids) > 1 and ids[1]]
-    retrains = [ids[0] for ids in experiments.values() if ids and ids[0]]
+    retrains, days, rollouts = ([ids[n] for ids in experiments.values() if ids and ids[n]] for n in range(3))
     for query in queries:
         changed |= _read(store, server, days, query, most)
+        changed |= _read(store, server, rollouts, query, most)
         changed |= _read(
             store, server, retrains, " and ".join(part for part in (_RETRAINS, query) if part), most
         )
@@ -61,19 +62,19 @@ def refresh(store: Store, server: TrackingServer, specs: Iterable[str]) -> None:
 
 
 def load(store: Store, server: TrackingServer, model: str) -> None:
-    """Read all days and retrains of one model.
+    """Read all days, retrains and rollouts of one model.
 
     Raises
     ------
     TrackingUnavailableError
         The server does not answer.
     """
-    started = time.time()
-    if not all(store.experiments().get(model) or [""]):
-        _find_experiments(store, server)  # nobody has looked yet, or it had none then
-    retrains, days = (store.experiments().get(model) or ["", ""])[:2]
-    if days:
-        _read(store, server, [days], "", _ALL)
+    started, entry = time.time(), store.entry(model)
+    if entry is not None:
+        _find_experiments(store, server, {model: entry})
+    retrains, days, rollouts = store.experiments().get(model) or ["", "", ""]
+    for experiment in filter(None, (days, rollouts)):
+        _read(store, server, [experiment], "", _ALL)
     if retrains:
         _read(store, server, [retrains], _RETRAINS, _ALL)
     store.keep_summaries({model: summarise(store, model)})
@@ -83,21 +84,33 @@ def load(store: Store, server: TrackingServer, model: str) -> None:
 def _entries(server: TrackingServer, specs: Iterable[str]) -> dict[str, Entry]:
     """Return the models under care: those with a spec, and those of the registry that carry our tags."""
     entries = {name: Entry(name, {}, {}) for name in specs}
+    rejected = server.rejections()
     for found in server.models():
         name, tags = found["name"], tags_of(found)
         if name not in entries and not any(key.startswith("evermodel.") for key in tags):
             continue
         aliases = {a["alias"]: str(a["version"]) for a in found.get("aliases", [])}
-        entries[name] = Entry(name, aliases, tags, int(found.get("creation_timestamp") or 0))
+        entries[name] = Entry(
+            name, aliases, tags, int(found.get("creation_timestamp") or 0), rejected.get(name, {})
+        )
     return entries
 
 
-def _find_experiments(store: Store, server: TrackingServer) -> None:
-    missing = [name for name, ids in store.experiments().items() if not (ids and all(ids))]
+def _find_experiments(store: Store, server: TrackingServer, entries: Mapping[str, Entry]) -> None:
+    """Look for experiments that are not known yet; one for rollouts is missed only where there was a rollout."""
+    ids_of = store.experiments()
+    missing = [
+        name for name, entry in entries.items() if _lacks(ids_of.get(name) or [], PLAN_TAG in entry.tags)
+    ]
     if not missing:
         return
     known = server.experiments()
-    store.keep_experiments({n: [known.get(n, ""), known.get(f"{n}-monitoring", "")] for n in missing})
+    wanted = ("", "-monitoring", "-rollouts")
+    store.keep_experiments({name: [known.get(f"{name}{end}", "") for end in wanted] for name in missing})
+
+
+def _lacks(ids: list[str], rolled_out: bool) -> bool:
+    return not ids or not all(ids[:2]) or (rolled_out and not ids[2])
 
 
 def _read(

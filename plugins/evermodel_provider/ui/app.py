@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sqlite3
 import time
 from collections.abc import Callable
 from functools import lru_cache
@@ -11,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.api_fastapi.core_api.security import GetUserDep, get_user
 from fastapi import Depends, FastAPI, HTTPException, Request
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from fastapi.templating import Jinja2Templates
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from evermodel.overview.address import NO_SERVER
 from evermodel.overview.overview import Overview
 from evermodel_provider.ui import rights
 from evermodel_provider.ui.list_view import list_view
@@ -31,6 +34,8 @@ _POLICY = (
 )
 _SETTINGS_SECONDS = 60.0
 
+log = logging.getLogger(__name__)
+
 
 def build_app(settings: Callable[[], Settings] | None = None) -> FastAPI:
     """Return the app.
@@ -43,7 +48,10 @@ def build_app(settings: Callable[[], Settings] | None = None) -> FastAPI:
     pages = Pages(Overview(settings or _settings))
     app.state.overview = pages.overview
     app.add_exception_handler(StarletteHTTPException, pages.refuse)
+    for kind in (OSError, sqlite3.Error):
+        app.add_exception_handler(kind, pages.no_store)
     app.get("/")(pages.models)
+    app.get("/mlflow")(pages.mlflow)
     app.get("/models/{name}")(pages.model)
     app.get("/dags/{dag_id}")(pages.tab)
     app.get("/static/{name}")(_static)
@@ -66,6 +74,7 @@ class Pages:
         """Show all models that the user may see."""
         if not rights.may_see_any(user):
             raise HTTPException(403, "You may not read any DAG, so there is no model that you may see.")
+        self._address()
         found = self.overview.summaries()
         allowed = rights.readable((summary["name"] for summary in found), user)
         return self._page(request, "list.html", list_view([s for s in found if s["name"] in allowed]))
@@ -81,6 +90,19 @@ class Pages:
             return self._page(request, "no_model.html", {"dag_id": dag_id})
         return self._model(request, user, name, tab=True)
 
+    def mlflow(self) -> Response:
+        """Lead to MLflow, wherever the connection or the environment says that it is."""
+        return RedirectResponse(f"{self._address()}/#/models")
+
+    def no_store(self, request: Request, error: Exception) -> Response:
+        """Say that the file behind the pages cannot be read or written."""
+        log.error("the Models page cannot use its file", exc_info=error)
+        detail = (
+            f"The API server cannot use its file {self.overview.store.path} ({error}). Make EVERMODEL_HOME a folder that it "
+            "may write, with room left; the file itself may be deleted at any time."
+        )
+        return self.refuse(request, HTTPException(503, detail))
+
     def refuse(self, request: Request, error: Exception) -> Response:
         """Say why not: as a page for people, as JSON for programs."""
         code, detail = getattr(error, "status_code", 500), getattr(error, "detail", "")
@@ -92,17 +114,23 @@ class Pages:
     def _model(self, request: Request, user: Any, name: str, *, tab: bool) -> Response:
         if not rights.may_see(name, user):
             raise HTTPException(403, "You may not read the DAGs of this model.")
+        mlflow = self._address()
         found = self.overview.model(name)
         if found is None:
             raise HTTPException(404, "There is no model of this name, neither in MLflow nor as a spec.")
-        view = model_view(*found, self.overview.tracking_uri)
+        view = model_view(*found, mlflow)
         startable = {dag: rights.may_start(dag, user) for dag in view["forms"]}
         return self._page(request, "model.html", {**view, "startable": startable, "tab": tab})
+
+    def _address(self) -> str:
+        if not (address := self.overview.address):
+            raise HTTPException(503, NO_SERVER)
+        return address
 
     def _page(self, request: Request, template: str, values: dict[str, Any]) -> Response:
         common = {
             "state": self.overview.state(),
-            "mlflow": self.overview.tracking_uri,
+            "mlflow": self.overview.address,
             **_paths(request),
         }
         return _guarded(self.templates.TemplateResponse(request, template, {**common, **values}))

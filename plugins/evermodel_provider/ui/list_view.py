@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from evermodel.approval import NOBODY
 from evermodel.severity import RANK
 from evermodel_provider.ui.drawing import spark
 from evermodel_provider.ui.words import KINDS, verdict_words
@@ -54,19 +55,33 @@ def traffic_words(summary: dict[str, Any]) -> dict[str, Any] | None:
     return {"share": 0.0, "text": f"v{champion['version']} 100%", "note": ""} if champion else None
 
 
+_UNDER_WAY = ("rolling out", "waits for approval")
+
+
 def outcome_words(decision: dict[str, Any]) -> dict[str, str]:
     """Say in a few words what came of a decision, and how it looks."""
     verdict, outcome = verdict_words(decision["verdict"] or ""), decision["outcome"]
     if decision["ship"] != "true":
-        return {"look": "kept", "text": "kept the champion", "note": verdict}
+        text = "refused" if decision["verdict"] == "cold_start" else "kept the champion"
+        return {"look": "kept", "text": text, "note": verdict}
     forced = "forced" if decision["forced"] == "true" else verdict
     if outcome == "deployed":
         return {"look": "shipped", "text": f"shipped v{decision['version']}", "note": forced}
     if outcome == "rejected":
-        return {"look": "kept", "text": f"v{decision['version']} rejected", "note": "by a person"}
+        return {"look": "kept", "text": f"v{decision['version']} rejected", "note": rejected_words(decision)}
+    if outcome in _UNDER_WAY:
+        return {"look": "open", "text": f"v{decision['version']} {outcome}", "note": forced}
+    if outcome == "stopped":
+        return {"look": "kept", "text": f"v{decision['version']} rollout stopped", "note": forced}
     if outcome:
         return {"look": "kept", "text": outcome, "note": forced}
     return {"look": "open", "text": f"v{decision['version'] or '?'} not deployed yet", "note": forced}
+
+
+def rejected_words(decision: dict[str, Any]) -> str:
+    """Say who rejected a version: a person, a rollout's evidence, or nobody in time; empty if it is not known."""
+    by = decision.get("rejected_by")
+    return "nobody answered in time" if by == NOBODY else f"by {by}" if by else ""
 
 
 def troubles(summary: dict[str, Any]) -> list[dict[str, str]]:

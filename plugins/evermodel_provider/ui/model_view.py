@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Any
 from urllib.parse import quote
+
+import orjson
 
 from evermodel.overview.history import History
 from evermodel_provider.ui.drawing import whiskers
@@ -35,7 +38,14 @@ def model_view(summary: dict[str, Any], history: History, mlflow: str) -> dict[s
         "decisions": decisions[:_MOST_DECISIONS],
         "incidents": list(reversed(history.incidents)),
         "promotions": list(reversed(history.promotions)),
-        "plan": history.plan,
+        "rollouts": [
+            {**rollout, "url": _run(mlflow, rollout) if rollout["run"] else ""} for rollout in reversed(history.rollouts)
+        ],
+        "unjudged": [
+            {**retrain, **_unjudged(retrain), "url": _run(mlflow, retrain)}
+            for retrain in reversed(history.retrains)
+            if not retrain["verdict"]
+        ],
         "kinds": [{"name": label, "severity": day_severity(last, kind)} for kind, label in KINDS.items()] if last else [],
         "links": {
             "Model in MLflow": f"{mlflow}/#/models/{quote(name, safe='')}",
@@ -43,15 +53,16 @@ def model_view(summary: dict[str, Any], history: History, mlflow: str) -> dict[s
         },
         "version_url": f"{mlflow}/#/models/{quote(name, safe='')}/versions/",
         "chart": chart(history, name, mlflow),
-        "days": list(reversed(history.days)),
+        "days": [{**day, "url": _artifact(mlflow, day, _REPORT)} for day in reversed(history.days)],
         "traffic": traffic_words(summary),
+        "mark": sha256(orjson.dumps((summary, history))).hexdigest()[:16],  # another one: there is something new
     }  # fmt: skip
 
 
 def forms(name: str, history: History) -> dict[str, str]:
     """Return the DAGs whose forms a person may need, with the words on their buttons."""
     found = {f"retrain_{name}": "Retrain", f"rollback_{name}": "Roll back"}
-    if history.plan and history.plan["state"] == "running":
+    if history.plan:
         found[f"stop_rollout_{name}"] = "Stop the rollout"
     return found
 
@@ -83,7 +94,7 @@ def chart(history: History, name: str, mlflow: str) -> dict[str, Any]:
             for p in history.promotions
             if p["kind"] == "rollback"
         ],
-        "rollouts": [_rollout(history.plan)] if history.plan else [],
+        "rollouts": history.rollouts,
     }  # fmt: skip
 
 
@@ -112,17 +123,6 @@ def _unjudged(retrain: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _rollout(plan: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "start": plan["since"],
-        "end": "" if plan["state"] == "running" else plan["step_since"],
-        "strategy": plan["strategy"],
-        "state": plan["state"].replace("_", " "),
-        "version": plan["challenger"],
-        "reason": plan["reason"],
-    }
-
-
 def _decision(retrain: dict[str, Any], name: str, mlflow: str) -> dict[str, Any]:
     facts = retrain["decision"]
     challenger = facts.get("challenger") or _triple(retrain["value"])
@@ -141,7 +141,7 @@ def _decision(retrain: dict[str, Any], name: str, mlflow: str) -> dict[str, Any]
         "sides": whiskers([("challenger", challenger, "new"), ("champion", champion, "old")]),
         "gain_triple": facts.get("gain"),
         "pages": {label: _artifact(mlflow, retrain, file) for label, file in _pages_of(retrain).items()},
-        "run_url": f"{mlflow}/#/experiments/{retrain['experiment']}/runs/{retrain['run']}",
+        "run_url": _run(mlflow, retrain),
         "airflow": f"/dags/retrain_{quote(name, safe='')}/runs/{quote(run, safe='')}" if run else "",
         "approval": (
             f"/dags/retrain_{quote(name, safe='')}/runs/{quote(run, safe='')}/tasks/approve"
@@ -160,4 +160,8 @@ def _triple(value: Any) -> Any:
 
 
 def _artifact(mlflow: str, facts: dict[str, Any], file: str) -> str:
-    return f"{mlflow}/#/experiments/{facts['experiment']}/runs/{facts['run']}/artifacts/{file}"
+    return f"{_run(mlflow, facts)}/artifacts/{file}"
+
+
+def _run(mlflow: str, facts: dict[str, Any]) -> str:
+    return f"{mlflow}/#/experiments/{facts['experiment']}/runs/{facts['run']}"

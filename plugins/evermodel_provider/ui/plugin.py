@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
 
-from evermodel.settings import Settings
 from evermodel_provider.ui.lazy import LazyApp
 
 PREFIX = "/evermodel"
@@ -60,7 +59,7 @@ class EvermodelPlugin(AirflowPlugin):
         },
         {
             "name": "Models (MLflow)",
-            "href": f"{Settings.from_environment().tracking_uri}/#/models",
+            "href": f"{_root()}{PREFIX}/mlflow",
             "destination": "nav",
             "category": "browse",
         },

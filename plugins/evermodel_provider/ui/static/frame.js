@@ -75,5 +75,28 @@
     link.dataset.out = "top";
     link.hidden = false;
   }
-  window.evermodel = { api, away, nextRun, approvalLink, leave };
+  // How old what is shown is, while the page stays open.
+  function span(seconds) {
+    const [length, unit] = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]].find(([length]) => seconds >= length) || [1, "s"];
+    return `${Math.max(0, Math.round(seconds / length))} ${unit}`;
+  }
+  function grow() {
+    for (const place of document.querySelectorAll("[data-age]")) place.textContent = span((Date.now() - Date.parse(place.dateTime)) / 1000);
+  }
+  setInterval(grow, 5000);
+
+  // This page as it is now on the server; null if that does not answer.
+  async function fresh() {
+    try {
+      const answer = await fetch(location.pathname, { credentials: "same-origin", headers: { Accept: "text/html" } });
+      return answer.ok ? new DOMParser().parseFromString(await answer.text(), "text/html") : null;
+    } catch { return null; }
+  }
+  function renew(page, parts) {
+    for (const part of parts) {
+      const [old, next] = [document.querySelector(part), page.querySelector(part)];
+      if (old && next) old.replaceWith(document.adoptNode(next));
+    }
+  }
+  window.evermodel = { fresh, renew, api, away, nextRun, approvalLink, leave };
 })();

@@ -1,12 +1,14 @@
 "use strict";
 (() => {
-  const { api, away, nextRun, approvalLink } = window.evermodel;
+  const { api, away, nextRun, approvalLink, fresh, renew } = window.evermodel;
   const table = document.getElementById("models");
   if (!table) return;
   const search = document.getElementById("search");
   const chips = [...document.querySelectorAll(".chip[data-show]")];
   const heads = [...table.querySelectorAll("th[data-key]")];
   const state = { query: "", show: "all", key: "rank", down: true };
+  const order = document.getElementById("sort");
+  let airflow = "asked"; // then "there" or "away"
   let dags = new Map();
   let waiting = new Map();
 
@@ -42,6 +44,7 @@
       if (head.dataset.key === state.key) head.setAttribute("aria-sort", state.down ? "descending" : "ascending");
       else head.removeAttribute("aria-sort");
     }
+    order.value = (state.down ? "-" : "") + state.key;
   }
 
   function remember() {
@@ -55,7 +58,9 @@
   function fromAirflow() {
     for (const row of rows()) {
       const dag = dags.get(`retrain_${row.dataset.name}`);
-      if (dags.size) row.dataset.next = nextRun(row.querySelector("[data-next-run]"), dag);
+      const place = row.querySelector("[data-next-run]");
+      if (airflow === "there") row.dataset.next = nextRun(place, dag);
+      else if (airflow === "away") place.textContent = "–";
       row.querySelector("[data-owner]").textContent = dag ? (dag.owners || []).join(", ") : "";
       const run = waiting.get(row.dataset.name);
       const link = row.querySelector("[data-waits]");
@@ -65,24 +70,28 @@
     if (count) count.textContent = String(waiting.size);
   }
 
+  async function all(path, name) {
+    const found = [];
+    for (let total = 1; found.length < total;) {
+      const page = await api(`${path}&limit=100&offset=${found.length}`);
+      if (!page[name].length) break;
+      found.push(...page[name]);
+      total = page.total_entries;
+    }
+    return found;
+  }
+
   async function askAirflow() {
     try {
-      const found = new Map();
-      for (let offset = 0, total = 1; offset < total; offset += 100) {
-        const page = await api(`dags?limit=100&offset=${offset}&tags=retrain&exclude_stale=true`);
-        for (const dag of page.dags) found.set(dag.dag_id, dag);
-        total = page.total_entries;
-        if (!page.dags.length) break;
-      }
-      dags = found;
-      const asked = await api("dags/~/dagRuns/~/hitlDetails?response_received=false&limit=100");
-      const open = (asked.hitl_details || []).filter((one) => one.task_instance.task_id === "approve" && one.task_instance.dag_id.startsWith("retrain_"));
+      dags = new Map((await all("dags?tags=retrain&exclude_stale=true", "dags")).map((dag) => [dag.dag_id, dag]));
+      const asked = await all("dags/~/dagRuns/~/hitlDetails?response_received=false", "hitl_details");
+      const open = asked.filter((one) => one.task_instance.task_id === "approve" && one.task_instance.dag_id.startsWith("retrain_"));
       waiting = new Map(open.map((one) => [one.task_instance.dag_id.slice("retrain_".length), one.task_instance.dag_run_id]));
+      airflow = "there";
       document.getElementById("airflow-notice").hidden = true;
     } catch (error) {
+      if (airflow === "asked") airflow = "away"; // else what it said last stays
       away(error);
-      for (const place of table.querySelectorAll("[data-next-run]")) if (place.textContent === "…") place.textContent = "–";
-      return;
     }
     fromAirflow();
     if (state.key === "next") sort();
@@ -92,27 +101,18 @@
   // The list is asked for again while somebody looks at it; search, order and focus stay.
   async function again() {
     if (document.hidden) return;
-    try {
-      const answer = await fetch(location.pathname, { credentials: "same-origin", headers: { Accept: "text/html" } });
-      if (!answer.ok) return;
-      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-      const body = fresh.querySelector("#models tbody");
-      if (!body) return;
-      const focused = document.activeElement && document.activeElement.closest("#models tbody tr");
-      table.tBodies[0].replaceWith(document.adoptNode(body));
-      for (const part of ["#state", "footer"]) {
-        const [old, next] = [document.querySelector(part), fresh.querySelector(part)];
-        if (old && next) old.replaceWith(document.adoptNode(next));
-      }
-      for (const chip of chips) {
-        const next = fresh.querySelector(`.chip[data-show="${chip.dataset.show}"] b`);
-        if (next && chip.dataset.show !== "waiting") chip.querySelector("b").textContent = next.textContent;
-      }
-      fromAirflow();
-      sort();
-      filter();
-      if (focused) table.querySelector(`tr[data-name="${CSS.escape(focused.dataset.name)}"] a`)?.focus();
-    } catch { /* the next time */ }
+    const page = await fresh();
+    if (!page || !page.querySelector("#models tbody")) return;
+    const focused = document.activeElement && document.activeElement.closest("#models tbody tr");
+    renew(page, ["#models tbody", "#state", "footer"]);
+    for (const chip of chips) {
+      const next = page.querySelector(`.chip[data-show="${chip.dataset.show}"] b`);
+      if (next && chip.dataset.show !== "waiting") chip.querySelector("b").textContent = next.textContent;
+    }
+    fromAirflow();
+    sort();
+    filter();
+    if (focused) table.querySelector(`tr[data-name="${CSS.escape(focused.dataset.name)}"] a`)?.focus();
   }
 
   search.addEventListener("input", () => { state.query = search.value; filter(); remember(); });
@@ -126,6 +126,12 @@
       remember();
     });
   }
+  function take(wanted) {
+    state.key = wanted.replace(/^-/, "");
+    state.down = wanted.startsWith("-");
+    sort();
+  }
+  order.addEventListener("change", () => { take(order.value); remember(); });
   table.addEventListener("click", (event) => {
     if (event.target.closest("a, button") || String(getSelection())) return;
     event.target.closest("tbody tr")?.querySelector("a.name").click();
@@ -145,12 +151,8 @@
   const query = new URLSearchParams(location.search);
   state.query = search.value = query.get("q") || "";
   if (chips.some((chip) => chip.dataset.show === query.get("show"))) state.show = query.get("show");
-  const order = query.get("sort") || "";
-  if (heads.some((head) => head.dataset.key === order.replace(/^-/, ""))) {
-    state.key = order.replace(/^-/, "");
-    state.down = order.startsWith("-");
-    sort();
-  }
+  const wanted = query.get("sort") || "";
+  if (heads.some((head) => head.dataset.key === wanted.replace(/^-/, ""))) take(wanted);
   filter();
   askAirflow();
   setInterval(again, 20000);

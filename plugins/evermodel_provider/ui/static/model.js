@@ -1,7 +1,7 @@
 "use strict";
 // What Airflow knows of this model: its DAGs, when the next retrain is due, what waits for an answer.
 (() => {
-  const { api, away, nextRun, approvalLink, openForm } = window.evermodel;
+  const { api, away, nextRun, approvalLink, openForm, fresh, renew } = window.evermodel;
   const head = document.querySelector("[data-model]");
   if (!head) return;
   const model = head.dataset.model;
@@ -51,6 +51,17 @@
       }
     });
   }
+  // What is open stays open: where something is new, the reader is told, and asks for it.
+  async function again() {
+    const page = document.hidden ? null : await fresh();
+    const news = document.getElementById("news");
+    if (!page || !page.querySelector("main[data-mark]") || !news.hidden) return;
+    if (page.querySelector("main").dataset.mark === document.querySelector("main").dataset.mark) renew(page, ["#state", "footer"]);
+    else news.hidden = false;
+  }
+  document.querySelector("#news button").addEventListener("click", () => location.reload());
+  setInterval(again, 20000);
+
   askAirflow();
   setInterval(() => { if (!document.hidden) askAirflow(); }, 60000);
 })();

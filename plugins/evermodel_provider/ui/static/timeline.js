@@ -85,7 +85,7 @@
     }));
     const rollouts = data.rollouts.map((one) => ({
       start: Date.parse(one.start), end: one.end ? Date.parse(one.end) : Math.max(last + DAY / 2, Date.parse(one.start) + DAY), colour: colour("accent"), ink: colour("accent-ink"),
-      label: "", said: `<b>Rollout of v${text(one.version)}</b>, ${text(one.strategy)}, ${text(one.state)}<br>${wrapped(one.reason)}`,
+      label: "", said: `<b>Rollout of v${text(one.version)}</b>, ${text(one.strategy.replace("_", " "))}, ${one.end ? text(one.state.replace("_", " ")) : "under way"}<br>${wrapped(one.why || one.reason)}`,
     }));
     return [bars("Champion", champions), bars("Incidents", incidents), bars("Rollouts", rollouts), retrains()];
   }
@@ -147,10 +147,22 @@
   for (const chip of ranges) chip.addEventListener("click", () => choose(Number(chip.dataset.days)));
   document.addEventListener("themed", draw);
   choose((last - first) / DAY > 120 ? 90 : 0);
-  // A click on a day leads to its report.
+  // A click on a day leads to its report. A finger cannot point without a tap, so the first tap only shows the day.
+  let finger = false, tapped = null;
+  place.addEventListener("pointerdown", (event) => { finger = event.pointerType === "touch"; }, true);
+  place.addEventListener("touchstart", () => { finger = true; }, { capture: true, passive: true });
+  function tell(day) {
+    const line = document.getElementById("day");
+    const link = Object.assign(document.createElement("a"), { href: day.url, textContent: "Open its drift report" });
+    link.dataset.out = "";
+    line.replaceChildren(`${day.day}: ${number(day.value)} on v${day.version}. ${day.reasons.filter(Boolean).join("; ")} `, link);
+    line.hidden = false;
+  }
   if (place.on) place.on("plotly_click", (event) => {
     const point = event.points.find((one) => one.data.type !== "bar" && one.data.yaxis !== "y2") || event.points[0];
     const day = days.find((one) => one.day === String(point.x).slice(0, 10));
-    if (day) window.evermodel.leave(day.url, false);
+    if (!day) return;
+    if (finger && tapped !== day) tell(tapped = day);
+    else window.evermodel.leave(day.url, false);
   });
 })();
