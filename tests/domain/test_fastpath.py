@@ -33,6 +33,12 @@ BINARY = {
     "extra trees": ("sklearn.ensemble.ExtraTreesClassifier", {"n_estimators": 7, "max_depth": 6}),
     "tree": ("sklearn.tree.DecisionTreeClassifier", {"max_depth": 5}),
 }
+CONVERTED = {
+    "neural network": ("sklearn.neural_network.MLPClassifier", {"max_iter": 20}),
+    "naive bayes": ("sklearn.naive_bayes.GaussianNB", {}),
+    "neighbours": ("sklearn.neighbors.KNeighborsClassifier", {}),
+    "gradient descent": ("sklearn.linear_model.SGDClassifier", {"loss": "log_loss"}),
+}
 REGRESSION = {
     "boosting": ("sklearn.ensemble.HistGradientBoostingRegressor", {"max_iter": 20}),
     "poisson": ("sklearn.ensemble.HistGradientBoostingRegressor", {"max_iter": 20, "loss": "poisson"}),
@@ -207,9 +213,39 @@ def test_a_graph_that_differs_is_not_kept() -> None:
     assert not Agreement(10, 0.0, 1).holds
 
 
-def test_an_estimator_without_a_graph_says_so() -> None:
-    spec = _spec("sklearn.neighbors.KNeighborsClassifier", {})
-    pipeline = _fitted(spec, _data(100, 0))
+@pytest.mark.parametrize("task", ["binary", "multiclass"])
+@pytest.mark.parametrize("case", CONVERTED.values(), ids=CONVERTED)
+def test_other_estimators_are_converted_and_agree_too(case: Any, task: str) -> None:
+    spec = _spec(case[0], case[1], task)
+    pipeline = _fitted(spec, _data(600, 0))
+    fresh = _data(500, 1)
 
-    with pytest.raises(NotExportableError, match="the estimator KNeighborsClassifier has no graph"):
+    agreement = compare(pipeline, _fast(pipeline), feature_frame(spec, fresh), fresh)
+
+    assert agreement.holds
+    assert agreement.largest < 1e-12
+
+
+def test_other_regressors_are_converted_and_agree_too() -> None:
+    spec = _spec("sklearn.linear_model.PoissonRegressor", {}, "regression")
+    pipeline = _fitted(spec, _data(600, 0))
+    fresh = _data(500, 1)
+
+    assert compare(pipeline, _fast(pipeline), feature_frame(spec, fresh), fresh).holds
+
+
+def test_a_conversion_that_is_wrong_is_seen_by_the_check() -> None:
+    spec = _spec("sklearn.discriminant_analysis.LinearDiscriminantAnalysis", {})
+    pipeline = _fitted(spec, _data(600, 0))
+    fresh = _data(500, 1)
+
+    agreement = compare(pipeline, _fast(pipeline), feature_frame(spec, fresh), fresh)
+
+    assert not agreement.holds, "skl2onnx converts it rightly now: take another one that it does not"
+
+
+def test_an_estimator_without_a_graph_says_so() -> None:
+    pipeline = _fitted(_spec("sklearn.dummy.DummyClassifier", {}), _data(100, 0))
+
+    with pytest.raises(NotExportableError, match="skl2onnx has no graph for DummyClassifier"):
         export(pipeline)

@@ -15,14 +15,16 @@ _LINEAR_REGRESSORS = ("LinearRegression", "Ridge", "Lasso", "ElasticNet", "Huber
 
 def linear_answers(graph: Graph, matrix: str, estimator: Any) -> str:
     """Return the answers of a linear model: probabilities of a classifier (binary: of the second class), or values."""
-    kind = type(estimator).__name__
-    if kind == "LogisticRegression":
-        decision = linear_decision(graph, matrix, estimator)
-        many = len(estimator.classes_) > 2
-        return graph.add("Softmax", decision, axis=1) if many else graph.add("Sigmoid", decision)
-    if kind in _LINEAR_REGRESSORS:
-        return linear_decision(graph, matrix, estimator)
-    raise NotExportableError(f"the estimator {kind} has no graph")
+    decision = linear_decision(graph, matrix, estimator)
+    if type(estimator).__name__ in _LINEAR_REGRESSORS:
+        return decision
+    many = len(estimator.classes_) > 2
+    return graph.add("Softmax", decision, axis=1) if many else graph.add("Sigmoid", decision)
+
+
+def is_linear(estimator: Any) -> bool:
+    """Tell whether an estimator is one of the linear models whose graph is written here."""
+    return type(estimator).__name__ in ("LogisticRegression", *_LINEAR_REGRESSORS)
 
 
 def linear_decision(graph: Graph, matrix: str, estimator: Any) -> str:

@@ -8,11 +8,13 @@ from evermodel.fastpath.answers import (
     calibrated_answers,
     forest_answers,
     is_forest,
+    is_linear,
     linear_answers,
     linear_decision,
 )
 from evermodel.fastpath.boosting import boosting_decision, linked
 from evermodel.fastpath.columns import Columns, column_stage
+from evermodel.fastpath.converted import converted_answers
 from evermodel.fastpath.encoding import Encoding, Exported
 from evermodel.fastpath.graph import NotExportableError
 
@@ -50,7 +52,9 @@ def _answered(columns: Columns, estimator: Any) -> tuple[Columns, str]:
         return columns, linked(columns, decision, estimator)
     if is_forest(estimator):
         return columns, forest_answers(columns.graph, columns.matrix, estimator)
-    return columns, linear_answers(columns.graph, columns.matrix, estimator)
+    if is_linear(estimator):
+        return columns, linear_answers(columns.graph, columns.matrix, estimator)
+    return columns, converted_answers(columns.graph, columns.matrix, estimator)
 
 
 def _calibrated(columns: Columns, calibrated: Any) -> tuple[Columns, str]:
