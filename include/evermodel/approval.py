@@ -150,3 +150,30 @@ def require_approver(approvers: Sequence[str], user: Mapping[str, Any] | None) -
             f"{user['name']} (id {user['id']}) answered, but may not: the spec names {', '.join(approvers)}",
             "the answer does not count; clear the task approve to ask again",
         )
+
+
+def require_waiver(model: str, approvers: Sequence[str], user: str | None) -> None:
+    """Refuse to skip the question that a spec asks, unless somebody wants it whose yes would count anyway.
+
+    Parameters
+    ----------
+    approvers
+        Those of the spec; with none, nobody may skip the question.
+    user
+        Name of who started the run; None where Airflow does not know it.
+
+    Raises
+    ------
+    ApprovalError
+        The person is not among the approvers.
+    """
+    names = [Approver.parse(text).name for text in approvers]
+    if user not in names:
+        named = (
+            f"only {', '.join(names)} may skip that" if names else "it names no approvers who may skip that"
+        )
+        raise ApprovalError(
+            f"model {model}: the form says approval auto, but the spec asks a person: {named}, "
+            f"and {user or 'nobody known'} started this run",
+            "start the run again with the form's approval as in the spec, and let an approver answer",
+        )

@@ -133,6 +133,29 @@ def test_force_without_a_reason_fails_without_a_retry(model: World) -> None:
         asked(model, force=True)
 
 
+def test_who_is_no_approver_cannot_skip_the_approvers(model: World) -> None:
+    model.change(approval="manual", approvers=["ml_lead#3"])
+    for user in ("eve", None):
+        with pytest.raises(AirflowFailException, match="only ml_lead may skip that") as caught:
+            asked(model, run_type="manual", user=user, approval="auto", reason="hurry")
+        assert "let an approver answer" in str(caught.value)
+    assert asked(model, user="eve", approval="manual")["approval"] == "manual"
+    assert asked(model, user="eve")["approval"] == "manual"
+
+
+def test_an_approver_who_skips_the_question_signs_for_it(model: World) -> None:
+    model.change(approval="manual", approvers=["ml_lead#3"])
+    answer = asked(model, run_type="manual", user="ml_lead", approval="auto", reason="hotfix")
+    assert answer["approval"] == "auto"
+    assert answer["reason"] == "hotfix, without asking the approvers (ml_lead)"
+
+
+def test_without_named_approvers_nobody_skips_the_question(model: World) -> None:
+    model.change(approval="manual")
+    with pytest.raises(AirflowFailException, match="it names no approvers"):
+        asked(model, run_type="manual", user="ada", approval="auto")
+
+
 def test_an_unknown_candidate_fails_and_names_the_known_ones(model: World) -> None:
     with pytest.raises(AirflowFailException, match="no candidate forest") as caught:
         asked(model, candidates=["forest"])
@@ -143,3 +166,5 @@ def test_the_form_offers_the_candidates_of_the_spec(model: World) -> None:
     form = retrain_form(model.spec)
     assert form["candidates"].schema["items"]["enum"] == ["boosted_trees", "logistic"]
     assert "The spec says auto" in form["approval"].description
+    model.change(approval="manual", approvers=["ml_lead#3"])
+    assert "auto is for ml_lead only" in retrain_form(model.spec)["approval"].description

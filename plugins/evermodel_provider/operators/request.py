@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Param
 
+from evermodel.approval import Approver, require_waiver
 from evermodel.errors import SpecError
 from evermodel.window import whole_day
 from evermodel_provider.assets import retrain_wanted
@@ -40,12 +41,20 @@ def retrain_form(spec: ModelSpec) -> dict[str, Param]:
             type="string",
             enum=["as in the spec", "auto", "manual"],
             title="Approval",
-            description=f"The spec says {spec.approval}.",
+            description=_approval_help(spec),
         ),
         "reason": Param(
             None, type=["null", "string"], title="Reason", description="Stored with the version."
         ),
     }
+
+
+def _approval_help(spec: ModelSpec) -> str:
+    if spec.approval == "auto":
+        return "The spec says auto; manual asks a person."
+    names = ", ".join(Approver.parse(text).name for text in spec.approvers)
+    waive = f"auto is for {names} only, and is kept with the name." if names else "auto is refused."
+    return f"The spec says manual; {waive}"
 
 
 class RetrainRequestOperator(ModelOperator):
@@ -71,18 +80,30 @@ class RetrainRequestOperator(ModelOperator):
                 "`force` was set without a reason",
                 "start the run again and say why; the reason is kept with the version",
             )
-        approval = params.get("approval", "as in the spec")
+        approval, waived = self._approval(context)
+        why = reason or asked.get("reason") or _origin(context)
         request = {
             "as_of": whole_day(params.get("as_of") or asked.get("as_of") or self.as_of).isoformat(),
             "run_key": asked.get("run_key")
             or f"retrain/{self.spec.name}/{_plain(context['dag_run'].run_id)}",
-            "reason": reason or asked.get("reason") or _origin(context),
+            "reason": signed(f"{why}, without asking the approvers", context) if waived else why,
             "candidates": self._candidates(params),
             "force_reason": signed(reason, context) if params.get("force") else None,
-            "approval": self.spec.approval if approval == "as in the spec" else approval,
+            "approval": approval,
         }
         self.log.info("Retrain of %s as of %s: %s", self.spec.name, request["as_of"], request["reason"])
         return request
+
+    def _approval(self, context: Context) -> tuple[str, bool]:
+        """Return ``auto`` or ``manual``, and whether an approver waived the question that the spec asks."""
+        wanted = context["params"].get("approval", "as in the spec")
+        if wanted == "as in the spec":
+            return self.spec.approval, False
+        waived = self.spec.approval == "manual" and wanted == "auto"
+        if waived:
+            user = getattr(context["dag_run"], "triggering_user_name", None)
+            require_waiver(self.spec.name, self.spec.approvers, user)
+        return wanted, waived
 
     def _asked_by_drift(self, context: Context) -> dict[str, Any]:
         """Return the newest request among the asset events that started this run."""
