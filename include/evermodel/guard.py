@@ -13,7 +13,7 @@ from evermodel.errors import PromotionError, RegistryConflictError, RollbackErro
 from evermodel.histogram import quantile, slower_than
 from evermodel.promotion import decision_of
 from evermodel.registry import Promotion
-from evermodel.rollback import roll_back
+from evermodel.rollback import roll_back, served_by, way_back
 from evermodel.rollout.sequential import above
 from evermodel.serving_reports import Reports, VersionCounts, added, read_reports
 from evermodel.spec import ModelSpec
@@ -49,11 +49,15 @@ def watch_serving(spec: ModelSpec, client: MlflowClient, lake: Path, now: dateti
     if promotion is None:
         return _own(past, now)
     counts = counts_since(read_reports(lake, spec.name, now), promotion)
-    return _act(spec, client, promotion, serving_fault(spec.rollback, counts))
+    return _act(spec, client, lake, promotion, serving_fault(spec.rollback, counts))
 
 
 def watch_quality(
-    spec: ModelSpec, client: MlflowClient, verdict: DriftVerdict, as_of: datetime
+    spec: ModelSpec,
+    client: MlflowClient,
+    verdict: DriftVerdict,
+    as_of: datetime,
+    lake: Path | None = None,
 ) -> Promotion | None:
     """Hold the verdict on matured labels against the promise of the champion, and act on it.
 
@@ -61,6 +65,8 @@ def watch_quality(
     ----------
     as_of
         The day of the verdict; it has to follow the promotion, and by no more than the spec allows.
+    lake
+        Where serving processes report; that of the environment if not given.
 
     Returns
     -------
@@ -70,8 +76,8 @@ def watch_quality(
     promotion = guarded(past, spec.rollback.within, as_of)
     if promotion is None:
         return _own(past, as_of)
-    fault = quality_fault(spec, promotion, verdict, _before(spec, client, promotion))
-    return _act(spec, client, promotion, fault)
+    before = _before(spec, client, promotion) if _goes_to_previous(spec, past, promotion, lake) else None
+    return _act(spec, client, lake, promotion, quality_fault(spec, promotion, verdict, before))
 
 
 def guarded(past: Sequence[Promotion], within: timedelta, now: datetime) -> Promotion | None:
@@ -149,6 +155,16 @@ def quality_fault(
     return problem.reason
 
 
+def _goes_to_previous(
+    spec: ModelSpec, past: Sequence[Promotion], promotion: Promotion, lake: Path | None
+) -> bool:
+    try:
+        way = way_back(spec.name, past, promotion.version, served_by(spec.name, lake))
+    except RollbackError:
+        return False
+    return way.version == promotion.previous
+
+
 def _before(spec: ModelSpec, client: MlflowClient, promotion: Promotion) -> float | None:
     try:
         version = client.get_model_version(spec.name, promotion.version)
@@ -159,7 +175,9 @@ def _before(spec: ModelSpec, client: MlflowClient, promotion: Promotion) -> floa
     return decision.champion[0] if decision.champion and same else None
 
 
-def _act(spec: ModelSpec, client: MlflowClient, promotion: Promotion, fault: str | None) -> Promotion | None:
+def _act(
+    spec: ModelSpec, client: MlflowClient, lake: Path | None, promotion: Promotion, fault: str | None
+) -> Promotion | None:
     """Roll back once for each promotion; a rollback that was begun and cut off is completed."""
     key = f"guard/{promotion.run_key}"
     if fault is None and not registry.begun(client, spec.name, key):
@@ -172,8 +190,8 @@ def _act(spec: ModelSpec, client: MlflowClient, promotion: Promotion, fault: str
             by=GUARD,
             reason=reason,
             run_key=key,
-            version=promotion.previous,
             expected=promotion.version,
+            lake=lake,
         )
     except (RegistryConflictError, RollbackError) as error:
         _LOG.warning("version %s of %s is not sent back: %s", promotion.version, spec.name, error)

@@ -2,15 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evermodel import registry
 from evermodel.errors import RollbackError
 from evermodel.registry import Promotion
+from evermodel.serving_reports import read_served
+from evermodel.settings import Settings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class WayBack:
+    """Where a rollback goes.
+
+    Parameters
+    ----------
+    version
+        The version to go to.
+    passed_over
+        Later champions with which no serving process ever answered: they may be broken.
+    """
+
+    version: str
+    passed_over: tuple[str, ...] = ()
+
+    def reason(self, reason: str) -> str:
+        """Return the reason of a rollback, with what was passed over.
+
+        >>> WayBack("2", ("3",)).reason("wrong answers")
+        'wrong answers (passed over: version 3, no serving process ever answered with it)'
+        """
+        if not self.passed_over:
+            return reason
+        return f"{reason} (passed over: version {', '.join(self.passed_over)}, no serving process ever answered with it)"
 
 
 def roll_back(
@@ -22,6 +56,7 @@ def roll_back(
     run_key: str,
     version: str | None = None,
     expected: str | None = None,
+    lake: Path | None = None,
 ) -> Promotion:
     """Make an earlier champion the champion again; serving processes pick it up by themselves.
 
@@ -31,11 +66,13 @@ def roll_back(
     Parameters
     ----------
     version
-        A version that served before; the last one that did if not given.
+        A version that served before; the last one that did if not given (see `way_back`).
     run_key
         Idempotency key: the same one again rolls back once, and completes a rollback that was cut off.
     expected
         The champion that is to go; None for whichever it is.
+    lake
+        Where serving processes report; that of the environment if not given.
 
     Raises
     ------
@@ -56,21 +93,28 @@ def roll_back(
             f"model {model}: a rollback needs a reason", "say why; it is kept in the registry's history"
         )
     current = str(registry.champion(client, model).version)
-    target = version or _before(model, past, current)
+    way = WayBack(version) if version else way_back(model, past, current, served_by(model, lake))
     if not registry.begun(client, model, run_key):
-        _require_served(model, past, target, current)
+        _require_served(model, past, way.version, current)
     done = registry.promote(
         client,
         model,
-        target,
+        way.version,
         expected=expected or current,
         by=by,
-        reason=reason,
+        reason=way.reason(reason),
         run_key=run_key,
         kind="rollback",
     )
+    if way.passed_over and done.version == way.version:
+        _LOG.warning("model %s goes back to version %s: %s", model, done.version, done.reason)
     _stop_rollout(client, model, done)
     return done
+
+
+def served_by(model: str, lake: Path | None = None) -> Mapping[str, datetime]:
+    """Return the versions with which a serving process ever answered, and since when that is known."""
+    return read_served(lake or Settings.from_environment().lake, model)
 
 
 def _stop_rollout(client: MlflowClient, model: str, done: Promotion) -> None:
@@ -99,14 +143,46 @@ def line_of_succession(past: Sequence[Promotion]) -> list[str]:
     return line
 
 
-def _before(model: str, past: Sequence[Promotion], current: str) -> str:
+def way_back(model: str, past: Sequence[Promotion], current: str, served: Mapping[str, datetime]) -> WayBack:
+    """Return the last champion before the current one that can be trusted to serve.
+
+    A champion of a time in which serving processes reported, but never this version, may be one that cannot be loaded:
+    going back to it would change nothing. Where nothing ever reported (scoring in batches), every champion counts.
+
+    Parameters
+    ----------
+    past
+        The history, oldest first.
+    served
+        See `served_by`.
+
+    Raises
+    ------
+    RollbackError
+        There is no such champion.
+    """
     earlier = [version for version in line_of_succession(past) if version != current]
     if not earlier:
         raise RollbackError(
             f"model {model}: version {current} is the first that serves, there is nothing to go back to",
             f"retrain (DAG retrain_{model}), or let the callers do without the model",
         )
-    return earlier[-1]
+    passed = []
+    for version in dict.fromkeys(reversed(earlier)):
+        if not _never_answered(version, past, served):
+            return WayBack(version, tuple(passed))
+        passed.append(version)
+    raise RollbackError(
+        f"model {model}: no serving process ever answered with an earlier champion (version {', '.join(passed)})",
+        f"retrain (DAG retrain_{model}), or name the version to go back to, if it is known to be good",
+    )
+
+
+def _never_answered(version: str, past: Sequence[Promotion], served: Mapping[str, datetime]) -> bool:
+    if not served or version in served:
+        return False
+    last = max(datetime.fromisoformat(promotion.at) for promotion in past if promotion.version == version)
+    return last > min(served.values())  # who was champion before anything was noted may have served
 
 
 def _require_served(model: str, past: Sequence[Promotion], target: str, current: str) -> None:

@@ -185,8 +185,41 @@ def reports_folder(lake: Path, model: str) -> Path:
 
 
 def write_report(lake: Path, report: ServingReport) -> None:
-    """Write the report of a process in the place of its last one."""
+    """Write the report of a process in the place of its last one, and note for good which versions have answered."""
     write_text(reports_folder(lake, report.model) / f"{report.instance}.json", json.dumps(report.to_json()))
+    for version in _answering(report):
+        note = served_folder(lake, report.model) / version
+        if not note.exists():
+            write_text(note, report.at)
+
+
+def served_folder(lake: Path, model: str) -> Path:
+    """Return the folder that has a file for each version with which a serving process ever answered."""
+    return lake / "serving" / "served" / model
+
+
+def read_served(lake: Path, model: str) -> dict[str, datetime]:
+    """Return the versions with which a serving process ever answered, and when the first of them reported it.
+
+    Versions that served before such notes were taken are not among them. A note that cannot be read is left out.
+    """
+    found: dict[str, datetime] = {}
+    for note in served_folder(lake, model).glob("[!.]*"):
+        try:
+            found[note.name] = datetime.fromisoformat(note.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            _LOG.warning("the note %s cannot be read: %s", note, error)
+    return found
+
+
+def _answering(report: ServingReport) -> set[str]:
+    """Return the versions that a process has loaded as champion, or that have answered it anything."""
+    heard = {
+        version
+        for version, counted in report.counts.items()
+        if counted.requests > counted.errors or counted.shadows > counted.shadow_errors
+    }
+    return heard | versions_of([report])
 
 
 def read_reports(lake: Path, model: str, now: datetime) -> Reports:

@@ -216,3 +216,22 @@ def test_bad_answers_send_back_too(shelf: Shelf) -> None:
     done = watch_quality(guarded_spec(shelf), shelf.client, verdict, AT + timedelta(days=2))
     assert done is not None
     assert (done.version, done.reason) == ("1", "automatic: roc_auc fell to 0.61")
+
+
+def test_it_goes_back_past_a_champion_that_never_answered(shelf: Shelf, tmp_path: Path) -> None:
+    for hour, version in enumerate(("3", "4"), start=1):
+        shelf.register(f"key {version}")
+        registry.promote(
+            shelf.client, shelf.name, version, expected=str(int(version) - 1), by="a", reason="r",
+            run_key=f"key {version}", at=AT + timedelta(hours=hour),
+        )  # fmt: skip
+    write_report(tmp_path, report(model=shelf.name, version="2"))
+    since = (AT + timedelta(hours=2)).isoformat()
+    bad = {"4": counts(1000, 500)}
+    write_report(tmp_path, report(model=shelf.name, version="4", since=since, at=since, counts=bad))
+
+    done = watch_serving(guarded_spec(shelf), shelf.client, tmp_path, AT + timedelta(hours=3))
+
+    assert done is not None
+    assert (done.version, done.previous) == ("2", "4")
+    assert "passed over: version 3" in done.reason

@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
 import pytest
-from test_registry import Shelf
+from test_registry import START, Shelf
 
 from evermodel import registry
 from evermodel.errors import NoChampionError, RollbackError
-from evermodel.rollback import roll_back
+from evermodel.registry import Promotion
+from evermodel.rollback import WayBack, roll_back, way_back
+from evermodel.serving_reports import ServingReport, VersionCounts, read_served, write_report
 
 
 @pytest.fixture
@@ -73,3 +79,49 @@ def test_after_a_rollback_a_newer_champion_can_be_rolled_back_to_where_it_came_f
     shelf.promote("4", "2", "promotion 4", 9)
 
     assert _back(shelf, "two").version == "2"
+
+
+def _reported(shelf: Shelf, lake: Path, version: str, day: int, **counts: VersionCounts) -> None:
+    at = (START + timedelta(days=day, minutes=1)).isoformat()
+    write_report(lake, ServingReport(shelf.name, "h-1-a", "prod", "h", 1, at, at, version, counts=counts))
+
+
+def test_a_champion_that_no_serving_process_could_load_is_passed_over(shelf: Shelf, tmp_path: Path) -> None:
+    shelf.promote("4", "3", "promotion 4", 3)
+    # One process for all that time: version 3 was promoted, and the process went on with version 2.
+    for version, day in (("1", 0), ("2", 1), ("2", 2), ("4", 3)):
+        _reported(shelf, tmp_path, version, day)
+
+    done = roll_back(shelf.client, shelf.name, by="ada", reason="wrong answers", run_key="one", lake=tmp_path)
+
+    assert (done.version, shelf.alias("champion")) == ("2", "2")
+    assert done.reason == "wrong answers (passed over: version 3, no serving process ever answered with it)"
+
+
+def test_a_version_that_a_process_asked_in_a_rollout_has_answered_unless_all_it_did_was_fail(
+    shelf: Shelf, tmp_path: Path
+) -> None:
+    heard, failed, unheard = VersionCounts(3, 2), VersionCounts(3, 3), VersionCounts(shadows=1)
+    _reported(shelf, tmp_path, "1", 0, **{"2": heard, "3": failed, "4": unheard})
+    assert set(read_served(tmp_path, shelf.name)) == {"1", "2", "4"}
+
+
+DAYS = [datetime(2026, 3, day, tzinfo=UTC) for day in range(1, 5)]
+PAST = [
+    Promotion(str(n + 1), str(n) if n else None, at.isoformat(), "ada", "why", f"key {n}")
+    for n, at in enumerate(DAYS)
+]
+
+
+def test_without_any_report_and_before_the_first_one_the_history_counts() -> None:
+    assert way_back("m", PAST, "4", {}) == WayBack("3")
+    assert way_back("m", PAST, "4", {"4": DAYS[3]}) == WayBack("3"), "reported for the first time"
+    assert way_back("m", PAST, "4", {"2": DAYS[1], "4": DAYS[3]}) == WayBack("2", ("3",))
+    again = [*PAST, replace(PAST[2], at=(DAYS[3] + timedelta(1)).isoformat())]
+    assert way_back("m", again, "3", {"3": DAYS[0]}) == WayBack("1", ("4", "2"))
+
+
+def test_if_no_earlier_champion_ever_answered_nothing_is_rolled_back() -> None:
+    with pytest.raises(RollbackError, match=r"answered with an earlier champion \(version 3, 2\)") as caught:
+        way_back("m", PAST[1:], "4", {"4": DAYS[0]})
+    assert "name the version to go back to" in caught.value.advice

@@ -93,7 +93,7 @@ class QualityGuardOperator(ModelOperator):
         from evermodel.guard import watch_quality
 
         watch = self.drift_watch()
-        done = watch_quality(self.spec, watch.client, watch.verdict(), watch.as_of)
+        done = watch_quality(self.spec, watch.client, watch.verdict(), watch.as_of, self.hook.settings.lake)
         if done is None:
             raise AirflowSkipException("nothing says that the champion has to go")
         announce(context, self.spec, self.hook.settings, done)

@@ -20,7 +20,7 @@ def rollback_form() -> dict[str, Param]:
             None,
             type=["null", "string"],
             title="Version",
-            description="One that served before; empty: the last one that did.",
+            description="One that served before; empty: the last one with which a serving process answered.",
         ),
         "reason": Param(
             type="string", minLength=3, title="Reason", description="Kept in the registry's history."
@@ -75,6 +75,7 @@ class RollbackOperator(ModelOperator):
             reason=self.reason,
             run_key=f"rollback/{model}/{self.run_key}",
             version=str(self.version).strip() or None,
+            lake=settings.lake,
         )
         self.log.info("Version %s is champion again (before: %s)", done.version, done.previous)
         run = context["dag_run"]
