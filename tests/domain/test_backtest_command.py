@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from backtest_world import history, spec_of
 from evermodel.backtest.example import with_example_data
+from evermodel.backtest.picture import _strips
 from evermodel.backtest.plan import make_plan
 from evermodel.backtest.run import comparison_of
 from evermodel.cli import app
@@ -35,6 +36,9 @@ def test_the_command_prints_json_alone_and_writes_its_files(tmp_path: Path) -> N
     assert [one["policy"] for one in found["policies"]] == ["never"]
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"report.html", "backtest.json", "backtest.png"}
+    (legend,) = _strips(expected).legends
+    said = [text.get_text() for text in legend.get_texts()]
+    assert said[:3] == ["the policy never", "95 % interval over the week's rows", "a retrain that shipped"]
 
 
 def test_a_wrong_policy_is_told_before_anything_is_read(tmp_path: Path) -> None:
