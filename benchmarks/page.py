@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import statistics
 import subprocess
@@ -25,23 +26,35 @@ from evermodel.stack.ports import free_port
 MODELS, DAYS = 500, 365
 SMALL_MODELS, SMALL_DAYS = 5, 20
 LIMIT = 1.0
+# Nineteen answers of twenty; the worst of all says more about what else the machine did.
+_LIMITED = ("list_p95_seconds", "model_p95_seconds")
 
 
 def run(small: bool) -> Outcome:
-    """Measure the answers of the page's app, without Airflow's login, and those of MLflow's own API beside them."""
+    """Measure the answers of the page's app to one user of Airflow, and those of MLflow's own API beside them.
+
+    Raises
+    ------
+    RuntimeError
+        People wait for longer than `LIMIT`.
+    """
     models, days = (SMALL_MODELS, SMALL_DAYS) if small else (MODELS, DAYS)
     repeats = 3 if small else 30
     with tempfile.TemporaryDirectory(prefix="page-") as name:
         home = Path(name)
         with mlflow(home) as uri:
             runs = write_history(home / "mlflow.db", models, days, last_midnight())
-            return _measure(home, uri, models, days, runs, repeats)
+            outcome = _measure(home, uri, models, days, runs, repeats)
+    slow = {name: f"{outcome.figures[name]:.2f} s" for name in _LIMITED if outcome.figures[name] > LIMIT}
+    if slow:
+        raise RuntimeError(f"slower than {LIMIT:g} s: {slow}\n{outcome.table()}")
+    return outcome
 
 
 def _measure(home: Path, uri: str, models: int, days: int, runs: int, repeats: int) -> Outcome:
     # The first visit of all, with nothing stored; a model's page is opened while the history is still being read.
-    overview, client = _site(home / "page", uri)
     names = model_names(models)
+    overview, client = _site(home / "page", uri, names)
     first_list = _seconds(lambda: client.get("/"))
     first_model = [
         _seconds(lambda name=name: client.get(f"/models/{name}")) for name in names[-min(5, models) :]
@@ -69,7 +82,7 @@ def _measure(home: Path, uri: str, models: int, days: int, runs: int, repeats: i
         "models": models, "days": days, "runs": runs, "list_median_seconds": statistics.median(listed), "list_worst_seconds": max(listed),
         "model_median_seconds": statistics.median(opened), "model_worst_seconds": max(opened), "first_list_seconds": first_list,
         "first_model_worst_seconds": max(first_model), "refresh_seconds": refreshed, "history_seconds": history,
-        "models_without_history": missing, "limit_seconds": LIMIT, "list_kilobytes": size / 1000,
+        "list_p95_seconds": _p95(listed), "model_p95_seconds": _p95(opened), "models_without_history": missing, "limit_seconds": LIMIT, "list_kilobytes": size / 1000,
     }  # fmt: skip
     return Outcome(
         "the same facts read from MLflow for every page",
@@ -78,31 +91,61 @@ def _measure(home: Path, uri: str, models: int, days: int, runs: int, repeats: i
         ("what", "median", "worst", "first visit of all"),
         rows,
         (
-            f"{models} models, {days} days each, {runs:,} runs in MLflow on SQLite; times include building the HTML.",
+            f"{models} models, {days} days each, {runs:,} runs in MLflow on SQLite; times include Airflow's rights and the HTML.",
         ),
     )
 
 
-def _site(home: Path, uri: str) -> tuple[Overview, Any]:
-    """Return the read model and a client of the app; every user may see everything."""
-    os.environ.setdefault("AIRFLOW_HOME", str(home / "airflow"))
-    from airflow.api_fastapi.core_api.security import get_user
+def _site(home: Path, uri: str, models: list[str]) -> tuple[Overview, Any]:
+    """Return the read model and a client of the app that is logged in as a user of Airflow."""
+    _airflow(home / "airflow")
     from fastapi.testclient import TestClient
 
-    from evermodel_provider.ui import rights
     from evermodel_provider.ui.app import build_app
 
     settings = Settings(
         home=home, lake=home, models=home / "specs", tracking_uri=uri, dvc_remote="", airflow_url=""
     )
     app = build_app(lambda: settings)
-    app.dependency_overrides[get_user] = object
-    for name, answer in {
-        "readable": lambda models, user: set(models), "may_see": lambda model, user: True,
-        "may_see_any": lambda user: True, "may_start": lambda dag, user: True,
-    }.items():  # fmt: skip
-        setattr(rights, name, answer)
-    return app.state.overview, TestClient(app)
+    return app.state.overview, TestClient(app, headers={"Authorization": f"Bearer {_login(models)}"})
+
+
+def _airflow(home: Path) -> None:
+    """Give this process an Airflow of its own, before it is imported."""
+    os.environ |= {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
+        "AIRFLOW__CORE__AUTH_MANAGER": "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "ada:user",
+        "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(64),
+    }
+    home.mkdir(parents=True)
+    from airflow.utils.db import initdb
+
+    initdb()
+
+
+def _login(models: list[str]) -> str:
+    """Enter the DAGs of the models, and return the token of a user who may read them."""
+    from airflow.api_fastapi.app import create_auth_manager
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+    from airflow.models.dag import DagModel
+    from airflow.models.dagbundle import DagBundleModel
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        session.add(DagBundleModel(name="models"))
+        session.flush()
+        session.add_all(
+            DagModel(dag_id=f"{kind}_{model}", bundle_name="models", is_stale=False)
+            for model in models
+            for kind in ("retrain", "drift", "score", "rollback", "rollout", "stop_rollout")
+        )
+    manager = create_auth_manager()
+    manager.init()
+    return str(manager.generate_jwt(SimpleAuthManagerUser(username="ada", role="user")))
 
 
 def _plain(uri: str, model: str, repeats: int) -> list[float]:
@@ -158,6 +201,10 @@ def _seconds(call: Callable[[], Any]) -> float:
     if isinstance(answer, httpx.Response):
         answer.raise_for_status()
     return taken
+
+
+def _p95(seconds: list[float]) -> float:
+    return statistics.quantiles(seconds, n=20, method="inclusive")[-1]
 
 
 def _cells(seconds: list[float]) -> tuple[str, str]:

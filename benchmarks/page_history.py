@@ -22,11 +22,18 @@ from evermodel.overview.marks import decision_tag
 from evermodel.problems import Problem
 from evermodel.registry import Promotion
 from evermodel.retrain_history import ANSWER, tags_of
+from evermodel.rollout.plan import TrafficPlan, split
+from evermodel.rollout.plans import PLAN_TAG
 from evermodel.severity import Severity, worst_of
 
 DAY = timedelta(days=1)
 COLUMNS = ("tenure", "monthly_charges", "contract", "region", "visits", "basket", "age", "channel")
 NAMES = ("churn", "credit_risk", "basket_value", "fraud", "lead_score", "demand", "late_delivery", "upsell")
+# How the last retrain of each model ends, one after the other: a list of models shows every kind.
+ENDINGS = (
+    "deployed", "waits for approval", "kept the champion", "deployed", "rolling out", "rejected", "kept the champion", "forced",
+)  # fmt: skip
+_EXPERIMENTS = ("", "-monitoring", "-rollouts")
 _HAPPENED = ("open", "escalate", "resolve")
 
 
@@ -39,10 +46,13 @@ class Story:
     promised: float = 0.74
     skill: float = 0.74
     version: int = 0
+    latest: int = 0
     trouble: int = 0
     open: dict[str, Incident] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     promotions: list[Promotion] = field(default_factory=list)
+    rejected: dict[int, str] = field(default_factory=dict)
+    plan: TrafficPlan | None = None
 
     def next_day(self, day: datetime) -> tuple[DriftVerdict, list[Transition]]:
         """Live one day, and return its verdict and what happened to incidents."""
@@ -74,15 +84,27 @@ class Story:
         )  # fmt: skip
         return verdict, [t for p in problems if (t := self._incident(p, day)) is not None]
 
-    def retrain(self, day: datetime, reason: str) -> tuple[Decision, bool]:
-        """Judge a challenger, and return the decision and whether it shipped."""
+    def retrain(self, day: datetime, reason: str, ending: str = "") -> tuple[Decision, str]:
+        """Judge a challenger, and return the decision and what came of it.
+
+        Parameters
+        ----------
+        ending
+            What is to come of it, one of `ENDINGS`; chance decides if it is empty.
+        """
         rng = self.rng
         value, current = 0.735 + rng.gauss(0, 0.008), self.skill
-        gain = value - current
-        ship = self.version == 0 or gain > 0.012
-        verdict = "cold_start" if self.version == 0 else "better" if ship else "not_enough_evidence"
+        if ending in ("kept the champion", "forced"):
+            value = min(value, current + 0.008)
+        elif ending:
+            value = max(value, current + 0.013 + 0.004 * rng.random())
+        gain, forced = value - current, ending == "forced"
+        better = self.version == 0 or gain > 0.012
+        ship = forced or better
+        verdict = "cold_start" if self.version == 0 else "better" if better else "not_enough_evidence"
+        outcome = ending or ("kept the champion" if not ship else self._chance())
         gates = (
-            Gate("comparison", "pass" if ship else "fail", gain, "margin 0.01", f"gain {gain:+.4f} ({gain - 0.01:+.4f} to {gain + 0.01:+.4f})"),
+            Gate("comparison", "pass" if better else "fail", gain, "margin 0.01", f"gain {gain:+.4f} ({gain - 0.01:+.4f} to {gain + 0.01:+.4f})"),
             Gate("floor roc_auc", "pass", value, "at least 0.65", f"roc_auc {value:.4f} on 6,018 test rows"),
             Gate("calibration", "pass", 0.018, "at most 0.05", "expected calibration error 0.018"),
             Gate("slice region=north", "pass" if rng.random() > 0.15 else "warn", value - 0.01, "loss at most 0.03", "312 rows"),
@@ -91,18 +113,37 @@ class Story:
         key = f"retrain/{self.name}/scheduled__{day:%Y-%m-%dT06:00:00+00:00}"
         decision = Decision(
             self.name, key, rng.choice(("boosted_trees", "logistic")), "models:/m-1", str(self.version) if self.version else None,
-            "roc_auc", verdict, ship, False, "the interval of the gain lies above 0" if ship else "the interval of the gain reaches below the margin",
+            "roc_auc", verdict, ship, forced, _why(better, forced),
             6018, (value, value - 0.013, value + 0.013),
             (current, current - 0.013, current + 0.013) if self.version else None, (gain, gain - 0.01, gain + 0.01) if self.version else None, gates,
         )  # fmt: skip
         if ship:
-            before = str(self.version) if self.version else None
-            self.version += 1
-            self.promised, self.skill, self.trouble = value, value, 0
-            at = (day + timedelta(hours=6, minutes=20)).isoformat()
-            by = rng.choice(("auto", "ml_lead", "risk_office"))
-            self.promotions.append(Promotion(str(self.version), before, at, by, reason, key))
-        return decision, ship
+            self._carry_out(day, reason, key, outcome, value)
+        return decision, "deployed" if forced else outcome
+
+    def _chance(self) -> str:
+        if self.version == 0:
+            return "deployed"
+        return self.rng.choices(("deployed", "rejected", "sent back"), (8, 1, 2))[0]
+
+    def _carry_out(self, day: datetime, reason: str, key: str, outcome: str, value: float) -> None:
+        """Register the version, and do with it what came of it."""
+        self.latest += 1
+        if outcome == "rejected":
+            self.rejected[self.latest] = self.rng.choice(("ml_lead", "nobody (time-out)"))
+        if outcome == "rolling out":
+            since, old, new = day.isoformat(), str(self.version), str(self.latest)
+            self.plan = TrafficPlan(
+                self.name, "canary", old, new, split(old, new, 0.25), "salt", since, since, "ml_lead", reason, f"rollout/{key}", step=2,
+            )  # fmt: skip
+        if outcome not in ("deployed", "forced"):
+            return
+        before = str(self.version) if self.version else None
+        self.version = self.latest
+        self.promised, self.skill, self.trouble = value, value, 0
+        at = (day + timedelta(hours=6 if before is None else 14, minutes=20)).isoformat()
+        by = self.rng.choice(("auto", "ml_lead", "risk_office"))
+        self.promotions.append(Promotion(str(self.version), before, at, by, reason, key))
 
     def _incident(self, problem: Problem, day: datetime) -> Transition | None:
         known = self.open.get(problem.kind)
@@ -147,17 +188,20 @@ def write_history(database: Path, models: int, days: int, end: datetime, seed: i
         total = 0
         for number, name in enumerate(model_names(models)):
             story = Story(name, random.Random(seed * 1000 + number))
-            rows = list(_life(story, first + 2 * number, end - days * DAY, days))
+            experiment = first + len(_EXPERIMENTS) * number
+            rows = list(_life(story, experiment, end - days * DAY, days, ENDINGS[number % len(ENDINGS)]))
             _insert(base, rows)
-            _register(base, story, first + 2 * number, end)
+            _register(base, story, experiment, end)
             total += len(rows)
     base.close()
     return total
 
 
-def _life(story: Story, experiment: int, start: datetime, days: int) -> Iterator[dict[str, Any]]:
+def _life(story: Story, experiment: int, start: datetime, days: int, ending: str) -> Iterator[dict[str, Any]]:
     """Live day after day; yields the runs."""
-    yield _retrain_run(story, experiment, start, "first version")
+    weekday = story.rng.randrange(7)
+    last = days - min(story.rng.randrange(1, 4), days - 1)
+    yield from _retrain_runs(story, experiment, start, "first version")
     for number in range(1, days + 1):
         day = start + number * DAY
         verdict, transitions = story.next_day(day)
@@ -168,22 +212,28 @@ def _life(story: Story, experiment: int, start: datetime, days: int) -> Iterator
         metrics = {f"psi_{c.column}": c.effect for c in verdict.columns}
         metrics |= {"window_rows": 5400.0, "matured_roc_auc": verdict.performance.value or 0.0}
         yield _run(f"drift/{story.name}/{day:%Y-%m-%d}", "drift", experiment + 1, day, tags, metrics)
-        if number % 7 == 0 or asked:
-            yield _retrain_run(
-                story, experiment, day, "drift: tenure is critical" if asked else "weekly schedule"
-            )
+        if number == last:
+            yield from _retrain_runs(story, experiment, day, "weekly schedule", ending)
+        elif number < last - 2 and (number % 7 == weekday or asked):
+            reason = "drift: tenure is critical" if asked else "weekly schedule"
+            yield from _retrain_runs(story, experiment, day, reason)
 
 
-def _retrain_run(story: Story, experiment: int, day: datetime, reason: str) -> dict[str, Any]:
-    decision, ship = story.retrain(day, reason)
+def _retrain_runs(
+    story: Story, experiment: int, day: datetime, reason: str, ending: str = ""
+) -> Iterator[dict[str, Any]]:
+    """Return the run of a retrain, and that of its rollout."""
+    before = story.version
+    decision, outcome = story.retrain(day, reason, ending)
+    said = "rejected" if outcome == "sent back" else outcome
     tags = {
         "evermodel.as_of": day.isoformat(), "evermodel.reason": reason, "evermodel.verdict": decision.verdict,
-        "evermodel.ship": str(ship).lower(), "evermodel.candidate": decision.candidate, "evermodel.metric": "roc_auc",
-        "evermodel.forced": "false", "evermodel.outcome": "deployed" if ship else "kept the champion",
+        "evermodel.ship": str(decision.ship).lower(), "evermodel.candidate": decision.candidate, "evermodel.metric": "roc_auc",
+        "evermodel.forced": str(decision.forced).lower(), "evermodel.outcome": said,
         "evermodel.airflow_run": decision.run_key.rsplit("/", 1)[1], **decision_tag(decision),
     }  # fmt: skip
-    if ship:
-        tags["evermodel.version"] = str(story.version)
+    if decision.ship:
+        tags["evermodel.version"] = str(story.latest)
     gain = decision.gain or (0.0, 0.0, 0.0)
     metrics = {
         "test_roc_auc": decision.challenger[0],
@@ -191,7 +241,28 @@ def _retrain_run(story: Story, experiment: int, day: datetime, reason: str) -> d
         "gain_low": gain[1],
         "gain_high": gain[2],
     }
-    return _run(decision.run_key, "retrain", experiment, day, tags, metrics)
+    yield _run(decision.run_key, "retrain", experiment, day, tags, metrics)
+    if before and outcome in _ROLLOUTS and not decision.forced:
+        yield _rollout_run(story, experiment + 2, day, decision.run_key, reason, outcome)
+
+
+_ROLLOUTS = {
+    "deployed": ("promoted", "no guardrail was hit, and the labels say better", 8),
+    "sent back": ("rolled_back", "errors: 1.9 % of 41,200 answers, the champion 0.4 %", 3),
+    "rolling out": ("", "", 0),
+}
+
+
+def _rollout_run(
+    story: Story, experiment: int, day: datetime, key: str, reason: str, outcome: str
+) -> dict[str, Any]:
+    state, why, hours = _ROLLOUTS[outcome]
+    tags = {
+        "evermodel.strategy": "canary", "evermodel.version": str(story.latest), "evermodel.reason": reason,
+        **({"evermodel.outcome": state, "evermodel.why": why} if state else {}),
+    }  # fmt: skip
+    run = _run(f"rollout/{key}", "rollout", experiment, day, tags, {})
+    return {**run, "end": run["start"] + hours * 3_600_000 if hours else None}
 
 
 def _run(
@@ -201,7 +272,7 @@ def _run(
     return {
         "id": uuid.uuid5(uuid.NAMESPACE_URL, key).hex, "name": f"{kind} {day:%Y-%m-%d}", "experiment": experiment, "start": start,
         "tags": {"evermodel.run_key": key, "evermodel.kind": kind, "mlflow.runName": f"{kind} {day:%Y-%m-%d}", **tags},
-        "metrics": metrics,
+        "metrics": metrics, "end": start + 60_000,
     }  # fmt: skip
 
 
@@ -209,9 +280,9 @@ def _insert(base: sqlite3.Connection, runs: list[dict[str, Any]]) -> None:
     base.executemany(
         "INSERT INTO runs (run_uuid, name, source_type, source_name, entry_point_name, user_id, status, start_time, "
         "end_time, source_version, lifecycle_stage, artifact_uri, experiment_id) "
-        "VALUES (?, ?, 'UNKNOWN', '', '', 'history', 'FINISHED', ?, ?, '', 'active', ?, ?)",
+        "VALUES (?, ?, 'UNKNOWN', '', '', 'history', ?, ?, ?, '', 'active', ?, ?)",
         [
-            (r["id"], r["name"], r["start"], r["start"] + 60_000, f"mlflow-artifacts:/{r['experiment']}/{r['id']}/artifacts", r["experiment"])
+            (r["id"], r["name"], "FINISHED" if r["end"] else "RUNNING", r["start"], r["end"], f"mlflow-artifacts:/{r['experiment']}/{r['id']}/artifacts", r["experiment"])
             for r in runs
         ],
     )  # fmt: skip
@@ -223,7 +294,8 @@ def _insert(base: sqlite3.Connection, runs: list[dict[str, Any]]) -> None:
 
 def _register(base: sqlite3.Connection, story: Story, experiment: int, end: datetime) -> None:
     now = round(end.timestamp() * 1000)
-    for identity, name in ((experiment, story.name), (experiment + 1, f"{story.name}-monitoring")):
+    for identity, kind in enumerate(_EXPERIMENTS, experiment):
+        name = f"{story.name}{kind}"
         base.execute(
             "INSERT INTO experiments VALUES (?, ?, ?, 'active', ?, ?, 'default')",
             (identity, name, f"mlflow-artifacts:/{identity}", now, now),
@@ -236,16 +308,25 @@ def _register(base: sqlite3.Connection, story: Story, experiment: int, end: date
         f"evermodel.promotion.{n:04d}": {"promotion": asdict(p), "complete": True}
         for n, p in enumerate(story.promotions)
     }
+    if story.plan is not None:
+        tags[PLAN_TAG] = story.plan.to_json()
     base.executemany(
         "INSERT INTO registered_model_tags VALUES (?, ?, ?, 'default')",
         [(key, json.dumps(value), story.name) for key, value in {**tags, INCIDENTS: books}.items()],
     )
-    versions = range(max(1, story.version - 1), story.version + 1)
+    versions = range(1, story.latest + 1)
     base.executemany(
         "INSERT INTO model_versions VALUES (?, ?, ?, ?, '', '', 'None', 'models:/m-1', '', 'READY', '', '', '', 'default')",
         [(story.name, version, now, now) for version in versions],
     )
-    aliases = {"champion": story.version, **({"previous": story.version - 1} if story.version > 1 else {})}
+    base.executemany(
+        "INSERT INTO model_version_tags (name, version, key, value, workspace) VALUES (?, ?, 'evermodel.rejected_by', ?, 'default')",
+        [(story.name, version, by) for version, by in story.rejected.items()],
+    )
+    previous = story.promotions[-1].previous
+    aliases: dict[str, Any] = {"champion": story.version, **({"previous": previous} if previous else {})}
+    if story.latest > story.version:
+        aliases["challenger"] = story.latest
     base.executemany(
         "INSERT INTO registered_model_aliases VALUES (?, ?, ?, 'default')",
         [(alias, version, story.name) for alias, version in aliases.items()],
@@ -258,6 +339,16 @@ def _column(name: str, rng: random.Random, severity: Severity) -> ColumnDrift:
         name, "numeric", "feature", "calibrated", "PSI", effect, 0.9 * effect, 1.1 * effect, 0.1, 0.1,
         math.exp(-40 * effect), "training", severity, "median moved" if severity != "none" else "",
     )  # fmt: skip
+
+
+def _why(better: bool, forced: bool) -> str:
+    if forced:
+        return "forced by ml_lead: the new price list starts tomorrow"
+    return (
+        "the interval of the gain lies above 0"
+        if better
+        else "the interval of the gain reaches below the margin"
+    )
 
 
 def _transition(action: str, incident: Incident, problem: Problem, at: str) -> Transition:

@@ -17,16 +17,13 @@ sys.path.insert(0, str(PROJECT))
 
 from benchmarks.page_history import NAMES, last_midnight, write_history  # noqa: E402
 
-from evermodel.rollout.plan import TrafficPlan, split  # noqa: E402
-from evermodel.rollout.plans import PLAN_TAG  # noqa: E402
 from evermodel.stack.local import LocalStack  # noqa: E402
 from evermodel.stack.ports import Ports  # noqa: E402
 from evermodel.stack.processes import Service  # noqa: E402
-from evermodel.tracking import connect  # noqa: E402
 
 IMAGES = Path(__file__).parent / "images"
 OWNERS = ("growth", "risk", "growth", "risk", "sales", "supply", "supply", "sales")
-DAYS, SEED = 200, 37
+DAYS, SEED = 200, 17
 MODEL = "fraud"
 SOON = re.compile(r"^in \d+ (d|h|min)$")
 
@@ -47,20 +44,6 @@ def write_specs(folder: Path) -> None:
     for name, owner in zip(NAMES, OWNERS, strict=True):
         text = yaml.safe_dump({**spec, "name": name, "owner": owner}, sort_keys=False)
         (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
-
-
-def start_rollout(uri: str, model: str) -> None:
-    """Give one model a canary."""
-    client = connect(uri)
-    found = client.get_registered_model(model)
-    champion = str(found.aliases["champion"])
-    challenger = str(int(champion) + 1)
-    since = last_midnight().isoformat()
-    plan = TrafficPlan(
-        model, "canary", champion, challenger, split(champion, challenger, 0.25), "salt", since, since, "ml_lead", "better by 0.018",
-        "key", step=2,
-    )  # fmt: skip
-    client.set_registered_model_tag(model, PLAN_TAG, plan.dumps())
 
 
 def wait_for_history(browser: Any, url: str) -> None:
@@ -95,7 +78,7 @@ def look(browser: Any, url: str, folder: Path) -> None:
         if theme == "light":
             page.set_viewport_size({"width": 1400, "height": 860})
             frame.get_by_role("button", name="Retrain…").click()
-            page.wait_for_timeout(500)
+            frame.locator("dialog[open] .field").first.wait_for()
             shoot(page, folder, "model-form")
         wide.close()
     phone = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme="dark")
@@ -104,6 +87,12 @@ def look(browser: Any, url: str, folder: Path) -> None:
     page.goto(f"{url}/evermodel/")
     page.get_by_text(SOON).first.wait_for()
     shoot(page, folder, "models-phone")
+    page.goto(f"{url}/evermodel/models/{MODEL}")
+    page.locator("#timeline .hoverlayer").wait_for(state="attached")
+    page.get_by_role("button", name="Retrain…").wait_for()
+    page.wait_for_timeout(1500)
+    page.evaluate("scrollTo(0, 420)")  # to the time line
+    shoot(page, folder, "model-phone")
     phone.close()
 
 
@@ -130,7 +119,6 @@ def main() -> None:
         with Shown(folder / "home", folder / "project", Ports.unused()) as stack:
             api = stack.start()
             write_history(stack.home / "mlflow" / "mlflow.db", len(NAMES), DAYS, last_midnight(), SEED)
-            start_rollout(stack.mlflow_url, "lead_score")
             api.wait_for_dags([f"{kind}_{model}" for kind in ("retrain", "rollback") for model in NAMES])
             with sync_playwright() as playwright:
                 browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])

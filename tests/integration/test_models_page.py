@@ -43,9 +43,9 @@ class PageStack(LocalStack):
 class Visit:
     """One person's browser, which remembers everything that went wrong in it."""
 
-    def __init__(self, browser: Any, url: str) -> None:
+    def __init__(self, browser: Any, url: str, **options: Any) -> None:
         self.url = url
-        self.context = browser.new_context(viewport={"width": 1440, "height": 1000})
+        self.context = browser.new_context(**{"viewport": {"width": 1440, "height": 1000}, **options})
         self.context.set_default_timeout(90_000)  # other tests run beside this one
         self.page = self.context.new_page()
         self.wrong: list[str] = []
@@ -133,6 +133,39 @@ def ada(browser: Any, stack: PageStack) -> Visit:
     return visit
 
 
+@pytest.fixture(scope="module")
+def phone(browser: Any, stack: PageStack) -> Visit:
+    visit = Visit(
+        browser, stack.airflow_url, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True
+    )
+    visit.log_in("ada")
+    return visit
+
+
+# The texts whose colour has a contrast below 4.5 to 1 against what is behind them.
+_CONTRAST = """() => {
+  const parts = (colour) => (colour.match(/[\\d.]+/g) || []).map(Number);
+  const light = (rgb) => rgb.slice(0, 3).map((v) => v / 255).map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = (node) => {
+    for (let at = node; at; at = at.parentElement) {
+      const colour = parts(getComputedStyle(at).backgroundColor);
+      if (colour.length < 4 || colour[3] > 0) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const found = new Set();
+  for (const node of document.querySelectorAll("main *, footer *")) {
+    const text = [...node.childNodes].some((one) => one.nodeType === 3 && one.textContent.trim());
+    if (!text || !node.checkVisibility() || node.closest("svg, [aria-hidden], :disabled, #timeline")) continue;
+    const [a, b] = [light(parts(getComputedStyle(node).color)), light(behind(node))].sort((x, y) => y - x);
+    const contrast = (a + 0.05) / (b + 0.05);
+    if (contrast < 4.5) found.add(`${node.tagName}.${node.className}: ${contrast.toFixed(2)}`);
+  }
+  return [...found];
+}"""
+
+
 def test_the_list_is_searched_and_leads_to_a_model(ada: Visit, stack: PageStack) -> None:
     ada.page.goto(stack.airflow_url)
     ada.page.get_by_role("link", name="Models", exact=True).first.click()
@@ -175,9 +208,9 @@ def test_every_link_leads_out_of_the_frame(ada: Visit, stack: PageStack) -> None
     ada.open_model("churn")
     shown = ada.frame.locator("a[data-out]:visible")
     ada.frame.get_by_role("link", name="drift_churn").wait_for()
-    links = dict(
-        zip(shown.all_text_contents(), [link.get_attribute("href") for link in shown.all()], strict=True)
-    )
+    links: dict[str, Any] = {}
+    for label, link in zip(shown.all_text_contents(), shown.all(), strict=True):
+        links.setdefault(label, link.get_attribute("href"))
 
     assert {
         "Decision",
@@ -254,6 +287,105 @@ def test_who_may_only_look_cannot_start_anything(browser: Any, stack: PageStack)
 
     assert button.is_disabled()
     assert vera.wrong == []
+
+
+def test_the_table_of_days_leads_to_their_reports_by_keyboard_alone(ada: Visit, stack: PageStack) -> None:
+    ada.open_model("churn")
+    summary = ada.frame.locator("summary", has_text="The days as a table")
+    summary.focus()
+    ada.page.keyboard.press("Enter")
+    ada.page.keyboard.press("Tab")  # the table itself, where it can be scrolled
+    link = ada.frame.locator("td a:focus")
+    if not link.count():
+        ada.page.keyboard.press("Tab")
+    address = str(link.get_attribute("href"))
+
+    assert re.fullmatch(rf"{stack.mlflow_url}/#/experiments/\d+/runs/\w+/artifacts/evidently.html", address)
+    with ada.context.expect_page() as opened:
+        ada.page.keyboard.press("Enter")
+    opened.value.wait_for_url(address, wait_until="commit")
+    opened.value.close()
+    assert ada.wrong == []
+
+
+def test_the_model_page_works_with_the_keyboard(ada: Visit) -> None:
+    ada.open_model("churn")
+    button = ada.frame.get_by_role("button", name="Retrain…")
+    button.focus()
+    ada.page.keyboard.press("Enter")
+    ada.frame.locator("dialog[open] :focus").first.wait_for()  # the focus goes into the form
+    outline = ada.frame.locator("dialog[open] :focus").first.evaluate(
+        "node => getComputedStyle(node).outlineStyle"
+    )
+    assert outline == "solid"
+    ada.page.keyboard.press("Escape")
+    ada.frame.locator("dialog[open]").wait_for(state="detached")
+    assert button.evaluate("node => node === document.activeElement")
+
+    ada.frame.get_by_role("button", name="30 days").focus()
+    ada.page.keyboard.press("Space")
+    assert ada.frame.locator("#ranges [aria-pressed=true]").text_content() == "30 days"
+    decision = ada.frame.locator(".decision").nth(1)
+    decision.locator("summary").focus()
+    ada.page.keyboard.press("Enter")
+    assert decision.evaluate("node => node.open")
+    assert ada.wrong == []
+
+
+def test_in_the_dark_the_page_is_dark_and_can_be_read(browser: Any, stack: PageStack) -> None:
+    visit = Visit(browser, stack.airflow_url, color_scheme="dark")
+    visit.log_in("ada")
+    for address in ("/evermodel/", "/evermodel/models/churn"):
+        visit.page.goto(f"{stack.airflow_url}{address}")
+        visit.page.locator("footer").wait_for()
+        assert visit.page.evaluate("document.documentElement.dataset.theme") == "dark"
+        assert visit.page.evaluate(_CONTRAST) == []
+    visit.page.emulate_media(color_scheme="light")
+    visit.page.wait_for_function("document.documentElement.dataset.theme === 'light'")
+    assert visit.page.evaluate(_CONTRAST) == []
+    assert visit.wrong == []
+
+
+def test_on_a_phone_nothing_is_cut_off_and_the_list_can_be_sorted(phone: Visit) -> None:
+    phone.page.goto(f"{phone.url}/evermodel/")
+    phone.page.locator("#models tbody tr").first.wait_for()
+    assert phone.page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert not phone.page.locator("#models thead").is_visible()
+
+    names = phone.page.locator("a.name")
+    phone.page.get_by_label("Sort by").select_option("name")
+    assert names.all_text_contents() == ["basket_value", "churn", "credit_risk"]
+    phone.page.get_by_label("Sort by").select_option("-value")
+    values = [float(text) for text in phone.page.locator("td[data-label=Metric] .big").all_text_contents()]
+    assert values == sorted(values, reverse=True)
+    assert "sort=-value" in phone.page.url
+    names.first.tap()
+    phone.page.get_by_role("heading", name="Time line").wait_for()
+    assert phone.wrong == []
+
+
+def test_on_a_phone_a_tap_shows_the_day_and_opens_nothing(phone: Visit) -> None:
+    phone.page.goto(f"{phone.url}/evermodel/models/churn")
+    chart = phone.page.locator("#timeline .nsewdrag").first
+    chart.wait_for()
+    assert phone.page.evaluate("document.documentElement.scrollWidth") <= 390
+    chart.scroll_into_view_if_needed()
+    box = chart.bounding_box()
+    assert box is not None
+    day = phone.page.locator("#day")
+    for step in range(12):  # a finger hits a day only near the line
+        phone.page.touchscreen.tap(
+            box["x"] + box["width"] / 2, box["y"] + box["height"] * (0.1 + 0.07 * step)
+        )
+        phone.page.wait_for_timeout(200)
+        if day.is_visible():
+            break
+    assert re.match(r"\d{4}-\d\d-\d\d: 0\.\d+ on v\d+\.", day.text_content() or "")
+    assert len(phone.context.pages) == 1
+    with phone.context.expect_page() as opened:
+        day.get_by_role("link", name="Open its drift report").tap()
+    opened.value.close()
+    assert phone.wrong == []
 
 
 def test_with_mlflow_down_the_last_known_state_is_shown(ada: Visit, stack: PageStack) -> None:

@@ -20,7 +20,7 @@ def list_view(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
             "all": len(rows),
             "attention": sum(1 for row in rows if row["rank"]),
             "rollout": sum(1 for row in rows if row["plan"]),
-            "waiting": sum(1 for row in rows if row["challenger"]),
+            "waiting": sum(1 for row in rows if row["waits"]),
         },
     }
 
@@ -38,6 +38,7 @@ def _row(summary: dict[str, Any]) -> dict[str, Any]:
         "traffic": traffic_words(summary),
         "outcome": outcome_words(decision) if decision else None,
         "troubles": troubles(summary),
+        "waits": decision.get("outcome") == "waits for approval",
     }
 
 

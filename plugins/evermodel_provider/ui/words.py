@@ -48,12 +48,13 @@ def number(value: Any, digits: int = 3) -> str:
 def signed(value: Any, digits: int = 3) -> str:
     """Return a difference with its sign.
 
-    >>> signed(0.0151), signed(-0.2) == MINUS + '0.200'
-    ('+0.015', True)
+    >>> signed(0.0151), signed(-0.2) == MINUS + '0.200', signed(-0.0001)
+    ('+0.015', True, '0.000')
     """
     if value is None or value == "":
         return NOTHING
-    return (MINUS if value < 0 else "+") + number(abs(value), digits)
+    sign = "" if round(value, digits) == 0 else MINUS if value < 0 else "+"
+    return sign + number(abs(value), digits)
 
 
 def age(at: Any, now: datetime | None = None) -> str:

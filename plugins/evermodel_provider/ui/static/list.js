@@ -12,6 +12,8 @@
   let dags = new Map();
   let waiting = new Map();
 
+  // Asked by Airflow, or registered by a retrain on the command line, which asks nobody.
+  const waits = (row) => waiting.has(row.dataset.name) || Boolean(row.dataset.waits);
   const rows = () => [...table.tBodies[0].rows];
 
   function filter() {
@@ -20,7 +22,7 @@
     for (const row of rows()) {
       const text = row.textContent.toLowerCase();
       const kind = state.show === "all" || (state.show === "attention" && row.dataset.rank !== "0")
-        || (state.show === "rollout" && row.dataset.plan) || (state.show === "waiting" && waiting.has(row.dataset.name));
+        || (state.show === "rollout" && row.dataset.plan) || (state.show === "waiting" && waits(row));
       row.hidden = !(kind && words.every((word) => text.includes(word)));
       shown += row.hidden ? 0 : 1;
     }
@@ -67,7 +69,7 @@
       if (run) approvalLink(link, row.dataset.name, run); else link.hidden = true;
     }
     const count = document.querySelector("[data-waiting]");
-    if (count) count.textContent = String(waiting.size);
+    if (count) count.textContent = String(rows().filter(waits).length);
   }
 
   async function all(path, name) {

@@ -8,6 +8,7 @@
   const DAY = 86400000;
   const LANES = ["Champion", "Rollouts", "Retrains", "Incidents", "Serving", "Performance", "Data quality", "Drift"];
   const LEVEL = { none: 0, warning: 1, critical: 2 };
+  const ENDS = { rolled_back: "critical", stopped: "faint", overtaken: "faint" };
   const WORDS = { none: "calm", warning: "warning", critical: "critical", "": "not judged" };
   const days = data.days;
   const first = Date.parse(days[0].day), last = Date.parse(days[days.length - 1].day);
@@ -19,6 +20,7 @@
 
   const shown = () => LANES.filter((lane) => lane !== "Rollouts" || data.rollouts.length);
   let span = 0;
+  const shownDays = () => span || (last - first) / DAY + 1;
 
   function clear(hex, share) {
     const parts = hex.replace("#", "").match(/../g).map((part) => parseInt(part, 16));
@@ -61,9 +63,10 @@
 
   function bars(lane, parts) {
     const known = parts.filter((part) => Number.isFinite(part.start));
+    const shortest = Math.max(DAY / 2, (shownDays() * DAY * 5) / Math.max(place.clientWidth, 1)); // five pixels: it has to be seen
     return {
       type: "bar", orientation: "h", yaxis: "y2", width: 0.560, y: known.map(() => lane),
-      base: known.map((part) => new Date(part.start).toISOString()), x: known.map((part) => Math.max(part.end - part.start, DAY / 2)),
+      base: known.map((part) => new Date(part.start).toISOString()), x: known.map((part) => Math.max(part.end - part.start, shortest)),
       marker: { color: known.map((part) => part.colour), line: { color: colour("page"), width: 1 } },
       text: known.map((part) => part.label), textposition: "inside", insidetextanchor: "middle", textangle: 0, constraintext: "none", cliponaxis: true,
       textfont: { size: 11, color: known.map((part) => part.ink) },
@@ -73,7 +76,7 @@
 
   function events() {
     const raise = [colour("tint"), colour("raise")];
-    const wide = (span || (last - first) / DAY + 1) / 40;
+    const wide = shownDays() / (place.clientWidth < 560 ? 12 : 40);
     const champions = data.champions.map((one, index) => {
       const [start, end] = [Date.parse(one.start) - DAY / 2, Date.parse(one.end) + DAY / 2];
       return { start, end, colour: raise[index % 2], ink: colour("ink"), label: (end - start) / DAY > wide ? `v${text(one.version)}` : "",
@@ -84,7 +87,7 @@
       ink: "transparent", label: "", said: `<b>${text(one.lane)} incident</b>, ${one.opened} to ${one.ended || "now"}<br>${wrapped(one.reason)}${one.cause ? `<br>${wrapped(one.cause)}` : ""}`,
     }));
     const rollouts = data.rollouts.map((one) => ({
-      start: Date.parse(one.start), end: one.end ? Date.parse(one.end) : Math.max(last + DAY / 2, Date.parse(one.start) + DAY), colour: colour("accent"), ink: colour("accent-ink"),
+      start: Date.parse(one.start), end: one.end ? Date.parse(one.end) : Math.max(last + DAY / 2, Date.parse(one.start) + DAY), colour: colour(ENDS[one.state] || "accent"), ink: colour("accent-ink"),
       label: "", said: `<b>Rollout of v${text(one.version)}</b>, ${text(one.strategy.replace("_", " "))}, ${one.end ? text(one.state.replace("_", " ")) : "under way"}<br>${wrapped(one.why || one.reason)}`,
     }));
     return [bars("Champion", champions), bars("Incidents", incidents), bars("Rollouts", rollouts), retrains()];
@@ -98,7 +101,7 @@
     ];
     return {
       type: "scatter", mode: "markers", yaxis: "y2", x: all.map((one) => one.day), y: all.map(() => "Retrains"),
-      marker: { size: all.map((one) => (one.look === "kept" ? 7 : 10)), symbol: all.map((one) => marks[one.look] || "triangle-left"),
+      marker: { opacity: 1, size: all.map((one) => (one.look === "kept" ? 7 : 10)), symbol: all.map((one) => marks[one.look] || "triangle-left"),
         color: all.map((one) => colour(one.look === "shipped" ? "accent" : one.look === "failed" || one.look === "rollback" ? "critical" : "faint")), line: { width: all.map((one) => (one.look === "kept" ? 1.500 : 0)) } },
       text: all.map((one) => one.said), hovertemplate: "%{text}<extra></extra>",
     };
