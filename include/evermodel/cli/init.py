@@ -17,7 +17,8 @@ def init(
     ],
     label: Annotated[str, typer.Option(help="Column to be predicted.")],
     table: Annotated[
-        str, typer.Option(help="Table, for an address such as duckdb:///data/shop.duckdb or postgres://host/db.")
+        str,
+        typer.Option(help="Table, for an address such as duckdb:///data/shop.duckdb or postgres://host/db."),
     ] = "",
     name: Annotated[str | None, typer.Option(help="Name of the model; guessed from the file.")] = None,
     time: Annotated[
