@@ -333,11 +333,11 @@ def test_the_model_page_works_with_the_keyboard(ada: Visit) -> None:
 
 
 def test_in_the_dark_the_page_is_dark_and_can_be_read(browser: Any, stack: PageStack) -> None:
-    visit = Visit(browser, stack.airflow_url, color_scheme="dark")
+    visit = Visit(browser, stack.airflow_url, color_scheme="dark", reduced_motion="reduce")
     visit.log_in("ada")
     for address in ("/evermodel/", "/evermodel/models/churn"):
         visit.page.goto(f"{stack.airflow_url}{address}")
-        visit.page.locator("footer").wait_for()
+        visit.page.locator("body > footer").wait_for()
         assert visit.page.evaluate("document.documentElement.dataset.theme") == "dark"
         assert visit.page.evaluate(_CONTRAST) == []
     visit.page.emulate_media(color_scheme="light")
@@ -364,7 +364,7 @@ def test_on_a_phone_nothing_is_cut_off_and_the_list_can_be_sorted(phone: Visit) 
     assert phone.wrong == []
 
 
-def test_on_a_phone_a_tap_shows_the_day_and_opens_nothing(phone: Visit) -> None:
+def test_on_a_phone_the_first_tap_shows_the_day_and_the_second_opens_its_report(phone: Visit) -> None:
     phone.page.goto(f"{phone.url}/evermodel/models/churn")
     chart = phone.page.locator("#timeline .nsewdrag").first
     chart.wait_for()
@@ -372,16 +372,19 @@ def test_on_a_phone_a_tap_shows_the_day_and_opens_nothing(phone: Visit) -> None:
     chart.scroll_into_view_if_needed()
     box = chart.bounding_box()
     assert box is not None
-    day = phone.page.locator("#day")
+    day, point = phone.page.locator("#day"), (0.0, 0.0)
     for step in range(12):  # a finger hits a day only near the line
-        phone.page.touchscreen.tap(
-            box["x"] + box["width"] / 2, box["y"] + box["height"] * (0.1 + 0.07 * step)
-        )
+        point = box["x"] + box["width"] / 2, box["y"] + box["height"] * (0.1 + 0.07 * step)
+        phone.page.touchscreen.tap(*point)
         phone.page.wait_for_timeout(200)
         if day.is_visible():
             break
     assert re.match(r"\d{4}-\d\d-\d\d: 0\.\d+ on v\d+\.", day.text_content() or "")
     assert len(phone.context.pages) == 1
+    phone.page.wait_for_timeout(600)
+    with phone.context.expect_page() as opened:
+        phone.page.touchscreen.tap(*point)
+    opened.value.close()
     with phone.context.expect_page() as opened:
         day.get_by_role("link", name="Open its drift report").tap()
     opened.value.close()

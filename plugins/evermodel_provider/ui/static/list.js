@@ -106,7 +106,7 @@
     const page = await fresh();
     if (!page || !page.querySelector("#models tbody")) return;
     const focused = document.activeElement && document.activeElement.closest("#models tbody tr");
-    renew(page, ["#models tbody", "#state", "footer"]);
+    renew(page, ["#models tbody", "#state", "body > footer"]);
     for (const chip of chips) {
       const next = page.querySelector(`.chip[data-show="${chip.dataset.show}"] b`);
       if (next && chip.dataset.show !== "waiting") chip.querySelector("b").textContent = next.textContent;

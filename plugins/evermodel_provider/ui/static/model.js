@@ -56,7 +56,7 @@
     const page = document.hidden ? null : await fresh();
     const news = document.getElementById("news");
     if (!page || !page.querySelector("main[data-mark]") || !news.hidden) return;
-    if (page.querySelector("main").dataset.mark === document.querySelector("main").dataset.mark) renew(page, ["#state", "footer"]);
+    if (page.querySelector("main").dataset.mark === document.querySelector("main").dataset.mark) renew(page, ["#state", "body > footer"]);
     else news.hidden = false;
   }
   document.querySelector("#news button").addEventListener("click", () => location.reload());

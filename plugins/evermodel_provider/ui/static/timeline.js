@@ -151,7 +151,7 @@
   document.addEventListener("themed", draw);
   choose((last - first) / DAY > 120 ? 90 : 0);
   // A click on a day leads to its report. A finger cannot point without a tap, so the first tap only shows the day.
-  let finger = false, tapped = null;
+  let finger = false, tapped = null, at = 0;
   place.addEventListener("pointerdown", (event) => { finger = event.pointerType === "touch"; }, true);
   place.addEventListener("touchstart", () => { finger = true; }, { capture: true, passive: true });
   function tell(day) {
@@ -165,7 +165,10 @@
     const point = event.points.find((one) => one.data.type !== "bar" && one.data.yaxis !== "y2") || event.points[0];
     const day = days.find((one) => one.day === String(point.x).slice(0, 10));
     if (!day) return;
-    if (finger && tapped !== day) tell(tapped = day);
-    else window.evermodel.leave(day.url, false);
+    const again = tapped === day && Date.now() - at > 500; // the chart may hear of one tap twice
+    if (finger && !again) {
+      if (tapped !== day) at = Date.now();
+      tell(tapped = day);
+    } else window.evermodel.leave(day.url, false);
   });
 })();
