@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from evermodel.drift.verdict import DriftVerdict
 
 _LOG = logging.getLogger(__name__)
-GUARD = "evermodel"
+_KEY = "guard/"
 LEVEL = 0.01  # chance that a champion that keeps its limits is ever sent back for errors or response times
 _CHECKS = 2
 _TAIL = 0.01  # a p99 leaves so much above it
@@ -179,7 +179,7 @@ def _act(
     spec: ModelSpec, client: MlflowClient, lake: Path | None, promotion: Promotion, fault: str | None
 ) -> Promotion | None:
     """Roll back once for each promotion; a rollback that was begun and cut off is completed."""
-    key = f"guard/{promotion.run_key}"
+    key = f"{_KEY}{promotion.run_key}"
     if fault is None and not registry.begun(client, spec.name, key):
         return None
     reason = f"automatic: {fault or 'a rollback that was begun'}"
@@ -187,7 +187,7 @@ def _act(
         return roll_back(
             client,
             spec.name,
-            by=GUARD,
+            by=registry.AUTOMATIC,
             reason=reason,
             run_key=key,
             expected=promotion.version,
@@ -201,6 +201,6 @@ def _act(
 def _own(past: Sequence[Promotion], now: datetime) -> Promotion | None:
     """Return the guard's own rollback, while it is the last word and of the last day."""
     last = past[-1] if past else None
-    if last is None or last.kind != "rollback" or last.by != GUARD:
+    if last is None or not last.run_key.startswith(_KEY):
         return None
     return last if now - datetime.fromisoformat(last.at) < _TOLD_FOR else None

@@ -70,7 +70,7 @@ def promote_version(
         audit(
             "override", model, version=done.version, by=by, reason=reason, against=refusal[0], run_key=run_key
         )
-    stop_in_flight(client, model, f"version {done.version} was promoted: {reason}", done.version)
+    stop_in_flight(client, model, f"version {done.version} was promoted: {reason}", done.version, by)
     _note(client, model, found)
     return done
 

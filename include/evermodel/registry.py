@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 PREVIOUS = "previous"
+AUTOMATIC = "evermodel"  # who did what no person asked for
 _PROMOTED = "evermodel.promotion."
 
 

@@ -123,7 +123,7 @@ def _stop_rollout(client: MlflowClient, model: str, done: Promotion) -> None:
 
     if str(registry.champion(client, model).version) == done.version:
         why = f"stopped by a rollback to version {done.version} ({done.by}: {done.reason})"
-        stop_in_flight(client, model, why, done.version)
+        stop_in_flight(client, model, why, done.version, done.by)
 
 
 def line_of_succession(past: Sequence[Promotion]) -> list[str]:
@@ -167,7 +167,7 @@ def way_back(model: str, past: Sequence[Promotion], current: str, served: Mappin
             f"model {model}: version {current} is the first that serves, there is nothing to go back to",
             f"retrain (DAG retrain_{model}), or let the callers do without the model",
         )
-    passed = []
+    passed: list[str] = []
     for version in dict.fromkeys(reversed(earlier)):
         if not _never_answered(version, past, served):
             return WayBack(version, tuple(passed))

@@ -11,8 +11,9 @@ from evermodel import registry
 from evermodel.errors import PromotionError, RolloutError
 from evermodel.promotion import promote_version
 from evermodel.rollback import roll_back
-from evermodel.rollout import gather
+from evermodel.rollout import gather, in_flight
 from evermodel.rollout.evidence import Smoke
+from evermodel.rollout.in_flight import stop_in_flight
 from evermodel.rollout.plan import everything_to
 from evermodel.tracking import find_run, read_json
 from rollout_world import RolloutWorld, counted
@@ -130,6 +131,38 @@ def test_a_rollout_ends_when_somebody_else_changes_the_champion(canary: RolloutW
     assert "version 3 is champion now" in look.why
 
 
+def test_a_rollback_at_the_moment_of_a_look_ends_the_rollout_without_an_error(
+    canary: RolloutWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, whole = canary.world.client, in_flight.ended
+    version = canary.judged("r/3", "1")[1]
+    registry.promote(client, canary.name, version, expected="1", by="eve", reason="x", run_key="elsewhere")
+
+    def ended(*args: Any) -> Any:
+        monkeypatch.setattr("evermodel.rollout.steps.ended", whole)
+        roll_back(client, canary.name, by="ada", reason="worse", run_key="back", version="1")
+        stop_in_flight(client, canary.name, "somebody was quicker", "3")
+        return whole(*args)
+
+    monkeypatch.setattr("evermodel.rollout.steps.ended", ended)
+    look = canary.steps.advance(NOW + HOUR)
+
+    assert (look.state, look.why) == ("stopped", "somebody was quicker")
+    assert canary.champion == "1"
+
+
+def test_the_audit_log_names_the_person_who_stopped_a_rollout_and_evermodel_for_what_it_did(
+    canary: RolloutWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "evermodel.audit")
+    canary.report(NOW + HOUR, {"1": counted(9000, 9), "2": counted(1000, 1)})
+    canary.steps.advance(NOW + HOUR)
+    canary.steps.stop(by="ada", reason="change freeze")
+
+    lines = [record.getMessage() for record in caplog.records if "event=traffic" in record.getMessage()]
+    assert ["by=evermodel" in lines[0], "by=ada" in lines[1]] == [True, True], lines
+
+
 def test_a_version_without_a_good_decision_or_approval_is_refused(canary: RolloutWorld) -> None:
     canary.steps.stop(by="me", reason="next")
     canary.judged("r/no", "1", ship=False)
@@ -165,9 +198,8 @@ def test_blue_green_switches_is_watched_and_goes_back_in_one_promotion(
     made.report(NOW, {"2": counted(1000, 100)})
     back = made.steps.advance(NOW + HOUR / 5)
     assert (back.move, back.state, made.champion) == ("roll_back", "rolled_back", "1")
-    assert [p.kind for p in registry.history(world.client, made.name)] == [
-        "promotion",
-        "promotion",
-        "rollback",
+    assert [(p.kind, p.by) for p in registry.history(world.client, made.name)][1:] == [
+        ("promotion", "me"),
+        ("rollback", "evermodel"),
     ]
     assert made.plan.arms == everything_to("1")

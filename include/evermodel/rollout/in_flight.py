@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from evermodel.errors import RegistryConflictError
+from evermodel.registry import AUTOMATIC
 from evermodel.rollout.plan import PlanState, TrafficPlan, everything_to
 from evermodel.rollout.plans import read_plan, write_plan
 
@@ -23,7 +24,9 @@ def ended(plan: TrafficPlan, state: PlanState, why: str, serves: str) -> Traffic
     return plan.changed(state=state, verdict=why, arms=everything_to(serves), shadow=0.0, warm=(), limit=None)
 
 
-def stop_in_flight(client: MlflowClient, model: str, why: str, serves: str) -> TrafficPlan | None:
+def stop_in_flight(
+    client: MlflowClient, model: str, why: str, serves: str, by: str = AUTOMATIC
+) -> TrafficPlan | None:
     """Mark the rollout that is under way as stopped, if there is one; its traffic has gone to the champion already.
 
     A plan holds only while its champion is the champion, so that this only says what is so.
@@ -34,6 +37,8 @@ def stop_in_flight(client: MlflowClient, model: str, why: str, serves: str) -> T
         What ended it.
     serves
         The version that serves now.
+    by
+        Who did it, for the audit log.
 
     Returns
     -------
@@ -43,7 +48,7 @@ def stop_in_flight(client: MlflowClient, model: str, why: str, serves: str) -> T
     if plan is None or plan.holds(serves):
         return None
     try:
-        write_plan(client, ended(plan, "stopped", why, serves), after=plan)
+        write_plan(client, ended(plan, "stopped", why, serves), after=plan, by=by)
     except RegistryConflictError:
         return (
             None  # whoever was quicker has ended or moved it; the next look sees that the champion is another

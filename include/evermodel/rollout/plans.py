@@ -29,13 +29,17 @@ def plan_of(tags: Mapping[str, str]) -> TrafficPlan | None:
     return None if text is None else TrafficPlan.from_json(json.loads(text))
 
 
-def write_plan(client: MlflowClient, plan: TrafficPlan, *, after: TrafficPlan | None) -> TrafficPlan:
+def write_plan(
+    client: MlflowClient, plan: TrafficPlan, *, after: TrafficPlan | None, by: str = ""
+) -> TrafficPlan:
     """Write a plan, if the one in the registry is still the one that it was made from.
 
     Parameters
     ----------
     after
         The plan that was read before; None if there was none.
+    by
+        Who changes it, for the audit log; the one who started the rollout if not given.
 
     Raises
     ------
@@ -58,7 +62,7 @@ def write_plan(client: MlflowClient, plan: TrafficPlan, *, after: TrafficPlan | 
         state=plan.state,
         revision=plan.revision,
         shares=",".join(f"{arm.version}:{arm.share:g}" for arm in plan.arms),
-        by=plan.by,
+        by=by or plan.by,
         reason=plan.verdict or plan.reason,
     )
     return plan

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from evermodel import registry
 from evermodel.errors import RegistryConflictError, RolloutError
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
+T = TypeVar("T")
+_LOG = logging.getLogger(__name__)
+_CONFLICTS = 4  # in a row; each means that somebody else moved
 OUTCOME, WHY = "evermodel.rollout", "evermodel.rollout_reason"
 
 
@@ -112,16 +117,16 @@ class Rollouts:
         if there is not None and there.run_key == run_key:
             RolloutRecord(self.client, there).open()
             return there
-        champion = registry.champion(self.client, model)
+        registry.champion(self.client, model)
         require_own_model(self.client, model)
-        serves = str(champion.version)
+        if there is not None:
+            there = _again(self._caught_up)
+        serves = str(registry.champion(self.client, model).version)
         if there is not None and there.holds(serves):
             raise RolloutError(
                 f"model {model}: version {there.challenger} is being rolled out ({there.strategy}, since {there.since})",
                 f"wait for its end, or stop it (evermodel rollout stop {model})",
             )
-        if there is not None and there.state == "running":
-            there = self._overtaken(there, serves)
         if there is not None:
             self._settled(there)
         self._require_allowed(version, serves, reason)
@@ -154,7 +159,11 @@ class Rollouts:
         SourceError
             The labels cannot be read.
         """
-        plan, moment = self._plan(), now or datetime.now(UTC)
+        moment = now or datetime.now(UTC)
+        return _again(lambda: self._look(moment))
+
+    def _look(self, moment: datetime) -> Look:
+        plan = self._plan()
         if plan.state != "running":
             return self._settled(plan)
         serves = str(registry.champion(self.client, self.spec.name).version)
@@ -164,11 +173,7 @@ class Rollouts:
         evidence, stored = gather(self.spec, self.client, self.settings, plan, record.read(), moment)
         verdict = CONTROLLERS[plan.strategy].decide(self.spec.rollout, plan, evidence, moment)
         record.look(stored, evidence, verdict, moment)
-        try:
-            moved = self._moved(plan, verdict, moment)
-        except RegistryConflictError:  # somebody changed champion or plan since we read them
-            return self.advance(moment)
-        return self._settled(moved, verdict)
+        return self._settled(self._moved(plan, verdict, moment), verdict)
 
     def stop(self, *, by: str, reason: str) -> TrafficPlan:
         """End the rollout that is under way; the champion answers everything.
@@ -178,19 +183,22 @@ class Rollouts:
         RolloutError
             None is under way.
         """
+        plan = _again(lambda: self._stopped(by, reason))
+        self._settled(plan)
+        return plan
+
+    def _stopped(self, by: str, reason: str) -> TrafficPlan:
         plan = self._plan()
         if plan.state == "running":
             serves = str(registry.champion(self.client, self.spec.name).version)
-            plan = write_plan(
-                self.client, ended(plan, "stopped", f"stopped by {by}: {reason}", serves), after=plan
-            )
-        elif plan.state != "stopped":
+            over = ended(plan, "stopped", f"stopped by {by}: {reason}", serves)
+            return write_plan(self.client, over, after=plan, by=by)
+        if plan.state != "stopped":
             raise RolloutError(
                 f"model {self.spec.name}: no rollout is under way; the last one, of version {plan.challenger}, was "
                 f"{plan.state.replace('_', ' ')}",
                 "to go back to an earlier version use evermodel rollback",
             )
-        self._settled(plan)
         return plan
 
     def _plan(self) -> TrafficPlan:
@@ -227,7 +235,7 @@ class Rollouts:
 
     def _moved(self, plan: TrafficPlan, verdict: Verdict, now: datetime) -> TrafficPlan:
         if verdict.move == "next" and verdict.plan is not None:
-            return write_plan(self.client, replace(verdict.plan, verdict=verdict.why), after=plan)
+            return self._write(replace(verdict.plan, verdict=verdict.why), plan)
         if verdict.move == "promote":
             return self._promoted(plan, verdict.why, now)
         if verdict.move == "roll_back":
@@ -244,7 +252,7 @@ class Rollouts:
             after = replace(blue_green.switched(plan, now), verdict=why)
         else:
             after = ended(plan, "promoted", why, plan.challenger)
-        return write_plan(self.client, after, after=plan)
+        return self._write(after, plan)
 
     def _back(self, plan: TrafficPlan, why: str) -> TrafficPlan:
         """Give everything back to the champion; where the challenger had become it, make the old one champion again."""
@@ -252,7 +260,7 @@ class Rollouts:
         if plan.champion == plan.challenger and plan.warm:
             serves = plan.warm[0]
             self._promote(plan, serves, f"{plan.strategy}: {why}", _key(plan, "back"), back=True)
-        return write_plan(self.client, ended(plan, "rolled_back", why, serves), after=plan)
+        return self._write(ended(plan, "rolled_back", why, serves), plan)
 
     def _promote(
         self, plan: TrafficPlan, version: str, reason: str, run_key: str, *, back: bool = False
@@ -262,11 +270,17 @@ class Rollouts:
             plan.model,
             version,
             expected=plan.champion,
-            by=plan.by,
+            by=registry.AUTOMATIC if back else plan.by,
             reason=reason,
             run_key=run_key,
             kind="rollback" if back else "promotion",
         )
+
+    def _caught_up(self) -> TrafficPlan:
+        """Return the plan, ended if it no longer holds."""
+        plan, serves = self._plan(), str(registry.champion(self.client, self.spec.name).version)
+        running = plan.state == "running" and not plan.holds(serves)
+        return self._overtaken(plan, serves) if running else plan
 
     def _overtaken(self, plan: TrafficPlan, serves: str) -> TrafficPlan:
         """Complete what was begun before a crash, or note that somebody else changed the champion."""
@@ -275,7 +289,11 @@ class Rollouts:
         if serves in plan.warm and registry.begun(self.client, plan.model, _key(plan, "back")):
             return self._back(plan, f"back to version {serves}")
         why = f"version {serves} is champion now, which was not this rollout's doing"
-        return write_plan(self.client, ended(plan, "stopped", why, serves), after=plan)
+        return self._write(ended(plan, "stopped", why, serves), plan)
+
+    def _write(self, plan: TrafficPlan, after: TrafficPlan) -> TrafficPlan:
+        """Write what the evidence led to, and no person asked for."""
+        return write_plan(self.client, plan, after=after, by=registry.AUTOMATIC)
 
     def _settled(self, plan: TrafficPlan, verdict: Verdict | None = None) -> Look:
         """Note the end on the version and in MLflow, once, and return the look."""
@@ -304,6 +322,16 @@ class Rollouts:
         run = find_run(self.client, self.spec.name, version.tags.get(RUN_KEY, ""), kind="retrain")
         if run is not None:
             self.client.set_tag(run.info.run_id, "evermodel.outcome", outcome)
+
+
+def _again(act: Callable[[], T]) -> T:
+    """Do something, and do it anew when somebody changed champion or plan since it had read them."""
+    for _ in range(_CONFLICTS):
+        try:
+            return act()
+        except RegistryConflictError as error:
+            _LOG.info("once more: %s", error.problem)
+    return act()
 
 
 def _key(plan: TrafficPlan, what: str) -> str:

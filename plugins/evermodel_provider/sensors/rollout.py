@@ -15,20 +15,22 @@ from evermodel.spec import load_spec
 from evermodel_provider.connections import use_airflow_connections
 from evermodel_provider.exceptions import airflow_errors
 from evermodel_provider.hooks.tracking import TrackingHook
-from evermodel_provider.triggers.rollout import RolloutTrigger
+from evermodel_provider.triggers.rollout import MOST_MISSED, RolloutTrigger, may_pass, missed_look
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from evermodel.spec import ModelSpec
 
+_MISSED = "missed_looks"
 _LONGEST = 90 * 86_400  # each strategy has an end of its own, long before
 
 
 class RolloutSensor(BaseSensorOperator):
     """Look at a rollout again and again, and do what the evidence says; frees its slot between two looks.
 
-    A server that is away for a while ends nothing: the plan in force stays, with its limit, until the next look.
+    A server that is away for a while ends nothing: the plan in force stays, with its limit, until the next look. Errors of
+    other kinds that may pass by themselves fail the task when they come `MOST_MISSED` times in a row.
     Returns the last look.
 
     :param model: Name of a model spec, or path of its YAML file. (templated)
@@ -81,6 +83,13 @@ class RolloutSensor(BaseSensorOperator):
         except TransientError as error:
             self.log.warning("Nothing could be looked at: %s", error)
             return PokeReturnValue(is_done=False)
+        except Exception as error:
+            if not may_pass(error):
+                raise
+            if self._miss(context, error) >= MOST_MISSED:
+                raise
+            return PokeReturnValue(is_done=False)
+        self._missed(context, 0)
         return self._seen(context, look.to_json())
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
@@ -91,6 +100,21 @@ class RolloutSensor(BaseSensorOperator):
             use_airflow_connections()
             found = self._seen(context, event["look"])
         return found.xcom_value if found else self._wait_in_triggerer()
+
+    def _miss(self, context: Context, error: Exception) -> int:
+        """Count a look that failed, and tell of it; return how many did in a row."""
+        missed = self._missed(context) + 1
+        self.log.warning(missed_look(self.spec.name, error, missed))
+        self._missed(context, missed % MOST_MISSED)  # a retry begins anew
+        return missed
+
+    def _missed(self, context: Context, now: int | None = None) -> int:
+        """Return how many looks in a row failed, and note another number; each look may be a process of its own."""
+        store = context["task_state_store"]
+        before = int(str(store.get(_MISSED, 0)))
+        if now is not None and now != before:
+            store.set(_MISSED, now)
+        return before
 
     def _seen(self, context: Context, look: dict[str, Any]) -> PokeReturnValue:
         self.log.info("%s: %s", look["move"], look["why"])

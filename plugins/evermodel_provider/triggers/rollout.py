@@ -16,6 +16,35 @@ if TYPE_CHECKING:
     from evermodel.rollout.steps import Look
 
 
+MOST_MISSED = 12  # looks in a row; an hour at five minutes
+
+
+def may_pass(error: Exception) -> bool:
+    """Tell whether an error may pass by itself: the registry, the network, or a file of the lake that is being written."""
+    from mlflow.exceptions import MlflowException
+    from pyarrow import ArrowException
+
+    return isinstance(error, OSError | MlflowException | ArrowException)
+
+
+def missed_look(model: str, error: Exception, missed: int) -> str:
+    """Return what the log says to the person on call when nothing could be looked at.
+
+    :param missed: Looks in a row that failed, with this one.
+    """
+    count = f"{missed} of {MOST_MISSED} looks in a row"
+    told = f"Rollout of {model}: nothing could be looked at ({count}): {type(error).__name__}: {error}. "
+    if missed < MOST_MISSED:
+        return told + (
+            f"The traffic plan stays as it is, with its limit; after {MOST_MISSED} of them this task fails. "
+            "Are MLflow and the lake well?"
+        )
+    return told + (
+        f"This task fails now, and the traffic plan stays in force unwatched. Mend MLflow or the lake and clear this "
+        f"task, or end the rollout: DAG stop_rollout_{model}, or evermodel rollout stop {model} --reason WHY"
+    )
+
+
 class RolloutTrigger(BaseTrigger):
     """Look at a rollout again and again; one event for the first look that moves something.
 
@@ -40,6 +69,7 @@ class RolloutTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yield one event: the look that moved something, or what makes looking impossible."""
+        missed = 0
         while True:
             await asyncio.sleep(self.poke_interval)
             try:
@@ -51,6 +81,15 @@ class RolloutTrigger(BaseTrigger):
             except EvermodelError as error:
                 yield TriggerEvent({"outcome": "failed", "problem": error.problem, "advice": error.advice})
                 return
+            except Exception as error:
+                missed += 1
+                if not may_pass(error):
+                    raise
+                self.log.warning(missed_look(self.model, error, missed))
+                if missed >= MOST_MISSED:
+                    raise
+                continue
+            missed = 0
             if look.over or look.move != "stay":
                 yield TriggerEvent({"outcome": "moved", "look": look.to_json()})
                 return
