@@ -198,3 +198,38 @@ def test_the_sequential_tests_err_at_most_at_their_level_though_looked_at_after_
     assert (below(hits, n, 0.02) >= proof).any(axis=1).mean() <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 300)
     others = np.cumsum(rng.random((300, 1500)) < 0.02 * 19, axis=1)  # a champion with 19 times the traffic
     assert (larger_part(hits, others, 0.05) >= proof).any(axis=1).mean() <= 0.076
+
+
+def test_a_last_step_waits_for_enough_requests_of_the_champion_to_compare_response_times_with() -> None:
+    spec = RolloutSpec.model_validate({"canary": {"steps": [0.9], "bake": "5min"}})
+    plan = begun("canary", spec)
+
+    def move(champion: int, slow: int = 0, requests: int = 1000, of: Any = plan, by: Any = spec) -> str:
+        new = VersionCounts(requests, 0, {"0.01": requests - slow, "1": requests, "+Inf": requests})
+        old = VersionCounts(champion, 0, {"0.01": champion, "+Inf": champion})
+        return canary.decide(by, of, Evidence({NEW: new, OLD: old}), LOOK).move
+
+    assert move(150, slow=900) == "stay", "nine of ten answers took a second, and nothing is compared yet"
+    assert (move(200), move(200, slow=900)) == ("promote", "roll_back")
+    assert move(150, requests=9_900) == "promote", "the step has to end, and there is no more to come"
+    steep = RolloutSpec.model_validate({"canary": {"steps": [0.99], "bake": "5min"}})
+    assert move(10, of=begun("canary", steep), by=steep) == "promote", "10,000 answers bring the champion 101"
+    alone = replace(plan, arms=split(OLD, NEW, 1.0))
+    assert move(0, of=alone) == "promote"
+
+
+def test_a_good_version_is_seldom_sent_back_for_errors_however_often_the_bandit_moves() -> None:
+    rng, n, runs, steps = np.random.default_rng(6), np.arange(1, 401), 60, 60
+    spec = RolloutSpec.model_validate({"guard": {"confidence": 0.8}})
+    plan, limit = begun("bandit", spec), SPEC.guard.max_error_rate
+    assert limit is not None
+    sent_back = np.zeros(runs, dtype=bool)
+    for step in range(steps):
+        hits = np.cumsum(rng.random((runs, 400)) < limit, axis=1)
+        worst = np.argmax(above(hits, n, limit), axis=1)
+        for run in range(runs):
+            counts = {NEW: VersionCounts(int(n[worst[run]]), int(hits[run, worst[run]]))}
+            at = replace(plan, step=step, limit=None)
+            sent_back[run] |= bandit.decide(spec, at, Evidence(counts), LOOK).move == "roll_back"
+    level = 1 - spec.guard.confidence
+    assert sent_back.mean() <= level + 2 * math.sqrt(level * (1 - level) / runs)

@@ -28,7 +28,7 @@ def decide(spec: RolloutSpec, plan: TrafficPlan, evidence: Evidence, now: dateti
     """Move the shares to the chance of being the best; end when it is decided, or for the champion when time is up."""
     bandit = spec.bandit
     # A bad version loses its share by itself: quality is what the rewards are about.
-    seen = watch(spec.guard, plan, replace(evidence, losses={}), steps=2)
+    seen = watch(spec.guard, plan, replace(evidence, losses={}), steps=_steps(plan.step))
     if seen.state == "breach":
         return Verdict("roll_back", seen.why, seen.figures)
     if plan.step == TRIAL:
@@ -52,6 +52,17 @@ def decide(spec: RolloutSpec, plan: TrafficPlan, evidence: Evidence, now: dateti
     arms = split(plan.champion, plan.challenger, share)
     after = plan.changed(arms=arms, step=plan.step + 1, step_since=stamp(now))
     return Verdict("next", f"the share moves to {share:.0%}: {said}", figures, after)
+
+
+def _steps(step: int) -> int:
+    """Return among how many steps the chance of a false breach is shared, at one of them.
+
+    Nobody knows how often the shares will move, and each move begins new evidence: 1/2 + 1/6 + 1/12 + ... is 1.
+
+    >>> [_steps(step) for step in range(4)]
+    [2, 6, 12, 20]
+    """
+    return (step + 1) * (step + 2)
 
 
 def chance_of_best(new: Moments, old: Moments) -> float:

@@ -57,7 +57,8 @@ def watch(spec: GuardSpec, plan: TrafficPlan, evidence: Evidence, steps: int = 1
     Parameters
     ----------
     steps
-        Steps of the whole rollout; the chance of a false breach is shared among them.
+        Steps of the whole rollout; the chance of a false breach is shared among them. Where their number is not known,
+        such ones that the shares of all steps add up to at most 1.
     """
     level = 1 - spec.confidence
     breach = math.log(CHECKS * steps / level)
@@ -67,7 +68,7 @@ def watch(spec: GuardSpec, plan: TrafficPlan, evidence: Evidence, steps: int = 1
     checks = [
         _requests(spec, new),
         *_errors(spec, plan, new, old, breach, -math.log(level)),
-        _latency(spec, new, old, breach, -math.log(level)),
+        _latency(spec, new, old, breach, -math.log(level), _to_come(spec, plan, evidence)),
         _quality(plan, evidence, level / (CHECKS * steps)),
     ]
     return _summed(checks, figures_of(plan, evidence))
@@ -120,8 +121,21 @@ def _errors(
     return checks
 
 
-def _latency(spec: GuardSpec, new: VersionCounts, old: VersionCounts, breach: float, proof: float) -> Check:
+def _to_come(spec: GuardSpec, plan: TrafficPlan, evidence: Evidence) -> bool:
+    """Tell whether the champion will have answered enough to be compared with before the step has to end."""
+    share = plan.share_of(plan.champion)
+    if plan.challenger == plan.champion or share <= 0 or exhausted(plan, evidence):
+        return False
+    return plan.limit is None or plan.limit * share >= spec.min_requests * (1 - share)
+
+
+def _latency(
+    spec: GuardSpec, new: VersionCounts, old: VersionCounts, breach: float, proof: float, to_come: bool
+) -> Check:
     usual = quantile(old.buckets, 1 - _TAIL)
+    if spec.max_latency_ratio is not None and old.requests < spec.min_requests and to_come:
+        said = f"the champion has {old.requests:,} of the {spec.min_requests:,} requests to compare with"
+        return Check("response time", "open", said)
     if spec.max_latency_ratio is None or not math.isfinite(usual) or old.requests < spec.min_requests:
         return Check("response time", "passed", "no response times of the champion to compare with")
     slow, total = slower_than(new.buckets, spec.max_latency_ratio * usual)
