@@ -122,7 +122,7 @@ def shadowed(world: World, at: datetime, old: Any, new: Any, **columns: Any) -> 
     """Write what version 2 answered unheard, as serving does."""
     entry = LoggedRequest(
         world.name, columns.get("version", "2"), "r", at, Inputs((), frozenset()), [()] * len(new),
-        scores=list(new), heard=Heard(columns.get("heard", "1"), [Answer(score, None) for score in old]),
+        ids=[f"r-{number}" for number in range(len(new))], scores=list(new), heard=Heard(columns.get("heard", "1"), [Answer(score, None) for score in old]),
     )  # fmt: skip
     folder = day_folder(world.spec, world.settings.lake, f"{at:%Y-%m-%d}", "shadow")
     _write_file(_table([entry]), folder, "shadow")

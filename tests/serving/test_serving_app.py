@@ -36,8 +36,8 @@ def test_answers_are_those_of_the_pipeline(world: World, candidate: int, graph: 
             assert (body["model"], body["version"]) == (world.name, made.version)
             assert [p["score"] for p in body["predictions"]] == pytest.approx(made.scores(rows), abs=1e-12)
         assert client.get("/models").json()[0]["engine"] == ("onnx" if graph else "sklearn")
-        one = client.post("/predict", json={"row": rows[3]}).json()
-        assert one["predictions"] == [{"score": pytest.approx(made.scores(rows)[3], abs=1e-12)}]
+        one = client.post("/predict", json={"row": {**rows[3], "id": 7}}).json()
+        assert one["predictions"] == [{"id": "7", "score": pytest.approx(made.scores(rows)[3], abs=1e-12)}]
 
 
 def test_states_before_and_after_the_first_champion(world: World) -> None:
@@ -134,7 +134,10 @@ def test_metrics_and_documentation(client: TestClient, world: World) -> None:
     content = schema["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]
     example = content["examples"][world.name]["value"]
     assert client.post("/predict", json=example).status_code == 200
+    assert example["rows"][0]["id"] == "example-1"
     row = content["schema"]["oneOf"][1]["properties"]["row"]
+    assert row["properties"]["id"]["type"] == ["string", "integer"]
+    assert "joins this prediction with its label" in row["properties"]["id"]["description"]
     assert row["required"] == ["temp", "wind", "carrier"]
     assert row["properties"]["carrier"] == {"type": ["string", "null"]}
     assert f"/models/{world.name}/predict" in schema["paths"]

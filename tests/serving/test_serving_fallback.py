@@ -37,18 +37,18 @@ def test_the_previous_version_answers_and_the_answer_says_so(
     tmp_path: Path, trouble: Any, reason: str, extra: dict[str, Any]
 ) -> None:
     with edge(tmp_path, fallback={**PREVIOUS, **extra}) as (made, client):
-        assert client.post("/predict", json=BODY).json() | {"request_id": ""} == {
+        assert client.post("/predict", json=BODY, headers={"X-Request-ID": "first"}).json() == {
             "model": "small",
             "version": "7",
-            "request_id": "",
-            "predictions": [{"score": 0.25}, {"score": 0.25}],
+            "request_id": "first",
+            "predictions": [{"id": "first-0", "score": 0.25}, {"id": "first-1", "score": 0.25}],
         }
         trouble(made)
         begin = time.monotonic()
         body = client.post("/predict", json=BODY).json()
         assert time.monotonic() - begin < 15
         assert (body["version"], body["fallback"]) == ("6", "previous")
-        assert body["predictions"] == [{"score": 0.5}, {"score": 0.5}]
+        assert [prediction["score"] for prediction in body["predictions"]] == [0.5, 0.5]
         labels = {"kind": "previous", "reason": reason}
         assert made.count("evermodel_fallback_answers_total", **labels) == 1
         assert made.count("evermodel_requests_total", version="6", status="200") == 1

@@ -28,7 +28,8 @@ COLUMNS = ["prediction_id", "event_time", "model_version", "score", "predicted",
 
 def entry(request_id: str, rows: int = 1, at: datetime | None = None) -> LoggedRequest:
     when = at or datetime(2026, 3, 1, 12, tzinfo=UTC)
-    return LoggedRequest("m", "3", request_id, when, INPUTS, [(float("nan"), None)] * rows, [0.5] * rows)
+    ids = [f"{request_id}-{number}" for number in range(rows)]
+    return LoggedRequest("m", "3", request_id, when, INPUTS, [(float("nan"), None)] * rows, ids, [0.5] * rows)
 
 
 def count(metrics: Metrics, name: str, **labels: str) -> float | None:

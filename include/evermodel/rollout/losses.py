@@ -96,6 +96,8 @@ def _labelled(spec: ModelSpec, answers: pa.Table, window: Window) -> pa.Table:
     import pyarrow.compute as pc
 
     rows = with_label(spec, read_labels(spec, window))
+    # Of an id that comes twice the first place is found: let that be its last label, as in the label log.
+    rows = rows.sort_by([(spec.time_column, "descending"), (spec.label.column, "descending")])
     ids = rows[spec.id_column].cast(pa.string()).combine_chunks()
     label = pc.take(rows[spec.label.column], pc.index_in(answers["prediction_id"], ids))
     usable = pc.is_valid(label)

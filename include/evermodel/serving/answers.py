@@ -15,6 +15,9 @@ class _Answer(BaseModel):
 class Prediction(_Answer):
     """The answer for one row."""
 
+    id: str = Field(
+        description="What joins this prediction with its label: the id that the row came with, or one made for it."
+    )
     score: float = Field(description="A probability; for a regression the value.")
     label: str | None = Field(None, description="Of many classes the likeliest; absent for other tasks.")
 

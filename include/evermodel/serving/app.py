@@ -192,10 +192,11 @@ def _add_refusals(app: FastAPI) -> None:
 
 
 def _described(holder: ModelHolder) -> Described:
-    served, most = holder.current, holder.spec.serving.max_rows
+    served, spec = holder.current, holder.spec
+    most = spec.serving.max_rows
     if served is None:
-        return Described(inputs_of(holder.spec), most, None, {})
-    return Described(served.inputs, most, served.version, served.example)
+        return Described(inputs_of(spec), spec.id_column, most, None, {})
+    return Described(served.inputs, spec.id_column, most, served.version, served.example)
 
 
 def _state(holder: ModelHolder, fallbacks: Fallbacks) -> ModelState:

@@ -22,7 +22,7 @@ from evermodel.serving.fallback import Answered, Fallbacks, without_values
 from evermodel.serving.holder import ModelHolder
 from evermodel.serving.log import LoggedRequest, PredictionLog
 from evermodel.serving.metrics import Metrics
-from evermodel.serving.rows import Inputs, RequestRefusedError, Row, parse_rows
+from evermodel.serving.rows import Asked, Inputs, RequestRefusedError, parse_rows
 from evermodel.serving.rule import inputs_of
 from evermodel.serving.served import Answer, ServedModel
 from evermodel.serving.shadow import Shadows
@@ -146,42 +146,44 @@ class PredictionDesk:
         self, holder: ModelHolder, course: _Course, scope: Scope, receive: Receive
     ) -> Answered:
         spec, routed, traffic = holder.spec, course.routed, course.traffic
+        request_id: str = scope["state"]["request_id"]
         if traffic is not None and routed is not None:
             body = await self._body(spec, routed.inputs, scope, receive)
             course.began = time.perf_counter()
-            served, rows = await self._taken(spec, routed, traffic.champion, body)
-            answered = await self._fallbacks.answer(served, rows, traffic.stand_in(served))
+            served, asked = await self._taken(spec, routed, traffic.champion, body)
+            answered = await self._fallbacks.answer(served, asked.rows, traffic.stand_in(served))
             course.failed = served is not routed or answered.fallback is not None
-            return answered
+            return answered._replace(ids=asked.ids(request_id))
         if not self._fallbacks.stands_alone(holder.spec.name):
             raise RequestRefusedError(503, not_ready(holder))
         inputs = inputs_of(spec)
-        rows = await self._rows(spec, inputs, await self._body(spec, inputs, scope, receive))
-        return await self._fallbacks.alone(spec.name, rows)
+        asked = await self._asked(spec, inputs, await self._body(spec, inputs, scope, receive))
+        answered = await self._fallbacks.alone(spec.name, asked.rows)
+        return answered._replace(ids=asked.ids(request_id))
 
     async def _body(self, spec: ModelSpec, inputs: Inputs, scope: Scope, receive: Receive) -> bytes:
-        limit = max(_SMALLEST_LIMIT, spec.serving.max_rows * len(inputs.names) * _BYTES_A_CELL)
+        limit = max(_SMALLEST_LIMIT, spec.serving.max_rows * (len(inputs.names) + 1) * _BYTES_A_CELL)
         return await read_body(scope, receive, limit)
 
     async def _taken(
         self, spec: ModelSpec, routed: ServedModel, champion: ServedModel, body: bytes
-    ) -> tuple[ServedModel, list[Row]]:
+    ) -> tuple[ServedModel, Asked]:
         """Return who takes the request, and its rows: what only the challenger refuses is the champion's."""
         try:
-            return routed, await self._rows(spec, routed.inputs, body)
+            return routed, await self._asked(spec, routed.inputs, body)
         except RequestRefusedError as refused:
             if routed.inputs == champion.inputs:
                 raise
             try:
-                return champion, await self._rows(spec, champion.inputs, body)
+                return champion, await self._asked(spec, champion.inputs, body)
             except RequestRefusedError:
                 raise refused from None
 
-    async def _rows(self, spec: ModelSpec, inputs: Inputs, body: bytes) -> list[Row]:
+    async def _asked(self, spec: ModelSpec, inputs: Inputs, body: bytes) -> Asked:
         most = spec.serving.max_rows
         if len(body) <= _SMALL_BODY:
-            return parse_rows(body, inputs, most)
-        return await asyncio.to_thread(parse_rows, body, inputs, most)
+            return parse_rows(body, inputs, most, spec.id_column)
+        return await asyncio.to_thread(parse_rows, body, inputs, most, spec.id_column)
 
     def _tell(self, name: str, version: str, request_id: str, error: Exception) -> None:
         """Write why a request failed: at once, and then once a minute for each kind of failure."""
@@ -223,6 +225,7 @@ def _logged(name: str, request_id: str, answered: Answered) -> LoggedRequest:
         datetime.now(UTC),
         answered.inputs,
         answered.rows,
+        answered.ids,
         scores=[answer.score for answer in answered.answers],
         labels=[answer.label for answer in answered.answers],
     )
@@ -233,15 +236,17 @@ def _content(name: str, request_id: str, answered: Answered) -> dict[str, Any]:
         "model": name,
         "version": answered.version,
         "request_id": request_id,
-        "predictions": [_prediction(answer) for answer in answered.answers],
+        "predictions": list(map(_prediction, answered.ids, answered.answers)),
     }
     if answered.fallback is not None:
         content["fallback"] = answered.fallback
     return content
 
 
-def _prediction(answer: Answer) -> dict[str, Any]:
-    return {"score": answer.score} if answer.label is None else {"score": answer.score, "label": answer.label}
+def _prediction(row_id: str, answer: Answer) -> dict[str, Any]:
+    if answer.label is None:
+        return {"id": row_id, "score": answer.score}
+    return {"id": row_id, "score": answer.score, "label": answer.label}
 
 
 def not_ready(holder: ModelHolder) -> str:

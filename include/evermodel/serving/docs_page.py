@@ -59,10 +59,11 @@ def _operation(path: str, method: str, found: Mapping[str, Any]) -> str:
 def _features(schema: Mapping[str, Any]) -> str:
     row = next(one["properties"]["row"] for one in schema["oneOf"] if "row" in one["properties"])
     rows = "".join(
-        f"<tr><td><code>{escape(name)}</code></td><td>{escape(' or '.join(kind['type']))}</td></tr>"
+        f"<tr><td><code>{escape(name)}</code></td><td>{escape(' or '.join(kind['type']))}"
+        f"{'' if name in row['required'] else escape(', optional: ' + kind['description'])}</td></tr>"
         for name, kind in row["properties"].items()
     )
-    return f"<table><tr><th>feature of a row, each required</th><th>type</th></tr>{rows}</table>"
+    return f"<table><tr><th>field of a row</th><th>type</th></tr>{rows}</table>"
 
 
 def _examples(path: str, content: Mapping[str, Any]) -> list[str]:

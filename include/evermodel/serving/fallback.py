@@ -7,7 +7,7 @@ import logging
 import traceback
 import weakref
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -42,6 +42,8 @@ class Answered(NamedTuple):
         The fallback that answered in the model's place; None when the model did.
     reason
         Why it did.
+    ids
+        What joins each row with its label; the desk adds them, whoever answered.
     """
 
     answers: list[Answer]
@@ -50,6 +52,7 @@ class Answered(NamedTuple):
     rows: list[Row]
     fallback: Literal["previous", "constant", "rule"] | None = None
     reason: Reason | None = None
+    ids: Sequence[str] = ()
 
 
 class Fallbacks:

@@ -40,6 +40,8 @@ class LoggedRequest:
         When it was answered, in UTC.
     inputs
         The features, in the order of the values in ``rows``.
+    ids
+        What joins each row with its label: the caller's own, or made of the request's id.
     heard
         For an answer that nobody heard the one that was; such answers have a log of their own.
     """
@@ -50,6 +52,7 @@ class LoggedRequest:
     at: datetime
     inputs: Inputs
     rows: Sequence[Row]
+    ids: Sequence[str]
     scores: Sequence[float]
     labels: Sequence[str | None] = ()
     heard: Heard | None = None
@@ -170,18 +173,18 @@ def _table(group: list[LoggedRequest]) -> Any:
     import pyarrow as pa
 
     inputs = group[0].inputs
-    each = [(entry, index) for entry in group for index in range(len(entry.rows))]
+    each = [entry for entry in group for _ in entry.rows]
     columns: dict[str, tuple[Any, Sequence[Any]]] = {
-        "prediction_id": (pa.string(), [f"{entry.request_id}-{index}" for entry, index in each]),
-        "event_time": (pa.timestamp("us", tz="UTC"), [entry.at for entry, _ in each]),
-        "model_version": (pa.string(), [entry.version for entry, _ in each]),
+        "prediction_id": (pa.string(), [each_id for entry in group for each_id in entry.ids]),
+        "event_time": (pa.timestamp("us", tz="UTC"), [entry.at for entry in each]),
+        "model_version": (pa.string(), [entry.version for entry in each]),
         "score": (pa.float64(), [score for entry in group for score in entry.scores]),
         "predicted": (
             pa.string(),
             [label for entry in group for label in entry.labels or [None] * len(entry.rows)],
         ),
-        "source": (pa.string(), [entry.source for entry, _ in each]),
-        "request_id": (pa.string(), [entry.request_id for entry, _ in each]),
+        "source": (pa.string(), [entry.source for entry in each]),
+        "request_id": (pa.string(), [entry.request_id for entry in each]),
         **_heard(group),
     }
     by_feature = zip(*(row for entry in group for row in entry.rows), strict=True)

@@ -12,7 +12,7 @@ from pydantic.json_schema import models_json_schema
 
 from evermodel.serving.answers import Predictions, Problem
 from evermodel.serving.auth import OPEN_PATHS
-from evermodel.serving.rows import LARGEST, Inputs
+from evermodel.serving.rows import LARGEST, LARGEST_ID, LONGEST_ID, SMALLEST_ID, Inputs
 
 _REFUSALS = {
     401: "the token is missing or not good",
@@ -24,6 +24,8 @@ _REFUSALS = {
     500: "the model failed on this request, and so did what answers in its place",
     503: "no version is loaded yet, or the model is too slow, and nothing answers in its place",
 }
+_ID_IS = "what joins this prediction with its label"
+_ID_EXAMPLE = "example-1"
 _OF_PREDICTIONS = (404, 408, 413, 415, 422, 500, 503)
 
 
@@ -33,6 +35,8 @@ class Described:
 
     Parameters
     ----------
+    id_column
+        What a row may have beside the features: its id.
     version
         The version whose signature this is; None if it is the spec's, because none is loaded.
     example
@@ -40,6 +44,7 @@ class Described:
     """
 
     inputs: Inputs
+    id_column: str
     max_rows: int
     version: str | None
     example: dict[str, Any]
@@ -82,7 +87,9 @@ def operation(name: str, described: Described, operation_id: str = "") -> dict[s
     made_of = f"version {described.version}" if described.version else "the spec, as no version is loaded yet"
     content: dict[str, Any] = {"schema": body_schema(described)}
     if described.example:
-        content["examples"] = {name: {"value": {"rows": [described.example]}}}
+        content["examples"] = {
+            name: {"value": {"rows": [{described.id_column: _ID_EXAMPLE, **described.example}]}}
+        }
     answers = {
         "200": {
             "description": "the answers, and which version or fallback gave them",
@@ -92,7 +99,7 @@ def operation(name: str, described: Described, operation_id: str = "") -> dict[s
     return {
         "tags": ["predictions"],
         "summary": f"Score rows with {name}",
-        "description": f"The features are those of {made_of}.",
+        "description": f"The features are those of {made_of}. A row's {described.id_column} is its id: {_ID_IS}.",
         "operationId": operation_id or f"predict_{name}",
         "requestBody": {"required": True, "content": {"application/json": content}},
         "responses": answers | {str(status): _refusal(status) for status in _OF_PREDICTIONS},
@@ -101,7 +108,7 @@ def operation(name: str, described: Described, operation_id: str = "") -> dict[s
 
 def body_schema(described: Described) -> dict[str, Any]:
     """Return the JSON Schema of a prediction request: what it allows is answered, what it forbids is refused."""
-    row = row_schema(described.inputs)
+    row = row_schema(described.inputs, described.id_column)
     rows = {"type": "array", "minItems": 1, "maxItems": described.max_rows, "items": row}
     return {
         "oneOf": [
@@ -116,15 +123,24 @@ def body_schema(described: Described) -> dict[str, Any]:
     }
 
 
-def row_schema(inputs: Inputs) -> dict[str, Any]:
+def row_schema(inputs: Inputs, id_column: str) -> dict[str, Any]:
     """Return the JSON Schema of one row; a category that the model never saw is allowed, and null is unknown."""
+    own_id = {
+        "type": ["string", "integer"],
+        "description": f"{_ID_IS}; without it one is made, and comes back as `id`",
+        "examples": [_ID_EXAMPLE],
+        **{"minLength": 1, "maxLength": LONGEST_ID, "minimum": SMALLEST_ID, "maximum": LARGEST_ID},
+    }
     number = {"type": ["number", "null"], "minimum": -LARGEST, "maximum": LARGEST}
     text = {"type": ["string", "null"]}
     return {
         "type": "object",
         "additionalProperties": False,
         "required": list(inputs.names),
-        "properties": {name: number if name in inputs.numeric else text for name in inputs.names},
+        "properties": {
+            id_column: own_id,
+            **{name: number if name in inputs.numeric else text for name in inputs.names},
+        },
     }
 
 

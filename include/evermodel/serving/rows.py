@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -21,6 +21,10 @@ _MOST_PROBLEMS = 10
 _ABSENT = object()
 # Beyond it scaled numbers, sums and products overflow, and models that compute in 32 bits fail.
 LARGEST = 1e30
+# What a whole number and the text of an id may be; a float beyond the last one is not exact any more.
+SMALLEST_ID, LARGEST_ID = -(2**63), 2**63 - 1
+LONGEST_ID = 256
+_EXACT = 2**53
 _GZIP = b"\x1f\x8b"
 
 
@@ -75,7 +79,18 @@ class Inputs:
         return [{"name": n, "type": "number" if n in self.numeric else "string"} for n in self.names]
 
 
-def parse_rows(body: bytes, inputs: Inputs, max_rows: int) -> list[Row]:
+class Asked(NamedTuple):
+    """The rows of one request, and the id that the caller gave each; None for a row without one."""
+
+    rows: list[Row]
+    given: list[str | None]
+
+    def ids(self, request_id: str) -> list[str]:
+        """Return what joins each row with its label; a row without an id of its own is named after the request."""
+        return [f"{request_id}-{place}" if own is None else own for place, own in enumerate(self.given)]
+
+
+def parse_rows(body: bytes, inputs: Inputs, max_rows: int, id_column: str) -> Asked:
     """Read and check the body of a prediction request.
 
     Parameters
@@ -86,10 +101,13 @@ def parse_rows(body: bytes, inputs: Inputs, max_rows: int) -> list[Row]:
         The features of the model that will answer.
     max_rows
         Most rows of one request.
+    id_column
+        What a row may have beside the features: its id.
 
     Returns
     -------
-    One tuple for each row, in the order of the features: floats (NaN for null) and strings (None for null).
+    One tuple for each row, in the order of the features: floats (NaN for null) and strings (None for null); and the
+    ids, as text.
 
     Raises
     ------
@@ -106,15 +124,17 @@ def parse_rows(body: bytes, inputs: Inputs, max_rows: int) -> list[Row]:
             "send them in several requests",
         )
     problems: list[str] = []
-    rows: list[Row] = []
+    asked = Asked([], [])
     for index, row in enumerate(found):
-        rows.append(_checked(index, row, inputs, problems))
+        values, own = _checked(index, row, inputs, id_column, problems)
+        asked.rows.append(values)
+        asked.given.append(own)
         if len(problems) >= _MOST_PROBLEMS:
             problems = [*problems[:_MOST_PROBLEMS], "and maybe more"]
             break
     if problems:
         raise RequestRefusedError(422, "; ".join(problems))
-    return rows
+    return asked
 
 
 def _decode(body: bytes) -> Any:
@@ -154,10 +174,12 @@ def _rows_of(data: Any) -> list[Any]:
     return rows
 
 
-def _checked(index: int, row: Any, inputs: Inputs, problems: list[str]) -> Row:
+def _checked(
+    index: int, row: Any, inputs: Inputs, id_column: str, problems: list[str]
+) -> tuple[Row, str | None]:
     if not isinstance(row, dict):
         problems.append(f"row {index}: must be an object of features, not {_kind(row)}")
-        return ()
+        return (), None
     values: list[float | str | None] = []
     for name, read in inputs.readers:
         value: Any = row.get(name, _ABSENT)
@@ -168,9 +190,39 @@ def _checked(index: int, row: Any, inputs: Inputs, problems: list[str]) -> Row:
             values.append(read(value))
         except ValueError as error:
             problems.append(f"row {index}: {name}: {error}")
-    if len(row) > len(values):  # a name too many, or one that stands in the place of a missing one
-        problems.extend(_unknown(index, name, inputs) for name in row if name not in inputs.names)
-    return tuple(values)
+    own = _own_id(index, row, inputs, id_column, problems) if id_column in row else None
+    beside = 1 if own is not None and id_column not in inputs.names else 0
+    if len(row) > len(values) + beside:  # a name too many, or one that stands in the place of a missing one
+        known = {*inputs.names, id_column}
+        problems.extend(_unknown(index, name, inputs, id_column) for name in row if name not in known)
+    return tuple(values), own
+
+
+def _own_id(
+    index: int, row: dict[str, Any], inputs: Inputs, id_column: str, problems: list[str]
+) -> str | None:
+    try:
+        return _identity(row[id_column])
+    except ValueError as error:
+        # A version from before the id had this column may take it as a feature, which is allowed to be no id.
+        if id_column not in inputs.names:
+            problems.append(f"row {index}: {id_column}: {error}")
+        return None
+
+
+def _identity(value: Any) -> str:
+    """Return an id as the text that the labels' ids become."""
+    if isinstance(value, str):
+        if not 0 < len(value) <= LONGEST_ID:
+            raise ValueError(f"must have 1 to {LONGEST_ID} characters")
+        _check_unicode(value)
+        return value
+    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    if not whole or isinstance(value, bool):
+        raise ValueError("must be a string or a whole number; leave it out if there is no id")
+    if not SMALLEST_ID <= value <= LARGEST_ID or (isinstance(value, float) and abs(value) > _EXACT):
+        raise ValueError("is too large for a number; send it as a string")
+    return str(int(value))
 
 
 def _number(value: Any) -> float:
@@ -198,16 +250,23 @@ def _category(value: Any) -> str | None:
         return None
     if not isinstance(value, str):
         raise ValueError(f"must be a string or null, not {_kind(value)}")
+    _check_unicode(value)
+    return value
+
+
+def _check_unicode(value: str) -> None:
     try:
         value.encode()
     except UnicodeEncodeError:
         raise ValueError(f"is not valid Unicode: {value[:40]!r}") from None
-    return value
 
 
-def _unknown(index: int, name: str, inputs: Inputs) -> str:
-    near = difflib.get_close_matches(name, inputs.names, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]}?" if near else f" (the model has: {', '.join(inputs.names)})"
+def _unknown(index: int, name: str, inputs: Inputs, id_column: str) -> str:
+    near = difflib.get_close_matches(name, [*inputs.names, id_column], n=1, cutoff=0.5)
+    features = ", ".join(inputs.names)
+    hint = (
+        f"; did you mean {near[0]}?" if near else f" (the model has: {features}; a row's id is {id_column})"
+    )
     shown = repr(name) if len(name) <= 60 else repr(name[:57] + "...")
     return f"row {index}: {shown}: there is no such feature{hint}"
 

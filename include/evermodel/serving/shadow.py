@@ -147,6 +147,7 @@ class Shadows:
                 entry.at,
                 shadow.inputs,
                 rows,
+                ids=entry.heard.ids,
                 scores=[answer.score for answer in answers],
                 labels=[answer.label for answer in answers],
                 heard=Heard(entry.heard.version, heard),
