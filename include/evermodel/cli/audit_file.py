@@ -27,8 +27,15 @@ class AuditFile(logging.Handler):
 
 
 def keep_audit(context: typer.Context) -> None:
-    """Keep the audit's lines while a command runs."""
+    """Keep the audit's lines while a command runs, there and not on the screen."""
     log, handler = logging.getLogger("evermodel.audit"), AuditFile()
+    before = log.propagate
     log.setLevel(logging.INFO)
     log.addHandler(handler)
-    context.call_on_close(lambda: log.removeHandler(handler))
+    log.propagate = False  # MLflow's migrations give the root logger a handler of their own
+
+    def close() -> None:
+        log.removeHandler(handler)
+        log.propagate = before
+
+    context.call_on_close(close)
