@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,19 +10,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from benchmarks.rollout_traffic import begun
 
 from evermodel.model_store import LoadedModel
-from evermodel.prediction_log import day_folder, log_schema
+from evermodel.prediction_log import day_folder
 from evermodel.rollout.distribution import distribution
 from evermodel.rollout.evidence import Distribution, Smoke
 from evermodel.rollout.gather import gather
 from evermodel.rollout.losses import losses_by_version
 from evermodel.rollout.smoke import smoke_test
 from evermodel.serving.log import Heard, LoggedRequest, _table, _write_file
-from evermodel.serving.rows import Inputs
+from evermodel.serving.rows import Inputs, parse_rows
+from evermodel.serving.rule import inputs_of
 from evermodel.serving.served import Answer
 from evermodel.serving_reports import ServingReport, VersionCounts, write_report
 from evermodel.sources import read_labels
@@ -32,25 +33,34 @@ from worlds import World
 START, END = datetime(2013, 3, 4, tzinfo=UTC), datetime(2013, 3, 9, tzinfo=UTC)
 
 
-def log(world: World, rows: pa.Table, scores: Any, **columns: Any) -> None:
-    """Write answers to the prediction log, as serving does."""
-    spec, count = world.spec, rows.num_rows
-    known = {
-        "prediction_id": rows[spec.id_column].cast(pa.string()),
-        "event_time": rows[spec.time_column],
-        "score": pa.array(scores, pa.float64()),
-        "request_id": [f"r{number}" for number in range(count)],
-        "source": ["online"] * count,
-        **columns,
-    }
-    schema = log_schema(spec)
-    table = pa.table({f.name: known.get(f.name, pa.nulls(count, f.type)) for f in schema}).cast(schema)
-    for place, time in enumerate(table["event_time"].to_pylist()):
-        folder = day_folder(spec, world.settings.lake, f"{time:%Y-%m-%d}")
-        folder.mkdir(parents=True, exist_ok=True)
-        pq.write_table(
-            table.slice(place, 1), folder / f"online-{columns['model_version'][0]}-{place}.parquet"
+def log(
+    world: World,
+    rows: pa.Table,
+    scores: Any,
+    version: str,
+    rows_a_request: int = 1,
+    heard: Heard | None = None,
+) -> None:
+    """Write answers to the prediction log through the code of serving; the callers name each row's id."""
+    spec, inputs = world.spec, inputs_of(world.spec)
+    pairs = zip(rows[spec.id_column].to_pylist(), rows[spec.time_column].to_pylist(), strict=True)
+    for place, (own, at) in enumerate(pairs):
+        row = {spec.id_column: own, **dict.fromkeys(inputs.names)}
+        asked = parse_rows(json.dumps({"row": row}).encode(), inputs, 1, spec.id_column)
+        request = f"{version}-{place // rows_a_request}"
+        entry = LoggedRequest(
+            world.name,
+            version,
+            request,
+            at,
+            inputs,
+            asked.rows,
+            asked.ids(request),
+            [scores[place]],
+            heard=heard,
         )
+        folder = day_folder(spec, world.settings.lake, f"{at:%Y-%m-%d}")
+        _write_file(_table([entry]), folder, entry.source)
 
 
 @pytest.fixture
@@ -63,13 +73,11 @@ def test_losses_are_of_heard_answers_whose_label_is_due_and_a_request_counts_onc
 ) -> None:
     truth = np.asarray(labelled[world.spec.label.column]).astype(float)
     old, new = np.arange(60) < 30, np.arange(60) >= 30
-    log(world, labelled.filter(pa.array(old)), np.where(truth[old] == 1, 0.9, 0.1), model_version=["1"] * 30)
-    pairs = [f"pair{number // 2}" for number in range(30)]
+    log(world, labelled.filter(pa.array(old)), np.where(truth[old] == 1, 0.9, 0.1), "1")
     scores = np.where(truth[new] == 1, 0.6, 0.4)
     scores[0] = 1.0 - scores[0]
-    log(world, labelled.filter(pa.array(new)), scores, model_version=["2"] * 30, request_id=pairs)
-    shadow = labelled.slice(0, 5)
-    log(world, shadow, [0.5] * 5, model_version=["3"] * 5, source=["shadow"] * 5)
+    log(world, labelled.filter(pa.array(new)), scores, "2", rows_a_request=2)
+    log(world, labelled.slice(0, 5), [0.5] * 5, "3", heard=Heard("1", [Answer(0.9, None)]))
 
     found = losses_by_version(
         world.spec, world.settings.lake, START, END + timedelta(days=30), ("1", "2", "3")
@@ -98,7 +106,7 @@ class _Pipeline:
 def test_a_smoke_test_asks_the_stored_example_and_logged_rows_and_tells_what_goes_wrong(
     world: World, labelled: pa.Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    log(world, labelled.slice(0, 3), [0.5] * 3, model_version=["1"] * 3)
+    log(world, labelled.slice(0, 3), [0.5] * 3, "1")
     example = pd.DataFrame({name: [None] * 2 for name in world.spec.features.names})
 
     def smoke(answer: float) -> Smoke:
