@@ -60,7 +60,7 @@ def _measure(home: Path, uri: str, models: int, days: int, runs: int, repeats: i
         _seconds(lambda name=name: client.get(f"/models/{name}")) for name in names[-min(5, models) :]
     ]
     began = time.monotonic()
-    overview.wait()
+    _read_all(overview)
     history = time.monotonic() - began + first_list
     missing = overview.state().missing
 
@@ -94,6 +94,14 @@ def _measure(home: Path, uri: str, models: int, days: int, runs: int, repeats: i
             f"{models} models, {days} days each, {runs:,} runs in MLflow on SQLite; times include Airflow's rights and the HTML.",
         ),
     )
+
+
+def _read_all(overview: Overview) -> None:
+    """Wait until the history of every model is read, also where a first attempt failed on a busy machine."""
+    overview.wait()
+    while overview.state().missing or overview.state().problem:
+        print(f"{overview.state().missing} models to read; {overview.state().problem}", flush=True)
+        overview.update()
 
 
 def _site(home: Path, uri: str, models: list[str]) -> tuple[Overview, Any]:
