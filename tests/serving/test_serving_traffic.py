@@ -189,6 +189,18 @@ def test_the_limit_of_a_step_holds_without_a_controller(world: World) -> None:
         assert [answer["version"] for answer in ask(client, rows, 5)] == ["2"] * 3 + ["1"] * 2
 
 
+def test_the_limit_of_a_step_outlives_a_restart_without_the_registry(world: World, wire: Wire) -> None:
+    one, two = world.publish(1), world.publish(2, promote=False)
+    plan_for(world, one, two, split("1", "2", 1.0), limit=7)
+    settings, rows = world.through(wire.url), request_rows(1, 1)
+    with TestClient(create_app([world.name], settings, poll_seconds=0.05)) as client:
+        wait_for_revision(client, 1)
+        assert [answer["version"] for answer in ask(client, rows, 5)] == ["2"] * 5
+    wire.cut()
+    with TestClient(create_app([world.name], settings, poll_seconds=0.05)) as client:
+        assert [answer["version"] for answer in ask(client, rows, 5)] == ["2"] * 2 + ["1"] * 3
+
+
 def test_two_controllers_do_not_write_over_each_other(world: World) -> None:
     from evermodel.errors import RegistryConflictError
 

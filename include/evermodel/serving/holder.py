@@ -102,6 +102,8 @@ class ModelHolder:
             self._note(described(error) + self._follow_cached())
         else:
             self._do(orders)
+        if self.traffic is not None:
+            self._limit(self.traffic)
         self.last_checked = datetime.now(UTC)
         self.looked.set()
 
@@ -163,7 +165,6 @@ class ModelHolder:
             trouble += self._follow_cached()
         else:
             self._switch(orders)
-        self._limit()
         return trouble
 
     def _follow_cached(self) -> str:
@@ -187,6 +188,7 @@ class ModelHolder:
         if traffic != self.traffic:
             if not self._workers.ready(orders.key):
                 return  # the others know of newer orders: `wait` returns at once
+            self._limit(traffic)
             self._swap(traffic)
         self._orders = orders
         self._versions.keep({*orders.versions, traffic.champion.version})
@@ -226,13 +228,16 @@ class ModelHolder:
             return self.traffic.tally
         return Tally(epoch, plan.revision if plan else 0)
 
-    def _limit(self) -> None:
+    def _limit(self, traffic: Traffic) -> None:
         """Bound what the challenger may answer here, so that all processes together stay within the step's limit."""
-        traffic = self.traffic
-        if traffic is not None and traffic.plan is not None and traffic.plan.limit is not None:
-            traffic.tally.cap = cap_of(
-                traffic.plan, traffic.tally.revision, self._settings.lake, self._instance
-            )
+        if traffic.plan is None or traffic.plan.limit is None:
+            return
+        tally = traffic.tally
+        try:
+            tally.cap = cap_of(traffic.plan, tally.revision, self._settings.lake, self._instance)
+        except Exception as error:  # noqa: BLE001 - what the others have used is not known: the champion answers
+            tally.cap = min(tally.cap, tally.taken)
+            _LOG.warning('event=limit_unknown model=%s error="%s"', self.spec.name, error)
 
     def _swap(self, traffic: Traffic) -> None:
         before, self.traffic = self.traffic, traffic
