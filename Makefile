@@ -32,7 +32,7 @@ demo: $(READY) ## Replay weeks of 2013 on this machine: train, score, drift, ale
 	$(BIN)/evermodel demo $(ARGS)
 
 test: check ## All checks and all tests: what CI runs
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile $(ARGS)
 
 test-production: $(READY) ## docker-compose.yaml as processes: Celery, PostgreSQL, Redis, S3, and everything killed once
 	.ci/production

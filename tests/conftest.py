@@ -20,15 +20,6 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 
 
-_LONGEST_FIRST = ("integration", "dags", "serving")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the folders of long tests first, so that no process is left alone with one at the end."""
-    places = {name: place for place, name in enumerate(_LONGEST_FIRST)}
-    items.sort(key=lambda item: places.get(item.path.parent.name, len(places)))
-
-
 @pytest.fixture(scope="session")
 def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a real MLflow server of this test session."""

@@ -262,8 +262,16 @@ def test_update_of_a_deleted_message(slack: FakeSlack, sender: SlackSender) -> N
 
 
 def test_token_is_never_logged(
-    slack: FakeSlack, sender: SlackSender, image: Path, caplog: pytest.LogCaptureFixture
+    slack: FakeSlack,
+    sender: SlackSender,
+    image: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # Another test may have silenced it: a command line, the doctor, or a logging configuration.
+    for name in ("slack_sdk", "slack_sdk.web", "slack_sdk.web.base_client"):
+        monkeypatch.setattr(logging.getLogger(name), "disabled", False)
+        caplog.set_level(logging.DEBUG, name)
     with caplog.at_level(logging.DEBUG):
         delivery = sender.post(a_message())
         sender.show(delivery, image, a_message())

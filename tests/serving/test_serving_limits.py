@@ -191,7 +191,7 @@ def test_the_access_log_tells_everything_but_the_values(
     with edge(tmp_path) as (_, client):
         client.post("/predict", json=BODY, headers={"X-Request-ID": "r1"})
         client.post("/predict", json={"row": {**ROW, "age": "crimson"}}, headers={"X-Request-ID": "r2"})
-    good, bad = caplog.messages
+    good, bad = (r.getMessage() for r in caplog.records if r.name == "evermodel.access")
     assert good.startswith("event=request model=small version=7 status=200 ms=")
     assert good.endswith("rows=2 request_id=r1")
     assert "status=422" in bad
