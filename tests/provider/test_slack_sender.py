@@ -261,17 +261,21 @@ def test_update_of_a_deleted_message(slack: FakeSlack, sender: SlackSender) -> N
         sender.replace(gone, a_message())
 
 
+@pytest.fixture
+def airflow_logs() -> None:
+    """Let Airflow set up its logging, which takes away what listens, before a test listens."""
+    from airflow import settings
+
+    settings.initialize()
+
+
 def test_token_is_never_logged(
     slack: FakeSlack,
     sender: SlackSender,
     image: Path,
+    airflow_logs: None,
     caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Another test may have silenced it: a command line, the doctor, or a logging configuration.
-    for name in ("slack_sdk", "slack_sdk.web", "slack_sdk.web.base_client"):
-        monkeypatch.setattr(logging.getLogger(name), "disabled", False)
-        caplog.set_level(logging.DEBUG, name)
     with caplog.at_level(logging.DEBUG):
         delivery = sender.post(a_message())
         sender.show(delivery, image, a_message())
