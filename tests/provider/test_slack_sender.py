@@ -262,18 +262,25 @@ def test_update_of_a_deleted_message(slack: FakeSlack, sender: SlackSender) -> N
 
 
 @pytest.fixture
-def airflow_logs() -> None:
-    """Let Airflow set up its logging, which takes away what listens, before a test listens."""
+def slack_log(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """``caplog`` hears slack_sdk whatever Airflow's set-up of logging, or another test, left behind."""
     from airflow import settings
 
     settings.initialize()
+    caplog.set_level(logging.DEBUG, "slack_sdk.web.base_client")
+    logger = logging.getLogger("slack_sdk.web.base_client")
+    monkeypatch.setattr(logger, "disabled", False)
+    monkeypatch.setattr(logger, "propagate", False)
+    logger.addHandler(caplog.handler)
+    yield
+    logger.removeHandler(caplog.handler)
 
 
 def test_token_is_never_logged(
     slack: FakeSlack,
     sender: SlackSender,
     image: Path,
-    airflow_logs: None,
+    slack_log: None,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with caplog.at_level(logging.DEBUG):
