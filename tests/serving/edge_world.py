@@ -75,11 +75,16 @@ class Edge:
         self.fallbacks = Fallbacks({"small": self.spec}, self.batcher, self.metrics)
         self.champion = self._version("7", self.now)
         traffic = Traffic(self.champion, previous=self._version("6", self.before)) if self.loaded else None
-        holders: Any = {"small": Holder(self.spec, traffic)}
-        self.desk = PredictionDesk(holders, self.fallbacks, self.log, self.metrics, access_log=True)
+        self.holders: Any = {"small": Holder(self.spec, traffic)}
+        self.desk = PredictionDesk(self.holders, self.fallbacks, self.log, self.metrics, access_log=True)
 
     def _version(self, number: str, graph: Any) -> ServedModel:
         return ServedModel(self.spec, number, datetime.now(UTC), None, inputs_of(self.spec), ROW, graph)
+
+    def forget_champion(self) -> None:
+        """Keep version 7 in memory no longer."""
+        self.holders["small"].traffic = None
+        del self.champion
 
     def app(self) -> Any:
         return RequestIds(PredictionLane(FastAPI(), self.desk, "small"))

@@ -153,6 +153,7 @@ def test_a_model_that_fails_on_a_request_answers_500_in_json(client: TestClient,
 
     (holder,) = client.app.state.holders.values()  # type: ignore[attr-defined]
     holder.stop()
+    holder.join()
     object.__setattr__(holder.current, "pipeline", Broken())
     object.__setattr__(holder.current, "fast", None)
     answer = client.post("/predict", json={"rows": request_rows(1, 1)})

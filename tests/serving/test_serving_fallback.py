@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import gc
 import logging
+import threading
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
 from edge_world import BODY, edge, hang, throw
+from serving_world import wait_until
 
 from evermodel.errors import SpecError
 from evermodel.performance.scrape import read_counters
@@ -163,6 +167,21 @@ def test_a_version_that_hangs_holds_up_nobody_else(tmp_path: Path) -> None:
         for _ in range(8):
             assert client.post("/predict", json=BODY).json()["version"] == "6"
         assert time.monotonic() - begin < 20
+
+
+def test_the_thread_of_a_version_ends_with_it(tmp_path: Path) -> None:
+    def threads() -> int:
+        return sum(thread.name == "score" for thread in threading.enumerate())
+
+    before = threads()
+    with edge(tmp_path, fallback={**PREVIOUS, "timeout_ms": 5000}) as (made, client):
+        assert client.post("/predict", json=BODY).status_code == 200
+        gone = weakref.ref(made.champion)
+        assert threads() == before + 2  # the app's own, and the version's
+        made.forget_champion()
+        gc.collect()
+        assert gone() is None
+        wait_until(lambda: threads() == before + 1, "its thread has ended")
 
 
 def test_the_spec_refuses_a_fallback_that_cannot_answer() -> None:

@@ -2,15 +2,30 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
-from serving_world import Published, World, plan_for, request_rows, running, wait_for_version, wait_until
+from serving_world import (
+    Published,
+    World,
+    model_folder,
+    plan_for,
+    request_rows,
+    running,
+    wait_for_version,
+    wait_until,
+)
 
+from evermodel import model_store
 from evermodel.rollback import roll_back
 from evermodel.rollout.plan import split
 from evermodel.rollout.plans import read_plan, write_plan
 from evermodel.serving.app import create_app
+from evermodel.serving.holder import ModelHolder
+from evermodel.serving.metrics import Metrics
 
 PROMOTIONS, ROLLBACKS = 20, 5
 
@@ -95,6 +110,93 @@ def test_the_versions_of_the_load_test_differ(world: World) -> None:
     one, two = world.publish(1), world.publish(2)
     rows = request_rows(4, 1)
     assert one.scores(rows) != pytest.approx(two.scores(rows), abs=0.01)
+
+
+@pytest.fixture
+def slow_downloads(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[dict[str, threading.Event], list[str]]]:
+    """Hold up the downloads of chosen versions, and note which ones began."""
+    held: dict[str, threading.Event] = {}
+    begun: list[str] = []
+    download = model_store.download
+
+    def slowly(client: Any, uri: str, folder: Path) -> Any:
+        version = uri.rpartition("/")[2]
+        begun.append(version)
+        if version in held:
+            held[version].wait(60)
+        return download(client, uri, folder)
+
+    monkeypatch.setattr(model_store, "download", slowly)
+    yield held, begun
+    for event in held.values():
+        event.set()
+
+
+def test_a_rollback_does_not_wait_for_a_download_under_way(
+    world: World, slow_downloads: tuple[dict[str, threading.Event], list[str]]
+) -> None:
+    held, begun = slow_downloads
+    _, two = world.publish(1), world.publish(2)
+    held["3"] = threading.Event()
+    with running(create_app([world.name], world.settings, poll_seconds=0.05)) as client:
+        wait_for_version(client, two.version)
+        world.publish(3)
+        wait_until(lambda: "3" in begun, "version 3 is on its way")
+        world.promote("1")
+        wait_for_version(client, "1")
+        held["3"].set()  # it arrives, and is not wanted any more
+        wait_until(lambda: (model_folder(world.settings, world.name) / "3").is_dir(), "version 3 is here")
+        metrics = client.get("/metrics").text
+        assert client.get("/models").json()[0]["version"] == "1"
+        assert f'evermodel_swaps_total{{model="{world.name}"}} 2.0' in metrics
+        assert begun == ["2", "3", "1"]
+
+
+def test_a_version_that_was_rolled_back_while_it_loaded_never_answers(
+    world: World, slow_downloads: tuple[dict[str, threading.Event], list[str]]
+) -> None:
+    held, begun = slow_downloads
+    world.publish(1)
+    held["2"] = threading.Event()
+    # So long a pause that nobody looks while the version loads.
+    with running(create_app([world.name], world.settings, poll_seconds=2)) as client:
+        wait_for_version(client, "1")
+        world.publish(2)
+        wait_until(lambda: "2" in begun, "version 2 is on its way")
+        world.promote("1")
+        held["2"].set()
+        wait_until(lambda: (model_folder(world.settings, world.name) / "2").is_dir(), "version 2 is here")
+        seen = set()
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            seen.add(client.get("/models").json()[0]["version"])
+        assert seen == {"1"}
+
+
+def test_a_new_champion_answers_before_its_fallback_is_loaded(
+    world: World, slow_downloads: tuple[dict[str, threading.Event], list[str]]
+) -> None:
+    held, begun = slow_downloads
+    file = world.settings.models / f"{world.name}.yaml"
+    file.write_text(file.read_text().replace("max_rows: 50", "max_rows: 50, fallback: {kind: previous}"))
+    for seed in (1, 2, 3):
+        world.publish(seed)
+    holder = ModelHolder(world.spec, world.settings, Metrics(), 0.05)
+    holder.check()
+    held["1"] = threading.Event()
+    lake = world.settings.lake
+    roll_back(world.client, world.name, by="test", reason="test", run_key="back", version="2", lake=lake)
+    looks = threading.Thread(target=holder.check)
+    looks.start()
+    wait_until(lambda: holder.current is not None and holder.current.version == "2", "version 2 answers")
+    wait_until(lambda: begun[-1] == "1", "its fallback is on the way")
+    assert holder.traffic
+    assert holder.traffic.previous is None
+    held["1"].set()
+    looks.join()
+    assert holder.traffic
+    assert holder.traffic.previous
+    assert holder.traffic.previous.version == "1"
 
 
 def test_a_rollback_is_followed(world: World) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from typing import Any
 
 import httpx
@@ -114,6 +115,36 @@ def test_the_unheard_answers_are_compared_and_kept_apart(world: World) -> None:
     assert first["carrier"].tolist() == [row["carrier"] for row in rows]
 
 
+def shadow_waits(holder: Any, rows: int) -> bool:
+    counted = holder.in_memory().counts.get("2")
+    return counted is None or counted.shadows < rows
+
+
+def test_only_what_the_shadow_answered_alone_counts_as_its_response_time(world: World) -> None:
+    one, two = world.publish(1), world.publish(2, promote=False)
+    plan_for(world, one, two, everything_to("1"), shadow=1.0)
+    with TestClient(create_app([world.name], world.settings, poll_seconds=0.05)) as client:
+        wait_until(lambda: state(client)["shadow"] == "2", "the shadow is there")
+        (holder,) = client.app.state.holders.values()  # type: ignore[attr-defined]
+        shadow, sizes = holder.traffic.shadow, []
+        predict, held_up = shadow.predict, threading.Event()
+
+        def slow(rows: list[Any]) -> Any:
+            sizes.append(len(rows))
+            held_up.wait(20)
+            return predict(rows)
+
+        object.__setattr__(shadow, "predict", slow)
+        ask(client, request_rows(3, 1), 1)
+        wait_until(lambda: sizes == [3], "the shadow is at work")
+        ask(client, request_rows(3, 1), 9)
+        held_up.set()
+        wait_until(lambda: not shadow_waits(holder, 30), "the shadow has answered")
+        counted = holder.in_memory().counts["2"]
+    assert sizes == [3, 3, 24]
+    assert counted.buckets["+Inf"] == 2  # the first of all, and the first of those that waited together
+
+
 def test_what_only_the_challenger_refuses_is_answered_by_the_champion(world: World) -> None:
     one = world.publish(1)
     file = world.settings.models / f"{world.name}.yaml"
@@ -130,7 +161,7 @@ def test_what_only_the_challenger_refuses_is_answered_by_the_champion(world: Wor
         assert (wrong.status_code, "row 0: wind: is missing" in wrong.text) == (422, True)
         (holder,) = client.app.state.holders.values()  # type: ignore[attr-defined]
         counted = holder.in_memory().counts["2"]
-        assert (counted.requests, counted.errors) == (6, 3)
+        assert (counted.requests, counted.errors) == (5, 3)  # what the caller did wrong is nobody's
 
 
 def test_an_arm_that_cannot_be_loaded_leaves_its_share_to_the_champion(world: World) -> None:
@@ -187,6 +218,18 @@ def test_the_limit_of_a_step_holds_without_a_controller(world: World) -> None:
         change(world, plan, step=1, step_since="later", limit=3)
         wait_for_revision(client, 2)
         assert [answer["version"] for answer in ask(client, rows, 5)] == ["2"] * 3 + ["1"] * 2
+
+
+def test_a_request_without_an_answer_uses_nothing_of_the_limit(world: World) -> None:
+    one, two = world.publish(1), world.publish(2, promote=False)
+    plan_for(world, one, two, split("1", "2", 1.0), limit=3)
+    with TestClient(create_app([world.name], world.settings, poll_seconds=0.05)) as client:
+        wait_for_revision(client, 1)
+        refused = [client.post("/predict", content=body) for body in (b"[", b'{"rows": [{}]}', b"") * 3]
+        assert {answer.status_code for answer in refused} == {422}
+        (holder,) = client.app.state.holders.values()  # type: ignore[attr-defined]
+        assert (holder.traffic.tally.taken, "2" in holder.in_memory().counts) == (0, False)
+        assert [a["version"] for a in ask(client, request_rows(1, 1), 5)] == ["2"] * 3 + ["1"] * 2
 
 
 def test_the_limit_of_a_step_outlives_a_restart_without_the_registry(world: World, wire: Wire) -> None:

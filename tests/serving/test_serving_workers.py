@@ -43,7 +43,7 @@ def test_a_worker_that_is_stuck_is_not_waited_for_for_ever(tmp_path: Path) -> No
     begun = time.monotonic()
     assert one.ready("new")
     assert 0.3 <= time.monotonic() - begun < 5
-    stuck.cannot("new")
+    stuck.go_ahead("new")
     one.follow("old")
     begun = time.monotonic()
     assert one.ready("new")  # it has said that it will not come
@@ -70,7 +70,7 @@ def test_who_has_read_older_orders_looks_again(tmp_path: Path) -> None:
     for worker in (one, two):
         worker.join()
         worker.follow("old")
-    two.cannot("newest")
+    two.go_ahead("newest")
     assert not one.ready("new")
     begun = time.monotonic()
     one.wait(threading.Event(), 10)  # returns at once
@@ -83,7 +83,7 @@ def test_a_move_of_another_worker_is_noticed_at_once(tmp_path: Path) -> None:
     one.join()
     two.join()
     one.wait(threading.Event(), 0.1)
-    threading.Timer(0.1, two.cannot, ("new",)).start()
+    threading.Timer(0.1, two.go_ahead, ("new",)).start()
     begun = time.monotonic()
     one.wait(threading.Event(), 10)
     assert time.monotonic() - begun < 2

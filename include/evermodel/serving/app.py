@@ -93,9 +93,12 @@ def create_app(
         # A process that starts beside others answers nothing before it has what they have.
         await asyncio.to_thread(_first_look, list(holders.values()))
         yield
+        # What callers were told is written first, whatever hangs behind it.
+        await asyncio.to_thread(_stop, list(holders.values()), log, shadows, shadow_log, batcher, fallbacks)
         await asyncio.to_thread(reporter.stop)
         await asyncio.to_thread(announcer.stop)
-        await asyncio.to_thread(_stop, list(holders.values()), shadows, fallbacks, batcher, log, shadow_log)
+        for holder in holders.values():
+            await asyncio.to_thread(holder.join)
 
     app = FastAPI(title="evermodel", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.holders = holders

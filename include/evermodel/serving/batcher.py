@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -35,7 +36,7 @@ class Batcher:
         self._waiting: deque[_Call] = deque()
         self._wake = threading.Condition()
         self._closing = False
-        self._limited_for: ServedModel | None = None
+        self._limited_for: weakref.ref[ServedModel] | None = None
         self._thread = threading.Thread(target=self._work, name="score", daemon=True)
 
     def start(self) -> None:
@@ -53,11 +54,11 @@ class Batcher:
         return call.scores
 
     def close(self, timeout: float = 30.0) -> None:
-        """Score what waits, and end."""
+        """Score what waits, and end; with a timeout of 0 (seconds) nobody waits for that."""
         with self._wake:
             self._closing = True
             self._wake.notify()
-        if self._thread.is_alive():
+        if timeout and self._thread.is_alive():
             self._thread.join(timeout)
 
     def _work(self) -> None:
@@ -69,11 +70,12 @@ class Batcher:
                 batch = self._take()
             self._limit_threads(batch[0].served)
             _score(batch)
+            del batch  # while it waits, the thread keeps no version in memory
 
     def _limit_threads(self, served: ServedModel) -> None:
-        if served is not self._limited_for:
+        if self._limited_for is None or self._limited_for() is not served:
             limit_threads()
-            self._limited_for = served
+            self._limited_for = weakref.ref(served)
 
     def _take(self) -> list[_Call]:
         batch = [self._waiting.popleft()]

@@ -132,10 +132,13 @@ class PredictionDesk:
         self._requests(model, course.version, str(status)).inc()
         if model != _UNKNOWN:
             self._seconds(model).observe(now - started)
-        if course.traffic is not None and course.routed is not None and course.began:
-            version, seconds = course.routed.version, now - course.began
-            course.traffic.tally.answered(version, seconds, failed=course.failed or status >= 500)
-            self._version_seconds(model, version).observe(seconds)
+        if course.traffic is not None and course.routed is not None:
+            if course.began and not 400 <= status < 500:
+                version, seconds = course.routed.version, now - course.began
+                course.traffic.tally.answered(version, seconds, failed=course.failed or status >= 500)
+                self._version_seconds(model, version).observe(seconds)
+            else:  # what the caller did wrong says nothing about a version
+                course.traffic.give_back(course.routed)
         if self._access_log:
             _ACCESS.info(
                 "event=request model=%s version=%s status=%d ms=%.1f rows=%d request_id=%s",

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import traceback
 import weakref
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 from weakref import WeakKeyDictionary
@@ -25,7 +24,6 @@ Reason = Literal["error", "nonsense", "timeout", "breaker", "not_loaded"]
 _LOG = logging.getLogger("evermodel.serving")
 # A graph answers so few rows in less time than it takes to hand them to another thread.
 INLINE_ROWS = 32
-_MOST_LANES = 8
 _STAND_IN_SECONDS = 5.0
 
 
@@ -79,7 +77,7 @@ class Fallbacks:
         self._metrics = metrics
         self._stand_ins: dict[str, Stand | None] = {name: stand_in(spec) for name, spec in specs.items()}
         self._breakers: WeakKeyDictionary[ServedModel, Breaker] = WeakKeyDictionary()
-        self._lanes: OrderedDict[ServedModel, Batcher] = OrderedDict()
+        self._lanes: WeakKeyDictionary[ServedModel, Batcher] = WeakKeyDictionary()
         self._seldom = Seldom()
 
     def close(self) -> None:
@@ -149,10 +147,7 @@ class Fallbacks:
         if lane is None:
             lane = self._lanes[served] = Batcher()
             lane.start()
-            if len(self._lanes) > _MOST_LANES:
-                _, oldest = self._lanes.popitem(last=False)
-                oldest.close(0)
-        self._lanes.move_to_end(served)
+            weakref.finalize(served, lane.close, 0.0).atexit = False  # the lane goes with its version
         return lane
 
     async def _instead(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import wait
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -29,6 +31,11 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("evermodel.serving")
 _WORKERS = ".workers"
+_MOMENT = 0.05  # seconds
+
+
+class _SupersededError(Exception):
+    """What is being loaded is not wanted any more."""
 
 
 class ModelHolder:
@@ -69,7 +76,7 @@ class ModelHolder:
         self._workers = Workers(self._cache.folder / _WORKERS)
         self._client: MlflowClient | None = None
         self._orders: Orders | None = None
-        self._kept: Orders | None = None
+        self._kept: LastGood | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name=f"follow-{spec.name}", daemon=True)
 
@@ -86,9 +93,12 @@ class ModelHolder:
         """Begin to follow the registry."""
         self._thread.start()
 
-    def stop(self, timeout: float = 5.0) -> None:
-        """End following; a download under way is abandoned after the timeout (in seconds)."""
+    def stop(self) -> None:
+        """Let following end; a download under way is abandoned."""
         self._stop.set()
+
+    def join(self, timeout: float = 5.0) -> None:
+        """Wait until following has ended, or the timeout (in seconds) is over."""
         if self._thread.is_alive():
             self._thread.join(timeout)
 
@@ -137,6 +147,9 @@ class ModelHolder:
             return
         try:
             trouble = self._obey(orders)
+        except _SupersededError:
+            self._workers.hurry()
+            return
         except Exception as error:  # noqa: BLE001 - such as a full disk: who answers goes on answering
             trouble = described(error)
         if trouble:
@@ -146,20 +159,12 @@ class ModelHolder:
 
     def _obey(self, orders: Orders) -> str:
         """Load what the orders name and put them into force; return what cannot be done."""
-        client = self._client
-        if client is None:
-            raise RuntimeError("orders are obeyed only after the registry gave them")
-        name = self.spec.name
-
-        def origin(version: str) -> str:
-            return str(client.get_model_version(name, version).source)
-
-        def download(version: str, folder: Path) -> None:
-            model_store.download(client, f"models:/{name}/{version}", folder)
-
         wanted = [v for v in orders.versions if orders != self._orders or v in self._versions.failures]
-        failed = [v for v in wanted if self._versions.bring(v, partial(origin, v), partial(download, v))]
-        self._metrics.load_failures.labels(name).inc(len(failed))
+        for version in wanted:  # the champion comes first
+            if self._bring(version, orders):
+                self._metrics.load_failures.labels(self.spec.name).inc()
+            if version == orders.champion:
+                self._change_champion(orders)
         trouble = self._trouble(orders)
         if orders.champion not in self._versions.loaded and self.traffic is None:
             trouble += self._follow_cached()
@@ -167,10 +172,64 @@ class ModelHolder:
             self._switch(orders)
         return trouble
 
+    def _bring(self, version: str, orders: Orders) -> bool:
+        """Load a version in the background, while the registry is watched: a rollback does not wait for a download.
+
+        Returns
+        -------
+        Whether the version was tried and failed now.
+
+        Raises
+        ------
+        _SupersededError
+            The registry orders something else by now, or the process ends.
+        """
+        client, name = self._client, self.spec.name
+        if client is None:
+            raise RuntimeError("orders are obeyed only after the registry gave them")
+
+        def origin() -> str:
+            return str(client.get_model_version(name, version).source)
+
+        def download(folder: Path) -> None:
+            model_store.download(client, f"models:/{name}/{version}", folder)
+
+        new = version not in self._versions.loaded
+        attempt = self._versions.begin(version, origin, download)
+        looked = time.monotonic()
+        while not wait([attempt], timeout=_MOMENT).done:
+            if self._stop.is_set():
+                raise _SupersededError
+            if time.monotonic() > looked + self._poll_seconds:
+                self._look_again(orders)
+                looked = time.monotonic()
+        if new:
+            self._look_again(orders)
+        return attempt.result()
+
+    def _look_again(self, orders: Orders) -> None:
+        try:
+            newer = self._look()
+        except Exception:  # noqa: BLE001 - a registry that is away orders nothing new
+            return
+        if newer != orders:
+            raise _SupersededError
+
+    def _change_champion(self, orders: Orders) -> None:
+        """Let a new champion answer at once if other versions that the orders name have yet to be loaded."""
+        loaded, failed = self._versions.loaded, self._versions.failures
+        if self.traffic is None or self.traffic.champion.version == orders.champion:
+            return
+        if orders.champion in loaded and any(v not in loaded and v not in failed for v in orders.versions):
+            traffic = self._composed(orders)
+            self._limit(traffic)
+            self._swap(traffic)
+            self._workers.go_ahead(orders.key)
+
     def _follow_cached(self) -> str:
         """Do what was done last on this machine, here or in another process; return what is wrong with it, if so."""
         good = self._cache.last_good()
-        if good is None or (self.traffic is not None and good.orders == self._kept):
+        if good is None or (self.traffic is not None and self._kept and good.orders == self._kept.orders):
             return ""
         for version in good.orders.versions:
             if version in good.origins:
@@ -193,12 +252,13 @@ class ModelHolder:
         self._orders = orders
         self._versions.keep({*orders.versions, traffic.champion.version})
         if traffic.champion.version != orders.champion:
-            self._workers.cannot(orders.key)
+            self._workers.go_ahead(orders.key)
             return
         self._workers.follow(orders.key)
-        if orders != self._kept:
-            self._cache.mark_good(LastGood(orders, self._versions.origins))
-            self._kept = orders
+        good = LastGood(orders, self._versions.origins)
+        if good != self._kept:
+            self._cache.mark_good(good)
+            self._kept = good
 
     def _composed(self, orders: Orders) -> Traffic:
         loaded, plan = self._versions.loaded, orders.plan

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,7 +62,7 @@ class Shadows:
         self._rows = 0
         self._wake = threading.Condition()
         self._closing = False
-        self._limited_for: ServedModel | None = None
+        self._limited_for: weakref.ref[ServedModel] | None = None
         self._seldom = Seldom()
         self._thread = threading.Thread(target=self._work, name="shadow", daemon=True)
 
@@ -99,10 +100,13 @@ class Shadows:
                 if not self._waiting:
                     return
                 batch = self._take()
-            if batch[0].shadow is not self._limited_for:
-                self._limited_for = batch[0].shadow
+            if self._limited_for is None or self._limited_for() is not batch[0].shadow:
+                self._limited_for = weakref.ref(batch[0].shadow)
                 limit_threads()
-            self._answer(batch)
+            self._answer(batch[:1], alone=True)
+            if len(batch) > 1:
+                self._answer(batch[1:])
+            del batch  # while it waits, the thread keeps no version in memory
 
     def _take(self) -> list[_Entry]:
         """Take the longest run of entries that one call can answer."""
@@ -115,7 +119,8 @@ class Shadows:
         self._rows -= rows
         return [self._waiting.popleft() for _ in range(count)]
 
-    def _answer(self, batch: Sequence[_Entry]) -> None:
+    def _answer(self, batch: Sequence[_Entry], *, alone: bool = False) -> None:
+        """Answer a batch in one call; only of a request that is answered alone is the time taken known."""
         shadow, inputs = batch[0].shadow, batch[0].heard.inputs
         started = time.perf_counter()
         try:
@@ -125,18 +130,18 @@ class Shadows:
         except Exception as error:  # noqa: BLE001 - what the shadow does is nobody's trouble but its own
             self._fail(batch, error)
             return
-        seconds, start = time.perf_counter() - started, 0
+        seconds, start = time.perf_counter() - started if alone else None, 0
         for entry in batch:
             end = start + len(entry.heard.rows)
             self._compare(entry, rows[start:end], answers[start:end], seconds)
             start = end
 
-    def _compare(self, entry: _Entry, rows: list[Row], answers: list[Answer], seconds: float) -> None:
+    def _compare(self, entry: _Entry, rows: list[Row], answers: list[Answer], seconds: float | None) -> None:
         shadow, heard = entry.shadow, entry.heard.answers
         pairs = list(zip(heard, answers, strict=True))
         agreeing = sum(agree(shadow.spec, one, other) for one, other in pairs)
         difference = sum(abs(one.score - other.score) for one, other in pairs)
-        entry.tally.shadowed(shadow.version, len(rows), seconds, agreeing, difference)
+        entry.tally.shadowed(shadow.version, len(rows), agreeing, difference, seconds)
         for outcome, count in (("agreeing", agreeing), ("differing", len(rows) - agreeing)):
             self._metrics.shadows.labels(shadow.name, shadow.version, outcome).inc(count)
         self._log.offer(

@@ -62,6 +62,10 @@ class Tally:
         self.taken += 1
         return True
 
+    def give_back(self) -> None:
+        """Return what `take` gave: the request got no answer, because it never came whole or was refused."""
+        self.taken -= 1
+
     def answered(self, version: str, seconds: float, *, failed: bool) -> None:
         """Count a request that was sent to a version.
 
@@ -77,13 +81,22 @@ class Tally:
         count.errors += failed
         count.places[bisect_left(BOUNDS, seconds)] += 1
 
-    def shadowed(self, version: str, rows: int, seconds: float, agreeing: int, difference: float) -> None:
-        """Count the rows of a request that a version answered without being heard."""
+    def shadowed(
+        self, version: str, rows: int, agreeing: int, difference: float, seconds: float | None = None
+    ) -> None:
+        """Count the rows of a request that a version answered without being heard.
+
+        Parameters
+        ----------
+        seconds
+            What this request alone took; None if it was answered together with others.
+        """
         count = self._of(version)
         count.shadows += rows
         count.agreeing += agreeing
         count.difference += difference
-        count.places[bisect_left(BOUNDS, seconds)] += 1
+        if seconds is not None:
+            count.places[bisect_left(BOUNDS, seconds)] += 1
 
     def shadow_failed(self, version: str, rows: int) -> None:
         """Count the rows of a request that a version could not answer in the shadow."""

@@ -72,8 +72,15 @@ class Traffic:
             return self.champion
         spot = place(unit_of(scope), self._key)
         served = next((arm.served for arm in self.arms if spot < arm.until), self.arms[-1].served)
-        limited = self.plan is not None and self.plan.limit is not None and served is not self.champion
-        return self.champion if limited and not self.tally.take() else served
+        return self.champion if self._limited(served) and not self.tally.take() else served
+
+    def give_back(self, routed: ServedModel) -> None:
+        """Leave a request out of the step's limit: it was sent to a version and got no answer."""
+        if self._limited(routed):
+            self.tally.give_back()
+
+    def _limited(self, served: ServedModel) -> bool:
+        return self.plan is not None and self.plan.limit is not None and served is not self.champion
 
     def shadows(self, scope: Scope) -> bool:
         """Tell whether the shadow answers a request, too."""

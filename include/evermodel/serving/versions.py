@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Callable, Collection
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,21 +46,26 @@ class LoadedVersions:
         self._pause = pause
         self._loaded: dict[str, tuple[ServedModel, str]] = {}
         self._failed: dict[str, Failure] = {}
+        self._under_way: dict[str, Future[bool]] = {}
+        self._lock = threading.Lock()
 
     @property
     def loaded(self) -> dict[str, ServedModel]:
         """The versions in memory."""
-        return {version: served for version, (served, _) in self._loaded.items()}
+        with self._lock:
+            return {version: served for version, (served, _) in self._loaded.items()}
 
     @property
     def origins(self) -> dict[str, str]:
         """Where the versions in memory came from."""
-        return {version: origin for version, (_, origin) in self._loaded.items()}
+        with self._lock:
+            return {version: origin for version, (_, origin) in self._loaded.items()}
 
     @property
     def failures(self) -> dict[str, Failure]:
         """The versions whose last load failed."""
-        return dict(self._failed)
+        with self._lock:
+            return dict(self._failed)
 
     def waits(self, version: str) -> bool:
         """Tell whether a version failed so lately that it is not tried again yet."""
@@ -86,23 +93,44 @@ class LoadedVersions:
         try:
             origin = find()
             if self.origins.get(version) != origin:
-                self._loaded[version] = (
-                    self._read(version, self._cache.files(version, origin, download)),
-                    origin,
-                )
-            self._failed.pop(version, None)
+                served = self._read(version, self._cache.files(version, origin, download))
+                with self._lock:
+                    self._loaded[version] = (served, origin)
+            with self._lock:
+                self._failed.pop(version, None)
         except Exception as error:  # noqa: BLE001 - what one version does must not keep others from answering
-            before = self._failed.get(version)
-            attempts = before.attempts + 1 if before else 1
-            pause = min(self._pause * 2**attempts, _LONGEST_PAUSE)
-            self._failed[version] = Failure(error, attempts, time.monotonic() + pause)
+            with self._lock:
+                before = self._failed.get(version)
+                attempts = before.attempts + 1 if before else 1
+                pause = min(self._pause * 2**attempts, _LONGEST_PAUSE)
+                self._failed[version] = Failure(error, attempts, time.monotonic() + pause)
             return True
         return False
 
+    def begin(
+        self, version: str, find: Callable[[], str], download: Callable[[Path], object]
+    ) -> Future[bool]:
+        """Bring a version in a thread of its own, or return the attempt that is under way; see `bring`."""
+        attempt = self._under_way.get(version)
+        if attempt is None or attempt.done():
+            attempt = self._under_way[version] = Future()
+            thread = threading.Thread(
+                target=_run,
+                args=(attempt, self.bring, version, find, download),
+                name=f"load-{version}",
+                daemon=True,
+            )
+            thread.start()
+        return attempt
+
     def keep(self, versions: Collection[str]) -> None:
         """Drop every other version from memory, and what is known of their failures."""
-        self._loaded = {version: held for version, held in self._loaded.items() if version in versions}
-        self._failed = {version: failed for version, failed in self._failed.items() if version in versions}
+        with self._lock:
+            self._loaded = {version: held for version, held in self._loaded.items() if version in versions}
+            self._failed = {
+                version: failed for version, failed in self._failed.items() if version in versions
+            }
+            self._under_way = {v: attempt for v, attempt in self._under_way.items() if not attempt.done()}
 
     def _read(self, version: str, files: Path) -> ServedModel:
         try:
@@ -110,6 +138,13 @@ class LoadedVersions:
         except Exception:
             self._cache.forget(version)  # so that the next attempt downloads it anew
             raise
+
+
+def _run(attempt: Future[bool], bring: Callable[..., bool], *arguments: object) -> None:
+    try:
+        attempt.set_result(bring(*arguments))
+    except BaseException as error:  # noqa: BLE001 - handed to who waits for it
+        attempt.set_exception(error)
 
 
 def described(error: Exception) -> str:

@@ -82,13 +82,13 @@ class Workers:
             if any(mark.follows == key for mark in others) or all(mark.ready == key for mark in others):
                 return True
             if any(mark.ready not in (key, mark.follows) for mark in others):
-                self._seen = -1  # so that `wait` does not
+                self.hurry()
                 return False
             time.sleep(_LOOK)
         return True
 
-    def cannot(self, key: str) -> None:
-        """Say that these orders cannot be followed here, so that the others do not wait."""
+    def go_ahead(self, key: str) -> None:
+        """Tell the others not to wait for this process, which cannot follow these orders, or not yet."""
         if key != self._ready:
             self._ready, self._ready_at = key, time.monotonic()
             self._write()
@@ -98,6 +98,10 @@ class Workers:
         if (self._ready, self._follows) != (key, key):
             self._ready = self._follows = key
             self._write()
+
+    def hurry(self) -> None:
+        """Let the next `wait` return at once."""
+        self._seen = -1
 
     def wait(self, stop: threading.Event, seconds: float) -> None:
         """Wait until it is time to look at the registry again: at once when another process has moved."""
