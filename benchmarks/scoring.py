@@ -27,7 +27,8 @@ _OURS = """
 import json, sys, time
 from datetime import timedelta
 
-import duckdb, pandas, pyarrow.compute, pyarrow.parquet
+import duckdb, onnx, pandas, pyarrow.compute, pyarrow.parquet
+import evermodel.fastpath.kernel
 from evermodel import tracking
 from evermodel.scoring import day as scoring
 from evermodel.settings import Settings

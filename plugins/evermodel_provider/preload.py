@@ -29,6 +29,7 @@ LIBRARIES = (
     "networkx",  # DVC's graph of stages
     "onnx",
     "onnxruntime",
+    "evermodel.fastpath.kernel",  # Numba, and what it compiled: most of a second for a large day's scoring
     "slack_sdk",
     "airflow.sdk",
     "airflow.sdk.execution_time.task_runner",

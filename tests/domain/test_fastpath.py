@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from evermodel.fastpath.encoding import Encoding
 from evermodel.fastpath.export import export
 from evermodel.fastpath.graph import NotExportableError
 from evermodel.fastpath.intervals import Intervals
-from evermodel.fastpath.runtime import FastModel, read, start, write
+from evermodel.fastpath.runtime import GRAPH_FILE, FastModel, read, start, write
 from evermodel.frames import feature_frame
 from small_spec import small_spec
 
@@ -118,7 +120,7 @@ def test_masks_of_leaves_answer_many_rows_as_the_graph_does(
     pipeline = _fitted(_spec(case[0], case[1], task), _data(600, 0), how)
     write(export(pipeline), tmp_path)
     fast = read(tmp_path)
-    batch = for_batches(tmp_path, fast)
+    batch = for_batches(tmp_path, fast, few=0)
     fresh = _data(2000, 1)
     strange = fresh.set_column(2, "colour", pa.array(["never seen", None] * 1000, pa.string()))
     endless = fresh.set_column(1, "age", pa.array([math.inf, -math.inf] * 1000))
@@ -145,12 +147,42 @@ def test_a_number_lies_in_the_interval_that_a_search_finds(
         np.testing.assert_array_equal(Intervals(ends).of(asked), np.searchsorted(ends, asked))
 
 
+def test_masks_are_made_when_they_pay(tmp_path: Path) -> None:
+    write(export(BOOSTED_PIPELINE), tmp_path)
+    batch = for_batches(tmp_path, BOOSTED_FAST, few=600)
+    table = _data(500, 7)
+    (tmp_path / GRAPH_FILE).unlink()  # the folder of a download does not outlive it
+
+    engines, answers = [], []
+    for _ in range(3):
+        answers.append(batch.answer_table(table))
+        engines.append(batch.engine)
+
+    assert engines == ["onnx", "masks", "masks"]
+    for answer in answers[1:]:
+        np.testing.assert_allclose(answer, answers[0], rtol=0, atol=1e-12)
+
+
+def test_the_loops_are_compiled_also_where_their_code_cannot_be_kept() -> None:
+    probe = (
+        "import numba, numpy as np; njit = numba.njit\n"
+        "def nowhere(*found, cache=False, **options):\n"
+        "    if cache: raise RuntimeError('cannot cache function: no locator available')\n"
+        "    return njit(*found, **options)\n"
+        "numba.njit = nowhere\n"
+        "from evermodel.fastpath.intervals import Intervals\n"
+        "print(Intervals(np.array([1.0, 2.0, np.inf])).of(np.array([0.0, 1.0, 1.5, np.nan])).tolist())"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "[0, 0, 1, 3]\n", done.stderr
+
+
 def test_masks_that_differ_from_the_graph_are_given_up(tmp_path: Path) -> None:
     write(export(BOOSTED_PIPELINE), tmp_path)
     other = _fitted(BOOSTED, _data(600, 5))
     table = _data(200, 6)
 
-    batch = for_batches(tmp_path, _fast(other))
+    batch = for_batches(tmp_path, _fast(other), few=0)
 
     np.testing.assert_array_equal(batch.answer_table(table), _fast(other).answer_table(table))
     assert batch.engine == "onnx"

@@ -56,7 +56,7 @@ def model_of(task: str) -> tuple[Any, Any]:
 def scorers(task: str, folder: Path) -> tuple[Any, Any, Scorer, Scorer]:
     spec, pipeline = model_of(task)
     write(export(pipeline), folder)
-    graph = Scorer(spec, "7", for_batches(folder, read(folder)))
+    graph = Scorer(spec, "7", for_batches(folder, read(folder), few=0))
     return spec, pipeline, graph, Scorer(spec, "7", None, pipeline)
 
 

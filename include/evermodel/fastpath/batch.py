@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,8 @@ from evermodel.fastpath.runtime import FastModel
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_CHECKED_ROWS = 2000
+FEW_ROWS = 16_384
+_CHECKED_ROWS = 1000
 _SAME = 1e-9
 _MEMBER = 6
 
@@ -29,41 +32,49 @@ class BatchModel:
     Parameters
     ----------
     fast
-        The graph. Its answers for the first rows are compared with those of the masks, which are given up if they
-        differ: they are a shortcut, the graph is what was held against the pipeline.
+        The graph. It answers a few rows by itself. Then its answers are compared with those of the masks, which are
+        given up if they differ: they are a shortcut, the graph is what was held against the pipeline.
     masks
-        The trees, between what comes before and after them; None lets the graph answer.
+        Makes the trees into masks, between what comes before and after them; None lets the graph answer.
+    few
+        Rows up to which that and its compiler would take longer than they save.
     """
 
-    def __init__(self, fast: FastModel, masks: Masked | None = None) -> None:
+    def __init__(self, fast: FastModel, masks: Callable[[], Masked | None], few: int = FEW_ROWS) -> None:
         self.fast = fast
-        self._masks = masks
-        self._checked = masks is None
+        self._make = masks
+        self._masks: Masked | None = None
+        self._few = few
+        self._asked = 0
+        self._decided = False
         self._lock = threading.Lock()
 
     @property
     def engine(self) -> str:
-        """What computes the answers."""
+        """What computes the answers now."""
         return "onnx" if self._masks is None else "masks"
 
     def answer_table(self, table: pa.Table) -> NDArray[np.float64]:
         """Answer the rows of an Arrow table; see `evermodel.fastpath.encoding.Exported` for the answers' shape."""
-        if not self._checked:
-            self._check(table.slice(0, _CHECKED_ROWS))
+        if not self._decided:
+            self._decide(table)
         masks = self._masks
         return self.fast.answer_table(table) if masks is None else self._by_masks(masks, table)
 
     def _by_masks(self, masks: Masked, table: pa.Table) -> NDArray[np.float64]:
         return masks.run(self.fast.encoding.columns(table), table.num_rows)
 
-    def _check(self, table: pa.Table) -> None:
+    def _decide(self, table: pa.Table) -> None:
+        """Make the masks when there are enough rows, and take them if they answer as the graph does."""
         with self._lock:
-            if self._checked or self._masks is None:
+            self._asked += table.num_rows
+            if self._decided or self._asked < self._few:
                 return
-            wanted, found = self.fast.answer_table(table), self._by_masks(self._masks, table)
-            if not np.allclose(found, wanted, rtol=_SAME, atol=_SAME):
-                self._masks = None
-            self._checked = True
+            masks, rows = self._make(), table.slice(0, _CHECKED_ROWS)
+            if masks is not None:
+                wanted, found = self.fast.answer_table(rows), self._by_masks(masks, rows)
+                self._masks = masks if np.allclose(found, wanted, rtol=_SAME, atol=_SAME) else None
+            self._decided = True
 
 
 class Masked:
@@ -95,15 +106,16 @@ class Masked:
         ]
 
 
-def for_batches(folder: Path, fast: FastModel) -> BatchModel:
+def for_batches(folder: Path, fast: FastModel, few: int = FEW_ROWS) -> BatchModel:
     """Prepare a graph that was read from a folder (see `evermodel.fastpath.runtime.read`) for many rows."""
+    graph = (folder / runtime.GRAPH_FILE).read_bytes()  # the folder may be gone when the masks are made
+    return BatchModel(fast, partial(_masked, graph), few)
+
+
+def _masked(graph: bytes) -> Masked | None:
     import onnx
 
-    model = onnx.load_from_string((folder / runtime.GRAPH_FILE).read_bytes())
-    return BatchModel(fast, _masked(model))
-
-
-def _masked(model: Any) -> Masked | None:
+    model = onnx.load_from_string(graph)
     trees = [node for node in model.graph.node if node.op_type == "TreeEnsemble"]
     if len(trees) != 1:
         return None

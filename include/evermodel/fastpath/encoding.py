@@ -31,7 +31,7 @@ class Column:
     """
 
     values: NDArray[np.float64]
-    places: NDArray[np.intp] | None = None
+    places: NDArray[np.int32] | None = None
 
     def spread(self) -> NDArray[np.float64]:
         """Return the value of each row."""
@@ -103,7 +103,7 @@ class Encoding:
             return Column(values.cast(pa.float64()).to_numpy())
         known, codes = self._lookups[name]
         places = pc.index_in(values.cast(pa.string()), value_set=known).fill_null(len(known))
-        return Column(codes, places.to_numpy().astype(np.intp))
+        return Column(codes, places.to_numpy())
 
     @cached_property
     def _lookups(self) -> dict[str, tuple[pa.Array, NDArray[np.float64]]]:

@@ -8,50 +8,42 @@ import numpy as np
 from numpy.typing import NDArray
 
 _CELLS = 4096
-_MOST_STEPS = 4
 
 
 class Intervals:
-    """Finds intervals as `numpy.searchsorted` does, several times as fast where the thresholds are spread well.
+    """Finds intervals as `numpy.searchsorted` does, many times as fast where the thresholds are spread well.
 
     The range of the thresholds is divided into cells of equal width. A number's cell says how many thresholds lie in
-    earlier cells, which are all below it, because rounding keeps the order; those of its own cell are compared. Where
-    many thresholds fall into one cell, NumPy searches.
+    earlier cells, which are all below it, because rounding keeps the order; those of its own cell are searched.
 
     Parameters
     ----------
     cuts
         Thresholds, ascending, the last one infinite.
+    first
+        Number of the first interval.
     """
 
-    def __init__(self, cuts: NDArray[np.float64]) -> None:
-        self.cuts = cuts
-        self._low, self._high = (float(cuts[0]), float(cuts[-2])) if len(cuts) > 1 else (0.0, 0.0)
-        width = self._high - self._low
-        self._scale = _CELLS / width if width > 0 else math.inf
-        self._steps = _MOST_STEPS + 1
-        if math.isfinite(width) and math.isfinite(self._scale):
-            cells = self._cells(cuts[:-1])
-            self._steps = int(np.bincount(cells).max())
-            self._before = np.searchsorted(cells, np.arange(_CELLS + 2))
+    def __init__(self, cuts: NDArray[np.float64], first: int = 0) -> None:
+        from evermodel.fastpath import kernel
 
-    def __len__(self) -> int:
-        """Return the number of intervals, that of missing values (the last one) included."""
-        return len(self.cuts) + 1
+        self._cuts, self._first = np.ascontiguousarray(cuts), first
+        self._low, high = (float(cuts[0]), float(cuts[-2])) if len(cuts) > 1 else (0.0, 0.0)
+        scale = _CELLS / (high - self._low) if high > self._low else 0.0
+        self._scale = scale if math.isfinite(scale) else 0.0  # 0: all in one cell
+        cells = np.empty(len(cuts) - 1, np.int32)
+        kernel.cells(self._cuts[:-1], self._low, self._scale, _CELLS, cells)
+        self._before = np.searchsorted(cells, np.arange(_CELLS + 2)).astype(np.int32)
 
-    def of(self, values: NDArray[np.float64]) -> NDArray[np.intp]:
-        """Return the interval of each number; a number that is a threshold lies below it."""
-        if self._steps > _MOST_STEPS:
-            return np.searchsorted(self.cuts, values)  # NumPy sorts a missing value behind infinity
-        found = self._before.take(self._cells(values))
-        for _ in range(self._steps):
-            found += self.cuts.take(found) < values
-        found[np.isnan(values)] = len(self.cuts)
+    def of(self, values: NDArray[np.float64]) -> NDArray[np.int32]:
+        """Return the interval of each number; a number that is a threshold lies below it, a missing one in the last."""
+        found = np.empty(len(values), np.int32)
+        self.find(values, found)
         return found
 
-    def _cells(self, values: NDArray[np.float64]) -> NDArray[np.intp]:
-        within = np.fmax(values, self._low)  # a missing value goes to the first cell
-        np.fmin(within, self._high, out=within)
-        np.subtract(within, self._low, out=within)
-        np.multiply(within, self._scale, out=within)
-        return within.astype(np.intp)
+    def find(self, values: NDArray[np.float64], found: NDArray[np.int32]) -> None:
+        """Write the intervals, as `of` returns them."""
+        from evermodel.fastpath import kernel
+
+        numbers = np.ascontiguousarray(values)
+        kernel.places(numbers, self._cuts, self._before, self._low, self._scale, self._first, found)

@@ -1,8 +1,8 @@
-"""Many rows through many small trees without walking them: each column rules out leaves, and one is left in each tree."""
+"""Many rows through many small trees without walking them: columns rule out leaves, and one is left in each tree."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +13,8 @@ from evermodel.fastpath.encoding import Column
 from evermodel.fastpath.intervals import Intervals
 
 _LEQ, _MEMBER = 0, 6
-_BLOCK = 1024  # rows at a time: their masks stay in the cache; with fewer, threads wait for each other
 _MOST_BYTES = 400  # of masks per tree and row; with more, walking the trees is faster
 _MOST_TABLE = 64 * 2**20
-_MOST_JOINED = (
-    2**20
-)  # bytes of masks of columns that are looked up together: they stay in the processor's cache
 # Multiplying by these puts a pattern that is unique for each bit into the highest bits.
 _DE_BRUIJN = {32: (0x077CB531, 27), 64: (0x03F79D71B4CA8B09, 58)}
 
@@ -55,12 +51,11 @@ class Nodes:
 
 
 class LeafMasks:
-    """Trees as masks of leaves (the method of QuickScorer, Lucchese et al., SIGIR 2015), in NumPy.
+    """Trees as masks of leaves (the method of QuickScorer, Lucchese et al., SIGIR 2015).
 
-    For each column and each interval between two thresholds there is a row of masks, one a tree, whose bits are the
+    For each column and each interval between two thresholds there is a line of masks, one a tree, whose bits are the
     leaves that such a value still allows. The masks of a row's values are combined by AND; the first leaf that is left
-    is the row's. Columns with few intervals are looked up together. The sums are those of the trees up to the order of
-    addition.
+    is the row's. The sums are those of the trees up to the order of addition.
 
     Parameters
     ----------
@@ -81,88 +76,37 @@ class LeafMasks:
         weights: NDArray[np.float64],
         starts: list[int],
     ) -> None:
-        self._starts = starts
-        self._intervals = {column: Intervals(found) for column, found in cuts.items()}
-        self._groups = [_joined(group, tables) for group in _groups(tables)]
-        self._weights = weights.ravel()
-        self._trees, self._bits = weights.shape
-        self._first = (np.arange(self._trees) * self._bits).astype(
-            np.uint32 if self._bits == 32 else np.uint64
-        )
+        first = np.cumsum([0, *(len(table) for table in tables.values())])
+        self._intervals = {
+            column: Intervals(cuts[column], int(start))
+            for column, start in zip(tables, first[:-1], strict=True)
+        }
+        self._masks = np.concatenate(list(tables.values()))
+        self._weights = weights
+        self._starts = np.array([*starts, len(weights)])
+        factor, shift = _DE_BRUIJN[weights.shape[1]]
+        self._factor, self._shift = self._masks.dtype.type(factor), self._masks.dtype.type(shift)
 
     def run(self, columns: Sequence[Column], rows: int) -> NDArray[np.float64]:
         """Return what the trees add up for the columns of their input: rows x outputs."""
-        sums = np.empty((rows, len(self._starts)))
-        kind = np.uint32 if self._bits == 32 else np.uint64
-        left, allowed = (np.empty((_BLOCK, self._trees), kind) for _ in range(2))
-        place, weight = np.empty((_BLOCK, self._trees), np.intp), np.empty((_BLOCK, self._trees))
-        places = [self._places(group, columns) for group, _ in self._groups]
-        for start in range(0, rows, _BLOCK):
-            end = min(rows, start + _BLOCK)
-            block = slice(0, end - start)
-            self._leaves([found[start:end] for found in places], left[block], allowed[block])
-            np.add(left[block], self._first, out=left[block])
-            np.copyto(place[block], left[block], casting="unsafe")
-            self._weights.take(place[block], out=weight[block], mode="clip")
-            np.add.reduceat(weight[block], self._starts, axis=1, out=sums[start:end])
-        return sums
+        from evermodel.fastpath import kernel
 
-    def _places(self, group: Sequence[int], columns: Sequence[Column]) -> NDArray[np.intp]:
-        """Return the row of a joined table for each row of the columns."""
-        found: NDArray[np.intp] | None = None
-        for number in group:
-            column, intervals = columns[number], self._intervals[number]
-            mine = intervals.of(column.values)
-            if column.places is not None:
-                mine = mine.take(column.places)
-            found = mine if found is None else found * len(intervals) + mine
-        assert found is not None
-        return found
-
-    def _leaves(self, places: Sequence[NDArray[np.intp]], left: NDArray[Any], allowed: NDArray[Any]) -> None:
-        """Leave the pattern of each tree's leaf in `left`."""
-        first = True
-        for found, (_, table) in zip(places, self._groups, strict=True):
-            table.take(found, axis=0, out=left if first else allowed, mode="clip")
-            if not first:
-                np.bitwise_and(left, allowed, out=left)
-            first = False
-        np.negative(left, out=allowed)
-        np.bitwise_and(left, allowed, out=left)
-        factor, shift = _DE_BRUIJN[self._bits]
-        np.multiply(left, left.dtype.type(factor), out=left)
-        np.right_shift(left, left.dtype.type(shift), out=left)
-
-
-def _groups(tables: Mapping[int, NDArray[Any]]) -> list[list[int]]:
-    """Put columns together as long as their joined table is small, the largest first."""
-    groups: list[list[int]] = []
-    sizes: list[int] = []
-    for column in sorted(tables, key=lambda c: -len(tables[c])):
-        table = tables[column]
-        most = _MOST_JOINED // table[0].nbytes
-        fitting = (place for place, size in enumerate(sizes) if size * len(table) <= most)
-        place = next(fitting, None)
-        if place is None:
-            groups.append([column])
-            sizes.append(len(table))
-        else:
-            groups[place].append(column)
-            sizes[place] *= len(table)
-    return groups
-
-
-def _joined(group: Sequence[int], tables: Mapping[int, NDArray[Any]]) -> tuple[Sequence[int], NDArray[Any]]:
-    """Return the columns and their table, which has a row for each combination of their intervals."""
-    joined = tables[group[0]]
-    for column in group[1:]:
-        joined = (joined[:, None] & tables[column][None]).reshape(-1, joined.shape[1])
-    return group, joined
+        found = np.empty((len(self._intervals), rows), np.int32)
+        for place, (number, intervals) in enumerate(self._intervals.items()):
+            column = columns[number]
+            if column.places is None:
+                intervals.find(column.values, found[place])
+            else:
+                intervals.of(column.values).take(column.places, out=found[place], mode="clip")
+        result = np.empty((rows, len(self._starts) - 1))
+        kernel.sums(found, self._masks, self._factor, self._shift, self._weights, self._starts, result)
+        return result
 
 
 def leaf_masks(nodes: Nodes) -> LeafMasks | None:
     """Build the masks; None where walking the trees is faster, or a tree has more than 64 leaves."""
-    largest = max(len(_leaves_of(nodes, root)) for root in nodes.roots)
+    leaves = [_leaves_of(nodes, root) for root in nodes.roots]
+    largest = max(map(len, leaves))
     bits = 32 if largest <= 32 else 64
     columns = [int(column) for column in np.unique(nodes.features)]
     if largest > 64 or len(columns) * bits // 8 > _MOST_BYTES:
@@ -176,7 +120,7 @@ def leaf_masks(nodes: Nodes) -> LeafMasks | None:
         cuts[column], passes[column] = part
     if sum(len(c) + 1 for c in cuts.values()) * len(nodes.roots) * bits // 8 > _MOST_TABLE:
         return None
-    targets = [_target(nodes, root) for root in nodes.roots]
+    targets = [_target(nodes, found) for found in leaves]
     if set(targets) != set(range(nodes.outputs)):
         return None
     order = sorted(range(len(targets)), key=lambda tree: (targets[tree], tree))
@@ -236,7 +180,10 @@ def _column(
         cuts = np.unique(np.append(nodes.splits[mine], np.inf))
 
         def below(node: int) -> NDArray[np.bool_]:
-            return np.append(cuts <= nodes.splits[node], nodes.missing[node])
+            found = np.empty(len(cuts) + 1, dtype=bool)
+            np.less_equal(cuts, nodes.splits[node], out=found[:-1])
+            found[-1] = nodes.missing[node]
+            return found
 
         return cuts, below
     members = np.unique(np.concatenate([nodes.members.get(int(node), np.empty(0)) for node in mine]))
@@ -244,10 +191,12 @@ def _column(
         return None
     # Codes are whole numbers: each has an interval of its own, and what lies between two stands for no code.
     cuts = np.unique(np.concatenate([members - 0.5, members + 0.5, [np.inf]]))
-    codes = cuts - 0.5
 
     def within(node: int) -> NDArray[np.bool_]:
-        return np.append(np.isin(codes, nodes.members[node]), nodes.missing[node])
+        found = np.zeros(len(cuts) + 1, dtype=bool)
+        found[np.searchsorted(cuts, nodes.members[node] + 0.5)] = True
+        found[-1] = nodes.missing[node]
+        return found
 
     return cuts, within
 
@@ -265,7 +214,7 @@ def _leaves_of(nodes: Nodes, root: int) -> list[int]:
     return found
 
 
-def _target(nodes: Nodes, root: int) -> int:
-    """Return the output that a tree adds to; -1 if its leaves add to several."""
-    found = {int(nodes.targets[leaf]) for leaf in _leaves_of(nodes, root)}
+def _target(nodes: Nodes, leaves: list[int]) -> int:
+    """Return the output that a tree of these leaves adds to; -1 if they add to several."""
+    found = {int(nodes.targets[leaf]) for leaf in leaves}
     return found.pop() if len(found) == 1 else -1

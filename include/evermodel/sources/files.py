@@ -167,6 +167,9 @@ def _use_filesystem(spec: ModelSpec, connection: Any, path: str) -> None:
     """Let DuckDB open a URL through fsspec, whose credentials come from the environment."""
     scheme = path.partition("://")[0] if "://" in path else ""
     if scheme in _BUILT_IN:
+        connection.execute(
+            "SET disable_parquet_prefetching = true"
+        )  # a local disk is fast, and it takes 50 MB
         return
     import fsspec
 

@@ -190,6 +190,9 @@ def _opened(
             # Times without a zone are UTC, wherever this machine is.
             duck.execute("SET TimeZone = 'UTC'")
             duck.execute(
+                "SET streaming_buffer_size = '1MB'"
+            )  # with the tenfold of newer engines it is no faster
+            duck.execute(
                 "SET enable_progress_bar = false"
             )  # it would be drawn into the logs of long extractions
             with _told(translate):
