@@ -175,7 +175,7 @@ def _settle(
     champion = str(registry.champion(client, model).version)
     if champion != number:
         return Deployment(model, number, "served before", champion)
-    stop_in_flight(client, model, f"version {number} was promoted: {reason}", number)
+    stop_in_flight(client, model, f"version {number} was promoted: {reason}", number, by)
     lines = [line for line in registry.history(client, model) if line.version == number]
     return Deployment(model, number, "champion", lines[-1].previous if lines else None)
 

@@ -195,7 +195,7 @@ class Retrain:
         )
         self._note_override(decision, answer)
         why = f"version {version} was promoted: {self.reason}"
-        stop_in_flight(self.client, self.spec.name, why, promotion.version)
+        stop_in_flight(self.client, self.spec.name, why, promotion.version, promotion.by)
         self.mlflow_run({"evermodel.outcome": "deployed", "evermodel.version": version})
         return promotion
 
@@ -257,7 +257,9 @@ class Retrain:
         return Contender(name, model.pipeline, uri, size, model.fast)
 
     def _with_graph(self, challenger: Contender, features: pd.DataFrame) -> Contender:
-        kept = keep_if_same(self.client, challenger.uri, challenger.pipeline, features)
+        kept = keep_if_same(
+            self.client, challenger.uri, challenger.pipeline, features, self.spec.performance.threshold
+        )
         self.mlflow_run({"evermodel.fastpath": kept.note})
         return replace(challenger, fast=kept.fast)
 

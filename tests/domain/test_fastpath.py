@@ -233,6 +233,23 @@ def test_a_graph_answers_the_same_after_its_files_were_read_again(tmp_path: Path
     np.testing.assert_array_equal(again.answer_table(table), BOOSTED_FAST.answer_table(table))
 
 
+def test_decisions_are_compared_at_the_threshold_of_the_spec() -> None:
+    table = _data(200, 6)
+    frame = feature_frame(BOOSTED, table)
+    wanted = BOOSTED_PIPELINE.predict_proba(frame)[:, 1]
+    middle = float(np.sort(wanted)[100]) + 1e-9
+
+    class Shifted:
+        def answer_table(self, rows: Any) -> Any:
+            return np.where(wanted < middle, wanted + 2e-9, wanted)[:, None]
+
+    fast: Any = Shifted()
+    at_half = compare(BOOSTED_PIPELINE, fast, frame, table)
+    at_threshold = compare(BOOSTED_PIPELINE, fast, frame, table, threshold=middle)
+    assert (at_half.decisions, at_half.holds) == (0, True)
+    assert (at_threshold.decisions > 0, at_threshold.holds) == (True, False)
+
+
 def test_a_graph_that_differs_is_not_kept() -> None:
     other = _fitted(BOOSTED, _data(600, 5))
     table = _data(200, 6)

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 TOLERANCE = 1e-6
-_CUT = 0.5
 _TIE = 1e-12  # so close to the cut, the order in which numbers are added decides
 
 
@@ -29,7 +28,7 @@ class Agreement:
     largest
         Largest difference of any probability or, for a regression, of any value in units of the answers' spread.
     decisions
-        Rows whose decision (the likeliest class) differs, exact ties left out.
+        Rows whose decision (the class, by the threshold or the likeliest) differs, exact ties left out.
     """
 
     rows: int
@@ -46,13 +45,17 @@ class Agreement:
         return {**asdict(self), "tolerance": TOLERANCE, "holds": self.holds}
 
 
-def compare(pipeline: Any, fast: FastModel, frame: pd.DataFrame, table: pa.Table) -> Agreement:
+def compare(
+    pipeline: Any, fast: FastModel, frame: pd.DataFrame, table: pa.Table, threshold: float = 0.5
+) -> Agreement:
     """Ask both for the same rows.
 
     Parameters
     ----------
     frame, table
         The rows as the pipeline and as the graph take them.
+    threshold
+        Probability from which on a binary answer is the second class.
     """
     answers = fast.answer_table(table)
     if not hasattr(pipeline, "predict_proba"):
@@ -62,7 +65,7 @@ def compare(pipeline: Any, fast: FastModel, frame: pd.DataFrame, table: pa.Table
     wanted = np.asarray(pipeline.predict_proba(frame), dtype=np.float64)
     if wanted.shape[1] == 2:
         found, wanted = answers[:, 0], wanted[:, 1]
-        differ = ((found >= _CUT) != (wanted >= _CUT)) & (np.abs(wanted - _CUT) > _TIE)
+        differ = ((found >= threshold) != (wanted >= threshold)) & (np.abs(wanted - threshold) > _TIE)
     else:
         found = answers
         differ = found.argmax(axis=1) != wanted.argmax(axis=1)

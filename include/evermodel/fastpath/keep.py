@@ -40,7 +40,9 @@ class Kept:
     note: str
 
 
-def keep_if_same(client: MlflowClient, uri: str, pipeline: Any, frame: pd.DataFrame) -> Kept:
+def keep_if_same(
+    client: MlflowClient, uri: str, pipeline: Any, frame: pd.DataFrame, threshold: float = 0.5
+) -> Kept:
     """Export a logged pipeline, hold it against the original on every row, and log it beside the model if it holds.
 
     Parameters
@@ -49,13 +51,16 @@ def keep_if_same(client: MlflowClient, uri: str, pipeline: Any, frame: pd.DataFr
         The logged model, ``models:/m-...``.
     frame
         The test window, as `evermodel.frames.feature_frame` gives it.
+    threshold
+        At which the spec takes decisions (`performance.threshold`).
     """
     import pyarrow as pa
 
     try:
         exported = export(pipeline)
         fast = start(exported)
-        agreement = compare(pipeline, fast, frame, pa.Table.from_pandas(frame, preserve_index=False))
+        rows = pa.Table.from_pandas(frame, preserve_index=False)
+        agreement = compare(pipeline, fast, frame, rows, threshold)
     except NotExportableError as error:
         return Kept(None, f"scikit-learn serves: {error}")
     except ImportError as error:
