@@ -198,3 +198,12 @@ def test_an_error_that_nobody_foresaw_is_one_message_too(
     monkeypatch.setenv("EVERMODEL_DEBUG", "1")
     with pytest.raises(ZeroDivisionError):
         main()
+
+
+def test_only_an_approver_trains_with_a_yes(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = models / "flights.yaml"
+    approval = "approval: manual\napprovers: [ml_lead]\n"
+    spec.write_text(re.sub(r"^approval:.*\n", "", spec.read_text(), flags=re.MULTILINE) + approval)
+    monkeypatch.setenv("LOGNAME", "eve")
+    refused = run("train", "flights", "--approve", "--json").exception
+    assert "eve may not approve a version: the spec names ml_lead" in str(refused)

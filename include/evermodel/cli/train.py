@@ -42,6 +42,7 @@ def train(
     from evermodel.cli.messages import send
     from evermodel.cli.options import moment_of
     from evermodel.cli.steps import quiet_libraries, step
+    from evermodel.deployment import require_approver_login
     from evermodel.retrain_whole import DEPLOYED, ROLLING, run_retrain
     from evermodel.settings import Settings
     from evermodel.spec import load_spec
@@ -50,6 +51,8 @@ def train(
     settings = Settings.from_environment()
     spec, moment = load_spec(model, settings), moment_of(as_of)
     who = getpass.getuser()
+    if approve:
+        require_approver_login(spec, who)
     with step("start") as say:
         from evermodel.retrain import Retrain
         from evermodel.tracking import connect
