@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -79,11 +81,17 @@ class House:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    folder = tmp_path_factory.mktemp("production")
-    folder.chmod(0o755)  # PostgreSQL's own user has to get to its folder
-    for parent in list(folder.parents)[:2]:
-        parent.chmod(0o755)
+def folder(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A folder that PostgreSQL's own user gets to; not pytest's, which every session of pytest closes to others."""
+    made = Path(tempfile.mkdtemp(prefix="evermodel-production-"))
+    made.chmod(0o755)
+    yield made
+    if not request.session.testsfailed:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def house(folder: Path) -> Iterator[House]:
     world = flights_world(folder / "world", "", name=MODEL)
     world.change(
         schedule={"retrain": None, "score": None, "drift": None},
