@@ -17,6 +17,9 @@ FINISHED = frozenset({"success", "failed"})
 Answer = dict[str, Any]
 
 
+_PAUSES = (0.2, 1.0, 3.0, 10.0)  # seconds
+
+
 class AirflowUnavailableError(TransientError):
     """Airflow does not answer."""
 
@@ -122,12 +125,13 @@ class AirflowApi:
         -------
         The run's id.
         """
-        body: Answer = {"logical_date": _stamp(logical_date), "conf": dict(conf or {})}
-        if run_id is not None:
-            body["dag_run_id"] = run_id
+        # An id of our own, as Airflow would make it: so a request that is sent again starts nothing twice.
+        run_id = run_id or f"manual__{datetime.now(UTC).isoformat()}"
+        body: Answer = {"logical_date": _stamp(logical_date), "conf": dict(conf or {}), "dag_run_id": run_id}
         if data_interval is not None:
             body["data_interval_start"], body["data_interval_end"] = map(_stamp, data_interval)
-        return str(self._call("POST", f"{_dag(dag_id)}/dagRuns", json=body).json()["dag_run_id"])
+        self._call("POST", f"{_dag(dag_id)}/dagRuns", json=body)
+        return run_id
 
     def dag_run(self, dag_id: str, run_id: str) -> Answer:
         """Return one run."""
@@ -225,6 +229,22 @@ class AirflowApi:
         return self._token
 
     def _call(self, method: str, path: str, **request: Any) -> httpx.Response:
+        """Send a request, again while the database is busy: Airflow on SQLite then answers 500 and has done nothing."""
+        answer, pauses = self._authorized(method, path, **request), iter(_PAUSES)
+        sent_again = False
+        while _busy(answer) and (pause := next(pauses, None)) is not None:
+            time.sleep(pause)
+            answer, sent_again = self._authorized(method, path, **request), True
+        if sent_again and answer.status_code == 409:  # it was done after all
+            return answer
+        if not answer.is_success:
+            raise AirflowRequestError(
+                f"{method} {self.url}{path} answered {answer.status_code}: {_detail(answer)}",
+                "see the DAG's page in Airflow; its id and the run's id have to exist",
+            )
+        return answer
+
+    def _authorized(self, method: str, path: str, **request: Any) -> httpx.Response:
         headers = request.pop("headers", {})
         token = self._token or self._fetch_token()
         answer = self._send(method, path, headers={"Authorization": f"Bearer {token}", **headers}, **request)
@@ -232,11 +252,6 @@ class AirflowApi:
             token = self._fetch_token()
             answer = self._send(
                 method, path, headers={"Authorization": f"Bearer {token}", **headers}, **request
-            )
-        if not answer.is_success:
-            raise AirflowRequestError(
-                f"{method} {self.url}{path} answered {answer.status_code}: {_detail(answer)}",
-                "see the DAG's page in Airflow; its id and the run's id have to exist",
             )
         return answer
 
@@ -262,6 +277,10 @@ def _stamp(moment: datetime | None) -> str | None:
     if moment is None:
         return None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()
+
+
+def _busy(answer: httpx.Response) -> bool:
+    return answer.status_code == 500 and "Database error" in answer.text
 
 
 def _detail(answer: httpx.Response) -> str:
