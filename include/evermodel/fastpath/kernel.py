@@ -15,11 +15,11 @@ _REAL, _WHOLE = types.float64, types.int64
 _Function = Callable[..., Any]
 
 
-def _compiled(signature: Any, *, others: bool = False) -> Callable[[_Function], _Function]:
+def _compiled(signature: Any, *, others: bool = False, **more: Any) -> Callable[[_Function], _Function]:
     """Compile for these types now, or load what another process compiled; for `others` when they come."""
 
     def compile_now(function: _Function) -> _Function:
-        options: dict[str, Any] = {"nogil": True, "fastmath": {"reassoc"}}
+        options: dict[str, Any] = {"nogil": True, **more}
         try:
             compiled = njit(cache=True, **options)(function)
         except RuntimeError:  # neither the package's folder nor the user's cache can be written
@@ -97,6 +97,9 @@ _MATRIX = types.float64[:, ::1]
         _MATRIX,
     ),
     others=True,  # masks of 64 bits
+    fastmath={
+        "reassoc"
+    },  # what is added up may be in any order; which cell a number is in must not depend on it
 )
 def sums(
     found: NDArray[np.int32],

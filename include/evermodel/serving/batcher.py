@@ -36,7 +36,7 @@ class Batcher:
         self._waiting: deque[_Call] = deque()
         self._wake = threading.Condition()
         self._closing = False
-        self._limited_for: weakref.ref[ServedModel] | None = None
+        self._one_thread = OneThread()
         self._thread = threading.Thread(target=self._work, name="score", daemon=True)
 
     def start(self) -> None:
@@ -68,14 +68,9 @@ class Batcher:
                 if not self._waiting:
                     return
                 batch = self._take()
-            self._limit_threads(batch[0].served)
+            self._one_thread.keep_for(batch[0].served)
             _score(batch)
             del batch  # while it waits, the thread keeps no version in memory
-
-    def _limit_threads(self, served: ServedModel) -> None:
-        if self._limited_for is None or self._limited_for() is not served:
-            limit_threads()
-            self._limited_for = weakref.ref(served)
 
     def _take(self) -> list[_Call]:
         batch = [self._waiting.popleft()]
@@ -92,12 +87,21 @@ class Batcher:
         return batch
 
 
-def limit_threads() -> None:
-    """Keep OpenMP to one thread here: for so few rows, waiting for helpers costs more than they save."""
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+class OneThread:
+    """Keeps OpenMP to one thread here: for so few rows, waiting for helpers costs more than they save."""
 
-    # OpenMP keeps this setting for each thread, so training in this process would not notice.
-    threadpool_limits(1, user_api="openmp")
+    def __init__(self) -> None:
+        self._set_for: weakref.ref[ServedModel] | None = None
+
+    def keep_for(self, served: ServedModel) -> None:
+        """Set it anew for each version, which may bring another OpenMP; no version is kept in memory by it."""
+        if self._set_for is not None and self._set_for() is served:
+            return
+        from threadpoolctl import threadpool_limits
+
+        # OpenMP keeps this setting for each thread, so training in this process would not notice.
+        threadpool_limits(1, user_api="openmp")
+        self._set_for = weakref.ref(served)
 
 
 def _score(batch: list[_Call]) -> None:

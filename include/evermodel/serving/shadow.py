@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from evermodel.serving.batcher import limit_threads
+from evermodel.serving.batcher import OneThread
 from evermodel.serving.breaker import Seldom
 from evermodel.serving.fallback import Answered, as_they_take_them, without_values
 from evermodel.serving.log import Heard, LoggedRequest, PredictionLog
@@ -62,7 +61,7 @@ class Shadows:
         self._rows = 0
         self._wake = threading.Condition()
         self._closing = False
-        self._limited_for: weakref.ref[ServedModel] | None = None
+        self._one_thread = OneThread()
         self._seldom = Seldom()
         self._thread = threading.Thread(target=self._work, name="shadow", daemon=True)
 
@@ -100,9 +99,7 @@ class Shadows:
                 if not self._waiting:
                     return
                 batch = self._take()
-            if self._limited_for is None or self._limited_for() is not batch[0].shadow:
-                self._limited_for = weakref.ref(batch[0].shadow)
-                limit_threads()
+            self._one_thread.keep_for(batch[0].shadow)
             self._answer(batch[:1], alone=True)
             if len(batch) > 1:
                 self._answer(batch[1:])

@@ -15,8 +15,6 @@ from evermodel.errors import EvermodelError, TransientError
 
 FINISHED = frozenset({"success", "failed"})
 Answer = dict[str, Any]
-
-
 _PAUSES = (0.2, 1.0, 3.0, 10.0)  # seconds
 
 
@@ -230,9 +228,10 @@ class AirflowApi:
 
     def _call(self, method: str, path: str, **request: Any) -> httpx.Response:
         """Send a request, again while the database is busy: Airflow on SQLite then answers 500 and has done nothing."""
-        answer, pauses = self._authorized(method, path, **request), iter(_PAUSES)
-        sent_again = False
-        while _busy(answer) and (pause := next(pauses, None)) is not None:
+        answer, sent_again = self._authorized(method, path, **request), False
+        for pause in _PAUSES:
+            if not _busy(answer):
+                break
             time.sleep(pause)
             answer, sent_again = self._authorized(method, path, **request), True
         if sent_again and answer.status_code == 409:  # it was done after all
