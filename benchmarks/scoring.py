@@ -24,10 +24,11 @@ _NAMES = [*"abcdefghijklmnopqrstuvwxyz", *(f"z{i}" for i in range(14))]
 # What the task `score` does, from the registry to the file in the prediction log; both say the seconds of their work,
 # without imports and without fetching the model: what either would import later is imported before.
 _OURS = """
+import evermodel  # before Arrow, as in a task
 import json, sys, time
 from datetime import timedelta
 
-import duckdb, onnx, pandas, pyarrow.compute, pyarrow.parquet
+import onnx, pandas, pyarrow.compute, pyarrow.parquet
 import evermodel.fastpath.kernel
 from evermodel import tracking
 from evermodel.scoring import day as scoring

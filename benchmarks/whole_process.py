@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-import os
+import json
+import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+# A process of its own, because Linux counts the memory of whoever starts a program as the program's (getrusage(2)).
+_STARTER = """
+import json, os, sys, time
+start = time.perf_counter()
+process = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
+_, status, usage = os.wait4(process, 0)
+seconds = time.perf_counter() - start
+print(json.dumps([status, seconds, usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime]), file=sys.stderr)
+"""
 
 
 @dataclass(frozen=True)
@@ -34,17 +44,15 @@ def measure(program: str, arguments: Sequence[str | Path], folder: Path) -> Meas
         The program failed.
     """
     command = [sys.executable, "-W", "ignore", "-c", program, *map(str, arguments)]
-    output = folder / "said.txt"
-    start = time.perf_counter()
-    with output.open("wb") as said:
-        process = os.posix_spawn(
-            command[0], command, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, said.fileno(), 1)]
-        )
-    _, status, usage = os.wait4(process, 0)
-    seconds = time.perf_counter() - start
+    output, figures = folder / "said.txt", folder / "figures.txt"
+    with output.open("wb") as said, figures.open("wb") as told:
+        starter = [sys.executable, "-S", "-E", "-c", _STARTER, *command]
+        subprocess.run(starter, stdout=said, stderr=told, check=True)
+    lines = figures.read_text().splitlines()
+    status, seconds, memory, processor = json.loads(lines[-1])
+    print("\n".join(lines[:-1]), file=sys.stderr, end="\n" * (len(lines) > 1))
     if status:
         raise RuntimeError(
             f"the program that begins with {program.strip().splitlines()[0]!r} ended with {status}"
         )
-    processor = usage.ru_utime + usage.ru_stime
-    return Measure(seconds, usage.ru_maxrss / 1024, output.read_text().strip(), processor)
+    return Measure(seconds, memory, output.read_text().strip(), processor)

@@ -40,6 +40,17 @@ def feature_frame(spec: ModelSpec, data: pa.Table | pd.DataFrame) -> pd.DataFram
     return pd.DataFrame(columns, index=frame.index)
 
 
+def as_type(column: pa.Array | pa.ChunkedArray, kind: pa.DataType, safe: bool = True) -> Any:
+    """Cast a column if it has to be: Arrow takes microseconds to find out that it has not, for every column and batch.
+
+    Raises
+    ------
+    pyarrow.ArrowException
+        A value is none of the type; with ``safe=False`` it may be rounded.
+    """
+    return column if column.type == kind else column.cast(kind, safe=safe)
+
+
 def _from_arrow(spec: ModelSpec, table: pa.Table) -> pd.DataFrame:
     import pyarrow as pa
 

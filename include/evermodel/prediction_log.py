@@ -38,6 +38,19 @@ def log_schema(spec: ModelSpec) -> pa.Schema:
     )
 
 
+def stored_schema(spec: ModelSpec) -> pa.Schema:
+    """Return the log's schema as a file is written: text, but the ids, as codes of a dictionary."""
+    import pyarrow as pa
+
+    codes = pa.dictionary(pa.int32(), pa.string())
+    return pa.schema(
+        [
+            (field.name, codes if field.type == pa.string() and field.name != "prediction_id" else field.type)
+            for field in log_schema(spec)
+        ]
+    )
+
+
 def day_folder(
     spec: ModelSpec, lake: Path, day: str, log: Literal["predictions", "shadow"] = "predictions"
 ) -> Path:
@@ -58,15 +71,19 @@ def write_batch(spec: ModelSpec, lake: Path, day: str, table: pa.Table) -> Path:
 
 
 def write_batches(spec: ModelSpec, target: Path, tables: Iterable[pa.Table]) -> None:
-    """Write a stream of tables of the log's schema as one file, which is there whole or not at all.
+    """Write a stream of tables as one file, which is there whole or not at all.
 
     What a writer that was killed has left beside it is removed.
+
+    Parameters
+    ----------
+    tables
+        Of the log's schema; any text may be a dictionary.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = log_schema(spec)
-    texts = [field.name for field in schema if field.type == pa.string() and field.name != "prediction_id"]
+    schema = stored_schema(spec)
     sweep(target)
     with (
         replacing(target) as temporary,
@@ -74,18 +91,23 @@ def write_batches(spec: ModelSpec, target: Path, tables: Iterable[pa.Table]) -> 
             temporary,
             schema,
             compression="lz4",  # half of zstd's processor time; the file is an eighth larger
-            use_dictionary=texts,
+            use_dictionary=[field.name for field in schema if pa.types.is_dictionary(field.type)],
+            store_schema=False,  # which would make readers keep the dictionaries
             write_statistics=[
                 "event_time"
             ],  # what readers look for; those of every column cost a fifth of writing
         ) as writer,
         ThreadPoolExecutor(1, "writing") as thread,  # the next rows are made meanwhile
     ):
+
+        def write(group: pa.Table) -> None:
+            writer.write_table(group.cast(schema).unify_dictionaries(), row_group_size=group.num_rows)
+
         written: Future[None] | None = None
         for group in _grouped(tables, ROW_GROUP):
             if written is not None:
                 written.result()
-            written = thread.submit(writer.write_table, group, row_group_size=ROW_GROUP)
+            written = thread.submit(write, group)
         if written is not None:
             written.result()
 

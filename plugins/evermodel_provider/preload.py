@@ -9,6 +9,7 @@ import sys
 
 # Only imported, never used here: a library that has started its OpenMP threads hangs in forked processes.
 LIBRARIES = (
+    "evermodel",  # before Arrow, whose memory it sets
     "pandas",
     "pyarrow.parquet",
     "duckdb",

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evermodel.frames import as_type
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -100,10 +102,18 @@ class Encoding:
         import pyarrow.compute as pc
 
         if name not in self.codes:
-            return Column(values.cast(pa.float64()).to_numpy())
+            return Column(as_type(values, pa.float64()).to_numpy())
         known, codes = self._lookups[name]
-        places = pc.index_in(values.cast(pa.string()), value_set=known).fill_null(len(known))
-        return Column(codes, places.to_numpy())
+
+        def places_of(texts: Any) -> Any:
+            return pc.index_in(as_type(texts, pa.string()), value_set=known).fill_null(len(known)).to_numpy()
+
+        if not pa.types.is_dictionary(values.type):
+            return Column(codes, places_of(values))
+        coded = values.combine_chunks()
+        missing = len(coded.dictionary)
+        distinct = np.append(codes[places_of(coded.dictionary)], self.codes[name].missing)
+        return Column(distinct, coded.indices.fill_null(missing).to_numpy())
 
     @cached_property
     def _lookups(self) -> dict[str, tuple[pa.Array, NDArray[np.float64]]]:

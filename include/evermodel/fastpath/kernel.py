@@ -74,13 +74,14 @@ def places(
             continue
         cell = np.uint64(_within((value - low) * scale, last))
         start, end = before[cell], before[cell + np.uint64(1)]
-        while start < end:
+        while end - start > 1:  # seldom: nearly every cell has one cut, or none
             middle = (start + end) >> 1
             if cuts[middle] < value:
                 start = middle + 1
             else:
                 end = middle
-        found[i] = first + start
+        # No branch that nobody can foretell: if the cell has no cut left, this one is above the number anyway.
+        found[i] = first + start + np.int32(cuts[np.uint64(start)] < value)
 
 
 _MATRIX = types.float64[:, ::1]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import chain
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 # So many rows of so many columns as a model has are a few megabytes; larger batches would not be faster.
-BATCH_ROWS = 16_384
+BATCH_ROWS = 32_768
 _THREADS = 4
 
 
@@ -64,10 +63,7 @@ def score_day(spec: ModelSpec, as_of: datetime, client: MlflowClient, settings: 
         return _by_spark(spec, window, client, settings)
     scorer = load_champion(spec, client)
     tally = Tally()
-    with (
-        lean_memory(),
-        stream_window(spec, window, with_label=False, in_order=False, batch_rows=BATCH_ROWS) as rows,
-    ):
+    with stream_window(spec, window, with_label=False, in_order=False, batch_rows=BATCH_ROWS) as rows:
         path = write_day(spec, settings.lake, window, tally.counted(scored(scorer, rows)))
     return finished(spec, tally.day(spec, window, scorer.version, path.relative_to(settings.lake)), path)
 
@@ -102,20 +98,6 @@ def scored(scorer: Scorer, rows: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]
     """Score a stream of batches on all cores; the answers come in the order of the rows."""
     threads = min(_THREADS, os.cpu_count() or 1) if scorer.threads_well else 1
     return in_order(scorer.score, (batch for batch in rows if batch.num_rows), threads)
-
-
-@contextmanager
-def lean_memory() -> Iterator[None]:
-    """Let Arrow give back what it does not need: its usual allocator keeps 40 MB of a stream's batches."""
-    import pyarrow as pa
-
-    usual = pa.default_memory_pool()
-    frugal = "jemalloc" in pa.supported_memory_backends()
-    pa.set_memory_pool(pa.jemalloc_memory_pool() if frugal else pa.system_memory_pool())
-    try:
-        yield
-    finally:
-        pa.set_memory_pool(usual)
 
 
 def write_day(spec: ModelSpec, lake: Path, window: Window, tables: Iterator[pa.Table]) -> Path:

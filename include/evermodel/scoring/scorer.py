@@ -10,6 +10,7 @@ import numpy as np
 
 from evermodel import model_store
 from evermodel.errors import ModelFormatError, SourceError
+from evermodel.frames import as_type
 from evermodel.prediction_log import log_schema
 from evermodel.spec import ModelSpec
 from evermodel.tasks import points, sound
@@ -48,7 +49,7 @@ class Scorer:
         return self.fast is not None
 
     def score(self, rows: pa.Table | pa.RecordBatch) -> pa.Table:
-        """Return rows of the prediction log for rows of the source.
+        """Return rows of the prediction log for rows of the source; text may be a dictionary in both.
 
         Raises
         ------
@@ -115,7 +116,8 @@ def _features(spec: ModelSpec, table: pa.Table) -> pa.Table:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    missing = [name for name in spec.features.names if name not in table.column_names]
+    present = set(table.column_names)
+    missing = [name for name in spec.features.names if name not in present]
     if missing:
         raise SourceError(
             f"the data of model {spec.name} lacks the features {', '.join(missing)}; it has {', '.join(table.column_names)}",
@@ -124,7 +126,7 @@ def _features(spec: ModelSpec, table: pa.Table) -> pa.Table:
     columns = {}
     for name in spec.features.numeric:
         try:
-            values = table[name].cast(pa.float64(), safe=False)
+            values = as_type(table[name], pa.float64(), safe=False)
         except pa.ArrowException as error:
             raise SourceError(
                 f"column {name} is declared numeric but holds something else ({error})",
@@ -133,7 +135,8 @@ def _features(spec: ModelSpec, table: pa.Table) -> pa.Table:
         absent = pc.is_nan(values)
         columns[name] = pc.if_else(absent, None, values) if pc.any(absent).as_py() else values
     for name in spec.features.categorical:
-        columns[name] = table[name].cast(pa.string())
+        values = table[name]
+        columns[name] = values if pa.types.is_dictionary(values.type) else as_type(values, pa.string())
     return pa.table(columns)
 
 
@@ -147,16 +150,16 @@ def _log_rows(
 ) -> pa.Table:
     import pyarrow as pa
 
-    count, text = table.num_rows, pa.string()
+    schema, first = log_schema(spec), np.zeros(table.num_rows, np.int32)
+    nothing = pa.nulls(table.num_rows, pa.dictionary(pa.int32(), pa.string()))
     columns = {
-        "prediction_id": table[spec.id_column].cast(text),
-        "event_time": table[spec.time_column],
-        "model_version": pa.repeat(pa.scalar(version, text), count),
+        "prediction_id": as_type(table[spec.id_column], pa.string()),
+        "event_time": as_type(table[spec.time_column], schema.field("event_time").type),
+        "model_version": pa.DictionaryArray.from_arrays(first, [version]),
         "score": pa.array(scores),
-        "predicted": pa.nulls(count, text) if predicted is None else predicted,
-        "source": pa.repeat(pa.scalar("batch", text), count),
-        "request_id": pa.nulls(count, text),
+        "predicted": nothing if predicted is None else predicted,
+        "source": pa.DictionaryArray.from_arrays(first, ["batch"]),
+        "request_id": nothing,
         **dict(zip(features.column_names, features.columns, strict=True)),
     }
-    schema = log_schema(spec)
-    return pa.table([columns[name] for name in schema.names], names=schema.names).cast(schema)
+    return pa.table({name: columns[name] for name in schema.names})

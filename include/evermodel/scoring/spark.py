@@ -50,9 +50,10 @@ def score_frame(spec: ModelSpec, version: str, folder: Path, rows: Any) -> Any:
     def answer(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         scorer = parcel.scorer()
         for batch in batches:
-            yield from scorer.score(batch).to_batches()
+            yield from scorer.score(batch).cast(log).to_batches()
 
-    schema = ", ".join(f"`{field.name}` {_TYPES[str(field.type)]}" for field in log_schema(spec))
+    log = log_schema(spec)
+    schema = ", ".join(f"`{field.name}` {_TYPES[str(field.type)]}" for field in log)
     return rows.mapInArrow(answer, schema)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from evermodel.errors import EvermodelError, SourceError
 from evermodel.sources.files import FilesRelation
 from evermodel.sources.ibis import IbisRelation
+from evermodel.sources.plain import plain_rows
 from evermodel.sources.python import PythonRelation
 from evermodel.sources.relation import Arrival, Relation, Stream
 from evermodel.sources.sql import SqlRelation
@@ -78,7 +79,7 @@ def stream_window(
     scratch
         Folder for what does not fit into memory while it is sorted; the system's if not given.
     in_order
-        Without it, the rows come as the source has them, and nothing is sorted.
+        Without it, the rows come as the source has them, and nothing is sorted; text may come as a dictionary.
     batch_rows
         Rows of a batch.
 
@@ -90,6 +91,10 @@ def stream_window(
         The source cannot be reached, or broke off.
     """
     columns = [name for name in spec.columns if with_label or name != spec.label.column]
+    plain = None if in_order else plain_rows(spec, window, columns, batch_rows)
+    if plain is not None:
+        yield Rows(plain.reader(), _relation(spec).unreadable)
+        return
     # Without a sort, one thread reads faster than anybody takes the rows, and holds fewer of them.
     with _opened(spec, window, columns, scratch, threads=_THREADS if in_order else 1) as (duck, translate):
         kinds = _kinds(duck)
