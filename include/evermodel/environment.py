@@ -12,7 +12,8 @@ from importlib.metadata import distributions
 @cache
 def installed_packages() -> str:
     """Return the Python version and every installed package with its version, one a line, sorted."""
-    found = {f"{d.name.lower().replace('_', '-')}=={d.version}" for d in distributions() if d.name}
+    facts = [found.metadata for found in distributions()]  # read anew whenever it is asked for
+    found = {f"{fact['Name'].lower().replace('_', '-')}=={fact['Version']}" for fact in facts if fact["Name"]}
     return "\n".join([f"python=={platform.python_version()}", *sorted(found)]) + "\n"
 
 

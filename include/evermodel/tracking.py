@@ -116,23 +116,36 @@ def keyed_run(
         More tags, set on a new run and refreshed on a found one.
     """
     identity = experiment_id(client, experiment)
-    run = find_run(client, experiment, key, kind=kind)
+    run = _find_run(client, identity, key, kind)
     if run is None:
         base = {RUN_KEY: key, KIND: kind, "mlflow.runName": name}
         if parent:
             base["mlflow.parentRunId"] = parent
         run = client.create_run(identity, tags={**base, **(tags or {})}, run_name=name)
     else:
-        client.update_run(run.info.run_id, status="RUNNING")
-        for tag, value in (tags or {}).items():
-            client.set_tag(run.info.run_id, tag, value)
+        _refresh(client, run, tags or {})
     return run
+
+
+def _refresh(client: MlflowClient, run: Run, tags: Mapping[str, str]) -> None:
+    """Let a run go on, with as few requests as that takes: every step of a retrain finds its runs again."""
+    from mlflow.entities import RunTag
+
+    if run.info.status != "RUNNING":
+        client.update_run(run.info.run_id, status="RUNNING")
+    changed = [RunTag(tag, value) for tag, value in tags.items() if run.data.tags.get(tag) != value]
+    if changed:
+        client.log_batch(run.info.run_id, tags=changed)
 
 
 def find_run(client: MlflowClient, experiment: str, key: str, *, kind: str) -> Run | None:
     """Return the first run of a key and kind, or None."""
+    return _find_run(client, experiment_id(client, experiment), key, kind)
+
+
+def _find_run(client: MlflowClient, identity: str, key: str, kind: str) -> Run | None:
     found = client.search_runs(
-        [experiment_id(client, experiment)],
+        [identity],
         filter_string=f"tags.`{RUN_KEY}` = '{key}' and tags.`{KIND}` = '{kind}'",
         order_by=["attributes.start_time ASC"],
         max_results=1,

@@ -7,11 +7,14 @@ import logging
 import os
 import sys
 
+_STEPS = ("request", "extract", "validate", "train", "evaluate", "approve", "register", "deploy", "finish")
 # Only imported, never used here: a library that has started its OpenMP threads hangs in forked processes.
 LIBRARIES = (
     "evermodel",  # before Arrow, whose memory it sets
     "pandas",
     "pyarrow.parquet",
+    "pyarrow.dataset",
+    "narwhals._pandas_like.namespace",  # what scikit-learn looks at frames through
     "duckdb",
     "sklearn.compose",
     "sklearn.ensemble",
@@ -21,33 +24,50 @@ LIBRARIES = (
     "mlflow",
     "mlflow.sklearn",
     "mlflow.pyfunc.loaders",
+    "mlflow.tracing.processor.base_mlflow",
+    "mlflow.tracking.request_header.registry",
     "git",  # MLflow asks it for the commit of every run; its import starts a process
     "evidently",
     "evidently.presets",
     "matplotlib.figure",
     "matplotlib.backends.backend_agg",
     "dvc.repo.init",
+    "dvc.repo.plots",
+    "dvc.repo.datasets",
     "networkx",  # DVC's graph of stages
+    "ruamel.yaml",  # what DVC writes its files with
     "onnx",
     "onnxruntime",
     "evermodel.fastpath.kernel",  # Numba, and what it compiled: most of a second for a large day's scoring
     "slack_sdk",
+    "airflow.providers.slack.hooks.slack",
+    "jinja2.ext",
     "airflow.sdk",
     "airflow.sdk.execution_time.task_runner",
     # A fifth of a second for each task of a retrain; a new release of this package needs a new scheduler anyway.
     "evermodel.retrain",
     "evermodel.scoring",
     "evermodel.monitoring",
+    "evermodel_provider.dag_parts",
+    "evermodel_provider.sensors.data",
+    *(f"evermodel_provider.operators.{step}" for step in _STEPS),
+)
+# Asked once here, known in every task: they read the metadata of each installed package, a third to half a second.
+QUESTIONS = (
+    "evermodel.environment:installed_packages",
+    "mlflow.utils.requirements_utils:_init_modules_to_packages_map",  # for each model that is stored
 )
 
 
-def preload(libraries: tuple[str, ...] = LIBRARIES) -> list[str]:
+def preload(libraries: tuple[str, ...] = LIBRARIES, questions: tuple[str, ...] = QUESTIONS) -> list[str]:
     """Import libraries if this process is a scheduler and ``EVERMODEL_PRELOAD=1``.
 
     Parameters
     ----------
     libraries
         Names of modules; one that cannot be imported is logged and left out.
+    questions
+        Functions, as ``module:function``, that remember their answer.
 
     Returns
     -------
@@ -55,7 +75,12 @@ def preload(libraries: tuple[str, ...] = LIBRARIES) -> list[str]:
     """
     if os.environ.get("EVERMODEL_PRELOAD") != "1" or sys.argv[1:2] != ["scheduler"]:
         return []
-    return [name for name in libraries if _imported(name)]
+    found = [name for name in libraries if _imported(name)]
+    for question in questions:
+        module, _, function = question.partition(":")
+        if _imported(module):
+            getattr(sys.modules[module], function, lambda: None)()
+    return found
 
 
 def _imported(name: str) -> bool:

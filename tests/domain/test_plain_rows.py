@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evermodel.errors import EvermodelError, SourceError
+from evermodel.errors import SourceError
 from evermodel.sources import plain, reading, stream_window
 from evermodel.spec import ModelSpec
 from evermodel.window import Window
@@ -187,13 +187,13 @@ def test_a_page_that_is_broken_is_a_source_error_that_names_the_file(tmp_path: P
     content = bytearray(file.read_bytes())
     content[place + 30 : place + 60] = bytes(30)
     file.write_bytes(content)
-    spec = small_spec(file)
+    write_rows(tmp_path / "a.parquet")
 
-    assert is_plain(spec)
-    with pytest.raises(EvermodelError) as caught:
-        rows_of(spec, between(0, 100))
-    assert isinstance(caught.value, SourceError)
-    assert str(file) in caught.value.problem
+    for path in (file, tmp_path / "*.parquet"):
+        assert is_plain(small_spec(path))
+        with pytest.raises(SourceError) as caught:
+            rows_of(small_spec(path), between(0, 100))
+        assert str(file) in caught.value.problem
 
 
 def test_row_groups_outside_the_window_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

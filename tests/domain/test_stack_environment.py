@@ -135,13 +135,33 @@ def test_only_a_scheduler_that_was_asked_to_preloads(
     modules = ("json", "no_such_module_here")
     monkeypatch.setattr("sys.argv", ["-m", "scheduler"])
     monkeypatch.delenv("EVERMODEL_PRELOAD", raising=False)
-    assert preloading.preload(modules) == []
+    assert preloading.preload(modules, ()) == []
     monkeypatch.setenv("EVERMODEL_PRELOAD", "1")
-    assert preloading.preload(modules) == ["json"]
+    assert preloading.preload(modules, ()) == ["json"]
     monkeypatch.setattr("sys.argv", ["-m", "api-server"])
-    assert preloading.preload(modules) == []
+    assert preloading.preload(modules, ()) == []
 
 
 def test_every_preloaded_library_exists(preloading: ModuleType) -> None:
     missing = [name for name in preloading.LIBRARIES if importlib.util.find_spec(name.split(".")[0]) is None]
     assert missing == []
+
+
+def test_what_the_tasks_of_a_retrain_ask_is_asked_ahead(
+    preloading: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.utils import requirements_utils
+
+    from evermodel.environment import installed_packages
+
+    monkeypatch.setattr("sys.argv", ["-m", "scheduler"])
+    monkeypatch.setenv("EVERMODEL_PRELOAD", "1")
+    monkeypatch.setattr(requirements_utils, "_MODULES_TO_PACKAGES", None)
+    installed_packages.cache_clear()
+
+    assert (
+        preloading.preload((), (*preloading.QUESTIONS, "no_such_module:here", "json:no_such_function")) == []
+    )
+
+    assert installed_packages.cache_info().currsize == 1
+    assert "numpy" in requirements_utils._MODULES_TO_PACKAGES

@@ -108,10 +108,11 @@ def _batches(
                 try:
                     for batch in content.iter_batches(rows, **picked):
                         yield _checked(batch, schema, None if whole else (spec.time_column, window))
-                except OSError as error:
-                    if error.errno is not None:
+                except (pa.ArrowInvalid, OSError) as error:
+                    if isinstance(error, OSError) and error.errno is not None:
                         raise
-                    raise pa.ArrowInvalid(f"{file}: {error}") from error  # what the file holds is broken
+                    where = f"{file}: " if len(files) > 1 else ""
+                    raise pa.ArrowInvalid(f"{where}{error}") from error  # what the file holds is broken
 
 
 def _groups(metadata: pq.FileMetaData, time_column: str, window: Window) -> Iterator[tuple[int, bool]]:
