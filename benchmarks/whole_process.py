@@ -13,10 +13,11 @@ from pathlib import Path
 _STARTER = """
 import json, os, sys, time
 start = time.perf_counter()
-process = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
+process = os.posix_spawn(sys.argv[2], sys.argv[2:], os.environ)
 _, status, usage = os.wait4(process, 0)
 seconds = time.perf_counter() - start
-print(json.dumps([status, seconds, usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime]), file=sys.stderr)
+with open(sys.argv[1], "w") as file:
+    json.dump([status, seconds, usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime], file)
 """
 
 
@@ -36,7 +37,7 @@ def measure(program: str, arguments: Sequence[str | Path], folder: Path) -> Meas
     Parameters
     ----------
     folder
-        Takes what the program prints.
+        Takes what the program prints, and the figures.
 
     Raises
     ------
@@ -44,13 +45,11 @@ def measure(program: str, arguments: Sequence[str | Path], folder: Path) -> Meas
         The program failed.
     """
     command = [sys.executable, "-W", "ignore", "-c", program, *map(str, arguments)]
-    output, figures = folder / "said.txt", folder / "figures.txt"
-    with output.open("wb") as said, figures.open("wb") as told:
-        starter = [sys.executable, "-S", "-E", "-c", _STARTER, *command]
-        subprocess.run(starter, stdout=said, stderr=told, check=True)
-    lines = figures.read_text().splitlines()
-    status, seconds, memory, processor = json.loads(lines[-1])
-    print("\n".join(lines[:-1]), file=sys.stderr, end="\n" * (len(lines) > 1))
+    output, figures = folder / "said.txt", folder / "figures.json"
+    starter = [sys.executable, "-S", "-E", "-c", _STARTER, figures, *command]
+    with output.open("wb") as said:
+        subprocess.run(starter, stdout=said, check=True)
+    status, seconds, memory, processor = json.loads(figures.read_text())
     if status:
         raise RuntimeError(
             f"the program that begins with {program.strip().splitlines()[0]!r} ended with {status}"

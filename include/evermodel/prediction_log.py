@@ -38,7 +38,7 @@ def log_schema(spec: ModelSpec) -> pa.Schema:
     )
 
 
-def stored_schema(spec: ModelSpec) -> pa.Schema:
+def _stored_schema(spec: ModelSpec) -> pa.Schema:
     """Return the log's schema as a file is written: text, but the ids, as codes of a dictionary."""
     import pyarrow as pa
 
@@ -83,7 +83,7 @@ def write_batches(spec: ModelSpec, target: Path, tables: Iterable[pa.Table]) -> 
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = stored_schema(spec)
+    schema = _stored_schema(spec)
     sweep(target)
     with (
         replacing(target) as temporary,

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 from evermodel.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -17,6 +21,12 @@ class Window:
 
     def __str__(self) -> str:
         return f"{self.start:%Y-%m-%d %H:%M} to {self.end:%Y-%m-%d %H:%M} UTC"
+
+    def holds(self, times: pa.Array | pa.ChunkedArray) -> Any:
+        """Tell for each time of an Arrow column whether it lies in the window; null if it is missing."""
+        import pyarrow.compute as pc
+
+        return pc.and_(pc.greater_equal(times, self.start), pc.less(times, self.end))
 
 
 @dataclass(frozen=True)

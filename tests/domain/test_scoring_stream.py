@@ -77,7 +77,9 @@ def test_a_streamed_graph_and_a_streamed_pipeline_give_the_pipelines_answers(
     for scorer in (graph, plain):
         batches = [b.cast(rows.schema) for b in rows.to_batches(max_chunksize=17)]
         found = pa.concat_tables(scored(scorer, [*batches, batches[0].slice(0, 0)]))
-        assert found.cast(log_schema(spec)).column_names == found.column_names
+        codes = pa.dictionary(pa.int32(), pa.string())
+        kinds = [(field.name, pa.string() if field.type == codes else field.type) for field in found.schema]
+        assert pa.schema(kinds) == log_schema(spec)
         np.testing.assert_allclose(found["score"].to_numpy(), wanted, rtol=1e-12)
         assert found["predicted"].to_pylist() == (names or [None] * len(wanted))
         assert found["prediction_id"].to_pylist() == rows["id"].to_pylist()

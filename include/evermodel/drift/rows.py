@@ -93,7 +93,5 @@ class ParquetRows:
 
         if self.window is None:
             return None
-        times = self._read(self.time_column)
-        late_enough = pc.greater_equal(times, self.window.start)
-        inside = pc.and_(late_enough, pc.less(times, self.window.end))
+        inside = self.window.holds(self._read(self.time_column))
         return None if pc.all(inside).as_py() else inside

@@ -135,7 +135,10 @@ def _checked(batch: pa.RecordBatch, schema: pa.Schema, cut: tuple[str, Window] |
             _require_text(field.name, values)
         arrays.append(values if values.type == field.type else values.cast(field.type))
     checked = pa.RecordBatch.from_arrays(arrays, schema=schema)
-    return checked if cut is None else checked.filter(_inside(checked, *cut))
+    if cut is None:
+        return checked
+    time_column, window = cut
+    return checked.filter(window.holds(checked.column(time_column)))
 
 
 def _require_text(name: str, values: pa.Array) -> None:
@@ -145,13 +148,3 @@ def _require_text(name: str, values: pa.Array) -> None:
         values.validate(full=True)  # a file may say text and hold other bytes
     except pa.ArrowInvalid as error:
         raise pa.ArrowInvalid(f"column {name} holds bytes that are no text in UTF-8 ({error})") from error
-
-
-def _inside(batch: pa.RecordBatch, time_column: str, window: Window) -> pa.Array:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    kind = batch.schema.field(time_column).type
-    times = batch.column(time_column)
-    after = pc.greater_equal(times, pa.scalar(window.start, kind))
-    return pc.and_(after, pc.less(times, pa.scalar(window.end, kind)))
