@@ -101,7 +101,8 @@ def write_batches(spec: ModelSpec, target: Path, tables: Iterable[pa.Table]) -> 
     ):
 
         def write(group: pa.Table) -> None:
-            writer.write_table(group.cast(schema).unify_dictionaries(), row_group_size=group.num_rows)
+            rows = max(1, group.num_rows)  # an empty table leaves a file without rows
+            writer.write_table(group.cast(schema).unify_dictionaries(), row_group_size=rows)
 
         written: Future[None] | None = None
         for group in _grouped(tables, ROW_GROUP):

@@ -125,3 +125,9 @@ def test_models_do_not_share_a_folder(tmp_path: Path) -> None:
     other = small_spec("unused", name="other")
     assert read_log(other, tmp_path, between(0, 9)).num_rows == 0
     assert day_folder(other, tmp_path, "2024-01-03") != day_folder(SPEC, tmp_path, "2024-01-03")
+
+
+def test_a_day_without_rows_is_a_file_of_the_logs_schema(tmp_path: Path) -> None:
+    file = write_batch(SPEC, tmp_path, "2024-01-03", log_schema(SPEC).empty_table())
+
+    assert pq.read_table(file, partitioning=None).equals(log_schema(SPEC).empty_table())
