@@ -123,7 +123,7 @@ def _git(*arguments: str) -> str:
 def _shipped_example(models: list[str], scratch: Path) -> None:
     """Prepare the flights' data, which the shipped example reads; a model of your own brings its own source."""
     if "flights" in models and "EVERMODEL_DATA" not in os.environ:
-        from evermodel.examples.flights import prepare_flights
+        from evermodel.data.examples.flights import prepare_flights
 
         os.environ["EVERMODEL_DATA"] = str(prepare_flights(scratch / "data").parent)
 

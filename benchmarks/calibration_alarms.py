@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from benchmarks.calibration_columns import Array, Column, columns
 from benchmarks.calibration_peer import says_drift
-from evermodel.drift.bins import CategoryBins, NumberBins
-from evermodel.drift.categorical import categorical_p_value
-from evermodel.drift.numeric import numeric_p_value
-from evermodel.drift.ranks import Pooled
-from evermodel.drift.sample import Categories, Numbers, Sample
-from evermodel.drift.stability import stability
+from evermodel.monitoring.drift.bins import CategoryBins, NumberBins
+from evermodel.monitoring.drift.categorical import categorical_p_value
+from evermodel.monitoring.drift.numeric import numeric_p_value
+from evermodel.stats.ranks import Pooled
+from evermodel.stats.sample import Categories, Numbers, Sample
+from evermodel.stats.stability import stability
 
 LEVEL, SMALL_LEVEL = 0.01, 0.0005
 FAMILY, BAND = 20, 0.1

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evermodel.drift.sample import Categories, Numbers, Sample
+from evermodel.stats.sample import Categories, Numbers, Sample
 
 Array = NDArray[np.float64]
 ZERO_SHARE = 0.6

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evermodel.drift.distances import jensen_shannon_of_counts, kolmogorov_smirnov, wasserstein
-from evermodel.drift.sample import Numbers
+from evermodel.stats.distances import jensen_shannon_of_counts, kolmogorov_smirnov, wasserstein
+from evermodel.stats.sample import Numbers
 
 Array = NDArray[np.float64]
 SMALL_REFERENCE = 1000  # up to here Evidently takes p-values, beyond it distances

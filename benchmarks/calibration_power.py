@@ -11,10 +11,10 @@ import numpy as np
 from benchmarks.calibration_alarms import LEVEL
 from benchmarks.calibration_columns import Array, Column, columns, drifts
 from benchmarks.calibration_peer import statistic
-from evermodel.drift.categorical import categorical_p_value
-from evermodel.drift.numeric import numeric_p_value
-from evermodel.drift.ranks import Pooled
-from evermodel.drift.sample import Categories, Numbers
+from evermodel.monitoring.drift.categorical import categorical_p_value
+from evermodel.monitoring.drift.numeric import numeric_p_value
+from evermodel.stats.ranks import Pooled
+from evermodel.stats.sample import Categories, Numbers
 
 # Strength of each drift, in units that shrink with the rows as the noise does, so that curves run from low to high.
 UNITS = {

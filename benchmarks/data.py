@@ -21,11 +21,11 @@ _DAYS = 63
 _OURS = """
 import resource, sys
 from pathlib import Path
-from evermodel.settings import Settings
-from evermodel.snapshot import take_snapshot
+from evermodel.core.settings import Settings
+from evermodel.data.snapshots.snapshot import take_snapshot
 from evermodel.spec import ModelSpec
-from evermodel.versioning import SnapshotStore
-from evermodel.window import parse_moment
+from evermodel.data.snapshots.dvc import SnapshotStore
+from evermodel.spec.window import parse_moment
 
 what, source, home = sys.argv[1:]
 settings = Settings.from_environment({"EVERMODEL_HOME": home})

@@ -9,9 +9,9 @@ from pathlib import Path
 from benchmarks.drift_data import CATEGORICAL, NUMERIC, write_rows, write_spec
 from benchmarks.outcome import Outcome
 from benchmarks.whole_process import Measure, measure
-from evermodel.drift.distances import jensen_shannon, kolmogorov_smirnov, wasserstein
-from evermodel.drift.rows import ParquetRows
-from evermodel.drift.sample import categories, numbers
+from evermodel.monitoring.drift.rows import ParquetRows
+from evermodel.stats.distances import jensen_shannon, kolmogorov_smirnov, wasserstein
+from evermodel.stats.sample import categories, numbers
 
 _PEER = """
 import sys
@@ -31,14 +31,14 @@ _VERDICT = """
 import json, sys
 from datetime import UTC, datetime
 from pathlib import Path
-from evermodel.drift.judge import judge_window
-from evermodel.drift.profiles import Profiles
-from evermodel.drift.references import References
-from evermodel.drift.rows import ParquetRows
-from evermodel.drift.verdict import DriftVerdict, Performance
-from evermodel.severity import worst_of
+from evermodel.monitoring.drift.judge import judge_window
+from evermodel.monitoring.drift.profiles import Profiles
+from evermodel.monitoring.drift.references import References
+from evermodel.monitoring.drift.rows import ParquetRows
+from evermodel.monitoring.drift.verdict import DriftVerdict, Performance
+from evermodel.core.severity import worst_of
 from evermodel.spec import load_spec
-from evermodel.window import Window
+from evermodel.spec.window import Window
 reference, window, spec = ParquetRows([Path(sys.argv[1])]), ParquetRows([Path(sys.argv[2])]), load_spec(sys.argv[3])
 fitted, judged = (Window(datetime(1970, m, 1, tzinfo=UTC), datetime(1970, m + 1, 1, tzinfo=UTC)) for m in (1, 2))
 references = References(spec, judged, "1", reference, fitted, Profiles(spec, Path("lake")))
@@ -52,8 +52,8 @@ Path(sys.argv[5]).with_suffix(".json").write_text(json.dumps(verdict.to_json()))
 print(len({c.column for c in columns if c.what == "feature" and c.severity != "none"}), "drift")
 """
 _REPORT = """
-from evermodel.drift.report import draw_report, save_report
-from evermodel.drift.report_sources import sources_of
+from evermodel.monitoring.drift.report import draw_report, save_report
+from evermodel.monitoring.drift.report_sources import sources_of
 save_report(draw_report(spec, verdict, *sources_of(references, window)), Path(sys.argv[5]).parent)
 """
 # What the verdict alone must not load: modules, told after it is written.

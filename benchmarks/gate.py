@@ -14,9 +14,9 @@ from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.outcome import Outcome
-from evermodel.gate.bootstrap import paired_gain
-from evermodel.gate.decision import compare
-from evermodel.gate.metrics import METRICS
+from evermodel.evaluation.decision import compare
+from evermodel.stats.bootstrap import paired_gain
+from evermodel.stats.metrics import METRICS
 
 CONFIDENCE = 0.95
 STATED = (1 - CONFIDENCE) / 2

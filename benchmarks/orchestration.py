@@ -16,10 +16,10 @@ import yaml
 
 from benchmarks.outcome import Outcome
 from benchmarks.whole_process import measure
-from evermodel.stack.airflow_api import AirflowApi
-from evermodel.stack.local import LocalStack
-from evermodel.stack.ports import Ports
-from evermodel.stack.processes import Service
+from evermodel.cli.local_stack.airflow_api import AirflowApi
+from evermodel.cli.local_stack.local import LocalStack
+from evermodel.cli.local_stack.ports import Ports
+from evermodel.cli.local_stack.processes import Service
 
 _PROJECT = Path(__file__).parents[1]
 _SAMPLE = _PROJECT / "tests" / "data" / "flights_sample.parquet"
@@ -40,12 +40,12 @@ _DEFAULTS = {
 _PLAIN = """
 import json, sys, time
 from contextlib import contextmanager
-from evermodel import tracking
-from evermodel.retrain import Retrain
-from evermodel.retrain_whole import run_retrain
-from evermodel.settings import Settings
+from evermodel.registry import tracking
+from evermodel.pipelines.retrain import Retrain
+from evermodel.pipelines.run_retrain import run_retrain
+from evermodel.core.settings import Settings
 from evermodel.spec import load_spec
-from evermodel.window import parse_moment
+from evermodel.spec.window import parse_moment
 
 @contextmanager
 def step(name):

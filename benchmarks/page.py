@@ -19,9 +19,9 @@ import httpx
 
 from benchmarks.outcome import Outcome
 from benchmarks.page_history import last_midnight, model_names, write_history
-from evermodel.overview.overview import Overview
-from evermodel.settings import Settings
-from evermodel.stack.ports import free_port
+from evermodel.cli.local_stack.ports import free_port
+from evermodel.core.settings import Settings
+from evermodel.reports.overview.overview import Overview
 
 MODELS, DAYS = 500, 365
 SMALL_MODELS, SMALL_DAYS = 5, 20

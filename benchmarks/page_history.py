@@ -13,18 +13,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from evermodel.drift.verdict import ColumnDrift, DriftVerdict, Performance
-from evermodel.gate.decision import Decision, Gate
-from evermodel.incidents.book import Incident, Watchbook
-from evermodel.incidents.store import TAG as INCIDENTS
-from evermodel.incidents.store import Transition
-from evermodel.overview.marks import decision_tag
-from evermodel.problems import Problem
-from evermodel.registry import Promotion
-from evermodel.retrain_history import ANSWER, tags_of
-from evermodel.rollout.plan import TrafficPlan, split
-from evermodel.rollout.plans import PLAN_TAG
-from evermodel.severity import Severity, worst_of
+from evermodel.alerts.incidents.state import Incident, Watchbook
+from evermodel.alerts.incidents.store import TAG as INCIDENTS
+from evermodel.alerts.incidents.store import Transition
+from evermodel.core.severity import Severity, worst_of
+from evermodel.deployment.rollout.plan import TrafficPlan, split
+from evermodel.deployment.rollout.plan_store import PLAN_TAG
+from evermodel.evaluation.decision import Decision, Gate
+from evermodel.monitoring.drift.verdict import ColumnDrift, DriftVerdict, Performance
+from evermodel.monitoring.problems import Problem
+from evermodel.monitoring.retrain_history import ANSWER, tags_of
+from evermodel.monitoring.summary_tags import decision_tag
+from evermodel.registry.registry import Promotion
 
 DAY = timedelta(days=1)
 COLUMNS = ("tenure", "monthly_charges", "contract", "region", "visits", "basket", "age", "channel")

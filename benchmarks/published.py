@@ -14,14 +14,15 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from evermodel import model_store, registry, tracking
-from evermodel.estimators import build_pipeline
-from evermodel.fastpath.keep import keep_if_same
-from evermodel.frames import feature_frame
-from evermodel.settings import Settings
+from evermodel.cli.local_stack.ports import free_port
+from evermodel.cli.local_stack.processes import Service, Supervisor
+from evermodel.core.settings import Settings
+from evermodel.data.dtypes import feature_frame
+from evermodel.modeling import model_store
+from evermodel.modeling.estimators import build_pipeline
+from evermodel.modeling.onnx.export_if_equal import keep_if_same
+from evermodel.registry import registry, tracking
 from evermodel.spec import ModelSpec, load_spec
-from evermodel.stack.ports import free_port
-from evermodel.stack.processes import Service, Supervisor
 
 NUMERIC, CATEGORICAL = [f"n{i}" for i in range(12)], [f"c{i}" for i in range(8)]
 

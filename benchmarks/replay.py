@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from evermodel.drift.history import CalmHistory
-from evermodel.drift.judge import judge_window
-from evermodel.drift.profiles import Profiles
-from evermodel.drift.references import References
-from evermodel.drift.verdict import ColumnDrift
-from evermodel.prediction_log import log_schema, read_log, write_batch
+from evermodel.data.prediction_log import log_schema, read_log, write_batch
+from evermodel.monitoring.drift.history import CalmHistory
+from evermodel.monitoring.drift.judge import judge_window
+from evermodel.monitoring.drift.profiles import Profiles
+from evermodel.monitoring.drift.references import References
+from evermodel.monitoring.drift.verdict import ColumnDrift
 from evermodel.spec import ModelSpec
-from evermodel.window import Window
+from evermodel.spec.window import Window
 
 ONE_DAY = timedelta(days=1)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evermodel.drift.calm import Limit, learn_limit
+from evermodel.monitoring.drift.quiet_days import Limit, learn_limit
 
 COLUMNS = 20
 REFERENCE_DAYS = 56

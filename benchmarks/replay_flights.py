@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import yaml
 
 from benchmarks.replay import Replayed, replay, write_log
-from evermodel.examples.flights import prepare_flights
+from evermodel.data.examples.flights import prepare_flights
 from evermodel.spec import ModelSpec
-from evermodel.window import Window
+from evermodel.spec.window import Window
 
 START = datetime(2013, 1, 1, tzinfo=UTC)
 FITTED = Window(START, START + timedelta(days=56))

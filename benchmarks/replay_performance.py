@@ -14,17 +14,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
-from evermodel.estimators import build_pipeline
-from evermodel.examples.flights import prepare_flights
-from evermodel.frames import feature_frame
-from evermodel.gate.metrics import METRICS
-from evermodel.performance.answers import Level, level
-from evermodel.performance.decay import margins, stand
-from evermodel.performance.estimate import estimate_metric
-from evermodel.performance.promise import Promise
-from evermodel.performance.report import Estimate, Standing
+from evermodel.data.dtypes import feature_frame
+from evermodel.data.examples.flights import prepare_flights
+from evermodel.modeling.estimators import build_pipeline
+from evermodel.monitoring.performance.answers import Level, level
+from evermodel.monitoring.performance.baseline import Promise
+from evermodel.monitoring.performance.decay import margins, stand
+from evermodel.monitoring.performance.estimate import estimate_metric
+from evermodel.monitoring.performance.report import Estimate, Standing
 from evermodel.spec import ModelSpec
-from evermodel.window import parse_moment
+from evermodel.spec.window import parse_moment
+from evermodel.stats.metrics import METRICS
 
 _SPEC = Path(__file__).parent.parent / "include" / "models" / "flights.yaml"
 _START = parse_moment("2013-01-01")

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.replay import Replayed, replay, write_log
 from evermodel.spec import ModelSpec
-from evermodel.window import Window
+from evermodel.spec.window import Window
 
 NUMERIC = ("ridership", "temp", "dew", "humidity", "pressure", "wind")
 FIRST, LAST = datetime(2008, 1, 1, tzinfo=UTC), datetime(2016, 8, 1, tzinfo=UTC)

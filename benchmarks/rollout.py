@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.outcome import Outcome
 from benchmarks.rollout_traffic import NEW, OLD, Played, Traffic, Truth, play
-from evermodel.rollout.evidence import Smoke
+from evermodel.deployment.rollout.evidence import Smoke
 from evermodel.spec.rollout import RolloutSpec
 
 SPEC = RolloutSpec()

@@ -11,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from evermodel.rollout.evidence import Evidence, Smoke
-from evermodel.rollout.plan import TrafficPlan, everything_to
-from evermodel.rollout.sequential import Moments
-from evermodel.rollout.strategies import CONTROLLERS
-from evermodel.rollout.timing import stamp
-from evermodel.serving_reports import VersionCounts, added
+from evermodel.deployment.rollout.evidence import Evidence, Smoke
+from evermodel.deployment.rollout.plan import TrafficPlan, everything_to, stamp
+from evermodel.deployment.rollout.strategies import CONTROLLERS
+from evermodel.registry.serving_heartbeats import VersionCounts, added
 from evermodel.spec.rollout import RolloutSpec
+from evermodel.stats.sequential import Moments
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 OLD, NEW = "1", "2"

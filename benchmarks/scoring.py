@@ -29,12 +29,12 @@ import json, sys, time
 from datetime import timedelta
 
 import onnx, pandas, pyarrow.compute, pyarrow.parquet
-import evermodel.fastpath.kernel
-from evermodel import tracking
-from evermodel.scoring import day as scoring
-from evermodel.settings import Settings
+import evermodel.modeling.onnx.kernel
+from evermodel.registry import tracking
+from evermodel.modeling.scoring import day as scoring
+from evermodel.core.settings import Settings
 from evermodel.spec import load_spec
-from evermodel.window import parse_moment
+from evermodel.spec.window import parse_moment
 
 settings = Settings.from_environment()
 spec = load_spec("bench", settings)

@@ -12,8 +12,8 @@ import orjson
 from benchmarks.load import Load, put_under_load
 from benchmarks.outcome import Outcome
 from benchmarks.published import Published, published, rows_of
-from evermodel.stack.ports import free_port
-from evermodel.stack.processes import Service
+from evermodel.cli.local_stack.ports import free_port
+from evermodel.cli.local_stack.processes import Service
 
 CLIENTS = 32
 _OURS, _THEIRS = "evermodel serve", "mlflow models serve"

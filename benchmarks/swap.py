@@ -16,13 +16,13 @@ import orjson
 from benchmarks.load import Load, put_under_load
 from benchmarks.outcome import Outcome
 from benchmarks.published import Published, published, rows_of
-from evermodel.frames import feature_frame
-from evermodel.model_store import load_model
-from evermodel.rollback import roll_back
-from evermodel.rollout.plan import TrafficPlan, split
-from evermodel.rollout.plans import read_plan, write_plan
-from evermodel.stack.ports import free_port
-from evermodel.stack.processes import Service
+from evermodel.cli.local_stack.ports import free_port
+from evermodel.cli.local_stack.processes import Service
+from evermodel.data.dtypes import feature_frame
+from evermodel.deployment.rollback import roll_back
+from evermodel.deployment.rollout.plan import TrafficPlan, split
+from evermodel.deployment.rollout.plan_store import read_plan, write_plan
+from evermodel.modeling.model_store import load_model
 
 CLIENTS, ROWS, PER_SECOND = 32, 3, 500.0
 SHARES = (0.1, 0.5)  # of a canary, before the promotion that ends it

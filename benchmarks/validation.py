@@ -26,8 +26,8 @@ _OURS = """
 import sys
 from pathlib import Path
 from evermodel.spec import load_spec
-from evermodel.validation import validate
-from evermodel.validation.schema_file import read_schema
+from evermodel.data.validation import validate
+from evermodel.data.validation.schema_file import read_schema
 file, spec, schema = map(Path, sys.argv[1:])
 report = validate(load_spec(spec), file, read_schema(schema)).report
 print(report.verdict, len(report.checks))
@@ -47,9 +47,9 @@ _INFER = """
 import sys
 from pathlib import Path
 from evermodel.spec import load_spec
-from evermodel.validation import validate
-from evermodel.validation.infer import infer_schema
-from evermodel.validation.schema_file import to_yaml
+from evermodel.data.validation import validate
+from evermodel.data.validation.infer import infer_schema
+from evermodel.data.validation.schema_file import to_yaml
 file, spec, schema = map(Path, sys.argv[1:])
 wanted = load_spec(spec)
 schema.write_text(to_yaml(infer_schema(wanted, validate(wanted, file).profile)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evermodel.errors import SpecError
+from evermodel.core.errors import SpecError
 from evermodel.spec import load_specs
 
 _, problems = load_specs()

@@ -12,10 +12,17 @@ import sys
 import tempfile
 from pathlib import Path
 
-from evermodel.backtest.example import with_example_data
-from evermodel.backtest.plan import make_plan
-from evermodel.backtest.run import run_backtest, write_report
-from evermodel.backtest.words import COST_HEAD, cost_rows, findings, markdown, result_head, result_rows
+from evermodel.pipelines.backtest.example import with_example_data
+from evermodel.pipelines.backtest.plan import make_plan
+from evermodel.pipelines.backtest.run import run_backtest, write_report
+from evermodel.pipelines.backtest.text import (
+    COST_HEAD,
+    cost_rows,
+    findings,
+    markdown,
+    result_head,
+    result_rows,
+)
 from evermodel.spec import load_spec
 
 DOCS = Path(__file__).parent

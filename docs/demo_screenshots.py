@@ -22,14 +22,14 @@ from typing import Any
 import httpx
 from PIL import Image
 
+from evermodel.cli.local_stack.environment import build_environment
+from evermodel.cli.local_stack.ports import Ports, free_port
 from evermodel.cli.steps import step
-from evermodel.retrain import Retrain
-from evermodel.retrain_whole import run_retrain
-from evermodel.settings import Settings
+from evermodel.core.settings import Settings
+from evermodel.pipelines.retrain import Retrain
+from evermodel.pipelines.run_retrain import run_retrain
+from evermodel.registry.tracking import connect
 from evermodel.spec import load_spec
-from evermodel.stack.environment import build_environment
-from evermodel.stack.ports import Ports, free_port
-from evermodel.tracking import connect
 
 PROJECT = Path(__file__).parents[1]
 IMAGES = Path(__file__).parent / "images"

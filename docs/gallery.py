@@ -13,15 +13,15 @@ from PIL import Image, ImageChops
 
 from evermodel.alerts.digest_message import ModelWeek, Retrained, TeamWeek, digest_message
 from evermodel.alerts.incident_message import IncidentView, incident_message
+from evermodel.alerts.incidents.cause import likely_cause
+from evermodel.alerts.incidents.state import Incident
+from evermodel.alerts.incidents.store import Transition
 from evermodel.alerts.plot import drift_plot
 from evermodel.alerts.preview import thread_html
 from evermodel.alerts.thread_messages import escalation_message, reminder_message, resolved_message
-from evermodel.drift.verdict import Bin, ColumnDrift, DriftVerdict, Performance
-from evermodel.incidents.book import Incident
-from evermodel.incidents.cause import likely_cause
-from evermodel.incidents.store import Transition
-from evermodel.problems import Problem, ProblemKind
-from evermodel.severity import Severity
+from evermodel.core.severity import Severity
+from evermodel.monitoring.drift.verdict import Bin, ColumnDrift, DriftVerdict, Performance
+from evermodel.monitoring.problems import Problem, ProblemKind
 
 IMAGES = Path(__file__).parent / "images"
 LINKS = {

@@ -13,22 +13,22 @@ from evermodel.spec.schema import json_schema
 
 # What people use from a notebook or a DAG of their own; the rest is for those who read the source.
 DOMAIN = (
-    "evermodel.settings",
+    "evermodel.core.settings",
     "evermodel.spec.load",
-    "evermodel.window",
-    "evermodel.retrain",
-    "evermodel.retrain_whole",
-    "evermodel.monitoring",
-    "evermodel.registry",
-    "evermodel.promotion",
-    "evermodel.rollback",
-    "evermodel.reproduce",
-    "evermodel.tracking",
-    "evermodel.drift.verdict",
-    "evermodel.gate.decision",
-    "evermodel.problems",
-    "evermodel.errors",
-    "evermodel.doctor.finding",
+    "evermodel.spec.window",
+    "evermodel.pipelines.retrain",
+    "evermodel.pipelines.run_retrain",
+    "evermodel.pipelines.drift",
+    "evermodel.registry.registry",
+    "evermodel.deployment.promotion",
+    "evermodel.deployment.rollback",
+    "evermodel.pipelines.reproduce",
+    "evermodel.registry.tracking",
+    "evermodel.monitoring.drift.verdict",
+    "evermodel.evaluation.decision",
+    "evermodel.monitoring.problems",
+    "evermodel.core.errors",
+    "evermodel.core.diagnostics",
 )
 PROVIDER = ("operators", "sensors", "hooks", "triggers")
 # The map of the site; a page that is not in it stands at the end of the second chapter.

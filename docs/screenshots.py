@@ -17,9 +17,9 @@ sys.path.insert(0, str(PROJECT))
 
 from benchmarks.page_history import NAMES, last_midnight, write_history  # noqa: E402
 
-from evermodel.stack.local import LocalStack  # noqa: E402
-from evermodel.stack.ports import Ports  # noqa: E402
-from evermodel.stack.processes import Service  # noqa: E402
+from evermodel.cli.local_stack.local import LocalStack  # noqa: E402
+from evermodel.cli.local_stack.ports import Ports  # noqa: E402
+from evermodel.cli.local_stack.processes import Service  # noqa: E402
 
 IMAGES = Path(__file__).parent / "images"
 OWNERS = ("growth", "risk", "growth", "risk", "sales", "supply", "supply", "sales")

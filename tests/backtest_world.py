@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from evermodel.backtest.plan import Plan, make_plan
+from evermodel.pipelines.backtest.plan import Plan, make_plan
 from evermodel.spec import ModelSpec
 
 FIRST = datetime(2026, 1, 5, tzinfo=UTC)  # a Monday

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from evermodel.stack.ports import free_port
+from evermodel.cli.local_stack.ports import free_port
 from worlds import World, flights_world
 
 # One thread a process: the tests run side by side, and OpenMP threads that wait for each other would crawl.

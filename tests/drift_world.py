@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from evermodel.drift.judge import judge_window
-from evermodel.drift.profiles import Profiles
-from evermodel.drift.references import References
-from evermodel.drift.verdict import ColumnDrift
-from evermodel.prediction_log import log_schema, write_batch
+from evermodel.data.prediction_log import log_schema, write_batch
+from evermodel.monitoring.drift.judge import judge_window
+from evermodel.monitoring.drift.profiles import Profiles
+from evermodel.monitoring.drift.references import References
+from evermodel.monitoring.drift.verdict import ColumnDrift
 from evermodel.spec import ModelSpec
-from evermodel.window import Window
+from evermodel.spec.window import Window
 from small_spec import small_spec
 
 START = datetime(2024, 1, 1, tzinfo=UTC)  # a Monday

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evermodel.gate.decision import Decision, Gate
-from evermodel.gate.judge import Contender, judge
+from evermodel.evaluation.decision import Decision, Gate
+from evermodel.evaluation.evaluate import Contender, judge
 from small_spec import small_spec
 
 Formula = Callable[[pd.DataFrame], Any]

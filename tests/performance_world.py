@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from evermodel.performance.answers import level
-from evermodel.performance.promise import Promise
-from evermodel.prediction_log import log_schema, write_batch
+from evermodel.data.prediction_log import log_schema, write_batch
+from evermodel.monitoring.performance.answers import level
+from evermodel.monitoring.performance.baseline import Promise
 from evermodel.spec import ModelSpec
 from small_spec import small_spec
 

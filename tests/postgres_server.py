@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from evermodel.stack.ports import free_port
+from evermodel.cli.local_stack.ports import free_port
 
 USER = "evermodel"
 

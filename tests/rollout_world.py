@@ -7,16 +7,17 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from evermodel import registry
-from evermodel.gate.decision import Decision
-from evermodel.retrain import DECISION_FILE, Retrain
-from evermodel.rollout.plan import TrafficPlan
-from evermodel.rollout.plans import read_plan
-from evermodel.rollout.steps import Rollouts
-from evermodel.serving_reports import ServingReport, VersionCounts, write_report
+from evermodel.deployment.rollout.plan import TrafficPlan
+from evermodel.deployment.rollout.plan_store import read_plan
+from evermodel.deployment.rollout.service import Rollouts
+from evermodel.evaluation.decision import Decision
+from evermodel.pipelines.retrain import Retrain
+from evermodel.registry import registry
+from evermodel.registry.retrain_run import DECISION_FILE
+from evermodel.registry.serving_heartbeats import ServingReport, VersionCounts, write_report
+from evermodel.registry.tracking import keyed_run, log_json
 from evermodel.spec import ModelSpec
 from evermodel.spec.rollout import RolloutSpec
-from evermodel.tracking import keyed_run, log_json
 from worlds import World
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from evermodel.settings import Settings
+from evermodel.core.settings import Settings
 from evermodel.spec import ModelSpec
-from evermodel.window import Window
+from evermodel.spec.window import Window
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -73,9 +73,10 @@ def publish(spec: ModelSpec, client: MlflowClient, key: str = "first", temp_matt
     """Fit the spec's candidate on small rows, make it the champion, and return the fitted pipeline."""
     import mlflow
 
-    from evermodel import model_store, registry, tracking
-    from evermodel.estimators import build_pipeline
-    from evermodel.frames import feature_frame
+    from evermodel.data.dtypes import feature_frame
+    from evermodel.modeling import model_store
+    from evermodel.modeling.estimators import build_pipeline
+    from evermodel.registry import registry, tracking
 
     rows = small_rows()
     frame = feature_frame(spec, rows)

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evermodel.evidence.trial import Trial, hold_trial
-from evermodel.gate.contender import Contender
-from evermodel.gate.decision import Decision, Gate
+from evermodel.evaluation.decision import Decision, Gate
+from evermodel.evaluation.evaluated_model import Contender
+from evermodel.reports.retrain.scored_sample import Trial, hold_trial
 from small_spec import small_spec
 
 ROWS = 300

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from evermodel.drift.verdict import Bin, ColumnDrift, DriftVerdict, Performance
-from evermodel.problems import Problem
+from evermodel.monitoring.drift.verdict import Bin, ColumnDrift, DriftVerdict, Performance
+from evermodel.monitoring.problems import Problem
 
 _COLUMN = ColumnDrift(
     column="humid",

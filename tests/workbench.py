@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evermodel.fitting import Rows, Workbench
-from evermodel.window import training_window
+from evermodel.modeling.fitting import Rows, Workbench
+from evermodel.spec.window import training_window
 from small_spec import small_spec
 
 AS_OF = datetime(2026, 3, 9, tzinfo=UTC)

@@ -10,12 +10,12 @@ from typing import Any
 
 import yaml
 
-from evermodel.retrain import Retrain
-from evermodel.settings import Settings
+from evermodel.core.settings import Settings
+from evermodel.modeling.training import TrainedCandidate, train_candidate
+from evermodel.pipelines.retrain import Retrain
+from evermodel.registry.tracking import connect
 from evermodel.spec import ModelSpec, load_spec
-from evermodel.tracking import connect
-from evermodel.training import TrainedCandidate, train_candidate
-from evermodel.window import parse_moment
+from evermodel.spec.window import parse_moment
 
 PROJECT = Path(__file__).parent.parent
 SAMPLE = PROJECT / "tests" / "data" / "flights_sample.parquet"

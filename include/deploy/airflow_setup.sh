@@ -6,6 +6,6 @@ airflow pools set evermodel_training "${EVERMODEL_TRAINING_SLOTS:-2}" "Trainings
 airflow pools set evermodel_registry 1 "Steps that move aliases or traffic, one at a time" > /dev/null
 # Whoever has removed the example's spec needs no data for it.
 if [ -f "$EVERMODEL_MODELS/flights.yaml" ]; then
-    python -m evermodel.examples.flights "$EVERMODEL_DATA" \
+    python -m evermodel.data.examples.flights "$EVERMODEL_DATA" \
         || echo "The example's data was not written: retrain_flights will not find $EVERMODEL_DATA/flights.parquet" >&2
 fi

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from evermodel.connections import EnvironmentConnections, database_url, use_connections
-from evermodel.errors import SourceError
+from evermodel.core.connections import EnvironmentConnections, database_url, use_connections
+from evermodel.core.errors import SourceError
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL, Engine

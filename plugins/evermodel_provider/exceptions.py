@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from airflow.sdk.exceptions import AirflowFailException
 
-from evermodel.errors import PermanentError
+from evermodel.core.errors import PermanentError
 
 
 @contextmanager

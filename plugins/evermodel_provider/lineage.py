@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
 
-    from evermodel.settings import Settings
+    from evermodel.core.settings import Settings
     from evermodel.spec import ModelSpec
     from evermodel.spec.source import IbisSource, SqlSource
 

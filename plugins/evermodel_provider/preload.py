@@ -38,15 +38,15 @@ LIBRARIES = (
     "ruamel.yaml",  # what DVC writes its files with
     "onnx",
     "onnxruntime",
-    "evermodel.fastpath.kernel",  # Numba, and what it compiled: most of a second for a large day's scoring
+    "evermodel.modeling.onnx.kernel",  # Numba, and what it compiled: most of a second for a large day's scoring
     "slack_sdk",
     "airflow.providers.slack.hooks.slack",
     "jinja2.ext",
     "airflow.sdk",
     "airflow.sdk.execution_time.task_runner",
     # A fifth of a second for each task of a retrain; a new release of this package needs a new scheduler anyway.
-    "evermodel.retrain",
-    "evermodel.scoring",
+    "evermodel.pipelines.retrain",
+    "evermodel.modeling.scoring",
     "evermodel.monitoring",
     "evermodel_provider.dag_parts",
     "evermodel_provider.sensors.data",
@@ -54,7 +54,7 @@ LIBRARIES = (
 )
 # Asked once here, known in every task: they read the metadata of each installed package, a third to half a second.
 QUESTIONS = (
-    "evermodel.environment:installed_packages",
+    "evermodel.core.environment:installed_packages",
     "mlflow.utils.requirements_utils:_init_modules_to_packages_map",  # for each model that is stored
 )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from airflow_world import parse, run
-from evermodel.tracking import KIND, find_run
+from evermodel.registry.tracking import KIND, find_run
 from worlds import World
 
 pytestmark = pytest.mark.integration

@@ -12,7 +12,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from airflow_world import Done, messages, parse, retrain, run
-from evermodel.stack.ports import free_port
+from evermodel.cli.local_stack.ports import free_port
 from worlds import SAMPLE, World
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("without_evidence")]

@@ -11,8 +11,8 @@ import pytest
 from airflow.sdk import DAG
 
 from airflow_world import Done, messages, run
-from evermodel.errors import EvermodelError, RolloutError, TransientError
-from evermodel.rollout.steps import Look, Rollouts
+from evermodel.core.errors import EvermodelError, RolloutError, TransientError
+from evermodel.deployment.rollout.service import Look, Rollouts
 from evermodel_provider.hooks.tracking import TrackingHook
 from evermodel_provider.sensors.rollout import RolloutSensor
 from worlds import World, flights_world

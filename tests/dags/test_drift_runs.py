@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from airflow_world import messages, parse, run
-from evermodel.prediction_log import files_of, read_log
-from evermodel.registry import champion
-from evermodel.scoring import score_day
-from evermodel.window import Window, parse_moment
+from evermodel.data.prediction_log import files_of, read_log
+from evermodel.modeling.scoring import score_day
+from evermodel.registry.registry import champion
+from evermodel.spec.window import Window, parse_moment
 from worlds import World
 
 pytestmark = pytest.mark.integration

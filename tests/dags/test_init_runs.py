@@ -10,8 +10,8 @@ from sklearn.datasets import load_breast_cancer
 from typer.testing import CliRunner
 
 from airflow_world import retrain
-from evermodel import registry
 from evermodel.cli import app
+from evermodel.registry import registry
 from worlds import World
 
 pytestmark = pytest.mark.integration

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from airflow_world import Done, answering, messages, retrain
-from evermodel import registry
-from evermodel.tracking import find_run, read_json
+from evermodel.registry import registry
+from evermodel.registry.tracking import find_run, read_json
 from worlds import World
 
 pytestmark = pytest.mark.integration
@@ -93,7 +93,7 @@ def test_force_with_a_reason_ships_what_the_gate_refused(
 ) -> None:
     served.change(gate={"floor": 0.99})
     audited: list[str] = []
-    monkeypatch.setattr("evermodel.audit._LOG.info", audited.append)
+    monkeypatch.setattr("evermodel.core.audit._LOG.info", audited.append)
 
     done = retrain(served, SECOND, force=True, reason="the old one breaks on new carriers")
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from airflow_world import messages, parse, parse_file, run
-from evermodel import registry
-from evermodel.serving_reports import ServingReport, VersionCounts, write_report
+from evermodel.registry import registry
+from evermodel.registry.serving_heartbeats import ServingReport, VersionCounts, write_report
 from worlds import World
 
 pytestmark = pytest.mark.integration

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from airflow_world import messages, parse, retrain, run
-from evermodel import registry
-from evermodel.rollout.plan import TrafficPlan
-from evermodel.rollout.plans import read_plan
-from evermodel.rollout.steps import Rollouts
-from evermodel.serving_reports import ServingReport, VersionCounts, write_report
+from evermodel.deployment.rollout.plan import TrafficPlan
+from evermodel.deployment.rollout.plan_store import read_plan
+from evermodel.deployment.rollout.service import Rollouts
+from evermodel.registry import registry
+from evermodel.registry.serving_heartbeats import ServingReport, VersionCounts, write_report
 from worlds import World
 
 pytestmark = pytest.mark.integration

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from evermodel.stack import airflow_api
-from evermodel.stack.airflow_api import AirflowApi, AirflowRequestError
+from evermodel.cli.local_stack import airflow_api
+from evermodel.cli.local_stack.airflow_api import AirflowApi, AirflowRequestError
 
 BUSY = (500, {"detail": {"reason": "Database error", "statement": "hidden"}})
 

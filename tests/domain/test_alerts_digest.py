@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 from test_incident_desk import CALM, CRITICAL, WARNING, Desk
 
-from evermodel import registry
 from evermodel.alerts.digest import Digest
 from evermodel.alerts.digest_message import ModelWeek, Retrained, TeamWeek, digest_message
-from evermodel.alerts.dispatch import notifier_lanes, slack_lane
+from evermodel.alerts.incidents.state import Incident
+from evermodel.alerts.incidents.store import Transition
 from evermodel.alerts.message import Message
+from evermodel.alerts.publisher import notifier_lanes, slack_lane
 from evermodel.alerts.queue import MessageQueue
 from evermodel.alerts.teams import Team, teams
-from evermodel.drift.verdict import Performance
-from evermodel.incidents.book import Incident
-from evermodel.incidents.store import Transition
-from evermodel.tracking import connect, keyed_run, log_json
+from evermodel.monitoring.drift.verdict import Performance
+from evermodel.registry import registry
+from evermodel.registry.tracking import connect, keyed_run, log_json
 from slack_limits import block_problems, blocks_width, units
 from small_spec import small_spec
 from verdicts import a_verdict

@@ -23,9 +23,9 @@ from evermodel.alerts.message import Message
 from evermodel.alerts.preview import preview_html
 from evermodel.alerts.retrain_message import retrain_message
 from evermodel.alerts.thread_messages import escalation_message, reminder_message, resolved_message
-from evermodel.drift.verdict import ColumnDrift, DriftVerdict, Performance
-from evermodel.gate.decision import Decision, Gate
-from evermodel.problems import Problem
+from evermodel.evaluation.decision import Decision, Gate
+from evermodel.monitoring.drift.verdict import ColumnDrift, DriftVerdict, Performance
+from evermodel.monitoring.problems import Problem
 from slack_limits import block_problems, blocks_width, units
 from small_spec import small_spec
 from verdicts import a_column, a_problem, a_verdict, bad_data

@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 
 from evermodel.alerts import delivery as delivery_module
-from evermodel.alerts.carrier import (
+from evermodel.alerts.delivery import LaneReport, send_waiting
+from evermodel.alerts.message import Message
+from evermodel.alerts.queue import MessageQueue
+from evermodel.alerts.queued_message import Entry, Lane
+from evermodel.alerts.transport import (
     DeliveryDelayedError,
     MessageGoneError,
     MessageRefusedError,
     NoHistoryError,
 )
-from evermodel.alerts.delivery import LaneReport, send_waiting
-from evermodel.alerts.entry import Entry, Lane
-from evermodel.alerts.message import Message
-from evermodel.alerts.queue import MessageQueue
-from evermodel.errors import PermanentError
+from evermodel.core.errors import PermanentError
 
 LANE = Lane("slack", {"connection": "slack_api_default", "channel": "#ml-alerts"})
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)

@@ -6,11 +6,11 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from evermodel import registry
 from evermodel.alerts.approval_message import Question
-from evermodel.approval import Approval
-from evermodel.errors import ApprovalError
-from evermodel.tracking import log_json
+from evermodel.core.errors import ApprovalError
+from evermodel.registry import registry
+from evermodel.registry.approval import Approval
+from evermodel.registry.tracking import log_json
 from worlds import World
 
 YES = Approval(True, "ada", "7", "d1", "2013-03-11T00:00:00+00:00", "looks good")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from evermodel.atomic import replacing, write_text
+from evermodel.core.atomic import replacing, write_text
 
 
 def test_a_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from evermodel.audit import audit
 from evermodel.cli.audit_file import keep_audit
+from evermodel.core.audit import audit
 
 PAIR = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|\S*)(?: |$)')
 

@@ -9,12 +9,12 @@ import yaml
 from typer.testing import CliRunner
 
 from backtest_world import history, spec_of
-from evermodel.backtest.example import with_example_data
-from evermodel.backtest.picture import _strips
-from evermodel.backtest.plan import make_plan
-from evermodel.backtest.run import comparison_of
 from evermodel.cli import app
-from evermodel.errors import SpecError
+from evermodel.core.errors import SpecError
+from evermodel.pipelines.backtest.chart import _strips
+from evermodel.pipelines.backtest.example import with_example_data
+from evermodel.pipelines.backtest.plan import make_plan
+from evermodel.pipelines.backtest.run import comparison_of
 from evermodel.spec import load_spec
 
 FLIGHTS = Path(__file__).parents[2] / "include" / "models" / "flights.yaml"
@@ -54,7 +54,7 @@ def test_only_the_shipped_example_without_its_variable_is_prepared(
 ) -> None:
     monkeypatch.delenv("EVERMODEL_DATA", raising=False)
     prepared = tmp_path / "data" / "flights.parquet"
-    monkeypatch.setattr("evermodel.examples.flights.prepare_flights", lambda folder: prepared)
+    monkeypatch.setattr("evermodel.data.examples.flights.prepare_flights", lambda folder: prepared)
     told: list[str] = []
     own = spec_of(tmp_path / "rows.parquet")
     assert with_example_data(own, tmp_path, told.append) is own

@@ -13,15 +13,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backtest_world import START, TURN, history, plan_of, spec_of
-from evermodel.backtest.history import History, record_history
-from evermodel.backtest.outcome import PolicyOutcome
-from evermodel.backtest.plan import make_plan
-from evermodel.backtest.policies import POLICIES
-from evermodel.backtest.replay import replay_policy
-from evermodel.backtest.run import comparison_of, run_backtest
-from evermodel.sources import read_window
-from evermodel.sources.files import FilesRelation
-from evermodel.window import Window
+from evermodel.data.sources import read_window
+from evermodel.data.sources.files import FilesRelation
+from evermodel.pipelines.backtest.history import History, record_history
+from evermodel.pipelines.backtest.outcome import PolicyOutcome
+from evermodel.pipelines.backtest.plan import make_plan
+from evermodel.pipelines.backtest.policies import POLICIES
+from evermodel.pipelines.backtest.replay import replay_policy
+from evermodel.pipelines.backtest.run import comparison_of, run_backtest
+from evermodel.spec.window import Window
 
 EVER = Window(datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
 DAY = timedelta(days=1)
@@ -174,5 +174,5 @@ def test_an_ended_backtest_goes_on_where_it_stopped(tmp_path: Path, monkeypatch:
         raise AssertionError("this was done before")
 
     for work in ("fits.run_limited", "fits.judge", "lanes.judge_day", "lanes.points"):
-        monkeypatch.setattr(f"evermodel.backtest.{work}", refuse)
+        monkeypatch.setattr(f"evermodel.pipelines.backtest.{work}", refuse)
     assert replay_policy(plan, POLICIES["weekly"]) == whole

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from backtest_world import START, TURN, history, plan_of, spec_of
-from evermodel.backtest.compare import Comparison
-from evermodel.backtest.policies import POLICIES, policies_named
-from evermodel.backtest.run import comparison_of, write_report
-from evermodel.backtest.words import findings, result_rows
-from evermodel.errors import SpecError
+from evermodel.core.errors import SpecError
+from evermodel.pipelines.backtest.compare import Comparison
+from evermodel.pipelines.backtest.policies import POLICIES, policies_named
+from evermodel.pipelines.backtest.run import comparison_of, write_report
+from evermodel.pipelines.backtest.text import findings, result_rows
 
 
 @pytest.fixture(scope="module")

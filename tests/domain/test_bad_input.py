@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from evermodel.errors import EmptyWindowError, SourceError
-from evermodel.frames import feature_frame
-from evermodel.snapshot import read_snapshot, take_snapshot
-from evermodel.sources import read_window
+from evermodel.core.errors import EmptyWindowError, SourceError
+from evermodel.data.dtypes import feature_frame
+from evermodel.data.snapshots.dvc import SnapshotStore
+from evermodel.data.snapshots.snapshot import read_snapshot, take_snapshot
+from evermodel.data.sources import read_window
 from evermodel.spec import ModelSpec
-from evermodel.versioning import SnapshotStore
 from small_model import between, moment, settings_in, small_rows, small_spec, write_rows
 
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evermodel.gate import bootstrap
-from evermodel.gate.bootstrap import metric_interval, paired_gain
-from evermodel.gate.metrics import METRICS
+from evermodel.stats import bootstrap
+from evermodel.stats.bootstrap import metric_interval, paired_gain
+from evermodel.stats.metrics import METRICS
 
 DRAWS = {"confidence": 0.95, "resamples": 300, "seed": 7}
 

@@ -13,9 +13,9 @@ from typer.testing import CliRunner, Result
 
 from evermodel import __version__
 from evermodel.cli import app, main
-from evermodel.errors import EvermodelError, NoChampionError, TrackingUnavailableError
+from evermodel.cli.local_stack.ports import free_port
+from evermodel.core.errors import EvermodelError, NoChampionError, TrackingUnavailableError
 from evermodel.spec.schema import json_schema
-from evermodel.stack.ports import free_port
 from worlds import PROJECT, World
 
 SHIPPED = PROJECT / "include" / "models" / "flights.yaml"

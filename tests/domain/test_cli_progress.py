@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from backtest_world import history, spec_of
 from evermodel.cli import app
-from evermodel.stack.ports import free_port
+from evermodel.cli.local_stack.ports import free_port
 from worlds import SAMPLE, flights_world
 
 

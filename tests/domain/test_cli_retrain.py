@@ -9,10 +9,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from airflow_world import claim_airflow_home
-from evermodel import registry
 from evermodel.cli import app
-from evermodel.errors import EvermodelError, NoChampionError, PromotionError, SpecError
-from evermodel.rollout.plans import read_plan
+from evermodel.core.errors import EvermodelError, NoChampionError, PromotionError, SpecError
+from evermodel.deployment.rollout.plan_store import read_plan
+from evermodel.registry import registry
 from worlds import World
 
 claim_airflow_home()

@@ -10,10 +10,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from evermodel import registry
 from evermodel.cli import app
-from evermodel.errors import PromotionError, RolloutError, SpecError
-from evermodel.serving_reports import VersionCounts
+from evermodel.core.errors import PromotionError, RolloutError, SpecError
+from evermodel.registry import registry
+from evermodel.registry.serving_heartbeats import VersionCounts
 from rollout_world import RolloutWorld, counted
 from worlds import World
 

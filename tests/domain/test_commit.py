@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from evermodel.commit import git_commit
+from evermodel.core.environment import git_commit
 
 
 def test_the_environment_says_it_where_there_is_no_repository(

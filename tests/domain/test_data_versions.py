@@ -13,11 +13,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from evermodel.cli import app
-from evermodel.errors import PermanentError, SnapshotStoreError
-from evermodel.partitions import folder_of
-from evermodel.settings import Settings
-from evermodel.snapshot import Snapshot, take_snapshot
-from evermodel.tracking import connect
+from evermodel.core.errors import PermanentError, SnapshotStoreError
+from evermodel.core.settings import Settings
+from evermodel.data.snapshots.snapshot import Snapshot, take_snapshot
+from evermodel.data.sources.partitions import folder_of
+from evermodel.registry.tracking import connect
 from small_model import moment, settings_in, small_spec, write_rows
 
 
@@ -118,7 +118,7 @@ def test_what_is_damaged_here_is_brought_again(house: House) -> None:
 
 
 def test_a_remote_that_is_damaged_or_lost_is_no_success(house: House) -> None:
-    from evermodel.data_versions import checkout
+    from evermodel.registry.training_data import checkout
 
     md5 = house.taken[0].md5
     remote = Path(house.settings.dvc_remote) / "files" / "md5" / md5[:2] / md5[2:]
@@ -134,7 +134,7 @@ def test_a_remote_that_is_damaged_or_lost_is_no_success(house: House) -> None:
 
 
 def test_a_version_that_is_none_or_names_no_data_is_told(house: House) -> None:
-    from evermodel.data_versions import checkout
+    from evermodel.registry.training_data import checkout
 
     first = house.client.get_model_version(house.model, "1")
     house.client.create_model_version(house.model, first.source, first.run_id)

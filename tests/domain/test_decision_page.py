@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from evermodel.evidence.document import Bullets, Section, Table, marked, to_markdown
-from evermodel.evidence.importance import Importance, permutation_importance
-from evermodel.evidence.numbers import numbers_of
-from evermodel.evidence.page import decision_page
-from evermodel.evidence.trial import Trial
-from evermodel.gate.decision import Gate
+from evermodel.evaluation.decision import Gate
+from evermodel.reports.retrain.decision_page import decision_page
+from evermodel.reports.retrain.document import Bullets, Section, Table, marked, to_markdown
+from evermodel.reports.retrain.importance import Importance, permutation_importance
+from evermodel.reports.retrain.numbers import numbers_of
+from evermodel.reports.retrain.scored_sample import Trial
 from trials import GATES, trial
 
 WILD = '<script>alert("x")</script> $\\frac{1}{$ & \x07 "quoted"'

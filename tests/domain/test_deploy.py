@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from evermodel.examples import flights
+from evermodel.data.examples import flights
 from worlds import PROJECT
 
 DEPLOY = PROJECT / "include" / "deploy"

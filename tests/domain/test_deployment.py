@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from evermodel import deployment, registry
-from evermodel.deployment import Deployment, approve, deploy
-from evermodel.errors import ApprovalError, PromotionError, WrongEnvironmentError
-from evermodel.rollback import roll_back
+from evermodel.core.errors import ApprovalError, PromotionError, WrongEnvironmentError
+from evermodel.deployment.rollback import roll_back
+from evermodel.pipelines import deploy as deployment
+from evermodel.pipelines.deploy import Deployment, approve, deploy
+from evermodel.registry import registry
 from evermodel.spec import ModelSpec
 from rollout_world import RolloutWorld
 from worlds import World

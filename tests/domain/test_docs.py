@@ -118,7 +118,7 @@ def _flights(page: Path) -> str:
 
 
 def test_the_tables_of_the_backtest_agree() -> None:
-    from evermodel.backtest.policies import DEFAULT_POLICIES
+    from evermodel.pipelines.backtest.policies import DEFAULT_POLICIES
 
     readme, page = (_flights(PROJECT / name) for name in ("README.md", "docs/backtest.md"))
     assert re.search(r"result `[0-9a-f]{16}`:\n\n\| policy \| mean week \|", readme)

@@ -19,17 +19,17 @@ from typer.testing import CliRunner
 
 from airflow_world import claim_airflow_home
 from evermodel.cli import app
-from evermodel.doctor import lake, versions
-from evermodel.doctor.clock import check_clock
-from evermodel.doctor.examine import all_checks, examine, load_checks
-from evermodel.doctor.finding import Finding
-from evermodel.doctor.remote import check_remote
-from evermodel.doctor.serving import check_serving
-from evermodel.doctor.specs import check_specs
-from evermodel.doctor.tracking import check_tracking
-from evermodel.errors import EvermodelError
-from evermodel.settings import Settings
-from evermodel.stack.ports import free_port
+from evermodel.cli.diagnostics import lake, versions
+from evermodel.cli.diagnostics.clock import check_clock
+from evermodel.cli.diagnostics.examine import all_checks, examine, load_checks
+from evermodel.cli.diagnostics.remote import check_remote
+from evermodel.cli.diagnostics.serving import check_serving
+from evermodel.cli.diagnostics.specs import check_specs
+from evermodel.cli.diagnostics.tracking import check_tracking
+from evermodel.cli.local_stack.ports import free_port
+from evermodel.core.diagnostics import Finding
+from evermodel.core.errors import EvermodelError
+from evermodel.core.settings import Settings
 from worlds import PROJECT, World
 
 claim_airflow_home()
@@ -134,7 +134,7 @@ def test_mlflow_is_written_to_without_leaving_more_each_time(settings: Settings,
     there = settings.model_copy(update={"tracking_uri": mlflow_server})
     for _ in range(2):
         assert levels(check_tracking(there)) == [("MLflow", "green"), ("MLflow writes", "green")]
-    from evermodel.tracking import connect, experiment_id
+    from evermodel.registry.tracking import connect, experiment_id
 
     client = connect(mlflow_server)
     assert len(client.search_runs([experiment_id(client, "evermodel-doctor")])) == 1
@@ -188,15 +188,18 @@ def test_what_hangs_or_breaks_is_red_and_hides_nothing(settings: Settings) -> No
 
 
 def test_a_check_that_cannot_be_imported_says_so(settings: Settings) -> None:
-    broken = EntryPoint("weather", "evermodel.doctor.weather:check_weather", "evermodel.doctor")
+    broken = EntryPoint("weather", "evermodel.cli.diagnostics.weather:check_weather", "evermodel.doctor")
     found = dict(examine(settings, load_checks([broken])))
     (finding,) = found["weather"]
-    assert (finding.level, "No module named 'evermodel.doctor.weather'" in finding.said) == ("red", True)
+    assert (finding.level, "No module named 'evermodel.cli.diagnostics.weather'" in finding.said) == (
+        "red",
+        True,
+    )
 
 
 def test_checks_run_side_by_side_have_nothing_left_to_import_of_packages_that_can_block_each_other() -> None:
     code = (
-        "import sys; from evermodel.doctor.examine import all_checks, load_checks;"
+        "import sys; from evermodel.cli.diagnostics.examine import all_checks, load_checks;"
         "checks = load_checks(all_checks().values());"
         "print(len(checks), *[m in sys.modules for m in "
         "('mlflow', 'dvc.repo', 'airflow.sdk.configuration', 'airflow.providers.slack.hooks.slack')])"

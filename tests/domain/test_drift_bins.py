@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from evermodel.drift.bins import MOST_CATEGORIES, CategoryBins, NumberBins, quantiles
-from evermodel.drift.sample import Categories, Numbers, categories, numbers
-from evermodel.drift.stability import stability
-from evermodel.frames import feature_frame
+from evermodel.data.dtypes import feature_frame
+from evermodel.monitoring.drift.bins import MOST_CATEGORIES, CategoryBins, NumberBins, quantiles
+from evermodel.stats.sample import Categories, Numbers, categories, numbers
+from evermodel.stats.stability import stability
 from small_spec import small_spec
 
 

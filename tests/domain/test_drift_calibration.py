@@ -6,10 +6,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from evermodel.drift.categorical import categorical_p_value
-from evermodel.drift.numeric import numeric_p_value
-from evermodel.drift.ranks import Pooled
-from evermodel.drift.sample import Categories, Numbers
+from evermodel.monitoring.drift.categorical import categorical_p_value
+from evermodel.monitoring.drift.numeric import numeric_p_value
+from evermodel.stats.ranks import Pooled
+from evermodel.stats.sample import Categories, Numbers
 
 Draw = Callable[[np.random.Generator, int], np.ndarray]
 TIMES = 300

@@ -10,14 +10,14 @@ import pytest
 from benchmarks.replay_calm import RATE, World, simulate
 
 from drift_world import DAY, START, drift_spec, log_day, references, table
-from evermodel.drift import history as history_module
-from evermodel.drift.calm import learn_limit
-from evermodel.drift.history import CalmHistory
-from evermodel.drift.judge import judge_window
-from evermodel.drift.references import References
-from evermodel.drift.verdict import ColumnDrift
-from evermodel.prediction_log import read_log
-from evermodel.window import Window
+from evermodel.data.prediction_log import read_log
+from evermodel.monitoring.drift import history as history_module
+from evermodel.monitoring.drift.history import CalmHistory
+from evermodel.monitoring.drift.judge import judge_window
+from evermodel.monitoring.drift.quiet_days import learn_limit
+from evermodel.monitoring.drift.references import References
+from evermodel.monitoring.drift.verdict import ColumnDrift
+from evermodel.spec.window import Window
 
 END = START + 60 * DAY
 SPEC = drift_spec(["x"], window="1d", history={"least": 20, "span": "60d"}, false_alarm_rate=0.01)

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evermodel.drift.compare import compare
-from evermodel.drift.comparison import Comparison
-from evermodel.drift.sample import Categories, Numbers, Sample, categories, numbers
-from evermodel.errors import PermanentError
+from evermodel.core.errors import PermanentError
+from evermodel.monitoring.drift.compare import compare
+from evermodel.monitoring.drift.comparison import Comparison
+from evermodel.stats.sample import Categories, Numbers, Sample, categories, numbers
 
 ANY_NUMBER = st.floats(allow_nan=False) | st.sampled_from([0.0, 1.0, -1.0, math.inf, -math.inf])
 ANY_NUMBERS = st.tuples(st.lists(ANY_NUMBER, max_size=40), st.integers(0, 30))
@@ -183,8 +183,8 @@ def test_the_order_of_rows_and_of_categories_is_of_no_account() -> None:
 
 def test_it_is_made_without_pandas_evidently_or_scipy_stats() -> None:
     code = (
-        "import sys, numpy as np; from evermodel.drift.compare import compare; "
-        "from evermodel.drift.sample import Numbers, Categories; x = Numbers(np.arange(500.0)); compare(x, x); "
+        "import sys, numpy as np; from evermodel.monitoring.drift.compare import compare; "
+        "from evermodel.stats.sample import Numbers, Categories; x = Numbers(np.arange(500.0)); compare(x, x); "
         "compare(Categories({'a': 4, 'b': 9}), Categories({'a': 9, 'b': 1, 'c': 2})); "
         "print(sorted({'pandas', 'evidently', 'scipy.stats', 'mlflow', 'sklearn'} & set(sys.modules)))"
     )

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import chi2, chi2_contingency, hypergeom
 
-from evermodel.drift.contingency import Contingency, gamma_tail, parts_of_rows
-from evermodel.drift.evidence import combine
-from evermodel.drift.quadratic import quadratic_tail
+from evermodel.monitoring.drift.evidence import combine
+from evermodel.stats.contingency import Contingency, gamma_tail, parts_of_rows
+from evermodel.stats.quadratic import quadratic_tail
 
 
 def _table(before: list[float], now: list[float]) -> Contingency:

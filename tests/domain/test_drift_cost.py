@@ -18,16 +18,16 @@ import pytest
 from benchmarks.drift import _VERDICT, largest_difference
 from benchmarks.drift_data import CATEGORICAL, NUMERIC, write_rows, write_spec
 
-from evermodel.drift import measure
-from evermodel.drift.columns import days_of, taken, to_numpy
-from evermodel.drift.judge import judge_window
-from evermodel.drift.profiles import Profiles
-from evermodel.drift.references import References
-from evermodel.drift.rows import ParquetRows
-from evermodel.drift.sample import categories, numbers
-from evermodel.drift.sides import RowsSide
+from evermodel.monitoring.drift import measure
+from evermodel.monitoring.drift.columns import days_of, taken, to_numpy
+from evermodel.monitoring.drift.judge import judge_window
+from evermodel.monitoring.drift.profiles import Profiles
+from evermodel.monitoring.drift.reference_and_current import RowsSide
+from evermodel.monitoring.drift.references import References
+from evermodel.monitoring.drift.rows import ParquetRows
 from evermodel.spec import load_spec
-from evermodel.window import Window, parse_moment
+from evermodel.spec.window import Window, parse_moment
+from evermodel.stats.sample import categories, numbers
 from worlds import PROJECT
 
 HEAVY = ("pandas", "evidently", "mlflow", "scipy.stats", "sklearn", "duckdb", "matplotlib", "airflow")

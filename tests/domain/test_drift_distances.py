@@ -8,8 +8,8 @@ import pytest
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import ks_2samp, wasserstein_distance
 
-from evermodel.drift.distances import jensen_shannon, kolmogorov_smirnov, wasserstein
-from evermodel.drift.sample import Numbers
+from evermodel.stats.distances import jensen_shannon, kolmogorov_smirnov, wasserstein
+from evermodel.stats.sample import Numbers
 
 
 def _numbers(values: Any) -> Numbers:

@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from drift_world import DAY, RATE, START, drift_spec, judge, references, table
-from evermodel.drift.family import Finding
-from evermodel.drift.judge import judge_window
-from evermodel.drift.verdict import ColumnDrift, DriftVerdict, Performance
-from evermodel.errors import EmptyWindowError
-from evermodel.severity import worst_of
+from evermodel.core.errors import EmptyWindowError
+from evermodel.core.severity import worst_of
+from evermodel.monitoring.drift.family import Finding
+from evermodel.monitoring.drift.judge import judge_window
+from evermodel.monitoring.drift.verdict import ColumnDrift, DriftVerdict, Performance
 
 NUMERIC = ["normal", "heavy", "skewed", "zeros", "counts", "gaps"]
 CATEGORICAL = ["c2", "c10", "c50"]
@@ -376,7 +376,7 @@ def test_evidentlys_own_method_decides_a_column_whose_spec_asks_for_it() -> None
 def test_days_are_days_of_utc_also_when_clocks_change() -> None:
     # On 31 March 2024 an hour is missing in Berlin; 23 o'clock UTC is already 1 April there.
     late = START.replace(month=3, day=31, hour=23, minute=30)
-    from evermodel.drift.columns import days_of
+    from evermodel.monitoring.drift.columns import days_of
 
     moments = pa.chunked_array([pa.array([late, late + DAY / 24], pa.timestamp("us", tz="Europe/Berlin"))])
 
@@ -386,7 +386,7 @@ def test_days_are_days_of_utc_also_when_clocks_change() -> None:
 _SCRIPT = """
 import sys
 import numpy, pyarrow, pyarrow.parquet
-from evermodel.drift.rows import ParquetRows
+from evermodel.monitoring.drift.rows import ParquetRows
 from drift_world import drift_spec, judge
 spec = drift_spec(["x", "y"], ["c"])
 found = judge(spec, ParquetRows([sys.argv[1]]), ParquetRows([sys.argv[2]]))

@@ -11,11 +11,19 @@ import pyarrow as pa
 import pytest
 
 from drift_world import DAY, START, drift_spec, log_day
-from evermodel.drift.compare import compare
-from evermodel.drift.profile import MOST_CATEGORIES, MOST_POINTS, REST, merged, of_version, profile, thinned
-from evermodel.drift.profiles import Profiles
-from evermodel.drift.sample import Categories, Numbers
-from evermodel.drift.sides import RowsSide
+from evermodel.monitoring.drift.compare import compare
+from evermodel.monitoring.drift.profile import (
+    MOST_CATEGORIES,
+    MOST_POINTS,
+    REST,
+    merged,
+    of_version,
+    profile,
+    thinned,
+)
+from evermodel.monitoring.drift.profiles import Profiles
+from evermodel.monitoring.drift.reference_and_current import RowsSide
+from evermodel.stats.sample import Categories, Numbers
 
 SHAPES = {
     "normal": lambda g, n: g.normal(size=n),
@@ -102,7 +110,7 @@ def test_a_day_is_kept_in_the_lake_and_not_read_again_until_its_log_changes(
     made = file.stat().st_mtime_ns
 
     with monkeypatch.context() as patch:
-        patch.setattr("evermodel.drift.profiles.read_log", None)
+        patch.setattr("evermodel.monitoring.drift.profiles.read_log", None)
         again = Profiles(spec, tmp_path).day(START.date())
 
     assert again is not None

@@ -10,13 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from drift_world import DAY, START, drift_spec, log_day, references, table
-from evermodel.drift.judge import judge_window
-from evermodel.drift.references import References
-from evermodel.drift.rows import ParquetRows
-from evermodel.drift.sample import Numbers
-from evermodel.prediction_log import read_log
+from evermodel.data.prediction_log import read_log
+from evermodel.monitoring.drift.judge import judge_window
+from evermodel.monitoring.drift.references import References
+from evermodel.monitoring.drift.rows import ParquetRows
 from evermodel.spec import ModelSpec
-from evermodel.window import Window
+from evermodel.spec.window import Window
+from evermodel.stats.sample import Numbers
 
 END = START + 60 * DAY  # 1 March 2024, a Friday
 

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 import skops.io
 
-from evermodel.estimators import build_pipeline
-from evermodel.frames import feature_frame
-from evermodel.model_store import _allowed_types
+from evermodel.data.dtypes import feature_frame
+from evermodel.modeling.estimators import build_pipeline
+from evermodel.modeling.model_store import _allowed_types
 from evermodel.spec import CandidateSpec
 from small_spec import small_spec
 

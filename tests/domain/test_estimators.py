@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evermodel.errors import SpecError
-from evermodel.estimators import build_estimator, build_pipeline
+from evermodel.core.errors import SpecError
+from evermodel.modeling.estimators import build_estimator, build_pipeline
 from evermodel.spec import CandidateSpec
 from small_spec import small_spec
 

@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from evermodel.drift.drawing import draw, rows_needed
-from evermodel.drift.profile import profile
-from evermodel.drift.report import draw_report, save_report
-from evermodel.drift.sides import RowsSide
-from evermodel.problems import Problem
+from evermodel.monitoring.drift.drawing import draw, rows_needed
+from evermodel.monitoring.drift.profile import profile
+from evermodel.monitoring.drift.reference_and_current import RowsSide
+from evermodel.monitoring.drift.report import draw_report, save_report
+from evermodel.monitoring.problems import Problem
 from small_spec import small_spec
 from verdicts import a_column, a_problem, a_verdict
 

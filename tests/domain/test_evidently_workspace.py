@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from evermodel.drift.report import draw_report
-from evermodel.drift.workspace import keep_report, project_id, report_id
+from evermodel.monitoring.drift.report import draw_report
+from evermodel.monitoring.drift.workspace import keep_report, project_id, report_id
 from small_spec import small_spec
 from verdicts import a_column, a_verdict
 

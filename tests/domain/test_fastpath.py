@@ -16,16 +16,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evermodel.calibration import calibrated
-from evermodel.estimators import build_pipeline
-from evermodel.fastpath.agreement import Agreement, compare
-from evermodel.fastpath.batch import for_batches
-from evermodel.fastpath.encoding import Encoding
-from evermodel.fastpath.export import export
-from evermodel.fastpath.graph import NotExportableError
-from evermodel.fastpath.intervals import Intervals
-from evermodel.fastpath.runtime import GRAPH_FILE, FastModel, read, start, write
-from evermodel.frames import feature_frame
+from evermodel.data.dtypes import feature_frame
+from evermodel.modeling.calibration import calibrated
+from evermodel.modeling.estimators import build_pipeline
+from evermodel.modeling.onnx.agreement import Agreement, compare
+from evermodel.modeling.onnx.batch import for_batches
+from evermodel.modeling.onnx.encoding import Encoding
+from evermodel.modeling.onnx.export import export
+from evermodel.modeling.onnx.graph import NotExportableError
+from evermodel.modeling.onnx.intervals import Intervals
+from evermodel.modeling.onnx.runtime import GRAPH_FILE, FastModel, read, start, write
 from small_spec import small_spec
 
 BINARY = {
@@ -170,7 +170,7 @@ def test_the_loops_are_compiled_also_where_their_code_cannot_be_kept() -> None:
         "    if cache: raise RuntimeError('cannot cache function: no locator available')\n"
         "    return njit(*found, **options)\n"
         "numba.njit = nowhere\n"
-        "from evermodel.fastpath.intervals import Intervals\n"
+        "from evermodel.modeling.onnx.intervals import Intervals\n"
         "print(Intervals(np.array([1.0, 2.0, np.inf])).of(np.array([0.0, 1.0, 1.5, np.nan])).tolist())"
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=120)

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-from evermodel import estimators
-from evermodel.errors import TrainingError
-from evermodel.estimators import build_pipeline
-from evermodel.fitting import Rows, Workbench
-from evermodel.gate.metrics import calibration_error
-from evermodel.model_store import _allowed_types, _skops_io
+from evermodel.core.errors import TrainingError
+from evermodel.modeling import estimators
+from evermodel.modeling.estimators import build_pipeline
+from evermodel.modeling.fitting import Rows, Workbench
+from evermodel.modeling.model_store import _allowed_types, _skops_io
+from evermodel.stats.metrics import calibration_error
 from workbench import LINEAR, TREES, workbench
 
 

@@ -11,9 +11,9 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
-from evermodel.errors import SourceError
-from evermodel.examples import flights
-from evermodel.settings import Settings
+from evermodel.core.errors import SourceError
+from evermodel.core.settings import Settings
+from evermodel.data.examples import flights
 from evermodel.spec import load_spec
 
 ROOT = Path(__file__).parents[2]

@@ -9,8 +9,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from evermodel.errors import SourceError
-from evermodel.frames import feature_frame
+from evermodel.core.errors import SourceError
+from evermodel.data.dtypes import feature_frame
 from small_model import small_rows, small_spec
 
 SPEC = small_spec("unused")

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from evermodel.gate.bootstrap import paired_gain
-from evermodel.gate.decision import Comparison, Decision, Gate, compare
-from evermodel.gate.metrics import METRICS
+from evermodel.evaluation.decision import Comparison, Decision, Gate, compare
+from evermodel.stats.bootstrap import paired_gain
+from evermodel.stats.metrics import METRICS
 
 CONFIDENCE = 0.95
 STATED = (1 - CONFIDENCE) / 2

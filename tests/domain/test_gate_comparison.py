@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evermodel.errors import GateError
+from evermodel.core.errors import GateError
 from gate_world import gate_of, judged, noisier, skilled, window
 
 

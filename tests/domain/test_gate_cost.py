@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evermodel.estimators import build_pipeline
-from evermodel.gate.cost import measure_speed
-from evermodel.gate.judge import Contender, judge
+from evermodel.evaluation.evaluate import Contender, judge
+from evermodel.evaluation.latency_and_size import measure_speed
+from evermodel.modeling.estimators import build_pipeline
 from gate_world import Model, gate_of, judged, skilled, window
 from small_spec import small_spec
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evermodel.gate.slices import slice_gates
+from evermodel.evaluation.slices import slice_gates
 from gate_world import gate_of, judged, noisier, skilled, window
 from small_spec import small_spec
 

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from test_registry import Shelf
 
-from evermodel import registry
-from evermodel.guard import (
+from evermodel.deployment.guard import (
     LEVEL,
     counts_since,
     guarded,
@@ -21,9 +20,10 @@ from evermodel.guard import (
     watch_quality,
     watch_serving,
 )
-from evermodel.problems import Problem
-from evermodel.registry import Promotion
-from evermodel.serving_reports import Reports, ServingReport, VersionCounts, write_report
+from evermodel.monitoring.problems import Problem
+from evermodel.registry import registry
+from evermodel.registry.registry import Promotion
+from evermodel.registry.serving_heartbeats import Reports, ServingReport, VersionCounts, write_report
 from evermodel.spec import ModelSpec
 from evermodel.spec.rollout import RollbackSpec
 from small_spec import small_spec
@@ -201,7 +201,9 @@ def test_nobody_is_sent_back_for_a_predecessor(
     # The guard looked just before version 3 was promoted.
     looks = iter([seen])
     whole = registry.history
-    monkeypatch.setattr("evermodel.guard.registry.history", lambda *args: next(looks, None) or whole(*args))
+    monkeypatch.setattr(
+        "evermodel.deployment.guard.registry.history", lambda *args: next(looks, None) or whole(*args)
+    )
     failing(shelf, tmp_path, "2")
 
     assert watch_serving(guarded_spec(shelf), shelf.client, tmp_path, AT + timedelta(hours=1)) is None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from evermodel.drift.verdict import ColumnDrift
-from evermodel.incidents.cause import likely_cause
-from evermodel.problems import Problem
+from evermodel.alerts.incidents.cause import likely_cause
+from evermodel.monitoring.drift.verdict import ColumnDrift
+from evermodel.monitoring.problems import Problem
 from verdicts import a_column, a_problem, a_verdict, bad_data
 
 NAMES = ["amount", "age", "colour", "city", "income"]

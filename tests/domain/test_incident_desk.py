@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from evermodel.alerts.dispatch import notifier_lanes, slack_lane
-from evermodel.alerts.entry import Entry, Lane
+from evermodel.alerts.incidents.handler import Handled, IncidentDesk
+from evermodel.alerts.incidents.store import TAG, Transition, incident_history, read_books, record
+from evermodel.alerts.publisher import notifier_lanes, slack_lane
 from evermodel.alerts.queue import MessageQueue
-from evermodel.incidents.desk import Handled, IncidentDesk
-from evermodel.incidents.store import TAG, Transition, incident_history, read_books, record
-from evermodel.problems import Problem
-from evermodel.tracking import connect, keyed_run
+from evermodel.alerts.queued_message import Entry, Lane
+from evermodel.monitoring.problems import Problem
+from evermodel.registry.tracking import connect, keyed_run
 from small_spec import small_spec
 from verdicts import a_column, a_problem, a_verdict
 

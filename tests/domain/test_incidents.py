@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evermodel.incidents.book import Incident, Watchbook
-from evermodel.problems import KINDS, Problem
-from evermodel.severity import RANK, Severity
+from evermodel.alerts.incidents.state import Incident, Watchbook
+from evermodel.core.severity import RANK, Severity
+from evermodel.monitoring.problems import KINDS, Problem
 
 MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
 REMIND = timedelta(days=3)

@@ -12,11 +12,11 @@ import pytest
 from typer.testing import CliRunner
 
 from evermodel.cli import app
-from evermodel.errors import SourceError, SpecError
-from evermodel.init import Draft, draft_spec
-from evermodel.init.table import Origin
+from evermodel.cli.scaffold import Draft, draft_spec
+from evermodel.cli.scaffold.table import Origin
+from evermodel.core.errors import SourceError, SpecError
 from evermodel.spec import load_spec
-from evermodel.window import Window
+from evermodel.spec.window import Window
 
 TODAY = datetime(2026, 5, 1, tzinfo=UTC)
 ROWS = 4000
@@ -76,7 +76,7 @@ def test_the_split_fits_the_data_and_the_first_day_sees_its_end(tmp_path: Path) 
 
 
 def test_a_table_without_id_and_time_gets_both_the_same_each_time(tmp_path: Path) -> None:
-    from evermodel.sources import read_window
+    from evermodel.data.sources import read_window
 
     rows = orders(order_id=None, ordered_at=None, updated_at=None, phone=None, amount=[1.0] * ROWS)
     made = draft(tmp_path, rows)
@@ -95,7 +95,7 @@ def test_a_table_without_id_and_time_gets_both_the_same_each_time(tmp_path: Path
 
 
 def test_a_named_order_is_kept(tmp_path: Path) -> None:
-    from evermodel.sources import read_window
+    from evermodel.data.sources import read_window
 
     made = draft(tmp_path, orders(ordered_at=None, updated_at=None, step=list(range(ROWS))), order="step")
     rows = read_window(made.spec, Window(TODAY - timedelta(days=91), TODAY), with_label=False)

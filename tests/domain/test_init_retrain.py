@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from evermodel import registry
 from evermodel.cli import app
-from evermodel.settings import Settings
+from evermodel.core.settings import Settings
+from evermodel.registry import registry
 from evermodel.spec import load_spec
 from worlds import World
 

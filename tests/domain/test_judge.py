@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evermodel.errors import GateError
-from evermodel.gate.decision import Decision
-from evermodel.gate.judge import Contender, judge
+from evermodel.core.errors import GateError
+from evermodel.evaluation.decision import Decision
+from evermodel.evaluation.evaluate import Contender, judge
 from small_spec import small_spec
 
 ROWS = 300

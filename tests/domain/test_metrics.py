@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from evermodel.gate.metrics import METRICS, calibration_error
+from evermodel.stats.metrics import METRICS, calibration_error
 
 PEERS = {
     "roc_auc": sk.roc_auc_score,

@@ -15,11 +15,11 @@ import yaml
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from evermodel.errors import ModelFormatError
-from evermodel.estimators import build_pipeline
-from evermodel.model_store import load_files, load_model, log_model
+from evermodel.core.errors import ModelFormatError
+from evermodel.modeling.estimators import build_pipeline
+from evermodel.modeling.model_store import load_files, load_model, log_model
+from evermodel.registry.tracking import connect
 from evermodel.spec import CandidateSpec
-from evermodel.tracking import connect
 from small_spec import small_spec
 
 PATHS = ["sklearn.ensemble.HistGradientBoostingClassifier", "sklearn.linear_model.LogisticRegression"]

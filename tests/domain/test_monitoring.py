@@ -11,15 +11,15 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from evermodel.drift.report import STAT_TEST
-from evermodel.drift.verdict import DriftVerdict
-from evermodel.errors import EmptyWindowError, NoChampionError
-from evermodel.monitoring import VERDICT_FILE, DriftWatch
-from evermodel.prediction_log import log_schema, read_log, write_batch
-from evermodel.scoring import score_day
-from evermodel.sources import read_labels
-from evermodel.tracking import read_json
-from evermodel.window import Window, parse_moment
+from evermodel.core.errors import EmptyWindowError, NoChampionError
+from evermodel.data.prediction_log import log_schema, read_log, write_batch
+from evermodel.data.sources import read_labels
+from evermodel.modeling.scoring import score_day
+from evermodel.monitoring.drift.report import STAT_TEST
+from evermodel.monitoring.drift.verdict import DriftVerdict
+from evermodel.pipelines.drift import VERDICT_FILE, DriftWatch
+from evermodel.registry.tracking import read_json
+from evermodel.spec.window import Window, parse_moment
 from worlds import World, flights_world
 
 CALM_DAY, DRIFTED_DAY = "2013-03-18", "2013-06-10"

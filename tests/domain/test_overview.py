@@ -19,27 +19,27 @@ import httpx
 import pytest
 from benchmarks.page_history import Story
 
-from evermodel import registry
-from evermodel.approval import Approval, record_answer
-from evermodel.drift.verdict import DriftVerdict
-from evermodel.errors import TrackingUnavailableError
-from evermodel.gate.decision import Decision, Gate
-from evermodel.incidents.book import Incident, Watchbook
-from evermodel.incidents.store import TAG as INCIDENTS
-from evermodel.incidents.store import Transition, record
-from evermodel.overview.marks import DAY, DECISION, MOST, day_tag, decision_tag, read_mark
-from evermodel.overview.overview import Overview
-from evermodel.overview.records import record_of
-from evermodel.overview.server import TrackingServer
-from evermodel.overview.store import Entry, Store
-from evermodel.overview.sync import load, refresh
-from evermodel.retrain_history import tags_of
-from evermodel.rollout.plan import TrafficPlan, everything_to, split
-from evermodel.rollout.plans import PLAN_TAG
-from evermodel.rollout.record import RolloutRecord
-from evermodel.settings import Settings
-from evermodel.stack.ports import free_port
-from evermodel.tracking import connect, keyed_run
+from evermodel.alerts.incidents.state import Incident, Watchbook
+from evermodel.alerts.incidents.store import TAG as INCIDENTS
+from evermodel.alerts.incidents.store import Transition, record
+from evermodel.cli.local_stack.ports import free_port
+from evermodel.core.errors import TrackingUnavailableError
+from evermodel.core.settings import Settings
+from evermodel.deployment.rollout.history import RolloutRecord
+from evermodel.deployment.rollout.plan import TrafficPlan, everything_to, split
+from evermodel.deployment.rollout.plan_store import PLAN_TAG
+from evermodel.evaluation.decision import Decision, Gate
+from evermodel.monitoring.drift.verdict import DriftVerdict
+from evermodel.monitoring.retrain_history import tags_of
+from evermodel.monitoring.summary_tags import DAY, DECISION, MOST, day_tag, decision_tag, read_mark
+from evermodel.registry import registry
+from evermodel.registry.approval import Approval, record_answer
+from evermodel.registry.tracking import connect, keyed_run
+from evermodel.reports.overview.overview import Overview
+from evermodel.reports.overview.records import record_of
+from evermodel.reports.overview.server import TrackingServer
+from evermodel.reports.overview.store import Entry, Store
+from evermodel.reports.overview.sync import load, refresh
 
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
 
@@ -286,7 +286,7 @@ def plan_for(desk: Desk, version: str, key: str, since: str) -> TrafficPlan:
 
 def test_tags_that_nobody_can_read_do_not_hide_the_model(desk: Desk) -> None:
     desk.register(champion="1")
-    for tag in (INCIDENTS, PLAN_TAG, "evermodel.promotion.x"):
+    for tag in (INCIDENTS, PLAN_TAG, "evermodel.deployment.promotion.x"):
         desk.client.set_registered_model_tag(desk.name, tag, '{"broken": [')
     desk.judge(MONDAY)
     desk.client.set_tag(desk.run_of(MONDAY), DAY, "]")
@@ -462,7 +462,7 @@ def test_the_tag_of_a_day_with_many_columns_fits(desk: Desk) -> None:
 
 def test_two_processes_share_one_file(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from evermodel.overview.store import Entry, Store\n"
+        "import sys; from pathlib import Path; from evermodel.reports.overview.store import Entry, Store\n"
         "store = Store(Path(sys.argv[1]))\n"
         "for n in range(20): store.keep_models({f'm{n}': Entry(f'm{n}', {}, {}) for n in range(50)})"
     )

@@ -18,15 +18,15 @@ import pyarrow.parquet as pq
 import pytest
 
 import source_functions
-from evermodel import snapshot
-from evermodel.errors import LakeFullError, SnapshotStoreError, SourceUnavailableError, TransientError
-from evermodel.partitions import Partitions, folder_of
-from evermodel.settings import Settings
-from evermodel.snapshot import take_snapshot
-from evermodel.snapshot_file import write_by_content
+from evermodel.core.errors import LakeFullError, SnapshotStoreError, SourceUnavailableError, TransientError
+from evermodel.core.settings import Settings
+from evermodel.data.snapshots import snapshot
+from evermodel.data.snapshots.dvc import SnapshotStore
+from evermodel.data.snapshots.parquet import write_by_content
+from evermodel.data.snapshots.snapshot import take_snapshot
+from evermodel.data.sources.partitions import Partitions, folder_of
 from evermodel.spec import ModelSpec
-from evermodel.versioning import SnapshotStore
-from evermodel.window import Window
+from evermodel.spec.window import Window
 from small_model import between, moment, settings_in, small_rows, small_spec, write_rows
 
 

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from evermodel.performance import matured_performance
+from evermodel.monitoring.performance import matured_performance
 from evermodel.spec import ModelSpec
-from evermodel.window import Window
+from evermodel.spec.window import Window
 from small_spec import small_spec
 
 START = datetime(2026, 1, 5, tzinfo=UTC)

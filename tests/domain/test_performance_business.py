@@ -6,8 +6,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from evermodel.errors import SpecError
-from evermodel.performance.business import business_metrics
+from evermodel.core.errors import SpecError
+from evermodel.monitoring.performance.business import business_metrics
 from performance_world import drawn
 from small_spec import small_spec
 

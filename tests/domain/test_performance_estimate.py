@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from evermodel.gate.metrics import METRICS
-from evermodel.performance.concept import WARNING, concept_findings
-from evermodel.performance.estimate import calibrate, estimate_metric
-from evermodel.performance.watch import look_at_performance
+from evermodel.monitoring.performance.concept import WARNING, concept_findings
+from evermodel.monitoring.performance.estimate import calibrate, estimate_metric
+from evermodel.monitoring.performance.monitor import look_at_performance
+from evermodel.stats.metrics import METRICS
 from performance_world import START, drawn, logistic, performance_world
 from small_spec import small_spec
 

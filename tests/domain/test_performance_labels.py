@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from evermodel.errors import SourceError
-from evermodel.performance.joined import days_of, label_quality, read_joined, versions_of
+from evermodel.core.errors import SourceError
+from evermodel.monitoring.performance.label_join import days_of, label_quality, read_joined, versions_of
 from performance_world import START, PerformanceWorld, performance_world
 
 AS_OF = START + timedelta(days=9)  # labels of the days 0 to 6 have matured
@@ -101,7 +101,7 @@ def test_a_changed_label_counts_from_the_next_look_on_and_an_old_day_keeps_its_a
 def test_a_prediction_that_is_logged_twice_counts_once_as_the_later_version_answered(
     world: PerformanceWorld,
 ) -> None:
-    from evermodel.prediction_log import day_folder, write_batch
+    from evermodel.data.prediction_log import day_folder, write_batch
 
     rows = world.predict(range(7), version="9")
     world.label(rows)
@@ -117,7 +117,7 @@ def test_a_prediction_that_is_logged_twice_counts_once_as_the_later_version_answ
 
 
 def test_scores_that_are_missing_or_no_number_are_left_out_and_told(world: PerformanceWorld) -> None:
-    from evermodel.prediction_log import write_batch
+    from evermodel.data.prediction_log import write_batch
 
     rows = world.predict(range(7))
     world.label(rows)

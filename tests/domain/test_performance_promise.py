@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from evermodel import registry
-from evermodel.performance.promise import promise_of
+from evermodel.monitoring.performance.baseline import promise_of
+from evermodel.registry import registry
 from worlds import World
 
 

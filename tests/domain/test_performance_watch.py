@@ -9,11 +9,11 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from evermodel.drift.verdict import ColumnDrift
-from evermodel.performance.decay import stand
-from evermodel.performance.promise import Promise
-from evermodel.performance.report import PerformanceReport
-from evermodel.performance.watch import look_at_performance
+from evermodel.monitoring.drift.verdict import ColumnDrift
+from evermodel.monitoring.performance.baseline import Promise
+from evermodel.monitoring.performance.decay import stand
+from evermodel.monitoring.performance.monitor import look_at_performance
+from evermodel.monitoring.performance.report import PerformanceReport
 from performance_world import START, drawn, performance_world
 
 AS_OF = START + timedelta(days=9)
@@ -82,7 +82,7 @@ def test_at_the_margin_itself_a_day_alarms_at_most_at_the_stated_rate() -> None:
     from small_spec import small_spec
 
     spec = small_spec(performance={"margin": 0.0, "min_rows": 50, "false_alarm_rate": 0.05})
-    from evermodel.performance.answers import level
+    from evermodel.monitoring.performance.answers import level
 
     alarms = 0
     for seed in range(60):
@@ -121,7 +121,7 @@ def test_regression_and_many_classes_are_judged_by_what_the_log_keeps(tmp_path: 
     )
 
     for spec, calm, broken, value in ((regression, good, bad, 1.0), (classes, right, wrong, 0.93)):
-        from evermodel.performance.answers import level
+        from evermodel.monitoring.performance.answers import level
 
         promise = Promise("1", level(spec, calm))
         assert promise.level is not None

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evermodel.errors import SourceError
-from evermodel.sources import plain, reading, stream_window
+from evermodel.core.errors import SourceError
+from evermodel.data.sources import plain, reading, stream_window
 from evermodel.spec import ModelSpec
-from evermodel.window import Window
+from evermodel.spec.window import Window
 from small_model import between, moment, small_rows, small_spec, write_rows
 
 COLUMNS = ["id", "at", "temp", "wind", "carrier"]

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from evermodel.errors import SourceError
-from evermodel.prediction_log import day_folder, files_of, log_schema, read_log, write_batch
+from evermodel.core.errors import SourceError
+from evermodel.data.prediction_log import day_folder, files_of, log_schema, read_log, write_batch
 from small_model import between, moment, small_spec
 
 SPEC = small_spec("unused")

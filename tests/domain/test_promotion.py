@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from test_registry import Shelf
 
-from evermodel.errors import PromotionError
-from evermodel.promotion import promote_version
+from evermodel.core.errors import PromotionError
+from evermodel.deployment.promotion import promote_version
 
 
 def test_a_version_without_a_decision_is_refused_also_by_force(mlflow_server: str) -> None:

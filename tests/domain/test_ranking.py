@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evermodel.gate import bootstrap
-from evermodel.gate.bootstrap import side_by_side
-from evermodel.gate.metrics import METRICS
+from evermodel.stats import bootstrap
+from evermodel.stats.bootstrap import side_by_side
+from evermodel.stats.metrics import METRICS
 
 ROWS = st.lists(
     st.tuples(

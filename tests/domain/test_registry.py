@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from mlflow.exceptions import MlflowException
 
-from evermodel import registry
-from evermodel.errors import NoChampionError, RegistryConflictError
-from evermodel.tracking import RUN_KEY, connect
+from evermodel.core.errors import NoChampionError, RegistryConflictError
+from evermodel.registry import registry
+from evermodel.registry.tracking import RUN_KEY, connect
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 

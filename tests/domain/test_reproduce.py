@@ -13,12 +13,12 @@ import pytest
 from typer.testing import CliRunner
 
 from evermodel.cli import app
-from evermodel.errors import PermanentError, SnapshotStoreError
-from evermodel.reproduce import package_differences, reproduce
-from evermodel.reproduce_training import compare_answers
-from evermodel.tracking import find_run, log_json, read_json
-from evermodel.training import fit_final, rows_of
-from evermodel.window import split_window
+from evermodel.core.errors import PermanentError, SnapshotStoreError
+from evermodel.modeling.training import fit_final, rows_of
+from evermodel.pipelines.reproduce import package_differences, reproduce
+from evermodel.pipelines.reproduce_worker import compare_answers
+from evermodel.registry.tracking import find_run, log_json, read_json
+from evermodel.spec.window import split_window
 from worlds import World, flights_world
 
 DAY = "2013-03-11"
@@ -73,7 +73,7 @@ def test_the_training_runs_again_with_the_number_of_threads_it_had(
 
     then = first.client.get_model_version(first.name, "1").tags["evermodel.threads"]
     monkeypatch.setenv("OMP_NUM_THREADS", str(int(then) + 1))
-    monkeypatch.setattr("evermodel.reproduce.subprocess.run", noted)
+    monkeypatch.setattr("evermodel.pipelines.reproduce.subprocess.run", noted)
 
     assert reproduce(first.client, first.name, "1", first.settings).identical
     assert taken == [then]

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 import requests
 
-from evermodel import registry
-from evermodel.gate.decision import Decision
-from evermodel.retrain import DECISION_FILE, Retrain
-from evermodel.tracking import connect, keyed_run, log_json
+from evermodel.evaluation.decision import Decision
+from evermodel.pipelines.retrain import Retrain
+from evermodel.registry import registry
+from evermodel.registry.retrain_run import DECISION_FILE
+from evermodel.registry.tracking import connect, keyed_run, log_json
 from worlds import World
 
 FORK = multiprocessing.get_context("fork")

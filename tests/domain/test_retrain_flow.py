@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from evermodel import registry
-from evermodel.commit import git_commit
-from evermodel.environment import environment_digest, thread_count
+from evermodel.core.environment import environment_digest, git_commit, thread_count
+from evermodel.registry import registry
 from worlds import PROJECT, World
 
 

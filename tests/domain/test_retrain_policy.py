@@ -6,10 +6,17 @@ from typing import Any
 
 import pytest
 
-from evermodel.problems import Problem
-from evermodel.retrain_history import Request, former_windows, keep_request, requests, severities_of, tags_of
-from evermodel.retrain_policy import Past, RetrainWish, current_wish, record_request, retrain_wish
-from evermodel.tracking import connect, keyed_run
+from evermodel.monitoring.problems import Problem
+from evermodel.monitoring.retrain_history import (
+    Request,
+    former_windows,
+    keep_request,
+    requests,
+    severities_of,
+    tags_of,
+)
+from evermodel.monitoring.retrain_policy import Past, RetrainWish, current_wish, record_request, retrain_wish
+from evermodel.registry.tracking import connect, keyed_run
 from small_spec import small_spec
 from verdicts import a_column, a_problem, a_verdict, bad_data
 
@@ -222,7 +229,7 @@ def test_the_policy_reads_the_windows_and_requests_that_mlflow_keeps(registered:
 
 def test_requests_are_kept_up_to_a_limit(registered: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     client, spec = registered
-    monkeypatch.setattr("evermodel.retrain_history._KEPT", 2)
+    monkeypatch.setattr("evermodel.monitoring.retrain_history._KEPT", 2)
     for request in _asked(20, 10, 0):
         keep_request(client, spec.name, request)
 

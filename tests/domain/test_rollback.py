@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from test_registry import START, Shelf
 
-from evermodel import registry
-from evermodel.errors import NoChampionError, RollbackError
-from evermodel.registry import Promotion
-from evermodel.rollback import WayBack, roll_back, way_back
-from evermodel.serving_reports import ServingReport, VersionCounts, read_served, write_report
+from evermodel.core.errors import NoChampionError, RollbackError
+from evermodel.deployment.rollback import WayBack, roll_back, way_back
+from evermodel.registry import registry
+from evermodel.registry.registry import Promotion
+from evermodel.registry.serving_heartbeats import ServingReport, VersionCounts, read_served, write_report
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from benchmarks.rollout_traffic import NEW, OLD, START, Played, Traffic, Truth, begun, play
 
-from evermodel.rollout import ab_test, bandit, blue_green, canary, direct, shadow
-from evermodel.rollout.evidence import Distribution, Evidence, Smoke
-from evermodel.rollout.plan import everything_to, split
-from evermodel.rollout.sequential import Moments, above, below, larger_part
-from evermodel.serving_reports import VersionCounts
+from evermodel.deployment.rollout import ab_test, bandit, blue_green, canary, direct, shadow
+from evermodel.deployment.rollout.evidence import Distribution, Evidence, Smoke
+from evermodel.deployment.rollout.plan import everything_to, split
+from evermodel.registry.serving_heartbeats import VersionCounts
 from evermodel.spec.rollout import RolloutSpec
+from evermodel.stats.sequential import Moments, above, below, larger_part
 
 SPEC = RolloutSpec()
 MINUTES, DAY = timedelta(minutes=5), timedelta(days=1)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from test_retrain_crash import _changes_registry, _count, _kill
 
-from evermodel import registry
-from evermodel.rollout import gather
-from evermodel.rollout.evidence import Smoke
+from evermodel.deployment.rollout import collect as gather
+from evermodel.deployment.rollout.evidence import Smoke
+from evermodel.registry import registry
 from rollout_world import RolloutWorld, counted
 from worlds import World
 

@@ -13,21 +13,21 @@ import pyarrow as pa
 import pytest
 from benchmarks.rollout_traffic import begun
 
-from evermodel.model_store import LoadedModel
-from evermodel.prediction_log import day_folder
-from evermodel.rollout.distribution import distribution
-from evermodel.rollout.evidence import Distribution, Smoke
-from evermodel.rollout.gather import gather
-from evermodel.rollout.losses import losses_by_version
-from evermodel.rollout.smoke import smoke_test
-from evermodel.serving.log import Heard, LoggedRequest, _table, _write_file
-from evermodel.serving.rows import Inputs, parse_rows
-from evermodel.serving.rule import inputs_of
-from evermodel.serving.served import Answer
-from evermodel.serving_reports import ServingReport, VersionCounts, write_report
-from evermodel.sources import read_labels
+from evermodel.data.prediction_log import day_folder
+from evermodel.data.sources import read_labels
+from evermodel.deployment.rollout.collect import gather
+from evermodel.deployment.rollout.distribution import distribution
+from evermodel.deployment.rollout.evidence import Distribution, Smoke
+from evermodel.deployment.rollout.losses import losses_by_version
+from evermodel.deployment.rollout.smoke import smoke_test
+from evermodel.modeling.model_store import LoadedModel
+from evermodel.modeling.scoring.loaded_version import Answer
+from evermodel.modeling.scoring.request_rows import Inputs, parse_rows
+from evermodel.registry.serving_heartbeats import ServingReport, VersionCounts, write_report
+from evermodel.serving.fallback_rules import inputs_of
+from evermodel.serving.prediction_writer import Heard, LoggedRequest, _table, _write_file
 from evermodel.spec.rollout import RolloutSpec
-from evermodel.window import Window
+from evermodel.spec.window import Window
 from worlds import World
 
 START, END = datetime(2013, 3, 4, tzinfo=UTC), datetime(2013, 3, 9, tzinfo=UTC)
@@ -111,7 +111,7 @@ def test_a_smoke_test_asks_the_stored_example_and_logged_rows_and_tells_what_goe
 
     def smoke(answer: float) -> Smoke:
         loaded = LoadedModel(_Pipeline(answer), example, [])
-        monkeypatch.setattr("evermodel.model_store.load_model", lambda *args: loaded)
+        monkeypatch.setattr("evermodel.modeling.model_store.load_model", lambda *args: loaded)
         return smoke_test(world.spec, world.client, world.settings, "2", "1", START + timedelta(hours=30))
 
     fine = smoke(0.5)

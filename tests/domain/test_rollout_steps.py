@@ -7,15 +7,16 @@ from typing import Any
 
 import pytest
 
-from evermodel import registry
-from evermodel.errors import PromotionError, RolloutError
-from evermodel.promotion import promote_version
-from evermodel.rollback import roll_back
-from evermodel.rollout import gather, in_flight
-from evermodel.rollout.evidence import Smoke
-from evermodel.rollout.in_flight import stop_in_flight
-from evermodel.rollout.plan import everything_to
-from evermodel.tracking import find_run, read_json
+from evermodel.core.errors import PromotionError, RolloutError
+from evermodel.deployment.promotion import promote_version
+from evermodel.deployment.rollback import roll_back
+from evermodel.deployment.rollout import active as in_flight
+from evermodel.deployment.rollout import collect as gather
+from evermodel.deployment.rollout.active import stop_in_flight
+from evermodel.deployment.rollout.evidence import Smoke
+from evermodel.deployment.rollout.plan import everything_to
+from evermodel.registry import registry
+from evermodel.registry.tracking import find_run, read_json
 from rollout_world import RolloutWorld, counted
 from worlds import World
 
@@ -139,12 +140,12 @@ def test_a_rollback_at_the_moment_of_a_look_ends_the_rollout_without_an_error(
     registry.promote(client, canary.name, version, expected="1", by="eve", reason="x", run_key="elsewhere")
 
     def ended(*args: Any) -> Any:
-        monkeypatch.setattr("evermodel.rollout.steps.ended", whole)
+        monkeypatch.setattr("evermodel.deployment.rollout.service.ended", whole)
         roll_back(client, canary.name, by="ada", reason="worse", run_key="back", version="1")
         stop_in_flight(client, canary.name, "somebody was quicker", "3")
         return whole(*args)
 
-    monkeypatch.setattr("evermodel.rollout.steps.ended", ended)
+    monkeypatch.setattr("evermodel.deployment.rollout.service.ended", ended)
     look = canary.steps.advance(NOW + HOUR)
 
     assert (look.state, look.why) == ("stopped", "somebody was quicker")

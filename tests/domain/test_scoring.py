@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from evermodel.errors import EmptyWindowError, NoChampionError
-from evermodel.frames import feature_frame
-from evermodel.prediction_log import log_schema, read_log
-from evermodel.scoring import ScoredDay, score_day
-from evermodel.settings import Settings
+from evermodel.core.errors import EmptyWindowError, NoChampionError
+from evermodel.core.settings import Settings
+from evermodel.data.dtypes import feature_frame
+from evermodel.data.prediction_log import log_schema, read_log
+from evermodel.modeling.scoring import ScoredDay, score_day
+from evermodel.registry.tracking import connect
 from evermodel.spec import ModelSpec
-from evermodel.tracking import connect
 from small_model import between, moment, publish, settings_in, small_rows, small_spec, write_rows
 
 

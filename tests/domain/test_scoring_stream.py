@@ -14,17 +14,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from evermodel.errors import ModelFormatError, PermanentError, SourceError
-from evermodel.estimators import build_pipeline
-from evermodel.fastpath.batch import for_batches
-from evermodel.fastpath.export import export
-from evermodel.fastpath.runtime import read, write
-from evermodel.frames import feature_frame
-from evermodel.prediction_log import log_schema, write_batch, write_batches
-from evermodel.scoring.day import scored
-from evermodel.scoring.days import days_to_score
-from evermodel.scoring.scorer import Scorer
-from evermodel.tasks import points
+from evermodel.core.errors import ModelFormatError, PermanentError, SourceError
+from evermodel.data.dtypes import feature_frame
+from evermodel.data.prediction_log import log_schema, write_batch, write_batches
+from evermodel.modeling.estimators import build_pipeline
+from evermodel.modeling.onnx.batch import for_batches
+from evermodel.modeling.onnx.export import export
+from evermodel.modeling.onnx.runtime import read, write
+from evermodel.modeling.scoring.day import scored
+from evermodel.modeling.scoring.days import days_to_score
+from evermodel.modeling.scoring.scorer import Scorer
+from evermodel.modeling.tasks import points
 from small_model import moment, small_rows, small_spec
 
 ESTIMATORS = {
@@ -109,9 +109,9 @@ def test_an_answer_that_is_no_number_is_refused() -> None:
 def test_a_graph_scores_without_the_libraries_of_training(tmp_path: Path) -> None:
     scorers("binary", tmp_path)
     probe = (
-        "import sys; from pathlib import Path; from evermodel.scoring import day\n"
-        "from evermodel.scoring.scorer import Scorer; from evermodel.fastpath.batch import for_batches\n"
-        "from evermodel.fastpath.runtime import read; from small_model import small_rows, small_spec\n"
+        "import sys; from pathlib import Path; from evermodel.modeling.scoring import day\n"
+        "from evermodel.modeling.scoring.scorer import Scorer; from evermodel.modeling.onnx.batch import for_batches\n"
+        "from evermodel.modeling.onnx.runtime import read; from small_model import small_rows, small_spec\n"
         "early = set(sys.modules); folder = Path(sys.argv[1])\n"
         "scorer = Scorer(small_spec('unused'), '1', for_batches(folder, read(folder)))\n"
         "assert sum(t.num_rows for t in day.scored(scorer, small_rows().to_batches())) == 80\n"
@@ -134,7 +134,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from evermodel import prediction_log
+from evermodel.data import prediction_log
 from test_scoring_stream import log_of, small_spec
 
 def tables(spec):

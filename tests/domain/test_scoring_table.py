@@ -14,11 +14,11 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
-from evermodel import connections
-from evermodel.connections import EnvironmentConnections
-from evermodel.errors import TargetError, TargetUnavailableError
-from evermodel.prediction_log import log_schema, write_batch
-from evermodel.scoring.table import write_table
+from evermodel.core import connections
+from evermodel.core.connections import EnvironmentConnections
+from evermodel.core.errors import TargetError, TargetUnavailableError
+from evermodel.data.prediction_log import log_schema, write_batch
+from evermodel.modeling.scoring.table import write_table
 from small_model import moment, small_spec
 
 DAY = "2024-01-03"
@@ -77,7 +77,7 @@ def test_a_day_that_is_written_again_replaces_itself_and_nothing_else(database: 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from evermodel.scoring import table
+from evermodel.modeling.scoring import table
 from test_scoring_table import DAY, log_file, spec_of
 
 insert = table._insert

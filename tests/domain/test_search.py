@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evermodel.errors import SpecError, TrainingError
-from evermodel.search import Trial, search
+from evermodel.core.errors import SpecError, TrainingError
+from evermodel.modeling.search import Trial, search
 from small_spec import small_spec
 from workbench import LINEAR, workbench
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from evermodel.settings import DEFAULT_TRACKING_URI, Settings
+from evermodel.core.settings import DEFAULT_TRACKING_URI, Settings
 from worlds import PROJECT
 
 HEAVY = ("pandas", "numpy", "mlflow", "sklearn", "evidently", "duckdb", "pyarrow", "airflow", "dvc", "scipy")
@@ -74,7 +74,7 @@ def test_settings_are_frozen_and_know_no_other_field() -> None:
 def test_reading_specs_settings_and_errors_loads_no_heavy_library() -> None:
     code = (
         "import sys\n"
-        "import evermodel.spec, evermodel.settings, evermodel.errors\n"
+        "import evermodel.spec, evermodel.core.settings, evermodel.core.errors\n"
         "specs, problems = evermodel.spec.load_specs()\n"
         "assert [s.name for s in specs] == ['flights'] and not problems, (specs, problems)\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules])\n"

@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import settings as example_settings
 from hypothesis import strategies as st
 
-from evermodel.errors import EmptyWindowError, SourceError
-from evermodel.settings import Settings
-from evermodel.snapshot import read_snapshot, take_snapshot
+from evermodel.core.errors import EmptyWindowError, SourceError
+from evermodel.core.settings import Settings
+from evermodel.data.snapshots.dvc import SnapshotStore
+from evermodel.data.snapshots.snapshot import read_snapshot, take_snapshot
 from evermodel.spec import ModelSpec
-from evermodel.versioning import SnapshotStore
 from small_model import between, moment, settings_in, small_rows, small_spec, write_rows
 
 

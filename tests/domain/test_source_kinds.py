@@ -11,10 +11,10 @@ import pyarrow as pa
 import pytest
 
 import source_functions
-from evermodel import connections
-from evermodel.connections import EnvironmentConnections
-from evermodel.errors import EvermodelError, SourceError, SourceUnavailableError
-from evermodel.sources import arrival, read_labels, read_window
+from evermodel.core import connections
+from evermodel.core.connections import EnvironmentConnections
+from evermodel.core.errors import EvermodelError, SourceError, SourceUnavailableError
+from evermodel.data.sources import arrival, read_labels, read_window
 from small_model import between, moment, small_rows, small_spec, write_rows
 
 

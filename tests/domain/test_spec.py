@@ -11,8 +11,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from evermodel.errors import SpecError
-from evermodel.settings import Settings
+from evermodel.core.errors import SpecError
+from evermodel.core.settings import Settings
 from evermodel.spec import load_spec, load_specs
 from evermodel.spec.schema import json_schema
 from worlds import PROJECT

@@ -12,7 +12,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evermodel.errors import SpecError
+from evermodel.core.errors import SpecError
 from evermodel.spec import load_spec
 from worlds import PROJECT
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from evermodel.cli import app
-from evermodel.errors import SpecError
-from evermodel.settings import Settings
+from evermodel.core.errors import SpecError
+from evermodel.core.settings import Settings
 from evermodel.spec import load_spec
 from evermodel.spec.environments import in_environment
 from evermodel.spec.load import environments_of

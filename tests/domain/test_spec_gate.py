@@ -7,7 +7,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from evermodel.errors import SpecError
+from evermodel.core.errors import SpecError
 from evermodel.spec import load_spec
 from small_spec import small_spec
 

@@ -13,10 +13,10 @@ from types import ModuleType
 
 import pytest
 
-from evermodel.errors import PermanentError
-from evermodel.stack.environment import build_environment
-from evermodel.stack.local import LocalStack
-from evermodel.stack.ports import Ports, PortTakenError, free_port, port_is_free
+from evermodel.cli.local_stack.environment import build_environment
+from evermodel.cli.local_stack.local import LocalStack
+from evermodel.cli.local_stack.ports import Ports, PortTakenError, free_port, port_is_free
+from evermodel.core.errors import PermanentError
 
 PORTS = Ports(airflow=18080, mlflow=15000, serving=18000)
 
@@ -152,7 +152,7 @@ def test_what_the_tasks_of_a_retrain_ask_is_asked_ahead(
 ) -> None:
     from mlflow.utils import requirements_utils
 
-    from evermodel.environment import installed_packages
+    from evermodel.core.environment import installed_packages
 
     monkeypatch.setattr("sys.argv", ["-m", "scheduler"])
     monkeypatch.setenv("EVERMODEL_PRELOAD", "1")

@@ -11,9 +11,13 @@ import httpx
 import psutil
 import pytest
 
-from evermodel.stack import AirflowApi, LocalStack, Ports, sessions
-from evermodel.stack.airflow_api import AirflowRequestError, AirflowUnavailableError, RunFailedError
-from evermodel.stack.ports import free_port
+from evermodel.cli.local_stack import AirflowApi, LocalStack, Ports, sessions
+from evermodel.cli.local_stack.airflow_api import (
+    AirflowRequestError,
+    AirflowUnavailableError,
+    RunFailedError,
+)
+from evermodel.cli.local_stack.ports import free_port
 
 DAGS = """
     from airflow.sdk import dag, task

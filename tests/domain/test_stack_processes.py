@@ -15,10 +15,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from evermodel.errors import PermanentError
-from evermodel.stack import sessions
-from evermodel.stack.ports import free_port
-from evermodel.stack.processes import Service, ServiceError, Supervisor
+from evermodel.cli.local_stack import sessions
+from evermodel.cli.local_stack.ports import free_port
+from evermodel.cli.local_stack.processes import Service, ServiceError, Supervisor
+from evermodel.core.errors import PermanentError
 
 SLEEP = "import time; print('up', flush=True); time.sleep(600)"
 
@@ -150,7 +150,7 @@ def start_elsewhere(home: Path) -> subprocess.Popen[bytes]:
         import os, signal, sys
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have started us in the background
         from pathlib import Path
-        from evermodel.stack.processes import Service, Supervisor
+        from evermodel.cli.local_stack.processes import Service, Supervisor
         home = Path({str(home)!r})
         ready = lambda started: (home / "logs" / "it.log").read_text() != ""
         with Supervisor(home) as supervisor:

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from evermodel.rollout.plan import TrafficPlan, split
-from evermodel.rollout.plans import PLAN_TAG
-from evermodel.serving.announcer import Announcer
-from evermodel.serving.reporter import Process
-from evermodel.serving_reports import ServingReport, write_report
-from evermodel.settings import Settings
-from evermodel.status import lines_of, status_of
-from evermodel.whereabouts import Whereabouts, read_whereabouts, whereabouts_of
+from evermodel.core.settings import Settings
+from evermodel.deployment.rollout.plan import TrafficPlan, split
+from evermodel.deployment.rollout.plan_store import PLAN_TAG
+from evermodel.pipelines.status import lines_of, status_of
+from evermodel.registry.serving_heartbeats import ServingReport, write_report
+from evermodel.registry.serving_locations import Whereabouts, read_whereabouts, whereabouts_of
+from evermodel.serving.heartbeat import Process
+from evermodel.serving.location_publisher import Announcer
 
 NOW = datetime(2013, 6, 1, 12, tzinfo=UTC)
 PLAN = TrafficPlan(
@@ -119,7 +119,7 @@ def test_where_nothing_serves_the_status_says_so(tmp_path: Path) -> None:
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Registry, Announcer, Path]:
     client = Registry({"champion": "3"}, {})
-    monkeypatch.setattr("evermodel.serving.announcer.tracking.connect", lambda uri: client)
+    monkeypatch.setattr("evermodel.serving.location_publisher.tracking.connect", lambda uri: client)
     settings = Settings.from_environment({"EVERMODEL_LAKE": str(tmp_path), "EVERMODEL_HOME": str(tmp_path)})
     process = Process("prod", host="web-1", pid=1, nonce="a")
     return client, Announcer(process, ["flights"], settings), tmp_path
@@ -169,7 +169,7 @@ def test_a_registry_that_is_away_is_logged_once(
     def away(uri: str) -> None:
         raise ConnectionError("nobody there")
 
-    monkeypatch.setattr("evermodel.serving.announcer.tracking.connect", away)
+    monkeypatch.setattr("evermodel.serving.location_publisher.tracking.connect", away)
     write_report(lake, report(1, "3", 0))
     announcer.announce(NOW)
     announcer.announce(NOW)

@@ -17,16 +17,16 @@ from sklearn.metrics import (
     root_mean_squared_error,
 )
 
-from evermodel import registry
-from evermodel.errors import SourceError, SpecError
-from evermodel.gate.task_metrics import METRICS_BY_TASK
-from evermodel.labels import with_label
-from evermodel.model_store import load_model
-from evermodel.monitoring import DriftWatch
-from evermodel.prediction_log import read_log
-from evermodel.scoring import score_day
-from evermodel.serving.served import make_served
-from evermodel.window import last_day, parse_moment
+from evermodel.core.errors import SourceError, SpecError
+from evermodel.data.labels import with_label
+from evermodel.data.prediction_log import read_log
+from evermodel.modeling.model_store import load_model
+from evermodel.modeling.scoring import score_day
+from evermodel.modeling.scoring.loaded_version import make_served
+from evermodel.pipelines.drift import DriftWatch
+from evermodel.registry import registry
+from evermodel.spec.window import last_day, parse_moment
+from evermodel.stats.task_metrics import METRICS_BY_TASK
 from worlds import World
 
 

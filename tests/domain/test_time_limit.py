@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evermodel.errors import SpecError, TrainingError
-from evermodel.time_limit import run_limited
+from evermodel.core.errors import SpecError, TrainingError
+from evermodel.core.time_limit import run_limited
 
 
 def _alive(pid: int) -> bool:

@@ -12,17 +12,17 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-from evermodel import estimators
-from evermodel.errors import TrainingError
-from evermodel.model_store import load_model
-from evermodel.reproduce import stored_candidate
-from evermodel.search import Trial
-from evermodel.settings import Settings
+from evermodel.core.errors import TrainingError
+from evermodel.core.settings import Settings
+from evermodel.modeling import estimators
+from evermodel.modeling.model_store import load_model
+from evermodel.modeling.search import Trial
+from evermodel.modeling.training import TrainedCandidate, best_of, fit_final, rows_of, train_candidate
+from evermodel.modeling.trials import TrialLog
+from evermodel.pipelines.reproduce import stored_candidate
+from evermodel.registry.tracking import connect, find_run
 from evermodel.spec import ModelSpec
-from evermodel.tracking import connect, find_run
-from evermodel.training import TrainedCandidate, best_of, fit_final, rows_of, train_candidate
-from evermodel.trials import TrialLog
-from evermodel.window import split_window
+from evermodel.spec.window import split_window
 from small_spec import small_spec
 
 AS_OF = datetime(2026, 3, 9, tzinfo=UTC)

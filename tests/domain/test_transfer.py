@@ -11,20 +11,20 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from evermodel import registry
-from evermodel import transfer as transfers
 from evermodel.cli import app
-from evermodel.drift.verdict import DriftVerdict
-from evermodel.errors import RolloutError, TransferError, WrongEnvironmentError
-from evermodel.model_store import load_model
-from evermodel.monitoring import DriftWatch
-from evermodel.promotion import decision_of, promote_version
-from evermodel.rollout.steps import Rollouts
-from evermodel.scoring import score_day
-from evermodel.settings import Settings
-from evermodel.tracking import connect
-from evermodel.transfer import Transferred, transfer
-from evermodel.window import parse_moment
+from evermodel.core.errors import RolloutError, TransferError, WrongEnvironmentError
+from evermodel.core.settings import Settings
+from evermodel.deployment.promotion import decision_of, promote_version
+from evermodel.deployment.rollout.service import Rollouts
+from evermodel.modeling.model_store import load_model
+from evermodel.modeling.scoring import score_day
+from evermodel.monitoring.drift.verdict import DriftVerdict
+from evermodel.pipelines import transfer as transfers
+from evermodel.pipelines.drift import DriftWatch
+from evermodel.pipelines.transfer import Transferred, transfer
+from evermodel.registry import registry
+from evermodel.registry.tracking import connect
+from evermodel.spec.window import parse_moment
 from rollout_world import RolloutWorld
 from worlds import World
 

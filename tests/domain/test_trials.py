@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from evermodel.search import Trial
-from evermodel.tracking import connect, find_run, keyed_run
-from evermodel.trials import TrialLog
+from evermodel.modeling.search import Trial
+from evermodel.modeling.trials import TrialLog
+from evermodel.registry.tracking import connect, find_run, keyed_run
 
 
 @pytest.fixture

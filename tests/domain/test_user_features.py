@@ -15,13 +15,13 @@ from sklearn.pipeline import Pipeline
 
 import feature_functions
 import feature_mistakes
-from evermodel.errors import EvermodelError, SpecError, TrainingError
-from evermodel.estimators import build_pipeline
-from evermodel.frames import feature_frame
-from evermodel.model_store import TRUSTED_TYPES, load_model
-from evermodel.scoring import score_day
+from evermodel.core.errors import EvermodelError, SpecError, TrainingError
+from evermodel.data.dtypes import feature_frame
+from evermodel.modeling.estimators import build_pipeline
+from evermodel.modeling.model_store import TRUSTED_TYPES, load_model
+from evermodel.modeling.scoring import score_day
 from evermodel.spec import ModelSpec
-from evermodel.window import parse_moment
+from evermodel.spec.window import parse_moment
 from small_model import small_rows, small_spec
 from worlds import World
 

@@ -14,11 +14,11 @@ import pytest
 import yaml
 from pydantic import ValidationError as FieldErrors
 
-from evermodel.errors import PermanentError, SourceError, ValidationError
-from evermodel.validation import ValidationReport, validate
-from evermodel.validation.infer import infer_schema
-from evermodel.validation.profile import Profile
-from evermodel.validation.schema_file import read_schema, to_yaml
+from evermodel.core.errors import PermanentError, SourceError, ValidationError
+from evermodel.data.validation import ValidationReport, validate
+from evermodel.data.validation.infer import infer_schema
+from evermodel.data.validation.profile import Profile
+from evermodel.data.validation.schema_file import read_schema, to_yaml
 from small_model import small_rows, small_spec, write_rows
 
 RULES: dict[str, Any] = {"min_rows": 50, "ranges": {"temp": [0, 6], "wind": [None, 4]}}
@@ -258,7 +258,7 @@ def test_validating_loads_neither_pandas_nor_pyarrow_nor_pandera(tmp_path: Path)
     file = write_rows(tmp_path / "snapshot.parquet", small_rows(days=250, temp=[9.0] * 5 + [1.0] * (N - 5)))
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(small_spec("x.parquet").model_dump(mode="json")))
     program = (
-        "import sys; from pathlib import Path; from evermodel.spec import load_spec; from evermodel.validation import validate\n"
+        "import sys; from pathlib import Path; from evermodel.spec import load_spec; from evermodel.data.validation import validate\n"
         f"report = validate(load_spec(Path({str(tmp_path / 'small.yaml')!r})), Path({str(file)!r})).report\n"
         "print(report.verdict, sorted({'pandas', 'pyarrow', 'pandera', 'mlflow', 'sklearn'} & set(sys.modules)))"
     )

@@ -10,11 +10,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from evermodel.errors import ValidationError
-from evermodel.tracking import read_json
-from evermodel.validation import validate
-from evermodel.validation.quarantine import REASON, part
-from evermodel.validation.step import PAGE_FILE, PROFILE_FILE, REPORT_FILE, SCHEMA_FILE
+from evermodel.core.errors import ValidationError
+from evermodel.data.validation import validate
+from evermodel.data.validation.quarantine import REASON, part
+from evermodel.pipelines.validate import PAGE_FILE, PROFILE_FILE, REPORT_FILE, SCHEMA_FILE
+from evermodel.registry.tracking import read_json
 from small_model import small_rows, small_spec, write_rows
 from worlds import World
 

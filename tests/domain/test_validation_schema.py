@@ -13,13 +13,13 @@ import yaml
 from typer.testing import CliRunner
 
 from evermodel.cli import app
-from evermodel.errors import SpecError
+from evermodel.core.errors import SpecError
+from evermodel.data.validation import Validation, validate
+from evermodel.data.validation.infer import infer_schema
+from evermodel.data.validation.schema import TableSchema
+from evermodel.data.validation.schema_file import find_schema, read_schema, store_schema, to_yaml
 from evermodel.spec.load import load_specs
-from evermodel.validation import Validation, validate
-from evermodel.validation.infer import infer_schema
-from evermodel.validation.schema import TableSchema
-from evermodel.validation.schema_file import find_schema, read_schema, store_schema, to_yaml
-from evermodel.window import Window
+from evermodel.spec.window import Window
 from small_model import moment, settings_in, small_rows, small_spec, write_rows
 
 SPEC = small_spec("unused", validation={"min_rows": 1, "max_quarantine_share": 1})

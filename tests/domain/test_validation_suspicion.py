@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from evermodel.validation import Check, validate
+from evermodel.data.validation import Check, validate
 from small_model import small_rows, small_spec, write_rows
 
 ROWS = 4000

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from evermodel.errors import SnapshotStoreError, TransientError
-from evermodel.settings import Settings
-from evermodel.snapshot import read_snapshot, take_snapshot
-from evermodel.versioning import SnapshotStore
+from evermodel.core.errors import SnapshotStoreError, TransientError
+from evermodel.core.settings import Settings
+from evermodel.data.snapshots.dvc import SnapshotStore
+from evermodel.data.snapshots.snapshot import read_snapshot, take_snapshot
 from small_model import moment, settings_in, small_spec, write_rows
 
 
@@ -134,7 +134,7 @@ EIGHT = """
 import os, sys
 from pathlib import Path
 import dvc.repo
-from evermodel.versioning import SnapshotStore
+from evermodel.data.snapshots.dvc import SnapshotStore
 
 lake, remote = map(Path, sys.argv[1:])
 folder = lake / "snapshots" / "small"

@@ -8,9 +8,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 
-from evermodel.errors import TrainingError
+from evermodel.core.errors import TrainingError
 from evermodel.spec.training import TrainingSpec
-from evermodel.weights import fit_arguments, sample_weights
+from evermodel.stats.weights import fit_arguments, sample_weights
 
 DAYS = np.datetime64("2026-01-01", "us") + np.arange(100) * np.timedelta64(1, "D")
 LABELS = (np.arange(100) % 10 == 0).astype(int)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evermodel.window import (
+from evermodel.spec.window import (
     Window,
     drift_window,
     last_day,

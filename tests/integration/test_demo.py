@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from evermodel.stack.ports import Ports
+from evermodel.cli.local_stack.ports import Ports
 from slack_server import FakeSlack
 from worlds import PROJECT
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from evermodel.stack.ports import free_port
+from evermodel.cli.local_stack.ports import free_port
 from worlds import PROJECT
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]

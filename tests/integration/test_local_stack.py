@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from evermodel import registry
-from evermodel.stack.airflow_api import AirflowApi
-from evermodel.stack.local import LocalStack
-from evermodel.stack.ports import Ports
+from evermodel.cli.local_stack.airflow_api import AirflowApi
+from evermodel.cli.local_stack.local import LocalStack
+from evermodel.cli.local_stack.ports import Ports
+from evermodel.registry import registry
 from worlds import PROJECT, World, flights_world
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]

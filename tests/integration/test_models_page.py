@@ -13,11 +13,11 @@ import httpx
 import pytest
 from benchmarks.page_history import last_midnight, write_history
 
-from evermodel.stack.airflow_api import AirflowApi
-from evermodel.stack.local import LocalStack
-from evermodel.stack.ports import Ports
-from evermodel.stack.processes import Service
-from evermodel.stack.sessions import end
+from evermodel.cli.local_stack.airflow_api import AirflowApi
+from evermodel.cli.local_stack.local import LocalStack
+from evermodel.cli.local_stack.ports import Ports
+from evermodel.cli.local_stack.processes import Service
+from evermodel.cli.local_stack.sessions import end
 from worlds import PROJECT, flights_world
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)

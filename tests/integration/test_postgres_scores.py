@@ -10,12 +10,12 @@ import psycopg
 import pyarrow as pa
 import pytest
 
-from evermodel import connections
-from evermodel.connections import EnvironmentConnections
-from evermodel.errors import TargetError, TargetUnavailableError
-from evermodel.prediction_log import log_schema, write_batch
-from evermodel.scoring.table import write_table
-from evermodel.stack.ports import free_port
+from evermodel.cli.local_stack.ports import free_port
+from evermodel.core import connections
+from evermodel.core.connections import EnvironmentConnections
+from evermodel.core.errors import TargetError, TargetUnavailableError
+from evermodel.data.prediction_log import log_schema, write_batch
+from evermodel.modeling.scoring.table import write_table
 from postgres_server import postgres_server, server_programs
 from small_model import moment, small_spec
 

@@ -9,14 +9,14 @@ from typing import Any
 import psycopg
 import pytest
 
-from evermodel import connections
-from evermodel.connections import EnvironmentConnections
-from evermodel.errors import SourceError, SourceUnavailableError
-from evermodel.snapshot import take_snapshot
-from evermodel.sources import arrival, read_window
-from evermodel.sources.sql import SqlRelation
+from evermodel.core import connections
+from evermodel.core.connections import EnvironmentConnections
+from evermodel.core.errors import SourceError, SourceUnavailableError
+from evermodel.data.snapshots.dvc import SnapshotStore
+from evermodel.data.snapshots.snapshot import take_snapshot
+from evermodel.data.sources import arrival, read_window
+from evermodel.data.sources.sql import SqlRelation
 from evermodel.spec import ModelSpec
-from evermodel.versioning import SnapshotStore
 from postgres_server import postgres_server, server_programs
 from small_model import between, moment, settings_in, small_rows, small_spec, write_rows
 

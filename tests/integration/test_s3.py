@@ -20,10 +20,10 @@ CLIENT = """
 import shutil, subprocess, sys
 from pathlib import Path
 import s3fs
-from evermodel.arrival import source_ready
-from evermodel.snapshot import take_snapshot
-from evermodel.sources import read_window
-from evermodel.versioning import SnapshotStore
+from evermodel.data.sources.arrival import source_ready
+from evermodel.data.snapshots.snapshot import take_snapshot
+from evermodel.data.sources import read_window
+from evermodel.data.snapshots.dvc import SnapshotStore
 from small_model import between, moment, settings_in, small_spec, write_rows
 
 folder = Path(sys.argv[1])

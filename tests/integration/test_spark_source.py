@@ -10,11 +10,11 @@ from typing import Any
 import duckdb
 import pytest
 
-from evermodel.errors import SourceError
-from evermodel.snapshot import take_snapshot
-from evermodel.sources import arrival, read_window
+from evermodel.core.errors import SourceError
+from evermodel.data.snapshots.dvc import SnapshotStore
+from evermodel.data.snapshots.snapshot import take_snapshot
+from evermodel.data.sources import arrival, read_window
 from evermodel.spec import ModelSpec
-from evermodel.versioning import SnapshotStore
 from small_model import between, moment, settings_in, small_rows, small_spec, write_rows
 
 pyspark = pytest.importorskip("pyspark", reason="pyspark is not installed: pip install '.[spark]'")

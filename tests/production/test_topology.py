@@ -17,12 +17,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from evermodel import registry
-from evermodel.errors import EvermodelError
-from evermodel.prediction_log import files_of
-from evermodel.stack.airflow_api import AirflowApi
-from evermodel.tracking import connect
-from evermodel.window import Window
+from evermodel.cli.local_stack.airflow_api import AirflowApi
+from evermodel.core.errors import EvermodelError
+from evermodel.data.prediction_log import files_of
+from evermodel.registry import registry
+from evermodel.registry.tracking import connect
+from evermodel.spec.window import Window
 from production.topology import Topology
 from slack_server import FakeSlack
 from worlds import World, flights_world

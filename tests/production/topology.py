@@ -24,7 +24,7 @@ from typing import Any
 import yaml
 
 from dockerfile import stages
-from evermodel.stack.ports import free_port
+from evermodel.cli.local_stack.ports import free_port
 from postgres_server import server_programs
 from worlds import PROJECT
 

@@ -9,8 +9,8 @@ import pytest
 from airflow.sdk import DAG, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
-from evermodel.approval import Approval
-from evermodel.errors import SpecError
+from evermodel.core.errors import SpecError
+from evermodel.registry.approval import Approval
 from evermodel_provider.operators.approve import ApproveOperator, assigned
 
 

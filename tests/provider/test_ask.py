@@ -9,10 +9,10 @@ from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
-from evermodel.monitoring import VERDICT_FILE, DriftWatch
-from evermodel.retrain_history import ANSWER, tags_of
-from evermodel.tracking import log_json
-from evermodel.window import parse_moment
+from evermodel.monitoring.retrain_history import ANSWER, tags_of
+from evermodel.pipelines.drift import VERDICT_FILE, DriftWatch
+from evermodel.registry.tracking import log_json
+from evermodel.spec.window import parse_moment
 from evermodel_provider.assets import retrain_wanted
 from evermodel_provider.operators.ask import AskForRetrainOperator
 from verdicts import a_column, a_problem, a_verdict

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from evermodel.data.validation.schema_file import read_schema
 from evermodel.spec import load_spec
-from evermodel.validation.schema_file import read_schema
 from guides import Example, commands, examples
 from worlds import PROJECT, SAMPLE
 

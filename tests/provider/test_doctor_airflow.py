@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from evermodel.settings import Settings
-from evermodel.stack.ports import free_port
+from evermodel.cli.local_stack.ports import free_port
+from evermodel.core.settings import Settings
 from evermodel_provider.doctor import airflow as airflow_checks
 from evermodel_provider.doctor.airflow import check_airflow
 from evermodel_provider.doctor.slack import check_slack

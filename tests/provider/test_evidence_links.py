@@ -6,9 +6,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from evermodel.alerts.retrain_message import retrain_message
-from evermodel.evidence.links import evidence_links
-from evermodel.evidence.question import question_body
-from evermodel.gate.decision import Gate
+from evermodel.evaluation.decision import Gate
+from evermodel.reports.retrain.approval_form import question_body
+from evermodel.reports.retrain.log_decision_page import evidence_links
 from evermodel_provider.operators.request import signed
 from trials import GATES, trial
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from airflow_world import database
-from evermodel.overview.overview import Overview
-from evermodel.overview.records import Record
-from evermodel.overview.store import Entry
-from evermodel.overview.summary import summarise
-from evermodel.settings import Settings
-from evermodel.stack.ports import free_port
+from evermodel.cli.local_stack.ports import free_port
+from evermodel.core.settings import Settings
+from evermodel.reports.overview.overview import Overview
+from evermodel.reports.overview.records import Record
+from evermodel.reports.overview.store import Entry
+from evermodel.reports.overview.summary import summarise
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(1)>"
 HTML = {"Accept": "text/html"}
@@ -211,7 +211,7 @@ def test_the_plugin_costs_other_processes_nothing() -> None:
 
     code = (
         "import sys, evermodel_provider.ui.plugin\n"
-        "heavy = {'evermodel_provider.ui.app', 'evermodel.overview.overview', 'mlflow', 'pandas', 'plotly'}\n"
+        "heavy = {'evermodel_provider.ui.app', 'evermodel.reports.overview.overview', 'mlflow', 'pandas', 'plotly'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
@@ -219,8 +219,8 @@ def test_the_plugin_costs_other_processes_nothing() -> None:
 
 
 def test_a_rollout_under_way_can_be_stopped(site: Site) -> None:
-    from evermodel.rollout.plan import TrafficPlan, split
-    from evermodel.rollout.plans import PLAN_TAG
+    from evermodel.deployment.rollout.plan import TrafficPlan, split
+    from evermodel.deployment.rollout.plan_store import PLAN_TAG
 
     site.keep("churn")
     site.as_user("user")
@@ -239,8 +239,8 @@ def test_a_rollout_under_way_can_be_stopped(site: Site) -> None:
 
 
 def test_a_rollout_that_a_promotion_overtook_cannot_be_stopped(site: Site) -> None:
-    from evermodel.rollout.plan import TrafficPlan, split
-    from evermodel.rollout.plans import PLAN_TAG
+    from evermodel.deployment.rollout.plan import TrafficPlan, split
+    from evermodel.deployment.rollout.plan_store import PLAN_TAG
 
     site.keep("churn")
     site.as_user("user")

@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from airflow.sdk.execution_time.comms import AssetEventDagRunReferenceResult
 from airflow.sdk.execution_time.context import TriggeringAssetEventsAccessor
 
-from evermodel.rollout.steps import Rollouts
+from evermodel.deployment.rollout.service import Rollouts
 from evermodel_provider.hooks.tracking import TrackingHook
 from evermodel_provider.operators.rollout import StartRolloutOperator
 from worlds import World, flights_world

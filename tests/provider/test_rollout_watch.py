@@ -13,8 +13,8 @@ from airflow.sdk.exceptions import AirflowFailException
 from mlflow.exceptions import MlflowException
 from pyarrow import ArrowInvalid
 
-from evermodel.errors import RolloutError, TransientError
-from evermodel.rollout.steps import Look, Rollouts
+from evermodel.core.errors import RolloutError, TransientError
+from evermodel.deployment.rollout.service import Look, Rollouts
 from evermodel_provider.hooks.tracking import TrackingHook
 from evermodel_provider.sensors.rollout import RolloutSensor
 from evermodel_provider.triggers.rollout import MOST_MISSED, RolloutTrigger

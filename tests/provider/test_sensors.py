@@ -21,9 +21,9 @@ from airflow.sdk.exceptions import (
     TaskDeferred,
 )
 
-from evermodel import connections
-from evermodel.errors import SourceError
-from evermodel.prediction_log import log_schema, write_batch
+from evermodel.core import connections
+from evermodel.core.errors import SourceError
+from evermodel.data.prediction_log import log_schema, write_batch
 from evermodel_provider.connections import use_airflow_connections
 from evermodel_provider.sensors.data import DaysToScoreSensor, NewDataSensor, PredictionsSensor
 from worlds import World, flights_world

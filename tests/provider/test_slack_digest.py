@@ -10,9 +10,9 @@ import pytest
 import yaml
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from evermodel.alerts.dispatch import Dispatch, clock, message_queue
 from evermodel.alerts.failure_message import failure_message
-from evermodel.settings import Settings
+from evermodel.alerts.publisher import Dispatch, clock, message_queue
+from evermodel.core.settings import Settings
 from evermodel_provider.operators.digest import DigestOperator, SendMessagesOperator
 from slack_server import FakeSlack
 from small_spec import small_spec

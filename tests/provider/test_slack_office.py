@@ -16,14 +16,14 @@ from airflow.sdk import BaseNotifier
 
 from evermodel.alerts import delivery as delivery_module
 from evermodel.alerts.delivery import LaneReport
-from evermodel.alerts.dispatch import Dispatch, clock, message_queue
 from evermodel.alerts.failure_message import failure_message
 from evermodel.alerts.message import Message
+from evermodel.alerts.publisher import Dispatch, clock, message_queue
 from evermodel.alerts.queue import MessageQueue
-from evermodel.errors import PermanentError
-from evermodel.settings import Settings
+from evermodel.cli.local_stack.ports import free_port
+from evermodel.core.errors import PermanentError
+from evermodel.core.settings import Settings
 from evermodel.spec import ModelSpec, load_spec
-from evermodel.stack.ports import free_port
 from evermodel_provider.notifications.office import send_queue, tell
 from slack_server import ALL_SCOPES, FakeSlack
 from small_spec import small_spec

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from evermodel.alerts.carrier import MessageGoneError, NoHistoryError
 from evermodel.alerts.failure_message import failure_message
 from evermodel.alerts.message import Message
-from evermodel.errors import PermanentError
+from evermodel.alerts.transport import MessageGoneError, NoHistoryError
+from evermodel.core.errors import PermanentError
 from evermodel_provider.notifications.errors import (
     SlackConfigurationError,
     SlackRefusedError,

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from evermodel.errors import TrackingUnavailableError
-from evermodel.stack.ports import free_port
+from evermodel.cli.local_stack.ports import free_port
+from evermodel.core.errors import TrackingUnavailableError
 from evermodel_provider.hooks.tracking import TrackingHook
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from serving_world import SPEC, Wire, World
 
-from evermodel import tracking
-from evermodel.settings import Settings
+from evermodel.core.settings import Settings
+from evermodel.registry import tracking
 
 
 @pytest.fixture

@@ -14,16 +14,16 @@ import numpy as np
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from evermodel.serving.batcher import Batcher
-from evermodel.serving.desk import PredictionDesk
+from evermodel.modeling.scoring.batcher import Batcher
+from evermodel.modeling.scoring.loaded_version import ServedModel
 from evermodel.serving.fallback import Fallbacks
-from evermodel.serving.lane import PredictionLane
-from evermodel.serving.log import PredictionLog
+from evermodel.serving.fallback_rules import inputs_of
+from evermodel.serving.fast_route import PredictionLane
 from evermodel.serving.metrics import Metrics
+from evermodel.serving.predict import PredictionDesk
+from evermodel.serving.prediction_writer import PredictionLog
 from evermodel.serving.request_ids import RequestIds
-from evermodel.serving.rule import inputs_of
-from evermodel.serving.served import ServedModel
-from evermodel.serving.traffic import Traffic
+from evermodel.serving.routing_table import Traffic
 from evermodel.spec import ModelSpec
 from small_spec import small_spec
 

@@ -18,13 +18,14 @@ import numpy as np
 import pandas as pd
 import uvicorn
 
-from evermodel import model_store, registry, tracking
-from evermodel.estimators import build_pipeline
-from evermodel.fastpath.keep import keep_if_same
-from evermodel.frames import feature_frame
-from evermodel.rollout.plan import Arm, TrafficPlan
-from evermodel.rollout.plans import read_plan, write_plan
-from evermodel.settings import Settings
+from evermodel.core.settings import Settings
+from evermodel.data.dtypes import feature_frame
+from evermodel.deployment.rollout.plan import Arm, TrafficPlan
+from evermodel.deployment.rollout.plan_store import read_plan, write_plan
+from evermodel.modeling import model_store
+from evermodel.modeling.estimators import build_pipeline
+from evermodel.modeling.onnx.export_if_equal import keep_if_same
+from evermodel.registry import registry, tracking
 from evermodel.spec import ModelSpec, load_spec
 
 SPEC = """

@@ -7,7 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 from serving_world import SPEC, World, request_rows, wait_until
 
-from evermodel.errors import SpecError
+from evermodel.core.errors import SpecError
 from evermodel.serving.app import create_app
 
 

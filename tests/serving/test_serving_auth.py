@@ -10,8 +10,8 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from serving_world import running
 
-from evermodel.errors import SpecError
-from evermodel.performance.scrape import interval_of
+from evermodel.core.errors import SpecError
+from evermodel.monitoring.performance.scrape import interval_of
 from evermodel.serving.auth import TokenAuth, Tokens
 from evermodel.serving.metrics import Metrics
 from evermodel.serving.request_ids import RequestIds

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from evermodel.serving.batcher import Batcher
-from evermodel.serving.rows import Row
+from evermodel.modeling.scoring.batcher import Batcher
+from evermodel.modeling.scoring.request_rows import Row
 
 
 class Scorer:

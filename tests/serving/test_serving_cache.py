@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from evermodel.serving.cache import LastGood, ModelCache
-from evermodel.serving.orders import Orders
+from evermodel.serving.desired_state import Orders
 
 
 def fill(text: str) -> Callable[[Path], None]:

@@ -12,8 +12,8 @@ import pytest
 from edge_world import BODY, edge, hang, throw
 from serving_world import wait_until
 
-from evermodel.errors import SpecError
-from evermodel.performance.scrape import read_counters
+from evermodel.core.errors import SpecError
+from evermodel.monitoring.performance.scrape import read_counters
 from evermodel.serving.breaker import FAILURES, PAUSE_SECONDS, Breaker, Seldom
 from small_spec import small_spec
 

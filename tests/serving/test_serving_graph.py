@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from serving_world import World
 
-from evermodel.errors import ModelFormatError
-from evermodel.fastpath.keep import FOLDER
-from evermodel.fastpath.runtime import ENCODING_FILE, GRAPH_FILE
-from evermodel.model_store import load_files, load_model
-from evermodel.serving.served import read_served
+from evermodel.core.errors import ModelFormatError
+from evermodel.modeling.model_store import load_files, load_model
+from evermodel.modeling.onnx.export_if_equal import FOLDER
+from evermodel.modeling.onnx.runtime import ENCODING_FILE, GRAPH_FILE
+from evermodel.modeling.scoring.loaded_version import read_served
 
 
 @pytest.fixture

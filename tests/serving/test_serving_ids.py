@@ -17,11 +17,11 @@ from benchmarks.rollout_traffic import begun
 from edge_world import ROW, Edge, Graph, edge, throw
 from fastapi.testclient import TestClient
 
-from evermodel.performance.joined import read_joined
-from evermodel.rollout.losses import losses_by_version
-from evermodel.serving.log import PredictionLog
+from evermodel.deployment.rollout.losses import losses_by_version
+from evermodel.modeling.scoring.request_rows import Inputs, RequestRefusedError, parse_rows
+from evermodel.monitoring.performance.label_join import read_joined
 from evermodel.serving.metrics import Metrics
-from evermodel.serving.rows import Inputs, RequestRefusedError, parse_rows
+from evermodel.serving.prediction_writer import PredictionLog
 from evermodel.serving.shadow import Shadows
 from evermodel.spec import ModelSpec
 from evermodel.spec.rollout import RolloutSpec

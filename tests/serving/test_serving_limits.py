@@ -20,7 +20,7 @@ import uvicorn
 from edge_world import BODY, ROW, edge
 from serving_world import wait_until
 
-from evermodel.serving import body as body_reading
+from evermodel.serving import request_body as body_reading
 from evermodel.serving.connection import HEAD_BYTES, PatientConnection
 
 MB = 1024 * 1024

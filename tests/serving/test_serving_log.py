@@ -15,12 +15,12 @@ import pytest
 from fastapi.testclient import TestClient
 from serving_world import World, request_rows, wait_until
 
-from evermodel.prediction_log import read_log
+from evermodel.data.prediction_log import read_log
+from evermodel.modeling.scoring.request_rows import Inputs
 from evermodel.serving.app import create_app
-from evermodel.serving.log import LoggedRequest, PredictionLog
 from evermodel.serving.metrics import Metrics
-from evermodel.serving.rows import Inputs
-from evermodel.window import Window
+from evermodel.serving.prediction_writer import LoggedRequest, PredictionLog
+from evermodel.spec.window import Window
 
 INPUTS = Inputs(("temp", "carrier"), frozenset({"temp"}))
 COLUMNS = ["prediction_id", "event_time", "model_version", "score", "predicted", "source", "request_id"]

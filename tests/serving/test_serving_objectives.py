@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from serving_world import World, request_rows, running, wait_until
 
-from evermodel.performance.objectives import figures_of, quantile_ms, serving_problem
-from evermodel.performance.scrape import Counters, Interval, interval_of, read_counters
+from evermodel.monitoring.performance.objectives import figures_of, quantile_ms, serving_problem
+from evermodel.monitoring.performance.scrape import Counters, Interval, interval_of, read_counters
 from evermodel.serving.app import create_app
 from evermodel.spec import ModelSpec
 from small_spec import small_spec

@@ -13,9 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 from serving_world import World, request_rows, wait_until
 
-from evermodel.serving.app import create_app
-from evermodel.serving.reporter import Process, Reporter
-from evermodel.serving_reports import (
+from evermodel.registry.serving_heartbeats import (
     InMemory,
     Reports,
     ServingReport,
@@ -25,6 +23,8 @@ from evermodel.serving_reports import (
     reports_folder,
     write_report,
 )
+from evermodel.serving.app import create_app
+from evermodel.serving.heartbeat import Process, Reporter
 
 NOW = datetime(2013, 6, 1, 12, tzinfo=UTC)
 PROCESS = Process("prod", host="web-1", pid=7, nonce="a")

@@ -10,16 +10,16 @@ import pytest
 from fastapi.testclient import TestClient
 from serving_world import World, request_rows, wait_until
 
-from evermodel import registry
-from evermodel.gate.decision import Decision
-from evermodel.retrain import DECISION_FILE
-from evermodel.rollout.plan import TrafficPlan
-from evermodel.rollout.plans import read_plan
-from evermodel.rollout.steps import Rollouts
+from evermodel.deployment.rollout.plan import TrafficPlan
+from evermodel.deployment.rollout.plan_store import read_plan
+from evermodel.deployment.rollout.service import Rollouts
+from evermodel.evaluation.decision import Decision
+from evermodel.modeling.scoring.loaded_version import ServedModel
+from evermodel.registry import registry
+from evermodel.registry.retrain_run import DECISION_FILE
+from evermodel.registry.serving_heartbeats import read_reports
+from evermodel.registry.tracking import keyed_run, log_json
 from evermodel.serving.app import create_app
-from evermodel.serving.served import ServedModel
-from evermodel.serving_reports import read_reports
-from evermodel.tracking import keyed_run, log_json
 
 
 def judged(world: World, version: str, run_key: str) -> None:

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evermodel.rollout.plan import Arm, TrafficPlan, split
+from evermodel.deployment.rollout.plan import Arm, TrafficPlan, split
+from evermodel.modeling.scoring.loaded_version import ServedModel
+from evermodel.serving.counters import Tally
 from evermodel.serving.router import key_of, place, unit_of
-from evermodel.serving.served import ServedModel
-from evermodel.serving.tally import Tally
-from evermodel.serving.traffic import Traffic, arms_of
+from evermodel.serving.routing_table import Traffic, arms_of
 
 MANY = 4_000
 

@@ -19,13 +19,13 @@ from serving_world import (
     wait_until,
 )
 
-from evermodel import model_store
-from evermodel.rollback import roll_back
-from evermodel.rollout.plan import split
-from evermodel.rollout.plans import read_plan, write_plan
+from evermodel.deployment.rollback import roll_back
+from evermodel.deployment.rollout.plan import split
+from evermodel.deployment.rollout.plan_store import read_plan, write_plan
+from evermodel.modeling import model_store
 from evermodel.serving.app import create_app
-from evermodel.serving.holder import ModelHolder
 from evermodel.serving.metrics import Metrics
+from evermodel.serving.reconciler import ModelHolder
 
 PROMOTIONS, ROLLBACKS = 20, 5
 

@@ -10,9 +10,9 @@ import pytest
 from fastapi.testclient import TestClient
 from serving_world import Wire, World, model_folder, plan_for, request_rows, wait_for_version, wait_until
 
-from evermodel import tracking
-from evermodel.rollout.plan import TrafficPlan, everything_to, split
-from evermodel.rollout.plans import PLAN_TAG, read_plan, write_plan
+from evermodel.deployment.rollout.plan import TrafficPlan, everything_to, split
+from evermodel.deployment.rollout.plan_store import PLAN_TAG, read_plan, write_plan
+from evermodel.registry import tracking
 from evermodel.serving.app import create_app
 
 
@@ -245,7 +245,7 @@ def test_the_limit_of_a_step_outlives_a_restart_without_the_registry(world: Worl
 
 
 def test_two_controllers_do_not_write_over_each_other(world: World) -> None:
-    from evermodel.errors import RegistryConflictError
+    from evermodel.core.errors import RegistryConflictError
 
     one, two = world.publish(1), world.publish(2, promote=False)
     plan = plan_for(world, one, two, split("1", "2", 0.1))

@@ -14,9 +14,9 @@ import httpx
 import pytest
 from serving_world import World, request_rows, wait_until
 
-from evermodel.rollback import roll_back
+from evermodel.cli.local_stack.ports import free_port
+from evermodel.deployment.rollback import roll_back
 from evermodel.serving.workers import Workers
-from evermodel.stack.ports import free_port
 
 # Seconds between two looks at the registry: by themselves the processes would differ for as long.
 POLLS = (1.0, 4.0, 5.0, 1.0)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from evermodel.alerts.blocks import Block, Button, buttons, fields, section
 from evermodel.alerts.message import Message, compose
 from evermodel.alerts.text import code, mention, words
-from evermodel.gate.decision import Decision
+from evermodel.evaluation.decision import Decision
 from evermodel.spec import ModelSpec
 
 BUTTONS = "evermodel_approval"

@@ -6,11 +6,15 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from importlib.metadata import entry_points
 from pathlib import Path
 
 from filelock import Timeout
 
-from evermodel.alerts.carrier import (
+from evermodel.alerts.publisher import message_queue
+from evermodel.alerts.queue import MessageQueue
+from evermodel.alerts.queued_message import Entry, Lane
+from evermodel.alerts.transport import (
     Carrier,
     Delivery,
     DeliveryDelayedError,
@@ -18,8 +22,7 @@ from evermodel.alerts.carrier import (
     MessageRefusedError,
     NoHistoryError,
 )
-from evermodel.alerts.entry import Entry, Lane
-from evermodel.alerts.queue import MessageQueue
+from evermodel.core.settings import Settings
 
 log = logging.getLogger(__name__)
 # Clocks of two machines differ.
@@ -178,3 +181,17 @@ class _Sender:
 
 def _count(queue: MessageQueue, lane: Lane) -> int:
     return sum(1 for _ in queue.waiting(lane))
+
+
+# The domain knows no Airflow; who can send registers under this name.
+GROUP = "evermodel.messages"
+
+
+def send_messages(settings: Settings) -> list[LaneReport]:
+    """Send what waits, if anything does; without a sender it goes on waiting."""
+    if not message_queue(settings).lanes():
+        return []
+    reports: list[LaneReport] = []
+    for sender in entry_points(group=GROUP):
+        reports += sender.load()(settings)
+    return reports

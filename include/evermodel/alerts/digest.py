@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from evermodel import registry
 from evermodel.alerts.digest_message import ModelWeek, Retrained, TeamWeek, digest_message
-from evermodel.alerts.dispatch import Dispatch, notifier_lanes
-from evermodel.alerts.entry import Entry
+from evermodel.alerts.incidents.store import incident_history, read_books
 from evermodel.alerts.message import Message
+from evermodel.alerts.publisher import Dispatch, notifier_lanes
 from evermodel.alerts.queue import MessageQueue
+from evermodel.alerts.queued_message import Entry
 from evermodel.alerts.teams import Team
-from evermodel.drift.verdict import Performance
-from evermodel.incidents.store import incident_history, read_books
+from evermodel.monitoring.drift.verdict import Performance
+from evermodel.registry import registry
+from evermodel.registry.tracking import KIND, RUN_KEY, read_json
 from evermodel.spec import ModelSpec
-from evermodel.tracking import KIND, RUN_KEY, read_json
-from evermodel.window import parse_moment
+from evermodel.spec.window import parse_moment
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

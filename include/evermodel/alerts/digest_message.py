@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from evermodel.alerts.blocks import Block, divider, section
 from evermodel.alerts.incident_message import TITLES
+from evermodel.alerts.incidents.state import Incident
+from evermodel.alerts.incidents.store import Transition
 from evermodel.alerts.message import Message, compose
 from evermodel.alerts.text import code, moment, words
-from evermodel.drift.verdict import Performance
-from evermodel.incidents.book import Incident
-from evermodel.incidents.store import Transition
-from evermodel.window import parse_moment
+from evermodel.monitoring.drift.verdict import Performance
+from evermodel.spec.window import parse_moment
 
 MOST_MODELS = 20
 MOST_LINES = 8

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from evermodel.alerts.blocks import Block, divider, fields, section
-from evermodel.alerts.facts import (
+from evermodel.alerts.fields import (
     MOST_COLUMNS,
     MOST_DETAILS,
     column_line,
@@ -19,9 +19,9 @@ from evermodel.alerts.facts import (
 )
 from evermodel.alerts.message import Message, MessageSeverity, compose
 from evermodel.alerts.text import code, mention, moment, words
-from evermodel.drift.verdict import DriftVerdict
-from evermodel.problems import Problem
-from evermodel.severity import Severity
+from evermodel.core.severity import Severity
+from evermodel.monitoring.drift.verdict import DriftVerdict
+from evermodel.monitoring.problems import Problem
 
 TITLES = {
     "drift": "drift",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evermodel.alerts.text import moment, one_line
-from evermodel.drift.verdict import Bin, ColumnDrift, DriftVerdict
+from evermodel.monitoring.drift.verdict import Bin, ColumnDrift, DriftVerdict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

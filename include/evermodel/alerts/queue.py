@@ -14,8 +14,8 @@ from typing import Any
 
 from filelock import FileLock
 
-from evermodel.alerts.entry import Entry, Lane
-from evermodel.atomic import replacing, write_text
+from evermodel.alerts.queued_message import Entry, Lane
+from evermodel.core.atomic import replacing, write_text
 
 _MOST_RECEIPTS = 2000
 _LOCK_SECONDS = 60.0

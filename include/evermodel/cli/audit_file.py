@@ -14,8 +14,8 @@ class AuditFile(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Append a line."""
+        from evermodel.core.settings import Settings
         from evermodel.serving.lines import Logfmt
-        from evermodel.settings import Settings
 
         file = Settings.from_environment().home / AUDIT_FILE
         try:

@@ -14,9 +14,9 @@ import typer
 from evermodel.cli.options import AsJson, Model
 
 if TYPE_CHECKING:
-    from evermodel.backtest.compare import Comparison
-    from evermodel.backtest.plan import Plan
-    from evermodel.backtest.run import Files, Tell
+    from evermodel.pipelines.backtest.compare import Comparison
+    from evermodel.pipelines.backtest.plan import Plan
+    from evermodel.pipelines.backtest.run import Files, Tell
 
 _WIDE = 150
 _WHOLE = 4  # columns that are not broken into lines: name and intervals
@@ -61,11 +61,11 @@ def backtest(
     as_json: AsJson = False,
 ) -> None:
     """Replay history under retrain policies: what each would have brought, and when retraining hurts."""
-    from evermodel.backtest.example import with_example_data
-    from evermodel.backtest.plan import make_plan
-    from evermodel.backtest.run import run_backtest, write_report
     from evermodel.cli import steps
     from evermodel.cli.answer import print_json
+    from evermodel.pipelines.backtest.example import with_example_data
+    from evermodel.pipelines.backtest.plan import make_plan
+    from evermodel.pipelines.backtest.run import run_backtest, write_report
     from evermodel.spec import load_spec
     from evermodel.spec.parts import parse_span
 
@@ -121,7 +121,14 @@ def _show(comparison: Comparison, files: Files) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from evermodel.backtest.words import COST_HEAD, cost_rows, findings, notes, result_head, result_rows
+    from evermodel.pipelines.backtest.text import (
+        COST_HEAD,
+        cost_rows,
+        findings,
+        notes,
+        result_head,
+        result_rows,
+    )
 
     console = Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False)
     facts = comparison.facts

@@ -27,8 +27,8 @@ def list_snapshots(
 ) -> None:
     """List snapshots with the versions that were trained on them."""
     from evermodel.cli.steps import waiting
-    from evermodel.data_versions import data_lines
-    from evermodel.settings import Settings
+    from evermodel.core.settings import Settings
+    from evermodel.registry.training_data import data_lines
 
     settings = Settings.from_environment()
     with waiting("asking MLflow"):
@@ -58,9 +58,9 @@ def checkout(
     """Bring back, byte for byte, what a version was trained on."""
     from evermodel.cli.answer import print_json
     from evermodel.cli.steps import step
-    from evermodel.data_versions import checkout as bring
-    from evermodel.settings import Settings
-    from evermodel.tracking import connect
+    from evermodel.core.settings import Settings
+    from evermodel.registry.tracking import connect
+    from evermodel.registry.training_data import checkout as bring
 
     settings = Settings.from_environment()
     with step("checkout"):
@@ -78,8 +78,8 @@ def forget(
 ) -> None:
     """Remove the days of a model's source that are kept in the lake, so that they are read again."""
     from evermodel.cli.answer import print_json
-    from evermodel.partitions import folder_of
-    from evermodel.settings import Settings
+    from evermodel.core.settings import Settings
+    from evermodel.data.sources.partitions import folder_of
 
     folder = folder_of(model, Settings.from_environment().lake)
     days = len(list(folder.rglob("*.parquet")))
@@ -92,8 +92,8 @@ def forget(
 
 def _client(uri: str) -> Any:
     """Connect to MLflow; without it the lake can still be listed."""
-    from evermodel.errors import TrackingUnavailableError
-    from evermodel.tracking import connect
+    from evermodel.core.errors import TrackingUnavailableError
+    from evermodel.registry.tracking import connect
 
     try:
         return connect(uri)

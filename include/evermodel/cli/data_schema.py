@@ -22,12 +22,12 @@ def data_schema(
 
     from evermodel.cli.answer import print_json
     from evermodel.cli.steps import step
-    from evermodel.errors import EvermodelError
-    from evermodel.settings import Settings
+    from evermodel.core.errors import EvermodelError
+    from evermodel.core.settings import Settings
+    from evermodel.data.validation.infer import infer_schema
+    from evermodel.data.validation.schema_file import find_schema, read_schema, store_schema
+    from evermodel.data.validation.validator import validate
     from evermodel.spec import load_spec
-    from evermodel.validation.infer import infer_schema
-    from evermodel.validation.schema_file import find_schema, read_schema, store_schema
-    from evermodel.validation.validator import validate
 
     settings = Settings.from_environment()
     spec = load_spec(model, settings)

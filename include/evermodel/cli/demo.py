@@ -25,7 +25,7 @@ def demo(
     With --json the tale goes to stderr, everything stops at the end, and stdout has the outcome.
     """
     from evermodel.cli.answer import print_json
-    from evermodel.demo.run import run_demo
+    from evermodel.cli.demo_replay.run import run_demo
 
     with redirect_stdout(sys.stderr) if as_json else nullcontext():
         well = run_demo(home, project, leave=leave or as_json)

@@ -11,7 +11,7 @@ import typer
 from evermodel.cli.options import AsJson
 
 if TYPE_CHECKING:
-    from evermodel.doctor.finding import Finding
+    from evermodel.core.diagnostics import Finding
 
 _MARKS = {"green": ("✓", "green"), "yellow": ("!", "yellow"), "red": ("✗", "red")}
 
@@ -25,11 +25,11 @@ def doctor(
 ) -> None:
     """Check versions, specs, lake, DVC, MLflow, Airflow, Slack, serving and the clock; exit 1 if one is red."""
     from evermodel.cli.answer import print_json
+    from evermodel.cli.diagnostics.examine import all_checks, examine, load_checks
     from evermodel.cli.exit_codes import FAILED
     from evermodel.cli.steps import quiet_libraries, waiting
-    from evermodel.doctor.examine import all_checks, examine, load_checks
-    from evermodel.errors import EvermodelError
-    from evermodel.settings import Settings
+    from evermodel.core.errors import EvermodelError
+    from evermodel.core.settings import Settings
 
     quiet_libraries()
     entries = all_checks()

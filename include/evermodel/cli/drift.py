@@ -10,9 +10,9 @@ import typer
 from evermodel.cli.options import AsJson, AsOf, Model
 
 if TYPE_CHECKING:
-    from evermodel.drift.verdict import DriftVerdict
-    from evermodel.incidents.desk import Handled
-    from evermodel.monitoring import DriftWatch
+    from evermodel.alerts.incidents.handler import Handled
+    from evermodel.monitoring.drift.verdict import DriftVerdict
+    from evermodel.pipelines.drift import DriftWatch
 
 _MOST_COLUMNS = 12
 
@@ -40,16 +40,16 @@ def drift(
     from evermodel.cli.messages import send
     from evermodel.cli.options import moment_of
     from evermodel.cli.steps import quiet_libraries, step
-    from evermodel.settings import Settings
-    from evermodel.severity import RANK
+    from evermodel.core.settings import Settings
+    from evermodel.core.severity import RANK
     from evermodel.spec import load_spec
 
     quiet_libraries()
     settings = Settings.from_environment()
     spec, moment = load_spec(model, settings), moment_of(as_of)
     with step("start") as say:
-        from evermodel.monitoring import DriftWatch
-        from evermodel.tracking import connect
+        from evermodel.pipelines.drift import DriftWatch
+        from evermodel.registry.tracking import connect
 
         watch = DriftWatch(spec, moment, connect(settings.tracking_uri), settings)
         say(f"{spec.name}, {watch.window}")
@@ -86,9 +86,9 @@ def _handle(watch: DriftWatch, verdict: DriftVerdict) -> tuple[list[Handled], st
     """Do what the drift DAG does with a verdict; a retrain that the policy wants is advised, not started."""
     import tempfile
 
-    from evermodel.incidents.day import day_desk
-    from evermodel.retrain_history import note_answer
-    from evermodel.retrain_policy import current_wish
+    from evermodel.monitoring.retrain_history import note_answer
+    from evermodel.monitoring.retrain_policy import current_wish
+    from evermodel.pipelines.incidents import day_desk
 
     wish = current_wish(watch.spec, verdict, watch.as_of, watch.client)
     note_answer(watch.client, watch.spec, watch.as_of, wish.note)

@@ -33,13 +33,13 @@ def init(
     as_json: AsJson = False,
 ) -> None:
     """Write a working model spec from a table and its label, with every guess explained."""
-    from evermodel.atomic import write_text
     from evermodel.cli.answer import print_json
+    from evermodel.cli.scaffold.draft import draft_spec
+    from evermodel.cli.scaffold.table import Origin
     from evermodel.cli.steps import step
-    from evermodel.errors import SpecError
-    from evermodel.init.draft import draft_spec
-    from evermodel.init.table import Origin
-    from evermodel.settings import Settings
+    from evermodel.core.atomic import write_text
+    from evermodel.core.errors import SpecError
+    from evermodel.core.settings import Settings
     from evermodel.spec import load_spec
 
     model = name or (out.stem if out is not None else None)

@@ -8,15 +8,15 @@ import typer
 
 if TYPE_CHECKING:
     from evermodel.alerts.delivery import LaneReport
-    from evermodel.alerts.entry import Event
     from evermodel.alerts.message import Message
-    from evermodel.settings import Settings
+    from evermodel.alerts.queued_message import Event
+    from evermodel.core.settings import Settings
 
 
 def tell(model: str, settings: Settings, event: Event, message: Message, url: str = "") -> None:
     """Queue a message for the model's channel and notifiers, and send what waits; without a spec nobody is told."""
-    from evermodel.alerts.dispatch import Dispatch, clock, message_queue
-    from evermodel.errors import SpecError
+    from evermodel.alerts.publisher import Dispatch, clock, message_queue
+    from evermodel.core.errors import SpecError
     from evermodel.spec import load_spec
 
     try:
@@ -32,7 +32,7 @@ def tell(model: str, settings: Settings, event: Event, message: Message, url: st
 
 def send(settings: Settings) -> None:
     """Send what waits; what cannot be sent now is said on stderr and goes on waiting."""
-    from evermodel.alerts.sender import send_messages
+    from evermodel.alerts.delivery import send_messages
     from evermodel.cli.steps import step
 
     with step("messages") as say:
@@ -46,7 +46,7 @@ def send(settings: Settings) -> None:
 
 def _where(settings: Settings, reports: list[LaneReport]) -> str:
     """Return where the last message went: a channel, or a folder of the outbox."""
-    from evermodel.alerts.dispatch import message_queue
+    from evermodel.alerts.publisher import message_queue
 
     queue = message_queue(settings)
     last = [queue.last_delivery(report.lane) for report in reports if report.sent]

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from evermodel.errors import EvermodelError
+from evermodel.core.errors import EvermodelError
 
 
 def model_names(incomplete: str) -> list[str]:
     """Return the models whose names begin so, for the shell's completion; a folder that is away completes nothing."""
-    from evermodel.settings import Settings
+    from evermodel.core.settings import Settings
 
     files = Settings.from_environment().models.glob("*.y*ml")
     names = sorted({file.stem for file in files if not file.stem.endswith(".schema")})
@@ -37,7 +37,7 @@ def moment_of(as_of: str | None) -> datetime:
     """
     from datetime import UTC
 
-    from evermodel.window import whole_day
+    from evermodel.spec.window import whole_day
 
     try:
         return whole_day(as_of or datetime.now(UTC))

@@ -9,7 +9,7 @@ import typer
 from evermodel.cli.options import AsJson, Model
 
 if TYPE_CHECKING:
-    from evermodel.deployment import Deployment
+    from evermodel.pipelines.deploy import Deployment
 
 
 def promote(
@@ -36,7 +36,7 @@ def promote(
     served in one environment to the registry of another (EVERMODEL_MLFLOW_<ENVIRONMENT>); there it is deployed as the
     spec says, or waits for approval. Where the spec names approvers, only they may promote or approve.
     """
-    from evermodel.errors import PromotionError
+    from evermodel.core.errors import PromotionError
 
     ways = {"--from and --to": source or target, "--approve": approve, "--force": force}
     given = [way for way, wanted in ways.items() if wanted]
@@ -61,11 +61,11 @@ def _by_hand(model: str, version: str, reason: str, force: bool, as_json: bool) 
 
     from evermodel.cli.answer import print_json
     from evermodel.cli.steps import waiting
-    from evermodel.deployment import require_approver_login
-    from evermodel.promotion import promote_version
-    from evermodel.settings import Settings
+    from evermodel.core.settings import Settings
+    from evermodel.deployment.promotion import promote_version
+    from evermodel.pipelines.deploy import require_approver_login
+    from evermodel.registry.tracking import connect
     from evermodel.spec import load_spec
-    from evermodel.tracking import connect
 
     settings, by = Settings.from_environment(), getpass.getuser()
     require_approver_login(load_spec(model, settings), by)
@@ -85,10 +85,10 @@ def _approve(model: str, version: str, reason: str, as_json: bool) -> None:
 
     from evermodel.cli.answer import print_json
     from evermodel.cli.steps import waiting
-    from evermodel.deployment import approve
-    from evermodel.settings import Settings
+    from evermodel.core.settings import Settings
+    from evermodel.pipelines.deploy import approve
+    from evermodel.registry.tracking import connect
     from evermodel.spec import load_spec
-    from evermodel.tracking import connect
 
     settings = Settings.from_environment()
     spec = load_spec(model, settings)
@@ -109,10 +109,10 @@ def _take(
 
     from evermodel.cli.answer import print_json
     from evermodel.cli.steps import step
-    from evermodel.errors import TransferError
-    from evermodel.settings import Settings
+    from evermodel.core.errors import TransferError
+    from evermodel.core.settings import Settings
+    from evermodel.pipelines.transfer import transfer
     from evermodel.spec import load_spec
-    from evermodel.transfer import transfer
 
     if not source or not target:
         raise TransferError("a version goes from one environment to another", "give both --from and --to")

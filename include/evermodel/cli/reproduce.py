@@ -17,9 +17,9 @@ def reproduce(
 ) -> None:
     """Train a version again from its snapshot, spec and parameters; exit 1 unless it answers the same."""
     from evermodel.cli.steps import step
-    from evermodel.reproduce import reproduce as again
-    from evermodel.settings import Settings
-    from evermodel.tracking import connect
+    from evermodel.core.settings import Settings
+    from evermodel.pipelines.reproduce import reproduce as again
+    from evermodel.registry.tracking import connect
 
     settings = Settings.from_environment()
     with step("reproduce") as say:

@@ -24,10 +24,10 @@ def rollback(
     from evermodel.alerts.rollback_message import rollback_message
     from evermodel.cli.messages import tell
     from evermodel.cli.steps import waiting
-    from evermodel.rollback import roll_back
-    from evermodel.rollout.in_flight import under_way
-    from evermodel.settings import Settings
-    from evermodel.tracking import connect, version_url
+    from evermodel.core.settings import Settings
+    from evermodel.deployment.rollback import roll_back
+    from evermodel.deployment.rollout.active import under_way
+    from evermodel.registry.tracking import connect, version_url
 
     settings, key = Settings.from_environment(), f"rollback/{model}/{uuid.uuid4().hex[:12]}"
     with waiting("asking MLflow"):

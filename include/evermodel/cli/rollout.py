@@ -9,8 +9,8 @@ import typer
 from evermodel.cli.options import AsJson, Model
 
 if TYPE_CHECKING:
-    from evermodel.rollout.plan import TrafficPlan
-    from evermodel.rollout.steps import Rollouts
+    from evermodel.deployment.rollout.plan import TrafficPlan
+    from evermodel.deployment.rollout.service import Rollouts
 
 rollout = typer.Typer(help="Roll a version out step by step, and stop that.", no_args_is_help=True)
 
@@ -29,7 +29,7 @@ def start(
     import uuid
 
     from evermodel.cli.steps import waiting
-    from evermodel.errors import SpecError
+    from evermodel.core.errors import SpecError
     from evermodel.spec.rollout import STRATEGIES
 
     chosen = next((known for known in STRATEGIES if known == strategy), None)
@@ -50,7 +50,7 @@ def start(
 def status(model: Model, as_json: AsJson = False) -> None:
     """Show the last rollout: how far it is, or how it ended."""
     from evermodel.cli.steps import waiting
-    from evermodel.rollout.plans import read_plan
+    from evermodel.deployment.rollout.plan_store import read_plan
 
     with waiting("asking MLflow"):
         plan = read_plan(_rollouts(model).client, model)
@@ -92,10 +92,10 @@ def stop(
 
 
 def _rollouts(model: str) -> Rollouts:
-    from evermodel.rollout.steps import Rollouts
-    from evermodel.settings import Settings
+    from evermodel.core.settings import Settings
+    from evermodel.deployment.rollout.service import Rollouts
+    from evermodel.registry.tracking import connect
     from evermodel.spec import load_spec
-    from evermodel.tracking import connect
 
     settings = Settings.from_environment()
     return Rollouts(load_spec(model, settings), connect(settings.tracking_uri), settings)

@@ -29,7 +29,7 @@ from evermodel.cli.serve import serve
 from evermodel.cli.specs import check, schema
 from evermodel.cli.status import status
 from evermodel.cli.train import train
-from evermodel.errors import EvermodelError, NoChampionError
+from evermodel.core.errors import EvermodelError, NoChampionError
 
 app = typer.Typer(
     name="evermodel",

@@ -17,10 +17,10 @@ def runs(
 ) -> None:
     """Show the retrains of a model side by side: parameters, metrics, verdicts, outcomes."""
     from evermodel.cli.steps import waiting
-    from evermodel.evidence.runs import retrain_lines
-    from evermodel.evidence.runs_table import print_runs
-    from evermodel.settings import Settings
-    from evermodel.tracking import connect
+    from evermodel.core.settings import Settings
+    from evermodel.registry.tracking import connect
+    from evermodel.reports.retrain.runs import retrain_lines
+    from evermodel.reports.retrain.runs_table import print_runs
 
     with waiting("asking MLflow"):
         lines = retrain_lines(connect(Settings.from_environment().tracking_uri), model, last)

@@ -22,16 +22,16 @@ def score(
     """Score with the champion the day before --as-of, or every day of --from and --to; a day again replaces it."""
     from evermodel.cli.answer import print_json, print_table
     from evermodel.cli.steps import quiet_libraries, step
-    from evermodel.settings import Settings
+    from evermodel.core.settings import Settings
     from evermodel.spec import load_spec
 
     quiet_libraries()
     settings = Settings.from_environment()
     spec, moments = load_spec(model, settings), _moments(as_of, first, last)
     with step("start") as say:
-        from evermodel.errors import EmptyWindowError
-        from evermodel.scoring import score_day
-        from evermodel.tracking import connect
+        from evermodel.core.errors import EmptyWindowError
+        from evermodel.modeling.scoring import score_day
+        from evermodel.registry.tracking import connect
 
         client = connect(settings.tracking_uri)
         say(f"{spec.name}, {len(moments)} days" if len(moments) > 1 else spec.name)
@@ -59,7 +59,7 @@ def score(
 def _moments(as_of: str | None, first: str, last: str) -> list[datetime]:
     """Return the midnights after the days to score."""
     from evermodel.cli.options import moment_of
-    from evermodel.errors import EvermodelError
+    from evermodel.core.errors import EvermodelError
 
     if not first:
         if last:

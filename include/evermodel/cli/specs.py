@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from evermodel.cli.options import AsJson, model_names
-from evermodel.errors import EvermodelError
+from evermodel.core.errors import EvermodelError
 
 if TYPE_CHECKING:
-    from evermodel.settings import Settings
+    from evermodel.core.settings import Settings
 
 
 def schema(
     out: Annotated[Path | None, typer.Option(help="File to write; the screen if not given.")] = None,
 ) -> None:
     """Print the JSON Schema of model specs, for editors."""
-    from evermodel.atomic import write_text
+    from evermodel.core.atomic import write_text
     from evermodel.spec.schema import json_schema
 
     text = json.dumps(json_schema(), indent=2) + "\n"
@@ -38,7 +38,7 @@ def check(
 ) -> None:
     """Check model specs, as each environment sees them; every mistake is named with its line."""
     from evermodel.cli.answer import print_json
-    from evermodel.settings import Settings
+    from evermodel.core.settings import Settings
     from evermodel.spec.load import spec_files
 
     settings = Settings.from_environment()
@@ -61,10 +61,10 @@ def check(
 
 def _checked(name: str, settings: Settings) -> dict[str, Any]:
     """Read a spec and its schema file, and say what is wrong with them."""
-    from evermodel.errors import SpecError
+    from evermodel.core.errors import SpecError
+    from evermodel.data.validation.schema_file import find_schema, read_schema
     from evermodel.spec import load_spec
     from evermodel.spec.load import environments_of, spec_path
-    from evermodel.validation.schema_file import find_schema, read_schema
 
     try:
         spec = load_spec(name, settings)

@@ -11,7 +11,7 @@ from evermodel.cli.options import AsJson, model_names
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from evermodel.status import Place, Status
+    from evermodel.pipelines.status import Place, Status
 
 
 def status(
@@ -23,13 +23,13 @@ def status(
     """Tell which version is champion, how the requests are shared out, and which version serves where."""
     from datetime import UTC, datetime
 
-    from evermodel import registry
     from evermodel.cli.answer import print_json
     from evermodel.cli.steps import waiting
-    from evermodel.settings import Settings
+    from evermodel.core.settings import Settings
+    from evermodel.pipelines.status import status_of
+    from evermodel.registry import registry
+    from evermodel.registry.tracking import connect
     from evermodel.spec import load_specs
-    from evermodel.status import status_of
-    from evermodel.tracking import connect
 
     settings = Settings.from_environment()
     names = [model] if model is not None else [spec.name for spec in load_specs(None, settings)[0]]
@@ -49,7 +49,7 @@ def status(
 
 def _print(found: Status, lineage: list[str], *, whole: bool) -> None:
     from evermodel.cli.answer import print_table
-    from evermodel.status import history_lines, lines_of
+    from evermodel.pipelines.status import history_lines, lines_of
 
     first, *others = lines_of(found)
     past = history_lines(found.history)

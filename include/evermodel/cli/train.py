@@ -9,8 +9,8 @@ import typer
 from evermodel.cli.options import AsJson, AsOf, Model
 
 if TYPE_CHECKING:
-    from evermodel.retrain import Retrain
-    from evermodel.retrain_whole import RetrainResult
+    from evermodel.pipelines.retrain import Retrain
+    from evermodel.pipelines.run_retrain import RetrainResult
 
 
 def train(
@@ -42,9 +42,9 @@ def train(
     from evermodel.cli.messages import send
     from evermodel.cli.options import moment_of
     from evermodel.cli.steps import quiet_libraries, step
-    from evermodel.deployment import require_approver_login
-    from evermodel.retrain_whole import DEPLOYED, ROLLING, run_retrain
-    from evermodel.settings import Settings
+    from evermodel.core.settings import Settings
+    from evermodel.pipelines.deploy import require_approver_login
+    from evermodel.pipelines.run_retrain import DEPLOYED, ROLLING, run_retrain
     from evermodel.spec import load_spec
 
     quiet_libraries()
@@ -54,8 +54,8 @@ def train(
     if approve:
         require_approver_login(spec, who)
     with step("start") as say:
-        from evermodel.retrain import Retrain
-        from evermodel.tracking import connect
+        from evermodel.pipelines.retrain import Retrain
+        from evermodel.registry.tracking import connect
 
         key = run_key or f"retrain/{spec.name}/{moment:%Y-%m-%d}-{spec.digest[:8]}"
         retrain = Retrain(spec, key, moment, reason, connect(settings.tracking_uri), settings)
@@ -80,10 +80,10 @@ def train(
 
 def _tell(retrain: Retrain, result: RetrainResult) -> None:
     """Queue the message about the ending; the same ending is told once."""
-    from evermodel.alerts.dispatch import Dispatch, clock, message_queue
+    from evermodel.alerts.publisher import Dispatch, clock, message_queue
     from evermodel.alerts.retrain_message import retrain_message
-    from evermodel.retrain_ending import retrain_ending
-    from evermodel.retrain_whole import ROLLING, WAITS
+    from evermodel.pipelines.retrain_summary import retrain_ending
+    from evermodel.pipelines.run_retrain import ROLLING, WAITS
 
     if result.again or result.outcome == WAITS:
         return
@@ -107,8 +107,8 @@ def _to_json(result: RetrainResult) -> dict[str, Any]:
 
 def _show(retrain: Retrain, result: RetrainResult) -> None:
     from evermodel.cli.answer import print_table
-    from evermodel.evidence.links import evidence_links
-    from evermodel.evidence.wording import gate_table, headline, interval, why
+    from evermodel.reports.retrain.log_decision_page import evidence_links
+    from evermodel.reports.retrain.text import gate_table, headline, interval, why
 
     decision, model = result.decision, retrain.spec.name
     if result.again:
@@ -130,7 +130,7 @@ def _show(retrain: Retrain, result: RetrainResult) -> None:
 
 
 def _ending(model: str, result: RetrainResult) -> str:
-    from evermodel.retrain_whole import ROLLING, WAITS
+    from evermodel.pipelines.run_retrain import ROLLING, WAITS
 
     if result.promotion is not None:
         return f"Version {result.version} is champion. To serve it: evermodel serve {model}"

@@ -12,24 +12,24 @@ from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
 
 from evermodel import __version__
-from evermodel.errors import SpecError
-from evermodel.serving.announcer import Announcer
-from evermodel.serving.answers import Alive, ModelState, NotReady, Problem, Ready
+from evermodel.core.errors import SpecError
+from evermodel.core.settings import Settings
+from evermodel.modeling.scoring.batcher import Batcher
 from evermodel.serving.auth import TokenAuth, Tokens
-from evermodel.serving.batcher import Batcher
-from evermodel.serving.desk import PredictionDesk, not_ready
 from evermodel.serving.docs_page import docs_page
 from evermodel.serving.fallback import Fallbacks
-from evermodel.serving.holder import ModelHolder
-from evermodel.serving.lane import PredictionLane
-from evermodel.serving.log import PredictionLog
+from evermodel.serving.fallback_rules import inputs_of
+from evermodel.serving.fast_route import PredictionLane
+from evermodel.serving.heartbeat import Process, Reporter
+from evermodel.serving.location_publisher import Announcer
 from evermodel.serving.metrics import Metrics
 from evermodel.serving.openapi import Described, describe
-from evermodel.serving.reporter import Process, Reporter
+from evermodel.serving.predict import PredictionDesk, not_ready
+from evermodel.serving.prediction_writer import PredictionLog
+from evermodel.serving.reconciler import ModelHolder
 from evermodel.serving.request_ids import RequestIds
-from evermodel.serving.rule import inputs_of
+from evermodel.serving.schemas import Alive, ModelState, NotReady, Problem, Ready
 from evermodel.serving.shadow import Shadows
-from evermodel.settings import Settings
 from evermodel.spec import load_spec
 
 _FIRST_LOOK_SECONDS = 15.0

@@ -13,7 +13,7 @@ from pathlib import Path
 import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from evermodel.errors import SpecError
+from evermodel.core.errors import SpecError
 
 TOKENS, TOKENS_FILE = "EVERMODEL_SERVING_TOKENS", "EVERMODEL_SERVING_TOKENS_FILE"
 OPEN_PATHS = frozenset({"/health", "/ready"})

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evermodel.atomic import write_text
-from evermodel.serving.orders import Orders
+from evermodel.core.atomic import write_text
+from evermodel.serving.desired_state import Orders
 
 _ORIGIN = ".origin"
 _MARKER = "last-good.json"

@@ -7,7 +7,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from evermodel.serving.body import WHOLE
+from evermodel.serving.request_body import WHOLE
 
 HEAD_BYTES = 65_536
 HEAD_SECONDS = 10.0

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from evermodel.rollout.plan import TrafficPlan
-from evermodel.serving_reports import ServingReport, read_reports
+from evermodel.deployment.rollout.plan import TrafficPlan
+from evermodel.registry.serving_heartbeats import ServingReport, read_reports
 
 
 def cap_of(plan: TrafficPlan, began: int, lake: Path, instance: str) -> int:

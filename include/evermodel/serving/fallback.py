@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 from weakref import WeakKeyDictionary
 
-from evermodel.errors import EvermodelError, ModelFormatError
-from evermodel.serving.batcher import Batcher
+from evermodel.core.errors import EvermodelError, ModelFormatError
+from evermodel.modeling.scoring.batcher import Batcher
+from evermodel.modeling.scoring.loaded_version import Answer, ServedModel
+from evermodel.modeling.scoring.request_rows import Inputs, RequestRefusedError, Row
 from evermodel.serving.breaker import Breaker, Seldom
+from evermodel.serving.fallback_rules import Stand, inputs_of, stand_in
 from evermodel.serving.metrics import Metrics
-from evermodel.serving.rows import Inputs, RequestRefusedError, Row
-from evermodel.serving.rule import Stand, inputs_of, stand_in
-from evermodel.serving.served import Answer, ServedModel
 from evermodel.spec import ModelSpec
 
 Reason = Literal["error", "nonsense", "timeout", "breaker", "not_loaded"]

@@ -10,9 +10,9 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
-from evermodel.serving.answers import Predictions, Problem
+from evermodel.modeling.scoring.request_rows import LARGEST, LARGEST_ID, LONGEST_ID, SMALLEST_ID, Inputs
 from evermodel.serving.auth import OPEN_PATHS
-from evermodel.serving.rows import LARGEST, LARGEST_ID, LONGEST_ID, SMALLEST_ID, Inputs
+from evermodel.serving.schemas import Predictions, Problem
 
 _REFUSALS = {
     401: "the token is missing or not good",

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evermodel.errors import PermanentError, SpecError
+from evermodel.core.errors import PermanentError, SpecError
 from evermodel.serving.app import create_app
 from evermodel.serving.auth import TOKENS, TOKENS_FILE, Tokens
 from evermodel.serving.lines import write_lines

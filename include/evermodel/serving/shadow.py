@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from evermodel.serving.batcher import OneThread
+from evermodel.modeling.scoring.batcher import OneThread
+from evermodel.modeling.scoring.loaded_version import Answer, ServedModel
+from evermodel.modeling.scoring.request_rows import Row
 from evermodel.serving.breaker import Seldom
+from evermodel.serving.counters import Tally
 from evermodel.serving.fallback import Answered, as_they_take_them, without_values
-from evermodel.serving.log import Heard, LoggedRequest, PredictionLog
-from evermodel.serving.rows import Row
-from evermodel.serving.served import Answer, ServedModel
-from evermodel.serving.tally import Tally
-from evermodel.serving.traffic import Traffic
+from evermodel.serving.prediction_writer import Heard, LoggedRequest, PredictionLog
+from evermodel.serving.routing_table import Traffic
 from evermodel.serving.traffic_metrics import TrafficMetrics
 from evermodel.spec import ModelSpec
 

@@ -10,9 +10,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
-from evermodel.errors import EvermodelError
+from evermodel.core.errors import EvermodelError
+from evermodel.modeling.scoring.loaded_version import ServedModel, read_served
 from evermodel.serving.cache import ModelCache
-from evermodel.serving.served import ServedModel, read_served
 from evermodel.spec import ModelSpec
 
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")

@@ -14,8 +14,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from evermodel.errors import SpecError
-from evermodel.settings import Settings, current_environment
+from evermodel.core.errors import SpecError
+from evermodel.core.settings import Settings, current_environment
 from evermodel.spec.environments import SECTION, in_environment, places_in
 from evermodel.spec.model import ModelSpec
 

@@ -15,8 +15,8 @@ import httpx
 from airflow.sdk.configuration import conf
 from sqlalchemy.engine import make_url
 
-from evermodel.doctor.finding import Finding, first_line
-from evermodel.settings import Settings
+from evermodel.core.diagnostics import Finding, first_line
+from evermodel.core.settings import Settings
 
 _DAGS = ("retrain.py", "score.py", "drift.py", "rollback.py", "messages.py", "broken_specs.py")
 _PARTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")

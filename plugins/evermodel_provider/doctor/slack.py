@@ -10,8 +10,8 @@ from airflow.providers.slack.hooks.slack import SlackHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 from slack_sdk.errors import SlackApiError, SlackClientError
 
-from evermodel.doctor.finding import Finding, first_line
-from evermodel.settings import Settings
+from evermodel.core.diagnostics import Finding, first_line
+from evermodel.core.settings import Settings
 from evermodel.spec import load_specs
 from evermodel_provider.notifications.errors import explained
 from evermodel_provider.notifications.office import ask_airflow_database

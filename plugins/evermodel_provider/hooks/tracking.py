@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
-from evermodel.settings import Settings
+from evermodel.core.settings import Settings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -50,14 +50,14 @@ class TrackingHook(BaseHook):
 
     def get_conn(self) -> MlflowClient:
         """Return a client of the server, after a check that it answers."""
-        from evermodel.tracking import connect
+        from evermodel.registry.tracking import connect
 
         return connect(self.settings.tracking_uri)
 
     def test_connection(self) -> tuple[bool, str]:
         """Tell whether the server answers."""
-        from evermodel.errors import EvermodelError
-        from evermodel.tracking import check_health
+        from evermodel.core.errors import EvermodelError
+        from evermodel.registry.tracking import check_health
 
         try:
             check_health(self.settings.tracking_uri)

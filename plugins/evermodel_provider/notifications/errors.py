@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from evermodel.alerts.carrier import DeliveryDelayedError, MessageGoneError, MessageRefusedError
-from evermodel.errors import EvermodelError, PermanentError
+from evermodel.alerts.transport import DeliveryDelayedError, MessageGoneError, MessageRefusedError
+from evermodel.core.errors import EvermodelError, PermanentError
 
 
 class SlackConfigurationError(PermanentError):

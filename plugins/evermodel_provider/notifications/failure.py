@@ -6,12 +6,12 @@ from typing import Any
 
 from airflow.sdk import BaseNotifier
 
-from evermodel.alerts.dispatch import message_queue
-from evermodel.alerts.entry import Entry, Lane
 from evermodel.alerts.failure_message import failure_message
 from evermodel.alerts.message import Message
-from evermodel.errors import SpecError
-from evermodel.settings import Settings
+from evermodel.alerts.publisher import message_queue
+from evermodel.alerts.queued_message import Entry, Lane
+from evermodel.core.errors import SpecError
+from evermodel.core.settings import Settings
 from evermodel.spec import load_spec
 from evermodel_provider.notifications.office import send_queue, tell
 

@@ -7,13 +7,13 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evermodel.alerts.carrier import Carrier
 from evermodel.alerts.delivery import LaneReport, send_waiting
-from evermodel.alerts.dispatch import Dispatch, clock, message_queue, slack_lane
-from evermodel.alerts.entry import Event, Lane
 from evermodel.alerts.message import Message
-from evermodel.errors import PermanentError
-from evermodel.settings import Settings
+from evermodel.alerts.publisher import Dispatch, clock, message_queue, slack_lane
+from evermodel.alerts.queued_message import Event, Lane
+from evermodel.alerts.transport import Carrier
+from evermodel.core.errors import PermanentError
+from evermodel.core.settings import Settings
 from evermodel.spec import load_spec
 from evermodel_provider.notifications.other import OtherNotifier
 from evermodel_provider.notifications.slack import SlackSender

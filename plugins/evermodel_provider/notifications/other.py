@@ -9,9 +9,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from evermodel.alerts.carrier import Delivery, NoHistoryError
 from evermodel.alerts.message import Message
-from evermodel.errors import PermanentError
+from evermodel.alerts.transport import Delivery, NoHistoryError
+from evermodel.core.errors import PermanentError
 from evermodel.spec.alerts import NotifierSpec
 
 _NAME = re.compile(r"\{(title|text|severity|model|url)\}")

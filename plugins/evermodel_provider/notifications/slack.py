@@ -11,10 +11,10 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evermodel.alerts.carrier import Delivery
 from evermodel.alerts.message import Message
 from evermodel.alerts.outbox import folder_name, rewrite_in_outbox, write_to_outbox
-from evermodel.errors import EvermodelError
+from evermodel.alerts.transport import Delivery
+from evermodel.core.errors import EvermodelError
 from evermodel_provider.notifications.errors import (
     FORMAT_ERRORS,
     SlackConfigurationError,

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from evermodel.alerts.carrier import Delivery, NoHistoryError
 from evermodel.alerts.message import Message
+from evermodel.alerts.transport import Delivery, NoHistoryError
 from evermodel_provider.notifications.errors import error_code
 
 if TYPE_CHECKING:

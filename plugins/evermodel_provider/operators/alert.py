@@ -12,9 +12,9 @@ from evermodel_provider.operators.base import ModelOperator
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from evermodel.drift.verdict import DriftVerdict
-    from evermodel.incidents.desk import Handled, IncidentDesk
-    from evermodel.monitoring import DriftWatch
+    from evermodel.alerts.incidents.handler import Handled, IncidentDesk
+    from evermodel.monitoring.drift.verdict import DriftVerdict
+    from evermodel.pipelines.drift import DriftWatch
 
 
 class DriftAlertOperator(ModelOperator):
@@ -50,7 +50,7 @@ class DriftAlertOperator(ModelOperator):
         return {**asdict(done), "delivery": delivery}
 
     def _desk(self, watch: DriftWatch, verdict: DriftVerdict, context: Context) -> IncidentDesk:
-        from evermodel.incidents.day import day_desk
+        from evermodel.pipelines.incidents import day_desk
 
         run = context["dag_run"]
         address = f"{self.hook.settings.airflow_url}/dags/{run.dag_id}/runs/{run.run_id}"

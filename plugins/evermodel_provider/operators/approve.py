@@ -9,16 +9,16 @@ from airflow.providers.common.compat.sdk import conf
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Param
 
-from evermodel.approval import AUTO, NOBODY, Approval, Approver, record_answer, require_approver
-from evermodel.errors import ApprovalError, SpecError
+from evermodel.core.errors import ApprovalError, SpecError
+from evermodel.registry.approval import AUTO, NOBODY, Approval, Approver, record_answer, require_approver
 from evermodel_provider.exceptions import airflow_errors
 from evermodel_provider.hooks.tracking import TrackingHook
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from evermodel.gate.decision import Decision
-    from evermodel.settings import Settings
+    from evermodel.core.settings import Settings
+    from evermodel.evaluation.decision import Decision
     from evermodel.spec import ModelSpec
 
 APPROVAL_KEY = "approval"
@@ -125,11 +125,11 @@ class ApproveOperator(ApprovalOperator):
             self.log.exception("The rejection could not be noted on version %s; it holds", answer.version)
 
     def _ask(self, context: Context) -> None:
-        from evermodel.evidence.links import evidence_links
-        from evermodel.evidence.question import metrics_of, question_body
-        from evermodel.gate.decision import Decision
+        from evermodel.evaluation.decision import Decision
+        from evermodel.registry.tracking import find_run, read_json, version_url
+        from evermodel.reports.retrain.approval_form import metrics_of, question_body
+        from evermodel.reports.retrain.log_decision_page import evidence_links
         from evermodel.spec import load_spec
-        from evermodel.tracking import find_run, read_json, version_url
 
         hook = TrackingHook(self.mlflow_conn_id)
         client, spec = hook.get_conn(), load_spec(self.model)

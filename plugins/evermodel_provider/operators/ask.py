@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
-from evermodel.errors import SpecError
+from evermodel.core.errors import SpecError
 from evermodel_provider.assets import retrain_wanted
 from evermodel_provider.operators.base import ModelOperator
 
@@ -27,8 +27,8 @@ class AskForRetrainOperator(ModelOperator):
 
     def run_step(self, context: Context) -> dict[str, Any]:
         """Ask, or skip."""
-        from evermodel.retrain_history import note_answer
-        from evermodel.retrain_policy import current_wish, record_request
+        from evermodel.monitoring.retrain_history import note_answer
+        from evermodel.monitoring.retrain_policy import current_wish, record_request
 
         wanted = self._asset()
         watch = self.drift_watch()

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Param
 
-from evermodel.backtest.policies import DEFAULT_POLICIES, POLICIES
+from evermodel.pipelines.backtest.policies import DEFAULT_POLICIES, POLICIES
 from evermodel_provider.operators.base import ModelOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from evermodel.backtest.plan import Plan
+    from evermodel.pipelines.backtest.plan import Plan
 
 
 def backtest_form() -> dict[str, Param]:
@@ -93,7 +93,7 @@ class BacktestPlanOperator(ModelOperator):
 
     def run_step(self, context: Context) -> list[str]:
         """Make the plan."""
-        from evermodel.backtest.plan import make_plan
+        from evermodel.pipelines.backtest.plan import make_plan
         from evermodel.spec.parts import parse_span
 
         plan = make_plan(
@@ -125,7 +125,7 @@ class _PlannedOperator(ModelOperator):
 
     def planned(self) -> Plan:
         """Return the plan."""
-        from evermodel.backtest.plan import Plan
+        from evermodel.pipelines.backtest.plan import Plan
 
         return Plan.from_json(self.spec, self.plan)
 
@@ -146,7 +146,7 @@ class BacktestPolicyOperator(_PlannedOperator):
 
     def run_step(self, context: Context) -> dict[str, Any]:
         """Replay the policy."""
-        from evermodel.backtest.replay import replay_policy
+        from evermodel.pipelines.backtest.replay import replay_policy
 
         outcome = replay_policy(self.planned(), POLICIES[self.policy])
         tried = len(outcome.retrains)
@@ -167,9 +167,9 @@ class BacktestReportOperator(_PlannedOperator):
 
     def run_step(self, context: Context) -> dict[str, Any]:
         """Compare and write the report."""
-        from evermodel.backtest.record import record_backtest
-        from evermodel.backtest.run import comparison_of, write_report
-        from evermodel.backtest.words import findings
+        from evermodel.pipelines.backtest.record import record_backtest
+        from evermodel.pipelines.backtest.run import comparison_of, write_report
+        from evermodel.pipelines.backtest.text import findings
 
         plan = self.planned()
         comparison = comparison_of(plan)

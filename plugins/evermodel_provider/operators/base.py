@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from evermodel.spec import load_spec
-from evermodel.window import whole_day
+from evermodel.spec.window import whole_day
 from evermodel_provider.connections import use_airflow_connections
 from evermodel_provider.exceptions import airflow_errors
 from evermodel_provider.hooks.tracking import TrackingHook
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
-    from evermodel.monitoring import DriftWatch
-    from evermodel.retrain import Retrain
+    from evermodel.pipelines.drift import DriftWatch
+    from evermodel.pipelines.retrain import Retrain
     from evermodel.spec import ModelSpec
 
     Lineage = tuple[list[Data], list[Data]]
@@ -90,7 +90,7 @@ class ModelOperator(BaseOperator):
 
     def drift_watch(self) -> DriftWatch:
         """Return the drift watch of this run's day."""
-        from evermodel.monitoring import DriftWatch
+        from evermodel.pipelines.drift import DriftWatch
 
         return DriftWatch(self.spec, whole_day(self.as_of), self.hook.get_conn(), self.hook.settings)
 
@@ -117,7 +117,7 @@ class RetrainStepOperator(ModelOperator):
 
     def retrain(self) -> Retrain:
         """Return the retrain that this step belongs to."""
-        from evermodel.retrain import Retrain
+        from evermodel.pipelines.retrain import Retrain
 
         return Retrain(
             spec=self.spec,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from evermodel.errors import SpecError
+from evermodel.core.errors import SpecError
 from evermodel_provider.assets import rollout_wanted
 from evermodel_provider.lineage import version_data
 from evermodel_provider.metrics import count
@@ -41,7 +41,7 @@ class DeployOperator(RetrainStepOperator):
         """Promote the version."""
         from dataclasses import asdict
 
-        from evermodel.approval import Approval
+        from evermodel.registry.approval import Approval
 
         answer = Approval(**self.approval) if self.approval else None
         strategy = self.spec.rollout.strategy

@@ -51,10 +51,10 @@ class DigestOperator(BaseOperator):
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Read the week from MLflow, queue the messages, and send what waits."""
         from evermodel.alerts.digest import Digest
-        from evermodel.alerts.dispatch import clock, message_queue
+        from evermodel.alerts.publisher import clock, message_queue
         from evermodel.alerts.teams import teams
         from evermodel.spec import load_specs
-        from evermodel.window import whole_day
+        from evermodel.spec.window import whole_day
         from evermodel_provider.notifications.office import delivery_of, require, send_queue
 
         settings, links = self.hook.settings, {"Airflow": self.hook.settings.airflow_url}
@@ -91,9 +91,9 @@ class SendMessagesOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, int]:
         """Send what may go now; return how many went and how many wait."""
-        from evermodel.alerts.dispatch import message_queue
-        from evermodel.errors import TransientError
-        from evermodel.settings import Settings
+        from evermodel.alerts.publisher import message_queue
+        from evermodel.core.errors import TransientError
+        from evermodel.core.settings import Settings
         from evermodel_provider.notifications.office import send_queue
 
         settings = Settings.from_environment()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from evermodel.severity import RANK
-from evermodel.window import last_day, whole_day
+from evermodel.core.severity import RANK
+from evermodel.spec.window import last_day, whole_day
 from evermodel_provider.lineage import predictions_data, version_data
 from evermodel_provider.metrics import measure
 from evermodel_provider.operators.base import ModelOperator

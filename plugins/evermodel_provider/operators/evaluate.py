@@ -13,7 +13,7 @@ from evermodel_provider.operators.base import RetrainStepOperator
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from evermodel.gate.decision import Decision
+    from evermodel.evaluation.decision import Decision
 
 
 class EvaluateOperator(RetrainStepOperator):
@@ -41,7 +41,7 @@ class EvaluateOperator(RetrainStepOperator):
 
     def run_step(self, context: Context) -> dict[str, Any]:
         """Judge the challenger."""
-        from evermodel.training import TrainedCandidate
+        from evermodel.modeling.training import TrainedCandidate
 
         trained = [TrainedCandidate(**item) for item in self.trained if item]
         decision = self.retrain().evaluate(self.snapshot["path"], trained, self.force_reason)

@@ -10,7 +10,7 @@ from evermodel_provider.operators.base import RetrainStepOperator
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from evermodel.retrain import Retrain
+    from evermodel.pipelines.retrain import Retrain
 
 
 class RetrainReportOperator(RetrainStepOperator):
@@ -60,7 +60,7 @@ class RetrainReportOperator(RetrainStepOperator):
         return bool(self.approval) and not self.approval["approved"]
 
     def _outcome(self, retrain: Retrain, context: Context) -> dict[str, Any]:
-        from evermodel.retrain_ending import retrain_ending
+        from evermodel.pipelines.retrain_summary import retrain_ending
 
         run = context["dag_run"]
         address = f"{self.hook.settings.airflow_url}/dags/{run.dag_id}/runs/{run.run_id}"

@@ -16,8 +16,8 @@ from evermodel_provider.operators.base import ModelOperator
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from evermodel.registry import Promotion
-    from evermodel.settings import Settings
+    from evermodel.core.settings import Settings
+    from evermodel.registry.registry import Promotion
     from evermodel.spec import ModelSpec
 
 ALIAS = "evermodel_guard"
@@ -51,8 +51,8 @@ class ServingGuardOperator(BaseOperator):
         """Look at every model; one that cannot be looked at does not keep the others from it."""
         from dataclasses import asdict
 
-        from evermodel.alerts.dispatch import clock
-        from evermodel.guard import watch_serving
+        from evermodel.alerts.publisher import clock
+        from evermodel.deployment.guard import watch_serving
         from evermodel.spec import load_spec
 
         hook = TrackingHook(self.mlflow_conn_id)
@@ -90,7 +90,7 @@ class QualityGuardOperator(ModelOperator):
         """Read the day's verdict, and act on it."""
         from dataclasses import asdict
 
-        from evermodel.guard import watch_quality
+        from evermodel.deployment.guard import watch_quality
 
         watch = self.drift_watch()
         done = watch_quality(self.spec, watch.client, watch.verdict(), watch.as_of, self.hook.settings.lake)
@@ -103,7 +103,7 @@ class QualityGuardOperator(ModelOperator):
 def announce(context: Context, spec: ModelSpec, settings: Settings, done: Promotion) -> None:
     """Tell people of a rollback, and whatever waits for a new champion; the same one is told once."""
     from evermodel.alerts.rollback_message import rollback_message
-    from evermodel.tracking import version_url
+    from evermodel.registry.tracking import version_url
     from evermodel_provider.notifications.office import tell
 
     run = context["dag_run"]

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Param
 
-from evermodel.approval import Approver, require_waiver
-from evermodel.errors import SpecError
-from evermodel.window import whole_day
+from evermodel.core.errors import SpecError
+from evermodel.registry.approval import Approver, require_waiver
+from evermodel.spec.window import whole_day
 from evermodel_provider.assets import retrain_wanted
 from evermodel_provider.operators.base import ModelOperator
 

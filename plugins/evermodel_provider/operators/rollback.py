@@ -61,9 +61,9 @@ class RollbackOperator(ModelOperator):
         from dataclasses import asdict
 
         from evermodel.alerts.rollback_message import rollback_message
-        from evermodel.rollback import roll_back
-        from evermodel.rollout.in_flight import under_way
-        from evermodel.tracking import version_url
+        from evermodel.deployment.rollback import roll_back
+        from evermodel.deployment.rollout.active import under_way
+        from evermodel.registry.tracking import version_url
         from evermodel_provider.notifications.office import tell
 
         client, settings, model = self.hook.get_conn(), self.hook.settings, self.spec.name

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Param
 from airflow.sdk.exceptions import AirflowSkipException
 
-from evermodel.errors import RolloutError
+from evermodel.core.errors import RolloutError
 from evermodel.spec.rollout import STRATEGIES
 from evermodel_provider.assets import rollout_wanted
 from evermodel_provider.operators.base import ModelOperator
@@ -16,7 +16,7 @@ from evermodel_provider.operators.base import ModelOperator
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from evermodel.rollout.steps import Rollouts
+    from evermodel.deployment.rollout.service import Rollouts
     from evermodel.spec import ModelSpec
 
 
@@ -49,13 +49,13 @@ class RolloutOperator(ModelOperator):
 
     def rollouts(self) -> Rollouts:
         """Return the rollouts of the model."""
-        from evermodel.rollout.steps import Rollouts
+        from evermodel.deployment.rollout.service import Rollouts
 
         return Rollouts(self.spec, self.hook.get_conn(), self.hook.settings)
 
     def links(self, context: Context, version: str) -> dict[str, str]:
         """Return the links of a message."""
-        from evermodel.tracking import version_url
+        from evermodel.registry.tracking import version_url
 
         run, settings = context["dag_run"], self.hook.settings
         return {

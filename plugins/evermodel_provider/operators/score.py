@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Param
 from airflow.sdk.exceptions import AirflowSkipException
 
-from evermodel.errors import EmptyWindowError
-from evermodel.window import last_day, whole_day
+from evermodel.core.errors import EmptyWindowError
+from evermodel.spec.window import last_day, whole_day
 from evermodel_provider.lineage import predictions_data, source_data, version_data
 from evermodel_provider.metrics import measure
 from evermodel_provider.operators.base import ModelOperator
@@ -40,7 +40,7 @@ class ScoreOperator(ModelOperator):
 
     def run_step(self, context: Context) -> dict[str, Any]:
         """Score the day."""
-        from evermodel.scoring import score_day
+        from evermodel.modeling.scoring import score_day
 
         as_of = whole_day(self.as_of)
         began = time.monotonic()

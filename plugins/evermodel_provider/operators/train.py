@@ -36,7 +36,7 @@ class TrainOperator(RetrainStepOperator):
 
     def run_step(self, context: Context) -> dict[str, Any] | None:
         """Train the candidate."""
-        from evermodel.training import train_candidate
+        from evermodel.modeling.training import train_candidate
 
         if self.chosen and self.candidate not in self.chosen:
             # Not skipped: the trigger rule of the step that joins the candidates counts a skipped one as not done.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from evermodel.errors import ValidationError
+from evermodel.core.errors import ValidationError
 from evermodel_provider.lineage import snapshot_data
 from evermodel_provider.metrics import measure
 from evermodel_provider.operators.base import RetrainStepOperator
@@ -33,7 +33,7 @@ class ValidateOperator(RetrainStepOperator):
 
     def run_step(self, context: Context) -> dict[str, Any]:
         """Validate the snapshot."""
-        from evermodel.snapshot import Snapshot
+        from evermodel.data.snapshots.snapshot import Snapshot
 
         try:
             validated = self.retrain().validate(Snapshot(**self.snapshot))

@@ -12,7 +12,7 @@ from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout, AirflowSkipException
 
 from evermodel.spec import load_spec
-from evermodel.window import drift_window, last_day, parse_moment, training_window, whole_day
+from evermodel.spec.window import drift_window, last_day, parse_moment, training_window, whole_day
 from evermodel_provider.connections import use_airflow_connections
 from evermodel_provider.exceptions import airflow_errors
 from evermodel_provider.operators.base import AS_OF
@@ -21,9 +21,9 @@ from evermodel_provider.triggers.data import WindowTrigger
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from evermodel.arrival import Readiness
+    from evermodel.data.sources.arrival import Readiness
     from evermodel.spec import ModelSpec
-    from evermodel.window import Window
+    from evermodel.spec.window import Window
 
 _WINDOWS = {"training": training_window, "drift": drift_window}
 
@@ -132,7 +132,7 @@ class NewDataSensor(WindowSensor):
 
     def look(self, window: Window) -> Readiness:
         """Look at the source."""
-        from evermodel.arrival import source_ready
+        from evermodel.data.sources.arrival import source_ready
 
         return source_ready(self.spec, window)
 
@@ -173,7 +173,7 @@ class DaysToScoreSensor(NewDataSensor):
         return last_day(parse_moment(self._moments()[-1]))
 
     def _moments(self) -> list[str]:
-        from evermodel.scoring.days import days_to_score
+        from evermodel.modeling.scoring.days import days_to_score
 
         longest = conf.getint("core", "max_map_length")
         with airflow_errors():
@@ -187,7 +187,7 @@ class PredictionsSensor(WindowSensor):
 
     def look(self, window: Window) -> Readiness:
         """Look at the prediction log."""
-        from evermodel.arrival import predictions_ready
-        from evermodel.settings import Settings
+        from evermodel.core.settings import Settings
+        from evermodel.data.sources.arrival import predictions_ready
 
         return predictions_ready(self.spec, Settings.from_environment().lake, window)

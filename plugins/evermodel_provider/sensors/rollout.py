@@ -10,7 +10,7 @@ from airflow.sdk import BaseSensorOperator, PokeReturnValue
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowFailException
 
-from evermodel.errors import TransientError
+from evermodel.core.errors import TransientError
 from evermodel.spec import load_spec
 from evermodel_provider.connections import use_airflow_connections
 from evermodel_provider.exceptions import airflow_errors
@@ -75,7 +75,7 @@ class RolloutSensor(BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once."""
-        from evermodel.rollout.steps import Rollouts
+        from evermodel.deployment.rollout.service import Rollouts
 
         hook = TrackingHook(self.mlflow_conn_id)
         try:

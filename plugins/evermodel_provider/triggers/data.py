@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from evermodel.errors import EvermodelError
+from evermodel.core.errors import EvermodelError
 from evermodel_provider.connections import use_airflow_connections
 
 if TYPE_CHECKING:
-    from evermodel.arrival import Readiness
+    from evermodel.data.sources.arrival import Readiness
 
 
 class WindowTrigger(BaseTrigger):
@@ -68,10 +68,10 @@ class WindowTrigger(BaseTrigger):
 
     def look(self) -> Readiness:
         """Look at the window once."""
-        from evermodel.arrival import predictions_ready, source_ready
-        from evermodel.settings import Settings
+        from evermodel.core.settings import Settings
+        from evermodel.data.sources.arrival import predictions_ready, source_ready
         from evermodel.spec import load_spec
-        from evermodel.window import Window, parse_moment
+        from evermodel.spec.window import Window, parse_moment
 
         use_airflow_connections()
         spec = load_spec(self.model)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from evermodel.errors import EvermodelError, TransientError
+from evermodel.core.errors import EvermodelError, TransientError
 from evermodel_provider.connections import use_airflow_connections
 from evermodel_provider.hooks.tracking import TrackingHook
 
 if TYPE_CHECKING:
-    from evermodel.rollout.steps import Look
+    from evermodel.deployment.rollout.service import Look
 
 
 MOST_MISSED = 12  # looks in a row; an hour at five minutes
@@ -97,7 +97,7 @@ class RolloutTrigger(BaseTrigger):
 
     def look(self) -> Look:
         """Look at the rollout once."""
-        from evermodel.rollout.steps import Rollouts
+        from evermodel.deployment.rollout.service import Rollouts
         from evermodel.spec import load_spec
 
         use_airflow_connections()

@@ -17,15 +17,15 @@ from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Resp
 from fastapi.templating import Jinja2Templates
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from evermodel.overview.address import NO_SERVER
-from evermodel.overview.overview import Overview
+from evermodel.reports.overview.address import NO_SERVER
+from evermodel.reports.overview.overview import Overview
 from evermodel_provider.ui import rights
 from evermodel_provider.ui.list_view import list_view
 from evermodel_provider.ui.model_view import model_view
 from evermodel_provider.ui.words import filters
 
 if TYPE_CHECKING:
-    from evermodel.settings import Settings
+    from evermodel.core.settings import Settings
 
 HERE = Path(__file__).parent
 _POLICY = (
@@ -180,7 +180,7 @@ _known: dict[str, Any] = {"at": 0.0, "settings": None}
 
 def _settings() -> Settings:
     """Return the settings with the address from Airflow's connection; looked up again after a while."""
-    from evermodel.settings import Settings
+    from evermodel.core.settings import Settings
     from evermodel_provider.hooks.tracking import TrackingHook
 
     if _known["settings"] is None or time.monotonic() - _known["at"] > _SETTINGS_SECONDS:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from evermodel.approval import NOBODY
-from evermodel.severity import RANK
+from evermodel.core.severity import RANK
+from evermodel.registry.approval import NOBODY
 from evermodel_provider.ui.drawing import spark
 from evermodel_provider.ui.words import KINDS, verdict_words
 

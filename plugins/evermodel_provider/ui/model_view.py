@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import orjson
 
-from evermodel.overview.history import History
+from evermodel.reports.overview.history import History
 from evermodel_provider.ui.drawing import whiskers
 from evermodel_provider.ui.list_view import (
     day_severity,

@@ -192,7 +192,7 @@ async def _tell(app: SlackApp, payload: dict[str, Any], done: bool, said: str) -
 
 def build_slack_actions() -> Callable[[Scope, Receive, Send], Awaitable[None]]:
     """Return the app with this installation's connections and lake."""
-    from evermodel.settings import Settings
+    from evermodel.core.settings import Settings
 
     return SlackActions(slack_app, Settings.from_environment().lake / "slack" / "seen")
 

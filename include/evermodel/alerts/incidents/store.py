@@ -1,0 +1,147 @@
+"""Where incidents are kept: what is open in a tag of the registered model, what happened in tags of the daily runs.
+
+The open incidents are one small tag, read and written at once. The history has no limit and is never rewritten: each
+day's transitions are a tag of that day's monitoring run, so one search finds them all and no file has to be loaded.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from evermodel.alerts.incidents.state import Watchbook
+from evermodel.core.severity import Severity
+from evermodel.monitoring.problems import KINDS, ProblemKind
+from evermodel.spec.window import parse_moment
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+TAG = "evermodel.incidents"
+# MLflow on a database keeps tags of a registered model up to 5,000 characters, and those of a run up to 8,000.
+MOST_BOOKS = 5000
+MOST_TRANSITIONS = 8000
+_MOST_REASON = 300
+_PAGE = 1000
+
+
+@dataclass(frozen=True)
+class Transition:
+    """One line of an incident's history.
+
+    Parameters
+    ----------
+    action
+        ``open``, ``escalate``, ``remind``, ``resolve`` or ``close`` (the kind was switched off in the spec).
+    at
+        End of the window, ISO 8601.
+    """
+
+    incident: str
+    kind: ProblemKind
+    action: str
+    severity: Severity
+    at: str
+    opened: str
+    version: str
+    reason: str = ""
+    cause: str = ""
+
+
+@dataclass(frozen=True)
+class Books:
+    """The memories of a model, one for each kind of problem.
+
+    Parameters
+    ----------
+    origin
+        Tells this entry of the registry from an earlier one of the same name.
+    """
+
+    origin: str
+    books: dict[str, Watchbook]
+
+    def of(self, kind: str) -> Watchbook:
+        """Return the memory of one kind."""
+        return self.books.get(kind, Watchbook())
+
+    def having(self, kind: str, book: Watchbook) -> Books:
+        """Return these memories with one of them replaced."""
+        return replace(self, books={**self.books, kind: book})
+
+
+def read_books(client: MlflowClient, model: str) -> Books:
+    """Read what the watch of a model remembers, from the registry."""
+    found = client.get_registered_model(model)
+    data = json.loads(found.tags.get(TAG, "{}"))
+    books: dict[str, Watchbook] = {k: Watchbook.from_json(data[k]) for k in KINDS if k in data}
+    return Books(f"{int(found.creation_timestamp or 0) & 0xFFFFFFFF:08x}", books)
+
+
+def write_books(client: MlflowClient, model: str, books: Books) -> None:
+    """Store what the watch of a model remembers; what is only said, such as a cause, gives way if there is no room."""
+    text = _books_text(books)
+    if len(text) > MOST_BOOKS:
+        text = _books_text(replace(books, books={k: _shorter(b) for k, b in books.books.items()}))
+    client.set_registered_model_tag(model, TAG, text)
+
+
+def record(client: MlflowClient, run_id: str, transitions: list[Transition]) -> None:
+    """Add what happened to the day's run; the same transition again is kept once."""
+    if not transitions:
+        return
+    known = _transitions(client.get_run(run_id).data.tags.get(TAG, "[]"))
+    kept = list(dict.fromkeys([*known, *(_clipped(transition) for transition in transitions)]))
+    while len(text := json.dumps([asdict(transition) for transition in kept])) > MOST_TRANSITIONS:
+        longest = max(range(len(kept)), key=lambda number: len(kept[number].reason + kept[number].cause))
+        if not kept[longest].reason + kept[longest].cause:
+            kept.pop(0)
+        else:
+            kept[longest] = replace(kept[longest], reason="", cause="")
+    client.set_tag(run_id, TAG, text)
+
+
+def incident_history(client: MlflowClient, model: str, since: datetime | None = None) -> list[Transition]:
+    """Return what happened to a model's incidents, oldest first.
+
+    Parameters
+    ----------
+    since
+        Leave out what is older.
+    """
+    experiment = client.get_experiment_by_name(f"{model}-monitoring")
+    if experiment is None:
+        return []
+    found: list[Transition] = []
+    token: str | None = None
+    while True:
+        page = client.search_runs(
+            [experiment.experiment_id], f"tags.`{TAG}` LIKE '[%'", max_results=_PAGE, page_token=token
+        )
+        for run in page:
+            found += _transitions(run.data.tags[TAG])
+        token = page.token
+        if not token:
+            break
+    wanted = [t for t in found if since is None or parse_moment(t.at) >= since]
+    return sorted(wanted, key=lambda transition: (parse_moment(transition.at), transition.incident))
+
+
+def _transitions(text: str) -> list[Transition]:
+    return [Transition(**data) for data in json.loads(text)]
+
+
+def _clipped(transition: Transition) -> Transition:
+    return replace(transition, reason=transition.reason[:_MOST_REASON], cause=transition.cause[:_MOST_REASON])
+
+
+def _books_text(books: Books) -> str:
+    data: dict[str, Any] = {kind: book.to_json() for kind, book in books.books.items()}
+    return json.dumps(data, sort_keys=True, separators=(",", ":"))
+
+
+def _shorter(book: Watchbook) -> Watchbook:
+    incident, ended = (part and replace(part, cause="") for part in (book.incident, book.ended))
+    return replace(book, incident=incident, ended=ended)

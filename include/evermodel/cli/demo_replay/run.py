@@ -1,0 +1,121 @@
+"""Run the demo: prepare, start everything, replay, sum up, stay until Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from evermodel.cli.demo_replay.requests import SteadyClient
+from evermodel.cli.demo_replay.story import COLD_START, MODEL, Replay
+from evermodel.cli.local_stack.local import LocalStack
+from evermodel.core.errors import EvermodelError, SpecError
+
+_LEFTOVERS = ("airflow", "mlflow", "lake", "outbox", "dvc-remote", "model-cache")
+
+
+def run_demo(home: Path, project: Path, *, leave: bool) -> bool:
+    """Run the demo.
+
+    Parameters
+    ----------
+    home
+        Folder for everything that the demo writes; what an earlier run left there is replaced.
+    project
+        Folder with ``dags/`` and ``include/models/``.
+    leave
+        Stop everything at the end instead of staying up.
+
+    Returns
+    -------
+    True if everything happened as it should.
+    """
+    if not (project / "dags").is_dir():
+        raise SpecError(
+            f"{project.absolute()} has no folder dags/", "run the demo in a checkout, or give --project"
+        )
+    start = time.monotonic()
+    console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = 120
+
+    def say(text: str) -> None:
+        console.print(f"[dim]{time.monotonic() - start:5.0f} s[/dim]  {escape(text)}")
+
+    finished = False
+    try:
+        with LocalStack(home, project, models=(MODEL,)) as stack:
+            stack.ports.require_free()  # before anything of an earlier run is removed
+            say(f"starting in {stack.home}; what an earlier run left there is replaced")
+            for name in _LEFTOVERS:
+                shutil.rmtree(stack.home / name, ignore_errors=True)
+            os.environ.update({k: v for k, v in stack.environment.items() if k.startswith("EVERMODEL_")})
+            row = _prepare(stack.home / "data", say)
+            say("starting MLflow, Airflow (scheduler, api-server, dag-processor, triggerer) and serving")
+            api = stack.start(lambda name, seconds: say(f"  {name} is up ({seconds:.0f} s)"))
+            api.wait_for_dags([f"retrain_{MODEL}", f"score_{MODEL}", f"drift_{MODEL}"])
+            with SteadyClient(stack.serving_url, MODEL, row) as client:
+                replay = Replay(api, client, say)
+                replay.play()
+            finished = True
+            _sum_up(console, stack, replay, time.monotonic() - start)
+            if not leave:
+                console.print("\nEverything stays up until Ctrl-C.")
+                stack.supervisor.wait()
+    except KeyboardInterrupt:
+        console.print("\nStopped.")
+    except EvermodelError as error:
+        console.print(f"[red]✗[/red] {escape(str(error))}")
+        return False
+    return finished and not replay.problems
+
+
+def _prepare(folder: Path, say: Any) -> dict[str, Any]:
+    """Write the flights of 2013 and return the features of one of them."""
+    from evermodel.data.dtypes import feature_frame
+    from evermodel.data.examples.flights import prepare_flights
+    from evermodel.data.sources import read_window
+    from evermodel.spec import load_spec
+    from evermodel.spec.window import last_day
+
+    file = prepare_flights(folder)
+    say(f"336,776 flights of 2013 out of New York, joined with weather and planes: {file.name}")
+    spec = load_spec(MODEL)
+    rows = read_window(spec, last_day(COLD_START), with_label=False).slice(0, 1)
+    frame = feature_frame(spec, rows)
+    return {str(k): None if v != v else v for k, v in frame.iloc[0].to_dict().items()}
+
+
+def _sum_up(console: Console, stack: LocalStack, replay: Replay, seconds: float) -> None:
+    table = Table(title="What happened", title_justify="left", header_style="bold")
+    for column in ("run", "as of", "verdict", "AUC", "sent"):
+        table.add_column(column)
+    for row in replay.rows:
+        style = "red" if row.alarm else ("green" if "deployed" in row.verdict else "")
+        table.add_row(row.run, row.as_of, row.verdict, row.metric, row.sent, style=style)
+    console.print(table)
+    answers = ", ".join(f"{count:,} by version {v}" for v, count in sorted(replay.client.versions.items()))
+    console.print(f"Requests answered meanwhile: {answers}; failed: {len(replay.client.failures)}.")
+    champions = sum("deployed" in row.verdict for row in replay.rows)
+    incidents = ", ".join(f"1 incident about {kind}" for kind in replay.opened) or "no incident"
+    console.print(
+        f"{champions} champions, {incidents}, {replay.calm_days} calm days without a message, {seconds:.0f} s."
+    )
+    console.print(
+        f"\nAirflow  {stack.airflow_url}\nMLflow   {stack.mlflow_url}\nServing  {stack.serving_url}/models"
+    )
+    previews = (stack.home / "outbox").glob("*/preview.html")
+    for preview in sorted(previews, key=lambda path: path.stat().st_mtime):
+        console.print(f"Message  {preview}")
+    if replay.problems:
+        console.print(f"\n[red]{len(replay.problems)} things were not as described:[/red]")
+        for problem in replay.problems:
+            console.print(f"  ✗ {problem}", markup=False)
+    else:
+        console.print("\n[green]Everything was as described.[/green]")

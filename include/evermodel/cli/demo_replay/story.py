@@ -1,0 +1,222 @@
+"""The replay: which days of 2013 are played, and what has to happen on them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from evermodel.cli.demo_replay.requests import SteadyClient
+from evermodel.cli.local_stack.airflow_api import AirflowApi
+
+MODEL = "flights"
+COLD_START = datetime(2013, 3, 11, 6, tzinfo=UTC)
+FIRST_WATCHED = datetime(2013, 3, 18, tzinfo=UTC)
+ALARM = datetime(2013, 3, 26, tzinfo=UTC)
+LAST = datetime(2013, 3, 31, tzinfo=UTC)
+_AT_SCORING, _AT_DRIFT = timedelta(hours=3), timedelta(hours=4)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the summary."""
+
+    run: str
+    as_of: str
+    verdict: str
+    metric: str
+    sent: str
+
+    @property
+    def alarm(self) -> bool:
+        """True if the line tells of a problem."""
+        return "warning" in self.verdict or "critical" in self.verdict
+
+
+@dataclass
+class Replay:
+    """Plays the days, one DAG run after the other, and notes what happened.
+
+    Parameters
+    ----------
+    api
+        Airflow.
+    client
+        Who asks the serving app all the while.
+    say
+        Called with each line of progress.
+    """
+
+    api: AirflowApi
+    client: SteadyClient
+    say: Callable[[str], None]
+    rows: list[Row] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    opened: dict[str, int] = field(default_factory=dict)
+    resolved: dict[str, int] = field(default_factory=dict)
+
+    def play(self) -> None:
+        """Play everything: cold start, calm days, decay, drift, the retrain that they ask for, and calm again."""
+        self.cold_start()
+        self.score_days(COLD_START + timedelta(days=1), ALARM)
+        if self.watch_until_alarm():
+            self.retrain_by_drift()
+            self.watch_until_over()
+        self.expect(
+            not self.client.failures,
+            f"{len(self.client.failures)} requests failed: {self.client.failures[:3]}",
+        )
+        self.expect(self.calm_days >= 4, "there were no calm days before the decay")
+        once = {"performance": 1, "drift": 1}
+        self.expect(self.opened == once, f"incidents opened: {self.opened}")
+        self.expect(self.resolved == once, f"incidents resolved: {self.resolved}")
+
+    @property
+    def calm_days(self) -> int:
+        """Days on which nobody was told anything."""
+        return sum(row.verdict == "calm" and not row.sent for row in self.rows)
+
+    def expect(self, true: bool, otherwise: str) -> None:
+        """Note a problem unless something holds."""
+        if not true:
+            self.problems.append(otherwise)
+            self.say(f"✗ {otherwise}")
+
+    def cold_start(self) -> None:
+        """Train the first champion and wait until it answers."""
+        conf = {"reason": "cold start of the demo"}
+        run = self.api.run(f"retrain_{MODEL}", logical_date=COLD_START, conf=conf, run_id=_run_id(COLD_START))
+        outcome = self._note_retrain(run)
+        self.expect(outcome["outcome"] == "deployed", f"the cold start ended as: {outcome['outcome']}")
+        self._serves(str(outcome["version"]))
+
+    def score_days(self, first: datetime, last: datetime) -> None:
+        """Score the day before each date, several days at once."""
+        start, runs = time.monotonic(), []
+        day = first.replace(hour=0)
+        while day <= last:
+            runs.append(
+                self.api.trigger(f"score_{MODEL}", logical_date=day + _AT_SCORING, run_id=_run_id(day))
+            )
+            day += timedelta(days=1)
+        rows = 0
+        for run_id in runs:
+            run = self.api.wait(f"score_{MODEL}", run_id)
+            self.expect(run["state"] == "success", f"{run_id} of score_{MODEL}: {run['state']}")
+            rows += self.api.xcom(f"score_{MODEL}", run_id, "score", map_index=0)["rows"]
+        self.rows.append(
+            Row(
+                "score",
+                f"{first:%d %b}" + (f" to {last:%d %b}" if len(runs) > 1 else ""),
+                f"{rows:,} rows",
+                "",
+                "",
+            )
+        )
+        self.say(f"scored {len(runs)} day(s), {rows:,} rows, in {time.monotonic() - start:.0f} s")
+
+    def watch_until_alarm(self) -> bool:
+        """Watch day after day; tell whether the alarm came on the day of the storm, and on no day before."""
+        day, action = FIRST_WATCHED, "quiet"
+        while day <= ALARM and action == "quiet":
+            action = self._watch(day)
+            day += timedelta(days=1)
+        alarmed = action == "open" and day > ALARM
+        self.expect(alarmed, "drift was not found on the day of the storm, or too early")
+        return alarmed
+
+    def watch_until_over(self) -> None:
+        """Score and watch day after day until both incidents are over: labels of the new version take two days."""
+        day = ALARM
+        while self.resolved != self.opened and day < LAST:
+            day += timedelta(days=1)
+            self.score_days(day, day)
+            self._watch(day)
+
+    def retrain_by_drift(self) -> None:
+        """Follow the retrain that drift asked for, and see the new champion answer."""
+        run_id = self._asset_run()
+        if run_id is None:
+            self.expect(False, "drift asked for a retrain, but no run of the retrain DAG began")
+            return
+        run = self.api.wait(f"retrain_{MODEL}", run_id)
+        if run["state"] != "success":
+            self.expect(False, self.api.explain(f"retrain_{MODEL}", run_id))
+            return
+        outcome = self._note_retrain(run)
+        self.expect(outcome["outcome"] == "deployed", f"the retrain ended as: {outcome['outcome']}")
+        self._serves(str(outcome["version"]))
+
+    def _watch(self, day: datetime) -> str:
+        """Play one day of the drift DAG and return what became of the incident about drift."""
+        dag = f"drift_{MODEL}"
+        run = self.api.run(dag, logical_date=day + _AT_DRIFT, run_id=_run_id(day))
+        verdict, alert = (self.api.xcom(dag, run["dag_run_id"], task) for task in ("verdict", "alert"))
+        incidents = {incident["kind"]: incident for incident in alert["incidents"]}
+        for kind, incident in incidents.items():
+            for action, count in (("open", self.opened), ("resolve", self.resolved)):
+                if incident["action"] == action:
+                    count[kind] = count.get(kind, 0) + 1
+        said = [part for kind, incident in incidents.items() if (part := _told(kind, incident, verdict))]
+        shown, metric = "; ".join(said) or "calm", verdict["metric_value"]
+        told = [
+            i["delivery"]
+            for i in incidents.values()
+            if i["action"] not in ("quiet", "update") and i["delivery"]
+        ]
+        sent = f"message to {told[0]['kind']}" if told else ""
+        self.rows.append(Row("drift", f"{day:%d %b}", shown, f"{metric:.3f}", sent))
+        self.say(
+            f"drift {day:%d %b}: {shown}, {verdict['metric']} {metric:.3f}" + (f", {sent}" if sent else "")
+        )
+        return str(incidents["drift"]["action"])
+
+    def _note_retrain(self, run: dict[str, Any]) -> dict[str, Any]:
+        dag, run_id = f"retrain_{MODEL}", run["dag_run_id"]
+        evaluated = self.api.xcom(dag, run_id, "evaluate")
+        outcome: dict[str, Any] = self.api.xcom(dag, run_id, "report")
+        as_of = datetime.fromisoformat(self.api.xcom(dag, run_id, "request", key="as_of"))
+        against = f" (champion {evaluated['champion']:.3f})" if evaluated["champion"] else ""
+        verdict = f"{evaluated['verdict'].replace('_', ' ')}, {outcome['outcome']}"
+        version = f" version {outcome['version']}" if outcome["version"] else ""
+        metric = f"{evaluated['challenger']:.3f}{against}"
+        self.rows.append(
+            Row("retrain", f"{as_of:%d %b}", verdict + version, metric, _sent(outcome["delivery"]))
+        )
+        self.say(f"retrain as of {as_of:%d %b}: {verdict}{version}, {evaluated['metric']} {metric}")
+        return outcome
+
+    def _serves(self, version: str) -> None:
+        answered = self.client.wait_for(version)
+        self.expect(answered, f"version {version} did not answer requests")
+        if answered:
+            self.say(f"version {version} answers requests, {len(self.client.failures)} failed so far")
+
+    def _asset_run(self, timeout: float = 60.0) -> str | None:
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            for run in self.api.dag_runs(f"retrain_{MODEL}"):
+                if run["run_type"] == "asset_triggered":
+                    return str(run["dag_run_id"])
+            time.sleep(0.3)
+        return None
+
+
+def _told(kind: str, incident: dict[str, Any], verdict: dict[str, Any]) -> str:
+    """Say how one kind of problem stands; empty when it is none."""
+    if incident["action"] == "resolve":
+        return f"{kind} is over"
+    if incident["severity"] == "none":
+        return ""
+    columns = f" ({', '.join(verdict['drifting'])})" if kind == "drift" and verdict["drifting"] else ""
+    return f"{kind} {incident['severity']}{columns}"
+
+
+def _run_id(day: datetime) -> str:
+    return f"replay__{day:%Y-%m-%d}"
+
+
+def _sent(delivery: dict[str, Any] | None) -> str:
+    return "" if not delivery else f"message to {delivery['kind']}"

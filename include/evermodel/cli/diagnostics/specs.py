@@ -1,0 +1,36 @@
+"""Can every model spec be used?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from evermodel.core.diagnostics import Finding
+from evermodel.core.errors import SpecError
+from evermodel.core.settings import Settings
+from evermodel.data.validation.schema_file import find_schema, read_schema
+from evermodel.spec import load_specs
+
+
+def check_specs(settings: Settings) -> Iterator[Finding]:
+    """Read every spec and every schema file."""
+    specs, problems = load_specs(settings=settings)
+    if not specs and not problems:
+        yield Finding(
+            "specs",
+            "yellow",
+            f"there is no model spec in {settings.models}",
+            "evermodel init <table> --label <column> drafts one; EVERMODEL_MODELS names the folder",
+        )
+        return
+    for problem in problems:
+        yield Finding("specs", "red", problem.error.problem, problem.error.advice)
+    for spec in specs:
+        try:
+            if (file := find_schema(spec.name, settings)) is not None:
+                read_schema(file)
+        except SpecError as error:
+            yield Finding("specs", "red", error.problem, error.advice)
+    if specs:
+        names = ", ".join(spec.name for spec in specs[:10])
+        more = f" and {len(specs) - 10} more" if len(specs) > 10 else ""
+        yield Finding("specs", "green", f"{len(specs)} usable in {settings.models}: {names}{more}")

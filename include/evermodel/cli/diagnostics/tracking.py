@@ -1,0 +1,75 @@
+"""Does MLflow answer, is it of our version, and does it take runs and artifacts?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.metadata import version
+
+import httpx
+from mlflow.exceptions import MlflowException
+
+from evermodel.core.diagnostics import Finding, first_line
+from evermodel.core.errors import EvermodelError
+from evermodel.core.settings import Settings
+from evermodel.registry.tracking import connect
+
+EXPERIMENT = "evermodel-doctor"
+
+
+def check_tracking(settings: Settings) -> Iterator[Finding]:
+    """Reach MLflow, and write one small artifact to the one run that is kept for this."""
+    uri = settings.tracking_uri
+    try:
+        client = connect(uri)
+    except EvermodelError as error:
+        yield Finding("MLflow", "red", error.problem, error.advice)
+        return
+    yield _version(uri)
+    try:
+        said = _write(client)
+    except (MlflowException, OSError) as error:
+        yield Finding(
+            "MLflow writes",
+            "red",
+            f"{uri}: {first_line(error)}",
+            "check the server's database, its artifact store (--artifacts-destination), and the rights of the login",
+        )
+    else:
+        yield Finding("MLflow writes", "green", said)
+
+
+def _version(uri: str) -> Finding:
+    ours = version("mlflow")
+    if not uri.startswith("http"):
+        return Finding(
+            "MLflow",
+            "yellow",
+            f"{uri} is opened directly, without a server",
+            "fine for one person on one machine; several processes need a server: mlflow server",
+        )
+    try:
+        theirs = httpx.get(f"{uri.rstrip('/')}/version", timeout=5, trust_env=False).text.strip()
+    except httpx.HTTPError as error:
+        return Finding(
+            "MLflow", "yellow", f"{uri} answers, but tells no version ({first_line(error)})", "look at it"
+        )
+    if theirs.split(".")[:2] != ours.split(".")[:2]:
+        return Finding(
+            "MLflow",
+            "yellow",
+            f"{uri} runs {theirs[:20]}, the client is {ours}",
+            "let server and client be of one minor version",
+        )
+    return Finding("MLflow", "green", f"{uri} runs {theirs}")
+
+
+def _write(client: object) -> str:
+    from datetime import UTC, datetime
+    from typing import Any, cast
+
+    from evermodel.registry.tracking import keyed_run
+
+    mlflow = cast(Any, client)
+    run = keyed_run(mlflow, EXPERIMENT, "doctor", kind="doctor", name="evermodel doctor")
+    mlflow.log_text(run.info.run_id, f"{datetime.now(UTC).isoformat()}\n", "checked.txt")
+    return f"runs and artifacts are taken (experiment {EXPERIMENT})"

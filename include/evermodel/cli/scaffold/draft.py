@@ -1,0 +1,285 @@
+"""Write a model spec with what was guessed, and why, as comments."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import yaml
+
+from evermodel.cli.scaffold.query import Shape, shape_rows
+from evermodel.cli.scaffold.roles import Label, Roles, guess_roles
+from evermodel.cli.scaffold.spans import Spans, choose_spans
+from evermodel.cli.scaffold.table import Origin, Table, open_table
+from evermodel.spec import ModelSpec
+from evermodel.spec.metrics import Task
+from evermodel.spec.parts import format_span
+
+_WIDTH = 100
+_USUAL_WINDOW_ROWS = 250
+_CANDIDATES: dict[Task, tuple[str, str, str]] = {
+    "binary": ("HistGradientBoostingClassifier", "LogisticRegression", "C: 0.1, max_iter: 1000"),
+    "multiclass": ("HistGradientBoostingClassifier", "LogisticRegression", "C: 0.1, max_iter: 1000"),
+    "regression": ("HistGradientBoostingRegressor", "Ridge", "alpha: 1.0"),
+}
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A drafted spec.
+
+    Parameters
+    ----------
+    text
+        The YAML file with its comments.
+    spec
+        The same as an object.
+    as_of
+        The first day as of which a retrain sees all of the data.
+    """
+
+    text: str
+    spec: ModelSpec
+    as_of: datetime
+
+
+def draft_spec(
+    origin: Origin,
+    label: str,
+    *,
+    model: str | None = None,
+    time: str | None = None,
+    identity: str | None = None,
+    order: str | None = None,
+    today: datetime,
+) -> Draft:
+    """Draft a model spec from a table and the name of its label.
+
+    Parameters
+    ----------
+    origin
+        Where the table is.
+    label
+        Column to be predicted.
+    model, time, identity, order
+        The model's name and the columns that a person named; what is None is guessed.
+    today
+        The day that made-up times end with; used only for a table without any.
+
+    Raises
+    ------
+    SourceError
+        The table cannot be read.
+    SpecError
+        A named column does not exist, or nothing is left to learn from.
+    """
+    with open_table(origin) as table:
+        # A person who names an order says that no column is the time.
+        roles = guess_roles(table, label, time, identity)
+        shape = shape_rows(table, roles, order, today)
+        delay = _delay(table, roles, shape)
+        spans = choose_spans(shape, table.rows, roles.label, delay)
+        lines = _Lines(table, roles, shape, spans, model or _model_name(origin))
+        text = "\n".join(lines.all()) + "\n"
+    return Draft(text, ModelSpec.model_validate(yaml.safe_load(text)), spans.as_of)
+
+
+def _model_name(origin: Origin) -> str:
+    plain = re.sub(r"[^a-z0-9]+", "_", origin.stem.lower()).strip("_")
+    return plain if plain[:1].isalpha() else f"model_{plain}".rstrip("_")
+
+
+def _delay(table: Table, roles: Roles, shape: Shape) -> timedelta:
+    """Guess when labels are known: as late as nine of ten rows have the later time, in whole days."""
+    from evermodel.data.validation.scan import name
+
+    if shape.made_up:
+        return timedelta(0)
+    if roles.later is None or roles.time is None:
+        return timedelta(days=1)
+    gap = f"epoch({name(roles.later)}::TIMESTAMPTZ) - epoch({name(roles.time)}::TIMESTAMPTZ)"
+    seconds = table.scan.row([f"quantile_cont({gap}, 0.9)"])[0]
+    return timedelta(days=max(1, math.ceil((seconds or 0) / 86_400)))
+
+
+@dataclass(frozen=True)
+class _Lines:
+    table: Table
+    roles: Roles
+    shape: Shape
+    spans: Spans
+    model: str
+
+    def all(self) -> Iterator[str]:
+        yield from self._head()
+        yield from self._source()
+        yield from self._columns()
+        yield from self._time()
+        yield from self._training()
+        yield from self._checks()
+
+    def _head(self) -> Iterator[str]:
+        rows, oldest, newest = self.table.rows, self.shape.oldest, self.shape.newest
+        yield f"# Drafted from {rows:,} rows of {oldest:%Y-%m-%d} to {newest:%Y-%m-%d}. Everything here is a guess to be reviewed;"
+        yield "# what each field means is in docs/spec.md, and `evermodel check` names every mistake."
+        day = f"{self.spans.as_of:%Y-%m-%d}"
+        yield f"# To try it on this data, as of {day}, the first day that sees all of it: evermodel train {self.model} --as-of {day},"
+        yield f"# or trigger the DAG retrain_{self.model} with that day."
+        yield f"name: {self.model}"
+        yield _field("description", f"Predicts {self.roles.label.column}.")
+        yield "owner: ml"
+        yield _field("task", self.roles.label.task) + _comment(self.roles.label.note)
+        yield ""
+
+    def _source(self) -> Iterator[str]:
+        yield "source:"
+        source = self.table.origin.source()
+        if self.shape.query is not None:
+            source.pop("table", None)
+        yield from (f"  {_field(key, value)}" for key, value in source.items())
+        for note in self.shape.notes:
+            yield from _wrapped(note, "  ")
+        if self.shape.query is not None:
+            yield "  query: |-"
+            yield from (f"    {line}" for line in self.shape.query.splitlines())
+        yield ""
+
+    def _columns(self) -> Iterator[str]:
+        roles = self.roles
+        yield _field("time_column", self.shape.time) + _comment("when the features were known")
+        yield _field("id_column", self.shape.identity)
+        yield "label:"
+        yield f"  {_field('column', roles.label.column)}"
+        why = "a guess: how long after the event is the label known?"
+        if roles.later is not None:
+            why = f"nine of ten rows have their {roles.later} by then"
+        if self.shape.made_up:
+            why = "the times are made up, so there is nothing to wait for"
+        yield f"  delay: {format_span(self.spans.delay)}" + _comment(why)
+        yield ""
+        yield "features:"
+        yield from _listed("numeric", roles.numeric, "  ")
+        yield from _listed("categorical", roles.categorical, "  ")
+        if roles.leaks:
+            yield ""
+            yield from _wrapped(
+                "Each of these alone tells the label, so it is probably known only after the event. If it is not, move it up.",
+                "",
+            )
+            yield "leaks:"
+            yield from (f"  - {_scalar(column)}" + _comment(why) for column, why in roles.leaks.items())
+        if roles.left_out:
+            yield ""
+            yield "# Columns that no feature is made of:"
+            yield from (f"#   {_scalar(column)}: {why}" for column, why in roles.left_out.items())
+        yield ""
+
+    def _time(self) -> Iterator[str]:
+        made = self.shape.made_up
+        yield "schedule:" + _comment("UTC; null: by hand only")
+        if made:
+            yield "  # The times are made up and do not go on, so nothing runs by itself."
+        plan = ("null",) * 3 if made else ('"0 6 * * 1"', '"0 3 * * *"', '"0 4 * * *"')
+        yield from (f"  {key}: {cron}" for key, cron in zip(("retrain", "score", "drift"), plan, strict=True))
+        yield ""
+        about = f"in the order of time; about {self.spans.rows:,} rows in all"
+        yield "split:" + _comment(about)
+        for part in ("train", "validation", "test"):
+            yield f"  {part}: {format_span(getattr(self.spans, part))}"
+        yield ""
+
+    def _training(self) -> Iterator[str]:
+        boosting, linear, params = _CANDIDATES[self.roles.label.task]
+        leaves = 31 if self.spans.rows >= 5000 else 7
+        yield "candidates:" + _comment("the best on the validation part is held against the champion")
+        yield "  - name: boosted_trees"
+        yield f"    estimator: sklearn.ensemble.{boosting}"
+        yield f"    params: {{max_iter: 100, learning_rate: 0.06, max_leaf_nodes: {leaves}}}"
+        yield f"  - name: {'ridge' if linear == 'Ridge' else 'logistic'}"
+        yield f"    estimator: sklearn.linear_model.{linear}"
+        yield f"    params: {{{params}}}"
+        yield ""
+
+    def _checks(self) -> Iterator[str]:
+        yield "validation:" + _comment("the first snapshot that passes writes a schema file beside this one")
+        yield f"  min_rows: {max(1, self.spans.rows // 2)}" + _comment("half of what the split holds now")
+        label = self.roles.label
+        rare = min(label.classes.values(), default=0) / self.table.rows
+        if label.classes and rare < 0.015:
+            yield f"  min_class_share: {rare / 3:.2g}" + _comment(
+                f"the rarest class has {rare:.2%} of the rows"
+            )
+        holes = {c: 1 - self.table.columns[c].known / self.table.rows for c in self.roles.features}
+        holes = {c: share for c, share in holes.items() if share > 0.4}
+        if holes:
+            yield "  max_null_share_by_column:"
+            yield from (
+                f"    {_field(c, str(min(1.0, round(s + 0.2, 2))))}".replace("'", "")
+                for c, s in holes.items()
+            )
+        yield ""
+        yield from _gate(label)
+        yield ""
+        yield "approval: auto" + _comment("manual: a person answers before anything is deployed")
+        if not self.shape.made_up:
+            yield ""
+            yield "drift:"
+            yield f"  window: {format_span(self.spans.drift)}"
+            if self.spans.drift_rows < _USUAL_WINDOW_ROWS:
+                least = max(20, self.spans.drift_rows // 2)
+                yield f"  min_rows: {least}" + _comment(f"a window holds about {self.spans.drift_rows}")
+
+
+def _gate(label: Label) -> Iterator[str]:
+    yield "gate:"
+    if label.task == "binary":
+        yield "  metric: roc_auc"
+        yield "  floor: 0.6" + _comment("0.5 is chance")
+        yield "  margin: 0.01" + _comment("how much worse than the champion still counts as not worse")
+    elif label.task == "multiclass":
+        total = sum(label.classes.values())
+        entropy = -sum(n / total * math.log(n / total) for n in label.classes.values())
+        yield "  metric: log_loss"
+        yield f"  floor: {entropy:.3g}" + _comment("what the shares of the classes alone reach")
+        yield "  margin: 0.02"
+    else:
+        yield "  metric: rmse"
+        yield f"  floor: {label.sd:.4g}" + _comment("what the mean alone reaches")
+        yield f"  margin: {label.sd / 50:.2g}" + _comment("2 % of that")
+
+
+def _listed(key: str, columns: dict[str, str], indent: str) -> Iterator[str]:
+    if not columns:
+        return
+    yield f"{indent}{key}:"
+    yield from (f"{indent}  - {_scalar(column)}{_comment(why)}" for column, why in columns.items())
+
+
+def _field(key: str, value: str) -> str:
+    return f"{_scalar(key)}: {_scalar(value)}"
+
+
+def _scalar(value: str) -> str:
+    """Write a text as YAML on one line, in quotes only where it needs them."""
+    if "\n" in value or not value.isprintable():
+        return json.dumps(value)
+    return (
+        yaml.safe_dump(value, width=10_000, allow_unicode=True)
+        .removesuffix("\n")
+        .removesuffix("\n...")
+        .strip()
+    )
+
+
+def _comment(why: str) -> str:
+    return f"    # {' '.join(why.split())}" if why else ""
+
+
+def _wrapped(note: str, indent: str) -> Iterator[str]:
+    import textwrap
+
+    yield from (f"{indent}# {line}" for line in textwrap.wrap(note, _WIDTH - len(indent)))

@@ -1,0 +1,75 @@
+"""Choose spans that fit how much time a table covers and how many rows it has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from evermodel.cli.scaffold.query import Shape
+from evermodel.cli.scaffold.roles import Label
+
+_TEST_ROWS, _TEST_RARE = 300, 40
+_TESTS = [timedelta(days=days) for days in (1, 2, 7, 14, 28, 91, 182, 364)]
+_TRAIN_PARTS = 7
+_LONGEST_WINDOW = timedelta(days=28)
+_WEEK, _DAY, _HOUR, _MINUTE = timedelta(days=7), timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class Spans:
+    """How much time each part covers, and the first day from which a retrain sees all of the data."""
+
+    train: timedelta
+    validation: timedelta
+    test: timedelta
+    drift: timedelta
+    drift_rows: int
+    delay: timedelta
+    as_of: datetime
+    rows: int
+
+    @property
+    def total(self) -> timedelta:
+        """The whole window."""
+        return self.train + self.validation + self.test
+
+
+def choose_spans(shape: Shape, rows: int, label: Label, delay: timedelta) -> Spans:
+    """Choose the shortest usual split with enough rows to judge by, or 70, 15 and 15 % of all there is.
+
+    Parameters
+    ----------
+    rows
+        Rows of the whole table.
+    delay
+        How long after the event the label is known.
+    """
+    covered = max(shape.newest - shape.oldest, _MINUTE)
+    rare = min(label.classes.values(), default=rows) / rows
+    needed = max(_TEST_ROWS, _TEST_RARE / rare)
+    # A part that is shorter than a week knows some days of it only.
+    least = _WEEK if covered >= (_TRAIN_PARTS + 2) * _WEEK else _DAY
+    test = next((t for t in _TESTS if t >= least and rows * (t / covered) >= needed), None)
+    if test is not None and test * (_TRAIN_PARTS + 2) <= covered and not shape.made_up:
+        train, validation = test * _TRAIN_PARTS, test
+    else:
+        # Parts whose sum covers everything, in units that keep them whole.
+        unit = next((u for u in (_DAY, _HOUR) if covered >= 20 * u), _MINUTE)
+        test = validation = max(unit, covered * 0.15 // unit * unit)
+        train = -(-covered // unit) * unit - 2 * test + unit
+    as_of = _midnight_after(shape.newest) + delay
+    as_of = as_of if as_of == _midnight(as_of) else _midnight(as_of) + _DAY
+    total = train + validation + test
+    seen = min(1.0, total / covered)
+    drift = max(_DAY, min(test, _LONGEST_WINDOW))
+    return Spans(
+        train, validation, test, drift, int(rows * (drift / covered)), delay, as_of, int(rows * seen)
+    )
+
+
+def _midnight(moment: datetime) -> datetime:
+    return moment.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _midnight_after(moment: datetime) -> datetime:
+    return _midnight(moment) + _DAY

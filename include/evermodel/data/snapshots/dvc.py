@@ -1,0 +1,165 @@
+"""DVC: every snapshot is tracked and pushed, safely from several processes at once."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock
+
+from evermodel.core.atomic import write_text
+from evermodel.core.errors import SnapshotStoreError
+
+os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+_LOCK_SECONDS = 600
+_CONFIG = """\
+[core]
+    no_scm = True
+    analytics = false
+    check_update = false
+    remote = lake
+['remote "lake"']
+    url = {remote}
+"""
+
+
+class SnapshotStore:
+    """The lake as a DVC project without git.
+
+    DVC's own lock makes a second process fail after seconds; ours makes it wait.
+
+    Parameters
+    ----------
+    lake
+        Root folder of the lake, and of the DVC project.
+    remote
+        Where content is pushed: a folder or any URL that DVC knows.
+    """
+
+    def __init__(self, lake: Path, remote: str) -> None:
+        self.lake = lake
+        self.remote = remote
+
+    def track(self, file: Path) -> str:
+        """Add a file, push its content, and return its md5; doing it again mends what is missing.
+
+        Raises
+        ------
+        SnapshotStoreError
+            DVC could not add or push.
+        """
+        from dvc.exceptions import DvcException
+
+        pointer = file.with_name(file.name + ".dvc")
+        try:
+            with self._locked():
+                repo = self._open()
+                # A run that was killed while DVC wrote the pointer leaves half of one.
+                if _md5(pointer) is None:
+                    pointer.unlink(missing_ok=True)
+                # Also when the pointer is there: without content in the cache, a push sends nothing and reports no error.
+                repo.add(str(file))
+                repo.push(targets=[str(pointer)])
+        except (DvcException, ImportError, OSError) as error:
+            raise SnapshotStoreError(
+                f"DVC could not track {file} or push it to {self.remote}: {error}",
+                "check that the remote (EVERMODEL_DVC_REMOTE) can be written, then run this again",
+            ) from error
+        return str(_md5(pointer))
+
+    def restore(self, file: Path) -> None:
+        """Bring a tracked file back from the remote.
+
+        Raises
+        ------
+        SnapshotStoreError
+            The file was never tracked here, or the remote does not have it.
+        """
+        from dvc.exceptions import DvcException
+
+        pointer = file.with_name(file.name + ".dvc")
+        try:
+            with self._locked():
+                self._open().pull(targets=[str(pointer)])
+        except (DvcException, ImportError, OSError) as error:
+            raise SnapshotStoreError(
+                f"snapshot {file} is missing and DVC cannot bring it back from {self.remote}: {error}",
+                "restore the remote, or retrain so that the champion has a snapshot that exists",
+            ) from error
+
+    def bring(self, file: Path, md5: str) -> None:
+        """Put the content of an md5 at a path in the lake; nothing but the remote is needed.
+
+        A file that is there already stays if it is that content, and is replaced if it was damaged.
+
+        Raises
+        ------
+        SnapshotStoreError
+            The remote cannot be reached, does not have it, or has something else under its name.
+        """
+        if file.exists() and file_md5(file) == md5:
+            if _md5(file.with_name(file.name + ".dvc")) != md5:
+                write_pointer(file, md5)
+            return
+        cached = self.lake / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
+        if cached.exists() and file_md5(cached) != md5:
+            cached.chmod(0o644)  # DVC protects its cache, and would go on to hand out what is damaged
+            cached.unlink()
+        file.unlink(missing_ok=True)
+        write_pointer(file, md5)
+        self.restore(file)
+        found = file_md5(file)
+        if found != md5:
+            file.unlink()
+            raise SnapshotStoreError(
+                f"{self.remote} has other content under the md5 {md5}: it came with {found}",
+                "the remote is damaged: restore it from a backup",
+            )
+
+    def _locked(self) -> FileLock:
+        self.lake.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.lake / ".evermodel-dvc.lock", timeout=_LOCK_SECONDS)
+
+    def _open(self) -> Any:
+        from dvc.repo import Repo
+
+        config = self.lake / ".dvc" / "config"
+        if not config.exists():
+            logging.getLogger("dvc").setLevel(logging.WARNING)  # its welcome is not for who runs a retrain
+            Repo.init(str(self.lake), no_scm=True, force=config.parent.exists()).close()
+        wanted = _CONFIG.format(remote=self.remote)
+        if config.read_text(encoding="utf-8") != wanted:
+            write_text(config, wanted)
+        return Repo(str(self.lake))
+
+
+def write_pointer(file: Path, md5: str) -> None:
+    """Write the pointer that DVC needs to bring a file back when nothing but its md5 is known.
+
+    Parameters
+    ----------
+    file
+        Where the file is to be, within a lake.
+    md5
+        What `SnapshotStore.track` returned for it.
+    """
+    out = {"md5": md5, "hash": "md5", "path": file.name}
+    write_text(file.with_name(file.name + ".dvc"), yaml.safe_dump({"outs": [out]}))
+
+
+def file_md5(file: Path) -> str:
+    """Return the md5 of a file's content, which is DVC's name for it."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "md5").hexdigest()
+
+
+def _md5(pointer: Path) -> str | None:
+    try:
+        out = yaml.safe_load(pointer.read_text(encoding="utf-8"))["outs"][0]
+        return str(out["md5"]) if out["path"] == pointer.stem else None
+    except (FileNotFoundError, UnicodeDecodeError, yaml.YAMLError, LookupError, TypeError):
+        return None

@@ -1,0 +1,149 @@
+"""Write an immutable Parquet file that is named by its content: whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shutil
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evermodel.core.errors import LakeFullError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_GROUP_ROWS = 100_000
+# Longer than any extraction takes.
+_ABANDONED_SECONDS = 2 * 86_400
+
+
+def write_by_content(
+    tables: Iterable[pa.Table], folder: Path, order: tuple[str, ...]
+) -> tuple[Path, int] | None:
+    """Write rows to ``<first 16 hex digits of the SHA-256>.parquet``; the same rows give the same bytes.
+
+    Parameters
+    ----------
+    tables
+        The rows, already in order, all of one schema; how they are cut into tables does not matter.
+    folder
+        Where the file comes to be; it appears there when it is complete.
+    order
+        Columns that the rows are sorted by, told in the file for those who read it.
+
+    Returns
+    -------
+    The file and its rows; None if there is no row, and then no file.
+
+    Raises
+    ------
+    LakeFullError
+        There is no room for the file.
+    """
+    import pyarrow.parquet as pq
+
+    rows = 0
+    temporary = folder / f".{uuid.uuid4().hex}.tmp"
+    writer: pq.ParquetWriter | None = None
+    with room_for(temporary):
+        try:
+            for table in _groups(tables):
+                if writer is None:
+                    folder.mkdir(parents=True, exist_ok=True)
+                    sorting = pq.SortingColumn.from_ordering(
+                        table.schema, [(name, "ascending") for name in order]
+                    )
+                    writer = pq.ParquetWriter(
+                        temporary,
+                        table.schema,
+                        compression="zstd",
+                        store_schema=False,
+                        sorting_columns=sorting,
+                        use_dictionary=repeating(table.schema),
+                    )
+                writer.write_table(table, row_group_size=_GROUP_ROWS)
+                rows += table.num_rows
+            if writer is None:
+                return None
+            writer.close()
+            with temporary.open("rb") as content:
+                name = hashlib.file_digest(content, "sha256").hexdigest()[:16]
+            target = folder / f"{name}.parquet"
+            temporary.replace(target)  # also over a file of that name: it is the same, or was damaged since
+        finally:
+            if writer is not None and writer.is_open:
+                _abandon(writer)
+            temporary.unlink(missing_ok=True)
+    return target, rows
+
+
+def repeating(schema: pa.Schema) -> list[str]:
+    """Return the columns whose values repeat; looking for repeated floats takes longer than writing them."""
+    import pyarrow as pa
+
+    return [field.name for field in schema if not pa.types.is_floating(field.type)]
+
+
+def sweep(folder: Path, pattern: str, now: float | None = None) -> None:
+    """Remove what processes that were killed days ago have left behind.
+
+    Parameters
+    ----------
+    folder, pattern
+        Where such files and folders are, and how their names look.
+    now
+        Seconds since 1970, if not the clock's.
+    """
+    for left in folder.glob(pattern):
+        with contextlib.suppress(FileNotFoundError):  # somebody else sweeps, too
+            if left.stat().st_mtime > (now or time.time()) - _ABANDONED_SECONDS:
+                continue
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink()
+
+
+@contextmanager
+def room_for(file: Path) -> Iterator[None]:
+    """Turn a full disk, quota or limit into an error that says where."""
+    from evermodel.data.sources.relation import no_space
+
+    try:
+        yield
+    except OSError as error:
+        if not no_space(error):
+            raise
+        raise LakeFullError(
+            f"there is no room left in {file.parent}: {error}",
+            "free some space there, or move the lake (EVERMODEL_LAKE); then run this again",
+        ) from error
+
+
+def _groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Cut rows anew, so that the row groups do not depend on how the rows came."""
+    import pyarrow as pa
+
+    waiting: list[pa.Table] = []
+    count = 0
+    for table in tables:
+        waiting.append(table)
+        count += table.num_rows
+        while count >= _GROUP_ROWS:
+            joined = pa.concat_tables(waiting)
+            yield joined.slice(0, _GROUP_ROWS).combine_chunks()
+            waiting = [joined.slice(_GROUP_ROWS)]
+            count -= _GROUP_ROWS
+    if count:
+        yield pa.concat_tables(waiting).combine_chunks()
+
+
+def _abandon(writer: pa.parquet.ParquetWriter) -> None:
+    """Close a file that will be thrown away; on a full disk even that fails."""
+    with contextlib.suppress(OSError):
+        writer.close()

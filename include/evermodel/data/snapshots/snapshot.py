@@ -1,0 +1,155 @@
+"""Snapshots: immutable Parquet files named by their content."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evermodel.core.errors import EmptyWindowError
+from evermodel.core.settings import Settings
+from evermodel.data.labels import with_label
+from evermodel.data.snapshots.dvc import SnapshotStore
+from evermodel.data.snapshots.parquet import sweep, write_by_content
+from evermodel.data.sources import SCRATCH, stream_window
+from evermodel.data.sources.partitions import Partitions
+from evermodel.spec import ModelSpec
+from evermodel.spec.window import Window, parse_moment, training_window
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One extracted dataset.
+
+    Parameters
+    ----------
+    path
+        File, relative to the lake.
+    digest
+        First 16 hex digits of the file's SHA-256; also its name.
+    md5
+        DVC's name of the content.
+    rows
+        Number of rows.
+    start, end
+        The window, ISO 8601, end exclusive.
+    """
+
+    model: str
+    path: str
+    digest: str
+    md5: str
+    rows: int
+    start: str
+    end: str
+
+    @property
+    def window(self) -> Window:
+        """The interval that the rows come from."""
+        return Window(parse_moment(self.start), parse_moment(self.end))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data, ready for XCom and MLflow tags."""
+        return asdict(self)
+
+
+def take_snapshot(spec: ModelSpec, as_of: datetime, settings: Settings) -> Snapshot:
+    """Extract what a retrain as of a moment may see, and have DVC track and push it.
+
+    Doing it again for the same moment and data ends in the same file.
+
+    Raises
+    ------
+    EmptyWindowError
+        The window holds no row.
+    SourceError
+        The source cannot be read, or the label is not what the task needs.
+    SourceUnavailableError
+        The source cannot be reached, or broke off; nothing of a snapshot is left behind.
+    LakeFullError
+        There is no room for the snapshot.
+    """
+    window = training_window(spec, as_of)
+    file, rows = extract(spec, window, settings.lake)
+    md5 = SnapshotStore(settings.lake, settings.dvc_remote).track(file)
+    return Snapshot(
+        model=spec.name,
+        path=str(file.relative_to(settings.lake)),
+        digest=file.stem,
+        md5=md5,
+        rows=rows,
+        start=window.start.isoformat(),
+        end=window.end.isoformat(),
+    )
+
+
+def extract(spec: ModelSpec, window: Window, lake: Path) -> tuple[Path, int]:
+    """Write the rows of a window that have a label to ``snapshots/<model>/`` of a lake, named by their content.
+
+    Returns
+    -------
+    The file, and its rows. See `take_snapshot` for the errors.
+    """
+    seen = 0
+    lake.mkdir(parents=True, exist_ok=True)
+    sweep(lake, f"{SCRATCH}*")
+    sweep(lake / "snapshots" / spec.name, ".*.tmp")
+
+    def labelled(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+        nonlocal seen
+        for table in tables:
+            seen += table.num_rows
+            yield with_label(spec, table)
+
+    sort = (spec.time_column, spec.id_column)
+    with _tables(spec, window, lake) as tables:
+        written = write_by_content(labelled(tables), lake / "snapshots" / spec.name, sort)
+    if written is None:
+        missing = "no row with a label" if seen else "no row"
+        raise EmptyWindowError(
+            f"model {spec.name}: the source has {missing} in {window}",
+            "check that the data of this interval has arrived; then run this again",
+        )
+    return written
+
+
+@contextmanager
+def _tables(spec: ModelSpec, window: Window, lake: Path) -> Iterator[Iterator[pa.Table]]:
+    """Give the rows of a window, a bounded number at a time: from days kept in the lake, or as the source has them."""
+    import pyarrow as pa
+
+    if spec.source.late is not None:
+        with Partitions(spec, lake).tables(window) as tables:
+            yield tables
+    else:
+        with stream_window(spec, window, with_label=True, scratch=lake) as rows:
+            yield (pa.Table.from_batches([batch]) for batch in rows)
+
+
+def read_snapshot(
+    path: str, settings: Settings, window: Window | None = None, time_column: str = ""
+) -> pa.Table:
+    """Read a snapshot, or one interval of it; a file that is not here is pulled by DVC.
+
+    Parameters
+    ----------
+    path
+        The snapshot's path, relative to the lake.
+    window, time_column
+        Keep only the rows of this interval.
+    """
+    import pyarrow.parquet as pq
+
+    file = settings.lake / path
+    if not file.exists():
+        SnapshotStore(settings.lake, settings.dvc_remote).restore(file)
+    filters = None
+    if window is not None:
+        filters = [(time_column, ">=", window.start), (time_column, "<", window.end)]
+    return pq.read_table(file, filters=filters)

@@ -1,0 +1,8 @@
+"""Sources: read one window of a model's rows, wherever they are."""
+
+from __future__ import annotations
+
+from evermodel.data.sources.reading import SCRATCH, Rows, arrival, read_labels, read_window, stream_window
+from evermodel.data.sources.relation import Arrival
+
+__all__ = ["SCRATCH", "Arrival", "Rows", "arrival", "read_labels", "read_window", "stream_window"]

@@ -1,0 +1,116 @@
+"""Has the data of a window arrived, and is it complete?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from glob import glob
+from pathlib import Path
+
+from evermodel.core.errors import SourceError, TransientError
+from evermodel.data.prediction_log import files_of
+from evermodel.data.sources import arrival
+from evermodel.spec import ModelSpec
+from evermodel.spec.source import marker_path
+from evermodel.spec.window import Window
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """Whether a window is ready, what was found, and what is missing if it is not."""
+
+    ready: bool
+    found: str
+    missing: str = ""
+
+
+def source_ready(spec: ModelSpec, window: Window, now: datetime | None = None) -> Readiness:
+    """Tell whether the source's data of a window is complete, as `source.complete` says.
+
+    A source that cannot be reached is one that is not ready; one that can never be read raises.
+
+    Parameters
+    ----------
+    now
+        The clock's time, if not the real one.
+
+    Raises
+    ------
+    SourceError
+        The source cannot be read as declared.
+    """
+    wanted, day = spec.source.complete, _last_day(window)
+    if wanted.marker is not None:
+        marker = marker_path(wanted.marker, window.start, window.end)
+        if not _exists(spec, marker):
+            return Readiness(False, f"no marker {marker}", f"the marker {marker}")
+    try:
+        state = arrival(spec, day, now)
+    except TransientError as error:
+        return Readiness(False, error.problem, f"an answer of {spec.source.told}")
+    newest = "no row at all" if state.newest is None else f"newest row at {_minute(state.newest)}"
+    found = f"{state.rows} rows in {day}; {newest} in {spec.source.told}"
+    if state.future:
+        found += f"; {state.future} rows lie in the future and are not counted"
+    missing = []
+    if state.rows < wanted.min_rows:
+        missing.append(f"{wanted.min_rows - state.rows} of {wanted.min_rows} rows in {day}")
+    if wanted.newest_within is not None:
+        latest = window.end - wanted.newest_within
+        if state.newest is None or state.newest < latest:
+            missing.append(f"a row at {_minute(latest)} or later")
+    return Readiness(not missing, found, " and ".join(missing))
+
+
+def predictions_ready(spec: ModelSpec, lake: Path, window: Window) -> Readiness:
+    """Tell whether the prediction log holds rows of the window's last day.
+
+    Raises
+    ------
+    SourceError
+        A file of the log is damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    day = _last_day(window)
+    files = files_of(spec, lake, day)
+    rows = 0
+    for file in files:
+        try:
+            rows += pq.read_metadata(file).num_rows
+        except (pa.ArrowException, OSError) as error:
+            raise SourceError(
+                f"model {spec.name}: the prediction log {file} cannot be read: {error}",
+                f"score that day again (DAG score_{spec.name}), which replaces the file",
+            ) from error
+    found = f"{rows} rows in {len(files)} files of the prediction log for {day}"
+    return Readiness(rows > 0, found, "" if rows else f"predictions of {day}")
+
+
+def _last_day(window: Window) -> Window:
+    return Window(max(window.start, window.end - timedelta(days=1)), window.end)
+
+
+def _minute(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+def _exists(spec: ModelSpec, path: str) -> bool:
+    if "://" not in path:
+        return bool(glob(path))
+    import fsspec
+
+    try:
+        files, inside = fsspec.core.url_to_fs(path)
+        files.invalidate_cache()  # what was not there at the last look
+        return bool(files.glob(inside))
+    except FileNotFoundError:
+        return False
+    except (ImportError, ValueError) as error:
+        raise SourceError(
+            f"model {spec.name}: the marker {path} cannot be looked for: {error}",
+            "install the fsspec file system of this URL, or correct `source.complete.marker`",
+        ) from error
+    except OSError:
+        return False  # the store is away: the next look may find it

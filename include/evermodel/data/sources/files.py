@@ -1,0 +1,194 @@
+"""Parquet and CSV files, read in place by DuckDB."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evermodel.core.errors import EvermodelError, SourceError
+from evermodel.data.sources.relation import Arrival, first_line, no_space, require_columns, trouble
+from evermodel.spec import ModelSpec
+from evermodel.spec.source import FilesSource
+from evermodel.spec.window import Window
+
+if TYPE_CHECKING:
+    import duckdb
+
+_CSV = re.compile(r"\.(csv|tsv|txt)(\.gz|\.zst)?$")
+_DELIMITERS = (",", ";", "\t", "|")
+# What DuckDB opens by itself, without an extension that would have to be downloaded.
+_BUILT_IN = ("file", "")
+_LONGEST_LINE = 1_000_000
+
+
+class FilesRelation:
+    """Files under a path, a glob or an fsspec URL."""
+
+    def __init__(self, spec: ModelSpec, source: FilesSource) -> None:
+        self.spec = spec
+        self.source = source
+        self._duck: Any = None
+
+    def open(self, duck: duckdb.DuckDBPyConnection, window: Window, columns: Sequence[str]) -> None:
+        """Make the views `source` and `rows`; DuckDB pushes the time filter into their scan."""
+        self._duck = duck
+        _require_present(self.spec, self.source.path)
+        _use_filesystem(self.spec, duck, self.source.path)
+        duck.execute(f"CREATE VIEW source AS SELECT * FROM {self._reader(duck, columns)}")
+        duck.execute(f"CREATE VIEW rows AS {self.source.query or 'SELECT * FROM source'}")
+        names = [row[0] for row in duck.execute("DESCRIBE rows").fetchall()]
+        require_columns(self.spec, names, columns)
+
+    def arrival(self, window: Window, now: datetime) -> Arrival | None:
+        """Have the rows counted where everything else is read."""
+        return None
+
+    def unreadable(self, error: Exception) -> EvermodelError:
+        """Say what is wrong with the files, as exactly as can be found out."""
+        if isinstance(error, OSError) or no_space(error):
+            return trouble(self.spec, error, "check `source.path`")
+        said = _ragged_line(self._duck, self.source) if "sniffing" in str(error) else None
+        advice = (
+            "check that the file is whole and that `source.query` is valid DuckDB SQL over the table `source`"
+        )
+        if "not utf-8" in str(error) or "unicode" in str(error).lower():
+            advice = "save the file as UTF-8, or name its `source.encoding`: utf-16 or latin-1"
+        elif said is not None:
+            advice = "mend the export: every line must have as many fields as the header"
+        return SourceError(
+            f"model {self.spec.name}: {self.source.path} cannot be read: {said or _reason(error)}", advice
+        )
+
+    def _reader(self, connection: Any, columns: Sequence[str]) -> str:
+        path = _quoted(self.source.path)
+        if not _CSV.search(self.source.path):
+            first = connection.execute("SELECT min(file) FROM glob(?)", [self.source.path]).fetchone()[0]
+            if first is not None:
+                nodes = "SELECT name, num_children FROM parquet_schema(?)"
+                _require_once(self.spec, _top_level(connection.execute(nodes, [first]).fetchall()), columns)
+            return f"read_parquet({path})"
+        header, delimiter = _header(connection, self.source)
+        _require_once(self.spec, header, columns)
+        # Offsets of single values would be dropped without a word if this column were read as a time without zone.
+        time = self.spec.time_column
+        types = f", types={{{_quoted(time)}: 'TIMESTAMPTZ'}}" if time in header else ""
+        return f"read_csv({path}, {_csv_options(delimiter, self.source)}, sample_size=-1{types})"
+
+
+def _top_level(nodes: list[tuple[str, int | None]]) -> list[str]:
+    """Return the columns among the nodes of a Parquet schema, which come depth first, the root before all."""
+    names: list[str] = []
+    open_nodes: list[int] = []
+    for name, children in nodes:
+        if len(open_nodes) == 1:
+            names.append(name)
+        if open_nodes:
+            open_nodes[-1] -= 1
+        if children:
+            open_nodes.append(children)
+        while len(open_nodes) > 1 and open_nodes[-1] == 0:
+            open_nodes.pop()
+    return names
+
+
+def _csv_options(delimiter: str, source: FilesSource) -> str:
+    return (
+        f"delim={_quoted(delimiter)}, quote='\"', escape='\"', comment='', header=true, strict_mode=true, "
+        f"null_padding=false, encoding={_quoted(source.encoding)}"
+    )
+
+
+def _header(connection: Any, source: FilesSource) -> tuple[list[str], str]:
+    """Return the names in the first line of the first file, and what parts them."""
+    import fsspec
+
+    first = connection.execute("SELECT min(file) FROM glob(?)", [source.path]).fetchone()[0]
+    if first is None:
+        return [], ","
+    try:
+        with fsspec.open(first, "rb", compression="infer") as content:
+            line = content.readline(_LONGEST_LINE)
+    except (
+        ValueError,
+        OSError,
+    ):  # no library for this compression; or no such format after all, which DuckDB tells
+        return [], ","
+    text = line.decode(source.encoding, errors="ignore").lstrip("\ufeff").rstrip("\r\n\0")
+    delimiter = max(_DELIMITERS, key=text.count)
+    return next(csv.reader(io.StringIO(text), delimiter=delimiter), []), delimiter
+
+
+def _ragged_line(connection: Any, source: FilesSource) -> str | None:
+    """Read a CSV file as text only: what is then wrong is a line with too many or too few fields."""
+    import duckdb
+
+    try:
+        header, delimiter = _header(connection, source)
+        columns = ", ".join(f"{_quoted(f'{name} {n}')}: 'VARCHAR'" for n, name in enumerate(header))
+        options = f"{_csv_options(delimiter, source)}, auto_detect=false, columns={{{columns}}}"
+        connection.execute(
+            f"SELECT count(*) FROM (SELECT * FROM read_csv({_quoted(source.path)}, {options}))"
+        )
+        connection.execute(f"SELECT max(columns(*)) FROM read_csv({_quoted(source.path)}, {options})")
+    except (duckdb.Error, OSError, UnicodeError) as error:
+        return _reason(error)
+    return None
+
+
+def _reason(error: Exception) -> str:
+    """Return what is wrong in a line: the engine's first line, and the line of the file if it names one."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    kept = lines[:1]
+    if lines and "CSV Error" in lines[0]:
+        kept = [line for line in lines[:3] if "Possible" not in line]
+    return "; ".join(kept) or type(error).__name__
+
+
+def _require_present(spec: ModelSpec, path: str) -> None:
+    unset = re.search(r"\$\{([^}]+)\}", path)
+    if unset:
+        raise SourceError(
+            f"model {spec.name}: the source path {path} names the environment variable {unset[1]}, which is not set",
+            f"set {unset[1]} for Airflow's processes, or write the path into the spec",
+        )
+    if "://" not in path and not any(sign in path for sign in "*?[") and not Path(path).exists():
+        raise SourceError(
+            f"model {spec.name}: the data file {path} does not exist",
+            "check that the export that makes it has run, or correct `source.path` in the spec",
+        )
+
+
+def _use_filesystem(spec: ModelSpec, connection: Any, path: str) -> None:
+    """Let DuckDB open a URL through fsspec, whose credentials come from the environment."""
+    scheme = path.partition("://")[0] if "://" in path else ""
+    if scheme in _BUILT_IN:
+        connection.execute(
+            "SET disable_parquet_prefetching = true"
+        )  # a local disk is fast, and it takes 50 MB
+        return
+    import fsspec
+
+    try:
+        files = fsspec.filesystem(scheme)
+        files.invalidate_cache()  # a process that waits for data lists the same folder again and again
+        connection.register_filesystem(files)
+    except (ImportError, ValueError) as error:
+        extra = " (s3: pip install 'airflow-provider-evermodel[s3]')" if scheme.startswith("s3") else ""
+        raise SourceError(
+            f"model {spec.name}: {path} cannot be opened: {first_line(error)}",
+            f"install the fsspec file system for {scheme}://{extra}, or correct `source.path`",
+        ) from error
+
+
+def _require_once(spec: ModelSpec, names: list[str], columns: Sequence[str]) -> None:
+    """Refuse columns that are there twice: the engine would number the second one and go on."""
+    require_columns(spec, [*names, *(set(columns) - set(names))], columns)
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,237 @@
+"""Days of a source that were read before: a rolling window asks the source only for what is new or may still change."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evermodel.core.errors import SnapshotStoreError
+from evermodel.data.snapshots.parquet import repeating, room_for, sweep
+from evermodel.data.sources import stream_window
+from evermodel.spec import ModelSpec
+from evermodel.spec.window import Window
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_DAY = timedelta(days=1)
+# What does not change which rows a source gives.
+_NOT_CONTENT = {"complete", "late", "batch_rows", "step"}
+_BATCH_ROWS = 100_000
+
+
+@dataclass(frozen=True)
+class Part:
+    """A day of a window, or the piece of one at its ends, and the file that holds its rows if it is here."""
+
+    window: Window
+    file: Path | None
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is a whole day in UTC."""
+        return (
+            self.window.end - self.window.start == _DAY and _midnight(self.window.start) == self.window.start
+        )
+
+
+class Partitions:
+    """The days of one model's source that are kept in the lake.
+
+    Parameters
+    ----------
+    lake
+        Root folder of the lake.
+    now
+        The clock's time: a day is kept once it ended longer ago than the source's `late`.
+    """
+
+    def __init__(self, spec: ModelSpec, lake: Path, now: datetime | None = None) -> None:
+        self.spec = spec
+        self.now = now or datetime.now(UTC)
+        self.lake = lake
+        self.folder = folder_of(spec.name, lake) / _key(spec)
+
+    @contextmanager
+    def tables(self, window: Window) -> Iterator[Iterator[pa.Table]]:
+        """Give the rows of a window in order, the label among them, reading from the source what is not here.
+
+        Raises
+        ------
+        SnapshotStoreError
+            A day that is kept here is damaged; it is removed, so that the next try reads it again.
+        """
+        staging = self.folder / f".{uuid.uuid4().hex}"
+        staging.mkdir(parents=True)
+        sweep(self.folder, ".*")
+        try:
+            parts = self._read(self._plan(window, use_kept=True), staging)
+            schema = _one_schema(parts)
+            if schema is None:
+                # A column has changed its type since: no day may be left from before.
+                parts = self._read(self._plan(window, use_kept=False), staging)
+                schema = _one_schema(parts)
+            assert schema is not None, "one reading has one schema"
+            yield self._tables(parts, schema)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+    def _plan(self, window: Window, *, use_kept: bool) -> list[Part]:
+        parts = [Part(part, None) for part in _days(window)]
+        return [Part(p.window, self._kept(p)) for p in parts] if use_kept else parts
+
+    def _kept(self, part: Part) -> Path | None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        file = self._file(part)
+        if not part.whole or not self._settled(part) or not file.exists():
+            return None
+        try:
+            pq.read_metadata(file)
+        except (pa.ArrowException, OSError):
+            return None  # half a file that somebody copied: read the day again
+        return file
+
+    def _settled(self, part: Part) -> bool:
+        assert self.spec.source.late is not None
+        return part.window.end + self.spec.source.late <= self.now
+
+    def _file(self, part: Part) -> Path:
+        return self.folder / f"{part.window.start.astimezone(UTC):%Y-%m-%d}.parquet"
+
+    def _read(self, parts: list[Part], staging: Path) -> list[Part]:
+        """Read the parts that have no file, neighbours in one go."""
+        done: list[Part] = []
+        for missing, group in groupby(parts, key=lambda part: part.file is None):
+            run = list(group)
+            done += self._read_run(run, staging) if missing else run
+        return done
+
+    def _read_run(self, run: list[Part], staging: Path) -> list[Part]:
+        whole = Window(run[0].window.start, run[-1].window.end)
+        names = [staging / f"{uuid.uuid4().hex}.parquet" for _ in run]
+        with stream_window(self.spec, whole, with_label=True, scratch=staging) as rows, room_for(names[0]):
+            _write_days(rows.schema, iter(rows), self.spec.time_column, run, names)
+        # Only now, when the source has given everything, may a day be kept.
+        files = []
+        for part, file in zip(run, names, strict=True):
+            if part.whole and self._settled(part):
+                os.replace(file, self._file(part))
+                files.append(self._file(part))
+            else:
+                files.append(file)
+        return [Part(part.window, file) for part, file in zip(run, files, strict=True)]
+
+    def _tables(self, parts: list[Part], schema: pa.Schema) -> Iterator[pa.Table]:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        for part in parts:
+            assert part.file is not None
+            try:
+                with pq.ParquetFile(part.file, page_checksum_verification=True) as kept:
+                    for batch in kept.iter_batches(_BATCH_ROWS):
+                        yield pa.Table.from_batches([batch]).cast(schema)
+            except (pa.ArrowException, OSError) as error:
+                part.file.unlink(missing_ok=True)
+                raise SnapshotStoreError(
+                    f"model {self.spec.name}: the kept day {part.file} is damaged: {error}",
+                    "nothing: the file is removed, and the next try reads the day from its source",
+                ) from error
+
+
+def folder_of(model: str, lake: Path) -> Path:
+    """Return the folder of a model's kept days."""
+    return lake / "partitions" / model
+
+
+def _key(spec: ModelSpec) -> str:
+    """Name the kept days by everything that decides what is in them."""
+    content: dict[str, Any] = {
+        "source": {k: v for k, v in spec.canonical()["source"].items() if k not in _NOT_CONTENT},
+        "columns": spec.columns,
+        "time": spec.time_column,
+        "task": spec.task,
+        "numeric": list(spec.features.numeric),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _midnight(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _days(window: Window) -> list[Window]:
+    days: list[Window] = []
+    start = window.start
+    while start < window.end:
+        end = min(_midnight(start) + _DAY, window.end)
+        days.append(Window(start, end))
+        start = end
+    return days
+
+
+def _write_days(
+    schema: pa.Schema, batches: Iterator[pa.RecordBatch], time: str, run: list[Part], files: list[Path]
+) -> None:
+    """Cut rows that come in the order of time into a file for each part, empty ones too."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    options = {
+        "compression": "zstd",
+        "write_page_checksum": True,
+        "use_dictionary": repeating(schema),
+    }
+    rest: pa.RecordBatch | None = None
+    for part, file in zip(run, files, strict=True):
+        end = pa.scalar(part.window.end, pa.timestamp("us", tz="UTC")).value
+        with pq.ParquetWriter(file, schema, **options) as writer:
+            while True:
+                if rest is None or rest.num_rows == 0:
+                    rest = next(batches, None)
+                if rest is None:
+                    break
+                count = _before(rest, time, end)
+                if count:
+                    writer.write_batch(rest.slice(0, count))
+                    rest = rest.slice(count)
+                if rest.num_rows:
+                    break
+
+
+def _before(batch: pa.RecordBatch, time: str, end: int) -> int:
+    """Count the rows, which are in the order of time, before a moment."""
+    import numpy as np
+    import pyarrow as pa
+
+    moments = batch.column(time).cast(pa.int64()).to_numpy(zero_copy_only=False)
+    return int(np.searchsorted(moments, end, side="left"))
+
+
+def _one_schema(parts: list[Part]) -> pa.Schema | None:
+    """Return the schema that all parts have, a column of nothing but nulls taking any type; None if they differ."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schemas = [pq.read_schema(part.file) for part in parts]
+    fields = []
+    for name in schemas[0].names:
+        kinds = {
+            schema.field(name).type for schema in schemas if not pa.types.is_null(schema.field(name).type)
+        }
+        if len(kinds) > 1:
+            return None
+        fields.append(pa.field(name, kinds.pop() if kinds else pa.null()))
+    return pa.schema(fields)

@@ -1,0 +1,104 @@
+"""A function of the user's own that gives the rows of an interval."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from evermodel.core.errors import EvermodelError, SourceError
+from evermodel.data.sources.relation import Arrival, Stream, imported, require_columns, steps, trouble
+from evermodel.spec import ModelSpec
+from evermodel.spec.source import PythonSource
+from evermodel.spec.window import Window
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+
+class PythonRelation:
+    """What a function gives: an Arrow table, a reader, batches, or a pandas frame."""
+
+    def __init__(self, spec: ModelSpec, source: PythonSource) -> None:
+        self.spec = spec
+        self.source = source
+
+    def open(self, duck: duckdb.DuckDBPyConnection, window: Window, columns: Sequence[str]) -> Stream:
+        """Make the relation `rows` of what the function gives."""
+        batches = self._batches(window, columns)
+        first = next(batches)
+        stream = Stream(first.schema, chain([first], batches))
+        duck.register("rows", stream.reader())
+        return stream
+
+    def arrival(self, window: Window, now: datetime) -> Arrival | None:
+        """Leave the counting to who reads."""
+        return None
+
+    def unreadable(self, error: Exception) -> EvermodelError:
+        """Name the function."""
+        return trouble(
+            self.spec, error, f"mend {self.source.function}: it is called with the interval's start and end"
+        )
+
+    def _batches(self, window: Window, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        function = imported(self.spec, self.source.function, "source.function")
+        found = False
+        for part in steps(window, self.source.step):
+            for batch in self._arrow(function(part.start, part.end, **self.source.arguments)):
+                if not found:
+                    require_columns(self.spec, batch.schema.names, columns)
+                found = True
+                yield batch.select(columns)
+        if not found:
+            yield self._nothing(columns)
+
+    def _arrow(self, given: Any) -> Iterator[pa.RecordBatch]:
+        import pyarrow as pa
+
+        if isinstance(given, pa.RecordBatch):
+            yield given
+        elif isinstance(given, pa.Table):
+            yield from given.to_batches() or [_empty(given.schema)]
+        elif isinstance(given, pa.RecordBatchReader):
+            yield from given
+        elif hasattr(given, "to_arrow"):  # polars
+            yield from given.to_arrow().to_batches()
+        elif hasattr(given, "iloc"):
+            yield from self._from_pandas(given)
+        elif hasattr(given, "__iter__") and not isinstance(given, dict | str | bytes):
+            for part in given:
+                yield from self._arrow(part)
+        else:
+            raise SourceError(
+                f"model {self.spec.name}: {self.source.function} gave a {type(given).__name__}",
+                "return an Arrow table, reader or batches, or a pandas or polars frame",
+            )
+
+    def _from_pandas(self, frame: Any) -> Iterator[pa.RecordBatch]:
+        import pyarrow as pa
+
+        require_columns(self.spec, [str(name) for name in frame.columns], [])
+        try:
+            table = pa.Table.from_pandas(frame, preserve_index=False)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError) as error:
+            # Arrow's message names the column.
+            raise SourceError(
+                f"model {self.spec.name}: a column of {self.source.function} holds values of several kinds: {error}",
+                "cast it to one kind in the function",
+            ) from error
+        yield from table.to_batches() or [_empty(table.schema)]
+
+    def _nothing(self, columns: Sequence[str]) -> pa.RecordBatch:
+        import pyarrow as pa
+
+        kinds = {self.spec.time_column: pa.timestamp("us", tz="UTC")}
+        return _empty(pa.schema([(name, kinds.get(name, pa.null())) for name in columns]))
+
+
+def _empty(schema: pa.Schema) -> pa.RecordBatch:
+    import pyarrow as pa
+
+    return pa.RecordBatch.from_pylist([], schema=schema)

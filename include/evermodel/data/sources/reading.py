@@ -1,0 +1,234 @@
+"""Read a window of any source: its rows go through one engine, which filters, types and sorts them."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evermodel.core.errors import EvermodelError, SourceError
+from evermodel.data.sources.files import FilesRelation
+from evermodel.data.sources.ibis import IbisRelation
+from evermodel.data.sources.plain import plain_rows
+from evermodel.data.sources.python import PythonRelation
+from evermodel.data.sources.relation import Arrival, Relation, Stream
+from evermodel.data.sources.sql import SqlRelation
+from evermodel.spec import ModelSpec
+from evermodel.spec.window import Window
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# What the engine may use before it writes to disk; Python, Arrow and one batch come on top.
+_MEMORY = "400MB"
+_THREADS = 4
+BATCH_ROWS = 100_000
+# What the names of folders begin with that are gone when reading ends.
+SCRATCH = ".evermodel-"
+_RELATIONS: dict[str, Callable[..., Relation]] = {
+    "files": FilesRelation,
+    "sql": SqlRelation,
+    "ibis": IbisRelation,
+    "python": PythonRelation,
+}
+
+
+class Rows:
+    """The rows of a window in the order of time and id, batch by batch; read once."""
+
+    def __init__(
+        self, reader: pa.RecordBatchReader, translate: Callable[[Exception], EvermodelError]
+    ) -> None:
+        self.schema: pa.Schema = reader.schema
+        self._reader = reader
+        self._translate = translate
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        """Give the batches; an error of the source is told as one."""
+        while True:
+            try:
+                with _told(self._translate):
+                    batch = self._reader.read_next_batch()
+            except StopIteration:
+                return
+            yield batch
+
+
+@contextmanager
+def stream_window(
+    spec: ModelSpec,
+    window: Window,
+    *,
+    with_label: bool,
+    scratch: Path | None = None,
+    in_order: bool = True,
+    batch_rows: int = BATCH_ROWS,
+) -> Iterator[Rows]:
+    """Read the rows of a window, ordered by time and id, in bounded memory.
+
+    Parameters
+    ----------
+    window
+        Half-open interval of the time column.
+    with_label
+        Read the label too; scoring leaves it out, so that it cannot leak.
+    scratch
+        Folder for what does not fit into memory while it is sorted; the system's if not given.
+    in_order
+        Without it, the rows come as the source has them, and nothing is sorted; text may come as a dictionary.
+    batch_rows
+        Rows of a batch.
+
+    Raises
+    ------
+    SourceError
+        The source or a column is missing, or cannot be read.
+    SourceUnavailableError
+        The source cannot be reached, or broke off.
+    """
+    columns = [name for name in spec.columns if with_label or name != spec.label.column]
+    plain = None if in_order else plain_rows(spec, window, columns, batch_rows)
+    if plain is not None:
+        yield Rows(plain.reader(), _relation(spec).unreadable)
+        return
+    # Without a sort, one thread reads faster than anybody takes the rows, and holds fewer of them.
+    with _opened(spec, window, columns, scratch, threads=_THREADS if in_order else 1) as (duck, translate):
+        kinds = _kinds(duck)
+        time = _time(spec, kinds)
+        picked = ", ".join(_picked(spec, name, kinds, time) for name in columns)
+        # Rows of the same time and id, if there are any, must not come in another order next time.
+        rest = ", ".join(_name(name) for name in columns)
+        order = f" ORDER BY {time}, {_name(spec.id_column)}, hash({rest})" if in_order else ""
+        query = f"SELECT {picked} FROM rows WHERE {time} >= $start AND {time} < $end{order}"
+        with _told(translate):
+            ends = {"start": window.start, "end": window.end}
+            reader = duck.sql(query, params=ends).to_arrow_reader(batch_rows)
+        yield Rows(reader, translate)
+
+
+def read_window(spec: ModelSpec, window: Window, *, with_label: bool) -> pa.Table:
+    """Read the rows of a window as one table; see `stream_window`.
+
+    Returns
+    -------
+    Table with id, time (microseconds, UTC), features and, if asked for, the label.
+    """
+    import pyarrow as pa
+
+    with stream_window(spec, window, with_label=with_label) as rows:
+        return pa.Table.from_batches(rows, schema=rows.schema)
+
+
+def read_labels(spec: ModelSpec, window: Window) -> pa.Table:
+    """Read id, time and label of a window's rows."""
+    table = read_window(spec, window, with_label=True)
+    return table.select([spec.id_column, spec.time_column, spec.label.column])
+
+
+def arrival(spec: ModelSpec, window: Window, now: datetime | None = None) -> Arrival:
+    """Tell how many rows of a window are there, and the newest event of the source.
+
+    Parameters
+    ----------
+    now
+        The clock's time, if not the real one: what lies more than a day ahead of it cannot be true.
+    """
+    now = now or datetime.now(UTC)
+    relation = _relation(spec)
+    with _told(relation.unreadable):
+        found = relation.arrival(window, now)
+    if found is not None:
+        return found
+    with _opened(spec, window, [spec.time_column], None) as (duck, translate):
+        time = _time(spec, _kinds(duck))
+        query = (
+            f"SELECT count(*) FILTER ({time} >= $start AND {time} < $end), "
+            f"max({time}) FILTER ({time} <= $horizon), count(*) FILTER ({time} > $horizon) FROM rows"
+        )
+        moments = {"start": window.start, "end": window.end, "horizon": now + timedelta(days=1)}
+        with _told(translate):
+            rows, newest, future = duck.execute(query, moments).fetchone()
+    return Arrival(int(rows), newest, int(future))
+
+
+@contextmanager
+def _told(translate: Callable[[Exception], EvermodelError]) -> Iterator[None]:
+    try:
+        yield
+    except (EvermodelError, StopIteration):
+        raise
+    except Exception as error:
+        raise translate(error) from error
+
+
+def _relation(spec: ModelSpec) -> Relation:
+    return _RELATIONS[spec.source.kind](spec, spec.source)
+
+
+@contextmanager
+def _opened(
+    spec: ModelSpec, window: Window, columns: list[str], scratch: Path | None, threads: int = _THREADS
+) -> Iterator[tuple[Any, Callable[[Exception], EvermodelError]]]:
+    """Open a source in an engine of its own; give both the engine and what turns errors into ours."""
+    import duckdb
+
+    relation = _relation(spec)
+    stream: Stream | None = None
+
+    def translate(error: Exception) -> EvermodelError:
+        # What broke the stream off says more than what the engine makes of it.
+        return relation.unreadable(stream.error if stream is not None and stream.error else error)
+
+    with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=scratch) as folder:
+        config = {
+            "autoinstall_known_extensions": False,
+            "memory_limit": _MEMORY,
+            "temp_directory": folder,
+            "threads": min(threads, os.cpu_count() or 1),
+        }
+        duck = duckdb.connect(config=config)
+        try:
+            # Times without a zone are UTC, wherever this machine is.
+            duck.execute("SET TimeZone = 'UTC'")
+            duck.execute(
+                "SET streaming_buffer_size = '1MB'"
+            )  # with the tenfold of newer engines it is no faster
+            duck.execute(
+                "SET enable_progress_bar = false"
+            )  # it would be drawn into the logs of long extractions
+            with _told(translate):
+                stream = relation.open(duck, window, columns)
+            yield duck, translate
+        finally:
+            duck.close()
+
+
+def _kinds(duck: Any) -> dict[str, str]:
+    return {row[0]: row[1] for row in duck.execute("DESCRIBE SELECT * FROM rows").fetchall()}
+
+
+def _picked(spec: ModelSpec, name: str, kinds: dict[str, str], time: str) -> str:
+    if name == spec.time_column:
+        return f"{time} AS {_name(name)}"
+    if name in spec.features.numeric and kinds[name].startswith("DECIMAL"):
+        return f"{_name(name)}::DOUBLE AS {_name(name)}"  # what the model sees, and every library reads fast
+    return _name(name)
+
+
+def _time(spec: ModelSpec, kinds: dict[str, str]) -> str:
+    """Return the SQL of the time column; a number is refused, because nobody can know what it counts."""
+    name = spec.time_column
+    if not kinds[name].startswith(("TIMESTAMP", "DATE", "VARCHAR", '"NULL"', "NULL")):
+        raise SourceError(
+            f"model {spec.name}: the time column {name} of {spec.source.told} holds {kinds[name]}, which is no time",
+            f"turn it into a time in the source, such as to_timestamp({name})",
+        )
+    return f"{_name(name)}::TIMESTAMPTZ"
+
+
+def _name(column: str) -> str:
+    return '"' + column.replace('"', '""') + '"'

@@ -1,0 +1,199 @@
+"""What every kind of source gives the engine, and what they share in telling what is wrong."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import importlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from evermodel.core.errors import EvermodelError, LakeFullError, SourceError, SourceUnavailableError
+from evermodel.spec import ModelSpec
+from evermodel.spec.window import Window
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+
+# By name, so that no driver has to be imported: of DB-API, SQLAlchemy, Python's sockets and files.
+_MAY_PASS = {"OperationalError", "InterfaceError", "DisconnectionError", "OSError"}
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """What a source holds for a window.
+
+    Parameters
+    ----------
+    rows
+        Rows of the window.
+    newest
+        Newest event, of those that are not in the future.
+    future
+        Rows whose time lies more than a day ahead of the clock: no event can be known so early.
+    """
+
+    rows: int
+    newest: datetime | None
+    future: int = 0
+
+
+class Relation(Protocol):
+    """One kind of source, opened for one model."""
+
+    def open(self, duck: duckdb.DuckDBPyConnection, window: Window, columns: Sequence[str]) -> Stream | None:
+        """Make the relation `rows`, with at least these columns and at least the window's rows."""
+
+    def arrival(self, window: Window, now: datetime) -> Arrival | None:
+        """Ask the engine of the source what has arrived; None if it can only be read."""
+
+    def unreadable(self, error: Exception) -> EvermodelError:
+        """Say what is wrong with the source after an error of its engine."""
+
+
+class Stream:
+    """Record batches on their way into the engine; keeps the error that broke them off.
+
+    Parameters
+    ----------
+    schema
+        Of every batch.
+    batches
+        Read once.
+    """
+
+    def __init__(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+        self.schema = schema
+        self.error: Exception | None = None
+        self._batches = batches
+
+    def reader(self) -> pa.RecordBatchReader:
+        """Return the reader that the engine scans."""
+        import pyarrow as pa
+
+        return pa.RecordBatchReader.from_batches(self.schema, self._guarded())
+
+    def _guarded(self) -> Iterator[pa.RecordBatch]:
+        try:
+            for batch in self._batches:
+                yield batch if batch.schema == self.schema else _cast(batch, self.schema)
+        except Exception as error:
+            self.error = error
+            raise
+
+
+def _cast(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Bring a batch into the first one's types; raise if a value has no place there."""
+    import pyarrow as pa
+
+    if set(batch.schema.names) != set(schema.names):
+        raise SourceError(
+            f"one part of the rows has the columns {', '.join(batch.schema.names)}, the first has {', '.join(schema.names)}",
+            "make the source give the same columns for every interval",
+        )
+    columns = []
+    for field in schema:
+        try:
+            columns.append(batch.column(field.name).cast(field.type))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise SourceError(
+                f"column {field.name} changes its type on the way, from {field.type} to "
+                f"{batch.schema.field(field.name).type}: {error}",
+                "cast the column to one type in the source",
+            ) from error
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def require_columns(spec: ModelSpec, present: Sequence[str], wanted: Iterable[str]) -> None:
+    """Raise `SourceError` unless each wanted column is there exactly once."""
+    where = f"model {spec.name}: {spec.source.told}"
+    counts = Counter(name.casefold() for name in present)
+    twice = [name for name in wanted if counts[name.casefold()] > 1]
+    if twice:
+        raise SourceError(
+            f"{where} has several columns named {', '.join(twice)} (upper and lower case count as the same)",
+            "rename or leave out all but one: nobody can tell which one is meant",
+        )
+    missing = [name for name in wanted if name not in present]
+    if not missing:
+        return
+    hints = {name: difflib.get_close_matches(name, present, n=1) for name in missing}
+    named = ", ".join(f"{name} (did you mean {near[0]}?)" if near else name for name, near in hints.items())
+    raise SourceError(
+        f"{where} lacks the columns {named}",
+        f"it has: {', '.join(present)}; correct the spec or the source query",
+    )
+
+
+def imported(spec: ModelSpec, path: str, field: str) -> Callable[..., Any]:
+    """Import what a spec names as ``module:function``.
+
+    Raises
+    ------
+    SourceError
+        There is no such module or function.
+    """
+    module, _, name = path.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise SourceError(
+            f"model {spec.name}: `{field}` names {path}, which cannot be imported: {error}",
+            "the module must be installed, or lie in a folder on PYTHONPATH, where Airflow's tasks run",
+        ) from error
+    if not callable(found):
+        raise SourceError(
+            f"model {spec.name}: `{field}` names {path}, which is no function", "name a function"
+        )
+    function: Callable[..., Any] = found
+    return function
+
+
+def steps(window: Window, step: Any) -> Iterator[Window]:
+    """Cut a window into parts of a length; without one it stays whole."""
+    start = window.start
+    while step is not None and start + step < window.end:
+        yield Window(start, start + step)
+        start += step
+    yield Window(start, window.end)
+
+
+def trouble(spec: ModelSpec, error: Exception, advice: str) -> EvermodelError:
+    """Turn what a source's engine or driver raised into an error that says what to do.
+
+    What may pass by itself, such as a lost connection, becomes transient.
+    """
+    if isinstance(error, EvermodelError):
+        return error
+    if no_space(error):
+        return LakeFullError(
+            f"model {spec.name}: {first_line(error)}", "free some space, then run this again"
+        )
+    said = f"model {spec.name}: {spec.source.told} cannot be read: {first_line(error)}"
+    names = {kind.__name__ for kind in type(error).__mro__}
+    if names & _MAY_PASS and "sqlite3" not in str(error):
+        return SourceUnavailableError(
+            said, "check that it is up and can be reached from here; this is tried again"
+        )
+    return SourceError(said, advice)
+
+
+def no_space(error: BaseException) -> bool:
+    """Tell whether an error means that a disk, a quota or a file's largest size is used up."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return True
+    return any(
+        sign in str(error) for sign in ("No space left on device", "File too large", "Disk quota exceeded")
+    )
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its name if there is none."""
+    if isinstance(error, EvermodelError):
+        return error.problem
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

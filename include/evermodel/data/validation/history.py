@@ -1,0 +1,143 @@
+"""Checks of a snapshot against the last good one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from evermodel.data.validation.profile import ColumnProfile, Profile
+from evermodel.data.validation.report import Check
+from evermodel.data.validation.severities import Severities
+from evermodel.data.validation.variants import variants_of
+from evermodel.spec import ModelSpec
+
+_EXAMPLES = 5
+# One that was rarer than this may be missing by chance.
+_RARE = 0.01
+
+
+def history_checks(
+    spec: ModelSpec, profile: Profile, before: Profile, severities: Severities, *, known: frozenset[str]
+) -> Iterator[Check]:
+    """Compare rows, nulls, categories, means and constancy with the last good snapshot.
+
+    Parameters
+    ----------
+    known
+        Columns whose categories the schema lists: what is new in them, it says.
+    """
+    limit = spec.validation.max_row_change
+    expected = before.rows * (profile.days / before.days if profile.days and before.days else 1.0)
+    change = profile.rows / max(expected, 1) - 1
+    yield Check(
+        "rows since the last good snapshot",
+        change >= -limit,
+        f"{profile.rows} where {expected:.0f} were to be expected ({change:+.1%})",
+        f"a loss of at most {limit:.0%}",
+        severities.of("row_change"),
+        "row_change",
+    )
+    if not profile.rows or not before.rows:
+        return
+    for column in spec.features.names:
+        now, then = profile.columns.get(column), before.columns.get(column)
+        if now is None or then is None:
+            continue
+        yield _null_jump(spec, profile, before, column, severities)
+        yield _constant(column, now, then, severities)
+        if now.numeric:
+            yield from _mean(spec, column, now, then, severities)
+        else:
+            yield from _categories(column, now, then, before.rows, severities, known)
+
+
+def _null_jump(
+    spec: ModelSpec, profile: Profile, before: Profile, column: str, severities: Severities
+) -> Check:
+    limit = spec.validation.max_null_jump
+    now, then = (p.columns[column].nulls / p.rows for p in (profile, before))
+    return Check(
+        f"growth of the nulls in {column}",
+        now - then <= limit,
+        f"{now:.2%} after {then:.2%}",
+        f"at most {100 * limit:g} points more",
+        severities.of("null_jump", column),
+        "null_jump",
+        column,
+    )
+
+
+def _constant(column: str, now: ColumnProfile, then: ColumnProfile, severities: Severities) -> Check:
+    value = _only_value(now)
+    return Check(
+        f"variety of {column}",
+        value is None or _only_value(then) is not None,
+        "several values" if value is None else f"{value} in every row",
+        "several values, as before",
+        severities.of("constant", column),
+        "constant",
+        column,
+    )
+
+
+def _only_value(column: ColumnProfile) -> str | None:
+    if column.numeric:
+        return f"{column.low:g}" if column.low is not None and column.low == column.high else None
+    return repr(next(iter(column.values))) if column.distinct == 1 else None
+
+
+def _mean(
+    spec: ModelSpec, column: str, now: ColumnProfile, then: ColumnProfile, severities: Severities
+) -> Iterator[Check]:
+    if now.mean is None or then.mean is None or not then.sd:
+        return
+    limit, shift = spec.validation.max_mean_shift, (now.mean - then.mean) / then.sd
+    if not math.isfinite(shift):
+        return  # numbers at the end of what a float can hold
+    yield Check(
+        f"mean of {column}",
+        abs(shift) <= limit,
+        f"{now.mean:.4g} after {then.mean:.4g} ({shift:+.2f} standard deviations)",
+        f"at most {limit:g} of them",
+        severities.of("mean_shift", column),
+        "mean_shift",
+        column,
+    )
+
+
+def _categories(
+    column: str,
+    now: ColumnProfile,
+    then: ColumnProfile,
+    rows: int,
+    severities: Severities,
+    known: frozenset[str],
+) -> Iterator[Check]:
+    common = {value: n for value, n in then.values.items() if n / rows >= _RARE}
+    gone = [value for value in common if value not in now.values] if now.listed else []
+    yield Check(
+        f"vanished categories of {column}",
+        not gone,
+        f"{len(gone)} of {len(common)}",
+        "none",
+        severities.of("vanished_category", column),
+        "vanished_category",
+        column,
+        examples=tuple(f"{value!r}, before in {common[value]} rows" for value in gone[:_EXAMPLES]),
+    )
+    if column in known or not then.listed:
+        return
+    severity = severities.of("category", column)
+    new = {value: n for value, n in now.values.items() if value not in then.values}
+    new = {value: n for value, n in new.items() if value not in variants_of(new, then.values)}
+    yield Check(
+        f"categories of {column} that are new since the last good snapshot",
+        not new,
+        f"{len(new)} in {sum(new.values())} rows",
+        "none",
+        "warn" if severity == "quarantine" else severity,
+        "category",
+        column,
+        sum(new.values()),
+        tuple(f"{value!r} in {n} rows" for value, n in list(new.items())[:_EXAMPLES]),
+    )

@@ -1,0 +1,121 @@
+"""What a validation found: every check, the passed ones too, and where rows and schema went."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from evermodel.core.errors import ValidationError
+
+Verdict = Literal["passed", "warned", "quarantined", "failed"]
+_LINES = 8
+_ADVICE = "mend the data or, if it is right, the spec's `validation` section or the schema file; the champion stays as it is"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check with what was found and what is allowed.
+
+    Parameters
+    ----------
+    severity
+        What happens when it does not pass: ``warn``, ``quarantine`` or ``fail``.
+    kind, column
+        What `validation.severity` in the spec calls it.
+    rows
+        Rows that break it, where it is about rows.
+    examples
+        A few of the values that break it.
+    """
+
+    name: str
+    passed: bool
+    found: str
+    allowed: str
+    severity: str = "fail"
+    kind: str = ""
+    column: str = ""
+    rows: int = 0
+    examples: tuple[str, ...] = ()
+
+    def line(self) -> str:
+        """Return the check in one sentence, for messages."""
+        such_as = f" (such as {'; '.join(self.examples[:3])})" if self.examples else ""
+        return f"{self.name}: found {self.found}, allowed {self.allowed}{such_as}"
+
+
+@dataclass(frozen=True)
+class ValidationReport:
+    """Every check of one snapshot.
+
+    Parameters
+    ----------
+    rows
+        Rows of the snapshot as it was extracted.
+    set_aside
+        Rows that break a check of severity ``quarantine``.
+    schema
+        The schema file that was enforced; empty if there was none.
+    against
+        The last good run that it was compared with; empty if there was none.
+    """
+
+    model: str
+    rows: int
+    checks: tuple[Check, ...]
+    set_aside: int = 0
+    schema: str = ""
+    against: str = ""
+
+    @property
+    def failures(self) -> tuple[Check, ...]:
+        """The checks that stop the run."""
+        return self._broken("fail")
+
+    @property
+    def warnings(self) -> tuple[Check, ...]:
+        """The checks that people should look at."""
+        return self._broken("warn")
+
+    @property
+    def quarantines(self) -> tuple[Check, ...]:
+        """The checks that set rows aside."""
+        return self._broken("quarantine")
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the checks say together."""
+        if self.failures:
+            return "failed"
+        if self.set_aside:
+            return "quarantined"
+        return "warned" if self.warnings else "passed"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data, ready for JSON."""
+        return {"verdict": self.verdict, **asdict(self)}
+
+    def require(self, page: str = "") -> None:
+        """Raise `ValidationError` with every fatal check and examples, if any failed.
+
+        Parameters
+        ----------
+        page
+            Address of the whole report.
+        """
+        if not self.failures:
+            return
+        told = [f"  - {check.line()}" for check in self.failures[:_LINES]]
+        more = len(self.failures) - len(told)
+        if more:
+            told.append(f"  - and {more} more")
+        lines = "\n".join(told)
+        error = ValidationError(
+            f"model {self.model}: the snapshot failed {len(self.failures)} of {len(self.checks)} checks:\n{lines}",
+            f"{_ADVICE}; the whole report: {page}" if page else _ADVICE,
+        )
+        error.failed = len(self.failures)
+        raise error
+
+    def _broken(self, severity: str) -> tuple[Check, ...]:
+        return tuple(check for check in self.checks if not check.passed and check.severity == severity)

@@ -1,0 +1,244 @@
+"""Checks that point at single rows: counted in one pass over the columns that look wrong, with a few examples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from evermodel.data.validation.profile import ColumnProfile, Profile
+from evermodel.data.validation.report import Check
+from evermodel.data.validation.scan import Scan, name, text
+from evermodel.data.validation.schema import Bounds, TableSchema
+from evermodel.data.validation.severities import Severities
+from evermodel.data.validation.variants import split_variants, variants_of
+from evermodel.spec import ModelSpec
+
+_EXAMPLES, _SHOWN, _FIRST_ROWS = 3, 20, 10_000
+
+
+@dataclass(frozen=True)
+class RowRule:
+    """A check of single rows.
+
+    Parameters
+    ----------
+    broken
+        SQL that is true of a row that breaks it.
+    suspect
+        False if the profile shows already that no row does.
+    shown
+        SQL of the value that examples show.
+    """
+
+    kind: str
+    column: str
+    name: str
+    broken: str
+    suspect: bool
+    shown: str
+    severity: str
+
+
+def row_rules(
+    spec: ModelSpec,
+    scan: Scan,
+    profile: Profile,
+    schema: TableSchema | None,
+    severities: Severities,
+    end: datetime | None,
+) -> list[RowRule]:
+    """Return the rules for what is declared in the spec and in the schema.
+
+    Parameters
+    ----------
+    end
+        The moment that no row may be as late as.
+    """
+    builder = _Builder(spec, scan, profile, schema, severities)
+    rules = [*builder.numbers(), *builder.ranges(), *builder.categories(), *builder.table(end)]
+    return [rule for rule in rules if rule.severity != "off"]
+
+
+def counts_of(rules: Sequence[RowRule]) -> list[str]:
+    """Return the SQL aggregates that `judge_rows` needs: the rows of each suspect rule, and those to be set aside."""
+    suspects = [rule for rule in rules if rule.suspect]
+    aside = [f"coalesce({rule.broken}, false)" for rule in suspects if rule.severity == "quarantine"]
+    counts = [f"count(*) FILTER ({rule.broken})" for rule in suspects]
+    return [*counts, f"count(*) FILTER ({' OR '.join(aside)})" if aside else "0"]
+
+
+def judge_rows(
+    scan: Scan, rules: Sequence[RowRule], counts: Sequence[int], id_column: str
+) -> tuple[list[Check], int]:
+    """Make the checks of rules whose rows are counted, with examples for the worst ones.
+
+    Parameters
+    ----------
+    counts
+        Values of what `counts_of` returned.
+
+    Returns
+    -------
+    The checks, in the order of the rules, and how many rows a quarantine would set aside.
+    """
+    *found, set_aside = counts
+    broken = dict(zip((rule for rule in rules if rule.suspect), found, strict=True))
+    worst = sorted((rule for rule in broken if broken[rule]), key=lambda rule: -broken[rule])[:_SHOWN]
+    found_examples = _examples(scan, worst, id_column)
+    checks = []
+    for rule in rules:
+        rows = broken.get(rule, 0)
+        examples = found_examples.get(rule, ())
+        checks.append(
+            Check(
+                rule.name,
+                rows == 0,
+                f"{rows} rows",
+                "none",
+                rule.severity,
+                rule.kind,
+                rule.column,
+                rows,
+                examples,
+            )
+        )
+    return checks, set_aside
+
+
+def _examples(scan: Scan, rules: Sequence[RowRule], id_column: str) -> dict[RowRule, tuple[str, ...]]:
+    """Find a few examples for each rule: all at once among the first rows, and for rare ones in the whole snapshot."""
+    if not rules:
+        return {}
+    identity = name(id_column) if id_column in scan.types else "NULL"
+    columns = ", ".join(dict.fromkeys([identity, *(name(rule.column) for rule in rules)]))
+    parts = [
+        f"(SELECT {place}, {identity}::VARCHAR, left(({rule.shown})::VARCHAR, 60) FROM first_rows "
+        f"WHERE {rule.broken} LIMIT {_EXAMPLES})"
+        for place, rule in enumerate(rules)
+    ]
+    head = f"WITH first_rows AS MATERIALIZED (SELECT {columns} FROM {scan.source} LIMIT {_FIRST_ROWS})"
+    told: dict[RowRule, list[str]] = {rule: [] for rule in rules}
+    for place, row, value in scan.rows(f"{head} {' UNION ALL '.join(parts)}"):
+        told[rules[place]].append(f"{value!r} in row {row}")
+    for rule in (rule for rule in rules if not told[rule]):
+        query = (
+            f"SELECT {identity}::VARCHAR, left(({rule.shown})::VARCHAR, 60) FROM {scan.source} "
+            f"WHERE {rule.broken} LIMIT {_EXAMPLES}"
+        )
+        told[rule] = [f"{value!r} in row {row}" for row, value in scan.rows(query)]
+    return {rule: tuple(examples) for rule, examples in told.items()}
+
+
+def _finite(profile: ColumnProfile) -> bool:
+    """Tell whether the lowest and highest number say that there is no infinity, and hide nothing."""
+    if not profile.numeric:
+        return False
+    if profile.low is None or profile.high is None:
+        return True
+    return math.isfinite(profile.low) and math.isfinite(profile.high)
+
+
+@dataclass(frozen=True)
+class _Builder:
+    spec: ModelSpec
+    scan: Scan
+    profile: Profile
+    schema: TableSchema | None
+    severities: Severities
+
+    def numbers(self) -> Iterator[RowRule]:
+        for column, profile in self._features(numeric=True):
+            number = self.scan.number(column)
+            yield self._rule(
+                "infinite",
+                column,
+                f"infinite values in {column}",
+                f"isinf({number})",
+                not _finite(profile),
+            )
+            yield self._rule(
+                "not_a_number",
+                column,
+                f"values of {column} that are no number",
+                f"({name(column)} IS NOT NULL AND {number} IS NULL)",
+                profile.not_numbers > 0,
+            )
+
+    def ranges(self) -> Iterator[RowRule]:
+        for column, (low, high) in self._bounds().items():
+            profile, number = self.profile.columns[column], self.scan.number(column)
+            sides = []
+            # What the lowest and highest number rule out already needs no look at the rows.
+            if low is not None and not (_finite(profile) and (profile.low is None or profile.low >= low)):
+                sides.append(f"{number} < {low!r}")
+            if high is not None and not (_finite(profile) and (profile.high is None or profile.high <= high)):
+                sides.append(f"({number} > {high!r} AND NOT isnan({number}))")
+            limits = f"{'-inf' if low is None else low} to {'inf' if high is None else high}"
+            broken = f"({' OR '.join(sides) or 'false'})"
+            yield self._rule("range", column, f"values of {column} outside {limits}", broken, bool(sides))
+
+    def categories(self) -> Iterator[RowRule]:
+        for column, profile in self._features(numeric=False):
+            known = self._known(column)
+            if known is None:
+                variants = split_variants(profile.values)[1]
+            else:
+                variants = variants_of(profile.values, known)
+            yield self._rule(
+                "variant",
+                column,
+                f"values of {column} that are known ones written otherwise",
+                f"{name(column)}::VARCHAR IN ({', '.join(map(text, variants)) or 'NULL'})",
+                bool(variants),
+            )
+            if known is not None and self.severities.of("category", column) == "quarantine":
+                listed = ", ".join(map(text, known)) or "NULL"
+                yield self._rule(
+                    "category",
+                    column,
+                    f"values of {column} that the schema does not know",
+                    f"{name(column)}::VARCHAR NOT IN ({listed})",
+                    not profile.listed or bool(set(profile.values) - set(known)),
+                )
+
+    def table(self, end: datetime | None) -> Iterator[RowRule]:
+        identity, time = name(self.spec.id_column), name(self.spec.time_column)
+        if end is not None and self.profile.newest:
+            yield self._rule(
+                "future",
+                self.spec.time_column,
+                "rows from after the window",
+                f"{time} >= TIMESTAMPTZ {text(end.isoformat())}",
+                datetime.fromisoformat(self.profile.newest) >= end,
+            )
+        if self.severities.of("duplicate_id", self.spec.id_column) == "quarantine":
+            # Which of them is right, nobody can tell here.
+            twice = f"SELECT {identity} FROM {self.scan.source} GROUP BY 1 HAVING count(*) > 1"
+            yield self._rule(
+                "duplicate_id",
+                self.spec.id_column,
+                f"rows that share their {self.spec.id_column}",
+                f"({identity} IS NULL OR {identity} IN ({twice}))",
+                True,
+            )
+
+    def _features(self, *, numeric: bool) -> Iterator[tuple[str, ColumnProfile]]:
+        names = self.spec.features.numeric if numeric else self.spec.features.categorical
+        return ((c, self.profile.columns[c]) for c in names if c in self.profile.columns)
+
+    def _bounds(self) -> dict[str, Bounds]:
+        columns = {} if self.schema is None else self.schema.columns
+        inferred: dict[str, Bounds] = {
+            c: column.bounds for c, column in columns.items() if column.bounds != (None, None)
+        }
+        declared: dict[str, Bounds] = {**inferred, **self.spec.validation.ranges}
+        return {c: bounds for c, bounds in declared.items() if c in self.profile.columns}
+
+    def _known(self, column: str) -> tuple[str, ...] | None:
+        declared = None if self.schema is None else self.schema.columns.get(column)
+        return None if declared is None else declared.categories
+
+    def _rule(self, kind: str, column: str, title: str, broken: str, suspect: bool) -> RowRule:
+        return RowRule(kind, column, title, broken, suspect, name(column), self.severities.of(kind, column))

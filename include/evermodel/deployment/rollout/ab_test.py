@@ -1,0 +1,47 @@
+"""A/B test: a fixed split, until the labels tell which version is better; may be looked at any time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from evermodel.deployment.rollout.evidence import Evidence
+from evermodel.deployment.rollout.guard import TRIAL, decide_trial, watch
+from evermodel.deployment.rollout.plan import TrafficPlan, since_start, split
+from evermodel.deployment.rollout.verdict import Verdict
+from evermodel.spec.rollout import RolloutSpec
+from evermodel.stats.sequential import difference
+
+
+def begin(spec: RolloutSpec, plan: TrafficPlan) -> TrafficPlan:
+    """Give the challenger its share, and until the guard has passed no more answers than it allows."""
+    arms = split(plan.champion, plan.challenger, spec.ab_test.share)
+    return replace(plan, arms=arms, limit=spec.guard.max_exposed)
+
+
+def decide(spec: RolloutSpec, plan: TrafficPlan, evidence: Evidence, now: datetime) -> Verdict:
+    """Promote the winner; without one in time the champion stays."""
+    test = spec.ab_test
+    # Labels are what the test itself is about: the guard would look at them at another level.
+    seen = watch(spec.guard, plan, replace(evidence, losses={}), steps=2)
+    if seen.state == "breach":
+        return Verdict("roll_back", seen.why, seen.figures)
+    if plan.step == TRIAL:
+        return decide_trial(seen, plan, evidence, now, test.longest)
+    new, old = evidence.losses.get(plan.challenger), evidence.losses.get(plan.champion)
+    figures, said = dict(seen.figures), "no labels have matured"
+    if new is not None and old is not None:
+        gain, low, high = difference(old, new, test.error_rate)
+        figures |= {"gain": gain, "gain_low": low, "gain_high": high}
+        said = (
+            f"{evidence.loss} {old.mean:.4g} → {new.mean:.4g}, gain {gain:+.4g} ({low:+.4g} to {high:+.4g}), "
+            f"{new.rows:,} and {old.rows:,} labels"
+        )
+        if low > test.margin:
+            return Verdict("promote", f"the new version is better: {said}", figures)
+        if high < test.margin:
+            worse = "worse" if high < 0 else "not better by the margin"
+            return Verdict("roll_back", f"the new version is {worse}: {said}", figures)
+    if since_start(plan, now) >= test.longest:
+        return Verdict("roll_back", f"no verdict in time, the champion stays: {said}", figures)
+    return Verdict("stay", f"no verdict yet: {said}", figures)

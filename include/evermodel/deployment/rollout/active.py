@@ -1,0 +1,56 @@
+"""A rollout that is under way, and how a rollback or a person ends it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from evermodel.core.errors import RegistryConflictError
+from evermodel.deployment.rollout.plan import PlanState, TrafficPlan, everything_to
+from evermodel.deployment.rollout.plan_store import read_plan, write_plan
+from evermodel.registry.registry import AUTOMATIC
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+def under_way(client: MlflowClient, model: str) -> TrafficPlan | None:
+    """Return the plan of the rollout that is under way, if there is one."""
+    plan = read_plan(client, model)
+    return plan if plan is not None and plan.state == "running" else None
+
+
+def ended(plan: TrafficPlan, state: PlanState, why: str, serves: str) -> TrafficPlan:
+    """Return the plan with which a rollout is over, one version answering everything."""
+    return plan.changed(state=state, verdict=why, arms=everything_to(serves), shadow=0.0, warm=(), limit=None)
+
+
+def stop_in_flight(
+    client: MlflowClient, model: str, why: str, serves: str, by: str = AUTOMATIC
+) -> TrafficPlan | None:
+    """Mark the rollout that is under way as stopped, if there is one; its traffic has gone to the champion already.
+
+    A plan holds only while its champion is the champion, so that this only says what is so.
+
+    Parameters
+    ----------
+    why
+        What ended it.
+    serves
+        The version that serves now.
+    by
+        Who did it, for the audit log.
+
+    Returns
+    -------
+    The plan before; None if no rollout was under way.
+    """
+    plan = under_way(client, model)
+    if plan is None or plan.holds(serves):
+        return None
+    try:
+        write_plan(client, ended(plan, "stopped", why, serves), after=plan, by=by)
+    except RegistryConflictError:
+        return (
+            None  # whoever was quicker has ended or moved it; the next look sees that the champion is another
+        )
+    return plan

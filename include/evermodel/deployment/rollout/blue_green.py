@@ -1,0 +1,61 @@
+"""Blue/green: a smoke test, then everything switches at once; the old version stays warm and the new one is watched."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from evermodel.deployment.rollout.evidence import Evidence
+from evermodel.deployment.rollout.guard import figures_of, watch
+from evermodel.deployment.rollout.plan import TrafficPlan, everything_to, since_step, stamp
+from evermodel.deployment.rollout.verdict import Verdict
+from evermodel.spec.rollout import RolloutSpec
+
+SMOKE, SWITCHED = 0, 1
+
+
+def begin(spec: RolloutSpec, plan: TrafficPlan) -> TrafficPlan:
+    """Have green in memory, unheard."""
+    del spec
+    return replace(plan, warm=(plan.challenger,))
+
+
+def decide(spec: RolloutSpec, plan: TrafficPlan, evidence: Evidence, now: datetime) -> Verdict:
+    """Switch after the smoke test; afterwards go back in one step if the guard is broken."""
+    if plan.step == SMOKE:
+        return _smoke(spec, plan, evidence, now)
+    seen = watch(spec.guard, plan, evidence)
+    if seen.state == "breach":
+        return Verdict("roll_back", f"back to version {plan.warm[0]}: {seen.why}", seen.figures)
+    if since_step(plan, now) >= spec.blue_green.warm:
+        return Verdict("promote", "the new version kept the guard while the old one was warm", seen.figures)
+    return Verdict("stay", "the old version is still warm, the new one is watched", seen.figures)
+
+
+def _smoke(spec: RolloutSpec, plan: TrafficPlan, evidence: Evidence, now: datetime) -> Verdict:
+    smoke, figures = evidence.smoke, figures_of(plan, evidence)
+    if smoke is None or since_step(plan, now) < spec.look:
+        return Verdict("stay", "serving processes load the new version", figures)
+    figures |= {"smoke_rows": float(smoke.rows), "smoke_ms": smoke.milliseconds}
+    if smoke.problem:
+        return Verdict("roll_back", f"smoke test: {smoke.problem}", figures)
+    ratio = spec.guard.max_latency_ratio
+    if ratio is not None and smoke.milliseconds > ratio * smoke.champion_milliseconds > 0:
+        why = (
+            f"smoke test: {smoke.milliseconds:.3g} ms a row, the champion {smoke.champion_milliseconds:.3g} ms "
+            f"(limit {ratio:g} times)"
+        )
+        return Verdict("roll_back", why, figures)
+    why = f"smoke test passed ({smoke.rows:,} rows, {smoke.milliseconds:.3g} ms each): everything switches"
+    return Verdict("promote", why, figures, switched(plan, now))
+
+
+def switched(plan: TrafficPlan, now: datetime) -> TrafficPlan:
+    """Return the plan after the switch: green is champion, blue stays in memory."""
+    return plan.changed(
+        champion=plan.challenger,
+        arms=everything_to(plan.challenger),
+        warm=(plan.champion,),
+        step=SWITCHED,
+        step_since=stamp(now),
+    )

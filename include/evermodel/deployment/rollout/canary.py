@@ -1,0 +1,44 @@
+"""Canary: more and more of the requests, each step earned by errors, response times and matured labels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from evermodel.deployment.rollout.evidence import Evidence
+from evermodel.deployment.rollout.guard import exhausted, watch
+from evermodel.deployment.rollout.plan import TrafficPlan, since_step, split, stamp
+from evermodel.deployment.rollout.verdict import Verdict
+from evermodel.spec.rollout import RolloutSpec
+
+
+def begin(spec: RolloutSpec, plan: TrafficPlan) -> TrafficPlan:
+    """Give the challenger the first step's share, and no more answers than the guard allows."""
+    arms = split(plan.champion, plan.challenger, spec.canary.steps[0])
+    return replace(plan, arms=arms, limit=spec.guard.max_exposed)
+
+
+def decide(spec: RolloutSpec, plan: TrafficPlan, evidence: Evidence, now: datetime) -> Verdict:
+    """Go on when the step is passed and baked; go back on a breach, or when the step cannot be passed."""
+    steps, canary = spec.canary.steps, spec.canary
+    seen = watch(spec.guard, plan, evidence, steps=len(steps))
+    if seen.state == "breach":
+        return Verdict("roll_back", seen.why, seen.figures)
+    lasted = since_step(plan, now)
+    if seen.state == "open":
+        if exhausted(plan, evidence):
+            return Verdict(
+                "roll_back", f"{plan.limit:,} answers without having passed: {seen.why}", seen.figures
+            )
+        if lasted >= canary.longest:
+            return Verdict("roll_back", f"not passed within the longest time: {seen.why}", seen.figures)
+        return Verdict("stay", f"not passed yet: {seen.why}", seen.figures)
+    if lasted < canary.bake:
+        return Verdict("stay", "passed, and bakes", seen.figures)
+    if plan.step + 1 >= len(steps):
+        return Verdict("promote", f"all {len(steps)} steps passed; the last: {seen.why}", seen.figures)
+    share = steps[plan.step + 1]
+    after = plan.changed(
+        arms=split(plan.champion, plan.challenger, share), step=plan.step + 1, step_since=stamp(now)
+    )
+    return Verdict("next", f"step passed, now {share:.0%}: {seen.why}", seen.figures, after)

@@ -1,0 +1,194 @@
+"""The checks that all strategies share: errors, response times, quality and exposure of the new version."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from evermodel.deployment.rollout.evidence import Evidence
+from evermodel.deployment.rollout.plan import TrafficPlan, since_step, stamp
+from evermodel.deployment.rollout.verdict import Verdict
+from evermodel.registry.serving_heartbeats import VersionCounts
+from evermodel.spec.rollout import GuardSpec
+from evermodel.stats.histogram import quantile, slower_than
+from evermodel.stats.sequential import above, below, difference, larger_part
+
+State = Literal["passed", "open", "breach"]
+CHECKS = 4  # errors against the limit and against the champion's, response times, quality
+_NEARLY = 0.95  # of a limit: processes share it, and what one of them did not use may be left over
+_TAIL = 0.01  # a p99 leaves so much above it
+_PROVED_TAIL = 0.02  # what the tail above the limit has to be proved to be smaller than
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check: passed, broken, or not known yet."""
+
+    name: str
+    state: State
+    said: str
+
+
+@dataclass(frozen=True)
+class Watch:
+    """All checks of one look.
+
+    Parameters
+    ----------
+    state
+        ``breach`` if one is broken, ``passed`` if all passed, else ``open``.
+    why
+        The checks that made it so, in words.
+    """
+
+    state: State
+    why: str
+    figures: Mapping[str, float]
+
+
+def watch(spec: GuardSpec, plan: TrafficPlan, evidence: Evidence, steps: int = 1) -> Watch:
+    """Hold the challenger against the guard.
+
+    Each check is a pair of sequential tests (see `sequential`): one proves the breach, the other the pass, so that a
+    version on the wrong side of the limit passes a step with a chance of at most ``1 - confidence``, and a good one is
+    sent back by the whole rollout with at most that chance, however often both are looked at.
+
+    Parameters
+    ----------
+    steps
+        Steps of the whole rollout; the chance of a false breach is shared among them. Where their number is not known,
+        such ones that the shares of all steps add up to at most 1.
+    """
+    level = 1 - spec.confidence
+    breach = math.log(CHECKS * steps / level)
+    new, old = evidence.of(plan.challenger), evidence.of(plan.champion)
+    if plan.challenger == plan.champion:
+        old = evidence.baseline or VersionCounts()
+    checks = [
+        _requests(spec, new),
+        *_errors(spec, plan, new, old, breach, -math.log(level)),
+        _latency(spec, new, old, breach, -math.log(level), _to_come(spec, plan, evidence)),
+        _quality(plan, evidence, level / (CHECKS * steps)),
+    ]
+    return _summed(checks, figures_of(plan, evidence))
+
+
+def exhausted(plan: TrafficPlan, evidence: Evidence) -> bool:
+    """Tell whether the challenger has given the answers that its step allows."""
+    return plan.limit is not None and evidence.of(plan.challenger).requests >= _NEARLY * plan.limit
+
+
+def figures_of(plan: TrafficPlan, evidence: Evidence) -> dict[str, float]:
+    """Return the figures of a look, by name."""
+    figures: dict[str, float] = {"share": plan.share_of(plan.challenger), "step": float(plan.step)}
+    sides = {"challenger": plan.challenger, "champion": plan.champion}
+    for side, version in sides.items():
+        counts, moments = evidence.of(version), evidence.losses.get(version)
+        figures |= {f"{side}_requests": float(counts.requests), f"{side}_errors": float(counts.errors)}
+        slowest = quantile(counts.buckets, 1 - _TAIL)
+        figures |= {f"{side}_p99_ms": 1000 * slowest} if math.isfinite(slowest) else {}
+        figures |= {f"{side}_labels": float(moments.rows), f"{side}_loss": moments.mean} if moments else {}
+    return figures
+
+
+def _requests(spec: GuardSpec, new: VersionCounts) -> Check:
+    state: State = "passed" if new.requests >= spec.min_requests else "open"
+    return Check("requests", state, f"{new.requests:,} of {spec.min_requests:,} requests")
+
+
+def _errors(
+    spec: GuardSpec, plan: TrafficPlan, new: VersionCounts, old: VersionCounts, breach: float, proof: float
+) -> list[Check]:
+    limit, checks = spec.max_error_rate, []
+    if limit is not None:
+        said = f"{_rate(new)} errors, limit {limit:.2%}"
+        state: State = "open"
+        if 0 < limit < 1 and above(new.errors, new.requests, limit) >= breach:
+            state = "breach"
+        elif limit >= 1 or (limit > 0 and below(new.errors, new.requests, limit) >= proof):
+            state = "passed"
+        elif limit <= 0 and new.requests:  # none at all is allowed: one is a breach, and no number proves it
+            state = "breach" if new.errors else "passed"
+        checks.append(Check("errors", state, said))
+    share = plan.share_of(plan.challenger)
+    if limit is not None and 0 < share < 1:
+        # The larger of the two: callers stick to a version, and a busy one is no fault of it.
+        share = max(share, new.requests / max(new.requests + old.requests, 1))
+        worse = share < 1 and larger_part(new.errors, old.errors, share) >= breach
+        said = f"{_rate(new)} errors, the champion {_rate(old)}"
+        checks.append(Check("errors beside the champion", "breach" if worse else "passed", said))
+    return checks
+
+
+def _to_come(spec: GuardSpec, plan: TrafficPlan, evidence: Evidence) -> bool:
+    """Tell whether the champion will have answered enough to be compared with before the step has to end."""
+    share = plan.share_of(plan.champion)
+    if plan.challenger == plan.champion or share <= 0 or exhausted(plan, evidence):
+        return False
+    return plan.limit is None or plan.limit * share >= spec.min_requests * (1 - share)
+
+
+def _latency(
+    spec: GuardSpec, new: VersionCounts, old: VersionCounts, breach: float, proof: float, to_come: bool
+) -> Check:
+    usual = quantile(old.buckets, 1 - _TAIL)
+    if spec.max_latency_ratio is not None and old.requests < spec.min_requests and to_come:
+        said = f"the champion has {old.requests:,} of the {spec.min_requests:,} requests to compare with"
+        return Check("response time", "open", said)
+    if spec.max_latency_ratio is None or not math.isfinite(usual) or old.requests < spec.min_requests:
+        return Check("response time", "passed", "no response times of the champion to compare with")
+    slow, total = slower_than(new.buckets, spec.max_latency_ratio * usual)
+    now = quantile(new.buckets, 1 - _TAIL)
+    said = f"p99 {1000 * now:.3g} ms, the champion {1000 * usual:.3g} ms (limit {spec.max_latency_ratio:g} times)"
+    if above(slow, total, _TAIL) >= breach:
+        return Check("response time", "breach", said)
+    fine = slow <= _TAIL * total and below(slow, total, _PROVED_TAIL) >= proof
+    return Check("response time", "passed" if fine else "open", said)
+
+
+def _quality(plan: TrafficPlan, evidence: Evidence, level: float) -> Check:
+    new, old = evidence.losses.get(plan.challenger), evidence.losses.get(plan.champion)
+    if new is None or old is None or plan.challenger == plan.champion:
+        return Check("quality", "passed", "no labels have matured")
+    gap, low, high = difference(new, old, level)
+    said = (
+        f"{evidence.loss} {new.mean:.4g}, the champion {old.mean:.4g} ({new.rows:,} and {old.rows:,} labels)"
+    )
+    if math.isfinite(low):
+        said += f", difference {gap:+.4g} ({low:+.4g} to {high:+.4g})"
+    return Check("quality", "breach" if low > 0 else "passed", said)
+
+
+def _summed(checks: Sequence[Check], figures: Mapping[str, float]) -> Watch:
+    state: State = next(
+        (state for state in ("breach", "open") if any(check.state == state for check in checks)), "passed"
+    )
+    told = [check for check in checks if check.state == state]
+    return Watch(state, "; ".join(f"{check.name}: {check.said}" for check in told), figures)
+
+
+def _rate(counts: VersionCounts) -> str:
+    rate = counts.errors / counts.requests if counts.requests else 0.0
+    return f"{counts.errors:,} of {counts.requests:,} ({rate:.2%})"
+
+
+TRIAL, TEST = 0, 1
+
+
+def decide_trial(
+    seen: Watch, plan: TrafficPlan, evidence: Evidence, now: datetime, longest: timedelta
+) -> Verdict:
+    """Lift the limit of exposure when the guard has passed; go back when it cannot pass."""
+    if seen.state == "passed":
+        after = plan.changed(step=TEST, step_since=stamp(now), limit=None)
+        return Verdict(
+            "next", f"the guard passed, the labels decide from now on: {seen.why}", seen.figures, after
+        )
+    if exhausted(plan, evidence):
+        return Verdict("roll_back", f"{plan.limit:,} answers without having passed: {seen.why}", seen.figures)
+    if since_step(plan, now) >= longest:
+        return Verdict("roll_back", f"the guard was not passed in time: {seen.why}", seen.figures)
+    return Verdict("stay", f"the guard has not passed yet: {seen.why}", seen.figures)

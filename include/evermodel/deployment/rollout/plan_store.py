@@ -1,0 +1,68 @@
+"""The traffic plan in the registry: one tag of the model, changed by compare-and-set on its revision."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from evermodel.core.audit import audit
+from evermodel.core.errors import RegistryConflictError
+from evermodel.deployment.rollout.plan import TrafficPlan
+from evermodel.registry import registry
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+PLAN_TAG = "evermodel.traffic_plan"
+
+
+def read_plan(client: MlflowClient, model: str) -> TrafficPlan | None:
+    """Return the model's last traffic plan, whatever its state; None if there never was one."""
+    found = registry.model_tag(client, model, PLAN_TAG)
+    return None if found is None else TrafficPlan.from_json(found)
+
+
+def plan_of(tags: Mapping[str, str]) -> TrafficPlan | None:
+    """Return the plan among the tags of a registered model."""
+    text = tags.get(PLAN_TAG)
+    return None if text is None else TrafficPlan.from_json(json.loads(text))
+
+
+def write_plan(
+    client: MlflowClient, plan: TrafficPlan, *, after: TrafficPlan | None, by: str = ""
+) -> TrafficPlan:
+    """Write a plan, if the one in the registry is still the one that it was made from.
+
+    Parameters
+    ----------
+    after
+        The plan that was read before; None if there was none.
+    by
+        Who changes it, for the audit log; the one who started the rollout if not given.
+
+    Raises
+    ------
+    RegistryConflictError
+        Somebody else wrote a plan meanwhile.
+    """
+    there = read_plan(client, plan.model)
+    if there == plan:
+        return plan
+    if there != after:
+        raise RegistryConflictError(
+            f"model {plan.model}: the traffic plan was changed meanwhile (revision {there.revision if there else 0})",
+            "look at it (evermodel status) and try again",
+        )
+    registry.set_model_tag(client, plan.model, PLAN_TAG, plan.to_json())
+    audit(
+        "traffic",
+        plan.model,
+        strategy=plan.strategy,
+        state=plan.state,
+        revision=plan.revision,
+        shares=",".join(f"{arm.version}:{arm.share:g}" for arm in plan.arms),
+        by=by or plan.by,
+        reason=plan.verdict or plan.reason,
+    )
+    return plan

@@ -1,0 +1,115 @@
+"""The gates of whole-window metrics: against the champion, against absolute floors, and calibration."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from numpy.typing import NDArray
+
+from evermodel.evaluation.decision import COLD_START, Comparison, Gate, compare
+from evermodel.modeling.tasks import confidence_of, metric_of, primary
+from evermodel.spec import ModelSpec
+from evermodel.stats.bootstrap import Measured, side_by_side
+from evermodel.stats.metrics import Floats, Metric, calibration_error
+
+
+def measure_window(
+    spec: ModelSpec, labels: NDArray[Any], challenger: Floats, champion: Floats | None
+) -> list[Measured]:
+    """Measure the primary metric, then the secondary ones, on the same resamples of the test window."""
+    metrics = [primary(spec), *(metric_of(spec, check.metric) for check in spec.gate.secondary)]
+    return side_by_side(
+        metrics,
+        labels,
+        challenger,
+        champion,
+        confidence=spec.gate.confidence,
+        resamples=spec.gate.resamples,
+        seed=spec.seed,
+    )
+
+
+def outcome(measured: Measured, margin: float) -> Comparison:
+    """Name the outcome of a comparison."""
+    return COLD_START if measured.gain is None else compare(measured.gain.low, measured.gain.high, margin)
+
+
+def comparison_gates(
+    spec: ModelSpec, measured: list[Measured], unusable: str | None = None
+) -> Iterator[Gate]:
+    """Hold the challenger against the champion, and each metric against its floor.
+
+    Of the primary metric the spec says which outcomes may ship; a secondary one must be better or not worse. A champion
+    that cannot be scored (``unusable`` says why) fails the comparison.
+    """
+    gate = spec.gate
+    wanted = [(measured[0], gate.margin, gate.floor, gate.ship_on)]
+    for found, check in zip(measured[1:], gate.secondary, strict=True):
+        wanted.append((found, check.margin, check.floor, ("better", "not_worse")))
+    for found, margin, floor, allowed in wanted:
+        if unusable:
+            yield _no_comparison(found, unusable)
+        else:
+            yield _against_champion(found, margin, allowed, gate.confidence)
+        if floor is not None:
+            yield _floor_gate(found, floor)
+
+
+def calibration_gate(spec: ModelSpec, labels: NDArray[Any], scores: Floats) -> Iterator[Gate]:
+    """Hold the calibration error against its limit, if the spec sets one."""
+    limit = spec.gate.max_calibration_error
+    if limit is not None:
+        error = calibration_error(*confidence_of(spec, labels, scores))
+        verdict: Any = "pass" if error <= limit else "fail"
+        yield Gate("calibration", verdict, error, f"≤ {limit}", f"expected calibration error {error:.4f}")
+
+
+def reaches(metric: Metric, value: float, floor: float) -> bool:
+    """Tell whether a value is as good as a floor, which is a ceiling for a loss; not a number is not."""
+    return value >= floor if metric.higher_is_better else value <= floor
+
+
+def floor_text(metric: Metric, floor: float) -> str:
+    """Return a floor for people.
+
+    >>> from evermodel.stats.metrics import METRICS
+    >>> floor_text(METRICS["brier"], 0.2)
+    '≤ 0.2'
+    """
+    return f"{'≥' if metric.higher_is_better else '≤'} {floor}"
+
+
+def _against_champion(
+    measured: Measured, margin: float, allowed: tuple[Comparison, ...], confidence: float
+) -> Gate:
+    name, gain = f"{measured.metric.name} against the champion", measured.gain
+    if gain is None:
+        return Gate(name, "pass", None, "no champion yet", "cold start: the absolute gates decide")
+    verdict = outcome(measured, margin)
+    detail = (
+        f"{verdict.replace('_', ' ')}: gain {gain.value:+.4f}, {confidence:.0%} interval "
+        f"{gain.low:+.4f} to {gain.high:+.4f}, margin {margin}"
+    )
+    value = gain.value if math.isfinite(gain.value) else None
+    threshold = " or ".join(allowed).replace("_", " ")
+    return Gate(name, "pass" if verdict in allowed else "fail", value, threshold, detail)
+
+
+def _no_comparison(measured: Measured, unusable: str) -> Gate:
+    detail = f"{unusable}; start a retrain with `force` and a reason to ship without a comparison"
+    return Gate(
+        f"{measured.metric.name} against the champion", "fail", None, "a champion that answers", detail
+    )
+
+
+def _floor_gate(measured: Measured, floor: float) -> Gate:
+    own = measured.own
+    return Gate(
+        f"{measured.metric.name} floor",
+        "pass" if reaches(measured.metric, own.value, floor) else "fail",
+        own.value if math.isfinite(own.value) else None,
+        floor_text(measured.metric, floor),
+        f"{own.value:.4f} ({own.low:.4f} to {own.high:.4f})",
+    )

@@ -1,0 +1,132 @@
+"""Judge a challenger on the test window, beside the champion on the same rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from evermodel.core.errors import GateError
+from evermodel.evaluation.behavioral_tests import behaviour_gates
+from evermodel.evaluation.comparison import calibration_gate, comparison_gates, measure_window, outcome
+from evermodel.evaluation.decision import Decision, Gate
+from evermodel.evaluation.evaluated_model import Contender, score
+from evermodel.evaluation.fairness import fairness_gates
+from evermodel.evaluation.latency_and_size import cost_gates
+from evermodel.evaluation.slices import slice_gates
+from evermodel.modeling.tasks import classes_of, encode
+from evermodel.spec import ModelSpec
+from evermodel.stats.metrics import Floats
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Contender", "judge", "score"]
+
+
+def judge(
+    spec: ModelSpec,
+    run_key: str,
+    features: pd.DataFrame,
+    labels: np.ndarray[Any, Any],
+    challenger: Contender,
+    champion: Contender | None,
+    *,
+    champion_saw: float = 0.0,
+    unusable: str | None = None,
+    force_reason: str | None = None,
+) -> Decision:
+    """Apply every gate of the spec to a challenger.
+
+    Parameters
+    ----------
+    features, labels
+        The test window, later than anything the challenger was fitted on.
+    champion
+        The version that serves; None for a cold start, where the absolute gates decide.
+    champion_saw
+        Share of the test rows that the champion was fitted on; it is told as a warning.
+    unusable
+        Why the champion that serves cannot be scored; without a comparison only a person may ship.
+    force_reason
+        Why a person wants it shipped whatever the gates say; None if nobody does.
+
+    Raises
+    ------
+    GateError
+        The test window has one class only, or the challenger answers with something that is no probability.
+    """
+    _require_both_classes(spec, labels)
+    classes = classes_of(spec, labels, *(c.pipeline for c in (challenger, champion) if c))
+    labels = encode(labels, classes)
+    scores = score(spec, challenger, features, classes)
+    theirs, unusable = _champion_scores(spec, champion, features, classes, unusable)
+    measured = measure_window(spec, labels, scores, theirs)
+    gates = [
+        *comparison_gates(spec, measured, unusable),
+        *calibration_gate(spec, labels, scores),
+        *slice_gates(spec, features, labels, scores, theirs),
+        *fairness_gates(spec, features, labels, scores),
+        *behaviour_gates(spec, features, scores, lambda frame: score(spec, challenger, frame, classes)),
+        *cost_gates(spec, challenger, features),
+        *_fresh_gate(champion_saw),
+    ]
+    failed = ", ".join(gate.name for gate in gates if gate.verdict == "fail")
+    forced = bool(failed) and force_reason is not None
+    reason = f"forced: {force_reason}" if forced else f"failed: {failed}" if failed else "all gates passed"
+    first = measured[0]
+    return Decision(
+        model=spec.name,
+        run_key=run_key,
+        candidate=challenger.name,
+        model_uri=challenger.uri,
+        parent=None if champion is None else champion.name,
+        metric=first.metric.name,
+        verdict="not_enough_evidence" if unusable else outcome(first, spec.gate.margin),
+        ship=forced or not failed,
+        forced=forced,
+        reason=reason,
+        rows=len(labels),
+        challenger=(first.own.value, first.own.low, first.own.high),
+        champion=None if first.theirs is None else (first.theirs.value, first.theirs.low, first.theirs.high),
+        gain=None if first.gain is None else (first.gain.value, first.gain.low, first.gain.high),
+        gates=tuple(gates),
+    )
+
+
+def _champion_scores(
+    spec: ModelSpec,
+    champion: Contender | None,
+    features: pd.DataFrame,
+    classes: tuple[str, ...],
+    unusable: str | None,
+) -> tuple[Floats | None, str | None]:
+    """Score the champion; if it cannot be scored, say why: the decision is written all the same."""
+    if champion is None:
+        return None, unusable
+    try:
+        return score(spec, champion, features, classes), None
+    except GateError as error:
+        return None, error.problem
+
+
+def _require_both_classes(spec: ModelSpec, labels: np.ndarray[Any, Any]) -> None:
+    if len(labels) == 0:
+        raise GateError(
+            f"model {spec.name}: the test window holds no row",
+            "wait until labels have matured, or widen `split.test`",
+        )
+    if len(np.unique(labels)) < 2:
+        same = "have one label value" if spec.task == "regression" else "are all of one class"
+        raise GateError(
+            f"model {spec.name}: the {len(labels)} rows of the test window {same}, "
+            "so a challenger cannot be judged",
+            "widen `split.test`, or check how the label is made; nothing was registered",
+        )
+
+
+def _fresh_gate(champion_saw: float) -> Iterator[Gate]:
+    if champion_saw > 0:
+        detail = f"the champion was fitted on {champion_saw:.0%} of the test rows, which flatters it"
+        yield Gate("fresh test rows", "warn", champion_saw, "0", detail)

@@ -1,0 +1,70 @@
+"""A model on trial, and how it is asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from evermodel.core.errors import GateError
+from evermodel.modeling.tasks import predict, sound
+from evermodel.spec import ModelSpec
+from evermodel.stats.metrics import Floats
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from evermodel.modeling.onnx.runtime import FastModel
+
+
+# What a model may throw when its input is not what it was trained on.
+ANSWER_ERRORS = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model on trial.
+
+    Parameters
+    ----------
+    name
+        Candidate's name for the challenger, version for the champion.
+    pipeline
+        Fitted pipeline.
+    uri
+        Where it is logged.
+    size_bytes
+        Size of the stored model.
+    fast
+        Its graph (`evermodel.modeling.onnx`), if it has one that gives the same answers.
+    """
+
+    name: str
+    pipeline: Any
+    uri: str
+    size_bytes: int = 0
+    fast: FastModel | None = None
+
+
+def score(
+    spec: ModelSpec, contender: Contender, features: pd.DataFrame, classes: tuple[str, ...] = ()
+) -> Floats:
+    """Return a model's answers as `evermodel.modeling.tasks.predict` gives them.
+
+    Raises
+    ------
+    GateError
+        The model throws, or answers with something that the task does not allow.
+    """
+    try:
+        values = predict(spec, contender.pipeline, features, classes)
+    except ANSWER_ERRORS as error:
+        raise GateError(
+            f"{contender.name} cannot score the test window: {error}",
+            "compare the features of the spec with what the model was trained on; retrain if they changed",
+        ) from error
+    if not sound(spec, values):
+        wanted = "finite numbers" if spec.task == "regression" else "probabilities"
+        raise GateError(
+            f"{contender.name} answers with values that are no {wanted}", "train another candidate"
+        )
+    return values

@@ -1,0 +1,47 @@
+"""Probabilities that are what they say: mapped to the shares seen in rows that the model was not fitted on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evermodel.core.errors import TrainingError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def calibrated(
+    pipeline: Any, method: Literal["sigmoid", "isotonic"], frame: pd.DataFrame, labels: NDArray[Any]
+) -> Any:
+    """Return the pipeline with its last step calibrated; what was fitted before stays as it is.
+
+    Rows are not weighted here, so that probabilities are those of the real shares also when classes were balanced.
+
+    Parameters
+    ----------
+    pipeline
+        Fitted classifier with its preprocessing.
+    frame, labels
+        Rows that it was not fitted on.
+
+    Raises
+    ------
+    TrainingError
+        A class of the model has no row here.
+    """
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.frozen import FrozenEstimator
+    from sklearn.pipeline import Pipeline
+
+    missing = sorted({str(name) for name in pipeline.classes_} - {str(name) for name in np.unique(labels)})
+    if missing:
+        raise TrainingError(
+            f"the validation part has no row of class {', '.join(missing)}, so nothing can be calibrated on it",
+            "widen `split.validation`, or remove `training.calibrate`",
+        )
+    calibrator = CalibratedClassifierCV(FrozenEstimator(pipeline[-1]), method=method)
+    calibrator.fit(pipeline[:-1].transform(frame), labels)
+    return Pipeline([*pipeline.steps[:-1], ("calibrated", calibrator)])

@@ -1,0 +1,287 @@
+"""Models in MLflow: saved with skops, and loaded only when nothing in them could run code."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
+
+import yaml
+
+from evermodel.core.atomic import replacing
+from evermodel.core.errors import ModelFormatError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow import MlflowClient
+
+    from evermodel.modeling.onnx.runtime import FastModel
+
+# Types outside skops' own list that a model may contain; each is plain data of numpy or scikit-learn.
+TRUSTED_TYPES = (
+    "collections.OrderedDict",
+    "evermodel.modeling.user_features.UserFeatures",  # the name of an installed module and of columns
+    "functools.partial",  # what it wraps is checked as well
+    "numpy.dtype",
+    "sklearn._loss.link.Interval",
+    "sklearn._loss.link.LogitLink",
+    "sklearn._loss.link.IdentityLink",
+    "sklearn._loss.loss.HalfBinomialLoss",
+    "sklearn.calibration._CalibratedClassifier",  # a classifier and its calibrators, which are checked as well
+    "sklearn.calibration._SigmoidCalibration",  # two numbers
+    "sklearn.compose._column_transformer._RemainderColsList",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+    "sklearn.tree._tree.Tree",  # arrays of nodes; scikit-learn checks their types and sizes
+    "sklearn.utils.validation.check_array",
+)
+_TRUSTED_PREFIXES = ("lightgbm.", "xgboost.")
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in memory.
+
+    Parameters
+    ----------
+    pipeline
+        The fitted scikit-learn pipeline, preprocessing included.
+    example
+        A few input rows as they looked in training.
+    inputs
+        The signature's inputs: one mapping with ``name`` and ``type`` for each feature.
+    fast
+        The model's graph, if one was kept beside it and ONNX Runtime is installed.
+    """
+
+    pipeline: Any
+    example: pd.DataFrame
+    inputs: list[dict[str, Any]]
+    fast: FastModel | None = None
+
+
+def log_model(pipeline: Any, example: pd.DataFrame, scores: Any, requirements: Iterable[str]) -> str:
+    """Log a fitted pipeline to the active MLflow run, with signature and input example.
+
+    Parameters
+    ----------
+    pipeline
+        Fitted scikit-learn pipeline.
+    example
+        Input rows, as in training; the first five are stored.
+    scores
+        What the pipeline answers for ``example``.
+    requirements
+        Pinned packages that a loader needs.
+
+    Returns
+    -------
+    URI of the logged model.
+
+    Raises
+    ------
+    ModelFormatError
+        The pipeline holds types that are not plain data.
+    """
+    import mlflow.sklearn
+    from mlflow.models import infer_signature
+
+    trusted = _allowed_types(pipeline)
+    info = mlflow.sklearn.log_model(
+        pipeline,
+        name="model",
+        serialization_format="skops",
+        skops_trusted_types=trusted,
+        pip_requirements=list(requirements),
+        signature=infer_signature(example, scores),
+        input_example=example.head(5),
+        pyfunc_predict_fn="predict_proba" if hasattr(pipeline, "predict_proba") else "predict",
+    )
+    return str(info.model_uri)
+
+
+def download(client: MlflowClient, uri: str, folder: Path) -> Path:
+    """Download a model's files into a folder and return where they lie.
+
+    Parameters
+    ----------
+    uri
+        ``models:/name/version``, ``models:/m-...`` or ``runs:/...``.
+    folder
+        Where the files go; kept, so that it can serve as a cache.
+    """
+    from mlflow.artifacts import download_artifacts
+
+    del client  # the address was set when it was made
+    folder.mkdir(parents=True, exist_ok=True)
+    return Path(download_artifacts(artifact_uri=uri, dst_path=str(folder)))
+
+
+def load_model(client: MlflowClient, uri: str, folder: Path) -> LoadedModel:
+    """Download a model (see `download`) and load it without running code from it.
+
+    Raises
+    ------
+    ModelFormatError
+        The model is a pickle, or lists types that could run code.
+    """
+    return load_files(download(client, uri, folder))
+
+
+def load_files(folder: Path) -> LoadedModel:
+    """Load a model from its downloaded folder; see `load_model`."""
+    import pandas as pd
+
+    meta = _metadata(folder)
+    flavor = meta.get("flavors", {}).get("sklearn", {})
+    if flavor.get("serialization_format") != "skops":
+        raise ModelFormatError(
+            f"{folder}: the model is stored as {flavor.get('serialization_format', 'something unknown')}, "
+            "which runs code when it is loaded",
+            "register a model that was trained by the retrain DAG (they are stored with skops)",
+        )
+    pipeline = _load_skops(folder / str(flavor.get("pickled_model")), folder)
+    inputs = _signature_inputs(meta, folder)
+    example = pd.read_json(folder / meta["saved_input_example_info"]["artifact_path"], orient="split")
+    return LoadedModel(pipeline, example[[column["name"] for column in inputs]], inputs, load_graph(folder))
+
+
+def load_graph(folder: Path) -> FastModel | None:
+    """Load the graph beside a downloaded model; None if it has none, or ONNX Runtime is not installed.
+
+    Raises
+    ------
+    ModelFormatError
+        The graph is damaged, or is not the one that was kept for this model.
+    """
+    from evermodel.modeling.onnx import export_if_equal as keep
+    from evermodel.modeling.onnx import runtime
+
+    files = folder / keep.FOLDER
+    if not files.is_dir():
+        return None
+    try:
+        fast = runtime.read(files)
+        sound = keep.holds_example(fast, files)
+    except ImportError:
+        return None
+    except Exception as error:
+        raise ModelFormatError(
+            f"{folder}: the graph cannot be read ({error})", "retrain or roll back"
+        ) from error
+    if not sound:
+        raise ModelFormatError(
+            f"{folder}: the graph does not answer its stored example as its pipeline did",
+            "retrain or roll back",
+        )
+    return fast
+
+
+def signature_of(folder: Path) -> list[dict[str, Any]]:
+    """Return the inputs of a downloaded model's signature: one mapping with ``name`` and ``type`` for each feature.
+
+    Raises
+    ------
+    ModelFormatError
+        There is no readable signature.
+    """
+    return _signature_inputs(_metadata(folder), folder)
+
+
+def example_of(folder: Path) -> list[dict[str, Any]]:
+    """Return the stored input example of a downloaded model, as rows."""
+    import json
+
+    path = folder / _metadata(folder)["saved_input_example_info"]["artifact_path"]
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    return [dict(zip(stored["columns"], row, strict=True)) for row in stored["data"]]
+
+
+def write_pipeline(pipeline: Any, file: Path) -> None:
+    """Write a fitted pipeline as one skops file, whole or not at all.
+
+    Raises
+    ------
+    ModelFormatError
+        The pipeline holds types that are not plain data.
+    """
+    _allowed_types(pipeline)
+    with replacing(file) as temporary:
+        _skops_io().dump(pipeline, temporary)
+
+
+def read_pipeline(file: Path) -> Any:
+    """Load what `write_pipeline` wrote, without running code from it.
+
+    Raises
+    ------
+    ModelFormatError
+        The file is damaged, or lists types that could run code.
+    """
+    return _load_skops(file, file.parent)
+
+
+def _load_skops(file: Path, folder: Path) -> Any:
+    skops_io = _skops_io()
+    try:
+        types = skops_io.get_untrusted_types(file=file)
+    except (OSError, BadZipFile, KeyError, ValueError) as error:
+        raise ModelFormatError(
+            f"{folder}: {file.name} is no readable skops file ({error})",
+            "retrain or roll back",
+        ) from error
+    return skops_io.load(file, trusted=_refuse_others(types, folder))
+
+
+def _metadata(folder: Path) -> dict[str, Any]:
+    try:
+        meta = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ModelFormatError(
+            f"{folder}: no readable MLmodel file ({error})", "retrain or roll back"
+        ) from error
+    if not isinstance(meta, dict) or "saved_input_example_info" not in meta:
+        raise ModelFormatError(
+            f"{folder}: the model has no signature or input example", "retrain or roll back"
+        )
+    return meta
+
+
+def _signature_inputs(meta: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
+    import json
+
+    try:
+        inputs: list[dict[str, Any]] = json.loads(meta["signature"]["inputs"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelFormatError(f"{folder}: the model has no signature", "retrain or roll back") from error
+    return inputs
+
+
+def _refuse_others(types: Iterable[str], where: object) -> list[str]:
+    kept = list(types)
+    refused = [t for t in kept if t not in TRUSTED_TYPES and not t.startswith(_TRUSTED_PREFIXES)]
+    if refused:
+        raise ModelFormatError(
+            f"{where}: the model contains types that are not known to be plain data: {', '.join(sorted(refused))}",
+            "use estimators of scikit-learn, lightgbm or xgboost",
+        )
+    return kept
+
+
+def _allowed_types(pipeline: Any) -> list[str]:
+    skops_io = _skops_io()
+    return _refuse_others(
+        skops_io.get_untrusted_types(data=skops_io.dumps(pipeline)), type(pipeline).__name__
+    )
+
+
+def _skops_io() -> Any:
+    """Import skops quietly: it looks at every attribute of every loaded module, and Airflow's old ones complain."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import skops.io
+    return skops.io

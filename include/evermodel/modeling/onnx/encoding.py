@@ -1,0 +1,182 @@
+"""Rows as one matrix of numbers: categories become codes by a lookup, so that the graph never sees text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evermodel.data.dtypes import as_type
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Row = tuple[float | str | None, ...]
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """The values of one feature, each distinct one only once where they are few.
+
+    Parameters
+    ----------
+    values
+        Numbers or codes.
+    places
+        Of each row, the place of its value; None if the values are the rows' own.
+    """
+
+    values: NDArray[np.float64]
+    places: NDArray[np.int32] | None = None
+
+    def spread(self) -> NDArray[np.float64]:
+        """Return the value of each row."""
+        return self.values if self.places is None else self.values.take(self.places)
+
+
+@dataclass(frozen=True)
+class Codes:
+    """The code of every category of one feature, as the trained encoder gives them.
+
+    Parameters
+    ----------
+    known
+        Code of each category seen in training.
+    missing
+        Code of no category (NaN where the model takes it for a missing number).
+    unknown
+        Code of a category that training never saw.
+    """
+
+    known: Mapping[str, float]
+    missing: float
+    unknown: float
+
+    def of(self, value: str | None) -> float:
+        """Return the code of a value."""
+        return self.missing if value is None else self.known.get(value, self.unknown)
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How rows become the graph's input.
+
+    Parameters
+    ----------
+    names
+        The features, in the order of the columns.
+    codes
+        The codes of the categorical ones; the others are numbers already.
+    """
+
+    names: tuple[str, ...]
+    codes: Mapping[str, Codes]
+
+    def rows(self, rows: Sequence[Row]) -> Matrix:
+        """Encode rows whose values are in the order of the features: floats (NaN if missing), strings or None."""
+        values = [list(row) for row in rows]
+        for place, code_of in self._coders:
+            for row in values:
+                row[place] = code_of(row[place])
+        return np.array(values, dtype=np.float64).reshape(len(rows), len(self.names))
+
+    def table(self, table: pa.Table) -> Matrix:
+        """Encode an Arrow table; a null is a missing value."""
+        matrix = np.empty((table.num_rows, len(self.names)))
+        for place, column in enumerate(self.columns(table)):
+            matrix[:, place] = column.spread()
+        return matrix
+
+    def columns(self, table: pa.Table) -> list[Column]:
+        """Encode an Arrow table column by column."""
+        return [self._column(name, table[name]) for name in self.names]
+
+    def _column(self, name: str, values: pa.ChunkedArray) -> Column:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        if name not in self.codes:
+            return Column(as_type(values, pa.float64()).to_numpy())
+        known, codes = self._lookups[name]
+
+        def places_of(texts: Any) -> Any:
+            return pc.index_in(as_type(texts, pa.string()), value_set=known).fill_null(len(known)).to_numpy()
+
+        if not pa.types.is_dictionary(values.type):
+            return Column(codes, places_of(values))
+        coded = values.combine_chunks()
+        missing = len(coded.dictionary)
+        distinct = np.append(codes[places_of(coded.dictionary)], self.codes[name].missing)
+        return Column(distinct, coded.indices.fill_null(missing).to_numpy())
+
+    @cached_property
+    def _lookups(self) -> dict[str, tuple[pa.Array, NDArray[np.float64]]]:
+        """The known categories and no category, and their codes, of which the last is the unknown ones'."""
+        import pyarrow as pa
+
+        return {
+            name: (
+                pa.array([*found.known, None], pa.string()),
+                np.array([*found.known.values(), found.missing, found.unknown]),
+            )
+            for name, found in self.codes.items()
+        }
+
+    @cached_property
+    def _coders(self) -> list[tuple[int, Callable[[Any], float]]]:
+        return [(place, self.codes[name].of) for place, name in enumerate(self.names) if name in self.codes]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data; JSON has no NaN, so it is null there."""
+        codes = {name: asdict(found) for name, found in self.codes.items()}
+        for found in codes.values():
+            found["known"] = {name: _plain(code) for name, code in found["known"].items()}
+            found |= {side: _plain(found[side]) for side in ("missing", "unknown")}
+        return {"names": list(self.names), "codes": codes}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Encoding:
+        """Read what `to_json` wrote."""
+        codes = {
+            name: Codes(
+                {category: _number(code) for category, code in found["known"].items()},
+                _number(found["missing"]),
+                _number(found["unknown"]),
+            )
+            for name, found in data["codes"].items()
+        }
+        return cls(tuple(data["names"]), codes)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A pipeline as a graph.
+
+    Parameters
+    ----------
+    graph
+        The serialized ONNX model: a float64 matrix in, answers out. Binary: rows x 1, the probability of the second
+        class; multiclass: rows x classes; regression: rows x 1.
+    encoding
+        How rows become that matrix.
+    classes
+        Names of the columns of the answers, for multiclass.
+    """
+
+    graph: bytes
+    encoding: Encoding
+    classes: tuple[str, ...] = ()
+
+
+def _plain(code: float) -> float | None:
+    return None if math.isnan(code) else code
+
+
+def _number(code: float | None) -> float:
+    return math.nan if code is None else float(code)

@@ -1,0 +1,143 @@
+"""Score one day as a stream, in constant memory, and leave it in the prediction log and where the spec says."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evermodel.core.errors import EmptyWindowError
+from evermodel.core.settings import Settings
+from evermodel.data.prediction_log import day_file, write_batches
+from evermodel.data.sources import stream_window
+from evermodel.modeling import model_store
+from evermodel.modeling.scoring.days import in_order
+from evermodel.modeling.scoring.scorer import Scorer, read_scorer
+from evermodel.registry import registry
+from evermodel.spec import ModelSpec
+from evermodel.spec.window import Window, last_day, whole_day
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from mlflow import MlflowClient
+
+# So many rows of so many columns as a model has are a few megabytes; half of them take a tenth more time.
+BATCH_ROWS = 32_768
+_THREADS = 4
+
+
+@dataclass(frozen=True)
+class ScoredDay:
+    """What scoring one day left behind."""
+
+    model: str
+    day: str
+    version: str
+    rows: int
+    mean_score: float
+    path: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data, ready for XCom."""
+        return asdict(self)
+
+
+def score_day(spec: ModelSpec, as_of: datetime, client: MlflowClient, settings: Settings) -> ScoredDay:
+    """Score the whole day before a moment with the champion and write it to the prediction log.
+
+    The same day again replaces its own file and no other; whoever is killed leaves the file as it was.
+
+    Raises
+    ------
+    NoChampionError
+        Nothing serves yet.
+    EmptyWindowError
+        The day has no row.
+    """
+    window = last_day(whole_day(as_of))
+    if spec.score.engine == "spark":
+        return _by_spark(spec, window, client, settings)
+    scorer = load_champion(spec, client)
+    tally = Tally()
+    with stream_window(spec, window, with_label=False, in_order=False, batch_rows=BATCH_ROWS) as rows:
+        path = write_day(spec, settings.lake, window, tally.counted(scored(scorer, rows)))
+    return finished(spec, tally.day(spec, window, scorer.version, path.relative_to(settings.lake)), path)
+
+
+def _by_spark(spec: ModelSpec, window: Window, client: MlflowClient, settings: Settings) -> ScoredDay:
+    from evermodel.modeling.scoring.spark import SparkDay
+
+    tally, job = Tally(), SparkDay(spec, window, client, settings)
+    with job as tables:
+        path = write_day(spec, settings.lake, window, tally.counted(tables))
+    return finished(spec, tally.day(spec, window, job.version, path.relative_to(settings.lake)), path)
+
+
+def finished(spec: ModelSpec, day: ScoredDay, path: Path) -> ScoredDay:
+    """Put a day that is in the log into the spec's table too, if it names one; doing it again replaces it."""
+    if spec.score.table is not None:
+        from evermodel.modeling.scoring.table import write_table
+
+        write_table(spec, day.day, path)
+    return day
+
+
+def load_champion(spec: ModelSpec, client: MlflowClient) -> Scorer:
+    """Download the champion and make it ready to score; see `score_day` and `read_scorer` for what is raised."""
+    version = str(registry.champion(client, spec.name).version)
+    with tempfile.TemporaryDirectory() as folder:
+        files = model_store.download(client, f"models:/{spec.name}/{version}", Path(folder))
+        return read_scorer(spec, version, files)
+
+
+def scored(scorer: Scorer, rows: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Score a stream of batches on all cores; the answers come in the order of the rows."""
+    threads = min(_THREADS, os.cpu_count() or 1) if scorer.threads_well else 1
+    return in_order(scorer.score, (batch for batch in rows if batch.num_rows), threads)
+
+
+def write_day(spec: ModelSpec, lake: Path, window: Window, tables: Iterator[pa.Table]) -> Path:
+    """Write a day's predictions to the log.
+
+    Raises
+    ------
+    EmptyWindowError
+        There is none; what an earlier run wrote stays.
+    """
+    day = f"{window.start:%Y-%m-%d}"
+    first = next(tables, None)
+    if first is None:
+        raise EmptyWindowError(
+            f"model {spec.name}: there is no row to score on {day}",
+            "check that the data of that day has arrived, then run this again",
+        )
+    target = day_file(spec, lake, day)
+    write_batches(spec, target, chain([first], tables))
+    return target
+
+
+class Tally:
+    """Counts what passes by."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.total = 0.0
+
+    def counted(self, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+        """Give the tables on."""
+        import pyarrow.compute as pc
+
+        for table in tables:
+            self.rows += table.num_rows
+            self.total += pc.sum(table["score"]).as_py()
+            yield table
+
+    def day(self, spec: ModelSpec, window: Window, version: str, path: Path) -> ScoredDay:
+        """Return the outcome."""
+        day = f"{window.start:%Y-%m-%d}"
+        return ScoredDay(spec.name, day, version, self.rows, self.total / self.rows, str(path))

@@ -1,0 +1,200 @@
+"""One model version in memory, ready to answer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from evermodel.core.errors import ModelFormatError
+from evermodel.modeling import model_store
+from evermodel.modeling.scoring.request_rows import Inputs, Row
+from evermodel.spec import ModelSpec
+from evermodel.spec.parts import FeaturesSpec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+    from evermodel.modeling.model_store import LoadedModel
+    from evermodel.modeling.onnx.runtime import FastModel
+    from evermodel.stats.metrics import Floats
+
+
+class Answer(NamedTuple):
+    """The answer for one row: a probability or a value, and for many classes the name of the likeliest one."""
+
+    score: float
+    label: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ServedModel:
+    """A loaded version, with the features that it was trained on.
+
+    Parameters
+    ----------
+    spec
+        The model's spec, its features replaced by those of this version's signature: a spec that was edited after
+        the training does not change what this version sees.
+    version
+        Version in the registry.
+    since
+        When this process began to serve it.
+    pipeline
+        The fitted pipeline; None where the graph answers.
+    inputs
+        The features, in the order of the signature.
+    example
+        One request row, for the API's documentation.
+    fast
+        The graph that answers in the pipeline's place; None if the pipeline answers.
+    """
+
+    spec: ModelSpec
+    version: str
+    since: datetime
+    pipeline: Any
+    inputs: Inputs
+    example: dict[str, Any]
+    fast: FastModel | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        return self.spec.name
+
+    @property
+    def engine(self) -> Literal["onnx", "sklearn"]:
+        """What computes the answers."""
+        return "sklearn" if self.fast is None else "onnx"
+
+    def predict(self, rows: Sequence[Row]) -> list[Answer]:
+        """Score rows, each with the values of the features in the order of the signature.
+
+        Raises
+        ------
+        ModelFormatError
+            The model answers with something that its task does not allow.
+        """
+        if self.fast is not None:
+            return self._checked(*self._fast_points(self.fast, rows))
+        import pandas as pd
+
+        columns = zip(*rows, strict=True)
+        return self._answers(pd.DataFrame(dict(zip(self.inputs.names, map(list, columns), strict=True))))
+
+    def _answers(self, data: pd.DataFrame) -> list[Answer]:
+        from evermodel.data.dtypes import feature_frame
+        from evermodel.modeling.tasks import points
+
+        frame = feature_frame(self.spec, data)[list(self.inputs.names)]
+        scores, labels = points(self.spec, self.pipeline, frame)
+        if len(scores) != len(data):
+            raise ModelFormatError(
+                f"model {self.name}, version {self.version}: {len(scores)} answers for {len(data)} rows",
+                "roll back or retrain",
+            )
+        return self._checked(scores, labels)
+
+    def _fast_points(self, fast: FastModel, rows: Sequence[Row]) -> tuple[Floats, list[str] | None]:
+        answers = fast.answer(rows)
+        if self.spec.task != "multiclass":
+            return answers[:, 0], None
+        best = answers.argmax(axis=1)
+        return answers.max(axis=1), [fast.classes[place] for place in best]
+
+    def _checked(self, scores: Floats, labels: list[str] | None) -> list[Answer]:
+        found: list[float] = scores.tolist()
+        if not self._sound(found):
+            wanted = "finite number" if self.spec.task == "regression" else "probability"
+            raise ModelFormatError(
+                f"model {self.name}, version {self.version}: an answer is not a {wanted}",
+                "roll back or retrain",
+            )
+        if labels is None:
+            return [Answer(score) for score in found]
+        return [Answer(*pair) for pair in zip(found, labels, strict=True)]
+
+    def _sound(self, scores: list[float]) -> bool:
+        if self.spec.task == "regression":
+            return all(map(math.isfinite, scores))
+        return all(0.0 <= score <= 1.0 for score in scores)
+
+
+def read_served(spec: ModelSpec, version: str, folder: Path) -> ServedModel:
+    """Load a downloaded version; where its graph can answer, the pipeline is not loaded at all.
+
+    Loading a pipeline keeps the interpreter busy for a long time, and requests that come meanwhile would wait.
+
+    Raises
+    ------
+    ModelFormatError
+        The version cannot be loaded, or cannot score its own example.
+    """
+    inputs = Inputs.from_signature(model_store.signature_of(folder))
+    fast = _usable(model_store.load_graph(folder), inputs)
+    if fast is None:
+        return make_served(spec, version, model_store.load_files(folder))
+    example = _readable(model_store.example_of(folder), inputs)
+    return ServedModel(_as_trained(spec, inputs), version, datetime.now(UTC), None, inputs, example, fast)
+
+
+def _as_trained(spec: ModelSpec, inputs: Inputs) -> ModelSpec:
+    numeric = tuple(name for name in inputs.names if name in inputs.numeric)
+    return spec.model_copy(update={"features": FeaturesSpec(numeric=numeric, categorical=inputs.categorical)})
+
+
+def _usable(fast: FastModel | None, inputs: Inputs) -> FastModel | None:
+    """Return the graph if it takes what requests bring: the signature's features, in its order."""
+    return fast if fast is not None and fast.encoding.names == inputs.names else None
+
+
+def _readable(rows: list[dict[str, Any]], inputs: Inputs) -> dict[str, Any]:
+    """Return the row with the fewest gaps, as a caller would send it."""
+    fullest = min(rows, key=lambda row: sum(row.get(name) is None for name in inputs.names))
+    return {name: fullest.get(name) for name in inputs.names}
+
+
+def make_served(spec: ModelSpec, version: str, loaded: LoadedModel) -> ServedModel:
+    """Prepare a loaded version and warm it by scoring its stored example.
+
+    Raises
+    ------
+    ModelFormatError
+        The version cannot score its own example.
+    """
+    inputs = Inputs.from_signature(loaded.inputs)
+    trained = _as_trained(spec, inputs)
+    served = ServedModel(
+        trained,
+        version,
+        datetime.now(UTC),
+        loaded.pipeline,
+        inputs,
+        _example_row(trained, loaded.example),
+        _usable(loaded.fast, inputs),
+    )
+    try:
+        served._answers(loaded.example)
+    except Exception as error:
+        raise ModelFormatError(
+            f"model {spec.name}, version {version}: it cannot score its own example ({type(error).__name__}: {error})",
+            "roll back or retrain",
+        ) from error
+    return served
+
+
+def _example_row(spec: ModelSpec, example: pd.DataFrame) -> dict[str, Any]:
+    from evermodel.data.dtypes import feature_frame
+
+    frame = feature_frame(spec, example)
+    full = frame.dropna()
+    row = (full if len(full) else frame).iloc[0]
+    return {
+        name: None if value is None or value != value else value
+        for name, value in zip(spec.features.names, row.tolist(), strict=True)
+    }

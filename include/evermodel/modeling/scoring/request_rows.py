@@ -1,0 +1,283 @@
+"""Requests turned into rows that a model can score, or refused with a message that names row and field."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import orjson
+
+from evermodel.core.errors import PermanentError
+
+Row = tuple[float | str | None, ...]
+
+_NUMERIC_TYPES = ("double", "float", "long", "integer", "boolean")
+_MOST_PROBLEMS = 10
+_ABSENT = object()
+# Beyond it scaled numbers, sums and products overflow, and models that compute in 32 bits fail.
+LARGEST = 1e30
+# What a whole number and the text of an id may be; a float beyond the last one is not exact any more.
+SMALLEST_ID, LARGEST_ID = -(2**63), 2**63 - 1
+LONGEST_ID = 256
+_EXACT = 2**53
+_GZIP = b"\x1f\x8b"
+
+
+class RequestRefusedError(PermanentError):
+    """A request cannot be answered as it was sent.
+
+    Parameters
+    ----------
+    status
+        HTTP status of the answer.
+    """
+
+    def __init__(self, status: int, problem: str, advice: str = "") -> None:
+        super().__init__(problem, advice)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The features of one model version, in the order of its signature.
+
+    Parameters
+    ----------
+    names
+        All features.
+    numeric
+        The features that hold numbers; the others hold strings.
+    """
+
+    names: tuple[str, ...]
+    numeric: frozenset[str]
+
+    @classmethod
+    def from_signature(cls, columns: Sequence[dict[str, Any]]) -> Inputs:
+        """Read the inputs of a model's signature, as `evermodel.modeling.model_store.LoadedModel` has them."""
+        names = tuple(str(column["name"]) for column in columns)
+        numeric = (str(c["name"]) for c in columns if c.get("type") in _NUMERIC_TYPES)
+        return cls(names, frozenset(numeric))
+
+    @cached_property
+    def readers(self) -> tuple[tuple[str, Callable[[Any], float | str | None]], ...]:
+        """Each feature with the function that checks a value of it."""
+        return tuple((name, _number if name in self.numeric else _category) for name in self.names)
+
+    @property
+    def categorical(self) -> tuple[str, ...]:
+        """The features that hold strings, in order."""
+        return tuple(name for name in self.names if name not in self.numeric)
+
+    def described(self) -> list[dict[str, str]]:
+        """Return name and JSON type of each feature."""
+        return [{"name": n, "type": "number" if n in self.numeric else "string"} for n in self.names]
+
+
+class Asked(NamedTuple):
+    """The rows of one request, and the id that the caller gave each; None for a row without one."""
+
+    rows: list[Row]
+    given: list[str | None]
+
+    def ids(self, request_id: str) -> list[str]:
+        """Return what joins each row with its label; a row without an id of its own is named after the request."""
+        return [f"{request_id}-{place}" if own is None else own for place, own in enumerate(self.given)]
+
+
+def parse_rows(body: bytes, inputs: Inputs, max_rows: int, id_column: str) -> Asked:
+    """Read and check the body of a prediction request.
+
+    Parameters
+    ----------
+    body
+        JSON: ``{"rows": [{feature: value, ...}, ...]}`` or ``{"row": {...}}``.
+    inputs
+        The features of the model that will answer.
+    max_rows
+        Most rows of one request.
+    id_column
+        What a row may have beside the features: its id.
+
+    Returns
+    -------
+    One tuple for each row, in the order of the features: floats (NaN for null) and strings (None for null); and the
+    ids, as text.
+
+    Raises
+    ------
+    RequestRefusedError
+        The body is no JSON of this shape (422), or holds too many rows (413).
+    """
+    found = _rows_of(_decode(body))
+    if not found:
+        raise RequestRefusedError(422, "rows: the list is empty", "send at least one row")
+    if len(found) > max_rows:
+        raise RequestRefusedError(
+            413,
+            f"rows: {len(found)} rows, but one request may hold {max_rows}",
+            "send them in several requests",
+        )
+    problems: list[str] = []
+    asked = Asked([], [])
+    for index, row in enumerate(found):
+        values, own = _checked(index, row, inputs, id_column, problems)
+        asked.rows.append(values)
+        asked.given.append(own)
+        if len(problems) >= _MOST_PROBLEMS:
+            problems = [*problems[:_MOST_PROBLEMS], "and maybe more"]
+            break
+    if problems:
+        raise RequestRefusedError(422, "; ".join(problems))
+    return asked
+
+
+def _decode(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return _decode_leniently(body)
+
+
+def _decode_leniently(body: bytes) -> Any:
+    """Read what strict JSON refuses, such as NaN, so that the refusal can name the field."""
+    if body[:2] == _GZIP:
+        raise RequestRefusedError(415, "the body is compressed", "send plain JSON")
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise RequestRefusedError(
+            422, f"the body is not valid JSON: {reason}", 'send {"rows": [{"feature": value, ...}]}'
+        ) from None
+
+
+def _rows_of(data: Any) -> list[Any]:
+    if not isinstance(data, dict) or len(data) != 1 or next(iter(data)) not in ("rows", "row"):
+        raise RequestRefusedError(
+            422,
+            "the body must be an object with the one field `rows`",
+            'send {"rows": [{"feature": value, ...}]}',
+        )
+    if "row" in data:
+        return [data["row"]]
+    if not isinstance(data["rows"], list):
+        raise RequestRefusedError(
+            422, "rows: must be a list of objects", 'send {"rows": [{"feature": value, ...}]}'
+        )
+    rows: list[Any] = data["rows"]
+    return rows
+
+
+def _checked(
+    index: int, row: Any, inputs: Inputs, id_column: str, problems: list[str]
+) -> tuple[Row, str | None]:
+    if not isinstance(row, dict):
+        problems.append(f"row {index}: must be an object of features, not {_kind(row)}")
+        return (), None
+    values: list[float | str | None] = []
+    for name, read in inputs.readers:
+        value: Any = row.get(name, _ABSENT)
+        if value is _ABSENT:
+            problems.append(f"row {index}: {name}: is missing (null says that the value is unknown)")
+            continue
+        try:
+            values.append(read(value))
+        except ValueError as error:
+            problems.append(f"row {index}: {name}: {error}")
+    own = _own_id(index, row, inputs, id_column, problems) if id_column in row else None
+    beside = 1 if own is not None and id_column not in inputs.names else 0
+    if len(row) > len(values) + beside:  # a name too many, or one that stands in the place of a missing one
+        known = {*inputs.names, id_column}
+        problems.extend(_unknown(index, name, inputs, id_column) for name in row if name not in known)
+    return tuple(values), own
+
+
+def _own_id(
+    index: int, row: dict[str, Any], inputs: Inputs, id_column: str, problems: list[str]
+) -> str | None:
+    try:
+        return _identity(row[id_column])
+    except ValueError as error:
+        # A version from before the id had this column may take it as a feature, which is allowed to be no id.
+        if id_column not in inputs.names:
+            problems.append(f"row {index}: {id_column}: {error}")
+        return None
+
+
+def _identity(value: Any) -> str:
+    """Return an id as the text that the labels' ids become."""
+    if isinstance(value, str):
+        if not 0 < len(value) <= LONGEST_ID:
+            raise ValueError(f"must have 1 to {LONGEST_ID} characters")
+        _check_unicode(value)
+        return value
+    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    if not whole or isinstance(value, bool):
+        raise ValueError("must be a string or a whole number; leave it out if there is no id")
+    if not SMALLEST_ID <= value <= LARGEST_ID or (isinstance(value, float) and abs(value) > _EXACT):
+        raise ValueError("is too large for a number; send it as a string")
+    return str(int(value))
+
+
+def _number(value: Any) -> float:
+    if type(value) is float and -LARGEST <= value <= LARGEST:
+        return value
+    if value is None:
+        return math.nan
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"must be a number or null, not {_kind(value)}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError("must be a finite number or null")
+    if abs(number) > LARGEST:
+        raise ValueError(f"must be a number from -{LARGEST:g} to {LARGEST:g}, or null")
+    return number
+
+
+def _category(value: Any) -> str | None:
+    if type(value) is str and value.isascii():
+        return value
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise ValueError(f"must be a string or null, not {_kind(value)}")
+    _check_unicode(value)
+    return value
+
+
+def _check_unicode(value: str) -> None:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"is not valid Unicode: {value[:40]!r}") from None
+
+
+def _unknown(index: int, name: str, inputs: Inputs, id_column: str) -> str:
+    near = difflib.get_close_matches(name, [*inputs.names, id_column], n=1, cutoff=0.5)
+    features = ", ".join(inputs.names)
+    hint = (
+        f"; did you mean {near[0]}?" if near else f" (the model has: {features}; a row's id is {id_column})"
+    )
+    shown = repr(name) if len(name) <= 60 else repr(name[:57] + "...")
+    return f"row {index}: {shown}: there is no such feature{hint}"
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return f"the boolean {str(value).lower()}"
+    if isinstance(value, str):
+        return f"the string {value[:40]!r}"
+    if isinstance(value, int | float):
+        return "a number"
+    return "a list" if isinstance(value, list) else "an object"

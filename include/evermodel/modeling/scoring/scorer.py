@@ -1,0 +1,165 @@
+"""One model version that turns rows of the source into rows of the prediction log, batch by batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from evermodel.core.errors import ModelFormatError, SourceError
+from evermodel.data.dtypes import as_type
+from evermodel.data.prediction_log import log_schema
+from evermodel.modeling import model_store
+from evermodel.modeling.tasks import points, sound
+from evermodel.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from evermodel.modeling.onnx.batch import BatchModel
+    from evermodel.stats.metrics import Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Scorer:
+    """A version, ready to answer; where it has a graph, the pipeline is not loaded at all.
+
+    Parameters
+    ----------
+    spec
+        The model's spec.
+    version
+        Version in the registry.
+    fast
+        The graph; None if the pipeline answers.
+    pipeline
+        The fitted pipeline; None if the graph answers.
+    """
+
+    spec: ModelSpec
+    version: str
+    fast: BatchModel | None
+    pipeline: Any = None
+
+    @property
+    def threads_well(self) -> bool:
+        """True if several batches may be scored at once; scikit-learn brings threads of its own."""
+        return self.fast is not None
+
+    def score(self, rows: pa.Table | pa.RecordBatch) -> pa.Table:
+        """Return rows of the prediction log for rows of the source; text may be a dictionary in both.
+
+        Raises
+        ------
+        ModelFormatError
+            An answer is not what the task allows, or the version needs a feature that the rows do not have.
+        SourceError
+            A numeric feature holds something else.
+        """
+        import pyarrow as pa
+
+        table = rows if isinstance(rows, pa.Table) else pa.Table.from_batches([rows])
+        features = _features(self.spec, table)
+        scores, predicted = self._answers(features)
+        if not sound(self.spec, scores):
+            raise ModelFormatError(
+                f"model {self.spec.name}, version {self.version}: an answer is not a "
+                f"{'finite number' if self.spec.task == 'regression' else 'probability'}",
+                "roll back or retrain",
+            )
+        return _log_rows(self.spec, self.version, table, features, scores, predicted)
+
+    def _answers(self, features: pa.Table) -> tuple[Floats, pa.Array | None]:
+        import pyarrow as pa
+
+        if self.fast is None:
+            from evermodel.data.dtypes import feature_frame
+
+            scores, names = points(self.spec, self.pipeline, feature_frame(self.spec, features))
+            return scores, None if names is None else pa.array(names, pa.string())
+        answers = self.fast.answer_table(features)
+        if self.spec.task != "multiclass":
+            return answers[:, 0], None
+        best = answers.argmax(axis=1)
+        classes = pa.array(self.fast.fast.classes, pa.string())
+        return answers[np.arange(len(best)), best], classes.take(pa.array(best))
+
+
+def read_scorer(spec: ModelSpec, version: str, folder: Path) -> Scorer:
+    """Load a downloaded version.
+
+    Raises
+    ------
+    ModelFormatError
+        The version cannot be loaded, or was trained on features that the spec does not have.
+    """
+    names = [str(column["name"]) for column in model_store.signature_of(folder)]
+    missing = [name for name in names if name not in spec.features.names]
+    if missing:
+        raise ModelFormatError(
+            f"model {spec.name}, version {version}: it was trained on {', '.join(missing)}, which the spec no longer has",
+            f"run the DAG retrain_{spec.name}, or put the features back",
+        )
+    fast = model_store.load_graph(folder)
+    if fast is None:
+        return Scorer(spec, version, None, model_store.load_files(folder).pipeline)
+    from evermodel.modeling.onnx import export_if_equal as keep
+    from evermodel.modeling.onnx.batch import for_batches
+
+    return Scorer(spec, version, for_batches(folder / keep.FOLDER, fast))
+
+
+def _features(spec: ModelSpec, table: pa.Table) -> pa.Table:
+    """Return the features with the types of the prediction log, which are those that the model sees."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    present = set(table.column_names)
+    missing = [name for name in spec.features.names if name not in present]
+    if missing:
+        raise SourceError(
+            f"the data of model {spec.name} lacks the features {', '.join(missing)}; it has {', '.join(table.column_names)}",
+            "correct the source query or the spec's features",
+        )
+    columns = {}
+    for name in spec.features.numeric:
+        try:
+            values = as_type(table[name], pa.float64(), safe=False)
+        except pa.ArrowException as error:
+            raise SourceError(
+                f"column {name} is declared numeric but holds something else ({error})",
+                "correct the source query, or list the column under features.categorical",
+            ) from error
+        absent = pc.is_nan(values)
+        columns[name] = pc.if_else(absent, None, values) if pc.any(absent).as_py() else values
+    for name in spec.features.categorical:
+        values = table[name]
+        columns[name] = values if pa.types.is_dictionary(values.type) else as_type(values, pa.string())
+    return pa.table(columns)
+
+
+def _log_rows(
+    spec: ModelSpec,
+    version: str,
+    table: pa.Table,
+    features: pa.Table,
+    scores: Floats,
+    predicted: pa.Array | None,
+) -> pa.Table:
+    import pyarrow as pa
+
+    schema, first = log_schema(spec), np.zeros(table.num_rows, np.int32)
+    nothing = pa.nulls(table.num_rows, pa.dictionary(pa.int32(), pa.string()))
+    columns = {
+        "prediction_id": as_type(table[spec.id_column], pa.string()),
+        "event_time": as_type(table[spec.time_column], schema.field("event_time").type),
+        "model_version": pa.DictionaryArray.from_arrays(first, [version]),
+        "score": pa.array(scores),
+        "predicted": nothing if predicted is None else predicted,
+        "source": pa.DictionaryArray.from_arrays(first, ["batch"]),
+        "request_id": nothing,
+        **dict(zip(features.column_names, features.columns, strict=True)),
+    }
+    return pa.table({name: columns[name] for name in schema.names})

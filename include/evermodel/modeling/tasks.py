@@ -1,0 +1,98 @@
+"""What differs by task: how a model is asked, what its answers and the labels look like, and which metrics there are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evermodel.spec import ModelSpec
+from evermodel.stats.metrics import Floats, Metric
+from evermodel.stats.task_metrics import METRICS_BY_TASK
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def primary(spec: ModelSpec) -> Metric:
+    """Return the metric that decides."""
+    return metric_of(spec, spec.gate.metric)
+
+
+def metric_of(spec: ModelSpec, name: str) -> Metric:
+    """Return a metric of the spec's task by its name."""
+    return METRICS_BY_TASK[spec.task][name]
+
+
+def classes_of(spec: ModelSpec, labels: NDArray[Any], *pipelines: Any) -> tuple[str, ...]:
+    """Return the classes that labels or models know, sorted; empty unless the task is multiclass."""
+    if spec.task != "multiclass":
+        return ()
+    known = {str(name) for name in np.unique(labels)}
+    return tuple(sorted(known.union(*({str(c) for c in pipeline.classes_} for pipeline in pipelines))))
+
+
+def encode(labels: NDArray[Any], classes: tuple[str, ...]) -> NDArray[Any]:
+    """Return labels as columns of the score matrix; labels of other tasks are already numbers."""
+    return np.searchsorted(np.array(classes), labels.astype(str)) if classes else labels
+
+
+def predict(spec: ModelSpec, pipeline: Any, frame: pd.DataFrame, classes: tuple[str, ...] = ()) -> Floats:
+    """Ask a model.
+
+    Parameters
+    ----------
+    pipeline
+        Fitted pipeline.
+    classes
+        Columns of the answer, for multiclass; the model's own if not given.
+
+    Returns
+    -------
+    Binary: the probability of the positive class, one value a row. Regression: the predicted value, one a row.
+    Multiclass: rows x classes, a class that the model does not know having probability 0.
+    """
+    if spec.task == "regression":
+        return np.asarray(pipeline.predict(frame), dtype=np.float64)
+    answers = np.asarray(pipeline.predict_proba(frame), dtype=np.float64)
+    if spec.task == "binary":
+        return answers[:, 1]
+    known = [str(name) for name in pipeline.classes_]
+    wanted = classes or tuple(known)
+    matrix = np.zeros((len(answers), len(wanted)))
+    for column, name in enumerate(known):
+        if name in wanted:
+            matrix[:, wanted.index(name)] = answers[:, column]
+    return matrix
+
+
+def measure(spec: ModelSpec, pipeline: Any, frame: pd.DataFrame, labels: NDArray[Any]) -> dict[str, float]:
+    """Return every metric of the task on rows with known labels."""
+    classes = classes_of(spec, labels, pipeline)
+    scores, truth = predict(spec, pipeline, frame, classes), encode(labels, classes)
+    return {name: metric(truth, scores) for name, metric in METRICS_BY_TASK[spec.task].items()}
+
+
+def points(spec: ModelSpec, pipeline: Any, frame: pd.DataFrame) -> tuple[Floats, list[str] | None]:
+    """Return one score a row, and for multiclass the predicted class beside its probability."""
+    answers = predict(spec, pipeline, frame)
+    if spec.task != "multiclass":
+        return answers, None
+    best = answers.argmax(axis=1)
+    return answers[np.arange(len(best)), best], [str(pipeline.classes_[i]) for i in best]
+
+
+def confidence_of(spec: ModelSpec, labels: NDArray[Any], scores: Floats) -> tuple[NDArray[Any], Floats]:
+    """Return what calibration is measured on: of many classes, whether the likeliest was right, and its probability."""
+    if spec.task != "multiclass":
+        return labels, scores
+    best = scores.argmax(axis=1)
+    return best == labels, scores[np.arange(len(best)), best]
+
+
+def sound(spec: ModelSpec, answers: Floats) -> bool:
+    """Tell whether answers are what the task allows: finite, and probabilities unless it is a regression."""
+    if not np.isfinite(answers).all():
+        return False
+    return spec.task == "regression" or answers.size == 0 or bool(answers.min() >= 0 and answers.max() <= 1)

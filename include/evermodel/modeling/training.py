@@ -1,0 +1,225 @@
+"""Train one candidate on a snapshot and log it: its measures, its trials, and the model that ships."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from evermodel.core.errors import TrainingError
+from evermodel.core.settings import Settings
+from evermodel.core.time_limit import run_limited
+from evermodel.data.snapshots.snapshot import read_snapshot
+from evermodel.modeling.fitting import (
+    ITERATIONS,
+    Fitted,
+    Rows,
+    Workbench,
+    can_stop_early,
+    rows_from,
+    stops_early,
+    workbench,
+)
+from evermodel.modeling.model_store import log_model
+from evermodel.modeling.tasks import primary
+from evermodel.modeling.trials import TrialLog, candidate_run, log_measures
+from evermodel.registry.tracking import active_run
+from evermodel.spec import CandidateSpec, ModelSpec
+from evermodel.spec.window import Window
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import pandas as pd
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+_LOG = logging.getLogger(__name__)
+_REQUIREMENTS = ("scikit-learn", "skops", "numpy", "pandas", "scipy")
+_BOOSTERS = ("lightgbm", "xgboost")
+# Tag with the parameters that a search chose.
+_CHOSEN = "evermodel.chosen"
+
+
+@dataclass(frozen=True)
+class TrainedCandidate:
+    """One candidate's outcome.
+
+    Parameters
+    ----------
+    candidate
+        Name in the spec.
+    model_uri, mlflow_run
+        The logged model and the MLflow run that made it.
+    metric, validation
+        Name of the primary metric, and its value on the validation part (its mean, where there are several folds).
+    params
+        The parameters that it was fitted with: declared, searched and early-stopped ones.
+    """
+
+    candidate: str
+    model_uri: str
+    mlflow_run: str
+    metric: str
+    validation: float
+    params: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data, ready for XCom."""
+        return asdict(self)
+
+
+def rows_of(
+    spec: ModelSpec, snapshot: str, window: Window, settings: Settings
+) -> tuple[pd.DataFrame, np.ndarray[Any, Any]]:
+    """Read the features and labels of one part of a snapshot."""
+    rows = _read(spec, snapshot, window, settings)
+    return rows.frame, rows.labels
+
+
+def train_candidate(
+    spec: ModelSpec,
+    candidate: CandidateSpec,
+    *,
+    snapshot: str,
+    as_of: datetime,
+    run_key: str,
+    parent_run: str,
+    client: MlflowClient,
+    settings: Settings,
+) -> TrainedCandidate:
+    """Choose a candidate's parameters, measure it before the test part, fit it as it ships, and log that model.
+
+    The test part is not read here. Fitting is done in a child process that is ended at the candidate's time limit.
+
+    Parameters
+    ----------
+    snapshot
+        Path of the snapshot, relative to the lake.
+    run_key
+        Idempotency key of the retrain; a candidate that runs again goes on in its MLflow run, and with the
+        parameters that its search chose if it came so far.
+    parent_run
+        MLflow run of the retrain.
+
+    Raises
+    ------
+    TrainingError
+        A part is empty or of one class, or the estimator throws, gives no finite metric, or takes too long.
+    """
+    bench = _workbench(spec, candidate, snapshot, as_of, settings)
+    key = f"{run_key}/{candidate.name}"
+    run = candidate_run(client, bench, key, parent_run, snapshot)
+    bench = _with_chosen(bench, run)
+    with active_run(client, run):
+        log_measures(client, run, params=_fixed_params(bench))
+        fitted = _fit_limited(client, bench, run, key)
+        log_measures(client, run, params=fitted.params, folds=fitted.folds, metrics=_counts(bench))
+        example = bench.rows.frame.tail(5).reset_index(drop=True)
+        uri = log_model(fitted.pipeline, example, _answers(fitted.pipeline, example), _pins(candidate))
+    metric = spec.gate.metric
+    return TrainedCandidate(
+        candidate.name, uri, run.info.run_id, metric, fitted.metrics[metric], fitted.params
+    )
+
+
+def fit_final(
+    spec: ModelSpec, candidate: CandidateSpec, *, snapshot: str, as_of: datetime, settings: Settings
+) -> Any:
+    """Fit a candidate as it is shipped, with its parameters as they are; the same snapshot gives the same model.
+
+    Raises
+    ------
+    TrainingError
+        A part is empty or of one label, or the estimator throws.
+    """
+    return _workbench(spec, candidate, snapshot, as_of, settings).ship(dict(candidate.params))
+
+
+def best_of(spec: ModelSpec, trained: list[TrainedCandidate]) -> TrainedCandidate:
+    """Return the candidate with the best validation metric; the spec's order breaks ties.
+
+    Raises
+    ------
+    TrainingError
+        No candidate was trained, or none has a finite metric.
+    """
+    if not trained:
+        raise TrainingError(
+            f"model {spec.name}: no candidate could be trained", "read the logs of the mapped `train` tasks"
+        )
+    sound = [candidate for candidate in trained if np.isfinite(candidate.validation)]
+    if not sound:
+        raise TrainingError(
+            f"model {spec.name}: no candidate has a finite {spec.gate.metric} on the validation part",
+            "look at the candidates' runs in MLflow",
+        )
+    sign = 1 if primary(spec).higher_is_better else -1
+    return max(sound, key=lambda candidate: sign * candidate.validation)
+
+
+def _read(spec: ModelSpec, snapshot: str, window: Window, settings: Settings) -> Rows:
+    return rows_from(spec, read_snapshot(snapshot, settings, window, spec.time_column))
+
+
+def _workbench(
+    spec: ModelSpec, candidate: CandidateSpec, snapshot: str, as_of: datetime, settings: Settings
+) -> Workbench:
+    return workbench(spec, candidate, as_of, lambda window: _read(spec, snapshot, window, settings))
+
+
+def _with_chosen(bench: Workbench, run: Run) -> Workbench:
+    """Take over what an earlier attempt's search chose."""
+    if bench.candidate.search is None or _CHOSEN not in run.data.tags:
+        return bench
+    params = json.loads(run.data.tags[_CHOSEN])
+    known = bench.candidate.model_copy(update={"params": params, "search": None})
+    return Workbench(bench.spec, known, bench.rows, bench.as_of)
+
+
+def _fit_limited(client: MlflowClient, bench: Workbench, run: Run, key: str) -> Fitted:
+    spec, candidate = bench.spec, bench.candidate
+    if spec.training.early_stopping and not can_stop_early(candidate):
+        _LOG.info("candidate %s: training.early_stopping is for histogram boosting, ignored", candidate.name)
+    if candidate.search is None:
+        return run_limited(
+            lambda emit: bench.fit(dict(candidate.params)), candidate.time_limit.total_seconds(), _name(bench)
+        )
+    log = TrialLog(client, run, key)
+    fitted = run_limited(bench.run, candidate.time_limit.total_seconds(), _name(bench), log.write)
+    log.close()
+    client.set_tag(run.info.run_id, _CHOSEN, json.dumps(fitted.searched))
+    return fitted
+
+
+def _name(bench: Workbench) -> str:
+    return f"model {bench.spec.name}: candidate {bench.candidate.name}"
+
+
+def _fixed_params(bench: Workbench) -> dict[str, Any]:
+    """Return the parameters that neither a search nor early stopping will change."""
+    candidate = bench.candidate
+    open_names = set(candidate.search.space) if candidate.search else set()
+    if stops_early(bench.spec, candidate, candidate.params):
+        open_names.add(ITERATIONS)
+    return {name: value for name, value in candidate.params.items() if name not in open_names}
+
+
+def _counts(bench: Workbench) -> dict[str, float]:
+    train = int((bench.rows.times < bench.rows.boundary(bench.folds[-1].check.start)).sum())
+    return {"train_rows": train, "validation_rows": len(bench.rows.labels) - train}
+
+
+def _pins(candidate: CandidateSpec) -> Iterable[str]:
+    package = candidate.estimator.split(".")[0]
+    packages = (*_REQUIREMENTS, package) if package in _BOOSTERS else _REQUIREMENTS
+    return [f"{name}=={version(name)}" for name in packages]
+
+
+def _answers(pipeline: Any, frame: pd.DataFrame) -> Any:
+    return (pipeline.predict_proba if hasattr(pipeline, "predict_proba") else pipeline.predict)(frame)

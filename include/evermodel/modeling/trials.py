@@ -1,0 +1,146 @@
+"""The trials of a search as runs in MLflow, nested in the candidate's run; one run a trial, however often it is tried."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from evermodel.modeling.fitting import Workbench
+from evermodel.modeling.search import Trial, mean_of
+from evermodel.registry.tracking import KIND, RUN_KEY, find_run, keyed_run
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+TRIAL = "trial"
+_STATUS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
+
+
+class TrialLog:
+    """Writes trials below one candidate's run.
+
+    A task that runs again tries the same parameters in the same order: a trial's run is used again, or replaced if
+    its parameters are others (MLflow never changes a logged parameter).
+
+    Parameters
+    ----------
+    key
+        Run key of the candidate; trial 3 has ``<key>/trial-3``.
+    """
+
+    def __init__(self, client: MlflowClient, parent: Run, key: str) -> None:
+        self._client, self._parent, self._key = client, parent, key
+        self._known = {run.data.tags.get(RUN_KEY, ""): run for run in self._nested()}
+
+    def write(self, trial: Trial) -> None:
+        """Write one trial with three requests: the run, everything measured, the end."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        key = f"{self._key}/trial-{trial.number}"
+        params = {f"params.{name}": str(value) for name, value in trial.params.items()}
+        run_id = self._run(key, trial, params)
+        metrics = [
+            Metric(f"fold_{name}", value, trial.ended, step)
+            for step, fold in enumerate(trial.folds)
+            for name, value in fold.items()
+        ]
+        metrics += [Metric(f"validation_{name}", value, trial.ended, 0) for name, value in trial.mean.items()]
+        tags = {"evermodel.state": trial.state, "evermodel.problem": trial.problem[:1000]}
+        self._client.log_batch(
+            run_id,
+            metrics=metrics,
+            params=[Param(*item) for item in params.items()],
+            tags=[RunTag(*item) for item in tags.items()],
+        )
+        self._client.set_terminated(run_id, _STATUS[trial.state], end_time=trial.ended)
+
+    def close(self) -> None:
+        """Remove trials of an earlier attempt that this one did not come to."""
+        for run in self._known.values():
+            self._client.delete_run(run.info.run_id)
+        self._known = {}
+
+    def _run(self, key: str, trial: Trial, params: dict[str, str]) -> str:
+        known = self._known.pop(key, None)
+        if known is not None and known.data.params.items() <= params.items():
+            return str(known.info.run_id)
+        if known is not None:
+            self._client.delete_run(known.info.run_id)
+        tags = {RUN_KEY: key, KIND: TRIAL, "mlflow.parentRunId": self._parent.info.run_id}
+        made = self._client.create_run(
+            self._parent.info.experiment_id,
+            start_time=trial.started,
+            tags=tags,
+            run_name=f"trial {trial.number}",
+        )
+        return str(made.info.run_id)
+
+    def _nested(self) -> list[Run]:
+        found: list[Run] = []
+        token = None
+        while True:
+            page = self._client.search_runs(
+                [self._parent.info.experiment_id],
+                filter_string=f"tags.`mlflow.parentRunId` = '{self._parent.info.run_id}' "
+                f"and tags.`{KIND}` = '{TRIAL}'",
+                max_results=1000,
+                page_token=token,
+            )
+            found += page
+            token = page.token
+            if not token:
+                return found
+
+
+CANDIDATE = "candidate"
+_DIGEST = "evermodel.training_digest"
+
+
+def candidate_run(client: MlflowClient, bench: Workbench, key: str, parent: str, snapshot: str) -> Run:
+    """Find or make the candidate's run; one that was made from another spec or snapshot steps aside."""
+    spec, candidate = bench.spec, bench.candidate
+    made_from = json.dumps([spec.digest, candidate.model_dump(mode="json"), snapshot], sort_keys=True)
+    digest = hashlib.sha256(made_from.encode()).hexdigest()[:16]
+    found = find_run(client, spec.name, key, kind=CANDIDATE)
+    if found is not None and found.data.tags.get(_DIGEST, digest) != digest:
+        # MLflow never changes a logged parameter, so the old run is kept under another key.
+        client.set_tag(found.info.run_id, RUN_KEY, f"{key}/replaced-{found.info.run_id}")
+    return keyed_run(
+        client,
+        spec.name,
+        key,
+        kind=CANDIDATE,
+        name=candidate.name,
+        parent=parent,
+        tags={"evermodel.estimator": candidate.estimator, _DIGEST: digest},
+    )
+
+
+def log_measures(
+    client: MlflowClient,
+    run: Run,
+    *,
+    params: dict[str, Any],
+    folds: list[dict[str, float]] | None = None,
+    metrics: dict[str, float] | None = None,
+) -> None:
+    """Log parameters, the metrics of each fold with their mean, and further metrics."""
+    from mlflow.entities import Metric, Param
+
+    now = int(time.time() * 1000)
+    values = {f"validation_{name}": value for name, value in mean_of(folds or []).items()}
+    points = [Metric(name, value, now, 0) for name, value in {**values, **(metrics or {})}.items()]
+    if folds is not None and len(folds) > 1:
+        points += [
+            Metric(f"fold_{name}", value, now, step)
+            for step, fold in enumerate(folds)
+            for name, value in fold.items()
+        ]
+    client.log_batch(
+        run.info.run_id,
+        metrics=points,
+        params=[Param(f"params.{name}", str(value)) for name, value in params.items()],
+    )

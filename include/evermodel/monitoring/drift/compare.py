@@ -1,0 +1,133 @@
+"""Hold a window's column against the reference's: is it another distribution, how far apart, and what changed?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from evermodel.core.errors import PermanentError
+from evermodel.monitoring.drift.bins import CategoryBins, Counts, NumberBins, quantiles
+from evermodel.monitoring.drift.categorical import categorical_p_value
+from evermodel.monitoring.drift.comparison import Comparison
+from evermodel.monitoring.drift.numeric import numeric_p_value
+from evermodel.monitoring.drift.verdict import Bin
+from evermodel.stats.distances import jensen_shannon, wasserstein
+from evermodel.stats.ranks import Pooled
+from evermodel.stats.sample import Categories, Numbers, Sample
+from evermodel.stats.stability import Stability, stability
+
+_MOST_BINS = 12
+_MUCH_MISSING = 0.05
+
+
+def compare(reference: Sample, window: Sample) -> Comparison:
+    """Compare two samples of one column.
+
+    Both are samples: the reference is not taken as exact. Nothing is random, and any input has an answer: where
+    nothing can be said the p-value is 1 and the index 0.
+
+    Parameters
+    ----------
+    reference, window
+        Both numbers or both categories.
+
+    Raises
+    ------
+    PermanentError
+        One is numbers, the other categories.
+    """
+    if isinstance(reference, Numbers) and isinstance(window, Numbers):
+        return _compare_numbers(reference, window)
+    if isinstance(reference, Categories) and isinstance(window, Categories):
+        return _compare_categories(reference, window)
+    raise PermanentError(
+        f"A column of {type(reference).__name__.lower()} cannot be compared with one of "
+        f"{type(window).__name__.lower()}; read both sides as the same kind."
+    )
+
+
+def _compare_numbers(reference: Numbers, window: Numbers) -> Comparison:
+    pooled = Pooled.of(reference, window)
+    bins = NumberBins.of(reference)
+    before, now = bins.count(reference), bins.count(window)
+    medians = tuple(_median(side) for side in (reference, window))
+    changed = f"median {medians[0]} → {medians[1]}" if medians[0] != medians[1] else None
+    return _comparison(
+        numeric_p_value(reference, window, pooled),
+        wasserstein(reference, window, pooled),
+        stability(before, now),
+        bins.labels,
+        before,
+        now,
+        changed,
+    )
+
+
+def _compare_categories(reference: Categories, window: Categories) -> Comparison:
+    bins = CategoryBins.of(reference)
+    before, now = bins.count(reference), bins.count(window)
+    new = bins.never_seen(window)
+    changed = None
+    if new and reference.rows > 0 and _moved(before, now) == len(before) - 2:
+        name = min(new, key=lambda one: (-new[one], one))
+        others = f" and {len(new) - 1} more" if len(new) > 1 else ""
+        changed = f"never seen: {name}{others}, {now[-2] / now.sum():.1%}"
+    return _comparison(
+        categorical_p_value(reference, window),
+        jensen_shannon(reference.counts, window.counts),
+        stability(bins.for_index(before), bins.for_index(now)),
+        bins.labels,
+        before,
+        now,
+        changed,
+    )
+
+
+def _comparison(
+    p_value: float,
+    distance: float,
+    index: Stability,
+    labels: tuple[str, ...],
+    before: Counts,
+    now: Counts,
+    changed: str | None,
+) -> Comparison:
+    return Comparison(
+        p_value=p_value,
+        psi=index.psi,
+        low=index.low,
+        high=index.high,
+        distance=distance,
+        summary=_summary(labels, before, now, changed),
+        bins=_bins(labels, before, now),
+    )
+
+
+def _summary(labels: tuple[str, ...], before: Counts, now: Counts, changed: str | None) -> str:
+    """Say what changed: new nulls first, then what the kind of column knows, then the bin that moved most."""
+    if before.sum() == 0 or now.sum() == 0:
+        return "no rows in the reference" if before.sum() == 0 else "no rows in the window"
+    old, new = before / before.sum(), now / now.sum()
+    if abs(new[-1] - old[-1]) > _MUCH_MISSING:
+        return f"missing {old[-1]:.0%} → {new[-1]:.0%}"
+    moved = _moved(before, now)
+    return changed or f"{labels[moved]} {old[moved]:.1%} → {new[moved]:.1%}"
+
+
+def _moved(before: Counts, now: Counts) -> int:
+    old, new = before / max(before.sum(), 1), now / max(now.sum(), 1)
+    return int(np.argmax(np.abs(new - old)))
+
+
+def _bins(labels: tuple[str, ...], before: Counts, now: Counts) -> tuple[Bin, ...]:
+    """Return shares by bin for plots; of many categories those with the largest shares."""
+    old, new = before / max(before.sum(), 1), now / max(now.sum(), 1)
+    shown = [i for i in range(len(before)) if before[i] + now[i] > 0]
+    if len(shown) > _MOST_BINS:
+        shown = sorted(sorted(shown, key=lambda i: -max(old[i], new[i]))[:_MOST_BINS])
+    return tuple(Bin(labels[i], round(float(old[i]), 6), round(float(new[i]), 6)) for i in shown)
+
+
+def _median(side: Numbers) -> str:
+    if len(side.values) == 0:
+        return "none"
+    return f"{quantiles(side, np.array([0.5]))[0]:.4g}"

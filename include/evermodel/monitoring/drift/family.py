@@ -1,0 +1,104 @@
+"""All tests of one day as one family: what is said of any of them holds for all of them together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from evermodel.core.severity import RANK, Severity
+from evermodel.monitoring.drift.verdict import ColumnDrift
+from evermodel.spec.drift import DriftKind
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One test before the family is judged.
+
+    Parameters
+    ----------
+    drift
+        What was found, without a severity; its threshold is the effect from which there is a warning.
+    critical
+        The effect from which it is critical.
+    weight
+        Its part of the family's false-alarm rate; many tests of one kind may share that of a few.
+    decided
+        The severity when it does not come from p-value and effect: that of Evidently's methods, or none when there was
+        too little to judge. Such a test takes no part of the rate.
+    """
+
+    drift: ColumnDrift
+    critical: float
+    weight: float = 1.0
+    decided: Severity | None = None
+
+
+def refused(
+    column: str, kind: Literal["numeric", "categorical"], what: DriftKind, words: str, why: str
+) -> Finding:
+    """Return the finding that a column cannot be judged, and why."""
+    drift = ColumnDrift(
+        column=column,
+        kind=kind,
+        what=what,
+        method="calibrated",
+        measure="PSI",
+        effect=0.0,
+        low=0.0,
+        high=0.0,
+        calm=0.0,
+        threshold=1.0,
+        p_value=1.0,
+        reference=words,
+        severity="none",
+        summary=f"not judged: {why}",
+    )
+    return Finding(drift, critical=1.0, decided="none")
+
+
+def judge_family(findings: Iterable[Finding], rate: float) -> tuple[ColumnDrift, ...]:
+    """Give every test its severity, worst first.
+
+    A test is a warning when it is significant and its effect is at least its threshold, critical from the critical
+    one on. Significance is Holm's procedure with weights: the chance that *any* test of a day on which nothing has
+    changed is significant is at most ``rate``, however the tests depend on each other (Holm: A simple sequentially
+    rejective multiple test procedure, Scandinavian Journal of Statistics 6, 1979).
+
+    Parameters
+    ----------
+    findings
+        Tests of any kind.
+    rate
+        The family's false-alarm rate.
+    """
+    family = list(findings)
+    tested = [finding for finding in family if finding.decided is None]
+    significant = _holm([(f.drift.p_value, f.weight) for f in tested], rate)
+    judged = [replace(f.drift, severity=f.decided) for f in family if f.decided is not None]
+    judged += [
+        replace(f.drift, severity=_severity(f) if sure else "none")
+        for f, sure in zip(tested, significant, strict=True)
+    ]
+    return tuple(sorted(judged, key=lambda c: (-RANK[c.severity], -c.effect / c.threshold, c.what, c.column)))
+
+
+def _severity(finding: Finding) -> Severity:
+    if finding.drift.effect >= finding.critical:
+        return "critical"
+    return "warning" if finding.drift.effect >= finding.drift.threshold else "none"
+
+
+def _holm(tests: Sequence[tuple[float, float]], rate: float) -> list[bool]:
+    """Tell which of some tests, each a p-value and its weight, are significant together."""
+    rejected = [False] * len(tests)
+    left = sum(weight for _, weight in tests)
+    for place in sorted(range(len(tests)), key=lambda i: tests[i][0] / tests[i][1]):
+        p_value, weight = tests[place]
+        if p_value > rate * weight / left:
+            break
+        rejected[place] = True
+        left -= weight
+        if left <= 0:
+            break
+    return rejected

@@ -1,0 +1,259 @@
+"""The effects of past windows against the same reference, kept in the lake: a day adds one row."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evermodel.core.atomic import write_text
+from evermodel.monitoring.drift.measure import measure, window_days
+from evermodel.monitoring.drift.measured import Measured
+from evermodel.monitoring.drift.profiles import days_before, days_of_window
+from evermodel.monitoring.drift.quiet_days import Limit, learn_limit
+from evermodel.monitoring.drift.references import References
+from evermodel.spec import ModelSpec
+from evermodel.spec.window import Window
+
+_RECIPE = "2"  # changes when effects are measured differently
+_ZERO_IF_ABSENT = (
+    "missing:",
+    "category:",
+)  # nothing missing, nothing new: no effect rather than an unknown one
+_SEASON_ROWS = 8  # windows added at most in one run, as each reads earlier years of the source
+
+
+@dataclass(frozen=True)
+class PastWindow:
+    """What was measured in one past window.
+
+    Parameters
+    ----------
+    fingerprint
+        Of the log that it was measured on; another one means that it has to be measured again.
+    effects
+        By test.
+    critical
+        Tests that were critical, so that this window was not calm for them.
+    """
+
+    fingerprint: str
+    effects: dict[str, float]
+    critical: tuple[str, ...]
+
+
+@dataclass
+class CalmHistory:
+    """The past of one model against the references of one window; knows nothing of days that were later.
+
+    Parameters
+    ----------
+    references
+        Those of the window that is judged.
+    was_calm
+        Tells whether nothing else was wrong on a day, such as an incident with the data. Days on which a test was
+        critical are not calm for that test in any case.
+    """
+
+    references: References
+    was_calm: Callable[[date], bool] = lambda day: True
+    _rows: dict[date, PastWindow] = field(default_factory=dict)
+    _series: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    _rules: dict[tuple[str, str], float] = field(default_factory=dict)
+
+    @property
+    def file(self) -> Path:
+        """Where the past windows are kept."""
+        profiles = self.references.profiles
+        return profiles.folder / "calm" / f"{self._key}.json"
+
+    def learn(self) -> CalmHistory:
+        """Measure the past windows that are not in the lake yet, and keep them there."""
+        if not self._whole_days:
+            return self
+        kept = _load(self.file)
+        self._rows, self._series = {}, {}
+        added = 0
+        for end in self._ends:
+            fingerprint = self._fingerprint(end)
+            row = kept.get(end)
+            if row is None or row.fingerprint != fingerprint:
+                if self._slow and added >= _SEASON_ROWS:
+                    continue
+                row = self._measure(end, fingerprint)
+                added += 1
+            self._add(end, row)
+        if added:
+            _save(self.file, {**kept, **self._rows})
+        return self
+
+    def limit(self, key: str, power: float, rate: float, before: date | None = None) -> Limit | None:
+        """Learn the largest normal effect of a test.
+
+        Parameters
+        ----------
+        key, power
+            Of the test; see `Measured`.
+        rate
+            Chance that a calm window is above the limit.
+        before
+            Use only windows that end by this day; by the start of the judged window if not given.
+        """
+        spec = self.references.spec
+        last = before or self.references.window.start.astimezone(UTC).date()
+        effects = self._calm_effects(key)
+        if effects is None or last < self._first:
+            return None
+        stop = (last - self._first).days + 1
+        start = max(0, stop - spec.drift.history.span.days)
+        days = window_days(self.references)
+        return learn_limit(effects[start:stop], power, days, spec.drift.history.least, rate)
+
+    @property
+    def _first(self) -> date:
+        return next(iter(self._rows))
+
+    def _calm_effects(self, key: str) -> NDArray[np.float64] | None:
+        """Return the effects of a test by day, not-a-number where it was not calm."""
+        if key not in self._series and self._rows:
+            effects = np.full((max(self._rows) - self._first).days + 1, np.nan)
+            for end in self._rows:
+                effects[(end - self._first).days] = self._effect(end, key)
+            self._series[key] = effects
+        return self._series.get(key)
+
+    def _add(self, end: date, row: PastWindow) -> None:
+        self._rows[end] = row
+        place = (end - self._first).days
+        for key, effects in self._series.items():
+            longer = np.append(effects, np.full(place + 1 - len(effects), np.nan))
+            longer[place] = self._effect(end, key)
+            self._series[key] = longer
+
+    def _effect(self, end: date, key: str) -> float:
+        row = self._rows[end]
+        if key in row.critical or not row.effects or not self.was_calm(end):
+            return float("nan")
+        return row.effects.get(key, 0.0 if key.startswith(_ZERO_IF_ABSENT) else float("nan"))
+
+    def _measure(self, end: date, fingerprint: str) -> PastWindow:
+        window = self._window(end)
+        side = self.references.profiles.merged(days_of_window(window))
+        if side is None or side.rows < self.references.spec.drift.min_rows:
+            return PastWindow(fingerprint, {}, ())
+        references = self.references.at(window)
+        # Of a past window, p-values are asked only where an effect is critical.
+        pairs_from = references.spec.drift.correlation.critical * self._left(window, side.rows)
+        measured = [m for m in measure(references, side, pairs_from) if isinstance(m, Measured)]
+        total = sum(m.weight for m in measured)
+        corrected = {m.key: m.effect / self._apart(m, window, side.rows) for m in measured}
+        critical = [m.key for m in measured if self._was_critical(m, corrected[m.key], window, total)]
+        return PastWindow(fingerprint, {k: float(f"{e:.5g}") for k, e in corrected.items()}, tuple(critical))
+
+    def _apart(self, measured: Measured, window: Window, rows: float) -> float:
+        """Return by how much an effect is too small because the window is a part of the reference itself.
+
+        A part ``f`` of the reference differs from the whole by ``1 - f`` times what it differs from the rest.
+        """
+        if measured.what == "prediction":
+            return 1.0
+        left = self._left(window, rows)
+        return left**2 if measured.measure == "PSI" else left
+
+    def _left(self, window: Window, rows: float) -> float:
+        """Return the share of the reference that is not the window itself."""
+        fitted, reference = self.references.fitted, self.references.main()
+        if not reference.key.startswith(("training", "weekday")):
+            return 1.0
+        inside = min(window.end, fitted.end) - max(window.start, fitted.start)
+        share = max(inside / (window.end - window.start), 0.0) * rows / max(reference.rows, 1)
+        return max(1 - share, 0.1)
+
+    def _was_critical(self, measured: Measured, effect: float, window: Window, total: float) -> bool:
+        """Judge a past window by what was known then."""
+        rate = self.references.spec.drift.false_alarm_rate * measured.weight / total
+        if effect < measured.critical or measured.p_value > rate:
+            return False
+        known = window.start.astimezone(UTC).date()
+        limit = self.limit(measured.key, measured.power, rate, before=known)
+        if limit and (limit.sure or effect < limit.effect):
+            return effect >= limit.effect
+        return effect >= self._rule(measured)
+
+    def _rule(self, measured: Measured) -> float:
+        name = (measured.reference, measured.key)
+        if name not in self._rules:
+            self._rules[name] = measured.rule()
+        return self._rules[name]
+
+    def _window(self, end: date) -> Window:
+        stop = datetime.combine(end, time(), UTC)
+        return Window(stop - self.references.spec.drift.window, stop)
+
+    @property
+    def _ends(self) -> list[date]:
+        """Days on which past windows ended, the oldest first; none of them reaches into the judged window."""
+        window, history = self.references.window, self.references.spec.drift.history
+        known = set(self.references.profiles.days())
+        ends = [day + timedelta(days=1) for day in days_before(window, history.span)]
+        return [end for end in ends if end - timedelta(days=1) in known]
+
+    @property
+    def _whole_days(self) -> bool:
+        day = timedelta(days=1)
+        return self.references.spec.drift.window % day == timedelta() and self.references.window.end == (
+            self.references.window.end.replace(hour=0, minute=0, second=0, microsecond=0)
+        )
+
+    @property
+    def _slow(self) -> bool:
+        return any(spec.kind == "season" for spec in _wanted(self.references.spec))
+
+    def _fingerprint(self, end: date) -> str:
+        window = self._window(end)
+        days = days_of_window(window)
+        trailing = [s.span for s in _wanted(self.references.spec) if s.kind == "trailing"]
+        if trailing:
+            days = [*days_before(window, max(trailing)), *days]
+        return self.references.profiles.fingerprint(days)
+
+    @property
+    def _key(self) -> str:
+        """Identify what is measured, and against what."""
+        references, spec = self.references, self.references.spec
+        fitted = f"{references.fitted.start.isoformat()} {references.fitted.end.isoformat()}"
+        parts = [_RECIPE, references.version, fitted, spec.drift.model_dump_json(exclude={"history"})]
+        parts += [json.dumps(spec.watched), spec.respond.model_dump_json(), str(spec.seed)]
+        return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
+
+
+def _wanted(spec: ModelSpec) -> list[Any]:
+    own = [watch.reference for watch in spec.drift.by_column.values() if watch.reference]
+    return [spec.drift.reference, *own]
+
+
+def _load(file: Path) -> dict[date, PastWindow]:
+    """Read past windows; a damaged file is as good as none."""
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+        return {
+            date.fromisoformat(end): PastWindow(row["log"], row["effects"], tuple(row["critical"]))
+            for end, row in data.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _save(file: Path, rows: dict[date, PastWindow]) -> None:
+    data = {
+        end.isoformat(): {"log": row.fingerprint, "effects": row.effects, "critical": row.critical}
+        for end, row in sorted(rows.items())
+    }
+    write_text(file, json.dumps(data))

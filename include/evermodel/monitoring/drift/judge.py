@@ -1,0 +1,117 @@
+"""Judge a window: significant among all tests of the day, large enough, and more than is normal for the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from evermodel.core.errors import EmptyWindowError
+from evermodel.monitoring.drift.family import Finding, judge_family
+from evermodel.monitoring.drift.history import CalmHistory
+from evermodel.monitoring.drift.log_rows import LogRows
+from evermodel.monitoring.drift.measure import measure
+from evermodel.monitoring.drift.measured import Measured
+from evermodel.monitoring.drift.profiles import answers
+from evermodel.monitoring.drift.reference_and_current import Rows, RowsSide
+from evermodel.monitoring.drift.references import References
+from evermodel.monitoring.drift.verdict import ColumnDrift
+from evermodel.spec import ModelSpec
+
+MOST_CALM_PAIRS = 5  # of pairs whose correlation has not changed, so many are told
+
+
+def judge_window(
+    spec: ModelSpec,
+    references: References,
+    window: Rows,
+    *,
+    history: CalmHistory | None = None,
+    extra: Iterable[Finding] = (),
+) -> tuple[ColumnDrift, ...]:
+    """Judge every kind of drift of a window, worst first.
+
+    A test alarms when three things hold: it is significant at the spec's false-alarm rate, which all tests of the day
+    share; its effect reaches a band of the spec; and the effect is larger than what is normal, as learnt from the
+    model's calm history or, before there is enough of it, than between stretches of the reference itself.
+
+    Parameters
+    ----------
+    references
+        What the window is held against.
+    window
+        Rows of the prediction log, such as an Arrow table.
+    history
+        The past of the model, after `CalmHistory.learn`.
+    extra
+        Findings of other parts, such as those about labels, which join the family of tests.
+
+    Raises
+    ------
+    EmptyWindowError
+        The window has no row.
+    """
+    if window.num_rows == 0:
+        raise EmptyWindowError(
+            f"model {spec.name}: there is no row in {references.window}, so drift cannot be judged",
+            "check that predictions are logged; then run this again",
+        )
+    log = LogRows(window, answers(spec))
+    side = RowsSide(log, frozenset(spec.features.numeric) | log.numbers, seed=spec.seed)
+    found = [*measure(references, side), *extra]
+    tests = [one for one in found if isinstance(one, Measured)]
+    decided = [one for one in found if isinstance(one, Finding)]
+    if window.num_rows < spec.drift.min_rows:
+        why = f"{window.num_rows} rows, at least {spec.drift.min_rows}"
+        findings = [*(_unjudged(_drift(one, 0.0, ""), why) for one in tests)]
+        findings += [_unjudged(one.drift, why) for one in decided]
+        return _told(judge_family(findings, spec.drift.false_alarm_rate))
+    total = sum(one.weight for one in tests) + sum(one.weight for one in decided if one.decided is None)
+    findings = [_finding(one, spec.drift.false_alarm_rate * one.weight / total, history) for one in tests]
+    return _told(judge_family([*findings, *decided], spec.drift.false_alarm_rate))
+
+
+def _finding(measured: Measured, rate: float, history: CalmHistory | None) -> Finding:
+    limit = history.limit(measured.key, measured.power, rate) if history else None
+    calm, basis = (limit.effect, limit.words) if limit else (0.0, "")
+    # The rule takes time, so it is asked only when it decides.
+    if not (limit and limit.sure) and measured.effect >= max(measured.warning, calm):
+        calm = max(calm, measured.rule())
+        basis = basis or "a rule: what stretches of the reference show"
+    drift = _drift(measured, calm, basis)
+    return Finding(drift, max(measured.critical, drift.calm), measured.weight)
+
+
+def _drift(measured: Measured, calm: float, basis: str) -> ColumnDrift:
+    return ColumnDrift(
+        column=measured.column,
+        kind=measured.kind,
+        what=measured.what,
+        method="calibrated",
+        measure=measured.measure,
+        effect=_short(measured.effect),
+        low=_short(measured.low),
+        high=_short(measured.high),
+        calm=_short(calm),
+        threshold=max(measured.warning, _short(calm)),
+        p_value=measured.p_value,
+        reference=measured.reference,
+        severity="none",
+        summary=measured.summary,
+        bins=measured.bins,
+        basis=basis,
+    )
+
+
+def _short(number: float) -> float:
+    return float(f"{number:.6g}")
+
+
+def _unjudged(drift: ColumnDrift, why: str) -> Finding:
+    return Finding(replace(drift, summary=f"not judged: {why}"), drift.threshold, decided="none")
+
+
+def _told(columns: tuple[ColumnDrift, ...]) -> tuple[ColumnDrift, ...]:
+    """Leave out most of the pairs whose correlation has not changed: there are as many as columns squared."""
+    calm_pairs = [c for c in columns if c.what == "correlation" and c.severity == "none"]
+    dropped = {c.column for c in calm_pairs[MOST_CALM_PAIRS:]}
+    return tuple(c for c in columns if c.what != "correlation" or c.column not in dropped)

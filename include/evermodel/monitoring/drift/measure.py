@@ -1,0 +1,147 @@
+"""Measure every difference between a window and its references that the spec asks for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
+
+import numpy as np
+
+from evermodel.monitoring.drift import tests_by_kind as kinds
+from evermodel.monitoring.drift.family import Finding, refused
+from evermodel.monitoring.drift.measured import Measured
+from evermodel.monitoring.drift.profile import of_version
+from evermodel.monitoring.drift.profiles import answers
+from evermodel.monitoring.drift.reference_and_current import Side
+from evermodel.monitoring.drift.references import Reference, References
+from evermodel.monitoring.drift.tests_by_kind import Pair
+from evermodel.spec import ModelSpec
+from evermodel.stats.sample import Categories, Numbers, Sample
+
+_WHOLE = 0.9  # of the window's answers must be of the version that is judged
+_MOST_ROWS_AT_ONCE = 4_000_000  # of both sides: two columns of them take half a gigabyte
+
+
+def measure(
+    references: References, now: Side, pairs_from: float | None = None
+) -> Iterator[Measured | Finding]:
+    """Measure all kinds of drift that `respond` does not switch off.
+
+    Parameters
+    ----------
+    references
+        Those of the window.
+    now
+        The window.
+    pairs_from
+        Change of a correlation from which its p-value has to be exact, which takes time; where warnings begin if not
+        given.
+
+    Yields
+    ------
+    Differences to be judged, and findings that are decided already: those of Evidently's methods, and that a column
+    cannot be judged.
+    """
+    spec = references.spec
+    yield from _columns(references, now)
+    if spec.respond.prediction != "off":
+        for name in answers(spec):
+            yield from _answers(references, name, now)
+    reference = references.main()
+    numeric = [name for name in spec.watched if name in spec.features.numeric]
+    if spec.respond.correlation != "off" and len(numeric) > 1 and reference.side:
+        yield from kinds.correlations(
+            spec, numeric, reference.side, now, reference.words, window_days(references), pairs_from
+        )
+
+
+def _columns(references: References, now: Side) -> Iterator[Measured | Finding]:
+    """Measure column after column, two at a time where they fit into memory: sorting and reading let others run."""
+    names, rows = references.spec.watched, references.main().rows + now.rows
+    if rows > _MOST_ROWS_AT_ONCE or len(os.sched_getaffinity(0)) < 2:
+        for name in names:
+            yield from _column(references, name, now)
+        return
+    with ThreadPoolExecutor(2) as pool:
+        for found in pool.map(lambda name: list(_column(references, name, now)), names):
+            yield from found
+
+
+def window_days(references: References) -> int:
+    """Return the length of the window in days, at least one."""
+    return max(1, round(references.spec.drift.window.total_seconds() / 86400))
+
+
+def _column(references: References, name: str, now: Side) -> Iterator[Measured | Finding]:
+    spec, reference = references.spec, references.of(name)
+    if reference.side is None:
+        yield refused(name, _kind(spec, name), "feature", reference.words, reference.refusal)
+        return
+    pair = _pair(references, reference, name, name, now)
+    watch = spec.drift.by_column.get(name)
+    if spec.respond.feature != "off":
+        if watch and watch.method != "calibrated":
+            from evermodel.monitoring.drift.methods import by_evidently
+
+            yield by_evidently(watch, name, pair.old, pair.new, reference.words)
+        else:
+            yield kinds.distribution(spec, pair, "feature")
+    for kind, off in (
+        (kinds.missing, spec.respond.missing == "off"),
+        (kinds.category, spec.respond.category == "off"),
+    ):
+        found = None if off else kind(spec, pair)
+        if found is not None:
+            yield found
+
+
+def _answers(references: References, name: str, now: Side) -> Iterator[Measured | Finding]:
+    spec, source = references.spec, of_version(name, references.version)
+    if not now.has(source):
+        return
+    reference = references.of_answers(name)
+    kind: Literal["numeric", "categorical"] = "numeric" if name == "score" else "categorical"
+    if reference.side is None:
+        yield refused(name, kind, "prediction", reference.words, reference.refusal)
+        return
+    pair = _pair(references, reference, name, source, now)
+    known = pair.new.rows - pair.new.missing
+    if known < spec.drift.min_rows:
+        why = f"{known:.0f} answers of version {references.version}, at least {spec.drift.min_rows}"
+        yield refused(name, kind, "prediction", reference.words, why)
+        return
+    if pair.new.rows < _WHOLE * now.rows:
+        # A day or two of a version that has just begun vary by more than windows of the whole length do.
+        why = f"version {references.version} gave {pair.new.rows / now.rows:.0%} of the window's answers"
+        yield refused(name, kind, "prediction", reference.words, why)
+        return
+    yield kinds.distribution(spec, pair, "prediction")
+
+
+def _pair(references: References, reference: Reference, name: str, source: str, now: Side) -> Pair:
+    assert reference.side is not None
+    old, new = reference.side.sample(source), now.sample(source)
+    numeric = isinstance(old, Numbers) or isinstance(new, Numbers)
+    return Pair(
+        name=name,
+        source=source,
+        before=reference.side,
+        old=_as(old, numeric),
+        new=_as(new, numeric),
+        words=reference.words,
+        note=now.note(source),
+        days=window_days(references),
+    )
+
+
+def _as(sample: Sample, numeric: bool) -> Sample:
+    """Give a column that is not there the kind of the other side's."""
+    if numeric and isinstance(sample, Categories):
+        return Numbers(np.empty(0), missing=sample.rows)
+    return sample
+
+
+def _kind(spec: ModelSpec, name: str) -> Literal["numeric", "categorical"]:
+    return "numeric" if name in spec.features.numeric else "categorical"

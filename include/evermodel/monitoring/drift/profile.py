@@ -1,0 +1,223 @@
+"""A profile: what is kept of some rows, so that they need not be read again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evermodel.monitoring.drift.correlation import Ranked, natural_changes, ranked
+from evermodel.monitoring.drift.reference_and_current import JOINT_ROWS as MOST_JOINT
+from evermodel.monitoring.drift.reference_and_current import Joint, RowsSide
+from evermodel.stats.sample import Categories, Numbers, Sample
+
+MOST_POINTS = 2_000  # a share of rows below a value is off by at most 1 / 4,000
+MOST_COMPACT = 20_000
+MOST_CATEGORIES = 10_000
+JOINT_ROWS = 1_000
+REST = "(rest)"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Some rows as weighted samples of their columns; a side of a comparison.
+
+    Parameters
+    ----------
+    rows
+        Number of rows.
+    samples
+        Each column; of too many categories the rarer ones are one, named `REST`.
+    together
+        A sample of whole rows, by numeric column.
+    parts
+        Profiles of single days, in their order, when this one was merged.
+    """
+
+    rows: float
+    samples: Mapping[str, Sample]
+    together: Mapping[str, NDArray[np.float64]]
+    parts: tuple[Profile, ...] = field(default=(), compare=False, repr=False)
+    _ranked: dict[tuple[str, ...], Ranked] = field(default_factory=dict, compare=False, repr=False)
+
+    def sample(self, name: str) -> Sample:
+        """Return one column; one that was not kept has only missing values."""
+        return self.samples.get(name, Categories({}, missing=self.rows))
+
+    def has(self, name: str) -> bool:
+        """Tell whether a column was kept."""
+        return name in self.samples
+
+    def note(self, name: str) -> str:
+        """Say that a column was not kept, if so."""
+        return "" if name in self.samples else "the column is missing"
+
+    def joint(self, names: Sequence[str]) -> NDArray[np.float64]:
+        """Return the sample of whole rows."""
+        rows = max((len(values) for values in self.together.values()), default=0)
+        unknown = np.full(rows, np.nan)
+        whole = np.column_stack([self.together.get(name, unknown) for name in names] or [unknown])
+        if rows <= MOST_JOINT:
+            return whole
+        return whole[(np.arange(MOST_JOINT) * (rows / MOST_JOINT)).astype(np.intp)]
+
+    def ranked(self, names: Sequence[str]) -> Ranked:
+        """Return the same rows as ranks, made once."""
+        key = tuple(names)
+        if key not in self._ranked:
+            self._ranked[key] = ranked(self.joint(names))
+        return self._ranked[key]
+
+    def stretches(self, name: str, days: int) -> list[tuple[Sample, Sample]]:
+        """Cut the days into stretches that overlap by half."""
+        return [
+            (_merged_samples(rest, name), _merged_samples(inside, name)) for rest, inside in self._cuts(days)
+        ]
+
+    def natural_changes(self, names: Sequence[str], days: int) -> tuple[NDArray[np.float64], float]:
+        """Return how far the rank correlations of stretches that overlap by half are from the others."""
+        parts = []
+        for rest, inside in self._cuts(days):
+            rows = np.vstack([part.joint(names) for part in inside])
+            rows = rows[:: max(1, len(rows) // MOST_POINTS)]
+            parts.append((len(inside) / (len(inside) + len(rest)), rows))
+        return natural_changes(self.ranked(names), parts, 2 if days > 1 else 1)
+
+    def _cuts(self, days: int) -> list[tuple[tuple[Profile, ...], tuple[Profile, ...]]]:
+        if len(self.parts) < 3 * days:
+            return []
+        starts = range(0, len(self.parts) - days + 1, max(1, days // 2))
+        return [((*self.parts[:s], *self.parts[s + days :]), self.parts[s : s + days]) for s in starts]
+
+
+@dataclass(frozen=True)
+class CompactSide:
+    """Exact rows whose columns are thinned when they are first asked for: they can be compared many times for little.
+
+    Parameters
+    ----------
+    side
+        The rows.
+    """
+
+    side: RowsSide
+    _samples: dict[str, Sample] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def rows(self) -> float:
+        """Number of rows."""
+        return self.side.rows
+
+    def sample(self, name: str) -> Sample:
+        """Return one column, thinned."""
+        if name not in self._samples:
+            self._samples[name] = thinned(self.side.sample(name), MOST_COMPACT)
+        return self._samples[name]
+
+    def has(self, name: str) -> bool:
+        """Tell whether a column is there."""
+        return self.side.has(name)
+
+    def note(self, name: str) -> str:
+        """Say what is odd about a column that was read."""
+        return self.side.note(name)
+
+    def joint(self, names: Sequence[str]) -> Joint:
+        """Return some whole rows."""
+        return self.side.joint(names)
+
+    def ranked(self, names: Sequence[str]) -> Ranked:
+        """Return the same rows as ranks."""
+        return self.side.ranked(names)
+
+    def stretches(self, name: str, days: int) -> list[tuple[Sample, Sample]]:
+        """Return stretches of one column, each behind the rest."""
+        return self.side.stretches(name, days)
+
+    def natural_changes(self, names: Sequence[str], days: int) -> tuple[NDArray[np.float64], float]:
+        """Return the usual change of rank correlation in a stretch."""
+        return self.side.natural_changes(names, days)
+
+
+def of_version(column: str, version: str) -> str:
+    """Return the name under which the answers of one version are kept: a column of only its own rows."""
+    return f"{column}@{version}"
+
+
+def is_answer(name: str) -> bool:
+    """Tell whether a name is one that `of_version` made."""
+    return name.startswith(("score@", "predicted@"))
+
+
+def profile(side: RowsSide, names: Sequence[str], most_points: int = MOST_POINTS) -> Profile:
+    """Make the profile of exact rows."""
+    samples = {name: thinned(side.sample(name), most_points) for name in names}
+    numeric = [name for name in names if name in side.numeric]
+    whole = side.joint(numeric)
+    together = {name: whole[:, place] for place, name in enumerate(numeric)}
+    return Profile(side.rows, samples, together)
+
+
+def merged(profiles: Sequence[Profile]) -> Profile:
+    """Put the rows of several profiles together."""
+    names = dict.fromkeys(name for part in profiles for name in part.samples)
+    columns = dict.fromkeys(name for part in profiles for name in part.together)
+    together = {
+        name: np.concatenate([_whole_rows(part, name) for part in profiles if part.together])
+        for name in columns
+    }
+    samples = {name: _merged_samples(profiles, name) for name in names}
+    return Profile(sum(part.rows for part in profiles), samples, together, tuple(profiles))
+
+
+def thinned(sample: Sample, most_points: int = MOST_POINTS) -> Sample:
+    """Keep at most so many values of a column, each standing for as many rows; few distinct values stay exact."""
+    if isinstance(sample, Categories):
+        return _commonest(sample)
+    rows = len(sample.values)
+    last = (
+        np.flatnonzero(np.append(sample.values[1:] != sample.values[:-1], True)) if rows else np.empty(0, int)
+    )
+    if len(last) <= most_points:
+        many = np.diff(last, prepend=-1).astype(np.float64)
+        return Numbers(sample.values[last], many, sample.missing)
+    ranks = (np.arange(most_points) + 0.5) * (rows / most_points)
+    values, drawn = np.unique(sample.values[ranks.astype(np.intp)], return_counts=True)
+    return Numbers(values, drawn.astype(np.float64) * (rows / most_points), sample.missing)
+
+
+def _commonest(sample: Categories) -> Categories:
+    if len(sample.counts) <= MOST_CATEGORIES:
+        return sample
+    ordered = sorted(sample.counts.items(), key=lambda item: (-item[1], item[0]))
+    kept = dict(ordered[:MOST_CATEGORIES])
+    kept[REST] = kept.get(REST, 0) + sum(count for _, count in ordered[MOST_CATEGORIES:])
+    return Categories(kept, sample.missing)
+
+
+def _whole_rows(part: Profile, name: str) -> NDArray[np.float64]:
+    rows = max(len(values) for values in part.together.values())
+    return part.together.get(name, np.full(rows, np.nan))
+
+
+def _merged_samples(profiles: Sequence[Profile], name: str) -> Sample:
+    known = [part.samples[name] for part in profiles if name in part.samples]
+    missing = sum(part.missing for part in known)
+    if not is_answer(name):
+        missing += sum(part.rows for part in profiles if name not in part.samples)
+    if all(isinstance(part, Categories) for part in known):
+        counts: dict[str, float] = {}
+        for part in known:
+            assert isinstance(part, Categories)
+            for name, count in part.counts.items():
+                counts[name] = counts.get(name, 0) + count
+        return _commonest(Categories(counts, missing))
+    numeric = [part for part in known if isinstance(part, Numbers)]
+    values = np.concatenate([part.values for part in numeric])
+    weights = np.concatenate([np.ones(len(p.values)) if p.weights is None else p.weights for p in numeric])
+    # A column that was categories on other days has no numbers there.
+    missing += sum(part.rows - part.missing for part in known if isinstance(part, Categories))
+    order = np.argsort(values, kind="stable")
+    return Numbers(values[order], weights[order], missing)

@@ -1,0 +1,194 @@
+"""Daily profiles of the prediction log, kept in the lake: weeks are compared without reading old days again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from evermodel.core.atomic import replacing
+from evermodel.data.prediction_log import files_of, read_log
+from evermodel.monitoring.drift.log_rows import LogRows
+from evermodel.monitoring.drift.profile import JOINT_ROWS, Profile, merged, profile, thinned
+from evermodel.monitoring.drift.reference_and_current import RowsSide
+from evermodel.spec import ModelSpec
+from evermodel.spec.window import Window
+from evermodel.stats.sample import Categories, Numbers, Sample
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_RECIPE = "1"  # changes when profiles are made differently, so that old ones are made again
+_FINGERPRINT = b"evermodel.fingerprint"
+
+
+@dataclass
+class Profiles:
+    """The daily profiles of one model, as they are when they are first asked for.
+
+    Parameters
+    ----------
+    lake
+        Root of the lake; profiles are in ``profiles/<model>/date=YYYY-MM-DD/profile.parquet``.
+    """
+
+    spec: ModelSpec
+    lake: Path
+    _read: dict[date, Profile | None] = field(default_factory=dict)
+    _states: dict[date, str] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """Where this model's profiles are."""
+        return self.lake / "profiles" / self.spec.name
+
+    def day(self, day: date) -> Profile | None:
+        """Return a day's profile, made again when the day's log has changed; None when the log has no such day."""
+        if day not in self._read:
+            self._read[day] = self._find(day)
+        return self._read[day]
+
+    def days(self) -> list[date]:
+        """Return the days that the log has, the oldest first."""
+        folder = self.lake / "predictions" / self.spec.name
+        return sorted(date.fromisoformat(path.name.removeprefix("date=")) for path in folder.glob("date=*"))
+
+    def merged(self, days: Sequence[date]) -> Profile | None:
+        """Return some days put together; None when none of them has rows."""
+        found = [part for part in map(self.day, days) if part is not None]
+        return merged(found) if found else None
+
+    def fingerprint(self, days: Sequence[date]) -> str:
+        """Return what identifies the logs of some days."""
+        for day in days:
+            if day not in self._states:
+                self._states[day] = self._fingerprint(_whole(day))
+        text = "|".join(self._states[day] for day in days)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def _find(self, day: date) -> Profile | None:
+        window = _whole(day)
+        if not files_of(self.spec, self.lake, window):
+            return None
+        file = self.folder / f"date={day.isoformat()}" / "profile.parquet"
+        fingerprint = self._fingerprint(window)
+        kept = _load(file, fingerprint)
+        if kept is not None:
+            return kept if kept.rows else None
+        made = self._make(window)
+        _save(made, file, fingerprint)
+        return made if made.rows else None
+
+    def _make(self, window: Window) -> Profile:
+        table = read_log(self.spec, self.lake, window)
+        side = RowsSide(
+            table,
+            frozenset([*self.spec.features.numeric, "score"]),
+            seed=window.start.toordinal(),
+            joint_rows=JOINT_ROWS,
+        )
+        found = profile(side, [*self.spec.features.names, *answers(self.spec)])
+        return replace(found, samples={**found.samples, **_by_version(self.spec, table)})
+
+    def _fingerprint(self, window: Window) -> str:
+        states = [(file, file.stat()) for file in files_of(self.spec, self.lake, window)]
+        text = "|".join(f"{file.name}:{state.st_size}:{state.st_mtime_ns}" for file, state in states)
+        columns = ",".join([*self.spec.features.numeric, ";", *self.spec.features.categorical])
+        return hashlib.sha256(f"{_RECIPE}|{columns}|{text}".encode()).hexdigest()[:16]
+
+
+def answers(spec: ModelSpec) -> list[str]:
+    """Return the column of the log that holds what the model answered."""
+    return ["predicted"] if spec.task == "multiclass" else ["score"]
+
+
+def days_before(window: Window, span: timedelta) -> list[date]:
+    """Return the whole days of a span that ends where a window starts, the oldest first."""
+    last = window.start.astimezone(UTC).date()
+    return [last - timedelta(days=back) for back in range(max(1, span.days), 0, -1)]
+
+
+def days_of_window(window: Window) -> list[date]:
+    """Return the days that a window touches."""
+    first, last = window.start.astimezone(UTC).date(), (window.end - timedelta(microseconds=1)).date()
+    return [first + timedelta(days=step) for step in range((last - first).days + 1)]
+
+
+def _whole(day: date) -> Window:
+    start = datetime.combine(day, time(), UTC)
+    return Window(start, start + timedelta(days=1))
+
+
+def _by_version(spec: ModelSpec, table: pa.Table) -> dict[str, Sample]:
+    log = LogRows(table, answers(spec))
+    side = RowsSide(log, log.numbers)
+    return {name: thinned(side.sample(name)) for name in log.answers}
+
+
+def _save(made: Profile, file: Path, fingerprint: str) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [_row(name, sample, made) for name, sample in made.samples.items()]
+    schema = pa.schema(
+        [
+            ("column", pa.string()),
+            ("missing", pa.float64()),
+            ("rows", pa.float64()),
+            ("values", pa.list_(pa.float64())),
+            ("categories", pa.list_(pa.string())),
+            ("weights", pa.list_(pa.float64())),
+            ("together", pa.list_(pa.float64())),
+        ],
+        metadata={_FINGERPRINT: fingerprint.encode()},
+    )
+    with replacing(file) as draft:
+        pq.write_table(pa.Table.from_pylist(rows, schema=schema), draft, compression="zstd")
+
+
+def _row(name: str, sample: Sample, made: Profile) -> dict[str, object]:
+    row: dict[str, object] = {"column": name, "missing": sample.missing, "rows": made.rows}
+    if isinstance(sample, Numbers):
+        assert sample.weights is not None
+        row |= {"values": sample.values, "weights": sample.weights}
+    else:
+        row |= {"categories": list(sample.counts), "weights": list(sample.counts.values())}
+    if name in made.together:
+        row["together"] = made.together[name]
+    return row
+
+
+def _load(file: Path, fingerprint: str) -> Profile | None:
+    """Read a profile; None if there is none, or one of other rows, or a damaged one."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.ParquetFile(file).read()
+    except (OSError, pa.ArrowException):
+        return None
+    if (table.schema.metadata or {}).get(_FINGERPRINT) != fingerprint.encode():
+        return None
+    samples: dict[str, Sample] = {}
+    together = {}
+    for place, name in enumerate(table["column"].to_pylist()):
+        missing = table["missing"][place].as_py()
+        weights = _floats(table["weights"][place])
+        if table["values"][place].is_valid:
+            samples[name] = Numbers(_floats(table["values"][place]), weights, missing)
+        else:
+            names = table["categories"][place].as_py()
+            samples[name] = Categories(dict(zip(names, weights.tolist(), strict=True)), missing)
+        if table["together"][place].is_valid:
+            together[name] = _floats(table["together"][place])
+    return Profile(table["rows"][0].as_py() if table.num_rows else 0.0, samples, together)
+
+
+def _floats(cell: pa.ListScalar) -> np.ndarray:
+    found: np.ndarray = cell.values.to_numpy(zero_copy_only=False).astype(np.float64)
+    return found

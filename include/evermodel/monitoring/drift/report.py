@@ -1,0 +1,218 @@
+"""Evidently's own report of a window, showing our statistic, threshold and verdict beside its plots."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import floor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evermodel.monitoring.drift.drawing import Chosen, Source, draw, rows_needed
+from evermodel.monitoring.drift.report_text import HEADER, note, title, words
+from evermodel.monitoring.drift.verdict import ColumnDrift, DriftVerdict
+from evermodel.spec import ModelSpec
+from evermodel.spec.window import parse_moment
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Tests of whole columns, which Evidently can draw; the others are listed.
+_DRAWN = ("feature", "prediction", "label")
+_PREFIX = "evermodel_"
+STAT_TEST = f"{_PREFIX}calibrated"
+
+
+@dataclass
+class _Pictures:
+    """What Evidently draws: the columns, both sides of them, and which could not be drawn."""
+
+    columns: dict[str, ColumnDrift] = field(default_factory=dict)
+    before: dict[str, NDArray[Any]] = field(default_factory=dict)
+    now: dict[str, NDArray[Any]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def draw_report(
+    spec: ModelSpec,
+    verdict: DriftVerdict,
+    reference: Source | Chosen,
+    window: Source | Chosen,
+) -> Any:
+    """Draw Evidently's drift report of a verdict.
+
+    The plots come from a seeded sample, as large as the spec's `drift.report_error` takes; the statistics, thresholds
+    and verdicts that it shows are those of the verdict, which come from all rows, and the report says so. A column
+    that cannot be drawn is named with the reason; the report is drawn also when none can.
+
+    Parameters
+    ----------
+    reference
+        What the columns were held against: one source, or a function that gives each test's source and its column's
+        name there, or None.
+    window
+        What was judged, in the same way.
+
+    Returns
+    -------
+    Evidently's ``Snapshot``.
+    """
+    from evidently import DataDefinition, Dataset, Report
+
+    from evermodel.monitoring.drift.report_note import VerdictNote, say_rows
+
+    size = rows_needed(spec.drift.report_error)
+    pictures = _pictures(spec, verdict, reference, window, size)
+    before, now = _frame(pictures.before), _frame(pictures.now)
+    definition = DataDefinition(
+        numerical_columns=[n for n, c in pictures.columns.items() if c.kind == "numeric"],
+        categorical_columns=[n for n, c in pictures.columns.items() if c.kind == "categorical"],
+    )
+    text = note(spec, verdict, size, pictures.notes)
+    parts: list[Any] = [
+        VerdictNote(
+            title=title(verdict), text=text, header=list(HEADER), rows=[words(c) for c in verdict.columns]
+        )
+    ]
+    if pictures.columns:
+        parts.append(_preset(pictures.columns))
+    snapshot = Report(parts, include_tests=True).run(
+        Dataset.from_pandas(now, data_definition=definition),
+        Dataset.from_pandas(before, data_definition=definition),
+        timestamp=parse_moment(verdict.end).replace(tzinfo=None),
+        name=f"{verdict.model} {verdict.end[:10]}",
+        tags=["calm" if verdict.severity == "none" else verdict.severity],
+        metadata=_metadata(spec, verdict, size),
+    )
+    say_rows(snapshot, verdict.window_rows)
+    return snapshot
+
+
+def save_report(snapshot: Any, folder: Path) -> tuple[Path, Path]:
+    """Write a report as ``evidently.html`` and ``evidently.json``, and return both paths."""
+    html, data = folder / "evidently.html", folder / "evidently.json"
+    snapshot.save_html(str(html))
+    data.write_text(snapshot.json(), encoding="utf-8")
+    return html, data
+
+
+def _pictures(
+    spec: ModelSpec,
+    verdict: DriftVerdict,
+    reference: Source | Chosen,
+    window: Source | Chosen,
+    size: int,
+) -> _Pictures:
+    found = _Pictures()
+    for drift in verdict.columns:
+        if drift.what not in _DRAWN or drift.column in found.columns:
+            continue
+        sides, problem = _sides(drift, _chosen(reference, drift), _chosen(window, drift), size, spec.seed)
+        if problem:
+            found.notes.append(f"{drift.column}: {problem}")
+        if sides is not None:
+            found.columns[drift.column] = drift
+            found.before[drift.column], found.now[drift.column] = sides
+    return found
+
+
+def _chosen(source: Source | Chosen, drift: ColumnDrift) -> tuple[Source, str] | None:
+    return source(drift) if callable(source) else (source, drift.column)
+
+
+def _sides(
+    drift: ColumnDrift,
+    reference: tuple[Source, str] | None,
+    window: tuple[Source, str] | None,
+    size: int,
+    seed: int,
+) -> tuple[tuple[NDArray[Any], NDArray[Any]] | None, str]:
+    """Draw both sides of a column; or say why not, or what was left out."""
+    drawn, said = [], ""
+    for side, source in (("reference", reference), ("window", window)):
+        try:
+            values = None if source is None else draw(*source, drift.kind, size, seed)
+        except KeyError:
+            values = None
+        if values is None:
+            return None, f"not drawn, the {side} has no such column, or too few rows"
+        if drift.kind == "numeric":
+            infinite = np.isinf(values)
+            if infinite.any():
+                said = "infinite values are left out of the plots"
+                values = np.where(infinite, np.nan, values)
+            known = (~np.isnan(values)).any()
+        else:
+            known = any(value is not None for value in values)
+        if not known:
+            return None, f"not drawn, the {side} has no value that could be"
+        drawn.append(values)
+    return (drawn[0], drawn[1]), said
+
+
+def _frame(columns: dict[str, NDArray[Any]]) -> pd.DataFrame:
+    """Put columns side by side; they are compared one by one, so a shorter one may end with missing values."""
+    import pandas as pd
+
+    return pd.DataFrame({name: pd.Series(values) for name, values in columns.items()})
+
+
+def _preset(columns: dict[str, ColumnDrift]) -> Any:
+    from evidently.presets import DataDriftPreset
+
+    tests = _stat_tests(columns)
+    return DataDriftPreset(
+        columns=list(columns),
+        per_column_method={name: tests[drift.method] for name, drift in columns.items()},
+        per_column_threshold={name: round(drift.threshold, 4) for name, drift in columns.items()},
+        drift_share=floor(1e4 / len(columns)) / 1e4,  # one drifting column is drift
+    )
+
+
+def _stat_tests(columns: dict[str, ColumnDrift]) -> dict[str, Any]:
+    """Make stat tests that answer with the verdict on all rows, not on Evidently's sample; one for each method."""
+    from evidently.legacy.calculations.stattests import StatTest, register_stattest
+    from evidently.legacy.core import ColumnType
+
+    def answer(reference: Any, current: pd.Series[Any], kind: Any, threshold: float) -> tuple[float, bool]:
+        drift = columns[str(current.name)]
+        return drift.effect, drift.severity != "none"
+
+    tests = {}
+    for drift in columns.values():
+        test = StatTest(
+            name=_PREFIX + drift.method,
+            display_name=_display(drift),
+            allowed_feature_types=[ColumnType.Numerical, ColumnType.Categorical],
+        )
+        register_stattest(test, answer)
+        tests[drift.method] = test
+    return tests
+
+
+def _display(drift: ColumnDrift) -> str:
+    """Name a method as Evidently does."""
+    from evidently.legacy.calculations.stattests.registry import _registered_stat_tests
+
+    if drift.method == "calibrated":
+        return f"{drift.measure}, calibrated (evermodel)"
+    known = _registered_stat_tests.get(drift.method, {})
+    return next((test.display_name for test in known.values()), drift.method)
+
+
+def _metadata(spec: ModelSpec, verdict: DriftVerdict, size: int) -> dict[str, str]:
+    return {
+        "model_id": verdict.model,
+        "version": verdict.version,
+        "window": f"{verdict.start[:16]} to {verdict.end[:16]}",
+        "window_rows": str(verdict.window_rows),
+        "reference_id": verdict.reference,
+        "reference_rows": str(verdict.reference_rows),
+        "severity": verdict.severity,
+        "reason": verdict.reason,
+        "sample_rows": str(size),
+        "sample_error": str(spec.drift.report_error),
+        "sample_seed": str(spec.seed),
+    }

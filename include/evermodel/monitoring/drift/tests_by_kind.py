@@ -1,0 +1,241 @@
+"""The kinds of drift of one column: its distribution, its missing values, its new categories; and of pairs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from evermodel.monitoring.drift.bins import CategoryBins, NumberBins
+from evermodel.monitoring.drift.compare import compare
+from evermodel.monitoring.drift.correlation import pair_changes
+from evermodel.monitoring.drift.measured import Measured
+from evermodel.monitoring.drift.new_categories import can_tell, new_categories
+from evermodel.monitoring.drift.profile import REST
+from evermodel.monitoring.drift.reference_and_current import Side
+from evermodel.spec import ModelSpec
+from evermodel.spec.drift import DriftKind, PsiSpec
+from evermodel.stats.sample import Categories, Numbers, Sample
+from evermodel.stats.stability import stability
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One column on both sides.
+
+    Parameters
+    ----------
+    name
+        Of the column, and of it in the reference where that keeps it under another one.
+    before, old, new
+        The reference, the column in it, and in the window.
+    words
+        What the reference is.
+    note
+        What is odd about the window's column.
+    days
+        Length of the window.
+    """
+
+    name: str
+    source: str
+    before: Side
+    old: Sample
+    new: Sample
+    words: str
+    note: str
+    days: int
+
+
+def distribution(spec: ModelSpec, pair: Pair, what: DriftKind) -> Measured:
+    """Compare the distribution of a column."""
+    old, new = _comparable(pair.old, pair.new)
+    found = compare(old, new)
+    watch = spec.drift.by_column.get(pair.name)
+    band: PsiSpec = watch.psi if watch and watch.psi else spec.drift.psi
+    return Measured(
+        what=what,
+        column=pair.name,
+        kind=_kind(new),
+        measure="PSI",
+        effect=found.psi,
+        low=found.low,
+        high=found.high,
+        p_value=found.p_value,
+        reference=pair.words,
+        summary=pair.note or found.summary,
+        warning=band.warning,
+        critical=band.critical,
+        rule=_rule(pair, _index),
+        bins=found.bins,
+    )
+
+
+def missing(spec: ModelSpec, pair: Pair) -> Measured | None:
+    """Compare the share of missing values; None when no side has any."""
+    old, new = pair.old, pair.new
+    if (old.missing == 0 and new.missing == 0) or min(old.rows, new.rows) == 0:
+        return None
+    found = compare(_gaps(old), _gaps(new))
+    low, high = _interval(old, new)
+    return Measured(
+        what="missing",
+        column=pair.name,
+        kind=_kind(new),
+        measure="share",
+        effect=_gap(old, new),
+        low=low,
+        high=high,
+        p_value=found.p_value,
+        reference=pair.words,
+        summary=pair.note or f"missing {old.missing / old.rows:.1%} → {new.missing / new.rows:.1%}",
+        warning=spec.drift.missing.warning,
+        critical=spec.drift.missing.critical,
+        rule=_rule(pair, _gap),
+        bins=found.bins,
+    )
+
+
+def category(spec: ModelSpec, pair: Pair) -> Measured | None:
+    """Find categories that the reference never had; None for numbers, or when the reference dropped rare ones."""
+    old, new = pair.old, pair.new
+    if not isinstance(old, Categories) or not isinstance(new, Categories) or not can_tell(old):
+        return None
+    found = new_categories(old, new)
+    if not found.names:
+        return None
+    return Measured(
+        what="category",
+        column=pair.name,
+        kind="categorical",
+        measure="share",
+        effect=found.share,
+        low=found.low,
+        high=found.high,
+        p_value=found.p_value,
+        reference=pair.words,
+        summary=found.summary,
+        warning=spec.drift.categories.warning,
+        critical=spec.drift.categories.critical,
+        rule=_rule(pair, _novelty),
+    )
+
+
+def correlations(
+    spec: ModelSpec,
+    names: Sequence[str],
+    before: Side,
+    now: Side,
+    words: str,
+    days: int,
+    exact_from: float | None = None,
+) -> Iterator[Measured]:
+    """Compare the rank correlations of all pairs of columns.
+
+    All pairs together take as much of the false-alarm rate as one test of each column.
+    """
+    band = spec.drift.correlation
+    exact = band.warning if exact_from is None else exact_from
+    pairs = pair_changes(names, before.ranked(names), now.ranked(names), exact)
+    rate = spec.drift.false_alarm_rate / max(len(pairs), 1)
+    natural = cache(partial(before.natural_changes, names, days))
+    places = {name: place for place, name in enumerate(names)}
+    for pair in pairs:
+        yield Measured(
+            what="correlation",
+            column=f"{pair.first} ~ {pair.second}",
+            kind="numeric",
+            measure="change of rank correlation",
+            effect=pair.change,
+            low=pair.low,
+            high=pair.high,
+            p_value=pair.p_value,
+            reference=words,
+            summary=f"rank correlation {pair.before:+.2f} → {pair.now:+.2f}",
+            warning=band.warning,
+            critical=band.critical,
+            rule=partial(_of_pair, natural, places[pair.first], places[pair.second], rate),
+            weight=len(names) / len(pairs),
+        )
+
+
+def _kind(sample: Sample) -> Literal["numeric", "categorical"]:
+    return "categorical" if isinstance(sample, Categories) else "numeric"
+
+
+def _comparable(old: Sample, new: Sample) -> tuple[Sample, Sample]:
+    """Give both sides the same categories where one of them has put its rarer ones together."""
+    if not isinstance(old, Categories) or not isinstance(new, Categories):
+        return old, new
+    if not old.counts.get(REST) and not new.counts.get(REST):
+        return old, new
+    return _folded(old, new), _folded(new, old)
+
+
+def _folded(sample: Categories, other: Categories) -> Categories:
+    kept = {name: count for name, count in sample.counts.items() if name in other.counts and name != REST}
+    rest = sum(sample.counts.values()) - sum(kept.values())
+    return Categories({**kept, REST: rest}, sample.missing)
+
+
+def _gaps(sample: Sample) -> Categories:
+    return Categories({"known": sample.rows - sample.missing, "missing": sample.missing})
+
+
+def _interval(old: Sample, now: Sample) -> tuple[float, float]:
+    """Return a 95 % interval of the absolute difference of two shares (Agresti and Caffo, 2000)."""
+    n, m = old.rows + 2, now.rows + 2
+    p, q = (old.missing + 1) / n, (now.missing + 1) / m
+    half = 1.96 * math.sqrt(p * (1 - p) / n + q * (1 - q) / m)
+    middle = abs(q - p)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def _rule(pair: Pair, effect: Callable[[Sample, Sample], float]) -> Callable[[], float]:
+    """Return the question to ask later; it does not keep the column's values in memory until then."""
+    return partial(_largest, pair.before, pair.source, pair.days, effect)
+
+
+def _largest(before: Side, source: str, days: int, effect: Callable[[Sample, Sample], float]) -> float:
+    """Return the largest effect between a stretch of the reference and the rest of it."""
+    stretches = before.stretches(source, days)
+    return max((effect(rest, part) for rest, part in stretches if rest.rows and part.rows), default=0.0)
+
+
+def _index(old: Sample, new: Sample) -> float:
+    old, new = _comparable(old, new)
+    if isinstance(old, Numbers) and isinstance(new, Numbers):
+        numeric = NumberBins.of(old)
+        return stability(numeric.count(old), numeric.count(new)).psi
+    if isinstance(old, Categories) and isinstance(new, Categories):
+        categorical = CategoryBins.of(old)
+        before, now = (categorical.for_index(categorical.count(side)) for side in (old, new))
+        return stability(before, now).psi
+    return 0.0
+
+
+def _gap(old: Sample, new: Sample) -> float:
+    return abs(new.missing / new.rows - old.missing / old.rows)
+
+
+def _novelty(old: Sample, new: Sample) -> float:
+    if isinstance(old, Categories) and isinstance(new, Categories):
+        return new_categories(old, new).share
+    return 0.0
+
+
+def _of_pair(
+    natural: Callable[[], tuple[NDArray[np.float64], float]], first: int, second: int, rate: float
+) -> float:
+    """Return the largest change that is to be expected of a pair among many, from stretches of the reference.
+
+    Of that many pairs some always leave the range that they have shown, so the limit is Student's t for one of them.
+    """
+    usual, stretches = natural()
+    return float(usual[first, second] * stdtrit(stretches, 1 - rate / 2)) if stretches >= 1 else 0.0

@@ -1,0 +1,8 @@
+"""How good the predictions turned out to be, once their labels are known, and what can be said before."""
+
+from __future__ import annotations
+
+from evermodel.monitoring.performance.answers import performance_metric
+from evermodel.monitoring.performance.label_maturity import matured_performance
+
+__all__ = ["matured_performance", "performance_metric"]

@@ -1,0 +1,107 @@
+"""What was answered and what came true, as the metrics take it, and how exactly a metric is known from it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evermodel.modeling.tasks import encode, metric_of
+from evermodel.spec import ModelSpec
+from evermodel.stats.bootstrap import Interval, metric_interval
+from evermodel.stats.metrics import Floats, Metric
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+CONFIDENCE = 0.95
+WIDTH = 2 * NormalDist().inv_cdf((1 + CONFIDENCE) / 2)  # of the interval, in standard errors
+_MOST_ROWS = (
+    20_000  # resampled; with more rows the interval is that of so many, made narrower by their number
+)
+_LEAST_OF_A_CLASS = 10
+
+
+def performance_metric(spec: ModelSpec) -> str:
+    """Return the name of the metric that the prediction log allows: of many classes it keeps only the answer."""
+    return "accuracy" if spec.task == "multiclass" else spec.gate.metric
+
+
+def metric_to_watch(spec: ModelSpec) -> Metric:
+    """Return the metric that is watched."""
+    return metric_of(spec, performance_metric(spec))
+
+
+@dataclass(frozen=True)
+class Level:
+    """A metric on some rows, with its 95 % interval and standard error."""
+
+    rows: int
+    value: float
+    low: float
+    high: float
+
+    @property
+    def error(self) -> float:
+        """Standard error, read off the interval."""
+        return (self.high - self.low) / WIDTH
+
+
+def truth_and_scores(spec: ModelSpec, joined: pa.Table) -> tuple[NDArray[Any], Floats]:
+    """Return labels and answers in the form that the task's metrics take.
+
+    Parameters
+    ----------
+    joined
+        Rows with the columns ``label``, and ``score`` or (multiclass) ``predicted``.
+    """
+    labels = np.asarray(joined["label"])
+    if spec.task != "multiclass":
+        return labels, np.asarray(joined["score"], dtype=np.float64)
+    if joined.num_rows == 0:
+        return np.zeros(0, dtype=np.int64), np.zeros((0, 1))
+    predicted = np.asarray(joined["predicted"]).astype(str)
+    classes = tuple(sorted({*labels.astype(str), *predicted}))
+    return encode(labels, classes), np.eye(len(classes))[encode(predicted, classes)]
+
+
+def level(spec: ModelSpec, joined: pa.Table, *, resamples: int = 500) -> Level | None:
+    """Measure the watched metric on joined rows, with its bootstrap interval.
+
+    Returns
+    -------
+    None when there are fewer than two rows, or when all labels are one (then no metric of ranks or variance exists).
+    """
+    truth, scores = truth_and_scores(spec, joined)
+    if len(truth) < 2 or (spec.task != "multiclass" and len(np.unique(truth)) < 2):
+        return None
+    metric, rows = metric_to_watch(spec), len(truth)
+    if rows <= _MOST_ROWS:
+        found = _interval(metric, truth, scores, resamples, spec.seed)
+        value = found.value
+    else:
+        value = metric(truth, scores)
+        chosen = np.random.default_rng(spec.seed).choice(rows, _MOST_ROWS, replace=False)
+        found = _interval(metric, truth[chosen], scores[chosen], resamples, spec.seed)
+    narrower = math.sqrt(min(1.0, _MOST_ROWS / rows))
+    bounds = [value + narrower * (bound - found.value) for bound in (found.low, found.high)]
+    return Level(rows, value, *bounds) if np.isfinite([value, *bounds]).all() else None
+
+
+def enough(spec: ModelSpec, joined: pa.Table) -> bool:
+    """Tell whether rows are enough for a verdict: `performance.min_rows`, and of a binary task some of each class."""
+    if joined.num_rows < spec.performance.min_rows:
+        return False
+    if spec.task != "binary":
+        return True
+    positive = int(np.asarray(joined["label"]).sum())
+    smaller: int = min(positive, joined.num_rows - positive)
+    return smaller >= _LEAST_OF_A_CLASS
+
+
+def _interval(metric: Metric, truth: NDArray[Any], scores: Floats, resamples: int, seed: int) -> Interval:
+    return metric_interval(metric, truth, scores, confidence=CONFIDENCE, resamples=resamples, seed=seed)

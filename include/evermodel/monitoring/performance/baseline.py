@@ -1,0 +1,114 @@
+"""What a version promised when it was promoted: its answers on the test rows, and the metric with its sampling error."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evermodel.core.atomic import replacing
+from evermodel.core.errors import EvermodelError
+from evermodel.data.prediction_log import log_schema
+from evermodel.monitoring.performance.answers import Level, level, performance_metric
+from evermodel.spec import ModelSpec
+from evermodel.spec.window import Window, parse_moment
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+    from evermodel.core.settings import Settings
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What a version promised.
+
+    Parameters
+    ----------
+    version
+        The version.
+    level
+        The watched metric on the rows it was tested on; the promised value is itself an estimate. None if unknown.
+    rows
+        The test rows: features, ``score``, ``predicted`` and ``label``; None when they cannot be made again.
+    note
+        What is not as it should be; empty if all is well.
+    """
+
+    version: str
+    level: Level | None
+    rows: pa.Table | None = None
+    note: str = ""
+
+
+def promise_of(spec: ModelSpec, version: ModelVersion, client: MlflowClient, settings: Settings) -> Promise:
+    """Return what a version promised.
+
+    The version answers once more for the test rows of its snapshot, which are later than all that it was fitted on;
+    the answers are kept in the lake, so that the model is loaded on the first day only. When model or snapshot are
+    gone, the promised value of the registry is all there is.
+    """
+    from mlflow.exceptions import MlflowException
+
+    number = str(version.version)
+    try:
+        rows = _test_rows(spec, version, client, settings)
+    except (EvermodelError, MlflowException, OSError, KeyError) as error:
+        said = str(error).split("\n", maxsplit=1)[0]
+        return Promise(number, _tagged(spec, version), None, f"its test rows cannot be read: {said}")
+    return Promise(number, level(spec, rows) or _tagged(spec, version), rows)
+
+
+def _tagged(spec: ModelSpec, version: ModelVersion) -> Level | None:
+    """Return the value that the registry holds; nobody knows its error any more."""
+    value = version.tags.get("evermodel.metric_value")
+    if value is None or version.tags.get("evermodel.metric") != performance_metric(spec):
+        return None
+    return Level(0, float(value), float(value), float(value))
+
+
+def _test_rows(spec: ModelSpec, version: ModelVersion, client: MlflowClient, settings: Settings) -> pa.Table:
+    import pyarrow.parquet as pq
+
+    file = settings.lake / "promises" / spec.name / f"version={version.version}.parquet"
+    if not file.exists():
+        with replacing(file) as temporary:
+            pq.write_table(_score_test_rows(spec, version, client, settings), temporary)
+    return pq.read_table(file, partitioning=None)
+
+
+def _score_test_rows(
+    spec: ModelSpec, version: ModelVersion, client: MlflowClient, settings: Settings
+) -> pa.Table:
+    from evermodel.data.labels import with_label
+    from evermodel.data.snapshots.snapshot import read_snapshot
+    from evermodel.modeling.model_store import load_model
+
+    tags = version.tags
+    tested = Window(
+        parse_moment(tags["evermodel.train_end"]), parse_moment(tags["evermodel.as_of"]) - spec.label.delay
+    )
+    rows = with_label(spec, read_snapshot(tags["evermodel.snapshot"], settings, tested, spec.time_column))
+    with tempfile.TemporaryDirectory() as folder:
+        model = load_model(client, f"models:/{spec.name}/{version.version}", Path(folder))
+    return answered_rows(spec, model.pipeline, rows)
+
+
+def answered_rows(spec: ModelSpec, pipeline: Any, rows: pa.Table) -> pa.Table:
+    """Return rows with their label and what a model answers for them, in the types of the prediction log."""
+    import pyarrow as pa
+
+    from evermodel.data.dtypes import feature_frame
+    from evermodel.modeling.tasks import points
+
+    scores, predicted = points(spec, pipeline, feature_frame(spec, rows))
+    count = rows.num_rows
+    kinds = log_schema(spec)  # the types of the log, which these rows are held against
+    columns = {name: rows[name].cast(kinds.field(name).type) for name in spec.features.names}
+    table = pa.table({spec.time_column: rows[spec.time_column], **columns, "label": rows[spec.label.column]})
+    table = table.append_column("score", pa.array(scores.tolist(), pa.float64()))
+    names = pa.nulls(count, pa.string()) if predicted is None else pa.array(predicted, pa.string())
+    return table.append_column("predicted", names)

@@ -1,0 +1,163 @@
+"""Decay: is the metric on matured labels significantly below what was promised, overall or in a slice?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from statistics import NormalDist
+from typing import TYPE_CHECKING
+
+from evermodel.core.severity import worst_of
+from evermodel.monitoring.performance.answers import (
+    Level,
+    enough,
+    level,
+    metric_to_watch,
+    performance_metric,
+)
+from evermodel.monitoring.performance.baseline import Promise
+from evermodel.monitoring.performance.label_join import JoinedLog, versions_of
+from evermodel.monitoring.performance.report import Standing
+from evermodel.monitoring.problems import Problem
+from evermodel.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ALL_ROWS = "all rows"
+_MOST_VALUES = 20  # of a slice column, those with the most rows
+_DEFAULT_MARGIN = 0.01
+
+
+def margins(spec: ModelSpec) -> tuple[float, float]:
+    """Return how far below the promise is a warning and critical."""
+    own = spec.gate.margin if performance_metric(spec) == spec.gate.metric else _DEFAULT_MARGIN
+    margin = own if spec.performance.margin is None else spec.performance.margin
+    critical = 3 * margin if spec.performance.critical is None else spec.performance.critical
+    return margin, max(margin, critical)
+
+
+def stand(spec: ModelSpec, rows: pa.Table, promise: Promise) -> tuple[Standing, ...]:
+    """Hold the metric on matured rows against the promise, overall and by slice.
+
+    Both values are estimates, so both errors count. The false-alarm rate is shared (Bonferroni, which holds however
+    the tests depend on each other): half of it for all rows, half for the slices together.
+
+    Parameters
+    ----------
+    rows
+        Joined rows.
+    promise
+        Of the champion. A slice is held against the same slice of the promise's test rows.
+
+    Returns
+    -------
+    All rows first; nothing when there are too few, or when the promise is unknown.
+    """
+    if promise.level is None or not enough(spec, rows):
+        return ()
+    pairs = list(_slices(spec, rows, promise))
+    rate = spec.performance.false_alarm_rate
+    found = level(spec, rows)
+    if found is None:
+        return ()
+    whole = _standing(spec, ALL_ROWS, found, promise.level, rate / 2 if pairs else rate)
+    return whole, *(_standing(spec, *pair, rate / 2 / len(pairs)) for pair in pairs)
+
+
+def _standing(spec: ModelSpec, name: str, found: Level, promised: Level, rate: float) -> Standing:
+    margin, critical = margins(spec)
+    shortfall = float(metric_to_watch(spec).gain(promised.value, found.value))
+    error = math.hypot(found.error, promised.error)
+    return Standing(
+        name=name,
+        rows=found.rows,
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        promised=promised.value,
+        promised_error=promised.error,
+        shortfall=shortfall,
+        p_value=_chance(shortfall - margin, error),
+        p_critical=_chance(shortfall - critical, error),
+        rate=rate,
+    )
+
+
+def _chance(beyond: float, error: float) -> float:
+    if error == 0:
+        return 0.0 if beyond > 0 else 1.0
+    return NormalDist().cdf(-beyond / error)
+
+
+def _slices(spec: ModelSpec, rows: pa.Table, promise: Promise) -> Iterator[tuple[str, Level, Level]]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if promise.rows is None:
+        return
+    for column in spec.performance.slices:
+        now, then = rows[column].cast(pa.string()), promise.rows[column].cast(pa.string())
+        tally = pc.value_counts(now.drop_null()).to_pylist()
+        for entry in sorted(tally, key=lambda e: (-e["counts"], e["values"]))[:_MOST_VALUES]:
+            value = entry["values"]
+            here, there = rows.filter(pc.equal(now, value)), promise.rows.filter(pc.equal(then, value))
+            if not (enough(spec, here) and enough(spec, there)):
+                continue
+            found, promised = level(spec, here), level(spec, there)
+            if found is not None and promised is not None:
+                yield f"{column}={value}", found, promised
+
+
+def problem_of(
+    spec: ModelSpec, joined: JoinedLog, own: pa.Table, promise: Promise, standings: tuple[Standing, ...]
+) -> Problem:
+    """Say how the model stands, as a problem.
+
+    Parameters
+    ----------
+    own
+        The joined rows that the champion itself has answered; a version is held against its own promise only.
+    """
+    metric, state = performance_metric(spec), joined.state
+    if not standings:
+        return Problem("performance", "none", _unknown(spec, joined, own, promise), known=False)
+    whole, *slices = standings
+    severity = worst_of(one.severity for one in standings)
+    bad = [one for one in slices if one.severity != "none"]
+    sentence = (
+        f"{metric} {whole.value:.3f} ({whole.low:.3f} to {whole.high:.3f}) on {whole.rows:,} labels, "
+        f"promised {whole.promised:.3f} ± {1.96 * whole.promised_error:.3f}"
+    )
+    shares = ", ".join(f"{name}: {share:.0%}" for name, share in versions_of(joined.rows))
+    details = [
+        f"{one.name}: {one.value:.3f} ({one.low:.3f} to {one.high:.3f}), promised {one.promised:.3f}"
+        for one in sorted(bad, key=lambda one: -one.shortfall)
+    ]
+    details += [
+        f"answers by version: {shares}",
+        f"{state.labelled:,} of {state.predictions:,} labels have come",
+    ]
+    cause = ""
+    if bad and whole.severity == "none":
+        cause = f"one slice: {bad[0].name}" if len(bad) == 1 else f"{len(bad)} slices"
+    return Problem("performance", severity, sentence, cause, tuple(details))
+
+
+def _unknown(spec: ModelSpec, joined: JoinedLog, own: pa.Table, promise: Promise) -> str:
+    state = joined.state
+    if promise.level is None:
+        return f"version {promise.version} has no promised {performance_metric(spec)} to compare with"
+    if own.num_rows < min(spec.performance.min_rows, joined.rows.num_rows):
+        return (
+            f"{own.num_rows:,} of {joined.rows.num_rows:,} labels are of answers of version {promise.version}, too few for a "
+            f"verdict (at least {spec.performance.min_rows:,})"
+        )
+    if enough(spec, own):
+        return "the labels are all one, so there is no metric"
+    if state.labelled >= spec.performance.min_rows:
+        return f"of {state.labelled:,} labels too few are of one class for a verdict"
+    return (
+        f"{state.labelled:,} of {state.predictions:,} labels that are due have come, too few for a verdict "
+        f"(at least {spec.performance.min_rows:,})"
+    )

@@ -1,0 +1,219 @@
+"""The joined log: every prediction whose label is due, once, beside its label if that has come."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evermodel.data.prediction_log import read_log
+from evermodel.monitoring.performance.label_log import LabelCounts, LabelLog
+from evermodel.spec import ModelSpec
+from evermodel.spec.window import Window
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+WINDOWS_BEFORE = 4  # looked at beside the one that is judged: the timeline, and what scores are calibrated on
+_SLIM = ("prediction_id", "event_time", "model_version", "score", "predicted", "source", "request_id")
+
+
+@dataclass(frozen=True)
+class LabelState:
+    """How the labels of a window are doing.
+
+    Parameters
+    ----------
+    predictions
+        Predictions whose labels are due.
+    labelled
+        Those whose label has come and whose answer can be used.
+    usual_share
+        Share of labels that had come for the windows before; None without any.
+    unusable
+        Predictions whose score is missing or no finite number.
+    logged_twice
+        Rows of the log that repeat a prediction; the last one counts.
+    twice, conflicting, changed, withdrawn
+        As in `LabelCounts`, over the window and those before it.
+    """
+
+    predictions: int
+    labelled: int
+    usual_share: float | None
+    unusable: int
+    logged_twice: int
+    twice: int
+    conflicting: int
+    changed: int
+    withdrawn: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data, ready for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class JoinedLog:
+    """Predictions beside their labels.
+
+    Parameters
+    ----------
+    window
+        When the predictions that are judged were made; their labels are due.
+    rows
+        Those with a label and a usable answer: the columns of the prediction log, and ``label``.
+    before
+        The same of the windows before, without the features.
+    state
+        How complete it is.
+    """
+
+    window: Window
+    rows: pa.Table
+    before: pa.Table
+    state: LabelState
+
+    @property
+    def timeline(self) -> pa.Table:
+        """All rows with a label, without the features, in the order of time."""
+        import pyarrow as pa
+
+        return pa.concat_tables([self.before, self.rows.select(self.before.column_names)])
+
+
+def matured_window(spec: ModelSpec, as_of: datetime) -> Window:
+    """Return when predictions were made whose labels are judged at a moment."""
+    end = as_of - spec.label.delay
+    return Window(end - spec.performance.window, end)
+
+
+def read_joined(spec: ModelSpec, lake: Path, as_of: datetime) -> JoinedLog:
+    """Join the prediction log with the labels that had matured by a moment.
+
+    Raises
+    ------
+    SourceError
+        The log or the source of the labels cannot be read.
+    """
+    window = matured_window(spec, as_of)
+    first = Window(window.start - WINDOWS_BEFORE * spec.performance.window, window.start)
+    return join(spec, lake, as_of, read_log(spec, lake, window), read_log(spec, lake, first).select(_SLIM))
+
+
+def join(spec: ModelSpec, lake: Path, as_of: datetime, predictions: pa.Table, before: pa.Table) -> JoinedLog:
+    """Join predictions of the matured window, and of those before it, with their labels; see `read_joined`."""
+    import pyarrow as pa
+
+    window = matured_window(spec, as_of)
+    now, old = once(predictions), once(before)
+    ids = pa.chunked_array([*now["prediction_id"].chunks, *old["prediction_id"].chunks], pa.string())
+    reach = Window(window.start - WINDOWS_BEFORE * spec.performance.window, window.end)
+    labels, counts = LabelLog(spec, lake).look(reach, as_of, ids)
+    rows, unusable = _with_labels(spec, now, labels)
+    earlier, _ = _with_labels(spec, old, labels)
+    state = _state(now, rows, old, earlier, counts, unusable, predictions.num_rows - now.num_rows)
+    return JoinedLog(window, rows, earlier, state)
+
+
+def once(predictions: pa.Table) -> pa.Table:
+    """Keep the last row of each prediction: by time, then by version.
+
+    A prediction that is logged again, because its day was scored again or a request was retried, counts once.
+    """
+    import duckdb
+
+    with duckdb.connect() as database:
+        database.execute("SET TimeZone = 'UTC'")
+        database.register("log", predictions)
+        table: pa.Table = database.sql("""
+            SELECT * FROM log
+            QUALIFY row_number() OVER (PARTITION BY prediction_id ORDER BY event_time DESC,
+                try_cast(model_version AS BIGINT) DESC NULLS LAST, model_version DESC, score DESC) = 1
+            ORDER BY event_time, prediction_id
+        """).to_arrow_table()
+    return table.cast(predictions.schema)
+
+
+def _with_labels(spec: ModelSpec, log: pa.Table, labels: pa.Table) -> tuple[pa.Table, int]:
+    """Return the rows with a label and a usable answer, and how many answers are unusable."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    answer = log["predicted" if spec.task == "multiclass" else "score"]
+    usable = pc.is_valid(answer) if spec.task == "multiclass" else pc.fill_null(pc.is_finite(answer), False)
+    places = pc.index_in(log["prediction_id"], labels["prediction_id"].combine_chunks())
+    label = pc.take(labels["label"], places)
+    if spec.task == "binary":
+        label = label.cast(pa.int8())
+    rows = log.append_column("label", label).filter(pc.and_(usable, pc.is_valid(label)))
+    return rows, int(log.num_rows - (pc.sum(usable).as_py() or 0))
+
+
+def _state(
+    now: pa.Table,
+    rows: pa.Table,
+    old: pa.Table,
+    earlier: pa.Table,
+    counts: LabelCounts,
+    unusable: int,
+    again: int,
+) -> LabelState:
+    usual = earlier.num_rows / old.num_rows if old.num_rows else None
+    return LabelState(now.num_rows, rows.num_rows, usual, unusable, again, **asdict(counts))
+
+
+def label_quality(spec: ModelSpec, state: LabelState) -> tuple[str, ...]:
+    """Say what is wrong with the labels themselves: a model whose labels stop coming is not watched any more."""
+    if state.predictions < spec.performance.min_rows:
+        return ()
+    lines = []
+    share = state.labelled / state.predictions
+    if state.labelled == 0 or (state.usual_share is not None and share < state.usual_share / 2):
+        usual = "" if state.usual_share is None else f" (of the windows before, {state.usual_share:.0%})"
+        lines.append(f"labels: {share:.0%} of {state.predictions:,} that are due have come{usual}")
+    if state.conflicting > 0.01 * max(state.labelled, 1):
+        lines.append(f"labels: {state.conflicting:,} predictions have labels that contradict each other")
+    if state.unusable:
+        lines.append(f"{state.unusable:,} predictions have no usable score")
+    return tuple(lines)
+
+
+def versions_of(rows: pa.Table) -> tuple[tuple[str, float], ...]:
+    """Return the share of each model version, the largest first: what is judged is what served, whoever answered."""
+    names = np.asarray(rows["model_version"]).astype(str)
+    found, counts = np.unique(names, return_counts=True)
+    pairs = sorted(zip(found.tolist(), counts.tolist(), strict=True), key=lambda pair: (-pair[1], pair[0]))
+    return tuple((name, count / len(names)) for name, count in pairs)
+
+
+def days_of(rows: pa.Table) -> dict[datetime, pa.Table]:
+    """Return the rows of each day (UTC)."""
+    return _spans(rows, timedelta(days=1), None)
+
+
+def weeks_of(rows: pa.Table, end: datetime) -> dict[datetime, pa.Table]:
+    """Return the rows of each stretch of seven days, counted back from an end."""
+    return _spans(rows, timedelta(days=7), end)
+
+
+def _spans(rows: pa.Table, length: timedelta, end: datetime | None) -> dict[datetime, pa.Table]:
+    from datetime import UTC
+
+    epoch = datetime(1970, 1, 1, tzinfo=UTC) if end is None else end
+    micro, step = timedelta(microseconds=1), length // timedelta(microseconds=1)
+    times = np.asarray(rows["event_time"].cast("int64"))
+    numbers = (times - (epoch - datetime(1970, 1, 1, tzinfo=UTC)) // micro) // step
+    return {epoch + int(n) * length: rows.filter(_mask(numbers == n)) for n in np.unique(numbers)}
+
+
+def _mask(values: NDArray[np.bool_]) -> pa.Array:
+    import pyarrow as pa
+
+    # From its buffer, because making it from a numpy array imports pandas.
+    bits = pa.py_buffer(np.packbits(values, bitorder="little").tobytes())
+    return pa.Array.from_buffers(pa.bool_(), len(values), [None, bits])

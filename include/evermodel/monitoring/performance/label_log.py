@@ -1,0 +1,192 @@
+"""Labels as they were known on a day: what is new or has changed is kept, so that an old day can be looked at again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evermodel.core.atomic import replacing
+from evermodel.data.labels import with_label
+from evermodel.data.sources import read_labels
+from evermodel.spec import ModelSpec
+from evermodel.spec.window import Window
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_COUNTS = b"evermodel.labels"
+_SLACK = timedelta(days=1)  # the source may date a row a little earlier than the log dates its prediction
+
+
+@dataclass(frozen=True)
+class LabelCounts:
+    """What the labels of one look had to say about themselves.
+
+    Parameters
+    ----------
+    twice
+        Predictions whose label came more than once; the last one counts.
+    conflicting
+        Those of them whose labels contradict each other.
+    changed
+        Labels that differ from what an earlier day had seen.
+    withdrawn
+        Labels that an earlier day had seen and that are gone.
+    """
+
+    twice: int = 0
+    conflicting: int = 0
+    changed: int = 0
+    withdrawn: int = 0
+
+
+@dataclass(frozen=True)
+class LabelLog:
+    """The labels of one model in the lake: one file a look, which holds only what the looks before it had not seen.
+
+    The labels of a day are those of all files up to it, the last one of each prediction. A look that was taken is not
+    taken again, so that a re-run of an old day gives the old answer; delete its file to have it taken again.
+    """
+
+    spec: ModelSpec
+    lake: Path
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the files."""
+        return self.lake / "labels" / self.spec.name
+
+    def look(self, window: Window, as_of: datetime, ids: pa.ChunkedArray) -> tuple[pa.Table, LabelCounts]:
+        """Return the labels of some predictions as they were known at a moment.
+
+        Parameters
+        ----------
+        window
+            When the predictions were made; labels that had not matured by then are not asked for.
+        as_of
+            The day of the look.
+        ids
+            Their ``prediction_id``.
+
+        Returns
+        -------
+        Table with ``prediction_id`` and ``label``, and what had to be counted.
+
+        Raises
+        ------
+        SourceError
+            The source cannot be read, or the label holds something else than the task needs.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        file = self.folder / f"as_of={_stamp(as_of)}.parquet"
+        reach = Window(window.start - _SLACK, window.end)
+        if file.exists() and _counts_of(file)[1] <= reach.start.isoformat():
+            counts = _counts_of(file)[0]
+        else:
+            delta, counts = self._news(reach, as_of, ids)
+            note = json.dumps({"counts": asdict(counts), "start": reach.start.isoformat()})
+            with replacing(file) as temporary:
+                pq.write_table(delta.replace_schema_metadata({_COUNTS: note.encode()}), temporary)
+        known = self._known(reach, as_of, including=True)
+        with _database(known=known, wanted=pa.table({"prediction_id": ids})) as database:
+            query = (
+                "SELECT prediction_id, label FROM known SEMI JOIN wanted USING (prediction_id) ORDER BY ALL"
+            )
+            return database.sql(query).to_arrow_table(), counts
+
+    def _news(self, reach: Window, as_of: datetime, ids: pa.ChunkedArray) -> tuple[pa.Table, LabelCounts]:
+        """Hold the source against what earlier looks had seen."""
+        import pyarrow as pa
+
+        spec = self.spec
+        rows = with_label(spec, read_labels(spec, reach))
+        label = rows[spec.label.column]
+        source = pa.table(
+            {
+                "prediction_id": rows[spec.id_column].cast(pa.string()),
+                "time": rows[spec.time_column],
+                "label": label.cast(pa.float64()) if spec.task == "binary" else label,
+            }
+        )
+        before = self._known(reach, as_of, including=False)
+        with _database(source=source, before=before, wanted=pa.table({"prediction_id": ids})) as database:
+            # Of two labels with one time the larger counts: a source promises no order, and an answer must be one.
+            database.execute("""
+                CREATE TABLE now AS
+                SELECT prediction_id, max(time) AS time, arg_max(label, (time, label)) AS label,
+                       count(*) AS times, count(DISTINCT label) AS labels
+                FROM source SEMI JOIN wanted USING (prediction_id) GROUP BY prediction_id
+            """)
+            ((twice, conflicting),) = database.execute(
+                "SELECT count(*) FILTER (times > 1), count(*) FILTER (labels > 1) FROM now"
+            ).fetchall()
+            database.execute("""
+                CREATE TABLE delta AS
+                SELECT coalesce(n.prediction_id, b.prediction_id) AS prediction_id, coalesce(n.time, b.time) AS time,
+                       n.label AS label, b.label AS old
+                FROM now AS n FULL JOIN (FROM before SEMI JOIN wanted USING (prediction_id)) AS b
+                    ON n.prediction_id = b.prediction_id
+                WHERE n.label IS DISTINCT FROM b.label
+            """)
+            ((changed, withdrawn),) = database.execute(
+                "SELECT count(*) FILTER (label IS NOT NULL AND old IS NOT NULL), count(*) FILTER (label IS NULL) "
+                "FROM delta"
+            ).fetchall()
+            news = database.sql("SELECT prediction_id, time, label FROM delta ORDER BY ALL").to_arrow_table()
+        return news.cast(self._schema), LabelCounts(twice, conflicting, changed, withdrawn)
+
+    def _known(self, reach: Window, as_of: datetime, *, including: bool) -> pa.Table:
+        """Return the last label of each prediction in the files of earlier looks, and of this one if wanted."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        last, first = _stamp(as_of), _stamp(reach.start)
+        filters = [("time", ">=", reach.start), ("time", "<", reach.end)]
+        tables = [pa.Table.from_batches([], self._schema.append(pa.field("seen", pa.string())))]
+        for file in sorted(self.folder.glob("as_of=*.parquet")):
+            seen = file.stem.removeprefix("as_of=")
+            if first <= seen < last or (including and seen == last):
+                table = pq.read_table(file, schema=self._schema, filters=filters, partitioning=None)
+                tables.append(table.append_column("seen", pa.repeat(seen, table.num_rows)))
+        with _database(files=pa.concat_tables(tables)) as database:
+            return database.sql("""
+                SELECT prediction_id, time, label FROM files
+                QUALIFY row_number() OVER (PARTITION BY prediction_id ORDER BY seen DESC) = 1 AND label IS NOT NULL
+            """).to_arrow_table()
+
+    @property
+    def _schema(self) -> pa.Schema:
+        import pyarrow as pa
+
+        label = pa.string() if self.spec.task == "multiclass" else pa.float64()
+        moment = pa.timestamp("us", tz="UTC")
+        return pa.schema([("prediction_id", pa.string()), ("time", moment), ("label", label)])
+
+
+def _stamp(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H%M%S}"
+
+
+def _counts_of(file: Path) -> tuple[LabelCounts, str]:
+    import pyarrow.parquet as pq
+
+    note = json.loads(pq.read_metadata(file).metadata[_COUNTS])
+    return LabelCounts(**note["counts"]), note["start"]
+
+
+@contextmanager
+def _database(**tables: Any) -> Iterator[Any]:
+    import duckdb
+
+    with duckdb.connect() as database:
+        database.execute("SET TimeZone = 'UTC'")
+        for name, table in tables.items():
+            database.register(name, table)
+        yield database

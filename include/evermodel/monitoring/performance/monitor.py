@@ -1,0 +1,249 @@
+"""One look at a model's performance: join, judge, estimate, and what goes into the day's verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evermodel.data.prediction_log import read_log
+from evermodel.monitoring.drift.family import Finding
+from evermodel.monitoring.drift.verdict import Performance
+from evermodel.monitoring.performance.answers import (
+    Level,
+    level,
+    metric_to_watch,
+    performance_metric,
+    truth_and_scores,
+)
+from evermodel.monitoring.performance.baseline import Promise
+from evermodel.monitoring.performance.business import business_by_day, business_metrics
+from evermodel.monitoring.performance.concept import concept_findings
+from evermodel.monitoring.performance.decay import margins, problem_of, stand
+from evermodel.monitoring.performance.estimate import estimate_metric
+from evermodel.monitoring.performance.label_drift import label_finding
+from evermodel.monitoring.performance.label_join import (
+    JoinedLog,
+    days_of,
+    label_quality,
+    once,
+    read_joined,
+    versions_of,
+    weeks_of,
+)
+from evermodel.monitoring.performance.report import Estimate, PerformanceReport, Period, Proxies
+from evermodel.monitoring.problems import Problem
+from evermodel.spec import ModelSpec
+from evermodel.spec.window import Window
+from evermodel.stats.metrics import Floats
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_TIMELINE_RESAMPLES = 200
+_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+@dataclass(frozen=True)
+class PerformanceLook:
+    """What one look found.
+
+    Parameters
+    ----------
+    problem
+        Whether performance is a problem.
+    performance
+        The few numbers that stand in the day's verdict.
+    findings
+        Label and concept drift, to be judged in one family with the other tests of the day.
+    quality
+        What is wrong with the labels themselves, for the problem of that kind.
+    make_report
+        Makes the report: everything about it, which takes longer than the verdict.
+    """
+
+    problem: Problem
+    performance: Performance
+    findings: tuple[Finding, ...]
+    quality: tuple[str, ...]
+    make_report: Callable[[], PerformanceReport]
+
+    @cached_property
+    def report(self) -> PerformanceReport:
+        """Everything about it; made when it is asked for."""
+        return self.make_report()
+
+
+def look_at_performance(
+    spec: ModelSpec, lake: Path, as_of: datetime, promise: Promise, training: pa.Table | None = None
+) -> PerformanceLook:
+    """Look at the performance of a model on the labels that had matured by a moment.
+
+    Parameters
+    ----------
+    lake
+        Folder of the prediction log; the labels seen are kept there too.
+    promise
+        What the champion promised; see `promise_of`.
+    training
+        Rows that it was fitted on; without them labels are not held against anything.
+
+    Raises
+    ------
+    SourceError
+        The log or the source of the labels cannot be read.
+    SpecError
+        A business metric cannot be evaluated.
+    """
+    joined = read_joined(spec, lake, as_of)
+    current = once(read_log(spec, lake, Window(as_of - spec.performance.window, as_of)))
+    own = _by(
+        joined.rows, promise.version
+    )  # a predecessor's answers say nothing about this version's promise
+    standings = stand(spec, own, promise)
+    found = level(spec, joined.rows)
+    estimate = estimate_of(spec, current, joined, promise)
+    return PerformanceLook(
+        problem=problem_of(spec, joined, own, promise, standings),
+        performance=_short(spec, joined, promise, found, estimate),
+        findings=tuple(_findings(spec, joined, promise, training)),
+        quality=label_quality(spec, joined.state),
+        make_report=lambda: _report(
+            spec, as_of, joined, promise, standings, estimate, proxies_of(spec, current)
+        ),
+    )
+
+
+def estimate_of(spec: ModelSpec, current: pa.Table, joined: JoinedLog, promise: Promise) -> Estimate | None:
+    """Estimate the metric on the champion's answers of the current window, calibrated on its labelled rows before.
+
+    A regression has no estimate: its answers do not say how sure they are.
+    """
+    import pyarrow.compute as pc
+
+    if spec.task == "regression" or not spec.performance.estimate:
+        return None
+    own = _by(current, promise.version)
+    if own.num_rows < spec.performance.min_rows:
+        return None
+    start = pc.min(own["event_time"]).as_py()
+    past = _by(joined.timeline, promise.version)
+    past = past.filter(pc.less(past["event_time"], start))
+    pairs = [_answers(spec, past)]
+    if promise.rows is not None:
+        pairs.append(_answers(spec, promise.rows))
+    scores, labels = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+    metric = None if spec.task == "multiclass" else metric_to_watch(spec)
+    window = np.asarray(own["score"], dtype=np.float64)
+    return estimate_metric(metric, window, scores, labels, seed=spec.seed)
+
+
+def proxies_of(spec: ModelSpec, current: pa.Table) -> Proxies | None:
+    """Describe the answers of a window; None when there is no usable one."""
+    scores = np.asarray(current["score"], dtype=np.float64)
+    scores = scores[np.isfinite(scores)]
+    if len(scores) == 0:
+        return None
+    over = None if spec.task == "regression" else float((scores >= spec.performance.threshold).mean())
+    values = np.quantile(scores, _QUANTILES)
+    quantiles = {f"p{round(100 * q)}": float(v) for q, v in zip(_QUANTILES, values, strict=True)}
+    return Proxies(len(scores), float(scores.mean()), quantiles, over)
+
+
+def _by(rows: pa.Table, version: str) -> pa.Table:
+    import pyarrow.compute as pc
+
+    return rows.filter(pc.fill_null(pc.equal(rows["model_version"], version), False))
+
+
+def _answers(spec: ModelSpec, rows: pa.Table) -> tuple[Floats, NDArray[Any]]:
+    """Return scores, and whether they came true."""
+    scores = np.asarray(rows["score"], dtype=np.float64)
+    if spec.task != "multiclass":
+        return scores, np.asarray(rows["label"], dtype=np.float64)
+    truth, guesses = truth_and_scores(spec, rows)
+    return scores, (guesses.argmax(axis=1) == truth).astype(np.float64)
+
+
+def _findings(
+    spec: ModelSpec, joined: JoinedLog, promise: Promise, training: pa.Table | None
+) -> list[Finding]:
+    words = f"test rows of version {promise.version}"
+    own = _by(joined.rows, promise.version)  # another version's errors are no change of the world
+    found = concept_findings(spec, promise.rows, own, words)
+    if training is not None:
+        found.append(label_finding(spec, training, joined.rows, "training"))
+    return found
+
+
+def _report(
+    spec: ModelSpec,
+    as_of: datetime,
+    joined: JoinedLog,
+    promise: Promise,
+    standings: Any,
+    estimate: Estimate | None,
+    proxies: Proxies | None,
+) -> PerformanceReport:
+    margin, critical = margins(spec)
+    timeline = joined.timeline
+    by_day = business_by_day(spec, joined.rows) if spec.performance.business else {}
+    notes = [f"version {promise.version}: {promise.note}"] if promise.note else []
+    if promise.level is not None and promise.level.rows == 0:
+        notes.append("the sampling error of the promised value is not known and taken as nothing")
+    if spec.task == "regression" and spec.performance.estimate:
+        notes.append("no estimate before labels: a regression does not say how sure it is")
+    return PerformanceReport(
+        model=spec.name,
+        version=promise.version,
+        metric=performance_metric(spec),
+        higher_is_better=metric_to_watch(spec).higher_is_better,
+        as_of=as_of.isoformat(),
+        start=joined.window.start.isoformat(),
+        end=joined.window.end.isoformat(),
+        margin=margin,
+        critical=critical,
+        standings=standings,
+        labels=joined.state,
+        versions=versions_of(joined.rows),
+        days=tuple(_period(spec, start, rows, by_day) for start, rows in days_of(timeline).items()),
+        weeks=tuple(
+            _period(spec, start, rows, {}) for start, rows in weeks_of(timeline, joined.window.end).items()
+        ),
+        estimate=estimate,
+        proxies=proxies,
+        business=business_metrics(spec, joined.rows) if spec.performance.business else {},
+        notes=tuple(notes),
+    )
+
+
+def _period(
+    spec: ModelSpec, start: datetime, rows: pa.Table, business: dict[datetime, dict[str, float | None]]
+) -> Period:
+    found = level(spec, rows, resamples=_TIMELINE_RESAMPLES)
+    day, own = f"{start:%Y-%m-%d}", business.get(start, {})
+    if found is None:
+        return Period(day, rows.num_rows, business=own)
+    return Period(day, rows.num_rows, found.value, found.low, found.high, own)
+
+
+def _short(
+    spec: ModelSpec, joined: JoinedLog, promise: Promise, found: Level | None, estimate: Estimate | None
+) -> Performance:
+    return Performance(
+        metric=performance_metric(spec),
+        rows=joined.rows.num_rows,
+        value=found.value if found else None,
+        low=found.low if found else None,
+        high=found.high if found else None,
+        promised=promise.level.value if promise.level else None,
+        estimated=estimate.value if estimate else None,
+        estimated_low=estimate.low if estimate else None,
+        estimated_high=estimate.high if estimate else None,
+    )

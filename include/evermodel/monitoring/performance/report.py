@@ -1,0 +1,155 @@
+"""What was found out about a model's performance, as data that travels as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from evermodel.core.severity import Severity
+from evermodel.monitoring.performance.label_join import LabelState
+
+
+@dataclass(frozen=True)
+class Period:
+    """The metric on one day or week, with its 95 % interval; None where it does not exist.
+
+    Parameters
+    ----------
+    start
+        ISO date.
+    rows
+        Predictions with a label.
+    """
+
+    start: str
+    rows: int
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    business: dict[str, float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One metric against what was promised.
+
+    Parameters
+    ----------
+    name
+        ``all rows``, or a slice such as ``origin=JFK``.
+    shortfall
+        How much worse than promised; negative is better.
+    p_value
+        Chance of a shortfall this far beyond the margin if the true one were just the margin.
+    p_critical
+        The same for the critical margin.
+    rate
+        Its part of the false-alarm rate.
+    """
+
+    name: str
+    rows: int
+    value: float
+    low: float
+    high: float
+    promised: float
+    promised_error: float
+    shortfall: float
+    p_value: float
+    p_critical: float
+    rate: float
+
+    @property
+    def severity(self) -> Severity:
+        """The verdict on it."""
+        if self.p_critical <= self.rate:
+            return "critical"
+        return "warning" if self.p_value <= self.rate else "none"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The metric of a window as estimated before its labels are known, with a 95 % interval of the value to come.
+
+    Parameters
+    ----------
+    calibrated_on
+        Rows with labels that the scores were calibrated on; 0 when they were taken as they are.
+    """
+
+    rows: int
+    value: float
+    low: float
+    high: float
+    calibrated_on: int
+
+
+@dataclass(frozen=True)
+class Proxies:
+    """What can be said of answers without any label: mean and quantiles, and the share over the threshold."""
+
+    rows: int
+    mean: float
+    quantiles: dict[str, float]
+    over_threshold: float | None
+
+
+@dataclass(frozen=True)
+class PerformanceReport:
+    """Everything about one look.
+
+    Parameters
+    ----------
+    start, end
+        When the judged predictions were made; the end is exclusive.
+    standings
+        All rows first, then the slices; empty when there is nothing to judge.
+    versions
+        Share of each model version among the judged rows.
+    days, weeks
+        The timeline, oldest first.
+    business
+        The spec's expressions over the judged rows.
+    notes
+        What one has to know to read it.
+    """
+
+    model: str
+    version: str
+    metric: str
+    higher_is_better: bool
+    as_of: str
+    start: str
+    end: str
+    margin: float
+    critical: float
+    standings: tuple[Standing, ...]
+    labels: LabelState
+    versions: tuple[tuple[str, float], ...]
+    days: tuple[Period, ...]
+    weeks: tuple[Period, ...]
+    estimate: Estimate | None
+    proxies: Proxies | None
+    business: dict[str, float | None]
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data, ready for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> PerformanceReport:
+        """Read what `to_json` wrote."""
+        return cls(
+            **{
+                **data,
+                "standings": tuple(Standing(**one) for one in data["standings"]),
+                "labels": LabelState(**data["labels"]),
+                "versions": tuple((name, share) for name, share in data["versions"]),
+                "days": tuple(Period(**one) for one in data["days"]),
+                "weeks": tuple(Period(**one) for one in data["weeks"]),
+                "estimate": Estimate(**data["estimate"]) if data["estimate"] else None,
+                "proxies": Proxies(**data["proxies"]) if data["proxies"] else None,
+                "notes": tuple(data["notes"]),
+            }
+        )

@@ -1,0 +1,202 @@
+"""What the serving app has counted between two looks: its Prometheus page, held against the one kept from before."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from evermodel.core.atomic import write_text
+from evermodel.spec import ModelSpec
+
+_REQUESTS, _SECONDS = "evermodel_requests_total", "evermodel_request_seconds"
+_BUCKET, _MADE = f"{_SECONDS}_bucket", f"{_SECONDS}_created"
+_FALLBACKS, _DROPPED = "evermodel_fallback_answers_total", "evermodel_predictions_dropped_total"
+_TIMEOUT = 5.0
+FRESH = timedelta(days=2)  # a look at an older day cannot be made up for: the counters tell of now
+
+
+@dataclass(frozen=True)
+class Counters:
+    """Totals of one address since its process started.
+
+    Parameters
+    ----------
+    requests
+        By status; ``no model`` are those that no version answered.
+    buckets
+        Requests at most as long as so many seconds, by the bound as Prometheus writes it.
+    dropped
+        Predictions that did not reach the log.
+    born
+        When the process began to count; another value says that it was started anew.
+    """
+
+    requests: dict[str, float] = field(default_factory=dict)
+    buckets: dict[str, float] = field(default_factory=dict)
+    fallbacks: float = 0.0
+    no_version: float = 0.0
+    born: float = 0.0
+    dropped: float = 0.0
+
+    def since(self, before: Counters | None) -> Counters:
+        """Return what was counted after an earlier look; after a restart everything was."""
+        if before is None or self._restarted(before):
+            return self
+        return Counters(
+            {key: value - before.requests.get(key, 0) for key, value in self.requests.items()},
+            {key: value - before.buckets.get(key, 0) for key, value in self.buckets.items()},
+            self.fallbacks - before.fallbacks,
+            self.no_version - before.no_version,
+            self.born,
+            self.dropped - before.dropped,
+        )
+
+    def _restarted(self, before: Counters) -> bool:
+        if self.born != before.born:
+            return True
+        pairs = [(self.requests, before.requests), (self.buckets, before.buckets)]
+        return any(now.get(key, 0) < value for now, old in pairs for key, value in old.items())
+
+    def plus(self, other: Counters) -> Counters:
+        """Return the sum of two addresses."""
+        return Counters(
+            _sum(self.requests, other.requests),
+            _sum(self.buckets, other.buckets),
+            self.fallbacks + other.fallbacks,
+            self.no_version + other.no_version,
+            dropped=self.dropped + other.dropped,
+        )
+
+
+@dataclass(frozen=True)
+class Interval:
+    """What was counted between two looks.
+
+    Parameters
+    ----------
+    seconds
+        Between the looks; 0 when there was none before, and the counters reach back to the start of each process.
+    silent
+        Addresses that did not answer, each with the reason.
+    """
+
+    counted: Counters
+    seconds: float
+    addresses: tuple[str, ...]
+    silent: tuple[tuple[str, str], ...]
+
+
+def interval_of(
+    spec: ModelSpec,
+    lake: Path,
+    urls: Sequence[str],
+    as_of: datetime,
+    now: datetime | None = None,
+    *,
+    token: str = "",
+) -> Interval | None:
+    """Scrape the serving addresses and return what they counted since the look before.
+
+    A day is scraped once: doing it again reads what was kept, in the file of the day in the lake.
+
+    Parameters
+    ----------
+    urls
+        Addresses of the serving app; one started with several workers counts as one.
+    as_of
+        The day of the look.
+    now
+        The moment of the look; the clock's if not given.
+    token
+        Sent to the addresses, if they ask for one.
+
+    Returns
+    -------
+    None for an old day that nobody looked at then.
+    """
+    moment = now or datetime.now(UTC)
+    folder = lake / "serving" / spec.name
+    file = folder / f"as_of={_stamp(as_of)}.json"
+    if not file.exists():
+        if not timedelta(0) <= moment - as_of < FRESH:
+            return None
+        page = {url: _scrape(spec.name, url, token) for url in urls}
+        kept = {
+            "at": moment.isoformat(),
+            "counters": {url: asdict(found) for url, found in page.items() if isinstance(found, Counters)},
+            "silent": {url: found for url, found in page.items() if isinstance(found, str)},
+        }
+        write_text(file, json.dumps(kept, sort_keys=True))
+    return _difference(json.loads(file.read_text(encoding="utf-8")), _looks_before(folder, file))
+
+
+def _difference(now: dict[str, Any], looks: list[dict[str, Any]]) -> Interval:
+    """Hold one look against those before it: an address that was silent then has its last counters further back."""
+    total = Counters()
+    for url, values in now["counters"].items():
+        before = next((look["counters"][url] for look in looks if url in look["counters"]), None)
+        total = total.plus(Counters(**values).since(None if before is None else Counters(**before)))
+    seconds = 0.0
+    if looks:
+        seconds = (datetime.fromisoformat(now["at"]) - datetime.fromisoformat(looks[0]["at"])).total_seconds()
+    addresses = tuple(sorted([*now["counters"], *now["silent"]]))
+    return Interval(total, seconds, addresses, tuple(sorted(now["silent"].items())))
+
+
+def _looks_before(folder: Path, file: Path, most: int = 14) -> list[dict[str, Any]]:
+    earlier = [path for path in sorted(folder.glob("as_of=*.json")) if path.name < file.name]
+    return [json.loads(path.read_text(encoding="utf-8")) for path in reversed(earlier[-most:])]
+
+
+def _scrape(model: str, url: str, token: str) -> Counters | str:
+    """Read one address; a reason when it does not answer as it should."""
+    import httpx
+
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        answer = httpx.get(f"{url.rstrip('/')}/metrics", timeout=_TIMEOUT, headers=headers)
+        answer.raise_for_status()
+        return read_counters(model, answer.text)
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code == 401:
+            return "it asks for a token: set EVERMODEL_SERVING_TOKEN to one that it knows"
+        return f"it answers with status {error.response.status_code}"
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return str(error) or type(error).__name__
+    except ValueError as error:
+        return f"its page cannot be read: {error}"
+
+
+def read_counters(model: str, text: str) -> Counters:
+    """Read a model's counters from Prometheus' text format."""
+    from prometheus_client.parser import text_string_to_metric_families
+
+    requests: dict[str, float] = {}
+    buckets: dict[str, float] = {}
+    single = {_FALLBACKS: 0.0, _DROPPED: 0.0, _MADE: 0.0, "none": 0.0}
+    samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
+    for sample in samples:
+        if sample.labels.get("model") != model:
+            continue
+        if sample.name == _REQUESTS:
+            status = sample.labels["status"]
+            requests[status] = requests.get(status, 0.0) + sample.value
+            if sample.labels.get("version") == "none":
+                single["none"] += sample.value
+        elif sample.name == _BUCKET:
+            buckets[sample.labels["le"]] = sample.value
+        elif sample.name in single:
+            single[sample.name] += sample.value
+    return Counters(requests, buckets, single[_FALLBACKS], single["none"], single[_MADE], single[_DROPPED])
+
+
+def _sum(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
+    return {key: one.get(key, 0.0) + other.get(key, 0.0) for key in sorted({*one, *other})}
+
+
+def _stamp(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H%M%S}"

@@ -1,0 +1,153 @@
+"""What a retrain policy looks back on: the windows judged before, and the requests made before."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from evermodel.core.severity import Severity, worst_of
+from evermodel.monitoring.drift.verdict import DriftVerdict
+from evermodel.monitoring.summary_tags import day_tag
+from evermodel.registry.tracking import KIND, RUN_KEY, experiment_id, find_run
+from evermodel.spec import ModelSpec
+from evermodel.spec.window import parse_moment
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+SEVERITIES = "evermodel.severities"
+ANSWER = "evermodel.retrain"
+_REQUEST = "evermodel.retrain_request"
+_KEPT = 100
+_LONGEST_TAG = 2000
+
+
+@dataclass(frozen=True)
+class Request:
+    """A retrain that was asked for.
+
+    Parameters
+    ----------
+    run_key
+        Idempotency key of the retrain.
+    as_of
+        End of the window that asked, as ISO time.
+    reason
+        Why, in one sentence; the retrain shows it everywhere.
+    """
+
+    run_key: str
+    as_of: str
+    reason: str
+
+    @property
+    def moment(self) -> datetime:
+        """When it was asked for, in the time of the data."""
+        return parse_moment(self.as_of)
+
+
+def severities_of(verdict: DriftVerdict) -> dict[str, Severity]:
+    """Return how bad each kind of thing is, by its name in the spec's section `respond`.
+
+    What could not be judged is left out, so that such a window speaks neither for a retrain nor against one.
+    """
+    found: dict[str, Severity] = {}
+    drift = verdict.problem("drift")
+    if drift is None or drift.known:
+        for column in verdict.columns:
+            found[column.what] = worst_of([found.get(column.what, "none"), column.severity])
+    for problem in verdict.problems:
+        if problem.kind != "drift" and problem.known:
+            found[problem.kind] = problem.severity
+    return found
+
+
+def tags_of(verdict: DriftVerdict) -> dict[str, str]:
+    """Return the tags of a verdict's MLflow run, by which later windows find it."""
+    return {
+        "evermodel.severity": verdict.severity,
+        "evermodel.version": verdict.version,
+        SEVERITIES: json.dumps(severities_of(verdict), sort_keys=True),
+        **day_tag(verdict),
+    }
+
+
+def former_windows(
+    client: MlflowClient, spec: ModelSpec, version: str, as_of: datetime, most: int
+) -> list[dict[str, Severity]]:
+    """Return the severities of the last windows before a moment, the newest first.
+
+    Windows that were held against another version are left out: a retrain ends what they complained about. Windows
+    after the moment are not seen, so an old day judged again decides as it did then.
+
+    Parameters
+    ----------
+    version
+        The version whose windows count.
+    as_of
+        End of the window that asks.
+    most
+        How many windows are wanted.
+    """
+    today = _window_key(spec, as_of)
+    found: dict[str, dict[str, Severity]] = {}
+    for run in _monitoring_runs(client, spec, version) if most > 0 else ():
+        tags = run.data.tags
+        key = tags.get(RUN_KEY, "")
+        if key < today and key not in found and SEVERITIES in tags:
+            found[key] = json.loads(tags[SEVERITIES])
+            if len(found) == most:
+                break
+    return list(found.values())
+
+
+def requests(tags: Mapping[str, str]) -> list[Request]:
+    """Read the requests from the tags of a registered model, oldest first."""
+    values = [json.loads(value) for key, value in tags.items() if key.startswith(_REQUEST)]
+    return sorted((Request(**value) for value in values), key=lambda request: request.moment)
+
+
+def keep_request(client: MlflowClient, model: str, request: Request) -> None:
+    """Store a request in a tag of its own, and let go of the oldest beyond a hundred.
+
+    With a tag for each day two tasks at once cannot lose each other's request, and the same day again is the same tag.
+    """
+    client.set_registered_model_tag(model, _tag(request), json.dumps(vars(request), sort_keys=True))
+    for old in requests(client.get_registered_model(model).tags)[:-_KEPT]:
+        client.delete_registered_model_tag(model, _tag(old))
+
+
+def note_answer(client: MlflowClient, spec: ModelSpec, as_of: datetime, note: str) -> None:
+    """Write the policy's answer, yes or no, to the MLflow run of the day."""
+    run = find_run(client, f"{spec.name}-monitoring", _window_key(spec, as_of), kind="drift")
+    if run is not None:
+        client.set_tag(run.info.run_id, ANSWER, note[:_LONGEST_TAG])
+
+
+def _window_key(spec: ModelSpec, as_of: datetime) -> str:
+    return f"drift/{spec.name}/{as_of:%Y-%m-%d}"
+
+
+def _tag(request: Request) -> str:
+    return f"{_REQUEST}.{request.moment:%Y-%m-%d}"
+
+
+def _monitoring_runs(client: MlflowClient, spec: ModelSpec, version: str) -> Iterator[Run]:
+    """Return the runs of a version's windows, page by page, the newest window first."""
+    experiment, token = experiment_id(client, f"{spec.name}-monitoring"), None
+    while True:
+        page: Any = client.search_runs(
+            [experiment],
+            filter_string=f"tags.`{KIND}` = 'drift' and tags.`evermodel.version` = '{version}'",
+            order_by=[f"tags.`{RUN_KEY}` DESC"],
+            max_results=100,
+            page_token=token,
+        )
+        yield from page
+        token = page.token
+        if not token:
+            return

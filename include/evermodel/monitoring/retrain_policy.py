@@ -1,0 +1,218 @@
+"""When problems ask for a retrain: bad enough, often enough, with good data, and neither too soon nor too often."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from evermodel.core.severity import RANK, Severity, worst_of
+from evermodel.monitoring.drift.verdict import DriftVerdict
+from evermodel.monitoring.retrain_history import (
+    Request,
+    former_windows,
+    keep_request,
+    requests,
+    severities_of,
+)
+from evermodel.spec import ModelSpec
+from evermodel.spec.parts import format_span
+from evermodel.spec.window import parse_moment
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+BUDGET_SPAN = timedelta(days=30)
+_LONGEST_REASON = 400
+
+
+@dataclass(frozen=True)
+class RetrainWish:
+    """The answer of the policy.
+
+    Parameters
+    ----------
+    wanted
+        True to ask; False if something speaks against it; None if nothing that may ask is bad enough.
+    note
+        Why, in one sentence that names the number that decided.
+    """
+
+    wanted: bool | None
+    note: str
+
+
+@dataclass(frozen=True)
+class Past:
+    """What the policy looks back on.
+
+    Parameters
+    ----------
+    windows
+        Severities of the windows before this one, by kind, the newest first.
+    requests
+        Requests made before, for whatever moment.
+    champion_as_of
+        Moment as of which the champion was trained.
+    """
+
+    windows: Sequence[Mapping[str, Severity]] = ()
+    requests: Sequence[Request] = ()
+    champion_as_of: str | None = None
+
+
+def retrain_wish(spec: ModelSpec, verdict: DriftVerdict, as_of: datetime, past: Past) -> RetrainWish:
+    """Apply the sections `respond` and `retrain` of a spec to a verdict.
+
+    The first rule that refuses decides: how bad it is, the quality of the data, in how many windows, the cool-down,
+    the budget.
+
+    Parameters
+    ----------
+    as_of
+        End of the window.
+    past
+        What happened before; requests of the same moment are this very request, not a second one.
+    """
+    rules: tuple[Callable[[], RetrainWish | None], ...] = (
+        lambda: _bad_enough(spec, verdict),
+        lambda: _good_data(verdict),
+        lambda: _often_enough(spec, verdict, past.windows),
+        lambda: _late_enough(spec, as_of, past),
+        lambda: _within_budget(spec, as_of, past.requests),
+    )
+    for rule in rules:
+        refusal = rule()
+        if refusal is not None:
+            return refusal
+    return RetrainWish(True, _reason(spec, verdict, past.windows))
+
+
+def current_wish(
+    spec: ModelSpec, verdict: DriftVerdict, as_of: datetime, client: MlflowClient
+) -> RetrainWish:
+    """Apply the policy to what MLflow knows."""
+    if calling(spec, severities_of(verdict)) == "none":
+        return retrain_wish(spec, verdict, as_of, Past())  # most days: nothing to look up
+    version = client.get_model_version(spec.name, verdict.version)
+    past = Past(
+        former_windows(client, spec, verdict.version, as_of, spec.retrain.windows.of - 1),
+        requests(client.get_registered_model(spec.name).tags),
+        version.tags.get("evermodel.as_of"),
+    )
+    return retrain_wish(spec, verdict, as_of, past)
+
+
+def record_request(spec: ModelSpec, as_of: datetime, reason: str, client: MlflowClient) -> dict[str, Any]:
+    """Store the request and return it; its run key is the same however often it is made."""
+    request = Request(f"retrain/{spec.name}/drift-{as_of:%Y-%m-%d}", as_of.isoformat(), reason)
+    keep_request(client, spec.name, request)
+    return asdict(request)
+
+
+def calling(spec: ModelSpec, severities: Mapping[str, Severity]) -> Severity:
+    """Return the worst severity among the kinds that may ask for a retrain (`respond: auto`)."""
+    return worst_of(found for kind, found in severities.items() if getattr(spec.respond, kind) == "auto")
+
+
+def _asks(spec: ModelSpec, severities: Mapping[str, Severity]) -> bool:
+    return RANK[calling(spec, severities)] >= RANK[spec.retrain.when]
+
+
+def _bad_enough(spec: ModelSpec, verdict: DriftVerdict) -> RetrainWish | None:
+    when, found = spec.retrain.when, severities_of(verdict)
+    if when == "never":
+        return RetrainWish(None, "no retrain: the policy never asks for one")
+    if _asks(spec, found):
+        return None
+    silent = [k for k, s in found.items() if RANK[s] >= RANK[when] and getattr(spec.respond, k) != "auto"]
+    if silent and silent != ["quality"]:
+        said = ", ".join(f"{kind} is {getattr(spec.respond, kind)}" for kind in silent)
+        return RetrainWish(None, f"no retrain: by the policy's responses ({said})")
+    if "quality" in silent:
+        return RetrainWish(None, "no retrain: bad data does not ask for one")
+    return RetrainWish(None, f"no retrain: severity {calling(spec, found)}, the policy asks on {when}")
+
+
+def _good_data(verdict: DriftVerdict) -> RetrainWish | None:
+    problem = verdict.problem("quality")
+    if problem is None or problem.severity == "none":
+        return None
+    said = "; ".join(problem.details) or problem.reason
+    return RetrainWish(False, f"no retrain: the data itself has problems ({said})")
+
+
+def _often_enough(
+    spec: ModelSpec, verdict: DriftVerdict, windows: Sequence[Mapping[str, Severity]]
+) -> RetrainWish | None:
+    bad, seen = _bad_windows(spec, verdict, windows)
+    if bad >= spec.retrain.windows.count:
+        return None
+    return RetrainWish(False, f"no retrain: {_windows_said(spec, bad, seen)}")
+
+
+def _late_enough(spec: ModelSpec, as_of: datetime, past: Past) -> RetrainWish | None:
+    moments = [("request", r.moment) for r in past.requests if r.moment != as_of]
+    if past.champion_as_of is not None:
+        moments.append(("training of the champion", parse_moment(past.champion_as_of)))
+    if not moments:
+        return None
+    what, last = max(moments, key=lambda pair: pair[1])
+    since, cooldown = as_of - last, spec.retrain.cooldown
+    if since < timedelta(0):
+        return RetrainWish(False, f"no retrain: the last {what} is of {last:%Y-%m-%d}, after this window")
+    if since < cooldown:
+        return RetrainWish(
+            False,
+            f"no retrain: the last {what} was {_days(since)} ago, the cool-down is {format_span(cooldown)}",
+        )
+    return None
+
+
+def _within_budget(spec: ModelSpec, as_of: datetime, made: Sequence[Request]) -> RetrainWish | None:
+    lately = [r for r in made if as_of - BUDGET_SPAN < r.moment < as_of]
+    if len(lately) < spec.retrain.budget:
+        return None
+    return RetrainWish(
+        False,
+        f"no retrain: {len(lately)} were asked for within {BUDGET_SPAN.days} days, "
+        f"the budget is {spec.retrain.budget}",
+    )
+
+
+def _bad_windows(
+    spec: ModelSpec, verdict: DriftVerdict, windows: Sequence[Mapping[str, Severity]]
+) -> tuple[int, int]:
+    """Return how many of how many windows were bad enough, this one included."""
+    seen = [severities_of(verdict), *windows][: spec.retrain.windows.of]
+    return sum(_asks(spec, window) for window in seen), len(seen)
+
+
+def _windows_said(spec: ModelSpec, bad: int, seen: int) -> str:
+    wanted = spec.retrain.windows
+    last = "the last window" if seen == 1 else f"the last {seen} windows"
+    of = "" if seen == wanted.of else f" of {wanted.of}"
+    return f"{bad} of {last} {'was' if bad == 1 else 'were'} that bad, the policy wants {wanted.count}{of}"
+
+
+def _reason(spec: ModelSpec, verdict: DriftVerdict, windows: Sequence[Mapping[str, Severity]]) -> str:
+    """Say since when and why, as the retrain will show it."""
+    found = severities_of(verdict)
+    kinds = [kind for kind in found if _asks(spec, {kind: found[kind]})]
+    reasons = [
+        f"{problem.kind} since {verdict.start[:10]}: {problem.reason}"
+        for problem in verdict.problems
+        if problem.kind in kinds or (problem.kind == "drift" and set(kinds) - {"performance"})
+    ]
+    said = "; ".join(reasons) or f"drift since {verdict.start[:10]}: {verdict.reason}"
+    if len(said) > _LONGEST_REASON:  # of hundreds of columns; it travels in tags and messages
+        said = f"{said[:_LONGEST_REASON]}…"
+    if spec.retrain.windows.of == 1:
+        return said
+    return f"{said} ({_windows_said(spec, *_bad_windows(spec, verdict, windows))})"
+
+
+def _days(span: timedelta) -> str:
+    days = span.total_seconds() / 86_400
+    return f"{days:.0f} day{'' if round(days) == 1 else 's'}" if days >= 1 else format_span(span)

@@ -1,0 +1,72 @@
+"""The few facts of a verdict and of a decision that stand in tags, so that a year of them is read without any artifact."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from evermodel.core.severity import RANK
+from evermodel.evaluation.decision import Decision
+from evermodel.monitoring.drift.verdict import DriftVerdict
+
+DAY, DECISION = "evermodel.day", "evermodel.decision_facts"
+AIRFLOW_RUN = "evermodel.airflow_run"
+# MLflow on a database keeps tags of a run up to 8,000 characters.
+MOST = 7500
+_COLUMNS = 6
+_REASON = 300
+_DETAIL = 160
+
+
+def day_tag(verdict: DriftVerdict) -> dict[str, str]:
+    """Return the tag that keeps what a time line shows of one day: the metric, why it is a problem, what moved."""
+    found = verdict.performance
+    drifting = sorted(verdict.drifting, key=lambda c: (-RANK[c.severity], -c.effect))
+    facts = {
+        "metric": found.metric,
+        "rows": found.rows,
+        "value": found.value,
+        "low": found.low,
+        "high": found.high,
+        "promised": found.promised,
+        "estimated": found.estimated,
+        "window_rows": verdict.window_rows,
+        "reasons": {p.kind: p.reason[:_REASON] for p in verdict.problems if p.severity != "none"},
+        "columns": [
+            [c.column[:_DETAIL], c.what, c.measure, round(c.effect, 4), c.severity]
+            for c in drifting[:_COLUMNS]
+        ],
+        "drifting": len(drifting),
+    }
+    return {DAY: json.dumps(facts, sort_keys=True)}
+
+
+def decision_tag(decision: Decision) -> dict[str, str]:
+    """Return the tag that keeps a decision with its gates; if there is no room, those that passed give way first."""
+    gates = [{**asdict(gate), "detail": gate.detail[:_DETAIL]} for gate in decision.gates]
+    facts = {
+        "challenger": decision.challenger,
+        "champion": decision.champion,
+        "gain": decision.gain,
+        "rows": decision.rows,
+        "parent": decision.parent,
+        "reason": decision.reason[:_REASON],
+        "gates": gates,
+        "left_out": 0,
+    }
+    while len(text := json.dumps(facts, sort_keys=True)) > MOST and gates:
+        passed = [number for number, gate in enumerate(gates) if gate["verdict"] == "pass"]
+        gates.pop(passed[-1] if passed else -1)
+        facts["left_out"] = len(decision.gates) - len(gates)
+    return {DECISION: text}
+
+
+def read_mark(tags: Mapping[str, str], name: str) -> dict[str, Any]:
+    """Read a tag that holds a JSON object; empty if it is missing or is not one."""
+    try:
+        found = json.loads(tags.get(name, "{}"))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

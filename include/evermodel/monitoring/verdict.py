@@ -1,0 +1,154 @@
+"""The verdict on one window: drift, data, performance and serving, put together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evermodel.core.errors import EmptyWindowError
+from evermodel.core.severity import worst_of
+from evermodel.data.prediction_log import files_of, log_schema
+from evermodel.monitoring.drift.history import CalmHistory
+from evermodel.monitoring.drift.judge import judge_window
+from evermodel.monitoring.drift.profiles import Profiles
+from evermodel.monitoring.drift.references import References
+from evermodel.monitoring.drift.rows import ParquetRows
+from evermodel.monitoring.drift.verdict import DriftVerdict
+from evermodel.monitoring.drift_problems import drift_problem, quality_problem
+from evermodel.monitoring.performance.baseline import Promise
+from evermodel.monitoring.performance.monitor import PerformanceLook, look_at_performance
+from evermodel.monitoring.problems import Problem
+from evermodel.monitoring.retrain_history import SEVERITIES
+from evermodel.registry.tracking import KIND, RUN_KEY, experiment_id
+from evermodel.spec import ModelSpec
+from evermodel.spec.window import Window, drift_window
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from mlflow import MlflowClient
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A champion under watch.
+
+    Parameters
+    ----------
+    version
+        As the prediction log names it.
+    training, fitted
+        The rows that it was fitted on, and the interval that they come from.
+    promise
+        What it promised.
+    """
+
+    version: str
+    training: pa.Table
+    fitted: Window
+    promise: Promise
+
+    def references(self, spec: ModelSpec, lake: Path, as_of: datetime) -> References:
+        """Return what the window that ends at a moment is held against."""
+        window, profiles = drift_window(spec, as_of), Profiles(spec, lake)
+        held_out = self.promise.rows
+        return References(spec, window, self.version, self.training, self.fitted, profiles, held_out)
+
+
+def window_rows(spec: ModelSpec, lake: Path, as_of: datetime) -> ParquetRows:
+    """Return the window of the prediction log that ends at a moment, read column by column.
+
+    Raises
+    ------
+    EmptyWindowError
+        It has no row.
+    """
+    window = drift_window(spec, as_of)
+    rows = ParquetRows(files_of(spec, lake, window), window, "event_time", log_schema(spec))
+    if rows.num_rows == 0:
+        raise EmptyWindowError(
+            f"model {spec.name}: the prediction log has no row in {window}",
+            f"run the DAG score_{spec.name}, or evermodel score {spec.name}: it writes the predictions that are judged",
+        )
+    return rows
+
+
+def judge_day(
+    spec: ModelSpec,
+    lake: Path,
+    as_of: datetime,
+    watched: Watched,
+    *,
+    was_calm: Callable[[date], bool],
+    serving: Problem,
+) -> tuple[DriftVerdict, PerformanceLook]:
+    """Judge the window that ends at a moment by everything that the spec asks for.
+
+    Parameters
+    ----------
+    lake
+        Folder of the prediction log, the daily profiles and the labels seen.
+    was_calm
+        Tells calm days from those on which something other than drift was wrong.
+    serving
+        How the serving app does.
+
+    Raises
+    ------
+    EmptyWindowError
+        The window has no row.
+    """
+    rows = window_rows(spec, lake, as_of)
+    references = watched.references(spec, lake, as_of)
+    history = CalmHistory(references, was_calm).learn()
+    look = look_at_performance(spec, lake, as_of, watched.promise, watched.training)
+    wanted = spec.respond.model_dump()
+    more = [finding for finding in look.findings if wanted[finding.drift.what] != "off"]
+    columns = judge_window(spec, references, rows, history=history, extra=more)
+    problems = (
+        drift_problem(spec, rows.num_rows, columns),
+        quality_problem(spec, rows, look.quality),
+        look.problem,
+        serving,
+    )
+    severity = worst_of(problem.severity for problem in problems)
+    worst = [problem for problem in problems if problem.severity == severity]
+    main = references.main()
+    verdict = DriftVerdict(
+        model=spec.name,
+        version=watched.version,
+        start=references.window.start.isoformat(),
+        end=references.window.end.isoformat(),
+        reference=main.words,
+        reference_rows=main.rows,
+        window_rows=rows.num_rows,
+        false_alarm_rate=spec.drift.false_alarm_rate,
+        severity=severity,
+        reason=problems[0].reason if severity == "none" else "; ".join(p.reason for p in worst),
+        problems=problems,
+        performance=look.performance,
+        columns=columns,
+    )
+    return verdict, look
+
+
+_MOST = 1000
+
+
+def troubled_days(client: MlflowClient, spec: ModelSpec) -> frozenset[date]:
+    """Return the ends of the judged windows that had bad data, or whose performance had fallen critically."""
+    runs = client.search_runs(
+        [experiment_id(client, f"{spec.name}-monitoring")],
+        filter_string=f"tags.`{KIND}` = 'drift'",
+        max_results=_MOST,
+        order_by=["attributes.start_time DESC"],
+    )
+    found = set()
+    for run in runs:
+        severities = json.loads(run.data.tags.get(SEVERITIES, "{}"))
+        if severities.get("quality", "none") != "none" or severities.get("performance") == "critical":
+            found.add(date.fromisoformat(run.data.tags[RUN_KEY].rsplit("/", 1)[1]))
+    return frozenset(found)

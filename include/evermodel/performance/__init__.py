@@ -1,8 +1,0 @@
-"""How good the predictions turned out to be, once their labels are known, and what can be said before."""
-
-from __future__ import annotations
-
-from evermodel.performance.answers import performance_metric
-from evermodel.performance.matured import matured_performance
-
-__all__ = ["matured_performance", "performance_metric"]

@@ -1,0 +1,187 @@
+"""Live through a history under one policy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import TYPE_CHECKING
+
+from evermodel.core.atomic import write_text
+from evermodel.core.errors import TrainingError
+from evermodel.core.severity import Severity
+from evermodel.evaluation.decision import Decision
+from evermodel.monitoring.drift.verdict import DriftVerdict
+from evermodel.monitoring.retrain_history import Request, severities_of
+from evermodel.monitoring.retrain_policy import Past, RetrainWish, retrain_wish
+from evermodel.pipelines.backtest.alarms import Alarms
+from evermodel.pipelines.backtest.fits import Challenger, Fits, one_thread
+from evermodel.pipelines.backtest.labels import Truth, parts_of_week
+from evermodel.pipelines.backtest.outcome import Exchange, PolicyOutcome, Retrained, Week
+from evermodel.pipelines.backtest.plan import Plan
+from evermodel.pipelines.backtest.policies import Policy
+from evermodel.pipelines.backtest.policy_simulation import Lane
+from evermodel.spec.window import Window
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class Replay:
+    """One life of a model under one policy.
+
+    A day goes as in production: the verdict on the window that ended comes first, then the retrain as of that day, if
+    the calendar or the verdict asks for one, and the champion that comes out of it answers from that day on.
+    """
+
+    plan: Plan
+    policy: Policy
+    fits: Fits
+    services: list[tuple[Lane, datetime]] = field(default_factory=list)
+    retrains: list[Retrained] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
+    troubled: set[date] = field(default_factory=set)
+    windows: list[tuple[str, dict[str, Severity]]] = field(default_factory=list)
+    first_verdict: str = ""
+
+    def run(self, progress: Progress = lambda done, of: None) -> PolicyOutcome:
+        """Live through every step, then measure what came of it.
+
+        Raises
+        ------
+        TrainingError
+            The first champion cannot be trained.
+        """
+        steps, alarms = self.plan.steps, Alarms(self.plan.spec)
+        self._begin(steps[0])
+        progress(1, len(steps))
+        for number, now in enumerate(steps[1:], start=1):
+            verdict = self._lane.look(now, frozenset(self.troubled))
+            wish = RetrainWish(None, "")
+            if verdict is not None:
+                alarms.handle(verdict, now)
+                wish = self._wish(verdict, now)
+                self._remember(verdict, now)
+            due = self.policy.due(self.plan.spec, self.plan.start, steps[number - 1], now)
+            if due or wish.wanted:
+                self._retrain(now, wish.note if wish.wanted else f"calendar: {self.policy.words}")
+            progress(number + 1, len(steps))
+        weeks, exchanges = self._measured()
+        return PolicyOutcome(
+            policy=self.policy.name,
+            words=self.policy.words,
+            first_verdict=self.first_verdict,
+            weeks=tuple(weeks),
+            retrains=tuple(self.retrains),
+            alerts=tuple(alarms.sent),
+            exchanges=tuple(exchanges),
+        )
+
+    @property
+    def _lane(self) -> Lane:
+        return self.services[-1][0]
+
+    def _begin(self, now: datetime) -> None:
+        first = self.fits.challenger(now)
+        if first.refused:
+            raise TrainingError(
+                f"model {self.plan.spec.name}: there is no first champion as of {now:%Y-%m-%d}: {first.refused}",
+                "choose a later --start, or mend what is wrong with the data of that time",
+            )
+        decision = self.fits.judged(first, None)
+        self.first_verdict = decision if isinstance(decision, str) else decision.reason
+        self.services.append((Lane(self.plan, first), now))
+
+    def _wish(self, verdict: DriftVerdict, now: datetime) -> RetrainWish:
+        if self.policy.asks == "nobody":
+            return RetrainWish(None, "")
+        spec = self.policy.asking(self.plan.spec)
+        mine = [found for version, found in reversed(self.windows) if version == verdict.version]
+        past = Past(mine[: spec.retrain.windows.of - 1], self.requests, self._lane.challenger.as_of)
+        wish = retrain_wish(spec, verdict, now, past)
+        if wish.wanted:
+            self.requests.append(Request(f"replay/{now:%Y-%m-%d}", now.isoformat(), wish.note))
+        return wish
+
+    def _remember(self, verdict: DriftVerdict, now: datetime) -> None:
+        found = severities_of(verdict)
+        self.windows.append((verdict.version, found))
+        if found.get("quality", "none") != "none" or found.get("performance") == "critical":
+            self.troubled.add(now.date())
+
+    def _retrain(self, now: datetime, reason: str) -> None:
+        champion = self._lane.challenger
+        challenger = self.fits.challenger(now)
+        decision = self.fits.judged(challenger, champion)
+        shipped = not challenger.refused and self._ships(decision)
+        if shipped:
+            first = self.services[0][0]
+            self.services.append((Lane(self.plan, challenger, first), now))
+        self.retrains.append(_retrained(challenger, decision, shipped, champion.version, reason))
+
+    def _ships(self, decision: Decision | str) -> bool:
+        if not self.policy.gated:
+            return True
+        return not isinstance(decision, str) and decision.ship
+
+    def _measured(self) -> tuple[list[Week], list[Exchange]]:
+        truth = Truth(self.plan)
+        ends = [since for _, since in self.services[1:]] + [self.plan.end]
+        spans = [(since, end) for (_, since), end in zip(self.services, ends, strict=True)]
+        weeks, exchanges = [], []
+        with one_thread():
+            for start in self.plan.weeks:
+                parts = parts_of_week(start, spans)
+                answers = [
+                    self.services[number][0].answers(Window(first, last)) for number, first, last in parts
+                ]
+                versions = tuple(self.services[number][0].version for number, _, _ in parts)
+                weeks.append(truth.week(start, versions, _together(answers)))
+                for (number, first, last), now in zip(parts, answers, strict=True):
+                    if number > 0:
+                        old = self.services[number - 1][0]
+                        before = old.answers(Window(first, last))
+                        new = self.services[number][0].version
+                        found = truth.exchange(first, new, old.version, now, before)
+                        exchanges += [found] if found else []
+        return weeks, exchanges
+
+
+def replay_policy(plan: Plan, policy: Policy) -> PolicyOutcome:
+    """Replay one policy, or read back what it came to; how far it is can be read from its progress file."""
+    file, noted = plan.outcome_file(policy), plan.progress_file(policy)
+    if not file.exists():
+        fits = Fits(plan)
+        outcome = Replay(plan, policy, fits).run(lambda done, of: write_text(noted, f"{done}/{of}"))
+        write_text(file, json.dumps(outcome.to_json()))
+        noted.unlink(missing_ok=True)
+    return PolicyOutcome.from_json(json.loads(file.read_text(encoding="utf-8")))
+
+
+def _retrained(
+    challenger: Challenger, decision: Decision | str, shipped: bool, champion: str, reason: str
+) -> Retrained:
+    if isinstance(decision, str):
+        verdict = decision
+    else:
+        verdict = decision.verdict if decision.ship else f"{decision.verdict}; {decision.reason}"
+    return Retrained(
+        as_of=challenger.version,
+        reason=reason,
+        shipped=shipped,
+        verdict=verdict,
+        candidate=challenger.candidate,
+        replaced=champion if shipped else "",
+        rows=challenger.rows,
+        seconds=challenger.seconds,
+    )
+
+
+def _together(tables: list[pa.Table]) -> pa.Table:
+    import pyarrow as pa
+
+    return pa.concat_tables(tables)

@@ -1,0 +1,130 @@
+"""Replay all policies of a plan, side by side in processes, and write what came of it."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+
+from evermodel.core.atomic import write_text
+from evermodel.monitoring.performance.answers import metric_to_watch
+from evermodel.pipelines.backtest.chart import save_png
+from evermodel.pipelines.backtest.compare import Comparison, compare
+from evermodel.pipelines.backtest.outcome import PolicyOutcome
+from evermodel.pipelines.backtest.page import report_page
+from evermodel.pipelines.backtest.plan import Plan
+from evermodel.pipelines.backtest.policies import Policy
+from evermodel.pipelines.backtest.replay import replay_policy
+
+PAGE_FILE, DATA_FILE, PLOT_FILE = "report.html", "backtest.json", "backtest.png"
+# Set before a process loads its libraries: sums of several threads differ in their last bits.
+_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_LOOK_SECONDS = 0.5
+# Policies with a fixed calendar first: what they fit, the others find.
+_ORDER = ("weekly", "never", "on_drift", "on_decay", "as_declared", "monthly", "weekly_ungated")
+
+# Told now and then: by policy the step that it has done, and how many there are.
+Tell = Callable[[Mapping[str, tuple[int, int]]], None]
+
+
+@dataclass(frozen=True)
+class Files:
+    """What a backtest leaves behind for people."""
+
+    page: Path
+    data: Path
+    plot: Path
+
+
+def run_backtest(plan: Plan, jobs: int, tell: Tell = lambda steps: None) -> Comparison:
+    """Replay every policy and compare them.
+
+    What an earlier run has fitted, judged and measured in the same work folder is not done again; a run that is ended
+    half way goes on where it was.
+
+    Parameters
+    ----------
+    jobs
+        How many policies are replayed at once; the result is the same for any number.
+
+    Raises
+    ------
+    TrainingError
+        The first champion cannot be trained.
+    """
+    chosen = sorted(plan.policies, key=lambda policy: _ORDER.index(policy.name))
+    waiting = [policy for policy in chosen if not plan.outcome_file(policy).exists()]
+    if waiting:
+        _replay(plan, waiting, min(jobs, len(waiting)), tell)
+    return comparison_of(plan)
+
+
+def comparison_of(plan: Plan) -> Comparison:
+    """Compare what the policies of a plan came to; one that was not replayed yet is replayed here."""
+    outcomes: list[PolicyOutcome] = [replay_policy(plan, policy) for policy in plan.policies]
+    return compare(plan.facts(), metric_to_watch(plan.spec), outcomes)
+
+
+def write_report(comparison: Comparison, folder: Path) -> Files:
+    """Write page, plot and data of a comparison to a folder."""
+    files = Files(folder / PAGE_FILE, folder / DATA_FILE, folder / PLOT_FILE)
+    seconds = {one.policy: round(one.seconds, 3) for one in comparison.outcomes}
+    data = {"digest": comparison.digest, "result": comparison.to_json(), "fit_seconds": seconds}
+    write_text(files.data, json.dumps(data, indent=2) + "\n")
+    write_text(files.page, report_page(comparison))
+    save_png(comparison, files.plot)
+    return files
+
+
+def _replay(plan: Plan, policies: list[Policy], jobs: int, tell: Tell) -> None:
+    # Spawned, not forked: a fork of a process that has trained would hang.
+    context = multiprocessing.get_context("spawn")
+    before = {name: os.environ.get(name) for name in _ONE_THREAD}
+    os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(jobs, mp_context=context)
+    try:
+        running = {pool.submit(replay_policy, plan, policy) for policy in policies}
+        _watch(plan, policies, running, tell)
+    except BaseException:
+        # Ctrl-C, or a policy that failed: the others are not waited for, as what they have done is kept.
+        for worker in set(multiprocessing.active_children()) - others:
+            worker.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _watch(plan: Plan, policies: list[Policy], running: set[Future[PolicyOutcome]], tell: Tell) -> None:
+    """Wait for all, telling how far they are; the first that fails ends the wait."""
+    began = time.monotonic()
+    while running:
+        done, running = wait(running, timeout=_LOOK_SECONDS, return_when=FIRST_COMPLETED)
+        for future in done:
+            try:
+                future.result()
+            except BaseException:
+                for other in running:
+                    other.cancel()
+                raise
+        tell({policy.name: _step(plan, policy, began) for policy in policies})
+
+
+def _step(plan: Plan, policy: Policy, began: float) -> tuple[int, int]:
+    if plan.outcome_file(policy).exists():
+        return len(plan.steps), len(plan.steps)
+    try:
+        done, _, total = plan.progress_file(policy).read_text(encoding="utf-8").partition("/")
+        return int(done), int(total)
+    except (OSError, ValueError):
+        return 0, len(plan.steps)

@@ -1,0 +1,154 @@
+"""A comparison in words and rows, for the screen, the page and Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from evermodel.pipelines.backtest.compare import Comparison, Standing
+from evermodel.pipelines.backtest.outcome import PolicyOutcome
+
+RESULT_HEAD = (
+    "policy",
+    "mean week",
+    "against {base}",
+    "worst week",
+    "retrains (shipped)",
+    "alerts (incidents)",
+    "weeks a retrain hurt (significantly)",
+)
+COST_HEAD = ("policy", "rows fitted", "processor time of fitting", "of one retrain")
+# What a reader has to know to judge the figures.
+NOTES = (
+    "A row is used from its time on, a label from the spec's delay after it on; nothing later is seen by any model, "
+    "gate or verdict.",
+    "The interval of a mean and of a difference is a paired bootstrap over weeks, in blocks of {block}; that of a worst "
+    "week is a bootstrap over its rows.",
+    "A retrain hurt in a week if the champion that it replaced would have done better on the same rows; in brackets, "
+    "the weeks in which that is significant (95 % interval over the week's rows).",
+    "Alerts are messages about incidents. The verdict that opens them, and may ask for a retrain, is asked for every "
+    "{step}; an approval takes no time, and gates of response time and size are left out.",
+)
+
+
+def result_head(comparison: Comparison) -> list[str]:
+    """Return the heads of the table of results."""
+    return [head.format(base=comparison.base) for head in RESULT_HEAD]
+
+
+def result_rows(comparison: Comparison) -> list[list[str]]:
+    """Return one row for each policy."""
+    return [_row(one) for one in comparison.standings]
+
+
+def cost_rows(comparison: Comparison) -> list[list[str]]:
+    """Return what each policy cost to compute; seconds are those of one core of the machine that fitted."""
+    return [
+        [one.policy, f"{standing.rows_fitted:,}", _seconds(one.seconds), _each(one)]
+        for one, standing in zip(comparison.outcomes, comparison.standings, strict=True)
+    ]
+
+
+def notes(comparison: Comparison) -> list[str]:
+    """Return what one has to know to read the table."""
+    block = f"{comparison.block} weeks" if comparison.block > 1 else "one week"
+    step = {"1d": "day", "1w": "week"}.get(comparison.facts["step"], comparison.facts["step"])
+    told = [note.format(block=block, step=step) for note in NOTES]
+    first = comparison.outcomes[0].first_verdict
+    if first != "all gates passed":
+        told.append(f"The first champion would not have passed the gate ({first}); it serves all the same.")
+    return told
+
+
+def findings(comparison: Comparison) -> list[str]:
+    """Return what follows, in plain sentences, the most important first."""
+    best, base = comparison.best, comparison.base
+    told = []
+    if len(comparison.standings) == 1:
+        told.append(f"{base} has a mean week of {best.mean:.3f}; there is nothing to hold it against.")
+    elif best.policy == base:
+        told.append(f"No policy has a better mean week than {base}: retraining did not help this model.")
+    elif best.verdict == "better":
+        told.append(
+            f"{best.policy} has the best mean week: {best.mean:.3f}, {_signed(best.gain)} "
+            f"({_signed(best.gain_low)} to {_signed(best.gain_high)}) against {base}."
+        )
+    else:
+        told.append(
+            f"{best.policy} has the best mean week, but the weeks do not show that it is better than {base} "
+            f"({_signed(best.gain)}, {_signed(best.gain_low)} to {_signed(best.gain_high)})."
+        )
+    worse = [one.policy for one in comparison.standings if one.verdict == "worse"]
+    if worse:
+        told.append(f"Worse than {base}: {', '.join(worse)}.")
+    thrifty = comparison.thriftiest
+    if thrifty.policy != best.policy:
+        told.append(
+            f"{thrifty.policy} is not shown to be worse than {best.policy} ({_signed(thrifty.behind)}, "
+            f"{_signed(thrifty.behind_low)} to {_signed(thrifty.behind_high)}) and retrains {_times(thrifty.tried)} "
+            f"instead of {_times(best.tried)}."
+        )
+    told += [_hurt(one) for one in comparison.outcomes if one.exchanges]
+    return told
+
+
+def _row(one: Standing) -> list[str]:
+    gain = "" if one.gain is None else _triple(one.gain, one.gain_low, one.gain_high, "+")
+    worst = one.worst
+    hurt = "" if not one.weeks_exchanged else f"{one.weeks_hurt} of {one.weeks_exchanged}"
+    return [
+        one.policy,
+        _triple(one.mean, one.low, one.high),
+        gain,
+        "not known"
+        if worst.value is None
+        else f"{_triple(worst.value, worst.low, worst.high)} {worst.start}",
+        f"{one.tried} ({one.shipped})",
+        f"{one.alerts} ({one.incidents})",
+        hurt + (f" ({one.weeks_surely_hurt})" if hurt else ""),
+    ]
+
+
+def _hurt(outcome: PolicyOutcome) -> str:
+    """Say when retraining hurt."""
+    hurt, total = outcome.hurt, len(outcome.exchanges)
+    mean = sum(one.gain for one in outcome.exchanges) / total
+    if not hurt:
+        return (
+            f"{outcome.policy}: no retrain hurt in any of {total} weeks ({_signed(mean)} in the mean week)."
+        )
+    worst = min(hurt, key=lambda one: one.gain)
+    sure = sum(one.surely for one in hurt)
+    doubt = "none of them significantly" if not sure else f"{sure} of them significantly"
+    return (
+        f"{outcome.policy}: in {len(hurt)} of {total} weeks the champion that a retrain replaced would have done better, "
+        f"{doubt}; the worst is the week of {worst.start} ({_signed(worst.gain)}, {_signed(worst.low)} to "
+        f"{_signed(worst.high)}). Over all these weeks the new champions were {_signed(mean)} in the mean week."
+    )
+
+
+def _triple(value: float, low: float | None, high: float | None, sign: str = "") -> str:
+    if low is None or high is None:
+        return f"{value:{sign}.3f}"
+    return f"{value:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f})"
+
+
+def _signed(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.3f}"
+
+
+def _times(count: int) -> str:
+    return {0: "never", 1: "once"}.get(count, f"{count} times")
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
+
+
+def _each(outcome: PolicyOutcome) -> str:
+    return "" if not outcome.retrains else f"{outcome.seconds / len(outcome.retrains):.1f} s"
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table as Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,241 @@
+"""A registered version goes into service as the spec says: after a person's yes, step by step, or at once."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from evermodel.core.errors import ApprovalError, PromotionError
+from evermodel.core.settings import Settings
+from evermodel.deployment.promotion import decision_of, refusal_of, version_of
+from evermodel.deployment.rollout.active import stop_in_flight
+from evermodel.deployment.rollout.plan_store import read_plan
+from evermodel.deployment.rollout.service import OUTCOME, WHY, Rollouts
+from evermodel.pipelines.run_retrain import DEPLOYED, KEPT, ROLLING, WAITS
+from evermodel.registry import registry
+from evermodel.registry.approval import Approval, Approver, record_answer
+from evermodel.registry.ownership import ORIGIN_TAG, require_own_model
+from evermodel.registry.retrain_run import RETRAIN
+from evermodel.registry.tracking import RUN_KEY, find_run
+from evermodel.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+Outcome = Literal[
+    "champion", "rolling out", "waits for approval", "held back", "served before", "rollout ended"
+]
+_SAID: dict[Outcome, str] = {
+    "champion": DEPLOYED,
+    "rolling out": ROLLING,
+    "waits for approval": WAITS,
+    "held back": KEPT,
+}
+_APPROVED, _REJECTED = "evermodel.approved_by", "evermodel.rejected_by"
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What became of a version.
+
+    Parameters
+    ----------
+    outcome
+        ``held back``: its decision does not allow it. ``served before`` and ``rollout ended``: it had its turn, and
+        is not given another one.
+    previous
+        The champion before it, or the one that stays.
+    strategy
+        Of its rollout; empty if there is none.
+    why
+        What holds it back, or how its rollout ended.
+    """
+
+    model: str
+    version: str
+    outcome: Outcome
+    previous: str | None
+    strategy: str = ""
+    why: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return asdict(self)
+
+
+def deploy(
+    spec: ModelSpec, version: str, client: MlflowClient, settings: Settings, *, by: str, reason: str
+) -> Deployment:
+    """Bring a registered version into service as far as the spec lets it; doing it again does nothing twice.
+
+    Raises
+    ------
+    PromotionError
+        There is no such version, or it was never judged.
+    RolloutError
+        Another version is being rolled out, and the spec wants a rollout.
+    """
+    found = version_of(client, spec.name, version)
+    champion = registry.alias_version(client, spec.name, registry.CHAMPION)
+    current = None if champion is None else str(champion.version)
+    if current == version or registry.begun(client, spec.name, found.tags[RUN_KEY]):
+        done = _settle(client, found, current, by, reason)
+    else:
+        known = _turn(client, found, current) or _held(spec, client, found, current)
+        done = known or _begin(spec, client, settings, found, current, by, reason)
+    _tell_retrain(client, found, done)
+    return done
+
+
+def approve(
+    spec: ModelSpec, version: str, client: MlflowClient, settings: Settings, *, by: str, reason: str
+) -> Deployment:
+    """Say yes to a version that waits, and deploy it; the yes holds for the decision as it is now.
+
+    Parameters
+    ----------
+    by
+        Login of the person, one of the spec's `approvers` if it names any.
+    reason
+        Why; kept on the version and in the history.
+
+    Raises
+    ------
+    ApprovalError
+        The person may not approve, gave no reason, or somebody rejected the version.
+    PromotionError
+        There is no such version, it had its turn, or its decision does not allow it.
+    WrongEnvironmentError
+        The model belongs to another environment.
+    """
+    model = spec.name
+    require_approver_login(spec, by)
+    if not reason.strip():
+        raise ApprovalError(f"model {model}: an approval needs a reason", "say why; it is kept")
+    found = version_of(client, model, version)
+    require_own_model(client, model)
+    if _REJECTED in found.tags:
+        raise ApprovalError(
+            f"model {model}: version {version} was rejected by {found.tags[_REJECTED]}",
+            "choose another version",
+        )
+    _require_no_turn(client, found)
+    if _APPROVED not in found.tags:
+        decision, at = decision_of(client, model, found), datetime.now(UTC).isoformat(timespec="seconds")
+        record_answer(client, model, Approval(True, by, version, decision.digest, at, reason))
+    return deploy(spec, version, client, settings, by=by, reason=reason)
+
+
+def require_approver_login(spec: ModelSpec, by: str) -> None:
+    """Refuse a login that is not among the spec's approvers, where the spec asks for approval.
+
+    Raises
+    ------
+    ApprovalError
+        The spec names others.
+    """
+    names = [Approver.parse(text).name for text in spec.approvers]
+    if spec.approval == "manual" and names and by not in names:
+        raise ApprovalError(
+            f"model {spec.name}: {by} may not approve a version: the spec names {', '.join(names)}",
+            "one of them runs this command, logged in under that name",
+        )
+
+
+def _require_no_turn(client: MlflowClient, version: ModelVersion) -> None:
+    champion = registry.alias_version(client, version.name, registry.CHAMPION)
+    current = None if champion is None else str(champion.version)
+    if current == str(version.version):
+        raise PromotionError(
+            f"model {version.name}: version {version.version} is the champion already",
+            "nothing is to be done",
+        )
+    refusal = refusal_of(version.name, version, decision_of(client, version.name, version), current)
+    if refusal is not None:
+        raise PromotionError(*refusal)
+
+
+def _settle(
+    client: MlflowClient, version: ModelVersion, current: str | None, by: str, reason: str
+) -> Deployment:
+    """Promote a version, or complete what was begun; end what was being rolled out against the champion of before."""
+    model, number, key = version.name, str(version.version), version.tags[RUN_KEY]
+    if current != number or registry.begun(client, model, key):
+        registry.promote(
+            client,
+            model,
+            number,
+            expected=current,
+            by=by,
+            reason=_proven(version, reason),
+            run_key=key,
+        )
+    champion = str(registry.champion(client, model).version)
+    if champion != number:
+        return Deployment(model, number, "served before", champion)
+    stop_in_flight(client, model, f"version {number} was promoted: {reason}", number, by)
+    lines = [line for line in registry.history(client, model) if line.version == number]
+    return Deployment(model, number, "champion", lines[-1].previous if lines else None)
+
+
+def _turn(client: MlflowClient, version: ModelVersion, current: str | None) -> Deployment | None:
+    """Say how far a version is that is being rolled out, or how it ended; None if it never had a turn."""
+    model, number, tags = version.name, str(version.version), version.tags
+    plan = read_plan(client, model)
+    mine = plan if plan is not None and plan.challenger == number else None
+    if mine is not None and mine.holds(current):
+        return Deployment(model, number, "rolling out", current, mine.strategy)
+    if number in {line.version for line in registry.history(client, model)}:
+        return Deployment(model, number, "served before", current)
+    if mine is None and OUTCOME not in tags:
+        return None
+    strategy = mine.strategy if mine else ""
+    why = (mine.verdict if mine else "") or tags.get(WHY, "") or "another version became champion"
+    return Deployment(model, number, "rollout ended", current, strategy, why)
+
+
+def _held(
+    spec: ModelSpec, client: MlflowClient, version: ModelVersion, current: str | None
+) -> Deployment | None:
+    """Say what a version waits for; None if it may go on."""
+    model, number = spec.name, str(version.version)
+    refusal = refusal_of(model, version, decision_of(client, model, version), current)
+    if refusal is not None:
+        return Deployment(model, number, "held back", current, why=refusal[0])
+    if _REJECTED in version.tags:
+        return Deployment(model, number, "held back", current, why=f"rejected by {version.tags[_REJECTED]}")
+    if spec.approval == "manual" and _APPROVED not in version.tags:
+        return Deployment(model, number, "waits for approval", current)
+    return None
+
+
+def _begin(
+    spec: ModelSpec,
+    client: MlflowClient,
+    settings: Settings,
+    version: ModelVersion,
+    current: str | None,
+    by: str,
+    reason: str,
+) -> Deployment:
+    """Start the rollout that the spec wants, or promote where it wants none or nothing serves yet."""
+    if spec.rollout.strategy == "direct" or current is None:
+        return _settle(client, version, current, by, reason)
+    number, key = str(version.version), f"rollout/{version.tags[RUN_KEY]}"
+    plan = Rollouts(spec, client, settings).start(number, by=by, reason=_proven(version, reason), run_key=key)
+    return Deployment(spec.name, number, "rolling out", current, plan.strategy)
+
+
+def _proven(version: ModelVersion, reason: str) -> str:
+    origin = version.tags.get(ORIGIN_TAG)
+    return f"{reason} (proven in {origin})" if origin else reason
+
+
+def _tell_retrain(client: MlflowClient, version: ModelVersion, done: Deployment) -> None:
+    said, run = _SAID.get(done.outcome), find_run(client, version.name, version.tags[RUN_KEY], kind=RETRAIN)
+    if said is None or run is None:
+        return
+    for name, value in (("outcome", said), ("version", done.version)):
+        client.set_tag(run.info.run_id, f"evermodel.{name}", value)

@@ -1,0 +1,150 @@
+"""The steps of the drift DAG: window, verdict, report."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evermodel.core.settings import Settings
+from evermodel.data.snapshots.snapshot import read_snapshot
+from evermodel.monitoring.drift.report import draw_report, save_report
+from evermodel.monitoring.drift.report_sources import sources_of
+from evermodel.monitoring.drift.verdict import DriftVerdict
+from evermodel.monitoring.drift.workspace import keep_report
+from evermodel.monitoring.performance.baseline import promise_of
+from evermodel.monitoring.performance.objectives import serving_problem
+from evermodel.monitoring.performance.scrape import interval_of
+from evermodel.monitoring.problems import Problem
+from evermodel.monitoring.retrain_history import tags_of
+from evermodel.monitoring.verdict import Watched, judge_day, troubled_days, window_rows
+from evermodel.registry import registry
+from evermodel.registry.tracking import keyed_run, log_json, log_metrics, read_json, run_url
+from evermodel.spec import ModelSpec
+from evermodel.spec.window import Window, drift_window, parse_moment
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
+
+    from evermodel.monitoring.performance.report import PerformanceReport
+
+DRIFT = "drift"
+VERDICT_FILE, PERFORMANCE_FILE, SERVING_FILE = "verdict.json", "performance.json", "serving.json"
+
+
+@dataclass(frozen=True)
+class DriftWatch:
+    """One look at one window; everything it leaves behind is keyed by the window's end.
+
+    Parameters
+    ----------
+    as_of
+        End of the window; labels that matured later are not used.
+    """
+
+    spec: ModelSpec
+    as_of: datetime
+    client: MlflowClient
+    settings: Settings
+
+    @property
+    def run_key(self) -> str:
+        """Idempotency key of this look."""
+        return f"drift/{self.spec.name}/{self.as_of:%Y-%m-%d}"
+
+    @property
+    def window(self) -> Window:
+        """The window that is judged."""
+        return drift_window(self.spec, self.as_of)
+
+    def mlflow_run(self, tags: dict[str, str] | None = None) -> Run:
+        """Find or make the MLflow run of this day."""
+        name = f"drift {self.as_of:%Y-%m-%d}"
+        experiment = f"{self.spec.name}-monitoring"
+        return keyed_run(self.client, experiment, self.run_key, kind=DRIFT, name=name, tags=tags)
+
+    def judge(self) -> DriftVerdict:
+        """Judge the window against the rows that the champion was fitted on, and write the verdict to MLflow."""
+        version = registry.champion(self.client, self.spec.name)
+        verdict, performance = self._verdict(version)
+        run = self.mlflow_run(tags_of(verdict))
+        log_json(self.client, run.info.run_id, performance.to_json(), PERFORMANCE_FILE)
+        log_json(self.client, run.info.run_id, verdict.to_json(), VERDICT_FILE)
+        self._log_metrics(run, verdict)
+        return verdict
+
+    def report(self) -> str:
+        """Draw Evidently's report beside the verdict; return the address of the MLflow run that holds it."""
+        verdict = self.verdict()
+        version = self.client.get_model_version(self.spec.name, verdict.version)
+        run = self.mlflow_run()
+        references = self._watched(version).references(self.spec, self.settings.lake, self.as_of)
+        sources = sources_of(references, window_rows(self.spec, self.settings.lake, self.as_of))
+        snapshot = draw_report(self.spec, verdict, *sources)
+        with tempfile.TemporaryDirectory() as folder:
+            for file in save_report(snapshot, Path(folder)):
+                self.client.log_artifact(run.info.run_id, str(file))
+        keep_report(self.settings.evidently_workspace, self.spec, snapshot, self.as_of)
+        self.client.set_terminated(run.info.run_id, "FINISHED")
+        return run_url(self.settings.tracking_uri, run)
+
+    def verdict(self) -> DriftVerdict:
+        """Read back the verdict that `judge` wrote."""
+        return DriftVerdict.from_json(read_json(self.client, self.mlflow_run().info.run_id, VERDICT_FILE))
+
+    def _verdict(self, version: ModelVersion) -> tuple[DriftVerdict, PerformanceReport]:
+        verdict, look = judge_day(
+            self.spec,
+            self.settings.lake,
+            self.as_of,
+            self._watched(version),
+            was_calm=self._was_calm(),
+            serving=self._serving(),
+        )
+        return verdict, look.report
+
+    def _watched(self, version: ModelVersion) -> Watched:
+        promise = promise_of(self.spec, version, self.client, self.settings)
+        return Watched(str(version.version), self._training(version), _fitted(version), promise)
+
+    def _serving(self) -> Problem:
+        """Hold the serving app's own counters against its objectives, and keep the figures."""
+        urls = self.settings.serving_urls
+        token = self.settings.serving_token.get_secret_value()
+        seen = interval_of(self.spec, self.settings.lake, urls, self.as_of, token=token) if urls else None
+        problem, figures = serving_problem(self.spec, seen)
+        if figures is not None:
+            log_json(self.client, self.mlflow_run().info.run_id, asdict(figures), SERVING_FILE)
+        return problem
+
+    def _was_calm(self) -> Callable[[date], bool]:
+        """Tell calm days from those on which something other than drift was wrong."""
+        troubled = troubled_days(self.client, self.spec)
+        return lambda day: day not in troubled
+
+    def _training(self, version: ModelVersion) -> pa.Table:
+        path = version.tags["evermodel.snapshot"]
+        return read_snapshot(path, self.settings, _fitted(version), self.spec.time_column)
+
+    def _log_metrics(self, run: Run, verdict: DriftVerdict) -> None:
+        prefix = {"feature": "psi", "prediction": "psi", "missing": "missing", "category": "category"}
+        values = {f"{prefix[c.what]}_{c.column}": c.effect for c in verdict.columns if c.what in prefix}
+        found = verdict.performance
+        log_metrics(
+            self.client,
+            run.info.run_id,
+            {**values, "window_rows": verdict.window_rows, f"matured_{found.metric}": found.value},
+        )
+
+
+def _fitted(version: ModelVersion) -> Window:
+    """Return the interval that a version was fitted on."""
+    return Window(
+        parse_moment(version.tags["evermodel.train_start"]), parse_moment(version.tags["evermodel.train_end"])
+    )

@@ -1,0 +1,133 @@
+"""The step of a retrain that evaluates: the best candidate against the champion, on the same rows."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evermodel.core.errors import ModelFormatError
+from evermodel.evaluation.decision import Decision
+from evermodel.evaluation.evaluate import Contender, judge
+from evermodel.modeling.model_store import load_model
+from evermodel.modeling.onnx.export_if_equal import keep_if_same
+from evermodel.modeling.training import TrainedCandidate, best_of, rows_of
+from evermodel.monitoring.summary_tags import decision_tag
+from evermodel.registry import registry
+from evermodel.registry.retrain_run import DECISION_FILE, RetrainRun
+from evermodel.registry.tracking import check_health, log_json, log_metrics, read_json
+from evermodel.reports.retrain.log_decision_page import record_evidence
+from evermodel.spec.window import parse_moment, split_window, whole_day
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.entities.model_registry import ModelVersion
+
+
+def evaluate_candidates(
+    run: RetrainRun, snapshot: str, trained: list[TrainedCandidate], force_reason: str | None
+) -> Decision:
+    """Judge the best candidate against the champion on the test part, and write the decision."""
+    chosen = best_of(run.spec, trained)
+    version = registry.alias_version(run.client, run.spec.name, registry.CHAMPION)
+    if version is not None and version.tags.get("evermodel.run_key") == run.run_key:
+        return read_decision(run)  # this very run was promoted before it was run again
+    parts = split_window(run.spec, whole_day(run.as_of))
+    features, labels = rows_of(run.spec, snapshot, parts.test, run.settings)
+    champion, unusable = _champion(run, version)
+    challenger = _with_graph(run, _contender(run, chosen.candidate, chosen.model_uri), features)
+    decision = judge(
+        run.spec,
+        run.run_key,
+        features,
+        labels,
+        challenger,
+        champion,
+        champion_saw=_overlap(version, parts.test.start, parts.test.end),
+        unusable=unusable,
+        force_reason=force_reason,
+    )
+    decision = _with_parent(decision, version)
+    _write(run, decision, chosen)
+    record_evidence(run, decision, features, labels, challenger, champion)
+    return decision
+
+
+def read_decision(run: RetrainRun) -> Decision:
+    """Read back the decision that `evaluate_candidates` wrote."""
+    return Decision.from_json(read_json(run.client, run.mlflow_run().info.run_id, DECISION_FILE))
+
+
+def _champion(run: RetrainRun, version: ModelVersion | None) -> tuple[Contender | None, str | None]:
+    """Load the champion; one that cannot be loaded fails the gate, but a server that is away fails the step."""
+    from mlflow.exceptions import MlflowException
+
+    if version is None:
+        return None, None
+    try:
+        return _contender(run, f"version {version.version}", _source(version)), None
+    except (ModelFormatError, MlflowException, OSError) as error:
+        check_health(run.settings.tracking_uri)
+        said = error.problem if isinstance(error, ModelFormatError) else str(error).split("\n", maxsplit=1)[0]
+        return None, f"the champion, version {version.version}, cannot be used: {said}"
+
+
+def _contender(run: RetrainRun, name: str, uri: str) -> Contender:
+    with tempfile.TemporaryDirectory() as folder:
+        model = load_model(run.client, uri, Path(folder))
+        size = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
+    return Contender(name, model.pipeline, uri, size, model.fast)
+
+
+def _with_graph(run: RetrainRun, challenger: Contender, features: pd.DataFrame) -> Contender:
+    kept = keep_if_same(
+        run.client, challenger.uri, challenger.pipeline, features, run.spec.performance.threshold
+    )
+    run.mlflow_run({"evermodel.fastpath": kept.note})
+    return replace(challenger, fast=kept.fast)
+
+
+def _write(run: RetrainRun, decision: Decision, chosen: TrainedCandidate) -> None:
+    made = run.mlflow_run(
+        {
+            "evermodel.verdict": decision.verdict,
+            "evermodel.ship": str(decision.ship).lower(),
+            "evermodel.decision": decision.digest,
+            "evermodel.candidate": decision.candidate,
+            "evermodel.metric": decision.metric,
+            "evermodel.forced": str(decision.forced).lower(),
+            **decision_tag(decision),
+        }
+    )
+    run_id = made.info.run_id
+    log_json(run.client, run_id, decision.to_json(), DECISION_FILE)
+    gain = decision.gain or (None, None, None)
+    log_metrics(
+        run.client,
+        run_id,
+        {
+            f"test_{decision.metric}": decision.challenger[0],
+            f"validation_{decision.metric}": chosen.validation,
+            "test_rows": decision.rows,
+            f"test_{decision.metric}_champion": decision.champion[0] if decision.champion else None,
+            **dict(zip(("gain", "gain_low", "gain_high"), gain, strict=True)),
+        },
+    )
+
+
+def _source(version: ModelVersion) -> str:
+    return f"models:/{version.name}/{version.version}"
+
+
+def _with_parent(decision: Decision, version: ModelVersion | None) -> Decision:
+    return replace(decision, parent=None if version is None else str(version.version))
+
+
+def _overlap(version: ModelVersion | None, start: datetime, end: datetime) -> float:
+    """Return the share of the test window that the champion was fitted on."""
+    if version is None or "evermodel.train_end" not in version.tags:
+        return 0.0
+    seen = min(parse_moment(version.tags["evermodel.train_end"]), end) - start
+    return max(0.0, seen / (end - start))

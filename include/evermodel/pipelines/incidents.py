@@ -1,0 +1,62 @@
+"""The incident desk of a drift watch's day: what is said next, and where the links lead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from evermodel.alerts.incidents.handler import IncidentDesk
+from evermodel.alerts.plot import drift_plot
+from evermodel.alerts.publisher import clock, message_queue
+from evermodel.monitoring.drift.verdict import DriftVerdict
+from evermodel.monitoring.retrain_policy import current_wish
+from evermodel.registry.tracking import artifact_url, run_url, version_url
+
+if TYPE_CHECKING:
+    from evermodel.monitoring.problems import ProblemKind
+    from evermodel.pipelines.drift import DriftWatch
+
+_NEXT = {
+    "quality": "No automatic retrain: the data itself has problems. Fix the source first, then rerun this window.",
+    "serving": "Look at the serving app and its logs; a retrain does not help here.",
+}
+ASKED = "A retrain was requested; its result will be reported here."
+
+
+def day_desk(
+    watch: DriftWatch, verdict: DriftVerdict, links: Mapping[str, str], asked: str = ASKED
+) -> IncidentDesk:
+    """Return the desk that handles the problems of a watch's verdict.
+
+    Parameters
+    ----------
+    links
+        Further links, after those to MLflow.
+    asked
+        What happens where the policy wants a retrain, in a sentence.
+    """
+    spec, day, uri = watch.spec, watch.mlflow_run(), watch.settings.tracking_uri
+    bands = spec.drift.psi
+
+    def next_step(kind: ProblemKind) -> str:
+        # Whether a retrain follows is looked up only where people are told.
+        if kind in _NEXT:
+            return _NEXT[kind]
+        wish = current_wish(spec, verdict, watch.as_of, watch.client)
+        return asked if wish.wanted else wish.note
+
+    return IncidentDesk(
+        spec=spec,
+        client=watch.client,
+        queue=message_queue(watch.settings),
+        run_id=day.info.run_id,
+        links={
+            "Evidently report": artifact_url(uri, day, "evidently.html"),
+            "MLflow run": run_url(uri, day),
+            "Model version": version_url(uri, spec.name, verdict.version),
+            **links,
+        },
+        next_step=next_step,
+        draw=lambda path: drift_plot(verdict, path, bands=(bands.warning, bands.critical)),
+        now=clock(),
+    )

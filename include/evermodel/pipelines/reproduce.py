@@ -1,0 +1,287 @@
+"""Bring back what a version was made from, train it again in a fresh process, and say whether it is the same model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed
+from pathlib import Path
+from platform import python_version
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from evermodel.core.environment import git_commit, thread_count
+from evermodel.core.errors import PermanentError, SnapshotStoreError, TrainingError
+from evermodel.core.settings import Settings
+from evermodel.data.snapshots.dvc import SnapshotStore, write_pointer
+from evermodel.registry.tracking import find_run, read_json
+from evermodel.spec import CandidateSpec, ModelSpec
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
+
+
+def reproduce(client: MlflowClient, model: str, version: str, settings: Settings) -> Reproduction:
+    """Train a version again from what its tags name, and compare the answers to its test rows.
+
+    Nothing that exists is changed: snapshot and model are brought into a folder that is removed at the end.
+
+    Raises
+    ------
+    PermanentError
+        There is no such version, or it does not say what it was made from.
+    TrainingError
+        The training does not run any more.
+    SnapshotStoreError
+        The snapshot is neither in the lake nor can DVC bring it back.
+    """
+    stored = _version(client, model, version)
+    run = client.get_run(stored.run_id)
+    spec, differences = _stored_spec(client, stored)
+    candidate = stored_candidate(spec, run)
+    with tempfile.TemporaryDirectory(prefix="evermodel-reproduce-") as name:
+        folder = Path(name)
+        origin, problems = _bring_snapshot(stored, folder / "lake", settings)
+        files = _download(client, stored, folder / "model")
+        compared = _train_again(folder, files, spec, candidate, stored)
+        differences += [*problems, *compared.pop("parameters"), *package_differences(files)]
+    return Reproduction(
+        model=model,
+        version=str(version),
+        identical=compared["different_rows"] == 0,
+        **compared,
+        candidate=candidate.name,
+        params=dict(candidate.params),
+        seed=spec.seed,
+        snapshot=stored.tags["evermodel.snapshot"],
+        snapshot_md5=stored.tags["evermodel.snapshot_md5"],
+        snapshot_from=origin,
+        commit=stored.tags.get("evermodel.git_commit", "unknown"),
+        commit_now=git_commit(settings.models),
+        differences=tuple(differences),
+    )
+
+
+def stored_candidate(spec: ModelSpec, run: Run) -> CandidateSpec:
+    """Return the candidate of a run with the parameters that were chosen, as MLflow kept them."""
+    name = run.data.tags["mlflow.runName"]
+    declared = next(candidate for candidate in spec.candidates if candidate.name == name)
+    texts = {k.removeprefix("params."): v for k, v in run.data.params.items() if k.startswith("params.")}
+    params = {key: _parsed(text, declared.params.get(key)) for key, text in texts.items()}
+    return declared.model_copy(update={"params": params})
+
+
+def package_differences(files: Path) -> list[str]:
+    """Name the packages, and the Python, whose versions are not those that a stored model asks for."""
+    found = []
+    for line in (files / "requirements.txt").read_text(encoding="utf-8").splitlines():
+        name, _, wanted = line.partition("==")
+        if not wanted:
+            continue
+        try:
+            here = installed(name)
+        except PackageNotFoundError:
+            here = "not installed"
+        if here != wanted:
+            found.append(f"package {name}: {wanted} then, {here} now")
+    python = yaml.safe_load((files / "python_env.yaml").read_text(encoding="utf-8"))["python"]
+    if python != python_version():
+        found.append(f"Python: {python} then, {python_version()} now")
+    return found
+
+
+def _version(client: MlflowClient, model: str, version: str) -> ModelVersion:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = client.get_model_version(model, version)
+    except MlflowException as error:
+        raise PermanentError(
+            f"the registry has no version {version} of a model {model} ({error.message})",
+            f"`evermodel runs {model}` lists the versions",
+        ) from error
+    needed = ("evermodel.snapshot", "evermodel.snapshot_md5", "evermodel.as_of", "evermodel.run_key")
+    missing = [tag for tag in needed if tag not in found.tags]
+    if missing:
+        raise PermanentError(
+            f"version {version} of {model} does not say what it was made from: no tag {', '.join(missing)}",
+            "only versions that a retrain DAG registered can be reproduced",
+        )
+    return found
+
+
+def _stored_spec(client: MlflowClient, stored: ModelVersion) -> tuple[ModelSpec, list[str]]:
+    run = find_run(client, stored.name, stored.tags["evermodel.run_key"], kind="retrain")
+    if run is None:
+        raise PermanentError(
+            f"MLflow has lost the retrain run of {stored.name} version {stored.version}",
+            "restore the run; without its spec.json nobody knows what was trained",
+        )
+    data = read_json(client, run.info.run_id, "spec.json")
+    digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
+    wanted = stored.tags.get("evermodel.spec_digest")
+    changed = [] if digest == wanted else [f"spec: the version names digest {wanted}, spec.json has {digest}"]
+    return ModelSpec.model_validate(data), changed
+
+
+def _bring_snapshot(stored: ModelVersion, lake: Path, settings: Settings) -> tuple[str, list[str]]:
+    """Put the snapshot into a lake of its own; return where it came from and what is wrong with it."""
+    path, md5 = stored.tags["evermodel.snapshot"], stored.tags["evermodel.snapshot_md5"]
+    present, target = settings.lake / path, lake / path
+    target.parent.mkdir(parents=True)
+    if present.exists() and _md5(present) == md5:
+        shutil.copyfile(present, target)
+        return "lake", []
+    write_pointer(target, md5)
+    try:
+        SnapshotStore(lake, settings.dvc_remote).restore(target)
+    except SnapshotStoreError:
+        if not present.exists():
+            raise
+        shutil.copyfile(present, target)
+        return "lake", [
+            f"data: the version was trained on md5 {md5}, DVC cannot bring that back, and {present} has {_md5(present)}"
+        ]
+    found = _md5(target)
+    return "dvc", [] if found == md5 else [f"data: the version names md5 {md5}, DVC brought {found}"]
+
+
+def _download(client: MlflowClient, stored: ModelVersion, folder: Path) -> Path:
+    from mlflow.artifacts import download_artifacts
+
+    del client  # the address was set when it was made
+    folder.mkdir()
+    return Path(
+        download_artifacts(artifact_uri=f"models:/{stored.name}/{stored.version}", dst_path=str(folder))
+    )
+
+
+def _train_again(
+    folder: Path, files: Path, spec: ModelSpec, candidate: CandidateSpec, stored: ModelVersion
+) -> dict[str, Any]:
+    job = folder / "job.json"
+    job.write_text(
+        json.dumps(
+            {
+                "spec": spec.canonical(),
+                "candidate": candidate.model_dump(mode="json"),
+                "as_of": stored.tags["evermodel.as_of"],
+                "snapshot": stored.tags["evermodel.snapshot"],
+                "lake": str(folder / "lake"),
+                "model": str(files),
+            }
+        ),
+        encoding="utf-8",
+    )
+    command = [sys.executable, "-m", "evermodel.pipelines.reproduce_worker", str(job)]
+    # As many threads as in the training: sums that are split differently differ in their last bits.
+    env = {**os.environ, "OMP_NUM_THREADS": stored.tags.get("evermodel.threads", thread_count())}
+    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise TrainingError(
+            f"version {stored.version} of {stored.name} cannot be trained again here: {last}",
+            f"check out commit {stored.tags.get('evermodel.git_commit')} and install what the model asks for",
+        )
+    compared: dict[str, Any] = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))
+    return compared
+
+
+def _parsed(text: str, declared: Any) -> Any:
+    """Turn a parameter that MLflow keeps as text back into a value; what the spec writes the same way is the value."""
+    import ast
+
+    if declared is not None and str(declared) == text:
+        return declared
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _md5(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "md5").hexdigest()
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """How a version compares with the same training done again.
+
+    Parameters
+    ----------
+    identical
+        True if every answer to every test row is the same, bit for bit.
+    rows, different_rows, largest_difference
+        Of the test window: its rows, those answered differently, and the largest distance between two answers.
+    snapshot_from
+        ``lake`` or ``dvc``.
+    commit, commit_now
+        Of the code then and now; the code is not checked out.
+    differences
+        What differs between then and now, each in one sentence: the suspects when the answers differ.
+    """
+
+    model: str
+    version: str
+    identical: bool
+    rows: int
+    different_rows: int
+    largest_difference: float | None
+    candidate: str
+    params: dict[str, Any]
+    seed: int
+    snapshot: str
+    snapshot_md5: str
+    snapshot_from: str
+    commit: str
+    commit_now: str
+    differences: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data, ready for JSON."""
+        return asdict(self)
+
+    def sentences(self) -> list[str]:
+        """Tell it to a person, line by line."""
+        name = f"{self.model} version {self.version}"
+        if self.identical:
+            first = f"{name} is reproduced: all {self.rows:,} test rows get the same answer, bit for bit"
+        else:
+            gap = (
+                "answers of another shape"
+                if self.largest_difference is None
+                else f"{self.largest_difference:.3g}"
+            )
+            first = (
+                f"{name} is NOT reproduced: {self.different_rows:,} of {self.rows:,} test rows get another answer "
+                f"(largest difference: {gap})"
+            )
+        lines = [
+            first,
+            f"  snapshot {self.snapshot} (DVC md5 {self.snapshot_md5}), from the {self.snapshot_from}",
+            f"  candidate {self.candidate}, parameters {json.dumps(self.params)}, seed {self.seed}",
+            f"  git commit {self.commit} then, {self.commit_now} now{self._same_commit()}; the code that ran is today's",
+        ]
+        lines += [f"  differs: {difference}" for difference in self.differences]
+        if not self.identical and not self.differences:
+            lines.append(
+                "  data, spec, parameters, seed and stated packages are the same: look at the code (git commit), "
+                "the number of threads (OMP_NUM_THREADS) and the machine"
+            )
+        return lines
+
+    def _same_commit(self) -> str:
+        if "unknown" in (self.commit, self.commit_now):
+            return ""
+        return " (the same)" if self.commit == self.commit_now else " (NOT the same)"

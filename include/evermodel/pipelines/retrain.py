@@ -1,0 +1,151 @@
+"""The steps of a retrain, each idempotent by run key; the DAG's operators call one each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from evermodel.core.audit import audit
+from evermodel.core.environment import git_commit, installed_packages
+from evermodel.core.settings import Settings
+from evermodel.data.snapshots.snapshot import Snapshot, take_snapshot
+from evermodel.deployment.rollout.active import stop_in_flight
+from evermodel.evaluation.decision import Decision
+from evermodel.modeling.training import TrainedCandidate
+from evermodel.pipelines.evaluate import evaluate_candidates, read_decision
+from evermodel.pipelines.register import register_challenger
+from evermodel.pipelines.validate import Validated, validate_snapshot
+from evermodel.registry import registry
+from evermodel.registry.approval import Approval, record_answer
+from evermodel.registry.retrain_run import RetrainRun
+from evermodel.registry.tracking import log_json
+from evermodel.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
+
+
+@dataclass(frozen=True)
+class Retrain(RetrainRun):
+    """The steps of one retrain; see `RetrainRun` for what makes it the same retrain."""
+
+    def extract(self) -> Snapshot:
+        """Take the snapshot and name it on the MLflow run, as dataset input and by tags."""
+        snapshot = take_snapshot(self.spec, self.as_of, self.settings)
+        run = self.mlflow_run(
+            {
+                "evermodel.snapshot": snapshot.path,
+                "evermodel.snapshot_md5": snapshot.md5,
+                "evermodel.window": f"{snapshot.start}/{snapshot.end}",
+                "evermodel.spec_digest": self.spec.digest,
+                "evermodel.git_commit": git_commit(self.settings.models),
+            }
+        )
+        log_json(self.client, run.info.run_id, self.spec.canonical(), "spec.json")
+        self.client.log_text(run.info.run_id, installed_packages(), "environment.txt")
+        _log_dataset(self.client, run, self.spec, snapshot, self.settings)
+        return snapshot
+
+    def validate(self, snapshot: Snapshot) -> Validated:
+        """Check the snapshot; the report is kept on the MLflow run also when everything passed.
+
+        Returns
+        -------
+        The report, and the snapshot to go on with: rows that were set aside are not in it.
+
+        Raises
+        ------
+        ValidationError
+            A check of severity ``fail`` did not pass.
+        """
+        return validate_snapshot(self, snapshot)
+
+    def evaluate(self, snapshot: str, trained: list[TrainedCandidate], force_reason: str | None) -> Decision:
+        """Judge the best candidate against the champion on the test part, and write the decision."""
+        return evaluate_candidates(self, snapshot, trained, force_reason)
+
+    def decision(self) -> Decision:
+        """Read back the decision that `evaluate` wrote."""
+        return read_decision(self)
+
+    def register(self, snapshot: Mapping[str, Any]) -> ModelVersion:
+        """Register the challenger of the decision, once, with its lineage."""
+        return register_challenger(self, snapshot)
+
+    def deploy(self, version: str, by: str, approval: Approval | None = None) -> registry.Promotion:
+        """Promote the version, if the champion is still the one that the decision compared it with.
+
+        Parameters
+        ----------
+        approval
+            The answer that allows it, if somebody was asked; it is noted on the version.
+
+        Raises
+        ------
+        ApprovalError
+            The answer was no, or about another version, or the decision was changed since.
+        """
+        decision, answer = self._consented(version, by, approval)
+        promotion = registry.promote(
+            self.client,
+            self.spec.name,
+            version,
+            expected=decision.parent,
+            by=answer.by,
+            reason=answer.reason(self.reason),
+            run_key=self.run_key,
+        )
+        self._note_override(decision, answer)
+        why = f"version {version} was promoted: {self.reason}"
+        stop_in_flight(self.client, self.spec.name, why, promotion.version, promotion.by)
+        self.mlflow_run({"evermodel.outcome": "deployed", "evermodel.version": version})
+        return promotion
+
+    def ask_for_rollout(self, version: str, by: str, approval: Approval | None = None) -> dict[str, Any]:
+        """Note the consent, and return what a rollout of the version is started with; see `deploy`."""
+        decision, answer = self._consented(version, by, approval)
+        self._note_override(decision, answer)
+        self.mlflow_run({"evermodel.outcome": "rolling out", "evermodel.version": version})
+        reason, run_key = answer.reason(self.reason), f"rollout/{self.run_key}"
+        return {"version": version, "by": answer.by, "reason": reason, "run_key": run_key}
+
+    def _consented(self, version: str, by: str, approval: Approval | None) -> tuple[Decision, Approval]:
+        decision = self.decision()
+        answer = approval or Approval(True, by, version, decision.digest)
+        answer.require(version, decision.digest)
+        record_answer(self.client, self.spec.name, answer)
+        return decision, answer
+
+    def _note_override(self, decision: Decision, answer: Approval) -> None:
+        if not decision.forced:
+            return
+        failed = ", ".join(gate.name for gate in decision.gates if gate.verdict == "fail")
+        audit(
+            "override",
+            self.spec.name,
+            version=answer.version,
+            by=answer.by,
+            reason=decision.reason,  # with the name of who forced it
+            against=failed,
+            run_key=self.run_key,
+        )
+
+
+def _log_dataset(
+    client: MlflowClient, run: Run, spec: ModelSpec, snapshot: Snapshot, settings: Settings
+) -> None:
+    import json
+
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    dataset = Dataset(
+        name=spec.name,
+        digest=snapshot.md5[:8],
+        source_type="local",
+        source=json.dumps({"uri": str(settings.lake / snapshot.path)}),
+        profile=json.dumps({"num_rows": snapshot.rows}),
+    )
+    client.log_inputs(run.info.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])

@@ -1,0 +1,83 @@
+"""How a retrain ended, as the data of its message: the DAG and the command line say the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from evermodel.pipelines.retrain import Retrain
+from evermodel.registry.tracking import version_url
+from evermodel.reports.retrain.log_decision_page import evidence_links
+from evermodel.spec.rollout import begins
+
+
+def approval_word(approval: Mapping[str, Any] | None) -> str:
+    """Return what became of the approval, in a word.
+
+    Parameters
+    ----------
+    approval
+        ``approved`` and ``by``; None if nobody was asked.
+
+    >>> approval_word(None), approval_word({"approved": True, "by": "auto"}), approval_word({"approved": False, "by": "ml_lead"})
+    ('not asked', 'auto', 'rejected')
+    """
+    if not approval:
+        return "not asked"
+    if approval["by"] == "auto":
+        return "auto"
+    return "approved" if approval["approved"] else "rejected"
+
+
+def retrain_ending(
+    retrain: Retrain,
+    *,
+    version: str | None,
+    shipped: bool,
+    rollout: bool = False,
+    approval: Mapping[str, Any] | None = None,
+    links: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Return what `retrain_message` needs.
+
+    Parameters
+    ----------
+    version
+        The registered version, if there is one.
+    shipped
+        Whether it is the champion now.
+    rollout
+        Whether it is being rolled out.
+    links
+        Further links, after those to the evidence.
+    """
+    decision, uri = retrain.decision(), retrain.settings.tracking_uri
+    gain = decision.gain or (None, None, None)
+    known = evidence_links(uri, retrain.mlflow_run(), registered=bool(version))
+    if version:
+        known["Model version"] = version_url(uri, decision.model, version)
+    return {
+        "model": decision.model,
+        "run_key": decision.run_key,
+        "reason": retrain.reason,
+        "verdict": decision.verdict,
+        "shipped": shipped,
+        "rollout": begins(retrain.spec.rollout) if rollout else "",
+        "version": version,
+        "previous": decision.parent,
+        "metric": decision.metric,
+        "challenger": decision.challenger[0],
+        "champion": decision.champion[0] if decision.champion else None,
+        "difference": gain[0],
+        "low": gain[1],
+        "high": gain[2],
+        "rows": decision.rows,
+        "gates": [
+            {key: getattr(gate, key) for key in ("name", "verdict", "value", "threshold", "detail")}
+            for gate in decision.gates
+        ],
+        "approval": approval_word(approval),
+        "by": approval["by"] if approval else "",
+        "as_of": f"{retrain.as_of:%Y-%m-%d}",
+        "links": {**known, **(links or {})},
+    }

@@ -1,0 +1,190 @@
+"""A whole retrain in one process: the steps of the retrain DAG in their order, without Airflow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from evermodel.core.errors import SpecError, TrainingError
+from evermodel.evaluation.decision import Decision
+from evermodel.modeling.training import TrainedCandidate, train_candidate
+from evermodel.pipelines.retrain import Retrain
+from evermodel.registry import registry
+from evermodel.registry.registry import Promotion
+from evermodel.spec import CandidateSpec
+
+# Opens a step by its name; what it gives takes the sentence that tells how the step ended.
+Step = Callable[[str], AbstractContextManager[Callable[[str], None]]]
+DEPLOYED, KEPT = "deployed", "kept the champion"
+WAITS, ROLLING = "waits for approval", "rolling out"
+_SENT_BACK = ("rejected", "stopped")  # how a rollout ends that made no champion
+
+
+@dataclass(frozen=True)
+class RetrainResult:
+    """How a whole retrain ended.
+
+    Parameters
+    ----------
+    outcome
+        ``deployed``, ``rolling out`` (where the spec's `rollout` says so), ``kept the champion`` or ``waits for approval``.
+    version
+        The registered version; None if the gates said no.
+    promotion
+        The line of the history, if the version is champion now.
+    again
+        True if this run key had ended before, and nothing was done.
+    """
+
+    run_key: str
+    outcome: str
+    decision: Decision
+    version: str | None = None
+    promotion: Promotion | None = None
+    again: bool = False
+
+
+def run_retrain(
+    retrain: Retrain,
+    step: Step,
+    *,
+    candidates: Collection[str] = (),
+    force_reason: str | None = None,
+    approved_by: str | None = None,
+) -> RetrainResult:
+    """Do every step of a retrain; one that was ended half way goes on, one that has ended is read back.
+
+    Parameters
+    ----------
+    retrain
+        What to retrain, as of when; its run key makes it the same retrain.
+    candidates
+        Names of the candidates to train; all if none is given.
+    force_reason
+        Why a person wants the challenger shipped whatever the gates say.
+    approved_by
+        Who approves the version; None where the spec asks for approval leaves it registered, and unpromoted.
+
+    Raises
+    ------
+    SpecError
+        A candidate is not in the spec.
+    TrainingError
+        No candidate could be trained.
+    """
+    chosen = _chosen(retrain, candidates)
+    ended = None if force_reason else _ended(retrain, approved_by)
+    if ended is not None:
+        return ended
+    with step("extract") as say:
+        taken = retrain.extract()
+        say(f"{taken.rows:,} rows, {taken.window}")
+    with step("validate") as say:
+        validated = retrain.validate(taken)
+        report, snapshot = validated.report, validated.snapshot
+        say(f"{len(report.checks)} checks: {report.verdict}")
+    trained = _train(retrain, chosen, snapshot.path, step)
+    with step("evaluate") as say:
+        decision = retrain.evaluate(snapshot.path, trained, force_reason)
+        say(f"{decision.candidate}: {decision.verdict.replace('_', ' ')}")
+    if not decision.ship:
+        retrain.finish(KEPT)
+        return RetrainResult(retrain.run_key, KEPT, decision)
+    with step("register") as say:
+        version = str(retrain.register(snapshot.to_json()).version)
+        say(f"version {version}")
+    if approved_by is None:
+        retrain.finish(WAITS)
+        return RetrainResult(retrain.run_key, WAITS, decision, version)
+    if retrain.spec.rollout.strategy != "direct" and decision.parent is not None:
+        return _roll_out(retrain, decision, version, approved_by, step)
+    with step("deploy") as say:
+        promotion = retrain.deploy(version, approved_by)
+        say(f"version {version} is champion, before: {promotion.previous or 'none'}")
+    retrain.finish(DEPLOYED)
+    return RetrainResult(retrain.run_key, DEPLOYED, decision, version, promotion)
+
+
+def _roll_out(
+    retrain: Retrain, decision: Decision, version: str, approved_by: str, step: Step
+) -> RetrainResult:
+    """Start what the rollout DAG starts; its later steps are `evermodel rollout advance`, or that DAG's."""
+    from evermodel.deployment.rollout.service import Rollouts
+
+    with step("rollout") as say:
+        request = retrain.ask_for_rollout(version, approved_by)
+        plan = Rollouts(retrain.spec, retrain.client, retrain.settings).start(**request)
+        say(f"{plan.strategy.replace('_', ' ')} of version {version}, {plan.state.replace('_', ' ')}")
+    retrain.finish(ROLLING)
+    return RetrainResult(retrain.run_key, ROLLING, decision, version)
+
+
+def _chosen(retrain: Retrain, names: Collection[str]) -> list[CandidateSpec]:
+    known = {candidate.name: candidate for candidate in retrain.spec.candidates}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise SpecError(
+            f"model {retrain.spec.name}: there is no candidate {', '.join(unknown)}",
+            f"its candidates are {', '.join(known)}",
+        )
+    return [known[name] for name in names or known]
+
+
+def _ended(retrain: Retrain, approved_by: str | None) -> RetrainResult | None:
+    """Return how this run key ended before, if doing it again could change nothing."""
+    tags: dict[str, Any] = retrain.mlflow_run().data.tags
+    outcome, client, model = tags.get("evermodel.outcome"), retrain.client, retrain.spec.name
+    version = tags.get("evermodel.version")
+    if outcome == DEPLOYED:
+        done = _promotion(retrain, version)
+        if done is None:
+            return None
+        return RetrainResult(retrain.run_key, DEPLOYED, retrain.decision(), done.version, done, again=True)
+    if outcome in (ROLLING, *_SENT_BACK):
+        said = ROLLING if outcome == ROLLING else KEPT
+        return RetrainResult(retrain.run_key, said, retrain.decision(), version, again=True)
+    if outcome not in (KEPT, WAITS) or (outcome == WAITS and approved_by is not None):
+        return None
+    decision, champion = retrain.decision(), registry.alias_version(client, model, registry.CHAMPION)
+    if decision.parent != (None if champion is None else str(champion.version)):
+        return None  # it was judged against another champion
+    return RetrainResult(retrain.run_key, outcome, decision, version, again=True)
+
+
+def _promotion(retrain: Retrain, version: str | None) -> Promotion | None:
+    """Find what made a version champion: this retrain, else a rollout or a person, under another run key."""
+    history = registry.history(retrain.client, retrain.spec.name)
+    own = next((p for p in history if p.run_key == retrain.run_key), None)
+    later = (p for p in reversed(history) if p.version == version and p.kind == "promotion")
+    return own or next(later, None)
+
+
+def _train(
+    retrain: Retrain, candidates: list[CandidateSpec], snapshot: str, step: Step
+) -> list[TrainedCandidate]:
+    """Train the candidates one after another; one that fails is left out, as in the DAG."""
+    parent, trained, failed = retrain.mlflow_run().info.run_id, [], []
+    for candidate in candidates:
+        with step(f"train {candidate.name}") as say:
+            try:
+                done = train_candidate(
+                    retrain.spec,
+                    candidate,
+                    snapshot=snapshot,
+                    as_of=retrain.as_of,
+                    run_key=retrain.run_key,
+                    parent_run=parent,
+                    client=retrain.client,
+                    settings=retrain.settings,
+                )
+            except TrainingError as error:
+                failed.append(error)
+                say(f"failed: {error.problem}")
+            else:
+                trained.append(done)
+                say(f"validation {done.metric} {done.validation:.4f}")
+    if not trained:
+        raise failed[0]
+    return trained

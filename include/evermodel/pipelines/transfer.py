@@ -1,0 +1,295 @@
+"""A proven version goes from one environment's registry to the next, with its decision and its lineage."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evermodel.core.errors import SnapshotStoreError, TransferError
+from evermodel.core.settings import Settings
+from evermodel.data.snapshots.dvc import SnapshotStore
+from evermodel.deployment.promotion import version_of
+from evermodel.pipelines.deploy import Deployment, deploy
+from evermodel.registry import registry
+from evermodel.registry.ownership import ORIGIN_TAG
+from evermodel.registry.retrain_run import RETRAIN
+from evermodel.registry.tracking import RUN_KEY, connect, find_run, keyed_run
+from evermodel.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
+
+_ADDRESS = "EVERMODEL_MLFLOW_"
+_OURS = "evermodel."
+# What people and rollouts said where it comes from: in the target it is told, and allows nothing.
+_SAID_THERE = ("approved_", "rejected_", "rollout", "outcome", "version", "parent", "airflow_run")
+_MODEL_URI = "evermodel.model_uri"
+_BY = "evermodel.transferred_by"
+
+
+@dataclass(frozen=True)
+class Transferred:
+    """What a transfer left behind in the target's registry.
+
+    Parameters
+    ----------
+    origin
+        Where the version comes from, such as ``staging/7``.
+    deployment
+        What became of it there.
+    """
+
+    origin: str
+    deployment: Deployment
+
+    @property
+    def version(self) -> str:
+        """Its number in the target's registry."""
+        return self.deployment.version
+
+    @property
+    def deployed(self) -> bool:
+        """Tell whether it is champion there now."""
+        return self.deployment.outcome == "champion"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {"origin": self.origin, "deployed": self.deployed, **asdict(self.deployment)}
+
+
+def registry_of(environment: str) -> str:
+    """Return the address of an environment's MLflow server (``EVERMODEL_MLFLOW_<ENVIRONMENT>``).
+
+    Raises
+    ------
+    TransferError
+        No address is set.
+    """
+    variable = _ADDRESS + environment.upper().replace("-", "_")
+    address = os.environ.get(variable, "").strip()
+    if not address:
+        raise TransferError(
+            f"nobody says where the registry of {environment} is",
+            f"set {variable}, such as http://user:password@mlflow.{environment}.example:5000",
+        )
+    return address
+
+
+def transfer(
+    spec: ModelSpec, version: str, *, source: str, target: str, by: str, reason: str, settings: Settings
+) -> Transferred:
+    """Take a version that has served in one environment to another, and deploy it there as its spec says.
+
+    Doing it again does nothing twice. The files of the model, its runs and its decision are copied; its snapshot is
+    brought into the target's lake and pushed to the target's DVC remote.
+
+    Parameters
+    ----------
+    spec
+        The model as the target's environment sees it: `approval` says whether the version waits, `rollout` how it
+        comes to answer.
+    source, target
+        Names of environments; see `registry_of`.
+    settings
+        The target's lake and DVC remote.
+
+    Raises
+    ------
+    TransferError
+        There is no reason, the version never served in the source, its retrain is gone, or the snapshot cannot be had.
+    """
+    if not reason.strip():
+        raise TransferError(f"model {spec.name}: a transfer needs a reason", "say why; it is kept")
+    there, here = registry_of(source), registry_of(target)
+    if there == here:
+        raise TransferError(
+            f"{source} and {target} have the same registry", f"correct {_ADDRESS}… of one of them"
+        )
+    with tempfile.TemporaryDirectory(prefix="evermodel-transfer-") as scratch:
+        taken = _take(connect(there), spec.name, version, source, Path(scratch))
+        _bring_snapshot(taken.version, settings)
+        client = connect(here)
+        with _in_environment(target):
+            placed = _place(client, spec.name, taken, by)
+            done = deploy(spec, str(placed.version), client, settings, by=by, reason=reason)
+            return Transferred(taken.origin, done)
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """What was read from the source."""
+
+    origin: str
+    version: ModelVersion
+    retrain: Run
+    artifacts: Path  # of the retrain: decision, card, spec
+    candidate: Run
+    model: Path
+
+    def key(self, run: Run) -> str:
+        """Return the key of a run's copy; the target may have a run of its own under the key that it has here."""
+        return f"transfer/{self.origin}/{run.data.tags[RUN_KEY]}"
+
+
+def _take(client: MlflowClient, model: str, version: str, source: str, folder: Path) -> _Taken:
+    """Read a version with its runs, as long as the client's server is the one that MLflow speaks to."""
+    from evermodel.modeling.model_store import download
+
+    found = version_of(client, model, version)
+    if str(found.version) not in {promotion.version for promotion in registry.history(client, model)}:
+        raise TransferError(
+            f"model {model}: version {version} never served in {source}, so it is not proven",
+            f"let it serve there first; `evermodel status {model}` names those that did",
+        )
+    run = find_run(client, model, found.tags.get(RUN_KEY, ""), kind=RETRAIN)
+    if run is None:
+        raise TransferError(
+            f"model {model}: the retrain of version {version} is gone from {source}", "choose another version"
+        )
+    return _Taken(
+        origin=f"{source}/{found.version}",
+        version=found,
+        retrain=run,
+        artifacts=_artifacts(client, run, folder / "retrain"),
+        candidate=client.get_run(found.run_id),
+        model=download(client, f"models:/{model}/{found.version}", folder / "model"),
+    )
+
+
+def _artifacts(client: MlflowClient, run: Run, folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    for artifact in client.list_artifacts(run.info.run_id):
+        client.download_artifacts(run.info.run_id, artifact.path, str(folder))
+    return folder
+
+
+def _bring_snapshot(version: ModelVersion, settings: Settings) -> None:
+    """Put the version's snapshot into this environment's lake and its remote: drift is held against it."""
+    path, md5 = version.tags.get("evermodel.snapshot"), version.tags.get("evermodel.snapshot_md5")
+    if not path or not md5:
+        raise TransferError(f"version {version.version} names no snapshot", "choose another version")
+    file = settings.lake / path
+    remotes = [settings.dvc_remote, *filter(None, [os.environ.get("EVERMODEL_SOURCE_DVC_REMOTE")])]
+    problem: SnapshotStoreError | None = None
+    for remote in remotes:
+        try:
+            SnapshotStore(settings.lake, remote).bring(file, md5)
+            break
+        except SnapshotStoreError as error:
+            problem = error
+    else:
+        raise TransferError(
+            f"the snapshot {path} (md5 {md5}) is in none of the remotes {', '.join(remotes)}: {problem}",
+            "name the remote of the environment it comes from: EVERMODEL_SOURCE_DVC_REMOTE",
+        )
+    SnapshotStore(settings.lake, settings.dvc_remote).track(file)
+
+
+def _place(client: MlflowClient, model: str, taken: _Taken, by: str) -> ModelVersion:
+    """Copy runs and files into this registry and register the version as challenger, once."""
+    key = taken.key(taken.retrain)
+    origin = {ORIGIN_TAG: taken.origin, _BY: by}
+    there = registry.versions_of(client, model, key)
+    # Of a version that is here already nothing is written again.
+    source, run_id = (there[0].source, there[0].run_id) if there else _copy_runs(client, model, taken, origin)
+    return registry.register(
+        client,
+        model,
+        key,
+        source=source,
+        run_id=run_id,
+        tags={**_carried(taken.version.tags), **origin},
+        description=taken.version.description or "",
+    )
+
+
+def _copy_runs(client: MlflowClient, model: str, taken: _Taken, origin: Mapping[str, str]) -> tuple[str, str]:
+    """Copy the retrain and its candidate; return where the model is now, and the candidate's run."""
+    run = _copy_run(client, model, taken, taken.retrain, origin)
+    client.log_artifacts(run.info.run_id, str(taken.artifacts))
+    child = _copy_run(client, model, taken, taken.candidate, origin, parent=run.info.run_id)
+    _copy_values(client, taken.candidate, child)
+    source = child.data.tags.get(_MODEL_URI) or _log_files(client, child, taken.model)
+    for ended in (child, run):
+        client.set_terminated(ended.info.run_id, "FINISHED")
+    return source, str(child.info.run_id)
+
+
+def _copy_run(
+    client: MlflowClient,
+    model: str,
+    taken: _Taken,
+    run: Run,
+    origin: Mapping[str, str],
+    parent: str | None = None,
+) -> Run:
+    key = taken.key(run)
+    return keyed_run(
+        client,
+        model,
+        key,
+        kind="candidate" if parent else RETRAIN,
+        name=run.data.tags.get("mlflow.runName", key),
+        parent=parent,
+        tags={**_ours(run), **origin},
+    )
+
+
+def _ours(run: Run) -> dict[str, str]:
+    return _carried({name: value for name, value in run.data.tags.items() if name.startswith(_OURS)})
+
+
+def _carried(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags that hold in every environment, and under `evermodel.origin.` what was said in the last one.
+
+    >>> _carried({"evermodel.snapshot": "a.parquet", "evermodel.approved_by": "ann", "evermodel.run_key": "r"})
+    {'evermodel.snapshot': 'a.parquet', 'evermodel.origin.approved_by': 'ann'}
+    """
+    own = {RUN_KEY, _MODEL_URI, _BY, ORIGIN_TAG}
+    kept = {k: v for k, v in tags.items() if k not in own and not k.startswith(f"{ORIGIN_TAG}.")}
+    return {_name(name): value for name, value in kept.items()}
+
+
+def _name(tag: str) -> str:
+    said = tag.removeprefix(_OURS)
+    return f"{ORIGIN_TAG}.{said}" if tag.startswith(_OURS) and said.startswith(_SAID_THERE) else tag
+
+
+def _copy_values(client: MlflowClient, run: Run, copy: Run) -> None:
+    from mlflow.entities import Param
+
+    from evermodel.registry.tracking import log_metrics
+
+    if not copy.data.params:
+        client.log_batch(copy.info.run_id, params=[Param(k, v) for k, v in run.data.params.items()])
+    log_metrics(client, copy.info.run_id, run.data.metrics)
+
+
+def _log_files(client: MlflowClient, run: Run, files: Path) -> str:
+    """Log a model's files as they are, and remember where, so that a second try finds them."""
+    logged = client.create_logged_model(run.info.experiment_id, name="model", source_run_id=run.info.run_id)
+    client.log_model_artifacts(logged.model_id, str(files))
+    client.finalize_logged_model(logged.model_id, "READY")
+    client.set_tag(run.info.run_id, _MODEL_URI, f"models:/{logged.model_id}")
+    return f"models:/{logged.model_id}"
+
+
+@contextmanager
+def _in_environment(name: str) -> Iterator[None]:
+    """Act for the target: this person has named it."""
+    before = os.environ.get("EVERMODEL_ENVIRONMENT")
+    os.environ["EVERMODEL_ENVIRONMENT"] = name
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["EVERMODEL_ENVIRONMENT"]
+        else:
+            os.environ["EVERMODEL_ENVIRONMENT"] = before

@@ -1,0 +1,151 @@
+"""The step of a retrain that validates: schema and last good run are found, report and clean snapshot are kept."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evermodel.data.snapshots.dvc import SnapshotStore
+from evermodel.data.validation.infer import infer_schema
+from evermodel.data.validation.profile import Profile
+from evermodel.data.validation.quarantine import part
+from evermodel.data.validation.report import ValidationReport
+from evermodel.data.validation.schema import TableSchema
+from evermodel.data.validation.schema_file import find_schema, read_schema, store_schema, to_yaml
+from evermodel.data.validation.validator import Validation, validate
+from evermodel.registry.tracking import KIND, RUN_KEY, artifact_url, experiment_id, log_json, read_json
+from evermodel.reports.page import validation_page
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+    from evermodel.data.snapshots.snapshot import Snapshot
+    from evermodel.registry.retrain_run import RetrainRun
+
+_LOG = logging.getLogger(__name__)
+REPORT_FILE = "validation.json"
+PAGE_FILE = "validation.html"
+PROFILE_FILE = "validation_profile.json"
+SCHEMA_FILE = "schema.yaml"
+_TAG = "evermodel.validation"
+_LOOKED_AT = 100
+
+
+@dataclass(frozen=True)
+class Validated:
+    """What was found, and the snapshot to go on with: the extracted one, or the one without the rows set aside."""
+
+    report: ValidationReport
+    snapshot: Snapshot
+
+
+@dataclass(frozen=True)
+class LastGood:
+    """The last run of a model whose data was good."""
+
+    name: str
+    profile: Profile
+
+
+def validate_snapshot(retrain: RetrainRun, snapshot: Snapshot) -> Validated:
+    """Validate the snapshot of a retrain, and keep the report in MLflow whatever it says.
+
+    The first snapshot that passes writes the schema file, if there is none. Rows that break a check of severity
+    ``quarantine`` go to ``quarantine/<model>/`` in the lake, and the other rows become the snapshot of this run.
+
+    Raises
+    ------
+    ValidationError
+        A check of severity ``fail`` did not pass, or too many rows would have to be set aside.
+    SpecError
+        The schema file cannot be used.
+    """
+    spec, settings = retrain.spec, retrain.settings
+    file = settings.lake / snapshot.path
+    store = SnapshotStore(settings.lake, settings.dvc_remote)
+    if not file.exists():
+        store.restore(file)
+    place = find_schema(spec.name, settings)
+    schema = None if place is None else read_schema(place)
+    good = last_good(retrain)
+    found = validate(spec, file, schema, None if good is None else good.profile, snapshot.window)
+    failed = bool(found.report.failures)
+    aside = settings.lake / "quarantine" / spec.name / f"{snapshot.digest}.parquet"
+    kept = snapshot
+    if found.report.set_aside and not failed:
+        parted = part(file, found.rules, aside, (spec.time_column, spec.id_column))
+        kept = replace(
+            snapshot,
+            path=str(parted.clean.relative_to(settings.lake)),
+            digest=parted.clean.stem,
+            md5=store.track(parted.clean),
+            rows=parted.rows,
+        )
+        # The next snapshot is held against what this run goes on with, not against its bad rows.
+        found = replace(found, profile=validate(spec, parted.clean, window=snapshot.window).profile)
+        _LOG.warning("%d rows are set aside in %s", parted.rows_aside, parted.aside)
+    if place is None and spec.validation.infer_schema and not failed:
+        schema = infer_schema(spec, found.profile, snapshot.window)
+        place = store_schema(schema, spec.name, f"snapshot {kept.digest}", settings)
+    report = replace(
+        found.report, schema="" if place is None else str(place), against="" if good is None else good.name
+    )
+    run = _record(retrain, snapshot, kept, aside)
+    run = retrain.mlflow_run({_TAG: report.verdict})
+    _keep(retrain, run, replace(found, report=report), schema, good)
+    report.require(artifact_url(settings.tracking_uri, run, PAGE_FILE))
+    return Validated(report, kept)
+
+
+def last_good(retrain: RetrainRun) -> LastGood | None:
+    """Return the newest other run as of the same or an earlier day whose snapshot did not fail, in numbers."""
+    from mlflow.exceptions import MlflowException
+
+    runs = retrain.client.search_runs(
+        [experiment_id(retrain.client, retrain.spec.name)],
+        filter_string=f"tags.`{KIND}` = 'retrain' and tags.`{_TAG}` != 'failed'",
+        order_by=["attributes.start_time DESC"],
+        max_results=_LOOKED_AT,
+    )
+    now = retrain.as_of.isoformat()
+    earlier = [
+        run
+        for run in runs
+        if run.data.tags.get(RUN_KEY) != retrain.run_key and run.data.tags.get("evermodel.as_of", "~") <= now
+    ]
+    for run in sorted(earlier, key=lambda run: run.data.tags["evermodel.as_of"], reverse=True):
+        try:
+            data = read_json(retrain.client, run.info.run_id, PROFILE_FILE)
+        except (MlflowException, OSError):
+            continue  # it has none yet, or it was made by a release that kept none
+        return LastGood(f"{run.info.run_name} ({run.info.run_id})", Profile.from_json(data))
+    return None
+
+
+def _record(retrain: RetrainRun, taken: Snapshot, kept: Snapshot, aside: Path) -> Run:
+    """Name the snapshot that the run goes on with; one that was taken back to the whole names no rows set aside."""
+    tags = {"evermodel.snapshot": kept.path, "evermodel.snapshot_md5": kept.md5}
+    run = retrain.mlflow_run()
+    if kept != taken:
+        tags |= {"evermodel.snapshot_extracted": taken.path}
+        tags |= {"evermodel.quarantine": str(aside.relative_to(retrain.settings.lake))}
+    elif "evermodel.quarantine" in run.data.tags:
+        for tag in ("evermodel.quarantine", "evermodel.snapshot_extracted"):
+            retrain.client.delete_tag(run.info.run_id, tag)
+    return retrain.mlflow_run(tags)
+
+
+def _keep(
+    retrain: RetrainRun, run: Run, found: Validation, schema: TableSchema | None, good: LastGood | None
+) -> None:
+    client, run_id, report = retrain.client, run.info.run_id, found.report
+    log_json(client, run_id, report.to_json(), REPORT_FILE)
+    before = None if good is None else good.profile
+    page = validation_page(retrain.spec, report, found.profile, before, retrain.run_key)
+    client.log_text(run_id, page, PAGE_FILE)
+    if schema is not None:
+        client.log_text(run_id, to_yaml(schema), SCHEMA_FILE)
+    if not report.failures:
+        log_json(client, run_id, found.profile.to_json(), PROFILE_FILE)

@@ -1,0 +1,287 @@
+"""What serving processes report: who they are, which versions they answer with, and what they have counted."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from evermodel.core.atomic import write_text
+
+_LOG = logging.getLogger(__name__)
+FRESH = timedelta(seconds=30)  # a process writes every few seconds
+_KEPT = timedelta(days=30)  # longer than any rollout looks back
+_KEPT_EMPTY = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class VersionCounts:
+    """What one process counted for one version since it began to serve it under one plan revision.
+
+    Parameters
+    ----------
+    requests
+        Requests sent to the version, also those that failed.
+    errors
+        Those that ended in a 5xx or were answered by a fallback because the version failed or was too slow.
+    buckets
+        Requests at most as long as so many seconds, cumulative, by bound (``+Inf`` last), as Prometheus counts; for a
+        version that answers unheard the time of its call.
+    shadows
+        Rows that it answered unheard, or tried to.
+    shadow_errors
+        Of those, the ones that it could not answer.
+    agreeing
+        Of those, the ones with the same decision as the answer that was heard.
+    difference
+        Sum of the absolute differences of the scores.
+    """
+
+    requests: int = 0
+    errors: int = 0
+    buckets: dict[str, int] = field(default_factory=dict)
+    shadows: int = 0
+    shadow_errors: int = 0
+    agreeing: int = 0
+    difference: float = 0.0
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """What one process has in memory for one model, and what it has counted: the part of a report that changes.
+
+    Parameters
+    ----------
+    version
+        The champion that answers; None while there is none.
+    since
+        When it began to answer with ``version`` (ISO 8601, UTC); empty without one.
+    engine
+        What computes its answers, ``onnx`` or ``sklearn``.
+    shares
+        Share of the requests by version, as the traffic plan in force has it.
+    revision
+        Revision of the traffic plan in force; 0 without one.
+    rollout
+        Run key of that plan's rollout; empty without one. Counts begin anew with each rollout and step.
+    counts
+        By version, since the plan's step began; without a plan since the version began to answer.
+    """
+
+    version: str | None
+    since: str = ""
+    engine: str = ""
+    shares: dict[str, float] = field(default_factory=dict)
+    revision: int = 0
+    rollout: str = ""
+    counts: dict[str, VersionCounts] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ServingReport:
+    """The report of one serving process about one model.
+
+    Parameters
+    ----------
+    instance
+        ``<host>-<pid>-<random>``: names the process for ever, also after its pid is used again.
+    environment
+        ``EVERMODEL_ENVIRONMENT``, such as ``prod``.
+    at
+        When the report was written; an old one tells of a process that is gone.
+    stopped
+        The process ended in order; this is its last report.
+
+    The other fields are those of `InMemory`.
+    """
+
+    model: str
+    instance: str
+    environment: str
+    host: str
+    pid: int
+    since: str
+    at: str
+    version: str | None
+    shares: dict[str, float] = field(default_factory=dict)
+    revision: int = 0
+    rollout: str = ""
+    counts: dict[str, VersionCounts] = field(default_factory=dict)
+    engine: str = ""
+    stopped: bool = False
+
+    def alive(self, now: datetime) -> bool:
+        """Tell whether the process still writes; clocks of two hosts may differ by some seconds."""
+        return not self.stopped and abs(now - datetime.fromisoformat(self.at)) < FRESH
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ServingReport:
+        """Read back what `to_json` returned; what a newer release added is left out."""
+        known = {found.name for found in fields(cls)}
+        counts = {version: VersionCounts(**found) for version, found in data["counts"].items()}
+        return cls(**{**{key: value for key, value in data.items() if key in known}, "counts": counts})
+
+
+@dataclass(frozen=True)
+class Reports:
+    """The reports about one model.
+
+    Parameters
+    ----------
+    live
+        Of processes that answer now, in the order of host and pid.
+    gone
+        Of processes that stopped or died; what they counted has happened all the same.
+    """
+
+    live: tuple[ServingReport, ...]
+    gone: tuple[ServingReport, ...]
+
+    def counts(self, *, rollout: str = "", revision: int | None = None) -> dict[str, VersionCounts]:
+        """Add up what all processes counted by version, also those that are gone.
+
+        Parameters
+        ----------
+        rollout
+            Only what was counted under this rollout; empty: only what was counted without one.
+        revision
+            Only what was counted from this revision of its plan on; None: any.
+        """
+        total: dict[str, VersionCounts] = {}
+        for report in (*self.live, *self.gone):
+            if report.rollout == rollout and (revision is None or report.revision >= revision):
+                for version, counted in report.counts.items():
+                    total[version] = added(total.get(version, VersionCounts()), counted)
+        return total
+
+
+def added(one: VersionCounts, other: VersionCounts) -> VersionCounts:
+    """Return the sum of two counts.
+
+    >>> added(VersionCounts(2, 1, {"+Inf": 2}), VersionCounts(3, 0, {"+Inf": 3})).buckets
+    {'+Inf': 5}
+    """
+    buckets = dict(one.buckets)
+    for bound, count in other.buckets.items():
+        buckets[bound] = buckets.get(bound, 0) + count
+    summed = {
+        name: getattr(one, name) + getattr(other, name)
+        for name in ("requests", "errors", "shadows", "shadow_errors", "agreeing", "difference")
+    }
+    return VersionCounts(buckets=buckets, **summed)
+
+
+def reports_folder(lake: Path, model: str) -> Path:
+    """Return the folder of a model's reports."""
+    return lake / "serving" / "reports" / model
+
+
+def write_report(lake: Path, report: ServingReport) -> None:
+    """Write the report of a process in the place of its last one, and note for good which versions have answered."""
+    write_text(reports_folder(lake, report.model) / f"{report.instance}.json", json.dumps(report.to_json()))
+    for version in _answering(report):
+        note = served_folder(lake, report.model) / version
+        if not note.exists():
+            write_text(note, report.at)
+
+
+def served_folder(lake: Path, model: str) -> Path:
+    """Return the folder that has a file for each version with which a serving process ever answered."""
+    return lake / "serving" / "served" / model
+
+
+def read_served(lake: Path, model: str) -> dict[str, datetime]:
+    """Return the versions with which a serving process ever answered, and when the first of them reported it.
+
+    Versions that served before such notes were taken are not among them. A note that cannot be read is left out.
+    """
+    found: dict[str, datetime] = {}
+    for note in served_folder(lake, model).glob("[!.]*"):
+        try:
+            found[note.name] = datetime.fromisoformat(note.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            _LOG.warning("the note %s cannot be read: %s", note, error)
+    return found
+
+
+def _answering(report: ServingReport) -> set[str]:
+    """Return the versions that a process has loaded as champion, or that have answered it anything."""
+    heard = {
+        version
+        for version, counted in report.counts.items()
+        if counted.requests > counted.errors or counted.shadows > counted.shadow_errors
+    }
+    return heard | versions_of([report])
+
+
+def read_reports(lake: Path, model: str, now: datetime) -> Reports:
+    """Read what the serving processes of a model report; a file that cannot be read is left out.
+
+    Parameters
+    ----------
+    now
+        Tells who is gone: a process that is alive wrote within the last 30 seconds.
+    """
+    folder = reports_folder(lake, model)
+    found = sorted(
+        (report for report in map(_read, folder.glob("*.json")) if report is not None),
+        key=lambda report: (report.host, report.pid, report.instance),
+    )
+    return Reports(
+        live=tuple(report for report in found if report.alive(now)),
+        gone=tuple(report for report in found if not report.alive(now)),
+    )
+
+
+def clear_reports(lake: Path, model: str, now: datetime) -> int:
+    """Delete reports that nobody needs: of processes gone for 30 days, or for an hour if they answered nothing.
+
+    Returns
+    -------
+    Number of files that were deleted.
+    """
+    folder = reports_folder(lake, model)
+    old = [
+        folder / f"{report.instance}.json"
+        for report in read_reports(lake, model, now).gone
+        if _old(report, now)
+    ]
+    left = [file for file in folder.glob(".*.tmp") if _age(file, now) > _KEPT_EMPTY]
+    for file in (*old, *left):
+        file.unlink(missing_ok=True)
+    return len(old) + len(left)
+
+
+def _old(report: ServingReport, now: datetime) -> bool:
+    answered = any(counted.requests or counted.shadows for counted in report.counts.values())
+    return now - datetime.fromisoformat(report.at) > (_KEPT if answered else _KEPT_EMPTY)
+
+
+def _age(file: Path, now: datetime) -> timedelta:
+    try:
+        return now - datetime.fromtimestamp(file.stat().st_mtime, now.tzinfo)
+    except FileNotFoundError:
+        return timedelta(0)
+
+
+def _read(file: Path) -> ServingReport | None:
+    try:
+        return ServingReport.from_json(json.loads(file.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None  # cleared meanwhile
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        _LOG.warning("the report %s cannot be read: %s", file, error)
+        return None
+
+
+def versions_of(reports: Iterable[ServingReport]) -> set[str]:
+    """Return the versions that processes have as their champion."""
+    return {report.version for report in reports if report.version is not None}

@@ -1,0 +1,105 @@
+"""Tags of a registered model that say which version serves where, for whoever looks at the registry."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from evermodel.registry.serving_heartbeats import ServingReport
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+PREFIX = "evermodel.serving."
+REFRESH = timedelta(hours=1)
+STALE = 3 * REFRESH
+
+
+@dataclass(frozen=True)
+class Whereabouts:
+    """What the processes of one host answer with.
+
+    Parameters
+    ----------
+    version
+        The champion that most of them have.
+    shares
+        Share of the requests by version.
+    processes
+        Number of processes.
+    since
+        When the last of them began to answer with it.
+    at
+        When this was written; it is written anew when it changes, and once an hour.
+    """
+
+    environment: str
+    host: str
+    version: str | None
+    shares: Mapping[str, float]
+    processes: int
+    since: str
+    at: str
+
+    @property
+    def tag(self) -> str:
+        """Name of the tag."""
+        return PREFIX + re.sub(r"[^\w.-]", "_", f"{self.environment}.{self.host}")[:200]
+
+    def same_as(self, other: Whereabouts | None) -> bool:
+        """Tell whether another one says the same, whenever it was written."""
+        return other is not None and replace(self, at="") == replace(other, at="")
+
+    def dumps(self) -> str:
+        """Return the value of the tag."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+
+def whereabouts_of(reports: Sequence[ServingReport], now: datetime) -> Whereabouts | None:
+    """Return what the live reports of one host and environment amount to; None without any."""
+    if not reports:
+        return None
+    versions = [report.version for report in reports]
+    most = max(reports, key=lambda report: (versions.count(report.version), report.since))
+    return Whereabouts(
+        environment=most.environment,
+        host=most.host,
+        version=most.version,
+        shares={version: round(share, 4) for version, share in sorted(most.shares.items())},
+        processes=len(reports),
+        since=max(report.since for report in reports if report.version == most.version),
+        at=now.isoformat(timespec="seconds"),
+    )
+
+
+def read_whereabouts(tags: Mapping[str, str]) -> list[Whereabouts]:
+    """Return what the tags of a registered model say, by environment and host; unreadable ones are left out."""
+    found = [_read(value) for key, value in tags.items() if key.startswith(PREFIX)]
+    return sorted((one for one in found if one is not None), key=lambda one: (one.environment, one.host))
+
+
+def write_whereabouts(client: MlflowClient, model: str, now: datetime, ours: Whereabouts) -> None:
+    """Write the tag of a host, and remove those of hosts that have been silent for three hours."""
+    client.set_registered_model_tag(model, ours.tag, ours.dumps())
+    for one in read_whereabouts(client.get_registered_model(model).tags):
+        if now - datetime.fromisoformat(one.at) > STALE:
+            client.delete_registered_model_tag(model, one.tag)
+
+
+def remove_whereabouts(client: MlflowClient, model: str, ours: Whereabouts) -> None:
+    """Remove the tag of a host on which nothing serves any longer."""
+    client.delete_registered_model_tag(model, ours.tag)
+
+
+def _read(text: str) -> Whereabouts | None:
+    try:
+        data: dict[str, Any] = json.loads(text)
+        one = Whereabouts(**data)
+        datetime.fromisoformat(one.at)
+    except (ValueError, TypeError):
+        return None
+    return one

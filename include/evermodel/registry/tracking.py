@@ -1,0 +1,200 @@
+"""MLflow as the place where runs, decisions and reports live: one client, runs found by key."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evermodel.core.errors import TrackingUnavailableError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+RUN_KEY = "evermodel.run_key"
+KIND = "evermodel.kind"
+MODEL = "evermodel.model"
+
+# MLflow would otherwise retry a dead server for minutes; Airflow's own retries are the better place.
+_CLIENT_DEFAULTS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+
+
+def connect(tracking_uri: str, timeout: float = 5.0) -> MlflowClient:
+    """Return a client of the MLflow server, after one quick check that it answers.
+
+    Parameters
+    ----------
+    tracking_uri
+        Address of the server.
+    timeout
+        Seconds to wait for its answer.
+
+    Raises
+    ------
+    TrackingUnavailableError
+        The server does not answer.
+    """
+    check_health(tracking_uri, timeout)
+    for name, value in _CLIENT_DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    import mlflow
+
+    mlflow.set_tracking_uri(tracking_uri)
+    mlflow.set_registry_uri(tracking_uri)
+    return mlflow.MlflowClient(tracking_uri, tracking_uri)
+
+
+def check_health(tracking_uri: str, timeout: float = 5.0) -> None:
+    """Raise `TrackingUnavailableError` unless the MLflow server answers."""
+    import httpx
+
+    if not tracking_uri.startswith(("http://", "https://")):
+        return
+    try:
+        response = httpx.get(f"{tracking_uri.rstrip('/')}/health", timeout=timeout, trust_env=False)
+        response.raise_for_status()
+    except httpx.HTTPError as error:
+        raise TrackingUnavailableError(
+            f"the MLflow server at {tracking_uri} does not answer ({type(error).__name__}: {error})",
+            "start it or correct the address (Airflow connection `mlflow_default` or MLFLOW_TRACKING_URI; on one machine "
+            "sqlite:////some/folder/mlflow.db needs no server), then do this again; nothing was registered",
+        ) from error
+
+
+def experiment_id(client: MlflowClient, name: str) -> str:
+    """Find or make an experiment; two processes that make it at once both get the same one."""
+    from mlflow.exceptions import MlflowException
+
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        try:
+            return str(client.create_experiment(name))
+        except MlflowException:
+            experiment = client.get_experiment_by_name(name)
+            if experiment is None:
+                raise
+    return str(experiment.experiment_id)
+
+
+def keyed_run(
+    client: MlflowClient,
+    experiment: str,
+    key: str,
+    *,
+    kind: str,
+    name: str,
+    parent: str | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> Run:
+    """Find the run of a key, or make it: a step that runs again goes on with the run it had.
+
+    Parameters
+    ----------
+    experiment
+        Name of the experiment.
+    key
+        Idempotency key; unique for a kind within an experiment.
+    kind
+        What the run is: ``retrain``, ``candidate`` or ``drift``.
+    name
+        Name that people see.
+    parent
+        Id of the run that this one is nested in.
+    tags
+        More tags, set on a new run and refreshed on a found one.
+    """
+    identity = experiment_id(client, experiment)
+    run = _find_run(client, identity, key, kind)
+    if run is None:
+        base = {RUN_KEY: key, KIND: kind, "mlflow.runName": name}
+        if parent:
+            base["mlflow.parentRunId"] = parent
+        run = client.create_run(identity, tags={**base, **(tags or {})}, run_name=name)
+    else:
+        _refresh(client, run, tags or {})
+    return run
+
+
+def _refresh(client: MlflowClient, run: Run, tags: Mapping[str, str]) -> None:
+    """Let a run go on, with as few requests as that takes: every step of a retrain finds its runs again."""
+    from mlflow.entities import RunTag
+
+    if run.info.status != "RUNNING":
+        client.update_run(run.info.run_id, status="RUNNING")
+    changed = [RunTag(tag, value) for tag, value in tags.items() if run.data.tags.get(tag) != value]
+    if changed:
+        client.log_batch(run.info.run_id, tags=changed)
+
+
+def find_run(client: MlflowClient, experiment: str, key: str, *, kind: str) -> Run | None:
+    """Return the first run of a key and kind, or None."""
+    return _find_run(client, experiment_id(client, experiment), key, kind)
+
+
+def _find_run(client: MlflowClient, identity: str, key: str, kind: str) -> Run | None:
+    found = client.search_runs(
+        [identity],
+        filter_string=f"tags.`{RUN_KEY}` = '{key}' and tags.`{KIND}` = '{kind}'",
+        order_by=["attributes.start_time ASC"],
+        max_results=1,
+    )
+    return found[0] if found else None
+
+
+def log_json(client: MlflowClient, run_id: str, data: Any, artifact: str) -> None:
+    """Store JSON-ready data as an artifact of a run."""
+    client.log_text(run_id, json.dumps(data, indent=2, sort_keys=True) + "\n", artifact)
+
+
+def log_metrics(client: MlflowClient, run_id: str, values: Mapping[str, float | None]) -> None:
+    """Store metrics of a run with one request; None is left out."""
+    from mlflow.entities import Metric
+
+    now = time.time_ns() // 1_000_000
+    metrics = [Metric(name, float(value), now, 0) for name, value in values.items() if value is not None]
+    client.log_batch(run_id, metrics=metrics)
+
+
+def read_json(client: MlflowClient, run_id: str, artifact: str) -> Any:
+    """Read a JSON artifact of a run."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = client.download_artifacts(run_id, artifact, folder)
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+@contextmanager
+def active_run(client: MlflowClient, run: Run) -> Iterator[None]:
+    """Make a run MLflow's active one, so that what is logged inside lands there; end it by the outcome."""
+    import mlflow
+
+    run_id = run.info.run_id
+    with mlflow.start_run(run_id=run_id, nested=True):
+        yield
+    client.set_terminated(run_id, "FINISHED")
+
+
+def run_url(tracking_uri: str, run: Run) -> str:
+    """Return the address of a run's page."""
+    return f"{tracking_uri}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+
+
+def artifact_url(tracking_uri: str, run: Run, artifact: str) -> str:
+    """Return the address where MLflow shows an artifact of a run."""
+    return f"{run_url(tracking_uri, run)}/artifacts/{artifact}"
+
+
+def version_url(tracking_uri: str, model: str, version: str) -> str:
+    """Return the address of a version's page in the registry."""
+    return f"{tracking_uri}/#/models/{model}/versions/{version}"

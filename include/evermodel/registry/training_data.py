@@ -1,0 +1,190 @@
+"""Which version of a model was trained on which snapshot, and how to bring that snapshot back."""
+
+from __future__ import annotations
+
+import shutil
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from evermodel.core.atomic import replacing
+from evermodel.core.errors import PermanentError
+from evermodel.core.settings import Settings
+from evermodel.data.snapshots.dvc import SnapshotStore
+from evermodel.registry.registry import alias_version
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+_SNAPSHOT, _MD5 = "evermodel.snapshot", "evermodel.snapshot_md5"
+
+
+@dataclass(frozen=True)
+class DataLine:
+    """One snapshot.
+
+    Parameters
+    ----------
+    versions
+        Versions of the model that were trained on it, lowest first.
+    as_of
+        Moments as of which those were trained.
+    rows, megabytes
+        Of the file; None if nothing is known but its name.
+    here
+        Whether the file is in this lake; if not, it can be brought from the remote.
+    """
+
+    model: str
+    path: str
+    md5: str
+    versions: tuple[str, ...]
+    as_of: tuple[str, ...]
+    rows: int | None
+    megabytes: float | None
+    here: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data, ready for JSON."""
+        return asdict(self)
+
+
+def data_lines(client: MlflowClient | None, model: str | None, settings: Settings) -> list[DataLine]:
+    """List the snapshots that this lake tracks or that a registered version was trained on.
+
+    Parameters
+    ----------
+    client
+        Without it only the lake is looked at.
+    model
+        One model only, if given.
+    """
+    known: dict[tuple[str, str, str], list[ModelVersion]] = defaultdict(list)
+    sizes: dict[str, float] = {}
+    for pointer in sorted((settings.lake / "snapshots").glob(f"{model or '*'}/*.parquet.dvc")):
+        out = _out(pointer)
+        if out is not None:
+            path = str(pointer.with_suffix("").relative_to(settings.lake))
+            known[(pointer.parent.name, path, str(out["md5"]))] = []
+            sizes[path] = out.get("size", 0) / 1e6
+    for version in [] if client is None else _versions(client, model):
+        known[(version.name, version.tags[_SNAPSHOT], version.tags[_MD5])].append(version)
+    return [
+        _line(*key, versions, sizes.get(key[1]), settings)
+        for key, versions in sorted(known.items(), key=_newest)
+    ]
+
+
+def checkout(
+    client: MlflowClient, model: str, version: str, settings: Settings, to: Path | None = None
+) -> tuple[Path, str]:
+    """Bring back, byte for byte, what a version was trained on.
+
+    Parameters
+    ----------
+    version
+        Number or alias, such as ``champion``.
+    to
+        Copy it here too.
+
+    Returns
+    -------
+    The file and its md5.
+
+    Raises
+    ------
+    PermanentError
+        There is no such version, or it does not name a snapshot.
+    SnapshotStoreError
+        Neither lake nor remote has that content any more.
+    """
+    found = _find(client, model, version)
+    missing = [tag for tag in (_SNAPSHOT, _MD5) if tag not in found.tags]
+    if missing:
+        raise PermanentError(
+            f"version {found.version} of {model} does not say what it was trained on: no tag {', '.join(missing)}",
+            "only versions that a retrain DAG registered name their snapshot",
+        )
+    md5 = found.tags[_MD5]
+    file = settings.lake / found.tags[_SNAPSHOT]
+    SnapshotStore(settings.lake, settings.dvc_remote).bring(file, md5)
+    if to is None:
+        return file, md5
+    target = to / file.name if to.is_dir() else to
+    with replacing(target) as temporary:
+        shutil.copyfile(file, temporary)
+    return target, md5
+
+
+def _find(client: MlflowClient, model: str, version: str) -> ModelVersion:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        if version.isdecimal():
+            return client.get_model_version(model, version)
+    except MlflowException:
+        found = None
+    else:
+        found = alias_version(client, model, version)
+    if found is None:
+        numbers = ", ".join(str(v.version) for v in _versions(client, model)) or "none"
+        raise PermanentError(
+            f"the registry has no version or alias {version} of a model {model}",
+            f"versions with a snapshot: {numbers}",
+        )
+    return found
+
+
+def _versions(client: MlflowClient, model: str | None) -> list[ModelVersion]:
+    found: list[ModelVersion] = []
+    token = None
+    while True:
+        page = client.search_model_versions(f"name = '{model}'" if model else None, page_token=token)
+        found += [version for version in page if _SNAPSHOT in version.tags and _MD5 in version.tags]
+        token = page.token
+        if not token:
+            return sorted(found, key=lambda version: (version.name, int(version.version)))
+
+
+def _line(
+    model: str, path: str, md5: str, versions: list[ModelVersion], size: float | None, settings: Settings
+) -> DataLine:
+    file = settings.lake / path
+    here = file.exists()
+    return DataLine(
+        model=model,
+        path=path,
+        md5=md5,
+        versions=tuple(str(version.version) for version in versions),
+        as_of=tuple(version.tags.get("evermodel.as_of", "")[:10] for version in versions),
+        rows=_rows(file) if here else None,
+        megabytes=round(file.stat().st_size / 1e6, 3) if here else size,
+        here=here,
+    )
+
+
+def _rows(file: Path) -> int | None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return int(pq.read_metadata(file).num_rows)
+    except (pa.ArrowException, OSError):
+        return None
+
+
+def _out(pointer: Path) -> dict[str, Any] | None:
+    try:
+        out: dict[str, Any] = yaml.safe_load(pointer.read_text(encoding="utf-8"))["outs"][0]
+        return out if "md5" in out else None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, LookupError, TypeError):
+        return None  # half of one: the next retrain mends it
+
+
+def _newest(item: tuple[tuple[str, str, str], list[ModelVersion]]) -> tuple[str, int, str]:
+    key, versions = item
+    return key[0], max((int(version.version) for version in versions), default=0), key[1]

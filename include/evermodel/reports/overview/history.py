@@ -1,0 +1,131 @@
+"""The time line of one model: its days, its champions, its incidents, its retrains and its rollouts."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from evermodel.core.severity import RANK
+from evermodel.reports.overview.store import Entry, Store
+from evermodel.reports.overview.summary import plan_in_force, promotions, retrains_of, traffic_plan
+
+MOST_DAYS, MOST_RETRAINS, MOST_ROLLOUTS = 1000, 300, 300
+_ENDS = ("resolve", "close")
+
+
+@dataclass(frozen=True)
+class History:
+    """Everything that a model's page shows beside its summary, oldest first.
+
+    Parameters
+    ----------
+    days
+        Facts of each judged day; see `evermodel.reports.overview.records`.
+    retrains
+        Facts of each retrain, also of those that shipped nothing.
+    champions
+        Spans of days on which the same version was judged: ``version``, ``start``, ``end``.
+    incidents
+        ``id``, ``kind``, ``severity``, ``opened``, ``ended`` (empty: still open), ``reason``, ``cause``.
+    promotions
+        The registry's history, with ``day``: the day of the data it belongs to, where that is known.
+    rollouts
+        ``start``, ``end`` (empty: under way), ``strategy``, ``state``, ``version``, ``reason``, ``why``, and ``run`` and
+        ``experiment`` in MLflow (empty where MLflow has no run of it).
+    plan
+        The traffic plan that holds now, if one does.
+    """
+
+    days: list[dict[str, Any]]
+    retrains: list[dict[str, Any]]
+    champions: list[dict[str, str]]
+    incidents: list[dict[str, Any]]
+    promotions: list[dict[str, Any]]
+    rollouts: list[dict[str, Any]]
+    plan: dict[str, Any] | None
+
+
+def history_of(store: Store, model: str) -> History | None:
+    """Return the time line of a model, or None if the store does not know the model."""
+    entry = store.entry(model)
+    if entry is None:
+        return None
+    days = store.runs(model, "drift", MOST_DAYS)
+    retrains = retrains_of(store, entry, MOST_RETRAINS)
+    promoted = _promotions(entry, retrains)
+    return History(
+        days=days,
+        retrains=retrains,
+        champions=_champions(days),
+        incidents=_incidents(days),
+        promotions=promoted,
+        rollouts=_rollouts(entry, store.runs(model, "rollout", MOST_ROLLOUTS), promoted),
+        plan=plan_in_force(entry),
+    )
+
+
+def _champions(days: list[dict[str, Any]]) -> list[dict[str, str]]:
+    spans: list[dict[str, str]] = []
+    for day in days:
+        if not spans or spans[-1]["version"] != day["version"]:
+            spans.append({"version": day["version"], "start": day["day"], "end": day["day"]})
+        spans[-1]["end"] = day["day"]
+    return spans
+
+
+def _incidents(days: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Put the transitions of all days together, one entry for each incident."""
+    found: dict[str, dict[str, Any]] = {}
+    for day in days:
+        for step in day["transitions"]:
+            if not {"incident", "kind", "action", "severity", "at"} <= set(step):
+                continue
+            known = found.setdefault(
+                step["incident"],
+                {"id": step["incident"], "kind": step["kind"], "severity": step["severity"], "ended": ""},
+            )
+            known.setdefault("opened", str(step.get("opened") or step["at"])[:10])
+            if RANK.get(step["severity"], 0) > RANK.get(known["severity"], 0):
+                known["severity"] = step["severity"]
+            if step["action"] in _ENDS:
+                known["ended"] = step["at"][:10]
+            else:
+                known |= {"reason": step.get("reason", ""), "cause": step.get("cause", "")}
+    return sorted(found.values(), key=lambda incident: incident["opened"])
+
+
+def _promotions(entry: Entry, retrains: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    days = {retrain["run_key"]: retrain["day"] for retrain in retrains}
+    return [{**asdict(p), "day": days.get(p.run_key, p.at[:10])} for p in promotions(entry)]
+
+
+def _rollouts(
+    entry: Entry, runs: list[dict[str, Any]], promoted: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return all rollouts; the last plan stands for its own run where that is not read yet."""
+    plan, holds = traffic_plan(entry), plan_in_force(entry)
+    found = [
+        {
+            "key": run["run_key"], "start": run["began"], "end": run["ended"] if run["outcome"] else "", "strategy": run["strategy"],
+            "state": run["outcome"] or "running", "version": run["version"], "reason": run["reason"], "why": run["why"],
+            "run": run["run"], "experiment": run["experiment"],
+        }
+        for run in runs
+    ]  # fmt: skip
+    if plan is not None and plan.run_key not in {one["key"] for one in found}:
+        ended = "" if plan.state == "running" else plan.step_since
+        found.append(
+            {
+                "key": plan.run_key, "start": plan.since, "end": ended, "strategy": plan.strategy, "state": plan.state,
+                "version": plan.challenger, "reason": plan.reason, "why": plan.verdict, "run": "", "experiment": "",
+            }
+        )  # fmt: skip
+    running = holds["run_key"] if holds else None
+    return [one if one["end"] or one["key"] == running else _overtaken(one, promoted) for one in found]
+
+
+def _overtaken(rollout: dict[str, Any], promoted: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return a rollout that nobody has ended: the next promotion did, or its start if none is known."""
+    later = (one["at"] for one in promoted if one["at"] >= rollout["start"])
+    state = "overtaken" if rollout["state"] == "running" else rollout["state"]
+    return {**rollout, "state": state, "end": next(later, rollout["start"])}

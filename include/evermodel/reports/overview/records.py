@@ -1,0 +1,137 @@
+"""A run of MLflow, cut down to what the page shows."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from evermodel.alerts.incidents.store import TAG as INCIDENTS
+from evermodel.monitoring.retrain_history import ANSWER, SEVERITIES
+from evermodel.monitoring.summary_tags import AIRFLOW_RUN, DAY, DECISION, read_mark
+from evermodel.registry.tracking import KIND, RUN_KEY
+from evermodel.reports.overview.server import Found, tags_of
+
+_PREFIX = "evermodel."
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run: a day that was judged, a retrain or a rollout.
+
+    Parameters
+    ----------
+    day
+        The day that it is about, in the time of the data (ISO date); of a rollout the day on which it began.
+    facts
+        What is shown of it, as plain data.
+    """
+
+    run_id: str
+    kind: str
+    day: str
+    start: int
+    facts: dict[str, Any]
+
+
+def record_of(run: Found) -> Record | None:
+    """Return the record of a run, or None if it is of another kind."""
+    info, data = run["info"], run.get("data", {})
+    tags = tags_of(data)
+    kind, key = tags.get(KIND, ""), tags.get(RUN_KEY, "")
+    if kind not in _FACTS or not key:
+        return None
+    metrics = {m["key"]: m.get("value") for m in data.get("metrics", [])}
+    began = _moment(info.get("start_time"))
+    facts = _FACTS[kind](tags, metrics)
+    days = {
+        "drift": key.rsplit("/", 1)[-1],
+        "retrain": tags.get(f"{_PREFIX}as_of", "")[:10],
+        "rollout": began[:10],
+    }
+    facts |= {
+        "began": began,
+        "ended": _moment(info.get("end_time")),
+        "run": info["run_id"],
+        "experiment": info["experiment_id"],
+        "run_key": key,
+        "status": info.get("status", ""),
+    }
+    return Record(info["run_id"], kind, days[kind], int(info.get("start_time") or 0), facts)
+
+
+def _day(tags: dict[str, str], metrics: dict[str, Any]) -> dict[str, Any]:
+    facts = read_mark(tags, DAY)
+    if "value" not in facts:  # judged before this tag was written
+        named = [name for name in metrics if name.startswith("matured_")]
+        facts["metric"] = named[0].removeprefix("matured_") if named else ""
+        facts["value"] = metrics[named[0]] if named else None
+    for name in ("value", "low", "high", "promised", "estimated"):
+        facts[name] = _finite(facts.get(name))
+    return {
+        **facts,
+        "version": tags.get(f"{_PREFIX}version", ""),
+        "severity": tags.get(f"{_PREFIX}severity", ""),
+        "severities": read_mark(tags, SEVERITIES),
+        "answer": tags.get(ANSWER, ""),
+        "transitions": _listed(tags.get(INCIDENTS, "[]")),
+    }
+
+
+def _retrain(tags: dict[str, str], metrics: dict[str, Any]) -> dict[str, Any]:
+    names = (
+        "as_of", "reason", "verdict", "ship", "candidate", "metric", "forced", "outcome", "version", "window",
+    )  # fmt: skip
+    facts = {name: tags.get(f"{_PREFIX}{name}", "") for name in names}
+    metric, decision = facts["metric"], read_mark(tags, DECISION)
+    measured = {
+        "value": _finite(metrics.get(f"test_{metric}", _first(decision.get("challenger")))),
+        "against": _finite(metrics.get(f"test_{metric}_champion", _first(decision.get("champion")))),
+        **{name: _finite(metrics.get(name)) for name in ("gain", "gain_low", "gain_high", "test_rows")},
+    }
+    return {
+        **facts,
+        **measured,
+        "decision": decision,
+        "airflow_run": tags.get(AIRFLOW_RUN, ""),
+    }
+
+
+def _rollout(tags: dict[str, str], metrics: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: tags.get(f"{_PREFIX}{name}", "") for name in ("strategy", "version", "reason", "why", "outcome")
+    }
+
+
+def _moment(milliseconds: Any) -> str:
+    return datetime.fromtimestamp(int(milliseconds) / 1000, UTC).isoformat() if milliseconds else ""
+
+
+def _first(triple: Any) -> Any:
+    return triple[0] if isinstance(triple, list) and triple else None
+
+
+def _finite(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _listed(text: str) -> list[dict[str, Any]]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return []
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+
+
+_FACTS: dict[str, Callable[[dict[str, str], dict[str, Any]], dict[str, Any]]] = {
+    "drift": _day,
+    "retrain": _retrain,
+    "rollout": _rollout,
+}

@@ -1,0 +1,153 @@
+"""MLflow's REST API, as far as the page needs it: without its client, which takes seconds to load."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Any
+
+import httpx
+import orjson
+
+from evermodel.core.errors import TrackingUnavailableError
+from evermodel.reports.overview.address import NO_SERVER, login_of, server_address
+
+Found = dict[str, Any]
+_MODELS, _RUNS = 1000, 1000
+_REJECTED = "evermodel.rejected_by"
+
+
+class TrackingServer:
+    """Searches in one MLflow server.
+
+    Parameters
+    ----------
+    url
+        Address of the server; user, password or token stand in it or come from MLflow's own environment variables.
+    timeout
+        Seconds that one answer may take.
+
+    Raises
+    ------
+    TrackingUnavailableError
+        The address is not one of a server.
+    """
+
+    def __init__(self, url: str, timeout: float = 30.0) -> None:
+        self.url = server_address(url)
+        if not self.url:
+            raise TrackingUnavailableError("MLflow is used without a server", NO_SERVER)
+        self._client = httpx.Client(
+            base_url=self.url,
+            timeout=httpx.Timeout(timeout, connect=5.0),
+            trust_env=False,
+            auth=_login() or login_of(url),
+            headers=_token(),
+            verify=os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() != "true",
+        )
+
+    def __enter__(self) -> TrackingServer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.close()
+
+    def models(self) -> list[Found]:
+        """Return every registered model with its aliases and tags."""
+        found: list[Found] = []
+        token = ""
+        while True:
+            query = {"max_results": _MODELS, **({"page_token": token} if token else {})}
+            answer = self._call("GET", "registered-models/search", params=query)
+            found += answer.get("registered_models", [])
+            token = answer.get("next_page_token", "")
+            if not token:
+                return found
+
+    def rejections(self) -> dict[str, dict[str, str]]:
+        """Return who said no to a version: by model and version; what a rollout's evidence sent back is not among them."""
+        found: dict[str, dict[str, str]] = {}
+        token = ""
+        while True:
+            query = {"max_results": _MODELS, "filter": f"tags.`{_REJECTED}` LIKE '%'"}
+            answer = self._call(
+                "GET", "model-versions/search", params={**query, **({"page_token": token} if token else {})}
+            )
+            for version in answer.get("model_versions", []):
+                by = tags_of(version)[_REJECTED]
+                found.setdefault(version["name"], {})[str(version["version"])] = by
+            token = answer.get("next_page_token", "")
+            if not token:
+                return found
+
+    def experiments(self) -> dict[str, str]:
+        """Return the id of every experiment by its name."""
+        found: dict[str, str] = {}
+        token = ""
+        while True:
+            body = {"max_results": _MODELS, **({"page_token": token} if token else {})}
+            answer = self._call("POST", "experiments/search", json=body)
+            found |= {e["name"]: e["experiment_id"] for e in answer.get("experiments", [])}
+            token = answer.get("next_page_token", "")
+            if not token:
+                return found
+
+    def runs(self, experiments: Sequence[str], query: str, most: int = 100_000) -> Iterator[list[Found]]:
+        """Return runs page by page, the newest first.
+
+        Parameters
+        ----------
+        experiments
+            Ids of the experiments.
+        query
+            MLflow's filter.
+        most
+            No page begins after so many runs.
+        """
+        token, seen = "", 0
+        while seen < most:
+            body: Found = {
+                "experiment_ids": list(experiments),
+                "filter": query,
+                "max_results": min(_RUNS, most - seen),
+                "order_by": ["attributes.start_time DESC"],
+            }
+            answer = self._call(
+                "POST", "runs/search", json={**body, **({"page_token": token} if token else {})}
+            )
+            page = answer.get("runs", [])
+            yield page
+            seen += len(page)
+            token = answer.get("next_page_token", "")
+            if not token:
+                return
+
+    def _call(self, method: str, path: str, **request: Any) -> Found:
+        try:
+            answer = self._client.request(method, f"/api/2.0/mlflow/{path}", **request)
+            answer.raise_for_status()
+            found: Found = orjson.loads(answer.content)
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            raise TrackingUnavailableError(
+                f"the MLflow server at {self.url} does not answer ({type(error).__name__}: {error})",
+                "start it or correct the address (Airflow connection `mlflow_default` or MLFLOW_TRACKING_URI)",
+            ) from error
+        return found
+
+
+def tags_of(found: Found) -> dict[str, str]:
+    """Return the tags of a model or of a run's data as a dictionary."""
+    return {tag["key"]: tag.get("value", "") for tag in found.get("tags", [])}
+
+
+def _login() -> tuple[str, str] | None:
+    user = os.environ.get("MLFLOW_TRACKING_USERNAME")
+    return (user, os.environ.get("MLFLOW_TRACKING_PASSWORD", "")) if user else None
+
+
+def _token() -> dict[str, str]:
+    token = os.environ.get("MLFLOW_TRACKING_TOKEN")
+    return {"Authorization": f"Bearer {token}"} if token else {}

@@ -1,0 +1,135 @@
+"""What the list shows of one model, put together whenever something of it changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from evermodel.alerts.incidents.state import Incident
+from evermodel.alerts.incidents.store import TAG as INCIDENTS
+from evermodel.core.severity import RANK, worst_of
+from evermodel.deployment.rollout.plan import TrafficPlan
+from evermodel.deployment.rollout.plan_store import PLAN_TAG
+from evermodel.monitoring.problems import KINDS
+from evermodel.registry.registry import CHALLENGER, CHAMPION, PREVIOUS, Promotion
+
+if TYPE_CHECKING:
+    from evermodel.reports.overview.store import Entry, Store
+
+STRIP_DAYS = 30
+_PROMOTION = "evermodel.promotion."
+_DECISION = (
+    "day", "as_of", "reason", "verdict", "ship", "forced", "outcome", "version", "candidate", "metric", "value",
+    "against", "gain", "gain_low", "gain_high", "rejected_by", "run", "experiment",
+)  # fmt: skip
+_LAST = (
+    "day", "version", "severity", "severities", "metric", "value", "low", "high", "promised", "rows", "reasons",
+    "columns", "run", "experiment",
+)  # fmt: skip
+
+
+def summarise(store: Store, model: str) -> dict[str, Any]:
+    """Return what the list shows of a model, as plain data."""
+    entry = store.entry(model)
+    if entry is None:
+        return {}
+    days = store.runs(model, "drift", STRIP_DAYS)
+    retrains = retrains_of(store, entry, 60)
+    judged = [retrain for retrain in retrains if retrain["verdict"]]
+    champion = entry.aliases.get(CHAMPION)
+    incidents = open_incidents(entry)
+    last = _picked(days[-1], _LAST) if days else None
+    return {
+        "name": model,
+        "registered": bool(entry.created),
+        "champion": _champion(entry, judged, champion),
+        "previous": entry.aliases.get(PREVIOUS),
+        "challenger": entry.aliases.get(CHALLENGER),
+        "plan": plan_in_force(entry),
+        "incidents": incidents,
+        "last": last,
+        "strip": [[d["day"], d["severity"], d.get("value"), d.get("promised")] for d in days],
+        "decision": _picked(judged[-1], _DECISION) if judged else None,
+        "severity": worst_of([i["current"] for i in incidents] + [_severity(last)]),
+    }
+
+
+def retrains_of(store: Store, entry: Entry, most: int) -> list[dict[str, Any]]:
+    """Return a model's last retrains, oldest first, with who said no to what they made (`rejected_by`)."""
+    rollouts = store.runs(entry.name, "rollout", most)
+    back = {rollout["version"]: "its rollout" for rollout in rollouts if rollout["outcome"] == "rolled_back"}
+    said = {**back, **entry.rejected}
+    return [
+        {**retrain, "rejected_by": said.get(retrain["version"], "")}
+        for retrain in store.runs(entry.name, "retrain", most)
+    ]
+
+
+def promotions(entry: Entry) -> list[Promotion]:
+    """Return the completed promotions and rollbacks of a model, oldest first."""
+    found = []
+    for key, text in entry.tags.items():
+        if not key.startswith(_PROMOTION):
+            continue
+        try:
+            value = json.loads(text)
+            if value["complete"]:
+                found.append(Promotion(**value["promotion"]))
+        except (ValueError, KeyError, TypeError):
+            continue  # written by hand, or by a version to come
+    return sorted(found, key=lambda promotion: promotion.at)
+
+
+def open_incidents(entry: Entry) -> list[dict[str, Any]]:
+    """Return the incidents that are open, the worst first."""
+    try:
+        books = json.loads(entry.tags.get(INCIDENTS, "{}"))
+        pairs = [(kind, books[kind]["incident"]) for kind in KINDS if kind in books]
+        found = [{**asdict(Incident(**incident)), "kind": kind} for kind, incident in pairs if incident]
+    except (ValueError, KeyError, TypeError):
+        return []
+    for incident in found:
+        incident.pop("delivery")
+    return sorted(found, key=lambda incident: -RANK.get(incident["current"], 0))
+
+
+def plan_in_force(entry: Entry) -> dict[str, Any] | None:
+    """Return the traffic plan that holds now, or None: the champion answers everything."""
+    plan = traffic_plan(entry)
+    return plan.to_json() if plan is not None and plan.holds(entry.aliases.get(CHAMPION)) else None
+
+
+def traffic_plan(entry: Entry) -> TrafficPlan | None:
+    """Return the model's last traffic plan, whatever its state."""
+    if PLAN_TAG not in entry.tags:
+        return None
+    try:
+        return TrafficPlan.from_json(json.loads(entry.tags[PLAN_TAG]))
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _champion(entry: Entry, judged: list[dict[str, Any]], version: str | None) -> dict[str, Any] | None:
+    if version is None:
+        return None
+    promoted = [p for p in promotions(entry) if p.version == version]
+    made = [retrain for retrain in judged if retrain["version"] == version]
+    found: dict[str, Any] = {"version": version, "since": "", "by": "", "reason": "", "kind": ""}
+    if promoted:
+        last = promoted[-1]
+        found |= {"since": last.at, "by": last.by, "reason": last.reason, "kind": last.kind}
+    if made:
+        names = ("as_of", "candidate", "metric", "value", "run", "experiment")
+        found |= _picked(made[-1], names)
+    return found
+
+
+def _severity(last: Mapping[str, Any] | None) -> Any:
+    severity = last["severity"] if last else "none"
+    return severity if severity in RANK else "none"
+
+
+def _picked(facts: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: facts.get(name) for name in names}

@@ -1,0 +1,162 @@
+"""The validation report as a page: what is wrong first, then every column beside the last good snapshot."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from evermodel.data.validation.profile import ColumnProfile, Profile
+from evermodel.data.validation.report import Check, ValidationReport
+from evermodel.reports.retrain.document import Paragraph, Part, Section, Table, escaped, to_html
+from evermodel.reports.retrain.html_page import sheet
+from evermodel.spec import ModelSpec
+
+_ENDINGS = {
+    "passed": ("ships", "The data is as expected; training goes on."),
+    "warned": ("forced", "Training goes on; somebody should look at the warnings."),
+    "quarantined": ("forced", "Bad rows are set aside; training goes on without them."),
+    "failed": ("stays", "The run stops before training; the champion stays as it is."),
+}
+_MARKS = {"warn": "warn", "quarantine": "warn", "fail": "fail"}
+_TITLES = {
+    "fail": "What stops the run",
+    "quarantine": "What sets rows aside",
+    "warn": "What to look at",
+}
+_COLUMNS = 300
+
+
+def validation_page(
+    spec: ModelSpec, report: ValidationReport, profile: Profile, before: Profile | None, run_key: str
+) -> str:
+    """Draw a report.
+
+    Parameters
+    ----------
+    profile, before
+        The snapshot and the last good one in numbers.
+
+    Returns
+    -------
+    The page; it loads nothing and runs nothing.
+    """
+    groups = {
+        "fail": report.failures,
+        "quarantine": report.quarantines,
+        "warn": report.warnings,
+    }
+    sections = [
+        Section(_TITLES[severity], [_checks(checks)]) for severity, checks in groups.items() if checks
+    ]
+    sections.append(Section("Columns", _columns(profile, before)))
+    sections.append(Section("Checks that passed, by kind", [_passed(report)]))
+    sections.append(Section("Held against", [_facts(report, profile)]))
+    body = _head(spec, report, profile) + to_html(sections)
+    return sheet(f"{spec.name}: validation {report.verdict}", body, f"evermodel · run {run_key}")
+
+
+def _head(spec: ModelSpec, report: ValidationReport, profile: Profile) -> str:
+    kind, ending = _ENDINGS[report.verdict]
+    broken = [*report.failures, *report.quarantines, *report.warnings]
+    told = "".join(f"<p>{escaped(check.line())}</p>" for check in broken[:3])
+    share = report.set_aside / max(report.rows, 1)
+    cards = [
+        ("rows", f"{report.rows:,}", _span(profile)),
+        ("bad rows to set aside", f"{report.set_aside:,}", f"{share:.2%} of the rows"),
+        ("checks", f"{sum(c.passed for c in report.checks)} of {len(report.checks)}", "passed"),
+        ("warnings", str(len(report.warnings)), f"{len(report.failures)} fatal"),
+    ]
+    drawn = "".join(
+        f'<div class="card"><span>{escaped(label)}</span><b>{escaped(value)}</b><span>{escaped(below)}</span></div>'
+        for label, value, below in cards
+    )
+    return f"""<style>th, td {{ overflow-wrap: break-word; }}</style>
+<header><div class="kicker">Validation of a snapshot</div>
+<h1>{escaped(spec.name)}: {escaped(report.verdict)}</h1>
+<div class="banner {kind}"><strong>{escaped(ending)}</strong>{told}</div>
+<div class="cards">{drawn}</div></header>"""
+
+
+def _span(profile: Profile) -> str:
+    return f"{profile.oldest[:10]} to {profile.newest[:10]}" if profile.oldest else "none"
+
+
+def _checks(checks: tuple[Check, ...]) -> Part:
+    rows = [
+        (_MARKS[c.severity], c.name, c.found, c.allowed, "; ".join(c.examples) or "-", _key(c))
+        for c in checks
+    ]
+    return Table(("", "check", "found", "allowed", "for example", "severity key"), rows)
+
+
+def _key(check: Check) -> str:
+    if check.kind == "quarantine":
+        return "max_quarantine_share"
+    return f"{check.kind}.{check.column}" if check.column else check.kind
+
+
+def _passed(report: ValidationReport) -> Part:
+    counts = Counter(check.kind.replace("_", " ") for check in report.checks if check.passed)
+    return Paragraph(", ".join(f"{kind} {count}" for kind, count in sorted(counts.items())) or "None.")
+
+
+def _columns(profile: Profile, before: Profile | None) -> list[Part]:
+    rows = [
+        _column(name, column, profile, before) for name, column in list(profile.columns.items())[:_COLUMNS]
+    ]
+    head = (
+        "column",
+        "type",
+        "missing",
+        "missing before",
+        "lowest",
+        "mean",
+        "mean before",
+        "highest",
+        "values",
+    )
+    parts: list[Part] = [Table(head, rows)]
+    if len(profile.columns) > _COLUMNS:
+        parts.append(Paragraph(f"and {len(profile.columns) - _COLUMNS} more"))
+    return parts
+
+
+def _column(name: str, column: ColumnProfile, profile: Profile, before: Profile | None) -> tuple[object, ...]:
+    then = None if before is None else before.columns.get(name)
+    earlier = "-" if then is None or before is None else _percent(then.nulls, before.rows)
+    mean_before = None if then is None else then.mean
+    numbers = [_number(v) for v in (column.low, column.mean, mean_before, column.high)]
+    return (
+        name,
+        column.type,
+        _percent(column.nulls, profile.rows),
+        earlier,
+        *numbers,
+        _values(column, profile),
+    )
+
+
+def _values(column: ColumnProfile, profile: Profile) -> str:
+    if not column.values:
+        return "-"
+    common = [f"{value} {_percent(n, profile.rows)}" for value, n in list(column.values.items())[:3]]
+    return ", ".join(common) + (f" … {column.distinct} in all" if (column.distinct or 0) > 3 else "")
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{part / whole:.1%}" if whole else "-"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+def _facts(report: ValidationReport, profile: Profile) -> Part:
+    return Table(
+        ("what", "which"),
+        [
+            ("schema", report.schema or "none"),
+            ("last good snapshot", report.against or "none yet"),
+            ("first row", profile.oldest or "-"),
+            ("last row", profile.newest or "-"),
+        ],
+    )

@@ -1,0 +1,83 @@
+"""The text of the form that asks a person for an approval, as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from evermodel.registry.tracking import read_json
+from evermodel.reports.retrain.document import marked
+from evermodel.reports.retrain.numbers import EVIDENCE_FILE
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+    from evermodel.evaluation.decision import Decision
+
+# For each side and metric: value and bounds of its interval.
+Metrics = Mapping[str, Mapping[str, Sequence[float]]]
+
+
+def metrics_of(client: MlflowClient, run: Run) -> Metrics:
+    """Return every metric of both sides, as the decision page shows them; nothing where that page was not made.
+
+    Parameters
+    ----------
+    run
+        The MLflow run of the retrain.
+    """
+    if all(file.path != EVIDENCE_FILE for file in client.list_artifacts(run.info.run_id)):
+        return {}
+    found: Metrics = read_json(client, run.info.run_id, EVIDENCE_FILE)["metrics"]
+    return found
+
+
+def metric_lines(metrics: Metrics) -> list[str]:
+    """Return a table of the metrics with their intervals.
+
+    >>> metric_lines({"challenger": {"roc_auc": (0.7, 0.6, 0.8)}})[2]
+    '| roc_auc | 0.7000 (0.6000 to 0.8000) | none |'
+    """
+
+    def cell(side: str, name: str) -> str:
+        triple = metrics.get(side, {}).get(name)
+        return "{:.4f} ({:.4f} to {:.4f})".format(*triple) if triple else "none"
+
+    rows = [
+        f"| {name} | {cell('challenger', name)} | {cell('champion', name)} |"
+        for name in metrics.get("challenger", {})
+    ]
+    return ["| metric | challenger | champion |", "|---|---|---|", *rows, ""] if rows else []
+
+
+def question_body(
+    decision: Decision,
+    links: Mapping[str, str],
+    metrics: Metrics | None = None,
+) -> str:
+    """Return the text of the form: the comparison, the metrics, every gate and slice, and where the evidence is.
+
+    Parameters
+    ----------
+    links
+        Label and address.
+    """
+    value, low, high = decision.challenger
+    gates = [(gate.name, gate.verdict, gate.detail, gate.threshold) for gate in decision.gates]
+    lines = [
+        f"**{decision.candidate}**: {decision.verdict.replace('_', ' ')}, {marked(decision.reason)}.",
+        "",
+        f"{decision.metric} {value:.4f} ({low:.4f} to {high:.4f}) on {decision.rows:,} test rows"
+        + (f"; champion (version {decision.parent}) {decision.champion[0]:.4f}" if decision.champion else ""),
+        "",
+        *metric_lines(metrics or {}),
+        "| gate | verdict | evidence | threshold |",
+        "|---|---|---|---|",
+        *(f"| {' | '.join(map(marked, cells))} |" for cells in gates),
+        "",
+        " · ".join(f"[{label}](<{address}>)" for label, address in links.items()),
+        "",
+        f"Decision `{decision.digest}`, made by the run `{decision.run_key}`.",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,159 @@
+"""Plots of classifiers: ROC, precision and recall, calibration, probabilities, confusion matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from evermodel.modeling.tasks import confidence_of
+from evermodel.reports.retrain.plot_style import (
+    CHALLENGER,
+    CHAMPION,
+    FAINT,
+    INK,
+    Plot,
+    blank,
+    labelled,
+    shown,
+    to_svg,
+)
+from evermodel.reports.retrain.scored_sample import Side, Trial
+
+_POINTS = 200
+_BINS = 10
+_MOST_CLASSES = 15
+
+
+def binary_plots(trial: Trial) -> list[Plot]:
+    """Return the plots of a binary classifier."""
+    return [roc(trial), precision_recall(trial), calibration(trial), spread(trial)]
+
+
+def multiclass_plots(trial: Trial) -> list[Plot]:
+    """Return the plots of a classifier of many classes."""
+    return [confusion(trial), calibration(trial)]
+
+
+def roc(trial: Trial) -> Plot:
+    """Draw the share of positives found against the share of negatives taken along."""
+    from sklearn.metrics import roc_curve
+
+    figure, axes = blank()
+    axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, linestyle=":")
+    for side, style in _styled(trial):
+        x, y, _ = roc_curve(trial.truth, side.answers)
+        axes.plot(*_thinned(x, y), **style)
+    labelled(axes, "false positive rate", "true positive rate")
+    return Plot("ROC", "Up and left is better; the dotted line is guessing.", to_svg(figure))
+
+
+def precision_recall(trial: Trial) -> Plot:
+    """Draw how many of those named positive are, against how many of all positives are named."""
+    from sklearn.metrics import precision_recall_curve
+
+    figure, axes = blank()
+    axes.axhline(float(np.mean(trial.truth)), color=FAINT, linewidth=0.8, linestyle=":")
+    for side, style in _styled(trial):
+        precision, recall, _ = precision_recall_curve(trial.truth, side.answers)
+        axes.plot(*_thinned(recall, precision), **style)
+    axes.set_ylim(0, 1.02)
+    labelled(axes, "recall", "precision")
+    return Plot(
+        "Precision and recall",
+        "Up and right is better; the dotted line is the share of positives.",
+        to_svg(figure),
+    )
+
+
+def calibration(trial: Trial) -> Plot:
+    """Draw what came true against what was predicted, in ten groups of equal size."""
+    figure, axes = blank()
+    tops = []
+    for side, style in _styled(trial):
+        hits, probabilities = confidence_of(trial.spec, trial.truth, side.answers)
+        order = np.argsort(probabilities, kind="stable")
+        groups = [group for group in np.array_split(order, _BINS) if len(group)]
+        x = [float(probabilities[group].mean()) for group in groups]
+        y = [float(hits[group].mean()) for group in groups]
+        tops += [*x, *y]
+        axes.plot(x, y, marker="o", markersize=4, **style)
+    top = min(1.0, max(tops) * 1.08) or 1.0
+    axes.plot([0, top], [0, top], color=FAINT, linewidth=0.8, linestyle=":")
+    what = "share of positives" if trial.spec.task == "binary" else "share that was right"
+    labelled(axes, "predicted probability", what)
+    return Plot(
+        "Calibration",
+        "On the dotted line, probabilities mean what they say. Each point is a tenth of the test rows.",
+        to_svg(figure),
+    )
+
+
+def spread(trial: Trial) -> Plot:
+    """Draw which probabilities the challenger gives to positives and to negatives."""
+    figure, axes = blank()
+    answers = trial.challenger.answers
+    edges = np.linspace(float(answers.min()), float(answers.max()) + 1e-9, 31)
+    for outcome, colour, label in ((0, CHAMPION, "negatives"), (1, CHALLENGER, "positives")):
+        rows = answers[trial.truth == outcome]
+        shares = np.histogram(rows, edges)[0] / max(1, len(rows))
+        axes.stairs(shares, edges, fill=True, color=colour, alpha=0.45, label=f"{label} ({len(rows):,})")
+    labelled(axes, "probability given by the challenger", "share of rows")
+    return Plot(
+        "Probabilities by outcome", "The further apart, the better they are told apart.", to_svg(figure)
+    )
+
+
+def confusion(trial: Trial) -> Plot:
+    """Draw which true class the challenger took for which."""
+    guesses = trial.challenger.answers.argmax(axis=1)
+    kept, names = _kept_classes(trial)
+    truth, guess = kept[trial.truth], kept[guesses]
+    counts = np.zeros((len(names), len(names)))
+    np.add.at(counts, (truth, guess), 1)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    size = max(4.2, 0.46 * len(names) + 1.6)
+    figure, axes = blank(size + 1.2, size)
+    axes.grid(visible=False)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    labels = [shown(name, 18) for name in names]
+    for ticks in (
+        axes.set_xticks(range(len(names)), labels, rotation=35, ha="right"),
+        axes.set_yticks(range(len(names)), labels),
+    ):
+        for tick in ticks:
+            tick.label1.set_parse_math(False)
+    for row, column in np.argwhere(counts > 0):
+        share = shares[row, column]
+        colour = "white" if share > 0.55 else INK
+        axes.text(column, row, f"{share:.0%}", ha="center", va="center", fontsize=8, color=colour)
+    labelled(axes, "predicted class", "true class", legend=False)
+    caption = "Rows add up to 100 %: of each true class, the share that the challenger named so."
+    return Plot("Confusion matrix", caption, to_svg(figure))
+
+
+def _kept_classes(trial: Trial) -> tuple[np.ndarray, list[str]]:
+    """Return for each class its place in the picture; the rarest share the last one where there are too many."""
+    classes = trial.classes
+    if len(classes) <= _MOST_CLASSES:
+        return np.arange(len(classes)), list(classes)
+    common = np.argsort(-np.bincount(trial.truth, minlength=len(classes)), kind="stable")[: _MOST_CLASSES - 1]
+    places = np.full(len(classes), _MOST_CLASSES - 1)
+    places[common] = np.arange(len(common))
+    return places, [*(classes[i] for i in common), f"{len(classes) - len(common)} others"]
+
+
+def _styled(trial: Trial) -> Iterator[tuple[Side, dict[str, Any]]]:
+    styles = (
+        {"color": CHALLENGER, "linewidth": 2.0, "zorder": 3},
+        {"color": CHAMPION, "linewidth": 1.6, "linestyle": (0, (5, 2))},
+    )
+    for side, style in zip(trial.sides, styles, strict=False):
+        yield side, {**style, "label": shown(side.name)}
+
+
+def _thinned(x: Any, y: Any) -> tuple[Any, Any]:
+    """Keep a few hundred points of a curve: more cannot be seen."""
+    keep = np.unique(np.linspace(0, len(x) - 1, _POINTS).round().astype(int))
+    return x[keep], y[keep]

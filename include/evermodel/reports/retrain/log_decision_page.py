@@ -1,0 +1,117 @@
+"""Put the evidence of a decision beside it in MLflow: the page, its numbers, and what MLflow compares runs by."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from evermodel.registry.tracking import artifact_url, find_run, log_json, run_url
+from evermodel.reports.retrain.decision_page import decision_page
+from evermodel.reports.retrain.importance import permutation_importance
+from evermodel.reports.retrain.numbers import EVIDENCE_FILE, numbers_of
+from evermodel.reports.retrain.scored_sample import Trial, hold_trial
+from evermodel.spec.window import split_window, whole_day
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.entities import Run
+
+    from evermodel.evaluation.decision import Decision
+    from evermodel.evaluation.evaluated_model import Contender
+    from evermodel.registry.retrain_run import RetrainRun
+
+_LOG = logging.getLogger(__name__)
+
+
+def record_evidence(
+    retrain: RetrainRun,
+    decision: Decision,
+    features: pd.DataFrame,
+    labels: NDArray[Any],
+    challenger: Contender,
+    champion: Contender | None,
+) -> None:
+    """Draw the decision page and log it with its numbers to the MLflow run of the retrain.
+
+    The decision is written already and stands: whatever goes wrong here is a warning in the log.
+
+    Parameters
+    ----------
+    features, labels
+        The test rows that the decision was made on.
+    """
+    try:
+        run = retrain.mlflow_run()
+        trial = hold_trial(retrain.spec, decision, features, labels, challenger, champion)
+        numbers = numbers_of(trial, permutation_importance(trial))
+        for name, value in numbers.flat().items():
+            retrain.client.log_metric(run.info.run_id, name, value)
+        log_json(retrain.client, run.info.run_id, numbers.to_json(), EVIDENCE_FILE)
+        _log_choice(retrain, run, decision)
+        uri, settings = retrain.settings.tracking_uri, retrain.settings
+        links = {
+            **evidence_links(uri, run, registered=decision.ship),
+            "Decision as data": artifact_url(uri, run, "decision.json"),
+            "Spec": artifact_url(uri, run, "spec.json"),
+            "Retrain DAG": f"{settings.airflow_url}/dags/retrain_{retrain.spec.name}",
+        }
+        page = decision_page(trial, numbers, page_facts(retrain, run, trial), links)
+        retrain.client.log_text(run.info.run_id, page, PAGE_FILE)
+    except Exception:  # noqa: BLE001  # a picture that cannot be drawn must not lose a decision, whatever the cause
+        _LOG.warning(
+            "the decision page of %s could not be made; the decision stands", retrain.run_key, exc_info=True
+        )
+
+
+def page_facts(retrain: RetrainRun, run: Run, trial: Trial) -> dict[str, object]:
+    """Return where data and code of a retrain came from."""
+    parts, tags = split_window(retrain.spec, whole_day(retrain.as_of)), run.data.tags
+    return {
+        "as of": f"{retrain.as_of:%Y-%m-%d}",
+        "reason for the retrain": retrain.reason,
+        "fitted on (train and validation)": parts.fit,
+        "tested on": parts.test,
+        "test rows": f"{trial.decision.rows:,}",
+        "snapshot": tags.get("evermodel.snapshot", "unknown"),
+        "snapshot md5 (DVC)": tags.get("evermodel.snapshot_md5", "unknown"),
+        "spec digest": retrain.spec.digest,
+        "git commit": tags.get("evermodel.git_commit", "unknown"),
+        "model": trial.decision.model_uri,
+        "run key": retrain.run_key,
+    }
+
+
+def _log_choice(retrain: RetrainRun, run: Run, decision: Decision) -> None:
+    """Log the chosen candidate with the parameters that its own run was fitted with.
+
+    MLflow refuses to change a parameter, so one that a run before this one left is kept.
+    """
+    key = f"{retrain.run_key}/{decision.candidate}"
+    trained = find_run(retrain.client, retrain.spec.name, key, kind="candidate")
+    chosen = next(c for c in retrain.spec.candidates if c.name == decision.candidate)
+    params = {} if trained is None else trained.data.params
+    wanted = {"candidate": chosen.name, "estimator": chosen.estimator}
+    wanted |= {name: value for name, value in params.items() if name.startswith("params.")}
+    for name, value in wanted.items():
+        if name not in run.data.params:
+            retrain.client.log_param(run.info.run_id, name, value)
+
+
+PAGE_FILE = "decision.html"
+CARD_FILE = "model_card.html"
+CARD_SOURCE = "model_card.md"
+
+
+def evidence_links(tracking_uri: str, run: Run, *, registered: bool = True) -> dict[str, str]:
+    """Return label and address of decision page, model card and run.
+
+    Parameters
+    ----------
+    registered
+        False leaves out the model card: there is one only of a registered version.
+    """
+    card = {"Model card": artifact_url(tracking_uri, run, CARD_FILE)} if registered else {}
+    page = artifact_url(tracking_uri, run, PAGE_FILE)
+    return {"Decision": page, **card, "MLflow run": run_url(tracking_uri, run)}

@@ -1,0 +1,209 @@
+"""The model card of a version: what it is for, what it was made from, how good it is, and when to make a new one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from evermodel.alerts.text import redacted
+from evermodel.evaluation.decision import Decision
+from evermodel.reports.retrain.document import (
+    Bullets,
+    Links,
+    Paragraph,
+    Section,
+    Table,
+    escaped,
+    to_html,
+    to_markdown,
+)
+from evermodel.reports.retrain.html_page import sheet
+from evermodel.reports.retrain.text import gate_table, interval, number, slice_gates_of, why
+from evermodel.spec import ModelSpec
+from evermodel.spec.parts import format_span
+from evermodel.spec.window import split_window
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A candidate of the retrain.
+
+    Parameters
+    ----------
+    params
+        The parameters that it was fitted with.
+    metrics
+        What was logged about it, for instance ``validation_roc_auc``.
+    """
+
+    name: str
+    estimator: str
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Card:
+    """Everything that a model card tells.
+
+    Parameters
+    ----------
+    version
+        Number in the registry.
+    as_of
+        Midnight of the day that the retrain looked from.
+    evidence
+        What `evermodel.reports.retrain.numbers` measured; empty if it could not be measured.
+    lineage
+        Tags of the version, as label and value.
+    """
+
+    spec: ModelSpec
+    version: str
+    as_of: datetime
+    decision: Decision
+    tried: Sequence[Tried]
+    evidence: Mapping[str, Any]
+    lineage: Mapping[str, str]
+    links: Mapping[str, str]
+
+    @property
+    def title(self) -> str:
+        """Heading of the card."""
+        return f"Model card: {self.spec.name}, version {self.version}"
+
+    def markdown(self) -> str:
+        """Return the card as Markdown."""
+        return to_markdown(self.title, self._sections())
+
+    def html(self) -> str:
+        """Return the card as one self-contained page."""
+        head = f"<h1>{escaped(self.title)}</h1><p>{escaped(self.spec.description)}</p>"
+        return sheet(self.title, head + to_html(self._sections()), f"evermodel · run {self.decision.run_key}")
+
+    def _sections(self) -> list[Section]:
+        return [
+            self._model(),
+            self._use(),
+            self._data(),
+            self._candidates(),
+            self._metrics(),
+            self._gates(),
+            *self._slices(),
+            self._renewal(),
+            Section("Lineage", [Table(("what", "which"), list(self.lineage.items()))]),
+            Section("More", [Links(dict(self.links))]),
+        ]
+
+    def _model(self) -> Section:
+        spec = self.spec
+        chosen = next(c for c in self.tried if c.name == self.decision.candidate)
+        rows = [
+            ("model", f"{spec.name}, version {self.version}"),
+            ("description", spec.description or "none given in the spec (`description`)"),
+            ("owner", spec.owner),
+            ("task", f"{spec.task}: predicts {spec.label.column}"),
+            ("estimator", f"{chosen.estimator} (candidate {chosen.name})"),
+            ("trained as of", f"{self.as_of:%Y-%m-%d}"),
+            ("decision", f"{self.decision.verdict.replace('_', ' ')}, {self.decision.reason}"),
+        ]
+        return Section("Model", [Table(("what", "which"), rows)])
+
+    def _use(self) -> Section:
+        spec = self.spec
+        assumed = [
+            f"A label is known {format_span(spec.label.delay)} after {spec.time_column}; until then it is not used.",
+            "Features look as they did in training: the same columns, units and categories, known at "
+            f"{spec.time_column}.",
+            "The near future resembles the training window; the drift DAG watches whether it does.",
+            "A category that was not seen in training tells the model nothing.",
+        ]
+        return Section(
+            "Intended use and limits",
+            [
+                Paragraph(f"Intended use: {spec.intended_use or 'not stated in the spec (intended_use)'}"),
+                Paragraph(f"Limits: {spec.limits or 'not stated in the spec (limits)'}"),
+                Paragraph("Assumptions:"),
+                Bullets(assumed),
+            ],
+        )
+
+    def _data(self) -> Section:
+        spec, parts = self.spec, split_window(self.spec, self.as_of)
+        rows = [
+            ("source", redacted(spec.source.told)),
+            ("train", f"{parts.train}"),
+            ("validation", f"{parts.validation}"),
+            ("test (never fitted on)", f"{parts.test}, {self.decision.rows:,} rows"),
+            ("snapshot", self.lineage.get("snapshot", "unknown")),
+            ("snapshot md5 (DVC)", self.lineage.get("snapshot md5 (DVC)", "unknown")),
+            ("numeric features", ", ".join(spec.features.numeric) or "none"),
+            ("categorical features", ", ".join(spec.features.categorical) or "none"),
+            ("left out as leaks", ", ".join(spec.leaks) or "none declared"),
+        ]
+        return Section("Data", [Table(("what", "which"), rows)])
+
+    def _candidates(self) -> Section:
+        name = f"validation_{self.decision.metric}"
+        rows = [
+            (
+                f"{c.name} (chosen)" if c.name == self.decision.candidate else c.name,
+                c.estimator,
+                ", ".join(f"{key}={value}" for key, value in sorted(c.params.items())) or "defaults",
+                number(c.metrics.get(name)),
+            )
+            for c in self.tried
+        ]
+        return Section("Candidates", [Table(("candidate", "estimator", "parameters", name), rows)])
+
+    def _metrics(self) -> Section:
+        decision = self.decision
+        found: Mapping[str, Any] = self.evidence.get("metrics", {})
+        own = found.get("challenger", {decision.metric: decision.challenger})
+        theirs = found.get("champion", {decision.metric: decision.champion} if decision.champion else {})
+        rows = [
+            (
+                f"{name} (decides)" if name == decision.metric else name,
+                interval(own[name]),
+                interval(theirs.get(name)),
+            )
+            for name in sorted(own, key=lambda name: name != decision.metric)
+        ]
+        errors = self.evidence.get("calibration_error", {})
+        if errors:
+            rows.append(("calibration error", number(errors["challenger"]), number(errors.get("champion"))))
+        if decision.gain is not None:
+            rows.append((f"gain in {decision.metric}", interval(decision.gain, "+"), "-"))
+        confidence = f"with {self.spec.gate.confidence:.0%} bootstrap intervals"
+        before = f"champion then (version {decision.parent})" if decision.parent else "champion then (none)"
+        return Section(
+            "Metrics",
+            [Paragraph(f"On the test rows, {confidence}."), Table(("metric", "this version", before), rows)],
+        )
+
+    def _gates(self) -> Section:
+        slices = slice_gates_of(self.decision)
+        others = tuple(gate for gate in self.decision.gates if gate not in slices)
+        return Section("Gates", [Paragraph(" ".join(why(self.decision))), gate_table(others)])
+
+    def _slices(self) -> list[Section]:
+        gates = slice_gates_of(self.decision)
+        return [Section("Slices", [gate_table(gates)])] if gates else []
+
+    def _renewal(self) -> Section:
+        spec, drift = self.spec, self.spec.drift
+        weekly = (
+            f"on schedule, cron {spec.schedule.retrain} (UTC)"
+            if spec.schedule.retrain
+            else "never on a schedule"
+        )
+        asked = (
+            "drift never asks for a retrain"
+            if spec.retrain.when == "never"
+            else f"when drift is {spec.retrain.when} (window {format_span(drift.window)}, PSI {drift.psi.warning:g} is "
+            f"a warning and {drift.psi.critical:g} critical), at most once in {format_span(spec.retrain.cooldown)}"
+        )
+        by_hand = "by hand, when features, labels or the use change: the spec has to follow first"
+        return Section("When to retrain", [Bullets([weekly, asked, by_hand])])

@@ -1,0 +1,108 @@
+"""The retrains of a model side by side."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from evermodel.core.errors import PermanentError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+
+@dataclass(frozen=True)
+class RetrainLine:
+    """One retrain; what it did not get to is None or empty.
+
+    Parameters
+    ----------
+    challenger, champion
+        The metric of both on the same test rows.
+    gain, gain_low, gain_high
+        How much better the challenger is, with its interval; positive is better whatever the metric's direction.
+    outcome
+        How it ended, e.g. ``deployed``; ``unfinished`` while it runs or after it failed.
+    version
+        What it registered.
+    """
+
+    as_of: str
+    reason: str
+    candidate: str
+    params: dict[str, str]
+    metric: str
+    challenger: float | None
+    champion: float | None
+    gain: float | None
+    gain_low: float | None
+    gain_high: float | None
+    rows: int | None
+    verdict: str
+    ship: bool | None
+    forced: bool
+    outcome: str
+    version: str
+    run_id: str
+    run_key: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data, ready for JSON."""
+        return asdict(self)
+
+
+def retrain_lines(client: MlflowClient, model: str, most: int = 20) -> list[RetrainLine]:
+    """Return the retrains of a model, the one that looked from the latest day first.
+
+    Parameters
+    ----------
+    most
+        Most retrains to return.
+
+    Raises
+    ------
+    PermanentError
+        The model was never retrained here.
+    """
+    experiment = client.get_experiment_by_name(model)
+    found: list[Run] = []
+    if experiment is not None:
+        found = client.search_runs(
+            [experiment.experiment_id],
+            filter_string="tags.`evermodel.kind` = 'retrain'",
+            order_by=["tags.`evermodel.as_of` DESC", "attributes.start_time DESC"],
+            max_results=most,
+        )
+    if not found:
+        raise PermanentError(
+            f"MLflow knows no retrain of a model {model}",
+            f"check the name, and MLFLOW_TRACKING_URI; or run evermodel train {model}",
+        )
+    return [_line(run) for run in found]
+
+
+def _line(run: Run) -> RetrainLine:
+    tags, metrics, params = run.data.tags, run.data.metrics, run.data.params
+    metric = tags.get("evermodel.metric", "")
+    rows, ship = metrics.get("test_rows"), tags.get("evermodel.ship")
+    return RetrainLine(
+        as_of=tags.get("evermodel.as_of", "")[:10],
+        reason=tags.get("evermodel.reason", ""),
+        candidate=tags.get("evermodel.candidate", ""),
+        params={k.removeprefix("params."): v for k, v in sorted(params.items()) if k.startswith("params.")},
+        metric=metric,
+        challenger=metrics.get(f"test_{metric}"),
+        champion=metrics.get(f"test_{metric}_champion"),
+        gain=metrics.get("gain"),
+        gain_low=metrics.get("gain_low"),
+        gain_high=metrics.get("gain_high"),
+        rows=None if rows is None else int(rows),
+        verdict=tags.get("evermodel.verdict", ""),
+        ship=None if ship is None else ship == "true",
+        forced=tags.get("evermodel.forced") == "true",
+        outcome=tags.get("evermodel.outcome", "unfinished"),
+        version=tags.get("evermodel.version", ""),
+        run_id=run.info.run_id,
+        run_key=tags.get("evermodel.run_key", ""),
+    )

@@ -1,0 +1,82 @@
+"""What was judged: the test rows, the truth, and what challenger and champion answered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from evermodel.evaluation.decision import Decision
+from evermodel.evaluation.evaluated_model import Contender
+from evermodel.modeling import tasks
+from evermodel.spec import ModelSpec
+from evermodel.stats.metrics import Floats
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Side:
+    """One model on trial and its answers to the test rows."""
+
+    name: str
+    pipeline: Any
+    answers: Floats
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A decision beside everything that it was made from.
+
+    Parameters
+    ----------
+    features, truth
+        The test rows; the truth is 0/1, a column of the answers (multiclass) or a number (regression).
+    classes
+        Columns of the answers; empty unless the task is multiclass.
+    champion
+        None for a cold start.
+    """
+
+    spec: ModelSpec
+    decision: Decision
+    features: pd.DataFrame
+    truth: NDArray[Any]
+    classes: tuple[str, ...]
+    challenger: Side
+    champion: Side | None
+
+    @property
+    def sides(self) -> tuple[Side, ...]:
+        """Challenger first, then the champion if there is one."""
+        return (self.challenger,) if self.champion is None else (self.challenger, self.champion)
+
+
+def hold_trial(
+    spec: ModelSpec,
+    decision: Decision,
+    features: pd.DataFrame,
+    labels: NDArray[Any],
+    challenger: Contender,
+    champion: Contender | None,
+) -> Trial:
+    """Ask both models for the test rows once more, for everything that is drawn from their answers."""
+    if decision.champion is None:
+        champion = None  # there is none, or it could not answer
+    pipelines = [side.pipeline for side in (challenger, champion) if side is not None]
+    classes = tasks.classes_of(spec, labels, *pipelines)
+
+    def side(contender: Contender, name: str) -> Side:
+        return Side(name, contender.pipeline, tasks.predict(spec, contender.pipeline, features, classes))
+
+    return Trial(
+        spec=spec,
+        decision=decision,
+        features=features,
+        truth=tasks.encode(labels, classes),
+        classes=classes,
+        challenger=side(challenger, f"challenger ({challenger.name})"),
+        champion=None if champion is None else side(champion, f"champion ({champion.name})"),
+    )

@@ -1,0 +1,71 @@
+"""What a decision says, in sentences that page, card and message share."""
+
+from __future__ import annotations
+
+from evermodel.evaluation.decision import Decision, Gate
+from evermodel.reports.retrain.document import Table
+
+VERDICTS = {
+    "better": "The challenger is better than the champion.",
+    "not_worse": "The challenger is not worse than the champion, within the margin.",
+    "worse": "The challenger is worse than the champion.",
+    "not_enough_evidence": "There is not enough evidence that the challenger is as good as the champion.",
+    "cold_start": "There is no champion to compare with: the absolute gates decide.",
+}
+
+
+def headline(decision: Decision) -> tuple[str, str]:
+    """Return the kind of ending (``ships``, ``stays``, ``forced``) and one short sentence."""
+    if decision.forced:
+        return "forced", "May ship: forced by a person"
+    if decision.ship:
+        return "ships", "May ship"
+    return "stays", "Does not ship"
+
+
+def why(decision: Decision) -> list[str]:
+    """Return why, in a few sentences."""
+    failed = [gate for gate in decision.gates if gate.verdict == "fail"]
+    said = [VERDICTS.get(decision.verdict, decision.verdict)]
+    if failed:
+        said.append(
+            f"{len(failed)} of {len(decision.gates)} gates said no: {', '.join(g.name for g in failed)}."
+        )
+    else:
+        warned = ", ".join(gate.name for gate in decision.gates if gate.verdict == "warn")
+        said.append(f"No gate said no{f'; warned: {warned}' if warned else ''}.")
+    if decision.forced:
+        said.append(f"Shipped against the gates, {decision.reason}.")
+    return said
+
+
+def gate_table(gates: tuple[Gate, ...]) -> Table:
+    """Return every gate with verdict, value, threshold and evidence; what failed comes first."""
+    order = {"fail": 0, "warn": 1}
+    ranked = sorted(gates, key=lambda gate: order.get(gate.verdict, 2))
+    rows = [(g.verdict, g.name, number(g.value), g.threshold, g.detail) for g in ranked]
+    return Table(("verdict", "gate", "value", "threshold", "evidence"), rows)
+
+
+def slice_gates_of(decision: Decision) -> tuple[Gate, ...]:
+    """Return the gates that judge a slice of the rows."""
+    return tuple(gate for gate in decision.gates if gate.name.startswith("slice "))
+
+
+def number(value: float | None, sign: str = "") -> str:
+    """Return a number with what digits people read; nothing as a dash.
+
+    >>> number(0.66123), number(12345.678), number(None), number(0.00213, "+")
+    ('0.6612', '12,346', '-', '+0.0021')
+    """
+    if value is None:
+        return "-"
+    return f"{value:{sign},.0f}" if abs(value) >= 1000 else f"{value:{sign}.4f}"
+
+
+def interval(triple: tuple[float, float, float] | None, sign: str = "") -> str:
+    """Return a value with its interval."""
+    if triple is None:
+        return "-"
+    value, low, high = triple
+    return f"{number(value, sign)} ({number(low, sign)} to {number(high, sign)})"

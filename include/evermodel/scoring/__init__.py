@@ -1,5 +1,0 @@
-"""Batch scoring: the champion answers for every row of a day, as a stream, into the prediction log."""
-
-from evermodel.scoring.day import ScoredDay, score_day
-
-__all__ = ["ScoredDay", "score_day"]

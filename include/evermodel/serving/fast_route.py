@@ -1,0 +1,58 @@
+"""The short way for prediction requests: past the framework's routing and dependencies, straight to the desk."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from evermodel.serving.predict import PredictionDesk
+
+_OF_MODEL = re.compile(r"/models/([^/]+)/predict")
+
+
+class PredictionLane:
+    """ASGI middleware that hands prediction requests to the desk, and everything else on.
+
+    The app declares the same routes, for its documentation and for other methods than POST.
+
+    Parameters
+    ----------
+    app
+        The app inside.
+    desk
+        Answers prediction requests.
+    only
+        The one served model, which also answers at ``/predict``; None if there are several.
+    """
+
+    def __init__(self, app: ASGIApp, desk: PredictionDesk, only: str | None) -> None:
+        self.app = app
+        self._desk = desk
+        self._only = only
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        name = self._model_of(scope)
+        if name is None:
+            await self.app(scope, receive, send)
+            return
+        reply = await self._desk.answer(name, scope, receive)
+        headers = {
+            "content-type": "application/json",
+            "content-length": str(len(reply.body)),
+            **reply.headers,
+        }
+        raw = [(key.lower().encode(), value.encode()) for key, value in headers.items()]
+        await send({"type": "http.response.start", "status": reply.status, "headers": raw})
+        await send({"type": "http.response.body", "body": reply.body})
+
+    def _model_of(self, scope: Scope) -> str | None:
+        if scope["type"] != "http" or scope["method"] != "POST":
+            return None
+        path: str = scope["path"]
+        if path == "/predict":
+            return self._only
+        found = _OF_MODEL.fullmatch(path)
+        return unquote(found[1]) if found else None

@@ -1,8 +1,0 @@
-"""Sources: read one window of a model's rows, wherever they are."""
-
-from __future__ import annotations
-
-from evermodel.sources.reading import SCRATCH, Rows, arrival, read_labels, read_window, stream_window
-from evermodel.sources.relation import Arrival
-
-__all__ = ["SCRATCH", "Arrival", "Rows", "arrival", "read_labels", "read_window", "stream_window"]

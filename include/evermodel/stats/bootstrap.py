@@ -1,0 +1,129 @@
+"""Paired bootstrap: the interval of a metric, and of the difference of two models on the same rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evermodel.stats.metrics import Floats, Metric, WeightedMetric
+
+_CELLS = 131_072  # weights held at once, resamples x rows: what a core's own cache takes
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with the bounds of its percentile interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One metric of two models on the same rows; ``theirs`` and ``gain`` are None without a second model."""
+
+    metric: Metric
+    own: Interval
+    theirs: Interval | None
+    gain: Interval | None
+
+
+def side_by_side(
+    metrics: Sequence[Metric],
+    labels: NDArray[Any],
+    challenger: Floats,
+    champion: Floats | None,
+    *,
+    confidence: float,
+    resamples: int,
+    seed: int,
+) -> list[Measured]:
+    """Measure one model, or two of them, by several metrics on one set of resamples.
+
+    Each resample draws the same rows for both models, so that what the two share cancels out of the gain (Efron,
+    Tibshirani: An Introduction to the Bootstrap, 1993, chapters 13 and 16).
+
+    Parameters
+    ----------
+    labels, challenger, champion
+        One label a row and what the models answer for it; None for the champion if there is none.
+    confidence
+        Of the two-sided intervals, e.g. 0.95.
+    resamples, seed
+        How many resamples, and what they are drawn from; equal seeds give equal answers.
+
+    Returns
+    -------
+    One entry for each metric; a gain is positive where the challenger is better, whatever the metric's direction.
+    """
+    models = [challenger] if champion is None else [challenger, champion]
+    whole = np.ones((1, len(labels)), dtype=np.int32)
+    # Answers may be enormous; a value that is no number is told by the verdict, not by a warning of numpy.
+    with np.errstate(over="ignore", invalid="ignore"):
+        prepared = [metric.prepare(labels, scores) for metric in metrics for scores in models]
+        values = [float(value(whole)[0]) for value in prepared]
+        draws = _resample(prepared, len(labels), resamples, seed)
+        found = []
+        for position, metric in enumerate(metrics):
+            own = position * len(models)
+            intervals = [_interval(values[i], draws[i], confidence) for i in range(own, own + len(models))]
+            gain = None
+            if champion is not None:
+                differences = metric.gain(draws[own], draws[own + 1])
+                gain = _interval(metric.gain(values[own], values[own + 1]), differences, confidence)
+            found.append(Measured(metric, intervals[0], intervals[1] if len(intervals) > 1 else None, gain))
+    return found
+
+
+def metric_interval(
+    metric: Metric, labels: NDArray[Any], scores: Floats, *, confidence: float, resamples: int, seed: int
+) -> Interval:
+    """Return a metric with its two-sided bootstrap interval."""
+    return side_by_side(
+        [metric], labels, scores, None, confidence=confidence, resamples=resamples, seed=seed
+    )[0].own
+
+
+def paired_gain(
+    metric: Metric,
+    labels: NDArray[Any],
+    challenger: Floats,
+    champion: Floats,
+    *,
+    confidence: float,
+    resamples: int,
+    seed: int,
+) -> Interval:
+    """Return how much better the challenger is than the champion, with its two-sided interval; see `side_by_side`."""
+    measured = side_by_side(
+        [metric], labels, challenger, champion, confidence=confidence, resamples=resamples, seed=seed
+    )[0]
+    assert measured.gain is not None
+    return measured.gain
+
+
+def _resample(prepared: Sequence[WeightedMetric], rows: int, resamples: int, seed: int) -> list[Floats]:
+    generator = np.random.default_rng(seed)
+    step = max(1, _CELLS // rows)
+    values: list[list[Floats]] = [[] for _ in prepared]
+    for start in range(0, resamples, step):
+        weights = np.empty((min(step, resamples - start), rows), dtype=np.int32)
+        for resample in weights:
+            resample[:] = np.bincount(generator.integers(0, rows, size=rows), minlength=rows)
+        for position, metric in enumerate(prepared):
+            values[position].append(metric(weights))
+    return [np.concatenate(parts) for parts in values]
+
+
+def _interval(value: float, draws: Floats, confidence: float) -> Interval:
+    if np.isnan(draws).all():
+        return Interval(float(value), float("nan"), float("nan"))
+    tail = (1 - confidence) / 2
+    # The interval between two of n draws leaves out k / (n + 1) on a side; other quantile rules are too narrow.
+    low, high = np.nanquantile(draws, [tail, 1 - tail], method="weibull")
+    return Interval(float(value), float(low), float(high))
