@@ -15,7 +15,7 @@ from evermodel.monitoring.drift.bins import CategoryBins, NumberBins
 from evermodel.monitoring.drift.categorical import categorical_p_value
 from evermodel.monitoring.drift.numeric import numeric_p_value
 from evermodel.stats.ranks import Pooled
-from evermodel.stats.sample import Categories, Numbers, Sample
+from evermodel.stats.sample import CategoricalSample, NumericSample, Sample
 from evermodel.stats.stability import stability
 
 LEVEL, SMALL_LEVEL = 0.01, 0.0005
@@ -86,11 +86,11 @@ def cells(
 
 def judge(column: Column, before: Sample, now: Sample) -> tuple[float, float]:
     """Return the p-value and the index, as `compare` does."""
-    if isinstance(before, Numbers) and isinstance(now, Numbers):
+    if isinstance(before, NumericSample) and isinstance(now, NumericSample):
         bins = NumberBins.of(before)
         index = stability(bins.count(before), bins.count(now)).psi
         return numeric_p_value(before, now, Pooled.of(before, now)), index
-    if isinstance(before, Categories) and isinstance(now, Categories):
+    if isinstance(before, CategoricalSample) and isinstance(now, CategoricalSample):
         names = CategoryBins.of(before)
         old, new = (names.for_index(names.count(side)) for side in (before, now))
         return categorical_p_value(before, now), stability(old, new).psi

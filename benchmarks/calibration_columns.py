@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evermodel.stats.sample import Categories, Numbers, Sample
+from evermodel.stats.sample import CategoricalSample, NumericSample, Sample
 
 Array = NDArray[np.float64]
 ZERO_SHARE = 0.6
@@ -38,8 +38,10 @@ class Column:
     def sample(self, drawn: Array) -> Sample:
         """Return the rows as the comparison takes them."""
         if self.numeric:
-            return Numbers(drawn)
-        return Categories({f"c{code:04}": rows for code, rows in enumerate(drawn.tolist()) if rows > 0})
+            return NumericSample(drawn)
+        return CategoricalSample(
+            {f"c{code:04}": rows for code, rows in enumerate(drawn.tolist()) if rows > 0}
+        )
 
 
 def columns() -> tuple[Column, ...]:

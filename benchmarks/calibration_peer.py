@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evermodel.stats.distances import jensen_shannon_of_counts, kolmogorov_smirnov, wasserstein
-from evermodel.stats.sample import Numbers
+from evermodel.stats.sample import NumericSample
 
 Array = NDArray[np.float64]
 SMALL_REFERENCE = 1000  # up to here Evidently takes p-values, beyond it distances
@@ -38,8 +38,8 @@ def statistic(
     """
     if numeric:
         if reference_rows <= SMALL_REFERENCE:
-            return "KS", lambda before, now: kolmogorov_smirnov(Numbers(before), Numbers(now))
-        return "Wasserstein", lambda before, now: wasserstein(Numbers(before), Numbers(now))
+            return "KS", lambda before, now: kolmogorov_smirnov(NumericSample(before), NumericSample(now))
+        return "Wasserstein", lambda before, now: wasserstein(NumericSample(before), NumericSample(now))
     if reference_rows > SMALL_REFERENCE:
         return "Jensen-Shannon", jensen_shannon_of_counts
     return ("z-test", _z) if categories == 2 else ("chi-square", _chi_square)

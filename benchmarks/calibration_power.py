@@ -14,7 +14,7 @@ from benchmarks.calibration_peer import statistic
 from evermodel.monitoring.drift.categorical import categorical_p_value
 from evermodel.monitoring.drift.numeric import numeric_p_value
 from evermodel.stats.ranks import Pooled
-from evermodel.stats.sample import Categories, Numbers
+from evermodel.stats.sample import CategoricalSample, NumericSample
 
 # Strength of each drift, in units that shrink with the rows as the noise does, so that curves run from low to high.
 UNITS = {
@@ -103,8 +103,8 @@ def _strength(drift: str, step: float, reference: int, window: int) -> float:
 
 def _ours(column: Column, before: Array, now: Array) -> float:
     old, new = column.sample(before), column.sample(now)
-    if isinstance(old, Numbers) and isinstance(new, Numbers):
+    if isinstance(old, NumericSample) and isinstance(new, NumericSample):
         return numeric_p_value(old, new, Pooled.of(old, new))
-    if isinstance(old, Categories) and isinstance(new, Categories):
+    if isinstance(old, CategoricalSample) and isinstance(new, CategoricalSample):
         return categorical_p_value(old, new)
     raise TypeError(f"{column.name} has two kinds of sides")

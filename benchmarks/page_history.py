@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from evermodel.alerts.incidents.state import Incident, Watchbook
+from evermodel.alerts.incidents.state import Incident, IncidentState
 from evermodel.alerts.incidents.store import TAG as INCIDENTS
 from evermodel.alerts.incidents.store import Transition
 from evermodel.core.severity import Severity, worst_of
@@ -302,7 +302,7 @@ def _register(base: sqlite3.Connection, story: Story, experiment: int, end: date
         )
     base.execute("INSERT INTO registered_models VALUES (?, ?, ?, '', 'default')", (story.name, now, now))
     books = {
-        k: asdict(Watchbook(last=end.isoformat(), count=story.counts[k], incident=i)) for k, i in story.open.items()
+        k: asdict(IncidentState(last=end.isoformat(), count=story.counts[k], incident=i)) for k, i in story.open.items()
     }  # fmt: skip
     tags = {
         f"evermodel.promotion.{n:04d}": {"promotion": asdict(p), "complete": True}

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from evermodel.data.prediction_log import log_schema, read_log, write_batch
-from evermodel.monitoring.drift.history import CalmHistory
+from evermodel.monitoring.drift.history import QuietHistory
 from evermodel.monitoring.drift.judge import judge_window
 from evermodel.monitoring.drift.profiles import Profiles
 from evermodel.monitoring.drift.references import References
@@ -77,7 +77,7 @@ def replay(
         table = read_log(spec, lake, window)
         if table.num_rows == 0:
             continue
-        history = CalmHistory(references).learn() if learning else None
+        history = QuietHistory(references).learn() if learning else None
         yield Replayed(
             (end - ONE_DAY).date(), table.num_rows, judge_window(spec, references, table, history=history)
         )

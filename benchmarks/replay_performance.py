@@ -18,10 +18,10 @@ from evermodel.data.dtypes import feature_frame
 from evermodel.data.examples.flights import prepare_flights
 from evermodel.modeling.estimators import build_pipeline
 from evermodel.monitoring.performance.answers import Level, level
-from evermodel.monitoring.performance.baseline import Promise
+from evermodel.monitoring.performance.baseline import Baseline
 from evermodel.monitoring.performance.decay import margins, stand
 from evermodel.monitoring.performance.estimate import estimate_metric
-from evermodel.monitoring.performance.report import Estimate, Standing
+from evermodel.monitoring.performance.report import Estimate, MetricStanding
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import parse_moment
 from evermodel.stats.metrics import METRICS
@@ -38,8 +38,8 @@ class Week:
 
     start: date
     truth: Level
-    seen: Standing
-    whole: Standing
+    seen: MetricStanding
+    whole: MetricStanding
     estimate: Estimate
 
     def fell(self, limit: float) -> bool | None:
@@ -49,7 +49,7 @@ class Week:
         return False if self.truth.low > limit else None
 
 
-def replay() -> tuple[ModelSpec, Promise, list[Week]]:
+def replay() -> tuple[ModelSpec, Baseline, list[Week]]:
     """Train on the first weeks, take the promise from the next one, and look at every week after it."""
     spec = ModelSpec.model_validate(yaml.safe_load(_SPEC.read_text(encoding="utf-8")))
     with tempfile.TemporaryDirectory() as folder:
@@ -61,7 +61,7 @@ def replay() -> tuple[ModelSpec, Promise, list[Week]]:
     pipeline = build_pipeline(spec, spec.candidates[0])
     pipeline.fit(feature_frame(spec, trained), np.asarray(trained["late"]))
     answered = [_answered(spec, pipeline, week) for week in weeks[_TRAINED:]]
-    promise = Promise("1", level(spec, answered[0]), answered[0])
+    promise = Baseline("1", level(spec, answered[0]), answered[0])
     looks = []
     for position, week in enumerate(answered[1:], start=1):
         half = np.random.default_rng(position).random(week.num_rows) < 0.5
@@ -80,7 +80,7 @@ def replay() -> tuple[ModelSpec, Promise, list[Week]]:
     return spec, promise, looks
 
 
-def table(spec: ModelSpec, promise: Promise, looks: Sequence[Week]) -> str:
+def table(spec: ModelSpec, promise: Baseline, looks: Sequence[Week]) -> str:
     """Return the replay as a Markdown table with what follows from it."""
     assert promise.level is not None
     limit = promise.level.value - margins(spec)[0]
@@ -101,7 +101,7 @@ def table(spec: ModelSpec, promise: Promise, looks: Sequence[Week]) -> str:
     return "\n".join([*lines, "", *summary(spec, promise, looks)])
 
 
-def summary(spec: ModelSpec, promise: Promise, looks: Sequence[Week]) -> list[str]:
+def summary(spec: ModelSpec, promise: Baseline, looks: Sequence[Week]) -> list[str]:
     """Count what was found, what was missed, and what was a false alarm."""
     assert promise.level is not None
     limit = promise.level.value - margins(spec)[0]
@@ -121,7 +121,7 @@ def summary(spec: ModelSpec, promise: Promise, looks: Sequence[Week]) -> list[st
     ]
 
 
-def plot(promise: Promise, spec: ModelSpec, looks: Sequence[Week], target: Path) -> None:
+def plot(promise: Baseline, spec: ModelSpec, looks: Sequence[Week], target: Path) -> None:
     """Draw seen and estimated AUC by week, the promise, and the weeks that alarmed."""
     import matplotlib
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image, ImageChops
 
-from evermodel.alerts.digest_message import ModelWeek, Retrained, TeamWeek, digest_message
+from evermodel.alerts.digest_message import DigestRetrain, ModelWeek, TeamWeek, digest_message
 from evermodel.alerts.incident_message import IncidentView, incident_message
 from evermodel.alerts.incidents.cause import likely_cause
 from evermodel.alerts.incidents.state import Incident
@@ -142,8 +142,8 @@ def loud() -> tuple[ModelWeek, ...]:
     )
     ended = Transition("quality-1-x", "quality", "resolve", "warning", "2013-03-21", "2013-03-20", "7")
     going_on = Incident("drift-4-x", END, "critical", "critical", END, opened.cause)
-    retrains = (Retrained("2013-03-25T00:00:00+00:00", "kept the champion", "", "scheduled"),
-                Retrained(END, "deployed", "8", "drift since 2013-03-19"))  # fmt: skip
+    retrains = (DigestRetrain("2013-03-25T00:00:00+00:00", "kept the champion", "", "scheduled"),
+                DigestRetrain(END, "deployed", "8", "drift since 2013-03-19"))  # fmt: skip
     flights = ModelWeek("flights", "8", "2013-03-26T00:00:00+00:00", 7, (opened, ended), (going_on,), retrains,
                         Performance("roc_auc", 5_300, 0.672, promised=0.744))  # fmt: skip
     return (flights, *quiet()[1:])

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from evermodel.evaluation.decision import Decision, Gate
-from evermodel.evaluation.evaluate import Contender, judge
+from evermodel.evaluation.evaluate import Contender, evaluate
 from small_spec import small_spec
 
 Formula = Callable[[pd.DataFrame], Any]
@@ -72,7 +72,7 @@ def judged(
 ) -> Decision:
     features, labels = rows or window()
     spec = small_spec(gate={"resamples": 400, "margin": 0.02, **gate}, **(sections or {}))
-    return judge(
+    return evaluate(
         spec,
         "key",
         features,

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from evermodel.data.prediction_log import log_schema, write_batch
 from evermodel.monitoring.performance.answers import level
-from evermodel.monitoring.performance.baseline import Promise
+from evermodel.monitoring.performance.baseline import Baseline
 from evermodel.spec import ModelSpec
 from small_spec import small_spec
 
@@ -84,10 +84,10 @@ class PerformanceWorld:
         )
         pq.write_table(table, self.folder / "small.parquet")
 
-    def promise(self, rows: int = 2000, version: str = "1", seed: int = 99) -> Promise:
+    def promise(self, rows: int = 2000, version: str = "1", seed: int = 99) -> Baseline:
         data = drawn(rows, seed)
         table = pa.table({**data, "predicted": pa.nulls(rows, pa.string())})
-        return Promise(version, level(self.spec, table), table)
+        return Baseline(version, level(self.spec, table), table)
 
 
 def performance_world(folder: Path, **sections: Any) -> PerformanceWorld:

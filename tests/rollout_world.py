@@ -9,7 +9,7 @@ from typing import Any
 
 from evermodel.deployment.rollout.plan import TrafficPlan
 from evermodel.deployment.rollout.plan_store import read_plan
-from evermodel.deployment.rollout.service import Rollouts
+from evermodel.deployment.rollout.service import RolloutService
 from evermodel.evaluation.decision import Decision
 from evermodel.pipelines.retrain import Retrain
 from evermodel.registry import registry
@@ -35,8 +35,8 @@ class RolloutWorld:
         return self.world.spec.model_copy(update={"name": self.name, "rollout": section})
 
     @property
-    def steps(self) -> Rollouts:
-        return Rollouts(self.spec, self.world.client, self.world.settings)
+    def steps(self) -> RolloutService:
+        return RolloutService(self.spec, self.world.client, self.world.settings)
 
     def judged(self, run_key: str, parent: str | None, *, ship: bool = True) -> tuple[Retrain, str]:
         """Register a version whose decision says that it may ship over a champion."""

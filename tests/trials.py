@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from evermodel.evaluation.decision import Decision, Gate
-from evermodel.evaluation.evaluated_model import Contender
-from evermodel.reports.retrain.scored_sample import Trial, hold_trial
+from evermodel.evaluation.evaluated_model import EvaluatedModel
+from evermodel.reports.retrain.scored_sample import ScoredSample, score_sample
 from small_spec import small_spec
 
 ROWS = 300
@@ -38,7 +38,7 @@ class Answers:
         return self.slope * frame["amount"].to_numpy()
 
 
-def trial(task: str = "binary", *, champion: bool = True, mute: bool = False, **changes: Any) -> Trial:
+def trial(task: str = "binary", *, champion: bool = True, mute: bool = False, **changes: Any) -> ScoredSample:
     """Return a trial of 300 rows, with a champion that cannot answer if it is ``mute``.
 
     ``changes`` replace fields of the decision.
@@ -70,11 +70,13 @@ def trial(task: str = "binary", *, champion: bool = True, mute: bool = False, **
         "gain": (0.0012, -0.008, 0.009) if champion and not mute else None,
         "gates": GATES,
     }
-    return hold_trial(
+    return score_sample(
         spec,
         Decision(**{**fields, **changes}),
         features,
         labels,
-        Contender("linear", Answers(task, 2.0), "models:/m-1"),
-        Contender("version 4", None if mute else Answers(task, 0.5), "models:/small/4") if champion else None,
+        EvaluatedModel("linear", Answers(task, 2.0), "models:/m-1"),
+        EvaluatedModel("version 4", None if mute else Answers(task, 0.5), "models:/small/4")
+        if champion
+        else None,
     )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evermodel.modeling.fitting import Rows, Workbench
+from evermodel.modeling.fitting import TrainingJob, TrainingRows
 from evermodel.spec.window import training_window
 from small_spec import small_spec
 
@@ -21,7 +21,9 @@ TREES = {
 LINEAR = {"name": "linear", "estimator": "sklearn.linear_model.LogisticRegression"}
 
 
-def workbench(candidate: dict[str, Any], per_day: int = 60, noise: float = 1.0, **sections: Any) -> Workbench:
+def workbench(
+    candidate: dict[str, Any], per_day: int = 60, noise: float = 1.0, **sections: Any
+) -> TrainingJob:
     """Two weeks of train and three days of validation; ``late`` follows amount and colour."""
     split = {"train": "14d", "validation": "3d", "test": "4d"}
     spec = small_spec(**{"split": split, "candidates": [candidate], **sections})
@@ -32,7 +34,7 @@ def workbench(candidate: dict[str, Any], per_day: int = 60, noise: float = 1.0, 
     colour = generator.choice(["red", "green"], count)
     signal = amount + (colour == "red") + noise * generator.normal(size=count)
     labels = (signal > 0.5).astype(np.int8) if spec.task == "binary" else signal
-    start = Rows.boundary(training_window(spec, AS_OF).start)
+    start = TrainingRows.boundary(training_window(spec, AS_OF).start)
     times = start + np.arange(count) * np.timedelta64(86_400_000_000 // per_day, "us")
     frame = pd.DataFrame({"amount": amount, "age": age, "colour": colour.astype(object)})
-    return Workbench(spec, spec.candidates[0], Rows(frame, labels, times), AS_OF)
+    return TrainingJob(spec, spec.candidates[0], TrainingRows(frame, labels, times), AS_OF)

@@ -12,7 +12,7 @@ from airflow.sdk import DAG
 
 from airflow_world import Done, messages, run
 from evermodel.core.errors import EvermodelError, RolloutError, TransientError
-from evermodel.deployment.rollout.service import Look, Rollouts
+from evermodel.deployment.rollout.service import RolloutEvaluation, RolloutService
 from evermodel_provider.hooks.tracking import TrackingHook
 from evermodel_provider.sensors.rollout import RolloutSensor
 from worlds import World, flights_world
@@ -26,24 +26,24 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     return made
 
 
-def look(world: World, move: Any, state: Any = "running", step: int = 0) -> Look:
+def look(world: World, move: Any, state: Any = "running", step: int = 0) -> RolloutEvaluation:
     share = 0.1 if step == 0 else 0.5
-    return Look(world.name, "2", "1", "canary", state, step, share, move, f"why {move}", "r/1")
+    return RolloutEvaluation(world.name, "2", "1", "canary", state, step, share, move, f"why {move}", "r/1")
 
 
 def watched(
-    world: World, monkeypatch: pytest.MonkeyPatch, *found: Look | EvermodelError
+    world: World, monkeypatch: pytest.MonkeyPatch, *found: RolloutEvaluation | EvermodelError
 ) -> tuple[Done, Iterator[Any]]:
     """Run the sensor against looks that are laid out; what is left of them comes back."""
     left = iter(found)
 
-    def advance(self: Rollouts, now: Any = None) -> Look:
+    def advance(self: RolloutService, now: Any = None) -> RolloutEvaluation:
         one = next(left)
         if isinstance(one, EvermodelError):
             raise one
         return one
 
-    monkeypatch.setattr(Rollouts, "advance", advance)
+    monkeypatch.setattr(RolloutService, "advance", advance)
     monkeypatch.setattr(TrackingHook, "get_conn", lambda hook: None)
     with DAG(f"watch_{world.name}", schedule=None, start_date=datetime(2013, 1, 1, tzinfo=UTC)) as dag:
         RolloutSensor(task_id="watch", model=world.name, deferrable=True, poke_interval=0.05)

@@ -13,7 +13,7 @@ import pytest
 from airflow_world import messages, parse, retrain, run
 from evermodel.deployment.rollout.plan import TrafficPlan
 from evermodel.deployment.rollout.plan_store import read_plan
-from evermodel.deployment.rollout.service import Rollouts
+from evermodel.deployment.rollout.service import RolloutService
 from evermodel.registry import registry
 from evermodel.registry.serving_heartbeats import ServingReport, VersionCounts, write_report
 from worlds import World
@@ -121,7 +121,7 @@ def test_a_retrain_hands_over_and_only_a_canary_that_keeps_the_guard_becomes_cha
     assert "rollout of version 2 rolled back" in told["title"]
     assert "300 of 3,000 (10.00%) errors" in told["text"]
 
-    rollouts = Rollouts(model.spec, model.client, model.settings)
+    rollouts = RolloutService(model.spec, model.client, model.settings)
     rollouts.start("2", by="me", reason="again", run_key="again")
     stopped = run(parse(model, "stop_rollout"), "2013-03-20", {"reason": "change freeze"})
     assert (stopped.state, stopped.xcom("stop")) == ("success", "2")

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 import pytest
 
 from airflow_world import Done, database, run
-from evermodel.alerts.approval_message import APPROVE, BUTTONS, REJECT, Question
+from evermodel.alerts.approval_message import APPROVE, BUTTONS, REJECT, ApprovalForm
 
 pytestmark = pytest.mark.integration
 
@@ -82,7 +82,7 @@ def press(replies: Replies, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert (refused.status_code, refused.content) == (401, b"")
 
     def pressed(
-        question: Question,
+        question: ApprovalForm,
         person: str = "U1",
         action: str = APPROVE,
         *,
@@ -143,7 +143,7 @@ def dag_that_asks(name: str, done: list[Any]) -> Any:
     return dag
 
 
-def parked(dag_id: str) -> Question:
+def parked(dag_id: str) -> ApprovalForm:
     """Wait until the DAG's question is asked."""
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
@@ -154,12 +154,12 @@ def parked(dag_id: str) -> Question:
             wanted = (TaskInstance.dag_id == dag_id, TaskInstance.state == "awaiting_input")
             found = session.scalars(select(TaskInstance).where(*wanted)).first()
             if found is not None:
-                return Question(dag_id, found.run_id, found.task_id, "1", DIGEST)
+                return ApprovalForm(dag_id, found.run_id, found.task_id, "1", DIGEST)
         time.sleep(0.1)
     raise AssertionError("nothing was asked")
 
 
-def asked_while(name: str, act: Callable[[Question], None]) -> tuple[Done, list[Any]]:
+def asked_while(name: str, act: Callable[[ApprovalForm], None]) -> tuple[Done, list[Any]]:
     answers: list[Any] = []
     failed: list[BaseException] = []
 
@@ -193,7 +193,7 @@ def test_only_the_right_person_can_answer_only_this_question_and_only_once(
 ) -> None:
     from dataclasses import replace
 
-    def act(question: Question) -> None:
+    def act(question: ApprovalForm) -> None:
         assert "is no user of Airflow" in press(question, "U9")[1]
         assert "is no user of Airflow" in press(question, "U3")[1], (
             "mapped to a name that Airflow does not know"
@@ -217,7 +217,7 @@ def test_only_the_right_person_can_answer_only_this_question_and_only_once(
 
 
 def test_what_is_forged_old_or_a_copy_is_refused_without_a_word(press: Callable[..., Any]) -> None:
-    def act(question: Question) -> None:
+    def act(question: ApprovalForm) -> None:
         assert press(question, secret="f" * 32) == (401, "[]")
         assert press(question, age=301) == (401, "[]")
         assert press(question, age=-301) == (401, "[]")

@@ -11,11 +11,11 @@ import pytest
 from test_incident_desk import CALM, CRITICAL, WARNING, Desk
 
 from evermodel.alerts.digest import Digest
-from evermodel.alerts.digest_message import ModelWeek, Retrained, TeamWeek, digest_message
+from evermodel.alerts.digest_message import DigestRetrain, ModelWeek, TeamWeek, digest_message
 from evermodel.alerts.incidents.state import Incident
 from evermodel.alerts.incidents.store import Transition
 from evermodel.alerts.message import Message
-from evermodel.alerts.publisher import notifier_lanes, slack_lane
+from evermodel.alerts.publisher import notifier_destinations, slack_destination
 from evermodel.alerts.queue import MessageQueue
 from evermodel.alerts.teams import Team, teams
 from evermodel.monitoring.drift.verdict import Performance
@@ -44,7 +44,7 @@ def told(*models: ModelWeek) -> Message:
 
 
 def test_a_quiet_week_is_one_line() -> None:
-    message = told(a_week("churn"), a_week("flights", retrains=(Retrained(END, "kept the champion"),)))
+    message = told(a_week("churn"), a_week("flights", retrains=(DigestRetrain(END, "kept the champion"),)))
     assert message.text.splitlines()[:3] == [
         "[info] data: the week of 2 models",
         "2026-01-05 until 2026-01-12: a quiet week.",
@@ -63,7 +63,7 @@ def test_a_week_with_news_tells_them_by_model() -> None:
         "performance-1-x", "2026-01-08", "critical", "warning", "2026-01-08", "the inputs changed too"
     )
     also = Transition("performance-1-x", "performance", "open", "critical", "2026-01-08", "2026-01-08", "7")
-    retrain = Retrained("2026-01-09", "deployed", "8", "drift since 2026-01-07")
+    retrain = DigestRetrain("2026-01-09", "deployed", "8", "drift since 2026-01-07")
     message = told(
         a_week("churn", happened=(opened, also, ended), open=(going_on,), retrains=(retrain,)), a_week("calm")
     )
@@ -93,7 +93,7 @@ def test_the_digest_of_many_models_with_endless_names_keeps_to_the_limits(endles
         endless,
         version=endless,
         happened=(bad,) * 9,
-        retrains=(Retrained(END, endless, endless, endless),) * 9,
+        retrains=(DigestRetrain(END, endless, endless, endless),) * 9,
     )
     told(*[loud] * 22, *[a_week(endless)] * 25)  # fmt: skip
 
@@ -164,6 +164,6 @@ def test_the_week_is_read_from_the_registry(tmp_path: Path, mlflow_server: str) 
     queue = MessageQueue(tmp_path / "digests")
     for _ in range(2):
         ((sender, message),) = digest.queue(queue, datetime(2026, 1, 12, 7, tzinfo=UTC))
-    assert [entry.key for _, entry in queue.waiting(slack_lane(sender.alerts))] == [message.identity]
-    pagers = [lane for each in (spec, other) for lane in notifier_lanes(each)]
+    assert [entry.key for _, entry in queue.waiting(slack_destination(sender.alerts))] == [message.identity]
+    pagers = [lane for each in (spec, other) for lane in notifier_destinations(each)]
     assert [len(list(queue.waiting(lane))) for lane in pagers] == [1, 0], "one pager of a team is told once"

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from evermodel.alerts.approval_message import Question, approval_message
+from evermodel.alerts.approval_message import ApprovalForm, approval_message
 from evermodel.alerts.failure_message import failure_message
 from evermodel.alerts.incident_message import IncidentView, incident_message
 from evermodel.alerts.message import Message
@@ -374,7 +374,7 @@ def test_an_approval_has_buttons_that_carry_what_they_answer() -> None:
     decision = Decision(
         "flights", "k", "trees", "m", None, "auc", "better", True, False, "", 9, (0.7, 0.6, 0.8), None, None, ()
     )  # fmt: skip
-    question = Question(
+    question = ApprovalForm(
         "retrain_flights", "manual__2013-03-11T00:00:00+00:00", "approve", "7", decision.digest
     )
     message = approval_message(
@@ -383,7 +383,7 @@ def test_an_approval_has_buttons_that_carry_what_they_answer() -> None:
     assert_within_limits(message)
     (actions,) = [block for block in message.blocks if block["type"] == "actions"]
     assert [button["text"]["text"] for button in actions["elements"]] == ["Approve", "Reject"]
-    assert {Question.loads(button["value"]) for button in actions["elements"]} == {question}
+    assert {ApprovalForm.loads(button["value"]) for button in actions["elements"]} == {question}
     assert "Approve" in preview_html(message, None, None)
 
 

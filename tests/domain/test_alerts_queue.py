@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from evermodel.alerts import delivery as delivery_module
-from evermodel.alerts.delivery import LaneReport, send_waiting
+from evermodel.alerts.delivery import DeliveryReport, send_waiting
 from evermodel.alerts.message import Message
 from evermodel.alerts.queue import MessageQueue
-from evermodel.alerts.queued_message import Entry, Lane
+from evermodel.alerts.queued_message import Destination, QueuedMessage
 from evermodel.alerts.transport import (
     DeliveryDelayedError,
     MessageGoneError,
@@ -22,14 +22,14 @@ from evermodel.alerts.transport import (
 )
 from evermodel.core.errors import PermanentError
 
-LANE = Lane("slack", {"connection": "slack_api_default", "channel": "#ml-alerts"})
+LANE = Destination("slack", {"connection": "slack_api_default", "channel": "#ml-alerts"})
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 LATER = (NOON + timedelta(hours=8)).isoformat()
 
 
-def entry(key: str, text: str = "", **changes: Any) -> Entry:
+def entry(key: str, text: str = "", **changes: Any) -> QueuedMessage:
     message = Message(key, key, text or key, [], "warning", "flights").to_json()
-    return Entry(**{"operation": "post", "event": "open", "message": message, **changes})
+    return QueuedMessage(**{"operation": "post", "event": "open", "message": message, **changes})
 
 
 @dataclass
@@ -79,7 +79,7 @@ def board() -> Board:
     return Board()
 
 
-def send(queue: MessageQueue, board: Board, now: datetime = NOON) -> LaneReport:
+def send(queue: MessageQueue, board: Board, now: datetime = NOON) -> DeliveryReport:
     (report,) = send_waiting(queue, lambda lane: board, lambda: now)
     return report
 
@@ -260,11 +260,11 @@ def test_a_mistake_of_configuration_keeps_the_message(queue: MessageQueue, board
 
 
 def test_one_lane_that_is_stopped_stops_no_other(queue: MessageQueue, board: Board) -> None:
-    other = Lane("slack", {"connection": "slack_api_default", "channel": "#other"})
+    other = Destination("slack", {"connection": "slack_api_default", "channel": "#other"})
     queue.put(LANE, entry("a"))
     queue.put(other, entry("a"))
 
-    def carrier_for(lane: Lane) -> Board:
+    def carrier_for(lane: Destination) -> Board:
         if lane == LANE:
             raise PermanentError("no token")
         return board

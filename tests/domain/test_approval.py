@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from evermodel.alerts.approval_message import Question
+from evermodel.alerts.approval_message import ApprovalForm
 from evermodel.core.errors import ApprovalError
 from evermodel.registry import registry
 from evermodel.registry.approval import Approval
@@ -54,9 +54,9 @@ def test_the_version_tells_who_said_what_when_and_why() -> None:
 )
 def test_what_is_no_value_of_a_button_is_refused(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - JSON's own words are good enough
-        Question.loads(text)
-    question = Question("retrain_flights", "run", "approve", "7", "d1")
-    assert Question.loads(question.dumps()) == question
+        ApprovalForm.loads(text)
+    question = ApprovalForm("retrain_flights", "run", "approve", "7", "d1")
+    assert ApprovalForm.loads(question.dumps()) == question
 
 
 def test_a_decision_that_was_changed_after_the_answer_deploys_nothing(world: World) -> None:

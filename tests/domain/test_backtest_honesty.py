@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from backtest_world import START, TURN, history, plan_of, spec_of
 from evermodel.data.sources import read_window
 from evermodel.data.sources.files import FilesRelation
-from evermodel.pipelines.backtest.history import History, record_history
+from evermodel.pipelines.backtest.history import BacktestHistory, record_history
 from evermodel.pipelines.backtest.outcome import PolicyOutcome
 from evermodel.pipelines.backtest.plan import make_plan
 from evermodel.pipelines.backtest.policies import POLICIES
@@ -27,7 +27,7 @@ EVER = Window(datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 
 
-def known_at(history: History, moment: datetime) -> pa.Table:
+def known_at(history: BacktestHistory, moment: datetime) -> pa.Table:
     return read_window(history.at(moment).spec, EVER, with_label=True)
 
 
@@ -58,7 +58,7 @@ def test_no_planted_future_changes_what_was_known(tmp_path: Path, hours: int, se
     assert labelled == pc.sum(pc.less(rows["at"], moment - DAY)).as_py()
 
 
-def versioned(folder: Path) -> History:
+def versioned(folder: Path) -> BacktestHistory:
     """A source that keeps versions: each row comes without label and leak, gets both, and one label is corrected."""
 
     def day(n: float) -> datetime:

@@ -8,40 +8,40 @@ import pytest
 
 from backtest_world import START, TURN, history, plan_of, spec_of
 from evermodel.core.errors import SpecError
-from evermodel.pipelines.backtest.compare import Comparison
+from evermodel.pipelines.backtest.compare import PolicyComparison
 from evermodel.pipelines.backtest.policies import POLICIES, policies_named
 from evermodel.pipelines.backtest.run import comparison_of, write_report
 from evermodel.pipelines.backtest.text import findings, result_rows
 
 
 @pytest.fixture(scope="module")
-def turned(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+def turned(tmp_path_factory: pytest.TempPathFactory) -> PolicyComparison:
     plan = plan_of(tmp_path_factory.mktemp("turned"), history(), "never", "weekly", "on_drift")
     return comparison_of(plan)
 
 
 @pytest.fixture(scope="module")
-def calm(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+def calm(tmp_path_factory: pytest.TempPathFactory) -> PolicyComparison:
     plan = plan_of(tmp_path_factory.mktemp("calm"), history(turn=None, weeks=8), "never", "weekly")
     return comparison_of(plan)
 
 
-def outcome(comparison: Comparison, policy: str) -> Any:
+def outcome(comparison: PolicyComparison, policy: str) -> Any:
     return next(one for one in comparison.outcomes if one.policy == policy)
 
 
-def standing(comparison: Comparison, policy: str) -> Any:
+def standing(comparison: PolicyComparison, policy: str) -> Any:
     return next(one for one in comparison.standings if one.policy == policy)
 
 
-def test_until_the_world_turns_all_policies_are_as_good(turned: Comparison) -> None:
+def test_until_the_world_turns_all_policies_are_as_good(turned: PolicyComparison) -> None:
     for one in turned.outcomes:
         before = [week.value for week in one.weeks if week.start < f"{TURN:%Y-%m-%d}"]
         assert len(before) == 2
         assert min(before) > 0.85
 
 
-def test_after_it_the_policies_that_retrain_recover_and_the_other_does_not(turned: Comparison) -> None:
+def test_after_it_the_policies_that_retrain_recover_and_the_other_does_not(turned: PolicyComparison) -> None:
     last = {one.policy: one.weeks[-1].value for one in turned.outcomes}
     assert last["never"] < 0.6
     assert last["weekly"] > 0.8
@@ -50,27 +50,27 @@ def test_after_it_the_policies_that_retrain_recover_and_the_other_does_not(turne
     assert standing(turned, "on_drift").gain > 0.1
 
 
-def test_drift_asks_for_no_retrain_before_it_is_there(turned: Comparison) -> None:
+def test_drift_asks_for_no_retrain_before_it_is_there(turned: PolicyComparison) -> None:
     tried = outcome(turned, "on_drift").retrains
     assert tried[0].as_of == f"{TURN + timedelta(days=7):%Y-%m-%d}"
     assert "drift" in tried[0].reason
     assert 1 <= len(tried) < len(outcome(turned, "weekly").retrains)
 
 
-def test_people_hear_of_the_drift_once_and_not_before(turned: Comparison) -> None:
+def test_people_hear_of_the_drift_once_and_not_before(turned: PolicyComparison) -> None:
     opened = [one for one in outcome(turned, "never").alerts if one.kind == "drift" and one.action == "open"]
     assert [one.at for one in opened] == [f"{TURN + timedelta(days=7):%Y-%m-%d}"]
     assert outcome(turned, "never").opened >= 2  # performance falls too, when the labels come
 
 
-def test_where_nothing_changes_retraining_is_not_shown_to_help(calm: Comparison) -> None:
+def test_where_nothing_changes_retraining_is_not_shown_to_help(calm: PolicyComparison) -> None:
     assert standing(calm, "weekly").verdict == "no difference shown"
     assert abs(standing(calm, "weekly").gain) < 0.02
     assert "do not show" in findings(calm)[0] or "did not help" in findings(calm)[0]
     assert calm.thriftiest.policy == "never"
 
 
-def test_weeks_in_which_retraining_hurt_are_told(calm: Comparison) -> None:
+def test_weeks_in_which_retraining_hurt_are_told(calm: PolicyComparison) -> None:
     weekly = outcome(calm, "weekly")
     assert weekly.shipped > 0
     assert len(weekly.exchanges) == len(weekly.weeks) - 1
@@ -83,7 +83,7 @@ def test_weeks_in_which_retraining_hurt_are_told(calm: Comparison) -> None:
     assert result_rows(calm)[1][-1].startswith(f"{hurt} of {len(weekly.exchanges)}")
 
 
-def test_the_report_shows_every_policy_and_loads_nothing(turned: Comparison, tmp_path: Path) -> None:
+def test_the_report_shows_every_policy_and_loads_nothing(turned: PolicyComparison, tmp_path: Path) -> None:
     files = write_report(turned, tmp_path)
     page = files.page.read_text(encoding="utf-8")
     assert all(name in page for name in ("never", "weekly", "on_drift", turned.digest))

@@ -8,10 +8,10 @@ import pytest
 
 from evermodel.evaluation.decision import Gate
 from evermodel.reports.retrain.decision_page import decision_page
-from evermodel.reports.retrain.document import Bullets, Section, Table, marked, to_markdown
+from evermodel.reports.retrain.document import Bullets, PageSection, PageTable, marked, to_markdown
 from evermodel.reports.retrain.importance import Importance, permutation_importance
 from evermodel.reports.retrain.numbers import numbers_of
-from evermodel.reports.retrain.scored_sample import Trial
+from evermodel.reports.retrain.scored_sample import ScoredSample
 from trials import GATES, trial
 
 WILD = '<script>alert("x")</script> $\\frac{1}{$ & \x07 "quoted"'
@@ -47,12 +47,12 @@ class Read(HTMLParser):
             self.rows[-1].append(data)
 
 
-def page_of(found: Trial, importance: Importance | None = None, **facts: Any) -> Read:
+def page_of(found: ScoredSample, importance: Importance | None = None, **facts: Any) -> Read:
     numbers = numbers_of(found, importance or permutation_importance(found))
     return Read(decision_page(found, numbers, facts, {"MLflow run": "http://mlflow/#/runs/1"}))
 
 
-def with_gates(found: Trial, *gates: Gate) -> Trial:
+def with_gates(found: ScoredSample, *gates: Gate) -> ScoredSample:
     return replace(found, decision=replace(found.decision, gates=gates))
 
 
@@ -152,7 +152,9 @@ def test_numbers_have_the_same_names_for_every_retrain_and_keep_the_intervals_of
 
 
 def test_markdown_keeps_wild_text_in_its_cell() -> None:
-    text = to_markdown("t", [Section("s", [Table(("a", "b"), [("x|y\nz", "<b>*_q_*")]), Bullets(["# no"])])])
+    text = to_markdown(
+        "t", [PageSection("s", [PageTable(("a", "b"), [("x|y\nz", "<b>*_q_*")]), Bullets(["# no"])])]
+    )
     assert "| x\\|y z | &lt;b&gt;\\*\\_q\\_\\* |" in text
     assert "- \\# no" in text
     assert marked("log_loss") == "log_loss"

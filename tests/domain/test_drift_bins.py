@@ -9,13 +9,13 @@ import pytest
 
 from evermodel.data.dtypes import feature_frame
 from evermodel.monitoring.drift.bins import MOST_CATEGORIES, CategoryBins, NumberBins, quantiles
-from evermodel.stats.sample import Categories, Numbers, categories, numbers
+from evermodel.stats.sample import CategoricalSample, NumericSample, categories, numbers
 from evermodel.stats.stability import stability
 from small_spec import small_spec
 
 
-def _numbers(values: object, missing: float = 0) -> Numbers:
-    return Numbers(np.sort(np.asarray(values, dtype=np.float64)), missing=missing)
+def _numbers(values: object, missing: float = 0) -> NumericSample:
+    return NumericSample(np.sort(np.asarray(values, dtype=np.float64)), missing=missing)
 
 
 def test_numeric_bins_are_the_deciles_of_the_reference() -> None:
@@ -63,7 +63,7 @@ def test_infinite_references_have_ordered_cuts_and_empty_ones_one_bin() -> None:
 
 
 def test_weighted_values_have_the_quantiles_of_their_rows() -> None:
-    weighted = Numbers(np.array([1.0, 2.0, 9.0]), np.array([2.0, 5.0, 3.0]))
+    weighted = NumericSample(np.array([1.0, 2.0, 9.0]), np.array([2.0, 5.0, 3.0]))
     plain = _numbers([1, 1, 2, 2, 2, 2, 2, 9, 9, 9])
     shares = np.arange(1, 10) / 10
 
@@ -73,19 +73,21 @@ def test_weighted_values_have_the_quantiles_of_their_rows() -> None:
 
 
 def test_categories_beyond_the_commonest_share_a_bin_and_new_ones_have_theirs() -> None:
-    reference = Categories({f"c{i:03}": 100 - i for i in range(MOST_CATEGORIES + 5)})
+    reference = CategoricalSample({f"c{i:03}": 100 - i for i in range(MOST_CATEGORIES + 5)})
     bins = CategoryBins.of(reference)
 
-    found = bins.count(Categories({"c000": 2, f"c{MOST_CATEGORIES:03}": 1, "unheard of": 4}, missing=3))
+    found = bins.count(
+        CategoricalSample({"c000": 2, f"c{MOST_CATEGORIES:03}": 1, "unheard of": 4}, missing=3)
+    )
 
     assert bins.common == tuple(f"c{i:03}" for i in range(MOST_CATEGORIES))
     assert (found[0], found[-3], found[-2], found[-1]) == (2, 1, 4, 3)
     assert found.sum() == 10
-    assert bins.never_seen(Categories({"c000": 2, "new": 1, "none": 0})) == {"new": 1}
+    assert bins.never_seen(CategoricalSample({"c000": 2, "new": 1, "none": 0})) == {"new": 1}
 
 
 def test_ties_between_categories_are_broken_by_name() -> None:
-    assert CategoryBins.of(Categories({"b": 1, "a": 1, "c": 2})).common == ("c", "a", "b")
+    assert CategoryBins.of(CategoricalSample({"b": 1, "a": 1, "c": 2})).common == ("c", "a", "b")
 
 
 def test_integers_booleans_times_and_nulls_are_numbers() -> None:
@@ -122,7 +124,7 @@ def test_many_rare_categories_do_not_drift_by_themselves() -> None:
     generator = np.random.default_rng(1)
     shares = 1 / np.arange(1, 1001)
     sides = [
-        Categories(
+        CategoricalSample(
             {str(i): float(n) for i, n in enumerate(generator.multinomial(1000, shares / shares.sum())) if n}
         )
         for _ in range(2)
@@ -132,5 +134,5 @@ def test_many_rare_categories_do_not_drift_by_themselves() -> None:
 
     assert bins.count(sides[1])[-2] > 100
     assert stability(before, now).psi < 0.05
-    few = CategoryBins.of(Categories({"a": 5}))
-    assert few.for_index(few.count(Categories({"b": 4}))).tolist() == [0, 0, 4, 0]
+    few = CategoryBins.of(CategoricalSample({"a": 5}))
+    assert few.for_index(few.count(CategoricalSample({"b": 4}))).tolist() == [0, 0, 4, 0]

@@ -9,7 +9,7 @@ import pytest
 from evermodel.monitoring.drift.categorical import categorical_p_value
 from evermodel.monitoring.drift.numeric import numeric_p_value
 from evermodel.stats.ranks import Pooled
-from evermodel.stats.sample import Categories, Numbers
+from evermodel.stats.sample import CategoricalSample, NumericSample
 
 Draw = Callable[[np.random.Generator, int], np.ndarray]
 TIMES = 300
@@ -20,13 +20,14 @@ def _zeros(values: np.ndarray, generator: np.random.Generator, share: float = 0.
 
 
 def _numeric(before: np.ndarray, now: np.ndarray) -> float:
-    one, other = Numbers(np.sort(before)), Numbers(np.sort(now))
+    one, other = NumericSample(np.sort(before)), NumericSample(np.sort(now))
     return numeric_p_value(one, other, Pooled.of(one, other))
 
 
 def _categorical(before: np.ndarray, now: np.ndarray) -> float:
     one, other = (
-        Categories({str(i): float(rows) for i, rows in enumerate(side) if rows}) for side in (before, now)
+        CategoricalSample({str(i): float(rows) for i, rows in enumerate(side) if rows})
+        for side in (before, now)
     )
     return categorical_p_value(one, other)
 

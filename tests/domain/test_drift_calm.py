@@ -12,7 +12,7 @@ from benchmarks.replay_calm import RATE, World, simulate
 from drift_world import DAY, START, drift_spec, log_day, references, table
 from evermodel.data.prediction_log import read_log
 from evermodel.monitoring.drift import history as history_module
-from evermodel.monitoring.drift.history import CalmHistory
+from evermodel.monitoring.drift.history import QuietHistory
 from evermodel.monitoring.drift.judge import judge_window
 from evermodel.monitoring.drift.quiet_days import learn_limit
 from evermodel.monitoring.drift.references import References
@@ -103,7 +103,7 @@ def _learnt_from(column: ColumnDrift) -> int:
 
 def _judged(lake: Path, day: int, **options: Any) -> ColumnDrift:
     found = _references(lake, day)
-    history = CalmHistory(found, **options).learn()
+    history = QuietHistory(found, **options).learn()
     (column,) = [
         c
         for c in judge_window(SPEC, found, read_log(SPEC, lake, found.window), history=history)
@@ -129,13 +129,13 @@ def test_a_day_adds_one_row_and_a_log_that_has_changed_is_measured_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured: list[date] = []
-    truly = CalmHistory._measure
+    truly = QuietHistory._measure
 
-    def counted(self: CalmHistory, end: date, fingerprint: str) -> Any:
+    def counted(self: QuietHistory, end: date, fingerprint: str) -> Any:
         measured.append(end)
         return truly(self, end, fingerprint)
 
-    monkeypatch.setattr(history_module.CalmHistory, "_measure", counted)
+    monkeypatch.setattr(history_module.QuietHistory, "_measure", counted)
     values = _wandering(32)
     _logged(tmp_path, values)
     first_end = (END + DAY).date()
@@ -178,7 +178,7 @@ def test_days_on_which_something_was_wrong_teach_nothing(tmp_path: Path) -> None
 def test_a_damaged_file_of_past_windows_is_made_again(tmp_path: Path) -> None:
     _logged(tmp_path, _wandering(32))
     before = _judged(tmp_path, 30)
-    history = CalmHistory(_references(tmp_path, 30))
+    history = QuietHistory(_references(tmp_path, 30))
     kept = json.loads(history.file.read_text())
     assert len(kept) == 30
 
@@ -193,7 +193,7 @@ def test_windows_that_are_no_whole_days_have_no_history(tmp_path: Path) -> None:
     spec = drift_spec(["x"], window="12h")
     window = Window(END + 30 * DAY, END + 30.5 * DAY)
 
-    history = CalmHistory(references(spec, _references(tmp_path, 0).training, window, tmp_path)).learn()  # type: ignore[arg-type]
+    history = QuietHistory(references(spec, _references(tmp_path, 0).training, window, tmp_path)).learn()  # type: ignore[arg-type]
 
     assert history.limit("feature:x", 0.25, 0.01) is None
     assert not history.file.exists()

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from evermodel.core.errors import PermanentError
 from evermodel.monitoring.drift.compare import compare
-from evermodel.monitoring.drift.comparison import Comparison
-from evermodel.stats.sample import Categories, Numbers, Sample, categories, numbers
+from evermodel.monitoring.drift.comparison import ColumnComparison
+from evermodel.stats.sample import CategoricalSample, NumericSample, Sample, categories, numbers
 
 ANY_NUMBER = st.floats(allow_nan=False) | st.sampled_from([0.0, 1.0, -1.0, math.inf, -math.inf])
 ANY_NUMBERS = st.tuples(st.lists(ANY_NUMBER, max_size=40), st.integers(0, 30))
@@ -23,11 +23,11 @@ ANY_CATEGORIES = st.tuples(
 )
 
 
-def _numbers(values: object, missing: float = 0) -> Numbers:
-    return Numbers(np.sort(np.asarray(values, dtype=np.float64)), missing=missing)
+def _numbers(values: object, missing: float = 0) -> NumericSample:
+    return NumericSample(np.sort(np.asarray(values, dtype=np.float64)), missing=missing)
 
 
-def _sound(found: Comparison) -> None:
+def _sound(found: ColumnComparison) -> None:
     assert 0 <= found.p_value <= 1
     assert 0 <= found.low <= found.psi <= found.high < math.inf
     assert 0 <= found.distance < math.inf
@@ -49,7 +49,7 @@ def test_any_two_columns_of_numbers_have_an_answer(
 def test_any_two_columns_of_categories_have_an_answer(
     one: tuple[dict[str, int], int], other: tuple[dict[str, int], int]
 ) -> None:
-    _sound(compare(Categories(*one), Categories(*other)))
+    _sound(compare(CategoricalSample(*one), CategoricalSample(*other)))
 
 
 @pytest.mark.parametrize(
@@ -61,9 +61,9 @@ def test_any_two_columns_of_categories_have_an_answer(
         (_numbers([], missing=50), _numbers([], missing=9)),
         (_numbers(range(500)), _numbers([250.0])),
         (_numbers([math.inf] * 9), _numbers([math.inf] * 9)),
-        (Categories({}), Categories({"a": 3})),
-        (Categories({"a": 30}), Categories({"a": 3})),
-        (Categories({}, missing=5), Categories({}, missing=5)),
+        (CategoricalSample({}), CategoricalSample({"a": 3})),
+        (CategoricalSample({"a": 30}), CategoricalSample({"a": 3})),
+        (CategoricalSample({}, missing=5), CategoricalSample({}, missing=5)),
     ],
 )
 def test_where_nothing_can_be_said_nothing_is(reference: Sample, window: Sample) -> None:
@@ -80,15 +80,15 @@ def test_where_nothing_can_be_said_nothing_is(reference: Sample, window: Sample)
         (_numbers(range(500)), _numbers(range(0, 500, 2), missing=60), "missing 0% → 19%"),
         (_numbers([5.0] * 300), _numbers([5.0] * 50 + [6.0] * 40), "5 100.0% → 55.6%"),
         (_numbers([0.0] * 299 + [1.0] * 301), _numbers([0.0] * 100 + [math.inf] * 100), "median 1 → inf"),
-        (Categories({"a": 300, "b": 300}), Categories({"a": 80, "b": 20}), "a 50.0% → 80.0%"),
+        (CategoricalSample({"a": 300, "b": 300}), CategoricalSample({"a": 80, "b": 20}), "a 50.0% → 80.0%"),
         (
-            Categories({"a": 300, "b": 300}),
-            Categories({"a": 50, "b": 50, "x": 40, "y": 1}),
+            CategoricalSample({"a": 300, "b": 300}),
+            CategoricalSample({"a": 50, "b": 50, "x": 40, "y": 1}),
             "never seen: x and 1 more, 29.1%",
         ),
         (
-            Categories({"a": 300}, missing=10),
-            Categories({"a": 70}, missing=70),
+            CategoricalSample({"a": 300}, missing=10),
+            CategoricalSample({"a": 70}, missing=70),
             "missing 3% → 50%",
         ),
     ],
@@ -112,7 +112,7 @@ def test_only_rows_that_went_missing_are_evidence() -> None:
 
 def test_numbers_and_categories_are_not_compared() -> None:
     with pytest.raises(PermanentError, match="column of numbers cannot be compared with one of categories"):
-        compare(_numbers([1.0]), Categories({"a": 1}))
+        compare(_numbers([1.0]), CategoricalSample({"a": 1}))
 
 
 @pytest.mark.parametrize("change", [np.exp, np.cbrt, lambda x: 1000 * x - 7], ids=["exp", "cbrt", "linear"])
@@ -136,7 +136,7 @@ def test_the_evidence_is_the_same_from_both_sides(sizes: tuple[int, int]) -> Non
     one, other = generator.normal(size=sizes[0]), generator.normal(0.25, 1.2, sizes[1])
     zeros = [np.where(generator.random(len(x)) < 0.4, 0, x) for x in (one, other)]
     tallies = [
-        Categories(dict(zip("abcdefgh", generator.multinomial(rows, share).tolist(), strict=True)))
+        CategoricalSample(dict(zip("abcdefgh", generator.multinomial(rows, share).tolist(), strict=True)))
         for rows, share in zip(sizes, ([0.3] + [0.1] * 7, [0.4] + [0.6 / 7] * 7), strict=True)
     ]
     pairs: list[tuple[Sample, Sample]] = [
@@ -154,9 +154,9 @@ def test_weights_count_like_repeated_rows() -> None:
     generator = np.random.default_rng(8)
     before, now = generator.integers(0, 40, 3000), generator.integers(0, 42, 700)
 
-    def folded(rows: np.ndarray) -> Numbers:
+    def folded(rows: np.ndarray) -> NumericSample:
         values, weights = np.unique(rows.astype(np.float64), return_counts=True)
-        return Numbers(values, weights.astype(np.float64), missing=5)
+        return NumericSample(values, weights.astype(np.float64), missing=5)
 
     plain = compare(_numbers(before, 5), _numbers(now, 5))
 
@@ -184,7 +184,7 @@ def test_the_order_of_rows_and_of_categories_is_of_no_account() -> None:
 def test_it_is_made_without_pandas_evidently_or_scipy_stats() -> None:
     code = (
         "import sys, numpy as np; from evermodel.monitoring.drift.compare import compare; "
-        "from evermodel.stats.sample import Numbers, Categories; x = Numbers(np.arange(500.0)); compare(x, x); "
+        "from evermodel.stats.sample import NumericSample, CategoricalSample; x = Numbers(np.arange(500.0)); compare(x, x); "
         "compare(Categories({'a': 4, 'b': 9}), Categories({'a': 9, 'b': 1, 'c': 2})); "
         "print(sorted({'pandas', 'evidently', 'scipy.stats', 'mlflow', 'sklearn'} & set(sys.modules)))"
     )

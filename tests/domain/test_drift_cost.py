@@ -22,7 +22,7 @@ from evermodel.monitoring.drift import measure
 from evermodel.monitoring.drift.columns import days_of, taken, to_numpy
 from evermodel.monitoring.drift.judge import judge_window
 from evermodel.monitoring.drift.profiles import Profiles
-from evermodel.monitoring.drift.reference_and_current import RowsSide
+from evermodel.monitoring.drift.reference_and_current import ExactRows
 from evermodel.monitoring.drift.references import References
 from evermodel.monitoring.drift.rows import ParquetRows
 from evermodel.spec import load_spec
@@ -117,16 +117,16 @@ def test_two_columns_at_a_time_and_one_give_the_same_verdict(
 
 def test_columns_are_let_go_once_they_are_measured(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[weakref.ref[Any]] = []
-    take = RowsSide.sample
+    take = ExactRows.sample
 
-    def taken_down(side: RowsSide, name: str) -> Any:
+    def taken_down(side: ExactRows, name: str) -> Any:
         sample = take(side, name)
         made.append(weakref.ref(sample))
         return sample
 
-    monkeypatch.setattr(RowsSide, "sample", taken_down)
+    monkeypatch.setattr(ExactRows, "sample", taken_down)
     monkeypatch.setattr(measure, "_MOST_ROWS_AT_ONCE", 0)
-    window = RowsSide(ParquetRows([files / "window.parquet"]), frozenset(NUMERIC))
+    window = ExactRows(ParquetRows([files / "window.parquet"]), frozenset(NUMERIC))
 
     found = list(measure.measure(_references(files), window))
 

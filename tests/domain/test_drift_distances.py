@@ -9,11 +9,11 @@ from scipy.spatial.distance import jensenshannon
 from scipy.stats import ks_2samp, wasserstein_distance
 
 from evermodel.stats.distances import jensen_shannon, kolmogorov_smirnov, wasserstein
-from evermodel.stats.sample import Numbers
+from evermodel.stats.sample import NumericSample
 
 
-def _numbers(values: Any) -> Numbers:
-    return Numbers(np.sort(np.asarray(values, dtype=np.float64)))
+def _numbers(values: Any) -> NumericSample:
+    return NumericSample(np.sort(np.asarray(values, dtype=np.float64)))
 
 
 @pytest.fixture(params=["normal", "ties", "cauchy", "one", "constant"])
@@ -46,7 +46,7 @@ def test_wasserstein_is_that_of_evidently_and_scipy(sides: tuple[Any, Any]) -> N
 
 
 def test_wasserstein_takes_weights_and_leaves_infinities_out() -> None:
-    weighted = Numbers(np.array([1.0, 2.0, 5.0]), np.array([3.0, 1.0, 2.0]))
+    weighted = NumericSample(np.array([1.0, 2.0, 5.0]), np.array([3.0, 1.0, 2.0]))
 
     found = wasserstein(weighted, _numbers([2.0, 4.0]))
 

@@ -18,7 +18,7 @@ import pytest
 from drift_world import DAY, RATE, START, drift_spec, judge, references, table
 from evermodel.core.errors import EmptyWindowError
 from evermodel.core.severity import worst_of
-from evermodel.monitoring.drift.family import Finding
+from evermodel.monitoring.drift.family import DriftTest
 from evermodel.monitoring.drift.judge import judge_window
 from evermodel.monitoring.drift.verdict import ColumnDrift, DriftVerdict, Performance
 
@@ -343,7 +343,7 @@ def test_findings_of_other_parts_join_the_family() -> None:
         spec,
         references(spec, table({"x": before})),
         table({"x": before[:300]}),
-        extra=[Finding(label, critical=0.3)],
+        extra=[DriftTest(label, critical=0.3)],
     )
 
     assert [(c.column, c.what, c.severity) for c in found] == [

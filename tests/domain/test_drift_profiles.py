@@ -22,8 +22,8 @@ from evermodel.monitoring.drift.profile import (
     thinned,
 )
 from evermodel.monitoring.drift.profiles import Profiles
-from evermodel.monitoring.drift.reference_and_current import RowsSide
-from evermodel.stats.sample import Categories, Numbers
+from evermodel.monitoring.drift.reference_and_current import ExactRows
+from evermodel.stats.sample import CategoricalSample, NumericSample
 
 SHAPES = {
     "normal": lambda g, n: g.normal(size=n),
@@ -34,8 +34,8 @@ SHAPES = {
 }
 
 
-def _side(columns: dict[str, Any]) -> RowsSide:
-    return RowsSide(pa.table(columns), frozenset(columns))
+def _side(columns: dict[str, Any]) -> ExactRows:
+    return ExactRows(pa.table(columns), frozenset(columns))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -47,7 +47,7 @@ def test_weeks_put_together_from_profiles_say_the_same_as_all_rows(shape: str) -
 
     kept = merged([profile(_side({"x": day}), ["x"]) for day in days]).sample("x")
 
-    assert isinstance(kept, Numbers)
+    assert isinstance(kept, NumericSample)
     assert len(kept.values) <= 5 * MOST_POINTS
     assert (kept.rows, kept.missing) == (pytest.approx(exact.rows), exact.missing)
     truly, found = compare(before, exact), compare(before, kept)
@@ -61,9 +61,9 @@ def test_weeks_put_together_from_profiles_say_the_same_as_all_rows(shape: str) -
 def test_a_share_below_any_value_is_kept_to_one_in_four_thousand() -> None:
     values = np.sort(np.random.default_rng(2).lognormal(sigma=3, size=123_457))
 
-    kept = thinned(Numbers(values))
+    kept = thinned(NumericSample(values))
 
-    assert isinstance(kept, Numbers)
+    assert isinstance(kept, NumericSample)
     assert kept.weights is not None
     assert len(kept.values) <= MOST_POINTS
     at = np.quantile(values, np.linspace(0.001, 0.999, 999))
@@ -75,9 +75,9 @@ def test_a_share_below_any_value_is_kept_to_one_in_four_thousand() -> None:
 def test_few_values_and_infinite_ones_are_kept_exactly() -> None:
     values = np.sort(np.array([math.inf, 1.0, 1.0, -math.inf, 5.0]))
 
-    kept = thinned(Numbers(values, missing=3))
+    kept = thinned(NumericSample(values, missing=3))
 
-    assert isinstance(kept, Numbers)
+    assert isinstance(kept, NumericSample)
     assert kept.values.tolist() == [-math.inf, 1.0, 5.0, math.inf]
     assert kept.weights is not None
     assert kept.weights.tolist() == [1, 2, 1, 1]
@@ -87,9 +87,9 @@ def test_few_values_and_infinite_ones_are_kept_exactly() -> None:
 def test_of_too_many_categories_the_rarer_ones_become_one() -> None:
     counts = {f"c{i}": float(1 + (i < 5)) for i in range(MOST_CATEGORIES + 500)}
 
-    kept = thinned(Categories(counts))
+    kept = thinned(CategoricalSample(counts))
 
-    assert isinstance(kept, Categories)
+    assert isinstance(kept, CategoricalSample)
     assert len(kept.counts) == MOST_CATEGORIES + 1
     assert kept.counts[REST] == 500
     assert kept.rows == sum(counts.values())
@@ -119,7 +119,7 @@ def test_a_day_is_kept_in_the_lake_and_not_read_again_until_its_log_changes(
         kept, before = again.sample(name), first.sample(name)
         assert (kept.rows, kept.missing) == (before.rows, before.missing)
     assert np.array_equal(again.sample("x").values, first.sample("x").values)  # type: ignore[union-attr]
-    assert again.sample("c") == Categories({"a": 250.0}, 250.0)
+    assert again.sample("c") == CategoricalSample({"a": 250.0}, 250.0)
     assert again.sample("y").missing == 500
     assert np.array_equal(again.joint(["x", "y"]), first.joint(["x", "y"]), equal_nan=True)
 
@@ -154,5 +154,5 @@ def test_answers_are_kept_by_the_version_that_gave_them(tmp_path: Path) -> None:
     assert found is not None
     assert found.sample("score").rows == 50
     new = found.sample(of_version("score", "2"))
-    assert isinstance(new, Numbers)
+    assert isinstance(new, NumericSample)
     assert (new.rows, new.missing, new.values.tolist()) == (30, 0, [0.9])

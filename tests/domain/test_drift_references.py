@@ -16,7 +16,7 @@ from evermodel.monitoring.drift.references import References
 from evermodel.monitoring.drift.rows import ParquetRows
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window
-from evermodel.stats.sample import Numbers
+from evermodel.stats.sample import NumericSample
 
 END = START + 60 * DAY  # 1 March 2024, a Friday
 
@@ -29,7 +29,7 @@ def _values(found: References) -> list[float]:
     side = found.of("x").side
     assert side is not None
     sample = side.sample("x")
-    assert isinstance(sample, Numbers)
+    assert isinstance(sample, NumericSample)
     return sorted(set(sample.values.tolist()))
 
 

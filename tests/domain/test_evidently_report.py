@@ -10,7 +10,7 @@ import pytest
 
 from evermodel.monitoring.drift.drawing import draw, rows_needed
 from evermodel.monitoring.drift.profile import profile
-from evermodel.monitoring.drift.reference_and_current import RowsSide
+from evermodel.monitoring.drift.reference_and_current import ExactRows
 from evermodel.monitoring.drift.report import draw_report, save_report
 from evermodel.monitoring.problems import Problem
 from small_spec import small_spec
@@ -142,7 +142,7 @@ def test_without_anything_to_draw_the_report_says_so(window: pa.Table, tmp_path:
 
 
 def test_each_test_may_have_a_reference_of_its_own(tmp_path: Path) -> None:
-    references = {"amount": _rows(400), "age": profile(RowsSide(_rows(300), frozenset(["age"])), ["age"])}
+    references = {"amount": _rows(400), "age": profile(ExactRows(_rows(300), frozenset(["age"])), ["age"])}
 
     def of(drift: Any) -> Any:
         return (references[drift.column], drift.column) if drift.column in references else None
@@ -168,7 +168,7 @@ def test_a_sample_keeps_shares_and_missing_values_and_is_the_same_again(exact: b
             "colour": ["a"] * 500 + ["b"] * 300 + [None] * 200,
         }
     )
-    source: Any = table if exact else profile(RowsSide(table, frozenset(["amount"])), ["amount", "colour"])
+    source: Any = table if exact else profile(ExactRows(table, frozenset(["amount"])), ["amount", "colour"])
     numbers, texts = (
         draw(source, *column, 600, 1) for column in (("amount", "numeric"), ("colour", "categorical"))
     )

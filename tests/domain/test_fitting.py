@@ -11,21 +11,21 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from evermodel.core.errors import TrainingError
 from evermodel.modeling import estimators
 from evermodel.modeling.estimators import build_pipeline
-from evermodel.modeling.fitting import Rows, Workbench
+from evermodel.modeling.fitting import TrainingJob, TrainingRows
 from evermodel.modeling.model_store import _allowed_types, _skops_io
 from evermodel.stats.metrics import calibration_error
 from workbench import LINEAR, TREES, workbench
 
 
-def _flip(bench: Workbench, days: float) -> Workbench:
+def _flip(bench: TrainingJob, days: float) -> TrainingJob:
     """The same rows with other labels in the first so many days."""
     start = bench.rows.times.min()
     flipped = bench.rows.times < start + np.timedelta64(int(days * 24), "h")
     labels = np.where(flipped, 1 - bench.rows.labels, bench.rows.labels).astype(np.int8)
-    return replace(bench, rows=Rows(bench.rows.frame, labels, bench.rows.times))
+    return replace(bench, rows=TrainingRows(bench.rows.frame, labels, bench.rows.times))
 
 
-def _ask(fitted: Any, bench: Workbench) -> np.ndarray[Any, Any]:
+def _ask(fitted: Any, bench: TrainingJob) -> np.ndarray[Any, Any]:
     return np.asarray(fitted.pipeline.predict_proba(bench.rows.frame)[:, 1])
 
 
@@ -48,7 +48,7 @@ def test_recent_rows_weigh_more_when_the_world_has_changed() -> None:
 def test_balanced_classes_raise_the_probability_of_the_rare_one() -> None:
     plain = workbench(LINEAR)
     rare = plain.rows.labels * (np.arange(len(plain.rows.labels)) % 5 == 0)
-    rows = Rows(plain.rows.frame, rare.astype(np.int8), plain.rows.times)
+    rows = TrainingRows(plain.rows.frame, rare.astype(np.int8), plain.rows.times)
     plain = replace(plain, rows=rows)
     balanced = replace(plain, spec=workbench(LINEAR, training={"class_weight": "balanced"}).spec)
 
@@ -158,11 +158,11 @@ def test_a_candidate_that_throws_or_answers_with_nothing_is_named(
 def test_a_fold_of_one_class_is_named() -> None:
     bench = workbench(LINEAR, training={"folds": {"count": 3}})
     second = bench.folds[1].check
-    inside = (bench.rows.times >= Rows.boundary(second.start)) & (
-        bench.rows.times < Rows.boundary(second.end)
+    inside = (bench.rows.times >= TrainingRows.boundary(second.start)) & (
+        bench.rows.times < TrainingRows.boundary(second.end)
     )
     labels = np.where(inside, 0, bench.rows.labels)
-    bench = replace(bench, rows=Rows(bench.rows.frame, labels, bench.rows.times))
+    bench = replace(bench, rows=TrainingRows(bench.rows.frame, labels, bench.rows.times))
 
     with pytest.raises(TrainingError, match=r"the fold \(.*\) holds 180 rows of one class only"):
         bench.fit({})

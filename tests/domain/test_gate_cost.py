@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evermodel.evaluation.evaluate import Contender, judge
+from evermodel.evaluation.evaluate import Contender, evaluate
 from evermodel.evaluation.latency_and_size import measure_speed
 from evermodel.modeling.estimators import build_pipeline
 from gate_world import Model, gate_of, judged, skilled, window
@@ -97,7 +97,7 @@ def test_every_gate_takes_a_fitted_model_of_many_classes() -> None:
     )
     pipeline = build_pipeline(spec, spec.candidates[0]).fit(features, names)
 
-    decision = judge(
+    decision = evaluate(
         spec,
         "key",
         features,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from test_registry import Shelf
 
-from evermodel.deployment.guard import (
+from evermodel.deployment.automatic_rollback import (
     LEVEL,
     counts_since,
     guarded,
@@ -202,7 +202,8 @@ def test_nobody_is_sent_back_for_a_predecessor(
     looks = iter([seen])
     whole = registry.history
     monkeypatch.setattr(
-        "evermodel.deployment.guard.registry.history", lambda *args: next(looks, None) or whole(*args)
+        "evermodel.deployment.automatic_rollback.registry.history",
+        lambda *args: next(looks, None) or whole(*args),
     )
     failing(shelf, tmp_path, "2")
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from evermodel.alerts.incidents.handler import Handled, IncidentDesk
-from evermodel.alerts.incidents.store import TAG, Transition, incident_history, read_books, record
-from evermodel.alerts.publisher import notifier_lanes, slack_lane
+from evermodel.alerts.incidents.handler import Handled, IncidentHandler
+from evermodel.alerts.incidents.store import TAG, Transition, incident_history, read_incidents, record
+from evermodel.alerts.publisher import notifier_destinations, slack_destination
 from evermodel.alerts.queue import MessageQueue
-from evermodel.alerts.queued_message import Entry, Lane
+from evermodel.alerts.queued_message import Destination, QueuedMessage
 from evermodel.monitoring.problems import Problem
 from evermodel.registry.tracking import connect, keyed_run
 from small_spec import small_spec
@@ -39,10 +39,10 @@ class Desk:
         self.respond: dict[str, str] = {}
         self.drawn = 0
 
-    def desk(self, number: int, now: datetime = NOON) -> IncidentDesk:
+    def desk(self, number: int, now: datetime = NOON) -> IncidentHandler:
         key = f"drift/{self.name}/{MONDAY + timedelta(days=number):%Y-%m-%d}"
         run = keyed_run(self.client, f"{self.name}-monitoring", key, kind="drift", name=key)
-        return IncidentDesk(
+        return IncidentHandler(
             spec=small_spec(name=self.name, owner="data", alerts=ALERTS, respond=self.respond),
             client=self.client,
             queue=self.queue,
@@ -65,7 +65,7 @@ class Desk:
         done = self.desk(number, now).handle(verdict, MONDAY + timedelta(days=number), self.folder)
         return {handled.kind: handled for handled in done}
 
-    def said(self, lane: Lane | None = None, now: datetime = NOON) -> list[str]:
+    def said(self, lane: Destination | None = None, now: datetime = NOON) -> list[str]:
         """Take what may go out of a lane, and return it in words."""
         lane, told = lane or self.lane, []
         for path, entry in list(self.queue.waiting(lane)):
@@ -76,23 +76,23 @@ class Desk:
             self.queue.done(lane, path)
         return told
 
-    def _words(self, entry: Entry) -> str:
+    def _words(self, entry: QueuedMessage) -> str:
         place = f" in {entry.thread.split('/')[1].rsplit('-', 1)[0]}" if entry.thread else ""
         return f"{entry.operation} {entry.event}{place}: {entry.message['text'].splitlines()[0]}".replace(
             self.name, "m"
         )
 
     @property
-    def lane(self) -> Lane:
-        return slack_lane(self.desk(0).spec.alerts)
+    def lane(self) -> Destination:
+        return slack_destination(self.desk(0).spec.alerts)
 
     @property
-    def on_call(self) -> Lane:
-        return slack_lane(self.desk(0).spec.alerts, "#on-call")
+    def on_call(self) -> Destination:
+        return slack_destination(self.desk(0).spec.alerts, "#on-call")
 
     @property
-    def pager(self) -> Lane:
-        (lane,) = notifier_lanes(self.desk(0).spec)
+    def pager(self) -> Destination:
+        (lane,) = notifier_destinations(self.desk(0).spec)
         return lane
 
 
@@ -136,7 +136,7 @@ def test_the_life_of_an_incident(team: Desk) -> None:
 
 
 def test_who_is_mentioned(team: Desk) -> None:
-    def mentioned(lane: Lane) -> list[set[str]]:
+    def mentioned(lane: Destination) -> list[set[str]]:
         return [
             {name for name in ("<@U0OWNER>", "<!subteam^S0ONCALL>") if name in str(entry.message["blocks"])}
             for _, entry in team.queue.waiting(lane)
@@ -182,10 +182,10 @@ def test_running_again_says_nothing_new(team: Desk) -> None:
 def test_an_old_day_run_again_does_not_touch_todays_incident(team: Desk) -> None:
     team.look(2, WARNING)
     team.said()
-    before = read_books(team.client, team.name)
+    before = read_incidents(team.client, team.name)
     for problem in (CALM, CRITICAL):
         assert team.look(1, problem)["drift"].action == "quiet"
-    assert (team.said(), read_books(team.client, team.name)) == ([], before)
+    assert (team.said(), read_incidents(team.client, team.name)) == ([], before)
 
 
 def test_killed_after_it_was_written_down_it_is_said_all_the_same(
@@ -202,7 +202,7 @@ def test_killed_after_it_was_written_down_it_is_said_all_the_same(
         (3, CALM, "post resolve in drift-1: [resolved] m: drift is over"),
     ):
         with monkeypatch.context() as patch:
-            patch.setattr(IncidentDesk, "_tell", die)
+            patch.setattr(IncidentHandler, "_tell", die)
             with pytest.raises(KeyboardInterrupt):
                 team.look(number, problem)
         assert team.said() == []

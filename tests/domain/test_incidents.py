@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evermodel.alerts.incidents.state import Incident, Watchbook
+from evermodel.alerts.incidents.state import Incident, IncidentState
 from evermodel.core.severity import RANK, Severity
 from evermodel.monitoring.problems import KINDS, Problem
 
@@ -24,13 +24,13 @@ def found(severity: str) -> Problem:
     return Problem("drift", severity if known else "none", "", known=known)  # type: ignore[arg-type]
 
 
-def watch(book: Watchbook, severity: str, number: int) -> tuple[str, Watchbook]:
+def watch(book: IncidentState, severity: str, number: int) -> tuple[str, IncidentState]:
     action = book.next_action(found(severity), day(number), REMIND)
     return action, book.after(action, found(severity), day(number), origin="x")
 
 
-def story(*windows: tuple[str, int]) -> tuple[list[str], Watchbook]:
-    book, actions = Watchbook(), []
+def story(*windows: tuple[str, int]) -> tuple[list[str], IncidentState]:
+    book, actions = IncidentState(), []
     for severity, number in windows:
         action, book = watch(book, severity, number)
         actions.append(action)
@@ -44,7 +44,7 @@ def test_an_incident_opens_escalates_is_updated_and_resolves() -> None:
     )  # fmt: skip
 
     assert actions == ["quiet", "open", "update", "escalate", "update", "update", "resolve", "quiet"]
-    assert book == Watchbook(day(7).isoformat(), "none", "quiet", 1)
+    assert book == IncidentState(day(7).isoformat(), "none", "quiet", 1)
 
 
 def test_an_open_incident_keeps_its_first_day_its_message_and_its_worst_severity() -> None:
@@ -134,13 +134,13 @@ severities = st.sampled_from(["none", "warning", "critical", "unknown"])
 def test_whatever_the_order_of_windows_the_book_never_goes_back_and_names_are_never_reused(
     windows: list[tuple[Severity, int]],
 ) -> None:
-    book, names = Watchbook(), []
+    book, names = IncidentState(), []
     for severity, number in windows:
         before = book
         action, book = watch(before, severity, number)
         assert book.last is not None
         assert book.last >= (before.last or "")
-        assert Watchbook.from_json(book.to_json()) == book
+        assert IncidentState.from_json(book.to_json()) == book
         if book.count > before.count:
             assert (action, before.incident) == ("open", None)
             assert book.incident is not None
@@ -159,6 +159,6 @@ def test_whatever_the_order_of_windows_the_book_never_goes_back_and_names_are_ne
 def test_each_kind_has_a_name_of_its_own() -> None:
     for kind in KINDS:
         problem = Problem(kind, "warning", "")
-        book = Watchbook().after("open", problem, MONDAY, origin="x")
+        book = IncidentState().after("open", problem, MONDAY, origin="x")
         assert book.incident is not None
         assert book.incident.id == f"{kind}-1-x"

@@ -9,7 +9,7 @@ import pytest
 
 from evermodel.core.errors import GateError
 from evermodel.evaluation.decision import Decision
-from evermodel.evaluation.evaluate import Contender, judge
+from evermodel.evaluation.evaluate import Contender, evaluate
 from small_spec import small_spec
 
 ROWS = 300
@@ -51,7 +51,7 @@ def _judge(
     size = more.pop("size_bytes", 1_000_000)
     rows = more.pop("rows", ROWS)
     labels = more.pop("labels", LABELS)[:rows]
-    return judge(
+    return evaluate(
         spec,
         "key",
         FEATURES.head(rows),
@@ -190,16 +190,16 @@ def test_a_champion_that_cannot_be_scored_is_no_cold_start_but_a_no_that_a_perso
     challenger = Contender("new", DummyClassifier(strategy="prior").fit(features, labels), "models:/new")
     broken = Contender("version 3", object(), "models:/old")
 
-    decision = judge(spec, "key", features, labels, challenger, broken)
+    decision = evaluate(spec, "key", features, labels, challenger, broken)
     assert (decision.ship, decision.verdict, decision.parent) == (False, "not_enough_evidence", "version 3")
     (gate,) = [gate for gate in decision.gates if gate.verdict == "fail"]
     assert "version 3 cannot score" in gate.detail
     assert "`force`" in gate.detail
 
-    lost = judge(spec, "key", features, labels, challenger, None, unusable="its files are gone")
+    lost = evaluate(spec, "key", features, labels, challenger, None, unusable="its files are gone")
     assert (lost.ship, lost.verdict) == (False, "not_enough_evidence")
 
-    forced = judge(spec, "key", features, labels, challenger, broken, force_reason="features changed")
+    forced = evaluate(spec, "key", features, labels, challenger, broken, force_reason="features changed")
     assert forced.ship
     assert forced.forced
 

@@ -17,7 +17,7 @@ from evermodel.data.sources import read_labels
 from evermodel.modeling.scoring import score_day
 from evermodel.monitoring.drift.report import STAT_TEST
 from evermodel.monitoring.drift.verdict import DriftVerdict
-from evermodel.pipelines.drift import VERDICT_FILE, DriftWatch
+from evermodel.pipelines.drift import VERDICT_FILE, DriftRun
 from evermodel.registry.tracking import read_json
 from evermodel.spec.window import Window, parse_moment
 from worlds import World, flights_world
@@ -35,11 +35,11 @@ def watched(mlflow_server: str, tmp_path_factory: pytest.TempPathFactory) -> Wor
     return world
 
 
-def _watch(world: World, as_of: str) -> DriftWatch:
-    return DriftWatch(world.spec, parse_moment(as_of), world.client, world.settings)
+def _watch(world: World, as_of: str) -> DriftRun:
+    return DriftRun(world.spec, parse_moment(as_of), world.client, world.settings)
 
 
-def _log(watch: DriftWatch) -> pa.Table:
+def _log(watch: DriftRun) -> pa.Table:
     return read_log(watch.spec, watch.settings.lake, watch.window)
 
 

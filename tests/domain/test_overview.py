@@ -19,7 +19,7 @@ import httpx
 import pytest
 from benchmarks.page_history import Story
 
-from evermodel.alerts.incidents.state import Incident, Watchbook
+from evermodel.alerts.incidents.state import Incident, IncidentState
 from evermodel.alerts.incidents.store import TAG as INCIDENTS
 from evermodel.alerts.incidents.store import Transition, record
 from evermodel.cli.local_stack.ports import free_port
@@ -38,7 +38,7 @@ from evermodel.registry.tracking import connect, keyed_run
 from evermodel.reports.overview.overview import Overview
 from evermodel.reports.overview.records import record_of
 from evermodel.reports.overview.server import TrackingServer
-from evermodel.reports.overview.store import Entry, Store
+from evermodel.reports.overview.store import Store, StoredModel
 from evermodel.reports.overview.sync import load, refresh
 
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
@@ -130,7 +130,7 @@ def test_the_list_knows_champion_metric_incident_plan_and_decision(desk: Desk) -
     incident = Incident(
         "drift-1", MONDAY.isoformat(), "critical", "warning", MONDAY.isoformat(), "pressure moved"
     )
-    books = {"drift": vars(Watchbook(count=1)) | {"incident": vars(incident)}}
+    books = {"drift": vars(IncidentState(count=1)) | {"incident": vars(incident)}}
     desk.client.set_registered_model_tag(desk.name, INCIDENTS, json.dumps(books))
     plan = TrafficPlan(
         desk.name, "canary", "1", "2", split("1", "2", 0.05), "s", "2026-03-02T00:00:00+00:00", "2026-03-02", "ada", "why", "k"
@@ -348,7 +348,7 @@ def test_a_model_opened_before_its_experiments_are_known_is_read_all_the_same(de
     overview = desk.overview()
     store = Store(overview.store.path.with_name("other.db"))
     store.start_over(desk.settings.tracking_uri)
-    store.keep_models({desk.name: Entry(desk.name, {}, {})})
+    store.keep_models({desk.name: StoredModel(desk.name, {}, {})})
     with TrackingServer(desk.settings.tracking_uri) as server:
         load(store, server, desk.name)
 
@@ -462,7 +462,7 @@ def test_the_tag_of_a_day_with_many_columns_fits(desk: Desk) -> None:
 
 def test_two_processes_share_one_file(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from evermodel.reports.overview.store import Entry, Store\n"
+        "import sys; from pathlib import Path; from evermodel.reports.overview.store import StoredModel, Store\n"
         "store = Store(Path(sys.argv[1]))\n"
         "for n in range(20): store.keep_models({f'm{n}': Entry(f'm{n}', {}, {}) for n in range(50)})"
     )

@@ -8,7 +8,7 @@ import pytest
 
 from evermodel.monitoring.performance.concept import WARNING, concept_findings
 from evermodel.monitoring.performance.estimate import calibrate, estimate_metric
-from evermodel.monitoring.performance.monitor import look_at_performance
+from evermodel.monitoring.performance.monitor import evaluate_performance
 from evermodel.stats.metrics import METRICS
 from performance_world import START, drawn, logistic, performance_world
 from small_spec import small_spec
@@ -90,7 +90,7 @@ def test_a_look_estimates_the_window_whose_labels_are_not_due(tmp_path: Path) ->
     rows = world.predict(range(21))
     world.label(rows)
 
-    look = look_at_performance(world.spec, world.lake, START + timedelta(days=21), world.promise())
+    look = evaluate_performance(world.spec, world.lake, START + timedelta(days=21), world.promise())
 
     assert look.report.estimate is not None
     assert (look.report.estimate.rows, look.report.estimate.calibrated_on) == (700, 2000 + 1100)
@@ -107,7 +107,7 @@ def test_a_regression_has_no_estimate_and_the_report_says_why(tmp_path: Path) ->
     world = performance_world(tmp_path, task="regression")
     world.label(world.predict(range(9)))
 
-    look = look_at_performance(world.spec, world.lake, START + timedelta(days=9), world.promise())
+    look = evaluate_performance(world.spec, world.lake, START + timedelta(days=9), world.promise())
 
     assert look.report.estimate is None
     assert look.report.notes == ("no estimate before labels: a regression does not say how sure it is",)

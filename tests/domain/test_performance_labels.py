@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from evermodel.core.errors import SourceError
-from evermodel.monitoring.performance.label_join import days_of, label_quality, read_joined, versions_of
+from evermodel.monitoring.performance.label_join import days_of, label_quality, read_label_join, versions_of
 from performance_world import START, PerformanceWorld, performance_world
 
 AS_OF = START + timedelta(days=9)  # labels of the days 0 to 6 have matured
@@ -20,7 +20,7 @@ def world(tmp_path: Path) -> PerformanceWorld:
 
 
 def _labels(world: PerformanceWorld, as_of: object = AS_OF) -> dict[str, int]:
-    rows = read_joined(world.spec, world.lake, as_of).rows  # type: ignore[arg-type]
+    rows = read_label_join(world.spec, world.lake, as_of).rows  # type: ignore[arg-type]
     return dict(zip(rows["prediction_id"].to_pylist(), rows["label"].to_pylist(), strict=True))
 
 
@@ -28,7 +28,7 @@ def test_only_predictions_whose_labels_are_due_are_joined(world: PerformanceWorl
     rows = world.predict(range(10))
     world.label(rows)
 
-    joined = read_joined(world.spec, world.lake, AS_OF)
+    joined = read_label_join(world.spec, world.lake, AS_OF)
 
     assert (joined.state.predictions, joined.state.labelled) == (700, 700)
     assert joined.rows["event_time"].to_pylist()[-1] < AS_OF - timedelta(days=2)
@@ -40,7 +40,7 @@ def test_labels_that_never_come_are_counted_and_told(world: PerformanceWorld) ->
     rows = world.predict(range(-7, 7))
     world.label(rows.slice(0, 700 + 100))
 
-    joined = read_joined(world.spec, world.lake, AS_OF)
+    joined = read_label_join(world.spec, world.lake, AS_OF)
 
     assert (joined.state.labelled, joined.state.usual_share) == (100, 1.0)
     (line,) = label_quality(world.spec, joined.state)
@@ -51,7 +51,7 @@ def test_without_any_label_the_join_is_empty_and_says_so(world: PerformanceWorld
     rows = world.predict(range(7))
     world.label(rows, pa.nulls(700, pa.int8()))
 
-    joined = read_joined(world.spec, world.lake, AS_OF)
+    joined = read_label_join(world.spec, world.lake, AS_OF)
 
     assert joined.rows.num_rows == 0
     assert label_quality(world.spec, joined.state) == ("labels: 0% of 700 that are due have come",)
@@ -70,7 +70,7 @@ def test_of_labels_that_come_twice_the_last_counts_and_contradictions_are_counte
     again = again.set_column(again.column_names.index("label"), "label", pa.array(labels))
     world.label(pa.concat_tables([again, rows]))
 
-    state = read_joined(world.spec, world.lake, AS_OF).state
+    state = read_label_join(world.spec, world.lake, AS_OF).state
 
     assert (state.twice, state.conflicting, state.labelled) == (30, 10, 700)
     found = _labels(world)
@@ -87,15 +87,15 @@ def test_a_changed_label_counts_from_the_next_look_on_and_an_old_day_keeps_its_a
     labels[600:650] = 1 - labels[600:650]
     world.label(rows.slice(0, 690), labels[:690])  # ten are withdrawn, fifty changed
 
-    tomorrow = read_joined(world.spec, world.lake, AS_OF + timedelta(days=1))
+    tomorrow = read_label_join(world.spec, world.lake, AS_OF + timedelta(days=1))
 
     assert (tomorrow.state.changed, tomorrow.state.withdrawn) == (50, 10)
     now = _labels(world, AS_OF + timedelta(days=1))
     assert now["6-0"] == labels[600] != before["6-0"]
     assert "6-99" not in now
     assert _labels(world) == before
-    assert read_joined(world.spec, world.lake, AS_OF).state.changed == 0
-    assert read_joined(world.spec, world.lake, AS_OF + timedelta(days=2)).state.changed == 0
+    assert read_label_join(world.spec, world.lake, AS_OF).state.changed == 0
+    assert read_label_join(world.spec, world.lake, AS_OF + timedelta(days=2)).state.changed == 0
 
 
 def test_a_prediction_that_is_logged_twice_counts_once_as_the_later_version_answered(
@@ -110,7 +110,7 @@ def test_a_prediction_that_is_logged_twice_counts_once_as_the_later_version_answ
     write_batch(world.spec, world.lake, f"{START:%Y-%m-%d}", pa.concat_tables([twin, log]))
     assert len(list(day_folder(world.spec, world.lake, f"{START:%Y-%m-%d}").glob("*.parquet"))) == 1
 
-    joined = read_joined(world.spec, world.lake, AS_OF)
+    joined = read_label_join(world.spec, world.lake, AS_OF)
 
     assert (joined.state.predictions, joined.state.logged_twice) == (700, 40)
     assert versions_of(joined.rows) == (("9", 660 / 700), ("10", 40 / 700))
@@ -126,7 +126,7 @@ def test_scores_that_are_missing_or_no_number_are_left_out_and_told(world: Perfo
     day = rows.drop_columns(["label"]).slice(0, 100).set_column(3, "score", pa.array(scores))
     write_batch(world.spec, world.lake, f"{START:%Y-%m-%d}", day)
 
-    state = read_joined(world.spec, world.lake, AS_OF).state
+    state = read_label_join(world.spec, world.lake, AS_OF).state
 
     assert (state.labelled, state.unusable) == (697, 3)
     assert label_quality(world.spec, state) == ("3 predictions have no usable score",)
@@ -136,7 +136,7 @@ def test_a_label_that_is_no_label_is_an_error(world: PerformanceWorld) -> None:
     rows = world.predict(range(7))
     world.label(rows, pa.array([7] * 700))
     with pytest.raises(SourceError, match="0/1"):
-        read_joined(world.spec, world.lake, AS_OF)
+        read_label_join(world.spec, world.lake, AS_OF)
 
 
 def test_a_clock_change_loses_and_doubles_nothing(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_a_clock_change_loses_and_doubles_nothing(tmp_path: Path) -> None:
     berlin = rows.set_column(1, "event_time", rows["event_time"].cast(pa.timestamp("us", "Europe/Berlin")))
     world.label(berlin)
 
-    joined = read_joined(world.spec, world.lake, START + timedelta(days=89))
+    joined = read_label_join(world.spec, world.lake, START + timedelta(days=89))
 
     assert joined.state.labelled == 7 * 1440
     assert [part.num_rows for part in days_of(joined.rows).values()] == [1440] * 7

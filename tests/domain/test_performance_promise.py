@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from evermodel.monitoring.performance.baseline import promise_of
+from evermodel.monitoring.performance.baseline import baseline_of
 from evermodel.registry import registry
 from worlds import World
 
@@ -18,7 +18,7 @@ def test_the_promise_is_the_decision_s_value_with_its_error_and_the_test_rows_ar
     world.champion("2013-03-11")
     version = registry.champion(world.client, world.name)
 
-    first = promise_of(world.spec, version, world.client, world.settings)
+    first = baseline_of(world.spec, version, world.client, world.settings)
 
     decision = world.retrain("2013-03-11").decision()
     assert first.level is not None
@@ -31,10 +31,10 @@ def test_the_promise_is_the_decision_s_value_with_its_error_and_the_test_rows_ar
     )
 
     version.tags["evermodel.snapshot"] = "snapshots/gone.parquet"
-    assert promise_of(world.spec, version, world.client, world.settings).level == first.level
+    assert baseline_of(world.spec, version, world.client, world.settings).level == first.level
     kept: Path = world.settings.lake / "promises" / world.name / "version=1.parquet"
     kept.unlink()
-    gone = promise_of(world.spec, version, world.client, world.settings)
+    gone = baseline_of(world.spec, version, world.client, world.settings)
     assert gone.rows is None
     assert "cannot be read" in gone.note
     assert gone.level is not None

@@ -10,9 +10,9 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from evermodel.monitoring.drift.verdict import ColumnDrift
-from evermodel.monitoring.performance.baseline import Promise
+from evermodel.monitoring.performance.baseline import Baseline
 from evermodel.monitoring.performance.decay import stand
-from evermodel.monitoring.performance.monitor import look_at_performance
+from evermodel.monitoring.performance.monitor import evaluate_performance
 from evermodel.monitoring.performance.report import PerformanceReport
 from performance_world import START, drawn, performance_world
 
@@ -32,7 +32,7 @@ def test_a_calm_week_is_no_problem_and_the_report_survives_json(tmp_path: Path) 
     rows = world.predict(range(-7, 9))
     world.label(rows)
 
-    look = look_at_performance(world.spec, world.lake, AS_OF, world.promise(), training=_training(500))
+    look = evaluate_performance(world.spec, world.lake, AS_OF, world.promise(), training=_training(500))
 
     matured = rows.slice(700, 700)
     value = roc_auc_score(np.asarray(matured["label"]), np.asarray(matured["score"]))
@@ -48,14 +48,14 @@ def test_a_calm_week_is_no_problem_and_the_report_survives_json(tmp_path: Path) 
     wins = float((np.asarray(first["label"]) * np.asarray(first["amount"])).sum())
     assert look.report.days[7].business["wins"] == pytest.approx(wins)
     assert PerformanceReport.from_json(json.loads(json.dumps(look.report.to_json()))) == look.report
-    assert look_at_performance(world.spec, world.lake, AS_OF, world.promise()).report == look.report
+    assert evaluate_performance(world.spec, world.lake, AS_OF, world.promise()).report == look.report
 
 
 def test_decay_is_critical_and_says_how_far_the_metric_fell(tmp_path: Path) -> None:
     world = performance_world(tmp_path, performance=SLICES)
     world.label(world.predict(range(7), concept=1.0))
 
-    problem = look_at_performance(world.spec, world.lake, AS_OF, world.promise()).problem
+    problem = evaluate_performance(world.spec, world.lake, AS_OF, world.promise()).problem
 
     assert (problem.kind, problem.severity) == ("performance", "critical")
     assert problem.reason.startswith("roc_auc 0.")
@@ -87,7 +87,7 @@ def test_at_the_margin_itself_a_day_alarms_at_most_at_the_stated_rate() -> None:
     alarms = 0
     for seed in range(60):
         tested = pa.table({**drawn(500, 10_000 + seed), "predicted": pa.nulls(500, pa.string())})
-        promise = Promise("1", level(spec, tested, resamples=200), None)
+        promise = Baseline("1", level(spec, tested, resamples=200), None)
         alarms += stand(spec, _rows(seed, 300), promise)[0].severity != "none"
 
     assert 1 <= alarms <= 8  # 3 expected; 99.5 % of such counts are at most 8
@@ -123,7 +123,7 @@ def test_regression_and_many_classes_are_judged_by_what_the_log_keeps(tmp_path: 
     for spec, calm, broken, value in ((regression, good, bad, 1.0), (classes, right, wrong, 0.93)):
         from evermodel.monitoring.performance.answers import level
 
-        promise = Promise("1", level(spec, calm))
+        promise = Baseline("1", level(spec, calm))
         assert promise.level is not None
         assert promise.level.value == pytest.approx(value, abs=0.05)
         assert stand(spec, calm.slice(0, 1000), promise)[0].severity == "none"
@@ -143,7 +143,7 @@ def test_too_few_labels_or_one_class_give_no_verdict(
     world = performance_world(tmp_path)
     world.label(world.predict(range(7)), pa.array(labels, pa.int8()))
 
-    look = look_at_performance(world.spec, world.lake, AS_OF, world.promise())
+    look = evaluate_performance(world.spec, world.lake, AS_OF, world.promise())
 
     assert (look.problem.known, look.problem.severity) == (False, "none")
     assert look.problem.reason.startswith(said)
@@ -154,7 +154,7 @@ def test_without_any_prediction_there_is_no_verdict_and_no_error(tmp_path: Path)
     world = performance_world(tmp_path)
     world.label(world.predict(range(7)))
 
-    look = look_at_performance(world.spec, world.lake, AS_OF + timedelta(days=400), world.promise())
+    look = evaluate_performance(world.spec, world.lake, AS_OF + timedelta(days=400), world.promise())
 
     assert not look.problem.known
     assert (look.performance.rows, look.report.days, look.report.proxies) == (0, (), None)
@@ -164,7 +164,7 @@ def test_a_champion_is_judged_by_its_own_answers_alone(tmp_path: Path) -> None:
     world = performance_world(tmp_path)
     world.label(world.predict(range(7), concept=1.0, version="0"))
 
-    look = look_at_performance(world.spec, world.lake, AS_OF, world.promise(version="1"))
+    look = evaluate_performance(world.spec, world.lake, AS_OF, world.promise(version="1"))
 
     (concept,) = [f.drift for f in look.findings if f.drift.what == "concept"]
     assert concept.summary.startswith("not judged: 0 rows")
@@ -177,7 +177,7 @@ def test_labels_are_held_against_those_of_training(tmp_path: Path) -> None:
     world = performance_world(tmp_path)
     world.label(world.predict(range(7), shift=1.5))
 
-    look = look_at_performance(world.spec, world.lake, AS_OF, world.promise(), training=_training(2000))
+    look = evaluate_performance(world.spec, world.lake, AS_OF, world.promise(), training=_training(2000))
 
     label: ColumnDrift = next(f.drift for f in look.findings if f.drift.what == "label")
     assert (label.column, label.kind, label.measure) == ("late", "categorical", "PSI")

@@ -15,7 +15,13 @@ from evermodel.monitoring.retrain_history import (
     severities_of,
     tags_of,
 )
-from evermodel.monitoring.retrain_policy import Past, RetrainWish, current_wish, record_request, retrain_wish
+from evermodel.monitoring.retrain_policy import (
+    Past,
+    RetrainRecommendation,
+    current_recommendation,
+    recommend_retrain,
+    record_request,
+)
 from evermodel.registry.tracking import connect, keyed_run
 from small_spec import small_spec
 from verdicts import a_column, a_problem, a_verdict, bad_data
@@ -39,9 +45,9 @@ def _verdict(severity: Any = "critical", what: Any = "feature", **changes: Any) 
 
 def _wish(
     verdict: Any = None, *, respond: Any = None, past: Past | None = None, **retrain: Any
-) -> RetrainWish:
+) -> RetrainRecommendation:
     spec = small_spec(retrain={"cooldown": "7d", **retrain}, respond=respond or {})
-    return retrain_wish(spec, verdict or _verdict(), NOW, past or Past())
+    return recommend_retrain(spec, verdict or _verdict(), NOW, past or Past())
 
 
 @pytest.mark.parametrize(
@@ -108,7 +114,7 @@ def test_what_could_not_be_judged_does_not_ask() -> None:
 def test_bad_data_vetoes_and_is_named() -> None:
     wish = _wish(_verdict(problems=(a_problem(), bad_data("age: 90% missing, at most 50% allowed"))))
 
-    assert wish == RetrainWish(
+    assert wish == RetrainRecommendation(
         False, "no retrain: the data itself has problems (age: 90% missing, at most 50% allowed)"
     )
 
@@ -200,19 +206,19 @@ def _judged(client: Any, spec: Any, days_ago: int, verdict: Any) -> None:
 def test_the_policy_reads_the_windows_and_requests_that_mlflow_keeps(registered: Any) -> None:
     client, spec = registered
     bad = _verdict(version="1")
-    assert current_wish(spec, bad, NOW, client).wanted is False
+    assert current_recommendation(spec, bad, NOW, client).wanted is False
 
     _judged(client, spec, -1, bad)  # a later day
     _judged(client, spec, 0, bad)  # this very day, of a former try
     _judged(client, spec, 1, _verdict(version="2"))  # about another version
     assert former_windows(client, spec, "1", NOW, 2) == []
-    assert current_wish(spec, bad, NOW, client).wanted is False
+    assert current_recommendation(spec, bad, NOW, client).wanted is False
 
     _judged(client, spec, 3, _verdict("none", version="1"))
     _judged(client, spec, 4, bad)
     _judged(client, spec, 5, bad)
     assert former_windows(client, spec, "1", NOW, 2) == [CALM, BAD]
-    assert current_wish(spec, bad, NOW, client).wanted is True
+    assert current_recommendation(spec, bad, NOW, client).wanted is True
 
     first, again = (record_request(spec, NOW, "drift", client) for _ in range(2))
 
@@ -223,8 +229,8 @@ def test_the_policy_reads_the_windows_and_requests_that_mlflow_keeps(registered:
         "reason": "drift",
     }
     assert len(requests(client.get_registered_model(spec.name).tags)) == 1
-    assert current_wish(spec, bad, NOW, client).wanted is True
-    assert "cool-down" in current_wish(spec, bad, NOW + timedelta(days=1), client).note
+    assert current_recommendation(spec, bad, NOW, client).wanted is True
+    assert "cool-down" in current_recommendation(spec, bad, NOW + timedelta(days=1), client).note
 
 
 def test_requests_are_kept_up_to_a_limit(registered: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 from test_registry import START, Shelf
 
 from evermodel.core.errors import NoChampionError, RollbackError
-from evermodel.deployment.rollback import WayBack, roll_back, way_back
+from evermodel.deployment.rollback import RollbackTarget, roll_back, rollback_target
 from evermodel.registry import registry
 from evermodel.registry.registry import Promotion
 from evermodel.registry.serving_heartbeats import ServingReport, VersionCounts, read_served, write_report
@@ -114,14 +114,16 @@ PAST = [
 
 
 def test_without_any_report_and_before_the_first_one_the_history_counts() -> None:
-    assert way_back("m", PAST, "4", {}) == WayBack("3")
-    assert way_back("m", PAST, "4", {"4": DAYS[3]}) == WayBack("3"), "reported for the first time"
-    assert way_back("m", PAST, "4", {"2": DAYS[1], "4": DAYS[3]}) == WayBack("2", ("3",))
+    assert rollback_target("m", PAST, "4", {}) == RollbackTarget("3")
+    assert rollback_target("m", PAST, "4", {"4": DAYS[3]}) == RollbackTarget("3"), (
+        "reported for the first time"
+    )
+    assert rollback_target("m", PAST, "4", {"2": DAYS[1], "4": DAYS[3]}) == RollbackTarget("2", ("3",))
     again = [*PAST, replace(PAST[2], at=(DAYS[3] + timedelta(1)).isoformat())]
-    assert way_back("m", again, "3", {"3": DAYS[0]}) == WayBack("1", ("4", "2"))
+    assert rollback_target("m", again, "3", {"3": DAYS[0]}) == RollbackTarget("1", ("4", "2"))
 
 
 def test_if_no_earlier_champion_ever_answered_nothing_is_rolled_back() -> None:
     with pytest.raises(RollbackError, match=r"answered with an earlier champion \(version 3, 2\)") as caught:
-        way_back("m", PAST[1:], "4", {"4": DAYS[0]})
+        rollback_target("m", PAST[1:], "4", {"4": DAYS[0]})
     assert "name the version to go back to" in caught.value.advice

@@ -15,7 +15,7 @@ from benchmarks.rollout_traffic import begun
 
 from evermodel.data.prediction_log import day_folder
 from evermodel.data.sources import read_labels
-from evermodel.deployment.rollout.collect import gather
+from evermodel.deployment.rollout.collect import collect_evidence
 from evermodel.deployment.rollout.distribution import distribution
 from evermodel.deployment.rollout.evidence import Distribution, Smoke
 from evermodel.deployment.rollout.losses import losses_by_version
@@ -25,7 +25,7 @@ from evermodel.modeling.scoring.loaded_version import Answer
 from evermodel.modeling.scoring.request_rows import Inputs, parse_rows
 from evermodel.registry.serving_heartbeats import ServingReport, VersionCounts, write_report
 from evermodel.serving.fallback_rules import inputs_of
-from evermodel.serving.prediction_writer import Heard, LoggedRequest, _table, _write_file
+from evermodel.serving.prediction_writer import LoggedRequest, ReturnedAnswer, _table, _write_file
 from evermodel.spec.rollout import RolloutSpec
 from evermodel.spec.window import Window
 from worlds import World
@@ -39,7 +39,7 @@ def log(
     scores: Any,
     version: str,
     rows_a_request: int = 1,
-    heard: Heard | None = None,
+    heard: ReturnedAnswer | None = None,
 ) -> None:
     """Write answers to the prediction log through the code of serving; the callers name each row's id."""
     spec, inputs = world.spec, inputs_of(world.spec)
@@ -77,7 +77,7 @@ def test_losses_are_of_heard_answers_whose_label_is_due_and_a_request_counts_onc
     scores = np.where(truth[new] == 1, 0.6, 0.4)
     scores[0] = 1.0 - scores[0]
     log(world, labelled.filter(pa.array(new)), scores, "2", rows_a_request=2)
-    log(world, labelled.slice(0, 5), [0.5] * 5, "3", heard=Heard("1", [Answer(0.9, None)]))
+    log(world, labelled.slice(0, 5), [0.5] * 5, "3", heard=ReturnedAnswer("1", [Answer(0.9, None)]))
 
     found = losses_by_version(
         world.spec, world.settings.lake, START, END + timedelta(days=30), ("1", "2", "3")
@@ -130,7 +130,7 @@ def shadowed(world: World, at: datetime, old: Any, new: Any, **columns: Any) -> 
     """Write what version 2 answered unheard, as serving does."""
     entry = LoggedRequest(
         world.name, columns.get("version", "2"), "r", at, Inputs((), frozenset()), [()] * len(new),
-        ids=[f"r-{number}" for number in range(len(new))], scores=list(new), heard=Heard(columns.get("heard", "1"), [Answer(score, None) for score in old]),
+        ids=[f"r-{number}" for number in range(len(new))], scores=list(new), heard=ReturnedAnswer(columns.get("heard", "1"), [Answer(score, None) for score in old]),
     )  # fmt: skip
     folder = day_folder(world.spec, world.settings.lake, f"{at:%Y-%m-%d}", "shadow")
     _write_file(_table([entry]), folder, "shadow")
@@ -169,7 +169,9 @@ def test_distributions_are_read_once_the_shadow_s_time_is_over(world: World) -> 
     shadowed(world, START + timedelta(hours=1), [0.2, 0.8] * 150, [0.2, 0.8] * 150)
 
     def seen(after: timedelta) -> Distribution | None:
-        return gather(world.spec, world.client, world.settings, plan, {}, START + after)[0].distribution
+        return collect_evidence(world.spec, world.client, world.settings, plan, {}, START + after)[
+            0
+        ].distribution
 
     assert seen(timedelta(hours=23)) is None
     assert seen(timedelta(hours=24)) == Distribution(300, 0.0)

@@ -12,7 +12,7 @@ from evermodel.deployment.promotion import promote_version
 from evermodel.deployment.rollback import roll_back
 from evermodel.deployment.rollout import active as in_flight
 from evermodel.deployment.rollout import collect as gather
-from evermodel.deployment.rollout.active import stop_in_flight
+from evermodel.deployment.rollout.active import stop_active_rollout
 from evermodel.deployment.rollout.evidence import Smoke
 from evermodel.deployment.rollout.plan import everything_to
 from evermodel.registry import registry
@@ -135,14 +135,14 @@ def test_a_rollout_ends_when_somebody_else_changes_the_champion(canary: RolloutW
 def test_a_rollback_at_the_moment_of_a_look_ends_the_rollout_without_an_error(
     canary: RolloutWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client, whole = canary.world.client, in_flight.ended
+    client, whole = canary.world.client, in_flight.ended_plan
     version = canary.judged("r/3", "1")[1]
     registry.promote(client, canary.name, version, expected="1", by="eve", reason="x", run_key="elsewhere")
 
     def ended(*args: Any) -> Any:
         monkeypatch.setattr("evermodel.deployment.rollout.service.ended", whole)
         roll_back(client, canary.name, by="ada", reason="worse", run_key="back", version="1")
-        stop_in_flight(client, canary.name, "somebody was quicker", "3")
+        stop_active_rollout(client, canary.name, "somebody was quicker", "3")
         return whole(*args)
 
     monkeypatch.setattr("evermodel.deployment.rollout.service.ended", ended)

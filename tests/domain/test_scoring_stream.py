@@ -24,7 +24,7 @@ from evermodel.modeling.onnx.runtime import read, write
 from evermodel.modeling.scoring.day import scored
 from evermodel.modeling.scoring.days import days_to_score
 from evermodel.modeling.scoring.scorer import Scorer
-from evermodel.modeling.tasks import points
+from evermodel.modeling.tasks import scores_and_classes
 from small_model import moment, small_rows, small_spec
 
 ESTIMATORS = {
@@ -73,7 +73,7 @@ def test_a_streamed_graph_and_a_streamed_pipeline_give_the_pipelines_answers(
 ) -> None:
     spec, pipeline, graph, plain = scorers(task, tmp_path)
     rows = pa.concat_tables([strange_rows(), small_rows(days=25)])
-    wanted, names = points(spec, pipeline, feature_frame(spec, rows))
+    wanted, names = scores_and_classes(spec, pipeline, feature_frame(spec, rows))
     for scorer in (graph, plain):
         batches = [b.cast(rows.schema) for b in rows.to_batches(max_chunksize=17)]
         found = pa.concat_tables(scored(scorer, [*batches, batches[0].slice(0, 0)]))

@@ -15,9 +15,13 @@ from evermodel.deployment.rollout.plan import TrafficPlan, split
 from evermodel.deployment.rollout.plan_store import PLAN_TAG
 from evermodel.pipelines.status import lines_of, status_of
 from evermodel.registry.serving_heartbeats import ServingReport, write_report
-from evermodel.registry.serving_locations import Whereabouts, read_whereabouts, whereabouts_of
+from evermodel.registry.serving_locations import (
+    ServingLocations,
+    read_serving_locations,
+    serving_locations_of,
+)
 from evermodel.serving.heartbeat import Process
-from evermodel.serving.location_publisher import Announcer
+from evermodel.serving.location_publisher import LocationPublisher
 
 NOW = datetime(2013, 6, 1, 12, tzinfo=UTC)
 PLAN = TrafficPlan(
@@ -81,8 +85,8 @@ def test_processes_that_are_behind_are_named_and_other_hosts_come_from_the_regis
         report(4, "1", 0, at=NOW - timedelta(1)),
     ):
         write_report(tmp_path, one)
-    here = whereabouts_of([report(1, "3", 2)], NOW)
-    far = Whereabouts("prod", "web-9", "2", {"2": 1.0}, 2, NOW.isoformat(), NOW.isoformat())
+    here = serving_locations_of([report(1, "3", 2)], NOW)
+    far = ServingLocations("prod", "web-9", "2", {"2": 1.0}, 2, NOW.isoformat(), NOW.isoformat())
     assert here is not None
     tags = {PLAN_TAG: PLAN.dumps(), here.tag: here.dumps(), far.tag: far.dumps(), f"{far.tag}x": "{"}
     client: Any = Registry({"champion": "3", "challenger": "4"}, tags)
@@ -117,16 +121,16 @@ def test_where_nothing_serves_the_status_says_so(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Registry, Announcer, Path]:
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Registry, LocationPublisher, Path]:
     client = Registry({"champion": "3"}, {})
     monkeypatch.setattr("evermodel.serving.location_publisher.tracking.connect", lambda uri: client)
     settings = Settings.from_environment({"EVERMODEL_LAKE": str(tmp_path), "EVERMODEL_HOME": str(tmp_path)})
     process = Process("prod", host="web-1", pid=1, nonce="a")
-    return client, Announcer(process, ["flights"], settings), tmp_path
+    return client, LocationPublisher(process, ["flights"], settings), tmp_path
 
 
 def test_one_process_of_a_host_writes_one_tag_and_only_when_something_changes(
-    host: tuple[Registry, Announcer, Path],
+    host: tuple[Registry, LocationPublisher, Path],
 ) -> None:
     client, first, lake = host
     write_report(lake, report(1, "3", 0))
@@ -134,34 +138,38 @@ def test_one_process_of_a_host_writes_one_tag_and_only_when_something_changes(
     first.announce(NOW)
     first.announce(NOW + timedelta(seconds=20))
     assert client.calls == ["set evermodel.serving.prod.web-1", "get"]
-    (told,) = read_whereabouts(client.tags)
+    (told,) = read_serving_locations(client.tags)
     assert (told.version, told.processes, told.environment) == ("3", 2, "prod")
 
     later = NOW + timedelta(seconds=40)
     for pid in (1, 2):
         write_report(lake, report(pid, "4", 0, at=later))
     first.announce(later)
-    assert [one.version for one in read_whereabouts(client.tags)] == ["4"]
+    assert [one.version for one in read_serving_locations(client.tags)] == ["4"]
     write_report(lake, report(0, "4", 0, at=later))
     client.calls.clear()
     first.announce(later)
     assert client.calls == [], "another process of this host speaks for it now"
 
 
-def test_hosts_that_are_gone_leave_the_registry(host: tuple[Registry, Announcer, Path]) -> None:
+def test_hosts_that_are_gone_leave_the_registry(host: tuple[Registry, LocationPublisher, Path]) -> None:
     client, announcer, lake = host
-    old = Whereabouts("prod", "web-8", "2", {}, 1, NOW.isoformat(), (NOW - timedelta(hours=4)).isoformat())
+    old = ServingLocations(
+        "prod", "web-8", "2", {}, 1, NOW.isoformat(), (NOW - timedelta(hours=4)).isoformat()
+    )
     client.tags[old.tag] = old.dumps()
     write_report(lake, report(1, "3", 0))
     announcer.announce(NOW)
-    assert [one.host for one in read_whereabouts(client.tags)] == ["web-1"]
+    assert [one.host for one in read_serving_locations(client.tags)] == ["web-1"]
 
     announcer.announce(NOW + timedelta(minutes=5))  # its reports have become old: it ended in order, or died
-    assert read_whereabouts(client.tags) == []
+    assert read_serving_locations(client.tags) == []
 
 
 def test_a_registry_that_is_away_is_logged_once(
-    host: tuple[Registry, Announcer, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    host: tuple[Registry, LocationPublisher, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
     _, announcer, lake = host

@@ -23,7 +23,7 @@ from evermodel.data.prediction_log import read_log
 from evermodel.modeling.model_store import load_model
 from evermodel.modeling.scoring import score_day
 from evermodel.modeling.scoring.loaded_version import make_served
-from evermodel.pipelines.drift import DriftWatch
+from evermodel.pipelines.drift import DriftRun
 from evermodel.registry import registry
 from evermodel.spec.window import last_day, parse_moment
 from evermodel.stats.task_metrics import METRICS_BY_TASK
@@ -97,7 +97,7 @@ def test_the_loop_runs_for_other_tasks(world: World, task: str, metric: str) -> 
     moment = parse_moment("2013-03-31")
     log = read_log(spec, world.settings.lake, last_day(moment)).to_pandas()
     assert log["predicted"].notna().all() == (task == "multiclass")
-    verdict = DriftWatch(spec, moment, client, world.settings).judge()
+    verdict = DriftRun(spec, moment, client, world.settings).judge()
     assert verdict.performance.metric == metric
     value = verdict.performance.value
     assert value is not None

@@ -15,12 +15,12 @@ from evermodel.cli import app
 from evermodel.core.errors import RolloutError, TransferError, WrongEnvironmentError
 from evermodel.core.settings import Settings
 from evermodel.deployment.promotion import decision_of, promote_version
-from evermodel.deployment.rollout.service import Rollouts
+from evermodel.deployment.rollout.service import RolloutService
 from evermodel.modeling.model_store import load_model
 from evermodel.modeling.scoring import score_day
 from evermodel.monitoring.drift.verdict import DriftVerdict
 from evermodel.pipelines import transfer as transfers
-from evermodel.pipelines.drift import DriftWatch
+from evermodel.pipelines.drift import DriftRun
 from evermodel.pipelines.transfer import Transferred, transfer
 from evermodel.registry import registry
 from evermodel.registry.tracking import connect
@@ -86,7 +86,7 @@ def test_a_proven_version_serves_in_prod_with_its_decision_and_its_snapshot(
 
     monkeypatch.setenv("EVERMODEL_ENVIRONMENT", "prod")
     score_day(world.spec, parse_moment("2013-03-13"), client, prod)
-    verdict = DriftWatch(world.spec, parse_moment("2013-03-13"), client, prod).judge()
+    verdict = DriftRun(world.spec, parse_moment("2013-03-13"), client, prod).judge()
     assert isinstance(verdict, DriftVerdict)
     assert verdict.reference_rows > 200
 
@@ -152,7 +152,7 @@ def test_a_yes_in_staging_is_none_in_prod(
     assert tags["evermodel.origin.approved_by"] == "in staging"
     monkeypatch.setenv("EVERMODEL_ENVIRONMENT", "prod")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", prod.tracking_uri)
-    rollouts = Rollouts(world.spec, connect(prod.tracking_uri), prod)
+    rollouts = RolloutService(world.spec, connect(prod.tracking_uri), prod)
     with pytest.raises(RolloutError, match=r"was not approved[^…]* --approve"):
         rollouts.start("2", by="eve", reason="go", run_key="k")
 

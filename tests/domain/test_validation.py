@@ -17,7 +17,7 @@ from pydantic import ValidationError as FieldErrors
 from evermodel.core.errors import PermanentError, SourceError, ValidationError
 from evermodel.data.validation import ValidationReport, validate
 from evermodel.data.validation.infer import infer_schema
-from evermodel.data.validation.profile import Profile
+from evermodel.data.validation.profile import SnapshotProfile
 from evermodel.data.validation.schema_file import read_schema, to_yaml
 from small_model import small_rows, small_spec, write_rows
 
@@ -242,7 +242,7 @@ def test_odd_columns_pass_the_schema_that_was_inferred_from_them(
         spec,
         file,
         read_schema(tmp_path / "s.yaml"),
-        Profile.from_json(json.loads(json.dumps(first.profile.to_json()))),
+        SnapshotProfile.from_json(json.loads(json.dumps(first.profile.to_json()))),
     )
     assert [check.line() for check in again.report.checks if not check.passed] == []
 

@@ -12,7 +12,7 @@ import pytest
 
 from evermodel.core.errors import ValidationError
 from evermodel.data.validation import validate
-from evermodel.data.validation.quarantine import REASON, part
+from evermodel.data.validation.quarantine import REASON, set_aside
 from evermodel.pipelines.validate import PAGE_FILE, PROFILE_FILE, REPORT_FILE, SCHEMA_FILE
 from evermodel.registry.tracking import read_json
 from small_model import small_rows, small_spec, write_rows
@@ -29,7 +29,7 @@ def test_each_row_goes_to_one_side_with_all_its_reasons(tmp_path: Path) -> None:
     found = validate(spec, file)
     assert found.report.set_aside == 2
 
-    first, second = (part(file, found.rules, tmp_path / "aside.parquet", ("at", "id")) for _ in range(2))
+    first, second = (set_aside(file, found.rules, tmp_path / "aside.parquet", ("at", "id")) for _ in range(2))
 
     assert first == second
     aside = pq.read_table(first.aside)

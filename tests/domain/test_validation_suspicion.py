@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from evermodel.data.validation import Check, validate
+from evermodel.data.validation import CheckResult, validate
 from small_model import small_rows, small_spec, write_rows
 
 ROWS = 4000
@@ -18,7 +18,7 @@ LABEL = (DRAW.random(ROWS) < 0.2).astype("int8")
 NOISE = DRAW.normal(0, 1, ROWS)
 
 
-def suspects(folder: Path, task: str = "binary", **columns: Any) -> dict[str, Check]:
+def suspects(folder: Path, task: str = "binary", **columns: Any) -> dict[str, CheckResult]:
     table = small_rows(days=500, **{"late": LABEL, "wind": NOISE, **columns})
     spec = small_spec("unused", task=task, validation={"min_rows": 1})
     report = validate(spec, write_rows(folder / "snapshot.parquet", table)).report

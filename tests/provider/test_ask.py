@@ -10,7 +10,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from evermodel.monitoring.retrain_history import ANSWER, tags_of
-from evermodel.pipelines.drift import VERDICT_FILE, DriftWatch
+from evermodel.pipelines.drift import VERDICT_FILE, DriftRun
 from evermodel.registry.tracking import log_json
 from evermodel.spec.window import parse_moment
 from evermodel_provider.assets import retrain_wanted
@@ -21,8 +21,8 @@ from worlds import World
 DAY = "2013-03-18"
 
 
-def _watch(world: World) -> DriftWatch:
-    return DriftWatch(world.spec, parse_moment(DAY), world.client, world.settings)
+def _watch(world: World) -> DriftRun:
+    return DriftRun(world.spec, parse_moment(DAY), world.client, world.settings)
 
 
 def _judged(world: World, severity: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from evermodel.alerts.retrain_message import retrain_message
 from evermodel.evaluation.decision import Gate
-from evermodel.reports.retrain.approval_form import question_body
+from evermodel.reports.retrain.approval_form import approval_text
 from evermodel.reports.retrain.log_decision_page import evidence_links
 from evermodel_provider.operators.request import signed
 from trials import GATES, trial
@@ -20,7 +20,7 @@ CARD = "http://mlflow:5000/#/experiments/7/runs/abc/artifacts/model_card.html"
 def test_the_approval_form_leads_to_page_and_card_and_keeps_wild_text_in_its_cell() -> None:
     wild = Gate("slice a|b", "warn", None, "none", "<img src=x> | more\nlines")
     decision = trial(gates=(*GATES, wild)).decision
-    body = question_body(decision, evidence_links("http://mlflow:5000", RUN))
+    body = approval_text(decision, evidence_links("http://mlflow:5000", RUN))
     assert f"[Decision](<{PAGE}>) · [Model card](<{CARD}>)" in body
     assert "| slice a\\|b | warn | &lt;img src=x&gt; \\| more lines | none |" in body.splitlines()
     assert all(gate.name in body for gate in GATES)

@@ -13,7 +13,7 @@ from evermodel.cli.local_stack.ports import free_port
 from evermodel.core.settings import Settings
 from evermodel.reports.overview.overview import Overview
 from evermodel.reports.overview.records import Record
-from evermodel.reports.overview.store import Entry
+from evermodel.reports.overview.store import StoredModel
 from evermodel.reports.overview.summary import summarise
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(1)>"
@@ -42,7 +42,7 @@ class Site:
         """Store models as if MLflow had told of them, each with one day and one decision."""
         store = self.overview.store
         store.note(source=self.settings.tracking_uri, layout="3", synced="1e9", reached="1e9")
-        store.keep_models({name: Entry(name, {"champion": "1"}, {}, 1) for name in models})
+        store.keep_models({name: StoredModel(name, {"champion": "1"}, {}, 1) for name in models})
         gate = {"name": EVIL, "verdict": "fail", "value": 0.1, "threshold": EVIL, "detail": EVIL}
         for name in models:
             day = {
@@ -230,7 +230,7 @@ def test_a_rollout_under_way_can_be_stopped(site: Site) -> None:
         "churn", "canary", "1", "2", split("1", "2", 0.25), "s", since, since, "ada", "better", "k"
     )
     store = site.overview.store
-    store.keep_models({"churn": Entry("churn", {"champion": "1"}, {PLAN_TAG: plan.dumps()}, 1)})
+    store.keep_models({"churn": StoredModel("churn", {"champion": "1"}, {PLAN_TAG: plan.dumps()}, 1)})
     store.keep_summaries({"churn": summarise(store, "churn")})
 
     text = site.get("/models/churn").text
@@ -248,7 +248,9 @@ def test_a_rollout_that_a_promotion_overtook_cannot_be_stopped(site: Site) -> No
     plan = TrafficPlan(
         "churn", "canary", "0", "2", split("0", "2", 0.25), "s", since, since, "ada", "better", "k"
     )
-    site.overview.store.keep_models({"churn": Entry("churn", {"champion": "1"}, {PLAN_TAG: plan.dumps()}, 1)})
+    site.overview.store.keep_models(
+        {"churn": StoredModel("churn", {"champion": "1"}, {PLAN_TAG: plan.dumps()}, 1)}
+    )
 
     text = site.get("/models/churn").text
     assert "stop_rollout_churn" not in text

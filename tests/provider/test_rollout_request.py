@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from airflow.sdk.execution_time.comms import AssetEventDagRunReferenceResult
 from airflow.sdk.execution_time.context import TriggeringAssetEventsAccessor
 
-from evermodel.deployment.rollout.service import Rollouts
+from evermodel.deployment.rollout.service import RolloutService
 from evermodel_provider.hooks.tracking import TrackingHook
 from evermodel_provider.operators.rollout import StartRolloutOperator
 from worlds import World, flights_world
@@ -28,10 +28,10 @@ def model(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> World:
     for name, value in made.environment.items():
         monkeypatch.setenv(name, value)
 
-    def start(self: Rollouts, version: str, **asked: Any) -> None:
+    def start(self: RolloutService, version: str, **asked: Any) -> None:
         raise _Started({"version": version, **asked})
 
-    monkeypatch.setattr(Rollouts, "start", start)
+    monkeypatch.setattr(RolloutService, "start", start)
     monkeypatch.setattr(TrackingHook, "get_conn", lambda hook: None)
     return made
 

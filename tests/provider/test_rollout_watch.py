@@ -14,14 +14,14 @@ from mlflow.exceptions import MlflowException
 from pyarrow import ArrowInvalid
 
 from evermodel.core.errors import RolloutError, TransientError
-from evermodel.deployment.rollout.service import Look, Rollouts
+from evermodel.deployment.rollout.service import RolloutEvaluation, RolloutService
 from evermodel_provider.hooks.tracking import TrackingHook
 from evermodel_provider.sensors.rollout import RolloutSensor
 from evermodel_provider.triggers.rollout import MOST_MISSED, RolloutTrigger
 from worlds import World, flights_world
 
-STAY = Look("flights", "2", "1", "canary", "running", 0, 0.1, "stay", "not passed yet", "r/1")
-DONE = Look("flights", "2", "1", "canary", "promoted", 0, 1.0, "promote", "passed", "r/1")
+STAY = RolloutEvaluation("flights", "2", "1", "canary", "running", 0, 0.1, "stay", "not passed yet", "r/1")
+DONE = RolloutEvaluation("flights", "2", "1", "canary", "promoted", 0, 1.0, "promote", "passed", "r/1")
 PASSING = [MlflowException("500"), OSError("stale file handle"), ArrowInvalid("half a file")]
 Lay = Callable[[Iterable[Any]], None]
 
@@ -44,13 +44,13 @@ def lay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lay:
     def prepare(found: Iterable[Any]) -> None:
         left = iter(found)
 
-        def advance(self: Rollouts, now: Any = None) -> Look:
+        def advance(self: RolloutService, now: Any = None) -> RolloutEvaluation:
             one = next(left)
             if isinstance(one, Exception):
                 raise one
             return one  # type: ignore[no-any-return]
 
-        monkeypatch.setattr(Rollouts, "advance", advance)
+        monkeypatch.setattr(RolloutService, "advance", advance)
 
     return prepare
 

@@ -11,7 +11,7 @@ import yaml
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from evermodel.alerts.failure_message import failure_message
-from evermodel.alerts.publisher import Dispatch, clock, message_queue
+from evermodel.alerts.publisher import Publisher, clock, message_queue
 from evermodel.core.settings import Settings
 from evermodel_provider.operators.digest import DigestOperator, SendMessagesOperator
 from slack_server import FakeSlack
@@ -63,7 +63,7 @@ def test_what_waits_is_sent_and_an_empty_queue_is_skipped(
     with pytest.raises(AirflowSkipException, match="no message waits"):
         task.execute({})  # type: ignore[arg-type]
 
-    dispatch = Dispatch(message_queue(settings), small_spec(), clock())
+    dispatch = Publisher(message_queue(settings), small_spec(), clock())
     for number in range(3):
         dispatch.post("failure", failure_message("small", "d", f"t{number}", "r", "", ""))
     with FakeSlack() as slack:
@@ -77,7 +77,7 @@ def test_what_waits_is_sent_and_an_empty_queue_is_skipped(
 def test_what_has_to_be_put_right_fails_where_people_see_it(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Dispatch(message_queue(settings), small_spec(), clock()).post(
+    Publisher(message_queue(settings), small_spec(), clock()).post(
         "failure", failure_message("small", "d", "t", "r", "", "")
     )
     with FakeSlack() as slack:

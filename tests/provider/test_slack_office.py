@@ -15,16 +15,16 @@ import yaml
 from airflow.sdk import BaseNotifier
 
 from evermodel.alerts import delivery as delivery_module
-from evermodel.alerts.delivery import LaneReport
+from evermodel.alerts.delivery import DeliveryReport
 from evermodel.alerts.failure_message import failure_message
 from evermodel.alerts.message import Message
-from evermodel.alerts.publisher import Dispatch, clock, message_queue
+from evermodel.alerts.publisher import Publisher, clock, message_queue
 from evermodel.alerts.queue import MessageQueue
 from evermodel.cli.local_stack.ports import free_port
 from evermodel.core.errors import PermanentError
 from evermodel.core.settings import Settings
 from evermodel.spec import ModelSpec, load_spec
-from evermodel_provider.notifications.office import send_queue, tell
+from evermodel_provider.notifications.delivery import send_queue, tell
 from slack_server import ALL_SCOPES, FakeSlack
 from small_spec import small_spec
 
@@ -76,7 +76,7 @@ def a_message(number: int) -> Message:
 
 
 def put(settings: Settings, *numbers: int, thread: str = "") -> None:
-    dispatch = Dispatch(message_queue(settings), a_spec(settings), clock())
+    dispatch = Publisher(message_queue(settings), a_spec(settings), clock())
     for number in numbers:
         dispatch.post("failure", a_message(number), thread=thread)
 
@@ -85,7 +85,7 @@ def titles(slack: FakeSlack) -> list[str]:
     return [message.text.split(" failed")[0].rsplit(" ", 1)[-1] for message in slack.messages]
 
 
-def problem(reports: list[LaneReport]) -> str:
+def problem(reports: list[DeliveryReport]) -> str:
     (report,) = reports
     return str(report.error)
 
@@ -109,7 +109,7 @@ def test_retry_after_is_honoured(
     assert send_queue(settings)[0].sent == 0
     assert len(slack.calls) == asked
     later = clock() + timedelta(seconds=121)
-    monkeypatch.setattr("evermodel_provider.notifications.office.clock", lambda: later)
+    monkeypatch.setattr("evermodel_provider.notifications.delivery.clock", lambda: later)
     assert send_queue(settings)[0].sent == 2
     assert titles(slack) == ["task1", "task2"]
 

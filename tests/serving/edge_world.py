@@ -18,9 +18,9 @@ from evermodel.modeling.scoring.batcher import Batcher
 from evermodel.modeling.scoring.loaded_version import ServedModel
 from evermodel.serving.fallback import Fallbacks
 from evermodel.serving.fallback_rules import inputs_of
-from evermodel.serving.fast_route import PredictionLane
+from evermodel.serving.fast_route import FastRoute
 from evermodel.serving.metrics import Metrics
-from evermodel.serving.predict import PredictionDesk
+from evermodel.serving.predict import PredictionService
 from evermodel.serving.prediction_writer import PredictionLog
 from evermodel.serving.request_ids import RequestIds
 from evermodel.serving.routing_table import Traffic
@@ -76,7 +76,7 @@ class Edge:
         self.champion = self._version("7", self.now)
         traffic = Traffic(self.champion, previous=self._version("6", self.before)) if self.loaded else None
         self.holders: Any = {"small": Holder(self.spec, traffic)}
-        self.desk = PredictionDesk(self.holders, self.fallbacks, self.log, self.metrics, access_log=True)
+        self.desk = PredictionService(self.holders, self.fallbacks, self.log, self.metrics, access_log=True)
 
     def _version(self, number: str, graph: Any) -> ServedModel:
         return ServedModel(self.spec, number, datetime.now(UTC), None, inputs_of(self.spec), ROW, graph)
@@ -87,7 +87,7 @@ class Edge:
         del self.champion
 
     def app(self) -> Any:
-        return RequestIds(PredictionLane(FastAPI(), self.desk, "small"))
+        return RequestIds(FastRoute(FastAPI(), self.desk, "small"))
 
     def count(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(name, {"model": "small", **labels}) or 0.0

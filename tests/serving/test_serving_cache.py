@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from evermodel.serving.cache import LastGood, ModelCache
-from evermodel.serving.desired_state import Orders
+from evermodel.serving.cache import LastGoodState, ModelCache
+from evermodel.serving.desired_state import DesiredState
 
 
 def fill(text: str) -> Callable[[Path], None]:
@@ -21,8 +21,8 @@ def fill(text: str) -> Callable[[Path], None]:
     return download
 
 
-def good(version: str, **others: str) -> LastGood:
-    return LastGood(Orders(version), {version: "runs:/a", **others})
+def good(version: str, **others: str) -> LastGoodState:
+    return LastGoodState(DesiredState(version), {version: "runs:/a", **others})
 
 
 def test_a_version_is_downloaded_once(tmp_path: Path) -> None:

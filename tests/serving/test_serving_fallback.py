@@ -14,7 +14,7 @@ from serving_world import wait_until
 
 from evermodel.core.errors import SpecError
 from evermodel.monitoring.performance.scrape import read_counters
-from evermodel.serving.breaker import FAILURES, PAUSE_SECONDS, Breaker, Seldom
+from evermodel.serving.breaker import FAILURES, PAUSE_SECONDS, Breaker, LogThrottle
 from small_spec import small_spec
 
 PREVIOUS = {"kind": "previous"}
@@ -153,7 +153,7 @@ def test_a_breaker_lets_one_request_try_and_opens_again_when_it_fails() -> None:
 
 def test_trouble_is_told_at_once_and_then_once_a_minute() -> None:
     now = [0.0]
-    seldom = Seldom(lambda: now[0])
+    seldom = LogThrottle(lambda: now[0])
     assert [seldom.times("a") for _ in range(5)] == [1, 0, 0, 0, 0]
     assert seldom.times("b") == 1
     now[0] = 61.0

@@ -19,7 +19,7 @@ from fastapi.testclient import TestClient
 
 from evermodel.deployment.rollout.losses import losses_by_version
 from evermodel.modeling.scoring.request_rows import Inputs, RequestRefusedError, parse_rows
-from evermodel.monitoring.performance.label_join import read_joined
+from evermodel.monitoring.performance.label_join import read_label_join
 from evermodel.serving.metrics import Metrics
 from evermodel.serving.prediction_writer import PredictionLog
 from evermodel.serving.shadow import Shadows
@@ -71,7 +71,7 @@ def test_online_answers_meet_their_labels(tmp_path: Path, path: str, spell: Call
     losses = losses_by_version(spec, tmp_path / "lake", began, later, ("7",))
     assert losses["7"].rows == 21, "nineteen requests of two rows, two of one"
     assert losses["7"].mean == pytest.approx((19 * (0.25**2 + 0.75**2) / 2 + 0.25**2 + 0.75**2) / 21)
-    joined = read_joined(spec, tmp_path / "lake", later)
+    joined = read_label_join(spec, tmp_path / "lake", later)
     assert (joined.state.predictions, joined.state.labelled) == (41, 40)
     assert sorted(joined.rows["prediction_id"].to_pylist()) == sorted(map(str, ids))
 
@@ -98,7 +98,7 @@ def test_the_last_answer_and_the_last_label_of_an_id_count(tmp_path: Path) -> No
     later = datetime.now(UTC) + spec.label.delay + timedelta(minutes=1)
     losses = losses_by_version(spec, tmp_path / "lake", began, later, ("7",))
     assert (losses["7"].rows, losses["7"].mean) == (1, pytest.approx(0.25**2))
-    joined = read_joined(spec, tmp_path / "lake", later)
+    joined = read_label_join(spec, tmp_path / "lake", later)
     assert joined.rows.select(["score", "label"]).to_pylist() == [{"score": 0.75, "label": 1}]
     assert (joined.state.logged_twice, joined.state.conflicting) == (1, 1)
 

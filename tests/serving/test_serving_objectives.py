@@ -10,7 +10,7 @@ import pytest
 from serving_world import World, request_rows, running, wait_until
 
 from evermodel.monitoring.performance.objectives import figures_of, quantile_ms, serving_problem
-from evermodel.monitoring.performance.scrape import Counters, Interval, interval_of, read_counters
+from evermodel.monitoring.performance.scrape import Counters, ScrapeInterval, interval_of, read_counters
 from evermodel.serving.app import create_app
 from evermodel.spec import ModelSpec
 from small_spec import small_spec
@@ -33,7 +33,7 @@ def test_requests_between_two_looks_become_figures_and_a_restart_is_no_negative_
             assert client.post("/predict", json=rows).status_code == 200
         return str(client.base_url)
 
-    def look(url: str, day: int, seconds: int = 0) -> Interval:
+    def look(url: str, day: int, seconds: int = 0) -> ScrapeInterval:
         as_of = DAY + timedelta(days=day)
         found = interval_of(spec, lake, [url], as_of, as_of + timedelta(hours=4, seconds=seconds))
         assert found is not None
@@ -54,7 +54,7 @@ def test_requests_between_two_looks_become_figures_and_a_restart_is_no_negative_
     assert 0 < figures.p50_ms <= figures.p99_ms <= 5000
 
     with running(create_app([world.name], world.settings, poll_seconds=0.1)) as client:
-        kept = Interval(Counters(**_page(ask(client, 30), world.name)), 0, (), ())
+        kept = ScrapeInterval(Counters(**_page(ask(client, 30), world.name)), 0, (), ())
         again = read_counters(world.name, client.get("/metrics").text).since(kept.counted)
         assert sum(again.requests.values()) == 0
         restarted = read_counters(world.name, client.get("/metrics").text).since(second.counted)
@@ -74,11 +74,13 @@ def _page(url: str, name: str) -> dict[str, Any]:
     return asdict(read_counters(name, httpx.get(f"{url}/metrics").text))
 
 
-def _interval(requests: dict[str, float], buckets: dict[str, float] | None = None, **more: Any) -> Interval:
+def _interval(
+    requests: dict[str, float], buckets: dict[str, float] | None = None, **more: Any
+) -> ScrapeInterval:
     counted = Counters(
         requests, buckets or {}, no_version=more.pop("no_version", 0.0), dropped=more.pop("dropped", 0.0)
     )
-    return Interval(counted, 3600.0, more.pop("addresses", ("http://a",)), more.pop("silent", ()))
+    return ScrapeInterval(counted, 3600.0, more.pop("addresses", ("http://a",)), more.pop("silent", ()))
 
 
 @pytest.mark.parametrize(
@@ -128,7 +130,7 @@ def test_one_of_two_addresses_that_does_not_answer_is_a_warning(tmp_path: Any) -
         port = closed.getsockname()[1]
     found = interval_of(_spec(), tmp_path, [f"http://127.0.0.1:{port}"], DAY, DAY)
     assert found is not None
-    both = Interval(found.counted, 0, ("http://a", *found.addresses), found.silent)
+    both = ScrapeInterval(found.counted, 0, ("http://a", *found.addresses), found.silent)
     assert serving_problem(_spec(), found)[0].severity == "critical"
     assert serving_problem(_spec(), both)[0].severity == "warning"
 

@@ -24,7 +24,7 @@ from evermodel.registry.serving_heartbeats import (
     write_report,
 )
 from evermodel.serving.app import create_app
-from evermodel.serving.heartbeat import Process, Reporter
+from evermodel.serving.heartbeat import Heartbeat, Process
 
 NOW = datetime(2013, 6, 1, 12, tzinfo=UTC)
 PROCESS = Process("prod", host="web-1", pid=7, nonce="a")
@@ -92,7 +92,7 @@ def test_only_reports_that_nobody_needs_are_deleted(tmp_path: Path) -> None:
 
 def test_a_process_reports_changes_at_once_and_its_end(tmp_path: Path) -> None:
     held = [InMemory("3")]
-    reporter = Reporter(PROCESS, tmp_path, {"flights": lambda: held[0]}, every=3600)
+    reporter = Heartbeat(PROCESS, tmp_path, {"flights": lambda: held[0]}, every=3600)
     reporter.start()
     wait_for(tmp_path, "3")
     held[0] = InMemory("4")
@@ -111,7 +111,7 @@ def test_a_lake_that_is_away_is_logged_once_and_hurts_nobody(
     caplog.set_level(logging.INFO)
     lake = tmp_path / "lake"
     lake.write_text("a file where the folder should be")
-    reporter = Reporter(PROCESS, lake, {"flights": lambda: InMemory("3")})
+    reporter = Heartbeat(PROCESS, lake, {"flights": lambda: InMemory("3")})
     reporter.write()
     reporter.write()
     lake.unlink()

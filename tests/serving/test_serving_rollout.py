@@ -12,7 +12,7 @@ from serving_world import World, request_rows, wait_until
 
 from evermodel.deployment.rollout.plan import TrafficPlan
 from evermodel.deployment.rollout.plan_store import read_plan
-from evermodel.deployment.rollout.service import Rollouts
+from evermodel.deployment.rollout.service import RolloutService
 from evermodel.evaluation.decision import Decision
 from evermodel.modeling.scoring.loaded_version import ServedModel
 from evermodel.registry import registry
@@ -62,7 +62,7 @@ def test_blue_green_and_canary_go_back_when_the_new_version_fails(
     world.publish(1)
     world.publish(2, promote=False, graph=False)
     judged(world, "2", "key-2")
-    rollouts = Rollouts(world.spec, world.client, world.settings)
+    rollouts = RolloutService(world.spec, world.client, world.settings)
     predict = ServedModel.predict
 
     def fails(served: ServedModel, rows: Any) -> Any:

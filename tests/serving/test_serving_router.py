@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from evermodel.deployment.rollout.plan import Arm, TrafficPlan, split
 from evermodel.modeling.scoring.loaded_version import ServedModel
-from evermodel.serving.counters import Tally
+from evermodel.serving.counters import ServingCounters
 from evermodel.serving.router import key_of, place, unit_of
 from evermodel.serving.routing_table import Traffic, arms_of
 
@@ -26,7 +26,10 @@ def traffic(arms: tuple[Arm, ...], salt: str = "s", loaded: str = "123", **field
     versions: dict[str, ServedModel] = {v: SimpleNamespace(version=v) for v in loaded}  # type: ignore[misc]
     made = plan(arms, salt, **fields)
     return Traffic(
-        versions["1"], arms_of(made, versions["1"], versions), plan=made, tally=Tally(("key", "0"), 1)
+        versions["1"],
+        arms_of(made, versions["1"], versions),
+        plan=made,
+        tally=ServingCounters(("key", "0"), 1),
     )
 
 

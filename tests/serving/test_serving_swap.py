@@ -25,7 +25,7 @@ from evermodel.deployment.rollout.plan_store import read_plan, write_plan
 from evermodel.modeling import model_store
 from evermodel.serving.app import create_app
 from evermodel.serving.metrics import Metrics
-from evermodel.serving.reconciler import ModelHolder
+from evermodel.serving.reconciler import Reconciler
 
 PROMOTIONS, ROLLBACKS = 20, 5
 
@@ -181,7 +181,7 @@ def test_a_new_champion_answers_before_its_fallback_is_loaded(
     file.write_text(file.read_text().replace("max_rows: 50", "max_rows: 50, fallback: {kind: previous}"))
     for seed in (1, 2, 3):
         world.publish(seed)
-    holder = ModelHolder(world.spec, world.settings, Metrics(), 0.05)
+    holder = Reconciler(world.spec, world.settings, Metrics(), 0.05)
     holder.check()
     held["1"] = threading.Event()
     lake = world.settings.lake

@@ -17,7 +17,7 @@ APPROVE, REJECT = "evermodel_approve", "evermodel_reject"
 
 
 @dataclass(frozen=True)
-class Question:
+class ApprovalForm:
     """The task that waits for the answer, and what the answer is about; a button carries it to Slack and back."""
 
     dag_id: str
@@ -31,7 +31,7 @@ class Question:
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
-    def loads(cls, text: str) -> Question:
+    def loads(cls, text: str) -> ApprovalForm:
         """Read the value of a button; raises ValueError for anything else."""
         found = json.loads(text)
         if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
@@ -47,7 +47,7 @@ def approval_message(
     version: str,
     decision: Decision,
     links: Mapping[str, str],
-    question: Question | None = None,
+    question: ApprovalForm | None = None,
 ) -> Message:
     """Build the message that asks for an approval.
 
@@ -93,7 +93,7 @@ def approval_message(
     )
 
 
-def _buttons(question: Question) -> list[Block]:
+def _buttons(question: ApprovalForm) -> list[Block]:
     value = question.dumps()
     return [
         buttons(

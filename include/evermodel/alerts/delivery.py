@@ -13,14 +13,14 @@ from filelock import Timeout
 
 from evermodel.alerts.publisher import message_queue
 from evermodel.alerts.queue import MessageQueue
-from evermodel.alerts.queued_message import Entry, Lane
+from evermodel.alerts.queued_message import Destination, QueuedMessage
 from evermodel.alerts.transport import (
-    Carrier,
     Delivery,
     DeliveryDelayedError,
     MessageGoneError,
     MessageRefusedError,
     NoHistoryError,
+    Transport,
 )
 from evermodel.core.settings import Settings
 
@@ -31,7 +31,7 @@ _told: set[str] = set()
 
 
 @dataclass(frozen=True)
-class LaneReport:
+class DeliveryReport:
     """How far a lane came.
 
     Parameters
@@ -44,15 +44,15 @@ class LaneReport:
         What stopped it, if anything did.
     """
 
-    lane: Lane
+    lane: Destination
     sent: int = 0
     waiting: int = 0
     error: Exception | None = None
 
 
 def send_waiting(
-    queue: MessageQueue, carrier_for: Callable[[Lane], Carrier], now: Callable[[], datetime]
-) -> list[LaneReport]:
+    queue: MessageQueue, carrier_for: Callable[[Destination], Transport], now: Callable[[], datetime]
+) -> list[DeliveryReport]:
     """Send what waits in every lane; a lane that is stopped never stops another.
 
     Parameters
@@ -67,7 +67,7 @@ def send_waiting(
         try:
             reports.append(_Sender(queue, lane, carrier_for(lane), now).run())
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one lane, the others go on
-            reports.append(LaneReport(lane, waiting=_count(queue, lane), error=error))
+            reports.append(DeliveryReport(lane, waiting=_count(queue, lane), error=error))
     for report in reports:
         if report.error is not None:
             log.warning("%d messages wait for %s: %s", report.waiting, report.lane.address, report.error)
@@ -77,19 +77,19 @@ def send_waiting(
 @dataclass
 class _Sender:
     queue: MessageQueue
-    lane: Lane
-    carrier: Carrier
+    lane: Destination
+    carrier: Transport
     now: Callable[[], datetime]
     sent: int = 0
 
-    def run(self) -> LaneReport:
+    def run(self) -> DeliveryReport:
         error: Exception | None = None
         try:
             with self.queue.lock(self.lane, "send"):
                 error = self._run()
         except Timeout:
             log.info("Another process is sending the messages for %s", self.lane.address)
-        return LaneReport(self.lane, self.sent, _count(self.queue, self.lane), error)
+        return DeliveryReport(self.lane, self.sent, _count(self.queue, self.lane), error)
 
     def _run(self) -> Exception | None:
         while not self.queue.paused(self.lane, self.now()):
@@ -102,7 +102,7 @@ class _Sender:
         self.queue.forget_oldest(self.lane)
         return None
 
-    def _next(self) -> tuple[Path, Entry] | None:
+    def _next(self) -> tuple[Path, QueuedMessage] | None:
         """Return the first entry that may go; what is held back holds back its answers too."""
         held: set[str] = set()
         now = self.now()
@@ -113,7 +113,7 @@ class _Sender:
                 return path, entry
         return None
 
-    def _send(self, path: Path, entry: Entry) -> Exception | None:
+    def _send(self, path: Path, entry: QueuedMessage) -> Exception | None:
         """Send one message; return the error that stops the lane, if there is one."""
         try:
             self._deliver(path, entry)
@@ -134,7 +134,7 @@ class _Sender:
             return error
         return None
 
-    def _deliver(self, path: Path, entry: Entry) -> None:
+    def _deliver(self, path: Path, entry: QueuedMessage) -> None:
         known = self.queue.receipt(self.lane, entry.key)
         if entry.operation == "replace" and known is not None:
             message = self.queue.begin(self.lane, path, self.now()).read()
@@ -148,7 +148,7 @@ class _Sender:
         self.queue.done(self.lane, path)
         self.sent += 1
 
-    def _post(self, path: Path, entry: Entry) -> Delivery:
+    def _post(self, path: Path, entry: QueuedMessage) -> Delivery:
         thread = self.queue.receipt(self.lane, entry.thread) if entry.thread else None
         before = self.queue.begin(self.lane, path, self.now())
         if before.begun:
@@ -159,7 +159,7 @@ class _Sender:
             before.read(), event=before.event, url=before.url, thread=thread, broadcast=before.broadcast
         )
 
-    def _find(self, entry: Entry, thread: Delivery | None) -> Delivery | None:
+    def _find(self, entry: QueuedMessage, thread: Delivery | None) -> Delivery | None:
         """Look up whether a message arrived whose delivery was begun and never confirmed."""
         try:
             since = datetime.fromisoformat(entry.queued) - _SKEW
@@ -170,7 +170,7 @@ class _Sender:
                 log.warning("A message may arrive twice, because it cannot be looked up: %s", error)
             return None
 
-    def _show(self, path: Path, entry: Entry, delivery: Delivery) -> None:
+    def _show(self, path: Path, entry: QueuedMessage, delivery: Delivery) -> None:
         image = path.with_suffix(".png")
         if image.exists():
             # Moved away first: an image is shown once or, after a crash right here, not at all.
@@ -179,7 +179,7 @@ class _Sender:
             shown.unlink(missing_ok=True)
 
 
-def _count(queue: MessageQueue, lane: Lane) -> int:
+def _count(queue: MessageQueue, lane: Destination) -> int:
     return sum(1 for _ in queue.waiting(lane))
 
 
@@ -187,11 +187,11 @@ def _count(queue: MessageQueue, lane: Lane) -> int:
 GROUP = "evermodel.messages"
 
 
-def send_messages(settings: Settings) -> list[LaneReport]:
+def send_messages(settings: Settings) -> list[DeliveryReport]:
     """Send what waits, if anything does; without a sender it goes on waiting."""
     if not message_queue(settings).lanes():
         return []
-    reports: list[LaneReport] = []
+    reports: list[DeliveryReport] = []
     for sender in entry_points(group=GROUP):
         reports += sender.load()(settings)
     return reports

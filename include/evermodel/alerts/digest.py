@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from evermodel.alerts.digest_message import ModelWeek, Retrained, TeamWeek, digest_message
-from evermodel.alerts.incidents.store import incident_history, read_books
+from evermodel.alerts.digest_message import DigestRetrain, ModelWeek, TeamWeek, digest_message
+from evermodel.alerts.incidents.store import incident_history, read_incidents
 from evermodel.alerts.message import Message
-from evermodel.alerts.publisher import Dispatch, notifier_lanes
+from evermodel.alerts.publisher import Publisher, notifier_destinations
 from evermodel.alerts.queue import MessageQueue
-from evermodel.alerts.queued_message import Entry
+from evermodel.alerts.queued_message import QueuedMessage
 from evermodel.alerts.teams import Team
 from evermodel.monitoring.drift.verdict import Performance
 from evermodel.registry import registry
@@ -45,7 +45,7 @@ class Digest:
         for specs in self.team.channels.values():
             message = digest_message(self.read(specs), self.links)
             url = next(iter(self.links.values()), "")
-            Dispatch(queue, specs[0], now).post("digest", message, url=url)
+            Publisher(queue, specs[0], now).post("digest", message, url=url)
             for spec in specs:
                 told |= _notify(queue, spec, message, url, told)
             made.append((specs[0], message))
@@ -66,7 +66,7 @@ class Digest:
         promoted = parse_moment(served[-1].at) if served else _from_milliseconds(version.creation_timestamp)
         days = self._days(name)
         happened = [t for t in incident_history(client, name, self.end - WEEK) if self._within(t.at)]
-        books = read_books(client, name).books
+        books = read_incidents(client, name).books
         return ModelWeek(
             model=name,
             version=str(version.version),
@@ -95,7 +95,7 @@ class Digest:
                 continue  # a day that was begun and never judged
         return None
 
-    def _retrains(self, model: str) -> tuple[Retrained, ...]:
+    def _retrains(self, model: str) -> tuple[DigestRetrain, ...]:
         found = []
         for run in _runs(self.client, model, "retrain"):
             tags = run.data.tags
@@ -103,7 +103,7 @@ class Digest:
             if as_of and self._within(as_of):
                 outcome = tags.get("evermodel.outcome", "did not finish")
                 version, reason = tags.get("evermodel.version", ""), tags.get("evermodel.reason", "")
-                found.append(Retrained(as_of, outcome, version, reason))
+                found.append(DigestRetrain(as_of, outcome, version, reason))
         return tuple(sorted(found, key=lambda retrain: parse_moment(retrain.as_of)))
 
     def _within(self, moment: str) -> bool:
@@ -122,11 +122,11 @@ def _runs(client: MlflowClient, experiment: str, kind: str) -> list[Run]:
 def _notify(queue: MessageQueue, spec: ModelSpec, message: Message, url: str, told: set[str]) -> set[str]:
     """Tell a model's notifiers, but nobody twice: models of one team often name the same."""
     new: set[str] = set()
-    for lane, declared in zip(notifier_lanes(spec), spec.alerts.notifiers, strict=True):
+    for lane, declared in zip(notifier_destinations(spec), spec.alerts.notifiers, strict=True):
         named = json.dumps([declared.model_dump(mode="json"), message.key], sort_keys=True)
         if named not in told:
             new.add(named)
-            queue.put(lane, Entry("post", "digest", message.to_json(), url))
+            queue.put(lane, QueuedMessage("post", "digest", message.to_json(), url))
     return new
 
 

@@ -20,7 +20,7 @@ _ACTIONS = {"open": "opened", "escalate": "became worse", "resolve": "resolved",
 
 
 @dataclass(frozen=True)
-class Retrained:
+class DigestRetrain:
     """One retrain and its outcome."""
 
     as_of: str
@@ -53,7 +53,7 @@ class ModelWeek:
     windows: int = 0
     happened: tuple[Transition, ...] = ()
     open: tuple[Incident, ...] = ()
-    retrains: tuple[Retrained, ...] = ()
+    retrains: tuple[DigestRetrain, ...] = ()
     performance: Performance | None = None
 
     @property

@@ -105,7 +105,7 @@ def incident_message(view: IncidentView, key: str = "") -> Message:
     """
     problem, verdict = view.problem, view.verdict
     moved = verdict.drifting if problem.kind == "drift" else ()
-    body: list[Block] = [section(*_why(view)), fields(facts_of(view))]
+    body: list[Block] = [section(*_why(view)), fields(fields_of(view))]
     if moved:
         columns = [column_line(column) for column in moved[:MOST_COLUMNS]]
         body += [
@@ -143,7 +143,7 @@ def headline(view: IncidentView) -> str:
     return f"{model}: {title} ({view.problem.severity}{eased})"
 
 
-def facts_of(view: IncidentView) -> dict[str, str]:
+def fields_of(view: IncidentView) -> dict[str, str]:
     """Return the facts that every message about an incident shows."""
     verdict = view.verdict
     facts = {"Window": words(span(verdict)), "Since": words(moment(view.opened), 60)}

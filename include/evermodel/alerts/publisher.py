@@ -8,7 +8,7 @@ from pathlib import Path
 
 from evermodel.alerts.message import Message
 from evermodel.alerts.queue import MessageQueue
-from evermodel.alerts.queued_message import Entry, Event, Lane
+from evermodel.alerts.queued_message import Destination, Event, QueuedMessage
 from evermodel.alerts.quiet_hours import quiet_until
 from evermodel.core.settings import Settings
 from evermodel.spec import ModelSpec
@@ -22,15 +22,15 @@ def message_queue(settings: Settings) -> MessageQueue:
     return MessageQueue(settings.lake / "messages")
 
 
-def slack_lane(alerts: AlertsSpec, channel: str = "") -> Lane:
+def slack_destination(alerts: AlertsSpec, channel: str = "") -> Destination:
     """Return the lane of a channel; the model's own if none is given."""
-    return Lane("slack", {"connection": alerts.slack_connection, "channel": channel or alerts.channel})
+    return Destination("slack", {"connection": alerts.slack_connection, "channel": channel or alerts.channel})
 
 
-def notifier_lanes(spec: ModelSpec) -> list[Lane]:
+def notifier_destinations(spec: ModelSpec) -> list[Destination]:
     """Return the lanes of the other notifiers that the spec names."""
     return [
-        Lane("notifier", {"model": spec.name, "notifier": named.notifier, "number": str(number)})
+        Destination("notifier", {"model": spec.name, "notifier": named.notifier, "number": str(number)})
         for number, named in enumerate(spec.alerts.notifiers)
     ]
 
@@ -41,7 +41,7 @@ def clock() -> datetime:
 
 
 @dataclass(frozen=True)
-class Dispatch:
+class Publisher:
     """Queues the messages of one model; nothing is sent here.
 
     Parameters
@@ -65,23 +65,25 @@ class Dispatch:
     ) -> None:
         """Queue a new message, once for its key; answers in a thread are shown to the whole channel too."""
         entry = self._entry("post", event, message, thread, url)
-        self.queue.put(slack_lane(self.spec.alerts), entry, image)
+        self.queue.put(slack_destination(self.spec.alerts), entry, image)
 
     def refresh(self, event: Event, message: Message, *, image: Path | None = None, url: str = "") -> None:
         """Queue a message that replaces the one of the same key, or is the first one of that key."""
-        self.queue.put(slack_lane(self.spec.alerts), self._entry("replace", event, message, "", url), image)
+        self.queue.put(
+            slack_destination(self.spec.alerts), self._entry("replace", event, message, "", url), image
+        )
 
     def second_channel(self, event: Event, message: Message, *, url: str = "") -> None:
         """Tell the channel of the escalation too, or bring up to date what was told there."""
         channel = self.spec.alerts.escalation.channel
         if channel and channel != self.spec.alerts.channel:
-            lane = slack_lane(self.spec.alerts, channel)
+            lane = slack_destination(self.spec.alerts, channel)
             self.queue.put(lane, self._entry("replace", event, message, "", url))
 
     def in_second_channel(self, message: Message) -> bool:
         """Say whether a message went to the channel of the escalation, or waits for it."""
         channel = self.spec.alerts.escalation.channel
-        lane = slack_lane(self.spec.alerts, channel or "")
+        lane = slack_destination(self.spec.alerts, channel or "")
         return bool(channel) and (
             self.queue.receipt(lane, message.identity) is not None
             or any(entry.key == message.identity for _, entry in self.queue.waiting(lane))
@@ -89,13 +91,13 @@ class Dispatch:
 
     def notify(self, event: Event, message: Message, *, url: str = "") -> None:
         """Tell the other notifiers; each has its own place in the queue."""
-        for lane in notifier_lanes(self.spec):
+        for lane in notifier_destinations(self.spec):
             self.queue.put(lane, self._entry("post", event, message, "", url))
 
-    def _entry(self, operation: str, event: Event, message: Message, thread: str, url: str) -> Entry:
+    def _entry(self, operation: str, event: Event, message: Message, thread: str, url: str) -> QueuedMessage:
         urgent = event in _URGENT or message.severity == "critical"
         held = None if urgent else quiet_until(self.spec.alerts.quiet_hours, self.now)
-        return Entry(
+        return QueuedMessage(
             operation="replace" if operation == "replace" else "post",
             event=event,
             message=message.to_json(),

@@ -26,7 +26,7 @@ Event = Literal[
 
 
 @dataclass(frozen=True)
-class Lane:
+class Destination:
     """One destination; its messages keep their order.
 
     Parameters
@@ -50,7 +50,7 @@ class Lane:
 
 
 @dataclass(frozen=True)
-class Entry:
+class QueuedMessage:
     """A message on its way.
 
     Parameters
@@ -103,6 +103,6 @@ class Entry:
         return json.dumps(asdict(self), indent=1)
 
     @classmethod
-    def from_text(cls, text: str) -> Entry:
+    def from_text(cls, text: str) -> QueuedMessage:
         """Read what `to_text` wrote."""
         return cls(**json.loads(text))

@@ -37,13 +37,13 @@ def started_message(plan: TrafficPlan, links: Mapping[str, str]) -> Message:
     )
 
 
-def look_message(look: Mapping[str, Any], links: Mapping[str, str]) -> Message:
+def progress_message(look: Mapping[str, Any], links: Mapping[str, str]) -> Message:
     """Build the message about a look that moved something, or ended the rollout.
 
     Parameters
     ----------
     look
-        `Look.to_json`.
+        `RolloutEvaluation.to_json`.
 
     Returns
     -------

@@ -35,7 +35,7 @@ class NoHistoryError(EvermodelError):
     """It cannot be looked up whether a message arrived."""
 
 
-class Carrier(Protocol):
+class Transport(Protocol):
     """Takes messages to one place."""
 
     def post(

@@ -14,7 +14,7 @@ import typer
 from evermodel.cli.options import AsJson, Model
 
 if TYPE_CHECKING:
-    from evermodel.pipelines.backtest.compare import Comparison
+    from evermodel.pipelines.backtest.compare import PolicyComparison
     from evermodel.pipelines.backtest.plan import Plan
     from evermodel.pipelines.backtest.run import Files, Tell
 
@@ -116,7 +116,7 @@ def _progress(plan: Plan) -> Iterator[Tell]:
         yield tell
 
 
-def _show(comparison: Comparison, files: Files) -> None:
+def _show(comparison: PolicyComparison, files: Files) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table

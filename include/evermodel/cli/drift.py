@@ -12,7 +12,7 @@ from evermodel.cli.options import AsJson, AsOf, Model
 if TYPE_CHECKING:
     from evermodel.alerts.incidents.handler import Handled
     from evermodel.monitoring.drift.verdict import DriftVerdict
-    from evermodel.pipelines.drift import DriftWatch
+    from evermodel.pipelines.drift import DriftRun
 
 _MOST_COLUMNS = 12
 
@@ -48,10 +48,10 @@ def drift(
     settings = Settings.from_environment()
     spec, moment = load_spec(model, settings), moment_of(as_of)
     with step("start") as say:
-        from evermodel.pipelines.drift import DriftWatch
+        from evermodel.pipelines.drift import DriftRun
         from evermodel.registry.tracking import connect
 
-        watch = DriftWatch(spec, moment, connect(settings.tracking_uri), settings)
+        watch = DriftRun(spec, moment, connect(settings.tracking_uri), settings)
         say(f"{spec.name}, {watch.window}")
     with step("verdict") as say:
         verdict = watch.judge()
@@ -74,7 +74,7 @@ def drift(
         raise typer.Exit(NO)
 
 
-def _page(watch: DriftWatch) -> Path:
+def _page(watch: DriftRun) -> Path:
     """Bring Evidently's page from MLflow to a file that a browser can open."""
     folder = watch.settings.home / "reports" / watch.spec.name / f"{watch.as_of:%Y-%m-%d}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -82,15 +82,15 @@ def _page(watch: DriftWatch) -> Path:
     return Path(watch.client.download_artifacts(run_id, "evidently.html", str(folder)))
 
 
-def _handle(watch: DriftWatch, verdict: DriftVerdict) -> tuple[list[Handled], str]:
+def _handle(watch: DriftRun, verdict: DriftVerdict) -> tuple[list[Handled], str]:
     """Do what the drift DAG does with a verdict; a retrain that the policy wants is advised, not started."""
     import tempfile
 
     from evermodel.monitoring.retrain_history import note_answer
-    from evermodel.monitoring.retrain_policy import current_wish
-    from evermodel.pipelines.incidents import day_desk
+    from evermodel.monitoring.retrain_policy import current_recommendation
+    from evermodel.pipelines.incidents import incident_handler
 
-    wish = current_wish(watch.spec, verdict, watch.as_of, watch.client)
+    wish = current_recommendation(watch.spec, verdict, watch.as_of, watch.client)
     note_answer(watch.client, watch.spec, watch.as_of, wish.note)
     advice = (
         f"the policy asks for a retrain: evermodel train {watch.spec.name} --as-of {watch.as_of:%Y-%m-%d} "
@@ -100,7 +100,7 @@ def _handle(watch: DriftWatch, verdict: DriftVerdict) -> tuple[list[Handled], st
         f"The policy asks for a retrain: `evermodel train {watch.spec.name} --as-of {watch.as_of:%Y-%m-%d}`."
     )
     with tempfile.TemporaryDirectory() as folder:
-        handled = day_desk(watch, verdict, {}, asked).handle(verdict, watch.as_of, Path(folder))
+        handled = incident_handler(watch, verdict, {}, asked).handle(verdict, watch.as_of, Path(folder))
     return handled, advice if wish.wanted else wish.note
 
 

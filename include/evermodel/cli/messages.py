@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from evermodel.alerts.delivery import LaneReport
+    from evermodel.alerts.delivery import DeliveryReport
     from evermodel.alerts.message import Message
     from evermodel.alerts.queued_message import Event
     from evermodel.core.settings import Settings
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def tell(model: str, settings: Settings, event: Event, message: Message, url: str = "") -> None:
     """Queue a message for the model's channel and notifiers, and send what waits; without a spec nobody is told."""
-    from evermodel.alerts.publisher import Dispatch, clock, message_queue
+    from evermodel.alerts.publisher import Publisher, clock, message_queue
     from evermodel.core.errors import SpecError
     from evermodel.spec import load_spec
 
@@ -24,7 +24,7 @@ def tell(model: str, settings: Settings, event: Event, message: Message, url: st
     except SpecError as error:
         typer.echo(f"Nobody is told: {error.problem}", err=True)
         return
-    dispatch = Dispatch(message_queue(settings), spec, clock())
+    dispatch = Publisher(message_queue(settings), spec, clock())
     dispatch.post(event, message, url=url)
     dispatch.notify(event, message, url=url)
     send(settings)
@@ -44,7 +44,7 @@ def send(settings: Settings) -> None:
             typer.echo(f"A message waits: {report.error}", err=True)
 
 
-def _where(settings: Settings, reports: list[LaneReport]) -> str:
+def _where(settings: Settings, reports: list[DeliveryReport]) -> str:
     """Return where the last message went: a channel, or a folder of the outbox."""
     from evermodel.alerts.publisher import message_queue
 

@@ -10,7 +10,7 @@ from evermodel.cli.options import AsJson, Model
 
 if TYPE_CHECKING:
     from evermodel.deployment.rollout.plan import TrafficPlan
-    from evermodel.deployment.rollout.service import Rollouts
+    from evermodel.deployment.rollout.service import RolloutService
 
 rollout = typer.Typer(help="Roll a version out step by step, and stop that.", no_args_is_help=True)
 
@@ -91,14 +91,14 @@ def stop(
     _say(plan, as_json)
 
 
-def _rollouts(model: str) -> Rollouts:
+def _rollouts(model: str) -> RolloutService:
     from evermodel.core.settings import Settings
-    from evermodel.deployment.rollout.service import Rollouts
+    from evermodel.deployment.rollout.service import RolloutService
     from evermodel.registry.tracking import connect
     from evermodel.spec import load_spec
 
     settings = Settings.from_environment()
-    return Rollouts(load_spec(model, settings), connect(settings.tracking_uri), settings)
+    return RolloutService(load_spec(model, settings), connect(settings.tracking_uri), settings)
 
 
 def _say(plan: TrafficPlan, as_json: bool) -> None:

@@ -80,9 +80,9 @@ def train(
 
 def _tell(retrain: Retrain, result: RetrainResult) -> None:
     """Queue the message about the ending; the same ending is told once."""
-    from evermodel.alerts.publisher import Dispatch, clock, message_queue
+    from evermodel.alerts.publisher import Publisher, clock, message_queue
     from evermodel.alerts.retrain_message import retrain_message
-    from evermodel.pipelines.retrain_summary import retrain_ending
+    from evermodel.pipelines.retrain_summary import retrain_summary
     from evermodel.pipelines.run_retrain import ROLLING, WAITS
 
     if result.again or result.outcome == WAITS:
@@ -90,11 +90,11 @@ def _tell(retrain: Retrain, result: RetrainResult) -> None:
     promotion = result.promotion
     approval = {"approved": True, "by": promotion.by} if promotion else None
     rolling = result.outcome == ROLLING
-    ending = retrain_ending(
+    ending = retrain_summary(
         retrain, version=result.version, shipped=promotion is not None, rollout=rolling, approval=approval
     )
     message, url = retrain_message(ending), next(iter(ending["links"].values()), "")
-    dispatch = Dispatch(message_queue(retrain.settings), retrain.spec, clock())
+    dispatch = Publisher(message_queue(retrain.settings), retrain.spec, clock())
     dispatch.post("retrain", message, url=url)
     dispatch.notify("retrain", message, url=url)
 

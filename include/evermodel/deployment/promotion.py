@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from evermodel.core.audit import audit
 from evermodel.core.errors import PromotionError
-from evermodel.deployment.rollout.active import stop_in_flight
+from evermodel.deployment.rollout.active import stop_active_rollout
 from evermodel.evaluation.decision import Decision
 from evermodel.registry import registry
 from evermodel.registry.ownership import ORIGIN_TAG, require_own_model
@@ -70,7 +70,7 @@ def promote_version(
         audit(
             "override", model, version=done.version, by=by, reason=reason, against=refusal[0], run_key=run_key
         )
-    stop_in_flight(client, model, f"version {done.version} was promoted: {reason}", done.version, by)
+    stop_active_rollout(client, model, f"version {done.version} was promoted: {reason}", done.version, by)
     _note(client, model, found)
     return done
 

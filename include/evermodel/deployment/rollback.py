@@ -22,7 +22,7 @@ _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class WayBack:
+class RollbackTarget:
     """Where a rollback goes.
 
     Parameters
@@ -39,7 +39,7 @@ class WayBack:
     def reason(self, reason: str) -> str:
         """Return the reason of a rollback, with what was passed over.
 
-        >>> WayBack("2", ("3",)).reason("wrong answers")
+        >>> RollbackTarget("2", ("3",)).reason("wrong answers")
         'wrong answers (passed over: version 3, no serving process ever answered with it)'
         """
         if not self.passed_over:
@@ -66,7 +66,7 @@ def roll_back(
     Parameters
     ----------
     version
-        A version that served before; the last one that did if not given (see `way_back`).
+        A version that served before; the last one that did if not given (see `rollback_target`).
     run_key
         Idempotency key: the same one again rolls back once, and completes a rollback that was cut off.
     expected
@@ -93,8 +93,10 @@ def roll_back(
             f"model {model}: a rollback needs a reason", "say why; it is kept in the registry's history"
         )
     current = str(registry.champion(client, model).version)
-    way = WayBack(version) if version else way_back(model, past, current, served_by(model, lake))
-    if not registry.begun(client, model, run_key):
+    way = (
+        RollbackTarget(version) if version else rollback_target(model, past, current, served_by(model, lake))
+    )
+    if not registry.promotion_recorded(client, model, run_key):
         _require_served(model, past, way.version, current)
     done = registry.promote(
         client,
@@ -119,11 +121,11 @@ def served_by(model: str, lake: Path | None = None) -> Mapping[str, datetime]:
 
 def _stop_rollout(client: MlflowClient, model: str, done: Promotion) -> None:
     """Say of a rollout under way that it is over; one that was started after the rollback goes on."""
-    from evermodel.deployment.rollout.active import stop_in_flight
+    from evermodel.deployment.rollout.active import stop_active_rollout
 
     if str(registry.champion(client, model).version) == done.version:
         why = f"stopped by a rollback to version {done.version} ({done.by}: {done.reason})"
-        stop_in_flight(client, model, why, done.version, done.by)
+        stop_active_rollout(client, model, why, done.version, done.by)
 
 
 def line_of_succession(past: Sequence[Promotion]) -> list[str]:
@@ -143,7 +145,9 @@ def line_of_succession(past: Sequence[Promotion]) -> list[str]:
     return line
 
 
-def way_back(model: str, past: Sequence[Promotion], current: str, served: Mapping[str, datetime]) -> WayBack:
+def rollback_target(
+    model: str, past: Sequence[Promotion], current: str, served: Mapping[str, datetime]
+) -> RollbackTarget:
     """Return the last champion before the current one that can be trusted to serve.
 
     A champion of a time in which serving processes reported, but never this version, may be one that cannot be loaded:
@@ -170,7 +174,7 @@ def way_back(model: str, past: Sequence[Promotion], current: str, served: Mappin
     passed: list[str] = []
     for version in dict.fromkeys(reversed(earlier)):
         if not _never_answered(version, past, served):
-            return WayBack(version, tuple(passed))
+            return RollbackTarget(version, tuple(passed))
         passed.append(version)
     raise RollbackError(
         f"model {model}: no serving process ever answered with an earlier champion (version {', '.join(passed)})",

@@ -24,7 +24,7 @@ UNSEEN = "__never_seen__"
 _EQUAL = 1e-9
 
 
-def behaviour_gates(spec: ModelSpec, features: pd.DataFrame, answers: Floats, ask: Ask) -> Iterator[Gate]:
+def behavioral_gates(spec: ModelSpec, features: pd.DataFrame, answers: Floats, ask: Ask) -> Iterator[Gate]:
     """Try the checks that the spec declares, on a seeded sample of the test window.
 
     Parameters

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from evermodel.evaluation.decision import COLD_START, Comparison, Gate, compare
 from evermodel.modeling.tasks import confidence_of, metric_of, primary
 from evermodel.spec import ModelSpec
-from evermodel.stats.bootstrap import Measured, side_by_side
+from evermodel.stats.bootstrap import MeasuredMetric, side_by_side
 from evermodel.stats.metrics import Floats, Metric, calibration_error
 
 
 def measure_window(
     spec: ModelSpec, labels: NDArray[Any], challenger: Floats, champion: Floats | None
-) -> list[Measured]:
+) -> list[MeasuredMetric]:
     """Measure the primary metric, then the secondary ones, on the same resamples of the test window."""
     metrics = [primary(spec), *(metric_of(spec, check.metric) for check in spec.gate.secondary)]
     return side_by_side(
@@ -31,13 +31,13 @@ def measure_window(
     )
 
 
-def outcome(measured: Measured, margin: float) -> Comparison:
+def outcome(measured: MeasuredMetric, margin: float) -> Comparison:
     """Name the outcome of a comparison."""
     return COLD_START if measured.gain is None else compare(measured.gain.low, measured.gain.high, margin)
 
 
 def comparison_gates(
-    spec: ModelSpec, measured: list[Measured], unusable: str | None = None
+    spec: ModelSpec, measured: list[MeasuredMetric], unusable: str | None = None
 ) -> Iterator[Gate]:
     """Hold the challenger against the champion, and each metric against its floor.
 
@@ -82,7 +82,7 @@ def floor_text(metric: Metric, floor: float) -> str:
 
 
 def _against_champion(
-    measured: Measured, margin: float, allowed: tuple[Comparison, ...], confidence: float
+    measured: MeasuredMetric, margin: float, allowed: tuple[Comparison, ...], confidence: float
 ) -> Gate:
     name, gain = f"{measured.metric.name} against the champion", measured.gain
     if gain is None:
@@ -97,14 +97,14 @@ def _against_champion(
     return Gate(name, "pass" if verdict in allowed else "fail", value, threshold, detail)
 
 
-def _no_comparison(measured: Measured, unusable: str) -> Gate:
+def _no_comparison(measured: MeasuredMetric, unusable: str) -> Gate:
     detail = f"{unusable}; start a retrain with `force` and a reason to ship without a comparison"
     return Gate(
         f"{measured.metric.name} against the champion", "fail", None, "a champion that answers", detail
     )
 
 
-def _floor_gate(measured: Measured, floor: float) -> Gate:
+def _floor_gate(measured: MeasuredMetric, floor: float) -> Gate:
     own = measured.own
     return Gate(
         f"{measured.metric.name} floor",

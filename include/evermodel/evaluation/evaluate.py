@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evermodel.core.errors import GateError
-from evermodel.evaluation.behavioral_tests import behaviour_gates
+from evermodel.evaluation.behavioral_tests import behavioral_gates
 from evermodel.evaluation.comparison import calibration_gate, comparison_gates, measure_window, outcome
 from evermodel.evaluation.decision import Decision, Gate
-from evermodel.evaluation.evaluated_model import Contender, score
+from evermodel.evaluation.evaluated_model import EvaluatedModel, score
 from evermodel.evaluation.fairness import fairness_gates
 from evermodel.evaluation.latency_and_size import cost_gates
 from evermodel.evaluation.slices import slice_gates
@@ -22,16 +22,16 @@ from evermodel.stats.metrics import Floats
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Contender", "judge", "score"]
+__all__ = ["EvaluatedModel", "evaluate", "score"]
 
 
-def judge(
+def evaluate(
     spec: ModelSpec,
     run_key: str,
     features: pd.DataFrame,
     labels: np.ndarray[Any, Any],
-    challenger: Contender,
-    champion: Contender | None,
+    challenger: EvaluatedModel,
+    champion: EvaluatedModel | None,
     *,
     champion_saw: float = 0.0,
     unusable: str | None = None,
@@ -68,7 +68,7 @@ def judge(
         *calibration_gate(spec, labels, scores),
         *slice_gates(spec, features, labels, scores, theirs),
         *fairness_gates(spec, features, labels, scores),
-        *behaviour_gates(spec, features, scores, lambda frame: score(spec, challenger, frame, classes)),
+        *behavioral_gates(spec, features, scores, lambda frame: score(spec, challenger, frame, classes)),
         *cost_gates(spec, challenger, features),
         *_fresh_gate(champion_saw),
     ]
@@ -97,7 +97,7 @@ def judge(
 
 def _champion_scores(
     spec: ModelSpec,
-    champion: Contender | None,
+    champion: EvaluatedModel | None,
     features: pd.DataFrame,
     classes: tuple[str, ...],
     unusable: str | None,

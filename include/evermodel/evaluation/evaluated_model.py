@@ -21,7 +21,7 @@ ANSWER_ERRORS = (AttributeError, LookupError, RuntimeError, TypeError, ValueErro
 
 
 @dataclass(frozen=True)
-class Contender:
+class EvaluatedModel:
     """A model on trial.
 
     Parameters
@@ -46,7 +46,7 @@ class Contender:
 
 
 def score(
-    spec: ModelSpec, contender: Contender, features: pd.DataFrame, classes: tuple[str, ...] = ()
+    spec: ModelSpec, contender: EvaluatedModel, features: pd.DataFrame, classes: tuple[str, ...] = ()
 ) -> Floats:
     """Return a model's answers as `evermodel.modeling.tasks.predict` gives them.
 

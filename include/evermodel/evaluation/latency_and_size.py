@@ -13,7 +13,7 @@ import numpy as np
 
 from evermodel.core.errors import ModelFormatError
 from evermodel.evaluation.decision import Gate
-from evermodel.evaluation.evaluated_model import ANSWER_ERRORS, Contender
+from evermodel.evaluation.evaluated_model import ANSWER_ERRORS, EvaluatedModel
 from evermodel.modeling.model_store import LoadedModel
 from evermodel.modeling.scoring.batcher import Batcher
 from evermodel.modeling.scoring.loaded_version import ServedModel, make_served
@@ -39,7 +39,7 @@ class Speed:
     rows_per_second: float
 
 
-def cost_gates(spec: ModelSpec, challenger: Contender, features: pd.DataFrame) -> Iterator[Gate]:
+def cost_gates(spec: ModelSpec, challenger: EvaluatedModel, features: pd.DataFrame) -> Iterator[Gate]:
     """Hold latency, throughput and size against the limits that the spec sets.
 
     Parameters

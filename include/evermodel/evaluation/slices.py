@@ -15,7 +15,7 @@ from evermodel.evaluation.decision import Gate
 from evermodel.modeling.tasks import primary
 from evermodel.spec import ModelSpec
 from evermodel.spec.checks import Scalar, SliceCheck
-from evermodel.stats.bootstrap import Interval, Measured, side_by_side
+from evermodel.stats.bootstrap import ConfidenceInterval, MeasuredMetric, side_by_side
 from evermodel.stats.metrics import Floats
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _unjudged(part: _Slice, labels: NDArray[Any]) -> str | None:
 
 def _measure(
     spec: ModelSpec, labels: NDArray[Any], challenger: Floats, champion: Floats | None, slices: int
-) -> Measured:
+) -> MeasuredMetric:
     outside = (1 - spec.gate.confidence) / slices
     return side_by_side(
         [primary(spec)],
@@ -127,7 +127,7 @@ def _measure(
     )[0]
 
 
-def _gate(spec: ModelSpec, part: _Slice, measured: Measured, champion: Floats | None) -> Gate:
+def _gate(spec: ModelSpec, part: _Slice, measured: MeasuredMetric, champion: Floats | None) -> Gate:
     own, gain, floor = measured.own, measured.gain, part.check.floor
     threshold = _threshold(spec, part.check, champion)
     detail = f"{part.size} rows: {spec.gate.metric} {own.value:.4f} ({own.low:.4f} to {own.high:.4f})"
@@ -148,7 +148,7 @@ def _gate(spec: ModelSpec, part: _Slice, measured: Measured, champion: Floats | 
     return Gate(part.name, "warn", value, threshold, f"perhaps worse, but that may be chance; {detail}")
 
 
-def _significant(gain: Interval) -> bool:
+def _significant(gain: ConfidenceInterval) -> bool:
     return gain.high < 0
 
 

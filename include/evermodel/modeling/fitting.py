@@ -28,18 +28,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Rows:
+class TrainingRows:
     """Features, labels and moments (UTC, without a zone) of the same rows."""
 
     frame: pd.DataFrame
     labels: NDArray[Any]
     times: NDArray[np.datetime64]
 
-    def within(self, window: Window) -> Rows:
+    def within(self, window: Window) -> TrainingRows:
         """Return the rows of a window."""
         start, end = self.boundary(window.start), self.boundary(window.end)
         inside = (self.times >= start) & (self.times < end)
-        return Rows(self.frame[inside].reset_index(drop=True), self.labels[inside], self.times[inside])
+        return TrainingRows(
+            self.frame[inside].reset_index(drop=True), self.labels[inside], self.times[inside]
+        )
 
     @staticmethod
     def boundary(moment: datetime) -> np.datetime64:
@@ -79,7 +81,7 @@ class Fitted(Chosen):
 
 
 @dataclass(frozen=True)
-class Workbench:
+class TrainingJob:
     """One candidate and the rows of train and validation.
 
     Parameters
@@ -92,7 +94,7 @@ class Workbench:
 
     spec: ModelSpec
     candidate: CandidateSpec
-    rows: Rows
+    rows: TrainingRows
     as_of: datetime
 
     @property
@@ -166,7 +168,7 @@ class Workbench:
             )
         return metrics, iterations
 
-    def _fitted(self, params: dict[str, Any], rows: Rows) -> Any:
+    def _fitted(self, params: dict[str, Any], rows: TrainingRows) -> Any:
         pipeline = build_pipeline(self.spec, self.candidate.model_copy(update={"params": params}))
         weights = sample_weights(self.spec.training, rows.labels, rows.times)
         arguments = fit_arguments(self.candidate.name, pipeline, weights)
@@ -198,18 +200,18 @@ class Workbench:
             ) from error
 
 
-def rows_from(spec: ModelSpec, table: pa.Table) -> Rows:
+def rows_from(spec: ModelSpec, table: pa.Table) -> TrainingRows:
     """Return a table of labelled rows as training takes them."""
     import pandas as pd
 
     moments = pd.to_datetime(table[spec.time_column].to_pandas(), utc=True).dt.tz_localize(None)
     labels = np.asarray(table[spec.label.column].to_numpy())
-    return Rows(feature_frame(spec, table), labels, moments.to_numpy().astype("datetime64[us]"))
+    return TrainingRows(feature_frame(spec, table), labels, moments.to_numpy().astype("datetime64[us]"))
 
 
-def workbench(
-    spec: ModelSpec, candidate: CandidateSpec, as_of: datetime, read: Callable[[Window], Rows]
-) -> Workbench:
+def training_job(
+    spec: ModelSpec, candidate: CandidateSpec, as_of: datetime, read: Callable[[Window], TrainingRows]
+) -> TrainingJob:
     """Lay out train and validation of a retrain as of a moment.
 
     Parameters
@@ -231,15 +233,15 @@ def workbench(
         rows = read(window)
         require_labels(spec, rows, f"{name} part ({window})", f"`split.{name}`")
         found.append(rows)
-    both = Rows(
+    both = TrainingRows(
         pd.concat([rows.frame for rows in found], ignore_index=True),
         np.concatenate([rows.labels for rows in found]),
         np.concatenate([rows.times for rows in found]),
     )
-    return Workbench(spec, candidate, both, midnight)
+    return TrainingJob(spec, candidate, both, midnight)
 
 
-def require_labels(spec: ModelSpec, rows: Rows, what: str, widen: str) -> None:
+def require_labels(spec: ModelSpec, rows: TrainingRows, what: str, widen: str) -> None:
     """Raise `TrainingError` unless there are rows with at least two different labels."""
     if len(rows.labels) == 0 or len(np.unique(rows.labels)) < 2:
         same = "with one label value only" if spec.task == "regression" else "of one class only"

@@ -74,7 +74,9 @@ def measure(spec: ModelSpec, pipeline: Any, frame: pd.DataFrame, labels: NDArray
     return {name: metric(truth, scores) for name, metric in METRICS_BY_TASK[spec.task].items()}
 
 
-def points(spec: ModelSpec, pipeline: Any, frame: pd.DataFrame) -> tuple[Floats, list[str] | None]:
+def scores_and_classes(
+    spec: ModelSpec, pipeline: Any, frame: pd.DataFrame
+) -> tuple[Floats, list[str] | None]:
     """Return one score a row, and for multiclass the predicted class beside its probability."""
     answers = predict(spec, pipeline, frame)
     if spec.task != "multiclass":

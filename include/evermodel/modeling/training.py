@@ -18,12 +18,12 @@ from evermodel.data.snapshots.snapshot import read_snapshot
 from evermodel.modeling.fitting import (
     ITERATIONS,
     Fitted,
-    Rows,
-    Workbench,
+    TrainingJob,
+    TrainingRows,
     can_stop_early,
     rows_from,
     stops_early,
-    workbench,
+    training_job,
 )
 from evermodel.modeling.model_store import log_model
 from evermodel.modeling.tasks import primary
@@ -163,26 +163,26 @@ def best_of(spec: ModelSpec, trained: list[TrainedCandidate]) -> TrainedCandidat
     return max(sound, key=lambda candidate: sign * candidate.validation)
 
 
-def _read(spec: ModelSpec, snapshot: str, window: Window, settings: Settings) -> Rows:
+def _read(spec: ModelSpec, snapshot: str, window: Window, settings: Settings) -> TrainingRows:
     return rows_from(spec, read_snapshot(snapshot, settings, window, spec.time_column))
 
 
 def _workbench(
     spec: ModelSpec, candidate: CandidateSpec, snapshot: str, as_of: datetime, settings: Settings
-) -> Workbench:
-    return workbench(spec, candidate, as_of, lambda window: _read(spec, snapshot, window, settings))
+) -> TrainingJob:
+    return training_job(spec, candidate, as_of, lambda window: _read(spec, snapshot, window, settings))
 
 
-def _with_chosen(bench: Workbench, run: Run) -> Workbench:
+def _with_chosen(bench: TrainingJob, run: Run) -> TrainingJob:
     """Take over what an earlier attempt's search chose."""
     if bench.candidate.search is None or _CHOSEN not in run.data.tags:
         return bench
     params = json.loads(run.data.tags[_CHOSEN])
     known = bench.candidate.model_copy(update={"params": params, "search": None})
-    return Workbench(bench.spec, known, bench.rows, bench.as_of)
+    return TrainingJob(bench.spec, known, bench.rows, bench.as_of)
 
 
-def _fit_limited(client: MlflowClient, bench: Workbench, run: Run, key: str) -> Fitted:
+def _fit_limited(client: MlflowClient, bench: TrainingJob, run: Run, key: str) -> Fitted:
     spec, candidate = bench.spec, bench.candidate
     if spec.training.early_stopping and not can_stop_early(candidate):
         _LOG.info("candidate %s: training.early_stopping is for histogram boosting, ignored", candidate.name)
@@ -197,11 +197,11 @@ def _fit_limited(client: MlflowClient, bench: Workbench, run: Run, key: str) -> 
     return fitted
 
 
-def _name(bench: Workbench) -> str:
+def _name(bench: TrainingJob) -> str:
     return f"model {bench.spec.name}: candidate {bench.candidate.name}"
 
 
-def _fixed_params(bench: Workbench) -> dict[str, Any]:
+def _fixed_params(bench: TrainingJob) -> dict[str, Any]:
     """Return the parameters that neither a search nor early stopping will change."""
     candidate = bench.candidate
     open_names = set(candidate.search.space) if candidate.search else set()
@@ -210,7 +210,7 @@ def _fixed_params(bench: Workbench) -> dict[str, Any]:
     return {name: value for name, value in candidate.params.items() if name not in open_names}
 
 
-def _counts(bench: Workbench) -> dict[str, float]:
+def _counts(bench: TrainingJob) -> dict[str, float]:
     train = int((bench.rows.times < bench.rows.boundary(bench.folds[-1].check.start)).sum())
     return {"train_rows": train, "validation_rows": len(bench.rows.labels) - train}
 

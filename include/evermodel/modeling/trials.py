@@ -7,7 +7,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from evermodel.modeling.fitting import Workbench
+from evermodel.modeling.fitting import TrainingJob
 from evermodel.modeling.search import Trial, mean_of
 from evermodel.registry.tracking import KIND, RUN_KEY, find_run, keyed_run
 
@@ -99,7 +99,7 @@ CANDIDATE = "candidate"
 _DIGEST = "evermodel.training_digest"
 
 
-def candidate_run(client: MlflowClient, bench: Workbench, key: str, parent: str, snapshot: str) -> Run:
+def candidate_run(client: MlflowClient, bench: TrainingJob, key: str, parent: str, snapshot: str) -> Run:
     """Find or make the candidate's run; one that was made from another spec or snapshot steps aside."""
     spec, candidate = bench.spec, bench.candidate
     made_from = json.dumps([spec.digest, candidate.model_dump(mode="json"), snapshot], sort_keys=True)

@@ -11,7 +11,7 @@ from evermodel.monitoring.problems import Problem
 from evermodel.spec import ModelSpec
 
 if TYPE_CHECKING:
-    from evermodel.monitoring.drift.reference_and_current import Rows
+    from evermodel.monitoring.drift.reference_and_current import ColumnarRows
 
 _NAMED = 6
 _SHORT = {
@@ -48,7 +48,7 @@ def drift_problem(spec: ModelSpec, rows: int, columns: Sequence[ColumnDrift]) ->
     return Problem("drift", worst_of(c.severity for c in moved), "; ".join(parts))
 
 
-def quality_problem(spec: ModelSpec, rows: Rows, more: Iterable[str] = ()) -> Problem:
+def quality_problem(spec: ModelSpec, rows: ColumnarRows, more: Iterable[str] = ()) -> Problem:
     """Say what is wrong with the data itself: bad data is not drift, and vetoes an automatic retrain.
 
     Parameters
@@ -63,7 +63,7 @@ def quality_problem(spec: ModelSpec, rows: Rows, more: Iterable[str] = ()) -> Pr
     return Problem("quality", "warning" if found else "none", reason, details=tuple(found))
 
 
-def _too_many_missing(spec: ModelSpec, rows: Rows) -> list[str]:
+def _too_many_missing(spec: ModelSpec, rows: ColumnarRows) -> list[str]:
     found = []
     for name in spec.features.names:
         if name not in rows.column_names:

@@ -28,7 +28,7 @@ _LONGEST_REASON = 400
 
 
 @dataclass(frozen=True)
-class RetrainWish:
+class RetrainRecommendation:
     """The answer of the policy.
 
     Parameters
@@ -62,7 +62,9 @@ class Past:
     champion_as_of: str | None = None
 
 
-def retrain_wish(spec: ModelSpec, verdict: DriftVerdict, as_of: datetime, past: Past) -> RetrainWish:
+def recommend_retrain(
+    spec: ModelSpec, verdict: DriftVerdict, as_of: datetime, past: Past
+) -> RetrainRecommendation:
     """Apply the sections `respond` and `retrain` of a spec to a verdict.
 
     The first rule that refuses decides: how bad it is, the quality of the data, in how many windows, the cool-down,
@@ -75,7 +77,7 @@ def retrain_wish(spec: ModelSpec, verdict: DriftVerdict, as_of: datetime, past: 
     past
         What happened before; requests of the same moment are this very request, not a second one.
     """
-    rules: tuple[Callable[[], RetrainWish | None], ...] = (
+    rules: tuple[Callable[[], RetrainRecommendation | None], ...] = (
         lambda: _bad_enough(spec, verdict),
         lambda: _good_data(verdict),
         lambda: _often_enough(spec, verdict, past.windows),
@@ -86,22 +88,22 @@ def retrain_wish(spec: ModelSpec, verdict: DriftVerdict, as_of: datetime, past: 
         refusal = rule()
         if refusal is not None:
             return refusal
-    return RetrainWish(True, _reason(spec, verdict, past.windows))
+    return RetrainRecommendation(True, _reason(spec, verdict, past.windows))
 
 
-def current_wish(
+def current_recommendation(
     spec: ModelSpec, verdict: DriftVerdict, as_of: datetime, client: MlflowClient
-) -> RetrainWish:
+) -> RetrainRecommendation:
     """Apply the policy to what MLflow knows."""
     if calling(spec, severities_of(verdict)) == "none":
-        return retrain_wish(spec, verdict, as_of, Past())  # most days: nothing to look up
+        return recommend_retrain(spec, verdict, as_of, Past())  # most days: nothing to look up
     version = client.get_model_version(spec.name, verdict.version)
     past = Past(
         former_windows(client, spec, verdict.version, as_of, spec.retrain.windows.of - 1),
         requests(client.get_registered_model(spec.name).tags),
         version.tags.get("evermodel.as_of"),
     )
-    return retrain_wish(spec, verdict, as_of, past)
+    return recommend_retrain(spec, verdict, as_of, past)
 
 
 def record_request(spec: ModelSpec, as_of: datetime, reason: str, client: MlflowClient) -> dict[str, Any]:
@@ -120,39 +122,41 @@ def _asks(spec: ModelSpec, severities: Mapping[str, Severity]) -> bool:
     return RANK[calling(spec, severities)] >= RANK[spec.retrain.when]
 
 
-def _bad_enough(spec: ModelSpec, verdict: DriftVerdict) -> RetrainWish | None:
+def _bad_enough(spec: ModelSpec, verdict: DriftVerdict) -> RetrainRecommendation | None:
     when, found = spec.retrain.when, severities_of(verdict)
     if when == "never":
-        return RetrainWish(None, "no retrain: the policy never asks for one")
+        return RetrainRecommendation(None, "no retrain: the policy never asks for one")
     if _asks(spec, found):
         return None
     silent = [k for k, s in found.items() if RANK[s] >= RANK[when] and getattr(spec.respond, k) != "auto"]
     if silent and silent != ["quality"]:
         said = ", ".join(f"{kind} is {getattr(spec.respond, kind)}" for kind in silent)
-        return RetrainWish(None, f"no retrain: by the policy's responses ({said})")
+        return RetrainRecommendation(None, f"no retrain: by the policy's responses ({said})")
     if "quality" in silent:
-        return RetrainWish(None, "no retrain: bad data does not ask for one")
-    return RetrainWish(None, f"no retrain: severity {calling(spec, found)}, the policy asks on {when}")
+        return RetrainRecommendation(None, "no retrain: bad data does not ask for one")
+    return RetrainRecommendation(
+        None, f"no retrain: severity {calling(spec, found)}, the policy asks on {when}"
+    )
 
 
-def _good_data(verdict: DriftVerdict) -> RetrainWish | None:
+def _good_data(verdict: DriftVerdict) -> RetrainRecommendation | None:
     problem = verdict.problem("quality")
     if problem is None or problem.severity == "none":
         return None
     said = "; ".join(problem.details) or problem.reason
-    return RetrainWish(False, f"no retrain: the data itself has problems ({said})")
+    return RetrainRecommendation(False, f"no retrain: the data itself has problems ({said})")
 
 
 def _often_enough(
     spec: ModelSpec, verdict: DriftVerdict, windows: Sequence[Mapping[str, Severity]]
-) -> RetrainWish | None:
+) -> RetrainRecommendation | None:
     bad, seen = _bad_windows(spec, verdict, windows)
     if bad >= spec.retrain.windows.count:
         return None
-    return RetrainWish(False, f"no retrain: {_windows_said(spec, bad, seen)}")
+    return RetrainRecommendation(False, f"no retrain: {_windows_said(spec, bad, seen)}")
 
 
-def _late_enough(spec: ModelSpec, as_of: datetime, past: Past) -> RetrainWish | None:
+def _late_enough(spec: ModelSpec, as_of: datetime, past: Past) -> RetrainRecommendation | None:
     moments = [("request", r.moment) for r in past.requests if r.moment != as_of]
     if past.champion_as_of is not None:
         moments.append(("training of the champion", parse_moment(past.champion_as_of)))
@@ -161,20 +165,22 @@ def _late_enough(spec: ModelSpec, as_of: datetime, past: Past) -> RetrainWish | 
     what, last = max(moments, key=lambda pair: pair[1])
     since, cooldown = as_of - last, spec.retrain.cooldown
     if since < timedelta(0):
-        return RetrainWish(False, f"no retrain: the last {what} is of {last:%Y-%m-%d}, after this window")
+        return RetrainRecommendation(
+            False, f"no retrain: the last {what} is of {last:%Y-%m-%d}, after this window"
+        )
     if since < cooldown:
-        return RetrainWish(
+        return RetrainRecommendation(
             False,
             f"no retrain: the last {what} was {_days(since)} ago, the cool-down is {format_span(cooldown)}",
         )
     return None
 
 
-def _within_budget(spec: ModelSpec, as_of: datetime, made: Sequence[Request]) -> RetrainWish | None:
+def _within_budget(spec: ModelSpec, as_of: datetime, made: Sequence[Request]) -> RetrainRecommendation | None:
     lately = [r for r in made if as_of - BUDGET_SPAN < r.moment < as_of]
     if len(lately) < spec.retrain.budget:
         return None
-    return RetrainWish(
+    return RetrainRecommendation(
         False,
         f"no retrain: {len(lately)} were asked for within {BUDGET_SPAN.days} days, "
         f"the budget is {spec.retrain.budget}",

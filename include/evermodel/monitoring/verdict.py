@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 from evermodel.core.errors import EmptyWindowError
 from evermodel.core.severity import worst_of
 from evermodel.data.prediction_log import files_of, log_schema
-from evermodel.monitoring.drift.history import CalmHistory
+from evermodel.monitoring.drift.history import QuietHistory
 from evermodel.monitoring.drift.judge import judge_window
 from evermodel.monitoring.drift.profiles import Profiles
 from evermodel.monitoring.drift.references import References
 from evermodel.monitoring.drift.rows import ParquetRows
 from evermodel.monitoring.drift.verdict import DriftVerdict
 from evermodel.monitoring.drift_problems import drift_problem, quality_problem
-from evermodel.monitoring.performance.baseline import Promise
-from evermodel.monitoring.performance.monitor import PerformanceLook, look_at_performance
+from evermodel.monitoring.performance.baseline import Baseline
+from evermodel.monitoring.performance.monitor import PerformanceEvaluation, evaluate_performance
 from evermodel.monitoring.problems import Problem
 from evermodel.monitoring.retrain_history import SEVERITIES
 from evermodel.registry.tracking import KIND, RUN_KEY, experiment_id
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Watched:
+class MonitoredChampion:
     """A champion under watch.
 
     Parameters
@@ -49,7 +49,7 @@ class Watched:
     version: str
     training: pa.Table
     fitted: Window
-    promise: Promise
+    promise: Baseline
 
     def references(self, spec: ModelSpec, lake: Path, as_of: datetime) -> References:
         """Return what the window that ends at a moment is held against."""
@@ -80,11 +80,11 @@ def judge_day(
     spec: ModelSpec,
     lake: Path,
     as_of: datetime,
-    watched: Watched,
+    watched: MonitoredChampion,
     *,
     was_calm: Callable[[date], bool],
     serving: Problem,
-) -> tuple[DriftVerdict, PerformanceLook]:
+) -> tuple[DriftVerdict, PerformanceEvaluation]:
     """Judge the window that ends at a moment by everything that the spec asks for.
 
     Parameters
@@ -103,8 +103,8 @@ def judge_day(
     """
     rows = window_rows(spec, lake, as_of)
     references = watched.references(spec, lake, as_of)
-    history = CalmHistory(references, was_calm).learn()
-    look = look_at_performance(spec, lake, as_of, watched.promise, watched.training)
+    history = QuietHistory(references, was_calm).learn()
+    look = evaluate_performance(spec, lake, as_of, watched.promise, watched.training)
     wanted = spec.respond.model_dump()
     more = [finding for finding in look.findings if wanted[finding.drift.what] != "off"]
     columns = judge_window(spec, references, rows, history=history, extra=more)
@@ -138,7 +138,7 @@ def judge_day(
 _MOST = 1000
 
 
-def troubled_days(client: MlflowClient, spec: ModelSpec) -> frozenset[date]:
+def incident_days(client: MlflowClient, spec: ModelSpec) -> frozenset[date]:
     """Return the ends of the judged windows that had bad data, or whose performance had fallen critically."""
     runs = client.search_runs(
         [experiment_id(client, f"{spec.name}-monitoring")],

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from evermodel.core.errors import ApprovalError, PromotionError
 from evermodel.core.settings import Settings
 from evermodel.deployment.promotion import decision_of, refusal_of, version_of
-from evermodel.deployment.rollout.active import stop_in_flight
+from evermodel.deployment.rollout.active import stop_active_rollout
 from evermodel.deployment.rollout.plan_store import read_plan
-from evermodel.deployment.rollout.service import OUTCOME, WHY, Rollouts
+from evermodel.deployment.rollout.service import OUTCOME, WHY, RolloutService
 from evermodel.pipelines.run_retrain import DEPLOYED, KEPT, ROLLING, WAITS
 from evermodel.registry import registry
 from evermodel.registry.approval import Approval, Approver, record_answer
@@ -80,7 +80,7 @@ def deploy(
     found = version_of(client, spec.name, version)
     champion = registry.alias_version(client, spec.name, registry.CHAMPION)
     current = None if champion is None else str(champion.version)
-    if current == version or registry.begun(client, spec.name, found.tags[RUN_KEY]):
+    if current == version or registry.promotion_recorded(client, spec.name, found.tags[RUN_KEY]):
         done = _settle(client, found, current, by, reason)
     else:
         known = _turn(client, found, current) or _held(spec, client, found, current)
@@ -162,7 +162,7 @@ def _settle(
 ) -> Deployment:
     """Promote a version, or complete what was begun; end what was being rolled out against the champion of before."""
     model, number, key = version.name, str(version.version), version.tags[RUN_KEY]
-    if current != number or registry.begun(client, model, key):
+    if current != number or registry.promotion_recorded(client, model, key):
         registry.promote(
             client,
             model,
@@ -175,7 +175,7 @@ def _settle(
     champion = str(registry.champion(client, model).version)
     if champion != number:
         return Deployment(model, number, "served before", champion)
-    stop_in_flight(client, model, f"version {number} was promoted: {reason}", number, by)
+    stop_active_rollout(client, model, f"version {number} was promoted: {reason}", number, by)
     lines = [line for line in registry.history(client, model) if line.version == number]
     return Deployment(model, number, "champion", lines[-1].previous if lines else None)
 
@@ -224,7 +224,9 @@ def _begin(
     if spec.rollout.strategy == "direct" or current is None:
         return _settle(client, version, current, by, reason)
     number, key = str(version.version), f"rollout/{version.tags[RUN_KEY]}"
-    plan = Rollouts(spec, client, settings).start(number, by=by, reason=_proven(version, reason), run_key=key)
+    plan = RolloutService(spec, client, settings).start(
+        number, by=by, reason=_proven(version, reason), run_key=key
+    )
     return Deployment(spec.name, number, "rolling out", current, plan.strategy)
 
 

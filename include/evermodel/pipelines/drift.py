@@ -15,12 +15,12 @@ from evermodel.monitoring.drift.report import draw_report, save_report
 from evermodel.monitoring.drift.report_sources import sources_of
 from evermodel.monitoring.drift.verdict import DriftVerdict
 from evermodel.monitoring.drift.workspace import keep_report
-from evermodel.monitoring.performance.baseline import promise_of
+from evermodel.monitoring.performance.baseline import baseline_of
 from evermodel.monitoring.performance.objectives import serving_problem
 from evermodel.monitoring.performance.scrape import interval_of
 from evermodel.monitoring.problems import Problem
 from evermodel.monitoring.retrain_history import tags_of
-from evermodel.monitoring.verdict import Watched, judge_day, troubled_days, window_rows
+from evermodel.monitoring.verdict import MonitoredChampion, incident_days, judge_day, window_rows
 from evermodel.registry import registry
 from evermodel.registry.tracking import keyed_run, log_json, log_metrics, read_json, run_url
 from evermodel.spec import ModelSpec
@@ -39,7 +39,7 @@ VERDICT_FILE, PERFORMANCE_FILE, SERVING_FILE = "verdict.json", "performance.json
 
 
 @dataclass(frozen=True)
-class DriftWatch:
+class DriftRun:
     """One look at one window; everything it leaves behind is keyed by the window's end.
 
     Parameters
@@ -109,9 +109,9 @@ class DriftWatch:
         )
         return verdict, look.report
 
-    def _watched(self, version: ModelVersion) -> Watched:
-        promise = promise_of(self.spec, version, self.client, self.settings)
-        return Watched(str(version.version), self._training(version), _fitted(version), promise)
+    def _watched(self, version: ModelVersion) -> MonitoredChampion:
+        promise = baseline_of(self.spec, version, self.client, self.settings)
+        return MonitoredChampion(str(version.version), self._training(version), _fitted(version), promise)
 
     def _serving(self) -> Problem:
         """Hold the serving app's own counters against its objectives, and keep the figures."""
@@ -125,7 +125,7 @@ class DriftWatch:
 
     def _was_calm(self) -> Callable[[date], bool]:
         """Tell calm days from those on which something other than drift was wrong."""
-        troubled = troubled_days(self.client, self.spec)
+        troubled = incident_days(self.client, self.spec)
         return lambda day: day not in troubled
 
     def _training(self, version: ModelVersion) -> pa.Table:

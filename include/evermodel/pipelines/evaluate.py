@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from evermodel.core.errors import ModelFormatError
 from evermodel.evaluation.decision import Decision
-from evermodel.evaluation.evaluate import Contender, judge
+from evermodel.evaluation.evaluate import EvaluatedModel, evaluate
 from evermodel.modeling.model_store import load_model
 from evermodel.modeling.onnx.export_if_equal import keep_if_same
 from evermodel.modeling.training import TrainedCandidate, best_of, rows_of
@@ -38,7 +38,7 @@ def evaluate_candidates(
     features, labels = rows_of(run.spec, snapshot, parts.test, run.settings)
     champion, unusable = _champion(run, version)
     challenger = _with_graph(run, _contender(run, chosen.candidate, chosen.model_uri), features)
-    decision = judge(
+    decision = evaluate(
         run.spec,
         run.run_key,
         features,
@@ -60,7 +60,7 @@ def read_decision(run: RetrainRun) -> Decision:
     return Decision.from_json(read_json(run.client, run.mlflow_run().info.run_id, DECISION_FILE))
 
 
-def _champion(run: RetrainRun, version: ModelVersion | None) -> tuple[Contender | None, str | None]:
+def _champion(run: RetrainRun, version: ModelVersion | None) -> tuple[EvaluatedModel | None, str | None]:
     """Load the champion; one that cannot be loaded fails the gate, but a server that is away fails the step."""
     from mlflow.exceptions import MlflowException
 
@@ -74,14 +74,14 @@ def _champion(run: RetrainRun, version: ModelVersion | None) -> tuple[Contender 
         return None, f"the champion, version {version.version}, cannot be used: {said}"
 
 
-def _contender(run: RetrainRun, name: str, uri: str) -> Contender:
+def _contender(run: RetrainRun, name: str, uri: str) -> EvaluatedModel:
     with tempfile.TemporaryDirectory() as folder:
         model = load_model(run.client, uri, Path(folder))
         size = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
-    return Contender(name, model.pipeline, uri, size, model.fast)
+    return EvaluatedModel(name, model.pipeline, uri, size, model.fast)
 
 
-def _with_graph(run: RetrainRun, challenger: Contender, features: pd.DataFrame) -> Contender:
+def _with_graph(run: RetrainRun, challenger: EvaluatedModel, features: pd.DataFrame) -> EvaluatedModel:
     kept = keep_if_same(
         run.client, challenger.uri, challenger.pipeline, features, run.spec.performance.threshold
     )

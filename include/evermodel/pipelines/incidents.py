@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from evermodel.alerts.incidents.handler import IncidentDesk
+from evermodel.alerts.incidents.handler import IncidentHandler
 from evermodel.alerts.plot import drift_plot
 from evermodel.alerts.publisher import clock, message_queue
 from evermodel.monitoring.drift.verdict import DriftVerdict
-from evermodel.monitoring.retrain_policy import current_wish
+from evermodel.monitoring.retrain_policy import current_recommendation
 from evermodel.registry.tracking import artifact_url, run_url, version_url
 
 if TYPE_CHECKING:
     from evermodel.monitoring.problems import ProblemKind
-    from evermodel.pipelines.drift import DriftWatch
+    from evermodel.pipelines.drift import DriftRun
 
 _NEXT = {
     "quality": "No automatic retrain: the data itself has problems. Fix the source first, then rerun this window.",
@@ -23,9 +23,9 @@ _NEXT = {
 ASKED = "A retrain was requested; its result will be reported here."
 
 
-def day_desk(
-    watch: DriftWatch, verdict: DriftVerdict, links: Mapping[str, str], asked: str = ASKED
-) -> IncidentDesk:
+def incident_handler(
+    watch: DriftRun, verdict: DriftVerdict, links: Mapping[str, str], asked: str = ASKED
+) -> IncidentHandler:
     """Return the desk that handles the problems of a watch's verdict.
 
     Parameters
@@ -42,10 +42,10 @@ def day_desk(
         # Whether a retrain follows is looked up only where people are told.
         if kind in _NEXT:
             return _NEXT[kind]
-        wish = current_wish(spec, verdict, watch.as_of, watch.client)
+        wish = current_recommendation(spec, verdict, watch.as_of, watch.client)
         return asked if wish.wanted else wish.note
 
-    return IncidentDesk(
+    return IncidentHandler(
         spec=spec,
         client=watch.client,
         queue=message_queue(watch.settings),

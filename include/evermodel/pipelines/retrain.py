@@ -10,7 +10,7 @@ from evermodel.core.audit import audit
 from evermodel.core.environment import git_commit, installed_packages
 from evermodel.core.settings import Settings
 from evermodel.data.snapshots.snapshot import Snapshot, take_snapshot
-from evermodel.deployment.rollout.active import stop_in_flight
+from evermodel.deployment.rollout.active import stop_active_rollout
 from evermodel.evaluation.decision import Decision
 from evermodel.modeling.training import TrainedCandidate
 from evermodel.pipelines.evaluate import evaluate_candidates, read_decision
@@ -100,7 +100,7 @@ class Retrain(RetrainRun):
         )
         self._note_override(decision, answer)
         why = f"version {version} was promoted: {self.reason}"
-        stop_in_flight(self.client, self.spec.name, why, promotion.version, promotion.by)
+        stop_active_rollout(self.client, self.spec.name, why, promotion.version, promotion.by)
         self.mlflow_run({"evermodel.outcome": "deployed", "evermodel.version": version})
         return promotion
 

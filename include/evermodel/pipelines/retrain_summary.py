@@ -29,7 +29,7 @@ def approval_word(approval: Mapping[str, Any] | None) -> str:
     return "approved" if approval["approved"] else "rejected"
 
 
-def retrain_ending(
+def retrain_summary(
     retrain: Retrain,
     *,
     version: str | None,

@@ -111,11 +111,11 @@ def _roll_out(
     retrain: Retrain, decision: Decision, version: str, approved_by: str, step: Step
 ) -> RetrainResult:
     """Start what the rollout DAG starts; its later steps are `evermodel rollout advance`, or that DAG's."""
-    from evermodel.deployment.rollout.service import Rollouts
+    from evermodel.deployment.rollout.service import RolloutService
 
     with step("rollout") as say:
         request = retrain.ask_for_rollout(version, approved_by)
-        plan = Rollouts(retrain.spec, retrain.client, retrain.settings).start(**request)
+        plan = RolloutService(retrain.spec, retrain.client, retrain.settings).start(**request)
         say(f"{plan.strategy.replace('_', ' ')} of version {version}, {plan.state.replace('_', ' ')}")
     retrain.finish(ROLLING)
     return RetrainResult(retrain.run_key, ROLLING, decision, version)

@@ -13,7 +13,7 @@ from evermodel.deployment.rollout.plan_store import plan_of
 from evermodel.registry import registry
 from evermodel.registry.registry import Promotion
 from evermodel.registry.serving_heartbeats import ServingReport, read_reports
-from evermodel.registry.serving_locations import Whereabouts, read_whereabouts
+from evermodel.registry.serving_locations import ServingLocations, read_serving_locations
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -97,7 +97,7 @@ def status_of(client: MlflowClient, model: str, lake: Path, now: datetime) -> St
     known = {(report.environment, report.host) for report in live}
     places += [
         _host(one, champion)
-        for one in read_whereabouts(found.tags)
+        for one in read_serving_locations(found.tags)
         if (one.environment, one.host) not in known
     ]
     return Status(
@@ -132,7 +132,7 @@ def _behind(report: ServingReport, champion: str | None, plan: TrafficPlan | Non
     return ""
 
 
-def _host(one: Whereabouts, champion: str | None) -> Place:
+def _host(one: ServingLocations, champion: str | None) -> Place:
     behind = "" if one.version == champion else f"the champion is {champion or 'none'}"
     return Place(one.environment, one.host, None, one.version, one.shares, "", one.since, one.at, behind)
 

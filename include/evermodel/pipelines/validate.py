@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from evermodel.data.snapshots.dvc import SnapshotStore
 from evermodel.data.validation.infer import infer_schema
-from evermodel.data.validation.profile import Profile
-from evermodel.data.validation.quarantine import part
+from evermodel.data.validation.profile import SnapshotProfile
+from evermodel.data.validation.quarantine import set_aside
 from evermodel.data.validation.report import ValidationReport
 from evermodel.data.validation.schema import TableSchema
 from evermodel.data.validation.schema_file import find_schema, read_schema, store_schema, to_yaml
 from evermodel.data.validation.validator import Validation, validate
 from evermodel.registry.tracking import KIND, RUN_KEY, artifact_url, experiment_id, log_json, read_json
-from evermodel.reports.page import validation_page
+from evermodel.reports.validation_page import validation_page
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -42,11 +42,11 @@ class Validated:
 
 
 @dataclass(frozen=True)
-class LastGood:
+class LastGoodRun:
     """The last run of a model whose data was good."""
 
     name: str
-    profile: Profile
+    profile: SnapshotProfile
 
 
 def validate_snapshot(retrain: RetrainRun, snapshot: Snapshot) -> Validated:
@@ -75,7 +75,7 @@ def validate_snapshot(retrain: RetrainRun, snapshot: Snapshot) -> Validated:
     aside = settings.lake / "quarantine" / spec.name / f"{snapshot.digest}.parquet"
     kept = snapshot
     if found.report.set_aside and not failed:
-        parted = part(file, found.rules, aside, (spec.time_column, spec.id_column))
+        parted = set_aside(file, found.rules, aside, (spec.time_column, spec.id_column))
         kept = replace(
             snapshot,
             path=str(parted.clean.relative_to(settings.lake)),
@@ -99,7 +99,7 @@ def validate_snapshot(retrain: RetrainRun, snapshot: Snapshot) -> Validated:
     return Validated(report, kept)
 
 
-def last_good(retrain: RetrainRun) -> LastGood | None:
+def last_good(retrain: RetrainRun) -> LastGoodRun | None:
     """Return the newest other run as of the same or an earlier day whose snapshot did not fail, in numbers."""
     from mlflow.exceptions import MlflowException
 
@@ -120,7 +120,7 @@ def last_good(retrain: RetrainRun) -> LastGood | None:
             data = read_json(retrain.client, run.info.run_id, PROFILE_FILE)
         except (MlflowException, OSError):
             continue  # it has none yet, or it was made by a release that kept none
-        return LastGood(f"{run.info.run_name} ({run.info.run_id})", Profile.from_json(data))
+        return LastGoodRun(f"{run.info.run_name} ({run.info.run_id})", SnapshotProfile.from_json(data))
     return None
 
 
@@ -138,7 +138,7 @@ def _record(retrain: RetrainRun, taken: Snapshot, kept: Snapshot, aside: Path) -
 
 
 def _keep(
-    retrain: RetrainRun, run: Run, found: Validation, schema: TableSchema | None, good: LastGood | None
+    retrain: RetrainRun, run: Run, found: Validation, schema: TableSchema | None, good: LastGoodRun | None
 ) -> None:
     client, run_id, report = retrain.client, run.info.run_id, found.report
     log_json(client, run_id, report.to_json(), REPORT_FILE)

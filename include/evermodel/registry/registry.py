@@ -190,7 +190,7 @@ def promote(
     return done
 
 
-def begun(client: MlflowClient, model: str, run_key: str) -> bool:
+def promotion_recorded(client: MlflowClient, model: str, run_key: str) -> bool:
     """Tell whether a promotion under a run key was begun, completed or not."""
     return _find_promotion(_model_tags(client, model), run_key)[0] is not None
 

@@ -20,7 +20,7 @@ STALE = 3 * REFRESH
 
 
 @dataclass(frozen=True)
-class Whereabouts:
+class ServingLocations:
     """What the processes of one host answer with.
 
     Parameters
@@ -50,7 +50,7 @@ class Whereabouts:
         """Name of the tag."""
         return PREFIX + re.sub(r"[^\w.-]", "_", f"{self.environment}.{self.host}")[:200]
 
-    def same_as(self, other: Whereabouts | None) -> bool:
+    def same_as(self, other: ServingLocations | None) -> bool:
         """Tell whether another one says the same, whenever it was written."""
         return other is not None and replace(self, at="") == replace(other, at="")
 
@@ -59,13 +59,13 @@ class Whereabouts:
         return json.dumps(asdict(self), sort_keys=True)
 
 
-def whereabouts_of(reports: Sequence[ServingReport], now: datetime) -> Whereabouts | None:
+def serving_locations_of(reports: Sequence[ServingReport], now: datetime) -> ServingLocations | None:
     """Return what the live reports of one host and environment amount to; None without any."""
     if not reports:
         return None
     versions = [report.version for report in reports]
     most = max(reports, key=lambda report: (versions.count(report.version), report.since))
-    return Whereabouts(
+    return ServingLocations(
         environment=most.environment,
         host=most.host,
         version=most.version,
@@ -76,29 +76,29 @@ def whereabouts_of(reports: Sequence[ServingReport], now: datetime) -> Whereabou
     )
 
 
-def read_whereabouts(tags: Mapping[str, str]) -> list[Whereabouts]:
+def read_serving_locations(tags: Mapping[str, str]) -> list[ServingLocations]:
     """Return what the tags of a registered model say, by environment and host; unreadable ones are left out."""
     found = [_read(value) for key, value in tags.items() if key.startswith(PREFIX)]
     return sorted((one for one in found if one is not None), key=lambda one: (one.environment, one.host))
 
 
-def write_whereabouts(client: MlflowClient, model: str, now: datetime, ours: Whereabouts) -> None:
+def write_serving_locations(client: MlflowClient, model: str, now: datetime, ours: ServingLocations) -> None:
     """Write the tag of a host, and remove those of hosts that have been silent for three hours."""
     client.set_registered_model_tag(model, ours.tag, ours.dumps())
-    for one in read_whereabouts(client.get_registered_model(model).tags):
+    for one in read_serving_locations(client.get_registered_model(model).tags):
         if now - datetime.fromisoformat(one.at) > STALE:
             client.delete_registered_model_tag(model, one.tag)
 
 
-def remove_whereabouts(client: MlflowClient, model: str, ours: Whereabouts) -> None:
+def remove_serving_locations(client: MlflowClient, model: str, ours: ServingLocations) -> None:
     """Remove the tag of a host on which nothing serves any longer."""
     client.delete_registered_model_tag(model, ours.tag)
 
 
-def _read(text: str) -> Whereabouts | None:
+def _read(text: str) -> ServingLocations | None:
     try:
         data: dict[str, Any] = json.loads(text)
-        one = Whereabouts(**data)
+        one = ServingLocations(**data)
         datetime.fromisoformat(one.at)
     except (ValueError, TypeError):
         return None

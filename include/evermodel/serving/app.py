@@ -19,16 +19,16 @@ from evermodel.serving.auth import TokenAuth, Tokens
 from evermodel.serving.docs_page import docs_page
 from evermodel.serving.fallback import Fallbacks
 from evermodel.serving.fallback_rules import inputs_of
-from evermodel.serving.fast_route import PredictionLane
-from evermodel.serving.heartbeat import Process, Reporter
-from evermodel.serving.location_publisher import Announcer
+from evermodel.serving.fast_route import FastRoute
+from evermodel.serving.heartbeat import Heartbeat, Process
+from evermodel.serving.location_publisher import LocationPublisher
 from evermodel.serving.metrics import Metrics
 from evermodel.serving.openapi import Described, describe
-from evermodel.serving.predict import PredictionDesk, not_ready
+from evermodel.serving.predict import PredictionService, not_ready
 from evermodel.serving.prediction_writer import PredictionLog
-from evermodel.serving.reconciler import ModelHolder
+from evermodel.serving.reconciler import Reconciler
 from evermodel.serving.request_ids import RequestIds
-from evermodel.serving.schemas import Alive, ModelState, NotReady, Problem, Ready
+from evermodel.serving.schemas import Alive, ModelState, NotReady, ProblemDetails, Ready
 from evermodel.serving.shadow import Shadows
 from evermodel.spec import load_spec
 
@@ -69,9 +69,9 @@ def create_app(
     metrics = Metrics()
     specs = [load_spec(model, where) for model in models]
     process = Process(where.environment)
-    holders = {spec.name: ModelHolder(spec, where, metrics, poll_seconds, process.instance) for spec in specs}
-    reporter = Reporter(process, where.lake, {name: holder.in_memory for name, holder in holders.items()})
-    announcer = Announcer(process, list(holders), where)
+    holders = {spec.name: Reconciler(spec, where, metrics, poll_seconds, process.instance) for spec in specs}
+    reporter = Heartbeat(process, where.lake, {name: holder.in_memory for name, holder in holders.items()})
+    announcer = LocationPublisher(process, list(holders), where)
     for holder in holders.values():
         holder.on_swap = reporter.wake
     for name in holders:
@@ -102,8 +102,8 @@ def create_app(
 
     app = FastAPI(title="evermodel", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.holders = holders
-    desk = PredictionDesk(holders, fallbacks, log, metrics, shadows, access_log=access_log)
-    app.add_middleware(PredictionLane, desk=desk, only=next(iter(holders)) if len(holders) == 1 else None)
+    desk = PredictionService(holders, fallbacks, log, metrics, shadows, access_log=access_log)
+    app.add_middleware(FastRoute, desk=desk, only=next(iter(holders)) if len(holders) == 1 else None)
     if tokens is not None:
         app.add_middleware(TokenAuth, tokens=tokens)
     app.add_middleware(RequestIds)
@@ -115,21 +115,21 @@ def create_app(
     return app
 
 
-def _first_look(holders: list[ModelHolder]) -> None:
+def _first_look(holders: list[Reconciler]) -> None:
     """Wait until each model was looked for once; what takes longer is loaded behind the open door."""
     end = time.monotonic() + _FIRST_LOOK_SECONDS
     for holder in holders:
         holder.looked.wait(max(0.0, end - time.monotonic()))
 
 
-def _stop(holders: list[ModelHolder], *others: Shadows | Fallbacks | Batcher | PredictionLog) -> None:
+def _stop(holders: list[Reconciler], *others: Shadows | Fallbacks | Batcher | PredictionLog) -> None:
     for holder in holders:
         holder.stop()
     for other in others:
         other.close()
 
 
-def _add_predictions(app: FastAPI, models: list[str], desk: PredictionDesk) -> None:
+def _add_predictions(app: FastAPI, models: list[str], desk: PredictionService) -> None:
     """Route what the short way does not take; the description of these requests is made from the models."""
 
     @app.post("/models/{name}/predict", include_in_schema=False)
@@ -146,14 +146,12 @@ def _add_predictions(app: FastAPI, models: list[str], desk: PredictionDesk) -> N
             return await _answered(desk, only, request)
 
 
-async def _answered(desk: PredictionDesk, name: str, request: Request) -> Response:
+async def _answered(desk: PredictionService, name: str, request: Request) -> Response:
     reply = await desk.answer(name, request.scope, request.receive)
     return Response(reply.body, reply.status, reply.headers, "application/json")
 
 
-def _add_states(
-    app: FastAPI, holders: dict[str, ModelHolder], fallbacks: Fallbacks, metrics: Metrics
-) -> None:
+def _add_states(app: FastAPI, holders: dict[str, Reconciler], fallbacks: Fallbacks, metrics: Metrics) -> None:
     @app.get("/health", tags=["state"])
     async def health() -> Alive:
         """Tell that the process is alive."""
@@ -190,11 +188,11 @@ def _add_refusals(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
-        told = Problem(detail=str(error.detail), request_id=request.state.request_id)
+        told = ProblemDetails(detail=str(error.detail), request_id=request.state.request_id)
         return JSONResponse(told.model_dump(), error.status_code, headers=dict(error.headers or {}))
 
 
-def _described(holder: ModelHolder) -> Described:
+def _described(holder: Reconciler) -> Described:
     served, spec = holder.current, holder.spec
     most = spec.serving.max_rows
     if served is None:
@@ -202,7 +200,7 @@ def _described(holder: ModelHolder) -> Described:
     return Described(served.inputs, spec.id_column, most, served.version, served.example)
 
 
-def _state(holder: ModelHolder, fallbacks: Fallbacks) -> ModelState:
+def _state(holder: Reconciler, fallbacks: Fallbacks) -> ModelState:
     traffic = holder.traffic
     served = traffic.champion if traffic else None
     return ModelState(

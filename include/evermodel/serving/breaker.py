@@ -53,7 +53,7 @@ class Breaker:
         return closed
 
 
-class Seldom:
+class LogThrottle:
     """Tells when to write about trouble that repeats itself: at once, and then once a minute.
 
     Parameters

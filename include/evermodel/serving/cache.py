@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from evermodel.core.atomic import write_text
-from evermodel.serving.desired_state import Orders
+from evermodel.serving.desired_state import DesiredState
 
 _ORIGIN = ".origin"
 _MARKER = "last-good.json"
@@ -22,10 +22,10 @@ _KEPT = 5
 
 
 @dataclass(frozen=True)
-class LastGood:
+class LastGoodState:
     """What answered last, and where each of its versions came from."""
 
-    orders: Orders
+    orders: DesiredState
     origins: dict[str, str] = field(default_factory=dict)
 
 
@@ -75,7 +75,7 @@ class ModelCache:
             return  # another process was quicker
         shutil.rmtree(trash, ignore_errors=True)
 
-    def mark_good(self, good: LastGood) -> None:
+    def mark_good(self, good: LastGoodState) -> None:
         """Remember what answers now, and drop the oldest of the versions that have no part in it."""
         for version in good.origins:
             if (self.folder / version).is_dir():
@@ -88,7 +88,7 @@ class ModelCache:
             if path.name not in good.origins:
                 self.forget(path.name)
 
-    def last_good(self) -> LastGood | None:
+    def last_good(self) -> LastGoodState | None:
         """Return what answered last, if its champion's files are complete; origins are those of complete versions."""
         try:
             kept = json.loads((self.folder / _MARKER).read_text(encoding="utf-8"))
@@ -96,7 +96,7 @@ class ModelCache:
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
         there = {v: origin for v, origin in origins.items() if self._origin_of(self.folder / v) == origin}
-        return LastGood(orders, there) if orders.champion in there else None
+        return LastGoodState(orders, there) if orders.champion in there else None
 
     def _download(self, version: str, origin: str, download: Callable[[Path], object]) -> None:
         for left in (*self.folder.glob(f"{_DOWNLOAD}{version}-*"), *self.folder.glob(f"{_TRASH}{version}-*")):
@@ -126,13 +126,13 @@ class ModelCache:
             return None
 
 
-def _read(kept: dict[str, object]) -> tuple[Orders, dict[str, str]]:
+def _read(kept: dict[str, object]) -> tuple[DesiredState, dict[str, str]]:
     if "version" in kept:  # as releases before the traffic plan wrote it
-        return Orders(str(kept["version"])), {str(kept["version"]): str(kept["origin"])}
+        return DesiredState(str(kept["version"])), {str(kept["version"]): str(kept["origin"])}
     orders, origins = kept["orders"], kept["origins"]
     if not isinstance(orders, dict) or not isinstance(origins, dict):
         raise ValueError("no orders")
-    return Orders.from_json(orders), {str(version): str(origin) for version, origin in origins.items()}
+    return DesiredState.from_json(orders), {str(version): str(origin) for version, origin in origins.items()}
 
 
 def _age_of(path: Path) -> float:

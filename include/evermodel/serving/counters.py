@@ -37,7 +37,7 @@ class _Count:
         )
 
 
-class Tally:
+class ServingCounters:
     """Counts by version, for as long as one step of one rollout lasts; without a rollout for one champion.
 
     Parameters

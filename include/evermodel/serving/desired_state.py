@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Orders:
+class DesiredState:
     """What one look at the registry says; the champion and the plan are from the same moment.
 
     Parameters
@@ -58,13 +58,13 @@ class Orders:
         return {"champion": self.champion, "previous": self.previous, "plan": plan, "born": self.born}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Orders:
+    def from_json(cls, data: Mapping[str, Any]) -> DesiredState:
         """Read back what `to_json` returned."""
         plan = TrafficPlan.from_json(data["plan"]) if data.get("plan") else None
         return cls(str(data["champion"]), data.get("previous"), plan, int(data.get("born", 0)))
 
 
-def orders_of(found: RegisteredModel, *, with_previous: bool) -> Orders | None:
+def desired_state_of(found: RegisteredModel, *, with_previous: bool) -> DesiredState | None:
     """Read the orders off a registered model; None if it has no champion.
 
     Parameters
@@ -77,7 +77,7 @@ def orders_of(found: RegisteredModel, *, with_previous: bool) -> Orders | None:
         return None
     plan, trouble = _plan_in_force(found.tags, str(champion))
     previous = _before(found.tags, str(champion)) if with_previous else None
-    return Orders(str(champion), previous, plan, int(found.creation_timestamp or 0), trouble)
+    return DesiredState(str(champion), previous, plan, int(found.creation_timestamp or 0), trouble)
 
 
 def _plan_in_force(tags: Mapping[str, str], champion: str) -> tuple[TrafficPlan | None, str]:

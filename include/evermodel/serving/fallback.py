@@ -14,8 +14,8 @@ from evermodel.core.errors import EvermodelError, ModelFormatError
 from evermodel.modeling.scoring.batcher import Batcher
 from evermodel.modeling.scoring.loaded_version import Answer, ServedModel
 from evermodel.modeling.scoring.request_rows import Inputs, RequestRefusedError, Row
-from evermodel.serving.breaker import Breaker, Seldom
-from evermodel.serving.fallback_rules import Stand, inputs_of, stand_in
+from evermodel.serving.breaker import Breaker, LogThrottle
+from evermodel.serving.fallback_rules import FallbackRule, fallback_rule, inputs_of
 from evermodel.serving.metrics import Metrics
 from evermodel.spec import ModelSpec
 
@@ -75,10 +75,12 @@ class Fallbacks:
         self._specs = specs
         self._batcher = batcher
         self._metrics = metrics
-        self._stand_ins: dict[str, Stand | None] = {name: stand_in(spec) for name, spec in specs.items()}
+        self._stand_ins: dict[str, FallbackRule | None] = {
+            name: fallback_rule(spec) for name, spec in specs.items()
+        }
         self._breakers: WeakKeyDictionary[ServedModel, Breaker] = WeakKeyDictionary()
         self._lanes: WeakKeyDictionary[ServedModel, Batcher] = WeakKeyDictionary()
-        self._seldom = Seldom()
+        self._seldom = LogThrottle()
 
     def close(self) -> None:
         """End the threads."""

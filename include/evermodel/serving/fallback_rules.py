@@ -12,14 +12,14 @@ from evermodel.modeling.scoring.loaded_version import Answer
 from evermodel.modeling.scoring.request_rows import Inputs, Row
 from evermodel.spec import ModelSpec
 
-Stand = Callable[[Inputs, Sequence[Row]], list[Answer]]
+FallbackRule = Callable[[Inputs, Sequence[Row]], list[Answer]]
 
 
 class RuleError(PermanentError):
     """The user's rule failed, or gave no answer that the task allows; the message holds no values."""
 
 
-def stand_in(spec: ModelSpec) -> Stand | None:
+def fallback_rule(spec: ModelSpec) -> FallbackRule | None:
     """Return the function that answers without a model; None where the spec declares none.
 
     Raises

@@ -7,12 +7,12 @@ from urllib.parse import unquote
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from evermodel.serving.predict import PredictionDesk
+from evermodel.serving.predict import PredictionService
 
 _OF_MODEL = re.compile(r"/models/([^/]+)/predict")
 
 
-class PredictionLane:
+class FastRoute:
     """ASGI middleware that hands prediction requests to the desk, and everything else on.
 
     The app declares the same routes, for its documentation and for other methods than POST.
@@ -27,7 +27,7 @@ class PredictionLane:
         The one served model, which also answers at ``/predict``; None if there are several.
     """
 
-    def __init__(self, app: ASGIApp, desk: PredictionDesk, only: str | None) -> None:
+    def __init__(self, app: ASGIApp, desk: PredictionService, only: str | None) -> None:
         self.app = app
         self._desk = desk
         self._only = only

@@ -52,7 +52,7 @@ class Process:
         )
 
 
-class Reporter:
+class Heartbeat:
     """Writes the reports of this process to ``lake/serving/reports/<model>/<instance>.json``.
 
     Whatever goes wrong (a full disk, a lake that is away) is logged once, and serving goes on; a process that cannot

@@ -12,17 +12,17 @@ from evermodel.registry import tracking
 from evermodel.registry.serving_heartbeats import read_reports
 from evermodel.registry.serving_locations import (
     REFRESH,
-    Whereabouts,
-    remove_whereabouts,
-    whereabouts_of,
-    write_whereabouts,
+    ServingLocations,
+    remove_serving_locations,
+    serving_locations_of,
+    write_serving_locations,
 )
 from evermodel.serving.heartbeat import Process
 
 _LOG = logging.getLogger("evermodel.serving")
 
 
-class Announcer:
+class LocationPublisher:
     """Writes one tag for each model and host, when what it says changes and once an hour.
 
     Of the processes of a host the first one by name does it, for all of them, from their reports in the lake. A
@@ -40,7 +40,7 @@ class Announcer:
         self._process = process
         self._settings = settings
         self._every = every
-        self._written: dict[str, Whereabouts | None] = dict.fromkeys(models)
+        self._written: dict[str, ServingLocations | None] = dict.fromkeys(models)
         self._failing = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="whereabouts", daemon=True)
@@ -67,23 +67,23 @@ class Announcer:
             return
         self._failing = False
 
-    def _told(self, model: str, written: Whereabouts | None, now: datetime) -> Whereabouts | None:
+    def _told(self, model: str, written: ServingLocations | None, now: datetime) -> ServingLocations | None:
         here = (self._process.host, self._process.environment)
         found = read_reports(self._settings.lake, model, now).live
         ours = [report for report in found if (report.host, report.environment) == here]
         if not ours:
             if written is not None:
-                remove_whereabouts(tracking.connect(self._settings.tracking_uri), model, written)
+                remove_serving_locations(tracking.connect(self._settings.tracking_uri), model, written)
             return None
         if min(report.instance for report in ours) != self._process.instance:
             return None
-        wanted = whereabouts_of(ours, now)
+        wanted = serving_locations_of(ours, now)
         if wanted is None or wanted.version is None:
             return written
         new = written is None or now - datetime.fromisoformat(written.at) >= REFRESH
         if not new and wanted.same_as(written):
             return written
-        write_whereabouts(tracking.connect(self._settings.tracking_uri), model, now, wanted)
+        write_serving_locations(tracking.connect(self._settings.tracking_uri), model, now, wanted)
         return wanted
 
     def _run(self) -> None:

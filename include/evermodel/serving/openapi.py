@@ -12,7 +12,7 @@ from pydantic.json_schema import models_json_schema
 
 from evermodel.modeling.scoring.request_rows import LARGEST, LARGEST_ID, LONGEST_ID, SMALLEST_ID, Inputs
 from evermodel.serving.auth import OPEN_PATHS
-from evermodel.serving.schemas import Predictions, Problem
+from evermodel.serving.schemas import Predictions, ProblemDetails
 
 _REFUSALS = {
     401: "the token is missing or not good",
@@ -151,7 +151,7 @@ def _refusal(status: int) -> dict[str, Any]:
 
 def _add_components(schema: dict[str, Any]) -> None:
     _, found = models_json_schema(
-        [(Predictions, "serialization"), (Problem, "serialization")],
+        [(Predictions, "serialization"), (ProblemDetails, "serialization")],
         ref_template="#/components/schemas/{model}",
     )
     schema.setdefault("components", {}).setdefault("schemas", {}).update(found["$defs"])

@@ -18,12 +18,12 @@ from starlette.types import Receive, Scope
 
 from evermodel.modeling.scoring.loaded_version import Answer, ServedModel
 from evermodel.modeling.scoring.request_rows import Asked, Inputs, RequestRefusedError, parse_rows
-from evermodel.serving.breaker import Seldom
+from evermodel.serving.breaker import LogThrottle
 from evermodel.serving.fallback import Answered, Fallbacks, without_values
 from evermodel.serving.fallback_rules import inputs_of
 from evermodel.serving.metrics import Metrics
 from evermodel.serving.prediction_writer import LoggedRequest, PredictionLog
-from evermodel.serving.reconciler import ModelHolder
+from evermodel.serving.reconciler import Reconciler
 from evermodel.serving.request_body import read_body
 from evermodel.serving.routing_table import Traffic
 from evermodel.serving.shadow import Shadows
@@ -51,7 +51,7 @@ class Reply(NamedTuple):
         return {"Connection": "close"} if self.status == 408 else {}
 
 
-class PredictionDesk:
+class PredictionService:
     """Answers prediction requests.
 
     Parameters
@@ -68,7 +68,7 @@ class PredictionDesk:
 
     def __init__(
         self,
-        holders: Mapping[str, ModelHolder],
+        holders: Mapping[str, Reconciler],
         fallbacks: Fallbacks,
         log: PredictionLog,
         metrics: Metrics,
@@ -85,7 +85,7 @@ class PredictionDesk:
         self._version_seconds = cache(metrics.traffic.seconds.labels)
         self._shadows = shadows
         self._access_log = access_log
-        self._seldom = Seldom()
+        self._seldom = LogThrottle()
 
     async def answer(self, name: str, scope: Scope, receive: Receive) -> Reply:
         """Answer one request; every outcome is a JSON body with a status and is counted.
@@ -146,7 +146,7 @@ class PredictionDesk:
             )
 
     async def _answered(
-        self, holder: ModelHolder, course: _Course, scope: Scope, receive: Receive
+        self, holder: Reconciler, course: _Course, scope: Scope, receive: Receive
     ) -> Answered:
         spec, routed, traffic = holder.spec, course.routed, course.traffic
         request_id: str = scope["state"]["request_id"]
@@ -252,7 +252,7 @@ def _prediction(row_id: str, answer: Answer) -> dict[str, Any]:
     return {"id": row_id, "score": answer.score, "label": answer.label}
 
 
-def not_ready(holder: ModelHolder) -> str:
+def not_ready(holder: Reconciler) -> str:
     """Say why a model has no version to answer with."""
     name = holder.spec.name
     if holder.last_error:

@@ -23,7 +23,7 @@ _LOG = logging.getLogger("evermodel.serving")
 
 
 @dataclass(frozen=True)
-class Heard:
+class ReturnedAnswer:
     """What the caller got, beside an answer that nobody heard."""
 
     version: str
@@ -55,7 +55,7 @@ class LoggedRequest:
     ids: Sequence[str]
     scores: Sequence[float]
     labels: Sequence[str | None] = ()
-    heard: Heard | None = None
+    heard: ReturnedAnswer | None = None
 
     @property
     def source(self) -> str:

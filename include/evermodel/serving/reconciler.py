@@ -17,9 +17,9 @@ from evermodel.modeling import model_store
 from evermodel.modeling.scoring.loaded_version import ServedModel
 from evermodel.registry import tracking
 from evermodel.registry.serving_heartbeats import InMemory
-from evermodel.serving.cache import LastGood, ModelCache
-from evermodel.serving.counters import Tally
-from evermodel.serving.desired_state import Orders, orders_of
+from evermodel.serving.cache import LastGoodState, ModelCache
+from evermodel.serving.counters import ServingCounters
+from evermodel.serving.desired_state import DesiredState, desired_state_of
 from evermodel.serving.exposure import cap_of
 from evermodel.serving.metrics import Metrics
 from evermodel.serving.routing_table import Traffic, arms_of
@@ -39,7 +39,7 @@ class _SupersededError(Exception):
     """What is being loaded is not wanted any more."""
 
 
-class ModelHolder:
+class Reconciler:
     """Holds who answers, and a thread that follows the champion and the traffic plan in the registry.
 
     Whatever goes wrong while following, who answered last goes on answering; the error is kept in `last_error` and
@@ -76,8 +76,8 @@ class ModelHolder:
         self._versions = LoadedVersions(spec, self._cache, poll_seconds)
         self._workers = Workers(self._cache.folder / _WORKERS)
         self._client: MlflowClient | None = None
-        self._orders: Orders | None = None
-        self._kept: LastGood | None = None
+        self._orders: DesiredState | None = None
+        self._kept: LastGoodState | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name=f"follow-{spec.name}", daemon=True)
 
@@ -127,7 +127,7 @@ class ModelHolder:
         finally:
             self._workers.leave()
 
-    def _look(self) -> Orders | None:
+    def _look(self) -> DesiredState | None:
         """Ask the registry, with one call: champion and plan are of the same moment."""
         from mlflow.exceptions import MlflowException
 
@@ -139,9 +139,9 @@ class ModelHolder:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return None
             raise
-        return orders_of(found, with_previous=self.spec.serving.fallback.kind == "previous")
+        return desired_state_of(found, with_previous=self.spec.serving.fallback.kind == "previous")
 
-    def _do(self, orders: Orders | None) -> None:
+    def _do(self, orders: DesiredState | None) -> None:
         name = self.spec.name
         if orders is None:
             self._note(f"model {name} has no champion in the registry; retrain_{name} makes one")
@@ -158,7 +158,7 @@ class ModelHolder:
         else:
             self._recovered()
 
-    def _obey(self, orders: Orders) -> str:
+    def _obey(self, orders: DesiredState) -> str:
         """Load what the orders name and put them into force; return what cannot be done."""
         wanted = [v for v in orders.versions if orders != self._orders or v in self._versions.failures]
         for version in wanted:  # the champion comes first
@@ -173,7 +173,7 @@ class ModelHolder:
             self._switch(orders)
         return trouble
 
-    def _bring(self, version: str, orders: Orders) -> bool:
+    def _bring(self, version: str, orders: DesiredState) -> bool:
         """Load a version in the background, while the registry is watched: a rollback does not wait for a download.
 
         Returns
@@ -208,7 +208,7 @@ class ModelHolder:
             self._look_again(orders)
         return attempt.result()
 
-    def _look_again(self, orders: Orders) -> None:
+    def _look_again(self, orders: DesiredState) -> None:
         try:
             newer = self._look()
         except Exception:  # noqa: BLE001 - a registry that is away orders nothing new
@@ -216,7 +216,7 @@ class ModelHolder:
         if newer != orders:
             raise _SupersededError
 
-    def _change_champion(self, orders: Orders) -> None:
+    def _change_champion(self, orders: DesiredState) -> None:
         """Let a new champion answer at once if other versions that the orders name have yet to be loaded."""
         loaded, failed = self._versions.loaded, self._versions.failures
         if self.traffic is None or self.traffic.champion.version == orders.champion:
@@ -242,7 +242,7 @@ class ModelHolder:
         why = described(failure.error) if failure else "it is tried again later"
         return f"; the cached version {good.orders.champion} is broken, too: {why}"
 
-    def _switch(self, orders: Orders) -> None:
+    def _switch(self, orders: DesiredState) -> None:
         """Put the orders into force, together with the other processes of this machine."""
         traffic = self._composed(orders)
         if traffic != self.traffic:
@@ -256,12 +256,12 @@ class ModelHolder:
             self._workers.go_ahead(orders.key)
             return
         self._workers.follow(orders.key)
-        good = LastGood(orders, self._versions.origins)
+        good = LastGoodState(orders, self._versions.origins)
         if good != self._kept:
             self._cache.mark_good(good)
             self._kept = good
 
-    def _composed(self, orders: Orders) -> Traffic:
+    def _composed(self, orders: DesiredState) -> Traffic:
         loaded, plan = self._versions.loaded, orders.plan
         champion = loaded.get(orders.champion)
         if champion is None:  # the last good one goes on, alone: the plan was made for another champion
@@ -281,13 +281,13 @@ class ModelHolder:
             tally=self._tally(orders, champion.version),
         )
 
-    def _tally(self, orders: Orders, champion: str) -> Tally:
+    def _tally(self, orders: DesiredState, champion: str) -> ServingCounters:
         """Go on counting while the step lasts; counts begin anew with each step, and with each champion."""
         plan = orders.plan if orders.champion == champion else None
         epoch = (plan.run_key, str(plan.step)) if plan else ("", champion)
         if self.traffic is not None and self.traffic.tally.epoch == epoch:
             return self.traffic.tally
-        return Tally(epoch, plan.revision if plan else 0)
+        return ServingCounters(epoch, plan.revision if plan else 0)
 
     def _limit(self, traffic: Traffic) -> None:
         """Bound what the challenger may answer here, so that all processes together stay within the step's limit."""
@@ -314,7 +314,7 @@ class ModelHolder:
             _LOG.info("event=traffic model=%s revision=%d shares=%s", name, revision, shares)
         self.on_swap()
 
-    def _trouble(self, orders: Orders) -> str:
+    def _trouble(self, orders: DesiredState) -> str:
         """Say what cannot be done as ordered; empty if everything can."""
         failures = {v: f for v, f in self._versions.failures.items() if v in orders.versions}
         champion = failures.pop(orders.champion, None)

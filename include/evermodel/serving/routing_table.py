@@ -11,7 +11,7 @@ from starlette.types import Scope
 from evermodel.deployment.rollout.plan import TrafficPlan
 from evermodel.modeling.scoring.loaded_version import ServedModel
 from evermodel.registry.serving_heartbeats import InMemory
-from evermodel.serving.counters import Tally
+from evermodel.serving.counters import ServingCounters
 from evermodel.serving.router import key_of, place, unit_of
 
 
@@ -52,7 +52,7 @@ class Traffic:
     plan: TrafficPlan | None = None
     missing: tuple[tuple[str, str], ...] = ()
     since: datetime = field(default_factory=lambda: datetime.now(UTC), compare=False)
-    tally: Tally = field(default_factory=lambda: Tally(("", ""), 0), compare=False)
+    tally: ServingCounters = field(default_factory=lambda: ServingCounters(("", ""), 0), compare=False)
 
     @cached_property
     def _key(self) -> bytes:

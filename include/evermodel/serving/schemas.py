@@ -36,7 +36,7 @@ class Predictions(_Answer):
     )
 
 
-class Problem(_Answer):
+class ProblemDetails(_Answer):
     """Why there is no answer."""
 
     detail: str = Field(description="What is wrong, where, and what to do about it.")

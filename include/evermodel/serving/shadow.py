@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from evermodel.modeling.scoring.batcher import OneThread
 from evermodel.modeling.scoring.loaded_version import Answer, ServedModel
 from evermodel.modeling.scoring.request_rows import Row
-from evermodel.serving.breaker import Seldom
-from evermodel.serving.counters import Tally
+from evermodel.serving.breaker import LogThrottle
+from evermodel.serving.counters import ServingCounters
 from evermodel.serving.fallback import Answered, as_they_take_them, without_values
-from evermodel.serving.prediction_writer import Heard, LoggedRequest, PredictionLog
+from evermodel.serving.prediction_writer import LoggedRequest, PredictionLog, ReturnedAnswer
 from evermodel.serving.routing_table import Traffic
 from evermodel.serving.traffic_metrics import TrafficMetrics
 from evermodel.spec import ModelSpec
@@ -29,7 +29,7 @@ CLOSE = 0.05
 @dataclass(frozen=True, eq=False)
 class _Entry:
     shadow: ServedModel
-    tally: Tally
+    tally: ServingCounters
     request_id: str
     at: datetime
     heard: Answered
@@ -62,7 +62,7 @@ class Shadows:
         self._wake = threading.Condition()
         self._closing = False
         self._one_thread = OneThread()
-        self._seldom = Seldom()
+        self._seldom = LogThrottle()
         self._thread = threading.Thread(target=self._work, name="shadow", daemon=True)
 
     def start(self) -> None:
@@ -152,7 +152,7 @@ class Shadows:
                 ids=entry.heard.ids,
                 scores=[answer.score for answer in answers],
                 labels=[answer.label for answer in answers],
-                heard=Heard(entry.heard.version, heard),
+                heard=ReturnedAnswer(entry.heard.version, heard),
             )
         )
 

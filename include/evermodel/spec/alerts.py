@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, model_validator
 
-from evermodel.spec.parts import Cron, Section, Span
+from evermodel.spec.parts import Cron, Span, SpecSection
 
 
 def check_clock(value: str) -> str:
@@ -50,7 +50,7 @@ def check_mention(value: str) -> str:
 Mention = Annotated[str, AfterValidator(check_mention)]
 
 
-class QuietHours(Section):
+class QuietHours(SpecSection):
     """When warnings, reminders and good news wait; what is critical does not."""
 
     start: Clock = "20:00"
@@ -65,7 +65,7 @@ class QuietHours(Section):
         return self
 
 
-class EscalationSpec(Section):
+class EscalationSpec(SpecSection):
     """Who hears when an incident becomes critical."""
 
     channel: str | None = Field(None, description="A second channel that is told too.")
@@ -74,7 +74,7 @@ class EscalationSpec(Section):
     )
 
 
-class NotifierSpec(Section):
+class NotifierSpec(SpecSection):
     """Another Airflow notifier that gets the same events."""
 
     notifier: str = Field(
@@ -86,7 +86,7 @@ class NotifierSpec(Section):
     )
 
 
-class AlertsSpec(Section):
+class AlertsSpec(SpecSection):
     """Where messages go."""
 
     slack_connection: str = Field("slack_api_default", description="Airflow connection of type slack.")

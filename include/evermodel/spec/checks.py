@@ -7,12 +7,12 @@ from typing import Literal
 from pydantic import Field
 
 from evermodel.spec.metrics import MetricName
-from evermodel.spec.parts import Column, Section, Share
+from evermodel.spec.parts import Column, Share, SpecSection
 
 Scalar = bool | int | float | str
 
 
-class SecondaryMetric(Section):
+class SecondaryMetric(SpecSection):
     """A further metric that must not get worse."""
 
     metric: MetricName
@@ -20,7 +20,7 @@ class SecondaryMetric(Section):
     floor: float | None = Field(None, description="Absolute value that it must reach.")
 
 
-class SliceCheck(Section):
+class SliceCheck(SpecSection):
     """Parts of the test window, each of which must not get worse."""
 
     column: Column = Field(description="A feature.")
@@ -34,7 +34,7 @@ class SliceCheck(Section):
     floor: float | None = Field(None, description="Absolute value that the primary metric must reach.")
 
 
-class FairnessCheck(Section):
+class FairnessCheck(SpecSection):
     """How far groups may be apart in what the model decides about them."""
 
     column: Column = Field(description="A feature that says who belongs to which group.")
@@ -44,7 +44,7 @@ class FairnessCheck(Section):
     min_rows: int = Field(50, ge=2, description="Groups with fewer rows are left out, and named.")
 
 
-class InvarianceCheck(Section):
+class InvarianceCheck(SpecSection):
     """A feature whose value must not matter."""
 
     column: Column
@@ -52,7 +52,7 @@ class InvarianceCheck(Section):
     max_change: float = Field(0.0, ge=0, description="Largest change of any answer.")
 
 
-class MonotonicCheck(Section):
+class MonotonicCheck(SpecSection):
     """A number that may move the answer in one direction only."""
 
     column: Column
@@ -63,7 +63,7 @@ class MonotonicCheck(Section):
     )
 
 
-class BehaviourChecks(Section):
+class BehaviourChecks(SpecSection):
     """What the model must do with inputs that the test window may not hold."""
 
     missing: bool = Field(False, description="Each feature missing in turn: the answers must be valid.")

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from evermodel.spec.parts import Column, Section, Span
+from evermodel.spec.parts import Column, Span, SpecSection
 
 ReferenceKind = Literal["training", "trailing", "weekday", "season"]
 # Ours, and those of Evidently 0.7 (by its own names) that need nothing but the two columns.
@@ -33,14 +33,14 @@ DriftMethod = Literal[
 DriftKind = Literal["feature", "prediction", "label", "concept", "missing", "category", "correlation"]
 
 
-class PsiSpec(Section):
+class PsiSpec(SpecSection):
     """Bands of the population stability index."""
 
     warning: float = Field(0.1, gt=0)
     critical: float = Field(0.25, gt=0)
 
 
-class BandSpec(Section):
+class BandSpec(SpecSection):
     """Effects from which there is a warning, and from which it is critical."""
 
     warning: float = Field(gt=0)
@@ -53,7 +53,7 @@ class BandSpec(Section):
         return self
 
 
-class ReferenceSpec(Section):
+class ReferenceSpec(SpecSection):
     """What a window is held against."""
 
     kind: ReferenceKind = Field(
@@ -72,7 +72,7 @@ class ReferenceSpec(Section):
     )
 
 
-class ColumnWatch(Section):
+class ColumnWatch(SpecSection):
     """How one column is watched when the defaults do not fit."""
 
     method: DriftMethod = Field("calibrated", description="calibrated, or one of Evidently's own methods.")
@@ -83,14 +83,14 @@ class ColumnWatch(Section):
     psi: PsiSpec | None = None
 
 
-class HistorySpec(Section):
+class HistorySpec(SpecSection):
     """When the model's own calm history decides what is normal."""
 
     least: int = Field(28, ge=7, description="Calm windows below which the history is not used.")
     span: Span = Field(timedelta(days=182), description="How far back it reaches.")
 
 
-class DriftSpec(Section):
+class DriftSpec(SpecSection):
     """How the prediction log is watched."""
 
     window: Span = timedelta(days=7)

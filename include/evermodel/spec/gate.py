@@ -16,10 +16,10 @@ from evermodel.spec.checks import (
     SliceCheck,
 )
 from evermodel.spec.metrics import METRIC_NAMES, MetricName, Task
-from evermodel.spec.parts import FeaturesSpec, Section, Share
+from evermodel.spec.parts import FeaturesSpec, Share, SpecSection
 
 
-class GateSpec(Section):
+class GateSpec(SpecSection):
     """What a challenger has to prove before it may ship."""
 
     metric: MetricName = Field("roc_auc", description="The task's first metric if not given.")

@@ -14,7 +14,7 @@ from evermodel.spec.alerts import AlertsSpec
 from evermodel.spec.drift import DriftSpec
 from evermodel.spec.gate import GateSpec
 from evermodel.spec.metrics import METRIC_NAMES, Task
-from evermodel.spec.parts import FeaturesSpec, LabelSpec, ScheduleSpec, Section, Span
+from evermodel.spec.parts import FeaturesSpec, LabelSpec, ScheduleSpec, Span, SpecSection
 from evermodel.spec.performance import PerformanceSpec
 from evermodel.spec.policy import RespondSpec, RetrainPolicy
 from evermodel.spec.resources import ResourcesSpec
@@ -40,7 +40,7 @@ RESERVED = (
 )
 
 
-class ModelSpec(Section):
+class ModelSpec(SpecSection):
     """Everything that evermodel has to know about one model."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name in DAG ids, registry and lake.")

@@ -73,20 +73,20 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Column = Annotated[str, Field(min_length=1)]
 
 
-class Section(BaseModel):
+class SpecSection(BaseModel):
     """Base of all sections: frozen, and unknown fields are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class LabelSpec(Section):
+class LabelSpec(SpecSection):
     """What the model predicts, and when it becomes known."""
 
     column: Column
     delay: Span = Field(timedelta(0), description="How long after the event the label is known.")
 
 
-class FeaturesSpec(Section):
+class FeaturesSpec(SpecSection):
     """The columns that the model sees; everything else stays out."""
 
     numeric: tuple[Column, ...] = ()
@@ -117,7 +117,7 @@ class FeaturesSpec(Section):
         return [*self.numeric, *self.categorical]
 
 
-class ScheduleSpec(Section):
+class ScheduleSpec(SpecSection):
     """Cron expressions in UTC; null switches the schedule off and leaves manual runs."""
 
     retrain: Cron | None = "0 6 * * 1"

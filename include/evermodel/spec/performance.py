@@ -6,10 +6,10 @@ from datetime import timedelta
 
 from pydantic import Field
 
-from evermodel.spec.parts import Column, Section, Share, Span
+from evermodel.spec.parts import Column, Share, Span, SpecSection
 
 
-class PerformanceSpec(Section):
+class PerformanceSpec(SpecSection):
     """How the performance on matured labels is watched."""
 
     window: Span = Field(

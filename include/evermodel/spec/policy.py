@@ -7,12 +7,12 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from evermodel.spec.parts import Section, Span
+from evermodel.spec.parts import Span, SpecSection
 
 Response = Literal["off", "alert", "auto"]
 
 
-class RespondSpec(Section):
+class RespondSpec(SpecSection):
     """What each kind of problem leads to: nothing, a message, or a message and a request for a retrain."""
 
     feature: Response = "auto"
@@ -29,7 +29,7 @@ class RespondSpec(Section):
     serving: Literal["off", "alert"] = "alert"
 
 
-class WindowsSpec(Section):
+class WindowsSpec(SpecSection):
     """How many of the last windows must agree."""
 
     count: int = Field(1, ge=1, le=60)
@@ -42,7 +42,7 @@ class WindowsSpec(Section):
         return self
 
 
-class RetrainPolicy(Section):
+class RetrainPolicy(SpecSection):
     """When problems may ask for a retrain."""
 
     when: Literal["never", "warning", "critical"] = "critical"

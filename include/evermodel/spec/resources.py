@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from evermodel.spec.parts import Section
+from evermodel.spec.parts import SpecSection
 
 _QUANTITY = r"^\d+(\.\d+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
 
 
-class TaskResources(Section):
+class TaskResources(SpecSection):
     """Resources of one kind of task; what is not given is Airflow's default."""
 
     queue: str | None = Field(
@@ -23,7 +23,7 @@ class TaskResources(Section):
     )
 
 
-class ResourcesSpec(Section):
+class ResourcesSpec(SpecSection):
     """Resources of the tasks that need some; sensors and messages need none."""
 
     training: TaskResources = TaskResources()

@@ -7,13 +7,13 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from evermodel.spec.parts import Section, Share, Span
+from evermodel.spec.parts import Share, Span, SpecSection
 
 Strategy = Literal["direct", "blue_green", "shadow", "canary", "ab_test", "bandit"]
 STRATEGIES: tuple[Strategy, ...] = ("direct", "blue_green", "shadow", "canary", "ab_test", "bandit")
 
 
-class GuardSpec(Section):
+class GuardSpec(SpecSection):
     """What a version must keep while it answers beside the champion; what is not given is not watched."""
 
     max_error_rate: Share | None = Field(
@@ -31,7 +31,7 @@ class GuardSpec(Section):
     )
 
 
-class BlueGreenSpec(Section):
+class BlueGreenSpec(SpecSection):
     """Everything switches at once after a smoke test; the old version stays warm."""
 
     warm: Span = Field(
@@ -39,7 +39,7 @@ class BlueGreenSpec(Section):
     )
 
 
-class ShadowSpec(Section):
+class ShadowSpec(SpecSection):
     """The new version answers too, but nobody gets its answers."""
 
     duration: Span = timedelta(days=1)
@@ -55,7 +55,7 @@ class ShadowSpec(Section):
     )
 
 
-class CanarySpec(Section):
+class CanarySpec(SpecSection):
     """The new version gets more and more of the requests."""
 
     steps: tuple[Share, ...] = Field(
@@ -71,7 +71,7 @@ class CanarySpec(Section):
         return self
 
 
-class AbTestSpec(Section):
+class AbTestSpec(SpecSection):
     """A fixed split, until the labels tell which version is better; may be looked at every day."""
 
     share: Share = Field(0.5, gt=0, lt=1, description="Share of the new version.")
@@ -82,7 +82,7 @@ class AbTestSpec(Section):
     longest: Span = Field(timedelta(days=28), description="Without a verdict by then the champion stays.")
 
 
-class BanditSpec(Section):
+class BanditSpec(SpecSection):
     """Shares follow the rewards (Thompson sampling); each version keeps a floor."""
 
     floor: float = Field(
@@ -92,7 +92,7 @@ class BanditSpec(Section):
     longest: Span = timedelta(days=28)
 
 
-class RolloutSpec(Section):
+class RolloutSpec(SpecSection):
     """How a new version comes to answer."""
 
     strategy: Strategy = Field("direct", description="What the retrain DAG does with an approved version.")
@@ -105,7 +105,7 @@ class RolloutSpec(Section):
     bandit: BanditSpec = BanditSpec()
 
 
-class RollbackSpec(Section):
+class RollbackSpec(SpecSection):
     """What takes a champion out of service by itself; what is not given does not."""
 
     error_rate: Share | None = Field(None, description="Share of requests answered with a 5xx or a fallback.")

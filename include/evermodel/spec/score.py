@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from evermodel.spec.parts import Section
+from evermodel.spec.parts import SpecSection
 
 
-class ScoreSpec(Section):
+class ScoreSpec(SpecSection):
     """Batch scoring. The prediction log gets every answer in any case."""
 
     engine: Literal["local", "spark"] = Field(

@@ -7,10 +7,10 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from evermodel.spec.metrics import Task
-from evermodel.spec.parts import Section, Share
+from evermodel.spec.parts import Share, SpecSection
 
 
-class ObjectivesSpec(Section):
+class ObjectivesSpec(SpecSection):
     """What the serving app promises; what is not given is not watched."""
 
     p50_ms: float | None = Field(None, gt=0, description="Median time of a request.")
@@ -21,7 +21,7 @@ class ObjectivesSpec(Section):
     min_requests: int = Field(100, ge=1, description="Below this many requests there is no verdict.")
 
 
-class FallbackSpec(Section):
+class FallbackSpec(SpecSection):
     """What answers when the model throws or is too slow."""
 
     kind: Literal["none", "previous", "constant", "rule"] = Field(
@@ -63,7 +63,7 @@ class FallbackSpec(Section):
         return found
 
 
-class ServingSpec(Section):
+class ServingSpec(SpecSection):
     """How the champion answers requests."""
 
     max_rows: int = Field(1000, ge=1, description="Most rows of one request.")

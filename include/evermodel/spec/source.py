@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, JsonValue, Tag, model_validator
 
-from evermodel.spec.parts import Section, Span
+from evermodel.spec.parts import Span, SpecSection
 
 _IMPORT_PATH = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 _PASSWORD = re.compile(r"://[^/@\s:]*:[^/@\s]+@|[?&](password|passwd|pwd|token|secret\w*)=", re.IGNORECASE)
@@ -45,7 +45,7 @@ def _some_time(value: timedelta) -> timedelta:
 Step = Annotated[Span, AfterValidator(_some_time)]
 
 
-class CompleteSpec(Section):
+class CompleteSpec(SpecSection):
     """When the data of an interval counts as complete."""
 
     min_rows: int = Field(1, ge=0, description="Fewest rows of the interval's last day.")
@@ -58,7 +58,7 @@ class CompleteSpec(Section):
     )
 
 
-class BaseSource(Section):
+class BaseSource(SpecSection):
     """What every kind of source has."""
 
     complete: CompleteSpec = CompleteSpec()

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, JsonValue, Tag, model_validator
 
 from evermodel.spec.metrics import Task
-from evermodel.spec.parts import Section, Span
+from evermodel.spec.parts import Span, SpecSection
 
 
-class SplitSpec(Section):
+class SplitSpec(SpecSection):
     """How much time each part of a training snapshot covers: train < validation < test."""
 
     train: Span = timedelta(weeks=7)
@@ -24,7 +24,7 @@ class SplitSpec(Section):
         return self.train + self.validation + self.test
 
 
-class RangeSpec(Section):
+class RangeSpec(SpecSection):
     """Numbers to search between, both ends included; whole numbers if both ends are written as such."""
 
     low: int | float
@@ -55,7 +55,7 @@ SpaceEntry = Annotated[
 ]
 
 
-class SearchSpec(Section):
+class SearchSpec(SpecSection):
     """A search for better parameters; it ends with the first of its budgets."""
 
     trials: int | None = Field(None, ge=1, description="Most parameter sets that are tried.")
@@ -74,7 +74,7 @@ class SearchSpec(Section):
         return self
 
 
-class CandidateSpec(Section):
+class CandidateSpec(SpecSection):
     """One estimator with its parameters."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
@@ -84,7 +84,7 @@ class CandidateSpec(Section):
     time_limit: Span = Field(timedelta(hours=2), description="Ended when it trains for longer.")
 
 
-class FoldsSpec(Section):
+class FoldsSpec(SpecSection):
     """Parts of train and validation on which parameters are measured, in the order of time."""
 
     kind: Literal["expanding", "rolling"] = Field(
@@ -93,7 +93,7 @@ class FoldsSpec(Section):
     count: int = Field(3, ge=1, le=50, description="Folds, each as long as split.validation.")
 
 
-class TrainingSpec(Section):
+class TrainingSpec(SpecSection):
     """How candidates are fitted and measured."""
 
     folds: FoldsSpec = FoldsSpec(count=1)

@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field, field_validator
 
-from evermodel.spec.parts import Section, Share
+from evermodel.spec.parts import Share, SpecSection
 
 CheckKind = Literal[
     "missing_column",
@@ -46,7 +46,7 @@ ROW_KINDS = (
 )
 
 
-class ValidationSpec(Section):
+class ValidationSpec(SpecSection):
     """Checks of a snapshot; a fatal one stops the run before training."""
 
     min_rows: int = Field(500, ge=1, description="Fewest rows that the whole snapshot may have.")

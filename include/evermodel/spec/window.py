@@ -30,7 +30,7 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Split:
+class WindowSplit:
     """The parts of a training snapshot, in the order of time."""
 
     train: Window
@@ -68,12 +68,12 @@ def training_window(spec: ModelSpec, as_of: datetime) -> Window:
     return Window(end - spec.split.total, end)
 
 
-def split_window(spec: ModelSpec, as_of: datetime) -> Split:
+def split_window(spec: ModelSpec, as_of: datetime) -> WindowSplit:
     """Cut the training window into train, validation and test, in the order of time."""
     whole = training_window(spec, as_of)
     validation = whole.start + spec.split.train
     test = validation + spec.split.validation
-    return Split(Window(whole.start, validation), Window(validation, test), Window(test, whole.end))
+    return WindowSplit(Window(whole.start, validation), Window(validation, test), Window(test, whole.end))
 
 
 def last_day(as_of: datetime) -> Window:

@@ -15,7 +15,7 @@ _CELLS = 131_072  # weights held at once, resamples x rows: what a core's own ca
 
 
 @dataclass(frozen=True)
-class Interval:
+class ConfidenceInterval:
     """A value with the bounds of its percentile interval."""
 
     value: float
@@ -24,13 +24,13 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredMetric:
     """One metric of two models on the same rows; ``theirs`` and ``gain`` are None without a second model."""
 
     metric: Metric
-    own: Interval
-    theirs: Interval | None
-    gain: Interval | None
+    own: ConfidenceInterval
+    theirs: ConfidenceInterval | None
+    gain: ConfidenceInterval | None
 
 
 def side_by_side(
@@ -42,7 +42,7 @@ def side_by_side(
     confidence: float,
     resamples: int,
     seed: int,
-) -> list[Measured]:
+) -> list[MeasuredMetric]:
     """Measure one model, or two of them, by several metrics on one set of resamples.
 
     Each resample draws the same rows for both models, so that what the two share cancels out of the gain (Efron,
@@ -76,13 +76,15 @@ def side_by_side(
             if champion is not None:
                 differences = metric.gain(draws[own], draws[own + 1])
                 gain = _interval(metric.gain(values[own], values[own + 1]), differences, confidence)
-            found.append(Measured(metric, intervals[0], intervals[1] if len(intervals) > 1 else None, gain))
+            found.append(
+                MeasuredMetric(metric, intervals[0], intervals[1] if len(intervals) > 1 else None, gain)
+            )
     return found
 
 
 def metric_interval(
     metric: Metric, labels: NDArray[Any], scores: Floats, *, confidence: float, resamples: int, seed: int
-) -> Interval:
+) -> ConfidenceInterval:
     """Return a metric with its two-sided bootstrap interval."""
     return side_by_side(
         [metric], labels, scores, None, confidence=confidence, resamples=resamples, seed=seed
@@ -98,7 +100,7 @@ def paired_gain(
     confidence: float,
     resamples: int,
     seed: int,
-) -> Interval:
+) -> ConfidenceInterval:
     """Return how much better the challenger is than the champion, with its two-sided interval; see `side_by_side`."""
     measured = side_by_side(
         [metric], labels, challenger, champion, confidence=confidence, resamples=resamples, seed=seed
@@ -120,10 +122,10 @@ def _resample(prepared: Sequence[WeightedMetric], rows: int, resamples: int, see
     return [np.concatenate(parts) for parts in values]
 
 
-def _interval(value: float, draws: Floats, confidence: float) -> Interval:
+def _interval(value: float, draws: Floats, confidence: float) -> ConfidenceInterval:
     if np.isnan(draws).all():
-        return Interval(float(value), float("nan"), float("nan"))
+        return ConfidenceInterval(float(value), float("nan"), float("nan"))
     tail = (1 - confidence) / 2
     # The interval between two of n draws leaves out k / (n + 1) on a side; other quantile rules are too narrow.
     low, high = np.nanquantile(draws, [tail, 1 - tail], method="weibull")
-    return Interval(float(value), float(low), float(high))
+    return ConfidenceInterval(float(value), float(low), float(high))

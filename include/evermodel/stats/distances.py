@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from scipy.special import xlogy
 
 from evermodel.stats.ranks import Pooled
-from evermodel.stats.sample import Numbers
+from evermodel.stats.sample import NumericSample
 
 _LEAST_SPREAD = 0.001  # Evidently's floor of the standard deviation
 _LARGEST = 1e150  # beyond it squares overflow: as good as infinite
 
 
-def wasserstein(reference: Numbers, window: Numbers, pooled: Pooled | None = None) -> float:
+def wasserstein(reference: NumericSample, window: NumericSample, pooled: Pooled | None = None) -> float:
     """Return the first Wasserstein distance in standard deviations of the reference.
 
     Infinite values are left out, as by Evidently.
@@ -42,7 +42,7 @@ def wasserstein(reference: Numbers, window: Numbers, pooled: Pooled | None = Non
     return distance / max(_spread(reference), _LEAST_SPREAD)
 
 
-def kolmogorov_smirnov(reference: Numbers, window: Numbers) -> float:
+def kolmogorov_smirnov(reference: NumericSample, window: NumericSample) -> float:
     """Return the largest difference of the two distribution functions; 0.0 when a side has no value."""
     if len(reference.values) == 0 or len(window.values) == 0:
         return 0.0
@@ -72,17 +72,19 @@ def jensen_shannon_of_counts(before: NDArray[np.float64], now: NDArray[np.float6
     return math.sqrt(max(divergence, 0.0))
 
 
-def _spread(side: Numbers) -> float:
+def _spread(side: NumericSample) -> float:
     if side.weights is None:
         return float(np.std(side.values))
     mean = np.average(side.values, weights=side.weights)
     return math.sqrt(float(np.average((side.values - mean) ** 2, weights=side.weights)))
 
 
-def _finite(side: Numbers) -> bool:
+def _finite(side: NumericSample) -> bool:
     return len(side.values) == 0 or bool((np.abs(side.values[[0, -1]]) < _LARGEST).all())
 
 
-def _only_finite(side: Numbers) -> Numbers:
+def _only_finite(side: NumericSample) -> NumericSample:
     kept = np.abs(side.values) < _LARGEST
-    return Numbers(side.values[kept], None if side.weights is None else side.weights[kept], side.missing)
+    return NumericSample(
+        side.values[kept], None if side.weights is None else side.weights[kept], side.missing
+    )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evermodel.stats.contingency import Contingency
-from evermodel.stats.sample import Numbers
+from evermodel.stats.sample import NumericSample
 
 Array = NDArray[np.float64]
 _FINE, _COARSE = 48, 10
@@ -34,7 +34,7 @@ class Pooled:
     window: Array
 
     @classmethod
-    def of(cls, reference: Numbers, window: Numbers) -> Pooled:
+    def of(cls, reference: NumericSample, window: NumericSample) -> Pooled:
         """Merge two sorted samples."""
         values = np.concatenate([reference.values, window.values])
         order = np.argsort(values, kind="stable")  # merges two sorted runs
@@ -107,5 +107,5 @@ class Pooled:
         return Contingency.of(np.diff(self.rows[cuts]) - now, now)
 
 
-def _weights(side: Numbers) -> Array:
+def _weights(side: NumericSample) -> Array:
     return np.ones(len(side.values)) if side.weights is None else side.weights

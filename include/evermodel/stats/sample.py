@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Numbers:
+class NumericSample:
     """The values of a numeric column.
 
     Parameters
@@ -39,7 +39,7 @@ class Numbers:
 
 
 @dataclass(frozen=True)
-class Categories:
+class CategoricalSample:
     """The values of a categorical column: rows by name.
 
     Parameters
@@ -59,10 +59,10 @@ class Categories:
         return float(sum(self.counts.values())) + self.missing
 
 
-Sample = Numbers | Categories
+Sample = NumericSample | CategoricalSample
 
 
-def numbers(values: pa.ChunkedArray) -> Numbers:
+def numbers(values: pa.ChunkedArray) -> NumericSample:
     """Take a numeric column (booleans and dates count as numbers) from Arrow."""
     import pyarrow as pa
 
@@ -71,10 +71,10 @@ def numbers(values: pa.ChunkedArray) -> Numbers:
     found = np.concatenate([np.empty(0), *(np.from_dlpack(chunk) for chunk in known if len(chunk))])
     found.sort()
     found = found[: np.searchsorted(found, np.nan)]  # not-a-number comes last
-    return Numbers(found, missing=float(len(values) - len(found)))
+    return NumericSample(found, missing=float(len(values) - len(found)))
 
 
-def categories(values: pa.ChunkedArray) -> Categories:
+def categories(values: pa.ChunkedArray) -> CategoricalSample:
     """Take a categorical column from Arrow."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -84,10 +84,10 @@ def categories(values: pa.ChunkedArray) -> Categories:
     texts = values.cast(pa.string())
     tally = pc.value_counts(texts.drop_null())
     names, counts = tally.field("values").to_pylist(), tally.field("counts").to_pylist()
-    return Categories(dict(zip(names, counts, strict=True)), missing=float(texts.null_count))
+    return CategoricalSample(dict(zip(names, counts, strict=True)), missing=float(texts.null_count))
 
 
-def _encoded(values: pa.ChunkedArray) -> Categories:
+def _encoded(values: pa.ChunkedArray) -> CategoricalSample:
     """Count the codes of a column that is stored as codes, chunk by chunk: each has names of its own."""
     import pyarrow as pa
 
@@ -98,4 +98,4 @@ def _encoded(values: pa.ChunkedArray) -> Categories:
         for name, count in zip(chunk.dictionary.cast(pa.string()).to_pylist(), rows, strict=True):
             if name is not None and count:
                 counts[name] = counts.get(name, 0) + count
-    return Categories(counts, missing=float(len(values) - sum(counts.values())))
+    return CategoricalSample(counts, missing=float(len(values) - sum(counts.values())))

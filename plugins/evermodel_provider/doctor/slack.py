@@ -13,8 +13,8 @@ from slack_sdk.errors import SlackApiError, SlackClientError
 from evermodel.core.diagnostics import Finding, first_line
 from evermodel.core.settings import Settings
 from evermodel.spec import load_specs
+from evermodel_provider.notifications.delivery import ask_airflow_database
 from evermodel_provider.notifications.errors import explained
-from evermodel_provider.notifications.office import ask_airflow_database
 
 # What each scope is for; only without the first nothing can be said at all.
 _SCOPES = {

@@ -9,11 +9,11 @@ from airflow.sdk import BaseNotifier
 from evermodel.alerts.failure_message import failure_message
 from evermodel.alerts.message import Message
 from evermodel.alerts.publisher import message_queue
-from evermodel.alerts.queued_message import Entry, Lane
+from evermodel.alerts.queued_message import Destination, QueuedMessage
 from evermodel.core.errors import SpecError
 from evermodel.core.settings import Settings
 from evermodel.spec import load_spec
-from evermodel_provider.notifications.office import send_queue, tell
+from evermodel_provider.notifications.delivery import send_queue, tell
 
 
 class FailureNotifier(BaseNotifier):
@@ -46,8 +46,8 @@ class FailureNotifier(BaseNotifier):
             spec = load_spec(self.model, settings)
         except SpecError:
             # The broken spec may be the very failure; its people hear of it all the same.
-            lane = Lane("slack", {"connection": self.connection_id, "channel": self.channel})
-            message_queue(settings).put(lane, Entry("post", "failure", message.to_json(), url))
+            lane = Destination("slack", {"connection": self.connection_id, "channel": self.channel})
+            message_queue(settings).put(lane, QueuedMessage("post", "failure", message.to_json(), url))
             send_queue(settings)
             return
         tell(spec, settings, "failure", message, url)

@@ -115,7 +115,7 @@ class SlackSender:
         return {**delivery, "ts": answer["ts"]}
 
     def find(self, message: Message, *, thread: Delivery | None, since: datetime) -> Delivery | None:
-        """Look in the channel, or in the thread, for a message by its key; see `Carrier.find`."""
+        """Look in the channel, or in the thread, for a message by its key; see `Transport.find`."""
         client = self._client()
         if client is None:
             place = self.outbox / folder_name(message)

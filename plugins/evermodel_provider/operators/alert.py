@@ -12,9 +12,9 @@ from evermodel_provider.operators.base import ModelOperator
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from evermodel.alerts.incidents.handler import Handled, IncidentDesk
+    from evermodel.alerts.incidents.handler import Handled, IncidentHandler
     from evermodel.monitoring.drift.verdict import DriftVerdict
-    from evermodel.pipelines.drift import DriftWatch
+    from evermodel.pipelines.drift import DriftRun
 
 
 class DriftAlertOperator(ModelOperator):
@@ -27,7 +27,7 @@ class DriftAlertOperator(ModelOperator):
 
     def run_step(self, context: Context) -> dict[str, Any]:
         """Compare the verdict with what is open, queue what there is to say, and send what waits."""
-        from evermodel_provider.notifications.office import require, send_queue
+        from evermodel_provider.notifications.delivery import require, send_queue
 
         watch = self.drift_watch()
         verdict, settings = watch.verdict(), self.hook.settings
@@ -44,14 +44,14 @@ class DriftAlertOperator(ModelOperator):
         return {**{key: first[key] for key in ("action", "severity", "delivery")}, "incidents": incidents}
 
     def _said(self, done: Handled) -> dict[str, Any]:
-        from evermodel_provider.notifications.office import delivery_of
+        from evermodel_provider.notifications.delivery import delivery_of
 
         delivery = delivery_of(self.spec, self.hook.settings, done.message) if done.message else None
         return {**asdict(done), "delivery": delivery}
 
-    def _desk(self, watch: DriftWatch, verdict: DriftVerdict, context: Context) -> IncidentDesk:
-        from evermodel.pipelines.incidents import day_desk
+    def _desk(self, watch: DriftRun, verdict: DriftVerdict, context: Context) -> IncidentHandler:
+        from evermodel.pipelines.incidents import incident_handler
 
         run = context["dag_run"]
         address = f"{self.hook.settings.airflow_url}/dags/{run.dag_id}/runs/{run.run_id}"
-        return day_desk(watch, verdict, {"Airflow run": address})
+        return incident_handler(watch, verdict, {"Airflow run": address})

@@ -127,7 +127,7 @@ class ApproveOperator(ApprovalOperator):
     def _ask(self, context: Context) -> None:
         from evermodel.evaluation.decision import Decision
         from evermodel.registry.tracking import find_run, read_json, version_url
-        from evermodel.reports.retrain.approval_form import metrics_of, question_body
+        from evermodel.reports.retrain.approval_form import approval_text, metrics_of
         from evermodel.reports.retrain.log_decision_page import evidence_links
         from evermodel.spec import load_spec
 
@@ -143,7 +143,7 @@ class ApproveOperator(ApprovalOperator):
             "Model version": version_url(uri, spec.name, str(self.version)),
         }
         self.subject = f"Make version {self.version} of {spec.name} the champion?"
-        self.body = question_body(decision, links, metrics_of(client, run))
+        self.body = approval_text(decision, links, metrics_of(client, run))
         for name, param in answer_form(decision.digest).items():
             self.params[name] = param
         context["ti"].xcom_push(key=ASKED_KEY, value=decision.digest)
@@ -158,14 +158,14 @@ class ApproveOperator(ApprovalOperator):
         settings: Settings,
     ) -> None:
         """Tell people that a version waits for them; the form waits all the same if that fails."""
-        from evermodel.alerts.approval_message import Question, approval_message
-        from evermodel_provider.notifications.office import tell
+        from evermodel.alerts.approval_message import ApprovalForm, approval_message
+        from evermodel_provider.notifications.delivery import tell
         from evermodel_provider.notifications.slack_app import has_slack_app
 
         try:
             form = self.generate_link_to_ui_from_context(context=context, base_url=settings.airflow_url)
             ti = context["ti"]
-            question = Question(ti.dag_id, ti.run_id, ti.task_id, str(self.version), decision.digest)
+            question = ApprovalForm(ti.dag_id, ti.run_id, ti.task_id, str(self.version), decision.digest)
             message = approval_message(
                 spec,
                 str(self.version),

@@ -28,11 +28,11 @@ class AskForRetrainOperator(ModelOperator):
     def run_step(self, context: Context) -> dict[str, Any]:
         """Ask, or skip."""
         from evermodel.monitoring.retrain_history import note_answer
-        from evermodel.monitoring.retrain_policy import current_wish, record_request
+        from evermodel.monitoring.retrain_policy import current_recommendation, record_request
 
         wanted = self._asset()
         watch = self.drift_watch()
-        wish = current_wish(self.spec, watch.verdict(), watch.as_of, watch.client)
+        wish = current_recommendation(self.spec, watch.verdict(), watch.as_of, watch.client)
         note_answer(watch.client, self.spec, watch.as_of, wish.note)
         if not wish.wanted:
             raise AirflowSkipException(wish.note)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
-    from evermodel.pipelines.drift import DriftWatch
+    from evermodel.pipelines.drift import DriftRun
     from evermodel.pipelines.retrain import Retrain
     from evermodel.spec import ModelSpec
 
@@ -88,11 +88,11 @@ class ModelOperator(BaseOperator):
             return None  # it failed, or had nothing to do
         return operator_lineage(*self.lineage(self._returned))
 
-    def drift_watch(self) -> DriftWatch:
+    def drift_watch(self) -> DriftRun:
         """Return the drift watch of this run's day."""
-        from evermodel.pipelines.drift import DriftWatch
+        from evermodel.pipelines.drift import DriftRun
 
-        return DriftWatch(self.spec, whole_day(self.as_of), self.hook.get_conn(), self.hook.settings)
+        return DriftRun(self.spec, whole_day(self.as_of), self.hook.get_conn(), self.hook.settings)
 
 
 class RetrainStepOperator(ModelOperator):

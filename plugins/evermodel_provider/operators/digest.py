@@ -55,7 +55,7 @@ class DigestOperator(BaseOperator):
         from evermodel.alerts.teams import teams
         from evermodel.spec import load_specs
         from evermodel.spec.window import whole_day
-        from evermodel_provider.notifications.office import delivery_of, require, send_queue
+        from evermodel_provider.notifications.delivery import delivery_of, require, send_queue
 
         settings, links = self.hook.settings, {"Airflow": self.hook.settings.airflow_url}
         found = next((t for t in teams(load_specs(None, settings)[0]) if t.owner == self.team), None)
@@ -94,7 +94,7 @@ class SendMessagesOperator(BaseOperator):
         from evermodel.alerts.publisher import message_queue
         from evermodel.core.errors import TransientError
         from evermodel.core.settings import Settings
-        from evermodel_provider.notifications.office import send_queue
+        from evermodel_provider.notifications.delivery import send_queue
 
         settings = Settings.from_environment()
         if not message_queue(settings).lanes():

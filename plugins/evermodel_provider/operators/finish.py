@@ -41,7 +41,7 @@ class RetrainReportOperator(RetrainStepOperator):
     def run_step(self, context: Context) -> dict[str, Any]:
         """Report the outcome."""
         from evermodel.alerts.retrain_message import retrain_message
-        from evermodel_provider.notifications.office import tell
+        from evermodel_provider.notifications.delivery import tell
 
         retrain = self.retrain()
         outcome = self._outcome(retrain, context)
@@ -60,11 +60,11 @@ class RetrainReportOperator(RetrainStepOperator):
         return bool(self.approval) and not self.approval["approved"]
 
     def _outcome(self, retrain: Retrain, context: Context) -> dict[str, Any]:
-        from evermodel.pipelines.retrain_summary import retrain_ending
+        from evermodel.pipelines.retrain_summary import retrain_summary
 
         run = context["dag_run"]
         address = f"{self.hook.settings.airflow_url}/dags/{run.dag_id}/runs/{run.run_id}"
-        return retrain_ending(
+        return retrain_summary(
             retrain,
             version=str(self.version) if self.version else None,
             shipped=self._ended() == "deployed",

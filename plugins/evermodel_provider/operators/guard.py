@@ -52,7 +52,7 @@ class ServingGuardOperator(BaseOperator):
         from dataclasses import asdict
 
         from evermodel.alerts.publisher import clock
-        from evermodel.deployment.guard import watch_serving
+        from evermodel.deployment.automatic_rollback import watch_serving
         from evermodel.spec import load_spec
 
         hook = TrackingHook(self.mlflow_conn_id)
@@ -90,7 +90,7 @@ class QualityGuardOperator(ModelOperator):
         """Read the day's verdict, and act on it."""
         from dataclasses import asdict
 
-        from evermodel.deployment.guard import watch_quality
+        from evermodel.deployment.automatic_rollback import watch_quality
 
         watch = self.drift_watch()
         done = watch_quality(self.spec, watch.client, watch.verdict(), watch.as_of, self.hook.settings.lake)
@@ -104,7 +104,7 @@ def announce(context: Context, spec: ModelSpec, settings: Settings, done: Promot
     """Tell people of a rollback, and whatever waits for a new champion; the same one is told once."""
     from evermodel.alerts.rollback_message import rollback_message
     from evermodel.registry.tracking import version_url
-    from evermodel_provider.notifications.office import tell
+    from evermodel_provider.notifications.delivery import tell
 
     run = context["dag_run"]
     links = {

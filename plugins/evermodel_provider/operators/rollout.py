@@ -16,7 +16,7 @@ from evermodel_provider.operators.base import ModelOperator
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from evermodel.deployment.rollout.service import Rollouts
+    from evermodel.deployment.rollout.service import RolloutService
     from evermodel.spec import ModelSpec
 
 
@@ -47,11 +47,11 @@ def stop_form() -> dict[str, Param]:
 class RolloutOperator(ModelOperator):
     """Base of the operators that work on a model's rollouts."""
 
-    def rollouts(self) -> Rollouts:
+    def rollouts(self) -> RolloutService:
         """Return the rollouts of the model."""
-        from evermodel.deployment.rollout.service import Rollouts
+        from evermodel.deployment.rollout.service import RolloutService
 
-        return Rollouts(self.spec, self.hook.get_conn(), self.hook.settings)
+        return RolloutService(self.spec, self.hook.get_conn(), self.hook.settings)
 
     def links(self, context: Context, version: str) -> dict[str, str]:
         """Return the links of a message."""
@@ -106,7 +106,7 @@ class StartRolloutOperator(RolloutOperator):
     def run_step(self, context: Context) -> dict[str, Any]:
         """Start the rollout."""
         from evermodel.alerts.rollout_message import first_step, started_message
-        from evermodel_provider.notifications.office import tell
+        from evermodel_provider.notifications.delivery import tell
 
         plan = self.rollouts().start(**self._request(context))
         self.log.info("Version %s: %s, %s", plan.challenger, plan.strategy, first_step(plan))
@@ -184,11 +184,11 @@ class RolloutReportOperator(RolloutOperator):
 
     def run_step(self, context: Context) -> dict[str, Any]:
         """Report."""
-        from evermodel.alerts.rollout_message import look_message
-        from evermodel_provider.notifications.office import tell
+        from evermodel.alerts.rollout_message import progress_message
+        from evermodel_provider.notifications.delivery import tell
 
         links = self.links(context, self.look["version"])
-        message, url = look_message(self.look, links), links["Model version"]
+        message, url = progress_message(self.look, links), links["Model version"]
         delivery = tell(self.spec, self.hook.settings, "rollout", message, url, thread=str(self.thread or ""))
         return {"state": self.look["state"], "delivery": delivery}
 

@@ -75,11 +75,11 @@ class RolloutSensor(BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once."""
-        from evermodel.deployment.rollout.service import Rollouts
+        from evermodel.deployment.rollout.service import RolloutService
 
         hook = TrackingHook(self.mlflow_conn_id)
         try:
-            look = Rollouts(self.spec, hook.get_conn(), hook.settings).advance()
+            look = RolloutService(self.spec, hook.get_conn(), hook.settings).advance()
         except TransientError as error:
             self.log.warning("Nothing could be looked at: %s", error)
             return PokeReturnValue(is_done=False)
@@ -125,13 +125,13 @@ class RolloutSensor(BaseSensorOperator):
 
     def _tell(self, context: Context, look: dict[str, Any]) -> None:
         """Tell people of a step; it was taken all the same if that fails."""
-        from evermodel.alerts.rollout_message import look_message
-        from evermodel_provider.notifications.office import tell
+        from evermodel.alerts.rollout_message import progress_message
+        from evermodel_provider.notifications.delivery import tell
 
         settings, run = TrackingHook(self.mlflow_conn_id).settings, context["dag_run"]
         url = f"{settings.airflow_url}/dags/{run.dag_id}/runs/{run.run_id}"
         try:
-            message = look_message(look, {"Airflow run": url})
+            message = progress_message(look, {"Airflow run": url})
             tell(self.spec, settings, "rollout", message, url, thread=str(self.thread or ""))
         except Exception:
             self.log.exception("The message about the step could not be sent")

@@ -13,7 +13,7 @@ from evermodel_provider.connections import use_airflow_connections
 from evermodel_provider.hooks.tracking import TrackingHook
 
 if TYPE_CHECKING:
-    from evermodel.deployment.rollout.service import Look
+    from evermodel.deployment.rollout.service import RolloutEvaluation
 
 
 MOST_MISSED = 12  # looks in a row; an hour at five minutes
@@ -95,11 +95,11 @@ class RolloutTrigger(BaseTrigger):
                 return
             self.log.info("stay: %s", look.why)
 
-    def look(self) -> Look:
+    def look(self) -> RolloutEvaluation:
         """Look at the rollout once."""
-        from evermodel.deployment.rollout.service import Rollouts
+        from evermodel.deployment.rollout.service import RolloutService
         from evermodel.spec import load_spec
 
         use_airflow_connections()
         hook = TrackingHook(self.mlflow_conn_id)
-        return Rollouts(load_spec(self.model), hook.get_conn(), hook.settings).advance()
+        return RolloutService(load_spec(self.model), hook.get_conn(), hook.settings).advance()

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import orjson
 
-from evermodel.reports.overview.history import History
+from evermodel.reports.overview.history import ModelHistory
 from evermodel_provider.ui.drawing import whiskers
 from evermodel_provider.ui.list_view import (
     day_severity,
@@ -23,7 +23,7 @@ _PAGES = {"Decision": "decision.html", "Model card": "model_card.html"}
 _REPORT = "evidently.html"
 
 
-def model_view(summary: dict[str, Any], history: History, mlflow: str) -> dict[str, Any]:
+def model_view(summary: dict[str, Any], history: ModelHistory, mlflow: str) -> dict[str, Any]:
     """Return everything that the template shows."""
     name = summary["name"]
     row = list_view([summary])["rows"][0]
@@ -59,7 +59,7 @@ def model_view(summary: dict[str, Any], history: History, mlflow: str) -> dict[s
     }  # fmt: skip
 
 
-def forms(name: str, history: History) -> dict[str, str]:
+def forms(name: str, history: ModelHistory) -> dict[str, str]:
     """Return the DAGs whose forms a person may need, with the words on their buttons."""
     found = {f"retrain_{name}": "Retrain", f"rollback_{name}": "Roll back"}
     if history.plan:
@@ -67,7 +67,7 @@ def forms(name: str, history: History) -> dict[str, str]:
     return found
 
 
-def chart(history: History, name: str, mlflow: str) -> dict[str, Any]:
+def chart(history: ModelHistory, name: str, mlflow: str) -> dict[str, Any]:
     """Return what the time line draws, as plain data."""
     return {
         "model": name,

@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from evermodel.alerts.approval_message import APPROVE, BUTTONS, REJECT, Question
+from evermodel.alerts.approval_message import APPROVE, BUTTONS, REJECT, ApprovalForm
 from evermodel_provider.notifications.slack_app import SlackApp
 from evermodel_provider.ui.slack_people import token_for
 from evermodel_provider.ui.slack_request import (
@@ -109,17 +109,17 @@ async def _handle(airflow: Any, app: SlackApp, payload: dict[str, Any]) -> None:
         log.exception("A button of Slack could not be handled")
 
 
-def _pressed(payload: dict[str, Any]) -> tuple[str, Question, str] | None:
+def _pressed(payload: dict[str, Any]) -> tuple[str, ApprovalForm, str] | None:
     """Return choice, question and Slack user; None for anything but our buttons."""
     actions = payload.get("actions") or [{}]
     choice = _CHOICES.get(actions[0].get("action_id"))
     if payload.get("type") != "block_actions" or choice is None:
         return None
-    return choice, Question.loads(actions[0].get("value", "")), str(payload["user"]["id"])
+    return choice, ApprovalForm.loads(actions[0].get("value", "")), str(payload["user"]["id"])
 
 
 async def _answer(
-    airflow: Any, app: SlackApp, choice: str, question: Question, person: str
+    airflow: Any, app: SlackApp, choice: str, question: ApprovalForm, person: str
 ) -> tuple[bool, str]:
     name = app.users.get(person)
     known = await asyncio.to_thread(token_for, name) if name else None
@@ -151,12 +151,12 @@ _REFUSALS = {
 }
 
 
-def _address(question: Question) -> str:
+def _address(question: ApprovalForm) -> str:
     dag, run, task = (quote(part, safe="") for part in (question.dag_id, question.run_id, question.task_id))
     return f"/api/v2/dags/{dag}/dagRuns/{run}/taskInstances/{task}/-1/hitlDetails"
 
 
-def _problem(asked: httpx.Response, question: Question, user_id: str) -> str | None:
+def _problem(asked: httpx.Response, question: ApprovalForm, user_id: str) -> str | None:
     """Say why the question in Airflow cannot be answered by this button."""
     if not asked.is_success:
         return _REFUSALS.get(asked.status_code, _FAILED)

@@ -13,9 +13,15 @@ from filelock import FileLock
 from evermodel.alerts.incident_message import IncidentView, incident_message
 from evermodel.alerts.incidents.cause import likely_cause
 from evermodel.alerts.incidents.policy import answered
-from evermodel.alerts.incidents.state import Action, Incident, Watchbook
-from evermodel.alerts.incidents.store import Books, Transition, read_books, record, write_books
-from evermodel.alerts.publisher import Dispatch, slack_lane
+from evermodel.alerts.incidents.state import Action, Incident, IncidentState
+from evermodel.alerts.incidents.store import (
+    StoredIncidents,
+    Transition,
+    read_incidents,
+    record,
+    write_incidents,
+)
+from evermodel.alerts.publisher import Publisher, slack_destination
 from evermodel.alerts.queue import MessageQueue
 from evermodel.alerts.queued_message import Event
 from evermodel.alerts.thread_messages import escalation_message, reminder_message, resolved_message
@@ -50,7 +56,7 @@ class Handled:
 
 
 @dataclass(frozen=True)
-class IncidentDesk:
+class IncidentHandler:
     """Handles the problems of one window of one model.
 
     Parameters
@@ -90,7 +96,7 @@ class IncidentDesk:
         """
         self.queue.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self.queue.folder / f".{self.spec.name}.lock", timeout=_LOCK_SECONDS):
-            before = read_books(self.client, self.spec.name)
+            before = read_incidents(self.client, self.spec.name)
             after, handled, transitions = before, [], []
             for kind in KINDS:
                 book, done, problem = self._decide(before, verdict, kind, as_of)
@@ -99,7 +105,7 @@ class IncidentDesk:
                 if problem is not None and done.action in ("open", "escalate", "remind", "resolve", "close"):
                     transitions.append(_transition(done, book, problem, verdict, as_of))
             # Written before anything is said: a step that is killed here and runs again decides the same.
-            write_books(self.client, self.spec.name, after)
+            write_incidents(self.client, self.spec.name, after)
             record(self.client, self.run_id, transitions)
             for done in handled:
                 self._tell(done, after.of(done.kind), verdict, as_of, folder)
@@ -107,9 +113,9 @@ class IncidentDesk:
 
     def remember_deliveries(self, handled: list[Handled]) -> dict[str, dict[str, Any]]:
         """Note in the registry where the incidents' first messages went, and return it by kind of problem."""
-        lane = slack_lane(self.spec.alerts)
+        lane = slack_destination(self.spec.alerts)
         found: dict[str, dict[str, Any]] = {}
-        books = before = read_books(self.client, self.spec.name)
+        books = before = read_incidents(self.client, self.spec.name)
         for done in handled:
             delivery = self.queue.receipt(lane, done.message) if done.message else None
             if delivery is None:
@@ -119,12 +125,12 @@ class IncidentDesk:
             if incident is not None and incident.id == done.incident:
                 books = books.having(done.kind, books.of(done.kind).delivered(delivery))
         if books != before:
-            write_books(self.client, self.spec.name, books)
+            write_incidents(self.client, self.spec.name, books)
         return found
 
     def _decide(
-        self, books: Books, verdict: DriftVerdict, kind: ProblemKind, as_of: datetime
-    ) -> tuple[Watchbook, Handled, Problem | None]:
+        self, books: StoredIncidents, verdict: DriftVerdict, kind: ProblemKind, as_of: datetime
+    ) -> tuple[IncidentState, Handled, Problem | None]:
         book = books.of(kind)
         problem = answered(self.spec, verdict, kind)
         if problem is None:
@@ -143,12 +149,12 @@ class IncidentDesk:
         return after, done, problem
 
     def _tell(
-        self, done: Handled, book: Watchbook, verdict: DriftVerdict, as_of: datetime, folder: Path
+        self, done: Handled, book: IncidentState, verdict: DriftVerdict, as_of: datetime, folder: Path
     ) -> None:
         incident, problem = book.subject, answered(self.spec, verdict, done.kind)
         if done.action == "quiet" or done.action == "close" or incident is None or problem is None:
             return
-        dispatch = Dispatch(self.queue, self.spec, self.now)
+        dispatch = Publisher(self.queue, self.spec, self.now)
         if incident.delivery:
             self._recall(done.message, incident.delivery)
         view = self._view(incident, problem, verdict, over=done.action == "resolve")
@@ -177,11 +183,11 @@ class IncidentDesk:
 
     def _recall(self, message: str, delivery: dict[str, Any]) -> None:
         """Make the queue know a message again whose receipt it has lost."""
-        lane = slack_lane(self.spec.alerts)
+        lane = slack_destination(self.spec.alerts)
         if self.queue.receipt(lane, message) is None:
             self.queue.remember(lane, message, delivery)
 
-    def _second_channel(self, dispatch: Dispatch, event: Event, view: IncidentView) -> None:
+    def _second_channel(self, dispatch: Publisher, event: Event, view: IncidentView) -> None:
         copy = incident_message(view, key=f"{view.name}-second")
         worse = event in ("open", "escalate") and view.problem.severity == "critical"
         if worse or dispatch.in_second_channel(copy):
@@ -215,7 +221,7 @@ def _ended_by(incident: Incident, verdict: DriftVerdict) -> str:
 
 
 def _transition(
-    done: Handled, book: Watchbook, problem: Problem, verdict: DriftVerdict, as_of: datetime
+    done: Handled, book: IncidentState, problem: Problem, verdict: DriftVerdict, as_of: datetime
 ) -> Transition:
     incident = book.subject
     return Transition(

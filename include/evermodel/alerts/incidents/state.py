@@ -49,7 +49,7 @@ class Incident:
 
 
 @dataclass(frozen=True)
-class Watchbook:
+class IncidentState:
     """The memory of one kind of problem.
 
     It is written before anybody is told. A step that was killed in between and runs again finds what it had decided,
@@ -116,7 +116,7 @@ class Watchbook:
         origin: str,
         cause: str = "",
         version: str = "",
-    ) -> Watchbook:
+    ) -> IncidentState:
         """Return the memory after an action was decided.
 
         Parameters
@@ -149,7 +149,7 @@ class Watchbook:
         )
         return replace(book, incident=changed)
 
-    def delivered(self, delivery: dict[str, Any]) -> Watchbook:
+    def delivered(self, delivery: dict[str, Any]) -> IncidentState:
         """Return the memory with the place of the open incident's first message."""
         if self.incident is None:
             return self
@@ -165,12 +165,12 @@ class Watchbook:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Watchbook:
+    def from_json(cls, data: dict[str, Any]) -> IncidentState:
         """Read what `to_json` wrote."""
         parts = {name: data[name] and Incident(**data[name]) for name in ("incident", "ended")}
         return cls(**{**data, **parts})
 
-    def _again(self, cause: str) -> Watchbook:
+    def _again(self, cause: str) -> IncidentState:
         if self.incident is None:
             return self
         return replace(self, incident=replace(self.incident, cause=cause[:MOST_CAUSE]))

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from evermodel.alerts.incidents.state import Watchbook
+from evermodel.alerts.incidents.state import IncidentState
 from evermodel.core.severity import Severity
 from evermodel.monitoring.problems import KINDS, ProblemKind
 from evermodel.spec.window import parse_moment
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 TAG = "evermodel.incidents"
 # MLflow on a database keeps tags of a registered model up to 5,000 characters, and those of a run up to 8,000.
-MOST_BOOKS = 5000
+MOST_STORED = 5000
 MOST_TRANSITIONS = 8000
 _MOST_REASON = 300
 _PAGE = 1000
@@ -51,7 +51,7 @@ class Transition:
 
 
 @dataclass(frozen=True)
-class Books:
+class StoredIncidents:
     """The memories of a model, one for each kind of problem.
 
     Parameters
@@ -61,29 +61,29 @@ class Books:
     """
 
     origin: str
-    books: dict[str, Watchbook]
+    books: dict[str, IncidentState]
 
-    def of(self, kind: str) -> Watchbook:
+    def of(self, kind: str) -> IncidentState:
         """Return the memory of one kind."""
-        return self.books.get(kind, Watchbook())
+        return self.books.get(kind, IncidentState())
 
-    def having(self, kind: str, book: Watchbook) -> Books:
+    def having(self, kind: str, book: IncidentState) -> StoredIncidents:
         """Return these memories with one of them replaced."""
         return replace(self, books={**self.books, kind: book})
 
 
-def read_books(client: MlflowClient, model: str) -> Books:
+def read_incidents(client: MlflowClient, model: str) -> StoredIncidents:
     """Read what the watch of a model remembers, from the registry."""
     found = client.get_registered_model(model)
     data = json.loads(found.tags.get(TAG, "{}"))
-    books: dict[str, Watchbook] = {k: Watchbook.from_json(data[k]) for k in KINDS if k in data}
-    return Books(f"{int(found.creation_timestamp or 0) & 0xFFFFFFFF:08x}", books)
+    books: dict[str, IncidentState] = {k: IncidentState.from_json(data[k]) for k in KINDS if k in data}
+    return StoredIncidents(f"{int(found.creation_timestamp or 0) & 0xFFFFFFFF:08x}", books)
 
 
-def write_books(client: MlflowClient, model: str, books: Books) -> None:
+def write_incidents(client: MlflowClient, model: str, books: StoredIncidents) -> None:
     """Store what the watch of a model remembers; what is only said, such as a cause, gives way if there is no room."""
     text = _books_text(books)
-    if len(text) > MOST_BOOKS:
+    if len(text) > MOST_STORED:
         text = _books_text(replace(books, books={k: _shorter(b) for k, b in books.books.items()}))
     client.set_registered_model_tag(model, TAG, text)
 
@@ -137,11 +137,11 @@ def _clipped(transition: Transition) -> Transition:
     return replace(transition, reason=transition.reason[:_MOST_REASON], cause=transition.cause[:_MOST_REASON])
 
 
-def _books_text(books: Books) -> str:
+def _books_text(books: StoredIncidents) -> str:
     data: dict[str, Any] = {kind: book.to_json() for kind, book in books.books.items()}
     return json.dumps(data, sort_keys=True, separators=(",", ":"))
 
 
-def _shorter(book: Watchbook) -> Watchbook:
+def _shorter(book: IncidentState) -> IncidentState:
     incident, ended = (part and replace(part, cause="") for part in (book.incident, book.ended))
     return replace(book, incident=incident, ended=ended)

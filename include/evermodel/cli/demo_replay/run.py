@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from evermodel.cli.demo_replay.requests import SteadyClient
-from evermodel.cli.demo_replay.story import COLD_START, MODEL, Replay
+from evermodel.cli.demo_replay.story import COLD_START, MODEL, DemoReplay
 from evermodel.cli.local_stack.local import LocalStack
 from evermodel.core.errors import EvermodelError, SpecError
 
@@ -61,7 +61,7 @@ def run_demo(home: Path, project: Path, *, leave: bool) -> bool:
             api = stack.start(lambda name, seconds: say(f"  {name} is up ({seconds:.0f} s)"))
             api.wait_for_dags([f"retrain_{MODEL}", f"score_{MODEL}", f"drift_{MODEL}"])
             with SteadyClient(stack.serving_url, MODEL, row) as client:
-                replay = Replay(api, client, say)
+                replay = DemoReplay(api, client, say)
                 replay.play()
             finished = True
             _sum_up(console, stack, replay, time.monotonic() - start)
@@ -92,7 +92,7 @@ def _prepare(folder: Path, say: Any) -> dict[str, Any]:
     return {str(k): None if v != v else v for k, v in frame.iloc[0].to_dict().items()}
 
 
-def _sum_up(console: Console, stack: LocalStack, replay: Replay, seconds: float) -> None:
+def _sum_up(console: Console, stack: LocalStack, replay: DemoReplay, seconds: float) -> None:
     table = Table(title="What happened", title_justify="left", header_style="bold")
     for column in ("run", "as of", "verdict", "AUC", "sent"):
         table.add_column(column)

@@ -36,7 +36,7 @@ class Row:
 
 
 @dataclass
-class Replay:
+class DemoReplay:
     """Plays the days, one DAG run after the other, and notes what happened.
 
     Parameters

@@ -14,7 +14,7 @@ import yaml
 from evermodel.cli.scaffold.query import Shape, shape_rows
 from evermodel.cli.scaffold.roles import Label, Roles, guess_roles
 from evermodel.cli.scaffold.spans import Spans, choose_spans
-from evermodel.cli.scaffold.table import Origin, Table, open_table
+from evermodel.cli.scaffold.table import Origin, SourceTable, open_table
 from evermodel.spec import ModelSpec
 from evermodel.spec.metrics import Task
 from evermodel.spec.parts import format_span
@@ -93,7 +93,7 @@ def _model_name(origin: Origin) -> str:
     return plain if plain[:1].isalpha() else f"model_{plain}".rstrip("_")
 
 
-def _delay(table: Table, roles: Roles, shape: Shape) -> timedelta:
+def _delay(table: SourceTable, roles: Roles, shape: Shape) -> timedelta:
     """Guess when labels are known: as late as nine of ten rows have the later time, in whole days."""
     from evermodel.data.validation.scan import name
 
@@ -108,7 +108,7 @@ def _delay(table: Table, roles: Roles, shape: Shape) -> timedelta:
 
 @dataclass(frozen=True)
 class _Lines:
-    table: Table
+    table: SourceTable
     roles: Roles
     shape: Shape
     spans: Spans

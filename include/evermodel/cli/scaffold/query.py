@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from evermodel.cli.scaffold.roles import Roles
-from evermodel.cli.scaffold.table import Table
+from evermodel.cli.scaffold.table import SourceTable
 from evermodel.core.errors import SpecError
 from evermodel.data.validation.scan import name
 
@@ -42,7 +42,7 @@ class Shape:
     notes: list[str] = field(default_factory=list)
 
 
-def shape_rows(table: Table, roles: Roles, order: str | None, today: datetime) -> Shape:
+def shape_rows(table: SourceTable, roles: Roles, order: str | None, today: datetime) -> Shape:
     """Return how the rows are to be read.
 
     Without an id, rows are named by a hash of their time and features, equal ones numbered. Without a time, year,
@@ -118,7 +118,7 @@ def _chained(steps: list[tuple[str, str]], source: str) -> str:
     return f"{text}\n{last}\nFROM {place}".lstrip("\n")
 
 
-def _time(table: Table, order: str | None, identity: str, today: datetime) -> tuple[str, bool, str]:
+def _time(table: SourceTable, order: str | None, identity: str, today: datetime) -> tuple[str, bool, str]:
     parts = {c.lower(): c for c in table.columns if c.lower() in _DATE_PARTS and table.columns[c].is_whole}
     if order is None and "year" in parts and _complete(table, parts):
         return _moment_of(parts), False, f"made of the columns {', '.join(parts.values())}."
@@ -145,7 +145,7 @@ def _time(table: Table, order: str | None, identity: str, today: datetime) -> tu
     )
 
 
-def _complete(table: Table, parts: dict[str, str]) -> bool:
+def _complete(table: SourceTable, parts: dict[str, str]) -> bool:
     """Tell whether the parts begin with the year and leave none out."""
     wanted = _DATE_PARTS[: len(parts)]
     return set(parts) == set(wanted) and all(table.columns[c].known == table.rows for c in parts.values())
@@ -159,7 +159,7 @@ def _moment_of(parts: dict[str, str]) -> str:
     return f"{moment}::TIMESTAMPTZ"
 
 
-def _ends(table: Table, query: str | None, time: str, source: str) -> tuple[datetime, datetime]:
+def _ends(table: SourceTable, query: str | None, time: str, source: str) -> tuple[datetime, datetime]:
     rows = table.scan.source
     if query is not None:
         view = name(source.rpartition(".")[2])
@@ -174,7 +174,7 @@ def _ends(table: Table, query: str | None, time: str, source: str) -> tuple[date
     return oldest, newest
 
 
-def _free(wanted: str, table: Table) -> str:
+def _free(wanted: str, table: SourceTable) -> str:
     """Return a column name that the table does not have."""
     while wanted in table.columns:
         wanted += "_"

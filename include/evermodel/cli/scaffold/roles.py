@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from evermodel.cli.scaffold.table import Column, Table
+from evermodel.cli.scaffold.table import SourceTable, TableColumn
 from evermodel.core.errors import SpecError
 from evermodel.data.validation.leakage_hints import LEAK, predictive_power
 from evermodel.data.validation.scan import name, text
@@ -63,7 +63,7 @@ class Roles:
         return [*self.numeric, *self.categorical]
 
 
-def guess_roles(table: Table, label: str, time: str | None, identity: str | None) -> Roles:
+def guess_roles(table: SourceTable, label: str, time: str | None, identity: str | None) -> Roles:
     """Guess the role of every column.
 
     Parameters
@@ -108,7 +108,7 @@ def guess_roles(table: Table, label: str, time: str | None, identity: str | None
     )
 
 
-def guess_label(table: Table, label: str) -> Label:
+def guess_label(table: SourceTable, label: str) -> Label:
     """Guess the task from the label's values."""
     column, values = table.columns[label], table.values(label)
     if len(values) < 2:
@@ -137,7 +137,7 @@ def guess_label(table: Table, label: str) -> Label:
     )
 
 
-def _binary(label: str, column: Column, values: dict[str, int]) -> Label:
+def _binary(label: str, column: TableColumn, values: dict[str, int]) -> Label:
     common, rare = values
     if {v.lower() for v in values} <= {"0", "1", "true", "false", "0.0", "1.0"}:
         positive = next(v for v in values if v.lower() in ("1", "true", "1.0"))
@@ -148,7 +148,7 @@ def _binary(label: str, column: Column, values: dict[str, int]) -> Label:
     return Label(label, "binary", expression, note, {"1": values[rare], "0": values[common]})
 
 
-def _guess_time(table: Table, label: str) -> str | None:
+def _guess_time(table: SourceTable, label: str) -> str | None:
     times = [c for c in table.columns.values() if c.is_time and c.name != label and c.known == c.rows]
     ranked = sorted(
         times,
@@ -161,12 +161,12 @@ def _guess_time(table: Table, label: str) -> str | None:
     return ranked[0].name if ranked else None
 
 
-def _later_time(table: Table, time: str | None, label: str) -> str | None:
+def _later_time(table: SourceTable, time: str | None, label: str) -> str | None:
     others = [c.name for c in table.columns.values() if c.is_time and c.name not in (time, label)]
     return next((c for c in others if _KNOWN_LATE.search(c)), None) if time else None
 
 
-def _guess_id(table: Table, label: str, time: str | None) -> str | None:
+def _guess_id(table: SourceTable, label: str, time: str | None) -> str | None:
     unique = [
         c
         for c in table.columns.values()
@@ -178,7 +178,7 @@ def _guess_id(table: Table, label: str, time: str | None) -> str | None:
     return next((c.name for c in (*named, *counts, *texts)), None)
 
 
-def _kind(column: Column) -> tuple[str, str]:
+def _kind(column: TableColumn) -> tuple[str, str]:
     """Return numeric, categorical or left_out, and why."""
     if (reason := _useless(column)) is not None:
         return "left_out", reason
@@ -195,7 +195,7 @@ def _kind(column: Column) -> tuple[str, str]:
     return "categorical", ""
 
 
-def _useless(column: Column) -> str | None:
+def _useless(column: TableColumn) -> str | None:
     if column.name in RESERVED:
         return "the prediction log has a column of this name; rename it in a view of your own"
     if column.known == 0:
@@ -210,7 +210,7 @@ def _useless(column: Column) -> str | None:
 
 
 def _leaks(
-    table: Table, label: Label, numeric: dict[str, str], categorical: dict[str, str]
+    table: SourceTable, label: Label, numeric: dict[str, str], categorical: dict[str, str]
 ) -> dict[str, str]:
     target = label.expression or name(label.column)
     wanted = {

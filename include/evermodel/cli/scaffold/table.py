@@ -50,7 +50,7 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Column:
+class TableColumn:
     """One column as it was found.
 
     Parameters
@@ -115,13 +115,13 @@ _NUMBER_TYPES = (
 
 
 @dataclass(frozen=True)
-class Table:
+class SourceTable:
     """An open table."""
 
     origin: Origin
     scan: Scan
     rows: int
-    columns: dict[str, Column]
+    columns: dict[str, TableColumn]
 
     def values(self, column: str, most: int = 100) -> dict[str, int]:
         """Return the rows by value, the commonest first."""
@@ -143,7 +143,7 @@ class Table:
 
 
 @contextmanager
-def open_table(origin: Origin) -> Iterator[Table]:
+def open_table(origin: Origin) -> Iterator[SourceTable]:
     """Open a table and look at each of its columns.
 
     Raises
@@ -165,7 +165,7 @@ def open_table(origin: Origin) -> Iterator[Table]:
             raise SourceError(
                 f"{origin.place} holds no rows", "name a table with data: everything is guessed from it"
             )
-        yield Table(origin, scan, rows, _look(scan, rows))
+        yield SourceTable(origin, scan, rows, _look(scan, rows))
     finally:
         duck.close()
 
@@ -220,8 +220,8 @@ def _placeholder(origin: Origin) -> ModelSpec:
     )
 
 
-def _look(scan: Scan, rows: int) -> dict[str, Column]:
-    columns: dict[str, Column] = {}
+def _look(scan: Scan, rows: int) -> dict[str, TableColumn]:
+    columns: dict[str, TableColumn] = {}
     for column, kind in scan.types.items():
         plain, text = name(column), f"{name(column)}::VARCHAR"
         known, distinct, numbers, moments, low, high = scan.row(
@@ -234,5 +234,7 @@ def _look(scan: Scan, rows: int) -> dict[str, Column]:
                 f"max({plain})::VARCHAR",
             ]
         )
-        columns[column] = Column(column, kind, rows, known, distinct, numbers, moments, low or "", high or "")
+        columns[column] = TableColumn(
+            column, kind, rows, known, distinct, numbers, moments, low or "", high or ""
+        )
     return columns

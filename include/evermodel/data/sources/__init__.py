@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from evermodel.data.sources.reading import SCRATCH, Rows, arrival, read_labels, read_window, stream_window
+from evermodel.data.sources.reading import (
+    SCRATCH,
+    WindowRows,
+    arrival,
+    read_labels,
+    read_window,
+    stream_window,
+)
 from evermodel.data.sources.relation import Arrival
 
-__all__ = ["SCRATCH", "Arrival", "Rows", "arrival", "read_labels", "read_window", "stream_window"]
+__all__ = ["SCRATCH", "Arrival", "WindowRows", "arrival", "read_labels", "read_window", "stream_window"]

@@ -37,7 +37,7 @@ _RELATIONS: dict[str, Callable[..., Relation]] = {
 }
 
 
-class Rows:
+class WindowRows:
     """The rows of a window in the order of time and id, batch by batch; read once."""
 
     def __init__(
@@ -67,7 +67,7 @@ def stream_window(
     scratch: Path | None = None,
     in_order: bool = True,
     batch_rows: int = BATCH_ROWS,
-) -> Iterator[Rows]:
+) -> Iterator[WindowRows]:
     """Read the rows of a window, ordered by time and id, in bounded memory.
 
     Parameters
@@ -93,7 +93,7 @@ def stream_window(
     columns = [name for name in spec.columns if with_label or name != spec.label.column]
     plain = None if in_order else plain_rows(spec, window, columns, batch_rows)
     if plain is not None:
-        yield Rows(plain.reader(), _relation(spec).unreadable)
+        yield WindowRows(plain.reader(), _relation(spec).unreadable)
         return
     # Without a sort, one thread reads faster than anybody takes the rows, and holds fewer of them.
     with _opened(spec, window, columns, scratch, threads=_THREADS if in_order else 1) as (duck, translate):
@@ -107,7 +107,7 @@ def stream_window(
         with _told(translate):
             ends = {"start": window.start, "end": window.end}
             reader = duck.sql(query, params=ends).to_arrow_reader(batch_rows)
-        yield Rows(reader, translate)
+        yield WindowRows(reader, translate)
 
 
 def read_window(spec: ModelSpec, window: Window, *, with_label: bool) -> pa.Table:

@@ -1,6 +1,6 @@
 """Validation: what a snapshot must look like before anything is trained on it."""
 
-from evermodel.data.validation.report import Check, ValidationReport
+from evermodel.data.validation.report import CheckResult, ValidationReport
 from evermodel.data.validation.validator import Validation, validate
 
-__all__ = ["Check", "Validation", "ValidationReport", "validate"]
+__all__ = ["CheckResult", "Validation", "ValidationReport", "validate"]

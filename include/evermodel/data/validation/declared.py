@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from evermodel.data.validation.profile import Profile
-from evermodel.data.validation.report import Check
+from evermodel.data.validation.profile import SnapshotProfile
+from evermodel.data.validation.report import CheckResult
 from evermodel.data.validation.schema import TableSchema
 from evermodel.data.validation.severities import Severities
 from evermodel.spec import ModelSpec
 
 
 def declared_checks(
-    spec: ModelSpec, profile: Profile, schema: TableSchema | None, severities: Severities
-) -> Iterator[Check]:
+    spec: ModelSpec, profile: SnapshotProfile, schema: TableSchema | None, severities: Severities
+) -> Iterator[CheckResult]:
     """Check columns, rows, ids, label, and shares of nulls.
 
     Parameters
@@ -23,7 +23,7 @@ def declared_checks(
     """
     missing = [column for column in dict.fromkeys(spec.columns) if column not in profile.columns]
     if missing:
-        yield Check(
+        yield CheckResult(
             "columns",
             False,
             f"no {', '.join(missing)}",
@@ -32,7 +32,7 @@ def declared_checks(
             "missing_column",
         )
     rules, rows = spec.validation, profile.rows
-    yield Check(
+    yield CheckResult(
         "row count",
         rows >= rules.min_rows,
         str(rows),
@@ -66,13 +66,13 @@ def declared_checks(
             yield _share(f"nulls in {column}", share, limit, severity, "null_share", column)
 
 
-def _label_check(spec: ModelSpec, profile: Profile, severity: str) -> Check:
+def _label_check(spec: ModelSpec, profile: SnapshotProfile, severity: str) -> CheckResult:
     column, rows, least = spec.label.column, profile.rows, spec.validation.min_class_share
     label = profile.columns[column]
     if spec.task == "regression":
         several = label.low is not None and label.low != label.high
         found = "different ones" if several else "one value only"
-        return Check(f"values of {column}", several, found, "more than one", severity, "label", column)
+        return CheckResult(f"values of {column}", several, found, "more than one", severity, "label", column)
     classes = label.distinct or 0
     rarest = min(label.values.values(), default=0) if label.listed else 1
     fine = classes > 1 and rarest / rows >= least
@@ -83,8 +83,8 @@ def _label_check(spec: ModelSpec, profile: Profile, severity: str) -> Check:
     else:
         found = f"{classes} classes, the rarest with {rarest} of {rows} rows"
         title, allowed = f"classes of {column}", f"at least 2, each with {least:.1%} of the rows"
-    return Check(title, fine, found, allowed, severity, "label", column)
+    return CheckResult(title, fine, found, allowed, severity, "label", column)
 
 
-def _share(title: str, share: float, limit: float, severity: str, kind: str, column: str) -> Check:
-    return Check(title, share <= limit, f"{share:.2%}", f"at most {limit:.2%}", severity, kind, column)
+def _share(title: str, share: float, limit: float, severity: str, kind: str, column: str) -> CheckResult:
+    return CheckResult(title, share <= limit, f"{share:.2%}", f"at most {limit:.2%}", severity, kind, column)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from evermodel.data.validation.profile import Profile
-from evermodel.data.validation.report import Check
+from evermodel.data.validation.profile import SnapshotProfile
+from evermodel.data.validation.report import CheckResult
 from evermodel.data.validation.schema import Bounds, ColumnSchema, TableSchema
 from evermodel.data.validation.severities import Severities
 from evermodel.data.validation.variants import variants_of
@@ -18,8 +18,12 @@ _EXAMPLES = 5
 
 
 def schema_checks(
-    spec: ModelSpec, profile: Profile, schema: TableSchema, severities: Severities, window: Window | None
-) -> Iterator[Check]:
+    spec: ModelSpec,
+    profile: SnapshotProfile,
+    schema: TableSchema,
+    severities: Severities,
+    window: Window | None,
+) -> Iterator[CheckResult]:
     """Check types, categories, rows, freshness and the balance of the label.
 
     Parameters
@@ -35,10 +39,12 @@ def schema_checks(
     yield from _label(spec, profile, schema, severities)
 
 
-def _types(spec: ModelSpec, profile: Profile, schema: TableSchema, severities: Severities) -> Iterator[Check]:
+def _types(
+    spec: ModelSpec, profile: SnapshotProfile, schema: TableSchema, severities: Severities
+) -> Iterator[CheckResult]:
     strangers = [c for c in profile.columns if c not in schema.columns]
     if strangers:
-        yield Check(
+        yield CheckResult(
             "columns of the schema",
             False,
             f"no entry for {', '.join(strangers)}",
@@ -51,12 +57,12 @@ def _types(spec: ModelSpec, profile: Profile, schema: TableSchema, severities: S
         if declared is not None:
             fits = _fits(declared, found.type, exact=column not in spec.features.numeric)
             allowed = declared.dtype
-            yield Check(
+            yield CheckResult(
                 f"type of {column}", fits, found.type, allowed, severities.of("type", column), "type", column
             )
 
             if not declared.nullable:
-                yield Check(
+                yield CheckResult(
                     f"missing values of {column}",
                     found.nulls == 0,
                     f"{found.nulls} rows",
@@ -77,8 +83,8 @@ def _fits(declared: ColumnSchema, found: str, *, exact: bool) -> bool:
 
 
 def _categories(
-    spec: ModelSpec, profile: Profile, schema: TableSchema, severities: Severities
-) -> Iterator[Check]:
+    spec: ModelSpec, profile: SnapshotProfile, schema: TableSchema, severities: Severities
+) -> Iterator[CheckResult]:
     for column in spec.features.categorical:
         declared, found = schema.columns.get(column), profile.columns.get(column)
         if declared is None or found is None or declared.categories is None:
@@ -89,7 +95,7 @@ def _categories(
         rows = profile.rows - found.nulls - sum(found.values.values()) + sum(new.values())
         examples = tuple(f"{v!r} in {n} rows" for v, n in list(new.items())[:_EXAMPLES])
         if (severity := severities.of("category", column)) != "quarantine":
-            yield Check(
+            yield CheckResult(
                 f"new categories of {column}",
                 not rows,
                 f"{len(new)} in {rows} rows",
@@ -101,7 +107,7 @@ def _categories(
                 examples,
             )
         limit, share = spec.validation.max_unknown_share, rows / profile.rows
-        yield Check(
+        yield CheckResult(
             f"rows of unknown categories in {column}",
             share <= limit,
             f"{share:.2%}",
@@ -115,8 +121,8 @@ def _categories(
 
 
 def _snapshot(
-    profile: Profile, schema: TableSchema, severities: Severities, window: Window | None
-) -> Iterator[Check]:
+    profile: SnapshotProfile, schema: TableSchema, severities: Severities, window: Window | None
+) -> Iterator[CheckResult]:
     rows, age = schema.snapshot.rows, schema.snapshot.max_age
     if rows != (None, None):
         length = schema.snapshot.window
@@ -132,16 +138,18 @@ def _snapshot(
         found = f"newest row at {newest:%Y-%m-%d %H:%M}, the window ends at {window.end:%Y-%m-%d %H:%M}"
         allowed = f"at most {format_span(age)} before it"
         fresh = window.end - newest <= age
-        yield Check("freshness", fresh, found, allowed, severities.of("freshness"), "freshness")
+        yield CheckResult("freshness", fresh, found, allowed, severities.of("freshness"), "freshness")
 
 
-def _label(spec: ModelSpec, profile: Profile, schema: TableSchema, severities: Severities) -> Iterator[Check]:
+def _label(
+    spec: ModelSpec, profile: SnapshotProfile, schema: TableSchema, severities: Severities
+) -> Iterator[CheckResult]:
     label, severity = profile.columns.get(spec.label.column), severities.of("label")
     if label is None:
         return
     for value, (low, high) in schema.snapshot.class_share.items():
         share = label.values.get(value, 0) / profile.rows
-        yield Check(
+        yield CheckResult(
             f"share of {spec.label.column} = {value}",
             low <= share <= high,
             f"{share:.2%}",
@@ -156,9 +164,9 @@ def _label(spec: ModelSpec, profile: Profile, schema: TableSchema, severities: S
         )
 
 
-def _between(title: str, value: float, bounds: Bounds, severity: str, kind: str) -> Check:
+def _between(title: str, value: float, bounds: Bounds, severity: str, kind: str) -> CheckResult:
     low, high = bounds
     fine = (low is None or value >= low) and (high is None or value <= high)
     ends = (("at least", low), ("at most", high))
     sides = [f"{side} {end:g}" for side, end in ends if end is not None]
-    return Check(title, fine, f"{value:g}", ", ".join(sides), severity, kind)
+    return CheckResult(title, fine, f"{value:g}", ", ".join(sides), severity, kind)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from evermodel.data.validation.profile import ColumnProfile, Profile
-from evermodel.data.validation.report import Check
+from evermodel.data.validation.profile import ColumnProfile, SnapshotProfile
+from evermodel.data.validation.report import CheckResult
 from evermodel.data.validation.severities import Severities
 from evermodel.data.validation.variants import variants_of
 from evermodel.spec import ModelSpec
@@ -17,8 +17,13 @@ _RARE = 0.01
 
 
 def history_checks(
-    spec: ModelSpec, profile: Profile, before: Profile, severities: Severities, *, known: frozenset[str]
-) -> Iterator[Check]:
+    spec: ModelSpec,
+    profile: SnapshotProfile,
+    before: SnapshotProfile,
+    severities: Severities,
+    *,
+    known: frozenset[str],
+) -> Iterator[CheckResult]:
     """Compare rows, nulls, categories, means and constancy with the last good snapshot.
 
     Parameters
@@ -29,7 +34,7 @@ def history_checks(
     limit = spec.validation.max_row_change
     expected = before.rows * (profile.days / before.days if profile.days and before.days else 1.0)
     change = profile.rows / max(expected, 1) - 1
-    yield Check(
+    yield CheckResult(
         "rows since the last good snapshot",
         change >= -limit,
         f"{profile.rows} where {expected:.0f} were to be expected ({change:+.1%})",
@@ -52,11 +57,11 @@ def history_checks(
 
 
 def _null_jump(
-    spec: ModelSpec, profile: Profile, before: Profile, column: str, severities: Severities
-) -> Check:
+    spec: ModelSpec, profile: SnapshotProfile, before: SnapshotProfile, column: str, severities: Severities
+) -> CheckResult:
     limit = spec.validation.max_null_jump
     now, then = (p.columns[column].nulls / p.rows for p in (profile, before))
-    return Check(
+    return CheckResult(
         f"growth of the nulls in {column}",
         now - then <= limit,
         f"{now:.2%} after {then:.2%}",
@@ -67,9 +72,9 @@ def _null_jump(
     )
 
 
-def _constant(column: str, now: ColumnProfile, then: ColumnProfile, severities: Severities) -> Check:
+def _constant(column: str, now: ColumnProfile, then: ColumnProfile, severities: Severities) -> CheckResult:
     value = _only_value(now)
-    return Check(
+    return CheckResult(
         f"variety of {column}",
         value is None or _only_value(then) is not None,
         "several values" if value is None else f"{value} in every row",
@@ -88,13 +93,13 @@ def _only_value(column: ColumnProfile) -> str | None:
 
 def _mean(
     spec: ModelSpec, column: str, now: ColumnProfile, then: ColumnProfile, severities: Severities
-) -> Iterator[Check]:
+) -> Iterator[CheckResult]:
     if now.mean is None or then.mean is None or not then.sd:
         return
     limit, shift = spec.validation.max_mean_shift, (now.mean - then.mean) / then.sd
     if not math.isfinite(shift):
         return  # numbers at the end of what a float can hold
-    yield Check(
+    yield CheckResult(
         f"mean of {column}",
         abs(shift) <= limit,
         f"{now.mean:.4g} after {then.mean:.4g} ({shift:+.2f} standard deviations)",
@@ -112,10 +117,10 @@ def _categories(
     rows: int,
     severities: Severities,
     known: frozenset[str],
-) -> Iterator[Check]:
+) -> Iterator[CheckResult]:
     common = {value: n for value, n in then.values.items() if n / rows >= _RARE}
     gone = [value for value in common if value not in now.values] if now.listed else []
-    yield Check(
+    yield CheckResult(
         f"vanished categories of {column}",
         not gone,
         f"{len(gone)} of {len(common)}",
@@ -130,7 +135,7 @@ def _categories(
     severity = severities.of("category", column)
     new = {value: n for value, n in now.values.items() if value not in then.values}
     new = {value: n for value, n in new.items() if value not in variants_of(new, then.values)}
-    yield Check(
+    yield CheckResult(
         f"categories of {column} that are new since the last good snapshot",
         not new,
         f"{len(new)} in {sum(new.values())} rows",

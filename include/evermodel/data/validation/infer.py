@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from datetime import datetime, timedelta
 
-from evermodel.data.validation.profile import ColumnProfile, Profile
+from evermodel.data.validation.profile import ColumnProfile, SnapshotProfile
 from evermodel.data.validation.schema import (
     Bounds,
     ColumnSchema,
@@ -22,7 +22,7 @@ _MOST_CATEGORIES = 200
 _DTYPES = {"DOUBLE": "float64", "FLOAT": "float32", "TINYINT": "int8", "VARCHAR": "str"}
 
 
-def infer_schema(spec: ModelSpec, profile: Profile, window: Window | None = None) -> TableSchema:
+def infer_schema(spec: ModelSpec, profile: SnapshotProfile, window: Window | None = None) -> TableSchema:
     """Infer the schema of a model's snapshots from one that is good.
 
     Slack: a range is widened on both sides by its own width (four widths where a tail is long), except below a lowest value of
@@ -98,7 +98,7 @@ def _null_share(share: float, rows: int) -> float:
     return min(1.0, math.ceil(100 * max(2 * share, share + 0.05 + noise)) / 100)
 
 
-def _rows(profile: Profile, window: Window | None) -> Bounds:
+def _rows(profile: SnapshotProfile, window: Window | None) -> Bounds:
     # A window that the data only begins to fill holds more rows next time.
     most = None
     if window is not None and profile.oldest:
@@ -108,14 +108,14 @@ def _rows(profile: Profile, window: Window | None) -> Bounds:
     return (float(profile.rows // 2), most)
 
 
-def _max_age(profile: Profile, window: Window | None) -> timedelta | None:
+def _max_age(profile: SnapshotProfile, window: Window | None) -> timedelta | None:
     if window is None or not profile.newest:
         return None
     age = window.end - datetime.fromisoformat(profile.newest)
     return at_least(3 * age, timedelta(days=1))
 
 
-def _class_share(spec: ModelSpec, profile: Profile) -> dict[str, tuple[float, float]]:
+def _class_share(spec: ModelSpec, profile: SnapshotProfile) -> dict[str, tuple[float, float]]:
     label = profile.columns[spec.label.column]
     if spec.task == "regression" or len(label.values) > _MOST_CATEGORIES:
         return {}
@@ -125,7 +125,7 @@ def _class_share(spec: ModelSpec, profile: Profile) -> dict[str, tuple[float, fl
     }
 
 
-def _label_mean(spec: ModelSpec, profile: Profile) -> Bounds:
+def _label_mean(spec: ModelSpec, profile: SnapshotProfile) -> Bounds:
     label = profile.columns[spec.label.column]
     if spec.task != "regression" or label.mean is None or not label.sd:
         return (None, None)

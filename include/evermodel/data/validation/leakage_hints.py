@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from evermodel.data.validation.profile import ColumnProfile, Profile
-from evermodel.data.validation.report import Check
+from evermodel.data.validation.profile import ColumnProfile, SnapshotProfile
+from evermodel.data.validation.report import CheckResult
 from evermodel.data.validation.severities import Severities
 from evermodel.spec import ModelSpec
 from evermodel.spec.metrics import Task
@@ -23,8 +23,8 @@ _MEASURES = {"binary": "ROC AUC", "multiclass": "accuracy", "regression": "R²"}
 
 
 def suspicious_features(
-    spec: ModelSpec, profile: Profile, sample: Mapping[str, Any], severities: Severities
-) -> Iterator[Check]:
+    spec: ModelSpec, profile: SnapshotProfile, sample: Mapping[str, Any], severities: Severities
+) -> Iterator[CheckResult]:
     """Check each feature for leaking the label and for being an identifier.
 
     Parameters
@@ -34,7 +34,7 @@ def suspicious_features(
     """
     power = predictive_power(spec.task, spec.label.column, spec.features.names, sample)
     for column, value in power.items():
-        yield Check(
+        yield CheckResult(
             f"label given away by {column}",
             value < LEAK,
             f"{_MEASURES[spec.task]} {value:.3f} from this column alone",
@@ -46,7 +46,7 @@ def suspicious_features(
     for column in spec.features.names:
         found = profile.columns.get(column)
         if found is not None and is_id_like(found, profile.rows):
-            yield Check(
+            yield CheckResult(
                 f"identifier {column}",
                 False,
                 f"about {found.distinct} different values in {profile.rows} rows",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from evermodel.data.validation.profile import ColumnProfile, Profile
+from evermodel.data.validation.profile import ColumnProfile, SnapshotProfile
 from evermodel.data.validation.scan import Scan, name
 from evermodel.spec import ModelSpec
 
@@ -34,7 +34,7 @@ class Outline:
         Arrays by column: numbers as they are, categories as hashes; blocks of the rows.
     """
 
-    profile: Profile
+    profile: SnapshotProfile
     sample: Mapping[str, Any]
 
 
@@ -50,15 +50,15 @@ def outline(spec: ModelSpec, scan: Scan) -> Outline:
     present = [column for column in dict.fromkeys(spec.columns) if column in scan.types]
     columns = {c: ColumnProfile(scan.types[c], _is_numeric(spec, c)) for c in present}
     if rows == 0:
-        return Outline(Profile(0, 0, "", "", columns), {})
+        return Outline(SnapshotProfile(0, 0, "", "", columns), {})
     oldest, newest, columns = _bounds(spec, scan, columns)
     columns = _with_values(spec, scan, columns)
-    return Outline(Profile(rows, 0, oldest, newest, columns), _sample(spec, scan, columns, rows))
+    return Outline(SnapshotProfile(rows, 0, oldest, newest, columns), _sample(spec, scan, columns, rows))
 
 
 def complete(
     spec: ModelSpec, scan: Scan, seen: Outline, counts: Sequence[str]
-) -> tuple[Profile, Sequence[int]]:
+) -> tuple[SnapshotProfile, Sequence[int]]:
     """Read the numbers once: their means and spreads, the different ids, and whatever else is to be counted.
 
     Parameters

@@ -48,7 +48,7 @@ class ColumnProfile:
 
 
 @dataclass(frozen=True)
-class Profile:
+class SnapshotProfile:
     """A whole snapshot in numbers; moments are ISO 8601.
 
     Parameters
@@ -75,7 +75,7 @@ class Profile:
         return asdict(replace(self, columns=kept))
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Profile:
+    def from_json(cls, data: Mapping[str, Any]) -> SnapshotProfile:
         """Read what `to_json` wrote."""
         columns = {name: ColumnProfile(**column) for name, column in data["columns"].items()}
         return cls(**{**data, "columns": columns})

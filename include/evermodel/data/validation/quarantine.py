@@ -30,7 +30,7 @@ class Parted:
     rows_aside: int
 
 
-def part(file: Path, rules: Sequence[RowRule], aside: Path, order: tuple[str, ...]) -> Parted:
+def set_aside(file: Path, rules: Sequence[RowRule], aside: Path, order: tuple[str, ...]) -> Parted:
     """Write the rows that break no rule beside the snapshot, named by content, and the others to another file.
 
     The order of the rows stays. Doing it again ends in the same files.

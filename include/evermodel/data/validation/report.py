@@ -13,7 +13,7 @@ _ADVICE = "mend the data or, if it is right, the spec's `validation` section or 
 
 
 @dataclass(frozen=True)
-class Check:
+class CheckResult:
     """One check with what was found and what is allowed.
 
     Parameters
@@ -62,23 +62,23 @@ class ValidationReport:
 
     model: str
     rows: int
-    checks: tuple[Check, ...]
+    checks: tuple[CheckResult, ...]
     set_aside: int = 0
     schema: str = ""
     against: str = ""
 
     @property
-    def failures(self) -> tuple[Check, ...]:
+    def failures(self) -> tuple[CheckResult, ...]:
         """The checks that stop the run."""
         return self._broken("fail")
 
     @property
-    def warnings(self) -> tuple[Check, ...]:
+    def warnings(self) -> tuple[CheckResult, ...]:
         """The checks that people should look at."""
         return self._broken("warn")
 
     @property
-    def quarantines(self) -> tuple[Check, ...]:
+    def quarantines(self) -> tuple[CheckResult, ...]:
         """The checks that set rows aside."""
         return self._broken("quarantine")
 
@@ -117,5 +117,5 @@ class ValidationReport:
         error.failed = len(self.failures)
         raise error
 
-    def _broken(self, severity: str) -> tuple[Check, ...]:
+    def _broken(self, severity: str) -> tuple[CheckResult, ...]:
         return tuple(check for check in self.checks if not check.passed and check.severity == severity)

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from evermodel.data.validation.profile import ColumnProfile, Profile
-from evermodel.data.validation.report import Check
+from evermodel.data.validation.profile import ColumnProfile, SnapshotProfile
+from evermodel.data.validation.report import CheckResult
 from evermodel.data.validation.scan import Scan, name, text
 from evermodel.data.validation.schema import Bounds, TableSchema
 from evermodel.data.validation.severities import Severities
@@ -44,7 +44,7 @@ class RowRule:
 def row_rules(
     spec: ModelSpec,
     scan: Scan,
-    profile: Profile,
+    profile: SnapshotProfile,
     schema: TableSchema | None,
     severities: Severities,
     end: datetime | None,
@@ -71,7 +71,7 @@ def counts_of(rules: Sequence[RowRule]) -> list[str]:
 
 def judge_rows(
     scan: Scan, rules: Sequence[RowRule], counts: Sequence[int], id_column: str
-) -> tuple[list[Check], int]:
+) -> tuple[list[CheckResult], int]:
     """Make the checks of rules whose rows are counted, with examples for the worst ones.
 
     Parameters
@@ -92,7 +92,7 @@ def judge_rows(
         rows = broken.get(rule, 0)
         examples = found_examples.get(rule, ())
         checks.append(
-            Check(
+            CheckResult(
                 rule.name,
                 rows == 0,
                 f"{rows} rows",
@@ -144,7 +144,7 @@ def _finite(profile: ColumnProfile) -> bool:
 class _Builder:
     spec: ModelSpec
     scan: Scan
-    profile: Profile
+    profile: SnapshotProfile
     schema: TableSchema | None
     severities: Severities
 

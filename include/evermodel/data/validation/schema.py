@@ -6,12 +6,12 @@ from datetime import timedelta
 
 from pydantic import Field
 
-from evermodel.spec.parts import Section, Share, Span
+from evermodel.spec.parts import Share, Span, SpecSection
 
 Bounds = tuple[float | None, float | None]
 
 
-class ColumnSchema(Section):
+class ColumnSchema(SpecSection):
     """One column.
 
     Parameters
@@ -35,7 +35,7 @@ class ColumnSchema(Section):
         return self.dtype.startswith(("float", "int", "uint"))
 
 
-class SnapshotSchema(Section):
+class SnapshotSchema(SpecSection):
     """What no schema of single columns can say: it stands under ``evermodel`` in the file.
 
     Parameters
@@ -62,7 +62,7 @@ class SnapshotSchema(Section):
     label_mean: Bounds = (None, None)
 
 
-class TableSchema(Section):
+class TableSchema(SpecSection):
     """The whole schema of one model's snapshots."""
 
     columns: dict[str, ColumnSchema]

@@ -12,8 +12,8 @@ from evermodel.data.validation.expected import schema_checks
 from evermodel.data.validation.history import history_checks
 from evermodel.data.validation.leakage_hints import suspicious_features
 from evermodel.data.validation.measure import Outline, complete, outline
-from evermodel.data.validation.profile import Profile
-from evermodel.data.validation.report import Check, ValidationReport
+from evermodel.data.validation.profile import SnapshotProfile
+from evermodel.data.validation.report import CheckResult, ValidationReport
 from evermodel.data.validation.rows import RowRule, counts_of, judge_rows, row_rules
 from evermodel.data.validation.scan import scan
 from evermodel.data.validation.schema import TableSchema
@@ -29,7 +29,7 @@ class Validation:
     """A report, the numbers behind it, and the rules that set rows aside."""
 
     report: ValidationReport
-    profile: Profile
+    profile: SnapshotProfile
     rules: tuple[RowRule, ...]
 
 
@@ -37,7 +37,7 @@ def validate(
     spec: ModelSpec,
     file: Path,
     schema: TableSchema | None = None,
-    before: Profile | None = None,
+    before: SnapshotProfile | None = None,
     window: Window | None = None,
 ) -> Validation:
     """Check a snapshot.
@@ -63,7 +63,7 @@ def validate(
         seen = outline(spec, opened)
         profile, end = seen.profile, None if window is None else window.end
         rules: list[RowRule] = []
-        found: list[Check] = []
+        found: list[CheckResult] = []
         set_aside = 0
         if profile.rows:
             rules = row_rules(spec, opened, profile, schema, severities, end)
@@ -78,7 +78,7 @@ def validate(
         worst = sorted((c for c in found if c.severity == "quarantine"), key=lambda c: -c.rows)[:_WORST]
         told = tuple(f"{c.name}: {c.found}, {c.examples[0]}" for c in worst if c.examples)
         checks.append(
-            Check(
+            CheckResult(
                 "rows set aside",
                 share <= limit,
                 f"{set_aside} of {profile.rows} rows ({share:.2%})",
@@ -98,10 +98,10 @@ def _whole_checks(
     spec: ModelSpec,
     seen: Outline,
     schema: TableSchema | None,
-    before: Profile | None,
+    before: SnapshotProfile | None,
     window: Window | None,
     severities: Severities,
-) -> Iterator[Check]:
+) -> Iterator[CheckResult]:
     profile = seen.profile
     yield from declared_checks(spec, profile, schema, severities)
     if schema is not None:

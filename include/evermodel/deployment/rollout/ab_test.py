@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
+from evermodel.deployment.rollout.canary_checks import TRIAL, decide_trial, run_canary_checks
 from evermodel.deployment.rollout.evidence import Evidence
-from evermodel.deployment.rollout.guard import TRIAL, decide_trial, watch
 from evermodel.deployment.rollout.plan import TrafficPlan, since_start, split
 from evermodel.deployment.rollout.verdict import Verdict
 from evermodel.spec.rollout import RolloutSpec
@@ -23,7 +23,7 @@ def decide(spec: RolloutSpec, plan: TrafficPlan, evidence: Evidence, now: dateti
     """Promote the winner; without one in time the champion stays."""
     test = spec.ab_test
     # Labels are what the test itself is about: the guard would look at them at another level.
-    seen = watch(spec.guard, plan, replace(evidence, losses={}), steps=2)
+    seen = run_canary_checks(spec.guard, plan, replace(evidence, losses={}), steps=2)
     if seen.state == "breach":
         return Verdict("roll_back", seen.why, seen.figures)
     if plan.step == TRIAL:

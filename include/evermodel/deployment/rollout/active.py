@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
-def under_way(client: MlflowClient, model: str) -> TrafficPlan | None:
+def active_rollout(client: MlflowClient, model: str) -> TrafficPlan | None:
     """Return the plan of the rollout that is under way, if there is one."""
     plan = read_plan(client, model)
     return plan if plan is not None and plan.state == "running" else None
 
 
-def ended(plan: TrafficPlan, state: PlanState, why: str, serves: str) -> TrafficPlan:
+def ended_plan(plan: TrafficPlan, state: PlanState, why: str, serves: str) -> TrafficPlan:
     """Return the plan with which a rollout is over, one version answering everything."""
     return plan.changed(state=state, verdict=why, arms=everything_to(serves), shadow=0.0, warm=(), limit=None)
 
 
-def stop_in_flight(
+def stop_active_rollout(
     client: MlflowClient, model: str, why: str, serves: str, by: str = AUTOMATIC
 ) -> TrafficPlan | None:
     """Mark the rollout that is under way as stopped, if there is one; its traffic has gone to the champion already.
@@ -44,11 +44,11 @@ def stop_in_flight(
     -------
     The plan before; None if no rollout was under way.
     """
-    plan = under_way(client, model)
+    plan = active_rollout(client, model)
     if plan is None or plan.holds(serves):
         return None
     try:
-        write_plan(client, ended(plan, "stopped", why, serves), after=plan, by=by)
+        write_plan(client, ended_plan(plan, "stopped", why, serves), after=plan, by=by)
     except RegistryConflictError:
         return (
             None  # whoever was quicker has ended or moved it; the next look sees that the champion is another

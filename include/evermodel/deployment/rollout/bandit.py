@@ -6,8 +6,8 @@ import math
 from dataclasses import replace
 from datetime import datetime
 
+from evermodel.deployment.rollout.canary_checks import TRIAL, decide_trial, run_canary_checks
 from evermodel.deployment.rollout.evidence import Evidence
-from evermodel.deployment.rollout.guard import TRIAL, decide_trial, watch
 from evermodel.deployment.rollout.plan import TrafficPlan, since_start, split, stamp
 from evermodel.deployment.rollout.verdict import Verdict
 from evermodel.spec.rollout import RolloutSpec
@@ -26,7 +26,7 @@ def decide(spec: RolloutSpec, plan: TrafficPlan, evidence: Evidence, now: dateti
     """Move the shares to the chance of being the best; end when it is decided, or for the champion when time is up."""
     bandit = spec.bandit
     # A bad version loses its share by itself: quality is what the rewards are about.
-    seen = watch(spec.guard, plan, replace(evidence, losses={}), steps=_steps(plan.step))
+    seen = run_canary_checks(spec.guard, plan, replace(evidence, losses={}), steps=_steps(plan.step))
     if seen.state == "breach":
         return Verdict("roll_back", seen.why, seen.figures)
     if plan.step == TRIAL:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
+from evermodel.deployment.rollout.canary_checks import figures_of, run_canary_checks
 from evermodel.deployment.rollout.evidence import Evidence
-from evermodel.deployment.rollout.guard import figures_of, watch
 from evermodel.deployment.rollout.plan import TrafficPlan, everything_to, since_step, stamp
 from evermodel.deployment.rollout.verdict import Verdict
 from evermodel.spec.rollout import RolloutSpec
@@ -24,7 +24,7 @@ def decide(spec: RolloutSpec, plan: TrafficPlan, evidence: Evidence, now: dateti
     """Switch after the smoke test; afterwards go back in one step if the guard is broken."""
     if plan.step == SMOKE:
         return _smoke(spec, plan, evidence, now)
-    seen = watch(spec.guard, plan, evidence)
+    seen = run_canary_checks(spec.guard, plan, evidence)
     if seen.state == "breach":
         return Verdict("roll_back", f"back to version {plan.warm[0]}: {seen.why}", seen.figures)
     if since_step(plan, now) >= spec.blue_green.warm:

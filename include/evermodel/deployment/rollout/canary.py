@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
+from evermodel.deployment.rollout.canary_checks import exhausted, run_canary_checks
 from evermodel.deployment.rollout.evidence import Evidence
-from evermodel.deployment.rollout.guard import exhausted, watch
 from evermodel.deployment.rollout.plan import TrafficPlan, since_step, split, stamp
 from evermodel.deployment.rollout.verdict import Verdict
 from evermodel.spec.rollout import RolloutSpec
@@ -21,7 +21,7 @@ def begin(spec: RolloutSpec, plan: TrafficPlan) -> TrafficPlan:
 def decide(spec: RolloutSpec, plan: TrafficPlan, evidence: Evidence, now: datetime) -> Verdict:
     """Go on when the step is passed and baked; go back on a breach, or when the step cannot be passed."""
     steps, canary = spec.canary.steps, spec.canary
-    seen = watch(spec.guard, plan, evidence, steps=len(steps))
+    seen = run_canary_checks(spec.guard, plan, evidence, steps=len(steps))
     if seen.state == "breach":
         return Verdict("roll_back", seen.why, seen.figures)
     lasted = since_step(plan, now)

@@ -11,7 +11,7 @@ from evermodel.core.settings import Settings
 from evermodel.deployment.rollout import blue_green
 from evermodel.deployment.rollout.distribution import distribution
 from evermodel.deployment.rollout.evidence import Evidence
-from evermodel.deployment.rollout.history import baseline_of, known_losses, with_losses
+from evermodel.deployment.rollout.history import known_losses, rollout_baseline, with_losses
 from evermodel.deployment.rollout.losses import loss_name, losses_by_version
 from evermodel.deployment.rollout.plan import TrafficPlan, since_step
 from evermodel.deployment.rollout.smoke import smoke_test
@@ -28,7 +28,7 @@ _LABELS_EVERY = timedelta(hours=1)  # a source may be a warehouse that is paid b
 _BY_LABELS = ("ab_test", "bandit")
 
 
-def gather(
+def collect_evidence(
     spec: ModelSpec,
     client: MlflowClient,
     settings: Settings,
@@ -46,7 +46,7 @@ def gather(
     reports = read_reports(settings.lake, plan.model, now)
     counts = reports.counts(rollout=plan.run_key, revision=plan.revision)
     losses, stored = _losses(spec, settings, plan, stored, now)
-    evidence = Evidence(counts, losses, loss_name(spec), baseline=baseline_of(stored))
+    evidence = Evidence(counts, losses, loss_name(spec), baseline=rollout_baseline(stored))
     switching = plan.strategy == "blue_green" and plan.step == blue_green.SMOKE
     if switching and since_step(plan, now) >= spec.rollout.look:
         found = smoke_test(spec, client, settings, plan.challenger, plan.champion, now)

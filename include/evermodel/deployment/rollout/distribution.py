@@ -17,7 +17,7 @@ from evermodel.deployment.rollout.plan import TrafficPlan
 from evermodel.monitoring.drift.bins import CategoryBins, NumberBins
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window
-from evermodel.stats.sample import Categories, Numbers
+from evermodel.stats.sample import CategoricalSample, NumericSample
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,7 +43,8 @@ def distribution(spec: ModelSpec, lake: Path, plan: TrafficPlan, now: datetime) 
             for column in ("heard_predicted", "predicted")
         )
         sides = [
-            Categories(dict(counted), answers.num_rows - sum(counted.values())) for counted in (old, new)
+            CategoricalSample(dict(counted), answers.num_rows - sum(counted.values()))
+            for counted in (old, new)
         ]
         chosen = CategoryBins.of(sides[0])
         counts = [chosen.count(side) for side in sides]
@@ -52,7 +53,7 @@ def distribution(spec: ModelSpec, lake: Path, plan: TrafficPlan, now: datetime) 
             np.sort(np.asarray(pc.drop_null(answers[column]), dtype=np.float64))
             for column in ("heard_score", "score")
         ]
-        numbers = [Numbers(values, missing=answers.num_rows - len(values)) for values in known]
+        numbers = [NumericSample(values, missing=answers.num_rows - len(values)) for values in known]
         bins = NumberBins.of(numbers[0])
         counts = [bins.count(side) for side in numbers]
     return Distribution(answers.num_rows, stability_index(*counts))

@@ -135,7 +135,7 @@ def with_losses(
     return {**stored, "losses": {"at": stamp(now), "revision": revision, "by_version": said}}
 
 
-def baseline_of(stored: Mapping[str, Any]) -> VersionCounts | None:
+def rollout_baseline(stored: Mapping[str, Any]) -> VersionCounts | None:
     """Return what the champion counted before everything was switched away from it."""
     kept = stored.get("baseline")
     return VersionCounts(**kept) if kept else None

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from evermodel.data.labels import with_label
 from evermodel.data.prediction_log import files_of, log_schema
 from evermodel.data.sources import read_labels
-from evermodel.monitoring.performance.label_join import once
+from evermodel.monitoring.performance.label_join import deduplicated
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window
 from evermodel.stats.sequential import Moments
@@ -87,7 +87,7 @@ def _answers(spec: ModelSpec, lake: Path, window: Window, versions: Collection[s
     tables = [schema.empty_table()]
     for file in files_of(spec, lake, window):
         tables.append(pq.read_table(file, schema=schema, filters=filters, partitioning=None))  # noqa: PERF401
-    return once(pa.concat_tables(tables))
+    return deduplicated(pa.concat_tables(tables))
 
 
 def _labelled(spec: ModelSpec, answers: pa.Table, window: Window) -> pa.Table:

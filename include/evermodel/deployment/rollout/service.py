@@ -13,8 +13,8 @@ from evermodel.core.errors import RegistryConflictError, RolloutError
 from evermodel.core.settings import Settings
 from evermodel.deployment.promotion import decision_of, refusal_of, version_of
 from evermodel.deployment.rollout import blue_green
-from evermodel.deployment.rollout.active import ended
-from evermodel.deployment.rollout.collect import gather
+from evermodel.deployment.rollout.active import ended_plan
+from evermodel.deployment.rollout.collect import collect_evidence
 from evermodel.deployment.rollout.history import RolloutRecord
 from evermodel.deployment.rollout.plan import PlanState, TrafficPlan, everything_to, stamp
 from evermodel.deployment.rollout.plan_store import read_plan, write_plan
@@ -37,7 +37,7 @@ OUTCOME, WHY = "evermodel.rollout", "evermodel.rollout_reason"
 
 
 @dataclass(frozen=True)
-class Look:
+class RolloutEvaluation:
     """What one look led to.
 
     Parameters
@@ -73,7 +73,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Rollouts:
+class RolloutService:
     """The rollouts of one model.
 
     Parameters
@@ -148,7 +148,7 @@ class Rollouts:
         RolloutRecord(self.client, plan).open()
         return write_plan(self.client, plan, after=there)
 
-    def advance(self, now: datetime | None = None) -> Look:
+    def advance(self, now: datetime | None = None) -> RolloutEvaluation:
         """Look at the evidence once, and do what it says.
 
         Raises
@@ -161,7 +161,7 @@ class Rollouts:
         moment = now or datetime.now(UTC)
         return _again(lambda: self._look(moment))
 
-    def _look(self, moment: datetime) -> Look:
+    def _look(self, moment: datetime) -> RolloutEvaluation:
         plan = self._plan()
         if plan.state != "running":
             return self._settled(plan)
@@ -169,7 +169,9 @@ class Rollouts:
         if not plan.holds(serves):
             return self._settled(self._overtaken(plan, serves))
         record = RolloutRecord(self.client, plan)
-        evidence, stored = gather(self.spec, self.client, self.settings, plan, record.read(), moment)
+        evidence, stored = collect_evidence(
+            self.spec, self.client, self.settings, plan, record.read(), moment
+        )
         verdict = CONTROLLERS[plan.strategy].decide(self.spec.rollout, plan, evidence, moment)
         record.look(stored, evidence, verdict, moment)
         return self._settled(self._moved(plan, verdict, moment), verdict)
@@ -190,7 +192,7 @@ class Rollouts:
         plan = self._plan()
         if plan.state == "running":
             serves = str(registry.champion(self.client, self.spec.name).version)
-            over = ended(plan, "stopped", f"stopped by {by}: {reason}", serves)
+            over = ended_plan(plan, "stopped", f"stopped by {by}: {reason}", serves)
             return write_plan(self.client, over, after=plan, by=by)
         if plan.state != "stopped":
             raise RolloutError(
@@ -250,7 +252,7 @@ class Rollouts:
         if plan.strategy == "blue_green" and plan.step == blue_green.SMOKE:
             after = replace(blue_green.switched(plan, now), verdict=why)
         else:
-            after = ended(plan, "promoted", why, plan.challenger)
+            after = ended_plan(plan, "promoted", why, plan.challenger)
         return self._write(after, plan)
 
     def _back(self, plan: TrafficPlan, why: str) -> TrafficPlan:
@@ -259,7 +261,7 @@ class Rollouts:
         if plan.champion == plan.challenger and plan.warm:
             serves = plan.warm[0]
             self._promote(plan, serves, f"{plan.strategy}: {why}", _key(plan, "back"), back=True)
-        return self._write(ended(plan, "rolled_back", why, serves), plan)
+        return self._write(ended_plan(plan, "rolled_back", why, serves), plan)
 
     def _promote(
         self, plan: TrafficPlan, version: str, reason: str, run_key: str, *, back: bool = False
@@ -283,18 +285,20 @@ class Rollouts:
 
     def _overtaken(self, plan: TrafficPlan, serves: str) -> TrafficPlan:
         """Complete what was begun before a crash, or note that somebody else changed the champion."""
-        if serves == plan.challenger and registry.begun(self.client, plan.model, _key(plan, "promote")):
+        if serves == plan.challenger and registry.promotion_recorded(
+            self.client, plan.model, _key(plan, "promote")
+        ):
             return self._promoted(plan, "promoted", datetime.now(UTC))
-        if serves in plan.warm and registry.begun(self.client, plan.model, _key(plan, "back")):
+        if serves in plan.warm and registry.promotion_recorded(self.client, plan.model, _key(plan, "back")):
             return self._back(plan, f"back to version {serves}")
         why = f"version {serves} is champion now, which was not this rollout's doing"
-        return self._write(ended(plan, "stopped", why, serves), plan)
+        return self._write(ended_plan(plan, "stopped", why, serves), plan)
 
     def _write(self, plan: TrafficPlan, after: TrafficPlan) -> TrafficPlan:
         """Write what the evidence led to, and no person asked for."""
         return write_plan(self.client, plan, after=after, by=registry.AUTOMATIC)
 
-    def _settled(self, plan: TrafficPlan, verdict: Verdict | None = None) -> Look:
+    def _settled(self, plan: TrafficPlan, verdict: Verdict | None = None) -> RolloutEvaluation:
         """Note the end on the version and in MLflow, once, and return the look."""
         if plan.state != "running" and not RolloutRecord(self.client, plan).noted:
             said = "rejected" if plan.state == "rolled_back" else plan.state
@@ -303,7 +307,7 @@ class Rollouts:
             self.client.set_model_version_tag(plan.model, plan.challenger, WHY, plan.verdict[:1000])
             self._tell_retrain(version, "deployed" if plan.state == "promoted" else said)
             RolloutRecord(self.client, plan).end()  # last: whoever dies before it does all of this again
-        return Look(
+        return RolloutEvaluation(
             model=plan.model,
             version=plan.challenger,
             champion=plan.champion,

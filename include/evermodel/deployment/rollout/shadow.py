@@ -6,8 +6,8 @@ import math
 from dataclasses import replace
 from datetime import datetime
 
+from evermodel.deployment.rollout.canary_checks import figures_of
 from evermodel.deployment.rollout.evidence import Distribution, Evidence
-from evermodel.deployment.rollout.guard import figures_of
 from evermodel.deployment.rollout.plan import TrafficPlan, since_step
 from evermodel.deployment.rollout.verdict import Verdict
 from evermodel.registry.serving_heartbeats import VersionCounts

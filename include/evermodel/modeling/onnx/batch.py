@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evermodel.modeling.onnx import runtime
-from evermodel.modeling.onnx.encoding import Column
+from evermodel.modeling.onnx.encoding import EncodedColumn
 from evermodel.modeling.onnx.graph import INPUT, OUTPUT
 from evermodel.modeling.onnx.leaves import LeafMasks, Nodes, leaf_masks
 from evermodel.modeling.onnx.runtime import FastModel
@@ -91,18 +91,19 @@ class Masked:
     def __init__(self, before: list[int] | Any, masks: LeafMasks, after: Any, name: str) -> None:
         self._before, self._masks, self._after, self._name = before, masks, after, name
 
-    def run(self, columns: list[Column], rows: int) -> NDArray[np.float64]:
+    def run(self, columns: list[EncodedColumn], rows: int) -> NDArray[np.float64]:
         """Answer encoded rows."""
         sums = self._masks.run(self._input(columns), rows)
         answers: NDArray[np.float64] = self._after.run([OUTPUT], {self._name: sums})[0]
         return answers
 
-    def _input(self, columns: list[Column]) -> list[Column]:
+    def _input(self, columns: list[EncodedColumn]) -> list[EncodedColumn]:
         if isinstance(self._before, list):
             return [columns[place] for place in self._before]
         matrix = np.column_stack([column.spread() for column in columns])
         return [
-            Column(values) for values in np.ascontiguousarray(self._before.run(None, {INPUT: matrix})[0].T)
+            EncodedColumn(values)
+            for values in np.ascontiguousarray(self._before.run(None, {INPUT: matrix})[0].T)
         ]
 
 

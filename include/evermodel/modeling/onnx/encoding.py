@@ -21,7 +21,7 @@ Matrix = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Column:
+class EncodedColumn:
     """The values of one feature, each distinct one only once where they are few.
 
     Parameters
@@ -93,27 +93,27 @@ class Encoding:
             matrix[:, place] = column.spread()
         return matrix
 
-    def columns(self, table: pa.Table) -> list[Column]:
+    def columns(self, table: pa.Table) -> list[EncodedColumn]:
         """Encode an Arrow table column by column."""
         return [self._column(name, table[name]) for name in self.names]
 
-    def _column(self, name: str, values: pa.ChunkedArray) -> Column:
+    def _column(self, name: str, values: pa.ChunkedArray) -> EncodedColumn:
         import pyarrow as pa
         import pyarrow.compute as pc
 
         if name not in self.codes:
-            return Column(as_type(values, pa.float64()).to_numpy())
+            return EncodedColumn(as_type(values, pa.float64()).to_numpy())
         known, codes = self._lookups[name]
 
         def places_of(texts: Any) -> Any:
             return pc.index_in(as_type(texts, pa.string()), value_set=known).fill_null(len(known)).to_numpy()
 
         if not pa.types.is_dictionary(values.type):
-            return Column(codes, places_of(values))
+            return EncodedColumn(codes, places_of(values))
         coded = values.combine_chunks()
         missing = len(coded.dictionary)
         distinct = np.append(codes[places_of(coded.dictionary)], self.codes[name].missing)
-        return Column(distinct, coded.indices.fill_null(missing).to_numpy())
+        return EncodedColumn(distinct, coded.indices.fill_null(missing).to_numpy())
 
     @cached_property
     def _lookups(self) -> dict[str, tuple[pa.Array, NDArray[np.float64]]]:

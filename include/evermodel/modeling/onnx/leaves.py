@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evermodel.modeling.onnx.encoding import Column
+from evermodel.modeling.onnx.encoding import EncodedColumn
 from evermodel.modeling.onnx.intervals import Intervals
 
 _LEQ, _MEMBER = 0, 6
@@ -87,7 +87,7 @@ class LeafMasks:
         factor, shift = _DE_BRUIJN[weights.shape[1]]
         self._factor, self._shift = self._masks.dtype.type(factor), self._masks.dtype.type(shift)
 
-    def run(self, columns: Sequence[Column], rows: int) -> NDArray[np.float64]:
+    def run(self, columns: Sequence[EncodedColumn], rows: int) -> NDArray[np.float64]:
         """Return what the trees add up for the columns of their input: rows x outputs."""
         from evermodel.modeling.onnx import kernel
 

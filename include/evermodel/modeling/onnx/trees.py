@@ -14,7 +14,7 @@ _NEVER = -1.0  # a code that no category has: an empty set is not allowed
 
 
 @dataclass(frozen=True)
-class Split:
+class TreeSplit:
     """An inner node: rows whose value is at most ``threshold`` (or in ``members``) go left."""
 
     feature: int
@@ -33,7 +33,7 @@ class Leaf:
     target: int = 0
 
 
-Node = Split | Leaf
+Node = TreeSplit | Leaf
 
 
 @dataclass
@@ -68,12 +68,12 @@ class Forest:
         root = node(0)
         if isinstance(root, Leaf):  # a tree must have a split: both sides lead to the same leaf
             leaf = self._leaf(root, output)
-            self._roots.append(self._inner(Split(0, 0, 0, missing_left=False)))
+            self._roots.append(self._inner(TreeSplit(0, 0, 0, missing_left=False)))
             self._branches[-1] = [leaf, leaf]
             return
         self._roots.append(self._grow(node, root, output))
 
-    def _grow(self, node: Callable[[int], Node], root: Split, output: int | None) -> int:
+    def _grow(self, node: Callable[[int], Node], root: TreeSplit, output: int | None) -> int:
         start = self._inner(root)
         waiting = [(start, root)]
         while waiting:
@@ -88,7 +88,7 @@ class Forest:
                     waiting.append((grown, found))
         return start
 
-    def _inner(self, split: Split) -> int:
+    def _inner(self, split: TreeSplit) -> int:
         mode = _LESS_OR_EQUAL if split.members is None else _MEMBER
         self._nodes.append((split.feature, mode, split.threshold, int(split.missing_left)))
         self._branches.append([])
@@ -147,7 +147,7 @@ def boosting_node(predictor: Any, code_shift: int) -> Callable[[int], Node]:
         members = None
         if found["is_categorical"]:
             members = _members(predictor.raw_left_cat_bitsets[found["bitset_idx"]], code_shift)
-        return Split(
+        return TreeSplit(
             feature=int(found["feature_idx"]),
             left=int(found["left"]),
             right=int(found["right"]),
@@ -172,7 +172,7 @@ def forest_node(tree: Any, weight: Callable[[Any], Any]) -> Callable[[int], Node
         left = int(tree.children_left[number])
         if left == -1:
             return Leaf(tuple(float(value) for value in weight(tree.value[number][0])))
-        return Split(
+        return TreeSplit(
             feature=int(tree.feature[number]),
             left=left,
             right=int(tree.children_right[number]),

@@ -63,7 +63,7 @@ def score_day(spec: ModelSpec, as_of: datetime, client: MlflowClient, settings: 
     if spec.score.engine == "spark":
         return _by_spark(spec, window, client, settings)
     scorer = load_champion(spec, client)
-    tally = Tally()
+    tally = ScoreCounts()
     with stream_window(spec, window, with_label=False, in_order=False, batch_rows=BATCH_ROWS) as rows:
         path = write_day(spec, settings.lake, window, tally.counted(scored(scorer, rows)))
     return finished(spec, tally.day(spec, window, scorer.version, path.relative_to(settings.lake)), path)
@@ -72,7 +72,7 @@ def score_day(spec: ModelSpec, as_of: datetime, client: MlflowClient, settings: 
 def _by_spark(spec: ModelSpec, window: Window, client: MlflowClient, settings: Settings) -> ScoredDay:
     from evermodel.modeling.scoring.spark import SparkDay
 
-    tally, job = Tally(), SparkDay(spec, window, client, settings)
+    tally, job = ScoreCounts(), SparkDay(spec, window, client, settings)
     with job as tables:
         path = write_day(spec, settings.lake, window, tally.counted(tables))
     return finished(spec, tally.day(spec, window, job.version, path.relative_to(settings.lake)), path)
@@ -121,7 +121,7 @@ def write_day(spec: ModelSpec, lake: Path, window: Window, tables: Iterator[pa.T
     return target
 
 
-class Tally:
+class ScoreCounts:
     """Counts what passes by."""
 
     def __init__(self) -> None:

@@ -89,10 +89,10 @@ class ServedModel:
 
     def _answers(self, data: pd.DataFrame) -> list[Answer]:
         from evermodel.data.dtypes import feature_frame
-        from evermodel.modeling.tasks import points
+        from evermodel.modeling.tasks import scores_and_classes
 
         frame = feature_frame(self.spec, data)[list(self.inputs.names)]
-        scores, labels = points(self.spec, self.pipeline, frame)
+        scores, labels = scores_and_classes(self.spec, self.pipeline, frame)
         if len(scores) != len(data):
             raise ModelFormatError(
                 f"model {self.name}, version {self.version}: {len(scores)} answers for {len(data)} rows",

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from evermodel.stats.sample import Categories, Numbers
+from evermodel.stats.sample import CategoricalSample, NumericSample
 
 Counts = NDArray[np.float64]
 QUANTILE_BINS = 10
@@ -31,7 +31,7 @@ class NumberBins:
     cuts: tuple[tuple[float, Literal["above", "below"]], ...]
 
     @classmethod
-    def of(cls, reference: Numbers) -> NumberBins:
+    def of(cls, reference: NumericSample) -> NumberBins:
         """Choose the bins."""
         if len(reference.values) == 0:
             return cls(())
@@ -56,7 +56,7 @@ class NumberBins:
         inner = [low if old[0] == new[0] else f"{low} to {high}" for old, new, low, high in pairs]
         return (f"{first} {names[0]}", *inner, f"{last} {names[-1]}", MISSING)
 
-    def count(self, side: Numbers) -> Counts:
+    def count(self, side: NumericSample) -> Counts:
         """Count the rows in each bin."""
         values = np.array([value for value, _ in self.cuts])
         above = np.array([belongs == "above" for _, belongs in self.cuts], dtype=bool)
@@ -80,7 +80,7 @@ class CategoryBins:
     known: frozenset[str]
 
     @classmethod
-    def of(cls, reference: Categories) -> CategoryBins:
+    def of(cls, reference: CategoricalSample) -> CategoryBins:
         """Choose the bins; ties are broken by name."""
         seen = [name for name, rows in reference.counts.items() if rows > 0]
         ordered = sorted(seen, key=lambda name: (-reference.counts[name], name))
@@ -91,7 +91,7 @@ class CategoryBins:
         """What each bin holds."""
         return (*self.common, OTHER, NEVER_SEEN, MISSING)
 
-    def count(self, side: Categories) -> Counts:
+    def count(self, side: CategoricalSample) -> Counts:
         """Count the rows in each bin."""
         own = [side.counts.get(name, 0.0) for name in self.common]
         new = sum(self.never_seen(side).values())
@@ -107,12 +107,12 @@ class CategoryBins:
             return counts
         return np.array([*counts[:-3], counts[-3] + counts[-2], counts[-1]])
 
-    def never_seen(self, side: Categories) -> Mapping[str, float]:
+    def never_seen(self, side: CategoricalSample) -> Mapping[str, float]:
         """Return the categories that the reference does not have."""
         return {name: rows for name, rows in side.counts.items() if name not in self.known and rows > 0}
 
 
-def quantiles(side: Numbers, shares: NDArray[np.float64]) -> NDArray[np.float64]:
+def quantiles(side: NumericSample, shares: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the values, none of them in between two, that leave these shares of the known rows below them."""
     if side.weights is None:
         at = np.floor(shares * len(side.values)).astype(np.intp)
@@ -123,7 +123,7 @@ def quantiles(side: Numbers, shares: NDArray[np.float64]) -> NDArray[np.float64]
     return found
 
 
-def _up_to(side: Numbers, values: NDArray[np.float64], which: Literal["left", "right"]) -> Counts:
+def _up_to(side: NumericSample, values: NDArray[np.float64], which: Literal["left", "right"]) -> Counts:
     """Count the rows below some values, or up to and including them."""
     at = np.searchsorted(side.values, values, side=which)
     if side.weights is None:

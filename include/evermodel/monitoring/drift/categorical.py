@@ -6,14 +6,14 @@ import numpy as np
 
 from evermodel.monitoring.drift.evidence import combine
 from evermodel.stats.contingency import Contingency
-from evermodel.stats.sample import Categories
+from evermodel.stats.sample import CategoricalSample
 
 # How much of the false-alarm rate each part may use, chosen by simulation; those of absent parts go to the others.
 TOGETHER, LARGEST, EVENNESS, MISSING = 0.5, 0.25, 0.25, 0.2
 _SLACK = 1.15  # by how much their combination is too small at 1 %, by simulation
 
 
-def categorical_p_value(reference: Categories, window: Categories) -> float:
+def categorical_p_value(reference: CategoricalSample, window: CategoricalSample) -> float:
     """Return the p-value that both columns come from one distribution; a missing value is one more category."""
     names = sorted(reference.counts.keys() | window.counts.keys())
     before = np.array([*(reference.counts.get(name, 0.0) for name in names), reference.missing])

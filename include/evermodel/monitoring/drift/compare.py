@@ -7,19 +7,19 @@ import numpy as np
 from evermodel.core.errors import PermanentError
 from evermodel.monitoring.drift.bins import CategoryBins, Counts, NumberBins, quantiles
 from evermodel.monitoring.drift.categorical import categorical_p_value
-from evermodel.monitoring.drift.comparison import Comparison
+from evermodel.monitoring.drift.comparison import ColumnComparison
 from evermodel.monitoring.drift.numeric import numeric_p_value
 from evermodel.monitoring.drift.verdict import Bin
 from evermodel.stats.distances import jensen_shannon, wasserstein
 from evermodel.stats.ranks import Pooled
-from evermodel.stats.sample import Categories, Numbers, Sample
+from evermodel.stats.sample import CategoricalSample, NumericSample, Sample
 from evermodel.stats.stability import Stability, stability
 
 _MOST_BINS = 12
 _MUCH_MISSING = 0.05
 
 
-def compare(reference: Sample, window: Sample) -> Comparison:
+def compare(reference: Sample, window: Sample) -> ColumnComparison:
     """Compare two samples of one column.
 
     Both are samples: the reference is not taken as exact. Nothing is random, and any input has an answer: where
@@ -35,9 +35,9 @@ def compare(reference: Sample, window: Sample) -> Comparison:
     PermanentError
         One is numbers, the other categories.
     """
-    if isinstance(reference, Numbers) and isinstance(window, Numbers):
+    if isinstance(reference, NumericSample) and isinstance(window, NumericSample):
         return _compare_numbers(reference, window)
-    if isinstance(reference, Categories) and isinstance(window, Categories):
+    if isinstance(reference, CategoricalSample) and isinstance(window, CategoricalSample):
         return _compare_categories(reference, window)
     raise PermanentError(
         f"A column of {type(reference).__name__.lower()} cannot be compared with one of "
@@ -45,7 +45,7 @@ def compare(reference: Sample, window: Sample) -> Comparison:
     )
 
 
-def _compare_numbers(reference: Numbers, window: Numbers) -> Comparison:
+def _compare_numbers(reference: NumericSample, window: NumericSample) -> ColumnComparison:
     pooled = Pooled.of(reference, window)
     bins = NumberBins.of(reference)
     before, now = bins.count(reference), bins.count(window)
@@ -62,7 +62,7 @@ def _compare_numbers(reference: Numbers, window: Numbers) -> Comparison:
     )
 
 
-def _compare_categories(reference: Categories, window: Categories) -> Comparison:
+def _compare_categories(reference: CategoricalSample, window: CategoricalSample) -> ColumnComparison:
     bins = CategoryBins.of(reference)
     before, now = bins.count(reference), bins.count(window)
     new = bins.never_seen(window)
@@ -90,8 +90,8 @@ def _comparison(
     before: Counts,
     now: Counts,
     changed: str | None,
-) -> Comparison:
-    return Comparison(
+) -> ColumnComparison:
+    return ColumnComparison(
         p_value=p_value,
         psi=index.psi,
         low=index.low,
@@ -127,7 +127,7 @@ def _bins(labels: tuple[str, ...], before: Counts, now: Counts) -> tuple[Bin, ..
     return tuple(Bin(labels[i], round(float(old[i]), 6), round(float(new[i]), 6)) for i in shown)
 
 
-def _median(side: Numbers) -> str:
+def _median(side: NumericSample) -> str:
     if len(side.values) == 0:
         return "none"
     return f"{quantiles(side, np.array([0.5]))[0]:.4g}"

@@ -8,7 +8,7 @@ from evermodel.monitoring.drift.verdict import Bin
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ColumnComparison:
     """A window's column held against the reference's.
 
     Parameters

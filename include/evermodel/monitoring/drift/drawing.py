@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from typing_extensions import TypeIs
 
 from evermodel.monitoring.drift.columns import as_numbers
-from evermodel.monitoring.drift.reference_and_current import Rows, RowsSide, Side
+from evermodel.monitoring.drift.reference_and_current import ColumnarRows, ComparedRows, ExactRows
 from evermodel.monitoring.drift.verdict import ColumnDrift
-from evermodel.stats.sample import Categories, Sample
+from evermodel.stats.sample import CategoricalSample, Sample
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Source = Rows | Side
+Source = ColumnarRows | ComparedRows
 # Finds one side of a test: where its rows are, and its column's name there.
 Chosen = Callable[[ColumnDrift], tuple[Source, str] | None]
 _NORMAL = 1.959964
@@ -55,7 +55,7 @@ def draw(source: Source, name: str, kind: str, most_rows: int, seed: int) -> NDA
         The source has no such column.
     """
     generator = np.random.default_rng(seed)
-    if isinstance(source, RowsSide) and name in source.table.column_names:
+    if isinstance(source, ExactRows) and name in source.table.column_names:
         return draw(source.table, name, kind, most_rows, seed)  # the whole column need not be sorted for this
     if not _are_rows(source):
         return _from_sample(source.sample(name), kind, most_rows, generator)
@@ -70,14 +70,14 @@ def draw(source: Source, name: str, kind: str, most_rows: int, seed: int) -> NDA
     return _texts(values)
 
 
-def _are_rows(source: Source) -> TypeIs[Rows]:
+def _are_rows(source: Source) -> TypeIs[ColumnarRows]:
     return hasattr(source, "num_rows")
 
 
 def _from_sample(sample: Sample, kind: str, most_rows: int, generator: np.random.Generator) -> NDArray[Any]:
     """Draw from values with weights; what is missing is drawn by its share too."""
     known: NDArray[Any]
-    if isinstance(sample, Categories):
+    if isinstance(sample, CategoricalSample):
         known = np.array([*sample.counts, None], dtype=object)
         weights = np.array([*sample.counts.values(), sample.missing], dtype=np.float64)
     else:
@@ -85,7 +85,7 @@ def _from_sample(sample: Sample, kind: str, most_rows: int, generator: np.random
         counted = np.ones(len(sample.values)) if sample.weights is None else sample.weights
         weights = np.append(counted, sample.missing)
     if kind == "numeric" and isinstance(
-        sample, Categories
+        sample, CategoricalSample
     ):  # a column that was not kept has only missing values
         known = np.full(len(weights), np.nan)
     if weights.sum() == 0:

@@ -12,7 +12,7 @@ from evermodel.spec.drift import DriftKind
 
 
 @dataclass(frozen=True)
-class Finding:
+class DriftTest:
     """One test before the family is judged.
 
     Parameters
@@ -36,7 +36,7 @@ class Finding:
 
 def refused(
     column: str, kind: Literal["numeric", "categorical"], what: DriftKind, words: str, why: str
-) -> Finding:
+) -> DriftTest:
     """Return the finding that a column cannot be judged, and why."""
     drift = ColumnDrift(
         column=column,
@@ -54,10 +54,10 @@ def refused(
         severity="none",
         summary=f"not judged: {why}",
     )
-    return Finding(drift, critical=1.0, decided="none")
+    return DriftTest(drift, critical=1.0, decided="none")
 
 
-def judge_family(findings: Iterable[Finding], rate: float) -> tuple[ColumnDrift, ...]:
+def judge_family(findings: Iterable[DriftTest], rate: float) -> tuple[ColumnDrift, ...]:
     """Give every test its severity, worst first.
 
     A test is a warning when it is significant and its effect is at least its threshold, critical from the critical
@@ -83,7 +83,7 @@ def judge_family(findings: Iterable[Finding], rate: float) -> tuple[ColumnDrift,
     return tuple(sorted(judged, key=lambda c: (-RANK[c.severity], -c.effect / c.threshold, c.what, c.column)))
 
 
-def _severity(finding: Finding) -> Severity:
+def _severity(finding: DriftTest) -> Severity:
     if finding.drift.effect >= finding.critical:
         return "critical"
     return "warning" if finding.drift.effect >= finding.drift.threshold else "none"

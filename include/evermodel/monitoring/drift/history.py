@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from evermodel.core.atomic import write_text
 from evermodel.monitoring.drift.measure import measure, window_days
-from evermodel.monitoring.drift.measured import Measured
+from evermodel.monitoring.drift.measured import MeasuredDifference
 from evermodel.monitoring.drift.profiles import days_before, days_of_window
 from evermodel.monitoring.drift.quiet_days import Limit, learn_limit
 from evermodel.monitoring.drift.references import References
@@ -50,7 +50,7 @@ class PastWindow:
 
 
 @dataclass
-class CalmHistory:
+class QuietHistory:
     """The past of one model against the references of one window; knows nothing of days that were later.
 
     Parameters
@@ -74,7 +74,7 @@ class CalmHistory:
         profiles = self.references.profiles
         return profiles.folder / "calm" / f"{self._key}.json"
 
-    def learn(self) -> CalmHistory:
+    def learn(self) -> QuietHistory:
         """Measure the past windows that are not in the lake yet, and keep them there."""
         if not self._whole_days:
             return self
@@ -100,7 +100,7 @@ class CalmHistory:
         Parameters
         ----------
         key, power
-            Of the test; see `Measured`.
+            Of the test; see `MeasuredDifference`.
         rate
             Chance that a calm window is above the limit.
         before
@@ -151,13 +151,13 @@ class CalmHistory:
         references = self.references.at(window)
         # Of a past window, p-values are asked only where an effect is critical.
         pairs_from = references.spec.drift.correlation.critical * self._left(window, side.rows)
-        measured = [m for m in measure(references, side, pairs_from) if isinstance(m, Measured)]
+        measured = [m for m in measure(references, side, pairs_from) if isinstance(m, MeasuredDifference)]
         total = sum(m.weight for m in measured)
         corrected = {m.key: m.effect / self._apart(m, window, side.rows) for m in measured}
         critical = [m.key for m in measured if self._was_critical(m, corrected[m.key], window, total)]
         return PastWindow(fingerprint, {k: float(f"{e:.5g}") for k, e in corrected.items()}, tuple(critical))
 
-    def _apart(self, measured: Measured, window: Window, rows: float) -> float:
+    def _apart(self, measured: MeasuredDifference, window: Window, rows: float) -> float:
         """Return by how much an effect is too small because the window is a part of the reference itself.
 
         A part ``f`` of the reference differs from the whole by ``1 - f`` times what it differs from the rest.
@@ -176,7 +176,9 @@ class CalmHistory:
         share = max(inside / (window.end - window.start), 0.0) * rows / max(reference.rows, 1)
         return max(1 - share, 0.1)
 
-    def _was_critical(self, measured: Measured, effect: float, window: Window, total: float) -> bool:
+    def _was_critical(
+        self, measured: MeasuredDifference, effect: float, window: Window, total: float
+    ) -> bool:
         """Judge a past window by what was known then."""
         rate = self.references.spec.drift.false_alarm_rate * measured.weight / total
         if effect < measured.critical or measured.p_value > rate:
@@ -187,7 +189,7 @@ class CalmHistory:
             return effect >= limit.effect
         return effect >= self._rule(measured)
 
-    def _rule(self, measured: Measured) -> float:
+    def _rule(self, measured: MeasuredDifference) -> float:
         name = (measured.reference, measured.key)
         if name not in self._rules:
             self._rules[name] = measured.rule()

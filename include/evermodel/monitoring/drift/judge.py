@@ -6,27 +6,27 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from evermodel.core.errors import EmptyWindowError
-from evermodel.monitoring.drift.family import Finding, judge_family
-from evermodel.monitoring.drift.history import CalmHistory
+from evermodel.monitoring.drift.family import DriftTest, judge_family
+from evermodel.monitoring.drift.history import QuietHistory
 from evermodel.monitoring.drift.log_rows import LogRows
 from evermodel.monitoring.drift.measure import measure
-from evermodel.monitoring.drift.measured import Measured
+from evermodel.monitoring.drift.measured import MeasuredDifference
 from evermodel.monitoring.drift.profiles import answers
-from evermodel.monitoring.drift.reference_and_current import Rows, RowsSide
+from evermodel.monitoring.drift.reference_and_current import ColumnarRows, ExactRows
 from evermodel.monitoring.drift.references import References
 from evermodel.monitoring.drift.verdict import ColumnDrift
 from evermodel.spec import ModelSpec
 
-MOST_CALM_PAIRS = 5  # of pairs whose correlation has not changed, so many are told
+MOST_QUIET_PAIRS = 5  # of pairs whose correlation has not changed, so many are told
 
 
 def judge_window(
     spec: ModelSpec,
     references: References,
-    window: Rows,
+    window: ColumnarRows,
     *,
-    history: CalmHistory | None = None,
-    extra: Iterable[Finding] = (),
+    history: QuietHistory | None = None,
+    extra: Iterable[DriftTest] = (),
 ) -> tuple[ColumnDrift, ...]:
     """Judge every kind of drift of a window, worst first.
 
@@ -41,7 +41,7 @@ def judge_window(
     window
         Rows of the prediction log, such as an Arrow table.
     history
-        The past of the model, after `CalmHistory.learn`.
+        The past of the model, after `QuietHistory.learn`.
     extra
         Findings of other parts, such as those about labels, which join the family of tests.
 
@@ -56,10 +56,10 @@ def judge_window(
             "check that predictions are logged; then run this again",
         )
     log = LogRows(window, answers(spec))
-    side = RowsSide(log, frozenset(spec.features.numeric) | log.numbers, seed=spec.seed)
+    side = ExactRows(log, frozenset(spec.features.numeric) | log.numbers, seed=spec.seed)
     found = [*measure(references, side), *extra]
-    tests = [one for one in found if isinstance(one, Measured)]
-    decided = [one for one in found if isinstance(one, Finding)]
+    tests = [one for one in found if isinstance(one, MeasuredDifference)]
+    decided = [one for one in found if isinstance(one, DriftTest)]
     if window.num_rows < spec.drift.min_rows:
         why = f"{window.num_rows} rows, at least {spec.drift.min_rows}"
         findings = [*(_unjudged(_drift(one, 0.0, ""), why) for one in tests)]
@@ -70,7 +70,7 @@ def judge_window(
     return _told(judge_family([*findings, *decided], spec.drift.false_alarm_rate))
 
 
-def _finding(measured: Measured, rate: float, history: CalmHistory | None) -> Finding:
+def _finding(measured: MeasuredDifference, rate: float, history: QuietHistory | None) -> DriftTest:
     limit = history.limit(measured.key, measured.power, rate) if history else None
     calm, basis = (limit.effect, limit.words) if limit else (0.0, "")
     # The rule takes time, so it is asked only when it decides.
@@ -78,10 +78,10 @@ def _finding(measured: Measured, rate: float, history: CalmHistory | None) -> Fi
         calm = max(calm, measured.rule())
         basis = basis or "a rule: what stretches of the reference show"
     drift = _drift(measured, calm, basis)
-    return Finding(drift, max(measured.critical, drift.calm), measured.weight)
+    return DriftTest(drift, max(measured.critical, drift.calm), measured.weight)
 
 
-def _drift(measured: Measured, calm: float, basis: str) -> ColumnDrift:
+def _drift(measured: MeasuredDifference, calm: float, basis: str) -> ColumnDrift:
     return ColumnDrift(
         column=measured.column,
         kind=measured.kind,
@@ -106,12 +106,12 @@ def _short(number: float) -> float:
     return float(f"{number:.6g}")
 
 
-def _unjudged(drift: ColumnDrift, why: str) -> Finding:
-    return Finding(replace(drift, summary=f"not judged: {why}"), drift.threshold, decided="none")
+def _unjudged(drift: ColumnDrift, why: str) -> DriftTest:
+    return DriftTest(replace(drift, summary=f"not judged: {why}"), drift.threshold, decided="none")
 
 
 def _told(columns: tuple[ColumnDrift, ...]) -> tuple[ColumnDrift, ...]:
     """Leave out most of the pairs whose correlation has not changed: there are as many as columns squared."""
     calm_pairs = [c for c in columns if c.what == "correlation" and c.severity == "none"]
-    dropped = {c.column for c in calm_pairs[MOST_CALM_PAIRS:]}
+    dropped = {c.column for c in calm_pairs[MOST_QUIET_PAIRS:]}
     return tuple(c for c in columns if c.what != "correlation" or c.column not in dropped)

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from evermodel.monitoring.drift.profile import of_version
-from evermodel.monitoring.drift.reference_and_current import Rows
+from evermodel.monitoring.drift.reference_and_current import ColumnarRows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,7 +28,7 @@ class LogRows:
         Whose answers they are, when the rows do not tell.
     """
 
-    rows: Rows
+    rows: ColumnarRows
     columns: Sequence[str]
     version: str = ""
 

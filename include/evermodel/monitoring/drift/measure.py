@@ -10,23 +10,23 @@ from typing import Literal
 import numpy as np
 
 from evermodel.monitoring.drift import tests_by_kind as kinds
-from evermodel.monitoring.drift.family import Finding, refused
-from evermodel.monitoring.drift.measured import Measured
+from evermodel.monitoring.drift.family import DriftTest, refused
+from evermodel.monitoring.drift.measured import MeasuredDifference
 from evermodel.monitoring.drift.profile import of_version
 from evermodel.monitoring.drift.profiles import answers
-from evermodel.monitoring.drift.reference_and_current import Side
+from evermodel.monitoring.drift.reference_and_current import ComparedRows
 from evermodel.monitoring.drift.references import Reference, References
 from evermodel.monitoring.drift.tests_by_kind import Pair
 from evermodel.spec import ModelSpec
-from evermodel.stats.sample import Categories, Numbers, Sample
+from evermodel.stats.sample import CategoricalSample, NumericSample, Sample
 
 _WHOLE = 0.9  # of the window's answers must be of the version that is judged
 _MOST_ROWS_AT_ONCE = 4_000_000  # of both sides: two columns of them take half a gigabyte
 
 
 def measure(
-    references: References, now: Side, pairs_from: float | None = None
-) -> Iterator[Measured | Finding]:
+    references: References, now: ComparedRows, pairs_from: float | None = None
+) -> Iterator[MeasuredDifference | DriftTest]:
     """Measure all kinds of drift that `respond` does not switch off.
 
     Parameters
@@ -57,7 +57,7 @@ def measure(
         )
 
 
-def _columns(references: References, now: Side) -> Iterator[Measured | Finding]:
+def _columns(references: References, now: ComparedRows) -> Iterator[MeasuredDifference | DriftTest]:
     """Measure column after column, two at a time where they fit into memory: sorting and reading let others run."""
     names, rows = references.spec.watched, references.main().rows + now.rows
     if rows > _MOST_ROWS_AT_ONCE or len(os.sched_getaffinity(0)) < 2:
@@ -74,7 +74,7 @@ def window_days(references: References) -> int:
     return max(1, round(references.spec.drift.window.total_seconds() / 86400))
 
 
-def _column(references: References, name: str, now: Side) -> Iterator[Measured | Finding]:
+def _column(references: References, name: str, now: ComparedRows) -> Iterator[MeasuredDifference | DriftTest]:
     spec, reference = references.spec, references.of(name)
     if reference.side is None:
         yield refused(name, _kind(spec, name), "feature", reference.words, reference.refusal)
@@ -97,7 +97,9 @@ def _column(references: References, name: str, now: Side) -> Iterator[Measured |
             yield found
 
 
-def _answers(references: References, name: str, now: Side) -> Iterator[Measured | Finding]:
+def _answers(
+    references: References, name: str, now: ComparedRows
+) -> Iterator[MeasuredDifference | DriftTest]:
     spec, source = references.spec, of_version(name, references.version)
     if not now.has(source):
         return
@@ -120,10 +122,10 @@ def _answers(references: References, name: str, now: Side) -> Iterator[Measured 
     yield kinds.distribution(spec, pair, "prediction")
 
 
-def _pair(references: References, reference: Reference, name: str, source: str, now: Side) -> Pair:
+def _pair(references: References, reference: Reference, name: str, source: str, now: ComparedRows) -> Pair:
     assert reference.side is not None
     old, new = reference.side.sample(source), now.sample(source)
-    numeric = isinstance(old, Numbers) or isinstance(new, Numbers)
+    numeric = isinstance(old, NumericSample) or isinstance(new, NumericSample)
     return Pair(
         name=name,
         source=source,
@@ -138,8 +140,8 @@ def _pair(references: References, reference: Reference, name: str, source: str, 
 
 def _as(sample: Sample, numeric: bool) -> Sample:
     """Give a column that is not there the kind of the other side's."""
-    if numeric and isinstance(sample, Categories):
-        return Numbers(np.empty(0), missing=sample.rows)
+    if numeric and isinstance(sample, CategoricalSample):
+        return NumericSample(np.empty(0), missing=sample.rows)
     return sample
 
 

@@ -11,7 +11,7 @@ from evermodel.spec.drift import DriftKind
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredDifference:
     """One difference with its evidence.
 
     Parameters

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from evermodel.monitoring.drift.family import Finding, refused
+from evermodel.monitoring.drift.family import DriftTest, refused
 from evermodel.monitoring.drift.verdict import ColumnDrift
 from evermodel.spec.drift import ColumnWatch
-from evermodel.stats.sample import Numbers, Sample
+from evermodel.stats.sample import NumericSample, Sample
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +21,7 @@ _P_VALUES = frozenset(
 )
 
 
-def by_evidently(watch: ColumnWatch, name: str, old: Sample, new: Sample, words: str) -> Finding:
+def by_evidently(watch: ColumnWatch, name: str, old: Sample, new: Sample, words: str) -> DriftTest:
     """Judge a column by one of Evidently's methods, on all rows; drift is critical, as Evidently knows one degree.
 
     Rows without a value, and infinite ones, are left out as in Evidently's reports.
@@ -29,7 +29,9 @@ def by_evidently(watch: ColumnWatch, name: str, old: Sample, new: Sample, words:
     from evidently.legacy.calculations.stattests import get_stattest
     from evidently.legacy.core import ColumnType
 
-    side_kind: Literal["numeric", "categorical"] = "numeric" if isinstance(new, Numbers) else "categorical"
+    side_kind: Literal["numeric", "categorical"] = (
+        "numeric" if isinstance(new, NumericSample) else "categorical"
+    )
     kind = ColumnType.Numerical if side_kind == "numeric" else ColumnType.Categorical
     before, now = _series(old, name), _series(new, name)
     if before.empty or now.empty:
@@ -55,13 +57,13 @@ def by_evidently(watch: ColumnWatch, name: str, old: Sample, new: Sample, words:
         severity="none",
         summary=f"{test.display_name} {score:.4g}, threshold {found.actual_threshold:g}",
     )
-    return Finding(drift, drift.threshold, decided="critical" if found.drifted else "none")
+    return DriftTest(drift, drift.threshold, decided="critical" if found.drifted else "none")
 
 
 def _series(sample: Sample, name: str) -> pd.Series:
     import pandas as pd
 
-    if isinstance(sample, Numbers):
+    if isinstance(sample, NumericSample):
         finite = np.isfinite(sample.values)
         values = sample.values[finite]
         if sample.weights is not None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evermodel.monitoring.drift.profile import REST
-from evermodel.stats.sample import Categories
+from evermodel.stats.sample import CategoricalSample
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class NewCategories:
         return f" (written like {self.variants[name]!r})" if name in self.variants else ""
 
 
-def new_categories(reference: Categories, window: Categories) -> NewCategories:
+def new_categories(reference: CategoricalSample, window: CategoricalSample) -> NewCategories:
     """Find what is new in a window."""
     new = {n: c for n, c in window.counts.items() if c > 0 and reference.counts.get(n, 0) == 0}
     rows, total = sum(new.values()), sum(window.counts.values())
@@ -63,12 +63,12 @@ def new_categories(reference: Categories, window: Categories) -> NewCategories:
     )
 
 
-def can_tell(reference: Categories) -> bool:
+def can_tell(reference: CategoricalSample) -> bool:
     """Tell whether the reference kept all of its categories: else one that it dropped would look new."""
     return not reference.counts.get(REST) and sum(reference.counts.values()) > 0
 
 
-def _p_value(reference: Categories, window: Categories, rows: float) -> float:
+def _p_value(reference: CategoricalSample, window: CategoricalSample, rows: float) -> float:
     """Bound the chance of so many rows in categories that only the window has.
 
     With all rows dealt at random to both sides, a category of ``c`` rows falls wholly into the window with a chance of
@@ -89,7 +89,7 @@ def _p_value(reference: Categories, window: Categories, rows: float) -> float:
     return math.exp(best)
 
 
-def _variants(reference: Categories, names: list[str]) -> dict[str, str]:
+def _variants(reference: CategoricalSample, names: list[str]) -> dict[str, str]:
     known = {_folded(name): name for name in reference.counts}
     return {name: known[_folded(name)] for name in names if _folded(name) in known}
 

@@ -9,13 +9,13 @@ from evermodel.monitoring.drift.evidence import combine
 from evermodel.stats.contingency import Contingency, parts_of_rows
 from evermodel.stats.quadratic import quadratic_tail
 from evermodel.stats.ranks import Pooled
-from evermodel.stats.sample import Numbers
+from evermodel.stats.sample import NumericSample
 
 # How much of the false-alarm rate each part may use, chosen by simulation; that of absent parts goes to the others.
 PLACE, ORDER, SCALE, SHAPE, TAILS, ATOM, MISSING = 0.5, 0.2, 0.15, 0.1, 0.25, 0.6, 0.2
 
 
-def numeric_p_value(reference: Numbers, window: Numbers, pooled: Pooled) -> float:
+def numeric_p_value(reference: NumericSample, window: NumericSample, pooled: Pooled) -> float:
     """Return the p-value that both columns come from one distribution.
 
     Only ranks and the numbers of missing rows count, all given the pooled sample, so that the answer is the same after

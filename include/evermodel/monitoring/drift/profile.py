@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from evermodel.monitoring.drift.correlation import Ranked, natural_changes, ranked
 from evermodel.monitoring.drift.reference_and_current import JOINT_ROWS as MOST_JOINT
-from evermodel.monitoring.drift.reference_and_current import Joint, RowsSide
-from evermodel.stats.sample import Categories, Numbers, Sample
+from evermodel.monitoring.drift.reference_and_current import ExactRows, Joint
+from evermodel.stats.sample import CategoricalSample, NumericSample, Sample
 
 MOST_POINTS = 2_000  # a share of rows below a value is off by at most 1 / 4,000
 MOST_COMPACT = 20_000
@@ -21,7 +21,7 @@ REST = "(rest)"
 
 
 @dataclass(frozen=True)
-class Profile:
+class DayProfile:
     """Some rows as weighted samples of their columns; a side of a comparison.
 
     Parameters
@@ -39,12 +39,12 @@ class Profile:
     rows: float
     samples: Mapping[str, Sample]
     together: Mapping[str, NDArray[np.float64]]
-    parts: tuple[Profile, ...] = field(default=(), compare=False, repr=False)
+    parts: tuple[DayProfile, ...] = field(default=(), compare=False, repr=False)
     _ranked: dict[tuple[str, ...], Ranked] = field(default_factory=dict, compare=False, repr=False)
 
     def sample(self, name: str) -> Sample:
         """Return one column; one that was not kept has only missing values."""
-        return self.samples.get(name, Categories({}, missing=self.rows))
+        return self.samples.get(name, CategoricalSample({}, missing=self.rows))
 
     def has(self, name: str) -> bool:
         """Tell whether a column was kept."""
@@ -85,7 +85,7 @@ class Profile:
             parts.append((len(inside) / (len(inside) + len(rest)), rows))
         return natural_changes(self.ranked(names), parts, 2 if days > 1 else 1)
 
-    def _cuts(self, days: int) -> list[tuple[tuple[Profile, ...], tuple[Profile, ...]]]:
+    def _cuts(self, days: int) -> list[tuple[tuple[DayProfile, ...], tuple[DayProfile, ...]]]:
         if len(self.parts) < 3 * days:
             return []
         starts = range(0, len(self.parts) - days + 1, max(1, days // 2))
@@ -93,7 +93,7 @@ class Profile:
 
 
 @dataclass(frozen=True)
-class CompactSide:
+class ProfiledRows:
     """Exact rows whose columns are thinned when they are first asked for: they can be compared many times for little.
 
     Parameters
@@ -102,7 +102,7 @@ class CompactSide:
         The rows.
     """
 
-    side: RowsSide
+    side: ExactRows
     _samples: dict[str, Sample] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -151,16 +151,16 @@ def is_answer(name: str) -> bool:
     return name.startswith(("score@", "predicted@"))
 
 
-def profile(side: RowsSide, names: Sequence[str], most_points: int = MOST_POINTS) -> Profile:
+def profile(side: ExactRows, names: Sequence[str], most_points: int = MOST_POINTS) -> DayProfile:
     """Make the profile of exact rows."""
     samples = {name: thinned(side.sample(name), most_points) for name in names}
     numeric = [name for name in names if name in side.numeric]
     whole = side.joint(numeric)
     together = {name: whole[:, place] for place, name in enumerate(numeric)}
-    return Profile(side.rows, samples, together)
+    return DayProfile(side.rows, samples, together)
 
 
-def merged(profiles: Sequence[Profile]) -> Profile:
+def merged(profiles: Sequence[DayProfile]) -> DayProfile:
     """Put the rows of several profiles together."""
     names = dict.fromkeys(name for part in profiles for name in part.samples)
     columns = dict.fromkeys(name for part in profiles for name in part.together)
@@ -169,12 +169,12 @@ def merged(profiles: Sequence[Profile]) -> Profile:
         for name in columns
     }
     samples = {name: _merged_samples(profiles, name) for name in names}
-    return Profile(sum(part.rows for part in profiles), samples, together, tuple(profiles))
+    return DayProfile(sum(part.rows for part in profiles), samples, together, tuple(profiles))
 
 
 def thinned(sample: Sample, most_points: int = MOST_POINTS) -> Sample:
     """Keep at most so many values of a column, each standing for as many rows; few distinct values stay exact."""
-    if isinstance(sample, Categories):
+    if isinstance(sample, CategoricalSample):
         return _commonest(sample)
     rows = len(sample.values)
     last = (
@@ -182,42 +182,42 @@ def thinned(sample: Sample, most_points: int = MOST_POINTS) -> Sample:
     )
     if len(last) <= most_points:
         many = np.diff(last, prepend=-1).astype(np.float64)
-        return Numbers(sample.values[last], many, sample.missing)
+        return NumericSample(sample.values[last], many, sample.missing)
     ranks = (np.arange(most_points) + 0.5) * (rows / most_points)
     values, drawn = np.unique(sample.values[ranks.astype(np.intp)], return_counts=True)
-    return Numbers(values, drawn.astype(np.float64) * (rows / most_points), sample.missing)
+    return NumericSample(values, drawn.astype(np.float64) * (rows / most_points), sample.missing)
 
 
-def _commonest(sample: Categories) -> Categories:
+def _commonest(sample: CategoricalSample) -> CategoricalSample:
     if len(sample.counts) <= MOST_CATEGORIES:
         return sample
     ordered = sorted(sample.counts.items(), key=lambda item: (-item[1], item[0]))
     kept = dict(ordered[:MOST_CATEGORIES])
     kept[REST] = kept.get(REST, 0) + sum(count for _, count in ordered[MOST_CATEGORIES:])
-    return Categories(kept, sample.missing)
+    return CategoricalSample(kept, sample.missing)
 
 
-def _whole_rows(part: Profile, name: str) -> NDArray[np.float64]:
+def _whole_rows(part: DayProfile, name: str) -> NDArray[np.float64]:
     rows = max(len(values) for values in part.together.values())
     return part.together.get(name, np.full(rows, np.nan))
 
 
-def _merged_samples(profiles: Sequence[Profile], name: str) -> Sample:
+def _merged_samples(profiles: Sequence[DayProfile], name: str) -> Sample:
     known = [part.samples[name] for part in profiles if name in part.samples]
     missing = sum(part.missing for part in known)
     if not is_answer(name):
         missing += sum(part.rows for part in profiles if name not in part.samples)
-    if all(isinstance(part, Categories) for part in known):
+    if all(isinstance(part, CategoricalSample) for part in known):
         counts: dict[str, float] = {}
         for part in known:
-            assert isinstance(part, Categories)
+            assert isinstance(part, CategoricalSample)
             for name, count in part.counts.items():
                 counts[name] = counts.get(name, 0) + count
-        return _commonest(Categories(counts, missing))
-    numeric = [part for part in known if isinstance(part, Numbers)]
+        return _commonest(CategoricalSample(counts, missing))
+    numeric = [part for part in known if isinstance(part, NumericSample)]
     values = np.concatenate([part.values for part in numeric])
     weights = np.concatenate([np.ones(len(p.values)) if p.weights is None else p.weights for p in numeric])
     # A column that was categories on other days has no numbers there.
-    missing += sum(part.rows - part.missing for part in known if isinstance(part, Categories))
+    missing += sum(part.rows - part.missing for part in known if isinstance(part, CategoricalSample))
     order = np.argsort(values, kind="stable")
-    return Numbers(values[order], weights[order], missing)
+    return NumericSample(values[order], weights[order], missing)

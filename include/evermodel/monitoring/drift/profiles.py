@@ -14,11 +14,11 @@ import numpy as np
 from evermodel.core.atomic import replacing
 from evermodel.data.prediction_log import files_of, read_log
 from evermodel.monitoring.drift.log_rows import LogRows
-from evermodel.monitoring.drift.profile import JOINT_ROWS, Profile, merged, profile, thinned
-from evermodel.monitoring.drift.reference_and_current import RowsSide
+from evermodel.monitoring.drift.profile import JOINT_ROWS, DayProfile, merged, profile, thinned
+from evermodel.monitoring.drift.reference_and_current import ExactRows
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window
-from evermodel.stats.sample import Categories, Numbers, Sample
+from evermodel.stats.sample import CategoricalSample, NumericSample, Sample
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,7 +39,7 @@ class Profiles:
 
     spec: ModelSpec
     lake: Path
-    _read: dict[date, Profile | None] = field(default_factory=dict)
+    _read: dict[date, DayProfile | None] = field(default_factory=dict)
     _states: dict[date, str] = field(default_factory=dict)
 
     @property
@@ -47,7 +47,7 @@ class Profiles:
         """Where this model's profiles are."""
         return self.lake / "profiles" / self.spec.name
 
-    def day(self, day: date) -> Profile | None:
+    def day(self, day: date) -> DayProfile | None:
         """Return a day's profile, made again when the day's log has changed; None when the log has no such day."""
         if day not in self._read:
             self._read[day] = self._find(day)
@@ -58,7 +58,7 @@ class Profiles:
         folder = self.lake / "predictions" / self.spec.name
         return sorted(date.fromisoformat(path.name.removeprefix("date=")) for path in folder.glob("date=*"))
 
-    def merged(self, days: Sequence[date]) -> Profile | None:
+    def merged(self, days: Sequence[date]) -> DayProfile | None:
         """Return some days put together; None when none of them has rows."""
         found = [part for part in map(self.day, days) if part is not None]
         return merged(found) if found else None
@@ -71,7 +71,7 @@ class Profiles:
         text = "|".join(self._states[day] for day in days)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def _find(self, day: date) -> Profile | None:
+    def _find(self, day: date) -> DayProfile | None:
         window = _whole(day)
         if not files_of(self.spec, self.lake, window):
             return None
@@ -84,9 +84,9 @@ class Profiles:
         _save(made, file, fingerprint)
         return made if made.rows else None
 
-    def _make(self, window: Window) -> Profile:
+    def _make(self, window: Window) -> DayProfile:
         table = read_log(self.spec, self.lake, window)
-        side = RowsSide(
+        side = ExactRows(
             table,
             frozenset([*self.spec.features.numeric, "score"]),
             seed=window.start.toordinal(),
@@ -126,11 +126,11 @@ def _whole(day: date) -> Window:
 
 def _by_version(spec: ModelSpec, table: pa.Table) -> dict[str, Sample]:
     log = LogRows(table, answers(spec))
-    side = RowsSide(log, log.numbers)
+    side = ExactRows(log, log.numbers)
     return {name: thinned(side.sample(name)) for name in log.answers}
 
 
-def _save(made: Profile, file: Path, fingerprint: str) -> None:
+def _save(made: DayProfile, file: Path, fingerprint: str) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -151,9 +151,9 @@ def _save(made: Profile, file: Path, fingerprint: str) -> None:
         pq.write_table(pa.Table.from_pylist(rows, schema=schema), draft, compression="zstd")
 
 
-def _row(name: str, sample: Sample, made: Profile) -> dict[str, object]:
+def _row(name: str, sample: Sample, made: DayProfile) -> dict[str, object]:
     row: dict[str, object] = {"column": name, "missing": sample.missing, "rows": made.rows}
-    if isinstance(sample, Numbers):
+    if isinstance(sample, NumericSample):
         assert sample.weights is not None
         row |= {"values": sample.values, "weights": sample.weights}
     else:
@@ -163,7 +163,7 @@ def _row(name: str, sample: Sample, made: Profile) -> dict[str, object]:
     return row
 
 
-def _load(file: Path, fingerprint: str) -> Profile | None:
+def _load(file: Path, fingerprint: str) -> DayProfile | None:
     """Read a profile; None if there is none, or one of other rows, or a damaged one."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -180,13 +180,13 @@ def _load(file: Path, fingerprint: str) -> Profile | None:
         missing = table["missing"][place].as_py()
         weights = _floats(table["weights"][place])
         if table["values"][place].is_valid:
-            samples[name] = Numbers(_floats(table["values"][place]), weights, missing)
+            samples[name] = NumericSample(_floats(table["values"][place]), weights, missing)
         else:
             names = table["categories"][place].as_py()
-            samples[name] = Categories(dict(zip(names, weights.tolist(), strict=True)), missing)
+            samples[name] = CategoricalSample(dict(zip(names, weights.tolist(), strict=True)), missing)
         if table["together"][place].is_valid:
             together[name] = _floats(table["together"][place])
-    return Profile(table["rows"][0].as_py() if table.num_rows else 0.0, samples, together)
+    return DayProfile(table["rows"][0].as_py() if table.num_rows else 0.0, samples, together)
 
 
 def _floats(cell: pa.ListScalar) -> np.ndarray:

@@ -20,7 +20,7 @@ Joint = NDArray[np.float64]  # rows x columns, not-a-number where a value is mis
 JOINT_ROWS = 20_000  # an error of 0.007 in a correlation, whatever the number of rows
 
 
-class Rows(Protocol):
+class ColumnarRows(Protocol):
     """Rows in columns, such as an Arrow table; a column may be read only when it is asked for."""
 
     @property
@@ -38,7 +38,7 @@ class Rows(Protocol):
         ...
 
 
-class Side(Protocol):
+class ComparedRows(Protocol):
     """One side of a comparison: exact rows or a profile of them."""
 
     @property
@@ -76,7 +76,7 @@ class Side(Protocol):
 
 
 @dataclass
-class RowsSide:
+class ExactRows:
     """Exact rows.
 
     Parameters
@@ -91,7 +91,7 @@ class RowsSide:
         Which whole rows are drawn.
     """
 
-    table: Rows
+    table: ColumnarRows
     numeric: frozenset[str]
     time_column: str = ""
     seed: int = 0

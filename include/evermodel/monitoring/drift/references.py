@@ -9,9 +9,9 @@ from datetime import UTC, date, datetime, timedelta
 from evermodel.data.sources import read_window
 from evermodel.monitoring.drift.columns import days_of
 from evermodel.monitoring.drift.log_rows import LogRows
-from evermodel.monitoring.drift.profile import CompactSide, merged, of_version
+from evermodel.monitoring.drift.profile import ProfiledRows, merged, of_version
 from evermodel.monitoring.drift.profiles import Profiles, days_before, days_of_window
-from evermodel.monitoring.drift.reference_and_current import Rows, RowsSide, Side
+from evermodel.monitoring.drift.reference_and_current import ColumnarRows, ComparedRows, ExactRows
 from evermodel.spec import ModelSpec
 from evermodel.spec.drift import ReferenceSpec
 from evermodel.spec.window import Window
@@ -38,7 +38,7 @@ class Reference:
 
     words: str
     key: str
-    side: Side | None
+    side: ComparedRows | None
     refusal: str = ""
 
     @property
@@ -72,13 +72,13 @@ class References:
     spec: ModelSpec
     window: Window
     version: str
-    training: Rows
+    training: ColumnarRows
     fitted: Window
     profiles: Profiles
-    held_out: Rows | None = None
+    held_out: ColumnarRows | None = None
     compact: bool = False
     _found: dict[object, Reference] = field(default_factory=dict, compare=False, repr=False)
-    _shared: dict[object, Side] = field(default_factory=dict, compare=False, repr=False)
+    _shared: dict[object, ComparedRows] = field(default_factory=dict, compare=False, repr=False)
 
     def of(self, column: str) -> Reference:
         """Return what a column is held against."""
@@ -195,20 +195,20 @@ class References:
         return []
 
     def _shared_side(
-        self, name: str, rows: Callable[[], Rows], more_numbers: frozenset[str] = frozenset()
-    ) -> Side:
+        self, name: str, rows: Callable[[], ColumnarRows], more_numbers: frozenset[str] = frozenset()
+    ) -> ComparedRows:
         """Make a side once for all windows."""
         key = (name, self.compact)
         if key not in self._shared:
             self._shared[key] = self._side(rows(), more_numbers)
         return self._shared[key]
 
-    def _side(self, rows: Rows, more_numbers: frozenset[str] = frozenset()) -> Side:
+    def _side(self, rows: ColumnarRows, more_numbers: frozenset[str] = frozenset()) -> ComparedRows:
         numeric = frozenset(self.spec.features.numeric) | more_numbers
-        side = RowsSide(rows, numeric, self.spec.time_column, self.spec.seed)
-        return CompactSide(side) if self.compact else side
+        side = ExactRows(rows, numeric, self.spec.time_column, self.spec.seed)
+        return ProfiledRows(side) if self.compact else side
 
-    def _checked(self, words: str, key: str, side: Side | None) -> Reference:
+    def _checked(self, words: str, key: str, side: ComparedRows | None) -> Reference:
         rows, least = round(side.rows) if side else 0, self.spec.drift.min_rows
         if rows < least:
             return Reference(words, key, None, f"{rows} rows, at least {least}")
@@ -224,14 +224,14 @@ class References:
         return f"{self.version}-{self.fitted.start:%Y%m%d}-{self.fitted.end:%Y%m%d}"
 
 
-def _of_weekdays(training: Rows, spec: ModelSpec, days: Sequence[int]) -> Rows:
+def _of_weekdays(training: ColumnarRows, spec: ModelSpec, days: Sequence[int]) -> ColumnarRows:
     import numpy as np
     import pyarrow as pa
 
     # Day 0, 1 January 1970, was a Thursday.
     inside = np.isin((days_of(training[spec.time_column]) + 3) % 7, days)
     names = [name for name in [*spec.features.names, spec.time_column] if name in training.column_names]
-    rows: Rows = pa.table({name: training[name].filter(pa.array(inside)) for name in names})
+    rows: ColumnarRows = pa.table({name: training[name].filter(pa.array(inside)) for name in names})
     return rows
 
 

@@ -6,12 +6,12 @@ from evermodel.monitoring.drift.drawing import Chosen, Source
 from evermodel.monitoring.drift.log_rows import LogRows
 from evermodel.monitoring.drift.profile import of_version
 from evermodel.monitoring.drift.profiles import answers
-from evermodel.monitoring.drift.reference_and_current import Rows
+from evermodel.monitoring.drift.reference_and_current import ColumnarRows
 from evermodel.monitoring.drift.references import References
 from evermodel.monitoring.drift.verdict import ColumnDrift
 
 
-def sources_of(references: References, window: Rows) -> tuple[Chosen, Chosen]:
+def sources_of(references: References, window: ColumnarRows) -> tuple[Chosen, Chosen]:
     """Return functions that find reference and window of a test.
 
     Answers are those of the judged version on both sides.

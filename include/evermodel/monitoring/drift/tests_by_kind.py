@@ -15,13 +15,13 @@ from scipy.special import stdtrit
 from evermodel.monitoring.drift.bins import CategoryBins, NumberBins
 from evermodel.monitoring.drift.compare import compare
 from evermodel.monitoring.drift.correlation import pair_changes
-from evermodel.monitoring.drift.measured import Measured
+from evermodel.monitoring.drift.measured import MeasuredDifference
 from evermodel.monitoring.drift.new_categories import can_tell, new_categories
 from evermodel.monitoring.drift.profile import REST
-from evermodel.monitoring.drift.reference_and_current import Side
+from evermodel.monitoring.drift.reference_and_current import ComparedRows
 from evermodel.spec import ModelSpec
 from evermodel.spec.drift import DriftKind, PsiSpec
-from evermodel.stats.sample import Categories, Numbers, Sample
+from evermodel.stats.sample import CategoricalSample, NumericSample, Sample
 from evermodel.stats.stability import stability
 
 
@@ -45,7 +45,7 @@ class Pair:
 
     name: str
     source: str
-    before: Side
+    before: ComparedRows
     old: Sample
     new: Sample
     words: str
@@ -53,13 +53,13 @@ class Pair:
     days: int
 
 
-def distribution(spec: ModelSpec, pair: Pair, what: DriftKind) -> Measured:
+def distribution(spec: ModelSpec, pair: Pair, what: DriftKind) -> MeasuredDifference:
     """Compare the distribution of a column."""
     old, new = _comparable(pair.old, pair.new)
     found = compare(old, new)
     watch = spec.drift.by_column.get(pair.name)
     band: PsiSpec = watch.psi if watch and watch.psi else spec.drift.psi
-    return Measured(
+    return MeasuredDifference(
         what=what,
         column=pair.name,
         kind=_kind(new),
@@ -77,14 +77,14 @@ def distribution(spec: ModelSpec, pair: Pair, what: DriftKind) -> Measured:
     )
 
 
-def missing(spec: ModelSpec, pair: Pair) -> Measured | None:
+def missing(spec: ModelSpec, pair: Pair) -> MeasuredDifference | None:
     """Compare the share of missing values; None when no side has any."""
     old, new = pair.old, pair.new
     if (old.missing == 0 and new.missing == 0) or min(old.rows, new.rows) == 0:
         return None
     found = compare(_gaps(old), _gaps(new))
     low, high = _interval(old, new)
-    return Measured(
+    return MeasuredDifference(
         what="missing",
         column=pair.name,
         kind=_kind(new),
@@ -102,15 +102,15 @@ def missing(spec: ModelSpec, pair: Pair) -> Measured | None:
     )
 
 
-def category(spec: ModelSpec, pair: Pair) -> Measured | None:
+def category(spec: ModelSpec, pair: Pair) -> MeasuredDifference | None:
     """Find categories that the reference never had; None for numbers, or when the reference dropped rare ones."""
     old, new = pair.old, pair.new
-    if not isinstance(old, Categories) or not isinstance(new, Categories) or not can_tell(old):
+    if not isinstance(old, CategoricalSample) or not isinstance(new, CategoricalSample) or not can_tell(old):
         return None
     found = new_categories(old, new)
     if not found.names:
         return None
-    return Measured(
+    return MeasuredDifference(
         what="category",
         column=pair.name,
         kind="categorical",
@@ -130,12 +130,12 @@ def category(spec: ModelSpec, pair: Pair) -> Measured | None:
 def correlations(
     spec: ModelSpec,
     names: Sequence[str],
-    before: Side,
-    now: Side,
+    before: ComparedRows,
+    now: ComparedRows,
     words: str,
     days: int,
     exact_from: float | None = None,
-) -> Iterator[Measured]:
+) -> Iterator[MeasuredDifference]:
     """Compare the rank correlations of all pairs of columns.
 
     All pairs together take as much of the false-alarm rate as one test of each column.
@@ -147,7 +147,7 @@ def correlations(
     natural = cache(partial(before.natural_changes, names, days))
     places = {name: place for place, name in enumerate(names)}
     for pair in pairs:
-        yield Measured(
+        yield MeasuredDifference(
             what="correlation",
             column=f"{pair.first} ~ {pair.second}",
             kind="numeric",
@@ -166,26 +166,26 @@ def correlations(
 
 
 def _kind(sample: Sample) -> Literal["numeric", "categorical"]:
-    return "categorical" if isinstance(sample, Categories) else "numeric"
+    return "categorical" if isinstance(sample, CategoricalSample) else "numeric"
 
 
 def _comparable(old: Sample, new: Sample) -> tuple[Sample, Sample]:
     """Give both sides the same categories where one of them has put its rarer ones together."""
-    if not isinstance(old, Categories) or not isinstance(new, Categories):
+    if not isinstance(old, CategoricalSample) or not isinstance(new, CategoricalSample):
         return old, new
     if not old.counts.get(REST) and not new.counts.get(REST):
         return old, new
     return _folded(old, new), _folded(new, old)
 
 
-def _folded(sample: Categories, other: Categories) -> Categories:
+def _folded(sample: CategoricalSample, other: CategoricalSample) -> CategoricalSample:
     kept = {name: count for name, count in sample.counts.items() if name in other.counts and name != REST}
     rest = sum(sample.counts.values()) - sum(kept.values())
-    return Categories({**kept, REST: rest}, sample.missing)
+    return CategoricalSample({**kept, REST: rest}, sample.missing)
 
 
-def _gaps(sample: Sample) -> Categories:
-    return Categories({"known": sample.rows - sample.missing, "missing": sample.missing})
+def _gaps(sample: Sample) -> CategoricalSample:
+    return CategoricalSample({"known": sample.rows - sample.missing, "missing": sample.missing})
 
 
 def _interval(old: Sample, now: Sample) -> tuple[float, float]:
@@ -202,7 +202,9 @@ def _rule(pair: Pair, effect: Callable[[Sample, Sample], float]) -> Callable[[],
     return partial(_largest, pair.before, pair.source, pair.days, effect)
 
 
-def _largest(before: Side, source: str, days: int, effect: Callable[[Sample, Sample], float]) -> float:
+def _largest(
+    before: ComparedRows, source: str, days: int, effect: Callable[[Sample, Sample], float]
+) -> float:
     """Return the largest effect between a stretch of the reference and the rest of it."""
     stretches = before.stretches(source, days)
     return max((effect(rest, part) for rest, part in stretches if rest.rows and part.rows), default=0.0)
@@ -210,10 +212,10 @@ def _largest(before: Side, source: str, days: int, effect: Callable[[Sample, Sam
 
 def _index(old: Sample, new: Sample) -> float:
     old, new = _comparable(old, new)
-    if isinstance(old, Numbers) and isinstance(new, Numbers):
+    if isinstance(old, NumericSample) and isinstance(new, NumericSample):
         numeric = NumberBins.of(old)
         return stability(numeric.count(old), numeric.count(new)).psi
-    if isinstance(old, Categories) and isinstance(new, Categories):
+    if isinstance(old, CategoricalSample) and isinstance(new, CategoricalSample):
         categorical = CategoryBins.of(old)
         before, now = (categorical.for_index(categorical.count(side)) for side in (old, new))
         return stability(before, now).psi
@@ -225,7 +227,7 @@ def _gap(old: Sample, new: Sample) -> float:
 
 
 def _novelty(old: Sample, new: Sample) -> float:
-    if isinstance(old, Categories) and isinstance(new, Categories):
+    if isinstance(old, CategoricalSample) and isinstance(new, CategoricalSample):
         return new_categories(old, new).share
     return 0.0
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from evermodel.modeling.tasks import encode, metric_of
 from evermodel.spec import ModelSpec
-from evermodel.stats.bootstrap import Interval, metric_interval
+from evermodel.stats.bootstrap import ConfidenceInterval, metric_interval
 from evermodel.stats.metrics import Floats, Metric
 
 if TYPE_CHECKING:
@@ -103,5 +103,7 @@ def enough(spec: ModelSpec, joined: pa.Table) -> bool:
     return smaller >= _LEAST_OF_A_CLASS
 
 
-def _interval(metric: Metric, truth: NDArray[Any], scores: Floats, resamples: int, seed: int) -> Interval:
+def _interval(
+    metric: Metric, truth: NDArray[Any], scores: Floats, resamples: int, seed: int
+) -> ConfidenceInterval:
     return metric_interval(metric, truth, scores, confidence=CONFIDENCE, resamples=resamples, seed=seed)

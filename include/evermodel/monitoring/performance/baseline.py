@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Promise:
+class Baseline:
     """What a version promised.
 
     Parameters
@@ -44,7 +44,7 @@ class Promise:
     note: str = ""
 
 
-def promise_of(spec: ModelSpec, version: ModelVersion, client: MlflowClient, settings: Settings) -> Promise:
+def baseline_of(spec: ModelSpec, version: ModelVersion, client: MlflowClient, settings: Settings) -> Baseline:
     """Return what a version promised.
 
     The version answers once more for the test rows of its snapshot, which are later than all that it was fitted on;
@@ -58,8 +58,8 @@ def promise_of(spec: ModelSpec, version: ModelVersion, client: MlflowClient, set
         rows = _test_rows(spec, version, client, settings)
     except (EvermodelError, MlflowException, OSError, KeyError) as error:
         said = str(error).split("\n", maxsplit=1)[0]
-        return Promise(number, _tagged(spec, version), None, f"its test rows cannot be read: {said}")
-    return Promise(number, level(spec, rows) or _tagged(spec, version), rows)
+        return Baseline(number, _tagged(spec, version), None, f"its test rows cannot be read: {said}")
+    return Baseline(number, level(spec, rows) or _tagged(spec, version), rows)
 
 
 def _tagged(spec: ModelSpec, version: ModelVersion) -> Level | None:
@@ -102,9 +102,9 @@ def answered_rows(spec: ModelSpec, pipeline: Any, rows: pa.Table) -> pa.Table:
     import pyarrow as pa
 
     from evermodel.data.dtypes import feature_frame
-    from evermodel.modeling.tasks import points
+    from evermodel.modeling.tasks import scores_and_classes
 
-    scores, predicted = points(spec, pipeline, feature_frame(spec, rows))
+    scores, predicted = scores_and_classes(spec, pipeline, feature_frame(spec, rows))
     count = rows.num_rows
     kinds = log_schema(spec)  # the types of the log, which these rows are held against
     columns = {name: rows[name].cast(kinds.field(name).type) for name in spec.features.names}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from evermodel.monitoring.drift.family import Finding, refused
+from evermodel.monitoring.drift.family import DriftTest, refused
 from evermodel.monitoring.drift.verdict import ColumnDrift
 from evermodel.spec import ModelSpec
 
@@ -31,7 +31,7 @@ _MEASURE = "change of residual (standard deviations)"
 
 def concept_findings(
     spec: ModelSpec, reference: pa.Table | None, rows: pa.Table, words: str
-) -> list[Finding]:
+) -> list[DriftTest]:
     """Test whether P(label | features) has changed, over groups of the score and along the main features.
 
     The residual is the label minus the score. It is regressed on the score and the features (what the model always got
@@ -78,7 +78,7 @@ def concept_findings(
             (name, "numeric" if numeric else "categorical", parts, "slope" if numeric else "category")
         )
     found = [_finding(name, how, regression.test(parts), where, words) for name, how, parts, where in tests]
-    return [Finding(one.drift, CRITICAL, 1 / len(found)) for one in found]
+    return [DriftTest(one.drift, CRITICAL, 1 / len(found)) for one in found]
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ def _size(slopes: Floats, cov: Floats, size: Floats) -> tuple[float, float, floa
     return effect, min(float(low), effect), max(float(high), effect)
 
 
-def _finding(name: str, kind: Any, shift: _Shift, where: str, words: str) -> Finding:
+def _finding(name: str, kind: Any, shift: _Shift, where: str, words: str) -> DriftTest:
     moved = "no part is large enough to tell"
     if len(shift.parts):
         largest = int(np.argmax(np.abs(shift.parts)))
@@ -218,7 +218,7 @@ def _finding(name: str, kind: Any, shift: _Shift, where: str, words: str) -> Fin
         severity="none",
         summary=moved,
     )
-    return Finding(drift, CRITICAL)
+    return DriftTest(drift, CRITICAL)
 
 
 def _residuals(spec: ModelSpec, before: pa.Table, now: pa.Table) -> tuple[Floats, Floats]:

@@ -15,9 +15,9 @@ from evermodel.monitoring.performance.answers import (
     metric_to_watch,
     performance_metric,
 )
-from evermodel.monitoring.performance.baseline import Promise
-from evermodel.monitoring.performance.label_join import JoinedLog, versions_of
-from evermodel.monitoring.performance.report import Standing
+from evermodel.monitoring.performance.baseline import Baseline
+from evermodel.monitoring.performance.label_join import LabelJoin, versions_of
+from evermodel.monitoring.performance.report import MetricStanding
 from evermodel.monitoring.problems import Problem
 from evermodel.spec import ModelSpec
 
@@ -37,7 +37,7 @@ def margins(spec: ModelSpec) -> tuple[float, float]:
     return margin, max(margin, critical)
 
 
-def stand(spec: ModelSpec, rows: pa.Table, promise: Promise) -> tuple[Standing, ...]:
+def stand(spec: ModelSpec, rows: pa.Table, promise: Baseline) -> tuple[MetricStanding, ...]:
     """Hold the metric on matured rows against the promise, overall and by slice.
 
     Both values are estimates, so both errors count. The false-alarm rate is shared (Bonferroni, which holds however
@@ -65,11 +65,11 @@ def stand(spec: ModelSpec, rows: pa.Table, promise: Promise) -> tuple[Standing, 
     return whole, *(_standing(spec, *pair, rate / 2 / len(pairs)) for pair in pairs)
 
 
-def _standing(spec: ModelSpec, name: str, found: Level, promised: Level, rate: float) -> Standing:
+def _standing(spec: ModelSpec, name: str, found: Level, promised: Level, rate: float) -> MetricStanding:
     margin, critical = margins(spec)
     shortfall = float(metric_to_watch(spec).gain(promised.value, found.value))
     error = math.hypot(found.error, promised.error)
-    return Standing(
+    return MetricStanding(
         name=name,
         rows=found.rows,
         value=found.value,
@@ -90,7 +90,7 @@ def _chance(beyond: float, error: float) -> float:
     return NormalDist().cdf(-beyond / error)
 
 
-def _slices(spec: ModelSpec, rows: pa.Table, promise: Promise) -> Iterator[tuple[str, Level, Level]]:
+def _slices(spec: ModelSpec, rows: pa.Table, promise: Baseline) -> Iterator[tuple[str, Level, Level]]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -110,7 +110,11 @@ def _slices(spec: ModelSpec, rows: pa.Table, promise: Promise) -> Iterator[tuple
 
 
 def problem_of(
-    spec: ModelSpec, joined: JoinedLog, own: pa.Table, promise: Promise, standings: tuple[Standing, ...]
+    spec: ModelSpec,
+    joined: LabelJoin,
+    own: pa.Table,
+    promise: Baseline,
+    standings: tuple[MetricStanding, ...],
 ) -> Problem:
     """Say how the model stands, as a problem.
 
@@ -144,7 +148,7 @@ def problem_of(
     return Problem("performance", severity, sentence, cause, tuple(details))
 
 
-def _unknown(spec: ModelSpec, joined: JoinedLog, own: pa.Table, promise: Promise) -> str:
+def _unknown(spec: ModelSpec, joined: LabelJoin, own: pa.Table, promise: Baseline) -> str:
     state = joined.state
     if promise.level is None:
         return f"version {promise.version} has no promised {performance_metric(spec)} to compare with"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from evermodel.monitoring.drift.compare import compare
-from evermodel.monitoring.drift.family import Finding, refused
+from evermodel.monitoring.drift.family import DriftTest, refused
 from evermodel.monitoring.drift.verdict import ColumnDrift
 from evermodel.spec import ModelSpec
 from evermodel.stats.sample import Sample, categories, numbers
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def label_finding(spec: ModelSpec, training: pa.Table, rows: pa.Table, words: str) -> Finding:
+def label_finding(spec: ModelSpec, training: pa.Table, rows: pa.Table, words: str) -> DriftTest:
     """Compare the distribution of labels.
 
     Parameters
@@ -52,7 +52,7 @@ def label_finding(spec: ModelSpec, training: pa.Table, rows: pa.Table, words: st
         summary=found.summary,
         bins=found.bins,
     )
-    return Finding(drift, band.critical)
+    return DriftTest(drift, band.critical)
 
 
 def _sample(spec: ModelSpec, labels: pa.ChunkedArray) -> Sample:

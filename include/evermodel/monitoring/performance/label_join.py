@@ -58,7 +58,7 @@ class LabelState:
 
 
 @dataclass(frozen=True)
-class JoinedLog:
+class LabelJoin:
     """Predictions beside their labels.
 
     Parameters
@@ -92,7 +92,7 @@ def matured_window(spec: ModelSpec, as_of: datetime) -> Window:
     return Window(end - spec.performance.window, end)
 
 
-def read_joined(spec: ModelSpec, lake: Path, as_of: datetime) -> JoinedLog:
+def read_label_join(spec: ModelSpec, lake: Path, as_of: datetime) -> LabelJoin:
     """Join the prediction log with the labels that had matured by a moment.
 
     Raises
@@ -105,22 +105,22 @@ def read_joined(spec: ModelSpec, lake: Path, as_of: datetime) -> JoinedLog:
     return join(spec, lake, as_of, read_log(spec, lake, window), read_log(spec, lake, first).select(_SLIM))
 
 
-def join(spec: ModelSpec, lake: Path, as_of: datetime, predictions: pa.Table, before: pa.Table) -> JoinedLog:
-    """Join predictions of the matured window, and of those before it, with their labels; see `read_joined`."""
+def join(spec: ModelSpec, lake: Path, as_of: datetime, predictions: pa.Table, before: pa.Table) -> LabelJoin:
+    """Join predictions of the matured window, and of those before it, with their labels; see `read_label_join`."""
     import pyarrow as pa
 
     window = matured_window(spec, as_of)
-    now, old = once(predictions), once(before)
+    now, old = deduplicated(predictions), deduplicated(before)
     ids = pa.chunked_array([*now["prediction_id"].chunks, *old["prediction_id"].chunks], pa.string())
     reach = Window(window.start - WINDOWS_BEFORE * spec.performance.window, window.end)
     labels, counts = LabelLog(spec, lake).look(reach, as_of, ids)
     rows, unusable = _with_labels(spec, now, labels)
     earlier, _ = _with_labels(spec, old, labels)
     state = _state(now, rows, old, earlier, counts, unusable, predictions.num_rows - now.num_rows)
-    return JoinedLog(window, rows, earlier, state)
+    return LabelJoin(window, rows, earlier, state)
 
 
-def once(predictions: pa.Table) -> pa.Table:
+def deduplicated(predictions: pa.Table) -> pa.Table:
     """Keep the last row of each prediction: by time, then by version.
 
     A prediction that is logged again, because its day was scored again or a request was retried, counts once.

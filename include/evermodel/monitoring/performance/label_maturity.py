@@ -12,7 +12,7 @@ from evermodel.modeling.tasks import metric_of
 from evermodel.monitoring.performance.answers import performance_metric, truth_and_scores
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window
-from evermodel.stats.bootstrap import Interval, metric_interval
+from evermodel.stats.bootstrap import ConfidenceInterval, metric_interval
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -24,7 +24,7 @@ _RESAMPLES = 500
 
 def matured_performance(
     spec: ModelSpec, predictions: pa.Table, window: Window, as_of: datetime
-) -> Interval | None:
+) -> ConfidenceInterval | None:
     """Return the primary metric on the predictions whose labels had matured, with its interval.
 
     Parameters

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evermodel.data.prediction_log import read_log
-from evermodel.monitoring.drift.family import Finding
+from evermodel.monitoring.drift.family import DriftTest
 from evermodel.monitoring.drift.verdict import Performance
 from evermodel.monitoring.performance.answers import (
     Level,
@@ -22,18 +22,18 @@ from evermodel.monitoring.performance.answers import (
     performance_metric,
     truth_and_scores,
 )
-from evermodel.monitoring.performance.baseline import Promise
+from evermodel.monitoring.performance.baseline import Baseline
 from evermodel.monitoring.performance.business import business_by_day, business_metrics
 from evermodel.monitoring.performance.concept import concept_findings
 from evermodel.monitoring.performance.decay import margins, problem_of, stand
 from evermodel.monitoring.performance.estimate import estimate_metric
 from evermodel.monitoring.performance.label_drift import label_finding
 from evermodel.monitoring.performance.label_join import (
-    JoinedLog,
+    LabelJoin,
     days_of,
+    deduplicated,
     label_quality,
-    once,
-    read_joined,
+    read_label_join,
     versions_of,
     weeks_of,
 )
@@ -51,7 +51,7 @@ _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 @dataclass(frozen=True)
-class PerformanceLook:
+class PerformanceEvaluation:
     """What one look found.
 
     Parameters
@@ -70,7 +70,7 @@ class PerformanceLook:
 
     problem: Problem
     performance: Performance
-    findings: tuple[Finding, ...]
+    findings: tuple[DriftTest, ...]
     quality: tuple[str, ...]
     make_report: Callable[[], PerformanceReport]
 
@@ -80,9 +80,9 @@ class PerformanceLook:
         return self.make_report()
 
 
-def look_at_performance(
-    spec: ModelSpec, lake: Path, as_of: datetime, promise: Promise, training: pa.Table | None = None
-) -> PerformanceLook:
+def evaluate_performance(
+    spec: ModelSpec, lake: Path, as_of: datetime, promise: Baseline, training: pa.Table | None = None
+) -> PerformanceEvaluation:
     """Look at the performance of a model on the labels that had matured by a moment.
 
     Parameters
@@ -101,15 +101,15 @@ def look_at_performance(
     SpecError
         A business metric cannot be evaluated.
     """
-    joined = read_joined(spec, lake, as_of)
-    current = once(read_log(spec, lake, Window(as_of - spec.performance.window, as_of)))
+    joined = read_label_join(spec, lake, as_of)
+    current = deduplicated(read_log(spec, lake, Window(as_of - spec.performance.window, as_of)))
     own = _by(
         joined.rows, promise.version
     )  # a predecessor's answers say nothing about this version's promise
     standings = stand(spec, own, promise)
     found = level(spec, joined.rows)
     estimate = estimate_of(spec, current, joined, promise)
-    return PerformanceLook(
+    return PerformanceEvaluation(
         problem=problem_of(spec, joined, own, promise, standings),
         performance=_short(spec, joined, promise, found, estimate),
         findings=tuple(_findings(spec, joined, promise, training)),
@@ -120,7 +120,7 @@ def look_at_performance(
     )
 
 
-def estimate_of(spec: ModelSpec, current: pa.Table, joined: JoinedLog, promise: Promise) -> Estimate | None:
+def estimate_of(spec: ModelSpec, current: pa.Table, joined: LabelJoin, promise: Baseline) -> Estimate | None:
     """Estimate the metric on the champion's answers of the current window, calibrated on its labelled rows before.
 
     A regression has no estimate: its answers do not say how sure they are.
@@ -172,8 +172,8 @@ def _answers(spec: ModelSpec, rows: pa.Table) -> tuple[Floats, NDArray[Any]]:
 
 
 def _findings(
-    spec: ModelSpec, joined: JoinedLog, promise: Promise, training: pa.Table | None
-) -> list[Finding]:
+    spec: ModelSpec, joined: LabelJoin, promise: Baseline, training: pa.Table | None
+) -> list[DriftTest]:
     words = f"test rows of version {promise.version}"
     own = _by(joined.rows, promise.version)  # another version's errors are no change of the world
     found = concept_findings(spec, promise.rows, own, words)
@@ -185,8 +185,8 @@ def _findings(
 def _report(
     spec: ModelSpec,
     as_of: datetime,
-    joined: JoinedLog,
-    promise: Promise,
+    joined: LabelJoin,
+    promise: Baseline,
     standings: Any,
     estimate: Estimate | None,
     proxies: Proxies | None,
@@ -234,7 +234,7 @@ def _period(
 
 
 def _short(
-    spec: ModelSpec, joined: JoinedLog, promise: Promise, found: Level | None, estimate: Estimate | None
+    spec: ModelSpec, joined: LabelJoin, promise: Baseline, found: Level | None, estimate: Estimate | None
 ) -> Performance:
     return Performance(
         metric=performance_metric(spec),

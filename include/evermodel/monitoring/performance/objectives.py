@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from evermodel.core.severity import Severity, worst_of
-from evermodel.monitoring.performance.scrape import Interval
+from evermodel.monitoring.performance.scrape import ScrapeInterval
 from evermodel.monitoring.problems import Problem
 from evermodel.spec import ModelSpec
 from evermodel.stats.histogram import quantile
@@ -49,7 +49,7 @@ class ServingFigures:
         return asdict(self)
 
 
-def figures_of(interval: Interval) -> ServingFigures:
+def figures_of(interval: ScrapeInterval) -> ServingFigures:
     """Compute the figures of an interval."""
     counted, seconds = interval.counted, interval.seconds
     total = sum(counted.requests.values())
@@ -85,7 +85,9 @@ def quantile_ms(buckets: Mapping[str, float], share: float) -> float | None:
     return 1000 * min(seconds, largest)
 
 
-def serving_problem(spec: ModelSpec, interval: Interval | None) -> tuple[Problem, ServingFigures | None]:
+def serving_problem(
+    spec: ModelSpec, interval: ScrapeInterval | None
+) -> tuple[Problem, ServingFigures | None]:
     """Hold the figures against `serving.objectives`.
 
     A missed objective is a warning, missed twice over it is critical. An address that does not answer is a warning;
@@ -108,7 +110,7 @@ def serving_problem(spec: ModelSpec, interval: Interval | None) -> tuple[Problem
     return Problem("serving", severity, lines[0] if lines else told, details=(*lines[1:], told)), figures
 
 
-def _silent(interval: Interval) -> list[tuple[Severity, str]]:
+def _silent(interval: ScrapeInterval) -> list[tuple[Severity, str]]:
     severity: Severity = "critical" if len(interval.silent) == len(interval.addresses) else "warning"
     return [(severity, f"{url} does not answer: {reason}") for url, reason in interval.silent]
 

@@ -30,7 +30,7 @@ class Period:
 
 
 @dataclass(frozen=True)
-class Standing:
+class MetricStanding:
     """One metric against what was promised.
 
     Parameters
@@ -123,7 +123,7 @@ class PerformanceReport:
     end: str
     margin: float
     critical: float
-    standings: tuple[Standing, ...]
+    standings: tuple[MetricStanding, ...]
     labels: LabelState
     versions: tuple[tuple[str, float], ...]
     days: tuple[Period, ...]
@@ -143,7 +143,7 @@ class PerformanceReport:
         return cls(
             **{
                 **data,
-                "standings": tuple(Standing(**one) for one in data["standings"]),
+                "standings": tuple(MetricStanding(**one) for one in data["standings"]),
                 "labels": LabelState(**data["labels"]),
                 "versions": tuple((name, share) for name, share in data["versions"]),
                 "days": tuple(Period(**one) for one in data["days"]),

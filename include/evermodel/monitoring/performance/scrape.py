@@ -73,7 +73,7 @@ class Counters:
 
 
 @dataclass(frozen=True)
-class Interval:
+class ScrapeInterval:
     """What was counted between two looks.
 
     Parameters
@@ -98,7 +98,7 @@ def interval_of(
     now: datetime | None = None,
     *,
     token: str = "",
-) -> Interval | None:
+) -> ScrapeInterval | None:
     """Scrape the serving addresses and return what they counted since the look before.
 
     A day is scraped once: doing it again reads what was kept, in the file of the day in the lake.
@@ -134,7 +134,7 @@ def interval_of(
     return _difference(json.loads(file.read_text(encoding="utf-8")), _looks_before(folder, file))
 
 
-def _difference(now: dict[str, Any], looks: list[dict[str, Any]]) -> Interval:
+def _difference(now: dict[str, Any], looks: list[dict[str, Any]]) -> ScrapeInterval:
     """Hold one look against those before it: an address that was silent then has its last counters further back."""
     total = Counters()
     for url, values in now["counters"].items():
@@ -144,7 +144,7 @@ def _difference(now: dict[str, Any], looks: list[dict[str, Any]]) -> Interval:
     if looks:
         seconds = (datetime.fromisoformat(now["at"]) - datetime.fromisoformat(looks[0]["at"])).total_seconds()
     addresses = tuple(sorted([*now["counters"], *now["silent"]]))
-    return Interval(total, seconds, addresses, tuple(sorted(now["silent"].items())))
+    return ScrapeInterval(total, seconds, addresses, tuple(sorted(now["silent"].items())))
 
 
 def _looks_before(folder: Path, file: Path, most: int = 14) -> list[dict[str, Any]]:

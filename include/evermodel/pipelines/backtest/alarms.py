@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from evermodel.alerts.incidents.policy import answered
-from evermodel.alerts.incidents.state import Watchbook
+from evermodel.alerts.incidents.state import IncidentState
 from evermodel.monitoring.drift.verdict import DriftVerdict
 from evermodel.monitoring.problems import KINDS
 from evermodel.pipelines.backtest.outcome import Alert
@@ -21,7 +21,7 @@ class Alarms:
 
     spec: ModelSpec
     sent: list[Alert] = field(default_factory=list)
-    _books: dict[str, Watchbook] = field(default_factory=dict)
+    _books: dict[str, IncidentState] = field(default_factory=dict)
 
     def handle(self, verdict: DriftVerdict, as_of: datetime) -> None:
         """Decide by a verdict what is said about each kind of problem."""
@@ -29,7 +29,7 @@ class Alarms:
             problem = answered(self.spec, verdict, kind)
             if problem is None:
                 continue
-            book = self._books.get(kind, Watchbook())
+            book = self._books.get(kind, IncidentState())
             action = book.next_action(problem, as_of, self.spec.alerts.remind)
             self._books[kind] = book.after(action, problem, as_of, origin="replay", version=verdict.version)
             if action in _TOLD:

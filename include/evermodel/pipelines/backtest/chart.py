@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evermodel.core.atomic import replacing
-from evermodel.pipelines.backtest.compare import Comparison
+from evermodel.pipelines.backtest.compare import PolicyComparison
 from evermodel.pipelines.backtest.outcome import PolicyOutcome
 from evermodel.reports.retrain.plot_style import BAD, FAINT, GRID, INK, Plot, blank, labelled, to_svg
 
@@ -20,7 +20,7 @@ _GREY = "#B8C0C8"
 _STRIP = 1.25  # inches
 
 
-def metric_plot(comparison: Comparison) -> Plot:
+def metric_plot(comparison: PolicyComparison) -> Plot:
     """Draw one strip for each policy, the base policy in each of them for comparison."""
     return Plot(
         f"{comparison.facts['metric']} by week under each policy",
@@ -32,7 +32,7 @@ def metric_plot(comparison: Comparison) -> Plot:
     )
 
 
-def exchange_plot(comparison: Comparison) -> Plot | None:
+def exchange_plot(comparison: PolicyComparison) -> Plot | None:
     """Draw what each week under a new champion gained over the one that it replaced; None if none was replaced."""
     outcomes = [one for one in comparison.outcomes if one.exchanges]
     if not outcomes:
@@ -57,7 +57,7 @@ def exchange_plot(comparison: Comparison) -> Plot | None:
     )
 
 
-def save_png(comparison: Comparison, target: Path) -> None:
+def save_png(comparison: PolicyComparison, target: Path) -> None:
     """Write the plot of the metric as a PNG file."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -67,7 +67,7 @@ def save_png(comparison: Comparison, target: Path) -> None:
         figure.savefig(temporary, format="png", dpi=90)
 
 
-def _strips(comparison: Comparison) -> Figure:
+def _strips(comparison: PolicyComparison) -> Figure:
     outcomes = comparison.outcomes
     base = next(one for one in outcomes if one.policy == comparison.base)
     figure, _ = blank(10.4, _STRIP * len(outcomes) + 0.9)

@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Standing:
+class PolicyStanding:
     """One policy beside the others.
 
     Parameters
@@ -69,7 +69,7 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PolicyComparison:
     """The result of a backtest; nothing in it depends on the machine.
 
     Parameters
@@ -87,16 +87,16 @@ class Comparison:
     facts: dict[str, Any]
     base: str
     block: int
-    standings: tuple[Standing, ...]
+    standings: tuple[PolicyStanding, ...]
     outcomes: tuple[PolicyOutcome, ...]
 
     @property
-    def best(self) -> Standing:
+    def best(self) -> PolicyStanding:
         """The policy with the best mean."""
         return next(one for one in self.standings if one.behind == 0)
 
     @property
-    def thriftiest(self) -> Standing:
+    def thriftiest(self) -> PolicyStanding:
         """Of the policies that the weeks do not show to be worse than the best, the one with the fewest retrains."""
         near = [one for one in self.standings if one.behind_high >= 0]
         return min(near, key=lambda one: (one.tried, -one.behind))
@@ -119,7 +119,7 @@ class Comparison:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def compare(facts: dict[str, Any], metric: Metric, outcomes: Sequence[PolicyOutcome]) -> Comparison:
+def compare(facts: dict[str, Any], metric: Metric, outcomes: Sequence[PolicyOutcome]) -> PolicyComparison:
     """Hold policies against each other.
 
     Each resample draws the same weeks for all policies (paired), in blocks of the cube root of their number around a
@@ -151,7 +151,7 @@ def compare(facts: dict[str, Any], metric: Metric, outcomes: Sequence[PolicyOutc
         weeks = [weeks[place] for weeks in known] or list(outcome.weeks)
         worst = min(weeks, key=lambda week: sign * (week.value if week.value is not None else np.inf))
         standings.append(
-            Standing(
+            PolicyStanding(
                 policy=outcome.policy,
                 words=outcome.words,
                 weeks=len(known),
@@ -175,7 +175,7 @@ def compare(facts: dict[str, Any], metric: Metric, outcomes: Sequence[PolicyOutc
                 weeks_exchanged=len(outcome.exchanges),
             )
         )
-    return Comparison(facts, base, block, tuple(standings), tuple(outcomes))
+    return PolicyComparison(facts, base, block, tuple(standings), tuple(outcomes))
 
 
 def _means(values: Floats, block: int) -> Floats:

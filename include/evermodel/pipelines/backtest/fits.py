@@ -18,16 +18,16 @@ from evermodel.core.atomic import write_text
 from evermodel.core.errors import EvermodelError, PermanentError, TrainingError
 from evermodel.core.time_limit import run_limited
 from evermodel.data.snapshots.snapshot import extract
-from evermodel.data.validation.quarantine import part
+from evermodel.data.validation.quarantine import set_aside
 from evermodel.data.validation.validator import validate
 from evermodel.evaluation.decision import Decision
-from evermodel.evaluation.evaluate import Contender, judge
-from evermodel.modeling.fitting import Chosen, Rows, Workbench, rows_from, workbench
+from evermodel.evaluation.evaluate import EvaluatedModel, evaluate
+from evermodel.modeling.fitting import Chosen, TrainingJob, TrainingRows, rows_from, training_job
 from evermodel.modeling.model_store import read_pipeline, write_pipeline
 from evermodel.modeling.training import TrainedCandidate, best_of
 from evermodel.pipelines.backtest.plan import Plan
 from evermodel.spec import ModelSpec
-from evermodel.spec.window import Split, Window, parse_moment, split_window, training_window
+from evermodel.spec.window import Window, WindowSplit, parse_moment, split_window, training_window
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -82,7 +82,7 @@ class Challenger:
         """Identifies the model."""
         return Path(self.folder).name
 
-    def parts(self, spec: ModelSpec) -> Split:
+    def parts(self, spec: ModelSpec) -> WindowSplit:
         """Return its train, validation and test windows."""
         return split_window(spec, self.moment)
 
@@ -157,14 +157,16 @@ class Fits:
         found = validate(spec, file, window=window)
         found.report.require()
         if found.report.set_aside:
-            parted = part(file, found.rules, folder / "set_aside.parquet", (spec.time_column, spec.id_column))
+            parted = set_aside(
+                file, found.rules, folder / "set_aside.parquet", (spec.time_column, spec.id_column)
+            )
             file = parted.clean
         blank = Challenger(as_of.isoformat(), str(folder), str(file), "", spec.gate.metric, 0.0, 0, 0.0)
         began = _processor_seconds()
         trained = [one for one in map(lambda c: self._chosen(c, blank), spec.candidates) if one]
         best = best_of(spec, trained)
         candidate = next(c for c in spec.candidates if c.name == best.candidate)
-        bench = workbench(spec, candidate, as_of, self._reader(blank))
+        bench = training_job(spec, candidate, as_of, self._reader(blank))
         pipeline = run_limited(
             _alone(lambda: bench.ship(best.params)), candidate.time_limit.total_seconds(), _told(bench)
         )
@@ -182,7 +184,7 @@ class Fits:
         """Measure a candidate; one that cannot be trained goes, and the others stay."""
         spec = self.plan.spec
         try:
-            bench = workbench(spec, candidate, blank.moment, self._reader(blank))
+            bench = training_job(spec, candidate, blank.moment, self._reader(blank))
             found: Chosen = run_limited(
                 _alone(lambda: bench.choose(lambda trial: None)),
                 candidate.time_limit.total_seconds(),
@@ -194,7 +196,7 @@ class Fits:
         return TrainedCandidate(candidate.name, "", "", metric, found.metrics[metric], found.params)
 
     def _reader(self, challenger: Challenger) -> Any:
-        def read(window: Window) -> Rows:
+        def read(window: Window) -> TrainingRows:
             return rows_from(self.plan.spec, challenger.read(self.plan.spec, window))
 
         return read
@@ -208,10 +210,10 @@ class Fits:
         if champion is not None:
             fitted = champion.parts(spec).fit
             saw = max(0.0, (min(fitted.end, test.end) - test.start) / (test.end - test.start))
-            contender = Contender(champion.version, champion.pipeline(), champion.key)
-        own = Contender(challenger.candidate, challenger.pipeline(), challenger.key)
+            contender = EvaluatedModel(champion.version, champion.pipeline(), champion.key)
+        own = EvaluatedModel(challenger.candidate, challenger.pipeline(), challenger.key)
         with one_thread():
-            return judge(
+            return evaluate(
                 spec,
                 f"backtest/{challenger.version}",
                 rows.frame,
@@ -256,5 +258,5 @@ def _alone(work: Any) -> Any:
     return limited
 
 
-def _told(bench: Workbench) -> str:
+def _told(bench: TrainingJob) -> str:
     return f"model {bench.spec.name}: candidate {bench.candidate.name}"

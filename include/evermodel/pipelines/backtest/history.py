@@ -23,7 +23,7 @@ _LONG_AGO = datetime(1900, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
-class History:
+class BacktestHistory:
     """Everything that the source holds of some time, written down once.
 
     Parameters
@@ -67,7 +67,7 @@ class KnownWorld:
     of scoring and of the drift DAG reads its data through the spec, so none of them can see further.
     """
 
-    history: History
+    history: BacktestHistory
     as_of: datetime
 
     @cached_property
@@ -101,7 +101,7 @@ def record_history(
     since: datetime | None = None,
     until: datetime | None = None,
     known: str | None = None,
-) -> History:
+) -> BacktestHistory:
     """Read the source once and write its rows to a folder; the same rows give the same file.
 
     Parameters
@@ -109,7 +109,7 @@ def record_history(
     since, until
         What to read; everything that is there if not given.
     known
-        See `History`.
+        See `BacktestHistory`.
 
     Raises
     ------
@@ -124,7 +124,7 @@ def record_history(
         raise EmptyWindowError(
             f"model {spec.name}: the source has no row in {window}", "choose another start or end"
         )
-    return History(spec, written[0], known)
+    return BacktestHistory(spec, written[0], known)
 
 
 def _rows(spec: ModelSpec, window: Window, known: str | None) -> Iterator[pa.Table]:

@@ -31,7 +31,7 @@ class Week:
 
 
 @dataclass(frozen=True)
-class Retrained:
+class RetrainOfPolicy:
     """One retrain that was tried.
 
     Parameters
@@ -107,7 +107,7 @@ class PolicyOutcome:
     words: str
     first_verdict: str
     weeks: tuple[Week, ...]
-    retrains: tuple[Retrained, ...]
+    retrains: tuple[RetrainOfPolicy, ...]
     alerts: tuple[Alert, ...]
     exchanges: tuple[Exchange, ...]
 
@@ -143,7 +143,7 @@ class PolicyOutcome:
             words=data["words"],
             first_verdict=data["first_verdict"],
             weeks=tuple(Week(**{**week, "champions": tuple(week["champions"])}) for week in data["weeks"]),
-            retrains=tuple(Retrained(**one) for one in data["retrains"]),
+            retrains=tuple(RetrainOfPolicy(**one) for one in data["retrains"]),
             alerts=tuple(Alert(**one) for one in data["alerts"]),
             exchanges=tuple(Exchange(**one) for one in data["exchanges"]),
         )

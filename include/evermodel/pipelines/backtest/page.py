@@ -3,50 +3,52 @@
 from __future__ import annotations
 
 from evermodel.pipelines.backtest.chart import exchange_plot, metric_plot
-from evermodel.pipelines.backtest.compare import Comparison
+from evermodel.pipelines.backtest.compare import PolicyComparison
 from evermodel.pipelines.backtest.outcome import PolicyOutcome
 from evermodel.pipelines.backtest.text import COST_HEAD, cost_rows, findings, notes, result_head, result_rows
-from evermodel.reports.retrain.document import Bullets, Part, Section, Table, escaped, to_html
-from evermodel.reports.retrain.html_page import sheet
+from evermodel.reports.retrain.document import Bullets, PageSection, PageTable, Part, escaped, to_html
+from evermodel.reports.retrain.html_page import html_page
 from evermodel.reports.retrain.plot_style import Plot
 
 _RETRAIN_HEAD = ("as of", "outcome", "gate", "candidate", "replaced", "why it was tried")
 
 
-def report_page(comparison: Comparison) -> str:
+def report_page(comparison: PolicyComparison) -> str:
     """Draw everything about a comparison; the page loads nothing and runs nothing."""
     facts = comparison.facts
     plots = [plot for plot in (metric_plot(comparison), exchange_plot(comparison)) if plot is not None]
     results: list[Part] = [
-        Table(result_head(comparison), result_rows(comparison)),
+        PageTable(result_head(comparison), result_rows(comparison)),
         Bullets(notes(comparison)),
     ]
-    cost: list[Part] = [Table(COST_HEAD, cost_rows(comparison))]
-    hurting = [Section("When retraining hurt", [_hurting(comparison)])]
-    retrains = [Section(f"Retrains under {one.policy}", [_retrains(one)]) for one in _retrained(comparison)]
-    what = Table(
+    cost: list[Part] = [PageTable(COST_HEAD, cost_rows(comparison))]
+    hurting = [PageSection("When retraining hurt", [_hurting(comparison)])]
+    retrains = [
+        PageSection(f"Retrains under {one.policy}", [_retrains(one)]) for one in _retrained(comparison)
+    ]
+    what = PageTable(
         ("what", "which"), [(name, str(value)) for name, value in facts.items() if value is not None]
     )
     body = "\n".join(
         [
             _head(comparison),
-            to_html([Section("Policies side by side", results)]),
+            to_html([PageSection("Policies side by side", results)]),
             _figures(plots),
             to_html(
                 [
                     *hurting,
-                    Section("Compute time, on the machine that fitted", cost),
+                    PageSection("Compute time, on the machine that fitted", cost),
                     *retrains,
-                    Section("What was replayed", [what]),
+                    PageSection("What was replayed", [what]),
                 ]
             ),
         ]
     )
     title = f"Backtest of {facts['model']}, {facts['start']} to {facts['end']}"
-    return sheet(title, body, f"evermodel · result {comparison.digest}")
+    return html_page(title, body, f"evermodel · result {comparison.digest}")
 
 
-def _head(comparison: Comparison) -> str:
+def _head(comparison: PolicyComparison) -> str:
     facts, said = comparison.facts, findings(comparison)
     tone = "ships" if comparison.best.verdict == "better" else "forced"
     cards = "".join(
@@ -70,7 +72,7 @@ def _figures(plots: list[Plot]) -> str:
     return f'<section><h2>Over time</h2><div class="plots">{drawn}</div></section>'
 
 
-def _hurting(comparison: Comparison) -> Table:
+def _hurting(comparison: PolicyComparison) -> PageTable:
     rows = [
         (
             one.start,
@@ -85,14 +87,14 @@ def _hurting(comparison: Comparison) -> Table:
         for one in outcome.hurt
     ]
     head = ("week of", "policy", "new champion of", "replaced one of", "rows", "gain", "how sure")
-    return Table(head, sorted(rows))
+    return PageTable(head, sorted(rows))
 
 
-def _retrained(comparison: Comparison) -> list[PolicyOutcome]:
+def _retrained(comparison: PolicyComparison) -> list[PolicyOutcome]:
     return [one for one in comparison.outcomes if one.retrains]
 
 
-def _retrains(outcome: PolicyOutcome) -> Table:
+def _retrains(outcome: PolicyOutcome) -> PageTable:
     rows = [
         (
             one.as_of,
@@ -104,4 +106,4 @@ def _retrains(outcome: PolicyOutcome) -> Table:
         )
         for one in outcome.retrains
     ]
-    return Table(_RETRAIN_HEAD, rows)
+    return PageTable(_RETRAIN_HEAD, rows)

@@ -11,7 +11,7 @@ from typing import Any
 
 from evermodel.core.errors import SpecError
 from evermodel.monitoring.performance.answers import performance_metric
-from evermodel.pipelines.backtest.history import History, record_history
+from evermodel.pipelines.backtest.history import BacktestHistory, record_history
 from evermodel.pipelines.backtest.policies import Policy, policies_named
 from evermodel.spec import ModelSpec
 from evermodel.spec.parts import format_span, parse_span
@@ -43,7 +43,7 @@ class Plan:
     """
 
     spec: ModelSpec
-    history: History
+    history: BacktestHistory
     start: datetime
     end: datetime
     step: timedelta
@@ -122,7 +122,7 @@ class Plan:
         """Read what `to_json` wrote."""
         return cls(
             spec=spec,
-            history=History(spec, Path(data["history"]), data["known"]),
+            history=BacktestHistory(spec, Path(data["history"]), data["known"]),
             start=whole_day(data["start"]),
             end=whole_day(data["end"]),
             step=parse_span(data["step"]),
@@ -157,7 +157,7 @@ def make_plan(
     policies
         Names; all but the ungated one if none is given.
     known
-        See `History`.
+        See `BacktestHistory`.
 
     Raises
     ------
@@ -189,7 +189,7 @@ def make_plan(
     return Plan(spec, history, first, first + weeks * ONE_WEEK, step, tuple(chosen), work)
 
 
-def _first_start(spec: ModelSpec, history: History) -> datetime:
+def _first_start(spec: ModelSpec, history: BacktestHistory) -> datetime:
     """Return the first day with a whole training window, on a day of the retrain schedule if there is one."""
     first = whole_day(history.reach.start) + spec.split.total + spec.label.delay
     day = whole_day(first) if first == whole_day(first) else whole_day(first) + ONE_DAY
@@ -201,7 +201,7 @@ def _first_start(spec: ModelSpec, history: History) -> datetime:
     return whole_day(tick) if tick - day < 2 * ONE_WEEK else day
 
 
-def _last_end(spec: ModelSpec, history: History) -> datetime:
+def _last_end(spec: ModelSpec, history: BacktestHistory) -> datetime:
     return whole_day(history.reach.end + timedelta(microseconds=1) - spec.label.delay)
 
 

@@ -21,13 +21,13 @@ from evermodel.core.errors import EmptyWindowError
 from evermodel.data.dtypes import feature_frame
 from evermodel.data.prediction_log import day_folder, log_schema, read_log, write_batch
 from evermodel.data.sources import read_window
-from evermodel.modeling.tasks import points
+from evermodel.modeling.tasks import scores_and_classes
 from evermodel.monitoring.drift.verdict import DriftVerdict
 from evermodel.monitoring.performance.answers import level
-from evermodel.monitoring.performance.baseline import Promise, answered_rows
+from evermodel.monitoring.performance.baseline import Baseline, answered_rows
 from evermodel.monitoring.performance.label_join import days_of
 from evermodel.monitoring.problems import Problem
-from evermodel.monitoring.verdict import Watched, judge_day
+from evermodel.monitoring.verdict import MonitoredChampion, judge_day
 from evermodel.pipelines.backtest.fits import Challenger, one_thread
 from evermodel.pipelines.backtest.plan import ONE_DAY, Plan
 from evermodel.spec import ModelSpec
@@ -40,7 +40,7 @@ _NO_SERVING = Problem("serving", "none", "a replay has no serving app", known=Fa
 
 
 @dataclass
-class Lane:
+class PolicySimulation:
     """A champion and the prediction log as it would be if it served from its day on.
 
     Days before its own are those of the first champion: what a verdict says of a version depends on the features of
@@ -54,7 +54,7 @@ class Lane:
 
     plan: Plan
     challenger: Challenger
-    first: Lane | None = None
+    first: PolicySimulation | None = None
     _answered: datetime | None = field(default=None, repr=False)
 
     @property
@@ -118,12 +118,12 @@ class Lane:
         return world.model_copy(update={"performance": watch})
 
     @cached_property
-    def _watched(self) -> Watched:
+    def _watched(self) -> MonitoredChampion:
         spec, challenger = self.plan.spec, self.challenger
         parts = challenger.parts(spec)
         tested = answered_rows(spec, self._pipeline, challenger.read(spec, parts.test))
-        promise = Promise(self.version, level(spec, tested), tested)
-        return Watched(self.version, challenger.read(spec, parts.fit), parts.fit, promise)
+        promise = Baseline(self.version, level(spec, tested), tested)
+        return MonitoredChampion(self.version, challenger.read(spec, parts.fit), parts.fit, promise)
 
     @cached_property
     def _pipeline(self) -> Any:
@@ -159,7 +159,7 @@ class Lane:
         whole = self._features(Window(days[0], days[-1] + ONE_DAY))
         if whole.num_rows == 0:
             return
-        scores, predicted = points(spec, self._pipeline, feature_frame(spec, whole))
+        scores, predicted = scores_and_classes(spec, self._pipeline, feature_frame(spec, whole))
         count = whole.num_rows
         names = pa.nulls(count, pa.string()) if predicted is None else pa.array(predicted, pa.string())
         for name, values in (

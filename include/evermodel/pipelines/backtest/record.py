@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from evermodel.pipelines.backtest.compare import Comparison
+from evermodel.pipelines.backtest.compare import PolicyComparison
 from evermodel.pipelines.backtest.run import Files
 from evermodel.registry.tracking import artifact_url, keyed_run, log_metrics
 
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 KIND = "backtest"
 
 
-def record_backtest(client: MlflowClient, tracking_uri: str, comparison: Comparison, files: Files) -> str:
+def record_backtest(
+    client: MlflowClient, tracking_uri: str, comparison: PolicyComparison, files: Files
+) -> str:
     """Log a backtest and return the address of its report; the same result again is the same run.
 
     Parameters

@@ -14,14 +14,14 @@ from evermodel.core.severity import Severity
 from evermodel.evaluation.decision import Decision
 from evermodel.monitoring.drift.verdict import DriftVerdict
 from evermodel.monitoring.retrain_history import Request, severities_of
-from evermodel.monitoring.retrain_policy import Past, RetrainWish, retrain_wish
+from evermodel.monitoring.retrain_policy import Past, RetrainRecommendation, recommend_retrain
 from evermodel.pipelines.backtest.alarms import Alarms
 from evermodel.pipelines.backtest.fits import Challenger, Fits, one_thread
 from evermodel.pipelines.backtest.labels import Truth, parts_of_week
-from evermodel.pipelines.backtest.outcome import Exchange, PolicyOutcome, Retrained, Week
+from evermodel.pipelines.backtest.outcome import Exchange, PolicyOutcome, RetrainOfPolicy, Week
 from evermodel.pipelines.backtest.plan import Plan
 from evermodel.pipelines.backtest.policies import Policy
-from evermodel.pipelines.backtest.policy_simulation import Lane
+from evermodel.pipelines.backtest.policy_simulation import PolicySimulation
 from evermodel.spec.window import Window
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass
-class Replay:
+class PolicyReplay:
     """One life of a model under one policy.
 
     A day goes as in production: the verdict on the window that ended comes first, then the retrain as of that day, if
@@ -41,8 +41,8 @@ class Replay:
     plan: Plan
     policy: Policy
     fits: Fits
-    services: list[tuple[Lane, datetime]] = field(default_factory=list)
-    retrains: list[Retrained] = field(default_factory=list)
+    services: list[tuple[PolicySimulation, datetime]] = field(default_factory=list)
+    retrains: list[RetrainOfPolicy] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
     troubled: set[date] = field(default_factory=set)
     windows: list[tuple[str, dict[str, Severity]]] = field(default_factory=list)
@@ -61,7 +61,7 @@ class Replay:
         progress(1, len(steps))
         for number, now in enumerate(steps[1:], start=1):
             verdict = self._lane.look(now, frozenset(self.troubled))
-            wish = RetrainWish(None, "")
+            wish = RetrainRecommendation(None, "")
             if verdict is not None:
                 alarms.handle(verdict, now)
                 wish = self._wish(verdict, now)
@@ -82,7 +82,7 @@ class Replay:
         )
 
     @property
-    def _lane(self) -> Lane:
+    def _lane(self) -> PolicySimulation:
         return self.services[-1][0]
 
     def _begin(self, now: datetime) -> None:
@@ -94,15 +94,15 @@ class Replay:
             )
         decision = self.fits.judged(first, None)
         self.first_verdict = decision if isinstance(decision, str) else decision.reason
-        self.services.append((Lane(self.plan, first), now))
+        self.services.append((PolicySimulation(self.plan, first), now))
 
-    def _wish(self, verdict: DriftVerdict, now: datetime) -> RetrainWish:
+    def _wish(self, verdict: DriftVerdict, now: datetime) -> RetrainRecommendation:
         if self.policy.asks == "nobody":
-            return RetrainWish(None, "")
+            return RetrainRecommendation(None, "")
         spec = self.policy.asking(self.plan.spec)
         mine = [found for version, found in reversed(self.windows) if version == verdict.version]
         past = Past(mine[: spec.retrain.windows.of - 1], self.requests, self._lane.challenger.as_of)
-        wish = retrain_wish(spec, verdict, now, past)
+        wish = recommend_retrain(spec, verdict, now, past)
         if wish.wanted:
             self.requests.append(Request(f"replay/{now:%Y-%m-%d}", now.isoformat(), wish.note))
         return wish
@@ -120,7 +120,7 @@ class Replay:
         shipped = not challenger.refused and self._ships(decision)
         if shipped:
             first = self.services[0][0]
-            self.services.append((Lane(self.plan, challenger, first), now))
+            self.services.append((PolicySimulation(self.plan, challenger, first), now))
         self.retrains.append(_retrained(challenger, decision, shipped, champion.version, reason))
 
     def _ships(self, decision: Decision | str) -> bool:
@@ -156,7 +156,7 @@ def replay_policy(plan: Plan, policy: Policy) -> PolicyOutcome:
     file, noted = plan.outcome_file(policy), plan.progress_file(policy)
     if not file.exists():
         fits = Fits(plan)
-        outcome = Replay(plan, policy, fits).run(lambda done, of: write_text(noted, f"{done}/{of}"))
+        outcome = PolicyReplay(plan, policy, fits).run(lambda done, of: write_text(noted, f"{done}/{of}"))
         write_text(file, json.dumps(outcome.to_json()))
         noted.unlink(missing_ok=True)
     return PolicyOutcome.from_json(json.loads(file.read_text(encoding="utf-8")))
@@ -164,12 +164,12 @@ def replay_policy(plan: Plan, policy: Policy) -> PolicyOutcome:
 
 def _retrained(
     challenger: Challenger, decision: Decision | str, shipped: bool, champion: str, reason: str
-) -> Retrained:
+) -> RetrainOfPolicy:
     if isinstance(decision, str):
         verdict = decision
     else:
         verdict = decision.verdict if decision.ship else f"{decision.verdict}; {decision.reason}"
-    return Retrained(
+    return RetrainOfPolicy(
         as_of=challenger.version,
         reason=reason,
         shipped=shipped,

@@ -14,7 +14,7 @@ from pathlib import Path
 from evermodel.core.atomic import write_text
 from evermodel.monitoring.performance.answers import metric_to_watch
 from evermodel.pipelines.backtest.chart import save_png
-from evermodel.pipelines.backtest.compare import Comparison, compare
+from evermodel.pipelines.backtest.compare import PolicyComparison, compare
 from evermodel.pipelines.backtest.outcome import PolicyOutcome
 from evermodel.pipelines.backtest.page import report_page
 from evermodel.pipelines.backtest.plan import Plan
@@ -41,7 +41,7 @@ class Files:
     plot: Path
 
 
-def run_backtest(plan: Plan, jobs: int, tell: Tell = lambda steps: None) -> Comparison:
+def run_backtest(plan: Plan, jobs: int, tell: Tell = lambda steps: None) -> PolicyComparison:
     """Replay every policy and compare them.
 
     What an earlier run has fitted, judged and measured in the same work folder is not done again; a run that is ended
@@ -64,13 +64,13 @@ def run_backtest(plan: Plan, jobs: int, tell: Tell = lambda steps: None) -> Comp
     return comparison_of(plan)
 
 
-def comparison_of(plan: Plan) -> Comparison:
+def comparison_of(plan: Plan) -> PolicyComparison:
     """Compare what the policies of a plan came to; one that was not replayed yet is replayed here."""
     outcomes: list[PolicyOutcome] = [replay_policy(plan, policy) for policy in plan.policies]
     return compare(plan.facts(), metric_to_watch(plan.spec), outcomes)
 
 
-def write_report(comparison: Comparison, folder: Path) -> Files:
+def write_report(comparison: PolicyComparison, folder: Path) -> Files:
     """Write page, plot and data of a comparison to a folder."""
     files = Files(folder / PAGE_FILE, folder / DATA_FILE, folder / PLOT_FILE)
     seconds = {one.policy: round(one.seconds, 3) for one in comparison.outcomes}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evermodel.pipelines.backtest.compare import Comparison, Standing
+from evermodel.pipelines.backtest.compare import PolicyComparison, PolicyStanding
 from evermodel.pipelines.backtest.outcome import PolicyOutcome
 
 RESULT_HEAD = (
@@ -30,17 +30,17 @@ NOTES = (
 )
 
 
-def result_head(comparison: Comparison) -> list[str]:
+def result_head(comparison: PolicyComparison) -> list[str]:
     """Return the heads of the table of results."""
     return [head.format(base=comparison.base) for head in RESULT_HEAD]
 
 
-def result_rows(comparison: Comparison) -> list[list[str]]:
+def result_rows(comparison: PolicyComparison) -> list[list[str]]:
     """Return one row for each policy."""
     return [_row(one) for one in comparison.standings]
 
 
-def cost_rows(comparison: Comparison) -> list[list[str]]:
+def cost_rows(comparison: PolicyComparison) -> list[list[str]]:
     """Return what each policy cost to compute; seconds are those of one core of the machine that fitted."""
     return [
         [one.policy, f"{standing.rows_fitted:,}", _seconds(one.seconds), _each(one)]
@@ -48,7 +48,7 @@ def cost_rows(comparison: Comparison) -> list[list[str]]:
     ]
 
 
-def notes(comparison: Comparison) -> list[str]:
+def notes(comparison: PolicyComparison) -> list[str]:
     """Return what one has to know to read the table."""
     block = f"{comparison.block} weeks" if comparison.block > 1 else "one week"
     step = {"1d": "day", "1w": "week"}.get(comparison.facts["step"], comparison.facts["step"])
@@ -59,7 +59,7 @@ def notes(comparison: Comparison) -> list[str]:
     return told
 
 
-def findings(comparison: Comparison) -> list[str]:
+def findings(comparison: PolicyComparison) -> list[str]:
     """Return what follows, in plain sentences, the most important first."""
     best, base = comparison.best, comparison.base
     told = []
@@ -91,7 +91,7 @@ def findings(comparison: Comparison) -> list[str]:
     return told
 
 
-def _row(one: Standing) -> list[str]:
+def _row(one: PolicyStanding) -> list[str]:
     gain = "" if one.gain is None else _triple(one.gain, one.gain_low, one.gain_high, "+")
     worst = one.worst
     hurt = "" if not one.weeks_exchanged else f"{one.weeks_hurt} of {one.weeks_exchanged}"

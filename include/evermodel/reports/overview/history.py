@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from evermodel.core.severity import RANK
-from evermodel.reports.overview.store import Entry, Store
+from evermodel.reports.overview.store import Store, StoredModel
 from evermodel.reports.overview.summary import plan_in_force, promotions, retrains_of, traffic_plan
 
 MOST_DAYS, MOST_RETRAINS, MOST_ROLLOUTS = 1000, 300, 300
@@ -14,7 +14,7 @@ _ENDS = ("resolve", "close")
 
 
 @dataclass(frozen=True)
-class History:
+class ModelHistory:
     """Everything that a model's page shows beside its summary, oldest first.
 
     Parameters
@@ -45,7 +45,7 @@ class History:
     plan: dict[str, Any] | None
 
 
-def history_of(store: Store, model: str) -> History | None:
+def history_of(store: Store, model: str) -> ModelHistory | None:
     """Return the time line of a model, or None if the store does not know the model."""
     entry = store.entry(model)
     if entry is None:
@@ -53,7 +53,7 @@ def history_of(store: Store, model: str) -> History | None:
     days = store.runs(model, "drift", MOST_DAYS)
     retrains = retrains_of(store, entry, MOST_RETRAINS)
     promoted = _promotions(entry, retrains)
-    return History(
+    return ModelHistory(
         days=days,
         retrains=retrains,
         champions=_champions(days),
@@ -94,13 +94,13 @@ def _incidents(days: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(found.values(), key=lambda incident: incident["opened"])
 
 
-def _promotions(entry: Entry, retrains: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _promotions(entry: StoredModel, retrains: list[dict[str, Any]]) -> list[dict[str, Any]]:
     days = {retrain["run_key"]: retrain["day"] for retrain in retrains}
     return [{**asdict(p), "day": days.get(p.run_key, p.at[:10])} for p in promotions(entry)]
 
 
 def _rollouts(
-    entry: Entry, runs: list[dict[str, Any]], promoted: list[dict[str, Any]]
+    entry: StoredModel, runs: list[dict[str, Any]], promoted: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """Return all rollouts; the last plan stands for its own run where that is not read yet."""
     plan, holds = traffic_plan(entry), plan_in_force(entry)

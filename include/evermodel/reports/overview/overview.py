@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from evermodel.core.errors import EvermodelError
 from evermodel.core.settings import Settings
 from evermodel.reports.overview.address import server_address
-from evermodel.reports.overview.history import History, history_of
+from evermodel.reports.overview.history import ModelHistory, history_of
 from evermodel.reports.overview.server import TrackingServer
 from evermodel.reports.overview.store import Store
 from evermodel.reports.overview.summary import summarise
@@ -88,7 +88,7 @@ class Overview:
         self._wait(lambda: "synced" in self.store.meta())
         return self.store.summaries()
 
-    def model(self, name: str) -> tuple[dict[str, Any], History] | None:
+    def model(self, name: str) -> tuple[dict[str, Any], ModelHistory] | None:
         """Return summary and time line of one model, or None if there is no such model."""
         self._touch()
         self._wait(lambda: self.store.entry(name) is not None or "synced" in self.store.meta())

@@ -28,7 +28,7 @@ CREATE INDEX IF NOT EXISTS runs_of ON runs (model, kind, day, start);
 
 
 @dataclass(frozen=True)
-class Entry:
+class StoredModel:
     """A model as the registry has it.
 
     Parameters
@@ -83,7 +83,7 @@ class Store:
                 base.execute(f"DELETE FROM {table}")
             base.executemany("INSERT INTO meta VALUES (?, ?)", {"source": source, "layout": _LAYOUT}.items())
 
-    def keep_models(self, entries: Mapping[str, Entry]) -> set[str]:
+    def keep_models(self, entries: Mapping[str, StoredModel]) -> set[str]:
         """Store the models, let go of those that are no more, and return the names of those that changed."""
         with self._open() as base:
             known = dict(base.execute("SELECT name, facts FROM models"))
@@ -144,11 +144,11 @@ class Store:
             found = base.execute("SELECT summary FROM models WHERE summary IS NOT NULL ORDER BY name")
             return [orjson.loads(text) for (text,) in found]
 
-    def entry(self, model: str) -> Entry | None:
+    def entry(self, model: str) -> StoredModel | None:
         """Return a model as the registry has it."""
         with self._open() as base:
             found = base.execute("SELECT facts FROM models WHERE name = ?", (model,)).fetchone()
-        return Entry(**orjson.loads(found[0])) if found else None
+        return StoredModel(**orjson.loads(found[0])) if found else None
 
     def summary(self, model: str) -> dict[str, Any]:
         """Return what the list shows of one model; empty if nothing was stored yet."""

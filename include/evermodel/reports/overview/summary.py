@@ -16,7 +16,7 @@ from evermodel.monitoring.problems import KINDS
 from evermodel.registry.registry import CHALLENGER, CHAMPION, PREVIOUS, Promotion
 
 if TYPE_CHECKING:
-    from evermodel.reports.overview.store import Entry, Store
+    from evermodel.reports.overview.store import Store, StoredModel
 
 STRIP_DAYS = 30
 _PROMOTION = "evermodel.promotion."
@@ -56,7 +56,7 @@ def summarise(store: Store, model: str) -> dict[str, Any]:
     }
 
 
-def retrains_of(store: Store, entry: Entry, most: int) -> list[dict[str, Any]]:
+def retrains_of(store: Store, entry: StoredModel, most: int) -> list[dict[str, Any]]:
     """Return a model's last retrains, oldest first, with who said no to what they made (`rejected_by`)."""
     rollouts = store.runs(entry.name, "rollout", most)
     back = {rollout["version"]: "its rollout" for rollout in rollouts if rollout["outcome"] == "rolled_back"}
@@ -67,7 +67,7 @@ def retrains_of(store: Store, entry: Entry, most: int) -> list[dict[str, Any]]:
     ]
 
 
-def promotions(entry: Entry) -> list[Promotion]:
+def promotions(entry: StoredModel) -> list[Promotion]:
     """Return the completed promotions and rollbacks of a model, oldest first."""
     found = []
     for key, text in entry.tags.items():
@@ -82,7 +82,7 @@ def promotions(entry: Entry) -> list[Promotion]:
     return sorted(found, key=lambda promotion: promotion.at)
 
 
-def open_incidents(entry: Entry) -> list[dict[str, Any]]:
+def open_incidents(entry: StoredModel) -> list[dict[str, Any]]:
     """Return the incidents that are open, the worst first."""
     try:
         books = json.loads(entry.tags.get(INCIDENTS, "{}"))
@@ -95,13 +95,13 @@ def open_incidents(entry: Entry) -> list[dict[str, Any]]:
     return sorted(found, key=lambda incident: -RANK.get(incident["current"], 0))
 
 
-def plan_in_force(entry: Entry) -> dict[str, Any] | None:
+def plan_in_force(entry: StoredModel) -> dict[str, Any] | None:
     """Return the traffic plan that holds now, or None: the champion answers everything."""
     plan = traffic_plan(entry)
     return plan.to_json() if plan is not None and plan.holds(entry.aliases.get(CHAMPION)) else None
 
 
-def traffic_plan(entry: Entry) -> TrafficPlan | None:
+def traffic_plan(entry: StoredModel) -> TrafficPlan | None:
     """Return the model's last traffic plan, whatever its state."""
     if PLAN_TAG not in entry.tags:
         return None
@@ -111,7 +111,7 @@ def traffic_plan(entry: Entry) -> TrafficPlan | None:
         return None
 
 
-def _champion(entry: Entry, judged: list[dict[str, Any]], version: str | None) -> dict[str, Any] | None:
+def _champion(entry: StoredModel, judged: list[dict[str, Any]], version: str | None) -> dict[str, Any] | None:
     if version is None:
         return None
     promoted = [p for p in promotions(entry) if p.version == version]

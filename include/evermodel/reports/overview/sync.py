@@ -9,7 +9,7 @@ from evermodel.deployment.rollout.plan_store import PLAN_TAG
 from evermodel.registry.tracking import KIND
 from evermodel.reports.overview.records import record_of
 from evermodel.reports.overview.server import TrackingServer, tags_of
-from evermodel.reports.overview.store import Entry, Store
+from evermodel.reports.overview.store import Store, StoredModel
 from evermodel.reports.overview.summary import summarise
 
 # A run is read again for so long after it began or ended: other tasks of the day may still write to it.
@@ -81,22 +81,22 @@ def load(store: Store, server: TrackingServer, model: str) -> None:
     store.note_loaded(model, started)
 
 
-def _entries(server: TrackingServer, specs: Iterable[str]) -> dict[str, Entry]:
+def _entries(server: TrackingServer, specs: Iterable[str]) -> dict[str, StoredModel]:
     """Return the models under care: those with a spec, and those of the registry that carry our tags."""
-    entries = {name: Entry(name, {}, {}) for name in specs}
+    entries = {name: StoredModel(name, {}, {}) for name in specs}
     rejected = server.rejections()
     for found in server.models():
         name, tags = found["name"], tags_of(found)
         if name not in entries and not any(key.startswith("evermodel.") for key in tags):
             continue
         aliases = {a["alias"]: str(a["version"]) for a in found.get("aliases", [])}
-        entries[name] = Entry(
+        entries[name] = StoredModel(
             name, aliases, tags, int(found.get("creation_timestamp") or 0), rejected.get(name, {})
         )
     return entries
 
 
-def _find_experiments(store: Store, server: TrackingServer, entries: Mapping[str, Entry]) -> None:
+def _find_experiments(store: Store, server: TrackingServer, entries: Mapping[str, StoredModel]) -> None:
     """Look for experiments that are not known yet; one for rollouts is missed only where there was a rollout."""
     ids_of = store.experiments()
     missing = [

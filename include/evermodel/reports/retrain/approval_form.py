@@ -51,7 +51,7 @@ def metric_lines(metrics: Metrics) -> list[str]:
     return ["| metric | challenger | champion |", "|---|---|---|", *rows, ""] if rows else []
 
 
-def question_body(
+def approval_text(
     decision: Decision,
     links: Mapping[str, str],
     metrics: Metrics | None = None,

@@ -19,24 +19,24 @@ from evermodel.reports.retrain.plot_style import (
     shown,
     to_svg,
 )
-from evermodel.reports.retrain.scored_sample import Side, Trial
+from evermodel.reports.retrain.scored_sample import ScoredModel, ScoredSample
 
 _POINTS = 200
 _BINS = 10
 _MOST_CLASSES = 15
 
 
-def binary_plots(trial: Trial) -> list[Plot]:
+def binary_plots(trial: ScoredSample) -> list[Plot]:
     """Return the plots of a binary classifier."""
     return [roc(trial), precision_recall(trial), calibration(trial), spread(trial)]
 
 
-def multiclass_plots(trial: Trial) -> list[Plot]:
+def multiclass_plots(trial: ScoredSample) -> list[Plot]:
     """Return the plots of a classifier of many classes."""
     return [confusion(trial), calibration(trial)]
 
 
-def roc(trial: Trial) -> Plot:
+def roc(trial: ScoredSample) -> Plot:
     """Draw the share of positives found against the share of negatives taken along."""
     from sklearn.metrics import roc_curve
 
@@ -49,7 +49,7 @@ def roc(trial: Trial) -> Plot:
     return Plot("ROC", "Up and left is better; the dotted line is guessing.", to_svg(figure))
 
 
-def precision_recall(trial: Trial) -> Plot:
+def precision_recall(trial: ScoredSample) -> Plot:
     """Draw how many of those named positive are, against how many of all positives are named."""
     from sklearn.metrics import precision_recall_curve
 
@@ -67,7 +67,7 @@ def precision_recall(trial: Trial) -> Plot:
     )
 
 
-def calibration(trial: Trial) -> Plot:
+def calibration(trial: ScoredSample) -> Plot:
     """Draw what came true against what was predicted, in ten groups of equal size."""
     figure, axes = blank()
     tops = []
@@ -90,7 +90,7 @@ def calibration(trial: Trial) -> Plot:
     )
 
 
-def spread(trial: Trial) -> Plot:
+def spread(trial: ScoredSample) -> Plot:
     """Draw which probabilities the challenger gives to positives and to negatives."""
     figure, axes = blank()
     answers = trial.challenger.answers
@@ -105,7 +105,7 @@ def spread(trial: Trial) -> Plot:
     )
 
 
-def confusion(trial: Trial) -> Plot:
+def confusion(trial: ScoredSample) -> Plot:
     """Draw which true class the challenger took for which."""
     guesses = trial.challenger.answers.argmax(axis=1)
     kept, names = _kept_classes(trial)
@@ -133,7 +133,7 @@ def confusion(trial: Trial) -> Plot:
     return Plot("Confusion matrix", caption, to_svg(figure))
 
 
-def _kept_classes(trial: Trial) -> tuple[np.ndarray, list[str]]:
+def _kept_classes(trial: ScoredSample) -> tuple[np.ndarray, list[str]]:
     """Return for each class its place in the picture; the rarest share the last one where there are too many."""
     classes = trial.classes
     if len(classes) <= _MOST_CLASSES:
@@ -144,7 +144,7 @@ def _kept_classes(trial: Trial) -> tuple[np.ndarray, list[str]]:
     return places, [*(classes[i] for i in common), f"{len(classes) - len(common)} others"]
 
 
-def _styled(trial: Trial) -> Iterator[tuple[Side, dict[str, Any]]]:
+def _styled(trial: ScoredSample) -> Iterator[tuple[ScoredModel, dict[str, Any]]]:
     styles = (
         {"color": CHALLENGER, "linewidth": 2.0, "zorder": 3},
         {"color": CHAMPION, "linewidth": 1.6, "linestyle": (0, (5, 2))},

@@ -24,13 +24,13 @@ from evermodel.reports.retrain.plot_style import (
     shown,
     to_svg,
 )
-from evermodel.reports.retrain.scored_sample import Trial
+from evermodel.reports.retrain.scored_sample import ScoredSample
 
 _MOST_FEATURES = 20
 _MOST_SLICES = 30
 
 
-def gain_plot(trial: Trial) -> Plot | None:
+def gain_plot(trial: ScoredSample) -> Plot | None:
     """Draw the interval of the gain beside nothing and beside the margin; None where there is no gain."""
     gain = trial.decision.gain
     if gain is None or not np.isfinite(gain).all():
@@ -63,7 +63,7 @@ def gain_plot(trial: Trial) -> Plot | None:
     return Plot("Gain over the champion", caption, to_svg(figure), wide=True)
 
 
-def slice_plot(trial: Trial, slices: Sequence[Gate]) -> Plot | None:
+def slice_plot(trial: ScoredSample, slices: Sequence[Gate]) -> Plot | None:
     """Draw the value of every slice that was judged, coloured by its verdict; None without any."""
     judged = [gate for gate in slices if gate.value is not None and np.isfinite(gate.value)]
     if not judged:
@@ -91,7 +91,7 @@ def slice_plot(trial: Trial, slices: Sequence[Gate]) -> Plot | None:
     return Plot("Gain by slice" if gain else "Value by slice", caption, to_svg(figure), wide=True)
 
 
-def importance_plot(trial: Trial, importance: Importance) -> Plot | None:
+def importance_plot(trial: ScoredSample, importance: Importance) -> Plot | None:
     """Draw the importance of each feature for both models; None when there was no time to measure it."""
     if not importance.losses:
         return None

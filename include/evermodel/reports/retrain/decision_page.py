@@ -7,19 +7,19 @@ from collections.abc import Mapping
 from evermodel.evaluation.decision import Gate
 from evermodel.reports.retrain.classification import binary_plots, multiclass_plots
 from evermodel.reports.retrain.comparison import gain_plot, importance_plot, slice_plot
-from evermodel.reports.retrain.document import Links, Part, Section, Table, escaped, to_html
-from evermodel.reports.retrain.html_page import sheet
-from evermodel.reports.retrain.numbers import Numbers
+from evermodel.reports.retrain.document import Links, PageSection, PageTable, Part, escaped, to_html
+from evermodel.reports.retrain.html_page import html_page
+from evermodel.reports.retrain.numbers import DecisionFigures
 from evermodel.reports.retrain.plot_style import Plot
 from evermodel.reports.retrain.regression import regression_plots
-from evermodel.reports.retrain.scored_sample import Trial
+from evermodel.reports.retrain.scored_sample import ScoredSample
 from evermodel.reports.retrain.text import gate_table, headline, interval, number, slice_gates_of, why
 
 _PLOTS = {"binary": binary_plots, "multiclass": multiclass_plots, "regression": regression_plots}
 
 
 def decision_page(
-    trial: Trial, numbers: Numbers, facts: Mapping[str, object], links: Mapping[str, str]
+    trial: ScoredSample, numbers: DecisionFigures, facts: Mapping[str, object], links: Mapping[str, str]
 ) -> str:
     """Draw everything about a decision.
 
@@ -46,12 +46,12 @@ def decision_page(
     # Slices may be many and have a part of their own; here stand only those that decided something.
     main = tuple(gate for gate in decision.gates if gate not in slices or gate.verdict == "fail")
     sections = [
-        Section("Gates", [gate_table(main)]),
-        Section("Metrics on the test rows", [_metrics(trial, numbers)]),
+        PageSection("Gates", [gate_table(main)]),
+        PageSection("Metrics on the test rows", [_metrics(trial, numbers)]),
     ]
     last = [
-        Section("Data and code", [Table(("what", "which"), list(facts.items()))]),
-        Section("More", [Links(dict(links))]),
+        PageSection("Data and code", [PageTable(("what", "which"), list(facts.items()))]),
+        PageSection("More", [Links(dict(links))]),
     ]
     body = "\n".join(
         [
@@ -66,10 +66,10 @@ def decision_page(
         ]
     )
     title = f"{decision.model}: {headline(decision)[1].lower()}"
-    return sheet(title, body, f"evermodel · run {decision.run_key} · decision {decision.digest}")
+    return html_page(title, body, f"evermodel · run {decision.run_key} · decision {decision.digest}")
 
 
-def _head(trial: Trial) -> str:
+def _head(trial: ScoredSample) -> str:
     decision = trial.decision
     kind, ending = headline(decision)
     against = f"version {decision.parent}" if decision.parent else "no champion yet"
@@ -94,7 +94,7 @@ def _card(label: str, triple: tuple[float, float, float] | None, below: str, sig
     return f'<div class="card"><span>{escaped(label)}</span><b>{number(value, sign)}</b><span>{escaped(bounds)}</span></div>'
 
 
-def _metrics(trial: Trial, numbers: Numbers) -> Part:
+def _metrics(trial: ScoredSample, numbers: DecisionFigures) -> Part:
     own, theirs = numbers.metrics["challenger"], numbers.metrics.get("champion", {})
     rows: list[tuple[str, ...]] = [
         (
@@ -107,15 +107,15 @@ def _metrics(trial: Trial, numbers: Numbers) -> Part:
     errors = numbers.calibration_error
     if errors:
         rows.append(("calibration error", number(errors["challenger"]), number(errors.get("champion"))))
-    return Table(("metric", "challenger", "champion"), rows)
+    return PageTable(("metric", "challenger", "champion"), rows)
 
 
-def _slices(trial: Trial, slices: tuple[Gate, ...]) -> str:
+def _slices(trial: ScoredSample, slices: tuple[Gate, ...]) -> str:
     if not slices:
         return ""
     plot = slice_plot(trial, slices)
     drawn = "" if plot is None else _figures("Slices", [plot])
-    return drawn + to_html([Section("Every slice", [gate_table(slices)])])
+    return drawn + to_html([PageSection("Every slice", [gate_table(slices)])])
 
 
 def _figures(title: str, plots: list[Plot]) -> str:

@@ -29,7 +29,7 @@ class Bullets:
 
 
 @dataclass(frozen=True)
-class Table:
+class PageTable:
     """Rows of cells; a row whose first cell is a verdict is coloured by it on a page."""
 
     head: Sequence[str]
@@ -43,18 +43,18 @@ class Links:
     addresses: dict[str, str]
 
 
-Part = Paragraph | Bullets | Table | Links
+Part = Paragraph | Bullets | PageTable | Links
 
 
 @dataclass(frozen=True)
-class Section:
+class PageSection:
     """A heading and what stands below it."""
 
     title: str
     parts: Sequence[Part]
 
 
-def to_markdown(title: str, sections: Sequence[Section]) -> str:
+def to_markdown(title: str, sections: Sequence[PageSection]) -> str:
     """Write a document as Markdown (GitHub's dialect, which MLflow shows)."""
     lines = [f"# {marked(title)}", ""]
     for section in sections:
@@ -64,7 +64,7 @@ def to_markdown(title: str, sections: Sequence[Section]) -> str:
     return "\n".join(lines)
 
 
-def to_html(sections: Sequence[Section]) -> str:
+def to_html(sections: Sequence[PageSection]) -> str:
     """Write sections as HTML, to be put into a page."""
     return "\n".join(
         f"<section><h2>{escaped(section.title)}</h2>{''.join(map(part_html, section.parts))}</section>"
@@ -95,7 +95,7 @@ def part_html(part: Part) -> str:
             return "<ul>" + "".join(f"<li>{escaped(item)}</li>" for item in items) + "</ul>"
         case Links(addresses):
             return '<p class="links">' + " ".join(_anchor(k, v) for k, v in addresses.items()) + "</p>"
-        case Table(head, rows):
+        case PageTable(head, rows):
             top = "".join(f"<th>{escaped(cell)}</th>" for cell in head)
             body = "".join(_row(row) for row in rows)
             return (
@@ -123,7 +123,7 @@ def _markdown(part: Part) -> list[str]:
             return [f"- {marked(item)}" for item in items]
         case Links(addresses):
             return [" · ".join(f"[{marked(label)}](<{address}>)" for label, address in addresses.items())]
-        case Table(head, rows):
+        case PageTable(head, rows):
             lines = [_cells(head), "|" + "---|" * len(head)]
             return lines + [_cells(row) for row in rows]
 

@@ -45,7 +45,7 @@ footer { margin-top: 36px; border-top: 1px solid var(--line); padding-top: 10px;
 """
 
 
-def sheet(title: str, body: str, footer: str) -> str:
+def html_page(title: str, body: str, footer: str) -> str:
     """Return a whole HTML page.
 
     Parameters

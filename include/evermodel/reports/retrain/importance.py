@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evermodel.modeling import tasks
-from evermodel.reports.retrain.scored_sample import Side, Trial
+from evermodel.reports.retrain.scored_sample import ScoredModel, ScoredSample
 
 MOST_ROWS = 2000
 MOST_REPEATS = 3
@@ -33,7 +33,7 @@ class Importance:
     losses: dict[str, dict[str, float]]
 
 
-def permutation_importance(trial: Trial, seconds: float = 10.0) -> Importance:
+def permutation_importance(trial: ScoredSample, seconds: float = 10.0) -> Importance:
     """Shuffle one feature at a time on a seeded sample of the test rows, the same way for both models.
 
     The value of a round depends on the seed alone; a slow model only gets fewer rounds (Breiman: Random Forests,
@@ -67,7 +67,7 @@ def permutation_importance(trial: Trial, seconds: float = 10.0) -> Importance:
 
 
 def _round(
-    trial: Trial, side: Side, sample: np.ndarray, number: int, deadline: float
+    trial: ScoredSample, side: ScoredModel, sample: np.ndarray, number: int, deadline: float
 ) -> dict[str, float] | None:
     metric = tasks.primary(trial.spec)
     truth = trial.truth[sample]

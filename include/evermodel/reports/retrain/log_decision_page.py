@@ -11,7 +11,7 @@ from evermodel.registry.tracking import artifact_url, find_run, log_json, run_ur
 from evermodel.reports.retrain.decision_page import decision_page
 from evermodel.reports.retrain.importance import permutation_importance
 from evermodel.reports.retrain.numbers import EVIDENCE_FILE, numbers_of
-from evermodel.reports.retrain.scored_sample import Trial, hold_trial
+from evermodel.reports.retrain.scored_sample import ScoredSample, score_sample
 from evermodel.spec.window import split_window, whole_day
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
     from evermodel.evaluation.decision import Decision
-    from evermodel.evaluation.evaluated_model import Contender
+    from evermodel.evaluation.evaluated_model import EvaluatedModel
     from evermodel.registry.retrain_run import RetrainRun
 
 _LOG = logging.getLogger(__name__)
@@ -30,8 +30,8 @@ def record_evidence(
     decision: Decision,
     features: pd.DataFrame,
     labels: NDArray[Any],
-    challenger: Contender,
-    champion: Contender | None,
+    challenger: EvaluatedModel,
+    champion: EvaluatedModel | None,
 ) -> None:
     """Draw the decision page and log it with its numbers to the MLflow run of the retrain.
 
@@ -44,7 +44,7 @@ def record_evidence(
     """
     try:
         run = retrain.mlflow_run()
-        trial = hold_trial(retrain.spec, decision, features, labels, challenger, champion)
+        trial = score_sample(retrain.spec, decision, features, labels, challenger, champion)
         numbers = numbers_of(trial, permutation_importance(trial))
         for name, value in numbers.flat().items():
             retrain.client.log_metric(run.info.run_id, name, value)
@@ -65,7 +65,7 @@ def record_evidence(
         )
 
 
-def page_facts(retrain: RetrainRun, run: Run, trial: Trial) -> dict[str, object]:
+def page_facts(retrain: RetrainRun, run: Run, trial: ScoredSample) -> dict[str, object]:
     """Return where data and code of a retrain came from."""
     parts, tags = split_window(retrain.spec, whole_day(retrain.as_of)), run.data.tags
     return {

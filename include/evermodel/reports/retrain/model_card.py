@@ -12,14 +12,14 @@ from evermodel.evaluation.decision import Decision
 from evermodel.reports.retrain.document import (
     Bullets,
     Links,
+    PageSection,
+    PageTable,
     Paragraph,
-    Section,
-    Table,
     escaped,
     to_html,
     to_markdown,
 )
-from evermodel.reports.retrain.html_page import sheet
+from evermodel.reports.retrain.html_page import html_page
 from evermodel.reports.retrain.text import gate_table, interval, number, slice_gates_of, why
 from evermodel.spec import ModelSpec
 from evermodel.spec.parts import format_span
@@ -81,9 +81,11 @@ class Card:
     def html(self) -> str:
         """Return the card as one self-contained page."""
         head = f"<h1>{escaped(self.title)}</h1><p>{escaped(self.spec.description)}</p>"
-        return sheet(self.title, head + to_html(self._sections()), f"evermodel · run {self.decision.run_key}")
+        return html_page(
+            self.title, head + to_html(self._sections()), f"evermodel · run {self.decision.run_key}"
+        )
 
-    def _sections(self) -> list[Section]:
+    def _sections(self) -> list[PageSection]:
         return [
             self._model(),
             self._use(),
@@ -93,11 +95,11 @@ class Card:
             self._gates(),
             *self._slices(),
             self._renewal(),
-            Section("Lineage", [Table(("what", "which"), list(self.lineage.items()))]),
-            Section("More", [Links(dict(self.links))]),
+            PageSection("Lineage", [PageTable(("what", "which"), list(self.lineage.items()))]),
+            PageSection("More", [Links(dict(self.links))]),
         ]
 
-    def _model(self) -> Section:
+    def _model(self) -> PageSection:
         spec = self.spec
         chosen = next(c for c in self.tried if c.name == self.decision.candidate)
         rows = [
@@ -109,9 +111,9 @@ class Card:
             ("trained as of", f"{self.as_of:%Y-%m-%d}"),
             ("decision", f"{self.decision.verdict.replace('_', ' ')}, {self.decision.reason}"),
         ]
-        return Section("Model", [Table(("what", "which"), rows)])
+        return PageSection("Model", [PageTable(("what", "which"), rows)])
 
-    def _use(self) -> Section:
+    def _use(self) -> PageSection:
         spec = self.spec
         assumed = [
             f"A label is known {format_span(spec.label.delay)} after {spec.time_column}; until then it is not used.",
@@ -120,7 +122,7 @@ class Card:
             "The near future resembles the training window; the drift DAG watches whether it does.",
             "A category that was not seen in training tells the model nothing.",
         ]
-        return Section(
+        return PageSection(
             "Intended use and limits",
             [
                 Paragraph(f"Intended use: {spec.intended_use or 'not stated in the spec (intended_use)'}"),
@@ -130,7 +132,7 @@ class Card:
             ],
         )
 
-    def _data(self) -> Section:
+    def _data(self) -> PageSection:
         spec, parts = self.spec, split_window(self.spec, self.as_of)
         rows = [
             ("source", redacted(spec.source.told)),
@@ -143,9 +145,9 @@ class Card:
             ("categorical features", ", ".join(spec.features.categorical) or "none"),
             ("left out as leaks", ", ".join(spec.leaks) or "none declared"),
         ]
-        return Section("Data", [Table(("what", "which"), rows)])
+        return PageSection("Data", [PageTable(("what", "which"), rows)])
 
-    def _candidates(self) -> Section:
+    def _candidates(self) -> PageSection:
         name = f"validation_{self.decision.metric}"
         rows = [
             (
@@ -156,9 +158,9 @@ class Card:
             )
             for c in self.tried
         ]
-        return Section("Candidates", [Table(("candidate", "estimator", "parameters", name), rows)])
+        return PageSection("Candidates", [PageTable(("candidate", "estimator", "parameters", name), rows)])
 
-    def _metrics(self) -> Section:
+    def _metrics(self) -> PageSection:
         decision = self.decision
         found: Mapping[str, Any] = self.evidence.get("metrics", {})
         own = found.get("challenger", {decision.metric: decision.challenger})
@@ -178,21 +180,24 @@ class Card:
             rows.append((f"gain in {decision.metric}", interval(decision.gain, "+"), "-"))
         confidence = f"with {self.spec.gate.confidence:.0%} bootstrap intervals"
         before = f"champion then (version {decision.parent})" if decision.parent else "champion then (none)"
-        return Section(
+        return PageSection(
             "Metrics",
-            [Paragraph(f"On the test rows, {confidence}."), Table(("metric", "this version", before), rows)],
+            [
+                Paragraph(f"On the test rows, {confidence}."),
+                PageTable(("metric", "this version", before), rows),
+            ],
         )
 
-    def _gates(self) -> Section:
+    def _gates(self) -> PageSection:
         slices = slice_gates_of(self.decision)
         others = tuple(gate for gate in self.decision.gates if gate not in slices)
-        return Section("Gates", [Paragraph(" ".join(why(self.decision))), gate_table(others)])
+        return PageSection("Gates", [Paragraph(" ".join(why(self.decision))), gate_table(others)])
 
-    def _slices(self) -> list[Section]:
+    def _slices(self) -> list[PageSection]:
         gates = slice_gates_of(self.decision)
-        return [Section("Slices", [gate_table(gates)])] if gates else []
+        return [PageSection("Slices", [gate_table(gates)])] if gates else []
 
-    def _renewal(self) -> Section:
+    def _renewal(self) -> PageSection:
         spec, drift = self.spec, self.spec.drift
         weekly = (
             f"on schedule, cron {spec.schedule.retrain} (UTC)"
@@ -206,4 +211,4 @@ class Card:
             f"a warning and {drift.psi.critical:g} critical), at most once in {format_span(spec.retrain.cooldown)}"
         )
         by_hand = "by hand, when features, labels or the use change: the spec has to follow first"
-        return Section("When to retrain", [Bullets([weekly, asked, by_hand])])
+        return PageSection("When to retrain", [Bullets([weekly, asked, by_hand])])

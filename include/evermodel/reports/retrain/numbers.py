@@ -9,8 +9,8 @@ import numpy as np
 
 from evermodel.modeling import tasks
 from evermodel.reports.retrain.importance import Importance
-from evermodel.reports.retrain.scored_sample import Side, Trial
-from evermodel.stats.bootstrap import Interval, side_by_side
+from evermodel.reports.retrain.scored_sample import ScoredModel, ScoredSample
+from evermodel.stats.bootstrap import ConfidenceInterval, side_by_side
 from evermodel.stats.metrics import calibration_error
 from evermodel.stats.task_metrics import METRICS_BY_TASK
 
@@ -20,7 +20,7 @@ EVIDENCE_FILE = "evidence.json"
 
 
 @dataclass(frozen=True)
-class Numbers:
+class DecisionFigures:
     """What the page shows, as data.
 
     Parameters
@@ -53,7 +53,7 @@ class Numbers:
         return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
-def numbers_of(trial: Trial, importance: Importance) -> Numbers:
+def numbers_of(trial: ScoredSample, importance: Importance) -> DecisionFigures:
     """Measure both sides with every metric of the task; the primary one keeps the decision's own interval."""
     decision, gate = trial.decision, trial.spec.gate
     measured = side_by_side(
@@ -72,12 +72,12 @@ def numbers_of(trial: Trial, importance: Importance) -> Numbers:
         metrics["champion"][decision.metric] = decision.champion
     keyed = dict(zip(("challenger", "champion"), trial.sides, strict=False))
     errors = {} if trial.spec.task == "regression" else {k: _calibration(trial, s) for k, s in keyed.items()}
-    return Numbers(metrics, errors, importance)
+    return DecisionFigures(metrics, errors, importance)
 
 
-def _triple(interval: Interval) -> tuple[float, float, float]:
+def _triple(interval: ConfidenceInterval) -> tuple[float, float, float]:
     return interval.value, interval.low, interval.high
 
 
-def _calibration(trial: Trial, side: Side) -> float:
+def _calibration(trial: ScoredSample, side: ScoredModel) -> float:
     return calibration_error(*tasks.confidence_of(trial.spec, trial.truth, side.answers))

@@ -14,17 +14,17 @@ from evermodel.reports.retrain.plot_style import (
     shown,
     to_svg,
 )
-from evermodel.reports.retrain.scored_sample import Trial
+from evermodel.reports.retrain.scored_sample import ScoredSample
 
 _MOST_POINTS = 3000
 
 
-def regression_plots(trial: Trial) -> list[Plot]:
+def regression_plots(trial: ScoredSample) -> list[Plot]:
     """Return the plots of a regression."""
     return [predicted(trial), residuals(trial)]
 
 
-def predicted(trial: Trial) -> Plot:
+def predicted(trial: ScoredSample) -> Plot:
     """Draw what the challenger predicted against what came."""
     sample = np.random.default_rng(trial.spec.seed).permutation(len(trial.truth))[:_MOST_POINTS]
     truth, answers = trial.truth[sample], trial.challenger.answers[sample]
@@ -48,7 +48,7 @@ def predicted(trial: Trial) -> Plot:
     return Plot("Predicted and true", caption, to_svg(figure))
 
 
-def residuals(trial: Trial) -> Plot:
+def residuals(trial: ScoredSample) -> Plot:
     """Draw how predictions miss, for both models in the same bins."""
     misses = [side.answers - trial.truth for side in trial.sides]
     low, high = np.quantile(np.concatenate(misses), [0.005, 0.995])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from evermodel.evaluation.decision import Decision
-from evermodel.evaluation.evaluated_model import Contender
+from evermodel.evaluation.evaluated_model import EvaluatedModel
 from evermodel.modeling import tasks
 from evermodel.spec import ModelSpec
 from evermodel.stats.metrics import Floats
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Side:
+class ScoredModel:
     """One model on trial and its answers to the test rows."""
 
     name: str
@@ -27,7 +27,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Trial:
+class ScoredSample:
     """A decision beside everything that it was made from.
 
     Parameters
@@ -45,33 +45,35 @@ class Trial:
     features: pd.DataFrame
     truth: NDArray[Any]
     classes: tuple[str, ...]
-    challenger: Side
-    champion: Side | None
+    challenger: ScoredModel
+    champion: ScoredModel | None
 
     @property
-    def sides(self) -> tuple[Side, ...]:
+    def sides(self) -> tuple[ScoredModel, ...]:
         """Challenger first, then the champion if there is one."""
         return (self.challenger,) if self.champion is None else (self.challenger, self.champion)
 
 
-def hold_trial(
+def score_sample(
     spec: ModelSpec,
     decision: Decision,
     features: pd.DataFrame,
     labels: NDArray[Any],
-    challenger: Contender,
-    champion: Contender | None,
-) -> Trial:
+    challenger: EvaluatedModel,
+    champion: EvaluatedModel | None,
+) -> ScoredSample:
     """Ask both models for the test rows once more, for everything that is drawn from their answers."""
     if decision.champion is None:
         champion = None  # there is none, or it could not answer
     pipelines = [side.pipeline for side in (challenger, champion) if side is not None]
     classes = tasks.classes_of(spec, labels, *pipelines)
 
-    def side(contender: Contender, name: str) -> Side:
-        return Side(name, contender.pipeline, tasks.predict(spec, contender.pipeline, features, classes))
+    def side(contender: EvaluatedModel, name: str) -> ScoredModel:
+        return ScoredModel(
+            name, contender.pipeline, tasks.predict(spec, contender.pipeline, features, classes)
+        )
 
-    return Trial(
+    return ScoredSample(
         spec=spec,
         decision=decision,
         features=features,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from evermodel.evaluation.decision import Decision, Gate
-from evermodel.reports.retrain.document import Table
+from evermodel.reports.retrain.document import PageTable
 
 VERDICTS = {
     "better": "The challenger is better than the champion.",
@@ -39,12 +39,12 @@ def why(decision: Decision) -> list[str]:
     return said
 
 
-def gate_table(gates: tuple[Gate, ...]) -> Table:
+def gate_table(gates: tuple[Gate, ...]) -> PageTable:
     """Return every gate with verdict, value, threshold and evidence; what failed comes first."""
     order = {"fail": 0, "warn": 1}
     ranked = sorted(gates, key=lambda gate: order.get(gate.verdict, 2))
     rows = [(g.verdict, g.name, number(g.value), g.threshold, g.detail) for g in ranked]
-    return Table(("verdict", "gate", "value", "threshold", "evidence"), rows)
+    return PageTable(("verdict", "gate", "value", "threshold", "evidence"), rows)
 
 
 def slice_gates_of(decision: Decision) -> tuple[Gate, ...]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
-from evermodel.data.validation.profile import ColumnProfile, Profile
-from evermodel.data.validation.report import Check, ValidationReport
-from evermodel.reports.retrain.document import Paragraph, Part, Section, Table, escaped, to_html
-from evermodel.reports.retrain.html_page import sheet
+from evermodel.data.validation.profile import ColumnProfile, SnapshotProfile
+from evermodel.data.validation.report import CheckResult, ValidationReport
+from evermodel.reports.retrain.document import PageSection, PageTable, Paragraph, Part, escaped, to_html
+from evermodel.reports.retrain.html_page import html_page
 from evermodel.spec import ModelSpec
 
 _ENDINGS = {
@@ -26,7 +26,11 @@ _COLUMNS = 300
 
 
 def validation_page(
-    spec: ModelSpec, report: ValidationReport, profile: Profile, before: Profile | None, run_key: str
+    spec: ModelSpec,
+    report: ValidationReport,
+    profile: SnapshotProfile,
+    before: SnapshotProfile | None,
+    run_key: str,
 ) -> str:
     """Draw a report.
 
@@ -45,16 +49,16 @@ def validation_page(
         "warn": report.warnings,
     }
     sections = [
-        Section(_TITLES[severity], [_checks(checks)]) for severity, checks in groups.items() if checks
+        PageSection(_TITLES[severity], [_checks(checks)]) for severity, checks in groups.items() if checks
     ]
-    sections.append(Section("Columns", _columns(profile, before)))
-    sections.append(Section("Checks that passed, by kind", [_passed(report)]))
-    sections.append(Section("Held against", [_facts(report, profile)]))
+    sections.append(PageSection("Columns", _columns(profile, before)))
+    sections.append(PageSection("Checks that passed, by kind", [_passed(report)]))
+    sections.append(PageSection("Held against", [_facts(report, profile)]))
     body = _head(spec, report, profile) + to_html(sections)
-    return sheet(f"{spec.name}: validation {report.verdict}", body, f"evermodel · run {run_key}")
+    return html_page(f"{spec.name}: validation {report.verdict}", body, f"evermodel · run {run_key}")
 
 
-def _head(spec: ModelSpec, report: ValidationReport, profile: Profile) -> str:
+def _head(spec: ModelSpec, report: ValidationReport, profile: SnapshotProfile) -> str:
     kind, ending = _ENDINGS[report.verdict]
     broken = [*report.failures, *report.quarantines, *report.warnings]
     told = "".join(f"<p>{escaped(check.line())}</p>" for check in broken[:3])
@@ -76,19 +80,19 @@ def _head(spec: ModelSpec, report: ValidationReport, profile: Profile) -> str:
 <div class="cards">{drawn}</div></header>"""
 
 
-def _span(profile: Profile) -> str:
+def _span(profile: SnapshotProfile) -> str:
     return f"{profile.oldest[:10]} to {profile.newest[:10]}" if profile.oldest else "none"
 
 
-def _checks(checks: tuple[Check, ...]) -> Part:
+def _checks(checks: tuple[CheckResult, ...]) -> Part:
     rows = [
         (_MARKS[c.severity], c.name, c.found, c.allowed, "; ".join(c.examples) or "-", _key(c))
         for c in checks
     ]
-    return Table(("", "check", "found", "allowed", "for example", "severity key"), rows)
+    return PageTable(("", "check", "found", "allowed", "for example", "severity key"), rows)
 
 
-def _key(check: Check) -> str:
+def _key(check: CheckResult) -> str:
     if check.kind == "quarantine":
         return "max_quarantine_share"
     return f"{check.kind}.{check.column}" if check.column else check.kind
@@ -99,7 +103,7 @@ def _passed(report: ValidationReport) -> Part:
     return Paragraph(", ".join(f"{kind} {count}" for kind, count in sorted(counts.items())) or "None.")
 
 
-def _columns(profile: Profile, before: Profile | None) -> list[Part]:
+def _columns(profile: SnapshotProfile, before: SnapshotProfile | None) -> list[Part]:
     rows = [
         _column(name, column, profile, before) for name, column in list(profile.columns.items())[:_COLUMNS]
     ]
@@ -114,13 +118,15 @@ def _columns(profile: Profile, before: Profile | None) -> list[Part]:
         "highest",
         "values",
     )
-    parts: list[Part] = [Table(head, rows)]
+    parts: list[Part] = [PageTable(head, rows)]
     if len(profile.columns) > _COLUMNS:
         parts.append(Paragraph(f"and {len(profile.columns) - _COLUMNS} more"))
     return parts
 
 
-def _column(name: str, column: ColumnProfile, profile: Profile, before: Profile | None) -> tuple[object, ...]:
+def _column(
+    name: str, column: ColumnProfile, profile: SnapshotProfile, before: SnapshotProfile | None
+) -> tuple[object, ...]:
     then = None if before is None else before.columns.get(name)
     earlier = "-" if then is None or before is None else _percent(then.nulls, before.rows)
     mean_before = None if then is None else then.mean
@@ -135,7 +141,7 @@ def _column(name: str, column: ColumnProfile, profile: Profile, before: Profile 
     )
 
 
-def _values(column: ColumnProfile, profile: Profile) -> str:
+def _values(column: ColumnProfile, profile: SnapshotProfile) -> str:
     if not column.values:
         return "-"
     common = [f"{value} {_percent(n, profile.rows)}" for value, n in list(column.values.items())[:3]]
@@ -150,8 +156,8 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
-def _facts(report: ValidationReport, profile: Profile) -> Part:
-    return Table(
+def _facts(report: ValidationReport, profile: SnapshotProfile) -> Part:
+    return PageTable(
         ("what", "which"),
         [
             ("schema", report.schema or "none"),

@@ -24,7 +24,7 @@ _PROVED_TAIL = 0.02  # what the tail above the limit has to be proved to be smal
 
 
 @dataclass(frozen=True)
-class Check:
+class CanaryCheck:
     """One check: passed, broken, or not known yet."""
 
     name: str
@@ -33,7 +33,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Watch:
+class CanaryChecks:
     """All checks of one look.
 
     Parameters
@@ -49,7 +49,7 @@ class Watch:
     figures: Mapping[str, float]
 
 
-def watch(spec: GuardSpec, plan: TrafficPlan, evidence: Evidence, steps: int = 1) -> Watch:
+def run_canary_checks(spec: GuardSpec, plan: TrafficPlan, evidence: Evidence, steps: int = 1) -> CanaryChecks:
     """Hold the challenger against the guard.
 
     Each check is a pair of sequential tests (see `sequential`): one proves the breach, the other the pass, so that a
@@ -94,14 +94,14 @@ def figures_of(plan: TrafficPlan, evidence: Evidence) -> dict[str, float]:
     return figures
 
 
-def _requests(spec: GuardSpec, new: VersionCounts) -> Check:
+def _requests(spec: GuardSpec, new: VersionCounts) -> CanaryCheck:
     state: State = "passed" if new.requests >= spec.min_requests else "open"
-    return Check("requests", state, f"{new.requests:,} of {spec.min_requests:,} requests")
+    return CanaryCheck("requests", state, f"{new.requests:,} of {spec.min_requests:,} requests")
 
 
 def _errors(
     spec: GuardSpec, plan: TrafficPlan, new: VersionCounts, old: VersionCounts, breach: float, proof: float
-) -> list[Check]:
+) -> list[CanaryCheck]:
     limit, checks = spec.max_error_rate, []
     if limit is not None:
         said = f"{_rate(new)} errors, limit {limit:.2%}"
@@ -112,14 +112,14 @@ def _errors(
             state = "passed"
         elif limit <= 0 and new.requests:  # none at all is allowed: one is a breach, and no number proves it
             state = "breach" if new.errors else "passed"
-        checks.append(Check("errors", state, said))
+        checks.append(CanaryCheck("errors", state, said))
     share = plan.share_of(plan.challenger)
     if limit is not None and 0 < share < 1:
         # The larger of the two: callers stick to a version, and a busy one is no fault of it.
         share = max(share, new.requests / max(new.requests + old.requests, 1))
         worse = share < 1 and larger_part(new.errors, old.errors, share) >= breach
         said = f"{_rate(new)} errors, the champion {_rate(old)}"
-        checks.append(Check("errors beside the champion", "breach" if worse else "passed", said))
+        checks.append(CanaryCheck("errors beside the champion", "breach" if worse else "passed", said))
     return checks
 
 
@@ -133,41 +133,41 @@ def _to_come(spec: GuardSpec, plan: TrafficPlan, evidence: Evidence) -> bool:
 
 def _latency(
     spec: GuardSpec, new: VersionCounts, old: VersionCounts, breach: float, proof: float, to_come: bool
-) -> Check:
+) -> CanaryCheck:
     usual = quantile(old.buckets, 1 - _TAIL)
     if spec.max_latency_ratio is not None and old.requests < spec.min_requests and to_come:
         said = f"the champion has {old.requests:,} of the {spec.min_requests:,} requests to compare with"
-        return Check("response time", "open", said)
+        return CanaryCheck("response time", "open", said)
     if spec.max_latency_ratio is None or not math.isfinite(usual) or old.requests < spec.min_requests:
-        return Check("response time", "passed", "no response times of the champion to compare with")
+        return CanaryCheck("response time", "passed", "no response times of the champion to compare with")
     slow, total = slower_than(new.buckets, spec.max_latency_ratio * usual)
     now = quantile(new.buckets, 1 - _TAIL)
     said = f"p99 {1000 * now:.3g} ms, the champion {1000 * usual:.3g} ms (limit {spec.max_latency_ratio:g} times)"
     if above(slow, total, _TAIL) >= breach:
-        return Check("response time", "breach", said)
+        return CanaryCheck("response time", "breach", said)
     fine = slow <= _TAIL * total and below(slow, total, _PROVED_TAIL) >= proof
-    return Check("response time", "passed" if fine else "open", said)
+    return CanaryCheck("response time", "passed" if fine else "open", said)
 
 
-def _quality(plan: TrafficPlan, evidence: Evidence, level: float) -> Check:
+def _quality(plan: TrafficPlan, evidence: Evidence, level: float) -> CanaryCheck:
     new, old = evidence.losses.get(plan.challenger), evidence.losses.get(plan.champion)
     if new is None or old is None or plan.challenger == plan.champion:
-        return Check("quality", "passed", "no labels have matured")
+        return CanaryCheck("quality", "passed", "no labels have matured")
     gap, low, high = difference(new, old, level)
     said = (
         f"{evidence.loss} {new.mean:.4g}, the champion {old.mean:.4g} ({new.rows:,} and {old.rows:,} labels)"
     )
     if math.isfinite(low):
         said += f", difference {gap:+.4g} ({low:+.4g} to {high:+.4g})"
-    return Check("quality", "breach" if low > 0 else "passed", said)
+    return CanaryCheck("quality", "breach" if low > 0 else "passed", said)
 
 
-def _summed(checks: Sequence[Check], figures: Mapping[str, float]) -> Watch:
+def _summed(checks: Sequence[CanaryCheck], figures: Mapping[str, float]) -> CanaryChecks:
     state: State = next(
         (state for state in ("breach", "open") if any(check.state == state for check in checks)), "passed"
     )
     told = [check for check in checks if check.state == state]
-    return Watch(state, "; ".join(f"{check.name}: {check.said}" for check in told), figures)
+    return CanaryChecks(state, "; ".join(f"{check.name}: {check.said}" for check in told), figures)
 
 
 def _rate(counts: VersionCounts) -> str:
@@ -179,7 +179,7 @@ TRIAL, TEST = 0, 1
 
 
 def decide_trial(
-    seen: Watch, plan: TrafficPlan, evidence: Evidence, now: datetime, longest: timedelta
+    seen: CanaryChecks, plan: TrafficPlan, evidence: Evidence, now: datetime, longest: timedelta
 ) -> Verdict:
     """Lift the limit of exposure when the guard has passed; go back when it cannot pass."""
     if seen.state == "passed":

@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evermodel.alerts.delivery import LaneReport, send_waiting
+from evermodel.alerts.delivery import DeliveryReport, send_waiting
 from evermodel.alerts.message import Message
-from evermodel.alerts.publisher import Dispatch, clock, message_queue, slack_lane
-from evermodel.alerts.queued_message import Event, Lane
-from evermodel.alerts.transport import Carrier
+from evermodel.alerts.publisher import Publisher, clock, message_queue, slack_destination
+from evermodel.alerts.queued_message import Destination, Event
+from evermodel.alerts.transport import Transport
 from evermodel.core.errors import PermanentError
 from evermodel.core.settings import Settings
 from evermodel.spec import load_spec
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def send_queue(settings: Settings) -> list[LaneReport]:
+def send_queue(settings: Settings) -> list[DeliveryReport]:
     """Send what waits, to wherever it goes; what cannot be sent now stays, and is said in the log."""
     queue = message_queue(settings)
     return send_waiting(queue, lambda lane: _carrier(lane, settings), clock)
 
 
-def send_from_command_line(settings: Settings) -> list[LaneReport]:
+def send_from_command_line(settings: Settings) -> list[DeliveryReport]:
     """Send what waits, outside of a task: connections come from the environment, or from Airflow's database."""
     ask_airflow_database()
     return send_queue(settings)
@@ -57,7 +57,7 @@ def tell(
     :raises PermanentError: Slack's connection or the channel has to be put right; the message waits until then.
     """
     queue = message_queue(settings)
-    dispatch = Dispatch(queue, spec, clock())
+    dispatch = Publisher(queue, spec, clock())
     dispatch.post(event, message, url=url, thread=thread)
     dispatch.notify(event, message, url=url)
     require(spec, send_queue(settings))
@@ -66,20 +66,20 @@ def tell(
 
 def delivery_of(spec: ModelSpec, settings: Settings, message: str) -> dict[str, Any]:
     """Return where a message went, or that it waits."""
-    found = message_queue(settings).receipt(slack_lane(spec.alerts), message)
+    found = message_queue(settings).receipt(slack_destination(spec.alerts), message)
     return found or {"kind": "queued", "channel": spec.alerts.channel, "ts": "", "path": ""}
 
 
-def require(spec: ModelSpec, reports: list[LaneReport]) -> None:
+def require(spec: ModelSpec, reports: list[DeliveryReport]) -> None:
     """Raise what has to be put right about the model's own channels; a server that is away is no such thing."""
     alerts = spec.alerts
-    lanes = [slack_lane(alerts), slack_lane(alerts, alerts.escalation.channel or "")]
+    lanes = [slack_destination(alerts), slack_destination(alerts, alerts.escalation.channel or "")]
     for report in reports:
         if report.lane in lanes and isinstance(report.error, PermanentError):
             raise report.error
 
 
-def _carrier(lane: Lane, settings: Settings) -> Carrier:
+def _carrier(lane: Destination, settings: Settings) -> Transport:
     if lane.kind == "slack":
         last = message_queue(settings).last_delivery(lane)
         known = last["channel"] if last and last["kind"] == "slack" else ""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from evermodel.core.errors import PromotionError, RegistryConflictError, RollbackError
 from evermodel.deployment.promotion import decision_of
-from evermodel.deployment.rollback import roll_back, served_by, way_back
+from evermodel.deployment.rollback import roll_back, rollback_target, served_by
 from evermodel.modeling.tasks import primary
 from evermodel.registry import registry
 from evermodel.registry.registry import Promotion
@@ -159,7 +159,7 @@ def _goes_to_previous(
     spec: ModelSpec, past: Sequence[Promotion], promotion: Promotion, lake: Path | None
 ) -> bool:
     try:
-        way = way_back(spec.name, past, promotion.version, served_by(spec.name, lake))
+        way = rollback_target(spec.name, past, promotion.version, served_by(spec.name, lake))
     except RollbackError:
         return False
     return way.version == promotion.previous
@@ -180,7 +180,7 @@ def _act(
 ) -> Promotion | None:
     """Roll back once for each promotion; a rollback that was begun and cut off is completed."""
     key = f"{_KEY}{promotion.run_key}"
-    if fault is None and not registry.begun(client, spec.name, key):
+    if fault is None and not registry.promotion_recorded(client, spec.name, key):
         return None
     reason = f"automatic: {fault or 'a rollback that was begun'}"
     try:
