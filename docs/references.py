@@ -33,7 +33,7 @@ DOMAIN = (
 PROVIDER = ("operators", "sensors", "hooks", "triggers")
 # The map of the site; a page that is not in it stands at the end of the second chapter.
 CHAPTERS = {
-    "Begin": ["first-model", "concepts"],
+    "Start": ["first-model", "concepts"],
     "How to": [
         *("init", "data", "validation", "retraining", "approval", "rollout", "scoring", "serving"),
         *("page", "alerts", "backtest", "environments", "operators"),
@@ -171,7 +171,7 @@ def _airflow() -> str:
     parts = [
         "# Operators, sensors and hooks",
         "",
-        "Each works alone in a DAG of one's own: [how](../operators.md).",
+        "Each works alone in [your own DAG](../operators.md).",
         "",
     ]
     for kind in PROVIDER:

@@ -1,4 +1,4 @@
-"""The page "A first model of one's own" is run as it is written, command by command, in an empty folder."""
+"""The page "Train your first model" is run as it is written, command by command, in an empty folder."""
 
 from __future__ import annotations
 
