@@ -14,17 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from evermodel.alerts.incidents.state import Incident, IncidentState
-from evermodel.alerts.incidents.store import TAG as INCIDENTS
 from evermodel.alerts.incidents.store import Transition
 from evermodel.core.severity import Severity, worst_of
 from evermodel.deployment.rollout.plan import TrafficPlan, split
-from evermodel.deployment.rollout.plan_store import PLAN_TAG
 from evermodel.evaluation.decision import Decision, Gate
 from evermodel.monitoring.drift.verdict import ColumnDrift, DriftVerdict, Performance
 from evermodel.monitoring.problems import Problem
-from evermodel.monitoring.retrain_history import ANSWER, tags_of
+from evermodel.monitoring.retrain_history import tags_of
 from evermodel.monitoring.summary_tags import decision_tag
 from evermodel.registry.registry import Promotion
+from evermodel.registry.tags import INCIDENTS, RETRAIN_ANSWER, TRAFFIC_PLAN
 
 DAY = timedelta(days=1)
 COLUMNS = ("tenure", "monthly_charges", "contract", "region", "visits", "basket", "age", "channel")
@@ -205,7 +204,7 @@ def _life(story: Story, experiment: int, start: datetime, days: int, ending: str
     for number in range(1, days + 1):
         day = start + number * DAY
         verdict, transitions = story.next_day(day)
-        tags = {**tags_of(verdict), ANSWER: "no retrain: the policy asks on critical"}
+        tags = {**tags_of(verdict), RETRAIN_ANSWER: "no retrain: the policy asks on critical"}
         if transitions:
             tags[INCIDENTS] = json.dumps([asdict(t) for t in transitions])
         asked = "drift" in story.open and story.open["drift"].current == "critical" and number % 5 == 0
@@ -309,7 +308,7 @@ def _register(base: sqlite3.Connection, story: Story, experiment: int, end: date
         for n, p in enumerate(story.promotions)
     }
     if story.plan is not None:
-        tags[PLAN_TAG] = story.plan.to_json()
+        tags[TRAFFIC_PLAN] = story.plan.to_json()
     base.executemany(
         "INSERT INTO registered_model_tags VALUES (?, ?, ?, 'default')",
         [(key, json.dumps(value), story.name) for key, value in {**tags, INCIDENTS: books}.items()],

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from airflow_world import parse, run
-from evermodel.registry.tracking import KIND, find_run
+from evermodel.registry.tags import KIND
+from evermodel.registry.tracking import find_run
 from worlds import World
 
 pytestmark = pytest.mark.integration

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from evermodel.alerts.incidents.handler import Handled, IncidentHandler
-from evermodel.alerts.incidents.store import TAG, Transition, incident_history, read_incidents, record
+from evermodel.alerts.incidents.store import Transition, incident_history, read_incidents, record
 from evermodel.alerts.publisher import notifier_destinations, slack_destination
 from evermodel.alerts.queue import MessageQueue
 from evermodel.alerts.queued_message import Destination, QueuedMessage
 from evermodel.monitoring.problems import Problem
+from evermodel.registry.tags import INCIDENTS
 from evermodel.registry.tracking import connect, keyed_run
 from small_spec import small_spec
 from verdicts import a_column, a_problem, a_verdict
@@ -279,13 +280,13 @@ def test_tags_keep_to_mlflows_limits_whatever_the_texts(team: Desk) -> None:
     done = list(team.look(1, *problems).values())
     team.said()
     team.desk(1).remember_deliveries(done)
-    assert len(team.client.get_registered_model(team.name).tags[TAG]) <= 5000
+    assert len(team.client.get_registered_model(team.name).tags[INCIDENTS]) <= 5000
     assert {t.kind for t in incident_history(team.client, team.name)} == set(kinds)
 
     run = team.desk(9).run_id
     many = [Transition(f"drift-{n}", "drift", "open", "warning", "2026-01-01", "2026-01-01", "1", endless) for n in range(20)]  # fmt: skip
     record(team.client, run, many)
-    assert len(team.client.get_run(run).data.tags[TAG]) <= 8000
+    assert len(team.client.get_run(run).data.tags[INCIDENTS]) <= 8000
 
 
 def test_a_model_made_anew_under_its_old_name_repeats_no_names(team: Desk) -> None:

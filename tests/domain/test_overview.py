@@ -20,20 +20,19 @@ import pytest
 from benchmarks.page_history import Story
 
 from evermodel.alerts.incidents.state import Incident, IncidentState
-from evermodel.alerts.incidents.store import TAG as INCIDENTS
 from evermodel.alerts.incidents.store import Transition, record
 from evermodel.cli.local_stack.ports import free_port
 from evermodel.core.errors import TrackingUnavailableError
 from evermodel.core.settings import Settings
 from evermodel.deployment.rollout.history import RolloutRecord
 from evermodel.deployment.rollout.plan import TrafficPlan, everything_to, split
-from evermodel.deployment.rollout.plan_store import PLAN_TAG
 from evermodel.evaluation.decision import Decision, Gate
 from evermodel.monitoring.drift.verdict import DriftVerdict
 from evermodel.monitoring.retrain_history import tags_of
-from evermodel.monitoring.summary_tags import DAY, DECISION, MOST, day_tag, decision_tag, read_mark
+from evermodel.monitoring.summary_tags import MOST, day_tag, decision_tag, read_mark
 from evermodel.registry import registry
 from evermodel.registry.approval import Approval, record_answer
+from evermodel.registry.tags import DAY, DECISION_FACTS, INCIDENTS, TRAFFIC_PLAN
 from evermodel.registry.tracking import connect, keyed_run
 from evermodel.reports.overview.overview import Overview
 from evermodel.reports.overview.records import record_of
@@ -135,7 +134,7 @@ def test_the_list_knows_champion_metric_incident_plan_and_decision(desk: Desk) -
     plan = TrafficPlan(
         desk.name, "canary", "1", "2", split("1", "2", 0.05), "s", "2026-03-02T00:00:00+00:00", "2026-03-02", "ada", "why", "k"
     )  # fmt: skip
-    desk.client.set_registered_model_tag(desk.name, PLAN_TAG, plan.dumps())
+    desk.client.set_registered_model_tag(desk.name, TRAFFIC_PLAN, plan.dumps())
 
     summary = desk.summary(desk.overview())
 
@@ -157,7 +156,7 @@ def test_the_list_knows_champion_metric_incident_plan_and_decision(desk: Desk) -
 def test_a_plan_that_a_promotion_has_ended_is_not_in_force(desk: Desk) -> None:
     desk.register(champion="2", previous="1")
     plan = plan_for(desk, "2", "k", "2026-03-02T08:00:00+00:00")
-    desk.client.set_registered_model_tag(desk.name, PLAN_TAG, plan.dumps())
+    desk.client.set_registered_model_tag(desk.name, TRAFFIC_PLAN, plan.dumps())
 
     found = desk.overview().model(desk.name)
 
@@ -176,7 +175,7 @@ def test_every_rollout_is_on_the_time_line_and_not_only_the_last(desk: Desk) -> 
     RolloutRecord(desk.client, sent_back).end()
     now = plan_for(desk, "3", "rollout/second", "2026-03-09T08:00:00+00:00")
     RolloutRecord(desk.client, now).open()
-    desk.client.set_registered_model_tag(desk.name, PLAN_TAG, now.dumps())
+    desk.client.set_registered_model_tag(desk.name, TRAFFIC_PLAN, now.dumps())
     overview = desk.overview()
 
     found = overview.model(desk.name)
@@ -201,7 +200,7 @@ def test_who_said_no_to_a_version_is_known(desk: Desk) -> None:
     overview = desk.overview()
     assert desk.summary(overview)["decision"]["rejected_by"] == ""
     plan = plan_for(desk, "1", "rollout/r", "2026-03-02T08:00:00+00:00")
-    desk.client.set_registered_model_tag(desk.name, PLAN_TAG, plan.dumps())
+    desk.client.set_registered_model_tag(desk.name, TRAFFIC_PLAN, plan.dumps())
     RolloutRecord(desk.client, replace(plan, state="rolled_back")).end()
     overview.update()
     assert desk.summary(overview)["decision"]["rejected_by"] == "its rollout"
@@ -286,7 +285,7 @@ def plan_for(desk: Desk, version: str, key: str, since: str) -> TrafficPlan:
 
 def test_tags_that_nobody_can_read_do_not_hide_the_model(desk: Desk) -> None:
     desk.register(champion="1")
-    for tag in (INCIDENTS, PLAN_TAG, "evermodel.deployment.promotion.x"):
+    for tag in (INCIDENTS, TRAFFIC_PLAN, "evermodel.deployment.promotion.x"):
         desk.client.set_registered_model_tag(desk.name, tag, '{"broken": [')
     desk.judge(MONDAY)
     desk.client.set_tag(desk.run_of(MONDAY), DAY, "]")
@@ -443,8 +442,8 @@ def test_a_decision_with_many_gates_keeps_those_that_failed() -> None:
     gates = [Gate(f"slice number {n}", "pass", 0.5, "at most 0.1", "x" * 200) for n in range(100)]
     gates.insert(50, Gate("the one", "fail", 0.1, "at least 0.6", "too low"))
 
-    text = decision_tag(decision(gates=tuple(gates)))[DECISION]
-    facts = read_mark({DECISION: text}, DECISION)
+    text = decision_tag(decision(gates=tuple(gates)))[DECISION_FACTS]
+    facts = read_mark({DECISION_FACTS: text}, DECISION_FACTS)
 
     assert len(text) <= MOST
     assert "the one" in [gate["name"] for gate in facts["gates"]]
@@ -464,7 +463,7 @@ def test_two_processes_share_one_file(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from evermodel.reports.overview.store import StoredModel, Store\n"
         "store = Store(Path(sys.argv[1]))\n"
-        "for n in range(20): store.keep_models({f'm{n}': Entry(f'm{n}', {}, {}) for n in range(50)})"
+        "for n in range(20): store.keep_models({f'm{n}': StoredModel(f'm{n}', {}, {}) for n in range(50)})"
     )
     file = tmp_path / "overview.db"
     workers = [subprocess.Popen([sys.executable, "-c", code, str(file)]) for _ in range(2)]

@@ -10,7 +10,8 @@ from mlflow.exceptions import MlflowException
 
 from evermodel.core.errors import NoChampionError, RegistryConflictError
 from evermodel.registry import registry
-from evermodel.registry.tracking import RUN_KEY, connect
+from evermodel.registry.tags import RUN_KEY
+from evermodel.registry.tracking import connect
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 

@@ -9,8 +9,9 @@ from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
-from evermodel.monitoring.retrain_history import ANSWER, tags_of
+from evermodel.monitoring.retrain_history import tags_of
 from evermodel.pipelines.drift import VERDICT_FILE, DriftRun
+from evermodel.registry.tags import RETRAIN_ANSWER
 from evermodel.registry.tracking import log_json
 from evermodel.spec.window import parse_moment
 from evermodel_provider.assets import retrain_wanted
@@ -51,7 +52,7 @@ def _ask(world: World) -> tuple[Any, Any]:
 
 
 def _answer(world: World) -> str:
-    return str(_watch(world).mlflow_run().data.tags[ANSWER])
+    return str(_watch(world).mlflow_run().data.tags[RETRAIN_ANSWER])
 
 
 def test_a_request_carries_its_reason_and_key_and_is_the_same_again(world: World) -> None:

@@ -11,8 +11,9 @@ from fastapi.testclient import TestClient
 from serving_world import Wire, World, model_folder, plan_for, request_rows, wait_for_version, wait_until
 
 from evermodel.deployment.rollout.plan import TrafficPlan, everything_to, split
-from evermodel.deployment.rollout.plan_store import PLAN_TAG, read_plan, write_plan
+from evermodel.deployment.rollout.plan_store import read_plan, write_plan
 from evermodel.registry import tracking
+from evermodel.registry.tags import TRAFFIC_PLAN
 from evermodel.serving.app import create_app
 
 
@@ -80,12 +81,12 @@ def test_a_plan_that_ended_or_cannot_be_read_moves_nothing(world: World) -> None
         change(world, plan, state="rolled_back")
         wait_for_revision(client, 0)
         assert ask(client, request_rows(1, 1), 1)[0]["version"] == "1"
-        world.client.set_registered_model_tag(world.name, PLAN_TAG, '{"strategy": "?"}')
+        world.client.set_registered_model_tag(world.name, TRAFFIC_PLAN, '{"strategy": "?"}')
         wait_until(
             lambda: "plan in the registry cannot be read" in str(state(client)["last_error"]), "it says so"
         )
         assert ask(client, request_rows(1, 1), 1)[0]["version"] == "1"
-        world.client.delete_registered_model_tag(world.name, PLAN_TAG)
+        world.client.delete_registered_model_tag(world.name, TRAFFIC_PLAN)
         wait_until(lambda: state(client)["last_error"] is None, "the error is forgotten")
 
 

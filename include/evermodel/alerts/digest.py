@@ -17,7 +17,8 @@ from evermodel.alerts.queued_message import QueuedMessage
 from evermodel.alerts.teams import Team
 from evermodel.monitoring.drift.verdict import Performance
 from evermodel.registry import registry
-from evermodel.registry.tracking import KIND, RUN_KEY, read_json
+from evermodel.registry.tags import AS_OF, KIND, OUTCOME, REASON, RUN_KEY, VERSION
+from evermodel.registry.tracking import read_json
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import parse_moment
 
@@ -99,10 +100,10 @@ class Digest:
         found = []
         for run in _runs(self.client, model, "retrain"):
             tags = run.data.tags
-            as_of = tags.get("evermodel.as_of", "")
+            as_of = tags.get(AS_OF, "")
             if as_of and self._within(as_of):
-                outcome = tags.get("evermodel.outcome", "did not finish")
-                version, reason = tags.get("evermodel.version", ""), tags.get("evermodel.reason", "")
+                outcome = tags.get(OUTCOME, "did not finish")
+                version, reason = tags.get(VERSION, ""), tags.get(REASON, "")
                 found.append(DigestRetrain(as_of, outcome, version, reason))
         return tuple(sorted(found, key=lambda retrain: parse_moment(retrain.as_of)))
 

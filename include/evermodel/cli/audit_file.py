@@ -6,6 +6,8 @@ import logging
 
 import typer
 
+from evermodel.core.audit import LOG
+
 AUDIT_FILE = "audit.log"
 
 
@@ -28,14 +30,13 @@ class AuditFile(logging.Handler):
 
 def keep_audit(context: typer.Context) -> None:
     """Keep the audit's lines while a command runs, there and not on the screen."""
-    log, handler = logging.getLogger("evermodel.audit"), AuditFile()
-    before = log.propagate
-    log.setLevel(logging.INFO)
-    log.addHandler(handler)
-    log.propagate = False  # MLflow's migrations give the root logger a handler of their own
+    handler, before = AuditFile(), LOG.propagate
+    LOG.setLevel(logging.INFO)
+    LOG.addHandler(handler)
+    LOG.propagate = False  # MLflow's migrations give the root logger a handler of their own
 
     def close() -> None:
-        log.removeHandler(handler)
-        log.propagate = before
+        LOG.removeHandler(handler)
+        LOG.propagate = before
 
     context.call_on_close(close)

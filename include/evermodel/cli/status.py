@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evermodel.cli.options import AsJson, model_names
+from evermodel.registry.tags import METRIC, METRIC_VALUE, SNAPSHOT, SNAPSHOT_MD5, TRAIN_END, TRAIN_START
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -63,16 +64,12 @@ def _print(found: Status, lineage: list[str], *, whole: bool) -> None:
 def _lineage(found: Status, client: MlflowClient) -> list[str]:
     tags = client.get_model_version(found.model, found.champion).tags if found.champion else {}
     lines = []
-    if "evermodel.metric_value" in tags:
-        lines.append(
-            f"  {tags.get('evermodel.metric')} {float(tags['evermodel.metric_value']):.4f} at promotion"
-        )
-    if "evermodel.train_start" in tags:
-        lines.append(
-            f"  trained on {tags['evermodel.train_start'][:10]} to {tags['evermodel.train_end'][:10]}"
-        )
-    if "evermodel.snapshot" in tags:
-        lines.append(f"  snapshot {tags['evermodel.snapshot']} (DVC md5 {tags['evermodel.snapshot_md5']})")
+    if METRIC_VALUE in tags:
+        lines.append(f"  {tags.get(METRIC)} {float(tags[METRIC_VALUE]):.4f} at promotion")
+    if TRAIN_START in tags:
+        lines.append(f"  trained on {tags[TRAIN_START][:10]} to {tags[TRAIN_END][:10]}")
+    if SNAPSHOT in tags:
+        lines.append(f"  snapshot {tags[SNAPSHOT]} (DVC md5 {tags[SNAPSHOT_MD5]})")
     return lines
 
 

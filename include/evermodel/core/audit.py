@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 
-_LOG = logging.getLogger("evermodel.audit")
+LOG = logging.getLogger("evermodel.audit")
 
 
 def audit(event: str, model: str, **facts: object) -> None:
@@ -25,7 +25,7 @@ def audit(event: str, model: str, **facts: object) -> None:
         What else is to be known; what is None is left out.
     """
     pairs = {"event": event, "model": model, **facts}
-    _LOG.info(" ".join(f"{key}={_written(value)}" for key, value in pairs.items() if value is not None))
+    LOG.info(" ".join(f"{key}={_written(value)}" for key, value in pairs.items() if value is not None))
 
 
 def _written(value: object) -> str:

@@ -9,10 +9,11 @@ from evermodel.core.errors import PromotionError
 from evermodel.deployment.rollout.active import stop_active_rollout
 from evermodel.evaluation.decision import Decision
 from evermodel.registry import registry
-from evermodel.registry.ownership import ORIGIN_TAG, require_own_model
+from evermodel.registry.ownership import require_own_model
 from evermodel.registry.registry import Promotion
 from evermodel.registry.retrain_run import DECISION_FILE, RETRAIN
-from evermodel.registry.tracking import RUN_KEY, find_run, read_json
+from evermodel.registry.tags import APPROVED_BY, DECISION, ORIGIN, OUTCOME, RUN_KEY
+from evermodel.registry.tracking import find_run, read_json
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -62,7 +63,7 @@ def promote_version(
             raise PromotionError(problem, advice)
         reason = f"forced: {reason}"
     require_own_model(client, model)  # before the yes is written
-    client.set_model_version_tag(model, str(found.version), "evermodel.approved_by", by)
+    client.set_model_version_tag(model, str(found.version), APPROVED_BY, by)
     done = registry.promote(
         client, model, str(found.version), expected=current, by=by, reason=reason, run_key=run_key
     )
@@ -122,13 +123,13 @@ def refusal_of(
             f"model {model}: the decision on version {version.version} is no ({failed})",
             f"retrain, {force}",
         )
-    if version.tags.get("evermodel.decision", decision.digest) != decision.digest:
+    if version.tags.get(DECISION, decision.digest) != decision.digest:
         return (
             f"model {model}: the decision on version {version.version} was changed after the version was registered",
             f"retrain, {force}",
         )
     # One that was proven in another environment was judged against that one's champion.
-    if decision.parent != current and ORIGIN_TAG not in version.tags:
+    if decision.parent != current and ORIGIN not in version.tags:
         return (
             f"model {model}: version {version.version} was judged against "
             f"{_named(decision.parent)}, but {_named(current)} serves now",
@@ -146,4 +147,4 @@ def _note(client: MlflowClient, model: str, version: ModelVersion) -> None:
     """Tell the version's retrain that it was deployed after all."""
     run = find_run(client, model, version.tags.get(RUN_KEY, ""), kind=RETRAIN)
     if run is not None:
-        client.set_tag(run.info.run_id, "evermodel.outcome", "deployed")
+        client.set_tag(run.info.run_id, OUTCOME, "deployed")

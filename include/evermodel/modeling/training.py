@@ -28,6 +28,7 @@ from evermodel.modeling.fitting import (
 from evermodel.modeling.model_store import log_model
 from evermodel.modeling.tasks import primary
 from evermodel.modeling.trials import TrialLog, candidate_run, log_measures
+from evermodel.registry.tags import CHOSEN
 from evermodel.registry.tracking import active_run
 from evermodel.spec import CandidateSpec, ModelSpec
 from evermodel.spec.window import Window
@@ -42,8 +43,6 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _REQUIREMENTS = ("scikit-learn", "skops", "numpy", "pandas", "scipy")
 _BOOSTERS = ("lightgbm", "xgboost")
-# Tag with the parameters that a search chose.
-_CHOSEN = "evermodel.chosen"
 
 
 @dataclass(frozen=True)
@@ -175,9 +174,9 @@ def _workbench(
 
 def _with_chosen(bench: TrainingJob, run: Run) -> TrainingJob:
     """Take over what an earlier attempt's search chose."""
-    if bench.candidate.search is None or _CHOSEN not in run.data.tags:
+    if bench.candidate.search is None or CHOSEN not in run.data.tags:
         return bench
-    params = json.loads(run.data.tags[_CHOSEN])
+    params = json.loads(run.data.tags[CHOSEN])
     known = bench.candidate.model_copy(update={"params": params, "search": None})
     return TrainingJob(bench.spec, known, bench.rows, bench.as_of)
 
@@ -193,7 +192,7 @@ def _fit_limited(client: MlflowClient, bench: TrainingJob, run: Run, key: str) -
     log = TrialLog(client, run, key)
     fitted = run_limited(bench.run, candidate.time_limit.total_seconds(), _name(bench), log.write)
     log.close()
-    client.set_tag(run.info.run_id, _CHOSEN, json.dumps(fitted.searched))
+    client.set_tag(run.info.run_id, CHOSEN, json.dumps(fitted.searched))
     return fitted
 
 

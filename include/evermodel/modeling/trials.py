@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from evermodel.modeling.fitting import TrainingJob
 from evermodel.modeling.search import Trial, mean_of
-from evermodel.registry.tracking import KIND, RUN_KEY, find_run, keyed_run
+from evermodel.registry.tags import ESTIMATOR, KIND, PROBLEM, RUN_KEY, STATE, TRAINING_DIGEST
+from evermodel.registry.tracking import find_run, keyed_run
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -48,7 +49,7 @@ class TrialLog:
             for name, value in fold.items()
         ]
         metrics += [Metric(f"validation_{name}", value, trial.ended, 0) for name, value in trial.mean.items()]
-        tags = {"evermodel.state": trial.state, "evermodel.problem": trial.problem[:1000]}
+        tags = {STATE: trial.state, PROBLEM: trial.problem[:1000]}
         self._client.log_batch(
             run_id,
             metrics=metrics,
@@ -96,7 +97,6 @@ class TrialLog:
 
 
 CANDIDATE = "candidate"
-_DIGEST = "evermodel.training_digest"
 
 
 def candidate_run(client: MlflowClient, bench: TrainingJob, key: str, parent: str, snapshot: str) -> Run:
@@ -105,7 +105,7 @@ def candidate_run(client: MlflowClient, bench: TrainingJob, key: str, parent: st
     made_from = json.dumps([spec.digest, candidate.model_dump(mode="json"), snapshot], sort_keys=True)
     digest = hashlib.sha256(made_from.encode()).hexdigest()[:16]
     found = find_run(client, spec.name, key, kind=CANDIDATE)
-    if found is not None and found.data.tags.get(_DIGEST, digest) != digest:
+    if found is not None and found.data.tags.get(TRAINING_DIGEST, digest) != digest:
         # MLflow never changes a logged parameter, so the old run is kept under another key.
         client.set_tag(found.info.run_id, RUN_KEY, f"{key}/replaced-{found.info.run_id}")
     return keyed_run(
@@ -115,7 +115,7 @@ def candidate_run(client: MlflowClient, bench: TrainingJob, key: str, parent: st
         kind=CANDIDATE,
         name=candidate.name,
         parent=parent,
-        tags={"evermodel.estimator": candidate.estimator, _DIGEST: digest},
+        tags={ESTIMATOR: candidate.estimator, TRAINING_DIGEST: digest},
     )
 
 

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 from evermodel.core.severity import Severity, worst_of
 from evermodel.monitoring.drift.verdict import DriftVerdict
 from evermodel.monitoring.summary_tags import day_tag
-from evermodel.registry.tracking import KIND, RUN_KEY, experiment_id, find_run
+from evermodel.registry.tags import (
+    KIND,
+    RETRAIN_ANSWER,
+    RETRAIN_REQUEST,
+    RUN_KEY,
+    SEVERITIES,
+    SEVERITY,
+    VERSION,
+)
+from evermodel.registry.tracking import experiment_id, find_run
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import parse_moment
 
@@ -19,9 +28,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-SEVERITIES = "evermodel.severities"
-ANSWER = "evermodel.retrain"
-_REQUEST = "evermodel.retrain_request"
 _KEPT = 100
 _LONGEST_TAG = 2000
 
@@ -69,8 +75,8 @@ def severities_of(verdict: DriftVerdict) -> dict[str, Severity]:
 def tags_of(verdict: DriftVerdict) -> dict[str, str]:
     """Return the tags of a verdict's MLflow run, by which later windows find it."""
     return {
-        "evermodel.severity": verdict.severity,
-        "evermodel.version": verdict.version,
+        SEVERITY: verdict.severity,
+        VERSION: verdict.version,
         SEVERITIES: json.dumps(severities_of(verdict), sort_keys=True),
         **day_tag(verdict),
     }
@@ -107,7 +113,7 @@ def former_windows(
 
 def requests(tags: Mapping[str, str]) -> list[Request]:
     """Read the requests from the tags of a registered model, oldest first."""
-    values = [json.loads(value) for key, value in tags.items() if key.startswith(_REQUEST)]
+    values = [json.loads(value) for key, value in tags.items() if key.startswith(RETRAIN_REQUEST)]
     return sorted((Request(**value) for value in values), key=lambda request: request.moment)
 
 
@@ -125,7 +131,7 @@ def note_answer(client: MlflowClient, spec: ModelSpec, as_of: datetime, note: st
     """Write the policy's answer, yes or no, to the MLflow run of the day."""
     run = find_run(client, f"{spec.name}-monitoring", _window_key(spec, as_of), kind="drift")
     if run is not None:
-        client.set_tag(run.info.run_id, ANSWER, note[:_LONGEST_TAG])
+        client.set_tag(run.info.run_id, RETRAIN_ANSWER, note[:_LONGEST_TAG])
 
 
 def _window_key(spec: ModelSpec, as_of: datetime) -> str:
@@ -133,7 +139,7 @@ def _window_key(spec: ModelSpec, as_of: datetime) -> str:
 
 
 def _tag(request: Request) -> str:
-    return f"{_REQUEST}.{request.moment:%Y-%m-%d}"
+    return f"{RETRAIN_REQUEST}{request.moment:%Y-%m-%d}"
 
 
 def _monitoring_runs(client: MlflowClient, spec: ModelSpec, version: str) -> Iterator[Run]:
@@ -142,7 +148,7 @@ def _monitoring_runs(client: MlflowClient, spec: ModelSpec, version: str) -> Ite
     while True:
         page: Any = client.search_runs(
             [experiment],
-            filter_string=f"tags.`{KIND}` = 'drift' and tags.`evermodel.version` = '{version}'",
+            filter_string=f"tags.`{KIND}` = 'drift' and tags.`{VERSION}` = '{version}'",
             order_by=[f"tags.`{RUN_KEY}` DESC"],
             max_results=100,
             page_token=token,

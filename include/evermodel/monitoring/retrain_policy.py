@@ -16,6 +16,7 @@ from evermodel.monitoring.retrain_history import (
     requests,
     severities_of,
 )
+from evermodel.registry.tags import AS_OF
 from evermodel.spec import ModelSpec
 from evermodel.spec.parts import format_span
 from evermodel.spec.window import parse_moment
@@ -101,7 +102,7 @@ def current_recommendation(
     past = Past(
         former_windows(client, spec, verdict.version, as_of, spec.retrain.windows.of - 1),
         requests(client.get_registered_model(spec.name).tags),
-        version.tags.get("evermodel.as_of"),
+        version.tags.get(AS_OF),
     )
     return recommend_retrain(spec, verdict, as_of, past)
 

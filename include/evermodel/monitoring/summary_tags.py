@@ -10,9 +10,8 @@ from typing import Any
 from evermodel.core.severity import RANK
 from evermodel.evaluation.decision import Decision
 from evermodel.monitoring.drift.verdict import DriftVerdict
+from evermodel.registry.tags import DAY, DECISION_FACTS
 
-DAY, DECISION = "evermodel.day", "evermodel.decision_facts"
-AIRFLOW_RUN = "evermodel.airflow_run"
 # MLflow on a database keeps tags of a run up to 8,000 characters.
 MOST = 7500
 _COLUMNS = 6
@@ -60,7 +59,7 @@ def decision_tag(decision: Decision) -> dict[str, str]:
         passed = [number for number, gate in enumerate(gates) if gate["verdict"] == "pass"]
         gates.pop(passed[-1] if passed else -1)
         facts["left_out"] = len(decision.gates) - len(gates)
-    return {DECISION: text}
+    return {DECISION_FACTS: text}
 
 
 def read_mark(tags: Mapping[str, str], name: str) -> dict[str, Any]:

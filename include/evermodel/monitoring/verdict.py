@@ -22,8 +22,8 @@ from evermodel.monitoring.drift_problems import drift_problem, quality_problem
 from evermodel.monitoring.performance.baseline import Baseline
 from evermodel.monitoring.performance.monitor import PerformanceEvaluation, evaluate_performance
 from evermodel.monitoring.problems import Problem
-from evermodel.monitoring.retrain_history import SEVERITIES
-from evermodel.registry.tracking import KIND, RUN_KEY, experiment_id
+from evermodel.registry.tags import KIND, RUN_KEY, SEVERITIES
+from evermodel.registry.tracking import experiment_id
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window, drift_window
 

@@ -11,13 +11,23 @@ from evermodel.core.settings import Settings
 from evermodel.deployment.promotion import decision_of, refusal_of, version_of
 from evermodel.deployment.rollout.active import stop_active_rollout
 from evermodel.deployment.rollout.plan_store import read_plan
-from evermodel.deployment.rollout.service import OUTCOME, WHY, RolloutService
+from evermodel.deployment.rollout.service import RolloutService
 from evermodel.pipelines.run_retrain import DEPLOYED, KEPT, ROLLING, WAITS
 from evermodel.registry import registry
 from evermodel.registry.approval import Approval, Approver, record_answer
-from evermodel.registry.ownership import ORIGIN_TAG, require_own_model
+from evermodel.registry.ownership import require_own_model
 from evermodel.registry.retrain_run import RETRAIN
-from evermodel.registry.tracking import RUN_KEY, find_run
+from evermodel.registry.tags import (
+    APPROVED_BY,
+    ORIGIN,
+    OUTCOME,
+    REJECTED_BY,
+    ROLLOUT_OUTCOME,
+    ROLLOUT_REASON,
+    RUN_KEY,
+    VERSION,
+)
+from evermodel.registry.tracking import find_run
 from evermodel.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -33,7 +43,6 @@ _SAID: dict[Outcome, str] = {
     "waits for approval": WAITS,
     "held back": KEPT,
 }
-_APPROVED, _REJECTED = "evermodel.approved_by", "evermodel.rejected_by"
 
 
 @dataclass(frozen=True)
@@ -116,13 +125,13 @@ def approve(
         raise ApprovalError(f"model {model}: an approval needs a reason", "say why; it is kept")
     found = version_of(client, model, version)
     require_own_model(client, model)
-    if _REJECTED in found.tags:
+    if REJECTED_BY in found.tags:
         raise ApprovalError(
-            f"model {model}: version {version} was rejected by {found.tags[_REJECTED]}",
+            f"model {model}: version {version} was rejected by {found.tags[REJECTED_BY]}",
             "choose another version",
         )
     _require_no_turn(client, found)
-    if _APPROVED not in found.tags:
+    if APPROVED_BY not in found.tags:
         decision, at = decision_of(client, model, found), datetime.now(UTC).isoformat(timespec="seconds")
         record_answer(client, model, Approval(True, by, version, decision.digest, at, reason))
     return deploy(spec, version, client, settings, by=by, reason=reason)
@@ -189,10 +198,10 @@ def _turn(client: MlflowClient, version: ModelVersion, current: str | None) -> D
         return Deployment(model, number, "rolling out", current, mine.strategy)
     if number in {line.version for line in registry.history(client, model)}:
         return Deployment(model, number, "served before", current)
-    if mine is None and OUTCOME not in tags:
+    if mine is None and ROLLOUT_OUTCOME not in tags:
         return None
     strategy = mine.strategy if mine else ""
-    why = (mine.verdict if mine else "") or tags.get(WHY, "") or "another version became champion"
+    why = (mine.verdict if mine else "") or tags.get(ROLLOUT_REASON, "") or "another version became champion"
     return Deployment(model, number, "rollout ended", current, strategy, why)
 
 
@@ -204,9 +213,9 @@ def _held(
     refusal = refusal_of(model, version, decision_of(client, model, version), current)
     if refusal is not None:
         return Deployment(model, number, "held back", current, why=refusal[0])
-    if _REJECTED in version.tags:
-        return Deployment(model, number, "held back", current, why=f"rejected by {version.tags[_REJECTED]}")
-    if spec.approval == "manual" and _APPROVED not in version.tags:
+    if REJECTED_BY in version.tags:
+        return Deployment(model, number, "held back", current, why=f"rejected by {version.tags[REJECTED_BY]}")
+    if spec.approval == "manual" and APPROVED_BY not in version.tags:
         return Deployment(model, number, "waits for approval", current)
     return None
 
@@ -231,7 +240,7 @@ def _begin(
 
 
 def _proven(version: ModelVersion, reason: str) -> str:
-    origin = version.tags.get(ORIGIN_TAG)
+    origin = version.tags.get(ORIGIN)
     return f"{reason} (proven in {origin})" if origin else reason
 
 
@@ -239,5 +248,5 @@ def _tell_retrain(client: MlflowClient, version: ModelVersion, done: Deployment)
     said, run = _SAID.get(done.outcome), find_run(client, version.name, version.tags[RUN_KEY], kind=RETRAIN)
     if said is None or run is None:
         return
-    for name, value in (("outcome", said), ("version", done.version)):
-        client.set_tag(run.info.run_id, f"evermodel.{name}", value)
+    for tag, value in ((OUTCOME, said), (VERSION, done.version)):
+        client.set_tag(run.info.run_id, tag, value)

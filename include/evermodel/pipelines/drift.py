@@ -22,6 +22,7 @@ from evermodel.monitoring.problems import Problem
 from evermodel.monitoring.retrain_history import tags_of
 from evermodel.monitoring.verdict import MonitoredChampion, incident_days, judge_day, window_rows
 from evermodel.registry import registry
+from evermodel.registry.tags import SNAPSHOT, TRAIN_END, TRAIN_START
 from evermodel.registry.tracking import keyed_run, log_json, log_metrics, read_json, run_url
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window, drift_window, parse_moment
@@ -129,7 +130,7 @@ class DriftRun:
         return lambda day: day not in troubled
 
     def _training(self, version: ModelVersion) -> pa.Table:
-        path = version.tags["evermodel.snapshot"]
+        path = version.tags[SNAPSHOT]
         return read_snapshot(path, self.settings, _fitted(version), self.spec.time_column)
 
     def _log_metrics(self, run: Run, verdict: DriftVerdict) -> None:
@@ -145,6 +146,4 @@ class DriftRun:
 
 def _fitted(version: ModelVersion) -> Window:
     """Return the interval that a version was fitted on."""
-    return Window(
-        parse_moment(version.tags["evermodel.train_start"]), parse_moment(version.tags["evermodel.train_end"])
-    )
+    return Window(parse_moment(version.tags[TRAIN_START]), parse_moment(version.tags[TRAIN_END]))

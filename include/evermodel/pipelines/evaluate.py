@@ -17,6 +17,17 @@ from evermodel.modeling.training import TrainedCandidate, best_of, rows_of
 from evermodel.monitoring.summary_tags import decision_tag
 from evermodel.registry import registry
 from evermodel.registry.retrain_run import DECISION_FILE, RetrainRun
+from evermodel.registry.tags import (
+    CANDIDATE,
+    DECISION,
+    FASTPATH,
+    FORCED,
+    METRIC,
+    RUN_KEY,
+    SHIP,
+    TRAIN_END,
+    VERDICT,
+)
 from evermodel.registry.tracking import check_health, log_json, log_metrics, read_json
 from evermodel.reports.retrain.log_decision_page import record_evidence
 from evermodel.spec.window import parse_moment, split_window, whole_day
@@ -32,7 +43,7 @@ def evaluate_candidates(
     """Judge the best candidate against the champion on the test part, and write the decision."""
     chosen = best_of(run.spec, trained)
     version = registry.alias_version(run.client, run.spec.name, registry.CHAMPION)
-    if version is not None and version.tags.get("evermodel.run_key") == run.run_key:
+    if version is not None and version.tags.get(RUN_KEY) == run.run_key:
         return read_decision(run)  # this very run was promoted before it was run again
     parts = split_window(run.spec, whole_day(run.as_of))
     features, labels = rows_of(run.spec, snapshot, parts.test, run.settings)
@@ -85,19 +96,19 @@ def _with_graph(run: RetrainRun, challenger: EvaluatedModel, features: pd.DataFr
     kept = keep_if_same(
         run.client, challenger.uri, challenger.pipeline, features, run.spec.performance.threshold
     )
-    run.mlflow_run({"evermodel.fastpath": kept.note})
+    run.mlflow_run({FASTPATH: kept.note})
     return replace(challenger, fast=kept.fast)
 
 
 def _write(run: RetrainRun, decision: Decision, chosen: TrainedCandidate) -> None:
     made = run.mlflow_run(
         {
-            "evermodel.verdict": decision.verdict,
-            "evermodel.ship": str(decision.ship).lower(),
-            "evermodel.decision": decision.digest,
-            "evermodel.candidate": decision.candidate,
-            "evermodel.metric": decision.metric,
-            "evermodel.forced": str(decision.forced).lower(),
+            VERDICT: decision.verdict,
+            SHIP: str(decision.ship).lower(),
+            DECISION: decision.digest,
+            CANDIDATE: decision.candidate,
+            METRIC: decision.metric,
+            FORCED: str(decision.forced).lower(),
             **decision_tag(decision),
         }
     )
@@ -127,7 +138,7 @@ def _with_parent(decision: Decision, version: ModelVersion | None) -> Decision:
 
 def _overlap(version: ModelVersion | None, start: datetime, end: datetime) -> float:
     """Return the share of the test window that the champion was fitted on."""
-    if version is None or "evermodel.train_end" not in version.tags:
+    if version is None or TRAIN_END not in version.tags:
         return 0.0
-    seen = min(parse_moment(version.tags["evermodel.train_end"]), end) - start
+    seen = min(parse_moment(version.tags[TRAIN_END]), end) - start
     return max(0.0, seen / (end - start))

@@ -9,6 +9,26 @@ from evermodel.core.environment import environment_digest, git_commit, thread_co
 from evermodel.pipelines.evaluate import read_decision
 from evermodel.registry import registry
 from evermodel.registry.retrain_run import RetrainRun
+from evermodel.registry.tags import (
+    AS_OF,
+    DECISION,
+    ENVIRONMENT_DIGEST,
+    FASTPATH,
+    FORCED,
+    GIT_COMMIT,
+    METRIC,
+    METRIC_VALUE,
+    PARENT,
+    REASON,
+    SNAPSHOT,
+    SNAPSHOT_MD5,
+    SPEC_DIGEST,
+    THREADS,
+    TRAIN_END,
+    TRAIN_START,
+    VERDICT,
+    VERSION,
+)
 from evermodel.registry.tracking import find_run
 from evermodel.reports.retrain.log_model_card import card_links, describe_version, record_card
 from evermodel.spec.window import split_window, whole_day
@@ -32,26 +52,26 @@ def register_challenger(run: RetrainRun, snapshot: Mapping[str, Any]) -> ModelVe
         run_id=trained.info.run_id,
         description=describe_version(run, decision, links),
         tags={
-            "evermodel.as_of": run.as_of.isoformat(),
-            "evermodel.train_start": parts.fit.start.isoformat(),
-            "evermodel.train_end": parts.fit.end.isoformat(),
-            "evermodel.snapshot": snapshot["path"],
-            "evermodel.snapshot_md5": snapshot["md5"],
-            "evermodel.spec_digest": run.spec.digest,
-            "evermodel.git_commit": git_commit(run.settings.models),
-            "evermodel.environment_digest": environment_digest(),
-            "evermodel.threads": thread_count(),
-            "evermodel.fastpath": run.mlflow_run().data.tags.get("evermodel.fastpath", ""),
-            "evermodel.decision": decision.digest,
-            "evermodel.verdict": decision.verdict,
-            "evermodel.forced": str(decision.forced).lower(),
-            "evermodel.parent": decision.parent or "",
-            "evermodel.reason": run.reason,
-            "evermodel.metric": decision.metric,
-            "evermodel.metric_value": repr(decision.challenger[0]),
+            AS_OF: run.as_of.isoformat(),
+            TRAIN_START: parts.fit.start.isoformat(),
+            TRAIN_END: parts.fit.end.isoformat(),
+            SNAPSHOT: snapshot["path"],
+            SNAPSHOT_MD5: snapshot["md5"],
+            SPEC_DIGEST: run.spec.digest,
+            GIT_COMMIT: git_commit(run.settings.models),
+            ENVIRONMENT_DIGEST: environment_digest(),
+            THREADS: thread_count(),
+            FASTPATH: run.mlflow_run().data.tags.get(FASTPATH, ""),
+            DECISION: decision.digest,
+            VERDICT: decision.verdict,
+            FORCED: str(decision.forced).lower(),
+            PARENT: decision.parent or "",
+            REASON: run.reason,
+            METRIC: decision.metric,
+            METRIC_VALUE: repr(decision.challenger[0]),
             **links,
         },
     )
-    run.mlflow_run({"evermodel.version": str(version.version)})
+    run.mlflow_run({VERSION: str(version.version)})
     record_card(run, decision, version)
     return version

@@ -22,6 +22,7 @@ from evermodel.core.environment import git_commit, thread_count
 from evermodel.core.errors import PermanentError, SnapshotStoreError, TrainingError
 from evermodel.core.settings import Settings
 from evermodel.data.snapshots.dvc import SnapshotStore, write_pointer
+from evermodel.registry.tags import AS_OF, GIT_COMMIT, RUN_KEY, SNAPSHOT, SNAPSHOT_MD5, SPEC_DIGEST, THREADS
 from evermodel.registry.tracking import find_run, read_json
 from evermodel.spec import CandidateSpec, ModelSpec
 
@@ -63,10 +64,10 @@ def reproduce(client: MlflowClient, model: str, version: str, settings: Settings
         candidate=candidate.name,
         params=dict(candidate.params),
         seed=spec.seed,
-        snapshot=stored.tags["evermodel.snapshot"],
-        snapshot_md5=stored.tags["evermodel.snapshot_md5"],
+        snapshot=stored.tags[SNAPSHOT],
+        snapshot_md5=stored.tags[SNAPSHOT_MD5],
         snapshot_from=origin,
-        commit=stored.tags.get("evermodel.git_commit", "unknown"),
+        commit=stored.tags.get(GIT_COMMIT, "unknown"),
         commit_now=git_commit(settings.models),
         differences=tuple(differences),
     )
@@ -110,7 +111,7 @@ def _version(client: MlflowClient, model: str, version: str) -> ModelVersion:
             f"the registry has no version {version} of a model {model} ({error.message})",
             f"`evermodel runs {model}` lists the versions",
         ) from error
-    needed = ("evermodel.snapshot", "evermodel.snapshot_md5", "evermodel.as_of", "evermodel.run_key")
+    needed = (SNAPSHOT, SNAPSHOT_MD5, AS_OF, RUN_KEY)
     missing = [tag for tag in needed if tag not in found.tags]
     if missing:
         raise PermanentError(
@@ -121,7 +122,7 @@ def _version(client: MlflowClient, model: str, version: str) -> ModelVersion:
 
 
 def _stored_spec(client: MlflowClient, stored: ModelVersion) -> tuple[ModelSpec, list[str]]:
-    run = find_run(client, stored.name, stored.tags["evermodel.run_key"], kind="retrain")
+    run = find_run(client, stored.name, stored.tags[RUN_KEY], kind="retrain")
     if run is None:
         raise PermanentError(
             f"MLflow has lost the retrain run of {stored.name} version {stored.version}",
@@ -129,14 +130,14 @@ def _stored_spec(client: MlflowClient, stored: ModelVersion) -> tuple[ModelSpec,
         )
     data = read_json(client, run.info.run_id, "spec.json")
     digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
-    wanted = stored.tags.get("evermodel.spec_digest")
+    wanted = stored.tags.get(SPEC_DIGEST)
     changed = [] if digest == wanted else [f"spec: the version names digest {wanted}, spec.json has {digest}"]
     return ModelSpec.model_validate(data), changed
 
 
 def _bring_snapshot(stored: ModelVersion, lake: Path, settings: Settings) -> tuple[str, list[str]]:
     """Put the snapshot into a lake of its own; return where it came from and what is wrong with it."""
-    path, md5 = stored.tags["evermodel.snapshot"], stored.tags["evermodel.snapshot_md5"]
+    path, md5 = stored.tags[SNAPSHOT], stored.tags[SNAPSHOT_MD5]
     present, target = settings.lake / path, lake / path
     target.parent.mkdir(parents=True)
     if present.exists() and _md5(present) == md5:
@@ -175,8 +176,8 @@ def _train_again(
             {
                 "spec": spec.canonical(),
                 "candidate": candidate.model_dump(mode="json"),
-                "as_of": stored.tags["evermodel.as_of"],
-                "snapshot": stored.tags["evermodel.snapshot"],
+                "as_of": stored.tags[AS_OF],
+                "snapshot": stored.tags[SNAPSHOT],
                 "lake": str(folder / "lake"),
                 "model": str(files),
             }
@@ -185,13 +186,13 @@ def _train_again(
     )
     command = [sys.executable, "-m", "evermodel.pipelines.reproduce_worker", str(job)]
     # As many threads as in the training: sums that are split differently differ in their last bits.
-    env = {**os.environ, "OMP_NUM_THREADS": stored.tags.get("evermodel.threads", thread_count())}
+    env = {**os.environ, "OMP_NUM_THREADS": stored.tags.get(THREADS, thread_count())}
     done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise TrainingError(
             f"version {stored.version} of {stored.name} cannot be trained again here: {last}",
-            f"check out commit {stored.tags.get('evermodel.git_commit')} and install what the model asks for",
+            f"check out commit {stored.tags.get(GIT_COMMIT)} and install what the model asks for",
         )
     compared: dict[str, Any] = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))
     return compared

@@ -19,6 +19,7 @@ from evermodel.pipelines.validate import Validated, validate_snapshot
 from evermodel.registry import registry
 from evermodel.registry.approval import Approval, record_answer
 from evermodel.registry.retrain_run import RetrainRun
+from evermodel.registry.tags import GIT_COMMIT, OUTCOME, SNAPSHOT, SNAPSHOT_MD5, SPEC_DIGEST, VERSION, WINDOW
 from evermodel.registry.tracking import log_json
 from evermodel.spec import ModelSpec
 
@@ -37,11 +38,11 @@ class Retrain(RetrainRun):
         snapshot = take_snapshot(self.spec, self.as_of, self.settings)
         run = self.mlflow_run(
             {
-                "evermodel.snapshot": snapshot.path,
-                "evermodel.snapshot_md5": snapshot.md5,
-                "evermodel.window": f"{snapshot.start}/{snapshot.end}",
-                "evermodel.spec_digest": self.spec.digest,
-                "evermodel.git_commit": git_commit(self.settings.models),
+                SNAPSHOT: snapshot.path,
+                SNAPSHOT_MD5: snapshot.md5,
+                WINDOW: f"{snapshot.start}/{snapshot.end}",
+                SPEC_DIGEST: self.spec.digest,
+                GIT_COMMIT: git_commit(self.settings.models),
             }
         )
         log_json(self.client, run.info.run_id, self.spec.canonical(), "spec.json")
@@ -101,14 +102,14 @@ class Retrain(RetrainRun):
         self._note_override(decision, answer)
         why = f"version {version} was promoted: {self.reason}"
         stop_active_rollout(self.client, self.spec.name, why, promotion.version, promotion.by)
-        self.mlflow_run({"evermodel.outcome": "deployed", "evermodel.version": version})
+        self.mlflow_run({OUTCOME: "deployed", VERSION: version})
         return promotion
 
     def ask_for_rollout(self, version: str, by: str, approval: Approval | None = None) -> dict[str, Any]:
         """Note the consent, and return what a rollout of the version is started with; see `deploy`."""
         decision, answer = self._consented(version, by, approval)
         self._note_override(decision, answer)
-        self.mlflow_run({"evermodel.outcome": "rolling out", "evermodel.version": version})
+        self.mlflow_run({OUTCOME: "rolling out", VERSION: version})
         reason, run_key = answer.reason(self.reason), f"rollout/{self.run_key}"
         return {"version": version, "by": answer.by, "reason": reason, "run_key": run_key}
 

@@ -13,6 +13,7 @@ from evermodel.modeling.training import TrainedCandidate, train_candidate
 from evermodel.pipelines.retrain import Retrain
 from evermodel.registry import registry
 from evermodel.registry.registry import Promotion
+from evermodel.registry.tags import OUTCOME, VERSION
 from evermodel.spec import CandidateSpec
 
 # Opens a step by its name; what it gives takes the sentence that tells how the step ended.
@@ -135,8 +136,8 @@ def _chosen(retrain: Retrain, names: Collection[str]) -> list[CandidateSpec]:
 def _ended(retrain: Retrain, approved_by: str | None) -> RetrainResult | None:
     """Return how this run key ended before, if doing it again could change nothing."""
     tags: dict[str, Any] = retrain.mlflow_run().data.tags
-    outcome, client, model = tags.get("evermodel.outcome"), retrain.client, retrain.spec.name
-    version = tags.get("evermodel.version")
+    outcome, client, model = tags.get(OUTCOME), retrain.client, retrain.spec.name
+    version = tags.get(VERSION)
     if outcome == DEPLOYED:
         done = _promotion(retrain, version)
         if done is None:

@@ -16,9 +16,17 @@ from evermodel.data.snapshots.dvc import SnapshotStore
 from evermodel.deployment.promotion import version_of
 from evermodel.pipelines.deploy import Deployment, deploy
 from evermodel.registry import registry
-from evermodel.registry.ownership import ORIGIN_TAG
 from evermodel.registry.retrain_run import RETRAIN
-from evermodel.registry.tracking import RUN_KEY, connect, find_run, keyed_run
+from evermodel.registry.tags import (
+    MODEL_URI,
+    ORIGIN,
+    OURS,
+    RUN_KEY,
+    SNAPSHOT,
+    SNAPSHOT_MD5,
+    TRANSFERRED_BY,
+)
+from evermodel.registry.tracking import connect, find_run, keyed_run
 from evermodel.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -27,11 +35,8 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 _ADDRESS = "EVERMODEL_MLFLOW_"
-_OURS = "evermodel."
 # What people and rollouts said where it comes from: in the target it is told, and allows nothing.
 _SAID_THERE = ("approved_", "rejected_", "rollout", "outcome", "version", "parent", "airflow_run")
-_MODEL_URI = "evermodel.model_uri"
-_BY = "evermodel.transferred_by"
 
 
 @dataclass(frozen=True)
@@ -172,7 +177,7 @@ def _artifacts(client: MlflowClient, run: Run, folder: Path) -> Path:
 
 def _bring_snapshot(version: ModelVersion, settings: Settings) -> None:
     """Put the version's snapshot into this environment's lake and its remote: drift is held against it."""
-    path, md5 = version.tags.get("evermodel.snapshot"), version.tags.get("evermodel.snapshot_md5")
+    path, md5 = version.tags.get(SNAPSHOT), version.tags.get(SNAPSHOT_MD5)
     if not path or not md5:
         raise TransferError(f"version {version.version} names no snapshot", "choose another version")
     file = settings.lake / path
@@ -195,7 +200,7 @@ def _bring_snapshot(version: ModelVersion, settings: Settings) -> None:
 def _place(client: MlflowClient, model: str, taken: _Taken, by: str) -> ModelVersion:
     """Copy runs and files into this registry and register the version as challenger, once."""
     key = taken.key(taken.retrain)
-    origin = {ORIGIN_TAG: taken.origin, _BY: by}
+    origin = {ORIGIN: taken.origin, TRANSFERRED_BY: by}
     there = registry.versions_of(client, model, key)
     # Of a version that is here already nothing is written again.
     source, run_id = (there[0].source, there[0].run_id) if there else _copy_runs(client, model, taken, origin)
@@ -216,7 +221,7 @@ def _copy_runs(client: MlflowClient, model: str, taken: _Taken, origin: Mapping[
     client.log_artifacts(run.info.run_id, str(taken.artifacts))
     child = _copy_run(client, model, taken, taken.candidate, origin, parent=run.info.run_id)
     _copy_values(client, taken.candidate, child)
-    source = child.data.tags.get(_MODEL_URI) or _log_files(client, child, taken.model)
+    source = child.data.tags.get(MODEL_URI) or _log_files(client, child, taken.model)
     for ended in (child, run):
         client.set_terminated(ended.info.run_id, "FINISHED")
     return source, str(child.info.run_id)
@@ -243,23 +248,23 @@ def _copy_run(
 
 
 def _ours(run: Run) -> dict[str, str]:
-    return _carried({name: value for name, value in run.data.tags.items() if name.startswith(_OURS)})
+    return _carried({name: value for name, value in run.data.tags.items() if name.startswith(OURS)})
 
 
 def _carried(tags: Mapping[str, str]) -> dict[str, str]:
     """Return the tags that hold in every environment, and under `evermodel.origin.` what was said in the last one.
 
-    >>> _carried({"evermodel.snapshot": "a.parquet", "evermodel.approved_by": "ann", "evermodel.run_key": "r"})
-    {'evermodel.snapshot': 'a.parquet', 'evermodel.origin.approved_by': 'ann'}
+    >>> print(*_carried({SNAPSHOT: "a.parquet", APPROVED_BY: "ann", RUN_KEY: "r"}))
+    evermodel.snapshot evermodel.origin.approved_by
     """
-    own = {RUN_KEY, _MODEL_URI, _BY, ORIGIN_TAG}
-    kept = {k: v for k, v in tags.items() if k not in own and not k.startswith(f"{ORIGIN_TAG}.")}
+    own = {RUN_KEY, MODEL_URI, TRANSFERRED_BY, ORIGIN}
+    kept = {k: v for k, v in tags.items() if k not in own and not k.startswith(f"{ORIGIN}.")}
     return {_name(name): value for name, value in kept.items()}
 
 
 def _name(tag: str) -> str:
-    said = tag.removeprefix(_OURS)
-    return f"{ORIGIN_TAG}.{said}" if tag.startswith(_OURS) and said.startswith(_SAID_THERE) else tag
+    said = tag.removeprefix(OURS)
+    return f"{ORIGIN}.{said}" if tag.startswith(OURS) and said.startswith(_SAID_THERE) else tag
 
 
 def _copy_values(client: MlflowClient, run: Run, copy: Run) -> None:
@@ -277,7 +282,7 @@ def _log_files(client: MlflowClient, run: Run, files: Path) -> str:
     logged = client.create_logged_model(run.info.experiment_id, name="model", source_run_id=run.info.run_id)
     client.log_model_artifacts(logged.model_id, str(files))
     client.finalize_logged_model(logged.model_id, "READY")
-    client.set_tag(run.info.run_id, _MODEL_URI, f"models:/{logged.model_id}")
+    client.set_tag(run.info.run_id, MODEL_URI, f"models:/{logged.model_id}")
     return f"models:/{logged.model_id}"
 
 

@@ -15,7 +15,17 @@ from evermodel.data.validation.report import ValidationReport
 from evermodel.data.validation.schema import TableSchema
 from evermodel.data.validation.schema_file import find_schema, read_schema, store_schema, to_yaml
 from evermodel.data.validation.validator import Validation, validate
-from evermodel.registry.tracking import KIND, RUN_KEY, artifact_url, experiment_id, log_json, read_json
+from evermodel.registry.tags import (
+    AS_OF,
+    KIND,
+    QUARANTINE,
+    RUN_KEY,
+    SNAPSHOT,
+    SNAPSHOT_EXTRACTED,
+    SNAPSHOT_MD5,
+    VALIDATION,
+)
+from evermodel.registry.tracking import artifact_url, experiment_id, log_json, read_json
 from evermodel.reports.validation_page import validation_page
 
 if TYPE_CHECKING:
@@ -29,7 +39,6 @@ REPORT_FILE = "validation.json"
 PAGE_FILE = "validation.html"
 PROFILE_FILE = "validation_profile.json"
 SCHEMA_FILE = "schema.yaml"
-_TAG = "evermodel.validation"
 _LOOKED_AT = 100
 
 
@@ -93,7 +102,7 @@ def validate_snapshot(retrain: RetrainRun, snapshot: Snapshot) -> Validated:
         found.report, schema="" if place is None else str(place), against="" if good is None else good.name
     )
     run = _record(retrain, snapshot, kept, aside)
-    run = retrain.mlflow_run({_TAG: report.verdict})
+    run = retrain.mlflow_run({VALIDATION: report.verdict})
     _keep(retrain, run, replace(found, report=report), schema, good)
     report.require(artifact_url(settings.tracking_uri, run, PAGE_FILE))
     return Validated(report, kept)
@@ -105,7 +114,7 @@ def last_good(retrain: RetrainRun) -> LastGoodRun | None:
 
     runs = retrain.client.search_runs(
         [experiment_id(retrain.client, retrain.spec.name)],
-        filter_string=f"tags.`{KIND}` = 'retrain' and tags.`{_TAG}` != 'failed'",
+        filter_string=f"tags.`{KIND}` = 'retrain' and tags.`{VALIDATION}` != 'failed'",
         order_by=["attributes.start_time DESC"],
         max_results=_LOOKED_AT,
     )
@@ -113,9 +122,9 @@ def last_good(retrain: RetrainRun) -> LastGoodRun | None:
     earlier = [
         run
         for run in runs
-        if run.data.tags.get(RUN_KEY) != retrain.run_key and run.data.tags.get("evermodel.as_of", "~") <= now
+        if run.data.tags.get(RUN_KEY) != retrain.run_key and run.data.tags.get(AS_OF, "~") <= now
     ]
-    for run in sorted(earlier, key=lambda run: run.data.tags["evermodel.as_of"], reverse=True):
+    for run in sorted(earlier, key=lambda run: run.data.tags[AS_OF], reverse=True):
         try:
             data = read_json(retrain.client, run.info.run_id, PROFILE_FILE)
         except (MlflowException, OSError):
@@ -126,13 +135,13 @@ def last_good(retrain: RetrainRun) -> LastGoodRun | None:
 
 def _record(retrain: RetrainRun, taken: Snapshot, kept: Snapshot, aside: Path) -> Run:
     """Name the snapshot that the run goes on with; one that was taken back to the whole names no rows set aside."""
-    tags = {"evermodel.snapshot": kept.path, "evermodel.snapshot_md5": kept.md5}
+    tags = {SNAPSHOT: kept.path, SNAPSHOT_MD5: kept.md5}
     run = retrain.mlflow_run()
     if kept != taken:
-        tags |= {"evermodel.snapshot_extracted": taken.path}
-        tags |= {"evermodel.quarantine": str(aside.relative_to(retrain.settings.lake))}
-    elif "evermodel.quarantine" in run.data.tags:
-        for tag in ("evermodel.quarantine", "evermodel.snapshot_extracted"):
+        tags |= {SNAPSHOT_EXTRACTED: taken.path}
+        tags |= {QUARANTINE: str(aside.relative_to(retrain.settings.lake))}
+    elif QUARANTINE in run.data.tags:
+        for tag in (QUARANTINE, SNAPSHOT_EXTRACTED):
             retrain.client.delete_tag(run.info.run_id, tag)
     return retrain.mlflow_run(tags)
 

@@ -8,6 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from evermodel.core.audit import audit
 from evermodel.core.errors import ApprovalError
+from evermodel.registry.tags import (
+    APPROVED_AT,
+    APPROVED_BY,
+    APPROVED_COMMENT,
+    REJECTED_AT,
+    REJECTED_BY,
+    REJECTED_COMMENT,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -75,10 +83,13 @@ class Approval:
 
     def tags(self) -> dict[str, str]:
         """Return the tags that tell of the answer on the version."""
-        said = "approved" if self.approved else "rejected"
-        found = {f"evermodel.{said}_by": self.by, f"evermodel.{said}_at": self.at}
-        found[f"evermodel.{said}_comment"] = self.comment[:_MOST_COMMENT]
-        return {key: value for key, value in found.items() if value}
+        names = (
+            (APPROVED_BY, APPROVED_AT, APPROVED_COMMENT)
+            if self.approved
+            else (REJECTED_BY, REJECTED_AT, REJECTED_COMMENT)
+        )
+        values = (self.by, self.at, self.comment[:_MOST_COMMENT])
+        return {name: value for name, value in zip(names, values, strict=True) if value}
 
     def reason(self, reason: str) -> str:
         """Return why a version was promoted: why it was trained, and what the person said.

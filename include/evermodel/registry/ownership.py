@@ -8,18 +8,16 @@ from typing import TYPE_CHECKING
 
 from evermodel.core.errors import WrongEnvironmentError
 from evermodel.core.settings import current_environment
+from evermodel.registry.tags import OWNER
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-OWNER_TAG = "evermodel.environment"
-ORIGIN_TAG = "evermodel.origin"  # on a version that was proven in another environment: where
 
 
 def own(client: MlflowClient, model: str) -> None:
     """Put this environment's name on a registered model that has none; only one that was given on purpose counts."""
     if os.environ.get("EVERMODEL_ENVIRONMENT", "").strip():
-        client.set_registered_model_tag(model, OWNER_TAG, current_environment())
+        client.set_registered_model_tag(model, OWNER, current_environment())
 
 
 def require_own(model: str, tags: Mapping[str, str]) -> None:
@@ -35,13 +33,13 @@ def require_own(model: str, tags: Mapping[str, str]) -> None:
     WrongEnvironmentError
         The model bears another environment's name: most often an address of one in the settings of the other.
     """
-    owner, here = tags.get(OWNER_TAG), current_environment()
+    owner, here = tags.get(OWNER), current_environment()
     if owner is not None and owner != here:
         raise WrongEnvironmentError(
             f"model {model} in this registry belongs to the environment {owner}, but this process runs in {here}",
             f"correct MLFLOW_TRACKING_URI or EVERMODEL_ENVIRONMENT; a proven version gets there by "
             f"`evermodel promote {model} VERSION --from {here} --to {owner}`. If the registry has really changed hands, "
-            f"delete the tag {OWNER_TAG} of the registered model",
+            f"delete the tag {OWNER} of the registered model",
         )
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from evermodel.core.audit import audit
 from evermodel.core.errors import NoChampionError, RegistryConflictError
-from evermodel.registry.ownership import OWNER_TAG, own, require_own
-from evermodel.registry.tracking import RUN_KEY
+from evermodel.registry.ownership import own, require_own
+from evermodel.registry.tags import OWNER, PROMOTION, RUN_KEY
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -22,7 +22,6 @@ CHAMPION = "champion"
 CHALLENGER = "challenger"
 PREVIOUS = "previous"
 AUTOMATIC = "evermodel"  # who did what no person asked for
-_PROMOTED = "evermodel.promotion."
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ def register(
     _ensure_model(client, model)
     tags_of_model = _model_tags(client, model)
     require_own(model, tags_of_model)
-    if OWNER_TAG not in tags_of_model:
+    if OWNER not in tags_of_model:
         own(client, model)
     existing = versions_of(client, model, run_key)
     if not existing:
@@ -251,7 +250,7 @@ def _delete_version(client: MlflowClient, model: str, version: str) -> None:
 
 def _tag_of(run_key: str) -> str:
     # A run key may be longer than a tag's name and hold signs that MLflow refuses there.
-    return _PROMOTED + hashlib.sha256(run_key.encode()).hexdigest()[:16]
+    return PROMOTION + hashlib.sha256(run_key.encode()).hexdigest()[:16]
 
 
 def _model_tags(client: MlflowClient, model: str) -> dict[str, str]:
@@ -266,7 +265,7 @@ def _model_tags(client: MlflowClient, model: str) -> dict[str, str]:
 
 
 def _records_of(tags: Mapping[str, str]) -> list[tuple[Promotion, bool]]:
-    values = [json.loads(value) for key, value in tags.items() if key.startswith(_PROMOTED)]
+    values = [json.loads(value) for key, value in tags.items() if key.startswith(PROMOTION)]
     return [(Promotion(**value["promotion"]), value["complete"]) for value in values]
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from evermodel.core.settings import Settings
+from evermodel.registry.tags import AS_OF, OUTCOME, REASON
 from evermodel.registry.tracking import keyed_run
 from evermodel.spec import ModelSpec
 
@@ -43,12 +44,12 @@ class RetrainRun:
     def mlflow_run(self, tags: Mapping[str, str] | None = None) -> Run:
         """Find or make the MLflow run of this retrain."""
         name = f"retrain {self.as_of:%Y-%m-%d}"
-        known = {"evermodel.as_of": self.as_of.isoformat(), "evermodel.reason": self.reason}
+        known = {AS_OF: self.as_of.isoformat(), REASON: self.reason}
         return keyed_run(
             self.client, self.spec.name, self.run_key, kind=RETRAIN, name=name, tags={**known, **(tags or {})}
         )
 
     def finish(self, outcome: str) -> None:
         """End the MLflow run."""
-        run = self.mlflow_run({"evermodel.outcome": outcome})
+        run = self.mlflow_run({OUTCOME: outcome})
         self.client.set_terminated(run.info.run_id, "FINISHED")

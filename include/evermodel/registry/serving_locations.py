@@ -10,11 +10,11 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from evermodel.registry.serving_heartbeats import ServingReport
+from evermodel.registry.tags import SERVING
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-PREFIX = "evermodel.serving."
 REFRESH = timedelta(hours=1)
 STALE = 3 * REFRESH
 
@@ -48,7 +48,7 @@ class ServingLocations:
     @property
     def tag(self) -> str:
         """Name of the tag."""
-        return PREFIX + re.sub(r"[^\w.-]", "_", f"{self.environment}.{self.host}")[:200]
+        return SERVING + re.sub(r"[^\w.-]", "_", f"{self.environment}.{self.host}")[:200]
 
     def same_as(self, other: ServingLocations | None) -> bool:
         """Tell whether another one says the same, whenever it was written."""
@@ -78,7 +78,7 @@ def serving_locations_of(reports: Sequence[ServingReport], now: datetime) -> Ser
 
 def read_serving_locations(tags: Mapping[str, str]) -> list[ServingLocations]:
     """Return what the tags of a registered model say, by environment and host; unreadable ones are left out."""
-    found = [_read(value) for key, value in tags.items() if key.startswith(PREFIX)]
+    found = [_read(value) for key, value in tags.items() if key.startswith(SERVING)]
     return sorted((one for one in found if one is not None), key=lambda one: (one.environment, one.host))
 
 

@@ -12,14 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evermodel.core.errors import TrackingUnavailableError
+from evermodel.registry.tags import KIND, RUN_KEY
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-RUN_KEY = "evermodel.run_key"
-KIND = "evermodel.kind"
-MODEL = "evermodel.model"
 
 # MLflow would otherwise retry a dead server for minutes; Airflow's own retries are the better place.
 _CLIENT_DEFAULTS = {

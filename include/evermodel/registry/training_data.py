@@ -15,12 +15,11 @@ from evermodel.core.errors import PermanentError
 from evermodel.core.settings import Settings
 from evermodel.data.snapshots.dvc import SnapshotStore
 from evermodel.registry.registry import alias_version
+from evermodel.registry.tags import AS_OF, SNAPSHOT, SNAPSHOT_MD5
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
-
-_SNAPSHOT, _MD5 = "evermodel.snapshot", "evermodel.snapshot_md5"
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def data_lines(client: MlflowClient | None, model: str | None, settings: Setting
             known[(pointer.parent.name, path, str(out["md5"]))] = []
             sizes[path] = out.get("size", 0) / 1e6
     for version in [] if client is None else _versions(client, model):
-        known[(version.name, version.tags[_SNAPSHOT], version.tags[_MD5])].append(version)
+        known[(version.name, version.tags[SNAPSHOT], version.tags[SNAPSHOT_MD5])].append(version)
     return [
         _line(*key, versions, sizes.get(key[1]), settings)
         for key, versions in sorted(known.items(), key=_newest)
@@ -103,14 +102,14 @@ def checkout(
         Neither lake nor remote has that content any more.
     """
     found = _find(client, model, version)
-    missing = [tag for tag in (_SNAPSHOT, _MD5) if tag not in found.tags]
+    missing = [tag for tag in (SNAPSHOT, SNAPSHOT_MD5) if tag not in found.tags]
     if missing:
         raise PermanentError(
             f"version {found.version} of {model} does not say what it was trained on: no tag {', '.join(missing)}",
             "only versions that a retrain DAG registered name their snapshot",
         )
-    md5 = found.tags[_MD5]
-    file = settings.lake / found.tags[_SNAPSHOT]
+    md5 = found.tags[SNAPSHOT_MD5]
+    file = settings.lake / found.tags[SNAPSHOT]
     SnapshotStore(settings.lake, settings.dvc_remote).bring(file, md5)
     if to is None:
         return file, md5
@@ -144,7 +143,7 @@ def _versions(client: MlflowClient, model: str | None) -> list[ModelVersion]:
     token = None
     while True:
         page = client.search_model_versions(f"name = '{model}'" if model else None, page_token=token)
-        found += [version for version in page if _SNAPSHOT in version.tags and _MD5 in version.tags]
+        found += [version for version in page if SNAPSHOT in version.tags and SNAPSHOT_MD5 in version.tags]
         token = page.token
         if not token:
             return sorted(found, key=lambda version: (version.name, int(version.version)))
@@ -160,7 +159,7 @@ def _line(
         path=path,
         md5=md5,
         versions=tuple(str(version.version) for version in versions),
-        as_of=tuple(version.tags.get("evermodel.as_of", "")[:10] for version in versions),
+        as_of=tuple(version.tags.get(AS_OF, "")[:10] for version in versions),
         rows=_rows(file) if here else None,
         megabytes=round(file.stat().st_size / 1e6, 3) if here else size,
         here=here,

@@ -17,7 +17,7 @@ from evermodel.core.errors import SpecError
 
 TOKENS, TOKENS_FILE = "EVERMODEL_SERVING_TOKENS", "EVERMODEL_SERVING_TOKENS_FILE"
 OPEN_PATHS = frozenset({"/health", "/ready"})
-_LOG = logging.getLogger("evermodel.serving")
+_LOG = logging.getLogger(__package__)
 _SECONDS_BETWEEN_LOOKS = 1.0
 _SHORTEST = 16
 

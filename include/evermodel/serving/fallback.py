@@ -21,7 +21,7 @@ from evermodel.spec import ModelSpec
 
 Reason = Literal["error", "nonsense", "timeout", "breaker", "not_loaded"]
 
-_LOG = logging.getLogger("evermodel.serving")
+_LOG = logging.getLogger(__package__)
 # A graph answers so few rows in less time than it takes to hand them to another thread.
 INLINE_ROWS = 32
 _STAND_IN_SECONDS = 5.0

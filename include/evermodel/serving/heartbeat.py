@@ -14,7 +14,7 @@ from pathlib import Path
 
 from evermodel.registry.serving_heartbeats import InMemory, ServingReport, clear_reports, write_report
 
-_LOG = logging.getLogger("evermodel.serving")
+_LOG = logging.getLogger(__package__)
 _CLEAR_EVERY = 720  # writes; an hour at the usual pace
 
 

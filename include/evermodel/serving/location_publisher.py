@@ -19,7 +19,7 @@ from evermodel.registry.serving_locations import (
 )
 from evermodel.serving.heartbeat import Process
 
-_LOG = logging.getLogger("evermodel.serving")
+_LOG = logging.getLogger(__package__)
 
 
 class LocationPublisher:

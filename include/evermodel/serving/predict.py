@@ -29,7 +29,7 @@ from evermodel.serving.routing_table import Traffic
 from evermodel.serving.shadow import Shadows
 from evermodel.spec import ModelSpec
 
-_LOG = logging.getLogger("evermodel.serving")
+_LOG = logging.getLogger(__package__)
 _ACCESS = logging.getLogger("evermodel.access")
 _SMALL_BODY = 32_768
 _BYTES_A_CELL = 128

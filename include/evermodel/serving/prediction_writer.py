@@ -19,7 +19,7 @@ from evermodel.modeling.scoring.request_rows import Inputs, Row
 from evermodel.serving.metrics import Metrics
 from evermodel.serving.traffic_metrics import LogCounters
 
-_LOG = logging.getLogger("evermodel.serving")
+_LOG = logging.getLogger(__package__)
 
 
 @dataclass(frozen=True)

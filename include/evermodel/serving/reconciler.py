@@ -30,7 +30,7 @@ from evermodel.spec import ModelSpec
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-_LOG = logging.getLogger("evermodel.serving")
+_LOG = logging.getLogger(__package__)
 _WORKERS = ".workers"
 _MOMENT = 0.05  # seconds
 

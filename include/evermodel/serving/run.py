@@ -24,7 +24,7 @@ from evermodel.serving.metrics import BORN, GROUP
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-_LOG = logging.getLogger("evermodel.serving")
+_LOG = logging.getLogger(__package__)
 _ARGUMENTS = "EVERMODEL_SERVE_ARGUMENTS"  # from the first process to its workers
 _GRACE = 10
 _NOT_STARTED = 3  # uvicorn's own exit code for it; its log has why
@@ -97,7 +97,7 @@ def serve(
         "access_log": False,
         "timeout_graceful_shutdown": _GRACE,
         "limit_concurrency": limit_concurrency,
-        "http": "evermodel.serving.connection:PatientConnection",
+        "http": f"{__package__}.connection:PatientConnection",
         "ws": "none",
         "server_header": False,
     }
@@ -129,7 +129,7 @@ def _serve_together(
     os.environ[GROUP], os.environ[_ARGUMENTS] = str(group), json.dumps(asdict(arguments))
     try:
         config = uvicorn.Config(
-            "evermodel.serving.run:worker_app",
+            f"{__name__}:worker_app",
             factory=True,
             workers=workers,
             timeout_worker_healthcheck=_WORKER_SECONDS,

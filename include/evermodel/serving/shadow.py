@@ -21,7 +21,7 @@ from evermodel.serving.routing_table import Traffic
 from evermodel.serving.traffic_metrics import TrafficMetrics
 from evermodel.spec import ModelSpec
 
-_LOG = logging.getLogger("evermodel.serving")
+_LOG = logging.getLogger(__package__)
 # Two values of a regression are the same decision if they differ by no more than this part of the larger one.
 CLOSE = 0.05
 

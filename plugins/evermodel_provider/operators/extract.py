@@ -22,7 +22,7 @@ class ExtractOperator(RetrainStepOperator):
 
     def run_step(self, context: Context) -> dict[str, Any]:
         """Take the snapshot."""
-        from evermodel.monitoring.summary_tags import AIRFLOW_RUN
+        from evermodel.registry.tags import AIRFLOW_RUN
 
         retrain = self.retrain()
         snapshot = retrain.extract()

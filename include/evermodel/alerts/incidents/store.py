@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 from evermodel.alerts.incidents.state import IncidentState
 from evermodel.core.severity import Severity
 from evermodel.monitoring.problems import KINDS, ProblemKind
+from evermodel.registry.tags import INCIDENTS
 from evermodel.spec.window import parse_moment
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-TAG = "evermodel.incidents"
 # MLflow on a database keeps tags of a registered model up to 5,000 characters, and those of a run up to 8,000.
 MOST_STORED = 5000
 MOST_TRANSITIONS = 8000
@@ -75,7 +75,7 @@ class StoredIncidents:
 def read_incidents(client: MlflowClient, model: str) -> StoredIncidents:
     """Read what the watch of a model remembers, from the registry."""
     found = client.get_registered_model(model)
-    data = json.loads(found.tags.get(TAG, "{}"))
+    data = json.loads(found.tags.get(INCIDENTS, "{}"))
     books: dict[str, IncidentState] = {k: IncidentState.from_json(data[k]) for k in KINDS if k in data}
     return StoredIncidents(f"{int(found.creation_timestamp or 0) & 0xFFFFFFFF:08x}", books)
 
@@ -85,14 +85,14 @@ def write_incidents(client: MlflowClient, model: str, books: StoredIncidents) ->
     text = _books_text(books)
     if len(text) > MOST_STORED:
         text = _books_text(replace(books, books={k: _shorter(b) for k, b in books.books.items()}))
-    client.set_registered_model_tag(model, TAG, text)
+    client.set_registered_model_tag(model, INCIDENTS, text)
 
 
 def record(client: MlflowClient, run_id: str, transitions: list[Transition]) -> None:
     """Add what happened to the day's run; the same transition again is kept once."""
     if not transitions:
         return
-    known = _transitions(client.get_run(run_id).data.tags.get(TAG, "[]"))
+    known = _transitions(client.get_run(run_id).data.tags.get(INCIDENTS, "[]"))
     kept = list(dict.fromkeys([*known, *(_clipped(transition) for transition in transitions)]))
     while len(text := json.dumps([asdict(transition) for transition in kept])) > MOST_TRANSITIONS:
         longest = max(range(len(kept)), key=lambda number: len(kept[number].reason + kept[number].cause))
@@ -100,7 +100,7 @@ def record(client: MlflowClient, run_id: str, transitions: list[Transition]) -> 
             kept.pop(0)
         else:
             kept[longest] = replace(kept[longest], reason="", cause="")
-    client.set_tag(run_id, TAG, text)
+    client.set_tag(run_id, INCIDENTS, text)
 
 
 def incident_history(client: MlflowClient, model: str, since: datetime | None = None) -> list[Transition]:
@@ -118,10 +118,10 @@ def incident_history(client: MlflowClient, model: str, since: datetime | None = 
     token: str | None = None
     while True:
         page = client.search_runs(
-            [experiment.experiment_id], f"tags.`{TAG}` LIKE '[%'", max_results=_PAGE, page_token=token
+            [experiment.experiment_id], f"tags.`{INCIDENTS}` LIKE '[%'", max_results=_PAGE, page_token=token
         )
         for run in page:
-            found += _transitions(run.data.tags[TAG])
+            found += _transitions(run.data.tags[INCIDENTS])
         token = page.token
         if not token:
             break

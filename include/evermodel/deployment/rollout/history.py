@@ -11,6 +11,7 @@ from evermodel.deployment.rollout.evidence import Evidence
 from evermodel.deployment.rollout.plan import TrafficPlan, stamp
 from evermodel.deployment.rollout.verdict import Verdict
 from evermodel.registry.serving_heartbeats import VersionCounts
+from evermodel.registry.tags import OUTCOME, REASON, STRATEGY, VERSION, WHY
 from evermodel.registry.tracking import keyed_run, log_json, read_json
 from evermodel.stats.sequential import Moments
 
@@ -41,9 +42,9 @@ class RolloutRecord:
         plan = self.plan
         name = f"{plan.strategy.replace('_', ' ')} of version {plan.challenger}"
         known = {
-            "evermodel.strategy": plan.strategy,
-            "evermodel.version": plan.challenger,
-            "evermodel.reason": plan.reason,
+            STRATEGY: plan.strategy,
+            VERSION: plan.challenger,
+            REASON: plan.reason,
         }
         experiment = f"{plan.model}-rollouts"
         return keyed_run(
@@ -88,11 +89,11 @@ class RolloutRecord:
     @property
     def noted(self) -> bool:
         """Tell whether it was noted how the rollout ended."""
-        return "evermodel.outcome" in self.run().data.tags
+        return OUTCOME in self.run().data.tags
 
     def end(self) -> None:
         """Note how it ended."""
-        run = self.run({"evermodel.why": self.plan.verdict[:4000], "evermodel.outcome": self.plan.state})
+        run = self.run({WHY: self.plan.verdict[:4000], OUTCOME: self.plan.state})
         self.client.set_terminated(run.info.run_id, "FINISHED")
 
     def _stored(self, run: Run) -> dict[str, Any] | None:

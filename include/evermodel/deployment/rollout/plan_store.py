@@ -10,22 +10,21 @@ from evermodel.core.audit import audit
 from evermodel.core.errors import RegistryConflictError
 from evermodel.deployment.rollout.plan import TrafficPlan
 from evermodel.registry import registry
+from evermodel.registry.tags import TRAFFIC_PLAN
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-PLAN_TAG = "evermodel.traffic_plan"
-
 
 def read_plan(client: MlflowClient, model: str) -> TrafficPlan | None:
     """Return the model's last traffic plan, whatever its state; None if there never was one."""
-    found = registry.model_tag(client, model, PLAN_TAG)
+    found = registry.model_tag(client, model, TRAFFIC_PLAN)
     return None if found is None else TrafficPlan.from_json(found)
 
 
 def plan_of(tags: Mapping[str, str]) -> TrafficPlan | None:
     """Return the plan among the tags of a registered model."""
-    text = tags.get(PLAN_TAG)
+    text = tags.get(TRAFFIC_PLAN)
     return None if text is None else TrafficPlan.from_json(json.loads(text))
 
 
@@ -54,7 +53,7 @@ def write_plan(
             f"model {plan.model}: the traffic plan was changed meanwhile (revision {there.revision if there else 0})",
             "look at it (evermodel status) and try again",
         )
-    registry.set_model_tag(client, plan.model, PLAN_TAG, plan.to_json())
+    registry.set_model_tag(client, plan.model, TRAFFIC_PLAN, plan.to_json())
     audit(
         "traffic",
         plan.model,

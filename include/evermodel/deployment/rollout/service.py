@@ -21,8 +21,17 @@ from evermodel.deployment.rollout.plan_store import read_plan, write_plan
 from evermodel.deployment.rollout.strategies import CONTROLLERS
 from evermodel.deployment.rollout.verdict import Move, Verdict
 from evermodel.registry import registry
-from evermodel.registry.ownership import ORIGIN_TAG, require_own_model
-from evermodel.registry.tracking import RUN_KEY, find_run
+from evermodel.registry.ownership import require_own_model
+from evermodel.registry.tags import (
+    APPROVED_BY,
+    ORIGIN,
+    OUTCOME,
+    REJECTED_BY,
+    ROLLOUT_OUTCOME,
+    ROLLOUT_REASON,
+    RUN_KEY,
+)
+from evermodel.registry.tracking import find_run
 from evermodel.spec import ModelSpec
 from evermodel.spec.rollout import Strategy
 
@@ -33,7 +42,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
 _CONFLICTS = 4  # in a row; each means that somebody else moved
-OUTCOME, WHY = "evermodel.rollout", "evermodel.rollout_reason"
 
 
 @dataclass(frozen=True)
@@ -223,16 +231,16 @@ class RolloutService:
         refusal = refusal_of(model, found, decision_of(self.client, model, found), champion)
         if refusal is not None:
             raise RolloutError(refusal[0], "retrain, so that a version is judged against today's champion")
-        if "evermodel.rejected_by" in found.tags or not self._approved(found):
+        if REJECTED_BY in found.tags or not self._approved(found):
             by_hand = f'evermodel promote {model} {version} --approve --reason "…"'
             asked = f"answer its question in the DAG retrain_{model} (task approve)"
             raise RolloutError(
                 f"model {model}: version {version} was not approved",
-                by_hand if ORIGIN_TAG in found.tags else asked,
+                by_hand if ORIGIN in found.tags else asked,
             )
 
     def _approved(self, version: ModelVersion) -> bool:
-        return self.spec.approval == "auto" or "evermodel.approved_by" in version.tags
+        return self.spec.approval == "auto" or APPROVED_BY in version.tags
 
     def _moved(self, plan: TrafficPlan, verdict: Verdict, now: datetime) -> TrafficPlan:
         if verdict.move == "next" and verdict.plan is not None:
@@ -303,8 +311,10 @@ class RolloutService:
         if plan.state != "running" and not RolloutRecord(self.client, plan).noted:
             said = "rejected" if plan.state == "rolled_back" else plan.state
             version = self.client.get_model_version(plan.model, plan.challenger)
-            self.client.set_model_version_tag(plan.model, plan.challenger, OUTCOME, said)
-            self.client.set_model_version_tag(plan.model, plan.challenger, WHY, plan.verdict[:1000])
+            self.client.set_model_version_tag(plan.model, plan.challenger, ROLLOUT_OUTCOME, said)
+            self.client.set_model_version_tag(
+                plan.model, plan.challenger, ROLLOUT_REASON, plan.verdict[:1000]
+            )
             self._tell_retrain(version, "deployed" if plan.state == "promoted" else said)
             RolloutRecord(self.client, plan).end()  # last: whoever dies before it does all of this again
         return RolloutEvaluation(
@@ -324,7 +334,7 @@ class RolloutService:
     def _tell_retrain(self, version: ModelVersion, outcome: str) -> None:
         run = find_run(self.client, self.spec.name, version.tags.get(RUN_KEY, ""), kind="retrain")
         if run is not None:
-            self.client.set_tag(run.info.run_id, "evermodel.outcome", outcome)
+            self.client.set_tag(run.info.run_id, OUTCOME, outcome)
 
 
 def _again(act: Callable[[], T]) -> T:

@@ -11,6 +11,7 @@ from evermodel.core.atomic import replacing
 from evermodel.core.errors import EvermodelError
 from evermodel.data.prediction_log import log_schema
 from evermodel.monitoring.performance.answers import Level, level, performance_metric
+from evermodel.registry.tags import AS_OF, METRIC, METRIC_VALUE, SNAPSHOT, TRAIN_END
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window, parse_moment
 
@@ -64,8 +65,8 @@ def baseline_of(spec: ModelSpec, version: ModelVersion, client: MlflowClient, se
 
 def _tagged(spec: ModelSpec, version: ModelVersion) -> Level | None:
     """Return the value that the registry holds; nobody knows its error any more."""
-    value = version.tags.get("evermodel.metric_value")
-    if value is None or version.tags.get("evermodel.metric") != performance_metric(spec):
+    value = version.tags.get(METRIC_VALUE)
+    if value is None or version.tags.get(METRIC) != performance_metric(spec):
         return None
     return Level(0, float(value), float(value), float(value))
 
@@ -88,10 +89,8 @@ def _score_test_rows(
     from evermodel.modeling.model_store import load_model
 
     tags = version.tags
-    tested = Window(
-        parse_moment(tags["evermodel.train_end"]), parse_moment(tags["evermodel.as_of"]) - spec.label.delay
-    )
-    rows = with_label(spec, read_snapshot(tags["evermodel.snapshot"], settings, tested, spec.time_column))
+    tested = Window(parse_moment(tags[TRAIN_END]), parse_moment(tags[AS_OF]) - spec.label.delay)
+    rows = with_label(spec, read_snapshot(tags[SNAPSHOT], settings, tested, spec.time_column))
     with tempfile.TemporaryDirectory() as folder:
         model = load_model(client, f"models:/{spec.name}/{version.version}", Path(folder))
     return answered_rows(spec, model.pipeline, rows)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from evermodel.pipelines.backtest.compare import PolicyComparison
 from evermodel.pipelines.backtest.run import Files
+from evermodel.registry.tags import BEST, OURS, RESULT
 from evermodel.registry.tracking import artifact_url, keyed_run, log_metrics
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ def record_backtest(
     """
     facts, digest = comparison.facts, comparison.digest
     model = str(facts["model"])
-    tags = {f"evermodel.{name}": str(value) for name, value in facts.items() if value is not None}
-    tags |= {"evermodel.result": digest, "evermodel.best": comparison.best.policy}
+    tags = {OURS + name: str(value) for name, value in facts.items() if value is not None}
+    tags |= {RESULT: digest, BEST: comparison.best.policy}
     run = keyed_run(
         client,
         f"{model}-backtests",

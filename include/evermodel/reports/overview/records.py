@@ -9,13 +9,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from evermodel.alerts.incidents.store import TAG as INCIDENTS
-from evermodel.monitoring.retrain_history import ANSWER, SEVERITIES
-from evermodel.monitoring.summary_tags import AIRFLOW_RUN, DAY, DECISION, read_mark
-from evermodel.registry.tracking import KIND, RUN_KEY
+from evermodel.monitoring.summary_tags import read_mark
+from evermodel.registry.tags import (
+    AIRFLOW_RUN,
+    AS_OF,
+    DAY,
+    DECISION_FACTS,
+    INCIDENTS,
+    KIND,
+    OURS,
+    RETRAIN_ANSWER,
+    RUN_KEY,
+    SEVERITIES,
+    SEVERITY,
+    VERSION,
+)
 from evermodel.reports.overview.server import Found, tags_of
-
-_PREFIX = "evermodel."
 
 
 @dataclass(frozen=True)
@@ -49,7 +58,7 @@ def record_of(run: Found) -> Record | None:
     facts = _FACTS[kind](tags, metrics)
     days = {
         "drift": key.rsplit("/", 1)[-1],
-        "retrain": tags.get(f"{_PREFIX}as_of", "")[:10],
+        "retrain": tags.get(AS_OF, "")[:10],
         "rollout": began[:10],
     }
     facts |= {
@@ -73,10 +82,10 @@ def _day(tags: dict[str, str], metrics: dict[str, Any]) -> dict[str, Any]:
         facts[name] = _finite(facts.get(name))
     return {
         **facts,
-        "version": tags.get(f"{_PREFIX}version", ""),
-        "severity": tags.get(f"{_PREFIX}severity", ""),
+        "version": tags.get(VERSION, ""),
+        "severity": tags.get(SEVERITY, ""),
         "severities": read_mark(tags, SEVERITIES),
-        "answer": tags.get(ANSWER, ""),
+        "answer": tags.get(RETRAIN_ANSWER, ""),
         "transitions": _listed(tags.get(INCIDENTS, "[]")),
     }
 
@@ -85,8 +94,8 @@ def _retrain(tags: dict[str, str], metrics: dict[str, Any]) -> dict[str, Any]:
     names = (
         "as_of", "reason", "verdict", "ship", "candidate", "metric", "forced", "outcome", "version", "window",
     )  # fmt: skip
-    facts = {name: tags.get(f"{_PREFIX}{name}", "") for name in names}
-    metric, decision = facts["metric"], read_mark(tags, DECISION)
+    facts = {name: tags.get(f"{OURS}{name}", "") for name in names}
+    metric, decision = facts["metric"], read_mark(tags, DECISION_FACTS)
     measured = {
         "value": _finite(metrics.get(f"test_{metric}", _first(decision.get("challenger")))),
         "against": _finite(metrics.get(f"test_{metric}_champion", _first(decision.get("champion")))),
@@ -102,7 +111,7 @@ def _retrain(tags: dict[str, str], metrics: dict[str, Any]) -> dict[str, Any]:
 
 def _rollout(tags: dict[str, str], metrics: dict[str, Any]) -> dict[str, Any]:
     return {
-        name: tags.get(f"{_PREFIX}{name}", "") for name in ("strategy", "version", "reason", "why", "outcome")
+        name: tags.get(f"{OURS}{name}", "") for name in ("strategy", "version", "reason", "why", "outcome")
     }
 
 

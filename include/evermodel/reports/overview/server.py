@@ -11,11 +11,11 @@ import httpx
 import orjson
 
 from evermodel.core.errors import TrackingUnavailableError
+from evermodel.registry.tags import REJECTED_BY
 from evermodel.reports.overview.address import NO_SERVER, login_of, server_address
 
 Found = dict[str, Any]
 _MODELS, _RUNS = 1000, 1000
-_REJECTED = "evermodel.rejected_by"
 
 
 class TrackingServer:
@@ -72,12 +72,12 @@ class TrackingServer:
         found: dict[str, dict[str, str]] = {}
         token = ""
         while True:
-            query = {"max_results": _MODELS, "filter": f"tags.`{_REJECTED}` LIKE '%'"}
+            query = {"max_results": _MODELS, "filter": f"tags.`{REJECTED_BY}` LIKE '%'"}
             answer = self._call(
                 "GET", "model-versions/search", params={**query, **({"page_token": token} if token else {})}
             )
             for version in answer.get("model_versions", []):
-                by = tags_of(version)[_REJECTED]
+                by = tags_of(version)[REJECTED_BY]
                 found.setdefault(version["name"], {})[str(version["version"])] = by
             token = answer.get("next_page_token", "")
             if not token:

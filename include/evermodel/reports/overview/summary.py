@@ -8,18 +8,16 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from evermodel.alerts.incidents.state import Incident
-from evermodel.alerts.incidents.store import TAG as INCIDENTS
 from evermodel.core.severity import RANK, worst_of
 from evermodel.deployment.rollout.plan import TrafficPlan
-from evermodel.deployment.rollout.plan_store import PLAN_TAG
 from evermodel.monitoring.problems import KINDS
 from evermodel.registry.registry import CHALLENGER, CHAMPION, PREVIOUS, Promotion
+from evermodel.registry.tags import INCIDENTS, PROMOTION, TRAFFIC_PLAN
 
 if TYPE_CHECKING:
     from evermodel.reports.overview.store import Store, StoredModel
 
 STRIP_DAYS = 30
-_PROMOTION = "evermodel.promotion."
 _DECISION = (
     "day", "as_of", "reason", "verdict", "ship", "forced", "outcome", "version", "candidate", "metric", "value",
     "against", "gain", "gain_low", "gain_high", "rejected_by", "run", "experiment",
@@ -71,7 +69,7 @@ def promotions(entry: StoredModel) -> list[Promotion]:
     """Return the completed promotions and rollbacks of a model, oldest first."""
     found = []
     for key, text in entry.tags.items():
-        if not key.startswith(_PROMOTION):
+        if not key.startswith(PROMOTION):
             continue
         try:
             value = json.loads(text)
@@ -103,10 +101,10 @@ def plan_in_force(entry: StoredModel) -> dict[str, Any] | None:
 
 def traffic_plan(entry: StoredModel) -> TrafficPlan | None:
     """Return the model's last traffic plan, whatever its state."""
-    if PLAN_TAG not in entry.tags:
+    if TRAFFIC_PLAN not in entry.tags:
         return None
     try:
-        return TrafficPlan.from_json(json.loads(entry.tags[PLAN_TAG]))
+        return TrafficPlan.from_json(json.loads(entry.tags[TRAFFIC_PLAN]))
     except (ValueError, KeyError, TypeError):
         return None
 

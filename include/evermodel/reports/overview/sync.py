@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
-from evermodel.deployment.rollout.plan_store import PLAN_TAG
-from evermodel.registry.tracking import KIND
+from evermodel.registry.tags import KIND, OURS, TRAFFIC_PLAN
 from evermodel.reports.overview.records import record_of
 from evermodel.reports.overview.server import TrackingServer, tags_of
 from evermodel.reports.overview.store import Store, StoredModel
@@ -87,7 +86,7 @@ def _entries(server: TrackingServer, specs: Iterable[str]) -> dict[str, StoredMo
     rejected = server.rejections()
     for found in server.models():
         name, tags = found["name"], tags_of(found)
-        if name not in entries and not any(key.startswith("evermodel.") for key in tags):
+        if name not in entries and not any(key.startswith(OURS) for key in tags):
             continue
         aliases = {a["alias"]: str(a["version"]) for a in found.get("aliases", [])}
         entries[name] = StoredModel(
@@ -100,7 +99,7 @@ def _find_experiments(store: Store, server: TrackingServer, entries: Mapping[str
     """Look for experiments that are not known yet; one for rollouts is missed only where there was a rollout."""
     ids_of = store.experiments()
     missing = [
-        name for name, entry in entries.items() if _lacks(ids_of.get(name) or [], PLAN_TAG in entry.tags)
+        name for name, entry in entries.items() if _lacks(ids_of.get(name) or [], TRAFFIC_PLAN in entry.tags)
     ]
     if not missing:
         return

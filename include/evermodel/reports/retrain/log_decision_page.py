@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from evermodel.registry.tags import GIT_COMMIT, SNAPSHOT, SNAPSHOT_MD5
 from evermodel.registry.tracking import artifact_url, find_run, log_json, run_url
 from evermodel.reports.retrain.decision_page import decision_page
 from evermodel.reports.retrain.importance import permutation_importance
@@ -74,10 +75,10 @@ def page_facts(retrain: RetrainRun, run: Run, trial: ScoredSample) -> dict[str, 
         "fitted on (train and validation)": parts.fit,
         "tested on": parts.test,
         "test rows": f"{trial.decision.rows:,}",
-        "snapshot": tags.get("evermodel.snapshot", "unknown"),
-        "snapshot md5 (DVC)": tags.get("evermodel.snapshot_md5", "unknown"),
+        "snapshot": tags.get(SNAPSHOT, "unknown"),
+        "snapshot md5 (DVC)": tags.get(SNAPSHOT_MD5, "unknown"),
         "spec digest": retrain.spec.digest,
-        "git commit": tags.get("evermodel.git_commit", "unknown"),
+        "git commit": tags.get(GIT_COMMIT, "unknown"),
         "model": trial.decision.model_uri,
         "run key": retrain.run_key,
     }

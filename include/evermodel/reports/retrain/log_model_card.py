@@ -5,6 +5,19 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from evermodel.registry.tags import (
+    DECISION,
+    DECISION_PAGE,
+    GIT_COMMIT,
+    KIND,
+    MODEL_CARD,
+    PARENT,
+    REASON,
+    RUN_KEY,
+    SNAPSHOT,
+    SNAPSHOT_MD5,
+    SPEC_DIGEST,
+)
 from evermodel.registry.tracking import artifact_url, read_json
 from evermodel.reports.retrain.log_decision_page import CARD_FILE, CARD_SOURCE, PAGE_FILE, evidence_links
 from evermodel.reports.retrain.model_card import Card, Tried
@@ -19,14 +32,14 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _TOLD = {
-    "parent": "parent (champion then)",
-    "reason": "reason for the retrain",
-    "snapshot": "snapshot",
-    "snapshot_md5": "snapshot md5 (DVC)",
-    "spec_digest": "spec digest",
-    "git_commit": "git commit",
-    "decision": "decision digest",
-    "run_key": "run key",
+    PARENT: "parent (champion then)",
+    REASON: "reason for the retrain",
+    SNAPSHOT: "snapshot",
+    SNAPSHOT_MD5: "snapshot md5 (DVC)",
+    SPEC_DIGEST: "spec digest",
+    GIT_COMMIT: "git commit",
+    DECISION: "decision digest",
+    RUN_KEY: "run key",
 }
 
 
@@ -34,8 +47,8 @@ def card_links(retrain: RetrainRun, run: Run) -> dict[str, str]:
     """Return the tags of a version that lead to what people read."""
     uri = retrain.settings.tracking_uri
     return {
-        "evermodel.decision_page": artifact_url(uri, run, PAGE_FILE),
-        "evermodel.model_card": artifact_url(uri, run, CARD_FILE),
+        DECISION_PAGE: artifact_url(uri, run, PAGE_FILE),
+        MODEL_CARD: artifact_url(uri, run, CARD_FILE),
     }
 
 
@@ -43,7 +56,7 @@ def describe_version(retrain: RetrainRun, decision: Decision, links: dict[str, s
     """Return the description of a version, which MLflow shows as Markdown."""
     return (
         f"{decision.candidate}, trained as of {retrain.as_of:%Y-%m-%d}: {retrain.reason}\n\n"
-        f"[Model card](<{links['evermodel.model_card']}>) · [Decision](<{links['evermodel.decision_page']}>)"
+        f"[Model card](<{links[MODEL_CARD]}>) · [Decision](<{links[DECISION_PAGE]}>)"
     )
 
 
@@ -62,7 +75,7 @@ def record_card(retrain: RetrainRun, decision: Decision, version: ModelVersion) 
 
 def _card(retrain: RetrainRun, run: Run, decision: Decision, version: ModelVersion) -> Card:
     tags = version.tags
-    lineage = {label: tags.get(f"evermodel.{key}") or "none" for key, label in _TOLD.items()}
+    lineage = {label: tags.get(key) or "none" for key, label in _TOLD.items()}
     reproduce = f"evermodel reproduce {retrain.spec.name} {version.version}"
     return Card(
         spec=retrain.spec,
@@ -88,7 +101,7 @@ def _tried(retrain: RetrainRun, run: Run) -> list[Tried]:
     """Return the candidates that were trained, in the order of the spec."""
     children = retrain.client.search_runs(
         [run.info.experiment_id],
-        filter_string=f"tags.`mlflow.parentRunId` = '{run.info.run_id}' and tags.`evermodel.kind` = 'candidate'",
+        filter_string=f"tags.`mlflow.parentRunId` = '{run.info.run_id}' and tags.`{KIND}` = 'candidate'",
     )
     found = {child.data.tags["mlflow.runName"]: child.data for child in children}
     return [

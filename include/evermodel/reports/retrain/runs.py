@@ -6,6 +6,18 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from evermodel.core.errors import PermanentError
+from evermodel.registry.tags import (
+    AS_OF,
+    CANDIDATE,
+    FORCED,
+    METRIC,
+    OUTCOME,
+    REASON,
+    RUN_KEY,
+    SHIP,
+    VERDICT,
+    VERSION,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -70,8 +82,8 @@ def retrain_lines(client: MlflowClient, model: str, most: int = 20) -> list[Retr
     if experiment is not None:
         found = client.search_runs(
             [experiment.experiment_id],
-            filter_string="tags.`evermodel.kind` = 'retrain'",
-            order_by=["tags.`evermodel.as_of` DESC", "attributes.start_time DESC"],
+            filter_string="tags.`{KIND}` = 'retrain'",
+            order_by=["tags.`{AS_OF}` DESC", "attributes.start_time DESC"],
             max_results=most,
         )
     if not found:
@@ -84,12 +96,12 @@ def retrain_lines(client: MlflowClient, model: str, most: int = 20) -> list[Retr
 
 def _line(run: Run) -> RetrainLine:
     tags, metrics, params = run.data.tags, run.data.metrics, run.data.params
-    metric = tags.get("evermodel.metric", "")
-    rows, ship = metrics.get("test_rows"), tags.get("evermodel.ship")
+    metric = tags.get(METRIC, "")
+    rows, ship = metrics.get("test_rows"), tags.get(SHIP)
     return RetrainLine(
-        as_of=tags.get("evermodel.as_of", "")[:10],
-        reason=tags.get("evermodel.reason", ""),
-        candidate=tags.get("evermodel.candidate", ""),
+        as_of=tags.get(AS_OF, "")[:10],
+        reason=tags.get(REASON, ""),
+        candidate=tags.get(CANDIDATE, ""),
         params={k.removeprefix("params."): v for k, v in sorted(params.items()) if k.startswith("params.")},
         metric=metric,
         challenger=metrics.get(f"test_{metric}"),
@@ -98,11 +110,11 @@ def _line(run: Run) -> RetrainLine:
         gain_low=metrics.get("gain_low"),
         gain_high=metrics.get("gain_high"),
         rows=None if rows is None else int(rows),
-        verdict=tags.get("evermodel.verdict", ""),
+        verdict=tags.get(VERDICT, ""),
         ship=None if ship is None else ship == "true",
-        forced=tags.get("evermodel.forced") == "true",
-        outcome=tags.get("evermodel.outcome", "unfinished"),
-        version=tags.get("evermodel.version", ""),
+        forced=tags.get(FORCED) == "true",
+        outcome=tags.get(OUTCOME, "unfinished"),
+        version=tags.get(VERSION, ""),
         run_id=run.info.run_id,
-        run_key=tags.get("evermodel.run_key", ""),
+        run_key=tags.get(RUN_KEY, ""),
     )

@@ -1,0 +1,78 @@
+"""Names of the tags that evermodel keeps in MLflow, by what carries them; no other file spells one."""
+
+OURS = "evermodel."
+
+# Every run, and every version
+RUN_KEY = "evermodel.run_key"
+KIND = "evermodel.kind"
+
+# Runs of a retrain; most of them also on the version that it registers
+AS_OF = "evermodel.as_of"
+REASON = "evermodel.reason"
+WINDOW = "evermodel.window"
+SNAPSHOT = "evermodel.snapshot"
+SNAPSHOT_MD5 = "evermodel.snapshot_md5"
+SNAPSHOT_EXTRACTED = "evermodel.snapshot_extracted"
+QUARANTINE = "evermodel.quarantine"
+VALIDATION = "evermodel.validation"
+SPEC_DIGEST = "evermodel.spec_digest"
+GIT_COMMIT = "evermodel.git_commit"
+AIRFLOW_RUN = "evermodel.airflow_run"
+FASTPATH = "evermodel.fastpath"
+CANDIDATE = "evermodel.candidate"
+METRIC = "evermodel.metric"
+DECISION = "evermodel.decision"
+DECISION_FACTS = "evermodel.decision_facts"
+VERDICT = "evermodel.verdict"
+SHIP = "evermodel.ship"
+FORCED = "evermodel.forced"
+OUTCOME = "evermodel.outcome"
+VERSION = "evermodel.version"
+
+# Runs of candidates and of their trials
+ESTIMATOR = "evermodel.estimator"
+TRAINING_DIGEST = "evermodel.training_digest"
+CHOSEN = "evermodel.chosen"
+MODEL_URI = "evermodel.model_uri"
+STATE = "evermodel.state"
+PROBLEM = "evermodel.problem"
+
+# Runs of a monitored day
+DAY = "evermodel.day"
+SEVERITY = "evermodel.severity"
+SEVERITIES = "evermodel.severities"
+RETRAIN_ANSWER = "evermodel.retrain"
+INCIDENTS = "evermodel.incidents"  # also on the registered model: those that are open
+
+# Runs of rollouts and of backtests
+STRATEGY = "evermodel.strategy"
+WHY = "evermodel.why"
+RESULT = "evermodel.result"
+BEST = "evermodel.best"
+
+# Versions
+TRAIN_START = "evermodel.train_start"
+TRAIN_END = "evermodel.train_end"
+ENVIRONMENT_DIGEST = "evermodel.environment_digest"
+THREADS = "evermodel.threads"
+PARENT = "evermodel.parent"
+METRIC_VALUE = "evermodel.metric_value"
+DECISION_PAGE = "evermodel.decision_page"
+MODEL_CARD = "evermodel.model_card"
+APPROVED_BY = "evermodel.approved_by"
+APPROVED_AT = "evermodel.approved_at"
+APPROVED_COMMENT = "evermodel.approved_comment"
+REJECTED_BY = "evermodel.rejected_by"
+REJECTED_AT = "evermodel.rejected_at"
+REJECTED_COMMENT = "evermodel.rejected_comment"
+ROLLOUT_OUTCOME = "evermodel.rollout"
+ROLLOUT_REASON = "evermodel.rollout_reason"
+ORIGIN = "evermodel.origin"  # the environment in which a transferred version was proven
+TRANSFERRED_BY = "evermodel.transferred_by"
+
+# Registered models; a name that ends in a dot begins a family of tags
+OWNER = "evermodel.environment"
+TRAFFIC_PLAN = "evermodel.traffic_plan"
+PROMOTION = "evermodel.promotion."
+SERVING = "evermodel.serving."
+RETRAIN_REQUEST = "evermodel.retrain_request."
