@@ -285,7 +285,7 @@ def plan_for(desk: Desk, version: str, key: str, since: str) -> TrafficPlan:
 
 def test_tags_that_nobody_can_read_do_not_hide_the_model(desk: Desk) -> None:
     desk.register(champion="1")
-    for tag in (INCIDENTS, TRAFFIC_PLAN, "evermodel.deployment.promotion.x"):
+    for tag in (INCIDENTS, TRAFFIC_PLAN, "evermodel.promotion.x"):
         desk.client.set_registered_model_tag(desk.name, tag, '{"broken": [')
     desk.judge(MONDAY)
     desk.client.set_tag(desk.run_of(MONDAY), DAY, "]")

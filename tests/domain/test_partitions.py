@@ -20,9 +20,9 @@ import pytest
 import source_functions
 from evermodel.core.errors import LakeFullError, SnapshotStoreError, SourceUnavailableError, TransientError
 from evermodel.core.settings import Settings
+from evermodel.data.parquet import write_by_content
 from evermodel.data.snapshots import snapshot
 from evermodel.data.snapshots.dvc import SnapshotStore
-from evermodel.data.snapshots.parquet import write_by_content
 from evermodel.data.snapshots.snapshot import take_snapshot
 from evermodel.data.sources.partitions import Partitions, folder_of
 from evermodel.spec import ModelSpec

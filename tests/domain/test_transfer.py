@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from evermodel.cli import app
 from evermodel.core.errors import RolloutError, TransferError, WrongEnvironmentError
 from evermodel.core.settings import Settings
-from evermodel.deployment.promotion import decision_of, promote_version
+from evermodel.deployment.eligibility import decision_of
+from evermodel.deployment.promotion import promote_version
 from evermodel.deployment.rollout.service import RolloutService
 from evermodel.modeling.model_store import load_model
 from evermodel.modeling.scoring import score_day

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from evermodel.core.errors import PromotionError, RegistryConflictError, RollbackError
-from evermodel.deployment.promotion import decision_of
+from evermodel.deployment.eligibility import decision_of
 from evermodel.deployment.rollback import roll_back, rollback_target, served_by
 from evermodel.modeling.tasks import primary
 from evermodel.registry import registry

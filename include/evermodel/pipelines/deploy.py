@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from evermodel.core.errors import ApprovalError, PromotionError
 from evermodel.core.settings import Settings
-from evermodel.deployment.promotion import decision_of, refusal_of, version_of
+from evermodel.deployment.eligibility import decision_of, refusal_of, version_of
 from evermodel.deployment.rollout.active import stop_active_rollout
 from evermodel.deployment.rollout.plan_store import read_plan
 from evermodel.deployment.rollout.service import RolloutService

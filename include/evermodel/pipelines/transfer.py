@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from evermodel.core.errors import SnapshotStoreError, TransferError
 from evermodel.core.settings import Settings
 from evermodel.data.snapshots.dvc import SnapshotStore
-from evermodel.deployment.promotion import version_of
+from evermodel.deployment.eligibility import version_of
 from evermodel.pipelines.deploy import Deployment, deploy
 from evermodel.registry import registry
 from evermodel.registry.retrain_run import RETRAIN

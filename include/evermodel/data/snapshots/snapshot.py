@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from evermodel.core.errors import EmptyWindowError
 from evermodel.core.settings import Settings
 from evermodel.data.labels import with_label
+from evermodel.data.parquet import sweep, write_by_content
 from evermodel.data.snapshots.dvc import SnapshotStore
-from evermodel.data.snapshots.parquet import sweep, write_by_content
 from evermodel.data.sources import SCRATCH, stream_window
 from evermodel.data.sources.partitions import Partitions
 from evermodel.spec import ModelSpec

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evermodel.core.errors import SnapshotStoreError
-from evermodel.data.snapshots.parquet import repeating, room_for, sweep
+from evermodel.data.parquet import repeating, room_for, sweep
 from evermodel.data.sources import stream_window
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window

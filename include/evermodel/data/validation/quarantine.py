@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from evermodel.core.atomic import replacing
 from evermodel.core.errors import EmptyWindowError
-from evermodel.data.snapshots.parquet import room_for, write_by_content
+from evermodel.data.parquet import room_for, write_by_content
 from evermodel.data.validation.rows import RowRule
 from evermodel.data.validation.scan import Scan, scan, text
 

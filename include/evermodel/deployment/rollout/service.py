@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from evermodel.core.errors import RegistryConflictError, RolloutError
 from evermodel.core.settings import Settings
-from evermodel.deployment.promotion import decision_of, refusal_of, version_of
+from evermodel.deployment.eligibility import decision_of, refusal_of, version_of
 from evermodel.deployment.rollout import blue_green
 from evermodel.deployment.rollout.active import ended_plan
 from evermodel.deployment.rollout.collect import collect_evidence

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evermodel.core.errors import EmptyWindowError
-from evermodel.data.snapshots.parquet import write_by_content
+from evermodel.data.parquet import write_by_content
 from evermodel.data.sources import stream_window
 from evermodel.spec import ModelSpec
 from evermodel.spec.source import FilesSource

@@ -1,0 +1,82 @@
+"""Whether a version may be promoted: its decision, and what speaks against it; every path to production asks here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from evermodel.core.errors import PromotionError
+from evermodel.evaluation.decision import Decision
+from evermodel.registry.retrain_run import DECISION_FILE, RETRAIN
+from evermodel.registry.tags import DECISION, ORIGIN, RUN_KEY
+from evermodel.registry.tracking import find_run, read_json
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+
+def decision_of(client: MlflowClient, model: str, version: ModelVersion) -> Decision:
+    """Read the decision on a version.
+
+    Raises
+    ------
+    PromotionError
+        The version was never judged, or its decision is gone.
+    """
+    from mlflow.exceptions import MlflowException
+
+    run = find_run(client, model, version.tags.get(RUN_KEY, ""), kind=RETRAIN)
+    if run is not None:
+        try:
+            return Decision.from_json(read_json(client, run.info.run_id, DECISION_FILE))
+        except (MlflowException, OSError):
+            pass
+    raise PromotionError(
+        f"model {model}: version {version.version} was never judged: there is no decision on it",
+        f"retrain (evermodel train {model}), so that a version of this spec is judged; not even --force skips this",
+    )
+
+
+def version_of(client: MlflowClient, model: str, version: str) -> ModelVersion:
+    """Return a registered version, or say which ones there are."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_model_version(model, version)
+    except MlflowException:
+        known = sorted(int(v.version) for v in client.search_model_versions(f"name = '{model}'"))
+        raise PromotionError(
+            f"model {model} has no version {version}",
+            f"its versions are {', '.join(map(str, known))}" if known else "it has none yet: retrain first",
+        ) from None
+
+
+def refusal_of(
+    model: str, version: ModelVersion, decision: Decision, current: str | None
+) -> tuple[str, str] | None:
+    """Say what speaks against a promotion, and what to do."""
+    force = "or --force, which is kept in the history"
+    if not decision.ship:
+        failed = ", ".join(gate.name for gate in decision.gates if gate.verdict == "fail")
+        return (
+            f"model {model}: the decision on version {version.version} is no ({failed})",
+            f"retrain, {force}",
+        )
+    if version.tags.get(DECISION, decision.digest) != decision.digest:
+        return (
+            f"model {model}: the decision on version {version.version} was changed after the version was registered",
+            f"retrain, {force}",
+        )
+    # One that was proven in another environment was judged against that one's champion.
+    if decision.parent != current and ORIGIN not in version.tags:
+        return (
+            f"model {model}: version {version.version} was judged against "
+            f"{_named(decision.parent)}, but {_named(current)} serves now",
+            f"retrain, so that it is judged against today's champion; for a version that served before, "
+            f"evermodel rollback; {force}",
+        )
+    return None
+
+
+def _named(version: str | None) -> str:
+    return "no champion" if version is None else f"version {version}"
