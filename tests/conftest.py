@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from evermodel.cli.local_stack.ports import free_port
-from worlds import World, flights_world
+from support.flights import World, flights_world
 
 # One thread a process: the tests run side by side, and OpenMP threads that wait for each other would crawl.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

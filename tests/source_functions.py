@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from small_model import small_rows
+from support.small_model import small_rows
 
 calls: list[tuple[datetime, datetime]] = []
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_world import claim_airflow_home
+from support.airflow_runs import claim_airflow_home
 
 claim_airflow_home()
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from airflow_world import parse, run
 from evermodel.registry.tags import KIND
 from evermodel.registry.tracking import find_run
-from worlds import World
+from support.airflow_runs import parse, run
+from support.flights import World
 
 pytestmark = pytest.mark.integration
 

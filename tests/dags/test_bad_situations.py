@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 from mlflow.exceptions import MlflowException
 
-from airflow_world import Done, messages, parse, retrain, run
 from evermodel.cli.local_stack.ports import free_port
-from worlds import SAMPLE, World
+from support.airflow_runs import Done, messages, parse, retrain, run
+from support.flights import World
+from support.paths import SAMPLE
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("without_evidence")]
 

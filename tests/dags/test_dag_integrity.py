@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from airflow_world import DAGS, KINDS, database
-from worlds import PROJECT
+from support.airflow_runs import DAGS, KINDS, database
+from support.paths import PROJECT
 
 AIRFLOW = [sys.executable, "-m", "airflow", "dags"]
 OF_NO_MODEL = {"digest_data-science", "evermodel_messages", "evermodel_guard"}

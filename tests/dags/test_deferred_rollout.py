@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG
 
-from airflow_world import Done, messages, run
 from evermodel.core.errors import EvermodelError, RolloutError, TransientError
 from evermodel.deployment.rollout.service import RolloutEvaluation, RolloutService
 from evermodel_provider.hooks.tracking import TrackingHook
 from evermodel_provider.sensors.rollout import RolloutSensor
-from worlds import World, flights_world
+from support.airflow_runs import Done, messages, run
+from support.flights import World, flights_world
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG
 
-from airflow_world import run
 from evermodel_provider.sensors.data import NewDataSensor
-from worlds import World, flights_world
+from support.airflow_runs import run
+from support.flights import World, flights_world
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from airflow_world import messages, parse, run
 from evermodel.data.prediction_log import files_of, read_log
 from evermodel.modeling.scoring import score_day
 from evermodel.registry.registry import champion
 from evermodel.spec.window import Window, parse_moment
-from worlds import World
+from support.airflow_runs import messages, parse, run
+from support.flights import World
 
 pytestmark = pytest.mark.integration
 

@@ -9,10 +9,10 @@ import pytest
 from sklearn.datasets import load_breast_cancer
 from typer.testing import CliRunner
 
-from airflow_world import retrain
 from evermodel.cli import app
 from evermodel.registry import registry
-from worlds import World
+from support.airflow_runs import retrain
+from support.flights import World
 
 pytestmark = pytest.mark.integration
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from airflow_world import Done, answering, messages, retrain
 from evermodel.registry import registry
 from evermodel.registry.tracking import find_run, read_json
-from worlds import World
+from support.airflow_runs import Done, answering, messages, retrain
+from support.flights import World
 
 pytestmark = pytest.mark.integration
 

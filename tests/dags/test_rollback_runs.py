@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from airflow_world import messages, parse, parse_file, run
 from evermodel.registry import registry
 from evermodel.registry.serving_heartbeats import ServingReport, VersionCounts, write_report
-from worlds import World
+from support.airflow_runs import messages, parse, parse_file, run
+from support.flights import World
 
 pytestmark = pytest.mark.integration
 

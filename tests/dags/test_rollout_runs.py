@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from airflow_world import messages, parse, retrain, run
 from evermodel.deployment.rollout.plan import TrafficPlan
 from evermodel.deployment.rollout.plan_store import read_plan
 from evermodel.deployment.rollout.service import RolloutService
 from evermodel.registry import registry
 from evermodel.registry.serving_heartbeats import ServingReport, VersionCounts, write_report
-from worlds import World
+from support.airflow_runs import messages, parse, retrain, run
+from support.flights import World
 
 pytestmark = pytest.mark.integration
 LOGISTIC = {"name": "logistic", "estimator": "sklearn.linear_model.LogisticRegression", "params": {}}

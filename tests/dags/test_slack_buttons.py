@@ -14,8 +14,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from airflow_world import Done, database, run
 from evermodel.alerts.approval_message import APPROVE, BUTTONS, REJECT, ApprovalForm
+from support.airflow_runs import Done, database, run
 
 pytestmark = pytest.mark.integration
 

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from evermodel.alerts import message, preview, text
 from evermodel.alerts.blocks import context, divider, fields, fitted, header, links_block, section
 from evermodel.alerts.text import clipped, code, code_block, link, words
-from slack_limits import block_problems, blocks_width, units
+from support.slack_limits import block_problems, blocks_width, units
 
 LONG = ["&" * 5000, "<" * 149 + "é", "😀" * 4000, "plain " * 2000]
 

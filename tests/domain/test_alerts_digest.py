@@ -21,9 +21,9 @@ from evermodel.alerts.teams import Team, teams
 from evermodel.monitoring.drift.verdict import Performance
 from evermodel.registry import registry
 from evermodel.registry.tracking import connect, keyed_run, log_json
-from slack_limits import block_problems, blocks_width, units
-from small_spec import small_spec
-from verdicts import a_verdict
+from support.slack_limits import block_problems, blocks_width, units
+from support.small_spec import small_spec
+from support.verdicts import a_verdict
 
 START, END = "2026-01-05T00:00:00+00:00", "2026-01-12T00:00:00+00:00"
 GOOD = Performance("roc_auc", 900, 0.7481, 0.73, 0.77, 0.7512)

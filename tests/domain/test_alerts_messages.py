@@ -26,9 +26,9 @@ from evermodel.alerts.thread_messages import escalation_message, reminder_messag
 from evermodel.evaluation.decision import Decision, Gate
 from evermodel.monitoring.drift.verdict import ColumnDrift, DriftVerdict, Performance
 from evermodel.monitoring.problems import Problem
-from slack_limits import block_problems, blocks_width, units
-from small_spec import small_spec
-from verdicts import a_column, a_problem, a_verdict, bad_data
+from support.slack_limits import block_problems, blocks_width, units
+from support.small_spec import small_spec
+from support.verdicts import a_column, a_problem, a_verdict, bad_data
 
 LINKS = {
     "Evidently report": "http://mlflow.example/report?a=1&b=2",

@@ -14,7 +14,7 @@ from evermodel.alerts.outbox import folder_name, rewrite_in_outbox, write_to_out
 from evermodel.alerts.plot import drift_plot
 from evermodel.core.severity import Severity
 from evermodel.monitoring.drift.verdict import Bin, DriftVerdict
-from verdicts import a_column, a_verdict
+from support.verdicts import a_column, a_verdict
 
 
 def a_message(task: str = "train", error: str = "boom") -> Message:

@@ -11,7 +11,7 @@ from evermodel.core.errors import ApprovalError
 from evermodel.registry import registry
 from evermodel.registry.approval import Approval
 from evermodel.registry.tracking import log_json
-from worlds import World
+from support.flights import World
 
 YES = Approval(True, "ada", "7", "d1", "2013-03-11T00:00:00+00:00", "looks good")
 

@@ -8,7 +8,6 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from backtest_world import history, spec_of
 from evermodel.cli import app
 from evermodel.core.errors import SpecError
 from evermodel.pipelines.backtest.chart import _strips
@@ -16,6 +15,7 @@ from evermodel.pipelines.backtest.example import with_example_data
 from evermodel.pipelines.backtest.plan import make_plan
 from evermodel.pipelines.backtest.run import comparison_of
 from evermodel.spec import load_spec
+from support.backtest_history import history, spec_of
 
 FLIGHTS = Path(__file__).parents[2] / "include" / "models" / "flights.yaml"
 

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backtest_world import START, TURN, history, plan_of, spec_of
 from evermodel.data.sources import read_window
 from evermodel.data.sources.files import FilesRelation
 from evermodel.pipelines.backtest.history import BacktestHistory, record_history
@@ -22,6 +21,7 @@ from evermodel.pipelines.backtest.policies import POLICIES
 from evermodel.pipelines.backtest.replay import replay_policy
 from evermodel.pipelines.backtest.run import comparison_of, run_backtest
 from evermodel.spec.window import Window
+from support.backtest_history import START, TURN, history, plan_of, spec_of
 
 EVER = Window(datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
 DAY = timedelta(days=1)

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from backtest_world import START, TURN, history, plan_of, spec_of
 from evermodel.core.errors import SpecError
 from evermodel.pipelines.backtest.compare import PolicyComparison
 from evermodel.pipelines.backtest.policies import POLICIES, policies_named
 from evermodel.pipelines.backtest.run import comparison_of, write_report
 from evermodel.pipelines.backtest.text import findings, result_rows
+from support.backtest_history import START, TURN, history, plan_of, spec_of
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,8 @@ from evermodel.cli import app, main
 from evermodel.cli.local_stack.ports import free_port
 from evermodel.core.errors import EvermodelError, NoChampionError, TrackingUnavailableError
 from evermodel.spec.schema import json_schema
-from worlds import PROJECT, World
+from support.flights import World
+from support.paths import PROJECT
 
 SHIPPED = PROJECT / "include" / "models" / "flights.yaml"
 

@@ -12,10 +12,11 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from backtest_world import history, spec_of
 from evermodel.cli import app
 from evermodel.cli.local_stack.ports import free_port
-from worlds import SAMPLE, flights_world
+from support.backtest_history import history, spec_of
+from support.flights import flights_world
+from support.paths import SAMPLE
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from airflow_world import claim_airflow_home
 from evermodel.cli import app
 from evermodel.core.errors import EvermodelError, NoChampionError, PromotionError, SpecError
 from evermodel.deployment.rollout.plan_store import read_plan
 from evermodel.registry import registry
-from worlds import World
+from support.airflow_runs import claim_airflow_home
+from support.flights import World
 
 claim_airflow_home()
 

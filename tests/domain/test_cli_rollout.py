@@ -14,8 +14,8 @@ from evermodel.cli import app
 from evermodel.core.errors import PromotionError, RolloutError, SpecError
 from evermodel.registry import registry
 from evermodel.registry.serving_heartbeats import VersionCounts
-from rollout_world import RolloutWorld, counted
-from worlds import World
+from support.flights import World
+from support.rollouts import RolloutWorld, counted
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from dockerfile import stages
-from worlds import PROJECT
+from support.dockerfile import stages
+from support.paths import PROJECT
 
 FILE = PROJECT / "docker-compose.yaml"
 DEPLOY = PROJECT / "include" / "deploy"

@@ -18,7 +18,7 @@ from evermodel.core.settings import Settings
 from evermodel.data.snapshots.snapshot import Snapshot, take_snapshot
 from evermodel.data.sources.partitions import folder_of
 from evermodel.registry.tracking import connect
-from small_model import moment, settings_in, small_spec, write_rows
+from support.small_model import moment, settings_in, small_spec, write_rows
 
 
 @dataclass

@@ -12,7 +12,7 @@ from evermodel.reports.retrain.document import Bullets, PageSection, PageTable, 
 from evermodel.reports.retrain.importance import Importance, permutation_importance
 from evermodel.reports.retrain.numbers import numbers_of
 from evermodel.reports.retrain.scored_sample import ScoredSample
-from trials import GATES, trial
+from support.scored_samples import GATES, trial
 
 WILD = '<script>alert("x")</script> $\\frac{1}{$ & \x07 "quoted"'
 PLOTS = {

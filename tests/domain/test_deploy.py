@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from evermodel.data.examples import flights
-from worlds import PROJECT
+from support.paths import PROJECT
 
 DEPLOY = PROJECT / "include" / "deploy"
 

@@ -12,8 +12,8 @@ from evermodel.pipelines import deploy as deployment
 from evermodel.pipelines.deploy import Deployment, approve, deploy
 from evermodel.registry import registry
 from evermodel.spec import ModelSpec
-from rollout_world import RolloutWorld
-from worlds import World
+from support.flights import World
+from support.rollouts import RolloutWorld
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from pydantic import BaseModel
 
 from evermodel.spec import ModelSpec
 from evermodel.spec.load import sections_of
-from guides import PAGES
-from worlds import PROJECT
+from support.guides import PAGES
+from support.paths import PROJECT
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

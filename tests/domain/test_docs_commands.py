@@ -10,8 +10,8 @@ import pytest
 import typer
 
 from evermodel.cli import app
-from guides import PAGES, Example, commands, examples
-from worlds import PROJECT
+from support.guides import PAGES, Example, commands, examples
+from support.paths import PROJECT
 
 SHELL = ("bash", "sh", "console")
 ROOT: Any = typer.main.get_command(app)

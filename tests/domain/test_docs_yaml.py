@@ -10,8 +10,8 @@ import yaml
 
 from evermodel.data.validation.schema_file import read_schema
 from evermodel.spec import load_spec
-from guides import Example, examples
-from worlds import PROJECT
+from support.guides import Example, examples
+from support.paths import PROJECT
 
 BLOCKS = examples("yaml")
 SHIPPED = PROJECT / "include" / "models" / "flights.yaml"

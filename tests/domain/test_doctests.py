@@ -7,7 +7,7 @@ import importlib
 
 import pytest
 
-from worlds import PROJECT
+from support.paths import PROJECT
 
 SOURCE = PROJECT / "include"
 MODULES = [

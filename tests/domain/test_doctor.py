@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from airflow_world import claim_airflow_home
 from evermodel.cli import app
 from evermodel.cli.diagnostics import lake, versions
 from evermodel.cli.diagnostics.clock import check_clock
@@ -30,7 +29,9 @@ from evermodel.cli.local_stack.ports import free_port
 from evermodel.core.diagnostics import Finding
 from evermodel.core.errors import EvermodelError
 from evermodel.core.settings import Settings
-from worlds import PROJECT, World
+from support.airflow_runs import claim_airflow_home
+from support.flights import World
+from support.paths import PROJECT
 
 claim_airflow_home()
 

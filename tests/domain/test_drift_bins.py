@@ -11,7 +11,7 @@ from evermodel.data.dtypes import feature_frame
 from evermodel.monitoring.drift.bins import MOST_CATEGORIES, CategoryBins, NumberBins, quantiles
 from evermodel.stats.sample import CategoricalSample, NumericSample, categories, numbers
 from evermodel.stats.stability import stability
-from small_spec import small_spec
+from support.small_spec import small_spec
 
 
 def _numbers(values: object, missing: float = 0) -> NumericSample:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from benchmarks.replay_calm import RATE, World, simulate
 
-from drift_world import DAY, START, drift_spec, log_day, references, table
 from evermodel.data.prediction_log import read_log
 from evermodel.monitoring.drift import history as history_module
 from evermodel.monitoring.drift.history import QuietHistory
@@ -18,6 +17,7 @@ from evermodel.monitoring.drift.quiet_days import learn_limit
 from evermodel.monitoring.drift.references import References
 from evermodel.monitoring.drift.verdict import ColumnDrift
 from evermodel.spec.window import Window
+from support.drift_rows import DAY, START, drift_spec, log_day, references, table
 
 END = START + 60 * DAY
 SPEC = drift_spec(["x"], window="1d", history={"least": 20, "span": "60d"}, false_alarm_rate=0.01)

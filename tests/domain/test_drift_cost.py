@@ -28,7 +28,7 @@ from evermodel.monitoring.drift.rows import ParquetRows
 from evermodel.spec import load_spec
 from evermodel.spec.window import Window, parse_moment
 from evermodel.stats.sample import categories, numbers
-from worlds import PROJECT
+from support.paths import PROJECT
 
 HEAVY = ("pandas", "evidently", "mlflow", "scipy.stats", "sklearn", "duckdb", "matplotlib", "airflow")
 

@@ -15,12 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from drift_world import DAY, RATE, START, drift_spec, judge, references, table
 from evermodel.core.errors import EmptyWindowError
 from evermodel.core.severity import worst_of
 from evermodel.monitoring.drift.family import DriftTest
 from evermodel.monitoring.drift.judge import judge_window
 from evermodel.monitoring.drift.verdict import ColumnDrift, DriftVerdict, Performance
+from support.drift_rows import DAY, RATE, START, drift_spec, judge, references, table
 
 NUMERIC = ["normal", "heavy", "skewed", "zeros", "counts", "gaps"]
 CATEGORICAL = ["c2", "c10", "c50"]
@@ -387,7 +387,7 @@ _SCRIPT = """
 import sys
 import numpy, pyarrow, pyarrow.parquet
 from evermodel.monitoring.drift.rows import ParquetRows
-from drift_world import drift_spec, judge
+from support.drift_rows import drift_spec, judge
 spec = drift_spec(["x", "y"], ["c"])
 found = judge(spec, ParquetRows([sys.argv[1]]), ParquetRows([sys.argv[2]]))
 print([c.severity for c in found][0], sorted({"pandas", "evidently", "scipy.stats", "sklearn", "mlflow"} & set(sys.modules)))

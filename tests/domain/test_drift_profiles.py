@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from drift_world import DAY, START, drift_spec, log_day
 from evermodel.monitoring.drift.compare import compare
 from evermodel.monitoring.drift.profile import (
     MOST_CATEGORIES,
@@ -24,6 +23,7 @@ from evermodel.monitoring.drift.profile import (
 from evermodel.monitoring.drift.profiles import Profiles
 from evermodel.monitoring.drift.reference_and_current import ExactRows
 from evermodel.stats.sample import CategoricalSample, NumericSample
+from support.drift_rows import DAY, START, drift_spec, log_day
 
 SHAPES = {
     "normal": lambda g, n: g.normal(size=n),

@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from drift_world import DAY, START, drift_spec, log_day, references, table
 from evermodel.data.prediction_log import read_log
 from evermodel.monitoring.drift.judge import judge_window
 from evermodel.monitoring.drift.references import References
@@ -17,6 +16,7 @@ from evermodel.monitoring.drift.rows import ParquetRows
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window
 from evermodel.stats.sample import NumericSample
+from support.drift_rows import DAY, START, drift_spec, log_day, references, table
 
 END = START + 60 * DAY  # 1 March 2024, a Friday
 

@@ -13,7 +13,7 @@ from evermodel.data.dtypes import feature_frame
 from evermodel.modeling.estimators import build_pipeline
 from evermodel.modeling.model_store import _allowed_types
 from evermodel.spec import CandidateSpec
-from small_spec import small_spec
+from support.small_spec import small_spec
 
 CLASSIFIERS = {
     "sklearn.ensemble.HistGradientBoostingClassifier": {"max_iter": 5},

@@ -9,7 +9,7 @@ import pytest
 from evermodel.core.errors import SpecError
 from evermodel.modeling.estimators import build_estimator, build_pipeline
 from evermodel.spec import CandidateSpec
-from small_spec import small_spec
+from support.small_spec import small_spec
 
 TREES = "sklearn.ensemble.HistGradientBoostingClassifier"
 LINEAR = "sklearn.linear_model.LogisticRegression"

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from evermodel.cli import app
 from evermodel.core.errors import PermanentError
 from evermodel.reports.retrain import log_decision_page as record
-from worlds import World, flights_world
+from support.flights import World, flights_world
 
 FIRST, SECOND = "2013-03-11", "2013-03-25"
 

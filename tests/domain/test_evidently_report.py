@@ -13,8 +13,8 @@ from evermodel.monitoring.drift.profile import profile
 from evermodel.monitoring.drift.reference_and_current import ExactRows
 from evermodel.monitoring.drift.report import draw_report, save_report
 from evermodel.monitoring.problems import Problem
-from small_spec import small_spec
-from verdicts import a_column, a_problem, a_verdict
+from support.small_spec import small_spec
+from support.verdicts import a_column, a_problem, a_verdict
 
 SPEC = small_spec(seed=7, drift={"report_error": 0.1})  # 97 rows
 

@@ -11,8 +11,8 @@ import pytest
 
 from evermodel.monitoring.drift.report import draw_report
 from evermodel.monitoring.drift.workspace import keep_report, project_id, report_id
-from small_spec import small_spec
-from verdicts import a_column, a_verdict
+from support.small_spec import small_spec
+from support.verdicts import a_column, a_verdict
 
 SPEC = small_spec(drift={"keep_reports": "30d"})
 DAY = datetime(2026, 3, 9, tzinfo=UTC)

@@ -26,7 +26,7 @@ from evermodel.modeling.onnx.export import export
 from evermodel.modeling.onnx.graph import NotExportableError
 from evermodel.modeling.onnx.intervals import Intervals
 from evermodel.modeling.onnx.runtime import GRAPH_FILE, FastModel, read, start, write
-from small_spec import small_spec
+from support.small_spec import small_spec
 
 BINARY = {
     "boosting": ("sklearn.ensemble.HistGradientBoostingClassifier", {"max_iter": 20}),

@@ -14,7 +14,7 @@ from evermodel.modeling.estimators import build_pipeline
 from evermodel.modeling.fitting import TrainingJob, TrainingRows
 from evermodel.modeling.model_store import _allowed_types, _skops_io
 from evermodel.stats.metrics import calibration_error
-from workbench import LINEAR, TREES, workbench
+from support.training_jobs import LINEAR, TREES, workbench
 
 
 def _flip(bench: TrainingJob, days: float) -> TrainingJob:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from evermodel.modeling.folds import folds_of
 from evermodel.spec.window import split_window
-from small_spec import small_spec
+from support.small_spec import small_spec
 
 AS_OF = datetime(2026, 3, 9, tzinfo=UTC)
 

@@ -11,7 +11,7 @@ import pytest
 
 from evermodel.core.errors import SourceError
 from evermodel.data.dtypes import feature_frame
-from small_model import small_rows, small_spec
+from support.small_model import small_rows, small_spec
 
 SPEC = small_spec("unused")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gate_world import gate_of, judged, skilled, squashed, window
+from support.gate_models import gate_of, judged, skilled, squashed, window
 
 
 def _behaved(formula: Any, **checks: Any) -> Any:

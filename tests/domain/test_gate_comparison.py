@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from evermodel.core.errors import GateError
-from gate_world import gate_of, judged, noisier, skilled, window
+from support.gate_models import gate_of, judged, noisier, skilled, window
 
 
 def _overconfident(frame: Any) -> Any:

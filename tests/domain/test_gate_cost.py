@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evermodel.evaluation.evaluate import Contender, evaluate
+from evermodel.evaluation.evaluate import evaluate
+from evermodel.evaluation.evaluated_model import EvaluatedModel
 from evermodel.evaluation.latency_and_size import measure_speed
 from evermodel.modeling.estimators import build_pipeline
-from gate_world import Model, gate_of, judged, skilled, window
-from small_spec import small_spec
+from support.gate_models import Model, gate_of, judged, skilled, window
+from support.small_spec import small_spec
 
 
 class Slow(Model):
@@ -102,8 +103,8 @@ def test_every_gate_takes_a_fitted_model_of_many_classes() -> None:
         "key",
         features,
         names,
-        Contender("linear", pipeline, "models:/m-1"),
-        Contender("3", pipeline, "models:/m/3"),
+        EvaluatedModel("linear", pipeline, "models:/m-1"),
+        EvaluatedModel("3", pipeline, "models:/m/3"),
     )
 
     assert {gate.verdict for gate in decision.gates if gate.name != "slice colour = any other"} == {"pass"}

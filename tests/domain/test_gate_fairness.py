@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gate_world import gate_of, judged, skilled, window
+from support.gate_models import gate_of, judged, skilled, window
 
 PARITY: dict[str, Any] = {"column": "colour", "measure": "demographic_parity_difference", "max": 0.2}
 ODDS: dict[str, Any] = {**PARITY, "measure": "equalized_odds_difference"}

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from evermodel.evaluation.slices import slice_gates
-from gate_world import gate_of, judged, noisier, skilled, window
-from small_spec import small_spec
+from support.gate_models import gate_of, judged, noisier, skilled, window
+from support.small_spec import small_spec
 
 COLOUR: dict[str, Any] = {"column": "colour", "min_rows": 50}
 

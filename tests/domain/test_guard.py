@@ -26,8 +26,8 @@ from evermodel.registry.registry import Promotion
 from evermodel.registry.serving_heartbeats import Reports, ServingReport, VersionCounts, write_report
 from evermodel.spec import ModelSpec
 from evermodel.spec.rollout import RollbackSpec
-from small_spec import small_spec
-from verdicts import a_verdict
+from support.small_spec import small_spec
+from support.verdicts import a_verdict
 
 AT = datetime(2013, 6, 1, 12, tzinfo=UTC)
 PROMOTED = Promotion("7", "6", AT.isoformat(), "ada", "weekly", "key 7")

@@ -8,8 +8,8 @@ import tomllib
 
 import yaml
 
-from dockerfile import stages
-from worlds import PROJECT
+from support.dockerfile import stages
+from support.paths import PROJECT
 
 NEEDED = ("dags", "plugins", "include", "pyproject.toml", "README.md", "LICENSE")
 REQUIREMENTS = ("requirements.txt", "requirements-production.txt", "packages.txt")

@@ -7,7 +7,7 @@ import pytest
 from evermodel.alerts.incidents.cause import likely_cause
 from evermodel.monitoring.drift.verdict import ColumnDrift
 from evermodel.monitoring.problems import Problem
-from verdicts import a_column, a_problem, a_verdict, bad_data
+from support.verdicts import a_column, a_problem, a_verdict, bad_data
 
 NAMES = ["amount", "age", "colour", "city", "income"]
 CALM = [a_column(column=name, severity="none") for name in NAMES]

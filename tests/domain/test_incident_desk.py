@@ -17,8 +17,8 @@ from evermodel.alerts.queued_message import Destination, QueuedMessage
 from evermodel.monitoring.problems import Problem
 from evermodel.registry.tags import INCIDENTS
 from evermodel.registry.tracking import connect, keyed_run
-from small_spec import small_spec
-from verdicts import a_column, a_problem, a_verdict
+from support.small_spec import small_spec
+from support.verdicts import a_column, a_problem, a_verdict
 
 MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
 NOON, NIGHT = MONDAY + timedelta(hours=12), MONDAY + timedelta(hours=23)

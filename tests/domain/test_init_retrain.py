@@ -13,7 +13,7 @@ from evermodel.cli import app
 from evermodel.core.settings import Settings
 from evermodel.registry import registry
 from evermodel.spec import load_spec
-from worlds import World
+from support.flights import World
 
 
 def breast_cancer(folder: Path) -> Path:

@@ -9,8 +9,9 @@ import pytest
 
 from evermodel.core.errors import GateError
 from evermodel.evaluation.decision import Decision
-from evermodel.evaluation.evaluate import Contender, evaluate
-from small_spec import small_spec
+from evermodel.evaluation.evaluate import evaluate
+from evermodel.evaluation.evaluated_model import EvaluatedModel
+from support.small_spec import small_spec
 
 ROWS = 300
 
@@ -56,8 +57,8 @@ def _judge(
         "key",
         FEATURES.head(rows),
         labels,
-        Contender("linear", challenger, "models:/m-1", size),
-        None if champion is None else Contender("version 3", champion, "models:/m/3"),
+        EvaluatedModel("linear", challenger, "models:/m-1", size),
+        None if champion is None else EvaluatedModel("version 3", champion, "models:/m/3"),
         **more,
     )
 
@@ -187,8 +188,8 @@ def test_a_champion_that_cannot_be_scored_is_no_cold_start_but_a_no_that_a_perso
     from sklearn.dummy import DummyClassifier
 
     spec, features, labels = small_spec(gate={"floor": None}), *_rows_for_unusable()
-    challenger = Contender("new", DummyClassifier(strategy="prior").fit(features, labels), "models:/new")
-    broken = Contender("version 3", object(), "models:/old")
+    challenger = EvaluatedModel("new", DummyClassifier(strategy="prior").fit(features, labels), "models:/new")
+    broken = EvaluatedModel("version 3", object(), "models:/old")
 
     decision = evaluate(spec, "key", features, labels, challenger, broken)
     assert (decision.ship, decision.verdict, decision.parent) == (False, "not_enough_evidence", "version 3")

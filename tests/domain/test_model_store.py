@@ -20,7 +20,7 @@ from evermodel.modeling.estimators import build_pipeline
 from evermodel.modeling.model_store import load_files, load_model, log_model
 from evermodel.registry.tracking import connect
 from evermodel.spec import CandidateSpec
-from small_spec import small_spec
+from support.small_spec import small_spec
 
 PATHS = ["sklearn.ensemble.HistGradientBoostingClassifier", "sklearn.linear_model.LogisticRegression"]
 PINS = ["scikit-learn", "skops"]

@@ -20,7 +20,7 @@ from evermodel.monitoring.drift.verdict import DriftVerdict
 from evermodel.pipelines.drift import VERDICT_FILE, DriftRun
 from evermodel.registry.tracking import read_json
 from evermodel.spec.window import Window, parse_moment
-from worlds import World, flights_world
+from support.flights import World, flights_world
 
 CALM_DAY, DRIFTED_DAY = "2013-03-18", "2013-06-10"
 

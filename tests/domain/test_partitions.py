@@ -27,7 +27,7 @@ from evermodel.data.snapshots.snapshot import take_snapshot
 from evermodel.data.sources.partitions import Partitions, folder_of
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window
-from small_model import between, moment, settings_in, small_rows, small_spec, write_rows
+from support.small_model import between, moment, settings_in, small_rows, small_spec, write_rows
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 from evermodel.monitoring.performance import matured_performance
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window
-from small_spec import small_spec
+from support.small_spec import small_spec
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 WEEK = Window(START, START + timedelta(days=7))

@@ -8,8 +8,8 @@ import pytest
 
 from evermodel.core.errors import SpecError
 from evermodel.monitoring.performance.business import business_metrics
-from performance_world import drawn
-from small_spec import small_spec
+from support.performance_log import drawn
+from support.small_spec import small_spec
 
 
 def _evaluate(expression: str, rows: int = 50) -> Any:

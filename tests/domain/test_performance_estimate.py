@@ -10,8 +10,8 @@ from evermodel.monitoring.performance.concept import WARNING, concept_findings
 from evermodel.monitoring.performance.estimate import calibrate, estimate_metric
 from evermodel.monitoring.performance.monitor import evaluate_performance
 from evermodel.stats.metrics import METRICS
-from performance_world import START, drawn, logistic, performance_world
-from small_spec import small_spec
+from support.performance_log import START, drawn, logistic, performance_world
+from support.small_spec import small_spec
 
 
 def _past_and_window(seed: int, rows: int) -> tuple[np.ndarray, ...]:

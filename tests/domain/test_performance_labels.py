@@ -9,7 +9,7 @@ import pytest
 
 from evermodel.core.errors import SourceError
 from evermodel.monitoring.performance.label_join import days_of, label_quality, read_label_join, versions_of
-from performance_world import START, PerformanceWorld, performance_world
+from support.performance_log import START, PerformanceWorld, performance_world
 
 AS_OF = START + timedelta(days=9)  # labels of the days 0 to 6 have matured
 

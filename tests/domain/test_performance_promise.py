@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from evermodel.monitoring.performance.baseline import baseline_of
 from evermodel.registry import registry
-from worlds import World
+from support.flights import World
 
 
 def test_the_promise_is_the_decision_s_value_with_its_error_and_the_test_rows_are_kept(world: World) -> None:

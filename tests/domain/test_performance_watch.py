@@ -14,7 +14,7 @@ from evermodel.monitoring.performance.baseline import Baseline
 from evermodel.monitoring.performance.decay import stand
 from evermodel.monitoring.performance.monitor import evaluate_performance
 from evermodel.monitoring.performance.report import PerformanceReport
-from performance_world import START, drawn, performance_world
+from support.performance_log import START, drawn, performance_world
 
 AS_OF = START + timedelta(days=9)
 SLICES = {"slices": ["colour"], "margin": 0.02, "min_rows": 100}
@@ -79,7 +79,7 @@ def test_decay_of_one_slice_is_found_and_named(tmp_path: Path) -> None:
 
 def test_at_the_margin_itself_a_day_alarms_at_most_at_the_stated_rate() -> None:
     """True shortfall = margin, promise and window both samples: the worst case that must still hold the rate."""
-    from small_spec import small_spec
+    from support.small_spec import small_spec
 
     spec = small_spec(performance={"margin": 0.0, "min_rows": 50, "false_alarm_rate": 0.05})
     from evermodel.monitoring.performance.answers import level
@@ -191,7 +191,7 @@ def _training(rows: int) -> pa.Table:
 
 
 def test_slices_are_features_and_no_feature_is_called_label() -> None:
-    from small_spec import small_spec
+    from support.small_spec import small_spec
 
     with pytest.raises(ValueError, match=r"performance\.slices: late is not a feature"):
         small_spec(performance={"slices": ["late"]})

@@ -15,7 +15,7 @@ from evermodel.core.errors import SourceError
 from evermodel.data.sources import plain, reading, stream_window
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window
-from small_model import between, moment, small_rows, small_spec, write_rows
+from support.small_model import between, moment, small_rows, small_spec, write_rows
 
 COLUMNS = ["id", "at", "temp", "wind", "carrier"]
 

@@ -11,7 +11,7 @@ import pytest
 
 from evermodel.core.errors import SourceError
 from evermodel.data.prediction_log import day_folder, files_of, log_schema, read_log, write_batch
-from small_model import between, moment, small_spec
+from support.small_model import between, moment, small_spec
 
 SPEC = small_spec("unused")
 

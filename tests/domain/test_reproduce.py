@@ -19,7 +19,7 @@ from evermodel.pipelines.reproduce import package_differences, reproduce
 from evermodel.pipelines.reproduce_worker import compare_answers
 from evermodel.registry.tracking import find_run, log_json, read_json
 from evermodel.spec.window import split_window
-from worlds import World, flights_world
+from support.flights import World, flights_world
 
 DAY = "2013-03-11"
 

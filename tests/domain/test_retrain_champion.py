@@ -7,7 +7,7 @@ import pytest
 from evermodel.core.errors import TrackingUnavailableError
 from evermodel.evaluation.decision import Decision
 from evermodel.registry import registry
-from worlds import World
+from support.flights import World
 
 
 def _second_week(world: World, force_reason: str | None = None) -> Decision:

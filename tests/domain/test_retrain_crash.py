@@ -18,7 +18,7 @@ from evermodel.pipelines.retrain import Retrain
 from evermodel.registry import registry
 from evermodel.registry.retrain_run import DECISION_FILE
 from evermodel.registry.tracking import connect, keyed_run, log_json
-from worlds import World
+from support.flights import World
 
 FORK = multiprocessing.get_context("fork")
 SNAPSHOT = {"path": "snapshots/x.parquet", "md5": "0" * 32}

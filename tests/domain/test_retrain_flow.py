@@ -7,7 +7,8 @@ import pytest
 
 from evermodel.core.environment import environment_digest, git_commit, thread_count
 from evermodel.registry import registry
-from worlds import PROJECT, World
+from support.flights import World
+from support.paths import PROJECT
 
 
 def test_a_second_retrain_is_compared_with_the_first_champion(world: World) -> None:

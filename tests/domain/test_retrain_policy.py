@@ -23,8 +23,8 @@ from evermodel.monitoring.retrain_policy import (
     record_request,
 )
 from evermodel.registry.tracking import connect, keyed_run
-from small_spec import small_spec
-from verdicts import a_column, a_problem, a_verdict, bad_data
+from support.small_spec import small_spec
+from support.verdicts import a_column, a_problem, a_verdict, bad_data
 
 NOW = datetime(2026, 3, 9, tzinfo=UTC)
 

@@ -12,8 +12,8 @@ from test_retrain_crash import _changes_registry, _count, _kill
 from evermodel.deployment.rollout import collect as gather
 from evermodel.deployment.rollout.evidence import Smoke
 from evermodel.registry import registry
-from rollout_world import RolloutWorld, counted
-from worlds import World
+from support.flights import World
+from support.rollouts import RolloutWorld, counted
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
 HOUR = timedelta(hours=1)

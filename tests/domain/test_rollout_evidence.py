@@ -28,7 +28,7 @@ from evermodel.serving.fallback_rules import inputs_of
 from evermodel.serving.prediction_writer import LoggedRequest, ReturnedAnswer, _table, _write_file
 from evermodel.spec.rollout import RolloutSpec
 from evermodel.spec.window import Window
-from worlds import World
+from support.flights import World
 
 START, END = datetime(2013, 3, 4, tzinfo=UTC), datetime(2013, 3, 9, tzinfo=UTC)
 

@@ -17,8 +17,8 @@ from evermodel.deployment.rollout.evidence import Smoke
 from evermodel.deployment.rollout.plan import everything_to
 from evermodel.registry import registry
 from evermodel.registry.tracking import find_run, read_json
-from rollout_world import RolloutWorld, counted
-from worlds import World
+from support.flights import World
+from support.rollouts import RolloutWorld, counted
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
 HOUR = timedelta(hours=1)

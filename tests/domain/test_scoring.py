@@ -19,7 +19,7 @@ from evermodel.data.prediction_log import log_schema, read_log
 from evermodel.modeling.scoring import ScoredDay, score_day
 from evermodel.registry.tracking import connect
 from evermodel.spec import ModelSpec
-from small_model import between, moment, publish, settings_in, small_rows, small_spec, write_rows
+from support.small_model import between, moment, publish, settings_in, small_rows, small_spec, write_rows
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from evermodel.modeling.scoring.day import scored
 from evermodel.modeling.scoring.days import days_to_score
 from evermodel.modeling.scoring.scorer import Scorer
 from evermodel.modeling.tasks import scores_and_classes
-from small_model import moment, small_rows, small_spec
+from support.small_model import moment, small_rows, small_spec
 
 ESTIMATORS = {
     "binary": "HistGradientBoostingClassifier",
@@ -111,7 +111,7 @@ def test_a_graph_scores_without_the_libraries_of_training(tmp_path: Path) -> Non
     probe = (
         "import sys; from pathlib import Path; from evermodel.modeling.scoring import day\n"
         "from evermodel.modeling.scoring.scorer import Scorer; from evermodel.modeling.onnx.batch import for_batches\n"
-        "from evermodel.modeling.onnx.runtime import read; from small_model import small_rows, small_spec\n"
+        "from evermodel.modeling.onnx.runtime import read; from support.small_model import small_rows, small_spec\n"
         "early = set(sys.modules); folder = Path(sys.argv[1])\n"
         "scorer = Scorer(small_spec('unused'), '1', for_batches(folder, read(folder)))\n"
         "assert sum(t.num_rows for t in day.scored(scorer, small_rows().to_batches())) == 80\n"

@@ -19,7 +19,7 @@ from evermodel.core.connections import EnvironmentConnections
 from evermodel.core.errors import TargetError, TargetUnavailableError
 from evermodel.data.prediction_log import log_schema, write_batch
 from evermodel.modeling.scoring.table import write_table
-from small_model import moment, small_spec
+from support.small_model import moment, small_spec
 
 DAY = "2024-01-03"
 

@@ -8,8 +8,8 @@ import pytest
 
 from evermodel.core.errors import SpecError, TrainingError
 from evermodel.modeling.search import Trial, search
-from small_spec import small_spec
-from workbench import LINEAR, workbench
+from support.small_spec import small_spec
+from support.training_jobs import LINEAR, workbench
 
 FOLDS = {"folds": {"count": 3}}
 # Strong regularisation leaves no signal here; the search has to find that out.

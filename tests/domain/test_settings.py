@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from evermodel.core.settings import DEFAULT_TRACKING_URI, Settings
-from worlds import PROJECT
+from support.paths import PROJECT
 
 HEAVY = ("pandas", "numpy", "mlflow", "sklearn", "evidently", "duckdb", "pyarrow", "airflow", "dvc", "scipy")
 

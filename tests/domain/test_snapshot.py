@@ -20,7 +20,7 @@ from evermodel.core.settings import Settings
 from evermodel.data.snapshots.dvc import SnapshotStore
 from evermodel.data.snapshots.snapshot import read_snapshot, take_snapshot
 from evermodel.spec import ModelSpec
-from small_model import between, moment, settings_in, small_rows, small_spec, write_rows
+from support.small_model import between, moment, settings_in, small_rows, small_spec, write_rows
 
 
 @pytest.fixture

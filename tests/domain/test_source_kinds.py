@@ -15,7 +15,7 @@ from evermodel.core import connections
 from evermodel.core.connections import EnvironmentConnections
 from evermodel.core.errors import EvermodelError, SourceError, SourceUnavailableError
 from evermodel.data.sources import arrival, read_labels, read_window
-from small_model import between, moment, small_rows, small_spec, write_rows
+from support.small_model import between, moment, small_rows, small_spec, write_rows
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from evermodel.core.errors import SourceError
 from evermodel.data.sources import arrival, read_labels, read_window
 from evermodel.data.sources.arrival import predictions_ready, source_ready
 from evermodel.spec.window import Window
-from small_model import between, moment, small_rows, small_spec, write_rows
+from support.small_model import between, moment, small_rows, small_spec, write_rows
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_the_zone_of_the_machine_changes_nothing(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.parquet", small_rows(at=naive))
     code = (
         "from evermodel.data.sources import arrival, read_window\n"
-        "from small_model import between, small_spec\n"
+        "from support.small_model import between, small_spec\n"
         f"spec = small_spec({str(tmp_path / 'rows.parquet')!r})\n"
         "print(*read_window(spec, between(2, 3), with_label=True)['id'].to_pylist())\n"
         "state = arrival(spec, between(2, 3))\n"

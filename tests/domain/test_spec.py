@@ -15,7 +15,7 @@ from evermodel.core.errors import SpecError
 from evermodel.core.settings import Settings
 from evermodel.spec import load_spec, load_specs
 from evermodel.spec.schema import json_schema
-from worlds import PROJECT
+from support.paths import PROJECT
 
 SHIPPED = PROJECT / "include" / "models" / "flights.yaml"
 TEXT = SHIPPED.read_text(encoding="utf-8")

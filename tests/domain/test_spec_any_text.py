@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from evermodel.core.errors import SpecError
 from evermodel.spec import load_spec
-from worlds import PROJECT
+from support.paths import PROJECT
 
 TEXT = (PROJECT / "include" / "models" / "flights.yaml").read_text(encoding="utf-8")
 DATA: dict[str, Any] = yaml.safe_load(TEXT)

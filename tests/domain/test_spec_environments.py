@@ -16,7 +16,7 @@ from evermodel.core.settings import Settings
 from evermodel.spec import load_spec
 from evermodel.spec.environments import in_environment
 from evermodel.spec.load import environments_of
-from worlds import PROJECT
+from support.paths import PROJECT
 
 LEAVES = st.none() | st.integers() | st.text(max_size=3)
 SPECS = st.dictionaries(

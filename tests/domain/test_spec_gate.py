@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from evermodel.core.errors import SpecError
 from evermodel.spec import load_spec
-from small_spec import small_spec
+from support.small_spec import small_spec
 
 EVERYTHING: dict[str, Any] = {
     "secondary": [{"metric": "brier", "margin": 0.001, "floor": 0.2}],

@@ -27,7 +27,7 @@ from evermodel.pipelines.drift import DriftRun
 from evermodel.registry import registry
 from evermodel.spec.window import last_day, parse_moment
 from evermodel.stats.task_metrics import METRICS_BY_TASK
-from worlds import World
+from support.flights import World
 
 
 @pytest.mark.parametrize("seed", range(5))

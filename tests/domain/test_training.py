@@ -23,7 +23,7 @@ from evermodel.pipelines.reproduce import stored_candidate
 from evermodel.registry.tracking import connect, find_run
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import split_window
-from small_spec import small_spec
+from support.small_spec import small_spec
 
 AS_OF = datetime(2026, 3, 9, tzinfo=UTC)
 TREES = {

@@ -26,8 +26,8 @@ from evermodel.pipelines.transfer import Transferred, transfer
 from evermodel.registry import registry
 from evermodel.registry.tracking import connect
 from evermodel.spec.window import parse_moment
-from rollout_world import RolloutWorld
-from worlds import World
+from support.flights import World
+from support.rollouts import RolloutWorld
 
 
 @pytest.fixture

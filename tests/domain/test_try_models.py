@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 import yaml
 
-from worlds import PROJECT
+from support.paths import PROJECT
 
 # In the place of `evermodel train`: says which code and which specs it was started with.
 PROGRAM = f"""#!{sys.executable}

@@ -22,8 +22,8 @@ from evermodel.modeling.model_store import TRUSTED_TYPES, load_model
 from evermodel.modeling.scoring import score_day
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import parse_moment
-from small_model import small_rows, small_spec
-from worlds import World
+from support.flights import World
+from support.small_model import small_rows, small_spec
 
 TREES = {
     "name": "trees",

@@ -19,7 +19,7 @@ from evermodel.data.validation import ValidationReport, validate
 from evermodel.data.validation.infer import infer_schema
 from evermodel.data.validation.profile import SnapshotProfile
 from evermodel.data.validation.schema_file import read_schema, to_yaml
-from small_model import small_rows, small_spec, write_rows
+from support.small_model import small_rows, small_spec, write_rows
 
 RULES: dict[str, Any] = {"min_rows": 50, "ranges": {"temp": [0, 6], "wind": [None, 4]}}
 NAN, INF = float("nan"), float("inf")

@@ -15,8 +15,8 @@ from evermodel.data.validation import validate
 from evermodel.data.validation.quarantine import REASON, set_aside
 from evermodel.pipelines.validate import PAGE_FILE, PROFILE_FILE, REPORT_FILE, SCHEMA_FILE
 from evermodel.registry.tracking import read_json
-from small_model import small_rows, small_spec, write_rows
-from worlds import World
+from support.flights import World
+from support.small_model import small_rows, small_spec, write_rows
 
 NAN, INF = float("nan"), float("inf")
 

@@ -20,7 +20,7 @@ from evermodel.data.validation.schema import TableSchema
 from evermodel.data.validation.schema_file import find_schema, read_schema, store_schema, to_yaml
 from evermodel.spec.load import load_specs
 from evermodel.spec.window import Window
-from small_model import moment, settings_in, small_rows, small_spec, write_rows
+from support.small_model import moment, settings_in, small_rows, small_spec, write_rows
 
 SPEC = small_spec("unused", validation={"min_rows": 1, "max_quarantine_share": 1})
 WINDOW = Window(moment(0), moment(40))

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from evermodel.data.validation import CheckResult, validate
-from small_model import small_rows, small_spec, write_rows
+from support.small_model import small_rows, small_spec, write_rows
 
 ROWS = 4000
 DRAW = np.random.default_rng(5)

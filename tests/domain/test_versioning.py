@@ -14,7 +14,7 @@ from evermodel.core.errors import SnapshotStoreError, TransientError
 from evermodel.core.settings import Settings
 from evermodel.data.snapshots.dvc import SnapshotStore
 from evermodel.data.snapshots.snapshot import read_snapshot, take_snapshot
-from small_model import moment, settings_in, small_spec, write_rows
+from support.small_model import moment, settings_in, small_spec, write_rows
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from evermodel.cli.exit_codes import DONE, FAILED, NO, NO_CHAMPION
-from worlds import PROJECT
+from support.paths import PROJECT
 
 
 @pytest.fixture(scope="module")

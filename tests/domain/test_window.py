@@ -17,7 +17,7 @@ from evermodel.spec.window import (
     training_window,
     whole_day,
 )
-from small_model import moment, small_spec
+from support.small_model import moment, small_spec
 
 moments = st.datetimes(datetime(1990, 1, 1), datetime(2090, 1, 1), timezones=st.just(UTC))
 quick = settings(max_examples=60, deadline=None, derandomize=True)

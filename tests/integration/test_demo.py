@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from evermodel.cli.local_stack.ports import Ports
-from slack_server import FakeSlack
-from worlds import PROJECT
+from support.paths import PROJECT
+from support.slack_server import FakeSlack
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from evermodel.cli.local_stack.ports import free_port
-from worlds import PROJECT
+from support.paths import PROJECT
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 PAGE = PROJECT / "docs" / "first-model.md"

@@ -9,10 +9,11 @@ import duckdb
 import pytest
 from typer.testing import CliRunner, Result
 
-from airflow_world import claim_airflow_home
 from evermodel.cli import app
-from guides import commands, examples
-from worlds import SAMPLE, World, flights_world
+from support.airflow_runs import claim_airflow_home
+from support.flights import World, flights_world
+from support.guides import commands, examples
+from support.paths import SAMPLE
 
 pytestmark = pytest.mark.integration
 claim_airflow_home()

@@ -15,7 +15,8 @@ from evermodel.cli.local_stack.airflow_api import AirflowApi
 from evermodel.cli.local_stack.local import LocalStack
 from evermodel.cli.local_stack.ports import Ports
 from evermodel.registry import registry
-from worlds import PROJECT, World, flights_world
+from support.flights import World, flights_world
+from support.paths import PROJECT
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 

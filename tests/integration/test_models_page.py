@@ -18,7 +18,8 @@ from evermodel.cli.local_stack.local import LocalStack
 from evermodel.cli.local_stack.ports import Ports
 from evermodel.cli.local_stack.processes import Service
 from evermodel.cli.local_stack.sessions import end
-from worlds import PROJECT, flights_world
+from support.flights import flights_world
+from support.paths import PROJECT
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
 PASSWORDS = {"ada": "engine", "vera": "looking", "guest": "nobody"}

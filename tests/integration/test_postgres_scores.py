@@ -16,8 +16,8 @@ from evermodel.core.connections import EnvironmentConnections
 from evermodel.core.errors import TargetError, TargetUnavailableError
 from evermodel.data.prediction_log import log_schema, write_batch
 from evermodel.modeling.scoring.table import write_table
-from postgres_server import postgres_server, server_programs
-from small_model import moment, small_spec
+from support.postgres_server import postgres_server, server_programs
+from support.small_model import moment, small_spec
 
 pytestmark = [
     pytest.mark.integration,

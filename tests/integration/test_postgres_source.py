@@ -17,8 +17,8 @@ from evermodel.data.snapshots.snapshot import take_snapshot
 from evermodel.data.sources import arrival, read_window
 from evermodel.data.sources.sql import SqlRelation
 from evermodel.spec import ModelSpec
-from postgres_server import postgres_server, server_programs
-from small_model import between, moment, settings_in, small_rows, small_spec, write_rows
+from support.postgres_server import postgres_server, server_programs
+from support.small_model import between, moment, settings_in, small_rows, small_spec, write_rows
 
 pytestmark = [
     pytest.mark.integration,

@@ -24,7 +24,7 @@ from evermodel.data.sources.arrival import source_ready
 from evermodel.data.snapshots.snapshot import take_snapshot
 from evermodel.data.sources import read_window
 from evermodel.data.snapshots.dvc import SnapshotStore
-from small_model import between, moment, settings_in, small_spec, write_rows
+from support.small_model import between, moment, settings_in, small_spec, write_rows
 
 folder = Path(sys.argv[1])
 store = s3fs.S3FileSystem()

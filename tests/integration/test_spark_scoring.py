@@ -17,7 +17,7 @@ from evermodel.core.errors import EmptyWindowError, SpecError
 from evermodel.data.prediction_log import log_schema, read_log
 from evermodel.modeling.scoring import score_day
 from evermodel.registry.tracking import connect
-from small_model import between, moment, publish, settings_in, small_rows, small_spec, write_rows
+from support.small_model import between, moment, publish, settings_in, small_rows, small_spec, write_rows
 
 pyspark = pytest.importorskip("pyspark", reason="pyspark is not installed: pip install '.[spark]'")
 pytestmark = [

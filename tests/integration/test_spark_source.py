@@ -15,7 +15,7 @@ from evermodel.data.snapshots.dvc import SnapshotStore
 from evermodel.data.snapshots.snapshot import take_snapshot
 from evermodel.data.sources import arrival, read_window
 from evermodel.spec import ModelSpec
-from small_model import between, moment, settings_in, small_rows, small_spec, write_rows
+from support.small_model import between, moment, settings_in, small_rows, small_spec, write_rows
 
 pyspark = pytest.importorskip("pyspark", reason="pyspark is not installed: pip install '.[spark]'")
 pytestmark = [

@@ -24,8 +24,8 @@ from evermodel.registry import registry
 from evermodel.registry.tracking import connect
 from evermodel.spec.window import Window
 from production.topology import Topology
-from slack_server import FakeSlack
-from worlds import World, flights_world
+from support.flights import World, flights_world
+from support.slack_server import FakeSlack
 
 pytestmark = [pytest.mark.production, pytest.mark.timeout(900)]
 

@@ -23,10 +23,10 @@ from typing import Any
 
 import yaml
 
-from dockerfile import stages
 from evermodel.cli.local_stack.ports import free_port
-from postgres_server import server_programs
-from worlds import PROJECT
+from support.dockerfile import stages
+from support.paths import PROJECT
+from support.postgres_server import server_programs
 
 LEFT_OUT = ("prometheus", "grafana", "statsd")
 NOBODY = 65534

@@ -1,5 +1,5 @@
 from __future__ import annotations
 
-from airflow_world import claim_airflow_home
+from support.airflow_runs import claim_airflow_home
 
 claim_airflow_home()

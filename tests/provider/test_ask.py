@@ -16,8 +16,8 @@ from evermodel.registry.tracking import log_json
 from evermodel.spec.window import parse_moment
 from evermodel_provider.assets import retrain_wanted
 from evermodel_provider.operators.ask import AskForRetrainOperator
-from verdicts import a_column, a_problem, a_verdict
-from worlds import World
+from support.flights import World
+from support.verdicts import a_column, a_problem, a_verdict
 
 DAY = "2013-03-18"
 

@@ -11,8 +11,8 @@ import yaml
 
 from evermodel.data.validation.schema_file import read_schema
 from evermodel.spec import load_spec
-from guides import Example, commands, examples
-from worlds import PROJECT, SAMPLE
+from support.guides import Example, commands, examples
+from support.paths import PROJECT, SAMPLE
 
 BLOCKS = {f"{block.page.name}:{block.text.split()[1]}": block for block in examples("python")}
 

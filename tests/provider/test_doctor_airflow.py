@@ -14,8 +14,8 @@ from evermodel.core.settings import Settings
 from evermodel_provider.doctor import airflow as airflow_checks
 from evermodel_provider.doctor.airflow import check_airflow
 from evermodel_provider.doctor.slack import check_slack
-from slack_server import FakeSlack
-from worlds import PROJECT
+from support.paths import PROJECT
+from support.slack_server import FakeSlack
 
 HEALTH = {name: {"status": "healthy"} for name in ("metadatabase", "scheduler", "triggerer", "dag_processor")}
 

@@ -10,7 +10,7 @@ from evermodel.evaluation.decision import Gate
 from evermodel.reports.retrain.approval_form import approval_text
 from evermodel.reports.retrain.log_decision_page import evidence_links
 from evermodel_provider.operators.request import signed
-from trials import GATES, trial
+from support.scored_samples import GATES, trial
 
 RUN: Any = SimpleNamespace(info=SimpleNamespace(experiment_id="7", run_id="abc"))
 PAGE = "http://mlflow:5000/#/experiments/7/runs/abc/artifacts/decision.html"

@@ -23,8 +23,8 @@ from evermodel_provider.operators.register import RegisterOperator
 from evermodel_provider.operators.score import ScoreOperator
 from evermodel_provider.operators.train import TrainOperator
 from evermodel_provider.operators.validate import ValidateOperator
-from small_model import small_spec
-from worlds import World, flights_world
+from support.flights import World, flights_world
+from support.small_model import small_spec
 
 SNAPSHOT = {
     "model": "flights",

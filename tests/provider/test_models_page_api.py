@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from airflow_world import database
 from evermodel.cli.local_stack.ports import free_port
 from evermodel.core.settings import Settings
 from evermodel.reports.overview.overview import Overview
 from evermodel.reports.overview.records import Record
 from evermodel.reports.overview.store import StoredModel
 from evermodel.reports.overview.summary import summarise
+from support.airflow_runs import database
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(1)>"
 HTML = {"Accept": "text/html"}

@@ -9,7 +9,7 @@ from typing import Any
 
 from evermodel_provider.get_provider_info import get_provider_info
 from evermodel_provider.hooks.tracking import TrackingHook
-from worlds import PROJECT
+from support.paths import PROJECT
 
 
 def test_the_package_has_the_name_of_the_distribution() -> None:

@@ -13,7 +13,7 @@ from airflow.sdk.execution_time.comms import AssetEventDagRunReferenceResult
 from airflow.sdk.execution_time.context import TriggeringAssetEventsAccessor
 
 from evermodel_provider.operators.request import RetrainRequestOperator, retrain_form
-from worlds import World, flights_world
+from support.flights import World, flights_world
 
 OWN_DATE = "2013-03-11T06:00:00+00:00"
 

@@ -8,7 +8,7 @@ import pytest
 from evermodel.spec import ModelSpec
 from evermodel_provider import resources
 from evermodel_provider.resources import task_resources
-from small_model import small_spec
+from support.small_model import small_spec
 
 WANTED = {
     "training": {"queue": "training", "pool": "evermodel_training", "slots": 2, "memory": "8Gi", "cpu": "2"}

@@ -15,7 +15,7 @@ from airflow.sdk.execution_time.context import TriggeringAssetEventsAccessor
 from evermodel.deployment.rollout.service import RolloutService
 from evermodel_provider.hooks.tracking import TrackingHook
 from evermodel_provider.operators.rollout import StartRolloutOperator
-from worlds import World, flights_world
+from support.flights import World, flights_world
 
 
 class _Started(Exception):

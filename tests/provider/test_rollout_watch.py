@@ -18,7 +18,7 @@ from evermodel.deployment.rollout.service import RolloutEvaluation, RolloutServi
 from evermodel_provider.hooks.tracking import TrackingHook
 from evermodel_provider.sensors.rollout import RolloutSensor
 from evermodel_provider.triggers.rollout import MOST_MISSED, RolloutTrigger
-from worlds import World, flights_world
+from support.flights import World, flights_world
 
 STAY = RolloutEvaluation("flights", "2", "1", "canary", "running", 0, 0.1, "stay", "not passed yet", "r/1")
 DONE = RolloutEvaluation("flights", "2", "1", "canary", "promoted", 0, 1.0, "promote", "passed", "r/1")

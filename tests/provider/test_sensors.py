@@ -26,7 +26,7 @@ from evermodel.core.errors import SourceError
 from evermodel.data.prediction_log import log_schema, write_batch
 from evermodel_provider.connections import use_airflow_connections
 from evermodel_provider.sensors.data import DaysToScoreSensor, NewDataSensor, PredictionsSensor
-from worlds import World, flights_world
+from support.flights import World, flights_world
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from evermodel.alerts.failure_message import failure_message
 from evermodel.alerts.publisher import Publisher, clock, message_queue
 from evermodel.core.settings import Settings
 from evermodel_provider.operators.digest import DigestOperator, SendMessagesOperator
-from slack_server import FakeSlack
-from small_spec import small_spec
+from support.slack_server import FakeSlack
+from support.small_spec import small_spec
 
 
 @pytest.fixture

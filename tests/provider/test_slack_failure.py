@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from airflow_world import database
-from slack_server import FakeSlack
+from support.airflow_runs import database
+from support.slack_server import FakeSlack
 
 pytestmark = pytest.mark.integration
 

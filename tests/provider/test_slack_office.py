@@ -25,8 +25,8 @@ from evermodel.core.errors import PermanentError
 from evermodel.core.settings import Settings
 from evermodel.spec import ModelSpec, load_spec
 from evermodel_provider.notifications.delivery import send_queue, tell
-from slack_server import ALL_SCOPES, FakeSlack
-from small_spec import small_spec
+from support.slack_server import ALL_SCOPES, FakeSlack
+from support.small_spec import small_spec
 
 NOTIFIER = f"{__name__}.Recorder"
 

@@ -24,7 +24,7 @@ from evermodel_provider.notifications.errors import (
 )
 from evermodel_provider.notifications.slack import SlackSender
 from evermodel_provider.notifications.slack_history import EVENT_TYPE
-from slack_server import ALL_SCOPES, TOKEN, FakeSlack
+from support.slack_server import ALL_SCOPES, TOKEN, FakeSlack
 
 CONNECTION = "slack_api_default"
 YESTERDAY = datetime.now(UTC) - timedelta(days=1)

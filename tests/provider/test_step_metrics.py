@@ -16,7 +16,7 @@ from evermodel_provider.operators.register import RegisterOperator
 from evermodel_provider.operators.score import ScoreOperator
 from evermodel_provider.operators.train import TrainOperator
 from evermodel_provider.operators.validate import ValidateOperator
-from worlds import World
+from support.flights import World
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from serving_world import SPEC, Wire, World
 
 from evermodel.core.settings import Settings
 from evermodel.registry import tracking
+from support.serving_models import SPEC, Wire, World
 
 
 @pytest.fixture

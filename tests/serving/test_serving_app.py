@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 from fastapi.testclient import TestClient
-from serving_world import SPEC, World, request_rows, wait_until
 
 from evermodel.core.errors import SpecError
 from evermodel.serving.app import create_app
+from support.serving_models import SPEC, World, request_rows, wait_until
 
 
 @pytest.fixture

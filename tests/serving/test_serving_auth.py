@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from serving_world import running
 
 from evermodel.core.errors import SpecError
 from evermodel.monitoring.performance.scrape import interval_of
@@ -16,7 +15,8 @@ from evermodel.serving.auth import TokenAuth, Tokens
 from evermodel.serving.metrics import Metrics
 from evermodel.serving.request_ids import RequestIds
 from evermodel.serving.run import _warn_if_open
-from small_spec import small_spec
+from support.serving_models import running
+from support.small_spec import small_spec
 
 ONE, TWO, THREE = (letter * 20 for letter in "abc")
 

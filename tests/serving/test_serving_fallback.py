@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from edge_world import BODY, edge, hang, throw
-from serving_world import wait_until
 
 from evermodel.core.errors import SpecError
 from evermodel.monitoring.performance.scrape import read_counters
 from evermodel.serving.breaker import FAILURES, PAUSE_SECONDS, Breaker, LogThrottle
-from small_spec import small_spec
+from support.serving_edge import BODY, edge, hang, throw
+from support.serving_models import wait_until
+from support.small_spec import small_spec
 
 PREVIOUS = {"kind": "previous"}
 CONSTANT = {"kind": "constant", "score": 0.2}

@@ -6,13 +6,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from serving_world import World
 
 from evermodel.core.errors import ModelFormatError
 from evermodel.modeling.model_store import load_files, load_model
 from evermodel.modeling.onnx.export_if_equal import FOLDER
 from evermodel.modeling.onnx.runtime import ENCODING_FILE, GRAPH_FILE
 from evermodel.modeling.scoring.loaded_version import read_served
+from support.serving_models import World
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from benchmarks.rollout_traffic import begun
-from edge_world import ROW, Edge, Graph, edge, throw
 from fastapi.testclient import TestClient
 
 from evermodel.deployment.rollout.losses import losses_by_version
@@ -25,6 +24,7 @@ from evermodel.serving.prediction_writer import PredictionLog
 from evermodel.serving.shadow import Shadows
 from evermodel.spec import ModelSpec
 from evermodel.spec.rollout import RolloutSpec
+from support.serving_edge import ROW, Edge, Graph, edge, throw
 
 INPUTS = Inputs(("amount", "colour"), frozenset({"amount"}))
 GOOD = {"amount": 1.0, "colour": "red"}

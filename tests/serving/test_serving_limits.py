@@ -17,11 +17,11 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
-from edge_world import BODY, ROW, edge
-from serving_world import wait_until
 
 from evermodel.serving import request_body as body_reading
 from evermodel.serving.connection import HEAD_BYTES, PatientConnection
+from support.serving_edge import BODY, ROW, edge
+from support.serving_models import wait_until
 
 MB = 1024 * 1024
 

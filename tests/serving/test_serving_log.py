@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
-from serving_world import World, request_rows, wait_until
 
 from evermodel.data.prediction_log import read_log
 from evermodel.modeling.scoring.request_rows import Inputs
@@ -21,6 +20,7 @@ from evermodel.serving.app import create_app
 from evermodel.serving.metrics import Metrics
 from evermodel.serving.prediction_writer import LoggedRequest, PredictionLog
 from evermodel.spec.window import Window
+from support.serving_models import World, request_rows, wait_until
 
 INPUTS = Inputs(("temp", "carrier"), frozenset({"temp"}))
 COLUMNS = ["prediction_id", "event_time", "model_version", "score", "predicted", "source", "request_id"]

@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from serving_world import World, request_rows, running, wait_until
 
 from evermodel.monitoring.performance.objectives import figures_of, quantile_ms, serving_problem
 from evermodel.monitoring.performance.scrape import Counters, ScrapeInterval, interval_of, read_counters
 from evermodel.serving.app import create_app
 from evermodel.spec import ModelSpec
-from small_spec import small_spec
+from support.serving_models import World, request_rows, running, wait_until
+from support.small_spec import small_spec
 
 DAY = datetime(2026, 3, 1, tzinfo=UTC)
 

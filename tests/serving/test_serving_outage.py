@@ -10,9 +10,9 @@ import httpx
 import pytest
 import skops.io
 from fastapi.testclient import TestClient
-from serving_world import Wire, World, model_folder, request_rows, wait_for_version, wait_until
 
 from evermodel.serving.app import create_app
+from support.serving_models import Wire, World, model_folder, request_rows, wait_for_version, wait_until
 
 
 def last_error(client: httpx.Client) -> str:

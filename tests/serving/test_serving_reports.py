@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-from serving_world import World, request_rows, wait_until
 
 from evermodel.registry.serving_heartbeats import (
     InMemory,
@@ -25,6 +24,7 @@ from evermodel.registry.serving_heartbeats import (
 )
 from evermodel.serving.app import create_app
 from evermodel.serving.heartbeat import Heartbeat, Process
+from support.serving_models import World, request_rows, wait_until
 
 NOW = datetime(2013, 6, 1, 12, tzinfo=UTC)
 PROCESS = Process("prod", host="web-1", pid=7, nonce="a")

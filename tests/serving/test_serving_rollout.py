@@ -8,7 +8,6 @@ from typing import Any
 import httpx
 import pytest
 from fastapi.testclient import TestClient
-from serving_world import World, request_rows, wait_until
 
 from evermodel.deployment.rollout.plan import TrafficPlan
 from evermodel.deployment.rollout.plan_store import read_plan
@@ -20,6 +19,7 @@ from evermodel.registry.retrain_run import DECISION_FILE
 from evermodel.registry.serving_heartbeats import read_reports
 from evermodel.registry.tracking import keyed_run, log_json
 from evermodel.serving.app import create_app
+from support.serving_models import World, request_rows, wait_until
 
 
 def judged(world: World, version: str, run_key: str) -> None:

@@ -15,7 +15,8 @@ import httpx
 import pyarrow.parquet as pq
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from serving_world import SPEC, wait_until
+
+from support.serving_models import SPEC, wait_until
 
 ROWS = {"rows": [{"temp": 1.0, "wind": None, "carrier": "crimson"}]}
 TOKEN = "a-token-that-is-long-enough"

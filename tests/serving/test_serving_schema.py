@@ -18,10 +18,10 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
-from serving_world import World, running, wait_until
 
 from evermodel.serving.app import create_app
 from evermodel.serving.auth import Tokens
+from support.serving_models import World, running, wait_until
 
 TOKEN = "a-token-that-is-long-enough"
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}

@@ -8,7 +8,15 @@ from typing import Any
 
 import httpx
 import pytest
-from serving_world import (
+
+from evermodel.deployment.rollback import roll_back
+from evermodel.deployment.rollout.plan import split
+from evermodel.deployment.rollout.plan_store import read_plan, write_plan
+from evermodel.modeling import model_store
+from evermodel.serving.app import create_app
+from evermodel.serving.metrics import Metrics
+from evermodel.serving.reconciler import Reconciler
+from support.serving_models import (
     Published,
     World,
     model_folder,
@@ -18,14 +26,6 @@ from serving_world import (
     wait_for_version,
     wait_until,
 )
-
-from evermodel.deployment.rollback import roll_back
-from evermodel.deployment.rollout.plan import split
-from evermodel.deployment.rollout.plan_store import read_plan, write_plan
-from evermodel.modeling import model_store
-from evermodel.serving.app import create_app
-from evermodel.serving.metrics import Metrics
-from evermodel.serving.reconciler import Reconciler
 
 PROMOTIONS, ROLLBACKS = 20, 5
 

@@ -8,13 +8,21 @@ import httpx
 import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
-from serving_world import Wire, World, model_folder, plan_for, request_rows, wait_for_version, wait_until
 
 from evermodel.deployment.rollout.plan import TrafficPlan, everything_to, split
 from evermodel.deployment.rollout.plan_store import read_plan, write_plan
 from evermodel.registry import tracking
 from evermodel.registry.tags import TRAFFIC_PLAN
 from evermodel.serving.app import create_app
+from support.serving_models import (
+    Wire,
+    World,
+    model_folder,
+    plan_for,
+    request_rows,
+    wait_for_version,
+    wait_until,
+)
 
 
 def state(client: httpx.Client) -> dict[str, Any]:

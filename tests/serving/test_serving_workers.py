@@ -12,11 +12,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from serving_world import World, request_rows, wait_until
 
 from evermodel.cli.local_stack.ports import free_port
 from evermodel.deployment.rollback import roll_back
 from evermodel.serving.workers import Workers
+from support.serving_models import World, request_rows, wait_until
 
 # Seconds between two looks at the registry: by themselves the processes would differ for as long.
 POLLS = (1.0, 4.0, 5.0, 1.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from worlds import PROJECT
+from support.paths import PROJECT
 
 
 def stages() -> dict[str, str]:

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from evermodel.evaluation.decision import Decision, Gate
-from evermodel.evaluation.evaluate import Contender, evaluate
-from small_spec import small_spec
+from evermodel.evaluation.evaluate import evaluate
+from evermodel.evaluation.evaluated_model import EvaluatedModel
+from support.small_spec import small_spec
 
 Formula = Callable[[pd.DataFrame], Any]
 
@@ -77,8 +78,8 @@ def judged(
         "key",
         features,
         labels,
-        Contender("linear", Model(challenger), "models:/m-1", 1_000_000),
-        None if champion is None else Contender("version 3", Model(champion), "models:/m/3"),
+        EvaluatedModel("linear", Model(challenger), "models:/m-1", 1_000_000),
+        None if champion is None else EvaluatedModel("version 3", Model(champion), "models:/m/3"),
     )
 
 

@@ -16,7 +16,7 @@ from evermodel.monitoring.drift.references import References
 from evermodel.monitoring.drift.verdict import ColumnDrift
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window
-from small_spec import small_spec
+from support.small_spec import small_spec
 
 START = datetime(2024, 1, 1, tzinfo=UTC)  # a Monday
 DAY = timedelta(days=1)

@@ -15,7 +15,7 @@ from evermodel.data.prediction_log import log_schema, write_batch
 from evermodel.monitoring.performance.answers import level
 from evermodel.monitoring.performance.baseline import Baseline
 from evermodel.spec import ModelSpec
-from small_spec import small_spec
+from support.small_spec import small_spec
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 

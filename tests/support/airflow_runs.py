@@ -21,7 +21,8 @@ from typing import Any
 
 import pytest
 
-from worlds import PROJECT, World
+from support.flights import World
+from support.paths import PROJECT
 
 DAGS = PROJECT / "dags"
 KINDS = ("retrain", "score", "drift", "rollback", "rollout", "stop_rollout", "backtest")

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from slack_limits import block_problems, blocks_width, units
+from support.slack_limits import block_problems, blocks_width, units
 
 TOKEN = "xoxb-000000000000-loopback"
 SCOPES = {

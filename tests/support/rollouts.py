@@ -18,7 +18,7 @@ from evermodel.registry.serving_heartbeats import ServingReport, VersionCounts, 
 from evermodel.registry.tracking import keyed_run, log_json
 from evermodel.spec import ModelSpec
 from evermodel.spec.rollout import RolloutSpec
-from worlds import World
+from support.flights import World
 
 
 @dataclass

@@ -25,7 +25,7 @@ from evermodel.serving.prediction_writer import PredictionLog
 from evermodel.serving.request_ids import RequestIds
 from evermodel.serving.routing_table import Traffic
 from evermodel.spec import ModelSpec
-from small_spec import small_spec
+from support.small_spec import small_spec
 
 RELEASED = threading.Event()  # lets go what hangs
 ROW = {"amount": 1.0, "age": 2.0, "colour": "crimson"}

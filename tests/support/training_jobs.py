@@ -10,7 +10,7 @@ import pandas as pd
 
 from evermodel.modeling.fitting import TrainingJob, TrainingRows
 from evermodel.spec.window import training_window
-from small_spec import small_spec
+from support.small_spec import small_spec
 
 AS_OF = datetime(2026, 3, 9, tzinfo=UTC)
 TREES = {

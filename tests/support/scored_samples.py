@@ -10,7 +10,7 @@ import pandas as pd
 from evermodel.evaluation.decision import Decision, Gate
 from evermodel.evaluation.evaluated_model import EvaluatedModel
 from evermodel.reports.retrain.scored_sample import ScoredSample, score_sample
-from small_spec import small_spec
+from support.small_spec import small_spec
 
 ROWS = 300
 GATES = (

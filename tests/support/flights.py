@@ -16,9 +16,7 @@ from evermodel.pipelines.retrain import Retrain
 from evermodel.registry.tracking import connect
 from evermodel.spec import ModelSpec, load_spec
 from evermodel.spec.window import parse_moment
-
-PROJECT = Path(__file__).parent.parent
-SAMPLE = PROJECT / "tests" / "data" / "flights_sample.parquet"
+from support.paths import PROJECT, SAMPLE
 
 
 @dataclass
