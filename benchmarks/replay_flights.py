@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 
-from benchmarks.replay import Replayed, replay, write_log
+from benchmarks.replay_days import Replayed, replay, write_log
 from evermodel.data.examples.flights import prepare_flights
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window

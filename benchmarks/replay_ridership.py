@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.replay import Replayed, replay, write_log
+from benchmarks.replay_days import Replayed, replay, write_log
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 import uuid
@@ -48,3 +49,12 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file atomically, as UTF-8."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def no_space(error: BaseException) -> bool:
+    """Tell whether an error means that a disk, a quota or a file's largest size is used up."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return True
+    return any(
+        sign in str(error) for sign in ("No space left on device", "File too large", "Disk quota exceeded")
+    )

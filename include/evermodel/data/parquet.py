@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evermodel.core.atomic import no_space
 from evermodel.core.errors import LakeFullError
 
 if TYPE_CHECKING:
@@ -112,8 +113,6 @@ def sweep(folder: Path, pattern: str, now: float | None = None) -> None:
 @contextmanager
 def room_for(file: Path) -> Iterator[None]:
     """Turn a full disk, quota or limit into an error that says where."""
-    from evermodel.data.sources.relation import no_space
-
     try:
         yield
     except OSError as error:

@@ -10,8 +10,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evermodel.core.atomic import no_space
 from evermodel.core.errors import EvermodelError, SourceError
-from evermodel.data.sources.relation import Arrival, first_line, no_space, require_columns, trouble
+from evermodel.data.sources.relation import Arrival, first_line, require_columns, trouble
 from evermodel.spec import ModelSpec
 from evermodel.spec.source import FilesSource
 from evermodel.spec.window import Window

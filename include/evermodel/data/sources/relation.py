@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import errno
 import importlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
+from evermodel.core.atomic import no_space
 from evermodel.core.errors import EvermodelError, LakeFullError, SourceError, SourceUnavailableError
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window
@@ -181,15 +181,6 @@ def trouble(spec: ModelSpec, error: Exception, advice: str) -> EvermodelError:
             said, "check that it is up and can be reached from here; this is tried again"
         )
     return SourceError(said, advice)
-
-
-def no_space(error: BaseException) -> bool:
-    """Tell whether an error means that a disk, a quota or a file's largest size is used up."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return True
-    return any(
-        sign in str(error) for sign in ("No space left on device", "File too large", "Disk quota exceeded")
-    )
 
 
 def first_line(error: BaseException) -> str:
