@@ -1,5 +1,8 @@
-"""The command line: what a person can do without opening Airflow."""
+"""The command line: what a person can do without opening Airflow.
+
+Imports every package; no package imports it.
+"""
 
 from evermodel.cli.root import app, main
 
-__all__ = ["app", "main"]
+__all__ = ["app", "exit_codes", "local_stack", "main", "steps"]

@@ -1,1 +1,6 @@
-"""Data."""
+"""Rows: sources, snapshots, validation, the prediction log and labels.
+
+Imports `core` and `spec`.
+"""
+
+__all__ = ["dtypes", "examples", "labels", "parquet", "prediction_log", "snapshots", "sources", "validation"]

@@ -1,1 +1,6 @@
-"""May the challenger ship? Metrics, paired bootstrap, gates, decision."""
+"""Challenger against champion: metrics, paired bootstrap, gates and the decision.
+
+Imports `modeling` and what stands below it.
+"""
+
+__all__ = ["decision", "evaluate", "evaluated_model"]

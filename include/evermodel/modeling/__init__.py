@@ -1,1 +1,6 @@
-"""Modeling."""
+"""Models: estimators, fitting, search, the model store, ONNX graphs and scoring.
+
+Imports `registry` and what stands below it.
+"""
+
+__all__ = ["estimators", "fitting", "model_store", "onnx", "scoring", "tasks", "training"]

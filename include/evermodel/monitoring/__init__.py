@@ -1,1 +1,6 @@
-"""Monitoring."""
+"""The verdict on a window: drift, performance, data quality, and when to retrain.
+
+Imports `evaluation` and what stands below it.
+"""
+
+__all__ = ["drift", "performance", "problems", "retrain_history", "retrain_policy", "summary_tags", "verdict"]

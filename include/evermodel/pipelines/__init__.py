@@ -1,1 +1,17 @@
-"""Pipelines."""
+"""The steps that DAGs and commands call, each idempotent by run key.
+
+Imports every package but `cli`.
+"""
+
+__all__ = [
+    "backtest",
+    "deploy",
+    "drift",
+    "incidents",
+    "reproduce",
+    "retrain",
+    "retrain_summary",
+    "run_retrain",
+    "status",
+    "transfer",
+]

@@ -1,1 +1,16 @@
-"""Registry."""
+"""MLflow: the client, runs, versions, aliases, tags, lineage, approval, and what serving reports.
+
+Imports `data`, `spec` and `core`.
+"""
+
+__all__ = [
+    "approval",
+    "ownership",
+    "registry",
+    "retrain_run",
+    "serving_heartbeats",
+    "serving_locations",
+    "tags",
+    "tracking",
+    "training_data",
+]

@@ -1,4 +1,7 @@
-"""The model spec: one YAML file declares one model."""
+"""The model spec: one YAML file declares one model.
+
+Imports `core`.
+"""
 
 from evermodel.spec.load import (
     SpecProblem,
@@ -8,4 +11,24 @@ from evermodel.spec.load import (
 )
 from evermodel.spec.model import CandidateSpec, ModelSpec
 
-__all__ = ["CandidateSpec", "ModelSpec", "SpecProblem", "load_spec", "load_specs", "spec_path"]
+__all__ = [
+    "CandidateSpec",
+    "ModelSpec",
+    "SpecProblem",
+    "alerts",
+    "checks",
+    "drift",
+    "load",
+    "load_spec",
+    "load_specs",
+    "metrics",
+    "model",
+    "parts",
+    "resources",
+    "rollout",
+    "schema",
+    "source",
+    "spec_path",
+    "training",
+    "window",
+]

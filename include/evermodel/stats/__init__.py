@@ -1,1 +1,19 @@
-"""Stats."""
+"""Statistics on NumPy arrays: tests, intervals, distances, metrics, sequential tests.
+
+Imports `core` and `spec`; knows no file, no server and no table.
+"""
+
+__all__ = [
+    "bootstrap",
+    "contingency",
+    "distances",
+    "histogram",
+    "metrics",
+    "quadratic",
+    "ranks",
+    "sample",
+    "sequential",
+    "stability",
+    "task_metrics",
+    "weights",
+]

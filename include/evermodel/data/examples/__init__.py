@@ -1,1 +1,3 @@
 """Example data that anybody may use."""
+
+__all__ = ["flights"]

@@ -1,1 +1,3 @@
 """Snapshots."""
+
+__all__ = ["dvc", "snapshot"]

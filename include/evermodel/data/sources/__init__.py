@@ -12,4 +12,15 @@ from evermodel.data.sources.reading import (
 )
 from evermodel.data.sources.relation import Arrival
 
-__all__ = ["SCRATCH", "Arrival", "WindowRows", "arrival", "read_labels", "read_window", "stream_window"]
+__all__ = [
+    "SCRATCH",
+    "Arrival",
+    "WindowRows",
+    "arrival",
+    "files",
+    "ibis",
+    "partitions",
+    "read_labels",
+    "read_window",
+    "stream_window",
+]

@@ -2,4 +2,4 @@
 
 from evermodel.modeling.scoring.day import ScoredDay, score_day
 
-__all__ = ["ScoredDay", "score_day"]
+__all__ = ["ScoredDay", "batcher", "days", "loaded_version", "request_rows", "score_day"]

@@ -1,1 +1,20 @@
 """Is a window of the prediction log still like the reference? Statistics, verdict, report."""
+
+__all__ = [
+    "bins",
+    "categorical",
+    "compare",
+    "family",
+    "history",
+    "judge",
+    "numeric",
+    "profiles",
+    "quiet_days",
+    "reference_and_current",
+    "references",
+    "report",
+    "report_sources",
+    "rows",
+    "verdict",
+    "workspace",
+]

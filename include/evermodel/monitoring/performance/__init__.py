@@ -5,4 +5,16 @@ from __future__ import annotations
 from evermodel.monitoring.performance.answers import performance_metric
 from evermodel.monitoring.performance.label_maturity import matured_performance
 
-__all__ = ["matured_performance", "performance_metric"]
+__all__ = [
+    "answers",
+    "baseline",
+    "decay",
+    "estimate",
+    "label_join",
+    "matured_performance",
+    "monitor",
+    "objectives",
+    "performance_metric",
+    "report",
+    "scrape",
+]
