@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import importlib.util
 import re
+import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +17,10 @@ ROOT = Path(__file__).parents[2]
 SOURCES = sorted(
     file for part in ("include/evermodel", "plugins", "dags") for file in (ROOT / part).rglob("*.py")
 )
+PACKAGES = {
+    ".".join(file.parent.relative_to(ROOT / "include").parts)
+    for file in (ROOT / "include/evermodel").glob("*/**/__init__.py")
+}
 
 
 def test_only_registry_tags_spells_a_tag() -> None:
@@ -35,3 +43,61 @@ def _texts(tree: ast.Module) -> Iterator[ast.Constant]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
             yield node
+
+
+def test_the_domain_is_fourteen_packages() -> None:
+    domain = ROOT / "include/evermodel"
+    layers = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    named = next(contract["layers"] for contract in layers if contract.get("containers") == ["evermodel"])
+    packages = {name.strip() for layer in named for name in layer.split("|")}
+    assert len(packages) == 14
+    assert {path.name for path in domain.iterdir()} - {"__pycache__"} == packages | {
+        "__init__.py",
+        "py.typed",
+    }
+
+
+def test_every_package_has_a_face() -> None:
+    for package in PACKAGES:
+        face = importlib.import_module(package)
+        assert face.__doc__, package
+        for name in face.__all__:
+            known = hasattr(face, name) or importlib.util.find_spec(f"{package}.{name}")
+            assert known, f"{package}.__all__ names {name}, which does not exist"
+
+
+def test_packages_are_entered_by_their_face() -> None:
+    folders = ("include", "plugins", "dags", "benchmarks", "docs")
+    found = [
+        f"{file.relative_to(ROOT)} imports {package}.{name}, which is not in that package's __all__"
+        for folder in folders
+        for file in sorted((ROOT / folder).rglob("*.py"))
+        for package, name in _entered(file, ".".join(file.relative_to(ROOT / folder).with_suffix("").parts))
+        if name not in importlib.import_module(package).__all__
+    ]
+    assert not found
+
+
+def test_no_class_name_stands_twice() -> None:
+    names = [
+        node.name
+        for file in SOURCES
+        for node in ast.parse(file.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef)
+    ]
+    assert [name for name, count in Counter(names).items() if count > 1] == []
+
+
+def _entered(file: Path, module: str) -> Iterator[tuple[str, str]]:
+    """Give each package that a file imports from without living in it, with the name below that package."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("evermodel."):
+            continue
+        for alias in node.names:
+            parts = [*str(node.module).split("."), alias.name]
+            for depth in range(2, len(parts)):
+                package = ".".join(parts[:depth])
+                if package in PACKAGES and not f"{module}.".startswith(f"{package}."):
+                    yield package, parts[depth]
