@@ -184,8 +184,8 @@ def test_the_order_of_rows_and_of_categories_is_of_no_account() -> None:
 def test_it_is_made_without_pandas_evidently_or_scipy_stats() -> None:
     code = (
         "import sys, numpy as np; from evermodel.monitoring.drift.compare import compare; "
-        "from evermodel.stats.sample import NumericSample, CategoricalSample; x = Numbers(np.arange(500.0)); compare(x, x); "
-        "compare(Categories({'a': 4, 'b': 9}), Categories({'a': 9, 'b': 1, 'c': 2})); "
+        "from evermodel.stats.sample import NumericSample, CategoricalSample; x = NumericSample(np.arange(500.0)); compare(x, x); "
+        "compare(CategoricalSample({'a': 4, 'b': 9}), CategoricalSample({'a': 9, 'b': 1, 'c': 2})); "
         "print(sorted({'pandas', 'evidently', 'scipy.stats', 'mlflow', 'sklearn'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

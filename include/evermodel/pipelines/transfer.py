@@ -254,6 +254,7 @@ def _ours(run: Run) -> dict[str, str]:
 def _carried(tags: Mapping[str, str]) -> dict[str, str]:
     """Return the tags that hold in every environment, and under `evermodel.origin.` what was said in the last one.
 
+    >>> from evermodel.registry.tags import APPROVED_BY, RUN_KEY, SNAPSHOT
     >>> print(*_carried({SNAPSHOT: "a.parquet", APPROVED_BY: "ann", RUN_KEY: "r"}))
     evermodel.snapshot evermodel.origin.approved_by
     """

@@ -40,8 +40,8 @@ def compare(reference: Sample, window: Sample) -> ColumnComparison:
     if isinstance(reference, CategoricalSample) and isinstance(window, CategoricalSample):
         return _compare_categories(reference, window)
     raise PermanentError(
-        f"A column of {type(reference).__name__.lower()} cannot be compared with one of "
-        f"{type(window).__name__.lower()}; read both sides as the same kind."
+        f"A column of {_kind(reference)} cannot be compared with one of "
+        f"{_kind(window)}; read both sides as the same kind."
     )
 
 
@@ -131,3 +131,7 @@ def _median(side: NumericSample) -> str:
     if len(side.values) == 0:
         return "none"
     return f"{quantiles(side, np.array([0.5]))[0]:.4g}"
+
+
+def _kind(sample: Sample) -> str:
+    return "numbers" if isinstance(sample, NumericSample) else "categories"
