@@ -39,7 +39,7 @@ CHAPTERS = {
         *("page", "alerts", "backtest", "environments", "operators"),
     ],
     "Operate": ["runbook", "production", "scale", "settings"],
-    "How it works": ["decisions", "drift", "calibration", "performance", "evidently"],
+    "How it works": ["architecture", "decisions", "drift", "calibration", "performance", "evidently"],
     "Reference": ["spec", "reference/schema", "reference/cli", "reference/domain", "reference/airflow"],
 }
 PLUGINS = Path(__file__).parent.parent / "plugins"
