@@ -23,8 +23,7 @@ from evermodel.spec import ModelSpec
 from evermodel.spec.window import parse_moment
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from evermodel.registry.client import MlflowClient, Run
 
 WEEK = timedelta(days=7)
 _MOST_RUNS = 200

@@ -10,9 +10,8 @@ from evermodel.cli.options import AsJson, model_names
 from evermodel.registry.tags import METRIC, METRIC_VALUE, SNAPSHOT, SNAPSHOT_MD5, TRAIN_END, TRAIN_START
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
     from evermodel.pipelines.status import Place, Status
+    from evermodel.registry.client import MlflowClient
 
 
 def status(

@@ -23,9 +23,8 @@ from evermodel.stats.sequential import above
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mlflow import MlflowClient
-
     from evermodel.monitoring.drift.verdict import DriftVerdict
+    from evermodel.registry.client import MlflowClient
 
 _LOG = logging.getLogger(__name__)
 _KEY = "guard/"

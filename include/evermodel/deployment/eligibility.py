@@ -11,8 +11,7 @@ from evermodel.registry.tags import DECISION, ORIGIN, RUN_KEY
 from evermodel.registry.tracking import find_run, read_json
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
+    from evermodel.registry.client import MlflowClient, ModelVersion
 
 
 def decision_of(client: MlflowClient, model: str, version: ModelVersion) -> Decision:

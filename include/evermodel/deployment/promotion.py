@@ -16,8 +16,7 @@ from evermodel.registry.tags import APPROVED_BY, OUTCOME, RUN_KEY
 from evermodel.registry.tracking import find_run
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
+    from evermodel.registry.client import MlflowClient, ModelVersion
 
 
 def promote_version(

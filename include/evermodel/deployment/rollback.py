@@ -16,7 +16,7 @@ from evermodel.registry.registry import Promotion
 from evermodel.registry.serving_heartbeats import read_served
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
+    from evermodel.registry.client import MlflowClient
 
 _LOG = logging.getLogger(__name__)
 

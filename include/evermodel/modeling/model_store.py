@@ -16,9 +16,9 @@ from evermodel.core.errors import ModelFormatError
 
 if TYPE_CHECKING:
     import pandas as pd
-    from mlflow import MlflowClient
 
     from evermodel.modeling.onnx.runtime import FastModel
+    from evermodel.registry.client import MlflowClient
 
 # Types outside skops' own list that a model may contain; each is plain data of numpy or scikit-learn.
 TRUSTED_TYPES = (

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     import pandas as pd
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
+
+    from evermodel.registry.client import MlflowClient, Run
 
 _LOG = logging.getLogger(__name__)
 _REQUIREMENTS = ("scikit-learn", "skops", "numpy", "pandas", "scipy")

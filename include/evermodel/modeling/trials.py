@@ -13,8 +13,7 @@ from evermodel.registry.tags import ESTIMATOR, KIND, PROBLEM, RUN_KEY, STATE, TR
 from evermodel.registry.tracking import find_run, keyed_run
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from evermodel.registry.client import MlflowClient, Run
 
 TRIAL = "trial"
 _STATUS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}

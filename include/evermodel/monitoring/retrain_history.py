@@ -25,8 +25,7 @@ from evermodel.spec import ModelSpec
 from evermodel.spec.window import parse_moment
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from evermodel.registry.client import MlflowClient, Run
 
 _KEPT = 100
 _LONGEST_TAG = 2000

@@ -22,7 +22,7 @@ from evermodel.spec.parts import format_span
 from evermodel.spec.window import parse_moment
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
+    from evermodel.registry.client import MlflowClient
 
 BUDGET_SPAN = timedelta(days=30)
 _LONGEST_REASON = 400

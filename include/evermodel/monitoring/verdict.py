@@ -29,7 +29,8 @@ from evermodel.spec.window import Window, drift_window
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from mlflow import MlflowClient
+
+    from evermodel.registry.client import MlflowClient
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,7 @@ from evermodel.registry.tracking import find_run
 from evermodel.spec import ModelSpec
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
+    from evermodel.registry.client import MlflowClient, ModelVersion
 
 Outcome = Literal[
     "champion", "rolling out", "waits for approval", "held back", "served before", "rollout ended"

@@ -29,11 +29,9 @@ from evermodel.spec.window import Window, drift_window, parse_moment
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
-    from mlflow.entities.model_registry import ModelVersion
 
     from evermodel.monitoring.performance.report import PerformanceReport
+    from evermodel.registry.client import MlflowClient, ModelVersion, Run
 
 DRIFT = "drift"
 VERDICT_FILE, PERFORMANCE_FILE, SERVING_FILE = "verdict.json", "performance.json", "serving.json"

@@ -34,7 +34,8 @@ from evermodel.spec.window import parse_moment, split_window, whole_day
 
 if TYPE_CHECKING:
     import pandas as pd
-    from mlflow.entities.model_registry import ModelVersion
+
+    from evermodel.registry.client import ModelVersion
 
 
 def evaluate_candidates(

@@ -34,7 +34,7 @@ from evermodel.reports.retrain.log_model_card import card_links, describe_versio
 from evermodel.spec.window import split_window, whole_day
 
 if TYPE_CHECKING:
-    from mlflow.entities.model_registry import ModelVersion
+    from evermodel.registry.client import ModelVersion
 
 
 def register_challenger(run: RetrainRun, snapshot: Mapping[str, Any]) -> ModelVersion:

@@ -27,9 +27,7 @@ from evermodel.registry.tracking import find_run, read_json
 from evermodel.spec import CandidateSpec, ModelSpec
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
-    from mlflow.entities.model_registry import ModelVersion
+    from evermodel.registry.client import MlflowClient, ModelVersion, Run
 
 
 def reproduce(client: MlflowClient, model: str, version: str, settings: Settings) -> Reproduction:

@@ -24,9 +24,7 @@ from evermodel.registry.tracking import log_json
 from evermodel.spec import ModelSpec
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
-    from mlflow.entities.model_registry import ModelVersion
+    from evermodel.registry.client import MlflowClient, ModelVersion, Run
 
 
 @dataclass(frozen=True)

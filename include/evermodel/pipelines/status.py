@@ -16,7 +16,7 @@ from evermodel.registry.serving_heartbeats import ServingReport, read_reports
 from evermodel.registry.serving_locations import ServingLocations, read_serving_locations
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
+    from evermodel.registry.client import MlflowClient
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,7 @@ from evermodel.registry.tracking import connect, find_run, keyed_run
 from evermodel.spec import ModelSpec
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
-    from mlflow.entities.model_registry import ModelVersion
+    from evermodel.registry.client import MlflowClient, ModelVersion, Run
 
 _ADDRESS = "EVERMODEL_MLFLOW_"
 # What people and rollouts said where it comes from: in the target it is told, and allows nothing.

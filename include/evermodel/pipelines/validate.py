@@ -29,9 +29,8 @@ from evermodel.registry.tracking import artifact_url, experiment_id, log_json, r
 from evermodel.reports.validation_page import validation_page
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
-
     from evermodel.data.snapshots.snapshot import Snapshot
+    from evermodel.registry.client import Run
     from evermodel.registry.retrain_run import RetrainRun
 
 _LOG = logging.getLogger(__name__)

@@ -5,6 +5,7 @@ Imports `data`, `spec` and `core`.
 
 __all__ = [
     "approval",
+    "client",
     "ownership",
     "registry",
     "retrain_run",

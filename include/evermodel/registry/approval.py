@@ -18,7 +18,7 @@ from evermodel.registry.tags import (
 )
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
+    from evermodel.registry.client import MlflowClient
 
 AUTO = "auto"
 NOBODY = "nobody (time-out)"

@@ -11,7 +11,7 @@ from evermodel.core.settings import current_environment
 from evermodel.registry.tags import OWNER
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
+    from evermodel.registry.client import MlflowClient
 
 
 def own(client: MlflowClient, model: str) -> None:

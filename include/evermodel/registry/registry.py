@@ -15,8 +15,7 @@ from evermodel.registry.ownership import own, require_own
 from evermodel.registry.tags import OWNER, PROMOTION, RUN_KEY
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
+    from evermodel.registry.client import MlflowClient, ModelVersion
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"

@@ -13,8 +13,7 @@ from evermodel.registry.tracking import keyed_run
 from evermodel.spec import ModelSpec
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from evermodel.registry.client import MlflowClient, Run
 
 RETRAIN = "retrain"
 DECISION_FILE = "decision.json"

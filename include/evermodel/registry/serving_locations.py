@@ -13,7 +13,7 @@ from evermodel.registry.serving_heartbeats import ServingReport
 from evermodel.registry.tags import SERVING
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
+    from evermodel.registry.client import MlflowClient
 
 REFRESH = timedelta(hours=1)
 STALE = 3 * REFRESH

@@ -9,14 +9,13 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from evermodel.core.errors import TrackingUnavailableError
 from evermodel.registry.tags import KIND, RUN_KEY
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from evermodel.registry.client import MlflowClient, Run
 
 
 # MLflow would otherwise retry a dead server for minutes; Airflow's own retries are the better place.
@@ -51,7 +50,8 @@ def connect(tracking_uri: str, timeout: float = 5.0) -> MlflowClient:
 
     mlflow.set_tracking_uri(tracking_uri)
     mlflow.set_registry_uri(tracking_uri)
-    return mlflow.MlflowClient(tracking_uri, tracking_uri)
+    # mypy does not follow MLflow's imports: here its client gets the type that the code works with.
+    return cast("MlflowClient", mlflow.MlflowClient(tracking_uri, tracking_uri))
 
 
 def check_health(tracking_uri: str, timeout: float = 5.0) -> None:

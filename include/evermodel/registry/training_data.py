@@ -18,8 +18,7 @@ from evermodel.registry.registry import alias_version
 from evermodel.registry.tags import AS_OF, SNAPSHOT, SNAPSHOT_MD5
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
+    from evermodel.registry.client import MlflowClient, ModelVersion
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from evermodel.deployment.rollout.plan_store import plan_of
 from evermodel.registry import registry
 
 if TYPE_CHECKING:
-    from mlflow.entities.model_registry import RegisteredModel
+    from evermodel.registry.client import RegisteredModel
 
 
 @dataclass(frozen=True)

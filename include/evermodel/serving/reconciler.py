@@ -28,7 +28,7 @@ from evermodel.serving.workers import Workers
 from evermodel.spec import ModelSpec
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
+    from evermodel.registry.client import MlflowClient
 
 _LOG = logging.getLogger(__package__)
 _WORKERS = ".workers"

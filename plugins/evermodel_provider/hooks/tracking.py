@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 from evermodel.core.settings import Settings
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
+    from evermodel.registry.client import MlflowClient
 
 
 class TrackingHook(BaseHook):

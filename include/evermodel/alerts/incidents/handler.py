@@ -31,7 +31,7 @@ from evermodel.monitoring.problems import KINDS, Problem, ProblemKind
 from evermodel.spec import ModelSpec
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
+    from evermodel.registry.client import MlflowClient
 
 _LOCK_SECONDS = 120.0
 

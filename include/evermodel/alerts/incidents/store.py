@@ -18,7 +18,7 @@ from evermodel.registry.tags import INCIDENTS
 from evermodel.spec.window import parse_moment
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
+    from evermodel.registry.client import MlflowClient
 
 # MLflow on a database keeps tags of a registered model up to 5,000 characters, and those of a run up to 8,000.
 MOST_STORED = 5000

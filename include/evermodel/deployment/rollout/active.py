@@ -10,7 +10,7 @@ from evermodel.deployment.rollout.plan_store import read_plan, write_plan
 from evermodel.registry.registry import AUTOMATIC
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
+    from evermodel.registry.client import MlflowClient
 
 
 def active_rollout(client: MlflowClient, model: str) -> TrafficPlan | None:

@@ -21,7 +21,7 @@ from evermodel.spec.rollout import RolloutSpec
 from evermodel.stats.sequential import Moments
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
+    from evermodel.registry.client import MlflowClient
 
 _LOG = logging.getLogger(__name__)
 _LABELS_EVERY = timedelta(hours=1)  # a source may be a warehouse that is paid by query

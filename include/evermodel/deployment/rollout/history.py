@@ -16,8 +16,7 @@ from evermodel.registry.tracking import keyed_run, log_json, read_json
 from evermodel.stats.sequential import Moments
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from evermodel.registry.client import MlflowClient, Run
 
 ROLLOUT = "rollout"
 FILE = "rollout.json"

@@ -13,7 +13,7 @@ from evermodel.registry import registry
 from evermodel.registry.tags import TRAFFIC_PLAN
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
+    from evermodel.registry.client import MlflowClient
 
 
 def read_plan(client: MlflowClient, model: str) -> TrafficPlan | None:

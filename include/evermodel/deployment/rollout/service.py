@@ -36,8 +36,7 @@ from evermodel.spec import ModelSpec
 from evermodel.spec.rollout import Strategy
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
+    from evermodel.registry.client import MlflowClient, ModelVersion
 
 T = TypeVar("T")
 _LOG = logging.getLogger(__name__)

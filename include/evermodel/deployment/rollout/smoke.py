@@ -19,7 +19,8 @@ from evermodel.spec.window import Window
 
 if TYPE_CHECKING:
     import pandas as pd
-    from mlflow import MlflowClient
+
+    from evermodel.registry.client import MlflowClient
 
 _MOST_ROWS = 200
 _TIMED_ROWS = 25

@@ -18,7 +18,8 @@ from evermodel.modeling.onnx.runtime import FastModel, start, write
 
 if TYPE_CHECKING:
     import pandas as pd
-    from mlflow import MlflowClient
+
+    from evermodel.registry.client import MlflowClient
 
 FOLDER = "fastpath"
 AGREEMENT_FILE, EXAMPLE_FILE = "agreement.json", "example.json"

@@ -24,7 +24,8 @@ from evermodel.spec.window import Window, last_day, whole_day
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from mlflow import MlflowClient
+
+    from evermodel.registry.client import MlflowClient
 
 # So many rows of so many columns as a model has are a few megabytes; half of them take a tenth more time.
 BATCH_ROWS = 32_768

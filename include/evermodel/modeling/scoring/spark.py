@@ -25,7 +25,8 @@ from evermodel.spec.window import Window
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from mlflow import MlflowClient
+
+    from evermodel.registry.client import MlflowClient
 
 _PARTS = ".spark-"
 _LEFT = 86_400.0  # seconds after which the parts of a job that was killed are removed

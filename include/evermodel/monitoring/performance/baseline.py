@@ -17,10 +17,9 @@ from evermodel.spec.window import Window, parse_moment
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
 
     from evermodel.core.settings import Settings
+    from evermodel.registry.client import MlflowClient, ModelVersion
 
 
 @dataclass(frozen=True)

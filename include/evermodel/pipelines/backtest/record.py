@@ -10,7 +10,7 @@ from evermodel.registry.tags import BEST, OURS, RESULT
 from evermodel.registry.tracking import artifact_url, keyed_run, log_metrics
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
+    from evermodel.registry.client import MlflowClient
 
 KIND = "backtest"
 

@@ -10,10 +10,8 @@ from evermodel.reports.retrain.document import marked
 from evermodel.reports.retrain.numbers import EVIDENCE_FILE
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
-
     from evermodel.evaluation.decision import Decision
+    from evermodel.registry.client import MlflowClient, Run
 
 # For each side and metric: value and bounds of its interval.
 Metrics = Mapping[str, Mapping[str, Sequence[float]]]

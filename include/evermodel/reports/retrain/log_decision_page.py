@@ -17,10 +17,10 @@ from evermodel.spec.window import split_window, whole_day
 
 if TYPE_CHECKING:
     import pandas as pd
-    from mlflow.entities import Run
 
     from evermodel.evaluation.decision import Decision
     from evermodel.evaluation.evaluated_model import EvaluatedModel
+    from evermodel.registry.client import Run
     from evermodel.registry.retrain_run import RetrainRun
 
 _LOG = logging.getLogger(__name__)

@@ -24,10 +24,8 @@ from evermodel.reports.retrain.model_card import Card, Tried
 from evermodel.reports.retrain.numbers import EVIDENCE_FILE
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
-    from mlflow.entities.model_registry import ModelVersion
-
     from evermodel.evaluation.decision import Decision
+    from evermodel.registry.client import ModelVersion, Run
     from evermodel.registry.retrain_run import RetrainRun
 
 _LOG = logging.getLogger(__name__)

@@ -20,8 +20,7 @@ from evermodel.registry.tags import (
 )
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from evermodel.registry.client import MlflowClient, Run
 
 
 @dataclass(frozen=True)
