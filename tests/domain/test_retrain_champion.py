@@ -71,7 +71,7 @@ def test_a_server_that_goes_away_in_the_middle_does_not_write_the_champion_off(
     def away(uri: str, timeout: float = 5.0) -> None:
         raise TrackingUnavailableError("away")
 
-    monkeypatch.setattr("evermodel.pipelines.retrain.check_health", away)
+    monkeypatch.setattr("evermodel.pipelines.evaluate.check_health", away)
     with pytest.raises(TrackingUnavailableError):
         _second_week(world)
     assert len(world.client.search_model_versions(f"name = '{world.name}'")) == 1
@@ -87,4 +87,4 @@ def _lose_files(world: World, version: str, monkeypatch: pytest.MonkeyPatch) -> 
             raise FileNotFoundError("no such artifact")
         return kept(client, uri, folder)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("evermodel.pipelines.retrain.load_model", load)
+    monkeypatch.setattr("evermodel.pipelines.evaluate.load_model", load)

@@ -140,12 +140,12 @@ def test_a_rollback_at_the_moment_of_a_look_ends_the_rollout_without_an_error(
     registry.promote(client, canary.name, version, expected="1", by="eve", reason="x", run_key="elsewhere")
 
     def ended(*args: Any) -> Any:
-        monkeypatch.setattr("evermodel.deployment.rollout.service.ended", whole)
+        monkeypatch.setattr("evermodel.deployment.rollout.service.ended_plan", whole)
         roll_back(client, canary.name, by="ada", reason="worse", run_key="back", version="1")
         stop_active_rollout(client, canary.name, "somebody was quicker", "3")
         return whole(*args)
 
-    monkeypatch.setattr("evermodel.deployment.rollout.service.ended", ended)
+    monkeypatch.setattr("evermodel.deployment.rollout.service.ended_plan", ended)
     look = canary.steps.advance(NOW + HOUR)
 
     assert (look.state, look.why) == ("stopped", "somebody was quicker")

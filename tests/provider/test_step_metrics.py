@@ -67,7 +67,7 @@ def test_every_step_of_a_retrain_and_scoring_tell_what_they_did(
 ) -> None:
     logistic = {"name": "logistic", "estimator": "sklearn.linear_model.LogisticRegression"}
     world.change(candidates=[logistic])
-    monkeypatch.setattr("evermodel.pipelines.retrain.record_evidence", lambda *args: None)
+    monkeypatch.setattr("evermodel.pipelines.evaluate.record_evidence", lambda *args: None)
     key = {"model": world.name, "as_of": "2013-03-11", "run_key": "retrain/metrics", "reason": "test"}
     with DAG("metrics", schedule=None):
         extract = ExtractOperator(task_id="extract", **key)
