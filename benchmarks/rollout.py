@@ -108,7 +108,7 @@ def _ab_tests(times: int, rng: np.random.Generator) -> list[Any]:
     ):
         truths = {OLD: Truth(noise=old), NEW: Truth(noise=new)}
         played = [play("ab_test", SPEC, truths, DAILY, rng) for _ in range(times)]
-        called = np.mean(["no verdict in time" not in one.why for one in played])
+        called = np.mean(["no result in time" not in one.why for one in played])
         promoted, looks = _share(played, "promoted"), np.mean([one.looks for one in played])
         error = math.sqrt(0.05 * 0.95 / times)
         said = f"called {called:.1%}, promoted {promoted:.1%}, {looks:.1f} days"

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from evermodel.data.prediction_log import files_of, read_log
-from evermodel.modeling.scoring import score_day
+from evermodel.modeling.scoring.day import score_day
 from evermodel.registry.registry import champion
 from evermodel.spec.window import Window, parse_moment
 from support.airflow_runs import messages, parse, run

@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from evermodel.core.errors import EmptyWindowError, NoChampionError
 from evermodel.data.prediction_log import log_schema, read_log, write_batch
 from evermodel.data.sources import read_labels
-from evermodel.modeling.scoring import score_day
+from evermodel.modeling.scoring.day import score_day
 from evermodel.monitoring.drift.report import STAT_TEST
 from evermodel.monitoring.drift.verdict import DriftVerdict
 from evermodel.pipelines.drift import VERDICT_FILE, DriftRun

@@ -68,7 +68,7 @@ def test_a_canary_that_can_neither_pass_nor_break_stops_at_the_exposure_limit() 
     spec = RolloutSpec.model_validate({"guard": {"min_requests": 2000, "max_exposed": 500}})
     played = play("canary", spec, {OLD: Truth(), NEW: Truth()}, BUSY, np.random.default_rng(0))
     assert (played.state, played.exposed) == ("rolled_back", 500)
-    assert played.why.startswith("500 answers without having passed")
+    assert played.why.startswith("not passed within the limit of 500 answers")
 
 
 def test_an_ab_test_of_equals_looked_at_daily_is_called_at_most_at_its_error_rate() -> None:
@@ -87,7 +87,7 @@ def test_an_ab_test_of_equals_looked_at_daily_is_called_at_most_at_its_error_rat
             known = {version: Moments(n, means[arm], spreads[arm]) for arm, version in enumerate((OLD, NEW))}
             verdict = ab_test.decide(SPEC, plan, Evidence(losses=known), START + DAY * (day + 1))
             if verdict.move != "stay":
-                called += "no verdict in time" not in verdict.why
+                called += "no result in time" not in verdict.why
                 break
     most = SPEC.ab_test.error_rate
     assert called <= times * most + 2 * math.sqrt(times * most * (1 - most))
@@ -128,7 +128,7 @@ def test_blue_green_switches_everything_after_its_smoke_test_and_back_in_one_ste
     plan = begun("blue_green", SPEC)
     assert (plan.arms, plan.warm) == (everything_to(OLD), (NEW,))
     smoke = Evidence(counts={OLD: VersionCounts(9000, 9, {"0.1": 9000, "+Inf": 9000})})
-    smoke = smoke.with_smoke(Smoke(500, "", 1.0, 1.0))
+    smoke = replace(smoke, smoke=Smoke(500, "", 1.0, 1.0))
 
     switch = blue_green.decide(SPEC, plan, smoke, LOOK)
 

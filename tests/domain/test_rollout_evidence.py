@@ -25,7 +25,7 @@ from evermodel.modeling.scoring.loaded_version import Answer
 from evermodel.modeling.scoring.request_rows import Inputs, parse_rows
 from evermodel.registry.serving_heartbeats import ServingReport, VersionCounts, write_report
 from evermodel.serving.fallback_rules import inputs_of
-from evermodel.serving.prediction_writer import LoggedRequest, ReturnedAnswer, _table, _write_file
+from evermodel.serving.prediction_writer import LoggedRequest, ReturnedAnswer, log_table, write_log_file
 from evermodel.spec.rollout import RolloutSpec
 from evermodel.spec.window import Window
 from support.flights import World
@@ -39,7 +39,7 @@ def log(
     scores: Any,
     version: str,
     rows_a_request: int = 1,
-    heard: ReturnedAnswer | None = None,
+    returned_to_caller: ReturnedAnswer | None = None,
 ) -> None:
     """Write answers to the prediction log through the code of serving; the callers name each row's id."""
     spec, inputs = world.spec, inputs_of(world.spec)
@@ -57,10 +57,10 @@ def log(
             asked.rows,
             asked.ids(request),
             [scores[place]],
-            heard=heard,
+            returned_to_caller=returned_to_caller,
         )
         folder = day_folder(spec, world.settings.lake, f"{at:%Y-%m-%d}")
-        _write_file(_table([entry]), folder, entry.source)
+        write_log_file(log_table([entry]), folder, entry.source)
 
 
 @pytest.fixture
@@ -77,7 +77,13 @@ def test_losses_are_of_heard_answers_whose_label_is_due_and_a_request_counts_onc
     scores = np.where(truth[new] == 1, 0.6, 0.4)
     scores[0] = 1.0 - scores[0]
     log(world, labelled.filter(pa.array(new)), scores, "2", rows_a_request=2)
-    log(world, labelled.slice(0, 5), [0.5] * 5, "3", heard=ReturnedAnswer("1", [Answer(0.9, None)]))
+    log(
+        world,
+        labelled.slice(0, 5),
+        [0.5] * 5,
+        "3",
+        returned_to_caller=ReturnedAnswer("1", [Answer(0.9, None)]),
+    )
 
     found = losses_by_version(
         world.spec, world.settings.lake, START, END + timedelta(days=30), ("1", "2", "3")
@@ -117,8 +123,8 @@ def test_a_smoke_test_asks_the_stored_example_and_logged_rows_and_tells_what_goe
     fine = smoke(0.5)
     assert (fine.problem, fine.rows) == ("", 3), "two rows of the example, one of the newest file of the log"
     assert fine.milliseconds > 0
-    assert "gives answers that are none" in smoke(np.nan).problem
-    assert "throws KeyError" in smoke(-1).problem
+    assert "returns answers that are not valid" in smoke(np.nan).problem
+    assert "raises KeyError" in smoke(-1).problem
     monkeypatch.undo()
     assert (
         "version 2 cannot be loaded"
@@ -127,13 +133,13 @@ def test_a_smoke_test_asks_the_stored_example_and_logged_rows_and_tells_what_goe
 
 
 def shadowed(world: World, at: datetime, old: Any, new: Any, **columns: Any) -> None:
-    """Write what version 2 answered unheard, as serving does."""
+    """Write what version 2 answered as the shadow, as serving does."""
     entry = LoggedRequest(
         world.name, columns.get("version", "2"), "r", at, Inputs((), frozenset()), [()] * len(new),
-        ids=[f"r-{number}" for number in range(len(new))], scores=list(new), heard=ReturnedAnswer(columns.get("heard", "1"), [Answer(score, None) for score in old]),
+        ids=[f"r-{number}" for number in range(len(new))], scores=list(new), returned_to_caller=ReturnedAnswer(columns.get("heard", "1"), [Answer(score, None) for score in old]),
     )  # fmt: skip
     folder = day_folder(world.spec, world.settings.lake, f"{at:%Y-%m-%d}", "shadow")
-    _write_file(_table([entry]), folder, "shadow")
+    write_log_file(log_table([entry]), folder, "shadow")
 
 
 def test_a_shadow_s_distribution_is_of_its_own_step_s_answers_beside_the_champion_s(world: World) -> None:

@@ -16,7 +16,7 @@ from evermodel.core.errors import EmptyWindowError, NoChampionError
 from evermodel.core.settings import Settings
 from evermodel.data.dtypes import feature_frame
 from evermodel.data.prediction_log import log_schema, read_log
-from evermodel.modeling.scoring import ScoredDay, score_day
+from evermodel.modeling.scoring.day import ScoredDay, score_day
 from evermodel.registry.tracking import connect
 from evermodel.spec import ModelSpec
 from support.small_model import between, moment, publish, settings_in, small_rows, small_spec, write_rows

@@ -135,8 +135,8 @@ def test_one_process_of_a_host_writes_one_tag_and_only_when_something_changes(
     client, first, lake = host
     write_report(lake, report(1, "3", 0))
     write_report(lake, report(2, "3", 0))
-    first.announce(NOW)
-    first.announce(NOW + timedelta(seconds=20))
+    first.publish(NOW)
+    first.publish(NOW + timedelta(seconds=20))
     assert client.calls == ["set evermodel.serving.prod.web-1", "get"]
     (told,) = read_serving_locations(client.tags)
     assert (told.version, told.processes, told.environment) == ("3", 2, "prod")
@@ -144,25 +144,25 @@ def test_one_process_of_a_host_writes_one_tag_and_only_when_something_changes(
     later = NOW + timedelta(seconds=40)
     for pid in (1, 2):
         write_report(lake, report(pid, "4", 0, at=later))
-    first.announce(later)
+    first.publish(later)
     assert [one.version for one in read_serving_locations(client.tags)] == ["4"]
     write_report(lake, report(0, "4", 0, at=later))
     client.calls.clear()
-    first.announce(later)
+    first.publish(later)
     assert client.calls == [], "another process of this host speaks for it now"
 
 
 def test_hosts_that_are_gone_leave_the_registry(host: tuple[Registry, LocationPublisher, Path]) -> None:
-    client, announcer, lake = host
+    client, publisher, lake = host
     old = ServingLocations(
         "prod", "web-8", "2", {}, 1, NOW.isoformat(), (NOW - timedelta(hours=4)).isoformat()
     )
     client.tags[old.tag] = old.dumps()
     write_report(lake, report(1, "3", 0))
-    announcer.announce(NOW)
+    publisher.publish(NOW)
     assert [one.host for one in read_serving_locations(client.tags)] == ["web-1"]
 
-    announcer.announce(NOW + timedelta(minutes=5))  # its reports have become old: it ended in order, or died
+    publisher.publish(NOW + timedelta(minutes=5))  # its reports have become old: it ended in order, or died
     assert read_serving_locations(client.tags) == []
 
 
@@ -172,13 +172,13 @@ def test_a_registry_that_is_away_is_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    _, announcer, lake = host
+    _, publisher, lake = host
 
     def away(uri: str) -> None:
         raise ConnectionError("nobody there")
 
     monkeypatch.setattr("evermodel.serving.location_publisher.tracking.connect", away)
     write_report(lake, report(1, "3", 0))
-    announcer.announce(NOW)
-    announcer.announce(NOW)
+    publisher.publish(NOW)
+    publisher.publish(NOW)
     assert [line.split()[0] for line in caplog.messages] == ["event=announce_failed"]

@@ -21,7 +21,7 @@ from evermodel.core.errors import SourceError, SpecError
 from evermodel.data.labels import with_label
 from evermodel.data.prediction_log import read_log
 from evermodel.modeling.model_store import load_model
-from evermodel.modeling.scoring import score_day
+from evermodel.modeling.scoring.day import score_day
 from evermodel.modeling.scoring.loaded_version import make_served
 from evermodel.pipelines.drift import DriftRun
 from evermodel.registry import registry

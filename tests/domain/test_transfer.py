@@ -18,7 +18,7 @@ from evermodel.deployment.eligibility import decision_of
 from evermodel.deployment.promotion import promote_version
 from evermodel.deployment.rollout.service import RolloutService
 from evermodel.modeling.model_store import load_model
-from evermodel.modeling.scoring import score_day
+from evermodel.modeling.scoring.day import score_day
 from evermodel.monitoring.drift.verdict import DriftVerdict
 from evermodel.pipelines import transfer as transfers
 from evermodel.pipelines.drift import DriftRun

@@ -19,7 +19,7 @@ from evermodel.core.errors import EvermodelError, SpecError, TrainingError
 from evermodel.data.dtypes import feature_frame
 from evermodel.modeling.estimators import build_pipeline
 from evermodel.modeling.model_store import TRUSTED_TYPES, load_model
-from evermodel.modeling.scoring import score_day
+from evermodel.modeling.scoring.day import score_day
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import parse_moment
 from support.flights import World

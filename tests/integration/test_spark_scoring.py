@@ -15,7 +15,7 @@ import pytest
 
 from evermodel.core.errors import EmptyWindowError, SpecError
 from evermodel.data.prediction_log import log_schema, read_log
-from evermodel.modeling.scoring import score_day
+from evermodel.modeling.scoring.day import score_day
 from evermodel.registry.tracking import connect
 from support.small_model import between, moment, publish, settings_in, small_rows, small_spec, write_rows
 

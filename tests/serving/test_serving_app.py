@@ -87,7 +87,7 @@ def test_refusals_are_clear_and_never_500(client: TestClient, world: World) -> N
         (
             b'{"rows": [{"temp": 1, "wind": 1, "carrier": "A", "\\ud800": 1}]}',
             422,
-            "there is no such feature",
+            "is not a feature",
         ),
     ]
     for body, status, message in cases:
@@ -96,7 +96,7 @@ def test_refusals_are_clear_and_never_500(client: TestClient, world: World) -> N
     typo = client.post("/predict", json={"rows": [good, {"tmp": 1.0, "wind": 2.0, "carrier": "AA"}]})
     assert typo.status_code == 422
     assert "row 1: temp: is missing" in typo.json()["detail"]
-    assert "row 1: 'tmp': there is no such feature; did you mean temp?" in typo.json()["detail"]
+    assert "row 1: 'tmp': is not a feature; did you mean temp?" in typo.json()["detail"]
     assert client.post("/predict", json={"rows": [good] * 51}).status_code == 413
     assert client.post("/predict", content=b" " * 2_000_000).status_code == 413
     unknown = client.post("/models/lat/predict", json={"rows": [good]})
@@ -151,11 +151,10 @@ def test_a_model_that_fails_on_a_request_answers_500_in_json(client: TestClient,
         def predict_proba(self, frame: object) -> object:
             raise ValueError("no")
 
-    (holder,) = client.app.state.holders.values()  # type: ignore[attr-defined]
-    holder.stop()
-    holder.join()
-    object.__setattr__(holder.current, "pipeline", Broken())
-    object.__setattr__(holder.current, "fast", None)
+    (reconciler,) = client.app.state.reconcilers.values()  # type: ignore[attr-defined]
+    reconciler.stop()
+    object.__setattr__(reconciler.current, "pipeline", Broken())
+    object.__setattr__(reconciler.current, "fast", None)
     answer = client.post("/predict", json={"rows": request_rows(1, 1)})
     assert answer.status_code == 500
     assert "failed on this request" in answer.json()["detail"]

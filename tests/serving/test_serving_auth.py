@@ -72,7 +72,7 @@ def test_tokens_of_a_file_rotate_without_a_restart(tmp_path: Path, caplog: pytes
     assert tokens is not None
 
     def good(token: str) -> bool:
-        tokens._look_at = 0.0
+        tokens._next_read = 0.0
         return tokens.good(token.encode())
 
     assert [good(ONE), good(TWO), good("# of the shop")] == [True, False, False]
@@ -98,7 +98,7 @@ def test_what_cannot_protect_is_refused_at_the_start(tmp_path: Path) -> None:
     for env, message in (
         ({"EVERMODEL_SERVING_TOKENS": f"{ONE},short"}, "fewer than 16"),
         ({"EVERMODEL_SERVING_TOKENS_FILE": str(tmp_path / "none")}, "cannot be read"),
-        ({"EVERMODEL_SERVING_TOKENS_FILE": str(tmp_path / "empty")}, "there is none"),
+        ({"EVERMODEL_SERVING_TOKENS_FILE": str(tmp_path / "empty")}, "has no token"),
     ):
         (tmp_path / "empty").touch()
         with pytest.raises(SpecError, match=message):

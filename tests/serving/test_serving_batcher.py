@@ -42,7 +42,7 @@ def test_waiting_requests_share_a_call_and_get_their_own_scores() -> None:
     assert first.result(10) == [0.0]
     assert [call.result(10) for call in later] == [[1.0, 1.5], [2.0, 2.5], [3.0, 3.5]]
     assert scorer.calls == [1, 4, 2]
-    batcher.close()
+    batcher.stop()
 
 
 def test_versions_are_never_mixed() -> None:
@@ -54,7 +54,7 @@ def test_versions_are_never_mixed() -> None:
     one.go.set()
     assert [call.result(10) for call in waiting] == [[1.0]] * 4
     assert (one.calls, two.calls) == ([1, 2], [2])
-    batcher.close()
+    batcher.stop()
 
 
 def test_one_bad_request_does_not_fail_its_neighbours() -> None:
@@ -67,7 +67,7 @@ def test_one_bad_request_does_not_fail_its_neighbours() -> None:
     assert good.result(10) == [1.0]
     with pytest.raises(ValueError, match="a bad row"):
         bad.result(10)
-    batcher.close()
+    batcher.stop()
 
 
 def test_a_caller_who_went_away_costs_nothing_and_closing_answers_the_rest() -> None:
@@ -78,8 +78,8 @@ def test_a_caller_who_went_away_costs_nothing_and_closing_answers_the_rest() -> 
     kept: Any = batcher.submit(scorer, [(2.0,)])  # type: ignore[arg-type]
     assert gone.cancel()
     scorer.go.set()
-    batcher.close()
+    batcher.stop()
     assert kept.result(0) == [2.0]
     assert scorer.calls == [1, 1]
-    with pytest.raises(RuntimeError, match="shutting down"):
+    with pytest.raises(RuntimeError, match="has stopped"):
         batcher.submit(scorer, [(3.0,)])  # type: ignore[arg-type]

@@ -92,7 +92,7 @@ def test_without_a_fallback_the_caller_gets_a_5xx(tmp_path: Path) -> None:
         made.now.does = hang
         slow = client.post("/predict", json=BODY)
         assert (slow.status_code, slow.headers["Retry-After"]) == (503, "2")
-        assert "took longer than 100 ms" in slow.json()["detail"]
+        assert "exceeded its time limit of 100 ms" in slow.json()["detail"]
     assert made.logged() == []
 
 
@@ -199,7 +199,7 @@ def test_the_spec_refuses_a_fallback_that_cannot_answer() -> None:
 
 @pytest.mark.parametrize(
     ("rule", "message"),
-    [("no_such_module:f", "cannot be imported"), ("fallback_rules:nothing", "has no function nothing")],
+    [("no_such_module:f", "cannot be imported"), ("fallback_rules:nothing", "is not a function")],
 )
 def test_a_rule_that_is_not_there_is_found_at_the_start(tmp_path: Path, rule: str, message: str) -> None:
     with pytest.raises(SpecError, match=message), edge(tmp_path, fallback={"kind": "rule", "rule": rule}):

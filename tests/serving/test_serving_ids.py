@@ -32,7 +32,7 @@ PATHS = ["/predict", "/models/small/predict"]
 
 
 def given(*rows: dict[str, Any], inputs: Inputs = INPUTS) -> list[str | None]:
-    return parse_rows(json.dumps({"rows": list(rows)}).encode(), inputs, 50, "id").given
+    return parse_rows(json.dumps({"rows": list(rows)}).encode(), inputs, 50, "id").own_ids
 
 
 def labelled(spec: ModelSpec, folder: Path, ids: list[Any], labels: list[int]) -> ModelSpec:
@@ -116,20 +116,22 @@ def test_a_shadow_s_answer_has_the_id_of_the_one_that_was_heard(tmp_path: Path) 
     made = Edge(tmp_path / "predictions", {})
     log = PredictionLog(tmp_path / "shadow", Metrics())
     shadows = Shadows(log, made.metrics.traffic)
-    holder: Any = made.desk._holders["small"]
+    reconciler: Any = made.service._reconcilers["small"]
     plan = replace(begun("shadow", RolloutSpec()), shadow=1.0)
-    holder.traffic = replace(holder.traffic, shadow=made._version("8", Graph(0.3)), plan=plan)
-    made.desk._shadows = shadows
+    reconciler.traffic = replace(reconciler.traffic, shadow=made._version("8", Graph(0.3)), plan=plan)
+    made.service._shadows = shadows
     with ExitStack() as ending:
-        for part in (log, shadows, made.log, made.batcher):
+        for part in (log, shadows, made.log, made.fallbacks):
             part.start()
-            ending.callback(part.close)
+            ending.callback(part.stop)
         TestClient(made.app()).post(
             "/predict", json={"rows": [{**ROW, "id": "a"}, ROW]}, headers={"X-Request-ID": "r"}
         )
     (file,) = (tmp_path / "shadow").rglob("*.parquet")
-    unheard = pq.ParquetFile(file).read().select(["prediction_id", "model_version", "source"]).to_pylist()
-    assert [tuple(row.values()) for row in unheard] == [("a", "8", "shadow"), ("r-1", "8", "shadow")]
+    shadow_answers = (
+        pq.ParquetFile(file).read().select(["prediction_id", "model_version", "source"]).to_pylist()
+    )
+    assert [tuple(row.values()) for row in shadow_answers] == [("a", "8", "shadow"), ("r-1", "8", "shadow")]
     assert [row["prediction_id"] for row in made.logged()] == ["a", "r-1"]
 
 
@@ -156,8 +158,8 @@ def test_an_id_becomes_the_text_that_the_labels_have(own: Any, text: str) -> Non
         ({**GOOD, "id": ""}, "row 0: id: must have 1 to 256 characters"),
         ({**GOOD, "id": "x" * 257}, "row 0: id: must have 1 to 256 characters"),
         ({**GOOD, "id": "\ud800"}, "row 0: id: is not valid Unicode"),
-        ({**GOOD, "id": "a", "more": 1}, "row 0: 'more': there is no such feature"),
-        ({**GOOD, "order_id": "a"}, "a row's id is id"),
+        ({**GOOD, "id": "a", "more": 1}, "row 0: 'more': is not a feature"),
+        ({**GOOD, "order_id": "a"}, "id: id"),
         ({**GOOD, "idd": "a"}, "did you mean id?"),
         ({"amount": 1.0, "id": "a"}, "row 0: colour: is missing"),
     ],
@@ -171,5 +173,5 @@ def test_what_is_no_id_is_refused_by_name(row: dict[str, Any], told: str) -> Non
 def test_a_version_may_still_have_as_a_feature_what_is_the_id_now() -> None:
     old = Inputs(("amount", "id"), frozenset({"amount", "id"}))
     assert given({"amount": 1.0, "id": 3}, {"amount": 1.0, "id": None}, inputs=old) == ["3", None]
-    with pytest.raises(RequestRefusedError, match="'more': there is no such feature"):
+    with pytest.raises(RequestRefusedError, match="'more': is not a feature"):
         given({"amount": 1.0, "id": 3, "more": 1}, inputs=old)

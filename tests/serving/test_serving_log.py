@@ -72,7 +72,7 @@ def test_dates_get_folders_and_nulls_stay_null(tmp_path: Path) -> None:
     log.start()
     log.offer(entry("a", at=datetime(2026, 3, 1, 23, 59, tzinfo=UTC)))
     log.offer(entry("b", at=datetime(2026, 3, 2, 0, 1, tzinfo=UTC)))
-    log.close()
+    log.stop()
     found = {path.parent.name: pq.ParquetFile(path).read() for path in tmp_path.glob("m/date=*/*.parquet")}
     assert {day: table["request_id"].to_pylist() for day, table in found.items()} == {
         "date=2026-03-01": ["a"],
@@ -88,7 +88,7 @@ def test_enough_rows_are_written_without_waiting(tmp_path: Path) -> None:
     log.start()
     log.offer(entry("a", rows=10))
     wait_until(lambda: count(metrics, "evermodel_predictions_logged_total") == 10, "ten rows are written")
-    log.close()
+    log.stop()
 
 
 def test_a_full_queue_drops_and_counts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -99,7 +99,7 @@ def test_a_full_queue_drops_and_counts(tmp_path: Path, caplog: pytest.LogCapture
     assert count(metrics, "evermodel_predictions_dropped_total", reason="queue_full") == 12
     assert caplog.text.count("event=predictions_dropped") == 1
     log.start()
-    log.close()
+    log.stop()
     assert count(metrics, "evermodel_predictions_logged_total") == 8
 
 
@@ -115,7 +115,7 @@ def test_a_failing_disk_drops_counts_and_recovers(tmp_path: Path, caplog: pytest
     assert "reason=write_failed" in caplog.text
     folder.unlink()
     log.offer(entry("kept"))
-    log.close()
+    log.stop()
     assert count(metrics, "evermodel_predictions_logged_total") == 1
     (file,) = folder.rglob("*.parquet")
     assert pq.ParquetFile(file).read()["request_id"].to_pylist() == ["kept"]

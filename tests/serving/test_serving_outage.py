@@ -90,7 +90,7 @@ def test_a_broken_cache_without_registry_says_both(world: World, wire: Wire) -> 
     wire.cut()
     (model_folder(settings, world.name) / one.version / "model.skops").write_bytes(b"cut off")
     with TestClient(create_app([world.name], settings, poll_seconds=0.05)) as client:
-        wait_until(lambda: "is broken, too" in client.get("/ready").text, "both reasons are named")
+        wait_until(lambda: "cannot be loaded either" in client.get("/ready").text, "both reasons are named")
         assert "does not answer" in client.get("/ready").text
         wire.mend()
         wait_for_version(client, one.version)

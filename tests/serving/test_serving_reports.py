@@ -92,14 +92,14 @@ def test_only_reports_that_nobody_needs_are_deleted(tmp_path: Path) -> None:
 
 def test_a_process_reports_changes_at_once_and_its_end(tmp_path: Path) -> None:
     held = [InMemory("3")]
-    reporter = Heartbeat(PROCESS, tmp_path, {"flights": lambda: held[0]}, every=3600)
-    reporter.start()
+    heartbeat = Heartbeat(PROCESS, tmp_path, {"flights": lambda: held[0]}, every=3600)
+    heartbeat.start()
     wait_for(tmp_path, "3")
     held[0] = InMemory("4")
-    reporter.wake()
+    heartbeat.wake()
     assert wait_for(tmp_path, "4").live[0].host == "web-1"
 
-    reporter.stop()
+    heartbeat.stop()
 
     ended = read_reports(tmp_path, "flights", datetime.now(UTC))
     assert (ended.live, [one.stopped for one in ended.gone]) == ((), [True])
@@ -111,11 +111,11 @@ def test_a_lake_that_is_away_is_logged_once_and_hurts_nobody(
     caplog.set_level(logging.INFO)
     lake = tmp_path / "lake"
     lake.write_text("a file where the folder should be")
-    reporter = Heartbeat(PROCESS, lake, {"flights": lambda: InMemory("3")})
-    reporter.write()
-    reporter.write()
+    heartbeat = Heartbeat(PROCESS, lake, {"flights": lambda: InMemory("3")})
+    heartbeat.write()
+    heartbeat.write()
     lake.unlink()
-    reporter.write()
+    heartbeat.write()
 
     assert [line.split()[0] for line in caplog.messages] == ["event=report_failed", "event=report_recovered"]
     assert read_reports(lake, "flights", datetime.now(UTC)).live

@@ -29,7 +29,7 @@ def traffic(arms: tuple[Arm, ...], salt: str = "s", loaded: str = "123", **field
         versions["1"],
         arms_of(made, versions["1"], versions),
         plan=made,
-        tally=ServingCounters(("key", "0"), 1),
+        counters=ServingCounters(("key", "0"), 1),
     )
 
 
@@ -106,7 +106,7 @@ def test_a_version_that_is_not_loaded_leaves_its_share_to_the_champion() -> None
 
 def test_beyond_the_limit_the_champion_answers() -> None:
     found = traffic(split("1", "2", 0.5), limit=70)
-    found.tally.cap = 70
+    found.counters.cap = 70
     got = Counter(answering(found, 1_000))
     assert got == {"1": 930, "2": 70}
 

@@ -181,22 +181,24 @@ def test_a_new_champion_answers_before_its_fallback_is_loaded(
     file.write_text(file.read_text().replace("max_rows: 50", "max_rows: 50, fallback: {kind: previous}"))
     for seed in (1, 2, 3):
         world.publish(seed)
-    holder = Reconciler(world.spec, world.settings, Metrics(), 0.05)
-    holder.check()
+    reconciler = Reconciler(world.spec, world.settings, Metrics(), 0.05)
+    reconciler.check()
     held["1"] = threading.Event()
     lake = world.settings.lake
     roll_back(world.client, world.name, by="test", reason="test", run_key="back", version="2", lake=lake)
-    looks = threading.Thread(target=holder.check)
+    looks = threading.Thread(target=reconciler.check)
     looks.start()
-    wait_until(lambda: holder.current is not None and holder.current.version == "2", "version 2 answers")
+    wait_until(
+        lambda: reconciler.current is not None and reconciler.current.version == "2", "version 2 answers"
+    )
     wait_until(lambda: begun[-1] == "1", "its fallback is on the way")
-    assert holder.traffic
-    assert holder.traffic.previous is None
+    assert reconciler.traffic
+    assert reconciler.traffic.previous is None
     held["1"].set()
     looks.join()
-    assert holder.traffic
-    assert holder.traffic.previous
-    assert holder.traffic.previous.version == "1"
+    assert reconciler.traffic
+    assert reconciler.traffic.previous
+    assert reconciler.traffic.previous.version == "1"
 
 
 def test_a_rollback_is_followed(world: World) -> None:

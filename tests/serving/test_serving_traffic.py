@@ -63,18 +63,18 @@ def test_a_rollout_from_a_share_to_the_promotion(world: World) -> None:
         wait_for_revision(client, 2)
         after = ask(client, rows, 40)
         assert all(b["version"] == "1" or a["version"] == "2" for b, a in zip(before, after, strict=True))
-        (holder,) = client.app.state.holders.values()  # type: ignore[attr-defined]
-        held = holder.in_memory()
+        (reconciler,) = client.app.state.reconcilers.values()  # type: ignore[attr-defined]
+        held = reconciler.in_memory()
         assert (held.version, held.revision, held.rollout) == ("1", 2, "rollout")
         assert sum(counted.requests for counted in held.counts.values()) == 40  # of this step alone
         assert held.counts["2"].buckets["+Inf"] == held.counts["2"].requests
         metrics = client.get("/metrics").text
         assert f'evermodel_version_seconds_count{{model="{world.name}",version="2"}}' in metrics
         assert f'evermodel_traffic_share{{model="{world.name}",version="2"}} 0.6' in metrics
-        loads = holder.traffic.arms[-1].served
+        loads = reconciler.traffic.arms[-1].served
         world.promote("2")
         wait_for_version(client, "2")
-        assert holder.current is loads  # what was in memory answers, nothing is loaded again
+        assert reconciler.current is loads  # what was in memory answers, nothing is loaded again
         assert {answer["version"] for answer in ask(client, rows, 10)} == {"2"}
         assert state(client)["revision"] == 0
     assert set(world.logged()["model_version"]) == {"1", "2"}
@@ -105,27 +105,27 @@ def test_the_unheard_answers_are_compared_and_kept_apart(world: World) -> None:
     with TestClient(create_app([world.name], world.settings, poll_seconds=0.05)) as client:
         wait_until(lambda: state(client)["shadow"] == "2", "the shadow is there")
         assert {answer["version"] for answer in ask(client, rows, 5)} == {"1"}
-        (holder,) = client.app.state.holders.values()  # type: ignore[attr-defined]
-        wait_until(lambda: holder.in_memory().counts["2"].shadows == 100, "the shadow has answered")
-        counted = holder.in_memory().counts["2"]
-    heard, unheard = one.scores(rows), two.scores(rows)
-    agreeing = sum((a >= 0.5) == (b >= 0.5) for a, b in zip(heard, unheard, strict=True))
+        (reconciler,) = client.app.state.reconcilers.values()  # type: ignore[attr-defined]
+        wait_until(lambda: reconciler.in_memory().counts["2"].shadows == 100, "the shadow has answered")
+        counted = reconciler.in_memory().counts["2"]
+    heard, shadow_answers = one.scores(rows), two.scores(rows)
+    agreeing = sum((a >= 0.5) == (b >= 0.5) for a, b in zip(heard, shadow_answers, strict=True))
     assert 0 < agreeing < 20
     assert (counted.requests, counted.shadow_errors, counted.agreeing) == (0, 0, 5 * agreeing)
-    differences = [abs(a - b) for a, b in zip(heard, unheard, strict=True)]
+    differences = [abs(a - b) for a, b in zip(heard, shadow_answers, strict=True)]
     assert counted.difference == pytest.approx(5 * sum(differences), abs=1e-6)
     assert set(world.logged()["model_version"]) == {"1"}
     files = list((world.settings.lake / "shadow" / world.name).glob("date=*/shadow-*.parquet"))
     log = pq.ParquetFile(files[0]).read().to_pandas()
     first = log[log["prediction_id"].str.startswith(log["request_id"].iloc[0])]
-    assert first["score"].tolist() == pytest.approx(unheard, abs=1e-9)
+    assert first["score"].tolist() == pytest.approx(shadow_answers, abs=1e-9)
     assert first["heard_score"].tolist() == pytest.approx(heard, abs=1e-9)
     assert set(log["source"] + log["model_version"] + log["heard_version"]) == {"shadow21"}
     assert first["carrier"].tolist() == [row["carrier"] for row in rows]
 
 
-def shadow_waits(holder: Any, rows: int) -> bool:
-    counted = holder.in_memory().counts.get("2")
+def shadow_waits(reconciler: Any, rows: int) -> bool:
+    counted = reconciler.in_memory().counts.get("2")
     return counted is None or counted.shadows < rows
 
 
@@ -134,8 +134,8 @@ def test_only_what_the_shadow_answered_alone_counts_as_its_response_time(world: 
     plan_for(world, one, two, everything_to("1"), shadow=1.0)
     with TestClient(create_app([world.name], world.settings, poll_seconds=0.05)) as client:
         wait_until(lambda: state(client)["shadow"] == "2", "the shadow is there")
-        (holder,) = client.app.state.holders.values()  # type: ignore[attr-defined]
-        shadow, sizes = holder.traffic.shadow, []
+        (reconciler,) = client.app.state.reconcilers.values()  # type: ignore[attr-defined]
+        shadow, sizes = reconciler.traffic.shadow, []
         predict, held_up = shadow.predict, threading.Event()
 
         def slow(rows: list[Any]) -> Any:
@@ -148,8 +148,8 @@ def test_only_what_the_shadow_answered_alone_counts_as_its_response_time(world: 
         wait_until(lambda: sizes == [3], "the shadow is at work")
         ask(client, request_rows(3, 1), 9)
         held_up.set()
-        wait_until(lambda: not shadow_waits(holder, 30), "the shadow has answered")
-        counted = holder.in_memory().counts["2"]
+        wait_until(lambda: not shadow_waits(reconciler, 30), "the shadow has answered")
+        counted = reconciler.in_memory().counts["2"]
     assert sizes == [3, 3, 24]
     assert counted.buckets["+Inf"] == 2  # the first of all, and the first of those that waited together
 
@@ -168,8 +168,8 @@ def test_what_only_the_challenger_refuses_is_answered_by_the_champion(world: Wor
         assert {answer["version"] for answer in new} == {"2"}
         wrong = client.post("/predict", json={"rows": [{"carrier": "AA"}]})
         assert (wrong.status_code, "row 0: wind: is missing" in wrong.text) == (422, True)
-        (holder,) = client.app.state.holders.values()  # type: ignore[attr-defined]
-        counted = holder.in_memory().counts["2"]
+        (reconciler,) = client.app.state.reconcilers.values()  # type: ignore[attr-defined]
+        counted = reconciler.in_memory().counts["2"]
         assert (counted.requests, counted.errors) == (5, 3)  # what the caller did wrong is nobody's
 
 
@@ -186,7 +186,7 @@ def test_an_arm_that_cannot_be_loaded_leaves_its_share_to_the_champion(world: Wo
             wait_for_revision(client, plan.revision)
             assert {answer["version"] for answer in ask(client, rows, 5)} == {"1"}
             assert list(state(client)["missing"]) == [version]
-            told = f"version {version} cannot be loaded, the champion answers in its place"
+            told = f"version {version} cannot be loaded and the champion answers instead"
             wait_until(lambda told=told: told in str(state(client)["last_error"]), "it is told")  # type: ignore[misc]
             assert client.get("/ready").status_code == 200
         world.promote(empty.version)  # now as champion
@@ -236,8 +236,8 @@ def test_a_request_without_an_answer_uses_nothing_of_the_limit(world: World) -> 
         wait_for_revision(client, 1)
         refused = [client.post("/predict", content=body) for body in (b"[", b'{"rows": [{}]}', b"") * 3]
         assert {answer.status_code for answer in refused} == {422}
-        (holder,) = client.app.state.holders.values()  # type: ignore[attr-defined]
-        assert (holder.traffic.tally.taken, "2" in holder.in_memory().counts) == (0, False)
+        (reconciler,) = client.app.state.reconcilers.values()  # type: ignore[attr-defined]
+        assert (reconciler.traffic.counters.taken, "2" in reconciler.in_memory().counts) == (0, False)
         assert [a["version"] for a in ask(client, request_rows(1, 1), 5)] == ["2"] * 3 + ["1"] * 2
 
 

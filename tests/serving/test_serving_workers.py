@@ -65,7 +65,7 @@ def test_workers_that_start_or_have_died_are_not_waited_for(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
-def test_who_has_read_older_orders_looks_again(tmp_path: Path) -> None:
+def test_who_has_read_an_older_state_looks_again(tmp_path: Path) -> None:
     one, two = Workers(tmp_path), Workers(tmp_path)
     for worker in (one, two):
         worker.join()

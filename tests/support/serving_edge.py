@@ -14,7 +14,6 @@ import numpy as np
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from evermodel.modeling.scoring.batcher import Batcher
 from evermodel.modeling.scoring.loaded_version import ServedModel
 from evermodel.serving.fallback import Fallbacks
 from evermodel.serving.fallback_rules import inputs_of
@@ -47,8 +46,8 @@ class Graph:
 
 
 @dataclass
-class Holder:
-    """Stands where the holder of a model stands."""
+class StubReconciler:
+    """Stands in for the reconciler of a model."""
 
     spec: ModelSpec
     traffic: Traffic | None
@@ -70,24 +69,25 @@ class Edge:
 
     def __post_init__(self) -> None:
         self.spec = small_spec(serving=self.sections)
-        self.batcher = Batcher()
         self.log = PredictionLog(self.folder, self.metrics, flush_seconds=self.flush_seconds)
-        self.fallbacks = Fallbacks({"small": self.spec}, self.batcher, self.metrics)
+        self.fallbacks = Fallbacks({"small": self.spec}, self.metrics)
         self.champion = self._version("7", self.now)
         traffic = Traffic(self.champion, previous=self._version("6", self.before)) if self.loaded else None
-        self.holders: Any = {"small": Holder(self.spec, traffic)}
-        self.desk = PredictionService(self.holders, self.fallbacks, self.log, self.metrics, access_log=True)
+        self.reconcilers: Any = {"small": StubReconciler(self.spec, traffic)}
+        self.service = PredictionService(
+            self.reconcilers, self.fallbacks, self.log, self.metrics, access_log=True
+        )
 
     def _version(self, number: str, graph: Any) -> ServedModel:
         return ServedModel(self.spec, number, datetime.now(UTC), None, inputs_of(self.spec), ROW, graph)
 
     def forget_champion(self) -> None:
         """Keep version 7 in memory no longer."""
-        self.holders["small"].traffic = None
+        self.reconcilers["small"].traffic = None
         del self.champion
 
     def app(self) -> Any:
-        return RequestIds(FastRoute(FastAPI(), self.desk, "small"))
+        return RequestIds(FastRoute(FastAPI(), self.service, "small"))
 
     def count(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(name, {"model": "small", **labels}) or 0.0
@@ -105,16 +105,15 @@ def edge(
 ) -> Iterator[tuple[Edge, TestClient]]:
     """Run the app in this process; leaving writes the prediction log."""
     made = Edge(folder, serving, loaded, flush_seconds)
-    made.batcher.start()
+    made.fallbacks.start()
     made.log.start()
     RELEASED.clear()
     try:
         yield made, TestClient(made.app())
     finally:
         RELEASED.set()
-        made.fallbacks.close()
-        made.batcher.close()
-        made.log.close()
+        made.fallbacks.stop()
+        made.log.stop()
 
 
 def throw() -> None:

@@ -30,7 +30,7 @@ def score(
     spec, moments = load_spec(model, settings), _moments(as_of, first, last)
     with step("start") as say:
         from evermodel.core.errors import EmptyWindowError
-        from evermodel.modeling.scoring import score_day
+        from evermodel.modeling.scoring.day import score_day
         from evermodel.registry.tracking import connect
 
         client = connect(settings.tracking_uri)

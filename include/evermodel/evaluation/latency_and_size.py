@@ -94,7 +94,7 @@ def measure_speed(
         ]
         batches = _timed(batcher, served, [rows] * (_BATCHES + 1))[1:]
     finally:
-        batcher.close()
+        batcher.stop()
     p50, p99 = np.quantile(singles, [0.5, 0.99])
     return Speed(float(p50) * 1000, float(p99) * 1000, most / float(np.median(batches)))
 

@@ -1,4 +1,4 @@
-"""The FastAPI app that answers with the champion of each served model."""
+"""The FastAPI app of the served models."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from starlette.exceptions import HTTPException
 from evermodel import __version__
 from evermodel.core.errors import SpecError
 from evermodel.core.settings import Settings
-from evermodel.modeling.scoring.batcher import Batcher
 from evermodel.serving.auth import TokenAuth, Tokens
 from evermodel.serving.docs_page import docs_page
 from evermodel.serving.fallback import Fallbacks
@@ -23,16 +22,17 @@ from evermodel.serving.fast_route import FastRoute
 from evermodel.serving.heartbeat import Heartbeat, Process
 from evermodel.serving.location_publisher import LocationPublisher
 from evermodel.serving.metrics import Metrics
-from evermodel.serving.openapi import Described, describe
+from evermodel.serving.openapi import ModelDescription, describe
 from evermodel.serving.predict import PredictionService, not_ready
 from evermodel.serving.prediction_writer import PredictionLog
 from evermodel.serving.reconciler import Reconciler
 from evermodel.serving.request_ids import RequestIds
 from evermodel.serving.schemas import Alive, ModelState, NotReady, ProblemDetails, Ready
+from evermodel.serving.services import ServingService, running
 from evermodel.serving.shadow import Shadows
 from evermodel.spec import load_spec
 
-_FIRST_LOOK_SECONDS = 15.0
+_FIRST_CHECK_SECONDS = 15.0
 
 
 def create_app(
@@ -43,7 +43,7 @@ def create_app(
     tokens: Tokens | None = None,
     access_log: bool = False,
 ) -> FastAPI:
-    """Build the app; its lifespan starts and ends the threads behind it.
+    """Build the app; its lifespan starts and stops its services.
 
     Parameters
     ----------
@@ -52,159 +52,155 @@ def create_app(
     settings
         Folders and addresses; read from the environment if not given.
     poll_seconds
-        Pause between two looks at the registry.
+        Pause between two reads of the registry.
     tokens
-        Who may ask; None: everybody.
+        The valid tokens; None: requests need none.
     access_log
         Whether each prediction request is a line of the program's log.
 
     Raises
     ------
     SpecError
-        No model is named, or a spec cannot be used.
+        No model is given, or a spec is not valid.
     """
     if not models:
-        raise SpecError("no model to serve is named", "name at least one, such as `flights`")
+        raise SpecError("no model is given", "name at least one, such as `flights`")
     where = settings or Settings.from_environment()
     metrics = Metrics()
     specs = [load_spec(model, where) for model in models]
     process = Process(where.environment)
-    holders = {spec.name: Reconciler(spec, where, metrics, poll_seconds, process.instance) for spec in specs}
-    reporter = Heartbeat(process, where.lake, {name: holder.in_memory for name, holder in holders.items()})
-    announcer = LocationPublisher(process, list(holders), where)
-    for holder in holders.values():
-        holder.on_swap = reporter.wake
-    for name in holders:
+    reconcilers = {
+        spec.name: Reconciler(spec, where, metrics, poll_seconds, process.instance) for spec in specs
+    }
+    heartbeat = Heartbeat(process, where.lake, {name: one.in_memory for name, one in reconcilers.items()})
+    for name, reconciler in reconcilers.items():
+        reconciler.switch.on_swap = heartbeat.wake
         metrics.expect(name)
-    batcher = Batcher()
-    fallbacks = Fallbacks({spec.name: spec for spec in specs}, batcher, metrics)
+    fallbacks = Fallbacks({spec.name: spec for spec in specs}, metrics)
     log = PredictionLog(where.lake / "predictions", metrics)
     shadow_log = PredictionLog(where.lake / "shadow", metrics.traffic.shadow_log)
     shadows = Shadows(shadow_log, metrics.traffic)
+    publisher = LocationPublisher(process, list(reconcilers), where)
+    # Stopped from the last to the first: the prediction log is written before anything that may hang.
+    services: tuple[ServingService, ...] = (
+        *reconcilers.values(),
+        publisher,
+        heartbeat,
+        fallbacks,
+        shadow_log,
+        shadows,
+        log,
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        for part in (batcher, log, shadow_log, shadows):
-            part.start()
-        for holder in holders.values():
-            holder.start()
-        reporter.start()
-        announcer.start()
-        # A process that starts beside others answers nothing before it has what they have.
-        await asyncio.to_thread(_first_look, list(holders.values()))
-        yield
-        # What callers were told is written first, whatever hangs behind it.
-        await asyncio.to_thread(_stop, list(holders.values()), log, shadows, shadow_log, batcher, fallbacks)
-        await asyncio.to_thread(reporter.stop)
-        await asyncio.to_thread(announcer.stop)
-        for holder in holders.values():
-            await asyncio.to_thread(holder.join)
+        async with running(*services):
+            # A process that starts beside others accepts requests only once it has the same versions.
+            await asyncio.to_thread(_first_checks, list(reconcilers.values()))
+            yield
+            for reconciler in reconcilers.values():
+                reconciler.cancel()
 
     app = FastAPI(title="evermodel", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.state.holders = holders
-    desk = PredictionService(holders, fallbacks, log, metrics, shadows, access_log=access_log)
-    app.add_middleware(FastRoute, desk=desk, only=next(iter(holders)) if len(holders) == 1 else None)
+    app.state.reconcilers = reconcilers
+    service = PredictionService(reconcilers, fallbacks, log, metrics, shadows, access_log=access_log)
+    only = next(iter(reconcilers)) if len(reconcilers) == 1 else None
+    app.add_middleware(FastRoute, service=service, only=only)
     if tokens is not None:
         app.add_middleware(TokenAuth, tokens=tokens)
     app.add_middleware(RequestIds)
-    _add_predictions(app, list(holders), desk)
-    _add_states(app, holders, fallbacks, metrics)
+    _add_predictions(app, service, only)
+    _add_states(app, reconcilers, fallbacks, metrics)
     _add_docs(app)
-    _add_refusals(app)
-    describe(app, holders, lambda name: _described(holders[name]), protected=tokens is not None)
+    _add_problems(app)
+    describe(app, reconcilers, lambda name: _description(reconcilers[name]), protected=tokens is not None)
     return app
 
 
-def _first_look(holders: list[Reconciler]) -> None:
-    """Wait until each model was looked for once; what takes longer is loaded behind the open door."""
-    end = time.monotonic() + _FIRST_LOOK_SECONDS
-    for holder in holders:
-        holder.looked.wait(max(0.0, end - time.monotonic()))
+def _first_checks(reconcilers: list[Reconciler]) -> None:
+    """Wait for the first check of each model, for a limited time; a longer load continues in the background."""
+    end = time.monotonic() + _FIRST_CHECK_SECONDS
+    for reconciler in reconcilers:
+        reconciler.status.checked.wait(max(0.0, end - time.monotonic()))
 
 
-def _stop(holders: list[Reconciler], *others: Shadows | Fallbacks | Batcher | PredictionLog) -> None:
-    for holder in holders:
-        holder.stop()
-    for other in others:
-        other.close()
-
-
-def _add_predictions(app: FastAPI, models: list[str], desk: PredictionService) -> None:
-    """Route what the short way does not take; the description of these requests is made from the models."""
+def _add_predictions(app: FastAPI, service: PredictionService, only: str | None) -> None:
+    """Add the routes of predictions for requests that the fast route does not take; `describe` documents them."""
 
     @app.post("/models/{name}/predict", include_in_schema=False)
     async def predict_with(name: str, request: Request) -> Response:
         """Score rows with a model."""
-        return await _answered(desk, name, request)
+        return await _answered(service, name, request)
 
-    if len(models) == 1:
-        (only,) = models
+    if only is not None:
 
         @app.post("/predict", include_in_schema=False)
         async def predict(request: Request) -> Response:
             """Score rows with the one served model."""
-            return await _answered(desk, only, request)
+            return await _answered(service, only, request)
 
 
-async def _answered(desk: PredictionService, name: str, request: Request) -> Response:
-    reply = await desk.answer(name, request.scope, request.receive)
+async def _answered(service: PredictionService, name: str, request: Request) -> Response:
+    reply = await service.answer(name, request.scope, request.receive)
     return Response(reply.body, reply.status, reply.headers, "application/json")
 
 
-def _add_states(app: FastAPI, holders: dict[str, Reconciler], fallbacks: Fallbacks, metrics: Metrics) -> None:
+def _add_states(
+    app: FastAPI, reconcilers: dict[str, Reconciler], fallbacks: Fallbacks, metrics: Metrics
+) -> None:
     @app.get("/health", tags=["state"])
     async def health() -> Alive:
-        """Tell that the process is alive."""
+        """Return 200 while the process runs."""
         return Alive()
 
     @app.get("/ready", tags=["state"], response_model=Ready, responses={503: {"model": NotReady}})
     async def ready() -> Response:
-        """Tell whether every served model has a version to answer with; a fallback alone is not enough."""
-        reasons = {name: not_ready(holder) for name, holder in holders.items() if holder.current is None}
+        """Return 200 when every model has a loaded version; a fallback alone is not enough."""
+        reasons = {name: not_ready(one) for name, one in reconcilers.items() if one.current is None}
         if reasons:
             return JSONResponse(NotReady(reasons=reasons).model_dump(), 503, headers={"Retry-After": "2"})
         return JSONResponse(Ready().model_dump())
 
     @app.get("/models", tags=["state"])
     async def models() -> list[ModelState]:
-        """List the served models, each with the version that answers now."""
-        return [_state(holder, fallbacks) for holder in holders.values()]
+        """List the served models, each with its version in force."""
+        return [_state(reconciler, fallbacks) for reconciler in reconcilers.values()]
 
     @app.get("/metrics", tags=["state"], response_class=PlainTextResponse)
     async def prometheus() -> Response:
-        """Return the counters in Prometheus' text format."""
+        """Return the metrics in Prometheus' text format."""
         return Response(metrics.text(), media_type=metrics.content_type)
 
 
 def _add_docs(app: FastAPI) -> None:
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
-        """Show the API's description to people."""
+        """Show the API's description as a page."""
         return HTMLResponse(docs_page(app.openapi()))
 
 
-def _add_refusals(app: FastAPI) -> None:
-    """Give the framework's own refusals the form of the others."""
+def _add_problems(app: FastAPI) -> None:
+    """Return the framework's errors in the same form as the app's."""
 
     @app.exception_handler(HTTPException)
-    async def refused(request: Request, error: HTTPException) -> Response:
-        told = ProblemDetails(detail=str(error.detail), request_id=request.state.request_id)
-        return JSONResponse(told.model_dump(), error.status_code, headers=dict(error.headers or {}))
+    async def problem(request: Request, error: HTTPException) -> Response:
+        details = ProblemDetails(detail=str(error.detail), request_id=request.state.request_id)
+        return JSONResponse(details.model_dump(), error.status_code, headers=dict(error.headers or {}))
 
 
-def _described(holder: Reconciler) -> Described:
-    served, spec = holder.current, holder.spec
+def _description(reconciler: Reconciler) -> ModelDescription:
+    served, spec = reconciler.current, reconciler.spec
     most = spec.serving.max_rows
     if served is None:
-        return Described(inputs_of(spec), spec.id_column, most, None, {})
-    return Described(served.inputs, spec.id_column, most, served.version, served.example)
+        return ModelDescription(inputs_of(spec), spec.id_column, most, None, {})
+    return ModelDescription(served.inputs, spec.id_column, most, served.version, served.example)
 
 
-def _state(holder: Reconciler, fallbacks: Fallbacks) -> ModelState:
-    traffic = holder.traffic
+def _state(reconciler: Reconciler, fallbacks: Fallbacks) -> ModelState:
+    traffic, status = reconciler.traffic, reconciler.status
     served = traffic.champion if traffic else None
     return ModelState(
-        model=holder.spec.name,
+        model=reconciler.spec.name,
         version=served.version if served else None,
         engine=served.engine if served else None,
         since=traffic.since if traffic else None,
@@ -213,8 +209,8 @@ def _state(holder: Reconciler, fallbacks: Fallbacks) -> ModelState:
         revision=traffic.plan.revision if traffic and traffic.plan else 0,
         missing=dict(traffic.missing) if traffic else {},
         inputs=served.inputs.described() if served else [],
-        fallback=holder.spec.serving.fallback.kind,
+        fallback=reconciler.spec.serving.fallback.kind,
         breaker="open" if served and fallbacks.breaker_open(served) else "closed",
-        last_error=holder.last_error,
-        last_checked=holder.last_checked,
+        last_error=status.last_error,
+        last_checked=status.last_checked,
     )

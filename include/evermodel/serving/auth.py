@@ -1,4 +1,4 @@
-"""Who may ask: bearer tokens, held as digests only, from the environment or from a file that may change at any time."""
+"""Authentication by bearer tokens, kept as digests, from the environment or from a file that may change at any time."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from evermodel.core.errors import SpecError
 TOKENS, TOKENS_FILE = "EVERMODEL_SERVING_TOKENS", "EVERMODEL_SERVING_TOKENS_FILE"
 OPEN_PATHS = frozenset({"/health", "/ready"})
 _LOG = logging.getLogger(__package__)
-_SECONDS_BETWEEN_LOOKS = 1.0
+_SECONDS_BETWEEN_READS = 1.0
 _SHORTEST = 16
 
 
 class Tokens:
-    """The tokens that are good now.
+    """The valid tokens.
 
     Parameters
     ----------
     given
-        Tokens that stay for the life of the process.
+        Tokens that are valid for the life of the process.
     file
         A file of further tokens, one a line (``#`` starts a comment line). It is read again when it changes, so that
-        tokens are rotated without a restart; while it is away, those read last stay good.
+        tokens can be rotated without a restart; while it cannot be read, the last tokens stay valid.
 
     Raises
     ------
     SpecError
-        The file cannot be read, there is no token at all, or one is too short to be a secret.
+        The file cannot be read, there is no token, or a token is too short.
     """
 
     def __init__(self, given: tuple[str, ...] = (), file: Path | None = None) -> None:
@@ -44,19 +44,19 @@ class Tokens:
         self._file = file
         self._stamp: tuple[int, int, int] | None = None
         self._from_file: tuple[bytes, ...] = ()
-        self._look_at = 0.0
-        self._away = False
+        self._next_read = 0.0
+        self._unreadable = False
         if file is not None:
             try:
                 self._read(file)
             except OSError as error:
                 raise SpecError(
-                    f"{TOKENS_FILE} names {file}, which cannot be read: {error.strerror}",
-                    "write one token a line into it",
+                    f"{TOKENS_FILE}={file} cannot be read: {error.strerror}",
+                    "write one token a line into the file, or correct the path",
                 ) from error
         if not self._given and not self._from_file:
             raise SpecError(
-                "serving is to ask for tokens, but there is none", f"set {TOKENS} or fill the file"
+                f"{TOKENS_FILE}={file} has no token", f"write one token a line into it, or set {TOKENS}"
             )
 
     @classmethod
@@ -68,28 +68,28 @@ class Tokens:
         return cls(given, Path(file) if file else None) if given or file else None
 
     def good(self, token: bytes) -> bool:
-        """Tell whether a token is one of them; how long that takes does not tell how near it was."""
-        self._look()
-        asked = hashlib.sha256(token).digest()
+        """Tell whether a token is valid, in a time that does not depend on the token."""
+        self._reread()
+        sent = hashlib.sha256(token).digest()
         found = False
         for digest in (*self._given, *self._from_file):
-            found |= hmac.compare_digest(digest, asked)
+            found |= hmac.compare_digest(digest, sent)
         return found
 
-    def _look(self) -> None:
+    def _reread(self) -> None:
         now = time.monotonic()
-        if self._file is None or now < self._look_at:
+        if self._file is None or now < self._next_read:
             return
-        self._look_at = now + _SECONDS_BETWEEN_LOOKS
+        self._next_read = now + _SECONDS_BETWEEN_READS
         try:
             self._read(self._file)
         except (OSError, SpecError) as error:
-            if not self._away:
+            if not self._unreadable:
                 reason = error.problem if isinstance(error, SpecError) else error.strerror
                 _LOG.warning('event=tokens_not_read file=%s error="%s"', self._file, reason)
-            self._away = True
+            self._unreadable = True
             return
-        self._away = False
+        self._unreadable = False
 
     def _read(self, file: Path) -> None:
         state = file.stat()
@@ -108,20 +108,20 @@ def _digests(tokens: tuple[str, ...], where: str) -> tuple[bytes, ...]:
     if any(len(token) < _SHORTEST for token in tokens):
         raise SpecError(
             f"{where} has a token of fewer than {_SHORTEST} characters",
-            "make one with `python -c 'import secrets; print(secrets.token_urlsafe(32))'`",
+            "create one with `python -c 'import secrets; print(secrets.token_urlsafe(32))'`",
         )
     return tuple(hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest() for token in tokens)
 
 
 class TokenAuth:
-    """ASGI middleware that lets requests with a good token pass; `/health` and `/ready` are open to everybody.
+    """ASGI middleware that requires a valid token, except for `/health` and `/ready`.
 
     Parameters
     ----------
     app
         The app inside.
     tokens
-        The tokens that are good.
+        The valid tokens.
     """
 
     def __init__(self, app: ASGIApp, tokens: Tokens) -> None:
@@ -136,7 +136,7 @@ class TokenAuth:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
-        detail = "this needs a token: send the header `Authorization: Bearer <token>`"
+        detail = "a valid token is required; send the header `Authorization: Bearer <token>`"
         body = orjson.dumps({"detail": detail, "request_id": scope["state"]["request_id"]})
         headers = [
             (b"content-type", b"application/json"),

@@ -1,4 +1,4 @@
-"""Downloaded model versions on this machine, and what answered last; shared by all processes of the machine."""
+"""Downloaded model versions, and the state last in force; shared by all processes of the machine."""
 
 from __future__ import annotations
 
@@ -23,39 +23,38 @@ _KEPT = 5
 
 @dataclass(frozen=True)
 class LastGoodState:
-    """What answered last, and where each of its versions came from."""
+    """The state that was last in force, and the location that each of its versions was registered from."""
 
-    orders: DesiredState
+    desired: DesiredState
     origins: dict[str, str] = field(default_factory=dict)
 
 
 class ModelCache:
     """The folder of one model's downloaded versions.
 
-    A version's folder appears and goes away as a whole: a process that is killed at any moment leaves nothing that
-    another one could take for a version.
+    A version's folder appears and disappears as a whole: a process that is killed leaves no incomplete version.
 
     Parameters
     ----------
     folder
-        Where the versions lie, each in a folder of its number.
+        Has one folder for each version, named by its number.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def files(self, version: str, origin: str, download: Callable[[Path], object]) -> Path:
-        """Return the folder of a version, downloading it unless it is there.
+        """Return the folder of a version, and download it if needed.
 
-        Of several processes that want it at once, one downloads and the others wait.
+        If several processes need it at once, one downloads and the others wait.
 
         Parameters
         ----------
         origin
-            What the version was registered from; a cached version of the same number but another origin (a registry
-            that was set up anew) is replaced.
+            The location that the version was registered from. A cached version of the same number and another origin
+            (of a registry that was set up again) is replaced.
         download
-            Puts the files into the folder it is given.
+            Puts the files into a folder.
         """
         target = self.folder / version
         if self._origin_of(target) == origin:
@@ -67,21 +66,21 @@ class ModelCache:
         return target
 
     def forget(self, version: str) -> None:
-        """Remove a version's files, in one step for whoever looks."""
+        """Remove a version's files, in one step for readers."""
         trash = self.folder / f"{_TRASH}{version}-{uuid.uuid4().hex}"
         try:
             (self.folder / version).rename(trash)
         except OSError:
-            return  # another process was quicker
+            return  # another process has removed it
         shutil.rmtree(trash, ignore_errors=True)
 
     def mark_good(self, good: LastGoodState) -> None:
-        """Remember what answers now, and drop the oldest of the versions that have no part in it."""
+        """Store the state in force, and remove the oldest of the versions that it does not need."""
         for version in good.origins:
             if (self.folder / version).is_dir():
                 os.utime(self.folder / version)
-        kept = {"orders": good.orders.to_json(), "origins": good.origins}
-        write_text(self.folder / _MARKER, json.dumps(kept))
+        stored = {"orders": good.desired.to_json(), "origins": good.origins}
+        write_text(self.folder / _MARKER, json.dumps(stored))
         versions = [path for path in self.folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
         versions.sort(key=_age_of, reverse=True)
         for path in versions[_KEPT:]:
@@ -89,18 +88,17 @@ class ModelCache:
                 self.forget(path.name)
 
     def last_good(self) -> LastGoodState | None:
-        """Return what answered last, if its champion's files are complete; origins are those of complete versions."""
+        """Return the state last in force, if its champion is cached; the origins are those of cached versions."""
         try:
-            kept = json.loads((self.folder / _MARKER).read_text(encoding="utf-8"))
-            orders, origins = _read(kept)
+            desired, origins = _read(json.loads((self.folder / _MARKER).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
-        there = {v: origin for v, origin in origins.items() if self._origin_of(self.folder / v) == origin}
-        return LastGoodState(orders, there) if orders.champion in there else None
+        cached = {v: origin for v, origin in origins.items() if self._origin_of(self.folder / v) == origin}
+        return LastGoodState(desired, cached) if desired.champion in cached else None
 
     def _download(self, version: str, origin: str, download: Callable[[Path], object]) -> None:
         for left in (*self.folder.glob(f"{_DOWNLOAD}{version}-*"), *self.folder.glob(f"{_TRASH}{version}-*")):
-            shutil.rmtree(left, ignore_errors=True)  # of a process that was killed
+            shutil.rmtree(left, ignore_errors=True)  # left by a process that was killed
         fresh = self.folder / f"{_DOWNLOAD}{version}-{uuid.uuid4().hex}"
         fresh.mkdir()
         try:
@@ -113,7 +111,7 @@ class ModelCache:
 
     @contextmanager
     def _locked(self, version: str) -> Iterator[None]:
-        """Keep other processes and threads out; the lock of a process that dies goes with it."""
+        """Exclude other processes and threads; the lock of a killed process is released."""
         with (self.folder / f".lock-{version}").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
@@ -126,17 +124,17 @@ class ModelCache:
             return None
 
 
-def _read(kept: dict[str, object]) -> tuple[DesiredState, dict[str, str]]:
-    if "version" in kept:  # as releases before the traffic plan wrote it
-        return DesiredState(str(kept["version"])), {str(kept["version"]): str(kept["origin"])}
-    orders, origins = kept["orders"], kept["origins"]
-    if not isinstance(orders, dict) or not isinstance(origins, dict):
-        raise ValueError("no orders")
-    return DesiredState.from_json(orders), {str(version): str(origin) for version, origin in origins.items()}
+def _read(stored: dict[str, object]) -> tuple[DesiredState, dict[str, str]]:
+    if "version" in stored:  # the format before traffic plans
+        return DesiredState(str(stored["version"])), {str(stored["version"]): str(stored["origin"])}
+    desired, origins = stored["orders"], stored["origins"]
+    if not isinstance(desired, dict) or not isinstance(origins, dict):
+        raise ValueError("no desired state")
+    return DesiredState.from_json(desired), {str(version): str(origin) for version, origin in origins.items()}
 
 
 def _age_of(path: Path) -> float:
     try:
         return path.stat().st_mtime
-    except OSError:  # removed by another process meanwhile
+    except OSError:  # removed by another process
         return 0.0

@@ -14,9 +14,9 @@ HEAD_SECONDS = 10.0
 
 
 class PatientConnection(HttpToolsProtocol):
-    """Closes a connection that does not get to the end of a request's head, or goes on sending what was refused.
+    """Closes a connection whose request head does not end in time, or that continues to send a refused body.
 
-    A connection whose head comes in one piece, as nearly all do, costs no timer.
+    A connection whose head arrives in one piece, as nearly all do, needs no timer.
     """
 
     head_seconds = HEAD_SECONDS
@@ -29,17 +29,17 @@ class PatientConnection(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for the first request."""
+        """Wait for the first request."""
         super().connection_made(transport)
         self._timer = self.loop.call_later(self.head_seconds, self._give_up)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no longer."""
+        """Stop waiting."""
         self._cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take what came."""
+        """Read data."""
         super().data_received(data)
         if not self._waiting:
             if self._timer is not None:
@@ -53,7 +53,7 @@ class PatientConnection(HttpToolsProtocol):
                 self.send_400_response("The head of the request is too large.")
 
     def on_message_begin(self) -> None:
-        """Begin a head."""
+        """Start a head."""
         super().on_message_begin()
         self._waiting = self._in_head = True
         self._head_bytes = 0
@@ -64,12 +64,12 @@ class PatientConnection(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """End a body; where it came with its head, the app begins only after this and need not watch the time."""
+        """End a body; if it arrived with its head, the app starts only after this and needs no timer."""
         self.scope["state"][WHOLE] = True
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Wait for the next request; what still comes of this one is thrown away, for so long and no longer."""
+        """Wait for the next request; the rest of this one is discarded for a limited time."""
         self._waiting = True
         super().on_response_complete()
 

@@ -1,4 +1,4 @@
-"""What this process counted for each version since a step of a rollout, or a champion's time, began."""
+"""Counts of this process by version, since the step of the rollout or the champion began."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from itertools import accumulate
 
 from evermodel.registry.serving_heartbeats import VersionCounts
 
-# Half a millisecond to eight seconds, each bound 1.4 times the one before: fine enough to see a p99 double.
+# Half a millisecond to eight seconds, each bound 1.4 times the one before: a p99 that doubles is visible.
 BOUNDS = tuple(round(0.0005 * 2 ** (k / 2), 6) for k in range(29))
 _NAMES = (*(f"{bound:g}" for bound in BOUNDS), "+Inf")
 
 
 class _Count:
-    """The counters of one version; the event loop writes the first three, the shadows' thread the others."""
+    """The counters of one version; the event loop writes the first three, the shadow's thread the others."""
 
     __slots__ = ("agreeing", "difference", "errors", "places", "requests", "shadow_errors", "shadows")
 
@@ -38,14 +38,14 @@ class _Count:
 
 
 class ServingCounters:
-    """Counts by version, for as long as one step of one rollout lasts; without a rollout for one champion.
+    """Counts by version, of one step of a rollout; without a rollout, of one champion.
 
     Parameters
     ----------
     epoch
-        What is counted: run key and step of the rollout, or nothing and the champion.
+        Run key and step of the rollout; without one, an empty string and the champion.
     revision
-        The plan's revision when this process began to count; 0 without a plan.
+        Revision of the plan at the first count; 0 without a plan.
     """
 
     def __init__(self, epoch: tuple[str, str], revision: int) -> None:
@@ -56,14 +56,14 @@ class ServingCounters:
         self._counts: dict[str, _Count] = {}
 
     def take(self) -> bool:
-        """Take one of the challenger's answers that this step has left for this process; False if none is left."""
+        """Use one of the answers that the step leaves to the challenger in this process; False if none is left."""
         if self.taken >= self.cap:
             return False
         self.taken += 1
         return True
 
     def give_back(self) -> None:
-        """Return what `take` gave: the request got no answer, because it never came whole or was refused."""
+        """Undo `take`: the request was incomplete or refused, and got no answer."""
         self.taken -= 1
 
     def answered(self, version: str, seconds: float, *, failed: bool) -> None:
@@ -74,7 +74,7 @@ class ServingCounters:
         seconds
             From the last byte of the request to the answer.
         failed
-            It ended in a 5xx, or something else answered because the version could not.
+            The status was 5xx, or another version or a fallback answered.
         """
         count = self._of(version)
         count.requests += 1
@@ -84,12 +84,12 @@ class ServingCounters:
     def shadowed(
         self, version: str, rows: int, agreeing: int, difference: float, seconds: float | None = None
     ) -> None:
-        """Count the rows of a request that a version answered without being heard.
+        """Count the rows of a request that a version answered as the shadow.
 
         Parameters
         ----------
         seconds
-            What this request alone took; None if it was answered together with others.
+            Time of this request; None if it was answered together with others.
         """
         count = self._of(version)
         count.shadows += rows
@@ -99,16 +99,16 @@ class ServingCounters:
             count.places[bisect_left(BOUNDS, seconds)] += 1
 
     def shadow_failed(self, version: str, rows: int) -> None:
-        """Count the rows of a request that a version could not answer in the shadow."""
+        """Count the rows of a request that a version failed to answer as the shadow."""
         count = self._of(version)
         count.shadows += rows
         count.shadow_errors += rows
 
     def counts(self) -> dict[str, VersionCounts]:
-        """Return what was counted until now."""
+        """Return the counts."""
         return {version: count.frozen() for version, count in list(self._counts.items())}
 
     def _of(self, version: str) -> _Count:
         found = self._counts.get(version)
-        # Two threads may meet here: `setdefault` lets one of them win.
+        # Called by two threads: `setdefault` keeps one of their values.
         return found if found is not None else self._counts.setdefault(version, _Count())

@@ -1,4 +1,4 @@
-"""What the registry orders: who is champion, which plan is in force, and what came before."""
+"""The desired state of a model, as the registry has it: the champion, the traffic plan and the previous champion."""
 
 from __future__ import annotations
 
@@ -6,78 +6,113 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evermodel.deployment.rollback import line_of_succession
 from evermodel.deployment.rollout.plan import TrafficPlan
 from evermodel.deployment.rollout.plan_store import plan_of
-from evermodel.registry import registry
+from evermodel.modeling import model_store
+from evermodel.registry import registry, tracking
+from evermodel.spec import ModelSpec
 
 if TYPE_CHECKING:
-    from evermodel.registry.client import RegisteredModel
+    from evermodel.registry.client import MlflowClient
 
 
 @dataclass(frozen=True)
 class DesiredState:
-    """What one look at the registry says; the champion and the plan are from the same moment.
+    """The result of one read of the registry; champion and plan are of the same moment.
 
     Parameters
     ----------
     champion
         The version that serves.
     previous
-        The champion before it; None if there was none, or nobody needs it.
+        The champion before it; None if there is none, or the fallback does not need it.
     plan
         The traffic plan, if it is in force.
-    born
-        When the registered model was made: a registry that was set up anew has other versions of the same numbers.
-    trouble
-        Why a plan is there but cannot be followed.
+    created
+        When the registered model was created: a registry that was set up again has other versions of the same numbers.
+    problem
+        Why the plan in the registry cannot be used; empty if it can.
     """
 
     champion: str
     previous: str | None = None
     plan: TrafficPlan | None = None
-    born: int = 0
-    trouble: str = ""
+    created: int = 0
+    problem: str = ""
 
     @property
     def versions(self) -> tuple[str, ...]:
-        """Every version to have in memory, the champion first."""
+        """The versions to load, the champion first."""
         named = (self.champion, *(self.plan.versions if self.plan else ()))
         return tuple(dict.fromkeys((*named, self.previous) if self.previous else named))
 
     @property
     def key(self) -> str:
-        """A name for these orders, the same in every process that has read them."""
+        """A name of this state, the same in every process."""
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:16]
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
         plan = self.plan.to_json() if self.plan else None
-        return {"champion": self.champion, "previous": self.previous, "plan": plan, "born": self.born}
+        return {"champion": self.champion, "previous": self.previous, "plan": plan, "born": self.created}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> DesiredState:
-        """Read back what `to_json` returned."""
+        """Read the result of `to_json`."""
         plan = TrafficPlan.from_json(data["plan"]) if data.get("plan") else None
         return cls(str(data["champion"]), data.get("previous"), plan, int(data.get("born", 0)))
 
 
-def desired_state_of(found: RegisteredModel, *, with_previous: bool) -> DesiredState | None:
-    """Read the orders off a registered model; None if it has no champion.
+class RegistrySource:
+    """One model in the registry: its desired state, and the files of its versions.
 
     Parameters
     ----------
-    with_previous
-        Whether the champion of before is needed, too.
+    tracking_uri
+        Address of the registry; connected at the first read, and again after a failed one.
     """
-    champion = found.aliases.get(registry.CHAMPION)
-    if champion is None:
-        return None
-    plan, trouble = _plan_in_force(found.tags, str(champion))
-    previous = _before(found.tags, str(champion)) if with_previous else None
-    return DesiredState(str(champion), previous, plan, int(found.creation_timestamp or 0), trouble)
+
+    def __init__(self, spec: ModelSpec, tracking_uri: str) -> None:
+        self._spec = spec
+        self._tracking_uri = tracking_uri
+        self._client: MlflowClient | None = None
+
+    def read(self) -> DesiredState | None:
+        """Read the desired state with one request; None if the model has no champion."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            found = self._connected().get_registered_model(self._spec.name)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return None
+            self._client = None
+            raise
+        champion = found.aliases.get(registry.CHAMPION)
+        if champion is None:
+            return None
+        plan, problem = _plan_in_force(found.tags, str(champion))
+        with_previous = self._spec.serving.fallback.kind == "previous"
+        previous = _previous(found.tags, str(champion)) if with_previous else None
+        return DesiredState(str(champion), previous, plan, int(found.creation_timestamp or 0), problem)
+
+    def origin(self, version: str) -> str:
+        """Return the location that a version was registered from."""
+        return str(self._connected().get_model_version(self._spec.name, version).source)
+
+    def download(self, version: str, folder: Path) -> None:
+        """Put the files of a version into a folder."""
+        model_store.download(self._connected(), f"models:/{self._spec.name}/{version}", folder)
+
+    def _connected(self) -> MlflowClient:
+        client = self._client
+        if client is None:
+            client = self._client = tracking.connect(self._tracking_uri)
+        return client
 
 
 def _plan_in_force(tags: Mapping[str, str], champion: str) -> tuple[TrafficPlan | None, str]:
@@ -88,7 +123,7 @@ def _plan_in_force(tags: Mapping[str, str], champion: str) -> tuple[TrafficPlan 
     return (plan if plan is not None and plan.holds(champion) else None), ""
 
 
-def _before(tags: Mapping[str, str], champion: str) -> str | None:
-    """Return the version that served before and was not rolled back from."""
+def _previous(tags: Mapping[str, str], champion: str) -> str | None:
+    """Return the last champion before this one that was not rolled back."""
     line = [version for version in line_of_succession(registry.history_of(tags)) if version != champion]
     return line[-1] if line else None

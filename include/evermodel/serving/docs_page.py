@@ -1,4 +1,4 @@
-"""The page `/docs`: the API's description for people, made here and fetching nothing from elsewhere."""
+"""The page `/docs`: the API's description for people, without external resources."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def docs_page(description: Mapping[str, Any]) -> str:
     description
         The OpenAPI description.
     """
-    told = "Every address but <code>/health</code> and <code>/ready</code> needs a bearer token. "
-    protected = told if "securitySchemes" in description.get("components", {}) else ""
+    note = "Every address except <code>/health</code> and <code>/ready</code> needs a bearer token. "
+    protected = note if "securitySchemes" in description.get("components", {}) else ""
     parts = [
         _HEAD,
         f"<h1>evermodel {escape(description['info']['version'])}</h1>",
@@ -41,10 +41,10 @@ def docs_page(description: Mapping[str, Any]) -> str:
 
 
 def _operation(path: str, method: str, found: Mapping[str, Any]) -> str:
-    told = found.get("description") or found.get("summary", "")
+    text = found.get("description") or found.get("summary", "")
     lines = [
         f'<h2><b class="{method}">{method.upper()}</b> <code>{escape(path)}</code></h2>',
-        f"<p>{escape(told)}</p>",
+        f"<p>{escape(text)}</p>",
     ]
     content = found.get("requestBody", {}).get("content", {}).get("application/json", {})
     if content:

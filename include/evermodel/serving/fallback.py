@@ -1,4 +1,4 @@
-"""Asks a version for its answers, and whatever the spec declares when it fails, talks nonsense or is too slow."""
+"""Answers requests with a version, or with the fallback of the spec when the version fails or is too slow."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from evermodel.spec import ModelSpec
 Reason = Literal["error", "nonsense", "timeout", "breaker", "not_loaded"]
 
 _LOG = logging.getLogger(__package__)
-# A graph answers so few rows in less time than it takes to hand them to another thread.
+# A graph answers up to this many rows in less time than a hand-over to another thread takes.
 INLINE_ROWS = 32
-_STAND_IN_SECONDS = 5.0
+_RULE_SECONDS = 5.0
 
 
 class Answered(NamedTuple):
-    """The answers of one request, and whose they are.
+    """The answers of one request, and where they come from.
 
     Parameters
     ----------
     version
-        What answered: a version of the model, or ``constant`` or ``rule``.
+        A version of the model, or ``constant`` or ``rule``.
     inputs, rows
-        What it answered from.
+        The features and their values, as that version takes them.
     fallback
-        The fallback that answered in the model's place; None when the model did.
+        The fallback that answered; None when the model did.
     reason
-        Why it did.
+        Why the fallback answered.
     ids
-        What joins each row with its label; the desk adds them, whoever answered.
+        Joins each row with its label; added by the prediction service.
     """
 
     answers: list[Answer]
@@ -54,16 +54,14 @@ class Answered(NamedTuple):
 
 
 class Fallbacks:
-    """Asks versions, and falls back.
+    """Answers requests with versions, and with the fallbacks of the specs.
 
-    A version that is bounded in time is asked on a thread of its own: one that hangs then holds up nobody else.
+    A version with a time limit has a thread of its own, so that one that hangs delays no other.
 
     Parameters
     ----------
     specs
         Specs of the served models, by name.
-    batcher
-        Scores what is not bounded in time.
 
     Raises
     ------
@@ -71,28 +69,33 @@ class Fallbacks:
         A rule cannot be imported.
     """
 
-    def __init__(self, specs: Mapping[str, ModelSpec], batcher: Batcher, metrics: Metrics) -> None:
+    def __init__(self, specs: Mapping[str, ModelSpec], metrics: Metrics) -> None:
         self._specs = specs
-        self._batcher = batcher
+        self._batcher = Batcher()
         self._metrics = metrics
-        self._stand_ins: dict[str, FallbackRule | None] = {
+        self._rules: dict[str, FallbackRule | None] = {
             name: fallback_rule(spec) for name, spec in specs.items()
         }
         self._breakers: WeakKeyDictionary[ServedModel, Breaker] = WeakKeyDictionary()
-        self._lanes: WeakKeyDictionary[ServedModel, Batcher] = WeakKeyDictionary()
-        self._seldom = LogThrottle()
+        self._timed_batchers: WeakKeyDictionary[ServedModel, Batcher] = WeakKeyDictionary()
+        self._throttle = LogThrottle()
 
-    def close(self) -> None:
-        """End the threads."""
-        for lane in self._lanes.values():
-            lane.close(1.0)
+    def start(self) -> None:
+        """Start the thread that scores without a time limit."""
+        self._batcher.start()
 
-    def stands_alone(self, model: str) -> bool:
-        """Tell whether the model's fallback answers although no version is loaded."""
-        return self._stand_ins[model] is not None
+    def stop(self) -> None:
+        """Stop the threads."""
+        self._batcher.stop()
+        for batcher in self._timed_batchers.values():
+            batcher.stop(1.0)
+
+    def needs_no_version(self, model: str) -> bool:
+        """Tell whether the model's fallback can answer while no version is loaded."""
+        return self._rules[model] is not None
 
     def breaker_open(self, served: ServedModel) -> bool:
-        """Tell whether a version is being left alone because it failed again and again."""
+        """Tell whether a version gets no requests at the moment, because it failed repeatedly."""
         breaker = self._breakers.get(served)
         return breaker is not None and breaker.open
 
@@ -104,14 +107,14 @@ class Fallbacks:
         Parameters
         ----------
         earlier
-            What answers in its place where the spec falls back to the previous version.
+            The fallback where the spec declares the previous version.
 
         Raises
         ------
         RequestRefusedError
-            The version is too slow and nothing answers in its place (503).
+            The version is too slow and there is no fallback (503).
         Exception
-            Whatever the version raised, when nothing answers in its place.
+            The error of the version, when there is no fallback.
         """
         fallback = self._specs[served.name].serving.fallback
         if fallback.kind == "none" and fallback.timeout_ms is None:
@@ -123,7 +126,7 @@ class Fallbacks:
             return await self._instead(served, rows, earlier, "breaker", None)
         try:
             answers = await self._ask(served, rows, fallback.timeout_ms)
-        except Exception as error:  # noqa: BLE001 - what the model raises is what the fallback is for
+        except Exception as error:  # noqa: BLE001 - any error of the model leads to the fallback
             if breaker.failed() and fallback.kind != "none":
                 self._opened(served)
             return await self._instead(served, rows, earlier, _reason(error), error)
@@ -134,23 +137,23 @@ class Fallbacks:
 
     async def alone(self, model: str, rows: list[Row]) -> Answered:
         """Answer rows, checked against the spec's features, while no version is loaded."""
-        return await self._stand_in(self._specs[model], inputs_of(self._specs[model]), rows, "not_loaded")
+        return await self._by_rule(self._specs[model], inputs_of(self._specs[model]), rows, "not_loaded")
 
     async def _ask(self, served: ServedModel, rows: list[Row], timeout_ms: float | None) -> list[Answer]:
         if timeout_ms is not None:
-            scores = asyncio.wrap_future(self._lane(served).submit(served, rows))
+            scores = asyncio.wrap_future(self._timed_batcher(served).submit(served, rows))
             return await asyncio.wait_for(scores, timeout_ms / 1000)
         if served.fast is not None and len(rows) <= INLINE_ROWS:
             return served.predict(rows)
         return await asyncio.wrap_future(self._batcher.submit(served, rows))
 
-    def _lane(self, served: ServedModel) -> Batcher:
-        lane = self._lanes.get(served)
-        if lane is None:
-            lane = self._lanes[served] = Batcher()
-            lane.start()
-            weakref.finalize(served, lane.close, 0.0).atexit = False  # the lane goes with its version
-        return lane
+    def _timed_batcher(self, served: ServedModel) -> Batcher:
+        batcher = self._timed_batchers.get(served)
+        if batcher is None:
+            batcher = self._timed_batchers[served] = Batcher()
+            batcher.start()
+            weakref.finalize(served, batcher.stop, 0.0).atexit = False  # the thread ends with its version
+        return batcher
 
     async def _instead(
         self,
@@ -166,13 +169,13 @@ class Fallbacks:
             if reason == "timeout":
                 raise _too_slow(spec) from None
             raise error
-        self._tell(served, reason, error)
+        self._log_fallback(served, reason, error)
         if kind != "previous":
-            return await self._stand_in(spec, served.inputs, rows, reason)
+            return await self._by_rule(spec, served.inputs, rows, reason)
         if earlier is None or earlier is served:
-            told = f"model {served.name}: version {served.version} failed ({reason}), and no previous one is in memory"
-            raise RequestRefusedError(503, told) from error
-        theirs = as_they_take_them(served.inputs, rows, earlier.inputs)
+            problem = f"model {served.name}: version {served.version} failed ({reason}), and no previous version is loaded"
+            raise RequestRefusedError(503, problem) from error
+        theirs = reordered(served.inputs, rows, earlier.inputs)
         try:
             answers = await self._ask(earlier, theirs, spec.serving.fallback.timeout_ms)
         except TimeoutError:
@@ -180,25 +183,25 @@ class Fallbacks:
         self._metrics.fallbacks.labels(served.name, "previous", reason).inc()
         return Answered(answers, earlier.version, earlier.inputs, theirs, "previous", reason)
 
-    async def _stand_in(self, spec: ModelSpec, inputs: Inputs, rows: list[Row], reason: Reason) -> Answered:
-        function, kind = self._stand_ins[spec.name], spec.serving.fallback.kind
+    async def _by_rule(self, spec: ModelSpec, inputs: Inputs, rows: list[Row], reason: Reason) -> Answered:
+        function, kind = self._rules[spec.name], spec.serving.fallback.kind
         if function is None or kind not in ("constant", "rule"):
-            raise RuntimeError(f"model {spec.name} has no fallback that stands alone")
+            raise RuntimeError(f"model {spec.name} has no fallback without a version")
         if kind == "constant":
             answers = function(inputs, rows)
         else:
-            answers = await asyncio.wait_for(asyncio.to_thread(function, inputs, rows), _STAND_IN_SECONDS)
+            answers = await asyncio.wait_for(asyncio.to_thread(function, inputs, rows), _RULE_SECONDS)
         self._metrics.fallbacks.labels(spec.name, kind, reason).inc()
         return Answered(answers, kind, inputs, rows, kind, reason)
 
     def _opened(self, served: ServedModel) -> None:
         gauge = self._metrics.breaker.labels(served.name, served.version)
         gauge.set(1)
-        weakref.finalize(served, gauge.set, 0).atexit = False  # a version that is gone is not left alone
+        weakref.finalize(served, gauge.set, 0).atexit = False  # a version that is gone has no breaker
         _LOG.warning("event=breaker_opened model=%s version=%s", served.name, served.version)
 
-    def _tell(self, served: ServedModel, reason: Reason, error: Exception | None) -> None:
-        times = self._seldom.times((served.name, served.version, reason, type(error)))
+    def _log_fallback(self, served: ServedModel, reason: Reason, error: Exception | None) -> None:
+        times = self._throttle.times((served.name, served.version, reason, type(error)))
         if times:
             _LOG.warning(
                 'event=fallback_answers model=%s version=%s fallback=%s reason=%s times=%d error="%s"',
@@ -208,7 +211,7 @@ class Fallbacks:
 
 
 def without_values(error: BaseException) -> str:
-    """Describe an error without its text, which may hold what the caller sent; our own errors hold none."""
+    """Describe an error without its text, which may hold values of the request; evermodel's own errors hold none."""
     if isinstance(error, EvermodelError):
         return error.problem
     frames = traceback.extract_tb(error.__traceback__)
@@ -224,17 +227,17 @@ def _reason(error: Exception) -> Reason:
 
 def _too_slow(spec: ModelSpec) -> RequestRefusedError:
     return RequestRefusedError(
-        503, f"model {spec.name} took longer than {spec.serving.fallback.timeout_ms:g} ms"
+        503, f"model {spec.name} exceeded its time limit of {spec.serving.fallback.timeout_ms:g} ms"
     )
 
 
-def as_they_take_them(ours: Inputs, rows: list[Row], theirs: Inputs) -> list[Row]:
-    """Put the values into another version's order.
+def reordered(ours: Inputs, rows: list[Row], theirs: Inputs) -> list[Row]:
+    """Return the rows with the features in the order of another version.
 
     Raises
     ------
     ModelFormatError
-        That version needs what the request does not have.
+        That version needs a feature that the rows do not have.
     """
     if ours == theirs:
         return rows
@@ -245,8 +248,8 @@ def as_they_take_them(ours: Inputs, rows: list[Row], theirs: Inputs) -> list[Row
     ]
     if missing:
         raise ModelFormatError(
-            f"the previous version takes {', '.join(missing)}, which this one does not",
-            "fall back to a constant or a rule",
+            f"the other version needs {', '.join(missing)}, which the request does not have",
+            "set serving.fallback to a constant or a rule",
         )
     places = [ours.names.index(name) for name in theirs.names]
     return [tuple(row[place] for place in places) for row in rows]

@@ -1,4 +1,4 @@
-"""What answers without any model: the constant or the user's own function that the spec declares."""
+"""The fallbacks that need no version of the model: a constant, or a function of the user."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ FallbackRule = Callable[[Inputs, Sequence[Row]], list[Answer]]
 
 
 class RuleError(PermanentError):
-    """The user's rule failed, or gave no answer that the task allows; the message holds no values."""
+    """The user's rule failed, or returned something that the task does not allow; the message holds no values."""
 
 
 def fallback_rule(spec: ModelSpec) -> FallbackRule | None:
-    """Return the function that answers without a model; None where the spec declares none.
+    """Return the function that answers without a version; None if the spec declares none.
 
     Raises
     ------
@@ -38,7 +38,7 @@ def fallback_rule(spec: ModelSpec) -> FallbackRule | None:
 
 
 def inputs_of(spec: ModelSpec) -> Inputs:
-    """Return the features as the spec has them, for requests that no version checks."""
+    """Return the features of the spec, for requests while no version is loaded."""
     return Inputs(tuple(spec.features.names), frozenset(spec.features.numeric))
 
 
@@ -48,13 +48,13 @@ def _imported(spec: ModelSpec, path: str) -> Callable[[dict[str, Any]], Any]:
         function = getattr(importlib.import_module(module), name, None)
     except ImportError as error:
         raise SpecError(
-            f"model {spec.name}: serving.fallback.rule names {module}, which cannot be imported: {error}",
-            "it must be installed, or lie on PYTHONPATH, wherever the model is served",
+            f"model {spec.name}: serving.fallback.rule: the module {module} cannot be imported: {error}",
+            "install it, or add its folder to PYTHONPATH, in the environment of `evermodel serve`",
         ) from error
     if not callable(function):
         raise SpecError(
-            f"model {spec.name}: serving.fallback.rule names {path}, but {module} has no function {name}",
-            "write it: it takes a row as a dict and returns a score",
+            f"model {spec.name}: serving.fallback.rule: {path} is not a function",
+            "set it to `module:function`; the function takes a row as a dict and returns a score",
         )
     return function  # type: ignore[no-any-return]
 
@@ -67,12 +67,12 @@ def _by_rule(spec: ModelSpec, function: Callable[[dict[str, Any]], Any], inputs:
     try:
         found = function(values)
     except Exception as error:
-        # Its text may hold values of the row, which have no place in a log.
+        # The error's text may hold values of the row, which must not be logged.
         raise RuleError(f"the rule raised {type(error).__name__}{_where(error)}") from error
     score, label = found if isinstance(found, tuple) and len(found) == 2 else (found, None)
     if (label is None) == (spec.task == "multiclass"):
         wanted = "a pair (score, class)" if spec.task == "multiclass" else "a score"
-        raise RuleError(f"the rule of a {spec.task} model returns {wanted}")
+        raise RuleError(f"the rule of a {spec.task} model must return {wanted}")
     return Answer(_score(spec, score), None if label is None else str(label))
 
 
@@ -80,7 +80,7 @@ def _score(spec: ModelSpec, found: Any) -> float:
     try:
         score = float(found)
     except (TypeError, ValueError):
-        raise RuleError(f"the rule returned a {type(found).__name__} where a score belongs") from None
+        raise RuleError(f"the rule returned a {type(found).__name__} instead of a score") from None
     if not math.isfinite(score) or (spec.task != "regression" and not 0 <= score <= 1):
         wanted = "a finite number" if spec.task == "regression" else "a probability"
         raise RuleError(f"the rule returned a score that is not {wanted}")

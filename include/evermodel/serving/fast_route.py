@@ -1,4 +1,4 @@
-"""The short way for prediction requests: past the framework's routing and dependencies, straight to the desk."""
+"""A fast route for prediction requests, past the framework's routing and dependencies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _OF_MODEL = re.compile(r"/models/([^/]+)/predict")
 
 
 class FastRoute:
-    """ASGI middleware that hands prediction requests to the desk, and everything else on.
+    """ASGI middleware that passes prediction requests to the prediction service, and all others to the app.
 
     The app declares the same routes, for its documentation and for other methods than POST.
 
@@ -21,15 +21,15 @@ class FastRoute:
     ----------
     app
         The app inside.
-    desk
+    service
         Answers prediction requests.
     only
-        The one served model, which also answers at ``/predict``; None if there are several.
+        The model that answers at ``/predict``; None if the app serves several.
     """
 
-    def __init__(self, app: ASGIApp, desk: PredictionService, only: str | None) -> None:
+    def __init__(self, app: ASGIApp, service: PredictionService, only: str | None) -> None:
         self.app = app
-        self._desk = desk
+        self._service = service
         self._only = only
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -38,7 +38,7 @@ class FastRoute:
         if name is None:
             await self.app(scope, receive, send)
             return
-        reply = await self._desk.answer(name, scope, receive)
+        reply = await self._service.answer(name, scope, receive)
         headers = {
             "content-type": "application/json",
             "content-length": str(len(reply.body)),

@@ -1,4 +1,4 @@
-"""A thread that writes down, every few seconds, what this serving process has in memory and what it has counted."""
+"""The heartbeat of a serving process: every few seconds a report of its versions and counts."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from evermodel.registry.serving_heartbeats import InMemory, ServingReport, clear_reports, write_report
+from evermodel.serving.services import ServiceThread
 
 _LOG = logging.getLogger(__package__)
-_CLEAR_EVERY = 720  # writes; an hour at the usual pace
+_CLEAR_EVERY = 720  # reports; an hour at the default interval
 
 
 @dataclass(frozen=True)
 class Process:
-    """Who this process is."""
+    """The identity of this process."""
 
     environment: str
     host: str = field(default_factory=socket.gethostname)
@@ -29,82 +30,79 @@ class Process:
 
     @property
     def instance(self) -> str:
-        """The process's name, which no other process ever has."""
+        """A name that no other process ever has."""
         return f"{self.host}-{self.pid}-{self.nonce}"
 
-    def report(self, model: str, held: InMemory, *, stopped: bool = False) -> ServingReport:
-        """Return the report about what is in memory now."""
+    def report(self, model: str, found: InMemory, *, stopped: bool = False) -> ServingReport:
+        """Return the report of one model."""
         return ServingReport(
             model=model,
             instance=self.instance,
             environment=self.environment,
             host=self.host,
             pid=self.pid,
-            since=held.since,
             at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-            version=held.version,
-            shares=held.shares,
-            revision=held.revision,
-            rollout=held.rollout,
-            counts=held.counts,
-            engine=held.engine,
             stopped=stopped,
+            **vars(found),
         )
 
 
-class Heartbeat:
+class Heartbeat(ServiceThread):
     """Writes the reports of this process to ``lake/serving/reports/<model>/<instance>.json``.
 
-    Whatever goes wrong (a full disk, a lake that is away) is logged once, and serving goes on; a process that cannot
-    report counts as gone.
+    A failure (a full disk, an unavailable lake) is logged once, and serving continues; a process without recent reports
+    counts as stopped.
 
     Parameters
     ----------
-    process
-        Who reports.
-    held
-        By model, a function that tells what is in memory now. It is called in the reporter's thread.
+    in_memory
+        By model, a function that returns its versions and counts; called in the heartbeat's thread.
     every
-        Seconds between two reports; `wake` makes one at once.
+        Seconds between two reports; `wake` causes one at once.
     """
 
     def __init__(
-        self, process: Process, lake: Path, held: Mapping[str, Callable[[], InMemory]], every: float = 5.0
+        self,
+        process: Process,
+        lake: Path,
+        in_memory: Mapping[str, Callable[[], InMemory]],
+        every: float = 5.0,
     ) -> None:
+        super().__init__("heartbeat", patience=5.0)
         self._process = process
         self._lake = lake
-        self._held = dict(held)
+        self._in_memory = dict(in_memory)
         self._every = every
         self._writes = 0
         self._failing = False
         self._wake = threading.Event()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="serving-reports", daemon=True)
-
-    def start(self) -> None:
-        """Begin to report."""
-        self._thread.start()
 
     def wake(self) -> None:
-        """Report at once, because something changed; returns without waiting for it."""
+        """Report at once; returns without waiting for it."""
         self._wake.set()
 
-    def stop(self, timeout: float = 5.0) -> None:
-        """Write the last report, which says that the process ended, and end the thread (timeout in seconds)."""
-        self._stop.set()
-        self._wake.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout)
+    def cancel(self) -> None:
+        """Let the thread write the last report, which says that the process has stopped, and end."""
+        super().cancel()
+        self.wake()
+
+    def run(self) -> None:
+        """Report until the process stops."""
+        while not self._stopping.is_set():
+            self.write()
+            self._wake.wait(self._every)
+            self._wake.clear()
+        self.write(stopped=True)
 
     def write(self, *, stopped: bool = False) -> None:
         """Write one report for each model; errors are logged once, never raised."""
         try:
-            for model, held in self._held.items():
-                write_report(self._lake, self._process.report(model, held(), stopped=stopped))
+            for model, in_memory in self._in_memory.items():
+                write_report(self._lake, self._process.report(model, in_memory(), stopped=stopped))
                 if self._writes % _CLEAR_EVERY == 0:
                     clear_reports(self._lake, model, datetime.now(UTC))
             self._writes += 1
-        except Exception as error:  # noqa: BLE001 - a report is never worth an answer
+        except Exception as error:  # noqa: BLE001 - a failed report must not affect the answers
             if not self._failing:
                 _LOG.warning(
                     'event=report_failed lake=%s error="%s: %s"', self._lake, type(error).__name__, error
@@ -114,10 +112,3 @@ class Heartbeat:
         if self._failing:
             _LOG.info("event=report_recovered lake=%s", self._lake)
         self._failing = False
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            self.write()
-            self._wake.wait(self._every)
-            self._wake.clear()
-        self.write(stopped=True)

@@ -1,4 +1,4 @@
-"""The program's log: one line an event, in logfmt, for our own events and uvicorn's alike."""
+"""The program's log in logfmt, one line an event, for evermodel's and uvicorn's events."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ _FRAMES = 8
 
 
 class Logfmt(logging.Formatter):
-    """``time=… level=… logger=… event=…``; whatever is not an event stands in ``message="…"``.
+    """``time=… level=… logger=… event=…``; other messages are in ``message="…"``.
 
-    Of an exception type and places are told, never its text: that may hold what a caller sent.
+    An exception is logged with its type and places, never its text, which may hold values of a request.
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        """Put a record on one line."""
+        """Return a record as one line."""
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         message = record.getMessage()
         if not message.startswith("event="):
             message = f"message={_quoted(message)}"
         line = f"time={at} level={record.levelname} logger={record.name} {_one_line(message)}"
         if record.exc_info and record.exc_info[1] is not None:
-            line += _told(record.exc_info[1])
+            line += _exception(record.exc_info[1])
         return line
 
 
 def write_lines(level: int = logging.INFO) -> None:
-    """Send everything that is logged in this process to standard error, in this form."""
+    """Write all log records of this process to standard error, in this format."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Logfmt())
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    # Each look at the registry would otherwise be a line.
+    # They log every request to the registry.
     for name in ("httpx", "httpcore", "urllib3"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def _told(error: BaseException) -> str:
+def _exception(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
     places = " > ".join(f"{frame.filename}:{frame.lineno}" for frame in frames)
     return f' error={type(error).__name__} trace="{places}"'

@@ -1,10 +1,11 @@
-"""What the serving app counts, in a Prometheus registry of its own, or in one that a group of workers shares."""
+"""The metrics of the serving app, in a Prometheus registry of its own or in one that a group of workers shares."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from prometheus_client import (
@@ -20,17 +21,17 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 from evermodel.serving.traffic_metrics import TrafficMetrics
 
-# prometheus_client looks at this variable when it is imported: the counters then lie in files of that folder.
+# prometheus_client reads this variable at import, and then keeps its counters in files of that folder.
 GROUP = "PROMETHEUS_MULTIPROC_DIR"
 BORN = "born"  # a file in it, as old as the group
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 
 class Metrics:
-    """Counters of one app; two apps in one process do not share them.
+    """The metrics of one app; two apps in one process do not share them.
 
-    The workers of one group (`evermodel serve --workers`) count into a folder that they share, and each of them tells
-    what all have counted, also those that are gone.
+    The workers of one group (`evermodel serve --workers`) share a folder of counters; each shows the sums over all
+    workers, those that have ended included.
     """
 
     content_type = CONTENT_TYPE_LATEST
@@ -54,15 +55,17 @@ class Metrics:
         )
         self.info = Gauge(
             "evermodel_model_info",
-            "The version that answers now; with several workers in how many of them.",
+            "1 for the champion that is loaded; with several workers, the number of workers.",
             ["model", "version"],
             registry=self.registry,
             multiprocess_mode="livesum",
         )
-        self.swaps = Counter("evermodel_swaps", "Versions put to work.", ["model"], registry=self.registry)
+        self.swaps = Counter(
+            "evermodel_swaps", "Changes of the loaded champion.", ["model"], registry=self.registry
+        )
         self.load_failures = Counter(
             "evermodel_load_failures",
-            "Failed looks at the registry and failed loads.",
+            "Failed reads of the registry and failed loads of versions.",
             ["model"],
             registry=self.registry,
         )
@@ -80,13 +83,13 @@ class Metrics:
         )
         self.fallbacks = Counter(
             "evermodel_fallback_answers",
-            "Requests that a fallback answered in a model's place.",
+            "Requests answered by a fallback.",
             ["model", "kind", "reason"],
             registry=self.registry,
         )
         self.breaker = Gauge(
             "evermodel_breaker_open",
-            "1 while a version that failed again and again is left alone; with several workers in how many of them.",
+            "1 while a version gets no requests because it failed repeatedly; with several workers, their number.",
             ["model", "version"],
             registry=self.registry,
             multiprocess_mode="livesum",
@@ -102,7 +105,7 @@ class Metrics:
             self.dropped.labels(model, reason)
 
     def swapped(self, model: str, before: str | None, now: str) -> None:
-        """Record that another version answers."""
+        """Record a change of the champion."""
         self.swaps.labels(model).inc()
         if before is not None and before != now:
             self._forget(model, before)
@@ -111,22 +114,31 @@ class Metrics:
     def _forget(self, model: str, version: str) -> None:
         if self._group is None:
             self.info.remove(model, version)
-        else:  # a file of the group cannot forget
+        else:  # nothing can be removed from the files of a group
             self.info.labels(model, version).set(0)
 
     def text(self) -> bytes:
-        """Return everything in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         if self._group is None:
             return bytes(generate_latest(self.registry))
-        _bury_the_dead(self._group)
-        whole = CollectorRegistry()
-        MultiProcessCollector(whole, str(self._group))  # type: ignore[no-untyped-call]
-        whole.register(_Birth(self._group, self._models))
-        return bytes(generate_latest(whole))
+        _remove_ended(self._group)
+        group = CollectorRegistry()
+        MultiProcessCollector(group, str(self._group))  # type: ignore[no-untyped-call]
+        group.register(_GroupCreated(self._group, self._models))
+        return bytes(generate_latest(group))
 
 
-class _Birth:
-    """Tells since when a group counts, as the counters of one process do: a restart is then told from a decrease."""
+class RequestMetrics:
+    """The metrics of a request; looking one up by its labels would cost more than the counting."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.requests = cache(metrics.requests.labels)
+        self.seconds = cache(metrics.seconds.labels)
+        self.version_seconds = cache(metrics.traffic.seconds.labels)
+
+
+class _GroupCreated:
+    """Shows since when a group counts, as counters of one process do, so that a restart is no decrease."""
 
     def __init__(self, group: Path, models: Iterable[str]) -> None:
         self._group = group
@@ -143,8 +155,8 @@ class _Birth:
         yield family
 
 
-def _bury_the_dead(group: Path) -> None:
-    """Take what a process has in memory out of the sums once it is gone; what it counted stays."""
+def _remove_ended(group: Path) -> None:
+    """Remove the gauges of processes that have ended; their counters stay."""
     for file in group.glob("gauge_live*.db"):
         pid = int(file.stem.rpartition("_")[2])
         try:

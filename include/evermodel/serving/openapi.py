@@ -1,4 +1,4 @@
-"""The API's description, made from the signature of the versions that answer now."""
+"""The OpenAPI description, made from the signatures of the champions in force."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from evermodel.serving.auth import OPEN_PATHS
 from evermodel.serving.schemas import Predictions, ProblemDetails
 
 _REFUSALS = {
-    401: "the token is missing or not good",
-    404: "no such model is served here",
+    401: "the token is missing or not valid",
+    404: "the model is not served here",
     408: "the body did not arrive in time",
     413: "the body is too large, or holds too many rows",
     415: "the body is compressed",
-    422: "the body is not what the model takes; the detail names the row and the feature",
-    500: "the model failed on this request, and so did what answers in its place",
-    503: "no version is loaded yet, or the model is too slow, and nothing answers in its place",
+    422: "the body does not match the model's features; the detail names the row and the feature",
+    500: "the model failed on this request, and so did its fallback",
+    503: "no version is loaded, or the model is too slow, and there is no fallback",
 }
-_ID_IS = "what joins this prediction with its label"
+_ID_IS = "the id joins this prediction with its label"
 _ID_EXAMPLE = "example-1"
 _OF_PREDICTIONS = (404, 408, 413, 415, 422, 500, 503)
 
 
 @dataclass(frozen=True)
-class Described:
-    """What the description of one model is made from.
+class ModelDescription:
+    """The properties of one model that its description shows.
 
     Parameters
     ----------
     id_column
-        What a row may have beside the features: its id.
+        Name of a row's id.
     version
-        The version whose signature this is; None if it is the spec's, because none is loaded.
+        The version of the signature; None for the features of the spec, while no version is loaded.
     example
-        A row of the version's own example; empty without one.
+        A row of the version's example; empty without one.
     """
 
     inputs: Inputs
@@ -51,16 +51,16 @@ class Described:
 
 
 def describe(
-    app: FastAPI, models: Iterable[str], described: Callable[[str], Described], *, protected: bool
+    app: FastAPI, models: Iterable[str], described: Callable[[str], ModelDescription], *, protected: bool
 ) -> None:
-    """Let an app describe itself; each time it is asked, as its models are then.
+    """Add an OpenAPI description to an app, made anew for each request from the versions in force.
 
     Parameters
     ----------
     models
         Names of the served models.
     described
-        Tells what a model takes now.
+        Returns the current properties of a model.
     protected
         Whether requests need a token.
     """
@@ -82,9 +82,9 @@ def describe(
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def operation(name: str, described: Described, operation_id: str = "") -> dict[str, Any]:
+def operation(name: str, described: ModelDescription, operation_id: str = "") -> dict[str, Any]:
     """Describe the prediction requests of one model."""
-    made_of = f"version {described.version}" if described.version else "the spec, as no version is loaded yet"
+    source = f"version {described.version}" if described.version else "the spec, because no version is loaded"
     content: dict[str, Any] = {"schema": body_schema(described)}
     if described.example:
         content["examples"] = {
@@ -92,22 +92,22 @@ def operation(name: str, described: Described, operation_id: str = "") -> dict[s
         }
     answers = {
         "200": {
-            "description": "the answers, and which version or fallback gave them",
+            "description": "the predictions, and the version or fallback that made them",
             "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Predictions"}}},
         }
     }
     return {
         "tags": ["predictions"],
         "summary": f"Score rows with {name}",
-        "description": f"The features are those of {made_of}. A row's {described.id_column} is its id: {_ID_IS}.",
+        "description": f"The features are those of {source}. The id of a row is {described.id_column}: {_ID_IS}.",
         "operationId": operation_id or f"predict_{name}",
         "requestBody": {"required": True, "content": {"application/json": content}},
         "responses": answers | {str(status): _refusal(status) for status in _OF_PREDICTIONS},
     }
 
 
-def body_schema(described: Described) -> dict[str, Any]:
-    """Return the JSON Schema of a prediction request: what it allows is answered, what it forbids is refused."""
+def body_schema(described: ModelDescription) -> dict[str, Any]:
+    """Return the JSON Schema of a prediction request; exactly what it allows is answered."""
     row = row_schema(described.inputs, described.id_column)
     rows = {"type": "array", "minItems": 1, "maxItems": described.max_rows, "items": row}
     return {
@@ -124,10 +124,10 @@ def body_schema(described: Described) -> dict[str, Any]:
 
 
 def row_schema(inputs: Inputs, id_column: str) -> dict[str, Any]:
-    """Return the JSON Schema of one row; a category that the model never saw is allowed, and null is unknown."""
+    """Return the JSON Schema of one row; unknown categories are allowed, and null is an unknown value."""
     own_id = {
         "type": ["string", "integer"],
-        "description": f"{_ID_IS}; without it one is made, and comes back as `id`",
+        "description": f"{_ID_IS}; if it is absent, one is made and returned as `id`",
         "examples": [_ID_EXAMPLE],
         **{"minLength": 1, "maxLength": LONGEST_ID, "minimum": SMALLEST_ID, "maximum": LARGEST_ID},
     }
@@ -145,7 +145,7 @@ def row_schema(inputs: Inputs, id_column: str) -> dict[str, Any]:
 
 
 def _refusal(status: int) -> dict[str, Any]:
-    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
     return {"description": _REFUSALS[status], "content": content}
 
 

@@ -1,4 +1,4 @@
-"""Where a prediction request is answered: found, checked, scored, counted and logged."""
+"""The prediction service: a request is routed, checked, scored, counted and logged."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any, NamedTuple
 
 import orjson
@@ -17,11 +16,11 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
 from evermodel.modeling.scoring.loaded_version import Answer, ServedModel
-from evermodel.modeling.scoring.request_rows import Asked, Inputs, RequestRefusedError, parse_rows
+from evermodel.modeling.scoring.request_rows import Inputs, ParsedRows, RequestRefusedError, parse_rows
 from evermodel.serving.breaker import LogThrottle
 from evermodel.serving.fallback import Answered, Fallbacks, without_values
 from evermodel.serving.fallback_rules import inputs_of
-from evermodel.serving.metrics import Metrics
+from evermodel.serving.metrics import Metrics, RequestMetrics
 from evermodel.serving.prediction_writer import LoggedRequest, PredictionLog
 from evermodel.serving.reconciler import Reconciler
 from evermodel.serving.request_body import read_body
@@ -56,19 +55,19 @@ class PredictionService:
 
     Parameters
     ----------
-    holders
+    reconcilers
         The served models by name.
     fallbacks
-        Asks versions, and falls back.
+        Answers with a version or its fallback.
     shadows
-        Takes what a shadow is to answer, too.
+        Takes the requests that a shadow answers too.
     access_log
         Whether each request is a line of the program's log.
     """
 
     def __init__(
         self,
-        holders: Mapping[str, Reconciler],
+        reconcilers: Mapping[str, Reconciler],
         fallbacks: Fallbacks,
         log: PredictionLog,
         metrics: Metrics,
@@ -76,16 +75,13 @@ class PredictionService:
         *,
         access_log: bool = False,
     ) -> None:
-        self._holders = holders
+        self._reconcilers = reconcilers
         self._fallbacks = fallbacks
         self._log = log
-        # Looking up a counter by its labels costs more than counting; there are only so many labels.
-        self._requests = cache(metrics.requests.labels)
-        self._seconds = cache(metrics.seconds.labels)
-        self._version_seconds = cache(metrics.traffic.seconds.labels)
+        self._metrics = RequestMetrics(metrics)
         self._shadows = shadows
         self._access_log = access_log
-        self._seldom = LogThrottle()
+        self._throttle = LogThrottle()
 
     async def answer(self, name: str, scope: Scope, receive: Receive) -> Reply:
         """Answer one request; every outcome is a JSON body with a status and is counted.
@@ -93,104 +89,105 @@ class PredictionService:
         Parameters
         ----------
         scope, receive
-            The request (ASGI); it has its id already.
+            The request (ASGI), which has its id.
         """
         started = time.perf_counter()
         request_id: str = scope["state"]["request_id"]
-        holder = self._holders.get(name)
-        traffic = holder.traffic if holder else None
+        reconciler = self._reconcilers.get(name)
+        traffic = reconciler.traffic if reconciler else None
         served = traffic.route(scope) if traffic else None
-        course = _Course(traffic, served, served.version if served else "none")
+        outcome = _RequestOutcome(traffic, served, served.version if served else "none")
         status, content = 499, {}
         try:
-            if holder is None:
-                raise _unknown_model(name, list(self._holders))
-            answered = await self._answered(holder, course, scope, receive)
-            course.version, course.rows = answered.version, len(answered.rows)
+            if reconciler is None:
+                raise _unknown_model(name, list(self._reconcilers))
+            answered = await self._answered(reconciler, outcome, scope, receive)
+            outcome.version, outcome.rows = answered.version, len(answered.rows)
             self._log.offer(_logged(name, request_id, answered))
             if self._shadows is not None and traffic is not None and traffic.shadows(scope):
                 self._shadows.offer(traffic, request_id, answered)
             status, content = 200, _content(name, request_id, answered)
         except ClientDisconnect:
-            content = {"detail": "the caller hung up", "request_id": request_id}
+            content = {"detail": "the caller closed the connection", "request_id": request_id}
         except RequestRefusedError as error:
             status, content = error.status, {"detail": _sentence(error), "request_id": request_id}
-        except Exception as error:  # noqa: BLE001 - the caller gets a 500 in JSON, and the log the reason
-            self._tell(name, course.version, request_id, error)
+        except Exception as error:  # noqa: BLE001 - the caller gets a 500 in JSON, the log the error
+            self._log_failure(name, outcome.version, request_id, error)
             status = 500
             content = {
-                "detail": f"model {name} failed on this request; the log has why",
+                "detail": f"model {name} failed on this request; see the server's log for the error",
                 "request_id": request_id,
             }
         finally:
-            # The finally also counts the request of a caller who went away.
-            self._count(name if holder else _UNKNOWN, course, status, started, request_id)
+            # Also for a caller who closed the connection.
+            self._count(name if reconciler else _UNKNOWN, outcome, status, started, request_id)
         return Reply(status, orjson.dumps(content))
 
-    def _count(self, model: str, course: _Course, status: int, started: float, request_id: str) -> None:
+    def _count(
+        self, model: str, outcome: _RequestOutcome, status: int, started: float, request_id: str
+    ) -> None:
         now = time.perf_counter()
-        self._requests(model, course.version, str(status)).inc()
+        self._metrics.requests(model, outcome.version, str(status)).inc()
         if model != _UNKNOWN:
-            self._seconds(model).observe(now - started)
-        if course.traffic is not None and course.routed is not None:
-            if course.began and not 400 <= status < 500:
-                version, seconds = course.routed.version, now - course.began
-                course.traffic.tally.answered(version, seconds, failed=course.failed or status >= 500)
-                self._version_seconds(model, version).observe(seconds)
-            else:  # what the caller did wrong says nothing about a version
-                course.traffic.give_back(course.routed)
+            self._metrics.seconds(model).observe(now - started)
+        if outcome.traffic is not None and outcome.routed is not None:
+            if outcome.received_at and not 400 <= status < 500:
+                version, seconds = outcome.routed.version, now - outcome.received_at
+                outcome.traffic.counters.answered(version, seconds, failed=outcome.failed or status >= 500)
+                self._metrics.version_seconds(model, version).observe(seconds)
+            else:  # an error of the caller is no evidence about a version
+                outcome.traffic.give_back(outcome.routed)
         if self._access_log:
             _ACCESS.info(
                 "event=request model=%s version=%s status=%d ms=%.1f rows=%d request_id=%s",
-                *(model, course.version, status, 1000 * (now - started), course.rows, request_id),
+                *(model, outcome.version, status, 1000 * (now - started), outcome.rows, request_id),
             )
 
     async def _answered(
-        self, holder: Reconciler, course: _Course, scope: Scope, receive: Receive
+        self, reconciler: Reconciler, outcome: _RequestOutcome, scope: Scope, receive: Receive
     ) -> Answered:
-        spec, routed, traffic = holder.spec, course.routed, course.traffic
+        spec, routed, traffic = reconciler.spec, outcome.routed, outcome.traffic
         request_id: str = scope["state"]["request_id"]
         if traffic is not None and routed is not None:
             body = await self._body(spec, routed.inputs, scope, receive)
-            course.began = time.perf_counter()
-            served, asked = await self._taken(spec, routed, traffic.champion, body)
-            answered = await self._fallbacks.answer(served, asked.rows, traffic.stand_in(served))
-            course.failed = served is not routed or answered.fallback is not None
-            return answered._replace(ids=asked.ids(request_id))
-        if not self._fallbacks.stands_alone(holder.spec.name):
-            raise RequestRefusedError(503, not_ready(holder))
+            outcome.received_at = time.perf_counter()
+            served, parsed = await self._accepted(spec, routed, traffic.champion, body)
+            answered = await self._fallbacks.answer(served, parsed.rows, traffic.stand_in(served))
+            outcome.failed = served is not routed or answered.fallback is not None
+            return answered._replace(ids=parsed.ids(request_id))
+        if not self._fallbacks.needs_no_version(spec.name):
+            raise RequestRefusedError(503, not_ready(reconciler))
         inputs = inputs_of(spec)
-        asked = await self._asked(spec, inputs, await self._body(spec, inputs, scope, receive))
-        answered = await self._fallbacks.alone(spec.name, asked.rows)
-        return answered._replace(ids=asked.ids(request_id))
+        parsed = await self._parsed(spec, inputs, await self._body(spec, inputs, scope, receive))
+        answered = await self._fallbacks.alone(spec.name, parsed.rows)
+        return answered._replace(ids=parsed.ids(request_id))
 
     async def _body(self, spec: ModelSpec, inputs: Inputs, scope: Scope, receive: Receive) -> bytes:
         limit = max(_SMALLEST_LIMIT, spec.serving.max_rows * (len(inputs.names) + 1) * _BYTES_A_CELL)
         return await read_body(scope, receive, limit)
 
-    async def _taken(
+    async def _accepted(
         self, spec: ModelSpec, routed: ServedModel, champion: ServedModel, body: bytes
-    ) -> tuple[ServedModel, Asked]:
-        """Return who takes the request, and its rows: what only the challenger refuses is the champion's."""
+    ) -> tuple[ServedModel, ParsedRows]:
+        """Return the version that answers, and the rows: the champion answers what only the challenger refuses."""
         try:
-            return routed, await self._asked(spec, routed.inputs, body)
+            return routed, await self._parsed(spec, routed.inputs, body)
         except RequestRefusedError as refused:
             if routed.inputs == champion.inputs:
                 raise
             try:
-                return champion, await self._asked(spec, champion.inputs, body)
+                return champion, await self._parsed(spec, champion.inputs, body)
             except RequestRefusedError:
                 raise refused from None
 
-    async def _asked(self, spec: ModelSpec, inputs: Inputs, body: bytes) -> Asked:
+    async def _parsed(self, spec: ModelSpec, inputs: Inputs, body: bytes) -> ParsedRows:
         most = spec.serving.max_rows
         if len(body) <= _SMALL_BODY:
             return parse_rows(body, inputs, most, spec.id_column)
         return await asyncio.to_thread(parse_rows, body, inputs, most, spec.id_column)
 
-    def _tell(self, name: str, version: str, request_id: str, error: Exception) -> None:
-        """Write why a request failed: at once, and then once a minute for each kind of failure."""
-        times = self._seldom.times((name, version, type(error)))
+    def _log_failure(self, name: str, version: str, request_id: str, error: Exception) -> None:
+        times = self._throttle.times((name, version, type(error)))
         if times:
             _LOG.error(
                 'event=predict_failed model=%s version=%s request_id=%s times=%d error="%s"',
@@ -199,23 +196,23 @@ class PredictionService:
 
 
 @dataclass(slots=True)
-class _Course:
-    """What became of a request, as far as it got.
+class _RequestOutcome:
+    """The outcome of a request, filled in step by step.
 
     Parameters
     ----------
     routed
-        The version that the router chose; ``version`` is what answered.
-    began
-        When the whole request was there; 0 before.
+        The version that the router chose; ``version`` is the one that answered.
+    received_at
+        When the whole request had arrived; 0 before.
     failed
-        The routed version did not answer, but something else did.
+        Another version or a fallback answered in place of the routed version.
     """
 
     traffic: Traffic | None
     routed: ServedModel | None
     version: str
-    began: float = 0.0
+    received_at: float = 0.0
     failed: bool = False
     rows: int = 0
 
@@ -252,12 +249,12 @@ def _prediction(row_id: str, answer: Answer) -> dict[str, Any]:
     return {"id": row_id, "score": answer.score, "label": answer.label}
 
 
-def not_ready(holder: Reconciler) -> str:
-    """Say why a model has no version to answer with."""
-    name = holder.spec.name
-    if holder.last_error:
-        return f"model {name} cannot answer yet: {holder.last_error}"
-    return f"model {name} is still being loaded"
+def not_ready(reconciler: Reconciler) -> str:
+    """Return why a model has no loaded version."""
+    name = reconciler.spec.name
+    if reconciler.last_error:
+        return f"model {name} is not loaded: {reconciler.last_error}"
+    return f"model {name} is loading"
 
 
 def _unknown_model(name: str, served: list[str]) -> RequestRefusedError:

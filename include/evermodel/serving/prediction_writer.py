@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import uuid
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -17,6 +15,7 @@ from evermodel.core.atomic import replacing
 from evermodel.modeling.scoring.loaded_version import Answer
 from evermodel.modeling.scoring.request_rows import Inputs, Row
 from evermodel.serving.metrics import Metrics
+from evermodel.serving.services import QueueThread
 from evermodel.serving.traffic_metrics import LogCounters
 
 _LOG = logging.getLogger(__package__)
@@ -24,7 +23,7 @@ _LOG = logging.getLogger(__package__)
 
 @dataclass(frozen=True)
 class ReturnedAnswer:
-    """What the caller got, beside an answer that nobody heard."""
+    """The answer that the caller got, beside one of the shadow."""
 
     version: str
     answers: Sequence[Answer]
@@ -41,9 +40,9 @@ class LoggedRequest:
     inputs
         The features, in the order of the values in ``rows``.
     ids
-        What joins each row with its label: the caller's own, or made of the request's id.
-    heard
-        For an answer that nobody heard the one that was; such answers have a log of their own.
+        Joins each row with its label: the caller's id, or one made of the request's id.
+    returned_to_caller
+        For an answer of the shadow, the one that the caller got; the shadow has a log of its own.
     """
 
     model: str
@@ -55,32 +54,32 @@ class LoggedRequest:
     ids: Sequence[str]
     scores: Sequence[float]
     labels: Sequence[str | None] = ()
-    heard: ReturnedAnswer | None = None
+    returned_to_caller: ReturnedAnswer | None = None
 
     @property
     def source(self) -> str:
-        """Where the answer comes from, as the log has it."""
-        return "shadow" if self.heard else "online"
+        """The value of the log's column ``source``."""
+        return "shadow" if self.returned_to_caller else "online"
 
 
-class PredictionLog:
+class PredictionLog(QueueThread[LoggedRequest]):
     """A bounded queue, and a thread that writes it to the lake.
 
-    A request never waits for it: when the queue is full, or the disk fails, predictions are dropped, counted and
+    A request never waits for the log: when the queue is full or the disk fails, predictions are dropped, counted and
     reported in the program's log.
 
     Parameters
     ----------
     folder
-        Folder of the prediction log; one folder for each model, and in it one for each date.
+        Folder of the prediction log: one folder for each model, and in it one for each date.
     metrics
-        Takes the numbers of written and dropped predictions.
+        Counts the predictions that are written and dropped.
     flush_seconds
-        Longest time that a prediction waits to be written.
+        Longest time until a prediction is written.
     flush_rows
-        Rows that are written without waiting.
+        Rows that are written at once.
     capacity
-        Most rows that may wait.
+        Most rows in the queue.
     """
 
     def __init__(
@@ -92,68 +91,40 @@ class PredictionLog:
         flush_rows: int = 10_000,
         capacity: int = 100_000,
     ) -> None:
+        super().__init__("prediction-log", 30.0, capacity, flush_rows)
         self._folder = folder
         self._metrics = metrics
         self._flush_seconds = flush_seconds
-        self._flush_rows = flush_rows
-        self._capacity = capacity
-        self._waiting: deque[LoggedRequest] = deque()
-        self._rows = 0
-        self._wake = threading.Condition()
-        self._closing = False
         self._reported: set[str] = set()
-        self._thread = threading.Thread(target=self._write_on, name="prediction-log", daemon=True)
-
-    def start(self) -> None:
-        """Begin to write."""
-        self._thread.start()
 
     def offer(self, entry: LoggedRequest) -> None:
         """Queue a request's predictions, or drop and count them when the queue is full."""
-        with self._wake:
-            room = not self._closing and self._rows + len(entry.rows) <= self._capacity
-            if room:
-                self._waiting.append(entry)
-                self._rows += len(entry.rows)
-                if self._rows >= self._flush_rows:
-                    self._wake.notify()
-        if not room:
-            self._drop(entry.model, len(entry.rows), "queue_full", f"more than {self._capacity} rows wait")
+        if not self.put(entry, len(entry.rows)):
+            self._drop(entry.model, len(entry.rows), "queue_full", f"{self._capacity} rows are in the queue")
 
-    def close(self, timeout: float = 30.0) -> None:
-        """Write what waits and end; call it once, when no more requests come."""
-        with self._wake:
-            self._closing = True
-            self._wake.notify()
-        if self._thread.is_alive():
-            self._thread.join(timeout)
-
-    def _write_on(self) -> None:
-        while True:
-            with self._wake:
-                self._wake.wait_for(
-                    lambda: self._closing or self._rows >= self._flush_rows, self._flush_seconds
-                )
-                closing = self._closing
-                batch, self._waiting, self._rows = self._waiting, deque(), 0
-            for group in _grouped(batch):
+    def run(self) -> None:
+        """Write until the queue is closed and empty."""
+        last = False
+        while not last:
+            last = self._stopping.is_set()  # before `take`: after it, nothing is added to the queue
+            for group in _grouped(self.take(self._flush_seconds)):
                 self._write(group)
-            if closing:
-                return
 
     def _write(self, group: list[LoggedRequest]) -> None:
         model, day = group[0].model, group[0].at.date()
         rows = sum(len(entry.rows) for entry in group)
         try:
-            _write_file(_table(group), self._folder / model / f"date={day.isoformat()}", group[0].source)
-        except Exception as error:  # noqa: BLE001 - the writer must outlive whatever the disk does
+            write_log_file(
+                log_table(group), self._folder / model / f"date={day.isoformat()}", group[0].source
+            )
+        except Exception as error:  # noqa: BLE001 - the thread survives every failure of the disk
             self._drop(model, rows, "write_failed", f"{type(error).__name__}: {error}")
             return
         self._metrics.logged.labels(model).inc(rows)
         self._reported.clear()
 
     def _drop(self, model: str, rows: int, reason: str, detail: str) -> None:
-        # One line for each kind of trouble: the counter has the numbers, and file names differ each time.
+        # One line for each reason: the counter has the numbers, and file names differ each time.
         if reason not in self._reported:
             self._reported.add(reason)
             _LOG.warning(
@@ -162,14 +133,15 @@ class PredictionLog:
         self._metrics.dropped.labels(model, reason).inc(rows)
 
 
-def _grouped(batch: deque[LoggedRequest]) -> list[list[LoggedRequest]]:
+def _grouped(batch: Sequence[LoggedRequest]) -> list[list[LoggedRequest]]:
     groups: dict[tuple[str, date, Inputs], list[LoggedRequest]] = {}
     for entry in batch:
         groups.setdefault((entry.model, entry.at.date(), entry.inputs), []).append(entry)
     return list(groups.values())
 
 
-def _table(group: list[LoggedRequest]) -> Any:
+def log_table(group: list[LoggedRequest]) -> Any:
+    """Return the rows of the log for requests of one model, day and signature."""
     import pyarrow as pa
 
     inputs = group[0].inputs
@@ -185,7 +157,7 @@ def _table(group: list[LoggedRequest]) -> Any:
         ),
         "source": (pa.string(), [entry.source for entry in each]),
         "request_id": (pa.string(), [entry.request_id for entry in each]),
-        **_heard(group),
+        **_returned_columns(group),
     }
     by_feature = zip(*(row for entry in group for row in entry.rows), strict=True)
     for name, values in zip(inputs.names, by_feature, strict=True):
@@ -195,23 +167,29 @@ def _table(group: list[LoggedRequest]) -> Any:
     return pa.table([pa.array(v, kind, from_pandas=True) for kind, v in columns.values()], schema=schema)
 
 
-def _heard(group: list[LoggedRequest]) -> dict[str, tuple[Any, Sequence[Any]]]:
-    """Return the columns that only unheard answers have."""
+def _returned_columns(group: list[LoggedRequest]) -> dict[str, tuple[Any, Sequence[Any]]]:
+    """Return the columns that only the shadow's log has."""
     import pyarrow as pa
 
-    heard = [(entry.heard, answer) for entry in group if entry.heard for answer in entry.heard.answers]
-    if not heard:
+    returned = [
+        (entry.returned_to_caller, answer)
+        for entry in group
+        if entry.returned_to_caller
+        for answer in entry.returned_to_caller.answers
+    ]
+    if not returned:
         return {}
     return {
-        "heard_version": (pa.string(), [found.version for found, _ in heard]),
-        "heard_score": (pa.float64(), [answer.score for _, answer in heard]),
-        "heard_predicted": (pa.string(), [answer.label for _, answer in heard]),
+        "heard_version": (pa.string(), [found.version for found, _ in returned]),
+        "heard_score": (pa.float64(), [answer.score for _, answer in returned]),
+        "heard_predicted": (pa.string(), [answer.label for _, answer in returned]),
     }
 
 
-def _write_file(table: Any, folder: Path, source: str) -> None:
+def write_log_file(table: Any, folder: Path, source: str) -> None:
+    """Write a file of the log, which readers see only when it is complete."""
     import pyarrow.parquet as pq
 
-    # The temporary name starts with a dot, so that no reader takes it for a finished file.
+    # The temporary name starts with a dot, which readers skip.
     with replacing(folder / f"{source}-{os.getpid()}-{uuid.uuid4().hex}.parquet") as temporary:
         pq.write_table(table, temporary, compression="zstd")

@@ -9,27 +9,27 @@ from starlette.types import Receive, Scope
 
 from evermodel.modeling.scoring.request_rows import RequestRefusedError
 
-# A caller that drips its body costs a connection, never a thread; after so long it has to go.
+# A slow body occupies a connection, never a thread, for no longer than this.
 BODY_SECONDS = 10.0
 
 
-WHOLE = "whole"  # in the request's state: all of the body has come, see `PatientConnection`
+WHOLE = "whole"  # in the request's state: the whole body has arrived, see `PatientConnection`
 
 
 async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """Read a whole body, in at most `BODY_SECONDS`.
+    """Read a request's body, in at most `BODY_SECONDS`.
 
     Parameters
     ----------
     limit
-        Most bytes; a longer body is refused as soon as that is known, and never held in memory.
+        Most bytes; a longer body is refused as soon as its length is known, and not kept in memory.
 
     Raises
     ------
     RequestRefusedError
-        It is too large (413), or too slow (408).
+        The body is too large (413) or too slow (408).
     ClientDisconnect
-        The caller went away.
+        The caller closed the connection.
     """
     if scope["state"].get(WHOLE):
         return await _read(receive, limit)  # a timer would cost more than reading
@@ -40,7 +40,7 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
             return await _read(receive, limit)
     except TimeoutError:
         raise RequestRefusedError(
-            408, f"the body did not arrive within {BODY_SECONDS:g} seconds", "send it in one go"
+            408, f"the body did not arrive within {BODY_SECONDS:g} seconds", "send it without pauses"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""Every request has an id: the caller's own, if it is a sane token, else a new one."""
+"""The id of a request: the caller's header if it is a valid token, else a new one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who a request belongs to, and the place between 0 and 1 that this gives it for as long as a rollout lasts."""
+"""The unit of a request, and its place between 0 and 1, which stays the same during a rollout."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _LONGEST_SUBJECT = 200
 
 
 def unit_of(scope: Scope) -> bytes:
-    """Return what sticks to one version: the caller's ``X-Subject-ID``, or the request's own id without one.
+    """Return the unit that stays with one version: the header ``X-Subject-ID``, or the request's id without one.
 
-    A subject of more than 200 bytes is taken for none.
+    A subject of more than 200 bytes is ignored.
     """
     for name, value in scope["headers"]:
         if name == _HEADER and 0 < len(value) <= _LONGEST_SUBJECT:
@@ -24,12 +24,12 @@ def unit_of(scope: Scope) -> bytes:
 
 
 def key_of(salt: str) -> bytes:
-    """Return the key that makes a rollout's places its own."""
+    """Return the key with which the places of a rollout differ from those of others."""
     return blake2b(salt.encode(), digest_size=32).digest()
 
 
 def place(unit: bytes, key: bytes) -> float:
-    """Return where a unit stands, evenly spread over [0, 1): the same for the same key, in every process.
+    """Return the place of a unit, uniform over [0, 1) and the same for the same key in every process.
 
     >>> place(b"caller-7", key_of("rollout 1")) == place(b"caller-7", key_of("rollout 1"))
     True

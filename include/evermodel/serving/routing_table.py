@@ -1,4 +1,4 @@
-"""Who answers now: the champion, the versions that have a share beside it, and one that answers unheard."""
+"""The routing table: the champion, the versions with a share of the requests, and the shadow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from evermodel.serving.router import key_of, place, unit_of
 
 @dataclass(frozen=True)
 class ServedArm:
-    """A version beside the champion, and where its part of [0, 1) ends."""
+    """A version, and the end of its part of [0, 1)."""
 
     served: ServedModel
     until: float
@@ -25,24 +25,26 @@ class ServedArm:
 
 @dataclass(frozen=True)
 class Traffic:
-    """Everything a request needs to know about who answers it; replaced as a whole, never changed.
+    """The routing table of one model; replaced as a whole, never changed.
 
     Parameters
     ----------
     champion
-        Answers what nobody else does.
+        Answers the requests of no other version.
     arms
-        In the order of their places, the champion first; empty if it answers alone.
+        The versions in the order of their parts, the champion first; empty if the champion answers alone.
     previous
-        The champion of before, if the spec wants it as a fallback.
+        The previous champion, if the spec's fallback needs it.
     shadow
-        The version that answers without being heard.
+        The version whose answers are compared and not returned.
     plan
         The traffic plan in force.
     missing
-        Versions that the plan names and that could not be loaded, each with the reason.
+        Versions of the plan that could not be loaded, each with the error.
     since
-        When this process began to answer with the champion.
+        When the champion was put in force in this process.
+    counters
+        Counts of the step or champion.
     """
 
     champion: ServedModel
@@ -52,7 +54,7 @@ class Traffic:
     plan: TrafficPlan | None = None
     missing: tuple[tuple[str, str], ...] = ()
     since: datetime = field(default_factory=lambda: datetime.now(UTC), compare=False)
-    tally: ServingCounters = field(default_factory=lambda: ServingCounters(("", ""), 0), compare=False)
+    counters: ServingCounters = field(default_factory=lambda: ServingCounters(("", ""), 0), compare=False)
 
     @cached_property
     def _key(self) -> bytes:
@@ -65,36 +67,36 @@ class Traffic:
     def route(self, scope: Scope) -> ServedModel:
         """Return the version that answers a request: the same for the same caller while the shares stay.
 
-        A challenger whose share grows keeps those whom it had. One that has used up the step's limit leaves its
-        requests to the champion.
+        A challenger whose share grows keeps its callers. When it has used up the step's limit, the champion answers
+        its requests.
         """
         if not self.arms:
             return self.champion
         spot = place(unit_of(scope), self._key)
         served = next((arm.served for arm in self.arms if spot < arm.until), self.arms[-1].served)
-        return self.champion if self._limited(served) and not self.tally.take() else served
+        return self.champion if self._limited(served) and not self.counters.take() else served
 
     def give_back(self, routed: ServedModel) -> None:
-        """Leave a request out of the step's limit: it was sent to a version and got no answer."""
+        """Take a request out of the step's limit, because it got no answer."""
         if self._limited(routed):
-            self.tally.give_back()
+            self.counters.give_back()
 
     def _limited(self, served: ServedModel) -> bool:
         return self.plan is not None and self.plan.limit is not None and served is not self.champion
 
     def shadows(self, scope: Scope) -> bool:
-        """Tell whether the shadow answers a request, too."""
+        """Tell whether the shadow answers a request too."""
         if self.shadow is None or self.plan is None:
             return False
         return self.plan.shadow >= 1 or place(unit_of(scope), self._shadow_key) < self.plan.shadow
 
     def stand_in(self, served: ServedModel) -> ServedModel | None:
-        """Return the version that answers when another one cannot: the champion, and for it the one before."""
+        """Return the version that answers when another one fails: the champion, or for it the previous one."""
         return self.previous if served is self.champion else self.champion
 
     @property
     def shares(self) -> dict[str, float]:
-        """Share of the requests by version, as they are answered here."""
+        """Share of the requests by version, as in force in this process."""
         if not self.arms:
             return {self.champion.version: 1.0}
         shares: dict[str, float] = {}
@@ -105,7 +107,7 @@ class Traffic:
         return {version: round(share, 9) for version, share in shares.items()}
 
     def in_memory(self) -> InMemory:
-        """Return what this process reports."""
+        """Return the versions and counts of this process."""
         return InMemory(
             version=self.champion.version,
             since=self.since.isoformat(timespec="milliseconds"),
@@ -113,16 +115,16 @@ class Traffic:
             shares=self.shares,
             revision=self.plan.revision if self.plan else 0,
             rollout=self.plan.run_key if self.plan else "",
-            counts=self.tally.counts(),
+            counts=self.counters.counts(),
         )
 
 
 def arms_of(
     plan: TrafficPlan, champion: ServedModel, loaded: dict[str, ServedModel]
 ) -> tuple[ServedArm, ...]:
-    """Lay a plan's arms side by side, the champion first so that the others grow and shrink at their own edge.
+    """Return the arms of a plan, the champion first, so that the others grow and shrink at their own edge.
 
-    A version that is not in memory leaves its part to the champion.
+    The part of a version that is not loaded goes to the champion.
     """
     ordered = sorted(plan.arms, key=lambda arm: arm.version != plan.champion)
     shares = [(loaded.get(arm.version, champion), arm.share) for arm in ordered if arm.share > 0]
@@ -133,5 +135,5 @@ def arms_of(
     for served, share in shares:
         end += share
         arms.append(ServedArm(served, end))
-    arms[-1] = ServedArm(arms[-1].served, 1.0)  # the shares add up to 1 only nearly
+    arms[-1] = ServedArm(arms[-1].served, 1.0)  # the sum of the shares may differ from 1 by rounding
     return tuple(arms)

@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 _LOG = logging.getLogger(__package__)
-_ARGUMENTS = "EVERMODEL_SERVE_ARGUMENTS"  # from the first process to its workers
+_ARGUMENTS = "EVERMODEL_SERVE_ARGUMENTS"  # from the parent process to its workers
 _GRACE = 10
-_NOT_STARTED = 3  # uvicorn's own exit code for it; its log has why
-# A worker that loads a model may keep its interpreter busy for a while; it is not dead for that.
+_NOT_STARTED = 3  # uvicorn's exit code; the error is in its log
+# A worker that loads a model may not respond for a while.
 _WORKER_SECONDS = 60
 
 
 class AddressTakenError(PermanentError):
-    """The app cannot listen where it was told to."""
+    """The app cannot listen on its address."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def serve(
     access_log: bool = False,
     limit_concurrency: int | None = None,
 ) -> None:
-    """Serve models until the process is told to end; what was answered is then written to the prediction log.
+    """Serve models until the process is stopped, which writes the prediction log.
 
     Parameters
     ----------
@@ -69,28 +69,28 @@ def serve(
     port
         Port to listen on.
     poll_seconds
-        Pause between two looks at the registry.
+        Pause between two reads of the registry.
     workers
-        Processes that answer; they share the port, and switch versions together.
+        Number of processes; they share the port and switch versions together.
     access_log
         Whether each prediction request is a line of the log.
     limit_concurrency
-        Most connections of one process; what comes beyond gets a 503.
+        Most connections of one process; further ones get a 503.
 
     Raises
     ------
     SpecError
-        A spec, a rule or the tokens cannot be used.
+        A spec, a fallback rule or the tokens are not valid.
     AddressTakenError
-        Something else listens there, or the address is not one of this machine.
+        The port is in use, or the address is not one of this machine.
     """
     import uvicorn
 
     if workers < 1:
-        raise SpecError(f"{workers} workers cannot serve", "start at least one")
+        raise SpecError(f"--workers {workers} is less than 1", "set it to 1 or more")
     _prepare()
     arguments = _Arguments(models, poll_seconds, access_log)
-    app = arguments.app()  # with several workers only to refuse early what they would refuse
+    app = arguments.app()  # with several workers only to fail before they start
     _warn_if_open(host)
     options: dict[str, Any] = {
         "log_config": None,
@@ -113,7 +113,7 @@ def serve(
 
 
 def worker_app() -> FastAPI:
-    """Build the app of a worker, whose arguments the first process left in the environment."""
+    """Build the app of a worker, with the arguments in the environment."""
     _prepare()
     return _Arguments(**json.loads(os.environ[_ARGUMENTS])).app()
 
@@ -142,7 +142,7 @@ def _serve_together(
 
 def _prepare() -> None:
     write_lines()
-    # The thread that loads a new version must not keep requests waiting for longer than this.
+    # The longest time, in seconds, that the thread which loads a version may delay a request.
     sys.setswitchinterval(0.001)
 
 
@@ -155,7 +155,8 @@ def _listening(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise AddressTakenError(
-            f"cannot listen on {host}:{port}: {reason}", "end what listens there, or take another --port"
+            f"cannot listen on {host}:{port}: {reason}",
+            "stop the process that uses the port, or set another --port",
         ) from error
     listener.set_inheritable(True)
     _LOG.info("event=listening host=%s port=%d", host, listener.getsockname()[1])
@@ -166,8 +167,7 @@ def _warn_if_open(host: str) -> None:
     if _only_here(host) or Tokens.from_environment() is not None:
         return
     _LOG.warning(
-        'event=open_to_all host=%s message="everybody who reaches this address may ask: set %s or %s, '
-        'or listen on 127.0.0.1"',
+        'event=open_to_all host=%s message="requests need no token; set %s or %s, or listen on 127.0.0.1"',
         *(host, TOKENS, TOKENS_FILE),
     )
 

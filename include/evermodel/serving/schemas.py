@@ -1,4 +1,4 @@
-"""What the serving app's answers look like."""
+"""The JSON schemas of the serving app's responses."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ class Prediction(_Answer):
     """The answer for one row."""
 
     id: str = Field(
-        description="What joins this prediction with its label: the id that the row came with, or one made for it."
+        description="Joins this prediction with its label: the id of the row, or one made for it."
     )
-    score: float = Field(description="A probability; for a regression the value.")
-    label: str | None = Field(None, description="Of many classes the likeliest; absent for other tasks.")
+    score: float = Field(description="A probability; for a regression, the value.")
+    label: str | None = Field(None, description="The most probable of many classes; absent for other tasks.")
 
 
 class Predictions(_Answer):
-    """The answer for one request; ``version`` gave it for every row."""
+    """The answer for one request; all rows are answered by ``version``."""
 
     model: str
     version: str = Field(
-        description="What answered: a version of the model, or `constant` or `rule` for a fallback without one."
+        description="The version of the model, or `constant` or `rule` for a fallback without a version."
     )
     request_id: str
-    predictions: list[Prediction] = Field(description="One for each row, in their order.")
+    predictions: list[Prediction] = Field(description="One for each row, in the order of the request.")
     fallback: Literal["previous", "constant", "rule"] | None = Field(
-        None, description="The fallback that answered in the model's place; absent when the model itself did."
+        None, description="The fallback that answered; absent if the model answered."
     )
 
 
 class ProblemDetails(_Answer):
-    """Why there is no answer."""
+    """Why the request has no answer."""
 
-    detail: str = Field(description="What is wrong, where, and what to do about it.")
+    detail: str = Field(description="The problem, its place in the request, and what to do.")
     request_id: str
 
 
@@ -50,35 +50,35 @@ class Alive(_Answer):
 
 
 class Ready(_Answer):
-    """Every served model has a version to answer with."""
+    """Every served model has a loaded version."""
 
     status: Literal["ready"] = "ready"
 
 
 class NotReady(_Answer):
-    """A served model has no version yet."""
+    """A served model has no loaded version."""
 
     status: Literal["not ready"] = "not ready"
-    reasons: dict[str, str] = Field(description="By model.")
+    reasons: dict[str, str] = Field(description="By model, why no version is loaded.")
 
 
 class ModelState(_Answer):
-    """What one served model is doing, in the process that was asked."""
+    """The state of one served model, in the process that answers."""
 
     model: str
     version: str | None
     engine: Literal["onnx", "sklearn"] | None
     since: datetime | None
-    shares: dict[str, float] = Field(description="Of the requests, by version.")
-    shadow: str | None = Field(description="The version that answers unheard.")
-    revision: int = Field(description="Of the traffic plan in force; 0 without one.")
+    shares: dict[str, float] = Field(description="Share of the requests, by version.")
+    shadow: str | None = Field(description="The version whose answers are compared and not returned.")
+    revision: int = Field(description="Revision of the traffic plan in force; 0 without one.")
     missing: dict[str, str] = Field(
-        description="Versions that the plan names and that could not be loaded; the champion has their share."
+        description="Versions of the plan that could not be loaded; the champion has their share."
     )
     inputs: list[dict[str, str]]
     fallback: Literal["none", "previous", "constant", "rule"] = Field(description="As the spec declares it.")
     breaker: Literal["closed", "open"] = Field(
-        description="Open while the version is left alone because it failed again and again."
+        description="Open while the version gets no requests because it failed repeatedly."
     )
     last_error: str | None
     last_checked: datetime | None

@@ -1,4 +1,4 @@
-"""What is counted by version: shares, response times, and the answers that nobody heard."""
+"""Metrics by version: shares, response times, and the answers of the shadow."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 
 class LogCounters(NamedTuple):
-    """The rows that one log has written, and those that it had to drop."""
+    """The rows that a log has written and dropped."""
 
     logged: Counter
     dropped: Counter
@@ -21,37 +21,42 @@ class TrafficMetrics:
     Parameters
     ----------
     registry
-        Where they are shown.
+        The registry that shows them.
     seconds
-        Bounds of the response times.
+        Upper bounds of the buckets of response times.
     """
 
     def __init__(self, registry: CollectorRegistry, seconds: tuple[float, ...]) -> None:
         self.share = Gauge(
             "evermodel_traffic_share",
-            "Share of the requests that a version answers.",
+            "Share of the requests sent to a version.",
             ["model", "version"],
             registry=registry,
             multiprocess_mode="livemostrecent",
         )
         self.seconds = Histogram(
             "evermodel_version_seconds",
-            "Time in which a version answered, from the last byte of the request on.",
+            "Response time of a version, from the last byte of the request.",
             ["model", "version"],
             buckets=seconds,
             registry=registry,
         )
         self.shadows = Counter(
             "evermodel_shadow_rows",
-            "Rows answered unheard: agreeing with the answer that was heard, differing, failed or dropped.",
+            "Rows sent to the shadow: agreeing with the answer that was returned, differing, failed or dropped.",
             ["model", "version", "outcome"],
             registry=registry,
         )
         self.shadow_log = LogCounters(
-            Counter("evermodel_shadows_logged", "Unheard answers written.", ["model"], registry=registry),
+            Counter(
+                "evermodel_shadows_logged",
+                "Answers of the shadow written to its log.",
+                ["model"],
+                registry=registry,
+            ),
             Counter(
                 "evermodel_shadows_dropped",
-                "Unheard answers that did not reach their log.",
+                "Answers of the shadow that did not reach its log.",
                 ["model", "reason"],
                 registry=registry,
             ),
@@ -59,7 +64,7 @@ class TrafficMetrics:
         self._shown: dict[str, set[str]] = {}
 
     def shared(self, model: str, shares: Mapping[str, float]) -> None:
-        """Show the shares of now; a version that had one and has none any more shows 0."""
+        """Show the current shares; a version that no longer has one shows 0."""
         shown = self._shown.setdefault(model, set())
         shown.update(shares)
         for version in shown:

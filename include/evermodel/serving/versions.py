@@ -1,18 +1,19 @@
-"""The versions of one model that are in memory, and those that could not be brought there."""
+"""The loaded versions of one model, and those that could not be loaded."""
 
 from __future__ import annotations
 
 import re
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
 from evermodel.core.errors import EvermodelError
 from evermodel.modeling.scoring.loaded_version import ServedModel, read_served
-from evermodel.serving.cache import ModelCache
+from evermodel.serving.cache import LastGoodState, ModelCache
+from evermodel.serving.desired_state import DesiredState, RegistrySource
 from evermodel.spec import ModelSpec
 
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
@@ -21,23 +22,36 @@ _LONGEST_PAUSE = 60.0
 
 
 @dataclass(frozen=True)
-class Failure:
-    """Why a version could not be loaded, and when to try it again."""
+class LoadFailure:
+    """Why a version could not be loaded, and when to try again."""
 
     error: Exception
     attempts: int
     again_at: float
 
 
+@dataclass(frozen=True)
+class _CachedOnly:
+    """The versions in the cache of this machine, while the registry is unavailable."""
+
+    origins: Mapping[str, str]
+
+    def origin(self, version: str) -> str:
+        return self.origins[version]
+
+    def download(self, version: str, folder: Path) -> None:
+        raise FileNotFoundError(f"version {version} was removed from the cache: {folder}")
+
+
 class LoadedVersions:
-    """Brings versions into memory and keeps those that are needed.
+    """Loads versions, retries failed loads after a pause, and drops what is no longer needed.
 
     Parameters
     ----------
     cache
-        Where their files are.
+        The downloaded files.
     pause
-        Seconds after which a failed version is tried again for the first time; each time it is twice as long.
+        Seconds until the first retry; doubled with each further one.
     """
 
     def __init__(self, spec: ModelSpec, cache: ModelCache, pause: float) -> None:
@@ -45,8 +59,9 @@ class LoadedVersions:
         self._cache = cache
         self._pause = pause
         self._loaded: dict[str, tuple[ServedModel, str]] = {}
-        self._failed: dict[str, Failure] = {}
-        self._under_way: dict[str, Future[bool]] = {}
+        self._failed: dict[str, LoadFailure] = {}
+        self._loading: dict[str, Future[bool]] = {}
+        self._last_good: LastGoodState | None = None
         self._lock = threading.Lock()
 
     @property
@@ -57,97 +72,99 @@ class LoadedVersions:
 
     @property
     def origins(self) -> dict[str, str]:
-        """Where the versions in memory came from."""
+        """The locations that the versions in memory were registered from."""
         with self._lock:
             return {version: origin for version, (_, origin) in self._loaded.items()}
 
     @property
-    def failures(self) -> dict[str, Failure]:
+    def failures(self) -> dict[str, LoadFailure]:
         """The versions whose last load failed."""
         with self._lock:
             return dict(self._failed)
 
-    def waits(self, version: str) -> bool:
-        """Tell whether a version failed so lately that it is not tried again yet."""
-        failed = self._failed.get(version)
-        return failed is not None and time.monotonic() < failed.again_at
+    def load(self, version: str, source: RegistrySource | _CachedOnly) -> bool:
+        """Load a version and check it on its stored example, unless it is in memory or its retry is not due.
 
-    def bring(self, version: str, find: Callable[[], str], download: Callable[[Path], object]) -> bool:
-        """Load a version and check it on its stored example, unless it is in memory already.
-
-        Whatever goes wrong is kept in `failures`.
-
-        Parameters
-        ----------
-        find
-            Says what the version was registered from.
-        download
-            Puts its files into a folder.
+        Errors are kept in `failures`, never raised.
 
         Returns
         -------
-        Whether the version was tried and failed now.
+        Whether the load failed now.
         """
-        if self.waits(version):
+        failed = self._failed.get(version)
+        if failed is not None and time.monotonic() < failed.again_at:
             return False
         try:
-            origin = find()
+            origin = source.origin(version)
             if self.origins.get(version) != origin:
-                served = self._read(version, self._cache.files(version, origin, download))
+                files = self._cache.files(version, origin, lambda folder: source.download(version, folder))
+                served = self._read(version, files)
                 with self._lock:
                     self._loaded[version] = (served, origin)
             with self._lock:
                 self._failed.pop(version, None)
-        except Exception as error:  # noqa: BLE001 - what one version does must not keep others from answering
+        except Exception as error:  # noqa: BLE001 - a broken version must not affect the others
             with self._lock:
                 before = self._failed.get(version)
                 attempts = before.attempts + 1 if before else 1
                 pause = min(self._pause * 2**attempts, _LONGEST_PAUSE)
-                self._failed[version] = Failure(error, attempts, time.monotonic() + pause)
+                self._failed[version] = LoadFailure(error, attempts, time.monotonic() + pause)
             return True
         return False
 
-    def begin(
-        self, version: str, find: Callable[[], str], download: Callable[[Path], object]
-    ) -> Future[bool]:
-        """Bring a version in a thread of its own, or return the attempt that is under way; see `bring`."""
-        attempt = self._under_way.get(version)
-        if attempt is None or attempt.done():
-            attempt = self._under_way[version] = Future()
-            thread = threading.Thread(
-                target=_run,
-                args=(attempt, self.bring, version, find, download),
-                name=f"load-{version}",
-                daemon=True,
-            )
-            thread.start()
-        return attempt
+    def load_in_thread(self, version: str, source: RegistrySource | _CachedOnly) -> Future[bool]:
+        """Load a version in a thread of its own, or return the load that is running; see `load`."""
+        load = self._loading.get(version)
+        if load is None or load.done():
+            load = self._loading[version] = Future()
+            arguments = (load, self, version, source)
+            threading.Thread(target=_run, args=arguments, name=f"load-{version}", daemon=True).start()
+        return load
 
-    def keep(self, versions: Collection[str]) -> None:
-        """Drop every other version from memory, and what is known of their failures."""
+    def drop_all_but(self, versions: Collection[str]) -> None:
+        """Drop the other versions from memory, and their failures."""
         with self._lock:
-            self._loaded = {version: held for version, held in self._loaded.items() if version in versions}
+            self._loaded = {version: found for version, found in self._loaded.items() if version in versions}
             self._failed = {
                 version: failed for version, failed in self._failed.items() if version in versions
             }
-            self._under_way = {v: attempt for v, attempt in self._under_way.items() if not attempt.done()}
+            self._loading = {version: load for version, load in self._loading.items() if not load.done()}
+
+    def save_last_good(self, desired: DesiredState) -> None:
+        """Store the state that is in force, for a start without the registry."""
+        good = LastGoodState(desired, self.origins)
+        if good != self._last_good:
+            self._cache.mark_good(good)
+            self._last_good = good
+
+    def load_last_good(self) -> DesiredState | None:
+        """Load the state that was last in force on this machine; None if there is none, or it is this process's own."""
+        good = self._cache.last_good()
+        if good is None or (self._last_good and good.desired == self._last_good.desired):
+            return None
+        for version in good.desired.versions:
+            if version in good.origins:
+                self.load(version, _CachedOnly(good.origins))
+        return good.desired
 
     def _read(self, version: str, files: Path) -> ServedModel:
         try:
             return read_served(self._spec, version, files)
         except Exception:
-            self._cache.forget(version)  # so that the next attempt downloads it anew
+            self._cache.forget(version)  # the next attempt downloads it again
             raise
 
 
-def _run(attempt: Future[bool], bring: Callable[..., bool], *arguments: object) -> None:
+def _run(
+    load: Future[bool], versions: LoadedVersions, version: str, source: RegistrySource | _CachedOnly
+) -> None:
     try:
-        attempt.set_result(bring(*arguments))
-    except BaseException as error:  # noqa: BLE001 - handed to who waits for it
-        attempt.set_exception(error)
+        load.set_result(versions.load(version, source))
+    except BaseException as error:  # noqa: BLE001 - passed on to the caller that waits
+        load.set_exception(error)
 
 
-def described(error: Exception) -> str:
-    """Put an error on one line, without the addresses and scratch folders that make each one look new."""
+def one_line(error: Exception) -> str:
+    """Return an error on one line, without the addresses and scratch folders that differ each time."""
     text = error.problem if isinstance(error, EvermodelError) else f"{type(error).__name__}: {error}"
     return _SCRATCH.sub(".download", _ADDRESS.sub("0x...", " ".join(text.split())))[:500]

@@ -1,4 +1,4 @@
-"""The serving processes of one machine switch together, so that no caller sees versions go back and forth."""
+"""The workers of one machine switch versions together, so that no caller sees versions alternate."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import FileIO
 from pathlib import Path
 
@@ -21,17 +21,17 @@ _WIDTH = 16
 
 @dataclass(frozen=True)
 class _Mark:
-    """What another process says: the orders that it is ready for, and those that it follows."""
+    """The desired state that a process is ready for, and the one that it has in force."""
 
-    ready: str
-    follows: str
+    ready: str = ""
+    follows: str = ""
 
 
 class Workers:
-    """A folder in which each process keeps a locked file with what it is ready for and what it follows.
+    """A folder in which each process has a locked file with the states that it is ready for and has in force.
 
-    A process switches when every other one that answers is ready for the same, or has switched already; one that is
-    slow or stuck is not waited for longer than the patience. The lock of a process that is killed goes with it.
+    A process switches when all others are ready for the same state or one of them has switched; it waits no longer than
+    the patience for one that is slow or stuck. The lock of a killed process is released.
 
     Parameters
     ----------
@@ -47,10 +47,11 @@ class Workers:
         self._name = f"{os.getpid()}-{uuid.uuid4().hex}"
         self._file: FileIO | None = None
         self._seen = 0
-        self._ready, self._follows, self._ready_at = "", "", 0.0
+        self._mark = _Mark()
+        self._ready_at = 0.0
 
     def join(self) -> None:
-        """Become one of the workers; without a folder to write to, the process switches by itself."""
+        """Become one of the workers; if the folder cannot be written, the process switches on its own."""
         with suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True)
             new = self._folder / f"{_NEW}{self._name}"
@@ -58,25 +59,23 @@ class Workers:
             fcntl.flock(file, fcntl.LOCK_EX)
             self._file = file
             self._write()
-            new.rename(self._folder / self._name)  # locked before anybody can take it for a dead one's
+            new.rename(self._folder / self._name)  # locked before another process can see it
 
     def leave(self) -> None:
-        """Be no worker any more."""
+        """Leave the workers."""
         if self._file is not None:
             (self._folder / self._name).unlink(missing_ok=True)
             self._file.close()
             self._file = None
 
     def ready(self, key: str) -> bool:
-        """Say that these orders could be followed now, and wait for the others.
+        """Announce that this process can switch to a state, and wait for the others.
 
         Returns
         -------
-        Whether to switch. If not, others prepare for different orders: look at the registry again.
+        Whether to switch. If not, others prepare for another state: read the registry again.
         """
-        if key != self._ready:
-            self._ready, self._ready_at = key, time.monotonic()
-            self._write()
+        self.go_ahead(key)
         while time.monotonic() < self._ready_at + self._patience:
             others = [mark for mark in self._others() if mark.follows]
             if any(mark.follows == key for mark in others) or all(mark.ready == key for mark in others):
@@ -88,23 +87,23 @@ class Workers:
         return True
 
     def go_ahead(self, key: str) -> None:
-        """Tell the others not to wait for this process, which cannot follow these orders, or not yet."""
-        if key != self._ready:
-            self._ready, self._ready_at = key, time.monotonic()
+        """Announce a state for which the others need not wait for this process."""
+        if key != self._mark.ready:
+            self._mark, self._ready_at = replace(self._mark, ready=key), time.monotonic()
             self._write()
 
     def follow(self, key: str) -> None:
-        """Say that these orders are followed now."""
-        if (self._ready, self._follows) != (key, key):
-            self._ready = self._follows = key
+        """Announce that a state is in force."""
+        if self._mark != _Mark(key, key):
+            self._mark = _Mark(key, key)
             self._write()
 
     def hurry(self) -> None:
-        """Let the next `wait` return at once."""
+        """Make the next `wait` return at once."""
         self._seen = -1
 
     def wait(self, stop: threading.Event, seconds: float) -> None:
-        """Wait until it is time to look at the registry again: at once when another process has moved."""
+        """Wait until the next read of the registry; returns at once when another process has announced something."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0 and not stop.wait(min(left, _NOTICE)):
             if self._changed_at() != self._seen:
@@ -115,8 +114,10 @@ class Workers:
         if self._file is None:
             return
         with suppress(OSError):
-            os.pwrite(self._file.fileno(), f"{self._ready:{_WIDTH}}{self._follows:{_WIDTH}}".encode(), 0)
-            os.utime(self._folder)  # which the others notice
+            os.pwrite(
+                self._file.fileno(), f"{self._mark.ready:{_WIDTH}}{self._mark.follows:{_WIDTH}}".encode(), 0
+            )
+            os.utime(self._folder)  # the others watch it
             self._seen = self._changed_at()
 
     def _changed_at(self) -> int:
@@ -126,7 +127,7 @@ class Workers:
             return self._seen
 
     def _others(self) -> Iterator[_Mark]:
-        """Read what the other living processes say, and remove what dead ones left."""
+        """Read the marks of the other processes, and remove the files of those that have ended."""
         if self._file is None:
             return
         for entry in os.scandir(self._folder):

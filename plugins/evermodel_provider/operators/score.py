@@ -40,7 +40,7 @@ class ScoreOperator(ModelOperator):
 
     def run_step(self, context: Context) -> dict[str, Any]:
         """Score the day."""
-        from evermodel.modeling.scoring import score_day
+        from evermodel.modeling.scoring.day import score_day
 
         as_of = whole_day(self.as_of)
         began = time.monotonic()

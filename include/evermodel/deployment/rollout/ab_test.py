@@ -1,4 +1,4 @@
-"""A/B test: a fixed split, until the labels tell which version is better; may be looked at any time."""
+"""A/B test: a fixed split until the labels show which version is better; may be evaluated at any time."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from evermodel.stats.sequential import difference
 
 
 def begin(spec: RolloutSpec, plan: TrafficPlan) -> TrafficPlan:
-    """Give the challenger its share, and until the guard has passed no more answers than it allows."""
+    """Give the challenger its share, and limit its answers until the canary checks have passed."""
     arms = split(plan.champion, plan.challenger, spec.ab_test.share)
     return replace(plan, arms=arms, limit=spec.guard.max_exposed)
 
 
 def decide(spec: RolloutSpec, plan: TrafficPlan, evidence: Evidence, now: datetime) -> Verdict:
-    """Promote the winner; without one in time the champion stays."""
+    """Promote the better version; without a result in time the champion stays."""
     test = spec.ab_test
-    # Labels are what the test itself is about: the guard would look at them at another level.
+    # Without the losses, which the A/B test itself evaluates at another level.
     seen = run_canary_checks(spec.guard, plan, replace(evidence, losses={}), steps=2)
     if seen.state == "breach":
         return Verdict("roll_back", seen.why, seen.figures)
     if plan.step == TRIAL:
         return decide_trial(seen, plan, evidence, now, test.longest)
     new, old = evidence.losses.get(plan.challenger), evidence.losses.get(plan.champion)
-    figures, said = dict(seen.figures), "no labels have matured"
+    figures, said = dict(seen.figures), "no matured labels"
     if new is not None and old is not None:
         gain, low, high = difference(old, new, test.error_rate)
         figures |= {"gain": gain, "gain_low": low, "gain_high": high}
@@ -43,5 +43,5 @@ def decide(spec: RolloutSpec, plan: TrafficPlan, evidence: Evidence, now: dateti
             worse = "worse" if high < 0 else "not better by the margin"
             return Verdict("roll_back", f"the new version is {worse}: {said}", figures)
     if since_start(plan, now) >= test.longest:
-        return Verdict("roll_back", f"no verdict in time, the champion stays: {said}", figures)
-    return Verdict("stay", f"no verdict yet: {said}", figures)
+        return Verdict("roll_back", f"no result in time, the champion stays: {said}", figures)
+    return Verdict("stay", f"no result yet: {said}", figures)

@@ -13,19 +13,19 @@ from evermodel.deployment.rollout.verdict import Verdict
 from evermodel.spec.rollout import RolloutSpec
 from evermodel.stats.sequential import FEWEST_LABELS, Moments
 
-_SMALLEST_MOVE = 0.05  # of the share: each move is a new revision that all serving processes have to read
+_SMALLEST_MOVE = 0.05  # of the share: each change is a new revision that all serving processes read
 
 
 def begin(spec: RolloutSpec, plan: TrafficPlan) -> TrafficPlan:
-    """Give each version half, as long as nothing is known; the guard limits the answers of this step."""
+    """Give each version half of the requests; the challenger's answers in this step are limited."""
     arms = split(plan.champion, plan.challenger, 0.5)
     return replace(plan, arms=arms, limit=spec.guard.max_exposed)
 
 
 def decide(spec: RolloutSpec, plan: TrafficPlan, evidence: Evidence, now: datetime) -> Verdict:
-    """Move the shares to the chance of being the best; end when it is decided, or for the champion when time is up."""
+    """Set the share to the chance of being the best; end when that is decided, or with the champion after the longest time."""
     bandit = spec.bandit
-    # A bad version loses its share by itself: quality is what the rewards are about.
+    # Without the losses, which the bandit itself evaluates.
     seen = run_canary_checks(spec.guard, plan, replace(evidence, losses={}), steps=_steps(plan.step))
     if seen.state == "breach":
         return Verdict("roll_back", seen.why, seen.figures)
@@ -33,29 +33,29 @@ def decide(spec: RolloutSpec, plan: TrafficPlan, evidence: Evidence, now: dateti
         return decide_trial(seen, plan, evidence, now, bandit.longest)
     new, old = evidence.losses.get(plan.challenger), evidence.losses.get(plan.champion)
     if new is None or old is None or min(new.rows, old.rows) < FEWEST_LABELS:
-        chance, said = 0.5, "not enough labels have matured"
+        chance, said = 0.5, "too few matured labels"
     else:
         chance = chance_of_best(new, old)
-        said = f"chance {chance:.1%} that the new version is the best ({evidence.loss} {old.mean:.4g} → {new.mean:.4g})"
+        said = f"chance {chance:.1%} that the new version is better ({evidence.loss} {old.mean:.4g} → {new.mean:.4g})"
     figures = {**seen.figures, "chance": chance}
     if chance >= bandit.decided:
         return Verdict("promote", said, figures)
     if chance <= 1 - bandit.decided:
         return Verdict("roll_back", said, figures)
     if since_start(plan, now) >= bandit.longest:
-        return Verdict("roll_back", f"not decided in time, the champion stays: {said}", figures)
+        return Verdict("roll_back", f"no result in time, the champion stays: {said}", figures)
     share = min(max(chance, bandit.floor), 1 - bandit.floor)
     if abs(share - plan.share_of(plan.challenger)) < _SMALLEST_MOVE:
         return Verdict("stay", said, figures)
     arms = split(plan.champion, plan.challenger, share)
     after = plan.changed(arms=arms, step=plan.step + 1, step_since=stamp(now))
-    return Verdict("next", f"the share moves to {share:.0%}: {said}", figures, after)
+    return Verdict("next", f"the share changes to {share:.0%}: {said}", figures, after)
 
 
 def _steps(step: int) -> int:
-    """Return among how many steps the chance of a false breach is shared, at one of them.
+    """Return the number of steps among which the chance of a false breach is divided, at one of them.
 
-    Nobody knows how often the shares will move, and each move begins new evidence: 1/2 + 1/6 + 1/12 + ... is 1.
+    The number of changes is not known, and each starts new evidence: 1/2 + 1/6 + 1/12 + ... is 1.
 
     >>> [_steps(step) for step in range(4)]
     [2, 6, 12, 20]
@@ -64,7 +64,7 @@ def _steps(step: int) -> int:
 
 
 def chance_of_best(new: Moments, old: Moments) -> float:
-    """Return the chance that the new version's mean loss is the smaller one.
+    """Return the chance that the new version has the smaller mean loss.
 
     Under a flat prior the mean of many rewards is normal around what was seen (Bernstein-von Mises), so that the share
     which Thompson sampling gives an arm, the chance that a draw of it is the best, has a closed form.

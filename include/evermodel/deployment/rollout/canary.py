@@ -1,4 +1,4 @@
-"""Canary: more and more of the requests, each step earned by errors, response times and matured labels."""
+"""Canary: a growing share of the requests; each step passes by errors, response times and matured labels."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from evermodel.spec.rollout import RolloutSpec
 
 
 def begin(spec: RolloutSpec, plan: TrafficPlan) -> TrafficPlan:
-    """Give the challenger the first step's share, and no more answers than the guard allows."""
+    """Give the challenger the first step's share, and limit its answers."""
     arms = split(plan.champion, plan.challenger, spec.canary.steps[0])
     return replace(plan, arms=arms, limit=spec.guard.max_exposed)
 
 
 def decide(spec: RolloutSpec, plan: TrafficPlan, evidence: Evidence, now: datetime) -> Verdict:
-    """Go on when the step is passed and baked; go back on a breach, or when the step cannot be passed."""
+    """Continue when the step has passed and the bake time is over; go back on a breach, or when the step cannot pass."""
     steps, canary = spec.canary.steps, spec.canary
     seen = run_canary_checks(spec.guard, plan, evidence, steps=len(steps))
     if seen.state == "breach":
@@ -28,17 +28,19 @@ def decide(spec: RolloutSpec, plan: TrafficPlan, evidence: Evidence, now: dateti
     if seen.state == "open":
         if exhausted(plan, evidence):
             return Verdict(
-                "roll_back", f"{plan.limit:,} answers without having passed: {seen.why}", seen.figures
+                "roll_back",
+                f"not passed within the limit of {plan.limit:,} answers: {seen.why}",
+                seen.figures,
             )
         if lasted >= canary.longest:
             return Verdict("roll_back", f"not passed within the longest time: {seen.why}", seen.figures)
         return Verdict("stay", f"not passed yet: {seen.why}", seen.figures)
     if lasted < canary.bake:
-        return Verdict("stay", "passed, and bakes", seen.figures)
+        return Verdict("stay", "passed, bake time runs", seen.figures)
     if plan.step + 1 >= len(steps):
         return Verdict("promote", f"all {len(steps)} steps passed; the last: {seen.why}", seen.figures)
     share = steps[plan.step + 1]
     after = plan.changed(
         arms=split(plan.champion, plan.challenger, share), step=plan.step + 1, step_since=stamp(now)
     )
-    return Verdict("next", f"step passed, now {share:.0%}: {seen.why}", seen.figures, after)
+    return Verdict("next", f"step passed, the share changes to {share:.0%}: {seen.why}", seen.figures, after)

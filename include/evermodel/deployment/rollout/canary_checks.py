@@ -1,4 +1,4 @@
-"""The checks that all strategies share: errors, response times, quality and exposure of the new version."""
+"""The canary checks of all strategies: errors, response times, quality and exposure of the new version."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from evermodel.stats.sequential import above, below, difference, larger_part
 
 State = Literal["passed", "open", "breach"]
 CHECKS = 4  # errors against the limit and against the champion's, response times, quality
-_NEARLY = 0.95  # of a limit: processes share it, and what one of them did not use may be left over
-_TAIL = 0.01  # a p99 leaves so much above it
-_PROVED_TAIL = 0.02  # what the tail above the limit has to be proved to be smaller than
+_NEARLY = 0.95  # of a limit: the processes share it, and one of them may leave a part unused
+_TAIL = 0.01  # the part of the requests above a p99
+_PROVED_TAIL = 0.02  # the tail above the limit has to be proved smaller than this
 
 
 @dataclass(frozen=True)
 class CanaryCheck:
-    """One check: passed, broken, or not known yet."""
+    """One check: passed, open or a breach."""
 
     name: str
     state: State
@@ -34,14 +34,14 @@ class CanaryCheck:
 
 @dataclass(frozen=True)
 class CanaryChecks:
-    """All checks of one look.
+    """All checks of one evaluation.
 
     Parameters
     ----------
     state
-        ``breach`` if one is broken, ``passed`` if all passed, else ``open``.
+        ``breach`` if one is a breach, ``passed`` if all passed, else ``open``.
     why
-        The checks that made it so, in words.
+        The checks with that state, as text.
     """
 
     state: State
@@ -50,17 +50,17 @@ class CanaryChecks:
 
 
 def run_canary_checks(spec: GuardSpec, plan: TrafficPlan, evidence: Evidence, steps: int = 1) -> CanaryChecks:
-    """Hold the challenger against the guard.
+    """Check the challenger against the limits.
 
     Each check is a pair of sequential tests (see `sequential`): one proves the breach, the other the pass, so that a
     version on the wrong side of the limit passes a step with a chance of at most ``1 - confidence``, and a good one is
-    sent back by the whole rollout with at most that chance, however often both are looked at.
+    sent back by the whole rollout with at most that chance, however often both are evaluated.
 
     Parameters
     ----------
     steps
-        Steps of the whole rollout; the chance of a false breach is shared among them. Where their number is not known,
-        such ones that the shares of all steps add up to at most 1.
+        Steps of the whole rollout, among which the chance of a false breach is divided. If their number is not known,
+        numbers whose reciprocals add up to at most 1.
     """
     level = 1 - spec.confidence
     breach = math.log(CHECKS * steps / level)
@@ -77,12 +77,12 @@ def run_canary_checks(spec: GuardSpec, plan: TrafficPlan, evidence: Evidence, st
 
 
 def exhausted(plan: TrafficPlan, evidence: Evidence) -> bool:
-    """Tell whether the challenger has given the answers that its step allows."""
+    """Tell whether the challenger has used up the answers of its step."""
     return plan.limit is not None and evidence.of(plan.challenger).requests >= _NEARLY * plan.limit
 
 
 def figures_of(plan: TrafficPlan, evidence: Evidence) -> dict[str, float]:
-    """Return the figures of a look, by name."""
+    """Return the figures of an evaluation, by name."""
     figures: dict[str, float] = {"share": plan.share_of(plan.challenger), "step": float(plan.step)}
     sides = {"challenger": plan.challenger, "champion": plan.champion}
     for side, version in sides.items():
@@ -110,12 +110,12 @@ def _errors(
             state = "breach"
         elif limit >= 1 or (limit > 0 and below(new.errors, new.requests, limit) >= proof):
             state = "passed"
-        elif limit <= 0 and new.requests:  # none at all is allowed: one is a breach, and no number proves it
+        elif limit <= 0 and new.requests:  # no error is allowed: one is a breach
             state = "breach" if new.errors else "passed"
         checks.append(CanaryCheck("errors", state, said))
     share = plan.share_of(plan.challenger)
     if limit is not None and 0 < share < 1:
-        # The larger of the two: callers stick to a version, and a busy one is no fault of it.
+        # The larger of the two: callers stay with a version, and some send more requests.
         share = max(share, new.requests / max(new.requests + old.requests, 1))
         worse = share < 1 and larger_part(new.errors, old.errors, share) >= breach
         said = f"{_rate(new)} errors, the champion {_rate(old)}"
@@ -124,7 +124,7 @@ def _errors(
 
 
 def _to_come(spec: GuardSpec, plan: TrafficPlan, evidence: Evidence) -> bool:
-    """Tell whether the champion will have answered enough to be compared with before the step has to end."""
+    """Tell whether the champion will have answered enough requests for a comparison before the step ends."""
     share = plan.share_of(plan.champion)
     if plan.challenger == plan.champion or share <= 0 or exhausted(plan, evidence):
         return False
@@ -136,10 +136,10 @@ def _latency(
 ) -> CanaryCheck:
     usual = quantile(old.buckets, 1 - _TAIL)
     if spec.max_latency_ratio is not None and old.requests < spec.min_requests and to_come:
-        said = f"the champion has {old.requests:,} of the {spec.min_requests:,} requests to compare with"
+        said = f"the champion has {old.requests:,} of {spec.min_requests:,} requests for the comparison"
         return CanaryCheck("response time", "open", said)
     if spec.max_latency_ratio is None or not math.isfinite(usual) or old.requests < spec.min_requests:
-        return CanaryCheck("response time", "passed", "no response times of the champion to compare with")
+        return CanaryCheck("response time", "passed", "no response times of the champion for a comparison")
     slow, total = slower_than(new.buckets, spec.max_latency_ratio * usual)
     now = quantile(new.buckets, 1 - _TAIL)
     said = f"p99 {1000 * now:.3g} ms, the champion {1000 * usual:.3g} ms (limit {spec.max_latency_ratio:g} times)"
@@ -152,7 +152,7 @@ def _latency(
 def _quality(plan: TrafficPlan, evidence: Evidence, level: float) -> CanaryCheck:
     new, old = evidence.losses.get(plan.challenger), evidence.losses.get(plan.champion)
     if new is None or old is None or plan.challenger == plan.champion:
-        return CanaryCheck("quality", "passed", "no labels have matured")
+        return CanaryCheck("quality", "passed", "no matured labels")
     gap, low, high = difference(new, old, level)
     said = (
         f"{evidence.loss} {new.mean:.4g}, the champion {old.mean:.4g} ({new.rows:,} and {old.rows:,} labels)"
@@ -181,14 +181,16 @@ TRIAL, TEST = 0, 1
 def decide_trial(
     seen: CanaryChecks, plan: TrafficPlan, evidence: Evidence, now: datetime, longest: timedelta
 ) -> Verdict:
-    """Lift the limit of exposure when the guard has passed; go back when it cannot pass."""
+    """Lift the limit of exposure when the canary checks have passed; go back when they cannot pass."""
     if seen.state == "passed":
         after = plan.changed(step=TEST, step_since=stamp(now), limit=None)
         return Verdict(
-            "next", f"the guard passed, the labels decide from now on: {seen.why}", seen.figures, after
+            "next", f"canary checks passed, the labels decide from now on: {seen.why}", seen.figures, after
         )
     if exhausted(plan, evidence):
-        return Verdict("roll_back", f"{plan.limit:,} answers without having passed: {seen.why}", seen.figures)
+        return Verdict(
+            "roll_back", f"not passed within the limit of {plan.limit:,} answers: {seen.why}", seen.figures
+        )
     if since_step(plan, now) >= longest:
-        return Verdict("roll_back", f"the guard was not passed in time: {seen.why}", seen.figures)
-    return Verdict("stay", f"the guard has not passed yet: {seen.why}", seen.figures)
+        return Verdict("roll_back", f"not passed within the longest time: {seen.why}", seen.figures)
+    return Verdict("stay", f"not passed yet: {seen.why}", seen.figures)

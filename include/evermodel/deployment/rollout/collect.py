@@ -1,8 +1,9 @@
-"""Collects the evidence of a look: reports of serving processes, matured labels, the smoke test."""
+"""Collects the evidence of an evaluation: reports of serving processes, matured labels, the smoke test."""
 
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from evermodel.registry.client import MlflowClient
 
 _LOG = logging.getLogger(__name__)
-_LABELS_EVERY = timedelta(hours=1)  # a source may be a warehouse that is paid by query
+_LABELS_EVERY = timedelta(hours=1)  # the source may be a warehouse that is billed by query
 _BY_LABELS = ("ab_test", "bandit")
 
 
@@ -36,7 +37,7 @@ def collect_evidence(
     stored: dict[str, Any],
     now: datetime,
 ) -> tuple[Evidence, dict[str, Any]]:
-    """Return what is known now, and the record with what is worth keeping of it.
+    """Return the evidence, and the record with the losses added.
 
     Parameters
     ----------
@@ -50,14 +51,14 @@ def collect_evidence(
     switching = plan.strategy == "blue_green" and plan.step == blue_green.SMOKE
     if switching and since_step(plan, now) >= spec.rollout.look:
         found = smoke_test(spec, client, settings, plan.challenger, plan.champion, now)
-        evidence = evidence.with_smoke(found)
+        evidence = replace(evidence, smoke=found)
     if _to_compare(spec.rollout, plan, evidence, now):
-        evidence = evidence.with_distribution(distribution(spec, settings.lake, plan, now))
+        evidence = replace(evidence, distribution=distribution(spec, settings.lake, plan, now))
     return evidence, stored
 
 
 def _to_compare(spec: RolloutSpec, plan: TrafficPlan, evidence: Evidence, now: datetime) -> bool:
-    """Tell whether this look ends a shadow: distributions are compared once, as no test that looks often is made of them."""
+    """Tell whether this evaluation ends a shadow: its distributions are compared once, not by a sequential test."""
     shadow = spec.shadow
     over = plan.strategy == "shadow" and since_step(plan, now) >= shadow.duration
     enough = evidence.of(plan.challenger).shadows >= spec.guard.min_requests
@@ -67,7 +68,7 @@ def _to_compare(spec: RolloutSpec, plan: TrafficPlan, evidence: Evidence, now: d
 def _losses(
     spec: ModelSpec, settings: Settings, plan: TrafficPlan, stored: dict[str, Any], now: datetime
 ) -> tuple[dict[str, Moments], dict[str, Any]]:
-    """Return the losses, read anew at most every hour."""
+    """Return the losses, read at most once an hour."""
     whole = plan.strategy in _BY_LABELS
     since = datetime.fromisoformat(plan.since if whole else plan.step_since)
     if plan.strategy not in (*_BY_LABELS, "canary") or now - spec.label.delay <= since:
@@ -78,7 +79,7 @@ def _losses(
     try:
         losses = losses_by_version(spec, settings.lake, since, now, (plan.champion, plan.challenger))
     except (SourceError, SourceUnavailableError) as error:
-        # The guard goes on without labels: who looks no more would not see errors and response times either.
+        # The checks of errors and response times continue without labels.
         _LOG.warning("the labels of %s cannot be read: %s", plan.model, error)
         return known, stored
     return losses, with_losses(stored, losses, plan.revision, now)

@@ -1,4 +1,4 @@
-"""Direct: the new version answers everything at once."""
+"""Direct: the new version answers all requests at once."""
 
 from __future__ import annotations
 
@@ -19,4 +19,4 @@ def begin(spec: RolloutSpec, plan: TrafficPlan) -> TrafficPlan:
 def decide(spec: RolloutSpec, plan: TrafficPlan, evidence: Evidence, now: datetime) -> Verdict:
     """Promote."""
     del spec, evidence, now
-    return Verdict("promote", f"direct: version {plan.challenger} answers everything at once")
+    return Verdict("promote", f"direct: version {plan.challenger} answers all requests at once")

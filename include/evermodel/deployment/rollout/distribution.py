@@ -1,4 +1,4 @@
-"""How a shadow's answers are distributed beside the champion's answers to the same rows, from the shadow's log."""
+"""The distributions of the shadow's and the champion's answers to the same rows, from the shadow's log."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ Floats = NDArray[np.float64]
 
 
 def distribution(spec: ModelSpec, lake: Path, plan: TrafficPlan, now: datetime) -> Distribution:
-    """Compare the distributions of what the champion and the shadow said to the same rows since the step began.
+    """Compare the distributions of the champion's and the shadow's answers to the same rows since the step began.
 
-    Scores are counted between the champion's deciles, classes of a multiclass model by name.
+    Scores are counted between the champion's deciles, classes by name.
     """
     import pyarrow.compute as pc
 
@@ -62,7 +62,7 @@ def distribution(spec: ModelSpec, lake: Path, plan: TrafficPlan, now: datetime) 
 def stability_index(before: Floats, now: Floats) -> float:
     """Return the population stability index of two rows of counts, with half a row added to each bin in use.
 
-    Nothing is taken off for chance: both sides are answers to the same rows, which differ less than two samples do.
+    There is no correction for chance: answers to the same rows differ less than those to two samples.
 
     >>> round(stability_index(np.array([500.0, 500.0]), np.array([250.0, 750.0])), 3)
     0.274

@@ -1,9 +1,9 @@
-"""What is known about a step of a rollout: counts of the serving processes, matured labels, and the smoke test."""
+"""The evidence about a step of a rollout: counts of the serving processes, matured labels, and the smoke test."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from evermodel.registry.serving_heartbeats import VersionCounts
@@ -12,14 +12,14 @@ from evermodel.stats.sequential import Moments
 
 @dataclass(frozen=True)
 class Smoke:
-    """What a version did with its stored example and with rows that were asked before.
+    """The result of a version on its stored example and on logged rows.
 
     Parameters
     ----------
     rows
-        Rows that it was asked.
+        Number of rows.
     problem
-        What went wrong: it threw, or an answer is none; empty if nothing did.
+        An error, or an answer that is not valid; empty if all answers are valid.
     milliseconds, champion_milliseconds
         Median time of one row.
     """
@@ -32,7 +32,7 @@ class Smoke:
 
 @dataclass(frozen=True)
 class Distribution:
-    """How a shadow's answers are distributed beside the champion's to the same rows.
+    """The difference between the distributions of the shadow's and the champion's answers to the same rows.
 
     Parameters
     ----------
@@ -48,23 +48,23 @@ class Distribution:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known at one look.
+    """The evidence of one evaluation.
 
     Parameters
     ----------
     counts
         By version, summed over all serving processes, since the step began.
     losses
-        By version, of predictions whose label has matured: since the rollout began for the strategies whose share
-        does not change the question (A/B test, bandit), else since the step began.
+        By version, of predictions with a matured label: since the rollout began for an A/B test and a bandit, else since
+        the step began.
     loss
-        What one loss is, in words.
+        Name of the loss.
     smoke
-        Of the smoke test, where the strategy has one.
+        Result of the smoke test, if the strategy has one.
     baseline
-        What the champion counted before everything was switched away from it.
+        Counts of the champion before all requests were switched to the challenger.
     distribution
-        Of a shadow's answers, once its time is over.
+        Of a shadow's answers, at the end of its duration.
     """
 
     counts: Mapping[str, VersionCounts] = field(default_factory=dict)
@@ -77,14 +77,6 @@ class Evidence:
     def of(self, version: str) -> VersionCounts:
         """Return the counts of a version."""
         return self.counts.get(version, VersionCounts())
-
-    def with_smoke(self, smoke: Smoke) -> Evidence:
-        """Return the evidence with a smoke test."""
-        return replace(self, smoke=smoke)
-
-    def with_distribution(self, distribution: Distribution) -> Evidence:
-        """Return the evidence with the distribution of a shadow's answers."""
-        return replace(self, distribution=distribution)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""

@@ -1,4 +1,4 @@
-"""What matured labels say about each version that answered: the moments of one loss a request."""
+"""The losses of each version by matured labels: the moments of one loss for each request."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _COLUMNS = ("prediction_id", "event_time", "model_version", "score", "predicted", "source", "request_id")
-_EARLIER = timedelta(days=1)  # the source may date a row before the log dates its prediction
-_LEAST = 1e-3  # a probability counts as at least so far from certain, so that one row cannot decide
+_EARLIER = timedelta(days=1)  # the source's time of a row may be before that of its prediction
+_LEAST = 1e-3  # smallest distance of a probability from 0 and 1, so that one row does not dominate
 _TAIL = 0.995  # of a regression's errors; larger ones count as this quantile of all versions' errors
 Floats = NDArray[np.float64]
 
 
 def loss_name(spec: ModelSpec) -> str:
-    """Return what one loss is."""
+    """Return the name of the loss."""
     if spec.task == "binary":
         return "log loss" if spec.gate.metric == "log_loss" else "Brier score"
     if spec.task == "multiclass":
@@ -40,17 +40,17 @@ def loss_name(spec: ModelSpec) -> str:
 def losses_by_version(
     spec: ModelSpec, lake: Path, since: datetime, now: datetime, versions: Collection[str]
 ) -> dict[str, Moments]:
-    """Return the moments of the losses by version, of answers that somebody heard.
+    """Return the moments of the losses by version, of answers that were returned to callers.
 
-    A request counts once, with the mean of its rows: the rows of one request resemble each other. Regressions are cut
-    off at the 99.5 % quantile of both versions' errors together, so that single outliers do not decide.
+    A request counts once, with the mean of its rows, because the rows of one request resemble each other. Errors of
+    regressions are limited to the 99.5 % quantile over both versions, so that outliers do not dominate.
 
     Parameters
     ----------
     since
-        Answers given before do not count.
+        Earlier answers do not count.
     now
-        Labels that have not matured by now are not asked for.
+        Labels that have not matured by now are not read.
 
     Raises
     ------
@@ -91,12 +91,12 @@ def _answers(spec: ModelSpec, lake: Path, window: Window, versions: Collection[s
 
 
 def _labelled(spec: ModelSpec, answers: pa.Table, window: Window) -> pa.Table:
-    """Return the answers that have a label and can be used, beside the label."""
+    """Return the usable answers that have a label, with the label."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     rows = with_label(spec, read_labels(spec, window))
-    # Of an id that comes twice the first place is found: let that be its last label, as in the label log.
+    # `index_in` finds the first row of an id: its latest label, as in the label log.
     rows = rows.sort_by([(spec.time_column, "descending"), (spec.label.column, "descending")])
     ids = rows[spec.id_column].cast(pa.string()).combine_chunks()
     label = pc.take(rows[spec.label.column], pc.index_in(answers["prediction_id"], ids))

@@ -1,4 +1,4 @@
-"""The traffic plan: which versions answer what share of the requests, and which answer without being heard."""
+"""The traffic plan: the share of the requests that each version answers, and the shadow."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ class Arm:
 
 @dataclass(frozen=True)
 class TrafficPlan:
-    """Who answers what, from a moment on.
+    """The share of the requests for each version, from a moment on.
 
     A plan holds only while it is ``running`` and its ``champion`` is the one of the registry: a promotion or a rollback
-    ends it at once, whoever was too late to end it in words.
+    ends it at once, also before its state changes.
 
     Parameters
     ----------
     champion
-        The version that was champion when the plan was made.
+        The champion when the plan was made.
     challenger
-        The version that is being rolled out.
+        The version of the rollout.
     arms
         The versions that answer; their shares add up to 1.
     shadow
-        Share of the requests that the challenger answers without being heard.
+        Share of the requests that the challenger answers as the shadow.
     warm
-        Versions that are kept in memory beside those of the arms, to switch to at once.
+        Further versions that are loaded, for an immediate switch.
     salt
-        Mixed into the hash that sticks a caller to a version; the same for the whole rollout.
+        Part of the hash that assigns a caller to a version; the same for the whole rollout.
     revision
-        Goes up by one with every change.
+        Increases by one with each change.
     step
         The strategy's own step, from 0 (for a canary the place in its list).
     limit
@@ -75,17 +75,17 @@ class TrafficPlan:
     verdict: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse a plan that does not say who answers every request."""
+        """Check that the shares are complete."""
         if not self.arms or not math.isclose(sum(arm.share for arm in self.arms), 1.0, abs_tol=1e-9):
-            raise ValueError(f"the shares of a traffic plan add up to 1: {self.arms}")
+            raise ValueError(f"the shares of a traffic plan do not add up to 1: {self.arms}")
         if any(not 0 <= arm.share <= 1 for arm in self.arms) or not 0 <= self.shadow <= 1:
-            raise ValueError(f"a share is between 0 and 1: {self.arms}, shadow {self.shadow}")
+            raise ValueError(f"a share is not between 0 and 1: {self.arms}, shadow {self.shadow}")
         if self.strategy not in get_args(Strategy) or self.state not in get_args(PlanState):
-            raise ValueError(f"no such strategy or state: {self.strategy}, {self.state}")
+            raise ValueError(f"unknown strategy or state: {self.strategy}, {self.state}")
 
     @property
     def versions(self) -> tuple[str, ...]:
-        """Every version that a serving process has to have in memory, the champion first."""
+        """The versions that a serving process loads, the champion first."""
         named = [self.champion, *(arm.version for arm in self.arms), *self.warm]
         named += [self.challenger] if self.shadow else []
         return tuple(dict.fromkeys(named))
@@ -108,7 +108,7 @@ class TrafficPlan:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> TrafficPlan:
-        """Read back what `to_json` returned."""
+        """Read the result of `to_json`."""
         arms = tuple(Arm(**arm) for arm in data["arms"])
         return cls(**{**data, "arms": arms, "warm": tuple(data.get("warm", ()))})
 
@@ -132,7 +132,7 @@ def split(champion: str, challenger: str, share: float) -> tuple[Arm, ...]:
 
 
 def stamp(now: datetime) -> str:
-    """Return a moment as plans keep it."""
+    """Return a time in the form that plans store."""
     return now.astimezone(UTC).isoformat(timespec="milliseconds")
 
 

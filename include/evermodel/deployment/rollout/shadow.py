@@ -1,4 +1,4 @@
-"""Shadow: the new version answers too, but nobody gets its answers; both are compared."""
+"""Shadow: the new version answers too; its answers are compared with the champion's and not returned."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from evermodel.spec.rollout import RolloutSpec
 from evermodel.stats.histogram import quantile
 from evermodel.stats.sequential import above
 
-_PATIENCE = 2  # durations; after so many without enough requests it goes back
+_PATIENCE = 2  # durations without enough requests, after which the shadow ends
 
 
 def begin(spec: RolloutSpec, plan: TrafficPlan) -> TrafficPlan:
-    """Have the challenger answer unheard."""
+    """Make the challenger the shadow."""
     return replace(plan, shadow=spec.shadow.share)
 
 
 def decide(spec: RolloutSpec, plan: TrafficPlan, evidence: Evidence, now: datetime) -> Verdict:
-    """Go back as soon as a limit is proved to be broken; promote after the duration if all are kept."""
+    """Go back as soon as a limit is proved to be exceeded; promote after the duration if all are kept."""
     counts = evidence.of(plan.challenger)
     figures = {**figures_of(plan, evidence), **_figures(counts, evidence.distribution)}
     broken = _broken(spec, counts)
@@ -37,7 +37,7 @@ def decide(spec: RolloutSpec, plan: TrafficPlan, evidence: Evidence, now: dateti
         )
     compared = _compared(spec, counts, evidence.distribution)
     if compared < spec.guard.min_requests:
-        said = f"{compared:,} answers compared of the {spec.guard.min_requests:,} that are needed"
+        said = f"{compared:,} of {spec.guard.min_requests:,} answers compared"
         return Verdict("roll_back" if lasted >= _PATIENCE * shadow.duration else "stay", said, figures)
     missed = _missed(spec, counts, evidence.of(plan.champion)) or _shifted(spec, evidence.distribution)
     if missed:
@@ -47,7 +47,7 @@ def decide(spec: RolloutSpec, plan: TrafficPlan, evidence: Evidence, now: dateti
 
 
 def _broken(spec: RolloutSpec, counts: VersionCounts) -> str:
-    """Name the limit that is proved to be broken; looked at again and again, so by a sequential test."""
+    """Return the limit that is proved to be exceeded, by a sequential test."""
     proof = math.log(2 / (1 - spec.guard.confidence))
     limit, disagreeing = spec.guard.max_error_rate, 1 - spec.shadow.min_agreement
     if limit and limit < 1 and above(counts.shadow_errors, counts.shadows, limit) >= proof:
@@ -59,7 +59,7 @@ def _broken(spec: RolloutSpec, counts: VersionCounts) -> str:
 
 
 def _missed(spec: RolloutSpec, counts: VersionCounts, champion: VersionCounts) -> str:
-    """Name the limit that is not kept at the end; one look, so the figures themselves."""
+    """Return the limit that is exceeded at the end, by the figures themselves."""
     limit, most = spec.guard.max_error_rate, spec.shadow.max_mean_difference
     mean = _mean_difference(counts)
     if _agreement(counts) < spec.shadow.min_agreement:
@@ -76,18 +76,18 @@ def _missed(spec: RolloutSpec, counts: VersionCounts, champion: VersionCounts) -
 
 
 def _compared(spec: RolloutSpec, counts: VersionCounts, distribution: Distribution | None) -> int:
-    """Return how many answers were compared; where distributions are to be, only logged ones count."""
+    """Return how many answers were compared; for a comparison of distributions, how many were logged."""
     if spec.shadow.max_psi is None:
         return counts.shadows
     return min(counts.shadows, distribution.rows if distribution else 0)
 
 
 def _shifted(spec: RolloutSpec, distribution: Distribution | None) -> str:
-    """Say that the answers are distributed otherwise than the champion's."""
+    """Return that the answers have another distribution than the champion's."""
     most = spec.shadow.max_psi
     if most is None or distribution is None or distribution.psi <= most:
         return ""
-    return f"the answers are distributed otherwise than the champion's: PSI {distribution.psi:.3g}, limit {most:g}"
+    return f"the distribution of the answers differs from the champion's: PSI {distribution.psi:.3g}, limit {most:g}"
 
 
 def _agreement(counts: VersionCounts) -> float:

@@ -1,4 +1,4 @@
-"""The smoke test of a version: its stored example and rows that were asked before, answered beside the champion."""
+"""The smoke test of a version: its stored example and logged rows, timed beside the champion."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _TIMED_ROWS = 25
 def smoke_test(
     spec: ModelSpec, client: MlflowClient, settings: Settings, version: str, champion: str, now: datetime
 ) -> Smoke:
-    """Load a version as serving does, ask it, and time it beside the champion.
+    """Load a version as serving does, predict, and time it beside the champion.
 
     Parameters
     ----------
     now
-        Rows of the two days before it are asked again.
+        Rows logged in the two days before are predicted again.
     """
     from mlflow.exceptions import MlflowException
 
@@ -42,23 +42,23 @@ def smoke_test(
         with tempfile.TemporaryDirectory() as folder:
             model = model_store.load_model(client, f"models:/{spec.name}/{version}", Path(folder))
     except (ModelFormatError, MlflowException, OSError, ImportError) as error:
-        check_health(settings.tracking_uri)  # a server that is away is no fault of the version
+        check_health(settings.tracking_uri)  # an unavailable server is no error of the version
         return Smoke(0, f"version {version} cannot be loaded: {error}", 0.0, 0.0)
-    rows = [model.example, *_asked(spec, settings.lake, now, list(model.example.columns))]
+    rows = [model.example, *_logged_rows(spec, settings.lake, now, list(model.example.columns))]
     count = sum(map(len, rows))
     try:
         for frame in rows:
             if not tasks.sound(spec, tasks.predict(spec, model.pipeline, frame)):
-                return Smoke(count, f"version {version} gives answers that are none", 0.0, 0.0)
-    except Exception as error:  # noqa: BLE001 - whatever it throws, it would throw at callers
-        return Smoke(count, f"version {version} throws {type(error).__name__}: {error}", 0.0, 0.0)
+                return Smoke(count, f"version {version} returns answers that are not valid", 0.0, 0.0)
+    except Exception as error:  # noqa: BLE001 - callers would get any of its errors
+        return Smoke(count, f"version {version} raises {type(error).__name__}: {error}", 0.0, 0.0)
     with tempfile.TemporaryDirectory() as folder:
         old = model_store.load_model(client, f"models:/{spec.name}/{champion}", Path(folder))
     return Smoke(count, "", *_milliseconds(spec, model, old))
 
 
-def _asked(spec: ModelSpec, lake: Path, now: datetime, columns: list[str]) -> list[pd.DataFrame]:
-    """Return rows of the prediction log as a model sees them."""
+def _logged_rows(spec: ModelSpec, lake: Path, now: datetime, columns: list[str]) -> list[pd.DataFrame]:
+    """Return rows of the prediction log with the features of a model."""
     import pyarrow.parquet as pq
 
     if not set(columns) <= set(spec.features.names):
@@ -74,7 +74,7 @@ def _asked(spec: ModelSpec, lake: Path, now: datetime, columns: list[str]) -> li
 def _milliseconds(spec: ModelSpec, *models: Any) -> list[float]:
     """Return each model's median time of one row, in milliseconds.
 
-    They are asked in turns: a host that is busy for a while slows all of them alike.
+    The models take turns, so that a busy host slows all of them alike.
     """
     taken: list[list[float]] = [[] for _ in models]
     for number in range(_TIMED_ROWS + 1):
@@ -83,5 +83,5 @@ def _milliseconds(spec: ModelSpec, *models: Any) -> list[float]:
             began = time.perf_counter()
             tasks.predict(spec, model.pipeline, row)
             times.append(time.perf_counter() - began)
-    # The first call pays for everyone.
+    # Without the first call, which is slower.
     return [1000 * sorted(times[1:])[_TIMED_ROWS // 2] for times in taken]

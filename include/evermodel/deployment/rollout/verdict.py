@@ -1,4 +1,4 @@
-"""What a controller says at one look, and the plans that its moves lead to."""
+"""The verdict of a controller at one evaluation, and the plan that follows."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ Move = Literal["stay", "next", "promote", "roll_back"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """The move of one look.
+    """The move of one evaluation.
 
     Parameters
     ----------
     move
-        ``stay`` until the next look, ``next`` (the plan changes), ``promote`` or ``roll_back``.
+        ``stay`` until the next evaluation, ``next`` (the plan changes), ``promote`` or ``roll_back``.
     why
         One sentence with the figures that decided.
     figures
-        All figures of the look, ready for metrics.
+        All figures of the evaluation, for metrics.
     plan
-        The changed plan of ``next``; of ``promote`` the plan to go on with afterwards, if the rollout is not over.
+        The changed plan of ``next``; for ``promote``, the plan that follows if the rollout continues.
     """
 
     move: Move
@@ -37,10 +37,10 @@ class Verdict:
 
 
 class Controller(Protocol):
-    """What each strategy's module has: where a rollout begins, and the move at a look."""
+    """The functions of a strategy's module: the first plan of a rollout, and the move at an evaluation."""
 
     def begin(self, spec: RolloutSpec, plan: TrafficPlan) -> TrafficPlan:
-        """Return the first step's plan, made from one in which the champion answers everything."""
+        """Return the first step's plan, from one in which the champion answers all requests."""
 
     def decide(self, spec: RolloutSpec, plan: TrafficPlan, evidence: Evidence, now: datetime) -> Verdict:
-        """Return the move; pure, so that the same evidence gives the same verdict."""
+        """Return the move; a pure function of its arguments."""

@@ -1,5 +1,6 @@
-"""Batch scoring: the champion answers for every row of a day, as a stream, into the prediction log."""
+"""Scoring: of the rows of a day, as a stream, into the prediction log; and of the rows of requests.
 
-from evermodel.modeling.scoring.day import ScoredDay, score_day
+Imports no module, so that the serving app starts without those of batch scoring.
+"""
 
-__all__ = ["ScoredDay", "batcher", "days", "loaded_version", "request_rows", "score_day"]
+__all__ = ["batcher", "day", "days", "loaded_version", "request_rows"]

@@ -1,4 +1,4 @@
-"""Requests that arrive together are scored together, because one call costs about the same for one row as for fifty."""
+"""Scores requests that arrive together in one call, which costs about the same for one row as for fifty."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class _Call:
 
 
 class Batcher:
-    """A thread that scores whatever waits, in one call for each model version.
+    """A thread that scores all waiting requests, in one call for each model version.
 
-    Nothing waits for company: a request that comes alone is scored at once, and those that come meanwhile make up
-    the next batch. A request's rows are never divided, and always scored by the version it was checked against.
+    A request that arrives alone is scored at once; those that arrive during a call are the next batch. The rows of a
+    request are scored in one call, by the version that they were checked against.
 
     Parameters
     ----------
@@ -40,21 +40,21 @@ class Batcher:
         self._thread = threading.Thread(target=self._work, name="score", daemon=True)
 
     def start(self) -> None:
-        """Begin to score."""
+        """Start the thread."""
         self._thread.start()
 
     def submit(self, served: ServedModel, rows: list[Row]) -> Future[list[Answer]]:
-        """Hand in the rows of one request; the future gets one score for each."""
+        """Queue the rows of one request; the future gets one answer for each."""
         call = _Call(served, rows)
         with self._wake:
             if self._closing:
-                raise RuntimeError("the app is shutting down")
+                raise RuntimeError("the batcher has stopped")
             self._waiting.append(call)
             self._wake.notify()
         return call.scores
 
-    def close(self, timeout: float = 30.0) -> None:
-        """Score what waits, and end; with a timeout of 0 (seconds) nobody waits for that."""
+    def stop(self, timeout: float = 30.0) -> None:
+        """Score the waiting requests and end the thread; with a timeout of 0 (seconds), without waiting for it."""
         with self._wake:
             self._closing = True
             self._wake.notify()
@@ -88,18 +88,18 @@ class Batcher:
 
 
 class OneThread:
-    """Keeps OpenMP to one thread here: for so few rows, waiting for helpers costs more than they save."""
+    """Limits OpenMP to one thread: for few rows, synchronising several costs more than they save."""
 
     def __init__(self) -> None:
         self._set_for: weakref.ref[ServedModel] | None = None
 
     def keep_for(self, served: ServedModel) -> None:
-        """Set it anew for each version, which may bring another OpenMP; no version is kept in memory by it."""
+        """Set the limit for a version, which may load another OpenMP; keeps no version in memory."""
         if self._set_for is not None and self._set_for() is served:
             return
         from threadpoolctl import threadpool_limits
 
-        # OpenMP keeps this setting for each thread, so training in this process would not notice.
+        # OpenMP has one setting for each thread, so that training in this process is not affected.
         threadpool_limits(1, user_api="openmp")
         self._set_for = weakref.ref(served)
 
@@ -110,7 +110,7 @@ def _score(batch: list[_Call]) -> None:
         return
     try:
         scores = calls[0].served.predict([row for call in calls for row in call.rows])
-    except Exception:  # noqa: BLE001 - one request's trouble must not become its neighbours'
+    except Exception:  # noqa: BLE001 - the failure of one request must not affect the others
         for call in calls:
             _score_alone(call)
         return
@@ -123,5 +123,5 @@ def _score(batch: list[_Call]) -> None:
 def _score_alone(call: _Call) -> None:
     try:
         call.scores.set_result(call.served.predict(call.rows))
-    except Exception as error:  # noqa: BLE001 - handed to the request that waits for it
+    except Exception as error:  # noqa: BLE001 - passed on to the request that waits
         call.scores.set_exception(error)

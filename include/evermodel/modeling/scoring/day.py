@@ -64,19 +64,19 @@ def score_day(spec: ModelSpec, as_of: datetime, client: MlflowClient, settings: 
     if spec.score.engine == "spark":
         return _by_spark(spec, window, client, settings)
     scorer = load_champion(spec, client)
-    tally = ScoreCounts()
+    counts = ScoreCounts()
     with stream_window(spec, window, with_label=False, in_order=False, batch_rows=BATCH_ROWS) as rows:
-        path = write_day(spec, settings.lake, window, tally.counted(scored(scorer, rows)))
-    return finished(spec, tally.day(spec, window, scorer.version, path.relative_to(settings.lake)), path)
+        path = write_day(spec, settings.lake, window, counts.counted(scored(scorer, rows)))
+    return finished(spec, counts.day(spec, window, scorer.version, path.relative_to(settings.lake)), path)
 
 
 def _by_spark(spec: ModelSpec, window: Window, client: MlflowClient, settings: Settings) -> ScoredDay:
     from evermodel.modeling.scoring.spark import SparkDay
 
-    tally, job = ScoreCounts(), SparkDay(spec, window, client, settings)
+    counts, job = ScoreCounts(), SparkDay(spec, window, client, settings)
     with job as tables:
-        path = write_day(spec, settings.lake, window, tally.counted(tables))
-    return finished(spec, tally.day(spec, window, job.version, path.relative_to(settings.lake)), path)
+        path = write_day(spec, settings.lake, window, counts.counted(tables))
+    return finished(spec, counts.day(spec, window, job.version, path.relative_to(settings.lake)), path)
 
 
 def finished(spec: ModelSpec, day: ScoredDay, path: Path) -> ScoredDay:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Answer(NamedTuple):
-    """The answer for one row: a probability or a value, and for many classes the name of the likeliest one."""
+    """The answer for one row: a probability or a value, and for many classes the most probable one."""
 
     score: float
     label: str | None = None
@@ -38,20 +38,20 @@ class ServedModel:
     Parameters
     ----------
     spec
-        The model's spec, its features replaced by those of this version's signature: a spec that was edited after
-        the training does not change what this version sees.
+        The model's spec, with the features of this version's signature: a later edit of the spec does not change the
+        inputs of this version.
     version
         Version in the registry.
     since
-        When this process began to serve it.
+        When this process loaded the version.
     pipeline
-        The fitted pipeline; None where the graph answers.
+        The fitted pipeline; None if only the graph is loaded.
     inputs
         The features, in the order of the signature.
     example
-        One request row, for the API's documentation.
+        One row, for the API's documentation.
     fast
-        The graph that answers in the pipeline's place; None if the pipeline answers.
+        The ONNX graph that answers; None if the pipeline answers.
     """
 
     spec: ModelSpec
@@ -69,7 +69,7 @@ class ServedModel:
 
     @property
     def engine(self) -> Literal["onnx", "sklearn"]:
-        """What computes the answers."""
+        """The engine that computes the answers."""
         return "sklearn" if self.fast is None else "onnx"
 
     def predict(self, rows: Sequence[Row]) -> list[Answer]:
@@ -78,7 +78,7 @@ class ServedModel:
         Raises
         ------
         ModelFormatError
-            The model answers with something that its task does not allow.
+            An answer is not one that the task allows.
         """
         if self.fast is not None:
             return self._checked(*self._fast_points(self.fast, rows))
@@ -126,9 +126,9 @@ class ServedModel:
 
 
 def read_served(spec: ModelSpec, version: str, folder: Path) -> ServedModel:
-    """Load a downloaded version; where its graph can answer, the pipeline is not loaded at all.
+    """Load a downloaded version; the pipeline only if there is no usable graph.
 
-    Loading a pipeline keeps the interpreter busy for a long time, and requests that come meanwhile would wait.
+    Loading a pipeline blocks the interpreter for a long time, and with it the requests of other versions.
 
     Raises
     ------
@@ -149,12 +149,12 @@ def _as_trained(spec: ModelSpec, inputs: Inputs) -> ModelSpec:
 
 
 def _usable(fast: FastModel | None, inputs: Inputs) -> FastModel | None:
-    """Return the graph if it takes what requests bring: the signature's features, in its order."""
+    """Return the graph if its inputs are the signature's features, in their order."""
     return fast if fast is not None and fast.encoding.names == inputs.names else None
 
 
 def _readable(rows: list[dict[str, Any]], inputs: Inputs) -> dict[str, Any]:
-    """Return the row with the fewest gaps, as a caller would send it."""
+    """Return the row with the fewest missing values, as a request has it."""
     fullest = min(rows, key=lambda row: sum(row.get(name) is None for name in inputs.names))
     return {name: fullest.get(name) for name in inputs.names}
 
@@ -182,7 +182,7 @@ def make_served(spec: ModelSpec, version: str, loaded: LoadedModel) -> ServedMod
         served._answers(loaded.example)
     except Exception as error:
         raise ModelFormatError(
-            f"model {spec.name}, version {version}: it cannot score its own example ({type(error).__name__}: {error})",
+            f"model {spec.name}, version {version} cannot score its own example ({type(error).__name__}: {error})",
             "roll back or retrain",
         ) from error
     return served

@@ -1,4 +1,4 @@
-"""Requests turned into rows that a model can score, or refused with a message that names row and field."""
+"""Parses requests into rows that a model can score; an error names the row and the field."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Row = tuple[float | str | None, ...]
 _NUMERIC_TYPES = ("double", "float", "long", "integer", "boolean")
 _MOST_PROBLEMS = 10
 _ABSENT = object()
-# Beyond it scaled numbers, sums and products overflow, and models that compute in 32 bits fail.
+# Larger numbers overflow when they are scaled, added or multiplied, or computed in 32 bits.
 LARGEST = 1e30
-# What a whole number and the text of an id may be; a float beyond the last one is not exact any more.
+# The range of integer ids, and the longest text; floats above `_EXACT` are not exact.
 SMALLEST_ID, LARGEST_ID = -(2**63), 2**63 - 1
 LONGEST_ID = 256
 _EXACT = 2**53
@@ -29,12 +29,12 @@ _GZIP = b"\x1f\x8b"
 
 
 class RequestRefusedError(PermanentError):
-    """A request cannot be answered as it was sent.
+    """A request that cannot be answered as sent.
 
     Parameters
     ----------
     status
-        HTTP status of the answer.
+        HTTP status of the response.
     """
 
     def __init__(self, status: int, problem: str, advice: str = "") -> None:
@@ -66,7 +66,7 @@ class Inputs:
 
     @cached_property
     def readers(self) -> tuple[tuple[str, Callable[[Any], float | str | None]], ...]:
-        """Each feature with the function that checks a value of it."""
+        """Each feature, with the function that checks its values."""
         return tuple((name, _number if name in self.numeric else _category) for name in self.names)
 
     @property
@@ -79,30 +79,30 @@ class Inputs:
         return [{"name": n, "type": "number" if n in self.numeric else "string"} for n in self.names]
 
 
-class Asked(NamedTuple):
-    """The rows of one request, and the id that the caller gave each; None for a row without one."""
+class ParsedRows(NamedTuple):
+    """The rows of one request, and the id of each; None for a row without one."""
 
     rows: list[Row]
-    given: list[str | None]
+    own_ids: list[str | None]
 
     def ids(self, request_id: str) -> list[str]:
-        """Return what joins each row with its label; a row without an id of its own is named after the request."""
-        return [f"{request_id}-{place}" if own is None else own for place, own in enumerate(self.given)]
+        """Return the ids that join the rows with their labels; a row without one gets an id from the request's."""
+        return [f"{request_id}-{place}" if own is None else own for place, own in enumerate(self.own_ids)]
 
 
-def parse_rows(body: bytes, inputs: Inputs, max_rows: int, id_column: str) -> Asked:
-    """Read and check the body of a prediction request.
+def parse_rows(body: bytes, inputs: Inputs, max_rows: int, id_column: str) -> ParsedRows:
+    """Parse and check the body of a prediction request.
 
     Parameters
     ----------
     body
         JSON: ``{"rows": [{feature: value, ...}, ...]}`` or ``{"row": {...}}``.
     inputs
-        The features of the model that will answer.
+        The features of the version that answers.
     max_rows
         Most rows of one request.
     id_column
-        What a row may have beside the features: its id.
+        Name of a row's id, which is optional.
 
     Returns
     -------
@@ -112,7 +112,7 @@ def parse_rows(body: bytes, inputs: Inputs, max_rows: int, id_column: str) -> As
     Raises
     ------
     RequestRefusedError
-        The body is no JSON of this shape (422), or holds too many rows (413).
+        The body is not valid (422), is compressed (415), or has too many rows (413).
     """
     found = _rows_of(_decode(body))
     if not found:
@@ -120,21 +120,21 @@ def parse_rows(body: bytes, inputs: Inputs, max_rows: int, id_column: str) -> As
     if len(found) > max_rows:
         raise RequestRefusedError(
             413,
-            f"rows: {len(found)} rows, but one request may hold {max_rows}",
+            f"rows: {len(found)} rows are more than the {max_rows} that one request may have",
             "send them in several requests",
         )
     problems: list[str] = []
-    asked = Asked([], [])
+    parsed = ParsedRows([], [])
     for index, row in enumerate(found):
         values, own = _checked(index, row, inputs, id_column, problems)
-        asked.rows.append(values)
-        asked.given.append(own)
+        parsed.rows.append(values)
+        parsed.own_ids.append(own)
         if len(problems) >= _MOST_PROBLEMS:
-            problems = [*problems[:_MOST_PROBLEMS], "and maybe more"]
+            problems = [*problems[:_MOST_PROBLEMS], "the following rows were not checked"]
             break
     if problems:
         raise RequestRefusedError(422, "; ".join(problems))
-    return asked
+    return parsed
 
 
 def _decode(body: bytes) -> Any:
@@ -145,7 +145,7 @@ def _decode(body: bytes) -> Any:
 
 
 def _decode_leniently(body: bytes) -> Any:
-    """Read what strict JSON refuses, such as NaN, so that the refusal can name the field."""
+    """Parse values that strict JSON does not allow, such as NaN, so that the error can name the field."""
     if body[:2] == _GZIP:
         raise RequestRefusedError(415, "the body is compressed", "send plain JSON")
     try:
@@ -184,7 +184,7 @@ def _checked(
     for name, read in inputs.readers:
         value: Any = row.get(name, _ABSENT)
         if value is _ABSENT:
-            problems.append(f"row {index}: {name}: is missing (null says that the value is unknown)")
+            problems.append(f"row {index}: {name}: is missing (send null if the value is unknown)")
             continue
         try:
             values.append(read(value))
@@ -192,7 +192,7 @@ def _checked(
             problems.append(f"row {index}: {name}: {error}")
     own = _own_id(index, row, inputs, id_column, problems) if id_column in row else None
     beside = 1 if own is not None and id_column not in inputs.names else 0
-    if len(row) > len(values) + beside:  # a name too many, or one that stands in the place of a missing one
+    if len(row) > len(values) + beside:  # an unknown name, possibly in place of a missing one
         known = {*inputs.names, id_column}
         problems.extend(_unknown(index, name, inputs, id_column) for name in row if name not in known)
     return tuple(values), own
@@ -204,14 +204,14 @@ def _own_id(
     try:
         return _identity(row[id_column])
     except ValueError as error:
-        # A version from before the id had this column may take it as a feature, which is allowed to be no id.
+        # An older version may have a feature of this name, whose values need not be ids.
         if id_column not in inputs.names:
             problems.append(f"row {index}: {id_column}: {error}")
         return None
 
 
 def _identity(value: Any) -> str:
-    """Return an id as the text that the labels' ids become."""
+    """Return an id as text, in the form of the labels' ids."""
     if isinstance(value, str):
         if not 0 < len(value) <= LONGEST_ID:
             raise ValueError(f"must have 1 to {LONGEST_ID} characters")
@@ -219,7 +219,7 @@ def _identity(value: Any) -> str:
         return value
     whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
     if not whole or isinstance(value, bool):
-        raise ValueError("must be a string or a whole number; leave it out if there is no id")
+        raise ValueError("must be a string or a whole number; omit it if the row has no id")
     if not SMALLEST_ID <= value <= LARGEST_ID or (isinstance(value, float) and abs(value) > _EXACT):
         raise ValueError("is too large for a number; send it as a string")
     return str(int(value))
@@ -264,11 +264,9 @@ def _check_unicode(value: str) -> None:
 def _unknown(index: int, name: str, inputs: Inputs, id_column: str) -> str:
     near = difflib.get_close_matches(name, [*inputs.names, id_column], n=1, cutoff=0.5)
     features = ", ".join(inputs.names)
-    hint = (
-        f"; did you mean {near[0]}?" if near else f" (the model has: {features}; a row's id is {id_column})"
-    )
+    hint = f"; did you mean {near[0]}?" if near else f" (features: {features}; id: {id_column})"
     shown = repr(name) if len(name) <= 60 else repr(name[:57] + "...")
-    return f"row {index}: {shown}: there is no such feature{hint}"
+    return f"row {index}: {shown}: is not a feature{hint}"
 
 
 def _kind(value: Any) -> str:
