@@ -12,6 +12,7 @@ from pathlib import Path
 
 from evermodel.alerts.message import Message
 from evermodel.alerts.preview import preview_html
+from evermodel.core.formats import loads, stamped
 
 MESSAGE_FILE = "message.json"
 PREVIEW_FILE = "preview.html"
@@ -72,7 +73,7 @@ def rewrite_in_outbox(target: Path, message: Message, image: Path | None = None)
         A PNG to show with it.
     """
     image, stored = image or target / IMAGE_FILE, target / MESSAGE_FILE
-    thread = json.loads(stored.read_text(encoding="utf-8"))["thread"] if stored.exists() else None
+    thread = loads(stored.read_text(encoding="utf-8"), stored)["thread"] if stored.exists() else None
     target.parent.mkdir(parents=True, exist_ok=True)
     _publish(_draft(target.parent, message, image if image.exists() else None, thread), target)
     return target
@@ -87,7 +88,7 @@ def _draft(folder: Path, message: Message, image: Path | None, thread: str | Non
     preview = preview_html(message, image.read_bytes() if image else None, thread)
     (draft / PREVIEW_FILE).write_text(preview, encoding="utf-8", errors="replace")
     # ASCII, so that a lone surrogate in somebody's data cannot stop the message.
-    (draft / MESSAGE_FILE).write_text(json.dumps(content, indent=2), encoding="utf-8")
+    (draft / MESSAGE_FILE).write_text(json.dumps(stamped(content), indent=2), encoding="utf-8")
     return draft
 
 

@@ -16,6 +16,7 @@ from filelock import FileLock
 
 from evermodel.alerts.queued_message import Destination, QueuedMessage
 from evermodel.core.atomic import replacing, write_text
+from evermodel.core.formats import loads, stamped
 
 _MOST_RECEIPTS = 2000
 _LOCK_SECONDS = 60.0
@@ -79,7 +80,7 @@ class MessageQueue:
 
     def remember(self, lane: Destination, key: str, delivery: dict[str, Any]) -> None:
         """Write a receipt."""
-        write_text(self._receipt_path(lane, key), json.dumps({"key": key, "delivery": delivery}))
+        write_text(self._receipt_path(lane, key), json.dumps(stamped({"key": key, "delivery": delivery})))
 
     def last_delivery(self, lane: Destination) -> dict[str, Any] | None:
         """Return where any message of the lane went last, or None."""
@@ -119,7 +120,7 @@ class MessageQueue:
 
     def pause(self, lane: Destination, until: datetime) -> None:
         """Send nothing in this lane before a moment, as the other side asked."""
-        write_text(self.folder / lane.name / "pause.json", json.dumps({"until": until.isoformat()}))
+        write_text(self.folder / lane.name / "pause.json", json.dumps(stamped({"until": until.isoformat()})))
 
     def paused(self, lane: Destination, now: datetime) -> bool:
         """Say whether the lane has to wait."""
@@ -127,7 +128,7 @@ class MessageQueue:
             text = (self.folder / lane.name / "pause.json").read_text(encoding="utf-8")
         except FileNotFoundError:
             return False
-        return datetime.fromisoformat(json.loads(text)["until"]) > now
+        return datetime.fromisoformat(loads(text, "pause.json of the queue")["until"]) > now
 
     def lock(self, lane: Destination, what: str) -> FileLock:
         """Return the lock that keeps changes (``put``) or senders (``send``) apart."""
@@ -160,7 +161,7 @@ class MessageQueue:
     def _append(self, lane: Destination, entry: QueuedMessage, image: Path | None) -> None:
         folder = self.folder / lane.name
         if not (folder / "lane.json").exists():
-            write_text(folder / "lane.json", json.dumps(asdict(lane)))
+            write_text(folder / "lane.json", json.dumps(stamped(asdict(lane))))
         names = [int(path.stem) for path in (folder / "waiting").glob("*.json")]
         # Names grow also when the clock goes back while something waits.
         number = max(time.time_ns(), *(name + 1 for name in names), 0)
@@ -178,11 +179,12 @@ class MessageQueue:
 
 
 def _lane(folder: Path) -> Destination:
-    return Destination(**json.loads((folder / "lane.json").read_text(encoding="utf-8")))
+    file = folder / "lane.json"
+    return Destination(**loads(file.read_text(encoding="utf-8"), file))
 
 
 def _delivery(receipt: Path) -> dict[str, Any]:
-    return dict(json.loads(receipt.read_text(encoding="utf-8"))["delivery"])
+    return dict(loads(receipt.read_text(encoding="utf-8"), receipt)["delivery"])
 
 
 def _folded(waiting: QueuedMessage, news: QueuedMessage) -> QueuedMessage:

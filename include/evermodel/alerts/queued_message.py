@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from evermodel.alerts.message import Message
+from evermodel.core.formats import loads, stamped
 
 Event = Literal[
     "open",
@@ -100,9 +101,9 @@ class QueuedMessage:
 
     def to_text(self) -> str:
         """Return the entry as JSON; ASCII, so that no odd character in somebody's data can stop it."""
-        return json.dumps(asdict(self), indent=1)
+        return json.dumps(stamped(asdict(self)), indent=1)
 
     @classmethod
     def from_text(cls, text: str) -> QueuedMessage:
         """Read what `to_text` wrote."""
-        return cls(**json.loads(text))
+        return cls(**loads(text, "message in the queue"))

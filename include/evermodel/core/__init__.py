@@ -1,4 +1,4 @@
-"""What every package stands on: errors, settings, atomic files, connections, the environment, audit.
+"""What every package stands on: errors, settings, atomic files, format numbers, connections, the environment, audit.
 
 Imports nothing of evermodel.
 """
@@ -10,6 +10,7 @@ __all__ = [
     "diagnostics",
     "environment",
     "errors",
+    "formats",
     "settings",
     "severity",
     "time_limit",

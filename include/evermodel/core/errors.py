@@ -62,6 +62,10 @@ class ModelFormatError(PermanentError):
     """A stored model is not in a format that is safe to load."""
 
 
+class NewerFormatError(PermanentError, ValueError):
+    """A newer release wrote this; where what cannot be read is left out, this is too."""
+
+
 class RegistryConflictError(PermanentError):
     """The registry changed since the decision was made, so the decision no longer holds."""
 

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from evermodel.core.atomic import replacing, sweep
 from evermodel.core.errors import SourceError
+from evermodel.core.formats import PARQUET_METADATA, require_known_parquet
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window
 
@@ -99,6 +100,7 @@ def write_batches(spec: ModelSpec, target: Path, tables: Iterable[pa.Table]) -> 
         ) as writer,
         ThreadPoolExecutor(1, "writing") as thread,  # the next rows are made meanwhile
     ):
+        writer.add_key_value_metadata(PARQUET_METADATA)
 
         def write(group: pa.Table) -> None:
             rows = max(1, group.num_rows)  # an empty table leaves a file without rows
@@ -139,6 +141,20 @@ def files_of(
     return files
 
 
+def read_file(file: Path, schema: pa.Schema, filters: list[tuple[str, str, Any]]) -> pa.Table:
+    """Read the rows of one file that pass filters; a column that it does not have reads as null.
+
+    Raises
+    ------
+    NewerFormatError
+        A newer release wrote the file.
+    """
+    import pyarrow.parquet as pq
+
+    require_known_parquet(pq.read_metadata(file).metadata, file)
+    return pq.read_table(file, schema=schema, filters=filters, partitioning=None)
+
+
 def read_log(spec: ModelSpec, lake: Path, window: Window) -> pa.Table:
     """Read the predictions of a window.
 
@@ -150,14 +166,13 @@ def read_log(spec: ModelSpec, lake: Path, window: Window) -> pa.Table:
         A file is damaged.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     schema = log_schema(spec)
     filters = [("event_time", ">=", window.start), ("event_time", "<", window.end)]
     tables = [schema.empty_table()]
     for file in files_of(spec, lake, window):
         try:
-            tables.append(pq.read_table(file, schema=schema, filters=filters, partitioning=None))
+            tables.append(read_file(file, schema, filters))
         except (pa.ArrowException, OSError) as error:
             raise SourceError(
                 f"model {spec.name}: the prediction log {file} cannot be read: {error}",

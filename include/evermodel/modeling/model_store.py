@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
@@ -40,6 +42,8 @@ TRUSTED_TYPES = (
     "sklearn.utils.validation.check_array",
 )
 _TRUSTED_PREFIXES = ("lightgbm.", "xgboost.")
+# Classes by the path that earlier releases stored, and the module that has them now.
+MOVED_TYPES = {"evermodel.user_features.UserFeatures": "evermodel.modeling.user_features"}
 
 
 @dataclass(frozen=True)
@@ -234,6 +238,8 @@ def _load_skops(file: Path, folder: Path) -> Any:
             f"{folder}: {file.name} is no readable skops file ({error})",
             "retrain or roll back",
         ) from error
+    for moved in MOVED_TYPES.keys() & set(types):
+        sys.modules.setdefault(moved.rpartition(".")[0], import_module(MOVED_TYPES[moved]))
     return skops_io.load(file, trusted=_refuse_others(types, folder))
 
 
@@ -263,7 +269,8 @@ def _signature_inputs(meta: dict[str, Any], folder: Path) -> list[dict[str, Any]
 
 def _refuse_others(types: Iterable[str], where: object) -> list[str]:
     kept = list(types)
-    refused = [t for t in kept if t not in TRUSTED_TYPES and not t.startswith(_TRUSTED_PREFIXES)]
+    known = {*TRUSTED_TYPES, *MOVED_TYPES}
+    refused = [t for t in kept if t not in known and not t.startswith(_TRUSTED_PREFIXES)]
     if refused:
         raise ModelFormatError(
             f"{where}: the model contains types that are not known to be plain data: {', '.join(sorted(refused))}",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from evermodel.core.formats import loads, stamped
 from evermodel.core.severity import Severity, worst_of
 from evermodel.monitoring.drift.verdict import DriftVerdict
 from evermodel.monitoring.summary_tags import day_tag
@@ -76,7 +77,7 @@ def tags_of(verdict: DriftVerdict) -> dict[str, str]:
     return {
         SEVERITY: verdict.severity,
         VERSION: verdict.version,
-        SEVERITIES: json.dumps(severities_of(verdict), sort_keys=True),
+        SEVERITIES: json.dumps(stamped(severities_of(verdict)), sort_keys=True),
         **day_tag(verdict),
     }
 
@@ -104,7 +105,7 @@ def former_windows(
         tags = run.data.tags
         key = tags.get(RUN_KEY, "")
         if key < today and key not in found and SEVERITIES in tags:
-            found[key] = json.loads(tags[SEVERITIES])
+            found[key] = loads(tags[SEVERITIES], f"tag {SEVERITIES} of {key}")
             if len(found) == most:
                 break
     return list(found.values())
@@ -112,7 +113,7 @@ def former_windows(
 
 def requests(tags: Mapping[str, str]) -> list[Request]:
     """Read the requests from the tags of a registered model, oldest first."""
-    values = [json.loads(value) for key, value in tags.items() if key.startswith(RETRAIN_REQUEST)]
+    values = [loads(value, f"tag {key}") for key, value in tags.items() if key.startswith(RETRAIN_REQUEST)]
     return sorted((Request(**value) for value in values), key=lambda request: request.moment)
 
 
@@ -121,7 +122,7 @@ def keep_request(client: MlflowClient, model: str, request: Request) -> None:
 
     With a tag for each day two tasks at once cannot lose each other's request, and the same day again is the same tag.
     """
-    client.set_registered_model_tag(model, _tag(request), json.dumps(vars(request), sort_keys=True))
+    client.set_registered_model_tag(model, _tag(request), json.dumps(stamped(vars(request)), sort_keys=True))
     for old in requests(client.get_registered_model(model).tags)[:-_KEPT]:
         client.delete_registered_model_tag(model, _tag(old))
 

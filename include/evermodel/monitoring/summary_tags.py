@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from evermodel.core.formats import loads, stamped
 from evermodel.core.severity import RANK
 from evermodel.evaluation.decision import Decision
 from evermodel.monitoring.drift.verdict import DriftVerdict
@@ -39,7 +40,7 @@ def day_tag(verdict: DriftVerdict) -> dict[str, str]:
         ],
         "drifting": len(drifting),
     }
-    return {DAY: json.dumps(facts, sort_keys=True)}
+    return {DAY: json.dumps(stamped(facts), sort_keys=True)}
 
 
 def decision_tag(decision: Decision) -> dict[str, str]:
@@ -55,7 +56,7 @@ def decision_tag(decision: Decision) -> dict[str, str]:
         "gates": gates,
         "left_out": 0,
     }
-    while len(text := json.dumps(facts, sort_keys=True)) > MOST and gates:
+    while len(text := json.dumps(stamped(facts), sort_keys=True)) > MOST and gates:
         passed = [number for number, gate in enumerate(gates) if gate["verdict"] == "pass"]
         gates.pop(passed[-1] if passed else -1)
         facts["left_out"] = len(decision.gates) - len(gates)
@@ -65,7 +66,6 @@ def decision_tag(decision: Decision) -> dict[str, str]:
 def read_mark(tags: Mapping[str, str], name: str) -> dict[str, Any]:
     """Read a tag that holds a JSON object; empty if it is missing or is not one."""
     try:
-        found = json.loads(tags.get(name, "{}"))
-    except ValueError:
+        return loads(tags.get(name, "{}"), f"tag {name}")
+    except (ValueError, AttributeError):
         return {}
-    return found if isinstance(found, dict) else {}

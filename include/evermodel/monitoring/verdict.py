@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evermodel.core.errors import EmptyWindowError
+from evermodel.core.formats import loads
 from evermodel.core.severity import worst_of
 from evermodel.data.prediction_log import files_of, log_schema
 from evermodel.monitoring.drift.history import QuietHistory
@@ -149,7 +149,7 @@ def incident_days(client: MlflowClient, spec: ModelSpec) -> frozenset[date]:
     )
     found = set()
     for run in runs:
-        severities = json.loads(run.data.tags.get(SEVERITIES, "{}"))
+        severities = loads(run.data.tags.get(SEVERITIES, "{}"), f"tag {SEVERITIES} of {run.info.run_id}")
         if severities.get("quality", "none") != "none" or severities.get("performance") == "critical":
             found.add(date.fromisoformat(run.data.tags[RUN_KEY].rsplit("/", 1)[1]))
     return frozenset(found)

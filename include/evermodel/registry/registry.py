@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from evermodel.core.audit import audit
 from evermodel.core.errors import NoChampionError, RegistryConflictError
+from evermodel.core.formats import loads, stamped
 from evermodel.registry.ownership import own, require_own
 from evermodel.registry.tags import OWNER, PROMOTION, RUN_KEY
 
@@ -264,7 +265,7 @@ def _model_tags(client: MlflowClient, model: str) -> dict[str, str]:
 
 
 def _records_of(tags: Mapping[str, str]) -> list[tuple[Promotion, bool]]:
-    values = [json.loads(value) for key, value in tags.items() if key.startswith(PROMOTION)]
+    values = [loads(value, f"tag {key}") for key, value in tags.items() if key.startswith(PROMOTION)]
     return [(Promotion(**value["promotion"]), value["complete"]) for value in values]
 
 
@@ -274,7 +275,7 @@ def _find_promotion(tags: Mapping[str, str], run_key: str) -> tuple[Promotion | 
 
 
 def _write_promotion(client: MlflowClient, model: str, promotion: Promotion, *, complete: bool) -> None:
-    value = {"promotion": asdict(promotion), "complete": complete}
+    value = stamped({"promotion": asdict(promotion), "complete": complete})
     client.set_registered_model_tag(model, _tag_of(promotion.run_key), json.dumps(value))
 
 

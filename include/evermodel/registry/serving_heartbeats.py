@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from evermodel.core.atomic import write_text
+from evermodel.core.formats import loads, stamped
 
 _LOG = logging.getLogger(__name__)
 FRESH = timedelta(seconds=30)  # a process writes every few seconds
@@ -186,7 +187,9 @@ def reports_folder(lake: Path, model: str) -> Path:
 
 def write_report(lake: Path, report: ServingReport) -> None:
     """Write the report of a process in the place of its last one, and note for good which versions have answered."""
-    write_text(reports_folder(lake, report.model) / f"{report.instance}.json", json.dumps(report.to_json()))
+    write_text(
+        reports_folder(lake, report.model) / f"{report.instance}.json", json.dumps(stamped(report.to_json()))
+    )
     for version in _answering(report):
         note = served_folder(lake, report.model) / version
         if not note.exists():
@@ -274,7 +277,7 @@ def _age(file: Path, now: datetime) -> timedelta:
 
 def _read(file: Path) -> ServingReport | None:
     try:
-        return ServingReport.from_json(json.loads(file.read_text(encoding="utf-8")))
+        return ServingReport.from_json(loads(file.read_text(encoding="utf-8"), file))
     except FileNotFoundError:
         return None  # cleared meanwhile
     except (OSError, ValueError, KeyError, TypeError) as error:

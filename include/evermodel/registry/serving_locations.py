@@ -7,8 +7,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from evermodel.core.formats import loads, stamped
 from evermodel.registry.serving_heartbeats import ServingReport
 from evermodel.registry.tags import SERVING
 
@@ -56,7 +57,7 @@ class ServingLocations:
 
     def dumps(self) -> str:
         """Return the value of the tag."""
-        return json.dumps(asdict(self), sort_keys=True)
+        return json.dumps(stamped(asdict(self)), sort_keys=True)
 
 
 def serving_locations_of(reports: Sequence[ServingReport], now: datetime) -> ServingLocations | None:
@@ -97,8 +98,7 @@ def remove_serving_locations(client: MlflowClient, model: str, ours: ServingLoca
 
 def _read(text: str) -> ServingLocations | None:
     try:
-        data: dict[str, Any] = json.loads(text)
-        one = ServingLocations(**data)
+        one = ServingLocations(**loads(text, "tag of a serving host"))
         datetime.fromisoformat(one.at)
     except (ValueError, TypeError):
         return None

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from evermodel.core.errors import TrackingUnavailableError
+from evermodel.core.formats import loads, stamped
 from evermodel.registry.tags import KIND, RUN_KEY
 
 if TYPE_CHECKING:
@@ -151,9 +152,9 @@ def _find_run(client: MlflowClient, identity: str, key: str, kind: str) -> Run |
     return found[0] if found else None
 
 
-def log_json(client: MlflowClient, run_id: str, data: Any, artifact: str) -> None:
-    """Store JSON-ready data as an artifact of a run."""
-    client.log_text(run_id, json.dumps(data, indent=2, sort_keys=True) + "\n", artifact)
+def log_json(client: MlflowClient, run_id: str, data: Mapping[str, Any], artifact: str) -> None:
+    """Store JSON-ready data as an artifact of a run, with its format number."""
+    client.log_text(run_id, json.dumps(stamped(data), indent=2, sort_keys=True) + "\n", artifact)
 
 
 def log_metrics(client: MlflowClient, run_id: str, values: Mapping[str, float | None]) -> None:
@@ -169,7 +170,7 @@ def read_json(client: MlflowClient, run_id: str, artifact: str) -> Any:
     """Read a JSON artifact of a run."""
     with tempfile.TemporaryDirectory() as folder:
         path = client.download_artifacts(run_id, artifact, folder)
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return loads(Path(path).read_text(encoding="utf-8"), f"{artifact} of run {run_id}")
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from evermodel.core.atomic import write_text
+from evermodel.core.formats import loads, stamped
 from evermodel.serving.desired_state import DesiredState
 
 _ORIGIN = ".origin"
@@ -80,7 +81,7 @@ class ModelCache:
             if (self.folder / version).is_dir():
                 os.utime(self.folder / version)
         stored = {"orders": good.desired.to_json(), "origins": good.origins}
-        write_text(self.folder / _MARKER, json.dumps(stored))
+        write_text(self.folder / _MARKER, json.dumps(stamped(stored)))
         versions = [path for path in self.folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
         versions.sort(key=_age_of, reverse=True)
         for path in versions[_KEPT:]:
@@ -90,7 +91,8 @@ class ModelCache:
     def last_good(self) -> LastGoodState | None:
         """Return the state last in force, if its champion is cached; the origins are those of cached versions."""
         try:
-            desired, origins = _read(json.loads((self.folder / _MARKER).read_text(encoding="utf-8")))
+            file = self.folder / _MARKER
+            desired, origins = _read(loads(file.read_text(encoding="utf-8"), file))
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
         cached = {v: origin for v, origin in origins.items() if self._origin_of(self.folder / v) == origin}

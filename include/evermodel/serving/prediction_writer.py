@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from evermodel.core.atomic import replacing
+from evermodel.core.formats import PARQUET_METADATA
 from evermodel.modeling.scoring.loaded_version import Answer
 from evermodel.modeling.scoring.request_rows import Inputs, Row
 from evermodel.serving.metrics import Metrics
@@ -162,7 +163,7 @@ def log_table(group: list[LoggedRequest]) -> Any:
     by_feature = zip(*(row for entry in group for row in entry.rows), strict=True)
     for name, values in zip(inputs.names, by_feature, strict=True):
         columns[name] = (pa.float64() if name in inputs.numeric else pa.string(), values)
-    schema = pa.schema([(name, kind) for name, (kind, _) in columns.items()])
+    schema = pa.schema([(name, kind) for name, (kind, _) in columns.items()], PARQUET_METADATA)
     # from_pandas: NaN, which stands for a missing number, becomes null.
     return pa.table([pa.array(v, kind, from_pandas=True) for kind, v in columns.values()], schema=schema)
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from evermodel.alerts.incidents.state import IncidentState
+from evermodel.core.formats import loads, stamped, unstamped
 from evermodel.core.severity import Severity
 from evermodel.monitoring.problems import KINDS, ProblemKind
 from evermodel.registry.tags import INCIDENTS
@@ -75,7 +76,7 @@ class StoredIncidents:
 def read_incidents(client: MlflowClient, model: str) -> StoredIncidents:
     """Read what the watch of a model remembers, from the registry."""
     found = client.get_registered_model(model)
-    data = json.loads(found.tags.get(INCIDENTS, "{}"))
+    data = loads(found.tags.get(INCIDENTS, "{}"), f"tag {INCIDENTS} of model {model}")
     books: dict[str, IncidentState] = {k: IncidentState.from_json(data[k]) for k in KINDS if k in data}
     return StoredIncidents(f"{int(found.creation_timestamp or 0) & 0xFFFFFFFF:08x}", books)
 
@@ -94,7 +95,7 @@ def record(client: MlflowClient, run_id: str, transitions: list[Transition]) -> 
         return
     known = _transitions(client.get_run(run_id).data.tags.get(INCIDENTS, "[]"))
     kept = list(dict.fromkeys([*known, *(_clipped(transition) for transition in transitions)]))
-    while len(text := json.dumps([asdict(transition) for transition in kept])) > MOST_TRANSITIONS:
+    while len(text := json.dumps([stamped(asdict(one)) for one in kept])) > MOST_TRANSITIONS:
         longest = max(range(len(kept)), key=lambda number: len(kept[number].reason + kept[number].cause))
         if not kept[longest].reason + kept[longest].cause:
             kept.pop(0)
@@ -130,7 +131,7 @@ def incident_history(client: MlflowClient, model: str, since: datetime | None = 
 
 
 def _transitions(text: str) -> list[Transition]:
-    return [Transition(**data) for data in json.loads(text)]
+    return [Transition(**unstamped(data, f"tag {INCIDENTS} of a run")) for data in json.loads(text)]
 
 
 def _clipped(transition: Transition) -> Transition:
@@ -139,7 +140,7 @@ def _clipped(transition: Transition) -> Transition:
 
 def _books_text(books: StoredIncidents) -> str:
     data: dict[str, Any] = {kind: book.to_json() for kind, book in books.books.items()}
-    return json.dumps(data, sort_keys=True, separators=(",", ":"))
+    return json.dumps(stamped(data), sort_keys=True, separators=(",", ":"))
 
 
 def _shorter(book: IncidentState) -> IncidentState:

@@ -11,6 +11,7 @@ from pydantic import ValidationError as FieldErrors
 
 from evermodel.core.atomic import write_text
 from evermodel.core.errors import SpecError
+from evermodel.core.formats import stamped, unstamped
 from evermodel.core.settings import Settings
 from evermodel.data.validation.schema import Bounds, ColumnSchema, SnapshotSchema, TableSchema
 
@@ -63,7 +64,7 @@ def to_yaml(schema: TableSchema) -> str:
     """Return the YAML of a schema, without a head."""
     columns = {name: _column_data(column) for name, column in schema.columns.items()}
     snapshot = schema.snapshot.model_dump(mode="json", exclude_defaults=True)
-    data = {"schema_type": "dataframe", "columns": columns, "evermodel": snapshot}
+    data = {"schema_type": "dataframe", "columns": columns, "evermodel": stamped(snapshot)}
     # Short lists stay on one line, and columns in the order of the snapshot.
     return str(yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110))
 
@@ -86,7 +87,8 @@ def read_schema(file: Path) -> TableSchema:
     try:
         columns = {str(name): _column(file, str(name), column) for name, column in data["columns"].items()}
         return TableSchema(
-            columns=columns, snapshot=SnapshotSchema.model_validate(data.get("evermodel") or {})
+            columns=columns,
+            snapshot=SnapshotSchema.model_validate(unstamped(data.get("evermodel") or {}, file)),
         )
     except FieldErrors as error:
         first = error.errors()[0]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from evermodel.data.prediction_log import files_of
+from evermodel.data.prediction_log import files_of, read_file
 from evermodel.deployment.rollout.evidence import Distribution
 from evermodel.deployment.rollout.plan import TrafficPlan
 from evermodel.monitoring.drift.bins import CategoryBins, NumberBins
@@ -75,7 +75,6 @@ def stability_index(before: Floats, now: Floats) -> float:
 
 def _answers(spec: ModelSpec, lake: Path, plan: TrafficPlan, window: Window) -> pa.Table:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     schema = pa.schema(
         [
@@ -93,7 +92,7 @@ def _answers(spec: ModelSpec, lake: Path, plan: TrafficPlan, window: Window) -> 
     tables = [schema.empty_table()]
     for file in files_of(spec, lake, window, log="shadow"):
         try:
-            tables.append(pq.read_table(file, schema=schema, filters=filters, partitioning=None))
+            tables.append(read_file(file, schema, filters))
         except (OSError, pa.ArrowException) as error:
             _LOG.warning("the shadow's log %s cannot be read: %s", file, error)
     return pa.concat_tables(tables)

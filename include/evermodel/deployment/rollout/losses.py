@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evermodel.data.labels import with_label
-from evermodel.data.prediction_log import files_of, log_schema
+from evermodel.data.prediction_log import files_of, log_schema, read_file
 from evermodel.data.sources import read_labels
 from evermodel.monitoring.performance.label_join import deduplicated
 from evermodel.spec import ModelSpec
@@ -75,7 +75,6 @@ def losses_by_version(
 
 def _answers(spec: ModelSpec, lake: Path, window: Window, versions: Collection[str]) -> pa.Table:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     schema = pa.schema([field for field in log_schema(spec) if field.name in _COLUMNS])
     filters = [
@@ -84,10 +83,8 @@ def _answers(spec: ModelSpec, lake: Path, window: Window, versions: Collection[s
         ("source", "=", "online"),
         ("model_version", "in", list(versions)),
     ]
-    tables = [schema.empty_table()]
-    for file in files_of(spec, lake, window):
-        tables.append(pq.read_table(file, schema=schema, filters=filters, partitioning=None))  # noqa: PERF401
-    return deduplicated(pa.concat_tables(tables))
+    tables = [read_file(file, schema, filters) for file in files_of(spec, lake, window)]
+    return deduplicated(pa.concat_tables([schema.empty_table(), *tables]))
 
 
 def _labelled(spec: ModelSpec, answers: pa.Table, window: Window) -> pa.Table:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, get_args
 
+from evermodel.core.formats import stamped, unstamped
 from evermodel.spec.rollout import Strategy
 
 PlanState = Literal["running", "promoted", "rolled_back", "stopped"]
@@ -109,12 +110,13 @@ class TrafficPlan:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> TrafficPlan:
         """Read the result of `to_json`."""
+        known = unstamped(data, f"traffic plan of model {data['model']}")
         arms = tuple(Arm(**arm) for arm in data["arms"])
-        return cls(**{**data, "arms": arms, "warm": tuple(data.get("warm", ()))})
+        return cls(**{**known, "arms": arms, "warm": tuple(data.get("warm", ()))})
 
     def dumps(self) -> str:
         """Return the plan as the value of a registry tag."""
-        return json.dumps(self.to_json(), sort_keys=True)
+        return json.dumps(stamped(self.to_json()), sort_keys=True)
 
 
 def everything_to(champion: str) -> tuple[Arm, ...]:

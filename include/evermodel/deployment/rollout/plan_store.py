@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from evermodel.core.audit import audit
 from evermodel.core.errors import RegistryConflictError
+from evermodel.core.formats import stamped
 from evermodel.deployment.rollout.plan import TrafficPlan
 from evermodel.registry import registry
 from evermodel.registry.tags import TRAFFIC_PLAN
@@ -53,7 +54,7 @@ def write_plan(
             f"model {plan.model}: the traffic plan was changed meanwhile (revision {there.revision if there else 0})",
             "look at it (evermodel status) and try again",
         )
-    registry.set_model_tag(client, plan.model, TRAFFIC_PLAN, plan.to_json())
+    registry.set_model_tag(client, plan.model, TRAFFIC_PLAN, stamped(plan.to_json()))
     audit(
         "traffic",
         plan.model,

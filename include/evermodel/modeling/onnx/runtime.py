@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evermodel.core.formats import loads, stamped
 from evermodel.modeling.onnx.encoding import Encoding, Exported, Matrix, Row
 from evermodel.modeling.onnx.graph import INPUT, OUTPUT
 
@@ -79,11 +80,11 @@ def write(exported: Exported, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / GRAPH_FILE).write_bytes(exported.graph)
     facts = {**exported.encoding.to_json(), "classes": list(exported.classes)}
-    (folder / ENCODING_FILE).write_text(json.dumps(facts), encoding="utf-8")
+    (folder / ENCODING_FILE).write_text(json.dumps(stamped(facts)), encoding="utf-8")
 
 
 def read(folder: Path, threads: int = 1) -> FastModel:
     """Load what `write` wrote; see `start` for what is raised."""
-    facts = json.loads((folder / ENCODING_FILE).read_text(encoding="utf-8"))
+    facts = loads((folder / ENCODING_FILE).read_text(encoding="utf-8"), folder / ENCODING_FILE)
     graph = (folder / GRAPH_FILE).read_bytes()
     return start(Exported(graph, Encoding.from_json(facts), tuple(facts["classes"])), threads)

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evermodel.core.formats import require_known_parquet
 from evermodel.spec.window import Window
 
 if TYPE_CHECKING:
@@ -84,7 +85,10 @@ class ParquetRows:
         """What each file says of itself, read once."""
         import pyarrow.parquet as pq
 
-        return [pq.read_metadata(file) for file in self.files]
+        footers = [pq.read_metadata(file) for file in self.files]
+        for file, footer in zip(self.files, footers, strict=True):
+            require_known_parquet(footer.metadata, file)
+        return footers
 
     @cached_property
     def _inside(self) -> pa.ChunkedArray | None:

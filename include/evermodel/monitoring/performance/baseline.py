@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from evermodel.core.atomic import replacing
 from evermodel.core.errors import EvermodelError
+from evermodel.core.formats import PARQUET_METADATA, require_known_parquet
 from evermodel.data.prediction_log import log_schema
 from evermodel.monitoring.performance.answers import Level, level, performance_metric
 from evermodel.registry.tags import AS_OF, METRIC, METRIC_VALUE, SNAPSHOT, TRAIN_END
@@ -76,8 +77,11 @@ def _test_rows(spec: ModelSpec, version: ModelVersion, client: MlflowClient, set
     file = settings.lake / "promises" / spec.name / f"version={version.version}.parquet"
     if not file.exists():
         with replacing(file) as temporary:
-            pq.write_table(_score_test_rows(spec, version, client, settings), temporary)
-    return pq.read_table(file, partitioning=None)
+            table = _score_test_rows(spec, version, client, settings)
+            pq.write_table(table.replace_schema_metadata(PARQUET_METADATA), temporary)
+    rows = pq.read_table(file, partitioning=None)
+    require_known_parquet(rows.schema.metadata, file)
+    return rows
 
 
 def _score_test_rows(

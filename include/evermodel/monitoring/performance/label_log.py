@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evermodel.core.atomic import replacing
+from evermodel.core.formats import loads, stamped
 from evermodel.data.labels import with_label
 from evermodel.data.sources import read_labels
 from evermodel.spec import ModelSpec
@@ -91,7 +92,7 @@ class LabelLog:
             counts = _counts_of(file)[0]
         else:
             delta, counts = self._news(reach, as_of, ids)
-            note = json.dumps({"counts": asdict(counts), "start": reach.start.isoformat()})
+            note = json.dumps(stamped({"counts": asdict(counts), "start": reach.start.isoformat()}))
             with replacing(file) as temporary:
                 pq.write_table(delta.replace_schema_metadata({_COUNTS: note.encode()}), temporary)
         known = self._known(reach, as_of, including=True)
@@ -177,7 +178,7 @@ def _stamp(moment: datetime) -> str:
 def _counts_of(file: Path) -> tuple[LabelCounts, str]:
     import pyarrow.parquet as pq
 
-    note = json.loads(pq.read_metadata(file).metadata[_COUNTS])
+    note = loads(pq.read_metadata(file).metadata[_COUNTS], file)
     return LabelCounts(**note["counts"]), note["start"]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evermodel.core.atomic import write_text
+from evermodel.core.formats import loads, stamped
 from evermodel.spec import ModelSpec
 
 _REQUESTS, _SECONDS = "evermodel_requests_total", "evermodel_request_seconds"
@@ -130,8 +131,8 @@ def interval_of(
             "counters": {url: asdict(found) for url, found in page.items() if isinstance(found, Counters)},
             "silent": {url: found for url, found in page.items() if isinstance(found, str)},
         }
-        write_text(file, json.dumps(kept, sort_keys=True))
-    return _difference(json.loads(file.read_text(encoding="utf-8")), _looks_before(folder, file))
+        write_text(file, json.dumps(stamped(kept), sort_keys=True))
+    return _difference(loads(file.read_text(encoding="utf-8"), file), _looks_before(folder, file))
 
 
 def _difference(now: dict[str, Any], looks: list[dict[str, Any]]) -> ScrapeInterval:
@@ -149,7 +150,7 @@ def _difference(now: dict[str, Any], looks: list[dict[str, Any]]) -> ScrapeInter
 
 def _looks_before(folder: Path, file: Path, most: int = 14) -> list[dict[str, Any]]:
     earlier = [path for path in sorted(folder.glob("as_of=*.json")) if path.name < file.name]
-    return [json.loads(path.read_text(encoding="utf-8")) for path in reversed(earlier[-most:])]
+    return [loads(path.read_text(encoding="utf-8"), path) for path in reversed(earlier[-most:])]
 
 
 def _scrape(model: str, url: str, token: str) -> Counters | str:

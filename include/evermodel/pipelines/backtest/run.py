@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evermodel.core.atomic import write_text
+from evermodel.core.formats import stamped
 from evermodel.monitoring.performance.answers import metric_to_watch
 from evermodel.pipelines.backtest.chart import save_png
 from evermodel.pipelines.backtest.compare import PolicyComparison, compare
@@ -75,7 +76,7 @@ def write_report(comparison: PolicyComparison, folder: Path) -> Files:
     files = Files(folder / PAGE_FILE, folder / DATA_FILE, folder / PLOT_FILE)
     seconds = {one.policy: round(one.seconds, 3) for one in comparison.outcomes}
     data = {"digest": comparison.digest, "result": comparison.to_json(), "fit_seconds": seconds}
-    write_text(files.data, json.dumps(data, indent=2) + "\n")
+    write_text(files.data, json.dumps(stamped(data), indent=2) + "\n")
     write_text(files.page, report_page(comparison))
     save_png(comparison, files.plot)
     return files

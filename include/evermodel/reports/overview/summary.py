@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from evermodel.alerts.incidents.state import Incident
+from evermodel.core.formats import loads
 from evermodel.core.severity import RANK, worst_of
 from evermodel.deployment.rollout.plan import TrafficPlan
 from evermodel.monitoring.problems import KINDS
@@ -72,7 +73,7 @@ def promotions(entry: StoredModel) -> list[Promotion]:
         if not key.startswith(PROMOTION):
             continue
         try:
-            value = json.loads(text)
+            value = loads(text, f"tag {key}")
             if value["complete"]:
                 found.append(Promotion(**value["promotion"]))
         except (ValueError, KeyError, TypeError):
@@ -83,7 +84,7 @@ def promotions(entry: StoredModel) -> list[Promotion]:
 def open_incidents(entry: StoredModel) -> list[dict[str, Any]]:
     """Return the incidents that are open, the worst first."""
     try:
-        books = json.loads(entry.tags.get(INCIDENTS, "{}"))
+        books = loads(entry.tags.get(INCIDENTS, "{}"), f"tag {INCIDENTS}")
         pairs = [(kind, books[kind]["incident"]) for kind in KINDS if kind in books]
         found = [{**asdict(Incident(**incident)), "kind": kind} for kind, incident in pairs if incident]
     except (ValueError, KeyError, TypeError):

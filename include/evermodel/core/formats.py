@@ -1,0 +1,60 @@
+"""Format numbers: what is stored says how it was written, and a newer form than this release knows is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from evermodel.core.errors import NewerFormatError
+
+FORMAT = 1  # 0 is what releases wrote that stored no number
+_KEY = "format"
+_PARQUET_KEY = b"evermodel.format"
+PARQUET_METADATA = {_PARQUET_KEY: str(FORMAT).encode()}
+
+
+def stamped(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return plain data with the format number, ready to be stored."""
+    return {**data, _KEY: FORMAT}
+
+
+def unstamped(data: Mapping[str, Any], what: object) -> dict[str, Any]:
+    """Return stored data without its format number.
+
+    Parameters
+    ----------
+    what
+        Names the file, artifact or tag in the error.
+
+    Raises
+    ------
+    NewerFormatError
+        A newer release wrote it.
+
+    Examples
+    --------
+    >>> unstamped({"rows": 3}, "an old file"), unstamped(stamped({"rows": 3}), "today's file")
+    ({'rows': 3}, {'rows': 3})
+    """
+    require_known(data.get(_KEY, 0), what)
+    return {key: value for key, value in data.items() if key != _KEY}
+
+
+def loads(text: str, what: object) -> dict[str, Any]:
+    """Read a JSON object that was `stamped`; see `unstamped`."""
+    return unstamped(json.loads(text), what)
+
+
+def require_known_parquet(metadata: Mapping[bytes, bytes] | None, what: object) -> None:
+    """Refuse a Parquet file of a newer format by the key-value metadata of its footer or schema."""
+    require_known(int((metadata or {}).get(_PARQUET_KEY, 0)), what)
+
+
+def require_known(number: int, what: object) -> None:
+    """Raise `NewerFormatError` if a format number is above that of this release."""
+    if number > FORMAT:
+        raise NewerFormatError(
+            f"{what} was written by a newer release (format {number}; this release reads up to {FORMAT})",
+            "upgrade evermodel",
+        )
