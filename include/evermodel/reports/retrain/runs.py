@@ -10,6 +10,7 @@ from evermodel.registry.tags import (
     AS_OF,
     CANDIDATE,
     FORCED,
+    KIND,
     METRIC,
     OUTCOME,
     REASON,
@@ -81,8 +82,8 @@ def retrain_lines(client: MlflowClient, model: str, most: int = 20) -> list[Retr
     if experiment is not None:
         found = client.search_runs(
             [experiment.experiment_id],
-            filter_string="tags.`{KIND}` = 'retrain'",
-            order_by=["tags.`{AS_OF}` DESC", "attributes.start_time DESC"],
+            filter_string=f"tags.`{KIND}` = 'retrain'",
+            order_by=[f"tags.`{AS_OF}` DESC", "attributes.start_time DESC"],
             max_results=most,
         )
     if not found:
