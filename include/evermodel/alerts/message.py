@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from evermodel.alerts.blocks import Block, context, fitted, header, links_block
-from evermodel.alerts.text import clipped, one_line, plain_strokes, printable, width
+from evermodel.alerts.text import clipped, one_line, plain_strokes, width
+from evermodel.core.html import printable
 
 MessageSeverity = Literal["info", "warning", "critical", "resolved", "failure"]
 MOST_PLAIN = 4000

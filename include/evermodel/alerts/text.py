@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from urllib.parse import quote
 
+from evermodel.core.html import printable
+
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
-# C0 and C1 controls except tab and newline, lone surrogates, and marks that turn the reading direction around.
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 _CREDENTIALS = re.compile(r"(?<=://)[^\s/@]+@|\bxox[a-z]-[\w-]+")
 _STROKES = str.maketrans(
     {
@@ -29,11 +29,6 @@ _LINK = re.compile(r"https?://", re.IGNORECASE)
 def width(text: str) -> int:
     """Length as Slack counts it: in UTF-16 units, so that an emoji counts twice."""
     return len(text) + sum(character > "\uffff" for character in text)
-
-
-def printable(text: object) -> str:
-    """Return text without characters that cannot be shown."""
-    return _UNPRINTABLE.sub("\ufffd", str(text).replace("\r\n", "\n"))
 
 
 def redacted(text: str) -> str:

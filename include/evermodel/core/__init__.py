@@ -11,6 +11,7 @@ __all__ = [
     "environment",
     "errors",
     "formats",
+    "html",
     "settings",
     "severity",
     "time_limit",

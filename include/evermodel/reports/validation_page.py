@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
+from evermodel.core.html import render
 from evermodel.data.validation.profile import ColumnProfile, SnapshotProfile
 from evermodel.data.validation.report import CheckResult, ValidationReport
-from evermodel.reports.retrain.document import PageSection, PageTable, Paragraph, Part, escaped, to_html
-from evermodel.reports.retrain.html_page import html_page
+from evermodel.reports.retrain.document import PageSection, PageTable, Paragraph, Part
 from evermodel.spec import ModelSpec
 
 _ENDINGS = {
@@ -54,30 +54,30 @@ def validation_page(
     sections.append(PageSection("Columns", _columns(profile, before)))
     sections.append(PageSection("Checks that passed, by kind", [_passed(report)]))
     sections.append(PageSection("Held against", [_facts(report, profile)]))
-    body = _head(spec, report, profile) + to_html(sections)
-    return html_page(f"{spec.name}: validation {report.verdict}", body, f"evermodel · run {run_key}")
+    tone, ending = _ENDINGS[report.verdict]
+    broken = [check for checks in groups.values() for check in checks]
+    return render(
+        "reports/templates/validation.html",
+        title=f"{spec.name}: validation {report.verdict}",
+        footer=f"evermodel · run {run_key}",
+        model=spec.name,
+        report=report,
+        tone=tone,
+        ending=ending,
+        problems=[check.line() for check in broken[:3]],
+        cards=_cards(report, profile),
+        sections=sections,
+    )
 
 
-def _head(spec: ModelSpec, report: ValidationReport, profile: SnapshotProfile) -> str:
-    kind, ending = _ENDINGS[report.verdict]
-    broken = [*report.failures, *report.quarantines, *report.warnings]
-    told = "".join(f"<p>{escaped(check.line())}</p>" for check in broken[:3])
+def _cards(report: ValidationReport, profile: SnapshotProfile) -> list[tuple[str, str, str]]:
     share = report.set_aside / max(report.rows, 1)
-    cards = [
+    return [
         ("rows", f"{report.rows:,}", _span(profile)),
         ("bad rows to set aside", f"{report.set_aside:,}", f"{share:.2%} of the rows"),
         ("checks", f"{sum(c.passed for c in report.checks)} of {len(report.checks)}", "passed"),
         ("warnings", str(len(report.warnings)), f"{len(report.failures)} fatal"),
     ]
-    drawn = "".join(
-        f'<div class="card"><span>{escaped(label)}</span><b>{escaped(value)}</b><span>{escaped(below)}</span></div>'
-        for label, value, below in cards
-    )
-    return f"""<style>th, td {{ overflow-wrap: break-word; }}</style>
-<header><div class="kicker">Validation of a snapshot</div>
-<h1>{escaped(spec.name)}: {escaped(report.verdict)}</h1>
-<div class="banner {kind}"><strong>{escaped(ending)}</strong>{told}</div>
-<div class="cards">{drawn}</div></header>"""
 
 
 def _span(profile: SnapshotProfile) -> str:

@@ -3,7 +3,6 @@
 __all__ = [
     "approval_form",
     "document",
-    "html_page",
     "log_decision_page",
     "log_model_card",
     "plot_style",

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from evermodel.alerts.text import redacted
+from evermodel.core.html import render
 from evermodel.evaluation.decision import Decision
 from evermodel.reports.retrain.document import (
     Bullets,
@@ -15,11 +16,8 @@ from evermodel.reports.retrain.document import (
     PageSection,
     PageTable,
     Paragraph,
-    escaped,
-    to_html,
     to_markdown,
 )
-from evermodel.reports.retrain.html_page import html_page
 from evermodel.reports.retrain.text import gate_table, interval, number, slice_gates_of, why
 from evermodel.spec import ModelSpec
 from evermodel.spec.parts import format_span
@@ -80,9 +78,12 @@ class Card:
 
     def html(self) -> str:
         """Return the card as one self-contained page."""
-        head = f"<h1>{escaped(self.title)}</h1><p>{escaped(self.spec.description)}</p>"
-        return html_page(
-            self.title, head + to_html(self._sections()), f"evermodel · run {self.decision.run_key}"
+        return render(
+            "reports/templates/model_card.html",
+            title=self.title,
+            footer=f"evermodel · run {self.decision.run_key}",
+            description=self.spec.description,
+            sections=self._sections(),
         )
 
     def _sections(self) -> list[PageSection]:
