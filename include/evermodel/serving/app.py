@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,9 +14,9 @@ from starlette.exceptions import HTTPException
 
 from evermodel import __version__
 from evermodel.core.errors import SpecError
+from evermodel.core.html import render
 from evermodel.core.settings import Settings
 from evermodel.serving.auth import TokenAuth, Tokens
-from evermodel.serving.docs_page import docs_page
 from evermodel.serving.fallback import Fallbacks
 from evermodel.serving.fallback_rules import inputs_of
 from evermodel.serving.fast_route import FastRoute
@@ -174,9 +175,10 @@ def _add_states(
 
 def _add_docs(app: FastAPI) -> None:
     @app.get("/docs", include_in_schema=False)
-    async def docs() -> Response:
+    def docs() -> Response:
         """Show the API's description as a page."""
-        return HTMLResponse(docs_page(app.openapi()))
+        # In a thread: the first page imports Jinja, and predictions must not wait for that.
+        return HTMLResponse(render("serving/templates/docs.html", api=app.openapi(), dumps=json.dumps))
 
 
 def _add_problems(app: FastAPI) -> None:
