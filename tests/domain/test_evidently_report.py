@@ -178,3 +178,16 @@ def test_a_sample_keeps_shares_and_missing_values_and_is_the_same_again(exact: b
     assert found == pytest.approx([0.5, 0.3, 0.2], abs=0.05)
     assert np.mean([value is None for value in texts]) == pytest.approx(0.2, abs=0.05)
     assert np.array_equal(draw(source, "amount", "numeric", 600, 1), numbers, equal_nan=True)
+
+
+def test_no_text_of_the_data_ends_the_script_of_the_page(report: Any, tmp_path: Path) -> None:
+    evil = "</script><script>alert(1)</script>"
+    columns = (
+        a_column(column=evil, severity="warning", summary=evil),
+        a_column(column="colour", kind="categorical", effect=0.2, threshold=0.4),
+    )
+    sides = [_rows(count, **{evil: np.arange(count), "colour": [evil] * count}) for count in (400, 150)]
+    html, _ = save_report(draw_report(SPEC, _verdict(*columns, reason=evil), *sides), tmp_path)
+    page = html.read_text()
+    assert page.count("</script>") == report[0].count("</script>")
+    assert "\\u003c/script>" in page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from math import floor
 from pathlib import Path
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 _DRAWN = ("feature", "prediction", "label")
 _PREFIX = "evermodel_"
 STAT_TEST = f"{_PREFIX}calibrated"
+# Evidently puts its data into a script as JSON, a line for widgets and one for plots.
+_DATA = re.compile(r"^ *var \w+ = .*;$", re.MULTILINE)
 
 
 @dataclass
@@ -93,9 +96,14 @@ def draw_report(
 def save_report(snapshot: Any, folder: Path) -> tuple[Path, Path]:
     """Write a report as ``evidently.html`` and ``evidently.json``, and return both paths."""
     html, data = folder / "evidently.html", folder / "evidently.json"
-    snapshot.save_html(str(html))
+    html.write_text(_inert(snapshot.get_html_str(as_iframe=False)), encoding="utf-8")
     data.write_text(snapshot.json(), encoding="utf-8")
     return html, data
+
+
+def _inert(page: str) -> str:
+    """Return Evidently's page without ``<`` in its data: a ``</script>`` in a category would end the script."""
+    return _DATA.sub(lambda line: line[0].replace("<", "\\u003c"), page, count=2)
 
 
 def _pictures(
