@@ -101,3 +101,26 @@ def _entered(file: Path, module: str) -> Iterator[tuple[str, str]]:
                 package = ".".join(parts[:depth])
                 if package in PACKAGES and not f"{module}.".startswith(f"{package}."):
                     yield package, parts[depth]
+
+
+_HTML_TAG = re.compile(
+    r"(?<!\?P)</?(!doctype|a|b|body|br|button|code|details|div|em|figure|footer|form|h[1-6]|head|header|hr|html|i|iframe"
+    r"|img|input|li|link|main|meta|nav|ol|p|pre|script|section|small|span|strong|style|summary|svg|table|tbody|td|th"
+    r"|thead|title|tr|u|ul)(?=[\s/>]|$)",
+    re.IGNORECASE,
+)
+_NOT_HTML = {
+    ("specs.py", "table"),  # what to put into a command
+    ("plot_style.py", "svg"),  # where the drawing of Matplotlib begins
+}
+
+
+def test_html_stands_in_templates_only() -> None:
+    found = [
+        f"{file.relative_to(ROOT)}:{constant.lineno} <{tag}>"
+        for file in SOURCES
+        for constant in _texts(ast.parse(file.read_text(encoding="utf-8")))
+        for tag in _HTML_TAG.findall(constant.value)
+        if (file.name, tag) not in _NOT_HTML
+    ]
+    assert not found
