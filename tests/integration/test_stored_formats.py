@@ -33,6 +33,7 @@ from evermodel.reports.overview.store import StoredModel
 from evermodel.reports.overview.summary import open_incidents, promotions, traffic_plan
 from evermodel.serving.app import create_app
 from evermodel.spec import load_spec
+from evermodel.spec.schema import json_schema
 from support.paths import PROJECT
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -109,6 +110,35 @@ def _put_path_back(folder: Path) -> None:
 
 def test_there_is_an_archive() -> None:
     assert "343607a.tar.xz" in [archive.name for archive in ARCHIVES]
+
+
+@pytest.mark.parametrize("schema", sorted(STORED.glob("*.schema.json")), ids=lambda file: file.stem)
+def test_every_field_of_an_old_spec_is_known(schema: Path) -> None:
+    assert _fields(json.loads(schema.read_text())) <= _fields(json_schema())
+
+
+def _fields(schema: dict[str, Any]) -> set[str]:
+    """Return the paths of all fields of a JSON Schema, and the words that each may hold."""
+    found: set[str] = set()
+
+    def walk(node: dict[str, Any], path: str) -> None:
+        if "$ref" in node:
+            node = {**schema["$defs"][node["$ref"].rpartition("/")[2]], **node}
+        for part in (*node.get("anyOf", ()), *node.get("oneOf", ()), *node.get("allOf", ())):
+            walk(part, path)
+        for name, part in node.get("properties", {}).items():
+            found.add(f"{path}.{name}")
+            walk(part, f"{path}.{name}")
+        for key in ("items", "additionalProperties"):
+            if isinstance(node.get(key), dict):
+                walk(node[key], f"{path}[]")
+        found.update(
+            f"{path}={word}"
+            for word in (*node.get("enum", ()), *({node["const"]} if "const" in node else ()))
+        )
+
+    walk(schema, "")
+    return found
 
 
 @pytest.mark.parametrize("model", ["flights", "plain"])

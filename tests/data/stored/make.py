@@ -104,7 +104,7 @@ class Release:
         text = yaml.safe_dump({**spec, **sections}, sort_keys=False)
         (self.folder / "models" / f"{spec['name']}.yaml").write_text(text)
 
-    def run(self, *arguments: str, may_exit: tuple[int, ...] = (0,), **environment: str) -> None:
+    def run(self, *arguments: str, may_exit: tuple[int, ...] = (0,), **environment: str) -> str:
         print("evermodel", *arguments, flush=True)
         command = [sys.executable, "-m", "evermodel.cli", *arguments]
         known = {**os.environ, **self.environment, **environment}
@@ -113,6 +113,7 @@ class Release:
         )
         if done.returncode not in may_exit:
             raise SystemExit(f"{done.stdout}\n{done.stderr}")
+        return done.stdout
 
     def serve(self, *models: str) -> None:
         """Serve some rows of the source, so that a log, reports and the cache of models are written."""
@@ -239,7 +240,9 @@ def main() -> None:
         folder = Path(scratch).resolve() / "world"
         release = Release(folder)
         live(release)
+        schema = json.dumps(json.loads(release.run("schema")), separators=(",", ":"))
         pack(folder, target)
+        target.with_name(target.name.removesuffix(".tar.xz") + ".schema.json").write_text(f"{schema}\n")
         if len(sys.argv) > 2:
             shutil.copytree(folder, sys.argv[2])
     print(f"{target}: {target.stat().st_size / 1e6:.2f} MB")
