@@ -151,7 +151,18 @@ def test_the_version_and_the_commands_are_told() -> None:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    heavy = ("airflow", "fastapi", "httpx", "mlflow", "numpy", "pandas", "pyarrow", "pydantic", "sklearn")
+    heavy = (
+        "airflow",
+        "fastapi",
+        "httpx",
+        "jinja2",
+        "mlflow",
+        "numpy",
+        "pandas",
+        "pyarrow",
+        "pydantic",
+        "sklearn",
+    )
     code = f"import sys, evermodel.cli; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -160,7 +160,7 @@ def _ready(client: httpx.Client) -> bool:
 
 
 def test_the_app_is_built_without_heavy_imports() -> None:
-    heavy = ("airflow", "mlflow", "numpy", "pandas", "pyarrow", "sklearn", "skops")
+    heavy = ("airflow", "jinja2", "mlflow", "numpy", "pandas", "pyarrow", "sklearn", "skops")
     code = f"import sys, evermodel.serving.run; print([m for m in {heavy!r} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
