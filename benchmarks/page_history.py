@@ -22,7 +22,7 @@ from evermodel.monitoring.drift.verdict import ColumnDrift, DriftVerdict, Perfor
 from evermodel.monitoring.problems import Problem
 from evermodel.monitoring.retrain_history import tags_of
 from evermodel.monitoring.summary_tags import decision_tag
-from evermodel.registry.registry import Promotion
+from evermodel.registry.registry_entry import Promotion
 from evermodel.registry.tags import INCIDENTS, RETRAIN_ANSWER, TRAFFIC_PLAN
 
 DAY = timedelta(days=1)

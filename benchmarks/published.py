@@ -21,7 +21,9 @@ from evermodel.data.dtypes import feature_frame
 from evermodel.modeling import model_store
 from evermodel.modeling.estimators import build_pipeline
 from evermodel.modeling.onnx.export_if_equal import keep_if_same
-from evermodel.registry import registry, tracking
+from evermodel.registry import tracking
+from evermodel.registry.registry import ModelRegistry
+from evermodel.registry.registry_entry import CHAMPION
 from evermodel.spec import ModelSpec, load_spec
 
 NUMERIC, CATEGORICAL = [f"n{i}" for i in range(12)], [f"c{i}" for i in range(8)]
@@ -58,8 +60,8 @@ class Published:
             scores = pipeline.predict_proba(frame)[:, 1]
             uri = model_store.log_model(pipeline, frame, scores, ["scikit-learn"])
         keep_if_same(self.client, uri, pipeline, frame)
-        version = registry.register(
-            self.client, self.spec.name, f"seed-{seed}", source=uri, run_id=run.info.run_id, tags={}
+        version = ModelRegistry(self.client).register(
+            self.spec.name, f"seed-{seed}", source=uri, run_id=run.info.run_id, tags={}
         )
         if promote:
             self.promote(str(version.version), f"promotion of seed {seed}")
@@ -67,10 +69,9 @@ class Published:
 
     def promote(self, version: str, key: str) -> None:
         """Make a version the champion."""
-        now = registry.alias_version(self.client, self.spec.name, registry.CHAMPION)
-        registry.promote(
-            self.client,
-            self.spec.name,
+        now = ModelRegistry(self.client).at_alias(self.spec.name, CHAMPION)
+        ModelRegistry(self.client).promote(
+            ModelRegistry(self.client).read(self.spec.name),
             version,
             expected=None if now is None else str(now.version),
             by="benchmark",

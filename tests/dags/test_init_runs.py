@@ -10,7 +10,7 @@ from sklearn.datasets import load_breast_cancer
 from typer.testing import CliRunner
 
 from evermodel.cli import app
-from evermodel.registry import registry
+from evermodel.registry.registry import ModelRegistry
 from support.airflow_runs import retrain
 from support.flights import World
 
@@ -29,4 +29,4 @@ def test_the_retrain_dag_runs_a_drafted_spec_unchanged(
     done = retrain(World(name, world.folder, world.settings, world.environment), as_of)
 
     assert (done.state, done.xcom("report")["outcome"]) == ("success", "deployed")
-    assert str(registry.champion(world.client, name).version) == "1"
+    assert str(ModelRegistry(world.client).champion(name).version) == "1"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from evermodel.registry import registry
+from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.tracking import find_run, read_json
 from support.airflow_runs import Done, answering, messages, retrain
 from support.flights import World
@@ -33,7 +33,7 @@ def served(model: World) -> World:
 
 
 def alias(world: World, name: str) -> str | None:
-    version = registry.alias_version(world.client, world.name, name)
+    version = ModelRegistry(world.client).at_alias(world.name, name)
     return None if version is None else str(version.version)
 
 
@@ -80,7 +80,10 @@ def test_a_failed_gate_keeps_the_champion_and_still_writes_the_decision(served: 
     assert done.state == "success"
     assert {done.states[task] for task in SHIPPING} == {"skipped"}
     assert done.xcom("report")["outcome"] == "kept the champion"
-    assert (alias(served, "champion"), len(registry.history(served.client, served.name))) == ("1", 1)
+    assert (alias(served, "champion"), len(ModelRegistry(served.client).read(served.name).promotions)) == (
+        "1",
+        1,
+    )
     assert len(served.client.search_model_versions(f"name = '{served.name}'")) == 1
     written = decision(served, done)
     assert written["ship"] is False
@@ -127,7 +130,7 @@ def test_a_person_approves_and_is_named(model: World) -> None:
         "1",
         digest,
     )
-    (promotion,) = registry.history(model.client, model.name)
+    (promotion,) = ModelRegistry(model.client).read(model.name).promotions
     assert (promotion.by, promotion.reason) == ("reviewer", "started by hand; reviewer: looks good")
     tags = model.client.get_model_version(model.name, "1").tags
     assert (tags["evermodel.approved_by"], tags["evermodel.approved_comment"]) == ("reviewer", "looks good")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from evermodel.registry import registry
+from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.serving_heartbeats import ServingReport, VersionCounts, write_report
 from support.airflow_runs import messages, parse, parse_file, run
 from support.flights import World
@@ -25,8 +25,8 @@ def test_a_rollback_makes_the_version_before_champion_again_and_tells_people(
     done = run(parse(world, "rollback"), "2013-03-19", {"reason": "wrong answers since yesterday"})
 
     assert done.state == "success"
-    assert registry.champion(world.client, world.name).version == "1"
-    last = registry.history(world.client, world.name)[-1]
+    assert ModelRegistry(world.client).champion(world.name).version == "1"
+    last = ModelRegistry(world.client).read(world.name).promotions[-1]
     assert (last.version, last.previous, last.kind) == ("1", "2", "rollback")
     assert last.reason == "wrong answers since yesterday"
     (message,) = messages(world)
@@ -68,8 +68,8 @@ def test_a_champion_that_fails_requests_goes_back_by_itself_and_people_are_told_
 
     assert done.state == "success"
     assert (done.xcom("guard")[0]["version"], done.xcom("guard")[0]["by"]) == ("1", "evermodel")
-    assert registry.champion(world.client, world.name).version == "1"
+    assert ModelRegistry(world.client).champion(world.name).version == "1"
     assert guarded().state == "success"
     (message,) = messages(world)
     assert "400 of 1,000 requests failed (40.00%), at most 2.00% may" in message["text"]
-    assert len(registry.history(world.client, world.name)) == 3
+    assert len(ModelRegistry(world.client).read(world.name).promotions) == 3

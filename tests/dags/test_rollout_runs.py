@@ -13,7 +13,7 @@ import pytest
 from evermodel.deployment.rollout.plan import TrafficPlan
 from evermodel.deployment.rollout.plan_store import read_plan
 from evermodel.deployment.rollout.service import RolloutService
-from evermodel.registry import registry
+from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.serving_heartbeats import ServingReport, VersionCounts, write_report
 from support.airflow_runs import messages, parse, retrain, run
 from support.flights import World
@@ -70,7 +70,7 @@ def with_errors(errors: int) -> Counted:
 
 
 def champion(world: World) -> str:
-    return str(registry.champion(world.client, world.name).version)
+    return str(ModelRegistry(world.client).champion(world.name).version)
 
 
 def rolled_out(world: World, day: str, form: dict[str, str] | None = None) -> Any:
@@ -134,7 +134,7 @@ def test_a_retrain_hands_over_and_only_a_canary_that_keeps_the_guard_becomes_cha
 
     assert (out.state, set(out.states.values())) == ("success", {"success"})
     assert champion(model) == "2"
-    assert registry.history(model.client, model.name)[-1].reason.startswith("looks good; canary")
+    assert ModelRegistry(model.client).read(model.name).promotions[-1].reason.startswith("looks good; canary")
     titles = [message["title"] for message in messages(model)[before:]]
     assert len(titles) == 3
     parts = ("started (canary)", "step 1, 50%", "version 2 is champion now")

@@ -19,7 +19,7 @@ from evermodel.alerts.publisher import notifier_destinations, slack_destination
 from evermodel.alerts.queue import MessageQueue
 from evermodel.alerts.teams import Team, teams
 from evermodel.monitoring.drift.verdict import Performance
-from evermodel.registry import registry
+from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.tracking import connect, keyed_run, log_json
 from support.slack_limits import block_problems, blocks_width, units
 from support.small_spec import small_spec
@@ -122,7 +122,7 @@ def test_the_week_is_read_from_the_registry(tmp_path: Path, mlflow_server: str) 
     client = connect(mlflow_server)
     trained = keyed_run(client, team.name, "k", kind="candidate", name="k").info
     client.create_model_version(team.name, f"{trained.artifact_uri}/model", trained.run_id)
-    registry.promote(client, team.name, "1", expected=None, by="t", reason="t", run_key="k", at=datetime(2025, 12, 31, tzinfo=UTC))  # fmt: skip
+    ModelRegistry(client).promote(ModelRegistry(client).read(team.name), "1", expected=None, by="t", reason="t", run_key="k", at=datetime(2025, 12, 31, tzinfo=UTC))  # fmt: skip
     for number, problem in enumerate([WARNING, CALM, CALM, CRITICAL]):
         team.look(number - 1, problem)  # the first day lies before the week
     for number in range(-1, 3):

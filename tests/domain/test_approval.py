@@ -8,8 +8,9 @@ import pytest
 
 from evermodel.alerts.approval_message import ApprovalForm
 from evermodel.core.errors import ApprovalError
-from evermodel.registry import registry
 from evermodel.registry.approval import Approval
+from evermodel.registry.registry import ModelRegistry
+from evermodel.registry.registry_entry import CHAMPION
 from evermodel.registry.tracking import log_json
 from support.flights import World
 
@@ -71,7 +72,7 @@ def test_a_decision_that_was_changed_after_the_answer_deploys_nothing(world: Wor
 
     with pytest.raises(ApprovalError, match="it was changed after the question was asked"):
         retrain.deploy(version, "auto", answer)
-    assert registry.alias_version(world.client, world.name, registry.CHAMPION) is None
+    assert ModelRegistry(world.client).at_alias(world.name, CHAMPION) is None
 
     log_json(world.client, run_id, decision.to_json(), "decision.json")
     done = retrain.deploy(version, "auto", answer)

@@ -11,7 +11,8 @@ from typer.testing import CliRunner, Result
 from evermodel.cli import app
 from evermodel.core.errors import EvermodelError, NoChampionError, PromotionError, SpecError
 from evermodel.deployment.rollout.plan_store import read_plan
-from evermodel.registry import registry
+from evermodel.registry.registry import ModelRegistry
+from evermodel.registry.registry_entry import CHAMPION
 from support.airflow_runs import claim_airflow_home
 from support.flights import World
 
@@ -46,7 +47,7 @@ def test_from_nothing_to_a_champion_its_predictions_and_a_verdict(world: World) 
     assert "Version 1 is champion." in trained.stdout
     for name in ("extract", "validate", "train boosted_trees", "train logistic", "evaluate", "deploy"):
         assert f"✓ {name} " in trained.stderr
-    (promotion,) = registry.history(world.client, world.name)
+    (promotion,) = ModelRegistry(world.client).read(world.name).promotions
     assert (promotion.reason, promotion.by) == ("first one", "auto")
 
     scored = run("score", world.name, "--from", "2013-03-11", "--to", "2013-03-17", "--json")
@@ -76,7 +77,7 @@ def test_the_same_retrain_again_does_nothing_twice_and_is_told_once(world: World
     assert (first.exit_code, again.exit_code) == (0, 0)
     assert (one["again"], other["again"]) == (False, True)
     assert {**one, "again": True} == other
-    assert len(registry.history(world.client, world.name)) == 1
+    assert len(ModelRegistry(world.client).read(world.name).promotions) == 1
     assert "✓ extract" not in again.stderr
     assert len(list(world.settings.outbox.glob("*/message.json"))) == 1
 
@@ -112,7 +113,7 @@ def test_where_the_spec_rolls_out_in_steps_the_rollout_begins_and_the_champion_s
     assert "✓ rollout " in begun.stderr
     assert "Version 2 is being rolled out;" in begun.stdout
     assert f"evermodel rollout advance {world.name}" in begun.stdout
-    assert str(registry.champion(world.client, world.name).version) == "1"
+    assert str(ModelRegistry(world.client).champion(world.name).version) == "1"
     plan = read_plan(world.client, world.name)
     assert plan is not None
     assert (plan.challenger, plan.strategy, plan.state) == ("2", "canary", "running")
@@ -133,7 +134,7 @@ def test_a_version_that_waits_for_approval_is_promoted_by_hand_with_the_reason(w
     waits = train(world, "2013-03-11")
     assert waits.exit_code == 3
     assert f'evermodel promote {world.name} 1 --reason "…"' in waits.stdout
-    assert registry.alias_version(world.client, world.name, registry.CHAMPION) is None
+    assert ModelRegistry(world.client).at_alias(world.name, CHAMPION) is None
     assert train(world, "2013-03-11", "--json").exit_code == 3
 
     assert isinstance(run("promote", world.name, "1", "--reason", " ").exception, PromotionError)
@@ -158,7 +159,7 @@ def test_promotion_against_another_champion_needs_force(
     assert "was judged against no champion, but version 2 serves now" in str(refused.exception)
     forced = run("promote", world.name, "1", "--reason", "the demo needs it", "--force")
     assert forced.exit_code == 0, forced.output
-    last = registry.history(world.client, world.name)[-1]
+    last = ModelRegistry(world.client).read(world.name).promotions[-1]
     assert (last.version, last.previous, last.reason) == ("1", "2", "forced: the demo needs it")
     line = audit_lines(world)[-1]
     assert f"event=override model={world.name} version=1 by={getpass.getuser()}" in line

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from evermodel.cli import app
 from evermodel.core.errors import PromotionError, RolloutError, SpecError
-from evermodel.registry import registry
+from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.serving_heartbeats import VersionCounts
 from support.flights import World
 from support.rollouts import RolloutWorld, counted
@@ -58,7 +58,12 @@ def test_a_rollout_by_hand_from_start_to_champion(made: RolloutWorld) -> None:
     look = answered(rollout(made, "advance", "--json"))
     assert (look["move"], look["state"]) == ("promote", "promoted"), look["why"]
     assert made.champion == "2"
-    assert registry.history(made.world.client, made.name)[-1].reason.startswith("new features; canary")
+    assert (
+        ModelRegistry(made.world.client)
+        .read(made.name)
+        .promotions[-1]
+        .reason.startswith("new features; canary")
+    )
     assert answered(rollout(made, "status", "--json"))["state"] == "promoted"
 
 

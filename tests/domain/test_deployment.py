@@ -10,7 +10,7 @@ from evermodel.core.errors import ApprovalError, PromotionError, WrongEnvironmen
 from evermodel.deployment.rollback import roll_back
 from evermodel.pipelines import deploy as deployment
 from evermodel.pipelines.deploy import Deployment, approve, deploy
-from evermodel.registry import registry
+from evermodel.registry.registry import ModelRegistry
 from evermodel.spec import ModelSpec
 from support.flights import World
 from support.rollouts import RolloutWorld
@@ -45,11 +45,11 @@ def test_a_promotion_that_was_cut_off_is_completed_and_what_was_under_way_is_end
     shelf.judged("r/3", "1")
     shelf.steps.start("2", by="me", reason="weekly", run_key="rollout/r/2", strategy="canary")
     with monkeypatch.context() as killed:
-        killed.setattr(registry, "_point_aliases", _killed)
+        killed.setattr(ModelRegistry, "_move_aliases", _killed)
         with pytest.raises(KeyboardInterrupt):
             deployed(shelf, "3")
     with monkeypatch.context() as killed:
-        killed.setattr(deployment, "stop_in_flight", _killed)
+        killed.setattr(deployment, "stop_active_rollout", _killed)
         with pytest.raises(KeyboardInterrupt):
             deployed(shelf, "3")
     assert (shelf.champion, shelf.plan.state) == ("3", "running")
@@ -58,7 +58,10 @@ def test_a_promotion_that_was_cut_off_is_completed_and_what_was_under_way_is_end
 
     assert done == deployed(shelf, "3") == Deployment(shelf.name, "3", "champion", "1")
     assert (shelf.champion, shelf.plan.state) == ("3", "stopped")
-    assert [line.version for line in registry.history(shelf.world.client, shelf.name)] == ["1", "3"]
+    assert [line.version for line in ModelRegistry(shelf.world.client).read(shelf.name).promotions] == [
+        "1",
+        "3",
+    ]
 
 
 def _killed(*_: Any) -> None:
@@ -102,7 +105,7 @@ def test_only_an_approver_with_a_reason_says_yes_and_only_to_what_may_serve(shel
 
     assert approved(shelf, "2", by="bob") == Deployment(shelf.name, "2", "champion", "1")
     assert shelf.tags("2")["evermodel.approved_by"] == "bob"
-    assert registry.history(shelf.world.client, shelf.name)[-1].by == "bob"
+    assert ModelRegistry(shelf.world.client).read(shelf.name).promotions[-1].by == "bob"
 
 
 def test_another_environment_can_neither_approve_nor_roll_out(

@@ -21,8 +21,8 @@ from evermodel.deployment.automatic_rollback import (
     watch_serving,
 )
 from evermodel.monitoring.problems import Problem
-from evermodel.registry import registry
-from evermodel.registry.registry import Promotion
+from evermodel.registry.registry import ModelRegistry
+from evermodel.registry.registry_entry import Promotion
 from evermodel.registry.serving_heartbeats import Reports, ServingReport, VersionCounts, write_report
 from evermodel.spec import ModelSpec
 from evermodel.spec.rollout import RollbackSpec
@@ -130,9 +130,8 @@ def shelf(mlflow_server: str) -> Shelf:
     shelf = Shelf(mlflow_server)
     for version, before in (("1", None), ("2", "1")):
         assert shelf.register(f"key {version}") == version
-        registry.promote(
-            shelf.client,
-            shelf.name,
+        ModelRegistry(shelf.client).promote(
+            ModelRegistry(shelf.client).read(shelf.name),
             version,
             expected=before,
             by="a",
@@ -172,15 +171,15 @@ def test_a_rollback_that_is_cut_off_is_completed(
 ) -> None:
     spec, now = guarded_spec(shelf), AT + timedelta(hours=1)
     failing(shelf, tmp_path, "2")
-    for step in ("_write_promotion", "_set_alias", "_point_aliases"):
+    for step in ("_write_record", "_point"):
         with monkeypatch.context() as cut:
-            whole = getattr(registry, step)
+            whole = getattr(ModelRegistry, step)
 
             def half(*args: Any, _whole: Any = whole, **kwargs: Any) -> None:
                 _whole(*args, **kwargs)
                 raise KeyboardInterrupt
 
-            cut.setattr(registry, step, half)
+            cut.setattr(ModelRegistry, step, half)
             with pytest.raises(KeyboardInterrupt):
                 watch_serving(spec, shelf.client, tmp_path, now)
         assert len(shelf.served) == 2
@@ -196,15 +195,14 @@ def test_nobody_is_sent_back_for_a_predecessor(
     shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shelf.register("key 3")
-    seen = registry.history(shelf.client, shelf.name)
-    registry.promote(shelf.client, shelf.name, "3", expected="2", by="a", reason="r", run_key="key 3")
+    seen = ModelRegistry(shelf.client).read(shelf.name)
+    ModelRegistry(shelf.client).promote(
+        ModelRegistry(shelf.client).read(shelf.name), "3", expected="2", by="a", reason="r", run_key="key 3"
+    )
     # The guard looked just before version 3 was promoted.
     looks = iter([seen])
-    whole = registry.history
-    monkeypatch.setattr(
-        "evermodel.deployment.automatic_rollback.registry.history",
-        lambda *args: next(looks, None) or whole(*args),
-    )
+    whole = ModelRegistry.read
+    monkeypatch.setattr(ModelRegistry, "read", lambda *args: next(looks, None) or whole(*args))
     failing(shelf, tmp_path, "2")
 
     assert watch_serving(guarded_spec(shelf), shelf.client, tmp_path, AT + timedelta(hours=1)) is None
@@ -224,8 +222,8 @@ def test_bad_answers_send_back_too(shelf: Shelf) -> None:
 def test_it_goes_back_past_a_champion_that_never_answered(shelf: Shelf, tmp_path: Path) -> None:
     for hour, version in enumerate(("3", "4"), start=1):
         shelf.register(f"key {version}")
-        registry.promote(
-            shelf.client, shelf.name, version, expected=str(int(version) - 1), by="a", reason="r",
+        ModelRegistry(shelf.client).promote(
+            ModelRegistry(shelf.client).read(shelf.name), version, expected=str(int(version) - 1), by="a", reason="r",
             run_key=f"key {version}", at=AT + timedelta(hours=hour),
         )  # fmt: skip
     write_report(tmp_path, report(model=shelf.name, version="2"))

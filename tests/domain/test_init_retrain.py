@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from evermodel.cli import app
 from evermodel.core.settings import Settings
-from evermodel.registry import registry
+from evermodel.registry.registry import ModelRegistry
 from evermodel.spec import load_spec
 from support.flights import World
 
@@ -74,6 +74,6 @@ def test_a_draft_runs_through_every_step_of_a_retrain(
     assert validated.report.failures == ()
     assert taken.rows >= 0.95 * spec.validation.min_rows * 2
     assert decision.ship, decision.reason
-    assert str(registry.champion(drafts.client, name).version) == version
+    assert str(ModelRegistry(drafts.client).champion(name).version) == version
     again = retrain.extract()
     assert again.digest == taken.digest

@@ -30,8 +30,8 @@ from evermodel.evaluation.decision import Decision, Gate
 from evermodel.monitoring.drift.verdict import DriftVerdict
 from evermodel.monitoring.retrain_history import tags_of
 from evermodel.monitoring.summary_tags import MOST, day_tag, decision_tag, read_mark
-from evermodel.registry import registry
 from evermodel.registry.approval import Approval, record_answer
+from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.tags import DAY, DECISION_FACTS, INCIDENTS, TRAFFIC_PLAN
 from evermodel.registry.tracking import connect, keyed_run
 from evermodel.reports.overview.overview import Overview
@@ -121,8 +121,13 @@ def test_a_model_with_a_spec_but_without_a_run_is_in_the_list(desk: Desk) -> Non
 
 def test_the_list_knows_champion_metric_incident_plan_and_decision(desk: Desk) -> None:
     desk.register(champion="1", challenger="2")
-    registry.promote(
-        desk.client, desk.name, "1", expected="1", by="ada", reason="first", run_key="retrain/m/1"
+    ModelRegistry(desk.client).promote(
+        ModelRegistry(desk.client).read(desk.name),
+        "1",
+        expected="1",
+        by="ada",
+        reason="first",
+        run_key="retrain/m/1",
     )
     verdict = desk.judge(MONDAY)
     desk.retrain(MONDAY, decision())
@@ -185,7 +190,14 @@ def test_every_rollout_is_on_the_time_line_and_not_only_the_last(desk: Desk) -> 
     ]  # fmt: skip
     assert found[1].rollouts[0]["why"] == "more errors than the champion"
 
-    registry.promote(desk.client, desk.name, "2", expected="1", by="ada", reason="by hand", run_key="hand")
+    ModelRegistry(desk.client).promote(
+        ModelRegistry(desk.client).read(desk.name),
+        "2",
+        expected="1",
+        by="ada",
+        reason="by hand",
+        run_key="hand",
+    )
     overview.wait()
     overview.update()
     found = overview.model(desk.name)

@@ -9,14 +9,14 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from evermodel.monitoring.performance.baseline import baseline_of
-from evermodel.registry import registry
+from evermodel.registry.registry import ModelRegistry
 from support.flights import World
 
 
 def test_the_promise_is_the_decision_s_value_with_its_error_and_the_test_rows_are_kept(world: World) -> None:
     world.change(candidates=[{"name": "logistic", "estimator": "sklearn.linear_model.LogisticRegression"}])
     world.champion("2013-03-11")
-    version = registry.champion(world.client, world.name)
+    version = ModelRegistry(world.client).champion(world.name)
 
     first = baseline_of(world.spec, version, world.client, world.settings)
 

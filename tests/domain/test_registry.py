@@ -9,7 +9,8 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from evermodel.core.errors import NoChampionError, RegistryConflictError
-from evermodel.registry import registry
+from evermodel.registry.registry import ModelRegistry
+from evermodel.registry.registry_entry import CHALLENGER, CHAMPION, PREVIOUS, Promotion
 from evermodel.registry.tags import RUN_KEY
 from evermodel.registry.tracking import connect
 
@@ -27,8 +28,8 @@ class Shelf:
 
     def register(self, key: str) -> str:
         source = f"{self.run.info.artifact_uri}/model"
-        version = registry.register(
-            self.client, self.name, key, source=source, run_id=self.run.info.run_id, tags={"made_by": key}
+        version = ModelRegistry(self.client).register(
+            self.name, key, source=source, run_id=self.run.info.run_id, tags={"made_by": key}
         )
         return str(version.version)
 
@@ -36,25 +37,31 @@ class Shelf:
         source, run = f"{self.run.info.artifact_uri}/model", self.run.info.run_id
         self.client.create_model_version(self.name, source, run, tags={RUN_KEY: key})
 
-    def promote(self, version: str, expected: str | None, key: str, day: int = 0) -> registry.Promotion:
+    def promote(self, version: str, expected: str | None, key: str, day: int = 0) -> Promotion:
         moment = START + timedelta(days=day)
-        return registry.promote(
-            self.client, self.name, version, expected=expected, by="ada", reason="why", run_key=key, at=moment
+        return ModelRegistry(self.client).promote(
+            ModelRegistry(self.client).read(self.name),
+            version,
+            expected=expected,
+            by="ada",
+            reason="why",
+            run_key=key,
+            at=moment,
         )
 
     def alias(self, name: str) -> str | None:
-        version = registry.alias_version(self.client, self.name, name)
+        version = ModelRegistry(self.client).at_alias(self.name, name)
         return None if version is None else str(version.version)
 
     @property
     def state(self) -> tuple[str | None, str | None, str | None]:
-        names = (registry.CHAMPION, registry.PREVIOUS, registry.CHALLENGER)
+        names = (CHAMPION, PREVIOUS, CHALLENGER)
         champion, previous, challenger = (self.alias(name) for name in names)
         return champion, previous, challenger
 
     @property
     def served(self) -> list[tuple[str | None, str]]:
-        return [(p.previous, p.version) for p in registry.history(self.client, self.name)]
+        return [(p.previous, p.version) for p in ModelRegistry(self.client).read(self.name).promotions]
 
 
 @pytest.fixture
@@ -65,10 +72,10 @@ def shelf(mlflow_server: str) -> Shelf:
 def test_a_model_that_does_not_exist_has_no_champion_no_versions_and_no_history(shelf: Shelf) -> None:
     assert shelf.state == (None, None, None)
     assert shelf.served == []
-    assert registry.versions_of(shelf.client, shelf.name, "key") == []
-    assert registry.model_tag(shelf.client, shelf.name, "any") is None
+    assert ModelRegistry(shelf.client).versions(shelf.name, "key") == []
+    assert ModelRegistry(shelf.client).read(shelf.name).read_json("any") is None
     with pytest.raises(NoChampionError, match=f"retrain_{shelf.name}"):
-        registry.champion(shelf.client, shelf.name)
+        ModelRegistry(shelf.client).champion(shelf.name)
 
 
 def test_registering_a_run_key_again_finds_its_version(shelf: Shelf) -> None:
@@ -85,7 +92,7 @@ def test_of_twins_the_older_stays(shelf: Shelf) -> None:
 
     assert shelf.register("a") == "1"
 
-    assert [v.version for v in registry.versions_of(shelf.client, shelf.name, "a")] == ["1"]
+    assert [v.version for v in ModelRegistry(shelf.client).versions(shelf.name, "a")] == ["1"]
 
 
 def test_a_twin_that_somebody_else_deletes_first_is_no_error(
@@ -145,14 +152,14 @@ def test_champion_previous_and_history_follow_the_promotions_in_order(shelf: She
 
     assert shelf.state == (two, three, None)
     assert shelf.served == [(None, one), (one, three), (three, two)]
-    assert registry.history(shelf.client, shelf.name)[0] == first
+    assert ModelRegistry(shelf.client).read(shelf.name).promotions[0] == first
     assert (first.by, first.reason, first.run_key, first.at) == (
         "ada",
         "why",
         "a",
         "2026-01-05T00:00:00.000+00:00",
     )
-    assert registry.champion(shelf.client, shelf.name).version == two
+    assert ModelRegistry(shelf.client).champion(shelf.name).version == two
 
 
 @pytest.mark.parametrize("expected", [None, "2"])
@@ -176,7 +183,7 @@ def test_a_champion_that_changed_since_the_decision_is_not_replaced(
 def test_a_champion_that_vanished_since_the_decision_is_a_conflict(shelf: Shelf) -> None:
     one, two = shelf.register("a"), shelf.register("b")
     shelf.promote(one, None, "a")
-    shelf.client.delete_registered_model_alias(shelf.name, registry.CHAMPION)
+    shelf.client.delete_registered_model_alias(shelf.name, CHAMPION)
 
     with pytest.raises(RegistryConflictError):
         shelf.promote(two, one, "b")
@@ -247,10 +254,10 @@ def test_a_version_that_serves_is_not_called_challenger_again(shelf: Shelf) -> N
 def test_tags_of_a_model_hold_json(shelf: Shelf) -> None:
     shelf.register("a")
 
-    registry.set_model_tag(shelf.client, shelf.name, "evermodel.x", {"b": [1, None], "a": "ü"})
+    ModelRegistry(shelf.client).write_json(shelf.name, "evermodel.x", {"b": [1, None], "a": "ü"})
 
-    assert registry.model_tag(shelf.client, shelf.name, "evermodel.x") == {"a": "ü", "b": [1, None]}
-    assert registry.model_tag(shelf.client, shelf.name, "evermodel.y") is None
+    assert ModelRegistry(shelf.client).read(shelf.name).read_json("evermodel.x") == {"a": "ü", "b": [1, None]}
+    assert ModelRegistry(shelf.client).read(shelf.name).read_json("evermodel.y") is None
 
 
 def test_run_keys_of_any_sign_and_length_have_promotions_of_their_own(shelf: Shelf) -> None:

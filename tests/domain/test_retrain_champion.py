@@ -6,7 +6,7 @@ import pytest
 
 from evermodel.core.errors import TrackingUnavailableError
 from evermodel.evaluation.decision import Decision
-from evermodel.registry import registry
+from evermodel.registry.registry import ModelRegistry
 from support.flights import World
 
 
@@ -58,7 +58,7 @@ def test_a_champion_whose_files_are_gone_is_kept_until_a_person_decides(
     decision = _second_week(world)
     assert not decision.ship
     assert any("version 1, cannot be used" in gate.detail for gate in decision.gates)
-    assert str(registry.champion(world.client, world.name).version) == version
+    assert str(ModelRegistry(world.client).champion(world.name).version) == version
 
 
 def test_a_server_that_goes_away_in_the_middle_does_not_write_the_champion_off(

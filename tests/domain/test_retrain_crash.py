@@ -15,7 +15,7 @@ import requests
 
 from evermodel.evaluation.decision import Decision
 from evermodel.pipelines.retrain import Retrain
-from evermodel.registry import registry
+from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.retrain_run import DECISION_FILE
 from evermodel.registry.tracking import connect, keyed_run, log_json
 from support.flights import World
@@ -105,13 +105,13 @@ class Shelf:
 
     def check(self, retrain: Retrain, version: str) -> None:
         client, before = retrain.client, self.champion or None
-        mine = registry.versions_of(client, self.name, retrain.run_key)
+        mine = ModelRegistry(client).versions(self.name, retrain.run_key)
         assert [str(v.version) for v in mine] == [version]
         assert len(client.search_model_versions(f"name = '{self.name}'")) == self.past + 1
         model = client.get_registered_model(self.name)
         expected = {"champion": version, **({"previous": before} if before else {})}
         assert {alias: str(v) for alias, v in model.aliases.items()} == expected
-        past = registry.history(client, self.name)
+        past = ModelRegistry(client).read(self.name).promotions
         assert len(past) == self.past + 1
         assert (past[-1].previous, past[-1].version, past[-1].run_key) == (before, version, retrain.run_key)
         tags = retrain.mlflow_run().data.tags

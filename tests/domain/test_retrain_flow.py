@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from evermodel.core.environment import environment_digest, git_commit, thread_count
-from evermodel.registry import registry
+from evermodel.registry.registry import ModelRegistry
+from evermodel.registry.registry_entry import PREVIOUS
 from support.flights import World
 from support.paths import PROJECT
 
@@ -16,11 +17,11 @@ def test_a_second_retrain_is_compared_with_the_first_champion(world: World) -> N
 
     second = world.champion("2013-03-25")
 
-    previous = registry.alias_version(world.client, world.name, registry.PREVIOUS)
-    assert str(registry.champion(world.client, world.name).version) == second
+    previous = ModelRegistry(world.client).at_alias(world.name, PREVIOUS)
+    assert str(ModelRegistry(world.client).champion(world.name).version) == second
     assert previous is not None
     assert str(previous.version) == first
-    assert [(p.previous, p.version) for p in registry.history(world.client, world.name)] == [
+    assert [(p.previous, p.version) for p in ModelRegistry(world.client).read(world.name).promotions] == [
         (None, first),
         (first, second),
     ]
@@ -33,7 +34,7 @@ def test_running_every_step_again_leaves_one_version_and_one_champion(world: Wor
 
     assert again == version
     assert len(world.client.search_model_versions(f"name = '{world.name}'")) == 1
-    assert len(registry.history(world.client, world.name)) == 1
+    assert len(ModelRegistry(world.client).read(world.name).promotions) == 1
 
 
 REASON = "drift since 2013-03-04: 2 of 16 columns drift"
@@ -51,7 +52,7 @@ def test_a_version_names_everything_that_it_came_from_and_why_everywhere(
         for name in ("environment.txt", "decision.html")
     )
 
-    (promotion,) = registry.history(world.client, world.name)
+    (promotion,) = ModelRegistry(world.client).read(world.name).promotions
     tags = {run.data.tags["evermodel.reason"], version.tags["evermodel.reason"]}
     assert {promotion.reason, *tags} == {REASON}
     assert REASON in Path(page).read_text()

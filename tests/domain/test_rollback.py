@@ -9,8 +9,7 @@ from test_registry import START, Shelf
 
 from evermodel.core.errors import NoChampionError, RollbackError
 from evermodel.deployment.rollback import RollbackTarget, roll_back, rollback_target
-from evermodel.registry import registry
-from evermodel.registry.registry import Promotion
+from evermodel.registry.registry_entry import Promotion
 from evermodel.registry.serving_heartbeats import ServingReport, VersionCounts, read_served, write_report
 
 
@@ -25,9 +24,7 @@ def shelf(mlflow_server: str) -> Shelf:
     return shelf
 
 
-def _back(
-    shelf: Shelf, key: str, version: str | None = None, reason: str = "wrong answers"
-) -> registry.Promotion:
+def _back(shelf: Shelf, key: str, version: str | None = None, reason: str = "wrong answers") -> Promotion:
     return roll_back(shelf.client, shelf.name, by="ada", reason=reason, run_key=key, version=version)
 
 

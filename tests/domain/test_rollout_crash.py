@@ -11,7 +11,7 @@ from test_retrain_crash import _changes_registry, _count, _kill
 
 from evermodel.deployment.rollout import collect as gather
 from evermodel.deployment.rollout.evidence import Smoke
-from evermodel.registry import registry
+from evermodel.registry.registry import ModelRegistry
 from support.flights import World
 from support.rollouts import RolloutWorld, counted
 
@@ -23,7 +23,7 @@ def ending(made: RolloutWorld, version: str) -> dict[str, Any]:
     """Return everything of the registry that a move decides."""
     client = made.world.client
     model, plan = client.get_registered_model(made.name), made.plan
-    promotions = [(p.version, p.previous, p.kind) for p in registry.history(client, made.name)]
+    promotions = [(p.version, p.previous, p.kind) for p in ModelRegistry(client).read(made.name).promotions]
     tags = {key: made.tags(version).get(key) for key in ("evermodel.rollout", "evermodel.rollout_reason")}
     return {
         "aliases": {alias: str(number) for alias, number in model.aliases.items()},

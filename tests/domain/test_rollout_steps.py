@@ -15,7 +15,7 @@ from evermodel.deployment.rollout import collect as gather
 from evermodel.deployment.rollout.active import stop_active_rollout
 from evermodel.deployment.rollout.evidence import Smoke
 from evermodel.deployment.rollout.plan import everything_to
-from evermodel.registry import registry
+from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.tracking import find_run, read_json
 from support.flights import World
 from support.rollouts import RolloutWorld, counted
@@ -54,7 +54,7 @@ def test_a_canary_takes_its_steps_and_is_promoted(canary: RolloutWorld) -> None:
     last = steps.advance(NOW + 2 * HOUR)
 
     assert (last.move, last.state, canary.champion) == ("promote", "promoted", "2")
-    promotion = registry.history(canary.world.client, canary.name)[-1]
+    promotion = ModelRegistry(canary.world.client).read(canary.name).promotions[-1]
     assert (promotion.previous, promotion.kind, promotion.by) == ("1", "promotion", "me")
     assert promotion.reason.startswith("weekly; canary: all 2 steps passed")
     assert canary.tags("2")["evermodel.rollout"] == "promoted"
@@ -63,7 +63,7 @@ def test_a_canary_takes_its_steps_and_is_promoted(canary: RolloutWorld) -> None:
     assert (run.data.tags["evermodel.outcome"], run.info.status) == ("promoted", "FINISHED")
     assert run.data.metrics["challenger_requests"] == 2000
     assert steps.advance(NOW + 3 * HOUR).state == "promoted", "looking again changes nothing"
-    assert len(registry.history(canary.world.client, canary.name)) == 2
+    assert len(ModelRegistry(canary.world.client).read(canary.name).promotions) == 2
 
 
 def test_a_breach_gives_everything_back_and_marks_the_version(canary: RolloutWorld) -> None:
@@ -75,7 +75,7 @@ def test_a_breach_gives_everything_back_and_marks_the_version(canary: RolloutWor
     assert canary.plan.arms == everything_to("1")
     assert canary.tags("2")["evermodel.rollout"] == "rejected"
     assert "60 of 500 (12.00%) errors" in canary.tags("2")["evermodel.rollout_reason"]
-    assert len(registry.history(canary.world.client, canary.name)) == 1
+    assert len(ModelRegistry(canary.world.client).read(canary.name).promotions) == 1
 
 
 def test_a_second_rollout_waits_for_the_first_and_the_same_one_starts_once(canary: RolloutWorld) -> None:
@@ -122,8 +122,13 @@ def test_a_promotion_by_hand_ends_the_rollout_so_that_a_later_rollback_does_not_
 
 def test_a_rollout_ends_when_somebody_else_changes_the_champion(canary: RolloutWorld) -> None:
     version = canary.judged("r/3", "1")[1]
-    registry.promote(
-        canary.world.client, canary.name, version, expected="1", by="eve", reason="x", run_key="elsewhere"
+    ModelRegistry(canary.world.client).promote(
+        ModelRegistry(canary.world.client).read(canary.name),
+        version,
+        expected="1",
+        by="eve",
+        reason="x",
+        run_key="elsewhere",
     )
 
     look = canary.steps.advance(NOW + HOUR)
@@ -137,12 +142,19 @@ def test_a_rollback_at_the_moment_of_a_look_ends_the_rollout_without_an_error(
 ) -> None:
     client, whole = canary.world.client, in_flight.ended_plan
     version = canary.judged("r/3", "1")[1]
-    registry.promote(client, canary.name, version, expected="1", by="eve", reason="x", run_key="elsewhere")
+    ModelRegistry(client).promote(
+        ModelRegistry(client).read(canary.name),
+        version,
+        expected="1",
+        by="eve",
+        reason="x",
+        run_key="elsewhere",
+    )
 
     def ended(*args: Any) -> Any:
         monkeypatch.setattr("evermodel.deployment.rollout.service.ended_plan", whole)
         roll_back(client, canary.name, by="ada", reason="worse", run_key="back", version="1")
-        stop_active_rollout(client, canary.name, "somebody was quicker", "3")
+        stop_active_rollout(client, ModelRegistry(client).read(canary.name), "somebody was quicker", "3")
         return whole(*args)
 
     monkeypatch.setattr("evermodel.deployment.rollout.service.ended_plan", ended)
@@ -199,7 +211,7 @@ def test_blue_green_switches_is_watched_and_goes_back_in_one_promotion(
     made.report(NOW, {"2": counted(1000, 100)})
     back = made.steps.advance(NOW + HOUR / 5)
     assert (back.move, back.state, made.champion) == ("roll_back", "rolled_back", "1")
-    assert [(p.kind, p.by) for p in registry.history(world.client, made.name)][1:] == [
+    assert [(p.kind, p.by) for p in ModelRegistry(world.client).read(made.name).promotions][1:] == [
         ("promotion", "me"),
         ("rollback", "evermodel"),
     ]

@@ -49,7 +49,7 @@ class Registry:
 
     def get_registered_model(self, name: str) -> Any:
         self.calls.append("get")
-        return SimpleNamespace(aliases=self.aliases, tags=dict(self.tags))
+        return SimpleNamespace(name=name, aliases=self.aliases, tags=dict(self.tags), creation_timestamp=1)
 
     def set_registered_model_tag(self, name: str, key: str, value: str) -> None:
         self.calls.append(f"set {key}")

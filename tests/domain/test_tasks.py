@@ -24,7 +24,8 @@ from evermodel.modeling.model_store import load_model
 from evermodel.modeling.scoring.day import score_day
 from evermodel.modeling.scoring.loaded_version import make_served
 from evermodel.pipelines.drift import DriftRun
-from evermodel.registry import registry
+from evermodel.registry.registry import ModelRegistry
+from evermodel.registry.registry_entry import CHAMPION
 from evermodel.spec.window import last_day, parse_moment
 from evermodel.stats.task_metrics import METRICS_BY_TASK
 from support.flights import World
@@ -89,7 +90,7 @@ def test_the_loop_runs_for_other_tasks(world: World, task: str, metric: str) -> 
     first = world.champion("2013-03-11")
     second = world.champion("2013-03-25")
     spec, client = world.spec, world.client
-    assert registry.alias_version(client, world.name, registry.CHAMPION).version in (second, int(second))
+    assert ModelRegistry(client).at_alias(world.name, CHAMPION).version in (second, int(second))
     assert first != second
 
     for day in range(26, 32):

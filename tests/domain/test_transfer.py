@@ -23,7 +23,8 @@ from evermodel.monitoring.drift.verdict import DriftVerdict
 from evermodel.pipelines import transfer as transfers
 from evermodel.pipelines.drift import DriftRun
 from evermodel.pipelines.transfer import Transferred, transfer
-from evermodel.registry import registry
+from evermodel.registry.registry import ModelRegistry
+from evermodel.registry.registry_entry import CHAMPION
 from evermodel.registry.tracking import connect
 from evermodel.spec.window import parse_moment
 from support.flights import World
@@ -72,16 +73,16 @@ def test_a_proven_version_serves_in_prod_with_its_decision_and_its_snapshot(
     world: World, prod: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version = world.champion("2013-03-11")
-    staged = decision_of(world.client, world.name, registry.champion(world.client, world.name))
+    staged = decision_of(world.client, world.name, ModelRegistry(world.client).champion(world.name))
     first = to_prod(world, prod, version)
     again = to_prod(world, prod, version)
 
     client = connect(prod.tracking_uri)
-    champion = registry.champion(client, world.name)
+    champion = ModelRegistry(client).champion(world.name)
     assert (str(champion.version), champion.tags["evermodel.origin"]) == ("1", f"staging/{version}")
     assert decision_of(client, world.name, champion).digest == staged.digest
     assert len(client.search_model_versions(f"name = '{world.name}'")) == 1
-    (line,) = registry.history(client, world.name)
+    (line,) = ModelRegistry(client).read(world.name).promotions
     assert (line.by, line.reason) == ("ann", f"ready (proven in staging/{version})")
     assert (first.deployed, again.deployed) == (True, True)
 
@@ -98,7 +99,7 @@ def test_where_the_spec_wants_approval_it_waits_for_a_person(world: World, prod:
     placed = to_prod(world, prod, version)
     client = connect(prod.tracking_uri)
     assert (placed.deployed, placed.deployment.outcome) == (False, "waits for approval")
-    assert registry.alias_version(client, world.name, registry.CHAMPION) is None
+    assert ModelRegistry(client).at_alias(world.name, CHAMPION) is None
     with pytest.raises(WrongEnvironmentError, match="belongs to the environment prod"):
         promote_version(client, world.name, "1", by="ann", reason="go", run_key="by-mistake")
     assert "evermodel.approved_by" not in client.get_model_version(world.name, "1").tags
@@ -111,7 +112,7 @@ def test_a_retrain_of_prod_under_the_same_key_is_left_alone(
     version = world.champion("2013-03-11", run_key=key)
     there = serving_in(prod, world, monkeypatch, run_key=key)
     client = connect(prod.tracking_uri)
-    own = decision_of(client, world.name, registry.champion(client, world.name))
+    own = decision_of(client, world.name, ModelRegistry(client).champion(world.name))
 
     with monkeypatch.context() as killed:
         killed.setattr(transfers, "_log_files", _killed)
@@ -125,7 +126,7 @@ def test_a_retrain_of_prod_under_the_same_key_is_left_alone(
     assert decision_of(client, world.name, client.get_model_version(world.name, "1")) == own
     tags = there.tags("2")
     assert tags["evermodel.run_key"] == f"transfer/staging/{version}/{key}"
-    assert decision_of(client, world.name, registry.champion(client, world.name)) != own
+    assert decision_of(client, world.name, ModelRegistry(client).champion(world.name)) != own
     experiment = client.get_experiment_by_name(world.name).experiment_id
     runs = client.search_runs([experiment], "tags.`evermodel.kind` = 'retrain'")
     told = {run.data.tags["evermodel.run_key"]: run.data.tags["evermodel.version"] for run in runs}
@@ -183,7 +184,7 @@ def test_from_dev_to_staging_to_prod(
     assert to_prod(world, prod, "1").deployed
 
     client = connect(prod.tracking_uri)
-    champion = registry.champion(client, world.name)
+    champion = ModelRegistry(client).champion(world.name)
     assert load_model(client, f"models:/{world.name}/{champion.version}", tmp_path / "model").inputs
     assert champion.tags["evermodel.origin"] == "staging/1"
     assert champion.source == client.get_run(champion.run_id).data.tags["evermodel.model_uri"]

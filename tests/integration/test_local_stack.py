@@ -14,7 +14,7 @@ import yaml
 from evermodel.cli.local_stack.airflow_api import AirflowApi
 from evermodel.cli.local_stack.local import LocalStack
 from evermodel.cli.local_stack.ports import Ports
-from evermodel.registry import registry
+from evermodel.registry.registry import ModelRegistry
 from support.flights import World, flights_world
 from support.paths import PROJECT
 
@@ -100,7 +100,10 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 def test_killing_every_task_twice_ends_in_one_version_and_one_champion(stage: Stage) -> None:
     before = stage.aliases()["champion"]
-    versions, promotions = stage.versions(), len(registry.history(stage.world.client, stage.world.name))
+    versions, promotions = (
+        stage.versions(),
+        len(ModelRegistry(stage.world.client).read(stage.world.name).promotions),
+    )
     stage.flag.touch()
     try:
         run = stage.retrain(datetime(2013, 4, 1, 6, tzinfo=UTC))
@@ -114,7 +117,7 @@ def test_killing_every_task_twice_ends_in_one_version_and_one_champion(stage: St
     assert stage.versions() == versions + 1
     after = stage.aliases()
     assert after == {"champion": str(int(before) + 1), "previous": before}
-    assert len(registry.history(stage.world.client, stage.world.name)) == promotions + 1
+    assert len(ModelRegistry(stage.world.client).read(stage.world.name).promotions) == promotions + 1
     runs = stage.world.client.search_runs(
         [stage.world.client.get_experiment_by_name(stage.world.name).experiment_id],
         "tags.`evermodel.kind` = 'retrain'",
@@ -131,7 +134,7 @@ def test_a_person_approves_in_airflow(stage: Stage) -> None:
 
     assert stage.api.wait(stage.dag, run_id)["state"] == "success", stage.api.explain(stage.dag, run_id)
     assert stage.aliases() == {"champion": str(int(before) + 1), "previous": before}
-    last = registry.history(stage.world.client, stage.world.name)[-1]
+    last = ModelRegistry(stage.world.client).read(stage.world.name).promotions[-1]
     assert last.reason == "new season"
     assert last.by not in ("auto", "", "nobody (time-out)")
 

@@ -20,7 +20,7 @@ import pytest
 from evermodel.cli.local_stack.airflow_api import AirflowApi
 from evermodel.core.errors import EvermodelError
 from evermodel.data.prediction_log import files_of
-from evermodel.registry import registry
+from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.tracking import connect
 from evermodel.spec.window import Window
 from production.topology import Topology
@@ -62,7 +62,7 @@ class House:
         return len(self.client.search_model_versions(f"name = '{MODEL}'"))
 
     def champion(self) -> str:
-        return str(registry.champion(self.client, MODEL).version)
+        return str(ModelRegistry(self.client).champion(MODEL).version)
 
     def wait_for_task(self, dag: str, run: str, task: str, state: str, seconds: float = 240) -> None:
         deadline = time.monotonic() + seconds
@@ -148,7 +148,7 @@ def test_a_retrain_with_approval_then_score_and_drift_on_two_workers(house: Hous
     house.finish(house.retrain, run)
 
     assert (house.champion(), house.versions()) == ("1", 1)
-    (line,) = registry.history(house.client, MODEL)
+    (line,) = ModelRegistry(house.client).read(MODEL).promotions
     assert (line.by, line.reason) == ("admin", "first")
     queues = {task["task_id"]: task["queue"] for task in house.api.task_instances(house.retrain, run)}
     assert (queues["train"], queues["register"]) == ("training", "default")
@@ -184,7 +184,7 @@ def test_a_retrain_survives_the_death_of(house: House, number: int) -> None:
     if not house.versions():
         house.finish(house.retrain, house.api.trigger(house.retrain, FIRST))
     before, versions = house.champion(), house.versions()
-    promotions, told = len(registry.history(house.client, MODEL)), len(house.slack.messages)
+    promotions, told = len(ModelRegistry(house.client).read(MODEL).promotions), len(house.slack.messages)
     day = FIRST + timedelta(weeks=3 + number)
     run = house.api.trigger(house.retrain, day, {"reason": f"while {KILLED[number]} dies"})
     house.wait_for_task(house.retrain, run, "train", "running")
@@ -198,7 +198,7 @@ def test_a_retrain_survives_the_death_of(house: House, number: int) -> None:
     assert house.versions() == versions + 1
     aliases = {k: str(v) for k, v in house.client.get_registered_model(MODEL).aliases.items()}
     assert aliases == {"champion": outcome["version"], "previous": before}
-    assert len(registry.history(house.client, MODEL)) == promotions + 1
+    assert len(ModelRegistry(house.client).read(MODEL).promotions) == promotions + 1
     keys = [r.data.tags["evermodel.run_key"] for r in _runs(house)]
     assert len(keys) == len(set(keys))
     assert len(house.slack.messages) == told + 1, [m.text for m in house.slack.messages[told:]]

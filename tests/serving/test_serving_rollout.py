@@ -14,7 +14,7 @@ from evermodel.deployment.rollout.plan_store import read_plan
 from evermodel.deployment.rollout.service import RolloutService
 from evermodel.evaluation.decision import Decision
 from evermodel.modeling.scoring.loaded_version import ServedModel
-from evermodel.registry import registry
+from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.retrain_run import DECISION_FILE
 from evermodel.registry.serving_heartbeats import read_reports
 from evermodel.registry.tracking import keyed_run, log_json
@@ -89,7 +89,7 @@ def test_blue_green_and_canary_go_back_when_the_new_version_fails(
         assert (back.move, back.state) == ("roll_back", "rolled_back"), back.why
         wait_for_plan(client, 0, "blue answers again")
         assert versions(client) == {"1"}
-        kinds = [promotion.kind for promotion in registry.history(world.client, world.name)]
+        kinds = [promotion.kind for promotion in ModelRegistry(world.client).read(world.name).promotions]
         assert kinds == ["promotion", "promotion", "rollback"]
 
         canary = rollouts.start("2", by="me", reason="test", run_key="canary", strategy="canary")

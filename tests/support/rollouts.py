@@ -12,7 +12,8 @@ from evermodel.deployment.rollout.plan_store import read_plan
 from evermodel.deployment.rollout.service import RolloutService
 from evermodel.evaluation.decision import Decision
 from evermodel.pipelines.retrain import Retrain
-from evermodel.registry import registry
+from evermodel.registry.registry import ModelRegistry
+from evermodel.registry.registry_entry import CHAMPION
 from evermodel.registry.retrain_run import DECISION_FILE
 from evermodel.registry.serving_heartbeats import ServingReport, VersionCounts, write_report
 from evermodel.registry.tracking import keyed_run, log_json
@@ -48,14 +49,14 @@ class RolloutWorld:
         )  # fmt: skip
         log_json(retrain.client, retrain.mlflow_run().info.run_id, decision.to_json(), DECISION_FILE)
         tags = {"evermodel.decision": decision.digest}
-        version = registry.register(
-            retrain.client, self.name, run_key, source=decision.model_uri, run_id=run.info.run_id, tags=tags
+        version = ModelRegistry(retrain.client).register(
+            self.name, run_key, source=decision.model_uri, run_id=run.info.run_id, tags=tags
         )
         return retrain, str(version.version)
 
     def serve(self, run_key: str = "r/champion") -> str:
         """Register a version and promote it over today's champion."""
-        current = registry.alias_version(self.world.client, self.name, registry.CHAMPION)
+        current = ModelRegistry(self.world.client).at_alias(self.name, CHAMPION)
         retrain, version = self.judged(run_key, None if current is None else str(current.version))
         retrain.deploy(version, "test")
         return version
@@ -77,7 +78,7 @@ class RolloutWorld:
 
     @property
     def champion(self) -> str:
-        return str(registry.champion(self.world.client, self.name).version)
+        return str(ModelRegistry(self.world.client).champion(self.name).version)
 
     def tags(self, version: str) -> dict[str, str]:
         return dict(self.world.client.get_model_version(self.name, version).tags)

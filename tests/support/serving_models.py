@@ -25,7 +25,9 @@ from evermodel.deployment.rollout.plan_store import read_plan, write_plan
 from evermodel.modeling import model_store
 from evermodel.modeling.estimators import build_pipeline
 from evermodel.modeling.onnx.export_if_equal import keep_if_same
-from evermodel.registry import registry, tracking
+from evermodel.registry import tracking
+from evermodel.registry.registry import ModelRegistry
+from evermodel.registry.registry_entry import CHAMPION
 from evermodel.spec import ModelSpec, load_spec
 
 SPEC = """
@@ -95,7 +97,9 @@ class World:
 
     def register(self, uri: str, run_id: str, fitted: Any, seed: int, *, promote: bool = True) -> Published:
         key = f"key-{seed}"
-        version = registry.register(self.client, self.name, key, source=uri, run_id=run_id, tags={}).version
+        version = (
+            ModelRegistry(self.client).register(self.name, key, source=uri, run_id=run_id, tags={}).version
+        )
         made = Published(str(version), fitted, self.spec)
         self.published[made.version] = made
         if promote:
@@ -103,11 +107,16 @@ class World:
         return made
 
     def promote(self, version: str) -> None:
-        now = registry.alias_version(self.client, self.name, registry.CHAMPION)
+        now = ModelRegistry(self.client).at_alias(self.name, CHAMPION)
         key = f"promotion-{time.monotonic_ns()}"
         expected = None if now is None else str(now.version)
-        registry.promote(
-            self.client, self.name, version, expected=expected, by="test", reason="test", run_key=key
+        ModelRegistry(self.client).promote(
+            ModelRegistry(self.client).read(self.name),
+            version,
+            expected=expected,
+            by="test",
+            reason="test",
+            run_key=key,
         )
 
     def through(self, tracking_uri: str) -> Settings:

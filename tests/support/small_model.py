@@ -76,7 +76,9 @@ def publish(spec: ModelSpec, client: MlflowClient, key: str = "first", temp_matt
     from evermodel.data.dtypes import feature_frame
     from evermodel.modeling import model_store
     from evermodel.modeling.estimators import build_pipeline
-    from evermodel.registry import registry, tracking
+    from evermodel.registry import tracking
+    from evermodel.registry.registry import ModelRegistry
+    from evermodel.registry.registry_entry import CHAMPION
 
     rows = small_rows()
     frame = feature_frame(spec, rows)
@@ -86,10 +88,15 @@ def publish(spec: ModelSpec, client: MlflowClient, key: str = "first", temp_matt
     with mlflow.start_run(run_id=run.info.run_id):
         scores = pipeline.predict_proba(frame)[:, 1]
         uri = model_store.log_model(pipeline, frame, scores, ["scikit-learn"])
-    made = registry.register(client, spec.name, key, source=uri, run_id=run.info.run_id, tags={})
-    before = registry.alias_version(client, spec.name, registry.CHAMPION)
+    made = ModelRegistry(client).register(spec.name, key, source=uri, run_id=run.info.run_id, tags={})
+    before = ModelRegistry(client).at_alias(spec.name, CHAMPION)
     expected = None if before is None else str(before.version)
-    registry.promote(
-        client, spec.name, str(made.version), expected=expected, by="test", reason="test", run_key=key
+    ModelRegistry(client).promote(
+        ModelRegistry(client).read(spec.name),
+        str(made.version),
+        expected=expected,
+        by="test",
+        reason="test",
+        run_key=key,
     )
     return pipeline

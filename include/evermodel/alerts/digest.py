@@ -16,7 +16,7 @@ from evermodel.alerts.queue import MessageQueue
 from evermodel.alerts.queued_message import QueuedMessage
 from evermodel.alerts.teams import Team
 from evermodel.monitoring.drift.verdict import Performance
-from evermodel.registry import registry
+from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.tags import AS_OF, KIND, OUTCOME, REASON, RUN_KEY, VERSION
 from evermodel.registry.tracking import read_json
 from evermodel.spec import ModelSpec
@@ -59,17 +59,17 @@ class Digest:
     def week_of(self, spec: ModelSpec) -> ModelWeek:
         """Read what happened to one model."""
         client, name = self.client, spec.name
-        version = registry.alias_version(client, name, registry.CHAMPION)
-        if version is None:
+        found = ModelRegistry(client).read(name)
+        if found.champion is None:
             return ModelWeek(name, retrains=self._retrains(name))
-        served = [p for p in registry.history(client, name) if p.version == str(version.version)]
-        promoted = parse_moment(served[-1].at) if served else _from_milliseconds(version.creation_timestamp)
+        served = [p.at for p in found.promotions if p.version == found.champion]
+        promoted = parse_moment(served[-1]) if served else self._made(name, found.champion)
         days = self._days(name)
         happened = [t for t in incident_history(client, name, self.end - WEEK) if self._within(t.at)]
         books = read_incidents(client, name).books
         return ModelWeek(
             model=name,
-            version=str(version.version),
+            version=found.champion,
             promoted=promoted.isoformat(),
             windows=sum(self._within(moment) for moment, _ in days),
             happened=tuple(t for t in happened if t.action in ("open", "escalate", "resolve", "close")),
@@ -77,6 +77,10 @@ class Digest:
             retrains=self._retrains(name),
             performance=self._performance(days),
         )
+
+    def _made(self, model: str, version: str) -> datetime:
+        """Return when a version was registered, for a champion that somebody made one by hand."""
+        return _from_milliseconds(self.client.get_model_version(model, version).creation_timestamp)
 
     def _days(self, model: str) -> list[tuple[str, Run]]:
         """Return the watched days up to the end, newest first."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from evermodel.alerts.blocks import fields, section
 from evermodel.alerts.message import Message, compose
 from evermodel.alerts.text import moment, words
-from evermodel.registry.registry import Promotion
+from evermodel.registry.registry_entry import Promotion
 
 
 def rollback_message(model: str, done: Promotion, links: Mapping[str, str], stopped: str = "") -> Message:

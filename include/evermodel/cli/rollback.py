@@ -27,12 +27,13 @@ def rollback(
     from evermodel.core.settings import Settings
     from evermodel.deployment.rollback import roll_back
     from evermodel.deployment.rollout.active import active_rollout
+    from evermodel.registry.registry import ModelRegistry
     from evermodel.registry.tracking import connect, version_url
 
     settings, key = Settings.from_environment(), f"rollback/{model}/{uuid.uuid4().hex[:12]}"
     with waiting("asking MLflow"):
         client = connect(settings.tracking_uri)
-        flight = active_rollout(client, model)
+        flight = active_rollout(ModelRegistry(client).read(model))
         done = roll_back(client, model, by=getpass.getuser(), reason=reason, run_key=key, version=to)
     url = version_url(settings.tracking_uri, model, done.version)
     stopped = flight.challenger if flight else ""

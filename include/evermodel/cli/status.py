@@ -27,7 +27,7 @@ def status(
     from evermodel.cli.steps import waiting
     from evermodel.core.settings import Settings
     from evermodel.pipelines.status import status_of
-    from evermodel.registry import registry
+    from evermodel.registry.registry import ModelRegistry
     from evermodel.registry.tracking import connect
     from evermodel.spec import load_specs
 
@@ -36,7 +36,7 @@ def status(
     with waiting("asking MLflow"):
         client = connect(settings.tracking_uri)
         if model is not None:
-            registry.champion(client, model)
+            ModelRegistry(client).read(model).require_champion()
         found = [status_of(client, name, settings.lake, datetime.now(UTC)) for name in names]
         lineage = [] if model is None or as_json else _lineage(found[0], client)
     if as_json:

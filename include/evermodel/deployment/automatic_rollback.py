@@ -12,8 +12,8 @@ from evermodel.core.errors import PromotionError, RegistryConflictError, Rollbac
 from evermodel.deployment.eligibility import decision_of
 from evermodel.deployment.rollback import roll_back, rollback_target, served_by
 from evermodel.modeling.tasks import primary
-from evermodel.registry import registry
-from evermodel.registry.registry import Promotion
+from evermodel.registry.registry import AUTOMATIC, ModelRegistry
+from evermodel.registry.registry_entry import Promotion, RegistryEntry
 from evermodel.registry.serving_heartbeats import Reports, VersionCounts, added, read_reports
 from evermodel.spec import ModelSpec
 from evermodel.spec.rollout import RollbackSpec
@@ -43,12 +43,13 @@ def watch_serving(spec: ModelSpec, client: MlflowClient, lake: Path, now: dateti
     The rollback, if there is one: made now, or by the guard before and still the last word (so that a message that
     was not sent is sent); None while all is well.
     """
-    past = registry.history(client, spec.name)
+    seen = ModelRegistry(client).read(spec.name)
+    past = seen.promotions
     promotion = guarded(past, spec.rollback.within, now)
     if promotion is None:
         return _own(past, now)
     counts = counts_since(read_reports(lake, spec.name, now), promotion)
-    return _act(spec, client, lake, promotion, serving_fault(spec.rollback, counts))
+    return _act(spec, client, lake, seen, promotion, serving_fault(spec.rollback, counts))
 
 
 def watch_quality(
@@ -71,12 +72,13 @@ def watch_quality(
     -------
     See `watch_serving`.
     """
-    past = registry.history(client, spec.name)
+    seen = ModelRegistry(client).read(spec.name)
+    past = seen.promotions
     promotion = guarded(past, spec.rollback.within, as_of)
     if promotion is None:
         return _own(past, as_of)
     before = _before(spec, client, promotion) if _goes_to_previous(spec, past, promotion, lake) else None
-    return _act(spec, client, lake, promotion, quality_fault(spec, promotion, verdict, before))
+    return _act(spec, client, lake, seen, promotion, quality_fault(spec, promotion, verdict, before))
 
 
 def guarded(past: Sequence[Promotion], within: timedelta, now: datetime) -> Promotion | None:
@@ -175,18 +177,23 @@ def _before(spec: ModelSpec, client: MlflowClient, promotion: Promotion) -> floa
 
 
 def _act(
-    spec: ModelSpec, client: MlflowClient, lake: Path | None, promotion: Promotion, fault: str | None
+    spec: ModelSpec,
+    client: MlflowClient,
+    lake: Path | None,
+    seen: RegistryEntry,
+    promotion: Promotion,
+    fault: str | None,
 ) -> Promotion | None:
     """Roll back once for each promotion; a rollback that was begun and cut off is completed."""
     key = f"{_KEY}{promotion.run_key}"
-    if fault is None and not registry.promotion_recorded(client, spec.name, key):
+    if fault is None and seen.begun(key) is None:
         return None
     reason = f"automatic: {fault or 'a rollback that was begun'}"
     try:
         return roll_back(
             client,
             spec.name,
-            by=registry.AUTOMATIC,
+            by=AUTOMATIC,
             reason=reason,
             run_key=key,
             expected=promotion.version,

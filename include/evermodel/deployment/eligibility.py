@@ -36,20 +36,6 @@ def decision_of(client: MlflowClient, model: str, version: ModelVersion) -> Deci
     )
 
 
-def version_of(client: MlflowClient, model: str, version: str) -> ModelVersion:
-    """Return a registered version, or say which ones there are."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return client.get_model_version(model, version)
-    except MlflowException:
-        known = sorted(int(v.version) for v in client.search_model_versions(f"name = '{model}'"))
-        raise PromotionError(
-            f"model {model} has no version {version}",
-            f"its versions are {', '.join(map(str, known))}" if known else "it has none yet: retrain first",
-        ) from None
-
-
 def refusal_of(
     model: str, version: ModelVersion, decision: Decision, current: str | None
 ) -> tuple[str, str] | None:

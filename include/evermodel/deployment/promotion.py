@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from evermodel.core.audit import audit
 from evermodel.core.errors import PromotionError
-from evermodel.deployment.eligibility import decision_of, refusal_of, version_of
+from evermodel.deployment.eligibility import decision_of, refusal_of
 from evermodel.deployment.rollout.active import stop_active_rollout
-from evermodel.registry import registry
-from evermodel.registry.ownership import require_own_model
-from evermodel.registry.registry import Promotion
+from evermodel.registry.ownership import require_own
+from evermodel.registry.registry import ModelRegistry
+from evermodel.registry.registry_entry import Promotion
 from evermodel.registry.retrain_run import RETRAIN
 from evermodel.registry.tags import APPROVED_BY, OUTCOME, RUN_KEY
 from evermodel.registry.tracking import find_run
@@ -45,34 +45,46 @@ def promote_version(
         raise PromotionError(
             f"model {model}: a promotion by hand needs a reason", "say why; it is kept in the history"
         )
-    found = version_of(client, model, version)
-    champion = registry.alias_version(client, model, registry.CHAMPION)
-    current = None if champion is None else str(champion.version)
-    done = next((p for p in registry.history(client, model) if p.run_key == run_key), None)
+    registry = ModelRegistry(client)
+    found, seen = registry.version(model, version), registry.read(model)
+    done = seen.completed(run_key)
     if done is not None:
         return done
-    if current == str(found.version):
-        raise PromotionError(
-            f"model {model}: version {version} is the champion already", "nothing is to be done"
-        )
-    refusal = refusal_of(model, found, decision_of(client, model, found), current)
+    refusal = None
+    if seen.unfinished(run_key) is None:
+        refusal = _refusal(client, found, seen.champion)
     if refusal is not None:
         problem, advice = refusal
         if not force:
             raise PromotionError(problem, advice)
         reason = f"forced: {reason}"
-    require_own_model(client, model)  # before the yes is written
+    require_own(model, seen.tags)  # before the approval is written
     client.set_model_version_tag(model, str(found.version), APPROVED_BY, by)
     done = registry.promote(
-        client, model, str(found.version), expected=current, by=by, reason=reason, run_key=run_key
+        registry.read(model),
+        str(found.version),
+        expected=seen.champion,
+        by=by,
+        reason=reason,
+        run_key=run_key,
     )
     if refusal is not None:
         audit(
             "override", model, version=done.version, by=by, reason=reason, against=refusal[0], run_key=run_key
         )
-    stop_active_rollout(client, model, f"version {done.version} was promoted: {reason}", done.version, by)
+    stop_active_rollout(client, seen, f"version {done.version} was promoted: {reason}", done.version, by)
     _note(client, model, found)
     return done
+
+
+def _refusal(client: MlflowClient, version: ModelVersion, champion: str | None) -> tuple[str, str] | None:
+    """Say what speaks against a promotion that force may overrule; that the version serves already is none of it."""
+    if champion == str(version.version):
+        raise PromotionError(
+            f"model {version.name}: version {version.version} is the champion already",
+            "nothing is to be done",
+        )
+    return refusal_of(version.name, version, decision_of(client, version.name, version), champion)
 
 
 def _note(client: MlflowClient, model: str, version: ModelVersion) -> None:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from evermodel.core.errors import RollbackError
 from evermodel.core.settings import Settings
-from evermodel.registry import registry
-from evermodel.registry.registry import Promotion
+from evermodel.deployment.rollout.active import stop_active_rollout
+from evermodel.registry.registry import ModelRegistry
+from evermodel.registry.registry_entry import Promotion, RegistryEntry
 from evermodel.registry.serving_heartbeats import read_served
 
 if TYPE_CHECKING:
@@ -83,49 +84,47 @@ def roll_back(
     RegistryConflictError
         Another version than the expected one is champion.
     """
-    past = registry.history(client, model)
-    done = next((promotion for promotion in past if promotion.run_key == run_key), None)
-    if done is not None:
-        _stop_rollout(client, model, done)
-        return done
-    if not reason.strip():
-        raise RollbackError(
-            f"model {model}: a rollback needs a reason", "say why; it is kept in the registry's history"
+    registry, served = ModelRegistry(client), served_by(model, lake)
+    seen = registry.read(model)
+    done = seen.completed(run_key)
+    if done is None:
+        if not reason.strip():
+            raise RollbackError(
+                f"model {model}: a rollback needs a reason", "say why; it is kept in the registry's history"
+            )
+        way = _way(seen, run_key, version, served)
+        done = registry.promote(
+            seen,
+            way.version,
+            expected=expected or seen.champion,
+            by=by,
+            reason=way.reason(reason),
+            run_key=run_key,
+            kind="rollback",
         )
-    current = str(registry.champion(client, model).version)
-    way = (
-        RollbackTarget(version) if version else rollback_target(model, past, current, served_by(model, lake))
-    )
-    if not registry.promotion_recorded(client, model, run_key):
-        _require_served(model, past, way.version, current)
-    done = registry.promote(
-        client,
-        model,
-        way.version,
-        expected=expected or current,
-        by=by,
-        reason=way.reason(reason),
-        run_key=run_key,
-        kind="rollback",
-    )
-    if way.passed_over and done.version == way.version:
-        _LOG.warning("model %s goes back to version %s: %s", model, done.version, done.reason)
-    _stop_rollout(client, model, done)
+        if way.passed_over:
+            _LOG.warning("model %s goes back to version %s: %s", model, done.version, done.reason)
+    elif done.version != seen.champion:
+        return done
+    why = f"stopped by a rollback to version {done.version} ({done.by}: {done.reason})"
+    stop_active_rollout(client, seen, why, done.version, done.by)
     return done
+
+
+def _way(
+    seen: RegistryEntry, run_key: str, version: str | None, served: Mapping[str, datetime]
+) -> RollbackTarget:
+    current, begun = seen.require_champion(), seen.unfinished(run_key)
+    if begun is not None:
+        return RollbackTarget(begun.promotion.version)
+    way = RollbackTarget(version) if version else rollback_target(seen.name, seen.promotions, current, served)
+    _require_served(seen.name, seen.promotions, way.version, current)
+    return way
 
 
 def served_by(model: str, lake: Path | None = None) -> Mapping[str, datetime]:
     """Return the versions with which a serving process ever answered, and since when that is known."""
     return read_served(lake or Settings.from_environment().lake, model)
-
-
-def _stop_rollout(client: MlflowClient, model: str, done: Promotion) -> None:
-    """Say of a rollout under way that it is over; one that was started after the rollback goes on."""
-    from evermodel.deployment.rollout.active import stop_active_rollout
-
-    if str(registry.champion(client, model).version) == done.version:
-        why = f"stopped by a rollback to version {done.version} ({done.by}: {done.reason})"
-        stop_active_rollout(client, model, why, done.version, done.by)
 
 
 def line_of_succession(past: Sequence[Promotion]) -> list[str]:

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from evermodel.core.errors import ApprovalError, PromotionError
 from evermodel.core.settings import Settings
-from evermodel.deployment.eligibility import decision_of, refusal_of, version_of
+from evermodel.deployment.eligibility import decision_of, refusal_of
 from evermodel.deployment.rollout.active import stop_active_rollout
-from evermodel.deployment.rollout.plan_store import read_plan
+from evermodel.deployment.rollout.plan_store import plan_of
 from evermodel.deployment.rollout.service import RolloutService
 from evermodel.pipelines.run_retrain import DEPLOYED, KEPT, ROLLING, WAITS
-from evermodel.registry import registry
 from evermodel.registry.approval import Approval, Approver, record_answer
-from evermodel.registry.ownership import require_own_model
+from evermodel.registry.ownership import require_own
+from evermodel.registry.registry import ModelRegistry
+from evermodel.registry.registry_entry import RegistryEntry
 from evermodel.registry.retrain_run import RETRAIN
 from evermodel.registry.tags import (
     APPROVED_BY,
@@ -85,14 +86,13 @@ def deploy(
     RolloutError
         Another version is being rolled out, and the spec wants a rollout.
     """
-    found = version_of(client, spec.name, version)
-    champion = registry.alias_version(client, spec.name, registry.CHAMPION)
-    current = None if champion is None else str(champion.version)
-    if current == version or registry.promotion_recorded(client, spec.name, found.tags[RUN_KEY]):
-        done = _settle(client, found, current, by, reason)
+    registry = ModelRegistry(client)
+    found, seen = registry.version(spec.name, version), registry.read(spec.name)
+    if seen.champion == version or seen.begun(found.tags[RUN_KEY]) is not None:
+        done = _settle(client, found, seen, by, reason)
     else:
-        known = _turn(client, found, current) or _held(spec, client, found, current)
-        done = known or _begin(spec, client, settings, found, current, by, reason)
+        known = _turn(found, seen) or _held(spec, client, found, seen.champion)
+        done = known or _begin(spec, client, settings, found, seen, by, reason)
     _tell_retrain(client, found, done)
     return done
 
@@ -122,14 +122,15 @@ def approve(
     require_approver_login(spec, by)
     if not reason.strip():
         raise ApprovalError(f"model {model}: an approval needs a reason", "say why; it is kept")
-    found = version_of(client, model, version)
-    require_own_model(client, model)
+    registry = ModelRegistry(client)
+    found, seen = registry.version(model, version), registry.read(model)
+    require_own(model, seen.tags)
     if REJECTED_BY in found.tags:
         raise ApprovalError(
             f"model {model}: version {version} was rejected by {found.tags[REJECTED_BY]}",
             "choose another version",
         )
-    _require_no_turn(client, found)
+    _require_no_turn(client, found, seen.champion)
     if APPROVED_BY not in found.tags:
         decision, at = decision_of(client, model, found), datetime.now(UTC).isoformat(timespec="seconds")
         record_answer(client, model, Approval(True, by, version, decision.digest, at, reason))
@@ -152,9 +153,7 @@ def require_approver_login(spec: ModelSpec, by: str) -> None:
         )
 
 
-def _require_no_turn(client: MlflowClient, version: ModelVersion) -> None:
-    champion = registry.alias_version(client, version.name, registry.CHAMPION)
-    current = None if champion is None else str(champion.version)
+def _require_no_turn(client: MlflowClient, version: ModelVersion, current: str | None) -> None:
     if current == str(version.version):
         raise PromotionError(
             f"model {version.name}: version {version.version} is the champion already",
@@ -166,36 +165,31 @@ def _require_no_turn(client: MlflowClient, version: ModelVersion) -> None:
 
 
 def _settle(
-    client: MlflowClient, version: ModelVersion, current: str | None, by: str, reason: str
+    client: MlflowClient, version: ModelVersion, seen: RegistryEntry, by: str, reason: str
 ) -> Deployment:
     """Promote a version, or complete what was begun; end what was being rolled out against the champion of before."""
     model, number, key = version.name, str(version.version), version.tags[RUN_KEY]
-    if current != number or registry.promotion_recorded(client, model, key):
-        registry.promote(
-            client,
-            model,
-            number,
-            expected=current,
-            by=by,
-            reason=_proven(version, reason),
-            run_key=key,
+    done = seen.completed(key)
+    if done is not None and seen.champion != number:
+        return Deployment(model, number, "served before", seen.champion)
+    if done is None and (seen.champion != number or seen.begun(key) is not None):
+        registry, why = ModelRegistry(client), _proven(version, reason)
+        done = registry.promote(
+            registry.read(model), number, expected=seen.champion, by=by, reason=why, run_key=key
         )
-    champion = str(registry.champion(client, model).version)
-    if champion != number:
-        return Deployment(model, number, "served before", champion)
-    stop_active_rollout(client, model, f"version {number} was promoted: {reason}", number, by)
-    lines = [line for line in registry.history(client, model) if line.version == number]
+    stop_active_rollout(client, seen, f"version {number} was promoted: {reason}", number, by)
+    lines = [line for line in (*seen.promotions, *filter(None, [done])) if line.version == number]
     return Deployment(model, number, "champion", lines[-1].previous if lines else None)
 
 
-def _turn(client: MlflowClient, version: ModelVersion, current: str | None) -> Deployment | None:
+def _turn(version: ModelVersion, seen: RegistryEntry) -> Deployment | None:
     """Say how far a version is that is being rolled out, or how it ended; None if it never had a turn."""
-    model, number, tags = version.name, str(version.version), version.tags
-    plan = read_plan(client, model)
+    model, number, tags, current = version.name, str(version.version), version.tags, seen.champion
+    plan = plan_of(seen.tags)
     mine = plan if plan is not None and plan.challenger == number else None
     if mine is not None and mine.holds(current):
         return Deployment(model, number, "rolling out", current, mine.strategy)
-    if number in {line.version for line in registry.history(client, model)}:
+    if number in {line.version for line in seen.promotions}:
         return Deployment(model, number, "served before", current)
     if mine is None and ROLLOUT_OUTCOME not in tags:
         return None
@@ -224,18 +218,18 @@ def _begin(
     client: MlflowClient,
     settings: Settings,
     version: ModelVersion,
-    current: str | None,
+    seen: RegistryEntry,
     by: str,
     reason: str,
 ) -> Deployment:
     """Start the rollout that the spec wants, or promote where it wants none or nothing serves yet."""
-    if spec.rollout.strategy == "direct" or current is None:
-        return _settle(client, version, current, by, reason)
+    if spec.rollout.strategy == "direct" or seen.champion is None:
+        return _settle(client, version, seen, by, reason)
     number, key = str(version.version), f"rollout/{version.tags[RUN_KEY]}"
     plan = RolloutService(spec, client, settings).start(
         number, by=by, reason=_proven(version, reason), run_key=key
     )
-    return Deployment(spec.name, number, "rolling out", current, plan.strategy)
+    return Deployment(spec.name, number, "rolling out", seen.champion, plan.strategy)
 
 
 def _proven(version: ModelVersion, reason: str) -> str:

@@ -21,7 +21,7 @@ from evermodel.monitoring.performance.scrape import interval_of
 from evermodel.monitoring.problems import Problem
 from evermodel.monitoring.retrain_history import tags_of
 from evermodel.monitoring.verdict import MonitoredChampion, incident_days, judge_day, window_rows
-from evermodel.registry import registry
+from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.tags import SNAPSHOT, TRAIN_END, TRAIN_START
 from evermodel.registry.tracking import keyed_run, log_json, log_metrics, read_json, run_url
 from evermodel.spec import ModelSpec
@@ -70,7 +70,7 @@ class DriftRun:
 
     def judge(self) -> DriftVerdict:
         """Judge the window against the rows that the champion was fitted on, and write the verdict to MLflow."""
-        version = registry.champion(self.client, self.spec.name)
+        version = ModelRegistry(self.client).champion(self.spec.name)
         verdict, performance = self._verdict(version)
         run = self.mlflow_run(tags_of(verdict))
         log_json(self.client, run.info.run_id, performance.to_json(), PERFORMANCE_FILE)

@@ -15,7 +15,8 @@ from evermodel.modeling.model_store import load_model
 from evermodel.modeling.onnx.export_if_equal import keep_if_same
 from evermodel.modeling.training import TrainedCandidate, best_of, rows_of
 from evermodel.monitoring.summary_tags import decision_tag
-from evermodel.registry import registry
+from evermodel.registry.registry import ModelRegistry
+from evermodel.registry.registry_entry import CHAMPION
 from evermodel.registry.retrain_run import DECISION_FILE, RetrainRun
 from evermodel.registry.tags import (
     CANDIDATE,
@@ -43,7 +44,7 @@ def evaluate_candidates(
 ) -> Decision:
     """Judge the best candidate against the champion on the test part, and write the decision."""
     chosen = best_of(run.spec, trained)
-    version = registry.alias_version(run.client, run.spec.name, registry.CHAMPION)
+    version = ModelRegistry(run.client).at_alias(run.spec.name, CHAMPION)
     if version is not None and version.tags.get(RUN_KEY) == run.run_key:
         return read_decision(run)  # this very run was promoted before it was run again
     parts = split_window(run.spec, whole_day(run.as_of))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from evermodel.core.environment import environment_digest, git_commit, thread_count
 from evermodel.pipelines.evaluate import read_decision
-from evermodel.registry import registry
+from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.retrain_run import RetrainRun
 from evermodel.registry.tags import (
     AS_OF,
@@ -44,8 +44,7 @@ def register_challenger(run: RetrainRun, snapshot: Mapping[str, Any]) -> ModelVe
     trained = find_run(run.client, run.spec.name, f"{run.run_key}/{decision.candidate}", kind="candidate")
     assert trained is not None
     links = card_links(run, run.mlflow_run())
-    version = registry.register(
-        run.client,
+    version = ModelRegistry(run.client).register(
         run.spec.name,
         run.run_key,
         source=decision.model_uri,

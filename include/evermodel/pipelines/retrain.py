@@ -16,8 +16,9 @@ from evermodel.modeling.training import TrainedCandidate
 from evermodel.pipelines.evaluate import evaluate_candidates, read_decision
 from evermodel.pipelines.register import register_challenger
 from evermodel.pipelines.validate import Validated, validate_snapshot
-from evermodel.registry import registry
 from evermodel.registry.approval import Approval, record_answer
+from evermodel.registry.registry import ModelRegistry
+from evermodel.registry.registry_entry import Promotion
 from evermodel.registry.retrain_run import RetrainRun
 from evermodel.registry.tags import GIT_COMMIT, OUTCOME, SNAPSHOT, SNAPSHOT_MD5, SPEC_DIGEST, VERSION, WINDOW
 from evermodel.registry.tracking import log_json
@@ -74,7 +75,7 @@ class Retrain(RetrainRun):
         """Register the challenger of the decision, once, with its lineage."""
         return register_challenger(self, snapshot)
 
-    def deploy(self, version: str, by: str, approval: Approval | None = None) -> registry.Promotion:
+    def deploy(self, version: str, by: str, approval: Approval | None = None) -> Promotion:
         """Promote the version, if the champion is still the one that the decision compared it with.
 
         Parameters
@@ -88,9 +89,10 @@ class Retrain(RetrainRun):
             The answer was no, or about another version, or the decision was changed since.
         """
         decision, answer = self._consented(version, by, approval)
+        registry = ModelRegistry(self.client)
+        seen = registry.read(self.spec.name)
         promotion = registry.promote(
-            self.client,
-            self.spec.name,
+            seen,
             version,
             expected=decision.parent,
             by=answer.by,
@@ -99,7 +101,7 @@ class Retrain(RetrainRun):
         )
         self._note_override(decision, answer)
         why = f"version {version} was promoted: {self.reason}"
-        stop_active_rollout(self.client, self.spec.name, why, promotion.version, promotion.by)
+        stop_active_rollout(self.client, seen, why, promotion.version, promotion.by)
         self.mlflow_run({OUTCOME: "deployed", VERSION: version})
         return promotion
 

@@ -11,8 +11,8 @@ from evermodel.core.errors import SpecError, TrainingError
 from evermodel.evaluation.decision import Decision
 from evermodel.modeling.training import TrainedCandidate, train_candidate
 from evermodel.pipelines.retrain import Retrain
-from evermodel.registry import registry
-from evermodel.registry.registry import Promotion
+from evermodel.registry.registry import ModelRegistry
+from evermodel.registry.registry_entry import Promotion
 from evermodel.registry.tags import OUTCOME, VERSION
 from evermodel.spec import CandidateSpec
 
@@ -136,8 +136,7 @@ def _chosen(retrain: Retrain, names: Collection[str]) -> list[CandidateSpec]:
 def _ended(retrain: Retrain, approved_by: str | None) -> RetrainResult | None:
     """Return how this run key ended before, if doing it again could change nothing."""
     tags: dict[str, Any] = retrain.mlflow_run().data.tags
-    outcome, client, model = tags.get(OUTCOME), retrain.client, retrain.spec.name
-    version = tags.get(VERSION)
+    outcome, version = tags.get(OUTCOME), tags.get(VERSION)
     if outcome == DEPLOYED:
         done = _promotion(retrain, version)
         if done is None:
@@ -148,17 +147,17 @@ def _ended(retrain: Retrain, approved_by: str | None) -> RetrainResult | None:
         return RetrainResult(retrain.run_key, said, retrain.decision(), version, again=True)
     if outcome not in (KEPT, WAITS) or (outcome == WAITS and approved_by is not None):
         return None
-    decision, champion = retrain.decision(), registry.alias_version(client, model, registry.CHAMPION)
-    if decision.parent != (None if champion is None else str(champion.version)):
+    decision = retrain.decision()
+    if decision.parent != ModelRegistry(retrain.client).read(retrain.spec.name).champion:
         return None  # it was judged against another champion
     return RetrainResult(retrain.run_key, outcome, decision, version, again=True)
 
 
 def _promotion(retrain: Retrain, version: str | None) -> Promotion | None:
     """Find what made a version champion: this retrain, else a rollout or a person, under another run key."""
-    history = registry.history(retrain.client, retrain.spec.name)
-    own = next((p for p in history if p.run_key == retrain.run_key), None)
-    later = (p for p in reversed(history) if p.version == version and p.kind == "promotion")
+    found = ModelRegistry(retrain.client).read(retrain.spec.name)
+    own = found.completed(retrain.run_key)
+    later = (p for p in reversed(found.promotions) if p.version == version and p.kind == "promotion")
     return own or next(later, None)
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from evermodel.deployment.rollout.plan import TrafficPlan
 from evermodel.deployment.rollout.plan_store import plan_of
-from evermodel.registry import registry
-from evermodel.registry.registry import Promotion
+from evermodel.registry.registry import ModelRegistry
+from evermodel.registry.registry_entry import Promotion
 from evermodel.registry.serving_heartbeats import ServingReport, read_reports
 from evermodel.registry.serving_locations import ServingLocations, read_serving_locations
 
@@ -81,16 +81,8 @@ class Status:
 
 def status_of(client: MlflowClient, model: str, lake: Path, now: datetime) -> Status:
     """Ask the registry, with one call, and the reports of the serving processes in the lake."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        found = client.get_registered_model(model)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return Status(model, None, None, None, (), ())
-    aliases = {name: str(version) for name, version in found.aliases.items()}
-    champion, plan = aliases.get(registry.CHAMPION), plan_of(found.tags)
+    found = ModelRegistry(client).read(model)
+    champion, plan = found.champion, plan_of(found.tags)
     in_force = plan if plan is not None and plan.holds(champion) else None
     live = read_reports(lake, model, now).live
     places = [_process(report, champion, in_force) for report in live]
@@ -103,10 +95,10 @@ def status_of(client: MlflowClient, model: str, lake: Path, now: datetime) -> St
     return Status(
         model=model,
         champion=champion,
-        waiting=aliases.get(registry.CHALLENGER),
+        waiting=found.challenger,
         rollout=in_force,
         places=tuple(places),
-        history=tuple(registry.history_of(found.tags)),
+        history=found.promotions,
     )
 
 

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 from evermodel.core.errors import SnapshotStoreError, TransferError
 from evermodel.core.settings import Settings
 from evermodel.data.snapshots.dvc import SnapshotStore
-from evermodel.deployment.eligibility import version_of
 from evermodel.pipelines.deploy import Deployment, deploy
-from evermodel.registry import registry
+from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.retrain_run import RETRAIN
 from evermodel.registry.tags import (
     MODEL_URI,
@@ -145,8 +144,9 @@ def _take(client: MlflowClient, model: str, version: str, source: str, folder: P
     """Read a version with its runs, as long as the client's server is the one that MLflow speaks to."""
     from evermodel.modeling.model_store import download
 
-    found = version_of(client, model, version)
-    if str(found.version) not in {promotion.version for promotion in registry.history(client, model)}:
+    registry = ModelRegistry(client)
+    found, past = registry.version(model, version), registry.read(model).promotions
+    if str(found.version) not in {promotion.version for promotion in past}:
         raise TransferError(
             f"model {model}: version {version} never served in {source}, so it is not proven",
             f"let it serve there first; `evermodel status {model}` names those that did",
@@ -199,11 +199,10 @@ def _place(client: MlflowClient, model: str, taken: _Taken, by: str) -> ModelVer
     """Copy runs and files into this registry and register the version as challenger, once."""
     key = taken.key(taken.retrain)
     origin = {ORIGIN: taken.origin, TRANSFERRED_BY: by}
-    there = registry.versions_of(client, model, key)
+    there = ModelRegistry(client).versions(model, key)
     # Of a version that is here already nothing is written again.
     source, run_id = (there[0].source, there[0].run_id) if there else _copy_runs(client, model, taken, origin)
-    return registry.register(
-        client,
+    return ModelRegistry(client).register(
         model,
         key,
         source=source,

@@ -8,6 +8,7 @@ __all__ = [
     "client",
     "ownership",
     "registry",
+    "registry_entry",
     "retrain_run",
     "serving_heartbeats",
     "serving_locations",

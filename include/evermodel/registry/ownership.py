@@ -41,8 +41,3 @@ def require_own(model: str, tags: Mapping[str, str]) -> None:
             f"`evermodel promote {model} VERSION --from {here} --to {owner}`. If the registry has really changed hands, "
             f"delete the tag {OWNER} of the registered model",
         )
-
-
-def require_own_model(client: MlflowClient, model: str) -> None:
-    """Refuse to change a registered model that belongs to another environment; see `require_own`."""
-    require_own(model, client.get_registered_model(model).tags)

@@ -14,7 +14,7 @@ from evermodel.core.atomic import replacing
 from evermodel.core.errors import PermanentError
 from evermodel.core.settings import Settings
 from evermodel.data.snapshots.dvc import SnapshotStore
-from evermodel.registry.registry import alias_version
+from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.tags import AS_OF, SNAPSHOT, SNAPSHOT_MD5
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _find(client: MlflowClient, model: str, version: str) -> ModelVersion:
     except MlflowException:
         found = None
     else:
-        found = alias_version(client, model, version)
+        found = ModelRegistry(client).at_alias(model, version)
     if found is None:
         numbers = ", ".join(str(v.version) for v in _versions(client, model)) or "none"
         raise PermanentError(

@@ -13,7 +13,9 @@ from evermodel.deployment.rollback import line_of_succession
 from evermodel.deployment.rollout.plan import TrafficPlan
 from evermodel.deployment.rollout.plan_store import plan_of
 from evermodel.modeling import model_store
-from evermodel.registry import registry, tracking
+from evermodel.registry import tracking
+from evermodel.registry.registry import ModelRegistry
+from evermodel.registry.registry_entry import RegistryEntry
 from evermodel.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -83,22 +85,17 @@ class RegistrySource:
 
     def read(self) -> DesiredState | None:
         """Read the desired state with one request; None if the model has no champion."""
-        from mlflow.exceptions import MlflowException
-
         try:
-            found = self._connected().get_registered_model(self._spec.name)
-        except MlflowException as error:
-            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                return None
+            found = ModelRegistry(self._connected()).read(self._spec.name)
+        except Exception:
             self._client = None
             raise
-        champion = found.aliases.get(registry.CHAMPION)
+        champion = found.champion
         if champion is None:
             return None
-        plan, problem = _plan_in_force(found.tags, str(champion))
-        with_previous = self._spec.serving.fallback.kind == "previous"
-        previous = _previous(found.tags, str(champion)) if with_previous else None
-        return DesiredState(str(champion), previous, plan, int(found.creation_timestamp or 0), problem)
+        plan, problem = _plan_in_force(found.tags, champion)
+        previous = _previous(found, champion) if self._spec.serving.fallback.kind == "previous" else None
+        return DesiredState(champion, previous, plan, found.born, problem)
 
     def origin(self, version: str) -> str:
         """Return the location that a version was registered from."""
@@ -123,7 +120,7 @@ def _plan_in_force(tags: Mapping[str, str], champion: str) -> tuple[TrafficPlan 
     return (plan if plan is not None and plan.holds(champion) else None), ""
 
 
-def _previous(tags: Mapping[str, str], champion: str) -> str | None:
+def _previous(found: RegistryEntry, champion: str) -> str | None:
     """Return the last champion before this one that was not rolled back."""
-    line = [version for version in line_of_succession(registry.history_of(tags)) if version != champion]
+    line = [version for version in line_of_succession(found.promotions) if version != champion]
     return line[-1] if line else None

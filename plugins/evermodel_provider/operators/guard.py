@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from evermodel.core.settings import Settings
-    from evermodel.registry.registry import Promotion
+    from evermodel.registry.registry_entry import Promotion
     from evermodel.spec import ModelSpec
 
 ALIAS = "evermodel_guard"

@@ -63,11 +63,12 @@ class RollbackOperator(ModelOperator):
         from evermodel.alerts.rollback_message import rollback_message
         from evermodel.deployment.rollback import roll_back
         from evermodel.deployment.rollout.active import active_rollout
+        from evermodel.registry.registry import ModelRegistry
         from evermodel.registry.tracking import version_url
         from evermodel_provider.notifications.delivery import tell
 
         client, settings, model = self.hook.get_conn(), self.hook.settings, self.spec.name
-        flight = active_rollout(client, model)
+        flight = active_rollout(ModelRegistry(client).read(model))
         done = roll_back(
             client,
             model,

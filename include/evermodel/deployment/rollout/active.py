@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING
 
 from evermodel.core.errors import RegistryConflictError
 from evermodel.deployment.rollout.plan import PlanState, TrafficPlan, everything_to
-from evermodel.deployment.rollout.plan_store import read_plan, write_plan
+from evermodel.deployment.rollout.plan_store import plan_of, write_plan
 from evermodel.registry.registry import AUTOMATIC
+from evermodel.registry.registry_entry import RegistryEntry
 
 if TYPE_CHECKING:
     from evermodel.registry.client import MlflowClient
 
 
-def active_rollout(client: MlflowClient, model: str) -> TrafficPlan | None:
+def active_rollout(model: RegistryEntry) -> TrafficPlan | None:
     """Return the plan of the rollout that is under way, if there is one."""
-    plan = read_plan(client, model)
+    plan = plan_of(model.tags)
     return plan if plan is not None and plan.state == "running" else None
 
 
@@ -25,7 +26,7 @@ def ended_plan(plan: TrafficPlan, state: PlanState, why: str, serves: str) -> Tr
 
 
 def stop_active_rollout(
-    client: MlflowClient, model: str, why: str, serves: str, by: str = AUTOMATIC
+    client: MlflowClient, model: RegistryEntry, why: str, serves: str, by: str = AUTOMATIC
 ) -> TrafficPlan | None:
     """Mark the rollout that is under way as stopped, if there is one; its traffic has gone to the champion already.
 
@@ -33,6 +34,8 @@ def stop_active_rollout(
 
     Parameters
     ----------
+    model
+        As it was read when it was changed, or later.
     why
         What ended it.
     serves
@@ -44,7 +47,7 @@ def stop_active_rollout(
     -------
     The plan before; None if no rollout was under way.
     """
-    plan = active_rollout(client, model)
+    plan = active_rollout(model)
     if plan is None or plan.holds(serves):
         return None
     try:

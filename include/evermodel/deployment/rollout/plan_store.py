@@ -10,7 +10,7 @@ from evermodel.core.audit import audit
 from evermodel.core.errors import RegistryConflictError
 from evermodel.core.formats import stamped
 from evermodel.deployment.rollout.plan import TrafficPlan
-from evermodel.registry import registry
+from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.tags import TRAFFIC_PLAN
 
 if TYPE_CHECKING:
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
 def read_plan(client: MlflowClient, model: str) -> TrafficPlan | None:
     """Return the model's last traffic plan, whatever its state; None if there never was one."""
-    found = registry.model_tag(client, model, TRAFFIC_PLAN)
-    return None if found is None else TrafficPlan.from_json(found)
+    return plan_of(ModelRegistry(client).read(model).tags)
 
 
 def plan_of(tags: Mapping[str, str]) -> TrafficPlan | None:
@@ -54,7 +53,7 @@ def write_plan(
             f"model {plan.model}: the traffic plan was changed meanwhile (revision {there.revision if there else 0})",
             "look at it (evermodel status) and try again",
         )
-    registry.set_model_tag(client, plan.model, TRAFFIC_PLAN, stamped(plan.to_json()))
+    ModelRegistry(client).write_json(plan.model, TRAFFIC_PLAN, stamped(plan.to_json()))
     audit(
         "traffic",
         plan.model,

@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from evermodel.core.errors import RegistryConflictError, RolloutError
 from evermodel.core.settings import Settings
-from evermodel.deployment.eligibility import decision_of, refusal_of, version_of
+from evermodel.deployment.eligibility import decision_of, refusal_of
 from evermodel.deployment.rollout import blue_green
 from evermodel.deployment.rollout.active import ended_plan
 from evermodel.deployment.rollout.collect import collect_evidence
 from evermodel.deployment.rollout.history import RolloutRecord
 from evermodel.deployment.rollout.plan import PlanState, TrafficPlan, everything_to, stamp
-from evermodel.deployment.rollout.plan_store import read_plan, write_plan
+from evermodel.deployment.rollout.plan_store import plan_of, write_plan
 from evermodel.deployment.rollout.strategies import CONTROLLERS
 from evermodel.deployment.rollout.verdict import Move, Verdict
-from evermodel.registry import registry
-from evermodel.registry.ownership import require_own_model
+from evermodel.registry.ownership import require_own
+from evermodel.registry.registry import AUTOMATIC, ModelRegistry
+from evermodel.registry.registry_entry import RegistryEntry
 from evermodel.registry.tags import (
     APPROVED_BY,
     ORIGIN,
@@ -119,15 +120,15 @@ class RolloutService:
         PromotionError
             There is no such version, or it was never judged.
         """
-        there, model = read_plan(self.client, self.spec.name), self.spec.name
+        model, seen = self.spec.name, self._registry.read(self.spec.name)
+        there = plan_of(seen.tags)
         if there is not None and there.run_key == run_key:
             RolloutRecord(self.client, there).open()
             return there
-        registry.champion(self.client, model)
-        require_own_model(self.client, model)
+        serves = seen.require_champion()
+        require_own(model, seen.tags)
         if there is not None:
-            there = _again(self._caught_up)
-        serves = str(registry.champion(self.client, model).version)
+            there, serves = _again(self._caught_up)
         if there is not None and there.holds(serves):
             raise RolloutError(
                 f"model {model}: version {there.challenger} is being rolled out ({there.strategy}, since {there.since})",
@@ -169,12 +170,11 @@ class RolloutService:
         return _again(lambda: self._look(moment))
 
     def _look(self, moment: datetime) -> RolloutEvaluation:
-        plan = self._plan()
+        plan, seen = self._plan()
         if plan.state != "running":
             return self._settled(plan)
-        serves = str(registry.champion(self.client, self.spec.name).version)
-        if not plan.holds(serves):
-            return self._settled(self._overtaken(plan, serves))
+        if not plan.holds(seen.require_champion()):
+            return self._settled(self._overtaken(plan, seen))
         record = RolloutRecord(self.client, plan)
         evidence, stored = collect_evidence(
             self.spec, self.client, self.settings, plan, record.read(), moment
@@ -196,10 +196,9 @@ class RolloutService:
         return plan
 
     def _stopped(self, by: str, reason: str) -> TrafficPlan:
-        plan = self._plan()
+        plan, seen = self._plan()
         if plan.state == "running":
-            serves = str(registry.champion(self.client, self.spec.name).version)
-            over = ended_plan(plan, "stopped", f"stopped by {by}: {reason}", serves)
+            over = ended_plan(plan, "stopped", f"stopped by {by}: {reason}", seen.require_champion())
             return write_plan(self.client, over, after=plan, by=by)
         if plan.state != "stopped":
             raise RolloutError(
@@ -209,20 +208,26 @@ class RolloutService:
             )
         return plan
 
-    def _plan(self) -> TrafficPlan:
-        plan = read_plan(self.client, self.spec.name)
+    @property
+    def _registry(self) -> ModelRegistry:
+        return ModelRegistry(self.client)
+
+    def _plan(self) -> tuple[TrafficPlan, RegistryEntry]:
+        """Read the last plan, and the model that it was read from."""
+        seen = self._registry.read(self.spec.name)
+        plan = plan_of(seen.tags)
         if plan is None:
             raise RolloutError(
                 f"model {self.spec.name}: there never was a rollout",
                 f"start one: evermodel rollout start {self.spec.name} VERSION",
             )
-        return plan
+        return plan, seen
 
     def _require_allowed(self, version: str, champion: str, reason: str) -> None:
         model = self.spec.name
         if not reason.strip():
             raise RolloutError(f"model {model}: a rollout needs a reason", "say why; it is kept")
-        found = version_of(self.client, model, version)
+        found = self._registry.version(model, version)
         if version == champion:
             raise RolloutError(
                 f"model {model}: version {version} is the champion already", "name another one"
@@ -273,37 +278,36 @@ class RolloutService:
     def _promote(
         self, plan: TrafficPlan, version: str, reason: str, run_key: str, *, back: bool = False
     ) -> None:
-        registry.promote(
-            self.client,
-            plan.model,
+        self._registry.promote(
+            self._registry.read(plan.model),
             version,
             expected=plan.champion,
-            by=registry.AUTOMATIC if back else plan.by,
+            by=AUTOMATIC if back else plan.by,
             reason=reason,
             run_key=run_key,
             kind="rollback" if back else "promotion",
         )
 
-    def _caught_up(self) -> TrafficPlan:
-        """Return the plan, ended if it no longer holds."""
-        plan, serves = self._plan(), str(registry.champion(self.client, self.spec.name).version)
-        running = plan.state == "running" and not plan.holds(serves)
-        return self._overtaken(plan, serves) if running else plan
+    def _caught_up(self) -> tuple[TrafficPlan, str]:
+        """Return the plan, ended if it no longer holds, and the version that serves."""
+        plan, seen = self._plan()
+        serves = seen.require_champion()
+        overtaken = plan.state == "running" and not plan.holds(serves)
+        return (self._overtaken(plan, seen) if overtaken else plan), serves
 
-    def _overtaken(self, plan: TrafficPlan, serves: str) -> TrafficPlan:
+    def _overtaken(self, plan: TrafficPlan, seen: RegistryEntry) -> TrafficPlan:
         """Complete what was begun before a crash, or note that somebody else changed the champion."""
-        if serves == plan.challenger and registry.promotion_recorded(
-            self.client, plan.model, _key(plan, "promote")
-        ):
+        serves = seen.require_champion()
+        if serves == plan.challenger and seen.begun(_key(plan, "promote")) is not None:
             return self._promoted(plan, "promoted", datetime.now(UTC))
-        if serves in plan.warm and registry.promotion_recorded(self.client, plan.model, _key(plan, "back")):
+        if serves in plan.warm and seen.begun(_key(plan, "back")) is not None:
             return self._back(plan, f"back to version {serves}")
         why = f"version {serves} is champion now, which was not this rollout's doing"
         return self._write(ended_plan(plan, "stopped", why, serves), plan)
 
     def _write(self, plan: TrafficPlan, after: TrafficPlan) -> TrafficPlan:
         """Write what the evidence led to, and no person asked for."""
-        return write_plan(self.client, plan, after=after, by=registry.AUTOMATIC)
+        return write_plan(self.client, plan, after=after, by=AUTOMATIC)
 
     def _settled(self, plan: TrafficPlan, verdict: Verdict | None = None) -> RolloutEvaluation:
         """Note the end on the version and in MLflow, once, and return the look."""

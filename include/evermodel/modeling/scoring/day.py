@@ -18,7 +18,7 @@ from evermodel.data.sources import stream_window
 from evermodel.modeling import model_store
 from evermodel.modeling.scoring.days import in_order
 from evermodel.modeling.scoring.scorer import Scorer, read_scorer
-from evermodel.registry import registry
+from evermodel.registry.registry import ModelRegistry
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window, last_day, whole_day
 
@@ -90,7 +90,7 @@ def finished(spec: ModelSpec, day: ScoredDay, path: Path) -> ScoredDay:
 
 def load_champion(spec: ModelSpec, client: MlflowClient) -> Scorer:
     """Download the champion and make it ready to score; see `score_day` and `read_scorer` for what is raised."""
-    version = str(registry.champion(client, spec.name).version)
+    version = ModelRegistry(client).read(spec.name).require_champion()
     with tempfile.TemporaryDirectory() as folder:
         files = model_store.download(client, f"models:/{spec.name}/{version}", Path(folder))
         return read_scorer(spec, version, files)

@@ -18,7 +18,7 @@ from evermodel.core.settings import Settings
 from evermodel.data.prediction_log import day_folder, log_schema
 from evermodel.modeling import model_store
 from evermodel.modeling.scoring.scorer import Scorer, read_scorer
-from evermodel.registry import registry
+from evermodel.registry.registry import ModelRegistry
 from evermodel.spec import ModelSpec
 from evermodel.spec.source import FilesSource, IbisSource
 from evermodel.spec.window import Window
@@ -96,7 +96,7 @@ class SparkDay:
 
     def __init__(self, spec: ModelSpec, window: Window, client: MlflowClient, settings: Settings) -> None:
         self.spec, self.window = spec, window
-        self.version = str(registry.champion(client, spec.name).version)
+        self.version = ModelRegistry(client).read(spec.name).require_champion()
         self._client = client
         self._day = day_folder(spec, settings.lake, f"{window.start:%Y-%m-%d}")
         self._parts = self._day / f"{_PARTS}{uuid.uuid4().hex}"

@@ -7,7 +7,7 @@ from typing import Any
 
 from evermodel.core.severity import RANK
 from evermodel.reports.overview.store import Store, StoredModel
-from evermodel.reports.overview.summary import plan_in_force, promotions, retrains_of, traffic_plan
+from evermodel.reports.overview.summary import plan_in_force, registered, retrains_of, traffic_plan
 
 MOST_DAYS, MOST_RETRAINS, MOST_ROLLOUTS = 1000, 300, 300
 _ENDS = ("resolve", "close")
@@ -96,7 +96,7 @@ def _incidents(days: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _promotions(entry: StoredModel, retrains: list[dict[str, Any]]) -> list[dict[str, Any]]:
     days = {retrain["run_key"]: retrain["day"] for retrain in retrains}
-    return [{**asdict(p), "day": days.get(p.run_key, p.at[:10])} for p in promotions(entry)]
+    return [{**asdict(p), "day": days.get(p.run_key, p.at[:10])} for p in registered(entry).promotions]
 
 
 def _rollouts(

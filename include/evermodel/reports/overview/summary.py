@@ -8,12 +8,13 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from evermodel.alerts.incidents.state import Incident
+from evermodel.core.errors import NewerFormatError
 from evermodel.core.formats import loads
 from evermodel.core.severity import RANK, worst_of
 from evermodel.deployment.rollout.plan import TrafficPlan
 from evermodel.monitoring.problems import KINDS
-from evermodel.registry.registry import CHALLENGER, CHAMPION, PREVIOUS, Promotion
-from evermodel.registry.tags import INCIDENTS, PROMOTION, TRAFFIC_PLAN
+from evermodel.registry.registry_entry import RegistryEntry
+from evermodel.registry.tags import INCIDENTS, TRAFFIC_PLAN
 
 if TYPE_CHECKING:
     from evermodel.reports.overview.store import Store, StoredModel
@@ -37,15 +38,14 @@ def summarise(store: Store, model: str) -> dict[str, Any]:
     days = store.runs(model, "drift", STRIP_DAYS)
     retrains = retrains_of(store, entry, 60)
     judged = [retrain for retrain in retrains if retrain["verdict"]]
-    champion = entry.aliases.get(CHAMPION)
-    incidents = open_incidents(entry)
+    found, incidents = registered(entry), open_incidents(entry)
     last = _picked(days[-1], _LAST) if days else None
     return {
         "name": model,
         "registered": bool(entry.created),
-        "champion": _champion(entry, judged, champion),
-        "previous": entry.aliases.get(PREVIOUS),
-        "challenger": entry.aliases.get(CHALLENGER),
+        "champion": _champion(found, judged),
+        "previous": found.previous,
+        "challenger": found.challenger,
         "plan": plan_in_force(entry),
         "incidents": incidents,
         "last": last,
@@ -66,19 +66,14 @@ def retrains_of(store: Store, entry: StoredModel, most: int) -> list[dict[str, A
     ]
 
 
-def promotions(entry: StoredModel) -> list[Promotion]:
-    """Return the completed promotions and rollbacks of a model, oldest first."""
-    found = []
-    for key, text in entry.tags.items():
-        if not key.startswith(PROMOTION):
-            continue
-        try:
-            value = loads(text, f"tag {key}")
-            if value["complete"]:
-                found.append(Promotion(**value["promotion"]))
-        except (ValueError, KeyError, TypeError):
-            continue  # written by hand, or by a version to come
-    return sorted(found, key=lambda promotion: promotion.at)
+def registered(entry: StoredModel) -> RegistryEntry:
+    """Return a model as the registry had it when it was last read; without a history that a newer release wrote."""
+    found = RegistryEntry(entry.name, entry.aliases, entry.tags)
+    try:
+        found.records  # noqa: B018  # reads them
+    except NewerFormatError:
+        return RegistryEntry(entry.name, entry.aliases, {})
+    return found
 
 
 def open_incidents(entry: StoredModel) -> list[dict[str, Any]]:
@@ -97,7 +92,7 @@ def open_incidents(entry: StoredModel) -> list[dict[str, Any]]:
 def plan_in_force(entry: StoredModel) -> dict[str, Any] | None:
     """Return the traffic plan that holds now, or None: the champion answers everything."""
     plan = traffic_plan(entry)
-    return plan.to_json() if plan is not None and plan.holds(entry.aliases.get(CHAMPION)) else None
+    return plan.to_json() if plan is not None and plan.holds(registered(entry).champion) else None
 
 
 def traffic_plan(entry: StoredModel) -> TrafficPlan | None:
@@ -110,19 +105,20 @@ def traffic_plan(entry: StoredModel) -> TrafficPlan | None:
         return None
 
 
-def _champion(entry: StoredModel, judged: list[dict[str, Any]], version: str | None) -> dict[str, Any] | None:
+def _champion(found: RegistryEntry, judged: list[dict[str, Any]]) -> dict[str, Any] | None:
+    version = found.champion
     if version is None:
         return None
-    promoted = [p for p in promotions(entry) if p.version == version]
+    promoted = [p for p in found.promotions if p.version == version]
     made = [retrain for retrain in judged if retrain["version"] == version]
-    found: dict[str, Any] = {"version": version, "since": "", "by": "", "reason": "", "kind": ""}
+    facts: dict[str, Any] = {"version": version, "since": "", "by": "", "reason": "", "kind": ""}
     if promoted:
         last = promoted[-1]
-        found |= {"since": last.at, "by": last.by, "reason": last.reason, "kind": last.kind}
+        facts |= {"since": last.at, "by": last.by, "reason": last.reason, "kind": last.kind}
     if made:
         names = ("as_of", "candidate", "metric", "value", "run", "experiment")
-        found |= _picked(made[-1], names)
-    return found
+        facts |= _picked(made[-1], names)
+    return facts
 
 
 def _severity(last: Mapping[str, Any] | None) -> Any:

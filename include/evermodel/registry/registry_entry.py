@@ -1,0 +1,169 @@
+"""A registered model as one read finds it: aliases, tags, and the history of what served."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+from evermodel.core.errors import NewerFormatError, NoChampionError
+from evermodel.core.formats import loads
+from evermodel.registry.tags import PROMOTION
+
+if TYPE_CHECKING:
+    from evermodel.registry.client import RegisteredModel
+
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+PREVIOUS = "previous"
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """One line of the history: which version became champion when, after which, by whom and why.
+
+    Parameters
+    ----------
+    kind
+        ``promotion``, or ``rollback`` to a version that had served before.
+    """
+
+    version: str
+    previous: str | None
+    at: str
+    by: str
+    reason: str
+    run_key: str
+    kind: Literal["promotion", "rollback"] = "promotion"
+
+
+@dataclass(frozen=True)
+class PromotionRecord:
+    """A promotion as its tag keeps it, written before the first alias moves.
+
+    Parameters
+    ----------
+    complete
+        Nothing of it is missing.
+    after
+        Run key of the promotion that was the last one when this one was written.
+    by_alias
+        The alias ``previous`` had to move for it, so that nothing is missing once it points to `promotion.previous`.
+    """
+
+    promotion: Promotion
+    complete: bool = False
+    after: str | None = None
+    by_alias: bool = False
+
+
+@dataclass(frozen=True)
+class RegistryEntry:
+    """What the registry says of a model at one moment; empty if it has no such model.
+
+    A promotion writes its record first, then ``champion``, and last ``previous``; where ``previous`` need not move, it
+    marks the record as complete instead. So a promotion took place, whole, if its record is marked, if a later record
+    names it as the one before (whoever wrote that had seen the aliases), or, when it is newer than all of those, if
+    ``previous`` is where its last write puts it. Every record is later than those that were there, so that one that
+    was abandoned never passes for the newest.
+
+    Parameters
+    ----------
+    aliases
+        Version by alias.
+    born
+        When it was made, in milliseconds since 1970.
+    """
+
+    name: str
+    aliases: Mapping[str, str]
+    tags: Mapping[str, str]
+    born: int = 0
+
+    @classmethod
+    def of(cls, name: str, found: RegisteredModel) -> RegistryEntry:
+        """Take over what MLflow's client returned."""
+        aliases = {alias: str(version) for alias, version in found.aliases.items()}
+        return cls(name, aliases, dict(found.tags), int(found.creation_timestamp or 0))
+
+    @property
+    def champion(self) -> str | None:
+        """The version that serves."""
+        return self.aliases.get(CHAMPION)
+
+    @property
+    def previous(self) -> str | None:
+        """The version that served before."""
+        return self.aliases.get(PREVIOUS)
+
+    @property
+    def challenger(self) -> str | None:
+        """The version that was registered last, until it is promoted."""
+        return self.aliases.get(CHALLENGER)
+
+    def require_champion(self) -> str:
+        """Return the version that serves.
+
+        Raises
+        ------
+        NoChampionError
+            The model has no champion yet.
+        """
+        if self.champion is None:
+            raise no_champion(self.name)
+        return self.champion
+
+    @cached_property
+    def records(self) -> tuple[PromotionRecord, ...]:
+        """Every record of a promotion, oldest first; one that cannot be read (written by hand) is left out."""
+        found = [_record(text, key) for key, text in self.tags.items() if key.startswith(PROMOTION)]
+        return tuple(sorted(filter(None, found), key=lambda record: record.promotion.at))
+
+    @cached_property
+    def promotions(self) -> tuple[Promotion, ...]:
+        """The promotions and rollbacks that took place, oldest first."""
+        followed = {record.after for record in self.records}
+        past = [r.promotion for r in self.records if r.complete or r.promotion.run_key in followed]
+        newer = [r for r in self.records if r.by_alias and r.promotion.previous == self.previous]
+        last = [r.promotion for r in newer if not past or r.promotion.at > past[-1].at]
+        serving = [promotion for promotion in last if promotion.version == self.champion]
+        return (*past, *(serving or last)[-1:])
+
+    def begun(self, run_key: str) -> PromotionRecord | None:
+        """Return the record of a run key's promotion, completed or not."""
+        return next((record for record in self.records if record.promotion.run_key == run_key), None)
+
+    def completed(self, run_key: str) -> Promotion | None:
+        """Return the promotion of a run key if it took place."""
+        return next((promotion for promotion in self.promotions if promotion.run_key == run_key), None)
+
+    def unfinished(self, run_key: str) -> PromotionRecord | None:
+        """Return the record of a run key if it was written last, and what is missing of it can be written now."""
+        record = self.begun(run_key)
+        if record is None or record != self.records[-1] or self.completed(run_key) is not None:
+            return None
+        return record if self.champion in (record.promotion.previous, record.promotion.version) else None
+
+    def read_json(self, tag: str) -> Any:
+        """Read a JSON tag; None if there is none."""
+        return json.loads(self.tags[tag]) if tag in self.tags else None
+
+
+def no_champion(model: str) -> NoChampionError:
+    """Return the error that says that a model has no champion yet, and what to do."""
+    return NoChampionError(
+        f"model {model} has no champion yet",
+        f"run the DAG retrain_{model} once, or evermodel train {model}; its first version starts cold",
+    )
+
+
+def _record(text: str, tag: str) -> PromotionRecord | None:
+    try:
+        value = loads(text, f"tag {tag}")
+        return PromotionRecord(**{**value, "promotion": Promotion(**value["promotion"])})
+    except NewerFormatError:
+        raise
+    except (ValueError, KeyError, TypeError):
+        return None
