@@ -60,7 +60,7 @@ def test_a_canary_takes_its_steps_and_is_promoted(canary: RolloutWorld) -> None:
     assert canary.tags("2")["evermodel.rollout"] == "promoted"
     run, stored = record(canary)
     assert [look["move"] for look in stored["looks"]] == ["stay", "next", "stay", "promote"]
-    assert (run.data.tags["evermodel.outcome"], run.info.status) == ("promoted", "FINISHED")
+    assert (run.data.tags["evermodel.state"], run.info.status) == ("promoted", "FINISHED")
     assert run.data.metrics["challenger_requests"] == 2000
     assert steps.advance(NOW + 3 * HOUR).state == "promoted", "looking again changes nothing"
     assert len(ModelRegistry(canary.world.client).read(canary.name).promotions) == 2

@@ -13,6 +13,7 @@ import yaml
 from evermodel.core.settings import Settings
 from evermodel.modeling.training import TrainedCandidate, train_candidate
 from evermodel.pipelines.retrain import Retrain
+from evermodel.registry.tags import RetrainOutcome
 from evermodel.registry.tracking import connect
 from evermodel.spec import ModelSpec, load_spec
 from evermodel.spec.window import parse_moment
@@ -79,7 +80,7 @@ class World:
         retrain.evaluate(snapshot.path, self.train(retrain, snapshot.path), "test")
         version = str(retrain.register(snapshot.to_json()).version)
         retrain.deploy(version, "test")
-        retrain.finish("deployed")
+        retrain.finish(RetrainOutcome.DEPLOYED)
         return version
 
 

@@ -12,6 +12,7 @@ from evermodel.alerts.incidents.store import Transition
 from evermodel.alerts.message import Message, compose
 from evermodel.alerts.text import code, moment, words
 from evermodel.monitoring.drift.verdict import Performance
+from evermodel.registry.tags import RetrainOutcome
 from evermodel.spec.window import parse_moment
 
 MOST_MODELS = 20
@@ -59,7 +60,7 @@ class ModelWeek:
     @property
     def quiet(self) -> bool:
         """True if nobody has to know more than that all is well."""
-        routine = all(retrain.outcome == "kept the champion" for retrain in self.retrains)
+        routine = all(retrain.outcome == RetrainOutcome.KEPT for retrain in self.retrains)
         return (
             self.version is not None and self.windows > 0 and not self.happened and not self.open and routine
         )
@@ -127,7 +128,9 @@ def _summary(week: TeamWeek) -> str:
     opened = sum(t.action == "open" for model in week.models for t in model.happened)
     ended = sum(t.action in ("resolve", "close") for model in week.models for t in model.happened)
     now = sum(len(model.open) for model in week.models)
-    shipped = sum(retrain.outcome == "deployed" for model in week.models for retrain in model.retrains)
+    shipped = sum(
+        retrain.outcome == RetrainOutcome.DEPLOYED for model in week.models for retrain in model.retrains
+    )
     if not (opened or ended or now or shipped) and all(model.quiet for model in week.models):
         return "a quiet week."
     shown = (_counted(opened, "incident"), _counted(shipped, "new champion"))

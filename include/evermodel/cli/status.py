@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evermodel.cli.options import AsJson, model_names
-from evermodel.registry.tags import METRIC, METRIC_VALUE, SNAPSHOT, SNAPSHOT_MD5, TRAIN_END, TRAIN_START
 
 if TYPE_CHECKING:
     from evermodel.pipelines.status import Place, Status
@@ -61,14 +60,17 @@ def _print(found: Status, lineage: list[str], *, whole: bool) -> None:
 
 
 def _lineage(found: Status, client: MlflowClient) -> list[str]:
-    tags = client.get_model_version(found.model, found.champion).tags if found.champion else {}
-    lines = []
-    if METRIC_VALUE in tags:
-        lines.append(f"  {tags.get(METRIC)} {float(tags[METRIC_VALUE]):.4f} at promotion")
-    if TRAIN_START in tags:
-        lines.append(f"  trained on {tags[TRAIN_START][:10]} to {tags[TRAIN_END][:10]}")
-    if SNAPSHOT in tags:
-        lines.append(f"  snapshot {tags[SNAPSHOT]} (DVC md5 {tags[SNAPSHOT_MD5]})")
+    from evermodel.registry.lineage import Lineage
+
+    if found.champion is None:
+        return []
+    made, lines = Lineage.from_version(client.get_model_version(found.model, found.champion)), []
+    if made.metric_value is not None:
+        lines.append(f"  {made.metric} {made.metric_value:.4f} at promotion")
+    if made.fit_window is not None:
+        lines.append(f"  trained on {made.fit_window.start:%Y-%m-%d} to {made.fit_window.end:%Y-%m-%d}")
+    if made.snapshot:
+        lines.append(f"  snapshot {made.snapshot} (DVC md5 {made.snapshot_md5})")
     return lines
 
 

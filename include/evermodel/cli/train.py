@@ -44,7 +44,8 @@ def train(
     from evermodel.cli.steps import quiet_libraries, step
     from evermodel.core.settings import Settings
     from evermodel.pipelines.deploy import require_approver_login
-    from evermodel.pipelines.run_retrain import DEPLOYED, ROLLING, run_retrain
+    from evermodel.pipelines.run_retrain import run_retrain
+    from evermodel.registry.tags import RetrainOutcome
     from evermodel.spec import load_spec
 
     quiet_libraries()
@@ -75,7 +76,7 @@ def train(
         print_json(_to_json(result))
     else:
         _show(retrain, result)
-    raise typer.Exit(0 if result.outcome in (DEPLOYED, ROLLING) else NO)
+    raise typer.Exit(0 if result.outcome in (RetrainOutcome.DEPLOYED, RetrainOutcome.ROLLING_OUT) else NO)
 
 
 def _tell(retrain: Retrain, result: RetrainResult) -> None:
@@ -83,13 +84,13 @@ def _tell(retrain: Retrain, result: RetrainResult) -> None:
     from evermodel.alerts.publisher import Publisher, clock, message_queue
     from evermodel.alerts.retrain_message import retrain_message
     from evermodel.pipelines.retrain_summary import retrain_summary
-    from evermodel.pipelines.run_retrain import ROLLING, WAITS
+    from evermodel.registry.tags import RetrainOutcome
 
-    if result.again or result.outcome == WAITS:
+    if result.again or result.outcome == RetrainOutcome.WAITS:
         return
     promotion = result.promotion
     approval = {"approved": True, "by": promotion.by} if promotion else None
-    rolling = result.outcome == ROLLING
+    rolling = result.outcome == RetrainOutcome.ROLLING_OUT
     ending = retrain_summary(
         retrain, version=result.version, shipped=promotion is not None, rollout=rolling, approval=approval
     )
@@ -130,16 +131,16 @@ def _show(retrain: Retrain, result: RetrainResult) -> None:
 
 
 def _ending(model: str, result: RetrainResult) -> str:
-    from evermodel.pipelines.run_retrain import ROLLING, WAITS
+    from evermodel.registry.tags import RetrainOutcome
 
     if result.promotion is not None:
         return f"Version {result.version} is champion. To serve it: evermodel serve {model}"
-    if result.outcome == ROLLING:
+    if result.outcome == RetrainOutcome.ROLLING_OUT:
         return (
             f"Version {result.version} is being rolled out; the champion stays until that ends. "
             f"To look at the evidence and move on: evermodel rollout advance {model}"
         )
-    if result.outcome == WAITS:
+    if result.outcome == RetrainOutcome.WAITS:
         return (
             f"Version {result.version} waits for approval. To approve it: "
             f'evermodel promote {model} {result.version} --reason "…"'

@@ -12,7 +12,7 @@ from evermodel.registry.ownership import require_own
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.registry_entry import Promotion
 from evermodel.registry.retrain_run import RETRAIN
-from evermodel.registry.tags import APPROVED_BY, OUTCOME, RUN_KEY
+from evermodel.registry.tags import APPROVED_BY, OUTCOME, RUN_KEY, RetrainOutcome
 from evermodel.registry.tracking import find_run
 
 if TYPE_CHECKING:
@@ -91,4 +91,4 @@ def _note(client: MlflowClient, model: str, version: ModelVersion) -> None:
     """Tell the version's retrain that it was deployed after all."""
     run = find_run(client, model, version.tags.get(RUN_KEY, ""), kind=RETRAIN)
     if run is not None:
-        client.set_tag(run.info.run_id, OUTCOME, "deployed")
+        client.set_tag(run.info.run_id, OUTCOME, RetrainOutcome.DEPLOYED)

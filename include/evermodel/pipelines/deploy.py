@@ -12,7 +12,6 @@ from evermodel.deployment.eligibility import decision_of, refusal_of
 from evermodel.deployment.rollout.active import stop_active_rollout
 from evermodel.deployment.rollout.plan_store import plan_of
 from evermodel.deployment.rollout.service import RolloutService
-from evermodel.pipelines.run_retrain import DEPLOYED, KEPT, ROLLING, WAITS
 from evermodel.registry.approval import Approval, Approver, record_answer
 from evermodel.registry.ownership import require_own
 from evermodel.registry.registry import ModelRegistry
@@ -27,6 +26,7 @@ from evermodel.registry.tags import (
     ROLLOUT_REASON,
     RUN_KEY,
     VERSION,
+    RetrainOutcome,
 )
 from evermodel.registry.tracking import find_run
 from evermodel.spec import ModelSpec
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
 Outcome = Literal[
     "champion", "rolling out", "waits for approval", "held back", "served before", "rollout ended"
 ]
-_SAID: dict[Outcome, str] = {
-    "champion": DEPLOYED,
-    "rolling out": ROLLING,
-    "waits for approval": WAITS,
-    "held back": KEPT,
+_SAID: dict[Outcome, RetrainOutcome] = {
+    "champion": RetrainOutcome.DEPLOYED,
+    "rolling out": RetrainOutcome.ROLLING_OUT,
+    "waits for approval": RetrainOutcome.WAITS,
+    "held back": RetrainOutcome.KEPT,
 }
 
 

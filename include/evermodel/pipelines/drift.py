@@ -21,11 +21,11 @@ from evermodel.monitoring.performance.scrape import interval_of
 from evermodel.monitoring.problems import Problem
 from evermodel.monitoring.retrain_history import tags_of
 from evermodel.monitoring.verdict import MonitoredChampion, incident_days, judge_day, window_rows
+from evermodel.registry.lineage import Lineage
 from evermodel.registry.registry import ModelRegistry
-from evermodel.registry.tags import SNAPSHOT, TRAIN_END, TRAIN_START
 from evermodel.registry.tracking import keyed_run, log_json, log_metrics, read_json, run_url
 from evermodel.spec import ModelSpec
-from evermodel.spec.window import Window, drift_window, parse_moment
+from evermodel.spec.window import Window, drift_window
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -128,7 +128,7 @@ class DriftRun:
         return lambda day: day not in troubled
 
     def _training(self, version: ModelVersion) -> pa.Table:
-        path = version.tags[SNAPSHOT]
+        path = Lineage.from_version(version).snapshot
         return read_snapshot(path, self.settings, _fitted(version), self.spec.time_column)
 
     def _log_metrics(self, run: Run, verdict: DriftVerdict) -> None:
@@ -144,4 +144,6 @@ class DriftRun:
 
 def _fitted(version: ModelVersion) -> Window:
     """Return the interval that a version was fitted on."""
-    return Window(parse_moment(version.tags[TRAIN_START]), parse_moment(version.tags[TRAIN_END]))
+    found = Lineage.from_version(version).require(version, "fit_window", "snapshot")
+    assert found.fit_window is not None
+    return found.fit_window

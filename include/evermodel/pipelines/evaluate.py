@@ -15,6 +15,7 @@ from evermodel.modeling.model_store import load_model
 from evermodel.modeling.onnx.export_if_equal import keep_if_same
 from evermodel.modeling.training import TrainedCandidate, best_of, rows_of
 from evermodel.monitoring.summary_tags import decision_tag
+from evermodel.registry.lineage import Lineage
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.registry_entry import CHAMPION
 from evermodel.registry.retrain_run import DECISION_FILE, RetrainRun
@@ -26,12 +27,11 @@ from evermodel.registry.tags import (
     METRIC,
     RUN_KEY,
     SHIP,
-    TRAIN_END,
     VERDICT,
 )
 from evermodel.registry.tracking import check_health, log_json, log_metrics, read_json
 from evermodel.reports.retrain.log_decision_page import record_evidence
-from evermodel.spec.window import parse_moment, split_window, whole_day
+from evermodel.spec.window import split_window, whole_day
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -140,7 +140,8 @@ def _with_parent(decision: Decision, version: ModelVersion | None) -> Decision:
 
 def _overlap(version: ModelVersion | None, start: datetime, end: datetime) -> float:
     """Return the share of the test window that the champion was fitted on."""
-    if version is None or TRAIN_END not in version.tags:
+    fitted = None if version is None else Lineage.from_version(version).fit_window
+    if fitted is None:
         return 0.0
-    seen = min(parse_moment(version.tags[TRAIN_END]), end) - start
+    seen = min(fitted.end, end) - start
     return max(0.0, seen / (end - start))

@@ -7,26 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from evermodel.core.environment import environment_digest, git_commit, thread_count
 from evermodel.pipelines.evaluate import read_decision
+from evermodel.registry.lineage import Lineage
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.retrain_run import RetrainRun
 from evermodel.registry.tags import (
-    AS_OF,
-    DECISION,
-    ENVIRONMENT_DIGEST,
     FASTPATH,
-    FORCED,
-    GIT_COMMIT,
-    METRIC,
-    METRIC_VALUE,
-    PARENT,
-    REASON,
-    SNAPSHOT,
-    SNAPSHOT_MD5,
-    SPEC_DIGEST,
-    THREADS,
-    TRAIN_END,
-    TRAIN_START,
-    VERDICT,
     VERSION,
 )
 from evermodel.registry.tracking import find_run
@@ -40,9 +25,26 @@ if TYPE_CHECKING:
 def register_challenger(run: RetrainRun, snapshot: Mapping[str, Any]) -> ModelVersion:
     """Register the challenger of the decision, once, with its lineage."""
     decision = read_decision(run)
-    parts = split_window(run.spec, whole_day(run.as_of))
     trained = find_run(run.client, run.spec.name, f"{run.run_key}/{decision.candidate}", kind="candidate")
     assert trained is not None
+    made = Lineage(
+        as_of=run.as_of,
+        fit_window=split_window(run.spec, whole_day(run.as_of)).fit,
+        snapshot=snapshot["path"],
+        snapshot_md5=snapshot["md5"],
+        spec_digest=run.spec.digest,
+        git_commit=git_commit(run.settings.models),
+        environment_digest=environment_digest(),
+        threads=thread_count(),
+        fastpath=run.mlflow_run().data.tags.get(FASTPATH, ""),
+        decision=decision.digest,
+        verdict=decision.verdict,
+        forced=decision.forced,
+        parent=decision.parent or "",
+        reason=run.reason,
+        metric=decision.metric,
+        metric_value=decision.challenger[0],
+    )
     links = card_links(run, run.mlflow_run())
     version = ModelRegistry(run.client).register(
         run.spec.name,
@@ -50,26 +52,7 @@ def register_challenger(run: RetrainRun, snapshot: Mapping[str, Any]) -> ModelVe
         source=decision.model_uri,
         run_id=trained.info.run_id,
         description=describe_version(run, decision, links),
-        tags={
-            AS_OF: run.as_of.isoformat(),
-            TRAIN_START: parts.fit.start.isoformat(),
-            TRAIN_END: parts.fit.end.isoformat(),
-            SNAPSHOT: snapshot["path"],
-            SNAPSHOT_MD5: snapshot["md5"],
-            SPEC_DIGEST: run.spec.digest,
-            GIT_COMMIT: git_commit(run.settings.models),
-            ENVIRONMENT_DIGEST: environment_digest(),
-            THREADS: thread_count(),
-            FASTPATH: run.mlflow_run().data.tags.get(FASTPATH, ""),
-            DECISION: decision.digest,
-            VERDICT: decision.verdict,
-            FORCED: str(decision.forced).lower(),
-            PARENT: decision.parent or "",
-            REASON: run.reason,
-            METRIC: decision.metric,
-            METRIC_VALUE: repr(decision.challenger[0]),
-            **links,
-        },
+        tags={**made.to_tags(), **links},
     )
     run.mlflow_run({VERSION: str(version.version)})
     record_card(run, decision, version)

@@ -22,7 +22,7 @@ from evermodel.core.environment import git_commit, thread_count
 from evermodel.core.errors import PermanentError, SnapshotStoreError, TrainingError
 from evermodel.core.settings import Settings
 from evermodel.data.snapshots.dvc import SnapshotStore, write_pointer
-from evermodel.registry.tags import AS_OF, GIT_COMMIT, RUN_KEY, SNAPSHOT, SNAPSHOT_MD5, SPEC_DIGEST, THREADS
+from evermodel.registry.lineage import Lineage
 from evermodel.registry.tracking import find_run, read_json
 from evermodel.spec import CandidateSpec, ModelSpec
 
@@ -45,14 +45,15 @@ def reproduce(client: MlflowClient, model: str, version: str, settings: Settings
         The snapshot is neither in the lake nor can DVC bring it back.
     """
     stored = _version(client, model, version)
+    made = Lineage.from_version(stored).require(stored, "snapshot", "snapshot_md5", "as_of", "run_key")
     run = client.get_run(stored.run_id)
-    spec, differences = _stored_spec(client, stored)
+    spec, differences = _stored_spec(client, stored, made)
     candidate = stored_candidate(spec, run)
     with tempfile.TemporaryDirectory(prefix="evermodel-reproduce-") as name:
         folder = Path(name)
-        origin, problems = _bring_snapshot(stored, folder / "lake", settings)
+        origin, problems = _bring_snapshot(made, folder / "lake", settings)
         files = _download(client, stored, folder / "model")
-        compared = _train_again(folder, files, spec, candidate, stored)
+        compared = _train_again(folder, files, spec, candidate, stored, made)
         differences += [*problems, *compared.pop("parameters"), *package_differences(files)]
     return Reproduction(
         model=model,
@@ -62,10 +63,10 @@ def reproduce(client: MlflowClient, model: str, version: str, settings: Settings
         candidate=candidate.name,
         params=dict(candidate.params),
         seed=spec.seed,
-        snapshot=stored.tags[SNAPSHOT],
-        snapshot_md5=stored.tags[SNAPSHOT_MD5],
+        snapshot=made.snapshot,
+        snapshot_md5=made.snapshot_md5,
         snapshot_from=origin,
-        commit=stored.tags.get(GIT_COMMIT, "unknown"),
+        commit=made.git_commit or "unknown",
         commit_now=git_commit(settings.models),
         differences=tuple(differences),
     )
@@ -103,24 +104,16 @@ def _version(client: MlflowClient, model: str, version: str) -> ModelVersion:
     from mlflow.exceptions import MlflowException
 
     try:
-        found = client.get_model_version(model, version)
+        return client.get_model_version(model, version)
     except MlflowException as error:
         raise PermanentError(
             f"the registry has no version {version} of a model {model} ({error.message})",
             f"`evermodel runs {model}` lists the versions",
         ) from error
-    needed = (SNAPSHOT, SNAPSHOT_MD5, AS_OF, RUN_KEY)
-    missing = [tag for tag in needed if tag not in found.tags]
-    if missing:
-        raise PermanentError(
-            f"version {version} of {model} does not say what it was made from: no tag {', '.join(missing)}",
-            "only versions that a retrain DAG registered can be reproduced",
-        )
-    return found
 
 
-def _stored_spec(client: MlflowClient, stored: ModelVersion) -> tuple[ModelSpec, list[str]]:
-    run = find_run(client, stored.name, stored.tags[RUN_KEY], kind="retrain")
+def _stored_spec(client: MlflowClient, stored: ModelVersion, made: Lineage) -> tuple[ModelSpec, list[str]]:
+    run = find_run(client, stored.name, made.run_key, kind="retrain")
     if run is None:
         raise PermanentError(
             f"MLflow has lost the retrain run of {stored.name} version {stored.version}",
@@ -128,14 +121,14 @@ def _stored_spec(client: MlflowClient, stored: ModelVersion) -> tuple[ModelSpec,
         )
     data = read_json(client, run.info.run_id, "spec.json")
     digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
-    wanted = stored.tags.get(SPEC_DIGEST)
-    changed = [] if digest == wanted else [f"spec: the version names digest {wanted}, spec.json has {digest}"]
+    same = digest == made.spec_digest
+    changed = [] if same else [f"spec: the version names digest {made.spec_digest}, spec.json has {digest}"]
     return ModelSpec.model_validate(data), changed
 
 
-def _bring_snapshot(stored: ModelVersion, lake: Path, settings: Settings) -> tuple[str, list[str]]:
+def _bring_snapshot(made: Lineage, lake: Path, settings: Settings) -> tuple[str, list[str]]:
     """Put the snapshot into a lake of its own; return where it came from and what is wrong with it."""
-    path, md5 = stored.tags[SNAPSHOT], stored.tags[SNAPSHOT_MD5]
+    path, md5 = made.snapshot, made.snapshot_md5
     present, target = settings.lake / path, lake / path
     target.parent.mkdir(parents=True)
     if present.exists() and _md5(present) == md5:
@@ -166,7 +159,12 @@ def _download(client: MlflowClient, stored: ModelVersion, folder: Path) -> Path:
 
 
 def _train_again(
-    folder: Path, files: Path, spec: ModelSpec, candidate: CandidateSpec, stored: ModelVersion
+    folder: Path,
+    files: Path,
+    spec: ModelSpec,
+    candidate: CandidateSpec,
+    stored: ModelVersion,
+    made: Lineage,
 ) -> dict[str, Any]:
     job = folder / "job.json"
     job.write_text(
@@ -174,8 +172,8 @@ def _train_again(
             {
                 "spec": spec.canonical(),
                 "candidate": candidate.model_dump(mode="json"),
-                "as_of": stored.tags[AS_OF],
-                "snapshot": stored.tags[SNAPSHOT],
+                "as_of": made.as_of and made.as_of.isoformat(),
+                "snapshot": made.snapshot,
                 "lake": str(folder / "lake"),
                 "model": str(files),
             }
@@ -184,13 +182,13 @@ def _train_again(
     )
     command = [sys.executable, "-m", "evermodel.pipelines.reproduce_worker", str(job)]
     # As many threads as in the training: sums that are split differently differ in their last bits.
-    env = {**os.environ, "OMP_NUM_THREADS": stored.tags.get(THREADS, thread_count())}
+    env = {**os.environ, "OMP_NUM_THREADS": made.threads or thread_count()}
     done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise TrainingError(
             f"version {stored.version} of {stored.name} cannot be trained again here: {last}",
-            f"check out commit {stored.tags.get(GIT_COMMIT)} and install what the model asks for",
+            f"check out commit {made.git_commit or 'unknown'} and install what the model asks for",
         )
     compared: dict[str, Any] = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))
     return compared

@@ -20,7 +20,16 @@ from evermodel.registry.approval import Approval, record_answer
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.registry_entry import Promotion
 from evermodel.registry.retrain_run import RetrainRun
-from evermodel.registry.tags import GIT_COMMIT, OUTCOME, SNAPSHOT, SNAPSHOT_MD5, SPEC_DIGEST, VERSION, WINDOW
+from evermodel.registry.tags import (
+    GIT_COMMIT,
+    OUTCOME,
+    SNAPSHOT,
+    SNAPSHOT_MD5,
+    SPEC_DIGEST,
+    VERSION,
+    WINDOW,
+    RetrainOutcome,
+)
 from evermodel.registry.tracking import log_json
 from evermodel.spec import ModelSpec
 
@@ -102,14 +111,14 @@ class Retrain(RetrainRun):
         self._note_override(decision, answer)
         why = f"version {version} was promoted: {self.reason}"
         stop_active_rollout(self.client, seen, why, promotion.version, promotion.by)
-        self.mlflow_run({OUTCOME: "deployed", VERSION: version})
+        self.mlflow_run({OUTCOME: RetrainOutcome.DEPLOYED, VERSION: version})
         return promotion
 
     def ask_for_rollout(self, version: str, by: str, approval: Approval | None = None) -> dict[str, Any]:
         """Note the consent, and return what a rollout of the version is started with; see `deploy`."""
         decision, answer = self._consented(version, by, approval)
         self._note_override(decision, answer)
-        self.mlflow_run({OUTCOME: "rolling out", VERSION: version})
+        self.mlflow_run({OUTCOME: RetrainOutcome.ROLLING_OUT, VERSION: version})
         reason, run_key = answer.reason(self.reason), f"rollout/{self.run_key}"
         return {"version": version, "by": answer.by, "reason": reason, "run_key": run_key}
 

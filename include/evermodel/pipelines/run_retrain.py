@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
 
 from evermodel.core.errors import SpecError, TrainingError
 from evermodel.evaluation.decision import Decision
@@ -13,14 +12,11 @@ from evermodel.modeling.training import TrainedCandidate, train_candidate
 from evermodel.pipelines.retrain import Retrain
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.registry_entry import Promotion
-from evermodel.registry.tags import OUTCOME, VERSION
+from evermodel.registry.tags import OUTCOME, VERSION, RetrainOutcome
 from evermodel.spec import CandidateSpec
 
 # Opens a step by its name; what it gives takes the sentence that tells how the step ended.
 Step = Callable[[str], AbstractContextManager[Callable[[str], None]]]
-DEPLOYED, KEPT = "deployed", "kept the champion"
-WAITS, ROLLING = "waits for approval", "rolling out"
-_SENT_BACK = ("rejected", "stopped")  # how a rollout ends that made no champion
 
 
 @dataclass(frozen=True)
@@ -40,7 +36,7 @@ class RetrainResult:
     """
 
     run_key: str
-    outcome: str
+    outcome: RetrainOutcome
     decision: Decision
     version: str | None = None
     promotion: Promotion | None = None
@@ -91,21 +87,21 @@ def run_retrain(
         decision = retrain.evaluate(snapshot.path, trained, force_reason)
         say(f"{decision.candidate}: {decision.verdict.replace('_', ' ')}")
     if not decision.ship:
-        retrain.finish(KEPT)
-        return RetrainResult(retrain.run_key, KEPT, decision)
+        retrain.finish(RetrainOutcome.KEPT)
+        return RetrainResult(retrain.run_key, RetrainOutcome.KEPT, decision)
     with step("register") as say:
         version = str(retrain.register(snapshot.to_json()).version)
         say(f"version {version}")
     if approved_by is None:
-        retrain.finish(WAITS)
-        return RetrainResult(retrain.run_key, WAITS, decision, version)
+        retrain.finish(RetrainOutcome.WAITS)
+        return RetrainResult(retrain.run_key, RetrainOutcome.WAITS, decision, version)
     if retrain.spec.rollout.strategy != "direct" and decision.parent is not None:
         return _roll_out(retrain, decision, version, approved_by, step)
     with step("deploy") as say:
         promotion = retrain.deploy(version, approved_by)
         say(f"version {version} is champion, before: {promotion.previous or 'none'}")
-    retrain.finish(DEPLOYED)
-    return RetrainResult(retrain.run_key, DEPLOYED, decision, version, promotion)
+    retrain.finish(RetrainOutcome.DEPLOYED)
+    return RetrainResult(retrain.run_key, RetrainOutcome.DEPLOYED, decision, version, promotion)
 
 
 def _roll_out(
@@ -118,8 +114,8 @@ def _roll_out(
         request = retrain.ask_for_rollout(version, approved_by)
         plan = RolloutService(retrain.spec, retrain.client, retrain.settings).start(**request)
         say(f"{plan.strategy.replace('_', ' ')} of version {version}, {plan.state.replace('_', ' ')}")
-    retrain.finish(ROLLING)
-    return RetrainResult(retrain.run_key, ROLLING, decision, version)
+    retrain.finish(RetrainOutcome.ROLLING_OUT)
+    return RetrainResult(retrain.run_key, RetrainOutcome.ROLLING_OUT, decision, version)
 
 
 def _chosen(retrain: Retrain, names: Collection[str]) -> list[CandidateSpec]:
@@ -135,22 +131,22 @@ def _chosen(retrain: Retrain, names: Collection[str]) -> list[CandidateSpec]:
 
 def _ended(retrain: Retrain, approved_by: str | None) -> RetrainResult | None:
     """Return how this run key ended before, if doing it again could change nothing."""
-    tags: dict[str, Any] = retrain.mlflow_run().data.tags
+    tags, key = retrain.mlflow_run().data.tags, retrain.run_key
     outcome, version = tags.get(OUTCOME), tags.get(VERSION)
-    if outcome == DEPLOYED:
+    if outcome == RetrainOutcome.DEPLOYED:
         done = _promotion(retrain, version)
         if done is None:
             return None
-        return RetrainResult(retrain.run_key, DEPLOYED, retrain.decision(), done.version, done, again=True)
-    if outcome in (ROLLING, *_SENT_BACK):
-        said = ROLLING if outcome == ROLLING else KEPT
-        return RetrainResult(retrain.run_key, said, retrain.decision(), version, again=True)
-    if outcome not in (KEPT, WAITS) or (outcome == WAITS and approved_by is not None):
-        return None
-    decision = retrain.decision()
-    if decision.parent != ModelRegistry(retrain.client).read(retrain.spec.name).champion:
-        return None  # it was judged against another champion
-    return RetrainResult(retrain.run_key, outcome, decision, version, again=True)
+        return RetrainResult(key, RetrainOutcome.DEPLOYED, retrain.decision(), done.version, done, again=True)
+    if outcome in (RetrainOutcome.REJECTED, RetrainOutcome.STOPPED):
+        return RetrainResult(key, RetrainOutcome.KEPT, retrain.decision(), version, again=True)
+    if outcome == RetrainOutcome.ROLLING_OUT:
+        return RetrainResult(key, RetrainOutcome.ROLLING_OUT, retrain.decision(), version, again=True)
+    if outcome == RetrainOutcome.KEPT or (outcome == RetrainOutcome.WAITS and approved_by is None):
+        decision = retrain.decision()
+        if decision.parent == ModelRegistry(retrain.client).read(retrain.spec.name).champion:
+            return RetrainResult(key, RetrainOutcome(outcome), decision, version, again=True)
+    return None  # it goes on, or it was judged against another champion
 
 
 def _promotion(retrain: Retrain, version: str | None) -> Promotion | None:

@@ -14,6 +14,7 @@ from evermodel.core.errors import SnapshotStoreError, TransferError
 from evermodel.core.settings import Settings
 from evermodel.data.snapshots.dvc import SnapshotStore
 from evermodel.pipelines.deploy import Deployment, deploy
+from evermodel.registry.lineage import Lineage
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.retrain_run import RETRAIN
 from evermodel.registry.tags import (
@@ -21,8 +22,6 @@ from evermodel.registry.tags import (
     ORIGIN,
     OURS,
     RUN_KEY,
-    SNAPSHOT,
-    SNAPSHOT_MD5,
     TRANSFERRED_BY,
 )
 from evermodel.registry.tracking import connect, find_run, keyed_run
@@ -175,9 +174,8 @@ def _artifacts(client: MlflowClient, run: Run, folder: Path) -> Path:
 
 def _bring_snapshot(version: ModelVersion, settings: Settings) -> None:
     """Put the version's snapshot into this environment's lake and its remote: drift is held against it."""
-    path, md5 = version.tags.get(SNAPSHOT), version.tags.get(SNAPSHOT_MD5)
-    if not path or not md5:
-        raise TransferError(f"version {version.version} names no snapshot", "choose another version")
+    made = Lineage.from_version(version).require(version, "snapshot", "snapshot_md5")
+    path, md5 = made.snapshot, made.snapshot_md5
     file = settings.lake / path
     remotes = [settings.dvc_remote, *filter(None, [os.environ.get("EVERMODEL_SOURCE_DVC_REMOTE")])]
     problem: SnapshotStoreError | None = None

@@ -6,6 +6,7 @@ Imports `data`, `spec` and `core`.
 __all__ = [
     "approval",
     "client",
+    "lineage",
     "ownership",
     "registry",
     "registry_entry",

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from evermodel.core.settings import Settings
-from evermodel.registry.tags import AS_OF, OUTCOME, REASON
+from evermodel.registry.tags import AS_OF, OUTCOME, REASON, RetrainOutcome
 from evermodel.registry.tracking import keyed_run
 from evermodel.spec import ModelSpec
 
@@ -48,7 +48,7 @@ class RetrainRun:
             self.client, self.spec.name, self.run_key, kind=RETRAIN, name=name, tags={**known, **(tags or {})}
         )
 
-    def finish(self, outcome: str) -> None:
+    def finish(self, outcome: RetrainOutcome) -> None:
         """End the MLflow run."""
         run = self.mlflow_run({OUTCOME: outcome})
         self.client.set_terminated(run.info.run_id, "FINISHED")

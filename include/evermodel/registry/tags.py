@@ -1,5 +1,7 @@
 """Names of the tags that evermodel keeps in MLflow, by what carries them; no other file spells one."""
 
+from enum import StrEnum
+
 OURS = "evermodel."
 
 # Every run, and every version
@@ -76,3 +78,14 @@ TRAFFIC_PLAN = "evermodel.traffic_plan"
 PROMOTION = "evermodel.promotion."
 SERVING = "evermodel.serving."
 RETRAIN_REQUEST = "evermodel.retrain_request."
+
+
+class RetrainOutcome(StrEnum):
+    """How a retrain ended: the values of the tag `OUTCOME` of its run."""
+
+    DEPLOYED = "deployed"
+    KEPT = "kept the champion"
+    WAITS = "waits for approval"
+    ROLLING_OUT = "rolling out"
+    REJECTED = "rejected"  # by a person, or by the evidence of its rollout
+    STOPPED = "stopped"  # its rollout, by a person or because another version became champion

@@ -14,6 +14,7 @@ from evermodel.core.atomic import replacing
 from evermodel.core.errors import PermanentError
 from evermodel.core.settings import Settings
 from evermodel.data.snapshots.dvc import SnapshotStore
+from evermodel.registry.lineage import Lineage
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.tags import AS_OF, SNAPSHOT, SNAPSHOT_MD5
 
@@ -70,7 +71,8 @@ def data_lines(client: MlflowClient | None, model: str | None, settings: Setting
             known[(pointer.parent.name, path, str(out["md5"]))] = []
             sizes[path] = out.get("size", 0) / 1e6
     for version in [] if client is None else _versions(client, model):
-        known[(version.name, version.tags[SNAPSHOT], version.tags[SNAPSHOT_MD5])].append(version)
+        made = Lineage.from_version(version)
+        known[(version.name, made.snapshot, made.snapshot_md5)].append(version)
     return [
         _line(*key, versions, sizes.get(key[1]), settings)
         for key, versions in sorted(known.items(), key=_newest)
@@ -101,14 +103,8 @@ def checkout(
         Neither lake nor remote has that content any more.
     """
     found = _find(client, model, version)
-    missing = [tag for tag in (SNAPSHOT, SNAPSHOT_MD5) if tag not in found.tags]
-    if missing:
-        raise PermanentError(
-            f"version {found.version} of {model} does not say what it was trained on: no tag {', '.join(missing)}",
-            "only versions that a retrain DAG registered name their snapshot",
-        )
-    md5 = found.tags[SNAPSHOT_MD5]
-    file = settings.lake / found.tags[SNAPSHOT]
+    made = Lineage.from_version(found).require(found, "snapshot", "snapshot_md5")
+    file, md5 = settings.lake / made.snapshot, made.snapshot_md5
     SnapshotStore(settings.lake, settings.dvc_remote).bring(file, md5)
     if to is None:
         return file, md5

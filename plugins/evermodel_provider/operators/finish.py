@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from evermodel.pipelines.retrain import Retrain
+    from evermodel.registry.tags import RetrainOutcome
 
 
 class RetrainReportOperator(RetrainStepOperator):
@@ -44,22 +45,24 @@ class RetrainReportOperator(RetrainStepOperator):
         from evermodel_provider.notifications.delivery import tell
 
         retrain = self.retrain()
-        outcome = self._outcome(retrain, context)
         ended = self._ended()
+        outcome = self._outcome(retrain, context, ended)
         retrain.finish(ended)
         message, url = retrain_message(outcome), next(iter(outcome["links"].values()), "")
         delivery = tell(self.spec, self.hook.settings, "retrain", message, url)
-        return {"outcome": ended, "version": outcome["version"], "delivery": delivery}
+        return {"outcome": ended.value, "version": outcome["version"], "delivery": delivery}
 
-    def _ended(self) -> str:
+    def _ended(self) -> RetrainOutcome:
+        from evermodel.registry.tags import RetrainOutcome
+
         if self.promotion:
-            return "rolling out" if "rollout" in self.promotion else "deployed"
-        return "rejected" if self._rejected() else "kept the champion"
+            return RetrainOutcome.ROLLING_OUT if "rollout" in self.promotion else RetrainOutcome.DEPLOYED
+        return RetrainOutcome.REJECTED if self._rejected() else RetrainOutcome.KEPT
 
     def _rejected(self) -> bool:
         return bool(self.approval) and not self.approval["approved"]
 
-    def _outcome(self, retrain: Retrain, context: Context) -> dict[str, Any]:
+    def _outcome(self, retrain: Retrain, context: Context, ended: RetrainOutcome) -> dict[str, Any]:
         from evermodel.pipelines.retrain_summary import retrain_summary
 
         run = context["dag_run"]
@@ -67,8 +70,8 @@ class RetrainReportOperator(RetrainStepOperator):
         return retrain_summary(
             retrain,
             version=str(self.version) if self.version else None,
-            shipped=self._ended() == "deployed",
-            rollout=self._ended() == "rolling out",
+            shipped=ended == "deployed",
+            rollout=ended == "rolling out",
             approval=self.approval,
             links={"Airflow run": address},
         )

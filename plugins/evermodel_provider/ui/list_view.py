@@ -7,6 +7,7 @@ from typing import Any
 
 from evermodel.core.severity import RANK
 from evermodel.registry.approval import NOBODY
+from evermodel.registry.tags import RetrainOutcome
 from evermodel_provider.ui.drawing import spark
 from evermodel_provider.ui.words import KINDS, verdict_words
 
@@ -38,7 +39,7 @@ def _row(summary: dict[str, Any]) -> dict[str, Any]:
         "traffic": traffic_words(summary),
         "outcome": outcome_words(decision) if decision else None,
         "troubles": troubles(summary),
-        "waits": decision.get("outcome") == "waits for approval",
+        "waits": decision.get("outcome") == RetrainOutcome.WAITS,
     }
 
 
@@ -56,23 +57,23 @@ def traffic_words(summary: dict[str, Any]) -> dict[str, Any] | None:
     return {"share": 0.0, "text": f"v{champion['version']} 100%", "note": ""} if champion else None
 
 
-_UNDER_WAY = ("rolling out", "waits for approval")
+_UNDER_WAY = (RetrainOutcome.ROLLING_OUT, RetrainOutcome.WAITS)
 
 
 def outcome_words(decision: dict[str, Any]) -> dict[str, str]:
     """Say in a few words what came of a decision, and how it looks."""
     verdict, outcome = verdict_words(decision["verdict"] or ""), decision["outcome"]
     if decision["ship"] != "true":
-        text = "refused" if decision["verdict"] == "cold_start" else "kept the champion"
+        text = "refused" if decision["verdict"] == "cold_start" else RetrainOutcome.KEPT.value
         return {"look": "kept", "text": text, "note": verdict}
     forced = "forced" if decision["forced"] == "true" else verdict
-    if outcome == "deployed":
+    if outcome == RetrainOutcome.DEPLOYED:
         return {"look": "shipped", "text": f"shipped v{decision['version']}", "note": forced}
-    if outcome == "rejected":
+    if outcome == RetrainOutcome.REJECTED:
         return {"look": "kept", "text": f"v{decision['version']} rejected", "note": rejected_words(decision)}
     if outcome in _UNDER_WAY:
         return {"look": "open", "text": f"v{decision['version']} {outcome}", "note": forced}
-    if outcome == "stopped":
+    if outcome == RetrainOutcome.STOPPED:
         return {"look": "kept", "text": f"v{decision['version']} rollout stopped", "note": forced}
     if outcome:
         return {"look": "kept", "text": outcome, "note": forced}

@@ -11,7 +11,7 @@ from evermodel.deployment.rollout.evidence import Evidence
 from evermodel.deployment.rollout.plan import TrafficPlan, stamp
 from evermodel.deployment.rollout.verdict import Verdict
 from evermodel.registry.serving_heartbeats import VersionCounts
-from evermodel.registry.tags import OUTCOME, REASON, STRATEGY, VERSION, WHY
+from evermodel.registry.tags import OUTCOME, REASON, STATE, STRATEGY, VERSION, WHY
 from evermodel.registry.tracking import keyed_run, log_json, read_json
 from evermodel.stats.sequential import Moments
 
@@ -88,11 +88,11 @@ class RolloutRecord:
     @property
     def noted(self) -> bool:
         """Tell whether it was noted how the rollout ended."""
-        return OUTCOME in self.run().data.tags
+        return not {STATE, OUTCOME}.isdisjoint(self.run().data.tags)  # before STATE it was OUTCOME
 
     def end(self) -> None:
         """Note how it ended."""
-        run = self.run({WHY: self.plan.verdict[:4000], OUTCOME: self.plan.state})
+        run = self.run({WHY: self.plan.verdict[:4000], STATE: self.plan.state})
         self.client.set_terminated(run.info.run_id, "FINISHED")
 
     def _stored(self, run: Run) -> dict[str, Any] | None:

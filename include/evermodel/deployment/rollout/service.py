@@ -31,6 +31,7 @@ from evermodel.registry.tags import (
     ROLLOUT_OUTCOME,
     ROLLOUT_REASON,
     RUN_KEY,
+    RetrainOutcome,
 )
 from evermodel.registry.tracking import find_run
 from evermodel.spec import ModelSpec
@@ -41,6 +42,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
+_OUTCOMES: dict[PlanState, RetrainOutcome] = {
+    "promoted": RetrainOutcome.DEPLOYED,
+    "rolled_back": RetrainOutcome.REJECTED,
+    "stopped": RetrainOutcome.STOPPED,
+}
 _CONFLICTS = 4  # in a row; each means that somebody else moved
 
 
@@ -318,7 +324,7 @@ class RolloutService:
             self.client.set_model_version_tag(
                 plan.model, plan.challenger, ROLLOUT_REASON, plan.verdict[:1000]
             )
-            self._tell_retrain(version, "deployed" if plan.state == "promoted" else said)
+            self._tell_retrain(version, _OUTCOMES[plan.state])
             RolloutRecord(self.client, plan).end()  # last: whoever dies before it does all of this again
         return RolloutEvaluation(
             model=plan.model,
@@ -334,7 +340,7 @@ class RolloutService:
             figures=dict(verdict.figures) if verdict else {},
         )
 
-    def _tell_retrain(self, version: ModelVersion, outcome: str) -> None:
+    def _tell_retrain(self, version: ModelVersion, outcome: RetrainOutcome) -> None:
         run = find_run(self.client, self.spec.name, version.tags.get(RUN_KEY, ""), kind="retrain")
         if run is not None:
             self.client.set_tag(run.info.run_id, OUTCOME, outcome)

@@ -12,9 +12,9 @@ from evermodel.core.errors import EvermodelError
 from evermodel.core.formats import PARQUET_METADATA, require_known_parquet
 from evermodel.data.prediction_log import log_schema
 from evermodel.monitoring.performance.answers import Level, level, performance_metric
-from evermodel.registry.tags import AS_OF, METRIC, METRIC_VALUE, SNAPSHOT, TRAIN_END
+from evermodel.registry.lineage import Lineage
 from evermodel.spec import ModelSpec
-from evermodel.spec.window import Window, parse_moment
+from evermodel.spec.window import Window
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -57,7 +57,7 @@ def baseline_of(spec: ModelSpec, version: ModelVersion, client: MlflowClient, se
     number = str(version.version)
     try:
         rows = _test_rows(spec, version, client, settings)
-    except (EvermodelError, MlflowException, OSError, KeyError) as error:
+    except (EvermodelError, MlflowException, OSError) as error:
         said = str(error).split("\n", maxsplit=1)[0]
         return Baseline(number, _tagged(spec, version), None, f"its test rows cannot be read: {said}")
     return Baseline(number, level(spec, rows) or _tagged(spec, version), rows)
@@ -65,10 +65,11 @@ def baseline_of(spec: ModelSpec, version: ModelVersion, client: MlflowClient, se
 
 def _tagged(spec: ModelSpec, version: ModelVersion) -> Level | None:
     """Return the value that the registry holds; nobody knows its error any more."""
-    value = version.tags.get(METRIC_VALUE)
-    if value is None or version.tags.get(METRIC) != performance_metric(spec):
+    found = Lineage.from_version(version)
+    value = found.metric_value
+    if value is None or found.metric != performance_metric(spec):
         return None
-    return Level(0, float(value), float(value), float(value))
+    return Level(0, value, value, value)
 
 
 def _test_rows(spec: ModelSpec, version: ModelVersion, client: MlflowClient, settings: Settings) -> pa.Table:
@@ -91,9 +92,11 @@ def _score_test_rows(
     from evermodel.data.snapshots.snapshot import read_snapshot
     from evermodel.modeling.model_store import load_model
 
-    tags = version.tags
-    tested = Window(parse_moment(tags[TRAIN_END]), parse_moment(tags[AS_OF]) - spec.label.delay)
-    rows = with_label(spec, read_snapshot(tags[SNAPSHOT], settings, tested, spec.time_column))
+    found = Lineage.from_version(version).require(version, "fit_window", "as_of", "snapshot")
+    assert found.fit_window is not None
+    assert found.as_of is not None
+    tested = Window(found.fit_window.end, found.as_of - spec.label.delay)
+    rows = with_label(spec, read_snapshot(found.snapshot, settings, tested, spec.time_column))
     with tempfile.TemporaryDirectory() as folder:
         model = load_model(client, f"models:/{spec.name}/{version.version}", Path(folder))
     return answered_rows(spec, model.pipeline, rows)

@@ -18,10 +18,12 @@ from evermodel.registry.tags import (
     INCIDENTS,
     KIND,
     OURS,
+    OUTCOME,
     RETRAIN_ANSWER,
     RUN_KEY,
     SEVERITIES,
     SEVERITY,
+    STATE,
     VERSION,
 )
 from evermodel.reports.overview.server import Found, tags_of
@@ -110,9 +112,8 @@ def _retrain(tags: dict[str, str], metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rollout(tags: dict[str, str], metrics: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: tags.get(f"{OURS}{name}", "") for name in ("strategy", "version", "reason", "why", "outcome")
-    }
+    facts = {name: tags.get(f"{OURS}{name}", "") for name in ("strategy", "version", "reason", "why")}
+    return {**facts, "outcome": tags.get(STATE) or tags.get(OUTCOME, "")}  # before STATE it was OUTCOME
 
 
 def _moment(milliseconds: Any) -> str:
