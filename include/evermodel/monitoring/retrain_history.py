@@ -12,15 +12,7 @@ from evermodel.core.formats import loads, stamped
 from evermodel.core.severity import Severity, worst_of
 from evermodel.monitoring.drift.verdict import DriftVerdict
 from evermodel.monitoring.summary_tags import day_tag
-from evermodel.registry.tags import (
-    KIND,
-    RETRAIN_ANSWER,
-    RETRAIN_REQUEST,
-    RUN_KEY,
-    SEVERITIES,
-    SEVERITY,
-    VERSION,
-)
+from evermodel.registry import tags as tag
 from evermodel.registry.tracking import experiment_id, find_run
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import parse_moment
@@ -75,9 +67,9 @@ def severities_of(verdict: DriftVerdict) -> dict[str, Severity]:
 def tags_of(verdict: DriftVerdict) -> dict[str, str]:
     """Return the tags of a verdict's MLflow run, by which later windows find it."""
     return {
-        SEVERITY: verdict.severity,
-        VERSION: verdict.version,
-        SEVERITIES: json.dumps(stamped(severities_of(verdict)), sort_keys=True),
+        tag.SEVERITY: verdict.severity,
+        tag.VERSION: verdict.version,
+        tag.SEVERITIES: json.dumps(stamped(severities_of(verdict)), sort_keys=True),
         **day_tag(verdict),
     }
 
@@ -103,9 +95,9 @@ def former_windows(
     found: dict[str, dict[str, Severity]] = {}
     for run in _monitoring_runs(client, spec, version) if most > 0 else ():
         tags = run.data.tags
-        key = tags.get(RUN_KEY, "")
-        if key < today and key not in found and SEVERITIES in tags:
-            found[key] = loads(tags[SEVERITIES], f"tag {SEVERITIES} of {key}")
+        key = tags.get(tag.RUN_KEY, "")
+        if key < today and key not in found and tag.SEVERITIES in tags:
+            found[key] = loads(tags[tag.SEVERITIES], f"tag {tag.SEVERITIES} of {key}")
             if len(found) == most:
                 break
     return list(found.values())
@@ -113,7 +105,9 @@ def former_windows(
 
 def requests(tags: Mapping[str, str]) -> list[Request]:
     """Read the requests from the tags of a registered model, oldest first."""
-    values = [loads(value, f"tag {key}") for key, value in tags.items() if key.startswith(RETRAIN_REQUEST)]
+    values = [
+        loads(value, f"tag {key}") for key, value in tags.items() if key.startswith(tag.RETRAIN_REQUEST)
+    ]
     return sorted((Request(**value) for value in values), key=lambda request: request.moment)
 
 
@@ -131,7 +125,7 @@ def note_answer(client: MlflowClient, spec: ModelSpec, as_of: datetime, note: st
     """Write the policy's answer, yes or no, to the MLflow run of the day."""
     run = find_run(client, f"{spec.name}-monitoring", _window_key(spec, as_of), kind="drift")
     if run is not None:
-        client.set_tag(run.info.run_id, RETRAIN_ANSWER, note[:_LONGEST_TAG])
+        client.set_tag(run.info.run_id, tag.RETRAIN_ANSWER, note[:_LONGEST_TAG])
 
 
 def _window_key(spec: ModelSpec, as_of: datetime) -> str:
@@ -139,7 +133,7 @@ def _window_key(spec: ModelSpec, as_of: datetime) -> str:
 
 
 def _tag(request: Request) -> str:
-    return f"{RETRAIN_REQUEST}{request.moment:%Y-%m-%d}"
+    return f"{tag.RETRAIN_REQUEST}{request.moment:%Y-%m-%d}"
 
 
 def _monitoring_runs(client: MlflowClient, spec: ModelSpec, version: str) -> Iterator[Run]:
@@ -148,8 +142,8 @@ def _monitoring_runs(client: MlflowClient, spec: ModelSpec, version: str) -> Ite
     while True:
         page: Any = client.search_runs(
             [experiment],
-            filter_string=f"tags.`{KIND}` = 'drift' and tags.`{VERSION}` = '{version}'",
-            order_by=[f"tags.`{RUN_KEY}` DESC"],
+            filter_string=f"tags.`{tag.KIND}` = 'drift' and tags.`{tag.VERSION}` = '{version}'",
+            order_by=[f"tags.`{tag.RUN_KEY}` DESC"],
             max_results=100,
             page_token=token,
         )

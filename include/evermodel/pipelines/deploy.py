@@ -12,22 +12,13 @@ from evermodel.deployment.eligibility import decision_of, refusal_of
 from evermodel.deployment.rollout.active import stop_active_rollout
 from evermodel.deployment.rollout.plan_store import plan_of
 from evermodel.deployment.rollout.service import RolloutService
+from evermodel.registry import tags as tag
 from evermodel.registry.approval import Approval, Approver, record_answer
 from evermodel.registry.ownership import require_own
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.registry_entry import RegistryEntry
 from evermodel.registry.retrain_run import RETRAIN
-from evermodel.registry.tags import (
-    APPROVED_BY,
-    ORIGIN,
-    OUTCOME,
-    REJECTED_BY,
-    ROLLOUT_OUTCOME,
-    ROLLOUT_REASON,
-    RUN_KEY,
-    VERSION,
-    RetrainOutcome,
-)
+from evermodel.registry.tags import RetrainOutcome
 from evermodel.registry.tracking import find_run
 from evermodel.spec import ModelSpec
 
@@ -88,7 +79,7 @@ def deploy(
     """
     registry = ModelRegistry(client)
     found, seen = registry.version(spec.name, version), registry.read(spec.name)
-    if seen.champion == version or seen.begun(found.tags[RUN_KEY]) is not None:
+    if seen.champion == version or seen.begun(found.tags[tag.RUN_KEY]) is not None:
         done = _settle(client, found, seen, by, reason)
     else:
         known = _turn(found, seen) or _held(spec, client, found, seen.champion)
@@ -125,13 +116,14 @@ def approve(
     registry = ModelRegistry(client)
     found, seen = registry.version(model, version), registry.read(model)
     require_own(model, seen.tags)
-    if REJECTED_BY in found.tags:
+    answer = Approval.from_version(found)
+    if answer is not None and not answer.approved:
         raise ApprovalError(
-            f"model {model}: version {version} was rejected by {found.tags[REJECTED_BY]}",
+            f"model {model}: version {version} was rejected by {answer.by}",
             "choose another version",
         )
     _require_no_turn(client, found, seen.champion)
-    if APPROVED_BY not in found.tags:
+    if answer is None:
         decision, at = decision_of(client, model, found), datetime.now(UTC).isoformat(timespec="seconds")
         record_answer(client, model, Approval(True, by, version, decision.digest, at, reason))
     return deploy(spec, version, client, settings, by=by, reason=reason)
@@ -168,7 +160,7 @@ def _settle(
     client: MlflowClient, version: ModelVersion, seen: RegistryEntry, by: str, reason: str
 ) -> Deployment:
     """Promote a version, or complete what was begun; end what was being rolled out against the champion of before."""
-    model, number, key = version.name, str(version.version), version.tags[RUN_KEY]
+    model, number, key = version.name, str(version.version), version.tags[tag.RUN_KEY]
     done = seen.completed(key)
     if done is not None and seen.champion != number:
         return Deployment(model, number, "served before", seen.champion)
@@ -191,10 +183,10 @@ def _turn(version: ModelVersion, seen: RegistryEntry) -> Deployment | None:
         return Deployment(model, number, "rolling out", current, mine.strategy)
     if number in {line.version for line in seen.promotions}:
         return Deployment(model, number, "served before", current)
-    if mine is None and ROLLOUT_OUTCOME not in tags:
+    if mine is None and tag.ROLLOUT_OUTCOME not in tags:
         return None
     strategy = mine.strategy if mine else ""
-    why = (mine.verdict if mine else "") or tags.get(ROLLOUT_REASON, "") or "another version became champion"
+    why = (mine and mine.verdict) or tags.get(tag.ROLLOUT_REASON) or "another version became champion"
     return Deployment(model, number, "rollout ended", current, strategy, why)
 
 
@@ -206,9 +198,10 @@ def _held(
     refusal = refusal_of(model, version, decision_of(client, model, version), current)
     if refusal is not None:
         return Deployment(model, number, "held back", current, why=refusal[0])
-    if REJECTED_BY in version.tags:
-        return Deployment(model, number, "held back", current, why=f"rejected by {version.tags[REJECTED_BY]}")
-    if spec.approval == "manual" and APPROVED_BY not in version.tags:
+    answer = Approval.from_version(version)
+    if answer is not None and not answer.approved:
+        return Deployment(model, number, "held back", current, why=f"rejected by {answer.by}")
+    if spec.approval == "manual" and answer is None:
         return Deployment(model, number, "waits for approval", current)
     return None
 
@@ -225,7 +218,7 @@ def _begin(
     """Start the rollout that the spec wants, or promote where it wants none or nothing serves yet."""
     if spec.rollout.strategy == "direct" or seen.champion is None:
         return _settle(client, version, seen, by, reason)
-    number, key = str(version.version), f"rollout/{version.tags[RUN_KEY]}"
+    number, key = str(version.version), f"rollout/{version.tags[tag.RUN_KEY]}"
     plan = RolloutService(spec, client, settings).start(
         number, by=by, reason=_proven(version, reason), run_key=key
     )
@@ -233,13 +226,13 @@ def _begin(
 
 
 def _proven(version: ModelVersion, reason: str) -> str:
-    origin = version.tags.get(ORIGIN)
+    origin = version.tags.get(tag.ORIGIN)
     return f"{reason} (proven in {origin})" if origin else reason
 
 
 def _tell_retrain(client: MlflowClient, version: ModelVersion, done: Deployment) -> None:
-    said, run = _SAID.get(done.outcome), find_run(client, version.name, version.tags[RUN_KEY], kind=RETRAIN)
-    if said is None or run is None:
-        return
-    for tag, value in ((OUTCOME, said), (VERSION, done.version)):
-        client.set_tag(run.info.run_id, tag, value)
+    said = _SAID.get(done.outcome)
+    run = said and find_run(client, version.name, version.tags[tag.RUN_KEY], kind=RETRAIN)
+    if said and run:
+        client.set_tag(run.info.run_id, tag.OUTCOME, said)
+        client.set_tag(run.info.run_id, tag.VERSION, done.version)

@@ -15,20 +15,11 @@ from evermodel.modeling.model_store import load_model
 from evermodel.modeling.onnx.export_if_equal import keep_if_same
 from evermodel.modeling.training import TrainedCandidate, best_of, rows_of
 from evermodel.monitoring.summary_tags import decision_tag
+from evermodel.registry import tags as tag
 from evermodel.registry.lineage import Lineage
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.registry_entry import CHAMPION
 from evermodel.registry.retrain_run import DECISION_FILE, RetrainRun
-from evermodel.registry.tags import (
-    CANDIDATE,
-    DECISION,
-    FASTPATH,
-    FORCED,
-    METRIC,
-    RUN_KEY,
-    SHIP,
-    VERDICT,
-)
 from evermodel.registry.tracking import check_health, log_json, log_metrics, read_json
 from evermodel.reports.retrain.log_decision_page import record_evidence
 from evermodel.spec.window import split_window, whole_day
@@ -45,7 +36,7 @@ def evaluate_candidates(
     """Judge the best candidate against the champion on the test part, and write the decision."""
     chosen = best_of(run.spec, trained)
     version = ModelRegistry(run.client).at_alias(run.spec.name, CHAMPION)
-    if version is not None and version.tags.get(RUN_KEY) == run.run_key:
+    if version is not None and version.tags.get(tag.RUN_KEY) == run.run_key:
         return read_decision(run)  # this very run was promoted before it was run again
     parts = split_window(run.spec, whole_day(run.as_of))
     features, labels = rows_of(run.spec, snapshot, parts.test, run.settings)
@@ -98,19 +89,19 @@ def _with_graph(run: RetrainRun, challenger: EvaluatedModel, features: pd.DataFr
     kept = keep_if_same(
         run.client, challenger.uri, challenger.pipeline, features, run.spec.performance.threshold
     )
-    run.mlflow_run({FASTPATH: kept.note})
+    run.mlflow_run({tag.FASTPATH: kept.note})
     return replace(challenger, fast=kept.fast)
 
 
 def _write(run: RetrainRun, decision: Decision, chosen: TrainedCandidate) -> None:
     made = run.mlflow_run(
         {
-            VERDICT: decision.verdict,
-            SHIP: str(decision.ship).lower(),
-            DECISION: decision.digest,
-            CANDIDATE: decision.candidate,
-            METRIC: decision.metric,
-            FORCED: str(decision.forced).lower(),
+            tag.VERDICT: decision.verdict,
+            tag.SHIP: str(decision.ship).lower(),
+            tag.DECISION: decision.digest,
+            tag.CANDIDATE: decision.candidate,
+            tag.METRIC: decision.metric,
+            tag.FORCED: str(decision.forced).lower(),
             **decision_tag(decision),
         }
     )

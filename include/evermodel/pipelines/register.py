@@ -7,13 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from evermodel.core.environment import environment_digest, git_commit, thread_count
 from evermodel.pipelines.evaluate import read_decision
+from evermodel.registry import tags as tag
 from evermodel.registry.lineage import Lineage
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.retrain_run import RetrainRun
-from evermodel.registry.tags import (
-    FASTPATH,
-    VERSION,
-)
 from evermodel.registry.tracking import find_run
 from evermodel.reports.retrain.log_model_card import card_links, describe_version, record_card
 from evermodel.spec.window import split_window, whole_day
@@ -36,7 +33,7 @@ def register_challenger(run: RetrainRun, snapshot: Mapping[str, Any]) -> ModelVe
         git_commit=git_commit(run.settings.models),
         environment_digest=environment_digest(),
         threads=thread_count(),
-        fastpath=run.mlflow_run().data.tags.get(FASTPATH, ""),
+        fastpath=run.mlflow_run().data.tags.get(tag.FASTPATH, ""),
         decision=decision.digest,
         verdict=decision.verdict,
         forced=decision.forced,
@@ -54,6 +51,6 @@ def register_challenger(run: RetrainRun, snapshot: Mapping[str, Any]) -> ModelVe
         description=describe_version(run, decision, links),
         tags={**made.to_tags(), **links},
     )
-    run.mlflow_run({VERSION: str(version.version)})
+    run.mlflow_run({tag.VERSION: str(version.version)})
     record_card(run, decision, version)
     return version

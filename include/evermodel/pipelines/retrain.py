@@ -16,20 +16,12 @@ from evermodel.modeling.training import TrainedCandidate
 from evermodel.pipelines.evaluate import evaluate_candidates, read_decision
 from evermodel.pipelines.register import register_challenger
 from evermodel.pipelines.validate import Validated, validate_snapshot
+from evermodel.registry import tags as tag
 from evermodel.registry.approval import Approval, record_answer
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.registry_entry import Promotion
 from evermodel.registry.retrain_run import RetrainRun
-from evermodel.registry.tags import (
-    GIT_COMMIT,
-    OUTCOME,
-    SNAPSHOT,
-    SNAPSHOT_MD5,
-    SPEC_DIGEST,
-    VERSION,
-    WINDOW,
-    RetrainOutcome,
-)
+from evermodel.registry.tags import RetrainOutcome
 from evermodel.registry.tracking import log_json
 from evermodel.spec import ModelSpec
 
@@ -46,11 +38,11 @@ class Retrain(RetrainRun):
         snapshot = take_snapshot(self.spec, self.as_of, self.settings)
         run = self.mlflow_run(
             {
-                SNAPSHOT: snapshot.path,
-                SNAPSHOT_MD5: snapshot.md5,
-                WINDOW: f"{snapshot.start}/{snapshot.end}",
-                SPEC_DIGEST: self.spec.digest,
-                GIT_COMMIT: git_commit(self.settings.models),
+                tag.SNAPSHOT: snapshot.path,
+                tag.SNAPSHOT_MD5: snapshot.md5,
+                tag.WINDOW: f"{snapshot.start}/{snapshot.end}",
+                tag.SPEC_DIGEST: self.spec.digest,
+                tag.GIT_COMMIT: git_commit(self.settings.models),
             }
         )
         log_json(self.client, run.info.run_id, self.spec.canonical(), "spec.json")
@@ -111,14 +103,14 @@ class Retrain(RetrainRun):
         self._note_override(decision, answer)
         why = f"version {version} was promoted: {self.reason}"
         stop_active_rollout(self.client, seen, why, promotion.version, promotion.by)
-        self.mlflow_run({OUTCOME: RetrainOutcome.DEPLOYED, VERSION: version})
+        self.mlflow_run({tag.OUTCOME: RetrainOutcome.DEPLOYED, tag.VERSION: version})
         return promotion
 
     def ask_for_rollout(self, version: str, by: str, approval: Approval | None = None) -> dict[str, Any]:
         """Note the consent, and return what a rollout of the version is started with; see `deploy`."""
         decision, answer = self._consented(version, by, approval)
         self._note_override(decision, answer)
-        self.mlflow_run({OUTCOME: RetrainOutcome.ROLLING_OUT, VERSION: version})
+        self.mlflow_run({tag.OUTCOME: RetrainOutcome.ROLLING_OUT, tag.VERSION: version})
         reason, run_key = answer.reason(self.reason), f"rollout/{self.run_key}"
         return {"version": version, "by": answer.by, "reason": reason, "run_key": run_key}
 

@@ -15,16 +15,7 @@ from evermodel.data.validation.report import ValidationReport
 from evermodel.data.validation.schema import TableSchema
 from evermodel.data.validation.schema_file import find_schema, read_schema, store_schema, to_yaml
 from evermodel.data.validation.validator import Validation, validate
-from evermodel.registry.tags import (
-    AS_OF,
-    KIND,
-    QUARANTINE,
-    RUN_KEY,
-    SNAPSHOT,
-    SNAPSHOT_EXTRACTED,
-    SNAPSHOT_MD5,
-    VALIDATION,
-)
+from evermodel.registry import tags as tag
 from evermodel.registry.tracking import artifact_url, experiment_id, log_json, read_json
 from evermodel.reports.validation_page import validation_page
 
@@ -101,7 +92,7 @@ def validate_snapshot(retrain: RetrainRun, snapshot: Snapshot) -> Validated:
         found.report, schema="" if place is None else str(place), against="" if good is None else good.name
     )
     run = _record(retrain, snapshot, kept, aside)
-    run = retrain.mlflow_run({VALIDATION: report.verdict})
+    run = retrain.mlflow_run({tag.VALIDATION: report.verdict})
     _keep(retrain, run, replace(found, report=report), schema, good)
     report.require(artifact_url(settings.tracking_uri, run, PAGE_FILE))
     return Validated(report, kept)
@@ -113,7 +104,7 @@ def last_good(retrain: RetrainRun) -> LastGoodRun | None:
 
     runs = retrain.client.search_runs(
         [experiment_id(retrain.client, retrain.spec.name)],
-        filter_string=f"tags.`{KIND}` = 'retrain' and tags.`{VALIDATION}` != 'failed'",
+        filter_string=f"tags.`{tag.KIND}` = 'retrain' and tags.`{tag.VALIDATION}` != 'failed'",
         order_by=["attributes.start_time DESC"],
         max_results=_LOOKED_AT,
     )
@@ -121,9 +112,9 @@ def last_good(retrain: RetrainRun) -> LastGoodRun | None:
     earlier = [
         run
         for run in runs
-        if run.data.tags.get(RUN_KEY) != retrain.run_key and run.data.tags.get(AS_OF, "~") <= now
+        if run.data.tags.get(tag.RUN_KEY) != retrain.run_key and run.data.tags.get(tag.AS_OF, "~") <= now
     ]
-    for run in sorted(earlier, key=lambda run: run.data.tags[AS_OF], reverse=True):
+    for run in sorted(earlier, key=lambda run: run.data.tags[tag.AS_OF], reverse=True):
         try:
             data = read_json(retrain.client, run.info.run_id, PROFILE_FILE)
         except (MlflowException, OSError):
@@ -134,14 +125,14 @@ def last_good(retrain: RetrainRun) -> LastGoodRun | None:
 
 def _record(retrain: RetrainRun, taken: Snapshot, kept: Snapshot, aside: Path) -> Run:
     """Name the snapshot that the run goes on with; one that was taken back to the whole names no rows set aside."""
-    tags = {SNAPSHOT: kept.path, SNAPSHOT_MD5: kept.md5}
+    tags = {tag.SNAPSHOT: kept.path, tag.SNAPSHOT_MD5: kept.md5}
     run = retrain.mlflow_run()
     if kept != taken:
-        tags |= {SNAPSHOT_EXTRACTED: taken.path}
-        tags |= {QUARANTINE: str(aside.relative_to(retrain.settings.lake))}
-    elif QUARANTINE in run.data.tags:
-        for tag in (QUARANTINE, SNAPSHOT_EXTRACTED):
-            retrain.client.delete_tag(run.info.run_id, tag)
+        tags |= {tag.SNAPSHOT_EXTRACTED: taken.path}
+        tags |= {tag.QUARANTINE: str(aside.relative_to(retrain.settings.lake))}
+    elif tag.QUARANTINE in run.data.tags:
+        for left in (tag.QUARANTINE, tag.SNAPSHOT_EXTRACTED):
+            retrain.client.delete_tag(run.info.run_id, left)
     return retrain.mlflow_run(tags)
 
 

@@ -8,17 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from evermodel.core.audit import audit
 from evermodel.core.errors import ApprovalError
-from evermodel.registry.tags import (
-    APPROVED_AT,
-    APPROVED_BY,
-    APPROVED_COMMENT,
-    REJECTED_AT,
-    REJECTED_BY,
-    REJECTED_COMMENT,
-)
+from evermodel.registry.tags import APPROVED, REJECTED
 
 if TYPE_CHECKING:
-    from evermodel.registry.client import MlflowClient
+    from evermodel.registry.client import MlflowClient, ModelVersion
 
 AUTO = "auto"
 NOBODY = "nobody (time-out)"
@@ -83,13 +76,18 @@ class Approval:
 
     def tags(self) -> dict[str, str]:
         """Return the tags that tell of the answer on the version."""
-        names = (
-            (APPROVED_BY, APPROVED_AT, APPROVED_COMMENT)
-            if self.approved
-            else (REJECTED_BY, REJECTED_AT, REJECTED_COMMENT)
-        )
-        values = (self.by, self.at, self.comment[:_MOST_COMMENT])
-        return {name: value for name, value in zip(names, values, strict=True) if value}
+        family = APPROVED if self.approved else REJECTED
+        said = {"by": self.by, "at": self.at, "comment": self.comment[:_MOST_COMMENT]}
+        return {family + name: value for name, value in said.items() if value}
+
+    @classmethod
+    def from_version(cls, version: ModelVersion) -> Approval | None:
+        """Read the answer that a version bears, a rejection first; None if there is none."""
+        for approved, family in ((False, REJECTED), (True, APPROVED)):
+            said = {name: version.tags.get(family + name, "") for name in ("by", "at", "comment")}
+            if said["by"]:
+                return cls(approved, version=str(version.version), **said)
+        return None
 
     def reason(self, reason: str) -> str:
         """Return why a version was promoted: why it was trained, and what the person said.

@@ -61,18 +61,16 @@ PARENT = "evermodel.parent"
 METRIC_VALUE = "evermodel.metric_value"
 DECISION_PAGE = "evermodel.decision_page"
 MODEL_CARD = "evermodel.model_card"
+APPROVED = "evermodel.approved_"  # begins a family, as all do that end in a dot or a line
+REJECTED = "evermodel.rejected_"
 APPROVED_BY = "evermodel.approved_by"
-APPROVED_AT = "evermodel.approved_at"
-APPROVED_COMMENT = "evermodel.approved_comment"
 REJECTED_BY = "evermodel.rejected_by"
-REJECTED_AT = "evermodel.rejected_at"
-REJECTED_COMMENT = "evermodel.rejected_comment"
 ROLLOUT_OUTCOME = "evermodel.rollout"
 ROLLOUT_REASON = "evermodel.rollout_reason"
 ORIGIN = "evermodel.origin"  # the environment in which a transferred version was proven
 TRANSFERRED_BY = "evermodel.transferred_by"
 
-# Registered models; a name that ends in a dot begins a family of tags
+# Registered models
 OWNER = "evermodel.environment"
 TRAFFIC_PLAN = "evermodel.traffic_plan"
 PROMOTION = "evermodel.promotion."

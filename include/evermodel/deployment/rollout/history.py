@@ -88,7 +88,7 @@ class RolloutRecord:
     @property
     def noted(self) -> bool:
         """Tell whether it was noted how the rollout ended."""
-        return not {STATE, OUTCOME}.isdisjoint(self.run().data.tags)  # before STATE it was OUTCOME
+        return not {STATE, OUTCOME}.isdisjoint(self.run().data.tags)  # where it was kept before
 
     def end(self) -> None:
         """Note how it ended."""

@@ -20,19 +20,12 @@ from evermodel.deployment.rollout.plan import PlanState, TrafficPlan, everything
 from evermodel.deployment.rollout.plan_store import plan_of, write_plan
 from evermodel.deployment.rollout.strategies import CONTROLLERS
 from evermodel.deployment.rollout.verdict import Move, Verdict
+from evermodel.registry import tags as tag
+from evermodel.registry.approval import Approval
 from evermodel.registry.ownership import require_own
 from evermodel.registry.registry import AUTOMATIC, ModelRegistry
 from evermodel.registry.registry_entry import RegistryEntry
-from evermodel.registry.tags import (
-    APPROVED_BY,
-    ORIGIN,
-    OUTCOME,
-    REJECTED_BY,
-    ROLLOUT_OUTCOME,
-    ROLLOUT_REASON,
-    RUN_KEY,
-    RetrainOutcome,
-)
+from evermodel.registry.tags import RetrainOutcome
 from evermodel.registry.tracking import find_run
 from evermodel.spec import ModelSpec
 from evermodel.spec.rollout import Strategy
@@ -241,16 +234,14 @@ class RolloutService:
         refusal = refusal_of(model, found, decision_of(self.client, model, found), champion)
         if refusal is not None:
             raise RolloutError(refusal[0], "retrain, so that a version is judged against today's champion")
-        if REJECTED_BY in found.tags or not self._approved(found):
+        answer = Approval.from_version(found)
+        if not (self.spec.approval == "auto" if answer is None else answer.approved):
             by_hand = f'evermodel promote {model} {version} --approve --reason "…"'
             asked = f"answer its question in the DAG retrain_{model} (task approve)"
             raise RolloutError(
                 f"model {model}: version {version} was not approved",
-                by_hand if ORIGIN in found.tags else asked,
+                by_hand if tag.ORIGIN in found.tags else asked,
             )
-
-    def _approved(self, version: ModelVersion) -> bool:
-        return self.spec.approval == "auto" or APPROVED_BY in version.tags
 
     def _moved(self, plan: TrafficPlan, verdict: Verdict, now: datetime) -> TrafficPlan:
         if verdict.move == "next" and verdict.plan is not None:
@@ -320,9 +311,9 @@ class RolloutService:
         if plan.state != "running" and not RolloutRecord(self.client, plan).noted:
             said = "rejected" if plan.state == "rolled_back" else plan.state
             version = self.client.get_model_version(plan.model, plan.challenger)
-            self.client.set_model_version_tag(plan.model, plan.challenger, ROLLOUT_OUTCOME, said)
+            self.client.set_model_version_tag(plan.model, plan.challenger, tag.ROLLOUT_OUTCOME, said)
             self.client.set_model_version_tag(
-                plan.model, plan.challenger, ROLLOUT_REASON, plan.verdict[:1000]
+                plan.model, plan.challenger, tag.ROLLOUT_REASON, plan.verdict[:1000]
             )
             self._tell_retrain(version, _OUTCOMES[plan.state])
             RolloutRecord(self.client, plan).end()  # last: whoever dies before it does all of this again
@@ -341,9 +332,9 @@ class RolloutService:
         )
 
     def _tell_retrain(self, version: ModelVersion, outcome: RetrainOutcome) -> None:
-        run = find_run(self.client, self.spec.name, version.tags.get(RUN_KEY, ""), kind="retrain")
+        run = find_run(self.client, self.spec.name, version.tags.get(tag.RUN_KEY, ""), kind="retrain")
         if run is not None:
-            self.client.set_tag(run.info.run_id, OUTCOME, outcome)
+            self.client.set_tag(run.info.run_id, tag.OUTCOME, outcome)
 
 
 def _again(act: Callable[[], T]) -> T:

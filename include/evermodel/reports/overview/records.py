@@ -10,22 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from evermodel.monitoring.summary_tags import read_mark
-from evermodel.registry.tags import (
-    AIRFLOW_RUN,
-    AS_OF,
-    DAY,
-    DECISION_FACTS,
-    INCIDENTS,
-    KIND,
-    OURS,
-    OUTCOME,
-    RETRAIN_ANSWER,
-    RUN_KEY,
-    SEVERITIES,
-    SEVERITY,
-    STATE,
-    VERSION,
-)
+from evermodel.registry import tags as tag
 from evermodel.reports.overview.server import Found, tags_of
 
 
@@ -52,7 +37,7 @@ def record_of(run: Found) -> Record | None:
     """Return the record of a run, or None if it is of another kind."""
     info, data = run["info"], run.get("data", {})
     tags = tags_of(data)
-    kind, key = tags.get(KIND, ""), tags.get(RUN_KEY, "")
+    kind, key = tags.get(tag.KIND, ""), tags.get(tag.RUN_KEY, "")
     if kind not in _FACTS or not key:
         return None
     metrics = {m["key"]: m.get("value") for m in data.get("metrics", [])}
@@ -60,7 +45,7 @@ def record_of(run: Found) -> Record | None:
     facts = _FACTS[kind](tags, metrics)
     days = {
         "drift": key.rsplit("/", 1)[-1],
-        "retrain": tags.get(AS_OF, "")[:10],
+        "retrain": tags.get(tag.AS_OF, "")[:10],
         "rollout": began[:10],
     }
     facts |= {
@@ -75,7 +60,7 @@ def record_of(run: Found) -> Record | None:
 
 
 def _day(tags: dict[str, str], metrics: dict[str, Any]) -> dict[str, Any]:
-    facts = read_mark(tags, DAY)
+    facts = read_mark(tags, tag.DAY)
     if "value" not in facts:  # judged before this tag was written
         named = [name for name in metrics if name.startswith("matured_")]
         facts["metric"] = named[0].removeprefix("matured_") if named else ""
@@ -84,11 +69,11 @@ def _day(tags: dict[str, str], metrics: dict[str, Any]) -> dict[str, Any]:
         facts[name] = _finite(facts.get(name))
     return {
         **facts,
-        "version": tags.get(VERSION, ""),
-        "severity": tags.get(SEVERITY, ""),
-        "severities": read_mark(tags, SEVERITIES),
-        "answer": tags.get(RETRAIN_ANSWER, ""),
-        "transitions": _listed(tags.get(INCIDENTS, "[]")),
+        "version": tags.get(tag.VERSION, ""),
+        "severity": tags.get(tag.SEVERITY, ""),
+        "severities": read_mark(tags, tag.SEVERITIES),
+        "answer": tags.get(tag.RETRAIN_ANSWER, ""),
+        "transitions": _listed(tags.get(tag.INCIDENTS, "[]")),
     }
 
 
@@ -96,8 +81,8 @@ def _retrain(tags: dict[str, str], metrics: dict[str, Any]) -> dict[str, Any]:
     names = (
         "as_of", "reason", "verdict", "ship", "candidate", "metric", "forced", "outcome", "version", "window",
     )  # fmt: skip
-    facts = {name: tags.get(f"{OURS}{name}", "") for name in names}
-    metric, decision = facts["metric"], read_mark(tags, DECISION_FACTS)
+    facts = {name: tags.get(f"{tag.OURS}{name}", "") for name in names}
+    metric, decision = facts["metric"], read_mark(tags, tag.DECISION_FACTS)
     measured = {
         "value": _finite(metrics.get(f"test_{metric}", _first(decision.get("challenger")))),
         "against": _finite(metrics.get(f"test_{metric}_champion", _first(decision.get("champion")))),
@@ -107,13 +92,14 @@ def _retrain(tags: dict[str, str], metrics: dict[str, Any]) -> dict[str, Any]:
         **facts,
         **measured,
         "decision": decision,
-        "airflow_run": tags.get(AIRFLOW_RUN, ""),
+        "airflow_run": tags.get(tag.AIRFLOW_RUN, ""),
     }
 
 
 def _rollout(tags: dict[str, str], metrics: dict[str, Any]) -> dict[str, Any]:
-    facts = {name: tags.get(f"{OURS}{name}", "") for name in ("strategy", "version", "reason", "why")}
-    return {**facts, "outcome": tags.get(STATE) or tags.get(OUTCOME, "")}  # before STATE it was OUTCOME
+    facts = {name: tags.get(f"{tag.OURS}{name}", "") for name in ("strategy", "version", "reason", "why")}
+    state = tags.get(tag.STATE) or tags.get(tag.OUTCOME, "")  # where it was kept before
+    return {**facts, "outcome": state}
 
 
 def _moment(milliseconds: Any) -> str:

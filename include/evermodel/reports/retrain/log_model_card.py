@@ -5,19 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from evermodel.registry.tags import (
-    DECISION,
-    DECISION_PAGE,
-    GIT_COMMIT,
-    KIND,
-    MODEL_CARD,
-    PARENT,
-    REASON,
-    RUN_KEY,
-    SNAPSHOT,
-    SNAPSHOT_MD5,
-    SPEC_DIGEST,
-)
+from evermodel.registry import tags as tag
 from evermodel.registry.tracking import artifact_url, read_json
 from evermodel.reports.retrain.log_decision_page import CARD_FILE, CARD_SOURCE, PAGE_FILE, evidence_links
 from evermodel.reports.retrain.model_card import Card, Tried
@@ -30,14 +18,14 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _TOLD = {
-    PARENT: "parent (champion then)",
-    REASON: "reason for the retrain",
-    SNAPSHOT: "snapshot",
-    SNAPSHOT_MD5: "snapshot md5 (DVC)",
-    SPEC_DIGEST: "spec digest",
-    GIT_COMMIT: "git commit",
-    DECISION: "decision digest",
-    RUN_KEY: "run key",
+    tag.PARENT: "parent (champion then)",
+    tag.REASON: "reason for the retrain",
+    tag.SNAPSHOT: "snapshot",
+    tag.SNAPSHOT_MD5: "snapshot md5 (DVC)",
+    tag.SPEC_DIGEST: "spec digest",
+    tag.GIT_COMMIT: "git commit",
+    tag.DECISION: "decision digest",
+    tag.RUN_KEY: "run key",
 }
 
 
@@ -45,8 +33,8 @@ def card_links(retrain: RetrainRun, run: Run) -> dict[str, str]:
     """Return the tags of a version that lead to what people read."""
     uri = retrain.settings.tracking_uri
     return {
-        DECISION_PAGE: artifact_url(uri, run, PAGE_FILE),
-        MODEL_CARD: artifact_url(uri, run, CARD_FILE),
+        tag.DECISION_PAGE: artifact_url(uri, run, PAGE_FILE),
+        tag.MODEL_CARD: artifact_url(uri, run, CARD_FILE),
     }
 
 
@@ -54,7 +42,7 @@ def describe_version(retrain: RetrainRun, decision: Decision, links: dict[str, s
     """Return the description of a version, which MLflow shows as Markdown."""
     return (
         f"{decision.candidate}, trained as of {retrain.as_of:%Y-%m-%d}: {retrain.reason}\n\n"
-        f"[Model card](<{links[MODEL_CARD]}>) · [Decision](<{links[DECISION_PAGE]}>)"
+        f"[Model card](<{links[tag.MODEL_CARD]}>) · [Decision](<{links[tag.DECISION_PAGE]}>)"
     )
 
 
@@ -99,7 +87,7 @@ def _tried(retrain: RetrainRun, run: Run) -> list[Tried]:
     """Return the candidates that were trained, in the order of the spec."""
     children = retrain.client.search_runs(
         [run.info.experiment_id],
-        filter_string=f"tags.`mlflow.parentRunId` = '{run.info.run_id}' and tags.`{KIND}` = 'candidate'",
+        filter_string=f"tags.`mlflow.parentRunId` = '{run.info.run_id}' and tags.`{tag.KIND}` = 'candidate'",
     )
     found = {child.data.tags["mlflow.runName"]: child.data for child in children}
     return [

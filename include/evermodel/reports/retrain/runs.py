@@ -6,19 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from evermodel.core.errors import PermanentError
-from evermodel.registry.tags import (
-    AS_OF,
-    CANDIDATE,
-    FORCED,
-    KIND,
-    METRIC,
-    OUTCOME,
-    REASON,
-    RUN_KEY,
-    SHIP,
-    VERDICT,
-    VERSION,
-)
+from evermodel.registry import tags as tag
 
 if TYPE_CHECKING:
     from evermodel.registry.client import MlflowClient, Run
@@ -82,8 +70,8 @@ def retrain_lines(client: MlflowClient, model: str, most: int = 20) -> list[Retr
     if experiment is not None:
         found = client.search_runs(
             [experiment.experiment_id],
-            filter_string=f"tags.`{KIND}` = 'retrain'",
-            order_by=[f"tags.`{AS_OF}` DESC", "attributes.start_time DESC"],
+            filter_string=f"tags.`{tag.KIND}` = 'retrain'",
+            order_by=[f"tags.`{tag.AS_OF}` DESC", "attributes.start_time DESC"],
             max_results=most,
         )
     if not found:
@@ -96,12 +84,12 @@ def retrain_lines(client: MlflowClient, model: str, most: int = 20) -> list[Retr
 
 def _line(run: Run) -> RetrainLine:
     tags, metrics, params = run.data.tags, run.data.metrics, run.data.params
-    metric = tags.get(METRIC, "")
-    rows, ship = metrics.get("test_rows"), tags.get(SHIP)
+    metric = tags.get(tag.METRIC, "")
+    rows, ship = metrics.get("test_rows"), tags.get(tag.SHIP)
     return RetrainLine(
-        as_of=tags.get(AS_OF, "")[:10],
-        reason=tags.get(REASON, ""),
-        candidate=tags.get(CANDIDATE, ""),
+        as_of=tags.get(tag.AS_OF, "")[:10],
+        reason=tags.get(tag.REASON, ""),
+        candidate=tags.get(tag.CANDIDATE, ""),
         params={k.removeprefix("params."): v for k, v in sorted(params.items()) if k.startswith("params.")},
         metric=metric,
         challenger=metrics.get(f"test_{metric}"),
@@ -110,11 +98,11 @@ def _line(run: Run) -> RetrainLine:
         gain_low=metrics.get("gain_low"),
         gain_high=metrics.get("gain_high"),
         rows=None if rows is None else int(rows),
-        verdict=tags.get(VERDICT, ""),
+        verdict=tags.get(tag.VERDICT, ""),
         ship=None if ship is None else ship == "true",
-        forced=tags.get(FORCED) == "true",
-        outcome=tags.get(OUTCOME, "unfinished"),
-        version=tags.get(VERSION, ""),
+        forced=tags.get(tag.FORCED) == "true",
+        outcome=tags.get(tag.OUTCOME, "unfinished"),
+        version=tags.get(tag.VERSION, ""),
         run_id=run.info.run_id,
-        run_key=tags.get(RUN_KEY, ""),
+        run_key=tags.get(tag.RUN_KEY, ""),
     )
