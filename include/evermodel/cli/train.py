@@ -84,16 +84,14 @@ def _tell(retrain: Retrain, result: RetrainResult) -> None:
     from evermodel.alerts.publisher import Publisher, clock, message_queue
     from evermodel.alerts.retrain_message import retrain_message
     from evermodel.pipelines.retrain_summary import retrain_summary
+    from evermodel.registry.approval import Approval
     from evermodel.registry.tags import RetrainOutcome
 
     if result.again or result.outcome == RetrainOutcome.WAITS:
         return
     promotion = result.promotion
-    approval = {"approved": True, "by": promotion.by} if promotion else None
-    rolling = result.outcome == RetrainOutcome.ROLLING_OUT
-    ending = retrain_summary(
-        retrain, version=result.version, shipped=promotion is not None, rollout=rolling, approval=approval
-    )
+    approval = Approval(True, promotion.by, promotion.version) if promotion else None
+    ending = retrain_summary(retrain, version=result.version, outcome=result.outcome, approval=approval)
     message, url = retrain_message(ending), next(iter(ending["links"].values()), "")
     dispatch = Publisher(message_queue(retrain.settings), retrain.spec, clock())
     dispatch.post("retrain", message, url=url)

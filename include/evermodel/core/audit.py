@@ -1,6 +1,6 @@
 """The audit log: one line for everything that changes what serves, and who wanted it.
 
-The registry keeps the same facts for good (`evermodel.registry.history`, tags of versions). The lines are for a log store
+The registry keeps the same facts for good (`evermodel.registry.registry_entry`, tags of versions). The lines are for a log store
 that watches several registries; the logger is ``evermodel.audit``. In Airflow they are in the log of the task; the command
 line appends them to ``audit.log`` in ``EVERMODEL_HOME``.
 """

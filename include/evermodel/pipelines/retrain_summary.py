@@ -6,36 +6,32 @@ from collections.abc import Mapping
 from typing import Any
 
 from evermodel.pipelines.retrain import Retrain
+from evermodel.registry.approval import AUTO, Approval
+from evermodel.registry.tags import RetrainOutcome
 from evermodel.registry.tracking import version_url
 from evermodel.reports.retrain.log_decision_page import evidence_links
 from evermodel.spec.rollout import begins
 
 
-def approval_word(approval: Mapping[str, Any] | None) -> str:
-    """Return what became of the approval, in a word.
+def approval_word(approval: Approval | None) -> str:
+    """Return what became of the approval, in a word; None if nobody was asked.
 
-    Parameters
-    ----------
-    approval
-        ``approved`` and ``by``; None if nobody was asked.
-
-    >>> approval_word(None), approval_word({"approved": True, "by": "auto"}), approval_word({"approved": False, "by": "ml_lead"})
+    >>> approval_word(None), approval_word(Approval(True, AUTO, "7")), approval_word(Approval(False, "ml_lead", "7"))
     ('not asked', 'auto', 'rejected')
     """
-    if not approval:
+    if approval is None:
         return "not asked"
-    if approval["by"] == "auto":
-        return "auto"
-    return "approved" if approval["approved"] else "rejected"
+    if approval.by == AUTO:
+        return AUTO
+    return "approved" if approval.approved else "rejected"
 
 
 def retrain_summary(
     retrain: Retrain,
     *,
     version: str | None,
-    shipped: bool,
-    rollout: bool = False,
-    approval: Mapping[str, Any] | None = None,
+    outcome: RetrainOutcome,
+    approval: Approval | None = None,
     links: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return what `retrain_message` needs.
@@ -44,10 +40,6 @@ def retrain_summary(
     ----------
     version
         The registered version, if there is one.
-    shipped
-        Whether it is the champion now.
-    rollout
-        Whether it is being rolled out.
     links
         Further links, after those to the evidence.
     """
@@ -61,8 +53,8 @@ def retrain_summary(
         "run_key": decision.run_key,
         "reason": retrain.reason,
         "verdict": decision.verdict,
-        "shipped": shipped,
-        "rollout": begins(retrain.spec.rollout) if rollout else "",
+        "shipped": outcome == RetrainOutcome.DEPLOYED,
+        "rollout": begins(retrain.spec.rollout) if outcome == RetrainOutcome.ROLLING_OUT else "",
         "version": version,
         "previous": decision.parent,
         "metric": decision.metric,
@@ -77,7 +69,7 @@ def retrain_summary(
             for gate in decision.gates
         ],
         "approval": approval_word(approval),
-        "by": approval["by"] if approval else "",
+        "by": approval.by if approval else "",
         "as_of": f"{retrain.as_of:%Y-%m-%d}",
         "links": {**known, **(links or {})},
     }

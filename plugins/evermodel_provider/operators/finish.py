@@ -44,8 +44,7 @@ class RetrainReportOperator(RetrainStepOperator):
         from evermodel.alerts.retrain_message import retrain_message
         from evermodel_provider.notifications.delivery import tell
 
-        retrain = self.retrain()
-        ended = self._ended()
+        retrain, ended = self.retrain(), self._ended()
         outcome = self._outcome(retrain, context, ended)
         retrain.finish(ended)
         message, url = retrain_message(outcome), next(iter(outcome["links"].values()), "")
@@ -57,21 +56,19 @@ class RetrainReportOperator(RetrainStepOperator):
 
         if self.promotion:
             return RetrainOutcome.ROLLING_OUT if "rollout" in self.promotion else RetrainOutcome.DEPLOYED
-        return RetrainOutcome.REJECTED if self._rejected() else RetrainOutcome.KEPT
-
-    def _rejected(self) -> bool:
-        return bool(self.approval) and not self.approval["approved"]
+        rejected = self.approval and not self.approval["approved"]
+        return RetrainOutcome.REJECTED if rejected else RetrainOutcome.KEPT
 
     def _outcome(self, retrain: Retrain, context: Context, ended: RetrainOutcome) -> dict[str, Any]:
         from evermodel.pipelines.retrain_summary import retrain_summary
+        from evermodel.registry.approval import Approval
 
         run = context["dag_run"]
         address = f"{self.hook.settings.airflow_url}/dags/{run.dag_id}/runs/{run.run_id}"
         return retrain_summary(
             retrain,
             version=str(self.version) if self.version else None,
-            shipped=ended == "deployed",
-            rollout=ended == "rolling out",
-            approval=self.approval,
+            outcome=ended,
+            approval=Approval(**self.approval) if self.approval else None,
             links={"Airflow run": address},
         )
