@@ -11,7 +11,7 @@ import pytest
 
 from evermodel.data.prediction_log import files_of, read_log
 from evermodel.modeling.scoring.day import score_day
-from evermodel.registry.registry import champion
+from evermodel.registry.registry import ModelRegistry
 from evermodel.spec.window import Window, parse_moment
 from support.airflow_runs import messages, parse, run
 from support.flights import World
@@ -141,7 +141,7 @@ def test_scoring_a_day_twice_leaves_one_batch_of_the_champion(served: World) -> 
     log = read_log(served.spec, served.settings.lake, day)
     assert log.num_rows == second.xcom("score")["rows"] > 0
     assert len(files_of(served.spec, served.settings.lake, day)) == 1
-    version = champion(served.client, served.name).version
+    version = ModelRegistry(served.client).champion(served.name).version
     assert set(log["model_version"].to_pylist()) == {str(version)}
 
 
