@@ -197,6 +197,10 @@ def test_requests_are_answered_as_they_were(stored: StoredWorld, registry: str) 
                 assert graph.answer([row])[0][0] == found["predictions"][0]["score"]
             if answer["version"] == entry["version"]:
                 assert answer["predictions"][0]["score"] == entry["predictions"][0]["score"]
+    newest = max(
+        settings.lake.glob("predictions/flights/*/online-*.parquet"), key=lambda file: file.stat().st_mtime
+    )
+    assert pq.read_metadata(newest).metadata[b"evermodel.format"] == str(FORMAT).encode()
     assert {(entry["model"], entry["version"]) for entry in told} == {
         ("flights", "1"), ("plain", "1"), ("plain", "2"),
     }  # fmt: skip
