@@ -73,14 +73,14 @@ def test_a_proven_version_serves_in_prod_with_its_decision_and_its_snapshot(
     world: World, prod: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version = world.champion("2013-03-11")
-    staged = decision_of(world.client, world.name, ModelRegistry(world.client).champion(world.name))
+    staged = decision_of(world.client, ModelRegistry(world.client).champion(world.name))
     first = to_prod(world, prod, version)
     again = to_prod(world, prod, version)
 
     client = connect(prod.tracking_uri)
     champion = ModelRegistry(client).champion(world.name)
     assert (str(champion.version), champion.tags["evermodel.origin"]) == ("1", f"staging/{version}")
-    assert decision_of(client, world.name, champion).digest == staged.digest
+    assert decision_of(client, champion).digest == staged.digest
     assert len(client.search_model_versions(f"name = '{world.name}'")) == 1
     (line,) = ModelRegistry(client).read(world.name).promotions
     assert (line.by, line.reason) == ("ann", f"ready (proven in staging/{version})")
@@ -112,7 +112,7 @@ def test_a_retrain_of_prod_under_the_same_key_is_left_alone(
     version = world.champion("2013-03-11", run_key=key)
     there = serving_in(prod, world, monkeypatch, run_key=key)
     client = connect(prod.tracking_uri)
-    own = decision_of(client, world.name, ModelRegistry(client).champion(world.name))
+    own = decision_of(client, ModelRegistry(client).champion(world.name))
 
     with monkeypatch.context() as killed:
         killed.setattr(transfers, "_log_files", _killed)
@@ -123,10 +123,10 @@ def test_a_retrain_of_prod_under_the_same_key_is_left_alone(
     assert (placed.version, placed.deployed, placed.deployment.previous) == ("2", True, "1")
     assert again == placed
     client = connect(prod.tracking_uri)
-    assert decision_of(client, world.name, client.get_model_version(world.name, "1")) == own
+    assert decision_of(client, client.get_model_version(world.name, "1")) == own
     tags = there.tags("2")
     assert tags["evermodel.run_key"] == f"transfer/staging/{version}/{key}"
-    assert decision_of(client, world.name, ModelRegistry(client).champion(world.name)) != own
+    assert decision_of(client, ModelRegistry(client).champion(world.name)) != own
     experiment = client.get_experiment_by_name(world.name).experiment_id
     runs = client.search_runs([experiment], "tags.`evermodel.kind` = 'retrain'")
     told = {run.data.tags["evermodel.run_key"]: run.data.tags["evermodel.version"] for run in runs}

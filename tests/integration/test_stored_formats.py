@@ -30,7 +30,7 @@ from evermodel.data.dtypes import feature_frame
 from evermodel.modeling import model_store
 from evermodel.registry.tracking import connect, read_json
 from evermodel.reports.overview.store import StoredModel
-from evermodel.reports.overview.summary import open_incidents, promotions, traffic_plan
+from evermodel.reports.overview.summary import open_incidents, registered, traffic_plan
 from evermodel.serving.app import create_app
 from evermodel.spec import load_spec
 from evermodel.spec.schema import json_schema
@@ -301,7 +301,7 @@ def test_what_is_listed(stored: StoredWorld) -> None:
 
 def test_the_models_page_shows_it(stored: StoredWorld) -> None:
     flights, plain = (StoredModel(model, {}, stored.tags(model)) for model in ("flights", "plain"))
-    assert [promotion.version for promotion in promotions(flights)] == ["1", "2", "1"]
+    assert [promotion.version for promotion in registered(flights).promotions] == ["1", "2", "1"]
     assert [(incident["kind"], incident["current"]) for incident in open_incidents(flights)] == [
         ("drift", "critical")
     ]

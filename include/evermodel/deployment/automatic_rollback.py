@@ -169,7 +169,7 @@ def _goes_to_previous(
 def _before(spec: ModelSpec, client: MlflowClient, promotion: Promotion) -> float | None:
     try:
         version = client.get_model_version(spec.name, promotion.version)
-        decision = decision_of(client, spec.name, version)
+        decision = decision_of(client, version)
     except PromotionError:
         return None
     same = decision.parent == promotion.previous and decision.metric == spec.gate.metric

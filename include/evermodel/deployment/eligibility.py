@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 from evermodel.core.errors import PromotionError
 from evermodel.evaluation.decision import Decision
-from evermodel.registry.retrain_run import DECISION_FILE, RETRAIN
-from evermodel.registry.tags import DECISION, ORIGIN, RUN_KEY
-from evermodel.registry.tracking import find_run, read_json
+from evermodel.registry.retrain_run import DECISION_FILE, retrain_of
+from evermodel.registry.tags import DECISION, ORIGIN
+from evermodel.registry.tracking import read_json
 
 if TYPE_CHECKING:
     from evermodel.registry.client import MlflowClient, ModelVersion
 
 
-def decision_of(client: MlflowClient, model: str, version: ModelVersion) -> Decision:
+def decision_of(client: MlflowClient, version: ModelVersion) -> Decision:
     """Read the decision on a version.
 
     Raises
@@ -24,7 +24,7 @@ def decision_of(client: MlflowClient, model: str, version: ModelVersion) -> Deci
     """
     from mlflow.exceptions import MlflowException
 
-    run = find_run(client, model, version.tags.get(RUN_KEY, ""), kind=RETRAIN)
+    run, model = retrain_of(client, version), version.name
     if run is not None:
         try:
             return Decision.from_json(read_json(client, run.info.run_id, DECISION_FILE))
@@ -36,10 +36,20 @@ def decision_of(client: MlflowClient, model: str, version: ModelVersion) -> Deci
     )
 
 
-def refusal_of(
-    model: str, version: ModelVersion, decision: Decision, current: str | None
-) -> tuple[str, str] | None:
-    """Say what speaks against a promotion, and what to do."""
+def refusal_of(client: MlflowClient, version: ModelVersion, current: str | None) -> tuple[str, str] | None:
+    """Say what speaks against a promotion over the current champion, and what to do.
+
+    Raises
+    ------
+    PromotionError
+        The version is the champion already, was never judged, or its decision is gone.
+    """
+    model = version.name
+    if current == str(version.version):
+        raise PromotionError(
+            f"model {model}: version {version.version} is the champion already", "nothing is to be done"
+        )
+    decision = decision_of(client, version)
     force = "or --force, which is kept in the history"
     if not decision.ship:
         failed = ", ".join(gate.name for gate in decision.gates if gate.verdict == "fail")

@@ -6,17 +6,16 @@ from typing import TYPE_CHECKING
 
 from evermodel.core.audit import audit
 from evermodel.core.errors import PromotionError
-from evermodel.deployment.eligibility import decision_of, refusal_of
+from evermodel.deployment.eligibility import refusal_of
 from evermodel.deployment.rollout.active import stop_active_rollout
 from evermodel.registry.ownership import require_own
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.registry_entry import Promotion
-from evermodel.registry.retrain_run import RETRAIN
-from evermodel.registry.tags import APPROVED_BY, OUTCOME, RUN_KEY, RetrainOutcome
-from evermodel.registry.tracking import find_run
+from evermodel.registry.retrain_run import note_outcome
+from evermodel.registry.tags import APPROVED_BY, RetrainOutcome
 
 if TYPE_CHECKING:
-    from evermodel.registry.client import MlflowClient, ModelVersion
+    from evermodel.registry.client import MlflowClient
 
 
 def promote_version(
@@ -50,45 +49,21 @@ def promote_version(
     done = seen.completed(run_key)
     if done is not None:
         return done
-    refusal = None
-    if seen.unfinished(run_key) is None:
-        refusal = _refusal(client, found, seen.champion)
+    begun = seen.unfinished(run_key) is not None
+    refusal = None if begun else refusal_of(client, found, seen.champion)
     if refusal is not None:
         problem, advice = refusal
         if not force:
             raise PromotionError(problem, advice)
         reason = f"forced: {reason}"
     require_own(model, seen.tags)  # before the approval is written
-    client.set_model_version_tag(model, str(found.version), APPROVED_BY, by)
-    done = registry.promote(
-        registry.read(model),
-        str(found.version),
-        expected=seen.champion,
-        by=by,
-        reason=reason,
-        run_key=run_key,
-    )
+    client.set_model_version_tag(model, version, APPROVED_BY, by)
+    now = registry.read(model)
+    done = registry.promote(now, version, expected=seen.champion, by=by, reason=reason, run_key=run_key)
     if refusal is not None:
         audit(
             "override", model, version=done.version, by=by, reason=reason, against=refusal[0], run_key=run_key
         )
-    stop_active_rollout(client, seen, f"version {done.version} was promoted: {reason}", done.version, by)
-    _note(client, model, found)
+    stop_active_rollout(client, now, f"version {done.version} was promoted: {reason}", done.version, by)
+    note_outcome(client, found, RetrainOutcome.DEPLOYED)
     return done
-
-
-def _refusal(client: MlflowClient, version: ModelVersion, champion: str | None) -> tuple[str, str] | None:
-    """Say what speaks against a promotion that force may overrule; that the version serves already is none of it."""
-    if champion == str(version.version):
-        raise PromotionError(
-            f"model {version.name}: version {version.version} is the champion already",
-            "nothing is to be done",
-        )
-    return refusal_of(version.name, version, decision_of(client, version.name, version), champion)
-
-
-def _note(client: MlflowClient, model: str, version: ModelVersion) -> None:
-    """Tell the version's retrain that it was deployed after all."""
-    run = find_run(client, model, version.tags.get(RUN_KEY, ""), kind=RETRAIN)
-    if run is not None:
-        client.set_tag(run.info.run_id, OUTCOME, RetrainOutcome.DEPLOYED)

@@ -17,9 +17,8 @@ from evermodel.registry.approval import Approval, Approver, record_answer
 from evermodel.registry.ownership import require_own
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.registry_entry import RegistryEntry
-from evermodel.registry.retrain_run import RETRAIN
+from evermodel.registry.retrain_run import note_outcome
 from evermodel.registry.tags import RetrainOutcome
-from evermodel.registry.tracking import find_run
 from evermodel.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -84,7 +83,8 @@ def deploy(
     else:
         known = _turn(found, seen) or _held(spec, client, found, seen.champion)
         done = known or _begin(spec, client, settings, found, seen, by, reason)
-    _tell_retrain(client, found, done)
+    if done.outcome in _SAID:
+        note_outcome(client, found, _SAID[done.outcome])
     return done
 
 
@@ -122,9 +122,11 @@ def approve(
             f"model {model}: version {version} was rejected by {answer.by}",
             "choose another version",
         )
-    _require_no_turn(client, found, seen.champion)
+    refusal = refusal_of(client, found, seen.champion)
+    if refusal is not None:
+        raise PromotionError(*refusal)
     if answer is None:
-        decision, at = decision_of(client, model, found), datetime.now(UTC).isoformat(timespec="seconds")
+        decision, at = decision_of(client, found), datetime.now(UTC).isoformat(timespec="seconds")
         record_answer(client, model, Approval(True, by, version, decision.digest, at, reason))
     return deploy(spec, version, client, settings, by=by, reason=reason)
 
@@ -143,17 +145,6 @@ def require_approver_login(spec: ModelSpec, by: str) -> None:
             f"model {spec.name}: {by} may not approve a version: the spec names {', '.join(names)}",
             "one of them runs this command, logged in under that name",
         )
-
-
-def _require_no_turn(client: MlflowClient, version: ModelVersion, current: str | None) -> None:
-    if current == str(version.version):
-        raise PromotionError(
-            f"model {version.name}: version {version.version} is the champion already",
-            "nothing is to be done",
-        )
-    refusal = refusal_of(version.name, version, decision_of(client, version.name, version), current)
-    if refusal is not None:
-        raise PromotionError(*refusal)
 
 
 def _settle(
@@ -195,7 +186,7 @@ def _held(
 ) -> Deployment | None:
     """Say what a version waits for; None if it may go on."""
     model, number = spec.name, str(version.version)
-    refusal = refusal_of(model, version, decision_of(client, model, version), current)
+    refusal = refusal_of(client, version, current)
     if refusal is not None:
         return Deployment(model, number, "held back", current, why=refusal[0])
     answer = Approval.from_version(version)
@@ -228,11 +219,3 @@ def _begin(
 def _proven(version: ModelVersion, reason: str) -> str:
     origin = version.tags.get(tag.ORIGIN)
     return f"{reason} (proven in {origin})" if origin else reason
-
-
-def _tell_retrain(client: MlflowClient, version: ModelVersion, done: Deployment) -> None:
-    said = _SAID.get(done.outcome)
-    run = said and find_run(client, version.name, version.tags[tag.RUN_KEY], kind=RETRAIN)
-    if said and run:
-        client.set_tag(run.info.run_id, tag.OUTCOME, said)
-        client.set_tag(run.info.run_id, tag.VERSION, done.version)

@@ -16,7 +16,7 @@ from evermodel.data.snapshots.dvc import SnapshotStore
 from evermodel.pipelines.deploy import Deployment, deploy
 from evermodel.registry.lineage import Lineage
 from evermodel.registry.registry import ModelRegistry
-from evermodel.registry.retrain_run import RETRAIN
+from evermodel.registry.retrain_run import RETRAIN, retrain_of
 from evermodel.registry.tags import (
     MODEL_URI,
     ORIGIN,
@@ -24,7 +24,7 @@ from evermodel.registry.tags import (
     RUN_KEY,
     TRANSFERRED_BY,
 )
-from evermodel.registry.tracking import connect, find_run, keyed_run
+from evermodel.registry.tracking import connect, keyed_run
 from evermodel.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def _take(client: MlflowClient, model: str, version: str, source: str, folder: P
             f"model {model}: version {version} never served in {source}, so it is not proven",
             f"let it serve there first; `evermodel status {model}` names those that did",
         )
-    run = find_run(client, model, found.tags.get(RUN_KEY, ""), kind=RETRAIN)
+    run = retrain_of(client, found)
     if run is None:
         raise TransferError(
             f"model {model}: the retrain of version {version} is gone from {source}", "choose another version"

@@ -8,12 +8,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from evermodel.core.settings import Settings
-from evermodel.registry.tags import AS_OF, OUTCOME, REASON, RetrainOutcome
-from evermodel.registry.tracking import keyed_run
+from evermodel.registry.tags import AS_OF, OUTCOME, REASON, RUN_KEY, VERSION, RetrainOutcome
+from evermodel.registry.tracking import find_run, keyed_run
 from evermodel.spec import ModelSpec
 
 if TYPE_CHECKING:
-    from evermodel.registry.client import MlflowClient, Run
+    from evermodel.registry.client import MlflowClient, ModelVersion, Run
 
 RETRAIN = "retrain"
 DECISION_FILE = "decision.json"
@@ -52,3 +52,16 @@ class RetrainRun:
         """End the MLflow run."""
         run = self.mlflow_run({OUTCOME: outcome})
         self.client.set_terminated(run.info.run_id, "FINISHED")
+
+
+def retrain_of(client: MlflowClient, version: ModelVersion) -> Run | None:
+    """Return the MLflow run of the retrain that registered a version."""
+    return find_run(client, version.name, version.tags.get(RUN_KEY, ""), kind=RETRAIN)
+
+
+def note_outcome(client: MlflowClient, version: ModelVersion, outcome: RetrainOutcome) -> None:
+    """Write what became of a version on the retrain that registered it, if that is still there."""
+    run = retrain_of(client, version)
+    if run is not None:
+        client.set_tag(run.info.run_id, OUTCOME, outcome)
+        client.set_tag(run.info.run_id, VERSION, str(version.version))

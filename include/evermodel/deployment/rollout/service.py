@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from evermodel.core.errors import RegistryConflictError, RolloutError
 from evermodel.core.settings import Settings
-from evermodel.deployment.eligibility import decision_of, refusal_of
+from evermodel.deployment.eligibility import refusal_of
 from evermodel.deployment.rollout import blue_green
 from evermodel.deployment.rollout.active import ended_plan
 from evermodel.deployment.rollout.collect import collect_evidence
@@ -25,13 +25,13 @@ from evermodel.registry.approval import Approval
 from evermodel.registry.ownership import require_own
 from evermodel.registry.registry import AUTOMATIC, ModelRegistry
 from evermodel.registry.registry_entry import RegistryEntry
+from evermodel.registry.retrain_run import note_outcome
 from evermodel.registry.tags import RetrainOutcome
-from evermodel.registry.tracking import find_run
 from evermodel.spec import ModelSpec
 from evermodel.spec.rollout import Strategy
 
 if TYPE_CHECKING:
-    from evermodel.registry.client import MlflowClient, ModelVersion
+    from evermodel.registry.client import MlflowClient
 
 T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
@@ -231,7 +231,7 @@ class RolloutService:
             raise RolloutError(
                 f"model {model}: version {version} is the champion already", "name another one"
             )
-        refusal = refusal_of(model, found, decision_of(self.client, model, found), champion)
+        refusal = refusal_of(self.client, found, champion)
         if refusal is not None:
             raise RolloutError(refusal[0], "retrain, so that a version is judged against today's champion")
         answer = Approval.from_version(found)
@@ -315,7 +315,7 @@ class RolloutService:
             self.client.set_model_version_tag(
                 plan.model, plan.challenger, tag.ROLLOUT_REASON, plan.verdict[:1000]
             )
-            self._tell_retrain(version, _OUTCOMES[plan.state])
+            note_outcome(self.client, version, _OUTCOMES[plan.state])
             RolloutRecord(self.client, plan).end()  # last: whoever dies before it does all of this again
         return RolloutEvaluation(
             model=plan.model,
@@ -330,11 +330,6 @@ class RolloutService:
             run_key=plan.run_key,
             figures=dict(verdict.figures) if verdict else {},
         )
-
-    def _tell_retrain(self, version: ModelVersion, outcome: RetrainOutcome) -> None:
-        run = find_run(self.client, self.spec.name, version.tags.get(tag.RUN_KEY, ""), kind="retrain")
-        if run is not None:
-            self.client.set_tag(run.info.run_id, tag.OUTCOME, outcome)
 
 
 def _again(act: Callable[[], T]) -> T:
