@@ -1,4 +1,4 @@
-"""Types that see: what MLflow's client does not have is an error to mypy, and what the types say is true of MLflow."""
+"""Types that see: what client and table do not have is an error to mypy, and MLflow has what the types declare."""
 
 from __future__ import annotations
 
@@ -17,12 +17,20 @@ from evermodel.registry import client as views
 
 _ROOT = Path(__file__).parents[2]
 _SNIPPET = """
+from evermodel.core.settings import Settings
+from evermodel.data.snapshots.snapshot import read_snapshot
 from evermodel.registry.tracking import connect
 
 client = connect("http://mlflow")
 client.no_such_method(1)
 client.get_run("run").no_such_attribute
 client.set_tag("run", "key", "value", "one too many")
+
+table = read_snapshot("path", Settings.from_environment())
+table.no_such_method()
+table.schema.no_such_method()
+table["column"].no_such_method()
+table.to_batches()[0].no_such_method()
 """
 
 
@@ -35,15 +43,19 @@ def _mypy(snippet: str, folder: Path) -> list[str]:
     return [line.split("snippet.py:", 1)[1] for line in out.splitlines()]
 
 
-def test_mypy_sees_what_mlflows_client_does_not_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mypy_sees_what_client_and_table_do_not_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(_ROOT)  # the paths of the configuration are relative
 
     errors = _mypy(_SNIPPET, tmp_path)
 
     assert errors == [
-        '5: error: "MlflowClient" has no attribute "no_such_method"  [attr-defined]',
-        '6: error: "Run" has no attribute "no_such_attribute"  [attr-defined]',
-        '7: error: Too many arguments for "set_tag" of "MlflowClient"  [call-arg]',
+        '7: error: "MlflowClient" has no attribute "no_such_method"  [attr-defined]',
+        '8: error: "Run" has no attribute "no_such_attribute"  [attr-defined]',
+        '9: error: Too many arguments for "set_tag" of "MlflowClient"  [call-arg]',
+        '12: error: "Table" has no attribute "no_such_method"  [attr-defined]',
+        '13: error: "Schema" has no attribute "no_such_method"  [attr-defined]',
+        '14: error: "ChunkedArray[Any]" has no attribute "no_such_method"  [attr-defined]',
+        '15: error: "RecordBatch" has no attribute "no_such_method"  [attr-defined]',
     ]
 
 

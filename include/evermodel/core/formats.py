@@ -10,8 +10,8 @@ from evermodel.core.errors import NewerFormatError
 
 FORMAT = 1  # 0 is what releases wrote that stored no number
 _KEY = "format"
-_PARQUET_KEY = b"evermodel.format"
-PARQUET_METADATA = {_PARQUET_KEY: str(FORMAT).encode()}
+_PARQUET_KEY = "evermodel.format"
+PARQUET_METADATA = {_PARQUET_KEY: str(FORMAT)}
 
 
 def stamped(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -41,14 +41,14 @@ def unstamped(data: Mapping[str, Any], what: object) -> dict[str, Any]:
     return {key: value for key, value in data.items() if key != _KEY}
 
 
-def loads(text: str, what: object) -> dict[str, Any]:
+def loads(text: str | bytes, what: object) -> dict[str, Any]:
     """Read a JSON object that was `stamped`; see `unstamped`."""
     return unstamped(json.loads(text), what)
 
 
 def require_known_parquet(metadata: Mapping[bytes, bytes] | None, what: object) -> None:
     """Refuse a Parquet file of a newer format by the key-value metadata of its footer or schema."""
-    require_known(int((metadata or {}).get(_PARQUET_KEY, 0)), what)
+    require_known(int((metadata or {}).get(_PARQUET_KEY.encode(), 0)), what)
 
 
 def require_known(number: int, what: object) -> None:

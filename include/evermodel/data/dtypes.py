@@ -40,7 +40,7 @@ def feature_frame(spec: ModelSpec, data: pa.Table | pd.DataFrame) -> pd.DataFram
     return pd.DataFrame(columns, index=frame.index)
 
 
-def as_type(column: pa.Array | pa.ChunkedArray, kind: pa.DataType, safe: bool = True) -> Any:
+def as_type(column: pa.Array[Any] | pa.ChunkedArray[Any], kind: pa.DataType, safe: bool = True) -> Any:
     """Cast a column if it has to be: Arrow takes microseconds to find out that it has not, for every column and batch.
 
     Raises

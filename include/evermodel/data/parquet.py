@@ -65,7 +65,7 @@ def write_by_content(
                         compression="zstd",
                         store_schema=False,
                         sorting_columns=sorting,
-                        use_dictionary=repeating(table.schema),
+                        use_dictionary=repeating(table.schema),  # type: ignore[arg-type]  # names of columns, too
                     )
                 writer.write_table(table, row_group_size=_GROUP_ROWS)
                 rows += table.num_rows

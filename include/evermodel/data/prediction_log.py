@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from evermodel.core.atomic import replacing, sweep
 from evermodel.core.errors import SourceError
@@ -16,6 +16,7 @@ from evermodel.spec.window import Window
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.compute as pc
 
 ROW_GROUP = 65_536
 
@@ -24,19 +25,18 @@ def log_schema(spec: ModelSpec) -> pa.Schema:
     """Return the schema of a model's prediction log: what was answered, when, by whom, from which features."""
     import pyarrow as pa
 
-    return pa.schema(
-        [
-            ("prediction_id", pa.string()),
-            ("event_time", pa.timestamp("us", tz="UTC")),
-            ("model_version", pa.string()),
-            ("score", pa.float64()),
-            ("predicted", pa.string()),
-            ("source", pa.string()),
-            ("request_id", pa.string()),
-            *[(name, pa.float64()) for name in spec.features.numeric],
-            *[(name, pa.string()) for name in spec.features.categorical],
-        ]
-    )
+    columns: list[tuple[str, pa.DataType]] = [
+        ("prediction_id", pa.string()),
+        ("event_time", pa.timestamp("us", tz="UTC")),
+        ("model_version", pa.string()),
+        ("score", pa.float64()),
+        ("predicted", pa.string()),
+        ("source", pa.string()),
+        ("request_id", pa.string()),
+        *[(name, pa.float64()) for name in spec.features.numeric],
+        *[(name, pa.string()) for name in spec.features.categorical],
+    ]
+    return pa.schema(columns)
 
 
 def _stored_schema(spec: ModelSpec) -> pa.Schema:
@@ -85,6 +85,7 @@ def write_batches(spec: ModelSpec, target: Path, tables: Iterable[pa.Table]) -> 
     import pyarrow.parquet as pq
 
     schema = _stored_schema(spec)
+    coded = [field.name for field in schema if pa.types.is_dictionary(field.type)]
     sweep(target)
     with (
         replacing(target) as temporary,
@@ -92,7 +93,7 @@ def write_batches(spec: ModelSpec, target: Path, tables: Iterable[pa.Table]) -> 
             temporary,
             schema,
             compression="lz4",  # half of zstd's processor time; the file is an eighth larger
-            use_dictionary=[field.name for field in schema if pa.types.is_dictionary(field.type)],
+            use_dictionary=coded,  # type: ignore[arg-type]  # names of columns, too
             store_schema=False,  # which would make readers keep the dictionaries
             write_statistics=[
                 "event_time"
@@ -141,7 +142,7 @@ def files_of(
     return files
 
 
-def read_file(file: Path, schema: pa.Schema, filters: list[tuple[str, str, Any]]) -> pa.Table:
+def read_file(file: Path, schema: pa.Schema, filters: pc.Expression) -> pa.Table:
     """Read the rows of one file that pass filters; a column that it does not have reads as null.
 
     Raises
@@ -168,7 +169,7 @@ def read_log(spec: ModelSpec, lake: Path, window: Window) -> pa.Table:
     import pyarrow as pa
 
     schema = log_schema(spec)
-    filters = [("event_time", ">=", window.start), ("event_time", "<", window.end)]
+    filters = window.filter("event_time")
     tables = [schema.empty_table()]
     for file in files_of(spec, lake, window):
         try:

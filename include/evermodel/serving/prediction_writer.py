@@ -163,7 +163,7 @@ def log_table(group: list[LoggedRequest]) -> Any:
     by_feature = zip(*(row for entry in group for row in entry.rows), strict=True)
     for name, values in zip(inputs.names, by_feature, strict=True):
         columns[name] = (pa.float64() if name in inputs.numeric else pa.string(), values)
-    schema = pa.schema([(name, kind) for name, (kind, _) in columns.items()], PARQUET_METADATA)
+    schema = pa.schema([(name, kind) for name, (kind, _) in columns.items()]).with_metadata(PARQUET_METADATA)
     # from_pandas: NaN, which stands for a missing number, becomes null.
     return pa.table([pa.array(v, kind, from_pandas=True) for kind, v in columns.values()], schema=schema)
 

@@ -22,11 +22,17 @@ class Window:
     def __str__(self) -> str:
         return f"{self.start:%Y-%m-%d %H:%M} to {self.end:%Y-%m-%d %H:%M} UTC"
 
-    def holds(self, times: pa.Array | pa.ChunkedArray) -> Any:
+    def holds(self, times: pa.Array[Any] | pa.ChunkedArray[Any]) -> Any:
         """Tell for each time of an Arrow column whether it lies in the window; null if it is missing."""
         import pyarrow.compute as pc
 
         return pc.and_(pc.greater_equal(times, self.start), pc.less(times, self.end))
+
+    def filter(self, column: str) -> Any:
+        """Return Arrow's filter of the rows whose time lies in the window; readers skip what it rules out."""
+        import pyarrow.compute as pc
+
+        return (pc.field(column) >= self.start) & (pc.field(column) < self.end)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +62,7 @@ class CategoricalSample:
 Sample = NumericSample | CategoricalSample
 
 
-def numbers(values: pa.ChunkedArray) -> NumericSample:
+def numbers(values: pa.ChunkedArray[Any]) -> NumericSample:
     """Take a numeric column (booleans and dates count as numbers) from Arrow."""
     import pyarrow as pa
 
@@ -74,7 +74,7 @@ def numbers(values: pa.ChunkedArray) -> NumericSample:
     return NumericSample(found, missing=float(len(values) - len(found)))
 
 
-def categories(values: pa.ChunkedArray) -> CategoricalSample:
+def categories(values: pa.ChunkedArray[Any]) -> CategoricalSample:
     """Take a categorical column from Arrow."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -87,12 +87,13 @@ def categories(values: pa.ChunkedArray) -> CategoricalSample:
     return CategoricalSample(dict(zip(names, counts, strict=True)), missing=float(texts.null_count))
 
 
-def _encoded(values: pa.ChunkedArray) -> CategoricalSample:
+def _encoded(values: pa.ChunkedArray[Any]) -> CategoricalSample:
     """Count the codes of a column that is stored as codes, chunk by chunk: each has names of its own."""
     import pyarrow as pa
 
     counts: dict[str, float] = {}
     for chunk in values.chunks:
+        assert isinstance(chunk, pa.DictionaryArray)
         codes = np.from_dlpack(chunk.indices.cast(pa.int64()).drop_null())
         rows = np.bincount(codes, minlength=len(chunk.dictionary)).tolist()
         for name, count in zip(chunk.dictionary.cast(pa.string()).to_pylist(), rows, strict=True):

@@ -149,7 +149,4 @@ def read_snapshot(
     file = settings.lake / path
     if not file.exists():
         SnapshotStore(settings.lake, settings.dvc_remote).restore(file)
-    filters = None
-    if window is not None:
-        filters = [(time_column, ">=", window.start), (time_column, "<", window.end)]
-    return pq.read_table(file, filters=filters)
+    return pq.read_table(file, filters=window.filter(time_column) if window is not None else None)

@@ -189,14 +189,14 @@ def _write_days(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    options = {
+    options: dict[str, Any] = {
         "compression": "zstd",
         "write_page_checksum": True,
         "use_dictionary": repeating(schema),
     }
     rest: pa.RecordBatch | None = None
     for part, file in zip(run, files, strict=True):
-        end = pa.scalar(part.window.end, pa.timestamp("us", tz="UTC")).value
+        end = pa.scalar(part.window.end, pa.timestamp("us", tz="UTC")).value or 0
         with pq.ParquetWriter(file, schema, **options) as writer:
             while True:
                 if rest is None or rest.num_rows == 0:
@@ -225,7 +225,7 @@ def _one_schema(parts: list[Part]) -> pa.Schema | None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schemas = [pq.read_schema(part.file) for part in parts]
+    schemas = [pq.read_schema(part.file) for part in parts if part.file]
     fields = []
     for name in schemas[0].names:
         kinds = {

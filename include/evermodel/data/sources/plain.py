@@ -100,7 +100,11 @@ def _batches(
         with pq.ParquetFile(file, read_dictionary=coded, buffer_size=_BUFFER) as content:
             # Each row group by itself: one reader of all keeps the buffers of those it has read.
             for group, whole in _groups(content.metadata, spec.time_column, window):
-                picked = {"row_groups": [group], "columns": schema.names, "use_threads": False}
+                picked: dict[str, Any] = {
+                    "row_groups": [group],
+                    "columns": schema.names,
+                    "use_threads": False,
+                }
                 try:
                     for batch in content.iter_batches(rows, **picked):
                         yield _checked(batch, schema, None if whole else (spec.time_column, window))
@@ -116,7 +120,8 @@ def _groups(metadata: pq.FileMetaData, time_column: str, window: Window) -> Iter
     leaves = metadata.schema
     place = next(n for n in range(len(leaves)) if leaves.column(n).path == time_column)
     for number in range(metadata.num_row_groups):
-        known = metadata.row_group(number).column(place).statistics
+        # The stubs misspell `has_null_count`, and do not know that limits which are there are not None.
+        known: Any = metadata.row_group(number).column(place).statistics
         if known is None or not known.has_min_max or not known.has_null_count:
             yield number, False
         elif known.max >= window.start and known.min < window.end:
@@ -141,7 +146,7 @@ def _checked(batch: pa.RecordBatch, schema: pa.Schema, cut: tuple[str, Window] |
     return checked.filter(window.holds(checked.column(time_column)))
 
 
-def _require_text(name: str, values: pa.Array) -> None:
+def _require_text(name: str, values: pa.Array[Any]) -> None:
     import pyarrow as pa
 
     try:

@@ -52,7 +52,7 @@ def to_batch(rows: Sequence[Row], schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _array(field: pa.Field, values: Sequence[Any]) -> pa.Array:
+def _array(field: pa.Field[pa.DataType], values: Sequence[Any]) -> pa.Array[Any]:
     import pyarrow as pa
 
     try:

@@ -75,20 +75,16 @@ def stability_index(before: Floats, now: Floats) -> float:
 
 def _answers(spec: ModelSpec, lake: Path, plan: TrafficPlan, window: Window) -> pa.Table:
     import pyarrow as pa
+    import pyarrow.compute as pc
 
-    schema = pa.schema(
-        [
-            ("event_time", pa.timestamp("us", tz="UTC")),
-            *((name, pa.string()) for name in _TEXTS),
-            *((name, pa.float64()) for name in ("score", "heard_score")),
-        ]
-    )
-    filters = [
-        ("event_time", ">=", window.start),
-        ("event_time", "<", window.end),
-        ("model_version", "=", plan.challenger),
-        ("heard_version", "=", plan.champion),
+    columns: list[tuple[str, pa.DataType]] = [
+        ("event_time", pa.timestamp("us", tz="UTC")),
+        *((name, pa.string()) for name in _TEXTS),
+        *((name, pa.float64()) for name in ("score", "heard_score")),
     ]
+    schema, filters = pa.schema(columns), window.filter("event_time")
+    filters &= pc.field("model_version") == plan.challenger
+    filters &= pc.field("heard_version") == plan.champion
     tables = [schema.empty_table()]
     for file in files_of(spec, lake, window, log="shadow"):
         try:

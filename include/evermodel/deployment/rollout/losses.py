@@ -75,14 +75,11 @@ def losses_by_version(
 
 def _answers(spec: ModelSpec, lake: Path, window: Window, versions: Collection[str]) -> pa.Table:
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     schema = pa.schema([field for field in log_schema(spec) if field.name in _COLUMNS])
-    filters = [
-        ("event_time", ">=", window.start),
-        ("event_time", "<", window.end),
-        ("source", "=", "online"),
-        ("model_version", "in", list(versions)),
-    ]
+    filters = window.filter("event_time") & (pc.field("source") == "online")
+    filters &= pc.field("model_version").isin(list(versions))
     tables = [read_file(file, schema, filters) for file in files_of(spec, lake, window)]
     return deduplicated(pa.concat_tables([schema.empty_table(), *tables]))
 

@@ -97,7 +97,7 @@ class Encoding:
         """Encode an Arrow table column by column."""
         return [self._column(name, table[name]) for name in self.names]
 
-    def _column(self, name: str, values: pa.ChunkedArray) -> EncodedColumn:
+    def _column(self, name: str, values: pa.ChunkedArray[Any]) -> EncodedColumn:
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -111,12 +111,13 @@ class Encoding:
         if not pa.types.is_dictionary(values.type):
             return EncodedColumn(codes, places_of(values))
         coded = values.combine_chunks()
+        assert isinstance(coded, pa.DictionaryArray)
         missing = len(coded.dictionary)
         distinct = np.append(codes[places_of(coded.dictionary)], self.codes[name].missing)
         return EncodedColumn(distinct, coded.indices.fill_null(missing).to_numpy())
 
     @cached_property
-    def _lookups(self) -> dict[str, tuple[pa.Array, NDArray[np.float64]]]:
+    def _lookups(self) -> dict[str, tuple[pa.Array[Any], NDArray[np.float64]]]:
         """The known categories and no category, and their codes, of which the last is the unknown ones'."""
         import pyarrow as pa
 

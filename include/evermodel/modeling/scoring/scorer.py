@@ -71,7 +71,7 @@ class Scorer:
             )
         return _log_rows(self.spec, self.version, table, features, scores, predicted)
 
-    def _answers(self, features: pa.Table) -> tuple[Floats, pa.Array | None]:
+    def _answers(self, features: pa.Table) -> tuple[Floats, pa.Array[Any] | None]:
         import pyarrow as pa
 
         if self.fast is None:
@@ -146,7 +146,7 @@ def _log_rows(
     table: pa.Table,
     features: pa.Table,
     scores: Floats,
-    predicted: pa.Array | None,
+    predicted: pa.Array[Any] | None,
 ) -> pa.Table:
     import pyarrow as pa
 
@@ -155,10 +155,10 @@ def _log_rows(
     columns = {
         "prediction_id": as_type(table[spec.id_column], pa.string()),
         "event_time": as_type(table[spec.time_column], schema.field("event_time").type),
-        "model_version": pa.DictionaryArray.from_arrays(first, [version]),
+        "model_version": pa.DictionaryArray.from_arrays(first, pa.array([version])),
         "score": pa.array(scores),
         "predicted": nothing if predicted is None else predicted,
-        "source": pa.DictionaryArray.from_arrays(first, ["batch"]),
+        "source": pa.DictionaryArray.from_arrays(first, pa.array(["batch"])),
         "request_id": nothing,
         **dict(zip(features.column_names, features.columns, strict=True)),
     }

@@ -66,7 +66,8 @@ def _replace(engine: Engine, rows: Table, days: Table, key: tuple[str, date], fi
 
     with engine.begin() as connection, pq.ParquetFile(file) as log:
         model, day = key
-        facts = {"rows": log.metadata.num_rows, "scored_at": datetime.now(UTC)}
+        count = log.metadata.num_rows
+        facts = {"rows": count, "scored_at": datetime.now(UTC)}
         mine = and_(days.c.model == model, days.c.day == day)
         if connection.execute(days.update().where(mine).values(**facts)).rowcount == 0:
             connection.execute(days.insert().values(model=model, day=day, **facts))
@@ -75,7 +76,7 @@ def _replace(engine: Engine, rows: Table, days: Table, key: tuple[str, date], fi
             batch = batch.filter(pc.equal(batch["source"], "batch"))
             values = zip(*(batch[name].to_pylist() for name in COLUMNS), strict=True)
             _insert(connection, rows, [(model, day, *found) for found in values])
-        return int(facts["rows"])  # type: ignore[call-overload]
+        return count
 
 
 def _insert(connection: Connection, rows: Table, values: list[tuple[Any, ...]]) -> None:

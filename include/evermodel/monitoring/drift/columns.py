@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _DAY = 86_400_000_000
 
 
-def as_numbers(values: pa.ChunkedArray) -> tuple[pa.ChunkedArray, str]:
+def as_numbers(values: pa.ChunkedArray[Any]) -> tuple[pa.ChunkedArray[Any], str]:
     """Turn a column into numbers: booleans are 0 and 1, times are microseconds; text that is no number is missing.
 
     Returns
@@ -39,13 +39,14 @@ def as_numbers(values: pa.ChunkedArray) -> tuple[pa.ChunkedArray, str]:
         return _parsed(values)
 
 
-def to_numpy(values: pa.ChunkedArray) -> NDArray[np.float64]:
+def to_numpy(values: pa.ChunkedArray[Any]) -> NDArray[np.float64]:
     """Return float64 numbers with not-a-number for nulls; Arrow's own conversion would import pandas."""
     return np.concatenate([np.empty(0), *(_unpacked(chunk) for chunk in values.chunks)])
 
 
-def _unpacked(chunk: pa.DoubleArray) -> NDArray[np.float64]:
-    bits, data = chunk.buffers()
+def _unpacked(chunk: pa.Array[Any]) -> NDArray[np.float64]:
+    buffers: list[Any] = chunk.buffers()  # the stubs do not know that numpy reads them
+    bits, data = buffers
     first, last = chunk.offset, chunk.offset + len(chunk)
     found: NDArray[np.float64] = np.frombuffer(data, np.float64, last)[first:] if len(chunk) else np.empty(0)
     if chunk.null_count == 0:
@@ -54,15 +55,15 @@ def _unpacked(chunk: pa.DoubleArray) -> NDArray[np.float64]:
     return np.where(known == 1, found, math.nan)
 
 
-def taken(values: pa.ChunkedArray, places: NDArray[np.intp]) -> pa.ChunkedArray:
+def taken(values: pa.ChunkedArray[Any], places: NDArray[np.intp]) -> pa.ChunkedArray[Any]:
     """Return the values at some places; Arrow would import pandas to read them from numpy."""
     import pyarrow as pa
 
     where = np.ascontiguousarray(places, dtype=np.int64)
-    return values.take(pa.Array.from_buffers(pa.int64(), len(where), [None, pa.py_buffer(where)]))
+    return values.take(pa.Array.from_buffers(pa.int64(), len(where), [None, pa.py_buffer(where.data)]))
 
 
-def days_of(times: pa.ChunkedArray) -> NDArray[np.int64]:
+def days_of(times: pa.ChunkedArray[Any]) -> NDArray[np.int64]:
     """Return the day (UTC, counted from 1970) of each time; a row without a time counts to the last day."""
     import pyarrow as pa
 
@@ -75,14 +76,14 @@ def days_of(times: pa.ChunkedArray) -> NDArray[np.int64]:
     return np.floor_divide(stamps, _DAY).astype(np.int64)
 
 
-def nulls(rows: int, numeric: bool) -> pa.ChunkedArray:
+def nulls(rows: int, numeric: bool) -> pa.ChunkedArray[Any]:
     """Return a column without a value."""
     import pyarrow as pa
 
     return pa.chunked_array([pa.nulls(rows, pa.float64() if numeric else pa.string())])
 
 
-def _parsed(values: pa.ChunkedArray) -> tuple[pa.ChunkedArray, str]:
+def _parsed(values: pa.ChunkedArray[Any]) -> tuple[pa.ChunkedArray[Any], str]:
     import pyarrow as pa
 
     found = [_number(value) for value in values.to_pylist()]

@@ -61,7 +61,7 @@ def draw(source: Source, name: str, kind: str, most_rows: int, seed: int) -> NDA
         return _from_sample(source.sample(name), kind, most_rows, generator)
     if name not in source.column_names:
         raise KeyError(name)
-    values: pa.ChunkedArray = source[name]
+    values: pa.ChunkedArray[Any] = source[name]
     if len(values) > most_rows:
         values = values.take(np.sort(generator.choice(len(values), most_rows, replace=False)))
     if kind == "numeric":
@@ -95,7 +95,7 @@ def _from_sample(sample: Sample, kind: str, most_rows: int, generator: np.random
     return drawn
 
 
-def _texts(values: pa.ChunkedArray) -> NDArray[Any]:
+def _texts(values: pa.ChunkedArray[Any]) -> NDArray[Any]:
     import pyarrow as pa
 
     kind = values.type

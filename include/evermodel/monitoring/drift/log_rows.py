@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from evermodel.monitoring.drift.profile import of_version
 from evermodel.monitoring.drift.reference_and_current import ColumnarRows
@@ -48,7 +48,7 @@ class LogRows:
         present = self.rows.column_names
         versions = [self.version] if self.version else []
         if "model_version" in present:
-            versions = sorted(self._versions.unique().drop_null().to_pylist())
+            versions = sorted(map(str, self._versions.unique().drop_null().to_pylist()))
         wanted = [column for column in self.columns if column in present]
         return {of_version(column, v): (column, v) for column in wanted for v in versions}
 
@@ -57,7 +57,7 @@ class LogRows:
         """The further columns that are numbers."""
         return frozenset(name for name, (column, _) in self.answers.items() if column == "score")
 
-    def __getitem__(self, name: str) -> pa.ChunkedArray:
+    def __getitem__(self, name: str) -> pa.ChunkedArray[Any]:
         """Return one column."""
         import pyarrow.compute as pc
 
@@ -69,5 +69,5 @@ class LogRows:
         return self.rows[column].filter(pc.equal(self._versions, version))
 
     @cached_property
-    def _versions(self) -> pa.ChunkedArray:
+    def _versions(self) -> pa.ChunkedArray[Any]:
         return self.rows["model_version"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -135,18 +135,16 @@ def _save(made: DayProfile, file: Path, fingerprint: str) -> None:
     import pyarrow.parquet as pq
 
     rows = [_row(name, sample, made) for name, sample in made.samples.items()]
-    schema = pa.schema(
-        [
-            ("column", pa.string()),
-            ("missing", pa.float64()),
-            ("rows", pa.float64()),
-            ("values", pa.list_(pa.float64())),
-            ("categories", pa.list_(pa.string())),
-            ("weights", pa.list_(pa.float64())),
-            ("together", pa.list_(pa.float64())),
-        ],
-        metadata={_FINGERPRINT: fingerprint.encode()},
-    )
+    columns: list[tuple[str, pa.DataType]] = [
+        ("column", pa.string()),
+        ("missing", pa.float64()),
+        ("rows", pa.float64()),
+        ("values", pa.list_(pa.float64())),
+        ("categories", pa.list_(pa.string())),
+        ("weights", pa.list_(pa.float64())),
+        ("together", pa.list_(pa.float64())),
+    ]
+    schema = pa.schema(columns, metadata={_FINGERPRINT: fingerprint.encode()})
     with replacing(file) as draft:
         pq.write_table(pa.Table.from_pylist(rows, schema=schema), draft, compression="zstd")
 
@@ -176,7 +174,7 @@ def _load(file: Path, fingerprint: str) -> DayProfile | None:
         return None
     samples: dict[str, Sample] = {}
     together = {}
-    for place, name in enumerate(table["column"].to_pylist()):
+    for place, name in enumerate(map(str, table["column"].to_pylist())):
         missing = table["missing"][place].as_py()
         weights = _floats(table["weights"][place])
         if table["values"][place].is_valid:
@@ -189,6 +187,7 @@ def _load(file: Path, fingerprint: str) -> DayProfile | None:
     return DayProfile(table["rows"][0].as_py() if table.num_rows else 0.0, samples, together)
 
 
-def _floats(cell: pa.ListScalar) -> np.ndarray:
+def _floats(cell: pa.ListScalar[Any]) -> np.ndarray:
+    assert cell.values is not None
     found: np.ndarray = cell.values.to_numpy(zero_copy_only=False).astype(np.float64)
     return found

@@ -33,7 +33,7 @@ class ColumnarRows(Protocol):
         """Names of the columns."""
         ...
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: str) -> pa.ChunkedArray[Any]:
         """Return one column as a chunked array."""
         ...
 
@@ -169,7 +169,7 @@ class ExactRows:
     def _has_times(self) -> bool:
         return self.time_column in self.table.column_names and self.table.num_rows > 0
 
-    def _of(self, name: str, values: pa.ChunkedArray) -> Sample:
+    def _of(self, name: str, values: pa.ChunkedArray[Any]) -> Sample:
         return numbers(values) if name in self.numeric else categories(values)
 
     def _sampled_days(self) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
@@ -178,7 +178,7 @@ class ExactRows:
         picked = self._rows_picked()
         return self._days[picked], picked
 
-    def _values(self, name: str) -> pa.ChunkedArray:
+    def _values(self, name: str) -> pa.ChunkedArray[Any]:
         if name not in self.table.column_names:
             self._notes[name] = "the column is missing"
             return nulls(self.table.num_rows, name in self.numeric)
@@ -200,7 +200,7 @@ class ExactRows:
             self._picked = picked
         return self._picked
 
-    def _keep_joint(self, name: str, values: pa.ChunkedArray) -> None:
+    def _keep_joint(self, name: str, values: pa.ChunkedArray[Any]) -> None:
         if name not in self._joint:
             self._joint[name] = to_numpy(taken(values, self._rows_picked()))
 

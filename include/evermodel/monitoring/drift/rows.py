@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from evermodel.core.formats import require_known_parquet
 from evermodel.spec.window import Window
@@ -54,19 +54,19 @@ class ParquetRows:
             return list(self.schema.names)
         return list(pq.read_schema(self.files[0]).names) if self.files else []
 
-    def __getitem__(self, name: str) -> pa.ChunkedArray:
+    def __getitem__(self, name: str) -> pa.ChunkedArray[Any]:
         """Read one column."""
         values = self._read(name)
         return values if self._inside is None else values.filter(self._inside)
 
-    def _read(self, name: str) -> pa.ChunkedArray:
+    def _read(self, name: str) -> pa.ChunkedArray[Any]:
         import pyarrow as pa
 
         parts = [self._part(name, *found) for found in zip(self.files, self._footers, strict=True)]
         kind = next((part.type for part in parts if not pa.types.is_null(part.type)), pa.null())
         return pa.chunked_array([chunk for part in parts for chunk in part.cast(kind).chunks], kind)
 
-    def _part(self, name: str, file: Path, footer: pq.FileMetaData) -> pa.ChunkedArray:
+    def _part(self, name: str, file: Path, footer: pq.FileMetaData) -> pa.ChunkedArray[Any]:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -91,7 +91,7 @@ class ParquetRows:
         return footers
 
     @cached_property
-    def _inside(self) -> pa.ChunkedArray | None:
+    def _inside(self) -> pa.ChunkedArray[Any] | None:
         """Which rows are in the interval; None if all are."""
         import pyarrow.compute as pc
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from evermodel.monitoring.drift.compare import compare
 from evermodel.monitoring.drift.family import DriftTest, refused
@@ -55,7 +55,7 @@ def label_finding(spec: ModelSpec, training: pa.Table, rows: pa.Table, words: st
     return DriftTest(drift, band.critical)
 
 
-def _sample(spec: ModelSpec, labels: pa.ChunkedArray) -> Sample:
+def _sample(spec: ModelSpec, labels: pa.ChunkedArray[Any]) -> Sample:
     import pyarrow as pa
 
     if spec.task == "regression":

@@ -204,14 +204,16 @@ def weeks_of(rows: pa.Table, end: datetime) -> dict[datetime, pa.Table]:
 def _spans(rows: pa.Table, length: timedelta, end: datetime | None) -> dict[datetime, pa.Table]:
     from datetime import UTC
 
+    import pyarrow as pa
+
     epoch = datetime(1970, 1, 1, tzinfo=UTC) if end is None else end
     micro, step = timedelta(microseconds=1), length // timedelta(microseconds=1)
-    times = np.asarray(rows["event_time"].cast("int64"))
+    times = np.asarray(rows["event_time"].cast(pa.int64()))
     numbers = (times - (epoch - datetime(1970, 1, 1, tzinfo=UTC)) // micro) // step
     return {epoch + int(n) * length: rows.filter(_mask(numbers == n)) for n in np.unique(numbers)}
 
 
-def _mask(values: NDArray[np.bool_]) -> pa.Array:
+def _mask(values: NDArray[np.bool_]) -> pa.Array[Any]:
     import pyarrow as pa
 
     # From its buffer, because making it from a numpy array imports pandas.

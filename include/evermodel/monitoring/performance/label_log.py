@@ -62,7 +62,9 @@ class LabelLog:
         """Folder of the files."""
         return self.lake / "labels" / self.spec.name
 
-    def look(self, window: Window, as_of: datetime, ids: pa.ChunkedArray) -> tuple[pa.Table, LabelCounts]:
+    def look(
+        self, window: Window, as_of: datetime, ids: pa.ChunkedArray[Any]
+    ) -> tuple[pa.Table, LabelCounts]:
         """Return the labels of some predictions as they were known at a moment.
 
         Parameters
@@ -102,7 +104,9 @@ class LabelLog:
             )
             return database.sql(query).to_arrow_table(), counts
 
-    def _news(self, reach: Window, as_of: datetime, ids: pa.ChunkedArray) -> tuple[pa.Table, LabelCounts]:
+    def _news(
+        self, reach: Window, as_of: datetime, ids: pa.ChunkedArray[Any]
+    ) -> tuple[pa.Table, LabelCounts]:
         """Hold the source against what earlier looks had seen."""
         import pyarrow as pa
 
@@ -149,7 +153,7 @@ class LabelLog:
         import pyarrow.parquet as pq
 
         last, first = _stamp(as_of), _stamp(reach.start)
-        filters = [("time", ">=", reach.start), ("time", "<", reach.end)]
+        filters = reach.filter("time")
         tables = [pa.Table.from_batches([], self._schema.append(pa.field("seen", pa.string())))]
         for file in sorted(self.folder.glob("as_of=*.parquet")):
             seen = file.stem.removeprefix("as_of=")
@@ -157,18 +161,19 @@ class LabelLog:
                 table = pq.read_table(file, schema=self._schema, filters=filters, partitioning=None)
                 tables.append(table.append_column("seen", pa.repeat(seen, table.num_rows)))
         with _database(files=pa.concat_tables(tables)) as database:
-            return database.sql("""
+            known: pa.Table = database.sql("""
                 SELECT prediction_id, time, label FROM files
                 QUALIFY row_number() OVER (PARTITION BY prediction_id ORDER BY seen DESC) = 1 AND label IS NOT NULL
             """).to_arrow_table()
+        return known
 
     @property
     def _schema(self) -> pa.Schema:
         import pyarrow as pa
 
         label = pa.string() if self.spec.task == "multiclass" else pa.float64()
-        moment = pa.timestamp("us", tz="UTC")
-        return pa.schema([("prediction_id", pa.string()), ("time", moment), ("label", label)])
+        kinds: dict[str, pa.DataType] = {"prediction_id": pa.string(), "time": pa.timestamp("us", tz="UTC")}
+        return pa.schema(kinds | {"label": label})
 
 
 def _stamp(moment: datetime) -> str:
@@ -178,7 +183,7 @@ def _stamp(moment: datetime) -> str:
 def _counts_of(file: Path) -> tuple[LabelCounts, str]:
     import pyarrow.parquet as pq
 
-    note = loads(pq.read_metadata(file).metadata[_COUNTS], file)
+    note = loads((pq.read_metadata(file).metadata or {})[_COUNTS], file)
     return LabelCounts(**note["counts"]), note["start"]
 
 

@@ -92,7 +92,7 @@ class Challenger:
 
         return pq.read_table(
             self.snapshot,
-            filters=[(spec.time_column, ">=", window.start), (spec.time_column, "<", window.end)],
+            filters=window.filter(spec.time_column),
             partitioning=None,
         )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from evermodel.core.errors import EmptyWindowError
 from evermodel.data.parquet import write_by_content
@@ -51,7 +51,10 @@ class BacktestHistory:
 
         groups = pq.ParquetFile(self.file).metadata
         place = groups.schema.names.index(self.spec.time_column)
-        found = [groups.row_group(n).column(place).statistics for n in range(groups.num_row_groups)]
+        # Every file of the lake has the limits of its times.
+        found: list[Any] = [
+            groups.row_group(n).column(place).statistics for n in range(groups.num_row_groups)
+        ]
         return Window(min(s.min for s in found), max(s.max for s in found))
 
     def at(self, moment: datetime) -> KnownWorld:
