@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evermodel.core.errors import GateError
-from evermodel.modeling.tasks import predict, sound
+from evermodel.modeling.tasks import FittedPipeline, predict, sound
 from evermodel.spec import ModelSpec
 from evermodel.stats.metrics import Floats
 
@@ -39,7 +39,7 @@ class EvaluatedModel:
     """
 
     name: str
-    pipeline: Any
+    pipeline: FittedPipeline
     uri: str
     size_bytes: int = 0
     fast: FastModel | None = None

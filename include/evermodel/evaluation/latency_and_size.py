@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import cycle, islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from evermodel.modeling.onnx.runtime import FastModel
+    from evermodel.modeling.tasks import FittedPipeline
 
 _CALLS = 300  # single rows; the slowest three of them make up the p99
 _WARM_UP = 10
@@ -69,7 +70,7 @@ def cost_gates(spec: ModelSpec, challenger: EvaluatedModel, features: pd.DataFra
 
 
 def measure_speed(
-    spec: ModelSpec, pipeline: Any, features: pd.DataFrame, fast: FastModel | None = None
+    spec: ModelSpec, pipeline: FittedPipeline, features: pd.DataFrame, fast: FastModel | None = None
 ) -> Speed:
     """Time a model on the path that serves: the same queue, thread and prediction call as the app, without HTTP.
 

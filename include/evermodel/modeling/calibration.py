@@ -12,9 +12,14 @@ from evermodel.core.errors import TrainingError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from evermodel.modeling.tasks import FittedPipeline
+
 
 def calibrated(
-    pipeline: Any, method: Literal["sigmoid", "isotonic"], frame: pd.DataFrame, labels: NDArray[Any]
+    pipeline: FittedPipeline,
+    method: Literal["sigmoid", "isotonic"],
+    frame: pd.DataFrame,
+    labels: NDArray[Any],
 ) -> Any:
     """Return the pipeline with its last step calibrated; what was fitted before stays as it is.
 

@@ -17,7 +17,7 @@ from evermodel.modeling.calibration import calibrated
 from evermodel.modeling.estimators import build_pipeline
 from evermodel.modeling.folds import Fold, folds_of
 from evermodel.modeling.search import FoldMetrics, Trial, mean_of, search
-from evermodel.modeling.tasks import classes_of, encode, measure, predict, primary
+from evermodel.modeling.tasks import FittedPipeline, classes_of, encode, measure, predict, primary
 from evermodel.spec import CandidateSpec, ModelSpec
 from evermodel.spec.window import Window, split_window, training_window, whole_day
 from evermodel.stats.weights import fit_arguments, sample_weights
@@ -77,7 +77,7 @@ class Chosen:
 class Fitted(Chosen):
     """The model that ships, and how it was found."""
 
-    pipeline: Any
+    pipeline: FittedPipeline
 
 
 @dataclass(frozen=True)
@@ -285,7 +285,7 @@ def stops_early(spec: ModelSpec, candidate: CandidateSpec, params: Mapping[str, 
     return asked and params.get("early_stopping") in (None, False)
 
 
-def best_stage(spec: ModelSpec, pipeline: Any, frame: pd.DataFrame, labels: NDArray[Any]) -> Stage:
+def best_stage(spec: ModelSpec, pipeline: FittedPipeline, frame: pd.DataFrame, labels: NDArray[Any]) -> Stage:
     """Return the stage with the best primary metric; the earliest of equal ones.
 
     Parameters

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from evermodel.modeling.onnx.runtime import FastModel
+    from evermodel.modeling.tasks import FittedPipeline
     from evermodel.registry.client import MlflowClient
 
 # Types outside skops' own list that a model may contain; each is plain data of numpy or scikit-learn.
@@ -62,13 +63,15 @@ class LoadedModel:
         The model's graph, if one was kept beside it and ONNX Runtime is installed.
     """
 
-    pipeline: Any
+    pipeline: FittedPipeline
     example: pd.DataFrame
     inputs: list[dict[str, Any]]
     fast: FastModel | None = None
 
 
-def log_model(pipeline: Any, example: pd.DataFrame, scores: Any, requirements: Iterable[str]) -> str:
+def log_model(
+    pipeline: FittedPipeline, example: pd.DataFrame, scores: Any, requirements: Iterable[str]
+) -> str:
     """Log a fitted pipeline to the active MLflow run, with signature and input example.
 
     Parameters
@@ -205,7 +208,7 @@ def example_of(folder: Path) -> list[dict[str, Any]]:
     return [dict(zip(stored["columns"], row, strict=True)) for row in stored["data"]]
 
 
-def write_pipeline(pipeline: Any, file: Path) -> None:
+def write_pipeline(pipeline: FittedPipeline, file: Path) -> None:
     """Write a fitted pipeline as one skops file, whole or not at all.
 
     Raises
@@ -218,7 +221,7 @@ def write_pipeline(pipeline: Any, file: Path) -> None:
         _skops_io().dump(pipeline, temporary)
 
 
-def read_pipeline(file: Path) -> Any:
+def read_pipeline(file: Path) -> FittedPipeline:
     """Load what `write_pipeline` wrote, without running code from it.
 
     Raises
@@ -229,7 +232,7 @@ def read_pipeline(file: Path) -> Any:
     return _load_skops(file, file.parent)
 
 
-def _load_skops(file: Path, folder: Path) -> Any:
+def _load_skops(file: Path, folder: Path) -> FittedPipeline:
     skops_io = _skops_io()
     try:
         types = skops_io.get_untrusted_types(file=file)
@@ -240,7 +243,8 @@ def _load_skops(file: Path, folder: Path) -> Any:
         ) from error
     for moved in MOVED_TYPES.keys() & set(types):
         sys.modules.setdefault(moved.rpartition(".")[0], import_module(MOVED_TYPES[moved]))
-    return skops_io.load(file, trusted=_refuse_others(types, folder))
+    pipeline: FittedPipeline = skops_io.load(file, trusted=_refuse_others(types, folder))
+    return pipeline
 
 
 def _metadata(folder: Path) -> dict[str, Any]:
@@ -279,7 +283,7 @@ def _refuse_others(types: Iterable[str], where: object) -> list[str]:
     return kept
 
 
-def _allowed_types(pipeline: Any) -> list[str]:
+def _allowed_types(pipeline: FittedPipeline) -> list[str]:
     skops_io = _skops_io()
     return _refuse_others(
         skops_io.get_untrusted_types(data=skops_io.dumps(pipeline)), type(pipeline).__name__

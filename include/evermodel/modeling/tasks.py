@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,28 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+class Predictor(Protocol):
+    """What gives answers: a fitted pipeline, or one of its stages; a regressor has neither classes nor probabilities."""
+
+    @property
+    def classes_(self) -> NDArray[Any]:
+        """The classes, in the order of the probabilities."""
+
+    def predict(self, frame: pd.DataFrame) -> NDArray[Any]:
+        """Return one answer a row."""
+
+    def predict_proba(self, frame: pd.DataFrame) -> NDArray[np.float64]:
+        """Return the probability of each class, row by row."""
+
+
+class FittedPipeline(Predictor, Protocol):
+    """A fitted scikit-learn pipeline; what its steps are is known when it runs."""
+
+    steps: list[tuple[str, Any]]
+
+    def __getitem__(self, step: int | slice) -> Any: ...
+
+
 def primary(spec: ModelSpec) -> Metric:
     """Return the metric that decides."""
     return metric_of(spec, spec.gate.metric)
@@ -25,7 +47,7 @@ def metric_of(spec: ModelSpec, name: str) -> Metric:
     return METRICS_BY_TASK[spec.task][name]
 
 
-def classes_of(spec: ModelSpec, labels: NDArray[Any], *pipelines: Any) -> tuple[str, ...]:
+def classes_of(spec: ModelSpec, labels: NDArray[Any], *pipelines: Predictor) -> tuple[str, ...]:
     """Return the classes that labels or models know, sorted; empty unless the task is multiclass."""
     if spec.task != "multiclass":
         return ()
@@ -38,7 +60,9 @@ def encode(labels: NDArray[Any], classes: tuple[str, ...]) -> NDArray[Any]:
     return np.searchsorted(np.array(classes), labels.astype(str)) if classes else labels
 
 
-def predict(spec: ModelSpec, pipeline: Any, frame: pd.DataFrame, classes: tuple[str, ...] = ()) -> Floats:
+def predict(
+    spec: ModelSpec, pipeline: Predictor, frame: pd.DataFrame, classes: tuple[str, ...] = ()
+) -> Floats:
     """Ask a model.
 
     Parameters
@@ -67,7 +91,9 @@ def predict(spec: ModelSpec, pipeline: Any, frame: pd.DataFrame, classes: tuple[
     return matrix
 
 
-def measure(spec: ModelSpec, pipeline: Any, frame: pd.DataFrame, labels: NDArray[Any]) -> dict[str, float]:
+def measure(
+    spec: ModelSpec, pipeline: Predictor, frame: pd.DataFrame, labels: NDArray[Any]
+) -> dict[str, float]:
     """Return every metric of the task on rows with known labels."""
     classes = classes_of(spec, labels, pipeline)
     scores, truth = predict(spec, pipeline, frame, classes), encode(labels, classes)
@@ -75,7 +101,7 @@ def measure(spec: ModelSpec, pipeline: Any, frame: pd.DataFrame, labels: NDArray
 
 
 def scores_and_classes(
-    spec: ModelSpec, pipeline: Any, frame: pd.DataFrame
+    spec: ModelSpec, pipeline: Predictor, frame: pd.DataFrame
 ) -> tuple[Floats, list[str] | None]:
     """Return one score a row, and for multiclass the predicted class beside its probability."""
     answers = predict(spec, pipeline, frame)

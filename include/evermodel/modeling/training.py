@@ -26,7 +26,7 @@ from evermodel.modeling.fitting import (
     training_job,
 )
 from evermodel.modeling.model_store import log_model
-from evermodel.modeling.tasks import primary
+from evermodel.modeling.tasks import FittedPipeline, primary
 from evermodel.modeling.trials import TrialLog, candidate_run, log_measures
 from evermodel.registry.tags import CHOSEN
 from evermodel.registry.tracking import active_run
@@ -220,5 +220,5 @@ def _pins(candidate: CandidateSpec) -> Iterable[str]:
     return [f"{name}=={version(name)}" for name in packages]
 
 
-def _answers(pipeline: Any, frame: pd.DataFrame) -> Any:
+def _answers(pipeline: FittedPipeline, frame: pd.DataFrame) -> Any:
     return (pipeline.predict_proba if hasattr(pipeline, "predict_proba") else pipeline.predict)(frame)

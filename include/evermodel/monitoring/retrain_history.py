@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evermodel.core.formats import loads, stamped
 from evermodel.core.severity import Severity, worst_of
@@ -138,9 +138,10 @@ def _tag(request: Request) -> str:
 
 def _monitoring_runs(client: MlflowClient, spec: ModelSpec, version: str) -> Iterator[Run]:
     """Return the runs of a version's windows, page by page, the newest window first."""
-    experiment, token = experiment_id(client, f"{spec.name}-monitoring"), None
+    experiment = experiment_id(client, f"{spec.name}-monitoring")
+    token: str | None = None
     while True:
-        page: Any = client.search_runs(
+        page = client.search_runs(
             [experiment],
             filter_string=f"tags.`{tag.KIND}` = 'drift' and tags.`{tag.VERSION}` = '{version}'",
             order_by=[f"tags.`{tag.RUN_KEY}` DESC"],

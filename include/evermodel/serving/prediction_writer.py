@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evermodel.core.atomic import replacing
 from evermodel.core.formats import PARQUET_METADATA
@@ -18,6 +18,9 @@ from evermodel.modeling.scoring.request_rows import Inputs, Row
 from evermodel.serving.metrics import Metrics
 from evermodel.serving.services import QueueThread
 from evermodel.serving.traffic_metrics import LogCounters
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _LOG = logging.getLogger(__package__)
 
@@ -141,13 +144,13 @@ def _grouped(batch: Sequence[LoggedRequest]) -> list[list[LoggedRequest]]:
     return list(groups.values())
 
 
-def log_table(group: list[LoggedRequest]) -> Any:
+def log_table(group: list[LoggedRequest]) -> pa.Table:
     """Return the rows of the log for requests of one model, day and signature."""
     import pyarrow as pa
 
     inputs = group[0].inputs
     each = [entry for entry in group for _ in entry.rows]
-    columns: dict[str, tuple[Any, Sequence[Any]]] = {
+    columns: dict[str, tuple[pa.DataType, Sequence[Any]]] = {
         "prediction_id": (pa.string(), [each_id for entry in group for each_id in entry.ids]),
         "event_time": (pa.timestamp("us", tz="UTC"), [entry.at for entry in each]),
         "model_version": (pa.string(), [entry.version for entry in each]),
@@ -168,7 +171,7 @@ def log_table(group: list[LoggedRequest]) -> Any:
     return pa.table([pa.array(v, kind, from_pandas=True) for kind, v in columns.values()], schema=schema)
 
 
-def _returned_columns(group: list[LoggedRequest]) -> dict[str, tuple[Any, Sequence[Any]]]:
+def _returned_columns(group: list[LoggedRequest]) -> dict[str, tuple[pa.DataType, Sequence[Any]]]:
     """Return the columns that only the shadow's log has."""
     import pyarrow as pa
 
@@ -187,7 +190,7 @@ def _returned_columns(group: list[LoggedRequest]) -> dict[str, tuple[Any, Sequen
     }
 
 
-def write_log_file(table: Any, folder: Path, source: str) -> None:
+def write_log_file(table: pa.Table, folder: Path, source: str) -> None:
     """Write a file of the log, which readers see only when it is complete."""
     import pyarrow.parquet as pq
 

@@ -6,7 +6,7 @@ import tempfile
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evermodel.core.errors import ModelFormatError
 from evermodel.core.settings import Settings
@@ -71,7 +71,7 @@ def _logged_rows(spec: ModelSpec, lake: Path, now: datetime, columns: list[str])
     return []
 
 
-def _milliseconds(spec: ModelSpec, *models: Any) -> list[float]:
+def _milliseconds(spec: ModelSpec, *models: model_store.LoadedModel) -> list[float]:
     """Return each model's median time of one row, in milliseconds.
 
     The models take turns, so that a busy host slows all of them alike.

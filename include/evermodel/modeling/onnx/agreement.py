@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from evermodel.modeling.tasks import FittedPipeline
+
 TOLERANCE = 1e-6
 _TIE = 1e-12  # so close to the cut, the order in which numbers are added decides
 
@@ -46,7 +48,7 @@ class Agreement:
 
 
 def compare(
-    pipeline: Any, fast: FastModel, frame: pd.DataFrame, table: pa.Table, threshold: float = 0.5
+    pipeline: FittedPipeline, fast: FastModel, frame: pd.DataFrame, table: pa.Table, threshold: float = 0.5
 ) -> Agreement:
     """Ask both for the same rows.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evermodel.modeling.onnx.answers import (
     calibrated_answers,
@@ -18,8 +18,11 @@ from evermodel.modeling.onnx.converted import converted_answers
 from evermodel.modeling.onnx.encoding import Encoding, Exported
 from evermodel.modeling.onnx.graph import NotExportableError
 
+if TYPE_CHECKING:
+    from evermodel.modeling.tasks import FittedPipeline
 
-def export(pipeline: Any) -> Exported:
+
+def export(pipeline: FittedPipeline) -> Exported:
     """Write a fitted pipeline as a graph.
 
     Parameters

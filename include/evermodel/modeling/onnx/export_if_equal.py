@@ -19,6 +19,7 @@ from evermodel.modeling.onnx.runtime import FastModel, start, write
 if TYPE_CHECKING:
     import pandas as pd
 
+    from evermodel.modeling.tasks import FittedPipeline
     from evermodel.registry.client import MlflowClient
 
 FOLDER = "fastpath"
@@ -42,7 +43,7 @@ class Kept:
 
 
 def keep_if_same(
-    client: MlflowClient, uri: str, pipeline: Any, frame: pd.DataFrame, threshold: float = 0.5
+    client: MlflowClient, uri: str, pipeline: FittedPipeline, frame: pd.DataFrame, threshold: float = 0.5
 ) -> Kept:
     """Export a logged pipeline, hold it against the original on every row, and log it beside the model if it holds.
 
@@ -106,7 +107,7 @@ def holds_example(fast: FastModel, folder: Path) -> bool:
     )
 
 
-def _example(pipeline: Any, frame: pd.DataFrame) -> dict[str, Any]:
+def _example(pipeline: FittedPipeline, frame: pd.DataFrame) -> dict[str, Any]:
     answers = pipeline.predict_proba(frame) if hasattr(pipeline, "predict_proba") else pipeline.predict(frame)
     answers = np.asarray(answers, dtype=np.float64).reshape(len(frame), -1)
     kept = answers[:, 1:] if answers.shape[1] == 2 else answers

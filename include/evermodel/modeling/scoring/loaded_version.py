@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from evermodel.modeling.model_store import LoadedModel
     from evermodel.modeling.onnx.runtime import FastModel
+    from evermodel.modeling.tasks import FittedPipeline
     from evermodel.stats.metrics import Floats
 
 
@@ -57,7 +58,7 @@ class ServedModel:
     spec: ModelSpec
     version: str
     since: datetime
-    pipeline: Any
+    pipeline: FittedPipeline | None
     inputs: Inputs
     example: dict[str, Any]
     fast: FastModel | None = None
@@ -91,6 +92,7 @@ class ServedModel:
         from evermodel.data.dtypes import feature_frame
         from evermodel.modeling.tasks import scores_and_classes
 
+        assert self.pipeline is not None
         frame = feature_frame(self.spec, data)[list(self.inputs.names)]
         scores, labels = scores_and_classes(self.spec, self.pipeline, frame)
         if len(scores) != len(data):

@@ -12,7 +12,7 @@ from evermodel.core.errors import ModelFormatError, SourceError
 from evermodel.data.dtypes import as_type
 from evermodel.data.prediction_log import log_schema
 from evermodel.modeling import model_store
-from evermodel.modeling.tasks import scores_and_classes, sound
+from evermodel.modeling.tasks import FittedPipeline, scores_and_classes, sound
 from evermodel.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Scorer:
     spec: ModelSpec
     version: str
     fast: BatchModel | None
-    pipeline: Any = None
+    pipeline: FittedPipeline | None = None
 
     @property
     def threads_well(self) -> bool:
@@ -77,6 +77,7 @@ class Scorer:
         if self.fast is None:
             from evermodel.data.dtypes import feature_frame
 
+            assert self.pipeline is not None
             scores, names = scores_and_classes(self.spec, self.pipeline, feature_frame(self.spec, features))
             return scores, None if names is None else pa.array(names, pa.string())
         answers = self.fast.answer_table(features)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evermodel.core.atomic import replacing
 from evermodel.core.errors import EvermodelError
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from evermodel.core.settings import Settings
+    from evermodel.modeling.tasks import FittedPipeline
     from evermodel.registry.client import MlflowClient, ModelVersion
 
 
@@ -102,7 +103,7 @@ def _score_test_rows(
     return answered_rows(spec, model.pipeline, rows)
 
 
-def answered_rows(spec: ModelSpec, pipeline: Any, rows: pa.Table) -> pa.Table:
+def answered_rows(spec: ModelSpec, pipeline: FittedPipeline, rows: pa.Table) -> pa.Table:
     """Return rows with their label and what a model answers for them, in the types of the prediction log."""
     import pyarrow as pa
 

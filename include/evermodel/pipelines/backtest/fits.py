@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from filelock import FileLock
 
@@ -27,11 +27,15 @@ from evermodel.modeling.model_store import read_pipeline, write_pipeline
 from evermodel.modeling.training import TrainedCandidate, best_of
 from evermodel.pipelines.backtest.plan import Plan
 from evermodel.spec import ModelSpec
+from evermodel.spec.training import CandidateSpec
 from evermodel.spec.window import Window, WindowSplit, parse_moment, split_window, training_window
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from evermodel.modeling.tasks import FittedPipeline
+
+T = TypeVar("T")
 _COSTS = ("max_latency_ms", "max_latency_p99_ms", "min_rows_per_second", "max_size_mb")
 
 
@@ -96,7 +100,7 @@ class Challenger:
             partitioning=None,
         )
 
-    def pipeline(self) -> Any:
+    def pipeline(self) -> FittedPipeline:
         """Load the model."""
         return read_pipeline(Path(self.folder) / "pipeline.skops")
 
@@ -180,7 +184,7 @@ class Fits:
             seconds=round(seconds, 3),
         )
 
-    def _chosen(self, candidate: Any, blank: Challenger) -> TrainedCandidate | None:
+    def _chosen(self, candidate: CandidateSpec, blank: Challenger) -> TrainedCandidate | None:
         """Measure a candidate; one that cannot be trained goes, and the others stay."""
         spec = self.plan.spec
         try:
@@ -195,7 +199,7 @@ class Fits:
         metric = spec.gate.metric
         return TrainedCandidate(candidate.name, "", "", metric, found.metrics[metric], found.params)
 
-    def _reader(self, challenger: Challenger) -> Any:
+    def _reader(self, challenger: Challenger) -> Callable[[Window], TrainingRows]:
         def read(window: Window) -> TrainingRows:
             return rows_from(self.plan.spec, challenger.read(self.plan.spec, window))
 
@@ -250,8 +254,8 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _alone(work: Any) -> Any:
-    def limited(emit: Any) -> Any:
+def _alone(work: Callable[[], T]) -> Callable[[object], T]:
+    def limited(emit: object) -> T:
         with one_thread():
             return work()
 

@@ -36,6 +36,8 @@ from evermodel.spec.window import Window
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from evermodel.modeling.tasks import FittedPipeline
+
 _NO_SERVING = Problem("serving", "none", "a replay has no serving app", known=False)
 
 
@@ -126,7 +128,7 @@ class PolicySimulation:
         return MonitoredChampion(self.version, challenger.read(spec, parts.fit), parts.fit, promise)
 
     @cached_property
-    def _pipeline(self) -> Any:
+    def _pipeline(self) -> FittedPipeline:
         return self.challenger.pipeline()
 
     def _answer_until(self, end: datetime) -> None:

@@ -16,13 +16,15 @@ from evermodel.stats.metrics import Floats
 if TYPE_CHECKING:
     import pandas as pd
 
+    from evermodel.modeling.tasks import FittedPipeline
+
 
 @dataclass(frozen=True)
 class ScoredModel:
     """One model on trial and its answers to the test rows."""
 
     name: str
-    pipeline: Any
+    pipeline: FittedPipeline
     answers: Floats
 
 
