@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
 
 from evermodel.alerts.queued_message import Destination, QueuedMessage
+from evermodel.alerts.transport import Delivery
 from evermodel.core.atomic import replacing, write_text
 from evermodel.core.formats import loads, stamped
 
@@ -71,18 +71,18 @@ class MessageQueue:
             except FileNotFoundError:
                 continue  # another process has just sent it
 
-    def receipt(self, lane: Destination, key: str) -> dict[str, Any] | None:
+    def receipt(self, lane: Destination, key: str) -> Delivery | None:
         """Return where a message went, or None."""
         try:
             return _delivery(self._receipt_path(lane, key))
         except FileNotFoundError:
             return None
 
-    def remember(self, lane: Destination, key: str, delivery: dict[str, Any]) -> None:
+    def remember(self, lane: Destination, key: str, delivery: Delivery) -> None:
         """Write a receipt."""
         write_text(self._receipt_path(lane, key), json.dumps(stamped({"key": key, "delivery": delivery})))
 
-    def last_delivery(self, lane: Destination) -> dict[str, Any] | None:
+    def last_delivery(self, lane: Destination) -> Delivery | None:
         """Return where any message of the lane went last, or None."""
         files = (self.folder / lane.name / "sent").glob("*.json")
         newest = max(files, key=lambda file: file.stat().st_mtime_ns, default=None)
@@ -183,7 +183,7 @@ def _lane(folder: Path) -> Destination:
     return Destination(**loads(file.read_text(encoding="utf-8"), file))
 
 
-def _delivery(receipt: Path) -> dict[str, Any]:
+def _delivery(receipt: Path) -> Delivery:
     return dict(loads(receipt.read_text(encoding="utf-8"), receipt)["delivery"])
 
 

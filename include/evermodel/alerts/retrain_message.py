@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from evermodel.alerts.blocks import Block, fields, section
 from evermodel.alerts.message import Message, compose
@@ -20,21 +19,50 @@ _VERDICTS = {
 }
 
 
-def retrain_message(outcome: Mapping[str, Any]) -> Message:
-    """Build the message about a finished retrain.
+class GateLine(TypedDict):
+    """What a message says about one gate."""
 
-    Parameters
-    ----------
-    outcome
-        ``model, run_key, reason, verdict, shipped, version, previous, metric, challenger, champion, difference, low,
-        high, rows, gates, approval, by, as_of, links``, and ``rollout`` (how it begins) where one does; each gate has ``name, verdict, value, threshold, detail``.
+    name: str
+    verdict: str
+    value: Any  # a number, or what the gate compares
+    threshold: Any
+    detail: str
+
+
+class RetrainSummary(TypedDict):
+    """How a retrain ended, as plain data; ``rollout`` says how it began where one did."""
+
+    model: str
+    run_key: str
+    reason: str
+    verdict: str
+    shipped: bool
+    rollout: NotRequired[str]
+    version: str | None
+    previous: str | None
+    metric: str
+    challenger: float
+    champion: float | None
+    difference: float | None
+    low: float | None
+    high: float | None
+    rows: int
+    gates: list[GateLine]
+    approval: str
+    by: str
+    as_of: str
+    links: dict[str, str]
+
+
+def retrain_message(outcome: RetrainSummary) -> Message:
+    """Build the message about a finished retrain.
 
     Returns
     -------
     The message; its key is the same for one run key.
     """
     title, ended = _ending(outcome)
-    gates: Sequence[Mapping[str, Any]] = outcome["gates"]
+    gates = outcome["gates"]
     notable = [gate for gate in gates if gate["verdict"] != "pass"]
     verdict = _VERDICTS.get(outcome["verdict"], str(outcome["verdict"]))
     facts = {
@@ -66,7 +94,7 @@ def retrain_message(outcome: Mapping[str, Any]) -> Message:
     )
 
 
-def _ending(outcome: Mapping[str, Any]) -> tuple[str, str]:
+def _ending(outcome: RetrainSummary) -> tuple[str, str]:
     model, version, previous = outcome["model"], outcome["version"], outcome["previous"]
     if outcome["shipped"]:
         consent = f", approved by {outcome['by']}" if outcome["approval"] == "approved" else ""
@@ -92,7 +120,7 @@ def _ending(outcome: Mapping[str, Any]) -> tuple[str, str]:
     return title, f"{stays}{why}."
 
 
-def _change(outcome: Mapping[str, Any]) -> str:
+def _change(outcome: RetrainSummary) -> str:
     new, old = outcome["challenger"], outcome["champion"]
     if old is None:
         return f"{new:.4f} (no champion to compare with)"
@@ -105,16 +133,16 @@ def _change(outcome: Mapping[str, Any]) -> str:
     return said + ")"
 
 
-def _gate(gate: Mapping[str, Any]) -> str:
+def _gate(gate: GateLine) -> str:
     detail = f": {words(gate['detail'])}" if gate["detail"] else ""
     return f"• {code(gate['name'])} {_MARKS.get(gate['verdict'], 'ended oddly')}, {_measured(gate)}{detail}"
 
 
-def _plain_gate(gate: Mapping[str, Any]) -> str:
+def _plain_gate(gate: GateLine) -> str:
     return f"{gate['name']} {_MARKS.get(gate['verdict'], 'ended oddly')}: {gate['detail']}"
 
 
-def _measured(gate: Mapping[str, Any]) -> str:
+def _measured(gate: GateLine) -> str:
     return f"{_number(gate['value'])} against {_number(gate['threshold'])}"
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+from evermodel.alerts.retrain_message import GateLine, RetrainSummary
 from evermodel.pipelines.retrain import Retrain
 from evermodel.registry.approval import AUTO, Approval
 from evermodel.registry.tags import RetrainOutcome
@@ -33,7 +33,7 @@ def retrain_summary(
     outcome: RetrainOutcome,
     approval: Approval | None = None,
     links: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
+) -> RetrainSummary:
     """Return what `retrain_message` needs.
 
     Parameters
@@ -65,7 +65,13 @@ def retrain_summary(
         "high": gain[2],
         "rows": decision.rows,
         "gates": [
-            {key: getattr(gate, key) for key in ("name", "verdict", "value", "threshold", "detail")}
+            GateLine(
+                name=gate.name,
+                verdict=gate.verdict,
+                value=gate.value,
+                threshold=gate.threshold,
+                detail=gate.detail,
+            )
             for gate in decision.gates
         ],
         "approval": approval_word(approval),

@@ -10,6 +10,7 @@ from evermodel_provider.operators.base import RetrainStepOperator
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from evermodel.alerts.retrain_message import RetrainSummary
     from evermodel.pipelines.retrain import Retrain
     from evermodel.registry.tags import RetrainOutcome
 
@@ -59,7 +60,7 @@ class RetrainReportOperator(RetrainStepOperator):
         rejected = self.approval and not self.approval["approved"]
         return RetrainOutcome.REJECTED if rejected else RetrainOutcome.KEPT
 
-    def _outcome(self, retrain: Retrain, context: Context, ended: RetrainOutcome) -> dict[str, Any]:
+    def _outcome(self, retrain: Retrain, context: Context, ended: RetrainOutcome) -> RetrainSummary:
         from evermodel.pipelines.retrain_summary import retrain_summary
         from evermodel.registry.approval import Approval
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
@@ -25,6 +25,7 @@ from evermodel.alerts.publisher import Publisher, slack_destination
 from evermodel.alerts.queue import MessageQueue
 from evermodel.alerts.queued_message import Event
 from evermodel.alerts.thread_messages import escalation_message, reminder_message, resolved_message
+from evermodel.alerts.transport import Delivery
 from evermodel.core.severity import RANK, Severity
 from evermodel.monitoring.drift.verdict import DriftVerdict
 from evermodel.monitoring.problems import KINDS, Problem, ProblemKind
@@ -111,10 +112,10 @@ class IncidentHandler:
                 self._tell(done, after.of(done.kind), verdict, as_of, folder)
         return sorted(handled, key=lambda done: (-RANK[done.severity], done.action == "quiet"))
 
-    def remember_deliveries(self, handled: list[Handled]) -> dict[str, dict[str, Any]]:
+    def remember_deliveries(self, handled: list[Handled]) -> dict[str, Delivery]:
         """Note in the registry where the incidents' first messages went, and return it by kind of problem."""
         lane = slack_destination(self.spec.alerts)
-        found: dict[str, dict[str, Any]] = {}
+        found: dict[str, Delivery] = {}
         books = before = read_incidents(self.client, self.spec.name)
         for done in handled:
             delivery = self.queue.receipt(lane, done.message) if done.message else None
@@ -181,7 +182,7 @@ class IncidentHandler:
             dispatch.post("remind" if remind else "resolve", answer, thread=done.message, url=view.url)
             dispatch.notify("remind" if remind else "resolve", answer, url=view.url)
 
-    def _recall(self, message: str, delivery: dict[str, Any]) -> None:
+    def _recall(self, message: str, delivery: Delivery) -> None:
         """Make the queue know a message again whose receipt it has lost."""
         lane = slack_destination(self.spec.alerts)
         if self.queue.receipt(lane, message) is None:

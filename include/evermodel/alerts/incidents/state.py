@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from evermodel.alerts.transport import Delivery
 from evermodel.core.severity import RANK, Severity
 from evermodel.monitoring.problems import Problem
 from evermodel.spec.window import parse_moment
@@ -45,7 +46,7 @@ class Incident:
     told: str
     cause: str = ""
     version: str = ""
-    delivery: dict[str, Any] = field(default_factory=dict)
+    delivery: Delivery = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ class IncidentState:
         )
         return replace(book, incident=changed)
 
-    def delivered(self, delivery: dict[str, Any]) -> IncidentState:
+    def delivered(self, delivery: Delivery) -> IncidentState:
         """Return the memory with the place of the open incident's first message."""
         if self.incident is None:
             return self

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evermodel.core.errors import SourceError, SourceUnavailableError
 from evermodel.core.settings import Settings
 from evermodel.deployment.rollout import blue_green
 from evermodel.deployment.rollout.distribution import distribution
 from evermodel.deployment.rollout.evidence import Evidence
-from evermodel.deployment.rollout.history import known_losses, rollout_baseline, with_losses
+from evermodel.deployment.rollout.history import StoredRollout, known_losses, rollout_baseline, with_losses
 from evermodel.deployment.rollout.losses import loss_name, losses_by_version
 from evermodel.deployment.rollout.plan import TrafficPlan, since_step
 from evermodel.deployment.rollout.smoke import smoke_test
@@ -34,9 +34,9 @@ def collect_evidence(
     client: MlflowClient,
     settings: Settings,
     plan: TrafficPlan,
-    stored: dict[str, Any],
+    stored: StoredRollout,
     now: datetime,
-) -> tuple[Evidence, dict[str, Any]]:
+) -> tuple[Evidence, StoredRollout]:
     """Return the evidence, and the record with the losses added.
 
     Parameters
@@ -66,8 +66,8 @@ def _to_compare(spec: RolloutSpec, plan: TrafficPlan, evidence: Evidence, now: d
 
 
 def _losses(
-    spec: ModelSpec, settings: Settings, plan: TrafficPlan, stored: dict[str, Any], now: datetime
-) -> tuple[dict[str, Moments], dict[str, Any]]:
+    spec: ModelSpec, settings: Settings, plan: TrafficPlan, stored: StoredRollout, now: datetime
+) -> tuple[dict[str, Moments], StoredRollout]:
     """Return the losses, read at most once an hour."""
     whole = plan.strategy in _BY_LABELS
     since = datetime.fromisoformat(plan.since if whole else plan.step_since)

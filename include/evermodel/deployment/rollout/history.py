@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from evermodel.deployment.rollout.evidence import Evidence
 from evermodel.deployment.rollout.plan import TrafficPlan, stamp
@@ -21,6 +21,34 @@ if TYPE_CHECKING:
 ROLLOUT = "rollout"
 FILE = "rollout.json"
 _MOST_LOOKS = 2000
+
+
+class StoredLook(TypedDict):
+    """One look in `rollout.json`."""
+
+    at: str
+    revision: int
+    step: int
+    move: str
+    why: str
+    figures: dict[str, float | None]
+
+
+class StoredLosses(TypedDict):
+    """What labels said at a revision of the plan: the moments of each version's losses."""
+
+    at: str
+    revision: int
+    by_version: dict[str, dict[str, Any]]
+
+
+class StoredRollout(TypedDict):
+    """What `rollout.json` holds."""
+
+    plan: dict[str, Any]
+    looks: list[StoredLook]
+    baseline: NotRequired[dict[str, Any]]
+    losses: NotRequired[StoredLosses]
 
 
 @dataclass(frozen=True)
@@ -56,11 +84,11 @@ class RolloutRecord:
         if not self._stored(run):
             log_json(self.client, run.info.run_id, {"plan": self.plan.to_json(), "looks": []}, FILE)
 
-    def read(self) -> dict[str, Any]:
+    def read(self) -> StoredRollout:
         """Return what `rollout.json` holds."""
         return self._stored(self.run()) or {"plan": self.plan.to_json(), "looks": []}
 
-    def look(self, stored: dict[str, Any], evidence: Evidence, verdict: Verdict, now: datetime) -> None:
+    def look(self, stored: StoredRollout, evidence: Evidence, verdict: Verdict, now: datetime) -> None:
         """Add one look.
 
         Parameters
@@ -68,7 +96,7 @@ class RolloutRecord:
         stored
             What `read` returned.
         """
-        looks = [
+        looks: list[StoredLook] = [
             *stored["looks"],
             {
                 "at": stamp(now),
@@ -95,11 +123,11 @@ class RolloutRecord:
         run = self.run({WHY: self.plan.verdict[:4000], STATE: self.plan.state})
         self.client.set_terminated(run.info.run_id, "FINISHED")
 
-    def _stored(self, run: Run) -> dict[str, Any] | None:
+    def _stored(self, run: Run) -> StoredRollout | None:
         run_id = run.info.run_id
         if all(artifact.path != FILE for artifact in self.client.list_artifacts(run_id)):
             return None
-        found: dict[str, Any] = read_json(self.client, run_id, FILE)
+        found: StoredRollout = read_json(self.client, run_id, FILE)
         return found
 
     def _metrics(self, run_id: str, figures: Mapping[str, float], step: int) -> None:
@@ -113,7 +141,7 @@ class RolloutRecord:
         self.client.log_batch(run_id, metrics=metrics)
 
 
-def known_losses(stored: Mapping[str, Any], revision: int | None) -> tuple[str, dict[str, Moments]]:
+def known_losses(stored: StoredRollout, revision: int | None) -> tuple[str, dict[str, Moments]]:
     """Return when labels were last read, and what they said; nothing if that was about another step.
 
     Parameters
@@ -128,14 +156,14 @@ def known_losses(stored: Mapping[str, Any], revision: int | None) -> tuple[str, 
 
 
 def with_losses(
-    stored: Mapping[str, Any], losses: Mapping[str, Moments], revision: int, now: datetime
-) -> dict[str, Any]:
+    stored: StoredRollout, losses: Mapping[str, Moments], revision: int, now: datetime
+) -> StoredRollout:
     """Return the record with what labels said."""
     said = {version: asdict(moments) for version, moments in losses.items()}
     return {**stored, "losses": {"at": stamp(now), "revision": revision, "by_version": said}}
 
 
-def rollout_baseline(stored: Mapping[str, Any]) -> VersionCounts | None:
+def rollout_baseline(stored: StoredRollout) -> VersionCounts | None:
     """Return what the champion counted before everything was switched away from it."""
     kept = stored.get("baseline")
     return VersionCounts(**kept) if kept else None
@@ -146,7 +174,7 @@ def _plain(value: float) -> float | None:
     return float(value) if abs(value) < float("inf") else None
 
 
-def _thinned(looks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _thinned(looks: list[StoredLook]) -> list[StoredLook]:
     """Leave out every other look of the older half that moved nothing, once there are very many."""
     if len(looks) <= _MOST_LOOKS:
         return looks
