@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from evermodel.cli.data_schema import data_schema
 from evermodel.cli.options import AsJson, Model, model_names
+
+if TYPE_CHECKING:
+    from evermodel.registry.client import MlflowClient
 
 data = typer.Typer(
     help="List the snapshots that models were trained on, and bring them back.", no_args_is_help=True
@@ -90,7 +93,7 @@ def forget(
         typer.echo(f"{days} days of {model} removed; snapshots stay as they are")
 
 
-def _client(uri: str) -> Any:
+def _client(uri: str) -> MlflowClient | None:
     """Connect to MLflow; without it the lake can still be listed."""
     from evermodel.core.errors import TrackingUnavailableError
     from evermodel.registry.tracking import connect

@@ -62,8 +62,8 @@ def calibration_gate(spec: ModelSpec, labels: NDArray[Any], scores: Floats) -> I
     limit = spec.gate.max_calibration_error
     if limit is not None:
         error = calibration_error(*confidence_of(spec, labels, scores))
-        verdict: Any = "pass" if error <= limit else "fail"
-        yield Gate("calibration", verdict, error, f"≤ {limit}", f"expected calibration error {error:.4f}")
+        said = f"expected calibration error {error:.4f}"
+        yield Gate("calibration", "pass" if error <= limit else "fail", error, f"≤ {limit}", said)
 
 
 def reaches(metric: Metric, value: float, floor: float) -> bool:

@@ -58,8 +58,13 @@ def _gate(check: FairnessCheck, column: pd.Series[Any], labels: NDArray[Any], sc
     yes = (scores >= check.threshold).astype(int)
     measure = getattr(metrics, check.measure)
     value = float(measure(labels[rows], yes[rows], sensitive_features=groups[rows]))
-    verdict: Any = "pass" if value <= check.max else "fail"
-    return Gate(name, verdict, value, threshold, f"share of yes: {_shares(kept, groups, yes)}{note}")
+    return Gate(
+        name,
+        "pass" if value <= check.max else "fail",
+        value,
+        threshold,
+        f"share of yes: {_shares(kept, groups, yes)}{note}",
+    )
 
 
 def _groups(check: FairnessCheck, groups: NDArray[Any], labels: NDArray[Any]) -> tuple[list[str], list[str]]:

@@ -11,6 +11,7 @@ from mlflow.exceptions import MlflowException
 from evermodel.core.diagnostics import Finding, first_line
 from evermodel.core.errors import EvermodelError
 from evermodel.core.settings import Settings
+from evermodel.registry.client import MlflowClient
 from evermodel.registry.tracking import connect
 
 EXPERIMENT = "evermodel-doctor"
@@ -63,13 +64,11 @@ def _version(uri: str) -> Finding:
     return Finding("MLflow", "green", f"{uri} runs {theirs}")
 
 
-def _write(client: object) -> str:
+def _write(client: MlflowClient) -> str:
     from datetime import UTC, datetime
-    from typing import Any, cast
 
     from evermodel.registry.tracking import keyed_run
 
-    mlflow = cast(Any, client)
-    run = keyed_run(mlflow, EXPERIMENT, "doctor", kind="doctor", name="evermodel doctor")
-    mlflow.log_text(run.info.run_id, f"{datetime.now(UTC).isoformat()}\n", "checked.txt")
+    run = keyed_run(client, EXPERIMENT, "doctor", kind="doctor", name="evermodel doctor")
+    client.log_text(run.info.run_id, f"{datetime.now(UTC).isoformat()}\n", "checked.txt")
     return f"runs and artifacts are taken (experiment {EXPERIMENT})"

@@ -167,9 +167,9 @@ def _ends(table: SourceTable, query: str | None, time: str, source: str) -> tupl
             f"CREATE OR REPLACE TEMP VIEW {view} AS SELECT * FROM {table.scan.source}"
         )
         rows = f"({query if source == 'source' else query.replace(source, view)})"
-    ends = table.scan.connection.execute(
+    [ends] = table.scan.rows(
         f"SELECT epoch_us(min(t)), epoch_us(max(t)) FROM (SELECT {name(time)}::TIMESTAMPTZ AS t FROM {rows})"
-    ).fetchone()
+    )
     oldest, newest = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=end) for end in ends)
     return oldest, newest
 

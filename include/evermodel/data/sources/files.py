@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evermodel.core.atomic import no_space
 from evermodel.core.errors import EvermodelError, SourceError
@@ -33,7 +33,7 @@ class FilesRelation:
     def __init__(self, spec: ModelSpec, source: FilesSource) -> None:
         self.spec = spec
         self.source = source
-        self._duck: Any = None
+        self._duck: duckdb.DuckDBPyConnection | None = None
 
     def open(self, duck: duckdb.DuckDBPyConnection, window: Window, columns: Sequence[str]) -> None:
         """Make the views `source` and `rows`; DuckDB pushes the time filter into their scan."""
@@ -53,7 +53,7 @@ class FilesRelation:
         """Say what is wrong with the files, as exactly as can be found out."""
         if isinstance(error, OSError) or no_space(error):
             return trouble(self.spec, error, "check `source.path`")
-        said = _ragged_line(self._duck, self.source) if "sniffing" in str(error) else None
+        said = _ragged_line(self._duck, self.source) if self._duck and "sniffing" in str(error) else None
         advice = (
             "check that the file is whole and that `source.query` is valid DuckDB SQL over the table `source`"
         )
@@ -65,10 +65,10 @@ class FilesRelation:
             f"model {self.spec.name}: {self.source.path} cannot be read: {said or _reason(error)}", advice
         )
 
-    def _reader(self, connection: Any, columns: Sequence[str]) -> str:
+    def _reader(self, connection: duckdb.DuckDBPyConnection, columns: Sequence[str]) -> str:
         path = _quoted(self.source.path)
         if not _CSV.search(self.source.path):
-            first = connection.execute("SELECT min(file) FROM glob(?)", [self.source.path]).fetchone()[0]
+            first = _first_file(connection, self.source.path)
             if first is not None:
                 nodes = "SELECT name, num_children FROM parquet_schema(?)"
                 _require_once(self.spec, _top_level(connection.execute(nodes, [first]).fetchall()), columns)
@@ -104,11 +104,16 @@ def _csv_options(delimiter: str, source: FilesSource) -> str:
     )
 
 
-def _header(connection: Any, source: FilesSource) -> tuple[list[str], str]:
+def _first_file(connection: duckdb.DuckDBPyConnection, path: str) -> str | None:
+    found = connection.execute("SELECT min(file) FROM glob(?)", [path]).fetchone()
+    return found[0] if found else None
+
+
+def _header(connection: duckdb.DuckDBPyConnection, source: FilesSource) -> tuple[list[str], str]:
     """Return the names in the first line of the first file, and what parts them."""
     import fsspec
 
-    first = connection.execute("SELECT min(file) FROM glob(?)", [source.path]).fetchone()[0]
+    first = _first_file(connection, source.path)
     if first is None:
         return [], ","
     try:
@@ -124,7 +129,7 @@ def _header(connection: Any, source: FilesSource) -> tuple[list[str], str]:
     return next(csv.reader(io.StringIO(text), delimiter=delimiter), []), delimiter
 
 
-def _ragged_line(connection: Any, source: FilesSource) -> str | None:
+def _ragged_line(connection: duckdb.DuckDBPyConnection, source: FilesSource) -> str | None:
     """Read a CSV file as text only: what is then wrong is a line with too many or too few fields."""
     import duckdb
 
@@ -164,7 +169,7 @@ def _require_present(spec: ModelSpec, path: str) -> None:
         )
 
 
-def _use_filesystem(spec: ModelSpec, connection: Any, path: str) -> None:
+def _use_filesystem(spec: ModelSpec, connection: duckdb.DuckDBPyConnection, path: str) -> None:
     """Let DuckDB open a URL through fsspec, whose credentials come from the environment."""
     scheme = path.partition("://")[0] if "://" in path else ""
     if scheme in _BUILT_IN:

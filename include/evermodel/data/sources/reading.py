@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evermodel.core.errors import EvermodelError, SourceError
 from evermodel.data.sources.files import FilesRelation
@@ -21,6 +21,7 @@ from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window
 
 if TYPE_CHECKING:
+    import duckdb
     import pyarrow as pa
 
 # What the engine may use before it writes to disk; Python, Arrow and one batch come on top.
@@ -151,7 +152,7 @@ def arrival(spec: ModelSpec, window: Window, now: datetime | None = None) -> Arr
         )
         moments = {"start": window.start, "end": window.end, "horizon": now + timedelta(days=1)}
         with _told(translate):
-            rows, newest, future = duck.execute(query, moments).fetchone()
+            [(rows, newest, future)] = duck.execute(query, moments).fetchall()
     return Arrival(int(rows), newest, int(future))
 
 
@@ -172,7 +173,7 @@ def _relation(spec: ModelSpec) -> Relation:
 @contextmanager
 def _opened(
     spec: ModelSpec, window: Window, columns: list[str], scratch: Path | None, threads: int = _THREADS
-) -> Iterator[tuple[Any, Callable[[Exception], EvermodelError]]]:
+) -> Iterator[tuple[duckdb.DuckDBPyConnection, Callable[[Exception], EvermodelError]]]:
     """Open a source in an engine of its own; give both the engine and what turns errors into ours."""
     import duckdb
 
@@ -184,13 +185,14 @@ def _opened(
         return relation.unreadable(stream.error if stream is not None and stream.error else error)
 
     with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=scratch) as folder:
-        config = {
-            "autoinstall_known_extensions": False,
-            "memory_limit": _MEMORY,
-            "temp_directory": folder,
-            "threads": min(threads, os.cpu_count() or 1),
-        }
-        duck = duckdb.connect(config=config)
+        duck = duckdb.connect(
+            config={
+                "autoinstall_known_extensions": False,
+                "memory_limit": _MEMORY,
+                "temp_directory": folder,
+                "threads": min(threads, os.cpu_count() or 1),
+            }
+        )
         try:
             # Times without a zone are UTC, wherever this machine is.
             duck.execute("SET TimeZone = 'UTC'")
@@ -207,7 +209,7 @@ def _opened(
             duck.close()
 
 
-def _kinds(duck: Any) -> dict[str, str]:
+def _kinds(duck: duckdb.DuckDBPyConnection) -> dict[str, str]:
     return {row[0]: row[1] for row in duck.execute("DESCRIBE SELECT * FROM rows").fetchall()}
 
 

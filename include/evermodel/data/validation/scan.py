@@ -8,9 +8,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evermodel.core.errors import SourceError
+
+if TYPE_CHECKING:
+    import duckdb
 
 _FLOATS = ("DOUBLE", "FLOAT")
 _NUMBERS = (
@@ -33,7 +36,7 @@ _MEMORY = "400MB"
 class Scan:
     """One snapshot; `types` names its columns as the engine types them."""
 
-    connection: Any
+    connection: duckdb.DuckDBPyConnection
     source: str
     types: dict[str, str]
 
@@ -42,13 +45,11 @@ class Scan:
         if not parts:
             return ()
         query = f"SELECT {', '.join(parts)} FROM {source or self.source}"
-        found: Sequence[Any] = self.connection.execute(query).fetchone()
-        return found
+        return self.rows(query)[0]
 
-    def rows(self, query: str) -> list[Sequence[Any]]:
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Return the rows of a query."""
-        found: list[Sequence[Any]] = self.connection.execute(query).fetchall()
-        return found
+        return self.connection.execute(query).fetchall()
 
     def has_fractions(self, column: str) -> bool:
         """Tell whether a column can hold not-a-number and infinity."""
@@ -93,13 +94,14 @@ def scan(file: Path) -> Iterator[Scan]:
 
     place = str(file / "**" / "*.parquet") if file.is_dir() else str(file)
     with tempfile.TemporaryDirectory(prefix="evermodel-scan-") as spill:
-        config = {
-            "autoinstall_known_extensions": False,
-            "memory_limit": _MEMORY,
-            "temp_directory": spill,
-            "threads": min(os.cpu_count() or 1, 4),
-        }
-        connection = duckdb.connect(config=config)
+        connection = duckdb.connect(
+            config={
+                "autoinstall_known_extensions": False,
+                "memory_limit": _MEMORY,
+                "temp_directory": spill,
+                "threads": min(os.cpu_count() or 1, 4),
+            }
+        )
         try:
             connection.execute("SET TimeZone = 'UTC'")
             connection.execute("SET enable_progress_bar = false")

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,7 @@ from evermodel.monitoring.drift.profiles import days_before, days_of_window
 from evermodel.monitoring.drift.quiet_days import Limit, learn_limit
 from evermodel.monitoring.drift.references import References
 from evermodel.spec import ModelSpec
+from evermodel.spec.drift import ReferenceSpec
 from evermodel.spec.window import Window
 
 _RECIPE = "2"  # changes when effects are measured differently
@@ -236,7 +236,7 @@ class QuietHistory:
         return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
 
 
-def _wanted(spec: ModelSpec) -> list[Any]:
+def _wanted(spec: ModelSpec) -> list[ReferenceSpec]:
     own = [watch.reference for watch in spec.drift.by_column.values() if watch.reference]
     return [spec.drift.reference, *own]
 

@@ -14,6 +14,7 @@ from evermodel.core.errors import SpecError
 from evermodel.spec import ModelSpec
 
 if TYPE_CHECKING:
+    import duckdb
     import pyarrow as pa
 
 _LOCKED = (
@@ -63,7 +64,7 @@ def business_by_day(spec: ModelSpec, rows: pa.Table) -> dict[datetime, dict[str,
 
 
 @contextmanager
-def _database(rows: pa.Table) -> Iterator[Any]:
+def _database(rows: pa.Table) -> Iterator[duckdb.DuckDBPyConnection]:
     import duckdb
 
     with duckdb.connect() as database:
@@ -76,7 +77,7 @@ def _database(rows: pa.Table) -> Iterator[Any]:
 
 
 def _ask(
-    spec: ModelSpec, database: Any, name: str, expression: str, rows: pa.Table, by: str
+    spec: ModelSpec, database: duckdb.DuckDBPyConnection, name: str, expression: str, rows: pa.Table, by: str
 ) -> list[tuple[Any, ...]]:
     import duckdb
 

@@ -196,7 +196,7 @@ def _size(slopes: Floats, cov: Floats, size: Floats) -> tuple[float, float, floa
     return effect, min(float(low), effect), max(float(high), effect)
 
 
-def _finding(name: str, kind: Any, shift: _Shift, where: str, words: str) -> DriftTest:
+def _finding(name: str, kind: Kind, shift: _Shift, where: str, words: str) -> DriftTest:
     moved = "no part is large enough to tell"
     if len(shift.parts):
         largest = int(np.argmax(np.abs(shift.parts)))

@@ -18,6 +18,7 @@ from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window
 
 if TYPE_CHECKING:
+    import duckdb
     import pyarrow as pa
 
 _COUNTS = b"evermodel.labels"
@@ -188,7 +189,7 @@ def _counts_of(file: Path) -> tuple[LabelCounts, str]:
 
 
 @contextmanager
-def _database(**tables: Any) -> Iterator[Any]:
+def _database(**tables: pa.Table) -> Iterator[duckdb.DuckDBPyConnection]:
     import duckdb
 
     with duckdb.connect() as database:

@@ -37,7 +37,13 @@ from evermodel.monitoring.performance.label_join import (
     versions_of,
     weeks_of,
 )
-from evermodel.monitoring.performance.report import Estimate, PerformanceReport, Period, Proxies
+from evermodel.monitoring.performance.report import (
+    Estimate,
+    MetricStanding,
+    PerformanceReport,
+    Period,
+    Proxies,
+)
 from evermodel.monitoring.problems import Problem
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window
@@ -187,7 +193,7 @@ def _report(
     as_of: datetime,
     joined: LabelJoin,
     promise: Baseline,
-    standings: Any,
+    standings: tuple[MetricStanding, ...],
     estimate: Estimate | None,
     proxies: Proxies | None,
 ) -> PerformanceReport:
