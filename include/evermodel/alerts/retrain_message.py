@@ -146,7 +146,7 @@ def _measured(gate: GateLine) -> str:
     return f"{_number(gate['value'])} against {_number(gate['threshold'])}"
 
 
-def _number(value: Any) -> str:
+def _number(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return "nothing" if value is None else words(value, 60)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import typer
 
 _WIDE = 150  # where there is no screen to ask
 
 
-def print_json(data: Any) -> None:
+def print_json(data: object) -> None:
     """Print data as JSON; times are ISO, paths are strings."""
     typer.echo(json.dumps(data, indent=2, default=str))
 

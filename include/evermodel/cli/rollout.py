@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -115,7 +115,7 @@ def _say(plan: TrafficPlan, as_json: bool) -> None:
         typer.echo(f"  {plan.verdict}")
 
 
-def _print(data: Any) -> None:
+def _print(data: object) -> None:
     from evermodel.cli.answer import print_json
 
     print_json(data)

@@ -129,7 +129,7 @@ def _monotonic(check: MonotonicCheck, sample: pd.DataFrame, ask: Ask) -> Gate:
     return Gate(name, "pass" if holds >= check.share else "fail", holds, threshold, detail)
 
 
-def _with(sample: pd.DataFrame, column: str, value: Any) -> pd.DataFrame:
+def _with(sample: pd.DataFrame, column: str, value: object) -> pd.DataFrame:
     """Return the sample with one column set to one value, of the type that the column has."""
     import pandas as pd
 

@@ -194,7 +194,7 @@ def _train_again(
     return compared
 
 
-def _parsed(text: str, declared: Any) -> Any:
+def _parsed(text: str, declared: object) -> Any:
     """Turn a parameter that MLflow keeps as text back into a value; what the spec writes the same way is the value."""
     import ast
 

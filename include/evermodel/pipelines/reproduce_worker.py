@@ -53,7 +53,7 @@ def compare_answers(stored: np.ndarray[Any, Any], again: np.ndarray[Any, Any]) -
     return {"rows": rows, "different_rows": int(different.sum()), "largest_difference": gap}
 
 
-def parameter_differences(stored: Any, again: Any) -> list[str]:
+def parameter_differences(stored: object, again: object) -> list[str]:
     """Name the parameters of two pipelines that differ, seeds included."""
     then, now = _plain_params(stored), _plain_params(again)
     return [
@@ -67,7 +67,7 @@ def _plain_params(pipeline: Any) -> dict[str, Any]:
     return {name: value for name, value in pipeline.get_params().items() if _plain(value)}
 
 
-def _plain(value: Any) -> bool:
+def _plain(value: object) -> bool:
     if isinstance(value, list):
         return all(_plain(part) for part in value)
     # NaN, which stands for a missing category on both sides, is not equal to itself.

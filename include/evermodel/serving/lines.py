@@ -6,7 +6,6 @@ import logging
 import sys
 import traceback
 from datetime import UTC, datetime
-from typing import Any
 
 _FRAMES = 8
 
@@ -45,7 +44,7 @@ def _exception(error: BaseException) -> str:
     return f' error={type(error).__name__} trace="{places}"'
 
 
-def _quoted(value: Any) -> str:
+def _quoted(value: object) -> str:
     text = str(value).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'
 

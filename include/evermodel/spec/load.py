@@ -205,7 +205,7 @@ def _walk(
             yield from _walk(value, here)
 
 
-def _with_variables(value: Any, environ: Mapping[str, str] = os.environ) -> Any:
+def _with_variables(value: object, environ: Mapping[str, str] = os.environ) -> Any:
     """Replace ``${NAME}`` and ``${NAME:-default}``; an unset variable stays as written."""
     if isinstance(value, str):
         return _VARIABLE.sub(lambda m: environ.get(m[1], m[0] if m[2] is None else m[2]), value)
@@ -292,13 +292,13 @@ def _kind_of(section: type[BaseModel]) -> str | None:
     return str(choices[0]) if len(choices) == 1 else None
 
 
-def sections_of(annotation: Any) -> list[type[BaseModel]]:
+def sections_of(annotation: object) -> list[type[BaseModel]]:
     """Return the sections that a field's type names: none, one, or one for each kind."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [section for part in getattr(annotation, "__args__", ()) for section in sections_of(part)]
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = _SECRET.sub("***", repr(value))
     return text if len(text) <= 60 else text[:57] + "..."

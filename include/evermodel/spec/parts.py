@@ -23,7 +23,7 @@ _LONGEST = 36_525 * _MINUTES["d"]
 _WANTED = "a span is a whole number and a unit, such as 30min, 12h, 7d or 8w"
 
 
-def parse_span(value: Any) -> Any:
+def parse_span(value: object) -> Any:
     """Turn ``"30min"``, ``"12h"``, ``"7d"`` or ``"8w"`` into a timedelta.
 
     >>> parse_span("8w")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import string
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, JsonValue, Tag, model_validator
 
@@ -172,7 +172,7 @@ class PythonSource(BaseSource):
 _KINDS = ("files", "sql", "ibis", "python")
 
 
-def _kind(value: Any) -> str:
+def _kind(value: object) -> str:
     found = value.get("kind", "files") if isinstance(value, dict) else getattr(value, "kind", "files")
     return str(found)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, JsonValue, Tag, model_validator
 
@@ -45,7 +45,7 @@ class RangeSpec(SpecSection):
         return isinstance(self.low, int) and isinstance(self.high, int)
 
 
-def _kind_of_entry(entry: Any) -> str:
+def _kind_of_entry(entry: object) -> str:
     return "choices" if isinstance(entry, list | tuple) else "range"
 
 

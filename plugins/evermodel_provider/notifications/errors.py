@@ -50,7 +50,7 @@ _LATER = {
 FORMAT_ERRORS = {"invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long", "blocks_too_long"}
 
 
-def error_code(response: Any) -> str:
+def error_code(response: object) -> str:
     """Return the error code of Slack's answer; the HTTP status where the answer was not Slack's own."""
     data = getattr(response, "data", response)
     code = data.get("error") if isinstance(data, dict) else None
@@ -59,13 +59,13 @@ def error_code(response: Any) -> str:
     return f"an answer that is not Slack's, HTTP {status(response)}"
 
 
-def status(response: Any) -> int:
+def status(response: object) -> int:
     """Return the HTTP status of Slack's answer."""
     found = response.get("status") if isinstance(response, dict) else getattr(response, "status_code", None)
     return int(found or 0)
 
 
-def retry_after(response: Any) -> float:
+def retry_after(response: object) -> float:
     """Return how many seconds Slack asks to wait; 0 where it does not say."""
     found = response.get("headers") if isinstance(response, dict) else getattr(response, "headers", None)
     for name, value in (found or {}).items():

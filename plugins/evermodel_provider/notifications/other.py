@@ -77,7 +77,7 @@ def _load(path: str) -> Any:
         ) from error
 
 
-def _filled(value: Any, values: dict[str, str]) -> Any:
+def _filled(value: object, values: dict[str, str]) -> Any:
     """Return arguments with the names in braces filled in; other braces stay as they are."""
     if isinstance(value, str):
         # In one pass: a name in braces inside somebody's data is not filled in.

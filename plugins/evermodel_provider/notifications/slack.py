@@ -227,7 +227,7 @@ def _retry_handlers() -> list[Any]:
     class ShortRateLimit(RateLimitErrorRetryHandler):  # type: ignore[misc]
         """Waits only as long as a task may; the queue keeps the message for longer waits."""
 
-        def _can_retry(self, *, response: Any = None, **kwargs: Any) -> bool:
+        def _can_retry(self, *, response: object = None, **kwargs: Any) -> bool:
             limited = super()._can_retry(response=response, **kwargs)
             return limited and retry_after(response) <= _MOST_WAIT
 

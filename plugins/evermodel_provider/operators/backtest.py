@@ -181,6 +181,6 @@ class BacktestReportOperator(_PlannedOperator):
         return {"result": comparison.digest, "report": address, "findings": findings(comparison)}
 
 
-def _given(value: Any) -> str | None:
+def _given(value: object) -> str | None:
     """Return what a form says; a native template may have made a date of it, and an empty field is no text."""
     return None if value in (None, "", "None") else str(value)

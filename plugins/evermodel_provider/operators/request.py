@@ -128,7 +128,7 @@ def _origin(context: Context) -> str:
     return {"scheduled": "weekly schedule", "manual": "started by hand"}.get(kind, kind)
 
 
-def signed(reason: Any, context: Context) -> str:
+def signed(reason: object, context: Context) -> str:
     """Return a reason with the name of the person who started the run, as far as Airflow knows it."""
     user = getattr(context["dag_run"], "triggering_user_name", None)
     return f"{reason} ({user})" if user else str(reason)

@@ -155,7 +155,7 @@ def _pages_of(retrain: dict[str, Any]) -> dict[str, str]:
     return _PAGES if retrain["version"] else {"Decision": _PAGES["Decision"]}
 
 
-def _triple(value: Any) -> Any:
+def _triple(value: object) -> Any:
     return None if value is None else (value, value, value)
 
 

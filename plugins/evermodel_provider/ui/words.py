@@ -57,7 +57,7 @@ def signed(value: Any, digits: int = 3) -> str:
     return sign + number(abs(value), digits)
 
 
-def age(at: Any, now: datetime | None = None) -> str:
+def age(at: object, now: datetime | None = None) -> str:
     """Return how long ago a moment was.
 
     >>> age("2026-01-01T00:00:00+00:00", datetime(2026, 1, 13, tzinfo=UTC))
@@ -76,7 +76,7 @@ def span(seconds: float | None) -> str:
     return f"{length / _LENGTHS[unit]:.0f} {unit}"
 
 
-def moment(at: Any) -> str:
+def moment(at: object) -> str:
     """Return a moment to the minute, UTC."""
     found = _parsed(at)
     return str(at or "") if found is None else f"{found.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
@@ -87,7 +87,7 @@ def verdict_words(verdict: str) -> str:
     return VERDICTS.get(verdict, verdict.replace("_", " "))
 
 
-def _parsed(at: Any) -> datetime | None:
+def _parsed(at: object) -> datetime | None:
     if isinstance(at, datetime):
         return at
     try:

@@ -55,7 +55,7 @@ class PythonRelation:
         if not found:
             yield self._nothing(columns)
 
-    def _arrow(self, given: Any) -> Iterator[pa.RecordBatch]:
+    def _arrow(self, given: object) -> Iterator[pa.RecordBatch]:
         import pyarrow as pa
 
         if isinstance(given, pa.RecordBatch):

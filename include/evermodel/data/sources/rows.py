@@ -81,7 +81,7 @@ def _first(column: str, names: Sequence[str], rows: Sequence[Row], kind: type) -
     return isinstance(value, kind) and not isinstance(value, bool)
 
 
-def _moment(value: Any) -> datetime:
+def _moment(value: object) -> datetime:
     if isinstance(value, datetime):
         return value if value.tzinfo else value.replace(tzinfo=UTC)
     if isinstance(value, date):
@@ -89,7 +89,7 @@ def _moment(value: Any) -> datetime:
     raise TypeError(f"{value!r} is no time")
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return value.decode() if isinstance(value, bytes) else str(value)

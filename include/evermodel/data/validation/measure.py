@@ -228,7 +228,7 @@ def _with_values(spec: ModelSpec, scan: Scan, columns: dict[str, ColumnProfile])
     return changed
 
 
-def _iso(moment: Any) -> str:
+def _iso(moment: object) -> str:
     """Return a moment as ISO 8601 in UTC; a type that is no time tells none."""
     if not isinstance(moment, datetime):
         return ""

@@ -116,7 +116,7 @@ def _column_data(column: ColumnSchema) -> dict[str, Any]:
     return data
 
 
-def _column(file: Path, name: str, data: Any) -> ColumnSchema:
+def _column(file: Path, name: str, data: object) -> ColumnSchema:
     if not isinstance(data, dict):
         raise SpecError(f"{file}: columns.{name}: give at least its dtype", _ADVICE)
     _require_known(file, f"columns.{name}.", data, _COLUMN_KEYS)
@@ -127,7 +127,7 @@ def _column(file: Path, name: str, data: Any) -> ColumnSchema:
     return ColumnSchema.model_validate({"nullable": False, **plain, "bounds": bounds, "categories": known})
 
 
-def _written(value: Any) -> str:
+def _written(value: object) -> str:
     """Return a category as the engine writes it; YAML reads an unquoted 7 or true as something else."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 

@@ -157,7 +157,7 @@ def _decode_leniently(body: bytes) -> Any:
         ) from None
 
 
-def _rows_of(data: Any) -> list[Any]:
+def _rows_of(data: object) -> list[Any]:
     if not isinstance(data, dict) or len(data) != 1 or next(iter(data)) not in ("rows", "row"):
         raise RequestRefusedError(
             422,
@@ -175,7 +175,7 @@ def _rows_of(data: Any) -> list[Any]:
 
 
 def _checked(
-    index: int, row: Any, inputs: Inputs, id_column: str, problems: list[str]
+    index: int, row: object, inputs: Inputs, id_column: str, problems: list[str]
 ) -> tuple[Row, str | None]:
     if not isinstance(row, dict):
         problems.append(f"row {index}: must be an object of features, not {_kind(row)}")
@@ -225,7 +225,7 @@ def _identity(value: Any) -> str:
     return str(int(value))
 
 
-def _number(value: Any) -> float:
+def _number(value: object) -> float:
     if type(value) is float and -LARGEST <= value <= LARGEST:
         return value
     if value is None:
@@ -243,7 +243,7 @@ def _number(value: Any) -> float:
     return number
 
 
-def _category(value: Any) -> str | None:
+def _category(value: object) -> str | None:
     if type(value) is str and value.isascii():
         return value
     if value is None:
@@ -269,7 +269,7 @@ def _unknown(index: int, name: str, inputs: Inputs, id_column: str) -> str:
     return f"row {index}: {shown}: is not a feature{hint}"
 
 
-def _kind(value: Any) -> str:
+def _kind(value: object) -> str:
     if value is None:
         return "null"
     if isinstance(value, bool):

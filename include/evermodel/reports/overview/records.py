@@ -106,7 +106,7 @@ def _moment(milliseconds: Any) -> str:
     return datetime.fromtimestamp(int(milliseconds) / 1000, UTC).isoformat() if milliseconds else ""
 
 
-def _first(triple: Any) -> Any:
+def _first(triple: object) -> Any:
     return triple[0] if isinstance(triple, list) and triple else None
 
 
