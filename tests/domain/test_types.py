@@ -17,6 +17,8 @@ from evermodel.registry import client as views
 
 _ROOT = Path(__file__).parents[2]
 _SNIPPET = """
+import duckdb
+
 from evermodel.core.settings import Settings
 from evermodel.data.snapshots.snapshot import read_snapshot
 from evermodel.registry.tracking import connect
@@ -31,6 +33,7 @@ table.no_such_method()
 table.schema.no_such_method()
 table["column"].no_such_method()
 table.to_batches()[0].no_such_method()
+duckdb.connect().no_such_method()
 """
 
 
@@ -49,13 +52,14 @@ def test_mypy_sees_what_client_and_table_do_not_have(tmp_path: Path, monkeypatch
     errors = _mypy(_SNIPPET, tmp_path)
 
     assert errors == [
-        '7: error: "MlflowClient" has no attribute "no_such_method"  [attr-defined]',
-        '8: error: "Run" has no attribute "no_such_attribute"  [attr-defined]',
-        '9: error: Too many arguments for "set_tag" of "MlflowClient"  [call-arg]',
-        '12: error: "Table" has no attribute "no_such_method"  [attr-defined]',
-        '13: error: "Schema" has no attribute "no_such_method"  [attr-defined]',
-        '14: error: "ChunkedArray[Any]" has no attribute "no_such_method"  [attr-defined]',
-        '15: error: "RecordBatch" has no attribute "no_such_method"  [attr-defined]',
+        '9: error: "MlflowClient" has no attribute "no_such_method"  [attr-defined]',
+        '10: error: "Run" has no attribute "no_such_attribute"  [attr-defined]',
+        '11: error: Too many arguments for "set_tag" of "MlflowClient"  [call-arg]',
+        '14: error: "Table" has no attribute "no_such_method"  [attr-defined]',
+        '15: error: "Schema" has no attribute "no_such_method"  [attr-defined]',
+        '16: error: "ChunkedArray[Any]" has no attribute "no_such_method"  [attr-defined]',
+        '17: error: "RecordBatch" has no attribute "no_such_method"  [attr-defined]',
+        '18: error: "DuckDBPyConnection" has no attribute "no_such_method"  [attr-defined]',
     ]
 
 
