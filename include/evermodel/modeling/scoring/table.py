@@ -66,7 +66,7 @@ def _replace(engine: Engine, rows: Table, days: Table, key: tuple[str, date], fi
 
     with engine.begin() as connection, pq.ParquetFile(file) as log:
         model, day = key
-        count = log.metadata.num_rows
+        count: int = log.metadata.num_rows
         facts = {"rows": count, "scored_at": datetime.now(UTC)}
         mine = and_(days.c.model == model, days.c.day == day)
         if connection.execute(days.update().where(mine).values(**facts)).rowcount == 0:
