@@ -3,7 +3,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3.11
 READY := $(VENV)/.ready
-CODE := include plugins dags tests benchmarks .astro
+# Two processes, a file each at a time; tests/conftest.py has those that take longest come first.
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+CODE := include plugins dags tests simulations benchmarks .astro
 
 # With byte code caching off, every start of a process takes twice as long.
 unexport PYTHONDONTWRITEBYTECODE
@@ -11,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport AIRFLOW_HOME
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-production check bench schema docs clean
+.PHONY: help env demo quick quick-tests test test-production check style types layers bench schema docs clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -31,17 +33,29 @@ $(READY): requirements.txt requirements-dev.txt pyproject.toml
 demo: $(READY) ## Replay weeks of 2013 on this machine: train, score, drift, alert, retrain, serve (ARGS="--help")
 	$(BIN)/evermodel demo $(ARGS)
 
+quick: ## All checks, and the tests that need no server and no registry: about a minute
+	$(MAKE) --no-print-directory --output-sync --jobs 3 style types layers quick-tests
+
+quick-tests: $(READY)
+	$(PYTEST) -m "not (production or integration or server or registry or slow)" $(ARGS)
+
 test: check ## All checks and all tests: what CI runs
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile $(ARGS)
+	$(PYTEST) --durations=10 $(ARGS)
 
 test-production: $(READY) ## docker-compose.yaml as processes: Celery, PostgreSQL, Redis, S3, and everything killed once
 	.ci/production
 	$(BIN)/python -m pytest -v -m production tests/production $(ARGS)
 
-check: $(READY) ## Style, types and layers, without tests
+check: style types layers ## Style, types and layers, without tests
+
+style: $(READY)
 	$(BIN)/ruff check $(wildcard $(CODE))
 	$(BIN)/ruff format --check $(wildcard $(CODE))
+
+types: $(READY)
 	$(BIN)/mypy
+
+layers: $(READY)
 	$(BIN)/lint-imports
 
 bench: $(READY) ## Measure against the tools one would pick instead (NAME=drift, SCALE=small)

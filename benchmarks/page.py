@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from simulations.page_history import last_midnight, model_names, write_history
 
 from benchmarks.outcome import Outcome
-from benchmarks.page_history import last_midnight, model_names, write_history
 from evermodel.cli.local_stack.ports import free_port
 from evermodel.core.settings import Settings
 from evermodel.reports.overview.overview import Overview

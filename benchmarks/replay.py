@@ -7,13 +7,15 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import replay_calm, replay_flights, replay_ridership
+from simulations import quiet_days, replay_flights
+
+from benchmarks import replay_ridership
 
 
 def main(arguments: list[str]) -> int:
     """Run one replay by name, or all of them."""
     replays: dict[str, Callable[[Path], str]] = {
-        "calm": lambda folder: replay_calm.run(),
+        "calm": lambda folder: quiet_days.run(),
         "flights": replay_flights.run,
         "ridership": replay_ridership.run,
     }

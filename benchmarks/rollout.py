@@ -9,9 +9,9 @@ from datetime import timedelta
 from typing import Any
 
 import numpy as np
+from simulations.rollout_traffic import NEW, OLD, Played, Traffic, Truth, play
 
 from benchmarks.outcome import Outcome
-from benchmarks.rollout_traffic import NEW, OLD, Played, Traffic, Truth, play
 from evermodel.deployment.rollout.evidence import Smoke
 from evermodel.spec.rollout import RolloutSpec
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,30 @@ from support.flights import World, flights_world
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+
+
+# Files that take longest, the longest first: they start first, so that two processes end at about the same time.
+LONGEST = (
+    "integration/test_demo.py", "integration/test_spark.py", "integration/test_local_stack.py",
+    "integration/test_first_model.py", "serving/test_serving_schema.py", "integration/test_models_page.py",
+    "domain/test_transfer.py", "dags/test_retrain_runs.py", "dags/test_drift_runs.py", "dags/test_rollout_runs.py",
+    "domain/test_cli_retrain.py", "serving/test_serving_rollout.py",
+    "serving/test_serving_swap.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that need a server or a registry, and start with the files that take longest."""
+    tests = Path(__file__).parent
+    places = {str(tests / name): place for place, name in enumerate(LONGEST)}
+    sizes = Counter(item.path for item in items)
+    items.sort(key=lambda item: (places.get(str(item.path), len(places)), -sizes[item.path], str(item.path)))
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if "mlflow_server" in fixtures:
+            item.add_marker("server")
+        if "mlflow_store" in fixtures:
+            item.add_marker("registry")
 
 
 @pytest.fixture(autouse=True)
@@ -77,10 +102,30 @@ def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path, seconds: fl
     raise RuntimeError(f"the MLflow server did not start:\n{log.read_text()[-2000:]}")
 
 
+@pytest.fixture(scope="session")
+def mlflow_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of an MLflow database that needs no server, shared by the tests of this session."""
+    folder = tmp_path_factory.mktemp("mlflow-store")
+    with pytest.MonkeyPatch.context() as patch:
+        # Where runs that are made without a server keep their files, also runs of a command line that a test starts.
+        patch.setenv("_MLFLOW_SERVER_ARTIFACT_ROOT", str(folder / "artifacts"))
+        yield f"sqlite:///{folder}/mlflow.db"
+
+
 @pytest.fixture
-def world(mlflow_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    """The flights example on the committed sample, under a model name of its own in a real registry."""
-    made = flights_world(tmp_path, mlflow_server)
+def world(mlflow_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """The flights example on the committed sample, under a model name of its own in a registry without a server."""
+    return _world(tmp_path, mlflow_store, monkeypatch)
+
+
+@pytest.fixture
+def served_world(mlflow_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """The same in the registry of a real MLflow server."""
+    return _world(tmp_path, mlflow_server, monkeypatch)
+
+
+def _world(folder: Path, tracking_uri: str, patch: pytest.MonkeyPatch) -> World:
+    made = flights_world(folder, tracking_uri)
     for name, value in made.environment.items():
-        monkeypatch.setenv(name, value)
+        patch.setenv(name, value)
     return made

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_incident_desk import CALM, CRITICAL, WARNING, Desk
 
 from evermodel.alerts.digest import Digest
 from evermodel.alerts.digest_message import DigestRetrain, ModelWeek, TeamWeek, digest_message
@@ -24,6 +23,7 @@ from evermodel.registry.tracking import connect, keyed_run, log_json
 from support.slack_limits import block_problems, blocks_width, units
 from support.small_spec import small_spec
 from support.verdicts import a_verdict
+from support.watched_model import CALM, CRITICAL, WARNING, WatchedModel
 
 START, END = "2026-01-05T00:00:00+00:00", "2026-01-12T00:00:00+00:00"
 GOOD = Performance("roc_auc", 900, 0.7481, 0.73, 0.77, 0.7512)
@@ -117,9 +117,9 @@ def test_teams_are_owners_with_channels_and_a_name_that_airflow_allows() -> None
     assert Team("data-science", ()).name == "data-science"
 
 
-def test_the_week_is_read_from_the_registry(tmp_path: Path, mlflow_server: str) -> None:
-    team = Desk(tmp_path, mlflow_server)
-    client = connect(mlflow_server)
+def test_the_week_is_read_from_the_registry(tmp_path: Path, mlflow_store: str) -> None:
+    team = WatchedModel(tmp_path, mlflow_store)
+    client = connect(mlflow_store)
     trained = keyed_run(client, team.name, "k", kind="candidate", name="k").info
     client.create_model_version(team.name, f"{trained.artifact_uri}/model", trained.run_id)
     ModelRegistry(client).promote(ModelRegistry(client).read(team.name), "1", expected=None, by="t", reason="t", run_key="k", at=datetime(2025, 12, 31, tzinfo=UTC))  # fmt: skip

@@ -103,6 +103,7 @@ def replayed(folder: Path, rows: pa.Table, policy: str, **options: Any) -> Polic
     return replay_policy(plan_of(folder, rows, policy, **options), POLICIES[policy])
 
 
+@pytest.mark.slow
 def test_a_planted_future_changes_no_decision_of_a_whole_backtest_before_it_is_known(tmp_path: Path) -> None:
     rows, moment = history(weeks=9), TURN + timedelta(days=14)
     stop = f"{moment:%Y-%m-%d}"
@@ -149,6 +150,7 @@ def test_a_replay_reads_its_history_alone_and_never_without_a_bound(
     assert unbounded.index(True) > len([q for _, q in read if f"{START + timedelta(days=7):%Y-%m-%d}" in q])
 
 
+@pytest.mark.slow
 def test_the_same_backtest_again_gives_the_same_result_fresh_kept_or_in_other_processes(
     tmp_path: Path,
 ) -> None:

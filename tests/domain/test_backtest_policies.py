@@ -13,6 +13,8 @@ from evermodel.pipelines.backtest.run import comparison_of, write_report
 from evermodel.pipelines.backtest.text import findings, result_rows
 from support.backtest_history import START, TURN, history, plan_of, spec_of
 
+pytestmark = pytest.mark.slow  # whole backtests
+
 
 @pytest.fixture(scope="module")
 def turned(tmp_path_factory: pytest.TempPathFactory) -> PolicyComparison:

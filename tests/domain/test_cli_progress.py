@@ -67,6 +67,7 @@ def test_the_doctor_names_each_check_while_it_runs(away: str, told: list[str]) -
     assert {one["name"] for one in json.loads(result.stdout)["checks"]} >= {"lake"}
 
 
+@pytest.mark.slow
 def test_a_backtest_tells_of_what_it_reads_and_writes(tmp_path: Path) -> None:
     pq.write_table(history(weeks=6), tmp_path / "rows.parquet")
     file = tmp_path / "turning.yaml"

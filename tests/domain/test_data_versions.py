@@ -40,14 +40,14 @@ class House:
 
 
 @pytest.fixture
-def house(mlflow_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
+def house(mlflow_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
     model = f"small_{uuid.uuid4().hex[:8]}"
-    settings = settings_in(tmp_path).model_copy(update={"tracking_uri": mlflow_server})
+    settings = settings_in(tmp_path).model_copy(update={"tracking_uri": mlflow_store})
     monkeypatch.setenv("EVERMODEL_HOME", str(settings.home))
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_store)
     spec = small_spec(write_rows(tmp_path / "rows.parquet"), name=model)
     taken = [take_snapshot(spec, moment(day), settings) for day in (8, 9)]
-    client = connect(mlflow_server)
+    client = connect(mlflow_store)
     client.create_registered_model(model)
     run_info = client.create_run(client.create_experiment(model)).info
     for snapshot, day in zip(taken, (8, 9), strict=True):

@@ -198,6 +198,7 @@ def test_a_check_that_cannot_be_imported_says_so(settings: Settings) -> None:
     )
 
 
+@pytest.mark.slow
 def test_checks_run_side_by_side_have_nothing_left_to_import_of_packages_that_can_block_each_other() -> None:
     code = (
         "import sys; from evermodel.cli.diagnostics.examine import all_checks, load_checks;"

@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from benchmarks.drift import _VERDICT, largest_difference
-from benchmarks.drift_data import CATEGORICAL, NUMERIC, write_rows, write_spec
+from simulations.drift_tables import CATEGORICAL, NUMERIC, write_rows, write_spec
+from simulations.drift_verdict import VERDICT, largest_difference
 
 from evermodel.monitoring.drift import measure
 from evermodel.monitoring.drift.columns import days_of, taken, to_numpy
@@ -44,7 +44,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_verdict_from_parquet_loads_no_heavy_library(files: Path) -> None:
-    code = f"{_VERDICT}\nprint(*[m for m in {HEAVY} if m in sys.modules])"
+    code = f"{VERDICT}\nprint(*[m for m in {HEAVY} if m in sys.modules])"
     names = ["reference.parquet", "window.parquet", "bench.yaml", "-", "page.html"]
     command = [sys.executable, "-c", code, *(str(files / name) for name in names)]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120)

@@ -20,9 +20,9 @@ FIRST, SECOND = "2013-03-11", "2013-03-25"
 
 
 @pytest.fixture(scope="module")
-def told(mlflow_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def told(mlflow_store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A world whose first retrain shipped version 1, and whose second was refused by a floor."""
-    world = flights_world(tmp_path_factory.mktemp("told"), mlflow_server)
+    world = flights_world(tmp_path_factory.mktemp("told"), mlflow_store)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in world.environment.items():
             patch.setenv(name, value)

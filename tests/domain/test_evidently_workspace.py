@@ -35,6 +35,7 @@ def _open(folder: Path) -> Any:
     return Workspace(str(folder))
 
 
+@pytest.mark.slow
 def test_evidently_itself_reads_the_project_its_days_and_its_dashboard(tmp_path: Path, report: Any) -> None:
     for day in (0, 1):
         keep_report(tmp_path, SPEC, report, DAY + timedelta(days=day))

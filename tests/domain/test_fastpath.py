@@ -163,6 +163,7 @@ def test_masks_are_made_when_they_pay(tmp_path: Path) -> None:
         np.testing.assert_allclose(answer, answers[0], rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_loops_are_compiled_also_where_their_code_cannot_be_kept() -> None:
     probe = (
         "import numba, numpy as np; njit = numba.njit\n"

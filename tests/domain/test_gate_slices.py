@@ -106,6 +106,7 @@ def test_numbers_and_missing_values_make_slices_too() -> None:
     assert f"{int((features['age'] == 1).sum())} rows" in gate_of(named, "slice age = 1").detail
 
 
+@pytest.mark.slow
 def test_of_two_equal_models_slices_stop_no_more_often_than_stated() -> None:
     spec = small_spec(gate={"resamples": 200, "margin": 0.0, "metric": "brier", "slices": [COLOUR]})
     generator = np.random.default_rng(5)

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_registry import Shelf
 
 from evermodel.deployment.automatic_rollback import (
     LEVEL,
@@ -26,6 +25,7 @@ from evermodel.registry.registry_entry import Promotion
 from evermodel.registry.serving_heartbeats import Reports, ServingReport, VersionCounts, write_report
 from evermodel.spec import ModelSpec
 from evermodel.spec.rollout import RollbackSpec
+from support.registry_shelf import Shelf
 from support.small_spec import small_spec
 from support.verdicts import a_verdict
 
@@ -125,9 +125,9 @@ def test_quality_sends_back_only_what_is_this_versions_own_fault(
 
 
 @pytest.fixture
-def shelf(mlflow_server: str) -> Shelf:
+def shelf(mlflow_store: str) -> Shelf:
     """Version 2 follows version 1."""
-    shelf = Shelf(mlflow_server)
+    shelf = Shelf(mlflow_store)
     for version, before in (("1", None), ("2", "1")):
         assert shelf.register(f"key {version}") == version
         ModelRegistry(shelf.client).promote(

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 SOURCES = sorted(
     file for part in ("include/evermodel", "plugins", "dags") for file in (ROOT / part).rglob("*.py")
 )
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
 PACKAGES = {
     ".".join(file.parent.relative_to(ROOT / "include").parts)
     for file in (ROOT / "include/evermodel").glob("*/**/__init__.py")
@@ -69,7 +70,7 @@ def test_every_package_has_a_face() -> None:
 
 
 def test_packages_are_entered_by_their_face() -> None:
-    folders = ("include", "plugins", "dags", "benchmarks", "docs")
+    folders = ("include", "plugins", "dags", "benchmarks", "simulations", "docs")
     found = [
         f"{file.relative_to(ROOT)} imports {package}.{name}, which is not in that package's __all__"
         for folder in folders
@@ -88,6 +89,36 @@ def test_no_class_name_stands_twice() -> None:
         if isinstance(node, ast.ClassDef)
     ]
     assert [name for name, count in Counter(names).items() if count > 1] == []
+
+
+def test_a_test_imports_neither_benchmarks_nor_another_test() -> None:
+    found = [
+        f"{file.relative_to(ROOT)} imports {module}"
+        for file in TESTS
+        for module, _ in _imports(file)
+        if module.split(".")[0] == "benchmarks" or module.split(".")[-1].startswith("test_")
+    ]
+    assert not found
+
+
+def test_what_tests_share_has_public_names() -> None:
+    shared = {file.stem for file in TESTS} | {"support", "simulations"}
+    found = [
+        f"{file.relative_to(ROOT)} imports {module}.{name}"
+        for file in TESTS
+        for module, name in _imports(file)
+        if module.split(".")[0] in shared and name.startswith("_")
+    ]
+    assert not found
+
+
+def _imports(file: Path) -> Iterator[tuple[str, str]]:
+    """Give each module that a file imports, with the name that it takes from it, or an empty one."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((node.module or "", alias.name) for alias in node.names)
 
 
 def _entered(file: Path, module: str) -> Iterator[tuple[str, str]]:

@@ -2,111 +2,28 @@
 
 from __future__ import annotations
 
-import uuid
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from evermodel.alerts.incidents.handler import Handled, IncidentHandler
+from evermodel.alerts.incidents.handler import IncidentHandler
 from evermodel.alerts.incidents.store import Transition, incident_history, read_incidents, record
-from evermodel.alerts.publisher import notifier_destinations, slack_destination
 from evermodel.alerts.queue import MessageQueue
-from evermodel.alerts.queued_message import Destination, QueuedMessage
+from evermodel.alerts.queued_message import Destination
 from evermodel.monitoring.problems import Problem
 from evermodel.registry.tags import INCIDENTS
-from evermodel.registry.tracking import connect, keyed_run
-from support.small_spec import small_spec
-from support.verdicts import a_column, a_problem, a_verdict
-
-MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
-NOON, NIGHT = MONDAY + timedelta(hours=12), MONDAY + timedelta(hours=23)
-ALERTS = {
-    "channel": "#team", "mention": ["U0OWNER"], "escalation": {"channel": "#on-call", "mention": ["S0ONCALL"]},
-    "quiet_hours": {"start": "20:00", "end": "07:00"}, "notifiers": [{"notifier": "pager.Notifier"}],
-}  # fmt: skip
-
-
-class Desk:
-    """One model, watched day by day; what waits is noted and taken as sent."""
-
-    def __init__(self, folder: Path, tracking_uri: str) -> None:
-        self.client = connect(tracking_uri)
-        self.name = f"m_{uuid.uuid4().hex[:8]}"
-        self.client.create_registered_model(self.name)
-        self.folder = folder
-        self.queue = MessageQueue(folder / "messages")
-        self.respond: dict[str, str] = {}
-        self.drawn = 0
-
-    def desk(self, number: int, now: datetime = NOON) -> IncidentHandler:
-        key = f"drift/{self.name}/{MONDAY + timedelta(days=number):%Y-%m-%d}"
-        run = keyed_run(self.client, f"{self.name}-monitoring", key, kind="drift", name=key)
-        return IncidentHandler(
-            spec=small_spec(name=self.name, owner="data", alerts=ALERTS, respond=self.respond),
-            client=self.client,
-            queue=self.queue,
-            run_id=run.info.run_id,
-            links={"Report": "http://mlflow.example/report"},
-            next_step=lambda kind: "Wait and see.",
-            draw=self.draw,
-            now=now,
-        )
-
-    def draw(self, path: Path) -> Path:
-        self.drawn += 1
-        path.write_bytes(b"png")
-        return path
-
-    def look(
-        self, number: int, *problems: Problem, now: datetime = NOON, **changes: Any
-    ) -> dict[str, Handled]:
-        verdict = a_verdict(model=self.name, problems=problems, **changes)
-        done = self.desk(number, now).handle(verdict, MONDAY + timedelta(days=number), self.folder)
-        return {handled.kind: handled for handled in done}
-
-    def said(self, lane: Destination | None = None, now: datetime = NOON) -> list[str]:
-        """Take what may go out of a lane, and return it in words."""
-        lane, told = lane or self.lane, []
-        for path, entry in list(self.queue.waiting(lane)):
-            if entry.not_before and datetime.fromisoformat(entry.not_before) > now:
-                continue
-            told.append(self._words(entry))
-            self.queue.remember(lane, entry.key, {"kind": "slack", "ts": entry.key})
-            self.queue.done(lane, path)
-        return told
-
-    def _words(self, entry: QueuedMessage) -> str:
-        place = f" in {entry.thread.split('/')[1].rsplit('-', 1)[0]}" if entry.thread else ""
-        return f"{entry.operation} {entry.event}{place}: {entry.message['text'].splitlines()[0]}".replace(
-            self.name, "m"
-        )
-
-    @property
-    def lane(self) -> Destination:
-        return slack_destination(self.desk(0).spec.alerts)
-
-    @property
-    def on_call(self) -> Destination:
-        return slack_destination(self.desk(0).spec.alerts, "#on-call")
-
-    @property
-    def pager(self) -> Destination:
-        (lane,) = notifier_destinations(self.desk(0).spec)
-        return lane
+from support.verdicts import a_column
+from support.watched_model import CALM, CRITICAL, MONDAY, NIGHT, WARNING, WatchedModel
 
 
 @pytest.fixture
-def team(tmp_path: Path, mlflow_server: str) -> Desk:
-    return Desk(tmp_path, mlflow_server)
+def team(tmp_path: Path, mlflow_store: str) -> WatchedModel:
+    return WatchedModel(tmp_path, mlflow_store)
 
 
-WARNING, CRITICAL = a_problem(severity="warning"), a_problem()
-CALM = a_problem(severity="none", reason="no column drifts")
-
-
-def test_the_life_of_an_incident(team: Desk) -> None:
+def test_the_life_of_an_incident(team: WatchedModel) -> None:
     team.look(1, CALM)
     assert team.said() == []
     team.look(2, WARNING)
@@ -136,7 +53,7 @@ def test_the_life_of_an_incident(team: Desk) -> None:
     ]  # fmt: skip
 
 
-def test_who_is_mentioned(team: Desk) -> None:
+def test_who_is_mentioned(team: WatchedModel) -> None:
     def mentioned(lane: Destination) -> list[set[str]]:
         return [
             {name for name in ("<@U0OWNER>", "<!subteam^S0ONCALL>") if name in str(entry.message["blocks"])}
@@ -151,12 +68,12 @@ def test_who_is_mentioned(team: Desk) -> None:
     assert mentioned(team.on_call) == [{"<@U0OWNER>", "<!subteam^S0ONCALL>"}]
 
 
-def test_a_problem_that_is_critical_at_once_reaches_the_second_channel(team: Desk) -> None:
+def test_a_problem_that_is_critical_at_once_reaches_the_second_channel(team: WatchedModel) -> None:
     team.look(1, CRITICAL)
     assert team.said(team.on_call) == ["post open: [critical] m: drift (critical)"]
 
 
-def test_kinds_have_incidents_of_their_own_and_the_worst_is_named_first(team: Desk) -> None:
+def test_kinds_have_incidents_of_their_own_and_the_worst_is_named_first(team: WatchedModel) -> None:
     slow = Problem("serving", "critical", "p99 is 900 ms", details=("p99_ms 900 against 200",))
     done = team.look(1, WARNING, slow, Problem("performance", "none", "no labels", known=False))
     assert [(kind, d.action, d.severity) for kind, d in done.items()][:2] == [
@@ -168,7 +85,7 @@ def test_kinds_have_incidents_of_their_own_and_the_worst_is_named_first(team: De
     assert (done["serving"].action, done["drift"].action) == ("resolve", "update")
 
 
-def test_running_again_says_nothing_new(team: Desk) -> None:
+def test_running_again_says_nothing_new(team: WatchedModel) -> None:
     for number, problem in enumerate([WARNING, CRITICAL, CALM]):
         first = team.look(number, problem)
         team.said()
@@ -180,7 +97,7 @@ def test_running_again_says_nothing_new(team: Desk) -> None:
         assert [words for words in team.said(team.on_call) if not words.startswith("replace")] == []
 
 
-def test_an_old_day_run_again_does_not_touch_todays_incident(team: Desk) -> None:
+def test_an_old_day_run_again_does_not_touch_todays_incident(team: WatchedModel) -> None:
     team.look(2, WARNING)
     team.said()
     before = read_incidents(team.client, team.name)
@@ -190,7 +107,7 @@ def test_an_old_day_run_again_does_not_touch_todays_incident(team: Desk) -> None
 
 
 def test_killed_after_it_was_written_down_it_is_said_all_the_same(
-    team: Desk, monkeypatch: pytest.MonkeyPatch
+    team: WatchedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     team.look(1, WARNING)
     team.said()
@@ -211,7 +128,7 @@ def test_killed_after_it_was_written_down_it_is_said_all_the_same(
         assert team.said()[1] == expected
 
 
-def test_an_incident_whose_receipt_was_lost_is_still_answered_in_its_thread(team: Desk) -> None:
+def test_an_incident_whose_receipt_was_lost_is_still_answered_in_its_thread(team: WatchedModel) -> None:
     done = list(team.look(1, WARNING).values())
     team.said()
     desk = team.desk(1)
@@ -221,7 +138,7 @@ def test_an_incident_whose_receipt_was_lost_is_still_answered_in_its_thread(team
     assert team.said() == ["replace update: [warning] m: drift (warning)"]
 
 
-def test_the_end_names_the_new_version_if_there_is_one(team: Desk) -> None:
+def test_the_end_names_the_new_version_if_there_is_one(team: WatchedModel) -> None:
     team.look(1, WARNING, version="7")
     team.said()
     team.look(2, CALM, version="8")
@@ -229,7 +146,7 @@ def test_the_end_names_the_new_version_if_there_is_one(team: Desk) -> None:
     assert "Version 8 serves now; it began with version 7." in answer.message["text"]
 
 
-def test_at_night_warnings_wait_and_what_is_critical_does_not(team: Desk) -> None:
+def test_at_night_warnings_wait_and_what_is_critical_does_not(team: WatchedModel) -> None:
     team.look(1, WARNING, now=NIGHT)
     assert team.said(now=NIGHT) == []
     team.look(2, CRITICAL, now=NIGHT)
@@ -244,7 +161,7 @@ def test_at_night_warnings_wait_and_what_is_critical_does_not(team: Desk) -> Non
     ]
 
 
-def test_what_is_switched_off_says_nothing_and_ends_what_was_open(team: Desk) -> None:
+def test_what_is_switched_off_says_nothing_and_ends_what_was_open(team: WatchedModel) -> None:
     bad = Problem("quality", "warning", "temp: 90% missing", details=("temp: 90% missing",))
     team.look(1, bad, WARNING)
     team.said()
@@ -256,7 +173,7 @@ def test_what_is_switched_off_says_nothing_and_ends_what_was_open(team: Desk) ->
     assert team.look(4, WARNING, columns=categories)["drift"].action == "open"
 
 
-def test_the_history_is_kept_by_day_and_never_rewritten(team: Desk) -> None:
+def test_the_history_is_kept_by_day_and_never_rewritten(team: WatchedModel) -> None:
     for number, problem in enumerate([WARNING, WARNING, CRITICAL, CALM, WARNING]):
         team.look(number, problem)
         team.look(number, problem)
@@ -273,7 +190,7 @@ def test_the_history_is_kept_by_day_and_never_rewritten(team: Desk) -> None:
     assert incident_history(team.client, "never_watched") == []
 
 
-def test_tags_keep_to_mlflows_limits_whatever_the_texts(team: Desk) -> None:
+def test_tags_keep_to_mlflows_limits_whatever_the_texts(team: WatchedModel) -> None:
     endless = "💥" * 3000
     kinds = ("drift", "quality", "performance", "serving")
     problems = [Problem(kind, "critical", endless, endless, (endless,) * 9) for kind in kinds]  # type: ignore[arg-type]
@@ -289,7 +206,7 @@ def test_tags_keep_to_mlflows_limits_whatever_the_texts(team: Desk) -> None:
     assert len(team.client.get_run(run).data.tags[INCIDENTS]) <= 8000
 
 
-def test_a_model_made_anew_under_its_old_name_repeats_no_names(team: Desk) -> None:
+def test_a_model_made_anew_under_its_old_name_repeats_no_names(team: WatchedModel) -> None:
     first = team.look(1, WARNING)["drift"].incident
     team.client.delete_registered_model(team.name)
     team.client.create_registered_model(team.name)

@@ -47,11 +47,11 @@ def _log(tracking_uri: str, pipeline: Any, frame: pd.DataFrame) -> str:
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_model_comes_back_bit_for_bit(path: str, mlflow_server: str, tmp_path: Path) -> None:
+def test_a_model_comes_back_bit_for_bit(path: str, mlflow_store: str, tmp_path: Path) -> None:
     pipeline, frame = _fitted(path)
 
-    uri = _log(mlflow_server, pipeline, frame)
-    loaded = load_model(connect(mlflow_server), uri, tmp_path)
+    uri = _log(mlflow_store, pipeline, frame)
+    loaded = load_model(connect(mlflow_store), uri, tmp_path)
 
     assert (loaded.pipeline.predict_proba(frame) == pipeline.predict_proba(frame)).all()
     assert [(i["name"], i["type"]) for i in loaded.inputs] == [
@@ -64,10 +64,10 @@ def test_a_model_comes_back_bit_for_bit(path: str, mlflow_server: str, tmp_path:
     assert np.isfinite(loaded.pipeline.predict_proba(loaded.example)).all()
 
 
-def test_a_pipeline_that_holds_code_is_not_logged(mlflow_server: str) -> None:
+def test_a_pipeline_that_holds_code_is_not_logged(mlflow_store: str) -> None:
     pipeline, frame = _fitted(PATHS[1])
     with_code = make_pipeline(FunctionTransformer(breakpoint), pipeline)
-    run = connect(mlflow_server).create_run("0")
+    run = connect(mlflow_store).create_run("0")
 
     with (
         pytest.raises(ModelFormatError, match=r"builtins\.breakpoint"),
@@ -77,9 +77,9 @@ def test_a_pipeline_that_holds_code_is_not_logged(mlflow_server: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def saved(mlflow_server: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def saved(mlflow_store: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("saved")
-    load_model(connect(mlflow_server), _log(mlflow_server, *_fitted(PATHS[1])), folder)
+    load_model(connect(mlflow_store), _log(mlflow_store, *_fitted(PATHS[1])), folder)
     return next(folder.rglob("MLmodel")).parent
 
 

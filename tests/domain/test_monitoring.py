@@ -26,9 +26,9 @@ CALM_DAY, DRIFTED_DAY = "2013-03-18", "2013-06-10"
 
 
 @pytest.fixture(scope="module")
-def watched(mlflow_server: str, tmp_path_factory: pytest.TempPathFactory) -> World:
+def watched(mlflow_store: str, tmp_path_factory: pytest.TempPathFactory) -> World:
     """A champion trained as of 11 March, and the predictions of the week after it."""
-    world = flights_world(tmp_path_factory.mktemp("watched"), mlflow_server)
+    world = flights_world(tmp_path_factory.mktemp("watched"), mlflow_store)
     world.champion("2013-03-11")
     for day in range(7):
         score_day(world.spec, parse_moment(CALM_DAY) - timedelta(days=day), world.client, world.settings)

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 import pytest
-from test_registry import Shelf
 
 from evermodel.core.errors import PromotionError
 from evermodel.deployment.promotion import promote_version
+from support.registry_shelf import Shelf
 
 
-def test_a_version_without_a_decision_is_refused_also_by_force(mlflow_server: str) -> None:
-    shelf = Shelf(mlflow_server)
+def test_a_version_without_a_decision_is_refused_also_by_force(mlflow_store: str) -> None:
+    shelf = Shelf(mlflow_store)
     shelf.register("key 1")
     for force in (False, True):
         with pytest.raises(PromotionError, match="version 1 was never judged"):

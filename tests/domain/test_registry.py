@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import multiprocessing
 import uuid
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,58 +9,10 @@ from mlflow.exceptions import MlflowException
 
 from evermodel.core.errors import NoChampionError, RegistryConflictError
 from evermodel.registry.registry import ModelRegistry
-from evermodel.registry.registry_entry import CHALLENGER, CHAMPION, PREVIOUS, Promotion
+from evermodel.registry.registry_entry import CHAMPION
 from evermodel.registry.tags import RUN_KEY
 from evermodel.registry.tracking import connect
-
-START = datetime(2026, 1, 5, tzinfo=UTC)
-
-
-class Shelf:
-    """A registered model of its own, whose versions all point to the artifacts of one run."""
-
-    def __init__(self, tracking_uri: str) -> None:
-        self.client = connect(tracking_uri)
-        self.name = f"shelf_{uuid.uuid4().hex[:8]}"
-        experiment = self.client.create_experiment(self.name)
-        self.run = self.client.create_run(experiment)
-
-    def register(self, key: str) -> str:
-        source = f"{self.run.info.artifact_uri}/model"
-        version = ModelRegistry(self.client).register(
-            self.name, key, source=source, run_id=self.run.info.run_id, tags={"made_by": key}
-        )
-        return str(version.version)
-
-    def twin(self, key: str) -> None:
-        source, run = f"{self.run.info.artifact_uri}/model", self.run.info.run_id
-        self.client.create_model_version(self.name, source, run, tags={RUN_KEY: key})
-
-    def promote(self, version: str, expected: str | None, key: str, day: int = 0) -> Promotion:
-        moment = START + timedelta(days=day)
-        return ModelRegistry(self.client).promote(
-            ModelRegistry(self.client).read(self.name),
-            version,
-            expected=expected,
-            by="ada",
-            reason="why",
-            run_key=key,
-            at=moment,
-        )
-
-    def alias(self, name: str) -> str | None:
-        version = ModelRegistry(self.client).at_alias(self.name, name)
-        return None if version is None else str(version.version)
-
-    @property
-    def state(self) -> tuple[str | None, str | None, str | None]:
-        names = (CHAMPION, PREVIOUS, CHALLENGER)
-        champion, previous, challenger = (self.alias(name) for name in names)
-        return champion, previous, challenger
-
-    @property
-    def served(self) -> list[tuple[str | None, str]]:
-        return [(p.previous, p.version) for p in ModelRegistry(self.client).read(self.name).promotions]
+from support.registry_shelf import Shelf
 
 
 @pytest.fixture
@@ -120,10 +71,8 @@ def _register(tracking_uri: str, shelf: Shelf, barrier: Any, answers: Any) -> No
         answers.put(repr(error))
 
 
-def test_two_processes_that_register_one_run_key_at_once_end_in_one_version(
-    mlflow_server: str, shelf: Shelf
-) -> None:
-    fork = multiprocessing.get_context("fork")
+def test_two_processes_that_register_one_run_key_at_once_end_in_one_version(mlflow_server: str) -> None:
+    shelf, fork = Shelf(mlflow_server), multiprocessing.get_context("fork")
     for _ in range(3):
         shelf.name = f"shelf_{uuid.uuid4().hex[:8]}"
         barrier, answers = fork.Barrier(2), fork.Queue()

@@ -25,9 +25,9 @@ DAY = "2013-03-11"
 
 
 @pytest.fixture(scope="module")
-def first(mlflow_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def first(mlflow_store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A world with version 1 of its model; tests leave it as they found it."""
-    world = flights_world(tmp_path_factory.mktemp("first"), mlflow_server)
+    world = flights_world(tmp_path_factory.mktemp("first"), mlflow_store)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in world.environment.items():
             patch.setenv(name, value)

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pytest
-import requests
 
 from evermodel.evaluation.decision import Decision
 from evermodel.pipelines.retrain import Retrain
@@ -19,65 +13,15 @@ from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.retrain_run import DECISION_FILE
 from evermodel.registry.tracking import connect, keyed_run, log_json
 from support.flights import World
+from support.killed_steps import changes_any, changes_registry, count_changes, kill_at
 
-FORK = multiprocessing.get_context("fork")
 SNAPSHOT = {"path": "snapshots/x.parquet", "md5": "0" * 32}
 
 
-def _changes_any(request: requests.PreparedRequest) -> bool:
-    return request.method in ("POST", "PUT", "PATCH", "DELETE") and "/search" not in str(request.url)
-
-
-def _changes_registry(request: requests.PreparedRequest) -> bool:
-    address = str(request.url)
-    return _changes_any(request) and ("/registered-models/" in address or "/model-versions/" in address)
-
-
-def _in_child(act: Callable[[], Any], watch: Callable[[requests.PreparedRequest, bool], None]) -> int:
-    """Run a step in a forked process that shows each request to ``watch``, before and after it is sent."""
-
-    def child() -> None:
-        send = requests.Session.send
-
-        def watched(self: Any, request: Any, **more: Any) -> Any:
-            watch(request, False)
-            response = send(self, request, **more)
-            watch(request, True)
-            return response
-
-        requests.Session.send = watched  # type: ignore[method-assign]
-        act()
-
-    process = FORK.Process(target=child)
-    process.start()
-    process.join(60)
-    assert process.exitcode is not None, "the step hangs"
-    return process.exitcode
-
-
-def _count(act: Callable[[], Any]) -> dict[Any, int]:
-    """Run a step in a child; count its changes of anything and of the registry."""
-    counters = {which: FORK.Value("i", 0) for which in (_changes_any, _changes_registry)}
-
-    def note(request: requests.PreparedRequest, sent: bool) -> None:
-        for which, counter in counters.items():
-            counter.value += int(sent and which(request))
-
-    assert _in_child(act, note) == 0
-    return {which: counter.value for which, counter in counters.items()}
-
-
-def _kill(act: Callable[[], Any], which: Callable[..., bool], number: int, *, after: bool) -> None:
-    """Run a step in a child that kills itself right before or right after one of its changes."""
-    seen = {False: 0, True: 0}
-
-    def kill(request: requests.PreparedRequest, sent: bool) -> None:
-        if which(request):
-            seen[sent] += 1
-            if sent is after and seen[sent] == number:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    assert _in_child(act, kill) == -signal.SIGKILL
+@pytest.fixture
+def world(served_world: World) -> World:
+    """Steps are killed around the requests that they send."""
+    return served_world
 
 
 @dataclass
@@ -135,21 +79,21 @@ def test_register_and_deploy_killed_around_any_change_end_as_if_nothing_had_happ
     shelf = _new_shelf(world)
     for _ in range(2):  # a cold start, then a promotion over it
         retrain = shelf.prepare()
-        changes = _count(lambda it=retrain: _register_and_deploy(it))  # type: ignore[misc]
+        changes = count_changes(lambda it=retrain: _register_and_deploy(it))  # type: ignore[misc]
         shelf.check(retrain, _register_and_deploy(retrain))
-    registry_changes, all_changes = changes[_changes_registry], changes[_changes_any]
+    registry_changes, all_changes = changes[changes_registry], changes[changes_any]
     assert registry_changes >= 8
     assert all_changes > registry_changes
 
     # Right after one change the registry is as right before the next, so that "before" adds the first alone.
     points = [
-        (_changes_registry, 1, False),
-        *((_changes_registry, k + 1, True) for k in range(registry_changes)),
+        (changes_registry, 1, False),
+        *((changes_registry, k + 1, True) for k in range(registry_changes)),
     ]
-    points += [(_changes_any, 1, True), (_changes_any, all_changes, False), (_changes_any, all_changes, True)]
+    points += [(changes_any, 1, True), (changes_any, all_changes, False), (changes_any, all_changes, True)]
     for which, number, after in points:
         retrain = shelf.prepare()
-        _kill(lambda it=retrain: _register_and_deploy(it), which, number, after=after)  # type: ignore[misc]
+        kill_at(lambda it=retrain: _register_and_deploy(it), which, number, after=after)  # type: ignore[misc]
         shelf.check(retrain, _register_and_deploy(retrain))
 
 
@@ -158,6 +102,6 @@ def test_a_cold_start_killed_after_a_change_is_completed(world: World, number: i
     shelf = _new_shelf(world)
     retrain = shelf.prepare()
 
-    _kill(lambda: _register_and_deploy(retrain), _changes_registry, number, after=True)
+    kill_at(lambda: _register_and_deploy(retrain), changes_registry, number, after=True)
 
     shelf.check(retrain, _register_and_deploy(retrain))

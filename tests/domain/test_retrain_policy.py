@@ -184,9 +184,9 @@ def test_severities_are_the_worst_of_each_kind() -> None:
 
 
 @pytest.fixture
-def registered(mlflow_server: str) -> Any:
+def registered(mlflow_store: str) -> Any:
     """A client and a spec whose champion was trained long ago."""
-    client = connect(mlflow_server)
+    client = connect(mlflow_store)
     name = f"policy_{uuid.uuid4().hex[:8]}"
     windows = {"count": 2, "of": 3}
     spec = small_spec(name=name, retrain={"when": "critical", "cooldown": "7d", "windows": windows})

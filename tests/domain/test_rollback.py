@@ -5,18 +5,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from test_registry import START, Shelf
 
 from evermodel.core.errors import NoChampionError, RollbackError
 from evermodel.deployment.rollback import RollbackTarget, roll_back, rollback_target
 from evermodel.registry.registry_entry import Promotion
 from evermodel.registry.serving_heartbeats import ServingReport, VersionCounts, read_served, write_report
+from support.registry_shelf import START, Shelf
 
 
 @pytest.fixture
-def shelf(mlflow_server: str) -> Shelf:
+def shelf(mlflow_store: str) -> Shelf:
     """Three versions that served one after another, and a fourth that never did."""
-    shelf = Shelf(mlflow_server)
+    shelf = Shelf(mlflow_store)
     for day, (version, before) in enumerate([("1", None), ("2", "1"), ("3", "2")]):
         assert shelf.register(f"key {version}") == version
         shelf.promote(version, before, f"promotion {version}", day)
@@ -64,11 +64,11 @@ def test_a_named_version_must_have_served(shelf: Shelf) -> None:
     assert shelf.alias("champion") == "1"
 
 
-def test_a_rollback_needs_a_reason_and_a_champion(shelf: Shelf, mlflow_server: str) -> None:
+def test_a_rollback_needs_a_reason_and_a_champion(shelf: Shelf, mlflow_store: str) -> None:
     with pytest.raises(RollbackError, match="needs a reason"):
         _back(shelf, "one", reason=" ")
     with pytest.raises(NoChampionError):
-        _back(Shelf(mlflow_server), "one")
+        _back(Shelf(mlflow_store), "one")
 
 
 def test_after_a_rollback_a_newer_champion_can_be_rolled_back_to_where_it_came_from(shelf: Shelf) -> None:

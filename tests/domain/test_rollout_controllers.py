@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from benchmarks.rollout_traffic import NEW, OLD, START, Played, Traffic, Truth, begun, play
+from simulations.rollout_traffic import NEW, OLD, START, Played, Traffic, Truth, begun, play
 
 from evermodel.deployment.rollout import ab_test, bandit, blue_green, canary, direct, shadow
 from evermodel.deployment.rollout.evidence import Distribution, Evidence, Smoke
@@ -71,6 +71,7 @@ def test_a_canary_that_can_neither_pass_nor_break_stops_at_the_exposure_limit() 
     assert played.why.startswith("not passed within the limit of 500 answers")
 
 
+@pytest.mark.slow
 def test_an_ab_test_of_equals_looked_at_daily_is_called_at_most_at_its_error_rate() -> None:
     times, days, rows = 1000, 28, 100
     rng = np.random.default_rng(11)
@@ -190,6 +191,7 @@ def test_a_version_that_fails_more_than_the_champion_goes_back_below_the_limit_t
     assert canary.decide(SPEC, begun("canary", SPEC), Evidence(outage), LOOK).move == "stay"
 
 
+@pytest.mark.slow
 def test_the_sequential_tests_err_at_most_at_their_level_though_looked_at_after_every_request() -> None:
     rng, n = np.random.default_rng(4), np.arange(1, 1501)
     proof = math.log(1 / 0.05)
@@ -218,6 +220,7 @@ def test_a_last_step_waits_for_enough_requests_of_the_champion_to_compare_respon
     assert move(0, of=alone) == "promote"
 
 
+@pytest.mark.slow
 def test_a_good_version_is_seldom_sent_back_for_errors_however_often_the_bandit_moves() -> None:
     rng, n, runs, steps = np.random.default_rng(6), np.arange(1, 401), 60, 60
     spec = RolloutSpec.model_validate({"guard": {"confidence": 0.8}})

@@ -7,16 +7,22 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from test_retrain_crash import _changes_registry, _count, _kill
 
 from evermodel.deployment.rollout import collect as gather
 from evermodel.deployment.rollout.evidence import Smoke
 from evermodel.registry.registry import ModelRegistry
 from support.flights import World
+from support.killed_steps import changes_registry, count_changes, kill_at
 from support.rollouts import RolloutWorld, counted
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
 HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def world(served_world: World) -> World:
+    """Steps are killed around the requests that they send."""
+    return served_world
 
 
 def ending(made: RolloutWorld, version: str) -> dict[str, Any]:
@@ -63,7 +69,7 @@ def test_a_move_killed_after_a_change_ends_as_if_nothing_had_happened(
         return act
 
     calm = begun(world, strategy)
-    changes = _count(moves(calm))[_changes_registry]
+    changes = count_changes(moves(calm))[changes_registry]
     expected = ending(calm, "2")
     state = "promoted" if errors == 2 else "rolled_back"
     assert (expected["plan"][0], expected["tags"]["evermodel.rollout"]) == (
@@ -73,7 +79,7 @@ def test_a_move_killed_after_a_change_ends_as_if_nothing_had_happened(
     assert changes >= max(points)
     for number in points:
         made = begun(world, strategy)
-        _kill(moves(made), _changes_registry, number, after=True)
+        kill_at(moves(made), changes_registry, number, after=True)
         moves(made)()
         found = ending(made, "2")
         found["tags"]["evermodel.rollout_reason"] = expected["tags"]["evermodel.rollout_reason"]

@@ -43,9 +43,9 @@ class Scoring:
 
 
 @pytest.fixture(scope="module")
-def champion(mlflow_server: str) -> tuple[str, Any, Any]:
+def champion(mlflow_store: str) -> tuple[str, Any, Any]:
     """Name of a model in the registry, the pipeline that serves, and the client."""
-    client = connect(mlflow_server)
+    client = connect(mlflow_store)
     spec = small_spec("unused", name=f"small_{uuid.uuid4().hex[:8]}")
     return spec.name, publish(spec, client), client
 
@@ -122,7 +122,7 @@ def test_a_model_without_a_champion_is_told_what_to_run(scoring: Scoring) -> Non
 
 
 def test_a_day_scored_again_after_a_promotion_carries_the_new_version_alone(
-    mlflow_server: str, scoring: Scoring
+    mlflow_store: str, scoring: Scoring
 ) -> None:
     spec = scoring.spec.model_copy(update={"name": f"small_{uuid.uuid4().hex[:8]}"})
     other = Scoring(spec, publish(spec, scoring.client), scoring.client, scoring.settings)

@@ -60,9 +60,9 @@ def _table(per_day: int = 30) -> pa.Table:
 
 
 @pytest.fixture
-def lake(mlflow_server: str, tmp_path: Path) -> Settings:
+def lake(mlflow_store: str, tmp_path: Path) -> Settings:
     return Settings(
-        home=tmp_path, lake=tmp_path, models=tmp_path, tracking_uri=mlflow_server, dvc_remote=str(tmp_path),
+        home=tmp_path, lake=tmp_path, models=tmp_path, tracking_uri=mlflow_store, dvc_remote=str(tmp_path),
         airflow_url="http://127.0.0.1:1",
     )  # fmt: skip
 

@@ -11,8 +11,8 @@ from evermodel.registry.tracking import connect, find_run, keyed_run
 
 
 @pytest.fixture
-def parent(mlflow_server: str) -> tuple[Any, Any]:
-    client = connect(mlflow_server)
+def parent(mlflow_store: str) -> tuple[Any, Any]:
+    client = connect(mlflow_store)
     return client, keyed_run(client, "trials", uuid.uuid4().hex, kind="candidate", name="linear")
 
 

@@ -155,6 +155,7 @@ for child in children:
 """
 
 
+@pytest.mark.slow
 def test_eight_processes_that_track_at_once_all_succeed(settings: Settings) -> None:
     done = subprocess.run(
         [sys.executable, "-c", EIGHT, str(settings.lake), settings.dvc_remote],

@@ -13,8 +13,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from benchmarks.rollout_traffic import begun
 from fastapi.testclient import TestClient
+from simulations.rollout_traffic import begun
 
 from evermodel.deployment.rollout.losses import losses_by_version
 from evermodel.modeling.scoring.request_rows import Inputs, RequestRefusedError, parse_rows

@@ -79,6 +79,7 @@ def answered(text: str) -> float:
     )
 
 
+@pytest.mark.server
 @pytest.mark.timeout(180)
 def test_workers_count_together_and_lose_no_logged_prediction_on_sigterm(
     environment: dict[str, str], tmp_path: Path

@@ -1,4 +1,4 @@
-"""A day scored by Spark's workers is the day scored here: the same file, whatever zone the session stood in."""
+"""Spark beside what runs here: the same rows from one expression, and the same day of scores, whatever zone its session stands in."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
 
-from evermodel.core.errors import EmptyWindowError, SpecError
+from evermodel.core.errors import EmptyWindowError, SourceError, SpecError
 from evermodel.data.prediction_log import log_schema, read_log
+from evermodel.data.snapshots.dvc import SnapshotStore
+from evermodel.data.snapshots.snapshot import take_snapshot
+from evermodel.data.sources import arrival, read_window
 from evermodel.modeling.scoring.day import score_day
 from evermodel.registry.tracking import connect
+from evermodel.spec import ModelSpec
 from support.small_model import between, moment, publish, settings_in, small_rows, small_spec, write_rows
 
 pyspark = pytest.importorskip("pyspark", reason="pyspark is not installed: pip install '.[spark]'")
@@ -27,17 +32,17 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     from pyspark.sql import SparkSession
 
-    folder = tmp_path_factory.mktemp("spark")
     options = {
         "spark.ui.enabled": "false",
         "spark.sql.shuffle.partitions": "1",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
-        "spark.sql.warehouse.dir": str(folder / "warehouse"),
-        "spark.sql.session.timeZone": "Asia/Kolkata",
+        "spark.sql.warehouse.dir": str(tmp_path_factory.mktemp("warehouse")),
+        # The optimising compiler pays off after minutes; these tests take seconds.
+        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
     }
     # Its workers are processes of the same Python, which is not always the first one in the PATH.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -49,6 +54,52 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         yield made
     finally:
         made.stop()
+
+
+@pytest.fixture
+def session(spark: Any) -> Any:
+    """Spark's session, in a zone that is not UTC."""
+    spark.conf.set("spark.sql.session.timeZone", "Asia/Kolkata")
+    return spark
+
+
+@pytest.fixture
+def rows_on_spark(session: Any, tmp_path: Path) -> Path:
+    """The file of the small rows that Spark has as a table."""
+    file = write_rows(tmp_path / "on_spark.parquet")
+    session.read.parquet(str(file)).createOrReplaceTempView("rows")
+    return file
+
+
+def spec_on(url: str, **source: Any) -> ModelSpec:
+    return small_spec("", source={"kind": "ibis", "url": url, "late": None, **source})
+
+
+def test_one_expression_gives_the_same_rows_arrival_and_snapshot_on_both(
+    rows_on_spark: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with duckdb.connect(str(tmp_path / "rows.duckdb")) as duck:
+        duck.execute(f"CREATE TABLE rows AS SELECT * FROM read_parquet('{rows_on_spark}')")
+    engines = {"duckdb": f"duckdb://{tmp_path}/rows.duckdb", "spark": "pyspark://"}
+    monkeypatch.setattr(SnapshotStore, "track", lambda self, file: "")
+    expected = small_rows(temp=[float(n % 7) * 10 for n in range(80)])
+    files = take_snapshot(
+        small_spec(write_rows(tmp_path / "rows.parquet", expected)), moment(8), settings_in(tmp_path)
+    )
+    for engine, url in engines.items():
+        spec = spec_on(url, expression="source_functions:warmer")
+        state = arrival(spec, between(2, 3), now=moment(20))
+        assert (state.rows, state.newest) == (8, moment(9 + 7 / 8)), engine
+        assert take_snapshot(spec, moment(8), settings_in(tmp_path / engine)).digest == files.digest, engine
+
+
+def test_table_query_and_steps_on_spark(rows_on_spark: Path) -> None:
+    for source in ({"table": "rows"}, {"query": "SELECT * FROM rows", "step": "2d"}):
+        rows = read_window(spec_on("pyspark://", **source), between(2, 5), with_label=True)
+        assert rows["id"].to_pylist() == [f"r{n:05d}" for n in range(16, 40)]
+        assert rows["at"][0].as_py() == moment(2)
+    with pytest.raises(SourceError, match=r"there is no table rwos.*\n.*did you mean rows\?"):
+        read_window(spec_on("pyspark://", table="rwos"), between(2, 5), with_label=True)
 
 
 def test_spark_writes_the_day_that_this_process_writes(

@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from benchmarks import run
 from benchmarks.outcome import Outcome
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[1]
 
 
 def _run(*names: str, scale: str = "small") -> subprocess.CompletedProcess[str]:
@@ -20,6 +21,7 @@ def _run(*names: str, scale: str = "small") -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_the_last_line_is_the_result_for_machines() -> None:
     done = _run("gate")
 
@@ -32,6 +34,7 @@ def test_the_last_line_is_the_result_for_machines() -> None:
     assert result["figures"]["bootstrap_seconds"] > 0
 
 
+@pytest.mark.slow
 def test_the_calibration_of_drift_is_measured_beside_evidently() -> None:
     done = _run("calibration")
 

@@ -14,10 +14,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 
-from benchmarks.replay_days import Replayed, replay, write_log
 from evermodel.data.examples.flights import prepare_flights
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window
+from simulations.replay_days import Replayed, replay, write_log
 
 START = datetime(2013, 1, 1, tzinfo=UTC)
 FITTED = Window(START, START + timedelta(days=56))
