@@ -15,7 +15,7 @@ import pytest
 
 from evermodel.core.errors import SourceError
 from evermodel.data.sources import arrival, read_labels, read_window
-from evermodel.data.sources.arrival import predictions_ready, source_ready
+from evermodel.data.sources.readiness import predictions_ready, source_ready
 from evermodel.spec.window import Window
 from support.small_model import between, moment, small_rows, small_spec, write_rows
 

@@ -20,7 +20,7 @@ CLIENT = """
 import shutil, subprocess, sys
 from pathlib import Path
 import s3fs
-from evermodel.data.sources.arrival import source_ready
+from evermodel.data.sources.readiness import source_ready
 from evermodel.data.snapshots.snapshot import take_snapshot
 from evermodel.data.sources import read_window
 from evermodel.data.snapshots.dvc import SnapshotStore

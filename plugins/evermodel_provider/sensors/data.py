@@ -21,7 +21,7 @@ from evermodel_provider.triggers.data import WindowTrigger
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from evermodel.data.sources.arrival import Readiness
+    from evermodel.data.sources.readiness import Readiness
     from evermodel.spec import ModelSpec
     from evermodel.spec.window import Window
 
@@ -132,7 +132,7 @@ class NewDataSensor(WindowSensor):
 
     def look(self, window: Window) -> Readiness:
         """Look at the source."""
-        from evermodel.data.sources.arrival import source_ready
+        from evermodel.data.sources.readiness import source_ready
 
         return source_ready(self.spec, window)
 
@@ -188,6 +188,6 @@ class PredictionsSensor(WindowSensor):
     def look(self, window: Window) -> Readiness:
         """Look at the prediction log."""
         from evermodel.core.settings import Settings
-        from evermodel.data.sources.arrival import predictions_ready
+        from evermodel.data.sources.readiness import predictions_ready
 
         return predictions_ready(self.spec, Settings.from_environment().lake, window)

@@ -13,7 +13,7 @@ from evermodel.core.errors import EvermodelError
 from evermodel_provider.connections import use_airflow_connections
 
 if TYPE_CHECKING:
-    from evermodel.data.sources.arrival import Readiness
+    from evermodel.data.sources.readiness import Readiness
 
 
 class WindowTrigger(BaseTrigger):
@@ -69,7 +69,7 @@ class WindowTrigger(BaseTrigger):
     def look(self) -> Readiness:
         """Look at the window once."""
         from evermodel.core.settings import Settings
-        from evermodel.data.sources.arrival import predictions_ready, source_ready
+        from evermodel.data.sources.readiness import predictions_ready, source_ready
         from evermodel.spec import load_spec
         from evermodel.spec.window import Window, parse_moment
 

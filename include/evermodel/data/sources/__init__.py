@@ -22,5 +22,6 @@ __all__ = [
     "partitions",
     "read_labels",
     "read_window",
+    "readiness",
     "stream_window",
 ]
