@@ -186,7 +186,7 @@ def _act(
 ) -> Promotion | None:
     """Roll back once for each promotion; a rollback that was begun and cut off is completed."""
     key = f"{_KEY}{promotion.run_key}"
-    if fault is None and seen.begun(key) is None:
+    if fault is None and seen.unfinished(key) is None:
         return None
     reason = f"automatic: {fault or 'a rollback that was begun'}"
     try:

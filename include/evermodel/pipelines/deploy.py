@@ -78,7 +78,8 @@ def deploy(
     """
     registry = ModelRegistry(client)
     found, seen = registry.version(spec.name, version), registry.read(spec.name)
-    if seen.champion == version or seen.begun(found.tags[tag.RUN_KEY]) is not None:
+    key = found.tags[tag.RUN_KEY]
+    if seen.champion == version or seen.completed(key) or seen.unfinished(key):
         done = _settle(client, found, seen, by, reason)
     else:
         known = _turn(found, seen) or _held(spec, client, found, seen.champion)
@@ -155,7 +156,7 @@ def _settle(
     done = seen.completed(key)
     if done is not None and seen.champion != number:
         return Deployment(model, number, "served before", seen.champion)
-    if done is None and (seen.champion != number or seen.begun(key) is not None):
+    if done is None and (seen.champion != number or seen.unfinished(key)):
         registry, why = ModelRegistry(client), _proven(version, reason)
         done = registry.promote(
             registry.read(model), number, expected=seen.champion, by=by, reason=why, run_key=key

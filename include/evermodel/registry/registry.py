@@ -23,6 +23,7 @@ from evermodel.registry.registry_entry import (
     no_champion,
 )
 from evermodel.registry.tags import OWNER, PROMOTION, RUN_KEY
+from evermodel.spec.window import parse_moment
 
 if TYPE_CHECKING:
     from evermodel.registry.client import MlflowClient, ModelVersion
@@ -272,8 +273,6 @@ class ModelRegistry:
 
 def _stamp(at: datetime | None, seen: RegistryEntry) -> str:
     """Return a moment that is later than every record's."""
-    moment = (at or datetime.now(UTC)).astimezone(UTC)
-    if seen.records:
-        last = datetime.fromisoformat(seen.records[-1].promotion.at)
-        moment = max(moment, last + timedelta(milliseconds=1))
-    return moment.isoformat(timespec="milliseconds")
+    moments = [parse_moment(at or datetime.now(UTC))]
+    moments += [parse_moment(r.promotion.at) + timedelta(milliseconds=1) for r in seen.records[-1:]]
+    return max(moments).isoformat(timespec="milliseconds")
