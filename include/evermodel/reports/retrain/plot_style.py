@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +92,10 @@ def to_svg(figure: Figure) -> str:
 
     out = io.StringIO()
     # Letters stay letters: a sixth of the size, and readable by screen readers.
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "evermodel", "font.family": _FONTS}):
+    look = {"svg.fonttype": "none", "svg.hashsalt": "evermodel", "font.family": _FONTS}
+    with mpl.rc_context(look), warnings.catch_warnings():
+        # A letter that Matplotlib's fonts lack is drawn by the browser from its own.
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": "evermodel"})
     text = out.getvalue()
     return text[text.index("<svg") :]
