@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from evermodel.core.errors import ApprovalError, PromotionError, WrongEnvironmentError
+from evermodel.deployment.promotion import promote_version
 from evermodel.deployment.rollback import roll_back
 from evermodel.pipelines import deploy as deployment
 from evermodel.pipelines.deploy import Deployment, approve, deploy
+from evermodel.registry.approval import Approval
 from evermodel.registry.registry import ModelRegistry
 from evermodel.spec import ModelSpec
 from support.flights import World
@@ -121,3 +123,43 @@ def test_another_environment_can_neither_approve_nor_roll_out(
     with pytest.raises(WrongEnvironmentError, match="belongs to the environment prod"):
         shelf.steps.start("2", by="me", reason="x", run_key="k")
     assert "evermodel.approved_by" not in shelf.tags("2")
+
+
+@pytest.mark.parametrize("champion", [None, "1"], ids=["cold start", "beside a champion"])
+def test_a_decision_that_says_no_is_deployed_by_no_path(world: World, champion: str | None) -> None:
+    made = RolloutWorld(world, {})
+    if champion:
+        assert made.serve() == champion
+    retrain, version = made.judged("r/refused", champion, ship=False)
+
+    for step in (
+        lambda: retrain.register({"path": "p", "md5": "m"}),
+        lambda: retrain.deploy(version, "auto"),
+        lambda: retrain.deploy(version, "ada", Approval(True, "ada", version, retrain.decision().digest)),
+        lambda: retrain.ask_for_rollout(version, "auto"),
+        lambda: promote_version(made.world.client, made.name, version, by="ada", reason="x", run_key="hand"),
+    ):
+        with pytest.raises(PromotionError, match=r"the decision on .* is no \(worse\)"):
+            step()
+    assert ModelRegistry(world.client).read(made.name).champion == champion
+
+
+def test_a_version_of_another_run_is_not_deployed(world: World) -> None:
+    made = RolloutWorld(world, {})
+    _, other = made.judged("r/other", None, ship=False)
+    retrain, _ = made.judged("r/mine", None)
+
+    with pytest.raises(PromotionError, match=f"version {other} was registered by run r/other"):
+        retrain.deploy(other, "auto")
+
+
+def test_a_spec_that_wants_an_approval_is_not_satisfied_by_none(world: World) -> None:
+    made = RolloutWorld(world, {})
+    world.change(approval="manual")
+    retrain, version = made.judged("r/1", None)
+
+    with pytest.raises(ApprovalError, match=f"version {version} needs an approval"):
+        retrain.deploy(version, "auto")
+    assert ModelRegistry(world.client).read(made.name).champion is None
+    retrain.deploy(version, "ada", Approval(True, "ada", version, retrain.decision().digest))
+    assert ModelRegistry(world.client).read(made.name).champion == version

@@ -36,6 +36,22 @@ def decision_of(client: MlflowClient, version: ModelVersion) -> Decision:
     )
 
 
+def require_ship(decision: Decision) -> None:
+    """Refuse a challenger whose decision says no: registering it and deploying it both start here, whoever calls.
+
+    Raises
+    ------
+    PromotionError
+        A gate failed, and nobody forced the challenger.
+    """
+    if not decision.ship:
+        raise PromotionError(
+            f"model {decision.model}: the decision on {decision.candidate} of run {decision.run_key} is no "
+            f"({_failed(decision)})",
+            "retrain; to ship it all the same, start a retrain with `force_reason` (evermodel train --force-reason)",
+        )
+
+
 def refusal_of(client: MlflowClient, version: ModelVersion, current: str | None) -> tuple[str, str] | None:
     """Say what speaks against a promotion over the current champion, and what to do.
 
@@ -52,9 +68,8 @@ def refusal_of(client: MlflowClient, version: ModelVersion, current: str | None)
     decision = decision_of(client, version)
     force = "or --force, which is kept in the history"
     if not decision.ship:
-        failed = ", ".join(gate.name for gate in decision.gates if gate.verdict == "fail")
         return (
-            f"model {model}: the decision on version {version.version} is no ({failed})",
+            f"model {model}: the decision on version {version.version} is no ({_failed(decision)})",
             f"retrain, {force}",
         )
     if version.tags.get(DECISION, decision.digest) != decision.digest:
@@ -75,3 +90,7 @@ def refusal_of(client: MlflowClient, version: ModelVersion, current: str | None)
 
 def _named(version: str | None) -> str:
     return "no champion" if version is None else f"version {version}"
+
+
+def _failed(decision: Decision) -> str:
+    return ", ".join(gate.name for gate in decision.gates if gate.verdict == "fail") or decision.verdict

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from evermodel.core.environment import environment_digest, git_commit, thread_count
+from evermodel.deployment.eligibility import require_ship
 from evermodel.pipelines.evaluate import read_decision
 from evermodel.registry import tags as tag
 from evermodel.registry.lineage import Lineage
@@ -20,8 +21,15 @@ if TYPE_CHECKING:
 
 
 def register_challenger(run: RetrainRun, snapshot: Mapping[str, Any]) -> ModelVersion:
-    """Register the challenger of the decision, once, with its lineage."""
+    """Register the challenger of the decision, once, with its lineage.
+
+    Raises
+    ------
+    PromotionError
+        The decision is no.
+    """
     decision = read_decision(run)
+    require_ship(decision)
     trained = find_run(run.client, run.spec.name, f"{run.run_key}/{decision.candidate}", kind="candidate")
     assert trained is not None
     made = Lineage(

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from evermodel.core.audit import audit
 from evermodel.core.environment import git_commit, installed_packages
+from evermodel.core.errors import ApprovalError, PromotionError
 from evermodel.core.settings import Settings
 from evermodel.data.snapshots.snapshot import Snapshot, take_snapshot
+from evermodel.deployment.eligibility import require_ship
 from evermodel.deployment.rollout.active import stop_active_rollout
 from evermodel.evaluation.decision import Decision
 from evermodel.modeling.training import TrainedCandidate
@@ -17,7 +19,7 @@ from evermodel.pipelines.evaluate import evaluate_candidates, read_decision
 from evermodel.pipelines.register import register_challenger
 from evermodel.pipelines.validate import Validated, validate_snapshot
 from evermodel.registry import tags as tag
-from evermodel.registry.approval import Approval, record_answer
+from evermodel.registry.approval import AUTO, Approval, record_answer
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.registry_entry import Promotion
 from evermodel.registry.retrain_run import RetrainRun
@@ -87,7 +89,10 @@ class Retrain(RetrainRun):
         Raises
         ------
         ApprovalError
-            The answer was no, or about another version, or the decision was changed since.
+            The answer was no, or about another version, the decision was changed since, or the spec wants an answer and
+            there is none.
+        PromotionError
+            The decision is no, or the version is another run's.
         """
         decision, answer = self._consented(version, by, approval)
         registry = ModelRegistry(self.client)
@@ -116,6 +121,19 @@ class Retrain(RetrainRun):
 
     def _consented(self, version: str, by: str, approval: Approval | None) -> tuple[Decision, Approval]:
         decision = self.decision()
+        require_ship(decision)
+        found = ModelRegistry(self.client).version(self.spec.name, version)
+        if found.tags.get(tag.RUN_KEY) != self.run_key:
+            raise PromotionError(
+                f"model {self.spec.name}: version {version} was registered by run {found.tags.get(tag.RUN_KEY)}, "
+                f"but run {self.run_key} deploys it",
+                "deploy the version that this run registered",
+            )
+        if approval is None and by == AUTO and self.spec.approval == "manual":
+            raise ApprovalError(
+                f"model {self.spec.name}: version {version} needs an approval, and there is none",
+                "put ApproveOperator before DeployOperator and pass its answer as `approval`",
+            )
         answer = approval or Approval(True, by, version, decision.digest)
         answer.require(version, decision.digest)
         record_answer(self.client, self.spec.name, answer)

@@ -1,0 +1,73 @@
+"""The operators in a DAG of one's own, without the shipped DAG's branch and approval: what protects production still does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from evermodel.registry.registry import ModelRegistry
+from support.airflow_runs import run
+from support.flights import World
+
+pytestmark = pytest.mark.integration
+
+FAST = {"name": "logistic", "estimator": "sklearn.linear_model.LogisticRegression", "params": {"C": 0.1}}
+
+
+@pytest.fixture
+def model(world: World, without_evidence: None) -> World:
+    world.change(candidates=[FAST])
+    return world
+
+
+def straight(model: str) -> Any:
+    """A DAG as a user may write it: from extract to deploy, nothing between evaluate and register."""
+    from airflow.sdk import DAG
+
+    from evermodel_provider.assets import rollout_wanted
+    from evermodel_provider.operators.deploy import DeployOperator
+    from evermodel_provider.operators.evaluate import EvaluateOperator
+    from evermodel_provider.operators.extract import ExtractOperator
+    from evermodel_provider.operators.register import RegisterOperator
+    from evermodel_provider.operators.train import TrainOperator
+    from evermodel_provider.operators.validate import ValidateOperator
+
+    step = {"model": model, "as_of": "{{ ds }}", "run_key": "own/{{ ds }}", "retries": 0}
+    with DAG(f"own_{model}", schedule=None) as dag:
+        extract = ExtractOperator(task_id="extract", **step)
+        validate = ValidateOperator(task_id="validate", snapshot=extract.output, **step)
+        train = TrainOperator(task_id="train", candidate="logistic", snapshot=validate.output, **step)
+        evaluate = EvaluateOperator(
+            task_id="evaluate", snapshot=validate.output, trained=[train.output], **step
+        )
+        register = RegisterOperator(task_id="register", snapshot=validate.output, **step)
+        deploy = DeployOperator(
+            task_id="deploy", version=register.output, outlets=[rollout_wanted(model)], **step
+        )
+        evaluate >> register >> deploy
+    return dag
+
+
+def test_a_challenger_that_failed_its_gates_is_neither_registered_nor_deployed(model: World) -> None:
+    model.change(gate={"floor": 0.99})
+
+    done = run(straight(model.name), "2013-03-11")
+
+    assert done.states["evaluate"] == "success"
+    assert (done.states["register"], done.states["deploy"]) == ("failed", "upstream_failed")
+    assert model.client.search_model_versions(f"name = '{model.name}'") == []
+
+
+def test_where_the_spec_wants_an_approval_no_version_is_deployed_without_one(model: World) -> None:
+    model.change(approval="manual")
+
+    done = run(straight(model.name), "2013-03-11")
+
+    assert (done.states["register"], done.states["deploy"]) == ("success", "failed")
+    assert ModelRegistry(model.client).read(model.name).champion is None
+
+
+def test_a_challenger_that_passed_is_deployed(model: World) -> None:
+    assert run(straight(model.name), "2013-03-11").state == "success"
+    assert ModelRegistry(model.client).read(model.name).champion == "1"
