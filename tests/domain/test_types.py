@@ -16,6 +16,7 @@ from mypy import api
 from evermodel.registry import client as views
 
 _ROOT = Path(__file__).parents[2]
+_SOURCES = [file for folder in ("include", "plugins", "dags") for file in (_ROOT / folder).rglob("*.py")]
 _SNIPPET = """
 import duckdb
 
@@ -68,8 +69,7 @@ def test_annotations_take_mlflows_types_from_the_registry() -> None:
     untyped = re.compile(rf"from mlflow[.\w]* import .*\b({views_of_mlflow})\b")
     assert not [
         f"{file.relative_to(_ROOT)}: {match[0]}"
-        for folder in ("include", "plugins", "dags")
-        for file in (_ROOT / folder).rglob("*.py")
+        for file in _SOURCES
         for match in untyped.finditer(file.read_text(encoding="utf-8"))
     ]
 
@@ -77,6 +77,11 @@ def test_annotations_take_mlflows_types_from_the_registry() -> None:
 _METHODS = [
     name for name, found in vars(views.MlflowClient).items() if inspect.isfunction(found) and name[0] != "_"
 ]
+
+
+def test_the_client_type_has_no_method_that_nobody_calls() -> None:
+    code = "".join(file.read_text(encoding="utf-8") for file in _SOURCES)
+    assert not [name for name in _METHODS if f".{name}(" not in code]
 
 
 @pytest.mark.parametrize("name", _METHODS)
