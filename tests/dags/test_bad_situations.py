@@ -77,7 +77,7 @@ def test_the_data_file_is_missing(world: World) -> None:
 
     told = failure(world, done, "new_data")
     assert f"{world.folder}/data/flights.parquet does not exist" in told
-    assert "check that the export that makes it has run" in told
+    assert "run the export that writes it" in told
     assert done.tries["new_data"] == 1, "waiting does not mend it"
 
 
@@ -110,7 +110,7 @@ def test_a_snapshot_of_one_class_stops_before_training(world: World) -> None:
 
     told = failure(world, done, "validate")
     assert "both classes of late: found 0 positive and" in told
-    assert "mend the data" in told
+    assert "fix the data" in told
     assert {done.states["train[0]"], done.states["train[1]"], done.states["report"]} == {"upstream_failed"}
     assert nothing_registered(world)
 
@@ -174,7 +174,7 @@ def test_a_typo_in_the_spec_after_parsing_fails_the_task_with_line_and_field(wor
 
     told = failure(world, done, "request")
     assert f"{world.spec_file}: line " in told
-    assert "id_colum: there is no such field; did you mean id_column?" in told
+    assert "id_colum: unknown field; did you mean id_column?" in told
     assert done.tries["request"] == 1
 
 
@@ -188,7 +188,7 @@ def test_one_candidate_breaks_and_the_other_ships(world: World) -> None:
     assert done.xcom("evaluate")["candidate"] == "logistic"
     (told,) = [message["text"] for message in messages(world) if message["severity"] == "failure"]
     assert "candidate broken cannot be fitted" in told
-    assert "the other candidates go on without it" in told
+    assert "the other candidates continue" in told
     assert len(world.client.search_model_versions(f"name = '{world.name}'")) == 1
 
 

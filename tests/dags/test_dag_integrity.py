@@ -220,7 +220,7 @@ def test_a_broken_spec_hides_no_other_model_and_names_line_and_field(models: Pat
     assert set(bag.dags) == {f"{kind}_flights" for kind in KINDS} | OF_NO_MODEL
     ((file, error),) = bag.import_errors.items()
     assert Path(file).name == "broken_specs.py"
-    assert f"{broken}: line {line}: gate.marjin: there is no such field; did you mean margin?" in error
+    assert f"{broken}: line {line}: gate.marjin: unknown field; did you mean margin?" in error
 
 
 def test_a_change_of_one_spec_changes_no_other_models_dags(models: Path) -> None:

@@ -72,7 +72,7 @@ def test_steps_are_told_and_the_end_is_returned_although_mlflow_is_away_for_a_wh
 
 
 def test_what_no_waiting_mends_fails_the_task(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    gone = RolloutError("there never was a rollout", "start one")
+    gone = RolloutError("no rollout yet", "start one")
     done, left = watched(world, monkeypatch, look(world, "stay"), gone, look(world, "promote", "promoted"))
 
     assert done.states == {"watch": "failed"}

@@ -420,7 +420,7 @@ def test_wild_incidents_keep_to_the_limits(
 
 
 @settings(max_examples=20, deadline=None)
-@given(gates, links, wild, st.booleans(), st.sampled_from(["auto", "approved", "rejected", "not asked"]))
+@given(gates, links, wild, st.booleans(), st.sampled_from(["auto", "approved", "rejected", "not required"]))
 def test_wild_outcomes_keep_to_the_limits(
     gates: list[dict[str, Any]], links: dict[str, str], text: str, shipped: bool, approval: str
 ) -> None:

@@ -69,4 +69,4 @@ def test_a_home_that_takes_no_file_fails_no_command(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("EVERMODEL_HOME", str(tmp_path / "home"))
     done = CliRunner().invoke(promoting(), ["promote"])
     assert done.exit_code == 0
-    assert "was not written" in done.stderr
+    assert "could not be written" in done.stderr

@@ -46,7 +46,7 @@ def test_a_wrong_policy_is_told_before_anything_is_read(tmp_path: Path) -> None:
     file.write_text(yaml.safe_dump(spec_of(tmp_path / "away.parquet").canonical()), encoding="utf-8")
     done = CliRunner().invoke(app, ["backtest", str(file), "--policies", "hourly", "--work", str(tmp_path)])
     assert isinstance(done.exception, SpecError)
-    assert "no policy hourly" in str(done.exception)
+    assert "unknown policy hourly" in str(done.exception)
 
 
 def test_only_the_shipped_example_without_its_variable_is_prepared(

@@ -89,7 +89,7 @@ def test_duplicate_column_names_are_refused_and_not_numbered(tmp_path: Path, nam
     for file in ("rows.parquet", "rows.csv"):
         message = refusal(small_spec(tmp_path / file))
         assert "has several columns named temp" in message
-        assert "rename or leave out all but one" in message
+        assert "rename or remove all but one" in message
     # Twice what nobody asks for harms nobody, and neither do names inside of a nested column.
     pq.write_table(table.append_column("note", table["wind"]), tmp_path / "rows.parquet")
     assert read_window(small_spec(tmp_path / "rows.parquet"), between(2, 3), with_label=True).num_rows == 8
@@ -105,7 +105,7 @@ def test_mixed_types_in_a_csv_column_reach_validation_as_they_are(tmp_path: Path
     spec = small_spec(csv_file(tmp_path / "rows.csv", warm))
     rows = read_window(spec, between(5, 6), with_label=True)
     assert rows["temp"].to_pylist()[:2] == ["warm", "6.0"]
-    with pytest.raises(SourceError, match="column temp is declared numeric but holds something else"):
+    with pytest.raises(SourceError, match="column temp is declared numeric but contains other values"):
         feature_frame(spec, rows)
 
 
@@ -128,7 +128,7 @@ def test_a_time_that_became_a_number_is_refused(tmp_path: Path) -> None:
     table = small_rows(at=[1_704_067_200 + n for n in range(80)])
     message = refusal(small_spec(write_rows(tmp_path / "rows.parquet", table)))
     assert "the time column at of" in message
-    assert "holds BIGINT, which is no time" in message
+    assert "holds BIGINT, which is not a time" in message
     assert "to_timestamp(at)" in message
 
 

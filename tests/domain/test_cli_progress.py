@@ -46,11 +46,11 @@ def away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.mark.parametrize(
     ("words", "shown"),
     [
-        ("status flights", "asking MLflow"),
-        ("status", "asking MLflow"),
-        ("data list flights", "asking MLflow"),
-        ("rollout status flights", "asking MLflow"),
-        ("rollout advance flights", "looking at the evidence"),
+        ("status flights", "reading MLflow"),
+        ("status", "reading MLflow"),
+        ("data list flights", "reading MLflow"),
+        ("rollout status flights", "reading MLflow"),
+        ("rollout advance flights", "evaluating the rollout"),
         ("rollout start flights 2 --reason why", "starting version 2"),
         ("rollout stop flights --reason why", "stopping the rollout"),
         (f"data schema flights --refresh --snapshot {SAMPLE}", "read the snapshot"),

@@ -178,8 +178,12 @@ def test_promotion_against_another_champion_needs_force(
     ("words", "kind", "said"),
     [
         (["train", "{}", "--as-of", "yesterday"], EvermodelError, "yesterday is not a day"),
-        (["train", "{}", "--as-of", "2013-03-11", "--candidate", "tree"], SpecError, "no candidate tree"),
-        (["score", "{}", "--to", "2013-03-11"], EvermodelError, "without --from"),
+        (
+            ["train", "{}", "--as-of", "2013-03-11", "--candidate", "tree"],
+            SpecError,
+            "unknown candidate tree",
+        ),
+        (["score", "{}", "--to", "2013-03-11"], EvermodelError, "--to needs --from"),
         (["score", "{}", "--from", "2013-03-11", "--to", "2013-03-01"], EvermodelError, "is after"),
         (["train", "nowhere"], SpecError, "nowhere.yaml"),
     ],

@@ -40,7 +40,7 @@ def answered(result: Result) -> dict[str, Any]:
 
 
 def test_a_rollout_by_hand_from_start_to_champion(made: RolloutWorld) -> None:
-    assert rollout(made, "status").stdout == f"{made.name}: there never was a rollout\n"
+    assert rollout(made, "status").stdout == f"{made.name}: no rollout yet\n"
     assert rollout(made, "status", "--json").stdout == "null\n"
     assert isinstance(rollout(made, "advance").exception, RolloutError)
 

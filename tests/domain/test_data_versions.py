@@ -89,7 +89,7 @@ def test_the_lake_is_listed_also_while_the_registry_is_away(
     done = run("list", house.model)
     assert done.exit_code == 0
     assert house.taken[0].path in done.stdout
-    assert "versions are not known" in done.stderr
+    assert "versions are unknown" in done.stderr
     assert "no snapshot of none_such" in run("list", "none_such").stdout
 
 
@@ -129,7 +129,7 @@ def test_a_remote_that_is_damaged_or_lost_is_no_success(house: House) -> None:
         checkout(house.client, house.model, "1", house.settings)
     assert not house.file(0).exists()
     remote.unlink(missing_ok=True)  # DVC has removed what is damaged in a folder
-    with pytest.raises(SnapshotStoreError, match="DVC cannot bring it back"):
+    with pytest.raises(SnapshotStoreError, match="DVC cannot fetch it"):
         checkout(house.client, house.model, "1", house.settings)
 
 

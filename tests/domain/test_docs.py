@@ -81,7 +81,7 @@ def test_the_reference_of_the_commands_has_each_command_and_the_exit_codes() -> 
     names = [command.callback.__name__ for command in app.registered_commands if command.callback]
     assert len(names) >= 14
     assert [name for name in names if f"## `evermodel {name}`" not in text] == []
-    assert re.search(r"\| 3 \| done, and the answer is no: .* reached the level of `--fail-on` \|", text)
+    assert re.search(r"\| 3 \| negative result: .* reached the level of `--fail-on` \|", text)
 
 
 def test_the_modules_of_the_reference_exist() -> None:

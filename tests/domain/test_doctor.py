@@ -95,7 +95,7 @@ def test_packages_of_another_version_are_told_with_the_one_that_is_needed(
     monkeypatch.setattr(versions, "_installed", lambda name: "3.1.0" if name == "pandas" else real(name))
     found = {finding.name: finding for finding in versions.check_versions(settings)}
     assert found["packages"].level == "red"
-    assert found["packages"].said == "pandas 3.1.0 is installed, <3,>=2.3 is needed; nowhere is missing"
+    assert found["packages"].said == "pandas 3.1.0 is installed, <3,>=2.3 is required; nowhere is missing"
     assert (found["versions"].level, found["versions"].said) == ("yellow", "pandas 3.1.0 (tested: 2.3.3)")
 
 
@@ -107,7 +107,7 @@ def test_specs_are_green_yellow_without_any_and_red_when_broken(settings: Settin
     (settings.models / "flights.yaml").write_text(shipped.replace("floor:", "flor:"))
     (finding,) = check_specs(settings)
     assert finding.level == "red"
-    assert "gate.flor: there is no such field; did you mean floor?" in finding.said
+    assert "gate.flor: unknown field; did you mean floor?" in finding.said
 
 
 def test_the_lake_is_red_when_it_cannot_be_written_and_yellow_when_space_runs_out(

@@ -58,12 +58,12 @@ def test_an_unknown_class_is_named(path: str) -> None:
     ],
 )
 def test_what_is_no_classifier_with_probabilities_is_refused(path: str) -> None:
-    with pytest.raises(SpecError, match=r"candidate tried: .* is no classifier that gives probabilities"):
+    with pytest.raises(SpecError, match=r"candidate tried: .* is not a classifier that gives probabilities"):
         build_estimator(_candidate(path), 0)
 
 
 def test_an_unknown_parameter_is_named_with_those_that_exist() -> None:
-    with pytest.raises(SpecError, match=r"no parameter max_iters[\s\S]*it takes: .*max_iter, "):
+    with pytest.raises(SpecError, match=r"no parameter max_iters[\s\S]*its parameters are: .*max_iter, "):
         build_estimator(_candidate(LINEAR, max_iters=5, C=0.1), 0)
 
 

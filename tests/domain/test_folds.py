@@ -70,7 +70,7 @@ def test_without_folds_there_is_the_split_into_train_and_validation() -> None:
 def test_more_folds_than_the_train_part_holds_are_refused() -> None:
     split = {"train": "14d", "validation": "7d", "test": "7d"}
     assert len(folds_of(small_spec(split=split, training={"folds": {"count": 2}}), AS_OF)) == 2
-    with pytest.raises(ValueError, match=r"training.folds: 3 folds of split.validation leave nothing"):
+    with pytest.raises(ValueError, match=r"training.folds: 3 folds of split.validation leave no rows"):
         small_spec(split=split, training={"folds": {"count": 3}})
 
 

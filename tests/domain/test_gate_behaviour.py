@@ -25,7 +25,7 @@ def test_a_feature_that_the_model_cannot_miss_is_named() -> None:
     broken = gate_of(_behaved(_needs_amount, missing=True), "missing values")
 
     assert (broken.verdict, broken.value) == ("fail", 1.0)
-    assert broken.detail.startswith("no valid answer for amount (")
+    assert broken.detail.startswith("invalid answer for amount (")
     assert gate_of(_behaved(skilled, missing=True), "missing values").verdict == "pass"
 
 

@@ -22,7 +22,7 @@ def test_a_model_that_favours_a_group_is_stopped_and_an_even_one_is_not(check: d
 
     name = f"fairness colour, {check['measure'].replace('_', ' ')}"
     assert unfair.reason == f"failed: {name}"
-    assert gate_of(unfair, name).detail.startswith("share of yes: red ")
+    assert gate_of(unfair, name).detail.startswith("share of positives: red ")
     assert gate_of(even, name).verdict == "pass"
 
 

@@ -33,14 +33,18 @@ def test_a_challenger_better_on_average_but_broken_on_a_slice_is_stopped() -> No
 
 def test_rows_beyond_the_large_values_are_judged_together_or_told() -> None:
     told = gate_of(judged(skilled, noisier, slices=[COLOUR]), "slice colour = any other")
-    assert (told.verdict, told.value, told.detail) == ("warn", None, "not judged: 10 rows, 50 are needed")
+    assert (told.verdict, told.value, told.detail) == (
+        "warn",
+        None,
+        "not evaluated: 10 rows, at least 50 needed",
+    )
 
     together = gate_of(
         judged(skilled, noisier, slices=[{**COLOUR, "min_rows": 250}]), "slice colour = any other"
     )
     assert together.verdict == "warn"
     rows = window()[0]["colour"].isin(["blue", "white"]).sum()
-    assert together.detail == f"not judged: {rows} rows, 250 are needed"
+    assert together.detail == f"not evaluated: {rows} rows, at least 250 needed"
 
 
 @pytest.mark.parametrize(("value", "detail"), [("white", "10 rows"), ("purple", "0 rows")])

@@ -155,3 +155,58 @@ def test_html_stands_in_templates_only() -> None:
         if (file.name, tag) not in _NOT_HTML
     ]
     assert not found
+
+
+# Private words that were replaced by the field's terms: desk is predict, contender is an evaluated model, and so on.
+OLD_NAMES = {
+    "contender",
+    "gather",
+    "office",
+    "sheet",
+    "troubled",
+    "watchbook",
+    "whereabouts",
+    "wording",
+    "workbench",
+}
+# Phrases that read as translated. Write what is so: "rejected", "approval", "not configured", "is not a function".
+OLD_PHRASES = (
+    *("a person's yes", "yes of a person", "says yes", "nobody says", "nobody is told", "is told about"),
+    *("in flight", "is no function", "given away", "for want of"),
+    *("stands on", "of one's own", "what to make of"),
+)
+PROSE = [
+    *SOURCES,
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.py")),
+]
+
+
+def test_names_are_terms_of_the_field() -> None:
+    found = [
+        f"{file.relative_to(ROOT)}: {name}"
+        for file in SOURCES
+        for name in {file.stem, *_names(ast.parse(file.read_text(encoding="utf-8")))}
+        if OLD_NAMES & {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)}
+    ]
+    assert not found
+
+
+def _names(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        for field in ("name", "id", "attr", "arg"):
+            if isinstance(name := getattr(node, field, None), str):
+                yield name
+
+
+def test_texts_are_plain_english() -> None:
+    pattern = re.compile(rf"\b({'|'.join(OLD_PHRASES)})\b", re.IGNORECASE)
+    found = [
+        f"{file.relative_to(ROOT)}: {phrase}"
+        for file in PROSE
+        for phrase in pattern.findall(
+            " ".join(re.sub(r"^\s*#", " ", file.read_text(encoding="utf-8"), flags=re.M).split())
+        )
+    ]
+    assert not found

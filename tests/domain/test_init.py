@@ -60,7 +60,7 @@ def test_every_column_gets_its_role_and_the_reason_stands_beside_it(tmp_path: Pa
         "delay: 3d    # nine of ten rows have their updated_at by then",
         "- refund    # ROC AUC 1.000 from this column alone",
         "#   currency: it is 'EUR' in every row",
-        "#   phone: 4000 different texts in 4000 rows: it names the row",
+        "#   phone: 4000 different texts in 4000 rows: it identifies the row",
         "#   updated_at: a time;",
     ):
         assert line in made.text
@@ -106,7 +106,7 @@ def test_year_month_and_day_make_a_time(tmp_path: Path) -> None:
     days = [START + timedelta(hours=1.5 * n) for n in range(ROWS)]
     parts = {part: [getattr(day, part) for day in days] for part in ("year", "month", "day")}
     made = draft(tmp_path, orders(ordered_at=None, updated_at=None, **parts))
-    assert "made of the columns year, month, day" in made.text
+    assert "built from the columns year, month, day" in made.text
     assert made.spec.schedule.retrain is not None
     assert made.as_of == datetime(2025, 9, 9, tzinfo=UTC)
 
@@ -131,11 +131,11 @@ def test_the_task_follows_from_the_labels_values(tmp_path: Path, values: list[An
 @pytest.mark.parametrize(
     ("label", "named", "reason"),
     [
-        ("nope", {}, "there is no column nope for the label"),
+        ("nope", {}, "no column nope for the label"),
         ("currency", {}, "has 1 different values"),
         ("phone", {}, "too many for classes"),
-        ("returned", {"time": "when"}, "there is no column when for the time"),
-        ("returned", {"order": "rank", "time": None}, "there is no column rank to order by"),
+        ("returned", {"time": "when"}, "no column when for the time"),
+        ("returned", {"order": "rank", "time": None}, "no column rank to order by"),
     ],
 )
 def test_what_cannot_be_is_refused_with_the_reason(
@@ -147,7 +147,7 @@ def test_what_cannot_be_is_refused_with_the_reason(
 
 
 def test_an_empty_table_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="holds no rows"):
+    with pytest.raises(SourceError, match="has no rows"):
         draft(tmp_path, orders().slice(0, 0))
 
 
@@ -177,7 +177,7 @@ def test_the_command_writes_a_spec_that_is_right_and_never_over_another(
     spec = load_spec(tmp_path / "models" / "odd_names.yaml")
     assert spec.features.categorical == ("yes",)
     assert isinstance(second.exception, SpecError)
-    assert "there already" in str(second.exception)
+    assert "already exists" in str(second.exception)
     assert CliRunner().invoke(app, ["check", "odd_names"]).exit_code == 0
 
 

@@ -74,7 +74,7 @@ def test_a_test_window_of_one_class_cannot_judge(labels: np.ndarray) -> None:
 
 
 def test_an_empty_test_window_cannot_judge() -> None:
-    with pytest.raises(GateError, match=r"holds no row[\s\S]*widen `split.test`"):
+    with pytest.raises(GateError, match=r"has no rows[\s\S]*widen `split.test`"):
         _judge(Says(GOOD), rows=0)
 
 
@@ -100,7 +100,7 @@ def test_a_model_that_throws_is_named(error: Exception) -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -0.01, 1.01])
 def test_a_model_that_answers_no_probability_is_refused(value: float) -> None:
-    with pytest.raises(GateError, match="linear answers with values that are no probabilities"):
+    with pytest.raises(GateError, match="linear returns values that are not probabilities"):
         _judge(Says([value, *GOOD[1:]]))
 
 

@@ -167,7 +167,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path, late: str | None
     settings = settings_in(tmp_path)
     with largest_file(4000), pytest.raises(LakeFullError) as caught:
         take_snapshot(spec, moment(8), settings)
-    assert "there is no room left in" in caught.value.problem
+    assert "no space is left in" in caught.value.problem
     assert "free some space" in caught.value.advice
     assert [left for left in settings.lake.rglob("*") if left.is_file()] == []
     assert take_snapshot(spec, moment(8), settings).rows == 18_000

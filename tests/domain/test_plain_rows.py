@@ -177,7 +177,7 @@ def test_bytes_that_are_no_text_are_a_source_error(column: str, tmp_path: Path) 
     assert is_plain(spec)
     with pytest.raises(SourceError, match="cannot be read") as caught:
         rows_of(spec, between(0, 10))
-    assert f"column {column} holds bytes that are no text in UTF-8" in caught.value.problem
+    assert f"column {column} contains bytes that are not UTF-8 text" in caught.value.problem
 
 
 def test_a_page_that_is_broken_is_a_source_error_that_names_the_file(tmp_path: Path) -> None:

@@ -72,8 +72,8 @@ def test_quiet_hours_always_end_at_a_moment_that_is_not_quiet(
         ({"quiet_hours": {"start": "07:00", "end": "07:00"}}, "must differ"),
         ({"quiet_hours": {"start": "7:00"}}, "HH:MM"),
         ({"quiet_hours": {"timezone": "Berlin"}}, "Europe/Berlin"),
-        ({"mention": ["jane"]}, "the id of a person"),
-        ({"escalation": {"mention": ["<!here>"]}}, "the id of a person"),
+        ({"mention": ["jane"]}, "a Slack user id"),
+        ({"escalation": {"mention": ["<!here>"]}}, "a Slack user id"),
     ],
 )
 def test_mistakes_are_named(section: dict[str, object], needed: str) -> None:

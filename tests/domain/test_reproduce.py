@@ -130,7 +130,7 @@ def test_changed_parameters_and_seed_are_named(first: World) -> None:
         log_json(first.client, run.info.run_id, spec, "spec.json")
     assert told.exit_code == 1
     assert "is NOT reproduced" in told.stdout
-    assert f"differs: spec: the version names digest {first.spec.digest}" in told.stdout
+    assert f"differs: spec: the version has digest {first.spec.digest}" in told.stdout
     assert "random_state: 0 then, 5 now" in told.stdout
 
 

@@ -170,7 +170,7 @@ def test_a_writer_that_is_killed_leaves_the_day_as_it_was_and_the_next_one_clear
 @pytest.mark.parametrize(
     ("first", "last", "message"),
     [
-        ("", "2024-01-05", "there is no `from`"),
+        ("", "2024-01-05", "`from` is missing"),
         ("2024-01-06", "2024-01-05", "is after `to`"),
         ("2024-01-01", "2024-01-12", "12 days are too many for one run"),
     ],

@@ -126,7 +126,7 @@ def test_a_database_that_is_away_is_tried_again_and_a_foreign_table_is_not(
 
 
 def test_a_connection_without_a_table_is_refused() -> None:
-    with pytest.raises(ValidationError, match="belong together"):
+    with pytest.raises(ValidationError, match="must be set together"):
         small_spec("unused", score={"connection": "house"})
     with pytest.raises(ValidationError, match="needs `engine: spark`"):
         small_spec("unused", score={"spark": "local[1]"})

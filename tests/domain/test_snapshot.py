@@ -159,7 +159,7 @@ def test_an_empty_window_is_told_with_its_dates(spec: ModelSpec, settings: Setti
 @pytest.mark.usefixtures("without_dvc")
 def test_a_window_where_no_label_is_known_yet_is_empty_too(settings: Settings, tmp_path: Path) -> None:
     spec = small_spec(write_rows(tmp_path / "rows.parquet", small_rows(late=pa.nulls(80, pa.int8()))))
-    with pytest.raises(EmptyWindowError, match="no row with a label"):
+    with pytest.raises(EmptyWindowError, match="no labeled row"):
         take_snapshot(spec, moment(8), settings)
 
 

@@ -116,22 +116,22 @@ def test_the_ends_of_the_interval_are_bound_and_not_pasted(databases: Path) -> N
 
 
 PROBLEMS: dict[str, tuple[dict[str, Any], type[EvermodelError], list[str]]] = {
-    "no connection": ({**SQL, "connection": "gone"}, SourceError, ["no connection gone", "set AIRFLOW_CONN_GONE"]),
-    "no sql table": ({**SQL, "query": "SELECT * FROM rwos"}, SourceError, ["connection lite cannot be read", "no such table: rwos", "check `source.query`"]),
+    "no connection": ({**SQL, "connection": "gone"}, SourceError, ["connection gone does not exist", "set AIRFLOW_CONN_GONE"]),
+    "no sql table": ({**SQL, "query": "SELECT * FROM rwos"}, SourceError, ["connection lite cannot be read", "no such table: rwos", "run `source.query`"]),
     "sql column missing": ({**SQL, "query": "SELECT id, at, temp AS tempp, wind, carrier, late FROM rows"}, SourceError, ["connection lite lacks the columns temp (did you mean tempp?)"]),
     "sql column twice": ({**SQL, "query": "SELECT *, wind AS temp FROM rows"}, SourceError, ["several columns named temp"]),
-    "sql column of another type": ({**SQL, "query": "SELECT id, at, carrier AS temp, wind, carrier, late FROM rows"}, SourceError, ["column temp holds 'BB', which is no number", "cast the column"]),
-    "no ibis table": ({**DUCK, "table": "rwos"}, SourceError, ["there is no table rwos", "did you mean rows?"]),
+    "sql column of another type": ({**SQL, "query": "SELECT id, at, carrier AS temp, wind, carrier, late FROM rows"}, SourceError, ["column temp holds 'BB', which is not a number", "cast the column"]),
+    "no ibis table": ({**DUCK, "table": "rwos"}, SourceError, ["the table rwos does not exist", "did you mean rows?"]),
     "no ibis column": ({**DUCK, "query": "SELECT * EXCLUDE (temp) FROM rows"}, SourceError, ["lacks the columns temp"]),
     "ibis syntax": ({**DUCK, "query": "SELEC 1"}, SourceError, ["cannot be read", "syntax error", "in a notebook"]),
     "ibis url": ({"kind": "ibis", "url": "nosuch://x", "table": "rows"}, SourceError, ["cannot be read", "nosuch"]),
-    "no module": ({"kind": "python", "function": "no_such_module:rows"}, SourceError, ["`source.function` names no_such_module:rows", "PYTHONPATH"]),
+    "no module": ({"kind": "python", "function": "no_such_module:rows"}, SourceError, ["`source.function: no_such_module:rows` cannot be imported", "PYTHONPATH"]),
     "no function": ({"kind": "python", "function": "source_functions:tabel"}, SourceError, ["has no attribute 'tabel'"]),
-    "no rows at all": ({"kind": "python", "function": "source_functions:nothing"}, SourceError, ["gave a NoneType", "return an Arrow table"]),
-    "a function that raises": ({"kind": "python", "function": "source_functions:refuses"}, SourceError, ["the warehouse has no such day", "mend source_functions:refuses"]),
+    "no rows at all": ({"kind": "python", "function": "source_functions:nothing"}, SourceError, ["returned a NoneType", "return an Arrow table"]),
+    "a function that raises": ({"kind": "python", "function": "source_functions:refuses"}, SourceError, ["the warehouse has no such day", "fix source_functions:refuses"]),
     "breaks off": ({"kind": "python", "function": "source_functions:breaks_off"}, SourceUnavailableError, ["source_functions:breaks_off cannot be read: connection reset by peer"]),
-    "mixed types": ({"kind": "python", "function": "source_functions:mixed"}, SourceError, ["values of several kinds", "temp"]),
-    "type changes on the way": ({"kind": "python", "function": "source_functions:changes_type"}, SourceError, ["column temp changes its type on the way, from double to string"]),
+    "mixed types": ({"kind": "python", "function": "source_functions:mixed"}, SourceError, ["mixes types", "temp"]),
+    "type changes on the way": ({"kind": "python", "function": "source_functions:changes_type"}, SourceError, ["column temp changes its type between batches, from double to string"]),
 }  # fmt: skip
 
 
@@ -159,7 +159,7 @@ def test_a_database_that_is_away_is_told_without_its_password(monkeypatch: pytes
             read_window(spec, between(0, 1), with_label=True)
         assert "hidden" not in str(caught.value)
     monkeypatch.setenv("AIRFLOW_CONN_AWAY", "hidden {")
-    with pytest.raises(SourceError, match="AIRFLOW_CONN_AWAY is no connection") as refused:
+    with pytest.raises(SourceError, match="AIRFLOW_CONN_AWAY is not a valid connection URI") as refused:
         EnvironmentConnections().engine("away")
     assert "hidden" not in str(refused.value)
 

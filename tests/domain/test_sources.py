@@ -158,7 +158,7 @@ def test_a_truncated_file_is_a_source_error(file: Path, keep: int) -> None:
     file.write_bytes(file.read_bytes()[:keep])
     message = refusal(file)
     assert f"{file} cannot be read" in message
-    assert "check that the file is whole" in message
+    assert "check that the file is complete" in message
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_a_window_is_ready_when_its_last_day_has_rows(file: Path) -> None:
     assert not late.ready
     assert late.found.startswith("0 rows in 2024-01-11 00:00 to 2024-01-12 00:00 UTC; ")
     assert "newest row at 2024-01-10 21:00 UTC" in late.found
-    assert "no row at all" in source_ready(small_spec(write_rows(file, small_rows(0))), between(0, 1)).found
+    assert "no row" in source_ready(small_spec(write_rows(file, small_rows(0))), between(0, 1)).found
 
 
 def complete(file: Path, **wanted: Any) -> Any:
@@ -242,7 +242,7 @@ def test_an_event_in_the_future_neither_counts_as_the_newest_nor_hides(tmp_path:
     found = source_ready(complete(file, newest_within="2d"), between(3, 14), now=moment(14))
     assert not found.ready
     assert "newest row at 2024-01-10 18:00 UTC" in found.found
-    assert "1 rows lie in the future" in found.found
+    assert "1 rows are in the future" in found.found
 
 
 def test_files_are_read_through_any_fsspec_url(tmp_path: Path, file: Path) -> None:

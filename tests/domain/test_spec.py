@@ -67,15 +67,15 @@ MISTAKES = {
     "unknown field in a list": (
         "params: {C: 0.1", "parms: {C: 0.1", "parms", ["candidates.1.parms: ", "did you mean params?", "estimator, name, params"],
     ),
-    "nothing near": ("approval: auto", "zzz: auto", "zzz", ["zzz: there is no such field (allowed: alerts, "]),
+    "nothing near": ("approval: auto", "zzz: auto", "zzz", ["zzz: unknown field (allowed: alerts, "]),
     "wrong type": ("min_rows: 1000", "min_rows: many", "min_rows", ["validation.min_rows: ", "valid integer", "'many'"]),
     "not a choice": ("metric: roc_auc", "metric: auc", "metric: auc", ["gate.metric: ", "'roc_auc'", "'brier'", "found 'auc'"]),
     "out of bounds": ("max_null_share: 0.5", "max_null_share: 5", "max_null_share", ["validation.max_null_share: ", "less than or equal to 1"]),
     "not a number": ("floor: 0.6", "floor: .nan", "floor", ["gate.floor: ", "finite"]),
     "missing field": ("id_column: flight_id\n", "", "", ["id_column: this field is required"]),
     "missing nested field": ("  column: late\n", "", "label:", ["label.column: this field is required"]),
-    "duplicate key": ("approval: auto", "approval: auto\napproval: manual", "approval: manual", ["approval is given twice (first on line "]),
-    "nested duplicate": ("  floor: 0.6", "  floor: 0.6\n  floor: 0.7", "floor: 0.7", ["gate.floor is given twice (first on line "]),
+    "duplicate key": ("approval: auto", "approval: auto\napproval: manual", "approval: manual", ["approval is duplicated (first on line "]),
+    "nested duplicate": ("  floor: 0.6", "  floor: 0.6\n  floor: 0.7", "floor: 0.7", ["gate.floor is duplicated (first on line "]),
     "bad span": ("train: 7w", "train: 7 weeks", "train: 7", ["split.train: ", "12h, 7d or 8w", "'7 weeks'"]),
     "span without unit": ("delay: 1d", "delay: 1", "delay: 1", ["label.delay: ", "12h, 7d or 8w", "found 1"]),
     "endless span": ("train: 7w", f"train: {'9' * 30}w", "train: 9", ["split.train: ", "at most 100 years"]),
@@ -89,7 +89,7 @@ MISTAKES = {
     "range of no column": ("distance: [0, null]", "distanze: [0, null]", "ranges:", ["validation.ranges: distanze is not a column"]),
     "drift of no column": ("window: 7d", "window: 7d\n  columns: [carier]", "columns: [carier]", ["drift.columns: carier is not a column"]),
     "bands upside down": ("warning: 0.1", "warning: 0.3", "psi:", ["drift.psi: warning must not be above critical"]),
-    "candidate twice": ("name: logistic", "name: boosted_trees", "candidates:", ["candidates: the name boosted_trees is used twice"]),
+    "candidate twice": ("name: logistic", "name: boosted_trees", "candidates:", ["candidates: duplicate name boosted_trees"]),
     "other name than the file": ("name: flights", "name: fligths", "name: fligths", ["name: 'fligths' differs from the file's name"]),
     "a date as parameter": ("{C: 0.1, max_iter: 1000}", "{C: 2013-02-01}", "C: 2013", ["candidates.1.params.C", "valid JSON"]),
     "YAML syntax": ("approval: auto", "approval: [auto\nafter: 1", "after: 1", ["column 6", "expected ',' or ']', but got ':'"]),
@@ -123,13 +123,13 @@ def test_every_mistake_of_a_file_is_told_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", "a spec is a mapping of fields"),
-        (b"# nothing yet\n", "a spec is a mapping of fields"),
-        (b"- name: flights\n", "a spec is a mapping of fields"),
-        (b"flights", "a spec is a mapping of fields"),
+        (b"", "a spec must be a mapping of fields"),
+        (b"# nothing yet\n", "a spec must be a mapping of fields"),
+        (b"- name: flights\n", "a spec must be a mapping of fields"),
+        (b"flights", "a spec must be a mapping of fields"),
         (TEXT.encode("utf-16"), "is not UTF-8"),
         ("name: Zürich\n".encode("latin-1"), "is not UTF-8"),
-        (b"name: \x00\n", "no valid YAML"),
+        (b"name: \x00\n", "invalid YAML"),
         (b"a: " + b"[" * 3000, "nested too deeply"),
         (b"a: &a {b: *a}\n", "an anchor contains itself"),
         (TEXT.encode() + b"---\nname: other\n", "another document"),
@@ -144,7 +144,7 @@ def test_a_file_that_is_no_spec_at_all_is_a_spec_error(tmp_path: Path, content: 
 
 def test_a_missing_file_names_the_nearest_model_or_all_of_them(tmp_path: Path) -> None:
     settings = Settings.from_environment({"EVERMODEL_MODELS": str(tmp_path)})
-    with pytest.raises(SpecError, match="there is no spec in"):
+    with pytest.raises(SpecError, match="contains no spec"):
         load_spec("flights", settings)
     write(tmp_path, TEXT)
     with pytest.raises(SpecError, match=r"did you mean flights\?"):

@@ -45,8 +45,8 @@ def test_every_gate_can_be_declared_and_survives_the_canonical_form() -> None:
             "gate.fairness.0.column: x is not a feature",
         ),
         ("slices", [{"column": "age", "values": ["old"]}], "gate.slices.0.values: 'old' is not a number"),
-        ("secondary", [{"metric": "rmse"}], "gate.secondary.0.metric: rmse is no metric of a binary task"),
-        ("secondary", [{"metric": "roc_auc"}], "gate.secondary.0.metric: roc_auc is checked already"),
+        ("secondary", [{"metric": "rmse"}], "gate.secondary.0.metric: rmse is not a metric of a binary task"),
+        ("secondary", [{"metric": "roc_auc"}], "gate.secondary.0.metric: roc_auc is listed twice"),
         (
             "behaviour",
             {"monotonic": [{"column": "colour"}]},
@@ -73,13 +73,13 @@ def test_what_does_not_fit_the_model_is_refused(section: str, checks: Any, reaso
             "regression",
             "fairness",
             EVERYTHING["fairness"],
-            "gate.fairness: a regression task has no yes and no",
+            "gate.fairness: fairness gates need a binary task, not regression",
         ),
         (
             "multiclass",
             "behaviour",
             {"monotonic": [{"column": "age"}]},
-            "of many classes, none is up or down",
+            "a multiclass answer has no direction",
         ),
     ],
 )

@@ -100,7 +100,7 @@ def test_ports_come_from_the_environment() -> None:
 
 @pytest.mark.parametrize("text", ["0", "65536", "-1", "http"])
 def test_a_port_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(PermanentError, match=f"PORT_AIRFLOW={text} is no port"):
+    with pytest.raises(PermanentError, match=f"PORT_AIRFLOW={text} is not a port"):
         Ports.from_environment({"PORT_AIRFLOW": text})
 
 
@@ -109,7 +109,7 @@ def test_a_taken_port_is_named_with_its_holder_and_a_way_out(taken: int) -> None
     assert free_port(taken) != taken
     with pytest.raises(PortTakenError) as caught:
         Ports(airflow=free_port(), mlflow=taken, serving=free_port()).require_free()
-    assert f"port {taken} is taken by process {os.getpid()}" in caught.value.problem
+    assert f"port {taken} is in use by process {os.getpid()}" in caught.value.problem
     assert "set PORT_MLFLOW=" in caught.value.advice
 
 

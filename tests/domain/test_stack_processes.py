@@ -105,7 +105,7 @@ def test_a_service_that_never_gets_ready_is_reported(tmp_path: Path) -> None:
 def test_a_service_that_waits_for_nobody_is_an_error(tmp_path: Path) -> None:
     with (
         Supervisor(tmp_path) as supervisor,
-        pytest.raises(ServiceError, match="wait for services that nobody"),
+        pytest.raises(ServiceError, match="wait for services that are not started"),
     ):
         supervisor.start([service("a", SLEEP, after=("b",))])
 

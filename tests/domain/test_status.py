@@ -112,12 +112,12 @@ def test_a_plan_of_another_champion_is_over(tmp_path: Path) -> None:
     client: Any = Registry({"champion": "5", "challenger": "6"}, {TRAFFIC_PLAN: PLAN.dumps()})
     found = status_of(client, "flights", tmp_path, NOW)
     assert (found.rollout, found.places[0].behind) == (None, "the rollout is over")
-    assert "version 6 is registered and not champion" in lines_of(found)[1]
+    assert "version 6 is registered but not champion" in lines_of(found)[1]
 
 
 def test_where_nothing_serves_the_status_says_so(tmp_path: Path) -> None:
     client: Any = Registry({"champion": "5"}, {})
-    assert lines_of(status_of(client, "flights", tmp_path, NOW))[1] == "  no serving process reports in"
+    assert lines_of(status_of(client, "flights", tmp_path, NOW))[1] == "  no serving process reports"
 
 
 @pytest.fixture

@@ -142,7 +142,7 @@ def test_a_label_that_does_not_fit_the_task_is_named(
 def test_a_metric_of_another_task_is_refused(world: World) -> None:
     _with_task(world, "regression")
     world.change(gate={"metric": "roc_auc"})
-    with pytest.raises(SpecError, match=r"gate\.metric: roc_auc is no metric of a regression task"):
+    with pytest.raises(SpecError, match=r"gate\.metric: roc_auc is not a metric of a regression task"):
         _ = world.spec
 
 
@@ -151,5 +151,5 @@ def test_a_classifier_cannot_be_a_candidate_of_a_regression(world: World) -> Non
     world.change(candidates=[{"name": "a", "estimator": "sklearn.linear_model.LogisticRegression"}])
     retrain = world.retrain("2013-03-11")
     snapshot = retrain.extract()
-    with pytest.raises(SpecError, match="is no regressor"):
+    with pytest.raises(SpecError, match="is not a regressor"):
         world.train(retrain, snapshot.path)

@@ -214,7 +214,7 @@ def test_prod_rolls_it_out_step_by_step_where_its_spec_says_so(
         there.steps.stop(by="ann", reason="freeze")
     ended = CliRunner().invoke(app, command)
     assert (
-        "was rolled out in prod before (stopped by ann: freeze), and that is not begun again" in ended.stdout
+        "was rolled out in prod before (stopped by ann: freeze), and is not rolled out again" in ended.stdout
     )
     assert (there.champion, there.plan.state) == ("1", "stopped")
 
@@ -247,9 +247,9 @@ def test_only_what_has_served_is_proven(world: World, prod: Settings) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--force", "--approve"), "--approve and --force do not go together"),
-        (("--from", "staging", "--approve"), "--from and --to and --approve do not go together"),
-        (("--from", "staging"), "give both --from and --to"),
+        (("--force", "--approve"), "--approve and --force cannot be combined"),
+        (("--from", "staging", "--approve"), "--from and --to and --approve cannot be combined"),
+        (("--from", "staging"), "pass both --from and --to"),
     ],
 )
 def test_one_way_into_service_at_a_time(words: tuple[str, ...], said: str) -> None:

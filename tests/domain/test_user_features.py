@@ -108,15 +108,19 @@ def _picker() -> Any:
         (
             feature_mistakes.MEAN,
             TrainingError,
-            "feature_mean.features gives log_wind other values for 20 rows alone",
+            "feature_mean.features returns different values of log_wind for 20 rows alone",
         ),
-        (feature_mistakes.LAG, TrainingError, "feature_lag.features gives log_wind other values for 20 rows"),
-        (feature_mistakes.FEWER, TrainingError, "feature_fewer.features gave 19 rows for 20 rows"),
-        (feature_mistakes.LIST, TrainingError, "feature_list.features gave a list"),
-        (feature_mistakes.LACKS, TrainingError, "feature_lacks.features does not give log_wind"),
+        (
+            feature_mistakes.LAG,
+            TrainingError,
+            "feature_lag.features returns different values of log_wind for 20 rows",
+        ),
+        (feature_mistakes.FEWER, TrainingError, "feature_fewer.features returned 19 rows for 20 rows"),
+        (feature_mistakes.LIST, TrainingError, "feature_list.features returned a list"),
+        (feature_mistakes.LACKS, TrainingError, "feature_lacks.features does not return log_wind"),
         (feature_mistakes.EMPTY, SpecError, "has neither features"),
-        (feature_mistakes.NO_PIPELINE, SpecError, "build_pipeline gave a str"),
-        ("no_such_module", SpecError, "names no_such_module, which cannot be imported"),
+        (feature_mistakes.NO_PIPELINE, SpecError, "build_pipeline returned a str"),
+        ("no_such_module", SpecError, "features.module: no_such_module cannot be imported"),
     ],
 )
 def test_a_mistake_in_the_module_is_told(module: str, kind: type[EvermodelError], says: str) -> None:

@@ -49,10 +49,10 @@ def test_good_data_passes_every_check_and_all_are_listed(tmp_path: Path) -> None
         "both classes of late",
         *(f"nulls in {name}" for name in ("temp", "wind", "carrier")),
         *(f"infinite values in {name}" for name in ("temp", "wind")),
-        *(f"values of {name} that are no number" for name in ("temp", "wind")),
+        *(f"values of {name} that are not numbers" for name in ("temp", "wind")),
         "values of temp outside 0.0 to 6.0",
         "values of wind outside -inf to 4.0",
-        "values of carrier that are known ones written otherwise",
+        "variants of known values of carrier",
     }
     report.require()
     assert json.loads(json.dumps(report.to_json()))["model"] == "small"
@@ -72,7 +72,7 @@ BAD: dict[str, tuple[dict[str, Any], dict[str, Any], str, str, str]] = {
     "below": ({}, {"temp": first([-0.001, -5])}, "values of temp outside 0.0 to 6.0", "2 rows", "none"),
     "above": ({}, {"wind": first([5])}, "values of wind outside -inf to 4.0", "1 rows", "none"),
     "infinite": ({"ranges": {}}, {"temp": first([INF, -INF])}, "infinite values in temp", "2 rows", "none"),
-    "text": ({}, {"temp": first(["calm"], "1.5")}, "values of temp that are no number", "1 rows", "none"),
+    "text": ({}, {"temp": first(["calm"], "1.5")}, "values of temp that are not numbers", "1 rows", "none"),
     "text outside": ({}, {"temp": first(["7"], "1.5")}, "values of temp outside 0.0 to 6.0", "1 rows", "none"),
 }  # fmt: skip
 
@@ -142,7 +142,7 @@ def test_bad_rows_are_set_aside_up_to_a_limit_and_fail_above(tmp_path: Path) -> 
     assert (few.verdict, few.set_aside) == ("quarantined", 4)
     assert (many.verdict, many.set_aside) == ("failed", 5)
     (check,) = many.failures
-    assert (check.name, check.found) == ("rows set aside", "5 of 80 rows (6.25%)")
+    assert (check.name, check.found) == ("quarantined rows", "5 of 80 rows (6.25%)")
     assert check.examples[0] == "infinite values in temp: 5 rows, 'inf' in row r00000"
 
 
@@ -166,8 +166,8 @@ def test_an_off_without_quotes_is_what_yaml_makes_of_it() -> None:
 @pytest.mark.parametrize(
     ("severity", "reason"),
     [
-        ({"rnage": "warn"}, "rnage is no check"),
-        ({"leakage": "quarantine"}, "leakage points at no rows"),
+        ({"rnage": "warn"}, "rnage is not a check"),
+        ({"leakage": "quarantine"}, "leakage identifies no rows"),
         ({"range.nope": "warn"}, "nope is not a column of this model"),
         ({"range": "loud"}, "Input should be"),
     ],

@@ -179,15 +179,15 @@ def test_where_the_models_cannot_be_written_the_lake_keeps_the_file(
     ("text", "reason"),
     [
         ("columns: [", "cannot be read"),
-        ("name: x", "there are no columns"),
+        ("name: x", "it contains no columns"),
         (
             "columns: {temp: {dtype: float64, str_length: {min_value: 3}}}",
-            "columns.temp.str_length: is not enforced here",
+            "columns.temp.str_length: is not enforced",
         ),
         ("columns: {temp: {dtype: float64, less_than_or_equal_to: high}}", "high"),
         ("columns: {temp: {nullable: true}}", "dtype"),
         ("columns: {}\nevermodel: {max_age: soon}", "max_age"),
-        ("columns: {}\nunique: [a]", "unique: is not enforced here"),
+        ("columns: {}\nunique: [a]", "unique: is not enforced"),
     ],
 )
 def test_a_schema_file_with_a_mistake_is_refused_with_its_place(

@@ -124,7 +124,7 @@ def test_what_the_remote_does_not_have_cannot_come_back(
     store.track(file)
     shutil.rmtree(settings.dvc_remote)
     forget(settings, file)
-    with pytest.raises(SnapshotStoreError, match="is missing and DVC cannot bring it back"):
+    with pytest.raises(SnapshotStoreError, match="is missing and DVC cannot fetch it"):
         store.restore(file)
     with pytest.raises(SnapshotStoreError, match=r"never\.parquet is missing"):
         store.restore(file.with_name("never.parquet"))

@@ -35,9 +35,9 @@ def test_the_demo_tells_its_story_and_leaves_nothing_behind(tmp_path: Path) -> N
     output = done.stdout + done.stderr
 
     assert done.returncode == 0, output
-    assert "Everything was as described." in output
+    assert "All checks passed." in output
     assert (
-        "2 champions, 1 incident about performance, 1 incident about drift, 5 calm days without a message"
+        "2 champions, 1 incident about performance, 1 incident about drift, 5 quiet days without a message"
         in output
     )
     assert "failed: 0." in output

@@ -68,7 +68,7 @@ def test_data_what_versions_were_trained_on_and_how_to_have_it_back(flights: Wor
     assert "versions: 2 (as of 2013-03-25)" in listed
     for words in shown_on("data.md", "data", "checkout"):
         there = [str(tmp_path / "flights.parquet") if one.startswith("/tmp/") else one for one in words]
-        assert ", as the version names it" in run(there).stdout
+        assert ", matches the version" in run(there).stdout
     assert (tmp_path / "flights.parquet").stat().st_size > 0
 
 

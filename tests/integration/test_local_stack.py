@@ -213,7 +213,7 @@ def test_a_spec_that_breaks_hides_no_other_model(stage: Stage) -> None:
             assert time.monotonic() < deadline, "the broken spec was not noticed"
             time.sleep(1)
         assert [Path(error["filename"]).name for error in errors] == ["broken_specs.py"]
-        assert "sedd: there is no such field; did you mean seed?" in errors[0]["stack_trace"]
+        assert "sedd: unknown field; did you mean seed?" in errors[0]["stack_trace"]
         assert stage.dag in stage.api.dag_ids()
     finally:
         broken.unlink()

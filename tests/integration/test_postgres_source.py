@@ -114,7 +114,7 @@ def test_a_server_that_ends_the_connection_half_way_is_told_as_away() -> None:
 def test_wrong_sql_is_told_in_the_words_of_the_server() -> None:
     with pytest.raises(SourceError, match='relation "flihgts" does not exist'):
         read_window(sql("SELECT * FROM flihgts"), between(0, 1), with_label=True)
-    with pytest.raises(SourceError, match="column temp holds 'BB', which is no number"):
+    with pytest.raises(SourceError, match="column temp holds 'BB', which is not a number"):
         read_window(
             sql("SELECT id, at, carrier AS temp, wind, carrier, late FROM flights"),
             between(0, 1),

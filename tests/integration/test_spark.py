@@ -98,7 +98,7 @@ def test_table_query_and_steps_on_spark(rows_on_spark: Path) -> None:
         rows = read_window(spec_on("pyspark://", **source), between(2, 5), with_label=True)
         assert rows["id"].to_pylist() == [f"r{n:05d}" for n in range(16, 40)]
         assert rows["at"][0].as_py() == moment(2)
-    with pytest.raises(SourceError, match=r"there is no table rwos.*\n.*did you mean rows\?"):
+    with pytest.raises(SourceError, match=r"the table rwos does not exist.*\n.*did you mean rows\?"):
         read_window(spec_on("pyspark://", table="rwos"), between(2, 5), with_label=True)
 
 

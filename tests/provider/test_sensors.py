@@ -71,7 +71,7 @@ def test_days_to_score_are_those_of_the_range_once_its_last_one_is_there() -> No
     assert days("2013-03-11", first="2013-03-10") == ["2013-03-11"]
     with pytest.raises(AirflowSensorTimeout, match="0 rows in 2014-01-04"):
         days("2014-03-01", first="2013-12-30", last="2014-01-04")
-    with pytest.raises(AirflowFailException, match="there is no `from`"):
+    with pytest.raises(AirflowFailException, match="`from` is missing"):
         days("2013-03-11", last="2013-03-10")
 
 

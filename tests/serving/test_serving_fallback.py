@@ -186,11 +186,11 @@ def test_the_thread_of_a_version_ends_with_it(tmp_path: Path) -> None:
 
 def test_the_spec_refuses_a_fallback_that_cannot_answer() -> None:
     for fallback, message in (
-        ({"kind": "constant"}, "needs its `score`"),
-        ({"kind": "rule"}, "needs its function"),
+        ({"kind": "constant"}, "needs a `score`"),
+        ({"kind": "rule"}, "needs `rule: module:function`"),
         ({"kind": "constant", "score": 1.2}, "probability"),
         ({"kind": "constant", "score": 0.2, "label": "a"}, "label"),
-        ({"score": 0.2}, "only a constant"),
+        ({"score": 0.2}, "only the kind `constant`"),
     ):
         with pytest.raises(ValueError, match=message):
             small_spec(serving={"fallback": fallback})

@@ -38,7 +38,7 @@ def test_a_graph_that_answers_the_example_differently_is_refused(
     for name in (GRAPH_FILE, ENCODING_FILE):
         shutil.copy(tmp_path / "other" / FOLDER / name, files / FOLDER / name)
 
-    with pytest.raises(ModelFormatError, match="the graph does not answer its stored example"):
+    with pytest.raises(ModelFormatError, match="the graph's answers to the stored example differ"):
         read_served(world.spec, "1", files)
 
 

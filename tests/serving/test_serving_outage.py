@@ -102,9 +102,9 @@ def test_a_damaged_or_unsafe_champion_leaves_the_last_good_one(world: World, tmp
     with TestClient(create_app([world.name], world.settings, poll_seconds=0.05)) as client:
         wait_for_version(client, one.version)
         damaged = _publish_files(world, 3, lambda files: (files / "model.skops").write_bytes(b"damaged"))
-        wait_until(lambda: "no readable skops file" in last_error(client), "the damage is seen")
+        wait_until(lambda: "not a readable skops file" in last_error(client), "the damage is seen")
         unsafe = _publish_files(world, 5, lambda files: _make_pickle(files, trap))
-        wait_until(lambda: "runs code when it is loaded" in last_error(client), "the pickle is refused")
+        wait_until(lambda: "runs code when loaded" in last_error(client), "the pickle is refused")
         answer = client.post("/predict", json={"rows": request_rows(1, 1)})
         assert (answer.status_code, answer.json()["version"]) == (200, one.version)
         assert not trap.exists()

@@ -1,4 +1,4 @@
-"""The command line: what a person can do without opening Airflow.
+"""The command line: all steps without Airflow.
 
 Imports every package; no package imports it.
 """

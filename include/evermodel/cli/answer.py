@@ -1,4 +1,4 @@
-"""How a command answers: JSON, tables and lines on stdout."""
+"""Output of commands: JSON, tables and lines on stdout."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def print_json(data: object) -> None:
 
 
 def print_table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table; a column whose head begins with ``#`` holds numbers."""
+    """Print a table; columns whose head starts with ``#`` are numeric."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

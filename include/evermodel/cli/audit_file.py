@@ -1,4 +1,4 @@
-"""The audit log of the command line, which has no log of its own: lines of a file in ``EVERMODEL_HOME``."""
+"""The audit log of the command line: lines of a file in ``EVERMODEL_HOME``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ AUDIT_FILE = "audit.log"
 
 
 class AuditFile(logging.Handler):
-    """Appends each line with its time; a disk that takes none is told, and stops nothing that is done already."""
+    """Appends each line with its time; a failed write is reported and undoes nothing."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Append a line."""
@@ -25,11 +25,11 @@ class AuditFile(logging.Handler):
             with file.open("a", encoding="utf-8") as lines:
                 lines.write(Logfmt().format(record) + "\n")
         except OSError as error:
-            typer.echo(f"The audit log {file} was not written: {error}", err=True)
+            typer.echo(f"The audit log {file} could not be written: {error}", err=True)
 
 
 def keep_audit(context: typer.Context) -> None:
-    """Keep the audit's lines while a command runs, there and not on the screen."""
+    """Append audit lines to the file while a command runs, and keep them off the screen."""
     handler, before = AuditFile(), LOG.propagate
     LOG.setLevel(logging.INFO)
     LOG.addHandler(handler)

@@ -1,4 +1,4 @@
-"""The command `evermodel backtest`: what retrain policies would have done with a model's own history."""
+"""The command `evermodel backtest`: a model's own history under retrain policies."""
 
 from __future__ import annotations
 
@@ -26,41 +26,41 @@ def backtest(
     model: Model,
     start: Annotated[
         str | None,
-        typer.Option(help="Day of the first champion (ISO, UTC); the first possible one if not given."),
+        typer.Option(help="Day of the first champion (ISO, UTC). Default: the first possible one."),
     ] = None,
     end: Annotated[
-        str | None, typer.Option(help="Day after the last; as far as labels have matured if not given.")
+        str | None, typer.Option(help="Day after the last. Default: up to the last day with matured labels.")
     ] = None,
     policies: Annotated[
         str,
         typer.Option(
-            help="Comma separated: never, weekly, monthly, on_drift, on_decay, as_declared, weekly_ungated; "
-            "all but the last if not given."
+            help="Comma separated: never, weekly, monthly, on_drift, on_decay, as_declared, weekly_ungated. "
+            "Default: all but the last."
         ),
     ] = "",
-    step: Annotated[
-        str, typer.Option(help="How often the drift verdict is asked for: 7d, or 1d as in production.")
-    ] = "7d",
+    step: Annotated[str, typer.Option(help="Time between two verdicts: 7d, or 1d as in production.")] = "7d",
     known: Annotated[
         str | None,
-        typer.Option(help="Column that says when a row, or a version of it, was known.", metavar="COLUMN"),
+        typer.Option(
+            help="Column with the time at which a row, or a version of it, was known.", metavar="COLUMN"
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for report.html, backtest.json and backtest.png.")
     ] = None,
     work: Annotated[
-        Path, typer.Option(help="Folder that keeps what was computed; an ended backtest goes on there.")
+        Path, typer.Option(help="Folder of the cache; an interrupted backtest continues from it.")
     ] = Path(".evermodel/backtest"),
     jobs: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Policies replayed at once, for any number with the same result; all cores if not given.",
+            help="Policies replayed in parallel; the number does not change the result. Default: all cores.",
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Replay history under retrain policies: what each would have brought, and when retraining hurts."""
+    """Replay a model's history under retrain policies, and report when retraining pays and when it hurts."""
     from evermodel.cli import steps
     from evermodel.cli.answer import print_json
     from evermodel.pipelines.backtest.example import with_example_data
@@ -100,7 +100,7 @@ def _progress(plan: Plan) -> Iterator[Tell]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     console = Console(stderr=True)
     console.print(
-        f"{plan.spec.name}: {plan.start:%Y-%m-%d} to {plan.end:%Y-%m-%d}, {len(plan.weeks)} weeks, kept in {plan.work}",
+        f"{plan.spec.name}: {plan.start:%Y-%m-%d} to {plan.end:%Y-%m-%d}, {len(plan.weeks)} weeks, cached in {plan.work}",
         soft_wrap=True,
         highlight=False,
     )
@@ -138,7 +138,7 @@ def _show(comparison: PolicyComparison, files: Files) -> None:
         (
             list(COST_HEAD),
             cost_rows(comparison),
-            "What it cost (of fits that were kept: when they were made)",
+            "Cost (for cached fits: when they were computed)",
         ),
     ):
         table = Table(title=name, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))

@@ -1,4 +1,4 @@
-"""The commands `evermodel data …`: which data a version was trained on, and how to have it back."""
+"""The commands `evermodel data …`: list and restore the training data of versions."""
 
 from __future__ import annotations
 
@@ -15,26 +15,24 @@ from evermodel.cli.options import AsJson, Model, model_names
 if TYPE_CHECKING:
     from evermodel.registry.client import MlflowClient
 
-data = typer.Typer(
-    help="List the snapshots that models were trained on, and bring them back.", no_args_is_help=True
-)
+data = typer.Typer(help="List the snapshots of trained models, and restore them.", no_args_is_help=True)
 data.command("schema")(data_schema)
 
 
 @data.command("list")
 def list_snapshots(
     model: Annotated[
-        str | None, typer.Argument(help="Model to tell about; all if not given.", autocompletion=model_names)
+        str | None, typer.Argument(help="Model. Default: all.", autocompletion=model_names)
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List snapshots with the versions that were trained on them."""
+    """List snapshots with the versions trained on them."""
     from evermodel.cli.steps import waiting
     from evermodel.core.settings import Settings
     from evermodel.registry.training_data import data_lines
 
     settings = Settings.from_environment()
-    with waiting("asking MLflow"):
+    with waiting("reading MLflow"):
         lines = data_lines(_client(settings.tracking_uri), model, settings)
     if as_json:
         typer.echo(json.dumps([line.to_json() for line in lines], indent=2))
@@ -55,10 +53,10 @@ def list_snapshots(
 def checkout(
     model: Model,
     version: Annotated[str, typer.Argument(help="Version in the registry, or an alias such as champion.")],
-    to: Annotated[Path | None, typer.Option(help="File or folder for a copy of it.")] = None,
+    to: Annotated[Path | None, typer.Option(help="File or folder for a copy.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Bring back, byte for byte, what a version was trained on."""
+    """Restore a version's training data, byte for byte."""
     from evermodel.cli.answer import print_json
     from evermodel.cli.steps import step
     from evermodel.core.settings import Settings
@@ -71,7 +69,7 @@ def checkout(
     if as_json:
         print_json({"file": file, "md5": md5})
     else:
-        typer.echo(f"{file}\n  md5 {md5}, as the version names it")
+        typer.echo(f"{file}\n  md5 {md5}, matches the version")
 
 
 @data.command()
@@ -79,7 +77,7 @@ def forget(
     model: Model,
     as_json: AsJson = False,
 ) -> None:
-    """Remove the days of a model's source that are kept in the lake, so that they are read again."""
+    """Delete the cached days of a model's source, so that they are read again."""
     from evermodel.cli.answer import print_json
     from evermodel.core.settings import Settings
     from evermodel.data.sources.partitions import folder_of
@@ -90,7 +88,7 @@ def forget(
     if as_json:
         print_json({"model": model, "removed": days})
     else:
-        typer.echo(f"{days} days of {model} removed; snapshots stay as they are")
+        typer.echo(f"{days} days of {model} removed; snapshots are unchanged")
 
 
 def _client(uri: str) -> MlflowClient | None:
@@ -101,5 +99,5 @@ def _client(uri: str) -> MlflowClient | None:
     try:
         return connect(uri)
     except TrackingUnavailableError as error:
-        typer.echo(f"versions are not known: {error.problem}", err=True)
+        typer.echo(f"versions are unknown: {error.problem}", err=True)
         return None

@@ -12,12 +12,12 @@ from evermodel.cli.options import AsJson, Model
 def data_schema(
     model: Model,
     snapshot: Annotated[
-        str, typer.Option(help="Snapshot to infer from, as a path in the lake; the newest one if not given.")
+        str, typer.Option(help="Snapshot to infer from, as a path in the lake. Default: the newest.")
     ] = "",
     as_json: AsJson = False,
-    refresh: Annotated[bool, typer.Option("--refresh", help="Write it over the file that is there.")] = False,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Overwrite an existing file.")] = False,
 ) -> None:
-    """Write the schema file of a model from a snapshot, or tell where it is."""
+    """Write the schema file of a model from a snapshot, or print its path."""
     from pathlib import Path
 
     from evermodel.cli.answer import print_json
@@ -37,7 +37,7 @@ def data_schema(
         if as_json:
             print_json({"file": place, "columns": len(columns), "written": False})
         else:
-            typer.echo(f"{place}: {len(columns)} columns; --refresh writes it anew")
+            typer.echo(f"{place}: {len(columns)} columns; --refresh overwrites it")
         return
     taken = sorted(
         (settings.lake / "snapshots" / spec.name).glob("*.parquet"), key=lambda f: f.stat().st_mtime
@@ -45,8 +45,8 @@ def data_schema(
     file: Path | None = settings.lake / snapshot if snapshot else next(iter(taken[::-1]), None)
     if file is None:
         raise EvermodelError(
-            f"model {spec.name}: there is no snapshot in {settings.lake}",
-            "retrain once, or name one with --snapshot",
+            f"model {spec.name}: no snapshot in {settings.lake}",
+            "retrain once, or pass --snapshot",
         )
     with step("read the snapshot"):
         schema = infer_schema(spec, validate(spec, file).profile)

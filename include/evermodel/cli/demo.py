@@ -14,15 +14,13 @@ from evermodel.cli.options import AsJson
 
 def demo(
     leave: Annotated[bool, typer.Option("--exit", help="Stop everything at the end.")] = False,
-    home: Annotated[Path, typer.Option(help="Folder for everything that the demo writes.")] = Path(
-        ".evermodel/demo"
-    ),
+    home: Annotated[Path, typer.Option(help="Folder for all files of the demo.")] = Path(".evermodel/demo"),
     project: Annotated[Path, typer.Option(help="Folder with dags/ and include/models/.")] = Path(),
     as_json: AsJson = False,
 ) -> None:
     """Replay weeks of 2013 on this machine: train, score, drift, alert, retrain, serve.
 
-    With --json the tale goes to stderr, everything stops at the end, and stdout has the outcome.
+    With --json progress goes to stderr, everything stops at the end, and stdout has the result.
     """
     from evermodel.cli.answer import print_json
     from evermodel.cli.demo_replay.run import run_demo

@@ -1,4 +1,4 @@
-"""The command that checks everything that evermodel stands on."""
+"""The command that checks everything that evermodel depends on."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ _MARKS = {"green": ("✓", "green"), "yellow": ("!", "yellow"), "red": ("✗", "
 
 def doctor(
     only: Annotated[
-        list[str] | None, typer.Option(help="What to check, repeatable: MLflow, Airflow, Slack, lake, …")
+        list[str] | None, typer.Option(help="Check to run, repeatable: MLflow, Airflow, Slack, lake, …")
     ] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds that all checks together may take.", min=1)] = 30,
+    timeout: Annotated[
+        float, typer.Option(help="Time limit of all checks together, in seconds.", min=1)
+    ] = 30,
     as_json: AsJson = False,
 ) -> None:
     """Check versions, specs, lake, DVC, MLflow, Airflow, Slack, serving and the clock; exit 1 if one is red."""
@@ -37,7 +39,7 @@ def doctor(
     chosen = [entry for name, entry in entries.items() if name.lower() in wanted]
     if len(chosen) < len(wanted):
         unknown = ", ".join(sorted(wanted - {entry.name.lower() for entry in chosen}))
-        raise EvermodelError(f"there is no check {unknown}", f"there are {', '.join(entries)}")
+        raise EvermodelError(f"unknown check {unknown}", f"use: {', '.join(entries)}")
     found: list[Finding] = []
     answer = sys.stdout
     with redirect_stdout(sys.stderr):  # whatever the libraries print

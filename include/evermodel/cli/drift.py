@@ -1,4 +1,4 @@
-"""The command that judges a window of the prediction log."""
+"""The command that evaluates a window of the prediction log."""
 
 from __future__ import annotations
 
@@ -20,19 +20,17 @@ _MOST_COLUMNS = 12
 def drift(
     model: Model,
     as_of: AsOf = None,
-    report: Annotated[
-        bool, typer.Option("--report/--no-report", help="Draw Evidently's report beside the verdict.")
-    ] = True,
+    report: Annotated[bool, typer.Option("--report/--no-report", help="Draw Evidently's report.")] = True,
     tell: Annotated[
         bool,
-        typer.Option("--tell/--no-tell", help="Open, keep up and end incidents, and send their messages."),
+        typer.Option("--tell/--no-tell", help="Update incidents and send their messages."),
     ] = True,
     fail_on: Annotated[
         Literal["never", "warning", "critical"], typer.Option(help="Severity from which the exit code is 3.")
     ] = "never",
     as_json: AsJson = False,
 ) -> None:
-    """Judge drift, data quality, performance and serving of the window that ends with a day."""
+    """Evaluate drift, data quality, performance and serving for the window that ends on a day."""
     from dataclasses import asdict
 
     from evermodel.cli.answer import print_json
@@ -62,20 +60,20 @@ def drift(
             watch.report()
             page = str(_page(watch))
             say(page)
-    handled, wish = _handle(watch, verdict) if tell else ([], "")
+    handled, recommendation = _handle(watch, verdict) if tell else ([], "")
     if tell:
         send(settings)
     if as_json:
         incidents = [asdict(done) for done in handled]
-        print_json({**verdict.to_json(), "incidents": incidents, "retrain": wish, "report": page})
+        print_json({**verdict.to_json(), "incidents": incidents, "retrain": recommendation, "report": page})
     else:
-        _show(verdict, handled, wish)
+        _show(verdict, handled, recommendation)
     if fail_on != "never" and RANK[verdict.severity] >= RANK[fail_on]:
         raise typer.Exit(NO)
 
 
 def _page(watch: DriftRun) -> Path:
-    """Bring Evidently's page from MLflow to a file that a browser can open."""
+    """Download Evidently's page from MLflow to a local file."""
     folder = watch.settings.home / "reports" / watch.spec.name / f"{watch.as_of:%Y-%m-%d}"
     folder.mkdir(parents=True, exist_ok=True)
     run_id = watch.mlflow_run().info.run_id
@@ -83,28 +81,28 @@ def _page(watch: DriftRun) -> Path:
 
 
 def _handle(watch: DriftRun, verdict: DriftVerdict) -> tuple[list[Handled], str]:
-    """Do what the drift DAG does with a verdict; a retrain that the policy wants is advised, not started."""
+    """Send messages as the drift DAG does; a retrain that the policy requests is printed, not started."""
     import tempfile
 
     from evermodel.monitoring.retrain_history import note_answer
     from evermodel.monitoring.retrain_policy import current_recommendation
     from evermodel.pipelines.incidents import incident_handler
 
-    wish = current_recommendation(watch.spec, verdict, watch.as_of, watch.client)
-    note_answer(watch.client, watch.spec, watch.as_of, wish.note)
+    recommendation = current_recommendation(watch.spec, verdict, watch.as_of, watch.client)
+    note_answer(watch.client, watch.spec, watch.as_of, recommendation.note)
     advice = (
-        f"the policy asks for a retrain: evermodel train {watch.spec.name} --as-of {watch.as_of:%Y-%m-%d} "
-        f'--reason "{wish.note}"'
+        f"the policy requests a retrain: evermodel train {watch.spec.name} --as-of {watch.as_of:%Y-%m-%d} "
+        f'--reason "{recommendation.note}"'
     )
     asked = (
-        f"The policy asks for a retrain: `evermodel train {watch.spec.name} --as-of {watch.as_of:%Y-%m-%d}`."
+        f"The policy requests a retrain: `evermodel train {watch.spec.name} --as-of {watch.as_of:%Y-%m-%d}`."
     )
     with tempfile.TemporaryDirectory() as folder:
         handled = incident_handler(watch, verdict, {}, asked).handle(verdict, watch.as_of, Path(folder))
-    return handled, advice if wish.wanted else wish.note
+    return handled, advice if recommendation.wanted else recommendation.note
 
 
-def _show(verdict: DriftVerdict, handled: list[Handled], wish: str) -> None:
+def _show(verdict: DriftVerdict, handled: list[Handled], recommendation: str) -> None:
     from evermodel.cli.answer import print_table
 
     typer.echo(
@@ -116,18 +114,18 @@ def _show(verdict: DriftVerdict, handled: list[Handled], wish: str) -> None:
         f"{verdict.window_rows:,} rows against {verdict.reference_rows:,} ({verdict.reference})",
         ("kind", "severity", "incident", "why"),
         (
-            (p.kind, p.severity if p.known else "not known", did.get(p.kind, ""), p.reason)
+            (p.kind, p.severity if p.known else "unknown", did.get(p.kind, ""), p.reason)
             for p in verdict.problems
         ),
     )
     if verdict.drifting:
         print_table(
-            "What drifts, the worst first",
+            "Drifting columns, the worst first",
             ("severity", "column", "what", "measure", "#effect", "#threshold", "summary"),
             (
                 (c.severity, c.column, c.what, c.measure, f"{c.effect:.3f}", f"{c.threshold:.3f}", c.summary)
                 for c in verdict.drifting[:_MOST_COLUMNS]
             ),
         )
-    if wish:
-        typer.echo(wish[0].upper() + wish[1:])
+    if recommendation:
+        typer.echo(recommendation[0].upper() + recommendation[1:])

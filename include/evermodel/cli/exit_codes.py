@@ -1,14 +1,14 @@
-"""What the exit code of a command means, for scripts; the reference page prints this table.
+"""Exit codes of commands, for scripts; the reference page prints this table.
 
 ====  ==========================================================================================
 code  meaning
 ====  ==========================================================================================
-0     done, and the answer is yes: shipped, a rollout began, calm enough, every check passed
-1     it could not be done, or a check failed; one message on stderr says what, where and what to do
-2     the command was written wrongly: an unknown option, a missing argument
-3     done, and the answer is no: the champion was kept, the version waits for approval, or drift
+0     success: a version shipped or its rollout started, no alarm, every check passed
+1     error, or a check failed; one message on stderr gives the problem, the place and the fix
+2     usage error: an unknown option, a missing argument
+3     negative result: the champion was kept, the version waits for approval, or drift
       reached the level of ``--fail-on``
-4     it could not be done yet, because the model has no champion: its first retrain makes one
+4     the model has no champion yet: run its first retrain
 130   interrupted from the keyboard
 ====  ==========================================================================================
 """

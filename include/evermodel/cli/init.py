@@ -13,23 +13,28 @@ from evermodel.cli.options import AsJson
 
 def init(
     place: Annotated[
-        str, typer.Argument(help="Parquet or CSV file, glob or URL; with --table an engine's address.")
+        str, typer.Argument(help="Parquet or CSV file, glob or URL; with --table an engine's URL.")
     ],
-    label: Annotated[str, typer.Option(help="Column to be predicted.")],
+    label: Annotated[str, typer.Option(help="Column to predict.")],
     table: Annotated[
         str,
-        typer.Option(help="Table, for an address such as duckdb:///data/shop.duckdb or postgres://host/db."),
+        typer.Option(help="Table, for a URL such as duckdb:///data/shop.duckdb or postgres://host/db."),
     ] = "",
-    name: Annotated[str | None, typer.Option(help="Name of the model; guessed from the file.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the model. Default: guessed from the file.")
+    ] = None,
     time: Annotated[
-        str | None, typer.Option(help="Column that says when the features were known; guessed.")
+        str | None,
+        typer.Option(help="Column with the time at which the features were known. Default: guessed."),
     ] = None,
-    identity: Annotated[str | None, typer.Option("--id", help="Column that names a row; guessed.")] = None,
+    identity: Annotated[
+        str | None, typer.Option("--id", help="Column with a unique id per row. Default: guessed.")
+    ] = None,
     order: Annotated[
-        str | None, typer.Option(help="Column that tells which row came first, for a table without a time.")
+        str | None, typer.Option(help="Column with the order of rows, for a table without a time.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="File to write; the models' folder if not given.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write over a spec that is there.")] = False,
+    out: Annotated[Path | None, typer.Option(help="File to write. Default: in the folder of specs.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing spec.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write a working model spec from a table and its label, with every guess explained."""
@@ -52,7 +57,7 @@ def init(
     file = out or Settings.from_environment().models / f"{draft.spec.name}.yaml"
     if file.exists() and not force:
         raise SpecError(
-            f"{file} is there already", "name another model with --name, or write over it with --force"
+            f"{file} already exists", "choose another name with --name, or overwrite it with --force"
         )
     write_text(file, draft.text)
     spec = load_spec(file)
@@ -74,6 +79,6 @@ def init(
         f"{file}: {spec.task}, {len(features.numeric)} numbers and {len(features.categorical)} categories"
     )
     for column in spec.leaks:
-        typer.echo(f"  set aside, as it gives the label away: {column}")
+        typer.echo(f"  excluded, because it leaks the label: {column}")
     day = f"{draft.as_of:%Y-%m-%d}"
     typer.echo(f"Review it, then: evermodel train {spec.name} --as-of {day} (or the DAG retrain_{spec.name})")

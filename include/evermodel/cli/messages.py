@@ -1,4 +1,4 @@
-"""What the command line sends to people, and how it says that it did."""
+"""Messages that commands send, and their report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def tell(model: str, settings: Settings, event: Event, message: Message, url: str = "") -> None:
-    """Queue a message for the model's channel and notifiers, and send what waits; without a spec nobody is told."""
+    """Queue a message for the model's channel and notifiers, and send the queue; without a spec no message is sent."""
     from evermodel.alerts.publisher import Publisher, clock, message_queue
     from evermodel.core.errors import SpecError
     from evermodel.spec import load_spec
@@ -22,7 +22,7 @@ def tell(model: str, settings: Settings, event: Event, message: Message, url: st
     try:
         spec = load_spec(model, settings)
     except SpecError as error:
-        typer.echo(f"Nobody is told: {error.problem}", err=True)
+        typer.echo(f"No message was sent: {error.problem}", err=True)
         return
     dispatch = Publisher(message_queue(settings), spec, clock())
     dispatch.post(event, message, url=url)
@@ -31,17 +31,17 @@ def tell(model: str, settings: Settings, event: Event, message: Message, url: st
 
 
 def send(settings: Settings) -> None:
-    """Send what waits; what cannot be sent now is said on stderr and goes on waiting."""
+    """Send the queue; messages that cannot be sent now stay queued, with a note on stderr."""
     from evermodel.alerts.delivery import send_messages
     from evermodel.cli.steps import step
 
     with step("messages") as say:
         reports = send_messages(settings)
         sent, waiting = sum(r.sent for r in reports), sum(r.waiting for r in reports)
-        say(f"{sent} sent{_where(settings, reports)}{f', {waiting} wait' if waiting else ''}")
+        say(f"{sent} sent{_where(settings, reports)}{f', {waiting} queued' if waiting else ''}")
     for report in reports:
         if report.error is not None:
-            typer.echo(f"A message waits: {report.error}", err=True)
+            typer.echo(f"A message is queued: {report.error}", err=True)
 
 
 def _where(settings: Settings, reports: list[DeliveryReport]) -> str:

@@ -11,7 +11,7 @@ from evermodel.core.errors import EvermodelError
 
 
 def model_names(incomplete: str) -> list[str]:
-    """Return the models whose names begin so, for the shell's completion; a folder that is away completes nothing."""
+    """Return the models whose names start with the text, for shell completion; nothing if the folder is missing."""
     from evermodel.core.settings import Settings
 
     files = Settings.from_environment().models.glob("*.y*ml")
@@ -20,15 +20,15 @@ def model_names(incomplete: str) -> list[str]:
 
 
 Model = Annotated[str, typer.Argument(help="Model.", autocompletion=model_names)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print only JSON on stdout.")]
 AsOf = Annotated[
     str | None,
-    typer.Option(help="See the world as of this day (ISO, UTC); today if not given.", metavar="DAY"),
+    typer.Option(help="Use data as of this day (ISO, UTC). Default: today.", metavar="DAY"),
 ]
 
 
 def moment_of(as_of: str | None) -> datetime:
-    """Return the midnight that a command looks from.
+    """Return the moment of a command's `--as-of`, a midnight.
 
     Raises
     ------

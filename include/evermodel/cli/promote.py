@@ -1,4 +1,4 @@
-"""The command that brings a registered version into service: by hand, with an approval, or from another environment."""
+"""The command that deploys a registered version: by hand, with an approval, or from another environment."""
 
 from __future__ import annotations
 
@@ -15,26 +15,29 @@ if TYPE_CHECKING:
 def promote(
     model: Model,
     version: Annotated[str, typer.Argument(help="Version in the registry.")],
-    reason: Annotated[str, typer.Option(help="Why; kept in the registry's history.")],
+    reason: Annotated[str, typer.Option(help="Reason, stored in the registry's history.")],
     force: Annotated[
-        bool, typer.Option("--force", help="Also against its decision, or one made against another champion.")
+        bool,
+        typer.Option(
+            "--force", help="Promote in spite of a negative decision, or one against another champion."
+        ),
     ] = False,
     approve: Annotated[
-        bool, typer.Option("--approve", help="Approve it, and deploy it as the spec's `rollout` says.")
+        bool, typer.Option("--approve", help="Approve the version, and deploy it by the spec's `rollout`.")
     ] = False,
     source: Annotated[
         str | None, typer.Option("--from", help="Environment in which the version has served.")
     ] = None,
     target: Annotated[
-        str | None, typer.Option("--to", help="Environment to take it to, with its decision and lineage.")
+        str | None, typer.Option("--to", help="Target environment, with the version's decision and lineage.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a registered version the champion at once: one that waits for approval, or any judged one by force.
+    """Make a registered version the champion at once: a version pending approval, or any evaluated one with --force.
 
-    With --approve it is rolled out instead, where the spec says so. With --from and --to, take a version that has
-    served in one environment to the registry of another (EVERMODEL_MLFLOW_<ENVIRONMENT>); there it is deployed as the
-    spec says, or waits for approval. Where the spec names approvers, only they may promote or approve.
+    With --approve the spec's rollout strategy applies. With --from and --to, transfer a version that has
+    served in one environment to the registry of another (EVERMODEL_MLFLOW_<ENVIRONMENT>); there it is deployed by the
+    spec, or waits for approval. If the spec lists approvers, only they may promote or approve.
     """
     from evermodel.core.errors import PromotionError
 
@@ -42,8 +45,8 @@ def promote(
     given = [way for way, wanted in ways.items() if wanted]
     if len(given) > 1:
         raise PromotionError(
-            f"model {model}: {' and '.join(given)} do not go together",
-            "take the version to the other environment first, then approve it or force it there",
+            f"model {model}: {' and '.join(given)} cannot be combined",
+            "transfer the version first, then approve or force it there",
         )
     if source or target:
         _take(model, version, source, target, reason, as_json)
@@ -70,7 +73,7 @@ def _by_hand(model: str, version: str, reason: str, force: bool, as_json: bool) 
     settings, by = Settings.from_environment(), getpass.getuser()
     require_approver_login(load_spec(model, settings), by)
     key = f"promote/{model}/{uuid.uuid4().hex[:12]}"
-    with waiting("asking MLflow"):
+    with waiting("reading MLflow"):
         client = connect(settings.tracking_uri)
         done = promote_version(client, model, version, by=by, reason=reason, run_key=key, force=force)
     if as_json:
@@ -80,7 +83,7 @@ def _by_hand(model: str, version: str, reason: str, force: bool, as_json: bool) 
 
 
 def _approve(model: str, version: str, reason: str, as_json: bool) -> None:
-    """Approve a version that waits, as the person who runs this."""
+    """Approve a waiting version, as the user who runs the command."""
     import getpass
 
     from evermodel.cli.answer import print_json
@@ -92,7 +95,7 @@ def _approve(model: str, version: str, reason: str, as_json: bool) -> None:
 
     settings = Settings.from_environment()
     spec = load_spec(model, settings)
-    with waiting("asking MLflow"):
+    with waiting("reading MLflow"):
         client = connect(settings.tracking_uri)
         done = approve(spec, version, client, settings, by=getpass.getuser(), reason=reason)
     if as_json:
@@ -104,7 +107,7 @@ def _approve(model: str, version: str, reason: str, as_json: bool) -> None:
 def _take(
     model: str, version: str, source: str | None, target: str | None, reason: str, as_json: bool
 ) -> None:
-    """Take a version to another environment."""
+    """Transfer a version to another environment."""
     import getpass
 
     from evermodel.cli.answer import print_json
@@ -115,7 +118,7 @@ def _take(
     from evermodel.spec import load_spec
 
     if not source or not target:
-        raise TransferError("a version goes from one environment to another", "give both --from and --to")
+        raise TransferError("a transfer needs two environments", "pass both --from and --to")
     settings = Settings.from_environment().model_copy(update={"environment": target})
     spec = load_spec(model, settings)
     with step("transfer") as say:
@@ -136,22 +139,22 @@ def _take(
 
 
 def _ending(done: Deployment, environment: str) -> str:
-    """Say what became of a version, and what to do next."""
+    """Return the outcome of a version, and the next command."""
     model, version = done.model, done.version
     there, before = f"{model}: version {version}", done.previous or "none"
     again = f'evermodel promote {model} {version} --approve --reason "…"'
-    stays = f"version {done.previous} stays champion" if done.previous else "there is no champion yet"
+    stays = f"version {done.previous} stays champion" if done.previous else "the model has no champion yet"
     said = {
         "champion": f"{there} is champion in {environment} (before: {before})",
-        "rolling out": f"{there} is being rolled out in {environment} ({done.strategy}); {stays} until that ends. "
-        f"To look at the evidence and move on: evermodel rollout advance {model}",
+        "rolling out": f"{there} is being rolled out in {environment} ({done.strategy}); {stays} until it ends. "
+        f"To advance the rollout: evermodel rollout advance {model}",
         "waits for approval": f"{there} waits for approval in {environment}; {stays}. "
-        f"An approver says yes there: {again}",
+        f"To approve it there: {again}",
         "held back": f"{there} is held back in {environment}: {done.why}; {stays}. "
-        f'To promote it all the same, there: evermodel promote {model} {version} --force --reason "…"',
+        f'To promote it anyway, there: evermodel promote {model} {version} --force --reason "…"',
         "served before": f"{there} served before in {environment}, and is not promoted again; {stays}. "
-        f'To go back to it, there: evermodel rollback {model} --to {version} --reason "…"',
-        "rollout ended": f"{there} was rolled out in {environment} before ({done.why}), and that is not begun again; "
-        f'{stays}. To begin again, there: evermodel rollout start {model} {version} --reason "…"',
+        f'To restore it, there: evermodel rollback {model} --to {version} --reason "…"',
+        "rollout ended": f"{there} was rolled out in {environment} before ({done.why}), and is not rolled out again; "
+        f'{stays}. To restart it, there: evermodel rollout start {model} {version} --reason "…"',
     }
     return said[done.outcome]

@@ -15,7 +15,7 @@ def reproduce(
     version: Annotated[str, typer.Argument(help="Version in the registry.")],
     as_json: AsJson = False,
 ) -> None:
-    """Train a version again from its snapshot, spec and parameters; exit 1 unless it answers the same."""
+    """Train a version again from its snapshot, spec and parameters; exit 1 unless answers are identical."""
     from evermodel.cli.steps import step
     from evermodel.core.settings import Settings
     from evermodel.pipelines.reproduce import reproduce as again
@@ -24,6 +24,6 @@ def reproduce(
     settings = Settings.from_environment()
     with step("reproduce") as say:
         found = again(connect(settings.tracking_uri), model, version, settings)
-        say("it answers the same" if found.identical else "it does not answer the same")
+        say("answers are identical" if found.identical else "answers differ")
     typer.echo(json.dumps(found.to_json(), indent=2) if as_json else "\n".join(found.sentences()))
     raise typer.Exit(0 if found.identical else 1)

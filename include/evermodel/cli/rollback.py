@@ -12,11 +12,11 @@ from evermodel.cli.options import AsJson, Model
 
 def rollback(
     model: Model,
-    reason: Annotated[str, typer.Option(help="Why; kept in the registry's history.")],
-    to: Annotated[str | None, typer.Option(help="Version; the last one that served if not given.")] = None,
+    reason: Annotated[str, typer.Option(help="Reason, stored in the registry's history.")],
+    to: Annotated[str | None, typer.Option(help="Version. Default: the last one that served.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make an earlier champion the champion again; serving processes follow within seconds, people are told."""
+    """Make an earlier champion the champion again; serving processes follow within seconds, and a message is sent."""
     import getpass
     import uuid
     from dataclasses import asdict
@@ -31,7 +31,7 @@ def rollback(
     from evermodel.registry.tracking import connect, version_url
 
     settings, key = Settings.from_environment(), f"rollback/{model}/{uuid.uuid4().hex[:12]}"
-    with waiting("asking MLflow"):
+    with waiting("reading MLflow"):
         client = connect(settings.tracking_uri)
         flight = active_rollout(ModelRegistry(client).read(model))
         done = roll_back(client, model, by=getpass.getuser(), reason=reason, run_key=key, version=to)

@@ -12,19 +12,19 @@ if TYPE_CHECKING:
     from evermodel.deployment.rollout.plan import TrafficPlan
     from evermodel.deployment.rollout.service import RolloutService
 
-rollout = typer.Typer(help="Roll a version out step by step, and stop that.", no_args_is_help=True)
+rollout = typer.Typer(help="Start, advance, show and stop rollouts.", no_args_is_help=True)
 
 
 @rollout.command()
 def start(
     model: Model,
     version: Annotated[str, typer.Argument(help="Version in the registry.")],
-    reason: Annotated[str, typer.Option(help="Why; kept in the registry's history.")],
-    strategy: Annotated[str | None, typer.Option(help="That of the spec if not given.")] = None,
-    key: Annotated[str | None, typer.Option(help="Idempotency key: the same one again starts once.")] = None,
+    reason: Annotated[str, typer.Option(help="Reason, stored in the registry's history.")],
+    strategy: Annotated[str | None, typer.Option(help="Default: the spec's.")] = None,
+    key: Annotated[str | None, typer.Option(help="Idempotency key: a repetition starts nothing.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Begin to roll a version out; the DAG rollout_<model>, or `advance` again and again, moves it."""
+    """Start the rollout of a version; the DAG rollout_<model>, or repeated `advance`, moves it."""
     import getpass
     import uuid
 
@@ -34,7 +34,7 @@ def start(
 
     chosen = next((known for known in STRATEGIES if known == strategy), None)
     if strategy is not None and chosen is None:
-        raise SpecError(f"there is no strategy {strategy}", f"there are: {', '.join(STRATEGIES)}")
+        raise SpecError(f"unknown strategy {strategy}", f"use: {', '.join(STRATEGIES)}")
     with waiting(f"starting version {version}"):
         plan = _rollouts(model).start(
             version,
@@ -48,14 +48,14 @@ def start(
 
 @rollout.command()
 def status(model: Model, as_json: AsJson = False) -> None:
-    """Show the last rollout: how far it is, or how it ended."""
+    """Show the last rollout: its step, or its result."""
     from evermodel.cli.steps import waiting
     from evermodel.deployment.rollout.plan_store import read_plan
 
-    with waiting("asking MLflow"):
+    with waiting("reading MLflow"):
         plan = read_plan(_rollouts(model).client, model)
     if plan is None and not as_json:
-        typer.echo(f"{model}: there never was a rollout")
+        typer.echo(f"{model}: no rollout yet")
     elif plan is None:
         typer.echo("null")
     else:
@@ -64,10 +64,10 @@ def status(model: Model, as_json: AsJson = False) -> None:
 
 @rollout.command()
 def advance(model: Model, as_json: AsJson = False) -> None:
-    """Look at the evidence once, and do what it says."""
+    """Evaluate the evidence once, and apply the result."""
     from evermodel.cli.steps import waiting
 
-    with waiting("looking at the evidence"):
+    with waiting("evaluating the rollout"):
         look = _rollouts(model).advance()
     if as_json:
         _print(look.to_json())
@@ -78,10 +78,10 @@ def advance(model: Model, as_json: AsJson = False) -> None:
 @rollout.command()
 def stop(
     model: Model,
-    reason: Annotated[str, typer.Option(help="Why; kept with the rollout.")],
+    reason: Annotated[str, typer.Option(help="Reason, stored with the rollout.")],
     as_json: AsJson = False,
 ) -> None:
-    """Stop the rollout that is under way: the champion answers everything."""
+    """Stop the running rollout: the champion answers everything."""
     import getpass
 
     from evermodel.cli.steps import waiting

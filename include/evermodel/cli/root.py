@@ -33,11 +33,11 @@ from evermodel.core.errors import EvermodelError, NoChampionError
 
 app = typer.Typer(
     name="evermodel",
-    help="Keep tabular models in production fresh, proven and reversible.",
+    help="Keep tabular models in production fresh, validated and reversible.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-# In the order in which one needs them; a command's own imports happen when it runs.
+# In the order of use; a command's own imports happen when it runs.
 for command in (
     init,
     check,
@@ -92,12 +92,12 @@ def main() -> None:
 
 
 def _unknown(error: Exception) -> str:
-    """Say what an error is that nobody foresaw, and where it came from."""
+    """Return an unexpected error with its place."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if "evermodel" in frame.filename] or frames
     said = str(error).strip().split("\n")[0]
     where = f"{Path(ours[-1].filename).name}, line {ours[-1].lineno}, {ours[-1].name}"
     return (
         f"Error: {type(error).__name__}: {said}\n  Where: {where}\n"
-        "  What to do: EVERMODEL_DEBUG=1 before the command shows all of it; `evermodel doctor` checks the surroundings"
+        "  What to do: set EVERMODEL_DEBUG=1 for the traceback; run `evermodel doctor` to check the setup"
     )

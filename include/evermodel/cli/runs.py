@@ -12,7 +12,7 @@ from evermodel.cli.options import AsJson, Model
 
 def runs(
     model: Model,
-    last: Annotated[int, typer.Option(help="Most retrains to show.")] = 20,
+    last: Annotated[int, typer.Option(help="Number of retrains to show.")] = 20,
     as_json: AsJson = False,
 ) -> None:
     """Show the retrains of a model side by side: parameters, metrics, verdicts, outcomes."""
@@ -22,7 +22,7 @@ def runs(
     from evermodel.reports.retrain.runs import retrain_lines
     from evermodel.reports.retrain.runs_table import print_runs
 
-    with waiting("asking MLflow"):
+    with waiting("reading MLflow"):
         lines = retrain_lines(connect(Settings.from_environment().tracking_uri), model, last)
     if as_json:
         typer.echo(json.dumps([line.to_json() for line in lines], indent=2))

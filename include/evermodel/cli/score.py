@@ -15,11 +15,11 @@ def score(
     as_of: AsOf = None,
     first: Annotated[str, typer.Option("--from", help="First day to score (ISO, UTC).", metavar="DAY")] = "",
     last: Annotated[
-        str, typer.Option("--to", help="Last day to score; yesterday if not given.", metavar="DAY")
+        str, typer.Option("--to", help="Last day to score. Default: yesterday.", metavar="DAY")
     ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Score with the champion the day before --as-of, or every day of --from and --to; a day again replaces it."""
+    """Score the day before --as-of with the champion, or every day of --from and --to; a repetition replaces the day."""
     from evermodel.cli.answer import print_json, print_table
     from evermodel.cli.steps import quiet_libraries, step
     from evermodel.core.settings import Settings
@@ -43,7 +43,7 @@ def score(
             except EmptyWindowError as error:
                 if len(moments) == 1:
                     raise
-                say(f"nothing: {error.problem}")  # a shop may be closed on some days of a year
+                say(f"skipped: {error.problem}")  # a shop may be closed on some days of a year
                 continue
             done.append(scored)
             say(f"{scored.rows:,} rows by version {scored.version}")
@@ -63,13 +63,13 @@ def _moments(as_of: str | None, first: str, last: str) -> list[datetime]:
 
     if not first:
         if last:
-            raise EvermodelError("--to was given without --from", "name the first day, too")
+            raise EvermodelError("--to needs --from", "pass the first day with --from")
         return [moment_of(as_of)]
     if as_of is not None:
-        raise EvermodelError("--as-of and --from were given", "give one of them")
+        raise EvermodelError("--as-of and --from cannot be combined", "pass one of them")
     begin, end = moment_of(first), moment_of(last) if last else moment_of(None) - timedelta(days=1)
     if end < begin:
-        raise EvermodelError(f"{_day(begin)} is after {_day(end)}", "give the earlier day with --from")
+        raise EvermodelError(f"{_day(begin)} is after {_day(end)}", "pass the earlier day with --from")
     return [begin + timedelta(days=n + 1) for n in range((end - begin).days + 1)]
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def schema(
-    out: Annotated[Path | None, typer.Option(help="File to write; the screen if not given.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write. Default: stdout.")] = None,
 ) -> None:
     """Print the JSON Schema of model specs, for editors."""
     from evermodel.core.atomic import write_text
@@ -32,11 +32,11 @@ def schema(
 def check(
     specs: Annotated[
         list[str] | None,
-        typer.Argument(help="Models or YAML files; all if none is given.", autocompletion=model_names),
+        typer.Argument(help="Models or YAML files. Default: all.", autocompletion=model_names),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check model specs, as each environment sees them; every mistake is named with its line."""
+    """Check model specs for each environment, and report every mistake with its line."""
     from evermodel.cli.answer import print_json
     from evermodel.core.settings import Settings
     from evermodel.spec.load import spec_files
@@ -45,7 +45,7 @@ def check(
     folder = settings.models
     names = specs or [str(path) for path in spec_files(folder)]
     if not names:
-        raise EvermodelError(f"there is no spec in {folder}", "set EVERMODEL_MODELS, or name a file")
+        raise EvermodelError(f"no spec in {folder}", "set EVERMODEL_MODELS, or pass a file")
     found = [_checked(name, settings) for name in names]
     if as_json:
         print_json(found)

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 def status(
     model: Annotated[
-        str | None, typer.Argument(help="Model; all models if none is given.", autocompletion=model_names)
+        str | None, typer.Argument(help="Model. Default: all models.", autocompletion=model_names)
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tell which version is champion, how the requests are shared out, and which version serves where."""
+    """Show which version is champion, the traffic shares, and which version serves where."""
     from datetime import UTC, datetime
 
     from evermodel.cli.answer import print_json
@@ -32,7 +32,7 @@ def status(
 
     settings = Settings.from_environment()
     names = [model] if model is not None else [spec.name for spec in load_specs(None, settings)[0]]
-    with waiting("asking MLflow"):
+    with waiting("reading MLflow"):
         client = connect(settings.tracking_uri)
         if model is not None:
             ModelRegistry(client).read(model).require_champion()

@@ -12,9 +12,9 @@ _QUIET = ("alembic", "mlflow", "dvc", "evidently", "httpx", "git", "evermodel_pr
 
 @contextmanager
 def step(name: str) -> Iterator[Callable[[str], None]]:
-    """Show that a step runs, and when it has ended how long it took and what it said.
+    """Show a running step, and at its end its duration and result.
 
-    What libraries print meanwhile goes to stderr too.
+    Output of libraries goes to stderr too.
     """
     from rich.console import Console
     from rich.text import Text
@@ -40,7 +40,7 @@ def step(name: str) -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def waiting(words: str) -> Iterator[None]:
-    """Show that something is waited for, on a screen only; nothing stays of it."""
+    """Show a waiting note, on a terminal only, and remove it afterwards."""
     from rich.console import Console
 
     quiet_libraries()
@@ -49,7 +49,7 @@ def waiting(words: str) -> Iterator[None]:
 
 
 def quiet_libraries() -> None:
-    """Keep what libraries say of their doings off the screen; what they warn of stays."""
+    """Hide progress output of libraries; warnings stay."""
     import logging
     import os
     import warnings

@@ -16,25 +16,23 @@ if TYPE_CHECKING:
 def train(
     model: Model,
     as_of: AsOf = None,
-    reason: Annotated[str, typer.Option(help="Why; kept with the version.")] = "by hand, command line",
+    reason: Annotated[str, typer.Option(help="Reason, stored with the version.")] = "by hand, command line",
     candidate: Annotated[
-        list[str] | None, typer.Option(help="Candidate to train, repeatable; all if none is given.")
+        list[str] | None, typer.Option(help="Candidate to train, repeatable. Default: all.")
     ] = None,
     force_reason: Annotated[
-        str, typer.Option(help="Ship whatever the gates say, and why; kept with the decision.")
+        str, typer.Option(help="Ship regardless of the gates, for this reason, stored with the decision.")
     ] = "",
     approve: Annotated[
-        bool, typer.Option("--approve", help="Approve the version, where the spec asks for approval.")
+        bool, typer.Option("--approve", help="Approve the version, if the spec requires approval.")
     ] = False,
-    run_key: Annotated[
-        str, typer.Option(help="Idempotency key; made of model, day and spec if not given.")
-    ] = "",
+    run_key: Annotated[str, typer.Option(help="Idempotency key. Default: made of model, day and spec.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Retrain: extract, validate, train, judge, register, deploy; exit 3 if the champion stays.
+    """Retrain: extract, validate, train, evaluate, register, deploy; exit 3 if the champion stays.
 
-    Where the spec's `rollout.strategy` is not direct the version's rollout begins instead, with exit code 0 as well.
-    The same day and spec again is the same retrain: what is done is not done twice.
+    With a `rollout.strategy` other than direct the version's rollout starts instead, also with exit code 0.
+    A repetition with the same day and spec is the same retrain: completed steps are skipped.
     """
     import getpass
 
@@ -111,7 +109,7 @@ def _show(retrain: Retrain, result: RetrainResult) -> None:
 
     decision, model = result.decision, retrain.spec.name
     if result.again:
-        typer.echo(f"This retrain had ended before ({result.run_key}); nothing was done again.")
+        typer.echo(f"This retrain already ended ({result.run_key}); nothing was repeated.")
     print_table(
         f"{model}: {headline(decision)[1]}",
         ("verdict", "gate", "#value", "threshold", "evidence"),
@@ -135,8 +133,8 @@ def _ending(model: str, result: RetrainResult) -> str:
         return f"Version {result.version} is champion. To serve it: evermodel serve {model}"
     if result.outcome == RetrainOutcome.ROLLING_OUT:
         return (
-            f"Version {result.version} is being rolled out; the champion stays until that ends. "
-            f"To look at the evidence and move on: evermodel rollout advance {model}"
+            f"Version {result.version} is being rolled out; the champion stays until it ends. "
+            f"To advance the rollout: evermodel rollout advance {model}"
         )
     if result.outcome == RetrainOutcome.WAITS:
         return (

@@ -1,4 +1,4 @@
-"""What every package stands on: errors, settings, atomic files, format numbers, HTML, connections, the environment, audit.
+"""Shared base of every package: errors, settings, atomic files, format numbers, HTML, connections, the environment, audit.
 
 Imports nothing of evermodel.
 """

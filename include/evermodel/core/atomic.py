@@ -1,4 +1,4 @@
-"""Write files so that a reader, or the next run, never sees half of one."""
+"""Atomic writes: a reader, or the next run, never sees a partial file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside the target; on success it becomes the target, on failure it goes away.
+    """Give a temporary path beside the target; renamed to the target on success, removed on failure.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def sweep(path: Path, older_than: float = 3600.0) -> None:
-    """Remove what writers of a file that were killed have left beside it.
+    """Remove temporary files that killed writers left beside a file.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def no_space(error: BaseException) -> bool:
-    """Tell whether an error means that a disk, a quota or a file's largest size is used up."""
+    """Tell whether an error means that a disk, a quota or a file size limit is exhausted."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return True
     return any(

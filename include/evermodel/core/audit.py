@@ -1,4 +1,4 @@
-"""The audit log: one line for everything that changes what serves, and who wanted it.
+"""The audit log: one line for every change of what serves, with its author.
 
 The registry keeps the same facts for good (`evermodel.registry.registry_entry`, tags of versions). The lines are for a log store
 that watches several registries; the logger is ``evermodel.audit``. In Airflow they are in the log of the task; the command

@@ -1,4 +1,4 @@
-"""Databases by the id of an Airflow connection, without Airflow: who runs the code says how ids are looked up."""
+"""Databases by the id of an Airflow connection, without Airflow: the caller sets how ids are looked up."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class EnvironmentConnections:
 
     @staticmethod
     def engine_of(url: URL, name: str) -> Engine:
-        """Return the engine of a URL, which holds no connection open between two uses."""
+        """Return the engine of a URL, which keeps no connection open between two uses."""
         from sqlalchemy import create_engine
         from sqlalchemy.exc import ArgumentError
         from sqlalchemy.pool import NullPool
@@ -65,8 +65,8 @@ class EnvironmentConnections:
         text = environ.get(_PREFIX + name.upper())
         if text is None:
             raise SourceError(
-                f"there is no connection {name}",
-                f"make it in Airflow, or set {_PREFIX}{name.upper()} to its URI",
+                f"connection {name} does not exist",
+                f"create it in Airflow, or set {_PREFIX}{name.upper()} to its URI",
             )
         try:
             parts = json.loads(text) if text.lstrip().startswith("{") else _parts(text)
@@ -74,7 +74,7 @@ class EnvironmentConnections:
         except (ValueError, TypeError, AttributeError):
             # The text holds a password, and so may the message of what went wrong.
             raise SourceError(
-                f"{_PREFIX}{name.upper()} is no connection",
+                f"{_PREFIX}{name.upper()} is not a valid connection URI",
                 "write a URI such as postgres://user:secret@host:5432/database",
             ) from None
 
@@ -89,7 +89,7 @@ def database_url(
     extra: Any = None,
     **_: Any,
 ) -> URL:
-    """Return the SQLAlchemy URL of what Airflow keeps about a connection; of `extra`, texts become its query."""
+    """Return the SQLAlchemy URL of an Airflow connection; texts of `extra` become its query."""
     from sqlalchemy.engine import URL
 
     if not conn_type:
@@ -128,11 +128,11 @@ _current: Connections = EnvironmentConnections()
 
 
 def use_connections(connections: Connections) -> None:
-    """Look up connections here from now on, in this process."""
+    """Set the connection lookup of this process."""
     global _current
     _current = connections
 
 
 def connections() -> Connections:
-    """Return what looks up connections."""
+    """Return the connection lookup."""
     return _current

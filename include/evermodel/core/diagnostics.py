@@ -1,4 +1,4 @@
-"""What a check found: green, yellow or red, and what to do."""
+"""The result of a check: green, yellow or red, with advice."""
 
 from __future__ import annotations
 
@@ -41,6 +41,6 @@ Check = Callable[[Settings], Iterable[Finding]]
 
 
 def first_line(error: BaseException) -> str:
-    """Return what an error says, without the lines after the first."""
+    """Return the first line of an error's message."""
     said = str(error).strip().split("\n")[0]
     return f"{type(error).__name__}: {said}" if said else type(error).__name__

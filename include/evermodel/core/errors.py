@@ -1,4 +1,4 @@
-"""What can go wrong, each error saying what is wrong, where, and what to do about it."""
+"""Errors, each with the problem, its place and the action that fixes it."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class EvermodelError(Exception):
         self.advice = advice
 
     def __reduce__(self) -> tuple[type[EvermodelError], tuple[str, str]]:
-        """Keep problem and advice apart when the error goes from one process to another."""
+        """Keep problem and advice separate when the error is pickled."""
         return type(self), (self.problem, self.advice)
 
 
 class PermanentError(EvermodelError):
-    """Trying again cannot help: the input or the configuration has to change first."""
+    """A retry cannot help: the input or the configuration must change first."""
 
 
 class TransientError(EvermodelError):
-    """Something outside is away for now: trying again may help."""
+    """An external service is unavailable: a retry may help."""
 
 
 class SpecError(PermanentError):
@@ -41,11 +41,11 @@ class SourceError(PermanentError):
 
 
 class EmptyWindowError(PermanentError):
-    """A window that must hold rows holds none, or too few."""
+    """A window has no rows, or too few."""
 
 
 class ValidationError(PermanentError):
-    """A snapshot broke checks that the spec declares as fatal; `failed` is their number."""
+    """A snapshot failed fatal checks; `failed` is their number."""
 
     failed = 0
 
@@ -55,7 +55,7 @@ class TrainingError(PermanentError):
 
 
 class GateError(PermanentError):
-    """A challenger cannot be judged, for instance because the test window holds one class only."""
+    """A challenger cannot be evaluated, for example because the test window has one class only."""
 
 
 class ModelFormatError(PermanentError):
@@ -67,31 +67,31 @@ class NewerFormatError(PermanentError, ValueError):
 
 
 class RegistryConflictError(PermanentError):
-    """The registry changed since the decision was made, so the decision no longer holds."""
+    """The registry changed since the decision, so the decision no longer applies."""
 
 
 class WrongEnvironmentError(PermanentError):
-    """A process of one environment wants to change a model of another."""
+    """A process of one environment tries to change a model of another."""
 
 
 class TransferError(PermanentError):
-    """A version cannot be taken from one environment to another."""
+    """A version cannot be transferred from one environment to another."""
 
 
 class RollbackError(PermanentError):
-    """There is no version that a rollback could go to."""
+    """No version is available for a rollback."""
 
 
 class PromotionError(PermanentError):
-    """A version cannot be promoted by hand as asked."""
+    """A version cannot be promoted by hand as requested."""
 
 
 class ApprovalError(PermanentError):
-    """An answer does not count: of the wrong person, or about something else than what is about to be deployed."""
+    """An approval is invalid: by the wrong person, or of another version or decision."""
 
 
 class RolloutError(PermanentError):
-    """A rollout cannot be started, moved or stopped as asked."""
+    """A rollout cannot be started, moved or stopped as requested."""
 
 
 class NoChampionError(PermanentError):
@@ -107,16 +107,16 @@ class SnapshotStoreError(TransientError):
 
 
 class SourceUnavailableError(TransientError):
-    """A source cannot be reached, or broke off while its rows were read."""
+    """A source is unavailable, or its connection was lost while rows were read."""
 
 
 class TargetError(PermanentError):
-    """A table outside cannot take a model's answers as declared."""
+    """An external table does not accept a model's answers as declared."""
 
 
 class TargetUnavailableError(TransientError):
-    """A database that takes a model's answers cannot be reached, or broke off."""
+    """The database for a model's answers is unavailable, or its connection was lost."""
 
 
 class LakeFullError(TransientError):
-    """There is no room left where the lake is."""
+    """No space is left in the lake's file system."""

@@ -1,4 +1,4 @@
-"""Where things are: folders and addresses, read from the environment."""
+"""Settings: folders and addresses, read from the environment."""
 
 from __future__ import annotations
 
@@ -59,17 +59,17 @@ class Settings(BaseModel):
 
     @property
     def outbox(self) -> Path:
-        """Folder that takes messages when there is no Slack connection."""
+        """Folder of messages when there is no Slack connection."""
         return self.home / "outbox"
 
     @property
     def model_cache(self) -> Path:
-        """Folder of downloaded models, so that serving can start while the registry is away."""
+        """Folder of downloaded models, so that serving can start during a registry outage."""
         return self.home / "model-cache"
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
-        """Read the settings; what is unset gets a default that works on one machine."""
+        """Read the settings; unset ones get a default that works on one machine."""
         env = os.environ if environ is None else environ
         airflow_home = Path(env.get("AIRFLOW_HOME", Path.home() / "airflow")).expanduser()
         home = Path(env.get("EVERMODEL_HOME", airflow_home / "evermodel")).expanduser().absolute()

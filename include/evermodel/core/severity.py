@@ -1,4 +1,4 @@
-"""How bad something is, in three words that can be compared."""
+"""Severities: three words in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Work in a child process that is ended when it takes too long, whatever it is busy with."""
+"""Run work in a child process, killed at its time limit."""
 
 from __future__ import annotations
 
@@ -73,15 +73,15 @@ def _wait(receiving: Connection, child: int, seconds: float, name: str, on_event
     while True:
         if not receiving.poll(max(0.0, end - time.monotonic())):
             raise TrainingError(
-                f"{name} was ended: it took longer than its time limit ({_duration(seconds)})",
-                "raise its `time_limit`, or give it less to do; the other candidates go on without it",
+                f"{name} exceeded its time limit ({_duration(seconds)})",
+                "raise its `time_limit` or reduce its work; the other candidates continue",
             )
         try:
             kind, value = receiving.recv()
         except EOFError:
             raise TrainingError(
                 f"{name}: its process died ({_end_of(child)})",
-                "see the log above; signal 9 is mostly a lack of memory",
+                "see the log above; signal 9 usually means out of memory",
             ) from None
         if kind == "error":
             raise value
@@ -111,7 +111,7 @@ def _work_and_exit(work: Callable[[Emit], Any], sending: Connection, name: str) 
 
 
 def _release_openmp() -> None:
-    """End the idle OpenMP threads of this process; a child would wait for them for ever."""
+    """End the idle OpenMP threads of this process; a child would wait for them forever."""
     from threadpoolctl import threadpool_info
 
     for library in threadpool_info():

@@ -30,7 +30,7 @@ def feature_frame(spec: ModelSpec, data: pa.Table | pd.DataFrame) -> pd.DataFram
             columns[name] = pd.to_numeric(frame[name]).astype("float64")
         except (TypeError, ValueError) as error:
             raise SourceError(
-                f"column {name} is declared numeric but holds something else ({error})",
+                f"column {name} is declared numeric but contains other values ({error})",
                 "correct the source query, or list the column under features.categorical",
             ) from error
     for name in spec.features.categorical:
@@ -41,7 +41,7 @@ def feature_frame(spec: ModelSpec, data: pa.Table | pd.DataFrame) -> pd.DataFram
 
 
 def as_type(column: pa.Array[Any] | pa.ChunkedArray[Any], kind: pa.DataType, safe: bool = True) -> Any:
-    """Cast a column if it has to be: Arrow takes microseconds to find out that it has not, for every column and batch.
+    """Cast a column only if its type differs: Arrow's own check takes microseconds per column and batch.
 
     Raises
     ------

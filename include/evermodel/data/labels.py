@@ -1,4 +1,4 @@
-"""The label column as the task needs it; rows whose label is not known are left out."""
+"""The label column in the task's type; rows without a known label are dropped."""
 
 from __future__ import annotations
 
@@ -61,5 +61,5 @@ def _label_error(spec: ModelSpec, table: pa.Table) -> SourceError:
     found = pc.unique(table[spec.label.column]).slice(0, 5).to_pylist()
     return SourceError(
         f"model {spec.name}: the label {spec.label.column} is not {_WANTED[spec.task]}; it holds {found}",
-        f"turn it into {_WANTED[spec.task]} in `source.query`, or correct `task` (it is {spec.task})",
+        f"convert it in `source.query`, or change `task` (now {spec.task})",
     )

@@ -1,4 +1,4 @@
-"""Write an immutable Parquet file that is named by its content: whole or not at all."""
+"""Write an immutable Parquet file, named by its content, atomically."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def repeating(schema: pa.Schema) -> list[str]:
 
 
 def sweep(folder: Path, pattern: str, now: float | None = None) -> None:
-    """Remove what processes that were killed days ago have left behind.
+    """Remove temporary files of processes killed days ago.
 
     Parameters
     ----------
@@ -119,13 +119,13 @@ def room_for(file: Path) -> Iterator[None]:
         if not no_space(error):
             raise
         raise LakeFullError(
-            f"there is no room left in {file.parent}: {error}",
-            "free some space there, or move the lake (EVERMODEL_LAKE); then run this again",
+            f"no space is left in {file.parent}: {error}",
+            "free some space there or move the lake (EVERMODEL_LAKE), then run this again",
         ) from error
 
 
 def _groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Cut rows anew, so that the row groups do not depend on how the rows came."""
+    """Regroup rows, so that the row groups do not depend on the input batches."""
     import pyarrow as pa
 
     waiting: list[pa.Table] = []
@@ -143,6 +143,6 @@ def _groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 
 def _abandon(writer: pa.parquet.ParquetWriter) -> None:
-    """Close a file that will be thrown away; on a full disk even that fails."""
+    """Close a file that will be deleted; on a full disk even that fails."""
     with contextlib.suppress(OSError):
         writer.close()

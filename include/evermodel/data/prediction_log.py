@@ -22,7 +22,7 @@ ROW_GROUP = 65_536
 
 
 def log_schema(spec: ModelSpec) -> pa.Schema:
-    """Return the schema of a model's prediction log: what was answered, when, by whom, from which features."""
+    """Return the schema of a model's prediction log: answer, time, version and features."""
     import pyarrow as pa
 
     columns: list[tuple[str, pa.DataType]] = [
@@ -55,24 +55,24 @@ def _stored_schema(spec: ModelSpec) -> pa.Schema:
 def day_folder(
     spec: ModelSpec, lake: Path, day: str, log: Literal["predictions", "shadow"] = "predictions"
 ) -> Path:
-    """Return the folder of one day (``YYYY-MM-DD``, UTC); ``shadow`` is the log of answers that nobody heard."""
+    """Return the folder of one day (``YYYY-MM-DD``, UTC); ``shadow`` is the log of a shadow's answers."""
     return lake / log / spec.name / f"date={day}"
 
 
 def day_file(spec: ModelSpec, lake: Path, day: str) -> Path:
-    """Return the file of a day's batch predictions; those of serving lie beside it."""
+    """Return the file of a day's batch predictions; those of serving are in the same folder."""
     return day_folder(spec, lake, day) / "batch.parquet"
 
 
 def write_batch(spec: ModelSpec, lake: Path, day: str, table: pa.Table) -> Path:
-    """Write a day's batch predictions; the same day again replaces its own file and no other."""
+    """Write a day's batch predictions; a repetition replaces only that file."""
     target = day_file(spec, lake, day)
     write_batches(spec, target, [table.cast(log_schema(spec))])
     return target
 
 
 def write_batches(spec: ModelSpec, target: Path, tables: Iterable[pa.Table]) -> None:
-    """Write a stream of tables as one file, which is there whole or not at all.
+    """Write a stream of tables as one file, atomically.
 
     What a writer that was killed has left beside it is removed.
 

@@ -1,4 +1,4 @@
-"""Behaviour: what a model does with inputs that the test window may not hold."""
+"""Behavioral tests: inputs that may be absent from the test window."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _EQUAL = 1e-9
 
 
 def behavioral_gates(spec: ModelSpec, features: pd.DataFrame, answers: Floats, ask: Ask) -> Iterator[Gate]:
-    """Try the checks that the spec declares, on a seeded sample of the test window.
+    """Run the declared checks on a seeded sample of the test window.
 
     Parameters
     ----------
@@ -54,11 +54,11 @@ def behavioral_gates(spec: ModelSpec, features: pd.DataFrame, answers: Floats, a
 
 
 def _output(checks: BehaviourChecks, sample: pd.DataFrame, answers: Floats, ask: Ask) -> Gate:
-    """Check that rows get one valid answer each, the same one in any company, and none out of range."""
+    """Check that each row gets one valid answer in range, independent of other rows."""
     low, high = checks.output or (None, None)
     least, most = float(answers.min()), float(answers.max())
     bounds = f", {'…' if low is None else low} to {'…' if high is None else high}" if checks.output else ""
-    threshold = f"one valid answer a row{bounds}"
+    threshold = f"one valid answer per row{bounds}"
     detail = f"answers from {least:.4g} to {most:.4g}"
     try:
         together, backwards, alone = ask(sample), ask(sample[::-1]), ask(sample.head(1))
@@ -68,14 +68,14 @@ def _output(checks: BehaviourChecks, sample: pd.DataFrame, answers: Floats, ask:
         return Gate("output", "fail", None, threshold, f"{len(together)} answers for {len(sample)} rows")
     change = max(_largest(backwards[::-1] - together), _largest(alone - together[:1]))
     if change > _EQUAL:
-        detail = f"the answer for a row depends on the rows beside it: it changes by {change:.4g}"
+        detail = f"the answer for a row depends on other rows: it changes by {change:.4g}"
         return Gate("output", "fail", change, threshold, detail)
     fine = (low is None or least >= low) and (high is None or most <= high)
     return Gate("output", "pass" if fine else "fail", change, threshold, detail)
 
 
 def _valid(name: str, sample: pd.DataFrame, ask: Ask, replaced: dict[str, Any]) -> Gate:
-    """Replace each column in turn and count those that the model cannot take."""
+    """Replace each column in turn and count those with invalid answers."""
     broken = {}
     for column, value in replaced.items():
         try:
@@ -85,10 +85,10 @@ def _valid(name: str, sample: pd.DataFrame, ask: Ask, replaced: dict[str, Any]) 
         else:
             if len(answers) != len(sample):
                 broken[column] = f"{len(answers)} answers for {len(sample)} rows"
-    detail = f"{len(replaced)} features tried"
+    detail = f"{len(replaced)} features tested"
     if broken:
         first = next(iter(broken))
-        detail = f"no valid answer for {', '.join(broken)} ({first}: {broken[first]})"
+        detail = f"invalid answer for {', '.join(broken)} ({first}: {broken[first]})"
     return Gate(name, "fail" if broken else "pass", float(len(broken)), "0 features", detail)
 
 
@@ -115,7 +115,9 @@ def _monotonic(check: MonotonicCheck, sample: pd.DataFrame, ask: Ask) -> Gate:
     known = sample[np.isfinite(sample[check.column])]
     step = check.step or (float(known[check.column].std(ddof=0)) if len(known) else 0.0)
     if step == 0:
-        return Gate(name, "warn", None, threshold, f"not judged: {check.column} does not vary in the sample")
+        return Gate(
+            name, "warn", None, threshold, f"not evaluated: {check.column} does not vary in the sample"
+        )
     try:
         moved = ask(known.assign(**{check.column: known[check.column] + step})) - ask(known)
     except GateError as error:

@@ -39,7 +39,7 @@ def outcome(measured: MeasuredMetric, margin: float) -> Comparison:
 def comparison_gates(
     spec: ModelSpec, measured: list[MeasuredMetric], unusable: str | None = None
 ) -> Iterator[Gate]:
-    """Hold the challenger against the champion, and each metric against its floor.
+    """Compare the challenger with the champion, and each metric with its floor.
 
     Of the primary metric the spec says which outcomes may ship; a secondary one must be better or not worse. A champion
     that cannot be scored (``unusable`` says why) fails the comparison.
@@ -58,7 +58,7 @@ def comparison_gates(
 
 
 def calibration_gate(spec: ModelSpec, labels: NDArray[Any], scores: Floats) -> Iterator[Gate]:
-    """Hold the calibration error against its limit, if the spec sets one."""
+    """Compare the calibration error with its limit, if the spec sets one."""
     limit = spec.gate.max_calibration_error
     if limit is not None:
         error = calibration_error(*confidence_of(spec, labels, scores))
@@ -72,7 +72,7 @@ def reaches(metric: Metric, value: float, floor: float) -> bool:
 
 
 def floor_text(metric: Metric, floor: float) -> str:
-    """Return a floor for people.
+    """Return a floor as text.
 
     >>> from evermodel.stats.metrics import METRICS
     >>> floor_text(METRICS["brier"], 0.2)
@@ -98,9 +98,9 @@ def _against_champion(
 
 
 def _no_comparison(measured: MeasuredMetric, unusable: str) -> Gate:
-    detail = f"{unusable}; start a retrain with `force` and a reason to ship without a comparison"
+    detail = f"{unusable}; to ship without a comparison, start a retrain with `force` and a reason"
     return Gate(
-        f"{measured.metric.name} against the champion", "fail", None, "a champion that answers", detail
+        f"{measured.metric.name} against the champion", "fail", None, "a champion that can be scored", detail
     )
 
 

@@ -24,7 +24,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether a challenger may ship, and why; always written, also when it is "no".
+    """Whether a challenger may ship, and why; written for every retrain.
 
     Parameters
     ----------

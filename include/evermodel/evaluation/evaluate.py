@@ -1,4 +1,4 @@
-"""Judge a challenger on the test window, beside the champion on the same rows."""
+"""Evaluate a challenger on the test window against the champion on the same rows."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _champion_scores(
     classes: tuple[str, ...],
     unusable: str | None,
 ) -> tuple[Floats | None, str | None]:
-    """Score the champion; if it cannot be scored, say why: the decision is written all the same."""
+    """Score the champion, or return the reason why it cannot be scored; the decision is written either way."""
     if champion is None:
         return None, unusable
     try:
@@ -114,19 +114,19 @@ def _champion_scores(
 def _require_both_classes(spec: ModelSpec, labels: np.ndarray[Any, Any]) -> None:
     if len(labels) == 0:
         raise GateError(
-            f"model {spec.name}: the test window holds no row",
+            f"model {spec.name}: the test window has no rows",
             "wait until labels have matured, or widen `split.test`",
         )
     if len(np.unique(labels)) < 2:
         same = "have one label value" if spec.task == "regression" else "are all of one class"
         raise GateError(
             f"model {spec.name}: the {len(labels)} rows of the test window {same}, "
-            "so a challenger cannot be judged",
-            "widen `split.test`, or check how the label is made; nothing was registered",
+            "so a challenger cannot be evaluated",
+            "widen `split.test`, or check how the label is computed; no version was registered",
         )
 
 
 def _fresh_gate(champion_saw: float) -> Iterator[Gate]:
     if champion_saw > 0:
-        detail = f"the champion was fitted on {champion_saw:.0%} of the test rows, which flatters it"
+        detail = f"the champion was fitted on {champion_saw:.0%} of the test rows, which favors it"
         yield Gate("fresh test rows", "warn", champion_saw, "0", detail)

@@ -1,4 +1,4 @@
-"""A model on trial, and how it is asked."""
+"""A model under evaluation, and its answers."""
 
 from __future__ import annotations
 
@@ -46,25 +46,23 @@ class EvaluatedModel:
 
 
 def score(
-    spec: ModelSpec, contender: EvaluatedModel, features: pd.DataFrame, classes: tuple[str, ...] = ()
+    spec: ModelSpec, model: EvaluatedModel, features: pd.DataFrame, classes: tuple[str, ...] = ()
 ) -> Floats:
     """Return a model's answers as `evermodel.modeling.tasks.predict` gives them.
 
     Raises
     ------
     GateError
-        The model throws, or answers with something that the task does not allow.
+        The model raises, or returns a value that the task does not allow.
     """
     try:
-        values = predict(spec, contender.pipeline, features, classes)
+        values = predict(spec, model.pipeline, features, classes)
     except ANSWER_ERRORS as error:
         raise GateError(
-            f"{contender.name} cannot score the test window: {error}",
-            "compare the features of the spec with what the model was trained on; retrain if they changed",
+            f"{model.name} cannot score the test window: {error}",
+            "compare the features of the spec with the model's training features; retrain if they changed",
         ) from error
     if not sound(spec, values):
         wanted = "finite numbers" if spec.task == "regression" else "probabilities"
-        raise GateError(
-            f"{contender.name} answers with values that are no {wanted}", "train another candidate"
-        )
+        raise GateError(f"{model.name} returns values that are not {wanted}", "train another candidate")
     return values

@@ -1,4 +1,4 @@
-"""Fairness: how differently a model decides about groups, by fairlearn's metrics."""
+"""Fairness: differences between groups, by fairlearn's metrics."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MOST_NAMED = 8
 def fairness_gates(
     spec: ModelSpec, features: pd.DataFrame, labels: NDArray[Any], scores: Floats
 ) -> Iterator[Gate]:
-    """Hold the difference between groups against its limit, once for each declared check.
+    """Compare the difference between groups with its limit, for each declared check.
 
     `demographic_parity_difference` is the largest minus the smallest share of yes among the groups;
     `equalized_odds_difference` is the larger one of these differences among the rows that truly are a yes, and among
@@ -53,7 +53,9 @@ def _gate(check: FairnessCheck, column: pd.Series[Any], labels: NDArray[Any], sc
     kept, left_out = _groups(check, groups, labels)
     note = f"; left out: {_few(left_out)}" if left_out else ""
     if len(kept) < 2:
-        return Gate(name, "warn", None, threshold, f"not judged: fewer than two groups can be compared{note}")
+        return Gate(
+            name, "warn", None, threshold, f"not evaluated: fewer than two groups can be compared{note}"
+        )
     rows = np.isin(groups, kept)
     yes = (scores >= check.threshold).astype(int)
     measure = getattr(metrics, check.measure)
@@ -63,7 +65,7 @@ def _gate(check: FairnessCheck, column: pd.Series[Any], labels: NDArray[Any], sc
         "pass" if value <= check.max else "fail",
         value,
         threshold,
-        f"share of yes: {_shares(kept, groups, yes)}{note}",
+        f"share of positives: {_shares(kept, groups, yes)}{note}",
     )
 
 

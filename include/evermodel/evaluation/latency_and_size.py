@@ -1,4 +1,4 @@
-"""Cost: how long a model takes on the path that serves, and how large it is."""
+"""Latency on the serving path, throughput and size of a model."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Speed:
 
 
 def cost_gates(spec: ModelSpec, challenger: EvaluatedModel, features: pd.DataFrame) -> Iterator[Gate]:
-    """Hold latency, throughput and size against the limits that the spec sets.
+    """Compare latency, throughput and size with the spec's limits.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def cost_gates(spec: ModelSpec, challenger: EvaluatedModel, features: pd.DataFra
         try:
             speed = measure_speed(spec, challenger.pipeline, features, challenger.fast)
         except (ModelFormatError, *ANSWER_ERRORS) as error:
-            yield Gate("serving path", "fail", None, "answers", f"it cannot be served: {error}")
+            yield Gate("serving path", "fail", None, "answers", f"serving fails: {error}")
         else:
             yield from _speed_gates(spec, speed)
     most = gate.max_size_mb
@@ -72,7 +72,7 @@ def cost_gates(spec: ModelSpec, challenger: EvaluatedModel, features: pd.DataFra
 def measure_speed(
     spec: ModelSpec, pipeline: FittedPipeline, features: pd.DataFrame, fast: FastModel | None = None
 ) -> Speed:
-    """Time a model on the path that serves: the same queue, thread and prediction call as the app, without HTTP.
+    """Time a model on the serving path: the app's queue, thread and prediction call, without HTTP.
 
     Raises
     ------
@@ -115,7 +115,7 @@ def _speed_gates(spec: ModelSpec, speed: Speed) -> Iterator[Gate]:
         ("latency p99", speed.p99_ms, spec.gate.max_latency_p99_ms),
     ):
         if limit is not None:
-            detail = f"one row: {value:.2f} ms, of {_CALLS} requests one after another, without HTTP"
+            detail = f"one row: {value:.2f} ms, over {_CALLS} sequential requests, without HTTP"
             yield Gate(name, "pass" if value <= limit else "fail", value, f"≤ {limit} ms", detail)
     least = spec.gate.min_rows_per_second
     if least is not None:

@@ -1,4 +1,4 @@
-"""Slices: a challenger that is better on average may still be broken where it matters."""
+"""Slices: gates on parts of the test window."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _BEYOND = 5
 
 @dataclass(frozen=True, eq=False)
 class _Slice:
-    """One slice: its name, which rows it has, and what is asked of it."""
+    """One slice: its name, its rows, and its check."""
 
     name: str
     rows: NDArray[np.bool_]
@@ -46,7 +46,7 @@ def slice_gates(
     challenger: Floats,
     champion: Floats | None,
 ) -> Iterator[Gate]:
-    """Judge every declared slice by the paired gain on its rows.
+    """Evaluate every declared slice by the paired gain on its rows.
 
     A slice fails when its loss is both *significant*, the interval of its gain lying below 0, and *large*, the gain
     itself being below minus the margin. The confidence of the intervals is raised with the number of slices
@@ -71,7 +71,7 @@ def slice_gates(
     for part, reason in zip(slices, reasons, strict=True):
         if reason is not None:
             yield Gate(
-                part.name, "warn", None, _threshold(spec, part.check, champion), f"not judged: {reason}"
+                part.name, "warn", None, _threshold(spec, part.check, champion), f"not evaluated: {reason}"
             )
             continue
         theirs = None if champion is None else champion[part.rows]
@@ -106,7 +106,7 @@ def _as_feature(value: Scalar, numeric: bool) -> Any:
 
 def _unjudged(part: _Slice, labels: NDArray[Any]) -> str | None:
     if part.size < part.check.min_rows:
-        return f"{part.size} rows, {part.check.min_rows} are needed"
+        return f"{part.size} rows, at least {part.check.min_rows} needed"
     if len(np.unique(labels[part.rows])) < 2:
         return f"all {part.size} rows have one label value"
     return None
@@ -138,14 +138,14 @@ def _gate(spec: ModelSpec, part: _Slice, measured: MeasuredMetric, champion: Flo
         )
     value = own.value if gain is None else gain.value
     if not math.isfinite(value):
-        return Gate(part.name, "warn", None, threshold, f"not judged: no finite value; {detail}")
+        return Gate(part.name, "warn", None, threshold, f"not evaluated: no finite value; {detail}")
     if floor is not None and not reaches(measured.metric, own.value, floor):
         return Gate(part.name, "fail", value, threshold, f"misses its floor {floor}; {detail}")
     if gain is None or gain.value >= -_margin(spec, part.check):
         return Gate(part.name, "pass", value, threshold, detail)
     if _significant(gain):
         return Gate(part.name, "fail", value, threshold, f"worse than the champion; {detail}")
-    return Gate(part.name, "warn", value, threshold, f"perhaps worse, but that may be chance; {detail}")
+    return Gate(part.name, "warn", value, threshold, f"worse, but not significantly; {detail}")
 
 
 def _significant(gain: ConfidenceInterval) -> bool:

@@ -1,4 +1,4 @@
-"""Probabilities that are what they say: mapped to the shares seen in rows that the model was not fitted on."""
+"""Calibration of probabilities on held-out rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def calibrated(
     frame: pd.DataFrame,
     labels: NDArray[Any],
 ) -> Any:
-    """Return the pipeline with its last step calibrated; what was fitted before stays as it is.
+    """Return the pipeline with its last step calibrated; fitted steps stay unchanged.
 
     Rows are not weighted here, so that probabilities are those of the real shares also when classes were balanced.
 
@@ -44,7 +44,7 @@ def calibrated(
     missing = sorted({str(name) for name in pipeline.classes_} - {str(name) for name in np.unique(labels)})
     if missing:
         raise TrainingError(
-            f"the validation part has no row of class {', '.join(missing)}, so nothing can be calibrated on it",
+            f"the validation part has no row of class {', '.join(missing)}, so calibration is impossible",
             "widen `split.validation`, or remove `training.calibrate`",
         )
     calibrator = CalibratedClassifierCV(FrozenEstimator(pipeline[-1]), method=method)

@@ -42,7 +42,7 @@ def build_pipeline(spec: ModelSpec, candidate: CandidateSpec) -> Any:
     )
     if not isinstance(pipeline, Pipeline):
         raise SpecError(
-            f"{spec.features.module}.build_pipeline gave a {type(pipeline).__name__}",
+            f"{spec.features.module}.build_pipeline returned a {type(pipeline).__name__}",
             "return an unfitted sklearn.pipeline.Pipeline",
         )
     if not hasattr(module, "features"):
@@ -76,7 +76,7 @@ def build_estimator(candidate: CandidateSpec, seed: int, task: Task = "binary") 
     if module.split(".")[0] not in ALLOWED_PACKAGES:
         raise SpecError(
             f"{where}: {candidate.estimator} is not from {', '.join(ALLOWED_PACKAGES)}",
-            "name an estimator of one of these packages",
+            "set `estimator` to one of these packages",
         )
     try:
         kind = getattr(importlib.import_module(module), name)
@@ -88,8 +88,8 @@ def build_estimator(candidate: CandidateSpec, seed: int, task: Task = "binary") 
     if not _suits(kind, task):
         needed = "predict" if task == "regression" else "predict_proba"
         raise SpecError(
-            f"{where}: {candidate.estimator} is no {wanted}",
-            f"name a {wanted}: a class with `fit` and `{needed}`",
+            f"{where}: {candidate.estimator} is not a {wanted}",
+            f"set `estimator` to a {wanted}: a class with `fit` and `{needed}`",
         )
     allowed = _parameters(kind)
     params = dict(candidate.params)
@@ -102,7 +102,7 @@ def build_estimator(candidate: CandidateSpec, seed: int, task: Task = "binary") 
     if unknown:
         raise SpecError(
             f"{where}: {name} has no parameter {', '.join(unknown)}",
-            f"it takes: {', '.join(sorted(allowed or ()))}",
+            f"its parameters are: {', '.join(sorted(allowed or ()))}",
         )
     return kind(**params)
 
@@ -116,7 +116,7 @@ def _suits(kind: Any, task: Task) -> bool:
 
 
 def _parameters(kind: type) -> set[str] | None:
-    """Return what a class takes, and what its bases take where it hands on the rest; None if it takes any name."""
+    """Return the parameters of a class, and of its bases if it passes on the rest; None if it accepts any name."""
     names: set[str] = set()
     handed_on = False
     for part in kind.__mro__:

@@ -1,4 +1,4 @@
-"""Fit one candidate on rows in memory: choose parameters on folds, measure, and fit the model that ships."""
+"""Fit one candidate on rows in memory: choose parameters on folds, measure, and fit the final model."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ class TrainingJob:
             require_labels(self.spec, rows, f"fold ({window})", "`training.folds`")
         model = self._fitted(params, fit)
         iterations = None
-        with self._isolated("gives no usable answers" if self._regression else "gives no probabilities"):
+        with self._isolated("gives invalid answers" if self._regression else "gives no probabilities"):
             if stops_early(self.spec, self.candidate, params):
                 model = best_stage(self.spec, model, check.frame, check.labels)
                 iterations = model.iterations
@@ -163,8 +163,8 @@ class TrainingJob:
         if not np.isfinite(metrics[self.spec.gate.metric]):
             raise TrainingError(
                 f"model {self.spec.name}: candidate {self.candidate.name}: {self.spec.gate.metric} on {fold.check} is "
-                f"{metrics[self.spec.gate.metric]}: its answers are no finite numbers",
-                "correct its `params`; the other candidates go on without it",
+                f"{metrics[self.spec.gate.metric]}: its answers are not finite numbers",
+                "correct its `params`; the other candidates continue",
             )
         return metrics, iterations
 
@@ -196,7 +196,7 @@ class TrainingJob:
             told = str(error) or type(error).__name__
             raise TrainingError(
                 f"model {self.spec.name}: candidate {self.candidate.name} {what}: {told}",
-                "correct its `params`, or the data; the other candidates go on without it",
+                "correct its `params` or the data; the other candidates continue",
             ) from error
 
 
@@ -247,7 +247,7 @@ def require_labels(spec: ModelSpec, rows: TrainingRows, what: str, widen: str) -
         same = "with one label value only" if spec.task == "regression" else "of one class only"
         found = "no row" if len(rows.labels) == 0 else f"{len(rows.labels)} rows {same}"
         raise TrainingError(
-            f"model {spec.name}: the {what} holds {found}",
+            f"model {spec.name}: the {what} has {found}",
             f"check the data of this interval, or widen {widen}",
         )
 

@@ -1,4 +1,4 @@
-"""Models in MLflow: saved with skops, and loaded only when nothing in them could run code."""
+"""Models in MLflow: saved with skops, and loaded only if they contain no executable code."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def log_model(
 
 
 def download(client: MlflowClient, uri: str, folder: Path) -> Path:
-    """Download a model's files into a folder and return where they lie.
+    """Download a model's files into a folder and return their path.
 
     Parameters
     ----------
@@ -148,8 +148,8 @@ def load_files(folder: Path) -> LoadedModel:
     if flavor.get("serialization_format") != "skops":
         raise ModelFormatError(
             f"{folder}: the model is stored as {flavor.get('serialization_format', 'something unknown')}, "
-            "which runs code when it is loaded",
-            "register a model that was trained by the retrain DAG (they are stored with skops)",
+            "a format that runs code when loaded",
+            "register a model trained by the retrain DAG (stored with skops)",
         )
     pipeline = _load_skops(folder / str(flavor.get("pickled_model")), folder)
     inputs = _signature_inputs(meta, folder)
@@ -182,7 +182,7 @@ def load_graph(folder: Path) -> FastModel | None:
         ) from error
     if not sound:
         raise ModelFormatError(
-            f"{folder}: the graph does not answer its stored example as its pipeline did",
+            f"{folder}: the graph's answers to the stored example differ from the pipeline's",
             "retrain or roll back",
         )
     return fast
@@ -209,7 +209,7 @@ def example_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def write_pipeline(pipeline: FittedPipeline, file: Path) -> None:
-    """Write a fitted pipeline as one skops file, whole or not at all.
+    """Write a fitted pipeline as one skops file, atomically.
 
     Raises
     ------
@@ -238,7 +238,7 @@ def _load_skops(file: Path, folder: Path) -> FittedPipeline:
         types = skops_io.get_untrusted_types(file=file)
     except (OSError, BadZipFile, KeyError, ValueError) as error:
         raise ModelFormatError(
-            f"{folder}: {file.name} is no readable skops file ({error})",
+            f"{folder}: {file.name} is not a readable skops file ({error})",
             "retrain or roll back",
         ) from error
     for moved in MOVED_TYPES.keys() & set(types):
@@ -277,7 +277,7 @@ def _refuse_others(types: Iterable[str], where: object) -> list[str]:
     refused = [t for t in kept if t not in known and not t.startswith(_TRUSTED_PREFIXES)]
     if refused:
         raise ModelFormatError(
-            f"{where}: the model contains types that are not known to be plain data: {', '.join(sorted(refused))}",
+            f"{where}: the model contains untrusted types: {', '.join(sorted(refused))}",
             "use estimators of scikit-learn, lightgbm or xgboost",
         )
     return kept

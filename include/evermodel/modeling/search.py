@@ -110,9 +110,9 @@ def search(
     done = [trial for trial in study.trials if trial.state == optuna.trial.TrialState.COMPLETE]
     if not done:
         raise TrainingError(
-            f"model {spec.name}: candidate {candidate.name}: none of {len(study.trials)} trials could be completed; "
-            f"the first one: {objective.first_problem}",
-            "correct `search.space` or `params`; the other candidates go on without it",
+            f"model {spec.name}: candidate {candidate.name}: none of {len(study.trials)} trials completed; "
+            f"the first one failed: {objective.first_problem}",
+            "correct `search.space` or `params`; the other candidates continue",
         )
     chosen: dict[str, Any] = study.best_trial.user_attrs["params"]
     return {**candidate.params, **chosen}

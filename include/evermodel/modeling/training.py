@@ -111,15 +111,15 @@ def train_candidate(
     TrainingError
         A part is empty or of one class, or the estimator throws, gives no finite metric, or takes too long.
     """
-    bench = _workbench(spec, candidate, snapshot, as_of, settings)
+    job = _training_job(spec, candidate, snapshot, as_of, settings)
     key = f"{run_key}/{candidate.name}"
-    run = candidate_run(client, bench, key, parent_run, snapshot)
-    bench = _with_chosen(bench, run)
+    run = candidate_run(client, job, key, parent_run, snapshot)
+    job = _with_chosen(job, run)
     with active_run(client, run):
-        log_measures(client, run, params=_fixed_params(bench))
-        fitted = _fit_limited(client, bench, run, key)
-        log_measures(client, run, params=fitted.params, folds=fitted.folds, metrics=_counts(bench))
-        example = bench.rows.frame.tail(5).reset_index(drop=True)
+        log_measures(client, run, params=_fixed_params(job))
+        fitted = _fit_limited(client, job, run, key)
+        log_measures(client, run, params=fitted.params, folds=fitted.folds, metrics=_counts(job))
+        example = job.rows.frame.tail(5).reset_index(drop=True)
         uri = log_model(fitted.pipeline, example, _answers(fitted.pipeline, example), _pins(candidate))
     metric = spec.gate.metric
     return TrainedCandidate(
@@ -137,7 +137,7 @@ def fit_final(
     TrainingError
         A part is empty or of one label, or the estimator throws.
     """
-    return _workbench(spec, candidate, snapshot, as_of, settings).ship(dict(candidate.params))
+    return _training_job(spec, candidate, snapshot, as_of, settings).ship(dict(candidate.params))
 
 
 def best_of(spec: ModelSpec, trained: list[TrainedCandidate]) -> TrainedCandidate:
@@ -150,13 +150,13 @@ def best_of(spec: ModelSpec, trained: list[TrainedCandidate]) -> TrainedCandidat
     """
     if not trained:
         raise TrainingError(
-            f"model {spec.name}: no candidate could be trained", "read the logs of the mapped `train` tasks"
+            f"model {spec.name}: no candidate could be trained", "see the logs of the mapped `train` tasks"
         )
     sound = [candidate for candidate in trained if np.isfinite(candidate.validation)]
     if not sound:
         raise TrainingError(
             f"model {spec.name}: no candidate has a finite {spec.gate.metric} on the validation part",
-            "look at the candidates' runs in MLflow",
+            "see the candidates' runs in MLflow",
         )
     sign = 1 if primary(spec).higher_is_better else -1
     return max(sound, key=lambda candidate: sign * candidate.validation)
@@ -166,52 +166,55 @@ def _read(spec: ModelSpec, snapshot: str, window: Window, settings: Settings) ->
     return rows_from(spec, read_snapshot(snapshot, settings, window, spec.time_column))
 
 
-def _workbench(
+def _training_job(
     spec: ModelSpec, candidate: CandidateSpec, snapshot: str, as_of: datetime, settings: Settings
 ) -> TrainingJob:
     return training_job(spec, candidate, as_of, lambda window: _read(spec, snapshot, window, settings))
 
 
-def _with_chosen(bench: TrainingJob, run: Run) -> TrainingJob:
+def _with_chosen(job: TrainingJob, run: Run) -> TrainingJob:
     """Take over what an earlier attempt's search chose."""
-    if bench.candidate.search is None or CHOSEN not in run.data.tags:
-        return bench
+    if job.candidate.search is None or CHOSEN not in run.data.tags:
+        return job
     params = json.loads(run.data.tags[CHOSEN])
-    known = bench.candidate.model_copy(update={"params": params, "search": None})
-    return TrainingJob(bench.spec, known, bench.rows, bench.as_of)
+    known = job.candidate.model_copy(update={"params": params, "search": None})
+    return TrainingJob(job.spec, known, job.rows, job.as_of)
 
 
-def _fit_limited(client: MlflowClient, bench: TrainingJob, run: Run, key: str) -> Fitted:
-    spec, candidate = bench.spec, bench.candidate
+def _fit_limited(client: MlflowClient, job: TrainingJob, run: Run, key: str) -> Fitted:
+    spec, candidate = job.spec, job.candidate
     if spec.training.early_stopping and not can_stop_early(candidate):
-        _LOG.info("candidate %s: training.early_stopping is for histogram boosting, ignored", candidate.name)
+        _LOG.info(
+            "candidate %s: training.early_stopping applies to histogram boosting only, ignored",
+            candidate.name,
+        )
     if candidate.search is None:
         return run_limited(
-            lambda emit: bench.fit(dict(candidate.params)), candidate.time_limit.total_seconds(), _name(bench)
+            lambda emit: job.fit(dict(candidate.params)), candidate.time_limit.total_seconds(), _name(job)
         )
     log = TrialLog(client, run, key)
-    fitted = run_limited(bench.run, candidate.time_limit.total_seconds(), _name(bench), log.write)
+    fitted = run_limited(job.run, candidate.time_limit.total_seconds(), _name(job), log.write)
     log.close()
     client.set_tag(run.info.run_id, CHOSEN, json.dumps(fitted.searched))
     return fitted
 
 
-def _name(bench: TrainingJob) -> str:
-    return f"model {bench.spec.name}: candidate {bench.candidate.name}"
+def _name(job: TrainingJob) -> str:
+    return f"model {job.spec.name}: candidate {job.candidate.name}"
 
 
-def _fixed_params(bench: TrainingJob) -> dict[str, Any]:
+def _fixed_params(job: TrainingJob) -> dict[str, Any]:
     """Return the parameters that neither a search nor early stopping will change."""
-    candidate = bench.candidate
+    candidate = job.candidate
     open_names = set(candidate.search.space) if candidate.search else set()
-    if stops_early(bench.spec, candidate, candidate.params):
+    if stops_early(job.spec, candidate, candidate.params):
         open_names.add(ITERATIONS)
     return {name: value for name, value in candidate.params.items() if name not in open_names}
 
 
-def _counts(bench: TrainingJob) -> dict[str, float]:
-    train = int((bench.rows.times < bench.rows.boundary(bench.folds[-1].check.start)).sum())
-    return {"train_rows": train, "validation_rows": len(bench.rows.labels) - train}
+def _counts(job: TrainingJob) -> dict[str, float]:
+    train = int((job.rows.times < job.rows.boundary(job.folds[-1].check.start)).sum())
+    return {"train_rows": train, "validation_rows": len(job.rows.labels) - train}
 
 
 def _pins(candidate: CandidateSpec) -> Iterable[str]:

@@ -52,9 +52,9 @@ class UserFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         different = [name for name in among.columns if not alone[name].equals(among[name])]
         if different:
             raise TrainingError(
-                f"{self.module}.features gives {', '.join(different)} other values for {len(few)} rows alone than for "
-                "the same rows among all",
-                "each row's features may depend on that row only; put sums and means over rows into the source's query",
+                f"{self.module}.features returns different values of {', '.join(different)} for {len(few)} rows alone and "
+                "for the same rows among all",
+                "make each row's features depend on that row only; compute sums and means over rows in the source's query",
             )
         return self
 
@@ -73,14 +73,14 @@ class UserFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if not isinstance(given, pd.DataFrame) or len(given) != len(frame):
             told = f"{len(given)} rows" if isinstance(given, pd.DataFrame) else f"a {type(given).__name__}"
             raise TrainingError(
-                f"{self.module}.features gave {told} for {len(frame)} rows",
-                "return a pandas frame with one row for each row that came in",
+                f"{self.module}.features returned {told} for {len(frame)} rows",
+                "return a pandas frame with one row for each input row",
             )
         missing = [name for name in wanted if name not in given.columns]
         if missing:
             raise TrainingError(
-                f"{self.module}.features does not give {', '.join(missing)}",
-                "give every column of features.derived_numeric and features.derived_categorical",
+                f"{self.module}.features does not return {', '.join(missing)}",
+                "return every column of features.derived_numeric and features.derived_categorical",
             )
         derived: dict[str, Any] = {
             name: pd.to_numeric(given[name]).astype("float64").to_numpy() for name in self.numeric
@@ -103,12 +103,12 @@ def features_module(name: str) -> ModuleType:
         module = importlib.import_module(name)
     except ImportError as error:
         raise SpecError(
-            f"features.module names {name}, which cannot be imported: {error}",
-            "it must be installed, or lie on PYTHONPATH, wherever the model is trained, scored or served",
+            f"features.module: {name} cannot be imported: {error}",
+            "install it, or put it on PYTHONPATH, wherever the model is trained, scored or served",
         ) from error
     if not (hasattr(module, "features") or hasattr(module, "build_pipeline")):
         raise SpecError(
-            f"features.module names {name}, which has neither features(frame) nor build_pipeline(spec, candidate)",
-            "write one of them, or leave features.module out",
+            f"features.module: {name} has neither features(frame) nor build_pipeline(spec, candidate)",
+            "define one of them, or remove features.module",
         )
     return module

@@ -1,4 +1,4 @@
-"""A registered version goes into service as the spec says: after a person's yes, step by step, or at once."""
+"""Deploy a registered version as declared in the spec: after an approval, by a rollout, or at once."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Deployment:
 def deploy(
     spec: ModelSpec, version: str, client: MlflowClient, settings: Settings, *, by: str, reason: str
 ) -> Deployment:
-    """Bring a registered version into service as far as the spec lets it; doing it again does nothing twice.
+    """Deploy a registered version as far as the spec allows; a repetition changes nothing.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def deploy(
 def approve(
     spec: ModelSpec, version: str, client: MlflowClient, settings: Settings, *, by: str, reason: str
 ) -> Deployment:
-    """Say yes to a version that waits, and deploy it; the yes holds for the decision as it is now.
+    """Approve a waiting version, and deploy it; the approval is bound to the current decision.
 
     Parameters
     ----------
@@ -113,7 +113,9 @@ def approve(
     model = spec.name
     require_approver_login(spec, by)
     if not reason.strip():
-        raise ApprovalError(f"model {model}: an approval needs a reason", "say why; it is kept")
+        raise ApprovalError(
+            f"model {model}: an approval needs a reason", "pass --reason; it is stored on the version"
+        )
     registry = ModelRegistry(client)
     found, seen = registry.version(model, version), registry.read(model)
     require_own(model, seen.tags)
@@ -133,7 +135,7 @@ def approve(
 
 
 def require_approver_login(spec: ModelSpec, by: str) -> None:
-    """Refuse a login that is not among the spec's approvers, where the spec asks for approval.
+    """Reject a login that is not among the spec's approvers, if the spec requires approval.
 
     Raises
     ------
@@ -144,14 +146,14 @@ def require_approver_login(spec: ModelSpec, by: str) -> None:
     if spec.approval == "manual" and names and by not in names:
         raise ApprovalError(
             f"model {spec.name}: {by} may not approve a version: the spec names {', '.join(names)}",
-            "one of them runs this command, logged in under that name",
+            "run this command as one of them",
         )
 
 
 def _settle(
     client: MlflowClient, version: ModelVersion, seen: RegistryEntry, by: str, reason: str
 ) -> Deployment:
-    """Promote a version, or complete what was begun; end what was being rolled out against the champion of before."""
+    """Promote a version, or complete an interrupted promotion; end a rollout against the former champion."""
     model, number, key = version.name, str(version.version), version.tags[tag.RUN_KEY]
     done = seen.completed(key)
     if done is not None and seen.champion != number:
@@ -167,7 +169,7 @@ def _settle(
 
 
 def _turn(version: ModelVersion, seen: RegistryEntry) -> Deployment | None:
-    """Say how far a version is that is being rolled out, or how it ended; None if it never had a turn."""
+    """Return the state of a version's rollout, or its result; None if it never had one."""
     model, number, tags, current = version.name, str(version.version), version.tags, seen.champion
     plan = plan_of(seen.tags)
     mine = plan if plan is not None and plan.challenger == number else None
@@ -185,7 +187,7 @@ def _turn(version: ModelVersion, seen: RegistryEntry) -> Deployment | None:
 def _held(
     spec: ModelSpec, client: MlflowClient, version: ModelVersion, current: str | None
 ) -> Deployment | None:
-    """Say what a version waits for; None if it may go on."""
+    """Return what a version waits for; None if it can be deployed."""
     model, number = spec.name, str(version.version)
     refusal = refusal_of(client, version, current)
     if refusal is not None:
@@ -207,7 +209,7 @@ def _begin(
     by: str,
     reason: str,
 ) -> Deployment:
-    """Start the rollout that the spec wants, or promote where it wants none or nothing serves yet."""
+    """Start the spec's rollout, or promote if it has none or no champion exists."""
     if spec.rollout.strategy == "direct" or seen.champion is None:
         return _settle(client, version, seen, by, reason)
     number, key = str(version.version), f"rollout/{version.tags[tag.RUN_KEY]}"

@@ -39,7 +39,7 @@ VERDICT_FILE, PERFORMANCE_FILE, SERVING_FILE = "verdict.json", "performance.json
 
 @dataclass(frozen=True)
 class DriftRun:
-    """One look at one window; everything it leaves behind is keyed by the window's end.
+    """The evaluation of one window; its results are keyed by the window's end.
 
     Parameters
     ----------
@@ -54,12 +54,12 @@ class DriftRun:
 
     @property
     def run_key(self) -> str:
-        """Idempotency key of this look."""
+        """Idempotency key of this evaluation."""
         return f"drift/{self.spec.name}/{self.as_of:%Y-%m-%d}"
 
     @property
     def window(self) -> Window:
-        """The window that is judged."""
+        """The evaluated window."""
         return drift_window(self.spec, self.as_of)
 
     def mlflow_run(self, tags: dict[str, str] | None = None) -> Run:
@@ -69,7 +69,7 @@ class DriftRun:
         return keyed_run(self.client, experiment, self.run_key, kind=DRIFT, name=name, tags=tags)
 
     def judge(self) -> DriftVerdict:
-        """Judge the window against the rows that the champion was fitted on, and write the verdict to MLflow."""
+        """Evaluate the window against the champion's reference, and write the verdict to MLflow."""
         version = ModelRegistry(self.client).champion(self.spec.name)
         verdict, performance = self._verdict(version)
         run = self.mlflow_run(tags_of(verdict))
@@ -79,7 +79,7 @@ class DriftRun:
         return verdict
 
     def report(self) -> str:
-        """Draw Evidently's report beside the verdict; return the address of the MLflow run that holds it."""
+        """Draw Evidently's report; return the address of its MLflow run."""
         verdict = self.verdict()
         version = self.client.get_model_version(self.spec.name, verdict.version)
         run = self.mlflow_run()
@@ -113,7 +113,7 @@ class DriftRun:
         return MonitoredChampion(str(version.version), self._training(version), _fitted(version), promise)
 
     def _serving(self) -> Problem:
-        """Hold the serving app's own counters against its objectives, and keep the figures."""
+        """Compare the serving app's counters with its objectives, and store the figures."""
         urls = self.settings.serving_urls
         token = self.settings.serving_token.get_secret_value()
         seen = interval_of(self.spec, self.settings.lake, urls, self.as_of, token=token) if urls else None
@@ -123,9 +123,9 @@ class DriftRun:
         return problem
 
     def _was_calm(self) -> Callable[[date], bool]:
-        """Tell calm days from those on which something other than drift was wrong."""
-        troubled = incident_days(self.client, self.spec)
-        return lambda day: day not in troubled
+        """Return the quiet days, without those with problems other than drift."""
+        excluded = incident_days(self.client, self.spec)
+        return lambda day: day not in excluded
 
     def _training(self, version: ModelVersion) -> pa.Table:
         path = Lineage.from_version(version).snapshot

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 def evaluate_candidates(
     run: RetrainRun, snapshot: str, trained: list[TrainedCandidate], force_reason: str | None
 ) -> Decision:
-    """Judge the best candidate against the champion on the test part, and write the decision."""
+    """Evaluate the best candidate against the champion on the test part, and write the decision."""
     chosen = best_of(run.spec, trained)
     version = ModelRegistry(run.client).at_alias(run.spec.name, CHAMPION)
     if version is not None and version.tags.get(tag.RUN_KEY) == run.run_key:
@@ -41,7 +41,7 @@ def evaluate_candidates(
     parts = split_window(run.spec, whole_day(run.as_of))
     features, labels = rows_of(run.spec, snapshot, parts.test, run.settings)
     champion, unusable = _champion(run, version)
-    challenger = _with_graph(run, _contender(run, chosen.candidate, chosen.model_uri), features)
+    challenger = _with_graph(run, _evaluated_model(run, chosen.candidate, chosen.model_uri), features)
     decision = evaluate(
         run.spec,
         run.run_key,
@@ -65,20 +65,20 @@ def read_decision(run: RetrainRun) -> Decision:
 
 
 def _champion(run: RetrainRun, version: ModelVersion | None) -> tuple[EvaluatedModel | None, str | None]:
-    """Load the champion; one that cannot be loaded fails the gate, but a server that is away fails the step."""
+    """Load the champion; one that cannot be loaded fails the gate, an unavailable server fails the step."""
     from mlflow.exceptions import MlflowException
 
     if version is None:
         return None, None
     try:
-        return _contender(run, f"version {version.version}", _source(version)), None
+        return _evaluated_model(run, f"version {version.version}", _source(version)), None
     except (ModelFormatError, MlflowException, OSError) as error:
         check_health(run.settings.tracking_uri)
         said = error.problem if isinstance(error, ModelFormatError) else str(error).split("\n", maxsplit=1)[0]
         return None, f"the champion, version {version.version}, cannot be used: {said}"
 
 
-def _contender(run: RetrainRun, name: str, uri: str) -> EvaluatedModel:
+def _evaluated_model(run: RetrainRun, name: str, uri: str) -> EvaluatedModel:
     with tempfile.TemporaryDirectory() as folder:
         model = load_model(run.client, uri, Path(folder))
         size = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())

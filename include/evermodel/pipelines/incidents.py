@@ -1,4 +1,4 @@
-"""The incident desk of a drift watch's day: what is said next, and where the links lead."""
+"""The incident handler of a drift run: next messages and their links."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from evermodel.pipelines.drift import DriftRun
 
 _NEXT = {
-    "quality": "No automatic retrain: the data itself has problems. Fix the source first, then rerun this window.",
-    "serving": "Look at the serving app and its logs; a retrain does not help here.",
+    "quality": "No automatic retrain because of bad data. Fix the source first, then rerun this window.",
+    "serving": "Check the serving app and its logs; a retrain does not help.",
 }
-ASKED = "A retrain was requested; its result will be reported here."
+ASKED = "A retrain was requested; the result will be posted here."
 
 
 def incident_handler(
     watch: DriftRun, verdict: DriftVerdict, links: Mapping[str, str], asked: str = ASKED
 ) -> IncidentHandler:
-    """Return the desk that handles the problems of a watch's verdict.
+    """Return the handler for the problems of a verdict.
 
     Parameters
     ----------
@@ -42,8 +42,8 @@ def incident_handler(
         # Whether a retrain follows is looked up only where people are told.
         if kind in _NEXT:
             return _NEXT[kind]
-        wish = current_recommendation(spec, verdict, watch.as_of, watch.client)
-        return asked if wish.wanted else wish.note
+        recommendation = current_recommendation(spec, verdict, watch.as_of, watch.client)
+        return asked if recommendation.wanted else recommendation.note
 
     return IncidentHandler(
         spec=spec,

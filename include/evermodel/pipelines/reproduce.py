@@ -1,4 +1,4 @@
-"""Bring back what a version was made from, train it again in a fresh process, and say whether it is the same model."""
+"""Restore a version's inputs, train it again in a fresh process, and compare the two models."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
 
 def reproduce(client: MlflowClient, model: str, version: str, settings: Settings) -> Reproduction:
-    """Train a version again from what its tags name, and compare the answers to its test rows.
+    """Train a version again from the inputs in its tags, and compare the answers on its test rows.
 
     Nothing that exists is changed: snapshot and model are brought into a folder that is removed at the end.
 
     Raises
     ------
     PermanentError
-        There is no such version, or it does not say what it was made from.
+        There is no such version, or it has no lineage.
     TrainingError
         The training does not run any more.
     SnapshotStoreError
@@ -73,7 +73,7 @@ def reproduce(client: MlflowClient, model: str, version: str, settings: Settings
 
 
 def stored_candidate(spec: ModelSpec, run: Run) -> CandidateSpec:
-    """Return the candidate of a run with the parameters that were chosen, as MLflow kept them."""
+    """Return the candidate of a run with the chosen parameters, as stored in MLflow."""
     name = run.data.tags["mlflow.runName"]
     declared = next(candidate for candidate in spec.candidates if candidate.name == name)
     texts = {k.removeprefix("params."): v for k, v in run.data.params.items() if k.startswith("params.")}
@@ -82,7 +82,7 @@ def stored_candidate(spec: ModelSpec, run: Run) -> CandidateSpec:
 
 
 def package_differences(files: Path) -> list[str]:
-    """Name the packages, and the Python, whose versions are not those that a stored model asks for."""
+    """List packages, and Python, whose versions differ from a stored model's requirements."""
     found = []
     for line in (files / "requirements.txt").read_text(encoding="utf-8").splitlines():
         name, _, wanted = line.partition("==")
@@ -107,7 +107,7 @@ def _version(client: MlflowClient, model: str, version: str) -> ModelVersion:
         return client.get_model_version(model, version)
     except MlflowException as error:
         raise PermanentError(
-            f"the registry has no version {version} of a model {model} ({error.message})",
+            f"the registry has no version {version} of model {model} ({error.message})",
             f"`evermodel runs {model}` lists the versions",
         ) from error
 
@@ -116,18 +116,18 @@ def _stored_spec(client: MlflowClient, stored: ModelVersion, made: Lineage) -> t
     run = find_run(client, stored.name, made.run_key, kind="retrain")
     if run is None:
         raise PermanentError(
-            f"MLflow has lost the retrain run of {stored.name} version {stored.version}",
-            "restore the run; without its spec.json nobody knows what was trained",
+            f"the retrain run of {stored.name} version {stored.version} is missing in MLflow",
+            "restore the run with its spec.json",
         )
     data = read_json(client, run.info.run_id, "spec.json")
     digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
     same = digest == made.spec_digest
-    changed = [] if same else [f"spec: the version names digest {made.spec_digest}, spec.json has {digest}"]
+    changed = [] if same else [f"spec: the version has digest {made.spec_digest}, spec.json has {digest}"]
     return ModelSpec.model_validate(data), changed
 
 
 def _bring_snapshot(made: Lineage, lake: Path, settings: Settings) -> tuple[str, list[str]]:
-    """Put the snapshot into a lake of its own; return where it came from and what is wrong with it."""
+    """Put the snapshot into a separate lake; return its origin and its differences."""
     path, md5 = made.snapshot, made.snapshot_md5
     present, target = settings.lake / path, lake / path
     target.parent.mkdir(parents=True)
@@ -142,10 +142,10 @@ def _bring_snapshot(made: Lineage, lake: Path, settings: Settings) -> tuple[str,
             raise
         shutil.copyfile(present, target)
         return "lake", [
-            f"data: the version was trained on md5 {md5}, DVC cannot bring that back, and {present} has {_md5(present)}"
+            f"data: the version was trained on md5 {md5}, DVC cannot fetch it, and {present} has {_md5(present)}"
         ]
     found = _md5(target)
-    return "dvc", [] if found == md5 else [f"data: the version names md5 {md5}, DVC brought {found}"]
+    return "dvc", [] if found == md5 else [f"data: the version has md5 {md5}, DVC fetched {found}"]
 
 
 def _download(client: MlflowClient, stored: ModelVersion, folder: Path) -> Path:
@@ -187,8 +187,8 @@ def _train_again(
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise TrainingError(
-            f"version {stored.version} of {stored.name} cannot be trained again here: {last}",
-            f"check out commit {made.git_commit or 'unknown'} and install what the model asks for",
+            f"version {stored.version} of {stored.name} cannot be trained again: {last}",
+            f"check out commit {made.git_commit or 'unknown'} and install the model's requirements",
         )
     compared: dict[str, Any] = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))
     return compared
@@ -213,7 +213,7 @@ def _md5(file: Path) -> str:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """How a version compares with the same training done again.
+    """The comparison of a version with its reproduction.
 
     Parameters
     ----------
@@ -250,30 +250,26 @@ class Reproduction:
         return asdict(self)
 
     def sentences(self) -> list[str]:
-        """Tell it to a person, line by line."""
+        """Return the comparison as lines of text."""
         name = f"{self.model} version {self.version}"
         if self.identical:
-            first = f"{name} is reproduced: all {self.rows:,} test rows get the same answer, bit for bit"
+            first = f"{name} is reproduced: all {self.rows:,} test rows have the same answer, bit for bit"
         else:
-            gap = (
-                "answers of another shape"
-                if self.largest_difference is None
-                else f"{self.largest_difference:.3g}"
-            )
+            gap = "another shape" if self.largest_difference is None else f"{self.largest_difference:.3g}"
             first = (
-                f"{name} is NOT reproduced: {self.different_rows:,} of {self.rows:,} test rows get another answer "
+                f"{name} is NOT reproduced: {self.different_rows:,} of {self.rows:,} test rows differ "
                 f"(largest difference: {gap})"
             )
         lines = [
             first,
             f"  snapshot {self.snapshot} (DVC md5 {self.snapshot_md5}), from the {self.snapshot_from}",
             f"  candidate {self.candidate}, parameters {json.dumps(self.params)}, seed {self.seed}",
-            f"  git commit {self.commit} then, {self.commit_now} now{self._same_commit()}; the code that ran is today's",
+            f"  git commit {self.commit} then, {self.commit_now} now{self._same_commit()}; the run used today's code",
         ]
         lines += [f"  differs: {difference}" for difference in self.differences]
         if not self.identical and not self.differences:
             lines.append(
-                "  data, spec, parameters, seed and stated packages are the same: look at the code (git commit), "
+                "  data, spec, parameters, seed and packages are identical: check the code (git commit), "
                 "the number of threads (OMP_NUM_THREADS) and the machine"
             )
         return lines

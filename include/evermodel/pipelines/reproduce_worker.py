@@ -1,4 +1,4 @@
-"""Train a stored model again in a process of its own, and hold its answers against the stored ones.
+"""Train a stored model again in a separate process, and compare its answers with the stored ones.
 
 Started by `evermodel.pipelines.reproduce` with the path of a job; prints nothing, writes the comparison beside the job.
 """
@@ -54,7 +54,7 @@ def compare_answers(stored: np.ndarray[Any, Any], again: np.ndarray[Any, Any]) -
 
 
 def parameter_differences(stored: object, again: object) -> list[str]:
-    """Name the parameters of two pipelines that differ, seeds included."""
+    """List the parameters in which two pipelines differ, seeds included."""
     then, now = _plain_params(stored), _plain_params(again)
     return [
         f"parameter {name}: {then.get(name, 'none')!r} then, {now.get(name, 'none')!r} now"

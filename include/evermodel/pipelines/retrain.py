@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Retrain(RetrainRun):
-    """The steps of one retrain; see `RetrainRun` for what makes it the same retrain."""
+    """The steps of one retrain; see `RetrainRun` for its identity."""
 
     def extract(self) -> Snapshot:
-        """Take the snapshot and name it on the MLflow run, as dataset input and by tags."""
+        """Take the snapshot and record it on the MLflow run, as dataset input and by tags."""
         snapshot = take_snapshot(self.spec, self.as_of, self.settings)
         run = self.mlflow_run(
             {
@@ -53,7 +53,7 @@ class Retrain(RetrainRun):
         return snapshot
 
     def validate(self, snapshot: Snapshot) -> Validated:
-        """Check the snapshot; the report is kept on the MLflow run also when everything passed.
+        """Check the snapshot, and store the report on the MLflow run in every case.
 
         Returns
         -------
@@ -67,7 +67,7 @@ class Retrain(RetrainRun):
         return validate_snapshot(self, snapshot)
 
     def evaluate(self, snapshot: str, trained: list[TrainedCandidate], force_reason: str | None) -> Decision:
-        """Judge the best candidate against the champion on the test part, and write the decision."""
+        """Evaluate the best candidate against the champion on the test part, and write the decision."""
         return evaluate_candidates(self, snapshot, trained, force_reason)
 
     def decision(self) -> Decision:
@@ -112,7 +112,7 @@ class Retrain(RetrainRun):
         return promotion
 
     def ask_for_rollout(self, version: str, by: str, approval: Approval | None = None) -> dict[str, Any]:
-        """Note the consent, and return what a rollout of the version is started with; see `deploy`."""
+        """Record the approval, and return the request for the version's rollout; see `deploy`."""
         decision, answer = self._consented(version, by, approval)
         self._note_override(decision, answer)
         self.mlflow_run({tag.OUTCOME: RetrainOutcome.ROLLING_OUT, tag.VERSION: version})

@@ -1,4 +1,4 @@
-"""How a retrain ended, as the data of its message: the DAG and the command line say the same."""
+"""The summary of a retrain: data of its message, for the DAG and the command line."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from evermodel.spec.rollout import begins
 
 
 def approval_word(approval: Approval | None) -> str:
-    """Return what became of the approval, in a word; None if nobody was asked.
+    """Return the outcome of the approval in a word; None if none was required.
 
     >>> approval_word(None), approval_word(Approval(True, AUTO, "7")), approval_word(Approval(False, "ml_lead", "7"))
-    ('not asked', 'auto', 'rejected')
+    ('not required', 'auto', 'rejected')
     """
     if approval is None:
-        return "not asked"
+        return "not required"
     if approval.by == AUTO:
         return AUTO
     return "approved" if approval.approved else "rejected"

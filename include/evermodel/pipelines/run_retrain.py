@@ -51,7 +51,7 @@ def run_retrain(
     force_reason: str | None = None,
     approved_by: str | None = None,
 ) -> RetrainResult:
-    """Do every step of a retrain; one that was ended half way goes on, one that has ended is read back.
+    """Run every step of a retrain; an interrupted one continues, a finished one is read back.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def run_retrain(
         return _roll_out(retrain, decision, version, approved_by, step)
     with step("deploy") as say:
         promotion = retrain.deploy(version, approved_by)
-        say(f"version {version} is champion, before: {promotion.previous or 'none'}")
+        say(f"version {version} is champion (before: {promotion.previous or 'none'})")
     retrain.finish(RetrainOutcome.DEPLOYED)
     return RetrainResult(retrain.run_key, RetrainOutcome.DEPLOYED, decision, version, promotion)
 
@@ -107,7 +107,7 @@ def run_retrain(
 def _roll_out(
     retrain: Retrain, decision: Decision, version: str, approved_by: str, step: Step
 ) -> RetrainResult:
-    """Start what the rollout DAG starts; its later steps are `evermodel rollout advance`, or that DAG's."""
+    """Start the rollout; `evermodel rollout advance` or the rollout DAG does the later steps."""
     from evermodel.deployment.rollout.service import RolloutService
 
     with step("rollout") as say:
@@ -123,14 +123,14 @@ def _chosen(retrain: Retrain, names: Collection[str]) -> list[CandidateSpec]:
     unknown = [name for name in names if name not in known]
     if unknown:
         raise SpecError(
-            f"model {retrain.spec.name}: there is no candidate {', '.join(unknown)}",
-            f"its candidates are {', '.join(known)}",
+            f"model {retrain.spec.name}: unknown candidate {', '.join(unknown)}",
+            f"use: {', '.join(known)}",
         )
     return [known[name] for name in names or known]
 
 
 def _ended(retrain: Retrain, approved_by: str | None) -> RetrainResult | None:
-    """Return how this run key ended before, if doing it again could change nothing."""
+    """Return the former result of this run key, if a repetition would change nothing."""
     tags, key = retrain.mlflow_run().data.tags, retrain.run_key
     outcome, version = tags.get(OUTCOME), tags.get(VERSION)
     if outcome == RetrainOutcome.DEPLOYED:
@@ -150,7 +150,7 @@ def _ended(retrain: Retrain, approved_by: str | None) -> RetrainResult | None:
 
 
 def _promotion(retrain: Retrain, version: str | None) -> Promotion | None:
-    """Find what made a version champion: this retrain, else a rollout or a person, under another run key."""
+    """Find the promotion of a version: by this retrain, else by a rollout or a person under another run key."""
     found = ModelRegistry(retrain.client).read(retrain.spec.name)
     own = found.completed(retrain.run_key)
     later = (p for p in reversed(found.promotions) if p.version == version and p.kind == "promotion")

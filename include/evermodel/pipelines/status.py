@@ -1,4 +1,4 @@
-"""Where is what: the champion of a model, the traffic plan, and which process serves which version."""
+"""Status: the champion of a model, the traffic plan, and which process serves which version."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Place:
-    """A process that serves, or a host of which only the registry's tag tells.
+    """A serving process, or a host known only by the registry's tag.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class Status:
 
     @property
     def behind(self) -> tuple[Place, ...]:
-        """The processes that do not serve what they should."""
+        """The processes behind the registry."""
         return tuple(place for place in self.places if place.behind)
 
     def to_json(self) -> dict[str, Any]:
@@ -80,7 +80,7 @@ class Status:
 
 
 def status_of(client: MlflowClient, model: str, lake: Path, now: datetime) -> Status:
-    """Ask the registry, with one call, and the reports of the serving processes in the lake."""
+    """Read the registry, with one call, and the reports of serving processes in the lake."""
     found = ModelRegistry(client).read(model)
     champion, plan = found.champion, plan_of(found.tags)
     in_force = plan if plan is not None and plan.holds(champion) else None
@@ -140,10 +140,10 @@ def lines_of(status: Status) -> list[str]:
         lines.append(f"  {_rollout(status.rollout)}")
     if status.waiting is not None and (status.rollout is None or status.rollout.challenger != status.waiting):
         lines.append(
-            f"  version {status.waiting} is registered and not champion (approval, rollout or retrain is open)"
+            f"  version {status.waiting} is registered but not champion (approval, rollout or retrain pending)"
         )
     if status.champion and not status.places:
-        lines.append("  no serving process reports in")
+        lines.append("  no serving process reports")
     return lines
 
 
@@ -158,7 +158,7 @@ def history_lines(history: Sequence[Promotion]) -> list[str]:
     lines = []
     for promotion in reversed(history):
         before = f"after {promotion.previous}" if promotion.previous else "first"
-        what = "back to version" if promotion.kind == "rollback" else "version"
+        what = "rolled back to version" if promotion.kind == "rollback" else "version"
         lines.append(
             f"  {promotion.at}  {what} {promotion.version} ({before}) by {promotion.by}: {promotion.reason}"
         )

@@ -1,4 +1,4 @@
-"""A proven version goes from one environment's registry to the next, with its decision and its lineage."""
+"""Transfer a proven version from one environment's registry to the next, with decision and lineage."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _SAID_THERE = ("approved_", "rejected_", "rollout", "outcome", "version", "paren
 
 @dataclass(frozen=True)
 class Transferred:
-    """What a transfer left behind in the target's registry.
+    """The result of a transfer in the target's registry.
 
     Parameters
     ----------
@@ -77,8 +77,8 @@ def registry_of(environment: str) -> str:
     address = os.environ.get(variable, "").strip()
     if not address:
         raise TransferError(
-            f"nobody says where the registry of {environment} is",
-            f"set {variable}, such as http://user:password@mlflow.{environment}.example:5000",
+            f"the registry of environment {environment} is not configured",
+            f"set {variable}, for example to http://user:password@mlflow.{environment}.example:5000",
         )
     return address
 
@@ -86,7 +86,7 @@ def registry_of(environment: str) -> str:
 def transfer(
     spec: ModelSpec, version: str, *, source: str, target: str, by: str, reason: str, settings: Settings
 ) -> Transferred:
-    """Take a version that has served in one environment to another, and deploy it there as its spec says.
+    """Transfer a version that served in one environment to another, and deploy it there by its spec.
 
     Doing it again does nothing twice. The files of the model, its runs and its decision are copied; its snapshot is
     brought into the target's lake and pushed to the target's DVC remote.
@@ -107,7 +107,9 @@ def transfer(
         There is no reason, the version never served in the source, its retrain is gone, or the snapshot cannot be had.
     """
     if not reason.strip():
-        raise TransferError(f"model {spec.name}: a transfer needs a reason", "say why; it is kept")
+        raise TransferError(
+            f"model {spec.name}: a transfer needs a reason", "pass --reason; it is stored on the version"
+        )
     there, here = registry_of(source), registry_of(target)
     if there == here:
         raise TransferError(
@@ -147,13 +149,14 @@ def _take(client: MlflowClient, model: str, version: str, source: str, folder: P
     found, past = registry.version(model, version), registry.read(model).promotions
     if str(found.version) not in {promotion.version for promotion in past}:
         raise TransferError(
-            f"model {model}: version {version} never served in {source}, so it is not proven",
-            f"let it serve there first; `evermodel status {model}` names those that did",
+            f"model {model}: version {version} never served in {source}",
+            f"serve it there first; `evermodel status {model}` lists versions that served",
         )
     run = retrain_of(client, found)
     if run is None:
         raise TransferError(
-            f"model {model}: the retrain of version {version} is gone from {source}", "choose another version"
+            f"model {model}: the retrain run of version {version} is missing in {source}",
+            "choose another version",
         )
     return _Taken(
         origin=f"{source}/{found.version}",
@@ -173,7 +176,7 @@ def _artifacts(client: MlflowClient, run: Run, folder: Path) -> Path:
 
 
 def _bring_snapshot(version: ModelVersion, settings: Settings) -> None:
-    """Put the version's snapshot into this environment's lake and its remote: drift is held against it."""
+    """Put the version's snapshot, the reference of drift, into this environment's lake and remote."""
     made = Lineage.from_version(version).require(version, "snapshot", "snapshot_md5")
     path, md5 = made.snapshot, made.snapshot_md5
     file = settings.lake / path
@@ -187,8 +190,8 @@ def _bring_snapshot(version: ModelVersion, settings: Settings) -> None:
             problem = error
     else:
         raise TransferError(
-            f"the snapshot {path} (md5 {md5}) is in none of the remotes {', '.join(remotes)}: {problem}",
-            "name the remote of the environment it comes from: EVERMODEL_SOURCE_DVC_REMOTE",
+            f"the snapshot {path} (md5 {md5}) is missing in the remotes {', '.join(remotes)}: {problem}",
+            "set EVERMODEL_SOURCE_DVC_REMOTE to the remote of the source environment",
         )
     SnapshotStore(settings.lake, settings.dvc_remote).track(file)
 
@@ -284,7 +287,7 @@ def _log_files(client: MlflowClient, run: Run, files: Path) -> str:
 
 @contextmanager
 def _in_environment(name: str) -> Iterator[None]:
-    """Act for the target: this person has named it."""
+    """Act for the target environment, which the user named."""
     before = os.environ.get("EVERMODEL_ENVIRONMENT")
     os.environ["EVERMODEL_ENVIRONMENT"] = name
     try:

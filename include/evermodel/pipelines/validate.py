@@ -1,4 +1,4 @@
-"""The step of a retrain that validates: schema and last good run are found, report and clean snapshot are kept."""
+"""The step of a retrain that validates: find schema and last good run, store report and clean snapshot."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _LOOKED_AT = 100
 
 @dataclass(frozen=True)
 class Validated:
-    """What was found, and the snapshot to go on with: the extracted one, or the one without the rows set aside."""
+    """The report, and the snapshot for the next steps: the extracted one, or the one without quarantined rows."""
 
     report: ValidationReport
     snapshot: Snapshot
@@ -49,7 +49,7 @@ class LastGoodRun:
 
 
 def validate_snapshot(retrain: RetrainRun, snapshot: Snapshot) -> Validated:
-    """Validate the snapshot of a retrain, and keep the report in MLflow whatever it says.
+    """Validate the snapshot of a retrain, and store the report in MLflow in every case.
 
     The first snapshot that passes writes the schema file, if there is none. Rows that break a check of severity
     ``quarantine`` go to ``quarantine/<model>/`` in the lake, and the other rows become the snapshot of this run.
@@ -84,7 +84,7 @@ def validate_snapshot(retrain: RetrainRun, snapshot: Snapshot) -> Validated:
         )
         # The next snapshot is held against what this run goes on with, not against its bad rows.
         found = replace(found, profile=validate(spec, parted.clean, window=snapshot.window).profile)
-        _LOG.warning("%d rows are set aside in %s", parted.rows_aside, parted.aside)
+        _LOG.warning("%d rows are quarantined in %s", parted.rows_aside, parted.aside)
     if place is None and spec.validation.infer_schema and not failed:
         schema = infer_schema(spec, found.profile, snapshot.window)
         place = store_schema(schema, spec.name, f"snapshot {kept.digest}", settings)

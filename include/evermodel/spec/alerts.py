@@ -1,4 +1,4 @@
-"""The section `alerts`: who is told what, where, and when not."""
+"""The section `alerts`: recipients, channels and quiet hours of messages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def check_clock(value: str) -> str:
         and int(minutes) < 60
     ):
         return value
-    raise ValueError("a time of day is written as HH:MM, such as 07:30")
+    raise ValueError("a time of day has the form HH:MM, such as 07:30")
 
 
 def check_zone(value: str) -> str:
@@ -33,7 +33,7 @@ def check_zone(value: str) -> str:
     try:
         ZoneInfo(value)
     except (KeyError, ValueError, OSError) as error:
-        raise ValueError("a time zone is written as in Europe/Berlin") from error
+        raise ValueError("a time zone has the form Europe/Berlin") from error
     return value
 
 
@@ -41,36 +41,36 @@ Clock = Annotated[str, AfterValidator(check_clock)]
 
 
 def check_mention(value: str) -> str:
-    """Return whom Slack should notify as it is, or raise: a name that it does not know would notify nobody."""
+    """Return a Slack mention unchanged, or raise: Slack ignores an unknown name."""
     if re.fullmatch(r"[UWS][A-Z0-9]{2,}|here|channel", value):
         return value
-    raise ValueError("a mention is the id of a person (U...), of a group (S...), or here or channel")
+    raise ValueError("a mention is a Slack user id (U...), a group id (S...), `here` or `channel`")
 
 
 Mention = Annotated[str, AfterValidator(check_mention)]
 
 
 class QuietHours(SpecSection):
-    """When warnings, reminders and good news wait; what is critical does not."""
+    """When messages wait, except critical ones."""
 
     start: Clock = "20:00"
     end: Clock = "07:00"
     timezone: Annotated[str, AfterValidator(check_zone)] = "UTC"
-    weekends: bool = Field(False, description="Saturday and Sunday are quiet all day.")
+    weekends: bool = Field(False, description="Whether Saturday and Sunday are quiet all day.")
 
     @model_validator(mode="after")
     def _some_hours_are_left(self) -> QuietHours:
         if self.start == self.end:
-            raise ValueError("`start` and `end` must differ; without quiet hours leave the section out")
+            raise ValueError("`start` and `end` must differ; remove the section to have no quiet hours")
         return self
 
 
 class EscalationSpec(SpecSection):
-    """Who hears when an incident becomes critical."""
+    """Recipients when an incident becomes critical."""
 
-    channel: str | None = Field(None, description="A second channel that is told too.")
+    channel: str | None = Field(None, description="Second channel for critical incidents.")
     mention: tuple[Mention, ...] = Field(
-        (), description="Slack's ids: U… (person), S… (group), or here, channel."
+        (), description="Slack ids: U… (person), S… (group), or here, channel."
     )
 
 
@@ -82,22 +82,20 @@ class NotifierSpec(SpecSection):
     )
     arguments: dict[str, Any] = Field(
         default_factory=dict,
-        description="Its arguments; texts may name {title}, {text}, {severity}, {model} and {url}.",
+        description="Its arguments; texts can contain {title}, {text}, {severity}, {model} and {url}.",
     )
 
 
 class AlertsSpec(SpecSection):
-    """Where messages go."""
+    """Channel, mentions and timing of messages."""
 
     slack_connection: str = Field("slack_api_default", description="Airflow connection of type slack.")
     channel: str = "#ml-alerts"
     mention: tuple[Mention, ...] = Field(
-        (), description="Slack's ids of the owners, mentioned when an incident opens or gets worse."
+        (), description="Slack ids of the owners, mentioned when an incident opens or escalates."
     )
-    remind: Span | None = Field(
-        timedelta(days=3), description="How often an incident that goes on is brought up again."
-    )
+    remind: Span | None = Field(timedelta(days=3), description="Interval of reminders for an open incident.")
     escalation: EscalationSpec = EscalationSpec()
     quiet_hours: QuietHours | None = None
     notifiers: tuple[NotifierSpec, ...] = ()
-    digest: Cron | None = Field("0 7 * * 1", description="When the owner's weekly digest is sent, UTC.")
+    digest: Cron | None = Field("0 7 * * 1", description="Cron of the owner's weekly digest, UTC.")

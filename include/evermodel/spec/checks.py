@@ -16,8 +16,8 @@ class SecondaryMetric(SpecSection):
     """A further metric that must not get worse."""
 
     metric: MetricName
-    margin: float = Field(0.01, ge=0, description="How much worse still counts as not worse.")
-    floor: float | None = Field(None, description="Absolute value that it must reach.")
+    margin: float = Field(0.01, ge=0, description="Largest loss that counts as not worse.")
+    floor: float | None = Field(None, description="Absolute value it must reach.")
 
 
 class SliceCheck(SpecSection):
@@ -25,30 +25,32 @@ class SliceCheck(SpecSection):
 
     column: Column = Field(description="A feature.")
     values: tuple[Scalar, ...] | None = Field(
-        None, min_length=1, description="Values to look at; without it, every one with enough rows."
+        None, min_length=1, description="Values to evaluate; by default every value with enough rows."
     )
-    min_rows: int = Field(100, ge=2, description="Below this many rows a slice is not judged, and says so.")
+    min_rows: int = Field(100, ge=2, description="Minimum rows of a slice; a smaller one gives a warning.")
     margin: float | None = Field(
-        None, ge=0, description="Smallest loss that stops; gate.margin if not given."
+        None, ge=0, description="Smallest loss that fails the gate; default: gate.margin."
     )
-    floor: float | None = Field(None, description="Absolute value that the primary metric must reach.")
+    floor: float | None = Field(None, description="Absolute value the primary metric must reach.")
 
 
 class FairnessCheck(SpecSection):
-    """How far groups may be apart in what the model decides about them."""
+    """Largest difference between groups in the model's decisions."""
 
-    column: Column = Field(description="A feature that says who belongs to which group.")
+    column: Column = Field(description="Feature with the group of each row.")
     measure: Literal["demographic_parity_difference", "equalized_odds_difference"]
-    threshold: Share = Field(0.5, description="Scores from here on count as a yes.")
+    threshold: Share = Field(0.5, description="Scores from this value on are positive.")
     max: Share = Field(description="Largest difference between any two groups.")
-    min_rows: int = Field(50, ge=2, description="Groups with fewer rows are left out, and named.")
+    min_rows: int = Field(
+        50, ge=2, description="Minimum rows of a group; smaller groups are left out and named."
+    )
 
 
 class InvarianceCheck(SpecSection):
-    """A feature whose value must not matter."""
+    """A feature whose value must not change the answer."""
 
     column: Column
-    values: tuple[Scalar, ...] = Field(min_length=1, description="Values that it is set to, in every row.")
+    values: tuple[Scalar, ...] = Field(min_length=1, description="Values to set it to, in every row.")
     max_change: float = Field(0.0, ge=0, description="Largest change of any answer.")
 
 
@@ -57,20 +59,24 @@ class MonotonicCheck(SpecSection):
 
     column: Column
     direction: Literal["increasing", "decreasing"] = "increasing"
-    share: Share = Field(1.0, description="Share of rows in which raising it must not move the answer back.")
+    share: Share = Field(
+        1.0, description="Share of rows in which raising it must not move the answer the wrong way."
+    )
     step: float | None = Field(
-        None, gt=0, description="How much it is raised; its standard deviation if not given."
+        None, gt=0, description="Step by which it is raised; default: its standard deviation."
     )
 
 
 class BehaviourChecks(SpecSection):
-    """What the model must do with inputs that the test window may not hold."""
+    """Required behaviour on inputs that may be absent from the test window."""
 
-    missing: bool = Field(False, description="Each feature missing in turn: the answers must be valid.")
-    unseen: bool = Field(False, description="A category never seen: the answers must be valid.")
+    missing: bool = Field(
+        False, description="Whether answers must be valid with each feature missing in turn."
+    )
+    unseen: bool = Field(False, description="Whether answers must be valid with an unseen category.")
     output: tuple[float | None, float | None] | None = Field(
-        None, description="Lowest and highest answer on the test window; null leaves a side open."
+        None, description="Lowest and highest answer on the test window; null: no limit on that side."
     )
     invariance: tuple[InvarianceCheck, ...] = ()
     monotonic: tuple[MonotonicCheck, ...] = ()
-    rows: int = Field(500, ge=1, description="Rows of the test window that are tried.")
+    rows: int = Field(500, ge=1, description="Test rows that are used.")

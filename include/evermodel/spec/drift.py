@@ -1,4 +1,4 @@
-"""The section `drift`: how the prediction log is watched."""
+"""The section `drift`: how the prediction log is monitored."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class PsiSpec(SpecSection):
 
 
 class BandSpec(SpecSection):
-    """Effects from which there is a warning, and from which it is critical."""
+    """Effects from which a change is a warning, and critical."""
 
     warning: float = Field(gt=0)
     critical: float = Field(gt=0)
@@ -54,72 +54,65 @@ class BandSpec(SpecSection):
 
 
 class ReferenceSpec(SpecSection):
-    """What a window is held against."""
+    """The rows a window is compared with."""
 
     kind: ReferenceKind = Field(
         "training",
         description="training: the rows the champion was fitted on; trailing: the days before the window; weekday: "
         "those of the training rows that fall on the window's weekdays; season: the same season of earlier years.",
     )
-    span: Span = Field(
-        timedelta(days=56), description="How many days before the window a trailing one holds."
-    )
-    width: Span = Field(
-        timedelta(days=14), description="How far a season reaches to both sides of the window."
-    )
-    years: int = Field(
-        3, ge=1, le=20, description="How many earlier years a season takes, if the source has them."
-    )
+    span: Span = Field(timedelta(days=56), description="Length of a trailing reference.")
+    width: Span = Field(timedelta(days=14), description="Width of the season on both sides of the window.")
+    years: int = Field(3, ge=1, le=20, description="Number of earlier years, if the source has them.")
 
 
 class ColumnWatch(SpecSection):
-    """How one column is watched when the defaults do not fit."""
+    """Settings of one column that override the defaults."""
 
     method: DriftMethod = Field("calibrated", description="calibrated, or one of Evidently's own methods.")
     threshold: float | None = Field(
-        None, gt=0, description="Of Evidently's method; its default if not given."
+        None, gt=0, description="Threshold of Evidently's method; default: Evidently's."
     )
     reference: ReferenceSpec | None = None
     psi: PsiSpec | None = None
 
 
 class HistorySpec(SpecSection):
-    """When the model's own calm history decides what is normal."""
+    """History from which the model's normal variation is learned."""
 
-    least: int = Field(28, ge=7, description="Calm windows below which the history is not used.")
-    span: Span = Field(timedelta(days=182), description="How far back it reaches.")
+    least: int = Field(28, ge=7, description="Quiet windows needed to learn the model's normal variation.")
+    span: Span = Field(timedelta(days=182), description="How far back the history reaches.")
 
 
 class DriftSpec(SpecSection):
-    """How the prediction log is watched."""
+    """How the prediction log is monitored."""
 
     window: Span = timedelta(days=7)
     false_alarm_rate: float = Field(
-        0.01, gt=0, lt=0.5, description="Per model and day, over all tests together."
+        0.01, gt=0, lt=0.5, description="False-alarm rate per model and day, over all tests together."
     )
     psi: PsiSpec = PsiSpec()
     missing: BandSpec = Field(
         BandSpec(warning=0.05, critical=0.2), description="Change of a column's share of missing values."
     )
     categories: BandSpec = Field(
-        BandSpec(warning=0.01, critical=0.1), description="Share of rows in categories never seen before."
+        BandSpec(warning=0.01, critical=0.1),
+        description="Share of rows in categories absent from the reference.",
     )
     correlation: BandSpec = Field(
         BandSpec(warning=0.2, critical=0.4), description="Change of the rank correlation of two numbers."
     )
     reference: ReferenceSpec = ReferenceSpec()
-    columns: tuple[Column, ...] | None = Field(
-        None, description="Columns to watch; all features if not given."
-    )
+    columns: tuple[Column, ...] | None = Field(None, description="Columns to monitor; default: all features.")
     by_column: dict[Column, ColumnWatch] = Field(default_factory=dict)
     history: HistorySpec = HistorySpec()
-    min_rows: int = Field(200, ge=1, description="Below this many rows a window gives no verdict.")
+    min_rows: int = Field(200, ge=1, description="Minimum rows of a window; a smaller one gets no verdict.")
     report_error: float = Field(
         0.02,
         gt=0,
         lt=0.5,
-        description="Largest error of a share that Evidently's report shows; decides its sample.",
+        description="Largest error of a share in Evidently's plots; sets their sample size.",
     )
     keep_reports: Span = Field(
-        timedelta(days=90), description="How long reports stay in Evidently's workspace."
+        timedelta(days=90), description="Retention of reports in Evidently's workspace."
     )

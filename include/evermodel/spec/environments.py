@@ -1,4 +1,4 @@
-"""What a spec says differently for one environment, such as staging: laid over the rest before the spec is checked."""
+"""Overrides of a spec for one environment, such as staging, merged before the spec is checked."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Place = tuple[str | int, ...]
 
 
 def in_environment(data: Mapping[str, Any], environment: str) -> dict[str, Any]:
-    """Return a spec's data as an environment sees it; mappings are merged, anything else is replaced.
+    """Return a spec's data for an environment; mappings are merged, anything else is replaced.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def in_environment(data: Mapping[str, Any], environment: str) -> dict[str, Any]:
 
 
 def places_in(lines: Mapping[Place, int], environment: str) -> dict[Place, int]:
-    """Return where each field is written as an environment sees it: in its own section, or in the rest."""
+    """Return the line of each field for an environment: in its own section, or in the rest."""
     prefix = (SECTION, environment)
     own = {place[2:]: line for place, line in lines.items() if place[:2] == prefix and len(place) > 2}
     return {**lines, **own}

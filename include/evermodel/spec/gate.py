@@ -1,4 +1,4 @@
-"""The gate section of a model spec: what a challenger has to prove."""
+"""The section `gate`: the requirements for a challenger."""
 
 from __future__ import annotations
 
@@ -20,41 +20,45 @@ from evermodel.spec.parts import FeaturesSpec, Share, SpecSection
 
 
 class GateSpec(SpecSection):
-    """What a challenger has to prove before it may ship."""
+    """Requirements that a challenger must meet before it may ship."""
 
-    metric: MetricName = Field("roc_auc", description="The task's first metric if not given.")
-    floor: float | None = Field(None, description="Absolute value that the metric must reach.")
-    margin: float = Field(0.01, ge=0, description="How much worse still counts as not worse.")
-    confidence: float = Field(0.95, gt=0.5, lt=1, description="Confidence of the interval.")
+    metric: MetricName = Field("roc_auc", description="Primary metric; default: the first one of the task.")
+    floor: float | None = Field(None, description="Absolute value the metric must reach.")
+    margin: float = Field(0.01, ge=0, description="Largest loss that counts as not worse.")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="Confidence of the bootstrap interval.")
     resamples: int = Field(2000, ge=200, description="Bootstrap resamples.")
     ship_on: tuple[Literal["better", "not_worse"], ...] = Field(
-        ("better", "not_worse"), min_length=1, description="Verdicts that may ship."
+        ("better", "not_worse"), min_length=1, description="Comparison results that may ship."
     )
     secondary: tuple[SecondaryMetric, ...] = ()
     slices: tuple[SliceCheck, ...] = ()
     fairness: tuple[FairnessCheck, ...] = ()
     behaviour: BehaviourChecks | None = None
     max_calibration_error: Share | None = None
-    max_latency_ms: float | None = Field(None, gt=0, description="Largest median time of one row.")
-    max_latency_p99_ms: float | None = Field(None, gt=0, description="Largest 99th percentile of that time.")
-    min_rows_per_second: float | None = Field(None, gt=0, description="In requests of serving.max_rows rows.")
+    max_latency_ms: float | None = Field(None, gt=0, description="Largest median latency of one row, in ms.")
+    max_latency_p99_ms: float | None = Field(
+        None, gt=0, description="Largest 99th percentile of the latency of one row, in ms."
+    )
+    min_rows_per_second: float | None = Field(
+        None, gt=0, description="Throughput in requests of serving.max_rows rows."
+    )
     max_size_mb: float | None = Field(None, gt=0)
 
     def problems(self, task: Task, features: FeaturesSpec) -> list[str]:
-        """Return what does not fit the rest of the spec; each text begins with the name of its field."""
+        """Return conflicts with the rest of the spec; each text starts with the name of its field."""
         found = self._column_problems(features)
         names = [self.metric, *(check.metric for check in self.secondary)]
         for index, check in enumerate(self.secondary):
             where = f"gate.secondary.{index}.metric: {check.metric}"
             if check.metric not in METRIC_NAMES[task]:
                 allowed = ", ".join(METRIC_NAMES[task])
-                found.append(f"{where} is no metric of a {task} task (allowed: {allowed})")
+                found.append(f"{where} is not a metric of a {task} task (allowed: {allowed})")
             if check.metric in names[: index + 1]:
-                found.append(f"{where} is checked already")
+                found.append(f"{where} is listed twice")
         if self.fairness and task != "binary":
-            found.append(f"gate.fairness: a {task} task has no yes and no to compare groups by")
+            found.append(f"gate.fairness: fairness gates need a binary task, not {task}")
         if task == "multiclass" and self.behaviour is not None and self.behaviour.monotonic:
-            found.append("gate.behaviour.monotonic: of many classes, none is up or down")
+            found.append("gate.behaviour.monotonic: a multiclass answer has no direction")
         return found
 
     def _column_problems(self, features: FeaturesSpec) -> list[str]:

@@ -83,13 +83,11 @@ def load_spec(model: str | Path, settings: Settings | None = None) -> ModelSpec:
         spec = ModelSpec.model_validate(in_environment(_with_variables(data), environment))
     except RecursionError:
         raise SpecError(
-            f"{path}: is nested too deeply, or an anchor contains itself", "write it out flat"
+            f"{path}: is nested too deeply, or an anchor contains itself", "flatten the file"
         ) from None
     except ValidationError as error:
         problems = [line for problem in error.errors() for line in _describe(path, problem, lines)]
-        raise SpecError(
-            "\n".join(problems), "correct the file; `evermodel check` tells when it is right"
-        ) from None
+        raise SpecError("\n".join(problems), "correct the file and run `evermodel check`") from None
     if spec.name != path.stem:
         raise SpecError(
             f"{path}: line {lines.get(('name',), 1)}: name: {spec.name!r} differs from the file's name",
@@ -136,7 +134,7 @@ def load_specs(
 
 
 def spec_files(folder: Path) -> list[Path]:
-    """Return the files of a folder that are model specs, sorted; the schema files beside them are none."""
+    """Return the model specs of a folder, sorted, without the schema files beside them."""
     return sorted(path for path in folder.glob("*.yaml") if not path.name.endswith(".schema.yaml"))
 
 
@@ -145,8 +143,8 @@ def _missing_advice(path: Path) -> str:
     near = difflib.get_close_matches(path.stem, names, n=1)
     if near:
         return f"did you mean {near[0]}?"
-    known = f"known models: {', '.join(names)}" if names else f"there is no spec in {path.parent}"
-    return f"{known}; EVERMODEL_MODELS names the folder of the specs"
+    known = f"known models: {', '.join(names)}" if names else f"{path.parent} contains no spec"
+    return f"{known}; EVERMODEL_MODELS sets the folder of the specs"
 
 
 def _compose(text: str) -> yaml.Node | None:
@@ -170,20 +168,20 @@ def _parse(path: Path, text: str) -> tuple[dict[str, Any], Lines]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        reason = getattr(error, "problem", None) or "no valid YAML"
+        reason = getattr(error, "problem", None) or "invalid YAML"
         raise SpecError(f"{path}: {where}{reason}", "correct the YAML there") from None
     if not isinstance(data, dict):
-        raise SpecError(f"{path}: line 1: a spec is a mapping of fields", "start with `name: my_model`")
+        raise SpecError(f"{path}: line 1: a spec must be a mapping of fields", "start with `name: my_model`")
     return data, lines
 
 
 def _lines(path: Path, root: yaml.Node | None) -> Lines:
-    """Return the line of every field; a field that is given twice is refused."""
+    """Return the line of every field; a duplicate field is rejected."""
     lines: Lines = {}
     for key, line in _walk(root, ()):
         if key in lines:
             raise SpecError(
-                f"{path}: line {line}: {'.'.join(map(str, key))} is given twice (first on line {lines[key]})",
+                f"{path}: line {line}: {'.'.join(map(str, key))} is duplicated (first on line {lines[key]})",
                 "keep one of the two",
             )
         lines[key] = line
@@ -247,7 +245,7 @@ def _unknown_field(location: tuple[int | str, ...]) -> str:
     allowed = _fields_at(location[:-1])
     near = difflib.get_close_matches(str(location[-1]), allowed, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]}?" if near else ""
-    return f"there is no such field{hint} (allowed: {', '.join(allowed)})"
+    return f"unknown field{hint} (allowed: {', '.join(allowed)})"
 
 
 def _unknown_kind(path: Path, problem: ErrorDetails, lines: Lines) -> str:
@@ -257,11 +255,11 @@ def _unknown_kind(path: Path, problem: ErrorDetails, lines: Lines) -> str:
     near = difflib.get_close_matches(str(found), kinds, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]}?" if near else ""
     where = f"{path}: line {_line(location, lines)}: {'.'.join(map(str, location))}: "
-    return f"{where}{found!r} is no kind of {problem['loc'][-1]}{hint} (allowed: {', '.join(kinds)})"
+    return f"{where}{found!r} is not a kind of {problem['loc'][-1]}{hint} (allowed: {', '.join(kinds)})"
 
 
 def _as_written(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
-    """Leave out the parts that only say which kind of section was tried: a file does not have them."""
+    """Remove path parts that name the kind of section; they are not in the file."""
     return tuple(
         part
         for index, part in enumerate(location)

@@ -41,22 +41,20 @@ RESERVED = (
 
 
 class ModelSpec(SpecSection):
-    """Everything that evermodel has to know about one model."""
+    """The declaration of one model."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name in DAG ids, registry and lake.")
     description: str = ""
     owner: str = "ml"
-    intended_use: str = Field("", description="What the model is for; shown on its card.")
-    limits: str = Field("", description="What it must not be used for, and what it cannot do.")
+    intended_use: str = Field("", description="What the model is for; shown on the model card.")
+    limits: str = Field("", description="What the model must not be used for; shown on the model card.")
     task: Task = "binary"
     source: SourceSpec
-    time_column: str = Field(min_length=1, description="When the row's features were known.")
+    time_column: str = Field(min_length=1, description="Time at which the row's features were known.")
     id_column: str = Field(min_length=1, description="Identifies a row, and joins predictions with labels.")
     label: LabelSpec
     features: FeaturesSpec
-    leaks: tuple[str, ...] = Field(
-        (), description="Columns that would give the label away; refused as features."
-    )
+    leaks: tuple[str, ...] = Field((), description="Columns that leak the label; rejected as features.")
     schedule: ScheduleSpec = ScheduleSpec()
     split: SplitSpec = SplitSpec()
     candidates: tuple[CandidateSpec, ...] = Field(min_length=1)
@@ -65,9 +63,11 @@ class ModelSpec(SpecSection):
     validation: ValidationSpec = ValidationSpec()
     gate: GateSpec = GateSpec()
     approval: Literal["auto", "manual"] = "auto"
-    approval_timeout: Span = Field(timedelta(days=3), description="Without an answer by then: reject.")
+    approval_timeout: Span = Field(
+        timedelta(days=3), description="Time until a version without an answer is rejected."
+    )
     approvers: tuple[str, ...] = Field(
-        (), description="Airflow users who may answer; empty: everybody who may."
+        (), description="Airflow users who may approve; empty: every user who may answer the DAG's tasks."
     )
     score: ScoreSpec = ScoreSpec()
     drift: DriftSpec = DriftSpec()
@@ -81,7 +81,7 @@ class ModelSpec(SpecSection):
     resources: ResourcesSpec = ResourcesSpec()
     environments: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
-        description="Fields that differ in an environment (EVERMODEL_ENVIRONMENT), by its name.",
+        description="Overrides for an environment, by its name (EVERMODEL_ENVIRONMENT).",
     )
 
     @model_validator(mode="before")
@@ -142,7 +142,7 @@ class ModelSpec(SpecSection):
             if c not in names
         ]
         twice = [n for n, count in Counter(c.name for c in self.candidates).items() if count > 1]
-        return problems + [f"candidates: the name {n} is used twice" for n in twice]
+        return problems + [f"candidates: duplicate name {n}" for n in twice]
 
     def _value_problems(self) -> list[str]:
         zero = timedelta(0)
@@ -162,10 +162,10 @@ class ModelSpec(SpecSection):
         if self.gate.metric not in METRIC_NAMES[self.task]:
             allowed = ", ".join(METRIC_NAMES[self.task])
             problems.append(
-                f"gate.metric: {self.gate.metric} is no metric of a {self.task} task (allowed: {allowed})"
+                f"gate.metric: {self.gate.metric} is not a metric of a {self.task} task (allowed: {allowed})"
             )
         if self.task == "regression" and self.gate.max_calibration_error is not None:
-            problems.append("gate.max_calibration_error: a regression has no probabilities to calibrate")
+            problems.append("gate.max_calibration_error: regression has no probabilities to calibrate")
         for column, (low, high) in self.validation.ranges.items():
             if low is not None and high is not None and low > high:
                 problems.append(
@@ -184,7 +184,7 @@ class ModelSpec(SpecSection):
 
     @property
     def watched(self) -> list[str]:
-        """Columns whose drift is judged."""
+        """Columns whose drift is tested."""
         return list(self.drift.columns or self.features.names)
 
     @property

@@ -20,7 +20,7 @@ from pydantic import (
 _MINUTES = {"min": 1, "h": 60, "d": 1440, "w": 10_080}
 _SPAN = re.compile(r"(\d+)\s*(min|h|d|w)")
 _LONGEST = 36_525 * _MINUTES["d"]
-_WANTED = "a span is a whole number and a unit, such as 30min, 12h, 7d or 8w"
+_WANTED = "a duration is a whole number and a unit, such as 30min, 12h, 7d or 8w"
 
 
 def parse_span(value: object) -> Any:
@@ -36,7 +36,7 @@ def parse_span(value: object) -> Any:
         raise ValueError(_WANTED)
     # Longer ones would lead to dates that no calendar has.
     if len(match[1]) > 8 or int(match[1]) * _MINUTES[match[2]] > _LONGEST:
-        raise ValueError("a span is at most 100 years long")
+        raise ValueError("a duration is at most 100 years")
     return timedelta(minutes=int(match[1]) * _MINUTES[match[2]])
 
 
@@ -60,7 +60,7 @@ Span = Annotated[
 
 
 def check_cron(value: str) -> str:
-    """Return a cron expression as it is, or raise: a wrong one would stop every DAG of its file."""
+    """Return a cron expression unchanged, or raise: an invalid one would break every DAG of its file."""
     from croniter import croniter
 
     if not croniter.is_valid(value):
@@ -83,11 +83,11 @@ class LabelSpec(SpecSection):
     """What the model predicts, and when it becomes known."""
 
     column: Column
-    delay: Span = Field(timedelta(0), description="How long after the event the label is known.")
+    delay: Span = Field(timedelta(0), description="Time from the event until the label is known.")
 
 
 class FeaturesSpec(SpecSection):
-    """The columns that the model sees; everything else stays out."""
+    """The columns that the model uses."""
 
     numeric: tuple[Column, ...] = ()
     categorical: tuple[Column, ...] = ()
@@ -105,7 +105,7 @@ class FeaturesSpec(SpecSection):
     def _derived(self) -> FeaturesSpec:
         derived = [*self.derived_numeric, *self.derived_categorical]
         if derived and self.module is None:
-            raise ValueError("derived columns need a `module` whose `features` derives them")
+            raise ValueError("derived columns need a `module` with a function `features`")
         twice = sorted({name for name in derived if name in self.names or derived.count(name) > 1})
         if twice:
             raise ValueError(f"{', '.join(twice)} listed twice among declared and derived columns")
@@ -118,7 +118,7 @@ class FeaturesSpec(SpecSection):
 
 
 class ScheduleSpec(SpecSection):
-    """Cron expressions in UTC; null switches the schedule off and leaves manual runs."""
+    """Cron expressions in UTC; null disables the schedule and leaves manual runs."""
 
     retrain: Cron | None = "0 6 * * 1"
     score: Cron | None = "0 3 * * *"

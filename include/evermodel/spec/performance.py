@@ -1,4 +1,4 @@
-"""The section `performance`: how good the predictions have to stay once their labels are known."""
+"""The section `performance`: requirements on predictions with known labels."""
 
 from __future__ import annotations
 
@@ -10,26 +10,24 @@ from evermodel.spec.parts import Column, Share, Span, SpecSection
 
 
 class PerformanceSpec(SpecSection):
-    """How the performance on matured labels is watched."""
+    """How the performance on matured labels is monitored."""
 
-    window: Span = Field(
-        timedelta(days=7), description="Trailing window of predictions whose labels are known."
-    )
+    window: Span = Field(timedelta(days=7), description="Trailing window of predictions with known labels.")
     margin: float | None = Field(
         None,
         ge=0,
-        description="How far below the promised value is a warning; the gate's margin if not given.",
+        description="Distance below the promised value that is a warning; default: the gate's margin.",
     )
     critical: float | None = Field(
-        None, ge=0, description="How far below the promised value is critical; three margins if not given."
+        None, ge=0, description="Distance below the promised value that is critical; default: three margins."
     )
-    false_alarm_rate: float = Field(0.01, gt=0, lt=0.5, description="Per model and day.")
-    min_rows: int = Field(100, ge=2, description="Below this many labels there is no verdict.")
-    slices: tuple[Column, ...] = Field((), description="Features whose values are watched one by one.")
+    false_alarm_rate: float = Field(0.01, gt=0, lt=0.5, description="False-alarm rate per model and day.")
+    min_rows: int = Field(100, ge=2, description="Minimum labels for a verdict.")
+    slices: tuple[Column, ...] = Field((), description="Features whose values are monitored one by one.")
     estimate: bool = Field(
-        True, description="Estimate the metric before labels are known (CBPE); not for a regression."
+        True, description="Estimate the metric before labels are known (CBPE); not for regression."
     )
-    threshold: Share = Field(0.5, description="Score from which a row counts as positive in proxy metrics.")
+    threshold: Share = Field(0.5, description="Score from which a row is positive in proxy metrics.")
     business: dict[str, str] = Field(
         default_factory=dict,
         description="Name and SQL expression (DuckDB) over `joined`: the prediction log with the column `label`.",

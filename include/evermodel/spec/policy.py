@@ -1,4 +1,4 @@
-"""The sections `respond` and `retrain`: which problems alert, which ask for a retrain, and how often."""
+"""The sections `respond` and `retrain`: which problems alert, which request a retrain, and how often."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Response = Literal["off", "alert", "auto"]
 
 
 class RespondSpec(SpecSection):
-    """What each kind of problem leads to: nothing, a message, or a message and a request for a retrain."""
+    """Response to each kind of problem: nothing, a message, or a message and a retrain request."""
 
     feature: Response = "auto"
     prediction: Response = "auto"
@@ -24,13 +24,13 @@ class RespondSpec(SpecSection):
     correlation: Response = "alert"
     performance: Response = "auto"
     quality: Literal["off", "alert"] = Field(
-        "alert", description="Bad data never asks for a retrain; it vetoes one."
+        "alert", description="Bad data never requests a retrain; it blocks one."
     )
     serving: Literal["off", "alert"] = "alert"
 
 
 class WindowsSpec(SpecSection):
-    """How many of the last windows must agree."""
+    """How many of the last windows must be that bad."""
 
     count: int = Field(1, ge=1, le=60)
     of: int = Field(1, ge=1, le=60)
@@ -43,9 +43,11 @@ class WindowsSpec(SpecSection):
 
 
 class RetrainPolicy(SpecSection):
-    """When problems may ask for a retrain."""
+    """When problems may request a retrain."""
 
     when: Literal["never", "warning", "critical"] = "critical"
-    windows: WindowsSpec = Field(WindowsSpec(), description="So many of so many windows must be that bad.")
+    windows: WindowsSpec = Field(
+        WindowsSpec(), description="Number of the last windows that must be that bad."
+    )
     cooldown: Span = Field(timedelta(days=7), description="Shortest time between two retrains.")
     budget: int = Field(4, ge=0, description="Most requests within 30 days.")

@@ -10,21 +10,21 @@ _QUANTITY = r"^\d+(\.\d+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
 
 
 class TaskResources(SpecSection):
-    """Resources of one kind of task; what is not given is Airflow's default."""
+    """Resources of one kind of task; unset ones are Airflow's defaults."""
 
-    queue: str | None = Field(
-        None, min_length=1, description="Celery's queue, of which a worker has to take care."
+    queue: str | None = Field(None, min_length=1, description="Celery queue; a worker must consume it.")
+    pool: str | None = Field(None, min_length=1, description="Airflow pool; it must exist.")
+    slots: int = Field(1, ge=1, description="Pool slots per task.")
+    cpu: str | None = Field(
+        None, pattern=_QUANTITY, description="CPU request of the task's pod (Kubernetes)."
     )
-    pool: str | None = Field(None, min_length=1, description="Airflow's pool, which has to exist.")
-    slots: int = Field(1, ge=1, description="Slots of the pool that a task takes.")
-    cpu: str | None = Field(None, pattern=_QUANTITY, description="Request of the task's pod (Kubernetes).")
     memory: str | None = Field(
-        None, pattern=_QUANTITY, description="Request and limit of the task's pod (Kubernetes)."
+        None, pattern=_QUANTITY, description="Memory request and limit of the task's pod (Kubernetes)."
     )
 
 
 class ResourcesSpec(SpecSection):
-    """Resources of the tasks that need some; sensors and messages need none."""
+    """Resources by kind of task; sensors and messages need none."""
 
     training: TaskResources = TaskResources()
     scoring: TaskResources = TaskResources()

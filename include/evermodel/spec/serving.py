@@ -1,4 +1,4 @@
-"""The section `serving`: how the champion answers requests, and how well it has to."""
+"""The section `serving`: how the champion answers requests, and its objectives."""
 
 from __future__ import annotations
 
@@ -11,43 +11,43 @@ from evermodel.spec.parts import Share, SpecSection
 
 
 class ObjectivesSpec(SpecSection):
-    """What the serving app promises; what is not given is not watched."""
+    """Objectives of the serving app; unset ones are not monitored."""
 
     p50_ms: float | None = Field(None, gt=0, description="Median time of a request.")
     p95_ms: float | None = Field(None, gt=0)
     p99_ms: float | None = Field(None, gt=0)
     error_rate: Share | None = Field(None, description="Largest share of requests answered with a 5xx.")
-    fallback_share: Share | None = Field(None, description="Largest share of answers that no model gave.")
-    min_requests: int = Field(100, ge=1, description="Below this many requests there is no verdict.")
+    fallback_share: Share | None = Field(None, description="Largest share of answers from the fallback.")
+    min_requests: int = Field(100, ge=1, description="Minimum requests for a verdict.")
 
 
 class FallbackSpec(SpecSection):
-    """What answers when the model throws or is too slow."""
+    """What answers when the model raises or is too slow."""
 
     kind: Literal["none", "previous", "constant", "rule"] = Field(
-        "none", description="Nothing (a 5xx), the version that served before, a constant, or a function."
+        "none", description="Nothing (a 5xx), the previous version, a constant, or a function."
     )
     score: float | None = Field(None, description="The constant.")
-    label: str | None = Field(None, description="The constant's class, for many classes.")
+    label: str | None = Field(None, description="The constant's class, for multiclass.")
     rule: str | None = Field(
         None,
         pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
         description="Import path `module:function`; it takes one row as a dict and returns a score.",
     )
     timeout_ms: float | None = Field(
-        None, gt=0, description="A model that takes longer is too slow; none: never."
+        None, gt=0, description="Response time above which a model is too slow; null: no limit."
     )
 
     @model_validator(mode="after")
     def _complete(self) -> FallbackSpec:
         if self.kind == "constant" and self.score is None:
-            raise ValueError("a constant needs its `score`")
+            raise ValueError("the kind `constant` needs a `score`")
         if self.kind == "rule" and self.rule is None:
-            raise ValueError("a rule needs its function, `rule: module:function`")
+            raise ValueError("the kind `rule` needs `rule: module:function`")
         if self.kind != "constant" and (self.score is not None or self.label is not None):
-            raise ValueError("only a constant has a `score` and a `label`")
+            raise ValueError("only the kind `constant` takes `score` and `label`")
         if self.kind != "rule" and self.rule is not None:
-            raise ValueError("only the kind `rule` has a `rule`")
+            raise ValueError("only the kind `rule` takes a `rule`")
         return self
 
     def problems(self, task: Task) -> list[str]:
@@ -56,9 +56,9 @@ class FallbackSpec(SpecSection):
             return []
         found = []
         if task != "regression" and not 0 <= self.score <= 1:
-            found.append(f"serving.fallback.score: {self.score:g} is no probability")
+            found.append(f"serving.fallback.score: {self.score:g} is not a probability")
         if (self.label is None) == (task == "multiclass"):
-            wanted = "names the constant's class" if task == "multiclass" else "is only for many classes"
+            wanted = "must name the constant's class" if task == "multiclass" else "is only for multiclass"
             found.append(f"serving.fallback.label: {wanted}")
         return found
 

@@ -16,12 +16,12 @@ _PASSWORD = re.compile(r"://[^/@\s:]*:[^/@\s]+@|[?&](password|passwd|pwd|token|s
 
 
 def _check_marker(value: str | None) -> str | None:
-    """Fill in a marker's names once, so that a wrong one is told when the spec is read."""
+    """Fill in a marker's names once, so that an unknown one fails when the spec is read."""
     if value is not None:
         names = {name for _, name, _, _ in string.Formatter().parse(value) if name is not None}
         if unknown := names - {"start", "end", "day"}:
             raise ValueError(
-                f"a marker knows {{start}}, {{end}} and {{day}}, not {', '.join(sorted(unknown))}"
+                f"a marker can contain {{start}}, {{end}} and {{day}}, not {', '.join(sorted(unknown))}"
             )
         marker_path(value, datetime(2000, 1, 1, tzinfo=UTC), datetime(2000, 1, 2, tzinfo=UTC))
     return value
@@ -48,13 +48,13 @@ Step = Annotated[Span, AfterValidator(_some_time)]
 class CompleteSpec(SpecSection):
     """When the data of an interval counts as complete."""
 
-    min_rows: int = Field(1, ge=0, description="Fewest rows of the interval's last day.")
+    min_rows: int = Field(1, ge=0, description="Minimum rows of the interval's last day.")
     newest_within: Span | None = Field(
-        None, description="How long before the interval's end its newest row may be."
+        None, description="Largest time between the newest row and the interval's end."
     )
     marker: Annotated[str | None, AfterValidator(_check_marker)] = Field(
         None,
-        description="File, folder or glob that is there when the data is; {day:%Y-%m-%d} is its last day.",
+        description="File, folder or glob that marks the data as complete; {day:%Y-%m-%d} is its last day.",
     )
 
 
@@ -64,7 +64,7 @@ class BaseSource(SpecSection):
     complete: CompleteSpec = CompleteSpec()
     late: Span | None = Field(
         None,
-        description="Days that ended longer ago are read once and kept; null reads all of them each time.",
+        description="Days older than this are read once and cached; null reads all of them each time.",
     )
 
     @property
@@ -77,9 +77,7 @@ class FilesSource(BaseSource):
     """Parquet or CSV files, optionally seen through a query."""
 
     kind: Literal["files"] = "files"
-    path: str = Field(
-        min_length=1, description="File, folder glob or URL; ${NAME} takes environment variables."
-    )
+    path: str = Field(min_length=1, description="File, glob or URL; ${NAME} inserts environment variables.")
     query: str | None = Field(
         None, description="SQL (DuckDB) over the table `source`; without it, every row and column."
     )
@@ -96,15 +94,17 @@ class SqlSource(BaseSource):
 
     kind: Literal["sql"]
     connection: str = Field(min_length=1, description="Airflow connection id.")
-    query: str = Field(min_length=1, description="SQL; :start and :end are the ends of what is read.")
-    batch_rows: int = Field(50_000, ge=1, description="Rows that are fetched at a time.")
+    query: str = Field(min_length=1, description="SQL; :start and :end are the ends of the interval.")
+    batch_rows: int = Field(50_000, ge=1, description="Rows fetched at a time.")
     late: Span | None = timedelta(days=3)
 
     @model_validator(mode="after")
     def _bound(self) -> SqlSource:
         found = re.findall(r"\{\{(.*?)\}\}", self.query)
         if unknown := [name.strip() for name in found if name.strip() not in ("start", "end")]:
-            raise ValueError(f"a query knows {{{{ start }}}} and {{{{ end }}}}, not {', '.join(unknown)}")
+            raise ValueError(
+                f"a query can contain {{{{ start }}}} and {{{{ end }}}}, not {', '.join(unknown)}"
+            )
         return self
 
     @property
@@ -114,35 +114,35 @@ class SqlSource(BaseSource):
 
 
 class IbisSource(BaseSource):
-    """A table or an expression in an engine that Ibis knows."""
+    """A table or an expression in an engine that Ibis supports."""
 
     kind: Literal["ibis"]
-    url: str = Field("duckdb://", min_length=1, description="What `ibis.connect` takes; no password in it.")
+    url: str = Field("duckdb://", min_length=1, description="URL for `ibis.connect`, without a password.")
     connection: str | None = Field(
-        None, min_length=1, description="Airflow connection id instead of `url`, for what needs a password."
+        None, min_length=1, description="Airflow connection id instead of `url`, if a password is needed."
     )
-    table: str | None = Field(
-        None, min_length=1, description="Table or view; a dot parts it from its schema."
-    )
+    table: str | None = Field(None, min_length=1, description="Table or view; a dot separates the schema.")
     query: str | None = Field(
         None, min_length=1, description="SQL in the engine's dialect, instead of `table`."
     )
     expression: str | None = Field(
         None,
         pattern=_IMPORT_PATH,
-        description="Import path `module:function` of what makes an Ibis table of the connection.",
+        description="Import path `module:function` of a function from the connection to an Ibis table.",
     )
     step: Step | None = Field(
-        None, description="Read so much time at once, where an engine hands over whole results (Spark)."
+        None, description="Time span of one read, for engines that return whole results (Spark)."
     )
     late: Span | None = timedelta(days=3)
 
     @model_validator(mode="after")
     def _one_of_three(self) -> IbisSource:
         if sum(part is not None for part in (self.table, self.query, self.expression)) != 1:
-            raise ValueError("name one of table, query and expression")
+            raise ValueError("set exactly one of `table`, `query` and `expression`")
         if _PASSWORD.search(self.url):
-            raise ValueError("a password in url would be kept with every run; use `connection`")
+            raise ValueError(
+                "`url` contains a password, and specs are stored with every run; use `connection`"
+            )
         return self
 
     @property
@@ -152,7 +152,7 @@ class IbisSource(BaseSource):
 
 
 class PythonSource(BaseSource):
-    """A function of yours that gives the rows of an interval."""
+    """A user function that returns the rows of an interval."""
 
     kind: Literal["python"]
     function: str = Field(
@@ -160,7 +160,7 @@ class PythonSource(BaseSource):
         description="Import path `module:function`, called with start and end; gives Arrow or pandas.",
     )
     arguments: dict[str, JsonValue] = Field(default_factory=dict, description="Further arguments, by name.")
-    step: Step | None = Field(None, description="Call it for so much time at once; else for everything.")
+    step: Step | None = Field(None, description="Time span of one call; null: the whole interval.")
     late: Span | None = timedelta(days=3)
 
     @property
@@ -182,5 +182,5 @@ SourceSpec = Annotated[
     | Annotated[SqlSource, Tag("sql")]
     | Annotated[IbisSource, Tag("ibis")]
     | Annotated[PythonSource, Tag("python")],
-    Discriminator(_kind, custom_error_type="unknown_kind", custom_error_message="no such kind of source"),
+    Discriminator(_kind, custom_error_type="unknown_kind", custom_error_message="unknown kind of source"),
 ]

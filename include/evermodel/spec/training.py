@@ -25,11 +25,11 @@ class SplitSpec(SpecSection):
 
 
 class RangeSpec(SpecSection):
-    """Numbers to search between, both ends included; whole numbers if both ends are written as such."""
+    """Numbers to search between, both ends included; integers if both ends are integers."""
 
     low: int | float
     high: int | float
-    log: bool = Field(False, description="Search evenly over orders of magnitude.")
+    log: bool = Field(False, description="Search on a logarithmic scale.")
 
     @model_validator(mode="after")
     def _check_ends(self) -> RangeSpec:
@@ -58,8 +58,8 @@ SpaceEntry = Annotated[
 class SearchSpec(SpecSection):
     """A search for better parameters; it ends with the first of its budgets."""
 
-    trials: int | None = Field(None, ge=1, description="Most parameter sets that are tried.")
-    minutes: float | None = Field(None, gt=0, description="No trial begins after this time.")
+    trials: int | None = Field(None, ge=1, description="Largest number of trials.")
+    minutes: float | None = Field(None, gt=0, description="Time after which no trial starts.")
     space: dict[str, SpaceEntry] = Field(
         min_length=1, description="For each parameter a range ({low, high, log}) or a list of choices."
     )
@@ -67,7 +67,7 @@ class SearchSpec(SpecSection):
     @model_validator(mode="after")
     def _check_budget(self) -> SearchSpec:
         if self.trials is None and self.minutes is None:
-            raise ValueError("give the search a budget: trials, minutes or both")
+            raise ValueError("the search needs a budget: trials, minutes or both")
         empty = [name for name, entry in self.space.items() if entry == ()]
         if empty:
             raise ValueError(f"space: {', '.join(empty)} has no choices")
@@ -81,14 +81,14 @@ class CandidateSpec(SpecSection):
     estimator: str = Field(description="Import path, e.g. sklearn.linear_model.LogisticRegression.")
     params: dict[str, JsonValue] = Field(default_factory=dict)
     search: SearchSpec | None = Field(None, description="Search for better parameters than `params`.")
-    time_limit: Span = Field(timedelta(hours=2), description="Ended when it trains for longer.")
+    time_limit: Span = Field(timedelta(hours=2), description="Time limit of its training.")
 
 
 class FoldsSpec(SpecSection):
     """Parts of train and validation on which parameters are measured, in the order of time."""
 
     kind: Literal["expanding", "rolling"] = Field(
-        "expanding", description="Fit on everything before a fold, or on the same length of time each."
+        "expanding", description="Fit on all rows before a fold (expanding), or on a fixed length (rolling)."
     )
     count: int = Field(3, ge=1, le=50, description="Folds, each as long as split.validation.")
 
@@ -98,24 +98,25 @@ class TrainingSpec(SpecSection):
 
     folds: FoldsSpec = FoldsSpec(count=1)
     class_weight: Literal["balanced"] | None = Field(
-        None, description="Weigh rows so that every class counts the same."
+        None, description="Weight rows so that every class has the same weight."
     )
     recency_half_life: Span | None = Field(
-        None, description="A row this much older than the newest counts half."
+        None, description="A row this much older than the newest has half the weight."
     )
     early_stopping: bool = Field(
-        False, description="Histogram boosting: as many iterations as are best on the validation part."
+        False,
+        description="Histogram boosting: use the number of iterations that is best on the validation part.",
     )
     calibrate: Literal["sigmoid", "isotonic"] | None = Field(
-        None, description="Map probabilities to shares seen in the validation part."
+        None, description="Calibrate probabilities on the validation part."
     )
 
     def problems(self, task: Task, split: SplitSpec) -> list[str]:
-        """Name what does not fit the task or the split."""
+        """Raise if the section conflicts with the task or the split."""
         found = []
         if task == "regression":
             found += [
-                f"training.{name}: a regression has no classes"
+                f"training.{name}: regression has no classes"
                 for name in ("class_weight", "calibrate")
                 if getattr(self, name) is not None
             ]
@@ -123,6 +124,6 @@ class TrainingSpec(SpecSection):
             found.append("training.recency_half_life: must be longer than zero")
         if (self.folds.count - 1) * split.validation >= split.train:
             found.append(
-                f"training.folds: {self.folds.count} folds of split.validation leave nothing of split.train to fit on"
+                f"training.folds: {self.folds.count} folds of split.validation leave no rows of split.train to fit on"
             )
         return found

@@ -1,4 +1,4 @@
-"""The section `validation`: what a snapshot must look like before anything is trained on it."""
+"""The section `validation`: requirements on a snapshot before training."""
 
 from __future__ import annotations
 
@@ -49,19 +49,19 @@ ROW_KINDS = (
 class ValidationSpec(SpecSection):
     """Checks of a snapshot; a fatal one stops the run before training."""
 
-    min_rows: int = Field(500, ge=1, description="Fewest rows that the whole snapshot may have.")
+    min_rows: int = Field(500, ge=1, description="Minimum rows of the snapshot.")
     max_null_share: Share = Field(0.5, description="Largest share of nulls in any feature.")
     max_null_share_by_column: dict[str, Share] = Field(default_factory=dict)
-    max_duplicate_share: Share = Field(0.0, description="Largest share of rows whose id is not unique.")
+    max_duplicate_share: Share = Field(0.0, description="Largest share of rows with a duplicate id.")
     min_class_share: Share = Field(0.005, description="Smallest share of the rarer class.")
     ranges: dict[str, tuple[float | None, float | None]] = Field(
-        default_factory=dict, description="Lowest and highest value of a column; null leaves a side open."
+        default_factory=dict, description="Lowest and highest value of a column; null: no limit on that side."
     )
     infer_schema: bool = Field(
-        True, description="Write the schema file from the first snapshot that passes, if there is none."
+        True, description="Write the schema file from the first valid snapshot, if there is none."
     )
     max_quarantine_share: Share = Field(
-        0.05, description="Largest share of rows that may be set aside; above it the snapshot fails."
+        0.05, description="Largest share of rows that may be quarantined; above it the snapshot fails."
     )
     max_row_change: Share = Field(
         0.5, description="Largest share of rows that may be gone since the last good snapshot."
@@ -73,7 +73,7 @@ class ValidationSpec(SpecSection):
         1.0, gt=0, description="Largest change of a mean since then, in standard deviations."
     )
     max_unknown_share: Share = Field(
-        0.2, description="Largest share of rows with categories that the schema does not know."
+        0.2, description="Largest share of rows with categories missing from the schema file."
     )
     severity: dict[str, CheckSeverity] = Field(
         default_factory=dict,
@@ -83,7 +83,7 @@ class ValidationSpec(SpecSection):
     @field_validator("severity", mode="before")
     @classmethod
     def _off(cls, value: Any) -> Any:
-        """Take an ``off`` without quotes for what it is; YAML reads it as false."""
+        """Read an unquoted ``off``, which YAML reads as false."""
         if not isinstance(value, dict):
             return value
         return {key: "off" if severity is False else severity for key, severity in value.items()}
@@ -94,9 +94,9 @@ class ValidationSpec(SpecSection):
         for key, severity in value.items():
             kind = key.split(".", maxsplit=1)[0]
             if kind not in CHECK_KINDS:
-                raise ValueError(f"{kind} is no check (allowed: {', '.join(CHECK_KINDS)})")
+                raise ValueError(f"{kind} is not a check (allowed: {', '.join(CHECK_KINDS)})")
             if severity == "quarantine" and kind not in ROW_KINDS:
-                raise ValueError(f"{kind} points at no rows to set aside; use off, warn or fail")
+                raise ValueError(f"{kind} identifies no rows to quarantine; use off, warn or fail")
         return value
 
     @property

@@ -1,4 +1,4 @@
-"""Time windows in UTC: what a run may see, and how a snapshot is split."""
+"""Time windows in UTC: the data of a run, and the split of a snapshot."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def whole_day(moment: str | datetime) -> datetime:
 
 
 def training_window(spec: ModelSpec, as_of: datetime) -> Window:
-    """Return what a retrain as of a moment may see: nothing whose label was not known by then."""
+    """Return the training window as of a moment: only rows whose label was known by then."""
     end = as_of - spec.label.delay
     return Window(end - spec.split.total, end)
 
@@ -88,5 +88,5 @@ def last_day(as_of: datetime) -> Window:
 
 
 def drift_window(spec: ModelSpec, as_of: datetime) -> Window:
-    """Return the trailing window that the drift DAG judges."""
+    """Return the trailing window that the drift DAG evaluates."""
     return Window(as_of - spec.drift.window, as_of)

@@ -1,4 +1,4 @@
-"""Somebody who asks the serving app all the time, and notes every answer."""
+"""A client that sends requests continuously, and records every answer."""
 
 from __future__ import annotations
 

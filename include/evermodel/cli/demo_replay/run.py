@@ -26,7 +26,7 @@ def run_demo(home: Path, project: Path, *, leave: bool) -> bool:
     Parameters
     ----------
     home
-        Folder for everything that the demo writes; what an earlier run left there is replaced.
+        Folder for everything that the demo writes; files of an earlier run are replaced.
     project
         Folder with ``dags/`` and ``include/models/``.
     leave
@@ -38,7 +38,7 @@ def run_demo(home: Path, project: Path, *, leave: bool) -> bool:
     """
     if not (project / "dags").is_dir():
         raise SpecError(
-            f"{project.absolute()} has no folder dags/", "run the demo in a checkout, or give --project"
+            f"{project.absolute()} has no folder dags/", "run the demo in a checkout, or pass --project"
         )
     start = time.monotonic()
     console = Console(highlight=False, soft_wrap=True)
@@ -52,7 +52,7 @@ def run_demo(home: Path, project: Path, *, leave: bool) -> bool:
     try:
         with LocalStack(home, project, models=(MODEL,)) as stack:
             stack.ports.require_free()  # before anything of an earlier run is removed
-            say(f"starting in {stack.home}; what an earlier run left there is replaced")
+            say(f"starting in {stack.home}; files of an earlier run are replaced")
             for name in _LEFTOVERS:
                 shutil.rmtree(stack.home / name, ignore_errors=True)
             os.environ.update({k: v for k, v in stack.environment.items() if k.startswith("EVERMODEL_")})
@@ -105,7 +105,7 @@ def _sum_up(console: Console, stack: LocalStack, replay: DemoReplay, seconds: fl
     champions = sum("deployed" in row.verdict for row in replay.rows)
     incidents = ", ".join(f"1 incident about {kind}" for kind in replay.opened) or "no incident"
     console.print(
-        f"{champions} champions, {incidents}, {replay.calm_days} calm days without a message, {seconds:.0f} s."
+        f"{champions} champions, {incidents}, {replay.quiet_days} quiet days without a message, {seconds:.0f} s."
     )
     console.print(
         f"\nAirflow  {stack.airflow_url}\nMLflow   {stack.mlflow_url}\nServing  {stack.serving_url}/models"
@@ -114,8 +114,8 @@ def _sum_up(console: Console, stack: LocalStack, replay: DemoReplay, seconds: fl
     for preview in sorted(previews, key=lambda path: path.stat().st_mtime):
         console.print(f"Message  {preview}")
     if replay.problems:
-        console.print(f"\n[red]{len(replay.problems)} things were not as described:[/red]")
+        console.print(f"\n[red]{len(replay.problems)} checks failed:[/red]")
         for problem in replay.problems:
             console.print(f"  ✗ {problem}", markup=False)
     else:
-        console.print("\n[green]Everything was as described.[/green]")
+        console.print("\n[green]All checks passed.[/green]")

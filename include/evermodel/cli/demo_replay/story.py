@@ -1,4 +1,4 @@
-"""The replay: which days of 2013 are played, and what has to happen on them."""
+"""The replay: the days of 2013 and the expected events."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Row:
 
     @property
     def alarm(self) -> bool:
-        """True if the line tells of a problem."""
+        """True if the line reports a problem."""
         return "warning" in self.verdict or "critical" in self.verdict
 
 
 @dataclass
 class DemoReplay:
-    """Plays the days, one DAG run after the other, and notes what happened.
+    """Replays the days, one DAG run after the other, and records the events.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class DemoReplay:
     resolved: dict[str, int] = field(default_factory=dict)
 
     def play(self) -> None:
-        """Play everything: cold start, calm days, decay, drift, the retrain that they ask for, and calm again."""
+        """Replay everything: cold start, quiet days, decay, drift, the requested retrain, and quiet again."""
         self.cold_start()
         self.score_days(COLD_START + timedelta(days=1), ALARM)
         if self.watch_until_alarm():
@@ -68,15 +68,15 @@ class DemoReplay:
             not self.client.failures,
             f"{len(self.client.failures)} requests failed: {self.client.failures[:3]}",
         )
-        self.expect(self.calm_days >= 4, "there were no calm days before the decay")
+        self.expect(self.quiet_days >= 4, "no quiet days before the decay")
         once = {"performance": 1, "drift": 1}
         self.expect(self.opened == once, f"incidents opened: {self.opened}")
         self.expect(self.resolved == once, f"incidents resolved: {self.resolved}")
 
     @property
-    def calm_days(self) -> int:
-        """Days on which nobody was told anything."""
-        return sum(row.verdict == "calm" and not row.sent for row in self.rows)
+    def quiet_days(self) -> int:
+        """Days without a message."""
+        return sum(row.verdict == "quiet" and not row.sent for row in self.rows)
 
     def expect(self, true: bool, otherwise: str) -> None:
         """Note a problem unless something holds."""
@@ -118,13 +118,13 @@ class DemoReplay:
         self.say(f"scored {len(runs)} day(s), {rows:,} rows, in {time.monotonic() - start:.0f} s")
 
     def watch_until_alarm(self) -> bool:
-        """Watch day after day; tell whether the alarm came on the day of the storm, and on no day before."""
+        """Run the drift DAG day by day; tell whether the alarm came on the day of the storm, and not before."""
         day, action = FIRST_WATCHED, "quiet"
         while day <= ALARM and action == "quiet":
             action = self._watch(day)
             day += timedelta(days=1)
         alarmed = action == "open" and day > ALARM
-        self.expect(alarmed, "drift was not found on the day of the storm, or too early")
+        self.expect(alarmed, "drift was not detected on the day of the storm, or too early")
         return alarmed
 
     def watch_until_over(self) -> None:
@@ -136,10 +136,10 @@ class DemoReplay:
             self._watch(day)
 
     def retrain_by_drift(self) -> None:
-        """Follow the retrain that drift asked for, and see the new champion answer."""
+        """Follow the retrain that drift requested, until the new champion answers."""
         run_id = self._asset_run()
         if run_id is None:
-            self.expect(False, "drift asked for a retrain, but no run of the retrain DAG began")
+            self.expect(False, "drift requested a retrain, but no run of the retrain DAG started")
             return
         run = self.api.wait(f"retrain_{MODEL}", run_id)
         if run["state"] != "success":
@@ -150,7 +150,7 @@ class DemoReplay:
         self._serves(str(outcome["version"]))
 
     def _watch(self, day: datetime) -> str:
-        """Play one day of the drift DAG and return what became of the incident about drift."""
+        """Run one day of the drift DAG and return the state of the drift incident."""
         dag = f"drift_{MODEL}"
         run = self.api.run(dag, logical_date=day + _AT_DRIFT, run_id=_run_id(day))
         verdict, alert = (self.api.xcom(dag, run["dag_run_id"], task) for task in ("verdict", "alert"))
@@ -160,7 +160,7 @@ class DemoReplay:
                 if incident["action"] == action:
                     count[kind] = count.get(kind, 0) + 1
         said = [part for kind, incident in incidents.items() if (part := _told(kind, incident, verdict))]
-        shown, metric = "; ".join(said) or "calm", verdict["metric_value"]
+        shown, metric = "; ".join(said) or "quiet", verdict["metric_value"]
         told = [
             i["delivery"]
             for i in incidents.values()
@@ -205,7 +205,7 @@ class DemoReplay:
 
 
 def _told(kind: str, incident: dict[str, Any], verdict: dict[str, Any]) -> str:
-    """Say how one kind of problem stands; empty when it is none."""
+    """Return the state of one kind of problem; empty if there is none."""
     if incident["action"] == "resolve":
         return f"{kind} is over"
     if incident["severity"] == "none":

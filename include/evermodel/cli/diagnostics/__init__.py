@@ -1,3 +1,3 @@
-"""Checks of everything that evermodel stands on, each with what to do when it is red."""
+"""Checks of everything that evermodel depends on, each with advice."""
 
 __all__ = ["examine"]

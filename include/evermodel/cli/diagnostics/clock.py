@@ -1,4 +1,4 @@
-"""Is the clock right? Days and windows are UTC, whatever the zone of this machine is."""
+"""Check of the clock; days and windows are UTC in any zone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SECONDS, _TOO_MANY = 30, 300
 
 
 def check_clock(settings: Settings) -> Iterator[Finding]:
-    """Hold the clock against MLflow's, as far as it tells it."""
+    """Compare the clock with MLflow's, if the server sends it."""
     now = datetime.now(UTC)
     zone = now.astimezone().tzname() or "UTC"
     here = f"{now:%Y-%m-%d %H:%M:%S} UTC, this machine's zone is {zone}; windows and schedules are UTC"
@@ -27,12 +27,12 @@ def check_clock(settings: Settings) -> Iterator[Finding]:
         "clock",
         "red" if abs(away) > _TOO_MANY else "yellow",
         f"this clock and that of {settings.tracking_uri} are {abs(away):,.0f} s apart",
-        "set both by NTP: windows, quiet hours and time limits depend on it",
+        "synchronize both by NTP; windows, quiet hours and time limits depend on it",
     )
 
 
 def _away(uri: str) -> float | None:
-    """Return by how many seconds the server's clock is ahead; None if it does not tell."""
+    """Return by how many seconds the server's clock is ahead; None if unknown."""
     if not uri.startswith("http"):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Run every check beside the others, each with a time limit: what hangs is a finding too."""
+"""Run all checks in parallel, each with a time limit; a hanging check is a finding too."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _OURS = {
 
 
 def all_checks() -> dict[str, EntryPoint]:
-    """Return where every check is, by the name of what it looks at."""
+    """Return the import path of every check, by its name."""
     ours = [EntryPoint(name, f"evermodel.cli.diagnostics.{place}", GROUP) for name, place in _OURS.items()]
     return {entry.name: entry for entry in (*ours, *entry_points(group=GROUP))}
 
@@ -44,7 +44,7 @@ def _load(entry: EntryPoint) -> Check:
         check: Check = entry.load()
     except Exception as error:  # noqa: BLE001 - one broken package must not hide what the others say
         said = f"it cannot be imported: {first_line(error)}"
-        advice = "install what is missing; evermodel doctor --only versions names packages of a wrong version"
+        advice = "install missing packages; evermodel doctor --only versions lists wrong versions"
         finding = Finding(entry.name, "red", said, advice)
         return lambda _: [finding]
     return check
@@ -53,7 +53,7 @@ def _load(entry: EntryPoint) -> Check:
 def examine(
     settings: Settings, checks: Mapping[str, Check], seconds: float = 30.0
 ) -> Iterator[tuple[str, list[Finding]]]:
-    """Run checks beside each other, and yield what each found, in their order.
+    """Run checks in parallel, and yield their findings in order.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def examine(
             name,
             "red",
             f"no answer within {seconds:.0f} s",
-            "look whether what it talks to is up; evermodel doctor --timeout gives it longer",
+            "check that the service is up, or raise evermodel doctor --timeout",
         )
         yield name, found.get(name, [late])
 
@@ -87,4 +87,4 @@ def _run(name: str, check: Check, settings: Settings, found: dict[str, list[Find
         found[name] = list(check(settings))
     except Exception as error:  # noqa: BLE001 - one broken check must not hide what the others found
         said = f"the check itself failed: {first_line(error)}"
-        found[name] = [Finding(name, "red", said, "please report this; the other checks do not depend on it")]
+        found[name] = [Finding(name, "red", said, "report this bug; the other checks are unaffected")]

@@ -1,4 +1,4 @@
-"""Can the lake be written, and is there space?"""
+"""Check of the lake: write access and free space."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def check_lake(settings: Settings) -> Iterator[Finding]:
                 name,
                 "red",
                 f"{folder}: {problem}",
-                f"let this user write there, mount it, or name another folder ({variable})",
+                f"give this user write access, mount the folder, or set another one ({variable})",
             )
             continue
         free = shutil.disk_usage(existing(folder)).free
@@ -37,24 +37,24 @@ def check_lake(settings: Settings) -> Iterator[Finding]:
                 name,
                 "red" if free < _TOO_LITTLE else "yellow",
                 said,
-                "free some space; snapshots and predictions of every day are kept here",
+                "free some space; snapshots and daily predictions are stored here",
             )
         else:
             yield Finding(name, "green", said)
 
 
 def existing(folder: Path) -> Path:
-    """Return the folder, or the nearest one above it that is there."""
+    """Return the folder, or its nearest existing parent."""
     return next(place for place in (folder, *folder.parents) if place.exists())
 
 
 def unwritable(folder: Path) -> str:
-    """Say why nothing can be written into a folder; empty if it can, also if it is still to be made."""
+    """Return why a folder is not writable; empty if it is, or can be created."""
     place = existing(folder)
     if not place.is_dir():
-        return f"{place} is no folder"
+        return f"{place} is not a folder"
     if place != folder:
-        return "" if os.access(place, os.W_OK) else f"it is not there, and {place} cannot be written"
+        return "" if os.access(place, os.W_OK) else f"it does not exist, and {place} is not writable"
     try:
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".doctor-"):
             return ""

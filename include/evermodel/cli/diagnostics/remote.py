@@ -1,4 +1,4 @@
-"""Does the DVC remote take what is pushed?"""
+"""Check of the DVC remote by a push."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ def check_remote(settings: Settings) -> Iterator[Finding]:
                 "DVC remote",
                 "red",
                 f"{remote}: {first_line(error)}",
-                "check the address (EVERMODEL_DVC_REMOTE), its credentials, and that its extra is installed (s3: dvc-s3)",
+                "check the address (EVERMODEL_DVC_REMOTE), its credentials, and its extra (s3: dvc-s3)",
             )
             return
     if "://" in remote or settings.lake not in Path(remote).parents:
-        yield Finding("DVC remote", "green", f"{remote} takes what is pushed")
+        yield Finding("DVC remote", "green", f"{remote} accepts pushes")
     else:
         yield Finding(
             "DVC remote",
             "yellow",
             f"{remote} is inside the lake",
-            "put it on another disk: it is the copy of the lake",
+            "put it on another disk, because it is the lake's backup",
         )

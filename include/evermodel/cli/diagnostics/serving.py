@@ -1,4 +1,4 @@
-"""Are the serving processes ready?"""
+"""Check of the serving processes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def check_serving(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "serving",
             "yellow",
-            "no address is set, so response times and errors are not watched",
-            "set EVERMODEL_SERVING_URLS once something serves; without serving there is nothing to do",
+            "no address is set, so response times and errors are not monitored",
+            "set EVERMODEL_SERVING_URLS if you run a serving app",
         )
     for url in settings.serving_urls:
         yield _one(url)
@@ -39,5 +39,5 @@ def _one(url: str) -> Finding:
         "serving",
         "red",
         f"{url} is not ready: HTTP {answer.status_code}, {answer.text[:300].strip()}",
-        "its answer names the models and why; most often there is no champion yet: evermodel train <model>",
+        "see the models and reasons in its answer; if there is no champion yet, run evermodel train <model>",
     )

@@ -1,4 +1,4 @@
-"""Can every model spec be used?"""
+"""Check of the model specs."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def check_specs(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "specs",
             "yellow",
-            f"there is no model spec in {settings.models}",
-            "evermodel init <table> --label <column> drafts one; EVERMODEL_MODELS names the folder",
+            f"no model spec in {settings.models}",
+            "run evermodel init <table> --label <column> to draft one; EVERMODEL_MODELS sets the folder",
         )
         return
     for problem in problems:
@@ -33,4 +33,4 @@ def check_specs(settings: Settings) -> Iterator[Finding]:
     if specs:
         names = ", ".join(spec.name for spec in specs[:10])
         more = f" and {len(specs) - 10} more" if len(specs) > 10 else ""
-        yield Finding("specs", "green", f"{len(specs)} usable in {settings.models}: {names}{more}")
+        yield Finding("specs", "green", f"{len(specs)} valid in {settings.models}: {names}{more}")

@@ -1,4 +1,4 @@
-"""Does MLflow answer, is it of our version, and does it take runs and artifacts?"""
+"""Check of MLflow: it answers, has a matching version, and accepts runs and artifacts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def check_tracking(settings: Settings) -> Iterator[Finding]:
             "MLflow writes",
             "red",
             f"{uri}: {first_line(error)}",
-            "check the server's database, its artifact store (--artifacts-destination), and the rights of the login",
+            "check the server's database, its artifact store (--artifacts-destination), and the login's permissions",
         )
     else:
         yield Finding("MLflow writes", "green", said)
@@ -46,20 +46,20 @@ def _version(uri: str) -> Finding:
             "MLflow",
             "yellow",
             f"{uri} is opened directly, without a server",
-            "fine for one person on one machine; several processes need a server: mlflow server",
+            "this works for one person on one machine; for several processes run mlflow server",
         )
     try:
         theirs = httpx.get(f"{uri.rstrip('/')}/version", timeout=5, trust_env=False).text.strip()
     except httpx.HTTPError as error:
         return Finding(
-            "MLflow", "yellow", f"{uri} answers, but tells no version ({first_line(error)})", "look at it"
+            "MLflow", "yellow", f"{uri} answers without a version ({first_line(error)})", "check the server"
         )
     if theirs.split(".")[:2] != ours.split(".")[:2]:
         return Finding(
             "MLflow",
             "yellow",
             f"{uri} runs {theirs[:20]}, the client is {ours}",
-            "let server and client be of one minor version",
+            "install the same minor version of server and client",
         )
     return Finding("MLflow", "green", f"{uri} runs {theirs}")
 
@@ -71,4 +71,4 @@ def _write(client: MlflowClient) -> str:
 
     run = keyed_run(client, EXPERIMENT, "doctor", kind="doctor", name="evermodel doctor")
     client.log_text(run.info.run_id, f"{datetime.now(UTC).isoformat()}\n", "checked.txt")
-    return f"runs and artifacts are taken (experiment {EXPERIMENT})"
+    return f"runs and artifacts are accepted (experiment {EXPERIMENT})"

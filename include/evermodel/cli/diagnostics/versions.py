@@ -1,4 +1,4 @@
-"""Are Python and the packages those that evermodel was tested with?"""
+"""Check of Python and package versions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TESTED_PYTHON = ("3.11", "3.12")
 
 
 def check_versions(settings: Settings) -> Iterator[Finding]:
-    """Hold Python and packages against what is declared and what is tested."""
+    """Compare Python and packages with the declared and the tested versions."""
     yield _python()
     broken = [said for line in requires(DISTRIBUTION) or () if (said := _outside(line))]
     if broken:
@@ -46,7 +46,7 @@ def check_versions(settings: Settings) -> Iterator[Finding]:
             "versions",
             "yellow",
             "; ".join(other),
-            "works by all that is declared, but was not tested together",
+            "allowed by the declared requirements, but not tested together",
         )
     else:
         yield Finding("versions", "green", said)
@@ -60,7 +60,7 @@ def _python() -> Finding:
 
 
 def _outside(line: str) -> str:
-    """Say that a declared dependency is missing or out of its range; empty if all is well."""
+    """Return whether a declared dependency is missing or out of range; empty if neither."""
     from packaging.requirements import Requirement
 
     needed = Requirement(line)
@@ -70,12 +70,12 @@ def _outside(line: str) -> str:
     if not found:
         return f"{needed.name} is missing"
     if not needed.specifier.contains(found, prereleases=True):
-        return f"{needed.name} {found} is installed, {needed.specifier} is needed"
+        return f"{needed.name} {found} is installed, {needed.specifier} is required"
     return ""
 
 
 def _untested(name: str, tested: str) -> str:
-    """Say that a package is of another minor version than the tested one."""
+    """Return whether a package has another minor version than the tested one."""
     found = _installed(name)
     if not found or found.split(".")[:2] == tested.split(".")[:2]:
         return ""

@@ -82,7 +82,7 @@ class AirflowApi:
                 broken = "\n".join(f"{e['filename']}: {e['stack_trace']}" for e in self.import_errors())
                 raise AirflowRequestError(
                     f"Airflow has not found the DAGs {', '.join(sorted(missing))} within {timeout:.0f} s\n{broken}",
-                    "correct the files of these DAGs; the dag-processor's log tells more",
+                    "correct the files of these DAGs; see the dag-processor's log",
                 )
             time.sleep(0.25)
 
@@ -171,7 +171,7 @@ class AirflowApi:
         """
         run = self.wait(dag_id, self.trigger(dag_id, **trigger), timeout)
         if run["state"] != "success":
-            raise RunFailedError(self.explain(dag_id, run["dag_run_id"]), "the logs above tell why")
+            raise RunFailedError(self.explain(dag_id, run["dag_run_id"]), "see the logs above")
         return run
 
     def explain(self, dag_id: str, run_id: str, lines: int = 30) -> str:
@@ -221,7 +221,7 @@ class AirflowApi:
         if answer.status_code not in (200, 201):
             raise AirflowRequestError(
                 f"{self.url}/auth/token answered {answer.status_code}: {answer.text[:300]}",
-                "give a token: this Airflow does not let everybody in",
+                "pass a token; this Airflow requires a login",
             )
         self._token = str(answer.json()["access_token"])
         return self._token
@@ -239,7 +239,7 @@ class AirflowApi:
         if not answer.is_success:
             raise AirflowRequestError(
                 f"{method} {self.url}{path} answered {answer.status_code}: {_detail(answer)}",
-                "see the DAG's page in Airflow; its id and the run's id have to exist",
+                "see the DAG's page in Airflow; the DAG and the run must exist",
             )
         return answer
 

@@ -1,4 +1,4 @@
-"""Ports of the local stack: which ones it uses, and who holds them when they are taken."""
+"""Ports of the local stack, and the processes that occupy them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Ports:
         ]
         if taken:
             raise PortTakenError(
-                "; ".join(f"port {port} is taken{_holder(port)}" for _, port in taken),
+                "; ".join(f"port {port} is in use{_listener(port)}" for _, port in taken),
                 "stop it, or set " + " and ".join(f"{variable_of(name)}={free_port()}" for name, _ in taken),
             )
 
@@ -88,12 +88,12 @@ def free_port(preferred: int = 0) -> int:
 def _port_of(env: Mapping[str, str], variable: str, default: int) -> int:
     text = env.get(variable, "").strip() or str(default)
     if not text.isdecimal() or not 0 < int(text) < 65536:
-        raise PermanentError(f"{variable}={text} is no port", "give a whole number from 1 to 65535")
+        raise PermanentError(f"{variable}={text} is not a port", "use a whole number from 1 to 65535")
     return int(text)
 
 
-def _holder(port: int) -> str:
-    """Say who listens on a port, as far as this user may know."""
+def _listener(port: int) -> str:
+    """Return the process that listens on a port, if this user may see it."""
     try:
         found = next(
             c.pid

@@ -96,7 +96,7 @@ class Supervisor:
         except Timeout:
             raise PermanentError(
                 f"a stack already runs in {self.home}",
-                "stop it first, or choose another home (EVERMODEL_HOME)",
+                "stop it first, or set another home (EVERMODEL_HOME)",
             ) from None
         self._end_leftovers()
         if threading.current_thread() is threading.main_thread():
@@ -133,7 +133,7 @@ class Supervisor:
                 starting.append(self._launch(service))
             if waiting and not starting:
                 names = ", ".join(s.name for s in waiting)
-                raise ServiceError(f"{names} wait for services that nobody starts")
+                raise ServiceError(f"{names} wait for services that are not started")
             for running in [r for r in starting if self._is_ready(r)]:
                 starting.remove(running)
                 self._ready.add(running.service.name)
@@ -222,7 +222,7 @@ class Supervisor:
         log = self.logs / f"{service.name}.log"
         return ServiceError(
             f"{service.name} {what}; the end of {log}:\n{self.log_tail(service.name)}",
-            "the log tells why; correct that and start again",
+            "see the log, correct the cause and start again",
         )
 
     def _write_record(self) -> None:

@@ -64,7 +64,7 @@ def draft_spec(
     origin
         Where the table is.
     label
-        Column to be predicted.
+        Column to predict.
     model, time, identity, order
         The model's name and the columns that a person named; what is None is guessed.
     today
@@ -124,8 +124,8 @@ class _Lines:
 
     def _head(self) -> Iterator[str]:
         rows, oldest, newest = self.table.rows, self.shape.oldest, self.shape.newest
-        yield f"# Drafted from {rows:,} rows of {oldest:%Y-%m-%d} to {newest:%Y-%m-%d}. Everything here is a guess to be reviewed;"
-        yield "# what each field means is in docs/spec.md, and `evermodel check` names every mistake."
+        yield f"# Drafted from {rows:,} rows of {oldest:%Y-%m-%d} to {newest:%Y-%m-%d}. Everything here is a guess: review it."
+        yield "# docs/spec.md explains each field, and `evermodel check` reports every mistake."
         day = f"{self.spans.as_of:%Y-%m-%d}"
         yield f"# To try it on this data, as of {day}, the first day that sees all of it: evermodel train {self.model} --as-of {day},"
         yield f"# or trigger the DAG retrain_{self.model} with that day."
@@ -154,11 +154,11 @@ class _Lines:
         yield _field("id_column", self.shape.identity)
         yield "label:"
         yield f"  {_field('column', roles.label.column)}"
-        why = "a guess: how long after the event is the label known?"
+        why = "a guess: time from the event until the label is known"
         if roles.later is not None:
             why = f"nine of ten rows have their {roles.later} by then"
         if self.shape.made_up:
-            why = "the times are made up, so there is nothing to wait for"
+            why = "the times are synthetic, so no delay applies"
         yield f"  delay: {format_span(self.spans.delay)}" + _comment(why)
         yield ""
         yield "features:"
@@ -167,22 +167,22 @@ class _Lines:
         if roles.leaks:
             yield ""
             yield from _wrapped(
-                "Each of these alone tells the label, so it is probably known only after the event. If it is not, move it up.",
+                "Each of these alone predicts the label, so it is probably known only after the event. If not, move it up.",
                 "",
             )
             yield "leaks:"
             yield from (f"  - {_scalar(column)}" + _comment(why) for column, why in roles.leaks.items())
         if roles.left_out:
             yield ""
-            yield "# Columns that no feature is made of:"
+            yield "# Columns that are not used as features:"
             yield from (f"#   {_scalar(column)}: {why}" for column, why in roles.left_out.items())
         yield ""
 
     def _time(self) -> Iterator[str]:
         made = self.shape.made_up
-        yield "schedule:" + _comment("UTC; null: by hand only")
+        yield "schedule:" + _comment("UTC; null: manual runs only")
         if made:
-            yield "  # The times are made up and do not go on, so nothing runs by itself."
+            yield "  # The times are synthetic and do not continue, so nothing is scheduled."
         plan = ("null",) * 3 if made else ('"0 6 * * 1"', '"0 3 * * *"', '"0 4 * * *"')
         yield from (f"  {key}: {cron}" for key, cron in zip(("retrain", "score", "drift"), plan, strict=True))
         yield ""
@@ -195,7 +195,7 @@ class _Lines:
     def _training(self) -> Iterator[str]:
         boosting, linear, params = _CANDIDATES[self.roles.label.task]
         leaves = 31 if self.spans.rows >= 5000 else 7
-        yield "candidates:" + _comment("the best on the validation part is held against the champion")
+        yield "candidates:" + _comment("the best on the validation part is compared with the champion")
         yield "  - name: boosted_trees"
         yield f"    estimator: sklearn.ensemble.{boosting}"
         yield f"    params: {{max_iter: 100, learning_rate: 0.06, max_leaf_nodes: {leaves}}}"
@@ -205,8 +205,8 @@ class _Lines:
         yield ""
 
     def _checks(self) -> Iterator[str]:
-        yield "validation:" + _comment("the first snapshot that passes writes a schema file beside this one")
-        yield f"  min_rows: {max(1, self.spans.rows // 2)}" + _comment("half of what the split holds now")
+        yield "validation:" + _comment("the first valid snapshot writes a schema file next to this one")
+        yield f"  min_rows: {max(1, self.spans.rows // 2)}" + _comment("half of the current split")
         label = self.roles.label
         rare = min(label.classes.values(), default=0) / self.table.rows
         if label.classes and rare < 0.015:
@@ -224,7 +224,7 @@ class _Lines:
         yield ""
         yield from _gate(label)
         yield ""
-        yield "approval: auto" + _comment("manual: a person answers before anything is deployed")
+        yield "approval: auto" + _comment("manual: an approver decides before a version ships")
         if not self.shape.made_up:
             yield ""
             yield "drift:"
@@ -239,12 +239,12 @@ def _gate(label: Label) -> Iterator[str]:
     if label.task == "binary":
         yield "  metric: roc_auc"
         yield "  floor: 0.6" + _comment("0.5 is chance")
-        yield "  margin: 0.01" + _comment("how much worse than the champion still counts as not worse")
+        yield "  margin: 0.01" + _comment("largest loss that counts as not worse than the champion")
     elif label.task == "multiclass":
         total = sum(label.classes.values())
         entropy = -sum(n / total * math.log(n / total) for n in label.classes.values())
         yield "  metric: log_loss"
-        yield f"  floor: {entropy:.3g}" + _comment("what the shares of the classes alone reach")
+        yield f"  floor: {entropy:.3g}" + _comment("what the class shares alone reach")
         yield "  margin: 0.02"
     else:
         yield "  metric: rmse"

@@ -68,7 +68,7 @@ def shape_rows(table: SourceTable, roles: Roles, order: str | None, today: datet
         identity = _free("row_id", table)
         steps += _named(roles, identity)
         notes.append(
-            f"{identity}: the table has no id; a hash of time and features names each row, equal ones are numbered."
+            f"{identity}: the table has no id; each row gets a hash of time and features, duplicates get a number."
         )
     time, made_up = roles.time, False
     if time is None:
@@ -79,8 +79,8 @@ def shape_rows(table: SourceTable, roles: Roles, order: str | None, today: datet
     if steps and table.origin.table and not table.origin.place.startswith("duckdb"):
         raise SpecError(
             f"{table.origin.place}: {table.origin.table} needs {' and '.join(alias for alias, _ in steps)} rows, "
-            "which can only be drafted in DuckDB's SQL",
-            "make a view with a label of 0 and 1 (or numbers, or classes), an id and a time, and draft from that",
+            "which evermodel init can write only in DuckDB's SQL",
+            "create a view with a label of 0 and 1 (or numbers, or classes), an id and a time, and use it",
         )
     query = _chained(steps, source) if steps else None
     oldest, newest = _ends(table, query, time, source)
@@ -121,10 +121,10 @@ def _chained(steps: list[tuple[str, str]], source: str) -> str:
 def _time(table: SourceTable, order: str | None, identity: str, today: datetime) -> tuple[str, bool, str]:
     parts = {c.lower(): c for c in table.columns if c.lower() in _DATE_PARTS and table.columns[c].is_whole}
     if order is None and "year" in parts and _complete(table, parts):
-        return _moment_of(parts), False, f"made of the columns {', '.join(parts.values())}."
+        return _moment_of(parts), False, f"built from the columns {', '.join(parts.values())}."
     if order is not None and order not in table.columns:
         raise SpecError(
-            f"{table.origin.place}: there is no column {order} to order by",
+            f"{table.origin.place}: no column {order} to order by",
             f"it has: {', '.join(table.columns)}",
         )
     place = f"row_number() OVER (ORDER BY {name(order)}, md5({name(identity)}::VARCHAR))" if order else ""
@@ -135,13 +135,13 @@ def _time(table: SourceTable, order: str | None, identity: str, today: datetime)
         f"TIMESTAMPTZ '{start:%Y-%m-%d} 00:00:00+00' + to_microseconds(({place} - 1) * {microseconds})"
     )
     if order:
-        return expression, True, f"made up: the rows in the order of {order}, over 90 days."
+        return expression, True, f"synthetic: the rows in the order of {order}, over 90 days."
     return (
         expression,
         True,
-        "made up: the table has no time, so its rows are shuffled over 90 days. Train, validation and test are then a random "
-        "split. If a column tells the order, write the spec again with --order; real data needs the time at which the features "
-        "were known.",
+        "synthetic: the table has no time, so its rows are shuffled over 90 days, and train, validation and test are a random "
+        "split. If a column gives the order, write the spec again with --order; production data needs the time at which the "
+        "features were known.",
     )
 
 

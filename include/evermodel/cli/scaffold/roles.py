@@ -79,7 +79,7 @@ def guess_roles(table: SourceTable, label: str, time: str | None, identity: str 
     for role, named in (("label", label), ("time", time), ("id", identity)):
         if named is not None and named not in table.columns:
             raise SpecError(
-                f"{table.origin.place}: there is no column {named} for the {role}",
+                f"{table.origin.place}: no column {named} for the {role}",
                 f"it has: {', '.join(table.columns)}",
             )
     target = guess_label(table, label)
@@ -100,8 +100,7 @@ def guess_roles(table: SourceTable, label: str, time: str | None, identity: str 
     if not numeric and not categorical:
         raise SpecError(
             f"{table.origin.place}: no column is left to predict {label} from",
-            "see what stands in the columns: "
-            + "; ".join(f"{c}: {r}" for c, r in {**leaks, **left_out}.items()),
+            "reasons by column: " + "; ".join(f"{c}: {r}" for c, r in {**leaks, **left_out}.items()),
         )
     return Roles(
         target, time, identity, numeric, categorical, leaks, left_out, _later_time(table, time, label)
@@ -113,7 +112,7 @@ def guess_label(table: SourceTable, label: str) -> Label:
     column, values = table.columns[label], table.values(label)
     if len(values) < 2:
         raise SpecError(
-            f"the label {label} has {len(values)} different values", "name a column that is worth predicting"
+            f"the label {label} has {len(values)} different values", "choose a label with at least two values"
         )
     if len(values) == 2:
         return _binary(label, column, values)
@@ -124,9 +123,9 @@ def guess_label(table: SourceTable, label: str) -> Label:
     if column.distinct > _MOST_CLASSES:
         raise SpecError(
             f"the label {label} ({column.type}) has {column.distinct} different values, too many for classes",
-            "group them in a file or view of your own, or name a label that is a number",
+            "group them in your own file or view, or choose a numeric label",
         )
-    note = "whole numbers with few values are taken for classes; use regression if they are amounts"
+    note = "whole numbers with few values are treated as classes; use regression for amounts"
     whole = column.is_whole or column.type == "VARCHAR"
     return Label(
         label,
@@ -189,7 +188,7 @@ def _kind(column: TableColumn) -> tuple[str, str]:
     if column.type not in ("VARCHAR", "BOOLEAN") and not column.type.startswith("ENUM"):
         return "left_out", f"its type is {column.type}"
     if column.distinct >= _NEARLY_UNIQUE * column.known and column.distinct > _WHOLE_CLASSES:
-        return "left_out", f"{column.distinct} different texts in {column.known} rows: it names the row"
+        return "left_out", f"{column.distinct} different texts in {column.known} rows: it identifies the row"
     if column.distinct > _MOST_CATEGORIES:
         return "left_out", f"{column.distinct} different texts are too many for categories"
     return "categorical", ""
@@ -197,15 +196,15 @@ def _kind(column: TableColumn) -> tuple[str, str]:
 
 def _useless(column: TableColumn) -> str | None:
     if column.name in RESERVED:
-        return "the prediction log has a column of this name; rename it in a view of your own"
+        return "the prediction log has a column with this name; rename it in your own view"
     if column.known == 0:
-        return "it holds no value"
+        return "it has no values"
     if column.distinct == 1:
         return f"it is {column.low!r} in every row"
     if column.is_time:
-        return "a time; what matters of it (hour, weekday) has to be made a column"
+        return "a time; derive columns from it (hour, weekday)"
     if column.is_whole and column.unique and _ID.search(column.name):
-        return "it names the row"
+        return "it identifies the row"
     return None
 
 

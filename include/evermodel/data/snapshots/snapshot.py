@@ -60,7 +60,7 @@ class Snapshot:
 
 
 def take_snapshot(spec: ModelSpec, as_of: datetime, settings: Settings) -> Snapshot:
-    """Extract what a retrain as of a moment may see, and have DVC track and push it.
+    """Extract the training window as of a moment, and track and push it with DVC.
 
     Doing it again for the same moment and data ends in the same file.
 
@@ -111,17 +111,17 @@ def extract(spec: ModelSpec, window: Window, lake: Path) -> tuple[Path, int]:
     with _tables(spec, window, lake) as tables:
         written = write_by_content(labelled(tables), lake / "snapshots" / spec.name, sort)
     if written is None:
-        missing = "no row with a label" if seen else "no row"
+        missing = "no labeled row" if seen else "no row"
         raise EmptyWindowError(
             f"model {spec.name}: the source has {missing} in {window}",
-            "check that the data of this interval has arrived; then run this again",
+            "check that the data of this interval has arrived, then run this again",
         )
     return written
 
 
 @contextmanager
 def _tables(spec: ModelSpec, window: Window, lake: Path) -> Iterator[Iterator[pa.Table]]:
-    """Give the rows of a window, a bounded number at a time: from days kept in the lake, or as the source has them."""
+    """Yield the rows of a window in bounded batches, from cached days or from the source."""
     import pyarrow as pa
 
     if spec.source.late is not None:
@@ -135,7 +135,7 @@ def _tables(spec: ModelSpec, window: Window, lake: Path) -> Iterator[Iterator[pa
 def read_snapshot(
     path: str, settings: Settings, window: Window | None = None, time_column: str = ""
 ) -> pa.Table:
-    """Read a snapshot, or one interval of it; a file that is not here is pulled by DVC.
+    """Read a snapshot, or one interval of it; DVC pulls a missing file.
 
     Parameters
     ----------

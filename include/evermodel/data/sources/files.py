@@ -50,17 +50,15 @@ class FilesRelation:
         return None
 
     def unreadable(self, error: Exception) -> EvermodelError:
-        """Say what is wrong with the files, as exactly as can be found out."""
+        """Return the most exact description of what is wrong with the files."""
         if isinstance(error, OSError) or no_space(error):
             return trouble(self.spec, error, "check `source.path`")
         said = _ragged_line(self._duck, self.source) if self._duck and "sniffing" in str(error) else None
-        advice = (
-            "check that the file is whole and that `source.query` is valid DuckDB SQL over the table `source`"
-        )
+        advice = "check that the file is complete and that `source.query` is valid DuckDB SQL over the table `source`"
         if "not utf-8" in str(error) or "unicode" in str(error).lower():
-            advice = "save the file as UTF-8, or name its `source.encoding`: utf-16 or latin-1"
+            advice = "save the file as UTF-8, or set `source.encoding` to utf-16 or latin-1"
         elif said is not None:
-            advice = "mend the export: every line must have as many fields as the header"
+            advice = "fix the export: every line must have as many fields as the header"
         return SourceError(
             f"model {self.spec.name}: {self.source.path} cannot be read: {said or _reason(error)}", advice
         )
@@ -110,7 +108,7 @@ def _first_file(connection: duckdb.DuckDBPyConnection, path: str) -> str | None:
 
 
 def _header(connection: duckdb.DuckDBPyConnection, source: FilesSource) -> tuple[list[str], str]:
-    """Return the names in the first line of the first file, and what parts them."""
+    """Return the names in the first line of the first file, and the delimiter."""
     import fsspec
 
     first = _first_file(connection, source.path)
@@ -130,7 +128,7 @@ def _header(connection: duckdb.DuckDBPyConnection, source: FilesSource) -> tuple
 
 
 def _ragged_line(connection: duckdb.DuckDBPyConnection, source: FilesSource) -> str | None:
-    """Read a CSV file as text only: what is then wrong is a line with too many or too few fields."""
+    """Read a CSV file as text only: the remaining errors are lines with too many or too few fields."""
     import duckdb
 
     try:
@@ -159,13 +157,13 @@ def _require_present(spec: ModelSpec, path: str) -> None:
     unset = re.search(r"\$\{([^}]+)\}", path)
     if unset:
         raise SourceError(
-            f"model {spec.name}: the source path {path} names the environment variable {unset[1]}, which is not set",
+            f"model {spec.name}: the source path {path} uses the environment variable {unset[1]}, which is not set",
             f"set {unset[1]} for Airflow's processes, or write the path into the spec",
         )
     if "://" not in path and not any(sign in path for sign in "*?[") and not Path(path).exists():
         raise SourceError(
             f"model {spec.name}: the data file {path} does not exist",
-            "check that the export that makes it has run, or correct `source.path` in the spec",
+            "run the export that writes it, or correct `source.path` in the spec",
         )
 
 
@@ -192,7 +190,7 @@ def _use_filesystem(spec: ModelSpec, connection: duckdb.DuckDBPyConnection, path
 
 
 def _require_once(spec: ModelSpec, names: list[str], columns: Sequence[str]) -> None:
-    """Refuse columns that are there twice: the engine would number the second one and go on."""
+    """Reject duplicate columns; the engine would silently number the second one."""
     require_columns(spec, [*names, *(set(columns) - set(names))], columns)
 
 

@@ -1,4 +1,4 @@
-"""A table or an expression in any engine that Ibis knows; columns and interval are pushed down to it."""
+"""A table or an expression in any engine that Ibis supports; columns and interval are pushed down to it."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class IbisRelation:
             import ibis
         except ImportError as error:
             raise SourceError(
-                f"model {self.spec.name}: a source of kind ibis needs the package ibis-framework",
+                f"model {self.spec.name}: the source kind ibis needs the package ibis-framework",
                 "pip install 'airflow-provider-evermodel[ibis]'",
             ) from error
         url = self._url()
@@ -125,10 +125,8 @@ class IbisRelation:
         except TableNotFound as error:
             near = difflib.get_close_matches(name, _table_names(engine, schema), n=1)
             raise SourceError(
-                f"model {self.spec.name}: there is no table {self.source.table} in {self.source.connection or self.source.url}",
-                f"did you mean {near[0]}?"
-                if near
-                else "correct `source.table`; a dot parts it from its schema",
+                f"model {self.spec.name}: the table {self.source.table} does not exist in {self.source.connection or self.source.url}",
+                f"did you mean {near[0]}?" if near else "correct `source.table`; a dot separates the schema",
             ) from error
 
     def _within(self, expression: Any, window: Window) -> Any:

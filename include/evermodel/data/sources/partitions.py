@@ -1,4 +1,4 @@
-"""Days of a source that were read before: a rolling window asks the source only for what is new or may still change."""
+"""Cached days of a source: a rolling window reads only days that are new or may still change."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _BATCH_ROWS = 100_000
 
 @dataclass(frozen=True)
 class Part:
-    """A day of a window, or the piece of one at its ends, and the file that holds its rows if it is here."""
+    """A day of a window, or the piece of one at its ends, and the cache file of its rows if it exists."""
 
     window: Window
     file: Path | None
@@ -46,7 +46,7 @@ class Part:
 
 
 class Partitions:
-    """The days of one model's source that are kept in the lake.
+    """The cached days of one model's source in the lake.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class Partitions:
 
     @contextmanager
     def tables(self, window: Window) -> Iterator[Iterator[pa.Table]]:
-        """Give the rows of a window in order, the label among them, reading from the source what is not here.
+        """Yield the rows of a window in order, with labels, reading uncached days from the source.
 
         Raises
         ------
@@ -111,7 +111,7 @@ class Partitions:
         return self.folder / f"{part.window.start.astimezone(UTC):%Y-%m-%d}.parquet"
 
     def _read(self, parts: list[Part], staging: Path) -> list[Part]:
-        """Read the parts that have no file, neighbours in one go."""
+        """Read the parts without a file, adjacent ones in one read."""
         done: list[Part] = []
         for missing, group in groupby(parts, key=lambda part: part.file is None):
             run = list(group)
@@ -146,18 +146,18 @@ class Partitions:
             except (pa.ArrowException, OSError) as error:
                 part.file.unlink(missing_ok=True)
                 raise SnapshotStoreError(
-                    f"model {self.spec.name}: the kept day {part.file} is damaged: {error}",
-                    "nothing: the file is removed, and the next try reads the day from its source",
+                    f"model {self.spec.name}: the cached day {part.file} is damaged: {error}",
+                    "no action is needed: the file is removed and the next try reads the day from its source",
                 ) from error
 
 
 def folder_of(model: str, lake: Path) -> Path:
-    """Return the folder of a model's kept days."""
+    """Return the folder of a model's cached days."""
     return lake / "partitions" / model
 
 
 def _key(spec: ModelSpec) -> str:
-    """Name the kept days by everything that decides what is in them."""
+    """Return the cache key: everything that determines the content of the days."""
     content: dict[str, Any] = {
         "source": {k: v for k, v in spec.canonical()["source"].items() if k not in _NOT_CONTENT},
         "columns": spec.columns,

@@ -1,4 +1,4 @@
-"""Plain Parquet files, read without an engine in between: a text column comes as the dictionary that the file keeps."""
+"""Plain Parquet files, read by Arrow without an engine; text columns keep the file's dictionary."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BUFFER = 2**16  # bytes read at a time of each column
 
 
 def plain_rows(spec: ModelSpec, window: Window, columns: Sequence[str], batch_rows: int) -> Stream | None:
-    """Read the rows of a window from local Parquet files as they lie there, in any order.
+    """Read the rows of a window from local Parquet files, in file order.
 
     An engine, which can do far more, makes text of the dictionaries, which are then made again for the model and the log.
 
@@ -152,4 +152,4 @@ def _require_text(name: str, values: pa.Array[Any]) -> None:
     try:
         values.validate(full=True)  # a file may say text and hold other bytes
     except pa.ArrowInvalid as error:
-        raise pa.ArrowInvalid(f"column {name} holds bytes that are no text in UTF-8 ({error})") from error
+        raise pa.ArrowInvalid(f"column {name} contains bytes that are not UTF-8 text ({error})") from error

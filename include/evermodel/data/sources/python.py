@@ -1,4 +1,4 @@
-"""A function of the user's own that gives the rows of an interval."""
+"""A user function that returns the rows of an interval."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class PythonRelation:
-    """What a function gives: an Arrow table, a reader, batches, or a pandas frame."""
+    """Output of a function: an Arrow table, a reader, batches, or a pandas frame."""
 
     def __init__(self, spec: ModelSpec, source: PythonSource) -> None:
         self.spec = spec
@@ -34,13 +34,13 @@ class PythonRelation:
         return stream
 
     def arrival(self, window: Window, now: datetime) -> Arrival | None:
-        """Leave the counting to who reads."""
+        """Return None: the reader counts."""
         return None
 
     def unreadable(self, error: Exception) -> EvermodelError:
         """Name the function."""
         return trouble(
-            self.spec, error, f"mend {self.source.function}: it is called with the interval's start and end"
+            self.spec, error, f"fix {self.source.function}; it is called with the interval's start and end"
         )
 
     def _batches(self, window: Window, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -73,7 +73,7 @@ class PythonRelation:
                 yield from self._arrow(part)
         else:
             raise SourceError(
-                f"model {self.spec.name}: {self.source.function} gave a {type(given).__name__}",
+                f"model {self.spec.name}: {self.source.function} returned a {type(given).__name__}",
                 "return an Arrow table, reader or batches, or a pandas or polars frame",
             )
 
@@ -86,8 +86,8 @@ class PythonRelation:
         except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError) as error:
             # Arrow's message names the column.
             raise SourceError(
-                f"model {self.spec.name}: a column of {self.source.function} holds values of several kinds: {error}",
-                "cast it to one kind in the function",
+                f"model {self.spec.name}: a column of {self.source.function} mixes types: {error}",
+                "cast it to one type in the function",
             ) from error
         yield from table.to_batches() or [_empty(table.schema)]
 

@@ -1,4 +1,4 @@
-"""Has the data of a window arrived, and is it complete?"""
+"""Check whether the data of a window has arrived and is complete."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Readiness:
 
 
 def source_ready(spec: ModelSpec, window: Window, now: datetime | None = None) -> Readiness:
-    """Tell whether the source's data of a window is complete, as `source.complete` says.
+    """Tell whether the source's data of a window is complete, by the rules of `source.complete`.
 
     A source that cannot be reached is one that is not ready; one that can never be read raises.
 
@@ -48,10 +48,10 @@ def source_ready(spec: ModelSpec, window: Window, now: datetime | None = None) -
         state = arrival(spec, day, now)
     except TransientError as error:
         return Readiness(False, error.problem, f"an answer of {spec.source.told}")
-    newest = "no row at all" if state.newest is None else f"newest row at {_minute(state.newest)}"
+    newest = "no row" if state.newest is None else f"newest row at {_minute(state.newest)}"
     found = f"{state.rows} rows in {day}; {newest} in {spec.source.told}"
     if state.future:
-        found += f"; {state.future} rows lie in the future and are not counted"
+        found += f"; {state.future} rows are in the future and not counted"
     missing = []
     if state.rows < wanted.min_rows:
         missing.append(f"{wanted.min_rows - state.rows} of {wanted.min_rows} rows in {day}")
@@ -109,8 +109,8 @@ def _exists(spec: ModelSpec, path: str) -> bool:
         return False
     except (ImportError, ValueError) as error:
         raise SourceError(
-            f"model {spec.name}: the marker {path} cannot be looked for: {error}",
-            "install the fsspec file system of this URL, or correct `source.complete.marker`",
+            f"model {spec.name}: the marker {path} cannot be checked: {error}",
+            "install the fsspec file system for this URL, or correct `source.complete.marker`",
         ) from error
     except OSError:
         return False  # the store is away: the next look may find it

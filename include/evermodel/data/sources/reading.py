@@ -174,7 +174,7 @@ def _relation(spec: ModelSpec) -> Relation:
 def _opened(
     spec: ModelSpec, window: Window, columns: list[str], scratch: Path | None, threads: int = _THREADS
 ) -> Iterator[tuple[duckdb.DuckDBPyConnection, Callable[[Exception], EvermodelError]]]:
-    """Open a source in an engine of its own; give both the engine and what turns errors into ours."""
+    """Open a source in its own engine; yield the engine and the opened source."""
     import duckdb
 
     relation = _relation(spec)
@@ -222,12 +222,12 @@ def _picked(spec: ModelSpec, name: str, kinds: dict[str, str], time: str) -> str
 
 
 def _time(spec: ModelSpec, kinds: dict[str, str]) -> str:
-    """Return the SQL of the time column; a number is refused, because nobody can know what it counts."""
+    """Return the SQL of the time column; a number is rejected, because its unit is unknown."""
     name = spec.time_column
     if not kinds[name].startswith(("TIMESTAMP", "DATE", "VARCHAR", '"NULL"', "NULL")):
         raise SourceError(
-            f"model {spec.name}: the time column {name} of {spec.source.told} holds {kinds[name]}, which is no time",
-            f"turn it into a time in the source, such as to_timestamp({name})",
+            f"model {spec.name}: the time column {name} of {spec.source.told} holds {kinds[name]}, which is not a time",
+            f"convert it in the source, for example with to_timestamp({name})",
         )
     return f"{_name(name)}::TIMESTAMPTZ"
 

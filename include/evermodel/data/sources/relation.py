@@ -1,4 +1,4 @@
-"""What every kind of source gives the engine, and what they share in telling what is wrong."""
+"""The interface of source kinds to the engine, and their shared errors."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Relation(Protocol):
         """Ask the engine of the source what has arrived; None if it can only be read."""
 
     def unreadable(self, error: Exception) -> EvermodelError:
-        """Say what is wrong with the source after an error of its engine."""
+        """Return the error of the source for an error of its engine."""
 
 
 class Stream:
@@ -93,8 +93,8 @@ def _cast(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
     if set(batch.schema.names) != set(schema.names):
         raise SourceError(
-            f"one part of the rows has the columns {', '.join(batch.schema.names)}, the first has {', '.join(schema.names)}",
-            "make the source give the same columns for every interval",
+            f"one batch has the columns {', '.join(batch.schema.names)}, the first has {', '.join(schema.names)}",
+            "return the same columns for every interval",
         )
     columns = []
     for field in schema:
@@ -102,7 +102,7 @@ def _cast(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
             columns.append(batch.column(field.name).cast(field.type))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise SourceError(
-                f"column {field.name} changes its type on the way, from {field.type} to "
+                f"column {field.name} changes its type between batches, from {field.type} to "
                 f"{batch.schema.field(field.name).type}: {error}",
                 "cast the column to one type in the source",
             ) from error
@@ -116,8 +116,8 @@ def require_columns(spec: ModelSpec, present: Sequence[str], wanted: Iterable[st
     twice = [name for name in wanted if counts[name.casefold()] > 1]
     if twice:
         raise SourceError(
-            f"{where} has several columns named {', '.join(twice)} (upper and lower case count as the same)",
-            "rename or leave out all but one: nobody can tell which one is meant",
+            f"{where} has several columns named {', '.join(twice)} (case is ignored)",
+            "rename or remove all but one",
         )
     missing = [name for name in wanted if name not in present]
     if not missing:
@@ -131,7 +131,7 @@ def require_columns(spec: ModelSpec, present: Sequence[str], wanted: Iterable[st
 
 
 def imported(spec: ModelSpec, path: str, field: str) -> Callable[..., Any]:
-    """Import what a spec names as ``module:function``.
+    """Import a ``module:function`` of a spec.
 
     Raises
     ------
@@ -143,12 +143,12 @@ def imported(spec: ModelSpec, path: str, field: str) -> Callable[..., Any]:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise SourceError(
-            f"model {spec.name}: `{field}` names {path}, which cannot be imported: {error}",
-            "the module must be installed, or lie in a folder on PYTHONPATH, where Airflow's tasks run",
+            f"model {spec.name}: `{field}: {path}` cannot be imported: {error}",
+            "install the module, or put it on PYTHONPATH, wherever Airflow's tasks run",
         ) from error
     if not callable(found):
         raise SourceError(
-            f"model {spec.name}: `{field}` names {path}, which is no function", "name a function"
+            f"model {spec.name}: `{field}: {path}` is not a function", "set it to `module:function`"
         )
     function: Callable[..., Any] = found
     return function
@@ -164,7 +164,7 @@ def steps(window: Window, step: Any) -> Iterator[Window]:
 
 
 def trouble(spec: ModelSpec, error: Exception, advice: str) -> EvermodelError:
-    """Turn what a source's engine or driver raised into an error that says what to do.
+    """Turn an error of a source's engine or driver into one with advice.
 
     What may pass by itself, such as a lost connection, becomes transient.
     """
@@ -178,7 +178,7 @@ def trouble(spec: ModelSpec, error: Exception, advice: str) -> EvermodelError:
     names = {kind.__name__ for kind in type(error).__mro__}
     if names & _MAY_PASS and "sqlite3" not in str(error):
         return SourceUnavailableError(
-            said, "check that it is up and can be reached from here; this is tried again"
+            said, "check that it is up and reachable from here; the read is retried"
         )
     return SourceError(said, advice)
 

@@ -1,4 +1,4 @@
-"""From a database's rows to Arrow batches whose types follow from the spec, not from what a batch happens to hold."""
+"""Convert a database's rows to Arrow batches with types from the spec."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def _array(field: pa.Field[pa.DataType], values: Sequence[Any]) -> pa.Array[Any]
             converted.append(None if value is None else convert(value))
         except (TypeError, ValueError, OverflowError) as error:
             raise SourceError(
-                f"column {field.name} holds {value!r}, which is no {_TOLD.get(str(field.type), 'text')}",
-                "mend the data or cast the column in the source's query; every value must be of one kind",
+                f"column {field.name} holds {value!r}, which is not a {_TOLD.get(str(field.type), 'text')}",
+                "fix the data or cast the column in the source's query; every value must have the same type",
             ) from error
     return pa.array(converted, field.type)
 
@@ -86,7 +86,7 @@ def _moment(value: object) -> datetime:
         return value if value.tzinfo else value.replace(tzinfo=UTC)
     if isinstance(value, date):
         return datetime(value.year, value.month, value.day, tzinfo=UTC)
-    raise TypeError(f"{value!r} is no time")
+    raise TypeError(f"{value!r} is not a time")
 
 
 def _text(value: object) -> str:

@@ -26,11 +26,11 @@ _TEMPLATE = re.compile(r"\{\{\s*(start|end)\s*\}\}")
 # Every other colon belongs to the database, such as one in a text.
 _NOT_BOUND = re.compile(r"(?<!:):(?!:|(?:start|end)\b)")
 _SESSION_IN_UTC = {"postgresql": "SET TIME ZONE 'UTC'", "mysql": "SET time_zone = '+00:00'"}
-_ADVICE = "check `source.query` in the database itself, with times in the place of :start and :end"
+_ADVICE = "run `source.query` in the database itself, with times for :start and :end"
 
 
 class SqlRelation:
-    """The rows of a query; the window's ends are bound, never pasted into the text."""
+    """The rows of a query, with the window's ends as bound parameters."""
 
     def __init__(self, spec: ModelSpec, source: SqlSource) -> None:
         self.spec = spec

@@ -1,4 +1,4 @@
-"""Validation: what a snapshot must look like before anything is trained on it."""
+"""Validation: requirements on a snapshot before training."""
 
 from evermodel.data.validation.report import CheckResult, ValidationReport
 from evermodel.data.validation.validator import Validation, validate

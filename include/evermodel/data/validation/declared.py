@@ -71,7 +71,7 @@ def _label_check(spec: ModelSpec, profile: SnapshotProfile, severity: str) -> Ch
     label = profile.columns[column]
     if spec.task == "regression":
         several = label.low is not None and label.low != label.high
-        found = "different ones" if several else "one value only"
+        found = "several values" if several else "a single value"
         return CheckResult(f"values of {column}", several, found, "more than one", severity, "label", column)
     classes = label.distinct or 0
     rarest = min(label.values.values(), default=0) if label.listed else 1

@@ -37,7 +37,7 @@ def history_checks(
     yield CheckResult(
         "rows since the last good snapshot",
         change >= -limit,
-        f"{profile.rows} where {expected:.0f} were to be expected ({change:+.1%})",
+        f"{profile.rows} where {expected:.0f} were expected ({change:+.1%})",
         f"a loss of at most {limit:.0%}",
         severities.of("row_change"),
         "row_change",

@@ -1,4 +1,4 @@
-"""Infer a schema from a snapshot, with slack chosen so that normal next weeks pass."""
+"""Infer a schema from a snapshot, with tolerances that let normal next weeks pass."""
 
 from __future__ import annotations
 

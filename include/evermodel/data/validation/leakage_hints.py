@@ -1,4 +1,4 @@
-"""Features that look too good: one that alone gives the label away, or that merely names the row."""
+"""Leakage hints: features that alone predict the label, or identify the row."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def suspicious_features(
     power = predictive_power(spec.task, spec.label.column, spec.features.names, sample)
     for column, value in power.items():
         yield CheckResult(
-            f"label given away by {column}",
+            f"label leaked by {column}",
             value < LEAK,
             f"{_MEASURES[spec.task]} {value:.3f} from this column alone",
             f"less than {LEAK}",

@@ -1,4 +1,4 @@
-"""Measure a snapshot: each column is read once, in the engine, whatever is wrong with it."""
+"""Measure a snapshot: the engine reads each column once."""
 
 from __future__ import annotations
 

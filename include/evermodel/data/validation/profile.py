@@ -1,4 +1,4 @@
-"""A snapshot in numbers: what every check is judged by, and what the next snapshot is held against."""
+"""The profile of a snapshot: input of every check, and the reference of the next snapshot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Part a snapshot: bad rows go aside with their reasons, the others become a snapshot of their own."""
+"""Split a snapshot: bad rows are quarantined with their reasons, the others become a separate snapshot."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def set_aside(file: Path, rules: Sequence[RowRule], aside: Path, order: tuple[st
         written = write_by_content(_tables(opened, good), file.parent, order)
     if written is None:
         raise EmptyWindowError(
-            f"every row of the snapshot {file.name} would be set aside", f"see the reasons in {aside}"
+            f"every row of the snapshot {file.name} would be quarantined", f"see the reasons in {aside}"
         )
     clean, rows = written
     return Parted(clean, rows, aside, rows_aside)

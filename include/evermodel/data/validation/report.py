@@ -1,4 +1,4 @@
-"""What a validation found: every check, the passed ones too, and where rows and schema went."""
+"""The validation report: every check, and the paths of quarantined rows and schema."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from evermodel.core.errors import ValidationError
 
 Verdict = Literal["passed", "warned", "quarantined", "failed"]
 _LINES = 8
-_ADVICE = "mend the data or, if it is right, the spec's `validation` section or the schema file; the champion stays as it is"
+_ADVICE = (
+    "fix the data or, if it is right, the spec's `validation` section or the schema file; the champion stays"
+)
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class ValidationReport:
 
     @property
     def verdict(self) -> Verdict:
-        """What the checks say together."""
+        """The overall result of the checks."""
         if self.failures:
             return "failed"
         if self.set_aside:
@@ -96,7 +98,7 @@ class ValidationReport:
         return {"verdict": self.verdict, **asdict(self)}
 
     def require(self, page: str = "") -> None:
-        """Raise `ValidationError` with every fatal check and examples, if any failed.
+        """Raise `ValidationError` with every failed fatal check and examples.
 
         Parameters
         ----------

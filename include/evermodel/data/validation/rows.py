@@ -1,4 +1,4 @@
-"""Checks that point at single rows: counted in one pass over the columns that look wrong, with a few examples."""
+"""Checks of single rows: counted in one pass over suspect columns, with a few examples."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ class _Builder:
             yield self._rule(
                 "not_a_number",
                 column,
-                f"values of {column} that are no number",
+                f"values of {column} that are not numbers",
                 f"({name(column)} IS NOT NULL AND {number} IS NULL)",
                 profile.not_numbers > 0,
             )
@@ -189,7 +189,7 @@ class _Builder:
             yield self._rule(
                 "variant",
                 column,
-                f"values of {column} that are known ones written otherwise",
+                f"variants of known values of {column}",
                 f"{name(column)}::VARCHAR IN ({', '.join(map(text, variants)) or 'NULL'})",
                 bool(variants),
             )
@@ -198,7 +198,7 @@ class _Builder:
                 yield self._rule(
                     "category",
                     column,
-                    f"values of {column} that the schema does not know",
+                    f"values of {column} missing from the schema file",
                     f"{name(column)}::VARCHAR NOT IN ({listed})",
                     not profile.listed or bool(set(profile.values) - set(known)),
                 )
@@ -209,7 +209,7 @@ class _Builder:
             yield self._rule(
                 "future",
                 self.spec.time_column,
-                "rows from after the window",
+                "rows after the window",
                 f"{time} >= TIMESTAMPTZ {text(end.isoformat())}",
                 datetime.fromisoformat(self.profile.newest) >= end,
             )
@@ -219,7 +219,7 @@ class _Builder:
             yield self._rule(
                 "duplicate_id",
                 self.spec.id_column,
-                f"rows that share their {self.spec.id_column}",
+                f"rows with a duplicate {self.spec.id_column}",
                 f"({identity} IS NULL OR {identity} IN ({twice}))",
                 True,
             )

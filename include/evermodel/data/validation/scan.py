@@ -113,7 +113,7 @@ def scan(file: Path) -> Iterator[Scan]:
             reason = str(error).split("\n", maxsplit=1)[0]
             raise SourceError(
                 f"the snapshot {file} cannot be read: {reason}",
-                "clear the extract task, which writes it again",
+                "clear the extract task to write it again",
             ) from error
         finally:
             connection.close()

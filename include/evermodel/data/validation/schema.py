@@ -1,4 +1,4 @@
-"""What a snapshot of a model is expected to look like: the declared part of a validation."""
+"""The expected schema of a model's snapshots."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ColumnSchema(SpecSection):
 
 
 class SnapshotSchema(SpecSection):
-    """What no schema of single columns can say: it stands under ``evermodel`` in the file.
+    """Expectations beyond single columns, under ``evermodel`` in the file.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The schema file: a YAML file in pandera's own form, which people review and pandera reads too."""
+"""The schema file: YAML in pandera's format, for review and for pandera."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _LOW, _HIGH = "greater_than_or_equal_to", "less_than_or_equal_to"
 _COLUMN_KEYS = ("dtype", "nullable", "unique", "coerce", _LOW, _HIGH, "isin")
 _TOP_KEYS = ("schema_type", "version", "api", "columns", "evermodel")
-_ADVICE = "correct the file, or remove it to have it inferred again from the next snapshot"
+_ADVICE = "correct the file, or delete it to infer it again from the next snapshot"
 _HEAD = """\
-# What a snapshot of {model} looks like, inferred from {source} with slack for normal weeks.
-# Review it: every retrain is held against it. Written anew by `evermodel data schema {model} --refresh`.
-# The form is pandera's: pandera.pandas.DataFrameSchema.from_yaml() reads this file, without the part `evermodel`.
+# Schema of the snapshots of {model}, inferred from {source} with tolerances for normal weeks.
+# Review it: every retrain is checked against it. `evermodel data schema {model} --refresh` writes it again.
+# The format is pandera's: pandera.pandas.DataFrameSchema.from_yaml() reads this file and ignores the section `evermodel`.
 """
 
 
@@ -54,7 +54,7 @@ def store_schema(schema: TableSchema, model: str, source: str, settings: Setting
     try:
         write_text(beside, text)
     except OSError as error:
-        _LOG.warning("%s cannot be written (%s); the schema is kept in %s", beside, error.strerror, lake)
+        _LOG.warning("%s cannot be written (%s); the schema file is in %s", beside, error.strerror, lake)
         write_text(lake, text)
         return lake
     return beside
@@ -82,7 +82,7 @@ def read_schema(file: Path) -> TableSchema:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SpecError(f"{file}: cannot be read ({error})", _ADVICE) from error
     if not isinstance(data, dict) or not isinstance(data.get("columns"), dict):
-        raise SpecError(f"{file}: there are no columns in it", _ADVICE)
+        raise SpecError(f"{file}: it contains no columns", _ADVICE)
     _require_known(file, "", data, _TOP_KEYS)
     try:
         columns = {str(name): _column(file, str(name), column) for name, column in data["columns"].items()}
@@ -118,7 +118,7 @@ def _column_data(column: ColumnSchema) -> dict[str, Any]:
 
 def _column(file: Path, name: str, data: object) -> ColumnSchema:
     if not isinstance(data, dict):
-        raise SpecError(f"{file}: columns.{name}: give at least its dtype", _ADVICE)
+        raise SpecError(f"{file}: columns.{name}: dtype is missing", _ADVICE)
     _require_known(file, f"columns.{name}.", data, _COLUMN_KEYS)
     bounds: Bounds = (data.get(_LOW), data.get(_HIGH))
     plain = {key: data[key] for key in ("dtype", "nullable", "unique", "coerce") if key in data}
@@ -136,6 +136,6 @@ def _require_known(file: Path, where: str, data: dict[str, Any], known: tuple[st
     for key in data:
         if key not in known:
             raise SpecError(
-                f"{file}: {where}{key}: is not enforced here (known: {', '.join(known)})",
-                "remove it, or check it in a test of your own with pandera",
+                f"{file}: {where}{key}: is not enforced (known: {', '.join(known)})",
+                "remove it, or check it in your own pandera test",
             )

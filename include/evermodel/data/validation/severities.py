@@ -1,4 +1,4 @@
-"""How much each kind of check matters, unless the spec says otherwise."""
+"""Default severity of each kind of check."""
 
 from __future__ import annotations
 
@@ -44,5 +44,5 @@ class Severities:
         return cls(dict(spec.validation.severity))
 
     def of(self, kind: str, column: str = "") -> str:
-        """Return the severity of one check; what names the column counts first."""
+        """Return the severity of one check; a setting for the column takes precedence."""
         return self.declared.get(f"{kind}.{column}") or self.declared.get(kind) or DEFAULTS[kind]

@@ -1,4 +1,4 @@
-"""Validate one snapshot: measure it once, then judge it by spec, schema and the last good one."""
+"""Validate one snapshot: measure it once, then check it against spec, schema and the last good one."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def validate(
         told = tuple(f"{c.name}: {c.found}, {c.examples[0]}" for c in worst if c.examples)
         checks.append(
             CheckResult(
-                "rows set aside",
+                "quarantined rows",
                 share <= limit,
                 f"{set_aside} of {profile.rows} rows ({share:.2%})",
                 f"at most {limit:.2%}",

@@ -1,4 +1,4 @@
-"""Categories that differ from a known one in white space or case only: the same thing, written otherwise."""
+"""Category variants: values that differ from a known one only in white space or case."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _MUCH_RARER = 10
 
 
 def variants_of(values: Mapping[str, int], known: Iterable[str]) -> dict[str, str]:
-    """Return the values that are known ones written otherwise.
+    """Return the values that are variants of known ones.
 
     >>> variants_of({"UA": 90, " ua ": 3, "B6": 7}, ["UA", "B6"])
     {' ua ': 'UA'}

@@ -1,4 +1,4 @@
-"""Does a graph give the same answers as the pipeline it was made of?"""
+"""Agreement of a graph with its pipeline."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Agreement:
 
     @property
     def holds(self) -> bool:
-        """True if the graph may answer in the pipeline's place."""
+        """True if the graph may replace the pipeline."""
         return self.rows > 0 and self.largest <= TOLERANCE and self.decisions == 0
 
     def to_json(self) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def _recoded(columns: Columns, estimator: Any, mask: Any) -> list[Codes]:
     """Ask the estimator's own encoder what becomes of each code."""
     places = np.flatnonzero(mask)
     if len(places) != len(columns.codes):
-        raise NotExportableError("a category is not declared as categorical to histogram boosting")
+        raise NotExportableError("a categorical feature is not declared as categorical to histogram boosting")
     found = []
     still = [next(iter(c.known.values()), np.nan) for c in columns.codes.values()]
     for number, codes in enumerate(columns.codes.values()):

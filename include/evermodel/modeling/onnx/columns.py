@@ -101,7 +101,7 @@ def _imputed(graph: Graph, value: str, imputer: Any) -> str:
 
     statistics = np.asarray(imputer.statistics_, dtype=np.float64)
     if np.isnan(statistics).any():
-        raise NotExportableError("a numeric feature had no value at all in training")
+        raise NotExportableError("a numeric feature had no value in training")
     absent = graph.add("IsNaN", value)
     filled = graph.add("Where", absent, graph.constant([statistics]), value)
     if imputer.indicator_ is None or len(imputer.indicator_.features_) == 0:

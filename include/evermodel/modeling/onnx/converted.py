@@ -1,4 +1,4 @@
-"""Estimators without an exporter of ours: their answers by the graph that skl2onnx makes of them, in float64."""
+"""Estimators without an exporter here, converted by skl2onnx in float64."""
 
 from __future__ import annotations
 

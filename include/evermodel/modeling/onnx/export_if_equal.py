@@ -1,4 +1,4 @@
-"""Make the graph of a logged model, and keep it beside the model only if it gives the same answers."""
+"""Export the graph of a logged model, and store it only if it gives the same answers."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Kept:
 def keep_if_same(
     client: MlflowClient, uri: str, pipeline: FittedPipeline, frame: pd.DataFrame, threshold: float = 0.5
 ) -> Kept:
-    """Export a logged pipeline, hold it against the original on every row, and log it beside the model if it holds.
+    """Export a logged pipeline, compare it with the original on every row, and log it with the model if both agree.
 
     Parameters
     ----------

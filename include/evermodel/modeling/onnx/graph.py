@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 class NotExportableError(Exception):
-    """A pipeline has a part for which there is no graph; it is served by scikit-learn instead."""
+    """A pipeline has a part without a graph; scikit-learn serves it instead."""
 
 
 INPUT, OUTPUT = "rows", "answers"

@@ -74,7 +74,7 @@ def places(
             continue
         cell = np.uint64(_within((value - low) * scale, last))
         start, end = before[cell], before[cell + np.uint64(1)]
-        while end - start > 1:  # seldom: nearly every cell has one cut, or none
+        while end - start > 1:  # rare: nearly every cell has one cut, or none
             middle = (start + end) >> 1
             if cuts[middle] < value:
                 start = middle + 1

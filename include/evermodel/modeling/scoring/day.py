@@ -1,4 +1,4 @@
-"""Score one day as a stream, in constant memory, and leave it in the prediction log and where the spec says."""
+"""Score one day as a stream, in constant memory, into the prediction log and the spec's table."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _THREADS = 4
 
 @dataclass(frozen=True)
 class ScoredDay:
-    """What scoring one day left behind."""
+    """The result of scoring one day."""
 
     model: str
     day: str
@@ -114,7 +114,7 @@ def write_day(spec: ModelSpec, lake: Path, window: Window, tables: Iterator[pa.T
     first = next(tables, None)
     if first is None:
         raise EmptyWindowError(
-            f"model {spec.name}: there is no row to score on {day}",
+            f"model {spec.name}: no row to score on {day}",
             "check that the data of that day has arrived, then run this again",
         )
     target = day_file(spec, lake, day)

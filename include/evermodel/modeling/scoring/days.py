@@ -37,16 +37,18 @@ def days_to_score(first: str, last: str, as_of: str | datetime, longest: int = 1
     newest = last_day(whole_day(as_of)).start
     if not first:
         if last:
-            raise PermanentError(f"`to` is {last}, but there is no `from`", "start the run again with both")
+            raise PermanentError(
+                f"`to` is {last}, but `from` is missing", "start the run again with both days"
+            )
         return [newest + _DAY]
     start, end = whole_day(first), whole_day(parse_moment(last)) if last else newest
     count = (end - start).days + 1
     if count < 1:
-        raise PermanentError(f"`from` ({start:%Y-%m-%d}) is after `to` ({end:%Y-%m-%d})", "exchange them")
+        raise PermanentError(f"`from` ({start:%Y-%m-%d}) is after `to` ({end:%Y-%m-%d})", "swap the two days")
     if count > longest:
         raise PermanentError(
             f"{count} days are too many for one run (at most {longest}, Airflow's core.max_map_length)",
-            "start several runs, or raise that setting",
+            "start several runs, or raise this setting",
         )
     return [start + number * _DAY for number in range(1, count + 1)]
 

@@ -147,7 +147,7 @@ def _decode(body: bytes) -> Any:
 def _decode_leniently(body: bytes) -> Any:
     """Parse values that strict JSON does not allow, such as NaN, so that the error can name the field."""
     if body[:2] == _GZIP:
-        raise RequestRefusedError(415, "the body is compressed", "send plain JSON")
+        raise RequestRefusedError(415, "the body is compressed", "send uncompressed JSON")
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:

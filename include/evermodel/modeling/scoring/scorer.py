@@ -100,8 +100,8 @@ def read_scorer(spec: ModelSpec, version: str, folder: Path) -> Scorer:
     missing = [name for name in names if name not in spec.features.names]
     if missing:
         raise ModelFormatError(
-            f"model {spec.name}, version {version}: it was trained on {', '.join(missing)}, which the spec no longer has",
-            f"run the DAG retrain_{spec.name}, or put the features back",
+            f"model {spec.name}, version {version}: it was trained on {', '.join(missing)}, which the spec no longer lists",
+            f"run the DAG retrain_{spec.name}, or add the features to the spec",
         )
     fast = model_store.load_graph(folder)
     if fast is None:
@@ -130,7 +130,7 @@ def _features(spec: ModelSpec, table: pa.Table) -> pa.Table:
             values = as_type(table[name], pa.float64(), safe=False)
         except pa.ArrowException as error:
             raise SourceError(
-                f"column {name} is declared numeric but holds something else ({error})",
+                f"column {name} is declared numeric but contains other values ({error})",
                 "correct the source query, or list the column under features.categorical",
             ) from error
         absent = pc.is_nan(values)

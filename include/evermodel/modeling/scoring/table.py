@@ -140,9 +140,9 @@ def _told(spec: ModelSpec, error: Exception) -> TargetError | TargetUnavailableE
     if {kind.__name__ for kind in type(error).__mro__} & _MAY_PASS:  # of SQLAlchemy or of the driver
         return TargetUnavailableError(
             f"{where} cannot be written: {reason}",
-            "check that the database is up; the day is in the prediction log, and this is tried again",
+            "check that the database is up; the day is in the prediction log, and the write is retried",
         )
     return TargetError(
         f"{where} cannot be written: {reason}",
-        "let evermodel make the table, or give it the columns in docs/scoring.md; the day is in the prediction log",
+        "let evermodel create the table, or add the columns in docs/scoring.md; the day is in the prediction log",
     )

@@ -1,3 +1,3 @@
-"""Backtest: what retrain policies would have done with a model's own history."""
+"""Backtest: a model's own history under retrain policies."""
 
 __all__ = ["compare", "example", "plan", "policies", "record", "replay", "run", "text"]

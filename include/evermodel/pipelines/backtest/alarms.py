@@ -1,4 +1,4 @@
-"""Which messages about incidents people would have got."""
+"""Simulated incident messages of a replay."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _TOLD = ("open", "escalate", "remind", "resolve")
 
 @dataclass
 class Alarms:
-    """The incidents of one model, remembered here instead of in a registry; nothing is sent."""
+    """The incidents of one model, kept in memory; nothing is sent."""
 
     spec: ModelSpec
     sent: list[Alert] = field(default_factory=list)
     _books: dict[str, IncidentState] = field(default_factory=dict)
 
     def handle(self, verdict: DriftVerdict, as_of: datetime) -> None:
-        """Decide by a verdict what is said about each kind of problem."""
+        """Decide from a verdict which message each kind of problem gets."""
         for kind in KINDS:
             problem = answered(self.spec, verdict, kind)
             if problem is None:

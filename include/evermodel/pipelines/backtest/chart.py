@@ -25,8 +25,8 @@ def metric_plot(comparison: PolicyComparison) -> Plot:
     return Plot(
         f"{comparison.facts['metric']} by week under each policy",
         f"Line and band: the week's value with its 95 % interval over rows; grey: {comparison.base}. "
-        "▲ a retrain that shipped, ▽ one that the gate refused or that failed; red ring: a week in which the champion that was "
-        "replaced would have been significantly better.",
+        "▲ a retrain that shipped, ▽ one that the gate rejected or that failed; red ring: a week in which the replaced "
+        "champion would have been significantly better.",
         to_svg(_strips(comparison)),
         wide=True,
     )
@@ -50,8 +50,8 @@ def exchange_plot(comparison: PolicyComparison) -> Plot | None:
     labelled(axes, f"{metric}, new champion less the replaced one, by week", "", legend=False)
     return Plot(
         "What retraining brought, week by week",
-        "Each dot is a week under a champion that came out of a retrain, held against the champion that it replaced on the "
-        "same rows. Left of the line retraining hurt; red: significantly.",
+        "Each dot is a week under a retrained champion, compared with the champion that it replaced on the same rows. "
+        "Left of the line retraining hurt; red: significantly.",
         to_svg(figure),
         wide=True,
     )
@@ -115,7 +115,7 @@ def _legend(figure: Figure, base: str) -> None:
         grey,
         Patch(color=_GREY, alpha=0.4, lw=0, label="95 % interval over the week's rows"),
         mark("^", INK, INK, 5, "a retrain that shipped"),
-        mark("v", "white", INK, 5, "one that was refused or failed"),
+        mark("v", "white", INK, 5, "one that was rejected or failed"),
         mark("o", "none", BAD, 8, "the replaced champion would have been significantly better"),
     ]
     figure.legend(

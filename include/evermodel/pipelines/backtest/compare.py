@@ -1,4 +1,4 @@
-"""Policies side by side: by the same weeks, with the uncertainty that so few weeks leave."""
+"""Comparison of policies on the same weeks, with intervals."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ class PolicyStanding:
 
     @property
     def verdict(self) -> str:
-        """Say what the weeks show against the base policy."""
+        """Return the result against the base policy in words."""
         if self.gain is None or self.gain_low is None or self.gain_high is None:
-            return "what the others are held against"
+            return "the baseline of the comparison"
         if self.gain_low > 0:
             return "better"
         return "worse" if self.gain_high < 0 else "no difference shown"
@@ -102,7 +102,7 @@ class PolicyComparison:
         return min(near, key=lambda one: (one.tried, -one.behind))
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain data, ready for JSON; seconds, which a machine decides, are left out."""
+        """Return plain data, ready for JSON, without seconds, which depend on the machine."""
         outcomes = [one.to_json() for one in self.outcomes]
         for outcome in outcomes:
             outcome["retrains"] = [
@@ -114,7 +114,7 @@ class PolicyComparison:
 
     @property
     def digest(self) -> str:
-        """Name the result: the same data, spec and policies give the same one anywhere."""
+        """Digest of the result: the same data, spec and policies give the same one on any machine."""
         text = json.dumps(self.to_json(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -1,4 +1,4 @@
-"""The shipped example's data, for who has just installed the package and has none of their own yet."""
+"""The shipped example's data, for a new installation."""
 
 from __future__ import annotations
 
@@ -29,6 +29,6 @@ def with_example_data(spec: ModelSpec, folder: Path, say: Callable[[str], None])
         return spec
     from evermodel.data.examples.flights import prepare_flights
 
-    say("EVERMODEL_DATA is not set: the example's data is prepared")
+    say("EVERMODEL_DATA is not set: preparing the example's data")
     path = prepare_flights(folder)
     return spec.model_copy(update={"source": source.model_copy(update={"path": str(path)})})

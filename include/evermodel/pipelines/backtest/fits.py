@@ -1,4 +1,4 @@
-"""What a retrain as of a day would have brought: fitted and judged once, whatever policy asks for it."""
+"""The result of a retrain as of a day: fitted and evaluated once for all policies."""
 
 from __future__ import annotations
 
@@ -113,12 +113,12 @@ class Fits:
 
     @cached_property
     def judging(self) -> ModelSpec:
-        """The spec without the gates of time and size: they tell of a machine, and of today's."""
+        """The spec without gates of latency and size, which depend on the machine."""
         off: dict[str, Any] = dict.fromkeys(_COSTS)
         return self.plan.spec.model_copy(update={"gate": self.plan.spec.gate.model_copy(update=off)})
 
     def challenger(self, as_of: datetime) -> Challenger:
-        """Return what a retrain as of a day brings: found in the work folder, or made."""
+        """Return the result of a retrain as of a day, from the work folder or computed."""
         world = self.plan.history.at(as_of)
         lake = self.plan.work / "retrains"
         try:
@@ -185,7 +185,7 @@ class Fits:
         )
 
     def _chosen(self, candidate: CandidateSpec, blank: Challenger) -> TrainedCandidate | None:
-        """Measure a candidate; one that cannot be trained goes, and the others stay."""
+        """Measure a candidate; one that cannot be trained is dropped."""
         spec = self.plan.spec
         try:
             bench = training_job(spec, candidate, blank.moment, self._reader(blank))
@@ -210,11 +210,11 @@ class Fits:
         test = challenger.parts(spec).test
         rows = rows_from(spec, challenger.read(spec, test))
         saw = 0.0
-        contender = None
+        replaced = None
         if champion is not None:
             fitted = champion.parts(spec).fit
             saw = max(0.0, (min(fitted.end, test.end) - test.start) / (test.end - test.start))
-            contender = EvaluatedModel(champion.version, champion.pipeline(), champion.key)
+            replaced = EvaluatedModel(champion.version, champion.pipeline(), champion.key)
         own = EvaluatedModel(challenger.candidate, challenger.pipeline(), challenger.key)
         with one_thread():
             return evaluate(
@@ -223,7 +223,7 @@ class Fits:
                 rows.frame,
                 rows.labels,
                 own,
-                contender,
+                replaced,
                 champion_saw=saw,
             )
 
@@ -233,14 +233,14 @@ class Fits:
 
 
 def _processor_seconds() -> float:
-    """Return what this process and its children have computed; what else runs on the machine does not count."""
+    """Return the processor time of this process and its children."""
     spent = os.times()
     return spent.user + spent.system + spent.children_user + spent.children_system
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute on one thread: sums that are split among several differ in their last bits."""
+    """Compute on one thread, because split sums differ in their last bits."""
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):

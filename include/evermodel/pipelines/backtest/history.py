@@ -1,4 +1,4 @@
-"""A model's history, and the world as it was known at a moment of it: the only way of a backtest to data."""
+"""A model's history, and the data known at a moment: a backtest's only access to data."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LONG_AGO = datetime(1900, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class BacktestHistory:
-    """Everything that the source holds of some time, written down once.
+    """The rows of a source over a period, stored once.
 
     Parameters
     ----------
@@ -58,13 +58,13 @@ class BacktestHistory:
         return Window(min(s.min for s in found), max(s.max for s in found))
 
     def at(self, moment: datetime) -> KnownWorld:
-        """Return the world as it was known at a moment."""
+        """Return the data known at a moment."""
         return KnownWorld(self, moment)
 
 
 @dataclass(frozen=True)
 class KnownWorld:
-    """What was known at a moment, and nothing else.
+    """The data known at a moment, and nothing else.
 
     Its spec is the model's own, with a source that holds the rows and labels known by then. Every step of a retrain,
     of scoring and of the drift DAG reads its data through the spec, so none of them can see further.
@@ -125,7 +125,7 @@ def record_history(
     written = write_by_content(_rows(spec, window, known), folder, (spec.time_column, spec.id_column))
     if written is None:
         raise EmptyWindowError(
-            f"model {spec.name}: the source has no row in {window}", "choose another start or end"
+            f"model {spec.name}: the source has no row in {window}", "choose another --start or --end"
         )
     return BacktestHistory(spec, written[0], known)
 

@@ -1,4 +1,4 @@
-"""What came true, and how good answers were by it: read when the replay is over, by nothing that decides."""
+"""Outcomes and the quality of answers: read after the replay, never by a decision."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _EVER = datetime(9000, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Truth:
-    """The labels of a backtest's days, as they are known in the end."""
+    """The final labels of a backtest's days."""
 
     plan: Plan
 
@@ -64,7 +64,7 @@ class Truth:
     def exchange(
         self, start: datetime, champion: str, replaced: str, now: pa.Table, before: pa.Table
     ) -> Exchange | None:
-        """Hold a champion against the one that it replaced, on the same rows; None if they are too few."""
+        """Compare a champion with the one that it replaced, on the same rows; None if they are too few."""
         import pyarrow as pa
 
         spec = self.plan.spec

@@ -1,4 +1,4 @@
-"""What a policy came to, as data that travels as JSON."""
+"""The outcome of a policy, serializable as JSON."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Week:
-    """The answers of one week, held against what came true.
+    """The metric of one week.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ class Alert:
 
 @dataclass(frozen=True)
 class Exchange:
-    """A week under a new champion, and what the one that it replaced would have been on the same rows.
+    """A week under a new champion, and the replaced one's metric on the same rows.
 
     Parameters
     ----------

@@ -9,11 +9,11 @@ from evermodel.pipelines.backtest.outcome import PolicyOutcome
 from evermodel.pipelines.backtest.text import COST_HEAD, cost_rows, findings, notes, result_head, result_rows
 from evermodel.reports.retrain.document import PageTable
 
-_RETRAIN_HEAD = ("as of", "outcome", "gate", "candidate", "replaced", "why it was tried")
+_RETRAIN_HEAD = ("as of", "outcome", "gate", "candidate", "replaced", "reason")
 
 
 def report_page(comparison: PolicyComparison) -> str:
-    """Draw everything about a comparison; the page loads nothing and runs nothing."""
+    """Render a comparison; the page loads and runs nothing."""
     facts = comparison.facts
     return render(
         "reports/templates/backtest.html",
@@ -45,12 +45,12 @@ def _hurting(comparison: PolicyComparison) -> PageTable:
             one.replaced,
             f"{one.rows:,}",
             f"{one.gain:+.3f} ({one.low:+.3f} to {one.high:+.3f})",
-            "significant" if one.surely else "may be chance",
+            "significant" if one.surely else "not significant",
         )
         for outcome in comparison.outcomes
         for one in outcome.hurt
     ]
-    head = ("week of", "policy", "new champion of", "replaced one of", "rows", "gain", "how sure")
+    head = ("week of", "policy", "new champion of", "replaced version of", "rows", "gain", "significance")
     return PageTable(head, sorted(rows))
 
 

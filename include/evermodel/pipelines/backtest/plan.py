@@ -1,4 +1,4 @@
-"""What a backtest covers: the days, the policies, and where its work is kept."""
+"""The plan of a backtest: days, policies and work folder."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Plan:
 
     @property
     def weeks(self) -> list[datetime]:
-        """The days on which the weeks begin by which results are told."""
+        """The first days of the weeks of the results."""
         return [self.start + number * ONE_WEEK for number in range((self.end - self.start) // ONE_WEEK)]
 
     def fit_key(self, snapshot: str) -> str:
@@ -67,7 +67,7 @@ class Plan:
 
     @property
     def gate_key(self) -> str:
-        """Identify how a challenger is judged."""
+        """Identify how a challenger is evaluated."""
         return _digest([_sections(self.spec, ("gate", "seed"))])
 
     @property
@@ -84,16 +84,16 @@ class Plan:
         return _digest([_sections(self.spec, (*_FIT, *_FIT_ALSO, *_LOOK, *_REPLAY))])
 
     def outcome_file(self, policy: Policy) -> Path:
-        """Return where the outcome of a policy is kept."""
+        """Return the path of a policy's outcome."""
         key = _digest([self.look_key, self.spec_key, str(self.end), repr(policy)])
         return self.work / "outcomes" / f"{policy.name}-{key}.json"
 
     def progress_file(self, policy: Policy) -> Path:
-        """Return where a policy that is being replayed notes how far it is."""
+        """Return the path of a policy's progress file."""
         return self.outcome_file(policy).with_suffix(".progress")
 
     def facts(self) -> dict[str, Any]:
-        """Return what tells this backtest from another, as plain data."""
+        """Return what distinguishes this backtest from others, as plain data."""
         return {
             "model": self.spec.name,
             "spec": self.spec_key,
@@ -106,7 +106,7 @@ class Plan:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """Return what other processes need to go on with this plan, as plain data."""
+        """Return what other processes need to continue this plan, as plain data."""
         return {
             "history": str(self.history.file),
             "known": self.history.known,
@@ -141,7 +141,7 @@ def make_plan(
     policies: list[str] | tuple[str, ...] = (),
     known: str | None = None,
 ) -> Plan:
-    """Read the history and settle what is replayed.
+    """Read the history and plan the replay.
 
     Parameters
     ----------
@@ -166,12 +166,12 @@ def make_plan(
     """
     chosen = policies_named(policies)
     if step < ONE_DAY or ONE_WEEK % step:
-        raise SpecError(f"a step of {format_span(step)} does not part a week", "choose 1d or 7d")
+        raise SpecError(f"a week is not a multiple of the step {format_span(step)}", "use 1d or 7d")
     before = spec.split.total + spec.label.delay + ONE_DAY
     since = None if start is None else _day(start) - before
     if since is None and getattr(spec.source, "step", None) is not None:
         raise SpecError(
-            f"model {spec.name}: its source is read piece by piece, from a first day on", "give --start"
+            f"model {spec.name}: its source is read in steps, which need a first day", "set --start"
         )
     until = None if end is None else _day(end)
     # A little more than is replayed, which tells whether the labels of the last days have come.
@@ -183,8 +183,8 @@ def make_plan(
     if weeks < 1:
         raise SpecError(
             f"model {spec.name}: from {first:%Y-%m-%d}, when the first champion could be trained, to {last:%Y-%m-%d}, "
-            "up to when labels have matured, there is no whole week",
-            "a backtest needs more history, or a shorter `split`; check --start and --end",
+            "the last day with matured labels, there is no whole week",
+            "provide more history or shorten `split`; check --start and --end",
         )
     return Plan(spec, history, first, first + weeks * ONE_WEEK, step, tuple(chosen), work)
 

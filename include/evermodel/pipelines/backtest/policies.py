@@ -43,7 +43,7 @@ class Policy:
     gated: bool = True
 
     def due(self, spec: ModelSpec, start: datetime, before: datetime, now: datetime) -> bool:
-        """Tell whether the calendar asks for a retrain as of a day.
+        """Tell whether the calendar schedules a retrain as of a day.
 
         Parameters
         ----------
@@ -59,7 +59,7 @@ class Policy:
         return self.by_schedule and _ticked(spec.schedule.retrain, before, now)
 
     def asking(self, spec: ModelSpec) -> ModelSpec:
-        """Return the spec whose sections `respond` and `retrain` say what this policy asks for."""
+        """Return the spec with this policy's sections `respond` and `retrain`."""
         if self.asks in ("nobody", "as declared"):
             return spec
         kinds = get_args(DriftKind)
@@ -80,10 +80,10 @@ POLICIES = {
         Policy("never", "the first champion stays"),
         Policy("weekly", "every 7 days", every=7),
         Policy("monthly", "every 28 days", every=28),
-        Policy("on_drift", "when the drift verdict asks for it", asks="drift"),
-        Policy("on_decay", "when performance falls below its promise", asks="decay"),
-        Policy("as_declared", "as the spec says", by_schedule=True, asks="as declared"),
-        Policy("weekly_ungated", "every 7 days, whatever the gate says", every=7, gated=False),
+        Policy("on_drift", "when the drift verdict requests it", asks="drift"),
+        Policy("on_decay", "when performance falls below its baseline", asks="decay"),
+        Policy("as_declared", "as declared in the spec", by_schedule=True, asks="as declared"),
+        Policy("weekly_ungated", "every 7 days, without the gate", every=7, gated=False),
     )
 }
 DEFAULT_POLICIES = tuple(name for name in POLICIES if name != "weekly_ungated")
@@ -100,7 +100,7 @@ def policies_named(names: list[str] | tuple[str, ...]) -> list[Policy]:
     unknown = sorted(set(names) - set(POLICIES))
     if unknown:
         raise SpecError(
-            f"there is no policy {', '.join(unknown)}", f"there are: {', '.join(POLICIES)} (comma separated)"
+            f"unknown policy {', '.join(unknown)}", f"use: {', '.join(POLICIES)} (comma separated)"
         )
     return [policy for name, policy in POLICIES.items() if name in (names or DEFAULT_POLICIES)]
 

@@ -1,4 +1,4 @@
-"""One champion's life in a backtest: what it answers day by day, and the verdict on each window while it serves."""
+"""One champion in a backtest: its daily answers, and the verdict on each window while it serves."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class PolicySimulation:
     Parameters
     ----------
     first
-        The lane of the first champion; None if this is it.
+        The simulation of the first champion; None if this is it.
     """
 
     plan: Plan
@@ -72,30 +72,30 @@ class PolicySimulation:
         return self.plan.work / "lanes" / f"{self.version}-{key}"
 
     def answers(self, window: Window) -> pa.Table:
-        """Return what the champion answers in an interval, whether it serves then or not."""
+        """Return the champion's answers in an interval, whether it serves then or not."""
         self._answer_until(window.end)
         return read_log(self.plan.spec, self.lake, window)
 
-    def look(self, as_of: datetime, troubled: frozenset[date]) -> DriftVerdict | None:
+    def look(self, as_of: datetime, incident_days: frozenset[date]) -> DriftVerdict | None:
         """Return the verdict on the window that ends at a moment; None if it has no row.
 
         Parameters
         ----------
-        troubled
+        incident_days
             Days on which something other than drift was wrong, by the verdicts before.
         """
-        days = ",".join(sorted(day.isoformat() for day in troubled))
+        days = ",".join(sorted(day.isoformat() for day in incident_days))
         key = hashlib.sha256(days.encode()).hexdigest()[:12]
         note = self.lake / "verdicts" / f"{as_of:%Y-%m-%d}-{key}.json"
         if not note.exists():
             self._answer_until(as_of)
             with self._locked(), one_thread():
-                found = self._look(as_of, troubled)
+                found = self._look(as_of, incident_days)
             write_text(note, json.dumps(found))
         kept = json.loads(note.read_text(encoding="utf-8"))
         return None if kept is None else DriftVerdict.from_json(kept)
 
-    def _look(self, as_of: datetime, troubled: frozenset[date]) -> dict[str, Any] | None:
+    def _look(self, as_of: datetime, incident_days: frozenset[date]) -> dict[str, Any] | None:
         spec = self._watching(as_of)
         try:
             verdict, _ = judge_day(
@@ -103,7 +103,7 @@ class PolicySimulation:
                 self.lake,
                 as_of,
                 self._watched,
-                was_calm=lambda day: day not in troubled,
+                was_calm=lambda day: day not in incident_days,
                 serving=_NO_SERVING,
             )
         except EmptyWindowError:
@@ -114,7 +114,7 @@ class PolicySimulation:
         return kept
 
     def _watching(self, as_of: datetime) -> ModelSpec:
-        """Return what was known, with nothing computed that no policy asks for."""
+        """Return the known data, without parts that no policy uses."""
         world = self.plan.history.at(as_of).spec
         watch = world.performance.model_copy(update={"estimate": False, "business": {}})
         return world.model_copy(update={"performance": watch})

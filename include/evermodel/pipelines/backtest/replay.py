@@ -1,4 +1,4 @@
-"""Live through a history under one policy."""
+"""Replay a history under one policy."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass
 class PolicyReplay:
-    """One life of a model under one policy.
+    """The replay of a model under one policy.
 
     A day goes as in production: the verdict on the window that ended comes first, then the retrain as of that day, if
     the calendar or the verdict asks for one, and the champion that comes out of it answers from that day on.
@@ -44,12 +44,12 @@ class PolicyReplay:
     services: list[tuple[PolicySimulation, datetime]] = field(default_factory=list)
     retrains: list[RetrainOfPolicy] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
-    troubled: set[date] = field(default_factory=set)
+    incident_days: set[date] = field(default_factory=set)
     windows: list[tuple[str, dict[str, Severity]]] = field(default_factory=list)
     first_verdict: str = ""
 
     def run(self, progress: Progress = lambda done, of: None) -> PolicyOutcome:
-        """Live through every step, then measure what came of it.
+        """Replay every step, then measure the outcome.
 
         Raises
         ------
@@ -60,15 +60,17 @@ class PolicyReplay:
         self._begin(steps[0])
         progress(1, len(steps))
         for number, now in enumerate(steps[1:], start=1):
-            verdict = self._lane.look(now, frozenset(self.troubled))
-            wish = RetrainRecommendation(None, "")
+            verdict = self._simulation.look(now, frozenset(self.incident_days))
+            recommendation = RetrainRecommendation(None, "")
             if verdict is not None:
                 alarms.handle(verdict, now)
-                wish = self._wish(verdict, now)
+                recommendation = self._recommendation(verdict, now)
                 self._remember(verdict, now)
             due = self.policy.due(self.plan.spec, self.plan.start, steps[number - 1], now)
-            if due or wish.wanted:
-                self._retrain(now, wish.note if wish.wanted else f"calendar: {self.policy.words}")
+            if due or recommendation.wanted:
+                self._retrain(
+                    now, recommendation.note if recommendation.wanted else f"calendar: {self.policy.words}"
+                )
             progress(number + 1, len(steps))
         weeks, exchanges = self._measured()
         return PolicyOutcome(
@@ -82,7 +84,7 @@ class PolicyReplay:
         )
 
     @property
-    def _lane(self) -> PolicySimulation:
+    def _simulation(self) -> PolicySimulation:
         return self.services[-1][0]
 
     def _begin(self, now: datetime) -> None:
@@ -90,31 +92,31 @@ class PolicyReplay:
         if first.refused:
             raise TrainingError(
                 f"model {self.plan.spec.name}: there is no first champion as of {now:%Y-%m-%d}: {first.refused}",
-                "choose a later --start, or mend what is wrong with the data of that time",
+                "choose a later --start, or fix the data of that time",
             )
         decision = self.fits.judged(first, None)
         self.first_verdict = decision if isinstance(decision, str) else decision.reason
         self.services.append((PolicySimulation(self.plan, first), now))
 
-    def _wish(self, verdict: DriftVerdict, now: datetime) -> RetrainRecommendation:
+    def _recommendation(self, verdict: DriftVerdict, now: datetime) -> RetrainRecommendation:
         if self.policy.asks == "nobody":
             return RetrainRecommendation(None, "")
         spec = self.policy.asking(self.plan.spec)
         mine = [found for version, found in reversed(self.windows) if version == verdict.version]
-        past = Past(mine[: spec.retrain.windows.of - 1], self.requests, self._lane.challenger.as_of)
-        wish = recommend_retrain(spec, verdict, now, past)
-        if wish.wanted:
-            self.requests.append(Request(f"replay/{now:%Y-%m-%d}", now.isoformat(), wish.note))
-        return wish
+        past = Past(mine[: spec.retrain.windows.of - 1], self.requests, self._simulation.challenger.as_of)
+        recommendation = recommend_retrain(spec, verdict, now, past)
+        if recommendation.wanted:
+            self.requests.append(Request(f"replay/{now:%Y-%m-%d}", now.isoformat(), recommendation.note))
+        return recommendation
 
     def _remember(self, verdict: DriftVerdict, now: datetime) -> None:
         found = severities_of(verdict)
         self.windows.append((verdict.version, found))
         if found.get("quality", "none") != "none" or found.get("performance") == "critical":
-            self.troubled.add(now.date())
+            self.incident_days.add(now.date())
 
     def _retrain(self, now: datetime, reason: str) -> None:
-        champion = self._lane.challenger
+        champion = self._simulation.challenger
         challenger = self.fits.challenger(now)
         decision = self.fits.judged(challenger, champion)
         shipped = not challenger.refused and self._ships(decision)
@@ -152,7 +154,7 @@ class PolicyReplay:
 
 
 def replay_policy(plan: Plan, policy: Policy) -> PolicyOutcome:
-    """Replay one policy, or read back what it came to; how far it is can be read from its progress file."""
+    """Replay one policy, or read its stored outcome; a progress file shows the state."""
     file, noted = plan.outcome_file(policy), plan.progress_file(policy)
     if not file.exists():
         fits = Fits(plan)

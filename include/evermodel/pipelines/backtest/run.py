@@ -1,4 +1,4 @@
-"""Replay all policies of a plan, side by side in processes, and write what came of it."""
+"""Replay all policies of a plan in parallel processes, and write the results."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Tell = Callable[[Mapping[str, tuple[int, int]]], None]
 
 @dataclass(frozen=True)
 class Files:
-    """What a backtest leaves behind for people."""
+    """The files of a backtest's report."""
 
     page: Path
     data: Path
@@ -66,7 +66,7 @@ def run_backtest(plan: Plan, jobs: int, tell: Tell = lambda steps: None) -> Poli
 
 
 def comparison_of(plan: Plan) -> PolicyComparison:
-    """Compare what the policies of a plan came to; one that was not replayed yet is replayed here."""
+    """Compare the outcomes of a plan's policies; a missing one is replayed here."""
     outcomes: list[PolicyOutcome] = [replay_policy(plan, policy) for policy in plan.policies]
     return compare(plan.facts(), metric_to_watch(plan.spec), outcomes)
 
@@ -107,7 +107,7 @@ def _replay(plan: Plan, policies: list[Policy], jobs: int, tell: Tell) -> None:
 
 
 def _watch(plan: Plan, policies: list[Policy], running: set[Future[PolicyOutcome]], tell: Tell) -> None:
-    """Wait for all, telling how far they are; the first that fails ends the wait."""
+    """Wait for all with progress; the first failure ends the wait."""
     began = time.monotonic()
     while running:
         done, running = wait(running, timeout=_LOOK_SECONDS, return_when=FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""A comparison in words and rows, for the screen, the page and Markdown."""
+"""A comparison as text and tables, for the terminal, the page and Markdown."""
 
 from __future__ import annotations
 
@@ -19,14 +19,13 @@ RESULT_HEAD = (
 COST_HEAD = ("policy", "rows fitted", "processor time of fitting", "of one retrain")
 # What a reader has to know to judge the figures.
 NOTES = (
-    "A row is used from its time on, a label from the spec's delay after it on; nothing later is seen by any model, "
-    "gate or verdict.",
+    "A row is used from its time on, a label after the spec's delay; no model, gate or verdict uses later data.",
     "The interval of a mean and of a difference is a paired bootstrap over weeks, in blocks of {block}; that of a worst "
     "week is a bootstrap over its rows.",
-    "A retrain hurt in a week if the champion that it replaced would have done better on the same rows; in brackets, "
-    "the weeks in which that is significant (95 % interval over the week's rows).",
-    "Alerts are messages about incidents. The verdict that opens them, and may ask for a retrain, is asked for every "
-    "{step}; an approval takes no time, and gates of response time and size are left out.",
+    "A retrain hurt in a week if the replaced champion would have been better on the same rows; in brackets, the weeks "
+    "in which this is significant (95 % interval over the week's rows).",
+    "Alerts are messages about incidents. The verdict that opens them, and may request a retrain, is made every "
+    "{step}; approvals are immediate, and gates of latency and size are left out.",
 )
 
 
@@ -49,22 +48,22 @@ def cost_rows(comparison: PolicyComparison) -> list[list[str]]:
 
 
 def notes(comparison: PolicyComparison) -> list[str]:
-    """Return what one has to know to read the table."""
+    """Return the notes of the table."""
     block = f"{comparison.block} weeks" if comparison.block > 1 else "one week"
     step = {"1d": "day", "1w": "week"}.get(comparison.facts["step"], comparison.facts["step"])
     told = [note.format(block=block, step=step) for note in NOTES]
     first = comparison.outcomes[0].first_verdict
     if first != "all gates passed":
-        told.append(f"The first champion would not have passed the gate ({first}); it serves all the same.")
+        told.append(f"The first champion failed the gate ({first}); it serves anyway.")
     return told
 
 
 def findings(comparison: PolicyComparison) -> list[str]:
-    """Return what follows, in plain sentences, the most important first."""
+    """Return the findings as sentences, the most important first."""
     best, base = comparison.best, comparison.base
     told = []
     if len(comparison.standings) == 1:
-        told.append(f"{base} has a mean week of {best.mean:.3f}; there is nothing to hold it against.")
+        told.append(f"{base} has a mean week of {best.mean:.3f}; there is no other policy to compare.")
     elif best.policy == base:
         told.append(f"No policy has a better mean week than {base}: retraining did not help this model.")
     elif best.verdict == "better":

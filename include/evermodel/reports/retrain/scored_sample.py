@@ -70,10 +70,8 @@ def score_sample(
     pipelines = [side.pipeline for side in (challenger, champion) if side is not None]
     classes = tasks.classes_of(spec, labels, *pipelines)
 
-    def side(contender: EvaluatedModel, name: str) -> ScoredModel:
-        return ScoredModel(
-            name, contender.pipeline, tasks.predict(spec, contender.pipeline, features, classes)
-        )
+    def side(model: EvaluatedModel, name: str) -> ScoredModel:
+        return ScoredModel(name, model.pipeline, tasks.predict(spec, model.pipeline, features, classes))
 
     return ScoredSample(
         spec=spec,
