@@ -49,16 +49,13 @@ class Published:
 
     def publish(self, seed: int, *, promote: bool = True) -> str:
         """Train on data of this seed, register, and promote; return the version."""
-        import mlflow
-
         frame = feature_frame(self.spec, rows_of(3000, seed))
         signal = frame["n0"].fillna(0) + frame["n1"].fillna(0) * (1 + seed % 3) + frame["c0"].isin(["a", "b"])
         label = (signal + np.random.default_rng(seed).normal(size=len(frame)) > 0.5).astype(int)
         pipeline = build_pipeline(self.spec, self.spec.candidates[0]).fit(frame, label)
         run = self.client.create_run(tracking.experiment_id(self.client, self.spec.name))
-        with mlflow.start_run(run_id=run.info.run_id):
-            scores = pipeline.predict_proba(frame)[:, 1]
-            uri = model_store.log_model(pipeline, frame, scores, ["scikit-learn"])
+        scores = pipeline.predict_proba(frame)[:, 1]
+        uri = model_store.log_model(self.client, run.info.run_id, pipeline, frame, scores, ["scikit-learn"])
         keep_if_same(self.client, uri, pipeline, frame)
         version = ModelRegistry(self.client).register(
             self.spec.name, f"seed-{seed}", source=uri, run_id=run.info.run_id, tags={}

@@ -8,6 +8,8 @@ import os
 import subprocess
 import sys
 
+from evermodel.registry.tracking import configure_mlflow_process
+
 # In the order in which they run; one that has no module yet is said to be missing.
 NAMES = (
     "validation",
@@ -28,6 +30,7 @@ SCALES = ("full", "small")
 
 def main(arguments: list[str]) -> int:
     """Run what was asked for and return the exit code."""
+    configure_mlflow_process()
     present = [name for name in NAMES if importlib.util.find_spec(f"benchmarks.{name}")]
     scale = os.environ.get("SCALE") or "full"
     if scale not in SCALES:

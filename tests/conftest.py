@@ -14,12 +14,14 @@ import httpx
 import pytest
 
 from evermodel.cli.local_stack.ports import free_port
+from evermodel.registry.tracking import configure_mlflow_process
 from support.flights import World, flights_world
 
 # One thread a process: the tests run side by side, and OpenMP threads that wait for each other would crawl.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+configure_mlflow_process()
 
 
 # Files that take longest, the longest first: they start first, so that two processes end at about the same time.

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from evermodel.core.connections import without_login
+
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
 
@@ -100,24 +102,6 @@ def version_data(settings: Settings, model: str, version: str) -> Data:
 def candidate_data(settings: Settings, model: str, candidate: str, uri: str) -> Data:
     """Return a trained candidate, which is not in the registry yet."""
     return Data(without_login(settings.tracking_uri), f"{model}.{candidate}", uri, kind="MODEL")
-
-
-def without_login(address: str) -> str:
-    """Return an address without name, password and query.
-
-    >>> without_login("https://ada:secret@mlflow.example:5000/base?token=x")
-    'https://mlflow.example:5000/base'
-    >>> without_login("sqlite:////data/mlflow.db")
-    'sqlite:////data/mlflow.db'
-    """
-    try:
-        parts = urlsplit(address)
-        _ = parts.port
-    except ValueError:  # such as a password with a slash in it that nobody quoted
-        return address.partition(":")[0]
-    if not parts.scheme:
-        return parts.path
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _file(path: str) -> Data:

@@ -75,6 +75,9 @@ def preload(libraries: tuple[str, ...] = LIBRARIES, questions: tuple[str, ...] =
     """
     if os.environ.get("EVERMODEL_PRELOAD") != "1" or sys.argv[1:2] != ["scheduler"]:
         return []
+    from evermodel.registry.tracking import configure_mlflow_process
+
+    configure_mlflow_process()  # before the import of MLflow, which sends telemetry otherwise
     found = [name for name in libraries if _imported(name)]
     for question in questions:
         module, _, function = question.partition(":")

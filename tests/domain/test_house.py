@@ -46,6 +46,53 @@ def _texts(tree: ast.Module) -> Iterator[ast.Constant]:
             yield node
 
 
+# What starts a process, or changes the environment of the one that it has started, as ``file:function``.
+PROCESS_STARTS = {
+    "include/evermodel/__init__.py:",  # Arrow reads its allocator when it is loaded, and offers no other way
+    "include/evermodel/cli/root.py:main",
+    "include/evermodel/core/environment.py:start_worker_of_one_thread",  # the first call in a worker of the backtest
+    "plugins/evermodel_provider/notifications/delivery.py:ask_airflow_database",  # commands, as Airflow's own do
+    "include/evermodel/pipelines/transfer.py:_in_environment",
+    "include/evermodel/registry/tracking.py:configure_mlflow_process",  # called by the starts of processes
+    "include/evermodel/serving/run.py:_serve_together",  # the first process, for the workers that it starts
+}
+_MLFLOW_GLOBALS = {"set_tracking_uri", "set_registry_uri", "set_experiment", "start_run"}
+_ENVIRON_WRITES = {"setdefault", "update", "pop", "popitem", "clear"}
+
+
+def test_no_state_of_the_process_is_changed_behind_the_callers_back() -> None:
+    found = [
+        (f"{file.relative_to(ROOT)}:{function}", what)
+        for file in SOURCES
+        for function, what in _process_changes(ast.parse(file.read_text(encoding="utf-8")))
+    ]
+    assert not [change for change in found if change[0] not in PROCESS_STARTS]
+    assert {place for place, _ in found} == PROCESS_STARTS, "a start of a process that changes nothing"
+
+
+def _process_changes(node: ast.AST, function: str = "") -> Iterator[tuple[str, str]]:
+    """Yield what changes the environment or MLflow's globals, with the function around it."""
+    for child in ast.iter_child_nodes(node):
+        written = isinstance(child, ast.Subscript) and not isinstance(child.ctx, ast.Load)
+        if isinstance(child, ast.Subscript) and written and _is_environ(child.value):
+            yield function, ast.unparse(child)
+        if isinstance(child, ast.Call):
+            called = (
+                child.func.attr if isinstance(child.func, ast.Attribute) else getattr(child.func, "id", "")
+            )
+            on_environ = isinstance(child.func, ast.Attribute) and _is_environ(child.func.value)
+            if called in {*_MLFLOW_GLOBALS, "putenv", "unsetenv"} or (
+                on_environ and called in _ENVIRON_WRITES
+            ):
+                yield function, ast.unparse(child)
+        named = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
+        yield from _process_changes(child, child.name if named else function)
+
+
+def _is_environ(node: ast.expr) -> bool:
+    return ast.unparse(node) in {"os.environ", "environ"}
+
+
 def test_the_domain_is_fourteen_packages() -> None:
     domain = ROOT / "include/evermodel"
     layers = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][

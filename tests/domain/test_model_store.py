@@ -41,9 +41,8 @@ def _fitted(path: str) -> tuple[Any, pd.DataFrame]:
 
 def _log(tracking_uri: str, pipeline: Any, frame: pd.DataFrame) -> str:
     client = connect(tracking_uri)
-    run = client.create_run("0")
-    with mlflow.start_run(run_id=run.info.run_id):
-        return log_model(pipeline, frame.tail(5), pipeline.predict_proba(frame.tail(5)), PINS)
+    run_id = client.create_run("0").info.run_id
+    return log_model(client, run_id, pipeline, frame.tail(5), pipeline.predict_proba(frame.tail(5)), PINS)
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -67,13 +66,11 @@ def test_a_model_comes_back_bit_for_bit(path: str, mlflow_store: str, tmp_path: 
 def test_a_pipeline_that_holds_code_is_not_logged(mlflow_store: str) -> None:
     pipeline, frame = _fitted(PATHS[1])
     with_code = make_pipeline(FunctionTransformer(breakpoint), pipeline)
-    run = connect(mlflow_store).create_run("0")
+    client, scores = connect(mlflow_store), pipeline.predict_proba(frame.tail(5))
+    run_id = client.create_run("0").info.run_id
 
-    with (
-        pytest.raises(ModelFormatError, match=r"builtins\.breakpoint"),
-        mlflow.start_run(run_id=run.info.run_id),
-    ):
-        log_model(with_code, frame.tail(5), pipeline.predict_proba(frame.tail(5)), PINS)
+    with pytest.raises(ModelFormatError, match=r"builtins\.breakpoint"):
+        log_model(client, run_id, with_code, frame.tail(5), scores, PINS)
 
 
 @pytest.fixture(scope="module")

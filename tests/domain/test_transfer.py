@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
 from typer.testing import CliRunner
 
@@ -32,7 +33,7 @@ from support.rollouts import RolloutWorld
 
 
 @pytest.fixture
-def prod(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+def prod(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """A second registry and lake; the world's own are staging."""
     address = f"sqlite:///{tmp_path / 'prod.db'}"
     monkeypatch.setenv("MLFLOW_ARTIFACT_ROOT", str(tmp_path / "artifacts"))
@@ -41,7 +42,7 @@ def prod(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.setenv("EVERMODEL_MLFLOW_PROD", address)
     monkeypatch.setenv("EVERMODEL_SOURCE_DVC_REMOTE", world.settings.dvc_remote)
     monkeypatch.chdir(tmp_path)
-    yield world.settings.model_copy(
+    return world.settings.model_copy(
         update={
             "lake": tmp_path / "prod-lake",
             "dvc_remote": str(tmp_path / "prod-dvc"),
@@ -49,7 +50,6 @@ def prod(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
             "environment": "prod",
         }
     )
-    connect(world.settings.tracking_uri)
 
 
 def to_prod(world: World, prod: Settings, version: str, source: str = "staging") -> Transferred:
@@ -91,6 +91,30 @@ def test_a_proven_version_serves_in_prod_with_its_decision_and_its_snapshot(
     verdict = DriftRun(world.spec, parse_moment("2013-03-13"), client, prod).judge()
     assert isinstance(verdict, DriftVerdict)
     assert verdict.reference_rows > 200
+
+
+def test_two_servers_in_one_process_change_nothing_of_it(
+    world: World, prod: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(
+        "MLFLOW_TRACKING_URI", "http://127.0.0.1:9"
+    )  # nothing may ask the process's own server
+    before = _process()
+
+    version = world.champion("2013-03-11")
+    staging, client = world.client, connect(prod.tracking_uri)
+    assert to_prod(world, prod, version).deployed
+    for registered, number in ((staging, version), (client, "1"), (staging, version)):
+        uri = f"models:/{world.name}/{number}"
+        assert load_model(registered, uri, tmp_path / "model").inputs
+
+    assert _process() == before
+
+
+def _process() -> tuple[dict[str, str], str, str]:
+    """The environment, without what scikit-learn sets when it is imported, and MLflow's addresses."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("KMP_")}
+    return environ, mlflow.get_tracking_uri(), mlflow.get_registry_uri()
 
 
 def test_where_the_spec_wants_approval_it_waits_for_a_person(world: World, prod: Settings) -> None:
@@ -187,7 +211,8 @@ def test_from_dev_to_staging_to_prod(
     champion = ModelRegistry(client).champion(world.name)
     assert load_model(client, f"models:/{world.name}/{champion.version}", tmp_path / "model").inputs
     assert champion.tags["evermodel.origin"] == "staging/1"
-    assert champion.source == client.get_run(champion.run_id).data.tags["evermodel.model_uri"]
+    logged = client.get_run(champion.run_id).data.tags["evermodel.model_uri"].removeprefix("models:/")
+    assert champion.source == client.get_logged_model(logged).artifact_location
     assert champion.source != connect(staging).get_model_version(world.name, "1").source
 
 

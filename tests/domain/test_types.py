@@ -104,6 +104,7 @@ def test_mlflow_takes_the_arguments_that_the_client_type_declares(name: str) -> 
         (views.Experiment, entities.Experiment),
         (views.FileInfo, entities.FileInfo),
         (views.LoggedModel, entities.LoggedModel),
+        (views.MetricPoint, entities.Metric),
         (views.ModelVersion, model_registry.ModelVersion),
         (views.RegisteredModel, model_registry.RegisteredModel),
         (views.PagedList, PagedList),

@@ -13,8 +13,9 @@ from airflow.sdk import DAG
 from attrs import asdict
 from openlineage.client.serde import Serde
 
+from evermodel.core.connections import without_login
 from evermodel.spec import ModelSpec
-from evermodel_provider.lineage import source_data, without_login
+from evermodel_provider.lineage import source_data
 from evermodel_provider.operators.base import ModelOperator
 from evermodel_provider.operators.deploy import DeployOperator
 from evermodel_provider.operators.drift import DriftVerdictOperator, EvidentlyReportOperator

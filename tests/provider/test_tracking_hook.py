@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import os
-from typing import Any
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any, ClassVar
 
+import mlflow
 import pytest
 
 from evermodel.cli.local_stack.ports import free_port
@@ -22,9 +27,6 @@ def connection(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> None:
 def installation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AIRFLOW_CONN_MLFLOW_DEFAULT", raising=False)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://from-environment:5000")
-    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
-        monkeypatch.setenv(name, "unset")  # registers the name, so that what the hook sets is taken back
-        monkeypatch.delenv(name)
 
 
 @pytest.mark.parametrize(
@@ -61,11 +63,59 @@ def test_login_and_password_reach_mlflow_and_no_log(
     with caplog.at_level(logging.DEBUG), pytest.raises(TrackingUnavailableError) as caught:
         hook.get_conn()
 
-    assert os.environ["MLFLOW_TRACKING_USERNAME"] == "me"
-    assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "s3cr3t-of-mine"
     output = capfd.readouterr()
     said = [caplog.text, output.out, output.err, repr(hook), repr(hook.settings), str(caught.value)]
     assert not any("s3cr3t-of-mine" in text for text in said)
+
+
+class _Server(BaseHTTPRequestHandler):
+    """Keeps what it is asked for, and by whom."""
+
+    asked: ClassVar[list[tuple[str, str]]] = []
+
+    def do_GET(self) -> None:
+        self.asked.append((self.path.partition("?")[0], self.headers.get("Authorization", "")))
+        body = b'{"run": {"info": {"run_id": "r", "experiment_id": "1"}, "data": {}}}'
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    """Address of something that answers like MLflow."""
+    _Server.asked.clear()
+    with HTTPServer(("127.0.0.1", 0), _Server) as made:
+        thread = threading.Thread(target=made.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{made.server_port}"
+        made.shutdown()
+        thread.join()
+
+
+def test_one_client_and_one_look_at_its_health_and_the_login_goes_to_its_own_server_alone(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environ, address = dict(os.environ), mlflow.get_tracking_uri()
+    connection(monkeypatch, host=server, login="m@e", password="p/w:1")
+    hook = TrackingHook()
+    client = hook.get_conn()
+    assert hook.get_conn() is client
+    client.get_run("r")
+    monkeypatch.setenv("AIRFLOW_CONN_OPEN", json.dumps({"conn_type": "mlflow", "host": server}))
+    TrackingHook("open").get_conn().get_run("r")
+
+    login = "Basic " + base64.b64encode(b"m@e:p/w:1").decode()
+    run = "/api/2.0/mlflow/runs/get"
+    assert _Server.asked == [("/health", login), (run, login), ("/health", ""), (run, "")]
+    assert hook.settings.tracking_uri == server
+    changed = {name for name, value in os.environ.items() if environ.get(name) != value}
+    assert changed == {"AIRFLOW_CONN_MLFLOW_DEFAULT", "AIRFLOW_CONN_OPEN"}
+    assert mlflow.get_tracking_uri() == address
 
 
 def test_the_connection_test_tells_what_it_found(mlflow_server: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from support.serving_models import SPEC, Wire, World
 
 
 @pytest.fixture
-def world(mlflow_server: str, tmp_path: Path) -> Iterator[World]:
+def world(mlflow_server: str, tmp_path: Path) -> World:
     """A fresh model name, its spec and folders, in the session's registry."""
     name = f"late_{uuid.uuid4().hex[:10]}"
     models = tmp_path / "models"
@@ -27,12 +26,7 @@ def world(mlflow_server: str, tmp_path: Path) -> Iterator[World]:
         dvc_remote=str(tmp_path / "dvc"),
         airflow_url="http://127.0.0.1:8080",
     )
-    before = os.environ.get("MLFLOW_TRACKING_URI")
-    yield World(settings, name, tracking.connect(mlflow_server))
-    tracking.connect(mlflow_server)
-    os.environ.pop("MLFLOW_TRACKING_URI", None)
-    if before is not None:
-        os.environ["MLFLOW_TRACKING_URI"] = before
+    return World(settings, name, tracking.connect(mlflow_server))
 
 
 @pytest.fixture

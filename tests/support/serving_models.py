@@ -81,16 +81,14 @@ class World:
         graph: bool = True,
     ) -> Published:
         """Train on data of this seed and register; the labels differ by seed, so the versions' answers do."""
-        import mlflow
-
         data = example_rows(300, seed)
         frame = feature_frame(self.spec, data)
         label = (data["wind"].to_numpy() * (1 if seed % 2 else -1) + seed * 0.1 > 0).astype(int)
         fitted = pipeline or build_pipeline(self.spec, self.spec.candidates[candidate])
         fitted.fit(frame, label)
         run = self.client.create_run(tracking.experiment_id(self.client, self.name))
-        with mlflow.start_run(run_id=run.info.run_id):
-            uri = model_store.log_model(fitted, frame, fitted.predict_proba(frame)[:, 1], ["scikit-learn"])
+        scores = fitted.predict_proba(frame)[:, 1]
+        uri = model_store.log_model(self.client, run.info.run_id, fitted, frame, scores, ["scikit-learn"])
         if graph:
             keep_if_same(self.client, uri, fitted, frame)
         return self.register(uri, run.info.run_id, fitted, seed, promote=promote)

@@ -71,8 +71,6 @@ def settings_in(folder: Path) -> Settings:
 
 def publish(spec: ModelSpec, client: MlflowClient, key: str = "first", temp_matters: bool = True) -> Any:
     """Fit the spec's candidate on small rows, make it the champion, and return the fitted pipeline."""
-    import mlflow
-
     from evermodel.data.dtypes import feature_frame
     from evermodel.modeling import model_store
     from evermodel.modeling.estimators import build_pipeline
@@ -85,9 +83,8 @@ def publish(spec: ModelSpec, client: MlflowClient, key: str = "first", temp_matt
     column = frame["temp" if temp_matters else "wind"]
     pipeline = build_pipeline(spec, spec.candidates[0]).fit(frame, (column > column.median()).astype(int))
     run = client.create_run(tracking.experiment_id(client, spec.name))
-    with mlflow.start_run(run_id=run.info.run_id):
-        scores = pipeline.predict_proba(frame)[:, 1]
-        uri = model_store.log_model(pipeline, frame, scores, ["scikit-learn"])
+    scores = pipeline.predict_proba(frame)[:, 1]
+    uri = model_store.log_model(client, run.info.run_id, pipeline, frame, scores, ["scikit-learn"])
     made = ModelRegistry(client).register(spec.name, key, source=uri, run_id=run.info.run_id, tags={})
     before = ModelRegistry(client).at_alias(spec.name, CHAMPION)
     expected = None if before is None else str(before.version)

@@ -30,6 +30,7 @@ from evermodel.cli.specs import check, schema
 from evermodel.cli.status import status
 from evermodel.cli.train import train
 from evermodel.core.errors import EvermodelError, NoChampionError
+from evermodel.registry.tracking import configure_mlflow_process
 
 app = typer.Typer(
     name="evermodel",
@@ -79,6 +80,8 @@ def _root(
 
 def main() -> None:
     """Run the command line; an error is one message, not a traceback."""
+    configure_mlflow_process()
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # MLflow reads it when it is imported
     try:
         app()
     except EvermodelError as error:

@@ -51,10 +51,8 @@ def waiting(words: str) -> Iterator[None]:
 def quiet_libraries() -> None:
     """Hide progress output of libraries; warnings stay."""
     import logging
-    import os
     import warnings
 
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
     if not sys.warnoptions:

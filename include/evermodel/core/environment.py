@@ -24,6 +24,12 @@ def thread_count() -> str:
     return os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count() or 1)
 
 
+def start_worker_of_one_thread() -> None:
+    """Begin a worker process, before it loads numeric libraries: sums of several threads differ in their last bits."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"
+
+
 def environment_digest() -> str:
     """Return the SHA-256 of the environment, 16 hex digits."""
     return hashlib.sha256(installed_packages().encode()).hexdigest()[:16]

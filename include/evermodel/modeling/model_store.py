@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from evermodel.modeling.onnx.runtime import FastModel
     from evermodel.modeling.tasks import FittedPipeline
-    from evermodel.registry.client import MlflowClient
+    from evermodel.registry.client import MetricPoint, MlflowClient
 
 # Types outside skops' own list that a model may contain; each is plain data of numpy or scikit-learn.
 TRUSTED_TYPES = (
@@ -70,9 +71,15 @@ class LoadedModel:
 
 
 def log_model(
-    pipeline: FittedPipeline, example: pd.DataFrame, scores: Any, requirements: Iterable[str]
+    client: MlflowClient,
+    run_id: str,
+    pipeline: FittedPipeline,
+    example: pd.DataFrame,
+    scores: Any,
+    requirements: Iterable[str],
+    metrics: Iterable[MetricPoint] = (),
 ) -> str:
-    """Log a fitted pipeline to the active MLflow run, with signature and input example.
+    """Log a fitted pipeline as a model of an MLflow run, with signature and input example.
 
     Parameters
     ----------
@@ -84,6 +91,8 @@ def log_model(
         What the pipeline answers for ``example``.
     requirements
         Pinned packages that a loader needs.
+    metrics
+        Metrics of the run that are the model's as well.
 
     Returns
     -------
@@ -94,21 +103,42 @@ def log_model(
     ModelFormatError
         The pipeline holds types that are not plain data.
     """
+    # What `mlflow.sklearn.log_model` does, which logs to the process's own server and loads the model once more.
     import mlflow.sklearn
-    from mlflow.models import infer_signature
+    from mlflow.entities import LoggedModelOutput, Metric
+    from mlflow.models import Model, infer_signature
+    from mlflow.tracking.context.registry import resolve_tags
 
-    trusted = _allowed_types(pipeline)
-    info = mlflow.sklearn.log_model(
-        pipeline,
-        name="model",
-        serialization_format="skops",
-        skops_trusted_types=trusted,
-        pip_requirements=list(requirements),
-        signature=infer_signature(example, scores),
-        input_example=example.head(5),
-        pyfunc_predict_fn="predict_proba" if hasattr(pipeline, "predict_proba") else "predict",
+    trusted, run = _allowed_types(pipeline), client.get_run(run_id)
+    logged = client.create_logged_model(
+        run.info.experiment_id, "model", run_id, tags=resolve_tags(), params=run.data.params
     )
-    return str(info.model_uri)
+    outcome = "FAILED"
+    try:
+        client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        points = [
+            Metric(m.key, m.value, m.timestamp, m.step, logged.model_id, run_id=run_id) for m in metrics
+        ]
+        client.log_batch(run_id, metrics=points)
+        with tempfile.TemporaryDirectory() as scratch:
+            mlflow.sklearn.save_model(
+                pipeline,
+                f"{scratch}/model",
+                mlflow_model=Model(
+                    logged.artifact_location, run_id, model_uuid=logged.model_id, model_id=logged.model_id
+                ),
+                serialization_format="skops",
+                skops_trusted_types=trusted,
+                pip_requirements=list(requirements),
+                signature=infer_signature(example, scores),
+                input_example=example.head(5),
+                pyfunc_predict_fn="predict_proba" if hasattr(pipeline, "predict_proba") else "predict",
+            )
+            client.log_model_artifacts(logged.model_id, f"{scratch}/model")
+        outcome = "READY"
+    finally:
+        client.finalize_logged_model(logged.model_id, outcome)
+    return str(logged.model_uri)
 
 
 def download(client: MlflowClient, uri: str, folder: Path) -> Path:
@@ -117,15 +147,20 @@ def download(client: MlflowClient, uri: str, folder: Path) -> Path:
     Parameters
     ----------
     uri
-        ``models:/name/version``, ``models:/m-...`` or ``runs:/...``.
+        ``models:/name/version`` or ``models:/m-...``.
     folder
         Where the files go; kept, so that it can serve as a cache.
     """
-    from mlflow.artifacts import download_artifacts
+    # `mlflow.artifacts.download_artifacts` would look the model up in the process's own registry.
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    del client  # the address was set when it was made
+    name, _, version = uri.removeprefix("models:/").partition("/")
+    if version:
+        place = client.get_model_version_download_uri(name, version)
+    else:
+        place = client.get_logged_model(name).artifact_location
     folder.mkdir(parents=True, exist_ok=True)
-    return Path(download_artifacts(artifact_uri=uri, dst_path=str(folder)))
+    return Path(get_artifact_repository(place, client.tracking_uri).download_artifacts("", str(folder)))
 
 
 def load_model(client: MlflowClient, uri: str, folder: Path) -> LoadedModel:

@@ -29,7 +29,7 @@ from evermodel.modeling.model_store import log_model
 from evermodel.modeling.tasks import FittedPipeline, primary
 from evermodel.modeling.trials import TrialLog, candidate_run, log_measures
 from evermodel.registry.tags import CHOSEN
-from evermodel.registry.tracking import active_run
+from evermodel.registry.tracking import ending_run
 from evermodel.spec import CandidateSpec, ModelSpec
 from evermodel.spec.window import Window
 
@@ -115,16 +115,16 @@ def train_candidate(
     key = f"{run_key}/{candidate.name}"
     run = candidate_run(client, job, key, parent_run, snapshot)
     job = _with_chosen(job, run)
-    with active_run(client, run):
+    run_id = run.info.run_id
+    with ending_run(client, run):
         log_measures(client, run, params=_fixed_params(job))
         fitted = _fit_limited(client, job, run, key)
-        log_measures(client, run, params=fitted.params, folds=fitted.folds, metrics=_counts(job))
+        points = log_measures(client, run, params=fitted.params, folds=fitted.folds, metrics=_counts(job))
         example = job.rows.frame.tail(5).reset_index(drop=True)
-        uri = log_model(fitted.pipeline, example, _answers(fitted.pipeline, example), _pins(candidate))
+        answers = _answers(fitted.pipeline, example)
+        uri = log_model(client, run_id, fitted.pipeline, example, answers, _pins(candidate), points)
     metric = spec.gate.metric
-    return TrainedCandidate(
-        candidate.name, uri, run.info.run_id, metric, fitted.metrics[metric], fitted.params
-    )
+    return TrainedCandidate(candidate.name, uri, run_id, metric, fitted.metrics[metric], fitted.params)
 
 
 def fit_final(

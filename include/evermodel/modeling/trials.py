@@ -13,7 +13,7 @@ from evermodel.registry.tags import ESTIMATOR, KIND, PROBLEM, RUN_KEY, STATE, TR
 from evermodel.registry.tracking import find_run, keyed_run
 
 if TYPE_CHECKING:
-    from evermodel.registry.client import MlflowClient, Run
+    from evermodel.registry.client import MetricPoint, MlflowClient, Run
 
 TRIAL = "trial"
 _STATUS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
@@ -125,21 +125,20 @@ def log_measures(
     params: dict[str, Any],
     folds: list[dict[str, float]] | None = None,
     metrics: dict[str, float] | None = None,
-) -> None:
-    """Log parameters, the metrics of each fold with their mean, and further metrics."""
+) -> list[MetricPoint]:
+    """Log parameters, the metrics of each fold with their mean, and further metrics; return those of no fold."""
     from mlflow.entities import Metric, Param
 
     now = int(time.time() * 1000)
     values = {f"validation_{name}": value for name, value in mean_of(folds or []).items()}
     points = [Metric(name, value, now, 0) for name, value in {**values, **(metrics or {})}.items()]
-    if folds is not None and len(folds) > 1:
-        points += [
-            Metric(f"fold_{name}", value, now, step)
-            for step, fold in enumerate(folds)
-            for name, value in fold.items()
-        ]
+    several = enumerate(folds) if folds is not None and len(folds) > 1 else ()
+    by_fold = [
+        Metric(f"fold_{name}", value, now, step) for step, fold in several for name, value in fold.items()
+    ]
     client.log_batch(
         run.info.run_id,
-        metrics=points,
+        metrics=points + by_fold,
         params=[Param(f"params.{name}", str(value)) for name, value in params.items()],
     )
+    return points

@@ -22,6 +22,7 @@ from evermodel.core.environment import git_commit, thread_count
 from evermodel.core.errors import PermanentError, SnapshotStoreError, TrainingError
 from evermodel.core.settings import Settings
 from evermodel.data.snapshots.dvc import SnapshotStore, write_pointer
+from evermodel.modeling.model_store import download
 from evermodel.registry.lineage import Lineage
 from evermodel.registry.tracking import find_run, read_json
 from evermodel.spec import CandidateSpec, ModelSpec
@@ -52,7 +53,7 @@ def reproduce(client: MlflowClient, model: str, version: str, settings: Settings
     with tempfile.TemporaryDirectory(prefix="evermodel-reproduce-") as name:
         folder = Path(name)
         origin, problems = _bring_snapshot(made, folder / "lake", settings)
-        files = _download(client, stored, folder / "model")
+        files = download(client, f"models:/{stored.name}/{stored.version}", folder / "model")
         compared = _train_again(folder, files, spec, candidate, stored, made)
         differences += [*problems, *compared.pop("parameters"), *package_differences(files)]
     return Reproduction(
@@ -146,16 +147,6 @@ def _bring_snapshot(made: Lineage, lake: Path, settings: Settings) -> tuple[str,
         ]
     found = _md5(target)
     return "dvc", [] if found == md5 else [f"data: the version has md5 {md5}, DVC fetched {found}"]
-
-
-def _download(client: MlflowClient, stored: ModelVersion, folder: Path) -> Path:
-    from mlflow.artifacts import download_artifacts
-
-    del client  # the address was set when it was made
-    folder.mkdir()
-    return Path(
-        download_artifacts(artifact_uri=f"models:/{stored.name}/{stored.version}", dst_path=str(folder))
-    )
 
 
 def _train_again(

@@ -52,6 +52,17 @@ class LoggedModel(Protocol):
     """A model that a run logged."""
 
     model_id: str
+    model_uri: str
+    artifact_location: str
+
+
+class MetricPoint(Protocol):
+    """A value that a run measured."""
+
+    key: str
+    value: float
+    timestamp: int
+    step: int
 
 
 class ModelVersion(Protocol):
@@ -82,6 +93,9 @@ class PagedList(list[Entity]):
 
 class MlflowClient(Protocol):
     """The requests to MLflow that the code makes."""
+
+    @property
+    def tracking_uri(self) -> str: ...
 
     def create_experiment(self, name: str) -> str: ...
     def get_experiment_by_name(self, name: str) -> Experiment | None: ...
@@ -122,7 +136,16 @@ class MlflowClient(Protocol):
     def log_artifacts(self, run_id: str, local_dir: str) -> None: ...
     def list_artifacts(self, run_id: str) -> list[FileInfo]: ...
     def download_artifacts(self, run_id: str, path: str, dst_path: str | None = None) -> str: ...
-    def create_logged_model(self, experiment_id: str, name: str, source_run_id: str) -> LoggedModel: ...
+    def log_outputs(self, run_id: str, models: list[object]) -> None: ...
+    def create_logged_model(
+        self,
+        experiment_id: str,
+        name: str,
+        source_run_id: str,
+        tags: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+    ) -> LoggedModel: ...
+    def get_logged_model(self, model_id: str) -> LoggedModel: ...
     def log_model_artifacts(
         self, model_id: str, local_dir: str, artifact_path: str | None = None
     ) -> None: ...
@@ -145,6 +168,7 @@ class MlflowClient(Protocol):
     ) -> ModelVersion: ...
     def get_model_version(self, name: str, version: str) -> ModelVersion: ...
     def get_model_version_by_alias(self, name: str, alias: str) -> ModelVersion: ...
+    def get_model_version_download_uri(self, name: str, version: str) -> str: ...
     def search_model_versions(
         self, filter_string: str | None = None, *, page_token: str | None = None
     ) -> PagedList[ModelVersion]: ...

@@ -134,13 +134,17 @@ class ModelRegistry:
             own(self.client, model)
         existing = self.versions(model, run_key)
         if not existing:
+            model_id = source.removeprefix("models:/") if source.startswith("models:/m-") else None
+            if model_id and not self.client.tracking_uri.startswith("http"):
+                # Without a server MLflow would look the model up in the process's own registry.
+                source = self.client.get_logged_model(model_id).artifact_location
             self.client.create_model_version(
                 model,
                 source,
                 run_id,
                 tags={RUN_KEY: run_key, **tags},
                 description=description,
-                model_id=source.removeprefix("models:/") if source.startswith("models:/m-") else None,
+                model_id=model_id,
             )
             existing = self.versions(model, run_key)
         version, *twins = existing

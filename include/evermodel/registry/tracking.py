@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from evermodel.core.connections import without_login
 from evermodel.core.errors import TrackingUnavailableError
 from evermodel.core.formats import loads, stamped
 from evermodel.registry.tags import KIND, RUN_KEY
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 # MLflow would otherwise retry a dead server for minutes; Airflow's own retries are the better place.
-_CLIENT_DEFAULTS = {
+_PROCESS_DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -29,13 +30,24 @@ _CLIENT_DEFAULTS = {
 }
 
 
+def configure_mlflow_process() -> None:
+    """Set MLflow's retries, timeout and output, which it reads from the environment alone, where nothing is set.
+
+    Only what starts a process calls this: the command line, the serving app, a task of Airflow.
+    """
+    for name, value in _PROCESS_DEFAULTS.items():
+        os.environ.setdefault(name, value)
+
+
 def connect(tracking_uri: str, timeout: float = 5.0) -> MlflowClient:
     """Return a client of the MLflow server, after one quick check that it answers.
+
+    The address that MLflow itself uses in this process stays as it is, so clients of several servers go together.
 
     Parameters
     ----------
     tracking_uri
-        Address of the server.
+        Address of the server; user and password may stand in it.
     timeout
         Seconds to wait for its answer.
 
@@ -45,12 +57,8 @@ def connect(tracking_uri: str, timeout: float = 5.0) -> MlflowClient:
         The server does not answer.
     """
     check_health(tracking_uri, timeout)
-    for name, value in _CLIENT_DEFAULTS.items():
-        os.environ.setdefault(name, value)
     import mlflow
 
-    mlflow.set_tracking_uri(tracking_uri)
-    mlflow.set_registry_uri(tracking_uri)
     # mypy does not follow MLflow's imports: here its client gets the type that the code works with.
     return cast("MlflowClient", mlflow.MlflowClient(tracking_uri, tracking_uri))
 
@@ -66,7 +74,7 @@ def check_health(tracking_uri: str, timeout: float = 5.0) -> None:
         response.raise_for_status()
     except httpx.HTTPError as error:
         raise TrackingUnavailableError(
-            f"the MLflow server at {tracking_uri} does not answer ({type(error).__name__}: {error})",
+            f"the MLflow server at {without_login(tracking_uri)} does not answer ({type(error).__name__}: {error})",
             "start it or correct the address (Airflow connection `mlflow_default` or MLFLOW_TRACKING_URI; on one machine "
             "sqlite:////some/folder/mlflow.db needs no server), then do this again; nothing was registered",
         ) from error
@@ -174,19 +182,19 @@ def read_json(client: MlflowClient, run_id: str, artifact: str) -> Any:
 
 
 @contextmanager
-def active_run(client: MlflowClient, run: Run) -> Iterator[None]:
-    """Make a run MLflow's active one, so that what is logged inside lands there; end it by the outcome."""
-    import mlflow
-
-    run_id = run.info.run_id
-    with mlflow.start_run(run_id=run_id, nested=True):
+def ending_run(client: MlflowClient, run: Run) -> Iterator[None]:
+    """End a run as FINISHED, or as FAILED if what is done inside raises."""
+    outcome = "FAILED"
+    try:
         yield
-    client.set_terminated(run_id, "FINISHED")
+        outcome = "FINISHED"
+    finally:
+        client.set_terminated(run.info.run_id, outcome)
 
 
 def run_url(tracking_uri: str, run: Run) -> str:
     """Return the address of a run's page."""
-    return f"{tracking_uri}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+    return f"{without_login(tracking_uri)}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
 
 
 def artifact_url(tracking_uri: str, run: Run, artifact: str) -> str:
@@ -196,4 +204,4 @@ def artifact_url(tracking_uri: str, run: Run, artifact: str) -> str:
 
 def version_url(tracking_uri: str, model: str, version: str) -> str:
     """Return the address of a version's page in the registry."""
-    return f"{tracking_uri}/#/models/{model}/versions/{version}"
+    return f"{without_login(tracking_uri)}/#/models/{model}/versions/{version}"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evermodel.core.errors import PermanentError, SpecError
+from evermodel.registry.tracking import configure_mlflow_process
 from evermodel.serving.app import create_app
 from evermodel.serving.auth import TOKENS, TOKENS_FILE, Tokens
 from evermodel.serving.lines import write_lines
@@ -141,6 +142,7 @@ def _serve_together(
 
 
 def _prepare() -> None:
+    configure_mlflow_process()
     write_lines()
     # The longest time, in seconds, that the thread which loads a version may delay a request.
     sys.setswitchinterval(0.001)

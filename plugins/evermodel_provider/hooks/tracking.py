@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
+from airflow.sdk.log import mask_secret
 
 from evermodel.core.settings import Settings
 
 if TYPE_CHECKING:
+    from airflow.sdk import Connection
+
     from evermodel.registry.client import MlflowClient
 
 
@@ -35,24 +37,39 @@ class TrackingHook(BaseHook):
 
     @cached_property
     def settings(self) -> Settings:
-        """The installation's settings, with the connection's address if there is one."""
+        """The installation's settings, with the connection's address if there is one; the login is not in them."""
         settings = Settings.from_environment()
-        try:
-            connection = self.get_connection(self.mlflow_conn_id)
-        except AirflowNotFoundException:
-            return settings
-        if not connection.host:
-            return settings
-        if connection.login:
-            os.environ["MLFLOW_TRACKING_USERNAME"] = connection.login
-            os.environ["MLFLOW_TRACKING_PASSWORD"] = connection.password or ""
-        return settings.model_copy(update={"tracking_uri": _address(connection)})
+        address = _address(self._connection) if self._connection else settings.tracking_uri
+        return settings.model_copy(update={"tracking_uri": address})
+
+    @property
+    def address(self) -> str:
+        """The address of the server with the connection's login, for a client alone."""
+        uri, connection = self.settings.tracking_uri, self._connection
+        if connection is None or not connection.login:
+            return uri
+        mask_secret(password := quote(connection.password or "", safe=""))
+        return uri.replace("://", f"://{quote(connection.login, safe='')}:{password}@", 1)
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        """A client of the server, made after a check that it answers."""
+        from evermodel.registry.tracking import configure_mlflow_process, connect
+
+        configure_mlflow_process()
+        return connect(self.address)
 
     def get_conn(self) -> MlflowClient:
-        """Return a client of the server, after a check that it answers."""
-        from evermodel.registry.tracking import connect
+        """Return the hook's client."""
+        return self.client
 
-        return connect(self.settings.tracking_uri)
+    @cached_property
+    def _connection(self) -> Connection | None:
+        try:
+            found = self.get_connection(self.mlflow_conn_id)
+        except AirflowNotFoundException:
+            return None
+        return found if found.host else None
 
     def test_connection(self) -> tuple[bool, str]:
         """Tell whether the server answers."""
@@ -60,13 +77,13 @@ class TrackingHook(BaseHook):
         from evermodel.registry.tracking import check_health
 
         try:
-            check_health(self.settings.tracking_uri)
+            check_health(self.address)
         except EvermodelError as error:
             return False, str(error)
         return True, f"{self.settings.tracking_uri} answers"
 
 
-def _address(connection: Any) -> str:
+def _address(connection: Connection) -> str:
     host = str(connection.host).rstrip("/")
     parts = urlsplit(host if "://" in host else f"{connection.schema or 'http'}://{host}")
     if connection.port and parts.port is None:

@@ -179,13 +179,14 @@ _known: dict[str, Any] = {"at": 0.0, "settings": None}
 
 
 def _settings() -> Settings:
-    """Return the settings with the address from Airflow's connection; looked up again after a while."""
+    """Return the settings with address and login from Airflow's connection; looked up again after a while."""
     from evermodel.core.settings import Settings
     from evermodel_provider.hooks.tracking import TrackingHook
 
     if _known["settings"] is None or time.monotonic() - _known["at"] > _SETTINGS_SECONDS:
         try:
-            _known["settings"] = TrackingHook().settings
+            hook = TrackingHook()
+            _known["settings"] = hook.settings.model_copy(update={"tracking_uri": hook.address})
         except Exception:  # noqa: BLE001 - without the connection the environment says where MLflow is
             _known["settings"] = Settings.from_environment()
         _known["at"] = time.monotonic()

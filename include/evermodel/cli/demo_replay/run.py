@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ from evermodel.cli.demo_replay.requests import SteadyClient
 from evermodel.cli.demo_replay.story import COLD_START, MODEL, DemoReplay
 from evermodel.cli.local_stack.local import LocalStack
 from evermodel.core.errors import EvermodelError, SpecError
+from evermodel.core.settings import Settings
 
 _LEFTOVERS = ("airflow", "mlflow", "lake", "outbox", "dvc-remote", "model-cache")
 
@@ -55,8 +55,7 @@ def run_demo(home: Path, project: Path, *, leave: bool) -> bool:
             say(f"starting in {stack.home}; files of an earlier run are replaced")
             for name in _LEFTOVERS:
                 shutil.rmtree(stack.home / name, ignore_errors=True)
-            os.environ.update({k: v for k, v in stack.environment.items() if k.startswith("EVERMODEL_")})
-            row = _prepare(stack.home / "data", say)
+            row = _prepare(stack.home / "data", Settings.from_environment(stack.environment), say)
             say("starting MLflow, Airflow (scheduler, api-server, dag-processor, triggerer) and serving")
             api = stack.start(lambda name, seconds: say(f"  {name} is up ({seconds:.0f} s)"))
             api.wait_for_dags([f"retrain_{MODEL}", f"score_{MODEL}", f"drift_{MODEL}"])
@@ -76,7 +75,7 @@ def run_demo(home: Path, project: Path, *, leave: bool) -> bool:
     return finished and not replay.problems
 
 
-def _prepare(folder: Path, say: Any) -> dict[str, Any]:
+def _prepare(folder: Path, settings: Settings, say: Any) -> dict[str, Any]:
     """Write the flights of 2013 and return the features of one of them."""
     from evermodel.data.dtypes import feature_frame
     from evermodel.data.examples.flights import prepare_flights
@@ -86,7 +85,8 @@ def _prepare(folder: Path, say: Any) -> dict[str, Any]:
 
     file = prepare_flights(folder)
     say(f"336,776 flights of 2013 out of New York, joined with weather and planes: {file.name}")
-    spec = load_spec(MODEL)
+    spec = load_spec(MODEL, settings)
+    spec = spec.model_copy(update={"source": spec.source.model_copy(update={"path": str(file)})})
     rows = read_window(spec, last_day(COLD_START), with_label=False).slice(0, 1)
     frame = feature_frame(spec, rows)
     return {str(k): None if v != v else v for k, v in frame.iloc[0].to_dict().items()}

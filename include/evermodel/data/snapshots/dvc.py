@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from filelock import FileLock
 from evermodel.core.atomic import write_text
 from evermodel.core.errors import SnapshotStoreError
 
-os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 _LOCK_SECONDS = 600
 _CONFIG = """\
 [core]

@@ -148,12 +148,12 @@ def session_of(spec: ModelSpec) -> Any:
             "pip install 'airflow-provider-evermodel[spark]'",
         ) from error
     builder, place = SparkSession.builder, spec.score.spark
-    if place is not None and place.startswith("local"):
-        # Its workers have to be this Python, which has this package, and not the first one in the PATH.
-        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     if place is not None:
         builder = builder.remote(place) if place.startswith("sc://") else builder.master(place)
     session = builder.appName(f"score_{spec.name}").getOrCreate()
+    if place is not None and place.startswith("local") and "PYSPARK_PYTHON" not in os.environ:
+        # Its workers have to be this Python, which has this package, and not the first one in the PATH.
+        session.sparkContext.pythonExec = sys.executable
     session.conf.set("spark.sql.session.timeZone", "UTC")
     session.conf.set("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS")
     session.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "16384")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evermodel.core.atomic import write_text
+from evermodel.core.environment import start_worker_of_one_thread
 from evermodel.core.formats import stamped
 from evermodel.monitoring.performance.answers import metric_to_watch
 from evermodel.pipelines.backtest.chart import save_png
@@ -23,8 +23,6 @@ from evermodel.pipelines.backtest.policies import Policy
 from evermodel.pipelines.backtest.replay import replay_policy
 
 PAGE_FILE, DATA_FILE, PLOT_FILE = "report.html", "backtest.json", "backtest.png"
-# Set before a process loads its libraries: sums of several threads differ in their last bits.
-_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _LOOK_SECONDS = 0.5
 # Policies with a fixed calendar first: what they fit, the others find.
 _ORDER = ("weekly", "never", "on_drift", "on_decay", "as_declared", "monthly", "weekly_ungated")
@@ -85,10 +83,8 @@ def write_report(comparison: PolicyComparison, folder: Path) -> Files:
 def _replay(plan: Plan, policies: list[Policy], jobs: int, tell: Tell) -> None:
     # Spawned, not forked: a fork of a process that has trained would hang.
     context = multiprocessing.get_context("spawn")
-    before = {name: os.environ.get(name) for name in _ONE_THREAD}
-    os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
     others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(jobs, mp_context=context)
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=start_worker_of_one_thread)
     try:
         running = {pool.submit(replay_policy, plan, policy) for policy in policies}
         _watch(plan, policies, running, tell)
@@ -99,11 +95,6 @@ def _replay(plan: Plan, policies: list[Policy], jobs: int, tell: Tell) -> None:
         raise
     finally:
         pool.shutdown(cancel_futures=True)
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _watch(plan: Plan, policies: list[Policy], running: set[Future[PolicyOutcome]], tell: Tell) -> None:
