@@ -92,7 +92,7 @@ def last_run(page: Any, url: str) -> str:
 
 
 def evidence(browser: Any, folder: Path) -> None:
-    """Show the page of a decision that says no, and a report that sets rows aside."""
+    """Show the page of a rejected challenger, and a report with quarantined rows."""
     refused = retrain(WEAK)
     weak = refused.spec.candidates[0].model_copy(update={"name": "few_trees", "params": FEW})
     refused = replace(refused, spec=refused.spec.model_copy(update={"candidates": (weak,)}))

@@ -29,7 +29,7 @@ SOON = re.compile(r"^in \d+ (d|h|min)$")
 
 
 class Shown(LocalStack):
-    """A stack in which nothing runs: it is looked at."""
+    """A stack of which only the pages are opened."""
 
     def services(self) -> list[Service]:
         """Leave out what runs tasks."""

@@ -206,27 +206,48 @@ def test_html_stands_in_templates_only() -> None:
 
 # Private words that were replaced by the field's terms: desk is predict, contender is an evaluated model, and so on.
 OLD_NAMES = {
-    "contender",
-    "gather",
-    "office",
-    "sheet",
-    "troubled",
-    "watchbook",
-    "whereabouts",
-    "wording",
-    "workbench",
+    *("announcer", "contender", "gather", "holder", "office", "seldom", "sheet", "troubled"),
+    *("watchbook", "whereabouts", "wording", "workbench"),
 }
 # Phrases that read as translated. Write what is so: "rejected", "approval", "not configured", "is not a function".
 OLD_PHRASES = (
     *("a person's yes", "yes of a person", "says yes", "nobody says", "nobody is told", "is told about"),
-    *("in flight", "is no function", "given away", "for want of"),
-    *("stands on", "of one's own", "what to make of"),
+    *(
+        "in flight",
+        "is no function",
+        "given away",
+        "for want of",
+        "stands on",
+        "of one's own",
+        "what to make of",
+    ),
 )
-PROSE = [
-    *SOURCES,
+# Packages whose texts were edited as a whole, with the documentation, keep these phrases out as well.
+EDITED = {"cli", "core", "data", "evaluation", "modeling", "pipelines", "serving", "spec"}
+OLD_PHRASES_THERE = (
+    *(
+        "held against",
+        "said no",
+        "says no",
+        "say why",
+        "it is kept",
+        "is told",
+        "are told(?! apart)",
+        "unheard",
+    ),
+    *(
+        "looked at",
+        "every look",
+        "set aside",
+        "asks? for a retrain",
+        "asked for a retrain",
+        "comes? to answer",
+    ),
+    *("nothing is to be done", "goes back by itself", "somebody says", "mends?"),
+)
+DOCUMENTATION = [
     ROOT / "README.md",
-    *sorted((ROOT / "docs").rglob("*.md")),
-    *sorted((ROOT / "docs").rglob("*.py")),
+    *sorted(f for f in (ROOT / "docs").iterdir() if f.suffix in (".md", ".py")),
 ]
 
 
@@ -248,12 +269,16 @@ def _names(tree: ast.Module) -> Iterator[str]:
 
 
 def test_texts_are_plain_english() -> None:
-    pattern = re.compile(rf"\b({'|'.join(OLD_PHRASES)})\b", re.IGNORECASE)
-    found = [
+    edited = [file for file in SOURCES if EDITED & {*file.relative_to(ROOT).parts[2:3]}]
+    found = _phrases([*SOURCES, *DOCUMENTATION], OLD_PHRASES)
+    assert not found + _phrases([*edited, *DOCUMENTATION], OLD_PHRASES_THERE)
+
+
+def _phrases(files: list[Path], phrases: tuple[str, ...]) -> list[str]:
+    pattern = re.compile(rf"\b({'|'.join(phrases)})\b", re.IGNORECASE)
+    return [
         f"{file.relative_to(ROOT)}: {phrase}"
-        for file in PROSE
-        for phrase in pattern.findall(
-            " ".join(re.sub(r"^\s*#", " ", file.read_text(encoding="utf-8"), flags=re.M).split())
-        )
+        for file in files
+        for text in [re.sub(r"^\s*#", " ", file.read_text(encoding="utf-8"), flags=re.M)]
+        for phrase in pattern.findall(" ".join(text.split()))
     ]
-    assert not found

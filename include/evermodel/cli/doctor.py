@@ -42,7 +42,7 @@ def doctor(
         raise EvermodelError(f"unknown check {unknown}", f"use: {', '.join(entries)}")
     found: list[Finding] = []
     answer = sys.stdout
-    with redirect_stdout(sys.stderr):  # whatever the libraries print
+    with redirect_stdout(sys.stderr):  # output of libraries
         with waiting("loading the checks"):
             checks = load_checks(chosen)
         examined = examine(Settings.from_environment(), checks, timeout)

@@ -1,4 +1,4 @@
-"""The command that goes back to an earlier champion."""
+"""The command that restores an earlier champion."""
 
 from __future__ import annotations
 

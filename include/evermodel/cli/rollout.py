@@ -106,10 +106,10 @@ def _say(plan: TrafficPlan, as_json: bool) -> None:
         _print(plan.to_json())
         return
     shares = ", ".join(f"version {arm.version} {arm.share:.0%}" for arm in plan.arms)
-    unheard = f", version {plan.challenger} unheard {plan.shadow:.0%}" if plan.shadow else ""
+    shadow = f", shadow version {plan.challenger} {plan.shadow:.0%}" if plan.shadow else ""
     typer.echo(
         f"{plan.model}: {plan.strategy} of version {plan.challenger}, step {plan.step}, "
-        f"{plan.state.replace('_', ' ')}: {shares}{unheard} (since {plan.since})"
+        f"{plan.state.replace('_', ' ')}: {shares}{shadow} (since {plan.since})"
     )
     if plan.verdict:
         typer.echo(f"  {plan.verdict}")

@@ -87,7 +87,7 @@ def main() -> None:
     except EvermodelError as error:
         typer.echo(f"Error: {error}", err=True)
         sys.exit(NO_CHAMPION if isinstance(error, NoChampionError) else FAILED)
-    except Exception as error:  # the last line of defence: a traceback helps nobody at a prompt
+    except Exception as error:  # the last line of defence: a traceback does not help at a prompt
         if os.environ.get("EVERMODEL_DEBUG"):
             raise
         typer.echo(_unknown(error), err=True)

@@ -1,4 +1,4 @@
-"""The command that tells what is in production, and where."""
+"""The command that shows what is in production, and where."""
 
 from __future__ import annotations
 

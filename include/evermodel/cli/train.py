@@ -78,7 +78,7 @@ def train(
 
 
 def _tell(retrain: Retrain, result: RetrainResult) -> None:
-    """Queue the message about the ending; the same ending is told once."""
+    """Queue the message about the outcome, once per outcome."""
     from evermodel.alerts.publisher import Publisher, clock, message_queue
     from evermodel.alerts.retrain_message import retrain_message
     from evermodel.pipelines.retrain_summary import retrain_summary

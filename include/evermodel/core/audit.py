@@ -20,7 +20,7 @@ def audit(event: str, model: str, **facts: object) -> None:
     ----------
     event
         What happened: ``promotion``, ``rollback``, ``approval``, ``rejection``, ``traffic``, or ``override``: a version
-        was shipped although its gates, or its decision, said no.
+        was shipped in spite of a negative gate or decision.
     facts
         What else is to be known; what is None is left out.
     """
@@ -29,7 +29,7 @@ def audit(event: str, model: str, **facts: object) -> None:
 
 
 def _written(value: object) -> str:
-    """Return a value as one word, whatever it holds.
+    """Return a value as one word.
 
     >>> _written("go"), _written("a new season"), _written('two\\nlines')
     ('go', '"a new season"', '"two\\\\nlines"')

@@ -18,9 +18,9 @@ class Finding:
     Parameters
     ----------
     name
-        What was looked at.
+        What was checked.
     level
-        ``green``: as it should be; ``yellow``: works, but somebody should look; ``red``: something does not work.
+        ``green``: correct; ``yellow``: works, but needs attention; ``red``: does not work.
     said
         What was found.
     advice

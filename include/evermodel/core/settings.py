@@ -99,6 +99,6 @@ def current_environment(environ: Mapping[str, str] | None = None) -> str:
 
 
 def _models_folder(airflow_home: Path) -> Path:
-    """Return Airflow's folder of specs, or the one of the checkout that one stands in."""
+    """Return Airflow's folder of specs, or the one of the current checkout."""
     places = [home / "include" / "models" for home in (airflow_home, Path())]
     return next((place for place in places if place.is_dir()), places[0])

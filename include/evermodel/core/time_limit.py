@@ -35,7 +35,7 @@ def run_limited(
     work
         Called with a function that hands events to ``on_event`` of this process as they come.
     seconds
-        After that the child, and whatever it started, is killed.
+        After that the child and its processes are killed.
     name
         Who works, for messages.
 
@@ -94,13 +94,13 @@ def _work_and_exit(work: Callable[[Emit], Any], sending: Connection, name: str) 
     code = 1
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        # Should this process' parent be killed, nobody else would end it.
+        # If this process' parent is killed, no other process would end it.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         try:
             sending.send(("done", work(lambda event: sending.send(("event", event)))))
         except EvermodelError as error:
             sending.send(("error", error))
-        except Exception as error:  # noqa: BLE001 - an estimator is somebody else's code and may throw anything
+        except Exception as error:  # noqa: BLE001 - an estimator is third-party code and may raise anything
             told = TrainingError(f"{name} failed: {type(error).__name__}: {error}", "correct its `params`")
             sending.send(("error", told))
         code = 0

@@ -101,7 +101,7 @@ def sweep(folder: Path, pattern: str, now: float | None = None) -> None:
         Seconds since 1970, if not the clock's.
     """
     for left in folder.glob(pattern):
-        with contextlib.suppress(FileNotFoundError):  # somebody else sweeps, too
+        with contextlib.suppress(FileNotFoundError):  # another process cleans up, too
             if left.stat().st_mtime > (now or time.time()) - _ABANDONED_SECONDS:
                 continue
             if left.is_dir():

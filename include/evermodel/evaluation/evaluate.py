@@ -46,11 +46,11 @@ def evaluate(
     champion
         The version that serves; None for a cold start, where the absolute gates decide.
     champion_saw
-        Share of the test rows that the champion was fitted on; it is told as a warning.
+        Share of the test rows that the champion was fitted on; reported as a warning.
     unusable
         Why the champion that serves cannot be scored; without a comparison only a person may ship.
     force_reason
-        Why a person wants it shipped whatever the gates say; None if nobody does.
+        Reason to ship it regardless of the gates; None if not forced.
 
     Raises
     ------

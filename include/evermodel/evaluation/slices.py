@@ -51,8 +51,8 @@ def slice_gates(
     A slice fails when its loss is both *significant*, the interval of its gain lying below 0, and *large*, the gain
     itself being below minus the margin. The confidence of the intervals is raised with the number of slices
     (Bonferroni), so that two equally good models are stopped by any slice in at most half of 1 - `gate.confidence` of
-    runs. A loss that is large but not significant is a warning. So is a slice that cannot be judged: too few rows, or
-    one label value only. Without a champion the slice's own value is held against `floor`, if there is one.
+    runs. A loss that is large but not significant is a warning. So is a slice that cannot be evaluated: too few rows, or
+    one label value only. Without a champion the slice's own value is compared with `floor`, if there is one.
 
     Parameters
     ----------

@@ -60,7 +60,7 @@ class Chosen:
     searched
         The same before early stopping.
     folds
-        What was measured on each fold, by a model that was fitted on what lies before it.
+        What was measured on each fold, by a model fitted on the rows before it.
     """
 
     params: dict[str, Any]

@@ -1,4 +1,4 @@
-"""Folds in the order of time: each is fitted on what lies before the rows that it is measured on."""
+"""Folds in the order of time: each is fitted on the rows before those that it is measured on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A seeded search for better parameters: Optuna proposes, folds in the order of time judge."""
+"""A seeded search for better parameters: Optuna proposes, folds in the order of time score."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def deploy(
     Raises
     ------
     PromotionError
-        There is no such version, or it was never judged.
+        There is no such version, or it was never evaluated.
     RolloutError
         Another version is being rolled out, and the spec wants a rollout.
     """
@@ -104,7 +104,7 @@ def approve(
     Raises
     ------
     ApprovalError
-        The person may not approve, gave no reason, or somebody rejected the version.
+        The person may not approve, gave no reason, or the version was rejected.
     PromotionError
         There is no such version, it had its turn, or its decision does not allow it.
     WrongEnvironmentError

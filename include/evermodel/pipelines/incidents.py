@@ -39,7 +39,7 @@ def incident_handler(
     bands = spec.drift.psi
 
     def next_step(kind: ProblemKind) -> str:
-        # Whether a retrain follows is looked up only where people are told.
+        # Whether a retrain follows is looked up only for messages.
         if kind in _NEXT:
             return _NEXT[kind]
         recommendation = current_recommendation(spec, verdict, watch.as_of, watch.client)

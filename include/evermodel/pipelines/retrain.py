@@ -57,7 +57,7 @@ class Retrain(RetrainRun):
 
         Returns
         -------
-        The report, and the snapshot to go on with: rows that were set aside are not in it.
+        The report, and the snapshot for the next steps, without quarantined rows.
 
         Raises
         ------
@@ -84,7 +84,7 @@ class Retrain(RetrainRun):
         Parameters
         ----------
         approval
-            The answer that allows it, if somebody was asked; it is noted on the version.
+            The approval, if one was required; it is recorded on the version.
 
         Raises
         ------

@@ -28,7 +28,7 @@ class RetrainResult:
     outcome
         ``deployed``, ``rolling out`` (where the spec's `rollout` says so), ``kept the champion`` or ``waits for approval``.
     version
-        The registered version; None if the gates said no.
+        The registered version; None if a gate failed.
     promotion
         The line of the history, if the version is champion now.
     again
@@ -60,7 +60,7 @@ def run_retrain(
     candidates
         Names of the candidates to train; all if none is given.
     force_reason
-        Why a person wants the challenger shipped whatever the gates say.
+        Reason to ship the challenger regardless of the gates.
     approved_by
         Who approves the version; None where the spec asks for approval leaves it registered, and unpromoted.
 

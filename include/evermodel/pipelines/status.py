@@ -149,7 +149,7 @@ def lines_of(status: Status) -> list[str]:
 
 def _rollout(plan: TrafficPlan) -> str:
     shares = ", ".join(f"version {arm.version} {arm.share:.3g}" for arm in plan.arms)
-    shadow = f", version {plan.challenger} unheard {plan.shadow:.3g}" if plan.shadow else ""
+    shadow = f", shadow version {plan.challenger} {plan.shadow:.3g}" if plan.shadow else ""
     return f"rollout of version {plan.challenger} by {plan.strategy}, step {plan.step} since {plan.step_since}: {shares}{shadow}"
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from evermodel.registry.client import MlflowClient, ModelVersion, Run
 
 _ADDRESS = "EVERMODEL_MLFLOW_"
-# What people and rollouts said where it comes from: in the target it is told, and allows nothing.
+# Approvals and rollouts of the source: information only in the target.
 _SAID_THERE = ("approved_", "rejected_", "rollout", "outcome", "version", "parent", "airflow_run")
 
 
@@ -95,7 +95,7 @@ def transfer(
     ----------
     spec
         The model as the target's environment sees it: `approval` says whether the version waits, `rollout` how it
-        comes to answer.
+        gets traffic.
     source, target
         Names of environments; see `registry_of`.
     settings

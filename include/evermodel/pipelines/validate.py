@@ -57,7 +57,7 @@ def validate_snapshot(retrain: RetrainRun, snapshot: Snapshot) -> Validated:
     Raises
     ------
     ValidationError
-        A check of severity ``fail`` did not pass, or too many rows would have to be set aside.
+        A check of severity ``fail`` failed, or too many rows would be quarantined.
     SpecError
         The schema file cannot be used.
     """
@@ -82,7 +82,7 @@ def validate_snapshot(retrain: RetrainRun, snapshot: Snapshot) -> Validated:
             md5=store.track(parted.clean),
             rows=parted.rows,
         )
-        # The next snapshot is held against what this run goes on with, not against its bad rows.
+        # The next snapshot is compared with the cleaned snapshot, not with bad rows.
         found = replace(found, profile=validate(spec, parted.clean, window=snapshot.window).profile)
         _LOG.warning("%d rows are quarantined in %s", parted.rows_aside, parted.aside)
     if place is None and spec.validation.infer_schema and not failed:
@@ -124,7 +124,7 @@ def last_good(retrain: RetrainRun) -> LastGoodRun | None:
 
 
 def _record(retrain: RetrainRun, taken: Snapshot, kept: Snapshot, aside: Path) -> Run:
-    """Name the snapshot that the run goes on with; one that was taken back to the whole names no rows set aside."""
+    """Name the snapshot that the run goes on with; a snapshot without quarantined rows names none."""
     tags = {tag.SNAPSHOT: kept.path, tag.SNAPSHOT_MD5: kept.md5}
     run = retrain.mlflow_run()
     if kept != taken:

@@ -34,7 +34,7 @@ CheckKind = Literal[
 ]
 CheckSeverity = Literal["off", "warn", "quarantine", "fail"]
 CHECK_KINDS: tuple[str, ...] = get_args(CheckKind)
-# Those that point at single rows; only these rows can be set aside.
+# Checks of single rows; only these rows can be quarantined.
 ROW_KINDS = (
     "duplicate_id",
     "infinite",

@@ -184,7 +184,7 @@ class AirflowApi:
         return "\n".join(parts)
 
     def task_instances(self, dag_id: str, run_id: str) -> list[Answer]:
-        """Return the task instances of a run, each mapped one by itself."""
+        """Return the task instances of a run, each mapped one separately."""
         return self._pages(f"{_run(dag_id, run_id)}/taskInstances", "task_instances")
 
     def logs(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1) -> str:

@@ -162,7 +162,7 @@ class LocalStack:
         )
 
     def _heartbeat(self, component: str) -> Callable[[float], bool]:
-        """Return a check for a heartbeat that is younger than the service, whatever ran here before."""
+        """Return a check for a heartbeat that is younger than the service, in spite of earlier runs."""
 
         def beats(started: float) -> bool:
             try:

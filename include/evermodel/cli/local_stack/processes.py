@@ -23,7 +23,7 @@ Health = str | Callable[[float], bool]
 
 
 class ServiceError(EvermodelError):
-    """A service of the local stack did not start, or ended by itself."""
+    """A service of the local stack did not start, or ended unexpectedly."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,13 @@ class Service:
         The whole environment of the process.
     health
         A URL that answers 200 once the service is ready, or a function that gets the wall-clock time of the
-        service's start and tells whether it is. None: the command ends by itself, and is ready when it has succeeded.
+        service's start and tells whether it is. None: the command is expected to end, and is ready when it has succeeded.
     after
         Names of services that have to be ready first.
     deadline
         Seconds that it may take to become ready.
     grace
-        Seconds that it has to end by itself before it is killed.
+        Grace period in seconds before it is killed.
     ends_last
         Ended after the others, because they report to it while they end.
     """

@@ -90,7 +90,7 @@ def shape_rows(table: SourceTable, roles: Roles, order: str | None, today: datet
 def _named(roles: Roles, identity: str) -> list[tuple[str, str]]:
     parts = [f"{name(c)}::VARCHAR" for c in (*([roles.time] if roles.time else []), *roles.features)]
     joined = _filled(parts)
-    # Rows that differ in nothing but the label are told apart by it, so that each has the same id every time.
+    # Rows that differ only in the label are ordered by it, so that each has the same id every time.
     number = f"row_number() OVER (PARTITION BY {name(identity)} ORDER BY {name(roles.label.column)})"
     return [
         ("hashed", f"SELECT *, md5(concat_ws('|',\n    {joined})) AS {name(identity)}"),

@@ -35,7 +35,7 @@ class Spans:
 
 
 def choose_spans(shape: Shape, rows: int, label: Label, delay: timedelta) -> Spans:
-    """Choose the shortest usual split with enough rows to judge by, or 70, 15 and 15 % of all there is.
+    """Choose the shortest usual split with enough rows for the gate, or 70, 15 and 15 % of all there is.
 
     Parameters
     ----------

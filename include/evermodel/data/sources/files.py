@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _CSV = re.compile(r"\.(csv|tsv|txt)(\.gz|\.zst)?$")
 _DELIMITERS = (",", ";", "\t", "|")
-# What DuckDB opens by itself, without an extension that would have to be downloaded.
+# What DuckDB opens without downloading an extension.
 _BUILT_IN = ("file", "")
 _LONGEST_LINE = 1_000_000
 

@@ -100,7 +100,7 @@ class Partitions:
         try:
             pq.read_metadata(file)
         except (pa.ArrowException, OSError):
-            return None  # half a file that somebody copied: read the day again
+            return None  # a partial copy: read the day again
         return file
 
     def _settled(self, part: Part) -> bool:

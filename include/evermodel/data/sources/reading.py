@@ -49,7 +49,7 @@ class WindowRows:
         self._translate = translate
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        """Give the batches; an error of the source is told as one."""
+        """Yield the batches; an error of the source is raised as `SourceError`."""
         while True:
             try:
                 with _told(self._translate):

@@ -166,7 +166,7 @@ def steps(window: Window, step: Any) -> Iterator[Window]:
 def trouble(spec: ModelSpec, error: Exception, advice: str) -> EvermodelError:
     """Turn an error of a source's engine or driver into one with advice.
 
-    What may pass by itself, such as a lost connection, becomes transient.
+    Errors that may pass, such as a lost connection, become transient.
     """
     if isinstance(error, EvermodelError):
         return error

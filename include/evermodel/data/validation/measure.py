@@ -59,7 +59,7 @@ def outline(spec: ModelSpec, scan: Scan) -> Outline:
 def complete(
     spec: ModelSpec, scan: Scan, seen: Outline, counts: Sequence[str]
 ) -> tuple[SnapshotProfile, Sequence[int]]:
-    """Read the numbers once: their means and spreads, the different ids, and whatever else is to be counted.
+    """Read the numbers once: their means and spreads, the different ids, and the requested counts.
 
     Parameters
     ----------

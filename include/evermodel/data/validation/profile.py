@@ -26,7 +26,7 @@ class ColumnProfile:
     values
         Rows by value of a category, the commonest first.
     distinct
-        Different values; an estimate above a thousand, None where nobody asks.
+        Different values; an estimate above a thousand, None if not needed.
     """
 
     type: str

@@ -62,7 +62,7 @@ def row_rules(
 
 
 def counts_of(rules: Sequence[RowRule]) -> list[str]:
-    """Return the SQL aggregates that `judge_rows` needs: the rows of each suspect rule, and those to be set aside."""
+    """Return the SQL aggregates that `judge_rows` needs: the rows of each suspect rule, and those to quarantine."""
     suspects = [rule for rule in rules if rule.suspect]
     aside = [f"coalesce({rule.broken}, false)" for rule in suspects if rule.severity == "quarantine"]
     counts = [f"count(*) FILTER ({rule.broken})" for rule in suspects]
@@ -81,7 +81,7 @@ def judge_rows(
 
     Returns
     -------
-    The checks, in the order of the rules, and how many rows a quarantine would set aside.
+    The checks, in the order of the rules, and the number of rows to quarantine.
     """
     *found, set_aside = counts
     broken = dict(zip((rule for rule in rules if rule.suspect), found, strict=True))
@@ -214,7 +214,7 @@ class _Builder:
                 datetime.fromisoformat(self.profile.newest) >= end,
             )
         if self.severities.of("duplicate_id", self.spec.id_column) == "quarantine":
-            # Which of them is right, nobody can tell here.
+            # Which of them is right is unknown here.
             twice = f"SELECT {identity} FROM {self.scan.source} GROUP BY 1 HAVING count(*) > 1"
             yield self._rule(
                 "duplicate_id",

@@ -32,8 +32,8 @@ class BatchModel:
     Parameters
     ----------
     fast
-        The graph. It answers a few rows by itself. Then its answers are compared with those of the masks, which are
-        given up if they differ: they are a shortcut, the graph is what was held against the pipeline.
+        The graph. It answers the first rows. Then its answers are compared with those of the masks, which are
+        dropped if they differ: only the graph was compared with the pipeline.
     masks
         Makes the trees into masks, between what comes before and after them; None lets the graph answer.
     few

@@ -67,7 +67,7 @@ def keep_if_same(
         return Kept(None, f"scikit-learn serves: {error}")
     except ImportError as error:
         return Kept(None, f"scikit-learn serves: {error.name} is not installed")
-    except Exception as error:  # noqa: BLE001 - a graph is a bonus: whatever it trips over, the pipeline still serves
+    except Exception as error:  # noqa: BLE001 - the graph is optional: after any failure the pipeline still serves
         return Kept(None, f"scikit-learn serves: the graph failed ({type(error).__name__}: {error})")
     if not agreement.holds:
         return Kept(

@@ -80,7 +80,7 @@ def places(
                 start = middle + 1
             else:
                 end = middle
-        # No branch that nobody can foretell: if the cell has no cut left, this one is above the number anyway.
+        # No unpredictable branch: if the cell has no cut left, this one is above the number anyway.
         found[i] = first + start + np.int32(cuts[np.uint64(start)] < value)
 
 

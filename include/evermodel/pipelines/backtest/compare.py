@@ -120,7 +120,7 @@ class PolicyComparison:
 
 
 def compare(facts: dict[str, Any], metric: Metric, outcomes: Sequence[PolicyOutcome]) -> PolicyComparison:
-    """Hold policies against each other.
+    """Compare policies.
 
     Each resample draws the same weeks for all policies (paired), in blocks of the cube root of their number around a
     circle, because one week resembles the next (Politis and Romano: A circular block-resampling procedure for

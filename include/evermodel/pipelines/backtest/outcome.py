@@ -43,7 +43,7 @@ class RetrainOfPolicy:
     shipped
         Whether its model became champion.
     verdict
-        What the gate said, or why there was nothing to judge.
+        The gate's result, or why there was no challenger.
     replaced
         The champion of before; empty if it stays.
     rows, seconds

@@ -24,7 +24,7 @@ _FIT = ("task", "time_column", "id_column", "label", "features", "leaks", "split
 _FIT_ALSO = ("seed", "validation")
 # What the verdict on a window depends on beside the models and the log.
 _LOOK = ("drift", "performance", "respond", "gate")
-# What decides when a policy retrains and what people are told.
+# Sections that decide when a policy retrains and which messages it sends.
 _REPLAY = ("retrain", "schedule", "alerts")
 
 

@@ -30,7 +30,7 @@ class Policy:
     by_schedule
         Retrain when `schedule.retrain` says so.
     asks
-        Whose problems ask for a retrain; cool-down, budget and the rest of the section `retrain` hold.
+        Whose problems request a retrain; cool-down, budget and the rest of the section `retrain` apply.
     gated
         Let the gate decide what ships; else everything does that could be trained.
     """

@@ -43,7 +43,7 @@ class Files:
 def run_backtest(plan: Plan, jobs: int, tell: Tell = lambda steps: None) -> PolicyComparison:
     """Replay every policy and compare them.
 
-    What an earlier run has fitted, judged and measured in the same work folder is not done again; a run that is ended
+    What an earlier run has fitted, judged and measured in the same work folder is not repeated; a run that is ended
     half way goes on where it was.
 
     Parameters

@@ -17,7 +17,7 @@ RESULT_HEAD = (
     "weeks a retrain hurt (significantly)",
 )
 COST_HEAD = ("policy", "rows fitted", "processor time of fitting", "of one retrain")
-# What a reader has to know to judge the figures.
+# Notes for readers of the figures.
 NOTES = (
     "A row is used from its time on, a label after the spec's delay; no model, gate or verdict uses later data.",
     "The interval of a mean and of a difference is a paired bootstrap over weeks, in blocks of {block}; that of a worst "
