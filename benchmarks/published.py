@@ -23,7 +23,6 @@ from evermodel.modeling.estimators import build_pipeline
 from evermodel.modeling.onnx.export_if_equal import keep_if_same
 from evermodel.registry import tracking
 from evermodel.registry.registry import ModelRegistry
-from evermodel.registry.registry_entry import CHAMPION
 from evermodel.spec import ModelSpec, load_spec
 
 NUMERIC, CATEGORICAL = [f"n{i}" for i in range(12)], [f"c{i}" for i in range(8)]
@@ -66,14 +65,10 @@ class Published:
 
     def promote(self, version: str, key: str) -> None:
         """Make a version the champion."""
-        now = ModelRegistry(self.client).at_alias(self.spec.name, CHAMPION)
-        ModelRegistry(self.client).promote(
-            ModelRegistry(self.client).read(self.spec.name),
-            version,
-            expected=None if now is None else str(now.version),
-            by="benchmark",
-            reason="benchmark",
-            run_key=key,
+        registry = ModelRegistry(self.client)
+        seen = registry.read(self.spec.name)
+        registry.promote(
+            seen, version, expected=seen.champion, by="benchmark", reason="benchmark", run_key=key
         )
 
 

@@ -13,7 +13,6 @@ from evermodel.deployment.rollout.service import RolloutService
 from evermodel.evaluation.decision import Decision
 from evermodel.pipelines.retrain import Retrain
 from evermodel.registry.registry import ModelRegistry
-from evermodel.registry.registry_entry import CHAMPION
 from evermodel.registry.retrain_run import DECISION_FILE
 from evermodel.registry.serving_heartbeats import ServingReport, VersionCounts, write_report
 from evermodel.registry.tracking import keyed_run, log_json
@@ -56,8 +55,8 @@ class RolloutWorld:
 
     def serve(self, run_key: str = "r/champion") -> str:
         """Register a version and promote it over today's champion."""
-        current = ModelRegistry(self.world.client).at_alias(self.name, CHAMPION)
-        retrain, version = self.judged(run_key, None if current is None else str(current.version))
+        current = ModelRegistry(self.world.client).read(self.name).champion
+        retrain, version = self.judged(run_key, current)
         retrain.deploy(version, "test")
         return version
 

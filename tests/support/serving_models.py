@@ -27,7 +27,6 @@ from evermodel.modeling.estimators import build_pipeline
 from evermodel.modeling.onnx.export_if_equal import keep_if_same
 from evermodel.registry import tracking
 from evermodel.registry.registry import ModelRegistry
-from evermodel.registry.registry_entry import CHAMPION
 from evermodel.spec import ModelSpec, load_spec
 
 SPEC = """
@@ -105,17 +104,9 @@ class World:
         return made
 
     def promote(self, version: str) -> None:
-        now = ModelRegistry(self.client).at_alias(self.name, CHAMPION)
-        key = f"promotion-{time.monotonic_ns()}"
-        expected = None if now is None else str(now.version)
-        ModelRegistry(self.client).promote(
-            ModelRegistry(self.client).read(self.name),
-            version,
-            expected=expected,
-            by="test",
-            reason="test",
-            run_key=key,
-        )
+        registry, key = ModelRegistry(self.client), f"promotion-{time.monotonic_ns()}"
+        seen = registry.read(self.name)
+        registry.promote(seen, version, expected=seen.champion, by="test", reason="test", run_key=key)
 
     def through(self, tracking_uri: str) -> Settings:
         return self.settings.model_copy(update={"tracking_uri": tracking_uri})

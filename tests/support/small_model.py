@@ -76,7 +76,6 @@ def publish(spec: ModelSpec, client: MlflowClient, key: str = "first", temp_matt
     from evermodel.modeling.estimators import build_pipeline
     from evermodel.registry import tracking
     from evermodel.registry.registry import ModelRegistry
-    from evermodel.registry.registry_entry import CHAMPION
 
     rows = small_rows()
     frame = feature_frame(spec, rows)
@@ -85,15 +84,8 @@ def publish(spec: ModelSpec, client: MlflowClient, key: str = "first", temp_matt
     run = client.create_run(tracking.experiment_id(client, spec.name))
     scores = pipeline.predict_proba(frame)[:, 1]
     uri = model_store.log_model(client, run.info.run_id, pipeline, frame, scores, ["scikit-learn"])
-    made = ModelRegistry(client).register(spec.name, key, source=uri, run_id=run.info.run_id, tags={})
-    before = ModelRegistry(client).at_alias(spec.name, CHAMPION)
-    expected = None if before is None else str(before.version)
-    ModelRegistry(client).promote(
-        ModelRegistry(client).read(spec.name),
-        str(made.version),
-        expected=expected,
-        by="test",
-        reason="test",
-        run_key=key,
-    )
+    registry = ModelRegistry(client)
+    made = registry.register(spec.name, key, source=uri, run_id=run.info.run_id, tags={})
+    seen = registry.read(spec.name)
+    registry.promote(seen, str(made.version), expected=seen.champion, by="test", reason="test", run_key=key)
     return pipeline

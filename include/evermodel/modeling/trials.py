@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from evermodel.modeling.fitting import TrainingJob
 from evermodel.modeling.search import Trial, mean_of
 from evermodel.registry.tags import ESTIMATOR, KIND, PROBLEM, RUN_KEY, STATE, TRAINING_DIGEST
-from evermodel.registry.tracking import find_run, keyed_run
+from evermodel.registry.tracking import find_run, keyed_run, paged
 
 if TYPE_CHECKING:
     from evermodel.registry.client import MetricPoint, MlflowClient, Run
@@ -79,20 +79,9 @@ class TrialLog:
         return str(made.info.run_id)
 
     def _nested(self) -> list[Run]:
-        found: list[Run] = []
-        token = None
-        while True:
-            page = self._client.search_runs(
-                [self._parent.info.experiment_id],
-                filter_string=f"tags.`mlflow.parentRunId` = '{self._parent.info.run_id}' "
-                f"and tags.`{KIND}` = '{TRIAL}'",
-                max_results=1000,
-                page_token=token,
-            )
-            found += page
-            token = page.token
-            if not token:
-                return found
+        nested = f"tags.`mlflow.parentRunId` = '{self._parent.info.run_id}' and tags.`{KIND}` = '{TRIAL}'"
+        experiment = self._parent.info.experiment_id
+        return list(paged(self._client.search_runs, [experiment], nested, max_results=1000))
 
 
 CANDIDATE = "candidate"

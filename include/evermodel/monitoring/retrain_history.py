@@ -13,7 +13,7 @@ from evermodel.core.severity import Severity, worst_of
 from evermodel.monitoring.drift.verdict import DriftVerdict
 from evermodel.monitoring.summary_tags import day_tag
 from evermodel.registry import tags as tag
-from evermodel.registry.tracking import experiment_id, find_run
+from evermodel.registry.tracking import experiment_id, find_run, paged
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import parse_moment
 
@@ -138,17 +138,10 @@ def _tag(request: Request) -> str:
 
 def _monitoring_runs(client: MlflowClient, spec: ModelSpec, version: str) -> Iterator[Run]:
     """Return the runs of a version's windows, page by page, the newest window first."""
-    experiment = experiment_id(client, f"{spec.name}-monitoring")
-    token: str | None = None
-    while True:
-        page = client.search_runs(
-            [experiment],
-            filter_string=f"tags.`{tag.KIND}` = 'drift' and tags.`{tag.VERSION}` = '{version}'",
-            order_by=[f"tags.`{tag.RUN_KEY}` DESC"],
-            max_results=100,
-            page_token=token,
-        )
-        yield from page
-        token = page.token
-        if not token:
-            return
+    return paged(
+        client.search_runs,
+        [experiment_id(client, f"{spec.name}-monitoring")],
+        filter_string=f"tags.`{tag.KIND}` = 'drift' and tags.`{tag.VERSION}` = '{version}'",
+        order_by=[f"tags.`{tag.RUN_KEY}` DESC"],
+        max_results=100,
+    )

@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -17,7 +17,7 @@ from evermodel.core.formats import loads, stamped
 from evermodel.registry.tags import KIND, RUN_KEY
 
 if TYPE_CHECKING:
-    from evermodel.registry.client import MlflowClient, Run
+    from evermodel.registry.client import Entity, MlflowClient, PagedList, Run
 
 
 # MLflow would otherwise retry a dead server for minutes; Airflow's own retries are the better place.
@@ -158,6 +158,17 @@ def _find_run(client: MlflowClient, identity: str, key: str, kind: str) -> Run |
         max_results=1,
     )
     return found[0] if found else None
+
+
+def paged(search: Callable[..., PagedList[Entity]], *query: Any, **options: Any) -> Iterator[Entity]:
+    """Return what one of the client's searches finds, page by page."""
+    token: str | None = None
+    while True:
+        page = search(*query, **options, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def log_json(client: MlflowClient, run_id: str, data: Mapping[str, Any], artifact: str) -> None:

@@ -17,6 +17,7 @@ from evermodel.data.snapshots.dvc import SnapshotStore
 from evermodel.registry.lineage import Lineage
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.tags import AS_OF, SNAPSHOT, SNAPSHOT_MD5
+from evermodel.registry.tracking import paged
 
 if TYPE_CHECKING:
     from evermodel.registry.client import MlflowClient, ModelVersion
@@ -134,14 +135,9 @@ def _find(client: MlflowClient, model: str, version: str) -> ModelVersion:
 
 
 def _versions(client: MlflowClient, model: str | None) -> list[ModelVersion]:
-    found: list[ModelVersion] = []
-    token = None
-    while True:
-        page = client.search_model_versions(f"name = '{model}'" if model else None, page_token=token)
-        found += [version for version in page if SNAPSHOT in version.tags and SNAPSHOT_MD5 in version.tags]
-        token = page.token
-        if not token:
-            return sorted(found, key=lambda version: (version.name, int(version.version)))
+    every = paged(client.search_model_versions, f"name = '{model}'" if model else None)
+    found = [version for version in every if {SNAPSHOT, SNAPSHOT_MD5} <= version.tags.keys()]
+    return sorted(found, key=lambda version: (version.name, int(version.version)))
 
 
 def _line(

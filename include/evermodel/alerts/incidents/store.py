@@ -16,6 +16,7 @@ from evermodel.core.formats import loads, stamped, unstamped
 from evermodel.core.severity import Severity
 from evermodel.monitoring.problems import KINDS, ProblemKind
 from evermodel.registry.tags import INCIDENTS
+from evermodel.registry.tracking import paged
 from evermodel.spec.window import parse_moment
 
 if TYPE_CHECKING:
@@ -115,17 +116,9 @@ def incident_history(client: MlflowClient, model: str, since: datetime | None = 
     experiment = client.get_experiment_by_name(f"{model}-monitoring")
     if experiment is None:
         return []
-    found: list[Transition] = []
-    token: str | None = None
-    while True:
-        page = client.search_runs(
-            [experiment.experiment_id], f"tags.`{INCIDENTS}` LIKE '[%'", max_results=_PAGE, page_token=token
-        )
-        for run in page:
-            found += _transitions(run.data.tags[INCIDENTS])
-        token = page.token
-        if not token:
-            break
+    query = [experiment.experiment_id], f"tags.`{INCIDENTS}` LIKE '[%'"
+    runs = paged(client.search_runs, *query, max_results=_PAGE)
+    found = (transition for run in runs for transition in _transitions(run.data.tags[INCIDENTS]))
     wanted = [t for t in found if since is None or parse_moment(t.at) >= since]
     return sorted(wanted, key=lambda transition: (parse_moment(transition.at), transition.incident))
 
