@@ -1,6 +1,6 @@
 """Statistics on NumPy arrays: tests, intervals, distances, metrics, sequential tests.
 
-Imports `core` and `spec`; knows no file, no server and no table.
+Imports `core` and `spec`; without files, servers or tables.
 """
 
 __all__ = [

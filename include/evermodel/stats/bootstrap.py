@@ -63,7 +63,7 @@ def side_by_side(
     """
     models = [challenger] if champion is None else [challenger, champion]
     whole = np.ones((1, len(labels)), dtype=np.int32)
-    # Answers may be enormous; a value that is no number is told by the verdict, not by a warning of numpy.
+    # Answers may be enormous; NaN is reported by the verdict, not by a warning of numpy.
     with np.errstate(over="ignore", invalid="ignore"):
         prepared = [metric.prepare(labels, scores) for metric in metrics for scores in models]
         values = [float(value(whole)[0]) for value in prepared]

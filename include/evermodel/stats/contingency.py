@@ -1,4 +1,4 @@
-"""Tests of two rows of counts, exact in the sense that both sides are samples: all totals are held fixed."""
+"""Tests of two rows of counts, conditional on all totals: both sides are samples."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Contingency:
 
     @property
     def testable(self) -> bool:
-        """Whether the table can say anything: two cells, and rows on both sides."""
+        """Whether the table allows a test: two cells, and rows on both sides."""
         return len(self.before) > 1 and self.before.sum() > 0 and self.now.sum() > 0
 
     @cached_property
@@ -128,7 +128,7 @@ class Contingency:
         return float(parts_of_rows(self.totals[chosen], self.now[chosen], self.window, self.rows)[0])
 
     def largest_cell(self) -> float:
-        """Return the p-value of the cell that differs most from what is expected.
+        """Return the p-value of the cell that differs most from its expectation.
 
         The smallest two-sided p-value of all cells, and how many cells would go below it by chance: each with the
         chance that its own counts allow, which for a rare category is often none at all (Tarone: A modified Bonferroni

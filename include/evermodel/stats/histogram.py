@@ -1,4 +1,4 @@
-"""What the buckets of a histogram say: requests at most as long as so many seconds, cumulative, as Prometheus counts."""
+"""Quantiles from histogram buckets, cumulative as in Prometheus."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def quantile(buckets: Mapping[str, float], share: float) -> float:
 
 
 def slower_than(buckets: Mapping[str, int], seconds: float) -> tuple[int, int]:
-    """Return how many requests of how many took longer than so many seconds, by the straight line within a bucket.
+    """Return the number of requests above a duration, and the total, by linear interpolation within a bucket.
 
     >>> slower_than({"0.1": 50, "0.2": 100, "+Inf": 110}, 0.15)
     (35, 110)

@@ -29,7 +29,7 @@ class Metric:
         return float(self.prepare(labels, scores)(np.ones((1, len(labels))))[0])
 
     def gain(self, challenger: Any, champion: Any) -> Any:
-        """Return how much better the challenger is; positive is better whatever the direction."""
+        """Return how much better the challenger is; positive is better in either direction."""
         return challenger - champion if self.higher_is_better else champion - challenger
 
 

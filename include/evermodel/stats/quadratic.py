@@ -13,7 +13,7 @@ _STEPS = 100
 
 
 def quadratic_tail(observed: float, weights: NDArray[np.floating[Any]]) -> float:
-    """Return the chance that the sum exceeds what was observed.
+    """Return the probability that the sum exceeds the observed value.
 
     Lugannani and Rice's saddlepoint formula, whose relative error stays small far into the tail (Kuonen: Saddlepoint
     approximations for distributions of quadratic forms in normal variables, Biometrika 86, 1999).

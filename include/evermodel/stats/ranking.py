@@ -84,6 +84,6 @@ def _columns(weights: NDArray[Any], order: NDArray[np.intp]) -> NDArray[Any]:
 
 
 def _ratio(part: Floats, whole: NDArray[Any]) -> Floats:
-    """Divide; where the whole is nothing, the answer is not a number."""
+    """Divide; a division by zero gives NaN."""
     ratio: Floats = np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
     return ratio

@@ -54,19 +54,19 @@ class Pooled:
         return 0 < float(self.window[-1]) < float(self.rows[-1])
 
     def fine(self) -> Contingency:
-        """Count in about fifty bins of equal pooled share, halved again and again towards both ends."""
+        """Count in about fifty bins of equal pooled share, halved repeatedly towards both ends."""
         total = float(self.rows[-1])
         even = total * np.arange(1, _FINE) / _FINE
         ends = total / _FINE * 0.5 ** np.arange(1, 4)
         return self._table(np.concatenate([even, ends, total - ends]), total / _FINE)
 
     def coarse(self) -> Contingency:
-        """Count in ten bins of equal pooled share; a value with a twentieth of the rows has a bin of its own."""
+        """Count in ten bins of equal pooled share; a value with a twentieth of the rows has its own bin."""
         total = float(self.rows[-1])
         return self._table(total * np.arange(1, _COARSE) / _COARSE, total / _COARSE / 2)
 
     def tails(self) -> list[tuple[float, float]]:
-        """Return rows and window's rows of tails: the shortest that can speak to a hundredth of all rows."""
+        """Return rows and window's rows of tails: from the shortest informative one to a hundredth of all rows."""
         total, window = float(self.rows[-1]), float(self.window[-1])
         longest = total / 100
         sizes = {longest}
@@ -92,7 +92,7 @@ class Pooled:
         return float(size[most]), float(self.window[right[most]] - self.window[left[most]])
 
     def _ends(self, ranks: Array) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Return where the values at these ranks begin and end."""
+        """Return the start and end positions of the values at these ranks."""
         at = np.searchsorted(self.rows[1:], ranks, side="left").clip(0, len(self.values) - 1)
         found = self.values[at]
         return np.searchsorted(self.values, found, side="left"), np.searchsorted(

@@ -1,4 +1,4 @@
-"""One column of one side of a comparison, as much of it as the statistics need."""
+"""One column of one side of a comparison, reduced to the statistics' input."""
 
 from __future__ import annotations
 

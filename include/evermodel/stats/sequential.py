@@ -1,4 +1,4 @@
-"""Tests that may be looked at again and again: of a rate against a limit, of two rates, and of two means."""
+"""Sequential tests, valid at any number of evaluations: a rate against a limit, two rates, two means."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FEWEST_LABELS = 100  # of each version: below, a mean is no normal variable
 
 @dataclass(frozen=True)
 class Moments:
-    """What is known of a mean.
+    """The moments of a mean.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def above(hits: ArrayLike, tries: ArrayLike, limit: ArrayLike) -> Any:
     """Return the evidence that a rate is above a limit, as the logarithm of an e-value.
 
     Under "the rate is at most the limit" the e-value is a nonnegative supermartingale that starts at 1, so that it ever
-    reaches ``1 / level`` with a chance of at most ``level``, however often it is looked at (Ville's inequality). It is
+    reaches ``1 / level`` with a chance of at most ``level``, at any number of evaluations (Ville's inequality). It is
     Robbins' mixture of likelihood ratios, over a beta distribution centred at the limit and cut off there.
 
     Parameters
@@ -86,7 +86,7 @@ def larger_part(hits: ArrayLike, others: ArrayLike, share: ArrayLike) -> Any:
 
 
 def difference(first: Moments, second: Moments, level: float) -> tuple[float, float, float]:
-    """Return the difference of two means, and an interval that holds it at all looks at once.
+    """Return the difference of two means, and an interval that contains it at all evaluations at once.
 
     A confidence sequence by normal mixture, asymptotic in the rows like any interval from the central limit theorem:
     only moments matter, not the distribution. The first `FEWEST_LABELS` of each side say nothing.

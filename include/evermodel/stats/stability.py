@@ -17,7 +17,7 @@ _NOTHING = 1e-9
 
 @dataclass(frozen=True)
 class Stability:
-    """How far two distributions over bins are apart.
+    """The distance of two distributions over bins.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def _variance(shares: Array, gradient: Array) -> float:
 
 
 def _interval(observed: float, degrees: float, confidence: float) -> tuple[float, float]:
-    """Return the noncentralities that leave half of the rest on each side of what was observed."""
+    """Return the noncentralities that leave half of the rest on each side of the observed value."""
     tail = (1 - confidence) / 2
     if observed > 1e4:
         away = -float(ndtri(tail))
@@ -85,5 +85,5 @@ def _interval(observed: float, degrees: float, confidence: float) -> tuple[float
 
 
 def _noncentrality(found: float) -> float:
-    """Return 0 for what is all but 0, or for none found because even 0 leaves too little."""
+    """Return 0 for a value near 0, or for none found because even 0 leaves too little."""
     return found if found > _NOTHING and math.isfinite(found) else 0.0

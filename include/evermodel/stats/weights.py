@@ -15,7 +15,7 @@ from evermodel.spec.training import TrainingSpec
 def sample_weights(
     training: TrainingSpec, labels: NDArray[Any], times: NDArray[np.datetime64]
 ) -> NDArray[np.float64] | None:
-    """Return one weight a row, their mean being 1, or None where every row counts the same.
+    """Return one weight a row, their mean being 1, or None if all weights are equal.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def sample_weights(
 
 
 def recency_weights(times: NDArray[np.datetime64], half_life: timedelta) -> NDArray[np.float64]:
-    """Return 1 for the newest row, and half as much for each half-life that a row is older.
+    """Return 1 for the newest row, halved for each half-life of age.
 
     >>> days = np.array(["2024-01-01", "2024-01-08", "2024-01-15"], dtype="datetime64[us]")
     >>> recency_weights(days, timedelta(days=7)).tolist()
@@ -55,7 +55,7 @@ def balancing_weights(labels: NDArray[Any], weights: NDArray[np.float64]) -> NDA
 
 
 def fit_arguments(candidate: str, pipeline: Any, weights: NDArray[np.float64] | None) -> dict[str, Any]:
-    """Return what hands the weights to the last step of a pipeline.
+    """Return the fit parameters that pass the weights to the last step of a pipeline.
 
     Raises
     ------
@@ -70,6 +70,6 @@ def fit_arguments(candidate: str, pipeline: Any, weights: NDArray[np.float64] | 
     if not has_fit_parameter(estimator, "sample_weight"):
         raise TrainingError(
             f"candidate {candidate}: {type(estimator).__name__} takes no sample weights",
-            "remove `training.class_weight` and `training.recency_half_life`, or name another estimator",
+            "remove `training.class_weight` and `training.recency_half_life`, or choose another estimator",
         )
     return {f"{name}__sample_weight": weights}
