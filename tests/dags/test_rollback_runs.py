@@ -45,7 +45,7 @@ def test_a_rollback_without_an_earlier_version_fails_at_once_and_says_so(
 
     assert (done.state, done.tries["rollback"]) == ("failed", 1)
     (message,) = messages(world)
-    assert "there is nothing to go back to" in message["text"]
+    assert "there is no version to roll back to" in message["text"]
 
 
 def test_a_champion_that_fails_requests_goes_back_by_itself_and_people_are_told_once(
@@ -71,5 +71,5 @@ def test_a_champion_that_fails_requests_goes_back_by_itself_and_people_are_told_
     assert ModelRegistry(world.client).champion(world.name).version == "1"
     assert guarded().state == "success"
     (message,) = messages(world)
-    assert "400 of 1,000 requests failed (40.00%), at most 2.00% may" in message["text"]
+    assert "400 of 1,000 requests failed (40.00%), limit 2.00%" in message["text"]
     assert len(ModelRegistry(world.client).read(world.name).promotions) == 3

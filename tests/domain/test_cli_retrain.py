@@ -143,7 +143,7 @@ def test_a_version_that_waits_for_approval_is_promoted_by_hand_with_the_reason(w
     again = train(world, "2013-03-11", "--json")
     assert again.exit_code == 0, again.output
     assert json.loads(again.stdout)["promotion"]["reason"] == "looked at it"
-    assert "is the champion already" in str(run("promote", world.name, "1", "--reason", "x").exception)
+    assert "is the champion" in str(run("promote", world.name, "1", "--reason", "x").exception)
     assert "has no version 7" in str(run("promote", world.name, "7", "--reason", "x").exception)
 
 
@@ -156,7 +156,7 @@ def test_promotion_against_another_champion_needs_force(
     assert train(world, "2013-03-18").exit_code == 0
 
     refused = run("promote", world.name, "1", "--reason", "x")
-    assert "was judged against no champion, but version 2 serves now" in str(refused.exception)
+    assert "was evaluated against no version, but the champion is version 2" in str(refused.exception)
     forced = run("promote", world.name, "1", "--reason", "the demo needs it", "--force")
     assert forced.exit_code == 0, forced.output
     last = ModelRegistry(world.client).read(world.name).promotions[-1]

@@ -80,7 +80,7 @@ def test_what_had_its_turn_is_not_given_another_one(shelf: RolloutWorld) -> None
 
 def test_a_decision_that_says_no_or_a_persons_no_holds_a_version_back(shelf: RolloutWorld) -> None:
     shelf.judged("r/2", "1", ship=False)
-    assert "the decision on version 2 is no" in deployed(shelf, "2").why
+    assert "the decision on version 2 is not to promote" in deployed(shelf, "2").why
     shelf.judged("r/3", "1")
     shelf.world.client.set_model_version_tag(shelf.name, "3", "evermodel.rejected_by", "eve")
     assert (deployed(shelf, "3").outcome, deployed(shelf, "3").why) == ("held back", "rejected by eve")
@@ -94,10 +94,10 @@ def test_only_an_approver_with_a_reason_says_yes_and_only_to_what_may_serve(shel
         approved(shelf, "2", by="eve")
     with pytest.raises(ApprovalError, match="needs a reason"):
         approved(shelf, "2", reason=" ")
-    with pytest.raises(PromotionError, match="is the champion already"):
+    with pytest.raises(PromotionError, match="version 1 is the champion"):
         approved(shelf, "1")
     shelf.judged("r/3", "1", ship=False)
-    with pytest.raises(PromotionError, match="the decision on version 3 is no"):
+    with pytest.raises(PromotionError, match="the decision on version 3 is not to promote"):
         approved(shelf, "3")
     shelf.judged("r/4", "1")
     shelf.world.client.set_model_version_tag(shelf.name, "4", "evermodel.rejected_by", "eve")
@@ -139,7 +139,7 @@ def test_a_decision_that_says_no_is_deployed_by_no_path(world: World, champion: 
         lambda: retrain.ask_for_rollout(version, "auto"),
         lambda: promote_version(made.world.client, made.name, version, by="ada", reason="x", run_key="hand"),
     ):
-        with pytest.raises(PromotionError, match=r"the decision on .* is no \(worse\)"):
+        with pytest.raises(PromotionError, match=r"the decision on .* is not to promote \(worse\)"):
             step()
     assert ModelRegistry(world.client).read(made.name).champion == champion
 

@@ -13,8 +13,8 @@ import pytest
 from evermodel.deployment.automatic_rollback import (
     LEVEL,
     counts_since,
-    guarded,
     quality_fault,
+    revertible_promotion,
     serving_fault,
     watch_quality,
     watch_serving,
@@ -43,11 +43,11 @@ def counts(requests: int, errors: int, slow: int = 0) -> VersionCounts:
     ("found", "said"),
     [
         (counts(10_000, 100, 100), None),
-        (counts(10_000, 160), "160 of 10,000 requests failed (1.60%), at most 1.00% may"),
+        (counts(10_000, 160), "160 of 10,000 requests failed (1.60%), limit 1.00%"),
         (counts(499, 499), None),
         (counts(500, 30), "30 of 500 requests failed"),
         (counts(500, 8), None),
-        (counts(10_000, 0, 200), "over 10,000 requests, at most 50 ms may be"),
+        (counts(10_000, 0, 200), "over 10,000 requests, limit 50 ms"),
     ],
 )
 def test_a_limit_has_to_be_proved_broken_on_enough_requests(found: VersionCounts, said: str | None) -> None:
@@ -72,14 +72,19 @@ def test_a_champion_at_its_limits_stays_however_often_one_looks() -> None:
 
 def test_only_the_last_promotion_may_be_taken_back_and_only_for_a_while() -> None:
     within, later = timedelta(days=14), AT + timedelta(days=1)
-    assert guarded([PROMOTED], within, later) == PROMOTED
-    assert guarded([], within, later) is None
-    assert guarded([replace(PROMOTED, previous=None)], within, later) is None, (
-        "there is nothing to go back to"
+    assert revertible_promotion([PROMOTED], within, later) == PROMOTED
+    assert revertible_promotion([], within, later) is None
+    assert revertible_promotion([replace(PROMOTED, previous=None)], within, later) is None, (
+        "there is no version to roll back to"
     )
-    assert guarded([PROMOTED, replace(PROMOTED, version="6", kind="rollback")], within, later) is None
-    assert guarded([PROMOTED], within, AT + timedelta(days=15)) is None
-    assert guarded([PROMOTED], within, AT - timedelta(days=1)) is None, "an old day says nothing about it"
+    assert (
+        revertible_promotion([PROMOTED, replace(PROMOTED, version="6", kind="rollback")], within, later)
+        is None
+    )
+    assert revertible_promotion([PROMOTED], within, AT + timedelta(days=15)) is None
+    assert revertible_promotion([PROMOTED], within, AT - timedelta(days=1)) is None, (
+        "an old day says nothing about it"
+    )
 
 
 def report(**changes: Any) -> ServingReport:
@@ -235,4 +240,4 @@ def test_it_goes_back_past_a_champion_that_never_answered(shelf: Shelf, tmp_path
 
     assert done is not None
     assert (done.version, done.previous) == ("2", "4")
-    assert "passed over: version 3" in done.reason
+    assert "skipped: version 3" in done.reason

@@ -11,6 +11,6 @@ def test_a_version_without_a_decision_is_refused_also_by_force(mlflow_store: str
     shelf = Shelf(mlflow_store)
     shelf.register("key 1")
     for force in (False, True):
-        with pytest.raises(PromotionError, match="version 1 was never judged"):
+        with pytest.raises(PromotionError, match="version 1 has no decision"):
             promote_version(shelf.client, shelf.name, "1", by="ada", reason="x", run_key="hand", force=force)
     assert shelf.state[0] is None

@@ -39,7 +39,7 @@ def test_a_rollback_goes_to_the_last_version_that_served_and_a_second_one_furthe
     assert shelf.state == ("2", "3", "4")
 
     assert _back(shelf, "two").version == "1"
-    with pytest.raises(RollbackError, match="version 1 is the first that serves"):
+    with pytest.raises(RollbackError, match="version 1 is the first champion"):
         _back(shelf, "three")
     assert [version for _, version in shelf.served] == ["1", "2", "3", "2", "1"]
 
@@ -55,9 +55,9 @@ def test_the_same_rollback_again_changes_nothing(shelf: Shelf) -> None:
 def test_a_named_version_must_have_served(shelf: Shelf) -> None:
     assert _back(shelf, "one", "1").version == "1"
     for version, reason in (
-        ("1", "is the champion already"),
-        ("4", "version 4 never served"),
-        ("9", "never served"),
+        ("1", "version 1 is the champion"),
+        ("4", "version 4 has never served"),
+        ("9", "has never served"),
     ):
         with pytest.raises(RollbackError, match=reason):
             _back(shelf, f"to {version}", version)
@@ -92,7 +92,7 @@ def test_a_champion_that_no_serving_process_could_load_is_passed_over(shelf: She
     done = roll_back(shelf.client, shelf.name, by="ada", reason="wrong answers", run_key="one", lake=tmp_path)
 
     assert (done.version, shelf.alias("champion")) == ("2", "2")
-    assert done.reason == "wrong answers (passed over: version 3, no serving process ever answered with it)"
+    assert done.reason == "wrong answers (skipped: version 3, which has never answered in a serving process)"
 
 
 def test_a_version_that_a_process_asked_in_a_rollout_has_answered_unless_all_it_did_was_fail(
@@ -121,6 +121,6 @@ def test_without_any_report_and_before_the_first_one_the_history_counts() -> Non
 
 
 def test_if_no_earlier_champion_ever_answered_nothing_is_rolled_back() -> None:
-    with pytest.raises(RollbackError, match=r"answered with an earlier champion \(version 3, 2\)") as caught:
+    with pytest.raises(RollbackError, match=r"no earlier champion \(version 3, 2\) has answered") as caught:
         rollback_target("m", PAST[1:], "4", {"4": DAYS[0]})
-    assert "name the version to go back to" in caught.value.advice
+    assert "name a version that is known to work" in caught.value.advice

@@ -82,7 +82,7 @@ def test_a_second_rollout_waits_for_the_first_and_the_same_one_starts_once(canar
     again = canary.steps.start("2", by="me", reason="weekly", run_key="rollout/r/2")
     assert again == canary.plan
     canary.judged("r/3", "1")
-    with pytest.raises(RolloutError, match="version 2 is being rolled out"):
+    with pytest.raises(RolloutError, match="a rollout of version 2 is running"):
         canary.steps.start("3", by="me", reason="x", run_key="rollout/r/3")
 
     canary.steps.stop(by="ada", reason="change freeze")
@@ -152,12 +152,12 @@ def test_a_rollback_at_the_moment_of_a_look_ends_the_rollout_without_an_error(
     )
 
     def ended(*args: Any) -> Any:
-        monkeypatch.setattr("evermodel.deployment.rollout.service.ended_plan", whole)
+        monkeypatch.setattr("evermodel.deployment.rollout.moves.ended_plan", whole)
         roll_back(client, canary.name, by="ada", reason="worse", run_key="back", version="1")
         stop_active_rollout(client, ModelRegistry(client).read(canary.name), "somebody was quicker", "3")
         return whole(*args)
 
-    monkeypatch.setattr("evermodel.deployment.rollout.service.ended_plan", ended)
+    monkeypatch.setattr("evermodel.deployment.rollout.moves.ended_plan", ended)
     look = canary.steps.advance(NOW + HOUR)
 
     assert (look.state, look.why) == ("stopped", "somebody was quicker")
@@ -179,18 +179,18 @@ def test_the_audit_log_names_the_person_who_stopped_a_rollout_and_evermodel_for_
 def test_a_version_without_a_good_decision_or_approval_is_refused(canary: RolloutWorld) -> None:
     canary.steps.stop(by="me", reason="next")
     canary.judged("r/no", "1", ship=False)
-    with pytest.raises(RolloutError, match="the decision on version 3 is no"):
+    with pytest.raises(RolloutError, match="the decision on version 3 is not to promote"):
         canary.steps.start("3", by="me", reason="x", run_key="k/3")
-    with pytest.raises(RolloutError, match="version 1 is the champion already"):
+    with pytest.raises(RolloutError, match="version 1 is the champion"):
         canary.steps.start("1", by="me", reason="x", run_key="k/1")
     with pytest.raises(PromotionError, match="has no version 9"):
         canary.steps.start("9", by="me", reason="x", run_key="k/9")
     canary.world.client.set_model_version_tag(canary.name, "2", "evermodel.rejected_by", "ada")
-    with pytest.raises(RolloutError, match="was not approved"):
+    with pytest.raises(RolloutError, match="is not approved"):
         canary.steps.start("2", by="me", reason="x", run_key="k/2")
     canary.serve("r/4")
     canary.world.client.delete_model_version_tag(canary.name, "2", "evermodel.rejected_by")
-    with pytest.raises(RolloutError, match="was judged against version 1, but version 4 serves now"):
+    with pytest.raises(RolloutError, match="was evaluated against version 1, but the champion is version 4"):
         canary.steps.start("2", by="me", reason="x", run_key="k/2")
 
 

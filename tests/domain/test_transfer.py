@@ -179,7 +179,7 @@ def test_a_yes_in_staging_is_none_in_prod(
     monkeypatch.setenv("EVERMODEL_ENVIRONMENT", "prod")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", prod.tracking_uri)
     rollouts = RolloutService(world.spec, connect(prod.tracking_uri), prod)
-    with pytest.raises(RolloutError, match=r"was not approved[^…]* --approve"):
+    with pytest.raises(RolloutError, match=r"is not approved[^…]* --approve"):
         rollouts.start("2", by="eve", reason="go", run_key="k")
 
     command = ["promote", world.name, "2", "--reason", "looked at it"]

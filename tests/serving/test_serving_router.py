@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from evermodel.deployment.rollout.plan import Arm, TrafficPlan, split
 from evermodel.modeling.scoring.loaded_version import ServedModel
 from evermodel.serving.counters import ServingCounters
-from evermodel.serving.router import key_of, place, unit_of
-from evermodel.serving.routing_table import Traffic, arms_of
+from evermodel.serving.routing_table import Traffic, arms_of, key_of, place, unit_of
 
 MANY = 4_000
 

@@ -259,6 +259,6 @@ def test_two_controllers_do_not_write_over_each_other(world: World) -> None:
     one, two = world.publish(1), world.publish(2, promote=False)
     plan = plan_for(world, one, two, split("1", "2", 0.1))
     changed = change(world, plan, arms=split("1", "2", 0.2))
-    with pytest.raises(RegistryConflictError, match="changed meanwhile"):
+    with pytest.raises(RegistryConflictError, match="has changed the traffic plan"):
         change(world, plan, arms=split("1", "2", 0.3))
     assert read_plan(world.client, world.name) == changed

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -51,7 +51,7 @@ class StubReconciler:
 
     spec: ModelSpec
     traffic: Traffic | None
-    last_error: str | None = "the registry does not answer"
+    status: Any = field(default_factory=lambda: SimpleNamespace(last_error="the registry does not answer"))
 
 
 @dataclass
@@ -79,7 +79,7 @@ class Edge:
         )
 
     def _version(self, number: str, graph: Any) -> ServedModel:
-        return ServedModel(self.spec, number, datetime.now(UTC), None, inputs_of(self.spec), ROW, graph)
+        return ServedModel(self.spec, number, None, inputs_of(self.spec), ROW, graph)
 
     def forget_champion(self) -> None:
         """Keep version 7 in memory no longer."""

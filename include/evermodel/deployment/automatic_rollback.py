@@ -1,4 +1,4 @@
-"""The guard of a new champion: sends it back by itself when it fails requests, is too slow, or answers badly."""
+"""Automatic rollback of a new champion that fails requests, is too slow or has too low a quality."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _KEY = "guard/"
-LEVEL = 0.01  # chance that a champion that keeps its limits is ever sent back for errors or response times
+LEVEL = 0.01  # chance that a champion within its limits is ever rolled back for errors or response times
 _CHECKS = 2
-_TAIL = 0.01  # a p99 leaves so much above it
-_TOLD_FOR = timedelta(days=1)
+_TAIL = 0.01  # the part of the requests above a p99
+_REPORTED_FOR = timedelta(days=1)
 _SKEW = timedelta(minutes=1)  # clocks of two machines
 
 
 def watch_serving(spec: ModelSpec, client: MlflowClient, lake: Path, now: datetime) -> Promotion | None:
-    """Hold what the serving processes counted since the promotion against the limits, and act on it.
+    """Check the counts of the serving processes since the promotion, and roll back if they exceed a limit.
 
     Returns
     -------
-    The rollback, if there is one: made now, or by the guard before and still the last word (so that a message that
-    was not sent is sent); None while all is well.
+    The rollback made now, or the automatic rollback that is the last change, so that its message can be sent again;
+    None if there is none.
     """
     seen = ModelRegistry(client).read(spec.name)
     past = seen.promotions
-    promotion = guarded(past, spec.rollback.within, now)
+    promotion = revertible_promotion(past, spec.rollback.within, now)
     if promotion is None:
         return _own(past, now)
     counts = counts_since(read_reports(lake, spec.name, now), promotion)
@@ -59,14 +59,14 @@ def watch_quality(
     as_of: datetime,
     lake: Path | None = None,
 ) -> Promotion | None:
-    """Hold the verdict on matured labels against the promise of the champion, and act on it.
+    """Check the verdict on matured labels, and roll back if the champion is worse than the version before.
 
     Parameters
     ----------
     as_of
-        The day of the verdict; it has to follow the promotion, and by no more than the spec allows.
+        The day of the verdict, which has to be within the time that the spec allows after the promotion.
     lake
-        Where serving processes report; that of the environment if not given.
+        Location of the serving processes' reports; that of the environment if not given.
 
     Returns
     -------
@@ -74,22 +74,22 @@ def watch_quality(
     """
     seen = ModelRegistry(client).read(spec.name)
     past = seen.promotions
-    promotion = guarded(past, spec.rollback.within, as_of)
+    promotion = revertible_promotion(past, spec.rollback.within, as_of)
     if promotion is None:
         return _own(past, as_of)
     before = _before(spec, client, promotion) if _goes_to_previous(spec, past, promotion, lake) else None
     return _act(spec, client, lake, seen, promotion, quality_fault(spec, promotion, verdict, before))
 
 
-def guarded(past: Sequence[Promotion], within: timedelta, now: datetime) -> Promotion | None:
-    """Return the promotion that may still be taken back: the last line of the history, not itself a rollback.
+def revertible_promotion(past: Sequence[Promotion], within: timedelta, now: datetime) -> Promotion | None:
+    """Return the promotion that may be rolled back automatically: the last change, if it is not a rollback.
 
     Parameters
     ----------
     past
         The history, oldest first.
     within
-        So long after the promotion.
+        Longest time since the promotion.
     """
     last = past[-1] if past else None
     if last is None or last.kind == "rollback" or last.previous is None:
@@ -99,7 +99,7 @@ def guarded(past: Sequence[Promotion], within: timedelta, now: datetime) -> Prom
 
 
 def counts_since(reports: Reports, promotion: Promotion) -> VersionCounts:
-    """Add up what all processes counted for the champion since its promotion, also those that are gone."""
+    """Return the sum of all processes' counts of the champion since its promotion, stopped processes included."""
     began = datetime.fromisoformat(promotion.at) - _SKEW
     total = VersionCounts()
     for report in (*reports.live, *reports.gone):
@@ -110,22 +110,22 @@ def counts_since(reports: Reports, promotion: Promotion) -> VersionCounts:
 
 
 def serving_fault(spec: RollbackSpec, counts: VersionCounts) -> str | None:
-    """Say which limit the champion broke; None if none is proved to be broken.
+    """Return the limit that the champion exceeds; None if none is proved to be exceeded.
 
-    The tests may be looked at as often as one likes (see `evermodel.stats.sequential`): a champion at its limits is
-    sent back with a chance of at most `LEVEL` in all, however many looks there are.
+    The tests are sequential (see `evermodel.stats.sequential`): a champion at its limits is rolled back with a chance of
+    at most `LEVEL` over all evaluations.
     """
     if counts.requests < spec.min_requests:
         return None
     proof = math.log(_CHECKS / LEVEL)
     if spec.error_rate is not None and _too_many(counts.errors, counts.requests, spec.error_rate, proof):
         rate = counts.errors / counts.requests
-        return f"{counts.errors:,} of {counts.requests:,} requests failed ({rate:.2%}), at most {spec.error_rate:.2%} may"
+        return f"{counts.errors:,} of {counts.requests:,} requests failed ({rate:.2%}), limit {spec.error_rate:.2%}"
     if spec.p99_ms is not None:
         slow, total = slower_than(counts.buckets, spec.p99_ms / 1000)
         if _too_many(slow, total, _TAIL, proof):
             p99 = 1000 * quantile(counts.buckets, 1 - _TAIL)
-            return f"p99 is {p99:.3g} ms over {total:,} requests, at most {spec.p99_ms:g} ms may be"
+            return f"p99 is {p99:.3g} ms over {total:,} requests, limit {spec.p99_ms:g} ms"
     return None
 
 
@@ -138,21 +138,21 @@ def _too_many(hits: int, tries: int, limit: float, proof: float) -> bool:
 def quality_fault(
     spec: ModelSpec, promotion: Promotion, verdict: DriftVerdict, before: float | None
 ) -> str | None:
-    """Say why the champion's answers are no longer good enough; None if nothing says so, or if going back is no cure.
+    """Return why the quality of the champion requires a rollback; None if it does not, or a rollback would not help.
 
     Parameters
     ----------
     before
-        What the version before scored on the rows on which the champion was chosen; None if that is not known.
+        Score of the version before on the rows of the champion's decision; None if it is not known.
     """
     problem, quality = verdict.problem("performance"), verdict.problem("quality")
     if verdict.version != promotion.version or problem is None or problem.severity != "critical":
         return None
     if quality is not None and quality.severity == "critical":
-        return None  # the data is broken, and no version could answer better
+        return None  # the data is broken, which no version corrects
     value = verdict.performance.value
     if value is not None and before is not None and primary(spec).gain(value, before) >= 0:
-        return None  # as bad as it is, the version before was no better when it was last measured
+        return None  # the version before was not better when it was last evaluated
     return problem.reason
 
 
@@ -160,10 +160,10 @@ def _goes_to_previous(
     spec: ModelSpec, past: Sequence[Promotion], promotion: Promotion, lake: Path | None
 ) -> bool:
     try:
-        way = rollback_target(spec.name, past, promotion.version, served_by(spec.name, lake))
+        target = rollback_target(spec.name, past, promotion.version, served_by(spec.name, lake))
     except RollbackError:
         return False
-    return way.version == promotion.previous
+    return target.version == promotion.previous
 
 
 def _before(spec: ModelSpec, client: MlflowClient, promotion: Promotion) -> float | None:
@@ -184,11 +184,11 @@ def _act(
     promotion: Promotion,
     fault: str | None,
 ) -> Promotion | None:
-    """Roll back once for each promotion; a rollback that was begun and cut off is completed."""
+    """Roll back once for each promotion; an interrupted rollback is completed."""
     key = f"{_KEY}{promotion.run_key}"
     if fault is None and seen.unfinished(key) is None:
         return None
-    reason = f"automatic: {fault or 'a rollback that was begun'}"
+    reason = f"automatic: {fault or 'an interrupted rollback'}"
     try:
         return roll_back(
             client,
@@ -200,13 +200,13 @@ def _act(
             lake=lake,
         )
     except (RegistryConflictError, RollbackError) as error:
-        _LOG.warning("version %s of %s is not sent back: %s", promotion.version, spec.name, error)
+        _LOG.warning("version %s of %s is not rolled back: %s", promotion.version, spec.name, error)
         return None
 
 
 def _own(past: Sequence[Promotion], now: datetime) -> Promotion | None:
-    """Return the guard's own rollback, while it is the last word and of the last day."""
+    """Return the automatic rollback that is the last change, for one day."""
     last = past[-1] if past else None
     if last is None or not last.run_key.startswith(_KEY):
         return None
-    return last if now - datetime.fromisoformat(last.at) < _TOLD_FOR else None
+    return last if now - datetime.fromisoformat(last.at) < _REPORTED_FOR else None

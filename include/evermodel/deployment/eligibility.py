@@ -1,14 +1,17 @@
-"""Whether a version may be promoted: its decision, and what speaks against it; every path to production asks here."""
+"""Eligibility: whether a version may be promoted or rolled out, by its decision and approval; for every path to production."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from evermodel.core.errors import PromotionError
+from evermodel.core.errors import PromotionError, RolloutError
 from evermodel.evaluation.decision import Decision
+from evermodel.registry.approval import Approval
+from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.retrain_run import DECISION_FILE, retrain_of
 from evermodel.registry.tags import DECISION, ORIGIN
 from evermodel.registry.tracking import read_json
+from evermodel.spec import ModelSpec
 
 if TYPE_CHECKING:
     from evermodel.registry.client import MlflowClient, ModelVersion
@@ -20,7 +23,7 @@ def decision_of(client: MlflowClient, version: ModelVersion) -> Decision:
     Raises
     ------
     PromotionError
-        The version was never judged, or its decision is gone.
+        The version has no decision, or it was deleted.
     """
     from mlflow.exceptions import MlflowException
 
@@ -31,66 +34,96 @@ def decision_of(client: MlflowClient, version: ModelVersion) -> Decision:
         except (MlflowException, OSError):
             pass
     raise PromotionError(
-        f"model {model}: version {version.version} was never judged: there is no decision on it",
-        f"retrain (evermodel train {model}), so that a version of this spec is judged; not even --force skips this",
+        f"model {model}: version {version.version} has no decision",
+        f"retrain (evermodel train {model}), which evaluates a version; --force does not replace a decision",
     )
 
 
 def require_ship(decision: Decision) -> None:
-    """Refuse a challenger whose decision says no: registering it and deploying it both start here, whoever calls.
+    """Refuse a challenger whose decision is negative; registration and deployment both call this first.
 
     Raises
     ------
     PromotionError
-        A gate failed, and nobody forced the challenger.
+        A gate failed, and the challenger was not forced.
     """
     if not decision.ship:
         raise PromotionError(
-            f"model {decision.model}: the decision on {decision.candidate} of run {decision.run_key} is no "
-            f"({_failed(decision)})",
-            "retrain; to ship it all the same, start a retrain with `force_reason` (evermodel train --force-reason)",
+            f"model {decision.model}: the decision on {decision.candidate} of run {decision.run_key} is "
+            f"not to promote ({_failed(decision)})",
+            "retrain; to ship the challenger anyway, retrain with `force_reason` (evermodel train --force-reason)",
         )
 
 
 def refusal_of(client: MlflowClient, version: ModelVersion, current: str | None) -> tuple[str, str] | None:
-    """Say what speaks against a promotion over the current champion, and what to do.
+    """Return why a version may not be promoted over the current champion, and what to do; None if it may.
 
     Raises
     ------
     PromotionError
-        The version is the champion already, was never judged, or its decision is gone.
+        The version is the champion, or has no decision.
     """
     model = version.name
     if current == str(version.version):
         raise PromotionError(
-            f"model {model}: version {version.version} is the champion already", "nothing is to be done"
+            f"model {model}: version {version.version} is the champion", "name another version"
         )
     decision = decision_of(client, version)
-    force = "or --force, which is kept in the history"
+    force = "or use --force, which is recorded in the history"
     if not decision.ship:
         return (
-            f"model {model}: the decision on version {version.version} is no ({_failed(decision)})",
+            f"model {model}: the decision on version {version.version} is not to promote ({_failed(decision)})",
             f"retrain, {force}",
         )
     if version.tags.get(DECISION, decision.digest) != decision.digest:
         return (
-            f"model {model}: the decision on version {version.version} was changed after the version was registered",
+            f"model {model}: the decision on version {version.version} has changed since the version was registered",
             f"retrain, {force}",
         )
-    # One that was proven in another environment was judged against that one's champion.
+    # A version of another environment was evaluated against the champion there.
     if decision.parent != current and ORIGIN not in version.tags:
         return (
-            f"model {model}: version {version.version} was judged against "
-            f"{_named(decision.parent)}, but {_named(current)} serves now",
-            f"retrain, so that it is judged against today's champion; for a version that served before, "
-            f"evermodel rollback; {force}",
+            f"model {model}: version {version.version} was evaluated against {_named(decision.parent)}, "
+            f"but the champion is {_named(current)}",
+            f"retrain, which evaluates against the current champion; for a version that served before, "
+            f"use evermodel rollback; {force}",
         )
     return None
 
 
 def _named(version: str | None) -> str:
-    return "no champion" if version is None else f"version {version}"
+    return "no version" if version is None else f"version {version}"
 
 
 def _failed(decision: Decision) -> str:
     return ", ".join(gate.name for gate in decision.gates if gate.verdict == "fail") or decision.verdict
+
+
+def require_eligible(client: MlflowClient, spec: ModelSpec, version: str, champion: str, reason: str) -> None:
+    """Check that a version may be rolled out.
+
+    Raises
+    ------
+    RolloutError
+        There is no reason, or the version is champion, has a negative decision or is not approved.
+    PromotionError
+        The version does not exist, or has no decision.
+    """
+    model = spec.name
+    if not reason.strip():
+        raise RolloutError(
+            f"model {model}: a rollout needs a reason", "pass a reason; the history records it"
+        )
+    found = ModelRegistry(client).version(model, version)
+    if version == champion:
+        raise RolloutError(f"model {model}: version {version} is the champion", "name another version")
+    refusal = refusal_of(client, found, champion)
+    if refusal is not None:
+        raise RolloutError(refusal[0], "retrain, which evaluates a version against the current champion")
+    approval = Approval.from_version(found)
+    if not (spec.approval == "auto" if approval is None else approval.approved):
+        by_hand = f'run evermodel promote {model} {version} --approve --reason "…"'
+        form = f"answer the approval form of the task approve in the DAG retrain_{model}"
+        raise RolloutError(
+            f"model {model}: version {version} is not approved", by_hand if ORIGIN in found.tags else form
+        )

@@ -1,4 +1,4 @@
-"""Promotion by hand: a registered version becomes champion if its decision allows it, or by force with a reason."""
+"""Promotion by hand: makes a registered version the champion if its decision allows it, or by force."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ def promote_version(
 ) -> Promotion:
     """Make a registered version the champion.
 
-    Its decision has to say yes, and to have been made against today's champion. With `force` neither is asked, and
-    the history says so.
+    Its decision has to be to promote, against the current champion. With `force` neither is required, and the history
+    records it.
 
     Parameters
     ----------
     version
         Number in the registry.
     reason
-        Why; kept in the history.
+        Recorded in the history.
     run_key
-        Idempotency key: the same one again promotes once.
+        Idempotency key: the same key again promotes once.
 
     Raises
     ------
     PromotionError
-        There is no such version or no reason, the version was never judged, or its decision does not allow it.
+        The version does not exist, is champion, has no decision or one that does not allow it, or there is no reason.
     """
     if not reason.strip():
         raise PromotionError(
-            f"model {model}: a promotion by hand needs a reason", "say why; it is kept in the history"
+            f"model {model}: a promotion by hand needs a reason", "pass a reason; the history records it"
         )
     registry = ModelRegistry(client)
     found, seen = registry.version(model, version), registry.read(model)

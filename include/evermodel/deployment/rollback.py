@@ -1,4 +1,4 @@
-"""Back to the last version that really served, in one step that is recorded."""
+"""Rollback to the last version that served, in one recorded step."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RollbackTarget:
-    """Where a rollback goes.
+    """The target of a rollback.
 
     Parameters
     ----------
     version
-        The version to go to.
+        The version that becomes champion.
     passed_over
-        Later champions with which no serving process ever answered: they may be broken.
+        Later champions that have never answered in a serving process, and may be broken.
     """
 
     version: str
     passed_over: tuple[str, ...] = ()
 
     def reason(self, reason: str) -> str:
-        """Return the reason of a rollback, with what was passed over.
+        """Return the reason of a rollback, with the skipped versions.
 
         >>> RollbackTarget("2", ("3",)).reason("wrong answers")
-        'wrong answers (passed over: version 3, no serving process ever answered with it)'
+        'wrong answers (skipped: version 3, which has never answered in a serving process)'
         """
         if not self.passed_over:
             return reason
-        return f"{reason} (passed over: version {', '.join(self.passed_over)}, no serving process ever answered with it)"
+        return f"{reason} (skipped: version {', '.join(self.passed_over)}, which has never answered in a serving process)"
 
 
 def roll_back(
@@ -59,26 +59,26 @@ def roll_back(
     expected: str | None = None,
     lake: Path | None = None,
 ) -> Promotion:
-    """Make an earlier champion the champion again; serving processes pick it up by themselves.
+    """Make an earlier champion the champion again; serving processes load it by themselves.
 
-    A rollout that is under way ends with it: its plan holds only while its champion serves. A retrain that was judged
-    against the champion of before is refused when it wants to deploy.
+    A running rollout ends, because its plan holds only while its champion serves. A retrain that was evaluated against
+    the champion before is not deployed.
 
     Parameters
     ----------
     version
-        A version that served before; the last one that did if not given (see `rollback_target`).
+        A version that served before; the last one if not given (see `rollback_target`).
     run_key
-        Idempotency key: the same one again rolls back once, and completes a rollback that was cut off.
+        Idempotency key: the same key again rolls back once, and completes an interrupted rollback.
     expected
-        The champion that is to go; None for whichever it is.
+        The champion to replace; None: any.
     lake
-        Where serving processes report; that of the environment if not given.
+        Location of the serving processes' reports; that of the environment if not given.
 
     Raises
     ------
     NoChampionError
-        Nothing serves yet.
+        The model has no champion.
     RollbackError
         There is no earlier champion, the version never served or serves already, or there is no reason.
     RegistryConflictError
@@ -90,20 +90,20 @@ def roll_back(
     if done is None:
         if not reason.strip():
             raise RollbackError(
-                f"model {model}: a rollback needs a reason", "say why; it is kept in the registry's history"
+                f"model {model}: a rollback needs a reason", "pass a reason; the history records it"
             )
-        way = _way(seen, run_key, version, served)
+        target = _target(seen, run_key, version, served)
         done = registry.promote(
             seen,
-            way.version,
+            target.version,
             expected=expected or seen.champion,
             by=by,
-            reason=way.reason(reason),
+            reason=target.reason(reason),
             run_key=run_key,
             kind="rollback",
         )
-        if way.passed_over:
-            _LOG.warning("model %s goes back to version %s: %s", model, done.version, done.reason)
+        if target.passed_over:
+            _LOG.warning("model %s is rolled back to version %s: %s", model, done.version, done.reason)
     elif done.version != seen.champion:
         return done
     why = f"stopped by a rollback to version {done.version} ({done.by}: {done.reason})"
@@ -111,19 +111,21 @@ def roll_back(
     return done
 
 
-def _way(
+def _target(
     seen: RegistryEntry, run_key: str, version: str | None, served: Mapping[str, datetime]
 ) -> RollbackTarget:
     current, begun = seen.require_champion(), seen.unfinished(run_key)
     if begun is not None:
         return RollbackTarget(begun.promotion.version)
-    way = RollbackTarget(version) if version else rollback_target(seen.name, seen.promotions, current, served)
-    _require_served(seen.name, seen.promotions, way.version, current)
-    return way
+    target = (
+        RollbackTarget(version) if version else rollback_target(seen.name, seen.promotions, current, served)
+    )
+    _require_served(seen.name, seen.promotions, target.version, current)
+    return target
 
 
 def served_by(model: str, lake: Path | None = None) -> Mapping[str, datetime]:
-    """Return the versions with which a serving process ever answered, and since when that is known."""
+    """Return the versions that have answered in a serving process, and since when."""
     return read_served(lake or Settings.from_environment().lake, model)
 
 
@@ -147,10 +149,10 @@ def line_of_succession(past: Sequence[Promotion]) -> list[str]:
 def rollback_target(
     model: str, past: Sequence[Promotion], current: str, served: Mapping[str, datetime]
 ) -> RollbackTarget:
-    """Return the last champion before the current one that can be trusted to serve.
+    """Return the last champion before the current one that has served.
 
-    A champion of a time in which serving processes reported, but never this version, may be one that cannot be loaded:
-    going back to it would change nothing. Where nothing ever reported (scoring in batches), every champion counts.
+    A champion that was never in the reports of the serving processes may not be loadable, and a rollback to it would
+    have no effect. Without reports (batch scoring), every champion counts.
 
     Parameters
     ----------
@@ -167,8 +169,8 @@ def rollback_target(
     earlier = [version for version in line_of_succession(past) if version != current]
     if not earlier:
         raise RollbackError(
-            f"model {model}: version {current} is the first that serves, there is nothing to go back to",
-            f"retrain (DAG retrain_{model}), or let the callers do without the model",
+            f"model {model}: version {current} is the first champion, so that there is no version to roll back to",
+            f"retrain (run the DAG retrain_{model}), or stop using the model",
         )
     passed: list[str] = []
     for version in dict.fromkeys(reversed(earlier)):
@@ -176,8 +178,8 @@ def rollback_target(
             return RollbackTarget(version, tuple(passed))
         passed.append(version)
     raise RollbackError(
-        f"model {model}: no serving process ever answered with an earlier champion (version {', '.join(passed)})",
-        f"retrain (DAG retrain_{model}), or name the version to go back to, if it is known to be good",
+        f"model {model}: no earlier champion (version {', '.join(passed)}) has answered in a serving process",
+        f"retrain (run the DAG retrain_{model}), or name a version that is known to work",
     )
 
 
@@ -185,17 +187,15 @@ def _never_answered(version: str, past: Sequence[Promotion], served: Mapping[str
     if not served or version in served:
         return False
     last = max(datetime.fromisoformat(promotion.at) for promotion in past if promotion.version == version)
-    return last > min(served.values())  # who was champion before anything was noted may have served
+    return last > min(served.values())  # an earlier champion may have served before the first report
 
 
 def _require_served(model: str, past: Sequence[Promotion], target: str, current: str) -> None:
     served = list(dict.fromkeys(promotion.version for promotion in past))
     if target == current:
-        raise RollbackError(
-            f"model {model}: version {target} is the champion already", "name an earlier version"
-        )
+        raise RollbackError(f"model {model}: version {target} is the champion", "name an earlier version")
     if target not in served:
         raise RollbackError(
-            f"model {model}: version {target} never served, so nobody knows that it can",
-            f"choose one that did: {', '.join(served) or 'none has'}",
+            f"model {model}: version {target} has never served",
+            f"name a version that has served: {', '.join(served)}",
         )

@@ -60,7 +60,7 @@ def retrain_of(client: MlflowClient, version: ModelVersion) -> Run | None:
 
 
 def note_outcome(client: MlflowClient, version: ModelVersion, outcome: RetrainOutcome) -> None:
-    """Write what became of a version on the retrain that registered it, if that is still there."""
+    """Record the outcome of a version on the run of its retrain, if it still exists."""
     run = retrain_of(client, version)
     if run is not None:
         client.set_tag(run.info.run_id, OUTCOME, outcome)

@@ -128,22 +128,13 @@ def _first_checks(reconcilers: list[Reconciler]) -> None:
 def _add_predictions(app: FastAPI, service: PredictionService, only: str | None) -> None:
     """Add the routes of predictions for requests that the fast route does not take; `describe` documents them."""
 
-    @app.post("/models/{name}/predict", include_in_schema=False)
-    async def predict_with(name: str, request: Request) -> Response:
-        """Score rows with a model."""
-        return await _answered(service, name, request)
+    async def predict(request: Request) -> Response:
+        name = str(request.path_params.get("name", only))
+        reply = await service.answer(name, request.scope, request.receive)
+        return Response(reply.body, reply.status, reply.headers, "application/json")
 
-    if only is not None:
-
-        @app.post("/predict", include_in_schema=False)
-        async def predict(request: Request) -> Response:
-            """Score rows with the one served model."""
-            return await _answered(service, only, request)
-
-
-async def _answered(service: PredictionService, name: str, request: Request) -> Response:
-    reply = await service.answer(name, request.scope, request.receive)
-    return Response(reply.body, reply.status, reply.headers, "application/json")
+    for path in ("/models/{name}/predict", "/predict")[: 1 if only is None else 2]:
+        app.add_api_route(path, predict, methods=["POST"], include_in_schema=False)
 
 
 def _add_states(

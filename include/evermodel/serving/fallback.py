@@ -38,8 +38,6 @@ class Answered(NamedTuple):
         The features and their values, as that version takes them.
     fallback
         The fallback that answered; None when the model did.
-    reason
-        Why the fallback answered.
     ids
         Joins each row with its label; added by the prediction service.
     """
@@ -49,7 +47,6 @@ class Answered(NamedTuple):
     inputs: Inputs
     rows: list[Row]
     fallback: Literal["previous", "constant", "rule"] | None = None
-    reason: Reason | None = None
     ids: Sequence[str] = ()
 
 
@@ -181,7 +178,7 @@ class Fallbacks:
         except TimeoutError:
             raise _too_slow(spec) from None
         self._metrics.fallbacks.labels(served.name, "previous", reason).inc()
-        return Answered(answers, earlier.version, earlier.inputs, theirs, "previous", reason)
+        return Answered(answers, earlier.version, earlier.inputs, theirs, "previous")
 
     async def _by_rule(self, spec: ModelSpec, inputs: Inputs, rows: list[Row], reason: Reason) -> Answered:
         function, kind = self._rules[spec.name], spec.serving.fallback.kind
@@ -192,7 +189,7 @@ class Fallbacks:
         else:
             answers = await asyncio.wait_for(asyncio.to_thread(function, inputs, rows), _RULE_SECONDS)
         self._metrics.fallbacks.labels(spec.name, kind, reason).inc()
-        return Answered(answers, kind, inputs, rows, kind, reason)
+        return Answered(answers, kind, inputs, rows, kind)
 
     def _opened(self, served: ServedModel) -> None:
         gauge = self._metrics.breaker.labels(served.name, served.version)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from prometheus_client import (
@@ -40,59 +40,37 @@ class Metrics:
         self._group = Path(os.environ[GROUP]) if os.environ.get(GROUP) else None
         self._models: list[str] = []
         self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "evermodel_requests",
-            "Prediction requests.",
-            ["model", "version", "status"],
-            registry=self.registry,
-        )
+        counter = partial(Counter, registry=self.registry)
+        by_worker = partial(Gauge, registry=self.registry, multiprocess_mode="livesum")
+        model, version = "model", "version"
+        self.requests = counter("evermodel_requests", "Prediction requests.", [model, version, "status"])
         self.seconds = Histogram(
             "evermodel_request_seconds",
             "Time of one prediction request.",
-            ["model"],
+            [model],
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self.info = Gauge(
+        self.info = by_worker(
             "evermodel_model_info",
             "1 for the champion that is loaded; with several workers, the number of workers.",
-            ["model", "version"],
-            registry=self.registry,
-            multiprocess_mode="livesum",
+            [model, version],
         )
-        self.swaps = Counter(
-            "evermodel_swaps", "Changes of the loaded champion.", ["model"], registry=self.registry
+        self.swaps = counter("evermodel_swaps", "Changes of the loaded champion.", [model])
+        self.load_failures = counter(
+            "evermodel_load_failures", "Failed reads of the registry and failed loads of versions.", [model]
         )
-        self.load_failures = Counter(
-            "evermodel_load_failures",
-            "Failed reads of the registry and failed loads of versions.",
-            ["model"],
-            registry=self.registry,
+        self.logged = counter("evermodel_predictions_logged", "Predictions written to the log.", [model])
+        self.dropped = counter(
+            "evermodel_predictions_dropped", "Predictions that did not reach the log.", [model, "reason"]
         )
-        self.logged = Counter(
-            "evermodel_predictions_logged",
-            "Predictions written to the log.",
-            ["model"],
-            registry=self.registry,
+        self.fallbacks = counter(
+            "evermodel_fallback_answers", "Requests answered by a fallback.", [model, "kind", "reason"]
         )
-        self.dropped = Counter(
-            "evermodel_predictions_dropped",
-            "Predictions that did not reach the log.",
-            ["model", "reason"],
-            registry=self.registry,
-        )
-        self.fallbacks = Counter(
-            "evermodel_fallback_answers",
-            "Requests answered by a fallback.",
-            ["model", "kind", "reason"],
-            registry=self.registry,
-        )
-        self.breaker = Gauge(
+        self.breaker = by_worker(
             "evermodel_breaker_open",
             "1 while a version gets no requests because it failed repeatedly; with several workers, their number.",
-            ["model", "version"],
-            registry=self.registry,
-            multiprocess_mode="livesum",
+            [model, version],
         )
         self.traffic = TrafficMetrics(self.registry, _SECONDS)
 

@@ -252,8 +252,8 @@ def _prediction(row_id: str, answer: Answer) -> dict[str, Any]:
 def not_ready(reconciler: Reconciler) -> str:
     """Return why a model has no loaded version."""
     name = reconciler.spec.name
-    if reconciler.last_error:
-        return f"model {name} is not loaded: {reconciler.last_error}"
+    if reconciler.status.last_error:
+        return f"model {name} is not loaded: {reconciler.status.last_error}"
     return f"model {name} is loading"
 
 

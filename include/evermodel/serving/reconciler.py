@@ -38,11 +38,7 @@ class ReconcilerStatus:
         self.last_checked: datetime | None = None
         self.checked = threading.Event()
         self._model = model
-        self._load_failures = metrics.load_failures.labels(model)
-
-    def count_failure(self) -> None:
-        """Count a failed read of the registry or a failed load."""
-        self._load_failures.inc()
+        self.load_failures = metrics.load_failures.labels(model)
 
     def failed(self, error: str, serving: str) -> None:
         """Keep an error, and log it if it is another one than before."""
@@ -105,11 +101,6 @@ class Reconciler(ServiceThread):
         """The champion in force."""
         return self.switch.champion
 
-    @property
-    def last_error(self) -> str | None:
-        """Why the desired state is not in force; None if it is."""
-        return self.status.last_error
-
     def in_memory(self) -> InMemory:
         """Return the versions and counts of this process."""
         return self.traffic.in_memory() if self.traffic else InMemory(None)
@@ -129,7 +120,7 @@ class Reconciler(ServiceThread):
         try:
             desired = self._source.read()
         except Exception as error:  # noqa: BLE001 - no failure may end the serving
-            self.status.count_failure()
+            self.status.load_failures.inc()
             self._failed(one_line(error) + self._apply_last_good())
         else:
             self._reconcile(desired)
@@ -161,7 +152,7 @@ class Reconciler(ServiceThread):
         wanted = [v for v in desired.versions if desired != self._applied or v in self._versions.failures]
         for version in wanted:  # the champion comes first
             if self._load(version, desired):
-                self.status.count_failure()
+                self.status.load_failures.inc()
             if version == desired.champion:
                 self._change_champion(desired)
         problem = self._problem(desired)

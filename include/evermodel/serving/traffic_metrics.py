@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -41,24 +42,18 @@ class TrafficMetrics:
             buckets=seconds,
             registry=registry,
         )
-        self.shadows = Counter(
+        counter = partial(Counter, registry=registry)
+        self.shadows = counter(
             "evermodel_shadow_rows",
             "Rows sent to the shadow: agreeing with the answer that was returned, differing, failed or dropped.",
             ["model", "version", "outcome"],
-            registry=registry,
         )
         self.shadow_log = LogCounters(
-            Counter(
-                "evermodel_shadows_logged",
-                "Answers of the shadow written to its log.",
-                ["model"],
-                registry=registry,
-            ),
-            Counter(
+            counter("evermodel_shadows_logged", "Answers of the shadow written to its log.", ["model"]),
+            counter(
                 "evermodel_shadows_dropped",
                 "Answers of the shadow that did not reach its log.",
                 ["model", "reason"],
-                registry=registry,
             ),
         )
         self._shown: dict[str, set[str]] = {}

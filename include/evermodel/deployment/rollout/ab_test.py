@@ -29,19 +29,19 @@ def decide(spec: RolloutSpec, plan: TrafficPlan, evidence: Evidence, now: dateti
     if plan.step == TRIAL:
         return decide_trial(seen, plan, evidence, now, test.longest)
     new, old = evidence.losses.get(plan.challenger), evidence.losses.get(plan.champion)
-    figures, said = dict(seen.figures), "no matured labels"
+    figures, text = dict(seen.figures), "no matured labels"
     if new is not None and old is not None:
         gain, low, high = difference(old, new, test.error_rate)
         figures |= {"gain": gain, "gain_low": low, "gain_high": high}
-        said = (
+        text = (
             f"{evidence.loss} {old.mean:.4g} → {new.mean:.4g}, gain {gain:+.4g} ({low:+.4g} to {high:+.4g}), "
             f"{new.rows:,} and {old.rows:,} labels"
         )
         if low > test.margin:
-            return Verdict("promote", f"the new version is better: {said}", figures)
+            return Verdict("promote", f"the new version is better: {text}", figures)
         if high < test.margin:
             worse = "worse" if high < 0 else "not better by the margin"
-            return Verdict("roll_back", f"the new version is {worse}: {said}", figures)
+            return Verdict("roll_back", f"the new version is {worse}: {text}", figures)
     if since_start(plan, now) >= test.longest:
-        return Verdict("roll_back", f"no result in time, the champion stays: {said}", figures)
-    return Verdict("stay", f"no result yet: {said}", figures)
+        return Verdict("roll_back", f"no result in time, the champion stays: {text}", figures)
+    return Verdict("stay", f"no result yet: {text}", figures)

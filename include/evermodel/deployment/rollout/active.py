@@ -1,4 +1,4 @@
-"""A rollout that is under way, and how a rollback or a person ends it."""
+"""The running rollout, and how a promotion, a rollback or a person stops it."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ if TYPE_CHECKING:
 
 
 def active_rollout(model: RegistryEntry) -> TrafficPlan | None:
-    """Return the plan of the rollout that is under way, if there is one."""
+    """Return the plan of the running rollout, if there is one."""
     plan = plan_of(model.tags)
     return plan if plan is not None and plan.state == "running" else None
 
 
 def ended_plan(plan: TrafficPlan, state: PlanState, why: str, serves: str) -> TrafficPlan:
-    """Return the plan with which a rollout is over, one version answering everything."""
+    """Return the last plan of a rollout, in which one version answers all requests."""
     return plan.changed(state=state, verdict=why, arms=everything_to(serves), shadow=0.0, warm=(), limit=None)
 
 
 def stop_active_rollout(
     client: MlflowClient, model: RegistryEntry, why: str, serves: str, by: str = AUTOMATIC
 ) -> TrafficPlan | None:
-    """Mark the rollout that is under way as stopped, if there is one; its traffic has gone to the champion already.
+    """Mark the running rollout as stopped, if there is one.
 
-    A plan holds only while its champion is the champion, so that this only says what is so.
+    Its requests already go to the champion, because a plan holds only while its champion serves.
 
     Parameters
     ----------
     model
-        As it was read when it was changed, or later.
+        The entry as read when the champion changed, or later.
     why
-        What ended it.
+        Why the rollout stops.
     serves
-        The version that serves now.
+        The champion.
     by
-        Who did it, for the audit log.
+        Who stops it, for the audit log.
 
     Returns
     -------
-    The plan before; None if no rollout was under way.
+    The plan before; None if no rollout was running.
     """
     plan = active_rollout(model)
     if plan is None or plan.holds(serves):
@@ -53,7 +53,5 @@ def stop_active_rollout(
     try:
         write_plan(client, ended_plan(plan, "stopped", why, serves), after=plan, by=by)
     except RegistryConflictError:
-        return (
-            None  # whoever was quicker has ended or moved it; the next look sees that the champion is another
-        )
+        return None  # another process has changed the plan; the next evaluation stops the rollout
     return plan

@@ -33,23 +33,23 @@ def decide(spec: RolloutSpec, plan: TrafficPlan, evidence: Evidence, now: dateti
         return decide_trial(seen, plan, evidence, now, bandit.longest)
     new, old = evidence.losses.get(plan.challenger), evidence.losses.get(plan.champion)
     if new is None or old is None or min(new.rows, old.rows) < FEWEST_LABELS:
-        chance, said = 0.5, "too few matured labels"
+        chance, text = 0.5, "too few matured labels"
     else:
         chance = chance_of_best(new, old)
-        said = f"chance {chance:.1%} that the new version is better ({evidence.loss} {old.mean:.4g} → {new.mean:.4g})"
+        text = f"chance {chance:.1%} that the new version is better ({evidence.loss} {old.mean:.4g} → {new.mean:.4g})"
     figures = {**seen.figures, "chance": chance}
     if chance >= bandit.decided:
-        return Verdict("promote", said, figures)
+        return Verdict("promote", text, figures)
     if chance <= 1 - bandit.decided:
-        return Verdict("roll_back", said, figures)
+        return Verdict("roll_back", text, figures)
     if since_start(plan, now) >= bandit.longest:
-        return Verdict("roll_back", f"no result in time, the champion stays: {said}", figures)
+        return Verdict("roll_back", f"no result in time, the champion stays: {text}", figures)
     share = min(max(chance, bandit.floor), 1 - bandit.floor)
     if abs(share - plan.share_of(plan.challenger)) < _SMALLEST_MOVE:
-        return Verdict("stay", said, figures)
+        return Verdict("stay", text, figures)
     arms = split(plan.champion, plan.challenger, share)
     after = plan.changed(arms=arms, step=plan.step + 1, step_since=stamp(now))
-    return Verdict("next", f"the share changes to {share:.0%}: {said}", figures, after)
+    return Verdict("next", f"the share changes to {share:.0%}: {text}", figures, after)
 
 
 def _steps(step: int) -> int:

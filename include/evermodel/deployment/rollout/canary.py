@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from evermodel.deployment.rollout.canary_checks import exhausted, run_canary_checks
+from evermodel.deployment.rollout.canary_checks import decide_open, run_canary_checks
 from evermodel.deployment.rollout.evidence import Evidence
 from evermodel.deployment.rollout.plan import TrafficPlan, since_step, split, stamp
 from evermodel.deployment.rollout.verdict import Verdict
@@ -24,18 +24,9 @@ def decide(spec: RolloutSpec, plan: TrafficPlan, evidence: Evidence, now: dateti
     seen = run_canary_checks(spec.guard, plan, evidence, steps=len(steps))
     if seen.state == "breach":
         return Verdict("roll_back", seen.why, seen.figures)
-    lasted = since_step(plan, now)
     if seen.state == "open":
-        if exhausted(plan, evidence):
-            return Verdict(
-                "roll_back",
-                f"not passed within the limit of {plan.limit:,} answers: {seen.why}",
-                seen.figures,
-            )
-        if lasted >= canary.longest:
-            return Verdict("roll_back", f"not passed within the longest time: {seen.why}", seen.figures)
-        return Verdict("stay", f"not passed yet: {seen.why}", seen.figures)
-    if lasted < canary.bake:
+        return decide_open(seen, plan, evidence, now, canary.longest)
+    if since_step(plan, now) < canary.bake:
         return Verdict("stay", "passed, bake time runs", seen.figures)
     if plan.step + 1 >= len(steps):
         return Verdict("promote", f"all {len(steps)} steps passed; the last: {seen.why}", seen.figures)

@@ -29,7 +29,7 @@ class CanaryCheck:
 
     name: str
     state: State
-    said: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def _errors(
 ) -> list[CanaryCheck]:
     limit, checks = spec.max_error_rate, []
     if limit is not None:
-        said = f"{_rate(new)} errors, limit {limit:.2%}"
+        text = f"{_rate(new)} errors, limit {limit:.2%}"
         state: State = "open"
         if 0 < limit < 1 and above(new.errors, new.requests, limit) >= breach:
             state = "breach"
@@ -112,14 +112,14 @@ def _errors(
             state = "passed"
         elif limit <= 0 and new.requests:  # no error is allowed: one is a breach
             state = "breach" if new.errors else "passed"
-        checks.append(CanaryCheck("errors", state, said))
+        checks.append(CanaryCheck("errors", state, text))
     share = plan.share_of(plan.challenger)
     if limit is not None and 0 < share < 1:
         # The larger of the two: callers stay with a version, and some send more requests.
         share = max(share, new.requests / max(new.requests + old.requests, 1))
         worse = share < 1 and larger_part(new.errors, old.errors, share) >= breach
-        said = f"{_rate(new)} errors, the champion {_rate(old)}"
-        checks.append(CanaryCheck("errors beside the champion", "breach" if worse else "passed", said))
+        text = f"{_rate(new)} errors, the champion {_rate(old)}"
+        checks.append(CanaryCheck("errors beside the champion", "breach" if worse else "passed", text))
     return checks
 
 
@@ -136,17 +136,17 @@ def _latency(
 ) -> CanaryCheck:
     usual = quantile(old.buckets, 1 - _TAIL)
     if spec.max_latency_ratio is not None and old.requests < spec.min_requests and to_come:
-        said = f"the champion has {old.requests:,} of {spec.min_requests:,} requests for the comparison"
-        return CanaryCheck("response time", "open", said)
+        text = f"the champion has {old.requests:,} of {spec.min_requests:,} requests for the comparison"
+        return CanaryCheck("response time", "open", text)
     if spec.max_latency_ratio is None or not math.isfinite(usual) or old.requests < spec.min_requests:
         return CanaryCheck("response time", "passed", "no response times of the champion for a comparison")
     slow, total = slower_than(new.buckets, spec.max_latency_ratio * usual)
     now = quantile(new.buckets, 1 - _TAIL)
-    said = f"p99 {1000 * now:.3g} ms, the champion {1000 * usual:.3g} ms (limit {spec.max_latency_ratio:g} times)"
+    text = f"p99 {1000 * now:.3g} ms, the champion {1000 * usual:.3g} ms (limit {spec.max_latency_ratio:g} times)"
     if above(slow, total, _TAIL) >= breach:
-        return CanaryCheck("response time", "breach", said)
+        return CanaryCheck("response time", "breach", text)
     fine = slow <= _TAIL * total and below(slow, total, _PROVED_TAIL) >= proof
-    return CanaryCheck("response time", "passed" if fine else "open", said)
+    return CanaryCheck("response time", "passed" if fine else "open", text)
 
 
 def _quality(plan: TrafficPlan, evidence: Evidence, level: float) -> CanaryCheck:
@@ -154,20 +154,20 @@ def _quality(plan: TrafficPlan, evidence: Evidence, level: float) -> CanaryCheck
     if new is None or old is None or plan.challenger == plan.champion:
         return CanaryCheck("quality", "passed", "no matured labels")
     gap, low, high = difference(new, old, level)
-    said = (
+    text = (
         f"{evidence.loss} {new.mean:.4g}, the champion {old.mean:.4g} ({new.rows:,} and {old.rows:,} labels)"
     )
     if math.isfinite(low):
-        said += f", difference {gap:+.4g} ({low:+.4g} to {high:+.4g})"
-    return CanaryCheck("quality", "breach" if low > 0 else "passed", said)
+        text += f", difference {gap:+.4g} ({low:+.4g} to {high:+.4g})"
+    return CanaryCheck("quality", "breach" if low > 0 else "passed", text)
 
 
 def _summed(checks: Sequence[CanaryCheck], figures: Mapping[str, float]) -> CanaryChecks:
     state: State = next(
         (state for state in ("breach", "open") if any(check.state == state for check in checks)), "passed"
     )
-    told = [check for check in checks if check.state == state]
-    return CanaryChecks(state, "; ".join(f"{check.name}: {check.said}" for check in told), figures)
+    shown = [check for check in checks if check.state == state]
+    return CanaryChecks(state, "; ".join(f"{check.name}: {check.text}" for check in shown), figures)
 
 
 def _rate(counts: VersionCounts) -> str:
@@ -187,10 +187,16 @@ def decide_trial(
         return Verdict(
             "next", f"canary checks passed, the labels decide from now on: {seen.why}", seen.figures, after
         )
+    return decide_open(seen, plan, evidence, now, longest)
+
+
+def decide_open(
+    seen: CanaryChecks, plan: TrafficPlan, evidence: Evidence, now: datetime, longest: timedelta
+) -> Verdict:
+    """Wait for open checks; go back when the answers or the time of the step are used up."""
     if exhausted(plan, evidence):
-        return Verdict(
-            "roll_back", f"not passed within the limit of {plan.limit:,} answers: {seen.why}", seen.figures
-        )
+        why = f"not passed within the limit of {plan.limit:,} answers: {seen.why}"
+        return Verdict("roll_back", why, seen.figures)
     if since_step(plan, now) >= longest:
         return Verdict("roll_back", f"not passed within the longest time: {seen.why}", seen.figures)
     return Verdict("stay", f"not passed yet: {seen.why}", seen.figures)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 from evermodel.registry.serving_heartbeats import VersionCounts
 from evermodel.stats.sequential import Moments
@@ -77,14 +76,3 @@ class Evidence:
     def of(self, version: str) -> VersionCounts:
         """Return the counts of a version."""
         return self.counts.get(version, VersionCounts())
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data."""
-        return {
-            "counts": {version: asdict(counts) for version, counts in self.counts.items()},
-            "losses": {version: asdict(moments) for version, moments in self.losses.items()},
-            "loss": self.loss,
-            "smoke": self.smoke and asdict(self.smoke),
-            "baseline": self.baseline and asdict(self.baseline),
-            "distribution": self.distribution and asdict(self.distribution),
-        }

@@ -1,4 +1,4 @@
-"""The MLflow run of a rollout: every look with its figures, and how it ended."""
+"""The record of a rollout: an MLflow run with every evaluation and its figures, and the end."""
 
 from __future__ import annotations
 
@@ -8,10 +8,21 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from evermodel.deployment.rollout.evidence import Evidence
-from evermodel.deployment.rollout.plan import TrafficPlan, stamp
+from evermodel.deployment.rollout.plan import PlanState, TrafficPlan, stamp
 from evermodel.deployment.rollout.verdict import Verdict
+from evermodel.registry.retrain_run import note_outcome
 from evermodel.registry.serving_heartbeats import VersionCounts
-from evermodel.registry.tags import OUTCOME, REASON, STATE, STRATEGY, VERSION, WHY
+from evermodel.registry.tags import (
+    OUTCOME,
+    REASON,
+    ROLLOUT_OUTCOME,
+    ROLLOUT_REASON,
+    STATE,
+    STRATEGY,
+    VERSION,
+    WHY,
+    RetrainOutcome,
+)
 from evermodel.registry.tracking import keyed_run, log_json, read_json
 from evermodel.stats.sequential import Moments
 
@@ -20,11 +31,16 @@ if TYPE_CHECKING:
 
 ROLLOUT = "rollout"
 FILE = "rollout.json"
-_MOST_LOOKS = 2000
+_MOST_EVALUATIONS = 2000
+_OUTCOMES: dict[PlanState, RetrainOutcome] = {
+    "promoted": RetrainOutcome.DEPLOYED,
+    "rolled_back": RetrainOutcome.REJECTED,
+    "stopped": RetrainOutcome.STOPPED,
+}
 
 
-class StoredLook(TypedDict):
-    """One look in `rollout.json`."""
+class StoredEvaluation(TypedDict):
+    """One evaluation in `rollout.json`."""
 
     at: str
     revision: int
@@ -35,7 +51,7 @@ class StoredLook(TypedDict):
 
 
 class StoredLosses(TypedDict):
-    """What labels said at a revision of the plan: the moments of each version's losses."""
+    """The losses at a revision of the plan: the moments of each version's losses."""
 
     at: str
     revision: int
@@ -43,17 +59,17 @@ class StoredLosses(TypedDict):
 
 
 class StoredRollout(TypedDict):
-    """What `rollout.json` holds."""
+    """The content of `rollout.json`."""
 
     plan: dict[str, Any]
-    looks: list[StoredLook]
+    looks: list[StoredEvaluation]
     baseline: NotRequired[dict[str, Any]]
     losses: NotRequired[StoredLosses]
 
 
 @dataclass(frozen=True)
 class RolloutRecord:
-    """What a rollout leaves in MLflow: one run, with `rollout.json` and the figures of every look as metrics.
+    """The record of a rollout in MLflow: one run, with `rollout.json` and the figures of each evaluation as metrics.
 
     Parameters
     ----------
@@ -65,7 +81,7 @@ class RolloutRecord:
     plan: TrafficPlan
 
     def run(self, tags: Mapping[str, str] | None = None) -> Run:
-        """Find or make the run."""
+        """Find or create the run."""
         plan = self.plan
         name = f"{plan.strategy.replace('_', ' ')} of version {plan.challenger}"
         known = {
@@ -79,24 +95,24 @@ class RolloutRecord:
         )
 
     def open(self) -> None:
-        """Write the first plan, unless something is written already."""
+        """Write the first plan, unless the record exists."""
         run = self.run()
         if not self._stored(run):
             log_json(self.client, run.info.run_id, {"plan": self.plan.to_json(), "looks": []}, FILE)
 
     def read(self) -> StoredRollout:
-        """Return what `rollout.json` holds."""
+        """Return the content of `rollout.json`."""
         return self._stored(self.run()) or {"plan": self.plan.to_json(), "looks": []}
 
-    def look(self, stored: StoredRollout, evidence: Evidence, verdict: Verdict, now: datetime) -> None:
-        """Add one look.
+    def add(self, stored: StoredRollout, evidence: Evidence, verdict: Verdict, now: datetime) -> None:
+        """Add one evaluation.
 
         Parameters
         ----------
         stored
-            What `read` returned.
+            The result of `read`.
         """
-        looks: list[StoredLook] = [
+        evaluations: list[StoredEvaluation] = [
             *stored["looks"],
             {
                 "at": stamp(now),
@@ -110,17 +126,22 @@ class RolloutRecord:
         if verdict.move == "promote" and verdict.plan is not None:
             stored = {**stored, "baseline": asdict(evidence.of(self.plan.champion))}
         run_id = self.run().info.run_id
-        log_json(self.client, run_id, {**stored, "looks": _thinned(looks)}, FILE)
+        log_json(self.client, run_id, {**stored, "looks": _thinned(evaluations)}, FILE)
         self._metrics(run_id, verdict.figures, len(stored["looks"]))
 
-    @property
-    def noted(self) -> bool:
-        """Tell whether it was noted how the rollout ended."""
-        return not {STATE, OUTCOME}.isdisjoint(self.run().data.tags)  # where it was kept before
-
-    def end(self) -> None:
-        """Note how it ended."""
-        run = self.run({WHY: self.plan.verdict[:4000], STATE: self.plan.state})
+    def record_end(self) -> None:
+        """Record the end of the rollout on its version, on the version's retrain and on the run, once."""
+        plan = self.plan
+        # OUTCOME has the state in records of earlier releases.
+        if plan.state == "running" or not {STATE, OUTCOME}.isdisjoint(self.run().data.tags):
+            return
+        outcome = "rejected" if plan.state == "rolled_back" else plan.state
+        version = self.client.get_model_version(plan.model, plan.challenger)
+        for tag, value in ((ROLLOUT_OUTCOME, outcome), (ROLLOUT_REASON, plan.verdict[:1000])):
+            self.client.set_model_version_tag(plan.model, plan.challenger, tag, value)
+        note_outcome(self.client, version, _OUTCOMES[plan.state])
+        # The run is last: a process that is killed before does all of this again.
+        run = self.run({WHY: plan.verdict[:4000], STATE: plan.state})
         self.client.set_terminated(run.info.run_id, "FINISHED")
 
     def _stored(self, run: Run) -> StoredRollout | None:
@@ -142,42 +163,42 @@ class RolloutRecord:
 
 
 def known_losses(stored: StoredRollout, revision: int | None) -> tuple[str, dict[str, Moments]]:
-    """Return when labels were last read, and what they said; nothing if that was about another step.
+    """Return the time of the last read of labels, and the losses; empty if they are of another step.
 
     Parameters
     ----------
     revision
-        Of the plan whose step the losses have to be of; None: of any.
+        Revision of the plan whose step is needed; None: any.
     """
-    kept = stored.get("losses")
-    if not kept or (revision is not None and kept["revision"] != revision):
+    found = stored.get("losses")
+    if not found or (revision is not None and found["revision"] != revision):
         return "", {}
-    return kept["at"], {version: Moments(**moments) for version, moments in kept["by_version"].items()}
+    return found["at"], {version: Moments(**moments) for version, moments in found["by_version"].items()}
 
 
 def with_losses(
     stored: StoredRollout, losses: Mapping[str, Moments], revision: int, now: datetime
 ) -> StoredRollout:
-    """Return the record with what labels said."""
-    said = {version: asdict(moments) for version, moments in losses.items()}
-    return {**stored, "losses": {"at": stamp(now), "revision": revision, "by_version": said}}
+    """Return the record with the losses."""
+    by_version = {version: asdict(moments) for version, moments in losses.items()}
+    return {**stored, "losses": {"at": stamp(now), "revision": revision, "by_version": by_version}}
 
 
 def rollout_baseline(stored: StoredRollout) -> VersionCounts | None:
-    """Return what the champion counted before everything was switched away from it."""
+    """Return the champion's counts before all requests were switched to the challenger."""
     kept = stored.get("baseline")
     return VersionCounts(**kept) if kept else None
 
 
 def _plain(value: float) -> float | None:
-    """Return a figure that JSON and MLflow can hold."""
+    """Return a figure, or None if JSON and MLflow cannot store it."""
     return float(value) if abs(value) < float("inf") else None
 
 
-def _thinned(looks: list[StoredLook]) -> list[StoredLook]:
-    """Leave out every other look of the older half that moved nothing, once there are very many."""
-    if len(looks) <= _MOST_LOOKS:
-        return looks
-    half = len(looks) // 2
-    older = [look for place, look in enumerate(looks[:half]) if look["move"] != "stay" or place % 2]
-    return [*older, *looks[half:]]
+def _thinned(evaluations: list[StoredEvaluation]) -> list[StoredEvaluation]:
+    """Drop every other evaluation without a move from the older half, if there are very many."""
+    if len(evaluations) <= _MOST_EVALUATIONS:
+        return evaluations
+    half = len(evaluations) // 2
+    older = [one for place, one in enumerate(evaluations[:half]) if one["move"] != "stay" or place % 2]
+    return [*older, *evaluations[half:]]

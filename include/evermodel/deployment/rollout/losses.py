@@ -111,8 +111,8 @@ def _losses(spec: ModelSpec, joined: pa.Table) -> Floats:
     if spec.task == "binary":
         if spec.gate.metric != "log_loss":
             return np.asarray((score - truth) ** 2)
-        kept = np.clip(score, _LEAST, 1 - _LEAST)
-        return np.asarray(-(truth * np.log(kept) + (1 - truth) * np.log1p(-kept)))
+        clipped = np.clip(score, _LEAST, 1 - _LEAST)
+        return np.asarray(-(truth * np.log(clipped) + (1 - truth) * np.log1p(-clipped)))
     errors = np.abs(score - truth)
     errors = np.minimum(errors, np.quantile(errors, _TAIL)) if len(errors) else errors
     return errors if spec.gate.metric == "mae" else errors**2

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def read_plan(client: MlflowClient, model: str) -> TrafficPlan | None:
-    """Return the model's last traffic plan, whatever its state; None if there never was one."""
+    """Return the model's last traffic plan, in any state; None if there is none."""
     return plan_of(ModelRegistry(client).read(model).tags)
 
 
@@ -31,27 +31,28 @@ def plan_of(tags: Mapping[str, str]) -> TrafficPlan | None:
 def write_plan(
     client: MlflowClient, plan: TrafficPlan, *, after: TrafficPlan | None, by: str = ""
 ) -> TrafficPlan:
-    """Write a plan, if the one in the registry is still the one that it was made from.
+    """Write a plan, if the plan in the registry has not changed since it was read.
 
     Parameters
     ----------
     after
         The plan that was read before; None if there was none.
     by
-        Who changes it, for the audit log; the one who started the rollout if not given.
+        Who changes it, for the audit log; the person who started the rollout if not given.
 
     Raises
     ------
     RegistryConflictError
-        Somebody else wrote a plan meanwhile.
+        Another process has changed the plan.
     """
-    there = read_plan(client, plan.model)
-    if there == plan:
+    stored = read_plan(client, plan.model)
+    if stored == plan:
         return plan
-    if there != after:
+    if stored != after:
+        revision = stored.revision if stored else 0
         raise RegistryConflictError(
-            f"model {plan.model}: the traffic plan was changed meanwhile (revision {there.revision if there else 0})",
-            "look at it (evermodel status) and try again",
+            f"model {plan.model}: another process has changed the traffic plan (revision {revision})",
+            "check it with evermodel status, and try again",
         )
     ModelRegistry(client).write_json(plan.model, TRAFFIC_PLAN, stamped(plan.to_json()))
     audit(

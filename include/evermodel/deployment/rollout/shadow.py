@@ -37,13 +37,13 @@ def decide(spec: RolloutSpec, plan: TrafficPlan, evidence: Evidence, now: dateti
         )
     compared = _compared(spec, counts, evidence.distribution)
     if compared < spec.guard.min_requests:
-        said = f"{compared:,} of {spec.guard.min_requests:,} answers compared"
-        return Verdict("roll_back" if lasted >= _PATIENCE * shadow.duration else "stay", said, figures)
+        text = f"{compared:,} of {spec.guard.min_requests:,} answers compared"
+        return Verdict("roll_back" if lasted >= _PATIENCE * shadow.duration else "stay", text, figures)
     missed = _missed(spec, counts, evidence.of(plan.champion)) or _shifted(spec, evidence.distribution)
     if missed:
         return Verdict("roll_back", missed, figures)
-    said = f"{counts.shadows:,} answers compared, {_agreement(counts):.2%} agree"
-    return Verdict("promote", said, figures)
+    text = f"{counts.shadows:,} answers compared, {_agreement(counts):.2%} agree"
+    return Verdict("promote", text, figures)
 
 
 def _broken(spec: RolloutSpec, counts: VersionCounts) -> str:

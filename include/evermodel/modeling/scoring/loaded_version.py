@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from evermodel.core.errors import ModelFormatError
@@ -43,8 +42,6 @@ class ServedModel:
         inputs of this version.
     version
         Version in the registry.
-    since
-        When this process loaded the version.
     pipeline
         The fitted pipeline; None if only the graph is loaded.
     inputs
@@ -57,7 +54,6 @@ class ServedModel:
 
     spec: ModelSpec
     version: str
-    since: datetime
     pipeline: FittedPipeline | None
     inputs: Inputs
     example: dict[str, Any]
@@ -142,7 +138,7 @@ def read_served(spec: ModelSpec, version: str, folder: Path) -> ServedModel:
     if fast is None:
         return make_served(spec, version, model_store.load_files(folder))
     example = _readable(model_store.example_of(folder), inputs)
-    return ServedModel(_as_trained(spec, inputs), version, datetime.now(UTC), None, inputs, example, fast)
+    return ServedModel(_as_trained(spec, inputs), version, None, inputs, example, fast)
 
 
 def _as_trained(spec: ModelSpec, inputs: Inputs) -> ModelSpec:
@@ -174,7 +170,6 @@ def make_served(spec: ModelSpec, version: str, loaded: LoadedModel) -> ServedMod
     served = ServedModel(
         trained,
         version,
-        datetime.now(UTC),
         loaded.pipeline,
         inputs,
         _example_row(trained, loaded.example),

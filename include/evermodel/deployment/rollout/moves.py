@@ -1,0 +1,82 @@
+"""The moves of a rollout: what a verdict changes in the registry and in the traffic plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from evermodel.deployment.rollout import blue_green
+from evermodel.deployment.rollout.active import ended_plan
+from evermodel.deployment.rollout.plan import TrafficPlan
+from evermodel.deployment.rollout.plan_store import write_plan
+from evermodel.deployment.rollout.verdict import Verdict
+from evermodel.registry.registry import AUTOMATIC, ModelRegistry
+from evermodel.registry.registry_entry import RegistryEntry
+
+if TYPE_CHECKING:
+    from evermodel.registry.client import MlflowClient
+
+
+@dataclass(frozen=True)
+class RolloutMoves:
+    """Writes the promotion and the plan that follow from a verdict; each is written once, also after a crash."""
+
+    client: MlflowClient
+
+    def apply(self, plan: TrafficPlan, verdict: Verdict, now: datetime) -> TrafficPlan:
+        """Return the plan after the move of a verdict."""
+        if verdict.move == "next" and verdict.plan is not None:
+            return self._write(replace(verdict.plan, verdict=verdict.why), plan)
+        if verdict.move == "promote":
+            return self._promoted(plan, verdict.why, now)
+        if verdict.move == "roll_back":
+            return self._rolled_back(plan, verdict.why)
+        return plan
+
+    def overtaken(self, plan: TrafficPlan, model: RegistryEntry) -> TrafficPlan:
+        """Complete a move that a crash interrupted, or stop the rollout because of another promotion."""
+        champion = model.require_champion()
+        if champion == plan.challenger and model.begun(_key(plan, "promote")) is not None:
+            return self._promoted(plan, "promoted", datetime.now(UTC))
+        if champion in plan.warm and model.begun(_key(plan, "back")) is not None:
+            return self._rolled_back(plan, f"back to version {champion}")
+        why = f"version {champion} is champion now, by a change outside this rollout"
+        return self._write(ended_plan(plan, "stopped", why, champion), plan)
+
+    def _promoted(self, plan: TrafficPlan, why: str, now: datetime) -> TrafficPlan:
+        """Promote the challenger unless it is champion already, and write the plan that follows."""
+        if plan.champion != plan.challenger:
+            self._promote(plan, plan.challenger, f"{plan.reason}; {plan.strategy}: {why}")
+        if plan.strategy == "blue_green" and plan.step == blue_green.SMOKE:
+            after = replace(blue_green.switched(plan, now), verdict=why)
+        else:
+            after = ended_plan(plan, "promoted", why, plan.challenger)
+        return self._write(after, plan)
+
+    def _rolled_back(self, plan: TrafficPlan, why: str) -> TrafficPlan:
+        """Return all requests to the champion; if the challenger is champion, make the old one champion again."""
+        champion = plan.champion
+        if plan.champion == plan.challenger and plan.warm:
+            champion = plan.warm[0]
+            self._promote(plan, champion, f"{plan.strategy}: {why}", back=True)
+        return self._write(ended_plan(plan, "rolled_back", why, champion), plan)
+
+    def _promote(self, plan: TrafficPlan, version: str, reason: str, *, back: bool = False) -> None:
+        registry = ModelRegistry(self.client)
+        registry.promote(
+            registry.read(plan.model),
+            version,
+            expected=plan.champion,
+            by=AUTOMATIC if back else plan.by,
+            reason=reason,
+            run_key=_key(plan, "back" if back else "promote"),
+            kind="rollback" if back else "promotion",
+        )
+
+    def _write(self, plan: TrafficPlan, after: TrafficPlan) -> TrafficPlan:
+        return write_plan(self.client, plan, after=after, by=AUTOMATIC)
+
+
+def _key(plan: TrafficPlan, move: str) -> str:
+    return f"{plan.run_key}/{move}"
