@@ -322,4 +322,8 @@ def test_a_backtest_is_read_back(stored: StoredWorld) -> None:
         "--jobs", "1", "--work", "backtest", "--out", "backtest-report",
     )  # fmt: skip
     again = json.loads((stored.folder / "backtest-report" / "backtest.json").read_text())
+    for found in (report, again):  # sentences, and the digest over them, may be worded anew
+        del found["digest"]
+        for policy in found["result"]["policies"]:
+            del policy["verdict"]
     assert again == {**report, "format": FORMAT}
