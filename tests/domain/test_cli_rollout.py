@@ -15,13 +15,13 @@ from evermodel.core.errors import PromotionError, RolloutError, SpecError
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.serving_heartbeats import VersionCounts
 from support.flights import World
-from support.rollouts import RolloutWorld, counted
+from support.rollouts import RolloutWorld, RolloutWorlds, counted
 
 
 @pytest.fixture
-def made(world: World) -> RolloutWorld:
+def made(world: World, rollout_world: RolloutWorlds) -> RolloutWorld:
     """A champion and a challenger that may ship; the spec is on disk under the model's name, as commands read it."""
-    found = RolloutWorld(world, {"strategy": "canary", "canary": {"steps": [0.5], "bake": "0min"}})
+    found = rollout_world({"strategy": "canary", "canary": {"steps": [0.5], "bake": "0min"}})
     spec = yaml.safe_load(world.spec_file.read_text())
     spec |= {"name": found.name, "rollout": found.rollout}
     (world.settings.models / f"{found.name}.yaml").write_text(yaml.safe_dump(spec))

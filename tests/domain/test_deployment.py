@@ -15,13 +15,13 @@ from evermodel.registry.approval import Approval
 from evermodel.registry.registry import ModelRegistry
 from evermodel.spec import ModelSpec
 from support.flights import World
-from support.rollouts import RolloutWorld
+from support.rollouts import RolloutWorld, RolloutWorlds
 
 
 @pytest.fixture
-def shelf(world: World) -> RolloutWorld:
+def shelf(rollout_world: RolloutWorlds) -> RolloutWorld:
     """A champion, version 1."""
-    made = RolloutWorld(world, {})
+    made = rollout_world({})
     assert made.serve() == "1"
     return made
 
@@ -111,10 +111,10 @@ def test_only_an_approver_with_a_reason_says_yes_and_only_to_what_may_serve(shel
 
 
 def test_another_environment_can_neither_approve_nor_roll_out(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    rollout_world: RolloutWorlds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EVERMODEL_ENVIRONMENT", "prod")
-    shelf = RolloutWorld(world, {"strategy": "canary"})
+    shelf = rollout_world({"strategy": "canary"})
     shelf.serve()
     shelf.judged("r/2", "1")
     monkeypatch.setenv("EVERMODEL_ENVIRONMENT", "staging")
@@ -126,8 +126,10 @@ def test_another_environment_can_neither_approve_nor_roll_out(
 
 
 @pytest.mark.parametrize("champion", [None, "1"], ids=["cold start", "beside a champion"])
-def test_a_decision_that_says_no_is_deployed_by_no_path(world: World, champion: str | None) -> None:
-    made = RolloutWorld(world, {})
+def test_a_decision_that_says_no_is_deployed_by_no_path(
+    world: World, rollout_world: RolloutWorlds, champion: str | None
+) -> None:
+    made = rollout_world({})
     if champion:
         assert made.serve() == champion
     retrain, version = made.judged("r/refused", champion, ship=False)
@@ -144,8 +146,8 @@ def test_a_decision_that_says_no_is_deployed_by_no_path(world: World, champion: 
     assert ModelRegistry(world.client).read(made.name).champion == champion
 
 
-def test_a_version_of_another_run_is_not_deployed(world: World) -> None:
-    made = RolloutWorld(world, {})
+def test_a_version_of_another_run_is_not_deployed(rollout_world: RolloutWorlds) -> None:
+    made = rollout_world({})
     _, other = made.judged("r/other", None, ship=False)
     retrain, _ = made.judged("r/mine", None)
 
@@ -153,8 +155,10 @@ def test_a_version_of_another_run_is_not_deployed(world: World) -> None:
         retrain.deploy(other, "auto")
 
 
-def test_a_spec_that_wants_an_approval_is_not_satisfied_by_none(world: World) -> None:
-    made = RolloutWorld(world, {})
+def test_a_spec_that_wants_an_approval_is_not_satisfied_by_none(
+    world: World, rollout_world: RolloutWorlds
+) -> None:
+    made = rollout_world({})
     world.change(approval="manual")
     retrain, version = made.judged("r/1", None)
 

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -10,7 +8,7 @@ from evermodel.monitoring.performance.concept import WARNING, concept_findings
 from evermodel.monitoring.performance.estimate import calibrate, estimate_metric
 from evermodel.monitoring.performance.monitor import evaluate_performance
 from evermodel.stats.metrics import METRICS
-from support.performance_log import START, drawn, logistic, performance_world
+from support.performance_log import START, PerformanceWorlds, drawn, logistic
 from support.small_spec import small_spec
 
 
@@ -83,10 +81,10 @@ def test_calibration_gives_back_what_scores_mean() -> None:
     assert np.abs(found - meaning).mean() < 0.04 < np.abs(scores - meaning).mean()
 
 
-def test_a_look_estimates_the_window_whose_labels_are_not_due(tmp_path: Path) -> None:
+def test_a_look_estimates_the_window_whose_labels_are_not_due(performance_world: PerformanceWorlds) -> None:
     from datetime import timedelta
 
-    world = performance_world(tmp_path, label={"column": "late", "delay": "10d"})
+    world = performance_world(label={"column": "late", "delay": "10d"})
     rows = world.predict(range(21))
     world.label(rows)
 
@@ -101,10 +99,10 @@ def test_a_look_estimates_the_window_whose_labels_are_not_due(tmp_path: Path) ->
     assert look.report.proxies.quantiles["p95"] == pytest.approx(np.quantile(scores, 0.95))
 
 
-def test_a_regression_has_no_estimate_and_the_report_says_why(tmp_path: Path) -> None:
+def test_a_regression_has_no_estimate_and_the_report_says_why(performance_world: PerformanceWorlds) -> None:
     from datetime import timedelta
 
-    world = performance_world(tmp_path, task="regression")
+    world = performance_world(task="regression")
     world.label(world.predict(range(9)))
 
     look = evaluate_performance(world.spec, world.lake, START + timedelta(days=9), world.promise())

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -9,14 +8,14 @@ import pytest
 
 from evermodel.core.errors import SourceError
 from evermodel.monitoring.performance.label_join import days_of, label_quality, read_label_join, versions_of
-from support.performance_log import START, PerformanceWorld, performance_world
+from support.performance_log import START, PerformanceWorld, PerformanceWorlds
 
 AS_OF = START + timedelta(days=9)  # labels of the days 0 to 6 have matured
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> PerformanceWorld:
-    return performance_world(tmp_path)
+def world(performance_world: PerformanceWorlds) -> PerformanceWorld:
+    return performance_world()
 
 
 def _labels(world: PerformanceWorld, as_of: object = AS_OF) -> dict[str, int]:
@@ -139,9 +138,9 @@ def test_a_label_that_is_no_label_is_an_error(world: PerformanceWorld) -> None:
         read_label_join(world.spec, world.lake, AS_OF)
 
 
-def test_a_clock_change_loses_and_doubles_nothing(tmp_path: Path) -> None:
+def test_a_clock_change_loses_and_doubles_nothing(performance_world: PerformanceWorlds) -> None:
     """On 29 March 2026 Berlin has no hour from 2 to 3; the day is still counted from midnight to midnight UTC."""
-    world = performance_world(tmp_path)
+    world = performance_world()
     days = range(80, 87)  # 26 March to 1 April
     rows = world.predict(days, per_day=1440)
     berlin = rows.set_column(1, "event_time", rows["event_time"].cast(pa.timestamp("us", "Europe/Berlin")))

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +13,7 @@ from evermodel.monitoring.performance.baseline import Baseline
 from evermodel.monitoring.performance.decay import stand
 from evermodel.monitoring.performance.monitor import evaluate_performance
 from evermodel.monitoring.performance.report import PerformanceReport
-from support.performance_log import START, drawn, performance_world
+from support.performance_log import START, PerformanceWorlds, drawn
 
 AS_OF = START + timedelta(days=9)
 SLICES = {"slices": ["colour"], "margin": 0.02, "min_rows": 100}
@@ -24,9 +23,8 @@ def _rows(seed: int, rows: int = 700, **drawing: float) -> pa.Table:
     return pa.table(drawn(rows, seed, **drawing))
 
 
-def test_a_calm_week_is_no_problem_and_the_report_survives_json(tmp_path: Path) -> None:
+def test_a_calm_week_is_no_problem_and_the_report_survives_json(performance_world: PerformanceWorlds) -> None:
     world = performance_world(
-        tmp_path,
         performance={**SLICES, "business": {"late_share": "avg(label)", "wins": "sum(label * amount)"}},
     )
     rows = world.predict(range(-7, 9))
@@ -51,8 +49,8 @@ def test_a_calm_week_is_no_problem_and_the_report_survives_json(tmp_path: Path) 
     assert evaluate_performance(world.spec, world.lake, AS_OF, world.promise()).report == look.report
 
 
-def test_decay_is_critical_and_says_how_far_the_metric_fell(tmp_path: Path) -> None:
-    world = performance_world(tmp_path, performance=SLICES)
+def test_decay_is_critical_and_says_how_far_the_metric_fell(performance_world: PerformanceWorlds) -> None:
+    world = performance_world(performance=SLICES)
     world.label(world.predict(range(7), concept=1.0))
 
     problem = evaluate_performance(world.spec, world.lake, AS_OF, world.promise()).problem
@@ -63,8 +61,8 @@ def test_decay_is_critical_and_says_how_far_the_metric_fell(tmp_path: Path) -> N
     assert "answers by version: 1: 100%" in problem.details
 
 
-def test_decay_of_one_slice_is_found_and_named(tmp_path: Path) -> None:
-    world = performance_world(tmp_path, performance={**SLICES, "margin": 0.05})
+def test_decay_of_one_slice_is_found_and_named(performance_world: PerformanceWorlds) -> None:
+    world = performance_world(performance={**SLICES, "margin": 0.05})
     calm, broken = _rows(1, 4000), _rows(2, 4000, concept=1.0)
     red = calm.filter(pa.compute.equal(calm["colour"], "red"))
     rows = pa.concat_tables(
@@ -94,8 +92,8 @@ def test_at_the_margin_itself_a_day_alarms_at_most_at_the_stated_rate() -> None:
 
 
 @pytest.mark.parametrize("metric", ["log_loss", "brier", "average_precision"])
-def test_the_direction_of_the_metric_is_minded(metric: str, tmp_path: Path) -> None:
-    world = performance_world(tmp_path, gate={"metric": metric}, performance={"margin": 0.01})
+def test_the_direction_of_the_metric_is_minded(metric: str, performance_world: PerformanceWorlds) -> None:
+    world = performance_world(gate={"metric": metric}, performance={"margin": 0.01})
     promise = world.promise()
 
     worse, same = (
@@ -108,12 +106,14 @@ def test_the_direction_of_the_metric_is_minded(metric: str, tmp_path: Path) -> N
     assert same[0].severity == "none"
 
 
-def test_regression_and_many_classes_are_judged_by_what_the_log_keeps(tmp_path: Path) -> None:
+def test_regression_and_many_classes_are_judged_by_what_the_log_keeps(
+    performance_world: PerformanceWorlds,
+) -> None:
     generator = np.random.default_rng(0)
     truth = generator.normal(size=2000)
-    regression = performance_world(tmp_path, task="regression", performance={"margin": 0.1}).spec
+    regression = performance_world(task="regression", performance={"margin": 0.1}).spec
     good, bad = (pa.table({"label": truth, "score": truth + generator.normal(0, s, 2000)}) for s in (1, 2))
-    classes = performance_world(tmp_path, task="multiclass", performance={"margin": 0.05}).spec
+    classes = performance_world(task="multiclass", performance={"margin": 0.05}).spec
     names = generator.choice(["a", "b", "c"], 2000)
     right, wrong = (
         pa.table({"label": names, "predicted": np.where(generator.random(2000) < p, names, "a")})
@@ -138,9 +138,9 @@ def test_regression_and_many_classes_are_judged_by_what_the_log_keeps(tmp_path: 
     ],
 )
 def test_too_few_labels_or_one_class_give_no_verdict(
-    labels: list[int | None], said: str, tmp_path: Path
+    labels: list[int | None], said: str, performance_world: PerformanceWorlds
 ) -> None:
-    world = performance_world(tmp_path)
+    world = performance_world()
     world.label(world.predict(range(7)), pa.array(labels, pa.int8()))
 
     look = evaluate_performance(world.spec, world.lake, AS_OF, world.promise())
@@ -150,8 +150,10 @@ def test_too_few_labels_or_one_class_give_no_verdict(
     assert look.report.standings == ()
 
 
-def test_without_any_prediction_there_is_no_verdict_and_no_error(tmp_path: Path) -> None:
-    world = performance_world(tmp_path)
+def test_without_any_prediction_there_is_no_verdict_and_no_error(
+    performance_world: PerformanceWorlds,
+) -> None:
+    world = performance_world()
     world.label(world.predict(range(7)))
 
     look = evaluate_performance(world.spec, world.lake, AS_OF + timedelta(days=400), world.promise())
@@ -160,8 +162,8 @@ def test_without_any_prediction_there_is_no_verdict_and_no_error(tmp_path: Path)
     assert (look.performance.rows, look.report.days, look.report.proxies) == (0, (), None)
 
 
-def test_a_champion_is_judged_by_its_own_answers_alone(tmp_path: Path) -> None:
-    world = performance_world(tmp_path)
+def test_a_champion_is_judged_by_its_own_answers_alone(performance_world: PerformanceWorlds) -> None:
+    world = performance_world()
     world.label(world.predict(range(7), concept=1.0, version="0"))
 
     look = evaluate_performance(world.spec, world.lake, AS_OF, world.promise(version="1"))
@@ -173,8 +175,8 @@ def test_a_champion_is_judged_by_its_own_answers_alone(tmp_path: Path) -> None:
     assert "0 of 700 labels are of answers of version 1" in look.problem.reason
 
 
-def test_labels_are_held_against_those_of_training(tmp_path: Path) -> None:
-    world = performance_world(tmp_path)
+def test_labels_are_held_against_those_of_training(performance_world: PerformanceWorlds) -> None:
+    world = performance_world()
     world.label(world.predict(range(7), shift=1.5))
 
     look = evaluate_performance(world.spec, world.lake, AS_OF, world.promise(), training=_training(2000))

@@ -18,7 +18,7 @@ from evermodel.deployment.rollout.plan import everything_to
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.tracking import find_run, read_json
 from support.flights import World
-from support.rollouts import RolloutWorld, counted
+from support.rollouts import RolloutWorld, RolloutWorlds, counted
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -26,9 +26,9 @@ CANARY = {"strategy": "canary", "canary": {"steps": [0.1, 0.5]}}
 
 
 @pytest.fixture
-def canary(world: World) -> RolloutWorld:
+def canary(rollout_world: RolloutWorlds) -> RolloutWorld:
     """A canary of version 2 that has just begun."""
-    made = RolloutWorld(world, CANARY)
+    made = rollout_world(CANARY)
     assert (made.serve(), made.judged("r/2", "1")[1]) == ("1", "2")
     made.steps.start("2", by="me", reason="weekly", run_key="rollout/r/2", now=NOW)
     return made
@@ -94,8 +94,8 @@ def test_a_second_rollout_waits_for_the_first_and_the_same_one_starts_once(canar
     assert canary.plan.challenger == "3"
 
 
-def test_a_rollback_stops_the_rollout_in_flight(world: World) -> None:
-    made = RolloutWorld(world, CANARY)
+def test_a_rollback_stops_the_rollout_in_flight(world: World, rollout_world: RolloutWorlds) -> None:
+    made = rollout_world(CANARY)
     assert (made.serve("r/1"), made.serve("r/2"), made.judged("r/3", "2")[1]) == ("1", "2", "3")
     made.steps.start("3", by="me", reason="weekly", run_key="rollout/r/3", now=NOW)
 
@@ -195,10 +195,10 @@ def test_a_version_without_a_good_decision_or_approval_is_refused(canary: Rollou
 
 
 def test_blue_green_switches_is_watched_and_goes_back_in_one_promotion(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, rollout_world: RolloutWorlds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gather, "smoke_test", lambda *args: Smoke(5, "", 1.0, 1.0))
-    made = RolloutWorld(world, {"strategy": "blue_green"})
+    made = rollout_world({"strategy": "blue_green"})
     assert (made.serve(), made.judged("r/2", "1")[1]) == ("1", "2")
     made.steps.start("2", by="me", reason="weekly", run_key="k/2", now=NOW)
     assert made.plan.versions == ("1", "2"), "green is in memory before it answers"

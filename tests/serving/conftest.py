@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from evermodel.core.settings import Settings
 from evermodel.registry import tracking
+from support.serving_edge import Edges, running_edge
 from support.serving_models import SPEC, Wire, World
 
 
@@ -36,3 +38,9 @@ def wire(mlflow_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
     line = Wire(mlflow_server)
     yield line
     line.cut()
+
+
+@pytest.fixture
+def edge(tmp_path: Path) -> Edges:
+    """Runs an app of one model in this process; its predictions are logged in the test's lake."""
+    return partial(running_edge, tmp_path / "lake" / "predictions")

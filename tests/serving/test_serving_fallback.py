@@ -5,7 +5,6 @@ import logging
 import threading
 import time
 import weakref
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ import pytest
 from evermodel.core.errors import SpecError
 from evermodel.monitoring.performance.scrape import read_counters
 from evermodel.serving.breaker import FAILURES, PAUSE_SECONDS, Breaker, LogThrottle
-from support.serving_edge import BODY, edge, hang, throw
+from support.serving_edge import BODY, Edges, hang, throw
 from support.serving_models import wait_until
 from support.small_spec import small_spec
 
@@ -38,9 +37,9 @@ def hanging(made: Any) -> None:
     [(throwing, "error", {}), (nonsense, "nonsense", {}), (hanging, "timeout", {"timeout_ms": 800})],
 )
 def test_the_previous_version_answers_and_the_answer_says_so(
-    tmp_path: Path, trouble: Any, reason: str, extra: dict[str, Any]
+    edge: Edges, trouble: Any, reason: str, extra: dict[str, Any]
 ) -> None:
-    with edge(tmp_path, fallback={**PREVIOUS, **extra}) as (made, client):
+    with edge(fallback={**PREVIOUS, **extra}) as (made, client):
         assert client.post("/predict", json=BODY, headers={"X-Request-ID": "first"}).json() == {
             "model": "small",
             "version": "7",
@@ -70,9 +69,9 @@ def test_the_previous_version_answers_and_the_answer_says_so(
     ids=["constant", "rule"],
 )
 def test_a_constant_or_a_rule_answers_also_while_nothing_is_loaded(
-    tmp_path: Path, fallback: dict[str, Any], scores: list[float], loaded: bool
+    edge: Edges, fallback: dict[str, Any], scores: list[float], loaded: bool
 ) -> None:
-    with edge(tmp_path, loaded=loaded, fallback=fallback) as (made, client):
+    with edge(loaded=loaded, fallback=fallback) as (made, client):
         made.now.does = throw
         answer = client.post("/predict", json=BODY)
         assert answer.status_code == 200
@@ -85,10 +84,10 @@ def test_a_constant_or_a_rule_answers_also_while_nothing_is_loaded(
     assert {row["model_version"] for row in made.logged()} == {kind}
 
 
-def test_without_a_fallback_the_caller_gets_a_5xx(tmp_path: Path) -> None:
-    with edge(tmp_path, loaded=False) as (_, client):
+def test_without_a_fallback_the_caller_gets_a_5xx(edge: Edges) -> None:
+    with edge(loaded=False) as (_, client):
         assert client.post("/predict", json=BODY).status_code == 503
-    with edge(tmp_path, fallback={"timeout_ms": 100}) as (made, client):
+    with edge(fallback={"timeout_ms": 100}) as (made, client):
         made.now.does = hang
         slow = client.post("/predict", json=BODY)
         assert (slow.status_code, slow.headers["Retry-After"]) == (503, "2")
@@ -98,9 +97,9 @@ def test_without_a_fallback_the_caller_gets_a_5xx(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rule", ["throws", "too_much"])
 def test_a_rule_that_fails_is_a_500_and_the_log_has_why_without_values(
-    tmp_path: Path, rule: str, caplog: pytest.LogCaptureFixture
+    edge: Edges, rule: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with edge(tmp_path, fallback={"kind": "rule", "rule": f"fallback_rules:{rule}"}) as (made, client):
+    with edge(fallback={"kind": "rule", "rule": f"fallback_rules:{rule}"}) as (made, client):
         made.now.does = throw
         for _ in range(3):
             assert client.post("/predict", json=BODY).status_code == 500
@@ -114,10 +113,10 @@ def test_a_rule_that_fails_is_a_500_and_the_log_has_why_without_values(
 
 
 def test_a_version_that_fails_again_and_again_is_left_alone(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    edge: Edges, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "evermodel.serving")
-    with edge(tmp_path, fallback=CONSTANT) as (made, client):
+    with edge(fallback=CONSTANT) as (made, client):
         made.now.does = throw
         for _ in range(FAILURES + 10):
             assert client.post("/predict", json=BODY).status_code == 200
@@ -160,8 +159,8 @@ def test_trouble_is_told_at_once_and_then_once_a_minute() -> None:
     assert seldom.times("a") == 5
 
 
-def test_a_version_that_hangs_holds_up_nobody_else(tmp_path: Path) -> None:
-    with edge(tmp_path, fallback={**PREVIOUS, "timeout_ms": 400}) as (made, client):
+def test_a_version_that_hangs_holds_up_nobody_else(edge: Edges) -> None:
+    with edge(fallback={**PREVIOUS, "timeout_ms": 400}) as (made, client):
         made.now.does = hang
         begin = time.monotonic()
         for _ in range(8):
@@ -169,12 +168,12 @@ def test_a_version_that_hangs_holds_up_nobody_else(tmp_path: Path) -> None:
         assert time.monotonic() - begin < 20
 
 
-def test_the_thread_of_a_version_ends_with_it(tmp_path: Path) -> None:
+def test_the_thread_of_a_version_ends_with_it(edge: Edges) -> None:
     def threads() -> int:
         return sum(thread.name == "score" for thread in threading.enumerate())
 
     before = threads()
-    with edge(tmp_path, fallback={**PREVIOUS, "timeout_ms": 5000}) as (made, client):
+    with edge(fallback={**PREVIOUS, "timeout_ms": 5000}) as (made, client):
         assert client.post("/predict", json=BODY).status_code == 200
         gone = weakref.ref(made.champion)
         assert threads() == before + 2  # the app's own, and the version's
@@ -201,6 +200,6 @@ def test_the_spec_refuses_a_fallback_that_cannot_answer() -> None:
     ("rule", "message"),
     [("no_such_module:f", "cannot be imported"), ("fallback_rules:nothing", "is not a function")],
 )
-def test_a_rule_that_is_not_there_is_found_at_the_start(tmp_path: Path, rule: str, message: str) -> None:
-    with pytest.raises(SpecError, match=message), edge(tmp_path, fallback={"kind": "rule", "rule": rule}):
+def test_a_rule_that_is_not_there_is_found_at_the_start(edge: Edges, rule: str, message: str) -> None:
+    with pytest.raises(SpecError, match=message), edge(fallback={"kind": "rule", "rule": rule}):
         pass

@@ -24,7 +24,7 @@ from evermodel.serving.prediction_writer import PredictionLog
 from evermodel.serving.shadow import Shadows
 from evermodel.spec import ModelSpec
 from evermodel.spec.rollout import RolloutSpec
-from support.serving_edge import ROW, Edge, Graph, edge, throw
+from support.serving_edge import ROW, Edge, Edges, Graph, throw
 
 INPUTS = Inputs(("amount", "colour"), frozenset({"amount"}))
 GOOD = {"amount": 1.0, "colour": "red"}
@@ -53,10 +53,12 @@ def labelled(spec: ModelSpec, folder: Path, ids: list[Any], labels: list[int]) -
 @pytest.mark.parametrize(
     "spell", [str, int, lambda number: f"order {number}/é"], ids=["digits", "numbers", "text"]
 )
-def test_online_answers_meet_their_labels(tmp_path: Path, path: str, spell: Callable[[int], Any]) -> None:
+def test_online_answers_meet_their_labels(
+    tmp_path: Path, edge: Edges, path: str, spell: Callable[[int], Any]
+) -> None:
     began = datetime.now(UTC) - timedelta(seconds=1)
     ids = [spell(number) for number in range(40)]
-    with edge(tmp_path / "lake" / "predictions") as (made, client):
+    with edge() as (made, client):
         told = []
         for first in range(0, 38, 2):
             rows = [{"id": own, **ROW} for own in ids[first : first + 2]]
@@ -76,9 +78,9 @@ def test_online_answers_meet_their_labels(tmp_path: Path, path: str, spell: Call
     assert sorted(joined.rows["prediction_id"].to_pylist()) == sorted(map(str, ids))
 
 
-def test_a_caller_without_ids_can_keep_those_of_the_answer(tmp_path: Path) -> None:
+def test_a_caller_without_ids_can_keep_those_of_the_answer(tmp_path: Path, edge: Edges) -> None:
     began = datetime.now(UTC) - timedelta(seconds=1)
-    with edge(tmp_path / "lake" / "predictions") as (made, client):
+    with edge() as (made, client):
         answer = client.post("/predict", json={"rows": [ROW, {**ROW, "id": "mine"}, ROW]}).json()
     ids = [prediction["id"] for prediction in answer["predictions"]]
     assert ids == [f"{answer['request_id']}-0", "mine", f"{answer['request_id']}-2"]
@@ -88,9 +90,9 @@ def test_a_caller_without_ids_can_keep_those_of_the_answer(tmp_path: Path) -> No
     assert (losses["7"].rows, losses["7"].mean) == (1, pytest.approx(0.25**2))
 
 
-def test_the_last_answer_and_the_last_label_of_an_id_count(tmp_path: Path) -> None:
+def test_the_last_answer_and_the_last_label_of_an_id_count(tmp_path: Path, edge: Edges) -> None:
     began = datetime.now(UTC) - timedelta(seconds=1)
-    with edge(tmp_path / "lake" / "predictions") as (made, client):
+    with edge() as (made, client):
         client.post("/predict", json={"row": {**ROW, "id": "twice"}})
         made.now.score = 0.75
         client.post("/predict", json={"row": {**ROW, "id": "twice"}})
@@ -104,8 +106,8 @@ def test_the_last_answer_and_the_last_label_of_an_id_count(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("loaded", [True, False], ids=["failing", "not loaded"])
-def test_a_fallback_s_answer_has_the_row_s_id(tmp_path: Path, loaded: bool) -> None:
-    with edge(tmp_path, loaded=loaded, fallback={"kind": "constant", "score": 0.2}) as (made, client):
+def test_a_fallback_s_answer_has_the_row_s_id(edge: Edges, loaded: bool) -> None:
+    with edge(loaded=loaded, fallback={"kind": "constant", "score": 0.2}) as (made, client):
         made.now.does = throw
         answer = client.post("/predict", json={"rows": [{**ROW, "id": 8}, ROW]}).json()
     assert (answer["fallback"], answer["predictions"][0]) == ("constant", {"id": "8", "score": 0.2})

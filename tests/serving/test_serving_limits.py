@@ -20,7 +20,7 @@ import uvicorn
 
 from evermodel.serving import request_body as body_reading
 from evermodel.serving.connection import HEAD_BYTES, PatientConnection
-from support.serving_edge import BODY, ROW, edge
+from support.serving_edge import BODY, ROW, Edges
 from support.serving_models import wait_until
 
 MB = 1024 * 1024
@@ -43,10 +43,10 @@ def listening(app: Any, **options: Any) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Client]:
+def client(edge: Edges, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Client]:
     monkeypatch.setattr(body_reading, "BODY_SECONDS", 0.5)
     monkeypatch.setattr(PatientConnection, "head_seconds", 0.5)
-    with edge(tmp_path, max_rows=50) as (made, _), listening(made.app()) as client:
+    with edge(max_rows=50) as (made, _), listening(made.app()) as client:
         yield client
         assert client.post("/predict", json=BODY).status_code == 200  # whatever came before
 
@@ -171,24 +171,24 @@ def test_an_early_refusal_is_read_although_the_caller_goes_on_sending(client: ht
     ],
     ids=lambda value: None if isinstance(value, bytes) else str(value),
 )
-def test_bad_bodies_are_named(tmp_path: Path, content: bytes, status: int, message: str) -> None:
-    with edge(tmp_path, max_rows=50) as (_, client):
+def test_bad_bodies_are_named(edge: Edges, content: bytes, status: int, message: str) -> None:
+    with edge(max_rows=50) as (_, client):
         answer = client.post("/predict", content=content)
     assert (answer.status_code, message in answer.json()["detail"]) == (status, True), answer.text
 
 
-def test_of_a_key_that_comes_twice_the_last_counts(tmp_path: Path) -> None:
-    with edge(tmp_path) as (made, client):
+def test_of_a_key_that_comes_twice_the_last_counts(edge: Edges) -> None:
+    with edge() as (made, client):
         twice = b'{"row": {"amount": 1, "age": 2, "colour": "a", "amount": 3}}'
         assert client.post("/predict", content=twice).status_code == 200
     assert [row["amount"] for row in made.logged()] == [3.0]
 
 
 def test_the_access_log_tells_everything_but_the_values(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    edge: Edges, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "evermodel.access")
-    with edge(tmp_path) as (_, client):
+    with edge() as (_, client):
         client.post("/predict", json=BODY, headers={"X-Request-ID": "r1"})
         client.post("/predict", json={"row": {**ROW, "age": "crimson"}}, headers={"X-Request-ID": "r2"})
     good, bad = (r.getMessage() for r in caplog.records if r.name == "evermodel.access")
@@ -198,9 +198,9 @@ def test_the_access_log_tells_everything_but_the_values(
     assert "crimson" not in caplog.text
 
 
-def test_a_full_disk_drops_counts_and_goes_on(tmp_path: Path) -> None:
+def test_a_full_disk_drops_counts_and_goes_on(tmp_path: Path, edge: Edges) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with edge(tmp_path, flush_seconds=0.05) as (made, client):
+    with edge(flush_seconds=0.05) as (made, client):
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
         try:
             for _ in range(3):

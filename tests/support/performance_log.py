@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +16,6 @@ from evermodel.data.prediction_log import log_schema, write_batch
 from evermodel.monitoring.performance.answers import level
 from evermodel.monitoring.performance.baseline import Baseline
 from evermodel.spec import ModelSpec
-from support.small_spec import small_spec
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 
@@ -90,6 +90,4 @@ class PerformanceWorld:
         return Baseline(version, level(self.spec, table), table)
 
 
-def performance_world(folder: Path, **sections: Any) -> PerformanceWorld:
-    sections = {"label": {"column": "late", "delay": "2d"}, **sections}
-    return PerformanceWorld(folder, small_spec(source={"path": str(folder / "small.parquet")}, **sections))
+PerformanceWorlds = Callable[..., PerformanceWorld]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -81,6 +82,9 @@ class RolloutWorld:
 
     def tags(self, version: str) -> dict[str, str]:
         return dict(self.world.client.get_model_version(self.name, version).tags)
+
+
+RolloutWorlds = Callable[[dict[str, Any]], RolloutWorld]
 
 
 def counted(requests: int, errors: int = 0) -> VersionCounts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -100,7 +100,7 @@ class Edge:
 
 
 @contextmanager
-def edge(
+def running_edge(
     folder: Path, *, loaded: bool = True, flush_seconds: float = 5.0, **serving: Any
 ) -> Iterator[tuple[Edge, TestClient]]:
     """Run the app in this process; leaving writes the prediction log."""
@@ -114,6 +114,9 @@ def edge(
         RELEASED.set()
         made.fallbacks.stop()
         made.log.stop()
+
+
+Edges = Callable[..., AbstractContextManager[tuple[Edge, TestClient]]]
 
 
 def throw() -> None:
