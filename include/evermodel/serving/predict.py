@@ -126,15 +126,15 @@ class PredictionService:
     def _count(
         self, model: str, outcome: _RequestOutcome, status: int, started: float, request_id: str
     ) -> None:
-        now = time.perf_counter()
-        self._metrics.requests(model, outcome.version, str(status)).inc()
+        now, metrics = time.perf_counter(), self._metrics
+        metrics.requests(model, outcome.version, str(status)).inc()
         if model != _UNKNOWN:
-            self._metrics.seconds(model).observe(now - started)
+            metrics.seconds(model).observe(now - started)
         if outcome.traffic is not None and outcome.routed is not None:
             if outcome.received_at and not 400 <= status < 500:
                 version, seconds = outcome.routed.version, now - outcome.received_at
                 outcome.traffic.counters.answered(version, seconds, failed=outcome.failed or status >= 500)
-                self._metrics.version_seconds(model, version).observe(seconds)
+                metrics.version_seconds(model, version).observe(seconds)
             else:  # an error of the caller is no evidence about a version
                 outcome.traffic.give_back(outcome.routed)
         if self._access_log:

@@ -102,22 +102,26 @@ class QueueThread(ServiceThread, Generic[Entry]):
     def put(self, entry: Entry, rows: int) -> bool:
         """Add an entry with its number of rows; return False if the queue is full or closed."""
         with self._changed:
-            if self._stopping.is_set() or self._rows + rows > self._capacity:
+            total = self._rows + rows
+            if total > self._capacity or self._stopping.is_set():
                 return False
             self._entries.append((entry, rows))
-            self._rows += rows
-            if self._rows >= self._enough:
+            self._rows = total
+            if total >= self._enough:
                 self._changed.notify()
         return True
 
     def take(
         self,
         seconds: float | None = None,
-        count: Callable[[Sequence[tuple[Entry, int]]], int] = len,
+        count: Callable[[Sequence[tuple[Entry, int]]], int] | None = None,
     ) -> list[Entry]:
-        """Wait for enough rows, at most so many seconds, and remove the first `count` entries; all by default."""
+        """Wait for enough rows, at most so many seconds, and remove the first `count` entries; all without it."""
         with self._changed:
             self._changed.wait_for(lambda: self._stopping.is_set() or self._rows >= self._enough, seconds)
-            taken = [self._entries.popleft() for _ in range(count(self._entries))]
-            self._rows -= sum(rows for _, rows in taken)
+            if count is None:  # in one step: requests wait for the lock
+                taken, self._entries, self._rows = self._entries, deque(), 0
+            else:
+                taken = deque(self._entries.popleft() for _ in range(count(self._entries)))
+                self._rows -= sum(rows for _, rows in taken)
         return [entry for entry, _ in taken]

@@ -1,3 +1,3 @@
-"""How a new version comes to answer: traffic plans, and the controllers that move them from evidence."""
+"""Rollouts of a new version: traffic plans, and the controllers that change them by evidence."""
 
 __all__ = ["active", "evidence", "plan", "plan_store", "service", "strategies"]
