@@ -1,4 +1,4 @@
-"""What retrain policies would have done with a model's history: a task for each policy, then the comparison."""
+"""The backtest of retrain policies on a model's history: one task per policy, then the comparison."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The weekly digest of every team: what happened to its models, in one message for each channel."""
+"""The weekly digest of every team: one message per channel about its models."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from evermodel_provider.operators.digest import DigestOperator
 for team in teams(specs_to_parse("")):
     with DAG(
         dag_id=f"digest_{team.name}",
-        description=f"Tell {team.owner} about the week of their models",
-        doc_md=f"Models: {', '.join(spec.name for spec in team.specs)}. Where their `alerts.digest` differ, that of the "
-        "first model by name holds.",
+        description=f"Send {team.owner} the weekly digest of their models",
+        doc_md=f"Models: {', '.join(spec.name for spec in team.specs)}. If their `alerts.digest` differ, that of the "
+        "first model by name applies.",
         schedule=CronTriggerTimetable(team.cron, timezone="UTC"),
         catchup=False,
         max_active_runs=1,

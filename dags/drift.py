@@ -1,4 +1,4 @@
-"""The daily drift watch of every model: judge the window, show it, tell people, ask for a retrain if it is needed."""
+"""The daily drift monitoring of every model: evaluate the window, report, alert, request a retrain if needed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ for spec in specs_to_parse("drift"):
     cron = spec.schedule.drift
     with DAG(
         dag_id=f"drift_{spec.name}",
-        description=f"Watch the predictions of {spec.name} for drift",
+        description=f"Monitor the predictions of {spec.name} for drift",
         doc_md=describe(spec),
         schedule=CronTriggerTimetable(cron, timezone="UTC") if cron else None,
         catchup=False,

@@ -1,4 +1,4 @@
-"""Every ten minutes: messages that Slack did not take, or that quiet hours held back, are sent in their order."""
+"""Every ten minutes: send the queued messages, in order, that Slack refused or quiet hours delayed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from evermodel_provider.operators.digest import SendMessagesOperator
 
 with DAG(
     dag_id="evermodel_messages",
-    description="Send the messages that wait",
+    description="Send the queued messages",
     schedule=CronTriggerTimetable("*/10 * * * *", timezone="UTC"),
     catchup=False,
     max_active_runs=1,
-    # A message that waits must not wait for somebody who switches this on.
+    # Active from the start: queued messages must not wait for an unpaused DAG.
     is_paused_upon_creation=False,
     default_args=DEFAULT_ARGS,
     tags=["evermodel", "messages"],

@@ -1,4 +1,4 @@
-"""The weekly retrain of every model: from new data to a champion that earned it."""
+"""The weekly retrain of every model: from new data to a new champion if the gates pass."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ for spec in specs_to_parse("retrain"):
     cron = spec.schedule.retrain
     with DAG(
         dag_id=f"retrain_{spec.name}",
-        description=f"Retrain {spec.name}, and ship the challenger if it proves itself",
+        description=f"Retrain {spec.name}, and promote the challenger if it passes the gates",
         doc_md=describe(spec),
         schedule=AssetOrTimeSchedule(timetable=CronTriggerTimetable(cron, timezone="UTC"), assets=wanted)
         if cron
@@ -53,7 +53,7 @@ for spec in specs_to_parse("retrain"):
             snapshot=pulled("validate"),
             chosen=pulled("request", "candidates"),
             map_index_template="{{ task.candidate }}",
-            # Each candidate has a limit of its own; this one is for what comes before and after.
+            # Each candidate has its own limit; the extra hour covers loading and logging.
             execution_timeout=max(c.time_limit for c in spec.candidates) + timedelta(hours=1),
             **task_resources(spec, "training"),
             **step,

@@ -1,4 +1,4 @@
-"""Back to an earlier version of a model, by a form with one question: why."""
+"""Rollback of a model to an earlier version, by a form."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ for spec in specs_to_parse("rollback"):
         schedule=None,
         catchup=False,
         max_active_runs=1,
-        # Nobody who needs this has time to look for a switch.
+        # Active from the start: an emergency tool must not be paused.
         is_paused_upon_creation=False,
         params=rollback_form(),
         default_args={**DEFAULT_ARGS, "owner": spec.owner, "on_failure_callback": failure_callback(spec)},

@@ -1,4 +1,4 @@
-"""The rollout of a new version: more of the requests as the evidence allows, back by itself when it does not."""
+"""The rollout of a new version: its share of traffic grows step by step, with automatic rollback."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ for spec in specs_to_parse("rollout"):
         schedule=[rollout_wanted(spec.name)],
         catchup=False,
         max_active_runs=1,
-        # What the retrain DAG asks for must not wait for a switch.
+        # Active from the start: requests of the retrain DAG must not wait.
         is_paused_upon_creation=False,
         params=rollout_form(spec),
         render_template_as_native_obj=True,
@@ -36,7 +36,7 @@ for spec in specs_to_parse("rollout"):
             model=spec.name,
             thread=pulled("start", "thread"),
             poke_interval=spec.rollout.look.total_seconds(),
-            **task_resources(spec, "registry"),  # it waits outside of its pool, between two looks
+            **task_resources(spec, "registry"),  # between two evaluations it holds no pool slot
         )
         finish = FinishRolloutOperator(
             task_id="finish", model=spec.name, look=pulled("watch"), outlets=[champion(spec.name)]

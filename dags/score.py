@@ -1,4 +1,4 @@
-"""The daily scoring of every model: the champion answers for the day before, or for the days of a form."""
+"""The daily scoring of every model by its champion: the previous day, or the days given in the form."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ for spec in specs_to_parse("score"):
     cron = spec.schedule.score
     with DAG(
         dag_id=f"score_{spec.name}",
-        description=f"Score the day before with the champion of {spec.name}",
+        description=f"Score the previous day with the champion of {spec.name}",
         doc_md=describe(spec),
         schedule=CronTriggerTimetable(cron, timezone="UTC") if cron else None,
         catchup=False,

@@ -1,4 +1,4 @@
-"""Stop the rollout of a model that is under way, by a form with one question: why."""
+"""Stop of a model's active rollout, by a form."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from evermodel_provider.resources import task_resources
 for spec in specs_to_parse("stop_rollout"):
     with DAG(
         dag_id=f"stop_rollout_{spec.name}",
-        description=f"Stop the rollout of {spec.name} that is under way",
+        description=f"Stop the active rollout of {spec.name}",
         doc_md=describe(spec),
         schedule=None,
         catchup=False,
         max_active_runs=1,
-        # Nobody who needs this has time to look for a switch.
+        # Active from the start: an emergency tool must not be paused.
         is_paused_upon_creation=False,
         params=stop_form(),
         default_args={**DEFAULT_ARGS, "owner": spec.owner, "on_failure_callback": failure_callback(spec)},

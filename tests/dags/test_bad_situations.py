@@ -207,6 +207,6 @@ def test_force_without_a_reason_is_refused_at_once(world: World) -> None:
     done = retrain(world, DAY, force=True)
 
     told: Any = failure(world, done, "request")
-    assert "`force` was set without a reason" in told
-    assert "start the run again and say why" in told
+    assert "`force` is set without a reason" in told
+    assert "start the run again with a reason" in told
     assert done.tries["request"] == 1

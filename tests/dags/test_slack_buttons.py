@@ -122,7 +122,7 @@ def dag_that_asks(name: str, done: list[Any]) -> Any:
     from evermodel_provider.operators.approve import ASKED_KEY, ApproveOperator, answer_form
 
     class Asking(ApproveOperator):
-        def _ask(self, context: Any) -> None:
+        def _request_approval(self, context: Any) -> None:
             self.subject, self.body = "Make version 1 of flights the champion?", "as you like"
             for key, param in answer_form(DIGEST).items():
                 self.params[key] = param

@@ -120,7 +120,7 @@ def test_an_answer_of_somebody_else_is_none(choice: str, skipped: list[str]) -> 
 
 
 def test_a_yes_to_a_form_that_shows_an_older_decision_is_none() -> None:
-    with pytest.raises(AirflowFailException, match="approved the decision d0, but the question is about d1"):
+    with pytest.raises(AirflowFailException, match="approved the decision d0, but the current one is d1"):
         answer(approve(), "Approve", ADA, decision="d0")
 
 
@@ -132,6 +132,6 @@ def test_airflow_gets_the_approvers_by_the_ids_that_its_auth_manager_knows(
     monkeypatch.setattr(
         "evermodel_provider.operators.approve.conf.get", lambda *a, **k: "airflow...FabAuthManager"
     )
-    with pytest.raises(SpecError, match="ada: the FAB auth manager knows people by numbers"):
+    with pytest.raises(SpecError, match="ada: the FAB auth manager identifies users by number"):
         assigned(["ada", "bob#4"])
     assert assigned(["bob#4"]) == [{"id": "4", "name": "bob"}]

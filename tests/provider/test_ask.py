@@ -81,7 +81,7 @@ def test_a_task_whose_outlets_lack_the_request_fails_instead_of_asking_nobody(wo
         task = AskForRetrainOperator(task_id="ask", model=str(world.spec_file), as_of=DAY)
     context: Any = {"outlet_events": OutletEventAccessors()}
 
-    with pytest.raises(AirflowFailException, match="would start nothing") as caught:
+    with pytest.raises(AirflowFailException, match="would start no DAG") as caught:
         task.execute(context)
     assert f"outlets=[retrain_wanted('{world.name}')]" in str(caught.value)
 

@@ -129,7 +129,7 @@ def test_the_date_of_the_form_comes_before_that_of_drift_before_the_run_s_own(
 
 
 def test_force_without_a_reason_fails_without_a_retry(model: World) -> None:
-    with pytest.raises(AirflowFailException, match=r"`force` was set without a reason\n.*say why"):
+    with pytest.raises(AirflowFailException, match=r"`force` is set without a reason\n.*with a reason"):
         asked(model, force=True)
 
 
@@ -159,12 +159,12 @@ def test_without_named_approvers_nobody_skips_the_question(model: World) -> None
 def test_an_unknown_candidate_fails_and_names_the_known_ones(model: World) -> None:
     with pytest.raises(AirflowFailException, match="no candidate forest") as caught:
         asked(model, candidates=["forest"])
-    assert "candidates of flights: boosted_trees, logistic" in str(caught.value)
+    assert "choose from boosted_trees, logistic" in str(caught.value)
 
 
 def test_the_form_offers_the_candidates_of_the_spec(model: World) -> None:
     form = retrain_form(model.spec)
     assert form["candidates"].schema["items"]["enum"] == ["boosted_trees", "logistic"]
-    assert "The spec says auto" in form["approval"].description
+    assert "The spec sets auto" in form["approval"].description
     model.change(approval="manual", approvers=["ml_lead#3"])
-    assert "auto is for ml_lead only" in retrain_form(model.spec)["approval"].description
+    assert "auto is allowed for ml_lead only" in retrain_form(model.spec)["approval"].description

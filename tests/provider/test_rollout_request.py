@@ -94,5 +94,5 @@ def test_the_form_wins_and_its_run_is_the_key(model: World) -> None:
 def test_a_first_champion_is_nothing_to_roll_out_and_a_run_that_nobody_asked_for_fails(model: World) -> None:
     with pytest.raises(AirflowSkipException, match="first champion"):
         asked(event(11, cold_start=True))
-    with pytest.raises(AirflowFailException, match="no version was named"):
+    with pytest.raises(AirflowFailException, match="no version is set"):
         asked(event(11, note="made in Airflow's page"))

@@ -60,7 +60,7 @@ def test_what_waits_is_sent_and_an_empty_queue_is_skipped(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = SendMessagesOperator(task_id="send")
-    with pytest.raises(AirflowSkipException, match="no message waits"):
+    with pytest.raises(AirflowSkipException, match="no message is queued"):
         task.execute({})  # type: ignore[arg-type]
 
     dispatch = Publisher(message_queue(settings), small_spec(), clock())

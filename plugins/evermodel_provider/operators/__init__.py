@@ -1,1 +1,1 @@
-"""Operators, one for each step of a model's life; each works alone in any DAG."""
+"""Operators, one for each step of a model's life cycle; each works alone in any DAG."""

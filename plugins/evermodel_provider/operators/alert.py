@@ -1,4 +1,4 @@
-"""Tell people about problems: one incident for each kind, and nothing twice."""
+"""Alerts on a model's problems: one incident per kind of problem."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ if TYPE_CHECKING:
 class DriftAlertOperator(ModelOperator):
     """Open, escalate, remind of, update or resolve the model's incidents, in Slack or, without a connection, in the outbox.
 
-    Messages are queued before they are sent; what Slack does not take now is sent later, in order, and the task goes
-    on. A calm window sends nothing. Returns action, severity and delivery of the most severe kind of problem, and all
+    Messages are queued before they are sent; messages that Slack refuses are sent later, in order, and the task succeeds.
+    A quiet window sends nothing. Returns action, severity and delivery of the most severe kind of problem, and all
     of them under ``incidents``.
     """
 
     def run_step(self, context: Context) -> dict[str, Any]:
-        """Compare the verdict with what is open, queue what there is to say, and send what waits."""
+        """Compare the verdict with the open incidents, queue messages, and send the queue."""
         from evermodel_provider.notifications.delivery import require, send_queue
 
         watch = self.drift_watch()
         verdict, settings = watch.verdict(), self.hook.settings
-        desk = self._desk(watch, verdict, context)
+        handler = self._handler(watch, verdict, context)
         with tempfile.TemporaryDirectory() as folder:
-            handled = desk.handle(verdict, watch.as_of, Path(folder))
+            handled = handler.handle(verdict, watch.as_of, Path(folder))
         reports = send_queue(settings)
-        desk.remember_deliveries(handled)
-        incidents = [self._said(done) for done in handled]
-        for said in incidents:
-            self.log.info("%s: %s, %s", said["kind"], said["severity"], said["action"])
+        handler.remember_deliveries(handled)
+        incidents = [self._described(done) for done in handled]
+        for incident in incidents:
+            self.log.info("%s: %s, %s", incident["kind"], incident["severity"], incident["action"])
         require(self.spec, reports)
         first = incidents[0]
         return {**{key: first[key] for key in ("action", "severity", "delivery")}, "incidents": incidents}
 
-    def _said(self, done: Handled) -> dict[str, Any]:
+    def _described(self, done: Handled) -> dict[str, Any]:
         from evermodel_provider.notifications.delivery import delivery_of
 
         delivery = delivery_of(self.spec, self.hook.settings, done.message) if done.message else None
         return {**asdict(done), "delivery": delivery}
 
-    def _desk(self, watch: DriftRun, verdict: DriftVerdict, context: Context) -> IncidentHandler:
+    def _handler(self, watch: DriftRun, verdict: DriftVerdict, context: Context) -> IncidentHandler:
         from evermodel.pipelines.incidents import incident_handler
 
         run = context["dag_run"]

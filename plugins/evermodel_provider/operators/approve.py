@@ -1,4 +1,4 @@
-"""Let a person approve a challenger, where the spec or the form wants it."""
+"""Approval of a challenger, if the spec or the form requires it."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ COMMENT, DECISION = "comment", "decision"
 
 
 class ApproveOperator(ApprovalOperator):
-    """Wait for a person's answer on a registered version, or go on at once when approval is ``auto``.
+    """Wait for the approval of a registered version, or continue at once if approval is ``auto``.
 
-    People are told in the model's channel. Without an answer in time the version is rejected. The answer is pushed as the XCom ``approval``, also when it is
-    no, with the digest of the decision that the form showed; the form shows that decision with every gate.
+    A message goes to the model's channel. Without a response in time the version is rejected. Approval and rejection are
+    pushed as the XCom ``approval``, with the digest of the decision that the form shows with every gate.
 
     :param model: Name of a model spec. (templated)
     :param version: The registered version. (templated)
     :param run_key: Idempotency key of the retrain. (templated)
     :param approval: ``auto`` or ``manual``. (templated)
-    :param approvers: Airflow users who may answer, as in the spec; empty: everybody who may.
+    :param approvers: Airflow users who may approve, as in the spec; empty: all users with access to the form.
     :param mlflow_conn_id: Airflow connection of the MLflow server. (templated)
     """
 
@@ -73,24 +73,24 @@ class ApproveOperator(ApprovalOperator):
         self.mlflow_conn_id = mlflow_conn_id
 
     def execute(self, context: Context) -> Any:
-        """Ask a person, unless nobody has to be asked."""
+        """Request approval, unless approval is ``auto``."""
         if self.approval == "auto":
             self.log.info("Version %s needs no approval: approval is auto", self.version)
             return self._push(context, Approval(True, AUTO, str(self.version)))
         with airflow_errors():
             self.assigned_users = assigned(self.approvers)
-            self._ask(context)
+            self._request_approval(context)
         return super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
-        """Note the answer first: a rejection leaves no return value."""
+        """Record the response first, because a rejection leaves no return value."""
         if "error" not in event:
             with airflow_errors():
-                self._take(context, event)
+                self._accept(context, event)
         return super().execute_complete(context, event)
 
-    def _take(self, context: Context, event: dict[str, Any]) -> None:
-        """Check who answered and what about, then push the answer and note it on the version."""
+    def _accept(self, context: Context, event: dict[str, Any]) -> None:
+        """Check the approver and the decision, then push the approval and record it on the version."""
         user, filled_in = _user(event.get("responded_by_user")), event.get("params_input") or {}
         require_approver(self.approvers, user)
         shown = context["ti"].xcom_pull(task_ids=self.task_id, key=ASKED_KEY) or ""
@@ -102,11 +102,11 @@ class ApproveOperator(ApprovalOperator):
             at=event["responded_at"].isoformat(timespec="seconds"),
             comment=str(filled_in.get(COMMENT) or "").strip(),
         )
-        # A form of an earlier try stays as it was, also when the decision was made anew since.
+        # The form of an earlier attempt is unchanged, even if the decision was made again since.
         if answer.approved and answer.digest != shown:
             raise ApprovalError(
-                f"{answer.by} approved the decision {answer.digest}, but the question is about {shown or 'none'}",
-                "start the retrain DAG again, so that people see the decision that holds",
+                f"{answer.by} approved the decision {answer.digest}, but the current one is {shown or 'none'}",
+                "start the retrain DAG again to request approval of the current decision",
             )
         self._push(context, answer)
         self._record(answer)
@@ -116,15 +116,18 @@ class ApproveOperator(ApprovalOperator):
         return answer.to_json()
 
     def _record(self, answer: Approval) -> None:
-        """Note a rejection on the version; `DeployOperator` notes a yes, for only then does it count."""
+        """Record a rejection on the version; `DeployOperator` records an approval, when it takes effect."""
         if answer.approved:
             return
         try:
             record_answer(TrackingHook(self.mlflow_conn_id).get_conn(), self.model, answer)
         except Exception:
-            self.log.exception("The rejection could not be noted on version %s; it holds", answer.version)
+            self.log.exception(
+                "The rejection of version %s could not be recorded on it; the version stays rejected",
+                answer.version,
+            )
 
-    def _ask(self, context: Context) -> None:
+    def _request_approval(self, context: Context) -> None:
         from evermodel.evaluation.decision import Decision
         from evermodel.registry.tracking import find_run, read_json, version_url
         from evermodel.reports.retrain.approval_form import approval_text, metrics_of
@@ -147,9 +150,9 @@ class ApproveOperator(ApprovalOperator):
         for name, param in answer_form(decision.digest).items():
             self.params[name] = param
         context["ti"].xcom_push(key=ASKED_KEY, value=decision.digest)
-        self._tell(context, spec, decision, links, hook.settings)
+        self._notify(context, spec, decision, links, hook.settings)
 
-    def _tell(
+    def _notify(
         self,
         context: Context,
         spec: ModelSpec,
@@ -157,7 +160,7 @@ class ApproveOperator(ApprovalOperator):
         links: Mapping[str, str],
         settings: Settings,
     ) -> None:
-        """Tell people that a version waits for them; the form waits all the same if that fails."""
+        """Send a message about the pending approval; the form works even if that fails."""
         from evermodel.alerts.approval_message import ApprovalForm, approval_message
         from evermodel_provider.notifications.delivery import tell
         from evermodel_provider.notifications.slack_app import has_slack_app
@@ -165,42 +168,42 @@ class ApproveOperator(ApprovalOperator):
         try:
             form = self.generate_link_to_ui_from_context(context=context, base_url=settings.airflow_url)
             ti = context["ti"]
-            question = ApprovalForm(ti.dag_id, ti.run_id, ti.task_id, str(self.version), decision.digest)
+            approval_form = ApprovalForm(ti.dag_id, ti.run_id, ti.task_id, str(self.version), decision.digest)
             message = approval_message(
                 spec,
                 str(self.version),
                 decision,
                 {"Approve or reject": form, **links},
-                question if has_slack_app(spec.alerts.slack_connection) else None,
+                approval_form if has_slack_app(spec.alerts.slack_connection) else None,
             )
             tell(spec, settings, "approval", message, form)
         except Exception:
-            self.log.exception("The message about the approval could not be sent")
+            self.log.exception("The approval message could not be sent")
 
 
 def answer_form(digest: str = "") -> dict[str, Param]:
-    """Return the fields beside the buttons: a comment, and the digest that ties the answer to the decision shown."""
+    """Return the form's fields: a comment, and the digest that binds the approval to the decision shown."""
     return {
         COMMENT: Param(
             None,
             type=["null", "string"],
             source="task",
             title="Comment",
-            description="Why; kept with the version and in the registry's history.",
+            description="Reason, stored with the version and in the registry's history.",
         ),
         DECISION: Param(
             digest,
             type="string",
             source="task",
             title="Decision",
-            description="The answer holds for this decision only.",
+            description="The approval applies to this decision only.",
             **({"enum": [digest]} if digest else {}),
         ),
     }
 
 
 def assigned(approvers: Sequence[str]) -> list[Any] | None:
-    """Return the approvers as Airflow takes them, which compares ids.
+    """Return the approvers in Airflow's format, which compares ids.
 
     :raises SpecError: The auth manager's ids are numbers, and an approver has none.
     """
@@ -209,15 +212,15 @@ def assigned(approvers: Sequence[str]) -> list[Any] | None:
     without = [one.name for one in named if not one.id.isdigit()] if "FabAuthManager" in manager else []
     if without:
         raise SpecError(
-            f"approvers: {', '.join(without)}: the FAB auth manager knows people by numbers",
-            f"write {without[0]}#3, with the number from the address of the person's page in Airflow",
+            f"approvers: {', '.join(without)}: the FAB auth manager identifies users by number",
+            f"write {without[0]}#3, with the number from the URL of the user's page in Airflow",
         )
     return [{"id": one.id, "name": one.name} for one in named] or None
 
 
 def _user(found: Any) -> dict[str, str] | None:
-    """Return id and name of who answered; Airflow gives a dict or an object, or nothing after a time-out."""
+    """Return id and name of the user who responded; Airflow passes a dict, an object, or nothing after a timeout."""
     if not found:
         return None
-    told = found if isinstance(found, dict) else {"id": found.id, "name": found.name}
-    return {"id": str(told["id"]), "name": str(told["name"] or told["id"])}
+    user = found if isinstance(found, dict) else {"id": found.id, "name": found.name}
+    return {"id": str(user["id"]), "name": str(user["name"] or user["id"])}

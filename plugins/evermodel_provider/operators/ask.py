@@ -1,4 +1,4 @@
-"""Ask for a retrain when the drift policy says so."""
+"""Request of a retrain by the drift policy."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class AskForRetrainOperator(ModelOperator):
-    """Emit the asset event that starts the model's retrain DAG, or skip and say why not.
+    """Emit the asset event that starts the model's retrain DAG, or skip with the reason.
 
-    The event carries its own idempotency key: two runs started by one event end in one version. The answer is kept on
-    the MLflow run of the day (tag ``evermodel.retrain``), and a request also on the registered model.
+    The event carries its own idempotency key: two runs started by one event produce one version. The recommendation is
+    stored on the MLflow run of the day (tag ``evermodel.retrain``), and a request also on the registered model.
     """
 
     def __init__(self, *, model: str, **kwargs: Any) -> None:
@@ -26,19 +26,19 @@ class AskForRetrainOperator(ModelOperator):
         super().__init__(model=model, **kwargs)
 
     def run_step(self, context: Context) -> dict[str, Any]:
-        """Ask, or skip."""
+        """Request the retrain, or skip."""
         from evermodel.monitoring.retrain_history import note_answer
         from evermodel.monitoring.retrain_policy import current_recommendation, record_request
 
         wanted = self._asset()
         watch = self.drift_watch()
-        wish = current_recommendation(self.spec, watch.verdict(), watch.as_of, watch.client)
-        note_answer(watch.client, self.spec, watch.as_of, wish.note)
-        if not wish.wanted:
-            raise AirflowSkipException(wish.note)
-        request = record_request(self.spec, watch.as_of, wish.note, watch.client)
+        recommendation = current_recommendation(self.spec, watch.verdict(), watch.as_of, watch.client)
+        note_answer(watch.client, self.spec, watch.as_of, recommendation.note)
+        if not recommendation.wanted:
+            raise AirflowSkipException(recommendation.note)
+        request = record_request(self.spec, watch.as_of, recommendation.note, watch.client)
         context["outlet_events"][wanted].extra = request
-        self.log.info("Asked for a retrain: %s", wish.note)
+        self.log.info("Retrain requested: %s", recommendation.note)
         return request
 
     def _asset(self) -> Asset:
@@ -46,8 +46,8 @@ class AskForRetrainOperator(ModelOperator):
         wanted = retrain_wanted(self.spec.name)
         if wanted not in self.outlets:
             raise SpecError(
-                f"the outlets of task {self.task_id} lack the asset {wanted.name}, so its request would start nothing",
-                f"give the task outlets=[retrain_wanted('{self.spec.name}')]; that is the default only where `model` "
+                f"the outlets of task {self.task_id} lack the asset {wanted.name}, so the request would start no DAG",
+                f"give the task outlets=[retrain_wanted('{self.spec.name}')]; the default applies only if `model` "
                 "is the plain name of a model",
             )
         return wanted

@@ -1,4 +1,4 @@
-"""Replay a model's history under retrain policies, one task for each, and compare what came of them."""
+"""Backtest of retrain policies on a model's history: one task per policy, then the comparison."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def backtest_form() -> dict[str, Param]:
-    """Return the form that a person fills in to start a backtest."""
+    """Return the form that starts a backtest."""
     day: dict[str, Any] = {"type": ["null", "string"], "format": "date"}
     names = list(POLICIES)
     return {
@@ -25,10 +25,13 @@ def backtest_form() -> dict[str, Param]:
             None,
             **day,
             title="Start",
-            description="Day of the first champion; empty: the first possible one.",
+            description="Day of the first champion. Default: the first possible one.",
         ),
         "end": Param(
-            None, **day, title="End", description="Day after the last; empty: as far as labels have matured."
+            None,
+            **day,
+            title="End",
+            description="Day after the last. Default: up to the last day with matured labels.",
         ),
         "policies": Param(
             list(DEFAULT_POLICIES),
@@ -42,27 +45,27 @@ def backtest_form() -> dict[str, Param]:
             type="string",
             enum=["7d", "1d"],
             title="Step",
-            description="How often the drift verdict is asked for; 1d is as in production, and takes longer.",
+            description="Time between two drift verdicts. 1d matches production and takes longer.",
         ),
         "known": Param(
             None,
             type=["null", "string"],
             title="Known",
-            description="Column that says when a row, or a version of it, was known; empty if there is none.",
+            description="Column with the time at which a row, or a version of it, was known. Default: none.",
         ),
     }
 
 
 class BacktestPlanOperator(ModelOperator):
-    """Read the model's history once and settle what is replayed.
+    """Read the model's history once and plan the replay.
 
     Returns the names of the policies, to map over; pushes the plan, which the other backtest operators take, as ``plan``.
 
-    :param start: Day of the first champion; empty for the first possible one. (templated)
-    :param end: Day after the last; empty for as far as labels have matured. (templated)
+    :param start: Day of the first champion; empty: the first possible one. (templated)
+    :param end: Day after the last; empty: up to the last day with matured labels. (templated)
     :param policies: Names of the policies. (templated)
-    :param step: How often policies decide: 7d or 1d. (templated)
-    :param known: Column that says when a row was known; empty if there is none. (templated)
+    :param step: Time between two drift verdicts: 7d or 1d. (templated)
+    :param known: Column with the time at which a row was known; empty: none. (templated)
     """
 
     template_fields: Sequence[str] = (
@@ -112,7 +115,7 @@ class BacktestPlanOperator(ModelOperator):
 
 
 class _PlannedOperator(ModelOperator):
-    """Base of the operators that go on with a plan.
+    """Base of the operators that continue a plan.
 
     :param plan: What `BacktestPlanOperator` pushed. (templated)
     """
@@ -131,9 +134,9 @@ class _PlannedOperator(ModelOperator):
 
 
 class BacktestPolicyOperator(_PlannedOperator):
-    """Replay one policy; map it over the plan's policies. One that was killed goes on where it was.
+    """Replay one policy; map it over the plan's policies. An interrupted replay continues from its cache.
 
-    Returns how many retrains were tried and shipped, and how many alerts were sent.
+    Returns the numbers of retrains tried, versions promoted and alerts sent.
 
     :param policy: Name of the policy. (templated)
     """
@@ -150,7 +153,7 @@ class BacktestPolicyOperator(_PlannedOperator):
 
         outcome = replay_policy(self.planned(), POLICIES[self.policy])
         tried = len(outcome.retrains)
-        self.log.info("%s: %d retrains tried, %d shipped", self.policy, tried, outcome.shipped)
+        self.log.info("%s: %d retrains tried, %d promoted", self.policy, tried, outcome.shipped)
         return {
             "policy": self.policy,
             "tried": tried,
@@ -160,9 +163,9 @@ class BacktestPolicyOperator(_PlannedOperator):
 
 
 class BacktestReportOperator(_PlannedOperator):
-    """Compare the policies of a plan, and keep report, plot and data in MLflow and in the lake.
+    """Compare the policies of a plan, and store report, plot and data in MLflow and in the lake.
 
-    Returns the digest of the result, its address in MLflow, and what it found, in sentences.
+    Returns the digest of the result, its address in MLflow, and its findings, in sentences.
     """
 
     def run_step(self, context: Context) -> dict[str, Any]:
@@ -177,10 +180,10 @@ class BacktestReportOperator(_PlannedOperator):
         address = record_backtest(self.hook.get_conn(), self.hook.settings.tracking_uri, comparison, files)
         for sentence in findings(comparison):
             self.log.info("%s", sentence)
-        self.log.info("The report: %s (also %s)", address, files.page)
+        self.log.info("Report: %s (also %s)", address, files.page)
         return {"result": comparison.digest, "report": address, "findings": findings(comparison)}
 
 
 def _given(value: object) -> str | None:
-    """Return what a form says; a native template may have made a date of it, and an empty field is no text."""
+    """Return a form's value as text; a native template may have parsed a date, and an empty field is None."""
     return None if value in (None, "", "None") else str(value)

@@ -1,4 +1,4 @@
-"""What the operators share: the model's spec, the MLflow client, and the moment a run looks from."""
+"""Base of the operators: the model's spec, the MLflow client, and the run's moment."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Lineage = tuple[list[Data], list[Data]]
 
-# A scheduled run looks from the end of its data interval, any other from the moment it was asked for.
+# A scheduled run works as of the end of its data interval, any other as of its request.
 AS_OF = "{{ dag_run.data_interval_end or dag_run.run_after }}"
 
 
@@ -33,7 +33,7 @@ class ModelOperator(BaseOperator):
     """Base of the operators that work on one model.
 
     :param model: Name of a model spec, or path of its YAML file. (templated)
-    :param as_of: Moment as of which the step sees the world, ISO 8601. (templated)
+    :param as_of: Moment as of which the step works, ISO 8601; later data is ignored. (templated)
     :param mlflow_conn_id: Airflow connection of the MLflow server. (templated)
     """
 
@@ -72,24 +72,24 @@ class ModelOperator(BaseOperator):
             return self._returned
 
     def run_step(self, context: Context) -> Any:
-        """Do the work; subclasses say what."""
+        """Run the step; implemented by subclasses."""
         raise NotImplementedError
 
     def lineage(self, returned: Any) -> Lineage:
-        """Return what the step read and what it wrote; subclasses say what.
+        """Return the inputs and outputs of the step for OpenLineage; implemented by subclasses.
 
         :param returned: What `run_step` returned.
         """
         return [], []
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage | None:
-        """Tell OpenLineage, which calls this by its name, what the step read and wrote."""
+        """Return the OpenLineage inputs and outputs; OpenLineage calls this method by name."""
         if self._returned is None:
-            return None  # it failed, or had nothing to do
+            return None  # failed or skipped
         return operator_lineage(*self.lineage(self._returned))
 
     def drift_watch(self) -> DriftRun:
-        """Return the drift watch of this run's day."""
+        """Return the drift run of this run's day."""
         from evermodel.pipelines.drift import DriftRun
 
         return DriftRun(self.spec, whole_day(self.as_of), self.hook.get_conn(), self.hook.settings)

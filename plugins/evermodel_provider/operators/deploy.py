@@ -1,4 +1,4 @@
-"""Make a registered version the champion."""
+"""Promotion of a registered version to champion."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 
 class DeployOperator(RetrainStepOperator):
-    """Promote a version to champion, if the champion is still the one it was judged against.
+    """Promote a version to champion, if the current champion is the one it was evaluated against.
 
-    Serving processes pick the change up by themselves. Where the spec names another strategy than ``direct`` and there
-    is a champion, it promotes nothing: its asset event starts the rollout DAG. Returns the promotion, or under ``rollout``
-    what was asked for.
+    Serving processes load the new champion by themselves. If the spec names another strategy than ``direct`` and there
+    is a champion, nothing is promoted: the asset event starts the rollout DAG. Returns the promotion, or the rollout
+    request under ``rollout``.
 
     :param version: The version, as `RegisterOperator` returned it. (templated)
-    :param by: Who wants it, where nobody was asked. (templated)
-    :param approval: The answer that `ApproveOperator` pushed: a yes to this version and decision. (templated)
+    :param by: Who deploys, if no approval was required. (templated)
+    :param approval: What `ApproveOperator` pushed: the approval of this version and decision. (templated)
     """
 
     template_fields: Sequence[str] = (*RetrainStepOperator.template_fields, "version", "by", "approval")
@@ -50,18 +50,18 @@ class DeployOperator(RetrainStepOperator):
             if self.retrain().decision().parent is not None:
                 request = self.retrain().ask_for_rollout(str(self.version), self.by, answer)
                 context["outlet_events"][wanted].extra = request
-                self.log.info("Asked for the rollout of version %s (%s)", self.version, strategy)
+                self.log.info("Rollout of version %s requested (%s)", self.version, strategy)
                 return {"rollout": {**request, "strategy": strategy}}
-            context["outlet_events"][wanted].extra = {"cold_start": True}  # it starts the DAG, which skips
+            context["outlet_events"][wanted].extra = {"cold_start": True}  # starts the DAG, which skips
         promotion = self.retrain().deploy(str(self.version), self.by, answer)
         self.log.info(
-            "Version %s is champion now (before: %s)", promotion.version, promotion.previous or "none"
+            "Version %s is the champion (before: %s)", promotion.version, promotion.previous or "none"
         )
         count(self.spec.name, "deployed_total")
         return asdict(promotion)
 
     def lineage(self, returned: dict[str, Any]) -> Lineage:
-        """Say which version serves now; a rollout that was asked for has changed nothing yet."""
+        """Return the promoted version; a requested rollout has no output yet."""
         if "rollout" in returned:
             return [], []
         return [], [version_data(self.hook.settings, self.spec.name, returned["version"])]

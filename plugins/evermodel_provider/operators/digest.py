@@ -1,4 +1,4 @@
-"""Tell a team about the week of its models, and send what waits in the queue."""
+"""The weekly digest of a team's models, and delivery of the message queue."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 class DigestOperator(BaseOperator):
-    """Send the weekly digest of one team: one message for each channel of its models.
+    """Send the weekly digest of one team: one message per channel of its models.
 
-    Returns the deliveries. A week that was told already is not told again.
+    Returns the deliveries. Each week is sent once.
 
     :param team: The owner, as the specs name them. (templated)
     :param as_of: Moment at which the week ends, ISO 8601. (templated)
@@ -49,7 +49,7 @@ class DigestOperator(BaseOperator):
         return TrackingHook(self.mlflow_conn_id)
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
-        """Read the week from MLflow, queue the messages, and send what waits."""
+        """Read the week from MLflow, queue the messages, and send the queue."""
         from evermodel.alerts.digest import Digest
         from evermodel.alerts.publisher import clock, message_queue
         from evermodel.alerts.teams import teams
@@ -60,10 +60,10 @@ class DigestOperator(BaseOperator):
         settings, links = self.hook.settings, {"Airflow": self.hook.settings.airflow_url}
         found = next((t for t in teams(load_specs(None, settings)[0]) if t.owner == self.team), None)
         if found is None:
-            raise AirflowSkipException(f"no model of {self.team} wants a digest")
+            raise AirflowSkipException(f"no model of {self.team} has a digest configured")
         if found.dissenters:
             self.log.warning(
-                "The digest goes out at %s, by the spec of %s; alerts.digest differs in: %s",
+                "The digest is sent at %s, set by the spec of %s; alerts.digest differs in: %s",
                 found.cron,
                 found.specs[0].name,
                 ", ".join(found.dissenters),
@@ -78,10 +78,10 @@ class DigestOperator(BaseOperator):
 
 
 class SendMessagesOperator(BaseOperator):
-    """Send the messages that wait: those that Slack did not take, and those that quiet hours held back.
+    """Send the queued messages: those that Slack refused, and those that quiet hours delayed.
 
-    Skips when nothing waits, without a look at MLflow. Fails where a connection, a channel or a notifier has to be put
-    right, so that it is seen; the messages stay.
+    Skips if the queue is empty, without a request to MLflow. Fails if a connection, channel or notifier needs a fix, so
+    that the problem is visible; the messages stay queued.
     """
 
     ui_color = "#e8f4f1"
@@ -90,7 +90,7 @@ class SendMessagesOperator(BaseOperator):
         super().__init__(**kwargs)
 
     def execute(self, context: Context) -> dict[str, int]:
-        """Send what may go now; return how many went and how many wait."""
+        """Send the messages that are due; return the numbers of sent and queued messages."""
         from evermodel.alerts.publisher import message_queue
         from evermodel.core.errors import TransientError
         from evermodel.core.settings import Settings
@@ -98,7 +98,7 @@ class SendMessagesOperator(BaseOperator):
 
         settings = Settings.from_environment()
         if not message_queue(settings).lanes():
-            raise AirflowSkipException("no message waits")
+            raise AirflowSkipException("no message is queued")
         reports = send_queue(settings)
         wrong = [r.error for r in reports if r.error is not None and not isinstance(r.error, TransientError)]
         if wrong:

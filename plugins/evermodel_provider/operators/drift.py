@@ -1,4 +1,4 @@
-"""Judge a window of the prediction log, and draw Evidently's report of it."""
+"""Drift verdict on a window of the prediction log, and Evidently's report of it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 class DriftVerdictOperator(ModelOperator):
-    """Judge the trailing window against the rows that the champion was fitted on; the verdict goes to MLflow.
+    """Evaluate the trailing window against the champion's training rows; the verdict goes to MLflow.
 
     Returns severity, reason, rows, the drifting columns and the matured metric.
     """
 
     def run_step(self, context: Context) -> dict[str, Any]:
-        """Judge the window."""
+        """Evaluate the window."""
         verdict = self.drift_watch().judge()
         self.log.info("%s: %s", verdict.severity, verdict.reason)
         for column in verdict.drifting:
@@ -58,18 +58,18 @@ class DriftVerdictOperator(ModelOperator):
         }
 
     def lineage(self, returned: dict[str, Any]) -> Lineage:
-        """Say which predictions, of whom, were looked at."""
+        """Return the evaluated predictions and their model version."""
         settings, day = self.hook.settings, f"{last_day(whole_day(self.as_of)).start:%Y-%m-%d}"
         log = predictions_data(settings, self.spec.name, day)
         return [log, version_data(settings, self.spec.name, returned["version"])], []
 
 
 class EvidentlyReportOperator(ModelOperator):
-    """Draw Evidently's report of the window and keep it on the MLflow run of the day and in Evidently's workspace.
+    """Render Evidently's report of the window and store it on the MLflow run of the day and in Evidently's workspace.
 
     Returns the address of that run.
     """
 
     def run_step(self, context: Context) -> str:
-        """Draw the report."""
+        """Render the report."""
         return self.drift_watch().report()

@@ -1,4 +1,4 @@
-"""Judge the challenger, and branch by the decision."""
+"""Evaluation of the challenger, and branching by the decision."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 class EvaluateOperator(RetrainStepOperator):
-    """Judge the best candidate beside the champion on the same rows, and write the decision to MLflow.
+    """Evaluate the best candidate and the champion on the same rows, and write the decision to MLflow.
 
     Returns the verdict, whether it may ship, and the metric of both.
 
     :param snapshot: What `ExtractOperator` returned. (templated)
     :param trained: What the mapped `TrainOperator` returned; failed ones are left out. (templated)
-    :param force_reason: Why a person wants the challenger shipped whatever the gates say. (templated)
+    :param force_reason: Why the challenger shall be promoted whatever the gates decide. (templated)
     """
 
     template_fields: Sequence[str] = (
@@ -40,7 +40,7 @@ class EvaluateOperator(RetrainStepOperator):
         self.force_reason = force_reason
 
     def run_step(self, context: Context) -> dict[str, Any]:
-        """Judge the challenger."""
+        """Evaluate the challenger."""
         from evermodel.modeling.training import TrainedCandidate
 
         trained = [TrainedCandidate(**item) for item in self.trained if item]
@@ -67,10 +67,10 @@ class EvaluateOperator(RetrainStepOperator):
 
 
 class DecideOperator(BaseBranchOperator):
-    """Follow one branch if the challenger may ship, another if not.
+    """Follow one branch if the challenger may be promoted, another if not.
 
     :param decision: What `EvaluateOperator` returned. (templated)
-    :param ship: Task ids to follow if it may ship.
+    :param ship: Task ids to follow if it may be promoted.
     :param keep: Task ids to follow if not.
     """
 

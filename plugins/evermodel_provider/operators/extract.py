@@ -1,4 +1,4 @@
-"""Extract the snapshot of a retrain."""
+"""Extraction of a retrain's snapshot."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ExtractOperator(RetrainStepOperator):
-    """Extract what a retrain may see into an immutable snapshot, tracked and pushed by DVC.
+    """Extract the data of a retrain into an immutable snapshot, tracked and pushed by DVC.
 
     Returns the snapshot's path in the lake, digest, md5, rows and window.
     """
@@ -32,5 +32,5 @@ class ExtractOperator(RetrainStepOperator):
         return snapshot.to_json()
 
     def lineage(self, returned: dict[str, Any]) -> Lineage:
-        """Say that the source became the snapshot."""
+        """Return the source as input and the snapshot as output."""
         return source_data(self.spec), [snapshot_data(self.hook.settings, returned)]

@@ -1,4 +1,4 @@
-"""End a retrain: note the outcome in MLflow and tell people."""
+"""End of a retrain: the outcome in MLflow and a message."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 class RetrainReportOperator(RetrainStepOperator):
-    """Report how a retrain ended: a new champion, or why the old one stays.
+    """Report how a retrain ended: with a new champion, or why the champion stays.
 
     Returns the outcome.
 
     :param version: The registered version, if there is one. (templated)
-    :param approval: The answer that `ApproveOperator` pushed, if it was asked. (templated)
+    :param approval: What `ApproveOperator` pushed, if it ran. (templated)
     :param promotion: What `DeployOperator` returned, if it ran. (templated)
     """
 

@@ -1,4 +1,4 @@
-"""Send a new champion back by itself when it breaks what the spec's section `rollback` asks of it."""
+"""Automatic rollback of a new champion that exceeds the limits in the spec's section `rollback`."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ ALIAS = "evermodel_guard"
 
 
 class ServingGuardOperator(BaseOperator):
-    """Hold what the serving processes report since each promotion against `rollback.error_rate` and `rollback.p99_ms`.
+    """Compare what the serving processes report since each promotion with `rollback.error_rate` and `rollback.p99_ms`.
 
-    A champion that breaks them is rolled back, once, and people are told. Skips while all is well. Returns the rollbacks.
+    A champion that exceeds them is rolled back, once, with a message. Skips if all limits hold. Returns the rollbacks.
 
-    :param models: Names of the model specs to watch. (templated)
+    :param models: Names of the monitored model specs. (templated)
     :param mlflow_conn_id: Airflow connection of the MLflow server. (templated)
     """
 
@@ -48,7 +48,7 @@ class ServingGuardOperator(BaseOperator):
         self.mlflow_conn_id = mlflow_conn_id
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
-        """Look at every model; one that cannot be looked at does not keep the others from it."""
+        """Check every model; a failing check does not affect the others."""
         from dataclasses import asdict
 
         from evermodel.alerts.publisher import clock
@@ -67,19 +67,19 @@ class ServingGuardOperator(BaseOperator):
                         announce(context, spec, settings, done)
                         found.append({"model": model, **asdict(done)})
                 except Exception as error:
-                    self.log.exception("Model %s could not be watched", model)
+                    self.log.exception("Model %s could not be monitored", model)
                     failed.append(error)
             if failed:
                 raise failed[0]
         if not found:
-            raise AirflowSkipException("every champion keeps its limits")
+            raise AirflowSkipException("every champion is within its limits")
         return found
 
 
 class QualityGuardOperator(ModelOperator):
-    """Roll back a new champion whose performance on matured labels is critical, where `rollback.quality` says so.
+    """Roll back a new champion whose performance on matured labels is critical, if `rollback.quality` is set.
 
-    Skips while all is well. Returns the line of the registry's history.
+    Skips if no rollback is due. Returns the line of the registry's history.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -87,7 +87,7 @@ class QualityGuardOperator(ModelOperator):
         super().__init__(**kwargs)
 
     def run_step(self, context: Context) -> dict[str, Any]:
-        """Read the day's verdict, and act on it."""
+        """Read the day's verdict, and roll back if it requires it."""
         from dataclasses import asdict
 
         from evermodel.deployment.automatic_rollback import watch_quality
@@ -95,13 +95,13 @@ class QualityGuardOperator(ModelOperator):
         watch = self.drift_watch()
         done = watch_quality(self.spec, watch.client, watch.verdict(), watch.as_of, self.hook.settings.lake)
         if done is None:
-            raise AirflowSkipException("nothing says that the champion has to go")
+            raise AirflowSkipException("no rollback is due")
         announce(context, self.spec, self.hook.settings, done)
         return asdict(done)
 
 
 def announce(context: Context, spec: ModelSpec, settings: Settings, done: Promotion) -> None:
-    """Tell people of a rollback, and whatever waits for a new champion; the same one is told once."""
+    """Send the message about a rollback, once, and emit the champion's asset event."""
     from evermodel.alerts.rollback_message import rollback_message
     from evermodel.registry.tracking import version_url
     from evermodel_provider.notifications.delivery import tell

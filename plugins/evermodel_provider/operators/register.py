@@ -1,4 +1,4 @@
-"""Register the challenger as a model version."""
+"""Registration of the challenger as a model version."""
 
 from __future__ import annotations
 
@@ -37,6 +37,6 @@ class RegisterOperator(RetrainStepOperator):
         return str(version.version)
 
     def lineage(self, returned: str) -> Lineage:
-        """Say that the snapshot became the version."""
+        """Return the snapshot as input and the version as output."""
         settings = self.hook.settings
         return [snapshot_data(settings, self.snapshot)], [version_data(settings, self.spec.name, returned)]

@@ -1,4 +1,4 @@
-"""Find out what a retrain was asked for: by its schedule, by drift, or by a person with the form."""
+"""Request of a retrain: by the schedule, by drift, or by a person with the form."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def retrain_form(spec: ModelSpec) -> dict[str, Param]:
-    """Return the form that a person fills in to start a retrain by hand."""
+    """Return the form that starts a retrain by hand."""
     names = [candidate.name for candidate in spec.candidates]
     return {
         "as_of": Param(
@@ -28,13 +28,16 @@ def retrain_form(spec: ModelSpec) -> dict[str, Param]:
             type=["null", "string"],
             format="date",
             title="As of",
-            description="Train as if it were this day; empty: the run's own date.",
+            description="Train with the data known on this day. Default: the run's date.",
         ),
         "candidates": Param(
             names, type="array", items={"type": "string", "enum": names}, examples=names, title="Candidates"
         ),
         "force": Param(
-            False, type="boolean", title="Force", description="Ship whatever the gates say. Needs a reason."
+            False,
+            type="boolean",
+            title="Force",
+            description="Promote the challenger whatever the gates decide. Requires a reason.",
         ),
         "approval": Param(
             "as in the spec",
@@ -51,19 +54,19 @@ def retrain_form(spec: ModelSpec) -> dict[str, Param]:
 
 def _approval_help(spec: ModelSpec) -> str:
     if spec.approval == "auto":
-        return "The spec says auto; manual asks a person."
+        return "The spec sets auto; manual requires an approval."
     names = ", ".join(Approver.parse(text).name for text in spec.approvers)
-    waive = f"auto is for {names} only, and is kept with the name." if names else "auto is refused."
-    return f"The spec says manual; {waive}"
+    waive = f"auto is allowed for {names} only and recorded with the name." if names else "auto is refused."
+    return f"The spec sets manual; {waive}"
 
 
 class RetrainRequestOperator(ModelOperator):
-    """Resolve what a retrain run was asked for into as_of, run_key, reason, candidates, force and approval.
+    """Resolve the request of a retrain run into as_of, run_key, reason, candidates, force and approval.
 
-    Each is pushed as an XCom of its own, for the other steps to take.
+    Each is pushed as its own XCom for the other steps.
 
     :param model: Name of a model spec, or path of its YAML file. (templated)
-    :param as_of: Moment to look from when neither the form nor a request of drift names one. (templated)
+    :param as_of: Moment of the retrain if neither the form nor a drift request sets one. (templated)
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -77,8 +80,8 @@ class RetrainRequestOperator(ModelOperator):
         reason = params.get("reason")
         if params.get("force") and not reason:
             raise SpecError(
-                "`force` was set without a reason",
-                "start the run again and say why; the reason is kept with the version",
+                "`force` is set without a reason",
+                "start the run again with a reason; it is stored with the version",
             )
         approval, waived = self._approval(context)
         why = reason or asked.get("reason") or _origin(context)
@@ -95,7 +98,7 @@ class RetrainRequestOperator(ModelOperator):
         return request
 
     def _approval(self, context: Context) -> tuple[str, bool]:
-        """Return ``auto`` or ``manual``, and whether an approver waived the question that the spec asks."""
+        """Return ``auto`` or ``manual``, and whether an approver waived the approval that the spec requires."""
         wanted = context["params"].get("approval", "as in the spec")
         if wanted == "as in the spec":
             return self.spec.approval, False
@@ -117,8 +120,8 @@ class RetrainRequestOperator(ModelOperator):
         unknown = [name for name in chosen if name not in known]
         if unknown:
             raise SpecError(
-                f"there is no candidate {', '.join(unknown)}",
-                f"candidates of {self.spec.name}: {', '.join(known)}",
+                f"model {self.spec.name} has no candidate {', '.join(unknown)}",
+                f"choose from {', '.join(known)}",
             )
         return list(chosen)
 
@@ -129,7 +132,7 @@ def _origin(context: Context) -> str:
 
 
 def signed(reason: object, context: Context) -> str:
-    """Return a reason with the name of the person who started the run, as far as Airflow knows it."""
+    """Return a reason with the name of the user who started the run, if Airflow knows it."""
     user = getattr(context["dag_run"], "triggering_user_name", None)
     return f"{reason} ({user})" if user else str(reason)
 

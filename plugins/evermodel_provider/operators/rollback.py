@@ -1,4 +1,4 @@
-"""Go back to a version that served before."""
+"""Rollback to an earlier champion."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ if TYPE_CHECKING:
 
 
 def rollback_form() -> dict[str, Param]:
-    """Return the form that a person fills in to roll back."""
+    """Return the form of a rollback."""
     return {
         "version": Param(
             None,
             type=["null", "string"],
             title="Version",
-            description="One that served before; empty: the last one with which a serving process answered.",
+            description="An earlier champion. Default: the last one that answered requests.",
         ),
         "reason": Param(
-            type="string", minLength=3, title="Reason", description="Kept in the registry's history."
+            type="string", minLength=3, title="Reason", description="Stored in the registry's history."
         ),
     }
 
 
 class RollbackOperator(ModelOperator):
-    """Make an earlier champion the champion again and tell people; serving processes follow within seconds.
+    """Make an earlier champion the champion again and send a message; serving processes follow within seconds.
 
     Running it again rolls back once. Returns the line of the history.
 
-    :param version: A version that served before; empty for the last one that did. (templated)
+    :param version: An earlier champion; empty: the last one that answered requests. (templated)
     :param reason: Why. (templated)
-    :param by: Who wants it. (templated)
+    :param by: Who requested it. (templated)
     :param run_key: Idempotency key of the rollback. (templated)
     """
 
@@ -78,7 +78,7 @@ class RollbackOperator(ModelOperator):
             version=str(self.version).strip() or None,
             lake=settings.lake,
         )
-        self.log.info("Version %s is champion again (before: %s)", done.version, done.previous)
+        self.log.info("Version %s is the champion again (before: %s)", done.version, done.previous)
         run = context["dag_run"]
         links = {
             "Model version": version_url(settings.tracking_uri, model, done.version),

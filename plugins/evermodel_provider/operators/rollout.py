@@ -1,4 +1,4 @@
-"""Start a rollout, tell how it ended, and stop one."""
+"""Start, report and stop of a rollout."""
 
 from __future__ import annotations
 
@@ -21,26 +21,29 @@ if TYPE_CHECKING:
 
 
 def rollout_form(spec: ModelSpec) -> dict[str, Param]:
-    """Return the form that a person fills in to roll a version out."""
+    """Return the form that starts a rollout."""
     return {
         "version": Param(
-            None, type=["null", "string"], title="Version", description="Registered, and judged to be good."
+            None,
+            type=["null", "string"],
+            title="Version",
+            description="A registered version that passed the gates.",
         ),
         "strategy": Param(
             "as in the spec",
             type="string",
             enum=["as in the spec", *STRATEGIES],
             title="Strategy",
-            description=f"The spec says {spec.rollout.strategy}.",
+            description=f"The spec sets {spec.rollout.strategy}.",
         ),
-        "reason": Param(None, type=["null", "string"], title="Reason", description="Kept in the history."),
+        "reason": Param(None, type=["null", "string"], title="Reason", description="Stored in the history."),
     }
 
 
 def stop_form() -> dict[str, Param]:
-    """Return the form that a person fills in to stop a rollout."""
+    """Return the form that stops a rollout."""
     return {
-        "reason": Param(type="string", minLength=3, title="Reason", description="Kept with the rollout."),
+        "reason": Param(type="string", minLength=3, title="Reason", description="Stored with the rollout."),
     }
 
 
@@ -48,7 +51,7 @@ class RolloutOperator(ModelOperator):
     """Base of the operators that work on a model's rollouts."""
 
     def rollouts(self) -> RolloutService:
-        """Return the rollouts of the model."""
+        """Return the service for the model's rollouts."""
         from evermodel.deployment.rollout.service import RolloutService
 
         return RolloutService(self.spec, self.hook.get_conn(), self.hook.settings)
@@ -65,15 +68,15 @@ class RolloutOperator(ModelOperator):
 
 
 class StartRolloutOperator(RolloutOperator):
-    """Begin the rollout that the retrain DAG or a person asked for, and tell people; again with the same key, once.
+    """Start the rollout that the retrain DAG or a person requested, once per key, and send a message.
 
     Skips when a retrain made the first champion, which needs no rollout. Returns the rollout's key, version and strategy.
 
-    :param version: The version, when a person asks. (templated)
-    :param strategy: One of the spec's strategies; anything else means the spec's own. (templated)
+    :param version: The version, if a person requests it. (templated)
+    :param strategy: One of the spec's strategies; any other value: the spec's own. (templated)
     :param reason: Why. (templated)
-    :param by: Who wants it. (templated)
-    :param run_key: Idempotency key when a person asks; a request of the retrain DAG carries its own. (templated)
+    :param by: Who requested it. (templated)
+    :param run_key: Idempotency key of a person's request; a request of the retrain DAG carries its own. (templated)
     """
 
     template_fields: Sequence[str] = (
@@ -121,7 +124,7 @@ class StartRolloutOperator(RolloutOperator):
         }
 
     def _request(self, context: Context) -> dict[str, Any]:
-        """Return what was asked for: by the form, else by the newest event of the retrain DAG."""
+        """Return the request: from the form, else from the newest event of the retrain DAG."""
         version = str(self.version or "").strip()
         if version:
             chosen = self.strategy if self.strategy in STRATEGIES else None
@@ -135,18 +138,18 @@ class StartRolloutOperator(RolloutOperator):
         events = context["triggering_asset_events"].get(rollout_wanted(self.spec.name), [])
         asked = [event for event in events if "version" in event.extra]
         if not asked and any("cold_start" in event.extra for event in events):
-            raise AirflowSkipException("the retrain made the first champion: there is nothing to roll out")
+            raise AirflowSkipException("the retrain made the first champion, which needs no rollout")
         if not asked:
             raise RolloutError(
-                f"model {self.spec.name}: no version was named", "start the run again and fill in its form"
+                f"model {self.spec.name}: no version is set", "start the run again with a version in the form"
             )
-        # Airflow gives the events in no order.
+        # Airflow does not order the events.
         wanted: Mapping[str, Any] = max(asked, key=lambda event: event.timestamp).extra
         return {key: str(wanted[key]) for key in ("version", "by", "reason", "run_key")}
 
 
 class FinishRolloutOperator(RolloutOperator):
-    """Tell the DAGs that wait for a champion that a rollout made one; skips if it did not.
+    """Emit the champion's asset event if the rollout was promoted; skip otherwise.
 
     Returns the version.
 
@@ -160,19 +163,19 @@ class FinishRolloutOperator(RolloutOperator):
         self.look = look
 
     def run_step(self, context: Context) -> str:
-        """Go on only after a promotion."""
+        """Continue only after a promotion."""
         if self.look["state"] != "promoted":
             raise AirflowSkipException(f"the rollout was {self.look['state'].replace('_', ' ')}")
         return str(self.look["version"])
 
 
 class RolloutReportOperator(RolloutOperator):
-    """Tell people how a rollout ended, in the thread in which it began.
+    """Send the result of a rollout, in the thread in which it began.
 
-    Returns the state, and where the message went.
+    Returns the state and the delivery.
 
     :param look: What `RolloutSensor` returned. (templated)
-    :param thread: Name of the message with which it began. (templated)
+    :param thread: Identity of the rollout's first message. (templated)
     """
 
     template_fields: Sequence[str] = (*ModelOperator.template_fields, "look", "thread")
@@ -194,12 +197,12 @@ class RolloutReportOperator(RolloutOperator):
 
 
 class StopRolloutOperator(RolloutOperator):
-    """Stop the rollout that is under way: the champion answers everything. Its own DAG run tells people.
+    """Stop the active rollout: the champion answers all requests. The rollout's DAG run sends the message.
 
     Returns the version whose rollout was stopped.
 
     :param reason: Why. (templated)
-    :param by: Who wants it. (templated)
+    :param by: Who requested it. (templated)
     """
 
     template_fields: Sequence[str] = (*ModelOperator.template_fields, "reason", "by")
@@ -218,5 +221,5 @@ class StopRolloutOperator(RolloutOperator):
     def run_step(self, context: Context) -> str:
         """Stop it."""
         plan = self.rollouts().stop(by=str(self.by), reason=str(self.reason))
-        self.log.info("The rollout of version %s is over: %s", plan.challenger, plan.verdict)
+        self.log.info("The rollout of version %s has ended: %s", plan.challenger, plan.verdict)
         return plan.challenger

@@ -1,4 +1,4 @@
-"""Score a day with the champion."""
+"""Scoring of a day with the champion."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
 
 def score_form() -> dict[str, Param]:
-    """Return the form that a person fills in to score days again, or days of long ago."""
+    """Return the form that scores earlier days, or days again."""
     return {
         name: Param(None, type=["null", "string"], format="date", title=title, description=description)
         for name, title, description in (
-            ("from", "From", "First day (UTC) to score; empty: only the day before the run's date."),
-            ("to", "To", "Last day to score; empty: the day before the run's date."),
+            ("from", "From", "First day (UTC) to score. Default: only the day before the run's date."),
+            ("to", "To", "Last day to score. Default: the day before the run's date."),
         )
     }
 
 
 class ScoreOperator(ModelOperator):
-    """Score the whole day before ``as_of`` with the champion and put it into the prediction log.
+    """Score the whole day before ``as_of`` with the champion and write it to the prediction log.
 
-    Doing it again replaces that day's batch and nothing else. Map it over what `DaysToScoreSensor` returns; then a day
-    without rows is skipped where a range of days was asked for. Returns day, version, rows, mean score and path.
+    A repetition replaces that day's batch only. Map it over what `DaysToScoreSensor` returns; in a range of days, a day
+    without rows is skipped. Returns day, version, rows, mean score and path.
     """
 
     def run_step(self, context: Context) -> dict[str, Any]:
@@ -56,7 +56,7 @@ class ScoreOperator(ModelOperator):
         return scored.to_json()
 
     def lineage(self, returned: dict[str, Any]) -> Lineage:
-        """Say that the source and the champion became a day of the prediction log."""
+        """Return source and champion as inputs and the day of the prediction log as output."""
         settings, model = self.hook.settings, self.spec.name
         scored = predictions_data(settings, model, returned["day"], returned["rows"])
         return [*source_data(self.spec), version_data(settings, model, returned["version"])], [scored]

@@ -1,4 +1,4 @@
-"""Train one candidate."""
+"""Training of one candidate."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 class TrainOperator(RetrainStepOperator):
     """Train one candidate of the spec on a snapshot; map it over the candidates' names.
 
-    Returns the candidate's logged model and its validation metric, or None for a candidate that was not asked for.
+    Returns the candidate's logged model and its validation metric, or None for a candidate that is not selected.
 
     :param candidate: Name of the candidate in the spec. (templated)
     :param snapshot: What `ExtractOperator` returned. (templated)
-    :param chosen: Candidates that this run was asked to train; others are left out. (templated)
+    :param chosen: Candidates to train; the others are left out. (templated)
     """
 
     template_fields: Sequence[str] = (*RetrainStepOperator.template_fields, "candidate", "snapshot", "chosen")
@@ -39,8 +39,8 @@ class TrainOperator(RetrainStepOperator):
         from evermodel.modeling.training import train_candidate
 
         if self.chosen and self.candidate not in self.chosen:
-            # Not skipped: the trigger rule of the step that joins the candidates counts a skipped one as not done.
-            self.log.info("%s was not asked for in this run", self.candidate)
+            # Not skipped: the trigger rule of the next step counts a skipped candidate as not done.
+            self.log.info("%s is not selected for this run", self.candidate)
             return None
         retrain, began = self.retrain(), time.monotonic()
         trained = train_candidate(
@@ -63,7 +63,7 @@ class TrainOperator(RetrainStepOperator):
         return trained.to_json()
 
     def lineage(self, returned: dict[str, Any]) -> Lineage:
-        """Say that the snapshot became the candidate."""
+        """Return the snapshot as input and the candidate as output."""
         settings, uri = self.hook.settings, returned["model_uri"]
         made = candidate_data(settings, self.spec.name, self.candidate, uri)
         return [snapshot_data(settings, self.snapshot)], [made]

@@ -1,4 +1,4 @@
-"""Validate the snapshot of a retrain."""
+"""Validation of a retrain's snapshot."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class ValidateOperator(RetrainStepOperator):
-    """Check a snapshot against spec, schema file and the last good snapshot; a fatal check stops the run before training.
+    """Check a snapshot against spec, schema file and the last valid snapshot; a fatal check stops the run before training.
 
-    Returns the snapshot to go on with, in the form of `ExtractOperator`: the same one, or the one without the rows
-    that were set aside. The report is kept on the MLflow run.
+    Returns the snapshot for the next step, in the form of `ExtractOperator`: the same one, or one without the quarantined
+    rows. The report is stored on the MLflow run.
 
     :param snapshot: What `ExtractOperator` returned. (templated)
     """
@@ -53,7 +53,7 @@ class ValidateOperator(RetrainStepOperator):
         return validated.snapshot.to_json()
 
     def lineage(self, returned: dict[str, Any]) -> Lineage:
-        """Say that rows were set aside, which made another snapshot."""
+        """Return the two snapshots if rows were quarantined."""
         if returned["digest"] == self.snapshot["digest"]:
             return [], []
         settings = self.hook.settings
