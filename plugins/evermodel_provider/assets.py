@@ -6,12 +6,12 @@ from airflow.sdk import Asset
 
 
 def retrain_wanted(model: str) -> Asset:
-    """Return the asset whose events ask for a retrain; each event carries as_of, reason and run_key."""
+    """Return the asset whose events request a retrain; each event carries as_of, reason and run_key."""
     return Asset(name=f"{model}_retrain_wanted", uri=f"evermodel://{model}/retrain-wanted", group="evermodel")
 
 
 def rollout_wanted(model: str) -> Asset:
-    """Return the asset whose events ask for a rollout; each event carries version, by, reason and run_key."""
+    """Return the asset whose events request a rollout; each event carries version, by, reason and run_key."""
     return Asset(name=f"{model}_rollout_wanted", uri=f"evermodel://{model}/rollout-wanted", group="evermodel")
 
 

@@ -1,4 +1,4 @@
-"""Let the domain look up databases among Airflow's connections."""
+"""Database connections from Airflow for the domain."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class AirflowConnections:
     """Connections of Airflow: from its database, its secrets backends or the environment."""
 
     def engine(self, name: str) -> Engine:
-        """Return the engine that the connection's own hook makes, or one by its URL if no such hook is installed."""
+        """Return the engine of the connection's own hook, or one by its URL if the hook is not installed."""
         from airflow.sdk.exceptions import AirflowException
         from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
@@ -26,7 +26,7 @@ class AirflowConnections:
                 engine: Engine = hook.get_sqlalchemy_engine()
                 return engine
         except (AirflowException, ImportError, ArgumentError, NoSuchModuleError, NotImplementedError):
-            pass  # the provider of this type is not installed, or knows no SQLAlchemy: the URL may do
+            pass  # the provider of this type is not installed, or lacks SQLAlchemy support: try the URL
         return EnvironmentConnections.engine_of(self.url(name), name)
 
     def url(self, name: str) -> URL:
@@ -43,10 +43,10 @@ class AirflowConnections:
             return Connection.get(name)
         except AirflowNotFoundException as error:
             raise SourceError(
-                f"Airflow has no connection {name}", "make it under Admin, Connections, or correct the spec"
+                f"Airflow has no connection {name}", "create it under Admin, Connections, or correct the spec"
             ) from error
 
 
 def use_airflow_connections() -> None:
-    """Look up the connections of sources in Airflow from now on, in this process."""
+    """Read the connections of sources from Airflow in this process from now on."""
     use_connections(AirflowConnections())

@@ -1,4 +1,4 @@
-"""What every DAG file shares: which specs to parse, retries, and what happens on failure."""
+"""Shared parts of the DAG files: the specs to parse, retries, and the failure callback."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Retries cover processes that die and servers that are away; permanent errors fail at once.
+# Retries cover killed processes and unavailable servers; permanent errors fail at once.
 # The wait between them is Airflow's own setting, core.default_task_retry_delay.
 DEFAULT_ARGS: dict[str, Any] = {"retries": 2}
 
 
 def specs_to_parse(prefix: str) -> list[ModelSpec]:
-    """Return the specs that a DAG file has to build: all of them, or the one that a task is about to run.
+    """Return the specs that a DAG file builds: all, or the one of the task that is about to run.
 
-    A broken spec is left out here and shown by ``dags/broken_specs.py``.
+    Broken specs are left out here and reported by ``dags/broken_specs.py``.
 
-    :param prefix: What the DAG ids of the file begin with, before ``_<model>``.
+    :param prefix: Prefix of the file's DAG ids, before ``_<model>``.
     """
     wanted = get_parsing_context().dag_id
     only = wanted.removeprefix(f"{prefix}_") if wanted and wanted.startswith(f"{prefix}_") else None
@@ -36,12 +36,12 @@ def specs_to_parse(prefix: str) -> list[ModelSpec]:
 
 
 def pulled(task_id: str, key: str = "return_value") -> str:
-    """Return the template that pulls what a task has pushed, without an arrow of its own in the graph."""
+    """Return the template that pulls a task's XCom without adding an edge to the graph."""
     return f"{{{{ ti.xcom_pull(task_ids='{task_id}', key='{key}') }}}}"
 
 
 def failure_callback(spec: ModelSpec) -> list[FailureNotifier]:
-    """Return what tells people when a task of the model fails for good."""
+    """Return the notifier for tasks that fail after all retries."""
     alerts = spec.alerts
     return [FailureNotifier(model=spec.name, connection_id=alerts.slack_connection, channel=alerts.channel)]
 

@@ -1,4 +1,4 @@
-"""What Airflow's provider manager has to know."""
+"""Metadata for Airflow's provider manager."""
 
 from __future__ import annotations
 

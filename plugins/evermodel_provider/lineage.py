@@ -1,4 +1,4 @@
-"""What a step read and wrote, for OpenLineage where Airflow's provider of it is installed."""
+"""Inputs and outputs of the steps, for OpenLineage if Airflow's provider of it is installed."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _PORTS = {"postgres": 5432, "mysql": 3306}
 
 @dataclass(frozen=True)
 class Data:
-    """Something that is read or written, by OpenLineage's rules for names; it never holds a login.
+    """A dataset, by OpenLineage's naming rules; it never contains credentials.
 
     :param version: Content hash, day or version number.
-    :param kind: OpenLineage's type of a dataset, where it is none of rows.
+    :param kind: OpenLineage's dataset type, if it does not consist of rows.
     """
 
     namespace: str
@@ -39,7 +39,7 @@ class Data:
 
 
 def operator_lineage(reads: Sequence[Data], writes: Sequence[Data]) -> OperatorLineage | None:
-    """Return what the provider expects of an operator; None where the provider is not installed."""
+    """Return the lineage object that the provider expects; None if the provider is not installed."""
     try:
         from airflow.providers.openlineage.extractors import OperatorLineage
         from openlineage.client.event_v2 import InputDataset, OutputDataset
@@ -74,7 +74,7 @@ def _facets(data: Data) -> dict[str, Any]:
 
 
 def source_data(spec: ModelSpec) -> list[Data]:
-    """Return what the spec's source reads, as far as it is known without reading it."""
+    """Return the datasets of the spec's source, as far as they are known without reading it."""
     source = spec.source
     if source.kind == "files":
         return [_file(source.path)]

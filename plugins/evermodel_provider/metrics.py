@@ -1,4 +1,4 @@
-"""What our steps measure, handed to Airflow's own metrics: StatsD or OpenTelemetry, whichever it is configured for."""
+"""Metrics of the steps, sent to Airflow's own metrics: StatsD or OpenTelemetry, as configured."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ log = logging.getLogger(__name__)
 
 
 def measure(model: str, *, part: str = "", **values: float | int | None) -> None:
-    """Set gauges named ``evermodel.<name>.<model>``; a metrics server that is away fails no step.
+    """Set gauges named ``evermodel.<name>.<model>``; an unavailable metrics server fails no step.
 
-    The model is part of the name, because plain StatsD knows no labels; the mapping for Prometheus in
+    The model is part of the name, because plain StatsD has no labels; the mapping for Prometheus in
     ``include/deploy/prometheus/statsd.yaml`` makes a label of it.
 
-    :param part: What of the model is measured, such as a candidate; it stands at the end of the name.
+    :param part: The measured part of the model, such as a candidate; the suffix of the name.
     :param values: Name and value of each gauge; one without a value is left out.
     """
     from airflow.sdk.observability.stats import gauge

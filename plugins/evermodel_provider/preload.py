@@ -1,4 +1,4 @@
-"""Loads the heavy libraries once in the scheduler, so that the workers it forks need not load them for each task."""
+"""Preload of heavy libraries in the scheduler, so that forked workers need not load them for each task."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import os
 import sys
 
 _STEPS = ("request", "extract", "validate", "train", "evaluate", "approve", "register", "deploy", "finish")
-# Only imported, never used here: a library that has started its OpenMP threads hangs in forked processes.
+# Only imported, never used: a library with running OpenMP threads hangs in forked processes.
 LIBRARIES = (
-    "evermodel",  # before Arrow, whose memory it sets
+    "evermodel",  # before Arrow, because it configures Arrow's memory
     "pandas",
     "pyarrow.parquet",
     "pyarrow.dataset",
-    "narwhals._pandas_like.namespace",  # what scikit-learn looks at frames through
+    "narwhals._pandas_like.namespace",  # scikit-learn's access to frames
     "duckdb",
     "sklearn.compose",
     "sklearn.ensemble",
@@ -26,7 +26,7 @@ LIBRARIES = (
     "mlflow.pyfunc.loaders",
     "mlflow.tracing.processor.base_mlflow",
     "mlflow.tracking.request_header.registry",
-    "git",  # MLflow asks it for the commit of every run; its import starts a process
+    "git",  # MLflow reads the commit of every run with it; its import starts a process
     "evidently",
     "evidently.presets",
     "matplotlib.figure",
@@ -35,7 +35,7 @@ LIBRARIES = (
     "dvc.repo.plots",
     "dvc.repo.datasets",
     "networkx",  # DVC's graph of stages
-    "ruamel.yaml",  # what DVC writes its files with
+    "ruamel.yaml",  # DVC's YAML writer
     "onnx",
     "onnxruntime",
     "evermodel.modeling.onnx.kernel",  # Numba, and what it compiled: most of a second for a large day's scoring
@@ -52,7 +52,7 @@ LIBRARIES = (
     "evermodel_provider.sensors.data",
     *(f"evermodel_provider.operators.{step}" for step in _STEPS),
 )
-# Asked once here, known in every task: they read the metadata of each installed package, a third to half a second.
+# Cached here for every task: they read the metadata of each installed package, a third to half a second.
 QUESTIONS = (
     "evermodel.core.environment:installed_packages",
     "mlflow.utils.requirements_utils:_init_modules_to_packages_map",  # for each model that is stored
@@ -67,7 +67,7 @@ def preload(libraries: tuple[str, ...] = LIBRARIES, questions: tuple[str, ...] =
     libraries
         Names of modules; one that cannot be imported is logged and left out.
     questions
-        Functions, as ``module:function``, that remember their answer.
+        Functions, as ``module:function``, that cache their result.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""What a spec's resources mean for a task: its queue, its pool, and its pod."""
+"""A spec's resources as task arguments: queue, pool, and pod."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ Kind = Literal["training", "scoring", "drift", "registry"]
 
 
 def task_resources(spec: ModelSpec, kind: Kind) -> dict[str, Any]:
-    """Return the arguments that give a task the resources of its kind; none where the spec says nothing.
+    """Return the arguments that give a task the resources of its kind; none if the spec sets none.
 
-    :param kind: What the task does.
+    :param kind: Kind of the task.
     """
     wanted: TaskResources = getattr(spec.resources, kind)
     arguments: dict[str, Any] = {}
@@ -34,7 +34,7 @@ def _on_kubernetes() -> bool:
 
 
 def _pod(wanted: TaskResources) -> Any:
-    # The client is there wherever that executor is, and takes seconds to import.
+    # The executor installs the client, which takes seconds to import.
     from kubernetes.client import models
 
     given = {name: value for name, value in (("cpu", wanted.cpu), ("memory", wanted.memory)) if value}

@@ -89,7 +89,7 @@ def test_an_empty_week_makes_the_run_wait_and_then_give_up(world: World) -> None
     done = run(dag, "2015-03-16")
 
     told = failure(world, done, "new_data")
-    assert "gave up waiting for 2015-01-11 00:00 to 2015-03-15 00:00 UTC" in told
+    assert "timed out waiting for 2015-01-11 00:00 to 2015-03-15 00:00 UTC" in told
     assert "newest row at 2014-01-01 02:10 UTC" in told
     assert "check the job that delivers this data" in told
 

@@ -194,17 +194,17 @@ def test_only_the_right_person_can_answer_only_this_question_and_only_once(
     from dataclasses import replace
 
     def act(question: ApprovalForm) -> None:
-        assert "is no user of Airflow" in press(question, "U9")[1]
-        assert "is no user of Airflow" in press(question, "U3")[1], (
+        assert "is not mapped to an Airflow user" in press(question, "U9")[1]
+        assert "is not mapped to an Airflow user" in press(question, "U3")[1], (
             "mapped to a name that Airflow does not know"
         )
-        assert "not among its approvers" in press(question, "U2")[1]
-        assert "about another decision" in press(replace(question, digest="f" * 16))[1]
-        assert "about another decision" in press(replace(question, version="2"))[1]
+        assert "not among the approvers" in press(question, "U2")[1]
+        assert "belongs to an earlier decision" in press(replace(question, digest="f" * 16))[1]
+        assert "belongs to an earlier decision" in press(replace(question, version="2"))[1]
         assert "no longer exists" in press(replace(question, run_id="another"))[1]
         assert all(not said["replace_original"] for said in replies.said)
         assert press(question) == (200, "['version 1 waits']")
-        assert "answered already" in press(question, action=REJECT)[1]
+        assert "already approved or rejected" in press(question, action=REJECT)[1]
 
     done, noted = asked_while("slack_yes", act)
 
@@ -222,7 +222,7 @@ def test_what_is_forged_old_or_a_copy_is_refused_without_a_word(press: Callable[
         assert press(question, age=301) == (401, "[]")
         assert press(question, age=-301) == (401, "[]")
         status, told = press(question, "U9", times=2)
-        assert (status, told.count("is no user")) == (401, 1), "the first is taken, its copy is not"
+        assert (status, told.count("is not mapped")) == (401, 1), "the first is taken, its copy is not"
         assert press(question, action="another_app") == (200, "[]")
         # A reply goes to Slack only, wherever the request says that it should go.
         assert press(question, action=REJECT, reply_to="http://169.254.169.254/latest") == (200, "[]")

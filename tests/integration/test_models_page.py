@@ -201,7 +201,7 @@ def test_the_time_line_tells_of_the_day_under_the_pointer(ada: Visit) -> None:
 
     label = ada.frame.locator("#timeline .hoverlayer .hovertext").first
     label.wait_for()
-    assert "promised 0." in (label.text_content() or "")
+    assert "baseline 0." in (label.text_content() or "")
     assert ada.wrong == []
 
 

@@ -51,7 +51,7 @@ def test_slack_is_yellow_without_a_connection(settings: Settings, monkeypatch: p
         (
             {"chat:write", "files:write"},
             "yellow",
-            "without channels:history (no message twice after a crash)",
+            "without channels:history (no repeated message after a crash)",
         ),
         ({"files:write"}, "red", "without chat:write (messages), channels:history"),
     ],
@@ -132,7 +132,7 @@ def test_airflow_is_asked_for_folder_api_and_processes(
 @pytest.mark.parametrize(
     ("printed", "name", "level", "said"),
     [
-        ("No data found", "import errors", "green", "no DAG file is broken"),
+        ("No data found", "import errors", "green", "no DAG file fails to import"),
         ('warning\n[{"filepath": "bad.py", "error": "x"}]', "import errors", "red", "1: bad.py"),
         ("", "Airflow database", "red", "sqlite:///"),
     ],

@@ -111,7 +111,7 @@ def test_a_user_without_rights_sees_nothing(site: Site, path: str) -> None:
 
     answer = site.get(path, Accept="text/html")
     assert answer.status_code == 403
-    assert "Not for you to see" in answer.text
+    assert "No access" in answer.text
     assert "0.700" not in answer.text
 
 
@@ -185,7 +185,7 @@ def test_with_mlflow_away_from_the_start_the_page_says_so(site: Site) -> None:
 
     assert answer.status_code == 200
     assert "MLflow was never reached." in answer.text
-    assert "No model is under care" not in answer.text
+    assert "No models yet" not in answer.text
 
 
 def test_a_model_that_does_not_exist_and_a_dag_without_a_model(site: Site) -> None:
@@ -262,7 +262,7 @@ def test_a_rollout_that_a_promotion_overtook_cannot_be_stopped(site: Site) -> No
     ("facts", "look", "words"),
     [
         ({"outcome": "rejected", "rejected_by": "ada"}, "kept", "v1 rejected by ada"),
-        ({"outcome": "rejected", "rejected_by": "nobody (time-out)"}, "kept", "v1 rejected nobody answered in time"),
+        ({"outcome": "rejected", "rejected_by": "nobody (time-out)"}, "kept", "v1 rejected no approval in time"),
         ({"outcome": "rejected", "rejected_by": "its rollout"}, "kept", "v1 rejected by its rollout"),
         ({"outcome": "rejected"}, "kept", "v1 rejected "),
         ({"outcome": "rolling out"}, "open", "v1 rolling out better"),
@@ -335,7 +335,7 @@ def test_a_home_that_cannot_be_written_is_one_clear_page(tmp_path: Path, site: S
         answer = site.get(path, Accept="text/html")
         site.overview.wait()
         assert answer.status_code == 503
-        assert "Make EVERMODEL_HOME a folder that it may write" in answer.text
+        assert "Make EVERMODEL_HOME a folder that it can write" in answer.text
 
 
 def test_a_refresh_that_broke_is_not_blamed_on_mlflow(site: Site) -> None:
@@ -345,5 +345,5 @@ def test_a_refresh_that_broke_is_not_blamed_on_mlflow(site: Site) -> None:
     site.overview.store.note(problem="KeyError: 'name'", fault="own")
 
     text = site.get("/", Accept="text/html").text
-    assert "This page could not be brought up to date." in text
+    assert "This page could not be refreshed." in text
     assert "MLflow cannot be reached" not in text

@@ -84,13 +84,13 @@ def test_after_an_hour_the_task_fails_with_words_for_the_person_on_call(
     store = _Store()
     look = looks(store)
     assert not any(look() for _ in range(MOST_MISSED - 1))
-    assert "(11 of 12 looks in a row): OSError: stale file handle" in capsys.readouterr().out
+    assert "(11 of 12 in a row): OSError: stale file handle" in capsys.readouterr().out
 
     with pytest.raises(OSError, match="stale file handle"):
         look()
 
     told = capsys.readouterr().out
-    assert "stays in force unwatched" in told
+    assert "stays in force unmonitored" in told
     assert "DAG stop_rollout_flights" in told
     assert look() is False, "a retry has as many looks again"
 
@@ -117,4 +117,4 @@ async def test_the_triggerer_fails_after_as_many_looks(lay: Lay, capsys: pytest.
     lay([MlflowException("500")] * MOST_MISSED)
     with pytest.raises(MlflowException):
         await anext(RolloutTrigger("flights", "mlflow_default", 0.0).run())
-    assert "stays in force unwatched" in capsys.readouterr().out
+    assert "stays in force unmonitored" in capsys.readouterr().out

@@ -94,7 +94,9 @@ def test_giving_up_tells_what_was_there_and_what_to_do() -> None:
     with pytest.raises(AirflowSensorTimeout) as caught:
         waiting.execute({})
 
-    assert "model flights: gave up waiting for 2014-01-04 00:00 to 2014-01-05 00:00 UTC" in str(caught.value)
+    assert "model flights: timed out waiting for 2014-01-04 00:00 to 2014-01-05 00:00 UTC" in str(
+        caught.value
+    )
     assert "0 rows in 2014-01-04" in str(caught.value)
     assert "newest row at 2014-01-01 02:10 UTC" in str(caught.value)
     assert "Missing: 1 of 1 rows in 2014-01-04" in str(caught.value)
@@ -163,7 +165,7 @@ async def test_waiting_in_the_triggerer_ends_with_the_same_words_as_on_a_worker(
     assert event["outcome"] == "timeout"
     with pytest.raises(AirflowSensorTimeout) as caught:
         sensor(NewDataSensor, "2014-01-05").execute_complete({}, event)
-    assert "gave up waiting for 2014-01-04 00:00 to 2014-01-05 00:00 UTC. Found 0 rows" in str(caught.value)
+    assert "timed out waiting for 2014-01-04 00:00 to 2014-01-05 00:00 UTC. Found 0 rows" in str(caught.value)
     assert "Missing: 1 of 1 rows in 2014-01-04" in str(caught.value)
     with pytest.raises(AirflowSkipException):
         sensor(NewDataSensor, "2014-01-05", soft_fail=True).execute_complete({}, event)

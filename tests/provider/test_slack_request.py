@@ -41,7 +41,7 @@ def test_one_of_many_copies_is_taken(tmp_path: Path) -> None:
 
 def test_without_a_memory_nothing_is_taken(tmp_path: Path) -> None:
     (tmp_path / "seen").write_text("a file where the folder should be")
-    with pytest.raises(RefusedError, match="whether it is a copy cannot be known"):
+    with pytest.raises(RefusedError, match="a repetition cannot be excluded"):
         verify(SECRET, headers(b"x"), b"x", tmp_path / "seen")
 
 

@@ -1,4 +1,4 @@
-"""Is Airflow there, is it up, and are our DAGs in it?"""
+"""Check of Airflow: installation, processes, and DAGs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SECONDS = 25
 
 
 def check_airflow(settings: Settings) -> Iterator[Finding]:
-    """Look at the installation, the folder of DAGs, the API and the import errors."""
+    """Check the installation, the DAG folder, the API and the import errors."""
     yield Finding(
         "Airflow", "green", f"{version('apache-airflow')}, home {os.environ.get('AIRFLOW_HOME', '~/airflow')}"
     )
@@ -36,11 +36,11 @@ def check_airflow(settings: Settings) -> Iterator[Finding]:
 def _folder(folder: Path) -> Finding:
     missing = [name for name in _DAGS if not (folder / name).is_file()]
     if not missing:
-        return Finding("DAG folder", "green", f"{folder} has our DAGs")
+        return Finding("DAG folder", "green", f"{folder} has evermodel's DAGs")
     if len(missing) == len(_DAGS) and any(
         "evermodel_provider" in _text(file) for file in folder.glob("*.py")
     ):
-        return Finding("DAG folder", "green", f"{folder} has DAGs that use our operators")
+        return Finding("DAG folder", "green", f"{folder} has DAGs with evermodel's operators")
     return Finding(
         "DAG folder",
         "yellow",
@@ -54,51 +54,51 @@ def _text(file: Path) -> str:
 
 
 def _api(url: str, *, named: bool) -> Iterator[Finding]:
-    """Ask the API server for its version and for the health of the other processes."""
+    """Read the version and the health of the other processes from the API server."""
     try:
-        told = httpx.get(f"{url}/api/v2/version", timeout=5, trust_env=False).raise_for_status().json()
+        info = httpx.get(f"{url}/api/v2/version", timeout=5, trust_env=False).raise_for_status().json()
         health = httpx.get(f"{url}/api/v2/monitor/health", timeout=5, trust_env=False).json()
     except (httpx.HTTPError, ValueError) as error:
         yield Finding(
             "Airflow API",
             "red" if named else "yellow",
-            f"{url} does not answer as Airflow does ({first_line(error)})",
+            f"{url} does not answer as an Airflow API ({first_line(error)})",
             "start the API server, or set EVERMODEL_AIRFLOW_URL; the command line works without Airflow running",
         )
         return
-    yield Finding("Airflow API", "green", f"{url} runs {told.get('version')}")
+    yield Finding("Airflow API", "green", f"{url} runs {info.get('version')}")
     ill = [name for name in _PARTS if _status(health, name) == "unhealthy"]
     if ill:
         yield Finding(
             "Airflow processes",
             "red",
             f"not healthy: {', '.join(ill)}",
-            "restart them and look into their logs; without a scheduler nothing runs",
+            "restart them and check their logs; without a scheduler nothing runs",
         )
     else:
         yield Finding("Airflow processes", "green", ", ".join(f"{n} {_status(health, n)}" for n in _PARTS))
 
 
 def _status(health: dict[str, Any], name: str) -> str:
-    return str((health.get(name) or {}).get("status") or "not there")
+    return str((health.get(name) or {}).get("status") or "missing")
 
 
 def _import_errors(connection: str) -> Finding:
-    """Ask Airflow's own command line, in a process that can be ended."""
+    """Run Airflow's own command line, in a process that can be ended."""
     database = make_url(connection)
     if database.get_backend_name() == "sqlite" and not Path(database.database or "").is_file():
         return Finding(
             "Airflow database",
             "yellow",
-            f"{database.database} is not there",
-            "airflow db migrate makes it, or airflow standalone; the command line works without",
+            f"{database.database} does not exist",
+            "create it with airflow db migrate or airflow standalone; the command line works without it",
         )
     command = [sys.executable, "-m", "airflow", "dags", "list-import-errors", "--output", "json"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS)
     except subprocess.TimeoutExpired:
-        said = f"airflow dags list-import-errors gave no answer within {_SECONDS} s"
-        return Finding("Airflow database", "red", said, "look whether the database is up: airflow db check")
+        problem = f"airflow dags list-import-errors did not end within {_SECONDS} s"
+        return Finding("Airflow database", "red", problem, "check the database: airflow db check")
     errors = _errors_in(done.stdout)
     if errors is None and "No data found" not in done.stdout:
         last = (done.stderr or done.stdout).strip().split("\n")[-1][:300]
@@ -106,7 +106,7 @@ def _import_errors(connection: str) -> Finding:
             "Airflow database",
             "red",
             f"{database.render_as_string(hide_password=True)}: {last}",
-            "airflow db check and airflow db migrate tell more",
+            "run airflow db check and airflow db migrate",
         )
     if errors:
         files = ", ".join(str(found.get("filepath") or found.get("filename")) for found in errors[:5])
@@ -114,13 +114,13 @@ def _import_errors(connection: str) -> Finding:
             "import errors",
             "red",
             f"{len(errors)}: {files}",
-            "airflow dags list-import-errors shows what they are",
+            "see airflow dags list-import-errors",
         )
-    return Finding("import errors", "green", "the database answers, no DAG file is broken")
+    return Finding("import errors", "green", "the database answers, no DAG file fails to import")
 
 
 def _errors_in(output: str) -> list[dict[str, Any]] | None:
-    """Read the list in what the command printed, which may begin with warnings."""
+    """Return the list in the command's output, which may begin with warnings."""
     start = output.find("[{")
     if start < 0:
         return None

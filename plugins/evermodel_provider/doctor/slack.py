@@ -1,4 +1,4 @@
-"""Does Slack know the token, and may it do what the messages need?"""
+"""Check of Slack: the token and its scopes."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from evermodel.spec import load_specs
 from evermodel_provider.notifications.delivery import ask_airflow_database
 from evermodel_provider.notifications.errors import explained
 
-# What each scope is for; only without the first nothing can be said at all.
+# The use of each scope; only the first is required.
 _SCOPES = {
     "chat:write": "messages",
-    "files:write": "pictures in an incident's thread",
-    "channels:history": "no message twice after a crash",
+    "files:write": "plots in an incident's thread",
+    "channels:history": "no repeated message after a crash",
 }
 _SECONDS = 8
 _QUIET = logging.getLogger(__name__)
-_QUIET.setLevel(logging.CRITICAL + 1)  # what goes wrong is the finding
+_QUIET.setLevel(logging.CRITICAL + 1)  # errors become findings
 
 
 def check_slack(settings: Settings) -> Iterator[Finding]:
-    """Try the connection of every model; the token itself is never shown."""
+    """Check the connection of every model; the token is never shown."""
     specs, _ = load_specs(settings=settings)
     for name in sorted({spec.alerts.slack_connection for spec in specs} or {"slack_api_default"}):
         yield _connection(name, settings)
@@ -42,8 +42,8 @@ def _connection(name: str, settings: Settings) -> Finding:
         return Finding(
             "Slack",
             "yellow",
-            f"there is no connection {name}; messages go to {settings.outbox}",
-            f"make the Airflow connection {name} (type Slack API, the bot token as password); the outbox is fine to begin",
+            f"no connection {name}; messages go to {settings.outbox}",
+            f"create the Airflow connection {name} (type Slack API, the bot token as password), or keep the outbox",
         )
     if not connection.password:
         return Finding(
@@ -58,7 +58,7 @@ def _connection(name: str, settings: Settings) -> Finding:
     except SlackApiError as error:
         known = explained(error.response, name, "")
         return Finding(
-            "Slack", "red", known.problem, known.advice or "look the error up in Slack's documentation"
+            "Slack", "red", known.problem, known.advice or "see the error in Slack's documentation"
         )
     except (SlackClientError, OSError) as error:
         return Finding(
@@ -71,20 +71,20 @@ def _connection(name: str, settings: Settings) -> Finding:
 
 
 def _scopes(name: str, answer: Any) -> Finding:
-    """Say what the token lacks; Slack names its scopes in a header of every answer."""
+    """Return the missing scopes; Slack lists the token's scopes in a header of every response."""
     headers = {key.lower(): value for key, value in answer.headers.items()}
     given = headers.get("x-oauth-scopes")
     who = f"connection {name}: {answer.get('user', 'the app')} in {answer.get('team', 'Slack')}"
     if given is None:
-        return Finding("Slack", "green", f"{who}; the scopes are not told")
+        return Finding("Slack", "green", f"{who}; the scopes are unknown")
     has = {scope.strip() for scope in given.split(",")}
     lacks = [scope for scope in _SCOPES if scope not in has]
     if not lacks:
         return Finding("Slack", "green", f"{who}, with {', '.join(_SCOPES)}")
-    said = ", ".join(f"{scope} ({_SCOPES[scope]})" for scope in lacks)
+    missing = ", ".join(f"{scope} ({_SCOPES[scope]})" for scope in lacks)
     return Finding(
         "Slack",
         "red" if "chat:write" in lacks else "yellow",
-        f"{who}, without {said}",
+        f"{who}, without {missing}",
         "add the scopes to the app under OAuth & Permissions and install it again",
     )

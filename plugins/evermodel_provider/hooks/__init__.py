@@ -1,1 +1,1 @@
-"""Connections to the services that evermodel uses."""
+"""Connections to external services."""

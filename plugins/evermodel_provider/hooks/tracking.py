@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class TrackingHook(BaseHook):
     """Connect to the MLflow tracking server and registry.
 
-    Without the connection the address comes from ``MLFLOW_TRACKING_URI``.
+    Without the connection, ``MLFLOW_TRACKING_URI`` sets the address.
 
     :param mlflow_conn_id: Airflow connection of type ``mlflow`` (host, port, schema, login, password).
     """
@@ -72,7 +72,7 @@ class TrackingHook(BaseHook):
         return found if found.host else None
 
     def test_connection(self) -> tuple[bool, str]:
-        """Tell whether the server answers."""
+        """Return whether the server answers."""
         from evermodel.core.errors import EvermodelError
         from evermodel.registry.tracking import check_health
 

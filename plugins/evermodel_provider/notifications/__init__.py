@@ -1,1 +1,1 @@
-"""Messages to people from inside Airflow."""
+"""Messages sent from Airflow."""

@@ -1,4 +1,4 @@
-"""Empties the queue of messages through Airflow's connections: Slack, the outbox, and other notifiers."""
+"""Delivery of the message queue through Airflow's connections: Slack, the outbox, and other notifiers."""
 
 from __future__ import annotations
 
@@ -25,36 +25,36 @@ log = logging.getLogger(__name__)
 
 
 def send_queue(settings: Settings) -> list[DeliveryReport]:
-    """Send what waits, to wherever it goes; what cannot be sent now stays, and is said in the log."""
+    """Send the queued messages to their destinations; failures are logged and stay queued."""
     queue = message_queue(settings)
     return send_waiting(queue, lambda lane: _carrier(lane, settings), clock)
 
 
 def send_from_command_line(settings: Settings) -> list[DeliveryReport]:
-    """Send what waits, outside of a task: connections come from the environment, or from Airflow's database."""
+    """Send the queued messages outside of a task; connections come from the environment or Airflow's database."""
     ask_airflow_database()
     return send_queue(settings)
 
 
 def ask_airflow_database() -> None:
-    """Let this process, which is no task, look up connections in Airflow's database, if there is one."""
+    """Allow this process, which is not a task, to read connections from Airflow's database, if there is one."""
     from airflow.sdk.configuration import conf
     from sqlalchemy.engine import make_url
 
     database = make_url(conf.get("database", "sql_alchemy_conn"))
-    # Looking into a database that Airflow never made would make an empty one.
+    # Opening a missing SQLite database would create an empty one.
     if database.get_backend_name() != "sqlite" or Path(database.database or "").is_file():
-        # What Airflow's own command line sets; without it the database is not asked.
+        # Airflow's own command line sets this; without it the database is not read.
         os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
 
 
 def tell(
     spec: ModelSpec, settings: Settings, event: Event, message: Message, url: str = "", thread: str = ""
 ) -> dict[str, Any]:
-    """Queue one message for the model's channel and its notifiers, send what waits, and return where it went.
+    """Queue one message for the model's channel and its notifiers, send the queue, and return the delivery.
 
-    :param thread: Identity of the message whose thread it is an answer in; empty: a message of its own.
-    :raises PermanentError: Slack's connection or the channel has to be put right; the message waits until then.
+    :param thread: Identity of the message whose thread it joins; empty: a new message.
+    :raises PermanentError: Slack's connection or the channel needs a fix; the message stays queued.
     """
     queue = message_queue(settings)
     dispatch = Publisher(queue, spec, clock())
@@ -65,13 +65,13 @@ def tell(
 
 
 def delivery_of(spec: ModelSpec, settings: Settings, message: str) -> dict[str, Any]:
-    """Return where a message went, or that it waits."""
+    """Return where a message was delivered, or that it is queued."""
     found = message_queue(settings).receipt(slack_destination(spec.alerts), message)
     return found or {"kind": "queued", "channel": spec.alerts.channel, "ts": "", "path": ""}
 
 
 def require(spec: ModelSpec, reports: list[DeliveryReport]) -> None:
-    """Raise what has to be put right about the model's own channels; a server that is away is no such thing."""
+    """Raise the permanent errors of the model's own channels; an unavailable server is not one."""
     alerts = spec.alerts
     lanes = [slack_destination(alerts), slack_destination(alerts, alerts.escalation.channel or "")]
     for report in reports:
@@ -92,6 +92,6 @@ def _carrier(lane: Destination, settings: Settings) -> Transport:
     if same:
         return OtherNotifier(same[0])
     raise PermanentError(
-        f"model {spec.name} no longer names the notifier {lane.address['notifier']}, but messages for it wait",
+        f"model {spec.name} no longer names the notifier {lane.address['notifier']}, but messages for it are queued",
         f"name it again under alerts.notifiers, or delete the folder {lane.name} in {settings.lake / 'messages'}",
     )

@@ -1,4 +1,4 @@
-"""What can go wrong with Slack, told with the connection, the channel and what to do."""
+"""Slack's errors, with the connection, the channel and the advice."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from evermodel.core.errors import EvermodelError, PermanentError
 
 
 class SlackConfigurationError(PermanentError):
-    """The token, its scopes or the channel have to be put right first."""
+    """The token, its scopes or the channel need a fix."""
 
 
 class SlackRefusedError(MessageRefusedError):
-    """Slack does not take the message as it is."""
+    """Slack refuses the message."""
 
 
 class SlackUnavailableError(DeliveryDelayedError):
-    """Slack does not answer, or asks to be called later."""
+    """Slack does not answer, or limits the rate."""
 
 
 _TOKEN = "put a valid bot token (xoxb-...) into the password of the connection"
@@ -36,7 +36,7 @@ _ADVICE = {
     "restricted_action": "ask a workspace admin to let the app post in this channel",
     "cant_update_message": "the message was posted by another app; use the token that posted it",
 }
-_GONE = {"message_not_found": "the message was deleted in Slack; nothing is left to update"}
+_GONE = {"message_not_found": "the message was deleted in Slack and cannot be updated"}
 _CODE = re.compile("[a-z0-9_]+")
 _LATER = {
     "ratelimited",
@@ -51,22 +51,22 @@ FORMAT_ERRORS = {"invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long
 
 
 def error_code(response: object) -> str:
-    """Return the error code of Slack's answer; the HTTP status where the answer was not Slack's own."""
+    """Return the error code of Slack's response; the HTTP status if the response is not Slack's."""
     data = getattr(response, "data", response)
     code = data.get("error") if isinstance(data, dict) else None
     if isinstance(code, str) and _CODE.fullmatch(code):
         return code
-    return f"an answer that is not Slack's, HTTP {status(response)}"
+    return f"a response that is not Slack's, HTTP {status(response)}"
 
 
 def status(response: object) -> int:
-    """Return the HTTP status of Slack's answer."""
+    """Return the HTTP status of Slack's response."""
     found = response.get("status") if isinstance(response, dict) else getattr(response, "status_code", None)
     return int(found or 0)
 
 
 def retry_after(response: object) -> float:
-    """Return how many seconds Slack asks to wait; 0 where it does not say."""
+    """Return the seconds that Slack requests to wait; 0 if unknown."""
     found = response.get("headers") if isinstance(response, dict) else getattr(response, "headers", None)
     for name, value in (found or {}).items():
         if str(name).lower() == "retry-after":
@@ -76,21 +76,21 @@ def retry_after(response: object) -> float:
 
 
 def explained(response: Any, connection_id: str, channel: str) -> EvermodelError:
-    """Turn Slack's refusal into an error that says what to do.
+    """Return the error for a refusal by Slack, with advice.
 
-    Parameters
-    ----------
-    response
-        ``SlackApiError.response``.
-    connection_id, channel
-        What was used.
+        Parameters
+        ----------
+        response
+            ``SlackApiError.response``.
+        connection_id, channel
+    Connection and channel of the message.
     """
     code = error_code(response)
     where = f"Slack refused the message to {channel} (connection {connection_id}): {code}"
     if code in _LATER or not _CODE.fullmatch(code) or status(response) == 429 or status(response) >= 500:
         delayed = SlackUnavailableError(
             where,
-            "it is sent later; if it lasts, look at https://slack-status.com and check the connection's base_url and proxy",
+            "it is sent later; if the error persists, check https://slack-status.com and the connection's base_url and proxy",
         )
         limited = status(response) == 429 or code in ("ratelimited", "rate_limited")
         delayed.uncertain, delayed.retry_after = not limited, retry_after(response) if limited else 0.0
@@ -104,4 +104,4 @@ def explained(response: Any, connection_id: str, channel: str) -> EvermodelError
         return MessageGoneError(where, _GONE[code])
     if code in _ADVICE:
         return SlackConfigurationError(where, _ADVICE[code])
-    return SlackRefusedError(where, f"look the code up in Slack's description of chat.postMessage: {code}")
+    return SlackRefusedError(where, f"see the code in Slack's documentation of chat.postMessage: {code}")

@@ -1,4 +1,4 @@
-"""Tells people that a task failed; made for ``on_failure_callback``."""
+"""Notifier of failed tasks, for ``on_failure_callback``."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from evermodel_provider.notifications.delivery import send_queue, tell
 
 class FailureNotifier(BaseNotifier):
     """
-    Sends a message about a failed task to the model's channel and its other notifiers, and never fails itself.
+    Sends a message about a failed task to the model's channel and its other notifiers; its own errors are logged.
 
-    :param model: The model the DAG takes care of.
-    :param connection_id: Airflow connection of type ``slack``; without it the message goes to the outbox.
-    :param channel: Channel for the message, where the spec cannot be read.
+    :param model: The DAG's model.
+    :param connection_id: Airflow connection of type ``slack``; if missing, the message goes to the outbox.
+    :param channel: Channel of the message if the spec cannot be read.
     """
 
     def __init__(self, *, model: str, connection_id: str, channel: str, **kwargs: Any) -> None:
@@ -32,11 +32,11 @@ class FailureNotifier(BaseNotifier):
         self.channel = channel
 
     def __call__(self, *args: Any) -> None:
-        """Send the message; a problem with it is logged and goes no further."""
+        """Send the message; errors are logged."""
         try:
             super().__call__(*args)
         except Exception:
-            self.log.exception("The message about the failure could not be sent")
+            self.log.exception("The failure message could not be sent")
 
     def notify(self, context: Any) -> None:
         """Build the message from the context of the task, queue it and send it."""
@@ -45,7 +45,7 @@ class FailureNotifier(BaseNotifier):
         try:
             spec = load_spec(self.model, settings)
         except SpecError:
-            # The broken spec may be the very failure; its people hear of it all the same.
+            # The broken spec may be the failure itself; the message is sent anyway.
             lane = Destination("slack", {"connection": self.connection_id, "channel": self.channel})
             message_queue(settings).put(lane, QueuedMessage("post", "failure", message.to_json(), url))
             send_queue(settings)
@@ -61,12 +61,12 @@ class FailureNotifier(BaseNotifier):
         if (map_index := getattr(ti, "map_index", -1)) is not None and map_index >= 0:
             task_id = f"{task_id}[{map_index}]"
         error = context.get("exception")
-        said = f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else error
+        text = f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else error
         return failure_message(
             model=self.model,
             dag_id=str(getattr(ti or dag, "dag_id", "unknown")),
             task_id=task_id,
             run_id=str(getattr(ti or dag_run, "run_id", "unknown")),
-            error=str(redact(str(said or context.get("reason") or ""))),
+            error=str(redact(str(text or context.get("reason") or ""))),
             log_url=getattr(ti, "log_url", None) or "",
         )

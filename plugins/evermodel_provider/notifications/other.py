@@ -1,4 +1,4 @@
-"""Takes messages to any Airflow notifier that a spec names."""
+"""Delivery of messages to any Airflow notifier that a spec names."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class OtherNotifier:
     Parameters
     ----------
     declared
-        Import path and arguments, as the spec has them today: a mistake that was corrected there is corrected for the
-        messages that wait, too.
+        Import path and arguments, as in the current spec: a correction there also applies to the
+        queued messages.
     """
 
     declared: NotifierSpec
@@ -39,9 +39,9 @@ class OtherNotifier:
         thread: Delivery | None = None,
         broadcast: bool = False,
     ) -> Delivery:
-        """Build the notifier and let it notify.
+        """Build the notifier and call it.
 
-        Its own Jinja templates are not rendered: the texts hold names from the data, and those are no templates.
+        Its Jinja templates are not rendered, because the texts contain names from the data.
         """
         values = {
             "title": message.plain_title,
@@ -55,15 +55,15 @@ class OtherNotifier:
         return {"kind": "notifier", "channel": self.declared.notifier, "ts": "", "path": ""}
 
     def replace(self, delivery: Delivery, message: Message) -> Delivery:
-        """Leave what was said as it is: a notifier cannot change it."""
+        """Do nothing: a notifier cannot change a sent message."""
         return delivery
 
     def find(self, message: Message, *, thread: Delivery | None, since: datetime) -> Delivery | None:
-        """Say that nobody knows."""
+        """Raise `NoHistoryError`."""
         raise NoHistoryError(f"{self.declared.notifier} keeps no history")
 
     def show(self, delivery: Delivery, image: Path, message: Message) -> None:
-        """Leave the image out."""
+        """Do nothing: a notifier takes no image."""
 
 
 def _load(path: str) -> Any:
@@ -73,14 +73,14 @@ def _load(path: str) -> Any:
     except (ImportError, AttributeError, ValueError) as error:
         raise PermanentError(
             f"the notifier {path} cannot be imported: {error}",
-            "correct alerts.notifiers in the model's YAML, or install its provider; its messages wait until then",
+            "correct alerts.notifiers in the model's YAML, or install its provider; its messages stay queued until then",
         ) from error
 
 
 def _filled(value: object, values: dict[str, str]) -> Any:
-    """Return arguments with the names in braces filled in; other braces stay as they are."""
+    """Return arguments with the names in braces filled in; other braces are unchanged."""
     if isinstance(value, str):
-        # In one pass: a name in braces inside somebody's data is not filled in.
+        # In one pass, so that names in braces inside the data are not filled in.
         return _NAME.sub(lambda found: values[found[1]], value)
     if isinstance(value, dict):
         return {key: _filled(item, values) for key, item in value.items()}

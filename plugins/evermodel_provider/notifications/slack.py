@@ -1,4 +1,4 @@
-"""Sends messages to Slack through an Airflow connection, or to the outbox where there is none."""
+"""Delivery of messages to Slack through an Airflow connection, or to the outbox without one."""
 
 from __future__ import annotations
 
@@ -37,23 +37,23 @@ _IMAGE = "columns.png"
 
 @dataclass(frozen=True)
 class SlackSender:
-    """Takes messages to one channel.
+    """Delivers messages to one channel.
 
     A delivery is plain data, so that it can travel through XCom: ``kind`` (``slack`` or ``outbox``), ``channel`` (Slack's
-    id, or the name it was meant for), ``ts`` (Slack's timestamp, or the folder's name) and ``path`` (folder in the
+    id, or its name), ``ts`` (Slack's timestamp, or the folder's name) and ``path`` (folder in the
     outbox).
 
     Parameters
     ----------
     connection_id
         Airflow connection of type ``slack`` with a bot token as password. If it does not exist, messages go to the
-        outbox and the task goes on.
+        outbox and the task succeeds.
     channel
         Name (``#ml-alerts``) or id.
     outbox
-        Folder for messages when there is no connection.
+        Folder for messages without a connection.
     known_id
-        Slack's id of the channel, if an earlier delivery told it; the history can only be asked by id.
+        Slack's id of the channel, if known from an earlier delivery; the history can only be read by id.
     """
 
     connection_id: str
@@ -72,27 +72,27 @@ class SlackSender:
     ) -> Delivery:
         """Send a message.
 
-        Parameters
-        ----------
-        message
-            What to say.
-        thread
-            The delivery that this message answers to.
-        broadcast
-            An answer is shown to the whole channel too.
+                Parameters
+                ----------
+                message
+        The message.
+                thread
+                    Delivery of the thread's first message.
+                broadcast
+                    Show a reply to the whole channel too.
 
-        Returns
-        -------
-        Where it went.
+                Returns
+                -------
+        The delivery.
 
-        Raises
-        ------
-        SlackConfigurationError
-            Token, scope or channel are wrong.
-        SlackRefusedError
-            Slack does not take this message.
-        SlackUnavailableError
-            Slack does not answer, or limits the rate for longer than a few seconds.
+                Raises
+                ------
+                SlackConfigurationError
+                    Token, scope or channel need a fix.
+                SlackRefusedError
+                    Slack refuses this message.
+                SlackUnavailableError
+                    Slack does not answer, or limits the rate for longer than a few seconds.
         """
         client = self._client()
         if client is None:
@@ -104,18 +104,20 @@ class SlackSender:
         return {"kind": "slack", "channel": answer["channel"], "ts": answer["ts"], "path": ""}
 
     def replace(self, delivery: Delivery, message: Message) -> Delivery:
-        """Replace a message that was sent before; see `post` for what is raised, and `MessageGoneError`."""
+        """Replace a sent message; raises as `post` does, and `MessageGoneError`."""
         if delivery["kind"] == "outbox":
             return {**delivery, "path": str(rewrite_in_outbox(Path(delivery["path"]), message))}
         client = self._client()
         if client is None:
-            log.warning("The Slack connection %s is gone; the update goes to the outbox.", self.connection_id)
+            log.warning(
+                "The Slack connection %s no longer exists; the update goes to the outbox.", self.connection_id
+            )
             return self._to_outbox(message, None)
         answer = self._call(client.chat_update, message, channel=delivery["channel"], ts=delivery["ts"])
         return {**delivery, "ts": answer["ts"]}
 
     def find(self, message: Message, *, thread: Delivery | None, since: datetime) -> Delivery | None:
-        """Look in the channel, or in the thread, for a message by its key; see `Transport.find`."""
+        """Find a message by its key in the channel or in the thread; see `Transport.find`."""
         client = self._client()
         if client is None:
             place = self.outbox / folder_name(message)
@@ -124,7 +126,7 @@ class SlackSender:
             return find_message(client, self.channel, self.known_id, message, thread, since)
 
     def show(self, delivery: Delivery, image: Path, message: Message) -> None:
-        """Put a PNG into the message's thread; a failure is logged, for the message counts as sent."""
+        """Upload a PNG into the message's thread; a failure is logged, because the message itself is sent."""
         if delivery["kind"] == "outbox":
             rewrite_in_outbox(Path(delivery["path"]), message, image)
             return
@@ -152,7 +154,7 @@ class SlackSender:
             connection = SlackHook.get_connection(self.connection_id)
         except AirflowNotFoundException:
             return None
-        # The hook reports a missing token as a missing connection; that would hide a mistake in the outbox.
+        # The hook reports a missing token as a missing connection, which would send messages to the outbox.
         if not connection.password:
             raise SlackConfigurationError(
                 f"the Airflow connection {self.connection_id} has no token",
@@ -181,7 +183,7 @@ class SlackSender:
             except SlackApiError as error:
                 if error_code(error.response) not in FORMAT_ERRORS:
                     raise
-                # A message that looks plain is better than none.
+                # Plain text is the fallback.
                 log.warning("Slack refused the blocks of %s; sending plain text: %s", message.key, error)
                 return method(**{**payload, "blocks": []})
 
@@ -207,7 +209,7 @@ class SlackSender:
     def _to_outbox(self, message: Message, thread: str | None) -> Delivery:
         path = write_to_outbox(self.outbox, message, None, thread)
         log.info(
-            "No Airflow connection %s, so the message for %s waits in %s\n%s",
+            "No Airflow connection %s, so the message for %s is in %s\n%s",
             self.connection_id,
             self.channel,
             path,
@@ -225,7 +227,7 @@ def _retry_handlers() -> list[Any]:
     from slack_sdk.http_retry.builtin_handlers import ConnectionErrorRetryHandler, RateLimitErrorRetryHandler
 
     class ShortRateLimit(RateLimitErrorRetryHandler):  # type: ignore[misc]
-        """Waits only as long as a task may; the queue keeps the message for longer waits."""
+        """Retries only within a task's limit; for longer waits the message stays queued."""
 
         def _can_retry(self, *, response: object = None, **kwargs: Any) -> bool:
             limited = super()._can_retry(response=response, **kwargs)
@@ -233,6 +235,6 @@ def _retry_handlers() -> list[Any]:
 
     return [
         ShortRateLimit(max_retry_count=_RETRIES),
-        # Only when the request could not be sent: an answer that got lost may be the answer to a posted message.
+        # Only if the request was not sent: after a lost response the message may already be posted.
         ConnectionErrorRetryHandler(max_retry_count=_RETRIES, error_types=[URLError]),
     ]

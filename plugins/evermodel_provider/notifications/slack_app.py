@@ -1,4 +1,4 @@
-"""The Slack app behind a connection: its signing secret, and which Airflow user each of Slack's users is."""
+"""The Slack app behind a connection: its signing secret, and the Airflow users of Slack users."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ SECRET_VARIABLE = "EVERMODEL_SLACK_SIGNING_SECRET"
 
 @dataclass(frozen=True)
 class SlackApp:
-    """What the extra of the Slack connection says about the app.
+    """The Slack app's settings in the extra of the Slack connection.
 
     Parameters
     ----------
     signing_secret
-        Key ``signing_secret``; the environment's ``EVERMODEL_SLACK_SIGNING_SECRET`` where it is missing.
+        Key ``signing_secret``; default: the environment's ``EVERMODEL_SLACK_SIGNING_SECRET``.
     users
         Key ``users``: Slack's user id and the name of the Airflow user.
     base_url
-        Key ``base_url``: where Slack's Web API is, if not at Slack's.
+        Key ``base_url``: address of the Web API, if not Slack's.
     """
 
     signing_secret: str = field(repr=False)
@@ -31,7 +31,7 @@ class SlackApp:
 
     @classmethod
     def of(cls, extra: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> SlackApp | None:
-        """Return the app that a connection's extra tells of; None where there is no signing secret."""
+        """Return the app of a connection's extra; None without a signing secret."""
         secret = str(extra.get("signing_secret") or environ.get(SECRET_VARIABLE) or "").strip()
         users = extra.get("users") or {}
         users = json.loads(users) if isinstance(users, str) else users
@@ -39,7 +39,7 @@ class SlackApp:
 
 
 def has_slack_app(connection_id: str) -> bool:
-    """Tell whether buttons in messages of this connection would be heard; asked in a task."""
+    """Return whether the buttons in this connection's messages work; called in a task."""
     from airflow.providers.slack.hooks.slack import SlackHook
     from airflow.sdk.exceptions import AirflowNotFoundException
 

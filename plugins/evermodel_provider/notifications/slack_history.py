@@ -1,4 +1,4 @@
-"""Look up in Slack whether a message arrived whose sending was not confirmed."""
+"""Search in Slack for a message whose delivery was not confirmed."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _UNKNOWN = {"missing_scope", "not_in_channel", "channel_not_found", "no_permissi
 def find_message(
     client: WebClient, channel: str, known_id: str, message: Message, thread: Delivery | None, since: datetime
 ) -> Delivery | None:
-    """Return where a message is, found by model and key in its metadata; None if it is not there.
+    """Return the delivery of a message, found by model and key in its metadata; None if there is none.
 
     :param channel: Name or id of the channel.
     :param known_id: Id of the channel, if it is known.
-    :param thread: Where the message is that this one answers to.
-    :param since: Nothing older is looked at.
-    :raises NoHistoryError: The token may not read the channel.
+    :param thread: Delivery of the thread's first message.
+    :param since: Older messages are ignored.
+    :raises NoHistoryError: The token cannot read the channel.
     """
     from slack_sdk.errors import SlackApiError
 

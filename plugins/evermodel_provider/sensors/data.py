@@ -1,4 +1,4 @@
-"""Wait until the data of a window is there."""
+"""Sensors that wait for the data of a window."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _WINDOWS = {"training": training_window, "drift": drift_window}
 
 
 class WindowSensor(BaseSensorOperator):
-    """Base of the sensors that wait for one window of a model; frees its slot between two looks.
+    """Base of the sensors that wait for one window of a model; frees its slot between two pokes.
 
     :param model: Name of a model spec, or path of its YAML file. (templated)
-    :param as_of: Moment as of which the run looks, ISO 8601. (templated)
-    :param window: ``training``, ``drift`` or ``day`` (the whole day before).
-    :param deferrable: Wait in the triggerer; Airflow's ``operators.default_deferrable`` if not given.
+    :param as_of: Moment of the run, ISO 8601. (templated)
+    :param window: ``training``, ``drift`` or ``day`` (the previous day).
+    :param deferrable: Wait in the triggerer. Default: Airflow's ``operators.default_deferrable``.
     """
 
     template_fields: Sequence[str] = ("model", "as_of")
@@ -57,7 +57,7 @@ class WindowSensor(BaseSensorOperator):
         self.as_of = as_of
         self.window = window
         self.deferrable = deferrable
-        self._found = "nothing was looked at yet"
+        self._found = "no data yet"
         self._missing = ""
 
     @cached_property
@@ -66,7 +66,7 @@ class WindowSensor(BaseSensorOperator):
         return load_spec(self.model)
 
     def execute(self, context: Context) -> Any:
-        """Wait; a time-out says what was there and what was missing."""
+        """Wait; a timeout reports the data found and the data missing."""
         with airflow_errors():
             use_airflow_connections()
             if self.deferrable:
@@ -74,52 +74,52 @@ class WindowSensor(BaseSensorOperator):
             try:
                 return super().execute(context)
             except AirflowSensorTimeout as error:
-                raise AirflowSensorTimeout(self._gave_up()) from error
+                raise AirflowSensorTimeout(self._timed_out()) from error
 
     def poke(self, context: Context) -> bool:
-        """Tell whether the window is there."""
-        readiness = self.look(self._interval())
+        """Return whether the window is complete."""
+        readiness = self.check(self._interval())
         self._found, self._missing = readiness.found, readiness.missing
-        self.log.info("%s: %s", "Ready" if readiness.ready else "Not there yet", readiness.found)
+        self.log.info("%s: %s", "Ready" if readiness.ready else "Not complete yet", readiness.found)
         return readiness.ready
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
-        """Go on after the triggerer has waited."""
+        """Continue after the triggerer has waited."""
         if event["outcome"] == "failed":
             raise AirflowFailException(f"{event['problem']}\n  What to do: {event['advice']}")
         self._found, self._missing = event["found"], event["missing"]
         if event["outcome"] == "ready":
             self.log.info("Ready: %s", self._found)
         elif self.soft_fail:
-            raise AirflowSkipException(self._gave_up())
+            raise AirflowSkipException(self._timed_out())
         else:
-            raise AirflowSensorTimeout(self._gave_up())
+            raise AirflowSensorTimeout(self._timed_out())
 
     def _wait_in_triggerer(self, context: Context) -> None:
         if self.poke(context):
             return
-        window, patience = self._interval(), timedelta(seconds=float(self.timeout))
+        window, timeout = self._interval(), timedelta(seconds=float(self.timeout))
         trigger = WindowTrigger(
             kind=self.kind,
             model=self.model,
             start=window.start.isoformat(),
             end=window.end.isoformat(),
             poke_interval=float(self.poke_interval),
-            deadline=(datetime.now(UTC) + patience).isoformat(),
+            deadline=(datetime.now(UTC) + timeout).isoformat(),
         )
-        # The trigger itself gives up first, because it knows what it has seen.
+        # The trigger times out first, because its event reports what it found.
         spare = timedelta(seconds=2 * float(self.poke_interval) + 600)
-        self.defer(trigger=trigger, method_name="execute_complete", timeout=patience + spare)
+        self.defer(trigger=trigger, method_name="execute_complete", timeout=timeout + spare)
 
-    def _gave_up(self) -> str:
+    def _timed_out(self) -> str:
         missing = f" Missing: {self._missing}." if self._missing else ""
         return (
-            f"model {self.spec.name}: gave up waiting for {self._interval()}. Found {self._found}.{missing}\n"
-            "  What to do: check the job that delivers this data; clear this task when it has arrived"
+            f"model {self.spec.name}: timed out waiting for {self._interval()}. Found {self._found}.{missing}\n"
+            "  What to do: check the job that delivers this data, and clear this task when the data is complete"
         )
 
-    def look(self, window: Window) -> Readiness:
-        """Look at the window; subclasses say where."""
+    def check(self, window: Window) -> Readiness:
+        """Return whether the window is complete; implemented by subclasses."""
         raise NotImplementedError
 
     def _interval(self) -> Window:
@@ -128,10 +128,10 @@ class WindowSensor(BaseSensorOperator):
 
 
 class NewDataSensor(WindowSensor):
-    """Wait until the source's data of a window is complete, as ``source.complete`` of the spec says."""
+    """Wait until the source's data of a window is complete, as defined by the spec's ``source.complete``."""
 
-    def look(self, window: Window) -> Readiness:
-        """Look at the source."""
+    def check(self, window: Window) -> Readiness:
+        """Check the source."""
         from evermodel.data.sources.readiness import source_ready
 
         return source_ready(self.spec, window)
@@ -140,7 +140,7 @@ class NewDataSensor(WindowSensor):
 class DaysToScoreSensor(NewDataSensor):
     """Wait until the last day to score is complete.
 
-    Returns for each day the moment as of which it is scored, one of them unless a range is asked for.
+    Returns the moment as of which each day is scored: one day, or all days of a range.
 
     :param first: First day of a range; empty: only the day before ``as_of``. (templated)
     :param last: Last day of a range; empty: the day before ``as_of``. (templated)
@@ -185,8 +185,8 @@ class PredictionsSensor(WindowSensor):
 
     kind = "predictions"
 
-    def look(self, window: Window) -> Readiness:
-        """Look at the prediction log."""
+    def check(self, window: Window) -> Readiness:
+        """Check the prediction log."""
         from evermodel.core.settings import Settings
         from evermodel.data.sources.readiness import predictions_ready
 

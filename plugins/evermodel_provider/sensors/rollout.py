@@ -1,4 +1,4 @@
-"""Watch a rollout: every look moves it by what is known then, until it has ended."""
+"""Sensor that advances a rollout step by step until it ends."""
 
 from __future__ import annotations
 
@@ -15,28 +15,27 @@ from evermodel.spec import load_spec
 from evermodel_provider.connections import use_airflow_connections
 from evermodel_provider.exceptions import airflow_errors
 from evermodel_provider.hooks.tracking import TrackingHook
-from evermodel_provider.triggers.rollout import MOST_MISSED, RolloutTrigger, may_pass, missed_look
+from evermodel_provider.triggers.rollout import MOST_MISSED, RolloutTrigger, failure_text, is_temporary
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from evermodel.spec import ModelSpec
 
-_MISSED = "missed_looks"
-_LONGEST = 90 * 86_400  # each strategy has an end of its own, long before
+_MISSED = "failure_texts"
+_LONGEST = 90 * 86_400  # each strategy ends long before
 
 
 class RolloutSensor(BaseSensorOperator):
-    """Look at a rollout again and again, and do what the evidence says; frees its slot between two looks.
+    """Evaluate a rollout repeatedly and move its traffic by the result; frees its slot between two evaluations.
 
-    A server that is away for a while ends nothing: the plan in force stays, with its limit, until the next look. Errors of
-    other kinds that may pass by themselves fail the task when they come `MOST_MISSED` times in a row.
-    Returns the last look.
+    While a server is unavailable, the current traffic plan stays in force, with its limit. Other errors that may be
+    temporary fail the task after `MOST_MISSED` evaluations in a row. Returns the last evaluation.
 
     :param model: Name of a model spec, or path of its YAML file. (templated)
-    :param thread: Name of the message with which the rollout began. (templated)
+    :param thread: Identity of the rollout's first message. (templated)
     :param mlflow_conn_id: Airflow connection of the MLflow server. (templated)
-    :param deferrable: Wait in the triggerer; Airflow's ``operators.default_deferrable`` if not given.
+    :param deferrable: Wait in the triggerer. Default: Airflow's ``operators.default_deferrable``.
     """
 
     template_fields: Sequence[str] = ("model", "thread", "mlflow_conn_id")
@@ -65,7 +64,7 @@ class RolloutSensor(BaseSensorOperator):
         return load_spec(self.model)
 
     def execute(self, context: Context) -> Any:
-        """Look until the rollout is over."""
+        """Evaluate until the rollout has ended."""
         with airflow_errors():
             use_airflow_connections()
             if not self.deferrable:
@@ -74,57 +73,57 @@ class RolloutSensor(BaseSensorOperator):
             return found.xcom_value if found else self._wait_in_triggerer()
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Look once."""
+        """Evaluate once."""
         from evermodel.deployment.rollout.service import RolloutService
 
         hook = TrackingHook(self.mlflow_conn_id)
         try:
             look = RolloutService(self.spec, hook.get_conn(), hook.settings).advance()
         except TransientError as error:
-            self.log.warning("Nothing could be looked at: %s", error)
+            self.log.warning("The rollout could not be evaluated: %s", error)
             return PokeReturnValue(is_done=False)
         except Exception as error:
-            if not may_pass(error):
+            if not is_temporary(error):
                 raise
-            if self._miss(context, error) >= MOST_MISSED:
+            if self._count_failure(context, error) >= MOST_MISSED:
                 raise
             return PokeReturnValue(is_done=False)
-        self._missed(context, 0)
-        return self._seen(context, look.to_json())
+        self._failures(context, 0)
+        return self._report(context, look.to_json())
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
-        """Tell what the triggerer has seen, and go on waiting until it is over."""
+        """Report the triggerer's evaluation, and wait again unless the rollout has ended."""
         if event["outcome"] == "failed":
             raise AirflowFailException(f"{event['problem']}\n  What to do: {event['advice']}")
         with airflow_errors():
             use_airflow_connections()
-            found = self._seen(context, event["look"])
+            found = self._report(context, event["look"])
         return found.xcom_value if found else self._wait_in_triggerer()
 
-    def _miss(self, context: Context, error: Exception) -> int:
-        """Count a look that failed, and tell of it; return how many did in a row."""
-        missed = self._missed(context) + 1
-        self.log.warning(missed_look(self.spec.name, error, missed))
-        self._missed(context, missed % MOST_MISSED)  # a retry begins anew
-        return missed
+    def _count_failure(self, context: Context, error: Exception) -> int:
+        """Count and log a failed evaluation; return the number of failures in a row."""
+        failures = self._failures(context) + 1
+        self.log.warning(failure_text(self.spec.name, error, failures))
+        self._failures(context, failures % MOST_MISSED)  # a retry starts at zero
+        return failures
 
-    def _missed(self, context: Context, now: int | None = None) -> int:
-        """Return how many looks in a row failed, and note another number; each look may be a process of its own."""
+    def _failures(self, context: Context, now: int | None = None) -> int:
+        """Return the number of failed evaluations in a row, and store a new one; each may run in its own process."""
         store = context["task_state_store"]
         before = int(str(store.get(_MISSED, 0)))
         if now is not None and now != before:
             store.set(_MISSED, now)
         return before
 
-    def _seen(self, context: Context, look: dict[str, Any]) -> PokeReturnValue:
+    def _report(self, context: Context, look: dict[str, Any]) -> PokeReturnValue:
         self.log.info("%s: %s", look["move"], look["why"])
         over = look["state"] != "running"
-        if look["move"] != "stay" and not over:  # the end is told by the DAG's last task
-            self._tell(context, look)
+        if look["move"] != "stay" and not over:  # the DAG's last task reports the end
+            self._notify(context, look)
         return PokeReturnValue(is_done=over, xcom_value=look)
 
-    def _tell(self, context: Context, look: dict[str, Any]) -> None:
-        """Tell people of a step; it was taken all the same if that fails."""
+    def _notify(self, context: Context, look: dict[str, Any]) -> None:
+        """Send a message about a step; a failure does not undo the step."""
         from evermodel.alerts.rollout_message import progress_message
         from evermodel_provider.notifications.delivery import tell
 

@@ -1,1 +1,1 @@
-"""Triggers: waits that hold no worker slot."""
+"""Triggers: waits without a worker slot."""

@@ -1,4 +1,4 @@
-"""Wait in the triggerer until the data of a window is there."""
+"""Trigger that waits for the data of a window."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 class WindowTrigger(BaseTrigger):
-    """Look again and again until a window is ready, time is up, or waiting makes no sense.
+    """Check repeatedly until a window is complete, the deadline has passed, or an error makes waiting useless.
 
-    :param kind: ``source`` or ``predictions``: where to look.
+    :param kind: ``source`` or ``predictions``: what to check.
     :param model: Name of a model spec, or path of its YAML file.
     :param start: Start of the window, ISO 8601.
     :param end: End of the window, ISO 8601.
-    :param poke_interval: Seconds between two looks.
-    :param deadline: When to give up, ISO 8601.
+    :param poke_interval: Seconds between two checks.
+    :param deadline: When to stop, ISO 8601.
     """
 
     def __init__(
@@ -47,11 +47,11 @@ class WindowTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Yield one event: what became of the waiting, and what was found last."""
+        """Yield one event: the outcome, and the data found last."""
         deadline = datetime.fromisoformat(self.deadline)
         while True:
             try:
-                # Reading a source blocks; the triggerer waits for many tasks in one thread.
+                # Reading a source blocks; the triggerer runs many triggers in one thread.
                 found = await asyncio.to_thread(self.look)
             except EvermodelError as error:
                 yield TriggerEvent({"outcome": "failed", "problem": error.problem, "advice": error.advice})
@@ -63,11 +63,11 @@ class WindowTrigger(BaseTrigger):
             if datetime.now(UTC) >= deadline:
                 yield TriggerEvent({"outcome": "timeout", **told})
                 return
-            self.log.info("Not there yet: %s", found.found)
+            self.log.info("Not complete yet: %s", found.found)
             await asyncio.sleep(self.poke_interval)
 
     def look(self) -> Readiness:
-        """Look at the window once."""
+        """Check the window once."""
         from evermodel.core.settings import Settings
         from evermodel.data.sources.readiness import predictions_ready, source_ready
         from evermodel.spec import load_spec

@@ -1,4 +1,4 @@
-"""Watch a rollout in the triggerer, until a look moves something."""
+"""Trigger that advances a rollout until it moves or ends."""
 
 from __future__ import annotations
 
@@ -16,41 +16,41 @@ if TYPE_CHECKING:
     from evermodel.deployment.rollout.service import RolloutEvaluation
 
 
-MOST_MISSED = 12  # looks in a row; an hour at five minutes
+MOST_MISSED = 12  # failures in a row; an hour at five minutes
 
 
-def may_pass(error: Exception) -> bool:
-    """Tell whether an error may pass by itself: the registry, the network, or a file of the lake that is being written."""
+def is_temporary(error: Exception) -> bool:
+    """Return whether an error may be temporary: the registry, the network, or a lake file that is being written."""
     from mlflow.exceptions import MlflowException
     from pyarrow import ArrowException
 
     return isinstance(error, OSError | MlflowException | ArrowException)
 
 
-def missed_look(model: str, error: Exception, missed: int) -> str:
-    """Return what the log says to the person on call when nothing could be looked at.
+def failure_text(model: str, error: Exception, failures: int) -> str:
+    """Return the log line about a failed evaluation.
 
-    :param missed: Looks in a row that failed, with this one.
+    :param failures: Failed evaluations in a row, with this one.
     """
-    count = f"{missed} of {MOST_MISSED} looks in a row"
-    told = f"Rollout of {model}: nothing could be looked at ({count}): {type(error).__name__}: {error}. "
-    if missed < MOST_MISSED:
-        return told + (
-            f"The traffic plan stays as it is, with its limit; after {MOST_MISSED} of them this task fails. "
-            "Are MLflow and the lake well?"
+    count = f"{failures} of {MOST_MISSED} in a row"
+    problem = f"Rollout of {model}: evaluation failed ({count}): {type(error).__name__}: {error}. "
+    if failures < MOST_MISSED:
+        return problem + (
+            f"The traffic plan is unchanged, with its limit; after {MOST_MISSED} failures this task fails. "
+            "Check MLflow and the lake."
         )
-    return told + (
-        f"This task fails now, and the traffic plan stays in force unwatched. Mend MLflow or the lake and clear this "
-        f"task, or end the rollout: DAG stop_rollout_{model}, or evermodel rollout stop {model} --reason WHY"
+    return problem + (
+        f"This task fails now; the traffic plan stays in force unmonitored. Repair MLflow or the lake and clear this "
+        f"task, or stop the rollout: DAG stop_rollout_{model}, or evermodel rollout stop {model} --reason WHY"
     )
 
 
 class RolloutTrigger(BaseTrigger):
-    """Look at a rollout again and again; one event for the first look that moves something.
+    """Evaluate a rollout repeatedly; one event for the first evaluation that moves it.
 
     :param model: Name of a model spec, or path of its YAML file.
     :param mlflow_conn_id: Airflow connection of the MLflow server.
-    :param poke_interval: Seconds between two looks.
+    :param poke_interval: Seconds between two evaluations.
     """
 
     def __init__(self, model: str, mlflow_conn_id: str, poke_interval: float) -> None:
@@ -68,35 +68,35 @@ class RolloutTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Yield one event: the look that moved something, or what makes looking impossible."""
-        missed = 0
+        """Yield one event: the evaluation that moved the rollout, or a permanent error."""
+        failures = 0
         while True:
             await asyncio.sleep(self.poke_interval)
             try:
-                # MLflow's client blocks; the triggerer waits for many tasks in one thread.
+                # MLflow's client blocks; the triggerer runs many triggers in one thread.
                 look = await asyncio.to_thread(self.look)
             except TransientError as error:
-                self.log.warning("Nothing could be looked at: %s", error)
+                self.log.warning("The rollout could not be evaluated: %s", error)
                 continue
             except EvermodelError as error:
                 yield TriggerEvent({"outcome": "failed", "problem": error.problem, "advice": error.advice})
                 return
             except Exception as error:
-                missed += 1
-                if not may_pass(error):
+                failures += 1
+                if not is_temporary(error):
                     raise
-                self.log.warning(missed_look(self.model, error, missed))
-                if missed >= MOST_MISSED:
+                self.log.warning(failure_text(self.model, error, failures))
+                if failures >= MOST_MISSED:
                     raise
                 continue
-            missed = 0
+            failures = 0
             if look.over or look.move != "stay":
                 yield TriggerEvent({"outcome": "moved", "look": look.to_json()})
                 return
             self.log.info("stay: %s", look.why)
 
     def look(self) -> RolloutEvaluation:
-        """Look at the rollout once."""
+        """Evaluate the rollout once."""
         from evermodel.deployment.rollout.service import RolloutService
         from evermodel.spec import load_spec
 

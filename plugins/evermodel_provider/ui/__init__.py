@@ -1,1 +1,1 @@
-"""What evermodel adds to Airflow's pages."""
+"""Additions to Airflow's pages."""

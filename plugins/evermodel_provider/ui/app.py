@@ -1,4 +1,4 @@
-"""The app behind the Models page: every answer needs a user, and shows only what that user may see."""
+"""The app of the Models page; every response requires a user and shows only models that the user may see."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 def build_app(settings: Callable[[], Settings] | None = None) -> FastAPI:
     """Return the app.
 
-    :param settings: Says where MLflow is; by default Airflow's connection, or the environment.
+    :param settings: Sets where MLflow is. Default: Airflow's connection, or the environment.
     """
     app = FastAPI(
         title="evermodel", openapi_url=None, docs_url=None, redoc_url=None, dependencies=[Depends(get_user)]
@@ -59,9 +59,9 @@ def build_app(settings: Callable[[], Settings] | None = None) -> FastAPI:
 
 
 class Pages:
-    """The answers for people, as HTML.
+    """The HTML responses.
 
-    :param overview: Knows all models.
+    :param overview: Read model of all models.
     """
 
     def __init__(self, overview: Overview) -> None:
@@ -73,7 +73,9 @@ class Pages:
     def models(self, request: Request, user: GetUserDep) -> Response:
         """Show all models that the user may see."""
         if not rights.may_see_any(user):
-            raise HTTPException(403, "You may not read any DAG, so there is no model that you may see.")
+            raise HTTPException(
+                403, "You have no read access to any DAG, and so to no model. Ask an administrator for it."
+            )
         self._address()
         found = self.overview.summaries()
         allowed = rights.readable((summary["name"] for summary in found), user)
@@ -91,20 +93,20 @@ class Pages:
         return self._model(request, user, name, tab=True)
 
     def mlflow(self) -> Response:
-        """Lead to MLflow, wherever the connection or the environment says that it is."""
+        """Redirect to MLflow, at the address of the connection or the environment."""
         return RedirectResponse(f"{self._address()}/#/models")
 
     def no_store(self, request: Request, error: Exception) -> Response:
-        """Say that the file behind the pages cannot be read or written."""
-        log.error("the Models page cannot use its file", exc_info=error)
+        """Report that the pages' file cannot be read or written."""
+        log.error("the Models page cannot read or write its file", exc_info=error)
         detail = (
-            f"The API server cannot use its file {self.overview.store.path} ({error}). Make EVERMODEL_HOME a folder that it "
-            "may write, with room left; the file itself may be deleted at any time."
+            f"The API server cannot read or write {self.overview.store.path} ({error}). Make EVERMODEL_HOME a folder that it "
+            "can write, with free space; the file itself can be deleted at any time."
         )
         return self.refuse(request, HTTPException(503, detail))
 
     def refuse(self, request: Request, error: Exception) -> Response:
-        """Say why not: as a page for people, as JSON for programs."""
+        """Return the error: as a page for people, as JSON for programs."""
         code, detail = getattr(error, "status_code", 500), getattr(error, "detail", "")
         if "text/html" not in request.headers.get("accept", ""):
             return JSONResponse({"detail": detail}, code)
@@ -113,11 +115,13 @@ class Pages:
 
     def _model(self, request: Request, user: Any, name: str, *, tab: bool) -> Response:
         if not rights.may_see(name, user):
-            raise HTTPException(403, "You may not read the DAGs of this model.")
+            raise HTTPException(
+                403, "You have no read access to the DAGs of this model. Ask an administrator for it."
+            )
         mlflow = self._address()
         found = self.overview.model(name)
         if found is None:
-            raise HTTPException(404, "There is no model of this name, neither in MLflow nor as a spec.")
+            raise HTTPException(404, "No model of this name in MLflow or among the specs. Check the name.")
         view = model_view(*found, mlflow)
         startable = {dag: rights.may_start(dag, user) for dag in view["forms"]}
         return self._page(request, "model.html", {**view, "startable": startable, "tab": tab})
@@ -139,7 +143,7 @@ class Pages:
 def _static(name: str) -> Response:
     file = _files().get(name)
     if file is None:
-        raise HTTPException(404, "There is no such file.")
+        raise HTTPException(404, "File not found.")
     headers = {"Cache-Control": "private, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
     return FileResponse(file, headers=headers)
 
@@ -153,14 +157,14 @@ def _guarded(answer: Response) -> Response:
 
 
 def _paths(request: Request) -> dict[str, str]:
-    """Return where this app and Airflow itself are; the static files carry their version, so they are kept for ever."""
+    """Return the addresses of this app and of Airflow; static files carry their version, so browsers cache them."""
     here = str(request.scope.get("root_path", "")).rstrip("/")
     return {"here": here, "airflow": here.rsplit("/", 1)[0], "stamp": _stamp()}
 
 
 @lru_cache(1)
 def _files() -> dict[str, Path]:
-    """Return the files that may be asked for; the charts come from the package `plotly`, which Evidently needs too."""
+    """Return the allowed static files; the charts come from the package `plotly`, which Evidently requires too."""
     found = {file.name: file for file in (HERE / "static").iterdir() if file.is_file()}
     plotly = find_spec("plotly")
     if plotly is not None and plotly.origin:
@@ -179,7 +183,7 @@ _known: dict[str, Any] = {"at": 0.0, "settings": None}
 
 
 def _settings() -> Settings:
-    """Return the settings with address and login from Airflow's connection; looked up again after a while."""
+    """Return the settings with the address from Airflow's connection; refreshed after a while."""
     from evermodel.core.settings import Settings
     from evermodel_provider.hooks.tracking import TrackingHook
 
@@ -187,7 +191,7 @@ def _settings() -> Settings:
         try:
             hook = TrackingHook()
             _known["settings"] = hook.settings.model_copy(update={"tracking_uri": hook.address})
-        except Exception:  # noqa: BLE001 - without the connection the environment says where MLflow is
+        except Exception:  # noqa: BLE001 - without the connection the environment's address applies
             _known["settings"] = Settings.from_environment()
         _known["at"] = time.monotonic()
     found: Settings = _known["settings"]

@@ -1,4 +1,4 @@
-"""Small pictures inside the page's text: places on a line, worked out here and drawn by the templates as SVG."""
+"""Small charts in the page: coordinates computed here and drawn by the templates as SVG."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PAD = 3.0
 def spark(strip: Sequence[Sequence[Any]]) -> dict[str, Any] | None:
     """Return the last days of a model as lines and cells; None if there is no day.
 
-    :param strip: Day, severity, metric and promised metric of each day, oldest first.
+    :param strip: Day, severity, metric and baseline metric of each day, oldest first.
     """
     if not strip:
         return None

@@ -12,7 +12,7 @@ Send = Callable[[Scope], Awaitable[None]]
 
 
 class LazyApp:
-    """Stands for an app until somebody asks it something.
+    """Wraps an app until its first request.
 
     :param build: Returns the app; called once.
     """

@@ -13,7 +13,7 @@ from evermodel_provider.ui.words import KINDS, verdict_words
 
 
 def list_view(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the rows, those that need somebody first, and how many there are of each sort."""
+    """Return the rows, those that need attention first, and their number per group."""
     rows = sorted((_row(summary) for summary in summaries), key=lambda row: (-row["rank"], row["name"]))
     return {
         "rows": rows,
@@ -44,11 +44,11 @@ def _row(summary: dict[str, Any]) -> dict[str, Any]:
 
 
 def traffic_words(summary: dict[str, Any]) -> dict[str, Any] | None:
-    """Say who answers; None without a champion."""
+    """Describe the traffic; None without a champion."""
     plan, champion = summary.get("plan"), summary.get("champion")
     if plan:
         share = sum(arm["share"] for arm in plan["arms"] if arm["version"] == plan["challenger"])
-        shadow = f" and {plan['shadow']:.0%} in the shadow" if plan.get("shadow") else ""
+        shadow = f" and {plan['shadow']:.0%} shadow" if plan.get("shadow") else ""
         return {
             "share": share,
             "text": f"v{plan['challenger']} {share:.0%}{shadow}",
@@ -61,7 +61,7 @@ _UNDER_WAY = (RetrainOutcome.ROLLING_OUT, RetrainOutcome.WAITS)
 
 
 def outcome_words(decision: dict[str, Any]) -> dict[str, str]:
-    """Say in a few words what came of a decision, and how it looks."""
+    """Describe a retrain's outcome in a few words, with its style."""
     verdict, outcome = verdict_words(decision["verdict"] or ""), decision["outcome"]
     if decision["ship"] != "true":
         text = "refused" if decision["verdict"] == "cold_start" else RetrainOutcome.KEPT.value
@@ -81,13 +81,13 @@ def outcome_words(decision: dict[str, Any]) -> dict[str, str]:
 
 
 def rejected_words(decision: dict[str, Any]) -> str:
-    """Say who rejected a version: a person, a rollout's evidence, or nobody in time; empty if it is not known."""
+    """Return who rejected a version: a person, the rollout, or the timeout; empty if unknown."""
     by = decision.get("rejected_by")
-    return "nobody answered in time" if by == NOBODY else f"by {by}" if by else ""
+    return "no approval in time" if by == NOBODY else f"by {by}" if by else ""
 
 
 def troubles(summary: dict[str, Any]) -> list[dict[str, str]]:
-    """Return what is wrong: open incidents, and what the last day found beside them."""
+    """Return the open incidents, and other problems of the last day."""
     found = [
         {
             "kind": KINDS[i["kind"]],
@@ -116,7 +116,7 @@ def troubles(summary: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def day_severity(day: dict[str, Any], kind: str) -> str:
-    """Return how bad one kind of problem was on a day; empty if it could not be judged."""
+    """Return the severity of one kind of problem on a day; empty if it was not evaluated."""
     known = day.get("severities") or {}
     if kind != "drift":
         return str(known.get(kind, ""))

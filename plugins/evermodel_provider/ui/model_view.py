@@ -24,7 +24,7 @@ _REPORT = "evidently.html"
 
 
 def model_view(summary: dict[str, Any], history: ModelHistory, mlflow: str) -> dict[str, Any]:
-    """Return everything that the template shows."""
+    """Return the template's context."""
     name = summary["name"]
     row = list_view([summary])["rows"][0]
     decisions = [
@@ -41,8 +41,8 @@ def model_view(summary: dict[str, Any], history: ModelHistory, mlflow: str) -> d
         "rollouts": [
             {**rollout, "url": _run(mlflow, rollout) if rollout["run"] else ""} for rollout in reversed(history.rollouts)
         ],
-        "unjudged": [
-            {**retrain, **_unjudged(retrain), "url": _run(mlflow, retrain)}
+        "undecided": [
+            {**retrain, **_undecided(retrain), "url": _run(mlflow, retrain)}
             for retrain in reversed(history.retrains)
             if not retrain["verdict"]
         ],
@@ -55,12 +55,12 @@ def model_view(summary: dict[str, Any], history: ModelHistory, mlflow: str) -> d
         "chart": chart(history, name, mlflow),
         "days": [{**day, "url": _artifact(mlflow, day, _REPORT)} for day in reversed(history.days)],
         "traffic": traffic_words(summary),
-        "mark": sha256(orjson.dumps((summary, history))).hexdigest()[:16],  # another one: there is something new
+        "mark": sha256(orjson.dumps((summary, history))).hexdigest()[:16],  # changes with the content
     }  # fmt: skip
 
 
 def forms(name: str, history: ModelHistory) -> dict[str, str]:
-    """Return the DAGs whose forms a person may need, with the words on their buttons."""
+    """Return the DAGs with forms, and the labels of their buttons."""
     found = {f"retrain_{name}": "Retrain", f"rollback_{name}": "Roll back"}
     if history.plan:
         found[f"stop_rollout_{name}"] = "Stop the rollout"
@@ -84,7 +84,7 @@ def chart(history: ModelHistory, name: str, mlflow: str) -> dict[str, Any]:
                 "reason": retrain["reason"],
                 "gain": retrain["gain"],
                 "value": retrain["value"],
-                **(outcome_words(retrain) if retrain["verdict"] else _unjudged(retrain)),
+                **(outcome_words(retrain) if retrain["verdict"] else _undecided(retrain)),
             }
             for retrain in history.retrains
             if retrain["day"]
@@ -114,11 +114,11 @@ def _day(day: dict[str, Any], mlflow: str) -> dict[str, Any]:
     }
 
 
-def _unjudged(retrain: dict[str, Any]) -> dict[str, str]:
+def _undecided(retrain: dict[str, Any]) -> dict[str, str]:
     running = retrain["status"] == "RUNNING"
     return {
         "look": "open" if running else "failed",
-        "text": "under way" if running else "ended without a decision",
+        "text": "running" if running else "ended without a decision",
         "note": "",
     }
 

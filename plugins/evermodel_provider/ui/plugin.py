@@ -26,7 +26,7 @@ def _slack() -> Any:
 
 
 def _root() -> str:
-    """Return the path under which Airflow itself is reached, without a slash at its end."""
+    """Return the base path of Airflow, without a trailing slash."""
     return urlsplit(conf.get("api", "base_url", fallback="") or "").path.rstrip("/")
 
 

@@ -1,4 +1,4 @@
-"""Who may see which model: who may read its retrain DAG in Airflow."""
+"""Access to models: a user sees a model if they may read its retrain DAG."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
 from airflow.models.dag import DagModel
 
-# The DAGs of a model are named so, with its name behind it.
+# Prefixes of a model's DAGs, followed by its name.
 PREFIXES = ("retrain", "drift", "score", "rollback", "rollout", "stop_rollout", "backtest")
 
 
@@ -44,12 +44,12 @@ def readable(models: Iterable[str], user: Any) -> set[str]:
 
 
 def may_see(model: str, user: Any) -> bool:
-    """Tell whether a user may see a model."""
+    """Return whether a user may see a model."""
     return model in readable([model], user)
 
 
 def may_see_any(user: Any) -> bool:
-    """Tell whether a user may read DAGs at all, or at least one."""
+    """Return whether a user may read at least one DAG."""
     manager = get_auth_manager()
     return bool(
         manager.is_authorized_dag(method="GET", user=user) or manager.get_authorized_dag_ids(user=user)
@@ -57,7 +57,7 @@ def may_see_any(user: Any) -> bool:
 
 
 def may_start(dag: str, user: Any) -> bool:
-    """Tell whether a user may start runs of a DAG."""
+    """Return whether a user may start runs of a DAG."""
     details = DagDetails(id=dag, team_name=DagModel.get_team_name(dag))
     return bool(
         get_auth_manager().is_authorized_dag(

@@ -1,4 +1,4 @@
-"""The endpoint that takes the buttons Approve and Reject from Slack."""
+"""The endpoint of Slack's buttons Approve and Reject."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ _READ_SECONDS = 2.0
 class SlackActions:
     """An ASGI app for Slack's *Interactivity* address: ``…/actions``, or ``…/actions/<connection id>``.
 
-    Airflow does not ask who calls it: a request counts only with Slack's signature, within five minutes, once. The
-    answer is then given through Airflow's own API, with a token of the person who pressed the button, so that whatever
-    Airflow checks and writes down for its form holds for the button too.
+    Airflow does not authenticate the caller: a request is accepted only with Slack's signature, within five minutes, once.
+    The approval goes through Airflow's own API, with a token of the user who pressed the button, so that Airflow's checks
+    and logs apply as they do for the form.
 
-    :param connect: Returns the Slack app of a connection id; None where there is none.
+    :param connect: Returns the Slack app of a connection id; None if there is none.
     :param seen: Folder that remembers requests, shared by all API servers.
     """
 
@@ -49,10 +49,10 @@ class SlackActions:
         self._seen = seen
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Take a button: 200 at once for Slack, which waits for three seconds, then the answer."""
+        """Accept a button: 200 at once, because Slack waits for three seconds, then the approval."""
         if scope["type"] != "http":
             return
-        # Airflow's own app, which this one is mounted in.
+        # Airflow's own app, in which this one is mounted.
         airflow, request = scope["app"], Request(scope, receive)
         try:
             app, payload = await self._payload(request)
@@ -66,11 +66,11 @@ class SlackActions:
     async def _payload(self, request: Request) -> tuple[SlackApp, dict[str, Any]]:
         headers = {name.lower(): value for name, value in request.headers.items()}
         if request.method != "POST" or not looks_fresh(headers):
-            raise RefusedError("it has no signature of the last five minutes")
+            raise RefusedError("no signature of the last five minutes")
         try:
             body = await asyncio.wait_for(_read(request), _READ_SECONDS)
         except (TimeoutError, ClientDisconnect) as error:
-            raise RefusedError("its body did not come") from error
+            raise RefusedError("its body is incomplete") from error
         app = await asyncio.to_thread(self._connect, _connection_id(request.scope))
         if app is None:
             raise RefusedError("no Slack app with a signing secret is configured for it")
@@ -82,7 +82,7 @@ def _connection_id(scope: Scope) -> str:
     path = str(scope["path"]).removeprefix(str(scope.get("root_path", ""))).rstrip("/")
     name = path.removeprefix(_PREFIX).lstrip("/") if path.startswith(_PREFIX) else "/"
     if "/" in name:
-        raise RefusedError("its address is no endpoint")
+        raise RefusedError("its address is not an endpoint")
     return name or "slack_api_default"
 
 
@@ -96,21 +96,21 @@ async def _read(request: Request) -> bytes:
 
 
 async def _handle(airflow: Any, app: SlackApp, payload: dict[str, Any]) -> None:
-    """Answer, and tell in Slack what came of it; a mistake here is seen in the log only."""
+    """Send the approval to Airflow and the result to Slack; errors are logged."""
     try:
         pressed = _pressed(payload)
         if pressed is None:
             return
-        choice, question, person = pressed
-        done, said = await _answer(airflow, app, choice, question, person)
-        log.info("Slack user %s, version %s: %s", person, question.version, said)
-        await _tell(app, payload, done, said)
+        choice, form, person = pressed
+        done, text = await _answer(airflow, app, choice, form, person)
+        log.info("Slack user %s, version %s: %s", person, form.version, text)
+        await _reply(app, payload, done, text)
     except Exception:
-        log.exception("A button of Slack could not be handled")
+        log.exception("A Slack button could not be handled")
 
 
 def _pressed(payload: dict[str, Any]) -> tuple[str, ApprovalForm, str] | None:
-    """Return choice, question and Slack user; None for anything but our buttons."""
+    """Return choice, approval form and Slack user; None for other buttons."""
     actions = payload.get("actions") or [{}]
     choice = _CHOICES.get(actions[0].get("action_id"))
     if payload.get("type") != "block_actions" or choice is None:
@@ -119,75 +119,78 @@ def _pressed(payload: dict[str, Any]) -> tuple[str, ApprovalForm, str] | None:
 
 
 async def _answer(
-    airflow: Any, app: SlackApp, choice: str, question: ApprovalForm, person: str
+    airflow: Any, app: SlackApp, choice: str, form: ApprovalForm, person: str
 ) -> tuple[bool, str]:
     name = app.users.get(person)
     known = await asyncio.to_thread(token_for, name) if name else None
     if name is None or known is None:
-        return False, f"Slack user {person} is no user of Airflow here: an administrator can add the mapping."
+        return (
+            False,
+            f"Slack user {person} is not mapped to an Airflow user. Ask an administrator to add the mapping.",
+        )
     user_id, token = known
     transport = httpx.ASGITransport(airflow, raise_app_exceptions=False)
     headers = {"Authorization": f"Bearer {token}"}
     async with httpx.AsyncClient(transport=transport, base_url="http://airflow", headers=headers) as api:
-        asked = await api.get(_address(question))
-        problem = _problem(asked, question, user_id)
+        pending = await api.get(_address(form))
+        problem = _problem(pending, form, user_id)
         if problem:
             return False, problem
-        filled_in = {"comment": None, "decision": question.digest}
-        given = await api.patch(
-            _address(question), json={"chosen_options": [choice], "params_input": filled_in}
+        filled_in = {"comment": None, "decision": form.digest}
+        response = await api.patch(
+            _address(form), json={"chosen_options": [choice], "params_input": filled_in}
         )
-    if given.is_success:
+    if response.is_success:
         return True, f"{'Approved' if choice == 'Approve' else 'Rejected'} by {name}, from Slack."
-    return False, _REFUSALS.get(given.status_code, _FAILED)
+    return False, _REFUSALS.get(response.status_code, _FAILED)
 
 
-_FAILED = "Airflow could not take the answer; please use the form."
+_FAILED = "Airflow did not accept the approval. Use the form."
 _REFUSALS = {
-    401: "Airflow does not know you any more.",
-    403: "You may not answer this question: you are not among its approvers.",
-    404: "This question no longer exists.",
-    409: "This question was answered already.",
+    401: "Your Airflow account is no longer valid. Ask an administrator.",
+    403: "You are not among the approvers of this version.",
+    404: "This approval request no longer exists.",
+    409: "This version was already approved or rejected.",
 }
 
 
-def _address(question: ApprovalForm) -> str:
-    dag, run, task = (quote(part, safe="") for part in (question.dag_id, question.run_id, question.task_id))
+def _address(form: ApprovalForm) -> str:
+    dag, run, task = (quote(part, safe="") for part in (form.dag_id, form.run_id, form.task_id))
     return f"/api/v2/dags/{dag}/dagRuns/{run}/taskInstances/{task}/-1/hitlDetails"
 
 
-def _problem(asked: httpx.Response, question: ApprovalForm, user_id: str) -> str | None:
-    """Say why the question in Airflow cannot be answered by this button."""
-    if not asked.is_success:
-        return _REFUSALS.get(asked.status_code, _FAILED)
-    detail = asked.json()
+def _problem(pending: httpx.Response, form: ApprovalForm, user_id: str) -> str | None:
+    """Return why this button does not match the pending approval."""
+    if not pending.is_success:
+        return _REFUSALS.get(pending.status_code, _FAILED)
+    detail = pending.json()
     if detail["response_received"]:
         return _REFUSALS[409]
     shown = detail["params"].get("decision", {}).get("value")
-    if shown != question.digest or not detail["subject"].startswith(f"Make version {question.version} of "):
-        return "This button is about another decision than the one that waits; please use the form."
-    # Airflow checks this too, but not where everybody is its administrator.
+    if shown != form.digest or not detail["subject"].startswith(f"Make version {form.version} of "):
+        return "This button belongs to an earlier decision. Use the form."
+    # Airflow checks this too, except for its administrators.
     allowed = {str(user["id"]) for user in detail["assigned_users"]}
     return _REFUSALS[403] if allowed and user_id not in allowed else None
 
 
-async def _tell(app: SlackApp, payload: dict[str, Any], done: bool, said: str) -> None:
-    """Put the answer in the place of the buttons, or tell the person alone why there is none."""
+async def _reply(app: SlackApp, payload: dict[str, Any], done: bool, text: str) -> None:
+    """Replace the buttons by the result, or show the reason to this user only."""
     url = str(payload.get("response_url", ""))
     if not may_reply(url, app.base_url):
-        log.warning("The address for the reply is not one of Slack's, so nothing is sent there")
+        log.warning("The reply address is not Slack's, so no reply is sent")
         return
     if done:
         message = payload.get("message") or {}
         kept = [block for block in message.get("blocks", []) if block.get("block_id") != BUTTONS]
-        note = {"type": "section", "text": {"type": "plain_text", "text": said}}
-        reply = {"replace_original": True, "text": message.get("text") or said, "blocks": [*kept, note]}
+        note = {"type": "section", "text": {"type": "plain_text", "text": text}}
+        reply = {"replace_original": True, "text": message.get("text") or text, "blocks": [*kept, note]}
     else:
-        reply = {"replace_original": False, "response_type": "ephemeral", "text": said}
+        reply = {"replace_original": False, "response_type": "ephemeral", "text": text}
     async with httpx.AsyncClient(timeout=5.0, follow_redirects=False, trust_env=True) as slack:
         answer = await slack.post(url, json=reply)
     if not answer.is_success:
-        log.warning("Slack did not take the reply: status %s", answer.status_code)
+        log.warning("Slack refused the reply: status %s", answer.status_code)
 
 
 def build_slack_actions() -> Callable[[Scope, Receive, Send], Awaitable[None]]:

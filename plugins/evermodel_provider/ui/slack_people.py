@@ -1,4 +1,4 @@
-"""The Airflow user that a Slack user is, as Airflow's auth manager knows people."""
+"""The Airflow user of a Slack user, from Airflow's auth manager."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _TOKEN_SECONDS = 60
 
 
 def token_for(name: str) -> tuple[str, str] | None:
-    """Return a user's id, and a token of one minute with which Airflow's API takes a request as theirs.
+    """Return a user's id, and a token of one minute for Airflow's API as this user.
 
     :param name: Name of the user in Airflow.
-    :returns: None when there is no such user, when the account is closed, or when the auth manager keeps its users where
-        nobody can look them up (then the buttons do not work, the form does).
+    :returns: None if the user does not exist, the account is disabled, or the auth manager cannot look up users (then
+        only the form works).
     """
     manager: Any = get_auth_manager()
     found = _find(manager, name)

@@ -1,4 +1,4 @@
-"""Numbers and moments as people read them."""
+"""Formats of numbers and moments on the pages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KINDS = {"drift": "Drift", "quality": "Data quality", "performance": "Performanc
 
 
 def filters() -> dict[str, Callable[..., Any]]:
-    """Return these functions under the names that templates use."""
+    """Return the template filters by name."""
     return {
         "number": number,
         "signed": signed,
@@ -29,7 +29,7 @@ def filters() -> dict[str, Callable[..., Any]]:
 
 
 def number(value: Any, digits: int = 3) -> str:
-    """Return a number with few digits; a dash for none.
+    """Return a number with few digits; a dash for None.
 
     >>> number(0.73456), number(1234.5), number(None) == NOTHING
     ('0.735', '1,234', True)
@@ -83,7 +83,7 @@ def moment(at: object) -> str:
 
 
 def verdict_words(verdict: str) -> str:
-    """Return the outcome of a comparison in words."""
+    """Return the text of a verdict."""
     return VERDICTS.get(verdict, verdict.replace("_", " "))
 
 

@@ -75,7 +75,7 @@
     link.href = `${document.body.dataset.airflow}/dags/${encodeURIComponent(dag)}`;
     send.disabled = false;
     send.hidden = false;
-    say(found.is_paused ? "This DAG is paused: a run waits until somebody switches it on." : "", "wait");
+    say(found.is_paused ? "This DAG is paused: runs start after it is unpaused." : "", "wait");
     dialog.showModal();
     (fields.querySelector("input, select, textarea") || send).focus();
   }
@@ -94,7 +94,7 @@
       fields.replaceChildren();
       link.focus();
     } catch (error) {
-      say(error.status === 403 ? "You may not start this DAG." : `Not started: ${error.message}`, "bad");
+      say(error.status === 403 ? "You have no permission to start this DAG." : `Not started: ${error.message}`, "bad");
       send.disabled = false;
     }
   });

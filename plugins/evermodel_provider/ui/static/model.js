@@ -15,7 +15,7 @@
       const dag = dags.get(button.dataset.form);
       button.hidden = !dag;
       button.disabled = !button.dataset.may;
-      if (button.disabled) button.title = "You may not start this DAG.";
+      if (button.disabled) button.title = "You have no permission to start this DAG.";
     }
     document.querySelector("[data-dags]").replaceChildren(...owns.filter((name) => dags.has(name)).map((name) => {
       const link = document.createElement("a");

@@ -9,7 +9,7 @@
   const LANES = ["Champion", "Rollouts", "Retrains", "Incidents", "Serving", "Performance", "Data quality", "Drift"];
   const LEVEL = { none: 0, warning: 1, critical: 2 };
   const ENDS = { rolled_back: "critical", stopped: "faint", overtaken: "faint" };
-  const WORDS = { none: "calm", warning: "warning", critical: "critical", "": "not judged" };
+  const WORDS = { none: "quiet", warning: "warning", critical: "critical", "": "not evaluated" };
   const days = data.days;
   const first = Date.parse(days[0].day), last = Date.parse(days[days.length - 1].day);
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
@@ -32,7 +32,7 @@
     const said = days.map((day) => [
       `<b>${number(day.value)}</b>`,
       day.low === null || day.low === undefined ? "" : ` (${number(day.low)} to ${number(day.high)})`,
-      day.promised === null || day.promised === undefined ? "" : `, promised ${number(day.promised)}`,
+      day.promised === null || day.promised === undefined ? "" : `, baseline ${number(day.promised)}`,
       ` · v${text(day.version)}`,
       day.columns.length ? `<br>moved: ${wrapped(day.columns.join(", "))}` : "",
       day.answer ? `<br>${wrapped(day.answer)}` : "",
@@ -51,13 +51,13 @@
     // Plotly's heatmap wants a row for every lane of its axis, also for those that it leaves empty.
     const names = shown();
     const kinds = names.map((name) => data.lanes.indexOf(name));
-    const calm = colour("lane"), warning = colour("warning"), critical = colour("critical");
+    const quiet = colour("lane"), warning = colour("warning"), critical = colour("critical");
     return {
       type: "heatmap", yaxis: "y2", x: days.map((day) => day.day), y: names, xgap: days.length > 120 ? 0 : 1, ygap: place.clientWidth < 560 ? 14 : 13, zmin: 0, zmax: 2,
       z: kinds.map((kind) => days.map((day) => LEVEL[day.severities[kind]] ?? null)),
       text: kinds.map((kind, lane) => days.map((day) => (kind < 0 ? "" : `${names[lane]}: ${WORDS[day.severities[kind]] ?? text(day.severities[kind])}${day.reasons[kind] ? `, ${wrapped(day.reasons[kind])}` : ""}`))),
       hovertemplate: "%{text}<extra></extra>", showscale: false, hoverongaps: false,
-      colorscale: [[0, calm], [0.330, calm], [0.330, warning], [0.660, warning], [0.660, critical], [1, critical]],
+      colorscale: [[0, quiet], [0.330, quiet], [0.330, warning], [0.660, warning], [0.660, critical], [1, critical]],
     };
   }
 
@@ -88,7 +88,7 @@
     }));
     const rollouts = data.rollouts.map((one) => ({
       start: Date.parse(one.start), end: one.end ? Date.parse(one.end) : Math.max(last + DAY / 2, Date.parse(one.start) + DAY), colour: colour(ENDS[one.state] || "accent"), ink: colour("accent-ink"),
-      label: "", said: `<b>Rollout of v${text(one.version)}</b>, ${text(one.strategy.replace("_", " "))}, ${one.end ? text(one.state.replace("_", " ")) : "under way"}<br>${wrapped(one.why || one.reason)}`,
+      label: "", said: `<b>Rollout of v${text(one.version)}</b>, ${text(one.strategy.replace("_", " "))}, ${one.end ? text(one.state.replace("_", " ")) : "running"}<br>${wrapped(one.why || one.reason)}`,
     }));
     return [bars("Champion", champions), bars("Incidents", incidents), bars("Rollouts", rollouts), retrains()];
   }
