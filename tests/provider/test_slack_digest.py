@@ -52,7 +52,7 @@ def test_the_digest_goes_to_each_channel_once(
 
 def test_a_team_without_a_digest_is_skipped(settings: Settings) -> None:
     write_spec(settings, "quiet", digest=None)
-    with pytest.raises(AirflowSkipException, match="no model of data wants a digest"):
+    with pytest.raises(AirflowSkipException, match="no model of data has a digest configured"):
         DigestOperator(task_id="digest", team="data").execute({})  # type: ignore[arg-type]
 
 
