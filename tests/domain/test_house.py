@@ -52,7 +52,6 @@ PROCESS_STARTS = {
     "include/evermodel/cli/root.py:main",
     "include/evermodel/core/environment.py:start_worker_of_one_thread",  # the first call in a worker of the backtest
     "plugins/evermodel_provider/notifications/delivery.py:ask_airflow_database",  # commands, as Airflow's own do
-    "include/evermodel/pipelines/transfer.py:_in_environment",
     "include/evermodel/registry/tracking.py:configure_mlflow_process",  # called by the starts of processes
     "include/evermodel/serving/run.py:_serve_together",  # the first process, for the workers that it starts
 }

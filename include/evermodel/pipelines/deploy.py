@@ -76,14 +76,14 @@ def deploy(
     RolloutError
         Another version is being rolled out, and the spec wants a rollout.
     """
-    registry = ModelRegistry(client)
+    registry = ModelRegistry(client, settings.environment)
     found, seen = registry.version(spec.name, version), registry.read(spec.name)
     key = found.tags[tag.RUN_KEY]
     if seen.champion == version or seen.completed(key) or seen.unfinished(key):
-        done = _settle(client, found, seen, by, reason)
+        done = _settle(registry, found, seen, by, reason)
     else:
         known = _turn(found, seen) or _held(spec, client, found, seen.champion)
-        done = known or _begin(spec, client, settings, found, seen, by, reason)
+        done = known or _begin(spec, registry, settings, found, seen, by, reason)
     if done.outcome in _SAID:
         note_outcome(client, found, _SAID[done.outcome])
     return done
@@ -151,7 +151,7 @@ def require_approver_login(spec: ModelSpec, by: str) -> None:
 
 
 def _settle(
-    client: MlflowClient, version: ModelVersion, seen: RegistryEntry, by: str, reason: str
+    registry: ModelRegistry, version: ModelVersion, seen: RegistryEntry, by: str, reason: str
 ) -> Deployment:
     """Promote a version, or complete an interrupted promotion; end a rollout against the former champion."""
     model, number, key = version.name, str(version.version), version.tags[tag.RUN_KEY]
@@ -159,11 +159,9 @@ def _settle(
     if done is not None and seen.champion != number:
         return Deployment(model, number, "served before", seen.champion)
     if done is None and (seen.champion != number or seen.unfinished(key)):
-        registry, why = ModelRegistry(client), _proven(version, reason)
-        done = registry.promote(
-            registry.read(model), number, expected=seen.champion, by=by, reason=why, run_key=key
-        )
-    stop_active_rollout(client, seen, f"version {number} was promoted: {reason}", number, by)
+        now, why = registry.read(model), _proven(version, reason)
+        done = registry.promote(now, number, expected=seen.champion, by=by, reason=why, run_key=key)
+    stop_active_rollout(registry.client, seen, f"version {number} was promoted: {reason}", number, by)
     lines = [line for line in (*seen.promotions, *filter(None, [done])) if line.version == number]
     return Deployment(model, number, "champion", lines[-1].previous if lines else None)
 
@@ -202,7 +200,7 @@ def _held(
 
 def _begin(
     spec: ModelSpec,
-    client: MlflowClient,
+    registry: ModelRegistry,
     settings: Settings,
     version: ModelVersion,
     seen: RegistryEntry,
@@ -211,9 +209,9 @@ def _begin(
 ) -> Deployment:
     """Start the spec's rollout, or promote if it has none or no champion exists."""
     if spec.rollout.strategy == "direct" or seen.champion is None:
-        return _settle(client, version, seen, by, reason)
+        return _settle(registry, version, seen, by, reason)
     number, key = str(version.version), f"rollout/{version.tags[tag.RUN_KEY]}"
-    plan = RolloutService(spec, client, settings).start(
+    plan = RolloutService(spec, registry.client, settings).start(
         number, by=by, reason=_proven(version, reason), run_key=key
     )
     return Deployment(spec.name, number, "rolling out", seen.champion, plan.strategy)

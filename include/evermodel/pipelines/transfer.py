@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,11 +117,11 @@ def transfer(
     with tempfile.TemporaryDirectory(prefix="evermodel-transfer-") as scratch:
         taken = _take(connect(there), spec.name, version, source, Path(scratch))
         _bring_snapshot(taken.version, settings)
-        client = connect(here)
-        with _in_environment(target):
-            placed = _place(client, spec.name, taken, by)
-            done = deploy(spec, str(placed.version), client, settings, by=by, reason=reason)
-            return Transferred(taken.origin, done)
+        registry = ModelRegistry(connect(here), target)
+        placed = _place(registry, spec.name, taken, by)
+        settings = settings.model_copy(update={"environment": target})
+        done = deploy(spec, str(placed.version), registry.client, settings, by=by, reason=reason)
+        return Transferred(taken.origin, done)
 
 
 @dataclass(frozen=True)
@@ -196,14 +195,14 @@ def _bring_snapshot(version: ModelVersion, settings: Settings) -> None:
     SnapshotStore(settings.lake, settings.dvc_remote).track(file)
 
 
-def _place(client: MlflowClient, model: str, taken: _Taken, by: str) -> ModelVersion:
+def _place(registry: ModelRegistry, model: str, taken: _Taken, by: str) -> ModelVersion:
     """Copy runs and files into this registry and register the version as challenger, once."""
-    key = taken.key(taken.retrain)
+    key, client = taken.key(taken.retrain), registry.client
     origin = {ORIGIN: taken.origin, TRANSFERRED_BY: by}
-    there = ModelRegistry(client).versions(model, key)
+    there = registry.versions(model, key)
     # Of a version that is here already nothing is written again.
     source, run_id = (there[0].source, there[0].run_id) if there else _copy_runs(client, model, taken, origin)
-    return ModelRegistry(client).register(
+    return registry.register(
         model,
         key,
         source=source,
@@ -283,17 +282,3 @@ def _log_files(client: MlflowClient, run: Run, files: Path) -> str:
     client.finalize_logged_model(logged.model_id, "READY")
     client.set_tag(run.info.run_id, MODEL_URI, f"models:/{logged.model_id}")
     return f"models:/{logged.model_id}"
-
-
-@contextmanager
-def _in_environment(name: str) -> Iterator[None]:
-    """Act for the target environment, which the user named."""
-    before = os.environ.get("EVERMODEL_ENVIRONMENT")
-    os.environ["EVERMODEL_ENVIRONMENT"] = name
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["EVERMODEL_ENVIRONMENT"]
-        else:
-            os.environ["EVERMODEL_ENVIRONMENT"] = before

@@ -14,26 +14,29 @@ if TYPE_CHECKING:
     from evermodel.registry.client import MlflowClient
 
 
-def own(client: MlflowClient, model: str) -> None:
+def own(client: MlflowClient, model: str, environment: str | None = None) -> None:
     """Put this environment's name on a registered model that has none; only one that was given on purpose counts."""
-    if os.environ.get("EVERMODEL_ENVIRONMENT", "").strip():
-        client.set_registered_model_tag(model, OWNER, current_environment())
+    given = environment or os.environ.get("EVERMODEL_ENVIRONMENT", "").strip()
+    if given:
+        client.set_registered_model_tag(model, OWNER, given)
 
 
-def require_own(model: str, tags: Mapping[str, str]) -> None:
+def require_own(model: str, tags: Mapping[str, str], environment: str | None = None) -> None:
     """Refuse to change a model that belongs to another environment.
 
     Parameters
     ----------
     tags
         Tags of the registered model.
+    environment
+        Who wants to change it; the process's own environment if not given.
 
     Raises
     ------
     WrongEnvironmentError
         The model bears another environment's name: most often an address of one in the settings of the other.
     """
-    owner, here = tags.get(OWNER), current_environment()
+    owner, here = tags.get(OWNER), environment or current_environment()
     if owner is not None and owner != here:
         raise WrongEnvironmentError(
             f"model {model} in this registry belongs to the environment {owner}, but this process runs in {here}",

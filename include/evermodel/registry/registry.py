@@ -33,9 +33,16 @@ AUTOMATIC = "evermodel"  # who did what no person asked for
 
 @dataclass(frozen=True)
 class ModelRegistry:
-    """The registered models of one MLflow server."""
+    """The registered models of one MLflow server.
+
+    Parameters
+    ----------
+    environment
+        The environment that changes are made for; the process's own if not given.
+    """
 
     client: MlflowClient
+    environment: str | None = None
 
     def read(self, model: str) -> RegistryEntry:
         """Read a model with its aliases, tags and promotions, with one request; empty if there is no such model."""
@@ -129,9 +136,9 @@ class ModelRegistry:
         seen = self.read(model)
         if not seen.born:
             self._create_model(model)
-        require_own(model, seen.tags)
+        require_own(model, seen.tags, self.environment)
         if OWNER not in seen.tags:
-            own(self.client, model)
+            own(self.client, model, self.environment)
         existing = self.versions(model, run_key)
         if not existing:
             model_id = source.removeprefix("models:/") if source.startswith("models:/m-") else None
@@ -191,7 +198,7 @@ class ModelRegistry:
             The model belongs to another environment.
         """
         model = seen.name
-        require_own(model, seen.tags)
+        require_own(model, seen.tags, self.environment)
         done = seen.completed(run_key)
         if done is not None:
             return done  # what was promoted since then stays

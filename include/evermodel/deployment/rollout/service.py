@@ -77,7 +77,7 @@ class RolloutService:
     Parameters
     ----------
     settings
-        Location of the lake, which has the reports of the serving processes.
+        Location of the lake, which has the reports of the serving processes, and the environment that acts.
     """
 
     spec: ModelSpec
@@ -116,7 +116,7 @@ class RolloutService:
             RolloutRecord(self.client, last).open()
             return last
         champion = entry.require_champion()
-        require_own(model, entry.tags)
+        require_own(model, entry.tags, self.settings.environment)
         if last is not None:
             last, champion = _retried(self._caught_up)
             if last.holds(champion):
