@@ -5,7 +5,7 @@ PYTHON ?= python3.11
 READY := $(VENV)/.ready
 # Two processes, a file each at a time; tests/conftest.py has those that take longest come first.
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
-CODE := include plugins dags tests simulations benchmarks .astro
+CODE := include plugins dags tests benchmarks .astro
 
 # With byte code caching off, every start of a process takes twice as long.
 unexport PYTHONDONTWRITEBYTECODE

@@ -6,8 +6,8 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from simulations.drift_tables import CATEGORICAL, NUMERIC, write_rows, write_spec
-from simulations.drift_verdict import VERDICT, largest_difference
+from tests.simulations.drift_tables import CATEGORICAL, NUMERIC, write_rows, write_spec
+from tests.simulations.drift_verdict import VERDICT, largest_difference
 
 from benchmarks.outcome import Outcome
 from benchmarks.whole_process import Measure, measure

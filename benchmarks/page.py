@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from simulations.page_history import last_midnight, model_names, write_history
+from tests.simulations.page_history import last_midnight, model_names, write_history
 
 from benchmarks.outcome import Outcome
 from evermodel.cli.local_stack.ports import free_port

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from simulations import quiet_days, replay_flights
+from tests.simulations import quiet_days, replay_flights
 
 from benchmarks import replay_ridership
 

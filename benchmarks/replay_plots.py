@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from simulations.replay_days import Replayed
+from tests.simulations.replay_days import Replayed
 
 _COLOURS = {"none": "#9aa5b1", "warning": "#e0a100", "critical": "#c62828"}
 

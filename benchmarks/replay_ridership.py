@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from simulations.replay_days import Replayed, replay, write_log
+from tests.simulations.replay_days import Replayed, replay, write_log
 
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window

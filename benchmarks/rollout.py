@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import numpy as np
-from simulations.rollout_traffic import NEW, OLD, Played, Traffic, Truth, play
+from tests.simulations.rollout_traffic import NEW, OLD, Played, Traffic, Truth, play
 
 from benchmarks.outcome import Outcome
 from evermodel.deployment.rollout.evidence import Smoke

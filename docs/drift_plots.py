@@ -12,7 +12,7 @@ sys.path.insert(0, str(PROJECT))
 
 from benchmarks import replay_ridership  # noqa: E402
 from benchmarks.replay_plots import draw  # noqa: E402
-from simulations import replay_flights  # noqa: E402
+from tests.simulations import replay_flights  # noqa: E402
 
 IMAGES = Path(__file__).parent / "images"
 READ = "effect (dots; yellow warning, red critical) and threshold (line)"

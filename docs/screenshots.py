@@ -15,7 +15,7 @@ from PIL import Image
 PROJECT = Path(__file__).parents[1]
 sys.path.insert(0, str(PROJECT))
 
-from simulations.page_history import NAMES, last_midnight, write_history  # noqa: E402
+from tests.simulations.page_history import NAMES, last_midnight, write_history  # noqa: E402
 
 from evermodel.cli.local_stack.local import LocalStack  # noqa: E402
 from evermodel.cli.local_stack.ports import Ports  # noqa: E402

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from simulations.quiet_days import RATE, World, simulate
+from tests.simulations.quiet_days import RATE, World, simulate
 
 from evermodel.data.prediction_log import read_log
 from evermodel.monitoring.drift import history as history_module

@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from simulations.drift_tables import CATEGORICAL, NUMERIC, write_rows, write_spec
-from simulations.drift_verdict import VERDICT, largest_difference
+from tests.simulations.drift_tables import CATEGORICAL, NUMERIC, write_rows, write_spec
+from tests.simulations.drift_verdict import VERDICT, largest_difference
 
 from evermodel.monitoring.drift import measure
 from evermodel.monitoring.drift.columns import days_of, taken, to_numpy

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from simulations.replay_days import Replayed, replay, write_log
-from simulations.replay_flights import FITTED, STEADY, Setting, spec_of
+from tests.simulations.replay_days import Replayed, replay, write_log
+from tests.simulations.replay_flights import FITTED, STEADY, Setting, spec_of
 
 from evermodel.spec import ModelSpec
 

@@ -39,7 +39,7 @@ def test_the_folder_of_every_named_volume_is_made_for_the_user() -> None:
 
 def test_the_image_leaves_out_what_it_does_not_need() -> None:
     assert [name for name in (*NEEDED, *REQUIREMENTS) if _ignored(name)] == []
-    left_out = ("tests", "docs", "benchmarks", "simulations", ".git", ".env", ".secrets")
+    left_out = ("tests", "docs", "benchmarks", ".git", ".env", ".secrets")
     assert [name for name in left_out if not _ignored(name)] == []
     built = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
     packages = built["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]

@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 import pytest
-from simulations.page_history import Story
+from tests.simulations.page_history import Story
 
 from evermodel.alerts.incidents.state import Incident, IncidentState
 from evermodel.alerts.incidents.store import Transition, record

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from simulations.rollout_traffic import NEW, OLD, START, Played, Traffic, Truth, begun, play
+from tests.simulations.rollout_traffic import NEW, OLD, START, Played, Traffic, Truth, begun, play
 
 from evermodel.deployment.rollout import ab_test, bandit, blue_green, canary, direct, shadow
 from evermodel.deployment.rollout.evidence import Distribution, Evidence, Smoke

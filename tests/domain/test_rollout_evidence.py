@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from simulations.rollout_traffic import begun
+from tests.simulations.rollout_traffic import begun
 
 from evermodel.data.prediction_log import day_folder
 from evermodel.data.sources import read_labels

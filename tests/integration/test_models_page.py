@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from simulations.page_history import last_midnight, write_history
+from tests.simulations.page_history import last_midnight, write_history
 
 from evermodel.cli.local_stack.airflow_api import AirflowApi
 from evermodel.cli.local_stack.local import LocalStack

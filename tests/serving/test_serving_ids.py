@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
-from simulations.rollout_traffic import begun
+from tests.simulations.rollout_traffic import begun
 
 from evermodel.deployment.rollout.losses import losses_by_version
 from evermodel.modeling.scoring.request_rows import Inputs, RequestRefusedError, parse_rows

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.simulations.drift_tables import CATEGORICAL, NUMERIC
+
 from evermodel.monitoring.drift.rows import ParquetRows
 from evermodel.stats.distances import jensen_shannon, kolmogorov_smirnov, wasserstein
 from evermodel.stats.sample import categories, numbers
-from simulations.drift_tables import CATEGORICAL, NUMERIC
 
 # Arguments: Parquet files of reference and window, the spec, a word that is not read, and the report's page.
 VERDICT = """

@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
+from tests.simulations.replay_days import Replayed, replay, write_log
 
 from evermodel.data.examples.flights import prepare_flights
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window
-from simulations.replay_days import Replayed, replay, write_log
 
 START = datetime(2013, 1, 1, tzinfo=UTC)
 FITTED = Window(START, START + timedelta(days=56))
