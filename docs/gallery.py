@@ -98,7 +98,7 @@ def pages(folder: Path) -> dict[str, str]:
     return {
         "alert-warning": thread_html(incident_message(warning), [pictures["warning"], reminder]),
         "alert-critical": thread_html(incident_message(critical), [escalation_message(critical), pictures["critical"]]),
-        "alert-resolved": thread_html(incident_message(over), [resolved_message(over, "Version 8 serves now; it began with version 7.")]),
+        "alert-resolved": thread_html(incident_message(over), [resolved_message(over, "Version 8 is the champion; the incident began with version 7.")]),
         "alert-kinds": "".join(thread_html(incident_message(seen), []) for seen in kinds()),
         "digest": thread_html(digest_message(TeamWeek("data-science", START, END, loud()), {"Airflow": LINKS["Airflow run"]}), []),
         "digest-quiet": thread_html(digest_message(TeamWeek("data-science", START, END, quiet()), {"Airflow": LINKS["Airflow run"]}), []),

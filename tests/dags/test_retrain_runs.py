@@ -88,7 +88,7 @@ def test_a_failed_gate_keeps_the_champion_and_still_writes_the_decision(served: 
     written = decision(served, done)
     assert written["ship"] is False
     assert [gate["name"] for gate in written["gates"] if gate["verdict"] == "fail"] == ["roc_auc floor"]
-    assert "Version 1 keeps serving: roc_auc floor said no" in messages(served)[-1]["text"]
+    assert "Version 1 stays champion: roc_auc floor failed" in messages(served)[-1]["text"]
 
 
 def test_force_with_a_reason_ships_what_the_gate_refused(
@@ -136,7 +136,7 @@ def test_a_person_approves_and_is_named(model: World) -> None:
     assert (tags["evermodel.approved_by"], tags["evermodel.approved_comment"]) == ("reviewer", "looks good")
     assert alias(model, "champion") == "1"
     asking, told = messages(model)
-    assert "version 1 waits for an approval" in asking["text"]
+    assert "version 1 waits for approval" in asking["text"]
     assert "/tasks/approve" in str(asking["blocks"])
     assert "approved by reviewer" in told["text"]
 

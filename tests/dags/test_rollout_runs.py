@@ -137,5 +137,5 @@ def test_a_retrain_hands_over_and_only_a_canary_that_keeps_the_guard_becomes_cha
     assert ModelRegistry(model.client).read(model.name).promotions[-1].reason.startswith("looks good; canary")
     titles = [message["title"] for message in messages(model)[before:]]
     assert len(titles) == 3
-    parts = ("started (canary)", "step 1, 50%", "version 2 is champion now")
+    parts = ("started (canary)", "step 1, 50%", "version 2 is the champion")
     assert all(part in title for part, title in zip(parts, titles, strict=True))

@@ -48,8 +48,8 @@ def test_a_quiet_week_is_one_line() -> None:
     assert message.text.splitlines()[:3] == [
         "[info] data: the week of 2 models",
         "2026-01-05 until 2026-01-12: a quiet week.",
-        "Quiet: churn version 7, 12 days old, roc_auc 0.748 (promised 0.751); "
-        "flights version 7, 12 days old, roc_auc 0.748 (promised 0.751)",
+        "Quiet: churn version 7, 12 days old, roc_auc 0.748 (baseline 0.751); "
+        "flights version 7, 12 days old, roc_auc 0.748 (baseline 0.751)",
     ]
     assert len(message.blocks) <= 6
 
@@ -60,7 +60,7 @@ def test_a_week_with_news_tells_them_by_model() -> None:
     )
     ended = Transition("drift-3-x", "drift", "resolve", "critical", "2026-01-09", "2026-01-07", "7")
     going_on = Incident(
-        "performance-1-x", "2026-01-08", "critical", "warning", "2026-01-08", "the inputs changed too"
+        "performance-1-x", "2026-01-08", "critical", "warning", "2026-01-08", "the inputs drifted too"
     )
     also = Transition("performance-1-x", "performance", "open", "critical", "2026-01-08", "2026-01-08", "7")
     retrain = DigestRetrain("2026-01-09", "deployed", "8", "drift since 2026-01-07")
@@ -69,19 +69,19 @@ def test_a_week_with_news_tells_them_by_model() -> None:
     )
     assert message.text.splitlines()[1:] == [
         "2026-01-05 until 2026-01-12: 2 incidents opened, 1 ended, 1 open now; 1 new champion.",
-        "churn: version 7, 12 days old, roc_auc 0.748 (promised 0.751)",
-        "  - open since 2026-01-08: performance below its promise (warning): the inputs changed too",
+        "churn: version 7, 12 days old, roc_auc 0.748 (baseline 0.751)",
+        "  - open since 2026-01-08: performance below baseline (warning): the inputs drifted too",
         "  - 2026-01-07: drift opened (warning): only humid moved",
         "  - 2026-01-09: drift resolved (critical)",
         "  - 2026-01-09: retrain deployed, version 8 (drift since 2026-01-07)",
-        "Quiet: calm version 7, 12 days old, roc_auc 0.748 (promised 0.751)",
+        "Quiet: calm version 7, 12 days old, roc_auc 0.748 (baseline 0.751)",
     ]  # fmt: skip
 
 
 def test_a_model_that_nobody_watched_or_that_has_no_champion_is_not_quiet() -> None:
     message = told(a_week("churn", windows=0, performance=None), ModelWeek("new"))
-    assert "not watched on any day: look at its drift DAG" in message.text
-    assert "performance not known yet" in message.text
+    assert "no day monitored: check its drift DAG" in message.text
+    assert "performance not yet known" in message.text
     assert "new: no champion yet" in message.text
     assert "Quiet" not in message.text
 

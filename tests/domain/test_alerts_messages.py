@@ -92,13 +92,13 @@ def test_the_first_message_tells_what_an_on_call_person_needs() -> None:
         "<@U024BE7LH>",
         "2013-08-01 until 2013-08-08",
         "2013-08-06",
-        "`humid` *PSI 0.41*, counts from 0.10, normal is up to 0.08: median from 60 to 75",
+        "`humid` *PSI 0.41*, threshold 0.10, normal up to 0.08: median from 60 to 75",
         "(1 of 2 tests)",
         "6,321 against 45,678 of training",
-        "roc_auc 0.712 (0.695 to 0.729), promised 0.751",
+        "roc_auc 0.712 (0.695 to 0.729), baseline 0.751",
         "data-science",
         "*Next:* A retrain was requested.",
-        "at most 1 % of calm days",
+        "at most 1 % of quiet days",
         "<http://mlflow.example/report?a=1&amp;b=2|Evidently report>",
     ):
         assert needed in said(message)
@@ -112,7 +112,7 @@ def test_the_first_message_tells_what_an_on_call_person_needs() -> None:
     [
         ("drift", "drift"),
         ("quality", "bad data"),
-        ("performance", "performance below its promise"),
+        ("performance", "performance below baseline"),
         ("serving", "serving below its objectives"),
     ],
 )
@@ -132,7 +132,7 @@ def test_other_problems_of_the_same_window_are_named() -> None:
 
 def test_what_was_tested_is_said_where_it_is_not_the_distribution() -> None:
     verdict = a_verdict(columns=(a_column(what="missing", calm=0.2, threshold=0.2),))
-    assert "`humid` (missing values) *PSI 0.41*, normal is up to 0.20" in said(
+    assert "`humid` (missing values) *PSI 0.41*, normal up to 0.20" in said(
         incident_message(a_view(verdict=verdict))
     )
 
@@ -147,7 +147,7 @@ def test_an_incident_that_eased_says_so() -> None:
     [
         ({"value": None}, "labels have not matured"),
         ({"value": None, "estimated": 0.7, "estimated_low": 0.65, "estimated_high": 0.75},
-         "roc_auc about 0.700 (0.650 to 0.750), estimated before labels, promised 0.751"),
+         "roc_auc 0.700 (0.650 to 0.750), estimated before labels, baseline 0.751"),
     ],
 )  # fmt: skip
 def test_performance_before_labels(performance: dict[str, Any], needed: str) -> None:
@@ -160,7 +160,7 @@ def test_answers_in_the_thread_are_short_and_have_keys_of_their_own() -> None:
     escalated, reminder = escalation_message(view), reminder_message(view, as_of)
     assert (escalated.key, reminder.key) == ("drift-3-1f-critical", "drift-3-1f-remind-2013-08-09")
     assert escalated.plain_title == "[critical] flights: drift became critical"
-    assert reminder.plain_title == "[critical] flights: drift goes on, day 4 (critical)"
+    assert reminder.plain_title == "[critical] flights: drift continues, day 4 (critical)"
     for message in (escalated, reminder):
         assert "<@U024BE7LH>" in said(message)
         assert len(message.blocks) <= 6
@@ -176,7 +176,7 @@ def test_the_end_of_an_incident() -> None:
     answer, first = resolved_message(view, why="Version 8 was retrained."), incident_message(view)
     assert (answer.severity, first.severity) == ("resolved", "resolved")
     for needed in (
-        "drift is over",
+        "drift resolved",
         "Version 8 was retrained.",
         "No column drifted.",
         "2013-08-06",
@@ -205,7 +205,7 @@ def test_new_champion() -> None:
     message = retrain_message(an_outcome())
     assert "new champion, version 8" in message.title
     for needed in (
-        "Version 8 serves now instead of version 7.",
+        "Version 8 replaces version 7 as champion.",
         "0.7124 → 0.7312 (+0.0188, interval +0.0101 to +0.0271)",
         "drift is critical in humid",
         "1 of 1 passed",
@@ -230,16 +230,18 @@ def test_kept_champion_names_the_gate_that_said_no() -> None:
     }
     message = retrain_message(an_outcome(shipped=False, version=None, verdict="worse", gates=[gate]))
     assert "champion kept" in message.title
-    assert "Version 7 keeps serving: margin said no." in said(message)
-    assert "`margin` said no, -0.02 against -0.01: reaches -0.02" in said(message)
+    assert "Version 7 stays champion: margin failed." in said(message)
+    assert "`margin` failed, -0.02 against -0.01: reaches -0.02" in said(message)
 
 
-@pytest.mark.parametrize(("by", "expected"), [("jane", "rejected by jane"), ("", "nobody answered in time")])
+@pytest.mark.parametrize(
+    ("by", "expected"), [("jane", "rejected by jane"), ("", "it was not approved in time")]
+)
 def test_rejected_by_a_person(by: str, expected: str) -> None:
     message = retrain_message(an_outcome(shipped=False, approval="rejected", by=by))
     assert "rejected" in message.title
     assert expected in said(message)
-    assert "Version 7 keeps serving" in said(message)
+    assert "Version 7 stays champion" in said(message)
 
 
 def test_failure_message_hides_credentials() -> None:

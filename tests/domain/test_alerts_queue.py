@@ -149,7 +149,7 @@ def test_killed_before_it_arrived_it_is_sent_again(queue: MessageQueue, board: B
 def test_without_history_it_is_sent_again_and_said_once(
     queue: MessageQueue, board: Board, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery_module, "_told", set())
+    monkeypatch.setattr(delivery_module, "_warned", set())
     board.blind = True
     for key in "ab":
         queue.put(LANE, entry(key))
@@ -247,7 +247,7 @@ def test_what_is_refused_is_put_aside_and_what_is_gone_is_dropped(
     assert board.log == ["next"]
     (aside,) = (queue.folder / LANE.name / "refused").iterdir()
     assert "metadata_too_large" in aside.read_text()
-    assert "put aside" in caplog.text
+    assert "moved to refused/" in caplog.text
 
 
 def test_a_mistake_of_configuration_keeps_the_message(queue: MessageQueue, board: Board) -> None:
@@ -264,13 +264,14 @@ def test_one_lane_that_is_stopped_stops_no_other(queue: MessageQueue, board: Boa
     queue.put(LANE, entry("a"))
     queue.put(other, entry("a"))
 
-    def carrier_for(lane: Destination) -> Board:
+    def transport_for(lane: Destination) -> Board:
         if lane == LANE:
             raise PermanentError("no token")
         return board
 
     reports = {
-        report.lane.address["channel"]: report for report in send_waiting(queue, carrier_for, lambda: NOON)
+        report.destination.address["channel"]: report
+        for report in send_waiting(queue, transport_for, lambda: NOON)
     }
     assert (reports["#ml-alerts"].waiting, reports["#other"].sent) == (1, 1)
 

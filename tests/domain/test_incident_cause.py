@@ -26,22 +26,22 @@ def cause(*columns: ColumnDrift, kind: str = "drift", since: str = "", **changes
 @pytest.mark.parametrize(
     ("columns", "expected"),
     [
-        (moved("age"), "only age moved: look at what delivers it"),
-        (moved("age", "city"), "age, city moved and 3 other columns did not: look at what they have in common"),
-        (moved(*NAMES), "5 of 5 columns moved together since 2013-08-06: a source, a join or who is asked changed"),
-        (moved("age", what="missing"), "age lacks values: look at what delivers it"),
+        (moved("age"), "only age drifted: check its source"),
+        (moved("age", "city"), "age, city drifted and 3 other columns did not: check what they have in common"),
+        (moved(*NAMES), "5 of 5 columns drifted together since 2013-08-06: a source, a join or the population changed"),
+        (moved("age", what="missing"), "age lacks values: check its source"),
         (
             moved("age", "city", what="missing") + moved("age"),
-            "age, city lack values at once: one source or join delivers too little",
+            "age, city lack values together: one source or join is incomplete",
         ),
         (
             moved("colour", what="category") + moved("colour"),
-            "values that training never saw in colour: a new category, or one that was renamed",
+            "values in colour that training lacks: a new or renamed category",
         ),
-        (moved("score", what="prediction"), "the predictions moved though no input did: look at what serves, and at how inputs interact"),
-        (moved("late", what="concept"), "no input moved, but what the inputs say about the label did"),
-        (moved("late", what="label"), "the outcome itself became more or less frequent"),
-        (moved("age ~ city", what="correlation"), "columns move together in another way than before"),
+        (moved("score", what="prediction"), "the predictions drifted without any input: check the serving version and interactions of inputs"),
+        (moved("late", what="concept"), "no input drifted, but the relation between features and label changed"),
+        (moved("late", what="label"), "the label's distribution changed"),
+        (moved("age ~ city", what="correlation"), "correlations between columns changed"),
         ([], ""),
     ],
 )  # fmt: skip
@@ -51,7 +51,7 @@ def test_of_drift(columns: list[ColumnDrift], expected: str) -> None:
 
 def test_columns_of_one_source_are_told_by_the_beginning_of_their_names() -> None:
     said = cause(*moved("weather_temp", "weather_rain"))
-    assert said == "all 2 columns that moved begin with weather_: look at the source that delivers them"
+    assert said == "all 2 drifted columns begin with weather_: check their source"
 
 
 def test_a_cause_that_the_problem_names_itself_comes_first() -> None:
@@ -63,16 +63,16 @@ def test_of_bad_data() -> None:
     problems = (
         bad_data("temp: 100% missing, at most 50% allowed", "humid: 60% missing, at most 50% allowed"),
     )
-    assert cause(kind="quality", problems=problems).startswith("temp, humid lack values at once")
+    assert cause(kind="quality", problems=problems).startswith("temp, humid lack values together")
     assert cause(kind="quality", problems=(bad_data("hour: 3 values outside 0 to 23"),)) == ""
 
 
 def test_of_poor_performance() -> None:
     problems = (Problem("performance", "warning", "roc_auc fell"),)
-    assert cause(*moved("age"), kind="performance", problems=problems) == "the inputs changed too: age"
+    assert cause(*moved("age"), kind="performance", problems=problems) == "the inputs drifted too: age"
     assert cause(kind="performance", problems=problems).startswith("no input drifted")
     assert cause(kind="performance", problems=(*problems, bad_data("x: 90% missing"))) == (
-        "the data of the window is bad"
+        "the window has data quality problems"
     )
 
 

@@ -40,14 +40,14 @@ def test_the_life_of_an_incident(team: WatchedModel) -> None:
     team.look(7, WARNING)
     assert team.said() == [
         "replace remind: [warning] m: drift (warning now)",
-        "post remind in drift-1: [warning] m: drift goes on, day 6 (warning)",
+        "post remind in drift-1: [warning] m: drift continues, day 6 (warning)",
     ]
     team.look(8, CALM)
     assert team.said() == [
-        "replace resolve: [resolved] m: drift is over",
-        "post resolve in drift-1: [resolved] m: drift is over",
+        "replace resolve: [resolved] m: drift resolved",
+        "post resolve in drift-1: [resolved] m: drift resolved",
     ]
-    assert team.said(team.on_call) == ["replace remind: [resolved] m: drift is over"]
+    assert team.said(team.on_call) == ["replace remind: [resolved] m: drift resolved"]
     assert [words.split(": ")[0] for words in team.said(team.pager)] == [
         "post open", "post escalate", "post remind", "post resolve",
     ]  # fmt: skip
@@ -117,7 +117,7 @@ def test_killed_after_it_was_written_down_it_is_said_all_the_same(
 
     for number, problem, expected in (
         (2, CRITICAL, "post escalate in drift-1: [critical] m: drift became critical"),
-        (3, CALM, "post resolve in drift-1: [resolved] m: drift is over"),
+        (3, CALM, "post resolve in drift-1: [resolved] m: drift resolved"),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(IncidentHandler, "_tell", die)
@@ -143,7 +143,7 @@ def test_the_end_names_the_new_version_if_there_is_one(team: WatchedModel) -> No
     team.said()
     team.look(2, CALM, version="8")
     *_, (_, answer) = team.queue.waiting(team.lane)
-    assert "Version 8 serves now; it began with version 7." in answer.message["text"]
+    assert "Version 8 is the champion; the incident began with version 7." in answer.message["text"]
 
 
 def test_at_night_warnings_wait_and_what_is_critical_does_not(team: WatchedModel) -> None:
@@ -155,9 +155,9 @@ def test_at_night_warnings_wait_and_what_is_critical_does_not(team: WatchedModel
         "post escalate in drift-1: [critical] m: drift became critical",
     ]
     team.look(3, CALM, now=NIGHT)
-    assert team.said(now=NIGHT) == ["replace resolve: [resolved] m: drift is over"]
+    assert team.said(now=NIGHT) == ["replace resolve: [resolved] m: drift resolved"]
     assert team.said(now=NIGHT + timedelta(hours=9)) == [
-        "post resolve in drift-1: [resolved] m: drift is over"
+        "post resolve in drift-1: [resolved] m: drift resolved"
     ]
 
 

@@ -41,10 +41,10 @@ def test_the_demo_tells_its_story_and_leaves_nothing_behind(tmp_path: Path) -> N
         in output
     )
     assert "failed: 0." in output
-    for problem in ("drift", "performance below its promise"):
-        (first,) = [m for m in slack.messages if f"{problem} is over" in m.text and not m.thread_ts]
-        assert any(f"{problem} is over" in reply.text for reply in slack.thread(first.ts))
-    assert any("performance below its promise became critical" in message.text for message in slack.messages)
+    for problem in ("drift", "performance below baseline"):
+        (first,) = [m for m in slack.messages if f"{problem} resolved" in m.text and not m.thread_ts]
+        assert any(f"{problem} resolved" in reply.text for reply in slack.thread(first.ts))
+    assert any("performance below baseline became critical" in message.text for message in slack.messages)
     assert len(slack.files) == 1
     assert any("first champion, version 1" in message.text for message in slack.messages)
     assert any("new champion, version 2" in message.text for message in slack.messages)

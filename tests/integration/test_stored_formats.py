@@ -209,7 +209,7 @@ def test_requests_are_answered_as_they_were(stored: StoredWorld, registry: str) 
 def test_drift_goes_on_with_history_incidents_and_queue(stored: StoredWorld) -> None:
     client, queue = stored.client, message_queue(stored.settings)
     before = {model: read_incidents(client, model).of("drift").incident for model in ("flights", "plain")}
-    (lane,) = queue.lanes()
+    (lane,) = queue.destinations()
     assert [entry.event for _, entry in queue.waiting(lane)] == ["open"]
     profiles = {file: file.stat().st_mtime for file in stored.settings.lake.glob("profiles/*/date=*/*")}
     old = _verdicts(stored)["drift/flights/2013-03-12"]
@@ -230,7 +230,7 @@ def test_drift_goes_on_with_history_incidents_and_queue(stored: StoredWorld) -> 
         assert (goes_on.id, goes_on.opened) == (opened.id, opened.opened)
         assert len(list(stored.settings.outbox.glob(f"{model}-{opened.id}*/message.json"))) == 1
         assert json.loads(stored.tags(model)["evermodel.incidents"])["format"] == FORMAT
-    assert not queue.lanes()
+    assert not queue.destinations()
 
 
 def _verdicts(stored: StoredWorld) -> dict[str, Any]:

@@ -125,7 +125,7 @@ def test_a_lost_answer_is_looked_up_and_nothing_is_sent_twice(slack: FakeSlack, 
 def test_without_the_scope_it_is_sent_again_and_said_once(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(delivery_module, "_told", set())
+    monkeypatch.setattr(delivery_module, "_warned", set())
     with FakeSlack(scopes=ALL_SCOPES - {"channels:history"}) as slack:
         monkeypatch.setenv("AIRFLOW_CONN_SLACK_API_DEFAULT", slack.connection_json())
         for number in (1, 2):

@@ -1,6 +1,6 @@
-"""Messages and incidents: what they say, where they go, and the queue that they wait in.
+"""Messages, incidents, and the delivery queue.
 
-Imports `deployment` and what stands below it, never `serving`.
+Imports `deployment` and lower layers, never `serving`.
 """
 
 __all__ = [

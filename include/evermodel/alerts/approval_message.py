@@ -1,4 +1,4 @@
-"""The message that says that a challenger waits for a person's answer."""
+"""The message that requests the approval of a challenger."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ APPROVE, REJECT = "evermodel_approve", "evermodel_reject"
 
 @dataclass(frozen=True)
 class ApprovalForm:
-    """The task that waits for the answer, and what the answer is about; a button carries it to Slack and back."""
+    """The task that waits for the approval, and the decision to approve; the payload of the Slack buttons."""
 
     dag_id: str
     run_id: str
@@ -35,11 +35,11 @@ class ApprovalForm:
         """Read the value of a button; raises ValueError for anything else."""
         found = json.loads(text)
         if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
-            raise ValueError("not the value of an approval's button")
+            raise ValueError("not the value of an approval button")
         try:
             return cls(**found)
         except TypeError as error:
-            raise ValueError("not the value of an approval's button") from error
+            raise ValueError("not the value of an approval button") from error
 
 
 def approval_message(
@@ -49,18 +49,18 @@ def approval_message(
     links: Mapping[str, str],
     question: ApprovalForm | None = None,
 ) -> Message:
-    """Build the message that asks for an approval.
+    """Build the message that requests an approval.
 
     Parameters
     ----------
     version
         The registered version.
     decision
-        What the gates said about it.
+        The gates' decision on it.
     links
         Label and address, the form first.
     question
-        What the buttons Approve and Reject answer; None leaves them out, where no Slack app could take them.
+        Payload of the buttons Approve and Reject; None leaves them out, if no Slack app can receive them.
 
     Returns
     -------
@@ -68,18 +68,16 @@ def approval_message(
     """
     value, low, high = decision.challenger
     measured = f"{decision.metric} {value:.4f} ({low:.4f} to {high:.4f}) on {decision.rows:,} test rows"
-    beside = (
-        f"version {decision.parent}: {decision.champion[0]:.4f}" if decision.champion else "there is none"
-    )
+    beside = f"version {decision.parent}: {decision.champion[0]:.4f}" if decision.champion else "none"
     noted = [gate.name for gate in decision.gates if gate.verdict != "pass"]
     remark = f"Did not pass: {', '.join(noted)}." if noted else "Every gate passed."
     days = spec.approval_timeout.total_seconds() / 86400
-    until = f"Without an answer within {days:.3g} days it is rejected."
+    until = f"Without approval within {days:.3g} days it is rejected."
     return compose(
         key=f"approval-{decision.run_key}-{version}",
         model=spec.name,
         severity="info",
-        title=f"{spec.name}: version {version} waits for an approval",
+        title=f"{spec.name}: version {version} waits for approval",
         plain=[f"Challenger: {measured}.", f"Champion: {beside}.", remark, until],
         body=[
             section(words(remark, 600), words(until), " ".join(map(mention, spec.alerts.mention))),

@@ -1,4 +1,4 @@
-"""Pieces of Slack's Block Kit that keep to its limits by construction."""
+"""Blocks of Slack's Block Kit within its limits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MOST_FIELD = 2000
 MOST_FIELDS = 10
 MOST_BLOCKS = 50
 # Slack refuses a message whose blocks hold more text than this in all, with "msg_blocks_too_long". The limit is not
-# documented; 9,600 characters were seen to pass and 11,300 were not.
+# documented; 9,600 characters pass and 11,300 do not.
 MOST_TEXT = 9000
 _NOTE_ROOM = 60
 
@@ -29,7 +29,7 @@ def header(title: str) -> Block:
 
 
 def section(*lines: str) -> Block:
-    """Return a paragraph of mrkdwn lines that are already escaped; lines that do not fit are left out whole."""
+    """Return a paragraph of mrkdwn lines that are already escaped; lines that do not fit are omitted whole."""
     return {"type": "section", "text": _mrkdwn(_joined(lines, MOST_SECTION))}
 
 
@@ -53,7 +53,7 @@ def divider() -> Block:
 
 
 class Button(NamedTuple):
-    """A button: what Slack calls it when it is pressed, what it says, and what it carries."""
+    """A button: its action id, its label, and its value."""
 
     action: str
     label: str
@@ -62,7 +62,7 @@ class Button(NamedTuple):
 
 
 def buttons(block_id: str, *pressed: Button) -> Block:
-    """Return a row of buttons; each asks once more before it counts."""
+    """Return a row of buttons, each with a confirmation dialog."""
     elements = [
         {
             "type": "button",
@@ -72,9 +72,9 @@ def buttons(block_id: str, *pressed: Button) -> Block:
             "style": button.style,
             "confirm": {
                 "title": {"type": "plain_text", "text": f"{button.label}?"},
-                "text": {"type": "plain_text", "text": "The answer counts at once."},
+                "text": {"type": "plain_text", "text": "This takes effect at once."},
                 "confirm": {"type": "plain_text", "text": button.label},
-                "deny": {"type": "plain_text", "text": "Not yet"},
+                "deny": {"type": "plain_text", "text": "Cancel"},
             },
         }
         for button in pressed
@@ -83,7 +83,7 @@ def buttons(block_id: str, *pressed: Button) -> Block:
 
 
 def links_block(links: Mapping[str, str]) -> list[Block]:
-    """Return one line of links, or nothing where there are none."""
+    """Return one line of links, or no block if there are none."""
     made = [link(url, label) for label, url in links.items() if url]
     return [section(" · ".join(_fitting(made, MOST_SECTION, gap=3)))] if made else []
 
@@ -94,7 +94,7 @@ def fitted(head: Block, body: Sequence[Block], tail: Sequence[Block]) -> list[Bl
     Parameters
     ----------
     body
-        Blocks made by this module, the most important first: the last ones go when there is no room.
+        Blocks made by this module, the most important first: the last ones are dropped first.
     tail
         At most four blocks.
     """

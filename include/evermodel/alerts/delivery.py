@@ -1,4 +1,4 @@
-"""Send what waits in the queue: in order, once, and only as long as the other side takes it."""
+"""Delivery of the message queue: in order, once, and as long as the destination accepts messages."""
 
 from __future__ import annotations
 
@@ -25,88 +25,90 @@ from evermodel.alerts.transport import (
 from evermodel.core.settings import Settings
 
 log = logging.getLogger(__name__)
-# Clocks of two machines differ.
+# Tolerance for clock skew between two machines.
 _SKEW = timedelta(minutes=5)
-_told: set[str] = set()
+_warned: set[str] = set()
 
 
 @dataclass(frozen=True)
 class DeliveryReport:
-    """How far a lane came.
+    """Result of one destination's delivery.
 
     Parameters
     ----------
     sent
-        Number of messages that went out.
+        Number of sent messages.
     waiting
-        Number of messages that stay, those held back by quiet hours included.
+        Number of queued messages, including those delayed by quiet hours.
     error
-        What stopped it, if anything did.
+        The error that stopped the delivery, if any.
     """
 
-    lane: Destination
+    destination: Destination
     sent: int = 0
     waiting: int = 0
     error: Exception | None = None
 
 
 def send_waiting(
-    queue: MessageQueue, carrier_for: Callable[[Destination], Transport], now: Callable[[], datetime]
+    queue: MessageQueue, transport_for: Callable[[Destination], Transport], now: Callable[[], datetime]
 ) -> list[DeliveryReport]:
-    """Send what waits in every lane; a lane that is stopped never stops another.
+    """Send the queued messages of every destination; an error at one does not affect the others.
 
     Parameters
     ----------
-    carrier_for
-        Makes what takes the messages of a lane to their place.
+    transport_for
+        Returns the transport of a destination.
     now
-        The clock, for quiet hours and for waits that were asked for.
+        The clock, for quiet hours and rate limits.
     """
     reports = []
-    for lane in queue.lanes():
+    for destination in queue.destinations():
         try:
-            reports.append(_Sender(queue, lane, carrier_for(lane), now).run())
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with one lane, the others go on
-            reports.append(DeliveryReport(lane, waiting=_count(queue, lane), error=error))
+            reports.append(_Sender(queue, destination, transport_for(destination), now).run())
+        except Exception as error:  # noqa: BLE001 - an error at one destination must not stop the others
+            reports.append(DeliveryReport(destination, waiting=_count(queue, destination), error=error))
     for report in reports:
         if report.error is not None:
-            log.warning("%d messages wait for %s: %s", report.waiting, report.lane.address, report.error)
+            log.warning(
+                "%d messages are queued for %s: %s", report.waiting, report.destination.address, report.error
+            )
     return reports
 
 
 @dataclass
 class _Sender:
     queue: MessageQueue
-    lane: Destination
-    carrier: Transport
+    destination: Destination
+    transport: Transport
     now: Callable[[], datetime]
     sent: int = 0
 
     def run(self) -> DeliveryReport:
         error: Exception | None = None
         try:
-            with self.queue.lock(self.lane, "send"):
+            with self.queue.lock(self.destination, "send"):
                 error = self._run()
         except Timeout:
-            log.info("Another process is sending the messages for %s", self.lane.address)
-        return DeliveryReport(self.lane, self.sent, _count(self.queue, self.lane), error)
+            log.info("Another process is sending the messages for %s", self.destination.address)
+        return DeliveryReport(self.destination, self.sent, _count(self.queue, self.destination), error)
 
     def _run(self) -> Exception | None:
-        while not self.queue.paused(self.lane, self.now()):
+        while not self.queue.paused(self.destination, self.now()):
             found = self._next()
             if found is None:
                 break
             error = self._send(*found)
             if error is not None:
                 return error
-        self.queue.forget_oldest(self.lane)
+        self.queue.forget_oldest(self.destination)
         return None
 
     def _next(self) -> tuple[Path, QueuedMessage] | None:
-        """Return the first entry that may go; what is held back holds back its answers too."""
+        """Return the first entry that is due; a delayed message delays the replies in its thread."""
         held: set[str] = set()
         now = self.now()
-        for path, entry in self.queue.waiting(self.lane):
+        for path, entry in self.queue.waiting(self.destination):
             if entry.not_before and datetime.fromisoformat(entry.not_before) > now:
                 held.add(entry.key)
             elif entry.thread not in held:
@@ -114,82 +116,84 @@ class _Sender:
         return None
 
     def _send(self, path: Path, entry: QueuedMessage) -> Exception | None:
-        """Send one message; return the error that stops the lane, if there is one."""
+        """Send one message; return the error that stops the delivery, if any."""
         try:
             self._deliver(path, entry)
         except DeliveryDelayedError as error:
-            self.queue.failed(self.lane, path, error, uncertain=error.uncertain)
+            self.queue.failed(self.destination, path, error, uncertain=error.uncertain)
             if error.retry_after:
-                self.queue.pause(self.lane, self.now() + timedelta(seconds=error.retry_after))
+                self.queue.pause(self.destination, self.now() + timedelta(seconds=error.retry_after))
             return error
         except MessageRefusedError as error:
-            log.error("The message %s was put aside: %s", entry.key, error)
-            self.queue.failed(self.lane, path, error, uncertain=False)
-            self.queue.refuse(self.lane, path)
+            log.error("The message %s was moved to refused/: %s", entry.key, error)
+            self.queue.failed(self.destination, path, error, uncertain=False)
+            self.queue.refuse(self.destination, path)
         except MessageGoneError as error:
-            log.warning("The message %s is gone and stays so: %s", entry.key, error)
-            self.queue.done(self.lane, path)
-        except Exception as error:  # noqa: BLE001 - a notifier may raise anything; the message stays
-            self.queue.failed(self.lane, path, error, uncertain=False)
+            log.warning("The message %s was deleted at its destination: %s", entry.key, error)
+            self.queue.done(self.destination, path)
+        except Exception as error:  # noqa: BLE001 - a notifier may raise anything; the message stays queued
+            self.queue.failed(self.destination, path, error, uncertain=False)
             return error
         return None
 
     def _deliver(self, path: Path, entry: QueuedMessage) -> None:
-        known = self.queue.receipt(self.lane, entry.key)
+        known = self.queue.receipt(self.destination, entry.key)
         if entry.operation == "replace" and known is not None:
-            message = self.queue.begin(self.lane, path, self.now()).read()
-            self.queue.remember(self.lane, entry.key, self.carrier.replace(known, message))
+            message = self.queue.begin(self.destination, path, self.now()).read()
+            self.queue.remember(self.destination, entry.key, self.transport.replace(known, message))
         elif known is None:
             known = self._post(path, entry)
-            self.queue.remember(self.lane, entry.key, known)
+            self.queue.remember(self.destination, entry.key, known)
             self._show(path, entry, known)
         else:
-            self._show(path, entry, known)  # killed after the receipt was written
-        self.queue.done(self.lane, path)
+            self._show(path, entry, known)  # interrupted after the receipt was written
+        self.queue.done(self.destination, path)
         self.sent += 1
 
     def _post(self, path: Path, entry: QueuedMessage) -> Delivery:
-        thread = self.queue.receipt(self.lane, entry.thread) if entry.thread else None
-        before = self.queue.begin(self.lane, path, self.now())
+        thread = self.queue.receipt(self.destination, entry.thread) if entry.thread else None
+        before = self.queue.begin(self.destination, path, self.now())
         if before.begun:
             found = self._find(before, thread)
             if found is not None:
                 return found
-        return self.carrier.post(
+        return self.transport.post(
             before.read(), event=before.event, url=before.url, thread=thread, broadcast=before.broadcast
         )
 
     def _find(self, entry: QueuedMessage, thread: Delivery | None) -> Delivery | None:
-        """Look up whether a message arrived whose delivery was begun and never confirmed."""
+        """Find a message whose delivery was started and never confirmed."""
         try:
             since = datetime.fromisoformat(entry.queued) - _SKEW
-            return self.carrier.find(entry.read(), thread=thread, since=since)
+            return self.transport.find(entry.read(), thread=thread, since=since)
         except NoHistoryError as error:
-            if self.lane.name not in _told:
-                _told.add(self.lane.name)
-                log.warning("A message may arrive twice, because it cannot be looked up: %s", error)
+            if self.destination.name not in _warned:
+                _warned.add(self.destination.name)
+                log.warning(
+                    "A message may arrive twice, because the destination's history cannot be read: %s", error
+                )
             return None
 
     def _show(self, path: Path, entry: QueuedMessage, delivery: Delivery) -> None:
         image = path.with_suffix(".png")
         if image.exists():
-            # Moved away first: an image is shown once or, after a crash right here, not at all.
+            # Moved first, so that an image is never sent twice; after a crash here it is lost.
             shown = image.rename(image.with_suffix(".shown"))
-            self.carrier.show(delivery, shown, entry.read())
+            self.transport.show(delivery, shown, entry.read())
             shown.unlink(missing_ok=True)
 
 
-def _count(queue: MessageQueue, lane: Destination) -> int:
-    return sum(1 for _ in queue.waiting(lane))
+def _count(queue: MessageQueue, destination: Destination) -> int:
+    return sum(1 for _ in queue.waiting(destination))
 
 
-# The domain knows no Airflow; who can send registers under this name.
+# The domain is Airflow-free; senders register under this name.
 GROUP = "evermodel.messages"
 
 
 def send_messages(settings: Settings) -> list[DeliveryReport]:
-    """Send what waits, if anything does; without a sender it goes on waiting."""
-    if not message_queue(settings).lanes():
+    """Send the queued messages, if any; without a registered sender they stay queued."""
+    if not message_queue(settings).destinations():
         return []
     reports: list[DeliveryReport] = []
     for sender in entry_points(group=GROUP):

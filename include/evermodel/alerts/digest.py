@@ -1,4 +1,4 @@
-"""What happened to a team's models in a week, read from MLflow: incidents, retrains, and performance now."""
+"""A team's week, read from MLflow: incidents, retrains, and current performance."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MOST_RUNS = 200
 
 @dataclass(frozen=True)
 class Digest:
-    """Makes a team's digests of the week that ends at a moment."""
+    """Builds a team's digests of the week that ends at a moment."""
 
     team: Team
     client: MlflowClient
@@ -41,23 +41,23 @@ class Digest:
     def queue(self, queue: MessageQueue, now: datetime) -> list[tuple[ModelSpec, Message]]:
         """Queue one message for each channel of the team, and return them with the spec that names the channel."""
         made = []
-        told: set[str] = set()
+        sent: set[str] = set()
         for specs in self.team.channels.values():
             message = digest_message(self.read(specs), self.links)
             url = next(iter(self.links.values()), "")
             Publisher(queue, specs[0], now).post("digest", message, url=url)
             for spec in specs:
-                told |= _notify(queue, spec, message, url, told)
+                sent |= _notify(queue, spec, message, url, sent)
             made.append((specs[0], message))
         return made
 
     def read(self, specs: Sequence[ModelSpec]) -> TeamWeek:
-        """Read what happened to some models."""
+        """Read the week of some models."""
         weeks = tuple(self.week_of(spec) for spec in specs)
         return TeamWeek(self.team.owner, (self.end - WEEK).isoformat(), self.end.isoformat(), weeks)
 
     def week_of(self, spec: ModelSpec) -> ModelWeek:
-        """Read what happened to one model."""
+        """Read the week of one model."""
         client, name = self.client, spec.name
         found = ModelRegistry(client).read(name)
         if found.champion is None:
@@ -66,24 +66,24 @@ class Digest:
         promoted = parse_moment(served[-1]) if served else self._made(name, found.champion)
         days = self._days(name)
         happened = [t for t in incident_history(client, name, self.end - WEEK) if self._within(t.at)]
-        books = read_incidents(client, name).books
+        states = read_incidents(client, name).states
         return ModelWeek(
             model=name,
             version=found.champion,
             promoted=promoted.isoformat(),
             windows=sum(self._within(moment) for moment, _ in days),
             happened=tuple(t for t in happened if t.action in ("open", "escalate", "resolve", "close")),
-            open=tuple(book.incident for book in books.values() if book.incident is not None),
+            open=tuple(state.incident for state in states.values() if state.incident is not None),
             retrains=self._retrains(name),
             performance=self._performance(days),
         )
 
     def _made(self, model: str, version: str) -> datetime:
-        """Return when a version was registered, for a champion that somebody made one by hand."""
+        """Return when a version was registered, for a champion that was set by hand."""
         return _from_milliseconds(self.client.get_model_version(model, version).creation_timestamp)
 
     def _days(self, model: str) -> list[tuple[str, Run]]:
-        """Return the watched days up to the end, newest first."""
+        """Return the monitored days up to the end, newest first."""
         runs = _runs(self.client, f"{model}-monitoring", "drift")
         found = [(run.data.tags[RUN_KEY].rpartition("/")[2], run) for run in runs]
         known = [(moment, run) for moment, run in found if parse_moment(moment) <= self.end]
@@ -96,7 +96,7 @@ class Digest:
             try:
                 return Performance(**read_json(self.client, run.info.run_id, "verdict.json")["performance"])
             except (MlflowException, OSError, KeyError, TypeError, json.JSONDecodeError):
-                continue  # a day that was begun and never judged
+                continue  # a day without a verdict
         return None
 
     def _retrains(self, model: str) -> tuple[DigestRetrain, ...]:
@@ -118,19 +118,19 @@ def _runs(client: MlflowClient, experiment: str, kind: str) -> list[Run]:
     found = client.get_experiment_by_name(experiment)
     if found is None:
         return []
-    wanted = f"tags.`{KIND}` = '{kind}'"
+    condition = f"tags.`{KIND}` = '{kind}'"
     order = ["attributes.start_time DESC"]
-    return list(client.search_runs([found.experiment_id], wanted, order_by=order, max_results=_MOST_RUNS))
+    return list(client.search_runs([found.experiment_id], condition, order_by=order, max_results=_MOST_RUNS))
 
 
-def _notify(queue: MessageQueue, spec: ModelSpec, message: Message, url: str, told: set[str]) -> set[str]:
-    """Tell a model's notifiers, but nobody twice: models of one team often name the same."""
+def _notify(queue: MessageQueue, spec: ModelSpec, message: Message, url: str, sent: set[str]) -> set[str]:
+    """Queue a message for a model's notifiers, once per notifier, because a team's models often share them."""
     new: set[str] = set()
-    for lane, declared in zip(notifier_destinations(spec), spec.alerts.notifiers, strict=True):
+    for destination, declared in zip(notifier_destinations(spec), spec.alerts.notifiers, strict=True):
         named = json.dumps([declared.model_dump(mode="json"), message.key], sort_keys=True)
-        if named not in told:
+        if named not in sent:
             new.add(named)
-            queue.put(lane, QueuedMessage("post", "digest", message.to_json(), url))
+            queue.put(destination, QueuedMessage("post", "digest", message.to_json(), url))
     return new
 
 

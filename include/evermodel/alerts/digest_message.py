@@ -1,4 +1,4 @@
-"""The weekly message to a team: what happened to its models, and one line for those to which nothing did."""
+"""The weekly message to a team: its models' events, and one line per quiet model."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ class ModelWeek:
     Parameters
     ----------
     version, promoted
-        The champion, and since when it serves; None if there is none.
+        The champion, and the start of its time as champion; None if there is none.
     windows
-        How many days of the week were watched.
+        Number of monitored days of the week.
     happened
-        Incidents that opened, got worse or ended.
+        Incidents that opened, escalated or ended.
     open
-        Incidents that are open now.
+        Open incidents.
     performance
-        The primary metric now, against what was promised.
+        The primary metric, against its baseline.
     """
 
     model: str
@@ -59,7 +59,7 @@ class ModelWeek:
 
     @property
     def quiet(self) -> bool:
-        """True if nobody has to know more than that all is well."""
+        """True if the model needs only one line."""
         routine = all(retrain.outcome == RetrainOutcome.KEPT for retrain in self.retrains)
         return (
             self.version is not None and self.windows > 0 and not self.happened and not self.open and routine
@@ -82,7 +82,7 @@ def digest_message(week: TeamWeek, links: Mapping[str, str]) -> Message:
     Parameters
     ----------
     week
-        What happened.
+        The team's week.
     links
         Label and address.
 
@@ -151,10 +151,10 @@ def _state(model: ModelWeek, end: str) -> str:
 
 def _performance(found: Performance | None) -> str:
     if found is None or (found.value is None and found.estimated is None):
-        return "performance not known yet"
-    value, about = (found.value, "") if found.value is not None else (found.estimated, "about ")
-    promised = "" if found.promised is None else f" (promised {found.promised:.3f})"
-    return f"{found.metric} {about}{value:.3f}{promised}"
+        return "performance not yet known"
+    value, about = (found.value, "") if found.value is not None else (found.estimated, "estimated ")
+    baseline = "" if found.promised is None else f" (baseline {found.promised:.3f})"
+    return f"{found.metric} {about}{value:.3f}{baseline}"
 
 
 def _bullets(model: ModelWeek) -> list[str]:
@@ -166,7 +166,7 @@ def _bullets(model: ModelWeek) -> list[str]:
 def _lines(model: ModelWeek) -> list[str]:
     lines = []
     if model.version is not None and model.windows == 0:
-        lines.append("not watched on any day: look at its drift DAG")
+        lines.append("no day monitored: check its drift DAG")
     for incident in model.open:
         cause = f": {incident.cause}" if incident.cause else ""
         title = TITLES[incident.id.partition("-")[0]]

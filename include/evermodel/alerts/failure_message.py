@@ -1,4 +1,4 @@
-"""The message that says that a task failed, with what it said last and where its log is."""
+"""The message about a failed task, with its error and the link to its log."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from evermodel.alerts.blocks import fields, section
 from evermodel.alerts.message import Message, compose, shortened
 from evermodel.alerts.text import code, code_block, redacted
 
-_NO_ERROR = "The task left no error; see its log."
+_NO_ERROR = "No error was recorded; see the task's log."
 
 
 def failure_message(model: str, dag_id: str, task_id: str, run_id: str, error: str, log_url: str) -> Message:
-    """Build the message about a task that failed for good.
+    """Build the message about a task that failed after all retries.
 
     Parameters
     ----------
     model
-        The model the DAG takes care of.
+        The DAG's model.
     dag_id, task_id, run_id
-        Where it happened.
+        The failed task.
     error
-        Text of the exception; tokens and passwords in addresses are taken out.
+        Text of the exception; tokens and passwords in addresses are removed.
     log_url
         Address of the task's log, or empty.
 

@@ -1,4 +1,4 @@
-"""The facts about a window that messages of incidents show, each in a few words."""
+"""Fields about a window in incident messages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from evermodel.monitoring.drift.verdict import ColumnDrift, DriftVerdict
 
 MOST_COLUMNS = 6
 MOST_DETAILS = 6
-# What was tested, where that is not the column's distribution.
+# Labels of tests other than the column's distribution.
 _TESTED = {
     "prediction": "predictions",
     "label": "labels",
@@ -26,20 +26,20 @@ def span(verdict: DriftVerdict) -> str:
 
 
 def rows(verdict: DriftVerdict) -> str:
-    """Say how many rows were held against how many of what."""
+    """Return the row counts of the window and the reference."""
     return f"{verdict.window_rows:,} against {verdict.reference_rows:,} of {verdict.reference}"
 
 
 def performance(verdict: DriftVerdict) -> str:
-    """Say how well the model did where labels are known, against what it did at promotion."""
+    """Return the performance on matured labels, against the baseline at promotion."""
     found = verdict.performance
-    promised = "" if found.promised is None else f", promised {found.promised:.3f}"
+    baseline = "" if found.promised is None else f", baseline {found.promised:.3f}"
     if found.value is not None:
-        return f"{found.metric} {found.value:.3f}{_interval(found.low, found.high)}{promised}"
+        return f"{found.metric} {found.value:.3f}{_interval(found.low, found.high)}{baseline}"
     if found.estimated is not None:
         interval = _interval(found.estimated_low, found.estimated_high)
-        return f"{found.metric} about {found.estimated:.3f}{interval}, estimated before labels{promised}"
-    return "not known yet (labels have not matured)"
+        return f"{found.metric} {found.estimated:.3f}{interval}, estimated before labels{baseline}"
+    return "not yet known (labels have not matured)"
 
 
 def column_line(column: ColumnDrift) -> str:
@@ -53,8 +53,8 @@ def column_line(column: ColumnDrift) -> str:
 def plain_column(column: ColumnDrift) -> str:
     """Return the line of plain text about one column."""
     tested = f" ({_TESTED[column.what]})" if column.what in _TESTED else ""
-    said = f"{column.column}{tested}: {_size(column)} ({column.severity}), {_beside(column)}"
-    return f"{said}: {column.summary}" if column.summary else said
+    text = f"{column.column}{tested}: {_size(column)} ({column.severity}), {_beside(column)}"
+    return f"{text}: {column.summary}" if column.summary else text
 
 
 def detail_lines(details: Sequence[str]) -> list[str]:
@@ -63,7 +63,7 @@ def detail_lines(details: Sequence[str]) -> list[str]:
 
 
 def more(count: int) -> list[str]:
-    """Say how many were left out, if any."""
+    """Return the number of omitted lines, if any."""
     return [f"and {count} more, see the report"] if count > 0 else []
 
 
@@ -72,10 +72,10 @@ def _size(column: ColumnDrift) -> str:
 
 
 def _beside(column: ColumnDrift) -> str:
-    """Say from where on the effect counts, and what is normal where that is known."""
+    """Return the threshold of the effect, and the normal value if known."""
     if column.calm >= column.threshold > 0:
-        return f"normal is up to {column.calm:.2f}"
-    return f"counts from {column.threshold:.2f}" + (
+        return f"normal up to {column.calm:.2f}"
+    return f"threshold {column.threshold:.2f}" + (
         f", normal is up to {column.calm:.2f}" if column.calm else ""
     )
 

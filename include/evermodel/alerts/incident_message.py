@@ -1,4 +1,4 @@
-"""The first message of an incident, which is kept up to date in place: what, since when, how bad, why, what next."""
+"""The first message of an incident, updated in place: problem, start, severity, cause and next step."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from evermodel.monitoring.problems import Problem
 TITLES = {
     "drift": "drift",
     "quality": "bad data",
-    "performance": "performance below its promise",
+    "performance": "performance below baseline",
     "serving": "serving below its objectives",
 }
 
 
 @dataclass(frozen=True)
 class IncidentView:
-    """An incident as people are told about it.
+    """An incident as its messages show it.
 
     Parameters
     ----------
     name
-        The incident's id; its messages carry it in their keys.
+        The incident's id, part of its messages' keys.
     problem, verdict
-        What was found in the last window.
+        The problem and the verdict of the last window.
     opened
         End of the first window that showed it, ISO 8601.
     worst
@@ -48,15 +48,15 @@ class IncidentView:
     links
         Label and address.
     next_step
-        What happens now, in one sentence; empty for none.
+        The next step, in one sentence; empty for none.
     cause
         The likely cause; empty if unknown.
     owner
-        Who cares for the model.
+        The model's owner.
     mention
-        Slack ids of those who are notified.
+        Slack ids to notify.
     over
-        True once the problem is gone.
+        True once the incident is resolved.
     """
 
     name: str
@@ -73,35 +73,35 @@ class IncidentView:
 
     @property
     def title(self) -> str:
-        """What is wrong, in a few words."""
+        """The problem in a few words."""
         return TITLES[self.problem.kind]
 
     @property
     def severity(self) -> MessageSeverity:
-        """How the message looks."""
+        """The message's severity."""
         if self.over:
             return "resolved"
         return "info" if self.problem.severity == "none" else self.problem.severity
 
     @property
     def url(self) -> str:
-        """The address that says most."""
+        """The most informative link."""
         return next((url for url in self.links.values() if url), "")
 
 
 def incident_message(view: IncidentView, key: str = "") -> Message:
-    """Build the first message of an incident, as it reads now.
+    """Build the first message of an incident in its current state.
 
     Parameters
     ----------
     view
         The incident.
     key
-        Key of the message; the incident's name if not given.
+        Key of the message; default: the incident's name.
 
     Returns
     -------
-    The message; its key is the same for one incident, however it goes on.
+    The message; its key is constant for an incident.
     """
     problem, verdict = view.problem, view.verdict
     moved = verdict.drifting if problem.kind == "drift" else ()
@@ -135,16 +135,16 @@ def incident_message(view: IncidentView, key: str = "") -> Message:
 
 
 def headline(view: IncidentView) -> str:
-    """Say what it is and how bad, in the title."""
+    """Return the title with problem and severity."""
     model, title = view.verdict.model, view.title
     if view.over:
-        return f"{model}: {title} is over"
+        return f"{model}: {title} resolved"
     eased = " now" if view.problem.severity != view.worst else ""
     return f"{model}: {title} ({view.problem.severity}{eased})"
 
 
 def fields_of(view: IncidentView) -> dict[str, str]:
-    """Return the facts that every message about an incident shows."""
+    """Return the fields of every message about an incident."""
     verdict = view.verdict
     facts = {"Window": words(span(verdict)), "Since": words(moment(view.opened), 60)}
     if view.problem.kind != "serving":
@@ -159,13 +159,11 @@ def fields_of(view: IncidentView) -> dict[str, str]:
 
 
 def footer(view: IncidentView) -> str:
-    """State how often such a message is a false alarm, where that is known."""
+    """Return the false-alarm rate of such a message, if known."""
     if view.problem.kind != "drift":
         return f"incident {words(view.name, 80)}"
     rate = 100 * view.verdict.false_alarm_rate
-    return (
-        f"incident {words(view.name, 80)} · false alarms: at most {rate:.2g} % of calm days, over all columns"
-    )
+    return f"incident {words(view.name, 80)} · false alarms: at most {rate:.2g} % of quiet days, over all columns"
 
 
 def mentions(view: IncidentView) -> str:
@@ -181,7 +179,7 @@ def _why(view: IncidentView) -> list[str]:
 
 
 def _beside(view: IncidentView) -> str:
-    """Name the other kinds of problem of the same window."""
+    """List the other problems of the same window."""
     others = [p for p in view.verdict.problems if p.kind != view.problem.kind and p.severity != "none"]
     return "; ".join(f"{TITLES[p.kind]} ({p.severity})" for p in others)
 

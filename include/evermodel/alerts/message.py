@@ -1,4 +1,4 @@
-"""A message to people, ready for Slack and readable without it."""
+"""A message, rendered for Slack and as plain text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from evermodel.core.html import printable
 
 MessageSeverity = Literal["info", "warning", "critical", "resolved", "failure"]
 MOST_PLAIN = 4000
-# Shapes differ as well as colours, for people who cannot tell red from green.
+# Shapes differ as well as colours, for colour-blind readers.
 SIGNS: dict[MessageSeverity, str] = {
     "info": "\N{INFORMATION SOURCE}\N{VARIATION SELECTOR-16}",
     "warning": "\N{WARNING SIGN}\N{VARIATION SELECTOR-16}",
@@ -29,7 +29,7 @@ class Message:
     Parameters
     ----------
     key
-        Names the message within its model: the same event makes the same key, however often it is reported.
+        Identity of the message within its model: the same event always has the same key.
     title
         The header, in a few words.
     text
@@ -37,9 +37,9 @@ class Message:
     blocks
         The message in Slack's Block Kit, within its limits.
     severity
-        What kind of message it is.
+        Kind of the message.
     model
-        The model it is about.
+        The message's model.
     """
 
     key: str
@@ -51,17 +51,17 @@ class Message:
 
     @property
     def identity(self) -> str:
-        """What names the message among those of all models."""
+        """Identity of the message among those of all models."""
         return f"{self.model}/{self.key}"
 
     @property
     def plain_title(self) -> str:
-        """The first line of the plain text, for subjects of mails and the like."""
+        """The first line of the plain text, for example for mail subjects."""
         return self.text.partition("\n")[0]
 
     @property
     def fallback(self) -> str:
-        """The plain text as Slack wants it in ``text``: escaped, and short enough for an update."""
+        """The plain text for Slack's ``text``: escaped, and short enough for an update."""
         return clipped(self.text, MOST_PLAIN)
 
     def to_json(self) -> dict[str, Any]:
@@ -81,27 +81,27 @@ def compose(
     footer: str,
     actions: Sequence[Block] = (),
 ) -> Message:
-    """Put a message together from its parts.
+    """Build a message from its parts.
 
     Parameters
     ----------
     title
-        What happened, without the sign of the severity.
+        The title without the sign of the severity.
     plain
         Lines of the plain text, not escaped.
     body
         Blocks between the header and the links.
     links
-        Label and address; empty addresses are left out.
+        Label and address; empty addresses are omitted.
     footer
         A last grey line, escaped already.
     actions
         Blocks with buttons, after the body.
     """
     full_title = f"{SIGNS[severity]} {one_line(title)}"
-    # The signs and strokes that we add are ASCII here: pagers, terminals and mail headers show nothing else for sure.
-    said = [f"[{severity}] {one_line(title)}", *(printable(line) for line in plain if line)]
-    text = plain_strokes("\n".join(said))
+    # Added signs and strokes are ASCII, which all pagers, terminals and mail headers show.
+    lines = [f"[{severity}] {one_line(title)}", *(printable(line) for line in plain if line)]
+    text = plain_strokes("\n".join(lines))
     last = [
         *actions,
         *links_block(links),

@@ -1,4 +1,4 @@
-"""The outbox: a folder that takes messages, with a preview of each, where there is no Slack."""
+"""The outbox: a folder for messages, with previews, used without Slack."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _MOST_NAME = 120
 
 
 def folder_name(message: Message) -> str:
-    """Name a message's folder; different keys always get different names.
+    """Return the name of a message's folder, unique per key.
 
     Parameters
     ----------
     message
-        The message; its model and key decide.
+        The message; model and key define the name.
     """
     wanted = f"{message.model}-{message.key}"
     safe = re.sub(r"[^A-Za-z0-9._-]+", "_", wanted).strip("._")
@@ -37,18 +37,18 @@ def folder_name(message: Message) -> str:
 
 
 def write_to_outbox(folder: Path, message: Message, image: Path | None, thread: str | None) -> Path:
-    """Put a message into the outbox; the same key ends in the same folder, however often it is written.
+    """Write a message to the outbox; the same key always writes the same folder.
 
     Parameters
     ----------
     folder
-        The outbox; made if missing.
+        The outbox; created if missing.
     message
-        What to say.
+        The message.
     image
-        A PNG to show with it.
+        A PNG for the message.
     thread
-        Name of the message it answers to, or None.
+        Name of the thread's first message, or None.
 
     Returns
     -------
@@ -61,16 +61,16 @@ def write_to_outbox(folder: Path, message: Message, image: Path | None, thread: 
 
 
 def rewrite_in_outbox(target: Path, message: Message, image: Path | None = None) -> Path:
-    """Replace a message that is in the outbox already, keeping its folder and thread, and its image if none is given.
+    """Replace a message in the outbox, keeping its folder and thread, and its image if none is given.
 
     Parameters
     ----------
     target
         The folder that `write_to_outbox` returned.
     message
-        What to say instead.
+        The new message.
     image
-        A PNG to show with it.
+        A PNG for the message.
     """
     image, stored = image or target / IMAGE_FILE, target / MESSAGE_FILE
     thread = loads(stored.read_text(encoding="utf-8"), stored)["thread"] if stored.exists() else None
@@ -87,13 +87,13 @@ def _draft(folder: Path, message: Message, image: Path | None, thread: str | Non
         shutil.copyfile(image, draft / IMAGE_FILE)
     preview = preview_html(message, image.read_bytes() if image else None, thread)
     (draft / PREVIEW_FILE).write_text(preview, encoding="utf-8", errors="replace")
-    # ASCII, so that a lone surrogate in somebody's data cannot stop the message.
+    # ASCII, so that a lone surrogate in the data cannot block the message.
     (draft / MESSAGE_FILE).write_text(json.dumps(stamped(content), indent=2), encoding="utf-8")
     return draft
 
 
 def _publish(draft: Path, target: Path) -> None:
-    """Move a draft to its place: whole if the place is free, otherwise file by file, each at once."""
+    """Move a draft to its folder: as a whole if the folder is new, otherwise file by file, atomically."""
     try:
         os.rename(draft, target)
     except OSError:

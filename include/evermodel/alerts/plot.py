@@ -1,4 +1,4 @@
-"""A picture of the columns that drifted most: the share of every bin, in the reference and in the window."""
+"""A plot of the columns that drifted most: the share of every bin, in the reference and in the window."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from evermodel.monitoring.drift.verdict import Bin, ColumnDrift, DriftVerdict
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Two colours of Okabe and Ito's palette, told apart by colour-blind people and in grey.
+# Two colours of Okabe and Ito's palette, distinguishable for colour-blind readers and in grey.
 _REFERENCE, _WINDOW, _INK, _FAINT = "#9AA5B1", "#D55E00", "#1D1C1D", "#616061"
 _MOST_BINS = 12
 _DOTS_PER_INCH = 100
@@ -21,7 +21,7 @@ _DOTS_PER_INCH = 100
 def drift_plot(
     verdict: DriftVerdict, path: Path, most: int = 4, bands: tuple[float, float] = (0.1, 0.25)
 ) -> Path:
-    """Draw the worst columns of a window beside their reference.
+    """Plot the worst columns of a window and of their reference.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def drift_plot(
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    # A Figure of its own, without pyplot: tasks may share a process and pyplot's figures are global.
+    # A Figure without pyplot: tasks may share a process, and pyplot's figures are global.
     chosen = _chosen(verdict, most)
     across = 1 if len(chosen) == 1 else 2
     down = max(1, -(-len(chosen) // across))

@@ -1,4 +1,4 @@
-"""A page that shows a message about as Slack would, for people without Slack."""
+"""A page that previews a message in Slack's layout."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ _MARKS = re.compile(
 
 
 def preview_html(message: Message, image: bytes | None, thread: str | None) -> str:
-    """Draw a message as one page without outside parts.
+    """Render a message as one self-contained page.
 
     Parameters
     ----------
     message
-        What to show.
+        The message.
     image
         Content of a PNG to show below it.
     thread
-        Name of the message it answers to, or None.
+        Name of the thread's first message, or None.
     """
-    note = "Preview of a message that was not sent: there is no Slack connection in Airflow."
+    note = "Preview of a message that was not sent, because Airflow has no Slack connection."
     place = f"in the thread of {thread}" if thread else ""
     return _page(message, image=_address(image) if image else "", place=place, note=note)
 
 
 def thread_html(first: Message, answers: Sequence[Message | bytes]) -> str:
-    """Draw a message and its thread as one page without outside parts.
+    """Render a message and its thread as one self-contained page.
 
     Parameters
     ----------
     first
         The first message.
     answers
-        Messages, or contents of PNGs, that answer to it.
+        Replies: messages, or contents of PNGs.
     """
     drawn = [_address(answer) if isinstance(answer, bytes) else answer for answer in answers]
     return _page(first, answers=drawn)
@@ -60,7 +60,7 @@ def _address(image: bytes) -> str:
 
 
 def mrkdwn_pieces(text: str) -> Iterator[tuple[str, str, str]]:
-    """Take Slack's mrkdwn apart, as far as our messages use it: what each piece is, its text, and where it leads.
+    """Parse the subset of Slack's mrkdwn that our messages use into kind, text and target of each piece.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Put what a model has to say into the queue: for its channel, for the one that hears of the worst, for notifiers."""
+"""Queues a model's messages: for its channel, for the escalation channel, and for notifiers."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def message_queue(settings: Settings) -> MessageQueue:
 
 
 def slack_destination(alerts: AlertsSpec, channel: str = "") -> Destination:
-    """Return the lane of a channel; the model's own if none is given."""
+    """Return the destination of a channel; default: the model's own."""
     return Destination("slack", {"connection": alerts.slack_connection, "channel": channel or alerts.channel})
 
 
 def notifier_destinations(spec: ModelSpec) -> list[Destination]:
-    """Return the lanes of the other notifiers that the spec names."""
+    """Return the destinations of the spec's other notifiers."""
     return [
         Destination("notifier", {"model": spec.name, "notifier": named.notifier, "number": str(number)})
         for number, named in enumerate(spec.alerts.notifiers)
@@ -36,7 +36,7 @@ def notifier_destinations(spec: ModelSpec) -> list[Destination]:
 
 
 def clock() -> datetime:
-    """Return the time now."""
+    """Return the current time."""
     return datetime.now(UTC)
 
 
@@ -47,7 +47,7 @@ class Publisher:
     Parameters
     ----------
     now
-        When the message is queued; quiet hours are looked up for this moment.
+        Time of queueing; decides about quiet hours.
     """
 
     queue: MessageQueue
@@ -63,36 +63,36 @@ class Publisher:
         image: Path | None = None,
         url: str = "",
     ) -> None:
-        """Queue a new message, once for its key; answers in a thread are shown to the whole channel too."""
+        """Queue a new message, once for its key; replies in a thread are shown to the whole channel too."""
         entry = self._entry("post", event, message, thread, url)
         self.queue.put(slack_destination(self.spec.alerts), entry, image)
 
     def refresh(self, event: Event, message: Message, *, image: Path | None = None, url: str = "") -> None:
-        """Queue a message that replaces the one of the same key, or is the first one of that key."""
+        """Queue a message that replaces the one of the same key, or becomes the first one of that key."""
         self.queue.put(
             slack_destination(self.spec.alerts), self._entry("replace", event, message, "", url), image
         )
 
     def second_channel(self, event: Event, message: Message, *, url: str = "") -> None:
-        """Tell the channel of the escalation too, or bring up to date what was told there."""
+        """Post to the escalation channel too, or update the message there."""
         channel = self.spec.alerts.escalation.channel
         if channel and channel != self.spec.alerts.channel:
-            lane = slack_destination(self.spec.alerts, channel)
-            self.queue.put(lane, self._entry("replace", event, message, "", url))
+            destination = slack_destination(self.spec.alerts, channel)
+            self.queue.put(destination, self._entry("replace", event, message, "", url))
 
     def in_second_channel(self, message: Message) -> bool:
-        """Say whether a message went to the channel of the escalation, or waits for it."""
+        """Return whether a message was sent to the escalation channel, or is queued for it."""
         channel = self.spec.alerts.escalation.channel
-        lane = slack_destination(self.spec.alerts, channel or "")
+        destination = slack_destination(self.spec.alerts, channel or "")
         return bool(channel) and (
-            self.queue.receipt(lane, message.identity) is not None
-            or any(entry.key == message.identity for _, entry in self.queue.waiting(lane))
+            self.queue.receipt(destination, message.identity) is not None
+            or any(entry.key == message.identity for _, entry in self.queue.waiting(destination))
         )
 
     def notify(self, event: Event, message: Message, *, url: str = "") -> None:
-        """Tell the other notifiers; each has its own place in the queue."""
-        for lane in notifier_destinations(self.spec):
-            self.queue.put(lane, self._entry("post", event, message, "", url))
+        """Queue the message for the other notifiers, each with its own destination."""
+        for destination in notifier_destinations(self.spec):
+            self.queue.put(destination, self._entry("post", event, message, "", url))
 
     def _entry(self, operation: str, event: Event, message: Message, thread: str, url: str) -> QueuedMessage:
         urgent = event in _URGENT or message.severity == "critical"

@@ -1,4 +1,4 @@
-"""One message in the queue, and the lane that it waits in."""
+"""One message in the queue, and its destination."""
 
 from __future__ import annotations
 
@@ -44,38 +44,38 @@ class Destination:
 
     @property
     def name(self) -> str:
-        """Name of the lane's folder."""
-        said = "-".join([self.kind, *self.address.values()])
+        """Name of the destination's folder."""
+        name = "-".join([self.kind, *self.address.values()])
         digest = hashlib.sha256(json.dumps([self.kind, self.address], sort_keys=True).encode()).hexdigest()
-        return f"{re.sub(r'[^A-Za-z0-9._-]+', '_', said)[:80]}-{digest[:8]}"
+        return f"{re.sub(r'[^A-Za-z0-9._-]+', '_', name)[:80]}-{digest[:8]}"
 
 
 @dataclass(frozen=True)
 class QueuedMessage:
-    """A message on its way.
+    """A message in the queue.
 
     Parameters
     ----------
     operation
         ``post`` a new message, or ``replace`` the one of the same key.
     event
-        What it tells.
+        The reported event.
     message
         The message as plain data.
     url
-        The one address that other notifiers may show.
+        The link for other notifiers.
     thread
-        `key` of the message that it answers to, or empty.
+        `key` of the thread's first message, or empty.
     broadcast
-        An answer that the whole channel sees too.
+        A reply shown to the whole channel too.
     not_before
-        When the quiet hours that hold it back end, ISO 8601; empty if it may go at once.
+        End of the quiet hours that delay it, ISO 8601; empty: due at once.
     queued
-        When it was put into the queue.
+        Time of queueing.
     begun
-        When its delivery was last begun and not yet confirmed; empty if not at all.
+        Start of the last unconfirmed delivery; empty: none.
     tries, error
-        How often it was tried, and what was said the last time.
+        Number of attempts, and the last error.
     """
 
     operation: Literal["post", "replace"]
@@ -92,7 +92,7 @@ class QueuedMessage:
 
     @property
     def key(self) -> str:
-        """What names the message among those of all models."""
+        """Identity of the message among those of all models."""
         return self.read().identity
 
     def read(self) -> Message:
@@ -100,7 +100,7 @@ class QueuedMessage:
         return Message(**self.message)
 
     def to_text(self) -> str:
-        """Return the entry as JSON; ASCII, so that no odd character in somebody's data can stop it."""
+        """Return the entry as JSON; ASCII, so that no character in the data can block it."""
         return json.dumps(stamped(asdict(self)), indent=1)
 
     @classmethod

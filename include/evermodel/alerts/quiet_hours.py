@@ -1,4 +1,4 @@
-"""Quiet hours: when everything that is not critical waits, in the time of the people who would read it."""
+"""Quiet hours: non-critical messages are delayed, by the readers' local time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _DAYS_AHEAD = 4  # a weekend and the night after it
 
 
 def is_quiet(hours: QuietHours, moment: datetime) -> bool:
-    """Say whether a moment is in the quiet hours; the clock on people's wall decides, also on days that change it."""
+    """Return whether a moment is in the quiet hours, by local time, also on days of a clock change."""
     local = moment.astimezone(ZoneInfo(hours.timezone))
     if hours.weekends and local.weekday() >= 5:
         return True
@@ -20,7 +20,7 @@ def is_quiet(hours: QuietHours, moment: datetime) -> bool:
 
 
 def quiet_until(hours: QuietHours | None, now: datetime) -> datetime | None:
-    """Return when the quiet hours that hold now end, in UTC; None outside of them.
+    """Return the end of the current quiet hours in UTC; None outside of them.
 
     >>> quiet_until(QuietHours(start="20:00", end="07:00"), datetime(2026, 1, 5, 23, tzinfo=UTC)).isoformat()
     '2026-01-06T07:00:00+00:00'

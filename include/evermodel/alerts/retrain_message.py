@@ -1,4 +1,4 @@
-"""The message that says how a retrain ended: a new champion, or why the old one stays."""
+"""The message about the result of a retrain: a new champion, or why the champion stays."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from evermodel.alerts.message import Message, compose
 from evermodel.alerts.text import code, words
 
 MOST_GATES = 8
-_MARKS = {"pass": "passed", "warn": "warned", "fail": "said no"}
+_MARKS = {"pass": "passed", "warn": "warned", "fail": "failed"}
 _VERDICTS = {
     "better": "The challenger is better than the champion.",
     "not_worse": "The challenger is not worse than the champion.",
     "worse": "The challenger is worse than the champion.",
-    "not_enough_evidence": "There is not enough evidence that the challenger is as good as the champion.",
-    "cold_start": "There was no champion to compare with; absolute thresholds decided.",
+    "not_enough_evidence": "The evidence does not show that the challenger is as good as the champion.",
+    "cold_start": "Without a champion, the absolute thresholds decide.",
 }
 
 
 class GateLine(TypedDict):
-    """What a message says about one gate."""
+    """One gate in a message."""
 
     name: str
     verdict: str
-    value: Any  # a number, or what the gate compares
+    value: Any  # a number, or the compared values
     threshold: Any
     detail: str
 
 
 class RetrainSummary(TypedDict):
-    """How a retrain ended, as plain data; ``rollout`` says how it began where one did."""
+    """The result of a retrain, as plain data; ``rollout`` describes the first step of a rollout, if any."""
 
     model: str
     run_key: str
@@ -99,23 +99,28 @@ def _ending(outcome: RetrainSummary) -> tuple[str, str]:
     if outcome["shipped"]:
         consent = f", approved by {outcome['by']}" if outcome["approval"] == "approved" else ""
         if previous is None:
-            return f"{model}: first champion, version {version}", f"Version {version} serves now{consent}."
+            return (
+                f"{model}: first champion, version {version}",
+                f"Version {version} is the champion{consent}.",
+            )
         return (
             f"{model}: new champion, version {version}",
-            f"Version {version} serves now instead of version {previous}{consent}.",
+            f"Version {version} replaces version {previous} as champion{consent}.",
         )
     if outcome.get("rollout"):
-        said = f"Rollout of version {version} started ({outcome['rollout']}); version {previous} answers the rest."
-        return f"{model}: rollout of version {version} started", said
-    stays = f"Version {previous} keeps serving" if previous is not None else "The model still has no champion"
+        text = f"Rollout of version {version} started ({outcome['rollout']}); version {previous} answers the other requests."
+        return f"{model}: rollout of version {version} started", text
+    stays = (
+        f"Version {previous} stays champion" if previous is not None else "The model still has no champion"
+    )
     if outcome["approval"] == "rejected":
-        who = f"by {outcome['by']}" if outcome["by"] else "because nobody answered in time"
+        who = f"by {outcome['by']}" if outcome["by"] else "because it was not approved in time"
         return (
             f"{model}: new version rejected",
-            f"The challenger passed the gates but was rejected {who}. {stays}.",
+            f"The challenger passed the gates and was rejected {who}. {stays}.",
         )
     refusing = [gate["name"] for gate in outcome["gates"] if gate["verdict"] == "fail"]
-    why = f": {', '.join(refusing)} said no" if refusing else ""
+    why = f": {', '.join(refusing)} failed" if refusing else ""
     title = f"{model}: champion kept" if previous is not None else f"{model}: no champion yet"
     return title, f"{stays}{why}."
 
@@ -124,22 +129,24 @@ def _change(outcome: RetrainSummary) -> str:
     new, old = outcome["challenger"], outcome["champion"]
     if old is None:
         return f"{new:.4f} (no champion to compare with)"
-    said = f"{old:.4f} → {new:.4f}"
+    change = f"{old:.4f} → {new:.4f}"
     if outcome["difference"] is None:
-        return said
-    said += f" ({outcome['difference']:+.4f}"
+        return change
+    change += f" ({outcome['difference']:+.4f}"
     if outcome["low"] is not None and outcome["high"] is not None:
-        said += f", interval {outcome['low']:+.4f} to {outcome['high']:+.4f}"
-    return said + ")"
+        change += f", interval {outcome['low']:+.4f} to {outcome['high']:+.4f}"
+    return change + ")"
 
 
 def _gate(gate: GateLine) -> str:
     detail = f": {words(gate['detail'])}" if gate["detail"] else ""
-    return f"• {code(gate['name'])} {_MARKS.get(gate['verdict'], 'ended oddly')}, {_measured(gate)}{detail}"
+    return (
+        f"• {code(gate['name'])} {_MARKS.get(gate['verdict'], 'has no verdict')}, {_measured(gate)}{detail}"
+    )
 
 
 def _plain_gate(gate: GateLine) -> str:
-    return f"{gate['name']} {_MARKS.get(gate['verdict'], 'ended oddly')}: {gate['detail']}"
+    return f"{gate['name']} {_MARKS.get(gate['verdict'], 'has no verdict')}: {gate['detail']}"
 
 
 def _measured(gate: GateLine) -> str:

@@ -1,4 +1,4 @@
-"""The message that says that an earlier version serves again."""
+"""The message about a rollback."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ def rollback_message(model: str, done: Promotion, links: Mapping[str, str], stop
     Parameters
     ----------
     done
-        The line that it left in the registry's history.
+        The rollback's line in the registry's history.
     links
         Label and address of the version and the run.
     stopped
-        Version whose rollout was under way and ended with it; empty if there was none.
+        Version whose rollout the rollback stopped; empty if there was none.
 
     Returns
     -------
     The message; its key is the same for one rollback.
     """
-    said = f"Version {done.version} is champion again, version {done.previous} no longer serves."
+    text = f"Version {done.version} is the champion again, in place of version {done.previous}."
     if stopped:
-        said += f" The rollout of version {stopped} is stopped."
+        text += f" The rollout of version {stopped} is stopped."
     return compose(
         key=f"rollback-{done.run_key}",
         model=model,
         severity="warning",
         title=f"{model}: rolled back to version {done.version}",
-        plain=[said, f"Why: {done.reason}", f"By {done.by} at {moment(done.at)}."],
+        plain=[text, f"Why: {done.reason}", f"By {done.by} at {moment(done.at)}."],
         body=[
-            section(words(said)),
+            section(words(text)),
             fields(
                 {"Why": words(done.reason, 600), "By": words(done.by, 100), "At": words(moment(done.at), 60)}
             ),

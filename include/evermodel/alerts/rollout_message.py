@@ -1,4 +1,4 @@
-"""The messages about a rollout: it began, it took a step, it ended."""
+"""The messages about a rollout: start, steps, and end."""
 
 from __future__ import annotations
 
@@ -11,25 +11,23 @@ from evermodel.alerts.text import code, moment, words
 from evermodel.deployment.rollout.plan import TrafficPlan
 
 _ENDS: dict[str, tuple[MessageSeverity, str]] = {
-    "promoted": ("info", "version {version} is champion now"),
+    "promoted": ("info", "version {version} is the champion"),
     "rolled_back": ("warning", "rollout of version {version} rolled back"),
     "stopped": ("warning", "rollout of version {version} stopped"),
 }
 
 
 def started_message(plan: TrafficPlan, links: Mapping[str, str]) -> Message:
-    """Build the message that a rollout began; the others are answers in its thread."""
-    said = (
-        f"Version {plan.challenger} is being rolled out beside version {plan.champion}: {first_step(plan)}."
-    )
+    """Build the message about a rollout's start; the others are replies in its thread."""
+    text = f"Rollout of version {plan.challenger} beside version {plan.champion}: {first_step(plan)}."
     return compose(
         key=f"rollout-{plan.run_key}",
         model=plan.model,
         severity="info",
         title=f"{plan.model}: rollout of version {plan.challenger} started ({_named(plan.strategy)})",
-        plain=[said, f"Why: {plan.reason}", f"By {plan.by} at {moment(plan.since)}."],
+        plain=[text, f"Why: {plan.reason}", f"By {plan.by} at {moment(plan.since)}."],
         body=[
-            section(words(said)),
+            section(words(text)),
             fields({"Why": words(plan.reason, 600), "By": words(plan.by, 100), "At": words(plan.since, 60)}),
         ],
         links=links,
@@ -38,7 +36,7 @@ def started_message(plan: TrafficPlan, links: Mapping[str, str]) -> Message:
 
 
 def progress_message(look: Mapping[str, Any], links: Mapping[str, str]) -> Message:
-    """Build the message about a look that moved something, or ended the rollout.
+    """Build the message about an evaluation that moved or ended the rollout.
 
     Parameters
     ----------
@@ -65,20 +63,20 @@ def progress_message(look: Mapping[str, Any], links: Mapping[str, str]) -> Messa
 
 
 def first_step(plan: TrafficPlan) -> str:
-    """Say what a plan does with the requests.
+    """Describe how a plan splits the requests.
 
     >>> from evermodel.deployment.rollout.plan import everything_to
     >>> bare = ("m", "shadow", "1", "2", everything_to("1"), "", "", "", "", "", "")
     >>> first_step(TrafficPlan(*bare, shadow=0.5))
-    'it answers 50% of the requests too, unheard'
+    'it answers 50% of the requests in shadow'
     """
     if plan.shadow:
-        return f"it answers {plan.shadow:.0%} of the requests too, unheard"
+        return f"it answers {plan.shadow:.0%} of the requests in shadow"
     share = plan.share_of(plan.challenger)
     if share:
         most = f", at most {plan.limit:,} until it has passed" if plan.limit is not None else ""
         return f"it answers {share:.0%} of the requests{most}"
-    return "it is loaded, and switched to when it has passed its smoke test"
+    return "it is loaded, and takes all requests after its smoke test"
 
 
 def _title(look: Mapping[str, Any]) -> tuple[MessageSeverity, str]:
@@ -87,7 +85,7 @@ def _title(look: Mapping[str, Any]) -> tuple[MessageSeverity, str]:
         severity, title = _ENDS[look["state"]]
         return severity, title.format(version=version)
     if look["move"] == "promote":
-        return "info", f"everything switched to version {version}, the old one stays warm"
+        return "info", f"everything switched to version {version}, the old one stays loaded"
     return "info", f"rollout of version {version}: step {look['step']}, {look['share']:.0%}"
 
 
@@ -105,7 +103,7 @@ def _facts(figures: Mapping[str, float]) -> dict[str, str]:
             facts[label] = f"{new:{form}}" + (f", the champion {old:{form}}" if old is not None else "")
     for name, label, form in (
         ("agreement", "Agreement", ".2%"),
-        ("psi", "PSI of the answers", ".3g"),
+        ("psi", "PSI of the predictions", ".3g"),
         ("chance", "Chance of being best", ".1%"),
     ):
         if name in figures:

@@ -1,4 +1,4 @@
-"""Who gets a weekly digest: the owners of models, each with the models that they care for."""
+"""The recipients of weekly digests: owners with their models."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from evermodel.spec import ModelSpec
 
 @dataclass(frozen=True)
 class Team:
-    """An owner and their models, sorted by name; those without a digest are left out."""
+    """An owner and their models with a digest, sorted by name."""
 
     owner: str
     specs: tuple[ModelSpec, ...]
 
     @property
     def name(self) -> str:
-        """The owner in the characters that Airflow and file systems allow; different owners get different names."""
+        """The owner in characters that Airflow and file systems allow, unique per owner."""
         safe = re.sub(r"[^A-Za-z0-9_.-]+", "_", self.owner)[:100]
         return safe if safe == self.owner else f"{safe}_{hashlib.sha256(self.owner.encode()).hexdigest()[:6]}"
 
     @property
     def cron(self) -> str:
-        """When the digest is sent; where the models' crons differ, that of the first model by name holds for all."""
+        """The schedule of the digest; if the models' crons differ, that of the first model by name applies."""
         return str(self.specs[0].alerts.digest)
 
     @property
     def dissenters(self) -> tuple[str, ...]:
-        """The models whose cron differs from the one that holds."""
+        """The models whose cron differs from the applied one."""
         return tuple(spec.name for spec in self.specs if spec.alerts.digest != self.cron)
 
     @property
     def channels(self) -> dict[tuple[str, str], tuple[ModelSpec, ...]]:
-        """The models by connection and channel; each gets a message of its own."""
+        """The models by connection and channel; one message for each."""
         found: dict[tuple[str, str], tuple[ModelSpec, ...]] = {}
         for spec in self.specs:
             place = (spec.alerts.slack_connection, spec.alerts.channel)

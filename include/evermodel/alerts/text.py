@@ -46,7 +46,7 @@ def plain_strokes(text: str) -> str:
 
 
 def mention(name: str) -> str:
-    """Return what makes Slack notify somebody: a person (U...), a group (S...), ``here`` or ``channel``.
+    """Return a Slack mention: of a person (U...), a group (S...), ``here`` or ``channel``.
 
     >>> mention("U024BE7LH"), mention("S0614TZR7"), mention("here")
     ('<@U024BE7LH>', '<!subteam^S0614TZR7>', '<!here>')
@@ -78,7 +78,7 @@ def clipped(text: str, most: int) -> str:
     Parameters
     ----------
     text
-        What to show, as it is.
+        The raw text.
     most
         Upper limit of the result's width; the cut is marked with an ellipsis and never splits an escape.
 
@@ -103,7 +103,7 @@ def clipped(text: str, most: int) -> str:
 
 def words(text: object, most: int = 300) -> str:
     """Return data as one escaped line of running text, its formatting marks made harmless."""
-    # A mark of mrkdwn only acts at the edge of a word: a zero-width space after it takes that away.
+    # A mrkdwn mark works only at the edge of a word; a zero-width space after it disables it.
     line = re.sub(r"([*~]|(?<!\w)_|_(?!\w))", "\\1\u200b", one_line(text).replace("`", "'"))
     return clipped(line, most)
 
@@ -121,10 +121,10 @@ def code_block(text: object, most: int = 1500) -> str:
 
 
 def link(url: str, label: object) -> str:
-    """Return a link, or the bare location where it is not an address of the web."""
+    """Return a link, or the bare location if it is not a web address."""
     name = clipped(one_line(label).replace("|", "/"), 75) or "link"
     if not _LINK.match(url):
         return f"{name} {code(url, 400)}"
-    # Slack wants "&" in an address escaped like everywhere else.
+    # Slack requires "&" in an address to be escaped.
     safe = quote(printable(url), safe=":/?#[]@!$&'()*+,;=%~-._").replace("&", "&amp;")
     return f"<{safe}|{name}>"

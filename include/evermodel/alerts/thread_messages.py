@@ -1,4 +1,4 @@
-"""The short answers in an incident's thread: it got worse, it goes on, it is over."""
+"""The replies in an incident's thread: escalated, ongoing, resolved."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FEW_COLUMNS = 3
 
 
 def escalation_message(view: IncidentView) -> Message:
-    """Build the answer that says that an incident got worse; one for each incident and severity."""
+    """Build the reply about an escalation; one per incident and severity."""
     severity = view.problem.severity
     return _answer(
         view,
@@ -25,22 +25,22 @@ def escalation_message(view: IncidentView) -> Message:
 
 
 def reminder_message(view: IncidentView, as_of: datetime) -> Message:
-    """Build the answer that brings an incident up again; one for each incident and day."""
+    """Build the reminder of an incident; one per incident and day."""
     days = (as_of - parse_moment(view.opened)).days
     return _answer(
         view,
         key=f"{view.name}-remind-{moment(as_of.isoformat())}",
-        title=f"{view.verdict.model}: {view.title} goes on, day {days + 1} ({view.problem.severity})",
+        title=f"{view.verdict.model}: {view.title} continues, day {days + 1} ({view.problem.severity})",
     )
 
 
 def resolved_message(view: IncidentView, why: str = "") -> Message:
-    """Build the answer that ends an incident.
+    """Build the reply about an incident's end.
 
     Parameters
     ----------
     why
-        What ended it, for instance the version that was retrained; empty if it went away by itself.
+        The cause of the end, for instance the retrained version; empty if unknown.
     """
     verdict = view.verdict
     facts = {
@@ -55,14 +55,14 @@ def resolved_message(view: IncidentView, why: str = "") -> Message:
     if view.problem.kind == "drift" and largest is not None:
         facts["Largest now"] = (
             f"{words(largest.measure, 40)} {largest.effect:.2f} in {code(largest.column)}, "
-            f"counts from {largest.threshold:.2f}"
+            f"threshold {largest.threshold:.2f}"
         )
     lines = [line for line in (why, view.problem.reason) if line]
     return compose(
         key=f"{view.name}-resolved",
         model=view.verdict.model,
         severity="resolved",
-        title=f"{view.verdict.model}: {view.title} is over",
+        title=f"{view.verdict.model}: {view.title} resolved",
         plain=[
             *lines,
             f"Window {span(view.verdict)}, began {moment(view.opened)}, worst {view.worst}.",

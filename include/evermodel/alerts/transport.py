@@ -1,4 +1,4 @@
-"""What takes a message out of the queue and to its readers, and how it says that it could not."""
+"""Transport of queued messages to their destination, and its errors."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Delivery = dict[str, Any]
 
 
 class DeliveryDelayedError(TransientError):
-    """The message could not be delivered now; it stays in the queue.
+    """The message could not be delivered; it stays in the queue.
 
-    ``retry_after`` is how many seconds the other side asked to wait, and ``uncertain`` says that the message may have
-    arrived all the same.
+    ``retry_after`` is the wait in seconds that the destination requested; ``uncertain`` means that the message may have
+    arrived anyway.
     """
 
     retry_after: float = 0.0
@@ -24,36 +24,36 @@ class DeliveryDelayedError(TransientError):
 
 
 class MessageRefusedError(PermanentError):
-    """This message is not taken as it is; those behind it may be."""
+    """The destination refuses this message; others are unaffected."""
 
 
 class MessageGoneError(PermanentError):
-    """The message that should be replaced was deleted."""
+    """The message to replace was deleted."""
 
 
 class NoHistoryError(EvermodelError):
-    """It cannot be looked up whether a message arrived."""
+    """The destination's history cannot be read."""
 
 
 class Transport(Protocol):
-    """Takes messages to one place."""
+    """Delivers messages to one destination."""
 
     def post(
         self, message: Message, *, event: str, url: str, thread: Delivery | None, broadcast: bool
     ) -> Delivery:
-        """Deliver a message, as an answer to another one if ``thread`` says where that went."""
+        """Deliver a message, as a reply if ``thread`` is the delivery of another one."""
 
     def replace(self, delivery: Delivery, message: Message) -> Delivery:
-        """Replace a message that was delivered."""
+        """Replace a delivered message."""
 
     def find(self, message: Message, *, thread: Delivery | None, since: datetime) -> Delivery | None:
-        """Return where a message went whose delivery was not confirmed, or None if it did not arrive.
+        """Return the delivery of an unconfirmed message, or None if it did not arrive.
 
         Raises
         ------
         NoHistoryError
-            It cannot be looked up.
+            The history cannot be read.
         """
 
     def show(self, delivery: Delivery, image: Path, message: Message) -> None:
-        """Put an image beside a delivered message; a failure is logged and goes no further."""
+        """Add an image to a delivered message; a failure is logged."""

@@ -49,6 +49,6 @@ def _where(settings: Settings, reports: list[DeliveryReport]) -> str:
     from evermodel.alerts.publisher import message_queue
 
     queue = message_queue(settings)
-    last = [queue.last_delivery(report.lane) for report in reports if report.sent]
+    last = [queue.last_delivery(report.destination) for report in reports if report.sent]
     places = [found.get("path") or found.get("channel", "") for found in last if found]
     return f" to {', '.join(places)}" if any(places) else ""

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 def send_queue(settings: Settings) -> list[DeliveryReport]:
     """Send the queued messages to their destinations; failures are logged and stay queued."""
     queue = message_queue(settings)
-    return send_waiting(queue, lambda lane: _carrier(lane, settings), clock)
+    return send_waiting(queue, lambda destination: _transport(destination, settings), clock)
 
 
 def send_from_command_line(settings: Settings) -> list[DeliveryReport]:
@@ -73,25 +73,27 @@ def delivery_of(spec: ModelSpec, settings: Settings, message: str) -> dict[str, 
 def require(spec: ModelSpec, reports: list[DeliveryReport]) -> None:
     """Raise the permanent errors of the model's own channels; an unavailable server is not one."""
     alerts = spec.alerts
-    lanes = [slack_destination(alerts), slack_destination(alerts, alerts.escalation.channel or "")]
+    own = [slack_destination(alerts), slack_destination(alerts, alerts.escalation.channel or "")]
     for report in reports:
-        if report.lane in lanes and isinstance(report.error, PermanentError):
+        if report.destination in own and isinstance(report.error, PermanentError):
             raise report.error
 
 
-def _carrier(lane: Destination, settings: Settings) -> Transport:
-    if lane.kind == "slack":
-        last = message_queue(settings).last_delivery(lane)
+def _transport(destination: Destination, settings: Settings) -> Transport:
+    if destination.kind == "slack":
+        last = message_queue(settings).last_delivery(destination)
         known = last["channel"] if last and last["kind"] == "slack" else ""
-        return SlackSender(lane.address["connection"], lane.address["channel"], settings.outbox, known)
-    spec, number = load_spec(lane.address["model"], settings), int(lane.address["number"])
+        return SlackSender(
+            destination.address["connection"], destination.address["channel"], settings.outbox, known
+        )
+    spec, number = load_spec(destination.address["model"], settings), int(destination.address["number"])
     declared = list(spec.alerts.notifiers)
-    same = [other for other in declared if other.notifier == lane.address["notifier"]]
+    same = [other for other in declared if other.notifier == destination.address["notifier"]]
     if number < len(declared) and declared[number] in same:
         return OtherNotifier(declared[number])
     if same:
         return OtherNotifier(same[0])
     raise PermanentError(
-        f"model {spec.name} no longer names the notifier {lane.address['notifier']}, but messages for it are queued",
-        f"name it again under alerts.notifiers, or delete the folder {lane.name} in {settings.lake / 'messages'}",
+        f"model {spec.name} no longer names the notifier {destination.address['notifier']}, but messages for it are queued",
+        f"name it again under alerts.notifiers, or delete the folder {destination.name} in {settings.lake / 'messages'}",
     )

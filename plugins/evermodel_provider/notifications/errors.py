@@ -78,12 +78,12 @@ def retry_after(response: object) -> float:
 def explained(response: Any, connection_id: str, channel: str) -> EvermodelError:
     """Return the error for a refusal by Slack, with advice.
 
-        Parameters
-        ----------
-        response
-            ``SlackApiError.response``.
-        connection_id, channel
-    Connection and channel of the message.
+    Parameters
+    ----------
+    response
+        ``SlackApiError.response``.
+    connection_id, channel
+        Connection and channel of the message.
     """
     code = error_code(response)
     where = f"Slack refused the message to {channel} (connection {connection_id}): {code}"

@@ -72,27 +72,27 @@ class SlackSender:
     ) -> Delivery:
         """Send a message.
 
-                Parameters
-                ----------
-                message
-        The message.
-                thread
-                    Delivery of the thread's first message.
-                broadcast
-                    Show a reply to the whole channel too.
+        Parameters
+        ----------
+        message
+            The message.
+        thread
+            Delivery of the thread's first message.
+        broadcast
+            Show a reply to the whole channel too.
 
-                Returns
-                -------
+        Returns
+        -------
         The delivery.
 
-                Raises
-                ------
-                SlackConfigurationError
-                    Token, scope or channel need a fix.
-                SlackRefusedError
-                    Slack refuses this message.
-                SlackUnavailableError
-                    Slack does not answer, or limits the rate for longer than a few seconds.
+        Raises
+        ------
+        SlackConfigurationError
+            Token, scope or channel need a fix.
+        SlackRefusedError
+            Slack refuses this message.
+        SlackUnavailableError
+            Slack does not answer, or limits the rate for longer than a few seconds.
         """
         client = self._client()
         if client is None:

@@ -97,7 +97,7 @@ class SendMessagesOperator(BaseOperator):
         from evermodel_provider.notifications.delivery import send_queue
 
         settings = Settings.from_environment()
-        if not message_queue(settings).lanes():
+        if not message_queue(settings).destinations():
             raise AirflowSkipException("no message is queued")
         reports = send_queue(settings)
         wrong = [r.error for r in reports if r.error is not None and not isinstance(r.error, TransientError)]

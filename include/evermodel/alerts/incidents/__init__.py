@@ -1,3 +1,3 @@
-"""Incidents: one for one continuous problem of a model, from its first window to its last."""
+"""Incidents: one per continuous problem of a model, from its first window to its last."""
 
 __all__ = ["cause", "handler", "policy", "state", "store"]

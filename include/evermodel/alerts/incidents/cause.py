@@ -1,4 +1,4 @@
-"""The likely cause of a problem, in words: what moved together says where to look first."""
+"""The likely cause of a problem, from the columns that drifted together."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _NAMED = 3
 
 
 def likely_cause(verdict: DriftVerdict, kind: str, since: str = "") -> str:
-    """Say where to look first; empty where the verdict gives no hint.
+    """Return the likely cause; empty if the verdict gives none.
 
     Parameters
     ----------
     verdict
         The verdict on the window.
     kind
-        Kind of problem. If the problem names a cause itself, that is it.
+        Kind of problem. A cause named by the problem itself takes precedence.
     since
-        When the incident began, as an ISO date or time.
+        Start of the incident, as an ISO date or time.
 
     Returns
     -------
@@ -46,51 +46,51 @@ def _drift(verdict: DriftVerdict, since: str) -> str:
         return _without_features({column.what for column in verdict.drifting})
     if len(watched) >= _LEAST_COLUMNS and len(moved) >= _ALMOST_ALL * len(watched):
         when = f" since {moment(since)}" if since else ""
-        return f"{len(moved)} of {len(watched)} columns moved together{when}: a source, a join or who is asked changed"
+        return f"{len(moved)} of {len(watched)} columns drifted together{when}: a source, a join or the population changed"
     missing = _columns(verdict.drifting, "missing")
     if missing and set(missing) >= set(moved):
         return _lacking(missing)
     new = _columns(verdict.drifting, "category")
     if new and set(new) >= set(moved):
-        return f"values that training never saw in {_listed(new)}: a new category, or one that was renamed"
+        return f"values in {_listed(new)} that training lacks: a new or renamed category"
     if len(moved) == 1:
-        return f"only {moved[0]} moved: look at what delivers it"
+        return f"only {moved[0]} drifted: check its source"
     prefix = _shared_beginning(moved)
     if prefix:
-        return (
-            f"all {len(moved)} columns that moved begin with {prefix}: look at the source that delivers them"
-        )
+        return f"all {len(moved)} drifted columns begin with {prefix}: check their source"
     rest = len(watched) - len(moved)
-    return f"{_listed(moved)} moved and {rest} other columns did not: look at what they have in common"
+    return f"{_listed(moved)} drifted and {rest} other columns did not: check what they have in common"
 
 
 def _without_features(kinds: set[str]) -> str:
     if "concept" in kinds:
-        return "no input moved, but what the inputs say about the label did"
+        return "no input drifted, but the relation between features and label changed"
     if "prediction" in kinds:
-        return "the predictions moved though no input did: look at what serves, and at how inputs interact"
+        return (
+            "the predictions drifted without any input: check the serving version and interactions of inputs"
+        )
     if "label" in kinds:
-        return "the outcome itself became more or less frequent"
-    return "columns move together in another way than before" if "correlation" in kinds else ""
+        return "the label's distribution changed"
+    return "correlations between columns changed" if "correlation" in kinds else ""
 
 
 def _performance(verdict: DriftVerdict) -> str:
     moved = _features(verdict.drifting)
     if moved:
-        return f"the inputs changed too: {_listed(moved)}"
+        return f"the inputs drifted too: {_listed(moved)}"
     if any(column.what == "concept" for column in verdict.drifting):
-        return "what the inputs say about the label changed"
+        return "the relation between features and label changed"
     if verdict.quality:
-        return "the data of the window is bad"
-    return "no input drifted: the outcome itself behaves differently, or the labels are wrong"
+        return "the window has data quality problems"
+    return "no input drifted: the label's behaviour changed, or the labels are wrong"
 
 
 def _lacking(columns: Sequence[str]) -> str:
     if not columns:
         return ""
     if len(columns) == 1:
-        return f"{columns[0]} lacks values: look at what delivers it"
-    return f"{_listed(columns)} lack values at once: one source or join delivers too little"
+        return f"{columns[0]} lacks values: check its source"
+    return f"{_listed(columns)} lack values together: one source or join is incomplete"
 
 
 def _features(columns: Iterable[ColumnDrift]) -> list[str]:

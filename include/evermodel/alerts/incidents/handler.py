@@ -1,4 +1,4 @@
-"""From a verdict to what people are told: every kind of problem has at most one incident, and says nothing twice."""
+"""Turns a verdict into incidents and messages: one incident per kind of problem, each event reported once."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ _LOCK_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class Handled:
-    """What was done about one kind of problem.
+    """The action on one kind of problem.
 
     Parameters
     ----------
     incident
-        Id of the incident that is open, or has just ended; empty for none.
+        Id of the open or just ended incident; empty for none.
     message
-        Names the incident's first message in the queue; empty if nothing was said.
+        Key of the incident's first message in the queue; empty without a message.
     """
 
     kind: ProblemKind
@@ -63,15 +63,15 @@ class IncidentHandler:
     Parameters
     ----------
     run_id
-        The MLflow run of the day, which keeps the history.
+        The MLflow run of the day, which stores the history.
     links
-        Label and address for the messages.
+        Label and address of the messages' links.
     next_step
-        Says in a sentence what happens now about a kind of problem.
+        Returns the next step for a kind of problem, in a sentence.
     draw
-        Draws the columns into a PNG at a path; None for no picture.
+        Plots the columns into a PNG at a path; None for no plot.
     now
-        When this happens; decides about quiet hours.
+        The current time; decides about quiet hours.
     """
 
     spec: ModelSpec
@@ -84,7 +84,7 @@ class IncidentHandler:
     now: datetime
 
     def handle(self, verdict: DriftVerdict, as_of: datetime, folder: Path) -> list[Handled]:
-        """Decide, remember, and queue what there is to say, the worst first.
+        """Decide, store, and queue the messages, the worst problem first.
 
         Parameters
         ----------
@@ -93,19 +93,19 @@ class IncidentHandler:
         as_of
             End of the window.
         folder
-            Where pictures are drawn; may go away afterwards.
+            Temporary folder for the plots.
         """
         self.queue.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self.queue.folder / f".{self.spec.name}.lock", timeout=_LOCK_SECONDS):
             before = read_incidents(self.client, self.spec.name)
             after, handled, transitions = before, [], []
             for kind in KINDS:
-                book, done, problem = self._decide(before, verdict, kind, as_of)
-                after = after.having(kind, book)
+                state, done, problem = self._decide(before, verdict, kind, as_of)
+                after = after.having(kind, state)
                 handled.append(done)
                 if problem is not None and done.action in ("open", "escalate", "remind", "resolve", "close"):
-                    transitions.append(_transition(done, book, problem, verdict, as_of))
-            # Written before anything is said: a step that is killed here and runs again decides the same.
+                    transitions.append(_transition(done, state, problem, verdict, as_of))
+            # Stored before any message: a step that is interrupted here and runs again decides the same.
             write_incidents(self.client, self.spec.name, after)
             record(self.client, self.run_id, transitions)
             for done in handled:
@@ -113,46 +113,48 @@ class IncidentHandler:
         return sorted(handled, key=lambda done: (-RANK[done.severity], done.action == "quiet"))
 
     def remember_deliveries(self, handled: list[Handled]) -> dict[str, Delivery]:
-        """Note in the registry where the incidents' first messages went, and return it by kind of problem."""
+        """Store the deliveries of the incidents' first messages in the registry, and return them by kind of problem."""
         lane = slack_destination(self.spec.alerts)
         found: dict[str, Delivery] = {}
-        books = before = read_incidents(self.client, self.spec.name)
+        stored = before = read_incidents(self.client, self.spec.name)
         for done in handled:
             delivery = self.queue.receipt(lane, done.message) if done.message else None
             if delivery is None:
                 continue
             found[done.kind] = delivery
-            incident = books.of(done.kind).incident
+            incident = stored.of(done.kind).incident
             if incident is not None and incident.id == done.incident:
-                books = books.having(done.kind, books.of(done.kind).delivered(delivery))
-        if books != before:
-            write_incidents(self.client, self.spec.name, books)
+                stored = stored.having(done.kind, stored.of(done.kind).delivered(delivery))
+        if stored != before:
+            write_incidents(self.client, self.spec.name, stored)
         return found
 
     def _decide(
-        self, books: StoredIncidents, verdict: DriftVerdict, kind: ProblemKind, as_of: datetime
+        self, stored: StoredIncidents, verdict: DriftVerdict, kind: ProblemKind, as_of: datetime
     ) -> tuple[IncidentState, Handled, Problem | None]:
-        book = books.of(kind)
+        state = stored.of(kind)
         problem = answered(self.spec, verdict, kind)
         if problem is None:
             off = Problem(kind, "none", f"{kind} is switched off under `respond`")
-            if book.incident is None or verdict.problem(kind) is None:
-                return book, Handled(kind, "quiet", "none"), None
-            closed = book.after("close", off, as_of, origin=books.origin)
-            return closed, Handled(kind, "close", "none", book.incident.id), off
-        action = book.next_action(problem, as_of, self.spec.alerts.remind)
-        since = book.incident.opened if book.incident else as_of.isoformat()
+            if state.incident is None or verdict.problem(kind) is None:
+                return state, Handled(kind, "quiet", "none"), None
+            closed = state.after("close", off, as_of, origin=stored.origin)
+            return closed, Handled(kind, "close", "none", state.incident.id), off
+        action = state.next_action(problem, as_of, self.spec.alerts.remind)
+        since = state.incident.opened if state.incident else as_of.isoformat()
         cause = likely_cause(verdict, kind, since)
-        after = book.after(action, problem, as_of, origin=books.origin, cause=cause, version=verdict.version)
+        after = state.after(
+            action, problem, as_of, origin=stored.origin, cause=cause, version=verdict.version
+        )
         subject = after.subject if action != "quiet" else None
         name = subject.id if subject else ""
         done = Handled(kind, action, problem.severity, name, f"{self.spec.name}/{name}" if name else "")
         return after, done, problem
 
     def _tell(
-        self, done: Handled, book: IncidentState, verdict: DriftVerdict, as_of: datetime, folder: Path
+        self, done: Handled, state: IncidentState, verdict: DriftVerdict, as_of: datetime, folder: Path
     ) -> None:
-        incident, problem = book.subject, answered(self.spec, verdict, done.kind)
+        incident, problem = state.subject, answered(self.spec, verdict, done.kind)
         if done.action == "quiet" or done.action == "close" or incident is None or problem is None:
             return
         dispatch = Publisher(self.queue, self.spec, self.now)
@@ -183,7 +185,7 @@ class IncidentHandler:
             dispatch.notify("remind" if remind else "resolve", answer, url=view.url)
 
     def _recall(self, message: str, delivery: Delivery) -> None:
-        """Make the queue know a message again whose receipt it has lost."""
+        """Restore a message's lost receipt in the queue."""
         lane = slack_destination(self.spec.alerts)
         if self.queue.receipt(lane, message) is None:
             self.queue.remember(lane, message, delivery)
@@ -218,13 +220,13 @@ class IncidentHandler:
 def _ended_by(incident: Incident, verdict: DriftVerdict) -> str:
     if not incident.version or incident.version == verdict.version:
         return ""
-    return f"Version {verdict.version} serves now; it began with version {incident.version}."
+    return f"Version {verdict.version} is the champion; the incident began with version {incident.version}."
 
 
 def _transition(
-    done: Handled, book: IncidentState, problem: Problem, verdict: DriftVerdict, as_of: datetime
+    done: Handled, state: IncidentState, problem: Problem, verdict: DriftVerdict, as_of: datetime
 ) -> Transition:
-    incident = book.subject
+    incident = state.subject
     return Transition(
         incident=done.incident,
         kind=done.kind,

@@ -1,4 +1,4 @@
-"""Which problems people are told about: the section `respond` of the spec, applied to a verdict."""
+"""The problems that become incidents: the spec's section `respond`, applied to a verdict."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from evermodel.spec import ModelSpec
 
 
 def answered(spec: ModelSpec, verdict: DriftVerdict, kind: str) -> Problem | None:
-    """Return the problem of one kind as far as people are told about it.
+    """Return the problem of one kind, as far as `respond` allows alerts.
 
     Parameters
     ----------
@@ -20,7 +20,7 @@ def answered(spec: ModelSpec, verdict: DriftVerdict, kind: str) -> Problem | Non
 
     Returns
     -------
-    None where the verdict says nothing about this kind or the spec switches it off. Drift of switched-off kinds alone
+    None if the verdict has no such problem or the spec switches it off. Drift of switched-off kinds alone
     counts as none.
     """
     problem = verdict.problem(kind)
@@ -32,6 +32,6 @@ def answered(spec: ModelSpec, verdict: DriftVerdict, kind: str) -> Problem | Non
     if len(watched) == len(verdict.drifting):
         return problem
     if not watched:
-        return replace(problem, severity="none", reason="what drifts is switched off under `respond`")
+        return replace(problem, severity="none", reason="the drifting kinds are switched off under `respond`")
     worst = worst_of(column.severity for column in watched)
     return replace(problem, severity=min(worst, problem.severity, key=("none", "warning", "critical").index))

@@ -1,4 +1,4 @@
-"""What the watch of a model remembers of one kind of problem, and what a new window calls for."""
+"""The stored state of one kind of problem, and its transitions."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ MOST_CAUSE = 120
 
 @dataclass(frozen=True)
 class Incident:
-    """A problem that goes on.
+    """An open problem.
 
     Parameters
     ----------
     id
-        Names it among all incidents of the model, and in the keys of its messages.
+        Unique among the model's incidents; part of its messages' keys.
     opened
         End of the first window that showed it, ISO 8601.
     severity
-        The worst so far.
+        The worst severity.
     current
-        How bad the last window was.
+        Severity of the last window.
     told
-        End of the window at which people last heard of it: opened, escalated or reminded.
+        End of the window of the last message: opened, escalated or reminded.
     cause
-        The likely cause, in words.
+        The likely cause.
     version
         The champion when it opened.
     delivery
-        Where its first message went, as plain data; empty until that is known.
+        Delivery of its first message, as plain data; empty until known.
     """
 
     id: str
@@ -51,23 +51,23 @@ class Incident:
 
 @dataclass(frozen=True)
 class IncidentState:
-    """The memory of one kind of problem.
+    """The state of one kind of problem.
 
-    It is written before anybody is told. A step that was killed in between and runs again finds what it had decided,
-    and does that again; the keys of the messages keep it from being said twice.
+    It is stored before any message is queued. A step that is interrupted in between and runs again finds its decision
+    and repeats it; the keys of the messages prevent duplicates.
 
     Parameters
     ----------
     last
-        End of the newest window that was judged.
+        End of the newest evaluated window.
     judged, did
-        What was found in that window (empty if nothing could be judged), and what followed.
+        Severity of that window (empty if it was not evaluated), and the action.
     count
-        How many incidents there have been.
+        Number of incidents so far.
     incident
-        The one that is open, if any.
+        The open incident, if any.
     ended
-        The one that ended with the last window.
+        The incident that ended with the last window.
     """
 
     last: str | None = None
@@ -78,19 +78,19 @@ class IncidentState:
     ended: Incident | None = None
 
     def next_action(self, problem: Problem, as_of: datetime, remind: timedelta | None) -> Action:
-        """Say what a window calls for.
+        """Return the action for a window.
 
-        A window older than the last one changes nothing. The same window with the same finding calls for the same
-        again; with another finding it counts like a new one.
+        A window older than the last one changes nothing. The same window with the same severity returns the same action
+        again; with another severity it counts as a new one.
 
         Parameters
         ----------
         problem
-            What was found.
+            The problem of the window.
         as_of
             End of the window.
         remind
-            How often an incident that goes on is brought up; None: never.
+            Interval of reminders about an open incident; None: never.
         """
         last = None if self.last is None else parse_moment(self.last)
         if last is not None and as_of < last:
@@ -118,12 +118,12 @@ class IncidentState:
         cause: str = "",
         version: str = "",
     ) -> IncidentState:
-        """Return the memory after an action was decided.
+        """Return the state after an action.
 
         Parameters
         ----------
         origin
-            What tells this registry entry from an earlier one of the same name; becomes part of the incident's id.
+            Distinguishes this registry entry from an earlier one of the same name; part of the incident's id.
         """
         now = as_of.isoformat()
         if self.last is not None and as_of < parse_moment(self.last):
@@ -151,14 +151,14 @@ class IncidentState:
         return replace(book, incident=changed)
 
     def delivered(self, delivery: Delivery) -> IncidentState:
-        """Return the memory with the place of the open incident's first message."""
+        """Return the state with the delivery of the open incident's first message."""
         if self.incident is None:
             return self
         return replace(self, incident=replace(self.incident, delivery=delivery))
 
     @property
     def subject(self) -> Incident | None:
-        """The incident that the last window is about: the open one, or the one that it ended."""
+        """The incident of the last window: the open one, or the one that it ended."""
         return self.incident or self.ended
 
     def to_json(self) -> dict[str, Any]:

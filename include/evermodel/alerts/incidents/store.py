@@ -1,4 +1,4 @@
-"""Where incidents are kept: what is open in a tag of the registered model, what happened in tags of the daily runs.
+"""Storage of incidents: open ones in a tag of the registered model, transitions in tags of the daily runs.
 
 The open incidents are one small tag, read and written at once. The history has no limit and is never rewritten: each
 day's transitions are a tag of that day's monitoring run, so one search finds them all and no file has to be loaded.
@@ -54,44 +54,44 @@ class Transition:
 
 @dataclass(frozen=True)
 class StoredIncidents:
-    """The memories of a model, one for each kind of problem.
+    """The states of a model's kinds of problem.
 
     Parameters
     ----------
     origin
-        Tells this entry of the registry from an earlier one of the same name.
+        Distinguishes this registry entry from an earlier one of the same name.
     """
 
     origin: str
-    books: dict[str, IncidentState]
+    states: dict[str, IncidentState]
 
     def of(self, kind: str) -> IncidentState:
-        """Return the memory of one kind."""
-        return self.books.get(kind, IncidentState())
+        """Return the state of one kind."""
+        return self.states.get(kind, IncidentState())
 
-    def having(self, kind: str, book: IncidentState) -> StoredIncidents:
-        """Return these memories with one of them replaced."""
-        return replace(self, books={**self.books, kind: book})
+    def having(self, kind: str, state: IncidentState) -> StoredIncidents:
+        """Return a copy with one state replaced."""
+        return replace(self, states={**self.states, kind: state})
 
 
 def read_incidents(client: MlflowClient, model: str) -> StoredIncidents:
-    """Read what the watch of a model remembers, from the registry."""
+    """Read a model's incidents from the registry."""
     found = client.get_registered_model(model)
     data = loads(found.tags.get(INCIDENTS, "{}"), f"tag {INCIDENTS} of model {model}")
-    books: dict[str, IncidentState] = {k: IncidentState.from_json(data[k]) for k in KINDS if k in data}
-    return StoredIncidents(f"{int(found.creation_timestamp or 0) & 0xFFFFFFFF:08x}", books)
+    states: dict[str, IncidentState] = {k: IncidentState.from_json(data[k]) for k in KINDS if k in data}
+    return StoredIncidents(f"{int(found.creation_timestamp or 0) & 0xFFFFFFFF:08x}", states)
 
 
-def write_incidents(client: MlflowClient, model: str, books: StoredIncidents) -> None:
-    """Store what the watch of a model remembers; what is only said, such as a cause, gives way if there is no room."""
-    text = _books_text(books)
+def write_incidents(client: MlflowClient, model: str, stored: StoredIncidents) -> None:
+    """Store a model's incidents; texts such as causes are shortened if they do not fit."""
+    text = _states_text(stored)
     if len(text) > MOST_STORED:
-        text = _books_text(replace(books, books={k: _shorter(b) for k, b in books.books.items()}))
+        text = _states_text(replace(stored, states={k: _shorter(b) for k, b in stored.states.items()}))
     client.set_registered_model_tag(model, INCIDENTS, text)
 
 
 def record(client: MlflowClient, run_id: str, transitions: list[Transition]) -> None:
-    """Add what happened to the day's run; the same transition again is kept once."""
+    """Add transitions to the day's run; a repeated transition is stored once."""
     if not transitions:
         return
     known = _transitions(client.get_run(run_id).data.tags.get(INCIDENTS, "[]"))
@@ -106,12 +106,12 @@ def record(client: MlflowClient, run_id: str, transitions: list[Transition]) -> 
 
 
 def incident_history(client: MlflowClient, model: str, since: datetime | None = None) -> list[Transition]:
-    """Return what happened to a model's incidents, oldest first.
+    """Return the transitions of a model's incidents, oldest first.
 
     Parameters
     ----------
     since
-        Leave out what is older.
+        Omit older transitions.
     """
     experiment = client.get_experiment_by_name(f"{model}-monitoring")
     if experiment is None:
@@ -131,11 +131,11 @@ def _clipped(transition: Transition) -> Transition:
     return replace(transition, reason=transition.reason[:_MOST_REASON], cause=transition.cause[:_MOST_REASON])
 
 
-def _books_text(books: StoredIncidents) -> str:
-    data: dict[str, Any] = {kind: book.to_json() for kind, book in books.books.items()}
+def _states_text(stored: StoredIncidents) -> str:
+    data: dict[str, Any] = {kind: state.to_json() for kind, state in stored.states.items()}
     return json.dumps(stamped(data), sort_keys=True, separators=(",", ":"))
 
 
-def _shorter(book: IncidentState) -> IncidentState:
-    incident, ended = (part and replace(part, cause="") for part in (book.incident, book.ended))
-    return replace(book, incident=incident, ended=ended)
+def _shorter(state: IncidentState) -> IncidentState:
+    incident, ended = (part and replace(part, cause="") for part in (state.incident, state.ended))
+    return replace(state, incident=incident, ended=ended)
