@@ -27,7 +27,7 @@ def test_a_yes_holds_for_what_was_shown() -> None:
     [
         (replace(YES, approved=False), "was rejected by ada"),
         (replace(YES, version="6"), "version 6 was approved by ada, not version 7"),
-        (replace(YES, digest="d0"), "decision.json is now d1: it was changed"),
+        (replace(YES, digest="d0"), "decision.json is now d1: it changed"),
         (replace(YES, digest=""), "(unknown)"),
     ],
 )
@@ -70,7 +70,7 @@ def test_a_decision_that_was_changed_after_the_answer_deploys_nothing(world: Wor
     run_id = retrain.mlflow_run().info.run_id
     log_json(world.client, run_id, {**decision.to_json(), "forced": True}, "decision.json")
 
-    with pytest.raises(ApprovalError, match="it was changed after the question was asked"):
+    with pytest.raises(ApprovalError, match="it changed after the approval was requested"):
         retrain.deploy(version, "auto", answer)
     assert ModelRegistry(world.client).at_alias(world.name, CHAMPION) is None
 

@@ -142,7 +142,7 @@ def test_a_version_that_is_none_or_names_no_data_is_told(house: House) -> None:
         with pytest.raises(PermanentError, match=f"no version or alias {version}") as caught:
             checkout(house.client, house.model, version, house.settings)
         assert "versions with a snapshot: 1, 2" in caught.value.advice
-    with pytest.raises(PermanentError, match="does not say what it was trained on"):
+    with pytest.raises(PermanentError, match="lacks lineage"):
         checkout(house.client, house.model, "3", house.settings)
 
 

@@ -20,7 +20,7 @@ PLOTS = {
     "multiclass": {"Confusion matrix", "Calibration"},
     "regression": {"Predicted and true", "Residuals"},
 }
-BOTH = {"Gain over the champion", "What the models look at"}
+BOTH = {"Gain over the champion", "Feature importance"}
 
 
 class Read(HTMLParser):
@@ -67,13 +67,13 @@ def test_the_page_holds_every_gate_with_threshold_value_evidence_and_verdict() -
 def test_the_headline_says_how_it_ended_and_why() -> None:
     refused = page_of(trial()).text
     assert "Does not ship" in refused
-    assert "1 of 3 gates said no: latency." in refused
+    assert "1 of 3 gates failed: latency." in refused
     forced = page_of(trial(ship=True, forced=True, reason="forced: new tariff (ada)")).text
     assert "May ship: forced by a person" in forced
     assert "forced: new tariff (ada)" in forced
     fine = page_of(with_gates(trial(ship=True, reason="all gates passed"), GATES[0])).text
     assert "May ship" in fine
-    assert "No gate said no." in fine
+    assert "No gate failed." in fine
     assert "by a person" not in fine
 
 
@@ -81,8 +81,8 @@ def test_the_headline_says_how_it_ended_and_why() -> None:
 def test_each_task_gets_its_plots_with_and_without_a_champion(task: str) -> None:
     assert page_of(trial(task)).pictures == PLOTS[task] | BOTH
     cold = page_of(trial(task, champion=False))
-    assert cold.pictures == PLOTS[task] | {"What the models look at"}
-    assert "There is no champion to compare with" in cold.text
+    assert cold.pictures == PLOTS[task] | {"Feature importance"}
+    assert "Without a champion, the absolute gates decide" in cold.text
     assert "champion (version 4)" not in cold.text
 
 
@@ -134,7 +134,7 @@ def test_without_time_there_is_no_importance_and_the_page_says_so() -> None:
     assert (found.repeats, found.losses) == (0, {})
     page = page_of(trial(), found)
     assert "There was no time to measure the importance" in page.text
-    assert "What the models look at" not in page.pictures
+    assert "Feature importance" not in page.pictures
 
 
 def test_numbers_have_the_same_names_for_every_retrain_and_keep_the_intervals_of_the_decision() -> None:

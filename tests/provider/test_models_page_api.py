@@ -301,7 +301,7 @@ def test_without_an_mlflow_server_the_page_says_what_it_needs(site: Site) -> Non
     for path in ("/", "/models/churn", "/mlflow"):
         answer = site.get(path, Accept="text/html")
         assert answer.status_code == 503
-        assert "set up without one here" in answer.text
+        assert "configured with a file or database address" in answer.text
         assert "sqlite:" not in answer.text
     assert "sqlite:" not in site.get("/dags/other", Accept="text/html").text
 

@@ -75,9 +75,7 @@ def _beside(column: ColumnDrift) -> str:
     """Return the threshold of the effect, and the normal value if known."""
     if column.calm >= column.threshold > 0:
         return f"normal up to {column.calm:.2f}"
-    return f"threshold {column.threshold:.2f}" + (
-        f", normal is up to {column.calm:.2f}" if column.calm else ""
-    )
+    return f"threshold {column.threshold:.2f}" + (f", normal up to {column.calm:.2f}" if column.calm else "")
 
 
 def _interval(low: float | None, high: float | None) -> str:

@@ -1,4 +1,4 @@
-"""MLflow: the client, runs, versions, aliases, tags, lineage, approval, and what serving reports.
+"""MLflow: the client, runs, versions, aliases, tags, lineage, approval, and serving heartbeats.
 
 Imports `data`, `spec` and `core`.
 """

@@ -1,4 +1,4 @@
-"""The answer to the question whether a version may serve, bound to the version and the decision that were shown."""
+"""The approval of a version, bound to the version and the decision that were shown."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _MOST_COMMENT = 1000
 
 @dataclass(frozen=True)
 class Approval:
-    """An answer.
+    """An approval or a rejection.
 
     Parameters
     ----------
     by
-        Name of the person; `AUTO` where nobody had to be asked, `NOBODY` when nobody answered in time.
+        Name of the person; `AUTO` if no approval was required, `NOBODY` after a timeout.
     digest
-        Digest of the decision that the form showed; empty where nobody was asked.
+        Digest of the decision shown; empty for `AUTO`.
     at
-        When the answer came (ISO 8601, UTC); empty where nobody was asked.
+        Time of the approval (ISO 8601, UTC); empty for `AUTO`.
     comment
-        Why, in the person's words.
+        The person's comment.
     """
 
     approved: bool
@@ -46,43 +46,46 @@ class Approval:
         return asdict(self)
 
     def require(self, version: str, digest: str) -> None:
-        """Refuse to go on with anything else than what was approved.
+        """Refuse anything but the approved version and decision.
 
         Parameters
         ----------
         version, digest
-            What is about to be deployed: the version, and the digest of the decision as it is now.
+            The version to deploy, and the digest of its current decision.
 
         Raises
         ------
         ApprovalError
-            The answer was no, or it was about another version or another decision.
+            The version was rejected, or another version or decision was approved.
         """
         if not self.approved:
-            raise ApprovalError(f"version {version} was rejected by {self.by}", "nothing is deployed")
+            raise ApprovalError(
+                f"version {version} was rejected by {self.by}",
+                "start the retrain DAG again for a new challenger",
+            )
         if self.by == AUTO:
             return
         if self.version != version:
             raise ApprovalError(
                 f"version {self.version} was approved by {self.by}, not version {version}",
-                "clear the task approve, so that the question is asked about this version",
+                "clear the task approve to request the approval of this version",
             )
         if self.digest != digest:
             raise ApprovalError(
                 f"version {version}: {self.by} approved the decision {self.digest or '(unknown)'}, "
-                f"but decision.json is now {digest}: it was changed after the question was asked",
-                "start the retrain DAG again, so that people see the decision that holds",
+                f"but decision.json is now {digest}: it changed after the approval was requested",
+                "start the retrain DAG again to request approval of the current decision",
             )
 
     def tags(self) -> dict[str, str]:
-        """Return the tags that tell of the answer on the version."""
+        """Return the version's tags for the approval."""
         family = APPROVED if self.approved else REJECTED
         said = {"by": self.by, "at": self.at, "comment": self.comment[:_MOST_COMMENT]}
         return {family + name: value for name, value in said.items() if value}
 
     @classmethod
     def from_version(cls, version: ModelVersion) -> Approval | None:
-        """Read the answer that a version bears, a rejection first; None if there is none."""
+        """Read a version's approval or, with precedence, rejection; None if there is none."""
         for approved, family in ((False, REJECTED), (True, APPROVED)):
             said = {name: version.tags.get(family + name, "") for name in ("by", "at", "comment")}
             if said["by"]:
@@ -90,7 +93,7 @@ class Approval:
         return None
 
     def reason(self, reason: str) -> str:
-        """Return why a version was promoted: why it was trained, and what the person said.
+        """Return the reason of a promotion: the reason of the retrain, and the approver's comment.
 
         >>> Approval(True, "ml_lead", "7", comment="looks good").reason("weekly schedule")
         'weekly schedule; ml_lead: looks good'
@@ -99,7 +102,7 @@ class Approval:
 
 
 def record_answer(client: MlflowClient, model: str, answer: Approval) -> None:
-    """Write who said what about a version, when and why, on the version; doing it again changes nothing."""
+    """Write an approval or rejection on the version; a repetition changes nothing."""
     for key, value in answer.tags().items():
         client.set_model_version_tag(model, answer.version, key, value)
     said = "approval" if answer.approved else "rejection"
@@ -115,12 +118,12 @@ def record_answer(client: MlflowClient, model: str, answer: Approval) -> None:
 
 @dataclass(frozen=True)
 class Approver:
-    """A person who may answer, as Airflow's auth manager knows them.
+    """An approver, as known to Airflow's auth manager.
 
     Parameters
     ----------
     id
-        What the auth manager calls the person: the name, with FAB a number.
+        The auth manager's id of the person: the name, with FAB a number.
     """
 
     id: str
@@ -128,7 +131,7 @@ class Approver:
 
     @classmethod
     def parse(cls, text: str) -> Approver:
-        """Read an approver of the spec: ``name``, or ``name#id`` where the id is not the name.
+        """Read an approver of the spec: ``name``, or ``name#id`` if the id is not the name.
 
         >>> Approver.parse("ml_lead"), Approver.parse("ml_lead#3")
         (Approver(id='ml_lead', name='ml_lead'), Approver(id='3', name='ml_lead'))
@@ -138,14 +141,14 @@ class Approver:
 
 
 def require_approver(approvers: Sequence[str], user: Mapping[str, Any] | None) -> None:
-    """Refuse an answer of somebody who may not give one; Airflow checks this too, unless everybody is its admin.
+    """Refuse an approval by a person who is not an approver; Airflow checks this too, except for its administrators.
 
     Parameters
     ----------
     approvers
-        Those of the spec; empty lets everybody answer who may answer at all.
+        Those of the spec; empty allows every user with access to the form.
     user
-        Id and name of who answered; None for nobody.
+        Id and name of the user; None after a timeout.
 
     Raises
     ------
@@ -156,20 +159,20 @@ def require_approver(approvers: Sequence[str], user: Mapping[str, Any] | None) -
         return
     if str(user["id"]) not in {Approver.parse(text).id for text in approvers}:
         raise ApprovalError(
-            f"{user['name']} (id {user['id']}) answered, but may not: the spec names {', '.join(approvers)}",
-            "the answer does not count; clear the task approve to ask again",
+            f"{user['name']} (id {user['id']}) is not an approver: the spec names {', '.join(approvers)}",
+            "clear the task approve to request the approval again",
         )
 
 
 def require_waiver(model: str, approvers: Sequence[str], user: str | None) -> None:
-    """Refuse to skip the question that a spec asks, unless somebody wants it whose yes would count anyway.
+    """Refuse to skip a required approval, unless an approver skips it.
 
     Parameters
     ----------
     approvers
-        Those of the spec; with none, nobody may skip the question.
+        Those of the spec; without any, the approval cannot be skipped.
     user
-        Name of who started the run; None where Airflow does not know it.
+        Name of the user who started the run; None if unknown.
 
     Raises
     ------
@@ -178,11 +181,9 @@ def require_waiver(model: str, approvers: Sequence[str], user: str | None) -> No
     """
     names = [Approver.parse(text).name for text in approvers]
     if user not in names:
-        named = (
-            f"only {', '.join(names)} may skip that" if names else "it names no approvers who may skip that"
-        )
+        named = f"only {', '.join(names)} can skip it" if names else "it names no approvers who can skip it"
         raise ApprovalError(
-            f"model {model}: the form says approval auto, but the spec asks a person: {named}, "
-            f"and {user or 'nobody known'} started this run",
-            "start the run again with the form's approval as in the spec, and let an approver answer",
+            f"model {model}: the form sets approval auto, but the spec requires an approval: {named}, "
+            f"and {user or 'an unknown user'} started this run",
+            "start the run again with the form's approval as in the spec",
         )

@@ -1,4 +1,4 @@
-"""What a version was made from, as its tags keep it."""
+"""The lineage of a version, stored in its tags."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Lineage:
-    """Data, code, spec and decision of a version; what its tags do not say is None or empty.
+    """Data, code, spec and decision of a version; missing tags are None or empty.
 
     Parameters
     ----------
     as_of
-        No data and no label known later was used.
+        Data and labels known later are excluded.
     fit_window
-        The interval that it was fitted on.
+        Interval of the training rows.
     threads
-        How many OpenMP had.
+        Number of OpenMP threads.
     decision
-        Digest of the decision that let it be registered, with its verdict, and whether a person forced it.
+        Digest of its decision, with the verdict, and whether a person forced it.
     parent
-        The champion that it was judged against.
+        The champion that it was compared with.
     metric_value
         Its primary metric on the test part.
     origin
-        The environment in which it was proven, and its number there.
+        The environment of its original registration, and its number there.
     """
 
     run_key: str = ""
@@ -71,7 +71,7 @@ class Lineage:
         )
 
     def to_tags(self) -> dict[str, str]:
-        """Return the tags that keep it; what is empty is left out."""
+        """Return the tags; empty fields are omitted."""
         kept = {_tag(name): getattr(self, name) for name in _TEXTS}
         if self.as_of is not None:
             kept[tags.AS_OF] = self.as_of.isoformat()
@@ -83,17 +83,17 @@ class Lineage:
         return {**{tag: text for tag, text in kept.items() if text}, tags.FORCED: str(self.forced).lower()}
 
     def require(self, version: ModelVersion, *names: str) -> Lineage:
-        """Refuse to go on with a version whose tags leave some fields empty.
+        """Refuse a version whose tags lack some fields.
 
         Raises
         ------
         PermanentError
-            One of them is empty.
+            A field is missing.
         """
         missing = [name for name in names if not getattr(self, name)]
         if missing:
             raise PermanentError(
-                f"version {version.version} of {version.name} does not say what it was trained on: no tag "
+                f"version {version.version} of {version.name} lacks lineage: no tag "
                 f"{', '.join(map(_tag, missing))}",
                 "choose a version that a retrain registered",
             )

@@ -1,4 +1,4 @@
-"""Whose registry this is: an environment that has put its name on a model keeps every other one from changing it."""
+"""Ownership of registered models: a model of one environment cannot be changed from another one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def own(client: MlflowClient, model: str, environment: str | None = None) -> None:
-    """Put this environment's name on a registered model that has none; only one that was given on purpose counts."""
+    """Set this environment as the owner of a registered model without one, if the environment is configured."""
     given = environment or os.environ.get("EVERMODEL_ENVIRONMENT", "").strip()
     if given:
         client.set_registered_model_tag(model, OWNER, given)
@@ -34,13 +34,13 @@ def require_own(model: str, tags: Mapping[str, str], environment: str | None = N
     Raises
     ------
     WrongEnvironmentError
-        The model bears another environment's name: most often an address of one in the settings of the other.
+        The model belongs to another environment, usually because the tracking address is wrong.
     """
     owner, here = tags.get(OWNER), environment or current_environment()
     if owner is not None and owner != here:
         raise WrongEnvironmentError(
             f"model {model} in this registry belongs to the environment {owner}, but this process runs in {here}",
-            f"correct MLFLOW_TRACKING_URI or EVERMODEL_ENVIRONMENT; a proven version gets there by "
-            f"`evermodel promote {model} VERSION --from {here} --to {owner}`. If the registry has really changed hands, "
+            f"correct MLFLOW_TRACKING_URI or EVERMODEL_ENVIRONMENT; transfer a version with "
+            f"`evermodel promote {model} VERSION --from {here} --to {owner}`. If the registry belongs to a new environment, "
             f"delete the tag {OWNER} of the registered model",
         )

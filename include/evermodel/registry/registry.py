@@ -1,4 +1,4 @@
-"""The registry in MLflow: one version per run key, aliases moved by compare-and-set, and the history of what served."""
+"""The registry in MLflow: one version per run key, aliases moved by compare-and-set, and the champions' history."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from evermodel.spec.window import parse_moment
 if TYPE_CHECKING:
     from evermodel.registry.client import MlflowClient, ModelVersion
 
-AUTOMATIC = "evermodel"  # who did what no person asked for
+AUTOMATIC = "evermodel"  # the actor of automatic changes
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class ModelRegistry:
             raise
 
     def champion(self, model: str) -> ModelVersion:
-        """Return the version that serves.
+        """Return the champion.
 
         Raises
         ------
@@ -85,7 +85,7 @@ class ModelRegistry:
         Raises
         ------
         PromotionError
-            There is no such version.
+            The version does not exist.
         """
         from mlflow.exceptions import MlflowException
 
@@ -97,7 +97,7 @@ class ModelRegistry:
                 f"model {model} has no version {version}",
                 f"its versions are {', '.join(map(str, known))}"
                 if known
-                else "it has none yet: retrain first",
+                else "it has no version; run a retrain",
             ) from None
 
     def versions(self, model: str, run_key: str) -> list[ModelVersion]:
@@ -119,9 +119,9 @@ class ModelRegistry:
         tags: Mapping[str, str],
         description: str = "",
     ) -> ModelVersion:
-        """Register a logged model once per run key and call it the challenger.
+        """Register a logged model once per run key, as the challenger.
 
-        A step that was killed half way and runs again finds the version it had made. Should two processes get here at
+        A step that is interrupted and runs again finds its version. If two processes register at
         once, the lower version stays and the other is deleted.
 
         Parameters
@@ -143,7 +143,7 @@ class ModelRegistry:
         if not existing:
             model_id = source.removeprefix("models:/") if source.startswith("models:/m-") else None
             if model_id and not self.client.tracking_uri.startswith("http"):
-                # Without a server MLflow would look the model up in the process's own registry.
+                # Without a server MLflow would search the process's own registry.
                 source = self.client.get_logged_model(model_id).artifact_location
             self.client.create_model_version(
                 model,
@@ -206,9 +206,9 @@ class ModelRegistry:
         if record is None:
             if seen.champion not in (expected, version):
                 raise RegistryConflictError(
-                    f"model {model}: the champion is version {seen.champion}, but version {version} was judged "
+                    f"model {model}: the champion is version {seen.champion}, but version {version} was evaluated "
                     f"against {expected or 'no champion'}",
-                    "run the retrain DAG again, so that the challenger is judged against today's champion",
+                    "run the retrain DAG again to compare the challenger with the current champion",
                 )
             promotion = Promotion(version, expected, _stamp(at, seen), by, reason, run_key, kind)
             last = seen.promotions[-1].run_key if seen.promotions else None
@@ -248,7 +248,7 @@ class ModelRegistry:
             self._write_record(model, replace(record, complete=True))
 
     def _write_record(self, model: str, record: PromotionRecord) -> None:
-        # A run key may be longer than a tag's name and hold signs that MLflow refuses there.
+        # A run key may be longer than a tag name and contain characters that MLflow refuses.
         digest = hashlib.sha256(record.promotion.run_key.encode()).hexdigest()[:16]
         self.client.set_registered_model_tag(model, PROMOTION + digest, json.dumps(stamped(asdict(record))))
 
@@ -262,7 +262,7 @@ class ModelRegistry:
                 raise
 
     def _point(self, model: str, alias: str, version: str) -> None:
-        """Point an alias to a version; two processes that make the same alias at once collide in MLflow's database."""
+        """Point an alias to a version; two processes that create the same alias at once collide in MLflow's database."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -278,7 +278,7 @@ class ModelRegistry:
         try:
             self.client.delete_model_version(model, version)
         except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # the other process may have been quicker
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # another process may have created it
                 raise
 
 

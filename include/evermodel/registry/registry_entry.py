@@ -1,4 +1,4 @@
-"""A registered model as one read finds it: aliases, tags, and the history of what served."""
+"""A registered model in one read: aliases, tags, and the champions' history."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class Promotion:
 
 @dataclass(frozen=True)
 class PromotionRecord:
-    """A promotion as its tag keeps it, written before the first alias moves.
+    """A promotion as stored in its tag, written before the first alias moves.
 
     Parameters
     ----------
     complete
-        Nothing of it is missing.
+        All its steps are done.
     after
-        Run key of the promotion that was the last one when this one was written.
+        Run key of the promotion before this one.
     by_alias
         The alias ``previous`` had to move for it, so that nothing is missing once it points to `promotion.previous`.
     """
@@ -61,7 +61,7 @@ class PromotionRecord:
 
 @dataclass(frozen=True)
 class RegistryEntry:
-    """What the registry says of a model at one moment; empty if it has no such model.
+    """A model's registry entry at one moment; empty if it does not exist.
 
     A promotion writes its record first, then ``champion``, and last ``previous``; where ``previous`` need not move, it
     marks the record as complete instead. So a promotion took place, whole, if its record is marked, if a later record
@@ -74,7 +74,7 @@ class RegistryEntry:
     aliases
         Version by alias.
     born
-        When it was made, in milliseconds since 1970.
+        Time of creation, in milliseconds since 1970.
     """
 
     name: str
@@ -84,27 +84,27 @@ class RegistryEntry:
 
     @classmethod
     def of(cls, name: str, found: RegisteredModel) -> RegistryEntry:
-        """Take over what MLflow's client returned."""
+        """Build the entry from MLflow's client."""
         aliases = {alias: str(version) for alias, version in found.aliases.items()}
         return cls(name, aliases, dict(found.tags), int(found.creation_timestamp or 0))
 
     @property
     def champion(self) -> str | None:
-        """The version that serves."""
+        """The champion."""
         return self.aliases.get(CHAMPION)
 
     @property
     def previous(self) -> str | None:
-        """The version that served before."""
+        """The previous champion."""
         return self.aliases.get(PREVIOUS)
 
     @property
     def challenger(self) -> str | None:
-        """The version that was registered last, until it is promoted."""
+        """The version registered last, until it is promoted."""
         return self.aliases.get(CHALLENGER)
 
     def require_champion(self) -> str:
-        """Return the version that serves.
+        """Return the champion.
 
         Raises
         ------
@@ -117,7 +117,7 @@ class RegistryEntry:
 
     @cached_property
     def records(self) -> tuple[PromotionRecord, ...]:
-        """Every record of a promotion, oldest first; one that cannot be read (written by hand) is left out."""
+        """Every record of a promotion, oldest first; unreadable ones (written by hand) are omitted."""
         found = [_record(text, key) for key, text in self.tags.items() if key.startswith(PROMOTION)]
         return tuple(sorted(filter(None, found), key=lambda record: record.promotion.at))
 
@@ -140,7 +140,7 @@ class RegistryEntry:
         return next((promotion for promotion in self.promotions if promotion.run_key == run_key), None)
 
     def unfinished(self, run_key: str) -> PromotionRecord | None:
-        """Return the record of a run key if it was written last, and what is missing of it can be written now."""
+        """Return the record of a run key if it is the newest and can be completed."""
         record = self.begun(run_key)
         if record is None or record != self.records[-1] or self.completed(run_key) is not None:
             return None
@@ -152,10 +152,10 @@ class RegistryEntry:
 
 
 def no_champion(model: str) -> NoChampionError:
-    """Return the error that says that a model has no champion yet, and what to do."""
+    """Return the error for a model without a champion."""
     return NoChampionError(
         f"model {model} has no champion yet",
-        f"run the DAG retrain_{model} once, or evermodel train {model}; its first version starts cold",
+        f"run the DAG retrain_{model} once, or evermodel train {model}",
     )
 
 

@@ -1,4 +1,4 @@
-"""A retrain's identity and its run in MLflow: what every step, report and message of one retrain shares."""
+"""A retrain's identity and its MLflow run, shared by its steps, reports and messages."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ DECISION_FILE = "decision.json"
 
 @dataclass(frozen=True)
 class RetrainRun:
-    """One retrain: its model, its key, and the moment as of which it sees the world.
+    """One retrain: its model, its key, and its moment.
 
     Parameters
     ----------
     run_key
-        Idempotency key; everything that the retrain leaves behind carries it.
+        Idempotency key, stored with all results of the retrain.
     as_of
-        No data and no label known later is used.
+        Data and labels known later are excluded.
     reason
-        Why it was started.
+        Reason of the retrain.
     """
 
     spec: ModelSpec
@@ -41,7 +41,7 @@ class RetrainRun:
     settings: Settings
 
     def mlflow_run(self, tags: Mapping[str, str] | None = None) -> Run:
-        """Find or make the MLflow run of this retrain."""
+        """Find or create the MLflow run of this retrain."""
         name = f"retrain {self.as_of:%Y-%m-%d}"
         known = {AS_OF: self.as_of.isoformat(), REASON: self.reason}
         return keyed_run(

@@ -1,4 +1,4 @@
-"""What serving processes report: who they are, which versions they answer with, and what they have counted."""
+"""Heartbeats of serving processes: identity, loaded versions, and counters."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from evermodel.core.atomic import write_text
 from evermodel.core.formats import loads, stamped
 
 _LOG = logging.getLogger(__name__)
-FRESH = timedelta(seconds=30)  # a process writes every few seconds
-_KEPT = timedelta(days=30)  # longer than any rollout looks back
+FRESH = timedelta(seconds=30)  # processes write every few seconds
+_KEPT = timedelta(days=30)  # longer than any rollout
 _KEPT_EMPTY = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
 class VersionCounts:
-    """What one process counted for one version since it began to serve it under one plan revision.
+    """One process's counters of one version under one plan revision.
 
     Parameters
     ----------
     requests
-        Requests sent to the version, also those that failed.
+        Requests to the version, including failed ones.
     errors
         Those that ended in a 5xx or were answered by a fallback because the version failed or was too slow.
     buckets
         Requests at most as long as so many seconds, cumulative, by bound (``+Inf`` last), as Prometheus counts; for a
-        version that answers unheard the time of its call.
+        version in shadow the time of its call.
     shadows
-        Rows that it answered unheard, or tried to.
+        Rows that it scored in shadow, including failed ones.
     shadow_errors
-        Of those, the ones that it could not answer.
+        Failed ones among them.
     agreeing
-        Of those, the ones with the same decision as the answer that was heard.
+        Rows with the same decision as the returned prediction.
     difference
         Sum of the absolute differences of the scores.
     """
@@ -53,24 +53,24 @@ class VersionCounts:
 
 @dataclass(frozen=True)
 class InMemory:
-    """What one process has in memory for one model, and what it has counted: the part of a report that changes.
+    """The changing part of a report: one process's loaded versions and counters of one model.
 
     Parameters
     ----------
     version
-        The champion that answers; None while there is none.
+        The champion that answers; None without one.
     since
-        When it began to answer with ``version`` (ISO 8601, UTC); empty without one.
+        Start of answering with ``version`` (ISO 8601, UTC); empty without one.
     engine
-        What computes its answers, ``onnx`` or ``sklearn``.
+        Engine of its predictions, ``onnx`` or ``sklearn``.
     shares
         Share of the requests by version, as the traffic plan in force has it.
     revision
         Revision of the traffic plan in force; 0 without one.
     rollout
-        Run key of that plan's rollout; empty without one. Counts begin anew with each rollout and step.
+        Run key of that plan's rollout; empty without one. Counters restart with each rollout and step.
     counts
-        By version, since the plan's step began; without a plan since the version began to answer.
+        By version, since the start of the plan's step; without a plan since the version's first answer.
     """
 
     version: str | None
@@ -89,13 +89,13 @@ class ServingReport:
     Parameters
     ----------
     instance
-        ``<host>-<pid>-<random>``: names the process for ever, also after its pid is used again.
+        ``<host>-<pid>-<random>``: unique even if the pid is reused.
     environment
         ``EVERMODEL_ENVIRONMENT``, such as ``prod``.
     at
-        When the report was written; an old one tells of a process that is gone.
+        Time of the report; an old one means that the process has ended.
     stopped
-        The process ended in order; this is its last report.
+        The process shut down; this is its last report.
 
     The other fields are those of `InMemory`.
     """
@@ -116,7 +116,7 @@ class ServingReport:
     stopped: bool = False
 
     def alive(self, now: datetime) -> bool:
-        """Tell whether the process still writes; clocks of two hosts may differ by some seconds."""
+        """Return whether the process still writes; clocks of two hosts may differ by some seconds."""
         return not self.stopped and abs(now - datetime.fromisoformat(self.at)) < FRESH
 
     def to_json(self) -> dict[str, Any]:
@@ -125,7 +125,7 @@ class ServingReport:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ServingReport:
-        """Read back what `to_json` returned; what a newer release added is left out."""
+        """Read back what `to_json` returned; fields of newer releases are ignored."""
         known = {found.name for found in fields(cls)}
         counts = {version: VersionCounts(**found) for version, found in data["counts"].items()}
         return cls(**{**{key: value for key, value in data.items() if key in known}, "counts": counts})
@@ -138,23 +138,23 @@ class Reports:
     Parameters
     ----------
     live
-        Of processes that answer now, in the order of host and pid.
+        Reports of running processes, ordered by host and pid.
     gone
-        Of processes that stopped or died; what they counted has happened all the same.
+        Reports of ended processes, whose counters still count.
     """
 
     live: tuple[ServingReport, ...]
     gone: tuple[ServingReport, ...]
 
     def counts(self, *, rollout: str = "", revision: int | None = None) -> dict[str, VersionCounts]:
-        """Add up what all processes counted by version, also those that are gone.
+        """Add up the counters of all processes by version, including ended processes.
 
         Parameters
         ----------
         rollout
-            Only what was counted under this rollout; empty: only what was counted without one.
+            Only counters of this rollout; empty: only counters without one.
         revision
-            Only what was counted from this revision of its plan on; None: any.
+            Only counters from this plan revision on; None: any.
         """
         total: dict[str, VersionCounts] = {}
         for report in (*self.live, *self.gone):
@@ -186,7 +186,7 @@ def reports_folder(lake: Path, model: str) -> Path:
 
 
 def write_report(lake: Path, report: ServingReport) -> None:
-    """Write the report of a process in the place of its last one, and note for good which versions have answered."""
+    """Replace the last report of a process, and record permanently which versions have answered."""
     write_text(
         reports_folder(lake, report.model) / f"{report.instance}.json", json.dumps(stamped(report.to_json()))
     )
@@ -197,26 +197,26 @@ def write_report(lake: Path, report: ServingReport) -> None:
 
 
 def served_folder(lake: Path, model: str) -> Path:
-    """Return the folder that has a file for each version with which a serving process ever answered."""
+    """Return the folder with a file for each version that ever answered a request."""
     return lake / "serving" / "served" / model
 
 
 def read_served(lake: Path, model: str) -> dict[str, datetime]:
-    """Return the versions with which a serving process ever answered, and when the first of them reported it.
+    """Return the versions that ever answered a request, with the time of the first report.
 
-    Versions that served before such notes were taken are not among them. A note that cannot be read is left out.
+    Versions from before these records existed are missing. Unreadable records are omitted.
     """
     found: dict[str, datetime] = {}
     for note in served_folder(lake, model).glob("[!.]*"):
         try:
             found[note.name] = datetime.fromisoformat(note.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            _LOG.warning("the note %s cannot be read: %s", note, error)
+            _LOG.warning("the record %s cannot be read: %s", note, error)
     return found
 
 
 def _answering(report: ServingReport) -> set[str]:
-    """Return the versions that a process has loaded as champion, or that have answered it anything."""
+    """Return the versions that a process has loaded as champion, or that answered requests in it."""
     heard = {
         version
         for version, counted in report.counts.items()
@@ -226,12 +226,12 @@ def _answering(report: ServingReport) -> set[str]:
 
 
 def read_reports(lake: Path, model: str, now: datetime) -> Reports:
-    """Read what the serving processes of a model report; a file that cannot be read is left out.
+    """Read the reports of a model's serving processes; unreadable files are omitted.
 
     Parameters
     ----------
     now
-        Tells who is gone: a process that is alive wrote within the last 30 seconds.
+        The current time; a running process wrote within the last 30 seconds.
     """
     folder = reports_folder(lake, model)
     found = sorted(
@@ -245,7 +245,7 @@ def read_reports(lake: Path, model: str, now: datetime) -> Reports:
 
 
 def clear_reports(lake: Path, model: str, now: datetime) -> int:
-    """Delete reports that nobody needs: of processes gone for 30 days, or for an hour if they answered nothing.
+    """Delete expired reports: of processes that ended 30 days ago, or an hour ago if they answered nothing.
 
     Returns
     -------
@@ -279,7 +279,7 @@ def _read(file: Path) -> ServingReport | None:
     try:
         return ServingReport.from_json(loads(file.read_text(encoding="utf-8"), file))
     except FileNotFoundError:
-        return None  # cleared meanwhile
+        return None  # deleted meanwhile
     except (OSError, ValueError, KeyError, TypeError) as error:
         _LOG.warning("the report %s cannot be read: %s", file, error)
         return None

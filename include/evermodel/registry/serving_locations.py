@@ -1,4 +1,4 @@
-"""Tags of a registered model that say which version serves where, for whoever looks at the registry."""
+"""Tags of a registered model with the versions served per host, for readers of the registry."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ STALE = 3 * REFRESH
 
 @dataclass(frozen=True)
 class ServingLocations:
-    """What the processes of one host answer with.
+    """The versions that the processes of one host answer with.
 
     Parameters
     ----------
     version
-        The champion that most of them have.
+        The champion of most processes.
     shares
         Share of the requests by version.
     processes
         Number of processes.
     since
-        When the last of them began to answer with it.
+        Time at which the last process began to answer with it.
     at
-        When this was written; it is written anew when it changes, and once an hour.
+        Time of writing; rewritten on every change, and once an hour.
     """
 
     environment: str
@@ -52,7 +52,7 @@ class ServingLocations:
         return SERVING + re.sub(r"[^\w.-]", "_", f"{self.environment}.{self.host}")[:200]
 
     def same_as(self, other: ServingLocations | None) -> bool:
-        """Tell whether another one says the same, whenever it was written."""
+        """Return whether another one is equal apart from its time."""
         return other is not None and replace(self, at="") == replace(other, at="")
 
     def dumps(self) -> str:
@@ -61,7 +61,7 @@ class ServingLocations:
 
 
 def serving_locations_of(reports: Sequence[ServingReport], now: datetime) -> ServingLocations | None:
-    """Return what the live reports of one host and environment amount to; None without any."""
+    """Summarize the live reports of one host and environment; None without any."""
     if not reports:
         return None
     versions = [report.version for report in reports]
@@ -78,13 +78,13 @@ def serving_locations_of(reports: Sequence[ServingReport], now: datetime) -> Ser
 
 
 def read_serving_locations(tags: Mapping[str, str]) -> list[ServingLocations]:
-    """Return what the tags of a registered model say, by environment and host; unreadable ones are left out."""
+    """Return a registered model's tags by environment and host; unreadable ones are omitted."""
     found = [_read(value) for key, value in tags.items() if key.startswith(SERVING)]
     return sorted((one for one in found if one is not None), key=lambda one: (one.environment, one.host))
 
 
 def write_serving_locations(client: MlflowClient, model: str, now: datetime, ours: ServingLocations) -> None:
-    """Write the tag of a host, and remove those of hosts that have been silent for three hours."""
+    """Write the tag of a host, and remove those of hosts without a report for three hours."""
     client.set_registered_model_tag(model, ours.tag, ours.dumps())
     for one in read_serving_locations(client.get_registered_model(model).tags):
         if now - datetime.fromisoformat(one.at) > STALE:
@@ -92,7 +92,7 @@ def write_serving_locations(client: MlflowClient, model: str, now: datetime, our
 
 
 def remove_serving_locations(client: MlflowClient, model: str, ours: ServingLocations) -> None:
-    """Remove the tag of a host on which nothing serves any longer."""
+    """Remove the tag of a host that no longer serves."""
     client.delete_registered_model_tag(model, ours.tag)
 
 

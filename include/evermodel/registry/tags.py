@@ -1,4 +1,4 @@
-"""Names of the tags that evermodel keeps in MLflow, by what carries them; no other file spells one."""
+"""Names of evermodel's tags in MLflow, by the entity that carries them; no other file spells one."""
 
 from enum import StrEnum
 
@@ -44,7 +44,7 @@ DAY = "evermodel.day"
 SEVERITY = "evermodel.severity"
 SEVERITIES = "evermodel.severities"
 RETRAIN_ANSWER = "evermodel.retrain"
-INCIDENTS = "evermodel.incidents"  # also on the registered model: those that are open
+INCIDENTS = "evermodel.incidents"  # also on the registered model: the open ones
 
 # Runs of rollouts and of backtests
 STRATEGY = "evermodel.strategy"
@@ -61,13 +61,13 @@ PARENT = "evermodel.parent"
 METRIC_VALUE = "evermodel.metric_value"
 DECISION_PAGE = "evermodel.decision_page"
 MODEL_CARD = "evermodel.model_card"
-APPROVED = "evermodel.approved_"  # begins a family, as all do that end in a dot or a line
+APPROVED = "evermodel.approved_"  # prefix, as all names that end in a dot or an underscore
 REJECTED = "evermodel.rejected_"
 APPROVED_BY = "evermodel.approved_by"
 REJECTED_BY = "evermodel.rejected_by"
 ROLLOUT_OUTCOME = "evermodel.rollout"
 ROLLOUT_REASON = "evermodel.rollout_reason"
-ORIGIN = "evermodel.origin"  # the environment in which a transferred version was proven
+ORIGIN = "evermodel.origin"  # the original environment of a transferred version
 TRANSFERRED_BY = "evermodel.transferred_by"
 
 # Registered models
@@ -85,5 +85,5 @@ class RetrainOutcome(StrEnum):
     KEPT = "kept the champion"
     WAITS = "waits for approval"
     ROLLING_OUT = "rolling out"
-    REJECTED = "rejected"  # by a person, or by the evidence of its rollout
+    REJECTED = "rejected"  # by a person or by its rollout
     STOPPED = "stopped"  # its rollout, by a person or because another version became champion

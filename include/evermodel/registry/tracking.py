@@ -1,4 +1,4 @@
-"""MLflow as the place where runs, decisions and reports live: one client, runs found by key."""
+"""Access to MLflow: the client, runs found by key, artifacts and addresses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from evermodel.registry.client import Entity, MlflowClient, PagedList, Run
 
 
-# MLflow would otherwise retry a dead server for minutes; Airflow's own retries are the better place.
+# MLflow would otherwise retry a dead server for minutes; retries are Airflow's task.
 _PROCESS_DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
@@ -31,9 +31,9 @@ _PROCESS_DEFAULTS = {
 
 
 def configure_mlflow_process() -> None:
-    """Set MLflow's retries, timeout and output, which it reads from the environment alone, where nothing is set.
+    """Set MLflow's retries, timeout and output in the environment, unless they are set.
 
-    Only what starts a process calls this: the command line, the serving app, a task of Airflow.
+    Called only where a process starts: the command line, the serving app, a task of Airflow.
     """
     for name, value in _PROCESS_DEFAULTS.items():
         os.environ.setdefault(name, value)
@@ -42,14 +42,14 @@ def configure_mlflow_process() -> None:
 def connect(tracking_uri: str, timeout: float = 5.0) -> MlflowClient:
     """Return a client of the MLflow server, after one quick check that it answers.
 
-    The address that MLflow itself uses in this process stays as it is, so clients of several servers go together.
+    MLflow's own address in this process is unchanged, so clients of several servers can coexist.
 
     Parameters
     ----------
     tracking_uri
-        Address of the server; user and password may stand in it.
+        Address of the server, optionally with user and password.
     timeout
-        Seconds to wait for its answer.
+        Time limit of the response in seconds.
 
     Raises
     ------
@@ -76,12 +76,12 @@ def check_health(tracking_uri: str, timeout: float = 5.0) -> None:
         raise TrackingUnavailableError(
             f"the MLflow server at {without_login(tracking_uri)} does not answer ({type(error).__name__}: {error})",
             "start it or correct the address (Airflow connection `mlflow_default` or MLFLOW_TRACKING_URI; on one machine "
-            "sqlite:////some/folder/mlflow.db needs no server), then do this again; nothing was registered",
+            "sqlite:////some/folder/mlflow.db needs no server), then repeat the command; nothing was registered",
         ) from error
 
 
 def experiment_id(client: MlflowClient, name: str) -> str:
-    """Find or make an experiment; two processes that make it at once both get the same one."""
+    """Find or create an experiment; two processes that create it at once get the same one."""
     from mlflow.exceptions import MlflowException
 
     experiment = client.get_experiment_by_name(name)
@@ -105,7 +105,7 @@ def keyed_run(
     parent: str | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> Run:
-    """Find the run of a key, or make it: a step that runs again goes on with the run it had.
+    """Find the run of a key, or create it: a repeated step continues its run.
 
     Parameters
     ----------
@@ -114,13 +114,13 @@ def keyed_run(
     key
         Idempotency key; unique for a kind within an experiment.
     kind
-        What the run is: ``retrain``, ``candidate`` or ``drift``.
+        Kind of the run: ``retrain``, ``candidate`` or ``drift``.
     name
-        Name that people see.
+        Displayed name.
     parent
-        Id of the run that this one is nested in.
+        Id of the parent run.
     tags
-        More tags, set on a new run and refreshed on a found one.
+        Additional tags, set on a new run and updated on an existing one.
     """
     identity = experiment_id(client, experiment)
     run = _find_run(client, identity, key, kind)
@@ -135,7 +135,7 @@ def keyed_run(
 
 
 def _refresh(client: MlflowClient, run: Run, tags: Mapping[str, str]) -> None:
-    """Let a run go on, with as few requests as that takes: every step of a retrain finds its runs again."""
+    """Resume a run with as few requests as possible, because every step of a retrain resumes its runs."""
     from mlflow.entities import RunTag
 
     if run.info.status != "RUNNING":
@@ -161,7 +161,7 @@ def _find_run(client: MlflowClient, identity: str, key: str, kind: str) -> Run |
 
 
 def paged(search: Callable[..., PagedList[Entity]], *query: Any, **options: Any) -> Iterator[Entity]:
-    """Return what one of the client's searches finds, page by page."""
+    """Return the results of one of the client's searches, page by page."""
     token: str | None = None
     while True:
         page = search(*query, **options, page_token=token)
@@ -177,7 +177,7 @@ def log_json(client: MlflowClient, run_id: str, data: Mapping[str, Any], artifac
 
 
 def log_metrics(client: MlflowClient, run_id: str, values: Mapping[str, float | None]) -> None:
-    """Store metrics of a run with one request; None is left out."""
+    """Store metrics of a run with one request; None is omitted."""
     from mlflow.entities import Metric
 
     now = time.time_ns() // 1_000_000
@@ -194,7 +194,7 @@ def read_json(client: MlflowClient, run_id: str, artifact: str) -> Any:
 
 @contextmanager
 def ending_run(client: MlflowClient, run: Run) -> Iterator[None]:
-    """End a run as FINISHED, or as FAILED if what is done inside raises."""
+    """End a run as FINISHED, or as FAILED if the block raises."""
     outcome = "FAILED"
     try:
         yield

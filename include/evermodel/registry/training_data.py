@@ -1,4 +1,4 @@
-"""Which version of a model was trained on which snapshot, and how to bring that snapshot back."""
+"""The snapshots that versions were trained on, and their restore."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class DataLine:
     Parameters
     ----------
     versions
-        Versions of the model that were trained on it, lowest first.
+        Versions trained on it, lowest first.
     as_of
-        Moments as of which those were trained.
+        Their ``as_of`` moments.
     rows, megabytes
-        Of the file; None if nothing is known but its name.
+        Size of the file; None if unknown.
     here
-        Whether the file is in this lake; if not, it can be brought from the remote.
+        Whether the file is in this lake; otherwise it can be fetched from the remote.
     """
 
     model: str
@@ -59,7 +59,7 @@ def data_lines(client: MlflowClient | None, model: str | None, settings: Setting
     Parameters
     ----------
     client
-        Without it only the lake is looked at.
+        MLflow's client; without it only the lake is read.
     model
         One model only, if given.
     """
@@ -83,14 +83,14 @@ def data_lines(client: MlflowClient | None, model: str | None, settings: Setting
 def checkout(
     client: MlflowClient, model: str, version: str, settings: Settings, to: Path | None = None
 ) -> tuple[Path, str]:
-    """Bring back, byte for byte, what a version was trained on.
+    """Restore a version's training data, byte for byte.
 
     Parameters
     ----------
     version
         Number or alias, such as ``champion``.
     to
-        Copy it here too.
+        Additional copy.
 
     Returns
     -------
@@ -99,9 +99,9 @@ def checkout(
     Raises
     ------
     PermanentError
-        There is no such version, or it does not name a snapshot.
+        The version does not exist, or has no snapshot.
     SnapshotStoreError
-        Neither lake nor remote has that content any more.
+        Neither lake nor remote has the content.
     """
     found = _find(client, model, version)
     made = Lineage.from_version(found).require(found, "snapshot", "snapshot_md5")
@@ -172,7 +172,7 @@ def _out(pointer: Path) -> dict[str, Any] | None:
         out: dict[str, Any] = yaml.safe_load(pointer.read_text(encoding="utf-8"))["outs"][0]
         return out if "md5" in out else None
     except (OSError, UnicodeDecodeError, yaml.YAMLError, LookupError, TypeError):
-        return None  # half of one: the next retrain mends it
+        return None  # incomplete; the next retrain repairs it
 
 
 def _newest(item: tuple[tuple[str, str, str], list[ModelVersion]]) -> tuple[str, int, str]:

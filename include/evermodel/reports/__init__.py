@@ -1,6 +1,6 @@
-"""What people read: decision page, model card, validation page, and the read model of the Models page.
+"""Reports: decision page, model card, validation page, and the read model of the Models page.
 
-Imports `alerts`, `deployment` and what stands below them.
+Imports `alerts`, `deployment` and lower layers.
 """
 
 __all__ = ["overview", "retrain", "validation_page"]

@@ -1,4 +1,4 @@
-"""The validation report as a page: what is wrong first, then every column beside the last good snapshot."""
+"""The validation report as a page: problems first, then every column beside the last good snapshot."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from evermodel.reports.retrain.document import PageSection, PageTable, Paragraph
 from evermodel.spec import ModelSpec
 
 _ENDINGS = {
-    "passed": ("ships", "The data is as expected; training goes on."),
-    "warned": ("forced", "Training goes on; somebody should look at the warnings."),
-    "quarantined": ("forced", "Bad rows are set aside; training goes on without them."),
-    "failed": ("stays", "The run stops before training; the champion stays as it is."),
+    "passed": ("ships", "The data is as expected; training continues."),
+    "warned": ("forced", "Training continues; check the warnings."),
+    "quarantined": ("forced", "Bad rows are quarantined; training continues without them."),
+    "failed": ("stays", "The run stops before training; the champion is unchanged."),
 }
 _MARKS = {"warn": "warn", "quarantine": "warn", "fail": "fail"}
 _TITLES = {
-    "fail": "What stops the run",
-    "quarantine": "What sets rows aside",
-    "warn": "What to look at",
+    "fail": "Fatal checks",
+    "quarantine": "Quarantined rows",
+    "warn": "Warnings",
 }
 _COLUMNS = 300
 
@@ -32,16 +32,16 @@ def validation_page(
     before: SnapshotProfile | None,
     run_key: str,
 ) -> str:
-    """Draw a report.
+    """Render a report.
 
     Parameters
     ----------
     profile, before
-        The snapshot and the last good one in numbers.
+        The statistics of the snapshot and of the last good one.
 
     Returns
     -------
-    The page; it loads nothing and runs nothing.
+    The page, self-contained and without scripts.
     """
     groups = {
         "fail": report.failures,
@@ -53,7 +53,7 @@ def validation_page(
     ]
     sections.append(PageSection("Columns", _columns(profile, before)))
     sections.append(PageSection("Checks that passed, by kind", [_passed(report)]))
-    sections.append(PageSection("Held against", [_facts(report, profile)]))
+    sections.append(PageSection("Compared with", [_facts(report, profile)]))
     tone, ending = _ENDINGS[report.verdict]
     broken = [check for checks in groups.values() for check in checks]
     return render(
@@ -74,7 +74,7 @@ def _cards(report: ValidationReport, profile: SnapshotProfile) -> list[tuple[str
     share = report.set_aside / max(report.rows, 1)
     return [
         ("rows", f"{report.rows:,}", _span(profile)),
-        ("bad rows to set aside", f"{report.set_aside:,}", f"{share:.2%} of the rows"),
+        ("quarantined rows", f"{report.set_aside:,}", f"{share:.2%} of the rows"),
         ("checks", f"{sum(c.passed for c in report.checks)} of {len(report.checks)}", "passed"),
         ("warnings", str(len(report.warnings)), f"{len(report.failures)} fatal"),
     ]
@@ -89,7 +89,7 @@ def _checks(checks: tuple[CheckResult, ...]) -> Part:
         (_MARKS[c.severity], c.name, c.found, c.allowed, "; ".join(c.examples) or "-", _key(c))
         for c in checks
     ]
-    return PageTable(("", "check", "found", "allowed", "for example", "severity key"), rows)
+    return PageTable(("", "check", "found", "allowed", "examples", "severity key"), rows)
 
 
 def _key(check: CheckResult) -> str:

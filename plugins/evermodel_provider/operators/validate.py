@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class ValidateOperator(RetrainStepOperator):
-    """Check a snapshot against spec, schema file and the last valid snapshot; a fatal check stops the run before training.
+    """Check a snapshot against spec, schema file and the last good snapshot; a fatal check stops the run before training.
 
     Returns the snapshot for the next step, in the form of `ExtractOperator`: the same one, or one without the quarantined
     rows. The report is stored on the MLflow run.

@@ -1,3 +1,3 @@
-"""What the Models page shows of every model: read from MLflow in few calls, and kept so that it is there at once."""
+"""The read model of the Models page: read from MLflow in few calls, and cached for immediate display."""
 
 __all__ = ["address", "history", "overview"]

@@ -1,12 +1,12 @@
-"""The address of MLflow as people may see it: without a password, and only if a browser can open it."""
+"""The browser address of MLflow: without a password, and only if a browser can open it."""
 
 from __future__ import annotations
 
 from urllib.parse import unquote, urlsplit
 
 NO_SERVER = (
-    "This page reads MLflow's server, and MLflow is set up without one here (a file or database address). "
-    "Start one on the same database, mlflow server --backend-store-uri ADDRESS, and give its http address in the "
+    "This page requires an MLflow server, and MLflow is configured with a file or database address. "
+    "Start a server on the same database, mlflow server --backend-store-uri ADDRESS, and set its http address in the "
     "Airflow connection mlflow_default or in MLFLOW_TRACKING_URI."
 )
 
@@ -24,7 +24,7 @@ def server_address(tracking_uri: str) -> str:
 
 
 def login_of(tracking_uri: str) -> tuple[str, str] | None:
-    """Return user and password that stand in an address.
+    """Return user and password of an address.
 
     >>> login_of("http://ada:se%40cret@mlflow:5000"), login_of("http://mlflow:5000")
     (('ada', 'se@cret'), None)

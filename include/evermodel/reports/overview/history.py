@@ -15,25 +15,25 @@ _ENDS = ("resolve", "close")
 
 @dataclass(frozen=True)
 class ModelHistory:
-    """Everything that a model's page shows beside its summary, oldest first.
+    """The content of a model's page besides its summary, oldest first.
 
     Parameters
     ----------
     days
-        Facts of each judged day; see `evermodel.reports.overview.records`.
+        Facts of each evaluated day; see `evermodel.reports.overview.records`.
     retrains
-        Facts of each retrain, also of those that shipped nothing.
+        Facts of each retrain, shipped or not.
     champions
-        Spans of days on which the same version was judged: ``version``, ``start``, ``end``.
+        Spans of days with verdicts on the same version: ``version``, ``start``, ``end``.
     incidents
         ``id``, ``kind``, ``severity``, ``opened``, ``ended`` (empty: still open), ``reason``, ``cause``.
     promotions
-        The registry's history, with ``day``: the day of the data it belongs to, where that is known.
+        The registry's history, with ``day``: its day in data time, if known.
     rollouts
-        ``start``, ``end`` (empty: under way), ``strategy``, ``state``, ``version``, ``reason``, ``why``, and ``run`` and
+        ``start``, ``end`` (empty: active), ``strategy``, ``state``, ``version``, ``reason``, ``why``, and ``run`` and
         ``experiment`` in MLflow (empty where MLflow has no run of it).
     plan
-        The traffic plan that holds now, if one does.
+        The active traffic plan, if any.
     """
 
     days: list[dict[str, Any]]
@@ -74,7 +74,7 @@ def _champions(days: list[dict[str, Any]]) -> list[dict[str, str]]:
 
 
 def _incidents(days: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Put the transitions of all days together, one entry for each incident."""
+    """Merge the transitions of all days into one entry per incident."""
     found: dict[str, dict[str, Any]] = {}
     for day in days:
         for step in day["transitions"]:
@@ -102,7 +102,7 @@ def _promotions(entry: StoredModel, retrains: list[dict[str, Any]]) -> list[dict
 def _rollouts(
     entry: StoredModel, runs: list[dict[str, Any]], promoted: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Return all rollouts; the last plan stands for its own run where that is not read yet."""
+    """Return all rollouts; the last plan replaces its own run until that is read."""
     plan, holds = traffic_plan(entry), plan_in_force(entry)
     found = [
         {
@@ -125,7 +125,7 @@ def _rollouts(
 
 
 def _overtaken(rollout: dict[str, Any], promoted: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return a rollout that nobody has ended: the next promotion did, or its start if none is known."""
+    """Return a rollout without a recorded end: the next promotion ended it, or its start if none is known."""
     later = (one["at"] for one in promoted if one["at"] >= rollout["start"])
     state = "overtaken" if rollout["state"] == "running" else rollout["state"]
     return {**rollout, "state": state, "end": next(later, rollout["start"])}

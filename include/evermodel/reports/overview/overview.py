@@ -1,4 +1,4 @@
-"""The read model: answers at once from what was seen last, and brings it up to date in the background."""
+"""The read model: served from its cache and refreshed in the background."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class State:
-    """How new what is shown is.
+    """Age of the shown data.
 
     Parameters
     ----------
     seen
-        When MLflow last answered; None: never.
+        Time of MLflow's last response; None: never.
     problem
-        Why the last attempt failed; empty if it did not.
+        Error of the last refresh; empty if none.
     away
-        Whether it failed because MLflow does not answer.
+        Whether MLflow did not answer.
     missing
-        Models whose history is not read yet.
+        Number of models whose history is not read yet.
     """
 
     seen: datetime | None
@@ -58,15 +58,15 @@ class State:
 
 
 class Overview:
-    """All models under care, as MLflow has them.
+    """All models, as stored in MLflow.
 
     Parameters
     ----------
     settings
-        Where the file is kept (``home``), which server is read, and where the specs are. Called again for every
+        Folder of the file (``home``), MLflow server, and folder of the specs. Called again for every
         refresh, because an address may change.
     every
-        Seconds after which a page that is opened starts a refresh in the background.
+        Age in seconds from which a page view starts a refresh in the background.
     """
 
     def __init__(self, settings: Callable[[], Settings], every: float = REFRESH_SECONDS) -> None:
@@ -79,11 +79,11 @@ class Overview:
 
     @property
     def address(self) -> str:
-        """Where people find MLflow; empty if it is used without a server, and then nothing can be shown."""
+        """Browser address of MLflow; empty without a server, and then no model can be shown."""
         return server_address(self._settings().tracking_uri)
 
     def summaries(self) -> list[dict[str, Any]]:
-        """Return what the list shows of every model."""
+        """Return the summaries of all models."""
         self._touch()
         self._wait(lambda: "synced" in self.store.meta())
         return self.store.summaries()
@@ -98,13 +98,13 @@ class Overview:
         if loaded is None or time.time() - loaded > RELOAD_SECONDS:
             ahead = threading.Thread(target=self._load_first, args=(name,), daemon=True)
             ahead.start()
-            if loaded is None:  # there is little to show yet, so a moment is worth it; more would be a hang
+            if loaded is None:  # without a history, a short wait is acceptable
                 ahead.join(FIRST_WAIT)
         found = history_of(self.store, name)
         return None if found is None else (self.store.summary(name) or summarise(self.store, name), found)
 
     def state(self) -> State:
-        """Say how new all that is."""
+        """Return the age of the data."""
         meta = self.store.meta()
         seen = float(meta["reached"]) if "reached" in meta else None
         missing = sum(1 for moment in self.store.loaded().values() if moment is None)
@@ -112,7 +112,7 @@ class Overview:
         return State(at, meta.get("problem", ""), missing, meta.get("fault", "") != "own")
 
     def update(self) -> None:
-        """Bring the store up to date now, with the history of every model; what fails is noted, not raised."""
+        """Refresh the store now, with the history of every model; errors are recorded, not raised."""
         try:
             settings = self._settings()
             self.store.path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,18 +122,18 @@ class Overview:
                 self.store.note(problem="", fault="")
                 self._complete(server, settings)
         except Timeout:
-            return  # another process is at it
-        except Exception as error:  # noqa: BLE001 - a thread that ends in silence would leave an old page without a word
+            return  # another process refreshes
+        except Exception as error:  # noqa: BLE001 - a thread must not end silently and leave an old page
             self._failed(error)
 
     def wait(self) -> None:
-        """Wait for a refresh that is under way."""
+        """Wait for a running refresh."""
         worker = self._worker
         if worker is not None:
             worker.join()
 
     def _complete(self, server: TrackingServer, settings: Settings) -> None:
-        """Read the history of models that have none yet; what is new goes on being read meanwhile."""
+        """Read the history of models that have none yet, between refreshes."""
         fresh = time.monotonic()
         for name in [name for name, moment in self.store.loaded().items() if moment is None]:
             load(self.store, server, name)
@@ -142,7 +142,7 @@ class Overview:
                 fresh = time.monotonic()
 
     def _touch(self) -> None:
-        """Start a refresh in the background, if the last one is some time ago."""
+        """Start a refresh in the background if the last one is too old."""
         with self._lock:
             running = self._worker is not None and self._worker.is_alive()
             if running or (time.monotonic() - self._tried < self._every and self._tried):
@@ -152,7 +152,7 @@ class Overview:
             self._worker.start()
 
     def _wait(self, there: Callable[[], bool]) -> None:
-        """Wait a moment for the very first answer of MLflow."""
+        """Wait briefly for MLflow's first response."""
         deadline = time.monotonic() + FIRST_WAIT
         while time.monotonic() < deadline and not there():
             if self._worker is None or not self._worker.is_alive():
@@ -168,19 +168,19 @@ class Overview:
             self._failed(error)
 
     def _failed(self, error: Exception) -> None:
-        """Note why the store could not be brought up to date."""
+        """Record why the refresh failed."""
         if isinstance(error, EvermodelError):
             problem, fault = error.problem, "mlflow"
         else:
-            log.error("the Models page could not be brought up to date", exc_info=error)
-            problem = f"{type(error).__name__}: {error} (the API server's log has more)"
+            log.error("the Models page could not be refreshed", exc_info=error)
+            problem = f"{type(error).__name__}: {error} (see the API server's log)"
             fault = "own"
         try:
             self.store.note(problem=problem, fault=fault)
         except (OSError, sqlite3.Error):
-            log.exception("what went wrong could not be noted in %s", self.store.path)
+            log.exception("the error could not be recorded in %s", self.store.path)
 
 
 def spec_names(folder: Path) -> list[str]:
-    """Return the names of the model specs in a folder; none if this machine does not have them."""
+    """Return the names of the model specs in a folder; none if the folder does not exist."""
     return sorted(path.stem for path in folder.glob("*.yaml") if not path.stem.endswith(".schema"))

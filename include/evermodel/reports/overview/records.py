@@ -1,4 +1,4 @@
-"""A run of MLflow, cut down to what the page shows."""
+"""MLflow runs reduced to the facts of the page."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from evermodel.reports.overview.server import Found, tags_of
 
 @dataclass(frozen=True)
 class Record:
-    """One run: a day that was judged, a retrain or a rollout.
+    """One run: an evaluated day, a retrain or a rollout.
 
     Parameters
     ----------
     day
-        The day that it is about, in the time of the data (ISO date); of a rollout the day on which it began.
+        The run's day in data time (ISO date); of a rollout its first day.
     facts
-        What is shown of it, as plain data.
+        The shown facts, as plain data.
     """
 
     run_id: str
@@ -61,7 +61,7 @@ def record_of(run: Found) -> Record | None:
 
 def _day(tags: dict[str, str], metrics: dict[str, Any]) -> dict[str, Any]:
     facts = read_mark(tags, tag.DAY)
-    if "value" not in facts:  # judged before this tag was written
+    if "value" not in facts:  # evaluated before this tag existed
         named = [name for name in metrics if name.startswith("matured_")]
         facts["metric"] = named[0].removeprefix("matured_") if named else ""
         facts["value"] = metrics[named[0]] if named else None
@@ -98,7 +98,7 @@ def _retrain(tags: dict[str, str], metrics: dict[str, Any]) -> dict[str, Any]:
 
 def _rollout(tags: dict[str, str], metrics: dict[str, Any]) -> dict[str, Any]:
     facts = {name: tags.get(f"{tag.OURS}{name}", "") for name in ("strategy", "version", "reason", "why")}
-    state = tags.get(tag.STATE) or tags.get(tag.OUTCOME, "")  # where it was kept before
+    state = tags.get(tag.STATE) or tags.get(tag.OUTCOME, "")  # location in earlier releases
     return {**facts, "outcome": state}
 
 

@@ -1,4 +1,4 @@
-"""MLflow's REST API, as far as the page needs it: without its client, which takes seconds to load."""
+"""The subset of MLflow's REST API that the page needs, without the client, which takes seconds to load."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ class TrackingServer:
     Parameters
     ----------
     url
-        Address of the server; user, password or token stand in it or come from MLflow's own environment variables.
+        Address of the server; user, password or token are part of it or come from MLflow's own environment variables.
     timeout
-        Seconds that one answer may take.
+        Time limit of one response in seconds.
 
     Raises
     ------
     TrackingUnavailableError
-        The address is not one of a server.
+        The address does not belong to a server.
     """
 
     def __init__(self, url: str, timeout: float = 30.0) -> None:
         self.url = server_address(url)
         if not self.url:
-            raise TrackingUnavailableError("MLflow is used without a server", NO_SERVER)
+            raise TrackingUnavailableError("MLflow is configured without a server", NO_SERVER)
         self._client = httpx.Client(
             base_url=self.url,
             timeout=httpx.Timeout(timeout, connect=5.0),
@@ -68,7 +68,7 @@ class TrackingServer:
                 return found
 
     def rejections(self) -> dict[str, dict[str, str]]:
-        """Return who said no to a version: by model and version; what a rollout's evidence sent back is not among them."""
+        """Return who rejected versions, by model and version; without those that a rollout rejected."""
         found: dict[str, dict[str, str]] = {}
         token = ""
         while True:
@@ -105,7 +105,7 @@ class TrackingServer:
         query
             MLflow's filter.
         most
-            No page begins after so many runs.
+            Maximum number of runs, rounded up to whole pages.
         """
         token, seen = "", 0
         while seen < most:

@@ -1,4 +1,4 @@
-"""What was last seen of every model: one SQLite file, so that a page never waits for MLflow."""
+"""Cache of all models: one SQLite file, so that a page never waits for MLflow."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ CREATE INDEX IF NOT EXISTS runs_of ON runs (model, kind, day, start);
 
 @dataclass(frozen=True)
 class StoredModel:
-    """A model as the registry has it.
+    """A model as stored in the registry.
 
     Parameters
     ----------
     created
-        When it was registered, milliseconds; 0 if it is not registered yet.
+        Time of registration in milliseconds; 0 if it is not registered yet.
     rejected
-        Who said no to a version, by its number.
+        Who rejected a version, by its number.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Store:
     Parameters
     ----------
     path
-        The SQLite file; it is a cache, so it may be deleted at any time.
+        The SQLite file; a cache that can be deleted at any time.
     """
 
     def __init__(self, path: Path) -> None:
@@ -64,17 +64,17 @@ class Store:
         self._laid_out = False
 
     def meta(self) -> dict[str, str]:
-        """Return everything that is noted about the store itself."""
+        """Return the store's metadata."""
         with self._open() as base:
             return dict(base.execute("SELECT name, value FROM meta"))
 
     def note(self, **values: str) -> None:
-        """Note something about the store itself."""
+        """Write the store's metadata."""
         with self._open() as base:
             base.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
 
     def start_over(self, source: str) -> None:
-        """Forget everything, if it came from another server or was written in another layout."""
+        """Clear the store if it belongs to another server or has another layout."""
         with self._open() as base:
             known = dict(base.execute("SELECT name, value FROM meta"))
             if (known.get("source"), known.get("layout")) == (source, _LAYOUT):
@@ -84,7 +84,7 @@ class Store:
             base.executemany("INSERT INTO meta VALUES (?, ?)", {"source": source, "layout": _LAYOUT}.items())
 
     def keep_models(self, entries: Mapping[str, StoredModel]) -> set[str]:
-        """Store the models, let go of those that are no more, and return the names of those that changed."""
+        """Store the models, delete removed ones, and return the names of the changed ones."""
         with self._open() as base:
             known = dict(base.execute("SELECT name, facts FROM models"))
             changed = {name for name, entry in entries.items() if known.get(name) != entry.to_json()}
@@ -115,7 +115,7 @@ class Store:
         return {row[1] for row in rows}
 
     def keep_experiments(self, experiments: Mapping[str, list[str]]) -> None:
-        """Note the experiments of each model: of its retrains, its days and its rollouts."""
+        """Store the experiments of each model: of its retrains, days and rollouts."""
         with self._open() as base:
             base.executemany(
                 "UPDATE models SET experiments = ? WHERE name = ?",
@@ -131,7 +131,7 @@ class Store:
             }
 
     def keep_summaries(self, summaries: Mapping[str, dict[str, Any]]) -> None:
-        """Store what the list shows of models."""
+        """Store the summaries of models."""
         with self._open() as base:
             base.executemany(
                 "UPDATE models SET summary = ? WHERE name = ?",
@@ -139,32 +139,32 @@ class Store:
             )
 
     def summaries(self) -> list[dict[str, Any]]:
-        """Return what the list shows, by name."""
+        """Return the summaries, by name."""
         with self._open() as base:
             found = base.execute("SELECT summary FROM models WHERE summary IS NOT NULL ORDER BY name")
             return [orjson.loads(text) for (text,) in found]
 
     def entry(self, model: str) -> StoredModel | None:
-        """Return a model as the registry has it."""
+        """Return a model as stored in the registry."""
         with self._open() as base:
             found = base.execute("SELECT facts FROM models WHERE name = ?", (model,)).fetchone()
         return StoredModel(**orjson.loads(found[0])) if found else None
 
     def summary(self, model: str) -> dict[str, Any]:
-        """Return what the list shows of one model; empty if nothing was stored yet."""
+        """Return the summary of one model; empty if none is stored yet."""
         with self._open() as base:
             found = base.execute("SELECT summary FROM models WHERE name = ?", (model,)).fetchone()
         return orjson.loads(found[0]) if found and found[0] else {}
 
     def runs(self, model: str, kind: str, most: int) -> list[dict[str, Any]]:
-        """Return the facts of a model's last days, retrains or rollouts, oldest first; a day judged twice counts once."""
+        """Return the facts of a model's last days, retrains or rollouts, oldest first; a day evaluated twice counts once."""
         with self._open() as base:
             found = base.execute(
                 "SELECT day, start, facts FROM runs WHERE model = ? AND kind = ? ORDER BY day DESC, start DESC LIMIT ?",
                 (model, kind, most),
             ).fetchall()
         facts = [{"day": day, "start": start, **orjson.loads(text)} for day, start, text in reversed(found)]
-        if kind == "drift":  # the first run of a key is the one that goes on
+        if kind == "drift":  # the first run of a key is the current one
             facts = list({fact["day"]: fact for fact in reversed(facts)}.values())[::-1]
         return facts
 
@@ -174,7 +174,7 @@ class Store:
             return dict(base.execute("SELECT name, loaded FROM models"))
 
     def note_loaded(self, model: str, moment: float) -> None:
-        """Note that all runs of a model were read."""
+        """Record that all runs of a model were read."""
         with self._open() as base:
             base.execute("UPDATE models SET loaded = ? WHERE name = ?", (moment, model))
 

@@ -1,4 +1,4 @@
-"""What the list shows of one model, put together whenever something of it changed."""
+"""The summary of one model, rebuilt on every change."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _LAST = (
 
 
 def summarise(store: Store, model: str) -> dict[str, Any]:
-    """Return what the list shows of a model, as plain data."""
+    """Return the summary of a model, as plain data."""
     entry = store.entry(model)
     if entry is None:
         return {}
@@ -56,7 +56,7 @@ def summarise(store: Store, model: str) -> dict[str, Any]:
 
 
 def retrains_of(store: Store, entry: StoredModel, most: int) -> list[dict[str, Any]]:
-    """Return a model's last retrains, oldest first, with who said no to what they made (`rejected_by`)."""
+    """Return a model's last retrains, oldest first, with who rejected their versions (`rejected_by`)."""
     rollouts = store.runs(entry.name, "rollout", most)
     back = {rollout["version"]: "its rollout" for rollout in rollouts if rollout["outcome"] == "rolled_back"}
     said = {**back, **entry.rejected}
@@ -67,7 +67,7 @@ def retrains_of(store: Store, entry: StoredModel, most: int) -> list[dict[str, A
 
 
 def registered(entry: StoredModel) -> RegistryEntry:
-    """Return a model as the registry had it when it was last read; without a history that a newer release wrote."""
+    """Return a model as last read from the registry; without a history that a newer release wrote."""
     found = RegistryEntry(entry.name, entry.aliases, entry.tags)
     try:
         found.records  # noqa: B018  # reads them
@@ -79,8 +79,8 @@ def registered(entry: StoredModel) -> RegistryEntry:
 def open_incidents(entry: StoredModel) -> list[dict[str, Any]]:
     """Return the incidents that are open, the worst first."""
     try:
-        books = loads(entry.tags.get(INCIDENTS, "{}"), f"tag {INCIDENTS}")
-        pairs = [(kind, books[kind]["incident"]) for kind in KINDS if kind in books]
+        states = loads(entry.tags.get(INCIDENTS, "{}"), f"tag {INCIDENTS}")
+        pairs = [(kind, states[kind]["incident"]) for kind in KINDS if kind in states]
         found = [{**asdict(Incident(**incident)), "kind": kind} for kind, incident in pairs if incident]
     except (ValueError, KeyError, TypeError):
         return []
@@ -90,7 +90,7 @@ def open_incidents(entry: StoredModel) -> list[dict[str, Any]]:
 
 
 def plan_in_force(entry: StoredModel) -> dict[str, Any] | None:
-    """Return the traffic plan that holds now, or None: the champion answers everything."""
+    """Return the active traffic plan; None if the champion answers all requests."""
     plan = traffic_plan(entry)
     return plan.to_json() if plan is not None and plan.holds(registered(entry).champion) else None
 

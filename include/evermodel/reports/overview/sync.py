@@ -1,4 +1,4 @@
-"""Bring the store up to date: what is new in MLflow, in a few searches over all models at once."""
+"""Refresh of the store: changes in MLflow, in a few searches over all models."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from evermodel.reports.overview.server import TrackingServer, tags_of
 from evermodel.reports.overview.store import Store, StoredModel
 from evermodel.reports.overview.summary import summarise
 
-# A run is read again for so long after it began or ended: other tasks of the day may still write to it.
+# A run is read again for this long after its start or end, because other tasks of the day may write to it.
 OVERLAP = 6 * 3600
 _NEWEST, _ALL = 1000, 5000
 _RETRAINS = f"tags.`{KIND}` = 'retrain'"
 
 
 def refresh(store: Store, server: TrackingServer, specs: Iterable[str]) -> None:
-    """Read what changed since the last time, for all models.
+    """Read the changes of all models since the last refresh.
 
     The registry is read as a whole (one call for a thousand models). Of the runs only those are read that began or
     ended lately; the first time the newest thousand of each kind, so that the list is there at once. `load` completes
@@ -27,7 +27,7 @@ def refresh(store: Store, server: TrackingServer, specs: Iterable[str]) -> None:
     Parameters
     ----------
     specs
-        Names of the models that have a spec, also those that MLflow does not know yet.
+        Names of the models that have a spec, including those not yet in MLflow.
 
     Raises
     ------
@@ -36,12 +36,12 @@ def refresh(store: Store, server: TrackingServer, specs: Iterable[str]) -> None:
     """
     started = time.time()
     entries = _entries(server, specs)
-    store.start_over(server.url)  # not before the new server has answered
+    store.start_over(server.url)  # only after the new server has answered
     since = store.meta().get("synced")
     changed = store.keep_models(entries)
     store.note(reached=repr(started))
     _find_experiments(store, server, entries)
-    if since is None:  # names and champions are there before the first run is read
+    if since is None:  # names and champions are shown before the first run is read
         store.keep_summaries({name: summarise(store, name) for name in changed})
     experiments = store.experiments()
     if since is None:
@@ -81,7 +81,7 @@ def load(store: Store, server: TrackingServer, model: str) -> None:
 
 
 def _entries(server: TrackingServer, specs: Iterable[str]) -> dict[str, StoredModel]:
-    """Return the models under care: those with a spec, and those of the registry that carry our tags."""
+    """Return the models: those with a spec, and those of the registry with our tags."""
     entries = {name: StoredModel(name, {}, {}) for name in specs}
     rejected = server.rejections()
     for found in server.models():
@@ -96,7 +96,7 @@ def _entries(server: TrackingServer, specs: Iterable[str]) -> dict[str, StoredMo
 
 
 def _find_experiments(store: Store, server: TrackingServer, entries: Mapping[str, StoredModel]) -> None:
-    """Look for experiments that are not known yet; one for rollouts is missed only where there was a rollout."""
+    """Search for unknown experiments; an experiment of rollouts exists only after a rollout."""
     ids_of = store.experiments()
     missing = [
         name for name, entry in entries.items() if _lacks(ids_of.get(name) or [], TRAFFIC_PLAN in entry.tags)

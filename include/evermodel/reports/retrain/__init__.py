@@ -1,4 +1,4 @@
-"""Evidence for people: the decision page, the model card, and the numbers behind them."""
+"""Reports of a retrain: the decision page, the model card, and their numbers."""
 
 __all__ = [
     "approval_form",

@@ -1,4 +1,4 @@
-"""The text of the form that asks a person for an approval, as Markdown."""
+"""The text of the approval form, as Markdown."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Metrics = Mapping[str, Mapping[str, Sequence[float]]]
 
 
 def metrics_of(client: MlflowClient, run: Run) -> Metrics:
-    """Return every metric of both sides, as the decision page shows them; nothing where that page was not made.
+    """Return every metric of both sides, as on the decision page; empty if that page does not exist.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def approval_text(
     links: Mapping[str, str],
     metrics: Metrics | None = None,
 ) -> str:
-    """Return the text of the form: the comparison, the metrics, every gate and slice, and where the evidence is.
+    """Return the text of the form: the comparison, the metrics, every gate and slice, and links to the evidence.
 
     Parameters
     ----------

@@ -37,7 +37,7 @@ def multiclass_plots(trial: ScoredSample) -> list[Plot]:
 
 
 def roc(trial: ScoredSample) -> Plot:
-    """Draw the share of positives found against the share of negatives taken along."""
+    """Plot the true positive rate against the false positive rate."""
     from sklearn.metrics import roc_curve
 
     figure, axes = blank()
@@ -46,11 +46,11 @@ def roc(trial: ScoredSample) -> Plot:
         x, y, _ = roc_curve(trial.truth, side.answers)
         axes.plot(*_thinned(x, y), **style)
     labelled(axes, "false positive rate", "true positive rate")
-    return Plot("ROC", "Up and left is better; the dotted line is guessing.", to_svg(figure))
+    return Plot("ROC", "Up and left is better; the dotted line is random guessing.", to_svg(figure))
 
 
 def precision_recall(trial: ScoredSample) -> Plot:
-    """Draw how many of those named positive are, against how many of all positives are named."""
+    """Plot precision against recall."""
     from sklearn.metrics import precision_recall_curve
 
     figure, axes = blank()
@@ -68,7 +68,7 @@ def precision_recall(trial: ScoredSample) -> Plot:
 
 
 def calibration(trial: ScoredSample) -> Plot:
-    """Draw what came true against what was predicted, in ten groups of equal size."""
+    """Plot observed against predicted shares, in ten groups of equal size."""
     figure, axes = blank()
     tops = []
     for side, style in _styled(trial):
@@ -85,13 +85,13 @@ def calibration(trial: ScoredSample) -> Plot:
     labelled(axes, "predicted probability", what)
     return Plot(
         "Calibration",
-        "On the dotted line, probabilities mean what they say. Each point is a tenth of the test rows.",
+        "On the dotted line, probabilities are calibrated. Each point is a tenth of the test rows.",
         to_svg(figure),
     )
 
 
 def spread(trial: ScoredSample) -> Plot:
-    """Draw which probabilities the challenger gives to positives and to negatives."""
+    """Plot the challenger's probabilities of positives and of negatives."""
     figure, axes = blank()
     answers = trial.challenger.answers
     edges = np.linspace(float(answers.min()), float(answers.max()) + 1e-9, 31)
@@ -99,14 +99,12 @@ def spread(trial: ScoredSample) -> Plot:
         rows = answers[trial.truth == outcome]
         shares = np.histogram(rows, edges)[0] / max(1, len(rows))
         axes.stairs(shares, edges, fill=True, color=colour, alpha=0.45, label=f"{label} ({len(rows):,})")
-    labelled(axes, "probability given by the challenger", "share of rows")
-    return Plot(
-        "Probabilities by outcome", "The further apart, the better they are told apart.", to_svg(figure)
-    )
+    labelled(axes, "probability by the challenger", "share of rows")
+    return Plot("Probabilities by outcome", "Further apart is better.", to_svg(figure))
 
 
 def confusion(trial: ScoredSample) -> Plot:
-    """Draw which true class the challenger took for which."""
+    """Plot the predicted against the true class."""
     guesses = trial.challenger.answers.argmax(axis=1)
     kept, names = _kept_classes(trial)
     truth, guess = kept[trial.truth], kept[guesses]
@@ -129,12 +127,12 @@ def confusion(trial: ScoredSample) -> Plot:
         colour = "white" if share > 0.55 else INK
         axes.text(column, row, f"{share:.0%}", ha="center", va="center", fontsize=8, color=colour)
     labelled(axes, "predicted class", "true class", legend=False)
-    caption = "Rows add up to 100 %: of each true class, the share that the challenger named so."
+    caption = "Rows add up to 100 %: the predicted classes of each true class."
     return Plot("Confusion matrix", caption, to_svg(figure))
 
 
 def _kept_classes(trial: ScoredSample) -> tuple[np.ndarray, list[str]]:
-    """Return for each class its place in the picture; the rarest share the last one where there are too many."""
+    """Return the place of each class in the plot; of too many classes the rarest share the last one."""
     classes = trial.classes
     if len(classes) <= _MOST_CLASSES:
         return np.arange(len(classes)), list(classes)
@@ -154,6 +152,6 @@ def _styled(trial: ScoredSample) -> Iterator[tuple[ScoredModel, dict[str, Any]]]
 
 
 def _thinned(x: Any, y: Any) -> tuple[Any, Any]:
-    """Keep a few hundred points of a curve: more cannot be seen."""
+    """Thin a curve to a few hundred points; more are not visible."""
     keep = np.unique(np.linspace(0, len(x) - 1, _POINTS).round().astype(int))
     return x[keep], y[keep]

@@ -1,4 +1,4 @@
-"""Plots of the comparison itself: the gain with its interval, and what both models look at."""
+"""Plots of the comparison: the gain with its interval, and the feature importance of both models."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MOST_SLICES = 30
 
 
 def gain_plot(trial: ScoredSample) -> Plot | None:
-    """Draw the interval of the gain beside nothing and beside the margin; None where there is no gain."""
+    """Plot the interval of the gain beside zero and the margin; None without a gain."""
     gain = trial.decision.gain
     if gain is None or not np.isfinite(gain).all():
         return None
@@ -64,11 +64,11 @@ def gain_plot(trial: ScoredSample) -> Plot | None:
 
 
 def slice_plot(trial: ScoredSample, slices: Sequence[Gate]) -> Plot | None:
-    """Draw the value of every slice that was judged, coloured by its verdict; None without any."""
-    judged = [gate for gate in slices if gate.value is not None and np.isfinite(gate.value)]
-    if not judged:
+    """Plot the value of every evaluated slice, coloured by its verdict; None without any."""
+    evaluated = [gate for gate in slices if gate.value is not None and np.isfinite(gate.value)]
+    if not evaluated:
         return None
-    ranked = sorted(judged, key=lambda gate: gate.value or 0.0)[:_MOST_SLICES][::-1]
+    ranked = sorted(evaluated, key=lambda gate: gate.value or 0.0)[:_MOST_SLICES][::-1]
     colours = {"pass": GOOD, "fail": BAD, "warn": WARN}
     figure, axes = blank(11.4, 0.9 + 0.27 * len(ranked))
     axes.grid(visible=False, axis="y")
@@ -85,14 +85,14 @@ def slice_plot(trial: ScoredSample, slices: Sequence[Gate]) -> Plot | None:
     axes.set_ylim(-0.6, len(ranked) - 0.4)
     metric = shown(trial.decision.metric)
     labelled(axes, f"gain in {metric} (right is better)" if gain else metric, "")
-    caption = "The gates below tell rows, intervals and thresholds."
-    if len(judged) > len(ranked):
-        caption = f"The {len(ranked)} lowest of {len(judged)} slices. {caption}"
+    caption = "The gates below list rows, intervals and thresholds."
+    if len(evaluated) > len(ranked):
+        caption = f"The {len(ranked)} lowest of {len(evaluated)} slices. {caption}"
     return Plot("Gain by slice" if gain else "Value by slice", caption, to_svg(figure), wide=True)
 
 
 def importance_plot(trial: ScoredSample, importance: Importance) -> Plot | None:
-    """Draw the importance of each feature for both models; None when there was no time to measure it."""
+    """Plot the importance of each feature for both models; None if it was not measured in time."""
     if not importance.losses:
         return None
     own = importance.losses["challenger"]
@@ -120,6 +120,6 @@ def importance_plot(trial: ScoredSample, importance: Importance) -> Plot | None:
     )
     caption = (
         f"Longer is more important. {importance.rows:,} sampled test rows, shuffled {importance.repeats} times"
-        f"{left_out}. Features that say the same share their importance."
+        f"{left_out}. Correlated features share their importance."
     )
-    return Plot("What the models look at", caption, to_svg(figure), wide=True)
+    return Plot("Feature importance", caption, to_svg(figure), wide=True)

@@ -1,4 +1,4 @@
-"""The decision page: one self-contained HTML file that says what was decided, and shows why."""
+"""The decision page: one self-contained HTML file with the decision and its evidence."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ _PLOTS = {"binary": binary_plots, "multiclass": multiclass_plots, "regression": 
 def decision_page(
     trial: ScoredSample, numbers: DecisionFigures, facts: Mapping[str, object], links: Mapping[str, str]
 ) -> str:
-    """Draw everything about a decision.
+    """Render the page of a decision.
 
     Parameters
     ----------
     trial
-        The decision and what it was made from.
+        The decision and its input.
     numbers
         Metrics of both sides and the importance of the features.
     facts
-        Where the data and the code came from, as label and value.
+        Origin of data and code, as label and value.
     links
         Label and address.
 
     Returns
     -------
-    The page; it loads nothing and runs nothing.
+    The page, self-contained and without scripts.
     """
     decision = trial.decision
     plots = [plot for plot in (gain_plot(trial),) if plot is not None]
     plots += _PLOTS[trial.spec.task](trial)
     slices = slice_gates_of(decision)
-    # Slices may be many and have a part of their own; here stand only those that decided something.
+    # Slices have their own section; only those that decided are listed here.
     main = tuple(gate for gate in decision.gates if gate not in slices or gate.verdict == "fail")
     tone, ending = headline(decision)
     return render(
@@ -70,7 +70,7 @@ def _cards(trial: ScoredSample) -> list[tuple[str, str, str]]:
         _card(f"challenger: {decision.candidate}", decision.challenger, decision.metric),
         _card(f"champion: {against}", decision.champion, decision.metric),
         _card("gain, positive is better", decision.gain, f"{trial.spec.gate.confidence:.0%} interval", "+"),
-        ("test rows", f"{decision.rows:,}", "the same for both"),
+        ("test rows", f"{decision.rows:,}", "shared by both"),
     ]
 
 
@@ -78,7 +78,7 @@ def _card(
     label: str, triple: tuple[float, float, float] | None, below: str, sign: str = ""
 ) -> tuple[str, str, str]:
     if triple is None:
-        return label, "-", "nothing to compare"
+        return label, "-", "no comparison"
     value, low, high = triple
     return label, number(value, sign), f"{below}, {number(low, sign)} to {number(high, sign)}"
 

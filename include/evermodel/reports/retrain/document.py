@@ -1,4 +1,4 @@
-"""A document of headings, paragraphs, lists and tables; templates draw it, and Markdown is written here."""
+"""A document of headings, paragraphs, lists and tables, rendered by templates or as Markdown."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ Part = Paragraph | Bullets | PageTable | Links
 
 @dataclass(frozen=True)
 class PageSection:
-    """A heading and what stands below it."""
+    """A heading and its content."""
 
     title: str
     parts: Sequence[Part]
@@ -64,7 +64,7 @@ def to_markdown(title: str, sections: Sequence[PageSection]) -> str:
 
 
 def marked(text: object) -> str:
-    """Return data as one line of Markdown text, with every mark made harmless.
+    """Return data as one line of Markdown text, with all markup escaped.
 
     >>> marked("a|b <c> _d_")
     'a\\\\|b &lt;c&gt; \\\\_d\\\\_'

@@ -23,7 +23,7 @@ class Importance:
     rows
         Test rows in the sample.
     repeats
-        Complete rounds of shuffling; 0 when the time was too short for one.
+        Complete rounds of shuffling; 0 if the time limit was too short for one.
     losses
         For ``challenger`` and, if there is one, ``champion``: feature and mean loss.
     """
@@ -42,7 +42,7 @@ def permutation_importance(trial: ScoredSample, seconds: float = 10.0) -> Import
     Parameters
     ----------
     seconds
-        No round is begun after this time, and an unfinished one does not count.
+        No round starts after this time, and an unfinished one does not count.
     """
     sample = np.random.default_rng(trial.spec.seed).permutation(len(trial.truth))[:MOST_ROWS]
     deadline = time.monotonic() + seconds

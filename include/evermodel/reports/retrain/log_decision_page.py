@@ -1,4 +1,4 @@
-"""Put the evidence of a decision beside it in MLflow: the page, its numbers, and what MLflow compares runs by."""
+"""Logs the evidence of a decision to MLflow: the page, its numbers, and the values for MLflow's run comparison."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def record_evidence(
     challenger: EvaluatedModel,
     champion: EvaluatedModel | None,
 ) -> None:
-    """Draw the decision page and log it with its numbers to the MLflow run of the retrain.
+    """Render the decision page and log it with its numbers to the MLflow run of the retrain.
 
-    The decision is written already and stands: whatever goes wrong here is a warning in the log.
+    The decision is already stored; errors here are logged as warnings.
 
     Parameters
     ----------
     features, labels
-        The test rows that the decision was made on.
+        The test rows of the decision.
     """
     try:
         run = retrain.mlflow_run()
@@ -60,14 +60,16 @@ def record_evidence(
         }
         page = decision_page(trial, numbers, page_facts(retrain, run, trial), links)
         retrain.client.log_text(run.info.run_id, page, PAGE_FILE)
-    except Exception:  # noqa: BLE001  # a picture that cannot be drawn must not lose a decision, whatever the cause
+    except Exception:  # noqa: BLE001  # a failing plot must not lose a decision
         _LOG.warning(
-            "the decision page of %s could not be made; the decision stands", retrain.run_key, exc_info=True
+            "the decision page of %s could not be rendered; the decision is unaffected",
+            retrain.run_key,
+            exc_info=True,
         )
 
 
 def page_facts(retrain: RetrainRun, run: Run, trial: ScoredSample) -> dict[str, object]:
-    """Return where data and code of a retrain came from."""
+    """Return the origin of a retrain's data and code."""
     parts, tags = split_window(retrain.spec, whole_day(retrain.as_of)), run.data.tags
     return {
         "as of": f"{retrain.as_of:%Y-%m-%d}",
@@ -87,7 +89,7 @@ def page_facts(retrain: RetrainRun, run: Run, trial: ScoredSample) -> dict[str, 
 def _log_choice(retrain: RetrainRun, run: Run, decision: Decision) -> None:
     """Log the chosen candidate with the parameters that its own run was fitted with.
 
-    MLflow refuses to change a parameter, so one that a run before this one left is kept.
+    MLflow refuses to change a parameter, so parameters of an earlier attempt stay.
     """
     key = f"{retrain.run_key}/{decision.candidate}"
     trained = find_run(retrain.client, retrain.spec.name, key, kind="candidate")
@@ -111,7 +113,7 @@ def evidence_links(tracking_uri: str, run: Run, *, registered: bool = True) -> d
     Parameters
     ----------
     registered
-        False leaves out the model card: there is one only of a registered version.
+        False leaves out the model card: only a registered version has one.
     """
     card = {"Model card": artifact_url(tracking_uri, run, CARD_FILE)} if registered else {}
     page = artifact_url(tracking_uri, run, PAGE_FILE)

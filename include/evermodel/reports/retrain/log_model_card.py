@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _TOLD = {
-    tag.PARENT: "parent (champion then)",
+    tag.PARENT: "parent (champion at the time)",
     tag.REASON: "reason for the retrain",
     tag.SNAPSHOT: "snapshot",
     tag.SNAPSHOT_MD5: "snapshot md5 (DVC)",
@@ -30,7 +30,7 @@ _TOLD = {
 
 
 def card_links(retrain: RetrainRun, run: Run) -> dict[str, str]:
-    """Return the tags of a version that lead to what people read."""
+    """Return the tags of a version with the links to its reports."""
     uri = retrain.settings.tracking_uri
     return {
         tag.DECISION_PAGE: artifact_url(uri, run, PAGE_FILE),
@@ -47,15 +47,17 @@ def describe_version(retrain: RetrainRun, decision: Decision, links: dict[str, s
 
 
 def record_card(retrain: RetrainRun, decision: Decision, version: ModelVersion) -> None:
-    """Log the model card of a version; the version stands, whatever goes wrong here is a warning in the log."""
+    """Log the model card of a version; errors are logged as warnings and do not affect the version."""
     try:
         run = retrain.mlflow_run()
         card = _card(retrain, run, decision, version)
         retrain.client.log_text(run.info.run_id, card.markdown(), CARD_SOURCE)
         retrain.client.log_text(run.info.run_id, card.html(), CARD_FILE)
-    except Exception:  # noqa: BLE001  # a card that cannot be written must not stop a version, whatever the cause
+    except Exception:  # noqa: BLE001  # a failing card must not block a version
         _LOG.warning(
-            "the model card of %s could not be made; the version stands", retrain.run_key, exc_info=True
+            "the model card of %s could not be rendered; the version is unaffected",
+            retrain.run_key,
+            exc_info=True,
         )
 
 
@@ -70,7 +72,7 @@ def _card(retrain: RetrainRun, run: Run, decision: Decision, version: ModelVersi
         decision=decision,
         tried=_tried(retrain, run),
         evidence=_evidence(retrain, run),
-        lineage={**lineage, "model": decision.model_uri, "to reproduce it": reproduce},
+        lineage={**lineage, "model": decision.model_uri, "reproduce with": reproduce},
         links=evidence_links(retrain.settings.tracking_uri, run, registered=False),
     )
 
@@ -84,7 +86,7 @@ def _evidence(retrain: RetrainRun, run: Run) -> dict[str, Any]:
 
 
 def _tried(retrain: RetrainRun, run: Run) -> list[Tried]:
-    """Return the candidates that were trained, in the order of the spec."""
+    """Return the trained candidates, in the order of the spec."""
     children = retrain.client.search_runs(
         [run.info.experiment_id],
         filter_string=f"tags.`mlflow.parentRunId` = '{run.info.run_id}' and tags.`{tag.KIND}` = 'candidate'",

@@ -1,4 +1,4 @@
-"""The model card of a version: what it is for, what it was made from, how good it is, and when to make a new one."""
+"""The model card of a version: intended use, training data, evaluation, and when to retrain."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Tried:
     Parameters
     ----------
     params
-        The parameters that it was fitted with.
+        The fitted model's parameters.
     metrics
-        What was logged about it, for instance ``validation_roc_auc``.
+        Logged metrics, for instance ``validation_roc_auc``.
     """
 
     name: str
@@ -44,16 +44,16 @@ class Tried:
 
 @dataclass(frozen=True)
 class Card:
-    """Everything that a model card tells.
+    """The content of a model card.
 
     Parameters
     ----------
     version
         Number in the registry.
     as_of
-        Midnight of the day that the retrain looked from.
+        Midnight of the retrain's day.
     evidence
-        What `evermodel.reports.retrain.numbers` measured; empty if it could not be measured.
+        Metrics of `evermodel.reports.retrain.numbers`; empty if unknown.
     lineage
         Tags of the version, as label and value.
     """
@@ -105,7 +105,7 @@ class Card:
         chosen = next(c for c in self.tried if c.name == self.decision.candidate)
         rows = [
             ("model", f"{spec.name}, version {self.version}"),
-            ("description", spec.description or "none given in the spec (`description`)"),
+            ("description", spec.description or "not set in the spec (`description`)"),
             ("owner", spec.owner),
             ("task", f"{spec.task}: predicts {spec.label.column}"),
             ("estimator", f"{chosen.estimator} (candidate {chosen.name})"),
@@ -118,16 +118,16 @@ class Card:
         spec = self.spec
         assumed = [
             f"A label is known {format_span(spec.label.delay)} after {spec.time_column}; until then it is not used.",
-            "Features look as they did in training: the same columns, units and categories, known at "
+            "Features are as in training: the same columns, units and categories, known at "
             f"{spec.time_column}.",
-            "The near future resembles the training window; the drift DAG watches whether it does.",
-            "A category that was not seen in training tells the model nothing.",
+            "The near future resembles the training window; the drift DAG monitors this assumption.",
+            "A category that is absent from training carries no information for the model.",
         ]
         return PageSection(
             "Intended use and limits",
             [
-                Paragraph(f"Intended use: {spec.intended_use or 'not stated in the spec (intended_use)'}"),
-                Paragraph(f"Limits: {spec.limits or 'not stated in the spec (limits)'}"),
+                Paragraph(f"Intended use: {spec.intended_use or 'not set in the spec (intended_use)'}"),
+                Paragraph(f"Limits: {spec.limits or 'not set in the spec (limits)'}"),
                 Paragraph("Assumptions:"),
                 Bullets(assumed),
             ],
@@ -144,7 +144,7 @@ class Card:
             ("snapshot md5 (DVC)", self.lineage.get("snapshot md5 (DVC)", "unknown")),
             ("numeric features", ", ".join(spec.features.numeric) or "none"),
             ("categorical features", ", ".join(spec.features.categorical) or "none"),
-            ("left out as leaks", ", ".join(spec.leaks) or "none declared"),
+            ("excluded as leaks", ", ".join(spec.leaks) or "none declared"),
         ]
         return PageSection("Data", [PageTable(("what", "which"), rows)])
 
@@ -180,7 +180,11 @@ class Card:
         if decision.gain is not None:
             rows.append((f"gain in {decision.metric}", interval(decision.gain, "+"), "-"))
         confidence = f"with {self.spec.gate.confidence:.0%} bootstrap intervals"
-        before = f"champion then (version {decision.parent})" if decision.parent else "champion then (none)"
+        before = (
+            f"champion at the time (version {decision.parent})"
+            if decision.parent
+            else "champion at the time (none)"
+        )
         return PageSection(
             "Metrics",
             [
@@ -201,15 +205,13 @@ class Card:
     def _renewal(self) -> PageSection:
         spec, drift = self.spec, self.spec.drift
         weekly = (
-            f"on schedule, cron {spec.schedule.retrain} (UTC)"
-            if spec.schedule.retrain
-            else "never on a schedule"
+            f"on schedule, cron {spec.schedule.retrain} (UTC)" if spec.schedule.retrain else "not scheduled"
         )
-        asked = (
-            "drift never asks for a retrain"
+        on_drift = (
+            "drift does not trigger a retrain"
             if spec.retrain.when == "never"
             else f"when drift is {spec.retrain.when} (window {format_span(drift.window)}, PSI {drift.psi.warning:g} is "
             f"a warning and {drift.psi.critical:g} critical), at most once in {format_span(spec.retrain.cooldown)}"
         )
-        by_hand = "by hand, when features, labels or the use change: the spec has to follow first"
-        return PageSection("When to retrain", [Bullets([weekly, asked, by_hand])])
+        by_hand = "by hand, after features, labels or the use change: update the spec first"
+        return PageSection("When to retrain", [Bullets([weekly, on_drift, by_hand])])

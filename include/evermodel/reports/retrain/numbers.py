@@ -1,4 +1,4 @@
-"""The key numbers of a trial, under the same names for every retrain."""
+"""The key numbers of a comparison, under the same names for every retrain."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EVIDENCE_FILE = "evidence.json"
 
 @dataclass(frozen=True)
 class DecisionFigures:
-    """What the page shows, as data.
+    """The page's numbers, as data.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class DecisionFigures:
         return asdict(self)
 
     def flat(self) -> dict[str, float]:
-        """Return one number a name, for MLflow's compare view; numbers that are none are left out."""
+        """Return one number a name, for MLflow's compare view; missing numbers are omitted."""
         found: dict[str, float] = {}
         for key, metrics in self.metrics.items():
             end = "" if key == "challenger" else f"_{key}"

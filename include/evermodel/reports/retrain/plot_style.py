@@ -1,4 +1,4 @@
-"""The look of all evidence plots, and their way into a page: one light figure as an SVG image."""
+"""The style of all plots in reports, and their embedding as SVG images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe and Ito's blue beside a grey: told apart by colour-blind people and in print.
+# Okabe and Ito's blue beside a grey: distinguishable for colour-blind readers and in print.
 CHALLENGER, CHAMPION = "#0072B2", "#8A94A0"
 GOOD, BAD, WARN = "#1B7F5C", "#C4314B", "#9A6700"
 INK, FAINT, GRID = "#1F2933", "#66727F", "#E4E8EC"
@@ -25,11 +25,11 @@ class Plot:
     Parameters
     ----------
     title, caption
-        What it shows, and how to read it.
+        Title, and how to read the plot.
     svg
-        The picture.
+        The image.
     wide
-        True if it needs the page's whole width.
+        True if it takes the page's full width.
     """
 
     title: str
@@ -39,7 +39,7 @@ class Plot:
 
     @property
     def source(self) -> str:
-        """Address of the picture that holds the picture itself; as an image, nothing in it can run."""
+        """Data URI of the image; as an image, it cannot run scripts."""
         return "data:image/svg+xml;base64," + base64.b64encode(self.svg.encode()).decode()
 
 
@@ -49,7 +49,7 @@ def blank(width: float = 5.6, height: float = 4.2) -> tuple[Figure, Any]:
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    # A Figure of its own, without pyplot: tasks may share a process and pyplot's figures are global.
+    # A Figure without pyplot: tasks may share a process, and pyplot's figures are global.
     figure = Figure(figsize=(width, height), facecolor="white")
     figure.set_layout_engine(ConstrainedLayoutEngine())
     FigureCanvasSVG(figure)
@@ -64,7 +64,7 @@ def blank(width: float = 5.6, height: float = 4.2) -> tuple[Figure, Any]:
 
 
 def labelled(axes: Any, x: str, y: str, *, legend: bool = True) -> None:
-    """Name the axes and show what the lines are."""
+    """Label the axes and add the legend."""
     axes.set_xlabel(x, color=FAINT, fontsize=9.5, parse_math=False)
     axes.set_ylabel(y, color=FAINT, fontsize=9.5, parse_math=False)
     if legend:
@@ -74,14 +74,14 @@ def labelled(axes: Any, x: str, y: str, *, legend: bool = True) -> None:
 
 
 def plain_ticks(axes: Any) -> None:
-    """Show the names on the upright axis as they are, a dollar sign as a dollar sign."""
+    """Show the names on the vertical axis literally, without TeX markup."""
     for tick in axes.yaxis.get_major_ticks():
         tick.label1.set_parse_math(False)
         tick.label1.set_color(INK)
 
 
 def shown(name: object, most: int = 34) -> str:
-    """Return a name from the data on one line, cut to what a plot has room for."""
+    """Return a name from the data on one line, cut to the plot's space."""
     line = " ".join("".join(c if c.isprintable() else " " for c in str(name)).split())
     return line if len(line) <= most else line[: most - 1] + "…"
 
@@ -91,7 +91,7 @@ def to_svg(figure: Figure) -> str:
     import matplotlib as mpl
 
     out = io.StringIO()
-    # Letters stay letters: a sixth of the size, and readable by screen readers.
+    # Text stays text: a sixth of the size, and readable by screen readers.
     look = {"svg.fonttype": "none", "svg.hashsalt": "evermodel", "font.family": _FONTS}
     with mpl.rc_context(look), warnings.catch_warnings():
         # A letter that Matplotlib's fonts lack is drawn by the browser from its own.

@@ -25,13 +25,13 @@ def regression_plots(trial: ScoredSample) -> list[Plot]:
 
 
 def predicted(trial: ScoredSample) -> Plot:
-    """Draw what the challenger predicted against what came."""
+    """Plot predicted against true values."""
     sample = np.random.default_rng(trial.spec.seed).permutation(len(trial.truth))[:_MOST_POINTS]
     truth, answers = trial.truth[sample], trial.challenger.answers[sample]
     figure, axes = blank()
     low, high = float(min(truth.min(), answers.min())), float(max(truth.max(), answers.max()))
     axes.plot([low, high], [low, high], color=FAINT, linewidth=0.8, linestyle=":")
-    # As pixels: thousands of vector dots would make the page heavy.
+    # As pixels: thousands of vector dots would make the page large.
     axes.plot(
         truth,
         answers,
@@ -49,7 +49,7 @@ def predicted(trial: ScoredSample) -> Plot:
 
 
 def residuals(trial: ScoredSample) -> Plot:
-    """Draw how predictions miss, for both models in the same bins."""
+    """Plot the residuals of both models in the same bins."""
     misses = [side.answers - trial.truth for side in trial.sides]
     low, high = np.quantile(np.concatenate(misses), [0.005, 0.995])
     if low == high:

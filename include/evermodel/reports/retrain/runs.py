@@ -1,4 +1,4 @@
-"""The retrains of a model side by side."""
+"""The retrains of a model in comparison."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RetrainLine:
-    """One retrain; what it did not get to is None or empty.
+    """One retrain; missing results are None or empty.
 
     Parameters
     ----------
     challenger, champion
         The metric of both on the same test rows.
     gain, gain_low, gain_high
-        How much better the challenger is, with its interval; positive is better whatever the metric's direction.
+        Gain of the challenger with its interval; positive is better for any metric.
     outcome
         How it ended, e.g. ``deployed``; ``unfinished`` while it runs or after it failed.
     version
-        What it registered.
+        The registered version.
     """
 
     as_of: str
@@ -53,7 +53,7 @@ class RetrainLine:
 
 
 def retrain_lines(client: MlflowClient, model: str, most: int = 20) -> list[RetrainLine]:
-    """Return the retrains of a model, the one that looked from the latest day first.
+    """Return the retrains of a model, latest ``as_of`` first.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def retrain_lines(client: MlflowClient, model: str, most: int = 20) -> list[Retr
     Raises
     ------
     PermanentError
-        The model was never retrained here.
+        MLflow has no retrain of the model.
     """
     experiment = client.get_experiment_by_name(model)
     found: list[Run] = []
@@ -76,8 +76,8 @@ def retrain_lines(client: MlflowClient, model: str, most: int = 20) -> list[Retr
         )
     if not found:
         raise PermanentError(
-            f"MLflow knows no retrain of a model {model}",
-            f"check the name, and MLFLOW_TRACKING_URI; or run evermodel train {model}",
+            f"MLflow has no retrain of a model {model}",
+            f"check the name and MLFLOW_TRACKING_URI, or run evermodel train {model}",
         )
     return [_line(run) for run in found]
 

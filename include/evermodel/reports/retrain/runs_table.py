@@ -1,4 +1,4 @@
-"""Retrains as a table on the screen."""
+"""Retrains as a terminal table."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from evermodel.alerts.text import one_line
 from evermodel.reports.retrain.runs import RetrainLine
 from evermodel.reports.retrain.text import number
 
-_WIDE = 170  # where there is no screen to ask
+_WIDE = 170  # without a terminal
 
 
 def print_runs(model: str, lines: Sequence[RetrainLine]) -> None:

@@ -1,4 +1,4 @@
-"""What was judged: the test rows, the truth, and what challenger and champion answered."""
+"""The evaluated test rows: truth, and the predictions of challenger and champion."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ScoredModel:
-    """One model on trial and its answers to the test rows."""
+    """One evaluated model and its predictions on the test rows."""
 
     name: str
     pipeline: FittedPipeline
@@ -30,14 +30,14 @@ class ScoredModel:
 
 @dataclass(frozen=True)
 class ScoredSample:
-    """A decision beside everything that it was made from.
+    """A decision with its input.
 
     Parameters
     ----------
     features, truth
-        The test rows; the truth is 0/1, a column of the answers (multiclass) or a number (regression).
+        The test rows; the truth is 0/1, a column of the predictions (multiclass) or a number (regression).
     classes
-        Columns of the answers; empty unless the task is multiclass.
+        Columns of the predictions; empty unless the task is multiclass.
     champion
         None for a cold start.
     """
@@ -64,9 +64,9 @@ def score_sample(
     challenger: EvaluatedModel,
     champion: EvaluatedModel | None,
 ) -> ScoredSample:
-    """Ask both models for the test rows once more, for everything that is drawn from their answers."""
+    """Score the test rows with both models again, for the plots."""
     if decision.champion is None:
-        champion = None  # there is none, or it could not answer
+        champion = None  # there is none, or it could not be loaded
     pipelines = [side.pipeline for side in (challenger, champion) if side is not None]
     classes = tasks.classes_of(spec, labels, *pipelines)
 

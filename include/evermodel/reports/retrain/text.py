@@ -1,4 +1,4 @@
-"""What a decision says, in sentences that page, card and message share."""
+"""Sentences about a decision, shared by page, card and message."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ VERDICTS = {
     "better": "The challenger is better than the champion.",
     "not_worse": "The challenger is not worse than the champion, within the margin.",
     "worse": "The challenger is worse than the champion.",
-    "not_enough_evidence": "There is not enough evidence that the challenger is as good as the champion.",
-    "cold_start": "There is no champion to compare with: the absolute gates decide.",
+    "not_enough_evidence": "The evidence does not show that the challenger is as good as the champion.",
+    "cold_start": "Without a champion, the absolute gates decide.",
 }
 
 
@@ -24,23 +24,23 @@ def headline(decision: Decision) -> tuple[str, str]:
 
 
 def why(decision: Decision) -> list[str]:
-    """Return why, in a few sentences."""
+    """Return the reasons, in a few sentences."""
     failed = [gate for gate in decision.gates if gate.verdict == "fail"]
     said = [VERDICTS.get(decision.verdict, decision.verdict)]
     if failed:
         said.append(
-            f"{len(failed)} of {len(decision.gates)} gates said no: {', '.join(g.name for g in failed)}."
+            f"{len(failed)} of {len(decision.gates)} gates failed: {', '.join(g.name for g in failed)}."
         )
     else:
         warned = ", ".join(gate.name for gate in decision.gates if gate.verdict == "warn")
-        said.append(f"No gate said no{f'; warned: {warned}' if warned else ''}.")
+        said.append(f"No gate failed{f'; warned: {warned}' if warned else ''}.")
     if decision.forced:
         said.append(f"Shipped against the gates, {decision.reason}.")
     return said
 
 
 def gate_table(gates: tuple[Gate, ...]) -> PageTable:
-    """Return every gate with verdict, value, threshold and evidence; what failed comes first."""
+    """Return every gate with verdict, value, threshold and evidence; failed gates first."""
     order = {"fail": 0, "warn": 1}
     ranked = sorted(gates, key=lambda gate: order.get(gate.verdict, 2))
     rows = [(g.verdict, g.name, number(g.value), g.threshold, g.detail) for g in ranked]
@@ -48,12 +48,12 @@ def gate_table(gates: tuple[Gate, ...]) -> PageTable:
 
 
 def slice_gates_of(decision: Decision) -> tuple[Gate, ...]:
-    """Return the gates that judge a slice of the rows."""
+    """Return the gates of slices."""
     return tuple(gate for gate in decision.gates if gate.name.startswith("slice "))
 
 
 def number(value: float | None, sign: str = "") -> str:
-    """Return a number with what digits people read; nothing as a dash.
+    """Return a number with significant digits; None as a dash.
 
     >>> number(0.66123), number(12345.678), number(None), number(0.00213, "+")
     ('0.6612', '12,346', '-', '+0.0021')
