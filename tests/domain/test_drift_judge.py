@@ -219,7 +219,7 @@ def test_a_window_without_rows_is_an_error_and_one_with_few_says_that_they_are_f
     (one,) = judge(spec, before, table({"x": [1e6]}))
     (many,) = judge(spec, before, table({"x": [1e6] * 50}))
 
-    assert (one.severity, one.summary) == ("none", "not judged: 1 rows, at least 50")
+    assert (one.severity, one.summary) == ("none", "not evaluated: 1 rows, at least 50")
     assert many.severity == "critical"
 
 
@@ -228,7 +228,7 @@ def test_a_reference_with_too_few_rows_says_so_instead_of_guessing() -> None:
 
     (column,) = judge(spec, table({"x": np.arange(49.0)}), table({"x": [1e6] * 400}))
 
-    assert (column.severity, column.summary) == ("none", "not judged: 49 rows, at least 50")
+    assert (column.severity, column.summary) == ("none", "not evaluated: 49 rows, at least 50")
     assert column.reference == "training, 60 days until 29 Feb 2024"
 
 

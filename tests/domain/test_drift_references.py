@@ -106,7 +106,7 @@ def test_a_source_without_earlier_years_has_no_season(tmp_path: Path) -> None:
 
     (column,) = judge_window(spec, references(spec, table({"x": [0.0]}), window), table({"x": [1.0] * 300}))
 
-    assert (column.severity, column.summary) == ("none", "not judged: the source has no earlier year")
+    assert (column.severity, column.summary) == ("none", "not evaluated: the source has no earlier year")
 
 
 def test_a_column_may_have_a_reference_of_its_own(tmp_path: Path) -> None:
@@ -141,12 +141,12 @@ def test_answers_are_held_against_the_first_days_of_the_same_version(tmp_path: P
         (one,) = [c for c in found if c.what == "prediction"]
         return one.reference, one.severity, one.summary
 
-    assert answers(4)[1:] == ("none", "not judged: 1 days with answers of version 2, at least 3")
-    assert answers(6)[:2] == ("answers of version 2, 3 days since it serves", "none")
-    assert answers(8)[:2] == ("answers of version 2, 4 days since it serves", "critical")
+    assert answers(4)[1:] == ("none", "not evaluated: 1 days with predictions of version 2, at least 3")
+    assert answers(6)[:2] == ("predictions of version 2, 3 days since its promotion", "none")
+    assert answers(8)[:2] == ("predictions of version 2, 4 days since its promotion", "critical")
     held_out = table({"score": generator.beta(2, 5, 1000)})
-    assert answers(3, held_out)[:2] == ("held-out answers of version 2", "none")
-    assert answers(7, held_out)[:2] == ("held-out answers of version 2", "critical")
+    assert answers(3, held_out)[:2] == ("held-out predictions of version 2", "none")
+    assert answers(7, held_out)[:2] == ("held-out predictions of version 2", "critical")
 
 
 @pytest.mark.parametrize("cut", [False, True])

@@ -113,7 +113,7 @@ def test_a_column_that_cannot_be_drawn_is_named(name: str, tmp_path: Path) -> No
     snapshot = draw_report(SPEC, _verdict(*COLUMNS[:2]), _rows(400), BAD[name])
     html, data = save_report(snapshot, tmp_path)
 
-    assert "amount: not drawn, the window has no" in html.read_text()
+    assert "amount: not plotted: the window has no" in html.read_text()
     assert list(_by_column(json.loads(data.read_text()))) == ["score"]
 
 
@@ -131,14 +131,14 @@ def test_odd_values_are_drawn(name: str, tmp_path: Path) -> None:
     html, data = save_report(draw_report(SPEC, _verdict(*COLUMNS[:2]), _rows(400), DRAWN[name]), tmp_path)
 
     assert list(_by_column(json.loads(data.read_text()))) == ["amount", "score"]
-    assert ("infinite values are left out" in html.read_text()) is (name == "some infinite")
+    assert ("infinite values are omitted" in html.read_text()) is (name == "some infinite")
 
 
 @pytest.mark.parametrize("window", [_rows(0), _rows(5).select([])], ids=["no rows", "no columns"])
 def test_without_anything_to_draw_the_report_says_so(window: pa.Table, tmp_path: Path) -> None:
     html, _ = save_report(draw_report(SPEC, _verdict(*COLUMNS), _rows(400), window), tmp_path)
 
-    assert "score: not drawn, the window has no" in html.read_text()
+    assert "score: not plotted: the window has no" in html.read_text()
 
 
 def test_each_test_may_have_a_reference_of_its_own(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_each_test_may_have_a_reference_of_its_own(tmp_path: Path) -> None:
     html, data = save_report(snapshot, tmp_path)
 
     assert list(_by_column(json.loads(data.read_text()))) == ["amount", "age"]
-    assert "score: not drawn, the reference has no such column" in html.read_text()
+    assert "score: not plotted: the reference has no such column" in html.read_text()
 
 
 def test_the_sample_is_as_large_as_the_precision_takes() -> None:

@@ -30,8 +30,8 @@ def test_an_expression_sees_predictions_and_labels() -> None:
     [
         ("sum(amuont)", "did you mean amount?"),
         ("sum(amount", "cannot be evaluated: Parser Error"),
-        ("amount", "it gives 50 values instead of one"),
-        ("max(colour)", "gives 'red', which is no number"),
+        ("amount", "it returns 50 values instead of one"),
+        ("max(colour)", "returns 'red', which is not a number"),
         ("1); DROP TABLE joined; SELECT (1", "it is more than one statement"),
     ],
 )

@@ -108,7 +108,9 @@ def test_a_regression_has_no_estimate_and_the_report_says_why(performance_world:
     look = evaluate_performance(world.spec, world.lake, START + timedelta(days=9), world.promise())
 
     assert look.report.estimate is None
-    assert look.report.notes == ("no estimate before labels: a regression does not say how sure it is",)
+    assert look.report.notes == (
+        "no estimate before labels: predictions of a regression carry no uncertainty",
+    )
     assert look.report.proxies is not None
     assert look.report.proxies.over_threshold is None
 

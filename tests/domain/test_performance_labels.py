@@ -43,7 +43,7 @@ def test_labels_that_never_come_are_counted_and_told(world: PerformanceWorld) ->
 
     assert (joined.state.labelled, joined.state.usual_share) == (100, 1.0)
     (line,) = label_quality(world.spec, joined.state)
-    assert line == "labels: 14% of 700 that are due have come (of the windows before, 100%)"
+    assert line == "labels: 14% of 700 due labels have arrived (of the windows before, 100%)"
 
 
 def test_without_any_label_the_join_is_empty_and_says_so(world: PerformanceWorld) -> None:
@@ -53,7 +53,7 @@ def test_without_any_label_the_join_is_empty_and_says_so(world: PerformanceWorld
     joined = read_label_join(world.spec, world.lake, AS_OF)
 
     assert joined.rows.num_rows == 0
-    assert label_quality(world.spec, joined.state) == ("labels: 0% of 700 that are due have come",)
+    assert label_quality(world.spec, joined.state) == ("labels: 0% of 700 due labels have arrived",)
 
 
 def test_of_labels_that_come_twice_the_last_counts_and_contradictions_are_counted(

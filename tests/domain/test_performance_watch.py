@@ -57,8 +57,8 @@ def test_decay_is_critical_and_says_how_far_the_metric_fell(performance_world: P
 
     assert (problem.kind, problem.severity) == ("performance", "critical")
     assert problem.reason.startswith("roc_auc 0.")
-    assert "promised 0.795 ± 0.020" in problem.reason
-    assert "answers by version: 1: 100%" in problem.details
+    assert "baseline 0.795 ± 0.020" in problem.reason
+    assert "predictions by version: 1: 100%" in problem.details
 
 
 def test_decay_of_one_slice_is_found_and_named(performance_world: PerformanceWorlds) -> None:
@@ -133,8 +133,8 @@ def test_regression_and_many_classes_are_judged_by_what_the_log_keeps(
 @pytest.mark.parametrize(
     ("labels", "said"),
     [
-        ([1] * 700, "of 700 labels too few are of one class for a verdict"),
-        ([None] * 650 + [0, 1] * 25, "50 of 700 labels that are due have come, too few for a verdict"),
+        ([1] * 700, "of 700 labels, one class has too few for a verdict"),
+        ([None] * 650 + [0, 1] * 25, "50 of 700 due labels have arrived, too few for a verdict"),
     ],
 )
 def test_too_few_labels_or_one_class_give_no_verdict(
@@ -169,10 +169,10 @@ def test_a_champion_is_judged_by_its_own_answers_alone(performance_world: Perfor
     look = evaluate_performance(world.spec, world.lake, AS_OF, world.promise(version="1"))
 
     (concept,) = [f.drift for f in look.findings if f.drift.what == "concept"]
-    assert concept.summary.startswith("not judged: 0 rows")
+    assert concept.summary.startswith("not evaluated: 0 rows")
     assert look.report.versions == (("0", 1.0),)
     assert (look.problem.severity, look.problem.known) == ("none", False)
-    assert "0 of 700 labels are of answers of version 1" in look.problem.reason
+    assert "0 of 700 labels belong to predictions of version 1" in look.problem.reason
 
 
 def test_labels_are_held_against_those_of_training(performance_world: PerformanceWorlds) -> None:

@@ -115,7 +115,7 @@ def test_bad_data_vetoes_and_is_named() -> None:
     wish = _wish(_verdict(problems=(a_problem(), bad_data("age: 90% missing, at most 50% allowed"))))
 
     assert wish == RetrainRecommendation(
-        False, "no retrain: the data itself has problems (age: 90% missing, at most 50% allowed)"
+        False, "no retrain: the data has quality problems (age: 90% missing, at most 50% allowed)"
     )
 
 
@@ -130,10 +130,14 @@ BAD, CALM = {"feature": "critical"}, {"feature": "none"}
 @pytest.mark.parametrize(
     ("former", "wanted", "said"),
     [
-        ([], False, "no retrain: 1 of the last window was that bad, the policy wants 2 of 3"),
-        ([CALM, CALM, BAD], False, "no retrain: 1 of the last 3 windows was that bad, the policy wants 2"),
-        ([CALM, BAD], True, "2 of the last 3 windows were that bad, the policy wants 2"),
-        ([BAD], True, "2 of the last 2 windows were that bad, the policy wants 2 of 3"),
+        ([], False, "no retrain: 1 of the last window was that severe, the policy requires 2 of 3"),
+        (
+            [CALM, CALM, BAD],
+            False,
+            "no retrain: 1 of the last 3 windows was that severe, the policy requires 2",
+        ),
+        ([CALM, BAD], True, "2 of the last 3 windows were that severe, the policy requires 2"),
+        ([BAD], True, "2 of the last 2 windows were that severe, the policy requires 2 of 3"),
         ([{"category": "critical"}, CALM], False, "1 of the last 3 windows"),
     ],
 )
@@ -172,7 +176,7 @@ def test_the_budget_counts_the_requests_of_thirty_days(asked: Any, wanted: bool)
     wish = _wish(past=Past(requests=_asked(*asked)), budget=2)
 
     assert wish.wanted is wanted
-    assert wanted or wish.note == "no retrain: 2 were asked for within 30 days, the budget is 2"
+    assert wanted or wish.note == "no retrain: 2 were requested within 30 days, the budget is 2"
 
 
 def test_severities_are_the_worst_of_each_kind() -> None:

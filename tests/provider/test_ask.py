@@ -71,9 +71,9 @@ def test_a_request_carries_its_reason_and_key_and_is_the_same_again(world: World
 def test_why_none_was_asked_for_is_kept_on_the_run_of_the_day(world: World) -> None:
     _judged(world, "warning")
 
-    with pytest.raises(AirflowSkipException, match="severity warning, the policy asks on critical"):
+    with pytest.raises(AirflowSkipException, match="severity warning, the policy requires critical"):
         _ask(world)
-    assert _answer(world) == "no retrain: severity warning, the policy asks on critical"
+    assert _answer(world) == "no retrain: severity warning, the policy requires critical"
 
 
 def test_a_task_whose_outlets_lack_the_request_fails_instead_of_asking_nobody(world: World) -> None:

@@ -1,6 +1,6 @@
 """The verdict on a window: drift, performance, data quality, and when to retrain.
 
-Imports `evaluation` and what stands below it.
+Imports `evaluation` and lower layers.
 """
 
 __all__ = ["drift", "performance", "problems", "retrain_history", "retrain_policy", "summary_tags", "verdict"]

@@ -1,4 +1,4 @@
-"""From what was found in a window to problems: drift, and the quality of the data itself."""
+"""Problems of a window: drift, and the quality of the data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _NAMED = 6
 _SHORT = {
-    "prediction": "the answers",
+    "prediction": "the predictions",
     "label": "the labels",
     "concept": "the relation between features and label",
 }
@@ -23,18 +23,18 @@ _OF_COLUMN = {"missing": "missing {}", "category": "new values of {}", "correlat
 
 
 def drift_problem(spec: ModelSpec, rows: int, columns: Sequence[ColumnDrift]) -> Problem:
-    """Sum up every test of the day.
+    """Summarize all tests of the day.
 
     Parameters
     ----------
     rows
         Rows of the window.
     columns
-        The judged tests, worst first.
+        The evaluated tests, worst first.
     """
     if rows < spec.drift.min_rows:
-        said = f"{rows} rows are too few for a verdict (at least {spec.drift.min_rows})"
-        return Problem("drift", "none", said, known=False)
+        reason = f"{rows} rows are too few for a verdict (at least {spec.drift.min_rows})"
+        return Problem("drift", "none", reason, known=False)
     moved = [column for column in columns if column.severity != "none"]
     if not moved:
         return Problem("drift", "none", f"none of {len(spec.watched)} columns drifts")
@@ -49,17 +49,17 @@ def drift_problem(spec: ModelSpec, rows: int, columns: Sequence[ColumnDrift]) ->
 
 
 def quality_problem(spec: ModelSpec, rows: ColumnarRows, more: Iterable[str] = ()) -> Problem:
-    """Say what is wrong with the data itself: bad data is not drift, and vetoes an automatic retrain.
+    """Return the data quality problem of a window; bad data is not drift, and blocks an automatic retrain.
 
     Parameters
     ----------
     rows
         The window.
     more
-        What other parts have found, such as labels that contradict each other.
+        Findings of other parts, such as contradictory labels.
     """
     found = [*_too_many_missing(spec, rows), *more]
-    reason = "; ".join(found) or "every column is as complete as the spec demands"
+    reason = "; ".join(found) or "every column is as complete as the spec requires"
     return Problem("quality", "warning" if found else "none", reason, details=tuple(found))
 
 
@@ -67,7 +67,7 @@ def _too_many_missing(spec: ModelSpec, rows: ColumnarRows) -> list[str]:
     found = []
     for name in spec.features.names:
         if name not in rows.column_names:
-            found.append(f"{name}: the log has no such column")
+            found.append(f"{name}: the column is missing from the log")
             continue
         share = rows[name].null_count / max(rows.num_rows, 1)
         limit = spec.validation.max_null_share_by_column.get(name, spec.validation.max_null_share)

@@ -1,4 +1,4 @@
-"""What is wrong with a model right now: the kinds of problem that become incidents."""
+"""Problems of a model: the kinds that become incidents."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ KINDS: tuple[ProblemKind, ...] = ("drift", "quality", "performance", "serving")
 
 @dataclass(frozen=True)
 class Problem:
-    """The state of one kind of problem in one window; severity ``none`` says that all is well.
+    """The state of one kind of problem in one window; severity ``none`` means no problem.
 
     Parameters
     ----------
     kind
-        What it is about; each kind has an incident of its own.
+        Kind of problem; each kind has its own incident.
     severity
-        How bad it is.
+        The severity.
     reason
         One sentence that explains the severity, also when it is ``none``.
     cause
@@ -28,7 +28,7 @@ class Problem:
     details
         Further lines, the most important first.
     known
-        False when there was nothing to judge (no labels yet, too few rows): such a window neither opens nor resolves
+        False if the window could not be evaluated (no labels yet, too few rows): it neither opens nor resolves
         an incident.
     """
 

@@ -1,4 +1,4 @@
-"""What a retrain policy looks back on: the windows judged before, and the requests made before."""
+"""The retrain policy's history: earlier windows and earlier requests."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _LONGEST_TAG = 2000
 
 @dataclass(frozen=True)
 class Request:
-    """A retrain that was asked for.
+    """A requested retrain.
 
     Parameters
     ----------
     run_key
         Idempotency key of the retrain.
     as_of
-        End of the window that asked, as ISO time.
+        End of the requesting window, as ISO time.
     reason
-        Why, in one sentence; the retrain shows it everywhere.
+        Reason in one sentence, shown by the retrain.
     """
 
     run_key: str
@@ -44,14 +44,14 @@ class Request:
 
     @property
     def moment(self) -> datetime:
-        """When it was asked for, in the time of the data."""
+        """Time of the request, in data time."""
         return parse_moment(self.as_of)
 
 
 def severities_of(verdict: DriftVerdict) -> dict[str, Severity]:
-    """Return how bad each kind of thing is, by its name in the spec's section `respond`.
+    """Return the severity of each kind, by its name in the spec's section `respond`.
 
-    What could not be judged is left out, so that such a window speaks neither for a retrain nor against one.
+    Kinds that could not be evaluated are omitted, so that the window counts neither for nor against a retrain.
     """
     found: dict[str, Severity] = {}
     drift = verdict.problem("drift")
@@ -65,7 +65,7 @@ def severities_of(verdict: DriftVerdict) -> dict[str, Severity]:
 
 
 def tags_of(verdict: DriftVerdict) -> dict[str, str]:
-    """Return the tags of a verdict's MLflow run, by which later windows find it."""
+    """Return the tags of a verdict's MLflow run, for later windows."""
     return {
         tag.SEVERITY: verdict.severity,
         tag.VERSION: verdict.version,
@@ -79,17 +79,17 @@ def former_windows(
 ) -> list[dict[str, Severity]]:
     """Return the severities of the last windows before a moment, the newest first.
 
-    Windows that were held against another version are left out: a retrain ends what they complained about. Windows
-    after the moment are not seen, so an old day judged again decides as it did then.
+    Windows of other versions are omitted, because a retrain resolves their problems. Windows
+    after the moment are ignored, so that an old day evaluated again has the same result.
 
     Parameters
     ----------
     version
         The version whose windows count.
     as_of
-        End of the window that asks.
+        End of the current window.
     most
-        How many windows are wanted.
+        Maximum number of windows.
     """
     today = _window_key(spec, as_of)
     found: dict[str, dict[str, Severity]] = {}
@@ -112,9 +112,9 @@ def requests(tags: Mapping[str, str]) -> list[Request]:
 
 
 def keep_request(client: MlflowClient, model: str, request: Request) -> None:
-    """Store a request in a tag of its own, and let go of the oldest beyond a hundred.
+    """Store a request in its own tag, and delete the oldest beyond a hundred.
 
-    With a tag for each day two tasks at once cannot lose each other's request, and the same day again is the same tag.
+    With one tag per day, concurrent tasks cannot overwrite each other's request, and a repetition writes the same tag.
     """
     client.set_registered_model_tag(model, _tag(request), json.dumps(stamped(vars(request)), sort_keys=True))
     for old in requests(client.get_registered_model(model).tags)[:-_KEPT]:
@@ -122,7 +122,7 @@ def keep_request(client: MlflowClient, model: str, request: Request) -> None:
 
 
 def note_answer(client: MlflowClient, spec: ModelSpec, as_of: datetime, note: str) -> None:
-    """Write the policy's answer, yes or no, to the MLflow run of the day."""
+    """Write the policy's recommendation to the MLflow run of the day."""
     run = find_run(client, f"{spec.name}-monitoring", _window_key(spec, as_of), kind="drift")
     if run is not None:
         client.set_tag(run.info.run_id, tag.RETRAIN_ANSWER, note[:_LONGEST_TAG])

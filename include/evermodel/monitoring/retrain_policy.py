@@ -1,4 +1,4 @@
-"""When problems ask for a retrain: bad enough, often enough, with good data, and neither too soon nor too often."""
+"""The retrain policy: severity, repetition, data quality, cool-down and budget decide about a request."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _LONGEST_REASON = 400
 
 @dataclass(frozen=True)
 class RetrainRecommendation:
-    """The answer of the policy.
+    """The recommendation of the policy.
 
     Parameters
     ----------
     wanted
-        True to ask; False if something speaks against it; None if nothing that may ask is bad enough.
+        True: request a retrain; False: a rule refuses it; None: no problem is severe enough.
     note
-        Why, in one sentence that names the number that decided.
+        Reason in one sentence, with the deciding number.
     """
 
     wanted: bool | None
@@ -46,14 +46,14 @@ class RetrainRecommendation:
 
 @dataclass(frozen=True)
 class Past:
-    """What the policy looks back on.
+    """The past of the policy.
 
     Parameters
     ----------
     windows
         Severities of the windows before this one, by kind, the newest first.
     requests
-        Requests made before, for whatever moment.
+        Earlier requests, for any moment.
     champion_as_of
         Moment as of which the champion was trained.
     """
@@ -68,15 +68,15 @@ def recommend_retrain(
 ) -> RetrainRecommendation:
     """Apply the sections `respond` and `retrain` of a spec to a verdict.
 
-    The first rule that refuses decides: how bad it is, the quality of the data, in how many windows, the cool-down,
-    the budget.
+    The first rule that refuses decides: severity, data quality, number of windows, cool-down,
+    budget.
 
     Parameters
     ----------
     as_of
         End of the window.
     past
-        What happened before; requests of the same moment are this very request, not a second one.
+        The history; requests of the same moment are this request, not a second one.
     """
     rules: tuple[Callable[[], RetrainRecommendation | None], ...] = (
         lambda: _bad_enough(spec, verdict),
@@ -95,9 +95,9 @@ def recommend_retrain(
 def current_recommendation(
     spec: ModelSpec, verdict: DriftVerdict, as_of: datetime, client: MlflowClient
 ) -> RetrainRecommendation:
-    """Apply the policy to what MLflow knows."""
+    """Apply the policy to the history in MLflow."""
     if calling(spec, severities_of(verdict)) == "none":
-        return recommend_retrain(spec, verdict, as_of, Past())  # most days: nothing to look up
+        return recommend_retrain(spec, verdict, as_of, Past())  # most days need no history
     version = client.get_model_version(spec.name, verdict.version)
     past = Past(
         former_windows(client, spec, verdict.version, as_of, spec.retrain.windows.of - 1),
@@ -108,14 +108,14 @@ def current_recommendation(
 
 
 def record_request(spec: ModelSpec, as_of: datetime, reason: str, client: MlflowClient) -> dict[str, Any]:
-    """Store the request and return it; its run key is the same however often it is made."""
+    """Store the request and return it; its run key is the same for repetitions."""
     request = Request(f"retrain/{spec.name}/drift-{as_of:%Y-%m-%d}", as_of.isoformat(), reason)
     keep_request(client, spec.name, request)
     return asdict(request)
 
 
 def calling(spec: ModelSpec, severities: Mapping[str, Severity]) -> Severity:
-    """Return the worst severity among the kinds that may ask for a retrain (`respond: auto`)."""
+    """Return the worst severity among the kinds that can request a retrain (`respond: auto`)."""
     return worst_of(found for kind, found in severities.items() if getattr(spec.respond, kind) == "auto")
 
 
@@ -126,7 +126,7 @@ def _asks(spec: ModelSpec, severities: Mapping[str, Severity]) -> bool:
 def _bad_enough(spec: ModelSpec, verdict: DriftVerdict) -> RetrainRecommendation | None:
     when, found = spec.retrain.when, severities_of(verdict)
     if when == "never":
-        return RetrainRecommendation(None, "no retrain: the policy never asks for one")
+        return RetrainRecommendation(None, "no retrain: the policy is never")
     if _asks(spec, found):
         return None
     silent = [k for k, s in found.items() if RANK[s] >= RANK[when] and getattr(spec.respond, k) != "auto"]
@@ -134,9 +134,9 @@ def _bad_enough(spec: ModelSpec, verdict: DriftVerdict) -> RetrainRecommendation
         said = ", ".join(f"{kind} is {getattr(spec.respond, kind)}" for kind in silent)
         return RetrainRecommendation(None, f"no retrain: by the policy's responses ({said})")
     if "quality" in silent:
-        return RetrainRecommendation(None, "no retrain: bad data does not ask for one")
+        return RetrainRecommendation(None, "no retrain: data quality problems do not trigger one")
     return RetrainRecommendation(
-        None, f"no retrain: severity {calling(spec, found)}, the policy asks on {when}"
+        None, f"no retrain: severity {calling(spec, found)}, the policy requires {when}"
     )
 
 
@@ -145,7 +145,7 @@ def _good_data(verdict: DriftVerdict) -> RetrainRecommendation | None:
     if problem is None or problem.severity == "none":
         return None
     said = "; ".join(problem.details) or problem.reason
-    return RetrainRecommendation(False, f"no retrain: the data itself has problems ({said})")
+    return RetrainRecommendation(False, f"no retrain: the data has quality problems ({said})")
 
 
 def _often_enough(
@@ -183,7 +183,7 @@ def _within_budget(spec: ModelSpec, as_of: datetime, made: Sequence[Request]) ->
         return None
     return RetrainRecommendation(
         False,
-        f"no retrain: {len(lately)} were asked for within {BUDGET_SPAN.days} days, "
+        f"no retrain: {len(lately)} were requested within {BUDGET_SPAN.days} days, "
         f"the budget is {spec.retrain.budget}",
     )
 
@@ -191,7 +191,7 @@ def _within_budget(spec: ModelSpec, as_of: datetime, made: Sequence[Request]) ->
 def _bad_windows(
     spec: ModelSpec, verdict: DriftVerdict, windows: Sequence[Mapping[str, Severity]]
 ) -> tuple[int, int]:
-    """Return how many of how many windows were bad enough, this one included."""
+    """Return the number of windows that are severe enough, and of all windows, this one included."""
     seen = [severities_of(verdict), *windows][: spec.retrain.windows.of]
     return sum(_asks(spec, window) for window in seen), len(seen)
 
@@ -200,11 +200,13 @@ def _windows_said(spec: ModelSpec, bad: int, seen: int) -> str:
     wanted = spec.retrain.windows
     last = "the last window" if seen == 1 else f"the last {seen} windows"
     of = "" if seen == wanted.of else f" of {wanted.of}"
-    return f"{bad} of {last} {'was' if bad == 1 else 'were'} that bad, the policy wants {wanted.count}{of}"
+    return (
+        f"{bad} of {last} {'was' if bad == 1 else 'were'} that severe, the policy requires {wanted.count}{of}"
+    )
 
 
 def _reason(spec: ModelSpec, verdict: DriftVerdict, windows: Sequence[Mapping[str, Severity]]) -> str:
-    """Say since when and why, as the retrain will show it."""
+    """Return start and reason, as the retrain shows them."""
     found = severities_of(verdict)
     kinds = [kind for kind in found if _asks(spec, {kind: found[kind]})]
     reasons = [
@@ -213,7 +215,7 @@ def _reason(spec: ModelSpec, verdict: DriftVerdict, windows: Sequence[Mapping[st
         if problem.kind in kinds or (problem.kind == "drift" and set(kinds) - {"performance"})
     ]
     said = "; ".join(reasons) or f"drift since {verdict.start[:10]}: {verdict.reason}"
-    if len(said) > _LONGEST_REASON:  # of hundreds of columns; it travels in tags and messages
+    if len(said) > _LONGEST_REASON:  # of hundreds of columns, in tags and messages
         said = f"{said[:_LONGEST_REASON]}…"
     if spec.retrain.windows.of == 1:
         return said

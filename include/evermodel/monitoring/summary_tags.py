@@ -1,4 +1,4 @@
-"""The few facts of a verdict and of a decision that stand in tags, so that a year of them is read without any artifact."""
+"""Summaries of verdicts and decisions in tags, so that a year of them is read without artifacts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _DETAIL = 160
 
 
 def day_tag(verdict: DriftVerdict) -> dict[str, str]:
-    """Return the tag that keeps what a time line shows of one day: the metric, why it is a problem, what moved."""
+    """Return the tag with a day's facts for the time line: the metric, the problems, the drifted columns."""
     found = verdict.performance
     drifting = sorted(verdict.drifting, key=lambda c: (-RANK[c.severity], -c.effect))
     facts = {
@@ -44,7 +44,7 @@ def day_tag(verdict: DriftVerdict) -> dict[str, str]:
 
 
 def decision_tag(decision: Decision) -> dict[str, str]:
-    """Return the tag that keeps a decision with its gates; if there is no room, those that passed give way first."""
+    """Return the tag with a decision and its gates; if it does not fit, passed gates are dropped first."""
     gates = [{**asdict(gate), "detail": gate.detail[:_DETAIL]} for gate in decision.gates]
     facts = {
         "challenger": decision.challenger,

@@ -1,4 +1,4 @@
-"""The verdict on one window: drift, data, performance and serving, put together."""
+"""The verdict on one window: drift, data quality, performance and serving."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MonitoredChampion:
-    """A champion under watch.
+    """A monitored champion.
 
     Parameters
     ----------
     version
-        As the prediction log names it.
+        Version as in the prediction log.
     training, fitted
-        The rows that it was fitted on, and the interval that they come from.
+        Its training rows, and their interval.
     promise
-        What it promised.
+        Its performance baseline.
     """
 
     version: str
@@ -53,7 +53,7 @@ class MonitoredChampion:
     promise: Baseline
 
     def references(self, spec: ModelSpec, lake: Path, as_of: datetime) -> References:
-        """Return what the window that ends at a moment is held against."""
+        """Return the references of the window that ends at a moment."""
         window, profiles = drift_window(spec, as_of), Profiles(spec, lake)
         held_out = self.promise.rows
         return References(spec, window, self.version, self.training, self.fitted, profiles, held_out)
@@ -65,14 +65,14 @@ def window_rows(spec: ModelSpec, lake: Path, as_of: datetime) -> ParquetRows:
     Raises
     ------
     EmptyWindowError
-        It has no row.
+        The window has no row.
     """
     window = drift_window(spec, as_of)
     rows = ParquetRows(files_of(spec, lake, window), window, "event_time", log_schema(spec))
     if rows.num_rows == 0:
         raise EmptyWindowError(
             f"model {spec.name}: the prediction log has no row in {window}",
-            f"run the DAG score_{spec.name}, or evermodel score {spec.name}: it writes the predictions that are judged",
+            f"run the DAG score_{spec.name}, or evermodel score {spec.name}to write predictions",
         )
     return rows
 
@@ -86,16 +86,16 @@ def judge_day(
     was_calm: Callable[[date], bool],
     serving: Problem,
 ) -> tuple[DriftVerdict, PerformanceEvaluation]:
-    """Judge the window that ends at a moment by everything that the spec asks for.
+    """Evaluate the window that ends at a moment by all checks of the spec.
 
     Parameters
     ----------
     lake
-        Folder of the prediction log, the daily profiles and the labels seen.
+        Folder of the prediction log, the daily profiles and the label log.
     was_calm
-        Tells calm days from those on which something other than drift was wrong.
+        Returns whether a day had no problem besides drift.
     serving
-        How the serving app does.
+        Result of the serving objectives.
 
     Raises
     ------
@@ -140,7 +140,7 @@ _MOST = 1000
 
 
 def incident_days(client: MlflowClient, spec: ModelSpec) -> frozenset[date]:
-    """Return the ends of the judged windows that had bad data, or whose performance had fallen critically."""
+    """Return the ends of the windows with bad data or critical performance."""
     runs = client.search_runs(
         [experiment_id(client, f"{spec.name}-monitoring")],
         filter_string=f"tags.`{KIND}` = 'drift'",

@@ -1,4 +1,4 @@
-"""Is a window of the prediction log still like the reference? Statistics, verdict, report."""
+"""Drift of a prediction log window against its reference: statistics, verdict, report."""
 
 __all__ = [
     "bins",

@@ -1,4 +1,4 @@
-"""Bins for the eye and for the population stability index, fixed by the reference."""
+"""Bins for plots and the population stability index, fixed by the reference."""
 
 from __future__ import annotations
 

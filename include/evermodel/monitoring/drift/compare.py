@@ -1,4 +1,4 @@
-"""Hold a window's column against the reference's: is it another distribution, how far apart, and what changed?"""
+"""Comparison of a window's column with the reference's: significance, distance, and change."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _MUCH_MISSING = 0.05
 def compare(reference: Sample, window: Sample) -> ColumnComparison:
     """Compare two samples of one column.
 
-    Both are samples: the reference is not taken as exact. Nothing is random, and any input has an answer: where
-    nothing can be said the p-value is 1 and the index 0.
+    Both are samples: the reference is not taken as exact. The result is deterministic and defined for any input: where
+    nothing can be computed the p-value is 1 and the index 0.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def _comparison(
 
 
 def _summary(labels: tuple[str, ...], before: Counts, now: Counts, changed: str | None) -> str:
-    """Say what changed: new nulls first, then what the kind of column knows, then the bin that moved most."""
+    """Describe the change: new nulls first, then the column's own description, then the bin that changed most."""
     if before.sum() == 0 or now.sum() == 0:
         return "no rows in the reference" if before.sum() == 0 else "no rows in the window"
     old, new = before / before.sum(), now / now.sum()

@@ -1,4 +1,4 @@
-"""What a comparison of two samples says: evidence, size and picture."""
+"""The result of a two-sample comparison: p-value, size and bins."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from evermodel.monitoring.drift.verdict import Bin
 
 @dataclass(frozen=True)
 class ColumnComparison:
-    """A window's column held against the reference's.
+    """A window's column compared with the reference's.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""All tests of one day as one family: what is said of any of them holds for all of them together."""
+"""All tests of one day as one family with a common false-alarm rate."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from evermodel.spec.drift import DriftKind
 
 @dataclass(frozen=True)
 class DriftTest:
-    """One test before the family is judged.
+    """One test before the family is evaluated.
 
     Parameters
     ----------
@@ -24,8 +24,8 @@ class DriftTest:
     weight
         Its part of the family's false-alarm rate; many tests of one kind may share that of a few.
     decided
-        The severity when it does not come from p-value and effect: that of Evidently's methods, or none when there was
-        too little to judge. Such a test takes no part of the rate.
+        The severity when it does not come from p-value and effect: that of Evidently's methods, or none if there was
+        too little data. Such a test takes no part of the rate.
     """
 
     drift: ColumnDrift
@@ -37,7 +37,7 @@ class DriftTest:
 def refused(
     column: str, kind: Literal["numeric", "categorical"], what: DriftKind, words: str, why: str
 ) -> DriftTest:
-    """Return the finding that a column cannot be judged, and why."""
+    """Return the finding that a column cannot be evaluated, with the reason."""
     drift = ColumnDrift(
         column=column,
         kind=kind,
@@ -52,7 +52,7 @@ def refused(
         p_value=1.0,
         reference=words,
         severity="none",
-        summary=f"not judged: {why}",
+        summary=f"not evaluated: {why}",
     )
     return DriftTest(drift, critical=1.0, decided="none")
 
@@ -90,7 +90,7 @@ def _severity(finding: DriftTest) -> Severity:
 
 
 def _holm(tests: Sequence[tuple[float, float]], rate: float) -> list[bool]:
-    """Tell which of some tests, each a p-value and its weight, are significant together."""
+    """Return which of some tests, each a p-value and its weight, are significant together."""
     rejected = [False] * len(tests)
     left = sum(weight for _, weight in tests)
     for place in sorted(range(len(tests)), key=lambda i: tests[i][0] / tests[i][1]):

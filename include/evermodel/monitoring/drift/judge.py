@@ -1,4 +1,4 @@
-"""Judge a window: significant among all tests of the day, large enough, and more than is normal for the model."""
+"""Evaluation of a window: significant among all tests of the day, large enough, and above normal for the model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from evermodel.monitoring.drift.references import References
 from evermodel.monitoring.drift.verdict import ColumnDrift
 from evermodel.spec import ModelSpec
 
-MOST_QUIET_PAIRS = 5  # of pairs whose correlation has not changed, so many are told
+MOST_QUIET_PAIRS = 5  # reported pairs without a change of correlation
 
 
 def judge_window(
@@ -28,16 +28,16 @@ def judge_window(
     history: QuietHistory | None = None,
     extra: Iterable[DriftTest] = (),
 ) -> tuple[ColumnDrift, ...]:
-    """Judge every kind of drift of a window, worst first.
+    """Evaluate every kind of drift of a window, worst first.
 
     A test alarms when three things hold: it is significant at the spec's false-alarm rate, which all tests of the day
     share; its effect reaches a band of the spec; and the effect is larger than what is normal, as learnt from the
-    model's calm history or, before there is enough of it, than between stretches of the reference itself.
+    model's quiet history or, before there is enough of it, than between stretches of the reference itself.
 
     Parameters
     ----------
     references
-        What the window is held against.
+        References of the window.
     window
         Rows of the prediction log, such as an Arrow table.
     history
@@ -52,8 +52,8 @@ def judge_window(
     """
     if window.num_rows == 0:
         raise EmptyWindowError(
-            f"model {spec.name}: there is no row in {references.window}, so drift cannot be judged",
-            "check that predictions are logged; then run this again",
+            f"model {spec.name}: no row in {references.window}, so drift cannot be evaluated",
+            "check that predictions are logged, then run this again",
         )
     log = LogRows(window, answers(spec))
     side = ExactRows(log, frozenset(spec.features.numeric) | log.numbers, seed=spec.seed)
@@ -73,7 +73,7 @@ def judge_window(
 def _finding(measured: MeasuredDifference, rate: float, history: QuietHistory | None) -> DriftTest:
     limit = history.limit(measured.key, measured.power, rate) if history else None
     calm, basis = (limit.effect, limit.words) if limit else (0.0, "")
-    # The rule takes time, so it is asked only when it decides.
+    # The rule is slow, so it is computed only if it decides.
     if not (limit and limit.sure) and measured.effect >= max(measured.warning, calm):
         calm = max(calm, measured.rule())
         basis = basis or "a rule: what stretches of the reference show"
@@ -107,11 +107,11 @@ def _short(number: float) -> float:
 
 
 def _unjudged(drift: ColumnDrift, why: str) -> DriftTest:
-    return DriftTest(replace(drift, summary=f"not judged: {why}"), drift.threshold, decided="none")
+    return DriftTest(replace(drift, summary=f"not evaluated: {why}"), drift.threshold, decided="none")
 
 
 def _told(columns: tuple[ColumnDrift, ...]) -> tuple[ColumnDrift, ...]:
-    """Leave out most of the pairs whose correlation has not changed: there are as many as columns squared."""
+    """Drop most of the pairs without a change of correlation, because their number is quadratic."""
     calm_pairs = [c for c in columns if c.what == "correlation" and c.severity == "none"]
     dropped = {c.column for c in calm_pairs[MOST_QUIET_PAIRS:]}
     return tuple(c for c in columns if c.what != "correlation" or c.column not in dropped)

@@ -20,7 +20,7 @@ from evermodel.monitoring.drift.tests_by_kind import Pair
 from evermodel.spec import ModelSpec
 from evermodel.stats.sample import CategoricalSample, NumericSample, Sample
 
-_WHOLE = 0.9  # of the window's answers must be of the version that is judged
+_WHOLE = 0.9  # minimum share of the window's predictions by the evaluated version
 _MOST_ROWS_AT_ONCE = 4_000_000  # of both sides: two columns of them take half a gigabyte
 
 
@@ -111,12 +111,12 @@ def _answers(
     pair = _pair(references, reference, name, source, now)
     known = pair.new.rows - pair.new.missing
     if known < spec.drift.min_rows:
-        why = f"{known:.0f} answers of version {references.version}, at least {spec.drift.min_rows}"
+        why = f"{known:.0f} predictions of version {references.version}, at least {spec.drift.min_rows}"
         yield refused(name, kind, "prediction", reference.words, why)
         return
     if pair.new.rows < _WHOLE * now.rows:
         # A day or two of a version that has just begun vary by more than windows of the whole length do.
-        why = f"version {references.version} gave {pair.new.rows / now.rows:.0%} of the window's answers"
+        why = f"version {references.version} made {pair.new.rows / now.rows:.0%} of the window's predictions"
         yield refused(name, kind, "prediction", reference.words, why)
         return
     yield kinds.distribution(spec, pair, "prediction")

@@ -1,4 +1,4 @@
-"""Evidently's own methods for columns whose spec asks for one: its statistic, its threshold, its verdict."""
+"""Evidently's own methods for columns whose spec sets one: its statistic, its threshold, its verdict."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _P_VALUES = frozenset(
 
 
 def by_evidently(watch: ColumnWatch, name: str, old: Sample, new: Sample, words: str) -> DriftTest:
-    """Judge a column by one of Evidently's methods, on all rows; drift is critical, as Evidently knows one degree.
+    """Evaluate a column by one of Evidently's methods, on all rows; drift is critical, as Evidently has one degree.
 
     Rows without a value, and infinite ones, are left out as in Evidently's reports.
     """

@@ -1,4 +1,4 @@
-"""How large an effect is normal for a model, learnt from windows in which nothing was wrong."""
+"""The normal size of an effect for a model, learnt from windows without problems."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Limit:
     effect
         The limit.
     windows
-        Calm windows that it was learnt from.
+        Quiet windows that it was learnt from.
     effective
         How many independent ones they are worth.
     sure
-        Whether that is enough for a limit at the stated rate; else it is only the largest effect of a calm window.
+        Whether that is enough for a limit at the stated rate; else it is only the largest effect of a quiet window.
     """
 
     effect: float
@@ -37,38 +37,38 @@ class Limit:
     def words(self) -> str:
         """Say where it comes from."""
         if not self.sure:
-            return f"a rule: what stretches of the reference and {self.windows} calm windows show"
-        return f"learnt from {self.windows} calm windows (worth {self.effective:.0f} independent ones)"
+            return f"a rule: what stretches of the reference and {self.windows} quiet windows show"
+        return f"learnt from {self.windows} quiet windows (worth {self.effective:.0f} independent ones)"
 
 
 def learn_limit(
     effects: NDArray[np.float64], power: float, length: int, least: int, rate: float
 ) -> Limit | None:
-    """Learn the largest normal effect from those of past calm windows.
+    """Learn the largest normal effect from those of past quiet windows.
 
     The upper prediction limit for one more window: effects are brought to an all but normal scale (the fourth root of
     a square; Hawkins and Wixley: A note on the transformation of chi-squared variables to normality, The American
     Statistician 40, 1986), and Student's t takes the number of independent windows that the overlapping,
     auto-correlated ones are worth. That number comes from the correlation between windows that do not overlap, which
     is corrected for its bias in short series (Marriott and Pope, Biometrika 41, 1954). No limit is below the largest
-    effect of a calm window: what was normal once is no news.
+    effect of a quiet window: what was normal once is no news.
 
     Parameters
     ----------
     effects
-        Of windows that end one day after the other, oldest first; not-a-number where a day was not calm.
+        Of windows that end one day after the other, oldest first; not-a-number where a day was not quiet.
     power
         Exponent that makes an effect all but normal.
     length
         Days of a window.
     least
-        Calm windows that are needed.
+        Quiet windows that are needed.
     rate
-        Chance that one more calm window is above the limit.
+        Chance that one more quiet window is above the limit.
 
     Returns
     -------
-    None when there are too few calm windows.
+    None when there are too few quiet windows.
     """
     known = ~np.isnan(effects)
     count = int(known.sum())

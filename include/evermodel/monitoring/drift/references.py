@@ -1,4 +1,4 @@
-"""What a window is held against: training rows, the days before it, its weekdays, or its season in earlier years."""
+"""References of a window: training rows, the days before it, its weekdays, or its season in earlier years."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from evermodel.spec import ModelSpec
 from evermodel.spec.drift import ReferenceSpec
 from evermodel.spec.window import Window
 
-_YEAR = timedelta(days=364)  # whole weeks, so that a Monday is held against Mondays
+_YEAR = timedelta(days=364)  # whole weeks, so that a Monday is compared with Mondays
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
@@ -166,22 +166,22 @@ class References:
             rows = LogRows(self.held_out, [column], self.version)
             side = self._shared_side(f"held out {column}", lambda: rows, rows.numbers)
             return self._checked(
-                f"held-out answers of version {self.version}", f"held-out-{self.version}", side
+                f"held-out predictions of version {self.version}", f"held-out-{self.version}", side
             )
         if wanted.kind == "trailing":
             days, words = days_before(self.window, wanted.span), "before the window"
         else:
-            days, words = self._first_days(name, wanted.span), "since it serves"
+            days, words = self._first_days(name, wanted.span), "since its promotion"
         parts = [part for day in days if (part := self.profiles.day(day)) and part.has(name)]
-        words = f"answers of version {self.version}, {len(parts)} days {words}"
+        words = f"predictions of version {self.version}, {len(parts)} days {words}"
         key = f"answers-{self.version}-{wanted.kind}"
         if len(parts) < self._least_days:
-            why = f"{len(parts)} days with answers of version {self.version}, at least {self._least_days}"
+            why = f"{len(parts)} days with predictions of version {self.version}, at least {self._least_days}"
             return Reference(words, key, None, why)
         side = merged(parts)
         known, fewest = round(side.sample(name).rows), self.spec.drift.min_rows
         if known < fewest:
-            return Reference(words, key, None, f"{known} answers, at least {fewest}")
+            return Reference(words, key, None, f"{known} predictions, at least {fewest}")
         return Reference(words, key, side)
 
     def _first_days(self, name: str, span: timedelta) -> list[date]:

@@ -1,4 +1,4 @@
-"""Evidently's own report of a window, showing our statistic, threshold and verdict beside its plots."""
+"""Evidently's own report of a window, with our statistics, thresholds and verdicts beside its plots."""
 
 from __future__ import annotations
 
@@ -145,17 +145,17 @@ def _sides(
         except KeyError:
             values = None
         if values is None:
-            return None, f"not drawn, the {side} has no such column, or too few rows"
+            return None, f"not plotted: the {side} has no such column, or too few rows"
         if drift.kind == "numeric":
             infinite = np.isinf(values)
             if infinite.any():
-                said = "infinite values are left out of the plots"
+                said = "infinite values are omitted from the plots"
                 values = np.where(infinite, np.nan, values)
             known = (~np.isnan(values)).any()
         else:
             known = any(value is not None for value in values)
         if not known:
-            return None, f"not drawn, the {side} has no value that could be"
+            return None, f"not plotted: the {side} has no value to plot"
         drawn.append(values)
     return (drawn[0], drawn[1]), said
 

@@ -1,4 +1,4 @@
-"""What Evidently's report says in words: where its numbers come from, and every test in a line."""
+"""The texts of Evidently's report: the origin of its numbers, and a line per test."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from evermodel.monitoring.drift.verdict import ColumnDrift, DriftVerdict
 from evermodel.spec import ModelSpec
 
-HEADER = ("column", "tested", "verdict", "effect (95 %)", "from", "p-value", "held against", "what changed")
+HEADER = ("column", "tested", "verdict", "effect (95 %)", "from", "p-value", "reference", "what changed")
 
 
 def title(verdict: DriftVerdict) -> str:
@@ -28,7 +28,7 @@ def note(spec: ModelSpec, verdict: DriftVerdict, size: int, notes: Sequence[str]
     lines = [
         f"**{_marked(verdict.reason)}**",
         f"**Numbers from all rows.** Statistics, thresholds and verdicts come from all {verdict.window_rows:,} rows of "
-        f"the window, held against {verdict.reference_rows:,} rows: {_marked(verdict.reference)} (version "
+        f"the window, compared with {verdict.reference_rows:,} rows: {_marked(verdict.reference)} (version "
         f"{verdict.version}). Over all tests of a day together, the chance of a false alarm is at most "
         f"{_share(verdict.false_alarm_rate)}; a test must also reach the effect in the column *from*.",
         _sampling(spec, size, verdict.window_rows, verdict.reference_rows),

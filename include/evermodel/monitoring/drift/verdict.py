@@ -1,4 +1,4 @@
-"""The verdict on a window, as data that travels as JSON."""
+"""The verdict on a window, as JSON-ready data."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class ColumnDrift:
     effect, low, high
         How large the difference is, with a 95 % interval.
     calm
-        The largest effect that is normal for this model, learnt from its calm history; 0 when there is too little of it.
+        The largest effect that is normal for this model, learnt from its quiet history; 0 when there is too little of it.
     threshold
         The effect from which it counts: the larger of the spec's band and ``calm``.
     p_value
         Two-sample test that both sides come from one distribution, not corrected for the number of tests.
     reference
-        What the window was held against, in words.
+        Name of the reference.
     severity
         The verdict on this column.
     summary
@@ -73,7 +73,7 @@ class ColumnDrift:
 
 @dataclass(frozen=True)
 class Performance:
-    """The primary metric on labels that have matured, beside what was promised at promotion; None if unknown.
+    """The primary metric on labels that have matured, with the baseline at promotion; None if unknown.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ class Performance:
 
 @dataclass(frozen=True)
 class DriftVerdict:
-    """Everything that was found out about a model in one window.
+    """The verdict on a model in one window.
 
     Parameters
     ----------
@@ -103,13 +103,13 @@ class DriftVerdict:
     start, end
         The window, as ISO dates or times; the end is exclusive.
     reference
-        What the window was held against, in words.
+        Name of the reference.
     severity
         The worst of the problems.
     reason
         One sentence that explains the severity.
     problems
-        One for each kind, also those that say that all is well.
+        One per kind, also without a problem.
     columns
         Every test, worst first.
     """
@@ -139,7 +139,7 @@ class DriftVerdict:
 
     @property
     def quality(self) -> tuple[str, ...]:
-        """What is wrong with the data itself; it vetoes an automatic retrain."""
+        """The data quality problem; it blocks an automatic retrain."""
         problem = self.problem("quality")
         return problem.details if problem and problem.severity != "none" else ()
 

@@ -1,4 +1,4 @@
-"""Evidently's workspace: each day's report is kept there, so that Evidently's own UI shows the history."""
+"""Evidently's workspace with each day's report, so that Evidently's own UI shows the history."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def dashboard(spec: ModelSpec) -> DashboardModel:
             size="half",
         ),
         line_plot_panel(
-            "Rows", [line("RowCount", "rows")], "Of the window, not of the sample in the plots.", size="half"
+            "Rows", [line("RowCount", "rows")], "Rows of the window, not of the plotted sample.", size="half"
         ),
         line_plot_panel(
             "Effect by column",

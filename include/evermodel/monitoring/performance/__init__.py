@@ -1,4 +1,4 @@
-"""How good the predictions turned out to be, once their labels are known, and what can be said before."""
+"""Performance on matured labels, and its estimate before labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was answered and what came true, as the metrics take it, and how exactly a metric is known from it."""
+"""Predictions and labels in the metrics' form, and the precision of a metric on them."""
 
 from __future__ import annotations
 
@@ -20,19 +20,17 @@ if TYPE_CHECKING:
 
 CONFIDENCE = 0.95
 WIDTH = 2 * NormalDist().inv_cdf((1 + CONFIDENCE) / 2)  # of the interval, in standard errors
-_MOST_ROWS = (
-    20_000  # resampled; with more rows the interval is that of so many, made narrower by their number
-)
+_MOST_ROWS = 20_000  # resampled rows; with more rows the interval is scaled down accordingly
 _LEAST_OF_A_CLASS = 10
 
 
 def performance_metric(spec: ModelSpec) -> str:
-    """Return the name of the metric that the prediction log allows: of many classes it keeps only the answer."""
+    """Return the name of the metric that the prediction log allows: for multiclass the log has only the predicted class."""
     return "accuracy" if spec.task == "multiclass" else spec.gate.metric
 
 
 def metric_to_watch(spec: ModelSpec) -> Metric:
-    """Return the metric that is watched."""
+    """Return the monitored metric."""
     return metric_of(spec, performance_metric(spec))
 
 
@@ -47,12 +45,12 @@ class Level:
 
     @property
     def error(self) -> float:
-        """Standard error, read off the interval."""
+        """Standard error, derived from the interval."""
         return (self.high - self.low) / WIDTH
 
 
 def truth_and_scores(spec: ModelSpec, joined: pa.Table) -> tuple[NDArray[Any], Floats]:
-    """Return labels and answers in the form that the task's metrics take.
+    """Return labels and predictions in the form of the task's metrics.
 
     Parameters
     ----------
@@ -70,11 +68,11 @@ def truth_and_scores(spec: ModelSpec, joined: pa.Table) -> tuple[NDArray[Any], F
 
 
 def level(spec: ModelSpec, joined: pa.Table, *, resamples: int = 500) -> Level | None:
-    """Measure the watched metric on joined rows, with its bootstrap interval.
+    """Measure the monitored metric on joined rows, with its bootstrap interval.
 
     Returns
     -------
-    None when there are fewer than two rows, or when all labels are one (then no metric of ranks or variance exists).
+    None with fewer than two rows or a single label value (then rank and variance metrics do not exist).
     """
     truth, scores = truth_and_scores(spec, joined)
     if len(truth) < 2 or (spec.task != "multiclass" and len(np.unique(truth)) < 2):
@@ -93,7 +91,7 @@ def level(spec: ModelSpec, joined: pa.Table, *, resamples: int = 500) -> Level |
 
 
 def enough(spec: ModelSpec, joined: pa.Table) -> bool:
-    """Tell whether rows are enough for a verdict: `performance.min_rows`, and of a binary task some of each class."""
+    """Return whether the rows suffice for a verdict: `performance.min_rows`, and of a binary task some of each class."""
     if joined.num_rows < spec.performance.min_rows:
         return False
     if spec.task != "binary":

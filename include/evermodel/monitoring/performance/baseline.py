@@ -1,4 +1,4 @@
-"""What a version promised when it was promoted: its answers on the test rows, and the metric with its sampling error."""
+"""The baseline of a version: its predictions on the test rows, and the metric with its sampling error."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Baseline:
-    """What a version promised.
+    """The performance baseline of a version.
 
     Parameters
     ----------
     version
         The version.
     level
-        The watched metric on the rows it was tested on; the promised value is itself an estimate. None if unknown.
+        The monitored metric on the test rows, itself an estimate. None if unknown.
     rows
-        The test rows: features, ``score``, ``predicted`` and ``label``; None when they cannot be made again.
+        The test rows: features, ``score``, ``predicted`` and ``label``; None if they cannot be restored.
     note
-        What is not as it should be; empty if all is well.
+        A limitation of the baseline; empty if none.
     """
 
     version: str
@@ -47,11 +47,11 @@ class Baseline:
 
 
 def baseline_of(spec: ModelSpec, version: ModelVersion, client: MlflowClient, settings: Settings) -> Baseline:
-    """Return what a version promised.
+    """Return the baseline of a version.
 
-    The version answers once more for the test rows of its snapshot, which are later than all that it was fitted on;
-    the answers are kept in the lake, so that the model is loaded on the first day only. When model or snapshot are
-    gone, the promised value of the registry is all there is.
+    The version scores the test rows of its snapshot again, which are later than its training rows;
+    the predictions are cached in the lake, so that the model is loaded on the first day only. Without model or
+    snapshot, the baseline is the registry's value alone.
     """
     from mlflow.exceptions import MlflowException
 
@@ -65,7 +65,7 @@ def baseline_of(spec: ModelSpec, version: ModelVersion, client: MlflowClient, se
 
 
 def _tagged(spec: ModelSpec, version: ModelVersion) -> Level | None:
-    """Return the value that the registry holds; nobody knows its error any more."""
+    """Return the registry's value, whose error is unknown."""
     found = Lineage.from_version(version)
     value = found.metric_value
     if value is None or found.metric != performance_metric(spec):
@@ -104,7 +104,7 @@ def _score_test_rows(
 
 
 def answered_rows(spec: ModelSpec, pipeline: FittedPipeline, rows: pa.Table) -> pa.Table:
-    """Return rows with their label and what a model answers for them, in the types of the prediction log."""
+    """Return rows with their label and a model's predictions, in the types of the prediction log."""
     import pyarrow as pa
 
     from evermodel.data.dtypes import feature_frame
@@ -112,7 +112,7 @@ def answered_rows(spec: ModelSpec, pipeline: FittedPipeline, rows: pa.Table) -> 
 
     scores, predicted = scores_and_classes(spec, pipeline, feature_frame(spec, rows))
     count = rows.num_rows
-    kinds = log_schema(spec)  # the types of the log, which these rows are held against
+    kinds = log_schema(spec)  # these rows are compared with the log
     columns = {name: rows[name].cast(kinds.field(name).type) for name in spec.features.names}
     table = pa.table({spec.time_column: rows[spec.time_column], **columns, "label": rows[spec.label.column]})
     table = table.append_column("score", pa.array(scores.tolist(), pa.float64()))

@@ -1,4 +1,4 @@
-"""Business metrics: SQL expressions of the spec over the joined log, in a database that reaches nothing else."""
+"""Business metrics: SQL expressions of the spec over the joined log, in a sandboxed database."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def business_metrics(spec: ModelSpec, rows: pa.Table) -> dict[str, float | None]
 
     Returns
     -------
-    A number for each name; None where there is nothing to compute it from.
+    A number per name; None without input rows.
 
     Raises
     ------
     SpecError
-        An expression cannot be evaluated, or gives no number.
+        An expression fails, or does not return a number.
     """
     with _database(rows) as database:
         return {
@@ -89,7 +89,7 @@ def _ask(
     except (duckdb.Error, ValueError) as error:
         raise _refusal(spec, name, rows, str(error)) from error
     if not by and len(found) != 1:
-        raise _refusal(spec, name, rows, f"it gives {len(found)} values instead of one")
+        raise _refusal(spec, name, rows, f"it returns {len(found)} values instead of one")
     return [tuple(row) for row in found]
 
 
@@ -114,7 +114,7 @@ def _number(spec: ModelSpec, name: str, value: Any) -> float | None:
         number = float(value)
     except (TypeError, ValueError) as error:
         raise SpecError(
-            f"model {spec.name}: performance.business.{name} gives {value!r}, which is no number",
-            "write an expression that gives one number",
+            f"model {spec.name}: performance.business.{name} returns {value!r}, which is not a number",
+            "write an expression that returns one number",
         ) from error
     return number if math.isfinite(number) else None

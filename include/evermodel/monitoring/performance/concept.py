@@ -1,4 +1,4 @@
-"""Concept drift: do the labels still follow from the features as they did when the version was promoted?"""
+"""Concept drift: change of the relation between features and labels since the promotion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decay: is the metric on matured labels significantly below what was promised, overall or in a slice?"""
+"""Decay: is the metric on matured labels significantly below the baseline, overall or in a slice?"""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _DEFAULT_MARGIN = 0.01
 
 
 def margins(spec: ModelSpec) -> tuple[float, float]:
-    """Return how far below the promise is a warning and critical."""
+    """Return the shortfalls that are a warning and critical."""
     own = spec.gate.margin if performance_metric(spec) == spec.gate.metric else _DEFAULT_MARGIN
     margin = own if spec.performance.margin is None else spec.performance.margin
     critical = 3 * margin if spec.performance.critical is None else spec.performance.critical
@@ -38,7 +38,7 @@ def margins(spec: ModelSpec) -> tuple[float, float]:
 
 
 def stand(spec: ModelSpec, rows: pa.Table, promise: Baseline) -> tuple[MetricStanding, ...]:
-    """Hold the metric on matured rows against the promise, overall and by slice.
+    """Compare the metric on matured rows with the baseline, overall and by slice.
 
     Both values are estimates, so both errors count. The false-alarm rate is shared (Bonferroni, which holds however
     the tests depend on each other): half of it for all rows, half for the slices together.
@@ -48,11 +48,11 @@ def stand(spec: ModelSpec, rows: pa.Table, promise: Baseline) -> tuple[MetricSta
     rows
         Joined rows.
     promise
-        Of the champion. A slice is held against the same slice of the promise's test rows.
+        Of the champion. A slice is compared with the same slice of the baseline's test rows.
 
     Returns
     -------
-    All rows first; nothing when there are too few, or when the promise is unknown.
+    All rows first; empty with too few rows or an unknown baseline.
     """
     if promise.level is None or not enough(spec, rows):
         return ()
@@ -116,12 +116,12 @@ def problem_of(
     promise: Baseline,
     standings: tuple[MetricStanding, ...],
 ) -> Problem:
-    """Say how the model stands, as a problem.
+    """Return the model's performance as a problem.
 
     Parameters
     ----------
     own
-        The joined rows that the champion itself has answered; a version is held against its own promise only.
+        The joined rows that the champion itself has scored; a version is compared with its own baseline only.
     """
     metric, state = performance_metric(spec), joined.state
     if not standings:
@@ -131,16 +131,16 @@ def problem_of(
     bad = [one for one in slices if one.severity != "none"]
     sentence = (
         f"{metric} {whole.value:.3f} ({whole.low:.3f} to {whole.high:.3f}) on {whole.rows:,} labels, "
-        f"promised {whole.promised:.3f} ± {1.96 * whole.promised_error:.3f}"
+        f"baseline {whole.promised:.3f} ± {1.96 * whole.promised_error:.3f}"
     )
     shares = ", ".join(f"{name}: {share:.0%}" for name, share in versions_of(joined.rows))
     details = [
-        f"{one.name}: {one.value:.3f} ({one.low:.3f} to {one.high:.3f}), promised {one.promised:.3f}"
+        f"{one.name}: {one.value:.3f} ({one.low:.3f} to {one.high:.3f}), baseline {one.promised:.3f}"
         for one in sorted(bad, key=lambda one: -one.shortfall)
     ]
     details += [
-        f"answers by version: {shares}",
-        f"{state.labelled:,} of {state.predictions:,} labels have come",
+        f"predictions by version: {shares}",
+        f"{state.labelled:,} of {state.predictions:,} labels have arrived",
     ]
     cause = ""
     if bad and whole.severity == "none":
@@ -151,17 +151,17 @@ def problem_of(
 def _unknown(spec: ModelSpec, joined: LabelJoin, own: pa.Table, promise: Baseline) -> str:
     state = joined.state
     if promise.level is None:
-        return f"version {promise.version} has no promised {performance_metric(spec)} to compare with"
+        return f"version {promise.version} has no baseline {performance_metric(spec)} to compare with"
     if own.num_rows < min(spec.performance.min_rows, joined.rows.num_rows):
         return (
-            f"{own.num_rows:,} of {joined.rows.num_rows:,} labels are of answers of version {promise.version}, too few for a "
+            f"{own.num_rows:,} of {joined.rows.num_rows:,} labels belong to predictions of version {promise.version}, too few for a "
             f"verdict (at least {spec.performance.min_rows:,})"
         )
     if enough(spec, own):
-        return "the labels are all one, so there is no metric"
+        return "all labels have one value, so the metric is undefined"
     if state.labelled >= spec.performance.min_rows:
-        return f"of {state.labelled:,} labels too few are of one class for a verdict"
+        return f"of {state.labelled:,} labels, one class has too few for a verdict"
     return (
-        f"{state.labelled:,} of {state.predictions:,} labels that are due have come, too few for a verdict "
+        f"{state.labelled:,} of {state.predictions:,} due labels have arrived, too few for a verdict "
         f"(at least {spec.performance.min_rows:,})"
     )

@@ -1,4 +1,4 @@
-"""The metric before labels come: what calibrated scores say about themselves (confidence-based estimation)."""
+"""Estimate of the metric before labels arrive, from calibrated scores (confidence-based estimation)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Calibrator = Callable[[Floats], Floats]
 def estimate_metric(
     metric: Metric | None, scores: Floats, past_scores: Floats, past_labels: NDArray[Any], *, seed: int
 ) -> Estimate | None:
-    """Estimate a metric on rows whose labels are not known.
+    """Estimate a metric on rows without labels.
 
     Scores are calibrated on earlier rows with labels. If a row's label is 1 with the calibrated probability, the
     metric that the labels will show is a random number with a known distribution; its mean is the estimate (CBPE:

@@ -1,4 +1,4 @@
-"""Label drift: the labels that have matured, held against those that the champion was fitted on."""
+"""Label drift: matured labels against the labels of the training rows."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def label_finding(spec: ModelSpec, training: pa.Table, rows: pa.Table, words: st
     Parameters
     ----------
     training
-        Rows that the champion was fitted on, with the label under its own name.
+        The champion's training rows, with the label under its own name.
     rows
         Joined rows of the window, with the label as ``label``.
     words
-        What the reference is.
+        Name of the reference.
     """
     name = spec.label.column
     if rows.num_rows < spec.performance.min_rows:

@@ -1,4 +1,4 @@
-"""The joined log: every prediction whose label is due, once, beside its label if that has come."""
+"""The joined log: every prediction with a due label, once, with the label if it has arrived."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from evermodel.spec.window import Window
 if TYPE_CHECKING:
     import pyarrow as pa
 
-WINDOWS_BEFORE = 4  # looked at beside the one that is judged: the timeline, and what scores are calibrated on
+WINDOWS_BEFORE = 4  # before the evaluated one: for the timeline and the calibration of scores
 _SLIM = ("prediction_id", "event_time", "model_version", "score", "predicted", "source", "request_id")
 
 
 @dataclass(frozen=True)
 class LabelState:
-    """How the labels of a window are doing.
+    """Completeness of a window's labels.
 
     Parameters
     ----------
     predictions
         Predictions whose labels are due.
     labelled
-        Those whose label has come and whose answer can be used.
+        Those with a label and a usable prediction.
     usual_share
-        Share of labels that had come for the windows before; None without any.
+        Share of labels that had arrived for earlier windows; None without any.
     unusable
-        Predictions whose score is missing or no finite number.
+        Predictions whose score is missing or not finite.
     logged_twice
         Rows of the log that repeat a prediction; the last one counts.
     twice, conflicting, changed, withdrawn
@@ -59,18 +59,18 @@ class LabelState:
 
 @dataclass(frozen=True)
 class LabelJoin:
-    """Predictions beside their labels.
+    """Predictions with their labels.
 
     Parameters
     ----------
     window
-        When the predictions that are judged were made; their labels are due.
+        Interval of the evaluated predictions, whose labels are due.
     rows
-        Those with a label and a usable answer: the columns of the prediction log, and ``label``.
+        Rows with a label and a usable prediction: the columns of the prediction log, and ``label``.
     before
         The same of the windows before, without the features.
     state
-        How complete it is.
+        Its completeness.
     """
 
     window: Window
@@ -87,7 +87,7 @@ class LabelJoin:
 
 
 def matured_window(spec: ModelSpec, as_of: datetime) -> Window:
-    """Return when predictions were made whose labels are judged at a moment."""
+    """Return the interval of the predictions whose labels are evaluated at a moment."""
     end = as_of - spec.label.delay
     return Window(end - spec.performance.window, end)
 
@@ -140,7 +140,7 @@ def deduplicated(predictions: pa.Table) -> pa.Table:
 
 
 def _with_labels(spec: ModelSpec, log: pa.Table, labels: pa.Table) -> tuple[pa.Table, int]:
-    """Return the rows with a label and a usable answer, and how many answers are unusable."""
+    """Return the rows with a label and a usable prediction, and the number of unusable predictions."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -168,23 +168,23 @@ def _state(
 
 
 def label_quality(spec: ModelSpec, state: LabelState) -> tuple[str, ...]:
-    """Say what is wrong with the labels themselves: a model whose labels stop coming is not watched any more."""
+    """Return the problems of the labels themselves; without new labels a model is not monitored."""
     if state.predictions < spec.performance.min_rows:
         return ()
     lines = []
     share = state.labelled / state.predictions
     if state.labelled == 0 or (state.usual_share is not None and share < state.usual_share / 2):
         usual = "" if state.usual_share is None else f" (of the windows before, {state.usual_share:.0%})"
-        lines.append(f"labels: {share:.0%} of {state.predictions:,} that are due have come{usual}")
+        lines.append(f"labels: {share:.0%} of {state.predictions:,} due labels have arrived{usual}")
     if state.conflicting > 0.01 * max(state.labelled, 1):
-        lines.append(f"labels: {state.conflicting:,} predictions have labels that contradict each other")
+        lines.append(f"labels: {state.conflicting:,} predictions have contradictory labels")
     if state.unusable:
         lines.append(f"{state.unusable:,} predictions have no usable score")
     return tuple(lines)
 
 
 def versions_of(rows: pa.Table) -> tuple[tuple[str, float], ...]:
-    """Return the share of each model version, the largest first: what is judged is what served, whoever answered."""
+    """Return the share of each model version, the largest first."""
     names = np.asarray(rows["model_version"]).astype(str)
     found, counts = np.unique(names, return_counts=True)
     pairs = sorted(zip(found.tolist(), counts.tolist(), strict=True), key=lambda pair: (-pair[1], pair[0]))

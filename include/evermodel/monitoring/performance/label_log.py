@@ -1,4 +1,4 @@
-"""Labels as they were known on a day: what is new or has changed is kept, so that an old day can be looked at again."""
+"""Labels as known on each day: new and changed ones are stored, so that an old day can be evaluated again."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _SLACK = timedelta(days=1)  # the source may date a row a little earlier than th
 
 @dataclass(frozen=True)
 class LabelCounts:
-    """What the labels of one look had to say about themselves.
+    """Counts of one reading of the labels.
 
     Parameters
     ----------
     twice
-        Predictions whose label came more than once; the last one counts.
+        Predictions with several labels; the last one counts.
     conflicting
-        Those of them whose labels contradict each other.
+        Those of them with contradictory labels.
     changed
-        Labels that differ from what an earlier day had seen.
+        Labels that differ from an earlier day's.
     withdrawn
-        Labels that an earlier day had seen and that are gone.
+        Labels of an earlier day that no longer exist.
     """
 
     twice: int = 0
@@ -49,10 +49,10 @@ class LabelCounts:
 
 @dataclass(frozen=True)
 class LabelLog:
-    """The labels of one model in the lake: one file a look, which holds only what the looks before it had not seen.
+    """The labels of one model in the lake: one file per reading with the new and changed labels.
 
-    The labels of a day are those of all files up to it, the last one of each prediction. A look that was taken is not
-    taken again, so that a re-run of an old day gives the old answer; delete its file to have it taken again.
+    The labels of a day are those of all files up to it, the last one of each prediction. A reading is not
+    repeated, so that a re-run of an old day has the same result; delete its file to repeat it.
     """
 
     spec: ModelSpec
@@ -71,15 +71,15 @@ class LabelLog:
         Parameters
         ----------
         window
-            When the predictions were made; labels that had not matured by then are not asked for.
+            When the predictions were made; labels that had not matured by then are not read.
         as_of
-            The day of the look.
+            The day of the reading.
         ids
             Their ``prediction_id``.
 
         Returns
         -------
-        Table with ``prediction_id`` and ``label``, and what had to be counted.
+        Table with ``prediction_id`` and ``label``, and the counts.
 
         Raises
         ------
@@ -108,7 +108,7 @@ class LabelLog:
     def _news(
         self, reach: Window, as_of: datetime, ids: pa.ChunkedArray[Any]
     ) -> tuple[pa.Table, LabelCounts]:
-        """Hold the source against what earlier looks had seen."""
+        """Compare the source with earlier readings."""
         import pyarrow as pa
 
         spec = self.spec
@@ -123,7 +123,7 @@ class LabelLog:
         )
         before = self._known(reach, as_of, including=False)
         with _database(source=source, before=before, wanted=pa.table({"prediction_id": ids})) as database:
-            # Of two labels with one time the larger counts: a source promises no order, and an answer must be one.
+            # Of two labels with one time the larger counts: the source has no order, and the result must be unique.
             database.execute("""
                 CREATE TABLE now AS
                 SELECT prediction_id, max(time) AS time, arg_max(label, (time, label)) AS label,
@@ -149,7 +149,7 @@ class LabelLog:
         return news.cast(self._schema), LabelCounts(twice, conflicting, changed, withdrawn)
 
     def _known(self, reach: Window, as_of: datetime, *, including: bool) -> pa.Table:
-        """Return the last label of each prediction in the files of earlier looks, and of this one if wanted."""
+        """Return the last label of each prediction in earlier files, optionally with this one."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 

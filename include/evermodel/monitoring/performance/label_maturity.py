@@ -1,4 +1,4 @@
-"""How good the predictions turned out to be, once their labels are known."""
+"""The primary metric on predictions with matured labels."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def matured_performance(
 
     Returns
     -------
-    None when no label has matured, or when all are of one class.
+    None without matured labels, or with one class only.
     """
     import pyarrow as pa
 
@@ -49,7 +49,7 @@ def matured_performance(
     )
     answer = "predicted" if spec.task == "multiclass" else "score"
     answers = predictions.select(["prediction_id", answer])
-    # A join promises no order, and the seeded interval depends on it.
+    # A join has no defined order, and the seeded interval depends on it.
     joined = answers.join(known, "prediction_id", join_type="inner").sort_by("prediction_id")
     named = joined.rename_columns(["prediction_id", answer, spec.label.column])
     truth, scores = truth_and_scores(

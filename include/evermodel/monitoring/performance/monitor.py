@@ -1,4 +1,4 @@
-"""One look at a model's performance: join, judge, estimate, and what goes into the day's verdict."""
+"""Performance of one window: join, evaluation, estimate, and the contribution to the day's verdict."""
 
 from __future__ import annotations
 
@@ -58,20 +58,20 @@ _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 @dataclass(frozen=True)
 class PerformanceEvaluation:
-    """What one look found.
+    """Result of one evaluation.
 
     Parameters
     ----------
     problem
         Whether performance is a problem.
     performance
-        The few numbers that stand in the day's verdict.
+        The numbers in the day's verdict.
     findings
-        Label and concept drift, to be judged in one family with the other tests of the day.
+        Label and concept drift, evaluated in one family with the other tests of the day.
     quality
-        What is wrong with the labels themselves, for the problem of that kind.
+        Problems of the labels, for the data quality problem.
     make_report
-        Makes the report: everything about it, which takes longer than the verdict.
+        Builds the full report, which takes longer than the verdict.
     """
 
     problem: Problem
@@ -82,23 +82,23 @@ class PerformanceEvaluation:
 
     @cached_property
     def report(self) -> PerformanceReport:
-        """Everything about it; made when it is asked for."""
+        """The full report, built on access."""
         return self.make_report()
 
 
 def evaluate_performance(
     spec: ModelSpec, lake: Path, as_of: datetime, promise: Baseline, training: pa.Table | None = None
 ) -> PerformanceEvaluation:
-    """Look at the performance of a model on the labels that had matured by a moment.
+    """Evaluate the performance of a model on the labels that had matured by a moment.
 
     Parameters
     ----------
     lake
-        Folder of the prediction log; the labels seen are kept there too.
+        Folder of the prediction log and the label log.
     promise
-        What the champion promised; see `promise_of`.
+        The champion's baseline; see `promise_of`.
     training
-        Rows that it was fitted on; without them labels are not held against anything.
+        Its training rows; without them label drift is not tested.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def evaluate_performance(
     current = deduplicated(read_log(spec, lake, Window(as_of - spec.performance.window, as_of)))
     own = _by(
         joined.rows, promise.version
-    )  # a predecessor's answers say nothing about this version's promise
+    )  # predictions of a predecessor do not concern this version's baseline
     standings = stand(spec, own, promise)
     found = level(spec, joined.rows)
     estimate = estimate_of(spec, current, joined, promise)
@@ -129,7 +129,7 @@ def evaluate_performance(
 def estimate_of(spec: ModelSpec, current: pa.Table, joined: LabelJoin, promise: Baseline) -> Estimate | None:
     """Estimate the metric on the champion's answers of the current window, calibrated on its labelled rows before.
 
-    A regression has no estimate: its answers do not say how sure they are.
+    A regression has no estimate, because its predictions carry no uncertainty.
     """
     import pyarrow.compute as pc
 
@@ -151,7 +151,7 @@ def estimate_of(spec: ModelSpec, current: pa.Table, joined: LabelJoin, promise: 
 
 
 def proxies_of(spec: ModelSpec, current: pa.Table) -> Proxies | None:
-    """Describe the answers of a window; None when there is no usable one."""
+    """Summarize the predictions of a window; None without usable ones."""
     scores = np.asarray(current["score"], dtype=np.float64)
     scores = scores[np.isfinite(scores)]
     if len(scores) == 0:
@@ -169,7 +169,7 @@ def _by(rows: pa.Table, version: str) -> pa.Table:
 
 
 def _answers(spec: ModelSpec, rows: pa.Table) -> tuple[Floats, NDArray[Any]]:
-    """Return scores, and whether they came true."""
+    """Return scores and outcomes."""
     scores = np.asarray(rows["score"], dtype=np.float64)
     if spec.task != "multiclass":
         return scores, np.asarray(rows["label"], dtype=np.float64)
@@ -181,7 +181,7 @@ def _findings(
     spec: ModelSpec, joined: LabelJoin, promise: Baseline, training: pa.Table | None
 ) -> list[DriftTest]:
     words = f"test rows of version {promise.version}"
-    own = _by(joined.rows, promise.version)  # another version's errors are no change of the world
+    own = _by(joined.rows, promise.version)  # another version's errors are not concept drift
     found = concept_findings(spec, promise.rows, own, words)
     if training is not None:
         found.append(label_finding(spec, training, joined.rows, "training"))
@@ -202,9 +202,9 @@ def _report(
     by_day = business_by_day(spec, joined.rows) if spec.performance.business else {}
     notes = [f"version {promise.version}: {promise.note}"] if promise.note else []
     if promise.level is not None and promise.level.rows == 0:
-        notes.append("the sampling error of the promised value is not known and taken as nothing")
+        notes.append("the sampling error of the baseline is unknown and taken as zero")
     if spec.task == "regression" and spec.performance.estimate:
-        notes.append("no estimate before labels: a regression does not say how sure it is")
+        notes.append("no estimate before labels: predictions of a regression carry no uncertainty")
     return PerformanceReport(
         model=spec.name,
         version=promise.version,

@@ -1,4 +1,4 @@
-"""Whether the serving app keeps what the spec promises: response times, errors, answers that no model gave."""
+"""The serving app against its objectives: latency, errors, fallback share."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from evermodel.monitoring.problems import Problem
 from evermodel.spec import ModelSpec
 from evermodel.stats.histogram import quantile
 
-_FAR = 2.0  # an objective that is missed so many times over is critical
+_FAR = 2.0  # an objective missed by this factor is critical
 
 
 @dataclass(frozen=True)
 class ServingFigures:
-    """How the serving app did between two looks; None where nothing was counted.
+    """Figures of the serving app between two scrapes; None without requests.
 
     Parameters
     ----------
     per_second
-        Requests a second.
+        Requests per second.
     p50_ms, p95_ms, p99_ms
         Estimated inside the buckets of the histogram; at most the largest bound (5 s).
     error_rate
         Share of requests answered with a 5xx.
     fallback_share
-        Share of requests that no model answered: a fallback did, or there was no version.
+        Share of requests without a model's prediction: by a fallback, or without a version.
     dropped
-        Predictions that did not reach the log: nobody will see them drift, or hold them against their labels.
+        Predictions that did not reach the log and are not monitored.
     """
 
     requests: int
@@ -88,7 +88,7 @@ def quantile_ms(buckets: Mapping[str, float], share: float) -> float | None:
 def serving_problem(
     spec: ModelSpec, interval: ScrapeInterval | None
 ) -> tuple[Problem, ServingFigures | None]:
-    """Hold the figures against `serving.objectives`.
+    """Compare the figures with `serving.objectives`.
 
     A missed objective is a warning, missed twice over it is critical. An address that does not answer is a warning;
     when none answers it is critical. Predictions that were not logged are a warning.
@@ -96,10 +96,10 @@ def serving_problem(
     Parameters
     ----------
     interval
-        What `interval_of` found; None when no address is configured or the day is too long ago.
+        What `interval_of` found; None if no address is configured or the day is too old.
     """
     if interval is None or not interval.addresses:
-        return Problem("serving", "none", "the serving app was not looked at", known=False), None
+        return Problem("serving", "none", "the serving app was not monitored", known=False), None
     figures = figures_of(interval)
     found = [*_silent(interval), *_missed(spec, figures), *_dropped(figures)]
     lines = tuple(line for _, line in sorted(found, key=lambda pair: pair[0] != "critical"))
@@ -132,23 +132,21 @@ def _missed(spec: ModelSpec, figures: ServingFigures) -> list[tuple[Severity, st
             continue
         words = name.removesuffix("_ms").replace("_", " ")
         severity: Severity = "critical" if value > _FAR * limit else "warning"
-        found.append((severity, f"{words} {form.format(value)}, at most {form.format(limit)} promised"))
+        found.append((severity, f"{words} {form.format(value)}, at most {form.format(limit)} allowed"))
     return found
 
 
 def _dropped(figures: ServingFigures) -> list[tuple[Severity, str]]:
     if not figures.dropped:
         return []
-    told = (
-        f"{figures.dropped:,} predictions did not reach the prediction log: see the serving app's log for why"
-    )
+    told = f"{figures.dropped:,} predictions did not reach the prediction log; see the serving app's log"
     return [("warning", told)]
 
 
 def _sentence(figures: ServingFigures) -> str:
     parts = [f"{figures.requests:,} requests"]
     if figures.per_second is not None:
-        parts.append(f"{figures.per_second:.2g} a second")
+        parts.append(f"{figures.per_second:.2g} per second")
     if figures.p99_ms is not None and figures.p50_ms is not None:
         parts.append(f"p50 {figures.p50_ms:.1f} ms, p99 {figures.p99_ms:.1f} ms")
     if figures.error_rate is not None:

@@ -1,4 +1,4 @@
-"""What was found out about a model's performance, as data that travels as JSON."""
+"""The report on a model's performance, as JSON-ready data."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class Period:
 
 @dataclass(frozen=True)
 class MetricStanding:
-    """One metric against what was promised.
+    """One metric against the baseline.
 
     Parameters
     ----------
     name
         ``all rows``, or a slice such as ``origin=JFK``.
     shortfall
-        How much worse than promised; negative is better.
+        Distance below the baseline; negative is better.
     p_value
         Chance of a shortfall this far beyond the margin if the true one were just the margin.
     p_critical
@@ -86,7 +86,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Proxies:
-    """What can be said of answers without any label: mean and quantiles, and the share over the threshold."""
+    """Statistics of predictions without labels: mean and quantiles, and the share over the threshold."""
 
     rows: int
     mean: float
@@ -96,22 +96,22 @@ class Proxies:
 
 @dataclass(frozen=True)
 class PerformanceReport:
-    """Everything about one look.
+    """The report of one evaluation.
 
     Parameters
     ----------
     start, end
-        When the judged predictions were made; the end is exclusive.
+        Interval of the evaluated predictions; the end is exclusive.
     standings
-        All rows first, then the slices; empty when there is nothing to judge.
+        All rows first, then the slices; empty without evaluated rows.
     versions
-        Share of each model version among the judged rows.
+        Share of each model version among the evaluated rows.
     days, weeks
         The timeline, oldest first.
     business
-        The spec's expressions over the judged rows.
+        The spec's expressions over the evaluated rows.
     notes
-        What one has to know to read it.
+        Limitations.
     """
 
     model: str

@@ -1,4 +1,4 @@
-"""What the serving app has counted between two looks: its Prometheus page, held against the one kept from before."""
+"""Counters of the serving app between two scrapes of its Prometheus page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _REQUESTS, _SECONDS = "evermodel_requests_total", "evermodel_request_seconds"
 _BUCKET, _MADE = f"{_SECONDS}_bucket", f"{_SECONDS}_created"
 _FALLBACKS, _DROPPED = "evermodel_fallback_answers_total", "evermodel_predictions_dropped_total"
 _TIMEOUT = 5.0
-FRESH = timedelta(days=2)  # a look at an older day cannot be made up for: the counters tell of now
+FRESH = timedelta(days=2)  # an older day cannot be scraped: the counters are current
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Counters:
     dropped
         Predictions that did not reach the log.
     born
-        When the process began to count; another value says that it was started anew.
+        When the process began to count; another value means a restart.
     """
 
     requests: dict[str, float] = field(default_factory=dict)
@@ -44,7 +44,7 @@ class Counters:
     dropped: float = 0.0
 
     def since(self, before: Counters | None) -> Counters:
-        """Return what was counted after an earlier look; after a restart everything was."""
+        """Return the counts since an earlier scrape; after a restart all counts."""
         if before is None or self._restarted(before):
             return self
         return Counters(
@@ -75,12 +75,12 @@ class Counters:
 
 @dataclass(frozen=True)
 class ScrapeInterval:
-    """What was counted between two looks.
+    """Counts between two scrapes.
 
     Parameters
     ----------
     seconds
-        Between the looks; 0 when there was none before, and the counters reach back to the start of each process.
+        Between the scrapes; 0 for the first one, whose counters start with each process.
     silent
         Addresses that did not answer, each with the reason.
     """
@@ -100,24 +100,24 @@ def interval_of(
     *,
     token: str = "",
 ) -> ScrapeInterval | None:
-    """Scrape the serving addresses and return what they counted since the look before.
+    """Scrape the serving addresses and return the counts since the last scrape.
 
-    A day is scraped once: doing it again reads what was kept, in the file of the day in the lake.
+    A day is scraped once: a repetition reads the day's file in the lake.
 
     Parameters
     ----------
     urls
         Addresses of the serving app; one started with several workers counts as one.
     as_of
-        The day of the look.
+        The day of the scrape.
     now
-        The moment of the look; the clock's if not given.
+        The moment of the scrape. Default: now.
     token
-        Sent to the addresses, if they ask for one.
+        Bearer token for the addresses, if required.
 
     Returns
     -------
-    None for an old day that nobody looked at then.
+    None for an old day that was not scraped.
     """
     moment = now or datetime.now(UTC)
     folder = lake / "serving" / spec.name
@@ -136,7 +136,7 @@ def interval_of(
 
 
 def _difference(now: dict[str, Any], looks: list[dict[str, Any]]) -> ScrapeInterval:
-    """Hold one look against those before it: an address that was silent then has its last counters further back."""
+    """Compare one scrape with earlier ones: an address without an answer then has its last counters further back."""
     total = Counters()
     for url, values in now["counters"].items():
         before = next((look["counters"][url] for look in looks if url in look["counters"]), None)
@@ -164,7 +164,7 @@ def _scrape(model: str, url: str, token: str) -> Counters | str:
         return read_counters(model, answer.text)
     except httpx.HTTPStatusError as error:
         if error.response.status_code == 401:
-            return "it asks for a token: set EVERMODEL_SERVING_TOKEN to one that it knows"
+            return "it requires a token: set EVERMODEL_SERVING_TOKEN"
         return f"it answers with status {error.response.status_code}"
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return str(error) or type(error).__name__
