@@ -223,16 +223,9 @@ OLD_PHRASES = (
 )
 # Packages whose texts were edited as a whole, with the documentation, keep these phrases out as well.
 EDITED = {
-    "cli",
-    "core",
-    "data",
-    "deployment",
-    "evaluation",
-    "modeling",
-    "pipelines",
-    "serving",
-    "spec",
-    "stats",
+    *("alerts", "cli", "core", "data", "deployment", "evaluation", "modeling", "monitoring", "pipelines"),
+    *("registry", "reports", "serving", "spec", "stats"),
+    *("doctor", "hooks", "notifications", "operators", "sensors", "triggers", "ui"),
 }
 OLD_PHRASES_THERE = (
     *(

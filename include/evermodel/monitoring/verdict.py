@@ -43,19 +43,19 @@ class MonitoredChampion:
         Version as in the prediction log.
     training, fitted
         Its training rows, and their interval.
-    promise
+    baseline
         Its performance baseline.
     """
 
     version: str
     training: pa.Table
     fitted: Window
-    promise: Baseline
+    baseline: Baseline
 
     def references(self, spec: ModelSpec, lake: Path, as_of: datetime) -> References:
         """Return the references of the window that ends at a moment."""
         window, profiles = drift_window(spec, as_of), Profiles(spec, lake)
-        held_out = self.promise.rows
+        held_out = self.baseline.rows
         return References(spec, window, self.version, self.training, self.fitted, profiles, held_out)
 
 
@@ -105,7 +105,7 @@ def judge_day(
     rows = window_rows(spec, lake, as_of)
     references = watched.references(spec, lake, as_of)
     history = QuietHistory(references, was_calm).learn()
-    look = evaluate_performance(spec, lake, as_of, watched.promise, watched.training)
+    look = evaluate_performance(spec, lake, as_of, watched.baseline, watched.training)
     wanted = spec.respond.model_dump()
     more = [finding for finding in look.findings if wanted[finding.drift.what] != "off"]
     columns = judge_window(spec, references, rows, history=history, extra=more)

@@ -1,7 +1,7 @@
-"""MLflow's client and entities as far as the code uses them; a call or attribute that is not here fails mypy.
+"""Types of MLflow's client and entities as far as the code uses them; other calls or attributes fail mypy.
 
 MLflow itself stays outside the type check: its classes drag in most of what it imports. The signatures are the real
-ones without what nobody passes; `tests/domain/test_types.py` holds them against the installed MLflow.
+ones without unused parameters; `tests/domain/test_types.py` compares them with the installed MLflow.
 """
 
 from __future__ import annotations

@@ -173,7 +173,7 @@ class ModelRegistry:
         at: datetime | None = None,
         kind: Literal["promotion", "rollback"] = "promotion",
     ) -> Promotion:
-        """Make a version the champion, if the champion is still the one it was judged against.
+        """Make a version the champion, if the champion is still the one it was compared with.
 
         At most four requests, whose order makes a crash at any point safe: the record (a tag that names both
         versions), ``champion``, ``challenger`` if the version bears it, and ``previous``, or the record's mark where
@@ -193,7 +193,7 @@ class ModelRegistry:
         Raises
         ------
         RegistryConflictError
-            Somebody else changed the champion since.
+            The champion has changed since the evaluation.
         WrongEnvironmentError
             The model belongs to another environment.
         """

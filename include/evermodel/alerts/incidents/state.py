@@ -130,17 +130,17 @@ class IncidentState:
             return self
         if self.last is not None and as_of == parse_moment(self.last) and _judged(problem) == self.judged:
             return self._again(cause)
-        book = replace(self, last=now, judged=_judged(problem), did=action, ended=None)
+        state = replace(self, last=now, judged=_judged(problem), did=action, ended=None)
         if action == "quiet":
-            return book
+            return state
         if action in ("resolve", "close"):
-            return replace(book, incident=None, ended=self.incident)
+            return replace(state, incident=None, ended=self.incident)
         if action == "open" or self.incident is None:
             number = self.count + 1
             name = f"{problem.kind}-{number}-{origin}"
             severity = problem.severity
             opened = Incident(name, now, severity, severity, now, cause[:MOST_CAUSE], version[:40])
-            return replace(book, count=number, incident=opened)
+            return replace(state, count=number, incident=opened)
         changed = replace(
             self.incident,
             severity=max(problem.severity, self.incident.severity, key=RANK.__getitem__),
@@ -148,7 +148,7 @@ class IncidentState:
             told=now if action in ("escalate", "remind") else self.incident.told,
             cause=cause[:MOST_CAUSE],
         )
-        return replace(book, incident=changed)
+        return replace(state, incident=changed)
 
     def delivered(self, delivery: Delivery) -> IncidentState:
         """Return the state with the delivery of the open incident's first message."""

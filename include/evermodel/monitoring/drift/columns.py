@@ -15,7 +15,7 @@ _DAY = 86_400_000_000
 
 
 def as_numbers(values: pa.ChunkedArray[Any]) -> tuple[pa.ChunkedArray[Any], str]:
-    """Turn a column into numbers: booleans are 0 and 1, times are microseconds; text that is no number is missing.
+    """Turn a column into numbers: booleans are 0 and 1, times are microseconds; non-numeric text is missing.
 
     Returns
     -------

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erfc
 
-_LEAST = 30  # rows with both values, below which a pair is not judged
+_LEAST = 30  # rows with both values, below which a pair is not evaluated
 _CAP = 0.999_9
 
 

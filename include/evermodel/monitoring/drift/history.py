@@ -41,7 +41,7 @@ class PastWindow:
     effects
         By test.
     critical
-        Tests that were critical, so that this window was not calm for them.
+        Tests that were critical, so that this window was not quiet for them.
     """
 
     fingerprint: str
@@ -56,10 +56,10 @@ class QuietHistory:
     Parameters
     ----------
     references
-        Those of the window that is judged.
+        References of the evaluated window.
     was_calm
         Tells whether nothing else was wrong on a day, such as an incident with the data. Days on which a test was
-        critical are not calm for that test in any case.
+        critical are never quiet for that test.
     """
 
     references: References
@@ -102,9 +102,9 @@ class QuietHistory:
         key, power
             Of the test; see `MeasuredDifference`.
         rate
-            Chance that a calm window is above the limit.
+            Chance that a quiet window is above the limit.
         before
-            Use only windows that end by this day; by the start of the judged window if not given.
+            Use only windows that end by this day; default: the start of the evaluated window.
         """
         spec = self.references.spec
         last = before or self.references.window.start.astimezone(UTC).date()
@@ -121,7 +121,7 @@ class QuietHistory:
         return next(iter(self._rows))
 
     def _calm_effects(self, key: str) -> NDArray[np.float64] | None:
-        """Return the effects of a test by day, not-a-number where it was not calm."""
+        """Return the effects of a test by day, not-a-number on days that were not quiet."""
         if key not in self._series and self._rows:
             effects = np.full((max(self._rows) - self._first).days + 1, np.nan)
             for end in self._rows:
@@ -179,7 +179,7 @@ class QuietHistory:
     def _was_critical(
         self, measured: MeasuredDifference, effect: float, window: Window, total: float
     ) -> bool:
-        """Judge a past window by what was known then."""
+        """Evaluate a past window by what was known then."""
         rate = self.references.spec.drift.false_alarm_rate * measured.weight / total
         if effect < measured.critical or measured.p_value > rate:
             return False
@@ -201,7 +201,7 @@ class QuietHistory:
 
     @property
     def _ends(self) -> list[date]:
-        """Days on which past windows ended, the oldest first; none of them reaches into the judged window."""
+        """Days on which past windows ended, the oldest first; none of them reaches into the evaluated window."""
         window, history = self.references.window, self.references.spec.drift.history
         known = set(self.references.profiles.days())
         ends = [day + timedelta(days=1) for day in days_before(window, history.span)]

@@ -41,8 +41,8 @@ def measure(
 
     Yields
     ------
-    Differences to be judged, and findings that are decided already: those of Evidently's methods, and that a column
-    cannot be judged.
+    Differences to evaluate, and findings that are already decided: those of Evidently's methods, and that a column
+    cannot be evaluated.
     """
     spec = references.spec
     yield from _columns(references, now)

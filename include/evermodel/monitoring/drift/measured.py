@@ -1,4 +1,4 @@
-"""One measured difference between reference and window, before it is judged."""
+"""A measured difference between reference and window, before its evaluation."""
 
 from __future__ import annotations
 

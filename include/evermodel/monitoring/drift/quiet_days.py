@@ -51,7 +51,7 @@ def learn_limit(
     Statistician 40, 1986), and Student's t takes the number of independent windows that the overlapping,
     auto-correlated ones are worth. That number comes from the correlation between windows that do not overlap, which
     is corrected for its bias in short series (Marriott and Pope, Biometrika 41, 1954). No limit is below the largest
-    effect of a quiet window: what was normal once is no news.
+    effect of a quiet window: it counts as normal.
 
     Parameters
     ----------

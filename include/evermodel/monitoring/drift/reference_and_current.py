@@ -67,7 +67,7 @@ class ComparedRows(Protocol):
         ...
 
     def stretches(self, name: str, days: int) -> list[tuple[Sample, Sample]]:
-        """Return stretches of so many days of one column, each behind the rest that it can be held against."""
+        """Return stretches of so many days of one column, each with the rest as its reference."""
         ...
 
     def natural_changes(self, names: Sequence[str], days: int) -> tuple[NDArray[np.float64], float]:

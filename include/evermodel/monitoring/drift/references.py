@@ -33,7 +33,7 @@ class Reference:
     side
         Its rows; None when there are too few.
     refusal
-        Why there is no side.
+        Reason for a missing side.
     """
 
     words: str
@@ -54,9 +54,9 @@ class References:
     Parameters
     ----------
     window
-        The window that is judged.
+        The evaluated window.
     version
-        Version of the champion, whose answers are judged.
+        Version of the champion, whose predictions are evaluated.
     training
         The rows that it was fitted on.
     fitted
@@ -81,16 +81,16 @@ class References:
     _shared: dict[object, ComparedRows] = field(default_factory=dict, compare=False, repr=False)
 
     def of(self, column: str) -> Reference:
-        """Return what a column is held against."""
+        """Return the reference of a column."""
         watch = self.spec.drift.by_column.get(column)
         return self._get(watch.reference if watch and watch.reference else self.spec.drift.reference)
 
     def main(self) -> Reference:
-        """Return what all columns without a reference of their own are held against."""
+        """Return the reference of all columns without their own."""
         return self._get(self.spec.drift.reference)
 
     def of_answers(self, column: str) -> Reference:
-        """Return what the answers of the champion are held against: answers of the same version.
+        """Return the reference of the champion's predictions: predictions of the same version.
 
         Those on rows that were held out; else its first days in the log, or the days before the window when the
         reference is a trailing one. Answers on its own training rows would be too sure of themselves.

@@ -44,7 +44,7 @@ def draw_report(
     reference: Source | Chosen,
     window: Source | Chosen,
 ) -> Any:
-    """Draw Evidently's drift report of a verdict.
+    """Render Evidently's drift report of a verdict.
 
     The plots come from a seeded sample, as large as the spec's `drift.report_error` takes; the statistics, thresholds
     and verdicts that it shows are those of the verdict, which come from all rows, and the report says so. A column
@@ -53,10 +53,10 @@ def draw_report(
     Parameters
     ----------
     reference
-        What the columns were held against: one source, or a function that gives each test's source and its column's
+        Reference of the columns: one source, or a function that gives each test's source and its column's
         name there, or None.
     window
-        What was judged, in the same way.
+        The evaluated window, in the same form.
 
     Returns
     -------
@@ -137,7 +137,7 @@ def _sides(
     size: int,
     seed: int,
 ) -> tuple[tuple[NDArray[Any], NDArray[Any]] | None, str]:
-    """Draw both sides of a column; or say why not, or what was left out."""
+    """Plot both sides of a column; otherwise return the reason, or what was omitted."""
     drawn, said = [], ""
     for side, source in (("reference", reference), ("window", window)):
         try:

@@ -1,4 +1,4 @@
-"""The page of Evidently's report that is ours: what was judged, from how many rows, and every test."""
+"""Our section of Evidently's report: the evaluated window, its row counts, and every test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the report finds the two sides of each test: what the verdict held against each other."""
+"""The data sources of Evidently's report: reference and window of each test."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from evermodel.monitoring.drift.verdict import ColumnDrift
 def sources_of(references: References, window: ColumnarRows) -> tuple[Chosen, Chosen]:
     """Return functions that find reference and window of a test.
 
-    Answers are those of the judged version on both sides.
+    Predictions are those of the evaluated version on both sides.
     """
     log = LogRows(window, answers(references.spec))
 

@@ -198,7 +198,7 @@ def _interval(old: Sample, now: Sample) -> tuple[float, float]:
 
 
 def _rule(pair: Pair, effect: Callable[[Sample, Sample], float]) -> Callable[[], float]:
-    """Return the question to ask later; it does not keep the column's values in memory until then."""
+    """Return a deferred computation that does not hold the column's values in memory."""
     return partial(_largest, pair.before, pair.source, pair.days, effect)
 
 

@@ -50,7 +50,7 @@ class ColumnDrift:
     bins
         Shares by bin, for plots.
     basis
-        Where ``calm`` comes from, in words: learnt from calm windows, or a rule.
+        Where ``calm`` comes from, as text: learnt from quiet windows, or a rule.
     """
 
     column: str

@@ -120,7 +120,7 @@ def _publish(draft: Path, target: Path) -> None:
 
 
 def _drop_old(folder: Path, spec: ModelSpec) -> None:
-    """Delete reports whose day is longer ago than the spec keeps, counted from the newest; no one else's."""
+    """Delete reports whose day is longer ago than the spec keeps, counted from the newest; never foreign ones."""
     own = project_id(spec.name).hex[:12]
     days = {file: day for file in folder.glob("*.json") if (day := _day(file, own)) is not None}
     newest = max(days.values())
@@ -130,7 +130,7 @@ def _drop_old(folder: Path, spec: ModelSpec) -> None:
 
 
 def _day(file: Path, own: str) -> datetime | None:
-    """Return the day that our id of a report begins with; None for a report of somebody else."""
+    """Return the day that our id of a report begins with; None for a foreign report."""
     if not file.stem.endswith(f"-0000-8000-8000-{own}"):
         return None
     return datetime.strptime(file.stem[:8], "%Y%m%d")

@@ -34,8 +34,8 @@ def concept_findings(
 ) -> list[DriftTest]:
     """Test whether P(label | features) has changed, over groups of the score and along the main features.
 
-    The residual is the label minus the score. It is regressed on the score and the features (what the model always got
-    wrong in some places is no news) and on the window's part in it; a Wald test with errors that
+    The residual is the label minus the score. It is regressed on the score and the features (errors that the model always made
+    in some places do not count) and on the window's part in it; a Wald test with errors that
     need no equal variances (White, Econometrica 48, 1980) asks whether the window adds anything. Rows that merely come
     from other places (covariate shift) add nothing; another meaning of the same features does. Rows of one day share
     its weather, its strike or its campaign: by how much days differ more than their rows explain is measured on both
@@ -93,7 +93,7 @@ class _Shift:
 
 
 class _Regression:
-    """Residuals of both sides on features and score, ready for the question what the window adds."""
+    """Residuals of both sides on features and score, ready to test what the window adds."""
 
     def __init__(
         self,

@@ -37,7 +37,7 @@ def margins(spec: ModelSpec) -> tuple[float, float]:
     return margin, max(margin, critical)
 
 
-def stand(spec: ModelSpec, rows: pa.Table, promise: Baseline) -> tuple[MetricStanding, ...]:
+def stand(spec: ModelSpec, rows: pa.Table, baseline: Baseline) -> tuple[MetricStanding, ...]:
     """Compare the metric on matured rows with the baseline, overall and by slice.
 
     Both values are estimates, so both errors count. The false-alarm rate is shared (Bonferroni, which holds however
@@ -47,21 +47,21 @@ def stand(spec: ModelSpec, rows: pa.Table, promise: Baseline) -> tuple[MetricSta
     ----------
     rows
         Joined rows.
-    promise
+    baseline
         Of the champion. A slice is compared with the same slice of the baseline's test rows.
 
     Returns
     -------
     All rows first; empty with too few rows or an unknown baseline.
     """
-    if promise.level is None or not enough(spec, rows):
+    if baseline.level is None or not enough(spec, rows):
         return ()
-    pairs = list(_slices(spec, rows, promise))
+    pairs = list(_slices(spec, rows, baseline))
     rate = spec.performance.false_alarm_rate
     found = level(spec, rows)
     if found is None:
         return ()
-    whole = _standing(spec, ALL_ROWS, found, promise.level, rate / 2 if pairs else rate)
+    whole = _standing(spec, ALL_ROWS, found, baseline.level, rate / 2 if pairs else rate)
     return whole, *(_standing(spec, *pair, rate / 2 / len(pairs)) for pair in pairs)
 
 
@@ -90,18 +90,18 @@ def _chance(beyond: float, error: float) -> float:
     return NormalDist().cdf(-beyond / error)
 
 
-def _slices(spec: ModelSpec, rows: pa.Table, promise: Baseline) -> Iterator[tuple[str, Level, Level]]:
+def _slices(spec: ModelSpec, rows: pa.Table, baseline: Baseline) -> Iterator[tuple[str, Level, Level]]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if promise.rows is None:
+    if baseline.rows is None:
         return
     for column in spec.performance.slices:
-        now, then = rows[column].cast(pa.string()), promise.rows[column].cast(pa.string())
+        now, then = rows[column].cast(pa.string()), baseline.rows[column].cast(pa.string())
         tally = pc.value_counts(now.drop_null()).to_pylist()
         for entry in sorted(tally, key=lambda e: (-e["counts"], e["values"]))[:_MOST_VALUES]:
             value = entry["values"]
-            here, there = rows.filter(pc.equal(now, value)), promise.rows.filter(pc.equal(then, value))
+            here, there = rows.filter(pc.equal(now, value)), baseline.rows.filter(pc.equal(then, value))
             if not (enough(spec, here) and enough(spec, there)):
                 continue
             found, promised = level(spec, here), level(spec, there)
@@ -113,7 +113,7 @@ def problem_of(
     spec: ModelSpec,
     joined: LabelJoin,
     own: pa.Table,
-    promise: Baseline,
+    baseline: Baseline,
     standings: tuple[MetricStanding, ...],
 ) -> Problem:
     """Return the model's performance as a problem.
@@ -125,7 +125,7 @@ def problem_of(
     """
     metric, state = performance_metric(spec), joined.state
     if not standings:
-        return Problem("performance", "none", _unknown(spec, joined, own, promise), known=False)
+        return Problem("performance", "none", _unknown(spec, joined, own, baseline), known=False)
     whole, *slices = standings
     severity = worst_of(one.severity for one in standings)
     bad = [one for one in slices if one.severity != "none"]
@@ -148,13 +148,13 @@ def problem_of(
     return Problem("performance", severity, sentence, cause, tuple(details))
 
 
-def _unknown(spec: ModelSpec, joined: LabelJoin, own: pa.Table, promise: Baseline) -> str:
+def _unknown(spec: ModelSpec, joined: LabelJoin, own: pa.Table, baseline: Baseline) -> str:
     state = joined.state
-    if promise.level is None:
-        return f"version {promise.version} has no baseline {performance_metric(spec)} to compare with"
+    if baseline.level is None:
+        return f"version {baseline.version} has no baseline {performance_metric(spec)} to compare with"
     if own.num_rows < min(spec.performance.min_rows, joined.rows.num_rows):
         return (
-            f"{own.num_rows:,} of {joined.rows.num_rows:,} labels belong to predictions of version {promise.version}, too few for a "
+            f"{own.num_rows:,} of {joined.rows.num_rows:,} labels belong to predictions of version {baseline.version}, too few for a "
             f"verdict (at least {spec.performance.min_rows:,})"
         )
     if enough(spec, own):

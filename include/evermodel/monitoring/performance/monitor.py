@@ -87,7 +87,7 @@ class PerformanceEvaluation:
 
 
 def evaluate_performance(
-    spec: ModelSpec, lake: Path, as_of: datetime, promise: Baseline, training: pa.Table | None = None
+    spec: ModelSpec, lake: Path, as_of: datetime, baseline: Baseline, training: pa.Table | None = None
 ) -> PerformanceEvaluation:
     """Evaluate the performance of a model on the labels that had matured by a moment.
 
@@ -95,8 +95,8 @@ def evaluate_performance(
     ----------
     lake
         Folder of the prediction log and the label log.
-    promise
-        The champion's baseline; see `promise_of`.
+    baseline
+        The champion's baseline; see `baseline_of`.
     training
         Its training rows; without them label drift is not tested.
 
@@ -110,23 +110,23 @@ def evaluate_performance(
     joined = read_label_join(spec, lake, as_of)
     current = deduplicated(read_log(spec, lake, Window(as_of - spec.performance.window, as_of)))
     own = _by(
-        joined.rows, promise.version
+        joined.rows, baseline.version
     )  # predictions of a predecessor do not concern this version's baseline
-    standings = stand(spec, own, promise)
+    standings = stand(spec, own, baseline)
     found = level(spec, joined.rows)
-    estimate = estimate_of(spec, current, joined, promise)
+    estimate = estimate_of(spec, current, joined, baseline)
     return PerformanceEvaluation(
-        problem=problem_of(spec, joined, own, promise, standings),
-        performance=_short(spec, joined, promise, found, estimate),
-        findings=tuple(_findings(spec, joined, promise, training)),
+        problem=problem_of(spec, joined, own, baseline, standings),
+        performance=_short(spec, joined, baseline, found, estimate),
+        findings=tuple(_findings(spec, joined, baseline, training)),
         quality=label_quality(spec, joined.state),
         make_report=lambda: _report(
-            spec, as_of, joined, promise, standings, estimate, proxies_of(spec, current)
+            spec, as_of, joined, baseline, standings, estimate, proxies_of(spec, current)
         ),
     )
 
 
-def estimate_of(spec: ModelSpec, current: pa.Table, joined: LabelJoin, promise: Baseline) -> Estimate | None:
+def estimate_of(spec: ModelSpec, current: pa.Table, joined: LabelJoin, baseline: Baseline) -> Estimate | None:
     """Estimate the metric on the champion's answers of the current window, calibrated on its labelled rows before.
 
     A regression has no estimate, because its predictions carry no uncertainty.
@@ -135,15 +135,15 @@ def estimate_of(spec: ModelSpec, current: pa.Table, joined: LabelJoin, promise: 
 
     if spec.task == "regression" or not spec.performance.estimate:
         return None
-    own = _by(current, promise.version)
+    own = _by(current, baseline.version)
     if own.num_rows < spec.performance.min_rows:
         return None
     start = pc.min(own["event_time"]).as_py()
-    past = _by(joined.timeline, promise.version)
+    past = _by(joined.timeline, baseline.version)
     past = past.filter(pc.less(past["event_time"], start))
     pairs = [_answers(spec, past)]
-    if promise.rows is not None:
-        pairs.append(_answers(spec, promise.rows))
+    if baseline.rows is not None:
+        pairs.append(_answers(spec, baseline.rows))
     scores, labels = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
     metric = None if spec.task == "multiclass" else metric_to_watch(spec)
     window = np.asarray(own["score"], dtype=np.float64)
@@ -178,11 +178,11 @@ def _answers(spec: ModelSpec, rows: pa.Table) -> tuple[Floats, NDArray[Any]]:
 
 
 def _findings(
-    spec: ModelSpec, joined: LabelJoin, promise: Baseline, training: pa.Table | None
+    spec: ModelSpec, joined: LabelJoin, baseline: Baseline, training: pa.Table | None
 ) -> list[DriftTest]:
-    words = f"test rows of version {promise.version}"
-    own = _by(joined.rows, promise.version)  # another version's errors are not concept drift
-    found = concept_findings(spec, promise.rows, own, words)
+    words = f"test rows of version {baseline.version}"
+    own = _by(joined.rows, baseline.version)  # another version's errors are not concept drift
+    found = concept_findings(spec, baseline.rows, own, words)
     if training is not None:
         found.append(label_finding(spec, training, joined.rows, "training"))
     return found
@@ -192,7 +192,7 @@ def _report(
     spec: ModelSpec,
     as_of: datetime,
     joined: LabelJoin,
-    promise: Baseline,
+    baseline: Baseline,
     standings: tuple[MetricStanding, ...],
     estimate: Estimate | None,
     proxies: Proxies | None,
@@ -200,14 +200,14 @@ def _report(
     margin, critical = margins(spec)
     timeline = joined.timeline
     by_day = business_by_day(spec, joined.rows) if spec.performance.business else {}
-    notes = [f"version {promise.version}: {promise.note}"] if promise.note else []
-    if promise.level is not None and promise.level.rows == 0:
+    notes = [f"version {baseline.version}: {baseline.note}"] if baseline.note else []
+    if baseline.level is not None and baseline.level.rows == 0:
         notes.append("the sampling error of the baseline is unknown and taken as zero")
     if spec.task == "regression" and spec.performance.estimate:
         notes.append("no estimate before labels: predictions of a regression carry no uncertainty")
     return PerformanceReport(
         model=spec.name,
-        version=promise.version,
+        version=baseline.version,
         metric=performance_metric(spec),
         higher_is_better=metric_to_watch(spec).higher_is_better,
         as_of=as_of.isoformat(),
@@ -240,7 +240,7 @@ def _period(
 
 
 def _short(
-    spec: ModelSpec, joined: LabelJoin, promise: Baseline, found: Level | None, estimate: Estimate | None
+    spec: ModelSpec, joined: LabelJoin, baseline: Baseline, found: Level | None, estimate: Estimate | None
 ) -> Performance:
     return Performance(
         metric=performance_metric(spec),
@@ -248,7 +248,7 @@ def _short(
         value=found.value if found else None,
         low=found.low if found else None,
         high=found.high if found else None,
-        promised=promise.level.value if promise.level else None,
+        promised=baseline.level.value if baseline.level else None,
         estimated=estimate.value if estimate else None,
         estimated_low=estimate.low if estimate else None,
         estimated_high=estimate.high if estimate else None,

@@ -37,20 +37,20 @@ def summarise(store: Store, model: str) -> dict[str, Any]:
         return {}
     days = store.runs(model, "drift", STRIP_DAYS)
     retrains = retrains_of(store, entry, 60)
-    judged = [retrain for retrain in retrains if retrain["verdict"]]
+    decided = [retrain for retrain in retrains if retrain["verdict"]]
     found, incidents = registered(entry), open_incidents(entry)
     last = _picked(days[-1], _LAST) if days else None
     return {
         "name": model,
         "registered": bool(entry.created),
-        "champion": _champion(found, judged),
+        "champion": _champion(found, decided),
         "previous": found.previous,
         "challenger": found.challenger,
         "plan": plan_in_force(entry),
         "incidents": incidents,
         "last": last,
         "strip": [[d["day"], d["severity"], d.get("value"), d.get("promised")] for d in days],
-        "decision": _picked(judged[-1], _DECISION) if judged else None,
+        "decision": _picked(decided[-1], _DECISION) if decided else None,
         "severity": worst_of([i["current"] for i in incidents] + [_severity(last)]),
     }
 
@@ -105,12 +105,12 @@ def traffic_plan(entry: StoredModel) -> TrafficPlan | None:
         return None
 
 
-def _champion(found: RegistryEntry, judged: list[dict[str, Any]]) -> dict[str, Any] | None:
+def _champion(found: RegistryEntry, decided: list[dict[str, Any]]) -> dict[str, Any] | None:
     version = found.champion
     if version is None:
         return None
     promoted = [p for p in found.promotions if p.version == version]
-    made = [retrain for retrain in judged if retrain["version"] == version]
+    made = [retrain for retrain in decided if retrain["version"] == version]
     facts: dict[str, Any] = {"version": version, "since": "", "by": "", "reason": "", "kind": ""}
     if promoted:
         last = promoted[-1]
