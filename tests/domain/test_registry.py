@@ -120,7 +120,7 @@ def test_a_champion_that_changed_since_the_decision_is_not_replaced(
     before = shelf.state
 
     with pytest.raises(
-        RegistryConflictError, match=r"champion is version 1, but version 3 was judged against"
+        RegistryConflictError, match=r"champion is version 1, but version 3 was evaluated against"
     ):
         shelf.promote(three, expected, "c")
 

@@ -207,7 +207,7 @@ class DemoReplay:
 def _told(kind: str, incident: dict[str, Any], verdict: dict[str, Any]) -> str:
     """Return the state of one kind of problem; empty if there is none."""
     if incident["action"] == "resolve":
-        return f"{kind} is over"
+        return f"{kind} resolved"
     if incident["severity"] == "none":
         return ""
     columns = f" ({', '.join(verdict['drifting'])})" if kind == "drift" and verdict["drifting"] else ""
