@@ -146,7 +146,7 @@ def _ended(retrain: Retrain, approved_by: str | None) -> RetrainResult | None:
         decision = retrain.decision()
         if decision.parent == ModelRegistry(retrain.client).read(retrain.spec.name).champion:
             return RetrainResult(key, RetrainOutcome(outcome), decision, version, again=True)
-    return None  # it goes on, or it was judged against another champion
+    return None  # it continues, or it was evaluated against another champion
 
 
 def _promotion(retrain: Retrain, version: str | None) -> Promotion | None:
