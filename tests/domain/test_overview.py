@@ -177,7 +177,7 @@ def test_every_rollout_is_on_the_time_line_and_not_only_the_last(desk: Desk) -> 
     sent_back = replace(
         first, state="rolled_back", verdict="more errors than the champion", arms=everything_to("1")
     )
-    RolloutRecord(desk.client, sent_back).end()
+    RolloutRecord(desk.client, sent_back).record_end()
     now = plan_for(desk, "3", "rollout/second", "2026-03-09T08:00:00+00:00")
     RolloutRecord(desk.client, now).open()
     desk.client.set_registered_model_tag(desk.name, TRAFFIC_PLAN, now.dumps())
@@ -213,7 +213,7 @@ def test_who_said_no_to_a_version_is_known(desk: Desk) -> None:
     assert desk.summary(overview)["decision"]["rejected_by"] == ""
     plan = plan_for(desk, "1", "rollout/r", "2026-03-02T08:00:00+00:00")
     desk.client.set_registered_model_tag(desk.name, TRAFFIC_PLAN, plan.dumps())
-    RolloutRecord(desk.client, replace(plan, state="rolled_back")).end()
+    RolloutRecord(desk.client, replace(plan, state="rolled_back")).record_end()
     overview.update()
     assert desk.summary(overview)["decision"]["rejected_by"] == "its rollout"
     record_answer(desk.client, desk.name, Approval(False, "ada", "1"))
