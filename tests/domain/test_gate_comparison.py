@@ -60,7 +60,7 @@ def test_a_class_that_vanishes_from_the_test_window_cannot_judge() -> None:
 
 
 def test_scores_that_are_not_numbers_are_refused_before_any_gate() -> None:
-    with pytest.raises(GateError, match="no probabilities"):
+    with pytest.raises(GateError, match="not probabilities"):
         judged(lambda frame: skilled(frame).where(frame["colour"] != "white", np.nan), noisier)
 
 

@@ -24,7 +24,7 @@ FITTED = Window(START, START + timedelta(days=56))
 LAST = datetime(2013, 12, 31, tzinfo=UTC)
 STEADY = ("carrier", "origin", "dest", "distance", "hour")
 WEATHER = ("temp", "dewp", "humid", "pressure", "wind_speed", "visib", "precip")
-SPEC = Path(__file__).parents[1] / "include" / "models" / "flights.yaml"
+SPEC = Path(__file__).parents[2] / "include" / "models" / "flights.yaml"
 
 
 @dataclass(frozen=True)
