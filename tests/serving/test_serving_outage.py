@@ -139,13 +139,12 @@ def _failures(client: httpx.Client, world: World) -> float:
 
 def _publish_files(world: World, seed: int, change: Callable[[Path], object]) -> str:
     """Publish a copy of the first version whose files were changed."""
-    import mlflow
-
     files = world.settings.home / f"changed-{seed}"
     shutil.copytree(model_folder(world.settings, world.name) / "1", files)
     (files / ".origin").unlink()
     change(files)
-    run = world.client.create_run(mlflow.get_experiment_by_name(world.name).experiment_id)
+    experiment = world.client.get_experiment_by_name(world.name)
+    run = world.client.create_run(experiment.experiment_id)
     world.client.log_artifacts(run.info.run_id, str(files), "model")
     return world.register(f"{run.info.artifact_uri}/model", run.info.run_id, None, seed).version
 
