@@ -175,6 +175,11 @@ def test_an_ended_backtest_goes_on_where_it_stopped(tmp_path: Path, monkeypatch:
     def refuse(*arguments: Any, **options: Any) -> Any:
         raise AssertionError("this was done before")
 
-    for work in ("fits.run_limited", "fits.evaluate", "policy_simulation.judge_day", "policy_simulation.scores_and_classes"):
+    for work in (
+        "fits.run_limited",
+        "fits.evaluate",
+        "policy_simulation.judge_day",
+        "policy_simulation.scores_and_classes",
+    ):
         monkeypatch.setattr(f"evermodel.pipelines.backtest.{work}", refuse)
     assert replay_policy(plan, POLICIES["weekly"]) == whole
