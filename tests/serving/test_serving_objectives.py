@@ -103,8 +103,8 @@ def test_errors_and_answers_that_no_model_gave_are_told_apart() -> None:
     assert figures is not None
     assert (figures.error_rate, figures.fallback_share) == (0.1, 0.06)
     assert problem.severity == "critical"
-    assert problem.reason == "fallback share 6.00%, at most 1.00% promised"
-    assert problem.details[0] == "error rate 10.00%, at most 6.00% promised"
+    assert problem.reason == "fallback share 6.00%, at most 1.00% allowed"
+    assert problem.details[0] == "error rate 10.00%, at most 6.00% allowed"
 
 
 def test_predictions_that_were_not_logged_are_a_warning_however_few_requests_there_were() -> None:

@@ -18,6 +18,7 @@ from evermodel.alerts.transport import Delivery
 from evermodel.core.atomic import replacing, write_text
 from evermodel.core.formats import loads, stamped
 
+_DESTINATION = "lane.json"  # the name that the first release wrote
 _MOST_RECEIPTS = 2000
 _LOCK_SECONDS = 60.0
 
@@ -170,8 +171,8 @@ class MessageQueue:
 
     def _append(self, destination: Destination, entry: QueuedMessage, image: Path | None) -> None:
         folder = self.folder / destination.name
-        if not (folder / "destination.json").exists():
-            write_text(folder / "destination.json", json.dumps(stamped(asdict(destination))))
+        if not (folder / _DESTINATION).exists():
+            write_text(folder / _DESTINATION, json.dumps(stamped(asdict(destination))))
         names = [int(path.stem) for path in (folder / "waiting").glob("*.json")]
         # Names increase even if the clock goes back while messages are queued.
         number = max(time.time_ns(), *(name + 1 for name in names), 0)
@@ -189,7 +190,7 @@ class MessageQueue:
 
 
 def _destination(folder: Path) -> Destination:
-    file = folder / "destination.json"
+    file = folder / _DESTINATION
     return Destination(**loads(file.read_text(encoding="utf-8"), file))
 
 
