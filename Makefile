@@ -33,7 +33,7 @@ $(READY): requirements.txt requirements-dev.txt pyproject.toml
 demo: $(READY) ## Replay weeks of 2013 on this machine: train, score, drift, alert, retrain, serve (ARGS="--help")
 	$(BIN)/evermodel demo $(ARGS)
 
-quick: ## All checks, and the tests that need no server and no registry: about a minute
+quick: ## All checks, and the tests that need no server and no registry
 	$(MAKE) --no-print-directory --output-sync --jobs 3 style types layers quick-tests
 
 quick-tests: $(READY)
