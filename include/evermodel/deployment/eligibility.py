@@ -96,7 +96,7 @@ def _named(version: str | None) -> str:
 
 
 def _failed(decision: Decision) -> str:
-    return ", ".join(gate.name for gate in decision.gates if gate.verdict == "fail") or decision.verdict
+    return ", ".join(gate.name for gate in decision.failed) or decision.verdict
 
 
 def require_eligible(client: MlflowClient, spec: ModelSpec, version: str, champion: str, reason: str) -> None:

@@ -65,6 +65,11 @@ class Decision:
         """SHA-256 of the decision, 16 hex digits."""
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:16]
 
+    @property
+    def failed(self) -> tuple[Gate, ...]:
+        """The gates that failed; a warning is none of them."""
+        return tuple(gate for gate in self.gates if gate.verdict == "fail")
+
     def to_json(self) -> dict[str, Any]:
         """Return plain data, ready for JSON."""
         return asdict(self)

@@ -142,7 +142,7 @@ class Retrain(RetrainRun):
     def _note_override(self, decision: Decision, answer: Approval) -> None:
         if not decision.forced:
             return
-        failed = ", ".join(gate.name for gate in decision.gates if gate.verdict == "fail")
+        failed = ", ".join(gate.name for gate in decision.failed)
         audit(
             "override",
             self.spec.name,

@@ -25,7 +25,7 @@ def headline(decision: Decision) -> tuple[str, str]:
 
 def why(decision: Decision) -> list[str]:
     """Return the reasons, in a few sentences."""
-    failed = [gate for gate in decision.gates if gate.verdict == "fail"]
+    failed = decision.failed
     said = [VERDICTS.get(decision.verdict, decision.verdict)]
     if failed:
         said.append(
