@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from benchmarks.calibration_columns import Array, Column, columns
 from benchmarks.calibration_peer import says_drift
 from evermodel.monitoring.drift.bins import CategoryBins, NumberBins
-from evermodel.monitoring.drift.categorical import categorical_p_value
-from evermodel.monitoring.drift.numeric import numeric_p_value
+from evermodel.monitoring.drift.two_sample import categorical_p_value, numeric_p_value
 from evermodel.stats.ranks import Pooled
 from evermodel.stats.sample import CategoricalSample, NumericSample, Sample
 from evermodel.stats.stability import stability

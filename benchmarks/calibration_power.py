@@ -11,8 +11,7 @@ import numpy as np
 from benchmarks.calibration_alarms import LEVEL
 from benchmarks.calibration_columns import Array, Column, columns, drifts
 from benchmarks.calibration_peer import statistic
-from evermodel.monitoring.drift.categorical import categorical_p_value
-from evermodel.monitoring.drift.numeric import numeric_p_value
+from evermodel.monitoring.drift.two_sample import categorical_p_value, numeric_p_value
 from evermodel.stats.ranks import Pooled
 from evermodel.stats.sample import CategoricalSample, NumericSample
 

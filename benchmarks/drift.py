@@ -28,7 +28,7 @@ print(int(done.dict()["metrics"][0]["value"]["count"]), "drift")
 """
 _REPORT = """
 from evermodel.monitoring.drift.report import draw_report, save_report
-from evermodel.monitoring.drift.report_sources import sources_of
+from evermodel.monitoring.drift.drawing import sources_of
 save_report(draw_report(spec, verdict, *sources_of(references, window)), Path(sys.argv[5]).parent)
 """
 # What the verdict alone must not load: modules, told after it is written.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evermodel.cli import exit_codes
-from evermodel.spec.schema import json_schema
+from evermodel.spec.model import json_schema
 
 # What people use from a notebook or a DAG of their own; the rest is for those who read the source.
 DOMAIN = (

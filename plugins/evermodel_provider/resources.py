@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from evermodel.spec import ModelSpec
-    from evermodel.spec.resources import TaskResources
+    from evermodel.spec.parts import TaskResources
 
 Kind = Literal["training", "scoring", "drift", "registry"]
 

@@ -15,7 +15,7 @@ from evermodel import __version__
 from evermodel.cli import app, main
 from evermodel.cli.local_stack.ports import free_port
 from evermodel.core.errors import EvermodelError, NoChampionError, TrackingUnavailableError
-from evermodel.spec.schema import json_schema
+from evermodel.spec.model import json_schema
 from support.flights import World
 from support.paths import PROJECT
 

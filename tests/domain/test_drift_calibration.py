@@ -6,8 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from evermodel.monitoring.drift.categorical import categorical_p_value
-from evermodel.monitoring.drift.numeric import numeric_p_value
+from evermodel.monitoring.drift.two_sample import categorical_p_value, numeric_p_value
 from evermodel.stats.ranks import Pooled
 from evermodel.stats.sample import CategoricalSample, NumericSample
 

@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evermodel.core.errors import PermanentError
-from evermodel.monitoring.drift.compare import compare
-from evermodel.monitoring.drift.comparison import ColumnComparison
+from evermodel.monitoring.drift.compare import ColumnComparison, compare
 from evermodel.stats.sample import CategoricalSample, NumericSample, Sample, categories, numbers
 
 ANY_NUMBER = st.floats(allow_nan=False) | st.sampled_from([0.0, 1.0, -1.0, math.inf, -math.inf])

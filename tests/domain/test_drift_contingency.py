@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2, chi2_contingency, hypergeom
 
-from evermodel.monitoring.drift.evidence import combine
+from evermodel.monitoring.drift.two_sample import combine
 from evermodel.stats.contingency import Contingency, gamma_tail, parts_of_rows
 from evermodel.stats.quadratic import quadratic_tail
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from evermodel.core.errors import SpecError
 from evermodel.core.settings import Settings
 from evermodel.spec import load_spec, load_specs
-from evermodel.spec.schema import json_schema
+from evermodel.spec.model import json_schema
 from support.paths import PROJECT
 
 SHIPPED = PROJECT / "include" / "models" / "flights.yaml"

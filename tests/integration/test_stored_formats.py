@@ -33,7 +33,7 @@ from evermodel.reports.overview.store import StoredModel
 from evermodel.reports.overview.summary import open_incidents, registered, traffic_plan
 from evermodel.serving.app import create_app
 from evermodel.spec import load_spec
-from evermodel.spec.schema import json_schema
+from evermodel.spec.model import json_schema
 from support.paths import PROJECT
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]

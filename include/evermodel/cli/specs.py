@@ -20,7 +20,7 @@ def schema(
 ) -> None:
     """Print the JSON Schema of model specs, for editors."""
     from evermodel.core.atomic import write_text
-    from evermodel.spec.schema import json_schema
+    from evermodel.spec.model import json_schema
 
     text = json.dumps(json_schema(), indent=2) + "\n"
     if out is None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from evermodel.core.errors import SpecError
 from evermodel.spec import CandidateSpec, ModelSpec
-from evermodel.spec.metrics import Task
+from evermodel.spec.parts import Task
 
 # Only these packages may be named by a spec: an import path is code that runs.
 ALLOWED_PACKAGES = ("sklearn", "lightgbm", "xgboost")

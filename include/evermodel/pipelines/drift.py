@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from evermodel.core.settings import Settings
 from evermodel.data.snapshots.snapshot import read_snapshot
+from evermodel.monitoring.drift.drawing import sources_of
 from evermodel.monitoring.drift.report import draw_report, save_report
-from evermodel.monitoring.drift.report_sources import sources_of
 from evermodel.monitoring.drift.verdict import DriftVerdict
 from evermodel.monitoring.drift.workspace import keep_report
 from evermodel.monitoring.performance.baseline import baseline_of

@@ -6,8 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from evermodel.spec.metrics import MetricName
-from evermodel.spec.parts import Column, Share, SpecSection
+from evermodel.spec.parts import Column, MetricName, Share, SpecSection
 
 Scalar = bool | int | float | str
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from evermodel.spec.parts import Column, Span, SpecSection
+from evermodel.spec.parts import Column, Share, Span, SpecSection
 
 ReferenceKind = Literal["training", "trailing", "weekday", "season"]
 # Ours, and those of Evidently 0.7 (by its own names) that need nothing but the two columns.
@@ -115,4 +115,29 @@ class DriftSpec(SpecSection):
     )
     keep_reports: Span = Field(
         timedelta(days=90), description="Retention of reports in Evidently's workspace."
+    )
+
+
+class PerformanceSpec(SpecSection):
+    """How the performance on matured labels is monitored."""
+
+    window: Span = Field(timedelta(days=7), description="Trailing window of predictions with known labels.")
+    margin: float | None = Field(
+        None,
+        ge=0,
+        description="Distance below the promised value that is a warning; default: the gate's margin.",
+    )
+    critical: float | None = Field(
+        None, ge=0, description="Distance below the promised value that is critical; default: three margins."
+    )
+    false_alarm_rate: float = Field(0.01, gt=0, lt=0.5, description="False-alarm rate per model and day.")
+    min_rows: int = Field(100, ge=2, description="Minimum labels for a verdict.")
+    slices: tuple[Column, ...] = Field((), description="Features whose values are monitored one by one.")
+    estimate: bool = Field(
+        True, description="Estimate the metric before labels are known (CBPE); not for regression."
+    )
+    threshold: Share = Field(0.5, description="Score from which a row is positive in proxy metrics.")
+    business: dict[str, str] = Field(
+        default_factory=dict,
+        description="Name and SQL expression (DuckDB) over `joined`: the prediction log with the column `label`.",
     )

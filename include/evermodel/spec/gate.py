@@ -15,8 +15,7 @@ from evermodel.spec.checks import (
     SecondaryMetric,
     SliceCheck,
 )
-from evermodel.spec.metrics import METRIC_NAMES, MetricName, Task
-from evermodel.spec.parts import FeaturesSpec, Share, SpecSection
+from evermodel.spec.parts import METRIC_NAMES, FeaturesSpec, MetricName, Share, SpecSection, Task
 
 
 class GateSpec(SpecSection):

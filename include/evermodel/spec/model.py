@@ -11,16 +11,21 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from evermodel.spec.alerts import AlertsSpec
-from evermodel.spec.drift import DriftSpec
+from evermodel.spec.drift import DriftSpec, PerformanceSpec
 from evermodel.spec.gate import GateSpec
-from evermodel.spec.metrics import METRIC_NAMES, Task
-from evermodel.spec.parts import FeaturesSpec, LabelSpec, ScheduleSpec, Span, SpecSection
-from evermodel.spec.performance import PerformanceSpec
+from evermodel.spec.parts import (
+    METRIC_NAMES,
+    FeaturesSpec,
+    LabelSpec,
+    ResourcesSpec,
+    ScheduleSpec,
+    Span,
+    SpecSection,
+    Task,
+)
 from evermodel.spec.policy import RespondSpec, RetrainPolicy
-from evermodel.spec.resources import ResourcesSpec
 from evermodel.spec.rollout import RollbackSpec, RolloutSpec
-from evermodel.spec.score import ScoreSpec
-from evermodel.spec.serving import ServingSpec
+from evermodel.spec.serving import ScoreSpec, ServingSpec
 from evermodel.spec.source import SourceSpec
 from evermodel.spec.training import CandidateSpec, SplitSpec, TrainingSpec
 from evermodel.spec.validation import ValidationSpec
@@ -203,3 +208,13 @@ class ModelSpec(SpecSection):
         """SHA-256 of the canonical spec, 16 hex digits."""
         text = json.dumps(self.canonical(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) that editors use to complete and check a spec."""
+    schema = ModelSpec.model_json_schema(mode="validation")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "evermodel model spec",
+        **{key: value for key, value in schema.items() if key != "title"},
+    }

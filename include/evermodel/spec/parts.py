@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -123,3 +123,40 @@ class ScheduleSpec(SpecSection):
     retrain: Cron | None = "0 6 * * 1"
     score: Cron | None = "0 3 * * *"
     drift: Cron | None = "0 4 * * *"
+
+
+Task = Literal["binary", "multiclass", "regression"]
+MetricName = Literal[
+    "roc_auc", "average_precision", "log_loss", "brier", "accuracy", "macro_f1", "rmse", "mae", "r2"
+]
+METRIC_NAMES: dict[Task, tuple[MetricName, ...]] = {
+    "binary": ("roc_auc", "average_precision", "log_loss", "brier"),
+    "multiclass": ("log_loss", "accuracy", "macro_f1"),
+    "regression": ("rmse", "mae", "r2"),
+}
+
+
+_QUANTITY = r"^\d+(\.\d+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
+
+
+class TaskResources(SpecSection):
+    """Resources of one kind of task; unset ones are Airflow's defaults."""
+
+    queue: str | None = Field(None, min_length=1, description="Celery queue; a worker must consume it.")
+    pool: str | None = Field(None, min_length=1, description="Airflow pool; it must exist.")
+    slots: int = Field(1, ge=1, description="Pool slots per task.")
+    cpu: str | None = Field(
+        None, pattern=_QUANTITY, description="CPU request of the task's pod (Kubernetes)."
+    )
+    memory: str | None = Field(
+        None, pattern=_QUANTITY, description="Memory request and limit of the task's pod (Kubernetes)."
+    )
+
+
+class ResourcesSpec(SpecSection):
+    """Resources by kind of task; sensors and messages need none."""
+
+    training: TaskResources = TaskResources()
+    scoring: TaskResources = TaskResources()
+    drift: TaskResources = TaskResources()
+    registry: TaskResources = Field(TaskResources(), description="Tasks that move aliases or traffic.")

@@ -169,9 +169,6 @@ class PythonSource(BaseSource):
         return self.function
 
 
-_KINDS = ("files", "sql", "ibis", "python")
-
-
 def _kind(value: object) -> str:
     found = value.get("kind", "files") if isinstance(value, dict) else getattr(value, "kind", "files")
     return str(found)

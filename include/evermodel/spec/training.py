@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, JsonValue, Tag, model_validator
 
-from evermodel.spec.metrics import Task
-from evermodel.spec.parts import Span, SpecSection
+from evermodel.spec.parts import Span, SpecSection, Task
 
 
 class SplitSpec(SpecSection):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evermodel.spec.metrics import Task
+from evermodel.spec.parts import Task
 from evermodel.stats.metrics import METRICS, Floats, Metric, WeightedMetric
 
 

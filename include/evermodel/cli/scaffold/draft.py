@@ -16,8 +16,7 @@ from evermodel.cli.scaffold.roles import Label, Roles, guess_roles
 from evermodel.cli.scaffold.spans import Spans, choose_spans
 from evermodel.cli.scaffold.table import Origin, SourceTable, open_table
 from evermodel.spec import ModelSpec
-from evermodel.spec.metrics import Task
-from evermodel.spec.parts import format_span
+from evermodel.spec.parts import Task, format_span
 
 _WIDTH = 100
 _USUAL_WINDOW_ROWS = 250

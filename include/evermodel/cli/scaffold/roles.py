@@ -10,8 +10,8 @@ from evermodel.cli.scaffold.table import SourceTable, TableColumn
 from evermodel.core.errors import SpecError
 from evermodel.data.validation.leakage_hints import LEAK, predictive_power
 from evermodel.data.validation.scan import name, text
-from evermodel.spec.metrics import Task
 from evermodel.spec.model import RESERVED
+from evermodel.spec.parts import Task
 
 _MOST_CLASSES, _MOST_CATEGORIES = 50, 200
 _WHOLE_CLASSES = 10

@@ -9,7 +9,7 @@ from evermodel.data.validation.profile import ColumnProfile, SnapshotProfile
 from evermodel.data.validation.report import CheckResult
 from evermodel.data.validation.severities import Severities
 from evermodel.spec import ModelSpec
-from evermodel.spec.metrics import Task
+from evermodel.spec.parts import Task
 
 if TYPE_CHECKING:
     import numpy as np

@@ -2,19 +2,18 @@
 
 __all__ = [
     "bins",
-    "categorical",
     "compare",
+    "drawing",
     "family",
     "history",
     "judge",
-    "numeric",
     "profiles",
     "quiet_days",
     "reference_and_current",
     "references",
     "report",
-    "report_sources",
     "rows",
+    "two_sample",
     "verdict",
     "workspace",
 ]

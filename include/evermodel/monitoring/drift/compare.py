@@ -2,18 +2,46 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from evermodel.core.errors import PermanentError
 from evermodel.monitoring.drift.bins import CategoryBins, Counts, NumberBins, quantiles
-from evermodel.monitoring.drift.categorical import categorical_p_value
-from evermodel.monitoring.drift.comparison import ColumnComparison
-from evermodel.monitoring.drift.numeric import numeric_p_value
+from evermodel.monitoring.drift.two_sample import categorical_p_value, numeric_p_value
 from evermodel.monitoring.drift.verdict import Bin
 from evermodel.stats.distances import jensen_shannon, wasserstein
 from evermodel.stats.ranks import Pooled
 from evermodel.stats.sample import CategoricalSample, NumericSample, Sample
 from evermodel.stats.stability import Stability, stability
+
+
+@dataclass(frozen=True)
+class ColumnComparison:
+    """A window's column compared with the reference's.
+
+    Parameters
+    ----------
+    p_value
+        Of the two-sample test that both sides come from one distribution, both being samples.
+    psi, low, high
+        Population stability index with a 95 % interval.
+    distance
+        Wasserstein distance in standard deviations of the reference (numbers), Jensen-Shannon distance (categories).
+    summary
+        What changed, in a few words.
+    bins
+        Shares by bin, for plots.
+    """
+
+    p_value: float
+    psi: float
+    low: float
+    high: float
+    distance: float
+    summary: str
+    bins: tuple[Bin, ...]
+
 
 _MOST_BINS = 12
 _MUCH_MISSING = 0.05

@@ -1,4 +1,4 @@
-"""A seeded sample of a column, for pictures: as many rows as the wanted precision takes."""
+"""The data of Evidently's report: the sources of each test, and a seeded sample of a column for its plots."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from numpy.typing import NDArray
 from typing_extensions import TypeIs
 
 from evermodel.monitoring.drift.columns import as_numbers
+from evermodel.monitoring.drift.profile import of_version
+from evermodel.monitoring.drift.profiles import answers
 from evermodel.monitoring.drift.reference_and_current import ColumnarRows, ComparedRows, ExactRows
+from evermodel.monitoring.drift.references import References
+from evermodel.monitoring.drift.rows import LogRows
 from evermodel.monitoring.drift.verdict import ColumnDrift
 from evermodel.stats.sample import CategoricalSample, Sample
 
@@ -102,3 +106,24 @@ def _texts(values: pa.ChunkedArray[Any]) -> NDArray[Any]:
     named = values.cast(kind.value_type) if pa.types.is_dictionary(kind) else values
     texts = named.cast(pa.string()).to_pylist()
     return np.array([*texts, None], dtype=object)[:-1]  # the None keeps numpy from choosing a text type
+
+
+def sources_of(references: References, window: ColumnarRows) -> tuple[Chosen, Chosen]:
+    """Return functions that find reference and window of a test.
+
+    Predictions are those of the evaluated version on both sides.
+    """
+    log = LogRows(window, answers(references.spec))
+
+    def name(drift: ColumnDrift) -> str:
+        return of_version(drift.column, references.version) if drift.what == "prediction" else drift.column
+
+    def before(drift: ColumnDrift) -> tuple[Source, str] | None:
+        of = references.of_answers if drift.what == "prediction" else references.of
+        side = of(drift.column).side
+        return None if side is None else (side, name(drift))
+
+    def now(drift: ColumnDrift) -> tuple[Source, str] | None:
+        return log, name(drift)
+
+    return before, now

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evermodel.core.atomic import write_text
+from evermodel.monitoring.drift.family import MeasuredDifference
 from evermodel.monitoring.drift.measure import measure, window_days
-from evermodel.monitoring.drift.measured import MeasuredDifference
 from evermodel.monitoring.drift.profiles import days_before, days_of_window
 from evermodel.monitoring.drift.quiet_days import Limit, learn_limit
 from evermodel.monitoring.drift.references import References

@@ -6,14 +6,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from evermodel.core.errors import EmptyWindowError
-from evermodel.monitoring.drift.family import DriftTest, judge_family
+from evermodel.monitoring.drift.family import DriftTest, MeasuredDifference, judge_family
 from evermodel.monitoring.drift.history import QuietHistory
-from evermodel.monitoring.drift.log_rows import LogRows
 from evermodel.monitoring.drift.measure import measure
-from evermodel.monitoring.drift.measured import MeasuredDifference
 from evermodel.monitoring.drift.profiles import answers
 from evermodel.monitoring.drift.reference_and_current import ColumnarRows, ExactRows
 from evermodel.monitoring.drift.references import References
+from evermodel.monitoring.drift.rows import LogRows
 from evermodel.monitoring.drift.verdict import ColumnDrift
 from evermodel.spec import ModelSpec
 

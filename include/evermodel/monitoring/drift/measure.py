@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from evermodel.monitoring.drift import tests_by_kind as kinds
-from evermodel.monitoring.drift.family import DriftTest, refused
-from evermodel.monitoring.drift.measured import MeasuredDifference
+from evermodel.monitoring.drift.family import DriftTest, MeasuredDifference, refused
 from evermodel.monitoring.drift.profile import of_version
 from evermodel.monitoring.drift.profiles import answers
 from evermodel.monitoring.drift.reference_and_current import ComparedRows
 from evermodel.monitoring.drift.references import Reference, References
 from evermodel.monitoring.drift.tests_by_kind import Pair
+from evermodel.monitoring.drift.verdict import ColumnDrift
 from evermodel.spec import ModelSpec
+from evermodel.spec.drift import ColumnWatch
 from evermodel.stats.sample import CategoricalSample, NumericSample, Sample
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _WHOLE = 0.9  # minimum share of the window's predictions by the evaluated version
 _MOST_ROWS_AT_ONCE = 4_000_000  # of both sides: two columns of them take half a gigabyte
@@ -83,8 +88,6 @@ def _column(references: References, name: str, now: ComparedRows) -> Iterator[Me
     watch = spec.drift.by_column.get(name)
     if spec.respond.feature != "off":
         if watch and watch.method != "calibrated":
-            from evermodel.monitoring.drift.methods import by_evidently
-
             yield by_evidently(watch, name, pair.old, pair.new, reference.words)
         else:
             yield kinds.distribution(spec, pair, "feature")
@@ -147,3 +150,61 @@ def _as(sample: Sample, numeric: bool) -> Sample:
 
 def _kind(spec: ModelSpec, name: str) -> Literal["numeric", "categorical"]:
     return "numeric" if name in spec.features.numeric else "categorical"
+
+
+# Those whose score is a p-value: drift is *below* the threshold.
+_P_VALUES = frozenset(
+    ["anderson", "chisquare", "cramer_von_mises", "es", "ks", "kuiper_test", "mannw", "t_test", "z"]
+)
+
+
+def by_evidently(watch: ColumnWatch, name: str, old: Sample, new: Sample, words: str) -> DriftTest:
+    """Evaluate a column by one of Evidently's methods, on all rows; drift is critical, as Evidently has one degree.
+
+    Rows without a value, and infinite ones, are left out as in Evidently's reports.
+    """
+    from evidently.legacy.calculations.stattests import get_stattest
+    from evidently.legacy.core import ColumnType
+
+    side_kind: Literal["numeric", "categorical"] = (
+        "numeric" if isinstance(new, NumericSample) else "categorical"
+    )
+    kind = ColumnType.Numerical if side_kind == "numeric" else ColumnType.Categorical
+    before, now = _series(old, name), _series(new, name)
+    if before.empty or now.empty:
+        return refused(name, side_kind, "feature", words, "no known value")
+    test = get_stattest(before, now, kind, watch.method)
+    found = test(before, now, kind, watch.threshold)
+    score = float(found.drift_score)
+    is_p_value = watch.method in _P_VALUES
+    sure = math.isfinite(score)
+    drift = ColumnDrift(
+        column=name,
+        kind=side_kind,
+        what="feature",
+        method=watch.method,
+        measure=test.display_name,
+        effect=score if sure else 0.0,
+        low=score if sure else 0.0,
+        high=score if sure else 0.0,
+        calm=0.0,
+        threshold=float(found.actual_threshold),
+        p_value=score if is_p_value and sure else 1.0,
+        reference=words,
+        severity="none",
+        summary=f"{test.display_name} {score:.4g}, threshold {found.actual_threshold:g}",
+    )
+    return DriftTest(drift, drift.threshold, decided="critical" if found.drifted else "none")
+
+
+def _series(sample: Sample, name: str) -> pd.Series:
+    import pandas as pd
+
+    if isinstance(sample, NumericSample):
+        finite = np.isfinite(sample.values)
+        values = sample.values[finite]
+        if sample.weights is not None:
+            values = np.repeat(values, np.maximum(np.round(sample.weights[finite]), 1).astype(np.intp))
+        return pd.Series(values, name=name)
+    names, counts = list(sample.counts), [round(count) for count in sample.counts.values()]
+    return pd.Series(np.repeat(np.array(names, dtype=object), counts), name=name, dtype=object)

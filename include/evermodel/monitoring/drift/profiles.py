@@ -13,9 +13,9 @@ import numpy as np
 
 from evermodel.core.atomic import replacing
 from evermodel.data.prediction_log import files_of, read_log
-from evermodel.monitoring.drift.log_rows import LogRows
 from evermodel.monitoring.drift.profile import JOINT_ROWS, DayProfile, merged, profile, thinned
 from evermodel.monitoring.drift.reference_and_current import ExactRows
+from evermodel.monitoring.drift.rows import LogRows
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window
 from evermodel.stats.sample import CategoricalSample, NumericSample, Sample

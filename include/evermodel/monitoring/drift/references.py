@@ -8,10 +8,10 @@ from datetime import UTC, date, datetime, timedelta
 
 from evermodel.data.sources import read_window
 from evermodel.monitoring.drift.columns import days_of
-from evermodel.monitoring.drift.log_rows import LogRows
 from evermodel.monitoring.drift.profile import ProfiledRows, merged, of_version
 from evermodel.monitoring.drift.profiles import Profiles, days_before, days_of_window
 from evermodel.monitoring.drift.reference_and_current import ColumnarRows, ComparedRows, ExactRows
+from evermodel.monitoring.drift.rows import LogRows
 from evermodel.spec import ModelSpec
 from evermodel.spec.drift import ReferenceSpec
 from evermodel.spec.window import Window

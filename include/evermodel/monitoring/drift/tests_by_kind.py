@@ -15,7 +15,7 @@ from scipy.special import stdtrit
 from evermodel.monitoring.drift.bins import CategoryBins, NumberBins
 from evermodel.monitoring.drift.compare import compare
 from evermodel.monitoring.drift.correlation import pair_changes
-from evermodel.monitoring.drift.measured import MeasuredDifference
+from evermodel.monitoring.drift.family import MeasuredDifference
 from evermodel.monitoring.drift.new_categories import can_tell, new_categories
 from evermodel.monitoring.drift.profile import REST
 from evermodel.monitoring.drift.reference_and_current import ComparedRows

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from evermodel.monitoring.performance.answers import performance_metric
-from evermodel.monitoring.performance.label_maturity import matured_performance
+from evermodel.monitoring.performance.answers import matured_performance, performance_metric
 
 __all__ = [
     "answers",

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evermodel.data.prediction_log import read_log
-from evermodel.monitoring.drift.family import DriftTest
-from evermodel.monitoring.drift.verdict import Performance
+from evermodel.monitoring.drift.compare import compare
+from evermodel.monitoring.drift.family import DriftTest, refused
+from evermodel.monitoring.drift.verdict import ColumnDrift, Performance
 from evermodel.monitoring.performance.answers import (
     Level,
     level,
@@ -27,7 +28,6 @@ from evermodel.monitoring.performance.business import business_by_day, business_
 from evermodel.monitoring.performance.concept import concept_findings
 from evermodel.monitoring.performance.decay import margins, problem_of, stand
 from evermodel.monitoring.performance.estimate import estimate_metric
-from evermodel.monitoring.performance.label_drift import label_finding
 from evermodel.monitoring.performance.label_join import (
     LabelJoin,
     days_of,
@@ -48,6 +48,7 @@ from evermodel.monitoring.problems import Problem
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window
 from evermodel.stats.metrics import Floats
+from evermodel.stats.sample import Sample, categories, numbers
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -253,3 +254,52 @@ def _short(
         estimated_low=estimate.low if estimate else None,
         estimated_high=estimate.high if estimate else None,
     )
+
+
+def label_finding(spec: ModelSpec, training: pa.Table, rows: pa.Table, words: str) -> DriftTest:
+    """Compare the distribution of labels.
+
+    Parameters
+    ----------
+    training
+        The champion's training rows, with the label under its own name.
+    rows
+        Joined rows of the window, with the label as ``label``.
+    words
+        Name of the reference.
+    """
+    name = spec.label.column
+    if rows.num_rows < spec.performance.min_rows:
+        why = f"{rows.num_rows} labels, at least {spec.performance.min_rows}"
+        kind = "numeric" if spec.task == "regression" else "categorical"
+        return refused(name, kind, "label", words, why)  # type: ignore[arg-type]
+    old, new = (_sample(spec, column) for column in (training[name], rows["label"]))
+    found = compare(old, new)
+    watch = spec.drift.by_column.get(name)
+    band = watch.psi if watch and watch.psi else spec.drift.psi
+    drift = ColumnDrift(
+        column=name,
+        kind="numeric" if spec.task == "regression" else "categorical",
+        what="label",
+        method="calibrated",
+        measure="PSI",
+        effect=found.psi,
+        low=found.low,
+        high=found.high,
+        calm=0.0,
+        threshold=band.warning,
+        p_value=found.p_value,
+        reference=words,
+        severity="none",
+        summary=found.summary,
+        bins=found.bins,
+    )
+    return DriftTest(drift, band.critical)
+
+
+def _sample(spec: ModelSpec, labels: pa.ChunkedArray[Any]) -> Sample:
+    import pyarrow as pa
+
+    if spec.task == "regression":
+        return numbers(labels)
+    return categories(labels.cast(pa.int8()) if spec.task == "binary" else labels)
