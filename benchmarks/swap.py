@@ -20,9 +20,9 @@ from evermodel.cli.local_stack.ports import free_port
 from evermodel.cli.local_stack.processes import Service
 from evermodel.data.dtypes import feature_frame
 from evermodel.deployment.rollback import roll_back
-from evermodel.deployment.rollout.plan import TrafficPlan, split
-from evermodel.deployment.rollout.plan_store import read_plan, write_plan
 from evermodel.modeling.model_store import load_model
+from evermodel.registry.registry import ModelRegistry
+from evermodel.registry.traffic_plan import TrafficPlan, split
 
 CLIENTS, ROWS, PER_SECOND = 32, 3, 500.0
 SHARES = (0.1, 0.5)  # of a canary, before the promotion that ends it
@@ -114,7 +114,7 @@ def _swap(world: Published, port: int, versions: list[str], promotions: int, rol
         plan = _canary(world, port, old, new, f"canary {number}") if number % CANARIES == 0 else None
         world.promote(new, f"swap {number}")
         if plan is not None:
-            write_plan(world.client, plan.changed(state="promoted"), after=plan)
+            ModelRegistry(world.client).write_plan(plan.changed(state="promoted"), after=plan)
         _wait_for(port, new)
     for number in range(rollbacks):
         target = versions[(promotions + number + 1) % 2]
@@ -126,7 +126,7 @@ def _swap(world: Published, port: int, versions: list[str], promotions: int, rol
 def _canary(world: Published, port: int, old: str, new: str, key: str) -> TrafficPlan | None:
     """Give the new version more and more of the requests, as a rollout does."""
     now = datetime.now(UTC).isoformat()
-    before = read_plan(world.client, "bench")
+    before = ModelRegistry(world.client).read("bench").plan
     for step, share in enumerate(SHARES):
         arms = split(old, new, share)
         plan = TrafficPlan(
@@ -134,7 +134,7 @@ def _canary(world: Published, port: int, old: str, new: str, key: str) -> Traffi
             revision=before.revision + 1 if before else 1,
             step=step,
         )
-        before = write_plan(world.client, plan, after=before)
+        before = ModelRegistry(world.client).write_plan(plan, after=before)
         _wait_for(port, old, {old: 1 - share, new: share})
     return before
 

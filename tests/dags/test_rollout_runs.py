@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 
-from evermodel.deployment.rollout.plan import TrafficPlan
-from evermodel.deployment.rollout.plan_store import read_plan
 from evermodel.deployment.rollout.service import RolloutService
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.serving_heartbeats import ServingReport, VersionCounts, write_report
+from evermodel.registry.traffic_plan import TrafficPlan
 from support.airflow_runs import messages, parse, retrain, run
 from support.flights import World
 
@@ -39,7 +38,7 @@ def serving(world: World, counted: Counted) -> Iterator[None]:
 
     def report() -> None:
         while not stop.wait(0.1):
-            plan = read_plan(world.client, world.name)
+            plan = ModelRegistry(world.client).read(world.name).plan
             if plan is None:
                 continue
             at = datetime.now(UTC).isoformat()

@@ -10,7 +10,6 @@ from typer.testing import CliRunner, Result
 
 from evermodel.cli import app
 from evermodel.core.errors import EvermodelError, NoChampionError, PromotionError, SpecError
-from evermodel.deployment.rollout.plan_store import read_plan
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.registry_entry import CHAMPION
 from support.airflow_runs import claim_airflow_home
@@ -114,7 +113,7 @@ def test_where_the_spec_rolls_out_in_steps_the_rollout_begins_and_the_champion_s
     assert "Version 2 is being rolled out;" in begun.stdout
     assert f"evermodel rollout advance {world.name}" in begun.stdout
     assert str(ModelRegistry(world.client).champion(world.name).version) == "1"
-    plan = read_plan(world.client, world.name)
+    plan = ModelRegistry(world.client).read(world.name).plan
     assert plan is not None
     assert (plan.challenger, plan.strategy, plan.state) == ("2", "canary", "running")
     again = json.loads(train(world, "2013-03-18", "--json").stdout)

@@ -16,12 +16,12 @@ from evermodel.core.errors import NewerFormatError
 from evermodel.core.formats import FORMAT, loads, stamped
 from evermodel.data.prediction_log import log_schema, read_log, write_batch
 from evermodel.data.validation.schema_file import read_schema
-from evermodel.deployment.rollout.plan import TrafficPlan, split
 from evermodel.evaluation.decision import Decision
 from evermodel.modeling.model_store import MOVED_TYPES, TRUSTED_TYPES
 from evermodel.monitoring.retrain_history import Request, requests
 from evermodel.registry.serving_heartbeats import ServingReport, read_reports, reports_folder, write_report
 from evermodel.registry.tags import RETRAIN_REQUEST
+from evermodel.registry.traffic_plan import TrafficPlan, split
 from support.small_model import between, moment, small_spec
 
 NEWER = FORMAT + 2
@@ -49,7 +49,7 @@ def test_plans_and_messages_are_read_with_and_without_a_number() -> None:
     for text in (entry.to_text(), json.dumps(vars(entry))):
         assert QueuedMessage.from_text(text) == entry
     with pytest.raises(NewerFormatError, match="traffic plan of model small"):
-        TrafficPlan.from_json(json.loads(newer(PLAN.dumps())))
+        TrafficPlan.from_json(json.loads(newer(json.dumps(PLAN.to_json()))))
     with pytest.raises(NewerFormatError):
         QueuedMessage.from_text(newer(entry.to_text()))
 

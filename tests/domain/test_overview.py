@@ -25,7 +25,6 @@ from evermodel.cli.local_stack.ports import free_port
 from evermodel.core.errors import TrackingUnavailableError
 from evermodel.core.settings import Settings
 from evermodel.deployment.rollout.history import RolloutRecord
-from evermodel.deployment.rollout.plan import TrafficPlan, everything_to, split
 from evermodel.evaluation.decision import Decision, Gate
 from evermodel.monitoring.drift.verdict import DriftVerdict
 from evermodel.monitoring.retrain_history import tags_of
@@ -34,6 +33,7 @@ from evermodel.registry.approval import Approval, record_answer
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.tags import DAY, DECISION_FACTS, INCIDENTS, TRAFFIC_PLAN
 from evermodel.registry.tracking import connect, keyed_run
+from evermodel.registry.traffic_plan import TrafficPlan, everything_to, split
 from evermodel.reports.overview.overview import Overview
 from evermodel.reports.overview.records import record_of
 from evermodel.reports.overview.server import TrackingServer
@@ -139,7 +139,7 @@ def test_the_list_knows_champion_metric_incident_plan_and_decision(desk: Desk) -
     plan = TrafficPlan(
         desk.name, "canary", "1", "2", split("1", "2", 0.05), "s", "2026-03-02T00:00:00+00:00", "2026-03-02", "ada", "why", "k"
     )  # fmt: skip
-    desk.client.set_registered_model_tag(desk.name, TRAFFIC_PLAN, plan.dumps())
+    desk.client.set_registered_model_tag(desk.name, TRAFFIC_PLAN, json.dumps(plan.to_json()))
 
     summary = desk.summary(desk.overview())
 
@@ -161,7 +161,7 @@ def test_the_list_knows_champion_metric_incident_plan_and_decision(desk: Desk) -
 def test_a_plan_that_a_promotion_has_ended_is_not_in_force(desk: Desk) -> None:
     desk.register(champion="2", previous="1")
     plan = plan_for(desk, "2", "k", "2026-03-02T08:00:00+00:00")
-    desk.client.set_registered_model_tag(desk.name, TRAFFIC_PLAN, plan.dumps())
+    desk.client.set_registered_model_tag(desk.name, TRAFFIC_PLAN, json.dumps(plan.to_json()))
 
     found = desk.overview().model(desk.name)
 
@@ -180,7 +180,7 @@ def test_every_rollout_is_on_the_time_line_and_not_only_the_last(desk: Desk) -> 
     RolloutRecord(desk.client, sent_back).record_end()
     now = plan_for(desk, "3", "rollout/second", "2026-03-09T08:00:00+00:00")
     RolloutRecord(desk.client, now).open()
-    desk.client.set_registered_model_tag(desk.name, TRAFFIC_PLAN, now.dumps())
+    desk.client.set_registered_model_tag(desk.name, TRAFFIC_PLAN, json.dumps(now.to_json()))
     overview = desk.overview()
 
     found = overview.model(desk.name)
@@ -212,7 +212,7 @@ def test_who_said_no_to_a_version_is_known(desk: Desk) -> None:
     overview = desk.overview()
     assert desk.summary(overview)["decision"]["rejected_by"] == ""
     plan = plan_for(desk, "1", "rollout/r", "2026-03-02T08:00:00+00:00")
-    desk.client.set_registered_model_tag(desk.name, TRAFFIC_PLAN, plan.dumps())
+    desk.client.set_registered_model_tag(desk.name, TRAFFIC_PLAN, json.dumps(plan.to_json()))
     RolloutRecord(desk.client, replace(plan, state="rolled_back")).record_end()
     overview.update()
     assert desk.summary(overview)["decision"]["rejected_by"] == "its rollout"

@@ -13,8 +13,8 @@ from tests.simulations.rollout_traffic import NEW, OLD, START, Played, Traffic, 
 
 from evermodel.deployment.rollout import ab_test, bandit, blue_green, canary, direct, shadow
 from evermodel.deployment.rollout.evidence import Distribution, Evidence, Smoke
-from evermodel.deployment.rollout.plan import everything_to, split
 from evermodel.registry.serving_heartbeats import VersionCounts
+from evermodel.registry.traffic_plan import everything_to, split
 from evermodel.spec.rollout import RolloutSpec
 from evermodel.stats.sequential import Moments, above, below, larger_part
 

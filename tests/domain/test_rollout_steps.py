@@ -14,9 +14,9 @@ from evermodel.deployment.rollout import active as in_flight
 from evermodel.deployment.rollout import collect as gather
 from evermodel.deployment.rollout.active import stop_active_rollout
 from evermodel.deployment.rollout.evidence import Smoke
-from evermodel.deployment.rollout.plan import everything_to
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.tracking import find_run, read_json
+from evermodel.registry.traffic_plan import everything_to
 from support.flights import World
 from support.rollouts import RolloutWorld, RolloutWorlds, counted
 

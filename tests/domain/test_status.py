@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,7 +12,6 @@ from typing import Any
 import pytest
 
 from evermodel.core.settings import Settings
-from evermodel.deployment.rollout.plan import TrafficPlan, split
 from evermodel.pipelines.status import lines_of, status_of
 from evermodel.registry.serving_heartbeats import ServingReport, write_report
 from evermodel.registry.serving_locations import (
@@ -20,6 +20,7 @@ from evermodel.registry.serving_locations import (
     serving_locations_of,
 )
 from evermodel.registry.tags import TRAFFIC_PLAN
+from evermodel.registry.traffic_plan import TrafficPlan, split
 from evermodel.serving.heartbeat import Process
 from evermodel.serving.location_publisher import LocationPublisher
 
@@ -88,7 +89,12 @@ def test_processes_that_are_behind_are_named_and_other_hosts_come_from_the_regis
     here = serving_locations_of([report(1, "3", 2)], NOW)
     far = ServingLocations("prod", "web-9", "2", {"2": 1.0}, 2, NOW.isoformat(), NOW.isoformat())
     assert here is not None
-    tags = {TRAFFIC_PLAN: PLAN.dumps(), here.tag: here.dumps(), far.tag: far.dumps(), f"{far.tag}x": "{"}
+    tags = {
+        TRAFFIC_PLAN: json.dumps(PLAN.to_json()),
+        here.tag: here.dumps(),
+        far.tag: far.dumps(),
+        f"{far.tag}x": "{",
+    }
     client: Any = Registry({"champion": "3", "challenger": "4"}, tags)
 
     found = status_of(client, "flights", tmp_path, NOW)
@@ -109,7 +115,7 @@ def test_processes_that_are_behind_are_named_and_other_hosts_come_from_the_regis
 
 def test_a_plan_of_another_champion_is_over(tmp_path: Path) -> None:
     write_report(tmp_path, report(1, "5", 2))
-    client: Any = Registry({"champion": "5", "challenger": "6"}, {TRAFFIC_PLAN: PLAN.dumps()})
+    client: Any = Registry({"champion": "5", "challenger": "6"}, {TRAFFIC_PLAN: json.dumps(PLAN.to_json())})
     found = status_of(client, "flights", tmp_path, NOW)
     assert (found.rollout, found.places[0].behind) == (None, "the rollout is over")
     assert "version 6 is registered but not champion" in lines_of(found)[1]

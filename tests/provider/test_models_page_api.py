@@ -219,8 +219,8 @@ def test_the_plugin_costs_other_processes_nothing() -> None:
 
 
 def test_a_rollout_under_way_can_be_stopped(site: Site) -> None:
-    from evermodel.deployment.rollout.plan import TrafficPlan, split
     from evermodel.registry.tags import TRAFFIC_PLAN
+    from evermodel.registry.traffic_plan import TrafficPlan, split
 
     site.keep("churn")
     site.as_user("user")
@@ -230,7 +230,9 @@ def test_a_rollout_under_way_can_be_stopped(site: Site) -> None:
         "churn", "canary", "1", "2", split("1", "2", 0.25), "s", since, since, "ada", "better", "k"
     )
     store = site.overview.store
-    store.keep_models({"churn": StoredModel("churn", {"champion": "1"}, {TRAFFIC_PLAN: plan.dumps()}, 1)})
+    store.keep_models(
+        {"churn": StoredModel("churn", {"champion": "1"}, {TRAFFIC_PLAN: json.dumps(plan.to_json())}, 1)}
+    )
     store.keep_summaries({"churn": summarise(store, "churn")})
 
     text = site.get("/models/churn").text
@@ -239,8 +241,8 @@ def test_a_rollout_under_way_can_be_stopped(site: Site) -> None:
 
 
 def test_a_rollout_that_a_promotion_overtook_cannot_be_stopped(site: Site) -> None:
-    from evermodel.deployment.rollout.plan import TrafficPlan, split
     from evermodel.registry.tags import TRAFFIC_PLAN
+    from evermodel.registry.traffic_plan import TrafficPlan, split
 
     site.keep("churn")
     site.as_user("user")
@@ -249,7 +251,7 @@ def test_a_rollout_that_a_promotion_overtook_cannot_be_stopped(site: Site) -> No
         "churn", "canary", "0", "2", split("0", "2", 0.25), "s", since, since, "ada", "better", "k"
     )
     site.overview.store.keep_models(
-        {"churn": StoredModel("churn", {"champion": "1"}, {TRAFFIC_PLAN: plan.dumps()}, 1)}
+        {"churn": StoredModel("churn", {"champion": "1"}, {TRAFFIC_PLAN: json.dumps(plan.to_json())}, 1)}
     )
 
     text = site.get("/models/churn").text

@@ -9,8 +9,6 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-from evermodel.deployment.rollout.plan import TrafficPlan
-from evermodel.deployment.rollout.plan_store import read_plan
 from evermodel.deployment.rollout.service import RolloutService
 from evermodel.evaluation.decision import Decision
 from evermodel.modeling.scoring.loaded_version import ServedModel
@@ -18,6 +16,7 @@ from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.retrain_run import DECISION_FILE
 from evermodel.registry.serving_heartbeats import read_reports
 from evermodel.registry.tracking import keyed_run, log_json
+from evermodel.registry.traffic_plan import TrafficPlan
 from evermodel.serving.app import create_app
 from support.serving_models import World, request_rows, wait_until
 
@@ -77,7 +76,7 @@ def test_blue_green_and_canary_go_back_when_the_new_version_fails(
         assert versions(client) == {"1"}
         look = rollouts.advance(datetime.now(UTC) + timedelta(minutes=6))
         assert (look.move, look.state) == ("promote", "running"), look.why
-        switched = read_plan(world.client, world.name)
+        switched = ModelRegistry(world.client).read(world.name).plan
         assert switched is not None
         wait_for_plan(client, switched.revision, "all has switched")
         assert versions(client) == {"2"}

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evermodel.deployment.rollout.plan import Arm, TrafficPlan, split
 from evermodel.modeling.scoring.loaded_version import ServedModel
+from evermodel.registry.traffic_plan import Arm, TrafficPlan, split
 from evermodel.serving.counters import ServingCounters
 from evermodel.serving.routing_table import Traffic, arms_of, key_of, place, unit_of
 

@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from evermodel.deployment.rollback import roll_back
-from evermodel.deployment.rollout.plan import split
-from evermodel.deployment.rollout.plan_store import read_plan, write_plan
 from evermodel.modeling import model_store
+from evermodel.registry.registry import ModelRegistry
+from evermodel.registry.traffic_plan import split
 from evermodel.serving.app import create_app
 from evermodel.serving.metrics import Metrics
 from evermodel.serving.reconciler import Reconciler
@@ -86,7 +86,7 @@ def test_promotions_canaries_and_rollbacks_under_load_lose_and_mix_nothing(world
 def promote(world: World, client: httpx.Client, old: Published, new: Published, *, canary: bool) -> None:
     plan = None
     if canary:
-        before = read_plan(world.client, world.name)
+        before = ModelRegistry(world.client).read(world.name).plan
         number = before.revision + 1 if before else 1
         arms = split(old.version, new.version, 0.5)
         plan = plan_for(world, old, new, arms, run_key=f"rollout {number}", revision=number)
@@ -94,7 +94,7 @@ def promote(world: World, client: httpx.Client, old: Published, new: Published, 
     world.promote(new.version)
     wait_for_version(client, new.version)
     if plan is not None:
-        write_plan(world.client, plan.changed(state="promoted"), after=plan)
+        ModelRegistry(world.client).write_plan(plan.changed(state="promoted"), after=plan)
 
 
 def p99(seconds: list[float]) -> float:

@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
 
-from evermodel.deployment.rollout.plan import TrafficPlan, everything_to, split
-from evermodel.deployment.rollout.plan_store import read_plan, write_plan
 from evermodel.registry import tracking
+from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.tags import TRAFFIC_PLAN
+from evermodel.registry.traffic_plan import TrafficPlan, everything_to, split
 from evermodel.serving.app import create_app
 from support.serving_models import (
     Wire,
@@ -35,7 +35,7 @@ def wait_for_revision(client: httpx.Client, revision: int) -> None:
 
 
 def change(world: World, plan: TrafficPlan, **fields: Any) -> TrafficPlan:
-    return write_plan(world.client, plan.changed(**fields), after=plan)
+    return ModelRegistry(world.client).write_plan(plan.changed(**fields), after=plan)
 
 
 def ask(client: httpx.Client, rows: list[dict[str, Any]], callers: int) -> list[dict[str, Any]]:
@@ -261,4 +261,4 @@ def test_two_controllers_do_not_write_over_each_other(world: World) -> None:
     changed = change(world, plan, arms=split("1", "2", 0.2))
     with pytest.raises(RegistryConflictError, match="has changed the traffic plan"):
         change(world, plan, arms=split("1", "2", 0.3))
-    assert read_plan(world.client, world.name) == changed
+    assert ModelRegistry(world.client).read(world.name).plan == changed

@@ -16,7 +16,6 @@ from typing import Any
 from evermodel.alerts.incidents.state import Incident, IncidentState
 from evermodel.alerts.incidents.store import Transition
 from evermodel.core.severity import Severity, worst_of
-from evermodel.deployment.rollout.plan import TrafficPlan, split
 from evermodel.evaluation.decision import Decision, Gate
 from evermodel.monitoring.drift.verdict import ColumnDrift, DriftVerdict, Performance
 from evermodel.monitoring.problems import Problem
@@ -24,6 +23,7 @@ from evermodel.monitoring.retrain_history import tags_of
 from evermodel.monitoring.summary_tags import decision_tag
 from evermodel.registry.registry_entry import Promotion
 from evermodel.registry.tags import INCIDENTS, RETRAIN_ANSWER, TRAFFIC_PLAN
+from evermodel.registry.traffic_plan import TrafficPlan, split
 
 DAY = timedelta(days=1)
 COLUMNS = ("tenure", "monthly_charges", "contract", "region", "visits", "basket", "age", "channel")

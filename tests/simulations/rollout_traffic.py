@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from evermodel.deployment.rollout.evidence import Evidence, Smoke
-from evermodel.deployment.rollout.plan import TrafficPlan, everything_to, stamp
 from evermodel.deployment.rollout.strategies import CONTROLLERS
 from evermodel.registry.serving_heartbeats import VersionCounts, added
+from evermodel.registry.traffic_plan import TrafficPlan, everything_to, stamp
 from evermodel.spec.rollout import RolloutSpec
 from evermodel.stats.sequential import Moments
 

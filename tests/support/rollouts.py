@@ -8,8 +8,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from evermodel.deployment.rollout.plan import TrafficPlan
-from evermodel.deployment.rollout.plan_store import read_plan
 from evermodel.deployment.rollout.service import RolloutService
 from evermodel.evaluation.decision import Decision
 from evermodel.pipelines.retrain import Retrain
@@ -17,6 +15,7 @@ from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.retrain_run import DECISION_FILE
 from evermodel.registry.serving_heartbeats import ServingReport, VersionCounts, write_report
 from evermodel.registry.tracking import keyed_run, log_json
+from evermodel.registry.traffic_plan import TrafficPlan
 from evermodel.spec import ModelSpec
 from evermodel.spec.rollout import RolloutSpec
 from support.flights import World
@@ -72,7 +71,7 @@ class RolloutWorld:
 
     @property
     def plan(self) -> TrafficPlan:
-        plan = read_plan(self.world.client, self.name)
+        plan = ModelRegistry(self.world.client).read(self.name).plan
         assert plan is not None
         return plan
 

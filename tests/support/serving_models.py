@@ -20,13 +20,12 @@ import uvicorn
 
 from evermodel.core.settings import Settings
 from evermodel.data.dtypes import feature_frame
-from evermodel.deployment.rollout.plan import Arm, TrafficPlan
-from evermodel.deployment.rollout.plan_store import read_plan, write_plan
 from evermodel.modeling import model_store
 from evermodel.modeling.estimators import build_pipeline
 from evermodel.modeling.onnx.export_if_equal import keep_if_same
 from evermodel.registry import tracking
 from evermodel.registry.registry import ModelRegistry
+from evermodel.registry.traffic_plan import Arm, TrafficPlan
 from evermodel.spec import ModelSpec, load_spec
 
 SPEC = """
@@ -154,7 +153,9 @@ def plan_for(
         arms=arms,
         **{"since": moment, "step_since": moment, **given},
     )
-    return write_plan(world.client, plan, after=read_plan(world.client, world.name))
+    return ModelRegistry(world.client).write_plan(
+        plan, after=ModelRegistry(world.client).read(world.name).plan
+    )
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from evermodel.alerts.blocks import fields, section
 from evermodel.alerts.message import Message, MessageSeverity, compose
 from evermodel.alerts.text import code, moment, words
-from evermodel.deployment.rollout.plan import TrafficPlan
+from evermodel.registry.traffic_plan import TrafficPlan
 
 _ENDS: dict[str, tuple[MessageSeverity, str]] = {
     "promoted": ("info", "version {version} is the champion"),
@@ -65,7 +65,7 @@ def progress_message(look: Mapping[str, Any], links: Mapping[str, str]) -> Messa
 def first_step(plan: TrafficPlan) -> str:
     """Describe how a plan splits the requests.
 
-    >>> from evermodel.deployment.rollout.plan import everything_to
+    >>> from evermodel.registry.traffic_plan import everything_to
     >>> bare = ("m", "shadow", "1", "2", everything_to("1"), "", "", "", "", "", "")
     >>> first_step(TrafficPlan(*bare, shadow=0.5))
     'it answers 50% of the requests in shadow'

@@ -9,8 +9,8 @@ import typer
 from evermodel.cli.options import AsJson, Model
 
 if TYPE_CHECKING:
-    from evermodel.deployment.rollout.plan import TrafficPlan
     from evermodel.deployment.rollout.service import RolloutService
+    from evermodel.registry.traffic_plan import TrafficPlan
 
 rollout = typer.Typer(help="Start, advance, show and stop rollouts.", no_args_is_help=True)
 
@@ -50,10 +50,10 @@ def start(
 def status(model: Model, as_json: AsJson = False) -> None:
     """Show the last rollout: its step, or its result."""
     from evermodel.cli.steps import waiting
-    from evermodel.deployment.rollout.plan_store import read_plan
+    from evermodel.registry.registry import ModelRegistry
 
     with waiting("reading MLflow"):
-        plan = read_plan(_rollouts(model).client, model)
+        plan = ModelRegistry(_rollouts(model).client).read(model).plan
     if plan is None and not as_json:
         typer.echo(f"{model}: no rollout yet")
     elif plan is None:

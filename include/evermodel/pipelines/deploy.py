@@ -10,7 +10,6 @@ from evermodel.core.errors import ApprovalError, PromotionError
 from evermodel.core.settings import Settings
 from evermodel.deployment.eligibility import decision_of, refusal_of
 from evermodel.deployment.rollout.active import stop_active_rollout
-from evermodel.deployment.rollout.plan_store import plan_of
 from evermodel.deployment.rollout.service import RolloutService
 from evermodel.registry import tags as tag
 from evermodel.registry.approval import Approval, Approver, record_answer
@@ -169,7 +168,7 @@ def _settle(
 def _turn(version: ModelVersion, seen: RegistryEntry) -> Deployment | None:
     """Return the state of a version's rollout, or its result; None if it never had one."""
     model, number, tags, current = version.name, str(version.version), version.tags, seen.champion
-    plan = plan_of(seen.tags)
+    plan = seen.plan
     mine = plan if plan is not None and plan.challenger == number else None
     if mine is not None and mine.holds(current):
         return Deployment(model, number, "rolling out", current, mine.strategy)

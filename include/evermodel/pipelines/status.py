@@ -8,12 +8,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evermodel.deployment.rollout.plan import TrafficPlan
-from evermodel.deployment.rollout.plan_store import plan_of
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.registry_entry import Promotion
 from evermodel.registry.serving_heartbeats import ServingReport, read_reports
 from evermodel.registry.serving_locations import ServingLocations, read_serving_locations
+from evermodel.registry.traffic_plan import TrafficPlan
 
 if TYPE_CHECKING:
     from evermodel.registry.client import MlflowClient
@@ -82,7 +81,7 @@ class Status:
 def status_of(client: MlflowClient, model: str, lake: Path, now: datetime) -> Status:
     """Read the registry, with one call, and the reports of serving processes in the lake."""
     found = ModelRegistry(client).read(model)
-    champion, plan = found.champion, plan_of(found.tags)
+    champion, plan = found.champion, found.plan
     in_force = plan if plan is not None and plan.holds(champion) else None
     live = read_reports(lake, model, now).live
     places = [_process(report, champion, in_force) for report in live]

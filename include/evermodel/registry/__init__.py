@@ -15,5 +15,6 @@ __all__ = [
     "serving_locations",
     "tags",
     "tracking",
+    "traffic_plan",
     "training_data",
 ]

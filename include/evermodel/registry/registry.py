@@ -22,11 +22,12 @@ from evermodel.registry.registry_entry import (
     RegistryEntry,
     no_champion,
 )
-from evermodel.registry.tags import OWNER, PROMOTION, RUN_KEY
+from evermodel.registry.tags import OWNER, PROMOTION, RUN_KEY, TRAFFIC_PLAN
 from evermodel.spec.window import parse_moment
 
 if TYPE_CHECKING:
     from evermodel.registry.client import MlflowClient, ModelVersion
+    from evermodel.registry.traffic_plan import TrafficPlan
 
 AUTOMATIC = "evermodel"  # the actor of automatic changes
 
@@ -108,6 +109,43 @@ class ModelRegistry:
     def write_json(self, model: str, tag: str, value: Any) -> None:
         """Write a JSON tag of a registered model."""
         self.client.set_registered_model_tag(model, tag, json.dumps(value, sort_keys=True))
+
+    def write_plan(self, plan: TrafficPlan, *, after: TrafficPlan | None, by: str = "") -> TrafficPlan:
+        """Write a traffic plan, if the plan in the registry has not changed since it was read.
+
+        Parameters
+        ----------
+        after
+            The plan that was read before; None if there was none.
+        by
+            Who changes it, for the audit log; the person who started the rollout if not given.
+
+        Raises
+        ------
+        RegistryConflictError
+            Another process has changed the plan.
+        """
+        stored = self.read(plan.model).plan
+        if stored == plan:
+            return plan
+        if stored != after:
+            revision = stored.revision if stored else 0
+            raise RegistryConflictError(
+                f"model {plan.model}: another process has changed the traffic plan (revision {revision})",
+                "check it with evermodel status, and try again",
+            )
+        self.write_json(plan.model, TRAFFIC_PLAN, stamped(plan.to_json()))
+        audit(
+            "traffic",
+            plan.model,
+            strategy=plan.strategy,
+            state=plan.state,
+            revision=plan.revision,
+            shares=",".join(f"{arm.version}:{arm.share:g}" for arm in plan.arms),
+            by=by or plan.by,
+            reason=plan.verdict or plan.reason,
+        )
+        return plan
 
     def register(
         self,

@@ -1,4 +1,4 @@
-"""A registered model in one read: aliases, tags, and the champions' history."""
+"""A registered model in one read: aliases, tags, the champions' history, and the traffic plan."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from evermodel.core.errors import NewerFormatError, NoChampionError
 from evermodel.core.formats import loads
-from evermodel.registry.tags import PROMOTION
+from evermodel.registry.tags import PROMOTION, TRAFFIC_PLAN
+from evermodel.registry.traffic_plan import TrafficPlan
 
 if TYPE_CHECKING:
     from evermodel.registry.client import RegisteredModel
@@ -130,6 +131,18 @@ class RegistryEntry:
         last = [r.promotion for r in newer if not past or r.promotion.at > past[-1].at]
         serving = [promotion for promotion in last if promotion.version == self.champion]
         return (*past, *(serving or last)[-1:])
+
+    @cached_property
+    def plan(self) -> TrafficPlan | None:
+        """The last traffic plan, in any state; None if there is none.
+
+        Raises
+        ------
+        ValueError
+            The tag was written by hand, or by a newer release.
+        """
+        data = self.read_json(TRAFFIC_PLAN)
+        return None if data is None else TrafficPlan.from_json(data)
 
     def begun(self, run_key: str) -> PromotionRecord | None:
         """Return the record of a run key's promotion, completed or not."""

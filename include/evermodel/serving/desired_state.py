@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evermodel.deployment.rollback import line_of_succession
-from evermodel.deployment.rollout.plan import TrafficPlan
-from evermodel.deployment.rollout.plan_store import plan_of
 from evermodel.modeling import model_store
 from evermodel.registry import tracking
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.registry_entry import RegistryEntry
+from evermodel.registry.traffic_plan import TrafficPlan
 from evermodel.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -93,7 +92,7 @@ class RegistrySource:
         champion = found.champion
         if champion is None:
             return None
-        plan, problem = _plan_in_force(found.tags, champion)
+        plan, problem = _plan_in_force(found, champion)
         previous = _previous(found, champion) if self._spec.serving.fallback.kind == "previous" else None
         return DesiredState(champion, previous, plan, found.born, problem)
 
@@ -112,9 +111,9 @@ class RegistrySource:
         return client
 
 
-def _plan_in_force(tags: Mapping[str, str], champion: str) -> tuple[TrafficPlan | None, str]:
+def _plan_in_force(found: RegistryEntry, champion: str) -> tuple[TrafficPlan | None, str]:
     try:
-        plan = plan_of(tags)
+        plan = found.plan
     except (ValueError, TypeError, KeyError) as error:
         return None, f"the traffic plan in the registry cannot be read ({type(error).__name__}: {error})"
     return (plan if plan is not None and plan.holds(champion) else None), ""

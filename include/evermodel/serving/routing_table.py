@@ -9,9 +9,9 @@ from hashlib import blake2b
 
 from starlette.types import Scope
 
-from evermodel.deployment.rollout.plan import TrafficPlan
 from evermodel.modeling.scoring.loaded_version import ServedModel
 from evermodel.registry.serving_heartbeats import InMemory
+from evermodel.registry.traffic_plan import TrafficPlan
 from evermodel.serving.counters import ServingCounters
 
 SUBJECT_HEADER = "X-Subject-ID"

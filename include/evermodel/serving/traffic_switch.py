@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from evermodel.deployment.rollout.plan import TrafficPlan
 from evermodel.modeling.scoring.loaded_version import ServedModel
 from evermodel.registry.serving_heartbeats import ServingReport, read_reports
+from evermodel.registry.traffic_plan import TrafficPlan
 from evermodel.serving.counters import ServingCounters
 from evermodel.serving.desired_state import DesiredState
 from evermodel.serving.metrics import Metrics

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from evermodel.core.errors import RegistryConflictError
-from evermodel.deployment.rollout.plan import PlanState, TrafficPlan, everything_to
-from evermodel.deployment.rollout.plan_store import plan_of, write_plan
-from evermodel.registry.registry import AUTOMATIC
+from evermodel.registry.registry import AUTOMATIC, ModelRegistry
 from evermodel.registry.registry_entry import RegistryEntry
+from evermodel.registry.traffic_plan import PlanState, TrafficPlan, everything_to
 
 if TYPE_CHECKING:
     from evermodel.registry.client import MlflowClient
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
 def active_rollout(model: RegistryEntry) -> TrafficPlan | None:
     """Return the plan of the running rollout, if there is one."""
-    plan = plan_of(model.tags)
+    plan = model.plan
     return plan if plan is not None and plan.state == "running" else None
 
 
@@ -51,7 +50,7 @@ def stop_active_rollout(
     if plan is None or plan.holds(serves):
         return None
     try:
-        write_plan(client, ended_plan(plan, "stopped", why, serves), after=plan, by=by)
+        ModelRegistry(client).write_plan(ended_plan(plan, "stopped", why, serves), after=plan, by=by)
     except RegistryConflictError:
         return None  # another process has changed the plan; the next evaluation stops the rollout
     return plan

@@ -7,8 +7,8 @@ from datetime import datetime
 
 from evermodel.deployment.rollout.canary_checks import decide_open, run_canary_checks
 from evermodel.deployment.rollout.evidence import Evidence
-from evermodel.deployment.rollout.plan import TrafficPlan, since_step, split, stamp
 from evermodel.deployment.rollout.verdict import Verdict
+from evermodel.registry.traffic_plan import TrafficPlan, since_step, split, stamp
 from evermodel.spec.rollout import RolloutSpec
 
 

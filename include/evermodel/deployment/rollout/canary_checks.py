@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from evermodel.deployment.rollout.evidence import Evidence
-from evermodel.deployment.rollout.plan import TrafficPlan, since_step, stamp
 from evermodel.deployment.rollout.verdict import Verdict
 from evermodel.registry.serving_heartbeats import VersionCounts
+from evermodel.registry.traffic_plan import TrafficPlan, since_step, stamp
 from evermodel.spec.rollout import GuardSpec
 from evermodel.stats.histogram import quantile, slower_than
 from evermodel.stats.sequential import above, below, difference, larger_part

@@ -14,9 +14,9 @@ from evermodel.deployment.rollout.distribution import distribution
 from evermodel.deployment.rollout.evidence import Evidence
 from evermodel.deployment.rollout.history import StoredRollout, known_losses, rollout_baseline, with_losses
 from evermodel.deployment.rollout.losses import loss_name, losses_by_version
-from evermodel.deployment.rollout.plan import TrafficPlan, since_step
 from evermodel.deployment.rollout.smoke import smoke_test
 from evermodel.registry.serving_heartbeats import read_reports
+from evermodel.registry.traffic_plan import TrafficPlan, since_step
 from evermodel.spec import ModelSpec
 from evermodel.spec.rollout import RolloutSpec
 from evermodel.stats.sequential import Moments

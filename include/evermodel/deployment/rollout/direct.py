@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 
 from evermodel.deployment.rollout.evidence import Evidence
-from evermodel.deployment.rollout.plan import TrafficPlan
 from evermodel.deployment.rollout.verdict import Verdict
+from evermodel.registry.traffic_plan import TrafficPlan
 from evermodel.spec.rollout import RolloutSpec
 
 

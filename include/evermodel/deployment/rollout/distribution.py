@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from evermodel.data.prediction_log import files_of, read_file
 from evermodel.deployment.rollout.evidence import Distribution
-from evermodel.deployment.rollout.plan import TrafficPlan
 from evermodel.monitoring.drift.bins import CategoryBins, NumberBins
+from evermodel.registry.traffic_plan import TrafficPlan
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window
 from evermodel.stats.sample import CategoricalSample, NumericSample

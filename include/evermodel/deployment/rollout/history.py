@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from evermodel.deployment.rollout.evidence import Evidence
-from evermodel.deployment.rollout.plan import PlanState, TrafficPlan, stamp
 from evermodel.deployment.rollout.verdict import Verdict
 from evermodel.registry.retrain_run import note_outcome
 from evermodel.registry.serving_heartbeats import VersionCounts
@@ -24,6 +23,7 @@ from evermodel.registry.tags import (
     RetrainOutcome,
 )
 from evermodel.registry.tracking import keyed_run, log_json, read_json
+from evermodel.registry.traffic_plan import PlanState, TrafficPlan, stamp
 from evermodel.stats.sequential import Moments
 
 if TYPE_CHECKING:

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 from evermodel.deployment.rollout import blue_green
 from evermodel.deployment.rollout.active import ended_plan
-from evermodel.deployment.rollout.plan import TrafficPlan
-from evermodel.deployment.rollout.plan_store import write_plan
 from evermodel.deployment.rollout.verdict import Verdict
 from evermodel.registry.registry import AUTOMATIC, ModelRegistry
 from evermodel.registry.registry_entry import RegistryEntry
+from evermodel.registry.traffic_plan import TrafficPlan
 
 if TYPE_CHECKING:
     from evermodel.registry.client import MlflowClient
@@ -75,7 +74,7 @@ class RolloutMoves:
         )
 
     def _write(self, plan: TrafficPlan, after: TrafficPlan) -> TrafficPlan:
-        return write_plan(self.client, plan, after=after, by=AUTOMATIC)
+        return ModelRegistry(self.client).write_plan(plan, after=after, by=AUTOMATIC)
 
 
 def _key(plan: TrafficPlan, move: str) -> str:

@@ -16,13 +16,12 @@ from evermodel.deployment.rollout.active import ended_plan
 from evermodel.deployment.rollout.collect import collect_evidence
 from evermodel.deployment.rollout.history import RolloutRecord
 from evermodel.deployment.rollout.moves import RolloutMoves
-from evermodel.deployment.rollout.plan import PlanState, TrafficPlan, everything_to, stamp
-from evermodel.deployment.rollout.plan_store import plan_of, write_plan
 from evermodel.deployment.rollout.strategies import CONTROLLERS
 from evermodel.deployment.rollout.verdict import Move, Verdict
 from evermodel.registry.ownership import require_own
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.registry_entry import RegistryEntry
+from evermodel.registry.traffic_plan import PlanState, TrafficPlan, everything_to, stamp
 from evermodel.spec import ModelSpec
 from evermodel.spec.rollout import Strategy
 
@@ -111,7 +110,7 @@ class RolloutService:
             The version does not exist, or has no decision.
         """
         model, entry = self.spec.name, ModelRegistry(self.client).read(self.spec.name)
-        last = plan_of(entry.tags)
+        last = entry.plan
         if last is not None and last.run_key == run_key:
             RolloutRecord(self.client, last).open()
             return last
@@ -143,7 +142,7 @@ class RolloutService:
         )
         plan = CONTROLLERS[kind].begin(self.spec.rollout, plan)
         RolloutRecord(self.client, plan).open()
-        return write_plan(self.client, plan, after=last)
+        return ModelRegistry(self.client).write_plan(plan, after=last)
 
     def advance(self, now: datetime | None = None) -> RolloutEvaluation:
         """Evaluate the evidence once, and apply the verdict.
@@ -188,7 +187,7 @@ class RolloutService:
         plan, entry = self._plan()
         if plan.state == "running":
             over = ended_plan(plan, "stopped", f"stopped by {by}: {reason}", entry.require_champion())
-            return write_plan(self.client, over, after=plan, by=by)
+            return ModelRegistry(self.client).write_plan(over, after=plan, by=by)
         if plan.state != "stopped":
             raise RolloutError(
                 f"model {self.spec.name}: no rollout is running; the last one, of version {plan.challenger}, was "
@@ -204,7 +203,7 @@ class RolloutService:
     def _plan(self) -> tuple[TrafficPlan, RegistryEntry]:
         """Read the last plan, with the registry entry of the same moment."""
         entry = ModelRegistry(self.client).read(self.spec.name)
-        plan = plan_of(entry.tags)
+        plan = entry.plan
         if plan is None:
             raise RolloutError(
                 f"model {self.spec.name} never had a rollout",

@@ -8,9 +8,9 @@ from datetime import datetime
 
 from evermodel.deployment.rollout.canary_checks import figures_of
 from evermodel.deployment.rollout.evidence import Distribution, Evidence
-from evermodel.deployment.rollout.plan import TrafficPlan, since_step
 from evermodel.deployment.rollout.verdict import Verdict
 from evermodel.registry.serving_heartbeats import VersionCounts
+from evermodel.registry.traffic_plan import TrafficPlan, since_step
 from evermodel.spec.rollout import RolloutSpec
 from evermodel.stats.histogram import quantile
 from evermodel.stats.sequential import above

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Literal, Protocol
 
 from evermodel.deployment.rollout.evidence import Evidence
-from evermodel.deployment.rollout.plan import TrafficPlan
+from evermodel.registry.traffic_plan import TrafficPlan
 from evermodel.spec.rollout import RolloutSpec
 
 Move = Literal["stay", "next", "promote", "roll_back"]

@@ -11,10 +11,10 @@ from evermodel.alerts.incidents.state import Incident
 from evermodel.core.errors import NewerFormatError
 from evermodel.core.formats import loads
 from evermodel.core.severity import RANK, worst_of
-from evermodel.deployment.rollout.plan import TrafficPlan
 from evermodel.monitoring.problems import KINDS
 from evermodel.registry.registry_entry import RegistryEntry
 from evermodel.registry.tags import INCIDENTS, TRAFFIC_PLAN
+from evermodel.registry.traffic_plan import TrafficPlan
 
 if TYPE_CHECKING:
     from evermodel.reports.overview.store import Store, StoredModel

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, get_args
 
-from evermodel.core.formats import stamped, unstamped
+from evermodel.core.formats import unstamped
 from evermodel.spec.rollout import Strategy
 
 PlanState = Literal["running", "promoted", "rolled_back", "stopped"]
@@ -113,10 +112,6 @@ class TrafficPlan:
         known = unstamped(data, f"traffic plan of model {data['model']}")
         arms = tuple(Arm(**arm) for arm in data["arms"])
         return cls(**{**known, "arms": arms, "warm": tuple(data.get("warm", ()))})
-
-    def dumps(self) -> str:
-        """Return the plan as the value of a registry tag."""
-        return json.dumps(stamped(self.to_json()), sort_keys=True)
 
 
 def everything_to(champion: str) -> tuple[Arm, ...]:
