@@ -62,6 +62,10 @@ class ModelFormatError(PermanentError):
     """A stored model is not in a format that is safe to load."""
 
 
+class ModelChangedError(ModelFormatError):
+    """The files of a stored model are not those that were evaluated."""
+
+
 class NewerFormatError(PermanentError, ValueError):
     """A newer release wrote this; where what cannot be read is left out, this is too."""
 

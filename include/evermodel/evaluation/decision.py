@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
+
+from evermodel.registry.model_files import decision_digest
 
 Comparison = Literal["better", "not_worse", "worse", "not_enough_evidence", "cold_start"]
 COLD_START: Comparison = "cold_start"
@@ -42,6 +42,8 @@ class Decision:
         The primary metric of both and the difference, as ``value, low, high``; None where there is no champion.
     rows
         Rows of the test window.
+    files
+        SHA-256 of every file of the challenger's model; empty in decisions of earlier releases.
     """
 
     model: str
@@ -59,11 +61,12 @@ class Decision:
     champion: tuple[float, float, float] | None
     gain: tuple[float, float, float] | None
     gates: tuple[Gate, ...]
+    files: dict[str, str] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
         """SHA-256 of the decision, 16 hex digits."""
-        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:16]
+        return decision_digest(self.to_json())
 
     @property
     def failed(self) -> tuple[Gate, ...]:
@@ -72,7 +75,10 @@ class Decision:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data, ready for JSON."""
-        return asdict(self)
+        data = asdict(self)
+        if not self.files:
+            del data["files"]  # the digests of decisions without stay what they were
+        return data
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Decision:

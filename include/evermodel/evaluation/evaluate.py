@@ -92,6 +92,7 @@ def evaluate(
         champion=None if first.theirs is None else (first.theirs.value, first.theirs.low, first.theirs.high),
         gain=None if first.gain is None else (first.gain.value, first.gain.low, first.gain.high),
         gates=tuple(gates),
+        files=dict(challenger.files),
     )
 
 

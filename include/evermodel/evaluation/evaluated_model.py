@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from evermodel.core.errors import GateError
@@ -36,6 +37,8 @@ class EvaluatedModel:
         Size of the stored model.
     fast
         Its graph (`evermodel.modeling.onnx`), if it has one that gives the same answers.
+    files
+        SHA-256 of its files; empty if it is stored nowhere.
     """
 
     name: str
@@ -43,6 +46,7 @@ class EvaluatedModel:
     uri: str
     size_bytes: int = 0
     fast: FastModel | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 def score(

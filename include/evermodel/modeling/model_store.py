@@ -16,6 +16,7 @@ import yaml
 
 from evermodel.core.atomic import replacing
 from evermodel.core.errors import ModelFormatError
+from evermodel.registry.model_files import hash_files, require_judged
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -141,8 +142,8 @@ def log_model(
     return str(logged.model_uri)
 
 
-def download(client: MlflowClient, uri: str, folder: Path) -> Path:
-    """Download a model's files into a folder and return their path.
+def download(client: MlflowClient, uri: str, folder: Path) -> dict[str, str]:
+    """Download a model's files into an empty folder, and check those of a version against its decision.
 
     Parameters
     ----------
@@ -150,6 +151,15 @@ def download(client: MlflowClient, uri: str, folder: Path) -> Path:
         ``models:/name/version`` or ``models:/m-...``.
     folder
         Where the files go; kept, so that it can serve as a cache.
+
+    Returns
+    -------
+    SHA-256 of every file, by its path in the folder.
+
+    Raises
+    ------
+    ModelChangedError
+        The files of the version are not those that were evaluated.
     """
     # `mlflow.artifacts.download_artifacts` would look the model up in the process's own registry.
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
@@ -160,7 +170,11 @@ def download(client: MlflowClient, uri: str, folder: Path) -> Path:
     else:
         place = client.get_logged_model(name).artifact_location
     folder.mkdir(parents=True, exist_ok=True)
-    return Path(get_artifact_repository(place, client.tracking_uri).download_artifacts("", str(folder)))
+    get_artifact_repository(place, client.tracking_uri).download_artifacts("", str(folder))
+    files = hash_files(folder)
+    if version:
+        require_judged(client, client.get_model_version(name, version), files)
+    return files
 
 
 def load_model(client: MlflowClient, uri: str, folder: Path) -> LoadedModel:
@@ -171,7 +185,8 @@ def load_model(client: MlflowClient, uri: str, folder: Path) -> LoadedModel:
     ModelFormatError
         The model is a pickle, or lists types that could run code.
     """
-    return load_files(download(client, uri, folder))
+    download(client, uri, folder)
+    return load_files(folder)
 
 
 def load_files(folder: Path) -> LoadedModel:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from evermodel.core.errors import ModelFormatError
 from evermodel.evaluation.decision import Decision
 from evermodel.evaluation.evaluate import EvaluatedModel, evaluate
-from evermodel.modeling.model_store import load_model
+from evermodel.modeling.model_store import download, load_files
 from evermodel.modeling.onnx.export_if_equal import keep_if_same
 from evermodel.modeling.training import TrainedCandidate, best_of, rows_of
 from evermodel.monitoring.summary_tags import decision_tag
@@ -80,9 +80,10 @@ def _champion(run: RetrainRun, version: ModelVersion | None) -> tuple[EvaluatedM
 
 def _evaluated_model(run: RetrainRun, name: str, uri: str) -> EvaluatedModel:
     with tempfile.TemporaryDirectory() as folder:
-        model = load_model(run.client, uri, Path(folder))
+        files = download(run.client, uri, Path(folder))
+        model = load_files(Path(folder))
         size = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
-    return EvaluatedModel(name, model.pipeline, uri, size, model.fast)
+    return EvaluatedModel(name, model.pipeline, uri, size, model.fast, files)
 
 
 def _with_graph(run: RetrainRun, challenger: EvaluatedModel, features: pd.DataFrame) -> EvaluatedModel:
@@ -90,7 +91,7 @@ def _with_graph(run: RetrainRun, challenger: EvaluatedModel, features: pd.DataFr
         run.client, challenger.uri, challenger.pipeline, features, run.spec.performance.threshold
     )
     run.mlflow_run({tag.FASTPATH: kept.note})
-    return replace(challenger, fast=kept.fast)
+    return replace(challenger, fast=kept.fast, files={**challenger.files, **kept.files})
 
 
 def _write(run: RetrainRun, decision: Decision, chosen: TrainedCandidate) -> None:

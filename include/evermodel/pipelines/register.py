@@ -10,6 +10,7 @@ from evermodel.deployment.eligibility import require_ship
 from evermodel.pipelines.evaluate import read_decision
 from evermodel.registry import tags as tag
 from evermodel.registry.lineage import Lineage
+from evermodel.registry.model_files import content_digest
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.retrain_run import RetrainRun
 from evermodel.registry.tracking import find_run
@@ -43,6 +44,7 @@ def register_challenger(run: RetrainRun, snapshot: Mapping[str, Any]) -> ModelVe
         threads=thread_count(),
         fastpath=run.mlflow_run().data.tags.get(tag.FASTPATH, ""),
         decision=decision.digest,
+        content=content_digest(decision.files) if decision.files else "",
         verdict=decision.verdict,
         forced=decision.forced,
         parent=decision.parent or "",

@@ -53,7 +53,8 @@ def reproduce(client: MlflowClient, model: str, version: str, settings: Settings
     with tempfile.TemporaryDirectory(prefix="evermodel-reproduce-") as name:
         folder = Path(name)
         origin, problems = _bring_snapshot(made, folder / "lake", settings)
-        files = download(client, f"models:/{stored.name}/{stored.version}", folder / "model")
+        files = folder / "model"
+        download(client, f"models:/{stored.name}/{stored.version}", files)
         compared = _train_again(folder, files, spec, candidate, stored, made)
         differences += [*problems, *compared.pop("parameters"), *package_differences(files)]
     return Reproduction(

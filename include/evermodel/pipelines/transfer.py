@@ -157,13 +157,14 @@ def _take(client: MlflowClient, model: str, version: str, source: str, folder: P
             f"model {model}: the retrain run of version {version} is missing in {source}",
             "choose another version",
         )
+    download(client, f"models:/{model}/{found.version}", folder / "model")
     return _Taken(
         origin=f"{source}/{found.version}",
         version=found,
         retrain=run,
         artifacts=_artifacts(client, run, folder / "retrain"),
         candidate=client.get_run(found.run_id),
-        model=download(client, f"models:/{model}/{found.version}", folder / "model"),
+        model=folder / "model",
     )
 
 

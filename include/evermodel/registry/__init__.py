@@ -7,6 +7,7 @@ __all__ = [
     "approval",
     "client",
     "lineage",
+    "model_files",
     "ownership",
     "registry",
     "registry_entry",

@@ -27,7 +27,7 @@ class Lineage:
     threads
         Number of OpenMP threads.
     decision
-        Digest of its decision, with the verdict, and whether a person forced it.
+        Digest of its decision (and of the model's files), with the verdict, and whether a person forced it.
     parent
         The champion that it was compared with.
     metric_value
@@ -47,6 +47,7 @@ class Lineage:
     threads: str = ""
     fastpath: str = ""
     decision: str = ""
+    content: str = ""
     verdict: str = ""
     forced: bool = False
     parent: str = ""

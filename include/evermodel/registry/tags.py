@@ -24,6 +24,7 @@ FASTPATH = "evermodel.fastpath"
 CANDIDATE = "evermodel.candidate"
 METRIC = "evermodel.metric"
 DECISION = "evermodel.decision"
+CONTENT = "evermodel.content"  # digest of the files of the model
 DECISION_FACTS = "evermodel.decision_facts"
 VERDICT = "evermodel.verdict"
 SHIP = "evermodel.ship"

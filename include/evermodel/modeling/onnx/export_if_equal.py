@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from evermodel.modeling.onnx.agreement import TOLERANCE, compare
 from evermodel.modeling.onnx.export import export
 from evermodel.modeling.onnx.graph import NotExportableError
 from evermodel.modeling.onnx.runtime import FastModel, start, write
+from evermodel.registry.model_files import hash_files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,10 +37,13 @@ class Kept:
         The graph, ready to answer; None if scikit-learn serves.
     note
         One sentence.
+    files
+        SHA-256 of the files that were added to the model.
     """
 
     fast: FastModel | None
     note: str
+    files: dict[str, str] = field(default_factory=dict)
 
 
 def keep_if_same(
@@ -81,10 +85,12 @@ def keep_if_same(
         (folder / AGREEMENT_FILE).write_text(json.dumps(agreement.to_json()), encoding="utf-8")
         (folder / EXAMPLE_FILE).write_text(json.dumps(_example(pipeline, frame.head(5))), encoding="utf-8")
         client.log_model_artifacts(uri.removeprefix("models:/"), str(folder), FOLDER)
+        files = hash_files(Path(scratch))
     return Kept(
         fast,
         f"ONNX Runtime serves: on {agreement.rows} rows the largest difference is {agreement.largest:.2g} "
         f"(allowed {TOLERANCE:g}), and every decision is the same",
+        files,
     )
 
 

@@ -92,8 +92,8 @@ def load_champion(spec: ModelSpec, client: MlflowClient) -> Scorer:
     """Download the champion and make it ready to score; see `score_day` and `read_scorer` for what is raised."""
     version = ModelRegistry(client).read(spec.name).require_champion()
     with tempfile.TemporaryDirectory() as folder:
-        files = model_store.download(client, f"models:/{spec.name}/{version}", Path(folder))
-        return read_scorer(spec, version, files)
+        model_store.download(client, f"models:/{spec.name}/{version}", Path(folder))
+        return read_scorer(spec, version, Path(folder))
 
 
 def scored(scorer: Scorer, rows: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:

@@ -106,9 +106,12 @@ class SparkDay:
         self._sweep()
         with tempfile.TemporaryDirectory() as name:
             uri = f"models:/{self.spec.name}/{self.version}"
-            folder = model_store.download(self._client, uri, Path(name))
+            model_store.download(self._client, uri, Path(name))
             answers = score_frame(
-                self.spec, self.version, folder, source_rows(self.spec, self.window, session_of(self.spec))
+                self.spec,
+                self.version,
+                Path(name),
+                source_rows(self.spec, self.window, session_of(self.spec)),
             )
         answers.write.option("compression", "zstd").parquet(local_path(str(self._parts)))
         return self._tables()
