@@ -11,7 +11,7 @@ import skops.io
 
 from evermodel.data.dtypes import feature_frame
 from evermodel.modeling.estimators import build_pipeline
-from evermodel.modeling.model_store import _allowed_types
+from evermodel.modeling.skops_files import checked_dump
 from evermodel.spec import CandidateSpec
 from support.small_spec import small_spec
 
@@ -56,7 +56,7 @@ def test_a_stored_estimator_answers_the_same(task: str, path: str, params: dict[
     pipeline = build_pipeline(spec, CandidateSpec(name="one", estimator=path, params=params))
     pipeline.fit(frame, labels)
 
-    loaded = skops.io.loads(skops.io.dumps(pipeline), trusted=_allowed_types(pipeline))
+    loaded = skops.io.loads(skops.io.dumps(pipeline), trusted=checked_dump(pipeline)[1])
 
     ask = "predict" if task == "regression" else "predict_proba"
     np.testing.assert_array_equal(getattr(loaded, ask)(frame), getattr(pipeline, ask)(frame))

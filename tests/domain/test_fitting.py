@@ -12,7 +12,7 @@ from evermodel.core.errors import TrainingError
 from evermodel.modeling import estimators
 from evermodel.modeling.estimators import build_pipeline
 from evermodel.modeling.fitting import TrainingJob, TrainingRows
-from evermodel.modeling.model_store import _allowed_types, _skops_io
+from evermodel.modeling.skops_files import _skops_io, checked_dump
 from evermodel.stats.metrics import calibration_error
 from support.training_jobs import LINEAR, TREES, workbench
 
@@ -116,7 +116,7 @@ def test_calibration_mends_an_overconfident_model_and_survives_the_store(method:
     assert after < before / 3
 
     skops = _skops_io()
-    again = skops.loads(skops.dumps(shipped), trusted=_allowed_types(shipped))
+    again = skops.loads(skops.dumps(shipped), trusted=checked_dump(shipped)[1])
     assert (again.predict_proba(fresh.frame) == shipped.predict_proba(fresh.frame)).all()
 
 

@@ -17,7 +17,7 @@ from evermodel.core.formats import FORMAT, loads, stamped
 from evermodel.data.prediction_log import log_schema, read_log, write_batch
 from evermodel.data.validation.schema_file import read_schema
 from evermodel.evaluation.decision import Decision
-from evermodel.modeling.model_store import MOVED_TYPES, TRUSTED_TYPES
+from evermodel.modeling.skops_files import MOVED_TYPES, TRUSTED_TYPES
 from evermodel.monitoring.retrain_history import Request, requests
 from evermodel.registry.serving_heartbeats import ServingReport, read_reports, reports_folder, write_report
 from evermodel.registry.tags import RETRAIN_REQUEST

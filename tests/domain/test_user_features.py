@@ -18,8 +18,9 @@ import feature_mistakes
 from evermodel.core.errors import EvermodelError, SpecError, TrainingError
 from evermodel.data.dtypes import feature_frame
 from evermodel.modeling.estimators import build_pipeline
-from evermodel.modeling.model_store import TRUSTED_TYPES, load_model
+from evermodel.modeling.model_store import load_model
 from evermodel.modeling.scoring.day import score_day
+from evermodel.modeling.skops_files import TRUSTED_TYPES
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import parse_moment
 from support.flights import World
@@ -148,7 +149,9 @@ def test_a_model_with_a_module_is_trained_judged_stored_and_scores(world: World)
     )
     version = world.champion("2013-03-11")
     with tempfile.TemporaryDirectory() as folder:
-        model = load_model(world.client, f"models:/{world.name}/{version}", Path(folder))
+        model = load_model(
+            world.client, f"models:/{world.name}/{version}", Path(folder), world.spec.features.module
+        )
     assert "log_distance" in model.pipeline[1].feature_names_in_
     assert [column["name"] for column in model.inputs] == world.spec.features.names
     scored = score_day(world.spec, parse_moment("2013-03-12"), world.client, world.settings)

@@ -149,7 +149,7 @@ def test_every_version_answers_as_it_did(stored: StoredWorld, model: str) -> Non
         version = rows["model_version"][0].as_py()
         if version not in scored:
             loaded = model_store.load_model(
-                stored.client, f"models:/{model}/{version}", stored.folder / version
+                stored.client, f"models:/{model}/{version}", stored.folder / version, "stored_features"
             )
             if loaded.fast is not None:  # which answered, if there is one
                 scores = loaded.fast.answer_table(rows.select(spec.features.names))[:, 0]

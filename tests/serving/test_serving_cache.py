@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from evermodel.registry.model_files import hash_files
 from evermodel.serving.cache import LastGoodState, ModelCache
 from evermodel.serving.desired_state import DesiredState
 
 
-def fill(text: str) -> Callable[[Path], None]:
-    def download(folder: Path) -> None:
+def fill(text: str) -> Callable[[Path], dict[str, str]]:
+    def download(folder: Path) -> dict[str, str]:
         (folder / "model").write_text(text)
+        return hash_files(folder)
 
     return download
 
@@ -38,7 +40,7 @@ def test_the_same_number_of_another_registry_is_downloaded_anew(tmp_path: Path) 
 
 
 def test_a_download_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
-    def breaks_off(folder: Path) -> None:
+    def breaks_off(folder: Path) -> dict[str, str]:
         (folder / "model").write_text("half")
         raise OSError("the line is dead")
 
@@ -82,10 +84,10 @@ def test_of_many_that_want_a_version_at_once_one_downloads_it(tmp_path: Path) ->
     downloads: list[Path] = []
     gate = threading.Barrier(4)
 
-    def download(folder: Path) -> None:
+    def download(folder: Path) -> dict[str, str]:
         downloads.append(folder)
         time.sleep(0.05)
-        (folder / "model").write_text("x")
+        return fill("x")(folder)
 
     def want() -> str:
         gate.wait(10)

@@ -66,6 +66,10 @@ class ModelChangedError(ModelFormatError):
     """The files of a stored model are not those that were evaluated."""
 
 
+class UnsafePathError(PermanentError, ValueError):
+    """A name leads out of the folder that it belongs to."""
+
+
 class NewerFormatError(PermanentError, ValueError):
     """A newer release wrote this; where what cannot be read is left out, this is too."""
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evermodel.core.errors import PromotionError, RolloutError
 from evermodel.evaluation.decision import Decision
+from evermodel.modeling.model_store import download
 from evermodel.registry.approval import Approval
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.retrain_run import DECISION_FILE, retrain_of
@@ -53,6 +56,18 @@ def require_ship(decision: Decision) -> None:
             f"not to promote ({_failed(decision)})",
             "retrain; to ship the challenger anyway, retrain with `force_reason` (evermodel train --force-reason)",
         )
+
+
+def require_content(client: MlflowClient, version: ModelVersion) -> None:
+    """Refuse a version whose stored files are not those that its decision lists; what makes it a champion calls this.
+
+    Raises
+    ------
+    ModelChangedError
+        A file was changed, is missing or was added.
+    """
+    with tempfile.TemporaryDirectory(prefix="evermodel-content-") as folder:
+        download(client, f"models:/{version.name}/{version.version}", Path(folder))
 
 
 def refusal_of(client: MlflowClient, version: ModelVersion, current: str | None) -> tuple[str, str] | None:
@@ -118,6 +133,7 @@ def require_eligible(client: MlflowClient, spec: ModelSpec, version: str, champi
     if version == champion:
         raise RolloutError(f"model {model}: version {version} is the champion", "name another version")
     refusal = refusal_of(client, found, champion)
+    require_content(client, found)
     if refusal is not None:
         raise RolloutError(refusal[0], "retrain, which evaluates a version against the current champion")
     approval = Approval.from_version(found)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from evermodel.core.audit import audit
 from evermodel.core.errors import PromotionError
-from evermodel.deployment.eligibility import refusal_of
+from evermodel.deployment.eligibility import refusal_of, require_content
 from evermodel.deployment.rollout.active import stop_active_rollout
 from evermodel.registry.ownership import require_own
 from evermodel.registry.registry import ModelRegistry
@@ -57,6 +57,7 @@ def promote_version(
             raise PromotionError(problem, advice)
         reason = f"forced: {reason}"
     require_own(model, seen.tags)  # before the approval is written
+    require_content(client, found)
     client.set_model_version_tag(model, version, APPROVED_BY, by)
     now = registry.read(model)
     done = registry.promote(now, version, expected=seen.champion, by=by, reason=reason, run_key=run_key)

@@ -3,4 +3,4 @@
 Imports `registry` and what stands below it.
 """
 
-__all__ = ["estimators", "fitting", "model_store", "onnx", "scoring", "tasks", "training"]
+__all__ = ["estimators", "fitting", "model_store", "onnx", "scoring", "skops_files", "tasks", "training"]

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 import yaml
 
-from evermodel.core.atomic import replacing
 from evermodel.core.errors import ModelFormatError
+from evermodel.core.paths import inside
+from evermodel.modeling.skops_files import checked_dump, read_pipeline
 from evermodel.registry.model_files import hash_files, require_judged
 
 if TYPE_CHECKING:
@@ -24,29 +21,6 @@ if TYPE_CHECKING:
     from evermodel.modeling.onnx.runtime import FastModel
     from evermodel.modeling.tasks import FittedPipeline
     from evermodel.registry.client import MetricPoint, MlflowClient
-
-# Types outside skops' own list that a model may contain; each is plain data of numpy or scikit-learn.
-TRUSTED_TYPES = (
-    "collections.OrderedDict",
-    "evermodel.modeling.user_features.UserFeatures",  # the name of an installed module and of columns
-    "functools.partial",  # what it wraps is checked as well
-    "numpy.dtype",
-    "sklearn._loss.link.Interval",
-    "sklearn._loss.link.LogitLink",
-    "sklearn._loss.link.IdentityLink",
-    "sklearn._loss.loss.HalfBinomialLoss",
-    "sklearn.calibration._CalibratedClassifier",  # a classifier and its calibrators, which are checked as well
-    "sklearn.calibration._SigmoidCalibration",  # two numbers
-    "sklearn.compose._column_transformer._RemainderColsList",
-    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
-    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
-    "sklearn.tree._tree.Tree",  # arrays of nodes; scikit-learn checks their types and sizes
-    "sklearn.utils.validation.check_array",
-)
-_TRUSTED_PREFIXES = ("lightgbm.", "xgboost.")
-# Classes by the path that earlier releases stored, and the module that has them now.
-MOVED_TYPES = {"evermodel.user_features.UserFeatures": "evermodel.modeling.user_features"}
 
 
 @dataclass(frozen=True)
@@ -110,7 +84,7 @@ def log_model(
     from mlflow.models import Model, infer_signature
     from mlflow.tracking.context.registry import resolve_tags
 
-    trusted, run = _allowed_types(pipeline), client.get_run(run_id)
+    (_, trusted), run = checked_dump(pipeline), client.get_run(run_id)
     logged = client.create_logged_model(
         run.info.experiment_id, "model", run_id, tags=resolve_tags(), params=run.data.params
     )
@@ -177,8 +151,13 @@ def download(client: MlflowClient, uri: str, folder: Path) -> dict[str, str]:
     return files
 
 
-def load_model(client: MlflowClient, uri: str, folder: Path) -> LoadedModel:
+def load_model(client: MlflowClient, uri: str, folder: Path, module: str | None = None) -> LoadedModel:
     """Download a model (see `download`) and load it without running code from it.
+
+    Parameters
+    ----------
+    module
+        The spec's `features.module`, which the model may use; see `read_pipeline`.
 
     Raises
     ------
@@ -186,10 +165,10 @@ def load_model(client: MlflowClient, uri: str, folder: Path) -> LoadedModel:
         The model is a pickle, or lists types that could run code.
     """
     download(client, uri, folder)
-    return load_files(folder)
+    return load_files(folder, module)
 
 
-def load_files(folder: Path) -> LoadedModel:
+def load_files(folder: Path, module: str | None = None) -> LoadedModel:
     """Load a model from its downloaded folder; see `load_model`."""
     import pandas as pd
 
@@ -201,9 +180,9 @@ def load_files(folder: Path) -> LoadedModel:
             "a format that runs code when loaded",
             "register a model trained by the retrain DAG (stored with skops)",
         )
-    pipeline = _load_skops(folder / str(flavor.get("pickled_model")), folder)
+    pipeline = read_pipeline(inside(folder, str(flavor.get("pickled_model"))), module)
     inputs = _signature_inputs(meta, folder)
-    example = pd.read_json(folder / meta["saved_input_example_info"]["artifact_path"], orient="split")
+    example = pd.read_json(_example_file(folder, meta), orient="split")
     return LoadedModel(pipeline, example[[column["name"] for column in inputs]], inputs, load_graph(folder))
 
 
@@ -253,48 +232,8 @@ def example_of(folder: Path) -> list[dict[str, Any]]:
     """Return the stored input example of a downloaded model, as rows."""
     import json
 
-    path = folder / _metadata(folder)["saved_input_example_info"]["artifact_path"]
-    stored = json.loads(path.read_text(encoding="utf-8"))
+    stored = json.loads(_example_file(folder, _metadata(folder)).read_text(encoding="utf-8"))
     return [dict(zip(stored["columns"], row, strict=True)) for row in stored["data"]]
-
-
-def write_pipeline(pipeline: FittedPipeline, file: Path) -> None:
-    """Write a fitted pipeline as one skops file, atomically.
-
-    Raises
-    ------
-    ModelFormatError
-        The pipeline holds types that are not plain data.
-    """
-    _allowed_types(pipeline)
-    with replacing(file) as temporary:
-        _skops_io().dump(pipeline, temporary)
-
-
-def read_pipeline(file: Path) -> FittedPipeline:
-    """Load what `write_pipeline` wrote, without running code from it.
-
-    Raises
-    ------
-    ModelFormatError
-        The file is damaged, or lists types that could run code.
-    """
-    return _load_skops(file, file.parent)
-
-
-def _load_skops(file: Path, folder: Path) -> FittedPipeline:
-    skops_io = _skops_io()
-    try:
-        types = skops_io.get_untrusted_types(file=file)
-    except (OSError, BadZipFile, KeyError, ValueError) as error:
-        raise ModelFormatError(
-            f"{folder}: {file.name} is not a readable skops file ({error})",
-            "retrain or roll back",
-        ) from error
-    for moved in MOVED_TYPES.keys() & set(types):
-        sys.modules.setdefault(moved.rpartition(".")[0], import_module(MOVED_TYPES[moved]))
-    pipeline: FittedPipeline = skops_io.load(file, trusted=_refuse_others(types, folder))
-    return pipeline
 
 
 def _metadata(folder: Path) -> dict[str, Any]:
@@ -311,6 +250,10 @@ def _metadata(folder: Path) -> dict[str, Any]:
     return meta
 
 
+def _example_file(folder: Path, meta: dict[str, Any]) -> Path:
+    return inside(folder, str(meta["saved_input_example_info"]["artifact_path"]))
+
+
 def _signature_inputs(meta: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
     import json
 
@@ -319,30 +262,3 @@ def _signature_inputs(meta: dict[str, Any], folder: Path) -> list[dict[str, Any]
     except (KeyError, TypeError, ValueError) as error:
         raise ModelFormatError(f"{folder}: the model has no signature", "retrain or roll back") from error
     return inputs
-
-
-def _refuse_others(types: Iterable[str], where: object) -> list[str]:
-    kept = list(types)
-    known = {*TRUSTED_TYPES, *MOVED_TYPES}
-    refused = [t for t in kept if t not in known and not t.startswith(_TRUSTED_PREFIXES)]
-    if refused:
-        raise ModelFormatError(
-            f"{where}: the model contains untrusted types: {', '.join(sorted(refused))}",
-            "use estimators of scikit-learn, lightgbm or xgboost",
-        )
-    return kept
-
-
-def _allowed_types(pipeline: FittedPipeline) -> list[str]:
-    skops_io = _skops_io()
-    return _refuse_others(
-        skops_io.get_untrusted_types(data=skops_io.dumps(pipeline)), type(pipeline).__name__
-    )
-
-
-def _skops_io() -> Any:
-    """Import skops quietly: it looks at every attribute of every loaded module, and Airflow's old ones complain."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import skops.io
-    return skops.io

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from evermodel.core.errors import SpecError, TrainingError
+from evermodel.core.errors import ModelFormatError, SpecError, TrainingError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _CHECKED_ROWS = 20
+_ALLOWED: ContextVar[str | None] = ContextVar("allowed_features_module", default=None)
 
 
 class UserFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -33,6 +37,15 @@ class UserFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.module = module
         self.numeric = numeric
         self.categorical = categorical
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Refuse, while a stored model is loaded, a module that the spec does not name: its import would run it."""
+        super().__setstate__(state)
+        if (allowed := _ALLOWED.get()) is not None and not _same_package(self.module, allowed):
+            raise ModelFormatError(
+                f"the model derives features by {self.module}, and the spec names {allowed or 'no module'}",
+                "set features.module to it, or to a module of the same package; otherwise retrain",
+            )
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
@@ -89,6 +102,20 @@ class UserFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             values = given[name].astype(object)
             derived[name] = values.map(str).where(~values.isna(), None).to_numpy()
         return frame.assign(**derived)
+
+
+@contextmanager
+def loading_features(module: str | None) -> Iterator[None]:
+    """Allow models that are loaded in this block only features of the spec's module, or of another in its package."""
+    token = _ALLOWED.set(module or "")
+    try:
+        yield
+    finally:
+        _ALLOWED.reset(token)
+
+
+def _same_package(stored: object, allowed: str) -> bool:
+    return isinstance(stored, str) and stored.partition(".")[0] == allowed.partition(".")[0] != ""
 
 
 def features_module(name: str) -> ModuleType:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from evermodel.core.errors import ApprovalError, PromotionError
 from evermodel.core.settings import Settings
-from evermodel.deployment.eligibility import decision_of, refusal_of
+from evermodel.deployment.eligibility import decision_of, refusal_of, require_content
 from evermodel.deployment.rollout.active import stop_active_rollout
 from evermodel.deployment.rollout.service import RolloutService
 from evermodel.registry import tags as tag
@@ -158,6 +158,7 @@ def _settle(
     if done is not None and seen.champion != number:
         return Deployment(model, number, "served before", seen.champion)
     if done is None and (seen.champion != number or seen.unfinished(key)):
+        require_content(registry.client, version)
         now, why = registry.read(model), _proven(version, reason)
         done = registry.promote(now, number, expected=seen.champion, by=by, reason=why, run_key=key)
     stop_active_rollout(registry.client, seen, f"version {number} was promoted: {reason}", number, by)

@@ -81,7 +81,7 @@ def _champion(run: RetrainRun, version: ModelVersion | None) -> tuple[EvaluatedM
 def _evaluated_model(run: RetrainRun, name: str, uri: str) -> EvaluatedModel:
     with tempfile.TemporaryDirectory() as folder:
         files = download(run.client, uri, Path(folder))
-        model = load_files(Path(folder))
+        model = load_files(Path(folder), run.spec.features.module)
         size = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
     return EvaluatedModel(name, model.pipeline, uri, size, model.fast, files)
 

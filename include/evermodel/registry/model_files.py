@@ -54,7 +54,9 @@ def decision_digest(decision: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(decision, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def require_same(files: Mapping[str, str], judged: Mapping[str, str], what: str) -> None:
+def require_same(
+    files: Mapping[str, str], judged: Mapping[str, str], what: str, since: str = "evaluated"
+) -> None:
     """Refuse files that differ from those that were evaluated.
 
     Parameters
@@ -62,7 +64,7 @@ def require_same(files: Mapping[str, str], judged: Mapping[str, str], what: str)
     files, judged
         SHA-256 by path, as found and as evaluated.
     what
-        Names the model in the error.
+        Names the model in the error, and `since` what `judged` was taken from.
 
     Raises
     ------
@@ -72,7 +74,7 @@ def require_same(files: Mapping[str, str], judged: Mapping[str, str], what: str)
     for name in sorted({*files, *judged}):
         if files.get(name) != judged.get(name):
             how = "is missing" if name not in files else "was changed" if name in judged else "was added"
-            raise ModelChangedError(f"{what}: {name} {how} since the model was evaluated", _ADVICE)
+            raise ModelChangedError(f"{what}: {name} {how} since the model was {since}", _ADVICE)
 
 
 def require_judged(client: MlflowClient, version: ModelVersion, files: Mapping[str, str]) -> None:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from evermodel.core.atomic import write_text
+from evermodel.core.errors import ModelChangedError
 from evermodel.core.formats import loads, stamped
+from evermodel.core.paths import inside
+from evermodel.registry.model_files import content_digest, hash_files, require_same
 from evermodel.serving.desired_state import DesiredState
 
-_ORIGIN = ".origin"
+_LOG = logging.getLogger(__package__)
+_MANIFEST = ".origin"
 _MARKER = "last-good.json"
 _DOWNLOAD, _TRASH = ".download-", ".trash-"
 _KEPT = 5
@@ -33,7 +38,8 @@ class LastGoodState:
 class ModelCache:
     """The folder of one model's downloaded versions.
 
-    A version's folder appears and disappears as a whole: a process that is killed leaves no incomplete version.
+    A version's folder appears and disappears as a whole: a process that is killed leaves no incomplete version. It keeps
+    the SHA-256 of its files, taken from the download, against which the files are checked before each load.
 
     Parameters
     ----------
@@ -44,8 +50,10 @@ class ModelCache:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def files(self, version: str, origin: str, download: Callable[[Path], object]) -> Path:
-        """Return the folder of a version, and download it if needed.
+    def files(
+        self, version: str, origin: str, download: Callable[[Path], Mapping[str, str]], content: str = ""
+    ) -> Path:
+        """Return the folder of a version with checked files, and download it if needed.
 
         If several processes need it at once, one downloads and the others wait.
 
@@ -53,17 +61,43 @@ class ModelCache:
         ----------
         origin
             The location that the version was registered from. A cached version of the same number and another origin
-            (of a registry that was set up again) is replaced.
+            (of a registry that was set up again) is replaced, and so is one whose files have changed.
         download
-            Puts the files into a folder.
+            Puts the files into a folder, and returns the SHA-256 of each.
+        content
+            Digest of the files, as the registry has it; empty if it has none.
+
+        Raises
+        ------
+        ModelChangedError
+            The download is not what was evaluated.
         """
-        target = self.folder / version
-        if self._origin_of(target) == origin:
+        target = inside(self.folder, version)
+        if self._sound(target, origin, content):
             return target
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._locked(version):
-            if self._origin_of(target) != origin:
+            if not self._sound(target, origin, content):
                 self._download(version, origin, download)
+        return target
+
+    def cached(self, version: str, origin: str) -> Path:
+        """Return the folder of a cached version with checked files, without the registry.
+
+        Raises
+        ------
+        ModelChangedError
+            Its files are not those that were downloaded.
+        FileNotFoundError
+            It was removed.
+        """
+        target = inside(self.folder, version)
+        manifest = _manifest_of(target)
+        if manifest is None or manifest.origin != origin:
+            raise FileNotFoundError(f"version {version} was removed from the cache: {target}")
+        if not manifest.files:
+            _LOG.warning("event=no_file_hashes cached=%s", target)
+        manifest.require(target)
         return target
 
     def forget(self, version: str) -> None:
@@ -95,17 +129,32 @@ class ModelCache:
             desired, origins = _read(loads(file.read_text(encoding="utf-8"), file))
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
-        cached = {v: origin for v, origin in origins.items() if self._origin_of(self.folder / v) == origin}
+        manifests = {v: _manifest_of(inside(self.folder, v)) for v in origins}
+        cached = {v: origins[v] for v, found in manifests.items() if found and found.origin == origins[v]}
         return LastGoodState(desired, cached) if desired.champion in cached else None
 
-    def _download(self, version: str, origin: str, download: Callable[[Path], object]) -> None:
+    def _sound(self, target: Path, origin: str, content: str) -> bool:
+        """Tell whether a version is cached with the files that the registry means; changed files are logged."""
+        manifest = _manifest_of(target)
+        if manifest is None or manifest.origin != origin or not manifest.files:
+            return False
+        try:
+            if content and content_digest(manifest.files) != content:
+                raise ModelChangedError(f"{target}: its files are not those that the registry names")
+            manifest.require(target)
+        except ModelChangedError as error:
+            _LOG.warning('event=cache_changed error="%s" action="download again"', error.problem)
+            return False
+        return True
+
+    def _download(self, version: str, origin: str, download: Callable[[Path], Mapping[str, str]]) -> None:
         for left in (*self.folder.glob(f"{_DOWNLOAD}{version}-*"), *self.folder.glob(f"{_TRASH}{version}-*")):
             shutil.rmtree(left, ignore_errors=True)  # left by a process that was killed
         fresh = self.folder / f"{_DOWNLOAD}{version}-{uuid.uuid4().hex}"
         fresh.mkdir()
         try:
-            download(fresh)
-            (fresh / _ORIGIN).write_text(origin, encoding="utf-8")
+            stored = {"origin": origin, "files": dict(download(fresh))}
+            (fresh / _MANIFEST).write_text(json.dumps(stamped(stored)), encoding="utf-8")
             self.forget(version)
             fresh.replace(self.folder / version)
         finally:
@@ -118,12 +167,31 @@ class ModelCache:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    @staticmethod
-    def _origin_of(folder: Path) -> str | None:
-        try:
-            return (folder / _ORIGIN).read_text(encoding="utf-8")
-        except OSError:
-            return None
+
+@dataclass(frozen=True)
+class _Manifest:
+    """What a version's folder says of itself: its origin, and the SHA-256 of each file; none of an earlier release."""
+
+    origin: str
+    files: dict[str, str]
+
+    def require(self, folder: Path) -> None:
+        """Refuse a folder whose files are not those that were downloaded."""
+        if self.files:
+            found = hash_files(folder)
+            found.pop(_MANIFEST, None)
+            require_same(found, self.files, str(folder), "downloaded")
+
+
+def _manifest_of(folder: Path) -> _Manifest | None:
+    try:
+        text = (folder / _MANIFEST).read_text(encoding="utf-8")
+        if not text.startswith("{"):
+            return _Manifest(text, {})  # of an earlier release: the origin alone
+        stored = loads(text, folder / _MANIFEST)
+        return _Manifest(str(stored["origin"]), dict(stored["files"]))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
 
 
 def _read(stored: dict[str, object]) -> tuple[DesiredState, dict[str, str]]:

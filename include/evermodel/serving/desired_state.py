@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evermodel.deployment.rollback import line_of_succession
@@ -14,10 +13,13 @@ from evermodel.modeling import model_store
 from evermodel.registry import tracking
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.registry_entry import RegistryEntry
+from evermodel.registry.tags import CONTENT
 from evermodel.registry.traffic_plan import TrafficPlan
 from evermodel.spec import ModelSpec
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from evermodel.registry.client import MlflowClient
 
 
@@ -68,6 +70,14 @@ class DesiredState:
         return cls(str(data["champion"]), data.get("previous"), plan, int(data.get("born", 0)))
 
 
+@dataclass(frozen=True)
+class Registered:
+    """Where a version was registered from, and the digest of its files; empty for versions of earlier releases."""
+
+    origin: str
+    content: str = ""
+
+
 class RegistrySource:
     """One model in the registry: its desired state, and the files of its versions.
 
@@ -96,13 +106,14 @@ class RegistrySource:
         previous = _previous(found, champion) if self._spec.serving.fallback.kind == "previous" else None
         return DesiredState(champion, previous, plan, found.born, problem)
 
-    def origin(self, version: str) -> str:
-        """Return the location that a version was registered from."""
-        return str(self._connected().get_model_version(self._spec.name, version).source)
+    def find(self, version: str) -> Registered:
+        """Return where a version was registered from, and the digest of its files."""
+        found = self._connected().get_model_version(self._spec.name, version)
+        return Registered(str(found.source), found.tags.get(CONTENT, ""))
 
-    def download(self, version: str, folder: Path) -> None:
-        """Put the files of a version into a folder."""
-        model_store.download(self._connected(), f"models:/{self._spec.name}/{version}", folder)
+    def download(self, version: str, folder: Path) -> dict[str, str]:
+        """Put the files of a version into a folder, and return their SHA-256."""
+        return model_store.download(self._connected(), f"models:/{self._spec.name}/{version}", folder)
 
     def _connected(self) -> MlflowClient:
         client = self._client

@@ -13,7 +13,7 @@ from pathlib import Path
 from evermodel.core.errors import EvermodelError
 from evermodel.modeling.scoring.loaded_version import ServedModel, read_served
 from evermodel.serving.cache import LastGoodState, ModelCache
-from evermodel.serving.desired_state import DesiredState, RegistrySource
+from evermodel.serving.desired_state import DesiredState, Registered, RegistrySource
 from evermodel.spec import ModelSpec
 
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
@@ -36,11 +36,8 @@ class _CachedOnly:
 
     origins: Mapping[str, str]
 
-    def origin(self, version: str) -> str:
-        return self.origins[version]
-
-    def download(self, version: str, folder: Path) -> None:
-        raise FileNotFoundError(f"version {version} was removed from the cache: {folder}")
+    def find(self, version: str) -> Registered:
+        return Registered(self.origins[version])
 
 
 class LoadedVersions:
@@ -95,12 +92,11 @@ class LoadedVersions:
         if failed is not None and time.monotonic() < failed.again_at:
             return False
         try:
-            origin = source.origin(version)
-            if self.origins.get(version) != origin:
-                files = self._cache.files(version, origin, lambda folder: source.download(version, folder))
-                served = self._read(version, files)
+            found = source.find(version)
+            if self.origins.get(version) != found.origin:
+                served = self._read(version, self._files(version, found, source))
                 with self._lock:
-                    self._loaded[version] = (served, origin)
+                    self._loaded[version] = (served, found.origin)
             with self._lock:
                 self._failed.pop(version, None)
         except Exception as error:  # noqa: BLE001 - a broken version must not affect the others
@@ -146,6 +142,13 @@ class LoadedVersions:
             if version in good.origins:
                 self.load(version, _CachedOnly(good.origins))
         return good.desired
+
+    def _files(self, version: str, found: Registered, source: RegistrySource | _CachedOnly) -> Path:
+        if isinstance(source, _CachedOnly):
+            return self._cache.cached(version, found.origin)
+        return self._cache.files(
+            version, found.origin, lambda folder: source.download(version, folder), found.content
+        )
 
     def _read(self, version: str, files: Path) -> ServedModel:
         try:

@@ -40,7 +40,7 @@ def smoke_test(
 
     try:
         with tempfile.TemporaryDirectory() as folder:
-            model = model_store.load_model(client, f"models:/{spec.name}/{version}", Path(folder))
+            model = _load(spec, client, version, folder)
     except (ModelFormatError, MlflowException, OSError, ImportError) as error:
         check_health(settings.tracking_uri)  # an unavailable server is no error of the version
         return Smoke(0, f"version {version} cannot be loaded: {error}", 0.0, 0.0)
@@ -53,8 +53,13 @@ def smoke_test(
     except Exception as error:  # noqa: BLE001 - callers would get any of its errors
         return Smoke(count, f"version {version} raises {type(error).__name__}: {error}", 0.0, 0.0)
     with tempfile.TemporaryDirectory() as folder:
-        old = model_store.load_model(client, f"models:/{spec.name}/{champion}", Path(folder))
+        old = _load(spec, client, champion, folder)
     return Smoke(count, "", *_milliseconds(spec, model, old))
+
+
+def _load(spec: ModelSpec, client: MlflowClient, version: str, folder: str) -> model_store.LoadedModel:
+    uri = f"models:/{spec.name}/{version}"
+    return model_store.load_model(client, uri, Path(folder), spec.features.module)
 
 
 def _logged_rows(spec: ModelSpec, lake: Path, now: datetime, columns: list[str]) -> list[pd.DataFrame]:

@@ -136,7 +136,7 @@ def read_served(spec: ModelSpec, version: str, folder: Path) -> ServedModel:
     inputs = Inputs.from_signature(model_store.signature_of(folder))
     fast = _usable(model_store.load_graph(folder), inputs)
     if fast is None:
-        return make_served(spec, version, model_store.load_files(folder))
+        return make_served(spec, version, model_store.load_files(folder, spec.features.module))
     example = _readable(model_store.example_of(folder), inputs)
     return ServedModel(_as_trained(spec, inputs), version, None, inputs, example, fast)
 

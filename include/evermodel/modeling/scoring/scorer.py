@@ -105,7 +105,7 @@ def read_scorer(spec: ModelSpec, version: str, folder: Path) -> Scorer:
         )
     fast = model_store.load_graph(folder)
     if fast is None:
-        return Scorer(spec, version, None, model_store.load_files(folder).pipeline)
+        return Scorer(spec, version, None, model_store.load_files(folder, spec.features.module).pipeline)
     from evermodel.modeling.onnx import export_if_equal as keep
     from evermodel.modeling.onnx.batch import for_batches
 

@@ -99,7 +99,8 @@ def _score_test_rows(
     tested = Window(found.fit_window.end, found.as_of - spec.label.delay)
     rows = with_label(spec, read_snapshot(found.snapshot, settings, tested, spec.time_column))
     with tempfile.TemporaryDirectory() as folder:
-        model = load_model(client, f"models:/{spec.name}/{version.version}", Path(folder))
+        uri = f"models:/{spec.name}/{version.version}"
+        model = load_model(client, uri, Path(folder), spec.features.module)
     return answered_rows(spec, model.pipeline, rows)
 
 

@@ -23,7 +23,7 @@ from evermodel.data.validation.validator import validate
 from evermodel.evaluation.decision import Decision
 from evermodel.evaluation.evaluate import EvaluatedModel, evaluate
 from evermodel.modeling.fitting import Chosen, TrainingJob, TrainingRows, rows_from, training_job
-from evermodel.modeling.model_store import read_pipeline, write_pipeline
+from evermodel.modeling.skops_files import read_pipeline, write_pipeline
 from evermodel.modeling.training import TrainedCandidate, best_of
 from evermodel.pipelines.backtest.plan import Plan
 from evermodel.spec import ModelSpec
@@ -100,9 +100,9 @@ class Challenger:
             partitioning=None,
         )
 
-    def pipeline(self) -> FittedPipeline:
+    def pipeline(self, spec: ModelSpec) -> FittedPipeline:
         """Load the model."""
-        return read_pipeline(Path(self.folder) / "pipeline.skops")
+        return read_pipeline(Path(self.folder) / "pipeline.skops", spec.features.module)
 
 
 @dataclass(frozen=True)
@@ -214,8 +214,8 @@ class Fits:
         if champion is not None:
             fitted = champion.parts(spec).fit
             saw = max(0.0, (min(fitted.end, test.end) - test.start) / (test.end - test.start))
-            replaced = EvaluatedModel(champion.version, champion.pipeline(), champion.key)
-        own = EvaluatedModel(challenger.candidate, challenger.pipeline(), challenger.key)
+            replaced = EvaluatedModel(champion.version, champion.pipeline(self.plan.spec), champion.key)
+        own = EvaluatedModel(challenger.candidate, challenger.pipeline(self.plan.spec), challenger.key)
         with one_thread():
             return evaluate(
                 spec,

@@ -129,7 +129,7 @@ class PolicySimulation:
 
     @cached_property
     def _pipeline(self) -> FittedPipeline:
-        return self.challenger.pipeline()
+        return self.challenger.pipeline(self.plan.spec)
 
     def _answer_until(self, end: datetime) -> None:
         """Have the log reach up to a day."""

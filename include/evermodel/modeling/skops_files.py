@@ -1,0 +1,165 @@
+"""Fitted pipelines as skops files: written and loaded only if all that they name is on an exact list."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import warnings
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile, ZipFile
+
+from evermodel.core.atomic import replacing
+from evermodel.core.errors import ModelFormatError
+
+if TYPE_CHECKING:
+    from evermodel.modeling.tasks import FittedPipeline
+
+# Classes and functions beside skops' own lists, with the only node type that may name each; all are plain data or pure.
+TRUSTED_TYPES = {
+    "collections.OrderedDict": ("DictNode", "TypeNode"),
+    "evermodel.modeling.user_features.UserFeatures": (
+        "ObjectNode",
+    ),  # names of columns and of the spec's module
+    "functools.partial": ("PartialNode",),  # what it wraps is checked as well
+    "lightgbm.basic.Booster": ("ObjectNode",),  # a text that the library parses
+    "lightgbm.sklearn.LGBMClassifier": ("ObjectNode",),
+    "lightgbm.sklearn.LGBMRegressor": ("ObjectNode",),
+    "numpy.dtype": ("DTypeNode",),
+    "sklearn._loss.link.Interval": ("ObjectNode",),
+    "sklearn._loss.link.LogitLink": ("ObjectNode",),
+    "sklearn._loss.link.IdentityLink": ("ObjectNode",),
+    "sklearn._loss.loss.HalfBinomialLoss": ("ObjectNode",),
+    "sklearn.calibration._CalibratedClassifier": ("ObjectNode",),
+    "sklearn.calibration._SigmoidCalibration": ("ObjectNode",),
+    "sklearn.compose._column_transformer._RemainderColsList": ("ObjectNode", "ListNode"),
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor": ("ObjectNode",),
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer": ("ObjectNode",),
+    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer": ("ObjectNode",),
+    "sklearn.tree._tree.Tree": ("TreeNode",),  # arrays of nodes; scikit-learn checks their types and sizes
+    "sklearn.utils.validation.check_array": ("FunctionNode",),
+    "xgboost.core.Booster": ("ObjectNode",),  # bytes that the library parses
+    "xgboost.sklearn.XGBClassifier": ("ObjectNode",),
+    "xgboost.sklearn.XGBRegressor": ("ObjectNode",),
+    "xgboost.sklearn.XGBRFClassifier": ("ObjectNode",),
+    "xgboost.sklearn.XGBRFRegressor": ("ObjectNode",),
+}
+# The major versions of the libraries whose classes the list was checked against.
+REVIEWED = {"lightgbm": "4", "xgboost": "3"}
+# Classes by the path that earlier releases stored, and the module that has them now.
+MOVED_TYPES = {"evermodel.user_features.UserFeatures": "evermodel.modeling.user_features"}
+# Of skops' node types those that hold data, or name something on a list. The others call what they name with arguments
+# of the file (ConstructorFromReduceNode), or reach for attributes (MethodNode, OperatorFuncNode).
+NODES = {
+    "JsonNode", "DictNode", "DefaultDictNode", "ListNode", "SetNode", "TupleNode", "SliceNode", "BytesNode",
+    "BytearrayNode", "NdArrayNode", "MaskedArrayNode", "DTypeNode", "RandomStateNode", "RandomGeneratorNode",
+    "SparseMatrixNode", "TypeNode", "FunctionNode", "PartialNode", "ObjectNode", "TreeNode", "LossNode",
+}  # fmt: skip
+_PROTOCOL = 2  # older ones resolve names from other places of a node
+
+
+def write_pipeline(pipeline: FittedPipeline, file: Path) -> None:
+    """Write a fitted pipeline as one skops file, atomically.
+
+    Raises
+    ------
+    ModelFormatError
+        The pipeline holds something that is not on the list.
+    """
+    content, _ = checked_dump(pipeline)
+    with replacing(file) as temporary:
+        temporary.write_bytes(content)
+
+
+def read_pipeline(file: Path, module: str | None = None) -> FittedPipeline:
+    """Load a skops file without running code from it.
+
+    Parameters
+    ----------
+    module
+        The spec's `features.module`: only this module, or one of its package, may derive features.
+
+    Raises
+    ------
+    ModelFormatError
+        The file is damaged, or names something that is not on the list.
+    """
+    from evermodel.modeling.user_features import loading_features
+
+    trusted = _checked(file, str(file.parent))
+    for moved in MOVED_TYPES.keys() & set(trusted):
+        sys.modules.setdefault(moved.rpartition(".")[0], import_module(MOVED_TYPES[moved]))
+    try:
+        with loading_features(module):
+            pipeline: FittedPipeline = _skops_io().load(file, trusted=trusted)
+    except ModelFormatError:
+        raise
+    except Exception as error:
+        told = f"{type(error).__name__}: {error}"
+        raise ModelFormatError(f"{file}: cannot be loaded ({told})", "retrain or roll back") from error
+    return pipeline
+
+
+def checked_dump(pipeline: FittedPipeline) -> tuple[bytes, list[str]]:
+    """Return a pipeline as skops writes it, and what it names beside skops' own lists.
+
+    Raises
+    ------
+    ModelFormatError
+        It holds something that is not on the list.
+    """
+    content: bytes = _skops_io().dumps(pipeline)
+    return content, _checked(content, type(pipeline).__name__)
+
+
+def _checked(source: Path | bytes, where: str) -> list[str]:
+    """Return the names beside skops' own lists, after a check of each node."""
+    skops_io, given = _skops_io(), {"data": source} if isinstance(source, bytes) else {"file": source}
+    name = source.name if isinstance(source, Path) else "the pipeline"
+    try:
+        with ZipFile(io.BytesIO(source) if isinstance(source, bytes) else source) as stored:
+            schema = json.loads(stored.read("schema.json"))
+        refused = _refused(schema)
+        types = [] if refused else skops_io.get_untrusted_types(**given)
+    except (OSError, BadZipFile, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise ModelFormatError(
+            f"{where}: {name} is not a readable skops file ({error})", "retrain or roll back"
+        ) from error
+    refused |= {found for found in types if found not in TRUSTED_TYPES and found not in MOVED_TYPES}
+    if refused:
+        raise ModelFormatError(
+            f"{where}: the model contains untrusted types: {', '.join(sorted(refused))}",
+            "use estimators of scikit-learn, lightgbm or xgboost",
+        )
+    return list(types)
+
+
+def _refused(schema: Any) -> set[str]:
+    """Return what a schema may not have: node types, names in a node of another type, or libraries not reviewed."""
+    if schema["protocol"] < _PROTOCOL:
+        return {f"protocol {schema['protocol']} of skops"}
+    refused, left = set(), [schema]
+    while left:
+        node = left.pop()
+        if isinstance(node, dict) and "__loader__" in node:
+            kind, name = node["__loader__"], f"{node['__module__']}.{node['__class__']}"
+            if kind not in NODES:
+                refused.add(f"{kind} of {name}")
+            elif kind not in TRUSTED_TYPES.get(name, ("ObjectNode",) if name in MOVED_TYPES else NODES):
+                refused.add(f"{name} in a {kind}")
+            library = str(node["__module__"]).partition(".")[0]
+            if library in REVIEWED and version(library).partition(".")[0] != REVIEWED[library]:
+                refused.add(f"{name} of {library} {version(library)}")
+        left += node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    return refused
+
+
+def _skops_io() -> Any:
+    """Import skops quietly: it looks at every attribute of every loaded module, and Airflow's old ones complain."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import skops.io
+    return skops.io
