@@ -18,6 +18,7 @@ NAMES = (
     "gate",
     "serving",
     "swap",
+    "hostile",
     "scoring",
     "parsing",
     "orchestration",

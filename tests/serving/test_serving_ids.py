@@ -17,7 +17,8 @@ from fastapi.testclient import TestClient
 from tests.simulations.rollout_traffic import begun
 
 from evermodel.deployment.rollout.losses import losses_by_version
-from evermodel.modeling.scoring.request_rows import Inputs, RequestRefusedError, parse_rows
+from evermodel.modeling.scoring.request_json import RequestRefusedError
+from evermodel.modeling.scoring.request_rows import Inputs, parse_rows
 from evermodel.monitoring.performance.label_join import read_label_join
 from evermodel.serving.metrics import Metrics
 from evermodel.serving.prediction_writer import PredictionLog

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from threading import Lock
+from typing import Any
 
+import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
+from pydantic import TypeAdapter
 from starlette.exceptions import HTTPException
 
 from evermodel import __version__
@@ -34,6 +38,12 @@ from evermodel.serving.shadow import Shadows
 from evermodel.spec import load_spec
 
 _FIRST_CHECK_SECONDS = 15.0
+_PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+}
+_STATES = TypeAdapter(list[ModelState])
 
 
 def create_app(
@@ -102,7 +112,9 @@ def create_app(
             for reconciler in reconcilers.values():
                 reconciler.cancel()
 
-    app = FastAPI(title="evermodel", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="evermodel", version=__version__, lifespan=lifespan, openapi_url=None, redirect_slashes=False
+    )
     app.state.reconcilers = reconcilers
     service = PredictionService(reconcilers, fallbacks, log, metrics, shadows, access_log=access_log)
     only = next(iter(reconcilers)) if len(reconcilers) == 1 else None
@@ -153,23 +165,43 @@ def _add_states(
             return JSONResponse(NotReady(reasons=reasons).model_dump(), 503, headers={"Retry-After": "2"})
         return JSONResponse(Ready().model_dump())
 
-    @app.get("/models", tags=["state"])
-    async def models() -> list[ModelState]:
+    # In threads, as their work grows with the models and versions.
+    @app.get("/models", tags=["state"], response_model=list[ModelState])
+    def models() -> Response:
         """List the served models, each with its version in force."""
-        return [_state(reconciler, fallbacks) for reconciler in reconcilers.values()]
+        states = [_state(reconciler, fallbacks) for reconciler in reconcilers.values()]
+        return Response(_STATES.dump_json(states), media_type="application/json")
 
     @app.get("/metrics", tags=["state"], response_class=PlainTextResponse)
-    async def prometheus() -> Response:
+    def prometheus() -> Response:
         """Return the metrics in Prometheus' text format."""
         return Response(metrics.text(), media_type=metrics.content_type)
 
 
 def _add_docs(app: FastAPI) -> None:
+    """Add the API's description, as JSON and as a page, written once for the versions in force."""
+    lock = Lock()
+    written: dict[str, tuple[dict[str, Any], bytes]] = {}
+
+    # In threads: a description of many features takes longer than predictions may wait.
+    def text(kind: str, write: Callable[[dict[str, Any]], bytes]) -> bytes:
+        with lock:
+            api = app.openapi()
+            if kind not in written or written[kind][0] is not api:
+                written[kind] = api, write(api)
+            return written[kind][1]
+
+    @app.get("/openapi.json", include_in_schema=False)
+    def openapi() -> Response:
+        return Response(text("json", orjson.dumps), media_type="application/json")
+
     @app.get("/docs", include_in_schema=False)
     def docs() -> Response:
-        """Show the API's description as a page."""
-        # In a thread: the first page imports Jinja, and predictions must not wait for that.
-        return HTMLResponse(render("serving/templates/docs.html", api=app.openapi(), dumps=json.dumps))
+        return HTMLResponse(text("page", _docs), headers=_PAGE_HEADERS)
+
+
+def _docs(api: dict[str, Any]) -> bytes:
+    return render("serving/templates/docs.html", api=api, dumps=json.dumps).encode()
 
 
 def _add_problems(app: FastAPI) -> None:

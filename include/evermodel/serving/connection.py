@@ -1,4 +1,4 @@
-"""Uvicorn's HTTP connection, with a limit on the head of a request and on the time that it may take."""
+"""Uvicorn's HTTP connection, with limits on a request's head and its time, on chunks, and on requests in a row."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from evermodel.serving.request_body import WHOLE
 
 HEAD_BYTES = 65_536
 HEAD_SECONDS = 10.0
+URL_BYTES, HEADERS = 8_192, 128
+WAITING = 32  # requests that are sent before the answers of those before them
+CHUNKS = 2_000  # parts of a body that has fewer than `CHUNK_BYTES` in each, on average
+CHUNK_BYTES = 256
 
 
 class PatientConnection(HttpToolsProtocol):
@@ -25,7 +29,7 @@ class PatientConnection(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._waiting = True  # for the end of a head
         self._in_head = False
-        self._head_bytes = 0
+        self._head_bytes = self._chunks = self._body_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -56,7 +60,25 @@ class PatientConnection(HttpToolsProtocol):
         """Start a head."""
         super().on_message_begin()
         self._waiting = self._in_head = True
-        self._head_bytes = 0
+        self._head_bytes = self._chunks = self._body_bytes = 0
+        _limit(len(self.pipeline), WAITING)
+
+    def on_url(self, url: bytes) -> None:
+        """Read a part of the address."""
+        super().on_url(url)
+        _limit(len(self.url), URL_BYTES)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Read a header."""
+        super().on_header(name, value)
+        _limit(len(self.headers), HEADERS)
+
+    def on_body(self, body: bytes) -> None:
+        """Read a part of the body."""
+        self._chunks += 1
+        self._body_bytes += len(body)
+        _limit(self._chunks, CHUNKS + self._body_bytes // CHUNK_BYTES)
+        super().on_body(body)
 
     def on_headers_complete(self) -> None:
         """End a head."""
@@ -83,3 +105,8 @@ class PatientConnection(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _limit(count: int, most: int) -> None:
+    if count > most:
+        raise ValueError("more than the limit")  # the parser makes it a 400, and the connection is closed

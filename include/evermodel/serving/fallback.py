@@ -13,7 +13,8 @@ from weakref import WeakKeyDictionary
 from evermodel.core.errors import EvermodelError, ModelFormatError
 from evermodel.modeling.scoring.batcher import Batcher
 from evermodel.modeling.scoring.loaded_version import Answer, ServedModel
-from evermodel.modeling.scoring.request_rows import Inputs, RequestRefusedError, Row
+from evermodel.modeling.scoring.request_json import RequestRefusedError
+from evermodel.modeling.scoring.request_rows import Inputs, Row
 from evermodel.serving.breaker import Breaker, LogThrottle
 from evermodel.serving.fallback_rules import FallbackRule, fallback_rule, inputs_of
 from evermodel.serving.metrics import Metrics

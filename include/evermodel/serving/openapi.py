@@ -53,7 +53,7 @@ class ModelDescription:
 def describe(
     app: FastAPI, models: Iterable[str], described: Callable[[str], ModelDescription], *, protected: bool
 ) -> None:
-    """Add an OpenAPI description to an app, made anew for each request from the versions in force.
+    """Add an OpenAPI description to an app, made anew when the versions in force have changed.
 
     Parameters
     ----------
@@ -66,10 +66,13 @@ def describe(
     """
     plain = app.openapi
     names = list(models)
+    made: list[Any] = [None, {}]
 
     def openapi() -> dict[str, Any]:
-        schema = copy.deepcopy(plain())
         found = {name: described(name) for name in names}
+        if found == made[0]:
+            return made[1]  # type: ignore[no-any-return]
+        schema = copy.deepcopy(plain())
         paths = {f"/models/{name}/predict": operation(name, what) for name, what in found.items()}
         if len(names) == 1:
             paths = {"/predict": operation(names[0], found[names[0]], "predict"), **paths}
@@ -77,6 +80,7 @@ def describe(
         _add_components(schema)
         if protected:
             _protect(schema)
+        made[:] = found, schema
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 import logging
 import time
 from collections.abc import Mapping
@@ -16,7 +15,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
 from evermodel.modeling.scoring.loaded_version import Answer, ServedModel
-from evermodel.modeling.scoring.request_rows import Inputs, ParsedRows, RequestRefusedError, parse_rows
+from evermodel.modeling.scoring.request_json import PIECE, RequestRefusedError
+from evermodel.modeling.scoring.request_rows import Inputs, ParsedRows, nearest, parse_rows
 from evermodel.serving.breaker import LogThrottle
 from evermodel.serving.fallback import Answered, Fallbacks, without_values
 from evermodel.serving.fallback_rules import inputs_of
@@ -30,7 +30,6 @@ from evermodel.spec import ModelSpec
 
 _LOG = logging.getLogger(__package__)
 _ACCESS = logging.getLogger("evermodel.access")
-_SMALL_BODY = 32_768
 _BYTES_A_CELL = 128
 _SMALLEST_LIMIT = 1_048_576
 _UNKNOWN = "(unknown)"
@@ -182,7 +181,7 @@ class PredictionService:
 
     async def _parsed(self, spec: ModelSpec, inputs: Inputs, body: bytes) -> ParsedRows:
         most = spec.serving.max_rows
-        if len(body) <= _SMALL_BODY:
+        if len(body) <= PIECE:
             return parse_rows(body, inputs, most, spec.id_column)
         return await asyncio.to_thread(parse_rows, body, inputs, most, spec.id_column)
 
@@ -258,8 +257,8 @@ def not_ready(reconciler: Reconciler) -> str:
 
 
 def _unknown_model(name: str, served: list[str]) -> RequestRefusedError:
-    near = difflib.get_close_matches(name, served, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    near = nearest(name, served)
+    hint = f"; did you mean {near}?" if near else ""
     return RequestRefusedError(
         404, f"no model {name[:60]!r} is served here (served: {', '.join(served)}){hint}"
     )

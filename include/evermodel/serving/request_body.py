@@ -7,7 +7,7 @@ import asyncio
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
-from evermodel.modeling.scoring.request_rows import RequestRefusedError
+from evermodel.modeling.scoring.request_json import RequestRefusedError
 
 # A slow body occupies a connection, never a thread, for no longer than this.
 BODY_SECONDS = 10.0

@@ -31,6 +31,7 @@ class RequestIds:
             return
         request_id = _given(scope) or os.urandom(16).hex()
         scope.setdefault("state", {})["request_id"] = request_id
+        scope["query_string"] = b""  # no address reads it; the framework would parse it
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":

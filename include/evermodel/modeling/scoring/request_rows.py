@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import difflib
-import json
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Any, NamedTuple
 
-import orjson
-
-from evermodel.core.errors import PermanentError
+from evermodel.modeling.scoring.request_json import RequestRefusedError, pieces_of
 
 Row = tuple[float | str | None, ...]
 
 _NUMERIC_TYPES = ("double", "float", "long", "integer", "boolean")
 _MOST_PROBLEMS = 10
+_LONGEST_SHOWN, _MOST_NAMED, _MOST_COMPARED = 60, 30, 30
 _ABSENT = object()
 # Larger numbers overflow when they are scaled, added or multiplied, or computed in 32 bits.
 LARGEST = 1e30
@@ -25,21 +25,6 @@ LARGEST = 1e30
 SMALLEST_ID, LARGEST_ID = -(2**63), 2**63 - 1
 LONGEST_ID = 256
 _EXACT = 2**53
-_GZIP = b"\x1f\x8b"
-
-
-class RequestRefusedError(PermanentError):
-    """A request that cannot be answered as sent.
-
-    Parameters
-    ----------
-    status
-        HTTP status of the response.
-    """
-
-    def __init__(self, status: int, problem: str, advice: str = "") -> None:
-        super().__init__(problem, advice)
-        self.status = status
 
 
 @dataclass(frozen=True)
@@ -68,6 +53,11 @@ class Inputs:
     def readers(self) -> tuple[tuple[str, Callable[[Any], float | str | None]], ...]:
         """Each feature, with the function that checks its values."""
         return tuple((name, _number if name in self.numeric else _category) for name in self.names)
+
+    @cached_property
+    def known(self) -> frozenset[str]:
+        """The names of all features, as a set."""
+        return frozenset(self.names)
 
     @property
     def categorical(self) -> tuple[str, ...]:
@@ -114,68 +104,49 @@ def parse_rows(body: bytes, inputs: Inputs, max_rows: int, id_column: str) -> Pa
     RequestRefusedError
         The body is not valid (422), is compressed (415), or has too many rows (413).
     """
-    found = _rows_of(_decode(body))
-    if not found:
-        raise RequestRefusedError(422, "rows: the list is empty", "send at least one row")
-    if len(found) > max_rows:
-        raise RequestRefusedError(
-            413,
-            f"rows: {len(found)} rows are more than the {max_rows} that one request may have",
-            "send them in several requests",
-        )
-    problems: list[str] = []
-    parsed = ParsedRows([], [])
-    for index, row in enumerate(found):
-        values, own = _checked(index, row, inputs, id_column, problems)
-        parsed.rows.append(values)
-        parsed.own_ids.append(own)
-        if len(problems) >= _MOST_PROBLEMS:
-            problems = [*problems[:_MOST_PROBLEMS], "the following rows were not checked"]
-            break
+    parsed, problems = ParsedRows([], []), _Problems()
+    with suppress(_EnoughError):
+        for rows in pieces_of(body, len(inputs.names)):
+            _check_count(len(parsed.rows) + len(rows), max_rows)
+            for index, row in enumerate(rows, len(parsed.rows)):
+                values, own = _checked(index, row, inputs, id_column, problems)
+                parsed.rows.append(values)
+                parsed.own_ids.append(own)
     if problems:
         raise RequestRefusedError(422, "; ".join(problems))
+    if not parsed.rows:
+        raise RequestRefusedError(422, "rows: the list is empty", "send at least one row")
     return parsed
 
 
-def _decode(body: bytes) -> Any:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return _decode_leniently(body)
-
-
-def _decode_leniently(body: bytes) -> Any:
-    """Parse values that strict JSON does not allow, such as NaN, so that the error can name the field."""
-    if body[:2] == _GZIP:
-        raise RequestRefusedError(415, "the body is compressed", "send uncompressed JSON")
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+def _check_count(rows: int, most: int) -> None:
+    if rows > most:
         raise RequestRefusedError(
-            422, f"the body is not valid JSON: {reason}", 'send {"rows": [{"feature": value, ...}]}'
-        ) from None
-
-
-def _rows_of(data: object) -> list[Any]:
-    if not isinstance(data, dict) or len(data) != 1 or next(iter(data)) not in ("rows", "row"):
-        raise RequestRefusedError(
-            422,
-            "the body must be an object with the one field `rows`",
-            'send {"rows": [{"feature": value, ...}]}',
+            413,
+            f"rows: there are more than the {most} rows that one request may have",
+            "send them in several requests",
         )
-    if "row" in data:
-        return [data["row"]]
-    if not isinstance(data["rows"], list):
-        raise RequestRefusedError(
-            422, "rows: must be a list of objects", 'send {"rows": [{"feature": value, ...}]}'
-        )
-    rows: list[Any] = data["rows"]
-    return rows
+
+
+class _EnoughError(Exception):
+    """So many problems are known that the rest is not checked."""
+
+
+class _Problems(list[str]):
+    """The first problems of a request."""
+
+    hinted = False
+
+    def append(self, problem: str) -> None:
+        """Add a problem; after the last one that is shown, the check ends."""
+        super().append(problem)
+        if len(self) == _MOST_PROBLEMS:
+            super().append("the rest was not checked")
+            raise _EnoughError
 
 
 def _checked(
-    index: int, row: object, inputs: Inputs, id_column: str, problems: list[str]
+    index: int, row: object, inputs: Inputs, id_column: str, problems: _Problems
 ) -> tuple[Row, str | None]:
     if not isinstance(row, dict):
         problems.append(f"row {index}: must be an object of features, not {_kind(row)}")
@@ -193,13 +164,14 @@ def _checked(
     own = _own_id(index, row, inputs, id_column, problems) if id_column in row else None
     beside = 1 if own is not None and id_column not in inputs.names else 0
     if len(row) > len(values) + beside:  # an unknown name, possibly in place of a missing one
-        known = {*inputs.names, id_column}
-        problems.extend(_unknown(index, name, inputs, id_column) for name in row if name not in known)
+        for name in row:
+            if name not in inputs.known and name != id_column:
+                problems.append(f"row {index}: {_unknown(name, inputs, id_column, problems)}")
     return tuple(values), own
 
 
 def _own_id(
-    index: int, row: dict[str, Any], inputs: Inputs, id_column: str, problems: list[str]
+    index: int, row: dict[str, Any], inputs: Inputs, id_column: str, problems: _Problems
 ) -> str | None:
     try:
         return _identity(row[id_column])
@@ -261,12 +233,27 @@ def _check_unicode(value: str) -> None:
         raise ValueError(f"is not valid Unicode: {value[:40]!r}") from None
 
 
-def _unknown(index: int, name: str, inputs: Inputs, id_column: str) -> str:
-    near = difflib.get_close_matches(name, [*inputs.names, id_column], n=1, cutoff=0.5)
-    features = ", ".join(inputs.names)
-    hint = f"; did you mean {near[0]}?" if near else f" (features: {features}; id: {id_column})"
-    shown = repr(name) if len(name) <= 60 else repr(name[:57] + "...")
-    return f"row {index}: {shown}: is not a feature{hint}"
+def _unknown(name: str, inputs: Inputs, id_column: str, problems: _Problems) -> str:
+    shown = repr(name) if len(name) <= _LONGEST_SHOWN else repr(name[: _LONGEST_SHOWN - 3] + "...")
+    if problems.hinted:
+        return f"{shown}: is not a feature"
+    problems.hinted = True
+    near = nearest(name, [*inputs.names, id_column])
+    named = ", ".join((*inputs.names[:_MOST_NAMED], *["..."][: len(inputs.names) - _MOST_NAMED]))
+    hint = f"; did you mean {near}?" if near else f" (features: {named}; id: {id_column})"
+    return f"{shown}: is not a feature{hint}"
+
+
+def nearest(name: str, names: Sequence[str]) -> str | None:
+    """Return the name that a caller may have meant, at a cost that does not grow with what the caller sent.
+
+    >>> nearest("distanse", ["origin", "distance"])
+    'distance'
+    """
+    name = name[:_LONGEST_SHOWN]
+    alike = (one for one in names if name[:1] == one[:1] or name[-2:] == one[-2:])
+    near = difflib.get_close_matches(name, list(islice(alike, _MOST_COMPARED)), n=1, cutoff=0.5)
+    return near[0] if near else None
 
 
 def _kind(value: object) -> str:
