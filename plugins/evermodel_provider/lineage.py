@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from evermodel.core.connections import without_login
+from evermodel.core.logins import without_login
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage

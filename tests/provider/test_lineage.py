@@ -13,7 +13,7 @@ from airflow.sdk import DAG
 from attrs import asdict
 from openlineage.client.serde import Serde
 
-from evermodel.core.connections import without_login
+from evermodel.core.logins import without_login
 from evermodel.spec import ModelSpec
 from evermodel_provider.lineage import source_data
 from evermodel_provider.operators.base import ModelOperator

@@ -1,4 +1,4 @@
-"""Shared base of every package: errors, settings, atomic files, paths, format numbers, HTML, connections, the environment, audit.
+"""Shared base of every package: errors, settings, atomic files, paths, logins, format numbers, HTML, connections, the environment, audit.
 
 Imports nothing of evermodel.
 """
@@ -12,6 +12,7 @@ __all__ = [
     "errors",
     "formats",
     "html",
+    "logins",
     "paths",
     "settings",
     "severity",

@@ -108,24 +108,6 @@ def database_url(
     )
 
 
-def without_login(address: str) -> str:
-    """Return an address without name, password and query.
-
-    >>> without_login("https://ada:secret@mlflow.example:5000/base?token=x")
-    'https://mlflow.example:5000/base'
-    >>> without_login("sqlite:////data/mlflow.db")
-    'sqlite:////data/mlflow.db'
-    """
-    try:
-        parts = urlsplit(address)
-        _ = parts.port
-    except ValueError:  # such as a password with a slash in it that nobody quoted
-        return address.partition(":")[0]
-    if not parts.scheme:
-        return parts.path
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
 def _parts(uri: str) -> dict[str, Any]:
     found = urlsplit(uri)
     path = unquote(found.path[1:])

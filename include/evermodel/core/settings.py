@@ -5,14 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, SecretStr
+
+from evermodel.core.logins import split_login
 
 DEFAULT_TRACKING_URI = "http://127.0.0.1:5000"
 
 
+Address = Annotated[str, AfterValidator(split_login)]
+
+
 class Settings(BaseModel):
     """Folders and addresses of one installation.
+
+    No address has a login or a query: `evermodel.core.logins` keeps these for the clients that need them.
 
     Parameters
     ----------
@@ -44,11 +52,11 @@ class Settings(BaseModel):
     home: Path
     lake: Path
     models: Path
-    tracking_uri: str
-    dvc_remote: str
-    airflow_url: str
+    tracking_uri: Address
+    dvc_remote: Address
+    airflow_url: Address
     evidently: Path | None = None
-    serving_urls: tuple[str, ...] = ()
+    serving_urls: tuple[Address, ...] = ()
     serving_token: SecretStr = SecretStr("")
     environment: str = "local"
 

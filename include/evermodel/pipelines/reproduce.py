@@ -26,6 +26,7 @@ from evermodel.modeling.model_store import download
 from evermodel.registry.lineage import Lineage
 from evermodel.registry.tracking import find_run, read_json
 from evermodel.spec import CandidateSpec, ModelSpec
+from evermodel.spec.load import with_variables
 
 if TYPE_CHECKING:
     from evermodel.registry.client import MlflowClient, ModelVersion, Run
@@ -121,7 +122,7 @@ def _stored_spec(client: MlflowClient, stored: ModelVersion, made: Lineage) -> t
             f"the retrain run of {stored.name} version {stored.version} is missing in MLflow",
             "restore the run with its spec.json",
         )
-    data = read_json(client, run.info.run_id, "spec.json")
+    data = with_variables(read_json(client, run.info.run_id, "spec.json"))
     digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
     same = digest == made.spec_digest
     changed = [] if same else [f"spec: the version has digest {made.spec_digest}, spec.json has {digest}"]

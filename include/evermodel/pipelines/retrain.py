@@ -47,7 +47,7 @@ class Retrain(RetrainRun):
                 tag.GIT_COMMIT: git_commit(self.settings.models),
             }
         )
-        log_json(self.client, run.info.run_id, self.spec.canonical(), "spec.json")
+        log_json(self.client, run.info.run_id, self.spec.unexpanded(), "spec.json")
         self.client.log_text(run.info.run_id, installed_packages(), "environment.txt")
         _log_dataset(self.client, run, self.spec, snapshot, self.settings)
         return snapshot

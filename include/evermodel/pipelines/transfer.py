@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evermodel.core.errors import SnapshotStoreError, TransferError
+from evermodel.core.logins import split_login
 from evermodel.core.settings import Settings
 from evermodel.data.snapshots.dvc import SnapshotStore
 from evermodel.pipelines.deploy import Deployment, deploy
@@ -79,7 +80,7 @@ def registry_of(environment: str) -> str:
             f"the registry of environment {environment} is not configured",
             f"set {variable}, for example to http://user:password@mlflow.{environment}.example:5000",
         )
-    return address
+    return split_login(address)
 
 
 def transfer(
@@ -190,7 +191,7 @@ def _bring_snapshot(version: ModelVersion, settings: Settings) -> None:
             problem = error
     else:
         raise TransferError(
-            f"the snapshot {path} (md5 {md5}) is missing in the remotes {', '.join(remotes)}: {problem}",
+            f"the snapshot {path} (md5 {md5}) is missing in the remotes {', '.join(map(split_login, remotes))}: {problem}",
             "set EVERMODEL_SOURCE_DVC_REMOTE to the remote of the source environment",
         )
     SnapshotStore(settings.lake, settings.dvc_remote).track(file)

@@ -16,6 +16,7 @@ __all__ = [
     "serving_locations",
     "tags",
     "tracking",
+    "tracking_login",
     "traffic_plan",
     "training_data",
 ]

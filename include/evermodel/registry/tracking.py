@@ -11,15 +11,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from evermodel.core.connections import without_login
 from evermodel.core.errors import TrackingUnavailableError
 from evermodel.core.formats import loads, stamped
+from evermodel.core.logins import ask, split_login, with_login, without_login
 from evermodel.registry.tags import KIND, RUN_KEY
 
 if TYPE_CHECKING:
     from evermodel.registry.client import Entity, MlflowClient, PagedList, Run
 
 
+_AUTH = "MLFLOW_TRACKING_AUTH"
 # MLflow would otherwise retry a dead server for minutes; retries are Airflow's task.
 _PROCESS_DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -27,6 +28,7 @@ _PROCESS_DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    _AUTH: "evermodel",  # the entry point `evermodel.registry.tracking_login`
 }
 
 
@@ -47,7 +49,7 @@ def connect(tracking_uri: str, timeout: float = 5.0) -> MlflowClient:
     Parameters
     ----------
     tracking_uri
-        Address of the server, optionally with user and password.
+        Address of the server; a login in it is sent, and neither printed nor logged.
     timeout
         Time limit of the response in seconds.
 
@@ -56,11 +58,15 @@ def connect(tracking_uri: str, timeout: float = 5.0) -> MlflowClient:
     TrackingUnavailableError
         The server does not answer.
     """
-    check_health(tracking_uri, timeout)
+    address = split_login(tracking_uri)
+    check_health(address, timeout)
     import mlflow
 
+    if not address.startswith("http") or os.environ.get(_AUTH) != _PROCESS_DEFAULTS[_AUTH]:
+        address = with_login(address)  # a database, or a process that takes its logins from elsewhere
+
     # mypy does not follow MLflow's imports: here its client gets the type that the code works with.
-    return cast("MlflowClient", mlflow.MlflowClient(tracking_uri, tracking_uri))
+    return cast("MlflowClient", mlflow.MlflowClient(address, address))
 
 
 def check_health(tracking_uri: str, timeout: float = 5.0) -> None:
@@ -70,14 +76,16 @@ def check_health(tracking_uri: str, timeout: float = 5.0) -> None:
     if not tracking_uri.startswith(("http://", "https://")):
         return
     try:
-        response = httpx.get(f"{tracking_uri.rstrip('/')}/health", timeout=timeout, trust_env=False)
-        response.raise_for_status()
-    except httpx.HTTPError as error:
+        answer = ask(tracking_uri, "/health", timeout)
+        problem = f"HTTP {answer.status_code}" if answer.is_error else ""
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        problem = f"{type(error).__name__}: {error}"
+    if problem:
         raise TrackingUnavailableError(
-            f"the MLflow server at {without_login(tracking_uri)} does not answer ({type(error).__name__}: {error})",
+            f"the MLflow server at {without_login(tracking_uri)} does not answer ({problem})",
             "start it or correct the address (Airflow connection `mlflow_default` or MLFLOW_TRACKING_URI; on one machine "
             "sqlite:////some/folder/mlflow.db needs no server), then repeat the command; nothing was registered",
-        ) from error
+        )
 
 
 def experiment_id(client: MlflowClient, name: str) -> str:

@@ -80,13 +80,15 @@ def load_spec(model: str | Path, settings: Settings | None = None) -> ModelSpec:
     try:
         data, lines = _parse(path, text)
         lines = places_in(lines, environment)
-        spec = ModelSpec.model_validate(in_environment(_with_variables(data), environment))
+        written = in_environment(data, environment)
+        expanded = with_variables(written)
+        spec = ModelSpec.model_validate(expanded).written_as(None if expanded == written else written)
     except RecursionError:
         raise SpecError(
             f"{path}: is nested too deeply, or an anchor contains itself", "flatten the file"
         ) from None
     except ValidationError as error:
-        problems = [line for problem in error.errors() for line in _describe(path, problem, lines)]
+        problems = [line for problem in error.errors() for line in _describe(path, problem, lines, written)]
         raise SpecError("\n".join(problems), "correct the file and run `evermodel check`") from None
     if spec.name != path.stem:
         raise SpecError(
@@ -203,18 +205,18 @@ def _walk(
             yield from _walk(value, here)
 
 
-def _with_variables(value: object, environ: Mapping[str, str] = os.environ) -> Any:
-    """Replace ``${NAME}`` and ``${NAME:-default}``; an unset variable stays as written."""
+def with_variables(value: object, environ: Mapping[str, str] = os.environ) -> Any:
+    """Replace ``${NAME}`` and ``${NAME:-default}`` in a spec's data; an unset variable stays as written."""
     if isinstance(value, str):
         return _VARIABLE.sub(lambda m: environ.get(m[1], m[0] if m[2] is None else m[2]), value)
     if isinstance(value, dict):
-        return {key: _with_variables(item, environ) for key, item in value.items()}
+        return {key: with_variables(item, environ) for key, item in value.items()}
     if isinstance(value, list):
-        return [_with_variables(item, environ) for item in value]
+        return [with_variables(item, environ) for item in value]
     return value
 
 
-def _describe(path: Path, problem: ErrorDetails, lines: Lines) -> list[str]:
+def _describe(path: Path, problem: ErrorDetails, lines: Lines, written: Any) -> list[str]:
     location = _as_written(problem["loc"])
     reason = problem["msg"].removeprefix("Value error, ")
     if not location:
@@ -227,7 +229,19 @@ def _describe(path: Path, problem: ErrorDetails, lines: Lines) -> list[str]:
         return [_unknown_kind(path, problem, lines)]
     if problem["type"] == "missing":
         return [where + "this field is required"]
+    found = _at(written, location)
+    if isinstance(found, str) and _VARIABLE.search(found):  # its value may be a secret
+        return [f"{where}the value of {found} is not valid ({problem['type'].replace('_', ' ')})"]
     return [f"{where}{reason} (found {_short(problem['input'])})"]
+
+
+def _at(data: Any, location: tuple[str | int, ...]) -> Any:
+    for step in location:
+        try:
+            data = data[step]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return data
 
 
 def _place(reason: str) -> tuple[int | str, ...]:

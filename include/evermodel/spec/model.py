@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from evermodel.spec.alerts import AlertsSpec
 from evermodel.spec.drift import DriftSpec, PerformanceSpec
@@ -47,6 +48,8 @@ RESERVED = (
 
 class ModelSpec(SpecSection):
     """The declaration of one model."""
+
+    _written: Mapping[str, Any] | None = PrivateAttr(None)
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name in DAG ids, registry and lake.")
     description: str = ""
@@ -203,11 +206,29 @@ class ModelSpec(SpecSection):
         """Return the spec as JSON-ready data with every default written out."""
         return self.model_dump(mode="json")
 
+    def written_as(self, data: Mapping[str, Any] | None) -> ModelSpec:
+        """Remember the data that the spec was read from, with ``${NAME}`` in place of variables' values."""
+        self._written = data
+        return self
+
+    def unexpanded(self) -> dict[str, Any]:
+        """Return `canonical` with ``${NAME}`` where a text comes from a variable, which may hold a secret."""
+        found: dict[str, Any] = _unexpanded(self.canonical(), self._written)
+        return found
+
     @property
     def digest(self) -> str:
         """SHA-256 of the canonical spec, 16 hex digits."""
         text = json.dumps(self.canonical(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _unexpanded(value: Any, written: Any) -> Any:
+    if isinstance(value, dict) and isinstance(written, Mapping):
+        return {key: _unexpanded(item, written.get(key)) for key, item in value.items()}
+    if isinstance(value, list) and isinstance(written, list) and len(value) == len(written):
+        return [_unexpanded(*pair) for pair in zip(value, written, strict=True)]
+    return written if isinstance(value, str) and isinstance(written, str) and "${" in written else value
 
 
 def json_schema() -> dict[str, Any]:

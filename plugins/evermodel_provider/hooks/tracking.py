@@ -10,6 +10,7 @@ from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.sdk.log import mask_secret
 
+from evermodel.core.logins import split_login
 from evermodel.core.settings import Settings
 
 if TYPE_CHECKING:
@@ -37,19 +38,16 @@ class TrackingHook(BaseHook):
 
     @cached_property
     def settings(self) -> Settings:
-        """The installation's settings, with the connection's address if there is one; the login is not in them."""
-        settings = Settings.from_environment()
-        address = _address(self._connection) if self._connection else settings.tracking_uri
-        return settings.model_copy(update={"tracking_uri": address})
+        """The installation's settings, with the connection's address if there is one.
 
-    @property
-    def address(self) -> str:
-        """The address of the server with the connection's login, for a client alone."""
-        uri, connection = self.settings.tracking_uri, self._connection
-        if connection is None or not connection.login:
-            return uri
-        mask_secret(password := quote(connection.password or "", safe=""))
-        return uri.replace("://", f"://{quote(connection.login, safe='')}:{password}@", 1)
+        Its login is not in them: `evermodel.core.logins` keeps it for the client.
+        """
+        settings = Settings.from_environment()
+        if self._connection is None:
+            return settings
+        return settings.model_copy(
+            update={"tracking_uri": split_login(_address(self._connection), forget=True)}
+        )
 
     @cached_property
     def client(self) -> MlflowClient:
@@ -57,7 +55,7 @@ class TrackingHook(BaseHook):
         from evermodel.registry.tracking import configure_mlflow_process, connect
 
         configure_mlflow_process()
-        return connect(self.address)
+        return connect(self.settings.tracking_uri)
 
     def get_conn(self) -> MlflowClient:
         """Return the hook's client."""
@@ -77,7 +75,7 @@ class TrackingHook(BaseHook):
         from evermodel.registry.tracking import check_health
 
         try:
-            check_health(self.address)
+            check_health(self.settings.tracking_uri)
         except EvermodelError as error:
             return False, str(error)
         return True, f"{self.settings.tracking_uri} answers"
@@ -88,4 +86,7 @@ def _address(connection: Connection) -> str:
     parts = urlsplit(host if "://" in host else f"{connection.schema or 'http'}://{host}")
     if connection.port and parts.port is None:
         parts = parts._replace(netloc=f"{parts.netloc}:{connection.port}")
+    if connection.login:
+        mask_secret(password := quote(connection.password or "", safe=""))
+        parts = parts._replace(netloc=f"{quote(connection.login, safe='')}:{password}@{parts.netloc}")
     return parts.geturl()

@@ -17,8 +17,8 @@ from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Resp
 from fastapi.templating import Jinja2Templates
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from evermodel.reports.overview.address import NO_SERVER
 from evermodel.reports.overview.overview import Overview
+from evermodel.reports.overview.server import NO_SERVER
 from evermodel_provider.ui import rights
 from evermodel_provider.ui.list_view import list_view
 from evermodel_provider.ui.model_view import model_view
@@ -189,8 +189,7 @@ def _settings() -> Settings:
 
     if _known["settings"] is None or time.monotonic() - _known["at"] > _SETTINGS_SECONDS:
         try:
-            hook = TrackingHook()
-            _known["settings"] = hook.settings.model_copy(update={"tracking_uri": hook.address})
+            _known["settings"] = TrackingHook().settings
         except Exception:  # noqa: BLE001 - without the connection the environment's address applies
             _known["settings"] = Settings.from_environment()
         _known["at"] = time.monotonic()

@@ -9,6 +9,7 @@ from email.utils import parsedate_to_datetime
 import httpx
 
 from evermodel.core.diagnostics import Finding
+from evermodel.core.logins import ask
 from evermodel.core.settings import Settings
 
 _SECONDS, _TOO_MANY = 30, 300
@@ -36,7 +37,7 @@ def _away(uri: str) -> float | None:
     if not uri.startswith("http"):
         return None
     try:
-        answer = httpx.get(f"{uri.rstrip('/')}/health", timeout=5, trust_env=False)
+        answer = ask(uri, "/health", 5)
         theirs = parsedate_to_datetime(answer.headers["date"])
     except (httpx.HTTPError, KeyError, ValueError):
         return None

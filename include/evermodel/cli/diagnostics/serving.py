@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import httpx
 
 from evermodel.core.diagnostics import Finding, first_line
+from evermodel.core.logins import ask
 from evermodel.core.settings import Settings
 
 
@@ -25,7 +26,7 @@ def check_serving(settings: Settings) -> Iterator[Finding]:
 
 def _one(url: str) -> Finding:
     try:
-        answer = httpx.get(f"{url}/ready", timeout=5, trust_env=False)
+        answer = ask(url, "/ready", 5)
     except httpx.HTTPError as error:
         return Finding(
             "serving",

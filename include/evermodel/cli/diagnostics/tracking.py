@@ -10,6 +10,7 @@ from mlflow.exceptions import MlflowException
 
 from evermodel.core.diagnostics import Finding, first_line
 from evermodel.core.errors import EvermodelError
+from evermodel.core.logins import ask
 from evermodel.core.settings import Settings
 from evermodel.registry.client import MlflowClient
 from evermodel.registry.tracking import connect
@@ -49,7 +50,7 @@ def _version(uri: str) -> Finding:
             "this works for one person on one machine; for several processes run mlflow server",
         )
     try:
-        theirs = httpx.get(f"{uri.rstrip('/')}/version", timeout=5, trust_env=False).text.strip()
+        theirs = ask(uri, "/version", 5).text.strip()
     except httpx.HTTPError as error:
         return Finding(
             "MLflow", "yellow", f"{uri} answers without a version ({first_line(error)})", "check the server"

@@ -12,6 +12,7 @@ from filelock import FileLock
 
 from evermodel.core.atomic import write_text
 from evermodel.core.errors import SnapshotStoreError
+from evermodel.core.logins import split_login, with_login
 
 _LOCK_SECONDS = 600
 _CONFIG = """\
@@ -40,7 +41,7 @@ class SnapshotStore:
 
     def __init__(self, lake: Path, remote: str) -> None:
         self.lake = lake
-        self.remote = remote
+        self.remote = split_login(remote)
 
     def track(self, file: Path) -> str:
         """Add a file, push its content, and return its md5; a repetition completes what is missing.
@@ -64,7 +65,7 @@ class SnapshotStore:
                 repo.push(targets=[str(pointer)])
         except (DvcException, ImportError, OSError) as error:
             raise SnapshotStoreError(
-                f"DVC could not track {file} or push it to {self.remote}: {error}",
+                f"DVC could not track {file} or push it to {self.remote}: {self._said(error)}",
                 "check that the remote (EVERMODEL_DVC_REMOTE) is writable, then run this again",
             ) from error
         return str(_md5(pointer))
@@ -85,7 +86,7 @@ class SnapshotStore:
                 self._open().pull(targets=[str(pointer)])
         except (DvcException, ImportError, OSError) as error:
             raise SnapshotStoreError(
-                f"snapshot {file} is missing and DVC cannot fetch it from {self.remote}: {error}",
+                f"snapshot {file} is missing and DVC cannot fetch it from {self.remote}: {self._said(error)}",
                 "restore the remote, or retrain so that the champion has an existing snapshot",
             ) from error
 
@@ -118,6 +119,9 @@ class SnapshotStore:
                 "restore the remote from a backup",
             )
 
+    def _said(self, error: Exception) -> str:
+        return str(error).replace(with_login(self.remote), self.remote)
+
     def _locked(self) -> FileLock:
         self.lake.mkdir(parents=True, exist_ok=True)
         return FileLock(self.lake / ".evermodel-dvc.lock", timeout=_LOCK_SECONDS)
@@ -132,7 +136,7 @@ class SnapshotStore:
         wanted = _CONFIG.format(remote=self.remote)
         if config.read_text(encoding="utf-8") != wanted:
             write_text(config, wanted)
-        return Repo(str(self.lake))
+        return Repo(str(self.lake), config={"remote": {"lake": {"url": with_login(self.remote)}}})
 
 
 def write_pointer(file: Path, md5: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from evermodel.core.atomic import write_text
 from evermodel.core.formats import loads, stamped
+from evermodel.core.logins import ask
 from evermodel.spec import ModelSpec
 
 _REQUESTS, _SECONDS = "evermodel_requests_total", "evermodel_request_seconds"
@@ -159,13 +160,12 @@ def _scrape(model: str, url: str, token: str) -> Counters | str:
 
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
-        answer = httpx.get(f"{url.rstrip('/')}/metrics", timeout=_TIMEOUT, headers=headers)
-        answer.raise_for_status()
-        return read_counters(model, answer.text)
-    except httpx.HTTPStatusError as error:
-        if error.response.status_code == 401:
+        answer = ask(url, "/metrics", _TIMEOUT, headers=headers)
+        if answer.status_code == 401:
             return "it requires a token: set EVERMODEL_SERVING_TOKEN"
-        return f"it answers with status {error.response.status_code}"
+        if answer.is_error:
+            return f"it answers with status {answer.status_code}"
+        return read_counters(model, answer.text)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return str(error) or type(error).__name__
     except ValueError as error:

@@ -16,9 +16,8 @@ from filelock import FileLock, Timeout
 
 from evermodel.core.errors import EvermodelError
 from evermodel.core.settings import Settings
-from evermodel.reports.overview.address import server_address
 from evermodel.reports.overview.history import ModelHistory, history_of
-from evermodel.reports.overview.server import TrackingServer
+from evermodel.reports.overview.server import TrackingServer, server_address
 from evermodel.reports.overview.store import Store
 from evermodel.reports.overview.summary import summarise
 from evermodel.reports.overview.sync import load, refresh

@@ -11,11 +11,26 @@ import httpx
 import orjson
 
 from evermodel.core.errors import TrackingUnavailableError
+from evermodel.core.logins import login_of, split_login
 from evermodel.registry.tags import REJECTED_BY
-from evermodel.reports.overview.address import NO_SERVER, login_of, server_address
 
 Found = dict[str, Any]
 _MODELS, _RUNS = 1000, 1000
+NO_SERVER = (
+    "This page requires an MLflow server, and MLflow is configured with a file or database address. "
+    "Start a server on the same database, mlflow server --backend-store-uri ADDRESS, and set its http address in the "
+    "Airflow connection mlflow_default or in MLFLOW_TRACKING_URI."
+)
+
+
+def server_address(tracking_uri: str) -> str:
+    """Return the address of the server, for a browser; empty if there is no server.
+
+    >>> server_address("https://ada:secret@mlflow:5000/"), server_address("sqlite:////data/mlflow.db")
+    ('https://mlflow:5000', '')
+    """
+    bare = split_login(tracking_uri).rstrip("/")
+    return bare if bare.startswith(("http://", "https://")) else ""
 
 
 class TrackingServer:
@@ -42,7 +57,7 @@ class TrackingServer:
             base_url=self.url,
             timeout=httpx.Timeout(timeout, connect=5.0),
             trust_env=False,
-            auth=_login() or login_of(url),
+            auth=_login() or login_of(self.url),
             headers=_token(),
             verify=os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() != "true",
         )
