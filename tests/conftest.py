@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+import importlib
 import logging
 import os
 import signal
@@ -22,15 +24,20 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 configure_mlflow_process()
+gc.disable()  # until all tests are collected: imports make little garbage
 
 
 # Files that take longest, the longest first: they start first, so that two processes end at about the same time.
 LONGEST = (
-    "integration/test_demo.py", "integration/test_spark.py", "integration/test_local_stack.py",
-    "integration/test_first_model.py", "serving/test_serving_schema.py", "integration/test_models_page.py",
+    "integration/test_demo.py", "integration/test_local_stack.py", "integration/test_models_page.py",
+    "integration/test_first_model.py", "integration/test_spark.py", "serving/test_serving_schema.py",
     "domain/test_transfer.py", "dags/test_retrain_runs.py", "dags/test_drift_runs.py", "dags/test_rollout_runs.py",
-    "domain/test_cli_retrain.py", "serving/test_serving_rollout.py",
-    "serving/test_serving_swap.py",
+    "domain/test_cli_retrain.py", "serving/test_serving_rollout.py", "serving/test_serving_swap.py",
+    "domain/test_retrain_champion.py", "dags/test_bad_situations.py", "domain/test_retrain_crash.py",
+    "domain/test_overview.py", "domain/test_rollout_crash.py", "domain/test_tasks.py", "domain/test_rollout_steps.py",
+    "integration/test_s3.py", "integration/test_guides.py", "serving/test_serving_outage.py",
+    "domain/test_retrain_flow.py", "serving/test_serving_traffic.py", "domain/test_reproduce.py",
+    "domain/test_performance_promise.py", "serving/test_serving_run.py", "integration/test_stored_formats.py",
 )  # fmt: skip
 
 
@@ -48,15 +55,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("registry")
 
 
+def pytest_configure() -> None:
+    """Import skops first where all tests run: its import asks every loaded module for each function of SciPy."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        importlib.import_module("skops.io")
+
+
+def pytest_collection_finish() -> None:
+    """Keep what the imports made out of garbage collection: it stays, and looking through it takes long."""
+    gc.freeze()
+    gc.enable()
+
+
 @pytest.fixture(autouse=True)
 def every_logger_speaks() -> None:
     """Undo what a migration, a command line or Airflow's set-up in the test before did to logging."""
     logging.disable(logging.NOTSET)
     logging.getLogger().setLevel(logging.WARNING)
-    for name in list(logging.root.manager.loggerDict):
-        logging.getLogger(name).disabled = False
-        if name.split(".")[0] in {"evermodel", "evermodel_provider"}:
-            logging.getLogger(name).setLevel(logging.NOTSET)
+    for name, logger in list(logging.root.manager.loggerDict.items()):
+        if isinstance(logger, logging.Logger):
+            logger.disabled = False
+            if name.split(".", 1)[0] in {"evermodel", "evermodel_provider"}:
+                logger.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")
