@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import tempfile
 from datetime import datetime
 from pathlib import Path
@@ -37,6 +38,7 @@ def keep_report(workspace: Path, spec: ModelSpec, snapshot: Any, as_of: datetime
     -------
     Id of the report within the project.
     """
+    from evidently.legacy.utils import NumpyEncoder
     from evidently.sdk.models import ProjectModel
     from evidently.ui.storage.local.base import LocalState
 
@@ -45,7 +47,10 @@ def keep_report(workspace: Path, spec: ModelSpec, snapshot: Any, as_of: datetime
     with tempfile.TemporaryDirectory(prefix=".evermodel-", dir=workspace) as folder:
         draft = LocalState(folder)
         draft.write_project(ProjectModel(id=project, name=spec.name, description=spec.description))
-        draft.write_snapshot(project, report, _steady(snapshot))
+        # Evidently's own write takes json.dump, which is five times as slow as dumps.
+        data = json.dumps(_steady(snapshot), cls=NumpyEncoder)
+        (Path(folder) / str(project) / "snapshots").mkdir()
+        (Path(folder) / str(project) / "snapshots" / f"{report}.json").write_text(data, encoding="utf-8")
         draft.write_dashboard(project, dashboard(spec))
         _publish(Path(folder) / str(project), workspace / str(project))
     _drop_old(workspace / str(project) / "snapshots", spec)
@@ -95,17 +100,17 @@ def dashboard(spec: ModelSpec) -> DashboardModel:
     return DashboardModel(tabs=[tab], panels=panels)
 
 
-def _steady(snapshot: Any) -> Any:
-    """Return the report with those parameters of metrics only that are the same every day.
+def _steady(snapshot: Any) -> dict[str, Any]:
+    """Return the report as data, with those parameters of metrics only that are the same every day.
 
     Evidently's UI draws a line for each set of parameters; with thresholds, which are learnt, each day would be one.
     """
-    model = snapshot.to_snapshot_model().copy(deep=True)
-    for result in model.metric_results.values():
-        params = result.metric_value_location.metric.params
+    data: dict[str, Any] = snapshot.to_snapshot_model().dict()
+    for result in data["metric_results"].values():
+        params = result["metric_value_location"]["metric"]["params"]
         for name in params.keys() - {"type", "column"}:
             del params[name]
-    return model
+    return data
 
 
 def _publish(draft: Path, target: Path) -> None:
