@@ -258,6 +258,7 @@ def test_a_task_parses_only_its_own_model(
     assert set(bag.dags) == {f"{kind}_{model}"}
 
 
+@pytest.mark.slow
 def test_reading_the_files_loads_no_heavy_library() -> None:
     probe = (
         "import json, runpy, sys, pathlib; loaded = {}\n"

@@ -408,6 +408,7 @@ def test_everything_too_long_at_once(filler: str) -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(verdicts, problems, links, wild, st.booleans())
+@pytest.mark.slow
 def test_wild_incidents_keep_to_the_limits(
     verdict: DriftVerdict, problem: Problem, links: dict[str, str], text: str, over: bool
 ) -> None:

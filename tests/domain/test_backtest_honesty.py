@@ -44,6 +44,7 @@ def planted(rows: pa.Table, moment: datetime, seed: int) -> pa.Table:
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(hours=st.integers(0, 24 * 20), seed=st.integers(0, 1000))
+@pytest.mark.slow
 def test_no_planted_future_changes_what_was_known(tmp_path: Path, hours: int, seed: int) -> None:
     moment = datetime(2026, 1, 5, tzinfo=UTC) + timedelta(hours=hours)
     rows = history(weeks=3)
@@ -128,6 +129,7 @@ def test_a_planted_future_changes_no_decision_of_a_whole_backtest_before_it_is_k
     assert true.weeks[-1] != false.weeks[-1]  # the plant is there
 
 
+@pytest.mark.slow
 def test_a_replay_reads_its_history_alone_and_never_without_a_bound(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,6 +169,7 @@ def test_the_same_backtest_again_gives_the_same_result_fresh_kept_or_in_other_pr
     assert list((tmp_path / "there").glob("lanes/*/predictions/turning/date=*"))
 
 
+@pytest.mark.slow
 def test_an_ended_backtest_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = plan_of(tmp_path, history(weeks=7), "weekly")
     whole = replay_policy(plan, POLICIES["weekly"])

@@ -53,6 +53,7 @@ def _holds(p_values: np.ndarray) -> None:
 
 @pytest.mark.parametrize(("reference", "window"), [(1000, 100), (1000, 1000), (5000, 200)])
 @pytest.mark.parametrize("kind", NUMBERS)
+@pytest.mark.slow
 def test_calm_numbers_are_significant_as_rarely_as_stated(kind: str, reference: int, window: int) -> None:
     generator = np.random.default_rng([reference, window])
     draw = NUMBERS[kind]
@@ -62,6 +63,7 @@ def test_calm_numbers_are_significant_as_rarely_as_stated(kind: str, reference: 
 
 @pytest.mark.parametrize(("reference", "window"), [(1000, 100), (1000, 1000), (100_000, 500)])
 @pytest.mark.parametrize("many", [2, 10, 50, 1000])
+@pytest.mark.slow
 def test_calm_categories_are_significant_as_rarely_as_stated(many: int, reference: int, window: int) -> None:
     generator = np.random.default_rng([many, reference, window])
     times = TIMES if many < 1000 else TIMES // 2

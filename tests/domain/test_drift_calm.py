@@ -125,6 +125,7 @@ def test_what_is_normal_is_learnt_from_the_days_before_and_the_verdict_says_so(t
     assert broken.severity == "critical"
 
 
+@pytest.mark.slow
 def test_a_day_adds_one_row_and_a_log_that_has_changed_is_measured_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,6 +176,7 @@ def test_days_on_which_something_was_wrong_teach_nothing(tmp_path: Path) -> None
     assert without.threshold < 4
 
 
+@pytest.mark.slow
 def test_a_damaged_file_of_past_windows_is_made_again(tmp_path: Path) -> None:
     _logged(tmp_path, _wandering(32))
     before = _judged(tmp_path, 30)

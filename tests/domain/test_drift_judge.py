@@ -48,6 +48,7 @@ def _severity(columns: tuple[ColumnDrift, ...], what: str = "feature") -> dict[s
 
 
 @pytest.mark.parametrize(("reference", "window"), [(1_000, 200), (5_000, 1_000)])
+@pytest.mark.slow
 def test_without_drift_a_day_alarms_no_more_often_than_stated_over_all_kinds_of_tests(
     reference: int, window: int
 ) -> None:
@@ -352,6 +353,7 @@ def test_findings_of_other_parts_join_the_family() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_evidentlys_own_method_decides_a_column_whose_spec_asks_for_it() -> None:
     from scipy.stats import ks_2samp
 

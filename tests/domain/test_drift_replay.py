@@ -45,6 +45,7 @@ def _alarms(found: list[Replayed], column: str) -> list[int]:
     ]
 
 
+@pytest.mark.slow
 def test_what_is_steady_stays_calm_all_year_and_the_season_alarms_against_the_training_rows(
     flights: tuple[Path, pa.Table],
 ) -> None:
@@ -55,6 +56,7 @@ def test_what_is_steady_stays_calm_all_year_and_the_season_alarms_against_the_tr
     assert {5, 7} <= set(_alarms(found, "temp"))
 
 
+@pytest.mark.slow
 def test_against_the_weeks_before_the_season_does_not_alarm_all_the_time(
     flights: tuple[Path, pa.Table],
 ) -> None:

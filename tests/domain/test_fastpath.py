@@ -199,6 +199,7 @@ BOOSTED_FAST = _fast(BOOSTED_PIPELINE)
 @given(
     st.lists(st.tuples(WILD, WILD, st.one_of(st.none(), st.sampled_from(["red", "c3", "c30"]), st.text())))
 )
+@pytest.mark.slow
 def test_any_row_gets_the_pipelines_answer(rows: list[tuple[Any, Any, Any]]) -> None:
     known = [(math.nan if a is None else a, math.nan if b is None else b, c) for a, b, c in rows]
     found = BOOSTED_FAST.answer(known)

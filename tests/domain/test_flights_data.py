@@ -67,6 +67,7 @@ def test_rows_are_right_in_every_column(folder: Path, database: duckdb.DuckDBPyC
 
 
 @installed
+@pytest.mark.slow
 def test_every_flight_that_arrived_is_there_once_in_the_order_of_time(
     folder: Path, database: duckdb.DuckDBPyConnection
 ) -> None:

@@ -58,6 +58,7 @@ def _verdicts(metric: str, *, ahead: float, times: int, rows: int, seed: int) ->
 
 
 @pytest.mark.parametrize(("metric", "times"), [("brier", 1200), ("log_loss", 1200), ("roc_auc", 500)])
+@pytest.mark.slow
 def test_of_two_equal_models_one_is_called_better_no_more_often_than_stated(metric: str, times: int) -> None:
     found = _verdicts(metric, ahead=0, times=times, rows=250, seed=11)
 
@@ -66,6 +67,7 @@ def test_of_two_equal_models_one_is_called_better_no_more_often_than_stated(metr
     assert found["worse"] / times <= allowed
 
 
+@pytest.mark.slow
 def test_a_better_model_is_found_as_often_as_normal_theory_predicts() -> None:
     rows, ahead, times = 300, 0.6, 500
     labels, challenger, champion = _draw(np.random.default_rng(0), 400_000, ahead)

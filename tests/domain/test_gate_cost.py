@@ -77,6 +77,7 @@ def test_a_model_that_only_answers_whole_windows_cannot_be_served() -> None:
     assert "too few rows" in gate.detail
 
 
+@pytest.mark.slow
 def test_every_gate_takes_a_fitted_model_of_many_classes() -> None:
     features, labels = window(600)
     names = np.where(labels == 1, "yes", np.where(features["age"] > 40, "no", "never"))

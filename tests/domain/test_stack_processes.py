@@ -20,6 +20,7 @@ from evermodel.cli.local_stack.ports import free_port
 from evermodel.cli.local_stack.processes import Service, ServiceError, Supervisor
 from evermodel.core.errors import PermanentError
 
+pytestmark = pytest.mark.server  # it starts processes
 SLEEP = "import time; print('up', flush=True); time.sleep(600)"
 
 

@@ -47,6 +47,7 @@ def _mypy(snippet: str, folder: Path) -> list[str]:
     return [line.split("snippet.py:", 1)[1] for line in out.splitlines()]
 
 
+@pytest.mark.slow
 def test_mypy_sees_what_client_and_table_do_not_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(_ROOT)  # the paths of the configuration are relative
 

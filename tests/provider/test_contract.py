@@ -134,6 +134,7 @@ def test_travels_to_the_scheduler_and_back(kind: Any) -> None:
     assert re.fullmatch("#([0-9a-fA-F]{3}){1,2}", task.ui_color)
 
 
+@pytest.mark.slow
 def test_no_module_loads_a_heavy_library() -> None:
     probe = (
         "import importlib, json, sys; loaded = {}\n"

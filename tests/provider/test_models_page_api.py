@@ -205,6 +205,7 @@ def test_files_are_kept_by_the_browser_and_no_other_file_is_served(site: Site) -
     assert site.get("/static/..%2Fapp.py").status_code == 404
 
 
+@pytest.mark.slow
 def test_the_plugin_costs_other_processes_nothing() -> None:
     import subprocess
     import sys

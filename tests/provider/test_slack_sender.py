@@ -229,6 +229,7 @@ def test_lost_answer_is_not_posted_twice_by_itself(slack: FakeSlack, sender: Sla
     assert slack.calls == ["chat.postMessage"]
 
 
+@pytest.mark.slow
 def test_nobody_listens(sender: SlackSender, connect: Callable[..., None]) -> None:
     with FakeSlack() as slack:
         connect(slack)

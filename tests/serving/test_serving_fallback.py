@@ -159,6 +159,7 @@ def test_trouble_is_told_at_once_and_then_once_a_minute() -> None:
     assert seldom.times("a") == 5
 
 
+@pytest.mark.slow
 def test_a_version_that_hangs_holds_up_nobody_else(edge: Edges) -> None:
     with edge(fallback={**PREVIOUS, "timeout_ms": 400}) as (made, client):
         made.now.does = hang
