@@ -19,9 +19,8 @@ from evermodel.alerts.incidents.store import Transition
 from evermodel.alerts.plot import drift_plot
 from evermodel.alerts.preview import thread_html
 from evermodel.alerts.thread_messages import escalation_message, reminder_message, resolved_message
-from evermodel.core.severity import Severity
 from evermodel.monitoring.drift.verdict import Bin, ColumnDrift, DriftVerdict, Performance
-from evermodel.monitoring.problems import Problem, ProblemKind
+from evermodel.monitoring.problems import Problem, ProblemKind, Severity
 
 IMAGES = Path(__file__).parent / "images"
 LINKS = {

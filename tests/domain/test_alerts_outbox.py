@@ -12,8 +12,8 @@ from evermodel.alerts.failure_message import failure_message
 from evermodel.alerts.message import Message
 from evermodel.alerts.outbox import folder_name, rewrite_in_outbox, write_to_outbox
 from evermodel.alerts.plot import drift_plot
-from evermodel.core.severity import Severity
 from evermodel.monitoring.drift.verdict import Bin, DriftVerdict
+from evermodel.monitoring.problems import Severity
 from support.verdicts import a_column, a_verdict
 
 

@@ -5,8 +5,7 @@ import pytest
 from scipy.stats import chi2, chi2_contingency, hypergeom
 
 from evermodel.monitoring.drift.two_sample import combine
-from evermodel.stats.contingency import Contingency, gamma_tail, parts_of_rows
-from evermodel.stats.quadratic import quadratic_tail
+from evermodel.stats.contingency import Contingency, gamma_tail, parts_of_rows, quadratic_tail
 
 
 def _table(before: list[float], now: list[float]) -> Contingency:

@@ -16,10 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from evermodel.core.errors import EmptyWindowError
-from evermodel.core.severity import worst_of
 from evermodel.monitoring.drift.family import DriftTest
 from evermodel.monitoring.drift.judge import judge_window
 from evermodel.monitoring.drift.verdict import ColumnDrift, DriftVerdict, Performance
+from evermodel.monitoring.problems import worst_of
 from support.drift_rows import DAY, RATE, START, drift_spec, judge, references, table
 
 NUMERIC = ["normal", "heavy", "skewed", "zeros", "counts", "gaps"]

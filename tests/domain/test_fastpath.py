@@ -17,14 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evermodel.data.dtypes import feature_frame
-from evermodel.modeling.calibration import calibrated
-from evermodel.modeling.estimators import build_pipeline
-from evermodel.modeling.onnx.agreement import Agreement, compare
+from evermodel.modeling.estimators import build_pipeline, calibrated
 from evermodel.modeling.onnx.batch import for_batches
 from evermodel.modeling.onnx.encoding import Encoding
 from evermodel.modeling.onnx.export import export
+from evermodel.modeling.onnx.export_if_equal import Agreement, compare
 from evermodel.modeling.onnx.graph import NotExportableError
-from evermodel.modeling.onnx.intervals import Intervals
+from evermodel.modeling.onnx.leaves import Intervals
 from evermodel.modeling.onnx.runtime import GRAPH_FILE, FastModel, read, start, write
 from support.small_spec import small_spec
 
@@ -171,7 +170,7 @@ def test_the_loops_are_compiled_also_where_their_code_cannot_be_kept() -> None:
         "    if cache: raise RuntimeError('cannot cache function: no locator available')\n"
         "    return njit(*found, **options)\n"
         "numba.njit = nowhere\n"
-        "from evermodel.modeling.onnx.intervals import Intervals\n"
+        "from evermodel.modeling.onnx.leaves import Intervals\n"
         "print(Intervals(np.array([1.0, 2.0, np.inf])).of(np.array([0.0, 1.0, 1.5, np.nan])).tolist())"
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=120)

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evermodel.modeling.folds import folds_of
-from evermodel.spec.window import split_window
+from evermodel.spec.window import folds_of, split_window
 from support.small_spec import small_spec
 
 AS_OF = datetime(2026, 3, 9, tzinfo=UTC)

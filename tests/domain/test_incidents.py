@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evermodel.alerts.incidents.state import Incident, IncidentState
-from evermodel.core.severity import RANK, Severity
-from evermodel.monitoring.problems import KINDS, Problem
+from evermodel.monitoring.problems import KINDS, RANK, Problem, Severity
 
 MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
 REMIND = timedelta(days=3)

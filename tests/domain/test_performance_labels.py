@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from evermodel.core.errors import SourceError
-from evermodel.monitoring.performance.label_join import days_of, label_quality, read_label_join, versions_of
+from evermodel.monitoring.performance.label_join import label_quality, read_label_join, spans_of, versions_of
 from support.performance_log import START, PerformanceWorld, PerformanceWorlds
 
 AS_OF = START + timedelta(days=9)  # labels of the days 0 to 6 have matured
@@ -149,4 +149,4 @@ def test_a_clock_change_loses_and_doubles_nothing(performance_world: Performance
     joined = read_label_join(world.spec, world.lake, START + timedelta(days=89))
 
     assert joined.state.labelled == 7 * 1440
-    assert [part.num_rows for part in days_of(joined.rows).values()] == [1440] * 7
+    assert [part.num_rows for part in spans_of(joined.rows).values()] == [1440] * 7

@@ -22,9 +22,9 @@ from evermodel.modeling.onnx.batch import for_batches
 from evermodel.modeling.onnx.export import export
 from evermodel.modeling.onnx.runtime import read, write
 from evermodel.modeling.scoring.day import scored
-from evermodel.modeling.scoring.days import days_to_score
 from evermodel.modeling.scoring.scorer import Scorer
 from evermodel.modeling.tasks import scores_and_classes
+from evermodel.spec.window import days_to_score
 from support.small_model import moment, small_rows, small_spec
 
 ESTIMATORS = {

@@ -18,7 +18,7 @@ from sklearn.metrics import (
 )
 
 from evermodel.core.errors import SourceError, SpecError
-from evermodel.data.labels import with_label
+from evermodel.data.dtypes import with_label
 from evermodel.data.prediction_log import read_log
 from evermodel.modeling.model_store import load_model
 from evermodel.modeling.scoring.day import score_day
@@ -27,7 +27,7 @@ from evermodel.pipelines.drift import DriftRun
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.registry_entry import CHAMPION
 from evermodel.spec.window import last_day, parse_moment
-from evermodel.stats.task_metrics import METRICS_BY_TASK
+from evermodel.stats.metrics import METRICS_BY_TASK
 from support.flights import World
 
 

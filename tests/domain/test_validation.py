@@ -158,6 +158,12 @@ def test_the_spec_says_how_much_a_check_matters(tmp_path: Path, severity: str, v
     assert "values of wind outside -inf to 4.0" not in {check.name for check in report.checks}
 
 
+@pytest.mark.parametrize("key", ["label", "label.late"])
+def test_a_severity_for_the_label_counts_by_kind_and_by_column(tmp_path: Path, key: str) -> None:
+    report = report_of(tmp_path, {"severity": {key: "warn"}}, late=[0] * 80)
+    assert [check.name for check in report.warnings] == ["both classes of late"]
+
+
 def test_an_off_without_quotes_is_what_yaml_makes_of_it() -> None:
     spec = small_spec("unused", validation=yaml.safe_load("severity: {range: off, label: warn}"))
     assert spec.validation.severity == {"range": "off", "label": "warn"}

@@ -16,8 +16,7 @@ from evermodel.cli import app
 from evermodel.core.errors import SpecError
 from evermodel.data.validation import Validation, validate
 from evermodel.data.validation.infer import infer_schema
-from evermodel.data.validation.schema import TableSchema
-from evermodel.data.validation.schema_file import find_schema, read_schema, store_schema, to_yaml
+from evermodel.data.validation.schema_file import TableSchema, find_schema, read_schema, store_schema, to_yaml
 from evermodel.spec.load import load_specs
 from evermodel.spec.window import Window
 from support.small_model import moment, settings_in, small_rows, small_spec, write_rows

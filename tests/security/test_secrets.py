@@ -138,7 +138,9 @@ def secretive(served_world: World, monkeypatch: pytest.MonkeyPatch) -> World:
 @pytest.fixture
 def stored(tmp_path_factory: pytest.TempPathFactory, mlflow_server: str) -> Path:
     """The folder of the MLflow server: its database and its artifacts."""
-    (folder,) = (f for f in tmp_path_factory.getbasetemp().glob("mlflow[0-9]*") if (f / "server.log").exists())
+    (folder,) = (
+        f for f in tmp_path_factory.getbasetemp().glob("mlflow[0-9]*") if (f / "server.log").exists()
+    )
     return folder
 
 

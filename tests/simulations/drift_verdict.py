@@ -20,7 +20,7 @@ from evermodel.monitoring.drift.profiles import Profiles
 from evermodel.monitoring.drift.references import References
 from evermodel.monitoring.drift.rows import ParquetRows
 from evermodel.monitoring.drift.verdict import DriftVerdict, Performance
-from evermodel.core.severity import worst_of
+from evermodel.monitoring.problems import worst_of
 from evermodel.spec import load_spec
 from evermodel.spec.window import Window
 reference, window, spec = ParquetRows([Path(sys.argv[1])]), ParquetRows([Path(sys.argv[2])]), load_spec(sys.argv[3])

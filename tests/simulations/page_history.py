@@ -15,10 +15,9 @@ from typing import Any
 
 from evermodel.alerts.incidents.state import Incident, IncidentState
 from evermodel.alerts.incidents.store import Transition
-from evermodel.core.severity import Severity, worst_of
 from evermodel.evaluation.decision import Decision, Gate
 from evermodel.monitoring.drift.verdict import ColumnDrift, DriftVerdict, Performance
-from evermodel.monitoring.problems import Problem
+from evermodel.monitoring.problems import Problem, Severity, worst_of
 from evermodel.monitoring.retrain_history import tags_of
 from evermodel.monitoring.summary_tags import decision_tag
 from evermodel.registry.registry_entry import Promotion

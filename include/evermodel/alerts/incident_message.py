@@ -19,9 +19,8 @@ from evermodel.alerts.fields import (
 )
 from evermodel.alerts.message import Message, MessageSeverity, compose
 from evermodel.alerts.text import code, mention, moment, words
-from evermodel.core.severity import Severity
 from evermodel.monitoring.drift.verdict import DriftVerdict
-from evermodel.monitoring.problems import Problem
+from evermodel.monitoring.problems import Problem, Severity
 
 TITLES = {
     "drift": "drift",

@@ -39,7 +39,7 @@ def drift(
     from evermodel.cli.options import moment_of
     from evermodel.cli.steps import quiet_libraries, step
     from evermodel.core.settings import Settings
-    from evermodel.core.severity import RANK
+    from evermodel.monitoring.problems import RANK
     from evermodel.spec import load_spec
 
     quiet_libraries()

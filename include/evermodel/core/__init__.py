@@ -15,6 +15,5 @@ __all__ = [
     "logins",
     "paths",
     "settings",
-    "severity",
     "time_limit",
 ]

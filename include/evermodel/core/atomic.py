@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import time
 import uuid
 from collections.abc import Iterator
@@ -31,17 +32,21 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def sweep(path: Path, older_than: float = 3600.0) -> None:
-    """Remove temporary files that killed writers left beside a file.
+def sweep(folder: Path, pattern: str, older_than: float = 2 * 86_400) -> None:
+    """Remove files and folders that killed writers left.
 
     Parameters
     ----------
     older_than
         Seconds since the last write: who is still writing is left alone.
     """
-    for left in path.parent.glob(f".{path.name}.*.tmp"):
+    for left in folder.glob(pattern):
         with suppress(OSError):  # another process sweeps too
-            if time.time() - left.stat().st_mtime > older_than:
+            if time.time() - left.stat().st_mtime <= older_than:
+                continue
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
                 left.unlink()
 
 

@@ -29,13 +29,7 @@ class Connections(Protocol):
 
 
 class EnvironmentConnections:
-    """Connections from ``AIRFLOW_CONN_<ID>``, as Airflow itself reads them: a URI or JSON.
-
-    Parameters
-    ----------
-    environ
-        The environment, if not that of this process.
-    """
+    """Connections from ``AIRFLOW_CONN_<ID>``, as Airflow itself reads them: a URI or JSON."""
 
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
         self._environ = environ

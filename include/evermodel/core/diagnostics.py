@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
+from evermodel.core.formats import JsonData
 from evermodel.core.settings import Settings
 
 Level = Literal["green", "yellow", "red"]
 
 
 @dataclass(frozen=True)
-class Finding:
+class Finding(JsonData):
     """One line of the doctor's report.
 
     Parameters
     ----------
-    name
-        What was checked.
     level
         ``green``: correct; ``yellow``: works, but needs attention; ``red``: does not work.
-    said
-        What was found.
     advice
         What to do; never empty where the level is not green.
     """
@@ -31,10 +28,6 @@ class Finding:
     level: Level
     said: str
     advice: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data, ready for JSON."""
-        return asdict(self)
 
 
 Check = Callable[[Settings], Iterable[Finding]]

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import asdict
+from functools import cache
+from typing import Any, Self, cast
+
+from pydantic import TypeAdapter
 
 from evermodel.core.errors import NewerFormatError
 
@@ -58,3 +62,21 @@ def require_known(number: int, what: object) -> None:
             f"{what} was written by a newer release (format {number}; this release reads up to {FORMAT})",
             "upgrade evermodel",
         )
+
+
+class JsonData:
+    """Base of dataclasses that are stored or sent as JSON."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data, ready for JSON."""
+        return asdict(cast(Any, self))
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Read what `to_json` wrote."""
+        return cast(Self, _adapter(cast(Any, cls)).validate_python(data))
+
+
+@cache
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)

@@ -36,8 +36,6 @@ def run_limited(
         Called with a function that hands events to ``on_event`` of this process as they come.
     seconds
         After that the child and its processes are killed.
-    name
-        Who works, for messages.
 
     Raises
     ------

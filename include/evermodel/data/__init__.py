@@ -3,4 +3,4 @@
 Imports `core` and `spec`.
 """
 
-__all__ = ["dtypes", "examples", "labels", "parquet", "prediction_log", "snapshots", "sources", "validation"]
+__all__ = ["dtypes", "examples", "parquet", "prediction_log", "snapshots", "sources", "validation"]

@@ -1,4 +1,4 @@
-"""Frames with the column types that training, scoring and serving share."""
+"""The column types that training, scoring and serving share: of frames of features, and of the label."""
 
 from __future__ import annotations
 
@@ -23,16 +23,13 @@ def feature_frame(spec: ModelSpec, data: pa.Table | pd.DataFrame) -> pd.DataFram
     import pandas as pd
 
     frame = data if isinstance(data, pd.DataFrame) else _from_arrow(spec, data)
-    _present(spec, list(frame.columns))
+    require_features(spec, list(frame.columns))
     columns: dict[str, pd.Series[Any]] = {}
     for name in spec.features.numeric:
         try:
             columns[name] = pd.to_numeric(frame[name]).astype("float64")
         except (TypeError, ValueError) as error:
-            raise SourceError(
-                f"column {name} is declared numeric but contains other values ({error})",
-                "correct the source query, or list the column under features.categorical",
-            ) from error
+            raise not_numeric(name, error) from error
     for name in spec.features.categorical:
         values = frame[name].astype(object)
         missing = values.isna()
@@ -54,7 +51,7 @@ def as_type(column: pa.Array[Any] | pa.ChunkedArray[Any], kind: pa.DataType, saf
 def _from_arrow(spec: ModelSpec, table: pa.Table) -> pd.DataFrame:
     import pyarrow as pa
 
-    table = table.select(_present(spec, table.column_names))
+    table = table.select(require_features(spec, table.column_names))
     for name in spec.features.categorical:
         # pandas turns whole numbers beside a null into floats: the same code would be "7" one day and "7.0" the next.
         # Arrow names every other value too, because the drift reference is counted under Arrow's names.
@@ -65,11 +62,76 @@ def _from_arrow(spec: ModelSpec, table: pa.Table) -> pd.DataFrame:
     return frame
 
 
-def _present(spec: ModelSpec, names: list[str]) -> list[str]:
-    missing = [name for name in spec.features.names if name not in names]
+def not_numeric(name: str, error: Exception) -> SourceError:
+    """Return the error for a numeric feature that holds something else."""
+    return SourceError(
+        f"column {name} is declared numeric but contains other values ({error})",
+        "correct the source query, or list the column under features.categorical",
+    )
+
+
+def require_features(spec: ModelSpec, names: list[str]) -> list[str]:
+    """Return the features, or raise `SourceError` if one is not among the names of the columns."""
+    present = set(names)
+    missing = [name for name in spec.features.names if name not in present]
     if missing:
         raise SourceError(
             f"the data of model {spec.name} lacks the features {', '.join(missing)}; it has {', '.join(names)}",
             "correct the source query or the spec's features",
         )
     return spec.features.names
+
+
+_WANTED = {
+    "binary": "0/1 or true/false",
+    "multiclass": "names or whole numbers",
+    "regression": "a finite number",
+}
+
+
+def with_label(spec: ModelSpec, table: pa.Table) -> pa.Table:
+    """Return the table with its label as int8 (binary), text (multiclass) or float64 (regression).
+
+    Raises
+    ------
+    SourceError
+        The label holds something else.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    name = spec.label.column
+    table = table.filter(pc.is_valid(table[name]))
+    label = table[name]
+    if spec.task == "multiclass":
+        if not (
+            pa.types.is_integer(label.type)
+            or pa.types.is_string(label.type)
+            or pa.types.is_large_string(label.type)
+        ):
+            raise _label_error(spec, table)
+        typed = pc.cast(label, pa.string())
+    else:
+        try:
+            numbers = pc.cast(label, pa.float64())
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise _label_error(spec, table) from error
+        fine = (
+            pc.is_in(numbers, value_set=pa.array([0.0, 1.0]))
+            if spec.task == "binary"
+            else pc.is_finite(numbers)
+        )
+        if table.num_rows and not pc.all(fine).as_py():
+            raise _label_error(spec, table)
+        typed = pc.cast(numbers, pa.int8()) if spec.task == "binary" else numbers
+    return table.set_column(table.column_names.index(name), name, typed)
+
+
+def _label_error(spec: ModelSpec, table: pa.Table) -> SourceError:
+    import pyarrow.compute as pc
+
+    found = pc.unique(table[spec.label.column]).slice(0, 5).to_pylist()
+    return SourceError(
+        f"model {spec.name}: the label {spec.label.column} is not {_WANTED[spec.task]}; it holds {found}",
+        f"convert it in `source.query`, or change `task` (now {spec.task})",
+    )

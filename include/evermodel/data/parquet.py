@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import shutil
-import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -19,8 +17,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _GROUP_ROWS = 100_000
-# Longer than any extraction takes.
-_ABANDONED_SECONDS = 2 * 86_400
 
 
 def write_by_content(
@@ -78,7 +74,8 @@ def write_by_content(
             temporary.replace(target)  # also over a file of that name: it is the same, or was damaged since
         finally:
             if writer is not None and writer.is_open:
-                _abandon(writer)
+                with contextlib.suppress(OSError):  # on a full disk even that fails
+                    writer.close()
             temporary.unlink(missing_ok=True)
     return target, rows
 
@@ -88,26 +85,6 @@ def repeating(schema: pa.Schema) -> list[str]:
     import pyarrow as pa
 
     return [field.name for field in schema if not pa.types.is_floating(field.type)]
-
-
-def sweep(folder: Path, pattern: str, now: float | None = None) -> None:
-    """Remove temporary files of processes killed days ago.
-
-    Parameters
-    ----------
-    folder, pattern
-        Where such files and folders are, and how their names look.
-    now
-        Seconds since 1970, if not the clock's.
-    """
-    for left in folder.glob(pattern):
-        with contextlib.suppress(FileNotFoundError):  # another process cleans up, too
-            if left.stat().st_mtime > (now or time.time()) - _ABANDONED_SECONDS:
-                continue
-            if left.is_dir():
-                shutil.rmtree(left, ignore_errors=True)
-            else:
-                left.unlink()
 
 
 @contextmanager
@@ -140,9 +117,3 @@ def _groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
             count -= _GROUP_ROWS
     if count:
         yield pa.concat_tables(waiting).combine_chunks()
-
-
-def _abandon(writer: pa.parquet.ParquetWriter) -> None:
-    """Close a file that will be deleted; on a full disk even that fails."""
-    with contextlib.suppress(OSError):
-        writer.close()

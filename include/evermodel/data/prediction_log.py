@@ -86,7 +86,7 @@ def write_batches(spec: ModelSpec, target: Path, tables: Iterable[pa.Table]) -> 
 
     schema = _stored_schema(spec)
     coded = [field.name for field in schema if pa.types.is_dictionary(field.type)]
-    sweep(target)
+    sweep(target.parent, f".{target.name}.*.tmp", older_than=3600)
     with (
         replacing(target) as temporary,
         pq.ParquetWriter(
@@ -175,8 +175,13 @@ def read_log(spec: ModelSpec, lake: Path, window: Window) -> pa.Table:
         try:
             tables.append(read_file(file, schema, filters))
         except (pa.ArrowException, OSError) as error:
-            raise SourceError(
-                f"model {spec.name}: the prediction log {file} cannot be read: {error}",
-                f"score that day again (DAG score_{spec.name}), which replaces the file",
-            ) from error
+            raise damaged_log(spec, file, error) from error
     return pa.concat_tables(tables)
+
+
+def damaged_log(spec: ModelSpec, file: Path, error: Exception) -> SourceError:
+    """Return the error for a file of the log that cannot be read."""
+    return SourceError(
+        f"model {spec.name}: the prediction log {file} cannot be read: {error}",
+        f"score that day again (DAG score_{spec.name}), which replaces the file",
+    )

@@ -31,12 +31,6 @@ def behavioral_gates(spec: ModelSpec, features: pd.DataFrame, answers: Floats, a
     ----------
     features, answers
         The test window and the challenger's answers for it.
-    ask
-        Asks the challenger.
-
-    Yields
-    ------
-    One gate for each check, and one for the output as such.
     """
     checks = spec.gate.behaviour
     if checks is None:

@@ -40,8 +40,6 @@ class Decision:
         True if a person's override made the difference.
     challenger, champion, gain
         The primary metric of both and the difference, as ``value, low, high``; None where there is no champion.
-    rows
-        Rows of the test window.
     files
         SHA-256 of every file of the challenger's model; empty in decisions of earlier releases.
     """

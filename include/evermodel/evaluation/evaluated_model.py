@@ -29,12 +29,6 @@ class EvaluatedModel:
     ----------
     name
         Candidate's name for the challenger, version for the champion.
-    pipeline
-        Fitted pipeline.
-    uri
-        Where it is logged.
-    size_bytes
-        Size of the stored model.
     fast
         Its graph (`evermodel.modeling.onnx`), if it has one that gives the same answers.
     files

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,17 +28,6 @@ def fairness_gates(
     `equalized_odds_difference` is the larger one of these differences among the rows that truly are a yes, and among
     those that are not. Both are point values on the test window: small groups differ by chance, so groups below
     `min_rows` are left out and named. With fewer than two groups left the gate warns.
-
-    Parameters
-    ----------
-    features, labels
-        The test window of a binary task.
-    scores
-        The challenger's probabilities.
-
-    Yields
-    ------
-    One gate for each check.
     """
     for check in spec.gate.fairness:
         yield _gate(check, features[check.column], np.asarray(labels).astype(int), scores)
@@ -59,14 +48,12 @@ def _gate(check: FairnessCheck, column: pd.Series[Any], labels: NDArray[Any], sc
     rows = np.isin(groups, kept)
     yes = (scores >= check.threshold).astype(int)
     measure = getattr(metrics, check.measure)
+    shares = {group: float(yes[groups == group].mean()) for group in kept}
+    ordered = sorted(shares.items(), key=lambda item: -item[1])
+    told = _few([f"{group} {share:.3f}" for group, share in ordered])
     value = float(measure(labels[rows], yes[rows], sensitive_features=groups[rows]))
-    return Gate(
-        name,
-        "pass" if value <= check.max else "fail",
-        value,
-        threshold,
-        f"share of positives: {_shares(kept, groups, yes)}{note}",
-    )
+    verdict: Literal["pass", "fail"] = "pass" if value <= check.max else "fail"
+    return Gate(name, verdict, value, threshold, f"share of positives: {told}{note}")
 
 
 def _groups(check: FairnessCheck, groups: NDArray[Any], labels: NDArray[Any]) -> tuple[list[str], list[str]]:
@@ -81,11 +68,6 @@ def _groups(check: FairnessCheck, groups: NDArray[Any], labels: NDArray[Any]) ->
         else:
             kept.append(name)
     return kept, left_out
-
-
-def _shares(kept: list[str], groups: NDArray[Any], yes: NDArray[Any]) -> str:
-    shares = {name: float(yes[groups == name].mean()) for name in kept}
-    return _few([f"{name} {share:.3f}" for name, share in sorted(shares.items(), key=lambda item: -item[1])])
 
 
 def _few(texts: list[str]) -> str:

@@ -47,12 +47,6 @@ def cost_gates(spec: ModelSpec, challenger: EvaluatedModel, features: pd.DataFra
     ----------
     challenger
         The model on trial; its graph is what is timed, if it has one.
-    features
-        The test window, which the measured requests are made of.
-
-    Yields
-    ------
-    One gate for each limit.
     """
     gate = spec.gate
     if gate.max_latency_ms or gate.max_latency_p99_ms or gate.min_rows_per_second:

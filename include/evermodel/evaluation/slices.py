@@ -14,8 +14,8 @@ from evermodel.evaluation.comparison import floor_text, reaches
 from evermodel.evaluation.decision import Gate
 from evermodel.modeling.tasks import primary
 from evermodel.spec import ModelSpec
-from evermodel.spec.checks import Scalar, SliceCheck
-from evermodel.stats.bootstrap import ConfidenceInterval, MeasuredMetric, side_by_side
+from evermodel.spec.checks import SliceCheck
+from evermodel.stats.bootstrap import MeasuredMetric, side_by_side
 from evermodel.stats.metrics import Floats
 
 if TYPE_CHECKING:
@@ -56,14 +56,8 @@ def slice_gates(
 
     Parameters
     ----------
-    features, labels
-        The test window.
     challenger, champion
         Answers of the two models for its rows; None without a champion.
-
-    Yields
-    ------
-    One gate for each slice.
     """
     slices = [part for check in spec.gate.slices for part in _slices(spec, check, features)]
     reasons = [_unjudged(part, labels) for part in slices]
@@ -83,7 +77,7 @@ def _slices(spec: ModelSpec, check: SliceCheck, features: pd.DataFrame) -> Itera
     column = features[check.column]
     numeric = check.column in spec.features.numeric
     for value in check.values or ():
-        rows = np.asarray(column == _as_feature(value, numeric), dtype=bool)
+        rows = np.asarray(column == (float(value) if numeric else str(value)), dtype=bool)
         yield _Slice(f"slice {check.column} = {value}", rows, check)
     if check.values is not None:
         return
@@ -97,11 +91,6 @@ def _slices(spec: ModelSpec, check: SliceCheck, features: pd.DataFrame) -> Itera
     if rest.any():
         # Together they may have enough rows; in any case they are not passed over in silence.
         yield _Slice(f"slice {check.column} = any other", rest, check)
-
-
-def _as_feature(value: Scalar, numeric: bool) -> Any:
-    """Return a value of the spec as `evermodel.modeling.frames.feature_frame` holds it."""
-    return float(value) if numeric else str(value)
 
 
 def _unjudged(part: _Slice, labels: NDArray[Any]) -> str | None:
@@ -143,13 +132,9 @@ def _gate(spec: ModelSpec, part: _Slice, measured: MeasuredMetric, champion: Flo
         return Gate(part.name, "fail", value, threshold, f"misses its floor {floor}; {detail}")
     if gain is None or gain.value >= -_margin(spec, part.check):
         return Gate(part.name, "pass", value, threshold, detail)
-    if _significant(gain):
+    if gain.high < 0:  # significant
         return Gate(part.name, "fail", value, threshold, f"worse than the champion; {detail}")
     return Gate(part.name, "warn", value, threshold, f"worse, but not significantly; {detail}")
-
-
-def _significant(gain: ConfidenceInterval) -> bool:
-    return gain.high < 0
 
 
 def _margin(spec: ModelSpec, check: SliceCheck) -> float:

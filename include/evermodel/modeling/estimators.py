@@ -1,14 +1,22 @@
-"""From a model spec to an unfitted scikit-learn pipeline."""
+"""From a model spec to an unfitted scikit-learn pipeline; and a fitted one with calibrated probabilities."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from evermodel.core.errors import SpecError
+import numpy as np
+from numpy.typing import NDArray
+
+from evermodel.core.errors import SpecError, TrainingError
 from evermodel.spec import CandidateSpec, ModelSpec
 from evermodel.spec.parts import Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from evermodel.modeling.tasks import FittedPipeline
 
 # Only these packages may be named by a spec: an import path is code that runs.
 ALLOWED_PACKAGES = ("sklearn", "lightgbm", "xgboost")
@@ -176,3 +184,38 @@ def _linear_columns(spec: ModelSpec) -> Any:
             ("categorical", categorical, categories),
         ]
     )
+
+
+def calibrated(
+    pipeline: FittedPipeline,
+    method: Literal["sigmoid", "isotonic"],
+    frame: pd.DataFrame,
+    labels: NDArray[Any],
+) -> Any:
+    """Return the pipeline with its last step calibrated; fitted steps stay unchanged.
+
+    Rows are not weighted here, so that probabilities are those of the real shares also when classes were balanced.
+
+    Parameters
+    ----------
+    frame, labels
+        Rows that it was not fitted on.
+
+    Raises
+    ------
+    TrainingError
+        A class of the model has no row here.
+    """
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.frozen import FrozenEstimator
+    from sklearn.pipeline import Pipeline
+
+    missing = sorted({str(name) for name in pipeline.classes_} - {str(name) for name in np.unique(labels)})
+    if missing:
+        raise TrainingError(
+            f"the validation part has no row of class {', '.join(missing)}, so calibration is impossible",
+            "widen `split.validation`, or remove `training.calibrate`",
+        )
+    calibrator = CalibratedClassifierCV(FrozenEstimator(pipeline[-1]), method=method)
+    calibrator.fit(pipeline[:-1].transform(frame), labels)
+    return Pipeline([*pipeline.steps[:-1], ("calibrated", calibrator)])

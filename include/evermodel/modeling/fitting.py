@@ -13,13 +13,11 @@ from numpy.typing import NDArray
 
 from evermodel.core.errors import EvermodelError, TrainingError
 from evermodel.data.dtypes import feature_frame
-from evermodel.modeling.calibration import calibrated
-from evermodel.modeling.estimators import build_pipeline
-from evermodel.modeling.folds import Fold, folds_of
+from evermodel.modeling.estimators import build_pipeline, calibrated
 from evermodel.modeling.search import FoldMetrics, Trial, mean_of, search
 from evermodel.modeling.tasks import FittedPipeline, classes_of, encode, measure, predict, primary
 from evermodel.spec import CandidateSpec, ModelSpec
-from evermodel.spec.window import Window, split_window, training_window, whole_day
+from evermodel.spec.window import Fold, Window, folds_of, split_window, training_window, whole_day
 from evermodel.stats.weights import fit_arguments, sample_weights
 
 if TYPE_CHECKING:
@@ -117,7 +115,10 @@ class TrainingJob:
         params = dict(self.candidate.params)
         if self.candidate.search is not None:
             self._check_space()
-            params = search(self.spec, self.candidate, self._trial_fold, on_trial)
+            folds = self.folds
+            params = search(
+                self.spec, self.candidate, lambda params, n: self._fold(params, folds[n])[0], on_trial
+            )
         return self._measured(params)
 
     def fit(self, params: dict[str, Any]) -> Fitted:
@@ -145,9 +146,6 @@ class TrainingJob:
     def _shipped(self, chosen: Chosen) -> Fitted:
         return Fitted(chosen.params, chosen.searched, chosen.folds, self.ship(chosen.params))
 
-    def _trial_fold(self, params: dict[str, Any], number: int) -> FoldMetrics:
-        return self._fold(params, self.folds[number])[0]
-
     def _fold(self, params: dict[str, Any], fold: Fold) -> tuple[FoldMetrics, int | None]:
         """Return every metric on a fold, and the number of iterations if it was chosen there."""
         fit, check = self.rows.within(fold.fit), self.rows.within(fold.check)
@@ -155,7 +153,8 @@ class TrainingJob:
             require_labels(self.spec, rows, f"fold ({window})", "`training.folds`")
         model = self._fitted(params, fit)
         iterations = None
-        with self._isolated("gives invalid answers" if self._regression else "gives no probabilities"):
+        wrong = "gives invalid answers" if self.spec.task == "regression" else "gives no probabilities"
+        with self._isolated(wrong):
             if stops_early(self.spec, self.candidate, params):
                 model = best_stage(self.spec, model, check.frame, check.labels)
                 iterations = model.iterations
@@ -181,10 +180,6 @@ class TrainingJob:
         anything = dict.fromkeys(self.candidate.search.space)
         known = {"params": {**self.candidate.params, **anything}}
         build_pipeline(self.spec, self.candidate.model_copy(update=known))
-
-    @property
-    def _regression(self) -> bool:
-        return self.spec.task == "regression"
 
     @contextmanager
     def _isolated(self, what: str) -> Iterator[None]:
@@ -213,11 +208,6 @@ def training_job(
     spec: ModelSpec, candidate: CandidateSpec, as_of: datetime, read: Callable[[Window], TrainingRows]
 ) -> TrainingJob:
     """Lay out train and validation of a retrain as of a moment.
-
-    Parameters
-    ----------
-    read
-        Gives the rows of an interval.
 
     Raises
     ------
@@ -264,14 +254,11 @@ class Stage:
     classes_: Any = None
 
     def predict(self, frame: pd.DataFrame) -> Any:
-        """Return the answers of a regression."""
-        del frame  # the answers belong to the rows that the stage was made for
-        return self.answers
-
-    def predict_proba(self, frame: pd.DataFrame) -> Any:
-        """Return the answers of a classification."""
+        """Return the answers, which belong to the rows that the stage was made for."""
         del frame
         return self.answers
+
+    predict_proba = predict
 
 
 def can_stop_early(candidate: CandidateSpec) -> bool:
@@ -290,8 +277,6 @@ def best_stage(spec: ModelSpec, pipeline: FittedPipeline, frame: pd.DataFrame, l
 
     Parameters
     ----------
-    pipeline
-        Fitted preprocessing and histogram boosting.
     frame, labels
         Rows later than those that it was fitted on.
     """

@@ -30,16 +30,12 @@ class Trial:
     ----------
     number
         From 0 on, in the order of trying.
-    params
-        The searched parameters.
     state
         ``complete``; ``pruned``: given up because it was worse than the others on its first folds; ``failed``.
     folds
         What was measured on each fold, until it was given up.
     started, ended
         Milliseconds since 1970.
-    problem
-        Why it failed.
     """
 
     number: int
@@ -78,8 +74,6 @@ def search(
         With a search section.
     measure_fold
         Fits parameters on a fold, by its number, and measures them there.
-    on_trial
-        Called after each trial.
 
     Raises
     ------
@@ -118,18 +112,15 @@ def search(
     return {**candidate.params, **chosen}
 
 
+@dataclass
 class _Objective:
     """What Optuna calls for each trial."""
 
-    def __init__(
-        self,
-        spec: ModelSpec,
-        candidate: CandidateSpec,
-        measure_fold: MeasureFold,
-        on_trial: Callable[[Trial], None],
-    ) -> None:
-        self.spec, self.candidate, self.measure_fold, self.on_trial = spec, candidate, measure_fold, on_trial
-        self.first_problem = ""
+    spec: ModelSpec
+    candidate: CandidateSpec
+    measure_fold: MeasureFold
+    on_trial: Callable[[Trial], None]
+    first_problem: str = ""
 
     def __call__(self, asked: optuna.Trial) -> float:
         import optuna

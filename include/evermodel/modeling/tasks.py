@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evermodel.spec import ModelSpec
-from evermodel.stats.metrics import Floats, Metric
-from evermodel.stats.task_metrics import METRICS_BY_TASK
+from evermodel.stats.metrics import METRICS_BY_TASK, Floats, Metric
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,8 +66,6 @@ def predict(
 
     Parameters
     ----------
-    pipeline
-        Fitted pipeline.
     classes
         Columns of the answer, for multiclass; the model's own if not given.
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from evermodel.core.errors import TrainingError
+from evermodel.core.formats import JsonData
 from evermodel.core.settings import Settings
 from evermodel.core.time_limit import run_limited
 from evermodel.data.snapshots.snapshot import read_snapshot
@@ -46,13 +47,11 @@ _BOOSTERS = ("lightgbm", "xgboost")
 
 
 @dataclass(frozen=True)
-class TrainedCandidate:
+class TrainedCandidate(JsonData):
     """One candidate's outcome.
 
     Parameters
     ----------
-    candidate
-        Name in the spec.
     model_uri, mlflow_run
         The logged model and the MLflow run that made it.
     metric, validation
@@ -67,10 +66,6 @@ class TrainedCandidate:
     metric: str
     validation: float
     params: dict[str, Any] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data, ready for XCom."""
-        return asdict(self)
 
 
 def rows_of(
@@ -103,8 +98,6 @@ def train_candidate(
     run_key
         Idempotency key of the retrain; a candidate that runs again goes on in its MLflow run, and with the
         parameters that its search chose if it came so far.
-    parent_run
-        MLflow run of the retrain.
 
     Raises
     ------

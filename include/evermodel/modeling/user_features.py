@@ -27,8 +27,6 @@ class UserFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     Parameters
     ----------
-    module
-        Import path of the module.
     numeric, categorical
         The columns that its function gives.
     """

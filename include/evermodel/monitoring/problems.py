@@ -1,12 +1,13 @@
-"""Problems of a model: the kinds that become incidents."""
+"""Problems of a model: their severities, three words in order, and the kinds that become incidents."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
 
-from evermodel.core.severity import Severity
-
+Severity = Literal["none", "warning", "critical"]
+RANK: dict[str, int] = {"none": 0, "warning": 1, "critical": 2}
 ProblemKind = Literal["drift", "quality", "performance", "serving"]
 KINDS: tuple[ProblemKind, ...] = ("drift", "quality", "performance", "serving")
 
@@ -17,10 +18,6 @@ class Problem:
 
     Parameters
     ----------
-    kind
-        Kind of problem; each kind has its own incident.
-    severity
-        The severity.
     reason
         One sentence that explains the severity, also when it is ``none``.
     cause
@@ -39,11 +36,11 @@ class Problem:
     details: tuple[str, ...] = ()
     known: bool = True
 
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data, ready for JSON."""
-        return asdict(self)
 
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Problem:
-        """Read what `to_json` wrote."""
-        return cls(**{**data, "details": tuple(data["details"])})
+def worst_of(severities: Iterable[Severity]) -> Severity:
+    """Return the worst of some severities; none of no severities.
+
+    >>> worst_of(["none", "critical", "warning"])
+    'critical'
+    """
+    return max(severities, key=RANK.__getitem__, default="none")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from evermodel.core.formats import loads, stamped
-from evermodel.core.severity import Severity, worst_of
 from evermodel.monitoring.drift.verdict import DriftVerdict
+from evermodel.monitoring.problems import Severity, worst_of
 from evermodel.monitoring.summary_tags import day_tag
 from evermodel.registry import tags as tag
 from evermodel.registry.tracking import experiment_id, find_run, paged
@@ -18,7 +18,7 @@ from evermodel.spec import ModelSpec
 from evermodel.spec.window import parse_moment
 
 if TYPE_CHECKING:
-    from evermodel.registry.client import MlflowClient, Run
+    from evermodel.registry.client import MlflowClient
 
 _KEPT = 100
 _LONGEST_TAG = 2000
@@ -34,8 +34,6 @@ class Request:
         Idempotency key of the retrain.
     as_of
         End of the requesting window, as ISO time.
-    reason
-        Reason in one sentence, shown by the retrain.
     """
 
     run_key: str
@@ -81,19 +79,19 @@ def former_windows(
 
     Windows of other versions are omitted, because a retrain resolves their problems. Windows
     after the moment are ignored, so that an old day evaluated again has the same result.
-
-    Parameters
-    ----------
-    version
-        The version whose windows count.
-    as_of
-        End of the current window.
-    most
-        Maximum number of windows.
     """
     today = _window_key(spec, as_of)
     found: dict[str, dict[str, Severity]] = {}
-    for run in _monitoring_runs(client, spec, version) if most > 0 else ():
+    if most <= 0:
+        return []
+    runs = paged(
+        client.search_runs,
+        [experiment_id(client, f"{spec.name}-monitoring")],
+        filter_string=f"tags.`{tag.KIND}` = 'drift' and tags.`{tag.VERSION}` = '{version}'",
+        order_by=[f"tags.`{tag.RUN_KEY}` DESC"],
+        max_results=100,
+    )
+    for run in runs:
         tags = run.data.tags
         key = tags.get(tag.RUN_KEY, "")
         if key < today and key not in found and tag.SEVERITIES in tags:
@@ -134,14 +132,3 @@ def _window_key(spec: ModelSpec, as_of: datetime) -> str:
 
 def _tag(request: Request) -> str:
     return f"{tag.RETRAIN_REQUEST}{request.moment:%Y-%m-%d}"
-
-
-def _monitoring_runs(client: MlflowClient, spec: ModelSpec, version: str) -> Iterator[Run]:
-    """Return the runs of a version's windows, page by page, the newest window first."""
-    return paged(
-        client.search_runs,
-        [experiment_id(client, f"{spec.name}-monitoring")],
-        filter_string=f"tags.`{tag.KIND}` = 'drift' and tags.`{tag.VERSION}` = '{version}'",
-        order_by=[f"tags.`{tag.RUN_KEY}` DESC"],
-        max_results=100,
-    )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from evermodel.core.severity import RANK, Severity, worst_of
 from evermodel.monitoring.drift.verdict import DriftVerdict
+from evermodel.monitoring.problems import RANK, Severity, worst_of
 from evermodel.monitoring.retrain_history import (
     Request,
     former_windows,
@@ -36,8 +36,6 @@ class RetrainRecommendation:
     ----------
     wanted
         True: request a retrain; False: a rule refuses it; None: no problem is severe enough.
-    note
-        Reason in one sentence, with the deciding number.
     """
 
     wanted: bool | None
@@ -73,22 +71,18 @@ def recommend_retrain(
 
     Parameters
     ----------
-    as_of
-        End of the window.
     past
         The history; requests of the same moment are this request, not a second one.
     """
-    rules: tuple[Callable[[], RetrainRecommendation | None], ...] = (
-        lambda: _bad_enough(spec, verdict),
-        lambda: _good_data(verdict),
-        lambda: _often_enough(spec, verdict, past.windows),
-        lambda: _late_enough(spec, as_of, past),
-        lambda: _within_budget(spec, as_of, past.requests),
+    refusal = (
+        _bad_enough(spec, verdict)
+        or _good_data(verdict)
+        or _often_enough(spec, verdict, past.windows)
+        or _late_enough(spec, as_of, past)
+        or _within_budget(spec, as_of, past.requests)
     )
-    for rule in rules:
-        refusal = rule()
-        if refusal is not None:
-            return refusal
+    if refusal is not None:
+        return refusal
     return RetrainRecommendation(True, _reason(spec, verdict, past.windows))
 
 
@@ -119,6 +113,14 @@ def calling(spec: ModelSpec, severities: Mapping[str, Severity]) -> Severity:
     return worst_of(found for kind, found in severities.items() if getattr(spec.respond, kind) == "auto")
 
 
+def _no(reason: str) -> RetrainRecommendation:
+    return RetrainRecommendation(None, f"no retrain: {reason}")
+
+
+def _refused(reason: str) -> RetrainRecommendation:
+    return RetrainRecommendation(False, f"no retrain: {reason}")
+
+
 def _asks(spec: ModelSpec, severities: Mapping[str, Severity]) -> bool:
     return RANK[calling(spec, severities)] >= RANK[spec.retrain.when]
 
@@ -126,18 +128,16 @@ def _asks(spec: ModelSpec, severities: Mapping[str, Severity]) -> bool:
 def _bad_enough(spec: ModelSpec, verdict: DriftVerdict) -> RetrainRecommendation | None:
     when, found = spec.retrain.when, severities_of(verdict)
     if when == "never":
-        return RetrainRecommendation(None, "no retrain: the policy is never")
+        return _no("the policy is never")
     if _asks(spec, found):
         return None
     silent = [k for k, s in found.items() if RANK[s] >= RANK[when] and getattr(spec.respond, k) != "auto"]
     if silent and silent != ["quality"]:
         said = ", ".join(f"{kind} is {getattr(spec.respond, kind)}" for kind in silent)
-        return RetrainRecommendation(None, f"no retrain: by the policy's responses ({said})")
+        return _no(f"by the policy's responses ({said})")
     if "quality" in silent:
-        return RetrainRecommendation(None, "no retrain: data quality problems do not trigger one")
-    return RetrainRecommendation(
-        None, f"no retrain: severity {calling(spec, found)}, the policy requires {when}"
-    )
+        return _no("data quality problems do not trigger one")
+    return _no(f"severity {calling(spec, found)}, the policy requires {when}")
 
 
 def _good_data(verdict: DriftVerdict) -> RetrainRecommendation | None:
@@ -145,7 +145,7 @@ def _good_data(verdict: DriftVerdict) -> RetrainRecommendation | None:
     if problem is None or problem.severity == "none":
         return None
     said = "; ".join(problem.details) or problem.reason
-    return RetrainRecommendation(False, f"no retrain: the data has quality problems ({said})")
+    return _refused(f"the data has quality problems ({said})")
 
 
 def _often_enough(
@@ -154,7 +154,7 @@ def _often_enough(
     bad, seen = _bad_windows(spec, verdict, windows)
     if bad >= spec.retrain.windows.count:
         return None
-    return RetrainRecommendation(False, f"no retrain: {_windows_said(spec, bad, seen)}")
+    return _refused(_windows_said(spec, bad, seen))
 
 
 def _late_enough(spec: ModelSpec, as_of: datetime, past: Past) -> RetrainRecommendation | None:
@@ -166,14 +166,9 @@ def _late_enough(spec: ModelSpec, as_of: datetime, past: Past) -> RetrainRecomme
     what, last = max(moments, key=lambda pair: pair[1])
     since, cooldown = as_of - last, spec.retrain.cooldown
     if since < timedelta(0):
-        return RetrainRecommendation(
-            False, f"no retrain: the last {what} is of {last:%Y-%m-%d}, after this window"
-        )
+        return _refused(f"the last {what} is of {last:%Y-%m-%d}, after this window")
     if since < cooldown:
-        return RetrainRecommendation(
-            False,
-            f"no retrain: the last {what} was {_days(since)} ago, the cool-down is {format_span(cooldown)}",
-        )
+        return _refused(f"the last {what} was {_days(since)} ago, the cool-down is {format_span(cooldown)}")
     return None
 
 
@@ -181,10 +176,8 @@ def _within_budget(spec: ModelSpec, as_of: datetime, made: Sequence[Request]) ->
     lately = [r for r in made if as_of - BUDGET_SPAN < r.moment < as_of]
     if len(lately) < spec.retrain.budget:
         return None
-    return RetrainRecommendation(
-        False,
-        f"no retrain: {len(lately)} were requested within {BUDGET_SPAN.days} days, "
-        f"the budget is {spec.retrain.budget}",
+    return _refused(
+        f"{len(lately)} were requested within {BUDGET_SPAN.days} days, the budget is {spec.retrain.budget}"
     )
 
 

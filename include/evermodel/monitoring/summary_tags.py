@@ -8,14 +8,15 @@ from dataclasses import asdict
 from typing import Any
 
 from evermodel.core.formats import loads, stamped
-from evermodel.core.severity import RANK
 from evermodel.evaluation.decision import Decision
 from evermodel.monitoring.drift.verdict import DriftVerdict
+from evermodel.monitoring.problems import RANK
 from evermodel.registry.tags import DAY, DECISION_FACTS
 
 # MLflow on a database keeps tags of a run up to 8,000 characters.
 MOST = 7500
 _COLUMNS = 6
+_PERFORMANCE = ("metric", "rows", "value", "low", "high", "promised", "estimated")
 _REASON = 300
 _DETAIL = 160
 
@@ -25,13 +26,7 @@ def day_tag(verdict: DriftVerdict) -> dict[str, str]:
     found = verdict.performance
     drifting = sorted(verdict.drifting, key=lambda c: (-RANK[c.severity], -c.effect))
     facts = {
-        "metric": found.metric,
-        "rows": found.rows,
-        "value": found.value,
-        "low": found.low,
-        "high": found.high,
-        "promised": found.promised,
-        "estimated": found.estimated,
+        **{name: getattr(found, name) for name in _PERFORMANCE},
         "window_rows": verdict.window_rows,
         "reasons": {p.kind: p.reason[:_REASON] for p in verdict.problems if p.severity != "none"},
         "columns": [
@@ -47,11 +42,7 @@ def decision_tag(decision: Decision) -> dict[str, str]:
     """Return the tag with a decision and its gates; if it does not fit, passed gates are dropped first."""
     gates = [{**asdict(gate), "detail": gate.detail[:_DETAIL]} for gate in decision.gates]
     facts = {
-        "challenger": decision.challenger,
-        "champion": decision.champion,
-        "gain": decision.gain,
-        "rows": decision.rows,
-        "parent": decision.parent,
+        **{name: getattr(decision, name) for name in ("challenger", "champion", "gain", "rows", "parent")},
         "reason": decision.reason[:_REASON],
         "gates": gates,
         "left_out": 0,

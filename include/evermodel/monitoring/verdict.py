@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from evermodel.core.errors import EmptyWindowError
 from evermodel.core.formats import loads
-from evermodel.core.severity import worst_of
 from evermodel.data.prediction_log import files_of, log_schema
 from evermodel.monitoring.drift.history import QuietHistory
 from evermodel.monitoring.drift.judge import judge_window
@@ -20,7 +19,7 @@ from evermodel.monitoring.drift.rows import ParquetRows
 from evermodel.monitoring.drift.verdict import ColumnDrift, DriftVerdict
 from evermodel.monitoring.performance.baseline import Baseline
 from evermodel.monitoring.performance.monitor import PerformanceEvaluation, evaluate_performance
-from evermodel.monitoring.problems import Problem
+from evermodel.monitoring.problems import Problem, worst_of
 from evermodel.registry.tags import KIND, RUN_KEY, SEVERITIES
 from evermodel.registry.tracking import experiment_id
 from evermodel.spec import ModelSpec
@@ -43,8 +42,6 @@ class MonitoredChampion:
         Version as in the prediction log.
     training, fitted
         Its training rows, and their interval.
-    baseline
-        Its performance baseline.
     """
 
     version: str
@@ -94,8 +91,6 @@ def judge_day(
         Folder of the prediction log, the daily profiles and the label log.
     was_calm
         Returns whether a day had no problem besides drift.
-    serving
-        Result of the serving objectives.
 
     Raises
     ------
@@ -105,14 +100,14 @@ def judge_day(
     rows = window_rows(spec, lake, as_of)
     references = watched.references(spec, lake, as_of)
     history = QuietHistory(references, was_calm).learn()
-    look = evaluate_performance(spec, lake, as_of, watched.baseline, watched.training)
+    performance = evaluate_performance(spec, lake, as_of, watched.baseline, watched.training)
     wanted = spec.respond.model_dump()
-    more = [finding for finding in look.findings if wanted[finding.drift.what] != "off"]
+    more = [finding for finding in performance.findings if wanted[finding.drift.what] != "off"]
     columns = judge_window(spec, references, rows, history=history, extra=more)
     problems = (
         drift_problem(spec, rows.num_rows, columns),
-        quality_problem(spec, rows, look.quality),
-        look.problem,
+        quality_problem(spec, rows, performance.quality),
+        performance.problem,
         serving,
     )
     severity = worst_of(problem.severity for problem in problems)
@@ -130,10 +125,10 @@ def judge_day(
         severity=severity,
         reason=problems[0].reason if severity == "none" else "; ".join(p.reason for p in worst),
         problems=problems,
-        performance=look.performance,
+        performance=performance.performance,
         columns=columns,
     )
-    return verdict, look
+    return verdict, performance
 
 
 _MOST = 1000
@@ -165,15 +160,7 @@ _OF_COLUMN = {"missing": "missing {}", "category": "new values of {}", "correlat
 
 
 def drift_problem(spec: ModelSpec, rows: int, columns: Sequence[ColumnDrift]) -> Problem:
-    """Summarize all tests of the day.
-
-    Parameters
-    ----------
-    rows
-        Rows of the window.
-    columns
-        The evaluated tests, worst first.
-    """
+    """Summarize all tests of the day, which come worst first."""
     if rows < spec.drift.min_rows:
         reason = f"{rows} rows are too few for a verdict (at least {spec.drift.min_rows})"
         return Problem("drift", "none", reason, known=False)
@@ -195,8 +182,6 @@ def quality_problem(spec: ModelSpec, rows: ColumnarRows, more: Iterable[str] = (
 
     Parameters
     ----------
-    rows
-        The window.
     more
         Findings of other parts, such as contradictory labels.
     """

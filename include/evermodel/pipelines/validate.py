@@ -12,8 +12,7 @@ from evermodel.data.validation.infer import infer_schema
 from evermodel.data.validation.profile import SnapshotProfile
 from evermodel.data.validation.quarantine import set_aside
 from evermodel.data.validation.report import ValidationReport
-from evermodel.data.validation.schema import TableSchema
-from evermodel.data.validation.schema_file import find_schema, read_schema, store_schema, to_yaml
+from evermodel.data.validation.schema_file import TableSchema, find_schema, read_schema, store_schema, to_yaml
 from evermodel.data.validation.validator import Validation, validate
 from evermodel.registry import tags as tag
 from evermodel.registry.tracking import artifact_url, experiment_id, log_json, read_json

@@ -3,12 +3,7 @@
 Imports `core`.
 """
 
-from evermodel.spec.load import (
-    SpecProblem,
-    load_spec,
-    load_specs,
-    spec_path,
-)
+from evermodel.spec.load import SpecProblem, load_spec, load_specs, spec_path
 from evermodel.spec.model import CandidateSpec, ModelSpec
 
 __all__ = [

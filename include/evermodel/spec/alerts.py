@@ -13,15 +13,7 @@ from evermodel.spec.parts import Cron, Span, SpecSection
 
 def check_clock(value: str) -> str:
     """Return a time of day as it is, or raise."""
-    hours, colon, minutes = value.partition(":")
-    if (
-        colon
-        and hours.isdigit()
-        and minutes.isdigit()
-        and len(value) == 5
-        and int(hours) < 24
-        and int(minutes) < 60
-    ):
+    if re.fullmatch("([01][0-9]|2[0-3]):[0-5][0-9]", value):
         return value
     raise ValueError("a time of day has the form HH:MM, such as 07:30")
 

@@ -1,4 +1,4 @@
-"""The section `drift`: how the prediction log is monitored."""
+"""The sections `drift`, `performance`, `respond` and `retrain`: how a model is monitored, and what follows from it."""
 
 from __future__ import annotations
 
@@ -30,14 +30,8 @@ DriftMethod = Literal[
     "wasserstein",
     "z",
 ]
+ColumnKind = Literal["numeric", "categorical"]
 DriftKind = Literal["feature", "prediction", "label", "concept", "missing", "category", "correlation"]
-
-
-class PsiSpec(SpecSection):
-    """Bands of the population stability index."""
-
-    warning: float = Field(0.1, gt=0)
-    critical: float = Field(0.25, gt=0)
 
 
 class BandSpec(SpecSection):
@@ -51,6 +45,13 @@ class BandSpec(SpecSection):
         if self.warning > self.critical:
             raise ValueError("warning must not be above critical")
         return self
+
+
+class PsiSpec(BandSpec):
+    """Bands of the population stability index."""
+
+    warning: float = Field(0.1, gt=0)
+    critical: float = Field(0.25, gt=0)
 
 
 class ReferenceSpec(SpecSection):
@@ -141,3 +142,47 @@ class PerformanceSpec(SpecSection):
         default_factory=dict,
         description="Name and SQL expression (DuckDB) over `joined`: the prediction log with the column `label`.",
     )
+
+
+Response = Literal["off", "alert", "auto"]
+
+
+class RespondSpec(SpecSection):
+    """Response to each kind of problem: nothing, a message, or a message and a retrain request."""
+
+    feature: Response = "auto"
+    prediction: Response = "auto"
+    label: Response = "alert"
+    concept: Response = "auto"
+    missing: Response = "alert"
+    category: Response = "alert"
+    correlation: Response = "alert"
+    performance: Response = "auto"
+    quality: Literal["off", "alert"] = Field(
+        "alert", description="Bad data never requests a retrain; it blocks one."
+    )
+    serving: Literal["off", "alert"] = "alert"
+
+
+class WindowsSpec(SpecSection):
+    """How many of the last windows must be that bad."""
+
+    count: int = Field(1, ge=1, le=60)
+    of: int = Field(1, ge=1, le=60)
+
+    @model_validator(mode="after")
+    def _within(self) -> WindowsSpec:
+        if self.count > self.of:
+            raise ValueError("`count` must not be above `of`")
+        return self
+
+
+class RetrainPolicy(SpecSection):
+    """When problems may request a retrain."""
+
+    when: Literal["never", "warning", "critical"] = "critical"
+    windows: WindowsSpec = Field(
+        WindowsSpec(), description="Number of the last windows that must be that bad."
+    )
+    cooldown: Span = Field(timedelta(days=7), description="Shortest time between two retrains.")
+    budget: int = Field(4, ge=0, description="Most requests within 30 days.")

@@ -113,11 +113,6 @@ def load_specs(
 ) -> tuple[list[ModelSpec], list[SpecProblem]]:
     """Read every spec of the models' folder; a broken one never hides another.
 
-    Parameters
-    ----------
-    only
-        Read just the model of this name, if given.
-
     Returns
     -------
     The usable specs, sorted by file name, and the problems of the others.

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import Field, PrivateAttr, model_validator
 
 from evermodel.spec.alerts import AlertsSpec
-from evermodel.spec.drift import DriftSpec, PerformanceSpec
+from evermodel.spec.drift import DriftSpec, PerformanceSpec, RespondSpec, RetrainPolicy
 from evermodel.spec.gate import GateSpec
 from evermodel.spec.parts import (
     METRIC_NAMES,
@@ -24,7 +24,6 @@ from evermodel.spec.parts import (
     SpecSection,
     Task,
 )
-from evermodel.spec.policy import RespondSpec, RetrainPolicy
 from evermodel.spec.rollout import RollbackSpec, RolloutSpec
 from evermodel.spec.serving import ScoreSpec, ServingSpec
 from evermodel.spec.source import SourceSpec
@@ -179,15 +178,6 @@ class ModelSpec(SpecSection):
                 problems.append(
                     f"validation.ranges: {column}: the lowest value {low} is above the highest {high}"
                 )
-        bands = {"drift.psi": self.drift.psi}
-        bands |= {
-            f"drift.by_column.{name}.psi": watch.psi
-            for name, watch in self.drift.by_column.items()
-            if watch.psi
-        }
-        for field, psi in bands.items():
-            if psi.warning > psi.critical:
-                problems.append(f"{field}: warning must not be above critical")
         return problems
 
     @property

@@ -1,4 +1,4 @@
-"""The section `serving`: how the champion answers requests, and its objectives."""
+"""The sections `serving` and `score`: how the champion answers requests, with its objectives, and batch scoring."""
 
 from __future__ import annotations
 

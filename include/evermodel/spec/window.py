@@ -1,4 +1,4 @@
-"""Time windows in UTC: the data of a run, and the split of a snapshot."""
+"""Time windows in UTC: the data of a run, the split of a snapshot, and its folds."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from evermodel.core.errors import PermanentError
 from evermodel.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -59,6 +60,11 @@ def parse_moment(value: str | datetime) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
+def file_stamp(moment: datetime) -> str:
+    """Return a moment (UTC) for the name of a file; names sort as the moments do."""
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H%M%S}"
+
+
 def whole_day(moment: str | datetime) -> datetime:
     """Return the last midnight (UTC) at or before a moment: windows end with whole days.
 
@@ -87,6 +93,80 @@ def last_day(as_of: datetime) -> Window:
     return Window(as_of - timedelta(days=1), as_of)
 
 
+def days_to_score(first: str, last: str, as_of: str | datetime, longest: int = 1024) -> list[datetime]:
+    """Return for each day the midnight that ends it.
+
+    Parameters
+    ----------
+    first, last
+        Days (``YYYY-MM-DD``, UTC), both included; without a first day, only the whole day before ``as_of``.
+
+    Raises
+    ------
+    PermanentError
+        There is a last day but no first one, the range ends before it begins, or it is too long.
+
+    >>> [f"{day:%m-%d}" for day in days_to_score("2024-02-28", "2024-03-01", "2024-06-01")]
+    ['02-29', '03-01', '03-02']
+    >>> days_to_score("", "", "2024-06-02T03:00")[0].isoformat()
+    '2024-06-02T00:00:00+00:00'
+    """
+    newest = last_day(whole_day(as_of)).start
+    if not first:
+        if last:
+            raise PermanentError(
+                f"`to` is {last}, but `from` is missing", "start the run again with both days"
+            )
+        return [newest + timedelta(days=1)]
+    start, end = whole_day(first), whole_day(parse_moment(last)) if last else newest
+    count = (end - start).days + 1
+    if count < 1:
+        raise PermanentError(f"`from` ({start:%Y-%m-%d}) is after `to` ({end:%Y-%m-%d})", "swap the two days")
+    if count > longest:
+        raise PermanentError(
+            f"{count} days are too many for one run (at most {longest}, Airflow's core.max_map_length)",
+            "start several runs, or raise this setting",
+        )
+    return [start + timedelta(days=number) for number in range(1, count + 1)]
+
+
 def drift_window(spec: ModelSpec, as_of: datetime) -> Window:
     """Return the trailing window that the drift DAG evaluates."""
     return Window(as_of - spec.drift.window, as_of)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What is fitted on, and what is measured on; the first ends where the second begins."""
+
+    fit: Window
+    check: Window
+
+
+def folds_of(spec: ModelSpec, as_of: datetime) -> list[Fold]:
+    """Cut train and validation into folds, oldest first; the last one is measured on the validation part.
+
+    Each is measured on as much time as `split.validation`. Expanding folds are fitted on everything before, rolling
+    ones on the same length of time each. One fold is the plain split into train and validation.
+
+    >>> from datetime import timedelta
+    >>> spec = ModelSpec.model_construct(**{
+    ...     "label": ModelSpec.model_fields["label"].annotation(column="y"),
+    ...     "split": ModelSpec.model_fields["split"].annotation(train="6d", validation="2d", test="1d"),
+    ...     "training": ModelSpec.model_fields["training"].annotation(folds={"kind": "rolling", "count": 3}),
+    ... })
+    >>> for fold in folds_of(spec, datetime(2024, 1, 10)):
+    ...     print(fold.fit.start.day, fold.check.start.day, fold.check.end.day)
+    1 3 5
+    3 5 7
+    5 7 9
+    """
+    parts = split_window(spec, as_of)
+    count, length = spec.training.folds.count, spec.split.validation
+    rolling = spec.training.folds.kind == "rolling"
+    made = []
+    for number in range(count):
+        check = parts.validation.start - (count - 1 - number) * length
+        start = parts.train.start + number * length if rolling else parts.train.start
+        made.append(Fold(Window(start, check), Window(check, check + length)))
+    return made

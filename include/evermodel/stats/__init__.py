@@ -9,11 +9,9 @@ __all__ = [
     "distances",
     "histogram",
     "metrics",
-    "quadratic",
     "ranks",
     "sample",
     "sequential",
     "stability",
-    "task_metrics",
     "weights",
 ]

@@ -19,16 +19,7 @@ _LARGEST = 1e150  # beyond it squares overflow: as good as infinite
 def wasserstein(reference: NumericSample, window: NumericSample, pooled: Pooled | None = None) -> float:
     """Return the first Wasserstein distance in standard deviations of the reference.
 
-    Infinite values are left out, as by Evidently.
-
-    Parameters
-    ----------
-    pooled
-        Both sides merged, when that is already done.
-
-    Returns
-    -------
-    0.0 when a side has no finite value.
+    Infinite values are left out, as by Evidently; 0.0 when a side has no other.
     """
     if not (_finite(reference) and _finite(window)):
         reference, window, pooled = _only_finite(reference), _only_finite(window), None

@@ -43,12 +43,7 @@ def roc_auc(labels: NDArray[Any], scores: Floats) -> Weighted:
 
 
 def average_precision(labels: NDArray[Any], scores: Floats) -> Weighted:
-    """Prepare average precision without interpolation, as scikit-learn defines it.
-
-    Returns
-    -------
-    A function of weights, as `roc_auc` returns it.
-    """
+    """Prepare average precision without interpolation, as scikit-learn defines it; see `roc_auc` for what is returned."""
     truth = np.asarray(labels, dtype=bool)
     falling = -np.asarray(scores, dtype=np.float64)
     positive, everyone = _in_order(falling, truth), _in_order(falling, np.ones_like(truth))

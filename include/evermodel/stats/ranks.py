@@ -22,8 +22,6 @@ class Pooled:
 
     Parameters
     ----------
-    values
-        All values.
     rows, window
         Rows of both sides together and of the window up to and including each value, a zero before the first: one
         longer than ``values``.

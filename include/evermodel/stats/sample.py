@@ -40,15 +40,7 @@ class NumericSample:
 
 @dataclass(frozen=True)
 class CategoricalSample:
-    """The values of a categorical column: rows by name.
-
-    Parameters
-    ----------
-    counts
-        Rows of each category.
-    missing
-        Rows without a value.
-    """
+    """The values of a categorical column: rows by name."""
 
     counts: Mapping[str, float]
     missing: float = 0.0

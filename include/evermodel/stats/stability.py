@@ -13,6 +13,7 @@ from evermodel.stats.contingency import Contingency
 
 Array = NDArray[np.float64]
 _NOTHING = 1e-9
+_TAIL = 0.025  # on each side of the 95 % interval
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Stability:
     high: float
 
 
-def stability(reference: Array, window: Array, confidence: float = 0.95) -> Stability:
+def stability(reference: Array, window: Array) -> Stability:
     """Estimate the population stability index of a window against a reference.
 
     The sum over bins of ``(q - p) ln(q / p)`` (Siddiqi: Credit Risk Scorecards, 2006), with half a row added to each
@@ -63,7 +64,7 @@ def stability(reference: Array, window: Array, confidence: float = 0.95) -> Stab
     # Gradients by each side's shares; 4 psi (1/m + 1/n) when both are close.
     variance = _variance(p, -logs + 1 - q / p) / rows + _variance(q, logs + 1 - p / q) / now_rows
     scale = max(noise, variance / (4 * index)) if index > bias else noise
-    low, high = _interval(raw / scale, bias / scale, confidence)
+    low, high = _interval(raw / scale, bias / scale)
     return Stability(index, min(low * scale, index), max(high * scale, index))
 
 
@@ -72,15 +73,14 @@ def _variance(shares: Array, gradient: Array) -> float:
     return float(shares @ (gradient - centre) ** 2)
 
 
-def _interval(observed: float, degrees: float, confidence: float) -> tuple[float, float]:
+def _interval(observed: float, degrees: float) -> tuple[float, float]:
     """Return the noncentralities that leave half of the rest on each side of the observed value."""
-    tail = (1 - confidence) / 2
     if observed > 1e4:
-        away = -float(ndtri(tail))
+        away = -float(ndtri(_TAIL))
         centre = observed - degrees
         half = away * math.sqrt(max(4 * centre + 2 * degrees, 0.0))
         return max(centre - half, 0.0), centre + half + away**2
-    low, high = (float(chndtrinc(observed, degrees, share)) for share in (1 - tail, tail))
+    low, high = (float(chndtrinc(observed, degrees, share)) for share in (1 - _TAIL, _TAIL))
     return _noncentrality(low), _noncentrality(high)
 
 

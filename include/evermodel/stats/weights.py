@@ -15,13 +15,7 @@ from evermodel.spec.training import TrainingSpec
 def sample_weights(
     training: TrainingSpec, labels: NDArray[Any], times: NDArray[np.datetime64]
 ) -> NDArray[np.float64] | None:
-    """Return one weight a row, their mean being 1, or None if all weights are equal.
-
-    Parameters
-    ----------
-    labels, times
-        Label and moment of each row that is fitted on.
-    """
+    """Return one weight a row, their mean being 1, or None if all weights are equal."""
     if training.class_weight is None and training.recency_half_life is None:
         return None
     weights = np.ones(len(labels))

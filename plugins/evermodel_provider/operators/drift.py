@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from evermodel.core.severity import RANK
+from evermodel.monitoring.problems import RANK
 from evermodel.spec.window import last_day, whole_day
 from evermodel_provider.lineage import predictions_data, version_data
 from evermodel_provider.metrics import measure

@@ -173,7 +173,7 @@ class DaysToScoreSensor(NewDataSensor):
         return last_day(parse_moment(self._moments()[-1]))
 
     def _moments(self) -> list[str]:
-        from evermodel.modeling.scoring.days import days_to_score
+        from evermodel.spec.window import days_to_score
 
         longest = conf.getint("core", "max_map_length")
         with airflow_errors():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from evermodel.core.severity import RANK
+from evermodel.monitoring.problems import RANK
 from evermodel.registry.approval import NOBODY
 from evermodel.registry.tags import RetrainOutcome
 from evermodel_provider.ui.drawing import spark

@@ -26,9 +26,8 @@ from evermodel.alerts.queue import MessageQueue
 from evermodel.alerts.queued_message import Event
 from evermodel.alerts.thread_messages import escalation_message, reminder_message, resolved_message
 from evermodel.alerts.transport import Delivery
-from evermodel.core.severity import RANK, Severity
 from evermodel.monitoring.drift.verdict import DriftVerdict
-from evermodel.monitoring.problems import KINDS, Problem, ProblemKind
+from evermodel.monitoring.problems import KINDS, RANK, Problem, ProblemKind, Severity
 from evermodel.spec import ModelSpec
 
 if TYPE_CHECKING:

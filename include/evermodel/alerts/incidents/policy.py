@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from evermodel.core.severity import worst_of
 from evermodel.monitoring.drift.verdict import DriftVerdict
-from evermodel.monitoring.problems import Problem
+from evermodel.monitoring.problems import Problem, worst_of
 from evermodel.spec import ModelSpec
 
 

@@ -7,8 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from evermodel.alerts.transport import Delivery
-from evermodel.core.severity import RANK, Severity
-from evermodel.monitoring.problems import Problem
+from evermodel.monitoring.problems import RANK, Problem, Severity
 from evermodel.spec.window import parse_moment
 
 Action = Literal["quiet", "open", "escalate", "remind", "update", "resolve", "close"]

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from evermodel.alerts.incidents.state import IncidentState
 from evermodel.core.formats import loads, stamped, unstamped
-from evermodel.core.severity import Severity
-from evermodel.monitoring.problems import KINDS, ProblemKind
+from evermodel.monitoring.problems import KINDS, ProblemKind, Severity
 from evermodel.registry.tags import INCIDENTS
 from evermodel.registry.tracking import paged
 from evermodel.spec.window import parse_moment

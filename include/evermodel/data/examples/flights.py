@@ -61,15 +61,6 @@ def prepare_flights(folder: Path) -> Path:
 
     A file that the same recipe made from the same tables is left as it is.
 
-    Parameters
-    ----------
-    folder
-        Where the file goes; made if needed.
-
-    Returns
-    -------
-    The file.
-
     Raises
     ------
     SourceError

@@ -144,8 +144,6 @@ def write_pointer(file: Path, md5: str) -> None:
 
     Parameters
     ----------
-    file
-        Where the file is to be, within a lake.
     md5
         What `SnapshotStore.track` returned for it.
     """

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from evermodel.core.atomic import sweep
 from evermodel.core.errors import EmptyWindowError
+from evermodel.core.formats import JsonData
 from evermodel.core.settings import Settings
-from evermodel.data.labels import with_label
-from evermodel.data.parquet import sweep, write_by_content
+from evermodel.data.dtypes import with_label
+from evermodel.data.parquet import write_by_content
 from evermodel.data.snapshots.dvc import SnapshotStore
 from evermodel.data.sources import SCRATCH, stream_window
 from evermodel.data.sources.partitions import Partitions
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class Snapshot(JsonData):
     """One extracted dataset.
 
     Parameters
@@ -35,8 +37,6 @@ class Snapshot:
         First 16 hex digits of the file's SHA-256; also its name.
     md5
         DVC's name of the content.
-    rows
-        Number of rows.
     start, end
         The window, ISO 8601, end exclusive.
     """
@@ -53,10 +53,6 @@ class Snapshot:
     def window(self) -> Window:
         """The interval that the rows come from."""
         return Window(parse_moment(self.start), parse_moment(self.end))
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data, ready for XCom and MLflow tags."""
-        return asdict(self)
 
 
 def take_snapshot(spec: ModelSpec, as_of: datetime, settings: Settings) -> Snapshot:
@@ -92,9 +88,7 @@ def take_snapshot(spec: ModelSpec, as_of: datetime, settings: Settings) -> Snaps
 def extract(spec: ModelSpec, window: Window, lake: Path) -> tuple[Path, int]:
     """Write the rows of a window that have a label to ``snapshots/<model>/`` of a lake, named by their content.
 
-    Returns
-    -------
-    The file, and its rows. See `take_snapshot` for the errors.
+    Return the file and its rows. See `take_snapshot` for the errors.
     """
     seen = 0
     lake.mkdir(parents=True, exist_ok=True)

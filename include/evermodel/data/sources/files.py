@@ -6,13 +6,12 @@ import csv
 import io
 import re
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evermodel.core.atomic import no_space
 from evermodel.core.errors import EvermodelError, SourceError
-from evermodel.data.sources.relation import Arrival, first_line, require_columns, trouble
+from evermodel.data.sources.relation import Relation, first_line, require_columns, trouble
 from evermodel.spec import ModelSpec
 from evermodel.spec.source import FilesSource
 from evermodel.spec.window import Window
@@ -27,12 +26,11 @@ _BUILT_IN = ("file", "")
 _LONGEST_LINE = 1_000_000
 
 
-class FilesRelation:
+class FilesRelation(Relation[FilesSource]):
     """Files under a path, a glob or an fsspec URL."""
 
     def __init__(self, spec: ModelSpec, source: FilesSource) -> None:
-        self.spec = spec
-        self.source = source
+        super().__init__(spec, source)
         self._duck: duckdb.DuckDBPyConnection | None = None
 
     def open(self, duck: duckdb.DuckDBPyConnection, window: Window, columns: Sequence[str]) -> None:
@@ -44,10 +42,6 @@ class FilesRelation:
         duck.execute(f"CREATE VIEW rows AS {self.source.query or 'SELECT * FROM source'}")
         names = [row[0] for row in duck.execute("DESCRIBE rows").fetchall()]
         require_columns(self.spec, names, columns)
-
-    def arrival(self, window: Window, now: datetime) -> Arrival | None:
-        """Have the rows counted where everything else is read."""
-        return None
 
     def unreadable(self, error: Exception) -> EvermodelError:
         """Return the most exact description of what is wrong with the files."""

@@ -10,9 +10,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from evermodel.core.connections import connections
-from evermodel.core.errors import EvermodelError, SourceError
-from evermodel.data.sources.relation import Arrival, Stream, imported, require_columns, steps, trouble
-from evermodel.spec import ModelSpec
+from evermodel.core.errors import SourceError
+from evermodel.data.sources.relation import Arrival, Relation, Stream, imported, require_columns, steps
 from evermodel.spec.source import IbisSource
 from evermodel.spec.window import Window, parse_moment
 
@@ -21,15 +20,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _BATCH_ROWS = 100_000
-_ADVICE = "check the table or expression in a notebook: `ibis.connect(url)`"
 
 
-class IbisRelation:
+class IbisRelation(Relation[IbisSource]):
     """An expression, opened on its engine for one model."""
 
-    def __init__(self, spec: ModelSpec, source: IbisSource) -> None:
-        self.spec = spec
-        self.source = source
+    advice = "check the table or expression in a notebook: `ibis.connect(url)`"
 
     def open(self, duck: duckdb.DuckDBPyConnection, window: Window, columns: Sequence[str]) -> Stream:
         """Make the relation `rows` of a stream that the engine fills."""
@@ -56,10 +52,6 @@ class IbisRelation:
         return Arrival(
             int(counted), None if newest is None else parse_moment(newest), int(facts["future"] or 0)
         )
-
-    def unreadable(self, error: Exception) -> EvermodelError:
-        """Tell a lost connection from a wrong expression."""
-        return trouble(self.spec, error, _ADVICE)
 
     def on_spark(self, window: Window, columns: Sequence[str]) -> Any:
         """Return the window's rows as a DataFrame of Spark, whose connection this has to be."""

@@ -15,8 +15,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evermodel.core.atomic import sweep
 from evermodel.core.errors import SnapshotStoreError
-from evermodel.data.parquet import repeating, room_for, sweep
+from evermodel.data.parquet import repeating, room_for
 from evermodel.data.sources import stream_window
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window
@@ -50,8 +51,6 @@ class Partitions:
 
     Parameters
     ----------
-    lake
-        Root folder of the lake.
     now
         The clock's time: a day is kept once it ended longer ago than the source's `late`.
     """

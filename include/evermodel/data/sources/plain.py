@@ -28,11 +28,6 @@ def plain_rows(spec: ModelSpec, window: Window, columns: Sequence[str], batch_ro
 
     An engine, which can do far more, makes text of the dictionaries, which are then made again for the model and the log.
 
-    Parameters
-    ----------
-    columns
-        What is read, in this order.
-
     Returns
     -------
     Batches with the values that the engine would give, text as dictionaries; None where there might be a difference: the

@@ -3,45 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from evermodel.core.errors import EvermodelError, SourceError
-from evermodel.data.sources.relation import Arrival, Stream, imported, require_columns, steps, trouble
-from evermodel.spec import ModelSpec
+from evermodel.data.sources.relation import Relation, imported, require_columns, steps, trouble
 from evermodel.spec.source import PythonSource
 from evermodel.spec.window import Window
 
 if TYPE_CHECKING:
-    import duckdb
     import pyarrow as pa
 
 
-class PythonRelation:
+class PythonRelation(Relation[PythonSource]):
     """Output of a function: an Arrow table, a reader, batches, or a pandas frame."""
-
-    def __init__(self, spec: ModelSpec, source: PythonSource) -> None:
-        self.spec = spec
-        self.source = source
-
-    def open(self, duck: duckdb.DuckDBPyConnection, window: Window, columns: Sequence[str]) -> Stream:
-        """Make the relation `rows` of what the function gives."""
-        batches = self._batches(window, columns)
-        first = next(batches)
-        stream = Stream(first.schema, chain([first], batches))
-        duck.register("rows", stream.reader())
-        return stream
-
-    def arrival(self, window: Window, now: datetime) -> Arrival | None:
-        """Return None: the reader counts."""
-        return None
 
     def unreadable(self, error: Exception) -> EvermodelError:
         """Name the function."""
-        return trouble(
-            self.spec, error, f"fix {self.source.function}; it is called with the interval's start and end"
-        )
+        advice = f"fix {self.source.function}; it is called with the interval's start and end"
+        return trouble(self.spec, error, advice)
 
     def _batches(self, window: Window, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         function = imported(self.spec, self.source.function, "source.function")

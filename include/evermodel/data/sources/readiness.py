@@ -8,7 +8,7 @@ from glob import glob
 from pathlib import Path
 
 from evermodel.core.errors import SourceError, TransientError
-from evermodel.data.prediction_log import files_of
+from evermodel.data.prediction_log import damaged_log, files_of
 from evermodel.data.sources import arrival
 from evermodel.spec import ModelSpec
 from evermodel.spec.source import marker_path
@@ -28,11 +28,6 @@ def source_ready(spec: ModelSpec, window: Window, now: datetime | None = None) -
     """Tell whether the source's data of a window is complete, by the rules of `source.complete`.
 
     A source that cannot be reached is one that is not ready; one that can never be read raises.
-
-    Parameters
-    ----------
-    now
-        The clock's time, if not the real one.
 
     Raises
     ------
@@ -80,10 +75,7 @@ def predictions_ready(spec: ModelSpec, lake: Path, window: Window) -> Readiness:
         try:
             rows += pq.read_metadata(file).num_rows
         except (pa.ArrowException, OSError) as error:
-            raise SourceError(
-                f"model {spec.name}: the prediction log {file} cannot be read: {error}",
-                f"score that day again (DAG score_{spec.name}), which replaces the file",
-            ) from error
+            raise damaged_log(spec, file, error) from error
     found = f"{rows} rows in {len(files)} files of the prediction log for {day}"
     return Readiness(rows > 0, found, "" if rows else f"predictions of {day}")
 
@@ -103,7 +95,7 @@ def _exists(spec: ModelSpec, path: str) -> bool:
 
     try:
         files, inside = fsspec.core.url_to_fs(path)
-        files.invalidate_cache()  # what was not there at the last look
+        files.invalidate_cache()  # what was not there at the last check
         return bool(files.glob(inside))
     except FileNotFoundError:
         return False
@@ -113,4 +105,4 @@ def _exists(spec: ModelSpec, path: str) -> bool:
             "install the fsspec file system for this URL, or correct `source.complete.marker`",
         ) from error
     except OSError:
-        return False  # the store is away: the next look may find it
+        return False  # the store is away: the next check may find it

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from evermodel.core.errors import EvermodelError, SourceError
 from evermodel.data.sources.files import FilesRelation
@@ -30,7 +30,7 @@ _THREADS = 4
 BATCH_ROWS = 100_000
 # What the names of folders begin with that are gone when reading ends.
 SCRATCH = ".evermodel-"
-_RELATIONS: dict[str, Callable[..., Relation]] = {
+_RELATIONS: dict[str, Callable[..., Relation[Any]]] = {
     "files": FilesRelation,
     "sql": SqlRelation,
     "ibis": IbisRelation,
@@ -52,7 +52,7 @@ class WindowRows:
         """Yield the batches; an error of the source is raised as `SourceError`."""
         while True:
             try:
-                with _told(self._translate):
+                with _translated(self._translate):
                     batch = self._reader.read_next_batch()
             except StopIteration:
                 return
@@ -81,8 +81,6 @@ def stream_window(
         Folder for what does not fit into memory while it is sorted; the system's if not given.
     in_order
         Without it, the rows come as the source has them, and nothing is sorted; text may come as a dictionary.
-    batch_rows
-        Rows of a batch.
 
     Raises
     ------
@@ -105,7 +103,7 @@ def stream_window(
         rest = ", ".join(_name(name) for name in columns)
         order = f" ORDER BY {time}, {_name(spec.id_column)}, hash({rest})" if in_order else ""
         query = f"SELECT {picked} FROM rows WHERE {time} >= $start AND {time} < $end{order}"
-        with _told(translate):
+        with _translated(translate):
             ends = {"start": window.start, "end": window.end}
             reader = duck.sql(query, params=ends).to_arrow_reader(batch_rows)
         yield WindowRows(reader, translate)
@@ -140,7 +138,7 @@ def arrival(spec: ModelSpec, window: Window, now: datetime | None = None) -> Arr
     """
     now = now or datetime.now(UTC)
     relation = _relation(spec)
-    with _told(relation.unreadable):
+    with _translated(relation.unreadable):
         found = relation.arrival(window, now)
     if found is not None:
         return found
@@ -151,13 +149,13 @@ def arrival(spec: ModelSpec, window: Window, now: datetime | None = None) -> Arr
             f"max({time}) FILTER ({time} <= $horizon), count(*) FILTER ({time} > $horizon) FROM rows"
         )
         moments = {"start": window.start, "end": window.end, "horizon": now + timedelta(days=1)}
-        with _told(translate):
+        with _translated(translate):
             [(rows, newest, future)] = duck.execute(query, moments).fetchall()
     return Arrival(int(rows), newest, int(future))
 
 
 @contextmanager
-def _told(translate: Callable[[Exception], EvermodelError]) -> Iterator[None]:
+def _translated(translate: Callable[[Exception], EvermodelError]) -> Iterator[None]:
     try:
         yield
     except (EvermodelError, StopIteration):
@@ -166,7 +164,7 @@ def _told(translate: Callable[[Exception], EvermodelError]) -> Iterator[None]:
         raise translate(error) from error
 
 
-def _relation(spec: ModelSpec) -> Relation:
+def _relation(spec: ModelSpec) -> Relation[Any]:
     return _RELATIONS[spec.source.kind](spec, spec.source)
 
 
@@ -202,7 +200,7 @@ def _opened(
             duck.execute(
                 "SET enable_progress_bar = false"
             )  # it would be drawn into the logs of long extractions
-            with _told(translate):
+            with _translated(translate):
                 stream = relation.open(duck, window, columns)
             yield duck, translate
         finally:

@@ -8,11 +8,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from evermodel.core.atomic import no_space
 from evermodel.core.errors import EvermodelError, LakeFullError, SourceError, SourceUnavailableError
 from evermodel.spec import ModelSpec
+from evermodel.spec.source import BaseSource
 from evermodel.spec.window import Window
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+Source = TypeVar("Source", bound=BaseSource)
 # By name, so that no driver has to be imported: of DB-API, SQLAlchemy, Python's sockets and files.
 _MAY_PASS = {"OperationalError", "InterfaceError", "DisconnectionError", "OSError"}
 
@@ -30,8 +33,6 @@ class Arrival:
 
     Parameters
     ----------
-    rows
-        Rows of the window.
     newest
         Newest event, of those that are not in the future.
     future
@@ -43,17 +44,34 @@ class Arrival:
     future: int = 0
 
 
-class Relation(Protocol):
-    """One kind of source, opened for one model."""
+class Relation(Generic[Source]):
+    """One kind of source, opened for one model; this base reads what `_batches` gives."""
+
+    advice = "check the source"
+
+    def __init__(self, spec: ModelSpec, source: Source) -> None:
+        self.spec = spec
+        self.source = source
 
     def open(self, duck: duckdb.DuckDBPyConnection, window: Window, columns: Sequence[str]) -> Stream | None:
         """Make the relation `rows`, with at least these columns and at least the window's rows."""
+        batches = self._batches(window, columns)
+        first = next(batches)
+        stream = Stream(first.schema, chain([first], batches))
+        duck.register("rows", stream.reader())
+        return stream
 
     def arrival(self, window: Window, now: datetime) -> Arrival | None:
         """Ask the engine of the source what has arrived; None if it can only be read."""
+        return None
 
     def unreadable(self, error: Exception) -> EvermodelError:
-        """Return the error of the source for an error of its engine."""
+        """Return the error of the source for an error of its engine; a lost connection is transient."""
+        return trouble(self.spec, error, self.advice)
+
+    def _batches(self, window: Window, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Give the rows; the first batch, perhaps empty, is always there and has everyone's types."""
+        raise NotImplementedError
 
 
 class Stream:

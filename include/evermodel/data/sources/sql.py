@@ -1,24 +1,21 @@
-"""A query on any database that SQLAlchemy reaches, fetched in batches by a server-side cursor."""
+"""A query on any database that SQLAlchemy reaches, fetched in batches by a server-side cursor, as Arrow."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from itertools import chain
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from evermodel.core.connections import connections
-from evermodel.core.errors import EvermodelError
-from evermodel.data.sources.relation import Arrival, Stream, require_columns, trouble
-from evermodel.data.sources.rows import schema_of, to_batch
+from evermodel.core.errors import SourceError
+from evermodel.data.sources.relation import Arrival, Relation, require_columns
 from evermodel.spec import ModelSpec
 from evermodel.spec.source import SqlSource
 from evermodel.spec.window import Window, parse_moment
 
 if TYPE_CHECKING:
-    import duckdb
     import pyarrow as pa
     from sqlalchemy import Connection, Select, TextClause
 
@@ -26,23 +23,12 @@ _TEMPLATE = re.compile(r"\{\{\s*(start|end)\s*\}\}")
 # Every other colon belongs to the database, such as one in a text.
 _NOT_BOUND = re.compile(r"(?<!:):(?!:|(?:start|end)\b)")
 _SESSION_IN_UTC = {"postgresql": "SET TIME ZONE 'UTC'", "mysql": "SET time_zone = '+00:00'"}
-_ADVICE = "run `source.query` in the database itself, with times for :start and :end"
 
 
-class SqlRelation:
+class SqlRelation(Relation[SqlSource]):
     """The rows of a query, with the window's ends as bound parameters."""
 
-    def __init__(self, spec: ModelSpec, source: SqlSource) -> None:
-        self.spec = spec
-        self.source = source
-
-    def open(self, duck: duckdb.DuckDBPyConnection, window: Window, columns: Sequence[str]) -> Stream:
-        """Make the relation `rows` of a stream that is fetched while it is read."""
-        batches = self._batches(window, columns)
-        first = next(batches)
-        stream = Stream(first.schema, chain([first], batches))
-        duck.register("rows", stream.reader())
-        return stream
+    advice = "run `source.query` in the database itself, with times for :start and :end"
 
     def arrival(self, window: Window, now: datetime) -> Arrival | None:
         """Have the database count."""
@@ -63,12 +49,7 @@ class SqlRelation:
             future = connection.execute(ahead).scalar_one()
         return Arrival(int(count), None if newest is None else parse_moment(newest), int(future))
 
-    def unreadable(self, error: Exception) -> EvermodelError:
-        """Tell a lost connection from a wrong query."""
-        return trouble(self.spec, error, _ADVICE)
-
     def _batches(self, window: Window, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Give the rows; the first batch, perhaps empty, is always there and has everyone's types."""
         with self._connected() as connection:
             self._require(connection, window, columns)
             size = self.source.batch_rows
@@ -138,3 +119,82 @@ def _bound(connection: Connection, moment: datetime) -> Any:
         return moment
     naive = moment.astimezone(UTC).replace(tzinfo=None)
     return naive.isoformat(sep=" ") if connection.dialect.name == "sqlite" else naive
+
+
+Row = Sequence[Any]
+
+
+def schema_of(spec: ModelSpec, names: Sequence[str], rows: Sequence[Row]) -> pa.Schema:
+    """Return the types of columns: numbers are float64, categories text; id, time and label as the first rows have them."""
+    import pyarrow as pa
+
+    kinds: dict[str, Any] = {name: pa.float64() for name in spec.features.numeric}
+    kinds |= {name: pa.string() for name in spec.features.categorical}
+    kinds[spec.id_column] = pa.int64() if _first(spec.id_column, names, rows, int) else pa.string()
+    text_time = _first(spec.time_column, names, rows, str)
+    kinds[spec.time_column] = pa.string() if text_time else pa.timestamp("us", tz="UTC")
+    text_label = spec.task == "multiclass" or _first(spec.label.column, names, rows, str)
+    kinds[spec.label.column] = pa.string() if text_label else pa.float64()
+    return pa.schema([(name, kinds[name]) for name in names])
+
+
+def to_batch(rows: Sequence[Row], schema: pa.Schema) -> pa.RecordBatch:
+    """Turn rows into a batch.
+
+    Raises
+    ------
+    SourceError
+        A value does not fit its column.
+    """
+    import pyarrow as pa
+
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(schema)
+    arrays = [_array(field, column) for field, column in zip(schema, columns, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _array(field: pa.Field[pa.DataType], values: Sequence[Any]) -> pa.Array[Any]:
+    import pyarrow as pa
+
+    try:
+        return pa.array(values, field.type)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
+        pass  # a type that Arrow does not take as it is, such as Decimal, UUID or bool: value by value
+    convert = _CONVERT.get(str(field.type), _text)
+    converted = []
+    for value in values:
+        try:
+            converted.append(None if value is None else convert(value))
+        except (TypeError, ValueError, OverflowError) as error:
+            raise SourceError(
+                f"column {field.name} holds {value!r}, which is not a {_TOLD.get(str(field.type), 'text')}",
+                "fix the data or cast the column in the source's query; every value must have the same type",
+            ) from error
+    return pa.array(converted, field.type)
+
+
+def _first(column: str, names: Sequence[str], rows: Sequence[Row], kind: type) -> bool:
+    """Tell whether the first value of a column that is there is of a type; true and false are no numbers here."""
+    if column not in names:
+        return False
+    place = names.index(column)
+    value = next((row[place] for row in rows if row[place] is not None), None)
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def _moment(value: object) -> datetime:
+    if isinstance(value, datetime):
+        return value if value.tzinfo else value.replace(tzinfo=UTC)
+    if isinstance(value, date):
+        return datetime(value.year, value.month, value.day, tzinfo=UTC)
+    raise TypeError(f"{value!r} is not a time")
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+_CONVERT: dict[str, Any] = {"double": float, "int64": int, "timestamp[us, tz=UTC]": _moment}
+_TOLD = {"double": "number", "int64": "whole number", "timestamp[us, tz=UTC]": "time"}

@@ -13,7 +13,6 @@ __all__ = [
     "quarantine",
     "report",
     "scan",
-    "schema",
     "schema_file",
     "validate",
     "validator",

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
-from evermodel.data.validation.profile import ColumnProfile, SnapshotProfile
-from evermodel.data.validation.report import CheckResult
-from evermodel.data.validation.severities import Severities
-from evermodel.data.validation.variants import variants_of
+from evermodel.data.validation.profile import ColumnProfile, SnapshotProfile, variants_of
+from evermodel.data.validation.report import CheckResult, Severities
 from evermodel.spec import ModelSpec
 
 _EXAMPLES = 5
@@ -34,13 +33,13 @@ def history_checks(
     limit = spec.validation.max_row_change
     expected = before.rows * (profile.days / before.days if profile.days and before.days else 1.0)
     change = profile.rows / max(expected, 1) - 1
-    yield CheckResult(
+    found = f"{profile.rows} where {expected:.0f} were expected ({change:+.1%})"
+    yield severities.check(
+        "row_change",
         "rows since the last good snapshot",
         change >= -limit,
-        f"{profile.rows} where {expected:.0f} were expected ({change:+.1%})",
+        found,
         f"a loss of at most {limit:.0%}",
-        severities.of("row_change"),
-        "row_change",
     )
     if not profile.rows or not before.rows:
         return
@@ -61,27 +60,17 @@ def _null_jump(
 ) -> CheckResult:
     limit = spec.validation.max_null_jump
     now, then = (p.columns[column].nulls / p.rows for p in (profile, before))
-    return CheckResult(
-        f"growth of the nulls in {column}",
-        now - then <= limit,
-        f"{now:.2%} after {then:.2%}",
-        f"at most {100 * limit:g} points more",
-        severities.of("null_jump", column),
-        "null_jump",
-        column,
-    )
+    title, found = f"growth of the nulls in {column}", f"{now:.2%} after {then:.2%}"
+    allowed = f"at most {100 * limit:g} points more"
+    return severities.check("null_jump", title, now - then <= limit, found, allowed, column)
 
 
 def _constant(column: str, now: ColumnProfile, then: ColumnProfile, severities: Severities) -> CheckResult:
     value = _only_value(now)
-    return CheckResult(
-        f"variety of {column}",
-        value is None or _only_value(then) is not None,
-        "several values" if value is None else f"{value} in every row",
-        "several values, as before",
-        severities.of("constant", column),
-        "constant",
-        column,
+    fine = value is None or _only_value(then) is not None
+    found = "several values" if value is None else f"{value} in every row"
+    return severities.check(
+        "constant", f"variety of {column}", fine, found, "several values, as before", column
     )
 
 
@@ -99,15 +88,9 @@ def _mean(
     limit, shift = spec.validation.max_mean_shift, (now.mean - then.mean) / then.sd
     if not math.isfinite(shift):
         return  # numbers at the end of what a float can hold
-    yield CheckResult(
-        f"mean of {column}",
-        abs(shift) <= limit,
-        f"{now.mean:.4g} after {then.mean:.4g} ({shift:+.2f} standard deviations)",
-        f"at most {limit:g} of them",
-        severities.of("mean_shift", column),
-        "mean_shift",
-        column,
-    )
+    found = f"{now.mean:.4g} after {then.mean:.4g} ({shift:+.2f} standard deviations)"
+    allowed = f"at most {limit:g} of them"
+    yield severities.check("mean_shift", f"mean of {column}", abs(shift) <= limit, found, allowed, column)
 
 
 def _categories(
@@ -120,29 +103,19 @@ def _categories(
 ) -> Iterator[CheckResult]:
     common = {value: n for value, n in then.values.items() if n / rows >= _RARE}
     gone = [value for value in common if value not in now.values] if now.listed else []
-    yield CheckResult(
-        f"vanished categories of {column}",
-        not gone,
-        f"{len(gone)} of {len(common)}",
-        "none",
-        severities.of("vanished_category", column),
-        "vanished_category",
-        column,
-        examples=tuple(f"{value!r}, before in {common[value]} rows" for value in gone[:_EXAMPLES]),
-    )
+    title, found = f"vanished categories of {column}", f"{len(gone)} of {len(common)}"
+    examples = tuple(f"{value!r}, before in {common[value]} rows" for value in gone[:_EXAMPLES])
+    yield severities.check("vanished_category", title, not gone, found, "none", column, examples=examples)
     if column in known or not then.listed:
         return
-    severity = severities.of("category", column)
     new = {value: n for value, n in now.values.items() if value not in then.values}
     new = {value: n for value, n in new.items() if value not in variants_of(new, then.values)}
-    yield CheckResult(
+    rows = sum(new.values())
+    title, found = (
         f"categories of {column} that are new since the last good snapshot",
-        not new,
-        f"{len(new)} in {sum(new.values())} rows",
-        "none",
-        "warn" if severity == "quarantine" else severity,
-        "category",
-        column,
-        sum(new.values()),
-        tuple(f"{value!r} in {n} rows" for value, n in list(new.items())[:_EXAMPLES]),
+        f"{len(new)} in {rows} rows",
     )
+    examples = tuple(f"{value!r} in {n} rows" for value, n in list(new.items())[:_EXAMPLES])
+    check = severities.check("category", title, not new, found, "none", column, rows, examples)
+    # Only a schema file can tell which rows to quarantine.
+    yield replace(check, severity="warn") if check.severity == "quarantine" else check

@@ -5,16 +5,14 @@ from __future__ import annotations
 import math
 from datetime import datetime, timedelta
 
-from evermodel.data.validation.profile import ColumnProfile, SnapshotProfile
-from evermodel.data.validation.schema import (
+from evermodel.data.validation.profile import ColumnProfile, SnapshotProfile, split_variants
+from evermodel.data.validation.schema_file import (
     Bounds,
     ColumnSchema,
     SnapshotSchema,
     TableSchema,
-    at_least,
     round_out,
 )
-from evermodel.data.validation.variants import split_variants
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window
 
@@ -28,11 +26,6 @@ def infer_schema(spec: ModelSpec, profile: SnapshotProfile, window: Window | Non
     Slack: a range is widened on both sides by its own width (four widths where a tail is long), except below a lowest value of
     exactly zero; a share of nulls may double or grow by five points; rows may halve; a class may become three times
     as rare; the newest row may be three times as old, and a day old at least.
-
-    Parameters
-    ----------
-    window
-        The interval that the snapshot was taken for.
     """
     columns = {name: _column(spec, name, column, profile.rows) for name, column in profile.columns.items()}
     nulls = {
@@ -112,7 +105,8 @@ def _max_age(profile: SnapshotProfile, window: Window | None) -> timedelta | Non
     if window is None or not profile.newest:
         return None
     age = window.end - datetime.fromisoformat(profile.newest)
-    return at_least(3 * age, timedelta(days=1))
+    hours = -(-max(3 * age, timedelta(days=1)) // timedelta(hours=1))  # rounded up
+    return timedelta(hours=hours)
 
 
 def _class_share(spec: ModelSpec, profile: SnapshotProfile) -> dict[str, tuple[float, float]]:

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from evermodel.data.validation.profile import ColumnProfile, SnapshotProfile
-from evermodel.data.validation.report import CheckResult
-from evermodel.data.validation.severities import Severities
+from evermodel.data.validation.report import CheckResult, Severities
 from evermodel.spec import ModelSpec
 from evermodel.spec.parts import Task
 
@@ -25,36 +24,18 @@ _MEASURES = {"binary": "ROC AUC", "multiclass": "accuracy", "regression": "R²"}
 def suspicious_features(
     spec: ModelSpec, profile: SnapshotProfile, sample: Mapping[str, Any], severities: Severities
 ) -> Iterator[CheckResult]:
-    """Check each feature for leaking the label and for being an identifier.
-
-    Parameters
-    ----------
-    sample
-        What `measure` drew.
-    """
+    """Check each feature for leaking the label and for being an identifier."""
     power = predictive_power(spec.task, spec.label.column, spec.features.names, sample)
     for column, value in power.items():
-        yield CheckResult(
-            f"label leaked by {column}",
-            value < LEAK,
-            f"{_MEASURES[spec.task]} {value:.3f} from this column alone",
-            f"less than {LEAK}",
-            severities.of("leakage", column),
-            "leakage",
-            column,
-        )
+        found = f"{_MEASURES[spec.task]} {value:.3f} from this column alone"
+        title, fine = f"label leaked by {column}", value < LEAK
+        yield severities.check("leakage", title, fine, found, f"less than {LEAK}", column)
     for column in spec.features.names:
-        found = profile.columns.get(column)
-        if found is not None and is_id_like(found, profile.rows):
-            yield CheckResult(
-                f"identifier {column}",
-                False,
-                f"about {found.distinct} different values in {profile.rows} rows",
-                f"at most {_ID_LIKE:.0%} of the rows",
-                severities.of("id_like", column),
-                "id_like",
-                column,
-            )
+        values = profile.columns.get(column)
+        if values is not None and is_id_like(values, profile.rows):
+            found = f"about {values.distinct} different values in {profile.rows} rows"
+            allowed = f"at most {_ID_LIKE:.0%} of the rows"
+            yield severities.check("id_like", f"identifier {column}", False, found, allowed, column)
 
 
 def is_id_like(column: ColumnProfile, rows: int) -> bool:

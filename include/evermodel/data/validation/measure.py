@@ -39,13 +39,7 @@ class Outline:
 
 
 def outline(spec: ModelSpec, scan: Scan) -> Outline:
-    """Look at every column of a snapshot that is there, without reading its numbers.
-
-    Parameters
-    ----------
-    scan
-        The open snapshot.
-    """
+    """Look at every column of a snapshot that is there, without reading its numbers."""
     rows = int(scan.row(["count(*)"])[0])
     present = [column for column in dict.fromkeys(spec.columns) if column in scan.types]
     columns = {c: ColumnProfile(scan.types[c], _is_numeric(spec, c)) for c in present}

@@ -37,8 +37,6 @@ def set_aside(file: Path, rules: Sequence[RowRule], aside: Path, order: tuple[st
 
     Parameters
     ----------
-    file
-        The snapshot.
     rules
         What a row must not break.
     aside

@@ -1,4 +1,4 @@
-"""The validation report: every check, and the paths of quarantined rows and schema."""
+"""The checks of a snapshot: what each found, its severity, and the report of all."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from evermodel.core.errors import ValidationError
+from evermodel.spec import ModelSpec
 
 Verdict = Literal["passed", "warned", "quarantined", "failed"]
 _LINES = 8
@@ -26,8 +27,6 @@ class CheckResult:
         What `validation.severity` in the spec calls it.
     rows
         Rows that break it, where it is about rows.
-    examples
-        A few of the values that break it.
     """
 
     name: str
@@ -98,13 +97,7 @@ class ValidationReport:
         return {"verdict": self.verdict, **asdict(self)}
 
     def require(self, page: str = "") -> None:
-        """Raise `ValidationError` with every failed fatal check and examples.
-
-        Parameters
-        ----------
-        page
-            Address of the whole report.
-        """
+        """Raise `ValidationError` with every failed fatal check and examples."""
         if not self.failures:
             return
         told = [f"  - {check.line()}" for check in self.failures[:_LINES]]
@@ -121,3 +114,60 @@ class ValidationReport:
 
     def _broken(self, severity: str) -> tuple[CheckResult, ...]:
         return tuple(check for check in self.checks if not check.passed and check.severity == severity)
+
+
+DEFAULTS = {
+    "missing_column": "fail",
+    "type": "fail",
+    "rows": "fail",
+    "duplicate_id": "fail",
+    "label": "fail",
+    "null_share": "fail",
+    "infinite": "quarantine",
+    "not_a_number": "quarantine",
+    "range": "quarantine",
+    "category": "warn",
+    "category_share": "fail",
+    "variant": "quarantine",
+    "freshness": "fail",
+    "future": "quarantine",
+    "constant": "warn",
+    "leakage": "warn",
+    "id_like": "warn",
+    "schema": "warn",
+    "row_change": "fail",
+    "null_jump": "fail",
+    "vanished_category": "warn",
+    "mean_shift": "warn",
+}
+
+
+@dataclass(frozen=True)
+class Severities:
+    """Severity by kind, and by kind and column."""
+
+    declared: dict[str, str]
+
+    @classmethod
+    def of_spec(cls, spec: ModelSpec) -> Severities:
+        """Take what a spec declares."""
+        return cls(dict(spec.validation.severity))
+
+    def of(self, kind: str, column: str = "") -> str:
+        """Return the severity of one check; a setting for the column takes precedence."""
+        return self.declared.get(f"{kind}.{column}") or self.declared.get(kind) or DEFAULTS[kind]
+
+    def check(
+        self,
+        kind: str,
+        title: str,
+        passed: bool,
+        found: str,
+        allowed: str,
+        column: str = "",
+        rows: int = 0,
+        examples: tuple[str, ...] = (),
+    ) -> CheckResult:
+        """Return a check with the severity of its kind and column."""
+        severity = self.of(kind, column)
+        return CheckResult(title, passed, found, allowed, severity, kind, column, rows, examples)

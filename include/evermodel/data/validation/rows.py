@@ -7,12 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from evermodel.data.validation.profile import ColumnProfile, SnapshotProfile
-from evermodel.data.validation.report import CheckResult
+from evermodel.data.validation.profile import ColumnProfile, SnapshotProfile, split_variants, variants_of
+from evermodel.data.validation.report import CheckResult, Severities
 from evermodel.data.validation.scan import Scan, name, text
-from evermodel.data.validation.schema import Bounds, TableSchema
-from evermodel.data.validation.severities import Severities
-from evermodel.data.validation.variants import split_variants, variants_of
+from evermodel.data.validation.schema_file import Bounds, TableSchema
 from evermodel.spec import ModelSpec
 
 _EXAMPLES, _SHOWN, _FIRST_ROWS = 3, 20, 10_000
@@ -91,19 +89,8 @@ def judge_rows(
     for rule in rules:
         rows = broken.get(rule, 0)
         examples = found_examples.get(rule, ())
-        checks.append(
-            CheckResult(
-                rule.name,
-                rows == 0,
-                f"{rows} rows",
-                "none",
-                rule.severity,
-                rule.kind,
-                rule.column,
-                rows,
-                examples,
-            )
-        )
+        told, where = f"{rows} rows", (rule.severity, rule.kind, rule.column)
+        checks.append(CheckResult(rule.name, rows == 0, told, "none", *where, rows, examples))
     return checks, set_aside
 
 
@@ -151,20 +138,11 @@ class _Builder:
     def numbers(self) -> Iterator[RowRule]:
         for column, profile in self._features(numeric=True):
             number = self.scan.number(column)
-            yield self._rule(
-                "infinite",
-                column,
-                f"infinite values in {column}",
-                f"isinf({number})",
-                not _finite(profile),
-            )
-            yield self._rule(
-                "not_a_number",
-                column,
-                f"values of {column} that are not numbers",
-                f"({name(column)} IS NOT NULL AND {number} IS NULL)",
-                profile.not_numbers > 0,
-            )
+            title, broken = f"infinite values in {column}", f"isinf({number})"
+            yield self._rule("infinite", column, title, broken, not _finite(profile))
+            title = f"values of {column} that are not numbers"
+            broken = f"({name(column)} IS NOT NULL AND {number} IS NULL)"
+            yield self._rule("not_a_number", column, title, broken, profile.not_numbers > 0)
 
     def ranges(self) -> Iterator[RowRule]:
         for column, (low, high) in self._bounds().items():
@@ -186,43 +164,27 @@ class _Builder:
                 variants = split_variants(profile.values)[1]
             else:
                 variants = variants_of(profile.values, known)
-            yield self._rule(
-                "variant",
-                column,
-                f"variants of known values of {column}",
-                f"{name(column)}::VARCHAR IN ({', '.join(map(text, variants)) or 'NULL'})",
-                bool(variants),
-            )
+            title = f"variants of known values of {column}"
+            broken = f"{name(column)}::VARCHAR IN ({', '.join(map(text, variants)) or 'NULL'})"
+            yield self._rule("variant", column, title, broken, bool(variants))
             if known is not None and self.severities.of("category", column) == "quarantine":
-                listed = ", ".join(map(text, known)) or "NULL"
-                yield self._rule(
-                    "category",
-                    column,
-                    f"values of {column} missing from the schema file",
-                    f"{name(column)}::VARCHAR NOT IN ({listed})",
-                    not profile.listed or bool(set(profile.values) - set(known)),
-                )
+                title = f"values of {column} missing from the schema file"
+                broken = f"{name(column)}::VARCHAR NOT IN ({', '.join(map(text, known)) or 'NULL'})"
+                suspect = not profile.listed or bool(set(profile.values) - set(known))
+                yield self._rule("category", column, title, broken, suspect)
 
     def table(self, end: datetime | None) -> Iterator[RowRule]:
         identity, time = name(self.spec.id_column), name(self.spec.time_column)
         if end is not None and self.profile.newest:
-            yield self._rule(
-                "future",
-                self.spec.time_column,
-                "rows after the window",
-                f"{time} >= TIMESTAMPTZ {text(end.isoformat())}",
-                datetime.fromisoformat(self.profile.newest) >= end,
-            )
-        if self.severities.of("duplicate_id", self.spec.id_column) == "quarantine":
+            broken = f"{time} >= TIMESTAMPTZ {text(end.isoformat())}"
+            suspect = datetime.fromisoformat(self.profile.newest) >= end
+            yield self._rule("future", self.spec.time_column, "rows after the window", broken, suspect)
+        column = self.spec.id_column
+        if self.severities.of("duplicate_id", column) == "quarantine":
             # Which of them is right is unknown here.
             twice = f"SELECT {identity} FROM {self.scan.source} GROUP BY 1 HAVING count(*) > 1"
-            yield self._rule(
-                "duplicate_id",
-                self.spec.id_column,
-                f"rows with a duplicate {self.spec.id_column}",
-                f"({identity} IS NULL OR {identity} IN ({twice}))",
-                True,
-            )
+            broken = f"({identity} IS NULL OR {identity} IN ({twice}))"
+            yield self._rule("duplicate_id", column, f"rows with a duplicate {column}", broken, True)
 
     def _features(self, *, numeric: bool) -> Iterator[tuple[str, ColumnProfile]]:
         names = self.spec.features.numeric if numeric else self.spec.features.categorical

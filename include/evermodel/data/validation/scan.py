@@ -40,11 +40,11 @@ class Scan:
     source: str
     types: dict[str, str]
 
-    def row(self, parts: Sequence[str], source: str = "") -> Sequence[Any]:
+    def row(self, parts: Sequence[str]) -> Sequence[Any]:
         """Return one row of aggregates over the whole snapshot."""
         if not parts:
             return ()
-        query = f"SELECT {', '.join(parts)} FROM {source or self.source}"
+        query = f"SELECT {', '.join(parts)} FROM {self.source}"
         return self.rows(query)[0]
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:

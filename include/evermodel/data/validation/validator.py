@@ -7,17 +7,15 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
-from evermodel.data.validation.declared import declared_checks
-from evermodel.data.validation.expected import schema_checks
+from evermodel.data.validation.expected import declared_checks, schema_checks
 from evermodel.data.validation.history import history_checks
 from evermodel.data.validation.leakage_hints import suspicious_features
 from evermodel.data.validation.measure import Outline, complete, outline
 from evermodel.data.validation.profile import SnapshotProfile
-from evermodel.data.validation.report import CheckResult, ValidationReport
+from evermodel.data.validation.report import CheckResult, Severities, ValidationReport
 from evermodel.data.validation.rows import RowRule, counts_of, judge_rows, row_rules
 from evermodel.data.validation.scan import scan
-from evermodel.data.validation.schema import TableSchema
-from evermodel.data.validation.severities import Severities
+from evermodel.data.validation.schema_file import TableSchema
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window
 
@@ -46,12 +44,6 @@ def validate(
     ----------
     file
         The snapshot, with the columns of `ModelSpec.columns`.
-    schema
-        What its columns have to look like, if that is written down.
-    before
-        The last good snapshot in numbers.
-    window
-        The interval that the snapshot was taken for.
 
     Raises
     ------
@@ -77,18 +69,9 @@ def validate(
         limit, share = spec.validation.max_quarantine_share, set_aside / profile.rows
         worst = sorted((c for c in found if c.severity == "quarantine"), key=lambda c: -c.rows)[:_WORST]
         told = tuple(f"{c.name}: {c.found}, {c.examples[0]}" for c in worst if c.examples)
-        checks.append(
-            CheckResult(
-                "quarantined rows",
-                share <= limit,
-                f"{set_aside} of {profile.rows} rows ({share:.2%})",
-                f"at most {limit:.2%}",
-                "fail",
-                "quarantine",
-                rows=set_aside,
-                examples=told,
-            )
-        )
+        said, allowed = f"{set_aside} of {profile.rows} rows ({share:.2%})", f"at most {limit:.2%}"
+        title, kind, fine = "quarantined rows", "quarantine", share <= limit
+        checks.append(CheckResult(title, fine, said, allowed, kind=kind, rows=set_aside, examples=told))
     report = ValidationReport(spec.name, profile.rows, tuple(checks), set_aside)
     aside = {c.name for c in report.quarantines}
     return Validation(report, profile, tuple(rule for rule in rules if rule.name in aside))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evermodel.data.labels import with_label
+from evermodel.data.dtypes import with_label
 from evermodel.data.prediction_log import files_of, log_schema, read_file
 from evermodel.data.sources import read_labels
 from evermodel.monitoring.performance.label_join import deduplicated

@@ -21,12 +21,8 @@ class Columns:
 
     Parameters
     ----------
-    graph
-        The graph so far.
     matrix
         Name of the value that holds the matrix.
-    codes
-        Codes of the categorical features.
     """
 
     graph: Graph

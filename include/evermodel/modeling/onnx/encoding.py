@@ -164,8 +164,6 @@ class Exported:
     graph
         The serialized ONNX model: a float64 matrix in, answers out. Binary: rows x 1, the probability of the second
         class; multiclass: rows x classes; regression: rows x 1.
-    encoding
-        How rows become that matrix.
     classes
         Names of the columns of the answers, for multiclass.
     """

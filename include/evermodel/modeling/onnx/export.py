@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from evermodel.modeling.onnx.answers import (
+    boosting_decision,
     calibrated_answers,
+    converted_answers,
     forest_answers,
     is_forest,
     is_linear,
     linear_answers,
     linear_decision,
+    linked,
 )
-from evermodel.modeling.onnx.boosting import boosting_decision, linked
 from evermodel.modeling.onnx.columns import Columns, column_stage
-from evermodel.modeling.onnx.converted import converted_answers
 from evermodel.modeling.onnx.encoding import Encoding, Exported
 from evermodel.modeling.onnx.graph import NotExportableError
 

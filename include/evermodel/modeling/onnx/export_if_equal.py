@@ -1,17 +1,16 @@
-"""Export the graph of a logged model, and store it only if it gives the same answers."""
+"""Export the graph of a logged model, compare it with the model, and store it only if both give the same answers."""
 
 from __future__ import annotations
 
 import json
 import math
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evermodel.modeling.onnx.agreement import TOLERANCE, compare
 from evermodel.modeling.onnx.export import export
 from evermodel.modeling.onnx.graph import NotExportableError
 from evermodel.modeling.onnx.runtime import FastModel, start, write
@@ -19,9 +18,71 @@ from evermodel.registry.model_files import hash_files
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
     from evermodel.modeling.tasks import FittedPipeline
     from evermodel.registry.client import MlflowClient
+
+TOLERANCE = 1e-6
+_TIE = 1e-12  # so close to the cut, the order in which numbers are added decides
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far apart two sets of answers are.
+
+    Parameters
+    ----------
+    largest
+        Largest difference of any probability or, for a regression, of any value in units of the answers' spread.
+    decisions
+        Rows whose decision (the class, by the threshold or the likeliest) differs, exact ties left out.
+    """
+
+    rows: int
+    largest: float
+    decisions: int
+
+    @property
+    def holds(self) -> bool:
+        """True if the graph may replace the pipeline."""
+        return self.rows > 0 and self.largest <= TOLERANCE and self.decisions == 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data, ready for JSON."""
+        return {**asdict(self), "tolerance": TOLERANCE, "holds": self.holds}
+
+
+def compare(
+    pipeline: FittedPipeline, fast: FastModel, frame: pd.DataFrame, table: pa.Table, threshold: float = 0.5
+) -> Agreement:
+    """Ask both for the same rows.
+
+    Parameters
+    ----------
+    frame, table
+        The rows as the pipeline and as the graph take them.
+    threshold
+        Probability from which on a binary answer is the second class.
+    """
+    answers = fast.answer_table(table)
+    if not hasattr(pipeline, "predict_proba"):
+        wanted = np.asarray(pipeline.predict(frame), dtype=np.float64)
+        spread = float(wanted.std()) or 1.0
+        return Agreement(len(wanted), _largest(answers[:, 0], wanted) / spread, 0)
+    wanted = np.asarray(pipeline.predict_proba(frame), dtype=np.float64)
+    if wanted.shape[1] == 2:
+        found, wanted = answers[:, 0], wanted[:, 1]
+        differ = ((found >= threshold) != (wanted >= threshold)) & (np.abs(wanted - threshold) > _TIE)
+    else:
+        found = answers
+        differ = found.argmax(axis=1) != wanted.argmax(axis=1)
+    return Agreement(len(wanted), _largest(found, wanted), int(differ.sum()))
+
+
+def _largest(found: Any, wanted: Any) -> float:
+    return float(np.abs(found - wanted).max(initial=0.0))
+
 
 FOLDER = "fastpath"
 AGREEMENT_FILE, EXAMPLE_FILE = "agreement.json", "example.json"
@@ -35,8 +96,6 @@ class Kept:
     ----------
     fast
         The graph, ready to answer; None if scikit-learn serves.
-    note
-        One sentence.
     files
         SHA-256 of the files that were added to the model.
     """
@@ -55,8 +114,6 @@ def keep_if_same(
     ----------
     uri
         The logged model, ``models:/m-...``.
-    frame
-        The test window, as `evermodel.modeling.frames.feature_frame` gives it.
     threshold
         At which the spec takes decisions (`performance.threshold`).
     """
@@ -95,13 +152,7 @@ def keep_if_same(
 
 
 def holds_example(fast: FastModel, folder: Path) -> bool:
-    """Tell whether a graph that was read from its files answers the stored example as its pipeline did.
-
-    Parameters
-    ----------
-    folder
-        Where `keep_if_same` put the files.
-    """
+    """Tell whether a graph that was read from its files answers the stored example as its pipeline did."""
     example = json.loads((folder / EXAMPLE_FILE).read_text(encoding="utf-8"))
     rows = [
         tuple(math.nan if v is None and n not in fast.encoding.codes else v for n, v in row)

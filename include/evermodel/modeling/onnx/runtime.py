@@ -27,10 +27,6 @@ class FastModel:
 
     Parameters
     ----------
-    session
-        ONNX Runtime's session.
-    encoding
-        How rows become its input.
     classes
         Names of the columns of the answers, for multiclass.
     """

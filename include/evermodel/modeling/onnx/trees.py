@@ -38,13 +38,7 @@ Node = TreeSplit | Leaf
 
 @dataclass
 class Forest:
-    """Trees collected into the attributes of one node.
-
-    Parameters
-    ----------
-    targets
-        Number of outputs.
-    """
+    """Trees collected into the attributes of one node."""
 
     targets: int
     _nodes: list[tuple[int, int, float, int]] = field(

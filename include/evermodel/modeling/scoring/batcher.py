@@ -112,16 +112,12 @@ def _score(batch: list[_Call]) -> None:
         scores = calls[0].served.predict([row for call in calls for row in call.rows])
     except Exception:  # noqa: BLE001 - the failure of one request must not affect the others
         for call in calls:
-            _score_alone(call)
+            try:
+                call.scores.set_result(call.served.predict(call.rows))
+            except Exception as error:  # noqa: BLE001 - passed on to the request that waits
+                call.scores.set_exception(error)
         return
     start = 0
     for call in calls:
         call.scores.set_result(scores[start : start + len(call.rows)])
         start += len(call.rows)
-
-
-def _score_alone(call: _Call) -> None:
-    try:
-        call.scores.set_result(call.served.predict(call.rows))
-    except Exception as error:  # noqa: BLE001 - passed on to the request that waits
-        call.scores.set_exception(error)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from evermodel.core.errors import EmptyWindowError
+from evermodel.core.formats import JsonData
 from evermodel.core.settings import Settings
 from evermodel.data.prediction_log import day_file, write_batches
 from evermodel.data.sources import stream_window
 from evermodel.modeling import model_store
-from evermodel.modeling.scoring.days import in_order
 from evermodel.modeling.scoring.scorer import Scorer, read_scorer
 from evermodel.registry.registry import ModelRegistry
 from evermodel.spec import ModelSpec
@@ -31,9 +33,12 @@ if TYPE_CHECKING:
 BATCH_ROWS = 32_768
 _THREADS = 4
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
 
 @dataclass(frozen=True)
-class ScoredDay:
+class ScoredDay(JsonData):
     """The result of scoring one day."""
 
     model: str
@@ -42,10 +47,6 @@ class ScoredDay:
     rows: int
     mean_score: float
     path: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data, ready for XCom."""
-        return asdict(self)
 
 
 def score_day(spec: ModelSpec, as_of: datetime, client: MlflowClient, settings: Settings) -> ScoredDay:
@@ -142,3 +143,19 @@ class ScoreCounts:
         """Return the outcome."""
         day = f"{window.start:%Y-%m-%d}"
         return ScoredDay(spec.name, day, version, self.rows, self.total / self.rows, str(path))
+
+
+def in_order(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
+    """Give the result of each item, in their order; at most one item more than there are threads is waiting.
+
+    >>> list(in_order(abs, [-1, 2, -3], threads=2))
+    [1, 2, 3]
+    """
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(threads, "scoring") as pool:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

@@ -40,12 +40,8 @@ class ServedModel:
     spec
         The model's spec, with the features of this version's signature: a later edit of the spec does not change the
         inputs of this version.
-    version
-        Version in the registry.
     pipeline
         The fitted pipeline; None if only the graph is loaded.
-    inputs
-        The features, in the order of the signature.
     example
         One row, for the API's documentation.
     fast

@@ -33,8 +33,6 @@ class Inputs:
 
     Parameters
     ----------
-    names
-        All features.
     numeric
         The features that hold numbers; the others hold strings.
     """
@@ -87,12 +85,6 @@ def parse_rows(body: bytes, inputs: Inputs, max_rows: int, id_column: str) -> Pa
     ----------
     body
         JSON: ``{"rows": [{feature: value, ...}, ...]}`` or ``{"row": {...}}``.
-    inputs
-        The features of the version that answers.
-    max_rows
-        Most rows of one request.
-    id_column
-        Name of a row's id, which is optional.
 
     Returns
     -------

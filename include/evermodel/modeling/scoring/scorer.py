@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evermodel.core.errors import ModelFormatError, SourceError
-from evermodel.data.dtypes import as_type
+from evermodel.core.errors import ModelFormatError
+from evermodel.data.dtypes import as_type, not_numeric, require_features
 from evermodel.data.prediction_log import log_schema
 from evermodel.modeling import model_store
 from evermodel.modeling.tasks import FittedPipeline, scores_and_classes, sound
@@ -28,10 +28,6 @@ class Scorer:
 
     Parameters
     ----------
-    spec
-        The model's spec.
-    version
-        Version in the registry.
     fast
         The graph; None if the pipeline answers.
     pipeline
@@ -117,22 +113,13 @@ def _features(spec: ModelSpec, table: pa.Table) -> pa.Table:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    present = set(table.column_names)
-    missing = [name for name in spec.features.names if name not in present]
-    if missing:
-        raise SourceError(
-            f"the data of model {spec.name} lacks the features {', '.join(missing)}; it has {', '.join(table.column_names)}",
-            "correct the source query or the spec's features",
-        )
+    require_features(spec, table.column_names)
     columns = {}
     for name in spec.features.numeric:
         try:
             values = as_type(table[name], pa.float64(), safe=False)
         except pa.ArrowException as error:
-            raise SourceError(
-                f"column {name} is declared numeric but contains other values ({error})",
-                "correct the source query, or list the column under features.categorical",
-            ) from error
+            raise not_numeric(name, error) from error
         absent = pc.is_nan(values)
         columns[name] = pc.if_else(absent, None, values) if pc.any(absent).as_py() else values
     for name in spec.features.categorical:

@@ -7,12 +7,12 @@ import os
 import shutil
 import sys
 import tempfile
-import time
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evermodel.core.atomic import sweep
 from evermodel.core.errors import SpecError
 from evermodel.core.settings import Settings
 from evermodel.data.prediction_log import day_folder, log_schema
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from evermodel.registry.client import MlflowClient
 
 _PARTS = ".spark-"
-_LEFT = 86_400.0  # seconds after which the parts of a job that was killed are removed
 _TYPES = {"string": "string", "double": "double", "timestamp[us, tz=UTC]": "timestamp"}
 _BATCH_ROWS = 65_536
 
@@ -39,8 +38,6 @@ def score_frame(spec: ModelSpec, version: str, folder: Path, rows: Any) -> Any:
 
     Parameters
     ----------
-    version
-        What the answers carry as their version.
     folder
         The downloaded model; its files travel to the workers with the job.
     rows
@@ -86,13 +83,7 @@ _unpacked: dict[str, Scorer] = {}
 
 
 class SparkDay:
-    """One day's job: the champion's answers as Parquet files of Spark's, which are gone when this is left.
-
-    Parameters
-    ----------
-    window
-        The day.
-    """
+    """One day's job: the champion's answers as Parquet files of Spark's, which are gone when this is left."""
 
     def __init__(self, spec: ModelSpec, window: Window, client: MlflowClient, settings: Settings) -> None:
         self.spec, self.window = spec, window
@@ -103,7 +94,7 @@ class SparkDay:
 
     def __enter__(self) -> Iterator[pa.Table]:
         """Run the job, and return its rows as a stream."""
-        self._sweep()
+        sweep(self._day, f"{_PARTS}*", older_than=86_400)
         with tempfile.TemporaryDirectory() as name:
             uri = f"models:/{self.spec.name}/{self.version}"
             model_store.download(self._client, uri, Path(name))
@@ -128,11 +119,6 @@ class SparkDay:
             with pq.ParquetFile(file) as part:
                 for batch in part.iter_batches(_BATCH_ROWS):
                     yield pa.Table.from_batches([batch]).cast(schema)
-
-    def _sweep(self) -> None:
-        for left in self._day.glob(f"{_PARTS}*"):
-            if time.time() - left.stat().st_mtime > _LEFT:
-                shutil.rmtree(left, ignore_errors=True)
 
 
 def session_of(spec: ModelSpec) -> Any:

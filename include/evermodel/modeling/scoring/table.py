@@ -30,8 +30,6 @@ def write_table(spec: ModelSpec, day: str, file: Path) -> int:
     ----------
     day
         ``YYYY-MM-DD``.
-    file
-        The day's file of the log.
 
     Returns
     -------

@@ -2,6 +2,7 @@
 
 __all__ = [
     "bins",
+    "columns",
     "compare",
     "drawing",
     "family",

@@ -15,12 +15,7 @@ _DAY = 86_400_000_000
 
 
 def as_numbers(values: pa.ChunkedArray[Any]) -> tuple[pa.ChunkedArray[Any], str]:
-    """Turn a column into numbers: booleans are 0 and 1, times are microseconds; non-numeric text is missing.
-
-    Returns
-    -------
-    The numbers, and what was odd about them.
-    """
+    """Turn a column into numbers, and say what was odd about them: booleans are 0 and 1, times are microseconds; non-numeric text is missing."""
     import pyarrow as pa
 
     kind = values.type

@@ -28,10 +28,6 @@ class ColumnComparison:
         Population stability index with a 95 % interval.
     distance
         Wasserstein distance in standard deviations of the reference (numbers), Jensen-Shannon distance (categories).
-    summary
-        What changed, in a few words.
-    bins
-        Shares by bin, for plots.
     """
 
     p_value: float

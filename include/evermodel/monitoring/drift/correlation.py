@@ -20,8 +20,6 @@ class PairChange:
 
     Parameters
     ----------
-    first, second
-        The columns.
     before, now
         Spearman's correlation in the reference and in the window.
     low, high

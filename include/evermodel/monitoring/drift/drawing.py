@@ -44,8 +44,6 @@ def draw(source: Source, name: str, kind: str, most_rows: int, seed: int) -> NDA
 
     Parameters
     ----------
-    source
-        Exact rows, or a side of a comparison, such as a profile.
     kind
         ``numeric`` or ``categorical``.
 

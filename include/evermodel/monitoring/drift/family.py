@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
-from evermodel.core.severity import RANK, Severity
-from evermodel.monitoring.drift.verdict import Bin, ColumnDrift
-from evermodel.spec.drift import DriftKind
+from evermodel.monitoring.drift.verdict import ColumnDrift
+from evermodel.monitoring.problems import RANK, Severity
+from evermodel.spec.drift import ColumnKind, DriftKind
 
 
 @dataclass(frozen=True)
@@ -26,32 +25,41 @@ class DriftTest:
     decided
         The severity when it does not come from p-value and effect: that of Evidently's methods, or none if there was
         too little data. Such a test takes no part of the rate.
+    rule
+        Finds the largest effect between stretches of the reference itself; costs time, so it is called only if needed.
+        None where the threshold does not depend on the model's history.
     """
 
     drift: ColumnDrift
     critical: float
     weight: float = 1.0
     decided: Severity | None = None
+    rule: Callable[[], float] | None = None
+
+    @property
+    def key(self) -> str:
+        """Name of the test, the same from day to day."""
+        return f"{self.drift.what}:{self.drift.column}"
+
+    @property
+    def power(self) -> float:
+        """Exponent that makes the effect all but normal: PSI grows with the square of a shift, a share with the shift."""
+        return 0.25 if self.drift.measure == "PSI" else 0.5
 
 
-def refused(
-    column: str, kind: Literal["numeric", "categorical"], what: DriftKind, words: str, why: str
-) -> DriftTest:
+def refused(column: str, kind: ColumnKind, what: DriftKind, words: str, why: str) -> DriftTest:
     """Return the finding that a column cannot be evaluated, with the reason."""
     drift = ColumnDrift(
         column=column,
         kind=kind,
         what=what,
-        method="calibrated",
         measure="PSI",
         effect=0.0,
         low=0.0,
         high=0.0,
-        calm=0.0,
         threshold=1.0,
         p_value=1.0,
         reference=words,
-        severity="none",
         summary=f"not evaluated: {why}",
     )
     return DriftTest(drift, critical=1.0, decided="none")
@@ -64,13 +72,6 @@ def judge_family(findings: Iterable[DriftTest], rate: float) -> tuple[ColumnDrif
     one on. Significance is Holm's procedure with weights: the chance that *any* test of a day on which nothing has
     changed is significant is at most ``rate``, however the tests depend on each other (Holm: A simple sequentially
     rejective multiple test procedure, Scandinavian Journal of Statistics 6, 1979).
-
-    Parameters
-    ----------
-    findings
-        Tests of any kind.
-    rate
-        The family's false-alarm rate.
     """
     family = list(findings)
     tested = [finding for finding in family if finding.decided is None]
@@ -102,46 +103,3 @@ def _holm(tests: Sequence[tuple[float, float]], rate: float) -> list[bool]:
         if left <= 0:
             break
     return rejected
-
-
-@dataclass(frozen=True)
-class MeasuredDifference:
-    """One difference with its evidence.
-
-    Parameters
-    ----------
-    what, column, kind, measure, effect, low, high, p_value, reference, summary, bins
-        As in `ColumnDrift`.
-    warning, critical
-        The spec's bands of the effect.
-    weight
-        Its part of the family's false-alarm rate.
-    rule
-        Finds the largest effect between stretches of the reference itself; costs time, so it is asked only if needed.
-    """
-
-    what: DriftKind
-    column: str
-    kind: Literal["numeric", "categorical"]
-    measure: str
-    effect: float
-    low: float
-    high: float
-    p_value: float
-    reference: str
-    summary: str
-    warning: float
-    critical: float
-    rule: Callable[[], float]
-    bins: tuple[Bin, ...] = ()
-    weight: float = 1.0
-
-    @property
-    def key(self) -> str:
-        """Name of the test, the same from day to day."""
-        return f"{self.what}:{self.column}"
-
-    @property
-    def power(self) -> float:
-        """Exponent that makes the effect all but normal: PSI grows with the square of a shift, a share with the shift."""
-        return 0.25 if self.measure == "PSI" else 0.5

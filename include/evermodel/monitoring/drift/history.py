@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evermodel.core.atomic import write_text
-from evermodel.monitoring.drift.family import MeasuredDifference
+from evermodel.monitoring.drift.family import DriftTest
 from evermodel.monitoring.drift.measure import measure, window_days
 from evermodel.monitoring.drift.profiles import days_before, days_of_window
 from evermodel.monitoring.drift.quiet_days import Limit, learn_limit
@@ -38,8 +38,6 @@ class PastWindow:
     ----------
     fingerprint
         Of the log that it was measured on; another one means that it has to be measured again.
-    effects
-        By test.
     critical
         Tests that were critical, so that this window was not quiet for them.
     """
@@ -55,8 +53,6 @@ class QuietHistory:
 
     Parameters
     ----------
-    references
-        References of the evaluated window.
     was_calm
         Tells whether nothing else was wrong on a day, such as an incident with the data. Days on which a test was
         critical are never quiet for that test.
@@ -80,12 +76,12 @@ class QuietHistory:
             return self
         kept = _load(self.file)
         self._rows, self._series = {}, {}
-        added = 0
+        added, slow = 0, any(spec.kind == "season" for spec in _wanted(self.references.spec))
         for end in self._ends:
             fingerprint = self._fingerprint(end)
             row = kept.get(end)
             if row is None or row.fingerprint != fingerprint:
-                if self._slow and added >= _SEASON_ROWS:
+                if slow and added >= _SEASON_ROWS:
                     continue
                 row = self._measure(end, fingerprint)
                 added += 1
@@ -99,8 +95,6 @@ class QuietHistory:
 
         Parameters
         ----------
-        key, power
-            Of the test; see `MeasuredDifference`.
         rate
             Chance that a quiet window is above the limit.
         before
@@ -151,21 +145,21 @@ class QuietHistory:
         references = self.references.at(window)
         # Of a past window, p-values are asked only where an effect is critical.
         pairs_from = references.spec.drift.correlation.critical * self._left(window, side.rows)
-        measured = [m for m in measure(references, side, pairs_from) if isinstance(m, MeasuredDifference)]
+        measured = [m for m in measure(references, side, pairs_from) if m.rule is not None]
         total = sum(m.weight for m in measured)
-        corrected = {m.key: m.effect / self._apart(m, window, side.rows) for m in measured}
+        corrected = {m.key: m.drift.effect / self._apart(m, window, side.rows) for m in measured}
         critical = [m.key for m in measured if self._was_critical(m, corrected[m.key], window, total)]
         return PastWindow(fingerprint, {k: float(f"{e:.5g}") for k, e in corrected.items()}, tuple(critical))
 
-    def _apart(self, measured: MeasuredDifference, window: Window, rows: float) -> float:
+    def _apart(self, measured: DriftTest, window: Window, rows: float) -> float:
         """Return by how much an effect is too small because the window is a part of the reference itself.
 
         A part ``f`` of the reference differs from the whole by ``1 - f`` times what it differs from the rest.
         """
-        if measured.what == "prediction":
+        if measured.drift.what == "prediction":
             return 1.0
         left = self._left(window, rows)
-        return left**2 if measured.measure == "PSI" else left
+        return left**2 if measured.drift.measure == "PSI" else left
 
     def _left(self, window: Window, rows: float) -> float:
         """Return the share of the reference that is not the window itself."""
@@ -176,12 +170,10 @@ class QuietHistory:
         share = max(inside / (window.end - window.start), 0.0) * rows / max(reference.rows, 1)
         return max(1 - share, 0.1)
 
-    def _was_critical(
-        self, measured: MeasuredDifference, effect: float, window: Window, total: float
-    ) -> bool:
+    def _was_critical(self, measured: DriftTest, effect: float, window: Window, total: float) -> bool:
         """Evaluate a past window by what was known then."""
         rate = self.references.spec.drift.false_alarm_rate * measured.weight / total
-        if effect < measured.critical or measured.p_value > rate:
+        if effect < measured.critical or measured.drift.p_value > rate:
             return False
         known = window.start.astimezone(UTC).date()
         limit = self.limit(measured.key, measured.power, rate, before=known)
@@ -189,9 +181,10 @@ class QuietHistory:
             return effect >= limit.effect
         return effect >= self._rule(measured)
 
-    def _rule(self, measured: MeasuredDifference) -> float:
-        name = (measured.reference, measured.key)
+    def _rule(self, measured: DriftTest) -> float:
+        name = (measured.drift.reference, measured.key)
         if name not in self._rules:
+            assert measured.rule is not None
             self._rules[name] = measured.rule()
         return self._rules[name]
 
@@ -213,10 +206,6 @@ class QuietHistory:
         return self.references.spec.drift.window % day == timedelta() and self.references.window.end == (
             self.references.window.end.replace(hour=0, minute=0, second=0, microsecond=0)
         )
-
-    @property
-    def _slow(self) -> bool:
-        return any(spec.kind == "season" for spec in _wanted(self.references.spec))
 
     def _fingerprint(self, end: date) -> str:
         window = self._window(end)

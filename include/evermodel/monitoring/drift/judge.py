@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from evermodel.core.errors import EmptyWindowError
-from evermodel.monitoring.drift.family import DriftTest, MeasuredDifference, judge_family
+from evermodel.monitoring.drift.family import DriftTest, judge_family
 from evermodel.monitoring.drift.history import QuietHistory
 from evermodel.monitoring.drift.measure import measure
 from evermodel.monitoring.drift.profiles import answers
@@ -35,10 +35,6 @@ def judge_window(
 
     Parameters
     ----------
-    references
-        References of the window.
-    window
-        Rows of the prediction log, such as an Arrow table.
     history
         The past of the model, after `QuietHistory.learn`.
     extra
@@ -56,60 +52,47 @@ def judge_window(
         )
     log = LogRows(window, answers(spec))
     side = ExactRows(log, frozenset(spec.features.numeric) | log.numbers, seed=spec.seed)
-    found = [*measure(references, side), *extra]
-    tests = [one for one in found if isinstance(one, MeasuredDifference)]
-    decided = [one for one in found if isinstance(one, DriftTest)]
+    found, rate = [*measure(references, side), *extra], spec.drift.false_alarm_rate
     if window.num_rows < spec.drift.min_rows:
         why = f"{window.num_rows} rows, at least {spec.drift.min_rows}"
-        findings = [*(_unjudged(_drift(one, 0.0, ""), why) for one in tests)]
-        findings += [_unjudged(one.drift, why) for one in decided]
-        return _told(judge_family(findings, spec.drift.false_alarm_rate))
-    total = sum(one.weight for one in tests) + sum(one.weight for one in decided if one.decided is None)
-    findings = [_finding(one, spec.drift.false_alarm_rate * one.weight / total, history) for one in tests]
-    return _told(judge_family([*findings, *decided], spec.drift.false_alarm_rate))
+        findings = [_unjudged(one if one.rule is None else _limited(one, 0.0), why) for one in found]
+    else:
+        total = sum(one.weight for one in found if one.decided is None) or 1.0  # none is left to test
+        findings = [_above_normal(one, rate * one.weight / total, history) for one in found]
+    return _without_quiet_pairs(judge_family(findings, rate))
 
 
-def _finding(measured: MeasuredDifference, rate: float, history: QuietHistory | None) -> DriftTest:
-    limit = history.limit(measured.key, measured.power, rate) if history else None
+def _above_normal(test: DriftTest, rate: float, history: QuietHistory | None) -> DriftTest:
+    """Raise the bands of a test to what is normal for the model."""
+    if test.rule is None:
+        return test
+    limit = history.limit(test.key, test.power, rate) if history else None
     calm, basis = (limit.effect, limit.words) if limit else (0.0, "")
     # The rule is slow, so it is computed only if it decides.
-    if not (limit and limit.sure) and measured.effect >= max(measured.warning, calm):
-        calm = max(calm, measured.rule())
+    if not (limit and limit.sure) and test.drift.effect >= max(test.drift.threshold, calm):
+        calm = max(calm, test.rule())
         basis = basis or "a rule: what stretches of the reference show"
-    drift = _drift(measured, calm, basis)
-    return DriftTest(drift, max(measured.critical, drift.calm), measured.weight)
+    return _limited(test, calm, basis)
 
 
-def _drift(measured: MeasuredDifference, calm: float, basis: str) -> ColumnDrift:
-    return ColumnDrift(
-        column=measured.column,
-        kind=measured.kind,
-        what=measured.what,
-        method="calibrated",
-        measure=measured.measure,
-        effect=_short(measured.effect),
-        low=_short(measured.low),
-        high=_short(measured.high),
-        calm=_short(calm),
-        threshold=max(measured.warning, _short(calm)),
-        p_value=measured.p_value,
-        reference=measured.reference,
-        severity="none",
-        summary=measured.summary,
-        bins=measured.bins,
-        basis=basis,
+def _limited(test: DriftTest, calm: float, basis: str = "") -> DriftTest:
+    effect, low, high, calm = map(_short, (test.drift.effect, test.drift.low, test.drift.high, calm))
+    threshold = max(test.drift.threshold, calm)
+    drift = replace(
+        test.drift, effect=effect, low=low, high=high, calm=calm, threshold=threshold, basis=basis
     )
+    return replace(test, drift=drift, critical=max(test.critical, calm))
 
 
 def _short(number: float) -> float:
     return float(f"{number:.6g}")
 
 
-def _unjudged(drift: ColumnDrift, why: str) -> DriftTest:
-    return DriftTest(replace(drift, summary=f"not evaluated: {why}"), drift.threshold, decided="none")
+def _unjudged(test: DriftTest, why: str) -> DriftTest:
+    return replace(test, drift=replace(test.drift, summary=f"not evaluated: {why}"), decided="none")
 
 
-def _told(columns: tuple[ColumnDrift, ...]) -> tuple[ColumnDrift, ...]:
+def _without_quiet_pairs(columns: tuple[ColumnDrift, ...]) -> tuple[ColumnDrift, ...]:
     """Drop most of the pairs without a change of correlation, because their number is quadratic."""
     calm_pairs = [c for c in columns if c.what == "correlation" and c.severity == "none"]
     dropped = {c.column for c in calm_pairs[MOST_QUIET_PAIRS:]}

@@ -6,12 +6,12 @@ import math
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from evermodel.monitoring.drift import tests_by_kind as kinds
-from evermodel.monitoring.drift.family import DriftTest, MeasuredDifference, refused
+from evermodel.monitoring.drift.family import DriftTest, refused
 from evermodel.monitoring.drift.profile import of_version
 from evermodel.monitoring.drift.profiles import answers
 from evermodel.monitoring.drift.reference_and_current import ComparedRows
@@ -19,7 +19,7 @@ from evermodel.monitoring.drift.references import Reference, References
 from evermodel.monitoring.drift.tests_by_kind import Pair
 from evermodel.monitoring.drift.verdict import ColumnDrift
 from evermodel.spec import ModelSpec
-from evermodel.spec.drift import ColumnWatch
+from evermodel.spec.drift import ColumnKind, ColumnWatch
 from evermodel.stats.sample import CategoricalSample, NumericSample, Sample
 
 if TYPE_CHECKING:
@@ -31,23 +31,19 @@ _MOST_ROWS_AT_ONCE = 4_000_000  # of both sides: two columns of them take half a
 
 def measure(
     references: References, now: ComparedRows, pairs_from: float | None = None
-) -> Iterator[MeasuredDifference | DriftTest]:
+) -> Iterator[DriftTest]:
     """Measure all kinds of drift that `respond` does not switch off.
 
     Parameters
     ----------
-    references
-        Those of the window.
-    now
-        The window.
     pairs_from
         Change of a correlation from which its p-value has to be exact, which takes time; where warnings begin if not
         given.
 
     Yields
     ------
-    Differences to evaluate, and findings that are already decided: those of Evidently's methods, and that a column
-    cannot be evaluated.
+    Tests with a rule, and findings that are already decided: those of Evidently's methods, and that a column cannot be
+    evaluated.
     """
     spec = references.spec
     yield from _columns(references, now)
@@ -62,7 +58,7 @@ def measure(
         )
 
 
-def _columns(references: References, now: ComparedRows) -> Iterator[MeasuredDifference | DriftTest]:
+def _columns(references: References, now: ComparedRows) -> Iterator[DriftTest]:
     """Measure column after column, two at a time where they fit into memory: sorting and reading let others run."""
     names, rows = references.spec.watched, references.main().rows + now.rows
     if rows > _MOST_ROWS_AT_ONCE or len(os.sched_getaffinity(0)) < 2:
@@ -79,7 +75,7 @@ def window_days(references: References) -> int:
     return max(1, round(references.spec.drift.window.total_seconds() / 86400))
 
 
-def _column(references: References, name: str, now: ComparedRows) -> Iterator[MeasuredDifference | DriftTest]:
+def _column(references: References, name: str, now: ComparedRows) -> Iterator[DriftTest]:
     spec, reference = references.spec, references.of(name)
     if reference.side is None:
         yield refused(name, _kind(spec, name), "feature", reference.words, reference.refusal)
@@ -100,14 +96,12 @@ def _column(references: References, name: str, now: ComparedRows) -> Iterator[Me
             yield found
 
 
-def _answers(
-    references: References, name: str, now: ComparedRows
-) -> Iterator[MeasuredDifference | DriftTest]:
+def _answers(references: References, name: str, now: ComparedRows) -> Iterator[DriftTest]:
     spec, source = references.spec, of_version(name, references.version)
     if not now.has(source):
         return
     reference = references.of_answers(name)
-    kind: Literal["numeric", "categorical"] = "numeric" if name == "score" else "categorical"
+    kind: ColumnKind = "numeric" if name == "score" else "categorical"
     if reference.side is None:
         yield refused(name, kind, "prediction", reference.words, reference.refusal)
         return
@@ -148,7 +142,7 @@ def _as(sample: Sample, numeric: bool) -> Sample:
     return sample
 
 
-def _kind(spec: ModelSpec, name: str) -> Literal["numeric", "categorical"]:
+def _kind(spec: ModelSpec, name: str) -> ColumnKind:
     return "numeric" if name in spec.features.numeric else "categorical"
 
 
@@ -166,9 +160,7 @@ def by_evidently(watch: ColumnWatch, name: str, old: Sample, new: Sample, words:
     from evidently.legacy.calculations.stattests import get_stattest
     from evidently.legacy.core import ColumnType
 
-    side_kind: Literal["numeric", "categorical"] = (
-        "numeric" if isinstance(new, NumericSample) else "categorical"
-    )
+    side_kind: ColumnKind = "numeric" if isinstance(new, NumericSample) else "categorical"
     kind = ColumnType.Numerical if side_kind == "numeric" else ColumnType.Categorical
     before, now = _series(old, name), _series(new, name)
     if before.empty or now.empty:
@@ -187,11 +179,9 @@ def by_evidently(watch: ColumnWatch, name: str, old: Sample, new: Sample, words:
         effect=score if sure else 0.0,
         low=score if sure else 0.0,
         high=score if sure else 0.0,
-        calm=0.0,
         threshold=float(found.actual_threshold),
         p_value=score if is_p_value and sure else 1.0,
         reference=words,
-        severity="none",
         summary=f"{test.display_name} {score:.4g}, threshold {found.actual_threshold:g}",
     )
     return DriftTest(drift, drift.threshold, decided="critical" if found.drifted else "none")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from evermodel.monitoring.drift.correlation import Ranked, natural_changes, ranked
 from evermodel.monitoring.drift.reference_and_current import JOINT_ROWS as MOST_JOINT
-from evermodel.monitoring.drift.reference_and_current import ExactRows, Joint
+from evermodel.monitoring.drift.reference_and_current import ExactRows
 from evermodel.stats.sample import CategoricalSample, NumericSample, Sample
 
 MOST_POINTS = 2_000  # a share of rows below a value is off by at most 1 / 4,000
@@ -26,8 +26,6 @@ class DayProfile:
 
     Parameters
     ----------
-    rows
-        Number of rows.
     samples
         Each column; of too many categories the rarer ones are one, named `REST`.
     together
@@ -92,53 +90,17 @@ class DayProfile:
         return [((*self.parts[:s], *self.parts[s + days :]), self.parts[s : s + days]) for s in starts]
 
 
-@dataclass(frozen=True)
-class ProfiledRows:
-    """Exact rows whose columns are thinned when they are first asked for: they can be compared many times for little.
+@dataclass
+class ThinnedRows(ExactRows):
+    """Exact rows whose columns are thinned when they are first asked for: they can be compared many times for little."""
 
-    Parameters
-    ----------
-    side
-        The rows.
-    """
-
-    side: ExactRows
-    _samples: dict[str, Sample] = field(default_factory=dict, compare=False, repr=False)
-
-    @property
-    def rows(self) -> float:
-        """Number of rows."""
-        return self.side.rows
+    _samples: dict[str, Sample] = field(default_factory=dict)
 
     def sample(self, name: str) -> Sample:
         """Return one column, thinned."""
         if name not in self._samples:
-            self._samples[name] = thinned(self.side.sample(name), MOST_COMPACT)
+            self._samples[name] = thinned(super().sample(name), MOST_COMPACT)
         return self._samples[name]
-
-    def has(self, name: str) -> bool:
-        """Tell whether a column is there."""
-        return self.side.has(name)
-
-    def note(self, name: str) -> str:
-        """Say what is odd about a column that was read."""
-        return self.side.note(name)
-
-    def joint(self, names: Sequence[str]) -> Joint:
-        """Return some whole rows."""
-        return self.side.joint(names)
-
-    def ranked(self, names: Sequence[str]) -> Ranked:
-        """Return the same rows as ranks."""
-        return self.side.ranked(names)
-
-    def stretches(self, name: str, days: int) -> list[tuple[Sample, Sample]]:
-        """Return stretches of one column, each behind the rest."""
-        return self.side.stretches(name, days)
-
-    def natural_changes(self, names: Sequence[str], days: int) -> tuple[NDArray[np.float64], float]:
-        """Return the usual change of rank correlation in a stretch."""
-        return self.side.natural_changes(names, days)
 
 
 def of_version(column: str, version: str) -> str:

@@ -18,8 +18,6 @@ class Limit:
 
     Parameters
     ----------
-    effect
-        The limit.
     windows
         Quiet windows that it was learnt from.
     effective
@@ -44,7 +42,7 @@ class Limit:
 def learn_limit(
     effects: NDArray[np.float64], power: float, length: int, least: int, rate: float
 ) -> Limit | None:
-    """Learn the largest normal effect from those of past quiet windows.
+    """Learn the largest normal effect from those of past quiet windows; None when there are too few.
 
     The upper prediction limit for one more window: effects are brought to an all but normal scale (the fourth root of
     a square; Hawkins and Wixley: A note on the transformation of chi-squared variables to normality, The American
@@ -65,10 +63,6 @@ def learn_limit(
         Quiet windows that are needed.
     rate
         Chance that one more quiet window is above the limit.
-
-    Returns
-    -------
-    None when there are too few quiet windows.
     """
     known = ~np.isnan(effects)
     count = int(known.sum())

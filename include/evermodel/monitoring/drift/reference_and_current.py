@@ -81,8 +81,6 @@ class ExactRows:
 
     Parameters
     ----------
-    table
-        The rows.
     numeric
         Columns that are numbers; all others are categories.
     time_column

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from evermodel.data.sources import read_window
 from evermodel.monitoring.drift.columns import days_of
-from evermodel.monitoring.drift.profile import ProfiledRows, merged, of_version
+from evermodel.monitoring.drift.profile import ThinnedRows, merged, of_version
 from evermodel.monitoring.drift.profiles import Profiles, days_before, days_of_window
 from evermodel.monitoring.drift.reference_and_current import ColumnarRows, ComparedRows, ExactRows
 from evermodel.monitoring.drift.rows import LogRows
@@ -26,14 +26,10 @@ class Reference:
 
     Parameters
     ----------
-    words
-        What it is, for people.
     key
         Identifies it from day to day: effects under one key are measured against the same reference.
     side
         Its rows; None when there are too few.
-    refusal
-        Reason for a missing side.
     """
 
     words: str
@@ -53,16 +49,12 @@ class References:
 
     Parameters
     ----------
-    window
-        The evaluated window.
     version
         Version of the champion, whose predictions are evaluated.
     training
         The rows that it was fitted on.
     fitted
         The interval that they come from.
-    profiles
-        Daily profiles of the prediction log.
     held_out
         Answers that the version gave on rows that it was not fitted on, with the time column, if they were kept.
     compact
@@ -205,8 +197,8 @@ class References:
 
     def _side(self, rows: ColumnarRows, more_numbers: frozenset[str] = frozenset()) -> ComparedRows:
         numeric = frozenset(self.spec.features.numeric) | more_numbers
-        side = ExactRows(rows, numeric, self.spec.time_column, self.spec.seed)
-        return ProfiledRows(side) if self.compact else side
+        kind = ThinnedRows if self.compact else ExactRows
+        return kind(rows, numeric, self.spec.time_column, self.spec.seed)
 
     def _checked(self, words: str, key: str, side: ComparedRows | None) -> Reference:
         rows, least = round(side.rows) if side else 0, self.spec.drift.min_rows

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from math import floor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,19 +22,10 @@ if TYPE_CHECKING:
 # Tests of whole columns, which Evidently can draw; the others are listed.
 _DRAWN = ("feature", "prediction", "label")
 _PREFIX = "evermodel_"
+_Sides = dict[str, NDArray[Any]]
 STAT_TEST = f"{_PREFIX}calibrated"
 # Evidently puts its data into a script as JSON, a line for widgets and one for plots.
 _DATA = re.compile(r"^ *var \w+ = .*;$", re.MULTILINE)
-
-
-@dataclass
-class _Pictures:
-    """What Evidently draws: the columns, both sides of them, and which could not be drawn."""
-
-    columns: dict[str, ColumnDrift] = field(default_factory=dict)
-    before: dict[str, NDArray[Any]] = field(default_factory=dict)
-    now: dict[str, NDArray[Any]] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
 
 
 def draw_report(
@@ -67,20 +57,20 @@ def draw_report(
     from evermodel.monitoring.drift.report_note import VerdictNote, say_rows
 
     size = rows_needed(spec.drift.report_error)
-    pictures = _pictures(spec, verdict, reference, window, size)
-    before, now = _frame(pictures.before), _frame(pictures.now)
+    columns, old, new, notes = _pictures(spec, verdict, reference, window, size)
+    before, now = _frame(old), _frame(new)
     definition = DataDefinition(
-        numerical_columns=[n for n, c in pictures.columns.items() if c.kind == "numeric"],
-        categorical_columns=[n for n, c in pictures.columns.items() if c.kind == "categorical"],
+        numerical_columns=[n for n, c in columns.items() if c.kind == "numeric"],
+        categorical_columns=[n for n, c in columns.items() if c.kind == "categorical"],
     )
-    text = note(spec, verdict, size, pictures.notes)
+    text = note(spec, verdict, size, notes)
     parts: list[Any] = [
         VerdictNote(
             title=title(verdict), text=text, header=list(HEADER), rows=[words(c) for c in verdict.columns]
         )
     ]
-    if pictures.columns:
-        parts.append(_preset(pictures.columns))
+    if columns:
+        parts.append(_preset(columns))
     snapshot = Report(parts, include_tests=True).run(
         Dataset.from_pandas(now, data_definition=definition),
         Dataset.from_pandas(before, data_definition=definition),
@@ -107,23 +97,23 @@ def _inert(page: str) -> str:
 
 
 def _pictures(
-    spec: ModelSpec,
-    verdict: DriftVerdict,
-    reference: Source | Chosen,
-    window: Source | Chosen,
-    size: int,
-) -> _Pictures:
-    found = _Pictures()
+    spec: ModelSpec, verdict: DriftVerdict, reference: Source | Chosen, window: Source | Chosen, size: int
+) -> tuple[dict[str, ColumnDrift], _Sides, _Sides, list[str]]:
+    """Return the columns that Evidently draws, both sides of them, and which could not be drawn."""
+    columns: dict[str, ColumnDrift] = {}
+    before: _Sides = {}
+    now: _Sides = {}
+    notes: list[str] = []
     for drift in verdict.columns:
-        if drift.what not in _DRAWN or drift.column in found.columns:
+        name = drift.column
+        if drift.what not in _DRAWN or name in columns:
             continue
         sides, problem = _sides(drift, _chosen(reference, drift), _chosen(window, drift), size, spec.seed)
         if problem:
-            found.notes.append(f"{drift.column}: {problem}")
+            notes.append(f"{name}: {problem}")
         if sides is not None:
-            found.columns[drift.column] = drift
-            found.before[drift.column], found.now[drift.column] = sides
-    return found
+            columns[name], (before[name], now[name]) = drift, sides
+    return columns, before, now, notes
 
 
 def _chosen(source: Source | Chosen, drift: ColumnDrift) -> tuple[Source, str] | None:

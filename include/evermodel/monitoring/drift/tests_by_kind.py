@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +14,13 @@ from scipy.special import stdtrit
 from evermodel.monitoring.drift.bins import CategoryBins, NumberBins
 from evermodel.monitoring.drift.compare import compare
 from evermodel.monitoring.drift.correlation import pair_changes
-from evermodel.monitoring.drift.family import MeasuredDifference
+from evermodel.monitoring.drift.family import DriftTest
 from evermodel.monitoring.drift.new_categories import can_tell, new_categories
 from evermodel.monitoring.drift.profile import REST
 from evermodel.monitoring.drift.reference_and_current import ComparedRows
+from evermodel.monitoring.drift.verdict import Bin, ColumnDrift
 from evermodel.spec import ModelSpec
-from evermodel.spec.drift import DriftKind, PsiSpec
+from evermodel.spec.drift import BandSpec, DriftKind
 from evermodel.stats.sample import CategoricalSample, NumericSample, Sample
 from evermodel.stats.stability import stability
 
@@ -35,12 +35,8 @@ class Pair:
         Of the column, and of it in the reference where that keeps it under another one.
     before, old, new
         The reference, the column in it, and in the window.
-    words
-        What the reference is.
     note
         What is odd about the window's column.
-    days
-        Length of the window.
     """
 
     name: str
@@ -53,56 +49,30 @@ class Pair:
     days: int
 
 
-def distribution(spec: ModelSpec, pair: Pair, what: DriftKind) -> MeasuredDifference:
+def distribution(spec: ModelSpec, pair: Pair, what: DriftKind) -> DriftTest:
     """Compare the distribution of a column."""
     old, new = _comparable(pair.old, pair.new)
     found = compare(old, new)
     watch = spec.drift.by_column.get(pair.name)
-    band: PsiSpec = watch.psi if watch and watch.psi else spec.drift.psi
-    return MeasuredDifference(
-        what=what,
-        column=pair.name,
-        kind=_kind(new),
-        measure="PSI",
-        effect=found.psi,
-        low=found.low,
-        high=found.high,
-        p_value=found.p_value,
-        reference=pair.words,
-        summary=pair.note or found.summary,
-        warning=band.warning,
-        critical=band.critical,
-        rule=_rule(pair, _index),
-        bins=found.bins,
-    )
+    band: BandSpec = watch.psi if watch and watch.psi else spec.drift.psi
+    effect = found.psi, found.low, found.high
+    summary = pair.note or found.summary
+    return _test(pair, what, "PSI", effect, found.p_value, summary, band, _index, found.bins)
 
 
-def missing(spec: ModelSpec, pair: Pair) -> MeasuredDifference | None:
+def missing(spec: ModelSpec, pair: Pair) -> DriftTest | None:
     """Compare the share of missing values; None when no side has any."""
     old, new = pair.old, pair.new
     if (old.missing == 0 and new.missing == 0) or min(old.rows, new.rows) == 0:
         return None
     found = compare(_gaps(old), _gaps(new))
-    low, high = _interval(old, new)
-    return MeasuredDifference(
-        what="missing",
-        column=pair.name,
-        kind=_kind(new),
-        measure="share",
-        effect=_gap(old, new),
-        low=low,
-        high=high,
-        p_value=found.p_value,
-        reference=pair.words,
-        summary=pair.note or f"missing {old.missing / old.rows:.1%} → {new.missing / new.rows:.1%}",
-        warning=spec.drift.missing.warning,
-        critical=spec.drift.missing.critical,
-        rule=_rule(pair, _gap),
-        bins=found.bins,
-    )
+    effect = _gap(old, new), *_interval(old, new)
+    summary = pair.note or f"missing {old.missing / old.rows:.1%} → {new.missing / new.rows:.1%}"
+    band = spec.drift.missing
+    return _test(pair, "missing", "share", effect, found.p_value, summary, band, _gap, found.bins)
 
 
-def category(spec: ModelSpec, pair: Pair) -> MeasuredDifference | None:
+def category(spec: ModelSpec, pair: Pair) -> DriftTest | None:
     """Find categories that the reference never had; None for numbers, or when the reference dropped rare ones."""
     old, new = pair.old, pair.new
     if not isinstance(old, CategoricalSample) or not isinstance(new, CategoricalSample) or not can_tell(old):
@@ -110,21 +80,9 @@ def category(spec: ModelSpec, pair: Pair) -> MeasuredDifference | None:
     found = new_categories(old, new)
     if not found.names:
         return None
-    return MeasuredDifference(
-        what="category",
-        column=pair.name,
-        kind="categorical",
-        measure="share",
-        effect=found.share,
-        low=found.low,
-        high=found.high,
-        p_value=found.p_value,
-        reference=pair.words,
-        summary=found.summary,
-        warning=spec.drift.categories.warning,
-        critical=spec.drift.categories.critical,
-        rule=_rule(pair, _novelty),
-    )
+    effect = found.share, found.low, found.high
+    band = spec.drift.categories
+    return _test(pair, "category", "share", effect, found.p_value, found.summary, band, _novelty)
 
 
 def correlations(
@@ -135,7 +93,7 @@ def correlations(
     words: str,
     days: int,
     exact_from: float | None = None,
-) -> Iterator[MeasuredDifference]:
+) -> Iterator[DriftTest]:
     """Compare the rank correlations of all pairs of columns.
 
     All pairs together take as much of the false-alarm rate as one test of each column.
@@ -147,7 +105,7 @@ def correlations(
     natural = cache(partial(before.natural_changes, names, days))
     places = {name: place for place, name in enumerate(names)}
     for pair in pairs:
-        yield MeasuredDifference(
+        drift = ColumnDrift(
             what="correlation",
             column=f"{pair.first} ~ {pair.second}",
             kind="numeric",
@@ -155,18 +113,45 @@ def correlations(
             effect=pair.change,
             low=pair.low,
             high=pair.high,
+            threshold=band.warning,
             p_value=pair.p_value,
             reference=words,
             summary=f"rank correlation {pair.before:+.2f} → {pair.now:+.2f}",
-            warning=band.warning,
-            critical=band.critical,
-            rule=partial(_of_pair, natural, places[pair.first], places[pair.second], rate),
-            weight=len(names) / len(pairs),
         )
+        rule = partial(_of_pair, natural, places[pair.first], places[pair.second], rate)
+        yield DriftTest(drift, band.critical, len(names) / len(pairs), rule=rule)
 
 
-def _kind(sample: Sample) -> Literal["numeric", "categorical"]:
-    return "categorical" if isinstance(sample, CategoricalSample) else "numeric"
+def _test(
+    pair: Pair,
+    what: DriftKind,
+    measure: str,
+    effect: tuple[float, float, float],
+    p_value: float,
+    summary: str,
+    band: BandSpec,
+    effect_of: Callable[[Sample, Sample], float],
+    bins: tuple[Bin, ...] = (),
+) -> DriftTest:
+    """Return a test of one column: the effect with its interval, and how the effect is found between stretches."""
+    size, low, high = effect
+    drift = ColumnDrift(
+        what=what,
+        column=pair.name,
+        kind="categorical" if isinstance(pair.new, CategoricalSample) else "numeric",
+        measure=measure,
+        effect=size,
+        low=low,
+        high=high,
+        threshold=band.warning,
+        p_value=p_value,
+        reference=pair.words,
+        summary=summary,
+        bins=bins,
+    )
+    # The rule holds the reference but not the column's values, which are large.
+    rule = partial(_largest, pair.before, pair.source, pair.days, effect_of)
+    return DriftTest(drift, band.critical, rule=rule)
 
 
 def _comparable(old: Sample, new: Sample) -> tuple[Sample, Sample]:
@@ -195,11 +180,6 @@ def _interval(old: Sample, now: Sample) -> tuple[float, float]:
     half = 1.96 * math.sqrt(p * (1 - p) / n + q * (1 - q) / m)
     middle = abs(q - p)
     return max(0.0, middle - half), min(1.0, middle + half)
-
-
-def _rule(pair: Pair, effect: Callable[[Sample, Sample], float]) -> Callable[[], float]:
-    """Return a deferred computation that does not hold the column's values in memory."""
-    return partial(_largest, pair.before, pair.source, pair.days, effect)
 
 
 def _largest(

@@ -8,8 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 from scipy.special import ndtri
 
-from evermodel.stats.contingency import Contingency, parts_of_rows
-from evermodel.stats.quadratic import quadratic_tail
+from evermodel.stats.contingency import Contingency, parts_of_rows, quadratic_tail
 from evermodel.stats.ranks import Pooled
 from evermodel.stats.sample import CategoricalSample, NumericSample
 
@@ -17,7 +16,7 @@ _MOST = 0.99  # a p-value of 1, common with few rows, would silence every other 
 
 
 def combine(parts: Iterable[tuple[float, float]]) -> float:
-    """Return the Cauchy combination of p-values.
+    """Return the Cauchy combination of p-values; 1.0 when there are none.
 
     The weighted mean of ``tan(pi (1/2 - p))`` has a Cauchy tail under the null hypothesis however the p-values depend
     on each other, the more exactly the smaller the level (Liu and Xie: Cauchy combination test, JASA 115, 2020).
@@ -26,10 +25,6 @@ def combine(parts: Iterable[tuple[float, float]]) -> float:
     ----------
     parts
         Pairs of weight and p-value; the weights need not add up to 1.
-
-    Returns
-    -------
-    1.0 when there are no parts.
 
     >>> round(combine([(1, 0.01), (1, 0.01)]), 6)
     0.01
@@ -55,11 +50,6 @@ def numeric_p_value(reference: NumericSample, window: NumericSample, pooled: Poo
 
     Only ranks and the numbers of missing rows count, all given the pooled sample, so that the answer is the same after
     any increasing change of units and heavy tails do no harm.
-
-    Parameters
-    ----------
-    pooled
-        Both sides merged.
     """
     missing = two_by_two(reference.rows, window.rows, reference.missing, window.missing)
     parts = [(MISSING, missing)] if reference.missing + window.missing > 0 else []

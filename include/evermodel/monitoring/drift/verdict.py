@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
 
-from evermodel.core.severity import Severity
-from evermodel.monitoring.problems import Problem
-from evermodel.spec.drift import DriftKind
+from evermodel.core.formats import JsonData
+from evermodel.monitoring.problems import Problem, Severity
+from evermodel.spec.drift import ColumnKind, DriftKind
 
 
 @dataclass(frozen=True)
@@ -19,7 +18,7 @@ class Bin:
     window: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ColumnDrift:
     """One test of one column (or pair of columns), and its verdict.
 
@@ -41,12 +40,6 @@ class ColumnDrift:
         The effect from which it counts: the larger of the spec's band and ``calm``.
     p_value
         Two-sample test that both sides come from one distribution, not corrected for the number of tests.
-    reference
-        Name of the reference.
-    severity
-        The verdict on this column.
-    summary
-        What changed, in a few words.
     bins
         Shares by bin, for plots.
     basis
@@ -54,18 +47,18 @@ class ColumnDrift:
     """
 
     column: str
-    kind: Literal["numeric", "categorical"]
+    kind: ColumnKind
     what: DriftKind
-    method: str
+    method: str = "calibrated"
     measure: str
     effect: float
     low: float
     high: float
-    calm: float
+    calm: float = 0.0
     threshold: float
     p_value: float
     reference: str
-    severity: Severity
+    severity: Severity = "none"
     summary: str
     bins: tuple[Bin, ...] = ()
     basis: str = ""
@@ -93,7 +86,7 @@ class Performance:
 
 
 @dataclass(frozen=True)
-class DriftVerdict:
+class DriftVerdict(JsonData):
     """The verdict on a model in one window.
 
     Parameters
@@ -102,12 +95,6 @@ class DriftVerdict:
         Model, and the champion's version whose training data is the reference.
     start, end
         The window, as ISO dates or times; the end is exclusive.
-    reference
-        Name of the reference.
-    severity
-        The worst of the problems.
-    reason
-        One sentence that explains the severity.
     problems
         One per kind, also without a problem.
     columns
@@ -142,24 +129,3 @@ class DriftVerdict:
         """The data quality problem; it blocks an automatic retrain."""
         problem = self.problem("quality")
         return problem.details if problem and problem.severity != "none" else ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data, ready for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> DriftVerdict:
-        """Read what `to_json` wrote."""
-        columns = tuple(
-            ColumnDrift(**{**column, "bins": tuple(Bin(**b) for b in column["bins"])})
-            for column in data["columns"]
-        )
-        problems = tuple(Problem.from_json(problem) for problem in data["problems"])
-        return cls(
-            **{
-                **data,
-                "columns": columns,
-                "problems": problems,
-                "performance": Performance(**data["performance"]),
-            }
-        )

@@ -19,7 +19,7 @@ _MOST_COLUMNS = 12
 
 
 def keep_report(workspace: Path, spec: ModelSpec, snapshot: Any, as_of: datetime) -> UUID:
-    """Save a day's report to the workspace and drop those that are older than the spec keeps.
+    """Save a day's report to the workspace, drop those that are older than the spec keeps, and return the report's id.
 
     There is one project for each model. Ids are made from model and day, so that the same day again replaces its own
     report; every file appears whole or not at all, so that two tasks at once, and a UI that reads, are safe. A
@@ -31,12 +31,6 @@ def keep_report(workspace: Path, spec: ModelSpec, snapshot: Any, as_of: datetime
         Folder of the workspace; made if there is none.
     snapshot
         What `draw_report` returned.
-    as_of
-        End of the window.
-
-    Returns
-    -------
-    Id of the report within the project.
     """
     from evidently.legacy.utils import NumpyEncoder
     from evidently.sdk.models import ProjectModel

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evermodel.data.labels import with_label
+from evermodel.data.dtypes import with_label
 from evermodel.data.sources import read_labels
 from evermodel.modeling.tasks import encode, metric_of
 from evermodel.spec import ModelSpec
@@ -118,18 +118,12 @@ _RESAMPLES = 500
 def matured_performance(
     spec: ModelSpec, predictions: pa.Table, window: Window, as_of: datetime
 ) -> ConfidenceInterval | None:
-    """Return the primary metric on the predictions whose labels had matured, with its interval.
+    """Return the primary metric on the predictions whose labels had matured, with its interval; None without any, or of one class.
 
     Parameters
     ----------
-    predictions
-        Rows of the prediction log.
     as_of
         Labels that became known later are not used.
-
-    Returns
-    -------
-    None without matured labels, or with one class only.
     """
     import pyarrow as pa
 

@@ -30,8 +30,6 @@ class Baseline:
 
     Parameters
     ----------
-    version
-        The version.
     level
         The monitored metric on the test rows, itself an estimate. None if unknown.
     rows
@@ -89,7 +87,7 @@ def _test_rows(spec: ModelSpec, version: ModelVersion, client: MlflowClient, set
 def _score_test_rows(
     spec: ModelSpec, version: ModelVersion, client: MlflowClient, settings: Settings
 ) -> pa.Table:
-    from evermodel.data.labels import with_label
+    from evermodel.data.dtypes import with_label
     from evermodel.data.snapshots.snapshot import read_snapshot
     from evermodel.modeling.model_store import load_model
 

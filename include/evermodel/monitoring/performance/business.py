@@ -30,16 +30,12 @@ _LOCKED = (
 
 
 def business_metrics(spec: ModelSpec, rows: pa.Table) -> dict[str, float | None]:
-    """Evaluate every expression of `performance.business` over all rows.
+    """Evaluate every expression of `performance.business` over all rows; None without input rows.
 
     Parameters
     ----------
     rows
         The joined log: the columns of the prediction log, and ``label``.
-
-    Returns
-    -------
-    A number per name; None without input rows.
 
     Raises
     ------

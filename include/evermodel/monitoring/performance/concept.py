@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from evermodel.monitoring.drift.columns import days_of
 from evermodel.monitoring.drift.family import DriftTest, refused
 from evermodel.monitoring.drift.verdict import ColumnDrift
 from evermodel.spec import ModelSpec
+from evermodel.spec.drift import ColumnKind
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Floats = NDArray[np.float64]
-Kind = Literal["numeric", "categorical"]
 
 MAIN_FEATURES = 5
 WARNING, CRITICAL = 0.15, 0.3  # in standard deviations of the residual
@@ -48,15 +49,13 @@ def concept_findings(
         Rows with labels from when the version was promoted; None if there are none.
     rows
         Joined rows of the window, answered by that version.
-    words
-        What the reference is.
 
     Returns
     -------
     One finding over groups of the score, under the label's name, and one for each main feature. They join the family
     of the day's tests, with a weight of one altogether.
     """
-    kind: Kind = "categorical" if spec.task == "multiclass" else "numeric"
+    kind: ColumnKind = "categorical" if spec.task == "multiclass" else "numeric"
     counts = (0 if reference is None else reference.num_rows, rows.num_rows)
     if reference is None or min(counts) < _LEAST_ROWS:
         why = f"{counts[1]} rows with labels against {counts[0]}, at least {_LEAST_ROWS} are needed"
@@ -68,7 +67,11 @@ def concept_findings(
         return [
             refused(spec.label.column, kind, "concept", words, "the model makes no error on the reference")
         ]
-    days = np.concatenate([_days(before, spec.time_column), _days(now, "event_time")])
+    # Rows whose time is unknown count as those of one day.
+    times = ((before, spec.time_column), (now, "event_time"))
+    days = np.concatenate(
+        [days_of(t[name]) if name in t.column_names else np.zeros(t.num_rows, np.int64) for t, name in times]
+    )
     regression = _Regression(spec, before, now, residuals / spread, scores, days)
     tests = [(spec.label.column, kind, regression.groups(), "score group")]
     for name in _main_features(spec, before, scores[: before.num_rows]):
@@ -77,8 +80,11 @@ def concept_findings(
         tests.append(
             (name, "numeric" if numeric else "categorical", parts, "slope" if numeric else "category")
         )
-    found = [_finding(name, how, regression.test(parts), where, words) for name, how, parts, where in tests]
-    return [DriftTest(one.drift, CRITICAL, 1 / len(found)) for one in found]
+    weight = 1 / len(tests)
+    return [
+        DriftTest(_drift(name, how, regression.test(parts), where, words), CRITICAL, weight)
+        for name, how, parts, where in tests
+    ]
 
 
 @dataclass(frozen=True)
@@ -196,29 +202,25 @@ def _size(slopes: Floats, cov: Floats, size: Floats) -> tuple[float, float, floa
     return effect, min(float(low), effect), max(float(high), effect)
 
 
-def _finding(name: str, kind: Kind, shift: _Shift, where: str, words: str) -> DriftTest:
+def _drift(name: str, kind: ColumnKind, shift: _Shift, where: str, words: str) -> ColumnDrift:
     moved = "no part is large enough to tell"
     if len(shift.parts):
         largest = int(np.argmax(np.abs(shift.parts)))
         what = f"{where} {largest + 1}" if where != "slope" else ("slope" if largest == 0 else "level")
         moved = f"residual {shift.parts[largest]:+.2f} sd ({what})"
-    drift = ColumnDrift(
+    return ColumnDrift(
         column=name,
         kind=kind,
         what="concept",
-        method="calibrated",
         measure=_MEASURE,
         effect=shift.effect,
         low=shift.low,
         high=shift.high,
-        calm=0.0,
         threshold=WARNING,
         p_value=shift.p_value,
         reference=words,
-        severity="none",
         summary=moved,
     )
-    return DriftTest(drift, CRITICAL)
 
 
 def _residuals(spec: ModelSpec, before: pa.Table, now: pa.Table) -> tuple[Floats, Floats]:
@@ -233,16 +235,6 @@ def _residuals(spec: ModelSpec, before: pa.Table, now: pa.Table) -> tuple[Floats
     else:
         truth = np.concatenate([np.asarray(t["label"], dtype=np.float64) for t in (before, now)])
     return truth - scores, scores
-
-
-def _days(table: pa.Table, column: str) -> NDArray[np.int64]:
-    """Return the day of each row; all the same when nothing tells."""
-    import pyarrow as pa
-
-    if column not in table.column_names:
-        return np.zeros(table.num_rows, dtype=np.int64)
-    stamps = table[column].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())
-    return np.asarray(stamps, dtype=np.int64) // 86_400_000_000
 
 
 def _main_features(spec: ModelSpec, before: pa.Table, scores: Floats) -> list[str]:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
-from evermodel.core.severity import worst_of
 from evermodel.monitoring.performance.answers import (
     Level,
     enough,
@@ -18,7 +17,7 @@ from evermodel.monitoring.performance.answers import (
 from evermodel.monitoring.performance.baseline import Baseline
 from evermodel.monitoring.performance.label_join import LabelJoin, versions_of
 from evermodel.monitoring.performance.report import MetricStanding
-from evermodel.monitoring.problems import Problem
+from evermodel.monitoring.problems import Problem, worst_of
 from evermodel.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -45,8 +44,6 @@ def stand(spec: ModelSpec, rows: pa.Table, baseline: Baseline) -> tuple[MetricSt
 
     Parameters
     ----------
-    rows
-        Joined rows.
     baseline
         Of the champion. A slice is compared with the same slice of the baseline's test rows.
 

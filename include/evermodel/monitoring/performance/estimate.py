@@ -58,7 +58,7 @@ def estimate_metric(
     fits = len(past_scores) >= LEAST_TO_CALIBRATE and len(np.unique(past_labels)) == 2
     chances = calibrate(past_scores, past_labels)(scores) if fits else np.clip(scores, 0, 1)
     measure = _accuracy if metric is None else _of(metric)
-    drawn = _draws(measure, scores, chances, _DRAWS, generator)
+    drawn = np.array([measure(generator.random(len(scores)) < chances, scores) for _ in range(_DRAWS)])
     if np.isnan(drawn).all():
         return None
     value = float(np.nanmean(drawn))
@@ -93,17 +93,6 @@ def _of(metric: Metric) -> Callable[[NDArray[Any], Floats], float]:
 
 def _accuracy(labels: NDArray[Any], scores: Floats) -> float:
     return float(labels.mean())
-
-
-def _draws(
-    measure: Callable[[NDArray[Any], Floats], float],
-    scores: Floats,
-    chances: Floats,
-    count: int,
-    generator: np.random.Generator,
-) -> Floats:
-    values = [measure(generator.random(len(scores)) < chances, scores) for _ in range(count)]
-    return np.array(values)
 
 
 def _doubt(

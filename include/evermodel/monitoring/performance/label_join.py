@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evermodel.data.prediction_log import read_log
-from evermodel.monitoring.performance.label_log import LabelCounts, LabelLog
+from evermodel.monitoring.performance.label_log import LabelLog
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 WINDOWS_BEFORE = 4  # before the evaluated one: for the timeline and the calibration of scores
 _SLIM = ("prediction_id", "event_time", "model_version", "score", "predicted", "source", "request_id")
 
@@ -52,10 +53,6 @@ class LabelState:
     changed: int
     withdrawn: int
 
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data, ready for JSON."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class LabelJoin:
@@ -69,8 +66,6 @@ class LabelJoin:
         Rows with a label and a usable prediction: the columns of the prediction log, and ``label``.
     before
         The same of the windows before, without the features.
-    state
-        Its completeness.
     """
 
     window: Window
@@ -113,10 +108,12 @@ def join(spec: ModelSpec, lake: Path, as_of: datetime, predictions: pa.Table, be
     now, old = deduplicated(predictions), deduplicated(before)
     ids = pa.chunked_array([*now["prediction_id"].chunks, *old["prediction_id"].chunks], pa.string())
     reach = Window(window.start - WINDOWS_BEFORE * spec.performance.window, window.end)
-    labels, counts = LabelLog(spec, lake).look(reach, as_of, ids)
+    labels, counts = LabelLog(spec, lake).known_at(reach, as_of, ids)
     rows, unusable = _with_labels(spec, now, labels)
     earlier, _ = _with_labels(spec, old, labels)
-    state = _state(now, rows, old, earlier, counts, unusable, predictions.num_rows - now.num_rows)
+    usual = earlier.num_rows / old.num_rows if old.num_rows else None
+    again = predictions.num_rows - now.num_rows
+    state = LabelState(now.num_rows, rows.num_rows, usual, unusable, again, **asdict(counts))
     return LabelJoin(window, rows, earlier, state)
 
 
@@ -154,19 +151,6 @@ def _with_labels(spec: ModelSpec, log: pa.Table, labels: pa.Table) -> tuple[pa.T
     return rows, int(log.num_rows - (pc.sum(usable).as_py() or 0))
 
 
-def _state(
-    now: pa.Table,
-    rows: pa.Table,
-    old: pa.Table,
-    earlier: pa.Table,
-    counts: LabelCounts,
-    unusable: int,
-    again: int,
-) -> LabelState:
-    usual = earlier.num_rows / old.num_rows if old.num_rows else None
-    return LabelState(now.num_rows, rows.num_rows, usual, unusable, again, **asdict(counts))
-
-
 def label_quality(spec: ModelSpec, state: LabelState) -> tuple[str, ...]:
     """Return the problems of the labels themselves; without new labels a model is not monitored."""
     if state.predictions < spec.performance.min_rows:
@@ -191,26 +175,16 @@ def versions_of(rows: pa.Table) -> tuple[tuple[str, float], ...]:
     return tuple((name, count / len(names)) for name, count in pairs)
 
 
-def days_of(rows: pa.Table) -> dict[datetime, pa.Table]:
-    """Return the rows of each day (UTC)."""
-    return _spans(rows, timedelta(days=1), None)
-
-
-def weeks_of(rows: pa.Table, end: datetime) -> dict[datetime, pa.Table]:
-    """Return the rows of each stretch of seven days, counted back from an end."""
-    return _spans(rows, timedelta(days=7), end)
-
-
-def _spans(rows: pa.Table, length: timedelta, end: datetime | None) -> dict[datetime, pa.Table]:
-    from datetime import UTC
-
+def spans_of(
+    rows: pa.Table, length: timedelta = timedelta(days=1), end: datetime = _EPOCH
+) -> dict[datetime, pa.Table]:
+    """Return the rows of each stretch of a length, counted back from an end: of each day (UTC) if none is given."""
     import pyarrow as pa
 
-    epoch = datetime(1970, 1, 1, tzinfo=UTC) if end is None else end
-    micro, step = timedelta(microseconds=1), length // timedelta(microseconds=1)
+    micro = timedelta(microseconds=1)
     times = np.asarray(rows["event_time"].cast(pa.int64()))
-    numbers = (times - (epoch - datetime(1970, 1, 1, tzinfo=UTC)) // micro) // step
-    return {epoch + int(n) * length: rows.filter(_mask(numbers == n)) for n in np.unique(numbers)}
+    numbers = (times - (end - _EPOCH) // micro) // (length // micro)
+    return {end + int(n) * length: rows.filter(_mask(numbers == n)) for n in np.unique(numbers)}
 
 
 def _mask(values: NDArray[np.bool_]) -> pa.Array[Any]:

@@ -6,16 +6,16 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evermodel.core.atomic import replacing
 from evermodel.core.formats import loads, stamped
-from evermodel.data.labels import with_label
+from evermodel.data.dtypes import with_label
 from evermodel.data.sources import read_labels
 from evermodel.spec import ModelSpec
-from evermodel.spec.window import Window
+from evermodel.spec.window import Window, file_stamp
 
 if TYPE_CHECKING:
     import duckdb
@@ -63,7 +63,7 @@ class LabelLog:
         """Folder of the files."""
         return self.lake / "labels" / self.spec.name
 
-    def look(
+    def known_at(
         self, window: Window, as_of: datetime, ids: pa.ChunkedArray[Any]
     ) -> tuple[pa.Table, LabelCounts]:
         """Return the labels of some predictions as they were known at a moment.
@@ -72,10 +72,6 @@ class LabelLog:
         ----------
         window
             When the predictions were made; labels that had not matured by then are not read.
-        as_of
-            The day of the reading.
-        ids
-            Their ``prediction_id``.
 
         Returns
         -------
@@ -89,7 +85,7 @@ class LabelLog:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        file = self.folder / f"as_of={_stamp(as_of)}.parquet"
+        file = self.folder / f"as_of={file_stamp(as_of)}.parquet"
         reach = Window(window.start - _SLACK, window.end)
         if file.exists() and _counts_of(file)[1] <= reach.start.isoformat():
             counts = _counts_of(file)[0]
@@ -153,7 +149,7 @@ class LabelLog:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        last, first = _stamp(as_of), _stamp(reach.start)
+        last, first = file_stamp(as_of), file_stamp(reach.start)
         filters = reach.filter("time")
         tables = [pa.Table.from_batches([], self._schema.append(pa.field("seen", pa.string())))]
         for file in sorted(self.folder.glob("as_of=*.parquet")):
@@ -175,10 +171,6 @@ class LabelLog:
         label = pa.string() if self.spec.task == "multiclass" else pa.float64()
         kinds: dict[str, pa.DataType] = {"prediction_id": pa.string(), "time": pa.timestamp("us", tz="UTC")}
         return pa.schema(kinds | {"label": label})
-
-
-def _stamp(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%dT%H%M%S}"
 
 
 def _counts_of(file: Path) -> tuple[LabelCounts, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,12 +30,11 @@ from evermodel.monitoring.performance.decay import margins, problem_of, stand
 from evermodel.monitoring.performance.estimate import estimate_metric
 from evermodel.monitoring.performance.label_join import (
     LabelJoin,
-    days_of,
     deduplicated,
     label_quality,
     read_label_join,
+    spans_of,
     versions_of,
-    weeks_of,
 )
 from evermodel.monitoring.performance.report import (
     Estimate,
@@ -46,6 +45,7 @@ from evermodel.monitoring.performance.report import (
 )
 from evermodel.monitoring.problems import Problem
 from evermodel.spec import ModelSpec
+from evermodel.spec.drift import ColumnKind
 from evermodel.spec.window import Window
 from evermodel.stats.metrics import Floats
 from evermodel.stats.sample import Sample, categories, numbers
@@ -63,16 +63,10 @@ class PerformanceEvaluation:
 
     Parameters
     ----------
-    problem
-        Whether performance is a problem.
-    performance
-        The numbers in the day's verdict.
     findings
         Label and concept drift, evaluated in one family with the other tests of the day.
     quality
         Problems of the labels, for the data quality problem.
-    make_report
-        Builds the full report, which takes longer than the verdict.
     """
 
     problem: Problem
@@ -94,10 +88,6 @@ def evaluate_performance(
 
     Parameters
     ----------
-    lake
-        Folder of the prediction log and the label log.
-    baseline
-        The champion's baseline; see `baseline_of`.
     training
         Its training rows; without them label drift is not tested.
 
@@ -219,9 +209,10 @@ def _report(
         standings=standings,
         labels=joined.state,
         versions=versions_of(joined.rows),
-        days=tuple(_period(spec, start, rows, by_day) for start, rows in days_of(timeline).items()),
+        days=tuple(_period(spec, start, rows, by_day) for start, rows in spans_of(timeline).items()),
         weeks=tuple(
-            _period(spec, start, rows, {}) for start, rows in weeks_of(timeline, joined.window.end).items()
+            _period(spec, start, rows, {})
+            for start, rows in spans_of(timeline, timedelta(days=7), joined.window.end).items()
         ),
         estimate=estimate,
         proxies=proxies,
@@ -265,32 +256,27 @@ def label_finding(spec: ModelSpec, training: pa.Table, rows: pa.Table, words: st
         The champion's training rows, with the label under its own name.
     rows
         Joined rows of the window, with the label as ``label``.
-    words
-        Name of the reference.
     """
     name = spec.label.column
+    kind: ColumnKind = "numeric" if spec.task == "regression" else "categorical"
     if rows.num_rows < spec.performance.min_rows:
         why = f"{rows.num_rows} labels, at least {spec.performance.min_rows}"
-        kind = "numeric" if spec.task == "regression" else "categorical"
-        return refused(name, kind, "label", words, why)  # type: ignore[arg-type]
+        return refused(name, kind, "label", words, why)
     old, new = (_sample(spec, column) for column in (training[name], rows["label"]))
     found = compare(old, new)
     watch = spec.drift.by_column.get(name)
     band = watch.psi if watch and watch.psi else spec.drift.psi
     drift = ColumnDrift(
         column=name,
-        kind="numeric" if spec.task == "regression" else "categorical",
+        kind=kind,
         what="label",
-        method="calibrated",
         measure="PSI",
         effect=found.psi,
         low=found.low,
         high=found.high,
-        calm=0.0,
         threshold=band.warning,
         p_value=found.p_value,
         reference=words,
-        severity="none",
         summary=found.summary,
         bins=found.bins,
     )

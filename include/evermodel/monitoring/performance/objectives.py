@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
-from evermodel.core.severity import Severity, worst_of
 from evermodel.monitoring.performance.scrape import ScrapeInterval
-from evermodel.monitoring.problems import Problem
+from evermodel.monitoring.problems import Problem, Severity, worst_of
 from evermodel.spec import ModelSpec
 from evermodel.stats.histogram import quantile
 
@@ -22,8 +20,6 @@ class ServingFigures:
 
     Parameters
     ----------
-    per_second
-        Requests per second.
     p50_ms, p95_ms, p99_ms
         Estimated inside the buckets of the histogram; at most the largest bound (5 s).
     error_rate
@@ -43,10 +39,6 @@ class ServingFigures:
     error_rate: float | None
     fallback_share: float | None
     dropped: int = 0
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data, ready for JSON."""
-        return asdict(self)
 
 
 def figures_of(interval: ScrapeInterval) -> ServingFigures:
@@ -101,13 +93,18 @@ def serving_problem(
     if interval is None or not interval.addresses:
         return Problem("serving", "none", "the serving app was not monitored", known=False), None
     figures = figures_of(interval)
-    found = [*_silent(interval), *_missed(spec, figures), *_dropped(figures)]
+    found = [*_silent(interval), *_missed(spec, figures)]
+    if figures.dropped:
+        lost = f"{figures.dropped:,} predictions did not reach the prediction log; see the serving app's log"
+        found.append(("warning", lost))
     lines = tuple(line for _, line in sorted(found, key=lambda pair: pair[0] != "critical"))
     severity = worst_of(severity for severity, _ in found)
-    told = _sentence(figures)
+    summary = _sentence(figures)
     if figures.requests < spec.serving.objectives.min_requests and not found:
-        return Problem("serving", "none", f"{told}, too few for a verdict", known=False), figures
-    return Problem("serving", severity, lines[0] if lines else told, details=(*lines[1:], told)), figures
+        return Problem("serving", "none", f"{summary}, too few for a verdict", known=False), figures
+    return Problem(
+        "serving", severity, lines[0] if lines else summary, details=(*lines[1:], summary)
+    ), figures
 
 
 def _silent(interval: ScrapeInterval) -> list[tuple[Severity, str]]:
@@ -134,13 +131,6 @@ def _missed(spec: ModelSpec, figures: ServingFigures) -> list[tuple[Severity, st
         severity: Severity = "critical" if value > _FAR * limit else "warning"
         found.append((severity, f"{words} {form.format(value)}, at most {form.format(limit)} allowed"))
     return found
-
-
-def _dropped(figures: ServingFigures) -> list[tuple[Severity, str]]:
-    if not figures.dropped:
-        return []
-    told = f"{figures.dropped:,} predictions did not reach the prediction log; see the serving app's log"
-    return [("warning", told)]
 
 
 def _sentence(figures: ServingFigures) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
-from evermodel.core.severity import Severity
+from evermodel.core.formats import JsonData
 from evermodel.monitoring.performance.label_join import LabelState
+from evermodel.monitoring.problems import Severity
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,6 @@ class MetricStanding:
         Chance of a shortfall this far beyond the margin if the true one were just the margin.
     p_critical
         The same for the critical margin.
-    rate
-        Its part of the false-alarm rate.
     """
 
     name: str
@@ -95,7 +93,7 @@ class Proxies:
 
 
 @dataclass(frozen=True)
-class PerformanceReport:
+class PerformanceReport(JsonData):
     """The report of one evaluation.
 
     Parameters
@@ -108,10 +106,6 @@ class PerformanceReport:
         Share of each model version among the evaluated rows.
     days, weeks
         The timeline, oldest first.
-    business
-        The spec's expressions over the evaluated rows.
-    notes
-        Limitations.
     """
 
     model: str
@@ -132,24 +126,3 @@ class PerformanceReport:
     proxies: Proxies | None
     business: dict[str, float | None]
     notes: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data, ready for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> PerformanceReport:
-        """Read what `to_json` wrote."""
-        return cls(
-            **{
-                **data,
-                "standings": tuple(MetricStanding(**one) for one in data["standings"]),
-                "labels": LabelState(**data["labels"]),
-                "versions": tuple((name, share) for name, share in data["versions"]),
-                "days": tuple(Period(**one) for one in data["days"]),
-                "weeks": tuple(Period(**one) for one in data["weeks"]),
-                "estimate": Estimate(**data["estimate"]) if data["estimate"] else None,
-                "proxies": Proxies(**data["proxies"]) if data["proxies"] else None,
-                "notes": tuple(data["notes"]),
-            }
-        )

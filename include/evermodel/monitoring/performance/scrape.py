@@ -13,6 +13,7 @@ from evermodel.core.atomic import write_text
 from evermodel.core.formats import loads, stamped
 from evermodel.core.logins import ask
 from evermodel.spec import ModelSpec
+from evermodel.spec.window import file_stamp
 
 _REQUESTS, _SECONDS = "evermodel_requests_total", "evermodel_request_seconds"
 _BUCKET, _MADE = f"{_SECONDS}_bucket", f"{_SECONDS}_created"
@@ -101,7 +102,7 @@ def interval_of(
     *,
     token: str = "",
 ) -> ScrapeInterval | None:
-    """Scrape the serving addresses and return the counts since the last scrape.
+    """Scrape the serving addresses and return the counts since the last scrape; None for an old day that was not scraped.
 
     A day is scraped once: a repetition reads the day's file in the lake.
 
@@ -109,20 +110,10 @@ def interval_of(
     ----------
     urls
         Addresses of the serving app; one started with several workers counts as one.
-    as_of
-        The day of the scrape.
-    now
-        The moment of the scrape. Default: now.
-    token
-        Bearer token for the addresses, if required.
-
-    Returns
-    -------
-    None for an old day that was not scraped.
     """
     moment = now or datetime.now(UTC)
     folder = lake / "serving" / spec.name
-    file = folder / f"as_of={_stamp(as_of)}.json"
+    file = folder / f"as_of={file_stamp(as_of)}.json"
     if not file.exists():
         if not timedelta(0) <= moment - as_of < FRESH:
             return None
@@ -133,23 +124,25 @@ def interval_of(
             "silent": {url: found for url, found in page.items() if isinstance(found, str)},
         }
         write_text(file, json.dumps(stamped(kept), sort_keys=True))
-    return _difference(loads(file.read_text(encoding="utf-8"), file), _looks_before(folder, file))
+    return _difference(loads(file.read_text(encoding="utf-8"), file), _scrapes_before(folder, file))
 
 
-def _difference(now: dict[str, Any], looks: list[dict[str, Any]]) -> ScrapeInterval:
+def _difference(now: dict[str, Any], earlier: list[dict[str, Any]]) -> ScrapeInterval:
     """Compare one scrape with earlier ones: an address without an answer then has its last counters further back."""
     total = Counters()
     for url, values in now["counters"].items():
-        before = next((look["counters"][url] for look in looks if url in look["counters"]), None)
+        before = next((one["counters"][url] for one in earlier if url in one["counters"]), None)
         total = total.plus(Counters(**values).since(None if before is None else Counters(**before)))
     seconds = 0.0
-    if looks:
-        seconds = (datetime.fromisoformat(now["at"]) - datetime.fromisoformat(looks[0]["at"])).total_seconds()
+    if earlier:
+        seconds = (
+            datetime.fromisoformat(now["at"]) - datetime.fromisoformat(earlier[0]["at"])
+        ).total_seconds()
     addresses = tuple(sorted([*now["counters"], *now["silent"]]))
     return ScrapeInterval(total, seconds, addresses, tuple(sorted(now["silent"].items())))
 
 
-def _looks_before(folder: Path, file: Path, most: int = 14) -> list[dict[str, Any]]:
+def _scrapes_before(folder: Path, file: Path, most: int = 14) -> list[dict[str, Any]]:
     earlier = [path for path in sorted(folder.glob("as_of=*.json")) if path.name < file.name]
     return [loads(path.read_text(encoding="utf-8"), path) for path in reversed(earlier[-most:])]
 
@@ -197,7 +190,3 @@ def read_counters(model: str, text: str) -> Counters:
 
 def _sum(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
     return {key: one.get(key, 0.0) + other.get(key, 0.0) for key in sorted({*one, *other})}
-
-
-def _stamp(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%dT%H%M%S}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evermodel.data.labels import with_label
+from evermodel.data.dtypes import with_label
 from evermodel.data.sources import read_labels
 from evermodel.monitoring.performance.answers import (
     CONFIDENCE,

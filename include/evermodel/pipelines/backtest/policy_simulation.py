@@ -25,7 +25,7 @@ from evermodel.modeling.tasks import scores_and_classes
 from evermodel.monitoring.drift.verdict import DriftVerdict
 from evermodel.monitoring.performance.answers import level
 from evermodel.monitoring.performance.baseline import Baseline, answered_rows
-from evermodel.monitoring.performance.label_join import days_of
+from evermodel.monitoring.performance.label_join import spans_of
 from evermodel.monitoring.problems import Problem
 from evermodel.monitoring.verdict import MonitoredChampion, judge_day
 from evermodel.pipelines.backtest.fits import Challenger, one_thread
@@ -170,7 +170,7 @@ class PolicySimulation:
             ("predicted", names),
         ):
             whole = whole.set_column(whole.column_names.index(name), name, values)
-        for day, table in days_of(whole).items():
+        for day, table in spans_of(whole).items():
             if day in days:
                 write_batch(spec, self.lake, f"{day:%Y-%m-%d}", table)
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from evermodel.core.atomic import write_text
 from evermodel.core.errors import TrainingError
-from evermodel.core.severity import Severity
 from evermodel.evaluation.decision import Decision
 from evermodel.monitoring.drift.verdict import DriftVerdict
+from evermodel.monitoring.problems import Severity
 from evermodel.monitoring.retrain_history import Request, severities_of
 from evermodel.monitoring.retrain_policy import Past, RetrainRecommendation, recommend_retrain
 from evermodel.pipelines.backtest.alarms import Alarms

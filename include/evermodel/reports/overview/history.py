@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from evermodel.core.severity import RANK
+from evermodel.monitoring.problems import RANK
 from evermodel.reports.overview.store import Store, StoredModel
 from evermodel.reports.overview.summary import plan_in_force, registered, retrains_of, traffic_plan
 

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from evermodel.alerts.incidents.state import Incident
 from evermodel.core.errors import NewerFormatError
 from evermodel.core.formats import loads
-from evermodel.core.severity import RANK, worst_of
-from evermodel.monitoring.problems import KINDS
+from evermodel.monitoring.problems import KINDS, RANK, worst_of
 from evermodel.registry.registry_entry import RegistryEntry
 from evermodel.registry.tags import INCIDENTS, TRAFFIC_PLAN
 from evermodel.registry.traffic_plan import TrafficPlan

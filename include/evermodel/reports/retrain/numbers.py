@@ -11,8 +11,7 @@ from evermodel.modeling import tasks
 from evermodel.reports.retrain.importance import Importance
 from evermodel.reports.retrain.scored_sample import ScoredModel, ScoredSample
 from evermodel.stats.bootstrap import ConfidenceInterval, side_by_side
-from evermodel.stats.metrics import calibration_error
-from evermodel.stats.task_metrics import METRICS_BY_TASK
+from evermodel.stats.metrics import METRICS_BY_TASK, calibration_error
 
 # The gate has its own, larger number of resamples for the metric that decides.
 _RESAMPLES = 400
