@@ -96,7 +96,7 @@ def test_force_with_a_reason_ships_what_the_gate_refused(
 ) -> None:
     served.change(gate={"floor": 0.99})
     audited: list[str] = []
-    monkeypatch.setattr("evermodel.core.audit.LOG.info", audited.append)
+    monkeypatch.setattr("evermodel.registry.audit.LOG.info", audited.append)
 
     done = retrain(served, SECOND, force=True, reason="the old one breaks on new carriers")
 

@@ -134,7 +134,9 @@ def test_mlflow_is_written_to_without_leaving_more_each_time(settings: Settings,
     assert settings.tracking_uri in away[0].said
     there = settings.model_copy(update={"tracking_uri": mlflow_server})
     for _ in range(2):
-        assert levels(check_tracking(there)) == [("MLflow", "green"), ("MLflow writes", "green")]
+        assert levels(check_tracking(there)) == [
+            *((name, "green") for name in ("MLflow", "MLflow writes", "audit log"))
+        ]
     from evermodel.registry.tracking import connect, experiment_id
 
     client = connect(mlflow_server)
@@ -215,7 +217,7 @@ def test_the_command_exits_1_when_something_is_red_and_knows_the_checks_of_other
     fine = CliRunner().invoke(app, words)
     told = json.loads(fine.stdout)
     assert (fine.exit_code, told["ok"]) == (0, True)
-    assert [check["name"] for check in told["checks"]] == ["specs", "MLflow", "MLflow writes"]
+    assert [check["name"] for check in told["checks"]] == ["specs", "MLflow", "MLflow writes", "audit log"]
     os.environ["MLFLOW_TRACKING_URI"] = (
         f"http://127.0.0.1:{free_port()}"  # the world's own value comes back after it
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,13 +14,14 @@ import pytest
 
 from evermodel.core.settings import Settings
 from evermodel.pipelines.status import lines_of, status_of
+from evermodel.registry.registry_entry import Promotion
 from evermodel.registry.serving_heartbeats import ServingReport, write_report
 from evermodel.registry.serving_locations import (
     ServingLocations,
     read_serving_locations,
     serving_locations_of,
 )
-from evermodel.registry.tags import TRAFFIC_PLAN
+from evermodel.registry.tags import PROMOTION, TRAFFIC_PLAN
 from evermodel.registry.traffic_plan import TrafficPlan, split
 from evermodel.serving.heartbeat import Process
 from evermodel.serving.location_publisher import LocationPublisher
@@ -45,7 +47,9 @@ class Registry:
     """The calls to MLflow that are made here, on one model in memory."""
 
     def __init__(self, aliases: dict[str, str], tags: dict[str, str]) -> None:
-        self.aliases, self.tags = aliases, tags
+        self.aliases = aliases
+        promotion = asdict(Promotion(aliases["champion"], None, NOW.isoformat(), "ada", "why", "r/1"))
+        self.tags = {f"{PROMOTION}1": json.dumps({"promotion": promotion, "complete": True}), **tags}
         self.calls: list[str] = []
 
     def get_registered_model(self, name: str) -> Any:

@@ -143,7 +143,10 @@ def test_who_is_no_approver_cannot_skip_the_approvers(model: World) -> None:
     assert asked(model, user="eve")["approval"] == "manual"
 
 
-def test_an_approver_who_skips_the_question_signs_for_it(model: World) -> None:
+def test_an_approver_who_skips_the_question_signs_for_it(
+    model: World, mlflow_store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_store)  # the audit log takes a line
     model.change(approval="manual", approvers=["ml_lead#3"])
     answer = asked(model, run_type="manual", user="ml_lead", approval="auto", reason="hotfix")
     assert answer["approval"] == "auto"

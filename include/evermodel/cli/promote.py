@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evermodel.cli.options import AsJson, Model
+from evermodel.core.environment import os_user
 
 if TYPE_CHECKING:
     from evermodel.pipelines.deploy import Deployment
@@ -58,7 +59,6 @@ def promote(
 
 def _by_hand(model: str, version: str, reason: str, force: bool, as_json: bool) -> None:
     """Make a version the champion at once."""
-    import getpass
     import uuid
     from dataclasses import asdict
 
@@ -70,7 +70,7 @@ def _by_hand(model: str, version: str, reason: str, force: bool, as_json: bool) 
     from evermodel.registry.tracking import connect
     from evermodel.spec import load_spec
 
-    settings, by = Settings.from_environment(), getpass.getuser()
+    settings, by = Settings.from_environment(), os_user()
     require_approver_login(load_spec(model, settings), by)
     key = f"promote/{model}/{uuid.uuid4().hex[:12]}"
     with waiting("reading MLflow"):
@@ -84,8 +84,6 @@ def _by_hand(model: str, version: str, reason: str, force: bool, as_json: bool) 
 
 def _approve(model: str, version: str, reason: str, as_json: bool) -> None:
     """Approve a waiting version, as the user who runs the command."""
-    import getpass
-
     from evermodel.cli.answer import print_json
     from evermodel.cli.steps import waiting
     from evermodel.core.settings import Settings
@@ -97,7 +95,7 @@ def _approve(model: str, version: str, reason: str, as_json: bool) -> None:
     spec = load_spec(model, settings)
     with waiting("reading MLflow"):
         client = connect(settings.tracking_uri)
-        done = approve(spec, version, client, settings, by=getpass.getuser(), reason=reason)
+        done = approve(spec, version, client, settings, by=os_user(), reason=reason)
     if as_json:
         print_json(done.to_json())
     else:
@@ -108,8 +106,6 @@ def _take(
     model: str, version: str, source: str | None, target: str | None, reason: str, as_json: bool
 ) -> None:
     """Transfer a version to another environment."""
-    import getpass
-
     from evermodel.cli.answer import print_json
     from evermodel.cli.steps import step
     from evermodel.core.errors import TransferError
@@ -127,7 +123,7 @@ def _take(
             version,
             source=source,
             target=target,
-            by=getpass.getuser(),
+            by=os_user(),
             reason=reason,
             settings=settings,
         )

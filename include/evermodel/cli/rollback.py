@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from evermodel.cli.options import AsJson, Model
+from evermodel.core.environment import os_user
 
 
 def rollback(
@@ -17,7 +18,6 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Make an earlier champion the champion again; serving processes follow within seconds, and a message is sent."""
-    import getpass
     import uuid
     from dataclasses import asdict
 
@@ -34,7 +34,7 @@ def rollback(
     with waiting("reading MLflow"):
         client = connect(settings.tracking_uri)
         flight = active_rollout(ModelRegistry(client).read(model))
-        done = roll_back(client, model, by=getpass.getuser(), reason=reason, run_key=key, version=to)
+        done = roll_back(client, model, by=os_user(), reason=reason, run_key=key, version=to)
     url = version_url(settings.tracking_uri, model, done.version)
     stopped = flight.challenger if flight else ""
     tell(model, settings, "rollback", rollback_message(model, done, {"Model version": url}, stopped), url)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evermodel.cli.options import AsJson, Model
+from evermodel.core.environment import os_user
 
 if TYPE_CHECKING:
     from evermodel.deployment.rollout.service import RolloutService
@@ -25,7 +26,6 @@ def start(
     as_json: AsJson = False,
 ) -> None:
     """Start the rollout of a version; the DAG rollout_<model>, or repeated `advance`, moves it."""
-    import getpass
     import uuid
 
     from evermodel.cli.steps import waiting
@@ -38,7 +38,7 @@ def start(
     with waiting(f"starting version {version}"):
         plan = _rollouts(model).start(
             version,
-            by=getpass.getuser(),
+            by=os_user(),
             reason=reason,
             run_key=key or f"rollout/{model}/{uuid.uuid4().hex[:12]}",
             strategy=chosen,
@@ -82,12 +82,10 @@ def stop(
     as_json: AsJson = False,
 ) -> None:
     """Stop the running rollout: the champion answers everything."""
-    import getpass
-
     from evermodel.cli.steps import waiting
 
     with waiting("stopping the rollout"):
-        plan = _rollouts(model).stop(by=getpass.getuser(), reason=reason)
+        plan = _rollouts(model).stop(by=os_user(), reason=reason)
     _say(plan, as_json)
 
 

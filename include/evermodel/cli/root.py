@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from evermodel import __version__
-from evermodel.cli.audit_file import keep_audit
+from evermodel.cli.audit import audit
 from evermodel.cli.backtest import backtest
 from evermodel.cli.data import data
 from evermodel.cli.demo import demo
@@ -59,6 +59,7 @@ for command in (
     app.command()(command)
 app.add_typer(data, name="data")
 app.add_typer(rollout, name="rollout")
+app.add_typer(audit, name="audit")
 
 
 def _version(wanted: bool) -> None:
@@ -69,13 +70,11 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
-    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")
     ] = False,
 ) -> None:
     """Read the options that every command shares."""
-    keep_audit(context)
 
 
 def main() -> None:

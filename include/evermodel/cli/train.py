@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from evermodel.cli.options import AsJson, AsOf, Model
+from evermodel.core.environment import os_user
 
 if TYPE_CHECKING:
     from evermodel.pipelines.retrain import Retrain
@@ -34,8 +35,6 @@ def train(
     With a `rollout.strategy` other than direct the version's rollout starts instead, also with exit code 0.
     A repetition with the same day and spec is the same retrain: completed steps are skipped.
     """
-    import getpass
-
     from evermodel.cli.exit_codes import NO
     from evermodel.cli.messages import send
     from evermodel.cli.options import moment_of
@@ -49,7 +48,7 @@ def train(
     quiet_libraries()
     settings = Settings.from_environment()
     spec, moment = load_spec(model, settings), moment_of(as_of)
-    who = getpass.getuser()
+    who = os_user()
     if approve:
         require_approver_login(spec, who)
     with step("start") as say:

@@ -1,11 +1,10 @@
-"""Shared base of every package: errors, settings, atomic files, paths, logins, format numbers, HTML, connections, the environment, audit.
+"""Shared base of every package: errors, settings, files, paths, logins, format numbers, HTML, connections, the environment.
 
 Imports nothing of evermodel.
 """
 
 __all__ = [
     "atomic",
-    "audit",
     "connections",
     "diagnostics",
     "environment",

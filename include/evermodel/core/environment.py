@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import pwd
 import subprocess
 from functools import cache
 from importlib.metadata import distributions
@@ -17,6 +18,14 @@ def installed_packages() -> str:
     facts = [found.metadata for found in distributions()]  # read anew whenever it is asked for
     found = {f"{fact['Name'].lower().replace('_', '-')}=={fact['Version']}" for fact in facts if fact["Name"]}
     return "\n".join([f"python=={platform.python_version()}", *sorted(found)]) + "\n"
+
+
+def os_user() -> str:
+    """Return the operating system's name of this process's user, which no environment variable changes."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container's user may have a number only
+        return f"uid {os.getuid()}"
 
 
 def thread_count() -> str:

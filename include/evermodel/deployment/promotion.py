@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from evermodel.core.audit import audit
 from evermodel.core.errors import PromotionError
 from evermodel.deployment.eligibility import refusal_of, require_content
 from evermodel.deployment.rollout.active import stop_active_rollout
+from evermodel.registry.audit import audit
 from evermodel.registry.ownership import require_own
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.registry_entry import Promotion
@@ -58,13 +58,12 @@ def promote_version(
         reason = f"forced: {reason}"
     require_own(model, seen.tags)  # before the approval is written
     require_content(client, found)
+    if refusal is not None:
+        facts = {"version": version, "by": by, "reason": reason, "against": refusal[0], "run_key": run_key}
+        audit(client, "override", model, **facts)
     client.set_model_version_tag(model, version, APPROVED_BY, by)
     now = registry.read(model)
     done = registry.promote(now, version, expected=seen.champion, by=by, reason=reason, run_key=run_key)
-    if refusal is not None:
-        audit(
-            "override", model, version=done.version, by=by, reason=reason, against=refusal[0], run_key=run_key
-        )
     stop_active_rollout(client, now, f"version {done.version} was promoted: {reason}", done.version, by)
     note_outcome(client, found, RetrainOutcome.DEPLOYED)
     return done

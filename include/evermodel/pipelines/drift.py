@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from evermodel.monitoring.performance.report import PerformanceReport
     from evermodel.registry.client import MlflowClient, ModelVersion, Run
 
+_LOG = logging.getLogger(__name__)
 DRIFT = "drift"
 VERDICT_FILE, PERFORMANCE_FILE, SERVING_FILE = "verdict.json", "performance.json", "serving.json"
 
@@ -70,7 +72,10 @@ class DriftRun:
 
     def judge(self) -> DriftVerdict:
         """Evaluate the window against the champion's reference, and write the verdict to MLflow."""
-        version = ModelRegistry(self.client).champion(self.spec.name)
+        registry = ModelRegistry(self.client)
+        version, foreign = registry.champion(self.spec.name), registry.read(self.spec.name).foreign_alias
+        if foreign:
+            _LOG.warning("model %s: %s; run evermodel audit verify", self.spec.name, foreign)
         verdict, performance = self._verdict(version)
         run = self.mlflow_run(tags_of(verdict))
         log_json(self.client, run.info.run_id, performance.to_json(), PERFORMANCE_FILE)

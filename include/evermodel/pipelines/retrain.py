@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from evermodel.core.audit import audit
 from evermodel.core.environment import git_commit, installed_packages
 from evermodel.core.errors import ApprovalError, PromotionError
 from evermodel.core.settings import Settings
@@ -20,6 +19,7 @@ from evermodel.pipelines.register import register_challenger
 from evermodel.pipelines.validate import Validated, validate_snapshot
 from evermodel.registry import tags as tag
 from evermodel.registry.approval import AUTO, Approval, record_answer
+from evermodel.registry.audit import audit
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.registry_entry import Promotion
 from evermodel.registry.retrain_run import RetrainRun
@@ -105,7 +105,6 @@ class Retrain(RetrainRun):
             reason=answer.reason(self.reason),
             run_key=self.run_key,
         )
-        self._note_override(decision, answer)
         why = f"version {version} was promoted: {self.reason}"
         stop_active_rollout(self.client, seen, why, promotion.version, promotion.by)
         self.mlflow_run({tag.OUTCOME: RetrainOutcome.DEPLOYED, tag.VERSION: version})
@@ -113,8 +112,7 @@ class Retrain(RetrainRun):
 
     def ask_for_rollout(self, version: str, by: str, approval: Approval | None = None) -> dict[str, Any]:
         """Record the approval, and return the request for the version's rollout; see `deploy`."""
-        decision, answer = self._consented(version, by, approval)
-        self._note_override(decision, answer)
+        _, answer = self._consented(version, by, approval)
         self.mlflow_run({tag.OUTCOME: RetrainOutcome.ROLLING_OUT, tag.VERSION: version})
         reason, run_key = answer.reason(self.reason), f"rollout/{self.run_key}"
         return {"version": version, "by": answer.by, "reason": reason, "run_key": run_key}
@@ -137,6 +135,7 @@ class Retrain(RetrainRun):
         answer = approval or Approval(True, by, version, decision.digest)
         answer.require(version, decision.digest)
         record_answer(self.client, self.spec.name, answer)
+        self._note_override(decision, answer)
         return decision, answer
 
     def _note_override(self, decision: Decision, answer: Approval) -> None:
@@ -144,6 +143,7 @@ class Retrain(RetrainRun):
             return
         failed = ", ".join(gate.name for gate in decision.failed)
         audit(
+            self.client,
             "override",
             self.spec.name,
             version=answer.version,

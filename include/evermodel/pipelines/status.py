@@ -55,6 +55,8 @@ class Status:
         The traffic plan in force.
     history
         Every promotion and rollback, oldest first.
+    foreign_alias
+        See `RegistryEntry.foreign_alias`.
     """
 
     model: str
@@ -63,6 +65,7 @@ class Status:
     rollout: TrafficPlan | None
     places: tuple[Place, ...]
     history: tuple[Promotion, ...]
+    foreign_alias: str = ""
 
     @property
     def behind(self) -> tuple[Place, ...]:
@@ -98,6 +101,7 @@ def status_of(client: MlflowClient, model: str, lake: Path, now: datetime) -> St
         rollout=in_force,
         places=tuple(places),
         history=found.promotions,
+        foreign_alias=found.foreign_alias,
     )
 
 
@@ -141,6 +145,8 @@ def lines_of(status: Status) -> list[str]:
         lines.append(
             f"  version {status.waiting} is registered but not champion (approval, rollout or retrain pending)"
         )
+    if status.foreign_alias:
+        lines.append(f"  WARNING: {status.foreign_alias}; run evermodel audit verify {status.model}")
     if status.champion and not status.places:
         lines.append("  no serving process reports")
     return lines

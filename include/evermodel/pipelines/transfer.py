@@ -14,6 +14,7 @@ from evermodel.core.logins import split_login
 from evermodel.core.settings import Settings
 from evermodel.data.snapshots.dvc import SnapshotStore
 from evermodel.pipelines.deploy import Deployment, deploy
+from evermodel.registry.audit import audit
 from evermodel.registry.lineage import Lineage
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.retrain_run import RETRAIN, retrain_of
@@ -120,6 +121,8 @@ def transfer(
         _bring_snapshot(taken.version, settings)
         registry = ModelRegistry(connect(here), target)
         placed = _place(registry, spec.name, taken, by)
+        facts = {"version": str(placed.version), "origin": taken.origin, "by": by, "reason": reason}
+        audit(registry.client, "transfer", spec.name, **facts)
         settings = settings.model_copy(update={"environment": target})
         done = deploy(spec, str(placed.version), registry.client, settings, by=by, reason=reason)
         return Transferred(taken.origin, done)

@@ -5,6 +5,7 @@ Imports `data`, `spec` and `core`.
 
 __all__ = [
     "approval",
+    "audit",
     "client",
     "lineage",
     "model_files",

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from evermodel.core.audit import audit
 from evermodel.core.errors import ApprovalError
+from evermodel.registry.audit import audit
 from evermodel.registry.tags import APPROVED, REJECTED
 
 if TYPE_CHECKING:
@@ -103,17 +103,19 @@ class Approval:
 
 def record_answer(client: MlflowClient, model: str, answer: Approval) -> None:
     """Write an approval or rejection on the version; a repetition changes nothing."""
-    for key, value in answer.tags().items():
-        client.set_model_version_tag(model, answer.version, key, value)
     said = "approval" if answer.approved else "rejection"
     audit(
+        client,
         said,
         model,
         version=answer.version,
         by=answer.by,
         decision=answer.digest,
+        at=answer.at or None,
         comment=answer.comment or None,
     )
+    for key, value in answer.tags().items():
+        client.set_model_version_tag(model, answer.version, key, value)
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from evermodel.core.audit import audit
 from evermodel.core.errors import PromotionError, RegistryConflictError
 from evermodel.core.formats import stamped
+from evermodel.registry.audit import audit
 from evermodel.registry.ownership import own, require_own
 from evermodel.registry.registry_entry import (
     CHALLENGER,
@@ -134,8 +134,8 @@ class ModelRegistry:
                 f"model {plan.model}: another process has changed the traffic plan (revision {revision})",
                 "check it with evermodel status, and try again",
             )
-        self.write_json(plan.model, TRAFFIC_PLAN, stamped(plan.to_json()))
         audit(
+            self.client,
             "traffic",
             plan.model,
             strategy=plan.strategy,
@@ -145,6 +145,7 @@ class ModelRegistry:
             by=by or plan.by,
             reason=plan.verdict or plan.reason,
         )
+        self.write_json(plan.model, TRAFFIC_PLAN, stamped(plan.to_json()))
         return plan
 
     def register(
@@ -213,8 +214,8 @@ class ModelRegistry:
     ) -> Promotion:
         """Make a version the champion, if the champion is still the one it was compared with.
 
-        At most four requests, whose order makes a crash at any point safe: the record (a tag that names both
-        versions), ``champion``, ``challenger`` if the version bears it, and ``previous``, or the record's mark where
+        At most four requests and a line of the audit log, whose order makes a crash at any point safe: the record (a
+        tag that names both versions), the line, ``champion``, ``challenger`` if the version bears it, and ``previous``, or the record's mark where
         that need not move. Doing it again writes what is missing; see `RegistryEntry`.
 
         Parameters
@@ -254,9 +255,11 @@ class ModelRegistry:
                 promotion, after=last, by_alias=expected is not None and expected != seen.previous
             )
             self._write_record(model, record)
-        self._move_aliases(seen, record)
+            if seen.foreign_alias:
+                audit(self.client, "foreign alias", model, found=seen.foreign_alias, run_key=run_key)
         done = record.promotion
         audit(
+            self.client,
             done.kind,
             model,
             version=done.version,
@@ -265,6 +268,7 @@ class ModelRegistry:
             reason=done.reason,
             run_key=run_key,
         )
+        self._move_aliases(seen, record)
         return done
 
     def _move_aliases(self, seen: RegistryEntry, record: PromotionRecord) -> None:

@@ -144,6 +144,19 @@ class RegistryEntry:
         data = self.read_json(TRAFFIC_PLAN)
         return None if data is None else TrafficPlan.from_json(data)
 
+    @property
+    def foreign_alias(self) -> str:
+        """Return which champion evermodel did not set; empty if alias and history agree."""
+        known = {self.promotions[-1].version if self.promotions else None}
+        known |= {record.promotion.version for record in self.records[-1:]}
+        if self.champion in known:
+            return ""
+        last = f"version {self.promotions[-1].version}" if self.promotions else "of none"
+        return (
+            f"the champion is {f'version {self.champion}' if self.champion else 'missing'}, but the last recorded "
+            f"promotion is {last}: the alias was moved outside evermodel"
+        )
+
     def begun(self, run_key: str) -> PromotionRecord | None:
         """Return the record of a run key's promotion, completed or not."""
         return next((record for record in self.records if record.promotion.run_key == run_key), None)

@@ -73,6 +73,7 @@ TRANSFERRED_BY = "evermodel.transferred_by"
 
 # Registered models
 OWNER = "evermodel.environment"
+AUDIT = "evermodel.audit_end"
 TRAFFIC_PLAN = "evermodel.traffic_plan"
 PROMOTION = "evermodel.promotion."
 SERVING = "evermodel.serving."

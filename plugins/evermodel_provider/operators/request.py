@@ -9,6 +9,7 @@ from airflow.sdk import Param
 
 from evermodel.core.errors import SpecError
 from evermodel.registry.approval import Approver, require_waiver
+from evermodel.registry.audit import audit
 from evermodel.spec.window import whole_day
 from evermodel_provider.assets import retrain_wanted
 from evermodel_provider.operators.base import ModelOperator
@@ -106,6 +107,8 @@ class RetrainRequestOperator(ModelOperator):
         if waived:
             user = getattr(context["dag_run"], "triggering_user_name", None)
             require_waiver(self.spec.name, self.spec.approvers, user)
+            run = context["dag_run"].run_id
+            audit(self.hook.get_conn(), "waiver", self.spec.name, by=user, airflow_run=run)
         return wanted, waived
 
     def _asked_by_drift(self, context: Context) -> dict[str, Any]:

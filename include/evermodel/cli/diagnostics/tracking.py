@@ -12,8 +12,11 @@ from evermodel.core.diagnostics import Finding, first_line
 from evermodel.core.errors import EvermodelError
 from evermodel.core.logins import ask
 from evermodel.core.settings import Settings
+from evermodel.registry.audit import verify
 from evermodel.registry.client import MlflowClient
+from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.tracking import connect
+from evermodel.spec import load_specs
 
 EXPERIMENT = "evermodel-doctor"
 
@@ -38,6 +41,20 @@ def check_tracking(settings: Settings) -> Iterator[Finding]:
         )
     else:
         yield Finding("MLflow writes", "green", said)
+        yield from _audit(client, settings)
+
+
+def _audit(client: MlflowClient, settings: Settings) -> Iterator[Finding]:
+    lines, intact, registry = 0, True, ModelRegistry(client)
+    for spec in load_specs(None, settings)[0]:
+        log, problems = verify(client, registry.read(spec.name))
+        lines += len(log.lines)
+        if problems:
+            intact, more = False, f", and {len(problems) - 1} more" if len(problems) > 1 else ""
+            advice = f"find out who changed MLflow by hand; evermodel audit verify {spec.name} lists all"
+            yield Finding("audit log", "red", f"{spec.name}: {problems[0]}{more}", advice)
+    if intact:
+        yield Finding("audit log", "green", f"{lines} lines, none missing or edited; no alias moved by hand")
 
 
 def _version(uri: str) -> Finding:
