@@ -13,9 +13,10 @@ RUN apt-get update \
     && mkdir -p /opt/evermodel/data /opt/airflow/logs \
     && chown -R evermodel:evermodel /opt/evermodel /opt/airflow
 WORKDIR /opt/airflow
-COPY requirements.txt requirements-production.txt ./
-RUN pip install --no-cache-dir uv \
-    && uv pip install --system --no-cache --compile-bytecode -r requirements-production.txt \
+# Every file that is installed has a SHA-256 in the list: `make hashes` writes it from requirements-production.txt.
+COPY include/deploy/requirements.hashes.txt ./
+RUN pip install --no-cache-dir uv==0.13.9 \
+    && uv pip install --system --no-cache --compile-bytecode --require-hashes -r requirements.hashes.txt \
     && pip uninstall -y uv
 COPY --chown=evermodel:evermodel . .
 RUN pip install --no-cache-dir --no-deps .

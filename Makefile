@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport AIRFLOW_HOME
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo quick quick-tests test test-production check style types layers bench schema docs clean
+.PHONY: help env demo quick quick-tests test test-production check style types layers bench schema hashes docs clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -63,6 +63,12 @@ bench: $(READY) ## Measure against the tools one would pick instead (NAME=drift,
 
 schema: $(READY) ## Write the JSON Schema of the model spec, for editors
 	$(BIN)/evermodel schema --out include/models/model-spec.schema.json
+
+hashes: $(READY) ## Write the hashes of the production image's packages and their licences, after requirements have changed
+	$(BIN)/uv pip compile --quiet --no-deps --generate-hashes --no-header --no-annotate --no-emit-index-url \
+		--python-version 3.12 --python-platform linux requirements-production.txt \
+		--output-file include/deploy/requirements.hashes.txt
+	$(BIN)/python docs/licences.py
 
 docs: $(READY) ## Build the pages of docs/ into build/docs; a warning is an error
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements-docs.txt
