@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from airflow.sdk import DAG
 
-from evermodel_provider.dag_parts import DEFAULT_ARGS, describe, failure_callback, pulled, specs_to_parse
+from evermodel_provider.dag_parts import (
+    DEFAULT_ARGS,
+    describe,
+    failure_callback,
+    pulled,
+    specs_to_parse,
+    team_access,
+)
 from evermodel_provider.operators.backtest import (
     BacktestPlanOperator,
     BacktestPolicyOperator,
@@ -17,6 +24,7 @@ for spec in specs_to_parse("backtest"):
         dag_id=f"backtest_{spec.name}",
         description=f"Replay the history of {spec.name} under retrain policies",
         doc_md=describe(spec),
+        access_control=team_access(spec),
         schedule=None,
         catchup=False,
         max_active_runs=1,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow.sdk import DAG, CronTriggerTimetable
 
-from evermodel_provider.dag_parts import DEFAULT_ARGS, describe, failure_callback, specs_to_parse
+from evermodel_provider.dag_parts import DEFAULT_ARGS, describe, failure_callback, specs_to_parse, team_access
 from evermodel_provider.operators.alert import DriftAlertOperator
 from evermodel_provider.operators.ask import AskForRetrainOperator
 from evermodel_provider.operators.drift import DriftVerdictOperator, EvidentlyReportOperator
@@ -18,6 +18,7 @@ for spec in specs_to_parse("drift"):
         dag_id=f"drift_{spec.name}",
         description=f"Monitor the predictions of {spec.name} for drift",
         doc_md=describe(spec),
+        access_control=team_access(spec),
         schedule=CronTriggerTimetable(cron, timezone="UTC") if cron else None,
         catchup=False,
         max_active_runs=1,

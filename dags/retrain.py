@@ -7,7 +7,14 @@ from datetime import timedelta
 from airflow.sdk import DAG, AssetOrTimeSchedule, CronTriggerTimetable, Label, TriggerRule
 
 from evermodel_provider.assets import champion, retrain_wanted, rollout_wanted
-from evermodel_provider.dag_parts import DEFAULT_ARGS, describe, failure_callback, pulled, specs_to_parse
+from evermodel_provider.dag_parts import (
+    DEFAULT_ARGS,
+    describe,
+    failure_callback,
+    pulled,
+    specs_to_parse,
+    team_access,
+)
 from evermodel_provider.operators.approve import ApproveOperator
 from evermodel_provider.operators.deploy import DeployOperator
 from evermodel_provider.operators.evaluate import DecideOperator, EvaluateOperator
@@ -27,6 +34,7 @@ for spec in specs_to_parse("retrain"):
         dag_id=f"retrain_{spec.name}",
         description=f"Retrain {spec.name}, and promote the challenger if it passes the gates",
         doc_md=describe(spec),
+        access_control=team_access(spec),
         schedule=AssetOrTimeSchedule(timetable=CronTriggerTimetable(cron, timezone="UTC"), assets=wanted)
         if cron
         else [wanted],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from airflow.sdk import DAG
 
 from evermodel_provider.assets import champion
-from evermodel_provider.dag_parts import DEFAULT_ARGS, describe, failure_callback, specs_to_parse
+from evermodel_provider.dag_parts import DEFAULT_ARGS, describe, failure_callback, specs_to_parse, team_access
 from evermodel_provider.operators.rollback import RollbackOperator, rollback_form
 from evermodel_provider.resources import task_resources
 
@@ -14,6 +14,7 @@ for spec in specs_to_parse("rollback"):
         dag_id=f"rollback_{spec.name}",
         description=f"Make an earlier version of {spec.name} the champion again",
         doc_md=describe(spec),
+        access_control=team_access(spec),
         schedule=None,
         catchup=False,
         max_active_runs=1,

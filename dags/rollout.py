@@ -5,7 +5,14 @@ from __future__ import annotations
 from airflow.sdk import DAG, TriggerRule
 
 from evermodel_provider.assets import champion, rollout_wanted
-from evermodel_provider.dag_parts import DEFAULT_ARGS, describe, failure_callback, pulled, specs_to_parse
+from evermodel_provider.dag_parts import (
+    DEFAULT_ARGS,
+    describe,
+    failure_callback,
+    pulled,
+    specs_to_parse,
+    team_access,
+)
 from evermodel_provider.operators.rollout import (
     FinishRolloutOperator,
     RolloutReportOperator,
@@ -20,6 +27,7 @@ for spec in specs_to_parse("rollout"):
         dag_id=f"rollout_{spec.name}",
         description=f"Roll a new version of {spec.name} out, step by step",
         doc_md=describe(spec),
+        access_control=team_access(spec),
         schedule=[rollout_wanted(spec.name)],
         catchup=False,
         max_active_runs=1,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from airflow.sdk import DAG, CronTriggerTimetable
 
 from evermodel_provider.assets import predictions
-from evermodel_provider.dag_parts import DEFAULT_ARGS, describe, failure_callback, specs_to_parse
+from evermodel_provider.dag_parts import DEFAULT_ARGS, describe, failure_callback, specs_to_parse, team_access
 from evermodel_provider.operators.score import ScoreOperator, score_form
 from evermodel_provider.resources import task_resources
 from evermodel_provider.sensors.data import DaysToScoreSensor
@@ -16,6 +16,7 @@ for spec in specs_to_parse("score"):
         dag_id=f"score_{spec.name}",
         description=f"Score the previous day with the champion of {spec.name}",
         doc_md=describe(spec),
+        access_control=team_access(spec),
         schedule=CronTriggerTimetable(cron, timezone="UTC") if cron else None,
         catchup=False,
         max_active_runs=2,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow.sdk import DAG
 
-from evermodel_provider.dag_parts import DEFAULT_ARGS, describe, failure_callback, specs_to_parse
+from evermodel_provider.dag_parts import DEFAULT_ARGS, describe, failure_callback, specs_to_parse, team_access
 from evermodel_provider.operators.rollout import StopRolloutOperator, stop_form
 from evermodel_provider.resources import task_resources
 
@@ -13,6 +13,7 @@ for spec in specs_to_parse("stop_rollout"):
         dag_id=f"stop_rollout_{spec.name}",
         description=f"Stop the active rollout of {spec.name}",
         doc_md=describe(spec),
+        access_control=team_access(spec),
         schedule=None,
         catchup=False,
         max_active_runs=1,

@@ -46,6 +46,12 @@ def failure_callback(spec: ModelSpec) -> list[FailureNotifier]:
     return [FailureNotifier(model=spec.name, connection_id=alerts.slack_connection, channel=alerts.channel)]
 
 
+def team_access(spec: ModelSpec) -> dict[str, dict[str, set[str]]] | None:
+    """Return the rights of the spec's team on its DAGs; None if it names no team."""
+    rights = {"DAGs": {"can_read", "can_edit"}, "DAG Runs": {"can_read", "can_create"}}
+    return {spec.team: rights} if spec.team else None
+
+
 def describe(spec: ModelSpec) -> str:
     """Return the Markdown that Airflow shows beside a DAG."""
     candidates = ", ".join(f"`{candidate.name}`" for candidate in spec.candidates)

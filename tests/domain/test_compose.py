@@ -17,7 +17,7 @@ from support.paths import PROJECT
 
 FILE = PROJECT / "docker-compose.yaml"
 DEPLOY = PROJECT / "include" / "deploy"
-ONCE = {"airflow-init", "storage-init"}
+ONCE = {"airflow-init", "mlflow-init", "storage-init"}
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +61,7 @@ def test_mlflow_answers_under_names_that_are_given(services: dict[str, Any]) -> 
 def test_only_what_a_person_opens_is_published_and_only_to_this_machine(services: dict[str, Any]) -> None:
     published = {name: service["ports"] for name, service in services.items() if "ports" in service}
     assert set(published) == {"airflow-apiserver", "mlflow", "serving", "evidently", "grafana"}
+    assert published.pop("evidently") == ["127.0.0.1:8001:8001"], "it has no login"
     for ports in published.values():
         assert all(port.startswith("${EVERMODEL_BIND:-127.0.0.1}:") for port in ports)
 

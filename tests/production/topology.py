@@ -169,7 +169,11 @@ class Topology:
         if text == "9125":
             text = str(self.port("statsd", text))
         text = text.replace("0.0.0.0", "127.0.0.1")
-        return text.replace("/opt/evermodel/data", str(self.data)).replace("/opt/airflow", str(self.site))
+        return (
+            text.replace("/opt/evermodel/data", str(self.data))
+            .replace("/opt/airflow", str(self.site))
+            .replace("/tmp/airflow", str(self.folder / "airflow"))
+        )
 
     def _postgres(self, made: Container) -> Container:
         programs = server_programs()

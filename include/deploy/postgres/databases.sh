@@ -1,10 +1,21 @@
 #!/bin/sh
-# Makes one user and database for Airflow and one for MLflow, in a fresh PostgreSQL.
+# Makes one user and its databases for Airflow and one for MLflow; neither can open the other's. May be run again, which sets
+# the passwords: docker compose exec postgres sh /docker-entrypoint-initdb.d/databases.sh
 set -eu
-for name in airflow mlflow; do
-    psql --set ON_ERROR_STOP=1 --username postgres --set password="$POSTGRES_PASSWORD" --set name="$name" <<'SQL'
-CREATE ROLE :"name" LOGIN PASSWORD :'password';
-CREATE DATABASE :"name" OWNER :"name";
+login() { # user, password, databases
+    user=$1 password=$2
+    shift 2
+    psql --set ON_ERROR_STOP=1 --username postgres --set name="$user" --set password="$password" <<'SQL'
+SELECT format('CREATE ROLE %I LOGIN', :'name') WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'name') \gexec
+ALTER ROLE :"name" PASSWORD :'password';
 SQL
-done
-psql --set ON_ERROR_STOP=1 --username postgres --command 'CREATE DATABASE mlflow_auth OWNER mlflow'
+    for database in "$@"; do
+        psql --set ON_ERROR_STOP=1 --username postgres --set name="$user" --set database="$database" <<'SQL'
+SELECT format('CREATE DATABASE %I OWNER %I', :'database', :'name')
+    WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'database') \gexec
+REVOKE ALL ON DATABASE :"database" FROM PUBLIC;
+SQL
+    done
+}
+login airflow "$AIRFLOW_DB_PASSWORD" airflow
+login mlflow "$MLFLOW_DB_PASSWORD" mlflow mlflow_auth

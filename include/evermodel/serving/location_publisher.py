@@ -26,7 +26,8 @@ class LocationPublisher(ServiceThread):
     """Writes one tag for each model and host when its content changes, and once an hour.
 
     Of the processes of a host, the first by name writes the tag for all of them, from their reports in the lake; the last
-    one removes it. A failure is logged once, and the tag is written when the registry is available again.
+    one removes it. A failure is logged once, and the tag is written when the registry is available again; where the login
+    may only read, there is no tag.
 
     Parameters
     ----------
@@ -56,7 +57,12 @@ class LocationPublisher(ServiceThread):
             for model, written in self._written.items():
                 self._written[model] = self._published(model, written, now)
         except Exception as error:  # noqa: BLE001 - a failed tag must not affect the answers
-            if not self._failing:
+            if getattr(error, "error_code", "") == "PERMISSION_DENIED":
+                _LOG.info(
+                    'event=announce_refused reason="this login only reads; status has the reports in the lake"'
+                )
+                self._written.clear()
+            elif not self._failing:
                 _LOG.warning('event=announce_failed error="%s: %s"', type(error).__name__, error)
             self._failing = True
             return

@@ -53,6 +53,9 @@ class ModelSpec(SpecSection):
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name in DAG ids, registry and lake.")
     description: str = ""
     owner: str = "ml"
+    team: str | None = Field(
+        None, min_length=1, description="Role of Airflow (FAB) that may see, run and edit the model's DAGs."
+    )
     intended_use: str = Field("", description="What the model is for; shown on the model card.")
     limits: str = Field("", description="What the model must not be used for; shown on the model card.")
     task: Task = "binary"
