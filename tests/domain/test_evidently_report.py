@@ -190,4 +190,4 @@ def test_no_text_of_the_data_ends_the_script_of_the_page(report: Any, tmp_path: 
     html, _ = save_report(draw_report(SPEC, _verdict(*columns, reason=evil), *sides), tmp_path)
     page = html.read_text()
     assert page.count("</script>") == report[0].count("</script>")
-    assert "\\u003c/script>" in page
+    assert "\\u003c/script\\u003e" in page

@@ -188,6 +188,8 @@ _HTML_TAG = re.compile(
 )
 _NOT_HTML = {
     ("specs.py", "table"),  # what to put into a command
+    ("report.py", "head"),  # where Evidently's page gets its policy
+    ("report.py", "script"),  # what the policy allows
     ("plot_style.py", "svg"),  # where the drawing of Matplotlib begins
 }
 

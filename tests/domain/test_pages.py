@@ -2,36 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
-from datetime import UTC, datetime
 from functools import cache
 from html.parser import HTMLParser
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
-from evermodel.alerts.failure_message import failure_message
-from evermodel.alerts.incident_message import IncidentView, incident_message
-from evermodel.alerts.preview import preview_html, thread_html
-from evermodel.core.html import render
-from evermodel.data.validation.profile import ColumnProfile, SnapshotProfile
-from evermodel.data.validation.report import CheckResult, ValidationReport
-from evermodel.evaluation.decision import Gate
-from evermodel.monitoring.problems import Problem
-from evermodel.reports.retrain.decision_page import decision_page
-from evermodel.reports.retrain.document import PageTable
-from evermodel.reports.retrain.importance import Importance
-from evermodel.reports.retrain.model_card import Card, Tried
-from evermodel.reports.retrain.numbers import numbers_of
-from evermodel.reports.validation_page import validation_page
-from support.scored_samples import GATES, trial
-from support.small_spec import small_spec
-from support.verdicts import a_column, a_verdict
+from support.hostile_pages import PAGES, a_decision_page, a_preview, a_thread
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)> & </style></title></td> {{ 7 * 7 }} \ufcbe"
 wild = st.lists(
@@ -59,80 +39,6 @@ class Made(HTMLParser):
         self.text += data
 
 
-def a_decision_page(text: str) -> str:
-    gates = (
-        replace(GATES[0], name=text, detail=text, threshold=text),
-        Gate(f"slice {text}", "pass", 0.1, text, text),
-    )
-    found = trial(candidate=f"_{text}", reason=text, run_key=text, gates=gates, forced=True)
-    figures = numbers_of(found, Importance(0, 0, {}))
-    return decision_page(found, figures, {"reason": text, text: text}, {text: text, "run": f"http://x.example/{text}"})  # fmt: skip
-
-
-def a_card(text: str) -> str:
-    found = trial(reason=text, run_key=text, gates=(replace(GATES[1], name=text, detail=text),))
-    spec = small_spec(owner=text, description=text, intended_use=f"_{text}", limits=f"_{text}")
-    tried = [Tried("linear", text, {text: text}, {})]
-    links = {text: text, "run": f"https://x.example/{text}"}
-    lineage = {"git commit": text, text: text}
-    return Card(
-        spec, text, datetime(2026, 1, 5, tzinfo=UTC), found.decision, tried, {}, lineage, links
-    ).html()
-
-
-def a_validation_page(text: str) -> str:
-    checks = tuple(
-        CheckResult(text, False, text, text, severity, text, f"_{text}", 1, (f"_{text}",))
-        for severity in ("fail", "warn", "quarantine")
-    )
-    report = ValidationReport("small", 9, checks, 1, f"_{text}", f"_{text}")
-    profile = SnapshotProfile(9, 9, "", "", {text: ColumnProfile(text, False, values={text: 3}, distinct=1)})
-    return validation_page(small_spec(), report, profile, None, text)
-
-
-def a_backtest_page(text: str) -> str:
-    table = PageTable((text, text), [(text, f"_{text}")])
-    plot = SimpleNamespace(title=text, caption=text, source="data:image/svg+xml;base64,", wide=True)
-    return render(
-        "reports/templates/backtest.html", title=text, footer=text, facts={"start": text, "end": text, "model": text}, tone="ships",
-        findings=[text, text], cards=[(text, text, text)], results=table, notes=[text], plots=[plot], hurting=table, cost=table,
-        retrains={text: table}, replayed=table,
-    )  # fmt: skip
-
-
-def a_description(text: str) -> str:
-    kind = {"type": [text, "null"], "description": text}
-    schema = {
-        "oneOf": [
-            {"properties": {"rows": {}}},
-            {"properties": {"row": {"properties": {text: kind}, "required": []}}},
-        ]
-    }
-    content = {"application/json": {"schema": schema, "examples": {text: {"value": {text: text}}}}}
-    operation = {
-        "description": text,
-        "requestBody": {"content": content},
-        "responses": {"200": {"description": text}},
-    }
-    api = {"info": {"version": text}, "components": {}, "paths": {f"/{text}": {"post": operation}}}
-    return render("serving/templates/docs.html", api=api, dumps=json.dumps)
-
-
-def a_preview(text: str) -> str:
-    column = a_column(column=text, summary=f"_{text}", measure=text)
-    verdict = a_verdict(model=text, version=text, columns=(column,))
-    view = IncidentView(
-        name=text, problem=Problem("drift", "critical", f"_{text}", details=(f"_{text}",)), verdict=verdict, opened="2026-01-05",
-        worst="critical", links={"run": f"http://x.example/{text}"}, next_step=f"_{text}", cause=f"_{text}", owner=f"_{text}", mention=(),
-    )  # fmt: skip
-    return preview_html(incident_message(view), b"png", f"_{text}")
-
-
-def a_thread(text: str) -> str:
-    first = failure_message(text, text, text, text, text, f"http://x.example/{text}")
-    return thread_html(first, [b"png", first])
-
-
 @cache
 def plain_page(page: Callable[[str], str]) -> Made:
     return Made(page("plain"))
@@ -144,9 +50,6 @@ def assert_text_stays_text(page: Callable[[str], str], text: str) -> None:
     if page not in (a_preview, a_thread):  # in a message, a line break of a text is a tag
         assert made.tags == plain.tags
     assert "\x00" not in made.text
-
-
-PAGES = [a_card, a_validation_page, a_backtest_page, a_description, a_preview, a_thread]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -4,82 +4,26 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from evermodel.cli.local_stack.ports import free_port
-from evermodel.core.settings import Settings
-from evermodel.reports.overview.overview import Overview
-from evermodel.reports.overview.records import Record
 from evermodel.reports.overview.store import StoredModel
 from evermodel.reports.overview.summary import summarise
 from support.airflow_runs import database
+from support.models_page import EVIL, ModelsPage
 
-EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(1)>"
 HTML = {"Accept": "text/html"}
 
 
-class Site:
-    """The page for one user after the other; MLflow is away, the store holds what it said before."""
-
-    def __init__(self, home: Path) -> None:
-        from fastapi import FastAPI
-        from fastapi.testclient import TestClient
-
-        from evermodel_provider.ui.app import build_app
-
-        self.settings = Settings(
-            home=home, lake=home, models=home, dvc_remote="", airflow_url="", tracking_uri=f"http://127.0.0.1:{free_port()}",
-        )  # fmt: skip
-        self.page = build_app(lambda: self.settings)
-        airflow = FastAPI()
-        airflow.mount("/evermodel", self.page)
-        self.client = TestClient(airflow)
-        self.overview: Overview = self.page.state.overview
-
-    def keep(self, *models: str, decision: dict[str, Any] | None = None, **facts: Any) -> None:
-        """Store models as if MLflow had told of them, each with one day and one decision."""
-        store = self.overview.store
-        store.note(source=self.settings.tracking_uri, layout="3", synced="1e9", reached="1e9")
-        store.keep_models({name: StoredModel(name, {"champion": "1"}, {}, 1) for name in models})
-        gate = {"name": EVIL, "verdict": "fail", "value": 0.1, "threshold": EVIL, "detail": EVIL}
-        for name in models:
-            day = {
-                "version": "1", "severity": "critical", "severities": {"feature": "critical"}, "metric": EVIL, "value": 0.7, "low": 0.6,
-                "high": 0.8, "promised": 0.75, "reasons": {"drift": EVIL}, "columns": [[EVIL, "feature", "PSI", 0.4, "critical"]], "answer": EVIL,
-                "transitions": [], "run": "r1", "experiment": f"{name}-2", "run_key": "k", "status": "FINISHED", "rows": 10, **facts,
-            }  # fmt: skip
-            retrain = {
-                "as_of": "2026-03-02", "reason": EVIL, "verdict": "better", "ship": "true", "candidate": EVIL, "metric": "auc", "forced": "false",
-                "outcome": "deployed", "version": "1", "window": "", "value": 0.7, "against": 0.6, "gain": 0.1, "gain_low": 0.0, "gain_high": 0.2,
-                "decision": {"gates": [gate], "reason": EVIL, "challenger": [0.7, 0.6, 0.8]}, "airflow_run": f'x"{EVIL}', "run": "r2",
-                "experiment": f"{name}-1", "run_key": "k2", "status": "FINISHED", "began": "2026-03-02T06:00:00+00:00",
-            } | (decision or {})  # fmt: skip
-            records = [Record(f"{name}-d", "drift", "2026-03-02", 1, day), Record(f"{name}-r", "retrain", "2026-03-02", 1, retrain)]  # fmt: skip
-            store.keep_runs({f"{name}-1": name, f"{name}-2": name}, records)
-            store.keep_summaries({name: summarise(store, name)})
-            store.note_loaded(name, 4e9)
-
-    def as_user(self, role: str | None) -> None:
-        from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
-        from airflow.api_fastapi.core_api.security import get_user
-
-        self.page.dependency_overrides[get_user] = lambda: SimpleAuthManagerUser(username="ada", role=role)
-
-    def get(self, path: str, **headers: str) -> Any:
-        return self.client.get(f"/evermodel{path}", headers=headers)
-
-
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelsPage:
     monkeypatch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS", "ada:admin")
     monkeypatch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE", str(tmp_path / "passwords.json"))
     database()
     from airflow.api_fastapi.app import create_auth_manager
 
     create_auth_manager()
-    return Site(tmp_path / "home")
+    return ModelsPage(tmp_path / "home")
 
 
 def only(model: str) -> Callable[..., bool]:
@@ -97,7 +41,7 @@ PATHS = (
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_nothing_is_answered_without_a_user(site: Site, path: str) -> None:
+def test_nothing_is_answered_without_a_user(site: ModelsPage, path: str) -> None:
     site.keep("churn")
 
     assert site.get(path).status_code == 401
@@ -105,7 +49,7 @@ def test_nothing_is_answered_without_a_user(site: Site, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/models/churn", "/dags/drift_churn"])
-def test_a_user_without_rights_sees_nothing(site: Site, path: str) -> None:
+def test_a_user_without_rights_sees_nothing(site: ModelsPage, path: str) -> None:
     site.keep("churn")
     site.as_user(None)
 
@@ -115,7 +59,9 @@ def test_a_user_without_rights_sees_nothing(site: Site, path: str) -> None:
     assert "0.700" not in answer.text
 
 
-def test_only_models_whose_dag_one_may_read_are_shown(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_models_whose_dag_one_may_read_are_shown(
+    site: ModelsPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from airflow.api_fastapi.app import get_auth_manager
 
     site.keep("churn", "fraud")
@@ -130,7 +76,7 @@ def test_only_models_whose_dag_one_may_read_are_shown(site: Site, monkeypatch: p
     assert site.get("/dags/drift_fraud").status_code == 403
 
 
-def test_who_may_only_look_gets_no_button_that_starts(site: Site) -> None:
+def test_who_may_only_look_gets_no_button_that_starts(site: ModelsPage) -> None:
     site.keep("churn")
     site.as_user("viewer")
     assert 'data-form="retrain_churn" data-may=""' in site.get("/models/churn").text
@@ -139,7 +85,7 @@ def test_who_may_only_look_gets_no_button_that_starts(site: Site) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/models/churn"])
-def test_what_others_wrote_is_text_and_never_markup(site: Site, path: str) -> None:
+def test_what_others_wrote_is_text_and_never_markup(site: ModelsPage, path: str) -> None:
     site.keep("churn")
     site.as_user("viewer")
 
@@ -152,7 +98,7 @@ def test_what_others_wrote_is_text_and_never_markup(site: Site, path: str) -> No
     assert "frame-ancestors 'self'" in answer.headers["content-security-policy"]
 
 
-def test_the_time_line_is_data_that_a_browser_can_read(site: Site) -> None:
+def test_the_time_line_is_data_that_a_browser_can_read(site: ModelsPage) -> None:
     site.keep("churn", value=None, low=None, high=None)
     site.as_user("viewer")
 
@@ -165,7 +111,7 @@ def test_the_time_line_is_data_that_a_browser_can_read(site: Site) -> None:
     assert chart["retrains"][0]["text"] == "shipped v1"
 
 
-def test_with_mlflow_away_the_page_says_so_and_shows_what_it_knows(site: Site) -> None:
+def test_with_mlflow_away_the_page_says_so_and_shows_what_it_knows(site: ModelsPage) -> None:
     site.keep("churn")
     site.as_user("viewer")
     site.get("/")
@@ -177,7 +123,7 @@ def test_with_mlflow_away_the_page_says_so_and_shows_what_it_knows(site: Site) -
     assert "2026-03-02" in answer
 
 
-def test_with_mlflow_away_from_the_start_the_page_says_so(site: Site) -> None:
+def test_with_mlflow_away_from_the_start_the_page_says_so(site: ModelsPage) -> None:
     site.as_user("viewer")
     site.get("/")
     site.overview.wait()
@@ -188,7 +134,7 @@ def test_with_mlflow_away_from_the_start_the_page_says_so(site: Site) -> None:
     assert "No models yet" not in answer.text
 
 
-def test_a_model_that_does_not_exist_and_a_dag_without_a_model(site: Site) -> None:
+def test_a_model_that_does_not_exist_and_a_dag_without_a_model(site: ModelsPage) -> None:
     site.keep("churn")
     site.as_user("viewer")
 
@@ -197,7 +143,7 @@ def test_a_model_that_does_not_exist_and_a_dag_without_a_model(site: Site) -> No
     assert "No model behind this DAG" in site.get("/dags/other").text
 
 
-def test_files_are_kept_by_the_browser_and_no_other_file_is_served(site: Site) -> None:
+def test_files_are_kept_by_the_browser_and_no_other_file_is_served(site: ModelsPage) -> None:
     site.as_user("viewer")
 
     assert "immutable" in site.get("/static/plotly.min.js").headers["cache-control"]
@@ -219,7 +165,7 @@ def test_the_plugin_costs_other_processes_nothing() -> None:
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
 
 
-def test_a_rollout_under_way_can_be_stopped(site: Site) -> None:
+def test_a_rollout_under_way_can_be_stopped(site: ModelsPage) -> None:
     from evermodel.registry.tags import TRAFFIC_PLAN
     from evermodel.registry.traffic_plan import TrafficPlan, split
 
@@ -241,7 +187,7 @@ def test_a_rollout_under_way_can_be_stopped(site: Site) -> None:
     assert "v2 25%" in text
 
 
-def test_a_rollout_that_a_promotion_overtook_cannot_be_stopped(site: Site) -> None:
+def test_a_rollout_that_a_promotion_overtook_cannot_be_stopped(site: ModelsPage) -> None:
     from evermodel.registry.tags import TRAFFIC_PLAN
     from evermodel.registry.traffic_plan import TrafficPlan, split
 
@@ -285,7 +231,7 @@ def test_what_came_of_a_decision_is_said_as_it_was(facts: dict[str, str], look: 
     assert (said["look"], f"{said['text']} {said['note']}") == (look, words)
 
 
-def test_everything_on_the_chart_is_also_text_with_a_link(site: Site) -> None:
+def test_everything_on_the_chart_is_also_text_with_a_link(site: ModelsPage) -> None:
     site.keep("churn", decision={"verdict": "", "status": "FAILED", "reason": "by hand"})
     site.as_user("viewer")
 
@@ -296,7 +242,7 @@ def test_everything_on_the_chart_is_also_text_with_a_link(site: Site) -> None:
     assert "ended without a decision</span></td><td>by hand</td>" in text
 
 
-def test_without_an_mlflow_server_the_page_says_what_it_needs(site: Site) -> None:
+def test_without_an_mlflow_server_the_page_says_what_it_needs(site: ModelsPage) -> None:
     site.keep("churn")
     site.as_user("viewer")
     site.settings = site.settings.model_copy(update={"tracking_uri": "sqlite:////data/mlflow.db"})
@@ -309,7 +255,7 @@ def test_without_an_mlflow_server_the_page_says_what_it_needs(site: Site) -> Non
     assert "sqlite:" not in site.get("/dags/other", Accept="text/html").text
 
 
-def test_nobody_is_shown_the_password_of_mlflow(site: Site) -> None:
+def test_nobody_is_shown_the_password_of_mlflow(site: ModelsPage) -> None:
     site.keep("churn")
     site.as_user("viewer")
     address = site.settings.tracking_uri.replace("//", "//ada:secret@")
@@ -321,7 +267,7 @@ def test_nobody_is_shown_the_password_of_mlflow(site: Site) -> None:
         assert "secret" not in site.get(path, Accept="text/html").text
 
 
-def test_the_link_to_mlflow_leads_to_the_address_that_holds_now(site: Site) -> None:
+def test_the_link_to_mlflow_leads_to_the_address_that_holds_now(site: ModelsPage) -> None:
     site.as_user("viewer")
     site.settings = site.settings.model_copy(update={"tracking_uri": "https://ada:secret@mlflow.example/ml"})
 
@@ -329,7 +275,7 @@ def test_the_link_to_mlflow_leads_to_the_address_that_holds_now(site: Site) -> N
     assert (answer.status_code, answer.headers["location"]) == (307, "https://mlflow.example/ml/#/models")
 
 
-def test_a_home_that_cannot_be_written_is_one_clear_page(tmp_path: Path, site: Site) -> None:
+def test_a_home_that_cannot_be_written_is_one_clear_page(tmp_path: Path, site: ModelsPage) -> None:
     (tmp_path / "file").write_text("in the way")
     site.overview.store.path = tmp_path / "file" / "overview.db"
     site.as_user("viewer")
@@ -341,7 +287,7 @@ def test_a_home_that_cannot_be_written_is_one_clear_page(tmp_path: Path, site: S
         assert "Make EVERMODEL_HOME a folder that it can write" in answer.text
 
 
-def test_a_refresh_that_broke_is_not_blamed_on_mlflow(site: Site) -> None:
+def test_a_refresh_that_broke_is_not_blamed_on_mlflow(site: ModelsPage) -> None:
     site.keep("churn")
     site.as_user("viewer")
     site.overview._tried = 1e18  # no refresh of its own

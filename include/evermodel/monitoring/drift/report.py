@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
+from hashlib import sha256
 from math import floor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evermodel.core.errors import PermanentError
+from evermodel.core.html import render
 from evermodel.monitoring.drift.drawing import Chosen, Source, draw, rows_needed
 from evermodel.monitoring.drift.report_text import HEADER, note, title, words
 from evermodel.monitoring.drift.verdict import ColumnDrift, DriftVerdict
@@ -26,6 +30,9 @@ _Sides = dict[str, NDArray[Any]]
 STAT_TEST = f"{_PREFIX}calibrated"
 # Evidently puts its data into a script as JSON, a line for widgets and one for plots.
 _DATA = re.compile(r"^ *var \w+ = .*;$", re.MULTILINE)
+_DATA_LINES = 2
+_SCRIPT = re.compile("<script>(.*?)</script>", re.DOTALL)
+_MARKUP = {ord(mark): f"\\u{ord(mark):04x}" for mark in "<>&\u2028\u2029"}
 
 
 def draw_report(
@@ -92,8 +99,26 @@ def save_report(snapshot: Any, folder: Path) -> tuple[Path, Path]:
 
 
 def _inert(page: str) -> str:
-    """Return Evidently's page without ``<`` in its data: a ``</script>`` in a category would end the script."""
-    return _DATA.sub(lambda line: line[0].replace("<", "\\u003c"), page, count=2)
+    """Return Evidently's page with its data free of markup, which could end the script, and with a content policy.
+
+    The policy allows Evidently's own scripts by their hashes, and nothing from elsewhere.
+    """
+    # A browser computes the hashes on its own line ends.
+    page, lines = _DATA.subn(
+        lambda line: line[0].translate(_MARKUP), page.replace("\r\n", "\n"), count=_DATA_LINES
+    )
+    if lines != _DATA_LINES:
+        raise PermanentError(
+            "Evidently's page has another form than that of version 0.7, so its data cannot be made safe to open",
+            "install the version of evidently in requirements.txt",
+        )
+    hashes = [b64encode(sha256(script.encode()).digest()).decode() for script in _SCRIPT.findall(page)]
+    allowed = " ".join(f"'sha256-{one}'" for one in hashes)
+    policy = (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; font-src data:; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    return page.replace("<head>", render("monitoring/drift/templates/head.html", policy=policy), 1)
 
 
 def _pictures(

@@ -6,10 +6,12 @@ import html
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from evermodel.alerts.text import one_line
 
 # An underscore acts only at the edge of a word.
+_OF_ADDRESSES = "%/:?#@!$&*+,;=~"
 _MARKS = re.compile(r"([\\`*\[\]|~#]|(?<!\w)_|_(?!\w))")
 
 
@@ -79,10 +81,16 @@ def _markdown(part: Part) -> list[str]:
         case Bullets(items):
             return [f"- {marked(item)}" for item in items]
         case Links(addresses):
-            return [" · ".join(f"[{marked(label)}](<{address}>)" for label, address in addresses.items())]
+            return [" · ".join(_link(label, address) for label, address in addresses.items())]
         case PageTable(head, rows):
             lines = [_cells(head), "|" + "---|" * len(head)]
             return lines + [_cells(row) for row in rows]
+
+
+def _link(label: str, address: str) -> str:
+    if not address.lower().startswith(("http://", "https://")):
+        return f"{marked(label)}: {marked(address)}"
+    return f"[{marked(label)}](<{quote(address, safe=_OF_ADDRESSES)}>)"
 
 
 def _cells(cells: Sequence[object]) -> str:

@@ -19,6 +19,7 @@
   // Airflow shows the page in a frame that may not open windows or lead the whole page elsewhere: the page around it
   // does that for us.
   function leave(address, top) {
+    if (!/^https?:$/.test(new URL(address, location.href).protocol)) return;
     let page = document;
     try { if (parent !== window && parent.document) page = parent.document; } catch { /* another origin */ }
     const link = page.createElement("a");

@@ -80,11 +80,11 @@
     const champions = data.champions.map((one, index) => {
       const [start, end] = [Date.parse(one.start) - DAY / 2, Date.parse(one.end) + DAY / 2];
       return { start, end, colour: raise[index % 2], ink: colour("ink"), label: (end - start) / DAY > wide ? `v${text(one.version)}` : "",
-        said: `<b>v${text(one.version)}</b> was champion, ${one.start} to ${one.end}` };
+        said: `<b>v${text(one.version)}</b> was champion, ${text(one.start)} to ${text(one.end)}` };
     });
     const incidents = data.incidents.map((one) => ({
       start: Date.parse(one.opened) - DAY / 2, end: (one.ended ? Date.parse(one.ended) : last) + DAY / 2, colour: colour(LEVEL[one.severity] === 2 ? "critical" : "warning"),
-      ink: "transparent", label: "", said: `<b>${text(one.lane)} incident</b>, ${one.opened} to ${one.ended || "now"}<br>${wrapped(one.reason)}${one.cause ? `<br>${wrapped(one.cause)}` : ""}`,
+      ink: "transparent", label: "", said: `<b>${text(one.lane)} incident</b>, ${text(one.opened)} to ${text(one.ended || "now")}<br>${wrapped(one.reason)}${one.cause ? `<br>${wrapped(one.cause)}` : ""}`,
     }));
     const rollouts = data.rollouts.map((one) => ({
       start: Date.parse(one.start), end: one.end ? Date.parse(one.end) : Math.max(last + DAY / 2, Date.parse(one.start) + DAY), colour: colour(ENDS[one.state] || "accent"), ink: colour("accent-ink"),
@@ -118,7 +118,7 @@
       hoverlabel: { bgcolor: colour("card"), bordercolor: colour("rule"), align: "left", font: { color: colour("ink"), size: 12 } },
       xaxis: { ...axis, type: "date", range: [new Date(from).toISOString(), new Date(last + DAY).toISOString()], showgrid: false, ticks: "outside", tickcolor: colour("rule"),
         anchor: "y2", showspikes: true, spikemode: "across", spikethickness: 1, spikedash: "solid", spikecolor: colour("rule"), spikesnap: "hovered data" },
-      yaxis: { ...axis, domain: [0.460, 1], title: { text: data.metric, font: { size: 12, color: colour("muted") }, standoff: 6 }, nticks: 6, range: heights(from) },
+      yaxis: { ...axis, domain: [0.460, 1], title: { text: text(data.metric), font: { size: 12, color: colour("muted") }, standoff: 6 }, nticks: 6, range: heights(from) },
       yaxis2: { ...axis, domain: [0, 0.420], type: "category", categoryorder: "array", categoryarray: lanes, range: [-0.5, lanes.length - 0.5], showgrid: false, ticks: "" },
       dragmode: false,
     };
