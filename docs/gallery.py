@@ -38,8 +38,9 @@ def column(
     """Return one test of one column; shares are label, reference and window."""
     bins = tuple(Bin(label, before, now) for label, before, now in shares)
     return ColumnDrift(
-        name, "numeric", "feature", "calibrated", "PSI", effect, 0.9 * effect, 1.1 * effect, 0.21, 0.21,
-        1e-12, "training", severity, summary, bins,
+        column=name, kind="numeric", what="feature", measure="PSI", effect=effect, low=0.9 * effect,
+        high=1.1 * effect, calm=0.21, threshold=0.21, p_value=1e-12, reference="training", severity=severity,
+        summary=summary, bins=bins,
     )  # fmt: skip
 
 

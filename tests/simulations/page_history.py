@@ -334,8 +334,9 @@ def _register(base: sqlite3.Connection, story: Story, experiment: int, end: date
 def _column(name: str, rng: random.Random, severity: Severity) -> ColumnDrift:
     effect = abs(rng.gauss(0.02, 0.015)) + {"none": 0.0, "warning": 0.14, "critical": 0.35}[severity]
     return ColumnDrift(
-        name, "numeric", "feature", "calibrated", "PSI", effect, 0.9 * effect, 1.1 * effect, 0.1, 0.1,
-        math.exp(-40 * effect), "training", severity, "median moved" if severity != "none" else "",
+        column=name, kind="numeric", what="feature", measure="PSI", effect=effect, low=0.9 * effect,
+        high=1.1 * effect, calm=0.1, threshold=0.1, p_value=math.exp(-40 * effect), reference="training",
+        severity=severity, summary="median moved" if severity != "none" else "",
     )  # fmt: skip
 
 
