@@ -37,7 +37,7 @@ def test_the_demo_tells_its_story_and_leaves_nothing_behind(tmp_path: Path) -> N
     assert done.returncode == 0, output
     assert "All checks passed." in output
     assert (
-        "2 champions, 1 incident about performance, 1 incident about drift, 5 quiet days without a message"
+        "2 champions, 1 incident about performance, 1 incident about drift, 2 quiet days without a message"
         in output
     )
     assert "failed: 0." in output
