@@ -6,6 +6,7 @@ import pytest
 
 from evermodel.core.errors import TrackingUnavailableError
 from evermodel.evaluation.decision import Decision
+from evermodel.registry.client import MlflowClient
 from evermodel.registry.registry import ModelRegistry
 from support.flights import World
 
@@ -80,11 +81,11 @@ def test_a_server_that_goes_away_in_the_middle_does_not_write_the_champion_off(
 def _lose_files(world: World, version: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from evermodel.modeling import model_store
 
-    kept = model_store.load_model
+    kept = model_store.download
 
-    def load(client: object, uri: str, folder: Path) -> model_store.LoadedModel:
+    def download(client: MlflowClient, uri: str, folder: Path) -> dict[str, str]:
         if uri == f"models:/{world.name}/{version}":
             raise FileNotFoundError("no such artifact")
-        return kept(client, uri, folder)  # type: ignore[arg-type]
+        return kept(client, uri, folder)
 
-    monkeypatch.setattr("evermodel.pipelines.evaluate.load_model", load)
+    monkeypatch.setattr("evermodel.pipelines.evaluate.download", download)
