@@ -119,12 +119,12 @@ def slow_downloads(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[dict[str, 
     begun: list[str] = []
     download = model_store.download
 
-    def slowly(client: Any, uri: str, folder: Path) -> Any:
+    def slowly(client: Any, uri: str, folder: Path, *known: Any) -> Any:
         version = uri.rpartition("/")[2]
         begun.append(version)
         if version in held:
             held[version].wait(60)
-        return download(client, uri, folder)
+        return download(client, uri, folder, *known)
 
     monkeypatch.setattr(model_store, "download", slowly)
     yield held, begun

@@ -10,11 +10,15 @@ from evermodel.core.errors import UnsafePathError
 _LONGEST = 255  # bytes of one name, on common file systems
 
 
-def inside(folder: Path, *names: str) -> Path:
+def inside(folder: Path, *names: str, links: bool = False) -> Path:
     """Join names that come from a tag, a spec, an id or a value to a folder, and refuse what leads out of it.
 
-    Each name may have several parts (``snapshots/churn/a.parquet``); symbolic links below the folder are followed, and
-    have to stay in it. Nothing is created.
+    Each name may have several parts (``churn/a.parquet``). Nothing is created.
+
+    Parameters
+    ----------
+    links
+        Whether symbolic links below the folder may lead out of it: only where the folder is its author's, as for specs.
 
     Raises
     ------
@@ -23,8 +27,8 @@ def inside(folder: Path, *names: str) -> Path:
 
     Examples
     --------
-    >>> print(inside(Path("lake"), "snapshots/churn", "a.parquet"))
-    lake/snapshots/churn/a.parquet
+    >>> print(inside(Path("cache"), "churn/a.parquet"))
+    cache/churn/a.parquet
     """
     for name in names:
         if problem := _problem(name):
@@ -33,14 +37,14 @@ def inside(folder: Path, *names: str) -> Path:
                 "correct the name where it is set: a tag, a spec or an argument",
             )
     path = folder.joinpath(*names)
-    if not os.path.realpath(path).startswith(os.path.join(os.path.realpath(folder), "")):
+    if not links and not os.path.realpath(path).startswith(os.path.join(os.path.realpath(folder), "")):
         raise UnsafePathError(f"{path} leads out of {folder}", "remove the symbolic link")
     return path
 
 
 def _problem(name: str) -> str:
     parts = name.replace("\\", "/").split("/")
-    if not name or name.startswith("/") or PureWindowsPath(name).drive or PureWindowsPath(name).root:
+    if not name or name.startswith("/") or any(PureWindowsPath(part).drive for part in parts):
         return "is not a relative path"
     if any(ord(letter) < 32 or 0xD800 <= ord(letter) < 0xE000 for letter in name):
         return "holds a character that no path may have"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from evermodel.core.atomic import replacing, sweep
 from evermodel.core.errors import SourceError
 from evermodel.core.formats import PARQUET_METADATA, require_known_parquet
+from evermodel.core.paths import inside
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window
 
@@ -56,7 +57,7 @@ def day_folder(
     spec: ModelSpec, lake: Path, day: str, log: Literal["predictions", "shadow"] = "predictions"
 ) -> Path:
     """Return the folder of one day (``YYYY-MM-DD``, UTC); ``shadow`` is the log of a shadow's answers."""
-    return lake / log / spec.name / f"date={day}"
+    return inside(lake / log / spec.name, f"date={day}")
 
 
 def day_file(spec: ModelSpec, lake: Path, day: str) -> Path:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from evermodel.modeling.onnx.runtime import FastModel
     from evermodel.modeling.tasks import FittedPipeline
-    from evermodel.registry.client import MetricPoint, MlflowClient
+    from evermodel.registry.client import MetricPoint, MlflowClient, ModelVersion
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,9 @@ def log_model(
     return str(logged.model_uri)
 
 
-def download(client: MlflowClient, uri: str, folder: Path) -> dict[str, str]:
+def download(
+    client: MlflowClient, uri: str, folder: Path, known: ModelVersion | None = None
+) -> dict[str, str]:
     """Download a model's files into an empty folder, and check those of a version against its decision.
 
     Parameters
@@ -125,6 +127,8 @@ def download(client: MlflowClient, uri: str, folder: Path) -> dict[str, str]:
         ``models:/name/version`` or ``models:/m-...``.
     folder
         Where the files go; kept, so that it can serve as a cache.
+    known
+        The version, if it was read just now.
 
     Returns
     -------
@@ -147,7 +151,7 @@ def download(client: MlflowClient, uri: str, folder: Path) -> dict[str, str]:
     get_artifact_repository(place, client.tracking_uri).download_artifacts("", str(folder))
     files = hash_files(folder)
     if version:
-        require_judged(client, client.get_model_version(name, version), files)
+        require_judged(client, known or client.get_model_version(name, version), files)
     return files
 
 

@@ -89,7 +89,7 @@ def read_pipeline(file: Path, module: str | None = None) -> FittedPipeline:
     """
     from evermodel.modeling.user_features import loading_features
 
-    trusted = _checked(file, str(file.parent))
+    trusted = checked_names(file, str(file.parent))
     for moved in MOVED_TYPES.keys() & set(trusted):
         sys.modules.setdefault(moved.rpartition(".")[0], import_module(MOVED_TYPES[moved]))
     try:
@@ -112,10 +112,10 @@ def checked_dump(pipeline: FittedPipeline) -> tuple[bytes, list[str]]:
         It holds something that is not on the list.
     """
     content: bytes = _skops_io().dumps(pipeline)
-    return content, _checked(content, type(pipeline).__name__)
+    return content, checked_names(content, type(pipeline).__name__)
 
 
-def _checked(source: Path | bytes, where: str) -> list[str]:
+def checked_names(source: Path | bytes, where: str) -> list[str]:
     """Return the names beside skops' own lists, after a check of each node."""
     skops_io, given = _skops_io(), {"data": source} if isinstance(source, bytes) else {"file": source}
     name = source.name if isinstance(source, Path) else "the pipeline"
@@ -124,7 +124,16 @@ def _checked(source: Path | bytes, where: str) -> list[str]:
             schema = json.loads(stored.read("schema.json"))
         refused = _refused(schema)
         types = [] if refused else skops_io.get_untrusted_types(**given)
-    except (OSError, BadZipFile, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (
+        OSError,
+        BadZipFile,
+        ImportError,
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise ModelFormatError(
             f"{where}: {name} is not a readable skops file ({error})", "retrain or roll back"
         ) from error
@@ -141,7 +150,7 @@ def _refused(schema: Any) -> set[str]:
     """Return what a schema may not have: node types, names in a node of another type, or libraries not reviewed."""
     if schema["protocol"] < _PROTOCOL:
         return {f"protocol {schema['protocol']} of skops"}
-    refused, left = set(), [schema]
+    refused, libraries, left = set[str](), set[str](), [schema]
     while left:
         node = left.pop()
         if isinstance(node, dict) and "__loader__" in node:
@@ -150,11 +159,14 @@ def _refused(schema: Any) -> set[str]:
                 refused.add(f"{kind} of {name}")
             elif kind not in TRUSTED_TYPES.get(name, ("ObjectNode",) if name in MOVED_TYPES else NODES):
                 refused.add(f"{name} in a {kind}")
-            library = str(node["__module__"]).partition(".")[0]
-            if library in REVIEWED and version(library).partition(".")[0] != REVIEWED[library]:
-                refused.add(f"{name} of {library} {version(library)}")
+            libraries.add(str(node["__module__"]).partition(".")[0])
         left += node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
-    return refused
+    installed = {library: version(library) for library in REVIEWED.keys() & libraries}
+    return refused | {
+        f"{library} {number}"
+        for library, number in installed.items()
+        if number.partition(".")[0] != REVIEWED[library]
+    }
 
 
 def _skops_io() -> Any:

@@ -21,7 +21,7 @@ import yaml
 from evermodel.core.environment import git_commit, thread_count
 from evermodel.core.errors import PermanentError, SnapshotStoreError, TrainingError
 from evermodel.core.settings import Settings
-from evermodel.data.snapshots.dvc import SnapshotStore, write_pointer
+from evermodel.data.snapshots.dvc import SnapshotStore, snapshot_file, write_pointer
 from evermodel.modeling.model_store import download
 from evermodel.registry.lineage import Lineage
 from evermodel.registry.tracking import find_run, read_json
@@ -132,7 +132,7 @@ def _stored_spec(client: MlflowClient, stored: ModelVersion, made: Lineage) -> t
 def _bring_snapshot(made: Lineage, lake: Path, settings: Settings) -> tuple[str, list[str]]:
     """Put the snapshot into a separate lake; return its origin and its differences."""
     path, md5 = made.snapshot, made.snapshot_md5
-    present, target = settings.lake / path, lake / path
+    present, target = snapshot_file(settings.lake, path), snapshot_file(lake, path)
     target.parent.mkdir(parents=True)
     if present.exists() and _md5(present) == md5:
         shutil.copyfile(present, target)

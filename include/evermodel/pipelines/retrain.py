@@ -10,7 +10,7 @@ from evermodel.core.environment import git_commit, installed_packages
 from evermodel.core.errors import ApprovalError, PromotionError
 from evermodel.core.settings import Settings
 from evermodel.data.snapshots.snapshot import Snapshot, take_snapshot
-from evermodel.deployment.eligibility import require_ship
+from evermodel.deployment.eligibility import require_content, require_ship
 from evermodel.deployment.rollout.active import stop_active_rollout
 from evermodel.evaluation.decision import Decision
 from evermodel.modeling.training import TrainedCandidate
@@ -96,6 +96,7 @@ class Retrain(RetrainRun):
         """
         decision, answer = self._consented(version, by, approval)
         registry = ModelRegistry(self.client)
+        require_content(self.client, registry.version(self.spec.name, version))
         seen = registry.read(self.spec.name)
         promotion = registry.promote(
             seen,

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from evermodel.core.errors import SnapshotStoreError, TransferError
 from evermodel.core.logins import split_login
+from evermodel.core.paths import inside
 from evermodel.core.settings import Settings
-from evermodel.data.snapshots.dvc import SnapshotStore
+from evermodel.data.snapshots.dvc import SnapshotStore, snapshot_file
 from evermodel.pipelines.deploy import Deployment, deploy
 from evermodel.registry.audit import audit
 from evermodel.registry.lineage import Lineage
@@ -175,6 +176,7 @@ def _take(client: MlflowClient, model: str, version: str, source: str, folder: P
 def _artifacts(client: MlflowClient, run: Run, folder: Path) -> Path:
     folder.mkdir(parents=True)
     for artifact in client.list_artifacts(run.info.run_id):
+        inside(folder, artifact.path)
         client.download_artifacts(run.info.run_id, artifact.path, str(folder))
     return folder
 
@@ -183,7 +185,7 @@ def _bring_snapshot(version: ModelVersion, settings: Settings) -> None:
     """Put the version's snapshot, the reference of drift, into this environment's lake and remote."""
     made = Lineage.from_version(version).require(version, "snapshot", "snapshot_md5")
     path, md5 = made.snapshot, made.snapshot_md5
-    file = settings.lake / path
+    file = snapshot_file(settings.lake, path)
     remotes = [settings.dvc_remote, *filter(None, [os.environ.get("EVERMODEL_SOURCE_DVC_REMOTE")])]
     problem: SnapshotStoreError | None = None
     for remote in remotes:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evermodel.data.snapshots.dvc import SnapshotStore
+from evermodel.core.paths import inside
+from evermodel.data.snapshots.dvc import SnapshotStore, snapshot_file
 from evermodel.data.validation.infer import infer_schema
 from evermodel.data.validation.profile import SnapshotProfile
 from evermodel.data.validation.quarantine import set_aside
@@ -61,7 +62,7 @@ def validate_snapshot(retrain: RetrainRun, snapshot: Snapshot) -> Validated:
         The schema file cannot be used.
     """
     spec, settings = retrain.spec, retrain.settings
-    file = settings.lake / snapshot.path
+    file = snapshot_file(settings.lake, snapshot.path)
     store = SnapshotStore(settings.lake, settings.dvc_remote)
     if not file.exists():
         store.restore(file)
@@ -70,7 +71,7 @@ def validate_snapshot(retrain: RetrainRun, snapshot: Snapshot) -> Validated:
     good = last_good(retrain)
     found = validate(spec, file, schema, None if good is None else good.profile, snapshot.window)
     failed = bool(found.report.failures)
-    aside = settings.lake / "quarantine" / spec.name / f"{snapshot.digest}.parquet"
+    aside = inside(settings.lake / "quarantine" / spec.name, f"{snapshot.digest}.parquet")
     kept = snapshot
     if found.report.set_aside and not failed:
         parted = set_aside(file, found.rules, aside, (spec.time_column, spec.id_column))

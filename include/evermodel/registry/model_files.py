@@ -97,7 +97,8 @@ def require_judged(client: MlflowClient, version: ModelVersion, files: Mapping[s
             *(version.name, version.version, '"its decision lists no SHA-256: its files are not checked"'),
         )
         return
-    require_same(files, judged, what)
+    if judged:
+        require_same(files, judged, what)
     if tagged is not None:
         raise ModelChangedError(f"{what}: its tag {CONTENT} is not that of its decision", _ADVICE)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from evermodel.core.atomic import write_text
 from evermodel.core.formats import loads, stamped
+from evermodel.core.paths import inside
 
 _LOG = logging.getLogger(__name__)
 FRESH = timedelta(seconds=30)  # processes write every few seconds
@@ -182,23 +183,24 @@ def added(one: VersionCounts, other: VersionCounts) -> VersionCounts:
 
 def reports_folder(lake: Path, model: str) -> Path:
     """Return the folder of a model's reports."""
-    return lake / "serving" / "reports" / model
+    return inside(lake / "serving" / "reports", model)
 
 
 def write_report(lake: Path, report: ServingReport) -> None:
     """Replace the last report of a process, and record permanently which versions have answered."""
     write_text(
-        reports_folder(lake, report.model) / f"{report.instance}.json", json.dumps(stamped(report.to_json()))
+        inside(reports_folder(lake, report.model), f"{report.instance}.json"),
+        json.dumps(stamped(report.to_json())),
     )
     for version in _answering(report):
-        note = served_folder(lake, report.model) / version
+        note = inside(served_folder(lake, report.model), version)
         if not note.exists():
             write_text(note, report.at)
 
 
 def served_folder(lake: Path, model: str) -> Path:
     """Return the folder with a file for each version that ever answered a request."""
-    return lake / "serving" / "served" / model
+    return inside(lake / "serving" / "served", model)
 
 
 def read_served(lake: Path, model: str) -> dict[str, datetime]:
@@ -277,7 +279,10 @@ def _age(file: Path, now: datetime) -> timedelta:
 
 def _read(file: Path) -> ServingReport | None:
     try:
-        return ServingReport.from_json(loads(file.read_text(encoding="utf-8"), file))
+        report = ServingReport.from_json(loads(file.read_text(encoding="utf-8"), file))
+        if report.instance != file.stem:  # which names the file that is deleted when it expires
+            raise ValueError(f"it is of {report.instance[:100]!r}")
+        return report
     except FileNotFoundError:
         return None  # deleted meanwhile
     except (OSError, ValueError, KeyError, TypeError) as error:

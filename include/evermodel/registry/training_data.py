@@ -13,7 +13,7 @@ import yaml
 from evermodel.core.atomic import replacing
 from evermodel.core.errors import PermanentError
 from evermodel.core.settings import Settings
-from evermodel.data.snapshots.dvc import SnapshotStore
+from evermodel.data.snapshots.dvc import SnapshotStore, snapshot_file
 from evermodel.registry.lineage import Lineage
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.tags import AS_OF, SNAPSHOT, SNAPSHOT_MD5
@@ -105,7 +105,7 @@ def checkout(
     """
     found = _find(client, model, version)
     made = Lineage.from_version(found).require(found, "snapshot", "snapshot_md5")
-    file, md5 = settings.lake / made.snapshot, made.snapshot_md5
+    file, md5 = snapshot_file(settings.lake, made.snapshot), made.snapshot_md5
     SnapshotStore(settings.lake, settings.dvc_remote).bring(file, md5)
     if to is None:
         return file, md5
@@ -143,7 +143,7 @@ def _versions(client: MlflowClient, model: str | None) -> list[ModelVersion]:
 def _line(
     model: str, path: str, md5: str, versions: list[ModelVersion], size: float | None, settings: Settings
 ) -> DataLine:
-    file = settings.lake / path
+    file = snapshot_file(settings.lake, path)
     here = file.exists()
     return DataLine(
         model=model,

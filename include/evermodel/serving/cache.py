@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from evermodel.core.atomic import write_text
-from evermodel.core.errors import ModelChangedError
+from evermodel.core.errors import ModelChangedError, UnsafePathError
 from evermodel.core.formats import loads, stamped
 from evermodel.core.paths import inside
 from evermodel.registry.model_files import content_digest, hash_files, require_same
@@ -104,8 +104,8 @@ class ModelCache:
         """Remove a version's files, in one step for readers."""
         trash = self.folder / f"{_TRASH}{version}-{uuid.uuid4().hex}"
         try:
-            (self.folder / version).rename(trash)
-        except OSError:
+            inside(self.folder, version).rename(trash)
+        except (OSError, UnsafePathError):
             return  # another process has removed it
         shutil.rmtree(trash, ignore_errors=True)
 
@@ -127,9 +127,9 @@ class ModelCache:
         try:
             file = self.folder / _MARKER
             desired, origins = _read(loads(file.read_text(encoding="utf-8"), file))
+            manifests = {v: _manifest_of(inside(self.folder, v)) for v in origins}
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
-        manifests = {v: _manifest_of(inside(self.folder, v)) for v in origins}
         cached = {v: origins[v] for v, found in manifests.items() if found and found.origin == origins[v]}
         return LastGoodState(desired, cached) if desired.champion in cached else None
 

@@ -13,14 +13,13 @@ from evermodel.modeling import model_store
 from evermodel.registry import tracking
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.registry_entry import RegistryEntry
-from evermodel.registry.tags import CONTENT
 from evermodel.registry.traffic_plan import TrafficPlan
 from evermodel.spec import ModelSpec
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from evermodel.registry.client import MlflowClient
+    from evermodel.registry.client import MlflowClient, ModelVersion
 
 
 @dataclass(frozen=True)
@@ -72,10 +71,10 @@ class DesiredState:
 
 @dataclass(frozen=True)
 class Registered:
-    """Where a version was registered from, and the digest of its files; empty for versions of earlier releases."""
+    """Where a version was registered from, and what the registry has of it; None without the registry."""
 
     origin: str
-    content: str = ""
+    version: ModelVersion | None = None
 
 
 class RegistrySource:
@@ -107,13 +106,14 @@ class RegistrySource:
         return DesiredState(champion, previous, plan, found.born, problem)
 
     def find(self, version: str) -> Registered:
-        """Return where a version was registered from, and the digest of its files."""
+        """Read a version."""
         found = self._connected().get_model_version(self._spec.name, version)
-        return Registered(str(found.source), found.tags.get(CONTENT, ""))
+        return Registered(str(found.source), found)
 
-    def download(self, version: str, folder: Path) -> dict[str, str]:
+    def download(self, version: ModelVersion, folder: Path) -> dict[str, str]:
         """Put the files of a version into a folder, and return their SHA-256."""
-        return model_store.download(self._connected(), f"models:/{self._spec.name}/{version}", folder)
+        uri = f"models:/{self._spec.name}/{version.version}"
+        return model_store.download(self._connected(), uri, folder, version)
 
     def _connected(self) -> MlflowClient:
         client = self._client

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from evermodel.core.errors import EvermodelError
 from evermodel.modeling.scoring.loaded_version import ServedModel, read_served
+from evermodel.registry.tags import CONTENT
 from evermodel.serving.cache import LastGoodState, ModelCache
 from evermodel.serving.desired_state import DesiredState, Registered, RegistrySource
 from evermodel.spec import ModelSpec
@@ -144,10 +145,12 @@ class LoadedVersions:
         return good.desired
 
     def _files(self, version: str, found: Registered, source: RegistrySource | _CachedOnly) -> Path:
-        if isinstance(source, _CachedOnly):
+        registered = found.version
+        if isinstance(source, _CachedOnly) or registered is None:
             return self._cache.cached(version, found.origin)
+        content = registered.tags.get(CONTENT, "")
         return self._cache.files(
-            version, found.origin, lambda folder: source.download(version, folder), found.content
+            version, found.origin, lambda folder: source.download(registered, folder), content
         )
 
     def _read(self, version: str, files: Path) -> ServedModel:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from evermodel.core.errors import SpecError
+from evermodel.core.paths import inside
 from evermodel.core.settings import Settings, current_environment
 from evermodel.spec.environments import SECTION, in_environment, places_in
 from evermodel.spec.model import ModelSpec
@@ -53,7 +54,7 @@ def spec_path(model: str, settings: Settings | None = None) -> Path:
     if model.endswith((".yaml", ".yml")):
         return Path(model)
     folder = (settings or Settings.from_environment()).models
-    return folder / f"{model}.yaml"
+    return inside(folder, f"{model}.yaml", links=True)
 
 
 def load_spec(model: str | Path, settings: Settings | None = None) -> ModelSpec:

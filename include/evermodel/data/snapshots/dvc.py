@@ -11,8 +11,9 @@ import yaml
 from filelock import FileLock
 
 from evermodel.core.atomic import write_text
-from evermodel.core.errors import SnapshotStoreError
+from evermodel.core.errors import SnapshotStoreError, UnsafePathError
 from evermodel.core.logins import split_login, with_login
+from evermodel.core.paths import inside
 
 _LOCK_SECONDS = 600
 _CONFIG = """\
@@ -104,7 +105,7 @@ class SnapshotStore:
             if _md5(file.with_name(file.name + ".dvc")) != md5:
                 write_pointer(file, md5)
             return
-        cached = self.lake / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
+        cached = inside(self.lake / ".dvc" / "cache" / "files" / "md5", md5[:2], md5[2:])
         if cached.exists() and file_md5(cached) != md5:
             cached.chmod(0o644)  # DVC protects its cache, and would go on to hand out what is damaged
             cached.unlink()
@@ -137,6 +138,16 @@ class SnapshotStore:
         if config.read_text(encoding="utf-8") != wanted:
             write_text(config, wanted)
         return Repo(str(self.lake), config={"remote": {"lake": {"url": with_login(self.remote)}}})
+
+
+def snapshot_file(lake: Path, path: str) -> Path:
+    """Return the file of a snapshot's path (``snapshots/…``), which comes from a tag or a caller; see `inside`."""
+    first, _, name = path.partition("/")
+    if first != "snapshots":
+        raise UnsafePathError(
+            f"{path[:100]!r} is not the path of a snapshot", "correct the tag or the argument"
+        )
+    return inside(lake / first, name)
 
 
 def write_pointer(file: Path, md5: str) -> None:

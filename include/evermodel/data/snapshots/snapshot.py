@@ -15,7 +15,7 @@ from evermodel.core.formats import JsonData
 from evermodel.core.settings import Settings
 from evermodel.data.dtypes import with_label
 from evermodel.data.parquet import write_by_content
-from evermodel.data.snapshots.dvc import SnapshotStore
+from evermodel.data.snapshots.dvc import SnapshotStore, snapshot_file
 from evermodel.data.sources import SCRATCH, stream_window
 from evermodel.data.sources.partitions import Partitions
 from evermodel.spec import ModelSpec
@@ -140,7 +140,7 @@ def read_snapshot(
     """
     import pyarrow.parquet as pq
 
-    file = settings.lake / path
+    file = snapshot_file(settings.lake, path)
     if not file.exists():
         SnapshotStore(settings.lake, settings.dvc_remote).restore(file)
     return pq.read_table(file, filters=window.filter(time_column) if window is not None else None)

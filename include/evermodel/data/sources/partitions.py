@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from evermodel.core.atomic import sweep
 from evermodel.core.errors import SnapshotStoreError
+from evermodel.core.paths import inside
 from evermodel.data.parquet import repeating, room_for
 from evermodel.data.sources import stream_window
 from evermodel.spec import ModelSpec
@@ -152,7 +153,7 @@ class Partitions:
 
 def folder_of(model: str, lake: Path) -> Path:
     """Return the folder of a model's cached days."""
-    return lake / "partitions" / model
+    return inside(lake / "partitions", model)
 
 
 def _key(spec: ModelSpec) -> str:

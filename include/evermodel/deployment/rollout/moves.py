@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from evermodel.deployment.eligibility import require_content
 from evermodel.deployment.rollout import blue_green
 from evermodel.deployment.rollout.active import ended_plan
 from evermodel.deployment.rollout.verdict import Verdict
@@ -63,6 +64,8 @@ class RolloutMoves:
 
     def _promote(self, plan: TrafficPlan, version: str, reason: str, *, back: bool = False) -> None:
         registry = ModelRegistry(self.client)
+        if not back:
+            require_content(self.client, registry.version(plan.model, version))
         registry.promote(
             registry.read(plan.model),
             version,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from evermodel.core.atomic import replacing
 from evermodel.core.errors import EvermodelError
 from evermodel.core.formats import PARQUET_METADATA, require_known_parquet
+from evermodel.core.paths import inside
 from evermodel.data.prediction_log import log_schema
 from evermodel.monitoring.performance.answers import Level, level, performance_metric
 from evermodel.registry.lineage import Lineage
@@ -71,10 +72,15 @@ def _tagged(spec: ModelSpec, version: ModelVersion) -> Level | None:
     return Level(0, value, value, value)
 
 
+def rows_file(spec: ModelSpec, version: str, lake: Path) -> Path:
+    """Return the file that keeps the test rows of a version."""
+    return inside(lake / "promises" / spec.name, f"version={version}.parquet")
+
+
 def _test_rows(spec: ModelSpec, version: ModelVersion, client: MlflowClient, settings: Settings) -> pa.Table:
     import pyarrow.parquet as pq
 
-    file = settings.lake / "promises" / spec.name / f"version={version.version}.parquet"
+    file = rows_file(spec, str(version.version), settings.lake)
     if not file.exists():
         with replacing(file) as temporary:
             table = _score_test_rows(spec, version, client, settings)
