@@ -148,6 +148,8 @@ class Topology:
     def _of_one_host(self, name: str) -> dict[str, str]:
         """What two services may share in containers, and not on one host; and loopback instead of all interfaces."""
         return {
+            "HOME": str(self.folder),
+            "DVC_SITE_CACHE_DIR": str(self.folder / "dvc"),
             "AIRFLOW__API__HOST": "127.0.0.1",
             "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_HOST": "127.0.0.1",
             "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_PORT": str(self.port(name, 8974)),

@@ -394,3 +394,28 @@ def test_a_kill_at_any_write_leaves_a_chain_that_verifies_and_no_change_without_
     shelf.promote("2", "1", "key 2")
     assert events(shelf.client, shelf.name) == ["promotion", "promotion"]
     assert (problems(shelf.client, shelf.name), shelf.alias(CHAMPION)) == ([], "2")
+
+
+def test_the_daily_drift_run_tells_an_alias_moved_by_hand(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from evermodel.pipelines.drift import DriftRun
+
+    class JudgedError(Exception):
+        pass
+
+    def judge(*_: Any) -> Any:
+        raise JudgedError
+
+    made = RolloutWorld(world, {})
+    made.serve("r/1")
+    run = DriftRun(made.spec, datetime.now(UTC), world.client, world.settings)
+    monkeypatch.setattr(DriftRun, "_verdict", judge)
+    with pytest.raises(JudgedError):
+        run.judge()
+    assert "moved outside" not in caplog.text
+    _, second = made.judged("r/2", "1")
+    world.client.set_registered_model_alias(made.name, CHAMPION, second)
+    with pytest.raises(JudgedError):
+        run.judge()
+    assert f"model {made.name}: the champion is version 2" in caplog.text

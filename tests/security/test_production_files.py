@@ -107,7 +107,6 @@ def test_pods_have_the_same_walls() -> None:
         "allowPrivilegeEscalation": False,
         "capabilities": {"drop": ["ALL"]},
     }
-    assert values["networkPolicies"]["enabled"] is True
 
 
 # PostgreSQL, for real.
