@@ -43,8 +43,9 @@ def test_answers_are_those_of_the_pipeline(world: World, candidate: int, graph: 
 def test_states_before_and_after_the_first_champion(world: World) -> None:
     with TestClient(create_app([world.name], world.settings, poll_seconds=0.1)) as client:
         assert client.get("/health").json() == {"status": "alive"}
-        wait_until(lambda: "has no champion" in client.get("/ready").text, "the reason is named")
-        assert client.get("/ready").status_code == 503
+        wait_until(lambda: "has no champion" in client.get("/models").text, "the reason is named")
+        answer = client.get("/ready")
+        assert (answer.status_code, answer.json()["reasons"]) == (503, {world.name: "load_failed"})
         refused = client.post("/predict", json={"rows": request_rows(1, 1)})
         assert refused.status_code == 503
         assert "has no champion" in refused.json()["detail"]
@@ -170,7 +171,7 @@ def test_several_models_need_their_name(world: World) -> None:
         wait_until(
             lambda: client.post(f"/models/{world.name}/predict", json=rows).status_code == 200, "it answers"
         )
-        wait_until(lambda: "has no champion" in client.get("/ready").text, "the other is looked for")
+        wait_until(lambda: "has no champion" in client.get("/models").text, "the other is looked for")
         assert list(client.get("/ready").json()["reasons"]) == ["other"]
         assert client.post("/predict", json=rows).status_code == 404
 

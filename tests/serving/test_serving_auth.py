@@ -73,7 +73,7 @@ def test_tokens_of_a_file_rotate_without_a_restart(tmp_path: Path, caplog: pytes
 
     def good(token: str) -> bool:
         tokens._next_read = 0.0
-        return tokens.good(token.encode())
+        return tokens.caller(token.encode()) is not None
 
     assert [good(ONE), good(TWO), good("# of the shop")] == [True, False, False]
     file.write_text(f"{TWO}\n{THREE}\n")
@@ -103,6 +103,28 @@ def test_what_cannot_protect_is_refused_at_the_start(tmp_path: Path) -> None:
         (tmp_path / "empty").touch()
         with pytest.raises(SpecError, match=message):
             Tokens.from_environment(env)
+
+
+def test_a_token_has_the_rights_that_stand_behind_it() -> None:
+    given = (f"{ONE} predict:flights caller:shop", f"{TWO} admin", f"{THREE} predict")
+    client = TestClient(protected(Tokens(given)))
+    allowed = {ONE: {"/models/flights/predict"}, TWO: {"/models", "/metrics"}}
+    allowed[THREE] = {"/models/flights/predict", "/models/churn/predict"}
+    for token, addresses in allowed.items():
+        for path in ("/models", "/metrics", "/models/flights/predict", "/models/churn/predict"):
+            method = "POST" if path.endswith("predict") else "GET"
+            answer = client.request(method, path, headers={"Authorization": f"Bearer {token}"})
+            assert (answer.status_code == 403) is (path not in addresses), (path, answer.status_code)
+            if answer.status_code == 403:
+                assert answer.json()["detail"].startswith("the token has no right `")
+    for path in ("/models/churn%2Fpredict", "/models/ch%2575rn/predict", "/models/churn/predict/"):
+        assert client.post(path, headers={"Authorization": f"Bearer {ONE}"}).status_code == 403
+
+
+@pytest.mark.parametrize("words", ["predict:", "write", "caller:", "caller:a caller:b", "admin:flights"])
+def test_an_unknown_right_is_refused(words: str) -> None:
+    with pytest.raises(SpecError, match="unknown rights"):
+        Tokens((f"{ONE} {words}",))
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,11 @@ from tests.simulations.rollout_traffic import begun
 from evermodel.deployment.rollout.losses import losses_by_version
 from evermodel.modeling.scoring.request_json import RequestRefusedError
 from evermodel.modeling.scoring.request_rows import Inputs, parse_rows
-from evermodel.monitoring.performance.label_join import read_label_join
+from evermodel.monitoring.performance.label_join import deduplicated, read_label_join
+from evermodel.serving.auth import TokenAuth, Tokens
 from evermodel.serving.metrics import Metrics
 from evermodel.serving.prediction_writer import PredictionLog
+from evermodel.serving.request_ids import RequestIds
 from evermodel.serving.shadow import Shadows
 from evermodel.spec import ModelSpec
 from evermodel.spec.rollout import RolloutSpec
@@ -178,3 +180,34 @@ def test_a_version_may_still_have_as_a_feature_what_is_the_id_now() -> None:
     assert given({"amount": 1.0, "id": 3}, {"amount": 1.0, "id": None}, inputs=old) == ["3", None]
     with pytest.raises(RequestRefusedError, match="'more': is not a feature"):
         given({"amount": 1.0, "id": 3, "more": 1}, inputs=old)
+
+
+def test_a_caller_overwrites_its_own_rows_only(edge: Edges) -> None:
+    tokens = Tokens(tuple(f"{name * 4} predict:small caller:{name}" for name in ("shop", "plan")))
+
+    def ask(client: TestClient, name: str, **changes: Any) -> None:
+        headers = {"Authorization": f"Bearer {name * 4}", "X-Request-ID": changes.pop("request", "r")}
+        answer = client.post("/predict", json={"row": {**ROW, **changes}}, headers=headers)
+        assert answer.status_code == 200
+
+    with edge(flush_seconds=0.05) as (made, _):
+        client = TestClient(RequestIds(TokenAuth(made.app().app, tokens, "small")))
+        for name, amount in (("shop", 1), ("plan", 2), ("shop", 3), ("plan", 4)):
+            ask(client, name, id="order-1", amount=amount)
+            ask(client, name, amount=amount)  # r-0, made of the header that both send
+        ask(client, "plan", id="order-1", amount=5, request="shop/r")  # not a valid id of a request
+    rows = pa.Table.from_pylist(made.logged())
+
+    kept = {row["prediction_id"]: row for row in deduplicated(rows).to_pylist()}
+
+    assert {name: kept[name]["amount"] for name in ("order-1", "r-0")} == {"order-1": 3, "r-0": 3}
+    assert {row["request_id"].partition("/")[0] for row in kept.values()} == {"shop"}
+
+
+def test_without_callers_the_last_row_counts(edge: Edges) -> None:
+    with edge(flush_seconds=0.05) as (made, client):
+        for amount in (1, 2):
+            client.post("/predict", json={"row": {**ROW, "id": "order-1", "amount": amount}})
+
+    (row,) = deduplicated(pa.Table.from_pylist(made.logged())).to_pylist()
+    assert row["amount"] == 2

@@ -78,7 +78,7 @@ def test_a_start_without_registry_and_cache_says_so(world: World, wire: Wire) ->
     world.publish(1)
     wire.cut()
     with TestClient(create_app([world.name], world.through(wire.url), poll_seconds=0.05)) as client:
-        wait_until(lambda: "does not answer" in client.get("/ready").text, "the reason is named")
+        wait_until(lambda: "does not answer" in client.get("/models").text, "the reason is named")
         assert client.get("/ready").status_code == 503
 
 
@@ -90,8 +90,9 @@ def test_a_broken_cache_without_registry_says_both(world: World, wire: Wire) -> 
     wire.cut()
     (model_folder(settings, world.name) / one.version / "model.skops").write_bytes(b"cut off")
     with TestClient(create_app([world.name], settings, poll_seconds=0.05)) as client:
-        wait_until(lambda: "cannot be loaded either" in client.get("/ready").text, "both reasons are named")
-        assert "does not answer" in client.get("/ready").text
+        wait_until(lambda: "cannot be loaded either" in client.get("/models").text, "both reasons are named")
+        assert client.get("/ready").json()["reasons"] == {world.name: "load_failed"}
+        assert "does not answer" in client.get("/models").text
         wire.mend()
         wait_for_version(client, one.version)
 

@@ -28,7 +28,7 @@ from evermodel.serving.heartbeat import Heartbeat, Process
 from evermodel.serving.location_publisher import LocationPublisher
 from evermodel.serving.metrics import Metrics
 from evermodel.serving.openapi import ModelDescription, describe
-from evermodel.serving.predict import PredictionService, not_ready
+from evermodel.serving.predict import PredictionService
 from evermodel.serving.prediction_writer import PredictionLog
 from evermodel.serving.reconciler import Reconciler
 from evermodel.serving.request_ids import RequestIds
@@ -120,7 +120,7 @@ def create_app(
     only = next(iter(reconcilers)) if len(reconcilers) == 1 else None
     app.add_middleware(FastRoute, service=service, only=only)
     if tokens is not None:
-        app.add_middleware(TokenAuth, tokens=tokens)
+        app.add_middleware(TokenAuth, tokens=tokens, only=only)
     app.add_middleware(RequestIds)
     _add_predictions(app, service, only)
     _add_states(app, reconcilers, fallbacks, metrics)
@@ -160,7 +160,10 @@ def _add_states(
     @app.get("/ready", tags=["state"], response_model=Ready, responses={503: {"model": NotReady}})
     async def ready() -> Response:
         """Return 200 when every model has a loaded version; a fallback alone is not enough."""
-        reasons = {name: not_ready(one) for name, one in reconcilers.items() if one.current is None}
+        missing = [name for name, one in reconcilers.items() if one.current is None]
+        reasons = {
+            name: "load_failed" if reconcilers[name].status.last_error else "loading" for name in missing
+        }
         if reasons:
             return JSONResponse(NotReady(reasons=reasons).model_dump(), 503, headers={"Retry-After": "2"})
         return JSONResponse(Ready().model_dump())

@@ -6,9 +6,12 @@ import hashlib
 import hmac
 import logging
 import os
+import re
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -20,6 +23,28 @@ OPEN_PATHS = frozenset({"/health", "/ready"})
 _LOG = logging.getLogger(__package__)
 _SECONDS_BETWEEN_READS = 1.0
 _SHORTEST = 16
+_OF_MODEL = re.compile(r"/models/([^/]+)/predict")
+_RIGHTS = re.compile(r"predict|predict:[^\s:]+|admin")
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who sends a token.
+
+    Parameters
+    ----------
+    name
+        Marks the predictions of this caller in the log.
+    rights
+        ``predict`` or ``predict:<model>``, and ``admin`` for every other address; empty for all of them.
+    """
+
+    name: str
+    rights: frozenset[str]
+
+    def may(self, right: str) -> bool:
+        """Tell whether the caller has a right, such as ``predict:flights``."""
+        return not self.rights or right in self.rights or right.partition(":")[0] in self.rights
 
 
 class Tokens:
@@ -33,17 +58,19 @@ class Tokens:
         A file of further tokens, one a line (``#`` starts a comment line). It is read again when it changes, so that
         tokens can be rotated without a restart; while it cannot be read, the last tokens stay valid.
 
+    Behind a token may stand its rights and ``caller:<name>``, separated by spaces; see `Caller`.
+
     Raises
     ------
     SpecError
-        The file cannot be read, there is no token, or a token is too short.
+        The file cannot be read, there is no token, a token is too short, or a right is unknown.
     """
 
     def __init__(self, given: tuple[str, ...] = (), file: Path | None = None) -> None:
-        self._given = _digests(given, TOKENS)
+        self._given = _callers(given, TOKENS)
         self._file = file
         self._stamp: tuple[int, int, int] | None = None
-        self._from_file: tuple[bytes, ...] = ()
+        self._from_file: tuple[tuple[bytes, Caller], ...] = ()
         self._next_read = 0.0
         self._unreadable = False
         if file is not None:
@@ -67,13 +94,13 @@ class Tokens:
         file = env.get(TOKENS_FILE, "").strip()
         return cls(given, Path(file) if file else None) if given or file else None
 
-    def good(self, token: bytes) -> bool:
-        """Tell whether a token is valid, in a time that does not depend on the token."""
+    def caller(self, token: bytes) -> Caller | None:
+        """Return who has a token, or None if it is not valid, in a time that does not depend on the token."""
         self._reread()
         sent = hashlib.sha256(token).digest()
-        found = False
-        for digest in (*self._given, *self._from_file):
-            found |= hmac.compare_digest(digest, sent)
+        found = None
+        for digest, caller in (*self._given, *self._from_file):
+            found = caller if hmac.compare_digest(digest, sent) else found
         return found
 
     def _reread(self) -> None:
@@ -98,23 +125,52 @@ class Tokens:
             return
         lines = file.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
         tokens = tuple(line.strip() for line in lines if line.strip() and not line.strip().startswith("#"))
-        digests = _digests(tokens, str(file))
+        callers = _callers(tokens, str(file))
         if self._stamp is not None:
-            _LOG.info("event=tokens_read tokens=%d", len(digests))
-        self._from_file, self._stamp = digests, stamp
+            _LOG.info("event=tokens_read tokens=%d", len(callers))
+        self._from_file, self._stamp = callers, stamp
 
 
-def _digests(tokens: tuple[str, ...], where: str) -> tuple[bytes, ...]:
-    if any(len(token) < _SHORTEST for token in tokens):
+def _callers(lines: tuple[str, ...], where: str) -> tuple[tuple[bytes, Caller], ...]:
+    return tuple(_caller(*line.split(), where=where) for line in lines)
+
+
+def _caller(token: str, *words: str, where: str) -> tuple[bytes, Caller]:
+    if len(token) < _SHORTEST:
         raise SpecError(
             f"{where} has a token of fewer than {_SHORTEST} characters",
             "create one with `python -c 'import secrets; print(secrets.token_urlsafe(32))'`",
         )
-    return tuple(hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest() for token in tokens)
+    digest = hashlib.sha256(token.encode("utf-8", "surrogateescape"))
+    names = [word.removeprefix("caller:") for word in words if re.fullmatch(r"caller:[\w.-]+", word)]
+    rights = [word for word in words if _RIGHTS.fullmatch(word)]
+    if len(names) + len(rights) < len(words) or len(names) > 1:
+        raise SpecError(
+            f"{where} has a token with unknown rights",
+            "use `predict`, `predict:<model>`, `admin` and one `caller:<name>`",
+        )
+    return digest.digest(), Caller(names[0] if names else digest.hexdigest()[:8], frozenset(rights))
+
+
+def predicted_model(scope: Scope, only: str | None) -> str | None:
+    """Return the model that a request asks for predictions; None for any other request.
+
+    Parameters
+    ----------
+    only
+        The model that answers at ``/predict``; None if the app serves several.
+    """
+    if scope["type"] != "http" or scope["method"] != "POST":
+        return None
+    path: str = scope["path"]
+    if path == "/predict":
+        return only
+    found = _OF_MODEL.fullmatch(path)
+    return unquote(found[1]) if found else None
 
 
 class TokenAuth:
-    """ASGI middleware that requires a valid token, except for `/health` and `/ready`.
+    """ASGI middleware that requires a valid token with the right of the address, except for `/health` and `/ready`.
 
     Parameters
     ----------
@@ -122,33 +178,46 @@ class TokenAuth:
         The app inside.
     tokens
         The valid tokens.
+    only
+        The model that answers at ``/predict``.
     """
 
-    def __init__(self, app: ASGIApp, tokens: Tokens) -> None:
+    def __init__(self, app: ASGIApp, tokens: Tokens, only: str | None = None) -> None:
         self.app = app
         self._tokens = tokens
+        self._only = only
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
-        if scope["type"] == "lifespan" or scope.get("path") in OPEN_PATHS or self._known(scope):
+        if scope["type"] == "lifespan" or scope.get("path") in OPEN_PATHS:
             await self.app(scope, receive, send)
             return
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
-        detail = "a valid token is required; send the header `Authorization: Bearer <token>`"
-        body = orjson.dumps({"detail": detail, "request_id": scope["state"]["request_id"]})
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(body)).encode()),
-            (b"www-authenticate", b'Bearer realm="evermodel"'),
-        ]
-        await send({"type": "http.response.start", "status": 401, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        caller, model = self._caller(scope), predicted_model(scope, self._only)
+        right = "admin" if model is None else f"predict:{model}"
+        if caller is not None and caller.may(right):
+            scope["state"]["caller"] = caller.name
+            await self.app(scope, receive, send)
+        elif caller is not None:
+            await _refuse(scope, send, 403, f"the token has no right `{right[:80]}`")
+        else:
+            detail = "a valid token is required; send the header `Authorization: Bearer <token>`"
+            await _refuse(scope, send, 401, detail)
 
-    def _known(self, scope: Scope) -> bool:
+    def _caller(self, scope: Scope) -> Caller | None:
         sent = [value for name, value in scope["headers"] if name == b"authorization"]
         if len(sent) != 1:
-            return False
+            return None
         kind, _, token = sent[0].partition(b" ")
-        return bool(kind.lower() == b"bearer" and self._tokens.good(token.strip()))
+        return self._tokens.caller(token.strip()) if kind.lower() == b"bearer" else None
+
+
+async def _refuse(scope: Scope, send: Send, status: int, detail: str) -> None:
+    body = orjson.dumps({"detail": detail, "request_id": scope["state"]["request_id"]})
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    if status == 401:
+        headers.append((b"www-authenticate", b'Bearer realm="evermodel"'))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

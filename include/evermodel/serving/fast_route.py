@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from urllib.parse import unquote
-
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from evermodel.serving.auth import predicted_model
 from evermodel.serving.predict import PredictionService
-
-_OF_MODEL = re.compile(r"/models/([^/]+)/predict")
 
 
 class FastRoute:
@@ -34,7 +30,7 @@ class FastRoute:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
-        name = self._model_of(scope)
+        name = predicted_model(scope, self._only)
         if name is None:
             await self.app(scope, receive, send)
             return
@@ -47,12 +43,3 @@ class FastRoute:
         raw = [(key.lower().encode(), value.encode()) for key, value in headers.items()]
         await send({"type": "http.response.start", "status": reply.status, "headers": raw})
         await send({"type": "http.response.body", "body": reply.body})
-
-    def _model_of(self, scope: Scope) -> str | None:
-        if scope["type"] != "http" or scope["method"] != "POST":
-            return None
-        path: str = scope["path"]
-        if path == "/predict":
-            return self._only
-        found = _OF_MODEL.fullmatch(path)
-        return unquote(found[1]) if found else None

@@ -16,6 +16,7 @@ from evermodel.serving.schemas import Predictions, ProblemDetails
 
 _REFUSALS = {
     401: "the token is missing or not valid",
+    403: "the token lacks the right of this address",
     404: "the model is not served here",
     408: "the body did not arrive in time",
     413: "the body is too large, or holds too many rows",
@@ -168,4 +169,4 @@ def _protect(schema: dict[str, Any]) -> None:
             continue
         for described in methods.values():
             described["security"] = [{"token": []}]
-            described["responses"]["401"] = _refusal(401)
+            described["responses"] |= {str(status): _refusal(status) for status in (401, 403)}

@@ -102,9 +102,11 @@ class PredictionService:
                 raise _unknown_model(name, list(self._reconcilers))
             answered = await self._answered(reconciler, outcome, scope, receive)
             outcome.version, outcome.rows = answered.version, len(answered.rows)
-            self._log.offer(_logged(name, request_id, answered))
+            caller = scope["state"].get("caller")
+            logged_id = f"{caller}/{request_id}" if caller else request_id
+            self._log.offer(_logged(name, logged_id, answered))
             if self._shadows is not None and traffic is not None and traffic.shadows(scope):
-                self._shadows.offer(traffic, request_id, answered)
+                self._shadows.offer(traffic, logged_id, answered)
             status, content = 200, _content(name, request_id, answered)
         except ClientDisconnect:
             content = {"detail": "the caller closed the connection", "request_id": request_id}

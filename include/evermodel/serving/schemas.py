@@ -59,7 +59,9 @@ class NotReady(_Answer):
     """A served model has no loaded version."""
 
     status: Literal["not ready"] = "not ready"
-    reasons: dict[str, str] = Field(description="By model, why no version is loaded.")
+    reasons: dict[str, Literal["loading", "load_failed"]] = Field(
+        description="By model, why no version is loaded; the error is in `/models`."
+    )
 
 
 class ModelState(_Answer):

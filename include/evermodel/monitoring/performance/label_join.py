@@ -22,6 +22,13 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 WINDOWS_BEFORE = 4  # before the evaluated one: for the timeline and the calibration of scores
 _SLIM = ("prediction_id", "event_time", "model_version", "score", "predicted", "source", "request_id")
 
+_CALLER = "CASE WHEN contains(request_id, '/') THEN split_part(request_id, '/', 1) END"
+_OWN_ROWS = f"""
+    SELECT * FROM log QUALIFY {_CALLER} IS NULL OR {_CALLER} = first_value({_CALLER} IGNORE NULLS) OVER (
+        PARTITION BY prediction_id ORDER BY event_time, request_id
+        ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)
+"""
+
 
 @dataclass(frozen=True)
 class LabelState:
@@ -120,15 +127,19 @@ def join(spec: ModelSpec, lake: Path, as_of: datetime, predictions: pa.Table, be
 def deduplicated(predictions: pa.Table) -> pa.Table:
     """Keep the last row of each prediction: by time, then by version.
 
-    A prediction that is logged again, because its day was scored again or a request was retried, counts once.
+    A prediction that is logged again, because its day was scored again or a request was retried, counts once. Of several
+    callers of the serving app (the part of ``request_id`` before ``/``), the first one that used an id keeps it.
     """
     import duckdb
+    import pyarrow.compute as pc
 
     with duckdb.connect() as database:
         database.execute("SET TimeZone = 'UTC'")
         database.register("log", predictions)
-        table: pa.Table = database.sql("""
-            SELECT * FROM log
+        shared = pc.any(pc.match_substring(predictions["request_id"], "/")).as_py()
+        source = f"({_OWN_ROWS})" if shared else "log"
+        table: pa.Table = database.sql(f"""
+            SELECT * FROM {source}
             QUALIFY row_number() OVER (PARTITION BY prediction_id ORDER BY event_time DESC,
                 try_cast(model_version AS BIGINT) DESC NULLS LAST, model_version DESC, score DESC) = 1
             ORDER BY event_time, prediction_id
