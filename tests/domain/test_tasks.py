@@ -109,7 +109,7 @@ def test_the_loop_runs_for_other_tasks(world: World, task: str, metric: str) -> 
 def test_serving_answers_for_other_tasks(world: World, task: str, tmp_path: Path) -> None:
     _with_task(world, task)
     version = world.champion("2013-03-11")
-    loaded = load_model(world.client, f"models:/{world.name}/{version}", tmp_path)
+    loaded = load_model(world.client, f"models:/{world.name}/{version}", tmp_path / "model")
     served = make_served(world.spec, version, loaded)
     rows = [tuple(served.example[name] for name in served.inputs.names)]
     (answer,) = served.predict(rows)
