@@ -27,7 +27,7 @@ def told(mlflow_store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         for name, value in world.environment.items():
             patch.setenv(name, value)
         world.change(intended_use="Plan the crews | of tomorrow", limits="Not for single passengers")
-        world.champion(FIRST)
+        world.champion(FIRST, evidence=True)
         world.change(gate={"floor": 0.99})
         refused = world.retrain(SECOND, reason="drift: <b>pressure</b>")
         snapshot = refused.extract()

@@ -31,7 +31,7 @@ def first(mlflow_store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     with pytest.MonkeyPatch.context() as patch:
         for name, value in world.environment.items():
             patch.setenv(name, value)
-        world.champion(DAY)
+        world.champion(DAY, evidence=True)
         yield world
 
 

@@ -45,7 +45,7 @@ def test_a_version_names_everything_that_it_came_from_and_why_everywhere(
 ) -> None:
     asked = partial(World.retrain, world, reason=REASON)
     monkeypatch.setattr(world, "retrain", asked)
-    version = world.client.get_model_version(world.name, world.champion("2013-03-11"))
+    version = world.client.get_model_version(world.name, world.champion("2013-03-11", evidence=True))
     run = world.retrain("2013-03-11").mlflow_run()
     packages, page = (
         world.client.download_artifacts(run.info.run_id, name, str(world.folder))

@@ -72,7 +72,7 @@ def serving_in(
 def test_a_proven_version_serves_in_prod_with_its_decision_and_its_snapshot(
     world: World, prod: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    version = world.champion("2013-03-11")
+    version = world.champion("2013-03-11", evidence=True)
     staged = decision_of(world.client, ModelRegistry(world.client).champion(world.name))
     first = to_prod(world, prod, version)
     again = to_prod(world, prod, version)

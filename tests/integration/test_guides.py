@@ -28,7 +28,7 @@ def flights(mlflow_server: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
     with pytest.MonkeyPatch.context() as patch:
         for name, value in world.environment.items():
             patch.setenv(name, value)
-        assert [world.champion(day) for day in CHAMPIONS] == ["1", "2"]
+        assert [world.champion(day, evidence=True) for day in CHAMPIONS] == ["1", "2"]
         assert _judged(world, "2013-04-08") == "3"
         yield world
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from evermodel.core.settings import Settings
@@ -72,12 +73,19 @@ class World:
             for candidate in retrain.spec.candidates
         ]
 
-    def champion(self, as_of: str, run_key: str = "") -> str:
-        """Run a whole retrain that is forced through, and return the version it promotes."""
+    def champion(self, as_of: str, run_key: str = "", *, evidence: bool = False) -> str:
+        """Run a whole retrain that is forced through, and return the version it promotes.
+
+        Its decision page, a third of a retrain's time, is drawn for the tests that read it.
+        """
         retrain = self.retrain(as_of, run_key)
         snapshot = retrain.extract()
         snapshot = retrain.validate(snapshot).snapshot
-        retrain.evaluate(snapshot.path, self.train(retrain, snapshot.path), "test")
+        trained = self.train(retrain, snapshot.path)
+        with pytest.MonkeyPatch.context() as patch:
+            if not evidence:
+                patch.setattr("evermodel.pipelines.evaluate.record_evidence", lambda *args: None)
+            retrain.evaluate(snapshot.path, trained, "test")
         version = str(retrain.register(snapshot.to_json()).version)
         retrain.deploy(version, "test")
         retrain.finish(RetrainOutcome.DEPLOYED)
