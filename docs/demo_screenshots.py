@@ -24,7 +24,7 @@ from PIL import Image
 
 from evermodel.cli.local_stack.environment import build_environment
 from evermodel.cli.local_stack.ports import Ports, free_port
-from evermodel.cli.steps import step
+from evermodel.cli.output import step
 from evermodel.core.settings import Settings
 from evermodel.pipelines.retrain import Retrain
 from evermodel.pipelines.run_retrain import run_retrain

@@ -29,8 +29,8 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         words.append(name)
         yield words.append
 
-    monkeypatch.setattr("evermodel.cli.steps.waiting", show)
-    monkeypatch.setattr("evermodel.cli.steps.step", show)
+    monkeypatch.setattr("evermodel.cli.output.waiting", show)
+    monkeypatch.setattr("evermodel.cli.output.step", show)
     return words
 
 

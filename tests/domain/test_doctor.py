@@ -18,11 +18,10 @@ import pytest
 from typer.testing import CliRunner
 
 from evermodel.cli import app
-from evermodel.cli.diagnostics import lake, versions
-from evermodel.cli.diagnostics.clock import check_clock
+from evermodel.cli.diagnostics import basics
+from evermodel.cli.diagnostics.basics import check_clock, check_serving
 from evermodel.cli.diagnostics.examine import all_checks, examine, load_checks
 from evermodel.cli.diagnostics.remote import check_remote
-from evermodel.cli.diagnostics.serving import check_serving
 from evermodel.cli.diagnostics.specs import check_specs
 from evermodel.cli.diagnostics.tracking import check_tracking
 from evermodel.cli.local_stack.ports import free_port
@@ -82,18 +81,18 @@ def levels(findings: Any) -> list[tuple[str, str]]:
 def test_the_tested_versions_are_those_of_the_pinned_requirements() -> None:
     lines = (PROJECT / "requirements.txt").read_text().splitlines()
     pinned = dict(line.split("==") for line in lines if "==" in line)
-    assert {name: pinned[name] for name in versions.TESTED} == versions.TESTED
+    assert {name: pinned[name] for name in basics.TESTED} == basics.TESTED
 
 
 def test_packages_of_another_version_are_told_with_the_one_that_is_needed(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        versions, "requires", lambda name: ["pandas>=2.3,<3", "nowhere>=1", "rich>=99; extra == 'x'"]
+        basics, "requires", lambda name: ["pandas>=2.3,<3", "nowhere>=1", "rich>=99; extra == 'x'"]
     )
-    real = versions._installed
-    monkeypatch.setattr(versions, "_installed", lambda name: "3.1.0" if name == "pandas" else real(name))
-    found = {finding.name: finding for finding in versions.check_versions(settings)}
+    real = basics._installed
+    monkeypatch.setattr(basics, "_installed", lambda name: "3.1.0" if name == "pandas" else real(name))
+    found = {finding.name: finding for finding in basics.check_versions(settings)}
     assert found["packages"].level == "red"
     assert found["packages"].said == "pandas 3.1.0 is installed, <3,>=2.3 is required; nowhere is missing"
     assert (found["versions"].level, found["versions"].said) == ("yellow", "pandas 3.1.0 (tested: 2.3.3)")
@@ -113,11 +112,11 @@ def test_specs_are_green_yellow_without_any_and_red_when_broken(settings: Settin
 def test_the_lake_is_red_when_it_cannot_be_written_and_yellow_when_space_runs_out(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert levels(lake.check_lake(settings)) == [("lake", "green"), ("home", "green")]
-    monkeypatch.setattr(lake, "_LITTLE", 1 << 60)
-    assert levels(lake.check_lake(settings)) == [("lake", "yellow"), ("home", "yellow")]
+    assert levels(basics.check_lake(settings)) == [("lake", "green"), ("home", "green")]
+    monkeypatch.setattr(basics, "_LITTLE", 1 << 60)
+    assert levels(basics.check_lake(settings)) == [("lake", "yellow"), ("home", "yellow")]
     settings.home.write_text("a file where a folder should be")
-    assert levels(lake.check_lake(settings)) == [("lake", "red"), ("home", "red")]
+    assert levels(basics.check_lake(settings)) == [("lake", "red"), ("home", "red")]
 
 
 def test_the_remote_takes_a_file_or_says_why_not(settings: Settings) -> None:

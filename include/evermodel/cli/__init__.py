@@ -5,4 +5,4 @@ Imports every package; no package imports it.
 
 from evermodel.cli.root import app, main
 
-__all__ = ["app", "exit_codes", "local_stack", "main", "steps"]
+__all__ = ["app", "exit_codes", "local_stack", "main", "output"]

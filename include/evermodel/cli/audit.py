@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
-from evermodel.cli.options import AsJson, Model, model_names
+from evermodel.cli import output
+from evermodel.cli.exit_codes import DONE, FAILED
+from evermodel.cli.options import AsJson, Model, OptionalModel
+from evermodel.registry.tracking import connect
 
 audit = typer.Typer(help="Show and verify the record of every change of what serves.", no_args_is_help=True)
 
@@ -14,14 +15,12 @@ audit = typer.Typer(help="Show and verify the record of every change of what ser
 @audit.command("list")
 def show(model: Model, as_json: AsJson = False) -> None:
     """Print a model's lines, oldest first: time, event, facts, and the operating system's user and host."""
-    from evermodel.cli.answer import print_json
     from evermodel.core.settings import Settings
     from evermodel.registry.audit import read_audit_log
-    from evermodel.registry.tracking import connect
 
     lines = list(read_audit_log(connect(Settings.from_environment().tracking_uri), model).entries())
     if as_json:
-        print_json(lines)
+        output.print_json(lines)
         return
     for line in lines:
         facts = ", ".join(f"{name} {value}" for name, value in line["facts"].items())
@@ -31,19 +30,11 @@ def show(model: Model, as_json: AsJson = False) -> None:
 
 
 @audit.command("verify")
-def verify_(
-    model: Annotated[
-        str | None, typer.Argument(help="Model. Default: all models.", autocompletion=model_names)
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
+def verify_(model: OptionalModel = None, as_json: AsJson = False) -> None:
     """Name lines that are missing or edited, and an alias that was moved outside evermodel; exit 1 if there is one."""
-    from evermodel.cli.answer import print_json
-    from evermodel.cli.exit_codes import DONE, FAILED
     from evermodel.core.settings import Settings
     from evermodel.registry.audit import verify
     from evermodel.registry.registry import ModelRegistry
-    from evermodel.registry.tracking import connect
     from evermodel.spec import load_specs
 
     settings = Settings.from_environment()
@@ -58,5 +49,5 @@ def verify_(
                 f"{name}: {len(log.lines)} lines, intact; the last has SHA-256 {log.next_line()[1] or '-'}"
             )
     if as_json:
-        print_json(found)
+        output.print_json(found)
     raise typer.Exit(FAILED if any(found.values()) else DONE)

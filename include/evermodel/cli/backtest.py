@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from evermodel.cli import output
 from evermodel.cli.options import AsJson, Model
 
 if TYPE_CHECKING:
@@ -61,28 +62,26 @@ def backtest(
     as_json: AsJson = False,
 ) -> None:
     """Replay a model's history under retrain policies, and report when retraining pays and when it hurts."""
-    from evermodel.cli import steps
-    from evermodel.cli.answer import print_json
     from evermodel.pipelines.backtest.example import with_example_data
     from evermodel.pipelines.backtest.plan import make_plan
     from evermodel.pipelines.backtest.run import run_backtest, write_report
     from evermodel.spec import load_spec
     from evermodel.spec.parts import parse_span
 
-    steps.quiet_libraries()
+    output.quiet_libraries()
     spec = with_example_data(load_spec(model), work / "data", _say)
     names = [name.strip() for name in policies.split(",") if name.strip()]
     folder = (work / spec.name).absolute()
     span = parse_span(step)
-    with steps.step("read the history") as say:
+    with output.step("read the history") as say:
         plan = make_plan(spec, folder, start=start, end=end, step=span, policies=names, known=known)
         say(f"{len(plan.weeks)} weeks")
     with _progress(plan) as tell:
         comparison = run_backtest(plan, jobs or os.cpu_count() or 1, tell)
-    with steps.step("write the report"):
+    with output.step("write the report"):
         files = write_report(comparison, out or folder / "report")
     if as_json:
-        print_json({"digest": comparison.digest, **comparison.to_json()})
+        output.print_json({"digest": comparison.digest, **comparison.to_json()})
     else:
         _show(comparison, files)
 

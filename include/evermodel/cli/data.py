@@ -1,41 +1,82 @@
-"""The commands `evermodel data …`: list and restore the training data of versions."""
+"""The commands `evermodel data …`: list and restore the training data of versions, and write the schema file."""
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evermodel.cli.data_schema import data_schema
-from evermodel.cli.options import AsJson, Model, model_names
+from evermodel.cli import output
+from evermodel.cli.options import AsJson, Model, OptionalModel, read_spec
+from evermodel.core.errors import EvermodelError, TrackingUnavailableError
+from evermodel.registry.tracking import connect
 
 if TYPE_CHECKING:
     from evermodel.registry.client import MlflowClient
 
+
 data = typer.Typer(help="List the snapshots of trained models, and restore them.", no_args_is_help=True)
-data.command("schema")(data_schema)
+
+
+@data.command("schema")
+def data_schema(
+    model: Model,
+    snapshot: Annotated[
+        str, typer.Option(help="Snapshot to infer from, as a path in the lake. Default: the newest.")
+    ] = "",
+    as_json: AsJson = False,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Overwrite an existing file.")] = False,
+) -> None:
+    """Write the schema file of a model from a snapshot, or print its path."""
+    from evermodel.data.snapshots.dvc import snapshot_file
+    from evermodel.data.validation.infer import infer_schema
+    from evermodel.data.validation.schema_file import find_schema, read_schema, store_schema
+    from evermodel.data.validation.validator import validate
+
+    spec, settings = read_spec(model)
+    place = find_schema(spec.name, settings)
+    if place is not None and not refresh:
+        columns = len(read_schema(place).columns)
+        done = {"file": place, "columns": columns, "written": False}
+        output.answer(as_json, done, f"{place}: {columns} columns; --refresh overwrites it")
+        return
+    taken = sorted(
+        (settings.lake / "snapshots" / spec.name).glob("*.parquet"), key=lambda f: f.stat().st_mtime
+    )
+    file: Path | None = snapshot_file(settings.lake, snapshot) if snapshot else next(iter(taken[::-1]), None)
+    if file is None:
+        raise EvermodelError(
+            f"model {spec.name}: no snapshot in {settings.lake}",
+            "retrain once, or pass --snapshot",
+        )
+    with output.step("read the snapshot"):
+        schema = infer_schema(spec, validate(spec, file).profile)
+    # Without a window nothing is known of how old the newest row may be; what the old file says of it stays.
+    known: dict[str, object] = {"window": spec.split.total}
+    if place is not None:
+        known["max_age"] = read_schema(place).snapshot.max_age
+    schema = schema.model_copy(update={"snapshot": schema.snapshot.model_copy(update=known)})
+    place = store_schema(schema, spec.name, f"snapshot {file.stem}", settings)
+    done = {"file": place, "columns": len(schema.columns), "written": True}
+    output.answer(as_json, done, f"{place}: {len(schema.columns)} columns")
 
 
 @data.command("list")
 def list_snapshots(
-    model: Annotated[
-        str | None, typer.Argument(help="Model. Default: all.", autocompletion=model_names)
-    ] = None,
+    model: OptionalModel = None,
     as_json: AsJson = False,
 ) -> None:
     """List snapshots with the versions trained on them."""
-    from evermodel.cli.steps import waiting
     from evermodel.core.settings import Settings
     from evermodel.registry.training_data import data_lines
 
     settings = Settings.from_environment()
-    with waiting("reading MLflow"):
+    with output.waiting("reading MLflow"):
         lines = data_lines(_client(settings.tracking_uri), model, settings)
     if as_json:
-        typer.echo(json.dumps([line.to_json() for line in lines], indent=2))
+        output.print_json([line.to_json() for line in lines])
         return
     if not lines:
         typer.echo(f"no snapshot of {model or 'any model'} in {settings.lake} or in the registry")
@@ -57,45 +98,30 @@ def checkout(
     as_json: AsJson = False,
 ) -> None:
     """Restore a version's training data, byte for byte."""
-    from evermodel.cli.answer import print_json
-    from evermodel.cli.steps import step
     from evermodel.core.settings import Settings
-    from evermodel.registry.tracking import connect
     from evermodel.registry.training_data import checkout as bring
 
     settings = Settings.from_environment()
-    with step("checkout"):
+    with output.step("checkout"):
         file, md5 = bring(connect(settings.tracking_uri), model, version, settings, to)
-    if as_json:
-        print_json({"file": file, "md5": md5})
-    else:
-        typer.echo(f"{file}\n  md5 {md5}, matches the version")
+    output.answer(as_json, {"file": file, "md5": md5}, f"{file}\n  md5 {md5}, matches the version")
 
 
 @data.command()
-def forget(
-    model: Model,
-    as_json: AsJson = False,
-) -> None:
+def forget(model: Model, as_json: AsJson = False) -> None:
     """Delete the cached days of a model's source, so that they are read again."""
-    from evermodel.cli.answer import print_json
     from evermodel.core.settings import Settings
     from evermodel.data.sources.partitions import folder_of
 
     folder = folder_of(model, Settings.from_environment().lake)
     days = len(list(folder.rglob("*.parquet")))
     shutil.rmtree(folder, ignore_errors=True)
-    if as_json:
-        print_json({"model": model, "removed": days})
-    else:
-        typer.echo(f"{days} days of {model} removed; snapshots are unchanged")
+    said = f"{days} days of {model} removed; snapshots are unchanged"
+    output.answer(as_json, {"model": model, "removed": days}, said)
 
 
 def _client(uri: str) -> MlflowClient | None:
     """Connect to MLflow; without it the lake can still be listed."""
-    from evermodel.core.errors import TrackingUnavailableError
-    from evermodel.registry.tracking import connect
-
     try:
         return connect(uri)
     except TrackingUnavailableError as error:

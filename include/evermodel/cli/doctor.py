@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
+from evermodel.cli import output
+from evermodel.cli.exit_codes import FAILED
 from evermodel.cli.options import AsJson
+from evermodel.core.errors import EvermodelError
 
 if TYPE_CHECKING:
     from evermodel.core.diagnostics import Finding
@@ -26,14 +29,10 @@ def doctor(
     as_json: AsJson = False,
 ) -> None:
     """Check versions, specs, lake, DVC, MLflow, Airflow, Slack, serving and the clock; exit 1 if one is red."""
-    from evermodel.cli.answer import print_json
     from evermodel.cli.diagnostics.examine import all_checks, examine, load_checks
-    from evermodel.cli.exit_codes import FAILED
-    from evermodel.cli.steps import quiet_libraries, waiting
-    from evermodel.core.errors import EvermodelError
     from evermodel.core.settings import Settings
 
-    quiet_libraries()
+    output.quiet_libraries()
     entries = all_checks()
     wanted = {name.lower() for name in only or entries}
     chosen = [entry for name, entry in entries.items() if name.lower() in wanted]
@@ -43,18 +42,18 @@ def doctor(
     found: list[Finding] = []
     answer = sys.stdout
     with redirect_stdout(sys.stderr):  # output of libraries
-        with waiting("loading the checks"):
+        with output.waiting("loading the checks"):
             checks = load_checks(chosen)
         examined = examine(Settings.from_environment(), checks, timeout)
         for entry in chosen:
-            with waiting(f"checking {entry.name}"):
+            with output.waiting(f"checking {entry.name}"):
                 _, findings = next(examined)
             found += findings
             for finding in [] if as_json else findings:
                 _show(finding, answer)
     red = any(finding.level == "red" for finding in found)
     if as_json:
-        print_json({"ok": not red, "checks": [finding.to_json() for finding in found]})
+        output.print_json({"ok": not red, "checks": [finding.to_json() for finding in found]})
     raise typer.Exit(FAILED if red else 0)
 
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from evermodel.cli.options import AsJson, AsOf, Model
+from evermodel.cli import output
+from evermodel.cli.exit_codes import NO
+from evermodel.cli.messages import send
+from evermodel.cli.options import AsJson, AsOf, Model, moment_of, read_spec
+from evermodel.monitoring.problems import RANK
+from evermodel.registry.tracking import connect
 
 if TYPE_CHECKING:
     from evermodel.alerts.incidents.handler import Handled
@@ -31,32 +38,19 @@ def drift(
     as_json: AsJson = False,
 ) -> None:
     """Evaluate drift, data quality, performance and serving for the window that ends on a day."""
-    from dataclasses import asdict
-
-    from evermodel.cli.answer import print_json
-    from evermodel.cli.exit_codes import NO
-    from evermodel.cli.messages import send
-    from evermodel.cli.options import moment_of
-    from evermodel.cli.steps import quiet_libraries, step
-    from evermodel.core.settings import Settings
-    from evermodel.monitoring.problems import RANK
-    from evermodel.spec import load_spec
-
-    quiet_libraries()
-    settings = Settings.from_environment()
-    spec, moment = load_spec(model, settings), moment_of(as_of)
-    with step("start") as say:
+    output.quiet_libraries()
+    (spec, settings), moment = read_spec(model), moment_of(as_of)
+    with output.step("start") as say:
         from evermodel.pipelines.drift import DriftRun
-        from evermodel.registry.tracking import connect
 
         watch = DriftRun(spec, moment, connect(settings.tracking_uri), settings)
         say(f"{spec.name}, {watch.window}")
-    with step("verdict") as say:
+    with output.step("verdict") as say:
         verdict = watch.judge()
         say(f"{verdict.window_rows:,} rows: {verdict.severity}")
     page = ""
     if report:
-        with step("Evidently report") as say:
+        with output.step("Evidently report") as say:
             watch.report()
             page = str(_page(watch))
             say(page)
@@ -65,7 +59,9 @@ def drift(
         send(settings)
     if as_json:
         incidents = [asdict(done) for done in handled]
-        print_json({**verdict.to_json(), "incidents": incidents, "retrain": recommendation, "report": page})
+        output.print_json(
+            {**verdict.to_json(), "incidents": incidents, "retrain": recommendation, "report": page}
+        )
     else:
         _show(verdict, handled, recommendation)
     if fail_on != "never" and RANK[verdict.severity] >= RANK[fail_on]:
@@ -82,8 +78,6 @@ def _page(watch: DriftRun) -> Path:
 
 def _handle(watch: DriftRun, verdict: DriftVerdict) -> tuple[list[Handled], str]:
     """Send messages as the drift DAG does; a retrain that the policy requests is printed, not started."""
-    import tempfile
-
     from evermodel.monitoring.retrain_history import note_answer
     from evermodel.monitoring.retrain_policy import current_recommendation
     from evermodel.pipelines.incidents import incident_handler
@@ -103,14 +97,12 @@ def _handle(watch: DriftRun, verdict: DriftVerdict) -> tuple[list[Handled], str]
 
 
 def _show(verdict: DriftVerdict, handled: list[Handled], recommendation: str) -> None:
-    from evermodel.cli.answer import print_table
-
     typer.echo(
         f"{verdict.model}, version {verdict.version}, {verdict.start[:10]} to {verdict.end[:10]}: "
         f"{verdict.severity}. {verdict.reason}"
     )
     did = {done.kind: done.action for done in handled}
-    print_table(
+    output.print_table(
         f"{verdict.window_rows:,} rows against {verdict.reference_rows:,} ({verdict.reference})",
         ("kind", "severity", "incident", "why"),
         (
@@ -119,7 +111,7 @@ def _show(verdict: DriftVerdict, handled: list[Handled], recommendation: str) ->
         ),
     )
     if verdict.drifting:
-        print_table(
+        output.print_table(
             "Drifting columns, the worst first",
             ("severity", "column", "what", "measure", "#effect", "#threshold", "summary"),
             (

@@ -8,7 +8,10 @@ from typing import Annotated
 
 import typer
 
+from evermodel.cli import output
 from evermodel.cli.options import AsJson
+from evermodel.core.atomic import write_text
+from evermodel.core.errors import SpecError
 
 
 def init(
@@ -38,18 +41,14 @@ def init(
     as_json: AsJson = False,
 ) -> None:
     """Write a working model spec from a table and its label, with every guess explained."""
-    from evermodel.cli.answer import print_json
     from evermodel.cli.scaffold.draft import draft_spec
     from evermodel.cli.scaffold.table import Origin
-    from evermodel.cli.steps import step
-    from evermodel.core.atomic import write_text
-    from evermodel.core.errors import SpecError
     from evermodel.core.settings import Settings
     from evermodel.spec import load_spec
 
     model = name or (out.stem if out is not None else None)
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    with step("read the table") as say:
+    with output.step("read the table") as say:
         draft = draft_spec(
             Origin(place, table), label, model=model, time=time, identity=identity, order=order, today=today
         )
@@ -63,7 +62,7 @@ def init(
     spec = load_spec(file)
     features = spec.features
     if as_json:
-        print_json(
+        output.print_json(
             {
                 "file": file,
                 "model": spec.name,

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from evermodel.cli import output
+from evermodel.core.errors import SpecError
+
 if TYPE_CHECKING:
     from evermodel.alerts.delivery import DeliveryReport
     from evermodel.alerts.message import Message
@@ -16,7 +19,6 @@ if TYPE_CHECKING:
 def tell(model: str, settings: Settings, event: Event, message: Message, url: str = "") -> None:
     """Queue a message for the model's channel and notifiers, and send the queue; without a spec no message is sent."""
     from evermodel.alerts.publisher import Publisher, clock, message_queue
-    from evermodel.core.errors import SpecError
     from evermodel.spec import load_spec
 
     try:
@@ -33,9 +35,8 @@ def tell(model: str, settings: Settings, event: Event, message: Message, url: st
 def send(settings: Settings) -> None:
     """Send the queue; messages that cannot be sent now stay queued, with a note on stderr."""
     from evermodel.alerts.delivery import send_messages
-    from evermodel.cli.steps import step
 
-    with step("messages") as say:
+    with output.step("messages") as say:
         reports = send_messages(settings)
         sent, waiting = sum(r.sent for r in reports), sum(r.waiting for r in reports)
         say(f"{sent} sent{_where(settings, reports)}{f', {waiting} queued' if waiting else ''}")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Annotated
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from evermodel.core.errors import EvermodelError
+
+if TYPE_CHECKING:
+    from evermodel.core.settings import Settings
+    from evermodel.spec import ModelSpec
 
 
 def model_names(incomplete: str) -> list[str]:
@@ -20,11 +24,25 @@ def model_names(incomplete: str) -> list[str]:
 
 
 Model = Annotated[str, typer.Argument(help="Model.", autocompletion=model_names)]
+OptionalModel = Annotated[
+    str | None, typer.Argument(help="Model. Default: all models.", autocompletion=model_names)
+]
+Version = Annotated[str, typer.Argument(help="Version in the registry.")]
+Reason = Annotated[str, typer.Option(help="Reason, stored in the registry's history.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print only JSON on stdout.")]
 AsOf = Annotated[
     str | None,
     typer.Option(help="Use data as of this day (ISO, UTC). Default: today.", metavar="DAY"),
 ]
+
+
+def read_spec(model: str) -> tuple[ModelSpec, Settings]:
+    """Return a model's spec, and the settings it was read with."""
+    from evermodel.core.settings import Settings
+    from evermodel.spec import load_spec
+
+    settings = Settings.from_environment()
+    return load_spec(model, settings), settings
 
 
 def moment_of(as_of: str | None) -> datetime:
@@ -35,8 +53,6 @@ def moment_of(as_of: str | None) -> datetime:
     EvermodelError
         The day is not written as an ISO date.
     """
-    from datetime import UTC
-
     from evermodel.spec.window import whole_day
 
     try:

@@ -1,13 +1,19 @@
-"""The command that deploys a registered version: by hand, with an approval, or from another environment."""
+"""The commands that change the champion: a version by hand, with an approval or from another environment, or an earlier one."""
 
 from __future__ import annotations
 
+import uuid
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evermodel.cli.options import AsJson, Model
+from evermodel.cli import output
+from evermodel.cli.messages import tell
+from evermodel.cli.options import AsJson, Model, Reason, Version, read_spec
 from evermodel.core.environment import os_user
+from evermodel.core.errors import PromotionError, TransferError
+from evermodel.registry.tracking import connect, version_url
 
 if TYPE_CHECKING:
     from evermodel.pipelines.deploy import Deployment
@@ -15,8 +21,8 @@ if TYPE_CHECKING:
 
 def promote(
     model: Model,
-    version: Annotated[str, typer.Argument(help="Version in the registry.")],
-    reason: Annotated[str, typer.Option(help="Reason, stored in the registry's history.")],
+    version: Version,
+    reason: Reason,
     force: Annotated[
         bool,
         typer.Option(
@@ -40,8 +46,6 @@ def promote(
     served in one environment to the registry of another (EVERMODEL_MLFLOW_<ENVIRONMENT>); there it is deployed by the
     spec, or waits for approval. If the spec lists approvers, only they may promote or approve.
     """
-    from evermodel.core.errors import PromotionError
-
     ways = {"--from and --to": source or target, "--approve": approve, "--force": force}
     given = [way for way, wanted in ways.items() if wanted]
     if len(given) > 1:
@@ -59,56 +63,34 @@ def promote(
 
 def _by_hand(model: str, version: str, reason: str, force: bool, as_json: bool) -> None:
     """Make a version the champion at once."""
-    import uuid
-    from dataclasses import asdict
-
-    from evermodel.cli.answer import print_json
-    from evermodel.cli.steps import waiting
-    from evermodel.core.settings import Settings
     from evermodel.deployment.promotion import promote_version
     from evermodel.pipelines.deploy import require_approver_login
-    from evermodel.registry.tracking import connect
-    from evermodel.spec import load_spec
 
-    settings, by = Settings.from_environment(), os_user()
-    require_approver_login(load_spec(model, settings), by)
+    (spec, settings), by = read_spec(model), os_user()
+    require_approver_login(spec, by)
     key = f"promote/{model}/{uuid.uuid4().hex[:12]}"
-    with waiting("reading MLflow"):
+    with output.waiting("reading MLflow"):
         client = connect(settings.tracking_uri)
         done = promote_version(client, model, version, by=by, reason=reason, run_key=key, force=force)
-    if as_json:
-        print_json(asdict(done))
-    else:
-        typer.echo(f"{model}: version {done.version} is champion now (before: {done.previous or 'none'})")
+    said = f"{model}: version {done.version} is champion now (before: {done.previous or 'none'})"
+    output.answer(as_json, asdict(done), said)
 
 
 def _approve(model: str, version: str, reason: str, as_json: bool) -> None:
     """Approve a waiting version, as the user who runs the command."""
-    from evermodel.cli.answer import print_json
-    from evermodel.cli.steps import waiting
-    from evermodel.core.settings import Settings
     from evermodel.pipelines.deploy import approve
-    from evermodel.registry.tracking import connect
-    from evermodel.spec import load_spec
 
-    settings = Settings.from_environment()
-    spec = load_spec(model, settings)
-    with waiting("reading MLflow"):
+    spec, settings = read_spec(model)
+    with output.waiting("reading MLflow"):
         client = connect(settings.tracking_uri)
         done = approve(spec, version, client, settings, by=os_user(), reason=reason)
-    if as_json:
-        print_json(done.to_json())
-    else:
-        typer.echo(_ending(done, settings.environment))
+    output.answer(as_json, done.to_json(), _ending(done, settings.environment))
 
 
 def _take(
     model: str, version: str, source: str | None, target: str | None, reason: str, as_json: bool
 ) -> None:
     """Transfer a version to another environment."""
-    from evermodel.cli.answer import print_json
-    from evermodel.cli.steps import step
-    from evermodel.core.errors import TransferError
     from evermodel.core.settings import Settings
     from evermodel.pipelines.transfer import transfer
     from evermodel.spec import load_spec
@@ -117,7 +99,7 @@ def _take(
         raise TransferError("a transfer needs two environments", "pass both --from and --to")
     settings = Settings.from_environment().model_copy(update={"environment": target})
     spec = load_spec(model, settings)
-    with step("transfer") as say:
+    with output.step("transfer") as say:
         done = transfer(
             spec,
             version,
@@ -128,10 +110,7 @@ def _take(
             settings=settings,
         )
         say(f"{done.origin} is version {done.version} in {target}")
-    if as_json:
-        print_json(done.to_json())
-    else:
-        typer.echo(_ending(done.deployment, target))
+    output.answer(as_json, done.to_json(), _ending(done.deployment, target))
 
 
 def _ending(done: Deployment, environment: str) -> str:
@@ -154,3 +133,30 @@ def _ending(done: Deployment, environment: str) -> str:
         f'{stays}. To restart it, there: evermodel rollout start {model} {version} --reason "…"',
     }
     return said[done.outcome]
+
+
+def rollback(
+    model: Model,
+    reason: Reason,
+    to: Annotated[str | None, typer.Option(help="Version. Default: the last one that served.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make an earlier champion the champion again; serving processes follow within seconds, and a message is sent."""
+    from evermodel.alerts.rollback_message import rollback_message
+    from evermodel.core.settings import Settings
+    from evermodel.deployment.rollback import roll_back
+    from evermodel.deployment.rollout.active import active_rollout
+    from evermodel.registry.registry import ModelRegistry
+
+    settings, key = Settings.from_environment(), f"rollback/{model}/{uuid.uuid4().hex[:12]}"
+    with output.waiting("reading MLflow"):
+        client = connect(settings.tracking_uri)
+        flight = active_rollout(ModelRegistry(client).read(model))
+        done = roll_back(client, model, by=os_user(), reason=reason, run_key=key, version=to)
+    url = version_url(settings.tracking_uri, model, done.version)
+    stopped = flight.challenger if flight else ""
+    tell(model, settings, "rollback", rollback_message(model, done, {"Model version": url}, stopped), url)
+    said = f"{model}: version {done.version} is champion again, version {done.previous} no longer serves"
+    if flight is not None:
+        said += f"; the rollout of version {flight.challenger} is stopped"
+    output.answer(as_json, asdict(done), said)

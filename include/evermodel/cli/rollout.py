@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evermodel.cli.options import AsJson, Model
+from evermodel.cli import output
+from evermodel.cli.options import AsJson, Model, Reason, Version, read_spec
 from evermodel.core.environment import os_user
+from evermodel.core.errors import SpecError
+from evermodel.registry.tracking import connect
 
 if TYPE_CHECKING:
     from evermodel.deployment.rollout.service import RolloutService
@@ -19,23 +23,19 @@ rollout = typer.Typer(help="Start, advance, show and stop rollouts.", no_args_is
 @rollout.command()
 def start(
     model: Model,
-    version: Annotated[str, typer.Argument(help="Version in the registry.")],
-    reason: Annotated[str, typer.Option(help="Reason, stored in the registry's history.")],
+    version: Version,
+    reason: Reason,
     strategy: Annotated[str | None, typer.Option(help="Default: the spec's.")] = None,
     key: Annotated[str | None, typer.Option(help="Idempotency key: a repetition starts nothing.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Start the rollout of a version; the DAG rollout_<model>, or repeated `advance`, moves it."""
-    import uuid
-
-    from evermodel.cli.steps import waiting
-    from evermodel.core.errors import SpecError
     from evermodel.spec.rollout import STRATEGIES
 
     chosen = next((known for known in STRATEGIES if known == strategy), None)
     if strategy is not None and chosen is None:
         raise SpecError(f"unknown strategy {strategy}", f"use: {', '.join(STRATEGIES)}")
-    with waiting(f"starting version {version}"):
+    with output.waiting(f"starting version {version}"):
         plan = _rollouts(model).start(
             version,
             by=os_user(),
@@ -49,15 +49,12 @@ def start(
 @rollout.command()
 def status(model: Model, as_json: AsJson = False) -> None:
     """Show the last rollout: its step, or its result."""
-    from evermodel.cli.steps import waiting
     from evermodel.registry.registry import ModelRegistry
 
-    with waiting("reading MLflow"):
+    with output.waiting("reading MLflow"):
         plan = ModelRegistry(_rollouts(model).client).read(model).plan
-    if plan is None and not as_json:
-        typer.echo(f"{model}: no rollout yet")
-    elif plan is None:
-        typer.echo("null")
+    if plan is None:
+        output.answer(as_json, None, f"{model}: no rollout yet")
     else:
         _say(plan, as_json)
 
@@ -65,14 +62,10 @@ def status(model: Model, as_json: AsJson = False) -> None:
 @rollout.command()
 def advance(model: Model, as_json: AsJson = False) -> None:
     """Evaluate the evidence once, and apply the result."""
-    from evermodel.cli.steps import waiting
-
-    with waiting("evaluating the rollout"):
-        look = _rollouts(model).advance()
-    if as_json:
-        _print(look.to_json())
-    else:
-        typer.echo(f"{model}: {look.move.replace('_', ' ')}: {look.why} ({look.state.replace('_', ' ')})")
+    with output.waiting("evaluating the rollout"):
+        evaluated = _rollouts(model).advance()
+    move, state = evaluated.move.replace("_", " "), evaluated.state.replace("_", " ")
+    output.answer(as_json, evaluated.to_json(), f"{model}: {move}: {evaluated.why} ({state})")
 
 
 @rollout.command()
@@ -82,38 +75,23 @@ def stop(
     as_json: AsJson = False,
 ) -> None:
     """Stop the running rollout: the champion answers everything."""
-    from evermodel.cli.steps import waiting
-
-    with waiting("stopping the rollout"):
+    with output.waiting("stopping the rollout"):
         plan = _rollouts(model).stop(by=os_user(), reason=reason)
     _say(plan, as_json)
 
 
 def _rollouts(model: str) -> RolloutService:
-    from evermodel.core.settings import Settings
     from evermodel.deployment.rollout.service import RolloutService
-    from evermodel.registry.tracking import connect
-    from evermodel.spec import load_spec
 
-    settings = Settings.from_environment()
-    return RolloutService(load_spec(model, settings), connect(settings.tracking_uri), settings)
+    spec, settings = read_spec(model)
+    return RolloutService(spec, connect(settings.tracking_uri), settings)
 
 
 def _say(plan: TrafficPlan, as_json: bool) -> None:
-    if as_json:
-        _print(plan.to_json())
-        return
     shares = ", ".join(f"version {arm.version} {arm.share:.0%}" for arm in plan.arms)
     shadow = f", shadow version {plan.challenger} {plan.shadow:.0%}" if plan.shadow else ""
-    typer.echo(
+    said = (
         f"{plan.model}: {plan.strategy} of version {plan.challenger}, step {plan.step}, "
         f"{plan.state.replace('_', ' ')}: {shares}{shadow} (since {plan.since})"
     )
-    if plan.verdict:
-        typer.echo(f"  {plan.verdict}")
-
-
-def _print(data: object) -> None:
-    from evermodel.cli.answer import print_json
-
-    print_json(data)
+    output.answer(as_json, plan.to_json(), f"{said}\n  {plan.verdict}" if plan.verdict else said)

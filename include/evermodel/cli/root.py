@@ -14,21 +14,17 @@ from evermodel import __version__
 from evermodel.cli.audit import audit
 from evermodel.cli.backtest import backtest
 from evermodel.cli.data import data
-from evermodel.cli.demo import demo
 from evermodel.cli.doctor import doctor
 from evermodel.cli.drift import drift
 from evermodel.cli.exit_codes import FAILED, NO_CHAMPION
 from evermodel.cli.init import init
-from evermodel.cli.promote import promote
-from evermodel.cli.reproduce import reproduce
-from evermodel.cli.rollback import rollback
+from evermodel.cli.promote import promote, rollback
 from evermodel.cli.rollout import rollout
-from evermodel.cli.runs import runs
 from evermodel.cli.score import score
-from evermodel.cli.serve import serve
+from evermodel.cli.services import demo, serve
 from evermodel.cli.specs import check, schema
-from evermodel.cli.status import status
-from evermodel.cli.train import train
+from evermodel.cli.status import runs, status
+from evermodel.cli.train import reproduce, train
 from evermodel.core.errors import EvermodelError, NoChampionError
 from evermodel.registry.tracking import configure_mlflow_process
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated
 
 import typer
 
-from evermodel.cli.options import AsJson, AsOf, Model
+from evermodel.cli import output
+from evermodel.cli.options import AsJson, AsOf, Model, moment_of, read_spec
+from evermodel.core.errors import EmptyWindowError, EvermodelError
+from evermodel.registry.tracking import connect
 
 
 def score(
@@ -20,24 +23,16 @@ def score(
     as_json: AsJson = False,
 ) -> None:
     """Score the day before --as-of with the champion, or every day of --from and --to; a repetition replaces the day."""
-    from evermodel.cli.answer import print_json, print_table
-    from evermodel.cli.steps import quiet_libraries, step
-    from evermodel.core.settings import Settings
-    from evermodel.spec import load_spec
-
-    quiet_libraries()
-    settings = Settings.from_environment()
-    spec, moments = load_spec(model, settings), _moments(as_of, first, last)
-    with step("start") as say:
-        from evermodel.core.errors import EmptyWindowError
+    output.quiet_libraries()
+    (spec, settings), moments = read_spec(model), _moments(as_of, first, last)
+    with output.step("start") as say:
         from evermodel.modeling.scoring.day import score_day
-        from evermodel.registry.tracking import connect
 
         client = connect(settings.tracking_uri)
         say(f"{spec.name}, {len(moments)} days" if len(moments) > 1 else spec.name)
     done = []
     for moment in moments:
-        with step(f"score {moment - timedelta(days=1):%Y-%m-%d}") as say:
+        with output.step(f"score {moment - timedelta(days=1):%Y-%m-%d}") as say:
             try:
                 scored = score_day(spec, moment, client, settings)
             except EmptyWindowError as error:
@@ -48,19 +43,16 @@ def score(
             done.append(scored)
             say(f"{scored.rows:,} rows by version {scored.version}")
     if as_json:
-        print_json([scored.to_json() for scored in done])
+        output.print_json([scored.to_json() for scored in done])
         return
     rows = ((s.day, s.version, f"{s.rows:,}", f"{s.mean_score:.4f}", s.path) for s in done)
-    print_table(
+    output.print_table(
         f"Scored of {spec.name}", ("day", "version", "#rows", "#mean score", "path in the lake"), rows
     )
 
 
 def _moments(as_of: str | None, first: str, last: str) -> list[datetime]:
     """Return the midnights after the days to score."""
-    from evermodel.cli.options import moment_of
-    from evermodel.core.errors import EvermodelError
-
     if not first:
         if last:
             raise EvermodelError("--to needs --from", "pass the first day with --from")
@@ -69,9 +61,5 @@ def _moments(as_of: str | None, first: str, last: str) -> list[datetime]:
         raise EvermodelError("--as-of and --from cannot be combined", "pass one of them")
     begin, end = moment_of(first), moment_of(last) if last else moment_of(None) - timedelta(days=1)
     if end < begin:
-        raise EvermodelError(f"{_day(begin)} is after {_day(end)}", "pass the earlier day with --from")
+        raise EvermodelError(f"{begin.date()} is after {end.date()}", "pass the earlier day with --from")
     return [begin + timedelta(days=n + 1) for n in range((end - begin).days + 1)]
-
-
-def _day(moment: datetime) -> date:
-    return moment.date()

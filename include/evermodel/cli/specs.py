@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from evermodel.cli import output
 from evermodel.cli.options import AsJson, model_names
-from evermodel.core.errors import EvermodelError
+from evermodel.core.atomic import write_text
+from evermodel.core.errors import EvermodelError, SpecError
 
 if TYPE_CHECKING:
     from evermodel.core.settings import Settings
@@ -19,7 +21,6 @@ def schema(
     out: Annotated[Path | None, typer.Option(help="File to write. Default: stdout.")] = None,
 ) -> None:
     """Print the JSON Schema of model specs, for editors."""
-    from evermodel.core.atomic import write_text
     from evermodel.spec.model import json_schema
 
     text = json.dumps(json_schema(), indent=2) + "\n"
@@ -37,7 +38,6 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Check model specs for each environment, and report every mistake with its line."""
-    from evermodel.cli.answer import print_json
     from evermodel.core.settings import Settings
     from evermodel.spec.load import spec_files
 
@@ -48,7 +48,7 @@ def check(
         raise EvermodelError(f"no spec in {folder}", "set EVERMODEL_MODELS, or pass a file")
     found = [_checked(name, settings) for name in names]
     if as_json:
-        print_json(found)
+        output.print_json(found)
     for line in [] if as_json else found:
         if line["ok"]:
             typer.echo(f"✓ {line['spec']}: model {line['model']}, digest {line['digest']}")
@@ -61,7 +61,6 @@ def check(
 
 def _checked(name: str, settings: Settings) -> dict[str, Any]:
     """Read a spec and its schema file, and say what is wrong with them."""
-    from evermodel.core.errors import SpecError
     from evermodel.data.validation.schema_file import find_schema, read_schema
     from evermodel.spec import load_spec
     from evermodel.spec.load import environments_of, spec_path

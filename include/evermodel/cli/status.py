@@ -1,12 +1,15 @@
-"""The command that shows what is in production, and where."""
+"""The commands that show what is in production and where, and the retrains side by side."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evermodel.cli.options import AsJson, model_names
+from evermodel.cli import output
+from evermodel.cli.options import AsJson, Model, OptionalModel
+from evermodel.registry.tracking import connect
 
 if TYPE_CHECKING:
     from evermodel.pipelines.status import Place, Status
@@ -14,25 +17,18 @@ if TYPE_CHECKING:
 
 
 def status(
-    model: Annotated[
-        str | None, typer.Argument(help="Model. Default: all models.", autocompletion=model_names)
-    ] = None,
+    model: OptionalModel = None,
     as_json: AsJson = False,
 ) -> None:
     """Show which version is champion, the traffic shares, and which version serves where."""
-    from datetime import UTC, datetime
-
-    from evermodel.cli.answer import print_json
-    from evermodel.cli.steps import waiting
     from evermodel.core.settings import Settings
     from evermodel.pipelines.status import status_of
     from evermodel.registry.registry import ModelRegistry
-    from evermodel.registry.tracking import connect
     from evermodel.spec import load_specs
 
     settings = Settings.from_environment()
     names = [model] if model is not None else [spec.name for spec in load_specs(None, settings)[0]]
-    with waiting("reading MLflow"):
+    with output.waiting("reading MLflow"):
         client = connect(settings.tracking_uri)
         if model is not None:
             ModelRegistry(client).read(model).require_champion()
@@ -40,14 +36,13 @@ def status(
         lineage = [] if model is None or as_json else _lineage(found[0], client)
     if as_json:
         told = [one.to_json() for one in found]
-        print_json(told[0] if model is not None else told)
+        output.print_json(told[0] if model is not None else told)
         return
     for one in found:
         _print(one, lineage, whole=model is not None)
 
 
 def _print(found: Status, lineage: list[str], *, whole: bool) -> None:
-    from evermodel.cli.answer import print_table
     from evermodel.pipelines.status import history_lines, lines_of
 
     first, *others = lines_of(found)
@@ -56,7 +51,7 @@ def _print(found: Status, lineage: list[str], *, whole: bool) -> None:
         typer.echo(line)
     if found.places:
         head = ("environment", "host", "#pid", "version", "share", "engine", "since", "seen", "")
-        print_table("", head, map(_row, found.places))
+        output.print_table("", head, map(_row, found.places))
 
 
 def _lineage(found: Status, client: MlflowClient) -> list[str]:
@@ -88,3 +83,21 @@ def _row(place: Place) -> tuple[str, ...]:
         place.seen[:19],
         behind,
     )
+
+
+def runs(
+    model: Model,
+    last: Annotated[int, typer.Option(help="Number of retrains to show.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Show the retrains of a model side by side: parameters, metrics, verdicts, outcomes."""
+    from evermodel.core.settings import Settings
+    from evermodel.reports.retrain.runs import retrain_lines
+    from evermodel.reports.retrain.runs_table import print_runs
+
+    with output.waiting("reading MLflow"):
+        lines = retrain_lines(connect(Settings.from_environment().tracking_uri), model, last)
+    if as_json:
+        output.print_json([line.to_json() for line in lines])
+    else:
+        print_runs(model, lines)

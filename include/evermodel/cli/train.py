@@ -1,13 +1,19 @@
-"""The command that runs a whole retrain without Airflow."""
+"""The commands that run a whole retrain without Airflow, and train a version again."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evermodel.cli.options import AsJson, AsOf, Model
+from evermodel.cli import output
+from evermodel.cli.exit_codes import NO
+from evermodel.cli.messages import send
+from evermodel.cli.options import AsJson, AsOf, Model, Version, moment_of, read_spec
 from evermodel.core.environment import os_user
+from evermodel.registry.tags import RetrainOutcome
+from evermodel.registry.tracking import connect
 
 if TYPE_CHECKING:
     from evermodel.pipelines.retrain import Retrain
@@ -35,32 +41,23 @@ def train(
     With a `rollout.strategy` other than direct the version's rollout starts instead, also with exit code 0.
     A repetition with the same day and spec is the same retrain: completed steps are skipped.
     """
-    from evermodel.cli.exit_codes import NO
-    from evermodel.cli.messages import send
-    from evermodel.cli.options import moment_of
-    from evermodel.cli.steps import quiet_libraries, step
-    from evermodel.core.settings import Settings
     from evermodel.pipelines.deploy import require_approver_login
     from evermodel.pipelines.run_retrain import run_retrain
-    from evermodel.registry.tags import RetrainOutcome
-    from evermodel.spec import load_spec
 
-    quiet_libraries()
-    settings = Settings.from_environment()
-    spec, moment = load_spec(model, settings), moment_of(as_of)
+    output.quiet_libraries()
+    (spec, settings), moment = read_spec(model), moment_of(as_of)
     who = os_user()
     if approve:
         require_approver_login(spec, who)
-    with step("start") as say:
+    with output.step("start") as say:
         from evermodel.pipelines.retrain import Retrain
-        from evermodel.registry.tracking import connect
 
         key = run_key or f"retrain/{spec.name}/{moment:%Y-%m-%d}-{spec.digest[:8]}"
         retrain = Retrain(spec, key, moment, reason, connect(settings.tracking_uri), settings)
         say(f"{spec.name} as of {moment:%Y-%m-%d}, MLflow at {settings.tracking_uri}")
     result = run_retrain(
         retrain,
-        step,
+        output.step,
         candidates=candidate or (),
         force_reason=f"{force_reason} ({who})" if force_reason else None,
         approved_by=who if approve else ("auto" if spec.approval == "auto" else None),
@@ -68,9 +65,7 @@ def train(
     _tell(retrain, result)
     send(settings)
     if as_json:
-        from evermodel.cli.answer import print_json
-
-        print_json(_to_json(result))
+        output.print_json(asdict(result))
     else:
         _show(retrain, result)
     raise typer.Exit(0 if result.outcome in (RetrainOutcome.DEPLOYED, RetrainOutcome.ROLLING_OUT) else NO)
@@ -82,7 +77,6 @@ def _tell(retrain: Retrain, result: RetrainResult) -> None:
     from evermodel.alerts.retrain_message import retrain_message
     from evermodel.pipelines.retrain_summary import retrain_summary
     from evermodel.registry.approval import Approval
-    from evermodel.registry.tags import RetrainOutcome
 
     if result.again or result.outcome == RetrainOutcome.WAITS:
         return
@@ -95,21 +89,14 @@ def _tell(retrain: Retrain, result: RetrainResult) -> None:
     dispatch.notify("retrain", message, url=url)
 
 
-def _to_json(result: RetrainResult) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return asdict(result)
-
-
 def _show(retrain: Retrain, result: RetrainResult) -> None:
-    from evermodel.cli.answer import print_table
     from evermodel.reports.retrain.log_decision_page import evidence_links
     from evermodel.reports.retrain.text import gate_table, headline, interval, why
 
     decision, model = result.decision, retrain.spec.name
     if result.again:
         typer.echo(f"This retrain already ended ({result.run_key}); nothing was repeated.")
-    print_table(
+    output.print_table(
         f"{model}: {headline(decision)[1]}",
         ("verdict", "gate", "#value", "threshold", "evidence"),
         [[str(cell) for cell in row] for row in gate_table(decision.gates).rows],
@@ -126,8 +113,6 @@ def _show(retrain: Retrain, result: RetrainResult) -> None:
 
 
 def _ending(model: str, result: RetrainResult) -> str:
-    from evermodel.registry.tags import RetrainOutcome
-
     if result.promotion is not None:
         return f"Version {result.version} is champion. To serve it: evermodel serve {model}"
     if result.outcome == RetrainOutcome.ROLLING_OUT:
@@ -142,3 +127,16 @@ def _ending(model: str, result: RetrainResult) -> str:
         )
     stays = result.decision.parent
     return f"Version {stays} stays champion." if stays else "The model still has no champion."
+
+
+def reproduce(model: Model, version: Version, as_json: AsJson = False) -> None:
+    """Train a version again from its snapshot, spec and parameters; exit 1 unless answers are identical."""
+    from evermodel.core.settings import Settings
+    from evermodel.pipelines.reproduce import reproduce as again
+
+    settings = Settings.from_environment()
+    with output.step("reproduce") as say:
+        found = again(connect(settings.tracking_uri), model, version, settings)
+        say("answers are identical" if found.identical else "answers differ")
+    output.answer(as_json, found.to_json(), "\n".join(found.sentences()))
+    raise typer.Exit(0 if found.identical else 1)

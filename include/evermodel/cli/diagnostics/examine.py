@@ -13,13 +13,13 @@ from evermodel.core.settings import Settings
 # Other layers add their checks under this name: Airflow's and Slack's come from the provider.
 GROUP = "evermodel.doctor"
 _OURS = {
-    "versions": "versions:check_versions",
+    "versions": "basics:check_versions",
     "specs": "specs:check_specs",
-    "lake": "lake:check_lake",
+    "lake": "basics:check_lake",
     "DVC remote": "remote:check_remote",
     "MLflow": "tracking:check_tracking",
-    "serving": "serving:check_serving",
-    "clock": "clock:check_clock",
+    "serving": "basics:check_serving",
+    "clock": "basics:check_clock",
 }
 
 
