@@ -16,8 +16,8 @@ from evermodel.alerts.incident_message import IncidentView, incident_message
 from evermodel.alerts.incidents.cause import likely_cause
 from evermodel.alerts.incidents.state import Incident
 from evermodel.alerts.incidents.store import Transition
+from evermodel.alerts.outbox import thread_html
 from evermodel.alerts.plot import drift_plot
-from evermodel.alerts.preview import thread_html
 from evermodel.alerts.thread_messages import escalation_message, reminder_message, resolved_message
 from evermodel.monitoring.drift.verdict import Bin, ColumnDrift, DriftVerdict, Performance
 from evermodel.monitoring.problems import Problem, ProblemKind, Severity

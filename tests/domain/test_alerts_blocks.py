@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from evermodel.alerts import message, preview, text
+from evermodel.alerts import message, outbox, text
 from evermodel.alerts.blocks import context, divider, fields, fitted, header, links_block, section
 from evermodel.alerts.text import clipped, code, code_block, link, words
 from support.slack_limits import block_problems, blocks_width, units
@@ -82,7 +82,7 @@ def test_code_cannot_be_left() -> None:
     assert "```" not in code_block("x```y").removeprefix("```").removesuffix("```")
 
 
-@pytest.mark.parametrize("module", [message, preview, text])
+@pytest.mark.parametrize("module", [message, outbox, text])
 def test_examples_in_docstrings(module: object) -> None:
     result = doctest.testmod(module)  # type: ignore[arg-type]
     assert (result.failed, result.attempted > 0) == (0, True)

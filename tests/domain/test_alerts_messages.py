@@ -20,7 +20,7 @@ from evermodel.alerts.approval_message import ApprovalForm, approval_message
 from evermodel.alerts.failure_message import failure_message
 from evermodel.alerts.incident_message import IncidentView, incident_message
 from evermodel.alerts.message import Message
-from evermodel.alerts.preview import preview_html
+from evermodel.alerts.outbox import preview_html
 from evermodel.alerts.retrain_message import retrain_message
 from evermodel.alerts.thread_messages import escalation_message, reminder_message, resolved_message
 from evermodel.evaluation.decision import Decision, Gate

@@ -13,12 +13,13 @@ from evermodel.alerts import delivery as delivery_module
 from evermodel.alerts.delivery import DeliveryReport, send_waiting
 from evermodel.alerts.message import Message
 from evermodel.alerts.queue import MessageQueue
-from evermodel.alerts.queued_message import Destination, QueuedMessage
-from evermodel.alerts.transport import (
+from evermodel.alerts.queued_message import (
     DeliveryDelayedError,
+    Destination,
     MessageGoneError,
     MessageRefusedError,
     NoHistoryError,
+    QueuedMessage,
 )
 from evermodel.core.errors import PermanentError
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from evermodel.alerts.quiet_hours import is_quiet, quiet_until
+from evermodel.alerts.publisher import is_quiet, quiet_until
 from evermodel.spec.alerts import AlertsSpec, EscalationSpec, QuietHours
 
 NIGHT = QuietHours(start="20:00", end="07:00", timezone="Europe/Berlin")

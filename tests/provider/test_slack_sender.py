@@ -15,7 +15,7 @@ import pytest
 
 from evermodel.alerts.failure_message import failure_message
 from evermodel.alerts.message import Message
-from evermodel.alerts.transport import MessageGoneError, NoHistoryError
+from evermodel.alerts.queued_message import MessageGoneError, NoHistoryError
 from evermodel.core.errors import PermanentError
 from evermodel_provider.notifications.errors import (
     SlackConfigurationError,

@@ -13,13 +13,14 @@ from filelock import Timeout
 
 from evermodel.alerts.publisher import message_queue
 from evermodel.alerts.queue import MessageQueue
-from evermodel.alerts.queued_message import Destination, QueuedMessage
-from evermodel.alerts.transport import (
+from evermodel.alerts.queued_message import (
     Delivery,
     DeliveryDelayedError,
+    Destination,
     MessageGoneError,
     MessageRefusedError,
     NoHistoryError,
+    QueuedMessage,
     Transport,
 )
 from evermodel.core.settings import Settings

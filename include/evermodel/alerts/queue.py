@@ -13,8 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from evermodel.alerts.queued_message import Destination, QueuedMessage
-from evermodel.alerts.transport import Delivery
+from evermodel.alerts.queued_message import Delivery, Destination, QueuedMessage
 from evermodel.core.atomic import replacing, write_text
 from evermodel.core.formats import loads, stamped
 

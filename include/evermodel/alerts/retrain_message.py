@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
 from evermodel.alerts.blocks import Block, fields, section
@@ -17,16 +18,6 @@ _VERDICTS = {
     "not_enough_evidence": "The evidence does not show that the challenger is as good as the champion.",
     "cold_start": "Without a champion, the absolute thresholds decide.",
 }
-
-
-class GateLine(TypedDict):
-    """One gate in a message."""
-
-    name: str
-    verdict: str
-    value: Any  # a number, or the compared values
-    threshold: Any
-    detail: str
 
 
 class RetrainSummary(TypedDict):
@@ -47,7 +38,7 @@ class RetrainSummary(TypedDict):
     low: float | None
     high: float | None
     rows: int
-    gates: list[GateLine]
+    gates: list[dict[str, Any]]  # of `evermodel.evaluation.decision.Gate`
     approval: str
     by: str
     as_of: str
@@ -138,18 +129,18 @@ def _change(outcome: RetrainSummary) -> str:
     return change + ")"
 
 
-def _gate(gate: GateLine) -> str:
+def _gate(gate: Mapping[str, Any]) -> str:
     detail = f": {words(gate['detail'])}" if gate["detail"] else ""
     return (
         f"• {code(gate['name'])} {_MARKS.get(gate['verdict'], 'has no verdict')}, {_measured(gate)}{detail}"
     )
 
 
-def _plain_gate(gate: GateLine) -> str:
+def _plain_gate(gate: Mapping[str, Any]) -> str:
     return f"{gate['name']} {_MARKS.get(gate['verdict'], 'has no verdict')}: {gate['detail']}"
 
 
-def _measured(gate: GateLine) -> str:
+def _measured(gate: Mapping[str, Any]) -> str:
     return f"{_number(gate['value'])} against {_number(gate['threshold'])}"
 
 

@@ -1,4 +1,4 @@
-"""The messages about a rollout: start, steps, and end."""
+"""The messages about a rollout (start, steps, and end) and about a rollback."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from evermodel.alerts.blocks import fields, section
 from evermodel.alerts.message import Message, MessageSeverity, compose
 from evermodel.alerts.text import code, moment, words
+from evermodel.registry.registry_entry import Promotion
 from evermodel.registry.traffic_plan import TrafficPlan
 
 _ENDS: dict[str, tuple[MessageSeverity, str]] = {
@@ -35,30 +36,30 @@ def started_message(plan: TrafficPlan, links: Mapping[str, str]) -> Message:
     )
 
 
-def progress_message(look: Mapping[str, Any], links: Mapping[str, str]) -> Message:
+def progress_message(evaluated: Mapping[str, Any], links: Mapping[str, str]) -> Message:
     """Build the message about an evaluation that moved or ended the rollout.
 
     Parameters
     ----------
-    look
+    evaluated
         `RolloutEvaluation.to_json`.
 
     Returns
     -------
     The message; its key is the same for one move of one rollout.
     """
-    severity, title = _title(look)
-    figures = look["figures"]
-    facts = {"Strategy": words(_named(look["strategy"])), **_facts(figures)}
+    severity, title = _title(evaluated)
+    figures = evaluated["figures"]
+    facts = {"Strategy": words(_named(evaluated["strategy"])), **_facts(figures)}
     return compose(
-        key=f"rollout-{look['run_key']}-{look['state']}-{look['step']}",
-        model=look["model"],
+        key=f"rollout-{evaluated['run_key']}-{evaluated['state']}-{evaluated['step']}",
+        model=evaluated["model"],
         severity=severity,
-        title=f"{look['model']}: {title}",
-        plain=[look["why"], *(f"{name}: {value}" for name, value in facts.items())],
-        body=[section(words(look["why"], 1500)), fields(facts)],
+        title=f"{evaluated['model']}: {title}",
+        plain=[evaluated["why"], *(f"{name}: {value}" for name, value in facts.items())],
+        body=[section(words(evaluated["why"], 1500)), fields(facts)],
         links=links,
-        footer=f"rollout {code(look['run_key'], 150)}",
+        footer=f"rollout {code(evaluated['run_key'], 150)}",
     )
 
 
@@ -79,14 +80,14 @@ def first_step(plan: TrafficPlan) -> str:
     return "it is loaded, and takes all requests after its smoke test"
 
 
-def _title(look: Mapping[str, Any]) -> tuple[MessageSeverity, str]:
-    version = look["version"]
-    if look["state"] != "running":
-        severity, title = _ENDS[look["state"]]
+def _title(evaluated: Mapping[str, Any]) -> tuple[MessageSeverity, str]:
+    version = evaluated["version"]
+    if evaluated["state"] != "running":
+        severity, title = _ENDS[evaluated["state"]]
         return severity, title.format(version=version)
-    if look["move"] == "promote":
+    if evaluated["move"] == "promote":
         return "info", f"everything switched to version {version}, the old one stays loaded"
-    return "info", f"rollout of version {version}: step {look['step']}, {look['share']:.0%}"
+    return "info", f"rollout of version {version}: step {evaluated['step']}, {evaluated['share']:.0%}"
 
 
 def _facts(figures: Mapping[str, float]) -> dict[str, str]:
@@ -113,3 +114,39 @@ def _facts(figures: Mapping[str, float]) -> dict[str, str]:
 
 def _named(strategy: str) -> str:
     return {"blue_green": "blue/green", "ab_test": "A/B test"}.get(strategy, strategy)
+
+
+def rollback_message(model: str, done: Promotion, links: Mapping[str, str], stopped: str = "") -> Message:
+    """Build the message about a rollback.
+
+    Parameters
+    ----------
+    done
+        The rollback's line in the registry's history.
+    links
+        Label and address of the version and the run.
+    stopped
+        Version whose rollout the rollback stopped; empty if there was none.
+
+    Returns
+    -------
+    The message; its key is the same for one rollback.
+    """
+    text = f"Version {done.version} is the champion again, in place of version {done.previous}."
+    if stopped:
+        text += f" The rollout of version {stopped} is stopped."
+    return compose(
+        key=f"rollback-{done.run_key}",
+        model=model,
+        severity="warning",
+        title=f"{model}: rolled back to version {done.version}",
+        plain=[text, f"Why: {done.reason}", f"By {done.by} at {moment(done.at)}."],
+        body=[
+            section(words(text)),
+            fields(
+                {"Why": words(done.reason, 600), "By": words(done.by, 100), "At": words(moment(done.at), 60)}
+            ),
+        ],
+        links=links,
+        footer="serving processes follow within seconds",
+    )

@@ -5,8 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 
 from evermodel.alerts.blocks import fields, section
-from evermodel.alerts.fields import column_line, performance, plain_column, span
-from evermodel.alerts.incident_message import IncidentView, mentions
+from evermodel.alerts.incident_message import (
+    IncidentView,
+    column_line,
+    mentions,
+    performance,
+    plain_column,
+    span,
+)
 from evermodel.alerts.message import Message, compose
 from evermodel.alerts.text import code, moment, words
 from evermodel.spec.window import parse_moment

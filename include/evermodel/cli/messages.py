@@ -26,9 +26,7 @@ def tell(model: str, settings: Settings, event: Event, message: Message, url: st
     except SpecError as error:
         typer.echo(f"No message was sent: {error.problem}", err=True)
         return
-    dispatch = Publisher(message_queue(settings), spec, clock())
-    dispatch.post(event, message, url=url)
-    dispatch.notify(event, message, url=url)
+    Publisher(message_queue(settings), spec, clock()).announce(event, message, url=url)
     send(settings)
 
 

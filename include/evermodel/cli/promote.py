@@ -142,7 +142,7 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Make an earlier champion the champion again; serving processes follow within seconds, and a message is sent."""
-    from evermodel.alerts.rollback_message import rollback_message
+    from evermodel.alerts.rollout_message import rollback_message
     from evermodel.core.settings import Settings
     from evermodel.deployment.rollback import roll_back
     from evermodel.deployment.rollout.active import active_rollout

@@ -84,9 +84,8 @@ def _tell(retrain: Retrain, result: RetrainResult) -> None:
     approval = Approval(True, promotion.by, promotion.version) if promotion else None
     ending = retrain_summary(retrain, version=result.version, outcome=result.outcome, approval=approval)
     message, url = retrain_message(ending), next(iter(ending["links"].values()), "")
-    dispatch = Publisher(message_queue(retrain.settings), retrain.spec, clock())
-    dispatch.post("retrain", message, url=url)
-    dispatch.notify("retrain", message, url=url)
+    publisher = Publisher(message_queue(retrain.settings), retrain.spec, clock())
+    publisher.announce("retrain", message, url=url)
 
 
 def _show(retrain: Retrain, result: RetrainResult) -> None:

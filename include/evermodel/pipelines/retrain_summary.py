@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 
-from evermodel.alerts.retrain_message import GateLine, RetrainSummary
+from evermodel.alerts.retrain_message import RetrainSummary
 from evermodel.pipelines.retrain import Retrain
 from evermodel.registry.approval import AUTO, Approval
 from evermodel.registry.tags import RetrainOutcome
@@ -64,16 +65,7 @@ def retrain_summary(
         "low": gain[1],
         "high": gain[2],
         "rows": decision.rows,
-        "gates": [
-            GateLine(
-                name=gate.name,
-                verdict=gate.verdict,
-                value=gate.value,
-                threshold=gate.threshold,
-                detail=gate.detail,
-            )
-            for gate in decision.gates
-        ],
+        "gates": [asdict(gate) for gate in decision.gates],
         "approval": approval_word(approval),
         "by": approval.by if approval else "",
         "as_of": f"{retrain.as_of:%Y-%m-%d}",

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from evermodel.alerts.delivery import DeliveryReport, send_waiting
 from evermodel.alerts.message import Message
 from evermodel.alerts.publisher import Publisher, clock, message_queue, slack_destination
-from evermodel.alerts.queued_message import Destination, Event
-from evermodel.alerts.transport import Transport
+from evermodel.alerts.queued_message import Destination, Event, Transport
 from evermodel.core.errors import PermanentError
 from evermodel.core.settings import Settings
 from evermodel.spec import load_spec
@@ -56,10 +55,8 @@ def tell(
     :param thread: Identity of the message whose thread it joins; empty: a new message.
     :raises PermanentError: Slack's connection or the channel needs a fix; the message stays queued.
     """
-    queue = message_queue(settings)
-    dispatch = Publisher(queue, spec, clock())
-    dispatch.post(event, message, url=url, thread=thread)
-    dispatch.notify(event, message, url=url)
+    publisher = Publisher(message_queue(settings), spec, clock())
+    publisher.announce(event, message, url=url, thread=thread)
     require(spec, send_queue(settings))
     return delivery_of(spec, settings, message.identity)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from evermodel.alerts.transport import DeliveryDelayedError, MessageGoneError, MessageRefusedError
+from evermodel.alerts.queued_message import DeliveryDelayedError, MessageGoneError, MessageRefusedError
 from evermodel.core.errors import EvermodelError, PermanentError
 
 

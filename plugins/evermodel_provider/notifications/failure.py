@@ -46,8 +46,8 @@ class FailureNotifier(BaseNotifier):
             spec = load_spec(self.model, settings)
         except SpecError:
             # The broken spec may be the failure itself; the message is sent anyway.
-            lane = Destination("slack", {"connection": self.connection_id, "channel": self.channel})
-            message_queue(settings).put(lane, QueuedMessage("post", "failure", message.to_json(), url))
+            destination = Destination("slack", {"connection": self.connection_id, "channel": self.channel})
+            message_queue(settings).put(destination, QueuedMessage("post", "failure", message.to_json(), url))
             send_queue(settings)
             return
         tell(spec, settings, "failure", message, url)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evermodel.alerts.message import Message
-from evermodel.alerts.transport import Delivery, NoHistoryError
+from evermodel.alerts.queued_message import Delivery, NoHistoryError
 from evermodel.core.errors import PermanentError
 from evermodel.spec.alerts import NotifierSpec
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from evermodel.alerts.message import Message
 from evermodel.alerts.outbox import folder_name, rewrite_in_outbox, write_to_outbox
-from evermodel.alerts.transport import Delivery
+from evermodel.alerts.queued_message import Delivery
 from evermodel.core.errors import EvermodelError
 from evermodel_provider.notifications.errors import (
     FORMAT_ERRORS,

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from evermodel.alerts.message import Message
-from evermodel.alerts.transport import Delivery, NoHistoryError
+from evermodel.alerts.queued_message import Delivery, NoHistoryError
 from evermodel_provider.notifications.errors import error_code
 
 if TYPE_CHECKING:

@@ -102,7 +102,7 @@ class QualityGuardOperator(ModelOperator):
 
 def announce(context: Context, spec: ModelSpec, settings: Settings, done: Promotion) -> None:
     """Send the message about a rollback, once, and emit the champion's asset event."""
-    from evermodel.alerts.rollback_message import rollback_message
+    from evermodel.alerts.rollout_message import rollback_message
     from evermodel.registry.tracking import version_url
     from evermodel_provider.notifications.delivery import tell
 

@@ -60,7 +60,7 @@ class RollbackOperator(ModelOperator):
         """Roll back."""
         from dataclasses import asdict
 
-        from evermodel.alerts.rollback_message import rollback_message
+        from evermodel.alerts.rollout_message import rollback_message
         from evermodel.deployment.rollback import roll_back
         from evermodel.deployment.rollout.active import active_rollout
         from evermodel.registry.registry import ModelRegistry

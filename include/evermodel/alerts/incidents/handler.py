@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,6 @@ from filelock import FileLock
 
 from evermodel.alerts.incident_message import IncidentView, incident_message
 from evermodel.alerts.incidents.cause import likely_cause
-from evermodel.alerts.incidents.policy import answered
 from evermodel.alerts.incidents.state import Action, Incident, IncidentState
 from evermodel.alerts.incidents.store import (
     StoredIncidents,
@@ -23,15 +22,42 @@ from evermodel.alerts.incidents.store import (
 )
 from evermodel.alerts.publisher import Publisher, slack_destination
 from evermodel.alerts.queue import MessageQueue
-from evermodel.alerts.queued_message import Event
+from evermodel.alerts.queued_message import Delivery, Event
 from evermodel.alerts.thread_messages import escalation_message, reminder_message, resolved_message
-from evermodel.alerts.transport import Delivery
 from evermodel.monitoring.drift.verdict import DriftVerdict
-from evermodel.monitoring.problems import KINDS, RANK, Problem, ProblemKind, Severity
+from evermodel.monitoring.problems import KINDS, RANK, Problem, ProblemKind, Severity, worst_of
 from evermodel.spec import ModelSpec
 
 if TYPE_CHECKING:
     from evermodel.registry.client import MlflowClient
+
+
+def answered(spec: ModelSpec, verdict: DriftVerdict, kind: str) -> Problem | None:
+    """Return the problem of one kind, as far as `respond` allows alerts.
+
+    Parameters
+    ----------
+    kind
+        ``drift``, ``quality``, ``performance`` or ``serving``.
+
+    Returns
+    -------
+    None if the verdict has no such problem or the spec switches it off. Drift of switched-off kinds alone
+    counts as none.
+    """
+    problem = verdict.problem(kind)
+    if problem is None:
+        return None
+    if kind != "drift":
+        return None if getattr(spec.respond, kind) == "off" else problem
+    watched = [column for column in verdict.drifting if getattr(spec.respond, column.what) != "off"]
+    if len(watched) == len(verdict.drifting):
+        return problem
+    if not watched:
+        return replace(problem, severity="none", reason="the drifting kinds are switched off under `respond`")
+    worst = worst_of(column.severity for column in watched)
+    return replace(problem, severity=min(worst, problem.severity, key=("none", "warning", "critical").index))
+
 
 _LOCK_SECONDS = 120.0
 
@@ -113,11 +139,11 @@ class IncidentHandler:
 
     def remember_deliveries(self, handled: list[Handled]) -> dict[str, Delivery]:
         """Store the deliveries of the incidents' first messages in the registry, and return them by kind of problem."""
-        lane = slack_destination(self.spec.alerts)
+        channel = slack_destination(self.spec.alerts)
         found: dict[str, Delivery] = {}
         stored = before = read_incidents(self.client, self.spec.name)
         for done in handled:
-            delivery = self.queue.receipt(lane, done.message) if done.message else None
+            delivery = self.queue.receipt(channel, done.message) if done.message else None
             if delivery is None:
                 continue
             found[done.kind] = delivery
@@ -156,7 +182,7 @@ class IncidentHandler:
         incident, problem = state.subject, answered(self.spec, verdict, done.kind)
         if done.action == "quiet" or done.action == "close" or incident is None or problem is None:
             return
-        dispatch = Publisher(self.queue, self.spec, self.now)
+        publisher = Publisher(self.queue, self.spec, self.now)
         if incident.delivery:
             self._recall(done.message, incident.delivery)
         view = self._view(incident, problem, verdict, over=done.action == "resolve")
@@ -165,35 +191,30 @@ class IncidentHandler:
             picture = self.draw(folder / f"{done.kind}.png")
         first = incident_message(view)
         event: Event = done.action
-        dispatch.refresh(event, first, image=picture if event == "open" else None, url=view.url)
-        self._second_channel(dispatch, event, view)
+        publisher.refresh(event, first, image=picture if event == "open" else None, url=view.url)
+        self._second_channel(publisher, event, view)
         if done.action == "open":
-            dispatch.notify("open", first, url=view.url)
+            publisher.notify("open", first, url=view.url)
         elif done.action == "escalate":
             answer = escalation_message(view)
-            dispatch.post("escalate", answer, thread=done.message, image=picture, url=view.url)
-            dispatch.notify("escalate", answer, url=view.url)
-        elif done.action in ("remind", "resolve"):
-            remind = done.action == "remind"
-            answer = (
-                reminder_message(view, as_of)
-                if remind
-                else resolved_message(view, _ended_by(incident, verdict))
-            )
-            dispatch.post("remind" if remind else "resolve", answer, thread=done.message, url=view.url)
-            dispatch.notify("remind" if remind else "resolve", answer, url=view.url)
+            publisher.announce(event, answer, thread=done.message, image=picture, url=view.url)
+        elif done.action == "remind":
+            publisher.announce(event, reminder_message(view, as_of), thread=done.message, url=view.url)
+        elif done.action == "resolve":
+            answer = resolved_message(view, _ended_by(incident, verdict))
+            publisher.announce(event, answer, thread=done.message, url=view.url)
 
     def _recall(self, message: str, delivery: Delivery) -> None:
         """Restore a message's lost receipt in the queue."""
-        lane = slack_destination(self.spec.alerts)
-        if self.queue.receipt(lane, message) is None:
-            self.queue.remember(lane, message, delivery)
+        channel = slack_destination(self.spec.alerts)
+        if self.queue.receipt(channel, message) is None:
+            self.queue.remember(channel, message, delivery)
 
-    def _second_channel(self, dispatch: Publisher, event: Event, view: IncidentView) -> None:
+    def _second_channel(self, publisher: Publisher, event: Event, view: IncidentView) -> None:
         copy = incident_message(view, key=f"{view.name}-second")
         worse = event in ("open", "escalate") and view.problem.severity == "critical"
-        if worse or dispatch.in_second_channel(copy):
-            dispatch.second_channel(event, copy, url=view.url)
+        if worse or publisher.in_second_channel(copy):
+            publisher.second_channel(event, copy, url=view.url)
 
     def _view(
         self, incident: Incident, problem: Problem, verdict: DriftVerdict, *, over: bool

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from evermodel.alerts.transport import Delivery
+from evermodel.alerts.queued_message import Delivery
 from evermodel.monitoring.problems import RANK, Problem, Severity
 from evermodel.spec.window import parse_moment
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from evermodel.alerts.incidents.policy import answered
+from evermodel.alerts.incidents.handler import answered
 from evermodel.alerts.incidents.state import IncidentState
 from evermodel.monitoring.drift.verdict import DriftVerdict
 from evermodel.monitoring.problems import KINDS
