@@ -10,19 +10,13 @@ import re
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-from evermodel.pipelines.backtest.example import with_example_data
+from evermodel.pipelines.backtest.history import with_example_data
 from evermodel.pipelines.backtest.plan import make_plan
 from evermodel.pipelines.backtest.run import run_backtest, write_report
-from evermodel.pipelines.backtest.text import (
-    COST_HEAD,
-    cost_rows,
-    findings,
-    markdown,
-    result_head,
-    result_rows,
-)
+from evermodel.pipelines.backtest.text import COST_HEAD, cost_rows, findings, result_head, result_rows
 from evermodel.spec import load_spec
 
 DOCS = Path(__file__).parent
@@ -55,6 +49,12 @@ def main(work: Path) -> None:
         ]
     )
     replace(DOCS / "backtest.md", section)
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table as Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def replace(page: Path, section: str) -> None:

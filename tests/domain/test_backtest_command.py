@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from evermodel.cli import app
 from evermodel.core.errors import SpecError
-from evermodel.pipelines.backtest.chart import _strips
-from evermodel.pipelines.backtest.example import with_example_data
+from evermodel.pipelines.backtest.history import with_example_data
+from evermodel.pipelines.backtest.page import _strips
 from evermodel.pipelines.backtest.plan import make_plan
 from evermodel.pipelines.backtest.run import comparison_of
 from evermodel.spec import load_spec

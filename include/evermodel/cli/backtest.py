@@ -62,7 +62,7 @@ def backtest(
     as_json: AsJson = False,
 ) -> None:
     """Replay a model's history under retrain policies, and report when retraining pays and when it hurts."""
-    from evermodel.pipelines.backtest.example import with_example_data
+    from evermodel.pipelines.backtest.history import with_example_data
     from evermodel.pipelines.backtest.plan import make_plan
     from evermodel.pipelines.backtest.run import run_backtest, write_report
     from evermodel.spec import load_spec

@@ -80,7 +80,7 @@ def _handle(watch: DriftRun, verdict: DriftVerdict) -> tuple[list[Handled], str]
     """Send messages as the drift DAG does; a retrain that the policy requests is printed, not started."""
     from evermodel.monitoring.retrain_history import note_answer
     from evermodel.monitoring.retrain_policy import current_recommendation
-    from evermodel.pipelines.incidents import incident_handler
+    from evermodel.pipelines.drift import incident_handler
 
     recommendation = current_recommendation(watch.spec, verdict, watch.as_of, watch.client)
     note_answer(watch.client, watch.spec, watch.as_of, recommendation.note)

@@ -84,7 +84,7 @@ def _approve(model: str, version: str, reason: str, as_json: bool) -> None:
     with output.waiting("reading MLflow"):
         client = connect(settings.tracking_uri)
         done = approve(spec, version, client, settings, by=os_user(), reason=reason)
-    output.answer(as_json, done.to_json(), _ending(done, settings.environment))
+    output.answer(as_json, asdict(done), _ending(done, settings.environment))
 
 
 def _take(

@@ -75,7 +75,7 @@ def _tell(retrain: Retrain, result: RetrainResult) -> None:
     """Queue the message about the outcome, once per outcome."""
     from evermodel.alerts.publisher import Publisher, clock, message_queue
     from evermodel.alerts.retrain_message import retrain_message
-    from evermodel.pipelines.retrain_summary import retrain_summary
+    from evermodel.pipelines.run_retrain import retrain_summary
     from evermodel.registry.approval import Approval
 
     if result.again or result.outcome == RetrainOutcome.WAITS:
@@ -137,5 +137,5 @@ def reproduce(model: Model, version: Version, as_json: AsJson = False) -> None:
     with output.step("reproduce") as say:
         found = again(connect(settings.tracking_uri), model, version, settings)
         say("answers are identical" if found.identical else "answers differ")
-    output.answer(as_json, found.to_json(), "\n".join(found.sentences()))
+    output.answer(as_json, asdict(found), "\n".join(found.sentences()))
     raise typer.Exit(0 if found.identical else 1)

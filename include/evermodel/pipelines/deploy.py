@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from evermodel.core.errors import ApprovalError, PromotionError
 from evermodel.core.settings import Settings
@@ -57,10 +57,6 @@ class Deployment:
     previous: str | None
     strategy: str = ""
     why: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data."""
-        return asdict(self)
 
 
 def deploy(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evermodel.alerts.incidents.handler import IncidentHandler
+from evermodel.alerts.plot import drift_plot
+from evermodel.alerts.publisher import clock, message_queue
 from evermodel.core.settings import Settings
 from evermodel.data.snapshots.snapshot import read_snapshot
 from evermodel.monitoring.drift.drawing import sources_of
@@ -21,10 +24,19 @@ from evermodel.monitoring.performance.objectives import serving_problem
 from evermodel.monitoring.performance.scrape import interval_of
 from evermodel.monitoring.problems import Problem
 from evermodel.monitoring.retrain_history import tags_of
+from evermodel.monitoring.retrain_policy import current_recommendation
 from evermodel.monitoring.verdict import MonitoredChampion, incident_days, judge_day, window_rows
 from evermodel.registry.lineage import Lineage
 from evermodel.registry.registry import ModelRegistry
-from evermodel.registry.tracking import keyed_run, log_json, log_metrics, read_json, run_url
+from evermodel.registry.tracking import (
+    artifact_url,
+    keyed_run,
+    log_json,
+    log_metrics,
+    read_json,
+    run_url,
+    version_url,
+)
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window, drift_window
 
@@ -32,6 +44,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from evermodel.monitoring.performance.report import PerformanceReport
+    from evermodel.monitoring.problems import ProblemKind
     from evermodel.registry.client import MlflowClient, ModelVersion, Run
 
 _LOG = logging.getLogger(__name__)
@@ -152,3 +165,49 @@ def _fitted(version: ModelVersion) -> Window:
     found = Lineage.from_version(version).require(version, "fit_window", "snapshot")
     assert found.fit_window is not None
     return found.fit_window
+
+
+_NEXT = {
+    "quality": "No automatic retrain because of bad data. Fix the source first, then rerun this window.",
+    "serving": "Check the serving app and its logs; a retrain does not help.",
+}
+ASKED = "A retrain was requested; the result will be posted here."
+
+
+def incident_handler(
+    watch: DriftRun, verdict: DriftVerdict, links: Mapping[str, str], asked: str = ASKED
+) -> IncidentHandler:
+    """Return the handler for the problems of a verdict.
+
+    Parameters
+    ----------
+    links
+        Further links, after those to MLflow.
+    asked
+        What happens where the policy wants a retrain, in a sentence.
+    """
+    spec, day, uri = watch.spec, watch.mlflow_run(), watch.settings.tracking_uri
+    bands = spec.drift.psi
+
+    def next_step(kind: ProblemKind) -> str:
+        # Whether a retrain follows is looked up only for messages.
+        if kind in _NEXT:
+            return _NEXT[kind]
+        recommendation = current_recommendation(spec, verdict, watch.as_of, watch.client)
+        return asked if recommendation.wanted else recommendation.note
+
+    return IncidentHandler(
+        spec=spec,
+        client=watch.client,
+        queue=message_queue(watch.settings),
+        run_id=day.info.run_id,
+        links={
+            "Evidently report": artifact_url(uri, day, "evidently.html"),
+            "MLflow run": run_url(uri, day),
+            "Model version": version_url(uri, spec.name, verdict.version),
+            **links,
+        },
+        next_step=next_step,
+        draw=lambda path: drift_plot(verdict, path, bands=(bands.warning, bands.critical)),
+        now=clock(),
+    )

@@ -53,7 +53,7 @@ def evaluate_candidates(
         unusable=unusable,
         force_reason=force_reason,
     )
-    decision = _with_parent(decision, version)
+    decision = replace(decision, parent=None if version is None else str(version.version))
     _write(run, decision, chosen)
     record_evidence(run, decision, features, labels, challenger, champion)
     return decision
@@ -71,7 +71,9 @@ def _champion(run: RetrainRun, version: ModelVersion | None) -> tuple[EvaluatedM
     if version is None:
         return None, None
     try:
-        return _evaluated_model(run, f"version {version.version}", _source(version)), None
+        return _evaluated_model(
+            run, f"version {version.version}", f"models:/{version.name}/{version.version}"
+        ), None
     except (ModelFormatError, MlflowException, OSError) as error:
         check_health(run.settings.tracking_uri)
         said = error.problem if isinstance(error, ModelFormatError) else str(error).split("\n", maxsplit=1)[0]
@@ -120,14 +122,6 @@ def _write(run: RetrainRun, decision: Decision, chosen: TrainedCandidate) -> Non
             **dict(zip(("gain", "gain_low", "gain_high"), gain, strict=True)),
         },
     )
-
-
-def _source(version: ModelVersion) -> str:
-    return f"models:/{version.name}/{version.version}"
-
-
-def _with_parent(decision: Decision, version: ModelVersion | None) -> Decision:
-    return replace(decision, parent=None if version is None else str(version.version))
 
 
 def _overlap(version: ModelVersion | None, start: datetime, end: datetime) -> float:

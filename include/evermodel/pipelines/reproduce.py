@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -237,10 +237,6 @@ class Reproduction:
     commit: str
     commit_now: str
     differences: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data, ready for JSON."""
-        return asdict(self)
 
     def sentences(self) -> list[str]:
         """Return the comparison as lines of text."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from evermodel.core.environment import git_commit, installed_packages
+from evermodel.core.environment import environment_digest, git_commit, installed_packages, thread_count
 from evermodel.core.errors import ApprovalError, PromotionError
 from evermodel.core.settings import Settings
 from evermodel.data.snapshots.snapshot import Snapshot, take_snapshot
@@ -15,17 +15,20 @@ from evermodel.deployment.rollout.active import stop_active_rollout
 from evermodel.evaluation.decision import Decision
 from evermodel.modeling.training import TrainedCandidate
 from evermodel.pipelines.evaluate import evaluate_candidates, read_decision
-from evermodel.pipelines.register import register_challenger
 from evermodel.pipelines.validate import Validated, validate_snapshot
 from evermodel.registry import tags as tag
 from evermodel.registry.approval import AUTO, Approval, record_answer
 from evermodel.registry.audit import audit
+from evermodel.registry.lineage import Lineage
+from evermodel.registry.model_files import content_digest
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.registry_entry import Promotion
 from evermodel.registry.retrain_run import RetrainRun
 from evermodel.registry.tags import RetrainOutcome
-from evermodel.registry.tracking import log_json
+from evermodel.registry.tracking import find_run, log_json
+from evermodel.reports.retrain.log_model_card import card_links, describe_version, record_card
 from evermodel.spec import ModelSpec
+from evermodel.spec.window import split_window, whole_day
 
 if TYPE_CHECKING:
     from evermodel.registry.client import MlflowClient, ModelVersion, Run
@@ -53,17 +56,7 @@ class Retrain(RetrainRun):
         return snapshot
 
     def validate(self, snapshot: Snapshot) -> Validated:
-        """Check the snapshot, and store the report on the MLflow run in every case.
-
-        Returns
-        -------
-        The report, and the snapshot for the next steps, without quarantined rows.
-
-        Raises
-        ------
-        ValidationError
-            A check of severity ``fail`` did not pass.
-        """
+        """Check the snapshot; see `validate_snapshot`."""
         return validate_snapshot(self, snapshot)
 
     def evaluate(self, snapshot: str, trained: list[TrainedCandidate], force_reason: str | None) -> Decision:
@@ -75,8 +68,50 @@ class Retrain(RetrainRun):
         return read_decision(self)
 
     def register(self, snapshot: Mapping[str, Any]) -> ModelVersion:
-        """Register the challenger of the decision, once, with its lineage."""
-        return register_challenger(self, snapshot)
+        """Register the challenger of the decision, once, with its lineage and its model card.
+
+        Raises
+        ------
+        PromotionError
+            The decision is no.
+        """
+        decision = self.decision()
+        require_ship(decision)
+        trained = find_run(
+            self.client, self.spec.name, f"{self.run_key}/{decision.candidate}", kind="candidate"
+        )
+        assert trained is not None
+        made = Lineage(
+            as_of=self.as_of,
+            fit_window=split_window(self.spec, whole_day(self.as_of)).fit,
+            snapshot=snapshot["path"],
+            snapshot_md5=snapshot["md5"],
+            spec_digest=self.spec.digest,
+            git_commit=git_commit(self.settings.models),
+            environment_digest=environment_digest(),
+            threads=thread_count(),
+            fastpath=self.mlflow_run().data.tags.get(tag.FASTPATH, ""),
+            decision=decision.digest,
+            content=content_digest(decision.files) if decision.files else "",
+            verdict=decision.verdict,
+            forced=decision.forced,
+            parent=decision.parent or "",
+            reason=self.reason,
+            metric=decision.metric,
+            metric_value=decision.challenger[0],
+        )
+        links = card_links(self, self.mlflow_run())
+        version = ModelRegistry(self.client).register(
+            self.spec.name,
+            self.run_key,
+            source=decision.model_uri,
+            run_id=trained.info.run_id,
+            description=describe_version(self, decision, links),
+            tags={**made.to_tags(), **links},
+        )
+        self.mlflow_run({tag.VERSION: str(version.version)})
+        record_card(self, decision, version)
+        return version
 
     def deploy(self, version: str, by: str, approval: Approval | None = None) -> Promotion:
         """Promote the version, if the champion is still the one that the decision compared it with.

@@ -19,14 +19,8 @@ from evermodel.registry.audit import audit
 from evermodel.registry.lineage import Lineage
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.retrain_run import RETRAIN, retrain_of
-from evermodel.registry.tags import (
-    MODEL_URI,
-    ORIGIN,
-    OURS,
-    RUN_KEY,
-    TRANSFERRED_BY,
-)
-from evermodel.registry.tracking import connect, keyed_run
+from evermodel.registry.tags import MODEL_URI, ORIGIN, OURS, RUN_KEY, TRANSFERRED_BY
+from evermodel.registry.tracking import connect, keyed_run, log_metrics
 from evermodel.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -247,12 +241,8 @@ def _copy_run(
         kind="candidate" if parent else RETRAIN,
         name=run.data.tags.get("mlflow.runName", key),
         parent=parent,
-        tags={**_ours(run), **origin},
+        tags={**_carried({k: v for k, v in run.data.tags.items() if k.startswith(OURS)}), **origin},
     )
-
-
-def _ours(run: Run) -> dict[str, str]:
-    return _carried({name: value for name, value in run.data.tags.items() if name.startswith(OURS)})
 
 
 def _carried(tags: Mapping[str, str]) -> dict[str, str]:
@@ -274,8 +264,6 @@ def _name(tag: str) -> str:
 
 def _copy_values(client: MlflowClient, run: Run, copy: Run) -> None:
     from mlflow.entities import Param
-
-    from evermodel.registry.tracking import log_metrics
 
     if not copy.data.params:
         client.log_batch(copy.info.run_id, params=[Param(k, v) for k, v in run.data.params.items()])

@@ -50,7 +50,7 @@ class DriftAlertOperator(ModelOperator):
         return {**asdict(done), "delivery": delivery}
 
     def _handler(self, watch: DriftRun, verdict: DriftVerdict, context: Context) -> IncidentHandler:
-        from evermodel.pipelines.incidents import incident_handler
+        from evermodel.pipelines.drift import incident_handler
 
         run = context["dag_run"]
         address = f"{self.hook.settings.airflow_url}/dags/{run.dag_id}/runs/{run.run_id}"

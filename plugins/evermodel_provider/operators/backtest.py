@@ -170,8 +170,7 @@ class BacktestReportOperator(_PlannedOperator):
 
     def run_step(self, context: Context) -> dict[str, Any]:
         """Compare and write the report."""
-        from evermodel.pipelines.backtest.record import record_backtest
-        from evermodel.pipelines.backtest.run import comparison_of, write_report
+        from evermodel.pipelines.backtest.run import comparison_of, record_backtest, write_report
         from evermodel.pipelines.backtest.text import findings
 
         plan = self.planned()

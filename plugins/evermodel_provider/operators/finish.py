@@ -61,7 +61,7 @@ class RetrainReportOperator(RetrainStepOperator):
         return RetrainOutcome.REJECTED if rejected else RetrainOutcome.KEPT
 
     def _outcome(self, retrain: Retrain, context: Context, ended: RetrainOutcome) -> RetrainSummary:
-        from evermodel.pipelines.retrain_summary import retrain_summary
+        from evermodel.pipelines.run_retrain import retrain_summary
         from evermodel.registry.approval import Approval
 
         run = context["dag_run"]

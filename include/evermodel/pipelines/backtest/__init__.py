@@ -1,3 +1,3 @@
 """Backtest: a model's own history under retrain policies."""
 
-__all__ = ["compare", "example", "plan", "policies", "record", "replay", "run", "text"]
+__all__ = ["compare", "history", "plan", "policies", "replay", "run", "text"]

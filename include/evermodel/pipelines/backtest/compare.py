@@ -103,7 +103,7 @@ class PolicyComparison:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data, ready for JSON, without seconds, which depend on the machine."""
-        outcomes = [one.to_json() for one in self.outcomes]
+        outcomes = [asdict(one) for one in self.outcomes]
         for outcome in outcomes:
             outcome["retrains"] = [
                 {k: v for k, v in one.items() if k != "seconds"} for one in outcome["retrains"]

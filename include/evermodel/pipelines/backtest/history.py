@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -12,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 from evermodel.core.errors import EmptyWindowError
 from evermodel.data.parquet import write_by_content
 from evermodel.data.sources import stream_window
+from evermodel.data.validation.scan import name
 from evermodel.spec import ModelSpec
 from evermodel.spec.source import FilesSource
 from evermodel.spec.window import Window
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
 
 _LONG_AGO = datetime(1900, 1, 1, tzinfo=UTC)
 
@@ -82,14 +85,14 @@ class KnownWorld:
     @property
     def _query(self) -> str:
         spec, known = self.history.spec, self.history.known
-        time, label = _name(spec.time_column), _name(spec.label.column)
+        time, label = name(spec.time_column), name(spec.label.column)
         matured = f"CASE WHEN {time} < {_moment(self.as_of - spec.label.delay)} THEN {label} END AS {label}"
         by_then = f"FROM source WHERE {time} < {_moment(self.as_of)}"
         if known is None:
             return f"SELECT * REPLACE ({matured}) {by_then}"
-        said = _name(known)
+        said = name(known)
         last = (
-            f"row_number() OVER (PARTITION BY {_name(spec.id_column)} ORDER BY {said} DESC, hash(source)) = 1"
+            f"row_number() OVER (PARTITION BY {name(spec.id_column)} ORDER BY {said} DESC, hash(source)) = 1"
         )
         return (
             f"SELECT * EXCLUDE ({said}) REPLACE ({matured}) {by_then} "
@@ -149,9 +152,30 @@ def _rows(spec: ModelSpec, window: Window, known: str | None) -> Iterator[pa.Tab
             yield table
 
 
-def _name(column: str) -> str:
-    return '"' + column.replace('"', '""') + '"'
-
-
 def _moment(moment: datetime) -> str:
     return f"TIMESTAMPTZ '{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f+00}'"
+
+
+_SHIPPED = "${EVERMODEL_DATA}/flights.parquet"
+
+
+def with_example_data(spec: ModelSpec, folder: Path, say: Callable[[str], None]) -> ModelSpec:
+    """Return the spec with a source that can be read.
+
+    Only the shipped example without its environment variable is changed: its flights are prepared as the demo does.
+
+    Parameters
+    ----------
+    folder
+        Where the file goes; the one that is there is used again.
+    say
+        Told when there is something to prepare.
+    """
+    source = spec.source
+    if not isinstance(source, FilesSource) or source.path != _SHIPPED or "EVERMODEL_DATA" in os.environ:
+        return spec
+    from evermodel.data.examples.flights import prepare_flights
+
+    say("EVERMODEL_DATA is not set: preparing the example's data")
+    path = prepare_flights(folder)
+    return spec.model_copy(update={"source": source.model_copy(update={"path": str(path)})})

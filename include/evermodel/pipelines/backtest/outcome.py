@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -130,20 +129,3 @@ class PolicyOutcome:
     def hurt(self) -> tuple[Exchange, ...]:
         """Weeks in which the champion that was replaced would have been better."""
         return tuple(one for one in self.exchanges if one.hurt)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data, ready for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> PolicyOutcome:
-        """Read what `to_json` wrote."""
-        return cls(
-            policy=data["policy"],
-            words=data["words"],
-            first_verdict=data["first_verdict"],
-            weeks=tuple(Week(**{**week, "champions": tuple(week["champions"])}) for week in data["weeks"]),
-            retrains=tuple(RetrainOfPolicy(**one) for one in data["retrains"]),
-            alerts=tuple(Alert(**one) for one in data["alerts"]),
-            exchanges=tuple(Exchange(**one) for one in data["exchanges"]),
-        )

@@ -23,7 +23,7 @@ _RECIPE = "1"  # changes when results are made differently, so that kept ones ar
 _FIT = ("task", "time_column", "id_column", "label", "features", "leaks", "split", "candidates", "training")
 _FIT_ALSO = ("seed", "validation")
 # What the verdict on a window depends on beside the models and the log.
-_LOOK = ("drift", "performance", "respond", "gate")
+_VERDICT = ("drift", "performance", "respond", "gate")
 # Sections that decide when a policy retrains and which messages it sends.
 _REPLAY = ("retrain", "schedule", "alerts")
 
@@ -71,9 +71,9 @@ class Plan:
         return _digest([_sections(self.spec, ("gate", "seed"))])
 
     @property
-    def look_key(self) -> str:
+    def verdict_key(self) -> str:
         """Identify what a verdict on a window depends on, the champion and the day aside."""
-        sections = _sections(self.spec, (*_FIT, *_FIT_ALSO, *_LOOK))
+        sections = _sections(self.spec, (*_FIT, *_FIT_ALSO, *_VERDICT))
         return _digest(
             [sections, self.history.digest, str(self.history.known), str(self.start), str(self.step)]
         )
@@ -81,11 +81,11 @@ class Plan:
     @property
     def spec_key(self) -> str:
         """Identify everything in the spec that a result depends on; where the rows come from is no part of it."""
-        return _digest([_sections(self.spec, (*_FIT, *_FIT_ALSO, *_LOOK, *_REPLAY))])
+        return _digest([_sections(self.spec, (*_FIT, *_FIT_ALSO, *_VERDICT, *_REPLAY))])
 
     def outcome_file(self, policy: Policy) -> Path:
         """Return the path of a policy's outcome."""
-        key = _digest([self.look_key, self.spec_key, str(self.end), repr(policy)])
+        key = _digest([self.verdict_key, self.spec_key, str(self.end), repr(policy)])
         return self.work / "outcomes" / f"{policy.name}-{key}.json"
 
     def progress_file(self, policy: Policy) -> Path:

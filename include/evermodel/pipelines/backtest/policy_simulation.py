@@ -68,7 +68,9 @@ class PolicySimulation:
     def lake(self) -> Path:
         """Folder of the log, of profiles and of the labels seen."""
         began = self.first.challenger.key if self.first else self.challenger.key
-        key = hashlib.sha256(f"{self.plan.look_key} {began} {self.challenger.key}".encode()).hexdigest()[:16]
+        key = hashlib.sha256(f"{self.plan.verdict_key} {began} {self.challenger.key}".encode()).hexdigest()[
+            :16
+        ]
         return self.plan.work / "lanes" / f"{self.version}-{key}"
 
     def answers(self, window: Window) -> pa.Table:
@@ -76,7 +78,7 @@ class PolicySimulation:
         self._answer_until(window.end)
         return read_log(self.plan.spec, self.lake, window)
 
-    def look(self, as_of: datetime, incident_days: frozenset[date]) -> DriftVerdict | None:
+    def evaluate(self, as_of: datetime, incident_days: frozenset[date]) -> DriftVerdict | None:
         """Return the verdict on the window that ends at a moment; None if it has no row.
 
         Parameters
@@ -90,12 +92,12 @@ class PolicySimulation:
         if not note.exists():
             self._answer_until(as_of)
             with self._locked(), one_thread():
-                found = self._look(as_of, incident_days)
+                found = self._evaluate(as_of, incident_days)
             write_text(note, json.dumps(found))
         kept = json.loads(note.read_text(encoding="utf-8"))
         return None if kept is None else DriftVerdict.from_json(kept)
 
-    def _look(self, as_of: datetime, incident_days: frozenset[date]) -> dict[str, Any] | None:
+    def _evaluate(self, as_of: datetime, incident_days: frozenset[date]) -> dict[str, Any] | None:
         spec = self._watching(as_of)
         try:
             verdict, _ = judge_day(

@@ -4,28 +4,52 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
-from typing import TYPE_CHECKING
 
+from pydantic import TypeAdapter
+
+from evermodel.alerts.incidents.handler import answered
+from evermodel.alerts.incidents.state import IncidentState
 from evermodel.core.atomic import write_text
 from evermodel.core.errors import TrainingError
 from evermodel.evaluation.decision import Decision
 from evermodel.monitoring.drift.verdict import DriftVerdict
-from evermodel.monitoring.problems import Severity
+from evermodel.monitoring.problems import KINDS, Severity
 from evermodel.monitoring.retrain_history import Request, severities_of
 from evermodel.monitoring.retrain_policy import Past, RetrainRecommendation, recommend_retrain
-from evermodel.pipelines.backtest.alarms import Alarms
 from evermodel.pipelines.backtest.fits import Challenger, Fits, one_thread
 from evermodel.pipelines.backtest.labels import Truth, parts_of_week
-from evermodel.pipelines.backtest.outcome import Exchange, PolicyOutcome, RetrainOfPolicy, Week
+from evermodel.pipelines.backtest.outcome import Alert, Exchange, PolicyOutcome, RetrainOfPolicy, Week
 from evermodel.pipelines.backtest.plan import Plan
 from evermodel.pipelines.backtest.policies import Policy
 from evermodel.pipelines.backtest.policy_simulation import PolicySimulation
+from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+_TOLD = ("open", "escalate", "remind", "resolve")
+
+
+@dataclass
+class Alarms:
+    """The incidents of one model, kept in memory; nothing is sent."""
+
+    spec: ModelSpec
+    sent: list[Alert] = field(default_factory=list)
+    _states: dict[str, IncidentState] = field(default_factory=dict)
+
+    def handle(self, verdict: DriftVerdict, as_of: datetime) -> None:
+        """Decide from a verdict which message each kind of problem gets."""
+        for kind in KINDS:
+            problem = answered(self.spec, verdict, kind)
+            if problem is None:
+                continue
+            state = self._states.get(kind, IncidentState())
+            action = state.next_action(problem, as_of, self.spec.alerts.remind)
+            self._states[kind] = state.after(action, problem, as_of, origin="replay", version=verdict.version)
+            if action in _TOLD:
+                self.sent.append(Alert(f"{as_of:%Y-%m-%d}", kind, action, problem.severity))
+
 
 Progress = Callable[[int, int], None]
 
@@ -60,7 +84,7 @@ class PolicyReplay:
         self._begin(steps[0])
         progress(1, len(steps))
         for number, now in enumerate(steps[1:], start=1):
-            verdict = self._simulation.look(now, frozenset(self.incident_days))
+            verdict = self._simulation.evaluate(now, frozenset(self.incident_days))
             recommendation = RetrainRecommendation(None, "")
             if verdict is not None:
                 alarms.handle(verdict, now)
@@ -131,6 +155,8 @@ class PolicyReplay:
         return not isinstance(decision, str) and decision.ship
 
     def _measured(self) -> tuple[list[Week], list[Exchange]]:
+        import pyarrow as pa
+
         truth = Truth(self.plan)
         ends = [since for _, since in self.services[1:]] + [self.plan.end]
         spans = [(since, end) for (_, since), end in zip(self.services, ends, strict=True)]
@@ -142,7 +168,7 @@ class PolicyReplay:
                     self.services[number][0].answers(Window(first, last)) for number, first, last in parts
                 ]
                 versions = tuple(self.services[number][0].version for number, _, _ in parts)
-                weeks.append(truth.week(start, versions, _together(answers)))
+                weeks.append(truth.week(start, versions, pa.concat_tables(answers)))
                 for (number, first, last), now in zip(parts, answers, strict=True):
                     if number > 0:
                         old = self.services[number - 1][0]
@@ -159,9 +185,9 @@ def replay_policy(plan: Plan, policy: Policy) -> PolicyOutcome:
     if not file.exists():
         fits = Fits(plan)
         outcome = PolicyReplay(plan, policy, fits).run(lambda done, of: write_text(noted, f"{done}/{of}"))
-        write_text(file, json.dumps(outcome.to_json()))
+        write_text(file, json.dumps(asdict(outcome)))
         noted.unlink(missing_ok=True)
-    return PolicyOutcome.from_json(json.loads(file.read_text(encoding="utf-8")))
+    return TypeAdapter(PolicyOutcome).validate_json(file.read_bytes())
 
 
 def _retrained(
@@ -181,9 +207,3 @@ def _retrained(
         rows=challenger.rows,
         seconds=challenger.seconds,
     )
-
-
-def _together(tables: list[pa.Table]) -> pa.Table:
-    import pyarrow as pa
-
-    return pa.concat_tables(tables)

@@ -1,4 +1,4 @@
-"""Replay all policies of a plan in parallel processes, and write the results."""
+"""Replay all policies of a plan in parallel processes, and store the results: as files, and as a run in MLflow."""
 
 from __future__ import annotations
 
@@ -9,21 +9,27 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from evermodel.core.atomic import write_text
 from evermodel.core.environment import start_worker_of_one_thread
 from evermodel.core.formats import stamped
 from evermodel.monitoring.performance.answers import metric_to_watch
-from evermodel.pipelines.backtest.chart import save_png
 from evermodel.pipelines.backtest.compare import PolicyComparison, compare
 from evermodel.pipelines.backtest.outcome import PolicyOutcome
-from evermodel.pipelines.backtest.page import report_page
+from evermodel.pipelines.backtest.page import report_page, save_png
 from evermodel.pipelines.backtest.plan import Plan
 from evermodel.pipelines.backtest.policies import Policy
 from evermodel.pipelines.backtest.replay import replay_policy
+from evermodel.registry.tags import BEST, OURS, RESULT
+from evermodel.registry.tracking import artifact_url, keyed_run, log_metrics
+
+if TYPE_CHECKING:
+    from evermodel.registry.client import MlflowClient
+
 
 PAGE_FILE, DATA_FILE, PLOT_FILE = "report.html", "backtest.json", "backtest.png"
-_LOOK_SECONDS = 0.5
+_POLL_SECONDS = 0.5
 # Policies with a fixed calendar first: what they fit, the others find.
 _ORDER = ("weekly", "never", "on_drift", "on_decay", "as_declared", "monthly", "weekly_ungated")
 
@@ -101,7 +107,7 @@ def _watch(plan: Plan, policies: list[Policy], running: set[Future[PolicyOutcome
     """Wait for all with progress; the first failure ends the wait."""
     began = time.monotonic()
     while running:
-        done, running = wait(running, timeout=_LOOK_SECONDS, return_when=FIRST_COMPLETED)
+        done, running = wait(running, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
         for future in done:
             try:
                 future.result()
@@ -120,3 +126,46 @@ def _step(plan: Plan, policy: Policy, began: float) -> tuple[int, int]:
         return int(done), int(total)
     except (OSError, ValueError):
         return 0, len(plan.steps)
+
+
+KIND = "backtest"
+
+
+def record_backtest(
+    client: MlflowClient, tracking_uri: str, comparison: PolicyComparison, files: Files
+) -> str:
+    """Log a backtest and return the address of its report; the same result again is the same run.
+
+    Parameters
+    ----------
+    files
+        What `write_report` wrote.
+    """
+    facts, digest = comparison.facts, comparison.digest
+    model = str(facts["model"])
+    tags = {OURS + name: str(value) for name, value in facts.items() if value is not None}
+    tags |= {RESULT: digest, BEST: comparison.best.policy}
+    run = keyed_run(
+        client,
+        f"{model}-backtests",
+        f"backtest/{model}/{digest}",
+        kind=KIND,
+        name=f"backtest {facts['start']} to {facts['end']}",
+        tags=tags,
+    )
+    figures: dict[str, float | None] = {}
+    for one, outcome in zip(comparison.standings, comparison.outcomes, strict=True):
+        figures |= {
+            f"{one.policy}_mean": one.mean,
+            f"{one.policy}_worst": one.worst.value,
+            f"{one.policy}_gain": one.gain,
+            f"{one.policy}_retrains": float(one.tried),
+            f"{one.policy}_shipped": float(one.shipped),
+            f"{one.policy}_alerts": float(one.alerts),
+            f"{one.policy}_fit_seconds": outcome.seconds,
+        }
+    log_metrics(client, run.info.run_id, figures)
+    for file in (files.page, files.data, files.plot):
+        client.log_artifact(run.info.run_id, str(file))
+    client.set_terminated(run.info.run_id, "FINISHED")
+    return artifact_url(tracking_uri, run, files.page.name)

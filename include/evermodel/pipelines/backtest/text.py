@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from evermodel.pipelines.backtest.compare import PolicyComparison, PolicyStanding
 from evermodel.pipelines.backtest.outcome import PolicyOutcome
 
@@ -145,9 +143,3 @@ def _seconds(seconds: float) -> str:
 
 def _each(outcome: PolicyOutcome) -> str:
     return "" if not outcome.retrains else f"{outcome.seconds / len(outcome.retrains):.1f} s"
-
-
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table as Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
