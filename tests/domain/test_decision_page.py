@@ -9,8 +9,7 @@ import pytest
 from evermodel.evaluation.decision import Gate
 from evermodel.reports.retrain.decision_page import decision_page
 from evermodel.reports.retrain.document import Bullets, PageSection, PageTable, marked, to_markdown
-from evermodel.reports.retrain.importance import Importance, permutation_importance
-from evermodel.reports.retrain.numbers import numbers_of
+from evermodel.reports.retrain.numbers import Importance, numbers_of, permutation_importance
 from evermodel.reports.retrain.scored_sample import ScoredSample
 from support.scored_samples import GATES, trial
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -92,12 +93,11 @@ def runs(
 ) -> None:
     """Show the retrains of a model side by side: parameters, metrics, verdicts, outcomes."""
     from evermodel.core.settings import Settings
-    from evermodel.reports.retrain.runs import retrain_lines
-    from evermodel.reports.retrain.runs_table import print_runs
+    from evermodel.reports.retrain.runs import print_runs, retrain_lines
 
     with output.waiting("reading MLflow"):
         lines = retrain_lines(connect(Settings.from_environment().tracking_uri), model, last)
     if as_json:
-        output.print_json([line.to_json() for line in lines])
+        output.print_json([asdict(line) for line in lines])
     else:
         print_runs(model, lines)

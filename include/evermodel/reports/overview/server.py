@@ -72,43 +72,23 @@ class TrackingServer:
 
     def models(self) -> list[Found]:
         """Return every registered model with its aliases and tags."""
-        found: list[Found] = []
-        token = ""
-        while True:
-            query = {"max_results": _MODELS, **({"page_token": token} if token else {})}
-            answer = self._call("GET", "registered-models/search", params=query)
-            found += answer.get("registered_models", [])
-            token = answer.get("next_page_token", "")
-            if not token:
-                return found
+        pages = self._pages("GET", "registered-models/search", max_results=_MODELS)
+        return [model for page in pages for model in page.get("registered_models", [])]
 
     def rejections(self) -> dict[str, dict[str, str]]:
         """Return who rejected versions, by model and version; without those that a rollout rejected."""
         found: dict[str, dict[str, str]] = {}
-        token = ""
-        while True:
-            query = {"max_results": _MODELS, "filter": f"tags.`{REJECTED_BY}` LIKE '%'"}
-            answer = self._call(
-                "GET", "model-versions/search", params={**query, **({"page_token": token} if token else {})}
-            )
-            for version in answer.get("model_versions", []):
+        query = {"max_results": _MODELS, "filter": f"tags.`{REJECTED_BY}` LIKE '%'"}
+        for page in self._pages("GET", "model-versions/search", **query):
+            for version in page.get("model_versions", []):
                 by = tags_of(version)[REJECTED_BY]
                 found.setdefault(version["name"], {})[str(version["version"])] = by
-            token = answer.get("next_page_token", "")
-            if not token:
-                return found
+        return found
 
     def experiments(self) -> dict[str, str]:
         """Return the id of every experiment by its name."""
-        found: dict[str, str] = {}
-        token = ""
-        while True:
-            body = {"max_results": _MODELS, **({"page_token": token} if token else {})}
-            answer = self._call("POST", "experiments/search", json=body)
-            found |= {e["name"]: e["experiment_id"] for e in answer.get("experiments", [])}
-            token = answer.get("next_page_token", "")
-            if not token:
-                return found
+        pages = self._pages("POST", "experiments/search", max_results=_MODELS)
+        return {e["name"]: e["experiment_id"] for page in pages for e in page.get("experiments", [])}
 
     def runs(self, experiments: Sequence[str], query: str, most: int = 100_000) -> Iterator[list[Found]]:
         """Return runs page by page, the newest first.
@@ -122,23 +102,27 @@ class TrackingServer:
         most
             Maximum number of runs, rounded up to whole pages.
         """
-        token, seen = "", 0
-        while seen < most:
-            body: Found = {
-                "experiment_ids": list(experiments),
-                "filter": query,
-                "max_results": min(_RUNS, most - seen),
-                "order_by": ["attributes.start_time DESC"],
-            }
-            answer = self._call(
-                "POST", "runs/search", json={**body, **({"page_token": token} if token else {})}
-            )
-            page = answer.get("runs", [])
-            yield page
-            seen += len(page)
-            token = answer.get("next_page_token", "")
-            if not token:
+        body: Found = {
+            "experiment_ids": list(experiments),
+            "filter": query,
+            "max_results": min(_RUNS, most),
+            "order_by": ["attributes.start_time DESC"],
+        }
+        seen = 0
+        for page in self._pages("POST", "runs/search", **body):
+            yield page.get("runs", [])
+            seen += len(page.get("runs", []))
+            if seen >= most:
                 return
+
+    def _pages(self, method: str, path: str, **query: Any) -> Iterator[Found]:
+        """Yield the pages of a search."""
+        while True:
+            answer = self._call(method, path, **{"params" if method == "GET" else "json": query})
+            yield answer
+            if not (token := answer.get("next_page_token")):
+                return
+            query["page_token"] = token
 
     def _call(self, method: str, path: str, **request: Any) -> Found:
         try:

@@ -7,6 +7,5 @@ __all__ = [
     "log_model_card",
     "plot_style",
     "runs",
-    "runs_table",
     "text",
 ]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from evermodel.evaluation.decision import Gate
-from evermodel.reports.retrain.importance import Importance
+from evermodel.reports.retrain.numbers import Importance
 from evermodel.reports.retrain.plot_style import (
     BAD,
     CHALLENGER,

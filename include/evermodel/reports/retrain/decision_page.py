@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from evermodel.core.html import render
-from evermodel.reports.retrain.classification import binary_plots, multiclass_plots
 from evermodel.reports.retrain.comparison import gain_plot, importance_plot, slice_plot
 from evermodel.reports.retrain.document import PageTable
 from evermodel.reports.retrain.numbers import DecisionFigures
-from evermodel.reports.retrain.regression import regression_plots
 from evermodel.reports.retrain.scored_sample import ScoredSample
-from evermodel.reports.retrain.text import gate_table, headline, interval, number, slice_gates_of, why
+from evermodel.reports.retrain.task_plots import binary_plots, multiclass_plots, regression_plots
+from evermodel.reports.retrain.text import gate_table, headline, metric_rows, number, slice_gates_of, why
 
 _PLOTS = {"binary": binary_plots, "multiclass": multiclass_plots, "regression": regression_plots}
 
@@ -85,15 +84,5 @@ def _card(
 
 def _metrics(trial: ScoredSample, numbers: DecisionFigures) -> PageTable:
     own, theirs = numbers.metrics["challenger"], numbers.metrics.get("champion", {})
-    rows: list[tuple[str, ...]] = [
-        (
-            f"{name} (decides)" if name == trial.decision.metric else name,
-            interval(own[name]),
-            interval(theirs.get(name)),
-        )
-        for name in own
-    ]
-    errors = numbers.calibration_error
-    if errors:
-        rows.append(("calibration error", number(errors["challenger"]), number(errors.get("champion"))))
+    rows = metric_rows(trial.decision.metric, own, theirs, numbers.calibration_error)
     return PageTable(("metric", "challenger", "champion"), rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
@@ -10,8 +11,7 @@ from numpy.typing import NDArray
 from evermodel.registry.tags import GIT_COMMIT, SNAPSHOT, SNAPSHOT_MD5
 from evermodel.registry.tracking import artifact_url, find_run, log_json, run_url
 from evermodel.reports.retrain.decision_page import decision_page
-from evermodel.reports.retrain.importance import permutation_importance
-from evermodel.reports.retrain.numbers import EVIDENCE_FILE, numbers_of
+from evermodel.reports.retrain.numbers import EVIDENCE_FILE, numbers_of, permutation_importance
 from evermodel.reports.retrain.scored_sample import ScoredSample, score_sample
 from evermodel.spec.window import split_window, whole_day
 
@@ -49,7 +49,7 @@ def record_evidence(
         numbers = numbers_of(trial, permutation_importance(trial))
         for name, value in numbers.flat().items():
             retrain.client.log_metric(run.info.run_id, name, value)
-        log_json(retrain.client, run.info.run_id, numbers.to_json(), EVIDENCE_FILE)
+        log_json(retrain.client, run.info.run_id, asdict(numbers), EVIDENCE_FILE)
         _log_choice(retrain, run, decision)
         uri, settings = retrain.settings.tracking_uri, retrain.settings
         links = {

@@ -18,7 +18,7 @@ from evermodel.reports.retrain.document import (
     Paragraph,
     to_markdown,
 )
-from evermodel.reports.retrain.text import gate_table, interval, number, slice_gates_of, why
+from evermodel.reports.retrain.text import gate_table, interval, metric_rows, number, slice_gates_of, why
 from evermodel.spec import ModelSpec
 from evermodel.spec.parts import format_span
 from evermodel.spec.window import split_window
@@ -166,17 +166,8 @@ class Card:
         found: Mapping[str, Any] = self.evidence.get("metrics", {})
         own = found.get("challenger", {decision.metric: decision.challenger})
         theirs = found.get("champion", {decision.metric: decision.champion} if decision.champion else {})
-        rows = [
-            (
-                f"{name} (decides)" if name == decision.metric else name,
-                interval(own[name]),
-                interval(theirs.get(name)),
-            )
-            for name in sorted(own, key=lambda name: name != decision.metric)
-        ]
-        errors = self.evidence.get("calibration_error", {})
-        if errors:
-            rows.append(("calibration error", number(errors["challenger"]), number(errors.get("champion"))))
+        own = dict(sorted(own.items(), key=lambda item: item[0] != decision.metric))
+        rows = metric_rows(decision.metric, own, theirs, self.evidence.get("calibration_error", {}))
         if decision.gain is not None:
             rows.append((f"gain in {decision.metric}", interval(decision.gain, "+"), "-"))
         confidence = f"with {self.spec.gate.confidence:.0%} bootstrap intervals"

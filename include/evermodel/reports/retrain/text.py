@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from evermodel.evaluation.decision import Decision, Gate
 from evermodel.reports.retrain.document import PageTable
 
+Triple = tuple[float, float, float]  # a value with the bounds of its interval
 VERDICTS = {
     "better": "The challenger is better than the champion.",
     "not_worse": "The challenger is not worse than the champion, within the margin.",
@@ -52,6 +55,22 @@ def slice_gates_of(decision: Decision) -> tuple[Gate, ...]:
     return tuple(gate for gate in decision.gates if gate.name.startswith("slice "))
 
 
+def metric_rows(
+    decides: str,
+    own: Mapping[str, Triple],
+    theirs: Mapping[str, Triple],
+    errors: Mapping[str, float],
+) -> list[tuple[str, str, str]]:
+    """Return the metrics of both sides with their intervals, and their calibration errors if there are any."""
+    rows = [
+        (f"{name} (decides)" if name == decides else name, interval(own[name]), interval(theirs.get(name)))
+        for name in own
+    ]
+    if errors:
+        rows.append(("calibration error", number(errors["challenger"]), number(errors.get("champion"))))
+    return rows
+
+
 def number(value: float | None, sign: str = "") -> str:
     """Return a number with significant digits; None as a dash.
 
@@ -63,7 +82,7 @@ def number(value: float | None, sign: str = "") -> str:
     return f"{value:{sign},.0f}" if abs(value) >= 1000 else f"{value:{sign}.4f}"
 
 
-def interval(triple: tuple[float, float, float] | None, sign: str = "") -> str:
+def interval(triple: Triple | None, sign: str = "") -> str:
     """Return a value with its interval."""
     if triple is None:
         return "-"
