@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from airflow.sdk import DAG
 
-from evermodel_provider.dag_parts import (
-    DEFAULT_ARGS,
-    describe,
-    failure_callback,
-    pulled,
-    specs_to_parse,
-    team_access,
-)
+from evermodel_provider.dag_parts import default_args, describe, pulled, specs_to_parse, team_access
 from evermodel_provider.operators.backtest import (
     BacktestPlanOperator,
     BacktestPolicyOperator,
@@ -30,7 +23,7 @@ for spec in specs_to_parse("backtest"):
         max_active_runs=1,
         params=backtest_form(),
         render_template_as_native_obj=True,
-        default_args={**DEFAULT_ARGS, "owner": spec.owner, "on_failure_callback": failure_callback(spec)},
+        default_args=default_args(spec),
         tags=["evermodel", "backtest", spec.name],
     ) as dag:
         plan = BacktestPlanOperator(task_id="plan", model=spec.name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from airflow.sdk import DAG, CronTriggerTimetable
 
 from evermodel.alerts.teams import teams
-from evermodel_provider.dag_parts import DEFAULT_ARGS, failure_callback, specs_to_parse
+from evermodel_provider.dag_parts import default_args, specs_to_parse
 from evermodel_provider.operators.digest import DigestOperator
 
 for team in teams(specs_to_parse("")):
@@ -17,11 +17,7 @@ for team in teams(specs_to_parse("")):
         schedule=CronTriggerTimetable(team.cron, timezone="UTC"),
         catchup=False,
         max_active_runs=1,
-        default_args={
-            **DEFAULT_ARGS,
-            "owner": team.owner,
-            "on_failure_callback": failure_callback(team.specs[0]),
-        },
+        default_args=default_args(team.specs[0]),
         tags=["evermodel", "digest"],
     ) as dag:
         DigestOperator(task_id="digest", team=team.owner)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from airflow.sdk import DAG, CronTriggerTimetable
 
-from evermodel_provider.dag_parts import DEFAULT_ARGS, describe, failure_callback, specs_to_parse, team_access
+from evermodel_provider.dag_parts import default_args, describe, specs_to_parse, task_resources, team_access
 from evermodel_provider.operators.alert import DriftAlertOperator
 from evermodel_provider.operators.ask import AskForRetrainOperator
 from evermodel_provider.operators.drift import DriftVerdictOperator, EvidentlyReportOperator
 from evermodel_provider.operators.guard import QualityGuardOperator
-from evermodel_provider.resources import task_resources
 from evermodel_provider.sensors.data import PredictionsSensor
 
 for spec in specs_to_parse("drift"):
@@ -22,7 +21,7 @@ for spec in specs_to_parse("drift"):
         schedule=CronTriggerTimetable(cron, timezone="UTC") if cron else None,
         catchup=False,
         max_active_runs=1,
-        default_args={**DEFAULT_ARGS, "owner": spec.owner, "on_failure_callback": failure_callback(spec)},
+        default_args=default_args(spec),
         tags=["evermodel", "drift", spec.name],
     ) as dag:
         window = PredictionsSensor(task_id="window", model=spec.name, window="drift")

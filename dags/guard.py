@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from airflow.sdk import DAG, CronTriggerTimetable
 
-from evermodel_provider.dag_parts import DEFAULT_ARGS, failure_callback, specs_to_parse
+from evermodel_provider.dag_parts import DEFAULT_ARGS, default_args, specs_to_parse, task_resources
 from evermodel_provider.operators.guard import ServingGuardOperator
-from evermodel_provider.resources import task_resources
 
 monitored = [spec for spec in specs_to_parse("") if spec.rollback.watches_serving]
 # One task serves all models, and a task has one pool.
@@ -22,14 +21,7 @@ with DAG(
     max_active_runs=1,
     # Active from the start: an emergency tool must not be paused.
     is_paused_upon_creation=False,
-    default_args={
-        **DEFAULT_ARGS,
-        **(
-            {"owner": monitored[0].owner, "on_failure_callback": failure_callback(monitored[0])}
-            if monitored
-            else {}
-        ),
-    },
+    default_args=default_args(monitored[0]) if monitored else DEFAULT_ARGS,
     tags=["evermodel", "rollback"],
 ) as dag:
     ServingGuardOperator(task_id="guard", models=[spec.name for spec in monitored], **resources)

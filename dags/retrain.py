@@ -8,11 +8,11 @@ from airflow.sdk import DAG, AssetOrTimeSchedule, CronTriggerTimetable, Label, T
 
 from evermodel_provider.assets import champion, retrain_wanted, rollout_wanted
 from evermodel_provider.dag_parts import (
-    DEFAULT_ARGS,
+    default_args,
     describe,
-    failure_callback,
     pulled,
     specs_to_parse,
+    task_resources,
     team_access,
 )
 from evermodel_provider.operators.approve import ApproveOperator
@@ -24,7 +24,6 @@ from evermodel_provider.operators.register import RegisterOperator
 from evermodel_provider.operators.request import RetrainRequestOperator, retrain_form
 from evermodel_provider.operators.train import TrainOperator
 from evermodel_provider.operators.validate import ValidateOperator
-from evermodel_provider.resources import task_resources
 from evermodel_provider.sensors.data import NewDataSensor
 
 for spec in specs_to_parse("retrain"):
@@ -42,7 +41,7 @@ for spec in specs_to_parse("retrain"):
         max_active_runs=1,
         params=retrain_form(spec),
         render_template_as_native_obj=True,
-        default_args={**DEFAULT_ARGS, "owner": spec.owner, "on_failure_callback": failure_callback(spec)},
+        default_args=default_args(spec),
         tags=["evermodel", "retrain", spec.name],
     ) as dag:
         request = RetrainRequestOperator(task_id="request", model=spec.name)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from airflow.sdk import DAG
 
 from evermodel_provider.assets import champion
-from evermodel_provider.dag_parts import DEFAULT_ARGS, describe, failure_callback, specs_to_parse, team_access
+from evermodel_provider.dag_parts import default_args, describe, specs_to_parse, task_resources, team_access
 from evermodel_provider.operators.rollback import RollbackOperator, rollback_form
-from evermodel_provider.resources import task_resources
 
 for spec in specs_to_parse("rollback"):
     with DAG(
@@ -21,7 +20,7 @@ for spec in specs_to_parse("rollback"):
         # Active from the start: an emergency tool must not be paused.
         is_paused_upon_creation=False,
         params=rollback_form(),
-        default_args={**DEFAULT_ARGS, "owner": spec.owner, "on_failure_callback": failure_callback(spec)},
+        default_args=default_args(spec),
         tags=["evermodel", "rollback", spec.name],
     ) as dag:
         RollbackOperator(

@@ -6,11 +6,11 @@ from airflow.sdk import DAG, TriggerRule
 
 from evermodel_provider.assets import champion, rollout_wanted
 from evermodel_provider.dag_parts import (
-    DEFAULT_ARGS,
+    default_args,
     describe,
-    failure_callback,
     pulled,
     specs_to_parse,
+    task_resources,
     team_access,
 )
 from evermodel_provider.operators.rollout import (
@@ -19,7 +19,6 @@ from evermodel_provider.operators.rollout import (
     StartRolloutOperator,
     rollout_form,
 )
-from evermodel_provider.resources import task_resources
 from evermodel_provider.sensors.rollout import RolloutSensor
 
 for spec in specs_to_parse("rollout"):
@@ -35,7 +34,7 @@ for spec in specs_to_parse("rollout"):
         is_paused_upon_creation=False,
         params=rollout_form(spec),
         render_template_as_native_obj=True,
-        default_args={**DEFAULT_ARGS, "owner": spec.owner, "on_failure_callback": failure_callback(spec)},
+        default_args=default_args(spec),
         tags=["evermodel", "rollout", spec.name],
     ) as dag:
         start = StartRolloutOperator(task_id="start", model=spec.name, **task_resources(spec, "registry"))
@@ -47,12 +46,12 @@ for spec in specs_to_parse("rollout"):
             **task_resources(spec, "registry"),  # between two evaluations it holds no pool slot
         )
         finish = FinishRolloutOperator(
-            task_id="finish", model=spec.name, look=pulled("watch"), outlets=[champion(spec.name)]
+            task_id="finish", model=spec.name, evaluation=pulled("watch"), outlets=[champion(spec.name)]
         )
         report = RolloutReportOperator(
             task_id="report",
             model=spec.name,
-            look=pulled("watch"),
+            evaluation=pulled("watch"),
             thread=pulled("start", "thread"),
             trigger_rule=TriggerRule.NONE_FAILED,
         )

@@ -5,9 +5,8 @@ from __future__ import annotations
 from airflow.sdk import DAG, CronTriggerTimetable
 
 from evermodel_provider.assets import predictions
-from evermodel_provider.dag_parts import DEFAULT_ARGS, describe, failure_callback, specs_to_parse, team_access
+from evermodel_provider.dag_parts import default_args, describe, specs_to_parse, task_resources, team_access
 from evermodel_provider.operators.score import ScoreOperator, score_form
-from evermodel_provider.resources import task_resources
 from evermodel_provider.sensors.data import DaysToScoreSensor
 
 for spec in specs_to_parse("score"):
@@ -21,7 +20,7 @@ for spec in specs_to_parse("score"):
         catchup=False,
         max_active_runs=2,
         params=score_form(),
-        default_args={**DEFAULT_ARGS, "owner": spec.owner, "on_failure_callback": failure_callback(spec)},
+        default_args=default_args(spec),
         tags=["evermodel", "score", spec.name],
     ) as dag:
         new_data = DaysToScoreSensor(task_id="new_data", model=spec.name)

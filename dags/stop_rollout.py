@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from airflow.sdk import DAG
 
-from evermodel_provider.dag_parts import DEFAULT_ARGS, describe, failure_callback, specs_to_parse, team_access
+from evermodel_provider.dag_parts import default_args, describe, specs_to_parse, task_resources, team_access
 from evermodel_provider.operators.rollout import StopRolloutOperator, stop_form
-from evermodel_provider.resources import task_resources
 
 for spec in specs_to_parse("stop_rollout"):
     with DAG(
@@ -20,7 +19,7 @@ for spec in specs_to_parse("stop_rollout"):
         # Active from the start: an emergency tool must not be paused.
         is_paused_upon_creation=False,
         params=stop_form(),
-        default_args={**DEFAULT_ARGS, "owner": spec.owner, "on_failure_callback": failure_callback(spec)},
+        default_args=default_args(spec),
         tags=["evermodel", "rollout", spec.name],
     ) as dag:
         StopRolloutOperator(task_id="stop", model=spec.name, **task_resources(spec, "registry"))

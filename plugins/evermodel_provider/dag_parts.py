@@ -1,9 +1,9 @@
-"""Shared parts of the DAG files: the specs to parse, retries, and the failure callback."""
+"""Shared parts of the DAG files: the specs to parse, retries, the failure callback, and the resources of tasks."""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk import get_parsing_context
 
@@ -12,6 +12,8 @@ from evermodel_provider.notifications.failure import FailureNotifier
 
 if TYPE_CHECKING:
     from evermodel.spec import ModelSpec
+    from evermodel.spec.parts import TaskResources
+
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +42,11 @@ def pulled(task_id: str, key: str = "return_value") -> str:
     return f"{{{{ ti.xcom_pull(task_ids='{task_id}', key='{key}') }}}}"
 
 
+def default_args(spec: ModelSpec) -> dict[str, Any]:
+    """Return the arguments of all tasks of a model's DAG: retries, the owner, and the failure callback."""
+    return {**DEFAULT_ARGS, "owner": spec.owner, "on_failure_callback": failure_callback(spec)}
+
+
 def failure_callback(spec: ModelSpec) -> list[FailureNotifier]:
     """Return the notifier for tasks that fail after all retries."""
     alerts = spec.alerts
@@ -60,3 +67,40 @@ def describe(spec: ModelSpec) -> str:
         f"Owner: {spec.owner}. Candidates: {candidates}. Metric: `{spec.gate.metric}`.\n\n"
         f"Declared in `{spec.name}.yaml` (digest `{spec.digest}`)."
     )
+
+
+Kind = Literal["training", "scoring", "drift", "registry"]
+
+
+def task_resources(spec: ModelSpec, kind: Kind) -> dict[str, Any]:
+    """Return the arguments that give a task the resources of its kind; none if the spec sets none.
+
+    :param kind: Kind of the task.
+    """
+    wanted: TaskResources = getattr(spec.resources, kind)
+    arguments: dict[str, Any] = {}
+    if wanted.queue:
+        arguments["queue"] = wanted.queue
+    if wanted.pool:
+        arguments |= {"pool": wanted.pool, "pool_slots": wanted.slots}
+    if (wanted.cpu or wanted.memory) and _on_kubernetes():
+        arguments["executor_config"] = {"pod_override": _pod(wanted)}
+    return arguments
+
+
+def _on_kubernetes() -> bool:
+    from airflow.sdk.configuration import conf
+
+    return "Kubernetes" in conf.get("core", "executor")
+
+
+def _pod(wanted: TaskResources) -> Any:
+    # The executor installs the client, which takes seconds to import.
+    from kubernetes.client import models
+
+    given = {name: value for name, value in (("cpu", wanted.cpu), ("memory", wanted.memory)) if value}
+    limits = {"memory": wanted.memory} if wanted.memory else None
+    base = models.V1Container(
+        name="base", resources=models.V1ResourceRequirements(requests=given, limits=limits)
+    )
+    return models.V1Pod(spec=models.V1PodSpec(containers=[base]))

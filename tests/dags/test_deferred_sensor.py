@@ -68,12 +68,12 @@ def test_data_that_comes_while_the_trigger_waits_lets_the_task_go_on(
 ) -> None:
     from evermodel_provider.triggers.data import WindowTrigger
 
-    look = WindowTrigger.look
+    look = WindowTrigger.check
 
     def deliver_first(self: WindowTrigger) -> object:
         with sqlite3.connect(world.folder / "house.db") as house:
             house.execute("INSERT INTO flights VALUES ('b', '2013-03-11 12:00:00')")
         return look(self)
 
-    monkeypatch.setattr(WindowTrigger, "look", deliver_first)
+    monkeypatch.setattr(WindowTrigger, "check", deliver_first)
     assert run(sensor_dag(world, "late"), "2013-03-12").states == {"new_data": "success"}

@@ -6,8 +6,8 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from evermodel.spec import ModelSpec
-from evermodel_provider import resources
-from evermodel_provider.resources import task_resources
+from evermodel_provider import dag_parts
+from evermodel_provider.dag_parts import task_resources
 from support.small_model import small_spec
 
 WANTED = {
@@ -35,7 +35,7 @@ def test_a_pod_gets_memory_and_cpu(spec: ModelSpec, monkeypatch: pytest.MonkeyPa
     client.models = SimpleNamespace(**dict.fromkeys(made, SimpleNamespace))  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "kubernetes", ModuleType("kubernetes"))
     monkeypatch.setitem(sys.modules, "kubernetes.client", client)
-    monkeypatch.setattr(resources, "_on_kubernetes", lambda: True)
+    monkeypatch.setattr(dag_parts, "_on_kubernetes", lambda: True)
     pod = task_resources(spec, "training")["executor_config"]["pod_override"]
     (base,) = pod.spec.containers
     assert base.name == "base"

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evermodel_provider.operators.base import ModelOperator
+from evermodel_provider.operators.base import ModelOperator, run_url
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -52,6 +52,4 @@ class DriftAlertOperator(ModelOperator):
     def _handler(self, watch: DriftRun, verdict: DriftVerdict, context: Context) -> IncidentHandler:
         from evermodel.pipelines.drift import incident_handler
 
-        run = context["dag_run"]
-        address = f"{self.hook.settings.airflow_url}/dags/{run.dag_id}/runs/{run.run_id}"
-        return incident_handler(watch, verdict, {"Airflow run": address})
+        return incident_handler(watch, verdict, {"Airflow run": run_url(context, self.hook.settings)})

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
-from evermodel.core.errors import SpecError
 from evermodel_provider.assets import retrain_wanted
 from evermodel_provider.operators.base import ModelOperator
 
 if TYPE_CHECKING:
-    from airflow.sdk import Asset, Context
+    from airflow.sdk import Context
 
 
 class AskForRetrainOperator(ModelOperator):
@@ -30,7 +29,9 @@ class AskForRetrainOperator(ModelOperator):
         from evermodel.monitoring.retrain_history import note_answer
         from evermodel.monitoring.retrain_policy import current_recommendation, record_request
 
-        wanted = self._asset()
+        wanted = self.outlet(
+            retrain_wanted, "; the default applies only if `model` is the plain name of a model"
+        )
         watch = self.drift_watch()
         recommendation = current_recommendation(self.spec, watch.verdict(), watch.as_of, watch.client)
         note_answer(watch.client, self.spec, watch.as_of, recommendation.note)
@@ -40,14 +41,3 @@ class AskForRetrainOperator(ModelOperator):
         context["outlet_events"][wanted].extra = request
         self.log.info("Retrain requested: %s", recommendation.note)
         return request
-
-    def _asset(self) -> Asset:
-        """Return the asset of the request; outlets are fixed when the DAG is parsed, before templates are rendered."""
-        wanted = retrain_wanted(self.spec.name)
-        if wanted not in self.outlets:
-            raise SpecError(
-                f"the outlets of task {self.task_id} lack the asset {wanted.name}, so the request would start no DAG",
-                f"give the task outlets=[retrain_wanted('{self.spec.name}')]; the default applies only if `model` "
-                "is the plain name of a model",
-            )
-        return wanted

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Param
 
 from evermodel.pipelines.backtest.policies import DEFAULT_POLICIES, POLICIES
-from evermodel_provider.operators.base import ModelOperator
+from evermodel_provider.operators.base import ModelOperator, optional
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -18,20 +18,13 @@ if TYPE_CHECKING:
 
 def backtest_form() -> dict[str, Param]:
     """Return the form that starts a backtest."""
-    day: dict[str, Any] = {"type": ["null", "string"], "format": "date"}
     names = list(POLICIES)
     return {
-        "start": Param(
-            None,
-            **day,
-            title="Start",
-            description="Day of the first champion. Default: the first possible one.",
+        "start": optional(
+            "Start", "Day of the first champion. Default: the first possible one.", format="date"
         ),
-        "end": Param(
-            None,
-            **day,
-            title="End",
-            description="Day after the last. Default: up to the last day with matured labels.",
+        "end": optional(
+            "End", "Day after the last. Default: up to the last day with matured labels.", format="date"
         ),
         "policies": Param(
             list(DEFAULT_POLICIES),
@@ -47,11 +40,8 @@ def backtest_form() -> dict[str, Param]:
             title="Step",
             description="Time between two drift verdicts. 1d matches production and takes longer.",
         ),
-        "known": Param(
-            None,
-            type=["null", "string"],
-            title="Known",
-            description="Column with the time at which a row, or a version of it, was known. Default: none.",
+        "known": optional(
+            "Known", "Column with the time at which a row, or a version of it, was known. Default: none."
         ),
     }
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, Param
 
+from evermodel.core.errors import SpecError
 from evermodel.spec import load_spec
 from evermodel.spec.window import whole_day
 from evermodel_provider.connections import use_airflow_connections
@@ -17,8 +18,9 @@ from evermodel_provider.lineage import Data, operator_lineage
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
-    from airflow.sdk import Context
+    from airflow.sdk import Asset, Context
 
+    from evermodel.core.settings import Settings
     from evermodel.pipelines.drift import DriftRun
     from evermodel.pipelines.retrain import Retrain
     from evermodel.spec import ModelSpec
@@ -27,6 +29,25 @@ if TYPE_CHECKING:
 
 # A scheduled run works as of the end of its data interval, any other as of its request.
 AS_OF = "{{ dag_run.data_interval_end or dag_run.run_after }}"
+
+
+def optional(title: str, description: str, **schema: Any) -> Param:
+    """Return a field of a form that may stay empty."""
+    return Param(None, type=["null", "string"], title=title, description=description, **schema)
+
+
+def run_url(context: Context, settings: Settings) -> str:
+    """Return the address of the DAG run's page."""
+    run = context["dag_run"]
+    return f"{settings.airflow_url}/dags/{run.dag_id}/runs/{run.run_id}"
+
+
+def version_links(context: Context, settings: Settings, model: str, version: str) -> dict[str, str]:
+    """Return the links of a message about a version."""
+    from evermodel.registry.tracking import version_url
+
+    url = version_url(settings.tracking_uri, model, version)
+    return {"Model version": url, "Airflow run": run_url(context, settings)}
 
 
 class ModelOperator(BaseOperator):
@@ -87,6 +108,19 @@ class ModelOperator(BaseOperator):
         if self._returned is None:
             return None  # failed or skipped
         return operator_lineage(*self.lineage(self._returned))
+
+    def outlet(self, asset_of: Callable[[str], Asset], note: str = "") -> Asset:
+        """Return the asset of a request; outlets are fixed when the DAG is parsed, before templates are rendered.
+
+        :param note: What else to know about the outlets, for the error message.
+        """
+        wanted = asset_of(self.spec.name)
+        if wanted not in self.outlets:
+            raise SpecError(
+                f"the outlets of task {self.task_id} lack the asset {wanted.name}, so the request would start no DAG",
+                f"give the task outlets=[{asset_of.__name__}('{self.spec.name}')]{note}",
+            )
+        return wanted
 
     def drift_watch(self) -> DriftRun:
         """Return the drift run of this run's day."""

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from evermodel.core.errors import SpecError
 from evermodel_provider.assets import rollout_wanted
 from evermodel_provider.lineage import version_data
 from evermodel_provider.metrics import count
 from evermodel_provider.operators.base import RetrainStepOperator
 
 if TYPE_CHECKING:
-    from airflow.sdk import Asset, Context
+    from airflow.sdk import Context
 
     from evermodel_provider.operators.base import Lineage
 
@@ -46,7 +45,7 @@ class DeployOperator(RetrainStepOperator):
         answer = Approval(**self.approval) if self.approval else None
         strategy = self.spec.rollout.strategy
         if strategy != "direct":
-            wanted = self._wanted()
+            wanted = self.outlet(rollout_wanted)
             if self.retrain().decision().parent is not None:
                 request = self.retrain().ask_for_rollout(str(self.version), self.by, answer)
                 context["outlet_events"][wanted].extra = request
@@ -65,13 +64,3 @@ class DeployOperator(RetrainStepOperator):
         if "rollout" in returned:
             return [], []
         return [], [version_data(self.hook.settings, self.spec.name, returned["version"])]
-
-    def _wanted(self) -> Asset:
-        """Return the asset of the request; outlets are fixed when the DAG is parsed, before templates are rendered."""
-        wanted = rollout_wanted(self.spec.name)
-        if wanted not in self.outlets:
-            raise SpecError(
-                f"the outlets of task {self.task_id} lack the asset {wanted.name}, so no rollout would start",
-                f"give the task outlets=[rollout_wanted('{self.spec.name}')]",
-            )
-        return wanted

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from evermodel_provider.operators.base import RetrainStepOperator
+from evermodel_provider.operators.base import RetrainStepOperator, run_url
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -64,12 +64,10 @@ class RetrainReportOperator(RetrainStepOperator):
         from evermodel.pipelines.run_retrain import retrain_summary
         from evermodel.registry.approval import Approval
 
-        run = context["dag_run"]
-        address = f"{self.hook.settings.airflow_url}/dags/{run.dag_id}/runs/{run.run_id}"
         return retrain_summary(
             retrain,
             version=str(self.version) if self.version else None,
             outcome=ended,
             approval=Approval(**self.approval) if self.approval else None,
-            links={"Airflow run": address},
+            links={"Airflow run": run_url(context, self.hook.settings)},
         )

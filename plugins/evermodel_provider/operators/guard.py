@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from evermodel_provider.assets import champion
 from evermodel_provider.exceptions import airflow_errors
 from evermodel_provider.hooks.tracking import TrackingHook
-from evermodel_provider.operators.base import ModelOperator
+from evermodel_provider.operators.base import ModelOperator, version_links
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -103,13 +103,8 @@ class QualityGuardOperator(ModelOperator):
 def announce(context: Context, spec: ModelSpec, settings: Settings, done: Promotion) -> None:
     """Send the message about a rollback, once, and emit the champion's asset event."""
     from evermodel.alerts.rollout_message import rollback_message
-    from evermodel.registry.tracking import version_url
     from evermodel_provider.notifications.delivery import tell
 
-    run = context["dag_run"]
-    links = {
-        "Model version": version_url(settings.tracking_uri, spec.name, done.version),
-        "Airflow run": f"{settings.airflow_url}/dags/{run.dag_id}/runs/{run.run_id}",
-    }
+    links = version_links(context, settings, spec.name, done.version)
     context["outlet_events"][AssetAlias(ALIAS)].add(champion(spec.name), extra={"version": done.version})
     tell(spec, settings, "rollback", rollback_message(spec.name, done, links), links["Model version"])

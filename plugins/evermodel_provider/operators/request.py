@@ -12,7 +12,7 @@ from evermodel.registry.approval import Approver, require_waiver
 from evermodel.registry.audit import audit
 from evermodel.spec.window import whole_day
 from evermodel_provider.assets import retrain_wanted
-from evermodel_provider.operators.base import ModelOperator
+from evermodel_provider.operators.base import ModelOperator, optional
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -24,12 +24,8 @@ def retrain_form(spec: ModelSpec) -> dict[str, Param]:
     """Return the form that starts a retrain by hand."""
     names = [candidate.name for candidate in spec.candidates]
     return {
-        "as_of": Param(
-            None,
-            type=["null", "string"],
-            format="date",
-            title="As of",
-            description="Train with the data known on this day. Default: the run's date.",
+        "as_of": optional(
+            "As of", "Train with the data known on this day. Default: the run's date.", format="date"
         ),
         "candidates": Param(
             names, type="array", items={"type": "string", "enum": names}, examples=names, title="Candidates"
@@ -47,9 +43,7 @@ def retrain_form(spec: ModelSpec) -> dict[str, Param]:
             title="Approval",
             description=_approval_help(spec),
         ),
-        "reason": Param(
-            None, type=["null", "string"], title="Reason", description="Stored with the version."
-        ),
+        "reason": optional("Reason", "Stored with the version."),
     }
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Param
 
-from evermodel_provider.operators.base import ModelOperator
+from evermodel_provider.operators.base import ModelOperator, optional, version_links
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -16,12 +16,7 @@ if TYPE_CHECKING:
 def rollback_form() -> dict[str, Param]:
     """Return the form of a rollback."""
     return {
-        "version": Param(
-            None,
-            type=["null", "string"],
-            title="Version",
-            description="An earlier champion. Default: the last one that answered requests.",
-        ),
+        "version": optional("Version", "An earlier champion. Default: the last one that answered requests."),
         "reason": Param(
             type="string", minLength=3, title="Reason", description="Stored in the registry's history."
         ),
@@ -64,11 +59,10 @@ class RollbackOperator(ModelOperator):
         from evermodel.deployment.rollback import roll_back
         from evermodel.deployment.rollout.active import active_rollout
         from evermodel.registry.registry import ModelRegistry
-        from evermodel.registry.tracking import version_url
         from evermodel_provider.notifications.delivery import tell
 
         client, settings, model = self.hook.get_conn(), self.hook.settings, self.spec.name
-        flight = active_rollout(ModelRegistry(client).read(model))
+        active = active_rollout(ModelRegistry(client).read(model))
         done = roll_back(
             client,
             model,
@@ -79,11 +73,7 @@ class RollbackOperator(ModelOperator):
             lake=settings.lake,
         )
         self.log.info("Version %s is the champion again (before: %s)", done.version, done.previous)
-        run = context["dag_run"]
-        links = {
-            "Model version": version_url(settings.tracking_uri, model, done.version),
-            "Airflow run": f"{settings.airflow_url}/dags/{run.dag_id}/runs/{run.run_id}",
-        }
-        message = rollback_message(model, done, links, flight.challenger if flight else "")
+        links = version_links(context, settings, model, done.version)
+        message = rollback_message(model, done, links, active.challenger if active else "")
         tell(self.spec, settings, "rollback", message, links["Model version"])
         return asdict(done)

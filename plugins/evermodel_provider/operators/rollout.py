@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from evermodel.core.errors import RolloutError
 from evermodel.spec.rollout import STRATEGIES
 from evermodel_provider.assets import rollout_wanted
-from evermodel_provider.operators.base import ModelOperator
+from evermodel_provider.operators.base import ModelOperator, optional, version_links
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -23,12 +23,7 @@ if TYPE_CHECKING:
 def rollout_form(spec: ModelSpec) -> dict[str, Param]:
     """Return the form that starts a rollout."""
     return {
-        "version": Param(
-            None,
-            type=["null", "string"],
-            title="Version",
-            description="A registered version that passed the gates.",
-        ),
+        "version": optional("Version", "A registered version that passed the gates."),
         "strategy": Param(
             "as in the spec",
             type="string",
@@ -36,7 +31,7 @@ def rollout_form(spec: ModelSpec) -> dict[str, Param]:
             title="Strategy",
             description=f"The spec sets {spec.rollout.strategy}.",
         ),
-        "reason": Param(None, type=["null", "string"], title="Reason", description="Stored in the history."),
+        "reason": optional("Reason", "Stored in the history."),
     }
 
 
@@ -55,16 +50,6 @@ class RolloutOperator(ModelOperator):
         from evermodel.deployment.rollout.service import RolloutService
 
         return RolloutService(self.spec, self.hook.get_conn(), self.hook.settings)
-
-    def links(self, context: Context, version: str) -> dict[str, str]:
-        """Return the links of a message."""
-        from evermodel.registry.tracking import version_url
-
-        run, settings = context["dag_run"], self.hook.settings
-        return {
-            "Model version": version_url(settings.tracking_uri, self.spec.name, version),
-            "Airflow run": f"{settings.airflow_url}/dags/{run.dag_id}/runs/{run.run_id}",
-        }
 
 
 class StartRolloutOperator(RolloutOperator):
@@ -113,7 +98,7 @@ class StartRolloutOperator(RolloutOperator):
 
         plan = self.rollouts().start(**self._request(context))
         self.log.info("Version %s: %s, %s", plan.challenger, plan.strategy, first_step(plan))
-        links = self.links(context, plan.challenger)
+        links = version_links(context, self.hook.settings, self.spec.name, plan.challenger)
         message = started_message(plan, links)
         tell(self.spec, self.hook.settings, "rollout", message, links["Model version"])
         return {
@@ -153,20 +138,20 @@ class FinishRolloutOperator(RolloutOperator):
 
     Returns the version.
 
-    :param look: What `RolloutSensor` returned. (templated)
+    :param evaluation: What `RolloutSensor` returned. (templated)
     """
 
-    template_fields: Sequence[str] = (*ModelOperator.template_fields, "look")
+    template_fields: Sequence[str] = (*ModelOperator.template_fields, "evaluation")
 
-    def __init__(self, *, look: Any, **kwargs: Any) -> None:
+    def __init__(self, *, evaluation: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.look = look
+        self.evaluation = evaluation
 
     def run_step(self, context: Context) -> str:
         """Continue only after a promotion."""
-        if self.look["state"] != "promoted":
-            raise AirflowSkipException(f"the rollout was {self.look['state'].replace('_', ' ')}")
-        return str(self.look["version"])
+        if self.evaluation["state"] != "promoted":
+            raise AirflowSkipException(f"the rollout was {self.evaluation['state'].replace('_', ' ')}")
+        return str(self.evaluation["version"])
 
 
 class RolloutReportOperator(RolloutOperator):
@@ -174,15 +159,15 @@ class RolloutReportOperator(RolloutOperator):
 
     Returns the state and the delivery.
 
-    :param look: What `RolloutSensor` returned. (templated)
+    :param evaluation: What `RolloutSensor` returned. (templated)
     :param thread: Identity of the rollout's first message. (templated)
     """
 
-    template_fields: Sequence[str] = (*ModelOperator.template_fields, "look", "thread")
+    template_fields: Sequence[str] = (*ModelOperator.template_fields, "evaluation", "thread")
 
-    def __init__(self, *, look: Any, thread: str = "", **kwargs: Any) -> None:
+    def __init__(self, *, evaluation: Any, thread: str = "", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.look = look
+        self.evaluation = evaluation
         self.thread = thread
 
     def run_step(self, context: Context) -> dict[str, Any]:
@@ -190,10 +175,10 @@ class RolloutReportOperator(RolloutOperator):
         from evermodel.alerts.rollout_message import progress_message
         from evermodel_provider.notifications.delivery import tell
 
-        links = self.links(context, self.look["version"])
-        message, url = progress_message(self.look, links), links["Model version"]
+        links = version_links(context, self.hook.settings, self.spec.name, self.evaluation["version"])
+        message, url = progress_message(self.evaluation, links), links["Model version"]
         delivery = tell(self.spec, self.hook.settings, "rollout", message, url, thread=str(self.thread or ""))
-        return {"state": self.look["state"], "delivery": delivery}
+        return {"state": self.evaluation["state"], "delivery": delivery}
 
 
 class StopRolloutOperator(RolloutOperator):

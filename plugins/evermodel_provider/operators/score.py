@@ -5,30 +5,25 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Param
 from airflow.sdk.exceptions import AirflowSkipException
 
 from evermodel.core.errors import EmptyWindowError
 from evermodel.spec.window import last_day, whole_day
 from evermodel_provider.lineage import predictions_data, source_data, version_data
 from evermodel_provider.metrics import measure
-from evermodel_provider.operators.base import ModelOperator
+from evermodel_provider.operators.base import ModelOperator, optional
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import Context, Param
 
     from evermodel_provider.operators.base import Lineage
 
 
 def score_form() -> dict[str, Param]:
     """Return the form that scores earlier days, or days again."""
-    return {
-        name: Param(None, type=["null", "string"], format="date", title=title, description=description)
-        for name, title, description in (
-            ("from", "From", "First day (UTC) to score. Default: only the day before the run's date."),
-            ("to", "To", "Last day to score. Default: the day before the run's date."),
-        )
-    }
+    first = "First day (UTC) to score. Default: only the day before the run's date."
+    last = "Last day to score. Default: the day before the run's date."
+    return {"from": optional("From", first, format="date"), "to": optional("To", last, format="date")}
 
 
 class ScoreOperator(ModelOperator):

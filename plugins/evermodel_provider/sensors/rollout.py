@@ -15,6 +15,7 @@ from evermodel.spec import load_spec
 from evermodel_provider.connections import use_airflow_connections
 from evermodel_provider.exceptions import airflow_errors
 from evermodel_provider.hooks.tracking import TrackingHook
+from evermodel_provider.operators.base import run_url
 from evermodel_provider.triggers.rollout import MOST_MISSED, RolloutTrigger, failure_text, is_temporary
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class RolloutSensor(BaseSensorOperator):
 
         hook = TrackingHook(self.mlflow_conn_id)
         try:
-            look = RolloutService(self.spec, hook.get_conn(), hook.settings).advance()
+            evaluation = RolloutService(self.spec, hook.get_conn(), hook.settings).advance()
         except TransientError as error:
             self.log.warning("The rollout could not be evaluated: %s", error)
             return PokeReturnValue(is_done=False)
@@ -89,7 +90,7 @@ class RolloutSensor(BaseSensorOperator):
                 raise
             return PokeReturnValue(is_done=False)
         self._failures(context, 0)
-        return self._report(context, look.to_json())
+        return self._report(context, evaluation.to_json())
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Report the triggerer's evaluation, and wait again unless the rollout has ended."""
@@ -115,22 +116,22 @@ class RolloutSensor(BaseSensorOperator):
             store.set(_MISSED, now)
         return before
 
-    def _report(self, context: Context, look: dict[str, Any]) -> PokeReturnValue:
-        self.log.info("%s: %s", look["move"], look["why"])
-        over = look["state"] != "running"
-        if look["move"] != "stay" and not over:  # the DAG's last task reports the end
-            self._notify(context, look)
-        return PokeReturnValue(is_done=over, xcom_value=look)
+    def _report(self, context: Context, evaluation: dict[str, Any]) -> PokeReturnValue:
+        self.log.info("%s: %s", evaluation["move"], evaluation["why"])
+        over = evaluation["state"] != "running"
+        if evaluation["move"] != "stay" and not over:  # the DAG's last task reports the end
+            self._notify(context, evaluation)
+        return PokeReturnValue(is_done=over, xcom_value=evaluation)
 
-    def _notify(self, context: Context, look: dict[str, Any]) -> None:
+    def _notify(self, context: Context, evaluation: dict[str, Any]) -> None:
         """Send a message about a step; a failure does not undo the step."""
         from evermodel.alerts.rollout_message import progress_message
         from evermodel_provider.notifications.delivery import tell
 
-        settings, run = TrackingHook(self.mlflow_conn_id).settings, context["dag_run"]
-        url = f"{settings.airflow_url}/dags/{run.dag_id}/runs/{run.run_id}"
+        settings = TrackingHook(self.mlflow_conn_id).settings
+        url = run_url(context, settings)
         try:
-            message = progress_message(look, {"Airflow run": url})
+            message = progress_message(evaluation, {"Airflow run": url})
             tell(self.spec, settings, "rollout", message, url, thread=str(self.thread or ""))
         except Exception:
             self.log.exception("The message about the step could not be sent")

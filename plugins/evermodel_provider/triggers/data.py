@@ -52,7 +52,7 @@ class WindowTrigger(BaseTrigger):
         while True:
             try:
                 # Reading a source blocks; the triggerer runs many triggers in one thread.
-                found = await asyncio.to_thread(self.look)
+                found = await asyncio.to_thread(self.check)
             except EvermodelError as error:
                 yield TriggerEvent({"outcome": "failed", "problem": error.problem, "advice": error.advice})
                 return
@@ -66,7 +66,7 @@ class WindowTrigger(BaseTrigger):
             self.log.info("Not complete yet: %s", found.found)
             await asyncio.sleep(self.poke_interval)
 
-    def look(self) -> Readiness:
+    def check(self) -> Readiness:
         """Check the window once."""
         from evermodel.core.settings import Settings
         from evermodel.data.sources.readiness import predictions_ready, source_ready

@@ -74,7 +74,7 @@ class RolloutTrigger(BaseTrigger):
             await asyncio.sleep(self.poke_interval)
             try:
                 # MLflow's client blocks; the triggerer runs many triggers in one thread.
-                look = await asyncio.to_thread(self.look)
+                evaluation = await asyncio.to_thread(self.evaluate)
             except TransientError as error:
                 self.log.warning("The rollout could not be evaluated: %s", error)
                 continue
@@ -90,12 +90,12 @@ class RolloutTrigger(BaseTrigger):
                     raise
                 continue
             failures = 0
-            if look.over or look.move != "stay":
-                yield TriggerEvent({"outcome": "moved", "look": look.to_json()})
+            if evaluation.over or evaluation.move != "stay":
+                yield TriggerEvent({"outcome": "moved", "look": evaluation.to_json()})
                 return
-            self.log.info("stay: %s", look.why)
+            self.log.info("stay: %s", evaluation.why)
 
-    def look(self) -> RolloutEvaluation:
+    def evaluate(self) -> RolloutEvaluation:
         """Evaluate the rollout once."""
         from evermodel.deployment.rollout.service import RolloutService
         from evermodel.spec import load_spec

@@ -8,8 +8,10 @@ from typing import Any
 from evermodel.monitoring.problems import RANK
 from evermodel.registry.approval import NOBODY
 from evermodel.registry.tags import RetrainOutcome
-from evermodel_provider.ui.drawing import spark
 from evermodel_provider.ui.words import KINDS, verdict_words
+
+WIDTH, HEIGHT = 132, 26
+_PAD = 3.0
 
 
 def list_view(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -122,3 +124,32 @@ def day_severity(day: dict[str, Any], kind: str) -> str:
         return str(known.get(kind, ""))
     found = [value for name, value in known.items() if name not in KINDS]
     return max(found, key=lambda value: RANK.get(value, 0), default="")
+
+
+def spark(strip: Sequence[Sequence[Any]]) -> dict[str, Any] | None:
+    """Return the last days of a model as lines and cells; None if there is no day.
+
+    :param strip: Day, severity, metric and baseline metric of each day, oldest first.
+    """
+    if not strip:
+        return None
+    step = WIDTH / max(len(strip), 12)
+    values = [number for day in strip for number in day[2:4] if number is not None]
+    low, high = (min(values), max(values)) if values else (0.0, 1.0)
+    room = max(high - low, 0.02)
+
+    def place(index: int, value: float) -> str:
+        top = _PAD + (high - value) / room * (HEIGHT - 2 * _PAD)
+        return f"{(index + 0.5) * step:.1f},{top:.1f}"
+
+    cells: dict[str, str] = {}  # one path for each severity: 500 models of 30 cells would be a long page
+    for i, day in enumerate(strip):
+        look = str(day[1] or "unknown")
+        cells[look] = f"{cells.get(look, '')}M{i * step + 0.5:.1f} {HEIGHT + 4}h{step - 1:.1f}"
+    return {
+        "width": WIDTH,
+        "height": HEIGHT,
+        "line": " ".join(place(i, day[2]) for i, day in enumerate(strip) if day[2] is not None),
+        "promised": " ".join(place(i, day[3]) for i, day in enumerate(strip) if day[3] is not None),
+        "cells": cells,
+    }

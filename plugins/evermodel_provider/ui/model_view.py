@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 from urllib.parse import quote
@@ -9,13 +10,7 @@ from urllib.parse import quote
 import orjson
 
 from evermodel.reports.overview.history import ModelHistory
-from evermodel_provider.ui.drawing import whiskers
-from evermodel_provider.ui.list_view import (
-    day_severity,
-    list_view,
-    outcome_words,
-    traffic_words,
-)
+from evermodel_provider.ui.list_view import day_severity, list_view, outcome_words, traffic_words
 from evermodel_provider.ui.words import KINDS, verdict_words
 
 _MOST_DECISIONS = 60
@@ -72,11 +67,11 @@ def chart(history: ModelHistory, name: str, mlflow: str) -> dict[str, Any]:
     return {
         "model": name,
         "metric": next((day["metric"] for day in reversed(history.days) if day.get("metric")), "metric"),
-        "lanes": list(KINDS.values()),
+        "kinds": list(KINDS.values()),
         "days": [_day(day, mlflow) for day in history.days],
         "champions": history.champions,
         "incidents": [
-            {**incident, "lane": KINDS.get(incident["kind"], incident["kind"])} for incident in history.incidents
+            {**incident, "row": KINDS.get(incident["kind"], incident["kind"])} for incident in history.incidents
         ],
         "retrains": [
             {
@@ -165,3 +160,36 @@ def _artifact(mlflow: str, facts: dict[str, Any], file: str) -> str:
 
 def _run(mlflow: str, facts: dict[str, Any]) -> str:
     return f"{mlflow}/#/experiments/{facts['experiment']}/runs/{facts['run']}"
+
+
+def whiskers(rows: Sequence[tuple[str, Any, str]]) -> dict[str, Any] | None:
+    """Return intervals on one common line, in per cent of its width; None if there is nothing to draw.
+
+    :param rows: Label, value with lower and upper end (or None), and a word for its look.
+    """
+    known = [(label, triple, look) for label, triple, look in rows if triple and None not in triple]
+    if not known:
+        return None
+    low, high = min(t[1] for _, t, _ in known), max(t[2] for _, t, _ in known)
+    room = (high - low) or 1e-9
+
+    def at(value: float) -> float:
+        return float(round(6 + 88 * (value - low) / room, 2))
+
+    return {
+        "low": low,
+        "high": high,
+        "rows": [
+            {
+                "label": label,
+                "value": t[0],
+                "low": t[1],
+                "high": t[2],
+                "at": at(t[0]),
+                "from": at(t[1]),
+                "to": at(t[2]),
+                "look": look,
+            }
+            for label, t, look in known
+        ],
+    }

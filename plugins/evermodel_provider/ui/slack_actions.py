@@ -1,4 +1,4 @@
-"""The endpoint of Slack's buttons Approve and Reject."""
+"""The endpoint of Slack's buttons Approve and Reject, and the Airflow user of a Slack user."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.configuration import conf
 from starlette.background import BackgroundTask
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -17,7 +19,6 @@ from starlette.types import Receive, Scope, Send
 
 from evermodel.alerts.approval_message import APPROVE, BUTTONS, REJECT, ApprovalForm
 from evermodel_provider.notifications.slack_app import SlackApp
-from evermodel_provider.ui.slack_people import token_for
 from evermodel_provider.ui.slack_request import (
     MOST_BYTES,
     RefusedError,
@@ -210,3 +211,47 @@ def slack_app(connection_id: str) -> SlackApp | None:
     except AirflowNotFoundException:
         return None
     return SlackApp.of(connection.extra_dejson) if connection.conn_type == "slack" else None
+
+
+_TOKEN_SECONDS = 60
+
+
+def token_for(name: str) -> tuple[str, str] | None:
+    """Return a user's id, and a token of one minute for Airflow's API as this user.
+
+    :param name: Name of the user in Airflow.
+    :returns: None if the user does not exist, the account is disabled, or the auth manager cannot look up users (then
+        only the form works).
+    """
+    manager: Any = get_auth_manager()
+    found = _find(manager, name)
+    if found is None:
+        return None
+    return str(found.get_id()), manager.generate_jwt(found, expiration_time_in_seconds=_TOKEN_SECONDS)
+
+
+def _find(manager: Any, name: str) -> Any:
+    kinds = {base.__name__ for base in type(manager).__mro__}
+    if "SimpleAuthManager" in kinds:
+        return _simple(manager, name)
+    if "FabAuthManager" in kinds:
+        return _fab(name)
+    return None
+
+
+def _simple(manager: Any, name: str) -> Any:
+    if conf.getboolean("core", "simple_auth_manager_all_admins"):
+        from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+
+        return SimpleAuthManagerUser(username=name, role="ADMIN")
+    return next((user for user in manager.get_users() if user.username == name), None)
+
+
+def _fab(name: str) -> Any:
+    from airflow.providers.fab.auth_manager.models import User
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        user = session.scalar(select(User).where(User.username == name))
+        return user if user is not None and user.is_active else None

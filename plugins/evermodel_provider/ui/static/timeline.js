@@ -1,12 +1,12 @@
 "use strict";
-// The time line: the metric with its interval above, one lane for each kind of event below, one axis of days for all.
+// The time line: the metric with its interval above, one row for each kind of event below, one axis of days for all.
 (() => {
   const place = document.getElementById("timeline");
   const source = document.getElementById("chart");
   if (!place || !source) return;
   const data = JSON.parse(source.textContent);
   const DAY = 86400000;
-  const LANES = ["Champion", "Rollouts", "Retrains", "Incidents", "Serving", "Performance", "Data quality", "Drift"];
+  const ROWS = ["Champion", "Rollouts", "Retrains", "Incidents", "Serving", "Performance", "Data quality", "Drift"];
   const LEVEL = { none: 0, warning: 1, critical: 2 };
   const ENDS = { rolled_back: "critical", stopped: "faint", overtaken: "faint" };
   const WORDS = { none: "quiet", warning: "warning", critical: "critical", "": "not evaluated" };
@@ -18,7 +18,7 @@
   const wrapped = (value) => text(value).replace(/(.{60,90}?)\s/g, "$1<br>");
   const number = (value) => (value === null || value === undefined ? "–" : value.toFixed(3));
 
-  const shown = () => LANES.filter((lane) => lane !== "Rollouts" || data.rollouts.length);
+  const shown = () => ROWS.filter((row) => row !== "Rollouts" || data.rollouts.length);
   let span = 0;
   const shownDays = () => span || (last - first) / DAY + 1;
 
@@ -48,24 +48,24 @@
   }
 
   function severities() {
-    // Plotly's heatmap wants a row for every lane of its axis, also for those that it leaves empty.
+    // Plotly's heatmap wants a value for every row of its axis, also for those that it leaves empty.
     const names = shown();
-    const kinds = names.map((name) => data.lanes.indexOf(name));
-    const quiet = colour("lane"), warning = colour("warning"), critical = colour("critical");
+    const kinds = names.map((name) => data.kinds.indexOf(name));
+    const quiet = colour("row"), warning = colour("warning"), critical = colour("critical");
     return {
       type: "heatmap", yaxis: "y2", x: days.map((day) => day.day), y: names, xgap: days.length > 120 ? 0 : 1, ygap: place.clientWidth < 560 ? 14 : 13, zmin: 0, zmax: 2,
       z: kinds.map((kind) => days.map((day) => LEVEL[day.severities[kind]] ?? null)),
-      text: kinds.map((kind, lane) => days.map((day) => (kind < 0 ? "" : `${names[lane]}: ${WORDS[day.severities[kind]] ?? text(day.severities[kind])}${day.reasons[kind] ? `, ${wrapped(day.reasons[kind])}` : ""}`))),
+      text: kinds.map((kind, row) => days.map((day) => (kind < 0 ? "" : `${names[row]}: ${WORDS[day.severities[kind]] ?? text(day.severities[kind])}${day.reasons[kind] ? `, ${wrapped(day.reasons[kind])}` : ""}`))),
       hovertemplate: "%{text}<extra></extra>", showscale: false, hoverongaps: false,
       colorscale: [[0, quiet], [0.330, quiet], [0.330, warning], [0.660, warning], [0.660, critical], [1, critical]],
     };
   }
 
-  function bars(lane, parts) {
+  function bars(row, parts) {
     const known = parts.filter((part) => Number.isFinite(part.start));
     const shortest = Math.max(DAY / 2, (shownDays() * DAY * 5) / Math.max(place.clientWidth, 1)); // five pixels: it has to be seen
     return {
-      type: "bar", orientation: "h", yaxis: "y2", width: 0.560, y: known.map(() => lane),
+      type: "bar", orientation: "h", yaxis: "y2", width: 0.560, y: known.map(() => row),
       base: known.map((part) => new Date(part.start).toISOString()), x: known.map((part) => Math.max(part.end - part.start, shortest)),
       marker: { color: known.map((part) => part.colour), line: { color: colour("page"), width: 1 } },
       text: known.map((part) => part.label), textposition: "inside", insidetextanchor: "middle", textangle: 0, constraintext: "none", cliponaxis: true,
@@ -84,7 +84,7 @@
     });
     const incidents = data.incidents.map((one) => ({
       start: Date.parse(one.opened) - DAY / 2, end: (one.ended ? Date.parse(one.ended) : last) + DAY / 2, colour: colour(LEVEL[one.severity] === 2 ? "critical" : "warning"),
-      ink: "transparent", label: "", said: `<b>${text(one.lane)} incident</b>, ${text(one.opened)} to ${text(one.ended || "now")}<br>${wrapped(one.reason)}${one.cause ? `<br>${wrapped(one.cause)}` : ""}`,
+      ink: "transparent", label: "", said: `<b>${text(one.row)} incident</b>, ${text(one.opened)} to ${text(one.ended || "now")}<br>${wrapped(one.reason)}${one.cause ? `<br>${wrapped(one.cause)}` : ""}`,
     }));
     const rollouts = data.rollouts.map((one) => ({
       start: Date.parse(one.start), end: one.end ? Date.parse(one.end) : Math.max(last + DAY / 2, Date.parse(one.start) + DAY), colour: colour(ENDS[one.state] || "accent"), ink: colour("accent-ink"),
@@ -111,7 +111,7 @@
     const axis = { gridcolor: colour("soft"), linecolor: colour("rule"), zeroline: false, tickfont: { color: colour("muted") }, fixedrange: true };
     const narrow = place.clientWidth < 560;
     const from = span ? Math.max(first - DAY, last - (span - 0.5) * DAY) : first - DAY;
-    const lanes = shown();
+    const rows = shown();
     return {
       margin: { l: narrow ? 82 : 96, r: 8, t: 8, b: 42 }, showlegend: false, barmode: "overlay", hovermode: narrow ? "closest" : "x", hoverdistance: 40,
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { family: getComputedStyle(document.body).fontFamily, size: narrow ? 11 : 12, color: colour("ink") },
@@ -119,7 +119,7 @@
       xaxis: { ...axis, type: "date", range: [new Date(from).toISOString(), new Date(last + DAY).toISOString()], showgrid: false, ticks: "outside", tickcolor: colour("rule"),
         anchor: "y2", showspikes: true, spikemode: "across", spikethickness: 1, spikedash: "solid", spikecolor: colour("rule"), spikesnap: "hovered data" },
       yaxis: { ...axis, domain: [0.460, 1], title: { text: text(data.metric), font: { size: 12, color: colour("muted") }, standoff: 6 }, nticks: 6, range: heights(from) },
-      yaxis2: { ...axis, domain: [0, 0.420], type: "category", categoryorder: "array", categoryarray: lanes, range: [-0.5, lanes.length - 0.5], showgrid: false, ticks: "" },
+      yaxis2: { ...axis, domain: [0, 0.420], type: "category", categoryorder: "array", categoryarray: rows, range: [-0.5, rows.length - 0.5], showgrid: false, ticks: "" },
       dragmode: false,
     };
   }
