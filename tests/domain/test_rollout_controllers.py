@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from tests.simulations.rollout_traffic import NEW, OLD, START, Played, Traffic, Truth, begun, play
 
-from evermodel.deployment.rollout import ab_test, bandit, blue_green, canary, direct, shadow
+from evermodel.deployment.rollout import ab_test, bandit, blue_green, canary, shadow
 from evermodel.deployment.rollout.evidence import Distribution, Evidence, Smoke
+from evermodel.deployment.rollout.strategies import CONTROLLERS
 from evermodel.registry.serving_heartbeats import VersionCounts
 from evermodel.registry.traffic_plan import everything_to, split
 from evermodel.spec.rollout import RolloutSpec
@@ -180,7 +181,7 @@ def test_a_shadow_is_promoted_when_it_agrees_and_goes_back_when_it_does_not() ->
 
 
 def test_direct_promotes_at_once() -> None:
-    assert direct.decide(SPEC, begun("direct", SPEC), Evidence(), START).move == "promote"
+    assert CONTROLLERS["direct"].decide(SPEC, begun("direct", SPEC), Evidence(), START).move == "promote"
 
 
 def test_a_version_that_fails_more_than_the_champion_goes_back_below_the_limit_too() -> None:

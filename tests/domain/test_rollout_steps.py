@@ -10,10 +10,10 @@ import pytest
 from evermodel.core.errors import PromotionError, RolloutError
 from evermodel.deployment.promotion import promote_version
 from evermodel.deployment.rollback import roll_back
-from evermodel.deployment.rollout import active as in_flight
 from evermodel.deployment.rollout import collect as gather
-from evermodel.deployment.rollout.active import stop_active_rollout
+from evermodel.deployment.rollout import moves
 from evermodel.deployment.rollout.evidence import Smoke
+from evermodel.deployment.rollout.moves import stop_active_rollout
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.tracking import find_run, read_json
 from evermodel.registry.traffic_plan import everything_to
@@ -140,7 +140,7 @@ def test_a_rollout_ends_when_somebody_else_changes_the_champion(canary: RolloutW
 def test_a_rollback_at_the_moment_of_a_look_ends_the_rollout_without_an_error(
     canary: RolloutWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client, whole = canary.world.client, in_flight.ended_plan
+    client, whole = canary.world.client, moves.ended_plan
     version = canary.judged("r/3", "1")[1]
     ModelRegistry(client).promote(
         ModelRegistry(client).read(canary.name),

@@ -23,8 +23,7 @@ from evermodel.registry.serving_locations import (
 )
 from evermodel.registry.tags import PROMOTION, TRAFFIC_PLAN
 from evermodel.registry.traffic_plan import TrafficPlan, split
-from evermodel.serving.heartbeat import Process
-from evermodel.serving.location_publisher import LocationPublisher
+from evermodel.serving.heartbeat import LocationPublisher, Process
 
 NOW = datetime(2013, 6, 1, 12, tzinfo=UTC)
 PLAN = TrafficPlan(
@@ -133,7 +132,7 @@ def test_where_nothing_serves_the_status_says_so(tmp_path: Path) -> None:
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Registry, LocationPublisher, Path]:
     client = Registry({"champion": "3"}, {})
-    monkeypatch.setattr("evermodel.serving.location_publisher.tracking.connect", lambda uri: client)
+    monkeypatch.setattr("evermodel.serving.heartbeat.tracking.connect", lambda uri: client)
     settings = Settings.from_environment({"EVERMODEL_LAKE": str(tmp_path), "EVERMODEL_HOME": str(tmp_path)})
     process = Process("prod", host="web-1", pid=1, nonce="a")
     return client, LocationPublisher(process, ["flights"], settings), tmp_path
@@ -187,7 +186,7 @@ def test_a_registry_that_is_away_is_logged_once(
     def away(uri: str) -> None:
         raise ConnectionError("nobody there")
 
-    monkeypatch.setattr("evermodel.serving.location_publisher.tracking.connect", away)
+    monkeypatch.setattr("evermodel.serving.heartbeat.tracking.connect", away)
     write_report(lake, report(1, "3", 0))
     publisher.publish(NOW)
     publisher.publish(NOW)

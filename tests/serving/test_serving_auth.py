@@ -13,7 +13,7 @@ from evermodel.core.errors import SpecError
 from evermodel.monitoring.performance.scrape import interval_of
 from evermodel.serving.auth import TokenAuth, Tokens
 from evermodel.serving.metrics import Metrics
-from evermodel.serving.request_ids import RequestIds
+from evermodel.serving.middleware import RequestIds
 from evermodel.serving.run import _warn_if_open
 from support.serving_models import running
 from support.small_spec import small_spec

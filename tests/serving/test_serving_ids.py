@@ -22,8 +22,8 @@ from evermodel.modeling.scoring.request_rows import Inputs, parse_rows
 from evermodel.monitoring.performance.label_join import deduplicated, read_label_join
 from evermodel.serving.auth import TokenAuth, Tokens
 from evermodel.serving.metrics import Metrics
+from evermodel.serving.middleware import RequestIds
 from evermodel.serving.prediction_writer import PredictionLog
-from evermodel.serving.request_ids import RequestIds
 from evermodel.serving.shadow import Shadows
 from evermodel.spec import ModelSpec
 from evermodel.spec.rollout import RolloutSpec

@@ -17,11 +17,10 @@ from fastapi.testclient import TestClient
 from evermodel.modeling.scoring.loaded_version import ServedModel
 from evermodel.serving.fallback import Fallbacks
 from evermodel.serving.fallback_rules import inputs_of
-from evermodel.serving.fast_route import FastRoute
 from evermodel.serving.metrics import Metrics
+from evermodel.serving.middleware import FastRoute, RequestIds
 from evermodel.serving.predict import PredictionService
 from evermodel.serving.prediction_writer import PredictionLog
-from evermodel.serving.request_ids import RequestIds
 from evermodel.serving.routing_table import Traffic
 from evermodel.spec import ModelSpec
 from support.small_spec import small_spec

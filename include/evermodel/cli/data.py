@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -76,7 +77,7 @@ def list_snapshots(
     with output.waiting("reading MLflow"):
         lines = data_lines(_client(settings.tracking_uri), model, settings)
     if as_json:
-        output.print_json([line.to_json() for line in lines])
+        output.print_json([asdict(line) for line in lines])
         return
     if not lines:
         typer.echo(f"no snapshot of {model or 'any model'} in {settings.lake} or in the registry")

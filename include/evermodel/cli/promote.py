@@ -145,7 +145,7 @@ def rollback(
     from evermodel.alerts.rollout_message import rollback_message
     from evermodel.core.settings import Settings
     from evermodel.deployment.rollback import roll_back
-    from evermodel.deployment.rollout.active import active_rollout
+    from evermodel.deployment.rollout.moves import active_rollout
     from evermodel.registry.registry import ModelRegistry
 
     settings, key = Settings.from_environment(), f"rollback/{model}/{uuid.uuid4().hex[:12]}"

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 from evermodel.core.errors import PromotionError
 from evermodel.deployment.eligibility import refusal_of, require_content
-from evermodel.deployment.rollout.active import stop_active_rollout
+from evermodel.deployment.rollout.moves import stop_active_rollout
 from evermodel.registry.audit import audit
-from evermodel.registry.ownership import require_own
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.registry_entry import Promotion
 from evermodel.registry.retrain_run import note_outcome
@@ -56,7 +55,7 @@ def promote_version(
         if not force:
             raise PromotionError(problem, advice)
         reason = f"forced: {reason}"
-    require_own(model, seen.tags)  # before the approval is written
+    seen.require_own()  # before the approval is written
     require_content(client, found)
     if refusal is not None:
         facts = {"version": version, "by": by, "reason": reason, "against": refusal[0], "run_key": run_key}

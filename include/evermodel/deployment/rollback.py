@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from evermodel.core.errors import RollbackError
 from evermodel.core.settings import Settings
-from evermodel.deployment.rollout.active import stop_active_rollout
+from evermodel.deployment.rollout.moves import stop_active_rollout
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.registry_entry import Promotion, RegistryEntry
 from evermodel.registry.serving_heartbeats import read_served

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Literal
 from evermodel.core.errors import ApprovalError, PromotionError
 from evermodel.core.settings import Settings
 from evermodel.deployment.eligibility import decision_of, refusal_of, require_content
-from evermodel.deployment.rollout.active import stop_active_rollout
+from evermodel.deployment.rollout.moves import stop_active_rollout
 from evermodel.deployment.rollout.service import RolloutService
 from evermodel.registry import tags as tag
 from evermodel.registry.approval import Approval, Approver, record_answer
-from evermodel.registry.ownership import require_own
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.registry_entry import RegistryEntry
 from evermodel.registry.retrain_run import note_outcome
@@ -113,7 +112,7 @@ def approve(
         )
     registry = ModelRegistry(client)
     found, seen = registry.version(model, version), registry.read(model)
-    require_own(model, seen.tags)
+    seen.require_own()
     answer = Approval.from_version(found)
     if answer is not None and not answer.approved:
         raise ApprovalError(

@@ -11,7 +11,7 @@ from evermodel.core.errors import ApprovalError, PromotionError
 from evermodel.core.settings import Settings
 from evermodel.data.snapshots.snapshot import Snapshot, take_snapshot
 from evermodel.deployment.eligibility import require_content, require_ship
-from evermodel.deployment.rollout.active import stop_active_rollout
+from evermodel.deployment.rollout.moves import stop_active_rollout
 from evermodel.evaluation.decision import Decision
 from evermodel.modeling.training import TrainedCandidate
 from evermodel.pipelines.evaluate import evaluate_candidates, read_decision

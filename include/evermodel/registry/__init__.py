@@ -9,7 +9,6 @@ __all__ = [
     "client",
     "lineage",
     "model_files",
-    "ownership",
     "registry",
     "registry_entry",
     "retrain_run",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from evermodel.core.errors import PromotionError, RegistryConflictError
 from evermodel.core.formats import stamped
 from evermodel.registry.audit import audit
-from evermodel.registry.ownership import own, require_own
 from evermodel.registry.registry_entry import (
     CHALLENGER,
     CHAMPION,
@@ -175,9 +175,10 @@ class ModelRegistry:
         seen = self.read(model)
         if not seen.born:
             self._create_model(model)
-        require_own(model, seen.tags, self.environment)
-        if OWNER not in seen.tags:
-            own(self.client, model, self.environment)
+        seen.require_own(self.environment)
+        owner = self.environment or os.environ.get("EVERMODEL_ENVIRONMENT", "").strip()
+        if OWNER not in seen.tags and owner:
+            self.client.set_registered_model_tag(model, OWNER, owner)
         existing = self.versions(model, run_key)
         if not existing:
             model_id = source.removeprefix("models:/") if source.startswith("models:/m-") else None
@@ -237,7 +238,7 @@ class ModelRegistry:
             The model belongs to another environment.
         """
         model = seen.name
-        require_own(model, seen.tags, self.environment)
+        seen.require_own(self.environment)
         done = seen.completed(run_key)
         if done is not None:
             return done  # what was promoted since then stays

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from evermodel.core.errors import NewerFormatError, NoChampionError
+from evermodel.core.errors import NewerFormatError, NoChampionError, WrongEnvironmentError
 from evermodel.core.formats import loads
-from evermodel.registry.tags import PROMOTION, TRAFFIC_PLAN
+from evermodel.core.settings import current_environment
+from evermodel.registry.tags import OWNER, PROMOTION, TRAFFIC_PLAN
 from evermodel.registry.traffic_plan import TrafficPlan
 
 if TYPE_CHECKING:
@@ -115,6 +116,28 @@ class RegistryEntry:
         if self.champion is None:
             raise no_champion(self.name)
         return self.champion
+
+    def require_own(self, environment: str | None = None) -> None:
+        """Refuse to change a model that belongs to another environment.
+
+        Parameters
+        ----------
+        environment
+            Who wants to change it; the process's own environment if not given.
+
+        Raises
+        ------
+        WrongEnvironmentError
+            The model belongs to another environment, usually because the tracking address is wrong.
+        """
+        owner, here = self.tags.get(OWNER), environment or current_environment()
+        if owner is not None and owner != here:
+            raise WrongEnvironmentError(
+                f"model {self.name} in this registry belongs to the environment {owner}, but this process runs in {here}",
+                f"correct MLFLOW_TRACKING_URI or EVERMODEL_ENVIRONMENT; transfer a version with "
+                f"`evermodel promote {self.name} VERSION --from {here} --to {owner}`. If the registry belongs to a new "
+                f"environment, delete the tag {OWNER} of the registered model",
+            )
 
     @cached_property
     def records(self) -> tuple[PromotionRecord, ...]:

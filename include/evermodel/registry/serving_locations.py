@@ -91,11 +91,6 @@ def write_serving_locations(client: MlflowClient, model: str, now: datetime, our
             client.delete_registered_model_tag(model, one.tag)
 
 
-def remove_serving_locations(client: MlflowClient, model: str, ours: ServingLocations) -> None:
-    """Remove the tag of a host that no longer serves."""
-    client.delete_registered_model_tag(model, ours.tag)
-
-
 def _read(text: str) -> ServingLocations | None:
     try:
         one = ServingLocations(**loads(text, "tag of a serving host"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import defaultdict
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,10 +47,6 @@ class DataLine:
     rows: int | None
     megabytes: float | None
     here: bool
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data, ready for JSON."""
-        return asdict(self)
 
 
 def data_lines(client: MlflowClient | None, model: str | None, settings: Settings) -> list[DataLine]:

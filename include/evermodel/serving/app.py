@@ -23,15 +23,13 @@ from evermodel.core.settings import Settings
 from evermodel.serving.auth import TokenAuth, Tokens
 from evermodel.serving.fallback import Fallbacks
 from evermodel.serving.fallback_rules import inputs_of
-from evermodel.serving.fast_route import FastRoute
-from evermodel.serving.heartbeat import Heartbeat, Process
-from evermodel.serving.location_publisher import LocationPublisher
+from evermodel.serving.heartbeat import Heartbeat, LocationPublisher, Process
 from evermodel.serving.metrics import Metrics
+from evermodel.serving.middleware import FastRoute, RequestIds
 from evermodel.serving.openapi import ModelDescription, describe
 from evermodel.serving.predict import PredictionService
 from evermodel.serving.prediction_writer import PredictionLog
 from evermodel.serving.reconciler import Reconciler
-from evermodel.serving.request_ids import RequestIds
 from evermodel.serving.schemas import Alive, ModelState, NotReady, ProblemDetails, Ready
 from evermodel.serving.services import ServingService, running
 from evermodel.serving.shadow import Shadows

@@ -15,9 +15,8 @@ from evermodel.core.atomic import replacing
 from evermodel.core.formats import PARQUET_METADATA
 from evermodel.modeling.scoring.loaded_version import Answer
 from evermodel.modeling.scoring.request_rows import Inputs, Row
-from evermodel.serving.metrics import Metrics
+from evermodel.serving.metrics import LogCounters, Metrics
 from evermodel.serving.services import QueueThread
-from evermodel.serving.traffic_metrics import LogCounters
 
 if TYPE_CHECKING:
     import pyarrow as pa

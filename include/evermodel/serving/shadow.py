@@ -14,10 +14,10 @@ from evermodel.modeling.scoring.request_rows import Row
 from evermodel.serving.breaker import LogThrottle
 from evermodel.serving.counters import ServingCounters
 from evermodel.serving.fallback import Answered, reordered, without_values
+from evermodel.serving.metrics import TrafficMetrics
 from evermodel.serving.prediction_writer import LoggedRequest, PredictionLog, ReturnedAnswer
 from evermodel.serving.routing_table import Traffic
 from evermodel.serving.services import QueueThread
-from evermodel.serving.traffic_metrics import TrafficMetrics
 from evermodel.spec import ModelSpec
 
 _LOG = logging.getLogger(__package__)

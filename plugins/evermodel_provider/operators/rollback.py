@@ -57,7 +57,7 @@ class RollbackOperator(ModelOperator):
 
         from evermodel.alerts.rollout_message import rollback_message
         from evermodel.deployment.rollback import roll_back
-        from evermodel.deployment.rollout.active import active_rollout
+        from evermodel.deployment.rollout.moves import active_rollout
         from evermodel.registry.registry import ModelRegistry
         from evermodel_provider.notifications.delivery import tell
 

@@ -52,18 +52,6 @@ class AirflowApi:
         """Close the connections."""
         self._client.close()
 
-    def wait_until_ready(self, timeout: float = 120.0) -> None:
-        """Wait until the API answers."""
-        deadline = time.monotonic() + timeout
-        while True:
-            try:
-                self._fetch_token()
-                return
-            except AirflowUnavailableError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.25)
-
     def dag_ids(self) -> list[str]:
         """Return the ids of all DAGs that have been read so far."""
         return [dag["dag_id"] for dag in self._pages("/api/v2/dags", "dags")]

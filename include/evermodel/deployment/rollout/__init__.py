@@ -1,3 +1,3 @@
 """Rollouts of a new version: traffic plans, and the controllers that change them by evidence."""
 
-__all__ = ["active", "evidence", "service", "strategies"]
+__all__ = ["evidence", "moves", "service", "strategies"]

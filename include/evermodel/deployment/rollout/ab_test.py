@@ -6,8 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from evermodel.deployment.rollout.canary_checks import TRIAL, decide_trial, run_canary_checks
-from evermodel.deployment.rollout.evidence import Evidence
-from evermodel.deployment.rollout.verdict import Verdict
+from evermodel.deployment.rollout.evidence import Evidence, Verdict
 from evermodel.registry.traffic_plan import TrafficPlan, since_start, split
 from evermodel.spec.rollout import RolloutSpec
 from evermodel.stats.sequential import difference

@@ -6,8 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from evermodel.deployment.rollout.canary_checks import figures_of, run_canary_checks
-from evermodel.deployment.rollout.evidence import Evidence
-from evermodel.deployment.rollout.verdict import Verdict
+from evermodel.deployment.rollout.evidence import Evidence, Verdict
 from evermodel.registry.traffic_plan import TrafficPlan, everything_to, since_step, stamp
 from evermodel.spec.rollout import RolloutSpec
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from evermodel.deployment.rollout.evidence import Evidence
-from evermodel.deployment.rollout.verdict import Verdict
+from evermodel.deployment.rollout.evidence import Evidence, Verdict
 from evermodel.registry.serving_heartbeats import VersionCounts
 from evermodel.registry.traffic_plan import TrafficPlan, since_step, stamp
 from evermodel.spec.rollout import GuardSpec

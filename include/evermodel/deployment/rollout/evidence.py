@@ -1,11 +1,15 @@
-"""The evidence about a step of a rollout: counts of the serving processes, matured labels, and the smoke test."""
+"""The evidence about a step of a rollout, and the verdict of a controller on it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, Protocol
 
 from evermodel.registry.serving_heartbeats import VersionCounts
+from evermodel.registry.traffic_plan import TrafficPlan
+from evermodel.spec.rollout import RolloutSpec
 from evermodel.stats.sequential import Moments
 
 
@@ -76,3 +80,38 @@ class Evidence:
     def of(self, version: str) -> VersionCounts:
         """Return the counts of a version."""
         return self.counts.get(version, VersionCounts())
+
+
+Move = Literal["stay", "next", "promote", "roll_back"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The move of one evaluation.
+
+    Parameters
+    ----------
+    move
+        ``stay`` until the next evaluation, ``next`` (the plan changes), ``promote`` or ``roll_back``.
+    why
+        One sentence with the figures that decided.
+    figures
+        All figures of the evaluation, for metrics.
+    plan
+        The changed plan of ``next``; for ``promote``, the plan that follows if the rollout continues.
+    """
+
+    move: Move
+    why: str
+    figures: Mapping[str, float] = field(default_factory=dict)
+    plan: TrafficPlan | None = None
+
+
+class Controller(Protocol):
+    """The functions of a strategy's module: the first plan of a rollout, and the move at an evaluation."""
+
+    def begin(self, spec: RolloutSpec, plan: TrafficPlan) -> TrafficPlan:
+        """Return the first step's plan, from one in which the champion answers all requests."""
+
+    def decide(self, spec: RolloutSpec, plan: TrafficPlan, evidence: Evidence, now: datetime) -> Verdict:
+        """Return the move; a pure function of its arguments."""

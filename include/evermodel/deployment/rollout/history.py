@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
-from evermodel.deployment.rollout.evidence import Evidence
-from evermodel.deployment.rollout.verdict import Verdict
+from evermodel.deployment.rollout.evidence import Evidence, Verdict
 from evermodel.registry.retrain_run import note_outcome
 from evermodel.registry.serving_heartbeats import VersionCounts
 from evermodel.registry.tags import (

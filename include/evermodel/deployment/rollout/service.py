@@ -12,13 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from evermodel.core.errors import RegistryConflictError, RolloutError
 from evermodel.core.settings import Settings
 from evermodel.deployment.eligibility import require_eligible
-from evermodel.deployment.rollout.active import ended_plan
 from evermodel.deployment.rollout.collect import collect_evidence
+from evermodel.deployment.rollout.evidence import Move, Verdict
 from evermodel.deployment.rollout.history import RolloutRecord
-from evermodel.deployment.rollout.moves import RolloutMoves
+from evermodel.deployment.rollout.moves import RolloutMoves, ended_plan
 from evermodel.deployment.rollout.strategies import CONTROLLERS
-from evermodel.deployment.rollout.verdict import Move, Verdict
-from evermodel.registry.ownership import require_own
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.registry_entry import RegistryEntry
 from evermodel.registry.traffic_plan import PlanState, TrafficPlan, everything_to, stamp
@@ -115,7 +113,7 @@ class RolloutService:
             RolloutRecord(self.client, last).open()
             return last
         champion = entry.require_champion()
-        require_own(model, entry.tags, self.settings.environment)
+        entry.require_own(self.settings.environment)
         if last is not None:
             last, champion = _retried(self._caught_up)
             if last.holds(champion):

@@ -7,8 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from evermodel.deployment.rollout.canary_checks import figures_of
-from evermodel.deployment.rollout.evidence import Distribution, Evidence
-from evermodel.deployment.rollout.verdict import Verdict
+from evermodel.deployment.rollout.evidence import Distribution, Evidence, Verdict
 from evermodel.registry.serving_heartbeats import VersionCounts
 from evermodel.registry.traffic_plan import TrafficPlan, since_step
 from evermodel.spec.rollout import RolloutSpec

@@ -1,0 +1,89 @@
+"""Middleware of the app: the id of a request, and a fast route for prediction requests."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from evermodel.serving.auth import predicted_model
+from evermodel.serving.predict import PredictionService
+
+HEADER = "X-Request-ID"
+_ANSWERED = HEADER.lower().encode()
+_TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
+
+
+class RequestIds:
+    """ASGI middleware that puts the id into ``request.state.request_id`` and into the answer's header.
+
+    Parameters
+    ----------
+    app
+        The app inside.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id = _given(scope) or os.urandom(16).hex()
+        scope.setdefault("state", {})["request_id"] = request_id
+        scope["query_string"] = b""  # no address reads it; the framework would parse it
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), (_ANSWERED, request_id.encode())]
+            await send(message)
+
+        await self.app(scope, receive, send_with_id)
+
+
+def _given(scope: Scope) -> str | None:
+    for name, value in scope["headers"]:
+        if name == _ANSWERED:
+            given = value.decode("latin-1")
+            return given if _TOKEN.fullmatch(given) else None
+    return None
+
+
+class FastRoute:
+    """ASGI middleware that passes prediction requests to the prediction service, and all others to the app.
+
+    The app declares the same routes, for its documentation and for other methods than POST.
+
+    Parameters
+    ----------
+    app
+        The app inside.
+    service
+        Answers prediction requests.
+    only
+        The model that answers at ``/predict``; None if the app serves several.
+    """
+
+    def __init__(self, app: ASGIApp, service: PredictionService, only: str | None) -> None:
+        self.app = app
+        self._service = service
+        self._only = only
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        name = predicted_model(scope, self._only)
+        if name is None:
+            await self.app(scope, receive, send)
+            return
+        reply = await self._service.answer(name, scope, receive)
+        headers = {
+            "content-type": "application/json",
+            "content-length": str(len(reply.body)),
+            **reply.headers,
+        }
+        raw = [(key.lower().encode(), value.encode()) for key, value in headers.items()]
+        await send({"type": "http.response.start", "status": reply.status, "headers": raw})
+        await send({"type": "http.response.body", "body": reply.body})
