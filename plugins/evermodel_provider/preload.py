@@ -60,7 +60,7 @@ QUESTIONS = (
 
 
 def preload(libraries: tuple[str, ...] = LIBRARIES, questions: tuple[str, ...] = QUESTIONS) -> list[str]:
-    """Import libraries if this process is a scheduler and ``EVERMODEL_PRELOAD=1``.
+    """Import libraries if this process is a scheduler and ``EVERMODEL_PRELOAD=1``; return those that were imported.
 
     Parameters
     ----------
@@ -68,10 +68,6 @@ def preload(libraries: tuple[str, ...] = LIBRARIES, questions: tuple[str, ...] =
         Names of modules; one that cannot be imported is logged and left out.
     questions
         Functions, as ``module:function``, that cache their result.
-
-    Returns
-    -------
-    The modules that were imported.
     """
     if os.environ.get("EVERMODEL_PRELOAD") != "1" or sys.argv[1:2] != ["scheduler"]:
         return []

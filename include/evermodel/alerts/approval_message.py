@@ -49,22 +49,14 @@ def approval_message(
     links: Mapping[str, str],
     question: ApprovalForm | None = None,
 ) -> Message:
-    """Build the message that requests an approval.
+    """Build the message that requests an approval; one for each version of a retrain.
 
     Parameters
     ----------
-    version
-        The registered version.
-    decision
-        The gates' decision on it.
     links
         Label and address, the form first.
     question
         Payload of the buttons Approve and Reject; None leaves them out, if no Slack app can receive them.
-
-    Returns
-    -------
-    The message; its key is the same for one version of one retrain.
     """
     value, low, high = decision.challenger
     measured = f"{decision.metric} {value:.4f} ({low:.4f} to {high:.4f}) on {decision.rows:,} test rows"

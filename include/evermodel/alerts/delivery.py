@@ -37,12 +37,8 @@ class DeliveryReport:
 
     Parameters
     ----------
-    sent
-        Number of sent messages.
     waiting
         Number of queued messages, including those delayed by quiet hours.
-    error
-        The error that stopped the delivery, if any.
     """
 
     destination: Destination
@@ -58,8 +54,6 @@ def send_waiting(
 
     Parameters
     ----------
-    transport_for
-        Returns the transport of a destination.
     now
         The clock, for quiet hours and rate limits.
     """

@@ -42,8 +42,6 @@ class ModelWeek:
         Number of monitored days of the week.
     happened
         Incidents that opened, escalated or ended.
-    open
-        Open incidents.
     performance
         The primary metric, against its baseline.
     """
@@ -77,19 +75,7 @@ class TeamWeek:
 
 
 def digest_message(week: TeamWeek, links: Mapping[str, str]) -> Message:
-    """Build the digest.
-
-    Parameters
-    ----------
-    week
-        The team's week.
-    links
-        Label and address.
-
-    Returns
-    -------
-    The message; its key is the same for one team and week.
-    """
+    """Build the digest; one for each team and week."""
     loud = [model for model in week.models if not model.quiet]
     quiet = [model for model in week.models if model.quiet]
     summary = _summary(week)

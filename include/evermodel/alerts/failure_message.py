@@ -10,22 +10,12 @@ _NO_ERROR = "No error was recorded; see the task's log."
 
 
 def failure_message(model: str, dag_id: str, task_id: str, run_id: str, error: str, log_url: str) -> Message:
-    """Build the message about a task that failed after all retries.
+    """Build the message about a task that failed after all retries; one for each task of a run.
 
     Parameters
     ----------
-    model
-        The DAG's model.
-    dag_id, task_id, run_id
-        The failed task.
     error
         Text of the exception; tokens and passwords in addresses are removed.
-    log_url
-        Address of the task's log, or empty.
-
-    Returns
-    -------
-    The message; its key is the same for one task of one run.
     """
     said = redacted(error).strip() or _NO_ERROR
     return compose(

@@ -103,24 +103,10 @@ class IncidentView:
     ----------
     name
         The incident's id, part of its messages' keys.
-    problem, verdict
-        The problem and the verdict of the last window.
     opened
         End of the first window that showed it, ISO 8601.
-    worst
-        The worst severity so far.
-    links
-        Label and address.
-    next_step
-        The next step, in one sentence; empty for none.
-    cause
-        The likely cause; empty if unknown.
-    owner
-        The model's owner.
     mention
         Slack ids to notify.
-    over
-        True once the incident is resolved.
     """
 
     name: str
@@ -154,18 +140,12 @@ class IncidentView:
 
 
 def incident_message(view: IncidentView, key: str = "") -> Message:
-    """Build the first message of an incident in its current state.
+    """Build the first message of an incident in its current state; it has the same key in all states.
 
     Parameters
     ----------
-    view
-        The incident.
     key
         Key of the message; default: the incident's name.
-
-    Returns
-    -------
-    The message; its key is constant for an incident.
     """
     problem, verdict = view.problem, view.verdict
     moved = verdict.drifting if problem.kind == "drift" else ()

@@ -30,16 +30,10 @@ class Message:
     ----------
     key
         Identity of the message within its model: the same event always has the same key.
-    title
-        The header, in a few words.
     text
         The whole message as plain text, for notifications, logs and screen readers; not escaped.
     blocks
         The message in Slack's Block Kit, within its limits.
-    severity
-        Kind of the message.
-    model
-        The message's model.
     """
 
     key: str
@@ -89,8 +83,6 @@ def compose(
         The title without the sign of the severity.
     plain
         Lines of the plain text, not escaped.
-    body
-        Blocks between the header and the links.
     links
         Label and address; empty addresses are omitted.
     footer

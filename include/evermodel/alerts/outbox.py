@@ -29,8 +29,6 @@ def preview_html(message: Message, image: bytes | None, thread: str | None) -> s
 
     Parameters
     ----------
-    message
-        The message.
     image
         Content of a PNG to show below it.
     thread
@@ -46,8 +44,6 @@ def thread_html(first: Message, answers: Sequence[Message | bytes]) -> str:
 
     Parameters
     ----------
-    first
-        The first message.
     answers
         Replies: messages, or contents of PNGs.
     """
@@ -97,13 +93,7 @@ _MOST_NAME = 120
 
 
 def folder_name(message: Message) -> str:
-    """Return the name of a message's folder, unique per key.
-
-    Parameters
-    ----------
-    message
-        The message; model and key define the name.
-    """
+    """Return the name of a message's folder, unique per key."""
     wanted = f"{message.model}-{message.key}"
     safe = re.sub(r"[^A-Za-z0-9._-]+", "_", wanted).strip("._")
     if safe == wanted and len(safe) <= _MOST_NAME:
@@ -117,10 +107,6 @@ def write_to_outbox(folder: Path, message: Message, image: Path | None, thread: 
 
     Parameters
     ----------
-    folder
-        The outbox; created if missing.
-    message
-        The message.
     image
         A PNG for the message.
     thread
@@ -141,10 +127,6 @@ def rewrite_in_outbox(target: Path, message: Message, image: Path | None = None)
 
     Parameters
     ----------
-    target
-        The folder that `write_to_outbox` returned.
-    message
-        The new message.
     image
         A PNG for the message.
     """

@@ -25,18 +25,12 @@ def drift_plot(
 
     Parameters
     ----------
-    verdict
-        The verdict on the window.
     path
         The PNG to write; 1200 pixels wide, 675 high, or 430 if there is one row of columns only.
     most
         Most columns to draw. Drifted columns come first; with none, the columns with the largest index.
     bands
         The index from which drift counts as a warning, and as critical.
-
-    Returns
-    -------
-    The path that was written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

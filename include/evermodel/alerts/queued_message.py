@@ -35,8 +35,6 @@ class Destination:
 
     Parameters
     ----------
-    kind
-        ``slack`` or ``notifier``.
     address
         Of Slack: ``connection`` and ``channel``; of a notifier: ``model``, ``notifier`` and its ``number`` in the spec.
         Credentials are never part of it.
@@ -61,10 +59,6 @@ class QueuedMessage:
     ----------
     operation
         ``post`` a new message, or ``replace`` the one of the same key.
-    event
-        The reported event.
-    message
-        The message as plain data.
     url
         The link for other notifiers.
     thread
@@ -73,12 +67,8 @@ class QueuedMessage:
         A reply shown to the whole channel too.
     not_before
         End of the quiet hours that delay it, ISO 8601; empty: due at once.
-    queued
-        Time of queueing.
     begun
         Start of the last unconfirmed delivery; empty: none.
-    tries, error
-        Number of attempts, and the last error.
     """
 
     operation: Literal["post", "replace"]

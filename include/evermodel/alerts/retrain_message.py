@@ -46,12 +46,7 @@ class RetrainSummary(TypedDict):
 
 
 def retrain_message(outcome: RetrainSummary) -> Message:
-    """Build the message about a finished retrain.
-
-    Returns
-    -------
-    The message; its key is the same for one run key.
-    """
+    """Build the message about a finished retrain; one for each run key."""
     title, ended = _ending(outcome)
     gates = outcome["gates"]
     notable = [gate for gate in gates if gate["verdict"] != "pass"]

@@ -37,16 +37,12 @@ def started_message(plan: TrafficPlan, links: Mapping[str, str]) -> Message:
 
 
 def progress_message(evaluated: Mapping[str, Any], links: Mapping[str, str]) -> Message:
-    """Build the message about an evaluation that moved or ended the rollout.
+    """Build the message about an evaluation that moved or ended the rollout; one for each move.
 
     Parameters
     ----------
     evaluated
         `RolloutEvaluation.to_json`.
-
-    Returns
-    -------
-    The message; its key is the same for one move of one rollout.
     """
     severity, title = _title(evaluated)
     figures = evaluated["figures"]
@@ -117,20 +113,12 @@ def _named(strategy: str) -> str:
 
 
 def rollback_message(model: str, done: Promotion, links: Mapping[str, str], stopped: str = "") -> Message:
-    """Build the message about a rollback.
+    """Build the message about a rollback; one for each rollback.
 
     Parameters
     ----------
-    done
-        The rollback's line in the registry's history.
-    links
-        Label and address of the version and the run.
     stopped
         Version whose rollout the rollback stopped; empty if there was none.
-
-    Returns
-    -------
-    The message; its key is the same for one rollback.
     """
     text = f"Version {done.version} is the champion again, in place of version {done.previous}."
     if stopped:

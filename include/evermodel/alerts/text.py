@@ -77,8 +77,6 @@ def clipped(text: str, most: int) -> str:
 
     Parameters
     ----------
-    text
-        The raw text.
     most
         Upper limit of the result's width; the cut is marked with an ellipsis and never splits an escape.
 

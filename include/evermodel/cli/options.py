@@ -46,13 +46,7 @@ def read_spec(model: str) -> tuple[ModelSpec, Settings]:
 
 
 def moment_of(as_of: str | None) -> datetime:
-    """Return the moment of a command's `--as-of`, a midnight.
-
-    Raises
-    ------
-    EvermodelError
-        The day is not written as an ISO date.
-    """
+    """Return the moment of a command's `--as-of`, a midnight; raises `EvermodelError` unless it is an ISO date."""
     from evermodel.spec.window import whole_day
 
     try:

@@ -59,7 +59,7 @@ def watch_quality(
     as_of: datetime,
     lake: Path | None = None,
 ) -> Promotion | None:
-    """Check the verdict on matured labels, and roll back if the champion is worse than the version before.
+    """Check the verdict on matured labels, and roll back a champion worse than the version before; see `watch_serving`.
 
     Parameters
     ----------
@@ -67,10 +67,6 @@ def watch_quality(
         The day of the verdict, which has to be within the time that the spec allows after the promotion.
     lake
         Location of the serving processes' reports; that of the environment if not given.
-
-    Returns
-    -------
-    See `watch_serving`.
     """
     seen = ModelRegistry(client).read(spec.name)
     past = seen.promotions
@@ -82,15 +78,7 @@ def watch_quality(
 
 
 def revertible_promotion(past: Sequence[Promotion], within: timedelta, now: datetime) -> Promotion | None:
-    """Return the promotion that may be rolled back automatically: the last change, if it is not a rollback.
-
-    Parameters
-    ----------
-    past
-        The history, oldest first.
-    within
-        Longest time since the promotion.
-    """
+    """Return the promotion that may be rolled back automatically: the last change, if it is not a rollback."""
     last = past[-1] if past else None
     if last is None or last.kind == "rollback" or last.previous is None:
         return None

@@ -43,13 +43,7 @@ def decision_of(client: MlflowClient, version: ModelVersion) -> Decision:
 
 
 def require_ship(decision: Decision) -> None:
-    """Refuse a challenger whose decision is negative; registration and deployment both call this first.
-
-    Raises
-    ------
-    PromotionError
-        A gate failed, and the challenger was not forced.
-    """
+    """Raise `PromotionError` if the decision is negative; registration and deployment both call this first."""
     if not decision.ship:
         raise PromotionError(
             f"model {decision.model}: the decision on {decision.candidate} of run {decision.run_key} is "

@@ -27,10 +27,6 @@ def promote_version(
 
     Parameters
     ----------
-    version
-        Number in the registry.
-    reason
-        Recorded in the history.
     run_key
         Idempotency key: the same key again promotes once.
 

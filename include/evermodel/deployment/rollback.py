@@ -28,8 +28,6 @@ class RollbackTarget:
 
     Parameters
     ----------
-    version
-        The version that becomes champion.
     passed_over
         Later champions that have never answered in a serving process, and may be broken.
     """
@@ -149,22 +147,15 @@ def line_of_succession(past: Sequence[Promotion]) -> list[str]:
 def rollback_target(
     model: str, past: Sequence[Promotion], current: str, served: Mapping[str, datetime]
 ) -> RollbackTarget:
-    """Return the last champion before the current one that has served.
+    """Return the last champion before the current one that has served; raises `RollbackError` if there is none.
 
     A champion that was never in the reports of the serving processes may not be loadable, and a rollback to it would
     have no effect. Without reports (batch scoring), every champion counts.
 
     Parameters
     ----------
-    past
-        The history, oldest first.
     served
         See `served_by`.
-
-    Raises
-    ------
-    RollbackError
-        There is no such champion.
     """
     earlier = [version for version in line_of_succession(past) if version != current]
     if not earlier:

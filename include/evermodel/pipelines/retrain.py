@@ -68,13 +68,7 @@ class Retrain(RetrainRun):
         return read_decision(self)
 
     def register(self, snapshot: Mapping[str, Any]) -> ModelVersion:
-        """Register the challenger of the decision, once, with its lineage and its model card.
-
-        Raises
-        ------
-        PromotionError
-            The decision is no.
-        """
+        """Register the challenger once, with lineage and model card; raises `PromotionError` if it may not ship."""
         decision = self.decision()
         require_ship(decision)
         trained = find_run(

@@ -60,8 +60,6 @@ def run_retrain(
 
     Parameters
     ----------
-    retrain
-        What to retrain, as of when; its run key makes it the same retrain.
     candidates
         Names of the candidates to train; all if none is given.
     force_reason
@@ -212,15 +210,7 @@ def retrain_summary(
     approval: Approval | None = None,
     links: Mapping[str, str] | None = None,
 ) -> RetrainSummary:
-    """Return what `retrain_message` needs.
-
-    Parameters
-    ----------
-    version
-        The registered version, if there is one.
-    links
-        Further links, after those to the evidence.
-    """
+    """Return what `retrain_message` needs."""
     decision, uri = retrain.decision(), retrain.settings.tracking_uri
     gain = decision.gain or (None, None, None)
     known = evidence_links(uri, retrain.mlflow_run(), registered=bool(version))

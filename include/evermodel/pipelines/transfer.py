@@ -39,8 +39,6 @@ class Transferred:
     ----------
     origin
         Where the version comes from, such as ``staging/7``.
-    deployment
-        What became of it there.
     """
 
     origin: str
@@ -62,13 +60,7 @@ class Transferred:
 
 
 def registry_of(environment: str) -> str:
-    """Return the address of an environment's MLflow server (``EVERMODEL_MLFLOW_<ENVIRONMENT>``).
-
-    Raises
-    ------
-    TransferError
-        No address is set.
-    """
+    """Return an environment's MLflow server (``EVERMODEL_MLFLOW_<ENVIRONMENT>``), or raise `TransferError`."""
     variable = _ADDRESS + environment.upper().replace("-", "_")
     address = os.environ.get(variable, "").strip()
     if not address:
@@ -92,8 +84,6 @@ def transfer(
     spec
         The model as the target's environment sees it: `approval` says whether the version waits, `rollout` how it
         gets traffic.
-    source, target
-        Names of environments; see `registry_of`.
     settings
         The target's lake and DVC remote.
 

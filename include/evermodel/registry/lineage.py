@@ -22,10 +22,6 @@ class Lineage:
     ----------
     as_of
         Data and labels known later are excluded.
-    fit_window
-        Interval of the training rows.
-    threads
-        Number of OpenMP threads.
     decision
         Digest of its decision (and of the model's files), with the verdict, and whether a person forced it.
     parent
@@ -84,13 +80,7 @@ class Lineage:
         return {**{tag: text for tag, text in kept.items() if text}, tags.FORCED: str(self.forced).lower()}
 
     def require(self, version: ModelVersion, *names: str) -> Lineage:
-        """Refuse a version whose tags lack some fields.
-
-        Raises
-        ------
-        PermanentError
-            A field is missing.
-        """
+        """Raise `PermanentError` for a version whose tags lack some fields."""
         missing = [name for name in names if not getattr(self, name)]
         if missing:
             raise PermanentError(

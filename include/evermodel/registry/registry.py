@@ -57,13 +57,7 @@ class ModelRegistry:
             raise
 
     def champion(self, model: str) -> ModelVersion:
-        """Return the champion.
-
-        Raises
-        ------
-        NoChampionError
-            The model has no champion yet.
-        """
+        """Return the champion; raises `NoChampionError` if the model has none yet."""
         version = self.at_alias(model, CHAMPION)
         if version is None:
             raise no_champion(model)
@@ -81,13 +75,7 @@ class ModelRegistry:
             raise
 
     def version(self, model: str, version: str) -> ModelVersion:
-        """Return a registered version.
-
-        Raises
-        ------
-        PromotionError
-            The version does not exist.
-        """
+        """Return a registered version; raises `PromotionError` if it does not exist."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -167,10 +155,6 @@ class ModelRegistry:
         ----------
         source
             URI of the logged model.
-        run_id
-            MLflow run that trained it.
-        tags
-            Lineage of the version: snapshot, code, spec, decision.
         """
         seen = self.read(model)
         if not seen.born:
@@ -223,8 +207,6 @@ class ModelRegistry:
         ----------
         seen
             The model, read just now: what is compared before anything is set.
-        version
-            The version to promote.
         expected
             The champion's version when the decision was made; None for a cold start.
         at

@@ -47,8 +47,6 @@ class PromotionRecord:
 
     Parameters
     ----------
-    complete
-        All its steps are done.
     after
         Run key of the promotion before this one.
     by_alias
@@ -106,30 +104,13 @@ class RegistryEntry:
         return self.aliases.get(CHALLENGER)
 
     def require_champion(self) -> str:
-        """Return the champion.
-
-        Raises
-        ------
-        NoChampionError
-            The model has no champion yet.
-        """
+        """Return the champion; raises `NoChampionError` if the model has none yet."""
         if self.champion is None:
             raise no_champion(self.name)
         return self.champion
 
     def require_own(self, environment: str | None = None) -> None:
-        """Refuse to change a model that belongs to another environment.
-
-        Parameters
-        ----------
-        environment
-            Who wants to change it; the process's own environment if not given.
-
-        Raises
-        ------
-        WrongEnvironmentError
-            The model belongs to another environment, usually because the tracking address is wrong.
-        """
+        """Raise `WrongEnvironmentError` if another environment owns the model; default: that of this process."""
         owner, here = self.tags.get(OWNER), environment or current_environment()
         if owner is not None and owner != here:
             raise WrongEnvironmentError(

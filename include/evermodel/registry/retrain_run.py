@@ -29,8 +29,6 @@ class RetrainRun:
         Idempotency key, stored with all results of the retrain.
     as_of
         Data and labels known later are excluded.
-    reason
-        Reason of the retrain.
     """
 
     spec: ModelSpec

@@ -35,8 +35,6 @@ class VersionCounts:
         version in shadow the time of its call.
     shadows
         Rows that it scored in shadow, including failed ones.
-    shadow_errors
-        Failed ones among them.
     agreeing
         Rows with the same decision as the returned prediction.
     difference
@@ -64,8 +62,6 @@ class InMemory:
         Start of answering with ``version`` (ISO 8601, UTC); empty without one.
     engine
         Engine of its predictions, ``onnx`` or ``sklearn``.
-    shares
-        Share of the requests by version, as the traffic plan in force has it.
     revision
         Revision of the traffic plan in force; 0 without one.
     rollout
@@ -247,12 +243,7 @@ def read_reports(lake: Path, model: str, now: datetime) -> Reports:
 
 
 def clear_reports(lake: Path, model: str, now: datetime) -> int:
-    """Delete expired reports: of processes that ended 30 days ago, or an hour ago if they answered nothing.
-
-    Returns
-    -------
-    Number of files that were deleted.
-    """
+    """Delete reports 30 days after the process, an hour after it if it answered nothing; return their number."""
     folder = reports_folder(lake, model)
     old = [
         folder / f"{report.instance}.json"

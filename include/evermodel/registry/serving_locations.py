@@ -28,10 +28,6 @@ class ServingLocations:
     ----------
     version
         The champion of most processes.
-    shares
-        Share of the requests by version.
-    processes
-        Number of processes.
     since
         Time at which the last process began to answer with it.
     at

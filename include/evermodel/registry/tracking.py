@@ -123,10 +123,6 @@ def keyed_run(
         Idempotency key; unique for a kind within an experiment.
     kind
         Kind of the run: ``retrain``, ``candidate`` or ``drift``.
-    name
-        Displayed name.
-    parent
-        Id of the parent run.
     tags
         Additional tags, set on a new run and updated on an existing one.
     """

@@ -33,8 +33,6 @@ class TrafficPlan:
     ----------
     champion
         The champion when the plan was made.
-    challenger
-        The version of the rollout.
     arms
         The versions that answer; their shares add up to 1.
     shadow
@@ -51,8 +49,6 @@ class TrafficPlan:
         Most answers of the challenger in this step, over all serving processes; None: no limit.
     since, step_since
         When the rollout and its step began (ISO 8601, UTC).
-    by, reason, run_key
-        Who started the rollout, why, and its idempotency key.
     """
 
     model: str

@@ -31,10 +31,6 @@ class DataLine:
     ----------
     versions
         Versions trained on it, lowest first.
-    as_of
-        Their ``as_of`` moments.
-    rows, megabytes
-        Size of the file; None if unknown.
     here
         Whether the file is in this lake; otherwise it can be fetched from the remote.
     """
@@ -56,8 +52,6 @@ def data_lines(client: MlflowClient | None, model: str | None, settings: Setting
     ----------
     client
         MLflow's client; without it only the lake is read.
-    model
-        One model only, if given.
     """
     known: dict[tuple[str, str, str], list[ModelVersion]] = defaultdict(list)
     sizes: dict[str, float] = {}
@@ -79,18 +73,12 @@ def data_lines(client: MlflowClient | None, model: str | None, settings: Setting
 def checkout(
     client: MlflowClient, model: str, version: str, settings: Settings, to: Path | None = None
 ) -> tuple[Path, str]:
-    """Restore a version's training data, byte for byte.
+    """Restore a version's training data, with a copy at `to` if it is given; return the file and its md5.
 
     Parameters
     ----------
     version
         Number or alias, such as ``champion``.
-    to
-        Additional copy.
-
-    Returns
-    -------
-    The file and its md5.
 
     Raises
     ------

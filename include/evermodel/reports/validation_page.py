@@ -32,17 +32,7 @@ def validation_page(
     before: SnapshotProfile | None,
     run_key: str,
 ) -> str:
-    """Render a report.
-
-    Parameters
-    ----------
-    profile, before
-        The statistics of the snapshot and of the last good one.
-
-    Returns
-    -------
-    The page, self-contained and without scripts.
-    """
+    """Render a report as a self-contained page without scripts; `before` is the last good snapshot."""
     groups = {
         "fail": report.failures,
         "quarantine": report.quarantines,

@@ -60,12 +60,8 @@ def create_app(
         Names (or spec files) of the models to serve.
     settings
         Folders and addresses; read from the environment if not given.
-    poll_seconds
-        Pause between two reads of the registry.
     tokens
         The valid tokens; None: requests need none.
-    access_log
-        Whether each prediction request is a line of the program's log.
 
     Raises
     ------

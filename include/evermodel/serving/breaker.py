@@ -11,13 +11,7 @@ _LOG_EVERY = 60.0
 
 
 class Breaker:
-    """Counts a version's consecutive failures; after `FAILURES` of them, one request in `PAUSE_SECONDS` tries it.
-
-    Parameters
-    ----------
-    clock
-        Returns the time in seconds.
-    """
+    """Counts a version's consecutive failures; after `FAILURES` of them, one request in `PAUSE_SECONDS` tries it."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -54,13 +48,7 @@ class Breaker:
 
 
 class LogThrottle:
-    """Limits log lines about repeated failures: the first at once, then one a minute.
-
-    Parameters
-    ----------
-    clock
-        Returns the time in seconds.
-    """
+    """Limits log lines about repeated failures: the first at once, then one a minute."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

@@ -28,8 +28,6 @@ class DesiredState:
 
     Parameters
     ----------
-    champion
-        The version that serves.
     previous
         The champion before it; None if there is none, or the fallback does not need it.
     plan

@@ -56,11 +56,6 @@ class Fallbacks:
 
     A version with a time limit has a thread of its own, so that one that hangs delays no other.
 
-    Parameters
-    ----------
-    specs
-        Specs of the served models, by name.
-
     Raises
     ------
     SpecError

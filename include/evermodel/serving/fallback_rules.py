@@ -20,13 +20,7 @@ class RuleError(PermanentError):
 
 
 def fallback_rule(spec: ModelSpec) -> FallbackRule | None:
-    """Return the function that answers without a version; None if the spec declares none.
-
-    Raises
-    ------
-    SpecError
-        The rule cannot be imported.
-    """
+    """Return the function that answers without a version, or None; raises `SpecError` for an invalid rule."""
     fallback = spec.serving.fallback
     if fallback.kind == "constant" and fallback.score is not None:
         answer = Answer(fallback.score, fallback.label)

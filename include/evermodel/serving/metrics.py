@@ -29,15 +29,7 @@ class LogCounters(NamedTuple):
 
 
 class TrafficMetrics:
-    """Counters by version.
-
-    Parameters
-    ----------
-    registry
-        The registry that shows them.
-    seconds
-        Upper bounds of the buckets of response times.
-    """
+    """Counters by version."""
 
     def __init__(self, registry: CollectorRegistry, seconds: tuple[float, ...]) -> None:
         self.share = Gauge(

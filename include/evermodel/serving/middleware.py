@@ -16,13 +16,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
 
 
 class RequestIds:
-    """ASGI middleware that puts the id into ``request.state.request_id`` and into the answer's header.
-
-    Parameters
-    ----------
-    app
-        The app inside.
-    """
+    """ASGI middleware that puts the id into ``request.state.request_id`` and into the answer's header."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -59,10 +53,6 @@ class FastRoute:
 
     Parameters
     ----------
-    app
-        The app inside.
-    service
-        Answers prediction requests.
     only
         The model that answers at ``/predict``; None if the app serves several.
     """

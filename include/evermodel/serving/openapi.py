@@ -36,8 +36,6 @@ class ModelDescription:
 
     Parameters
     ----------
-    id_column
-        Name of a row's id.
     version
         The version of the signature; None for the features of the spec, while no version is loaded.
     example
@@ -54,17 +52,7 @@ class ModelDescription:
 def describe(
     app: FastAPI, models: Iterable[str], described: Callable[[str], ModelDescription], *, protected: bool
 ) -> None:
-    """Add an OpenAPI description to an app, made anew when the versions in force have changed.
-
-    Parameters
-    ----------
-    models
-        Names of the served models.
-    described
-        Returns the current properties of a model.
-    protected
-        Whether requests need a token.
-    """
+    """Add an OpenAPI description to an app, made anew when the versions in force have changed."""
     plain = app.openapi
     names = list(models)
     made: list[Any] = [None, {}]

@@ -50,19 +50,7 @@ class Reply(NamedTuple):
 
 
 class PredictionService:
-    """Answers prediction requests.
-
-    Parameters
-    ----------
-    reconcilers
-        The served models by name.
-    fallbacks
-        Answers with a version or its fallback.
-    shadows
-        Takes the requests that a shadow answers too.
-    access_log
-        Whether each request is a line of the program's log.
-    """
+    """Answers prediction requests."""
 
     def __init__(
         self,
@@ -83,13 +71,7 @@ class PredictionService:
         self._throttle = LogThrottle()
 
     async def answer(self, name: str, scope: Scope, receive: Receive) -> Reply:
-        """Answer one request; every outcome is a JSON body with a status and is counted.
-
-        Parameters
-        ----------
-        scope, receive
-            The request (ASGI), which has its id.
-        """
+        """Answer one request; every outcome is a JSON body with a status and is counted."""
         started = time.perf_counter()
         request_id: str = scope["state"]["request_id"]
         reconciler = self._reconcilers.get(name)

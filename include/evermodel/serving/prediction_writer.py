@@ -75,8 +75,6 @@ class PredictionLog(QueueThread[LoggedRequest]):
     ----------
     folder
         Folder of the prediction log: one folder for each model, and in it one for each date.
-    metrics
-        Counts the predictions that are written and dropped.
     flush_seconds
         Longest time until a prediction is written.
     flush_rows

@@ -62,19 +62,6 @@ class Reconciler(ServiceThread):
     """A thread that follows the champion and the traffic plan of one model in the registry.
 
     On any failure the versions in force continue to answer.
-
-    Parameters
-    ----------
-    spec
-        The model.
-    settings
-        Locations of the registry, the lake and the local cache.
-    metrics
-        Counts swaps and failures.
-    poll_seconds
-        Pause between two reads of the registry.
-    instance
-        Name of this process in its reports.
     """
 
     def __init__(

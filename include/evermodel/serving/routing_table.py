@@ -41,8 +41,6 @@ class Traffic:
         The previous champion, if the spec's fallback needs it.
     shadow
         The version whose answers are compared and not returned.
-    plan
-        The traffic plan in force.
     missing
         Versions of the plan that could not be loaded, each with the error.
     since

@@ -67,14 +67,8 @@ def serve(
         Names (or spec files) of the models to serve.
     host
         Address to listen on; the default is reachable from this machine only.
-    port
-        Port to listen on.
-    poll_seconds
-        Pause between two reads of the registry.
     workers
         Number of processes; they share the port and switch versions together.
-    access_log
-        Whether each prediction request is a line of the log.
     limit_concurrency
         Most connections of one process; further ones get a 503.
 

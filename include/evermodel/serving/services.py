@@ -44,8 +44,6 @@ class ServiceThread(ABC):
 
     Parameters
     ----------
-    name
-        Of the thread.
     patience
         Longest time that `stop` waits for its end, in seconds.
     """

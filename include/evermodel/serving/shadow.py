@@ -41,12 +41,8 @@ class Shadows(QueueThread[_Entry]):
 
     Parameters
     ----------
-    log
-        Takes the shadow's answers.
     capacity
         Most rows in the queue.
-    most_rows
-        Most rows of one call.
     """
 
     def __init__(

@@ -26,8 +26,6 @@ class TrafficSwitch:
     ----------
     lake
         Where the serving processes report how many answers of a challenger they have given.
-    instance
-        Name of this process in those reports.
     """
 
     def __init__(self, model: str, metrics: Metrics, lake: Path, instance: str) -> None:
@@ -114,8 +112,6 @@ def cap_of(plan: TrafficPlan, began: int, lake: Path, instance: str) -> int:
     ----------
     began
         Revision of the plan with which the step began.
-    instance
-        Name of this process in the reports.
     """
     if plan.limit is None:
         raise ValueError("the plan has no limit")

@@ -46,8 +46,6 @@ class LoadedVersions:
 
     Parameters
     ----------
-    cache
-        The downloaded files.
     pause
         Seconds until the first retry; doubled with each further one.
     """

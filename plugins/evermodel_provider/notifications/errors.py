@@ -76,15 +76,7 @@ def retry_after(response: object) -> float:
 
 
 def explained(response: Any, connection_id: str, channel: str) -> EvermodelError:
-    """Return the error for a refusal by Slack, with advice.
-
-    Parameters
-    ----------
-    response
-        ``SlackApiError.response``.
-    connection_id, channel
-        Connection and channel of the message.
-    """
+    """Return the error for a refusal by Slack, with advice."""
     code = error_code(response)
     where = f"Slack refused the message to {channel} (connection {connection_id}): {code}"
     if code in _LATER or not _CODE.fullmatch(code) or status(response) == 429 or status(response) >= 500:

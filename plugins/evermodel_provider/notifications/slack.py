@@ -50,8 +50,6 @@ class SlackSender:
         outbox and the task succeeds.
     channel
         Name (``#ml-alerts``) or id.
-    outbox
-        Folder for messages without a connection.
     known_id
         Slack's id of the channel, if known from an earlier delivery; the history can only be read by id.
     """
@@ -70,20 +68,7 @@ class SlackSender:
         thread: Delivery | None = None,
         broadcast: bool = False,
     ) -> Delivery:
-        """Send a message.
-
-        Parameters
-        ----------
-        message
-            The message.
-        thread
-            Delivery of the thread's first message.
-        broadcast
-            Show a reply to the whole channel too.
-
-        Returns
-        -------
-        The delivery.
+        """Send a message; see `Transport.post`.
 
         Raises
         ------

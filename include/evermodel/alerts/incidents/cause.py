@@ -17,8 +17,6 @@ def likely_cause(verdict: DriftVerdict, kind: str, since: str = "") -> str:
 
     Parameters
     ----------
-    verdict
-        The verdict on the window.
     kind
         Kind of problem. A cause named by the problem itself takes precedence.
     since

@@ -35,11 +35,6 @@ if TYPE_CHECKING:
 def answered(spec: ModelSpec, verdict: DriftVerdict, kind: str) -> Problem | None:
     """Return the problem of one kind, as far as `respond` allows alerts.
 
-    Parameters
-    ----------
-    kind
-        ``drift``, ``quality``, ``performance`` or ``serving``.
-
     Returns
     -------
     None if the verdict has no such problem or the spec switches it off. Drift of switched-off kinds alone
@@ -89,10 +84,6 @@ class IncidentHandler:
     ----------
     run_id
         The MLflow run of the day, which stores the history.
-    links
-        Label and address of the messages' links.
-    next_step
-        Returns the next step for a kind of problem, in a sentence.
     draw
         Plots the columns into a PNG at a path; None for no plot.
     now
@@ -113,10 +104,6 @@ class IncidentHandler:
 
         Parameters
         ----------
-        verdict
-            The verdict on the window.
-        as_of
-            End of the window.
         folder
             Temporary folder for the plots.
         """

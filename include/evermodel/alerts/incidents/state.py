@@ -30,8 +30,6 @@ class Incident:
         Severity of the last window.
     told
         End of the window of the last message: opened, escalated or reminded.
-    cause
-        The likely cause.
     version
         The champion when it opened.
     delivery
@@ -63,8 +61,6 @@ class IncidentState:
         Severity of that window (empty if it was not evaluated), and the action.
     count
         Number of incidents so far.
-    incident
-        The open incident, if any.
     ended
         The incident that ended with the last window.
     """
@@ -84,10 +80,6 @@ class IncidentState:
 
         Parameters
         ----------
-        problem
-            The problem of the window.
-        as_of
-            End of the window.
         remind
             Interval of reminders about an open incident; None: never.
         """

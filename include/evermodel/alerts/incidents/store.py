@@ -105,13 +105,7 @@ def record(client: MlflowClient, run_id: str, transitions: list[Transition]) -> 
 
 
 def incident_history(client: MlflowClient, model: str, since: datetime | None = None) -> list[Transition]:
-    """Return the transitions of a model's incidents, oldest first.
-
-    Parameters
-    ----------
-    since
-        Omit older transitions.
-    """
+    """Return the transitions of a model's incidents, oldest first."""
     experiment = client.get_experiment_by_name(f"{model}-monitoring")
     if experiment is None:
         return []

@@ -15,12 +15,6 @@ class SteadyClient:
 
     Parameters
     ----------
-    url
-        Address of the serving app.
-    model
-        Model to ask.
-    row
-        Features of the row that is asked for.
     pause
         Seconds between two requests.
     """

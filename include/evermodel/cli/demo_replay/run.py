@@ -21,20 +21,14 @@ _LEFTOVERS = ("airflow", "mlflow", "lake", "outbox", "dvc-remote", "model-cache"
 
 
 def run_demo(home: Path, project: Path, *, leave: bool) -> bool:
-    """Run the demo.
+    """Run the demo; return whether everything happened as it should.
 
     Parameters
     ----------
     home
         Folder for everything that the demo writes; files of an earlier run are replaced.
-    project
-        Folder with ``dags/`` and ``include/models/``.
     leave
         Stop everything at the end instead of staying up.
-
-    Returns
-    -------
-    True if everything happened as it should.
     """
     if not (project / "dags").is_dir():
         raise SpecError(

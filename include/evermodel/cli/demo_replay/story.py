@@ -41,12 +41,8 @@ class DemoReplay:
 
     Parameters
     ----------
-    api
-        Airflow.
     client
         Who asks the serving app all the while.
-    say
-        Called with each line of progress.
     """
 
     api: AirflowApi

@@ -57,8 +57,6 @@ def examine(
 
     Parameters
     ----------
-    checks
-        By name.
     seconds
         The longest that all of them may take; what is not there by then is red.
     """

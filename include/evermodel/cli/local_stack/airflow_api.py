@@ -35,8 +35,6 @@ class AirflowApi:
 
     Parameters
     ----------
-    url
-        Address of the API server.
     token
         A token made elsewhere; without one, a token is fetched as the local stack allows (every user is an admin).
     timeout
@@ -94,22 +92,14 @@ class AirflowApi:
         run_id: str | None = None,
         data_interval: tuple[datetime, datetime] | None = None,
     ) -> str:
-        """Start a run.
+        """Start a run, and return its id.
 
         Parameters
         ----------
         logical_date
             Date of the run; None for a run without a date. Without a time zone it is taken as UTC.
-        conf
-            Parameters of the run.
-        run_id
-            Id of the run; Airflow makes one if it is not given.
         data_interval
             Start and end of the data; by default what the DAG's timetable derives from the date.
-
-        Returns
-        -------
-        The run's id.
         """
         # An id of our own, as Airflow would make it: so a request that is sent again starts nothing twice.
         run_id = run_id or f"manual__{datetime.now(UTC).isoformat()}"

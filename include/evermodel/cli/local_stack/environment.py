@@ -38,10 +38,6 @@ def build_environment(
     ----------
     home
         Folder of everything that the stack writes.
-    project
-        Folder with ``dags/`` and ``include/models/``.
-    ports
-        Where the services listen.
     extras
         Variables that win over everything here.
     environ

@@ -33,8 +33,6 @@ class LocalStack:
         Folder with ``dags/`` and ``include/models/``.
     ports
         Where the services listen; by default as the environment says.
-    extras
-        More environment variables for all services.
     models
         Models that serving answers for; none leaves serving out.
     """

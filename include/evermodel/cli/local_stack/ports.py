@@ -31,13 +31,7 @@ class Ports:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Ports:
-        """Read the ports from the environment.
-
-        Raises
-        ------
-        PermanentError
-            A variable holds no port number.
-        """
+        """Read the ports from the environment; raises `PermanentError` if a variable holds no port number."""
         env = os.environ if environ is None else environ
         return cls(**{f.name: _port_of(env, variable_of(f.name), int(str(f.default))) for f in fields(cls)})
 

@@ -32,10 +32,6 @@ class Service:
 
     Parameters
     ----------
-    name
-        Name in messages and of the log file.
-    command
-        Program and arguments.
     env
         The whole environment of the process.
     health
@@ -73,11 +69,6 @@ class Supervisor:
 
     SIGTERM and SIGHUP end the block like Ctrl-C does. A supervisor that was killed outright leaves its processes
     behind; the next one in the same home ends them first.
-
-    Parameters
-    ----------
-    home
-        Folder of the log files and of the record of what runs.
     """
 
     def __init__(self, home: Path) -> None:
@@ -114,8 +105,6 @@ class Supervisor:
 
         Parameters
         ----------
-        services
-            What to start.
         ready
             Called with a service's name and its start time in seconds when it has become ready.
 

@@ -33,10 +33,6 @@ class Draft:
 
     Parameters
     ----------
-    text
-        The YAML file with its comments.
-    spec
-        The same as an object.
     as_of
         The first day as of which a retrain sees all of the data.
     """
@@ -60,10 +56,6 @@ def draft_spec(
 
     Parameters
     ----------
-    origin
-        Where the table is.
-    label
-        Column to predict.
     model, time, identity, order
         The model's name and the columns that a person named; what is None is guessed.
     today

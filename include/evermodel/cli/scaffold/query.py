@@ -25,12 +25,8 @@ class Shape:
         Columns, made by the query where the table has none.
     query
         None if every column is taken as it is.
-    oldest, newest
-        Ends of the data.
     made_up
         True if the times say nothing about when anything was.
-    notes
-        What people should know about the query.
     """
 
     time: str

@@ -57,8 +57,6 @@ class TableColumn:
     ----------
     known
         Rows that have a value.
-    distinct
-        Different values.
     numbers, moments
         Values that can be read as numbers, and as times.
     low, high
@@ -144,13 +142,7 @@ class SourceTable:
 
 @contextmanager
 def open_table(origin: Origin) -> Iterator[SourceTable]:
-    """Open a table and look at each of its columns.
-
-    Raises
-    ------
-    SourceError
-        It cannot be read, or it is empty.
-    """
+    """Open a table and describe each of its columns; raises `SourceError` if it cannot be read or is empty."""
     import duckdb
 
     duck = duckdb.connect(config={"autoinstall_known_extensions": False})

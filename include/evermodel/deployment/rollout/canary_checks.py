@@ -39,8 +39,6 @@ class CanaryChecks:
     ----------
     state
         ``breach`` if one is a breach, ``passed`` if all passed, else ``open``.
-    why
-        The checks with that state, as text.
     """
 
     state: State

@@ -37,13 +37,7 @@ def collect_evidence(
     stored: StoredRollout,
     now: datetime,
 ) -> tuple[Evidence, StoredRollout]:
-    """Return the evidence, and the record with the losses added.
-
-    Parameters
-    ----------
-    stored
-        The rollout's record.
-    """
+    """Return the evidence, and the record with the losses added."""
     reports = read_reports(settings.lake, plan.model, now)
     counts = reports.counts(rollout=plan.run_key, revision=plan.revision)
     losses, stored = _losses(spec, settings, plan, stored, now)

@@ -19,8 +19,6 @@ class Smoke:
 
     Parameters
     ----------
-    rows
-        Number of rows.
     problem
         An error, or an answer that is not valid; empty if all answers are valid.
     milliseconds, champion_milliseconds
@@ -39,8 +37,6 @@ class Distribution:
 
     Parameters
     ----------
-    rows
-        Rows that both answered.
     psi
         Population stability index.
     """
@@ -62,8 +58,6 @@ class Evidence:
         the step began.
     loss
         Name of the loss.
-    smoke
-        Result of the smoke test, if the strategy has one.
     baseline
         Counts of the champion before all requests were switched to the challenger.
     distribution
@@ -95,8 +89,6 @@ class Verdict:
         ``stay`` until the next evaluation, ``next`` (the plan changes), ``promote`` or ``roll_back``.
     why
         One sentence with the figures that decided.
-    figures
-        All figures of the evaluation, for metrics.
     plan
         The changed plan of ``next``; for ``promote``, the plan that follows if the rollout continues.
     """

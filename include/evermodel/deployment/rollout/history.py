@@ -68,13 +68,7 @@ class StoredRollout(TypedDict):
 
 @dataclass(frozen=True)
 class RolloutRecord:
-    """The record of a rollout in MLflow: one run, with `rollout.json` and the figures of each evaluation as metrics.
-
-    Parameters
-    ----------
-    plan
-        Any plan of the rollout.
-    """
+    """The record of a rollout in MLflow: one run, with `rollout.json` and the figures of each evaluation as metrics."""
 
     client: MlflowClient
     plan: TrafficPlan
@@ -104,13 +98,7 @@ class RolloutRecord:
         return self._stored(self.run()) or {"plan": self.plan.to_json(), "looks": []}
 
     def add(self, stored: StoredRollout, evidence: Evidence, verdict: Verdict, now: datetime) -> None:
-        """Add one evaluation.
-
-        Parameters
-        ----------
-        stored
-            The result of `read`.
-        """
+        """Add one evaluation."""
         evaluations: list[StoredEvaluation] = [
             *stored["looks"],
             {

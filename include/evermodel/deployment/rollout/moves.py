@@ -32,7 +32,7 @@ def ended_plan(plan: TrafficPlan, state: PlanState, why: str, serves: str) -> Tr
 def stop_active_rollout(
     client: MlflowClient, model: RegistryEntry, why: str, serves: str, by: str = AUTOMATIC
 ) -> TrafficPlan | None:
-    """Mark the running rollout as stopped, if there is one.
+    """Mark the running rollout as stopped, and return its plan; None if none is running.
 
     Its requests already go to the champion, because a plan holds only while its champion serves.
 
@@ -40,16 +40,6 @@ def stop_active_rollout(
     ----------
     model
         The entry as read when the champion changed, or later.
-    why
-        Why the rollout stops.
-    serves
-        The champion.
-    by
-        Who stops it, for the audit log.
-
-    Returns
-    -------
-    The plan before; None if no rollout was running.
     """
     plan = active_rollout(model)
     if plan is None or plan.holds(serves):

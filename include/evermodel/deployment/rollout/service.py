@@ -37,12 +37,8 @@ class RolloutEvaluation:
 
     Parameters
     ----------
-    state
-        State of the rollout after the evaluation.
     move
         Move of the controller; ``stay`` also after the end.
-    figures
-        Figures of the verdict.
     """
 
     model: str
@@ -170,13 +166,7 @@ class RolloutService:
         return self._evaluation(self._moves.apply(plan, verdict, moment), verdict)
 
     def stop(self, *, by: str, reason: str) -> TrafficPlan:
-        """Stop the running rollout; the champion answers all requests.
-
-        Raises
-        ------
-        RolloutError
-            No rollout is running.
-        """
+        """Stop the running rollout; the champion answers all requests. Raises `RolloutError` if none is running."""
         plan = _retried(lambda: self._stopped(by, reason))
         RolloutRecord(self.client, plan).record_end()
         return plan

@@ -74,8 +74,6 @@ class PolicyComparison:
 
     Parameters
     ----------
-    facts
-        What was replayed.
     base
         The policy that gains are against.
     block

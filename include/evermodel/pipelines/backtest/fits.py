@@ -45,16 +45,12 @@ class Challenger:
 
     Parameters
     ----------
-    as_of
-        Day of the retrain.
     folder
         Where its model is, if it brought one.
     snapshot
         The rows that it was made from.
     candidate, metric, validation
         The best candidate, and the metric by which it was chosen.
-    rows
-        Rows of the snapshot.
     seconds
         What fitting took of the processor of the machine that did it.
     refused

@@ -114,8 +114,6 @@ def record_history(
     ----------
     since, until
         What to read; everything that is there if not given.
-    known
-        See `BacktestHistory`.
 
     Raises
     ------
@@ -168,8 +166,6 @@ def with_example_data(spec: ModelSpec, folder: Path, say: Callable[[str], None])
     ----------
     folder
         Where the file goes; the one that is there is used again.
-    say
-        Told when there is something to prepare.
     """
     source = spec.source
     if not isinstance(source, FilesSource) or source.path != _SHIPPED or "EVERMODEL_DATA" in os.environ:

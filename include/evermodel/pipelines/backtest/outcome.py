@@ -11,8 +11,6 @@ class Week:
 
     Parameters
     ----------
-    start
-        First day.
     champions
         Versions that answered, in their order.
     rows
@@ -37,10 +35,6 @@ class RetrainOfPolicy:
     ----------
     as_of
         Day of the retrain, which is the version's name.
-    reason
-        Why it was tried.
-    shipped
-        Whether its model became champion.
     verdict
         The gate's result, or why there was no challenger.
     replaced

@@ -145,8 +145,6 @@ def make_plan(
 
     Parameters
     ----------
-    work
-        Folder for everything that is kept.
     start
         Day of the first champion; the first on which its training window is whole, if not given. Without a day of
         its own it falls on a day of the spec's retrain schedule.
@@ -156,8 +154,6 @@ def make_plan(
         Whole days between two decisions, a part of a week.
     policies
         Names; all but the ungated one if none is given.
-    known
-        See `BacktestHistory`.
 
     Raises
     ------

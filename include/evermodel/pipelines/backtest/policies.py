@@ -21,10 +21,6 @@ class Policy:
 
     Parameters
     ----------
-    name
-        Names it in options and forms.
-    words
-        What it does, in a few words.
     every
         Days between two retrains; 0 for none of that kind.
     by_schedule
@@ -47,8 +43,6 @@ class Policy:
 
         Parameters
         ----------
-        start
-            Day of the first champion.
         before
             The day of the last decision.
         """
@@ -90,13 +84,7 @@ DEFAULT_POLICIES = tuple(name for name in POLICIES if name != "weekly_ungated")
 
 
 def policies_named(names: list[str] | tuple[str, ...]) -> list[Policy]:
-    """Return policies by their names, each once, in the order of the table.
-
-    Raises
-    ------
-    SpecError
-        There is no such policy.
-    """
+    """Return policies by name, each once, in the order of the table; raises `SpecError` for an unknown one."""
     unknown = sorted(set(names) - set(POLICIES))
     if unknown:
         raise SpecError(

@@ -73,13 +73,7 @@ class PolicyReplay:
     first_verdict: str = ""
 
     def run(self, progress: Progress = lambda done, of: None) -> PolicyOutcome:
-        """Replay every step, then measure the outcome.
-
-        Raises
-        ------
-        TrainingError
-            The first champion cannot be trained.
-        """
+        """Replay every step, then measure the outcome; raises `TrainingError` without a first champion."""
         steps, alarms = self.plan.steps, Alarms(self.plan.spec)
         self._begin(steps[0])
         progress(1, len(steps))

@@ -134,13 +134,7 @@ KIND = "backtest"
 def record_backtest(
     client: MlflowClient, tracking_uri: str, comparison: PolicyComparison, files: Files
 ) -> str:
-    """Log a backtest and return the address of its report; the same result again is the same run.
-
-    Parameters
-    ----------
-    files
-        What `write_report` wrote.
-    """
+    """Log a backtest and return the address of its report; the same result again is the same run."""
     facts, digest = comparison.facts, comparison.digest
     model = str(facts["model"])
     tags = {OURS + name: str(value) for name, value in facts.items() if value is not None}

@@ -32,8 +32,6 @@ class ModelHistory:
     rollouts
         ``start``, ``end`` (empty: active), ``strategy``, ``state``, ``version``, ``reason``, ``why``, and ``run`` and
         ``experiment`` in MLflow (empty where MLflow has no run of it).
-    plan
-        The active traffic plan, if any.
     """
 
     days: list[dict[str, Any]]

@@ -37,12 +37,6 @@ class State:
     ----------
     seen
         Time of MLflow's last response; None: never.
-    problem
-        Error of the last refresh; empty if none.
-    away
-        Whether MLflow did not answer.
-    missing
-        Number of models whose history is not read yet.
     """
 
     seen: datetime | None

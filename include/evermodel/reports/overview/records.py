@@ -22,8 +22,6 @@ class Record:
     ----------
     day
         The run's day in data time (ISO date); of a rollout its first day.
-    facts
-        The shown facts, as plain data.
     """
 
     run_id: str

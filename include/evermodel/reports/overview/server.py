@@ -34,7 +34,7 @@ def server_address(tracking_uri: str) -> str:
 
 
 class TrackingServer:
-    """Searches in one MLflow server.
+    """Searches in one MLflow server; raises `TrackingUnavailableError` if the address is not one of a server.
 
     Parameters
     ----------
@@ -42,11 +42,6 @@ class TrackingServer:
         Address of the server; user, password or token are part of it or come from MLflow's own environment variables.
     timeout
         Time limit of one response in seconds.
-
-    Raises
-    ------
-    TrackingUnavailableError
-        The address does not belong to a server.
     """
 
     def __init__(self, url: str, timeout: float = 30.0) -> None:
@@ -95,10 +90,6 @@ class TrackingServer:
 
         Parameters
         ----------
-        experiments
-            Ids of the experiments.
-        query
-            MLflow's filter.
         most
             Maximum number of runs, rounded up to whole pages.
         """

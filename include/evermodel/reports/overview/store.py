@@ -98,13 +98,7 @@ class Store:
             return changed
 
     def keep_runs(self, model_of: Mapping[str, str], records: Iterable[Record]) -> set[str]:
-        """Store records and return the models that they belong to.
-
-        Parameters
-        ----------
-        model_of
-            The model of each experiment.
-        """
+        """Store records and return the models that they belong to."""
         rows = [
             (r.run_id, model_of[r.facts["experiment"]], r.kind, r.day, r.start, orjson.dumps(r.facts))
             for r in records

@@ -28,11 +28,6 @@ def refresh(store: Store, server: TrackingServer, specs: Iterable[str]) -> None:
     ----------
     specs
         Names of the models that have a spec, including those not yet in MLflow.
-
-    Raises
-    ------
-    TrackingUnavailableError
-        The server does not answer.
     """
     started = time.time()
     entries = _entries(server, specs)
@@ -61,13 +56,7 @@ def refresh(store: Store, server: TrackingServer, specs: Iterable[str]) -> None:
 
 
 def load(store: Store, server: TrackingServer, model: str) -> None:
-    """Read all days, retrains and rollouts of one model.
-
-    Raises
-    ------
-    TrackingUnavailableError
-        The server does not answer.
-    """
+    """Read all days, retrains and rollouts of one model."""
     started, entry = time.time(), store.entry(model)
     if entry is not None:
         _find_experiments(store, server, {model: entry})

@@ -18,13 +18,7 @@ Metrics = Mapping[str, Mapping[str, Sequence[float]]]
 
 
 def metrics_of(client: MlflowClient, run: Run) -> Metrics:
-    """Return every metric of both sides, as on the decision page; empty if that page does not exist.
-
-    Parameters
-    ----------
-    run
-        The MLflow run of the retrain.
-    """
+    """Return every metric of both sides, as on the decision page; empty if that page does not exist."""
     if all(file.path != EVIDENCE_FILE for file in client.list_artifacts(run.info.run_id)):
         return {}
     found: Metrics = read_json(client, run.info.run_id, EVIDENCE_FILE)["metrics"]

@@ -18,22 +18,12 @@ _PLOTS = {"binary": binary_plots, "multiclass": multiclass_plots, "regression": 
 def decision_page(
     trial: ScoredSample, numbers: DecisionFigures, facts: Mapping[str, object], links: Mapping[str, str]
 ) -> str:
-    """Render the page of a decision.
+    """Render the page of a decision, self-contained and without scripts.
 
     Parameters
     ----------
-    trial
-        The decision and its input.
-    numbers
-        Metrics of both sides and the importance of the features.
     facts
         Origin of data and code, as label and value.
-    links
-        Label and address.
-
-    Returns
-    -------
-    The page, self-contained and without scripts.
     """
     decision = trial.decision
     plots = [plot for plot in (gain_plot(trial),) if plot is not None]

@@ -37,11 +37,6 @@ def record_evidence(
     """Render the decision page and log it with its numbers to the MLflow run of the retrain.
 
     The decision is already stored; errors here are logged as warnings.
-
-    Parameters
-    ----------
-    features, labels
-        The test rows of the decision.
     """
     try:
         run = retrain.mlflow_run()

@@ -26,15 +26,7 @@ from evermodel.spec.window import split_window
 
 @dataclass(frozen=True)
 class Tried:
-    """A candidate of the retrain.
-
-    Parameters
-    ----------
-    params
-        The fitted model's parameters.
-    metrics
-        Logged metrics, for instance ``validation_roc_auc``.
-    """
+    """A candidate of the retrain."""
 
     name: str
     estimator: str
@@ -48,8 +40,6 @@ class Card:
 
     Parameters
     ----------
-    version
-        Number in the registry.
     as_of
         Midnight of the retrain's day.
     evidence

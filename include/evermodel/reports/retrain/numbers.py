@@ -22,8 +22,6 @@ class Importance:
 
     Parameters
     ----------
-    rows
-        Test rows in the sample.
     repeats
         Complete rounds of shuffling; 0 if the time limit was too short for one.
     losses

@@ -20,17 +20,7 @@ _FONTS = ["DejaVu Sans", "Verdana", "Arial", "sans-serif"]
 
 @dataclass(frozen=True)
 class Plot:
-    """One drawn plot.
-
-    Parameters
-    ----------
-    title, caption
-        Title, and how to read the plot.
-    svg
-        The image.
-    wide
-        True if it takes the page's full width.
-    """
+    """One drawn plot."""
 
     title: str
     caption: str

@@ -32,8 +32,6 @@ class RetrainLine:
         Gain of the challenger with its interval; positive is better for any metric.
     outcome
         How it ended, e.g. ``deployed``; ``unfinished`` while it runs or after it failed.
-    version
-        The registered version.
     """
 
     as_of: str
@@ -57,18 +55,7 @@ class RetrainLine:
 
 
 def retrain_lines(client: MlflowClient, model: str, most: int = 20) -> list[RetrainLine]:
-    """Return the retrains of a model, latest ``as_of`` first.
-
-    Parameters
-    ----------
-    most
-        Most retrains to return.
-
-    Raises
-    ------
-    PermanentError
-        MLflow has no retrain of the model.
-    """
+    """Return the retrains of a model, latest ``as_of`` first; raises `PermanentError` if MLflow has none."""
     experiment = client.get_experiment_by_name(model)
     found: list[Run] = []
     if experiment is not None:
