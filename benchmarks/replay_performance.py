@@ -29,7 +29,7 @@ from evermodel.stats.metrics import METRICS
 _SPEC = Path(__file__).parent.parent / "include" / "models" / "flights.yaml"
 _START = parse_moment("2013-01-01")
 _WEEK = timedelta(days=7)
-_TRAINED = 8  # weeks; the ninth is the test that makes the promise
+_TRAINED = 8  # weeks; the ninth is the test that gives the baseline
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Week:
 
 
 def replay() -> tuple[ModelSpec, Baseline, list[Week]]:
-    """Train on the first weeks, take the promise from the next one, and look at every week after it."""
+    """Train on the first weeks, take the baseline from the next one, and judge every week after it."""
     spec = ModelSpec.model_validate(yaml.safe_load(_SPEC.read_text(encoding="utf-8")))
     with tempfile.TemporaryDirectory() as folder:
         import pyarrow.parquet as pq
@@ -61,12 +61,12 @@ def replay() -> tuple[ModelSpec, Baseline, list[Week]]:
     pipeline = build_pipeline(spec, spec.candidates[0])
     pipeline.fit(feature_frame(spec, trained), np.asarray(trained["late"]))
     answered = [_answered(spec, pipeline, week) for week in weeks[_TRAINED:]]
-    promise = Baseline("1", level(spec, answered[0]), answered[0])
-    looks = []
+    baseline = Baseline("1", level(spec, answered[0]), answered[0])
+    judged = []
     for position, week in enumerate(answered[1:], start=1):
         half = np.random.default_rng(position).random(week.num_rows) < 0.5
         watched, hidden = week.filter(pa.array(half.tolist())), week.filter(pa.array((~half).tolist()))
-        (seen,), (whole,) = stand(spec, watched, promise), stand(spec, week, promise)
+        (seen,), (whole,) = stand(spec, watched, baseline), stand(spec, week, baseline)
         truth = level(spec, hidden)
         past = pa.concat_tables(answered[max(0, position - 4) : position])
         scores, known = (np.asarray(past[name], dtype=np.float64) for name in ("score", "label"))
@@ -76,72 +76,72 @@ def replay() -> tuple[ModelSpec, Baseline, list[Week]]:
         assert truth is not None
         assert estimate is not None
         start = (_START + (_TRAINED + position) * _WEEK).date()
-        looks.append(Week(start, truth, seen, whole, estimate))
-    return spec, promise, looks
+        judged.append(Week(start, truth, seen, whole, estimate))
+    return spec, baseline, judged
 
 
-def table(spec: ModelSpec, promise: Baseline, looks: Sequence[Week]) -> str:
+def table(spec: ModelSpec, baseline: Baseline, weeks: Sequence[Week]) -> str:
     """Return the replay as a Markdown table with what follows from it."""
-    assert promise.level is not None
-    limit = promise.level.value - margins(spec)[0]
+    assert baseline.level is not None
+    limit = baseline.level.value - margins(spec)[0]
     lines = [
-        f"promised {promise.level.value:.3f} ± {1.96 * promise.level.error:.3f}, margin {margins(spec)[0]:g}",
+        f"baseline {baseline.level.value:.3f} ± {1.96 * baseline.level.error:.3f}, margin {margins(spec)[0]:g}",
         "",
         "| week of | labels | AUC seen | AUC of the other half | fell? | verdict | estimate before labels |",
         "|---|---|---|---|---|---|---|",
     ]
     words = {True: "yes", False: "no", None: "too close"}
-    for look in looks:
-        seen, truth, guess = look.seen, look.truth, look.estimate
+    for week in weeks:
+        seen, truth, guess = week.seen, week.truth, week.estimate
         lines.append(
-            f"| {look.start} | {seen.rows:,} | {seen.value:.3f} ({seen.low:.3f} to {seen.high:.3f}) "
-            f"| {truth.value:.3f} ({truth.low:.3f} to {truth.high:.3f}) | {words[look.fell(limit)]} "
+            f"| {week.start} | {seen.rows:,} | {seen.value:.3f} ({seen.low:.3f} to {seen.high:.3f}) "
+            f"| {truth.value:.3f} ({truth.low:.3f} to {truth.high:.3f}) | {words[week.fell(limit)]} "
             f"| {seen.severity} | {guess.value:.3f} ({guess.low:.3f} to {guess.high:.3f}) |"
         )
-    return "\n".join([*lines, "", *summary(spec, promise, looks)])
+    return "\n".join([*lines, "", *summary(spec, baseline, weeks)])
 
 
-def summary(spec: ModelSpec, promise: Baseline, looks: Sequence[Week]) -> list[str]:
+def summary(spec: ModelSpec, baseline: Baseline, weeks: Sequence[Week]) -> list[str]:
     """Count what was found, what was missed, and what was a false alarm."""
-    assert promise.level is not None
-    limit = promise.level.value - margins(spec)[0]
-    alarmed = [look for look in looks if look.seen.severity != "none"]
-    aware = [look for look in looks if look.whole.severity != "none"]
-    fell = [look for look in looks if look.fell(limit)]
-    well = [look for look in looks if look.fell(limit) is False]
-    held = sum(look.estimate.low <= look.seen.value <= look.estimate.high for look in looks)
-    off = float(np.mean([abs(look.estimate.value - look.seen.value) for look in looks]))
+    assert baseline.level is not None
+    limit = baseline.level.value - margins(spec)[0]
+    alarmed = [week for week in weeks if week.seen.severity != "none"]
+    aware = [week for week in weeks if week.whole.severity != "none"]
+    fell = [week for week in weeks if week.fell(limit)]
+    well = [week for week in weeks if week.fell(limit) is False]
+    held = sum(week.estimate.low <= week.seen.value <= week.estimate.high for week in weeks)
+    off = float(np.mean([abs(week.estimate.value - week.seen.value) for week in weeks]))
     return [
-        f"{len(looks)} weeks: {len(fell)} fell, {len(well)} did not, the others are too close to tell",
-        f"on half of the flights: found {sum(look in alarmed for look in fell)} of {len(fell)} that fell, "
-        f"false alarms {sum(look in alarmed for look in well)} of {len(well)} that did not",
-        f"on all flights of the week: found {sum(look in aware for look in fell)} of {len(fell)}, "
-        f"false alarms {sum(look in aware for look in well)} of {len(well)}",
-        f"estimate: holds the value that came in {held} of {len(looks)} weeks, off by {off:.3f} on average",
+        f"{len(weeks)} weeks: {len(fell)} fell, {len(well)} did not, the others are too close to tell",
+        f"on half of the flights: found {sum(week in alarmed for week in fell)} of {len(fell)} that fell, "
+        f"false alarms {sum(week in alarmed for week in well)} of {len(well)} that did not",
+        f"on all flights of the week: found {sum(week in aware for week in fell)} of {len(fell)}, "
+        f"false alarms {sum(week in aware for week in well)} of {len(well)}",
+        f"estimate: holds the value that came in {held} of {len(weeks)} weeks, off by {off:.3f} on average",
     ]
 
 
-def plot(promise: Baseline, spec: ModelSpec, looks: Sequence[Week], target: Path) -> None:
-    """Draw seen and estimated AUC by week, the promise, and the weeks that alarmed."""
+def plot(baseline: Baseline, spec: ModelSpec, weeks: Sequence[Week], target: Path) -> None:
+    """Draw seen and estimated AUC by week, the baseline, and the weeks that alarmed."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    assert promise.level is not None
+    assert baseline.level is not None
     figure, axes = pyplot.subplots(figsize=(9, 3.6), layout="constrained")
-    days = [look.start for look in looks]
-    seen = np.array([[look.seen.value, look.seen.low, look.seen.high] for look in looks])
-    guess = np.array([[look.estimate.value, look.estimate.low, look.estimate.high] for look in looks])
-    axes.axhline(promise.level.value, color="#3b6ea5", lw=1, label="promised")
+    days = [week.start for week in weeks]
+    seen = np.array([[week.seen.value, week.seen.low, week.seen.high] for week in weeks])
+    guess = np.array([[week.estimate.value, week.estimate.low, week.estimate.high] for week in weeks])
+    axes.axhline(baseline.level.value, color="#3b6ea5", lw=1, label="baseline")
     axes.axhline(
-        promise.level.value - margins(spec)[0], color="#3b6ea5", lw=1, ls=":", label="less the margin"
+        baseline.level.value - margins(spec)[0], color="#3b6ea5", lw=1, ls=":", label="less the margin"
     )
     axes.fill_between(days, guess[:, 1], guess[:, 2], color="#bbbbbb", alpha=0.5, lw=0)
     axes.plot(days, guess[:, 0], color="#777777", lw=1, label="estimated before labels")
     colours = {"none": "#4c9f70", "warning": "#e0a030", "critical": "#c0392b"}
     for severity, colour in colours.items():
-        mine = np.array([look.seen.severity == severity for look in looks])
+        mine = np.array([week.seen.severity == severity for week in weeks])
         if mine.any():
             reach = np.abs(seen[mine, 1:] - seen[mine, :1]).T
             axes.errorbar(
@@ -179,10 +179,10 @@ def _answered(spec: ModelSpec, pipeline: object, rows: pa.Table) -> pa.Table:
 
 def main(arguments: list[str]) -> int:
     """Print the table; with a file name, draw the plot too."""
-    spec, promise, looks = replay()
-    print(table(spec, promise, looks))
+    spec, baseline, weeks = replay()
+    print(table(spec, baseline, weeks))
     if arguments:
-        plot(promise, spec, looks, Path(arguments[0]))
+        plot(baseline, spec, weeks, Path(arguments[0]))
     return 0
 
 

@@ -62,8 +62,8 @@ def weather(severity: Severity) -> tuple[ColumnDrift, ...]:
 def verdict(severity: Severity, *others: Problem) -> DriftVerdict:
     """Return the verdict on a week."""
     found = weather(severity)
-    moved = [c.column for c in found if c.severity != "none"]
-    reason = f"2 of 5 columns drift: {', '.join(moved)}." if moved else "None of 5 columns drifts."
+    drifted = [c.column for c in found if c.severity != "none"]
+    reason = f"2 of 5 columns drift: {', '.join(drifted)}." if drifted else "None of 5 columns drifts."
     drift = Problem("drift", severity, reason)
     value = 0.672 if severity == "critical" else 0.731
     return DriftVerdict(
@@ -87,7 +87,7 @@ def view(kind: ProblemKind, judged: DriftVerdict, next_step: str) -> IncidentVie
 def pages(folder: Path) -> dict[str, str]:
     """Return the pages by name."""
     cooling = "No retrain: the last training of the champion was 3 days ago (cool-down of 7 days)."
-    asked = "A retrain was requested; its result will be reported here."
+    asked = "A retrain was requested; the result will be posted here."
     warning, critical, over = (
         view("drift", verdict(s), n) for s, n in (("warning", cooling), ("critical", asked), ("none", ""))
     )
@@ -112,7 +112,7 @@ def kinds() -> list[IncidentView]:
     poor = Problem(
         "performance",
         "critical",
-        "roc_auc is 0.672, 0.072 below the promised 0.744; at most 0.030 is allowed.",
+        "roc_auc is 0.672, 0.072 below the baseline 0.744; at most 0.030 is allowed.",
     )
     slow = Problem(
         "serving",
@@ -121,9 +121,9 @@ def kinds() -> list[IncidentView]:
         details=("p99 412 ms, at most 250 ms (18,204 requests)",),
     )
     return [
-        view("quality", verdict("none", bad), "No automatic retrain: fix the source first, then rerun this window."),
-        view("performance", verdict("critical", poor), "A retrain was requested; its result will be reported here."),
-        view("serving", verdict("none", slow), "Look at the serving app and its logs; a retrain does not help here."),
+        view("quality", verdict("none", bad), "No automatic retrain because of bad data. Fix the source first, then rerun this window."),
+        view("performance", verdict("critical", poor), "A retrain was requested; the result will be posted here."),
+        view("serving", verdict("none", slow), "Check the serving app and its logs; a retrain does not help."),
     ]  # fmt: skip
 
 
@@ -138,7 +138,7 @@ def loud() -> tuple[ModelWeek, ...]:
         END,
         "7",
         "",
-        "2 of 5 columns moved: wind_speed, pressure",
+        "2 of 5 columns drift: wind_speed, pressure",
     )
     ended = Transition("quality-1-x", "quality", "resolve", "warning", "2013-03-21", "2013-03-20", "7")
     going_on = Incident("drift-4-x", END, "critical", "critical", END, opened.cause)
@@ -171,7 +171,7 @@ def photograph(page: str, target: Path, folder: Path) -> None:
     source.write_text(page, encoding="utf-8")
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if browser is None:
-        raise SystemExit("no Chromium found: install it, or look at the pages in a browser")
+        raise SystemExit("no Chromium found: install it, or open the pages in a browser")
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=790,2400"]
     command = [browser, *options, f"--screenshot={shot}", source.as_uri()]
     subprocess.run(command, check=True, capture_output=True, timeout=120)

@@ -126,10 +126,10 @@ class PerformanceSpec(SpecSection):
     margin: float | None = Field(
         None,
         ge=0,
-        description="Distance below the promised value that is a warning; default: the gate's margin.",
+        description="Distance below the baseline that is a warning; default: the gate's margin.",
     )
     critical: float | None = Field(
-        None, ge=0, description="Distance below the promised value that is critical; default: three margins."
+        None, ge=0, description="Distance below the baseline that is critical; default: three margins."
     )
     false_alarm_rate: float = Field(0.01, gt=0, lt=0.5, description="False-alarm rate per model and day.")
     min_rows: int = Field(100, ge=2, description="Minimum labels for a verdict.")
