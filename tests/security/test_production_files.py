@@ -280,8 +280,7 @@ def test_a_server_that_may_only_read_says_once_that_its_place_is_not_published(
 
     from evermodel.core.settings import Settings
     from evermodel.registry.serving_heartbeats import ServingReport, write_report
-    from evermodel.serving.heartbeat import Process
-    from evermodel.serving.location_publisher import LocationPublisher
+    from evermodel.serving.heartbeat import LocationPublisher, Process
 
     airflow = login(mlflow_with_logins, "airflow")
     airflow.post("/mlflow/registered-models/create", json={"name": "placed"})

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 from evermodel.alerts.failure_message import failure_message
 from evermodel.alerts.incident_message import IncidentView, incident_message
-from evermodel.alerts.preview import preview_html, thread_html
+from evermodel.alerts.outbox import preview_html, thread_html
 from evermodel.core.html import render
 from evermodel.data.validation.profile import ColumnProfile, SnapshotProfile
 from evermodel.data.validation.report import CheckResult, ValidationReport
@@ -17,9 +17,8 @@ from evermodel.evaluation.decision import Gate
 from evermodel.monitoring.problems import Problem
 from evermodel.reports.retrain.decision_page import decision_page
 from evermodel.reports.retrain.document import PageTable
-from evermodel.reports.retrain.importance import Importance
 from evermodel.reports.retrain.model_card import Card, Tried
-from evermodel.reports.retrain.numbers import numbers_of
+from evermodel.reports.retrain.numbers import Importance, numbers_of
 from evermodel.reports.validation_page import validation_page
 from support.scored_samples import GATES, trial
 from support.small_spec import small_spec
