@@ -6,11 +6,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cache
-from typing import Any, Self, cast
-
-from pydantic import TypeAdapter
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from evermodel.core.errors import NewerFormatError
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 FORMAT = 1  # 0 is what releases wrote that stored no number
 _KEY = "format"
@@ -79,4 +80,6 @@ class JsonData:
 
 @cache
 def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter  # here, so that `evermodel --help` starts without it
+
     return TypeAdapter(kind)

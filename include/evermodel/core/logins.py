@@ -6,12 +6,11 @@ import logging
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from pydantic import SecretStr
-
 from evermodel.core.errors import PermanentError
 
 if TYPE_CHECKING:
     import httpx
+    from pydantic import SecretStr
 
 _GIVEN: dict[str, SecretStr] = {}  # by address without login: the text that had one
 
@@ -38,6 +37,8 @@ def split_login(address: str, *, forget: bool = False) -> str:
             "encode the characters / ? # @ : of its login, for example @ as %40",
         )
     if bare != address:
+        from pydantic import SecretStr
+
         _GIVEN[bare.rstrip("/")] = SecretStr(address)
     elif forget:
         _GIVEN.pop(bare.rstrip("/"), None)
