@@ -49,6 +49,7 @@ def test_the_estimate_is_blind_to_concept_drift_which_is_why_the_labels_are_wait
     assert metric(now["label"], now["score"]) < 0.55
 
 
+@pytest.mark.slow
 def test_days_that_differ_by_themselves_are_no_news() -> None:
     """Every day has its own weather, which no feature knows: on two different weeks nothing has changed."""
     spec, found = small_spec(), []
@@ -127,6 +128,7 @@ def _p_values(runs: int, **drawing: float) -> list[list[float]]:
 
 
 @pytest.mark.parametrize("shift", [0.0, 1.0])
+@pytest.mark.slow
 def test_rows_from_elsewhere_are_no_concept_drift(shift: float) -> None:
     alarms = sum(min(values) * len(values) <= 0.1 for values in _p_values(40, shift=shift))
     assert alarms <= 10  # at most 4 expected; more than 10 in one of 500
