@@ -289,8 +289,31 @@ def test_a_deleted_run_and_a_deleted_tag_are_named(written: Shelf) -> None:
         "the tag evermodel.audit_end of the registered model is missing: a cut-off end would not show"
     ]
     audit(written.client, "traffic", written.name, revision=9, by="ada")
+    assert events(written.client, written.name)[-2:] == ["lost end", "traffic"], "and stays in the log"
+    assert problems(written.client, written.name) == []
     written.client.delete_run(read_audit_log(written.client, written.name).run)
-    assert problems(written.client, written.name) == [f"line {n} is missing" for n in range(1, 7)]
+    assert problems(written.client, written.name) == [f"line {n} is missing" for n in range(1, 8)]
+
+
+@pytest.mark.parametrize("value", ["", "no JSON", "[]", "{}", '{"line": "5", "sha256": 1}', '{"line": true}'])
+def test_a_tag_written_by_hand_stops_neither_verify_nor_the_next_line(written: Shelf, value: str) -> None:
+    written.client.set_registered_model_tag(written.name, AUDIT, value)
+    assert "the tag evermodel.audit_end" in problems(written.client, written.name)[0]
+    audit(written.client, "traffic", written.name, revision=9, by="ada")
+    assert events(written.client, written.name)[-2:] == ["lost end", "traffic"]
+
+
+def test_a_tag_that_names_a_far_line_is_told_in_time(written: Shelf) -> None:
+    far = json.dumps({"line": 10**12, "sha256": "0" * 64})
+    written.client.set_registered_model_tag(written.name, AUDIT, far)
+    found = problems(written.client, written.name)
+    assert (found[0], len(found)) == ("line 6 is missing", 1000)
+
+
+@pytest.mark.parametrize("value", ["", "[]", "{}", '{"facts": 1}', '{"line": 3, "time": 1, "facts": {}}'])
+def test_a_line_that_is_no_line_is_an_edited_one(written: Shelf, value: str) -> None:
+    change(written, 3, value)
+    assert problems(written.client, written.name) == ["line 3 was edited"]
 
 
 def test_a_promotion_made_up_by_hand_and_one_removed_from_the_history_are_named(written: Shelf) -> None:

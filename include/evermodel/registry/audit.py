@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("evermodel.audit")
 _LONGEST = 5500  # MLflow takes 6,000 characters
 _TRIES = 200
+_MOST_NAMED = 1000
 _CREATOR_SECONDS = 3.0
 
 
@@ -52,7 +53,7 @@ class AuditLog:
     @classmethod
     def of(cls, model: str, run: Run | None, tags: Mapping[str, str]) -> AuditLog:
         """Build the log from its run and the registered model's tags."""
-        end = loads(tags[AUDIT], f"tag {AUDIT}") if AUDIT in tags else {}
+        end = _end(tags.get(AUDIT, "{}"))
         if run is None:
             return cls(model, end=end)
         lines = {int(key): text for key, text in run.data.params.items() if key.isdecimal()}
@@ -73,11 +74,17 @@ class AuditLog:
         entry = _read(self.lines[last]) if last else {}
         return last + 1, (entry or {}).get("sha256", "")
 
+    @property
+    def lost_end(self) -> bool:
+        """Tell whether the tag is gone, or holds no end."""
+        return len(self.lines) > 1 and not self.end
+
     def problems(self) -> list[str]:
         """Name every line that is missing, edited, moved or replaced."""
         found, before = [], ""
-        last = max([*self.lines, self.end.get("line", 0)], default=0)
-        if len(self.lines) > 1 and not self.end:
+        last = max(self.lines, default=0)
+        last = max(last, min(self.end.get("line", 0), last + _MOST_NAMED))
+        if self.lost_end:
             found.append(f"the tag {AUDIT} of the registered model is missing: a cut-off end would not show")
         for number in range(1, last + 1):
             entry = _read(self.lines.get(number, ""))
@@ -110,7 +117,8 @@ def audit(client: MlflowClient, event: str, model: str, **facts: object) -> None
     ----------
     event
         What is about to happen: ``promotion``, ``rollback``, ``approval``, ``rejection``, ``waiver``, ``transfer``,
-        ``traffic``, ``override`` (a version ships in spite of a negative gate or decision), or ``foreign alias``.
+        ``traffic``, ``override`` (a version ships in spite of a negative gate or decision); ``foreign alias`` and ``lost end`` record
+        that somebody moved the champion's alias, or removed the tag, by hand.
     facts
         What else is to be known; what is None is left out.
 
@@ -124,6 +132,9 @@ def audit(client: MlflowClient, event: str, model: str, **facts: object) -> None
     kept = {key: str(value) for key, value in facts.items() if value is not None}
     for _ in range(_TRIES):
         log = read_audit_log(client, model, make=True)
+        if log.lost_end and event != "lost end":
+            audit(client, "lost end", model, after=max(log.lines))
+            continue
         number, before = log.next_line()
         entry = _sealed(number, before, event, model, kept)
         if any((e["event"], e["facts"]) == (event, entry["facts"]) for e in log.entries()):
@@ -244,6 +255,16 @@ def _digest(entry: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _end(text: str) -> dict[str, Any]:
+    try:
+        end = loads(text, f"tag {AUDIT}")
+    except NewerFormatError:
+        raise
+    except (ValueError, AttributeError):
+        return {}
+    return end if type(end.get("line")) is int and isinstance(end.get("sha256"), str) else {}
+
+
 def _read(text: str) -> dict[str, Any] | None:
     try:
         loads(text, "a line of the audit log")
@@ -253,7 +274,9 @@ def _read(text: str) -> dict[str, Any] | None:
         raise
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
-    return entry if isinstance(entry.get("facts"), dict) and "event" in entry and "line" in entry else None
+    facts = entry.get("facts")
+    plain = isinstance(facts, dict) and all(isinstance(value, str) for value in facts.values())
+    return entry if plain and "event" in entry and "line" in entry else None
 
 
 def _written(value: object) -> str:
