@@ -69,7 +69,6 @@ for spec in specs_to_parse("retrain"):
             task_id="evaluate",
             snapshot=pulled("validate"),
             trained=train.output,
-            force_reason=pulled("request", "force_reason"),
             trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS,
             **task_resources(spec, "training"),
             **step,
@@ -84,7 +83,6 @@ for spec in specs_to_parse("retrain"):
             task_id="approve",
             model=spec.name,
             version=pulled("register"),
-            run_key=step["run_key"],
             approval=pulled("request", "approval"),
             approvers=spec.approvers,
             response_timeout=spec.approval_timeout,
@@ -92,7 +90,6 @@ for spec in specs_to_parse("retrain"):
         deploy = DeployOperator(
             task_id="deploy",
             version=pulled("register"),
-            approval=pulled("approve", "approval"),
             outlets=[(champion if spec.rollout.strategy == "direct" else rollout_wanted)(spec.name)],
             **task_resources(spec, "registry"),
             **step,

@@ -94,7 +94,7 @@ def test_a_failed_gate_keeps_the_champion_and_still_writes_the_decision(served: 
 def test_force_with_a_reason_ships_what_the_gate_refused(
     served: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    served.change(gate={"floor": 0.99})
+    served.change(gate={"floor": 0.99}, approvers=["dag_test"])
     audited: list[str] = []
     monkeypatch.setattr("evermodel.registry.audit.LOG.info", audited.append)
 

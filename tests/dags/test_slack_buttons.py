@@ -20,6 +20,7 @@ from support.airflow_runs import Done, database, run
 pytestmark = pytest.mark.integration
 
 SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
+OTHER_SECRET = "another app's secret"
 PEOPLE = {"U1": "ada", "U2": "eve", "U3": "nobody"}
 DIGEST = "0123456789abcdef"
 
@@ -71,8 +72,13 @@ def press(replies: Replies, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     purge_cached_app()
     airflow = create_app(apps="core")
-    app = SlackApp(SECRET, PEOPLE, f"{replies.address}/api/")
-    airflow.mount("/buttons", SlackActions(lambda name: app, tmp_path / "seen"))
+
+    def connect(name: str) -> SlackApp | None:
+        """Two Slack apps, as two connections have them; their users are the same."""
+        secret = {"slack_api_default": SECRET, "another": OTHER_SECRET}.get(name)
+        return SlackApp(name, secret, PEOPLE, f"{replies.address}/api/") if secret else None
+
+    airflow.mount("/buttons", SlackActions(connect, tmp_path / "seen"))
     # Airflow's single-page app takes every address: ours has to come before it, as plugins do.
     airflow.router.routes.insert(0, airflow.router.routes.pop())
     client = TestClient(airflow)
@@ -87,6 +93,7 @@ def press(replies: Replies, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         action: str = APPROVE,
         *,
         secret: str = SECRET,
+        address: str = "",
         age: float = 0.0,
         reply_to: str = "",
         times: int = 1,
@@ -107,7 +114,7 @@ def press(replies: Replies, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         headers["Content-Type"] = "application/x-www-form-urlencoded"
         before = len(replies.said)
         for _ in range(times):
-            answer = client.post("/buttons/actions", content=body, headers=headers)
+            answer = client.post(f"/buttons/actions{address}", content=body, headers=headers)
         assert answer.content == b""
         return answer.status_code, str([said["text"] for said in replies.said[before:]])
 
@@ -119,24 +126,24 @@ def dag_that_asks(name: str, done: list[Any]) -> Any:
     """A DAG whose question is asked as the retrain DAG asks it, without a retrain."""
     from airflow.sdk import DAG
 
-    from evermodel_provider.operators.approve import ASKED_KEY, ApproveOperator, answer_form
+    from evermodel_provider.operators.approve import ApproveOperator, answer_form
 
     class Asking(ApproveOperator):
         def _request_approval(self, context: Any) -> None:
             self.subject, self.body = "Make version 1 of flights the champion?", "as you like"
-            for key, param in answer_form(DIGEST).items():
+            for key, param in answer_form(DIGEST, "slack_api_default").items():
                 self.params[key] = param
-            context["ti"].xcom_push(key=ASKED_KEY, value=DIGEST)
 
-        def _record(self, answer: Any) -> None:
+        def _record_approval(self, answer: Any) -> None:
             done.append(answer)
+
+        _record_rejection = _record_approval
 
     with DAG(name, schedule=None) as dag:
         Asking(
             task_id="approve",
             model="flights",
             version="1",
-            run_key="k",
             approvers=("ada",),
             response_timeout=timedelta(days=1),
         )
@@ -219,6 +226,11 @@ def test_only_the_right_person_can_answer_only_this_question_and_only_once(
 def test_what_is_forged_old_or_a_copy_is_refused_without_a_word(press: Callable[..., Any]) -> None:
     def act(question: ApprovalForm) -> None:
         assert press(question, secret="f" * 32) == (401, "[]")
+        assert press(question, address="/another") == (401, "[]")
+        assert press(question, address="/unknown") == (401, "[]")
+        # Another app's press is genuine, but this model's spec names the first connection.
+        _, told = press(question, secret=OTHER_SECRET, address="/another")
+        assert "answered through another Slack app" in told
         assert press(question, age=301) == (401, "[]")
         assert press(question, age=-301) == (401, "[]")
         status, told = press(question, "U9", times=2)

@@ -7,12 +7,15 @@ from typing import Any
 import pytest
 
 from evermodel.core.errors import ApprovalError, PromotionError, WrongEnvironmentError
+from evermodel.deployment.eligibility import promote
 from evermodel.deployment.promotion import promote_version
 from evermodel.deployment.rollback import roll_back
 from evermodel.pipelines import deploy as deployment
 from evermodel.pipelines.deploy import Deployment, approve, deploy
-from evermodel.registry.approval import Approval
+from evermodel.registry.approval import Approval, record_answer
 from evermodel.registry.registry import ModelRegistry
+from evermodel.registry.retrain_run import DECISION_FILE
+from evermodel.registry.tracking import log_json
 from evermodel.spec import ModelSpec
 from support.flights import World
 from support.rollouts import RolloutWorld, RolloutWorlds
@@ -137,7 +140,7 @@ def test_a_decision_that_says_no_is_deployed_by_no_path(
     for step in (
         lambda: retrain.register({"path": "p", "md5": "m"}),
         lambda: retrain.deploy(version, "auto"),
-        lambda: retrain.deploy(version, "ada", Approval(True, "ada", version, retrain.decision().digest)),
+        lambda: retrain.deploy(version, "ada"),
         lambda: retrain.ask_for_rollout(version, "auto"),
         lambda: promote_version(made.world.client, made.name, version, by="ada", reason="x", run_key="hand"),
     ):
@@ -162,8 +165,43 @@ def test_a_spec_that_wants_an_approval_is_not_satisfied_by_none(
     world.change(approval="manual")
     retrain, version = made.judged("r/1", None)
 
-    with pytest.raises(ApprovalError, match=f"version {version} needs an approval"):
+    with pytest.raises(ApprovalError, match=f"version {version} is not approved"):
+        retrain.deploy(version, "auto")
+    world.change(approval="auto")  # too late: the decision says manual
+    record_answer(world.client, made.name, Approval(True, "auto", version))
+    with pytest.raises(ApprovalError, match="the spec required an approval when the decision was made"):
         retrain.deploy(version, "auto")
     assert ModelRegistry(world.client).read(made.name).champion is None
-    retrain.deploy(version, "ada", Approval(True, "ada", version, retrain.decision().digest))
+    retrain.deploy(version, "ada")
     assert ModelRegistry(world.client).read(made.name).champion == version
+
+
+def test_a_rollout_ends_when_its_version_is_rejected_or_its_decision_changes(
+    rollout_world: RolloutWorlds,
+) -> None:
+    made = rollout_world({"strategy": "canary"})
+    made.serve()
+    for run_key, taken_back in (("r/2", True), ("r/3", False)):
+        retrain, version = made.judged(run_key, "1")
+        made.steps.start(version, by="me", reason="weekly", run_key=f"rollout/{run_key}")
+        if taken_back:
+            record_answer(retrain.client, made.name, Approval(False, "ada", version))
+        else:
+            changed = {**retrain.decision().to_json(), "ship": False}
+            log_json(retrain.client, retrain.mlflow_run().info.run_id, changed, DECISION_FILE)
+
+        done = made.steps.advance()
+
+        assert (done.state, made.champion) == ("rolled_back", "1")
+        assert ("was rejected by ada" if taken_back else "is not to promote") in done.why
+
+
+def test_a_rollback_reaches_only_what_has_served(rollout_world: RolloutWorlds) -> None:
+    made = rollout_world({})
+    made.serve()
+    _, never = made.judged("r/2", "1")
+    registry = ModelRegistry(made.world.client)
+    with pytest.raises(PromotionError, match="version 2 has never served"):
+        promote(
+            registry, registry.read(made.name), never, expected="1", by="x", reason="x", run_key="b", kind="rollback"
+        )  # fmt: skip

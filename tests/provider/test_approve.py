@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,9 +21,6 @@ class Pushed(dict[str, Any]):
     def xcom_push(self, key: str, value: Any) -> None:
         self[key] = value
 
-    def xcom_pull(self, task_ids: str, key: str) -> Any:
-        return self.get(key)
-
 
 @pytest.fixture
 def skipped(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -38,11 +36,12 @@ ADA = {"id": "1", "name": "ada"}
 
 @pytest.fixture(autouse=True)
 def recorded(monkeypatch: pytest.MonkeyPatch) -> list[Approval]:
-    """Answers that were noted on a version."""
+    """Answers that were recorded on a version; its decision is d1."""
     noted: list[Approval] = []
-    monkeypatch.setattr(
-        ApproveOperator, "_record", lambda self, answer: None if answer.approved else noted.append(answer)
-    )
+    here = "evermodel_provider.operators.approve"
+    monkeypatch.setattr(f"{here}.record_answer", lambda client, model, answer: noted.append(answer))
+    monkeypatch.setattr(f"{here}.TrackingHook.get_conn", lambda self: None)
+    monkeypatch.setattr(ApproveOperator, "_decision", lambda self, client: SimpleNamespace(digest="d1"))
     return noted
 
 
@@ -52,7 +51,6 @@ def approve(approval: str = "manual", approvers: tuple[str, ...] = ()) -> Approv
             task_id="approve",
             model="flights",
             version="7",
-            run_key="k",
             approval=approval,
             approvers=approvers,
             response_timeout=timedelta(days=3),
@@ -62,10 +60,8 @@ def approve(approval: str = "manual", approvers: tuple[str, ...] = ()) -> Approv
     return task
 
 
-def answer(
-    task: ApproveOperator, choice: str, user: Any, asked: str = "d1", **filled_in: str | None
-) -> dict[str, Any]:
-    ti = Pushed(asked=asked)
+def answer(task: ApproveOperator, choice: str, user: Any, **filled_in: str | None) -> dict[str, Any]:
+    ti = Pushed()
     event = {
         "chosen_options": [choice],
         "params_input": filled_in,
@@ -84,12 +80,14 @@ def test_auto_goes_on_without_asking_and_says_so() -> None:
     assert Approval(**ti["approval"]) == Approval(True, "auto", "7")
 
 
-def test_yes_lets_the_run_go_on_and_keeps_who_when_and_why(skipped: list[str]) -> None:
+def test_yes_lets_the_run_go_on_and_keeps_who_when_and_why(
+    skipped: list[str], recorded: list[Approval]
+) -> None:
     pushed = answer(approve(), "Approve", ADA, comment=" looks good ", decision="d1")
     assert Approval(**pushed["approval"]) == Approval(
         True, "ada", "7", "d1", "2013-03-11T00:00:00+00:00", "looks good"
     )
-    assert skipped == []
+    assert (skipped, recorded) == ([], [Approval(**pushed["approval"])])
 
 
 def test_no_skips_the_deployment_but_not_the_report_and_is_noted_on_the_version(
@@ -110,16 +108,31 @@ def test_silence_is_a_no(skipped: list[str]) -> None:
 
 
 @pytest.mark.parametrize("choice", ["Approve", "Reject"])
-def test_an_answer_of_somebody_else_is_none(choice: str, skipped: list[str]) -> None:
+def test_an_answer_of_somebody_else_is_none(
+    choice: str, skipped: list[str], recorded: list[Approval]
+) -> None:
     with pytest.raises(AirflowFailException, match=r"eve .* is not an approver: the spec names ada, bob#4"):
-        answer(approve(approvers=("ada", "bob#4")), choice, {"id": "eve", "name": "eve"})
-    assert skipped == []
-    assert answer(approve(approvers=("ada", "bob#4")), "Approve", {"id": "4", "name": "Bob"})["approval"]
+        answer(approve(approvers=("ada", "bob#4")), choice, {"id": "eve", "name": "eve"}, decision="d1")
+    assert (skipped, recorded) == ([], [])
+    bob = {"id": "4", "name": "Bob"}
+    task = approve(approvers=("ada", "bob#4"))
+    assert answer(task, "Approve", bob, comment=None, decision="d1")["approval"]
 
 
-def test_a_yes_to_a_form_that_shows_an_older_decision_is_none() -> None:
-    with pytest.raises(AirflowFailException, match="approved the decision d0, but the current one is d1"):
-        answer(approve(), "Approve", ADA, decision="d0")
+@pytest.mark.parametrize(
+    ("user", "filled_in", "said"),
+    [
+        (ADA, {"decision": "d0"}, "approved the decision d0, but the current one is d1"),
+        (ADA, {}, r"approved the decision \(none\), but the current one is d1"),
+        (None, {"decision": "d1"}, "nobody approved the version"),
+    ],
+)
+def test_a_yes_to_another_decision_or_of_nobody_is_none(
+    user: Any, filled_in: dict[str, str], said: str, recorded: list[Approval]
+) -> None:
+    with pytest.raises(AirflowFailException, match=said):
+        answer(approve(), "Approve", user, **filled_in)
+    assert recorded == []
 
 
 def test_airflow_gets_the_approvers_by_the_ids_that_its_auth_manager_knows(

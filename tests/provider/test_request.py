@@ -71,12 +71,12 @@ def test_the_schedule_asks_for_everything_in_the_spec(model: World) -> None:
         "run_key": "retrain/flights/scheduled__2013-03-11T06:00:00+00:00",
         "reason": "weekly schedule",
         "candidates": ["boosted_trees", "logistic"],
-        "force_reason": None,
         "approval": "auto",
     }
 
 
 def test_the_form_wins_over_the_spec(model: World) -> None:
+    model.change(approvers=["ada"])
     answer = asked(
         model,
         run_type="manual",
@@ -89,7 +89,24 @@ def test_the_form_wins_over_the_spec(model: World) -> None:
     )
     assert answer["as_of"] == "2013-02-04T00:00:00+00:00"
     assert (answer["candidates"], answer["approval"]) == (["logistic"], "manual")
-    assert (answer["reason"], answer["force_reason"]) == ("audit", "audit (ada)")
+    assert answer["reason"] == "audit"
+
+
+@pytest.mark.parametrize("approvers", [[], ["ml_lead#3"]])
+def test_only_an_approver_forces_a_challenger(model: World, approvers: list[str]) -> None:
+    model.change(approvers=approvers)
+    with pytest.raises(AirflowFailException, match=r"the form forces the challenger: .* and ada started"):
+        asked(model, run_type="manual", user="ada", force=True, reason="ml_lead said so")
+
+
+def test_an_event_that_somebody_posted_says_nothing(model: World) -> None:
+    words = {"run_key": "retrain/flights/mine", "as_of": "2013-03-09", "reason": "ml_lead said so"}
+    posted = event(model, **words)
+    posted.extra["from_rest_api"] = True
+    without_task = event(model, **words).model_copy(update={"source_task_id": None})
+    answer = asked(model, posted, without_task, run_type="asset_triggered")
+    assert answer["reason"] == "asset_triggered"
+    assert answer["run_key"] == "retrain/flights/scheduled__2013-03-11T06:00:00+00:00"
 
 
 def test_a_form_without_a_reason_says_that_a_person_started_it(model: World) -> None:
@@ -105,7 +122,6 @@ def test_the_request_of_drift_brings_its_own_key_date_and_reason(model: World) -
 
     assert answer["run_key"] == "retrain/flights/drift-2013-03-09"
     assert (answer["as_of"], answer["reason"]) == ("2013-03-09T00:00:00+00:00", "drift of temp")
-    assert answer["force_reason"] is None
 
 
 def test_of_two_requests_the_newest_counts_and_an_event_of_another_kind_does_not(model: World) -> None:
@@ -136,7 +152,7 @@ def test_force_without_a_reason_fails_without_a_retry(model: World) -> None:
 def test_who_is_no_approver_cannot_skip_the_approvers(model: World) -> None:
     model.change(approval="manual", approvers=["ml_lead#3"])
     for user in ("eve", None):
-        with pytest.raises(AirflowFailException, match="only ml_lead can skip it") as caught:
+        with pytest.raises(AirflowFailException, match="only ml_lead may request it") as caught:
             asked(model, run_type="manual", user=user, approval="auto", reason="hurry")
         assert "with the form's approval as in the spec" in str(caught.value)
     assert asked(model, user="eve", approval="manual")["approval"] == "manual"
@@ -155,7 +171,7 @@ def test_an_approver_who_skips_the_question_signs_for_it(
 
 def test_without_named_approvers_nobody_skips_the_question(model: World) -> None:
     model.change(approval="manual")
-    with pytest.raises(AirflowFailException, match="it names no approvers"):
+    with pytest.raises(AirflowFailException, match="names no approvers"):
         asked(model, run_type="manual", user="ada", approval="auto")
 
 

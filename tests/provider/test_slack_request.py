@@ -88,14 +88,18 @@ def test_replies_go_to_slack_or_to_the_server_that_stands_for_it_on_this_machine
     assert may_reply(url, "") is (allowed and "slack" in url)
 
 
-def test_the_secret_comes_from_the_connection_or_the_environment_and_is_not_shown() -> None:
-    app = SlackApp.of(
-        {"signing_secret": "s1", "users": '{"U1": "ada"}'}, {"EVERMODEL_SLACK_SIGNING_SECRET": "s2"}
-    )
-    assert app == SlackApp("s1", {"U1": "ada"})
+def test_the_app_comes_from_the_environment_and_its_secret_is_not_shown() -> None:
+    environ = {
+        "EVERMODEL_SLACK_SIGNING_SECRET": "s1",
+        "EVERMODEL_SLACK_SIGNING_SECRET_TEAM_B": "s2",
+        "EVERMODEL_SLACK_USERS": '{"U1": "ada"}',
+    }
+    app = SlackApp.of("slack_api_default", environ)
+    assert app == SlackApp("slack_api_default", "s1", {"U1": "ada"})
     assert "s1" not in repr(app)
-    assert SlackApp.of({}, {"EVERMODEL_SLACK_SIGNING_SECRET": "s2"}) == SlackApp("s2", {})
-    assert SlackApp.of({"signing_secret": " "}, {}) is None
+    assert SlackApp.of("team-b", environ) == SlackApp("team-b", "s2", {"U1": "ada"})
+    assert SlackApp.of("team_c", environ) is None, "a connection has a secret of its own, or no buttons"
+    assert SlackApp.of("slack_api_default", {"EVERMODEL_SLACK_SIGNING_SECRET": " "}) is None
 
 
 async def test_the_endpoint_tells_nothing_to_those_who_are_not_slack(tmp_path: Path) -> None:
@@ -103,7 +107,7 @@ async def test_the_endpoint_tells_nothing_to_those_who_are_not_slack(tmp_path: P
 
     def connect(name: str) -> SlackApp | None:
         asked.append(name)
-        return SlackApp(SECRET, {}) if name == "mine" else None
+        return SlackApp(name, SECRET, {}) if name == "mine" else None
 
     outer = Starlette()
     outer.mount("/slack", SlackActions(connect, tmp_path / "seen"))

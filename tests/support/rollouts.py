@@ -45,6 +45,7 @@ class RolloutWorld:
         decision = Decision(
             self.name, run_key, "linear", f"{run.info.artifact_uri}/model", parent, "roc_auc",
             "better" if ship else "worse", ship, False, "said so", 100, (0.8, 0.7, 0.9), None, None, (),
+            approval=self.spec.approval,
         )  # fmt: skip
         log_json(retrain.client, retrain.mlflow_run().info.run_id, decision.to_json(), DECISION_FILE)
         tags = {"evermodel.decision": decision.digest}

@@ -67,7 +67,7 @@ def _by_hand(model: str, version: str, reason: str, force: bool, as_json: bool) 
     from evermodel.pipelines.deploy import require_approver_login
 
     (spec, settings), by = read_spec(model), os_user()
-    require_approver_login(spec, by)
+    require_approver_login(spec, by, force=force)
     key = f"promote/{model}/{uuid.uuid4().hex[:12]}"
     with output.waiting("reading MLflow"):
         client = connect(settings.tracking_uri)

@@ -47,8 +47,8 @@ def train(
     output.quiet_libraries()
     (spec, settings), moment = read_spec(model), moment_of(as_of)
     who = os_user()
-    if approve:
-        require_approver_login(spec, who)
+    if approve or force_reason:
+        require_approver_login(spec, who, force=bool(force_reason))
     with output.step("start") as say:
         from evermodel.pipelines.retrain import Retrain
 

@@ -4,20 +4,78 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from evermodel.core.errors import PromotionError, RolloutError
+from evermodel.core.errors import ApprovalError, PromotionError, RolloutError
 from evermodel.evaluation.decision import Decision
 from evermodel.modeling.model_store import download
-from evermodel.registry.approval import Approval
+from evermodel.registry.approval import AUTO, Approval
 from evermodel.registry.registry import ModelRegistry
+from evermodel.registry.registry_entry import Promotion, RegistryEntry
 from evermodel.registry.retrain_run import DECISION_FILE, retrain_of
 from evermodel.registry.tags import DECISION, ORIGIN
 from evermodel.registry.tracking import read_json
-from evermodel.spec import ModelSpec
 
 if TYPE_CHECKING:
     from evermodel.registry.client import MlflowClient, ModelVersion
+
+
+def promote(
+    registry: ModelRegistry,
+    seen: RegistryEntry,
+    version: str,
+    *,
+    expected: str | None,
+    by: str,
+    reason: str,
+    run_key: str,
+    kind: Literal["promotion", "rollback"] = "promotion",
+    forced: bool = False,
+) -> Promotion:
+    """Make a version the champion; no other function moves that alias, so that every path passes this check.
+
+    Parameters
+    ----------
+    forced
+        Promote in spite of decision and approval; only for a person at the command line, who is recorded.
+
+    Raises
+    ------
+    PromotionError
+        The decision does not allow it, or a rollback names a version that never served.
+    ApprovalError
+        The version is not approved, or another decision was.
+    ModelChangedError
+        A stored file is not the one that was evaluated.
+    RegistryConflictError
+        The champion has changed since the evaluation.
+    """
+    begun = seen.completed(run_key) or seen.unfinished(run_key)  # was checked when it began
+    if kind == "rollback":
+        _require_served(seen, version)
+    elif not begun:
+        found = registry.version(seen.name, version)
+        if not forced:
+            _require_consent(registry.client, found, expected)
+        require_content(registry.client, found)
+    return registry.promote(
+        seen, version, expected=expected, by=by, reason=reason, run_key=run_key, kind=kind
+    )
+
+
+def _require_consent(client: MlflowClient, version: ModelVersion, expected: str | None) -> None:
+    decision = decision_of(client, version)
+    refusal = refusal_of(version, decision, expected)
+    if refusal is not None:
+        raise PromotionError(*refusal)
+    require_approval(version, decision)
+
+
+def _require_served(seen: RegistryEntry, version: str) -> None:
+    if version not in {name for line in seen.promotions for name in (line.version, line.previous)}:
+        raise PromotionError(
+            f"model {seen.name}: version {version} has never served", "name a version that has served"
+        )
 
 
 def decision_of(client: MlflowClient, version: ModelVersion) -> Decision:
@@ -64,20 +122,24 @@ def require_content(client: MlflowClient, version: ModelVersion) -> None:
         download(client, f"models:/{version.name}/{version.version}", Path(folder))
 
 
-def refusal_of(client: MlflowClient, version: ModelVersion, current: str | None) -> tuple[str, str] | None:
-    """Return why a version may not be promoted over the current champion, and what to do; None if it may.
+def refusal_of(version: ModelVersion, decision: Decision, current: str | None) -> tuple[str, str] | None:
+    """Return why its decision keeps a version from being promoted, and what to do; None if it does not.
+
+    Parameters
+    ----------
+    current
+        The champion that it would follow.
 
     Raises
     ------
     PromotionError
-        The version is the champion, or has no decision.
+        The version is the champion.
     """
     model = version.name
     if current == str(version.version):
         raise PromotionError(
             f"model {model}: version {version.version} is the champion", "name another version"
         )
-    decision = decision_of(client, version)
     force = "or use --force, which is recorded in the history"
     if not decision.ship:
         return (
@@ -108,32 +170,64 @@ def _failed(decision: Decision) -> str:
     return ", ".join(gate.name for gate in decision.failed) or decision.verdict
 
 
-def require_eligible(client: MlflowClient, spec: ModelSpec, version: str, champion: str, reason: str) -> None:
-    """Check that a version may be rolled out.
+def require_approval(version: ModelVersion, decision: Decision) -> None:
+    """Refuse a version that nobody approved, unless its decision says that no approval is required.
+
+    An approval holds for one version and one decision. ``auto`` holds if the spec said so when the decision was made,
+    or, for a version of another environment, when it arrived.
+
+    Raises
+    ------
+    ApprovalError
+        There is no approval, a rejection, or the approval of another decision.
+    """
+    model, number, answer = version.name, version.version, Approval.from_version(version)
+    here = ORIGIN not in version.tags
+    if answer is None:
+        if decision.approval == AUTO and here:
+            return
+        task = f"answer the form of the task approve in the DAG retrain_{model}, or " if here else ""
+        raise ApprovalError(
+            f"model {model}: version {number} is not approved",
+            f'{task}run evermodel promote {model} {number} --approve --reason "…"',
+        )
+    if not answer.approved:
+        raise ApprovalError(
+            f"model {model}: version {number} was rejected by {answer.by}",
+            "start the retrain DAG again for a new challenger",
+        )
+    if answer.by == AUTO and here and decision.approval not in (AUTO, ""):
+        raise ApprovalError(
+            f"model {model}: version {number} is not approved: the spec required an approval when the decision was made",
+            f"answer the form of the task approve in the DAG retrain_{model}",
+        )
+    # Releases that wrote no mode into the decision wrote no digest beside the approval.
+    if answer.by != AUTO and answer.digest != decision.digest and (decision.approval or answer.digest):
+        raise ApprovalError(
+            f"model {model}: {answer.by} approved the decision {answer.digest or '(unknown)'} on version {number}, "
+            f"but decision.json is now {decision.digest}: it changed after the approval was requested",
+            "start the retrain DAG again to request approval of the current decision",
+        )
+
+
+def require_eligible(client: MlflowClient, version: ModelVersion, champion: str) -> None:
+    """Check that a version may be rolled out, or may go on.
 
     Raises
     ------
     RolloutError
-        There is no reason, or the version is champion, has a negative decision or is not approved.
+        The version is champion, has a negative decision or is not approved.
     PromotionError
-        The version does not exist, or has no decision.
+        The version has no decision.
     """
-    model = spec.name
-    if not reason.strip():
-        raise RolloutError(
-            f"model {model}: a rollout needs a reason", "pass a reason; the history records it"
-        )
-    found = ModelRegistry(client).version(model, version)
-    if version == champion:
-        raise RolloutError(f"model {model}: version {version} is the champion", "name another version")
-    refusal = refusal_of(client, found, champion)
-    require_content(client, found)
+    model, number = version.name, version.version
+    if str(number) == champion:
+        raise RolloutError(f"model {model}: version {number} is the champion", "name another version")
+    decision = decision_of(client, version)
+    refusal = refusal_of(version, decision, champion)
     if refusal is not None:
         raise RolloutError(refusal[0], "retrain, which evaluates a version against the current champion")
-    approval = Approval.from_version(found)
-    if not (spec.approval == "auto" if approval is None else approval.approved):
-        by_hand = f'run evermodel promote {model} {version} --approve --reason "…"'
-        form = f"answer the approval form of the task approve in the DAG retrain_{model}"
-        raise RolloutError(
-            f"model {model}: version {version} is not approved", by_hand if ORIGIN in found.tags else form
-        )
+    try:
+        require_approval(version, decision)
+    except ApprovalError as error:
+        raise RolloutError(error.problem, error.advice) from error

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from evermodel.core.errors import PromotionError
-from evermodel.deployment.eligibility import refusal_of, require_content
+from evermodel.deployment.eligibility import decision_of, promote, refusal_of
 from evermodel.deployment.rollout.moves import stop_active_rollout
+from evermodel.registry.approval import Approval, record_answer
 from evermodel.registry.audit import audit
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.registry_entry import Promotion
 from evermodel.registry.retrain_run import note_outcome
-from evermodel.registry.tags import APPROVED_BY, RetrainOutcome
+from evermodel.registry.tags import RetrainOutcome
 
 if TYPE_CHECKING:
-    from evermodel.registry.client import MlflowClient
+    from evermodel.registry.client import MlflowClient, ModelVersion
 
 
 def promote_version(
@@ -45,20 +47,40 @@ def promote_version(
     if done is not None:
         return done
     begun = seen.unfinished(run_key) is not None
-    refusal = None if begun else refusal_of(client, found, seen.champion)
+    decision = decision_of(client, found)
+    refusal = None if begun else refusal_of(found, decision, seen.champion) or _rejected(found)
     if refusal is not None:
         problem, advice = refusal
         if not force:
             raise PromotionError(problem, advice)
         reason = f"forced: {reason}"
     seen.require_own()  # before the approval is written
-    require_content(client, found)
     if refusal is not None:
         facts = {"version": version, "by": by, "reason": reason, "against": refusal[0], "run_key": run_key}
         audit(client, "override", model, **facts)
-    client.set_model_version_tag(model, version, APPROVED_BY, by)
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    record_answer(client, model, Approval(True, by, version, decision.digest, at, reason))
     now = registry.read(model)
-    done = registry.promote(now, version, expected=seen.champion, by=by, reason=reason, run_key=run_key)
+    done = promote(
+        registry,
+        now,
+        version,
+        expected=seen.champion,
+        by=by,
+        reason=reason,
+        run_key=run_key,
+        forced=refusal is not None,
+    )
     stop_active_rollout(client, now, f"version {done.version} was promoted: {reason}", done.version, by)
     note_outcome(client, found, RetrainOutcome.DEPLOYED)
     return done
+
+
+def _rejected(version: ModelVersion) -> tuple[str, str] | None:
+    answer = Approval.from_version(version)
+    if answer is None or answer.approved:
+        return None
+    return (
+        f"model {version.name}: version {version.version} was rejected by {answer.by}",
+        "choose another version, or use --force, which is recorded in the history",
+    )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from evermodel.core.errors import RollbackError
 from evermodel.core.settings import Settings
+from evermodel.deployment.eligibility import promote
 from evermodel.deployment.rollout.moves import stop_active_rollout
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.registry_entry import Promotion, RegistryEntry
@@ -91,7 +92,8 @@ def roll_back(
                 f"model {model}: a rollback needs a reason", "pass a reason; the history records it"
             )
         target = _target(seen, run_key, version, served)
-        done = registry.promote(
+        done = promote(
+            registry,
             seen,
             target.version,
             expected=expected or seen.champion,

@@ -42,6 +42,8 @@ class Decision:
         The primary metric of both and the difference, as ``value, low, high``; None where there is no champion.
     files
         SHA-256 of every file of the challenger's model; empty in decisions of earlier releases.
+    approval
+        ``auto`` or ``manual``, as it was when the decision was made; empty in decisions of earlier releases.
     """
 
     model: str
@@ -60,6 +62,7 @@ class Decision:
     gain: tuple[float, float, float] | None
     gates: tuple[Gate, ...]
     files: dict[str, str] = field(default_factory=dict)
+    approval: str = ""
 
     @property
     def digest(self) -> str:
@@ -74,8 +77,9 @@ class Decision:
     def to_json(self) -> dict[str, Any]:
         """Return plain data, ready for JSON."""
         data = asdict(self)
-        if not self.files:
-            del data["files"]  # the digests of decisions without stay what they were
+        for name in ("files", "approval"):
+            if not data[name]:
+                del data[name]  # the digests of decisions without stay what they were
         return data
 
     @classmethod

@@ -36,6 +36,7 @@ def evaluate(
     champion_saw: float = 0.0,
     unusable: str | None = None,
     force_reason: str | None = None,
+    approval: str = "",
 ) -> Decision:
     """Apply every gate of the spec to a challenger.
 
@@ -51,6 +52,8 @@ def evaluate(
         Why the champion that serves cannot be scored; without a comparison only a person may ship.
     force_reason
         Reason to ship it regardless of the gates; None if not forced.
+    approval
+        ``auto`` or ``manual``; that of the spec if not given.
 
     Raises
     ------
@@ -93,6 +96,7 @@ def evaluate(
         gain=None if first.gain is None else (first.gain.value, first.gain.low, first.gain.high),
         gates=tuple(gates),
         files=dict(challenger.files),
+        approval=approval or spec.approval,
     )
 
 

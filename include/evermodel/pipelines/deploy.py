@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Literal
 
 from evermodel.core.errors import ApprovalError, PromotionError
 from evermodel.core.settings import Settings
-from evermodel.deployment.eligibility import decision_of, refusal_of, require_content
+from evermodel.deployment.eligibility import decision_of, promote, refusal_of
 from evermodel.deployment.rollout.moves import stop_active_rollout
 from evermodel.deployment.rollout.service import RolloutService
 from evermodel.registry import tags as tag
-from evermodel.registry.approval import Approval, Approver, record_answer
+from evermodel.registry.approval import AUTO, Approval, Approver, record_answer
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.registry_entry import RegistryEntry
 from evermodel.registry.retrain_run import note_outcome
@@ -119,17 +119,18 @@ def approve(
             f"model {model}: version {version} was rejected by {answer.by}",
             "choose another version",
         )
-    refusal = refusal_of(client, found, seen.champion)
+    decision = decision_of(client, found)
+    refusal = refusal_of(found, decision, seen.champion)
     if refusal is not None:
         raise PromotionError(*refusal)
-    if answer is None:
-        decision, at = decision_of(client, found), datetime.now(UTC).isoformat(timespec="seconds")
+    if answer is None or answer.digest != decision.digest:
+        at = datetime.now(UTC).isoformat(timespec="seconds")
         record_answer(client, model, Approval(True, by, version, decision.digest, at, reason))
     return deploy(spec, version, client, settings, by=by, reason=reason)
 
 
-def require_approver_login(spec: ModelSpec, by: str) -> None:
-    """Reject a login that is not among the spec's approvers, if the spec requires approval.
+def require_approver_login(spec: ModelSpec, by: str, *, force: bool = False) -> None:
+    """Reject a login that is not among the spec's approvers, if the spec requires approval or the gates are overruled.
 
     Raises
     ------
@@ -137,7 +138,7 @@ def require_approver_login(spec: ModelSpec, by: str) -> None:
         The spec names others.
     """
     names = [Approver.parse(text).name for text in spec.approvers]
-    if spec.approval == "manual" and names and by not in names:
+    if (force or spec.approval == "manual") and names and by not in names:
         raise ApprovalError(
             f"model {spec.name}: {by} may not approve a version: the spec names {', '.join(names)}",
             "run this command as one of them",
@@ -153,9 +154,8 @@ def _settle(
     if done is not None and seen.champion != number:
         return Deployment(model, number, "served before", seen.champion)
     if done is None and (seen.champion != number or seen.unfinished(key)):
-        require_content(registry.client, version)
         now, why = registry.read(model), _proven(version, reason)
-        done = registry.promote(now, number, expected=seen.champion, by=by, reason=why, run_key=key)
+        done = promote(registry, now, number, expected=seen.champion, by=by, reason=why, run_key=key)
     stop_active_rollout(registry.client, seen, f"version {number} was promoted: {reason}", number, by)
     lines = [line for line in (*seen.promotions, *filter(None, [done])) if line.version == number]
     return Deployment(model, number, "champion", lines[-1].previous if lines else None)
@@ -182,13 +182,16 @@ def _held(
 ) -> Deployment | None:
     """Return what a version waits for; None if it can be deployed."""
     model, number = spec.name, str(version.version)
-    refusal = refusal_of(client, version, current)
+    decision = decision_of(client, version)
+    refusal = refusal_of(version, decision, current)
     if refusal is not None:
         return Deployment(model, number, "held back", current, why=refusal[0])
     answer = Approval.from_version(version)
     if answer is not None and not answer.approved:
         return Deployment(model, number, "held back", current, why=f"rejected by {answer.by}")
-    if spec.approval == "manual" and answer is None:
+    # A version of another environment waits as the spec of this one says.
+    mode = spec.approval if tag.ORIGIN in version.tags else decision.approval or spec.approval
+    if answer is None and "manual" in (mode, spec.approval):
         return Deployment(model, number, "waits for approval", current)
     return None
 
@@ -203,9 +206,12 @@ def _begin(
     reason: str,
 ) -> Deployment:
     """Start the spec's rollout, or promote if it has none or no champion exists."""
+    number, key = str(version.version), f"rollout/{version.tags[tag.RUN_KEY]}"
+    if Approval.from_version(version) is None:
+        seen.require_own(settings.environment)
+        record_answer(registry.client, spec.name, Approval(True, AUTO, number))
     if spec.rollout.strategy == "direct" or seen.champion is None:
         return _settle(registry, version, seen, by, reason)
-    number, key = str(version.version), f"rollout/{version.tags[tag.RUN_KEY]}"
     plan = RolloutService(spec, registry.client, settings).start(
         number, by=by, reason=_proven(version, reason), run_key=key
     )

@@ -31,7 +31,11 @@ if TYPE_CHECKING:
 
 
 def evaluate_candidates(
-    run: RetrainRun, snapshot: str, trained: list[TrainedCandidate], force_reason: str | None
+    run: RetrainRun,
+    snapshot: str,
+    trained: list[TrainedCandidate],
+    force_reason: str | None,
+    approval: str = "",
 ) -> Decision:
     """Evaluate the best candidate against the champion on the test part, and write the decision."""
     chosen = best_of(run.spec, trained)
@@ -52,6 +56,7 @@ def evaluate_candidates(
         champion_saw=_overlap(version, parts.test.start, parts.test.end),
         unusable=unusable,
         force_reason=force_reason,
+        approval=approval,
     )
     decision = replace(decision, parent=None if version is None else str(version.version))
     _write(run, decision, chosen)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from evermodel.core.environment import environment_digest, git_commit, installed_packages, thread_count
-from evermodel.core.errors import ApprovalError, PromotionError
+from evermodel.core.errors import PromotionError
 from evermodel.core.settings import Settings
 from evermodel.data.snapshots.snapshot import Snapshot, take_snapshot
-from evermodel.deployment.eligibility import require_content, require_ship
+from evermodel.deployment.eligibility import promote, require_approval, require_ship
 from evermodel.deployment.rollout.moves import stop_active_rollout
 from evermodel.evaluation.decision import Decision
 from evermodel.modeling.training import TrainedCandidate
@@ -59,9 +60,11 @@ class Retrain(RetrainRun):
         """Check the snapshot; see `validate_snapshot`."""
         return validate_snapshot(self, snapshot)
 
-    def evaluate(self, snapshot: str, trained: list[TrainedCandidate], force_reason: str | None) -> Decision:
+    def evaluate(
+        self, snapshot: str, trained: list[TrainedCandidate], force_reason: str | None, approval: str = ""
+    ) -> Decision:
         """Evaluate the best candidate against the champion on the test part, and write the decision."""
-        return evaluate_candidates(self, snapshot, trained, force_reason)
+        return evaluate_candidates(self, snapshot, trained, force_reason, approval)
 
     def decision(self) -> Decision:
         """Read back the decision that `evaluate` wrote."""
@@ -103,31 +106,33 @@ class Retrain(RetrainRun):
             description=describe_version(self, decision, links),
             tags={**made.to_tags(), **links},
         )
+        if version.tags.get(tag.DECISION) != decision.digest:  # evaluated again, against another champion
+            for key, value in made.to_tags().items():
+                self.client.set_model_version_tag(self.spec.name, str(version.version), key, value)
         self.mlflow_run({tag.VERSION: str(version.version)})
         record_card(self, decision, version)
         return version
 
-    def deploy(self, version: str, by: str, approval: Approval | None = None) -> Promotion:
+    def deploy(self, version: str, by: str = AUTO) -> Promotion:
         """Promote the version, if the champion is still the one that the decision compared it with.
 
         Parameters
         ----------
-        approval
-            The approval, if one was required; it is recorded on the version.
+        by
+            Who approves it now; ``auto``: nobody, so that the version has an approval or its decision requires none.
 
         Raises
         ------
         ApprovalError
-            The answer was no, or about another version, the decision was changed since, or the spec wants an answer and
-            there is none.
+            The version is not approved, was rejected, or the decision has changed since.
         PromotionError
             The decision is no, or the version is another run's.
         """
-        decision, answer = self._consented(version, by, approval)
+        decision, answer = self._approved(version, by)
         registry = ModelRegistry(self.client)
-        require_content(self.client, registry.version(self.spec.name, version))
         seen = registry.read(self.spec.name)
-        promotion = registry.promote(
+        promotion = promote(
+            registry,
             seen,
             version,
             expected=decision.parent,
@@ -140,31 +145,35 @@ class Retrain(RetrainRun):
         self.mlflow_run({tag.OUTCOME: RetrainOutcome.DEPLOYED, tag.VERSION: version})
         return promotion
 
-    def ask_for_rollout(self, version: str, by: str, approval: Approval | None = None) -> dict[str, Any]:
+    def ask_for_rollout(self, version: str, by: str = AUTO) -> dict[str, Any]:
         """Record the approval, and return the request for the version's rollout; see `deploy`."""
-        _, answer = self._consented(version, by, approval)
+        _, answer = self._approved(version, by)
         self.mlflow_run({tag.OUTCOME: RetrainOutcome.ROLLING_OUT, tag.VERSION: version})
         reason, run_key = answer.reason(self.reason), f"rollout/{self.run_key}"
         return {"version": version, "by": answer.by, "reason": reason, "run_key": run_key}
 
-    def _consented(self, version: str, by: str, approval: Approval | None) -> tuple[Decision, Approval]:
-        decision = self.decision()
+    def _approved(self, version: str, by: str) -> tuple[Decision, Approval]:
+        """Return the decision and the approval, which is recorded if it is given now."""
+        decision, model = self.decision(), self.spec.name
         require_ship(decision)
-        found = ModelRegistry(self.client).version(self.spec.name, version)
+        registry = ModelRegistry(self.client)
+        found = registry.version(model, version)
         if found.tags.get(tag.RUN_KEY) != self.run_key:
             raise PromotionError(
-                f"model {self.spec.name}: version {version} was registered by run {found.tags.get(tag.RUN_KEY)}, "
+                f"model {model}: version {version} was registered by run {found.tags.get(tag.RUN_KEY)}, "
                 f"but run {self.run_key} deploys it",
                 "deploy the version that this run registered",
             )
-        if approval is None and by == AUTO and self.spec.approval == "manual":
-            raise ApprovalError(
-                f"model {self.spec.name}: version {version} needs an approval, and there is none",
-                "put ApproveOperator before DeployOperator and pass its answer as `approval`",
-            )
-        answer = approval or Approval(True, by, version, decision.digest)
-        answer.require(version, decision.digest)
-        record_answer(self.client, self.spec.name, answer)
+        answer = Approval.from_version(found)
+        given = answer is not None and answer.approved and (answer.by, answer.digest) == (by, decision.digest)
+        free = answer is None and (decision.approval or self.spec.approval) == AUTO
+        if free if by == AUTO else not given:
+            at = "" if by == AUTO else datetime.now(UTC).isoformat(timespec="seconds")
+            answer = Approval(True, by, version, decision.digest, at)
+            record_answer(self.client, model, answer)
+            found = registry.version(model, version)
+        require_approval(found, decision)
+        answer = answer or Approval(True, AUTO, version)
         self._note_override(decision, answer)
         return decision, answer
 

@@ -45,51 +45,26 @@ class Approval:
         """Return plain data, ready for JSON."""
         return asdict(self)
 
-    def require(self, version: str, digest: str) -> None:
-        """Refuse anything but the approved version and decision.
-
-        Parameters
-        ----------
-        version, digest
-            The version to deploy, and the digest of its current decision.
-
-        Raises
-        ------
-        ApprovalError
-            The version was rejected, or another version or decision was approved.
-        """
-        if not self.approved:
-            raise ApprovalError(
-                f"version {version} was rejected by {self.by}",
-                "start the retrain DAG again for a new challenger",
-            )
-        if self.by == AUTO:
-            return
-        if self.version != version:
-            raise ApprovalError(
-                f"version {self.version} was approved by {self.by}, not version {version}",
-                "clear the task approve to request the approval of this version",
-            )
-        if self.digest != digest:
-            raise ApprovalError(
-                f"version {version}: {self.by} approved the decision {self.digest or '(unknown)'}, "
-                f"but decision.json is now {digest}: it changed after the approval was requested",
-                "start the retrain DAG again to request approval of the current decision",
-            )
-
     def tags(self) -> dict[str, str]:
         """Return the version's tags for the approval."""
         family = APPROVED if self.approved else REJECTED
-        said = {"by": self.by, "at": self.at, "comment": self.comment[:_MOST_COMMENT]}
+        said = {
+            "by": self.by,
+            "at": self.at,
+            "comment": self.comment[:_MOST_COMMENT],
+            "decision": self.digest,
+        }
         return {family + name: value for name, value in said.items() if value}
 
     @classmethod
     def from_version(cls, version: ModelVersion) -> Approval | None:
         """Read a version's approval or, with precedence, rejection; None if there is none."""
         for approved, family in ((False, REJECTED), (True, APPROVED)):
-            said = {name: version.tags.get(family + name, "") for name in ("by", "at", "comment")}
-            if said["by"]:
-                return cls(approved, version=str(version.version), **said)
+            by, at, comment, digest = (
+                version.tags.get(family + name, "") for name in ("by", "at", "comment", "decision")
+            )
+            if by:
+                return cls(approved, by, str(version.version), digest, at, comment)
         return None
 
     def reason(self, reason: str) -> str:
@@ -102,7 +77,7 @@ class Approval:
 
 
 def record_answer(client: MlflowClient, model: str, answer: Approval) -> None:
-    """Write an approval or rejection on the version; a repetition changes nothing."""
+    """Write an approval or rejection on the version, in place of an earlier one; a repetition changes nothing."""
     said = "approval" if answer.approved else "rejection"
     audit(
         client,
@@ -116,6 +91,9 @@ def record_answer(client: MlflowClient, model: str, answer: Approval) -> None:
     )
     for key, value in answer.tags().items():
         client.set_model_version_tag(model, answer.version, key, value)
+    for key in client.get_model_version(model, answer.version).tags:
+        if key.startswith((APPROVED, REJECTED)) and key not in answer.tags():
+            client.delete_model_version_tag(model, answer.version, key)
 
 
 @dataclass(frozen=True)
@@ -150,29 +128,33 @@ def require_approver(approvers: Sequence[str], user: Mapping[str, Any] | None) -
     approvers
         Those of the spec; empty allows every user with access to the form.
     user
-        Id and name of the user; None after a timeout.
+        Id and name of the user; None if nobody answered.
 
     Raises
     ------
     ApprovalError
         The person is not among the approvers.
     """
-    if not approvers or user is None:
-        return
-    if str(user["id"]) not in {Approver.parse(text).id for text in approvers}:
+    if user is None:
+        raise ApprovalError(
+            "nobody approved the version", "clear the task approve to request the approval again"
+        )
+    if approvers and str(user["id"]) not in {Approver.parse(text).id for text in approvers}:
         raise ApprovalError(
             f"{user['name']} (id {user['id']}) is not an approver: the spec names {', '.join(approvers)}",
             "clear the task approve to request the approval again",
         )
 
 
-def require_waiver(model: str, approvers: Sequence[str], user: str | None) -> None:
-    """Refuse to skip a required approval, unless an approver skips it.
+def require_named(model: str, approvers: Sequence[str], user: str | None, act: str) -> None:
+    """Refuse what only an approver may request: to skip the approval, or to force the challenger.
 
     Parameters
     ----------
     approvers
-        Those of the spec; without any, the approval cannot be skipped.
+        Those of the spec; without any, nobody may.
+    act
+        What the form requests.
     user
         Name of the user who started the run; None if unknown.
 
@@ -183,9 +165,8 @@ def require_waiver(model: str, approvers: Sequence[str], user: str | None) -> No
     """
     names = [Approver.parse(text).name for text in approvers]
     if user not in names:
-        named = f"only {', '.join(names)} can skip it" if names else "it names no approvers who can skip it"
+        named = f"only {', '.join(names)} may request it" if names else "the spec names no approvers who may"
         raise ApprovalError(
-            f"model {model}: the form sets approval auto, but the spec requires an approval: {named}, "
-            f"and {user or 'an unknown user'} started this run",
-            "start the run again with the form's approval as in the spec",
+            f"model {model}: the form {act}: {named}, and {user or 'an unknown user'} started this run",
+            "start the run again with the form's approval as in the spec, and without `force`",
         )

@@ -1,50 +1,45 @@
-"""The Slack app behind a connection: its signing secret, and the Airflow users of Slack users."""
+"""The Slack app behind the buttons of a connection: its signing secret, and the Airflow users of Slack users."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 SECRET_VARIABLE = "EVERMODEL_SLACK_SIGNING_SECRET"
+USERS_VARIABLE = "EVERMODEL_SLACK_USERS"
+DEFAULT_CONNECTION = "slack_api_default"
 
 
 @dataclass(frozen=True)
 class SlackApp:
-    """The Slack app's settings in the extra of the Slack connection.
+    """A Slack app whose buttons are accepted; from the environment, because Airflow users may edit connections.
 
     Parameters
     ----------
-    signing_secret
-        Key ``signing_secret``; default: the environment's ``EVERMODEL_SLACK_SIGNING_SECRET``.
+    connection
+        The Airflow connection whose messages have its buttons.
     users
-        Key ``users``: Slack's user id and the name of the Airflow user.
+        Slack's user id and the name of the Airflow user.
     base_url
-        Key ``base_url``: address of the Web API, if not Slack's.
+        Address of the Web API, if not Slack's; for tests.
     """
 
+    connection: str
     signing_secret: str = field(repr=False)
     users: Mapping[str, str]
     base_url: str = ""
 
     @classmethod
-    def of(cls, extra: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> SlackApp | None:
-        """Return the app of a connection's extra; None without a signing secret."""
-        secret = str(extra.get("signing_secret") or environ.get(SECRET_VARIABLE) or "").strip()
-        users = extra.get("users") or {}
-        users = json.loads(users) if isinstance(users, str) else users
-        return cls(secret, dict(users), str(extra.get("base_url") or "")) if secret else None
+    def of(cls, connection: str, environ: Mapping[str, str] = os.environ) -> SlackApp | None:
+        """Return the app of a connection, which is not looked up; None without a signing secret."""
+        suffix = "" if connection == DEFAULT_CONNECTION else "_" + re.sub(r"\W", "_", connection).upper()
+        secret = environ.get(SECRET_VARIABLE + suffix, "").strip()
+        return cls(connection, secret, slack_users(environ)) if secret else None
 
 
-def has_slack_app(connection_id: str) -> bool:
-    """Return whether the buttons in this connection's messages work; called in a task."""
-    from airflow.providers.slack.hooks.slack import SlackHook
-    from airflow.sdk.exceptions import AirflowNotFoundException
-
-    try:
-        connection = SlackHook.get_connection(connection_id)
-    except AirflowNotFoundException:
-        return False
-    return SlackApp.of(connection.extra_dejson) is not None
+def slack_users(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the Airflow users of Slack users; without any, messages have no buttons."""
+    return dict(json.loads(environ.get(USERS_VARIABLE) or "{}"))

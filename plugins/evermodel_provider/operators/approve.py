@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 
     from evermodel.core.settings import Settings
     from evermodel.evaluation.decision import Decision
+    from evermodel.registry.client import MlflowClient
     from evermodel.spec import ModelSpec
 
 APPROVAL_KEY = "approval"
-ASKED_KEY = "asked"
-COMMENT, DECISION = "comment", "decision"
+COMMENT, DECISION, SLACK = "comment", "decision", "slack_connection"
 
 
 class ApproveOperator(ApprovalOperator):
     """Wait for the approval of a registered version, or continue at once if approval is ``auto``.
 
-    A message goes to the model's channel. Without a response in time the version is rejected. Approval and rejection are
-    pushed as the XCom ``approval``, with the digest of the decision that the form shows with every gate.
+    A message goes to the model's channel. Without a response in time the version is rejected. The answer is recorded on
+    the version, with the digest of the decision that the form shows: `DeployOperator` promotes nothing without it. The
+    XCom ``approval`` is for the report alone.
 
     :param model: Name of a model spec. (templated)
     :param version: The registered version. (templated)
-    :param run_key: Idempotency key of the retrain. (templated)
     :param approval: ``auto`` or ``manual``. (templated)
     :param approvers: Airflow users who may approve, as in the spec; empty: all users with access to the form.
     :param mlflow_conn_id: Airflow connection of the MLflow server. (templated)
@@ -43,7 +43,6 @@ class ApproveOperator(ApprovalOperator):
     template_fields: Sequence[str] = (
         "model",
         "version",
-        "run_key",
         "approval",
         "mlflow_conn_id",
         "subject",
@@ -55,7 +54,6 @@ class ApproveOperator(ApprovalOperator):
         *,
         model: str,
         version: str,
-        run_key: str,
         approval: str = "manual",
         approvers: Sequence[str] = (),
         mlflow_conn_id: str = TrackingHook.default_conn_name,
@@ -67,7 +65,6 @@ class ApproveOperator(ApprovalOperator):
         super().__init__(**kwargs)
         self.model = model
         self.version = version
-        self.run_key = run_key
         self.approval = approval
         self.approvers = approvers
         self.mlflow_conn_id = mlflow_conn_id
@@ -76,7 +73,9 @@ class ApproveOperator(ApprovalOperator):
         """Request approval, unless approval is ``auto``."""
         if self.approval == "auto":
             self.log.info("Version %s needs no approval: approval is auto", self.version)
-            return self._push(context, Approval(True, AUTO, str(self.version)))
+            answer = Approval(True, AUTO, str(self.version)).to_json()
+            context["ti"].xcom_push(key=APPROVAL_KEY, value=answer)
+            return answer
         with airflow_errors():
             self.assigned_users = assigned(self.approvers)
             self._request_approval(context)
@@ -90,56 +89,60 @@ class ApproveOperator(ApprovalOperator):
         return super().execute_complete(context, event)
 
     def _accept(self, context: Context, event: dict[str, Any]) -> None:
-        """Check the approver and the decision, then push the approval and record it on the version."""
+        """Check the approver and the decision, record the answer on the version, and push it for the report."""
         user, filled_in = _user(event.get("responded_by_user")), event.get("params_input") or {}
-        require_approver(self.approvers, user)
-        shown = context["ti"].xcom_pull(task_ids=self.task_id, key=ASKED_KEY) or ""
         answer = Approval(
             approved=event["chosen_options"] == [self.APPROVE],
             by=user["name"] if user else NOBODY,
             version=str(self.version),
-            digest=str(filled_in.get(DECISION) or shown),
+            digest=str(filled_in.get(DECISION) or ""),
             at=event["responded_at"].isoformat(timespec="seconds"),
             comment=str(filled_in.get(COMMENT) or "").strip(),
         )
-        # The form of an earlier attempt is unchanged, even if the decision was made again since.
-        if answer.approved and answer.digest != shown:
+        if answer.approved or user:
+            require_approver(self.approvers, user)
+        if answer.approved:
+            self._record_approval(answer)
+        else:
+            self._record_rejection(answer)
+        context["ti"].xcom_push(key=APPROVAL_KEY, value=answer.to_json())
+
+    def _record_approval(self, answer: Approval) -> None:
+        """Record an approval of the current decision; the form of an earlier attempt shows an earlier one."""
+        client = TrackingHook(self.mlflow_conn_id).get_conn()
+        current = self._decision(client).digest
+        if answer.digest != current:
             raise ApprovalError(
-                f"{answer.by} approved the decision {answer.digest}, but the current one is {shown or 'none'}",
+                f"{answer.by} approved the decision {answer.digest or '(none)'}, but the current one is {current}",
                 "start the retrain DAG again to request approval of the current decision",
             )
-        self._push(context, answer)
-        self._record(answer)
+        record_answer(client, self.model, answer)
 
-    def _push(self, context: Context, answer: Approval) -> dict[str, Any]:
-        context["ti"].xcom_push(key=APPROVAL_KEY, value=answer.to_json())
-        return answer.to_json()
-
-    def _record(self, answer: Approval) -> None:
-        """Record a rejection on the version; `DeployOperator` records an approval, when it takes effect."""
-        if answer.approved:
-            return
+    def _record_rejection(self, answer: Approval) -> None:
         try:
             record_answer(TrackingHook(self.mlflow_conn_id).get_conn(), self.model, answer)
         except Exception:
             self.log.exception(
-                "The rejection of version %s could not be recorded on it; the version stays rejected",
+                "The rejection of version %s could not be recorded on it; the version stays unapproved",
                 answer.version,
             )
 
+    def _decision(self, client: MlflowClient) -> Decision:
+        from evermodel.deployment.eligibility import decision_of
+
+        return decision_of(client, client.get_model_version(self.model, str(self.version)))
+
     def _request_approval(self, context: Context) -> None:
-        from evermodel.evaluation.decision import Decision
-        from evermodel.registry.tracking import find_run, read_json, version_url
+        from evermodel.registry.tracking import find_run, version_url
         from evermodel.reports.retrain.approval_form import approval_text, metrics_of
         from evermodel.reports.retrain.log_decision_page import evidence_links
         from evermodel.spec import load_spec
 
         hook = TrackingHook(self.mlflow_conn_id)
         client, spec = hook.get_conn(), load_spec(self.model)
-        run = find_run(client, spec.name, self.run_key, kind="retrain")
-        if run is None:
-            raise LookupError(f"MLflow has no retrain run with the key {self.run_key}")
-        decision = Decision.from_json(read_json(client, run.info.run_id, "decision.json"))
+        decision = self._decision(client)
+        run = find_run(client, spec.name, decision.run_key, kind="retrain")
+        assert run is not None  # the decision is one of its files
         uri = hook.settings.tracking_uri
         links = {
             **evidence_links(uri, run),
@@ -147,9 +150,8 @@ class ApproveOperator(ApprovalOperator):
         }
         self.subject = f"Make version {self.version} of {spec.name} the champion?"
         self.body = approval_text(decision, links, metrics_of(client, run))
-        for name, param in answer_form(decision.digest).items():
+        for name, param in answer_form(decision.digest, spec.alerts.slack_connection).items():
             self.params[name] = param
-        context["ti"].xcom_push(key=ASKED_KEY, value=decision.digest)
         self._notify(context, spec, decision, links, hook.settings)
 
     def _notify(
@@ -163,7 +165,7 @@ class ApproveOperator(ApprovalOperator):
         """Send a message about the pending approval; the form works even if that fails."""
         from evermodel.alerts.approval_message import ApprovalForm, approval_message
         from evermodel_provider.notifications.delivery import tell
-        from evermodel_provider.notifications.slack_app import has_slack_app
+        from evermodel_provider.notifications.slack_app import slack_users
 
         try:
             form = self.generate_link_to_ui_from_context(context=context, base_url=settings.airflow_url)
@@ -174,15 +176,18 @@ class ApproveOperator(ApprovalOperator):
                 str(self.version),
                 decision,
                 {"Approve or reject": form, **links},
-                approval_form if has_slack_app(spec.alerts.slack_connection) else None,
+                approval_form if slack_users() else None,
             )
             tell(spec, settings, "approval", message, form)
         except Exception:
             self.log.exception("The approval message could not be sent")
 
 
-def answer_form(digest: str = "") -> dict[str, Param]:
-    """Return the form's fields: a comment, and the digest that binds the approval to the decision shown."""
+def answer_form(digest: str = "", slack: str = "") -> dict[str, Param]:
+    """Return the form's fields: a comment, and the digest that binds the approval to the decision shown.
+
+    :param slack: The Slack connection whose buttons may answer; part of the form's schema, which no user can change.
+    """
     return {
         COMMENT: Param(
             None,
@@ -197,7 +202,7 @@ def answer_form(digest: str = "") -> dict[str, Param]:
             source="task",
             title="Decision",
             description="The approval applies to this decision only.",
-            **({"enum": [digest]} if digest else {}),
+            **({"enum": [digest], SLACK: slack} if digest else {}),
         ),
     }
 

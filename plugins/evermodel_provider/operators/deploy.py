@@ -19,40 +19,34 @@ if TYPE_CHECKING:
 class DeployOperator(RetrainStepOperator):
     """Promote a version to champion, if the current champion is the one it was evaluated against.
 
-    Serving processes load the new champion by themselves. If the spec names another strategy than ``direct`` and there
+    The version needs the approval that `ApproveOperator` recorded on it, or a decision that requires none. Serving
+    processes load the new champion by themselves. If the spec names another strategy than ``direct`` and there
     is a champion, nothing is promoted: the asset event starts the rollout DAG. Returns the promotion, or the rollout
     request under ``rollout``.
 
     :param version: The version, as `RegisterOperator` returned it. (templated)
-    :param by: Who deploys, if no approval was required. (templated)
-    :param approval: What `ApproveOperator` pushed: the approval of this version and decision. (templated)
     """
 
-    template_fields: Sequence[str] = (*RetrainStepOperator.template_fields, "version", "by", "approval")
+    template_fields: Sequence[str] = (*RetrainStepOperator.template_fields, "version")
 
-    def __init__(self, *, version: str, by: str = "auto", approval: Any = None, **kwargs: Any) -> None:
+    def __init__(self, *, version: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.version = version
-        self.by = by
-        self.approval = approval
 
     def run_step(self, context: Context) -> dict[str, Any]:
         """Promote the version."""
         from dataclasses import asdict
 
-        from evermodel.registry.approval import Approval
-
-        answer = Approval(**self.approval) if self.approval else None
         strategy = self.spec.rollout.strategy
         if strategy != "direct":
             wanted = self.outlet(rollout_wanted)
             if self.retrain().decision().parent is not None:
-                request = self.retrain().ask_for_rollout(str(self.version), self.by, answer)
+                request = self.retrain().ask_for_rollout(str(self.version))
                 context["outlet_events"][wanted].extra = request
                 self.log.info("Rollout of version %s requested (%s)", self.version, strategy)
                 return {"rollout": {**request, "strategy": strategy}}
             context["outlet_events"][wanted].extra = {"cold_start": True}  # starts the DAG, which skips
-        promotion = self.retrain().deploy(str(self.version), self.by, answer)
+        promotion = self.retrain().deploy(str(self.version))
         self.log.info(
             "Version %s is the champion (before: %s)", promotion.version, promotion.previous or "none"
         )

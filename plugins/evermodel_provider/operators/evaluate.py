@@ -9,6 +9,7 @@ from airflow.sdk import BaseBranchOperator
 
 from evermodel_provider.metrics import measure
 from evermodel_provider.operators.base import RetrainStepOperator
+from evermodel_provider.operators.request import approval_of, force_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -19,32 +20,28 @@ if TYPE_CHECKING:
 class EvaluateOperator(RetrainStepOperator):
     """Evaluate the best candidate and the champion on the same rows, and write the decision to MLflow.
 
-    Returns the verdict, whether it may ship, and the metric of both.
+    If the DAG has the form of `retrain_form`, it decides whether the challenger is forced and whether an approval is
+    required: read from the run itself, because XComs can be written by users. Returns the verdict, whether it may ship,
+    and the metric of both.
 
     :param snapshot: What `ExtractOperator` returned. (templated)
     :param trained: What the mapped `TrainOperator` returned; failed ones are left out. (templated)
-    :param force_reason: Why the challenger shall be promoted whatever the gates decide. (templated)
     """
 
-    template_fields: Sequence[str] = (
-        *RetrainStepOperator.template_fields,
-        "snapshot",
-        "trained",
-        "force_reason",
-    )
+    template_fields: Sequence[str] = (*RetrainStepOperator.template_fields, "snapshot", "trained")
 
-    def __init__(self, *, snapshot: Any, trained: Any, force_reason: Any = None, **kwargs: Any) -> None:
+    def __init__(self, *, snapshot: Any, trained: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.snapshot = snapshot
         self.trained = trained
-        self.force_reason = force_reason
 
     def run_step(self, context: Context) -> dict[str, Any]:
         """Evaluate the challenger."""
         from evermodel.modeling.training import TrainedCandidate
 
         trained = [TrainedCandidate(**item) for item in self.trained if item]
-        decision = self.retrain().evaluate(self.snapshot["path"], trained, self.force_reason)
+        force, (approval, _) = force_of(self.spec, context), approval_of(self.spec, context)
+        decision = self.retrain().evaluate(self.snapshot["path"], trained, force, approval)
         self._tell(decision)
         champion = decision.champion[0] if decision.champion else None
         measure(self.spec.name, challenger_metric=decision.challenger[0], champion_metric=champion)

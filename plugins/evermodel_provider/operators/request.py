@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Param
 
 from evermodel.core.errors import SpecError
-from evermodel.registry.approval import Approver, require_waiver
+from evermodel.registry.approval import Approver, require_named
 from evermodel.registry.audit import audit
 from evermodel.spec.window import whole_day
 from evermodel_provider.assets import retrain_wanted
@@ -34,7 +35,7 @@ def retrain_form(spec: ModelSpec) -> dict[str, Param]:
             False,
             type="boolean",
             title="Force",
-            description="Promote the challenger whatever the gates decide. Requires a reason.",
+            description="Promote the challenger whatever the gates decide. Requires a reason, and an approver who starts the run.",
         ),
         "approval": Param(
             "as in the spec",
@@ -56,7 +57,7 @@ def _approval_help(spec: ModelSpec) -> str:
 
 
 class RetrainRequestOperator(ModelOperator):
-    """Resolve the request of a retrain run into as_of, run_key, reason, candidates, force and approval.
+    """Resolve the request of a retrain run into as_of, run_key, reason, candidates and approval.
 
     Each is pushed as its own XCom for the other steps.
 
@@ -72,43 +73,27 @@ class RetrainRequestOperator(ModelOperator):
         """Return the request."""
         params = context["params"]
         asked = self._asked_by_drift(context)
-        reason = params.get("reason")
-        if params.get("force") and not reason:
-            raise SpecError(
-                "`force` is set without a reason",
-                "start the run again with a reason; it is stored with the version",
-            )
-        approval, waived = self._approval(context)
-        why = reason or asked.get("reason") or _origin(context)
+        force_of(self.spec, context)  # EvaluateOperator asks again: a user may write XComs
+        approval, waived = approval_of(self.spec, context)
+        if waived:
+            run = context["dag_run"].run_id
+            audit(self.hook.get_conn(), "waiver", self.spec.name, by=_user(context), airflow_run=run)
+        why = params.get("reason") or asked.get("reason") or _origin(context)
         request = {
             "as_of": whole_day(params.get("as_of") or asked.get("as_of") or self.as_of).isoformat(),
             "run_key": asked.get("run_key")
             or f"retrain/{self.spec.name}/{_plain(context['dag_run'].run_id)}",
             "reason": signed(f"{why}, without asking the approvers", context) if waived else why,
             "candidates": self._candidates(params),
-            "force_reason": signed(reason, context) if params.get("force") else None,
             "approval": approval,
         }
         self.log.info("Retrain of %s as of %s: %s", self.spec.name, request["as_of"], request["reason"])
         return request
 
-    def _approval(self, context: Context) -> tuple[str, bool]:
-        """Return ``auto`` or ``manual``, and whether an approver waived the approval that the spec requires."""
-        wanted = context["params"].get("approval", "as in the spec")
-        if wanted == "as in the spec":
-            return self.spec.approval, False
-        waived = self.spec.approval == "manual" and wanted == "auto"
-        if waived:
-            user = getattr(context["dag_run"], "triggering_user_name", None)
-            require_waiver(self.spec.name, self.spec.approvers, user)
-            run = context["dag_run"].run_id
-            audit(self.hook.get_conn(), "waiver", self.spec.name, by=user, airflow_run=run)
-        return wanted, waived
-
     def _asked_by_drift(self, context: Context) -> dict[str, Any]:
         """Return the newest request among the asset events that started this run."""
         events = context["triggering_asset_events"].get(retrain_wanted(self.spec.name), [])
-        extras = [event.extra for event in events if event.extra.get("run_key")]
+        extras = [event.extra for event in by_tasks(events) if event.extra.get("run_key")]
         return max(extras, key=lambda extra: str(extra["as_of"])) if extras else {}
 
     def _candidates(self, params: Any) -> list[str]:
@@ -123,6 +108,48 @@ class RetrainRequestOperator(ModelOperator):
         return list(chosen)
 
 
+def force_of(spec: ModelSpec, context: Context) -> str | None:
+    """Return why the form forces the challenger, signed by the approver who started the run; None if it does not.
+
+    :raises SpecError: The form forces it without a reason.
+    :raises ApprovalError: Somebody else started the run.
+    """
+    params = context["params"]
+    if not params.get("force"):
+        return None
+    if not params.get("reason"):
+        raise SpecError(
+            "`force` is set without a reason",
+            "start the run again with a reason; it is stored with the version",
+        )
+    require_named(spec.name, spec.approvers, _user(context), "forces the challenger")
+    return signed(params["reason"], context)
+
+
+def approval_of(spec: ModelSpec, context: Context) -> tuple[str, bool]:
+    """Return ``auto`` or ``manual``, and whether an approver waived the approval that the spec requires.
+
+    :raises ApprovalError: Somebody else waived it.
+    """
+    wanted = context["params"].get("approval", "as in the spec")
+    if wanted == "as in the spec":
+        return spec.approval, False
+    waived = spec.approval == "manual" and wanted == "auto"
+    if waived:
+        act = "sets approval auto, but the spec requires an approval"
+        require_named(spec.name, spec.approvers, _user(context), act)
+    return wanted, waived
+
+
+def by_tasks(events: Iterable[Any]) -> list[Any]:
+    """Return the asset events that tasks emitted; a user of the REST API could write anything into theirs."""
+    return [event for event in events if event.source_task_id and not event.extra.get("from_rest_api")]
+
+
+def _user(context: Context) -> str | None:
+    return getattr(context["dag_run"], "triggering_user_name", None)
+
+
 def _origin(context: Context) -> str:
     kind = str(getattr(context["dag_run"].run_type, "value", context["dag_run"].run_type))
     return {"scheduled": "weekly schedule", "manual": "started by hand"}.get(kind, kind)
@@ -130,7 +157,7 @@ def _origin(context: Context) -> str:
 
 def signed(reason: object, context: Context) -> str:
     """Return a reason with the name of the user who started the run, if Airflow knows it."""
-    user = getattr(context["dag_run"], "triggering_user_name", None)
+    user = _user(context)
     return f"{reason} ({user})" if user else str(reason)
 
 

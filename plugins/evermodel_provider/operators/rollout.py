@@ -12,6 +12,7 @@ from evermodel.core.errors import RolloutError
 from evermodel.spec.rollout import STRATEGIES
 from evermodel_provider.assets import rollout_wanted
 from evermodel_provider.operators.base import ModelOperator, optional, version_links
+from evermodel_provider.operators.request import by_tasks
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -121,7 +122,7 @@ class StartRolloutOperator(RolloutOperator):
                 "strategy": chosen,
             }
         events = context["triggering_asset_events"].get(rollout_wanted(self.spec.name), [])
-        asked = [event for event in events if "version" in event.extra]
+        asked = [event for event in by_tasks(events) if "version" in event.extra]
         if not asked and any("cold_start" in event.extra for event in events):
             raise AirflowSkipException("the retrain made the first champion, which needs no rollout")
         if not asked:

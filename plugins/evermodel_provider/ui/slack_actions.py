@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from evermodel.alerts.approval_message import APPROVE, BUTTONS, REJECT, ApprovalForm
-from evermodel_provider.notifications.slack_app import SlackApp
+from evermodel_provider.notifications.slack_app import DEFAULT_CONNECTION, SlackApp
 from evermodel_provider.ui.slack_request import (
     MOST_BYTES,
     RefusedError,
@@ -72,7 +72,7 @@ class SlackActions:
             body = await asyncio.wait_for(_read(request), _READ_SECONDS)
         except (TimeoutError, ClientDisconnect) as error:
             raise RefusedError("its body is incomplete") from error
-        app = await asyncio.to_thread(self._connect, _connection_id(request.scope))
+        app = self._connect(_connection_id(request.scope))
         if app is None:
             raise RefusedError("no Slack app with a signing secret is configured for it")
         await asyncio.to_thread(verify, app.signing_secret, headers, body, self._seen)
@@ -84,7 +84,7 @@ def _connection_id(scope: Scope) -> str:
     name = path.removeprefix(_PREFIX).lstrip("/") if path.startswith(_PREFIX) else "/"
     if "/" in name:
         raise RefusedError("its address is not an endpoint")
-    return name or "slack_api_default"
+    return name or DEFAULT_CONNECTION
 
 
 async def _read(request: Request) -> bytes:
@@ -134,7 +134,7 @@ async def _answer(
     headers = {"Authorization": f"Bearer {token}"}
     async with httpx.AsyncClient(transport=transport, base_url="http://airflow", headers=headers) as api:
         pending = await api.get(_address(form))
-        problem = _problem(pending, form, user_id)
+        problem = _problem(pending, form, user_id, app.connection)
         if problem:
             return False, problem
         filled_in = {"comment": None, "decision": form.digest}
@@ -160,14 +160,17 @@ def _address(form: ApprovalForm) -> str:
     return f"/api/v2/dags/{dag}/dagRuns/{run}/taskInstances/{task}/-1/hitlDetails"
 
 
-def _problem(pending: httpx.Response, form: ApprovalForm, user_id: str) -> str | None:
+def _problem(pending: httpx.Response, form: ApprovalForm, user_id: str, connection: str) -> str | None:
     """Return why this button does not match the pending approval."""
     if not pending.is_success:
         return _REFUSALS.get(pending.status_code, _FAILED)
     detail = pending.json()
     if detail["response_received"]:
         return _REFUSALS[409]
-    shown = detail["params"].get("decision", {}).get("value")
+    asked = detail["params"].get("decision", {})
+    shown = asked.get("value")
+    if asked.get("schema", {}).get("slack_connection") != connection:
+        return "This model's approvals are answered through another Slack app. Use the form."
     if shown != form.digest or not detail["subject"].startswith(f"Make version {form.version} of "):
         return "This button belongs to an earlier decision. Use the form."
     # Airflow checks this too, except for its administrators.
@@ -195,22 +198,10 @@ async def _reply(app: SlackApp, payload: dict[str, Any], done: bool, text: str) 
 
 
 def build_slack_actions() -> Callable[[Scope, Receive, Send], Awaitable[None]]:
-    """Return the app with this installation's connections and lake."""
+    """Return the app with this installation's environment and lake."""
     from evermodel.core.settings import Settings
 
-    return SlackActions(slack_app, Settings.from_environment().lake / "slack" / "seen")
-
-
-def slack_app(connection_id: str) -> SlackApp | None:
-    """Return the Slack app of an Airflow connection; asked in the API server."""
-    from airflow.exceptions import AirflowNotFoundException
-    from airflow.models.connection import Connection
-
-    try:
-        connection = Connection.get_connection_from_secrets(connection_id)
-    except AirflowNotFoundException:
-        return None
-    return SlackApp.of(connection.extra_dejson) if connection.conn_type == "slack" else None
+    return SlackActions(SlackApp.of, Settings.from_environment().lake / "slack" / "seen")
 
 
 _TOKEN_SECONDS = 60

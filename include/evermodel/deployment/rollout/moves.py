@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from evermodel.core.errors import RegistryConflictError
-from evermodel.deployment.eligibility import require_content
+from evermodel.deployment.eligibility import promote
 from evermodel.deployment.rollout import blue_green
 from evermodel.deployment.rollout.evidence import Verdict
 from evermodel.registry.registry import AUTOMATIC, ModelRegistry
@@ -97,9 +97,8 @@ class RolloutMoves:
 
     def _promote(self, plan: TrafficPlan, version: str, reason: str, *, back: bool = False) -> None:
         registry = ModelRegistry(self.client)
-        if not back:
-            require_content(self.client, registry.version(plan.model, version))
-        registry.promote(
+        promote(
+            registry,
             registry.read(plan.model),
             version,
             expected=plan.champion,

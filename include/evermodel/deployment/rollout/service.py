@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from evermodel.core.errors import RegistryConflictError, RolloutError
 from evermodel.core.settings import Settings
-from evermodel.deployment.eligibility import require_eligible
+from evermodel.deployment.eligibility import require_content, require_eligible
 from evermodel.deployment.rollout.collect import collect_evidence
 from evermodel.deployment.rollout.evidence import Move, Verdict
 from evermodel.deployment.rollout.history import RolloutRecord
@@ -118,7 +118,13 @@ class RolloutService:
                     f"wait for its end, or stop it (evermodel rollout stop {model})",
                 )
             RolloutRecord(self.client, last).record_end()
-        require_eligible(self.client, self.spec, version, champion, reason)
+        if not reason.strip():
+            raise RolloutError(
+                f"model {model}: a rollout needs a reason", "pass a reason; the history records it"
+            )
+        found = ModelRegistry(self.client).version(model, version)
+        require_eligible(self.client, found, champion)
+        require_content(self.client, found)
         at, kind = stamp(now or datetime.now(UTC)), strategy or self.spec.rollout.strategy
         plan = TrafficPlan(
             model=model,
@@ -157,6 +163,16 @@ class RolloutService:
             return self._evaluation(plan)
         if not plan.holds(entry.require_champion()):
             return self._evaluation(self._moves.overtaken(plan, entry))
+        if plan.champion != plan.challenger:
+            try:
+                require_eligible(
+                    self.client,
+                    ModelRegistry(self.client).version(plan.model, plan.challenger),
+                    plan.champion,
+                )
+            except RolloutError as error:
+                verdict = Verdict("roll_back", error.problem)
+                return self._evaluation(self._moves.apply(plan, verdict, moment), verdict)
         record = RolloutRecord(self.client, plan)
         evidence, stored = collect_evidence(
             self.spec, self.client, self.settings, plan, record.read(), moment
