@@ -186,7 +186,7 @@ def test_a_version_without_a_good_decision_or_approval_is_refused(canary: Rollou
     with pytest.raises(PromotionError, match="has no version 9"):
         canary.steps.start("9", by="me", reason="x", run_key="k/9")
     canary.world.client.set_model_version_tag(canary.name, "2", "evermodel.rejected_by", "ada")
-    with pytest.raises(RolloutError, match="is not approved"):
+    with pytest.raises(RolloutError, match="was rejected by ada"):
         canary.steps.start("2", by="me", reason="x", run_key="k/2")
     canary.serve("r/4")
     canary.world.client.delete_model_version_tag(canary.name, "2", "evermodel.rejected_by")
