@@ -39,6 +39,7 @@ with get_application_builder() as builder:
 FAB = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
 FAST = {"name": "logistic", "estimator": "sklearn.linear_model.LogisticRegression", "params": {"C": 0.1}}
 DAG, STRICT = "retrain_guarded", "retrain_strict"
+ENDED = ("success", "skipped", "failed")
 FORGED = {"by": "boss", "reason": "boss said so", "run_key": "forged", "version": "1", "as_of": "2013-03-11"}
 
 
@@ -280,7 +281,7 @@ def test_only_the_named_approver_puts_a_version_into_service(stage: Stage) -> No
             said = f"{name} {attempt.__name__.replace('_', ' ')}: {statuses}"
             if name == "viewer":
                 assert set(statuses) == {403}, said
-            elif stage.until(DAG, run, "approve", "awaiting_input", "success", "skipped") != "awaiting_input":
+            elif stage.until(DAG, run, "approve", *ENDED, "awaiting_input") != "awaiting_input":
                 stage.ended(DAG, run)
             print(said, "promoted" if stage.promotions() > before else "no promotion", flush=True)
             promoted += [said] if stage.promotions() > before else []
