@@ -82,8 +82,8 @@ def test_register_and_deploy_killed_around_any_change_end_as_if_nothing_had_happ
         changes = count_changes(lambda it=retrain: _register_and_deploy(it))  # type: ignore[misc]
         shelf.check(retrain, _register_and_deploy(retrain))
     registry_changes, all_changes = changes[changes_registry], changes[changes_any]
-    # The version, challenger, the approval; then the record, champion, challenger and previous; and the audit log's end, twice.
-    assert registry_changes == 9
+    # The version, challenger, three tags of the approval; then the record, champion, challenger and previous; and the audit log's end, twice.
+    assert registry_changes == 11
     assert all_changes > registry_changes
 
     # Right after one change the registry is as right before the next, so that "before" adds the first alone.

@@ -86,6 +86,7 @@ def test_promotion_approval_rejection_override_traffic_and_rollback(world: World
         ("traffic", "ada"),
         ("traffic", "ada"),
         ("override", "ada"),
+        ("approval", "ada"),
         ("promotion", "ada"),
         ("rollback", "bob"),
     ]
@@ -130,8 +131,9 @@ def test_a_waived_approval_is_a_line_with_the_approver(world: World, monkeypatch
     monkeypatch.setattr(type(task), "hook", SimpleNamespace(get_conn=lambda: world.client))
     monkeypatch.setattr(type(task), "spec", world.spec)
     run = SimpleNamespace(triggering_user_name="ada", run_id="manual__1")
-    context: Any = {"params": {"approval": "auto"}, "dag_run": run}
-    assert task._approval(context) == ("auto", True)
+    params = {"approval": "auto", "as_of": "2013-03-11", "reason": "hotfix"}
+    context: Any = {"params": params, "dag_run": run, "triggering_asset_events": {}}
+    assert task.run_step(context)["approval"] == "auto"
     (line,) = lines(world.client, world.name)  # before there is any version
     assert (line["event"], line["facts"]) == ("waiver", {"by": "ada", "airflow_run": "manual__1"})
 
@@ -155,7 +157,7 @@ def test_a_transfer_is_a_line_of_the_target(
         )
     assert done.deployed
     told = [(e["event"], e["facts"]["by"]) for e in lines(connect(address), world.name)]
-    assert told == [("transfer", "ann"), ("promotion", "ann")]
+    assert told == [("transfer", "ann"), ("approval", "auto"), ("promotion", "ann")]
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"])))
