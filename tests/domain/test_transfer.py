@@ -183,10 +183,10 @@ def test_a_yes_in_staging_is_none_in_prod(
         rollouts.start("2", by="eve", reason="go", run_key="k")
 
     command = ["promote", world.name, "2", "--reason", "looked at it"]
-    monkeypatch.setenv("LOGNAME", "eve")
+    monkeypatch.setattr("evermodel.cli.promote.os_user", lambda: "eve")
     for words in (command, [*command, "--force"], [*command, "--approve"]):
         assert "eve may not approve" in str(CliRunner().invoke(app, words).exception)
-    monkeypatch.setenv("LOGNAME", "ml_lead")
+    monkeypatch.setattr("evermodel.cli.promote.os_user", lambda: "ml_lead")
     done = CliRunner().invoke(app, [*command, "--approve"])
     assert "version 2 is being rolled out in prod (canary); version 1 stays champion" in done.stdout, done
     tags = there.tags("2")

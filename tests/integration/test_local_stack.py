@@ -110,7 +110,9 @@ class Stage:
             time.sleep(0.5)
         time.sleep(2)  # Airflow may lose an answer that comes in the moment of parking
         path = f"/api/v2/dags/{self.dag}/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails"
-        self.api._call("PATCH", path, json={"chosen_options": [option], "params_input": {}})
+        form = self.api._call("GET", path).json()["params"]
+        fields = {name: field["value"] for name, field in form.items()}  # as Airflow's page sends them
+        self.api._call("PATCH", path, json={"chosen_options": [option], "params_input": fields})
 
     def _approve_state(self, run_id: str) -> str | None:
         states = {task["task_id"]: task["state"] for task in self.api.task_instances(self.dag, run_id)}
