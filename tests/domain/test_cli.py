@@ -214,6 +214,6 @@ def test_only_an_approver_trains_with_a_yes(models: Path, monkeypatch: pytest.Mo
     spec = models / "flights.yaml"
     approval = "approval: manual\napprovers: [ml_lead]\n"
     spec.write_text(re.sub(r"^approval:.*\n", "", spec.read_text(), flags=re.MULTILINE) + approval)
-    monkeypatch.setenv("LOGNAME", "eve")
+    monkeypatch.setattr("evermodel.cli.train.os_user", lambda: "eve")
     refused = run("train", "flights", "--approve", "--json").exception
     assert "eve may not approve a version: the spec names ml_lead" in str(refused)

@@ -26,6 +26,7 @@ from evermodel.spec.window import split_window
 from support.small_spec import small_spec
 
 AS_OF = datetime(2026, 3, 9, tzinfo=UTC)
+ONE = "snapshots/small/one.parquet"
 TREES = {
     "name": "trees",
     "estimator": "sklearn.ensemble.HistGradientBoostingClassifier",
@@ -67,7 +68,8 @@ def lake(mlflow_store: str, tmp_path: Path) -> Settings:
     )  # fmt: skip
 
 
-def _store(settings: Settings, table: pa.Table, name: str = "one.parquet") -> str:
+def _store(settings: Settings, table: pa.Table, name: str = ONE) -> str:
+    (settings.lake / name).parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, settings.lake / name)
     return name
 
@@ -91,7 +93,7 @@ def _with_labels(spec: ModelSpec, table: pa.Table, part: str, change: Any) -> pa
 
 def _predictions(trained: TrainedCandidate, settings: Settings, spec: ModelSpec, folder: str) -> np.ndarray:
     model = load_model(connect(settings.tracking_uri), trained.model_uri, settings.lake / folder)
-    features, _ = rows_of(spec, "one.parquet", split_window(spec, AS_OF).test, settings)
+    features, _ = rows_of(spec, ONE, split_window(spec, AS_OF).test, settings)
     assert len(features) == 120
     return np.asarray(model.pipeline.predict_proba(features))
 
@@ -103,9 +105,9 @@ def test_what_is_in_the_test_part_changes_no_bit_of_the_model_and_what_is_before
     spec, table = _spec(candidate), _table()
     first = _train(spec, _store(lake, table), lake, "first")
     flipped = _with_labels(spec, table, "test", lambda y: 1 - y)
-    blind = _train(spec, _store(lake, flipped, "two.parquet"), lake, "second")
+    blind = _train(spec, _store(lake, flipped, "snapshots/small/two.parquet"), lake, "second")
     fitted = _with_labels(spec, table, "validation", lambda y: 1 - y)
-    other = _train(spec, _store(lake, fitted, "three.parquet"), lake, "third")
+    other = _train(spec, _store(lake, fitted, "snapshots/small/three.parquet"), lake, "third")
 
     scores = _predictions(first, lake, spec, "a")
     assert (_predictions(blind, lake, spec, "b") == scores).all()
@@ -248,11 +250,11 @@ def test_what_was_searched_stopped_early_and_calibrated_is_fitted_again_bit_for_
     trained = _train(spec, _store(lake, _table()), lake)
     run, _ = _runs(lake, spec, "trees")
     chosen = stored_candidate(spec, run)
-    again = fit_final(spec, chosen, snapshot="one.parquet", as_of=AS_OF, settings=lake)
+    again = fit_final(spec, chosen, snapshot=ONE, as_of=AS_OF, settings=lake)
 
     assert chosen.params == trained.params
     assert trained.params["max_iter"] < 40
-    features, _ = rows_of(spec, "one.parquet", split_window(spec, AS_OF).test, lake)
+    features, _ = rows_of(spec, ONE, split_window(spec, AS_OF).test, lake)
     assert (again.predict_proba(features) == _predictions(trained, lake, spec, "a")).all()
 
 

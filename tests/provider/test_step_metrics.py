@@ -76,7 +76,7 @@ def test_every_step_of_a_retrain_and_scoring_tell_what_they_did(
         clean = validate.execute({})
         train = TrainOperator(task_id="train", snapshot=clean, candidate="logistic", **key)
         trained = train.execute({})
-        EvaluateOperator(task_id="evaluate", snapshot=clean, trained=[trained], **key).execute({})
+        EvaluateOperator(task_id="evaluate", snapshot=clean, trained=[trained], **key).execute({"params": {}})
         version = RegisterOperator(task_id="register", snapshot=clean, **key).execute({})
         DeployOperator(task_id="deploy", version=version, **key).execute({})
         score = ScoreOperator(task_id="score", model=world.name, as_of="2013-03-11")

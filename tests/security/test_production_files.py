@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -314,17 +315,25 @@ exec "$@"
 """
 
 
+@pytest.fixture
+def root_disk() -> Iterator[Path]:
+    """A folder on the disk of the root, which a folder for temporary files need not be."""
+    folder = tempfile.mkdtemp(dir="/var/tmp")
+    yield Path(folder)
+    shutil.rmtree(folder)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("command", [["airflow", "db", "migrate"], ["evidently", "ui", "--help"]])
 def test_commands_run_with_a_read_only_root(
-    services: dict[str, Any], tmp_path: Path, command: list[str]
+    services: dict[str, Any], root_disk: Path, command: list[str]
 ) -> None:
     if shutil.which("unshare") is None or os.geteuid() != 0:
         pytest.skip("only root can make a mount namespace")
     given = services["airflow-scheduler"]["environment"]
     names = ("HOME", "AIRFLOW_HOME", "DVC_SITE_CACHE_DIR", "AIRFLOW__LOGGING__BASE_LOG_FOLDER",
              "AIRFLOW__LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY")  # fmt: skip
-    folder = tmp_path / "writable"
+    folder = root_disk / "writable"
     folder.mkdir()
     places = {
         name: given[name].replace("/tmp", str(folder)).replace("/opt/airflow", str(folder)) for name in names

@@ -7,6 +7,7 @@ import json
 import logging
 import resource
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -147,6 +148,15 @@ def test_an_early_refusal_is_read_although_the_caller_goes_on_sending(client: ht
             go_on(stubborn, 5.0)
 
 
+@pytest.fixture
+def recursion_limit_of_a_server() -> Iterator[None]:
+    """Airflow and mypy raise the limit when another test imports them."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(1000)
+    yield
+    sys.setrecursionlimit(before)
+
+
 @pytest.mark.parametrize(
     ("content", "status", "message"),
     [
@@ -172,6 +182,7 @@ def test_an_early_refusal_is_read_although_the_caller_goes_on_sending(client: ht
     ],
     ids=lambda value: None if isinstance(value, bytes) else str(value),
 )
+@pytest.mark.usefixtures("recursion_limit_of_a_server")
 def test_bad_bodies_are_named(edge: Edges, content: bytes, status: int, message: str) -> None:
     with edge(max_rows=50) as (_, client):
         answer = client.post("/predict", content=content)

@@ -25,7 +25,7 @@ def judged(world: World, version: str, run_key: str) -> None:
     """Write the decision that lets a version be rolled out over version 1."""
     decision = Decision(
         world.name, run_key, "logistic", "", "1", "roc_auc", "better", True, False, "", 9, (0.8, 0.7, 0.9), None,
-        None, (),
+        None, (), approval="auto",
     )  # fmt: skip
     run = keyed_run(world.client, world.name, run_key, kind="retrain", name=f"retrain of {version}")
     log_json(world.client, run.info.run_id, decision.to_json(), DECISION_FILE)

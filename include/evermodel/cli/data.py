@@ -31,7 +31,6 @@ def data_schema(
     refresh: Annotated[bool, typer.Option("--refresh", help="Overwrite an existing file.")] = False,
 ) -> None:
     """Write the schema file of a model from a snapshot, or print its path."""
-    from evermodel.data.snapshots.dvc import snapshot_file
     from evermodel.data.validation.infer import infer_schema
     from evermodel.data.validation.schema_file import find_schema, read_schema, store_schema
     from evermodel.data.validation.validator import validate
@@ -46,7 +45,7 @@ def data_schema(
     taken = sorted(
         (settings.lake / "snapshots" / spec.name).glob("*.parquet"), key=lambda f: f.stat().st_mtime
     )
-    file: Path | None = snapshot_file(settings.lake, snapshot) if snapshot else next(iter(taken[::-1]), None)
+    file: Path | None = settings.lake / snapshot if snapshot else next(iter(taken[::-1]), None)
     if file is None:
         raise EvermodelError(
             f"model {spec.name}: no snapshot in {settings.lake}",

@@ -14,7 +14,7 @@ from evermodel.core.settings import Settings
 from evermodel.deployment.eligibility import promote
 from evermodel.deployment.rollout.moves import stop_active_rollout
 from evermodel.registry.registry import ModelRegistry
-from evermodel.registry.registry_entry import Promotion, RegistryEntry
+from evermodel.registry.registry_entry import Promotion, RegistryEntry, line_of_succession
 from evermodel.registry.serving_heartbeats import read_served
 
 if TYPE_CHECKING:
@@ -127,23 +127,6 @@ def _target(
 def served_by(model: str, lake: Path | None = None) -> Mapping[str, datetime]:
     """Return the versions that have answered in a serving process, and since when."""
     return read_served(lake or Settings.from_environment().lake, model)
-
-
-def line_of_succession(past: Sequence[Promotion]) -> list[str]:
-    """Return the champions that were not rolled back from, oldest first; the last one serves.
-
-    >>> def promoted(version, kind="promotion"):
-    ...     return Promotion(version, None, "", "", "", "", kind)
-    >>> line_of_succession([promoted("1"), promoted("2"), promoted("3"), promoted("2", "rollback")])
-    ['1', '2']
-    """
-    line: list[str] = []
-    for promotion in past:
-        if promotion.kind == "rollback" and promotion.version in line:
-            del line[line.index(promotion.version) + 1 :]
-        elif not line or line[-1] != promotion.version:
-            line.append(promotion.version)
-    return line
 
 
 def rollback_target(

@@ -32,7 +32,7 @@ LOG = logging.getLogger("evermodel.audit")
 _LONGEST = 5500  # MLflow takes 6,000 characters
 _TRIES = 200
 _MOST_NAMED = 1000
-_CREATOR_SECONDS = 3.0
+_WRITER_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -130,8 +130,12 @@ def audit(client: MlflowClient, event: str, model: str, **facts: object) -> None
     from mlflow.exceptions import MlflowException
 
     kept = {key: str(value) for key, value in facts.items() if value is not None}
+    patience = time.monotonic() + _WRITER_SECONDS
     for _ in range(_TRIES):
         log = read_audit_log(client, model, make=True)
+        if log.lines and not log.end and time.monotonic() < patience:
+            time.sleep(0.1)  # whoever wrote the first line is about to write the tag
+            continue
         if log.lost_end and event != "lost end":
             audit(client, "lost end", model, after=max(log.lines))
             continue
@@ -206,7 +210,7 @@ def _find_or_make(client: MlflowClient, experiment: str) -> Run:
     """Find the run or make it; MLflow takes an experiment's name once, and whoever created it makes the run."""
     from mlflow.exceptions import MlflowException
 
-    deadline = time.monotonic() + _CREATOR_SECONDS
+    deadline = time.monotonic() + _WRITER_SECONDS
     while True:
         run = _find(client, experiment)
         if run is not None:

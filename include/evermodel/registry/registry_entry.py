@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -179,6 +179,23 @@ class RegistryEntry:
     def read_json(self, tag: str) -> Any:
         """Read a JSON tag; None if there is none."""
         return json.loads(self.tags[tag]) if tag in self.tags else None
+
+
+def line_of_succession(past: Sequence[Promotion]) -> list[str]:
+    """Return the champions that were not rolled back from, oldest first; the last one serves.
+
+    >>> def promoted(version, kind="promotion"):
+    ...     return Promotion(version, None, "", "", "", "", kind)
+    >>> line_of_succession([promoted("1"), promoted("2"), promoted("3"), promoted("2", "rollback")])
+    ['1', '2']
+    """
+    line: list[str] = []
+    for promotion in past:
+        if promotion.kind == "rollback" and promotion.version in line:
+            del line[line.index(promotion.version) + 1 :]
+        elif not line or line[-1] != promotion.version:
+            line.append(promotion.version)
+    return line
 
 
 def no_champion(model: str) -> NoChampionError:

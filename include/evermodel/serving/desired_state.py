@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from evermodel.deployment.rollback import line_of_succession
 from evermodel.modeling import model_store
 from evermodel.registry import tracking
 from evermodel.registry.registry import ModelRegistry
-from evermodel.registry.registry_entry import RegistryEntry
+from evermodel.registry.registry_entry import RegistryEntry, line_of_succession
 from evermodel.registry.traffic_plan import TrafficPlan
 from evermodel.spec import ModelSpec
 

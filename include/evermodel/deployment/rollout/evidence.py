@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from evermodel.registry.serving_heartbeats import VersionCounts
 from evermodel.registry.traffic_plan import TrafficPlan
 from evermodel.spec.rollout import RolloutSpec
-from evermodel.stats.sequential import Moments
+
+if TYPE_CHECKING:
+    from evermodel.stats.sequential import Moments
 
 
 @dataclass(frozen=True)
