@@ -29,8 +29,9 @@ gc.disable()  # until all tests are collected: imports make little garbage
 
 # Files that take longest, the longest first: they start first, so that two processes end at about the same time.
 LONGEST = (
-    "integration/test_demo.py", "integration/test_local_stack.py", "integration/test_models_page.py",
-    "integration/test_first_model.py", "integration/test_spark.py", "serving/test_serving_schema.py",
+    "integration/test_demo.py", "integration/test_local_stack.py", "security/test_consent.py",
+    "integration/test_models_page.py", "integration/test_first_model.py", "integration/test_spark.py",
+    "serving/test_serving_schema.py", "security/test_secrets.py", "security/test_production_files.py",
     "domain/test_transfer.py", "dags/test_retrain_runs.py", "dags/test_drift_runs.py", "dags/test_rollout_runs.py",
     "domain/test_cli_retrain.py", "serving/test_serving_rollout.py", "serving/test_serving_swap.py",
     "domain/test_retrain_champion.py", "dags/test_bad_situations.py", "domain/test_retrain_crash.py",
@@ -53,6 +54,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("server")
         if "mlflow_store" in fixtures:
             item.add_marker("registry")
+        if item.path.parent.name == "security":  # browsers, servers and many attempts
+            item.add_marker("slow")
 
 
 def pytest_configure() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 import uuid
 from collections.abc import Iterator
 from functools import partial
@@ -44,3 +45,12 @@ def wire(mlflow_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
 def edge(tmp_path: Path) -> Edges:
     """Runs an app of one model in this process; its predictions are logged in the test's lake."""
     return partial(running_edge, tmp_path / "lake" / "predictions")
+
+
+@pytest.fixture
+def recursion_limit_of_a_server() -> Iterator[None]:
+    """Airflow and mypy raise the limit when another test imports them."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(1000)
+    yield
+    sys.setrecursionlimit(before)

@@ -63,6 +63,7 @@ def test_states_before_and_after_the_first_champion(world: World) -> None:
         ]
 
 
+@pytest.mark.usefixtures("recursion_limit_of_a_server")
 def test_refusals_are_clear_and_never_500(client: TestClient, world: World) -> None:
     good = {"temp": 1.0, "wind": 2, "carrier": "AA"}
     cases = [

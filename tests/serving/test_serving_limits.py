@@ -7,7 +7,6 @@ import json
 import logging
 import resource
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -146,15 +145,6 @@ def test_an_early_refusal_is_read_although_the_caller_goes_on_sending(client: ht
         assert stubborn.recv(100).startswith(b"HTTP/1.1 413 ")
         with pytest.raises(OSError, match=r"reset|pipe|closed"):
             go_on(stubborn, 5.0)
-
-
-@pytest.fixture
-def recursion_limit_of_a_server() -> Iterator[None]:
-    """Airflow and mypy raise the limit when another test imports them."""
-    before = sys.getrecursionlimit()
-    sys.setrecursionlimit(1000)
-    yield
-    sys.setrecursionlimit(before)
 
 
 @pytest.mark.parametrize(
