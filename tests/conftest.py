@@ -7,17 +7,16 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from evermodel.cli.local_stack.ports import free_port
 from evermodel.registry.tracking import configure_mlflow_process
 from support.flights import World, flights_world
+from support.mlflow_server import wait_for_mlflow
 
 # One thread a process: the tests run side by side, and OpenMP threads that wait for each other would crawl.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -109,22 +108,11 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         )
     url = f"http://127.0.0.1:{port}"
     try:
-        _wait_for(url, process, folder / "server.log")
+        wait_for_mlflow(url, process, folder / "server.log")
         yield url
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(20)
-
-
-def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            if httpx.get(f"{url}/health", trust_env=False).status_code == 200:
-                return
-        except httpx.HTTPError:
-            time.sleep(0.2)
-    raise RuntimeError(f"the MLflow server did not start:\n{log.read_text()[-2000:]}")
 
 
 @pytest.fixture(scope="session")

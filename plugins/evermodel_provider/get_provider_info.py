@@ -5,22 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 _INTEGRATION = "evermodel"
+_OPERATORS = (
+    "alert", "approve", "ask", "backtest", "deploy", "digest", "drift", "evaluate", "extract", "finish", "guard",
+    "register", "request", "rollback", "rollout", "score", "train", "validate",
+)  # fmt: skip
 _MODULES = {
-    "operators": (
-        *(
-            "alert",
-            "approve",
-            "ask",
-            "backtest",
-            "deploy",
-            "digest",
-            "drift",
-            "evaluate",
-            "extract",
-            "finish",
-        ),
-        *("guard", "register", "request", "rollback", "rollout", "score", "train", "validate"),
-    ),
+    "operators": _OPERATORS,
     "sensors": ("data", "rollout"),
     "triggers": ("data", "rollout"),
     "hooks": ("tracking",),

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from evermodel.spec import ModelSpec
 from evermodel.spec.load import sections_of
 from support.guides import PAGES
-from support.paths import PROJECT
+from support.paths import PROJECT, load_script
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -59,12 +59,7 @@ def _references() -> Any:
 
 
 def _script(name: str) -> Any:
-    found = importlib.util.spec_from_file_location(name, PROJECT / "docs" / f"{name}.py")
-    assert found is not None
-    assert found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module
+    return load_script(PROJECT / "docs" / f"{name}.py")
 
 
 def test_the_reference_of_the_schema_names_every_field_with_what_it_takes() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -14,7 +13,7 @@ from types import ModuleType
 import pytest
 import yaml
 
-from support.paths import PROJECT
+from support.paths import PROJECT, load_script
 
 # In the place of `evermodel train`: says which code and which specs it was started with.
 PROGRAM = f"""#!{sys.executable}
@@ -31,12 +30,7 @@ print(json.dumps(dict(outcome="deployed", decision=decision)))
 
 @pytest.fixture
 def script() -> ModuleType:
-    found = importlib.util.spec_from_file_location("try_models", PROJECT / ".ci" / "try_models.py")
-    assert found is not None
-    assert found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module
+    return load_script(PROJECT / ".ci" / "try_models.py")
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -18,10 +17,11 @@ from evermodel.cli.local_stack.local import LocalStack
 from evermodel.cli.local_stack.ports import Ports
 from evermodel.cli.local_stack.processes import Service
 from evermodel.cli.local_stack.sessions import end
+from support.browser import browser as browser
+from support.browser import needs_browser
 from support.flights import flights_world
 from support.paths import PROJECT
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
 PASSWORDS = {"ada": "engine", "vera": "looking", "guest": "nobody"}
 USERS = "ada:admin,vera:viewer,guest:"
 FRAME = "iframe"
@@ -29,7 +29,7 @@ FRAME = "iframe"
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.timeout(600),
-    pytest.mark.skipif(BROWSER is None, reason="no browser: neither chromium nor google-chrome is installed"),
+    needs_browser,
 ]
 
 
@@ -114,17 +114,6 @@ def token(stack: PageStack, name: str) -> str:
         trust_env=False,
     )
     return str(answer.raise_for_status().json()["access_token"])
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        found = playwright.chromium.launch(executable_path=BROWSER, args=options)
-        yield found
-        found.close()
 
 
 @pytest.fixture(scope="module")

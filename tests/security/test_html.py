@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,12 +21,13 @@ from evermodel.core.errors import PermanentError
 from evermodel.monitoring.drift.report import draw_report, save_report
 from evermodel.reports.retrain.document import Bullets, Links, PageSection, PageTable, Paragraph, to_markdown
 from support.airflow_runs import database
+from support.browser import browser as browser
+from support.browser import needs_browser
 from support.hostile_pages import PAGES, a_decision_page
 from support.models_page import ModelsPage
 from support.small_spec import small_spec
 from support.verdicts import a_column, a_verdict
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
 RUN = "window.__ran=(window.__ran||0)+1"
 EVIL = (
     f"seen</script><script>{RUN}</script><img src=x onerror={RUN}><svg onload={RUN}> {{{{7*7}}}} ${{{RUN}}} %{{text}} "
@@ -40,7 +40,7 @@ WATCH = "addEventListener('securitypolicyviolation', e => console.error('CSP ' +
 
 pytestmark = [
     pytest.mark.timeout(300),
-    pytest.mark.skipif(BROWSER is None, reason="no browser: neither chromium nor google-chrome is installed"),
+    needs_browser,
 ]
 
 
@@ -89,17 +89,6 @@ class Window:
         text = self.page.evaluate("document.body.innerText")
         assert shown in text
         assert self.page.evaluate("document.body.getBoundingClientRect().height") > 100
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        found = playwright.chromium.launch(executable_path=BROWSER, args=options)
-        yield found
-        found.close()
 
 
 @contextmanager

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import pytest
 import yaml
 
 from evermodel.cli.local_stack.ports import free_port
+from support.mlflow_server import wait_for_mlflow
 from support.paths import PROJECT
 from support.postgres_server import postgres_server, server_programs
 
@@ -188,7 +188,7 @@ def mlflow_with_logins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
             command, env=env, cwd=folder, stdout=log, stderr=log, start_new_session=True
         )
     try:
-        _answers(url, server, folder / "log")
+        wait_for_mlflow(url, server, folder / "log")
         admin = {"MLFLOW_TRACKING_URI": url, "MLFLOW_TRACKING_USERNAME": "evermodel",
                  "MLFLOW_TRACKING_PASSWORD": "password of people"}  # fmt: skip
         for _ in range(2):
@@ -202,17 +202,6 @@ def mlflow_with_logins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(20)
-
-
-def _answers(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and server.poll() is None:
-        try:
-            if httpx.get(f"{url}/health", trust_env=False).status_code == 200:
-                return
-        except httpx.HTTPError:
-            time.sleep(0.2)
-    raise RuntimeError(log.read_text()[-2000:])
 
 
 def login(url: str, name: str) -> httpx.Client:

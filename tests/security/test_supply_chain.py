@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -16,7 +15,7 @@ import pytest
 import yaml
 
 from support.dockerfile import stages
-from support.paths import PROJECT
+from support.paths import PROJECT, load_script
 
 HASHES = PROJECT / "include" / "deploy" / "requirements.hashes.txt"
 WORKFLOWS = sorted((PROJECT / ".github" / "workflows").glob("*.yml"))
@@ -36,12 +35,7 @@ REVIEWED = {
 
 @pytest.fixture(scope="module")
 def licences() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("licences", PROJECT / "docs" / "licences.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(PROJECT / "docs" / "licences.py")
 
 
 def canonical(name: str) -> str:

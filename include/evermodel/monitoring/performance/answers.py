@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 CONFIDENCE = 0.95
+_RESAMPLES = 500
 WIDTH = 2 * NormalDist().inv_cdf((1 + CONFIDENCE) / 2)  # of the interval, in standard errors
 _MOST_ROWS = 20_000  # resampled rows; with more rows the interval is scaled down accordingly
 _LEAST_OF_A_CLASS = 10
@@ -110,9 +111,6 @@ def _interval(
     metric: Metric, truth: NDArray[Any], scores: Floats, resamples: int, seed: int
 ) -> ConfidenceInterval:
     return metric_interval(metric, truth, scores, confidence=CONFIDENCE, resamples=resamples, seed=seed)
-
-
-_RESAMPLES = 500
 
 
 def matured_performance(

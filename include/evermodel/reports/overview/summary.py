@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -12,10 +11,10 @@ from evermodel.core.errors import NewerFormatError
 from evermodel.core.formats import loads
 from evermodel.monitoring.problems import KINDS, RANK, worst_of
 from evermodel.registry.registry_entry import RegistryEntry
-from evermodel.registry.tags import INCIDENTS, TRAFFIC_PLAN
-from evermodel.registry.traffic_plan import TrafficPlan
+from evermodel.registry.tags import INCIDENTS
 
 if TYPE_CHECKING:
+    from evermodel.registry.traffic_plan import TrafficPlan
     from evermodel.reports.overview.store import Store, StoredModel
 
 STRIP_DAYS = 30
@@ -96,10 +95,8 @@ def plan_in_force(entry: StoredModel) -> dict[str, Any] | None:
 
 def traffic_plan(entry: StoredModel) -> TrafficPlan | None:
     """Return the model's last traffic plan, whatever its state."""
-    if TRAFFIC_PLAN not in entry.tags:
-        return None
     try:
-        return TrafficPlan.from_json(json.loads(entry.tags[TRAFFIC_PLAN]))
+        return RegistryEntry(entry.name, entry.aliases, entry.tags).plan
     except (ValueError, KeyError, TypeError):
         return None
 
