@@ -92,6 +92,37 @@ def _is_environ(node: ast.expr) -> bool:
     return ast.unparse(node) in {"os.environ", "environ"}
 
 
+# What puts a version into service, and the one function that may do it, as ``file:function``.
+PROMOTIONS = {
+    "promote": "include/evermodel/deployment/eligibility.py:promote",  # `ModelRegistry.promote`, after its checks
+    "set_registered_model_alias": "include/evermodel/registry/registry.py:_point",
+    "delete_registered_model_alias": "include/evermodel/registry/registry.py:_move_aliases",
+    "registered-models/alias": "",  # the same by REST
+}
+
+
+def test_one_function_promotes_and_only_the_registry_moves_an_alias() -> None:
+    found = {
+        (name, f"{file.relative_to(ROOT)}:{function}")
+        for file in SOURCES
+        for function, name in _promotions(ast.parse(file.read_text(encoding="utf-8")))
+    }
+    assert found == {(name, place) for name, place in PROMOTIONS.items() if place}
+
+
+def _promotions(node: ast.AST, function: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the uses of what `PROMOTIONS` names, called or handed on, with the function around each."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Attribute) and child.attr in PROMOTIONS:
+            yield function, child.attr
+        elif isinstance(child, ast.Call) and getattr(child.func, "id", "") == "getattr":
+            yield from ((function, name) for name in PROMOTIONS if f"'{name}'" in ast.unparse(child))
+        elif isinstance(child, ast.Constant) and "registered-models/alias" in str(child.value):
+            yield function, "registered-models/alias"
+        named = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
+        yield from _promotions(child, child.name if named else function)
+
+
 def test_the_domain_is_fourteen_packages() -> None:
     domain = ROOT / "include/evermodel"
     layers = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
