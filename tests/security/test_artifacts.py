@@ -7,10 +7,12 @@ import io
 import json
 import pkgutil
 import sys
+import tomllib
 import types
 import warnings
 from collections.abc import Iterator
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -18,10 +20,13 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from evermodel.core.errors import ModelFormatError
+from evermodel.modeling import skops_files
 from evermodel.modeling.model_store import load_files, load_graph
 from evermodel.modeling.skops_files import checked_names
+from support.paths import PROJECT
 
 Node = dict[str, Any]
 # What may be named besides estimators of scikit-learn; each is a plain type, a pure function or a holder of arrays.
@@ -214,6 +219,28 @@ def _harmless(value: object, name: str) -> bool:
         "sklearn.compose._column_transformer._Remainder",
     )
     return issubclass(value, BaseEstimator) or name.startswith((*data, *learned, *others))
+
+
+def test_the_list_holds_for_the_series_that_it_was_checked_against(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import skops.io
+    from sklearn.dummy import DummyClassifier
+
+    declared = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = [*declared["dependencies"], *declared["optional-dependencies"]["boosting"]]
+    allowed = {needed.name: needed.specifier for needed in map(Requirement, lines)}
+    for name in {*skops_files.REVIEWED, "numpy", "scikit-learn"}:
+        assert not allowed[name].contains("999"), f"{name} has no upper bound"
+        with contextlib.suppress(PackageNotFoundError):
+            found = version(name)
+            assert allowed[name].contains(found)
+            assert f"{found}.".startswith(f"{skops_files.REVIEWED.get(name, '')}.".lstrip("."))
+    content = skops.io.dumps(DummyClassifier().fit([[0.0], [1.0]], [0, 1]))
+    load_files(model_folder(tmp_path / "model", content))
+    monkeypatch.setattr(skops_files, "version", lambda name: "0.17.0")
+    with pytest.raises(ModelFormatError, match=r"skops 0\.17\.0 \(checked: 0\.16\)"):
+        load_files(tmp_path / "model")
 
 
 def test_an_older_protocol_resolves_names_from_other_places_and_is_refused(tmp_path: Path) -> None:

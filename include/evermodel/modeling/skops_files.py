@@ -47,8 +47,8 @@ TRUSTED_TYPES = {
     "xgboost.sklearn.XGBRFClassifier": ("ObjectNode",),
     "xgboost.sklearn.XGBRFRegressor": ("ObjectNode",),
 }
-# The major versions of the libraries whose classes the list was checked against.
-REVIEWED = {"lightgbm": "4", "xgboost": "3"}
+# The series of the libraries that the list was checked against, as in pyproject.toml; of skops, its own lists as well.
+REVIEWED = {"lightgbm": "4", "skops": "0.16", "xgboost": "3"}
 # Classes by the path that earlier releases stored, and the module that has them now.
 MOVED_TYPES = {"evermodel.user_features.UserFeatures": "evermodel.modeling.user_features"}
 # Of skops' node types those that hold data, or name something on a list. The others call what they name with arguments
@@ -150,7 +150,7 @@ def _refused(schema: Any) -> set[str]:
     """Return what a schema may not have: node types, names in a node of another type, or libraries not reviewed."""
     if schema["protocol"] < _PROTOCOL:
         return {f"protocol {schema['protocol']} of skops"}
-    refused, libraries, left = set[str](), set[str](), [schema]
+    refused, libraries, left = set[str](), {"skops"}, [schema]
     while left:
         node = left.pop()
         if isinstance(node, dict) and "__loader__" in node:
@@ -163,9 +163,9 @@ def _refused(schema: Any) -> set[str]:
         left += node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
     installed = {library: version(library) for library in REVIEWED.keys() & libraries}
     return refused | {
-        f"{library} {number}"
+        f"{library} {number} (checked: {REVIEWED[library]})"
         for library, number in installed.items()
-        if number.partition(".")[0] != REVIEWED[library]
+        if not f"{number}.".startswith(f"{REVIEWED[library]}.")
     }
 
 
