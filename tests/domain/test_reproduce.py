@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -114,23 +114,35 @@ def test_changed_data_is_named_when_dvc_has_lost_the_right_ones(first: World, sn
         reproduce(first.client, first.name, "1", empty)
 
 
-def test_changed_parameters_and_seed_are_named(first: World) -> None:
+@pytest.fixture
+def changed_spec(first: World) -> Iterator[Callable[..., None]]:
+    """Change the spec.json of the retrain; it is put back afterwards."""
     run = find_run(first.client, first.name, f"retrain/{first.name}/{DAY}", kind="retrain")
     assert run is not None
-    spec = read_json(first.client, run.info.run_id, "spec.json")
-    log_json(
-        first.client,
-        run.info.run_id,
-        {**spec, "seed": 5, "split": {**spec["split"], "train": "5w"}},
-        "spec.json",
-    )
-    try:
-        told = CliRunner().invoke(app, ["reproduce", first.name, "1"])
-    finally:
-        log_json(first.client, run.info.run_id, spec, "spec.json")
+    run_id = run.info.run_id
+    spec = read_json(first.client, run_id, "spec.json")
+    yield lambda **changes: log_json(first.client, run_id, {**spec, **changes}, "spec.json")
+    log_json(first.client, run_id, spec, "spec.json")
+
+
+def test_a_spec_that_was_changed_since_is_not_trained(
+    first: World, changed_spec: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed_spec(seed=5)
+    monkeypatch.setattr("evermodel.pipelines.reproduce.subprocess.run", None)
+    with pytest.raises(PermanentError, match=f"trained with another spec: .* digest {first.spec.digest}"):
+        reproduce(first.client, first.name, "1", first.settings)
+
+
+def test_changed_parameters_and_seed_are_named_where_a_variable_may_explain_them(
+    first: World, changed_spec: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WHOSE", "another team's")
+    changed_spec(seed=5, split={**first.spec.canonical()["split"], "train": "5w"}, description="${WHOSE}")
+    told = CliRunner().invoke(app, ["reproduce", first.name, "1"])
     assert told.exit_code == 1
     assert "is NOT reproduced" in told.stdout
-    assert f"differs: spec: the version has digest {first.spec.digest}" in told.stdout
+    assert f"differs: spec, or a variable in it: the version has digest {first.spec.digest}" in told.stdout
     assert "random_state: 0 then, 5 now" in told.stdout
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass
@@ -12,7 +11,7 @@ from typing import Any, Literal, Protocol
 
 from evermodel.alerts.message import Message
 from evermodel.core.errors import EvermodelError, PermanentError, TransientError
-from evermodel.core.formats import loads, stamped
+from evermodel.core.formats import json_digest, loads, stamped
 
 Event = Literal[
     "open",
@@ -47,7 +46,7 @@ class Destination:
     def name(self) -> str:
         """Name of the destination's folder."""
         name = "-".join([self.kind, *self.address.values()])
-        digest = hashlib.sha256(json.dumps([self.kind, self.address], sort_keys=True).encode()).hexdigest()
+        digest = json_digest([self.kind, self.address])
         return f"{re.sub(r'[^A-Za-z0-9._-]+', '_', name)[:80]}-{digest[:8]}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -49,6 +50,11 @@ def unstamped(data: Mapping[str, Any], what: object) -> dict[str, Any]:
 def loads(text: str | bytes, what: object) -> dict[str, Any]:
     """Read a JSON object that was `stamped`; see `unstamped`."""
     return unstamped(json.loads(text), what)
+
+
+def json_digest(data: Any) -> str:
+    """Return the SHA-256 of plain data as JSON with sorted keys."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
 def require_known_parquet(metadata: Mapping[bytes, bytes] | None, what: object) -> None:

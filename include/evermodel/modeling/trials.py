@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from typing import TYPE_CHECKING, Any
 
+from evermodel.core.formats import json_digest
 from evermodel.modeling.fitting import TrainingJob
 from evermodel.modeling.search import Trial, mean_of
 from evermodel.registry.tags import ESTIMATOR, KIND, PROBLEM, RUN_KEY, STATE, TRAINING_DIGEST
@@ -90,8 +89,7 @@ CANDIDATE = "candidate"
 def candidate_run(client: MlflowClient, bench: TrainingJob, key: str, parent: str, snapshot: str) -> Run:
     """Find or make the candidate's run; one that was made from another spec or snapshot steps aside."""
     spec, candidate = bench.spec, bench.candidate
-    made_from = json.dumps([spec.digest, candidate.model_dump(mode="json"), snapshot], sort_keys=True)
-    digest = hashlib.sha256(made_from.encode()).hexdigest()[:16]
+    digest = json_digest([spec.digest, candidate.model_dump(mode="json"), snapshot])[:16]
     found = find_run(client, spec.name, key, kind=CANDIDATE)
     if found is not None and found.data.tags.get(TRAINING_DIGEST, digest) != digest:
         # MLflow never changes a logged parameter, so the old run is kept under another key.

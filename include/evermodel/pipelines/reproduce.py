@@ -20,6 +20,7 @@ import yaml
 
 from evermodel.core.environment import git_commit, thread_count
 from evermodel.core.errors import PermanentError, SnapshotStoreError, TrainingError
+from evermodel.core.formats import json_digest
 from evermodel.core.settings import Settings
 from evermodel.data.snapshots.dvc import SnapshotStore, snapshot_file, write_pointer
 from evermodel.modeling.model_store import download
@@ -40,7 +41,7 @@ def reproduce(client: MlflowClient, model: str, version: str, settings: Settings
     Raises
     ------
     PermanentError
-        There is no such version, or it has no lineage.
+        There is no such version, it has no lineage, or the stored spec is another one.
     TrainingError
         The training does not run any more.
     SnapshotStoreError
@@ -122,11 +123,18 @@ def _stored_spec(client: MlflowClient, stored: ModelVersion, made: Lineage) -> t
             f"the retrain run of {stored.name} version {stored.version} is missing in MLflow",
             "restore the run with its spec.json",
         )
-    data = with_variables(read_json(client, run.info.run_id, "spec.json"))
-    digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
-    same = digest == made.spec_digest
-    changed = [] if same else [f"spec: the version has digest {made.spec_digest}, spec.json has {digest}"]
-    return ModelSpec.model_validate(data), changed
+    written = read_json(client, run.info.run_id, "spec.json")
+    data = with_variables(written)
+    digest = json_digest(data)[:16]
+    changed = f"the version has digest {made.spec_digest}, spec.json has {digest}"
+    if digest == made.spec_digest:
+        return ModelSpec.model_validate(data), []
+    if data == written:
+        raise PermanentError(
+            f"{stored.name} version {stored.version} was trained with another spec: {changed}",
+            "restore spec.json of its retrain run, or set the variables that it names",
+        )
+    return ModelSpec.model_validate(data), [f"spec, or a variable in it: {changed}"]
 
 
 def _bring_snapshot(made: Lineage, lake: Path, settings: Settings) -> tuple[str, list[str]]:

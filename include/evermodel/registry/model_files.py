@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evermodel.core.errors import ModelChangedError
+from evermodel.core.formats import json_digest
 from evermodel.registry.retrain_run import DECISION_FILE, retrain_of
 from evermodel.registry.tags import CONTENT, DECISION
 from evermodel.registry.tracking import read_json
@@ -46,12 +46,12 @@ def content_digest(files: Mapping[str, str]) -> str:
     >>> content_digest({"a": "1", "b": "2"}) == content_digest({"b": "2", "a": "1"})
     True
     """
-    return hashlib.sha256(json.dumps(dict(files), sort_keys=True).encode()).hexdigest()
+    return json_digest(dict(files))
 
 
 def decision_digest(decision: Mapping[str, Any]) -> str:
     """Return the SHA-256 of a decision's plain data, 16 hex digits."""
-    return hashlib.sha256(json.dumps(decision, sort_keys=True).encode()).hexdigest()[:16]
+    return json_digest(decision)[:16]
 
 
 def require_same(

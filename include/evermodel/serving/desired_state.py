@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from evermodel.core.formats import json_digest
 from evermodel.modeling import model_store
 from evermodel.registry import tracking
 from evermodel.registry.registry import ModelRegistry
@@ -52,7 +51,7 @@ class DesiredState:
     @property
     def key(self) -> str:
         """A name of this state, the same in every process."""
-        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:16]
+        return json_digest(self.to_json())[:16]
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Mapping
 from datetime import timedelta
@@ -11,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, PrivateAttr, model_validator
 
+from evermodel.core.formats import json_digest
 from evermodel.spec.alerts import AlertsSpec
 from evermodel.spec.drift import DriftSpec, PerformanceSpec, RespondSpec, RetrainPolicy
 from evermodel.spec.gate import GateSpec
@@ -212,8 +211,7 @@ class ModelSpec(SpecSection):
     @property
     def digest(self) -> str:
         """SHA-256 of the canonical spec, 16 hex digits."""
-        text = json.dumps(self.canonical(), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return json_digest(self.canonical())[:16]
 
 
 def _unexpanded(value: Any, written: Any) -> Any:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
 import uuid
@@ -17,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from evermodel.core.atomic import sweep
 from evermodel.core.errors import SnapshotStoreError
+from evermodel.core.formats import json_digest
 from evermodel.core.paths import inside
 from evermodel.data.parquet import repeating, room_for
 from evermodel.data.sources import stream_window
@@ -165,7 +164,7 @@ def _key(spec: ModelSpec) -> str:
         "task": spec.task,
         "numeric": list(spec.features.numeric),
     }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+    return json_digest(content)[:16]
 
 
 def _midnight(moment: datetime) -> datetime:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evermodel.core.formats import json_digest
 from evermodel.pipelines.backtest.outcome import PolicyOutcome, Week
 from evermodel.stats.metrics import Metric
 
@@ -113,8 +112,7 @@ class PolicyComparison:
     @property
     def digest(self) -> str:
         """Digest of the result: the same data, spec and policies give the same one on any machine."""
-        text = json.dumps(self.to_json(), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return json_digest(self.to_json())[:16]
 
 
 def compare(facts: dict[str, Any], metric: Metric, outcomes: Sequence[PolicyOutcome]) -> PolicyComparison:
