@@ -21,8 +21,11 @@ def model(world: World, without_evidence: None) -> World:
     return world
 
 
-def straight(model: str) -> Any:
-    """A DAG as a user may write it: from extract to deploy, nothing between evaluate and register."""
+def straight(model: str, **given: Any) -> Any:
+    """A DAG as a user may write it: from extract to deploy, nothing between evaluate and register.
+
+    What is given takes the place of an output in `evaluate`, as an XCom does that a user has written.
+    """
     from airflow.sdk import DAG
 
     from evermodel_provider.assets import rollout_wanted
@@ -38,9 +41,8 @@ def straight(model: str) -> Any:
         extract = ExtractOperator(task_id="extract", **step)
         validate = ValidateOperator(task_id="validate", snapshot=extract.output, **step)
         train = TrainOperator(task_id="train", candidate="logistic", snapshot=validate.output, **step)
-        evaluate = EvaluateOperator(
-            task_id="evaluate", snapshot=validate.output, trained=[train.output], **step
-        )
+        outputs = {"snapshot": validate.output, "trained": [train.output], **given}
+        evaluate = EvaluateOperator(task_id="evaluate", **outputs, **step)
         register = RegisterOperator(task_id="register", snapshot=validate.output, **step)
         deploy = DeployOperator(
             task_id="deploy", version=register.output, outlets=[rollout_wanted(model)], **step
@@ -68,6 +70,13 @@ def test_where_the_spec_wants_an_approval_no_version_is_deployed_without_one(mod
     assert ModelRegistry(model.client).read(model.name).champion is None
 
 
-def test_a_challenger_that_passed_is_deployed(model: World) -> None:
-    assert run(straight(model.name), "2013-03-11").state == "success"
+def test_a_challenger_that_passed_is_deployed_and_judged_for_another_it_is_not(model: World) -> None:
+    first = run(straight(model.name), "2013-03-11")
+    assert first.state == "success"
+    assert ModelRegistry(model.client).read(model.name).champion == "1"
+
+    for given in ({"trained": [first.xcom("train")]}, {"snapshot": first.xcom("validate")}):
+        done = run(straight(model.name, **given), "2013-03-25")
+        assert (done.states["train"], done.states["evaluate"]) == ("success", "failed")
+        assert done.states["register"] == "upstream_failed"
     assert ModelRegistry(model.client).read(model.name).champion == "1"

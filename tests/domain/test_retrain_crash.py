@@ -44,7 +44,8 @@ class Shelf:
             self.name, retrain.run_key, "linear", f"{run.info.artifact_uri}/model", self.champion or None, "roc_auc",
             "better", True, False, "all gates passed", 100, (0.8, 0.7, 0.9), None, None, (),
         )  # fmt: skip
-        log_json(retrain.client, retrain.mlflow_run().info.run_id, decision.to_json(), DECISION_FILE)
+        known = {"evermodel.snapshot": SNAPSHOT["path"], "evermodel.snapshot_md5": SNAPSHOT["md5"]}
+        log_json(retrain.client, retrain.mlflow_run(known).info.run_id, decision.to_json(), DECISION_FILE)
         return retrain
 
     def check(self, retrain: Retrain, version: str) -> None:

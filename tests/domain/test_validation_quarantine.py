@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -65,7 +66,8 @@ def test_a_run_goes_on_without_the_rows_set_aside_and_names_what_it_trained_on(w
     run = world.retrain("2013-03-25").mlflow_run()
     tags = run.data.tags
     kept = pq.read_table(world.settings.lake / tags["evermodel.snapshot"])
-    extracted = pq.read_table(world.settings.lake / tags["evermodel.snapshot_extracted"])
+    (path,) = re.findall(r"path='([^']+)'", tags["evermodel.snapshot_extracted"])
+    extracted = pq.read_table(world.settings.lake / path)
     aside = pq.read_table(world.settings.lake / tags["evermodel.quarantine"])
     assert tags["evermodel.validation"] == "quarantined"
     assert kept.num_rows + aside.num_rows == extracted.num_rows

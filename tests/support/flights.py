@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from evermodel.core.settings import Settings
-from evermodel.modeling.training import TrainedCandidate, train_candidate
+from evermodel.modeling.training import TrainedCandidate
 from evermodel.pipelines.retrain import Retrain
 from evermodel.registry.tags import RetrainOutcome
 from evermodel.registry.tracking import connect
@@ -58,20 +58,7 @@ class World:
         return Retrain(self.spec, key, moment, reason, self.client, self.settings)
 
     def train(self, retrain: Retrain, snapshot: str) -> list[TrainedCandidate]:
-        parent = retrain.mlflow_run().info.run_id
-        return [
-            train_candidate(
-                retrain.spec,
-                candidate,
-                snapshot=snapshot,
-                as_of=retrain.as_of,
-                run_key=retrain.run_key,
-                parent_run=parent,
-                client=retrain.client,
-                settings=self.settings,
-            )
-            for candidate in retrain.spec.candidates
-        ]
+        return [retrain.train(candidate, snapshot) for candidate in retrain.spec.candidates]
 
     def champion(self, as_of: str, run_key: str = "", *, evidence: bool = False) -> str:
         """Run a whole retrain that is forced through, and return the version it promotes.

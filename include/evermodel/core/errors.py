@@ -54,6 +54,10 @@ class TrainingError(PermanentError):
     """A candidate cannot be trained on this snapshot."""
 
 
+class ForeignInputError(PermanentError):
+    """A step of a retrain was given a snapshot or a model that the retrain did not record."""
+
+
 class GateError(PermanentError):
     """A challenger cannot be evaluated, for example because the test window has one class only."""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evermodel.core.errors import TrainingError
-from evermodel.core.formats import JsonData
+from evermodel.core.formats import JsonData, json_digest
 from evermodel.core.settings import Settings
 from evermodel.core.time_limit import run_limited
 from evermodel.data.snapshots.snapshot import read_snapshot
@@ -29,7 +29,7 @@ from evermodel.modeling.fitting import (
 from evermodel.modeling.model_store import log_model
 from evermodel.modeling.tasks import FittedPipeline, primary
 from evermodel.modeling.trials import TrialLog, candidate_run, log_measures
-from evermodel.registry.tags import CHOSEN
+from evermodel.registry.tags import CHOSEN, TRAINED
 from evermodel.registry.tracking import ending_run
 from evermodel.spec import CandidateSpec, ModelSpec
 from evermodel.spec.window import Window
@@ -66,6 +66,10 @@ class TrainedCandidate(JsonData):
     metric: str
     validation: float
     params: dict[str, Any] = field(default_factory=dict)
+
+    def record(self, snapshot: str, as_of: datetime) -> tuple[str, str]:
+        """Return the tag of the retrain's run, and its value, by which a later step recognizes this outcome."""
+        return TRAINED + self.candidate, json_digest([self.to_json(), snapshot, as_of.isoformat()])
 
 
 def rows_of(

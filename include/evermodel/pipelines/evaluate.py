@@ -38,6 +38,7 @@ def evaluate_candidates(
     approval: str = "",
 ) -> Decision:
     """Evaluate the best candidate against the champion on the test part, and write the decision."""
+    run.require({tag.SNAPSHOT: snapshot, **dict(one.record(snapshot, run.as_of) for one in trained)})
     chosen = best_of(run.spec, trained)
     version = ModelRegistry(run.client).at_alias(run.spec.name, CHAMPION)
     if version is not None and version.tags.get(tag.RUN_KEY) == run.run_key:

@@ -14,7 +14,7 @@ from evermodel.data.snapshots.snapshot import Snapshot, take_snapshot
 from evermodel.deployment.eligibility import promote, require_approval, require_ship
 from evermodel.deployment.rollout.moves import stop_active_rollout
 from evermodel.evaluation.decision import Decision
-from evermodel.modeling.training import TrainedCandidate
+from evermodel.modeling.training import TrainedCandidate, train_candidate
 from evermodel.pipelines.evaluate import evaluate_candidates, read_decision
 from evermodel.pipelines.validate import Validated, validate_snapshot
 from evermodel.registry import tags as tag
@@ -28,7 +28,7 @@ from evermodel.registry.retrain_run import RetrainRun
 from evermodel.registry.tags import RetrainOutcome
 from evermodel.registry.tracking import find_run, log_json
 from evermodel.reports.retrain.log_model_card import card_links, describe_version, record_card
-from evermodel.spec import ModelSpec
+from evermodel.spec import CandidateSpec, ModelSpec
 from evermodel.spec.window import split_window, whole_day
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class Retrain(RetrainRun):
         run = self.mlflow_run(
             {
                 tag.SNAPSHOT: snapshot.path,
+                tag.SNAPSHOT_EXTRACTED: str(snapshot),
                 tag.SNAPSHOT_MD5: snapshot.md5,
                 tag.WINDOW: f"{snapshot.start}/{snapshot.end}",
                 tag.SPEC_DIGEST: self.spec.digest,
@@ -60,6 +61,21 @@ class Retrain(RetrainRun):
         """Check the snapshot; see `validate_snapshot`."""
         return validate_snapshot(self, snapshot)
 
+    def train(self, candidate: CandidateSpec, snapshot: str) -> TrainedCandidate:
+        """Train one candidate, and record the outcome on the MLflow run; see `train_candidate`."""
+        trained = train_candidate(
+            self.spec,
+            candidate,
+            snapshot=snapshot,
+            as_of=self.as_of,
+            run_key=self.run_key,
+            parent_run=self.mlflow_run().info.run_id,
+            client=self.client,
+            settings=self.settings,
+        )
+        self.mlflow_run(dict([trained.record(snapshot, self.as_of)]))
+        return trained
+
     def evaluate(
         self, snapshot: str, trained: list[TrainedCandidate], force_reason: str | None, approval: str = ""
     ) -> Decision:
@@ -74,6 +90,7 @@ class Retrain(RetrainRun):
         """Register the challenger once, with lineage and model card; raises `PromotionError` if it may not ship."""
         decision = self.decision()
         require_ship(decision)
+        self.require({tag.SNAPSHOT: snapshot["path"], tag.SNAPSHOT_MD5: snapshot["md5"]})
         trained = find_run(
             self.client, self.spec.name, f"{self.run_key}/{decision.candidate}", kind="candidate"
         )

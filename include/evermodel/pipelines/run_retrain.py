@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from evermodel.alerts.retrain_message import RetrainSummary
 from evermodel.core.errors import SpecError, TrainingError
 from evermodel.evaluation.decision import Decision
-from evermodel.modeling.training import TrainedCandidate, train_candidate
+from evermodel.modeling.training import TrainedCandidate
 from evermodel.pipelines.retrain import Retrain
 from evermodel.registry.approval import AUTO, Approval
 from evermodel.registry.registry import ModelRegistry
@@ -164,20 +164,11 @@ def _train(
     retrain: Retrain, candidates: list[CandidateSpec], snapshot: str, step: Step
 ) -> list[TrainedCandidate]:
     """Train the candidates one after another; one that fails is left out, as in the DAG."""
-    parent, trained, failed = retrain.mlflow_run().info.run_id, [], []
+    trained, failed = [], []
     for candidate in candidates:
         with step(f"train {candidate.name}") as say:
             try:
-                done = train_candidate(
-                    retrain.spec,
-                    candidate,
-                    snapshot=snapshot,
-                    as_of=retrain.as_of,
-                    run_key=retrain.run_key,
-                    parent_run=parent,
-                    client=retrain.client,
-                    settings=retrain.settings,
-                )
+                done = retrain.train(candidate, snapshot)
             except TrainingError as error:
                 failed.append(error)
                 say(f"failed: {error.problem}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evermodel.core.paths import inside
@@ -62,6 +61,7 @@ def validate_snapshot(retrain: RetrainRun, snapshot: Snapshot) -> Validated:
         The schema file cannot be used.
     """
     spec, settings = retrain.spec, retrain.settings
+    retrain.require({tag.SNAPSHOT_EXTRACTED: str(snapshot)})
     file = snapshot_file(settings.lake, snapshot.path)
     store = SnapshotStore(settings.lake, settings.dvc_remote)
     if not file.exists():
@@ -91,8 +91,14 @@ def validate_snapshot(retrain: RetrainRun, snapshot: Snapshot) -> Validated:
     report = replace(
         found.report, schema="" if place is None else str(place), against="" if good is None else good.name
     )
-    run = _record(retrain, snapshot, kept, aside)
-    run = retrain.mlflow_run({tag.VALIDATION: report.verdict})
+    run = retrain.mlflow_run(
+        {
+            tag.SNAPSHOT: kept.path,
+            tag.SNAPSHOT_MD5: kept.md5,
+            tag.QUARANTINE: "" if kept == snapshot else str(aside.relative_to(settings.lake)),
+            tag.VALIDATION: report.verdict,
+        }
+    )
     _keep(retrain, run, replace(found, report=report), schema, good)
     report.require(artifact_url(settings.tracking_uri, run, PAGE_FILE))
     return Validated(report, kept)
@@ -121,19 +127,6 @@ def last_good(retrain: RetrainRun) -> LastGoodRun | None:
             continue  # it has none yet, or it was made by a release that kept none
         return LastGoodRun(f"{run.info.run_name} ({run.info.run_id})", SnapshotProfile.from_json(data))
     return None
-
-
-def _record(retrain: RetrainRun, taken: Snapshot, kept: Snapshot, aside: Path) -> Run:
-    """Name the snapshot that the run goes on with; a snapshot without quarantined rows names none."""
-    tags = {tag.SNAPSHOT: kept.path, tag.SNAPSHOT_MD5: kept.md5}
-    run = retrain.mlflow_run()
-    if kept != taken:
-        tags |= {tag.SNAPSHOT_EXTRACTED: taken.path}
-        tags |= {tag.QUARANTINE: str(aside.relative_to(retrain.settings.lake))}
-    elif tag.QUARANTINE in run.data.tags:
-        for left in (tag.QUARANTINE, tag.SNAPSHOT_EXTRACTED):
-            retrain.client.delete_tag(run.info.run_id, left)
-    return retrain.mlflow_run(tags)
 
 
 def _keep(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from evermodel.core.errors import ForeignInputError
 from evermodel.core.settings import Settings
 from evermodel.registry.tags import AS_OF, OUTCOME, REASON, RUN_KEY, VERSION, RetrainOutcome
 from evermodel.registry.tracking import find_run, keyed_run
@@ -45,6 +46,16 @@ class RetrainRun:
         return keyed_run(
             self.client, self.spec.name, self.run_key, kind=RETRAIN, name=name, tags={**known, **(tags or {})}
         )
+
+    def require(self, given: Mapping[str, str]) -> None:
+        """Raise `ForeignInputError` unless the run's tags record what a step was given: users may write XComs."""
+        tags = self.mlflow_run().data.tags
+        for name, value in given.items():
+            if tags.get(name) != value:
+                raise ForeignInputError(
+                    f"run {self.run_key}: {name} is {tags.get(name)}, but the step was given {value}",
+                    "clear the task whose output it is (extract, validate or train), so that it runs again",
+                )
 
     def finish(self, outcome: RetrainOutcome) -> None:
         """End the MLflow run."""

@@ -161,3 +161,16 @@ class RetrainStepOperator(ModelOperator):
             client=self.hook.get_conn(),
             settings=self.hook.settings,
         )
+
+
+class SnapshotStepOperator(RetrainStepOperator):
+    """Base of the steps after the extraction.
+
+    :param snapshot: What `ExtractOperator` or `ValidateOperator` returned. (templated)
+    """
+
+    template_fields: Sequence[str] = (*RetrainStepOperator.template_fields, "snapshot")
+
+    def __init__(self, *, snapshot: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.snapshot = snapshot

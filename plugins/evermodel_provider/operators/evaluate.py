@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseBranchOperator
 
 from evermodel_provider.metrics import measure
-from evermodel_provider.operators.base import RetrainStepOperator
+from evermodel_provider.operators.base import SnapshotStepOperator
 from evermodel_provider.operators.request import approval_of, force_of
 
 if TYPE_CHECKING:
@@ -17,22 +17,20 @@ if TYPE_CHECKING:
     from evermodel.evaluation.decision import Decision
 
 
-class EvaluateOperator(RetrainStepOperator):
+class EvaluateOperator(SnapshotStepOperator):
     """Evaluate the best candidate and the champion on the same rows, and write the decision to MLflow.
 
     If the DAG has the form of `retrain_form`, it decides whether the challenger is forced and whether an approval is
     required: read from the run itself, because XComs can be written by users. Returns the verdict, whether it may ship,
     and the metric of both.
 
-    :param snapshot: What `ExtractOperator` returned. (templated)
     :param trained: What the mapped `TrainOperator` returned; failed ones are left out. (templated)
     """
 
-    template_fields: Sequence[str] = (*RetrainStepOperator.template_fields, "snapshot", "trained")
+    template_fields: Sequence[str] = (*SnapshotStepOperator.template_fields, "trained")
 
-    def __init__(self, *, snapshot: Any, trained: Any, **kwargs: Any) -> None:
+    def __init__(self, *, trained: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.snapshot = snapshot
         self.trained = trained
 
     def run_step(self, context: Context) -> dict[str, Any]:

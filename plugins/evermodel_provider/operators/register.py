@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evermodel_provider.lineage import snapshot_data, version_data
 from evermodel_provider.metrics import count
-from evermodel_provider.operators.base import RetrainStepOperator
+from evermodel_provider.operators.base import SnapshotStepOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -15,19 +14,11 @@ if TYPE_CHECKING:
     from evermodel_provider.operators.base import Lineage
 
 
-class RegisterOperator(RetrainStepOperator):
+class RegisterOperator(SnapshotStepOperator):
     """Register the challenger of the decision, once per run key, with its lineage as tags.
 
     Returns the version.
-
-    :param snapshot: What `ExtractOperator` returned. (templated)
     """
-
-    template_fields: Sequence[str] = (*RetrainStepOperator.template_fields, "snapshot")
-
-    def __init__(self, *, snapshot: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.snapshot = snapshot
 
     def run_step(self, context: Context) -> str:
         """Register the challenger."""

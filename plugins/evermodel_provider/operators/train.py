@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from evermodel_provider.lineage import candidate_data, snapshot_data
 from evermodel_provider.metrics import measure
-from evermodel_provider.operators.base import RetrainStepOperator
+from evermodel_provider.operators.base import SnapshotStepOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -16,43 +16,31 @@ if TYPE_CHECKING:
     from evermodel_provider.operators.base import Lineage
 
 
-class TrainOperator(RetrainStepOperator):
+class TrainOperator(SnapshotStepOperator):
     """Train one candidate of the spec on a snapshot; map it over the candidates' names.
 
     Returns the candidate's logged model and its validation metric, or None for a candidate that is not selected.
 
     :param candidate: Name of the candidate in the spec. (templated)
-    :param snapshot: What `ExtractOperator` returned. (templated)
     :param chosen: Candidates to train; the others are left out. (templated)
     """
 
-    template_fields: Sequence[str] = (*RetrainStepOperator.template_fields, "candidate", "snapshot", "chosen")
+    template_fields: Sequence[str] = (*SnapshotStepOperator.template_fields, "candidate", "chosen")
 
-    def __init__(self, *, candidate: str, snapshot: Any, chosen: Any = None, **kwargs: Any) -> None:
+    def __init__(self, *, candidate: str, chosen: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.candidate = candidate
-        self.snapshot = snapshot
         self.chosen = chosen
 
     def run_step(self, context: Context) -> dict[str, Any] | None:
         """Train the candidate."""
-        from evermodel.modeling.training import train_candidate
-
         if self.chosen and self.candidate not in self.chosen:
             # Not skipped: the trigger rule of the next step counts a skipped candidate as not done.
             self.log.info("%s is not selected for this run", self.candidate)
             return None
-        retrain, began = self.retrain(), time.monotonic()
-        trained = train_candidate(
-            self.spec,
-            next(c for c in self.spec.candidates if c.name == self.candidate),
-            snapshot=self.snapshot["path"],
-            as_of=retrain.as_of,
-            run_key=self.run_key,
-            parent_run=retrain.mlflow_run().info.run_id,
-            client=retrain.client,
-            settings=retrain.settings,
-        )
+        began = time.monotonic()
+        candidate = next(c for c in self.spec.candidates if c.name == self.candidate)
+        trained = self.retrain().train(candidate, self.snapshot["path"])
         self.log.info("%s: validation %s %.4f", trained.candidate, trained.metric, trained.validation)
         measure(
             self.spec.name,

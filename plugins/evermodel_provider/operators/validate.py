@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from evermodel.core.errors import ValidationError
 from evermodel_provider.lineage import snapshot_data
 from evermodel_provider.metrics import measure
-from evermodel_provider.operators.base import RetrainStepOperator
+from evermodel_provider.operators.base import SnapshotStepOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -16,20 +15,12 @@ if TYPE_CHECKING:
     from evermodel_provider.operators.base import Lineage
 
 
-class ValidateOperator(RetrainStepOperator):
+class ValidateOperator(SnapshotStepOperator):
     """Check a snapshot against spec, schema file and the last good snapshot; a fatal check stops the run before training.
 
     Returns the snapshot for the next step, in the form of `ExtractOperator`: the same one, or one without the quarantined
     rows. The report is stored on the MLflow run.
-
-    :param snapshot: What `ExtractOperator` returned. (templated)
     """
-
-    template_fields: Sequence[str] = (*RetrainStepOperator.template_fields, "snapshot")
-
-    def __init__(self, *, snapshot: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.snapshot = snapshot
 
     def run_step(self, context: Context) -> dict[str, Any]:
         """Validate the snapshot."""
