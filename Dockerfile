@@ -10,7 +10,8 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* \
     && groupadd --gid 50000 evermodel \
     && useradd --uid 50000 --gid 50000 --create-home evermodel \
-    && mkdir -p /opt/evermodel/data /opt/airflow/logs \
+    && mkdir -p /opt/airflow/logs /opt/evermodel/data/home/model-cache /opt/evermodel/data/lake/predictions \
+        /opt/evermodel/data/lake/shadow /opt/evermodel/data/lake/serving \
     && chown -R evermodel:evermodel /opt/evermodel /opt/airflow
 WORKDIR /opt/airflow
 # Every file that is installed has a SHA-256 in the list: `make hashes` writes it from requirements-production.txt.

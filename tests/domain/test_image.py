@@ -22,7 +22,8 @@ def _ignored(name: str) -> bool:
 
 def test_the_folder_of_every_named_volume_is_made_for_the_user() -> None:
     stage = stages()["production"]
-    made = re.search(r"mkdir -p ((?:/\S+ )+)\\\n +&& chown -R evermodel:evermodel ((?:/\S+ ?)+)", stage)
+    lines = stage.replace("\\\n", "")
+    made = re.search(r"mkdir -p ((?:/\S+ +)+)&& chown -R evermodel:evermodel ((?:/\S+ ?)+)", lines)
     assert made is not None
     file = yaml.safe_load((PROJECT / "docker-compose.yaml").read_text(encoding="utf-8"))
     mounts = [
@@ -32,8 +33,10 @@ def test_the_folder_of_every_named_volume_is_made_for_the_user() -> None:
         for v in service.get("volumes", [])
     ]
     folders = {folder for volume, folder, *_ in mounts if volume in file["volumes"]}
-    assert folders == {"/opt/evermodel/data", "/opt/airflow/logs"}
-    assert folders <= set(made[1].split())
+    data = "/opt/evermodel/data"
+    inside = {f"{data}/lake/{part}" for part in ("predictions", "shadow", "serving")}
+    assert folders == {data, "/opt/airflow/logs", f"{data}/home/model-cache", *inside}
+    assert folders - {data} == set(made[1].split())
     assert all(folder.startswith(tuple(made[2].split())) for folder in folders)
 
 

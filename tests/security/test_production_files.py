@@ -19,12 +19,17 @@ import pytest
 import yaml
 
 from evermodel.cli.local_stack.ports import free_port
+from evermodel.core.settings import Settings
+from evermodel.registry.tracking import connect
+from evermodel.serving.auth import Tokens
 from support.mlflow_server import wait_for_mlflow
 from support.paths import PROJECT
 from support.postgres_server import postgres_server, server_programs
+from support.serving_models import SPEC, World, wait_until
 
 DEPLOY = PROJECT / "include" / "deploy"
 SECRET = re.compile(r"\$\{(\w*(?:PASSWORD|SECRET|TOKEN|KEY)\w*):\?")
+SECRET_VALUE = re.compile(rf"{SECRET.pattern}[^}}]*\}}")
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +81,8 @@ def test_who_may_talk_to_whom(file: dict[str, Any], services: dict[str, Any]) ->
 
 def test_each_service_holds_its_own_secrets_only(services: dict[str, Any]) -> None:
     held = {name: set(SECRET.findall(str(service))) for name, service in services.items()}
-    assert held["serving"] == {"MLFLOW_SERVING_PASSWORD", "EVERMODEL_SERVING_TOKEN"}
+    tokens = {"EVERMODEL_SERVING_TOKEN", "SERVING_AIRFLOW_TOKEN", "SERVING_PROMETHEUS_TOKEN"}
+    assert held["serving"] == {"MLFLOW_SERVING_PASSWORD", *tokens}
     assert held["evidently"] == held["prometheus"] == held["statsd"] == set()
     assert held["storage-init"] == held["storage"] == {"S3_SECRET_KEY"}
     assert held["mlflow"] == {"MLFLOW_PASSWORD", "MLFLOW_SECRET_KEY", "MLFLOW_DB_PASSWORD", "S3_SECRET_KEY"}
@@ -84,6 +90,8 @@ def test_each_service_holds_its_own_secrets_only(services: dict[str, Any]) -> No
     assert holders["POSTGRES_PASSWORD"] == {"postgres"}
     assert holders["MLFLOW_PASSWORD"] == {"mlflow", "mlflow-init"}
     assert holders["MLFLOW_DB_PASSWORD"] == {"mlflow", "postgres"}
+    assert holders["EVERMODEL_SERVING_TOKEN"] == holders["SERVING_PROMETHEUS_TOKEN"] == {"serving"}
+    assert holders["SERVING_AIRFLOW_TOKEN"] == {"serving", *(n for n in services if n.startswith("airflow-"))}
     for name in (name for name in services if name.startswith("airflow-")):
         assert held[name].isdisjoint({"MLFLOW_DB_PASSWORD", "POSTGRES_PASSWORD", "MLFLOW_SERVING_PASSWORD"})
 
@@ -94,6 +102,51 @@ def test_one_login_for_each_service(services: dict[str, Any]) -> None:
     assert logins["serving"] == "serving"
     assert {logins[name] for name in services if name.startswith("airflow-")} == {"airflow"}
     assert [name for name, login in logins.items() if login == "evermodel"] == ["mlflow-init"]
+
+
+def test_airflow_s_and_prometheus_token_get_no_prediction(services: dict[str, Any]) -> None:
+    given = services["serving"]["environment"]["EVERMODEL_SERVING_TOKENS"]
+    tokens = Tokens.from_environment({"EVERMODEL_SERVING_TOKENS": SECRET_VALUE.sub(r"value-of-\1", given)})
+    assert tokens is not None
+    rights = {}
+    for name in ("EVERMODEL_SERVING_TOKEN", "SERVING_AIRFLOW_TOKEN", "SERVING_PROMETHEUS_TOKEN"):
+        caller = tokens.caller(f"value-of-{name}".encode())
+        assert caller is not None
+        rights[name] = [right for right in ("admin", "predict:flights") if caller.may(right)]
+    assert rights.pop("EVERMODEL_SERVING_TOKEN") == ["admin", "predict:flights"]
+    assert set(map(tuple, rights.values())) == {("admin",)}
+    sent = services["airflow-worker"]["environment"]["EVERMODEL_SERVING_TOKEN"]
+    assert sent.startswith("${SERVING_AIRFLOW_TOKEN:?")
+
+
+def test_prometheus_sends_its_own_token(tmp_path: Path) -> None:
+    shutil.copytree(DEPLOY, tmp_path / "include" / "deploy")
+    script = ["sh", str(tmp_path / "include" / "deploy" / "first_run.sh")]
+    (tmp_path / ".env").write_text("EVERMODEL_SERVING_TOKEN=of a release without separate tokens\n")
+    subprocess.run(script, check=True, capture_output=True)
+    values = dict(line.split("=", 1) for line in (tmp_path / ".env").read_text().splitlines())
+    assert values["EVERMODEL_SERVING_TOKEN"] == "of a release without separate tokens"
+    sent = (tmp_path / ".secrets" / "serving_token").read_text().strip()
+    assert sent == values["SERVING_PROMETHEUS_TOKEN"]
+    assert len({sent, values["SERVING_AIRFLOW_TOKEN"], values["EVERMODEL_SERVING_TOKEN"]}) == 3
+
+
+def folders(service: dict[str, Any]) -> dict[str, str]:
+    """Return the folder that each volume of a service is mounted at; `:ro` stays."""
+    return dict(volume.split(":", 1) for volume in service["volumes"])
+
+
+def test_serving_mounts_what_it_writes_and_nothing_else_of_the_lake(
+    file: dict[str, Any], services: dict[str, Any]
+) -> None:
+    lake, home = (services["serving"]["environment"][f"EVERMODEL_{name}"] for name in ("LAKE", "HOME"))
+    shared = {name: f"{lake}/{name}" for name in ("predictions", "shadow", "serving")}
+    own = {"model-cache": f"{home}/model-cache"}
+    specs = {"./include/models": "/opt/airflow/include/models:ro"}
+    assert folders(services["serving"]) == {**shared, **own, **specs}
+    assert {*shared, *own, "data"} <= file["volumes"].keys()
+    # Airflow reads and writes the same folders: the predictions of its batches, and what drift reads.
+    assert shared.items() <= folders(services["airflow-worker"]).items()
 
 
 def test_evidently_is_open_to_this_machine_alone(services: dict[str, Any]) -> None:
@@ -293,13 +346,14 @@ def test_a_server_that_may_only_read_says_once_that_its_place_is_not_published(
     assert "tags" not in found["registered_model"]
 
 
-# The read-only root, for real: a mount namespace in which only the folder of the container's tmpfs and volumes is writable.
+# The read-only root, for real: a mount namespace in which only the folders of the container's tmpfs and volumes are writable.
 
 _READ_ONLY = """
-mount --make-rprivate / && mount --bind "$0" "$0" || exit 77
-awk '{print $2}' /proc/self/mounts | grep -v -e "^$0" -e ^/proc -e ^/dev -e ^/sys | sort -u |
+mount --make-rprivate / || exit 77
+for place in $0; do mount --bind "$place" "$place" || exit 77; kept="$kept -e ^$place"; done
+awk '{print $2}' /proc/self/mounts | grep -v $kept -e ^/proc -e ^/dev -e ^/sys | sort -u |
     while read -r place; do mount -o remount,bind,ro "$place" 2>/dev/null; done
-touch "$0/../written" 2>/dev/null && exit 78
+touch "${0%% *}/../written" 2>/dev/null && exit 78
 exec "$@"
 """
 
@@ -307,9 +361,16 @@ exec "$@"
 @pytest.fixture
 def root_disk() -> Iterator[Path]:
     """A folder on the disk of the root, which a folder for temporary files need not be."""
+    if shutil.which("unshare") is None or os.geteuid() != 0:
+        pytest.skip("only root can make a mount namespace")
     folder = tempfile.mkdtemp(dir="/var/tmp")
     yield Path(folder)
     shutil.rmtree(folder)
+
+
+def read_only(*writable: Path) -> list[str]:
+    """Return the start of a command that runs where nothing but some folders can be written."""
+    return ["unshare", "--mount", "sh", "-c", _READ_ONLY, " ".join(map(str, writable))]
 
 
 @pytest.mark.slow
@@ -317,8 +378,6 @@ def root_disk() -> Iterator[Path]:
 def test_commands_run_with_a_read_only_root(
     services: dict[str, Any], root_disk: Path, command: list[str]
 ) -> None:
-    if shutil.which("unshare") is None or os.geteuid() != 0:
-        pytest.skip("only root can make a mount namespace")
     given = services["airflow-scheduler"]["environment"]
     names = ("HOME", "AIRFLOW_HOME", "DVC_SITE_CACHE_DIR", "AIRFLOW__LOGGING__BASE_LOG_FOLDER",
              "AIRFLOW__LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY")  # fmt: skip
@@ -335,8 +394,66 @@ def test_commands_run_with_a_read_only_root(
         "PYTHONDONTWRITEBYTECODE": "1",
         **places,
     }
-    namespace = ["unshare", "--mount", "sh", "-c", _READ_ONLY, str(folder), *command]
+    namespace = read_only(folder) + command
     done = subprocess.run(namespace, env=env, cwd=PROJECT, capture_output=True, text=True, check=False)
     if done.returncode in (1, 77) and "unshare" in done.stderr:
         pytest.skip("this kernel allows no mount namespace")
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_serving_answers_logs_and_reports_with_its_volumes_alone(
+    services: dict[str, Any], root_disk: Path, mlflow_server: str
+) -> None:
+    def place(path: str) -> Path:
+        return Path(path.replace("/opt/evermodel/data", str(root_disk)))
+
+    models, scratch = root_disk / "models", root_disk / "tmp"
+    for made in (models, scratch):
+        made.mkdir()
+    (models / "walled.yaml").write_text(SPEC.format(name="walled"))
+    given = services["serving"]["environment"]
+    where = {
+        "EVERMODEL_HOME": str(place(given["EVERMODEL_HOME"])),
+        "EVERMODEL_LAKE": str(place(given["EVERMODEL_LAKE"])),
+        "EVERMODEL_MODELS": str(models),
+        "MLFLOW_TRACKING_URI": mlflow_server,
+    }
+    settings = Settings.from_environment(where)
+    version = World(settings, "walled", connect(mlflow_server)).publish(1).version
+    volumes = [place(v) for v in folders(services["serving"]).values() if not v.endswith(":ro")]
+    for folder in volumes:
+        folder.mkdir(parents=True)
+    url = f"http://127.0.0.1:{free_port()}"
+    command = [sys.executable, "-m", "evermodel.cli", "serve", "walled", "--port", str(urlsplit(url).port)]
+    environment = {"PATH": os.environ["PATH"], "TMPDIR": str(scratch), "HOME": str(scratch), **where}
+    with (scratch / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [*read_only(*volumes, scratch), *command], env=environment, stdout=log, stderr=log
+        )
+    said = scratch / "log"
+    try:
+        wait_until(lambda: _is_ready(url) or process.poll() is not None, "it is ready", seconds=120)
+        if process.poll() == 77:
+            pytest.skip("this kernel allows no mount namespace")
+        row = {"temp": 1.0, "wind": None, "carrier": "AA"}
+        answer = httpx.post(f"{url}/predict", json={"rows": [row]}, trust_env=False, timeout=30)
+        assert answer.json()["version"] == version, said.read_text()
+    finally:
+        process.terminate()
+        assert process.wait(60) in (0, -signal.SIGTERM, 77), said.read_text()
+    for written in (
+        "predictions/walled/date=*/*.parquet",
+        "serving/reports/walled/*.json",
+        "serving/served/walled/1",
+    ):
+        assert list(settings.lake.glob(written)), (written, said.read_text())
+    assert (settings.model_cache / "walled" / version / "MLmodel").is_file()
+    assert "failed" not in said.read_text()
+    assert "Read-only" not in said.read_text()
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/ready", trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
