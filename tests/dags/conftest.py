@@ -3,15 +3,8 @@ from __future__ import annotations
 import pytest
 
 from support.airflow_runs import claim_airflow_home
-from support.flights import World
 
 claim_airflow_home()
-
-
-@pytest.fixture
-def world(served_world: World) -> World:
-    """DAGs run against a real MLflow server, as Airflow's connection names one."""
-    return served_world
 
 
 @pytest.fixture

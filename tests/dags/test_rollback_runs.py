@@ -25,7 +25,7 @@ def test_a_rollback_makes_the_version_before_champion_again_and_tells_people(
     done = run(parse(world, "rollback"), "2013-03-19", {"reason": "wrong answers since yesterday"})
 
     assert done.state == "success"
-    assert ModelRegistry(world.client).champion(world.name).version == "1"
+    assert str(ModelRegistry(world.client).champion(world.name).version) == "1"
     last = ModelRegistry(world.client).read(world.name).promotions[-1]
     assert (last.version, last.previous, last.kind) == ("1", "2", "rollback")
     assert last.reason == "wrong answers since yesterday"
@@ -68,7 +68,7 @@ def test_a_champion_that_fails_requests_goes_back_by_itself_and_people_are_told_
 
     assert done.state == "success"
     assert (done.xcom("guard")[0]["version"], done.xcom("guard")[0]["by"]) == ("1", "evermodel")
-    assert ModelRegistry(world.client).champion(world.name).version == "1"
+    assert str(ModelRegistry(world.client).champion(world.name).version) == "1"
     assert guarded().state == "success"
     (message,) = messages(world)
     assert "400 of 1,000 requests failed (40.00%), limit 2.00%" in message["text"]

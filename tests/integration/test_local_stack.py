@@ -23,6 +23,7 @@ from evermodel.cli.local_stack.airflow_api import (
 )
 from evermodel.cli.local_stack.ports import free_port
 from evermodel.registry.registry import ModelRegistry
+from support.airflow_runs import SCHEDULER, wait_until_parked
 from support.flights import World, flights_world
 from support.paths import PROJECT
 
@@ -104,19 +105,11 @@ class Stage:
 
     def answer(self, run_id: str, option: str) -> None:
         """Wait for the form and answer it as a person would, through the REST API."""
-        deadline = time.monotonic() + 120
-        while self._approve_state(run_id) != "awaiting_input":
-            assert time.monotonic() < deadline, self.api.explain(self.dag, run_id)
-            time.sleep(0.5)
-        time.sleep(2)  # Airflow may lose an answer that comes in the moment of parking
+        wait_until_parked(self.api, self.dag, run_id)
         path = f"/api/v2/dags/{self.dag}/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails"
         form = self.api._call("GET", path).json()["params"]
         fields = {name: field["value"] for name, field in form.items()}  # as Airflow's page sends them
         self.api._call("PATCH", path, json={"chosen_options": [option], "params_input": fields})
-
-    def _approve_state(self, run_id: str) -> str | None:
-        states = {task["task_id"]: task["state"] for task in self.api.task_instances(self.dag, run_id)}
-        return states.get("approve")
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +124,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     (project / "dags" / "simple.py").write_text(textwrap.dedent(DAGS), encoding="utf-8")
     flag = folder / "kill"
     (project / "plugins" / "killer.py").write_text(KILLER.format(flag=str(flag)))
-    extras = {**world.environment, "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "1"}
+    extras = {**world.environment, "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "1", **SCHEDULER}
     with LocalStack(folder / "home", project, ports, extras) as stack:
         api = stack.start()
         api.wait_for_dags([f"retrain_{world.name}", "works", "fails"])

@@ -21,6 +21,7 @@ import yaml
 from evermodel.cli.local_stack import AirflowApi, LocalStack, Ports
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.tags import APPROVED_BY
+from support.airflow_runs import SCHEDULER, wait_until_parked
 from support.flights import World, flights_world
 from support.paths import PROJECT
 
@@ -151,7 +152,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     extras = {
         **world.environment,
         "AIRFLOW__CORE__AUTH_MANAGER": FAB,
-        "AIRFLOW__CORE__DEFAULT_TASK_RETRIES": "0",
+        **SCHEDULER,
     }
     with LocalStack(folder / "home", project, ports, extras) as stack:
         stack.start()
@@ -288,6 +289,7 @@ def test_only_the_named_approver_puts_a_version_into_service(stage: Stage) -> No
     assert promoted == []
 
     run = stage.ask(run)
+    wait_until_parked(stage.boss.api, DAG, run)
     assert stage.boss.answer(run, "Approve", **{**stage.form(run), "comment": "looks good"}) == 200
 
     assert stage.ended(DAG, run) == "success", stage.boss.api.explain(DAG, run)

@@ -21,11 +21,17 @@ from typing import Any
 
 import pytest
 
+from evermodel.cli.local_stack import AirflowApi
 from support.flights import World
 from support.paths import PROJECT
 
 DAGS = PROJECT / "dags"
 KINDS = ("retrain", "score", "drift", "rollback", "rollout", "stop_rollout", "backtest")
+# A scheduler that says soon that it lives (see wait_until_parked), and that looks for work less often than in the demo.
+SCHEDULER = {
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
+    "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.25",
+}
 
 
 @cache
@@ -200,3 +206,24 @@ def _respond(parked: Any, choice: str, name: str, comment: str, session: Any) ->
     user = SimpleAuthManagerUser(username=name, role="admin")
     update_hitl_detail(parked.dag_id, parked.run_id, parked.task_id, payload, user, session)
     return question
+
+
+def wait_until_parked(api: AirflowApi, dag: str, run: str, task: str = "approve") -> None:
+    """Wait until a task waits for input, and until the scheduler knows that its process has ended.
+
+    Airflow takes a task that is resumed in between for one that was killed. A person needs longer than that to answer.
+    """
+    deadline = time.monotonic() + 180
+    while {t["task_id"]: t["state"] for t in api.task_instances(dag, run)}.get(task) != "awaiting_input":
+        assert time.monotonic() < deadline, api.explain(dag, run)
+        time.sleep(0.3)
+    time.sleep(1.5)  # the worker learns of its task's end with its next heartbeat
+    for _ in range(2):  # after the second, a whole loop of the scheduler has passed
+        before = _heartbeat(api)
+        while _heartbeat(api) == before:
+            assert time.monotonic() < deadline, "the scheduler is not alive"
+            time.sleep(0.2)
+
+
+def _heartbeat(api: AirflowApi) -> str:
+    return str(api._call("GET", "/api/v2/monitor/health").json()["scheduler"]["latest_scheduler_heartbeat"])
