@@ -16,11 +16,15 @@ from sklearn.metrics import roc_auc_score
 from benchmarks.outcome import Outcome
 from evermodel.evaluation.decision import compare
 from evermodel.stats.bootstrap import paired_gain
+from evermodel.stats.clusters import Clusters
 from evermodel.stats.metrics import METRICS
 
 CONFIDENCE = 0.95
 STATED = (1 - CONFIDENCE) / 2
 WINDOWS = (250, 1000)
+# Clusters and their rows, and how much the lead of one model over the other varies between them.
+WHOLE = "drawn whole"
+CLUSTERED = ((7, 450, 0.5), (30, 14, 0.7), (200, 5, 0.7))
 RESAMPLES, ROWS = 2000, 100_000
 _TRUTH_ROWS = 1_000_000
 
@@ -51,6 +55,7 @@ def run(small: bool) -> Outcome:
     """Simulate the verdicts and time the bootstrap."""
     times = 60 if small else 2000
     false_alarms = [cell for metric in METRICS for rows in WINDOWS for cell in _errors(metric, rows, times)]
+    together = [cell for metric in ("roc_auc", "brier") for cell in _clustered(metric, times)]
     powers = [_power(rows, times // 2) for rows in WINDOWS]
     seconds, cpu_seconds, peer_seconds = _time(
         RESAMPLES // 100 if small else RESAMPLES, ROWS, 2 if small else 20
@@ -61,6 +66,10 @@ def run(small: bool) -> Outcome:
         ratios={"bootstrap_vs_sklearn": peer_seconds / seconds},
         figures={
             "worst_type_one_error": max(cell.rate for cell in false_alarms),
+            "worst_type_one_error_of_clusters": max(c.rate for c in together if WHOLE in c.question),
+            "worst_type_one_error_of_rows_in_clusters": max(
+                c.rate for c in together if WHOLE not in c.question
+            ),
             "stated_error": STATED,
             "simulation_standard_error": max(cell.error for cell in false_alarms),
             "worst_power_deficit": max(cell.expected - cell.rate for cell in powers),
@@ -71,7 +80,7 @@ def run(small: bool) -> Outcome:
             "peak_memory_mb": memory,
         },
         header=["said wrongly, or found", "metric", "rows", "simulated", "stated", "± (1 s.e.)"],
-        rows=[cell.line() for cell in (*false_alarms, *powers)],
+        rows=[cell.line() for cell in (*false_alarms, *together, *powers)],
         notes=(
             "",
             f"{RESAMPLES} resamples of {ROWS} rows, ROC AUC of both models and their difference, one core: "
@@ -100,6 +109,31 @@ def _errors(metric: str, rows: int, times: int) -> Iterator[Cell]:
     names = _verdicts(metric, rows, times, ahead=-0.3, margin=margin)
     shipped = sum(name in ("better", "not_worse") for name in names)
     yield Cell("worse by the margin: may ship", metric, rows, times, shipped / times, STATED)
+
+
+def _clustered(metric: str, times: int) -> Iterator[Cell]:
+    """Count *better* among models that are equal over all clusters, drawn as clusters and, for comparison, as rows."""
+    for count, rows, spread in CLUSTERED:
+        codes = np.repeat(np.arange(count), rows)
+        for way, clusters in ((WHOLE, Clusters.of(codes)), ("taken for independent rows", None)):
+            generator, better = np.random.default_rng(23), 0
+            for _ in range(times // 4):
+                labels, one, other = _draw_clustered(generator, codes, spread)
+                gain = paired_gain(
+                    METRICS[metric], labels, one, other,
+                    confidence=CONFIDENCE, resamples=200, seed=0, clusters=clusters,
+                )  # fmt: skip
+                better += compare(gain.low, gain.high, 0.01) == "better"
+            question = f"equal models, {count} clusters of {rows}, {way}: better"
+            yield Cell(question, metric, len(codes), times // 4, better / (times // 4), STATED)
+
+
+def _draw_clustered(generator: np.random.Generator, codes: Any, spread: float) -> tuple[Any, Any, Any]:
+    labels = generator.random(len(codes)) < 0.5
+    noise = generator.normal(size=(2, len(codes)))
+    ahead = spread * generator.normal(size=(2, codes[-1] + 1))[:, codes]
+    one, other = 1 / (1 + np.exp(-((2 * labels - 1) * (1 + ahead) + noise)))
+    return labels, one, other
 
 
 def _power(rows: int, times: int) -> Cell:

@@ -157,7 +157,7 @@ def test_fitting_twice_from_one_snapshot_gives_the_same_answers_bit_for_bit(
     spec, settings = first.spec, first.settings
     as_of = first.retrain(DAY).as_of
     path = str(snapshot.relative_to(settings.lake))
-    rows, _ = rows_of(spec, path, split_window(spec, as_of).test, settings)
+    rows = rows_of(spec, path, split_window(spec, as_of).test, settings).frame
     for candidate in spec.candidates:
         answers = [
             fit_final(spec, candidate, snapshot=path, as_of=as_of, settings=settings).predict_proba(rows)

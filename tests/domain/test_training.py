@@ -93,7 +93,7 @@ def _with_labels(spec: ModelSpec, table: pa.Table, part: str, change: Any) -> pa
 
 def _predictions(trained: TrainedCandidate, settings: Settings, spec: ModelSpec, folder: str) -> np.ndarray:
     model = load_model(connect(settings.tracking_uri), trained.model_uri, settings.lake / folder)
-    features, _ = rows_of(spec, ONE, split_window(spec, AS_OF).test, settings)
+    features = rows_of(spec, ONE, split_window(spec, AS_OF).test, settings).frame
     assert len(features) == 120
     return np.asarray(model.pipeline.predict_proba(features))
 
@@ -254,7 +254,7 @@ def test_what_was_searched_stopped_early_and_calibrated_is_fitted_again_bit_for_
 
     assert chosen.params == trained.params
     assert trained.params["max_iter"] < 40
-    features, _ = rows_of(spec, ONE, split_window(spec, AS_OF).test, lake)
+    features = rows_of(spec, ONE, split_window(spec, AS_OF).test, lake).frame
     assert (again.predict_proba(features) == _predictions(trained, lake, spec, "a")).all()
 
 

@@ -69,6 +69,7 @@ def judged(
     champion: Formula | None = None,
     rows: tuple[pd.DataFrame, np.ndarray] | None = None,
     sections: dict[str, Any] | None = None,
+    times: np.ndarray | None = None,
     **gate: Any,
 ) -> Decision:
     features, labels = rows or window()
@@ -80,6 +81,7 @@ def judged(
         labels,
         EvaluatedModel("linear", Model(challenger), "models:/m-1", 1_000_000),
         None if champion is None else EvaluatedModel("version 3", Model(champion), "models:/m/3"),
+        times=times,
     )
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from evermodel.evaluation.decision import Decision, Gate
 from evermodel.evaluation.evaluated_model import EvaluatedModel
+from evermodel.modeling.fitting import TrainingRows
 from evermodel.reports.retrain.scored_sample import ScoredSample, score_sample
 from support.small_spec import small_spec
 
@@ -73,8 +74,7 @@ def trial(task: str = "binary", *, champion: bool = True, mute: bool = False, **
     return score_sample(
         spec,
         Decision(**{**fields, **changes}),
-        features,
-        labels,
+        TrainingRows(features, labels, np.arange(len(labels)).astype("datetime64[h]")),
         EvaluatedModel("linear", Answers(task, 2.0), "models:/m-1"),
         EvaluatedModel("version 4", None if mute else Answers(task, 0.5), "models:/small/4")
         if champion

@@ -12,11 +12,16 @@ from evermodel.evaluation.decision import COLD_START, Comparison, Gate, compare
 from evermodel.modeling.tasks import confidence_of, metric_of, primary
 from evermodel.spec import ModelSpec
 from evermodel.stats.bootstrap import MeasuredMetric, side_by_side
+from evermodel.stats.clusters import FEWEST, Clusters
 from evermodel.stats.metrics import Floats, Metric, calibration_error
 
 
 def measure_window(
-    spec: ModelSpec, labels: NDArray[Any], challenger: Floats, champion: Floats | None
+    spec: ModelSpec,
+    labels: NDArray[Any],
+    challenger: Floats,
+    champion: Floats | None,
+    clusters: Clusters | None = None,
 ) -> list[MeasuredMetric]:
     """Measure the primary metric, then the secondary ones, on the same resamples of the test window."""
     metrics = [primary(spec), *(metric_of(spec, check.metric) for check in spec.gate.secondary)]
@@ -28,12 +33,25 @@ def measure_window(
         confidence=spec.gate.confidence,
         resamples=spec.gate.resamples,
         seed=spec.seed,
+        clusters=clusters,
     )
 
 
 def outcome(measured: MeasuredMetric, margin: float) -> Comparison:
-    """Name the outcome of a comparison."""
-    return COLD_START if measured.gain is None else compare(measured.gain.low, measured.gain.high, margin)
+    """Name the outcome of a comparison; too few clusters are not enough evidence."""
+    if measured.gain is None:
+        return COLD_START
+    if measured.clusters is not None and measured.clusters.too_few:
+        return "not_enough_evidence"
+    return compare(measured.gain.low, measured.gain.high, margin)
+
+
+def evidence_text(clusters: Clusters | None) -> str:
+    """Return what the evidence consists of, as the end of a sentence; empty if the rows count one by one."""
+    if clusters is None:
+        return ""
+    needed = f", at least {FEWEST} of about equal size are needed" if clusters.too_few else ""
+    return f", {clusters}{needed}"
 
 
 def comparison_gates(
@@ -90,7 +108,7 @@ def _against_champion(
     verdict = outcome(measured, margin)
     detail = (
         f"{verdict.replace('_', ' ')}: gain {gain.value:+.4f}, {confidence:.0%} interval "
-        f"{gain.low:+.4f} to {gain.high:+.4f}, margin {margin}"
+        f"{gain.low:+.4f} to {gain.high:+.4f}, margin {margin}{evidence_text(measured.clusters)}"
     )
     value = gain.value if math.isfinite(gain.value) else None
     threshold = " or ".join(allowed).replace("_", " ")

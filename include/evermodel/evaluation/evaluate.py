@@ -17,6 +17,8 @@ from evermodel.evaluation.latency_and_size import cost_gates
 from evermodel.evaluation.slices import slice_gates
 from evermodel.modeling.tasks import classes_of, encode
 from evermodel.spec import ModelSpec
+from evermodel.spec.parts import BY_DAY, BY_ROW
+from evermodel.stats.clusters import Clusters
 from evermodel.stats.metrics import Floats
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ def evaluate(
     challenger: EvaluatedModel,
     champion: EvaluatedModel | None,
     *,
+    times: np.ndarray[Any, Any] | None = None,
     champion_saw: float = 0.0,
     unusable: str | None = None,
     force_reason: str | None = None,
@@ -46,6 +49,9 @@ def evaluate(
         The test window, later than anything the challenger was fitted on.
     champion
         The version that serves; None for a cold start, where the absolute gates decide.
+    times
+        Moment of each row; needed where the rows of a day belong together (`cluster: day`), otherwise they are taken for
+        independent.
     champion_saw
         Share of the test rows that the champion was fitted on; reported as a warning.
     unusable
@@ -65,11 +71,12 @@ def evaluate(
     labels = encode(labels, classes)
     scores = score(spec, challenger, features, classes)
     theirs, unusable = _champion_scores(spec, champion, features, classes, unusable)
-    measured = measure_window(spec, labels, scores, theirs)
+    clusters = clusters_of(spec, features, times)
+    measured = measure_window(spec, labels, scores, theirs, clusters)
     gates = [
         *comparison_gates(spec, measured, unusable),
         *calibration_gate(spec, labels, scores),
-        *slice_gates(spec, features, labels, scores, theirs),
+        *slice_gates(spec, features, labels, scores, theirs, clusters),
         *fairness_gates(spec, features, labels, scores),
         *behavioral_gates(spec, features, scores, lambda frame: score(spec, challenger, frame, classes)),
         *cost_gates(spec, challenger, features),
@@ -98,6 +105,17 @@ def evaluate(
         files=dict(challenger.files),
         approval=approval or spec.approval,
     )
+
+
+def clusters_of(
+    spec: ModelSpec, features: pd.DataFrame, times: np.ndarray[Any, Any] | None
+) -> Clusters | None:
+    """Return which test rows belong together, as the spec says; None if each counts alone."""
+    if spec.cluster == BY_ROW or (spec.cluster == BY_DAY and times is None):
+        return None
+    if spec.cluster == BY_DAY:
+        return Clusters.of(np.asarray(times).astype("datetime64[D]"), "days")
+    return Clusters.of(features[spec.cluster].astype(str).to_numpy(), f"values of {spec.cluster}")
 
 
 def _champion_scores(

@@ -16,6 +16,7 @@ from evermodel.modeling.tasks import primary
 from evermodel.spec import ModelSpec
 from evermodel.spec.checks import SliceCheck
 from evermodel.stats.bootstrap import MeasuredMetric, side_by_side
+from evermodel.stats.clusters import FEWEST, Clusters
 from evermodel.stats.metrics import Floats
 
 if TYPE_CHECKING:
@@ -45,14 +46,15 @@ def slice_gates(
     labels: NDArray[Any],
     challenger: Floats,
     champion: Floats | None,
+    clusters: Clusters | None = None,
 ) -> Iterator[Gate]:
     """Evaluate every declared slice by the paired gain on its rows.
 
     A slice fails when its loss is both *significant*, the interval of its gain lying below 0, and *large*, the gain
     itself being below minus the margin. The confidence of the intervals is raised with the number of slices
     (Bonferroni), so that two equally good models are stopped by any slice in at most half of 1 - `gate.confidence` of
-    runs. A loss that is large but not significant is a warning. So is a slice that cannot be evaluated: too few rows, or
-    one label value only. Without a champion the slice's own value is compared with `floor`, if there is one.
+    runs. A loss that is large but not significant is a warning. So is a slice that cannot be evaluated: too few rows or
+    clusters, or one label value only. Without a champion the slice's own value is compared with `floor`, if there is one.
 
     Parameters
     ----------
@@ -60,7 +62,7 @@ def slice_gates(
         Answers of the two models for its rows; None without a champion.
     """
     slices = [part for check in spec.gate.slices for part in _slices(spec, check, features)]
-    reasons = [_unjudged(part, labels) for part in slices]
+    reasons = [_unjudged(part, labels, clusters) for part in slices]
     judged = reasons.count(None)
     for part, reason in zip(slices, reasons, strict=True):
         if reason is not None:
@@ -69,7 +71,8 @@ def slice_gates(
             )
             continue
         theirs = None if champion is None else champion[part.rows]
-        measured = _measure(spec, labels[part.rows], challenger[part.rows], theirs, judged)
+        together = None if clusters is None else clusters.of_rows(part.rows)
+        measured = _measure(spec, labels[part.rows], challenger[part.rows], theirs, judged, together)
         yield _gate(spec, part, measured, champion)
 
 
@@ -93,16 +96,24 @@ def _slices(spec: ModelSpec, check: SliceCheck, features: pd.DataFrame) -> Itera
         yield _Slice(f"slice {check.column} = any other", rest, check)
 
 
-def _unjudged(part: _Slice, labels: NDArray[Any]) -> str | None:
+def _unjudged(part: _Slice, labels: NDArray[Any], clusters: Clusters | None) -> str | None:
     if part.size < part.check.min_rows:
         return f"{part.size} rows, at least {part.check.min_rows} needed"
     if len(np.unique(labels[part.rows])) < 2:
         return f"all {part.size} rows have one label value"
+    together = None if clusters is None else clusters.of_rows(part.rows)
+    if together is not None and together.too_few:
+        return f"{part.size} rows of {together}, at least {FEWEST} of about equal size needed"
     return None
 
 
 def _measure(
-    spec: ModelSpec, labels: NDArray[Any], challenger: Floats, champion: Floats | None, slices: int
+    spec: ModelSpec,
+    labels: NDArray[Any],
+    challenger: Floats,
+    champion: Floats | None,
+    slices: int,
+    clusters: Clusters | None,
 ) -> MeasuredMetric:
     outside = (1 - spec.gate.confidence) / slices
     return side_by_side(
@@ -113,6 +124,7 @@ def _measure(
         confidence=1 - outside,
         resamples=max(spec.gate.resamples, math.ceil(2 * _BEYOND / outside)),
         seed=spec.seed,
+        clusters=clusters,
     )[0]
 
 

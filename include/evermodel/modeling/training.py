@@ -72,12 +72,9 @@ class TrainedCandidate(JsonData):
         return TRAINED + self.candidate, json_digest([self.to_json(), snapshot, as_of.isoformat()])
 
 
-def rows_of(
-    spec: ModelSpec, snapshot: str, window: Window, settings: Settings
-) -> tuple[pd.DataFrame, np.ndarray[Any, Any]]:
-    """Read the features and labels of one part of a snapshot."""
-    rows = _read(spec, snapshot, window, settings)
-    return rows.frame, rows.labels
+def rows_of(spec: ModelSpec, snapshot: str, window: Window, settings: Settings) -> TrainingRows:
+    """Read one part of a snapshot."""
+    return rows_from(spec, read_snapshot(snapshot, settings, window, spec.time_column))
 
 
 def train_candidate(
@@ -159,14 +156,10 @@ def best_of(spec: ModelSpec, trained: list[TrainedCandidate]) -> TrainedCandidat
     return max(sound, key=lambda candidate: sign * candidate.validation)
 
 
-def _read(spec: ModelSpec, snapshot: str, window: Window, settings: Settings) -> TrainingRows:
-    return rows_from(spec, read_snapshot(snapshot, settings, window, spec.time_column))
-
-
 def _training_job(
     spec: ModelSpec, candidate: CandidateSpec, snapshot: str, as_of: datetime, settings: Settings
 ) -> TrainingJob:
-    return training_job(spec, candidate, as_of, lambda window: _read(spec, snapshot, window, settings))
+    return training_job(spec, candidate, as_of, lambda window: rows_of(spec, snapshot, window, settings))
 
 
 def _with_chosen(job: TrainingJob, run: Run) -> TrainingJob:

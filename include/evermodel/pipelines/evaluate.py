@@ -44,7 +44,8 @@ def evaluate_candidates(
     if version is not None and version.tags.get(tag.RUN_KEY) == run.run_key:
         return read_decision(run)  # this very run was promoted before it was run again
     parts = split_window(run.spec, whole_day(run.as_of))
-    features, labels = rows_of(run.spec, snapshot, parts.test, run.settings)
+    rows = rows_of(run.spec, snapshot, parts.test, run.settings)
+    features, labels = rows.frame, rows.labels
     champion, unusable = _champion(run, version)
     challenger = _with_graph(run, _evaluated_model(run, chosen.candidate, chosen.model_uri), features)
     decision = evaluate(
@@ -54,6 +55,7 @@ def evaluate_candidates(
         labels,
         challenger,
         champion,
+        times=rows.times,
         champion_saw=_overlap(version, parts.test.start, parts.test.end),
         unusable=unusable,
         force_reason=force_reason,
@@ -61,7 +63,7 @@ def evaluate_candidates(
     )
     decision = replace(decision, parent=None if version is None else str(version.version))
     _write(run, decision, chosen)
-    record_evidence(run, decision, features, labels, challenger, champion)
+    record_evidence(run, decision, rows, challenger, champion)
     return decision
 
 

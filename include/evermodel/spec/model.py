@@ -14,6 +14,8 @@ from evermodel.spec.alerts import AlertsSpec
 from evermodel.spec.drift import DriftSpec, PerformanceSpec, RespondSpec, RetrainPolicy
 from evermodel.spec.gate import GateSpec
 from evermodel.spec.parts import (
+    BY_DAY,
+    BY_ROW,
     METRIC_NAMES,
     FeaturesSpec,
     LabelSpec,
@@ -63,6 +65,11 @@ class ModelSpec(SpecSection):
     id_column: str = Field(min_length=1, description="Identifies a row, and joins predictions with labels.")
     label: LabelSpec
     features: FeaturesSpec
+    cluster: str = Field(
+        BY_DAY,
+        min_length=1,
+        description="Rows that belong together and count as one in an evaluation: `day`, a feature, or `row` (all independent).",
+    )
     leaks: tuple[str, ...] = Field((), description="Columns that leak the label; rejected as features.")
     schedule: ScheduleSpec = ScheduleSpec()
     split: SplitSpec = SplitSpec()
@@ -132,6 +139,8 @@ class ModelSpec(SpecSection):
         problems += [
             f"label.column: {column} has two roles (label, id and time must differ)" for column in twice
         ]
+        if self.cluster not in (BY_DAY, BY_ROW, *names):
+            problems.append(f"cluster: {self.cluster} is not a feature of this model (or write day, or row)")
         problems += [f"features: {n} is also listed under leaks" for n in names if n in self.leaks]
         problems += [
             f"features: {n} is a column of the prediction log, rename it" for n in names if n in RESERVED

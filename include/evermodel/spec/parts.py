@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+BY_DAY, BY_ROW = "day", "row"  # what counts as one draw of an evaluation; or the name of a feature
 _MINUTES = {"min": 1, "h": 60, "d": 1440, "w": 10_080}
 _SPAN = re.compile(r"(\d+)\s*(min|h|d|w)")
 _LONGEST = 36_525 * _MINUTES["d"]

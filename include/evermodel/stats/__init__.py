@@ -5,6 +5,7 @@ Imports `core` and `spec`; without files, servers or tables.
 
 __all__ = [
     "bootstrap",
+    "clusters",
     "contingency",
     "distances",
     "histogram",

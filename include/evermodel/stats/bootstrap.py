@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from evermodel.stats.clusters import Clusters
 from evermodel.stats.metrics import Floats, Metric, WeightedMetric
 
 _CELLS = 131_072  # weights held at once, resamples x rows: what a core's own cache takes
@@ -25,12 +26,19 @@ class ConfidenceInterval:
 
 @dataclass(frozen=True)
 class MeasuredMetric:
-    """One metric of two models on the same rows; ``theirs`` and ``gain`` are None without a second model."""
+    """One metric of two models on the same rows; ``theirs`` and ``gain`` are None without a second model.
+
+    Parameters
+    ----------
+    clusters
+        What was drawn; None if the rows were drawn one by one.
+    """
 
     metric: Metric
     own: ConfidenceInterval
     theirs: ConfidenceInterval | None
     gain: ConfidenceInterval | None
+    clusters: Clusters | None = field(default=None, compare=False)
 
 
 def side_by_side(
@@ -42,6 +50,7 @@ def side_by_side(
     confidence: float,
     resamples: int,
     seed: int,
+    clusters: Clusters | None = None,
 ) -> list[MeasuredMetric]:
     """Measure one model, or two of them, by several metrics on one set of resamples.
 
@@ -56,6 +65,9 @@ def side_by_side(
         Of the two-sided intervals, e.g. 0.95.
     resamples, seed
         How many resamples, and what they are drawn from; equal seeds give equal answers.
+    clusters
+        Rows that belong together are drawn together, and the intervals are widened as the number of clusters requires
+        (see `Clusters`). Without, each row is taken for independent of the others.
 
     Returns
     -------
@@ -67,17 +79,22 @@ def side_by_side(
     with np.errstate(over="ignore", invalid="ignore"):
         prepared = [metric.prepare(labels, scores) for metric in metrics for scores in models]
         values = [float(value(whole)[0]) for value in prepared]
-        draws = _resample(prepared, len(labels), resamples, seed)
+        draws = _resample(prepared, len(labels), resamples, seed, clusters)
+        width = 1.0 if clusters is None else clusters.widening(confidence)
         found = []
         for position, metric in enumerate(metrics):
             own = position * len(models)
-            intervals = [_interval(values[i], draws[i], confidence) for i in range(own, own + len(models))]
+            intervals = [
+                _interval(values[i], draws[i], confidence, width) for i in range(own, own + len(models))
+            ]
             gain = None
             if champion is not None:
                 differences = metric.gain(draws[own], draws[own + 1])
-                gain = _interval(metric.gain(values[own], values[own + 1]), differences, confidence)
+                gain = _interval(metric.gain(values[own], values[own + 1]), differences, confidence, width)
             found.append(
-                MeasuredMetric(metric, intervals[0], intervals[1] if len(intervals) > 1 else None, gain)
+                MeasuredMetric(
+                    metric, intervals[0], intervals[1] if len(intervals) > 1 else None, gain, clusters
+                )
             )
     return found
 
@@ -100,32 +117,39 @@ def paired_gain(
     confidence: float,
     resamples: int,
     seed: int,
+    clusters: Clusters | None = None,
 ) -> ConfidenceInterval:
     """Return how much better the challenger is than the champion, with its two-sided interval; see `side_by_side`."""
     measured = side_by_side(
-        [metric], labels, challenger, champion, confidence=confidence, resamples=resamples, seed=seed
-    )[0]
+        [metric], labels, challenger, champion,
+        confidence=confidence, resamples=resamples, seed=seed, clusters=clusters,
+    )[0]  # fmt: skip
     assert measured.gain is not None
     return measured.gain
 
 
-def _resample(prepared: Sequence[WeightedMetric], rows: int, resamples: int, seed: int) -> list[Floats]:
+def _resample(
+    prepared: Sequence[WeightedMetric], rows: int, resamples: int, seed: int, clusters: Clusters | None
+) -> list[Floats]:
     generator = np.random.default_rng(seed)
-    step = max(1, _CELLS // rows)
+    step, units = max(1, _CELLS // rows), rows if clusters is None else clusters.count
     values: list[list[Floats]] = [[] for _ in prepared]
     for start in range(0, resamples, step):
         weights = np.empty((min(step, resamples - start), rows), dtype=np.int32)
         for resample in weights:
-            resample[:] = np.bincount(generator.integers(0, rows, size=rows), minlength=rows)
+            drawn = np.bincount(generator.integers(0, units, size=units), minlength=units)
+            resample[:] = drawn if clusters is None else drawn[clusters.codes]
         for position, metric in enumerate(prepared):
             values[position].append(metric(weights))
     return [np.concatenate(parts) for parts in values]
 
 
-def _interval(value: float, draws: Floats, confidence: float) -> ConfidenceInterval:
-    if np.isnan(draws).all():
+def _interval(value: float, draws: Floats, confidence: float, width: float) -> ConfidenceInterval:
+    if np.isnan(draws).all() or not np.isfinite(width):
         return ConfidenceInterval(float(value), float("nan"), float("nan"))
     tail = (1 - confidence) / 2
     # The interval between two of n draws leaves out k / (n + 1) on a side; other quantile rules are too narrow.
     low, high = np.nanquantile(draws, [tail, 1 - tail], method="weibull")
+    if width != 1.0:
+        low, high = value + width * (low - value), value + width * (high - value)
     return ConfidenceInterval(float(value), float(low), float(high))

@@ -220,6 +220,7 @@ class Fits:
                 rows.labels,
                 own,
                 replaced,
+                times=rows.times,
                 champion_saw=saw,
             )
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from evermodel.registry.tags import GIT_COMMIT, SNAPSHOT, SNAPSHOT_MD5
 from evermodel.registry.tracking import artifact_url, find_run, log_json, run_url
@@ -16,10 +14,9 @@ from evermodel.reports.retrain.scored_sample import ScoredSample, score_sample
 from evermodel.spec.window import split_window, whole_day
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from evermodel.evaluation.decision import Decision
     from evermodel.evaluation.evaluated_model import EvaluatedModel
+    from evermodel.modeling.fitting import TrainingRows
     from evermodel.registry.client import Run
     from evermodel.registry.retrain_run import RetrainRun
 
@@ -29,8 +26,7 @@ _LOG = logging.getLogger(__name__)
 def record_evidence(
     retrain: RetrainRun,
     decision: Decision,
-    features: pd.DataFrame,
-    labels: NDArray[Any],
+    rows: TrainingRows,
     challenger: EvaluatedModel,
     champion: EvaluatedModel | None,
 ) -> None:
@@ -40,7 +36,7 @@ def record_evidence(
     """
     try:
         run = retrain.mlflow_run()
-        trial = score_sample(retrain.spec, decision, features, labels, challenger, champion)
+        trial = score_sample(retrain.spec, decision, rows, challenger, champion)
         numbers = numbers_of(trial, permutation_importance(trial))
         for name, value in numbers.flat().items():
             retrain.client.log_metric(run.info.run_id, name, value)

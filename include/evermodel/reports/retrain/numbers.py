@@ -130,6 +130,7 @@ def numbers_of(trial: ScoredSample, importance: Importance) -> DecisionFigures:
         confidence=gate.confidence,
         resamples=_RESAMPLES,
         seed=trial.spec.seed,
+        clusters=trial.clusters,
     )
     metrics = {"challenger": {m.metric.name: _triple(m.own) for m in measured}}
     metrics["challenger"][decision.metric] = decision.challenger

@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from evermodel.evaluation.decision import Decision
+from evermodel.evaluation.evaluate import clusters_of
 from evermodel.evaluation.evaluated_model import EvaluatedModel
 from evermodel.modeling import tasks
 from evermodel.spec import ModelSpec
+from evermodel.stats.clusters import Clusters
 from evermodel.stats.metrics import Floats
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from evermodel.modeling.fitting import TrainingRows
     from evermodel.modeling.tasks import FittedPipeline
 
 
@@ -40,6 +43,8 @@ class ScoredSample:
         Columns of the predictions; empty unless the task is multiclass.
     champion
         None for a cold start.
+    clusters
+        Test rows that belong together; None if each counts alone.
     """
 
     spec: ModelSpec
@@ -49,6 +54,7 @@ class ScoredSample:
     classes: tuple[str, ...]
     challenger: ScoredModel
     champion: ScoredModel | None
+    clusters: Clusters | None = None
 
     @property
     def sides(self) -> tuple[ScoredModel, ...]:
@@ -59,8 +65,7 @@ class ScoredSample:
 def score_sample(
     spec: ModelSpec,
     decision: Decision,
-    features: pd.DataFrame,
-    labels: NDArray[Any],
+    rows: TrainingRows,
     challenger: EvaluatedModel,
     champion: EvaluatedModel | None,
 ) -> ScoredSample:
@@ -68,17 +73,18 @@ def score_sample(
     if decision.champion is None:
         champion = None  # there is none, or it could not be loaded
     pipelines = [side.pipeline for side in (challenger, champion) if side is not None]
-    classes = tasks.classes_of(spec, labels, *pipelines)
+    classes = tasks.classes_of(spec, rows.labels, *pipelines)
 
     def side(model: EvaluatedModel, name: str) -> ScoredModel:
-        return ScoredModel(name, model.pipeline, tasks.predict(spec, model.pipeline, features, classes))
+        return ScoredModel(name, model.pipeline, tasks.predict(spec, model.pipeline, rows.frame, classes))
 
     return ScoredSample(
         spec=spec,
         decision=decision,
-        features=features,
-        truth=tasks.encode(labels, classes),
+        features=rows.frame,
+        truth=tasks.encode(rows.labels, classes),
         classes=classes,
+        clusters=clusters_of(spec, rows.frame, rows.times),
         challenger=side(challenger, f"challenger ({challenger.name})"),
         champion=None if champion is None else side(champion, f"champion ({champion.name})"),
     )
