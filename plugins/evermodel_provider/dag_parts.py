@@ -1,40 +1,18 @@
-"""Shared parts of the DAG files: the specs to parse, retries, the failure callback, and the resources of tasks."""
+"""Shared parts of DAGs: retries, the failure callback, access of the team, and the resources of tasks."""
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow.sdk import get_parsing_context
-
-from evermodel.spec import load_specs
 from evermodel_provider.notifications.failure import FailureNotifier
 
 if TYPE_CHECKING:
     from evermodel.spec import ModelSpec
     from evermodel.spec.parts import TaskResources
 
-
-log = logging.getLogger(__name__)
-
 # Retries cover killed processes and unavailable servers; permanent errors fail at once.
 # The wait between them is Airflow's own setting, core.default_task_retry_delay.
 DEFAULT_ARGS: dict[str, Any] = {"retries": 2}
-
-
-def specs_to_parse(prefix: str) -> list[ModelSpec]:
-    """Return the specs that a DAG file builds: all, or the one of the task that is about to run.
-
-    Broken specs are left out here and reported by ``dags/broken_specs.py``.
-
-    :param prefix: Prefix of the file's DAG ids, before ``_<model>``.
-    """
-    wanted = get_parsing_context().dag_id
-    only = wanted.removeprefix(f"{prefix}_") if wanted and wanted.startswith(f"{prefix}_") else None
-    specs, problems = load_specs(only)
-    for problem in problems:
-        log.warning("Left out: %s", problem.error)
-    return specs
 
 
 def pulled(task_id: str, key: str = "return_value") -> str:
@@ -42,15 +20,16 @@ def pulled(task_id: str, key: str = "return_value") -> str:
     return f"{{{{ ti.xcom_pull(task_ids='{task_id}', key='{key}') }}}}"
 
 
-def default_args(spec: ModelSpec) -> dict[str, Any]:
-    """Return the arguments of all tasks of a model's DAG: retries, the owner, and the failure callback."""
-    return {**DEFAULT_ARGS, "owner": spec.owner, "on_failure_callback": failure_callback(spec)}
+def default_args(spec: ModelSpec, model: str = "") -> dict[str, Any]:
+    """Return the arguments of all tasks of a model's DAG: retries, the owner, and the failure callback.
 
-
-def failure_callback(spec: ModelSpec) -> list[FailureNotifier]:
-    """Return the notifier for tasks that fail after all retries."""
+    :param model: How the tasks find the spec. Default: by its name.
+    """
     alerts = spec.alerts
-    return [FailureNotifier(model=spec.name, connection_id=alerts.slack_connection, channel=alerts.channel)]
+    notifier = FailureNotifier(
+        model=model or spec.name, connection_id=alerts.slack_connection, channel=alerts.channel
+    )
+    return {**DEFAULT_ARGS, "owner": spec.owner, "on_failure_callback": [notifier]}
 
 
 def team_access(spec: ModelSpec) -> dict[str, dict[str, set[str]]] | None:

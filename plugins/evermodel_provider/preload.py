@@ -48,7 +48,7 @@ LIBRARIES = (
     "evermodel.pipelines.retrain",
     "evermodel.modeling.scoring",
     "evermodel.monitoring",
-    "evermodel_provider.dag_parts",
+    "evermodel_provider.dags.build",
     "evermodel_provider.sensors.data",
     *(f"evermodel_provider.operators.{step}" for step in _STEPS),
 )

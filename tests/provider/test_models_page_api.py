@@ -84,6 +84,29 @@ def test_who_may_only_look_gets_no_button_that_starts(site: ModelsPage) -> None:
     assert 'data-form="retrain_churn" data-may="1"' in site.get("/models/churn").text
 
 
+def test_with_a_prefix_before_dag_ids_rights_tabs_and_links_follow(
+    site: ModelsPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.api_fastapi.app import get_auth_manager
+
+    monkeypatch.setenv("EVERMODEL_DAG_ID_PREFIX", "ml_")
+    site.keep("churn")
+    site.as_user("user")
+    asked: list[set[str]] = []
+    monkeypatch.setattr(
+        get_auth_manager(),
+        "filter_authorized_dag_ids",
+        lambda *, dag_ids, **_: asked.append(set(dag_ids)) or set(dag_ids),
+    )
+
+    text = site.get("/dags/ml_drift_churn", Accept="text/html").text
+    assert asked == [{"ml_retrain_churn"}]
+    assert 'data-prefix="ml_"' in text
+    assert 'data-form="ml_retrain_churn"' in text
+    assert not re.search(r"(?<!ml_)(retrain|rollback|drift)_churn", text)
+    assert "No model behind this DAG" in site.get("/dags/drift_churn", Accept="text/html").text
+
+
 @pytest.mark.parametrize("path", ["/", "/models/churn"])
 def test_what_others_wrote_is_text_and_never_markup(site: ModelsPage, path: str) -> None:
     site.keep("churn")

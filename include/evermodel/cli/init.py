@@ -11,6 +11,7 @@ import typer
 from evermodel.cli import output
 from evermodel.cli.options import AsJson
 from evermodel.core.atomic import write_text
+from evermodel.core.dag_ids import dag_id
 from evermodel.core.errors import SpecError
 
 
@@ -80,4 +81,6 @@ def init(
     for column in spec.leaks:
         typer.echo(f"  excluded, because it leaks the label: {column}")
     day = f"{draft.as_of:%Y-%m-%d}"
-    typer.echo(f"Review it, then: evermodel train {spec.name} --as-of {day} (or the DAG retrain_{spec.name})")
+    typer.echo(
+        f"Review it, then: evermodel train {spec.name} --as-of {day} (or the DAG {dag_id('retrain', spec.name)})"
+    )

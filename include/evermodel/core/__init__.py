@@ -1,4 +1,4 @@
-"""Shared base of every package: errors, settings, files, paths, logins, format numbers, HTML, connections, the environment.
+"""Shared base of every package: errors, settings, files, paths, names, logins, format numbers, HTML, connections, the environment.
 
 Imports nothing of evermodel.
 """
@@ -6,12 +6,14 @@ Imports nothing of evermodel.
 __all__ = [
     "atomic",
     "connections",
+    "dag_ids",
     "diagnostics",
     "environment",
     "errors",
     "formats",
     "html",
     "logins",
+    "names",
     "paths",
     "settings",
     "time_limit",

@@ -75,6 +75,10 @@ class Settings(BaseModel):
         """Folder of downloaded models, so that serving can start during a registry outage."""
         return self.home / "model-cache"
 
+    def with_models(self, folder: str | Path) -> Settings:
+        """Return the settings with another folder of specs; unchanged if it is empty."""
+        return self.model_copy(update={"models": Path(folder)}) if folder else self
+
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
         """Read the settings; unset ones get a default that works on one machine."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from evermodel.core.atomic import replacing, sweep
+from evermodel.core.dag_ids import dag_id
 from evermodel.core.errors import SourceError
 from evermodel.core.formats import PARQUET_METADATA, require_known_parquet
 from evermodel.core.paths import inside
@@ -184,5 +185,5 @@ def damaged_log(spec: ModelSpec, file: Path, error: Exception) -> SourceError:
     """Return the error for a file of the log that cannot be read."""
     return SourceError(
         f"model {spec.name}: the prediction log {file} cannot be read: {error}",
-        f"score that day again (DAG score_{spec.name}), which replaces the file",
+        f"score that day again (DAG {dag_id('score', spec.name)}), which replaces the file",
     )

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evermodel.core.dag_ids import dag_id
 from evermodel.core.errors import RollbackError
 from evermodel.core.settings import Settings
 from evermodel.deployment.eligibility import promote
@@ -146,7 +147,7 @@ def rollback_target(
     if not earlier:
         raise RollbackError(
             f"model {model}: version {current} is the first champion, so that there is no version to roll back to",
-            f"retrain (run the DAG retrain_{model}), or stop using the model",
+            f"retrain (run the DAG {dag_id('retrain', model)}), or stop using the model",
         )
     passed: list[str] = []
     for version in dict.fromkeys(reversed(earlier)):
@@ -155,7 +156,7 @@ def rollback_target(
         passed.append(version)
     raise RollbackError(
         f"model {model}: no earlier champion (version {', '.join(passed)}) has answered in a serving process",
-        f"retrain (run the DAG retrain_{model}), or name a version that is known to work",
+        f"retrain (run the DAG {dag_id('retrain', model)}), or name a version that is known to work",
     )
 
 

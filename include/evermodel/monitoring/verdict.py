@@ -8,6 +8,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evermodel.core.dag_ids import dag_id
 from evermodel.core.errors import EmptyWindowError
 from evermodel.core.formats import loads
 from evermodel.data.prediction_log import files_of, log_schema
@@ -69,7 +70,7 @@ def window_rows(spec: ModelSpec, lake: Path, as_of: datetime) -> ParquetRows:
     if rows.num_rows == 0:
         raise EmptyWindowError(
             f"model {spec.name}: the prediction log has no row in {window}",
-            f"run the DAG score_{spec.name}, or evermodel score {spec.name}to write predictions",
+            f"run the DAG {dag_id('score', spec.name)}, or evermodel score {spec.name}to write predictions",
         )
     return rows
 

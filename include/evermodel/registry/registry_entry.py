@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+from evermodel.core.dag_ids import dag_id
 from evermodel.core.errors import NewerFormatError, NoChampionError, WrongEnvironmentError
 from evermodel.core.formats import loads
 from evermodel.core.settings import current_environment
@@ -202,7 +203,7 @@ def no_champion(model: str) -> NoChampionError:
     """Return the error for a model without a champion."""
     return NoChampionError(
         f"model {model} has no champion yet",
-        f"run the DAG retrain_{model} once, or evermodel train {model}",
+        f"run the DAG {dag_id('retrain', model)} once, or evermodel train {model}",
     )
 
 

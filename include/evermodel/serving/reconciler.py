@@ -8,6 +8,7 @@ import time
 from concurrent.futures import wait
 from datetime import UTC, datetime
 
+from evermodel.core.dag_ids import dag_id
 from evermodel.core.settings import Settings
 from evermodel.modeling.scoring.loaded_version import ServedModel
 from evermodel.registry.serving_heartbeats import InMemory
@@ -117,7 +118,9 @@ class Reconciler(ServiceThread):
     def _reconcile(self, desired: DesiredState | None) -> None:
         name = self.spec.name
         if desired is None:
-            self._failed(f"model {name} has no champion in the registry; run the DAG retrain_{name}")
+            self._failed(
+                f"model {name} has no champion in the registry; run the DAG {dag_id('retrain', name)}"
+            )
             return
         try:
             problem = self._apply(desired)

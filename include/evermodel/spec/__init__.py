@@ -3,7 +3,7 @@
 Imports `core`.
 """
 
-from evermodel.spec.load import SpecProblem, load_spec, load_specs, spec_path
+from evermodel.spec.load import SpecProblem, load_spec, load_specs, spec_folder, spec_path
 from evermodel.spec.model import CandidateSpec, ModelSpec
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "parts",
     "rollout",
     "source",
+    "spec_folder",
     "spec_path",
     "training",
     "window",

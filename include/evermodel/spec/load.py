@@ -57,6 +57,11 @@ def spec_path(model: str, settings: Settings | None = None) -> Path:
     return inside(folder, f"{model}.yaml", links=True)
 
 
+def spec_folder(model: str) -> str:
+    """Return the folder of a spec that is named by its path; empty for a model's name."""
+    return str(Path(model).parent) if model.endswith((".yaml", ".yml")) else ""
+
+
 def load_spec(model: str | Path, settings: Settings | None = None) -> ModelSpec:
     """Read one model spec.
 

@@ -25,6 +25,7 @@ class TrackingHook(BaseHook):
     Without the connection, ``MLFLOW_TRACKING_URI`` sets the address.
 
     :param mlflow_conn_id: Airflow connection of type ``mlflow`` (host, port, schema, login, password).
+    :param models: Folder of the model specs. Default: the installation's.
     """
 
     conn_name_attr = "mlflow_conn_id"
@@ -32,9 +33,10 @@ class TrackingHook(BaseHook):
     conn_type = "mlflow"
     hook_name = "MLflow"
 
-    def __init__(self, mlflow_conn_id: str = default_conn_name, **kwargs: Any) -> None:
+    def __init__(self, mlflow_conn_id: str = default_conn_name, models: str = "", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.mlflow_conn_id = mlflow_conn_id
+        self.models = models
 
     @cached_property
     def settings(self) -> Settings:
@@ -42,7 +44,7 @@ class TrackingHook(BaseHook):
 
         Its login is not in them: `evermodel.core.logins` keeps it for the client.
         """
-        settings = Settings.from_environment()
+        settings = Settings.from_environment().with_models(self.models)
         if self._connection is None:
             return settings
         return settings.model_copy(

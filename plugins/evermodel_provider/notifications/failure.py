@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from airflow.sdk import BaseNotifier
@@ -12,7 +13,7 @@ from evermodel.alerts.publisher import message_queue
 from evermodel.alerts.queued_message import Destination, QueuedMessage
 from evermodel.core.errors import SpecError
 from evermodel.core.settings import Settings
-from evermodel.spec import load_spec
+from evermodel.spec import load_spec, spec_folder
 from evermodel_provider.notifications.delivery import send_queue, tell
 
 
@@ -20,7 +21,7 @@ class FailureNotifier(BaseNotifier):
     """
     Sends a message about a failed task to the model's channel and its other notifiers; its own errors are logged.
 
-    :param model: The DAG's model.
+    :param model: The DAG's model: name of its spec, or path of the YAML file.
     :param connection_id: Airflow connection of type ``slack``; if missing, the message goes to the outbox.
     :param channel: Channel of the message if the spec cannot be read.
     """
@@ -40,7 +41,8 @@ class FailureNotifier(BaseNotifier):
 
     def notify(self, context: Any) -> None:
         """Build the message from the context of the task, queue it and send it."""
-        settings, message = Settings.from_environment(), self._message(context)
+        settings = Settings.from_environment().with_models(spec_folder(self.model))
+        message = self._message(context)
         url = getattr(context.get("ti"), "log_url", None) or ""
         try:
             spec = load_spec(self.model, settings)
@@ -63,7 +65,7 @@ class FailureNotifier(BaseNotifier):
         error = context.get("exception")
         text = f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else error
         return failure_message(
-            model=self.model,
+            model=Path(self.model).stem,
             dag_id=str(getattr(ti or dag, "dag_id", "unknown")),
             task_id=task_id,
             run_id=str(getattr(ti or dag_run, "run_id", "unknown")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import conf
@@ -33,7 +34,7 @@ class ApproveOperator(ApprovalOperator):
     the version, with the digest of the decision that the form shows: `DeployOperator` promotes nothing without it. The
     XCom ``approval`` is for the report alone.
 
-    :param model: Name of a model spec. (templated)
+    :param model: Name of a model spec, or path of its YAML file. (templated)
     :param version: The registered version. (templated)
     :param approval: ``auto`` or ``manual``. (templated)
     :param approvers: Airflow users who may approve, as in the spec; empty: all users with access to the form.
@@ -116,11 +117,11 @@ class ApproveOperator(ApprovalOperator):
                 f"{answer.by} approved the decision {answer.digest or '(none)'}, but the current one is {current}",
                 "start the retrain DAG again to request approval of the current decision",
             )
-        record_answer(client, self.model, answer)
+        record_answer(client, Path(self.model).stem, answer)
 
     def _record_rejection(self, answer: Approval) -> None:
         try:
-            record_answer(TrackingHook(self.mlflow_conn_id).get_conn(), self.model, answer)
+            record_answer(TrackingHook(self.mlflow_conn_id).get_conn(), Path(self.model).stem, answer)
         except Exception:
             self.log.exception(
                 "The rejection of version %s could not be recorded on it; the version stays unapproved",
@@ -130,15 +131,15 @@ class ApproveOperator(ApprovalOperator):
     def _decision(self, client: MlflowClient) -> Decision:
         from evermodel.deployment.eligibility import decision_of
 
-        return decision_of(client, client.get_model_version(self.model, str(self.version)))
+        return decision_of(client, client.get_model_version(Path(self.model).stem, str(self.version)))
 
     def _request_approval(self, context: Context) -> None:
         from evermodel.registry.tracking import find_run, version_url
         from evermodel.reports.retrain.approval_form import approval_text, metrics_of
         from evermodel.reports.retrain.log_decision_page import evidence_links
-        from evermodel.spec import load_spec
+        from evermodel.spec import load_spec, spec_folder
 
-        hook = TrackingHook(self.mlflow_conn_id)
+        hook = TrackingHook(self.mlflow_conn_id, spec_folder(self.model))
         client, spec = hook.get_conn(), load_spec(self.model)
         decision = self._decision(client)
         run = find_run(client, spec.name, decision.run_key, kind="retrain")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator, Param
 
 from evermodel.core.errors import SpecError
-from evermodel.spec import load_spec
+from evermodel.spec import load_spec, spec_folder
 from evermodel.spec.window import whole_day
 from evermodel_provider.connections import use_airflow_connections
 from evermodel_provider.exceptions import airflow_errors
@@ -78,7 +78,7 @@ class ModelOperator(BaseOperator):
     @cached_property
     def hook(self) -> TrackingHook:
         """The hook of the MLflow server."""
-        return TrackingHook(self.mlflow_conn_id)
+        return TrackingHook(self.mlflow_conn_id, spec_folder(self.model))
 
     @cached_property
     def spec(self) -> ModelSpec:

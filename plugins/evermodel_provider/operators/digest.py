@@ -25,9 +25,10 @@ class DigestOperator(BaseOperator):
     :param team: The owner, as the specs name them. (templated)
     :param as_of: Moment at which the week ends, ISO 8601. (templated)
     :param mlflow_conn_id: Airflow connection of the MLflow server. (templated)
+    :param models: Folder of the model specs. Default: the installation's. (templated)
     """
 
-    template_fields: Sequence[str] = ("team", "as_of", "mlflow_conn_id")
+    template_fields: Sequence[str] = ("team", "as_of", "mlflow_conn_id", "models")
     ui_color = "#e8f4f1"
 
     def __init__(
@@ -36,17 +37,19 @@ class DigestOperator(BaseOperator):
         team: str,
         as_of: str = AS_OF,
         mlflow_conn_id: str = TrackingHook.default_conn_name,
+        models: str = "",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.team = team
         self.as_of = as_of
         self.mlflow_conn_id = mlflow_conn_id
+        self.models = models
 
     @cached_property
     def hook(self) -> TrackingHook:
         """The hook of the MLflow server."""
-        return TrackingHook(self.mlflow_conn_id)
+        return TrackingHook(self.mlflow_conn_id, self.models)
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Read the week from MLflow, queue the messages, and send the queue."""
@@ -82,12 +85,16 @@ class SendMessagesOperator(BaseOperator):
 
     Skips if the queue is empty, without a request to MLflow. Fails if a connection, channel or notifier needs a fix, so
     that the problem is visible; the messages stay queued.
+
+    :param models: Folder of the model specs. Default: the installation's. (templated)
     """
 
+    template_fields: Sequence[str] = ("models",)
     ui_color = "#e8f4f1"
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, *, models: str = "", **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.models = models
 
     def execute(self, context: Context) -> dict[str, int]:
         """Send the messages that are due; return the numbers of sent and queued messages."""
@@ -96,7 +103,7 @@ class SendMessagesOperator(BaseOperator):
         from evermodel.core.settings import Settings
         from evermodel_provider.notifications.delivery import send_queue
 
-        settings = Settings.from_environment()
+        settings = Settings.from_environment().with_models(self.models)
         if not message_queue(settings).destinations():
             raise AirflowSkipException("no message is queued")
         reports = send_queue(settings)

@@ -28,7 +28,7 @@ class ServingGuardOperator(BaseOperator):
 
     A champion that exceeds them is rolled back, once, with a message. Skips if all limits hold. Returns the rollbacks.
 
-    :param models: Names of the monitored model specs. (templated)
+    :param models: Names of the monitored model specs, or paths of their YAML files. (templated)
     :param mlflow_conn_id: Airflow connection of the MLflow server. (templated)
     """
 
@@ -53,7 +53,7 @@ class ServingGuardOperator(BaseOperator):
 
         from evermodel.alerts.publisher import clock
         from evermodel.deployment.automatic_rollback import watch_serving
-        from evermodel.spec import load_spec
+        from evermodel.spec import load_spec, spec_folder
 
         hook = TrackingHook(self.mlflow_conn_id)
         settings, found, failed = hook.settings, [], []
@@ -64,8 +64,8 @@ class ServingGuardOperator(BaseOperator):
                     spec = load_spec(model, settings)
                     done = watch_serving(spec, client, settings.lake, clock())
                     if done is not None:
-                        announce(context, spec, settings, done)
-                        found.append({"model": model, **asdict(done)})
+                        announce(context, spec, settings.with_models(spec_folder(model)), done)
+                        found.append({"model": spec.name, **asdict(done)})
                 except Exception as error:
                     self.log.exception("Model %s could not be monitored", model)
                     failed.append(error)

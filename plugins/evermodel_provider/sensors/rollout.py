@@ -11,7 +11,7 @@ from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowFailException
 
 from evermodel.core.errors import TransientError
-from evermodel.spec import load_spec
+from evermodel.spec import load_spec, spec_folder
 from evermodel_provider.connections import use_airflow_connections
 from evermodel_provider.exceptions import airflow_errors
 from evermodel_provider.hooks.tracking import TrackingHook
@@ -128,7 +128,7 @@ class RolloutSensor(BaseSensorOperator):
         from evermodel.alerts.rollout_message import progress_message
         from evermodel_provider.notifications.delivery import tell
 
-        settings = TrackingHook(self.mlflow_conn_id).settings
+        settings = TrackingHook(self.mlflow_conn_id, spec_folder(self.model)).settings
         url = run_url(context, settings)
         try:
             message = progress_message(evaluation, {"Airflow run": url})

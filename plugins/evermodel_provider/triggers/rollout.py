@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from evermodel.core.dag_ids import dag_id
 from evermodel.core.errors import EvermodelError, TransientError
 from evermodel_provider.connections import use_airflow_connections
 from evermodel_provider.hooks.tracking import TrackingHook
@@ -41,7 +43,7 @@ def failure_text(model: str, error: Exception, failures: int) -> str:
         )
     return problem + (
         f"This task fails now; the traffic plan stays in force unmonitored. Repair MLflow or the lake and clear this "
-        f"task, or stop the rollout: DAG stop_rollout_{model}, or evermodel rollout stop {model} --reason WHY"
+        f"task, or stop the rollout: DAG {dag_id('stop_rollout', model)}, or evermodel rollout stop {model} --reason WHY"
     )
 
 
@@ -85,7 +87,7 @@ class RolloutTrigger(BaseTrigger):
                 failures += 1
                 if not is_temporary(error):
                     raise
-                self.log.warning(failure_text(self.model, error, failures))
+                self.log.warning(failure_text(Path(self.model).stem, error, failures))
                 if failures >= MOST_MISSED:
                     raise
                 continue

@@ -17,6 +17,7 @@ from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Resp
 from fastapi.templating import Jinja2Templates
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from evermodel.core.dag_ids import MODEL_KINDS, id_prefix, parts_of
 from evermodel.reports.overview.overview import Overview
 from evermodel.reports.overview.server import NO_SERVER
 from evermodel_provider.ui import rights
@@ -87,8 +88,8 @@ class Pages:
 
     def tab(self, request: Request, user: GetUserDep, dag_id: str) -> Response:
         """Show the model that a DAG belongs to."""
-        name = rights.model_of(dag_id)
-        if not name:
+        kind, name = parts_of(dag_id)
+        if kind not in MODEL_KINDS:
             return self._page(request, "no_model.html", {"dag_id": dag_id})
         return self._model(request, user, name, tab=True)
 
@@ -159,7 +160,7 @@ def _guarded(answer: Response) -> Response:
 def _paths(request: Request) -> dict[str, str]:
     """Return the addresses of this app and of Airflow; static files carry their version, so browsers cache them."""
     here = str(request.scope.get("root_path", "")).rstrip("/")
-    return {"here": here, "airflow": here.rsplit("/", 1)[0], "stamp": _stamp()}
+    return {"here": here, "airflow": here.rsplit("/", 1)[0], "prefix": id_prefix(), "stamp": _stamp()}
 
 
 @lru_cache(1)

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import orjson
 
+from evermodel.core.dag_ids import dag_id
 from evermodel.reports.overview.history import ModelHistory
 from evermodel_provider.ui.list_view import day_severity, list_view, outcome_words, traffic_words
 from evermodel_provider.ui.words import KINDS, verdict_words
@@ -56,9 +57,9 @@ def model_view(summary: dict[str, Any], history: ModelHistory, mlflow: str) -> d
 
 def forms(name: str, history: ModelHistory) -> dict[str, str]:
     """Return the DAGs with forms, and the labels of their buttons."""
-    found = {f"retrain_{name}": "Retrain", f"rollback_{name}": "Roll back"}
+    found = {dag_id("retrain", name): "Retrain", dag_id("rollback", name): "Roll back"}
     if history.plan:
-        found[f"stop_rollout_{name}"] = "Stop the rollout"
+        found[dag_id("stop_rollout", name)] = "Stop the rollout"
     return found
 
 
@@ -137,9 +138,11 @@ def _decision(retrain: dict[str, Any], name: str, mlflow: str) -> dict[str, Any]
         "gain_triple": facts.get("gain"),
         "pages": {label: _artifact(mlflow, retrain, file) for label, file in _pages_of(retrain).items()},
         "run_url": _run(mlflow, retrain),
-        "airflow": f"/dags/retrain_{quote(name, safe='')}/runs/{quote(run, safe='')}" if run else "",
+        "airflow": f"/dags/{quote(dag_id('retrain', name), safe='')}/runs/{quote(run, safe='')}"
+        if run
+        else "",
         "approval": (
-            f"/dags/retrain_{quote(name, safe='')}/runs/{quote(run, safe='')}/tasks/approve"
+            f"/dags/{quote(dag_id('retrain', name), safe='')}/runs/{quote(run, safe='')}/tasks/approve"
             if run and retrain["version"]
             else ""
         ),

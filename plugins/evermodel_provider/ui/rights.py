@@ -10,27 +10,12 @@ from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
 from airflow.models.dag import DagModel
 
-# Prefixes of a model's DAGs, followed by its name.
-PREFIXES = ("retrain", "drift", "score", "rollback", "rollout", "stop_rollout", "backtest")
-
-
-def dag_of(model: str) -> str:
-    """Return the DAG whose readers may see a model."""
-    return f"retrain_{model}"
-
-
-def model_of(dag_id: str) -> str:
-    """Return the model that a DAG belongs to; empty if it belongs to none.
-
-    >>> model_of("stop_rollout_churn"), model_of("digest_growth")
-    ('churn', '')
-    """
-    return next((dag_id[len(p) + 1 :] for p in PREFIXES if dag_id.startswith(f"{p}_")), "")
+from evermodel.core.dag_ids import dag_id
 
 
 def readable(models: Iterable[str], user: Any) -> set[str]:
     """Return the models that a user may see."""
-    wanted = {dag_of(model): model for model in models}
+    wanted = {dag_id("retrain", model): model for model in models}
     by_team: dict[str | None, set[str]] = defaultdict(set)
     teams = DagModel.get_dag_id_to_team_name_mapping(list(wanted)) if wanted else {}
     for dag in wanted:

@@ -14,6 +14,7 @@ from rich.table import Table
 from evermodel.cli.demo_replay.requests import SteadyClient
 from evermodel.cli.demo_replay.story import COLD_START, MODEL, DemoReplay
 from evermodel.cli.local_stack.local import LocalStack
+from evermodel.core.dag_ids import dag_id
 from evermodel.core.errors import EvermodelError, SpecError
 from evermodel.core.settings import Settings
 
@@ -52,7 +53,7 @@ def run_demo(home: Path, project: Path, *, leave: bool) -> bool:
             row = _prepare(stack.home / "data", Settings.from_environment(stack.environment), say)
             say("starting MLflow, Airflow (scheduler, api-server, dag-processor, triggerer) and serving")
             api = stack.start(lambda name, seconds: say(f"  {name} is up ({seconds:.0f} s)"))
-            api.wait_for_dags([f"retrain_{MODEL}", f"score_{MODEL}", f"drift_{MODEL}"])
+            api.wait_for_dags([dag_id("retrain", MODEL), dag_id("score", MODEL), dag_id("drift", MODEL)])
             with SteadyClient(stack.serving_url, MODEL, row) as client:
                 replay = DemoReplay(api, client, say)
                 replay.play()

@@ -10,6 +10,7 @@ from typing import Any
 
 from evermodel.cli.demo_replay.requests import SteadyClient
 from evermodel.cli.local_stack.airflow_api import AirflowApi
+from evermodel.core.dag_ids import dag_id
 
 MODEL = "flights"
 COLD_START = datetime(2013, 3, 11, 6, tzinfo=UTC)
@@ -83,7 +84,9 @@ class DemoReplay:
     def cold_start(self) -> None:
         """Train the first champion and wait until it answers."""
         conf = {"reason": "cold start of the demo"}
-        run = self.api.run(f"retrain_{MODEL}", logical_date=COLD_START, conf=conf, run_id=_run_id(COLD_START))
+        run = self.api.run(
+            dag_id("retrain", MODEL), logical_date=COLD_START, conf=conf, run_id=_run_id(COLD_START)
+        )
         outcome = self._note_retrain(run)
         self.expect(outcome["outcome"] == "deployed", f"the cold start ended as: {outcome['outcome']}")
         self._serves(str(outcome["version"]))
@@ -94,14 +97,14 @@ class DemoReplay:
         day = first.replace(hour=0)
         while day <= last:
             runs.append(
-                self.api.trigger(f"score_{MODEL}", logical_date=day + _AT_SCORING, run_id=_run_id(day))
+                self.api.trigger(dag_id("score", MODEL), logical_date=day + _AT_SCORING, run_id=_run_id(day))
             )
             day += timedelta(days=1)
         rows = 0
         for run_id in runs:
-            run = self.api.wait(f"score_{MODEL}", run_id)
-            self.expect(run["state"] == "success", f"{run_id} of score_{MODEL}: {run['state']}")
-            rows += self.api.xcom(f"score_{MODEL}", run_id, "score", map_index=0)["rows"]
+            run = self.api.wait(dag_id("score", MODEL), run_id)
+            self.expect(run["state"] == "success", f"{run_id} of {dag_id('score', MODEL)}: {run['state']}")
+            rows += self.api.xcom(dag_id("score", MODEL), run_id, "score", map_index=0)["rows"]
         self.rows.append(
             Row(
                 "score",
@@ -137,9 +140,9 @@ class DemoReplay:
         if run_id is None:
             self.expect(False, "drift requested a retrain, but no run of the retrain DAG started")
             return
-        run = self.api.wait(f"retrain_{MODEL}", run_id)
+        run = self.api.wait(dag_id("retrain", MODEL), run_id)
         if run["state"] != "success":
-            self.expect(False, self.api.explain(f"retrain_{MODEL}", run_id))
+            self.expect(False, self.api.explain(dag_id("retrain", MODEL), run_id))
             return
         outcome = self._note_retrain(run)
         self.expect(outcome["outcome"] == "deployed", f"the retrain ended as: {outcome['outcome']}")
@@ -147,7 +150,7 @@ class DemoReplay:
 
     def _watch(self, day: datetime) -> str:
         """Run one day of the drift DAG and return the state of the drift incident."""
-        dag = f"drift_{MODEL}"
+        dag = dag_id("drift", MODEL)
         run = self.api.run(dag, logical_date=day + _AT_DRIFT, run_id=_run_id(day))
         verdict, alert = (self.api.xcom(dag, run["dag_run_id"], task) for task in ("verdict", "alert"))
         incidents = {incident["kind"]: incident for incident in alert["incidents"]}
@@ -170,7 +173,7 @@ class DemoReplay:
         return str(incidents["drift"]["action"])
 
     def _note_retrain(self, run: dict[str, Any]) -> dict[str, Any]:
-        dag, run_id = f"retrain_{MODEL}", run["dag_run_id"]
+        dag, run_id = dag_id("retrain", MODEL), run["dag_run_id"]
         evaluated = self.api.xcom(dag, run_id, "evaluate")
         outcome: dict[str, Any] = self.api.xcom(dag, run_id, "report")
         as_of = datetime.fromisoformat(self.api.xcom(dag, run_id, "request", key="as_of"))
@@ -193,7 +196,7 @@ class DemoReplay:
     def _asset_run(self, timeout: float = 60.0) -> str | None:
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
-            for run in self.api.dag_runs(f"retrain_{MODEL}"):
+            for run in self.api.dag_runs(dag_id("retrain", MODEL)):
                 if run["run_type"] == "asset_triggered":
                     return str(run["dag_run_id"])
             time.sleep(0.3)

@@ -15,6 +15,7 @@ from evermodel.cli.scaffold.query import Shape, shape_rows
 from evermodel.cli.scaffold.roles import Label, Roles, guess_roles
 from evermodel.cli.scaffold.spans import Spans, choose_spans
 from evermodel.cli.scaffold.table import Origin, SourceTable, open_table
+from evermodel.core.dag_ids import dag_id
 from evermodel.spec import ModelSpec
 from evermodel.spec.parts import Task, format_span
 
@@ -119,7 +120,7 @@ class _Lines:
         yield "# docs/spec.md explains each field, and `evermodel check` reports every mistake."
         day = f"{self.spans.as_of:%Y-%m-%d}"
         yield f"# To try it on this data, as of {day}, the first day that sees all of it: evermodel train {self.model} --as-of {day},"
-        yield f"# or trigger the DAG retrain_{self.model} with that day."
+        yield f"# or trigger the DAG {dag_id('retrain', self.model)} with that day."
         yield f"name: {self.model}"
         yield _field("description", f"Predicts {self.roles.label.column}.")
         yield "owner: ml"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evermodel.core.dag_ids import dag_id
 from evermodel.core.errors import ModelFormatError
 from evermodel.data.dtypes import as_type, not_numeric, require_features
 from evermodel.data.prediction_log import log_schema
@@ -97,7 +98,7 @@ def read_scorer(spec: ModelSpec, version: str, folder: Path) -> Scorer:
     if missing:
         raise ModelFormatError(
             f"model {spec.name}, version {version}: it was trained on {', '.join(missing)}, which the spec no longer lists",
-            f"run the DAG retrain_{spec.name}, or add the features to the spec",
+            f"run the DAG {dag_id('retrain', spec.name)}, or add the features to the spec",
         )
     fast = model_store.load_graph(folder)
     if fast is None:

@@ -6,6 +6,7 @@ import logging
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from evermodel.core.dag_ids import dag_id
 from evermodel.registry.tags import GIT_COMMIT, SNAPSHOT, SNAPSHOT_MD5
 from evermodel.registry.tracking import artifact_url, find_run, log_json, run_url
 from evermodel.reports.retrain.decision_page import decision_page
@@ -47,7 +48,7 @@ def record_evidence(
             **evidence_links(uri, run, registered=decision.ship),
             "Decision as data": artifact_url(uri, run, "decision.json"),
             "Spec": artifact_url(uri, run, "spec.json"),
-            "Retrain DAG": f"{settings.airflow_url}/dags/retrain_{retrain.spec.name}",
+            "Retrain DAG": f"{settings.airflow_url}/dags/{dag_id('retrain', retrain.spec.name)}",
         }
         page = decision_page(trial, numbers, page_facts(retrain, run, trial), links)
         retrain.client.log_text(run.info.run_id, page, PAGE_FILE)

@@ -71,8 +71,9 @@
     place.title = new Date(moment).toLocaleString();
     return moment;
   }
+  const dagOf = (kind, model) => `${document.body.dataset.prefix}${kind}_${model}`;
   function approvalLink(link, model, run) {
-    link.href = `${document.body.dataset.airflow}/dags/${encodeURIComponent(`retrain_${model}`)}/runs/${encodeURIComponent(run)}/tasks/approve/required_actions`;
+    link.href = `${document.body.dataset.airflow}/dags/${encodeURIComponent(dagOf("retrain", model))}/runs/${encodeURIComponent(run)}/tasks/approve/required_actions`;
     link.dataset.out = "top";
     link.hidden = false;
   }
@@ -99,5 +100,5 @@
       if (old && next) old.replaceWith(document.adoptNode(next));
     }
   }
-  window.evermodel = { fresh, renew, api, away, nextRun, approvalLink, leave };
+  window.evermodel = { fresh, renew, api, away, dagOf, nextRun, approvalLink, leave };
 })();

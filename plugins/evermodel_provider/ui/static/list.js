@@ -1,6 +1,6 @@
 "use strict";
 (() => {
-  const { api, away, nextRun, approvalLink, fresh, renew } = window.evermodel;
+  const { api, away, dagOf, nextRun, approvalLink, fresh, renew } = window.evermodel;
   const table = document.getElementById("models");
   if (!table) return;
   const search = document.getElementById("search");
@@ -59,7 +59,7 @@
 
   function fromAirflow() {
     for (const row of rows()) {
-      const dag = dags.get(`retrain_${row.dataset.name}`);
+      const dag = dags.get(dagOf("retrain", row.dataset.name));
       const place = row.querySelector("[data-next-run]");
       if (airflow === "there") row.dataset.next = nextRun(place, dag);
       else if (airflow === "away") place.textContent = "–";
@@ -87,8 +87,8 @@
     try {
       dags = new Map((await all("dags?tags=retrain&exclude_stale=true", "dags")).map((dag) => [dag.dag_id, dag]));
       const asked = await all("dags/~/dagRuns/~/hitlDetails?response_received=false", "hitl_details");
-      const open = asked.filter((one) => one.task_instance.task_id === "approve" && one.task_instance.dag_id.startsWith("retrain_"));
-      waiting = new Map(open.map((one) => [one.task_instance.dag_id.slice("retrain_".length), one.task_instance.dag_run_id]));
+      const open = asked.filter((one) => one.task_instance.task_id === "approve" && one.task_instance.dag_id.startsWith(dagOf("retrain", "")));
+      waiting = new Map(open.map((one) => [one.task_instance.dag_id.slice(dagOf("retrain", "").length), one.task_instance.dag_run_id]));
       airflow = "there";
       document.getElementById("airflow-notice").hidden = true;
     } catch (error) {

@@ -1,14 +1,14 @@
 "use strict";
 // What Airflow knows of this model: its DAGs, when the next retrain is due, what waits for an answer.
 (() => {
-  const { api, away, nextRun, approvalLink, openForm, fresh, renew } = window.evermodel;
+  const { api, away, dagOf, nextRun, approvalLink, openForm, fresh, renew } = window.evermodel;
   const head = document.querySelector("[data-model]");
   if (!head) return;
   const model = head.dataset.model;
-  const owns = ["retrain", "drift", "score", "rollback", "rollout", "stop_rollout", "backtest"].map((prefix) => `${prefix}_${model}`);
+  const owns = ["retrain", "drift", "score", "rollback", "rollout", "stop_rollout", "backtest"].map((kind) => dagOf(kind, model));
 
   function showDags(dags) {
-    const retrain = dags.get(`retrain_${model}`);
+    const retrain = dags.get(dagOf("retrain", model));
     nextRun(document.querySelector("[data-next-run]"), retrain);
     head.querySelector("[data-owner]").textContent = retrain ? [(retrain.owners || []).join(", "), retrain.is_paused ? "paused" : ""].filter(Boolean).join(" · ") : "";
     for (const button of head.querySelectorAll("[data-form]")) {
@@ -30,7 +30,7 @@
     try {
       const found = await api(`dags?limit=100&tags=${encodeURIComponent(model)}&exclude_stale=true`);
       showDags(new Map(found.dags.map((dag) => [dag.dag_id, dag])));
-      const asked = await api(`dags/retrain_${encodeURIComponent(model)}/dagRuns/~/hitlDetails?response_received=false&limit=10`);
+      const asked = await api(`dags/${encodeURIComponent(dagOf("retrain", model))}/dagRuns/~/hitlDetails?response_received=false&limit=10`);
       const open = (asked.hitl_details || []).find((one) => one.task_instance.task_id === "approve");
       document.querySelector("[data-waits-line]").hidden = !open;
       if (open) approvalLink(document.querySelector("[data-waits]"), model, open.task_instance.dag_run_id);
