@@ -14,13 +14,15 @@ RUN apt-get update \
         /opt/evermodel/data/lake/shadow /opt/evermodel/data/lake/serving \
     && chown -R evermodel:evermodel /opt/evermodel /opt/airflow
 WORKDIR /opt/airflow
-# Every file that is installed has a SHA-256 in the list: `make hashes` writes it from requirements-production.txt.
+# Every file that is installed, or builds what has no wheel, has a SHA-256 in the list: `make hashes` writes it from
+# requirements-production.txt.
 COPY include/deploy/requirements.hashes.txt ./
 RUN pip install --no-cache-dir uv==0.13.9 \
-    && uv pip install --system --no-cache --compile-bytecode --require-hashes -r requirements.hashes.txt \
+    && uv pip install --system --no-cache --compile-bytecode --build-constraints requirements.hashes.txt \
+        --require-hashes -r requirements.hashes.txt \
     && pip uninstall -y uv
 COPY --chown=evermodel:evermodel . .
-RUN pip install --no-cache-dir --no-deps .
+RUN pip install --no-cache-dir --no-build-isolation --no-deps .
 USER evermodel
 # The build sees no .git; what the image was built from is said from outside.
 ARG EVERMODEL_COMMIT=""
