@@ -11,7 +11,7 @@ RUN apt-get update \
     && groupadd --gid 50000 evermodel \
     && useradd --uid 50000 --gid 50000 --create-home evermodel \
     && mkdir -p /opt/airflow/logs /opt/evermodel/data/home/model-cache /opt/evermodel/data/lake/predictions \
-        /opt/evermodel/data/lake/shadow /opt/evermodel/data/lake/serving \
+        /opt/evermodel/data/lake/shadow /opt/evermodel/data/lake/serving /opt/evermodel/data/home/evidently \
     && chown -R evermodel:evermodel /opt/evermodel /opt/airflow
 WORKDIR /opt/airflow
 # Every file that is installed, or builds what has no wheel, has a SHA-256 in the list: `make hashes` writes it from

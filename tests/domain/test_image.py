@@ -35,7 +35,8 @@ def test_the_folder_of_every_named_volume_is_made_for_the_user() -> None:
     folders = {folder for volume, folder, *_ in mounts if volume in file["volumes"]}
     data = "/opt/evermodel/data"
     inside = {f"{data}/lake/{part}" for part in ("predictions", "shadow", "serving")}
-    assert folders == {data, "/opt/airflow/logs", f"{data}/home/model-cache", *inside}
+    inside |= {f"{data}/home/{part}" for part in ("evidently", "model-cache")}
+    assert folders == {data, "/opt/airflow/logs", *inside}
     assert folders - {data} == set(made[1].split())
     assert all(folder.startswith(tuple(made[2].split())) for folder in folders)
 

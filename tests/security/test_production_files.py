@@ -136,7 +136,7 @@ def folders(service: dict[str, Any]) -> dict[str, str]:
     return dict(volume.split(":", 1) for volume in service["volumes"])
 
 
-def test_serving_mounts_what_it_writes_and_nothing_else_of_the_lake(
+def test_serving_and_evidently_mount_what_they_write_and_nothing_else_of_the_lake(
     file: dict[str, Any], services: dict[str, Any]
 ) -> None:
     lake, home = (services["serving"]["environment"][f"EVERMODEL_{name}"] for name in ("LAKE", "HOME"))
@@ -145,8 +145,10 @@ def test_serving_mounts_what_it_writes_and_nothing_else_of_the_lake(
     specs = {"./include/models": "/opt/airflow/include/models:ro"}
     assert folders(services["serving"]) == {**shared, **own, **specs}
     assert {*shared, *own, "data"} <= file["volumes"].keys()
+    ui = {"evidently": f"{home}/evidently"}
+    assert folders(services["evidently"]) == ui
     # Airflow reads and writes the same folders: the predictions of its batches, and what drift reads.
-    assert shared.items() <= folders(services["airflow-worker"]).items()
+    assert {*shared.items(), *ui.items()} <= set(folders(services["airflow-worker"]).items())
 
 
 def test_evidently_is_open_to_this_machine_alone(services: dict[str, Any]) -> None:
