@@ -141,7 +141,7 @@ def test_runs_stand_side_by_side(told: World) -> None:
     assert (first["verdict"], first["champion"], first["gain"]) == ("cold_start", None, None)
     assert second["gain_low"] <= second["gain"] <= second["gain_high"]
     assert second["reason"] == "drift: <b>pressure</b>"
-    shown = CliRunner().invoke(app, ["runs", told.name]).stdout
+    shown = CliRunner().invoke(app, ["runs", told.name], env={"COLUMNS": "240"}).stdout
     assert f"{second['champion']:.4f}" in shown
     assert f"({second['gain_low']:+.4f} to {second['gain_high']:+.4f})" in shown
     for line in lines:

@@ -109,4 +109,4 @@ def test_every_gate_takes_a_fitted_model_of_many_classes() -> None:
     )
 
     assert {gate.verdict for gate in decision.gates if gate.name != "slice colour = any other"} == {"pass"}
-    assert len(decision.gates) == 15
+    assert len(decision.gates) == 16

@@ -141,7 +141,11 @@ def test_a_cold_start_is_decided_by_the_absolute_gates() -> None:
         None,
         None,
     )
-    assert (poor.verdict, poor.ship, poor.reason) == ("cold_start", False, "failed: roc_auc floor")
+    assert (poor.verdict, poor.ship, poor.reason) == (
+        "cold_start",
+        False,
+        "failed: roc_auc floor",
+    )
 
 
 def test_the_floor_of_a_loss_is_a_ceiling() -> None:
@@ -193,7 +197,8 @@ def test_a_champion_that_cannot_be_scored_is_no_cold_start_but_a_no_that_a_perso
 
     decision = evaluate(spec, "key", features, labels, challenger, broken)
     assert (decision.ship, decision.verdict, decision.parent) == (False, "not_enough_evidence", "version 3")
-    (gate,) = [gate for gate in decision.gates if gate.verdict == "fail"]
+    gate, no_skill = [gate for gate in decision.gates if gate.verdict == "fail"]
+    assert no_skill.name == "roc_auc against no skill"
     assert "version 3 cannot score" in gate.detail
     assert "`force`" in gate.detail
 

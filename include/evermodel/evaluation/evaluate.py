@@ -14,6 +14,7 @@ from evermodel.evaluation.decision import Decision, Gate
 from evermodel.evaluation.evaluated_model import EvaluatedModel, score
 from evermodel.evaluation.fairness import fairness_gates
 from evermodel.evaluation.latency_and_size import cost_gates
+from evermodel.evaluation.no_skill import skill_gate
 from evermodel.evaluation.slices import slice_gates
 from evermodel.modeling.tasks import classes_of, encode
 from evermodel.spec import ModelSpec
@@ -75,6 +76,7 @@ def evaluate(
     measured = measure_window(spec, labels, scores, theirs, clusters)
     gates = [
         *comparison_gates(spec, measured, unusable),
+        skill_gate(spec, labels, scores, clusters),
         *calibration_gate(spec, labels, scores),
         *slice_gates(spec, features, labels, scores, theirs, clusters),
         *fairness_gates(spec, features, labels, scores),

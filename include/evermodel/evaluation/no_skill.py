@@ -1,0 +1,52 @@
+"""The gate that every challenger has to pass: it predicts better than a constant."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evermodel.evaluation.comparison import evidence_text
+from evermodel.evaluation.decision import Gate
+from evermodel.modeling.tasks import primary
+from evermodel.spec import ModelSpec
+from evermodel.stats.bootstrap import paired_gain
+from evermodel.stats.clusters import Clusters
+from evermodel.stats.metrics import Floats
+
+_RESAMPLES = 500  # a yes or no needs fewer than an interval that people read
+
+
+def skill_gate(spec: ModelSpec, labels: NDArray[Any], scores: Floats, clusters: Clusters | None) -> Gate:
+    """Compare the challenger with the best constant prediction in hindsight, by the primary metric.
+
+    Without a gain it fails; it warns if the interval of the gain reaches 0, so that chance may explain it. Without a
+    champion nothing else might ask: a floor is an absolute value, and of rare events a constant has an excellent Brier
+    score.
+    """
+    metric, constant = primary(spec), best_constant(spec, labels, scores)
+    with np.errstate(over="ignore", invalid="ignore"):  # answers may be enormous
+        own, theirs = metric(labels, scores), metric(labels, constant)
+    gain = paired_gain(
+        metric, labels, scores, constant,
+        confidence=spec.gate.confidence, resamples=_RESAMPLES, seed=spec.seed, clusters=clusters,
+    )  # fmt: skip
+    proven = gain.low > 0 and not (clusters is not None and clusters.too_few)
+    verdict: Literal["pass", "fail", "warn"] = "pass" if proven else "warn" if gain.value > 0 else "fail"
+    detail = (
+        f"{own:.4f}, the best constant {theirs:.4f}: gain {gain.value:+.4f}, "
+        f"{spec.gate.confidence:.0%} interval {gain.low:+.4f} to {gain.high:+.4f}{evidence_text(clusters)}"
+    )
+    value = gain.value if math.isfinite(gain.value) else None
+    return Gate(f"{metric.name} against no skill", verdict, value, "gain > 0", detail)
+
+
+def best_constant(spec: ModelSpec, labels: NDArray[Any], scores: Floats) -> Floats:
+    """Return the one prediction, repeated for every row, that is best on these labels: a share, shares, mean or median."""
+    if spec.task == "multiclass":
+        shares = np.bincount(labels, minlength=scores.shape[1]) / len(labels)
+        return np.tile(shares, (len(labels), 1))
+    centre = np.median if spec.gate.metric == "mae" else np.mean
+    return np.full(len(labels), float(centre(labels.astype(np.float64))))
