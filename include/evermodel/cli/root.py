@@ -14,6 +14,7 @@ import typer
 from evermodel import __version__
 from evermodel.cli.audit import audit
 from evermodel.cli.backtest import backtest
+from evermodel.cli.dags import dags
 from evermodel.cli.data import data
 from evermodel.cli.doctor import doctor
 from evermodel.cli.drift import drift
@@ -54,6 +55,7 @@ for command in (
     demo,
 ):
     app.command()(command)
+app.add_typer(dags, name="dags")
 app.add_typer(data, name="data")
 app.add_typer(rollout, name="rollout")
 app.add_typer(audit, name="audit")

@@ -45,7 +45,7 @@ def _folder(folder: Path) -> Finding:
         "DAG folder",
         "yellow",
         f"{folder} lacks {', '.join(missing)}",
-        "copy them from dags/ of the project, or set AIRFLOW__CORE__DAGS_FOLDER; nothing is scheduled without them",
+        "run evermodel dags write, or set AIRFLOW__CORE__DAGS_FOLDER; nothing is scheduled without DAG files",
     )
 
 
