@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def _run(block: Example, **given: Any) -> dict[str, Any]:
 
 def test_every_block_has_a_test_here_or_a_reason() -> None:
     here = {"data.md:numpy", "operators.md:airflow.sdk", "settings.md:evermodel_provider.preload"}
-    here |= {"validation.md:pandera.pandas"}
+    here |= {"validation.md:pandera.pandas", "airflow.md:airflow.sdk"}
     assert {name for name, block in BLOCKS.items() if not block.reason} == here
 
 
@@ -45,6 +46,19 @@ def test_the_dag_of_the_operators_is_built(tmp_path: Path) -> None:
     assert bag.import_errors == {}
     dag = bag.dags["nightly_flights"]
     assert [task.task_id for task in dag.topological_sort()] == ["arrived", "score", "verdict"]
+
+
+def test_the_hooks_of_build_dags_are_taken_as_shown(tmp_path: Path) -> None:
+    from airflow.dag_processing.dagbag import DagBag
+
+    shutil.copy(PROJECT / "include" / "models" / "flights.yaml", tmp_path)
+    file = tmp_path / "evermodel_dags.py"
+    file.write_text(BLOCKS["airflow.md:airflow.sdk"].text.replace("/srv/models", str(tmp_path)))
+    bag = DagBag(str(file))
+    assert bag.import_errors == {}
+    ids = {f"{kind}_flights" for kind in ("retrain", "score", "drift", "rollback")}
+    assert set(bag.dags) == {*ids, "evermodel_messages"}
+    assert bag.dags["drift_flights"].schedule is None
 
 
 def test_the_feature_module_gives_the_columns_that_its_spec_declares(

@@ -1,0 +1,113 @@
+"""The wheel has the DAGs, and the page "Add it to your Airflow" is run as it is written, from the wheel on."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from support.airflow_runs import KINDS
+from support.paths import PROJECT, SAMPLE
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+PAGE = PROJECT / "docs" / "airflow.md"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    uv = Path(sys.executable).with_name("uv")
+    subprocess.run([uv, "build", "--wheel", "--quiet", "--out-dir", folder, PROJECT], check=True)
+    (made,) = folder.glob("*.whl")
+    return made
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """Nothing of this checkout, and nothing that is set for other tests."""
+    kept = {
+        k: v
+        for k, v in os.environ.items()
+        if not k.startswith(("EVERMODEL_", "AIRFLOW", "MLFLOW_", "PYTHON"))
+    }
+    return {
+        **kept,
+        "AIRFLOW_HOME": str(tmp_path / "airflow"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "PIP_NO_INDEX": "1",
+    }
+
+
+def test_the_unpacked_wheel_builds_every_dag(
+    wheel: Path, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    zipfile.ZipFile(wheel).extractall(tmp_path / "unpacked")
+    probe = (
+        "import json, evermodel, evermodel_provider as p\n"
+        f"dags = p.build_dags({str(PROJECT / 'include' / 'models')!r})\n"
+        "print(json.dumps([evermodel.__file__, p.__file__, *sorted(dags)]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", probe],
+        env={**environment, "PYTHONPATH": str(tmp_path / "unpacked")},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    domain, provider, *ids = json.loads(done.stdout.splitlines()[-1])
+    assert {str(Path(file).parents[1]) for file in (domain, provider)} == {str(tmp_path / "unpacked")}
+    shared = {"digest_data-science", "evermodel_messages", "evermodel_guard"}
+    assert set(ids) == {f"{kind}_flights" for kind in KINDS} | shared
+
+
+@pytest.mark.slow
+def test_the_page_from_the_wheel_to_a_champion(
+    wheel: Path, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    folder = tmp_path / "there"
+    folder.mkdir()
+    (folder / wheel.name).hardlink_to(wheel)
+    table = f"SELECT * RENAME (late AS returned, flight_id AS order_id) FROM '{SAMPLE}'"
+    duckdb.execute(f"COPY ({table}) TO '{folder / 'orders.parquet'}'")
+    blocks = re.findall(r"^```bash\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.S | re.M)
+    assert len(blocks) == 5
+    script = "\n".join(["set -euo pipefail", "airflow db migrate", *blocks])
+
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=folder,
+        env={**environment, "PATH": f"{_environment_with_airflow(tmp_path)}:{environment['PATH']}"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "airflow-provider-evermodel" in done.stdout
+    assert f"{tmp_path}/airflow/dags/evermodel_dags.py: written" in done.stdout
+    assert "orders: version 1 is champion" in done.stdout
+    assert str(PROJECT) not in (tmp_path / "airflow" / "dags" / "evermodel_dags.py").read_text()
+
+
+def _environment_with_airflow(place: Path) -> Path:
+    """Return the programs of an environment with the packages of this one, but without this checkout."""
+    home = place / "venv"
+    venv.create(home, with_pip=False, symlinks=True)
+    (packages,) = home.glob("lib/python*/site-packages")
+    for installed in Path(sysconfig.get_path("purelib")).iterdir():
+        if "evermodel" not in installed.name:
+            (packages / installed.name).symlink_to(installed)
+    for name in ("pip", "airflow"):
+        program = home / "bin" / name
+        start = "pip._internal.cli.main" if name == "pip" else "airflow.__main__"
+        program.write_text(f"#!{home}/bin/python\nimport sys\nfrom {start} import main\nsys.exit(main())\n")
+        program.chmod(0o755)
+    return home / "bin"
