@@ -25,6 +25,7 @@ LIBRARIES = (
     "mlflow.sklearn",
     "mlflow.pyfunc.loaders",
     "mlflow.tracing.processor.base_mlflow",
+    "mlflow.tracking.request_auth.registry",
     "mlflow.tracking.request_header.registry",
     "git",  # MLflow reads the commit of every run with it; its import starts a process
     "evidently",

@@ -24,12 +24,12 @@ from evermodel.deployment.automatic_rollback import watch_serving
 from evermodel.deployment.promotion import promote_version
 from evermodel.deployment.rollback import roll_back
 from evermodel.pipelines.status import lines_of, status_of
-from evermodel.registry.approval import Approval
+from evermodel.registry.approval import Approval, record_answer
 from evermodel.registry.audit import audit, read_audit_log, verify
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.registry_entry import CHAMPION
 from evermodel.registry.serving_heartbeats import ServingReport, VersionCounts, write_report
-from evermodel.registry.tags import AUDIT, PROMOTION
+from evermodel.registry.tags import AUDIT, KIND, PROMOTION
 from evermodel.registry.tracking import connect
 from support.flights import World
 from support.killed_steps import FORK, changes_any, kill_at
@@ -96,12 +96,22 @@ def test_promotion_approval_rejection_override_traffic_and_rollback(world: World
 
 
 def test_a_rejection_is_a_line(world: World) -> None:
-    from evermodel.registry.approval import record_answer
-
     made = RolloutWorld(world, {})
     retrain, version = made.judged("r/1", None)
     record_answer(world.client, made.name, Approval(False, "ada", version, retrain.decision().digest))
     assert [(e["event"], e["facts"]["by"]) for e in lines(world.client, made.name)] == [("rejection", "ada")]
+
+
+def test_an_approval_that_nobody_gave_is_no_line(world: World) -> None:
+    retrain, version = RolloutWorld(world, {}).judged("r/1", None)
+    retrain.deploy(version, "auto")
+    found = world.client.get_model_version(retrain.spec.name, version)
+    assert Approval.from_version(found) == Approval(True, "auto", version, retrain.decision().digest)
+    assert [(e["event"], e["facts"]["by"]) for e in lines(world.client, retrain.spec.name)] == [
+        ("promotion", "auto")
+    ]
+    record_answer(world.client, retrain.spec.name, Approval(True, "auto", version, at="2026-01-05T09:00:00"))
+    assert events(world.client, retrain.spec.name) == ["promotion", "approval"], "a person of that name"
 
 
 def test_an_automatic_rollback_is_a_line_by_evermodel(mlflow_store: str, tmp_path: Path) -> None:
@@ -157,7 +167,7 @@ def test_a_transfer_is_a_line_of_the_target(
         )
     assert done.deployed
     told = [(e["event"], e["facts"]["by"]) for e in lines(connect(address), world.name)]
-    assert told == [("transfer", "ann"), ("approval", "auto"), ("promotion", "ann")]
+    assert told == [("transfer", "ann"), ("promotion", "ann")]
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"])))
@@ -303,6 +313,81 @@ def test_a_tag_written_by_hand_stops_neither_verify_nor_the_next_line(written: S
     assert "the tag evermodel.audit_end" in problems(written.client, written.name)[0]
     audit(written.client, "traffic", written.name, revision=9, by="ada")
     assert events(written.client, written.name)[-2:] == ["lost end", "traffic"]
+
+
+def _other_run(shelf: Shelf, experiment: str, copied: bool, kind: str = "audit") -> str:
+    """Make a run beside the log's, with its lines if they are `copied`."""
+    known = shelf.client.get_experiment_by_name(experiment)
+    identity = known.experiment_id if known else shelf.client.create_experiment(experiment)
+    run: str = shelf.client.create_run(identity, tags={KIND: kind}, run_name=experiment).info.run_id
+    for number, line in read_audit_log(shelf.client, shelf.name).lines.items() if copied else ():
+        shelf.client.log_param(run, str(number), line)
+    return run
+
+
+def _names(shelf: Shelf, run: object) -> None:
+    end = json.loads(ModelRegistry(shelf.client).read(shelf.name).tags[AUDIT])
+    shelf.client.set_registered_model_tag(shelf.name, AUDIT, json.dumps({**end, "run": run}))
+
+
+@pytest.mark.parametrize("run", ["no run", "", 7, None, "an empty one", "of another kind", "deleted"])
+def test_a_tag_that_names_a_run_that_is_not_the_log_diverts_no_line(written: Shelf, run: object) -> None:
+    real = read_audit_log(written.client, written.name).run
+    if run == "an empty one":
+        run = _other_run(written, f"{written.name}-audit", copied=False)
+    elif run in ("of another kind", "deleted"):
+        kind = "audit" if run == "deleted" else "retrain"
+        made = _other_run(written, "another", copied=True, kind=kind)
+        if run == "deleted":
+            written.client.delete_run(made)
+        run = made
+    _names(written, run)
+    assert problems(written.client, written.name) == [
+        f"the tag evermodel.audit_end names run {run}, but the log is run {real}"
+    ]
+    audit(written.client, "traffic", written.name, revision=9, by="ada")
+    log = read_audit_log(written.client, written.name)
+    assert (log.run, max(log.lines), log.end["run"]) == (real, 6, real)
+    assert problems(written.client, written.name) == []
+
+
+@pytest.mark.parametrize("experiment", ["another", "the same"])
+def test_a_tag_that_names_a_copy_of_the_log_is_named_until_it_is_gone(
+    written: Shelf, experiment: str
+) -> None:
+    real = read_audit_log(written.client, written.name).run
+    if experiment == "the same":
+        experiment = f"{written.name}-audit"
+    copy = _other_run(written, experiment, copied=True)
+    _names(written, copy)
+    audit(written.client, "traffic", written.name, revision=9, by="ada")
+    assert problems(written.client, written.name) == [
+        f"the tag evermodel.audit_end names run {copy}, but the log is run {real}",
+        "line 6 is missing",
+    ]
+    written.client.delete_registered_model_tag(written.name, AUDIT)
+    audit(written.client, "traffic", written.name, revision=10, by="ada")
+    assert events(written.client, written.name)[-2:] == ["lost end", "traffic"]
+    assert problems(written.client, written.name) == []
+
+
+def test_a_tag_of_before_names_no_run_and_is_read(written: Shelf) -> None:
+    end = json.loads(ModelRegistry(written.client).read(written.name).tags[AUDIT])
+    del end["run"]
+    written.client.set_registered_model_tag(written.name, AUDIT, json.dumps(end))
+    assert problems(written.client, written.name) == []
+    audit(written.client, "traffic", written.name, revision=9, by="ada")
+    assert max(read_audit_log(written.client, written.name).lines) == 6
+    assert problems(written.client, written.name) == []
+
+
+def test_tags_that_were_read_long_ago_change_no_line(written: Shelf) -> None:
+    old = ModelRegistry(written.client).read(written.name).tags
+    for revision in range(10, 13):
+        audit(written.client, "traffic", written.name, old, revision=revision, by="ada")
+    audit(written.client, "traffic", written.name, {}, revision=13, by="ada")
+    assert max(read_audit_log(written.client, written.name).lines) == 9
+    assert problems(written.client, written.name) == []
 
 
 def test_a_tag_that_names_a_far_line_is_told_in_time(written: Shelf) -> None:

@@ -31,6 +31,7 @@ def promote(
     run_key: str,
     kind: Literal["promotion", "rollback"] = "promotion",
     forced: bool = False,
+    known: tuple[ModelVersion, Decision] | None = None,
 ) -> Promotion:
     """Make a version the champion; no other function moves that alias, so that every path passes this check.
 
@@ -38,6 +39,8 @@ def promote(
     ----------
     forced
         Promote in spite of decision and approval; only for a person at the command line, who is recorded.
+    known
+        The version and its decision, if they were read just now.
 
     Raises
     ------
@@ -54,17 +57,17 @@ def promote(
     if kind == "rollback":
         _require_served(seen, version)
     elif not begun:
-        found = registry.version(seen.name, version)
+        found = known[0] if known else registry.version(seen.name, version)
         if not forced:
-            _require_consent(registry.client, found, expected)
+            decision = known[1] if known else decision_of(registry.client, found)
+            _require_consent(found, decision, expected)
         require_content(registry.client, found)
     return registry.promote(
         seen, version, expected=expected, by=by, reason=reason, run_key=run_key, kind=kind
     )
 
 
-def _require_consent(client: MlflowClient, version: ModelVersion, expected: str | None) -> None:
-    decision = decision_of(client, version)
+def _require_consent(version: ModelVersion, decision: Decision, expected: str | None) -> None:
     refusal = refusal_of(version, decision, expected)
     if refusal is not None:
         raise PromotionError(*refusal)
@@ -119,7 +122,7 @@ def require_content(client: MlflowClient, version: ModelVersion) -> None:
         A file was changed, is missing or was added.
     """
     with tempfile.TemporaryDirectory(prefix="evermodel-content-") as folder:
-        download(client, f"models:/{version.name}/{version.version}", Path(folder))
+        download(client, f"models:/{version.name}/{version.version}", Path(folder), version)
 
 
 def refusal_of(version: ModelVersion, decision: Decision, current: str | None) -> tuple[str, str] | None:

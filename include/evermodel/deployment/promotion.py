@@ -57,7 +57,7 @@ def promote_version(
     seen.require_own()  # before the approval is written
     if refusal is not None:
         facts = {"version": version, "by": by, "reason": reason, "against": refusal[0], "run_key": run_key}
-        audit(client, "override", model, **facts)
+        audit(client, "override", model, seen.tags, **facts)
     at = datetime.now(UTC).isoformat(timespec="seconds")
     record_answer(client, model, Approval(True, by, version, decision.digest, at, reason))
     now = registry.read(model)

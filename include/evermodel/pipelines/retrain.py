@@ -145,7 +145,7 @@ class Retrain(RetrainRun):
         PromotionError
             The decision is no, or the version is another run's.
         """
-        decision, answer = self._approved(version, by)
+        found, decision, answer = self._approved(version, by)
         registry = ModelRegistry(self.client)
         seen = registry.read(self.spec.name)
         promotion = promote(
@@ -156,6 +156,7 @@ class Retrain(RetrainRun):
             by=answer.by,
             reason=answer.reason(self.reason),
             run_key=self.run_key,
+            known=(found, decision),
         )
         why = f"version {version} was promoted: {self.reason}"
         stop_active_rollout(self.client, seen, why, promotion.version, promotion.by)
@@ -164,17 +165,16 @@ class Retrain(RetrainRun):
 
     def ask_for_rollout(self, version: str, by: str = AUTO) -> dict[str, Any]:
         """Record the approval, and return the request for the version's rollout; see `deploy`."""
-        _, answer = self._approved(version, by)
+        *_, answer = self._approved(version, by)
         self.mlflow_run({tag.OUTCOME: RetrainOutcome.ROLLING_OUT, tag.VERSION: version})
         reason, run_key = answer.reason(self.reason), f"rollout/{self.run_key}"
         return {"version": version, "by": answer.by, "reason": reason, "run_key": run_key}
 
-    def _approved(self, version: str, by: str) -> tuple[Decision, Approval]:
-        """Return the decision and the approval, which is recorded if it is given now."""
+    def _approved(self, version: str, by: str) -> tuple[ModelVersion, Decision, Approval]:
+        """Return the version, its decision and its approval, which is recorded if it is given now."""
         decision, model = self.decision(), self.spec.name
         require_ship(decision)
-        registry = ModelRegistry(self.client)
-        found = registry.version(model, version)
+        found = ModelRegistry(self.client).version(model, version)
         if found.tags.get(tag.RUN_KEY) != self.run_key:
             raise PromotionError(
                 f"model {model}: version {version} was registered by run {found.tags.get(tag.RUN_KEY)}, "
@@ -187,27 +187,19 @@ class Retrain(RetrainRun):
         if free if by == AUTO else not given:
             at = "" if by == AUTO else datetime.now(UTC).isoformat(timespec="seconds")
             answer = Approval(True, by, version, decision.digest, at)
-            record_answer(self.client, model, answer)
-            found = registry.version(model, version)
+            found = record_answer(self.client, model, answer)
         require_approval(found, decision)
         answer = answer or Approval(True, AUTO, version)
         self._note_override(decision, answer)
-        return decision, answer
+        return found, decision, answer
 
     def _note_override(self, decision: Decision, answer: Approval) -> None:
         if not decision.forced:
             return
         failed = ", ".join(gate.name for gate in decision.failed)
-        audit(
-            self.client,
-            "override",
-            self.spec.name,
-            version=answer.version,
-            by=answer.by,
-            reason=decision.reason,  # with the name of who forced it
-            against=failed,
-            run_key=self.run_key,
-        )
+        # The reason has the name of who forced it.
+        facts = {"version": answer.version, "by": answer.by, "reason": decision.reason, "against": failed}
+        audit(self.client, "override", self.spec.name, **facts, run_key=self.run_key)
 
 
 def _log_dataset(

@@ -76,24 +76,24 @@ class Approval:
         return f"{reason}; {self.by}: {self.comment}" if self.comment else reason
 
 
-def record_answer(client: MlflowClient, model: str, answer: Approval) -> None:
-    """Write an approval or rejection on the version, in place of an earlier one; a repetition changes nothing."""
-    said = "approval" if answer.approved else "rejection"
-    audit(
-        client,
-        said,
-        model,
-        version=answer.version,
-        by=answer.by,
-        decision=answer.digest,
-        at=answer.at or None,
-        comment=answer.comment or None,
-    )
+def record_answer(client: MlflowClient, model: str, answer: Approval) -> ModelVersion:
+    """Write an approval or rejection on the version, in place of an earlier one, and return the version.
+
+    A repetition changes nothing. One by a person has a line in the audit log; where none was required, the promotion's
+    line is enough.
+    """
+    if answer.by != AUTO or answer.at:
+        facts = {"version": answer.version, "by": answer.by, "decision": answer.digest}
+        more = {"at": answer.at or None, "comment": answer.comment or None}
+        audit(client, "approval" if answer.approved else "rejection", model, **facts, **more)
     for key, value in answer.tags().items():
         client.set_model_version_tag(model, answer.version, key, value)
-    for key in client.get_model_version(model, answer.version).tags:
-        if key.startswith((APPROVED, REJECTED)) and key not in answer.tags():
+    found = client.get_model_version(model, answer.version)
+    for key in found.tags.keys() - answer.tags().keys():
+        if key.startswith((APPROVED, REJECTED)):
             client.delete_model_version_tag(model, answer.version, key)
+            del found.tags[key]
+    return found
 
 
 @dataclass(frozen=True)

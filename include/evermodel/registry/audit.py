@@ -21,12 +21,13 @@ from typing import TYPE_CHECKING, Any
 from evermodel.core.environment import os_user
 from evermodel.core.errors import NewerFormatError, RegistryConflictError
 from evermodel.core.formats import loads, stamped
+from evermodel.registry.registry_entry import RegistryEntry
 from evermodel.registry.tags import AUDIT, KIND
+from evermodel.registry.tracking import ignoring
 from evermodel.spec.window import parse_moment
 
 if TYPE_CHECKING:
     from evermodel.registry.client import MlflowClient, Run
-    from evermodel.registry.registry_entry import RegistryEntry
 
 LOG = logging.getLogger("evermodel.audit")
 _LONGEST = 5500  # MLflow takes 6,000 characters
@@ -42,7 +43,7 @@ class AuditLog:
     Parameters
     ----------
     end
-        The model's tag: number and SHA-256 of the line that was written last, or of one shortly before.
+        The model's tag: number and SHA-256 of the line that was written last, or of one shortly before, and its run.
     """
 
     model: str
@@ -86,6 +87,8 @@ class AuditLog:
         last = max(last, min(self.end.get("line", 0), last + _MOST_NAMED))
         if self.lost_end:
             found.append(f"the tag {AUDIT} of the registered model is missing: a cut-off end would not show")
+        if self.run and self.end.get("run", self.run) != self.run:
+            found.append(f"the tag {AUDIT} names run {self.end['run']}, but the log is run {self.run}")
         for number in range(1, last + 1):
             entry = _read(self.lines.get(number, ""))
             problem = self._problem(number, entry, before)
@@ -108,10 +111,12 @@ class AuditLog:
         return ""
 
 
-def audit(client: MlflowClient, event: str, model: str, **facts: object) -> None:
+def audit(
+    client: MlflowClient, event: str, model: str, tags: Mapping[str, str] | None = None, /, **facts: object
+) -> None:
     """Append a line, unless there is one of the same event and facts: a repeated step is recorded once.
 
-    The line goes to the logger ``evermodel.audit`` too, as ``key=value`` pairs.
+    The line goes to the logger ``evermodel.audit`` too, as ``key=value`` pairs. Takes three requests to MLflow.
 
     Parameters
     ----------
@@ -119,6 +124,8 @@ def audit(client: MlflowClient, event: str, model: str, **facts: object) -> None
         What is about to happen: ``promotion``, ``rollback``, ``approval``, ``rejection``, ``waiver``, ``transfer``,
         ``traffic``, ``override`` (a version ships in spite of a negative gate or decision); ``foreign alias`` and ``lost end`` record
         that somebody moved the champion's alias, or removed the tag, by hand.
+    tags
+        Those of the registered model, if they were read just now; one request less.
     facts
         What else is to be known; what is None is left out.
 
@@ -132,7 +139,7 @@ def audit(client: MlflowClient, event: str, model: str, **facts: object) -> None
     kept = {key: str(value) for key, value in facts.items() if value is not None}
     patience = time.monotonic() + _WRITER_SECONDS
     for _ in range(_TRIES):
-        log = read_audit_log(client, model, make=True)
+        log, tags = _open(client, model, tags), None  # another try reads them again
         if log.lines and not log.end and time.monotonic() < patience:
             time.sleep(0.1)  # whoever wrote the first line is about to write the tag
             continue
@@ -149,7 +156,7 @@ def audit(client: MlflowClient, event: str, model: str, **facts: object) -> None
             if error.error_code != "INVALID_PARAMETER_VALUE":
                 raise
             continue  # another process has written this number
-        _mark_end(client, model, number, entry["sha256"])
+        _mark_end(client, model, {"line": number, "sha256": entry["sha256"], "run": log.run})
         pairs = {"event": event, "model": model, **kept, "line": number, "sha256": entry["sha256"]}
         LOG.info(" ".join(f"{key}={_written(value)}" for key, value in pairs.items()))
         return
@@ -158,18 +165,9 @@ def audit(client: MlflowClient, event: str, model: str, **facts: object) -> None
     )
 
 
-def read_audit_log(client: MlflowClient, model: str, *, make: bool = False) -> AuditLog:
-    """Read a model's audit log; `make` creates its run if there is none."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        tags = client.get_registered_model(model).tags
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        tags = {}  # an approval may be waived before the first version
-    run = _find_or_make(client, f"{model}-audit") if make else _find(client, f"{model}-audit")
-    return AuditLog.of(model, run, tags)
+def read_audit_log(client: MlflowClient, model: str) -> AuditLog:
+    """Read a model's audit log."""
+    return AuditLog.of(model, _find(client, f"{model}-audit"), RegistryEntry.read(client, model).tags)
 
 
 def verify(client: MlflowClient, entry: RegistryEntry) -> tuple[AuditLog, list[str]]:
@@ -191,6 +189,26 @@ def verify(client: MlflowClient, entry: RegistryEntry) -> tuple[AuditLog, list[s
         if lines and promotion.run_key not in written and promotion.at > lines[0]["time"]:
             found.append(f"the {promotion.kind} of version {promotion.version} at {promotion.at} has no line")
     return log, [*found, *filter(None, [entry.foreign_alias])]
+
+
+def _open(client: MlflowClient, model: str, tags: Mapping[str, str] | None) -> AuditLog:
+    """Read the log to write its next line: from the run that the tag names, else from the one of the experiment."""
+    known = RegistryEntry.read(client, model).tags if tags is None else tags
+    run = _named(client, _end(known.get(AUDIT, "{}"))) or _find_or_make(client, f"{model}-audit")
+    return AuditLog.of(model, run, known)
+
+
+def _named(client: MlflowClient, end: Mapping[str, Any]) -> Run | None:
+    """Return the run that the tag names, unless it is gone or does not hold the tag's line."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        run = client.get_run(str(end["run"]))
+    except (MlflowException, KeyError):
+        return None
+    line = _read(run.data.params.get(str(end["line"]), "")) or {}
+    audits = run.info.lifecycle_stage == "active" and run.data.tags.get(KIND) == "audit"
+    return run if audits and line.get("sha256") == end["sha256"] else None
 
 
 def _find(client: MlflowClient, experiment: str) -> Run | None:
@@ -229,16 +247,9 @@ def _find_or_make(client: MlflowClient, experiment: str) -> Run:
         client.create_run(identity, tags={KIND: "audit"}, run_name=experiment)
 
 
-def _mark_end(client: MlflowClient, model: str, number: int, sha256: str) -> None:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        client.set_registered_model_tag(
-            model, AUDIT, json.dumps(stamped({"line": number, "sha256": sha256}), sort_keys=True)
-        )
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
+def _mark_end(client: MlflowClient, model: str, end: Mapping[str, Any]) -> None:
+    with ignoring("RESOURCE_DOES_NOT_EXIST"):  # an approval may be waived before the first version
+        client.set_registered_model_tag(model, AUDIT, json.dumps(stamped(end), sort_keys=True))
 
 
 def _sealed(number: int, before: str, event: str, model: str, facts: Mapping[str, str]) -> dict[str, Any]:

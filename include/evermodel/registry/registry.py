@@ -23,6 +23,7 @@ from evermodel.registry.registry_entry import (
     no_champion,
 )
 from evermodel.registry.tags import OWNER, PROMOTION, RUN_KEY, TRAFFIC_PLAN
+from evermodel.registry.tracking import ignoring
 from evermodel.spec.window import parse_moment
 
 if TYPE_CHECKING:
@@ -47,14 +48,7 @@ class ModelRegistry:
 
     def read(self, model: str) -> RegistryEntry:
         """Read a model with its aliases, tags and promotions, with one request; empty if there is no such model."""
-        from mlflow.exceptions import MlflowException
-
-        try:
-            return RegistryEntry.of(model, self.client.get_registered_model(model))
-        except MlflowException as error:
-            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                return RegistryEntry(model, {}, {})
-            raise
+        return RegistryEntry.read(self.client, model)
 
     def champion(self, model: str) -> ModelVersion:
         """Return the champion; raises `NoChampionError` if the model has none yet."""
@@ -113,7 +107,8 @@ class ModelRegistry:
         RegistryConflictError
             Another process has changed the plan.
         """
-        stored = self.read(plan.model).plan
+        seen = self.read(plan.model)
+        stored = seen.plan
         if stored == plan:
             return plan
         if stored != after:
@@ -126,6 +121,7 @@ class ModelRegistry:
             self.client,
             "traffic",
             plan.model,
+            seen.tags,
             strategy=plan.strategy,
             state=plan.state,
             revision=plan.revision,
@@ -158,7 +154,8 @@ class ModelRegistry:
         """
         seen = self.read(model)
         if not seen.born:
-            self._create_model(model)
+            with ignoring("RESOURCE_ALREADY_EXISTS"):
+                self.client.create_registered_model(model)
         seen.require_own(self.environment)
         owner = self.environment or os.environ.get("EVERMODEL_ENVIRONMENT", "").strip()
         if OWNER not in seen.tags and owner:
@@ -180,7 +177,8 @@ class ModelRegistry:
             existing = self.versions(model, run_key)
         version, *twins = existing
         for twin in twins:
-            self._delete_version(model, twin.version)
+            with ignoring("RESOURCE_DOES_NOT_EXIST"):  # another process may have created it
+                self.client.delete_model_version(model, twin.version)
         if str(version.version) not in {promotion.version for promotion in seen.promotions}:
             self._point(model, CHALLENGER, str(version.version))
         return self.client.get_model_version(model, version.version)
@@ -199,7 +197,7 @@ class ModelRegistry:
     ) -> Promotion:
         """Make a version the champion, if the champion is still the one it was compared with.
 
-        At most four requests and a line of the audit log, whose order makes a crash at any point safe: the record (a
+        At most four requests and the three of a line of the audit log, whose order makes a crash at any point safe: the record (a
         tag that names both versions), the line, ``champion``, ``challenger`` if the version bears it, and ``previous``, or the record's mark where
         that need not move. Doing it again writes what is missing; see `RegistryEntry`.
 
@@ -238,19 +236,11 @@ class ModelRegistry:
                 promotion, after=last, by_alias=expected is not None and expected != seen.previous
             )
             self._write_record(model, record)
-            if seen.foreign_alias:
-                audit(self.client, "foreign alias", model, found=seen.foreign_alias, run_key=run_key)
+            if foreign := seen.foreign_alias:
+                audit(self.client, "foreign alias", model, seen.tags, found=foreign, run_key=run_key)
         done = record.promotion
-        audit(
-            self.client,
-            done.kind,
-            model,
-            version=done.version,
-            previous=done.previous,
-            by=done.by,
-            reason=done.reason,
-            run_key=run_key,
-        )
+        facts = {name: value for name, value in asdict(done).items() if name not in ("at", "kind")}
+        audit(self.client, done.kind, model, seen.tags, **facts)
         self._move_aliases(seen, record)
         return done
 
@@ -277,15 +267,6 @@ class ModelRegistry:
         digest = hashlib.sha256(record.promotion.run_key.encode()).hexdigest()[:16]
         self.client.set_registered_model_tag(model, PROMOTION + digest, json.dumps(stamped(asdict(record))))
 
-    def _create_model(self, model: str) -> None:
-        from mlflow.exceptions import MlflowException
-
-        try:
-            self.client.create_registered_model(model)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-
     def _point(self, model: str, alias: str, version: str) -> None:
         """Point an alias to a version; two processes that create the same alias at once collide in MLflow's database."""
         from mlflow.exceptions import MlflowException
@@ -296,15 +277,6 @@ class ModelRegistry:
             found = self.at_alias(model, alias)
             if found is None or str(found.version) != version:
                 self.client.set_registered_model_alias(model, alias, version)
-
-    def _delete_version(self, model: str, version: str) -> None:
-        from mlflow.exceptions import MlflowException
-
-        try:
-            self.client.delete_model_version(model, version)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # another process may have created it
-                raise
 
 
 def _stamp(at: datetime | None, seen: RegistryEntry) -> str:

@@ -13,10 +13,11 @@ from evermodel.core.errors import NewerFormatError, NoChampionError, WrongEnviro
 from evermodel.core.formats import loads
 from evermodel.core.settings import current_environment
 from evermodel.registry.tags import OWNER, PROMOTION, TRAFFIC_PLAN
+from evermodel.registry.tracking import ignoring
 from evermodel.registry.traffic_plan import TrafficPlan
 
 if TYPE_CHECKING:
-    from evermodel.registry.client import RegisteredModel
+    from evermodel.registry.client import MlflowClient, RegisteredModel
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -82,6 +83,13 @@ class RegistryEntry:
     aliases: Mapping[str, str]
     tags: Mapping[str, str]
     born: int = 0
+
+    @classmethod
+    def read(cls, client: MlflowClient, name: str) -> RegistryEntry:
+        """Read the entry with one request."""
+        with ignoring("RESOURCE_DOES_NOT_EXIST"):
+            return cls.of(name, client.get_registered_model(name))
+        return cls(name, {}, {})
 
     @classmethod
     def of(cls, name: str, found: RegisteredModel) -> RegistryEntry:

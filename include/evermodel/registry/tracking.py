@@ -88,6 +88,18 @@ def check_health(tracking_uri: str, timeout: float = 5.0) -> None:
         )
 
 
+@contextmanager
+def ignoring(code: str) -> Iterator[None]:
+    """Ignore MLflow's errors of one code."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code != code:
+            raise
+
+
 def experiment_id(client: MlflowClient, name: str) -> str:
     """Find or create an experiment; two processes that create it at once get the same one."""
     from mlflow.exceptions import MlflowException

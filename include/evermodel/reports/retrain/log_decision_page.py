@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from evermodel.core.dag_ids import dag_id
 from evermodel.registry.tags import GIT_COMMIT, SNAPSHOT, SNAPSHOT_MD5
-from evermodel.registry.tracking import artifact_url, find_run, log_json, run_url
+from evermodel.registry.tracking import artifact_url, find_run, log_json, log_metrics, run_url
 from evermodel.reports.retrain.decision_page import decision_page
 from evermodel.reports.retrain.numbers import EVIDENCE_FILE, numbers_of, permutation_importance
 from evermodel.reports.retrain.scored_sample import ScoredSample, score_sample
@@ -39,8 +39,7 @@ def record_evidence(
         run = retrain.mlflow_run()
         trial = score_sample(retrain.spec, decision, rows, challenger, champion)
         numbers = numbers_of(trial, permutation_importance(trial))
-        for name, value in numbers.flat().items():
-            retrain.client.log_metric(run.info.run_id, name, value)
+        log_metrics(retrain.client, run.info.run_id, numbers.flat())
         log_json(retrain.client, run.info.run_id, asdict(numbers), EVIDENCE_FILE)
         _log_choice(retrain, run, decision)
         uri, settings = retrain.settings.tracking_uri, retrain.settings
@@ -83,15 +82,16 @@ def _log_choice(retrain: RetrainRun, run: Run, decision: Decision) -> None:
 
     MLflow refuses to change a parameter, so parameters of an earlier attempt stay.
     """
+    from mlflow.entities import Param
+
     key = f"{retrain.run_key}/{decision.candidate}"
     trained = find_run(retrain.client, retrain.spec.name, key, kind="candidate")
     chosen = next(c for c in retrain.spec.candidates if c.name == decision.candidate)
     params = {} if trained is None else trained.data.params
     wanted = {"candidate": chosen.name, "estimator": chosen.estimator}
     wanted |= {name: value for name, value in params.items() if name.startswith("params.")}
-    for name, value in wanted.items():
-        if name not in run.data.params:
-            retrain.client.log_param(run.info.run_id, name, value)
+    new = [Param(name, value) for name, value in wanted.items() if name not in run.data.params]
+    retrain.client.log_batch(run.info.run_id, params=new)
 
 
 PAGE_FILE = "decision.html"
