@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def build(options: DagOptions, spec: ModelSpec) -> DAG:
     """Return the DAG of one model."""
     model = options.model(spec)
-    with options.model_dag(
+    with options.dag(
         "backtest",
         spec,
         f"Replay the history of {spec.name} under retrain policies",

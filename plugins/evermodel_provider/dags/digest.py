@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 def build(options: DagOptions) -> Iterator[DAG]:
     """Yield the DAG of each team."""
     for team in teams(options.specs):
-        with options.shared_dag(
+        with options.dag(
             "digest",
             team.specs[0],
             f"Send {team.owner} the weekly digest of their models",
-            of=team.name,
+            team=team.name,
             doc_md=f"Models: {', '.join(spec.name for spec in team.specs)}. If their `alerts.digest` differ, that of the "
             "first model by name applies.",
             schedule=options.schedule("digest", team.cron),

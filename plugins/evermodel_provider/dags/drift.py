@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def build(options: DagOptions, spec: ModelSpec) -> DAG:
     """Return the DAG of one model."""
     model = options.model(spec)
-    with options.model_dag(
+    with options.dag(
         "drift",
         spec,
         f"Monitor the predictions of {spec.name} for drift",

@@ -20,7 +20,7 @@ def build(options: DagOptions) -> Iterator[DAG]:
     # One task serves all models, and a task has one pool.
     resources = next(filter(None, (task_resources(spec, "registry") for spec in monitored)), {})
     names = ", ".join(spec.name for spec in monitored) or "none"
-    with options.shared_dag(
+    with options.dag(
         "guard",
         monitored[0] if monitored else None,
         "Roll back a new champion that exceeds its serving limits",

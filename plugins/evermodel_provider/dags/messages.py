@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def build(options: DagOptions) -> Iterator[DAG]:
     """Yield the DAG of the installation."""
-    with options.shared_dag(
+    with options.dag(
         "messages",
         None,
         "Send the queued messages",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, BaseOperator, BaseSensorOperator, CronTriggerTimetable
 
-from evermodel.core.dag_ids import dag_id
+from evermodel.core.dag_ids import MODEL_KINDS, dag_id
 from evermodel.core.errors import PermanentError
 from evermodel.core.names import require_known
 from evermodel.spec.parts import check_cron
@@ -59,62 +59,41 @@ class DagOptions:
         """Return the argument of operators that read every spec."""
         return {"models": str(self.folder)} if self.folder else {}
 
-    def model_dag(
-        self, kind: str, spec: ModelSpec, description: str, *, tag: str = "", **arguments: Any
-    ) -> DAG:
-        """Return an empty DAG of a model.
-
-        :param tag: Default: the kind.
-        :param arguments: Arguments of the DAG.
-        """
-        access = {**(team_access(spec) or {}), **(self.access_control or {})} or None
-        tags = [tag or kind, spec.name]
-        return self._dag(
-            dag_id(kind, spec.name),
-            description,
-            tags,
-            spec,
-            doc_md=describe(spec),
-            access_control=access,
-            **arguments,
-        )
-
-    def shared_dag(
+    def dag(
         self,
         kind: str,
         spec: ModelSpec | None,
         description: str,
         *,
+        team: str = "",
         tag: str = "",
-        of: str = "",
         **arguments: Any,
     ) -> DAG:
-        """Return an empty DAG of several models.
+        """Return an empty DAG of a model, or of several.
 
-        :param spec: The model whose owner and channel hold for all, if there is one.
-        :param of: What else is in its id.
+        :param spec: The model; of several the one whose owner and channel hold for all, if there is one.
+        :param team: The team of a digest.
+        :param tag: Default: the kind.
+        :param arguments: Arguments of the DAG.
         """
-        access = dict(self.access_control) if self.access_control else None
-        return self._dag(
-            dag_id(kind, of), description, [tag or kind], spec, access_control=access, **arguments
+        of, tags, access = team, ["evermodel", tag or kind], dict(self.access_control or {})
+        if spec and kind in MODEL_KINDS:
+            of, tags, access = spec.name, [*tags, spec.name], {**(team_access(spec) or {}), **access}
+            arguments["doc_md"] = describe(spec)
+        return DAG(
+            dag_id=dag_id(kind, of),
+            description=description,
+            catchup=False,
+            access_control=access or None,
+            default_args=self._task_arguments(spec),
+            tags=[*tags, *self.tags],
+            **{"max_active_runs": 1, **arguments},
         )
 
     def schedule(self, kind: str, cron: str | None) -> Any:
         """Return the schedule of a kind, or of the spec: a timetable, another schedule, or None."""
         chosen = (self.schedules or {}).get(kind, cron)
         return CronTriggerTimetable(chosen, timezone="UTC") if isinstance(chosen, str) else chosen
-
-    def _dag(
-        self, name: str, description: str, tags: Sequence[str], spec: ModelSpec | None, **arguments: Any
-    ) -> DAG:
-        return DAG(
-            dag_id=name,
-            description=description,
-            catchup=False,
-            default_args=self._task_arguments(spec),
-            tags=["evermodel", *tags, *self.tags],
-            **{"max_active_runs": 1, **arguments},
-        )
 
     def _task_arguments(self, spec: ModelSpec | None) -> dict[str, Any]:
         """Return the defaults of all tasks: ours, then the callbacks beside ours, then what the team sets."""
@@ -126,6 +105,7 @@ class DagOptions:
 
 
 def _check_cron(kind: str, cron: Any) -> None:
+    """Raise for a wrong expression: Airflow finds it no earlier than in the scheduler."""
     try:
         if isinstance(cron, str):
             check_cron(cron)

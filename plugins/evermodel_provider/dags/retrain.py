@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def build(options: DagOptions, spec: ModelSpec) -> DAG:
     """Return the DAG of one model."""
     model = options.model(spec)
-    with options.model_dag(
+    with options.dag(
         "retrain",
         spec,
         f"Retrain {spec.name}, and promote the challenger if it passes the gates",

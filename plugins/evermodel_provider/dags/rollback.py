@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def build(options: DagOptions, spec: ModelSpec) -> DAG:
     """Return the DAG of one model."""
     model = options.model(spec)
-    with options.model_dag(
+    with options.dag(
         "rollback",
         spec,
         f"Make an earlier version of {spec.name} the champion again",

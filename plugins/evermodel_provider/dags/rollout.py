@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def build(options: DagOptions, spec: ModelSpec) -> DAG:
     """Return the DAG of one model."""
     model = options.model(spec)
-    with options.model_dag(
+    with options.dag(
         "rollout",
         spec,
         f"Roll a new version of {spec.name} out, step by step",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def build(options: DagOptions, spec: ModelSpec) -> DAG:
     """Return the DAG of one model."""
     model = options.model(spec)
-    with options.model_dag(
+    with options.dag(
         "score",
         spec,
         f"Score the previous day with the champion of {spec.name}",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def build(options: DagOptions, spec: ModelSpec) -> DAG:
     """Return the DAG of one model."""
     model = options.model(spec)
-    with options.model_dag(
+    with options.dag(
         "stop_rollout",
         spec,
         f"Stop the active rollout of {spec.name}",
