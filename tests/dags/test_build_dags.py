@@ -169,6 +169,14 @@ def test_a_task_s_process_builds_its_own_dag_only(
     assert dags(folder) == {}
 
 
+def test_the_task_that_sends_messages_reads_no_spec(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from evermodel_provider.dags import build
+
+    monkeypatch.setattr(build, "load_specs", None)
+    monkeypatch.setenv(CONTEXT, "evermodel_messages")
+    assert set(dags(folder)) == {"evermodel_messages"}
+
+
 def test_a_prefix_is_before_every_id(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVERMODEL_DAG_ID_PREFIX", "ml_")
     found = dags(folder, "dag_id_prefix='ml_'")

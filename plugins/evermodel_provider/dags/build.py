@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, get_parsing_context
 
@@ -17,6 +17,9 @@ from evermodel.core.names import require_known
 from evermodel.core.settings import Settings
 from evermodel.spec import load_specs
 from evermodel_provider.dags.options import DagOptions
+
+if TYPE_CHECKING:
+    from evermodel.spec import ModelSpec
 
 KINDS = (*MODEL_KINDS, "digest", "guard", "messages")
 BROKEN = "broken_specs"
@@ -62,11 +65,16 @@ def build_dags(
     kinds, only = _to_parse(kinds)
     if not kinds:
         return {}
+    specs = [] if kinds == ["messages"] else _usable(only, place)
+    options = DagOptions(specs, place, default_args, tags, schedules, pool, access_control, callbacks)
+    return _built(kinds, options, sys._getframe(1).f_code.co_filename)
+
+
+def _usable(only: str | None, place: Path | None) -> list[ModelSpec]:
     specs, problems = load_specs(only, Settings.from_environment().with_models(place or ""))
     for problem in problems:
         log.warning("Left out: %s", problem.error)
-    options = DagOptions(specs, place, default_args, tags, schedules, pool, access_control, callbacks)
-    return _built(kinds, options, sys._getframe(1).f_code.co_filename)
+    return specs
 
 
 def _built(kinds: Iterable[str], options: DagOptions, file: str) -> dict[str, DAG]:
