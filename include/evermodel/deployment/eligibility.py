@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from evermodel.core.dag_ids import dag_id
 from evermodel.core.errors import ApprovalError, PromotionError, RolloutError
 from evermodel.evaluation.decision import Decision
 from evermodel.modeling.model_store import download
@@ -189,7 +190,9 @@ def require_approval(version: ModelVersion, decision: Decision) -> None:
     if answer is None:
         if decision.approval == AUTO and here:
             return
-        task = f"answer the form of the task approve in the DAG retrain_{model}, or " if here else ""
+        task = (
+            f"answer the form of the task approve in the DAG {dag_id('retrain', model)}, or " if here else ""
+        )
         raise ApprovalError(
             f"model {model}: version {number} is not approved",
             f'{task}run evermodel promote {model} {number} --approve --reason "…"',
@@ -202,7 +205,7 @@ def require_approval(version: ModelVersion, decision: Decision) -> None:
     if answer.by == AUTO and here and decision.approval not in (AUTO, ""):
         raise ApprovalError(
             f"model {model}: version {number} is not approved: the spec required an approval when the decision was made",
-            f"answer the form of the task approve in the DAG retrain_{model}",
+            f"answer the form of the task approve in the DAG {dag_id('retrain', model)}",
         )
     # Releases that wrote no mode into the decision wrote no digest beside the approval.
     if answer.by != AUTO and answer.digest != decision.digest and (decision.approval or answer.digest):
