@@ -44,12 +44,15 @@ LIBRARIES = (
     "airflow.providers.slack.hooks.slack",
     "jinja2.ext",
     "airflow.sdk",
+    "airflow.sdk.execution_time.supervisor",
     "airflow.sdk.execution_time.task_runner",
+    "airflow.dag_processing.dagbag",  # parses the file of a DAG in every task
     # A fifth of a second for each task of a retrain; a new release of this package needs a new scheduler anyway.
     "evermodel.pipelines.retrain",
     "evermodel.modeling.scoring",
     "evermodel.monitoring",
     "evermodel_provider.dags.build",
+    "evermodel_provider.dags.retrain",
     "evermodel_provider.sensors.data",
     *(f"evermodel_provider.operators.{step}" for step in _STEPS),
 )
