@@ -20,6 +20,7 @@ class RunInfo(Protocol):
     experiment_id: str
     status: str
     lifecycle_stage: str
+    artifact_uri: str
 
 
 class RunData(Protocol):
