@@ -67,7 +67,6 @@ def pytest_collection_finish() -> None:
     """Keep what the imports made out of garbage collection: it stays, and looking through it takes long."""
     gc.freeze()
     gc.enable()
-    gc.set_threshold(50_000, 10, 10)
 
 
 @pytest.fixture(autouse=True)

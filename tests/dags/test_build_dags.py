@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,24 @@ def test_hooks_change_what_a_team_changes_and_keep_the_rest(folder: Path) -> Non
     assert [asset.name for asset in found["score_flights"].schedule] == ["lake"]
     assert found["retrain_flights"].timetable.timetable.expression == "0 5 * * 2"
     assert "retrain_wanted" in str(found["retrain_flights"].timetable.asset_condition)
+
+
+@pytest.mark.parametrize("kind", ["drift", "score", "retrain"])
+def test_a_new_dag_waits_for_its_hour_also_a_minute_after_it(folder: Path, kind: str) -> None:
+    from airflow.serialization.serialized_objects import DagSerialization
+    from airflow.timetables.base import TimeRestriction
+
+    past = datetime.now(UTC) - timedelta(minutes=1)
+    cron = f"{past.minute} {past.hour} * * *"
+    dag = dags(folder, f"schedules={{{kind!r}: {cron!r}}}")[f"{kind}_flights"]
+    stored = DagSerialization.from_dict(DagSerialization.to_dict(dag))
+
+    first = stored.timetable.next_dagrun_info(
+        last_automated_data_interval=None, restriction=TimeRestriction(None, None, catchup=False)
+    )
+
+    assert first is not None
+    assert first.run_after > past
 
 
 @pytest.mark.parametrize("chosen", ["None", "Asset('lake')"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
@@ -33,6 +34,34 @@ def test_what_the_child_returns_and_tells_arrives_here_in_order() -> None:
     assert (value, told) == (7, ["one", {"two": 2}])
     assert pid != os.getpid()
     assert not _alive(pid)
+
+
+class _Left:
+    """Garbage: it refers to itself, and nothing else refers to it."""
+
+    def __init__(self) -> None:
+        self.itself, self.maker = self, os.getpid()
+
+    def __del__(self) -> None:
+        _COLLECTED.append(self.maker)
+
+
+_COLLECTED: list[int] = []
+
+
+def test_the_child_leaves_the_garbage_of_its_parent_alone() -> None:
+    def work(emit: Any) -> list[int]:
+        gc.collect()
+        return _COLLECTED
+
+    gc.disable()
+    try:
+        _Left()
+        assert run_limited(work, 30, "trees") == []
+    finally:
+        gc.enable()
+    gc.collect()
+    assert os.getpid() in _COLLECTED
 
 
 def test_work_that_never_ends_is_killed_with_whatever_it_started() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 import traceback
@@ -78,8 +77,6 @@ def _root(
 
 def main() -> None:
     """Run the command line; an error is one message, not a traceback."""
-    # Imports make little garbage, and with Python's 700 a fifth of their time goes into looking for it.
-    gc.set_threshold(50_000, 10, 10)
     configure_mlflow_process()
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # MLflow reads it when it is imported
     try:

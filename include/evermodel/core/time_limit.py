@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -91,6 +92,7 @@ def _wait(receiving: Connection, child: int, seconds: float, name: str, on_event
 def _work_and_exit(work: Callable[[Emit], Any], sending: Connection, name: str) -> None:
     code = 1
     try:
+        gc.freeze()  # what this process left behind may belong to threads that the child does not have
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         # If this process' parent is killed, no other process would end it.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

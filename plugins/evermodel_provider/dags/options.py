@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,7 +94,10 @@ class DagOptions:
     def schedule(self, kind: str, cron: str | None) -> Any:
         """Return the schedule of a kind, or of the spec: a timetable, another schedule, or None."""
         chosen = (self.schedules or {}).get(kind, cron)
-        return CronTriggerTimetable(chosen, timezone="UTC") if isinstance(chosen, str) else chosen
+        if not isinstance(chosen, str):
+            return chosen
+        # A new DAG waits for its hour; Airflow else starts a run at once if the last hour is not long ago.
+        return CronTriggerTimetable(chosen, timezone="UTC", run_immediately=timedelta(0))
 
     def _task_arguments(self, spec: ModelSpec | None) -> dict[str, Any]:
         """Return the defaults of all tasks: ours, then the callbacks beside ours, then what the team sets."""

@@ -16,11 +16,8 @@ from evermodel.cli.local_stack.processes import Service, Supervisor
 
 _LOCAL_SETTINGS = '''"""Written by evermodel's local stack: the scheduler loads heavy libraries once, and its workers share them."""
 
-import gc
-
 from evermodel_provider.preload import preload
 
-gc.set_threshold(50_000, 10, 10)  # imports make little garbage
 preload()
 '''
 
