@@ -136,6 +136,18 @@ def test_a_new_dag_waits_for_its_hour_also_a_minute_after_it(folder: Path, kind:
     assert first.run_after > past
 
 
+def test_an_installation_may_start_nothing_by_the_clock(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVERMODEL_SCHEDULES", "off")
+    found = dags(folder, "schedules={'drift': '0 5 * * *'}")
+    assert found["score_flights"].schedule is None
+    assert found["drift_flights"].schedule is None
+    assert "flights_retrain_wanted" in str(found["retrain_flights"].timetable.asset_condition)
+    assert not hasattr(found["retrain_flights"].timetable, "timetable")
+    assert found["evermodel_messages"].schedule is not None
+
+
 @pytest.mark.parametrize("chosen", ["None", "Asset('lake')"])
 def test_a_request_starts_the_retrain_whatever_its_schedule(folder: Path, chosen: str) -> None:
     dag = dags(folder, f"schedules={{'retrain': {chosen}}}", "from airflow.sdk import Asset")[

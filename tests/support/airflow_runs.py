@@ -27,10 +27,12 @@ from support.paths import PROJECT
 
 DAGS = PROJECT / "dags"
 KINDS = ("retrain", "score", "drift", "rollback", "rollout", "stop_rollout", "backtest")
-# A scheduler that says soon that it lives (see wait_until_parked), and that looks for work less often than in the demo.
+# A scheduler that says soon that it lives (see wait_until_parked), looks for work less often than in the demo, and starts
+# nothing because the clock says so.
 SCHEDULER = {
     "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
     "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.25",
+    "EVERMODEL_SCHEDULES": "off",
 }
 
 

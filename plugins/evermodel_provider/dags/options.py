@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -93,6 +94,8 @@ class DagOptions:
 
     def schedule(self, kind: str, cron: str | None) -> Any:
         """Return the schedule of a kind, or of the spec: a timetable, another schedule, or None."""
+        if kind in MODEL_KINDS and os.environ.get("EVERMODEL_SCHEDULES", "").strip().lower() == "off":
+            return None
         chosen = (self.schedules or {}).get(kind, cron)
         if not isinstance(chosen, str):
             return chosen

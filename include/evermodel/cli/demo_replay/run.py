@@ -45,7 +45,7 @@ def run_demo(home: Path, project: Path, *, leave: bool) -> bool:
 
     finished = False
     try:
-        with LocalStack(home, project, models=(MODEL,)) as stack:
+        with LocalStack(home, project, extras={"EVERMODEL_SCHEDULES": "off"}, models=(MODEL,)) as stack:
             stack.ports.require_free()  # before anything of an earlier run is removed
             say(f"starting in {stack.home}; files of an earlier run are replaced")
             for name in _LEFTOVERS:
