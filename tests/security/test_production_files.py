@@ -20,6 +20,8 @@ import yaml
 
 from evermodel.cli.local_stack.ports import free_port
 from evermodel.core.settings import Settings
+from evermodel.registry.audit import audit, read_audit_log
+from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.tracking import connect
 from evermodel.serving.auth import Tokens
 from support.mlflow_server import wait_for_mlflow
@@ -263,6 +265,21 @@ def login(url: str, name: str) -> httpx.Client:
     return httpx.Client(
         base_url=f"{url}/api/2.0", auth=(name, f"password of {name.upper()}"), trust_env=False, timeout=30
     )
+
+
+@pytest.mark.parametrize("name", ["airflow", "serving"])
+def test_a_login_is_told_that_a_model_has_no_champion_before_its_first_retrain(
+    mlflow_with_logins: str, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", name)
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", f"password of {name.upper()}")
+    client = connect(mlflow_with_logins)
+
+    assert ModelRegistry(client).at_alias("unborn", "champion") is None
+    assert not ModelRegistry(client).read("unborn").born
+    if name == "airflow":
+        audit(client, "waiver", "unborn", by="ada")
+        assert [entry["event"] for entry in read_audit_log(client, "unborn").entries()] == ["waiver"]
 
 
 def test_serving_s_login_reads_everything_and_changes_nothing(mlflow_with_logins: str) -> None:

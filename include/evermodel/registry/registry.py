@@ -66,6 +66,9 @@ class ModelRegistry:
         except MlflowException as error:
             if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 return None
+            # MLflow's logins may not ask for an alias of a model that does not exist; whether it does, they may.
+            if error.error_code == "PERMISSION_DENIED" and not self.read(model).born:
+                return None
             raise
 
     def version(self, model: str, version: str) -> ModelVersion:
