@@ -143,7 +143,10 @@ def test_a_retrain_with_approval_then_score_and_drift_on_two_workers(house: Hous
     time.sleep(2)  # Airflow may lose an answer that comes in the moment of parking
     form = f"/api/v2/dags/{house.retrain}/dagRuns/{run}/taskInstances/approve/-1/hitlDetails"
     asked = house.api._call("GET", form).json()
-    answer = {"chosen_options": ["Approve"], "params_input": dict.fromkeys(asked["params"] or {})}
+    answer = {
+        "chosen_options": ["Approve"],
+        "params_input": {k: v["value"] for k, v in asked["params"].items()},
+    }
     house.api._call("PATCH", form, json=answer)
     house.finish(house.retrain, run)
 
