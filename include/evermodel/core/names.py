@@ -1,11 +1,30 @@
-"""A check of names that people write in code, with the nearest valid one in the error."""
+"""Names that people write: the nearest valid one, for the error about an unknown one."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from evermodel.core.errors import PermanentError
+
+
+def did_you_mean(
+    name: object, known: Sequence[str], *, cutoff: float = 0.5, shown: Callable[[str], str] = str
+) -> str:
+    """Return a question about the nearest valid name, to follow a statement; empty if none is near.
+
+    Parameters
+    ----------
+    cutoff
+        How alike two names must be, between 0 and 1.
+    shown
+        How the name is written.
+
+    >>> did_you_mean("retrian", ["drift", "retrain"])
+    '; did you mean retrain?'
+    """
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=cutoff)
+    return f"; did you mean {shown(near[0])}?" if near else ""
 
 
 def require_known(place: str, given: Iterable[str], known: Sequence[str]) -> None:
@@ -29,6 +48,5 @@ def require_known(place: str, given: Iterable[str], known: Sequence[str]) -> Non
     """
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(name, known, shown=repr)
             raise PermanentError(f"{place}: {name!r} is unknown{hint}", f"use one of {', '.join(known)}")

@@ -12,7 +12,7 @@ from evermodel.evaluation.comparison import evidence_text
 from evermodel.evaluation.decision import Gate
 from evermodel.modeling.tasks import primary
 from evermodel.spec import ModelSpec
-from evermodel.stats.bootstrap import paired_gain
+from evermodel.stats.bootstrap import side_by_side
 from evermodel.stats.clusters import Clusters
 from evermodel.stats.metrics import Floats
 
@@ -27,16 +27,17 @@ def skill_gate(spec: ModelSpec, labels: NDArray[Any], scores: Floats, clusters: 
     score.
     """
     metric, constant = primary(spec), best_constant(spec, labels, scores)
-    with np.errstate(over="ignore", invalid="ignore"):  # answers may be enormous
-        own, theirs = metric(labels, scores), metric(labels, constant)
-    gain = paired_gain(
-        metric, labels, scores, constant,
+    (measured,) = side_by_side(
+        [metric], labels, scores, constant,
         confidence=spec.gate.confidence, resamples=_RESAMPLES, seed=spec.seed, clusters=clusters,
     )  # fmt: skip
+    own, theirs, gain = measured.own, measured.theirs, measured.gain
+    assert theirs is not None
+    assert gain is not None
     proven = gain.low > 0 and not (clusters is not None and clusters.too_few)
     verdict: Literal["pass", "fail", "warn"] = "pass" if proven else "warn" if gain.value > 0 else "fail"
     detail = (
-        f"{own:.4f}, the best constant {theirs:.4f}: gain {gain.value:+.4f}, "
+        f"{own.value:.4f}, the best constant {theirs.value:.4f}: gain {gain.value:+.4f}, "
         f"{spec.gate.confidence:.0%} interval {gain.low:+.4f} to {gain.high:+.4f}{evidence_text(clusters)}"
     )
     value = gain.value if math.isfinite(gain.value) else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,11 +29,12 @@ _BEYOND = 5
 
 @dataclass(frozen=True, eq=False)
 class _Slice:
-    """One slice: its name, its rows, and its check."""
+    """One slice: its name, its rows, its check, and which of its rows belong together."""
 
     name: str
     rows: NDArray[np.bool_]
     check: SliceCheck
+    clusters: Clusters | None = None
 
     @property
     def size(self) -> int:
@@ -62,7 +63,9 @@ def slice_gates(
         Answers of the two models for its rows; None without a champion.
     """
     slices = [part for check in spec.gate.slices for part in _slices(spec, check, features)]
-    reasons = [_unjudged(part, labels, clusters) for part in slices]
+    if clusters is not None:
+        slices = [replace(part, clusters=clusters.of_rows(part.rows)) for part in slices]
+    reasons = [_unjudged(part, labels) for part in slices]
     judged = reasons.count(None)
     for part, reason in zip(slices, reasons, strict=True):
         if reason is not None:
@@ -71,8 +74,7 @@ def slice_gates(
             )
             continue
         theirs = None if champion is None else champion[part.rows]
-        together = None if clusters is None else clusters.of_rows(part.rows)
-        measured = _measure(spec, labels[part.rows], challenger[part.rows], theirs, judged, together)
+        measured = _measure(spec, part, labels[part.rows], challenger[part.rows], theirs, judged)
         yield _gate(spec, part, measured, champion)
 
 
@@ -96,24 +98,23 @@ def _slices(spec: ModelSpec, check: SliceCheck, features: pd.DataFrame) -> Itera
         yield _Slice(f"slice {check.column} = any other", rest, check)
 
 
-def _unjudged(part: _Slice, labels: NDArray[Any], clusters: Clusters | None) -> str | None:
+def _unjudged(part: _Slice, labels: NDArray[Any]) -> str | None:
     if part.size < part.check.min_rows:
         return f"{part.size} rows, at least {part.check.min_rows} needed"
     if len(np.unique(labels[part.rows])) < 2:
         return f"all {part.size} rows have one label value"
-    together = None if clusters is None else clusters.of_rows(part.rows)
-    if together is not None and together.too_few:
-        return f"{part.size} rows of {together}, at least {FEWEST} of about equal size needed"
+    if part.clusters is not None and part.clusters.too_few:
+        return f"{part.size} rows of {part.clusters}, at least {FEWEST} of about equal size needed"
     return None
 
 
 def _measure(
     spec: ModelSpec,
+    part: _Slice,
     labels: NDArray[Any],
     challenger: Floats,
     champion: Floats | None,
     slices: int,
-    clusters: Clusters | None,
 ) -> MeasuredMetric:
     outside = (1 - spec.gate.confidence) / slices
     return side_by_side(
@@ -124,7 +125,7 @@ def _measure(
         confidence=1 - outside,
         resamples=max(spec.gate.resamples, math.ceil(2 * _BEYOND / outside)),
         seed=spec.seed,
-        clusters=clusters,
+        clusters=part.clusters,
     )[0]
 
 

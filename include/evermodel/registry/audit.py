@@ -8,7 +8,6 @@ before the change that it records: a process that dies in between leaves a line,
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import socket
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from evermodel.core.environment import os_user
 from evermodel.core.errors import NewerFormatError, RegistryConflictError
-from evermodel.core.formats import loads, stamped
+from evermodel.core.formats import json_digest, loads, stamped
 from evermodel.registry.registry_entry import RegistryEntry
 from evermodel.registry.tags import AUDIT, KIND
 from evermodel.registry.tracking import ignoring
@@ -266,8 +265,7 @@ def _sealed(number: int, before: str, event: str, model: str, facts: Mapping[str
 
 
 def _digest(entry: Mapping[str, Any]) -> str:
-    text = json.dumps({k: v for k, v in entry.items() if k != "sha256"}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return json_digest({k: v for k, v in entry.items() if k != "sha256"})
 
 
 def _end(text: str) -> dict[str, Any]:

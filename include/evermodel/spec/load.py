@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from evermodel.core.errors import SpecError
+from evermodel.core.names import did_you_mean
 from evermodel.core.paths import inside
 from evermodel.core.settings import Settings, current_environment
 from evermodel.spec.environments import SECTION, in_environment, places_in
@@ -258,17 +259,14 @@ def _line(location: tuple[int | str, ...], lines: Lines) -> int:
 
 def _unknown_field(location: tuple[int | str, ...]) -> str:
     allowed = _fields_at(location[:-1])
-    near = difflib.get_close_matches(str(location[-1]), allowed, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    return f"unknown field{hint} (allowed: {', '.join(allowed)})"
+    return f"unknown field{did_you_mean(location[-1], allowed)} (allowed: {', '.join(allowed)})"
 
 
 def _unknown_kind(path: Path, problem: ErrorDetails, lines: Lines) -> str:
     location = (*problem["loc"], "kind")
     found = problem["input"].get("kind") if isinstance(problem["input"], dict) else None
     kinds = [kind for section in _sections_at(problem["loc"]) if (kind := _kind_of(section))]
-    near = difflib.get_close_matches(str(found), kinds, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    hint = did_you_mean(found, kinds)
     where = f"{path}: line {_line(location, lines)}: {'.'.join(map(str, location))}: "
     return f"{where}{found!r} is not a kind of {problem['loc'][-1]}{hint} (allowed: {', '.join(kinds)})"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from evermodel.core.errors import SpecError
+from evermodel.core.names import did_you_mean
 from evermodel.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -94,8 +94,7 @@ def _refusal(spec: ModelSpec, name: str, rows: pa.Table, said: str) -> SpecError
     if "too many values to unpack" in reason:
         reason = "it is more than one statement"
     named = re.search(r'column "([^"]+)" not found', said)
-    near = difflib.get_close_matches(named[1], rows.column_names, n=1) if named else []
-    hint = f"; did you mean {near[0]}?" if near else ""
+    hint = did_you_mean(named[1], rows.column_names, cutoff=0.6) if named else ""
     return SpecError(
         f"model {spec.name}: performance.business.{name} cannot be evaluated: {reason}{hint}",
         "write one aggregate over the table `joined`, such as `avg(label)`; its columns are "
