@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 
 from support.airflow_runs import KINDS, run
-from support.flights import World
+from support.flights import FAST, World
 from support.paths import PROJECT
 
 CONTEXT = "_AIRFLOW_PARSING_CONTEXT_DAG_ID"
 SHARED = {"digest_data-science", "evermodel_messages", "evermodel_guard"}
-FAST = {"name": "logistic", "estimator": "sklearn.linear_model.LogisticRegression", "params": {"C": 0.1}}
 
 
 @pytest.fixture

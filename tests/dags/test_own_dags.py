@@ -8,11 +8,9 @@ import pytest
 
 from evermodel.registry.registry import ModelRegistry
 from support.airflow_runs import run
-from support.flights import World
+from support.flights import FAST, World
 
 pytestmark = pytest.mark.integration
-
-FAST = {"name": "logistic", "estimator": "sklearn.linear_model.LogisticRegression", "params": {"C": 0.1}}
 
 
 @pytest.fixture

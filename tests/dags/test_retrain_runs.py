@@ -9,11 +9,10 @@ import pytest
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.tracking import find_run, read_json
 from support.airflow_runs import Done, answering, messages, retrain
-from support.flights import World
+from support.flights import FAST, World
 
 pytestmark = pytest.mark.integration
 
-FAST = [{"name": "logistic", "estimator": "sklearn.linear_model.LogisticRegression", "params": {"C": 0.1}}]
 FIRST, SECOND = "2013-03-11", "2013-03-18"
 SHIPPING = ("register", "approve", "deploy")
 
@@ -21,7 +20,7 @@ SHIPPING = ("register", "approve", "deploy")
 @pytest.fixture
 def model(world: World, without_evidence: None) -> World:
     """A world that trains one quick candidate."""
-    world.change(candidates=FAST)
+    world.change(candidates=[FAST])
     return world
 
 

@@ -13,9 +13,7 @@ from evermodel.core.errors import ForeignInputError
 from evermodel.data.snapshots.snapshot import Snapshot
 from evermodel.modeling.training import TrainedCandidate
 from evermodel.pipelines.retrain import Retrain
-from support.flights import World
-
-FAST = {"name": "logistic", "estimator": "sklearn.linear_model.LogisticRegression", "params": {"C": 0.1}}
+from support.flights import FAST, World
 
 
 @pytest.fixture

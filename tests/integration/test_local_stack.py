@@ -23,7 +23,7 @@ from evermodel.cli.local_stack.airflow_api import (
 )
 from evermodel.cli.local_stack.ports import free_port
 from evermodel.registry.registry import ModelRegistry
-from support.airflow_runs import SCHEDULER, wait_until_parked
+from support.airflow_runs import SCHEDULER, answer_approval
 from support.flights import World, flights_world
 from support.paths import PROJECT
 
@@ -103,14 +103,6 @@ class Stage:
     def versions(self) -> int:
         return len(self.world.client.search_model_versions(f"name = '{self.world.name}'"))
 
-    def answer(self, run_id: str, option: str) -> None:
-        """Wait for the form and answer it as a person would, through the REST API."""
-        wait_until_parked(self.api, self.dag, run_id)
-        path = f"/api/v2/dags/{self.dag}/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails"
-        form = self.api._call("GET", path).json()["params"]
-        fields = {name: field["value"] for name, field in form.items()}  # as Airflow's page sends them
-        self.api._call("PATCH", path, json={"chosen_options": [option], "params_input": fields})
-
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
@@ -179,7 +171,7 @@ def test_a_person_approves_in_airflow(stage: Stage) -> None:
     run_id = stage.api.trigger(
         stage.dag, datetime(2013, 4, 15, 6, tzinfo=UTC), {"approval": "manual", "reason": "new season"}
     )
-    stage.answer(run_id, "Approve")
+    answer_approval(stage.api, stage.dag, run_id, "Approve")
 
     assert stage.api.wait(stage.dag, run_id)["state"] == "success", stage.api.explain(stage.dag, run_id)
     assert stage.aliases() == {"champion": str(int(before) + 1), "previous": before}
@@ -191,7 +183,7 @@ def test_a_person_approves_in_airflow(stage: Stage) -> None:
 def test_a_rejected_version_does_not_serve(stage: Stage) -> None:
     before = stage.aliases()
     run_id = stage.api.trigger(stage.dag, datetime(2013, 4, 29, 6, tzinfo=UTC), {"approval": "manual"})
-    stage.answer(run_id, "Reject")
+    answer_approval(stage.api, stage.dag, run_id, "Reject")
 
     assert stage.api.wait(stage.dag, run_id)["state"] == "success", stage.api.explain(stage.dag, run_id)
     assert stage.aliases()["champion"] == before["champion"]

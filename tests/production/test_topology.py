@@ -24,6 +24,7 @@ from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.tracking import connect
 from evermodel.spec.window import Window
 from production.topology import Topology
+from support.airflow_runs import answer_approval
 from support.flights import World, flights_world
 from support.slack_server import FakeSlack
 
@@ -139,15 +140,7 @@ def test_nobody_gets_in_without_a_login(house: House) -> None:
 
 def test_a_retrain_with_approval_then_score_and_drift_on_two_workers(house: House) -> None:
     run = house.api.trigger(house.retrain, FIRST, {"approval": "manual", "reason": "first"})
-    house.wait_for_task(house.retrain, run, "approve", "awaiting_input")
-    time.sleep(2)  # Airflow may lose an answer that comes in the moment of parking
-    form = f"/api/v2/dags/{house.retrain}/dagRuns/{run}/taskInstances/approve/-1/hitlDetails"
-    asked = house.api._call("GET", form).json()
-    answer = {
-        "chosen_options": ["Approve"],
-        "params_input": {k: v["value"] for k, v in asked["params"].items()},
-    }
-    house.api._call("PATCH", form, json=answer)
+    answer_approval(house.api, house.retrain, run, "Approve")
     house.finish(house.retrain, run)
 
     assert (house.champion(), house.versions()) == ("1", 1)

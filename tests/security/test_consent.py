@@ -21,8 +21,8 @@ import yaml
 from evermodel.cli.local_stack import AirflowApi, LocalStack, Ports
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.tags import APPROVED_BY
-from support.airflow_runs import SCHEDULER, wait_until_parked
-from support.flights import World, flights_world
+from support.airflow_runs import SCHEDULER, form_fields, form_path, wait_until_parked
+from support.flights import FAST, World, flights_world
 from support.paths import PROJECT
 
 pytestmark = [pytest.mark.integration, pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -38,7 +38,6 @@ with get_application_builder() as builder:
         assert manager.add_user(name, name, name, name + "@example.com", manager.find_role(role), password=name)
 """
 FAB = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
-FAST = {"name": "logistic", "estimator": "sklearn.linear_model.LogisticRegression", "params": {"C": 0.1}}
 DAG, STRICT = "retrain_guarded", "retrain_strict"
 ENDED = ("success", "skipped", "failed")
 FORGED = {"by": "boss", "reason": "boss said so", "run_key": "forged", "version": "1", "as_of": "2013-03-11"}
@@ -71,7 +70,7 @@ class Person:
         return min(created, changed)
 
     def answer(self, run: str, option: str, **fields: Any) -> int:
-        form = f"{_run(DAG, run)}/taskInstances/approve/-1/hitlDetails"
+        form = form_path(DAG, run).removeprefix("/api/v2")
         return self("PATCH", form, {"chosen_options": [option], "params_input": fields})
 
     def trigger(self, dag: str, run: str, **conf: Any) -> int:
@@ -132,9 +131,7 @@ class Stage:
 
     def form(self, run: str) -> dict[str, Any]:
         """Return the fields of the form as Airflow's page sends them."""
-        path = f"/api/v2{_run(DAG, run)}/taskInstances/approve/-1/hitlDetails"
-        shown = self.boss.api._call("GET", path).json()["params"]
-        return {name: field["value"] for name, field in shown.items()}
+        return form_fields(self.boss.api, DAG, run)
 
 
 @pytest.fixture(scope="module")

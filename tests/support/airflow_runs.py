@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -225,6 +226,24 @@ def wait_until_parked(api: AirflowApi, dag: str, run: str, task: str = "approve"
         while _heartbeat(api) == before:
             assert time.monotonic() < deadline, "the scheduler is not alive"
             time.sleep(0.2)
+
+
+def form_path(dag: str, run: str) -> str:
+    """Return the address of the approval form of a run."""
+    return f"/api/v2/dags/{dag}/dagRuns/{quote(run, safe='')}/taskInstances/approve/-1/hitlDetails"
+
+
+def form_fields(api: AirflowApi, dag: str, run: str) -> dict[str, Any]:
+    """Return the fields of the approval form as Airflow's page sends them."""
+    shown = api._call("GET", form_path(dag, run)).json()["params"]
+    return {name: field["value"] for name, field in shown.items()}
+
+
+def answer_approval(api: AirflowApi, dag: str, run: str, option: str) -> None:
+    """Wait for the form and answer it as a person would, through the REST API."""
+    wait_until_parked(api, dag, run)
+    answer = {"chosen_options": [option], "params_input": form_fields(api, dag, run)}
+    api._call("PATCH", form_path(dag, run), json=answer)
 
 
 def _heartbeat(api: AirflowApi) -> str:

@@ -20,6 +20,9 @@ from evermodel.spec import ModelSpec, load_spec
 from evermodel.spec.window import parse_moment
 from support.paths import PROJECT, SAMPLE
 
+# A candidate that is fitted in no time.
+FAST = {"name": "logistic", "estimator": "sklearn.linear_model.LogisticRegression", "params": {"C": 0.1}}
+
 
 @dataclass
 class World:
