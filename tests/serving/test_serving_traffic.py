@@ -38,6 +38,11 @@ def change(world: World, plan: TrafficPlan, **fields: Any) -> TrafficPlan:
     return ModelRegistry(world.client).write_plan(plan.changed(**fields), after=plan)
 
 
+def shadow_waits(reconciler: Any, rows: int) -> bool:
+    counted = reconciler.in_memory().counts.get("2")
+    return counted is None or counted.shadows < rows
+
+
 def ask(client: httpx.Client, rows: list[dict[str, Any]], callers: int) -> list[dict[str, Any]]:
     answers = [
         client.post("/predict", json={"rows": rows}, headers={"X-Subject-ID": f"caller-{n}"})
@@ -106,7 +111,7 @@ def test_the_unheard_answers_are_compared_and_kept_apart(world: World) -> None:
         wait_until(lambda: state(client)["shadow"] == "2", "the shadow is there")
         assert {answer["version"] for answer in ask(client, rows, 5)} == {"1"}
         (reconciler,) = client.app.state.reconcilers.values()  # type: ignore[attr-defined]
-        wait_until(lambda: reconciler.in_memory().counts["2"].shadows == 100, "the shadow has answered")
+        wait_until(lambda: not shadow_waits(reconciler, 100), "the shadow has answered")
         counted = reconciler.in_memory().counts["2"]
     heard, shadow_answers = one.scores(rows), two.scores(rows)
     agreeing = sum((a >= 0.5) == (b >= 0.5) for a, b in zip(heard, shadow_answers, strict=True))
@@ -122,11 +127,6 @@ def test_the_unheard_answers_are_compared_and_kept_apart(world: World) -> None:
     assert first["heard_score"].tolist() == pytest.approx(heard, abs=1e-9)
     assert set(log["source"] + log["model_version"] + log["heard_version"]) == {"shadow21"}
     assert first["carrier"].tolist() == [row["carrier"] for row in rows]
-
-
-def shadow_waits(reconciler: Any, rows: int) -> bool:
-    counted = reconciler.in_memory().counts.get("2")
-    return counted is None or counted.shadows < rows
 
 
 def test_only_what_the_shadow_answered_alone_counts_as_its_response_time(world: World) -> None:
