@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from evermodel.core.errors import SettingsError
 from evermodel.core.settings import DEFAULT_TRACKING_URI, Settings
 from support.paths import PROJECT
 
@@ -35,6 +36,21 @@ def test_in_a_checkout_its_own_specs_are_found(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "home" / "include" / "models").mkdir(parents=True)
     with_home = Settings.from_environment({"AIRFLOW_HOME": str(tmp_path / "home")})
     assert with_home.models == tmp_path / "home" / "include" / "models"
+
+
+@pytest.mark.parametrize(
+    "name", ["EVERMODEL_HOME", "EVERMODEL_LAKE", "EVERMODEL_MODELS", "EVERMODEL_EVIDENTLY_WORKSPACE"]
+)
+@pytest.mark.parametrize("url", ["s3://ada:secret@bucket/lake", "s3:/bucket/lake", "file:///data/lake"])
+def test_a_folder_that_is_set_to_a_url_is_an_error_and_no_folder_of_that_name(name: str, url: str) -> None:
+    with pytest.raises(SettingsError, match=rf"{name} is .*bucket/lake|{name} is file:///data/lake") as told:
+        Settings.from_environment({name: url})
+    assert "secret" not in str(told.value)
+    assert told.value.advice == f"set {name} to the path of a folder"
+
+
+def test_a_folder_may_have_a_colon_in_its_name(tmp_path: Path) -> None:
+    assert Settings.from_environment({"EVERMODEL_LAKE": f"{tmp_path}/a:/b"}).lake == tmp_path / "a:" / "b"
 
 
 def test_every_place_can_be_set_and_everything_else_follows_home(

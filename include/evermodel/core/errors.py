@@ -32,6 +32,10 @@ class TransientError(EvermodelError):
     """An external service is unavailable: a retry may help."""
 
 
+class SettingsError(PermanentError):
+    """A variable of the environment cannot be used as set."""
+
+
 class SpecError(PermanentError):
     """A model spec cannot be used as written."""
 

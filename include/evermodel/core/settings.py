@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, SecretStr
 
-from evermodel.core.logins import split_login
+from evermodel.core.errors import SettingsError
+from evermodel.core.logins import split_login, without_login
 
 DEFAULT_TRACKING_URI = "http://127.0.0.1:5000"
 
@@ -81,20 +83,24 @@ class Settings(BaseModel):
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
-        """Read the settings; unset ones get a default that works on one machine."""
+        """Read the settings; unset ones get a default that works on one machine.
+
+        Raises
+        ------
+        SettingsError
+            A folder is given as a URL.
+        """
         env = os.environ if environ is None else environ
         airflow_home = Path(env.get("AIRFLOW_HOME", Path.home() / "airflow")).expanduser()
-        home = Path(env.get("EVERMODEL_HOME", airflow_home / "evermodel")).expanduser().absolute()
+        home = _folder(env, "EVERMODEL_HOME", airflow_home / "evermodel")
         return cls(
             home=home,
-            lake=Path(env.get("EVERMODEL_LAKE", home / "lake")).expanduser().absolute(),
-            models=Path(env.get("EVERMODEL_MODELS", _models_folder(airflow_home))).expanduser().absolute(),
+            lake=_folder(env, "EVERMODEL_LAKE", home / "lake"),
+            models=_folder(env, "EVERMODEL_MODELS", _models_folder(airflow_home)),
             tracking_uri=env.get("MLFLOW_TRACKING_URI", DEFAULT_TRACKING_URI),
             dvc_remote=env.get("EVERMODEL_DVC_REMOTE", str(home / "dvc-remote")),
             airflow_url=env.get("EVERMODEL_AIRFLOW_URL", "http://127.0.0.1:8080").rstrip("/"),
-            evidently=Path(env.get("EVERMODEL_EVIDENTLY_WORKSPACE", home / "evidently"))
-            .expanduser()
-            .absolute(),
+            evidently=_folder(env, "EVERMODEL_EVIDENTLY_WORKSPACE", home / "evidently"),
             serving_urls=tuple(
                 url.strip().rstrip("/")
                 for url in env.get("EVERMODEL_SERVING_URLS", "").split(",")
@@ -108,6 +114,18 @@ class Settings(BaseModel):
 def current_environment(environ: Mapping[str, str] | None = None) -> str:
     """Return the name of the environment that this process belongs to (``EVERMODEL_ENVIRONMENT``)."""
     return (os.environ if environ is None else environ).get("EVERMODEL_ENVIRONMENT", "").strip() or "local"
+
+
+def _folder(env: Mapping[str, str], name: str, default: Path) -> Path:
+    """Return the folder that a variable names."""
+    given = env.get(name, str(default))
+    # A path may hold a colon, but `s3:/…` would become a folder of that name.
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", given):
+        raise SettingsError(
+            f"{name} is {without_login(given)}, which is a URL: only a folder can be used here",
+            f"set {name} to the path of a folder",
+        )
+    return Path(given).expanduser().absolute()
 
 
 def _models_folder(airflow_home: Path) -> Path:
