@@ -12,6 +12,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from evermodel.cli.local_stack.ports import free_port
+from evermodel.pipelines.quarantined import last_quarantined
 from support.airflow_runs import Done, messages, parse, retrain, run
 from support.flights import World
 from support.paths import SAMPLE
@@ -151,6 +152,29 @@ def test_bad_rows_go_aside_and_the_version_names_the_cleaned_snapshot(world: Wor
     assert pc.max(cleaned["distance"]).as_py() < 20_000
     (aside,) = (world.settings.lake / "quarantine" / world.name).glob("*.parquet")
     assert set(pq.read_table(aside)["distance"].to_pylist()) == {123_456.0}
+
+
+def test_a_spelling_that_changed_on_the_newest_days_stops_the_run_and_the_rows_can_be_listed(
+    world: World,
+) -> None:
+    table = pq.read_table(SAMPLE)
+    since = pa.scalar(datetime(2013, 3, 8, tzinfo=UTC), table["scheduled_at"].type)
+    padded = pc.binary_join_element_wise(table["carrier"].cast(pa.string()), pa.scalar(" "), "")
+    carrier = pc.if_else(
+        pc.greater_equal(table["scheduled_at"], since), padded, table["carrier"].cast(pa.string())
+    )
+    use_data(world, table.set_column(table.column_names.index("carrier"), "carrier", carrier))
+
+    told = failure(world, retrain(world, DAY), "validate")
+
+    assert "quarantined rows of the newest day (2013-03-09)" in told
+    assert "values end in blanks" in told
+    assert nothing_registered(world)
+    found = last_quarantined(world.client, world.spec, world.settings)
+    assert found is not None
+    assert found.verdict == "failed"
+    assert "values of carrier end in blanks: 'UA ' for 'UA'" in {reason.reason for reason in found.reasons}
+    assert {reason.first[:7] for reason in found.reasons} == {"2013-03"}
 
 
 def test_a_test_part_of_one_class_cannot_be_judged(world: World) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from evermodel.core.errors import ValidationError
 from evermodel.data.validation import validate
-from evermodel.data.validation.quarantine import REASON, set_aside
+from evermodel.data.validation.quarantine import REASON, clean_snapshot, quarantine, reasons_in
 from evermodel.pipelines.validate import PAGE_FILE, PROFILE_FILE, REPORT_FILE, SCHEMA_FILE
 from evermodel.registry.tracking import read_json
 from support.flights import World
@@ -30,18 +30,24 @@ def test_each_row_goes_to_one_side_with_all_its_reasons(tmp_path: Path) -> None:
     found = validate(spec, file)
     assert found.report.set_aside == 2
 
-    first, second = (set_aside(file, found.rules, tmp_path / "aside.parquet", ("at", "id")) for _ in range(2))
+    held = tmp_path / "aside.parquet"
+    assert [quarantine(file, found.rules, held) for _ in range(2)] == [2, 2]
+    first, second = (clean_snapshot(file, found.rules, ("at", "id")) for _ in range(2))
 
     assert first == second
-    aside = pq.read_table(first.aside)
+    aside = pq.read_table(held)
     assert dict(zip(aside["id"].to_pylist(), aside[REASON].to_pylist(), strict=True)) == {
         "r00000": "infinite values in temp; values of temp outside 0.0 to 60.0",
         "r00001": "values of temp outside 0.0 to 60.0; values of wind outside 0.0 to 50.0",
     }
-    before, clean = pq.read_table(file), pq.read_table(first.clean)
+    assert {(found.rows, found.ids) for found in reasons_in(held, "at", "id")} == {
+        (1, ("r00000",)),
+        (1, ("r00001",)),
+    }
+    before, clean = pq.read_table(file), pq.read_table(first[0])
     assert repr(clean.to_pylist()) == repr(before.slice(2).to_pylist())  # not-a-number equals nothing
     assert clean.schema.equals(before.schema)
-    assert first.clean.name != file.name
+    assert (first[0].name != file.name, first[1]) == (True, 78)
     assert not list(tmp_path.glob("*.tmp"))
 
 

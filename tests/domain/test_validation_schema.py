@@ -21,7 +21,9 @@ from evermodel.spec.load import load_specs
 from evermodel.spec.window import Window
 from support.small_model import moment, settings_in, small_rows, small_spec, write_rows
 
-SPEC = small_spec("unused", validation={"min_rows": 1, "max_quarantine_share": 1})
+SPEC = small_spec(
+    "unused", validation={"min_rows": 1, "max_quarantine_share": 1, "max_recent_quarantine_share": 1}
+)
 WINDOW = Window(moment(0), moment(40))
 ROWS = 320
 

@@ -91,6 +91,25 @@ def list_snapshots(
 
 
 @data.command()
+def quarantined(model: Model, as_json: AsJson = False) -> None:
+    """Show the rows that the last retrain set aside, by reason."""
+    from evermodel.pipelines.quarantined import last_quarantined
+
+    spec, settings = read_spec(model)
+    with output.waiting("reading MLflow"):
+        found = last_quarantined(connect(settings.tracking_uri), spec, settings)
+    if found is None:
+        output.answer(as_json, None, f"{model}: no run has quarantined rows")
+        return
+    ending = "; the run stopped" if found.verdict == "failed" else ""
+    lines = [f"{model}: {found.rows:,} rows quarantined by {found.run} as of {found.as_of}{ending}"]
+    for reason in found.reasons:
+        lines.append(f"  {reason.rows:,} rows, {reason.first} to {reason.last}: {reason.reason}")
+        lines.append(f"    such as {', '.join(reason.ids)}")
+    output.answer(as_json, found.to_json(), "\n".join([*lines, found.file]))
+
+
+@data.command()
 def checkout(
     model: Model,
     version: Annotated[str, typer.Argument(help="Version in the registry, or an alias such as champion.")],

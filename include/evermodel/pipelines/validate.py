@@ -10,7 +10,7 @@ from evermodel.core.paths import inside
 from evermodel.data.snapshots.dvc import SnapshotStore, snapshot_file
 from evermodel.data.validation.infer import infer_schema
 from evermodel.data.validation.profile import SnapshotProfile
-from evermodel.data.validation.quarantine import set_aside
+from evermodel.data.validation.quarantine import clean_snapshot, quarantine
 from evermodel.data.validation.report import ValidationReport
 from evermodel.data.validation.schema_file import TableSchema, find_schema, read_schema, store_schema, to_yaml
 from evermodel.data.validation.validator import Validation, validate
@@ -51,12 +51,13 @@ def validate_snapshot(retrain: RetrainRun, snapshot: Snapshot) -> Validated:
     """Validate the snapshot of a retrain, and store the report in MLflow in every case.
 
     The first snapshot that passes writes the schema file, if there is none. Rows that break a check of severity
-    ``quarantine`` go to ``quarantine/<model>/`` in the lake, and the other rows become the snapshot of this run.
+    ``quarantine`` go to ``quarantine/<model>/`` in the lake, and the other rows become the snapshot of this run;
+    if a fatal check failed, they are kept there to be looked at.
 
     Raises
     ------
     ValidationError
-        A check of severity ``fail`` failed, or too many rows would be quarantined.
+        A check of severity ``fail`` failed, or too many rows would be quarantined, of all or of the newest.
     SpecError
         The schema file cannot be used.
     """
@@ -73,18 +74,15 @@ def validate_snapshot(retrain: RetrainRun, snapshot: Snapshot) -> Validated:
     failed = bool(found.report.failures)
     aside = inside(settings.lake / "quarantine" / spec.name, f"{snapshot.digest}.parquet")
     kept = snapshot
+    if found.report.set_aside:
+        held_back = quarantine(file, found.rules, aside)
+        _LOG.warning("%d rows are quarantined in %s", held_back, aside)
     if found.report.set_aside and not failed:
-        parted = set_aside(file, found.rules, aside, (spec.time_column, spec.id_column))
-        kept = replace(
-            snapshot,
-            path=str(parted.clean.relative_to(settings.lake)),
-            digest=parted.clean.stem,
-            md5=store.track(parted.clean),
-            rows=parted.rows,
-        )
+        clean, rows = clean_snapshot(file, found.rules, (spec.time_column, spec.id_column))
+        path, md5 = str(clean.relative_to(settings.lake)), store.track(clean)
+        kept = replace(snapshot, path=path, digest=clean.stem, md5=md5, rows=rows)
         # The next snapshot is compared with the cleaned snapshot, not with bad rows.
-        found = replace(found, profile=validate(spec, parted.clean, window=snapshot.window).profile)
-        _LOG.warning("%d rows are quarantined in %s", parted.rows_aside, parted.aside)
+        found = replace(found, profile=validate(spec, clean, window=snapshot.window).profile)
     if place is None and spec.validation.infer_schema and not failed:
         schema = infer_schema(spec, found.profile, snapshot.window)
         place = store_schema(schema, spec.name, f"snapshot {kept.digest}", settings)
@@ -95,7 +93,7 @@ def validate_snapshot(retrain: RetrainRun, snapshot: Snapshot) -> Validated:
         {
             tag.SNAPSHOT: kept.path,
             tag.SNAPSHOT_MD5: kept.md5,
-            tag.QUARANTINE: "" if kept == snapshot else str(aside.relative_to(settings.lake)),
+            tag.QUARANTINE: str(aside.relative_to(settings.lake)) if found.report.set_aside else "",
             tag.VALIDATION: report.verdict,
         }
     )

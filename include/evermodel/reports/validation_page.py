@@ -83,8 +83,8 @@ def _checks(checks: tuple[CheckResult, ...]) -> Part:
 
 
 def _key(check: CheckResult) -> str:
-    if check.kind == "quarantine":
-        return "max_quarantine_share"
+    if check.kind in ("quarantine", "recent_quarantine"):
+        return f"max_{check.kind}_share"
     return f"{check.kind}.{check.column}" if check.column else check.kind
 
 

@@ -63,6 +63,11 @@ class ValidationSpec(SpecSection):
     max_quarantine_share: Share = Field(
         0.05, description="Largest share of rows that may be quarantined; above it the snapshot fails."
     )
+    max_recent_quarantine_share: Share = Field(
+        0.2,
+        description="Largest share of the newest day, of the newest week, and of the validation and test parts"
+        " that may be quarantined; above it the snapshot fails.",
+    )
     max_row_change: Share = Field(
         0.5, description="Largest share of rows that may be gone since the last good snapshot."
     )

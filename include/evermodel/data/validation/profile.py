@@ -114,5 +114,23 @@ def split_variants(values: Mapping[str, int]) -> tuple[list[str], dict[str, str]
     return [value for value in values if value not in variants], variants
 
 
+def spelling_change(value: str, known: str) -> str:
+    """Tell how a value differs from the known one that it is a variant of.
+
+    >>> [spelling_change(value, "UA") for value in ("UA ", " UA", "ua", "Ua", " ua ")]
+    ['end in blanks', 'begin with blanks', 'are in lower case', 'are in other case', 'differ in case and blanks']
+    """
+    if value.casefold() == known.casefold():
+        cases = {value.upper(): "are in upper case", value.lower(): "are in lower case"}
+        return cases.get(value, "are in other case")
+    if value.strip() != known:
+        same = " ".join(value.split()) == " ".join(known.split())
+        return "differ in blanks" if same else "differ in case and blanks"
+    before, after = value != value.lstrip(), value != value.rstrip()
+    if before and after:
+        return "begin and end with blanks"
+    return "begin with blanks" if before else "end in blanks"
+
+
 def _form(value: str) -> str:
     return " ".join(value.casefold().split())

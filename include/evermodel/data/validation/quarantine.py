@@ -11,36 +11,63 @@ from evermodel.core.atomic import replacing
 from evermodel.core.errors import EmptyWindowError
 from evermodel.data.parquet import room_for, write_by_content
 from evermodel.data.validation.rows import RowRule
-from evermodel.data.validation.scan import Scan, scan, text
+from evermodel.data.validation.scan import Scan, name, scan
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 REASON = "quarantine_reason"
 _BATCH_ROWS = 100_000
+_IDS = 5
 
 
 @dataclass(frozen=True)
-class Parted:
-    """Where the rows of a snapshot went."""
+class QuarantineReason:
+    """Rows that were quarantined for the same reason.
 
-    clean: Path
+    Parameters
+    ----------
+    first, last
+        Times of the oldest and the newest of them, ISO 8601; empty if they have none.
+    ids
+        Some of them.
+    """
+
+    reason: str
     rows: int
-    aside: Path
-    rows_aside: int
+    first: str
+    last: str
+    ids: tuple[str, ...]
 
 
-def set_aside(file: Path, rules: Sequence[RowRule], aside: Path, order: tuple[str, ...]) -> Parted:
-    """Write the rows that break no rule beside the snapshot, named by content, and the others to another file.
+def quarantine(file: Path, rules: Sequence[RowRule], aside: Path) -> int:
+    """Write the rows of a snapshot that break a rule to another file, and return how many they are.
 
-    The order of the rows stays. Doing it again ends in the same files.
+    The order of the rows stays. Doing it again ends in the same file.
 
     Parameters
     ----------
     rules
         What a row must not break.
     aside
-        File for the rows that do; a column `quarantine_reason` says why.
+        The other file; a column `quarantine_reason` says why.
+
+    Raises
+    ------
+    LakeFullError
+        There is no room for the file.
+    """
+    reasons = ", ".join(f"CASE WHEN {rule.broken} THEN {rule.reason} END" for rule in rules)
+    with scan(file) as opened, room_for(aside):
+        bad = f"SELECT *, concat_ws('; ', {reasons}) AS {REASON} FROM {opened.source} WHERE {_broken(rules)}"
+        return _write(_tables(opened, bad), aside)
+
+
+def clean_snapshot(file: Path, rules: Sequence[RowRule], order: tuple[str, ...]) -> tuple[Path, int]:
+    """Write the rows that break no rule beside the snapshot, named by content; return that file and its rows.
+
+    Parameters
+    ----------
     order
         Columns that the snapshot is sorted by.
 
@@ -49,22 +76,42 @@ def set_aside(file: Path, rules: Sequence[RowRule], aside: Path, order: tuple[st
     EmptyWindowError
         Every row breaks one.
     LakeFullError
-        There is no room for the files.
+        There is no room for the file.
     """
-    broken = " OR ".join(f"coalesce({rule.broken}, false)" for rule in rules)
-    reasons = ", ".join(f"CASE WHEN {rule.broken} THEN {text(rule.name)} END" for rule in rules)
     with scan(file) as opened:
-        bad = f"SELECT *, concat_ws('; ', {reasons}) AS {REASON} FROM {opened.source} WHERE {broken}"
-        with room_for(aside):
-            rows_aside = _write(_tables(opened, bad), aside)
-        good = f"SELECT * FROM {opened.source} WHERE NOT ({broken})"
+        good = f"SELECT * FROM {opened.source} WHERE NOT ({_broken(rules)})"
         written = write_by_content(_tables(opened, good), file.parent, order)
     if written is None:
         raise EmptyWindowError(
-            f"every row of the snapshot {file.name} would be quarantined", f"see the reasons in {aside}"
+            f"every row of the snapshot {file.name} would be quarantined",
+            "see the reasons in the run's validation report",
         )
-    clean, rows = written
-    return Parted(clean, rows, aside, rows_aside)
+    return written
+
+
+def reasons_in(aside: Path, time_column: str, id_column: str) -> list[QuarantineReason]:
+    """Return the reasons in a file that `quarantine` wrote, the commonest first.
+
+    Raises
+    ------
+    SourceError
+        The file is missing or is no whole Parquet file.
+    """
+    with scan(aside) as opened:
+        time, identity = (name(c) if c in opened.types else "NULL" for c in (time_column, id_column))
+        ids = f"list({identity}::VARCHAR)[1:{_IDS}]"
+        found = opened.rows(
+            f"SELECT {REASON}, count(*), min({time})::VARCHAR, max({time})::VARCHAR, {ids} "
+            f"FROM {opened.source} GROUP BY 1 ORDER BY 2 DESC, 1"
+        )
+    return [
+        QuarantineReason(reason, rows, first or "", last or "", tuple(filter(None, ids)))
+        for reason, rows, first, last, ids in found
+    ]
+
+
+def _broken(rules: Sequence[RowRule]) -> str:
+    return " OR ".join(f"coalesce({rule.broken}, false)" for rule in rules)
 
 
 def _tables(opened: Scan, query: str) -> Iterator[pa.Table]:

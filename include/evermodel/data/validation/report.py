@@ -105,9 +105,12 @@ class ValidationReport:
         if more:
             told.append(f"  - and {more} more")
         lines = "\n".join(told)
+        advice = f"{_ADVICE}; the whole report: {page}" if page else _ADVICE
+        if self.set_aside:
+            advice = f"{advice}; bad rows: `evermodel data quarantined {self.model}`"
         error = ValidationError(
             f"model {self.model}: the snapshot failed {len(self.failures)} of {len(self.checks)} checks:\n{lines}",
-            f"{_ADVICE}; the whole report: {page}" if page else _ADVICE,
+            advice,
         )
         error.failed = len(self.failures)
         raise error

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from evermodel.data.validation.profile import ColumnProfile, SnapshotProfile, split_variants, variants_of
+from evermodel.data.validation.profile import (
+    ColumnProfile,
+    SnapshotProfile,
+    spelling_change,
+    split_variants,
+    variants_of,
+)
 from evermodel.data.validation.report import CheckResult, Severities
 from evermodel.data.validation.scan import Scan, name, text
 from evermodel.data.validation.schema_file import Bounds, TableSchema
@@ -28,6 +35,10 @@ class RowRule:
         False if the profile shows already that no row does.
     shown
         SQL of the value that examples show.
+    reason
+        SQL of what is wrong with a row that breaks it.
+    how
+        What is wrong with most of these rows, where that can be told; follows their number.
     """
 
     kind: str
@@ -37,6 +48,8 @@ class RowRule:
     suspect: bool
     shown: str
     severity: str
+    reason: str
+    how: str = ""
 
 
 def row_rules(
@@ -89,7 +102,8 @@ def judge_rows(
     for rule in rules:
         rows = broken.get(rule, 0)
         examples = found_examples.get(rule, ())
-        told, where = f"{rows} rows", (rule.severity, rule.kind, rule.column)
+        how = f": {rule.how}" if rows and rule.how else ""
+        told, where = f"{rows} rows{how}", (rule.severity, rule.kind, rule.column)
         checks.append(CheckResult(rule.name, rows == 0, told, "none", *where, rows, examples))
     return checks, set_aside
 
@@ -166,7 +180,8 @@ class _Builder:
                 variants = variants_of(profile.values, known)
             title = f"variants of known values of {column}"
             broken = f"{name(column)}::VARCHAR IN ({', '.join(map(text, variants)) or 'NULL'})"
-            yield self._rule("variant", column, title, broken, bool(variants))
+            found = self._rule("variant", column, title, broken, bool(variants))
+            yield replace(found, reason=_reasons(column, variants), how=_how(profile.values, variants))
             if known is not None and self.severities.of("category", column) == "quarantine":
                 title = f"values of {column} missing from the schema file"
                 broken = f"{name(column)}::VARCHAR NOT IN ({', '.join(map(text, known)) or 'NULL'})"
@@ -203,4 +218,29 @@ class _Builder:
         return None if declared is None else declared.categories
 
     def _rule(self, kind: str, column: str, title: str, broken: str, suspect: bool) -> RowRule:
-        return RowRule(kind, column, title, broken, suspect, name(column), self.severities.of(kind, column))
+        severity = self.severities.of(kind, column)
+        return RowRule(kind, column, title, broken, suspect, name(column), severity, text(title))
+
+
+def _reasons(column: str, variants: Mapping[str, str]) -> str:
+    """Return the SQL that says for each variant how it differs from the known value."""
+    cases = [
+        f"WHEN {text(value)} THEN {text(_reason(column, value, known))}" for value, known in variants.items()
+    ]
+    return f"CASE {name(column)}::VARCHAR {' '.join(cases)} END" if cases else "NULL"
+
+
+def _reason(column: str, value: str, known: str) -> str:
+    return f"values of {column} {spelling_change(value, known)}: {value!r} for {known!r}"
+
+
+def _how(rows: Mapping[str, int], variants: Mapping[str, str]) -> str:
+    """Tell the commonest way in which variants differ.
+
+    >>> _how({"UA ": 40, "B6 ": 30, "ua": 2}, {"UA ": "UA", "B6 ": "B6", "ua": "UA"})
+    'values end in blanks'
+    """
+    ways: Counter[str] = Counter()
+    for value, known in variants.items():
+        ways[spelling_change(value, known)] += rows[value]
+    return f"values {ways.most_common(1)[0][0]}" if ways else ""

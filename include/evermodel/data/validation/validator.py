@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +12,7 @@ from evermodel.data.validation.history import history_checks
 from evermodel.data.validation.leakage_hints import suspicious_features
 from evermodel.data.validation.measure import Outline, complete, outline
 from evermodel.data.validation.profile import SnapshotProfile
+from evermodel.data.validation.recency import recency_checks, recency_of
 from evermodel.data.validation.report import CheckResult, Severities, ValidationReport
 from evermodel.data.validation.rows import RowRule, counts_of, judge_rows, row_rules
 from evermodel.data.validation.scan import scan
@@ -56,25 +57,35 @@ def validate(
         profile, end = seen.profile, None if window is None else window.end
         rules: list[RowRule] = []
         found: list[CheckResult] = []
+        recent: list[CheckResult] = []
         set_aside = 0
         if profile.rows:
             rules = row_rules(spec, opened, profile, schema, severities, end)
             profile, counts = complete(spec, opened, seen, counts_of(rules))
             found, set_aside = judge_rows(opened, rules, counts, spec.id_column)
+            recency = recency_of(spec, opened, rules, profile, schema, window)
+            if recency is not None:
+                recent.extend(recency_checks(spec, opened, recency, severities, window, _worst(found)))
     if window is not None:
         profile = replace(profile, days=(window.end - window.start) / timedelta(days=1))
     whole = _whole_checks(spec, Outline(profile, seen.sample), schema, before, window, severities)
-    checks = [check for check in [*whole, *found] if check.severity != "off"]
+    checks = [check for check in [*whole, *found, *recent] if check.severity != "off"]
     if set_aside:
         limit, share = spec.validation.max_quarantine_share, set_aside / profile.rows
-        worst = sorted((c for c in found if c.severity == "quarantine"), key=lambda c: -c.rows)[:_WORST]
-        told = tuple(f"{c.name}: {c.found}, {c.examples[0]}" for c in worst if c.examples)
         said, allowed = f"{set_aside} of {profile.rows} rows ({share:.2%})", f"at most {limit:.2%}"
         title, kind, fine = "quarantined rows", "quarantine", share <= limit
-        checks.append(CheckResult(title, fine, said, allowed, kind=kind, rows=set_aside, examples=told))
+        checks.append(
+            CheckResult(title, fine, said, allowed, kind=kind, rows=set_aside, examples=_worst(found))
+        )
     report = ValidationReport(spec.name, profile.rows, tuple(checks), set_aside)
     aside = {c.name for c in report.quarantines}
     return Validation(report, profile, tuple(rule for rule in rules if rule.name in aside))
+
+
+def _worst(found: Iterable[CheckResult]) -> tuple[str, ...]:
+    """Tell why most rows are quarantined."""
+    worst = sorted((c for c in found if c.severity == "quarantine"), key=lambda c: -c.rows)[:_WORST]
+    return tuple(f"{c.name}: {c.found}, {c.examples[0]}" for c in worst if c.examples)
 
 
 def _whole_checks(

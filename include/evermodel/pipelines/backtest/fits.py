@@ -18,7 +18,7 @@ from evermodel.core.atomic import write_text
 from evermodel.core.errors import EvermodelError, PermanentError, TrainingError
 from evermodel.core.time_limit import run_limited
 from evermodel.data.snapshots.snapshot import extract
-from evermodel.data.validation.quarantine import set_aside
+from evermodel.data.validation.quarantine import clean_snapshot
 from evermodel.data.validation.validator import validate
 from evermodel.evaluation.decision import Decision
 from evermodel.evaluation.evaluate import EvaluatedModel, evaluate
@@ -157,10 +157,7 @@ class Fits:
         found = validate(spec, file, window=window)
         found.report.require()
         if found.report.set_aside:
-            parted = set_aside(
-                file, found.rules, folder / "set_aside.parquet", (spec.time_column, spec.id_column)
-            )
-            file = parted.clean
+            file, _ = clean_snapshot(file, found.rules, (spec.time_column, spec.id_column))
         blank = Challenger(as_of.isoformat(), str(folder), str(file), "", spec.gate.metric, 0.0, 0, 0.0)
         began = _processor_seconds()
         trained = [one for one in map(lambda c: self._chosen(c, blank), spec.candidates) if one]
