@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from evermodel.alerts.incidents.state import IncidentState
+from evermodel.alerts.incidents.store import read_incidents, write_incidents
 from evermodel.core.errors import TrackingUnavailableError
 from evermodel.evaluation.decision import Decision
+from evermodel.monitoring.problems import Problem
 from evermodel.registry.client import MlflowClient
 from evermodel.registry.registry import ModelRegistry
+from evermodel.spec.window import parse_moment
 from support.flights import World
 
 
@@ -89,3 +94,29 @@ def _lose_files(world: World, version: str, monkeypatch: pytest.MonkeyPatch) -> 
         return kept(client, uri, folder)
 
     monkeypatch.setattr("evermodel.pipelines.evaluate.download", download)
+
+
+def test_while_the_data_is_known_to_be_bad_no_version_ships_unless_somebody_says_so(world: World) -> None:
+    _only_logistic(world)
+    world.champion("2013-03-11")
+    assert _second_week(world).ship
+
+    bad = Problem("quality", "critical", "temp: 100% missing")
+    state = IncidentState().after(
+        "open", bad, parse_moment("2013-03-20"), origin="x", cause="the sensor is off"
+    )
+    found = read_incidents(world.client, world.name)
+    write_incidents(world.client, world.name, found.having("quality", state))
+
+    decision = _second_week(world)
+    assert (decision.ship, [gate.name for gate in decision.failed]) == (False, ["open quality incident"])
+    assert "open since 2013-03-20: the sensor is off" in decision.gates[-1].detail
+    forced = _second_week(world, "the sensor is not used")
+    assert (forced.ship, forced.forced) == (True, True)
+
+    world.change(respond={"quality": "alert"})
+    assert _second_week(world).ship
+    world.change(respond={"quality": "veto"})
+    later = replace(state, incident=replace(state.incident, opened="2013-03-27T00:00:00+00:00"))  # type: ignore[type-var]
+    write_incidents(world.client, world.name, found.having("quality", later))
+    assert _second_week(world).ship  # the run is as of an earlier day

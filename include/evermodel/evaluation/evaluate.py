@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,6 +41,7 @@ def evaluate(
     unusable: str | None = None,
     force_reason: str | None = None,
     approval: str = "",
+    vetoes: Sequence[Gate] = (),
 ) -> Decision:
     """Apply every gate of the spec to a challenger.
 
@@ -61,6 +62,8 @@ def evaluate(
         Reason to ship it regardless of the gates; None if not forced.
     approval
         ``auto`` or ``manual``; that of the spec if not given.
+    vetoes
+        Gates that were decided elsewhere, such as an open incident.
 
     Raises
     ------
@@ -83,6 +86,7 @@ def evaluate(
         *behavioral_gates(spec, features, scores, lambda frame: score(spec, challenger, frame, classes)),
         *cost_gates(spec, challenger, features),
         *_fresh_gate(champion_saw),
+        *vetoes,
     ]
     failed = ", ".join(gate.name for gate in gates if gate.verdict == "fail")
     forced = bool(failed) and force_reason is not None

@@ -8,8 +8,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evermodel.alerts.incidents.store import read_incidents
 from evermodel.core.errors import ModelFormatError
-from evermodel.evaluation.decision import Decision
+from evermodel.evaluation.decision import Decision, Gate
 from evermodel.evaluation.evaluate import EvaluatedModel, evaluate
 from evermodel.modeling.model_store import download, load_files
 from evermodel.modeling.onnx.export_if_equal import keep_if_same
@@ -22,7 +23,7 @@ from evermodel.registry.registry_entry import CHAMPION
 from evermodel.registry.retrain_run import DECISION_FILE, RetrainRun
 from evermodel.registry.tracking import check_health, log_json, log_metrics, read_json
 from evermodel.reports.retrain.log_decision_page import record_evidence
-from evermodel.spec.window import split_window, whole_day
+from evermodel.spec.window import parse_moment, split_window, whole_day
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,6 +61,7 @@ def evaluate_candidates(
         unusable=unusable,
         force_reason=force_reason,
         approval=approval,
+        vetoes=() if version is None else _quality_veto(run),
     )
     decision = replace(decision, parent=None if version is None else str(version.version))
     _write(run, decision, chosen)
@@ -70,6 +72,18 @@ def evaluate_candidates(
 def read_decision(run: RetrainRun) -> Decision:
     """Read back the decision that `evaluate_candidates` wrote."""
     return Decision.from_json(read_json(run.client, run.mlflow_run().info.run_id, DECISION_FILE))
+
+
+def _quality_veto(run: RetrainRun) -> tuple[Gate, ...]:
+    """Refuse to ship while the data of the model is known to be bad, unless the spec says otherwise."""
+    incident = read_incidents(run.client, run.spec.name).of("quality").incident
+    if run.spec.respond.quality != "veto" or incident is None or parse_moment(incident.opened) > run.as_of:
+        return ()
+    detail = (
+        f"incident {incident.id} is open since {incident.opened[:10]}: {incident.cause or 'bad data'}; "
+        "it ends with the first window without the problem (drift DAG)"
+    )
+    return (Gate("open quality incident", "fail", None, "none", detail),)
 
 
 def _champion(run: RetrainRun, version: ModelVersion | None) -> tuple[EvaluatedModel | None, str | None]:

@@ -158,8 +158,10 @@ class RespondSpec(SpecSection):
     category: Response = "alert"
     correlation: Response = "alert"
     performance: Response = "auto"
-    quality: Literal["off", "alert"] = Field(
-        "alert", description="Bad data never requests a retrain; it blocks one."
+    quality: Literal["off", "alert", "veto"] = Field(
+        "veto",
+        description="Bad data never requests a retrain, it blocks one; with `veto` no version ships while a quality"
+        " incident is open.",
     )
     serving: Literal["off", "alert"] = "alert"
 
