@@ -17,6 +17,7 @@ from evermodel.cli.local_stack.ports import free_port
 from evermodel.registry.tracking import configure_mlflow_process
 from support.flights import World, flights_world
 from support.mlflow_server import wait_for_mlflow
+from support.object_stores import s3_server
 
 # One thread a process: the tests run side by side, and OpenMP threads that wait for each other would crawl.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -49,7 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: (places.get(str(item.path), len(places)), -sizes[item.path], str(item.path)))
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
-        if "mlflow_server" in fixtures:
+        if fixtures & {"mlflow_server", "s3_endpoint"}:
             item.add_marker("server")
         if "mlflow_store" in fixtures:
             item.add_marker("registry")
@@ -67,6 +68,13 @@ def pytest_collection_finish() -> None:
     """Keep what the imports made out of garbage collection: it stays, and looking through it takes long."""
     gc.freeze()
     gc.enable()
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """The address of an S3 server, one for all tests; see `support.object_stores` for its environment and buckets."""
+    with s3_server() as endpoint:
+        yield endpoint
 
 
 @pytest.fixture(autouse=True)

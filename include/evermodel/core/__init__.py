@@ -1,4 +1,4 @@
-"""Shared base of every package: errors, settings, files, paths, names, logins, format numbers, HTML, connections, the environment.
+"""Shared base of every package: errors, settings, files, storage, paths, names, logins, format numbers, HTML, connections, the environment.
 
 Imports nothing of evermodel.
 """
@@ -16,5 +16,6 @@ __all__ = [
     "names",
     "paths",
     "settings",
+    "storage",
     "time_limit",
 ]

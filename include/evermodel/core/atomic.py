@@ -5,22 +5,32 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from evermodel.core.storage import StoragePath
+
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: StoragePath) -> Iterator[Path]:
     """Give a temporary path beside the target; renamed to the target on success, removed on failure.
+
+    For an object of a bucket it is a file of this machine, and uploaded on success.
 
     Parameters
     ----------
     path
         Where the file ends up. Its folder is made if needed.
     """
+    if not isinstance(path, Path):
+        with tempfile.TemporaryDirectory(prefix="evermodel-upload-") as folder:
+            yield Path(folder) / path.name
+            path.upload(Path(folder) / path.name)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
@@ -32,14 +42,16 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def sweep(folder: Path, pattern: str, older_than: float = 2 * 86_400) -> None:
-    """Remove files and folders that killed writers left.
+def sweep(folder: StoragePath, pattern: str, older_than: float = 2 * 86_400) -> None:
+    """Remove files and folders that killed writers left; in a bucket they leave nothing that anybody sees.
 
     Parameters
     ----------
     older_than
         Seconds since the last write: who is still writing is left alone.
     """
+    if not isinstance(folder, Path):
+        return
     for left in folder.glob(pattern):
         with suppress(OSError):  # another process sweeps too
             if time.time() - left.stat().st_mtime <= older_than:
@@ -50,7 +62,7 @@ def sweep(folder: Path, pattern: str, older_than: float = 2 * 86_400) -> None:
                 left.unlink()
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: StoragePath, text: str) -> None:
     """Write a text file atomically, as UTF-8."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -136,3 +136,11 @@ class TargetUnavailableError(TransientError):
 
 class LakeFullError(TransientError):
     """No space is left in the lake's file system."""
+
+
+class StorageError(PermanentError):
+    """A bucket cannot be used: it does not exist, or no credentials open it."""
+
+
+class StorageUnavailableError(TransientError):
+    """An object store does not answer."""

@@ -1,11 +1,14 @@
-"""Names that people write: the nearest valid one, for the error about an unknown one."""
+"""Names that people write: the nearest valid one, for the error about an unknown one; those that are paths."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import PureWindowsPath
 
-from evermodel.core.errors import PermanentError
+from evermodel.core.errors import PermanentError, UnsafePathError
+
+_LONGEST = 255  # bytes of one name, on common file systems
 
 
 def did_you_mean(
@@ -50,3 +53,25 @@ def require_known(place: str, given: Iterable[str], known: Sequence[str]) -> Non
         if name not in known:
             hint = did_you_mean(name, known, shown=repr)
             raise PermanentError(f"{place}: {name!r} is unknown{hint}", f"use one of {', '.join(known)}")
+
+
+def require_plain(folder: str, name: str) -> None:
+    """Refuse a name that is no plain path below a folder; see `evermodel.core.paths.inside`."""
+    if problem := _problem(name):
+        raise UnsafePathError(
+            f"{folder}: {name[:100]!r} {problem}",
+            "correct the name where it is set: a tag, a spec or an argument",
+        )
+
+
+def _problem(name: str) -> str:
+    parts = name.replace("\\", "/").split("/")
+    if not name or name.startswith("/") or any(PureWindowsPath(part).drive for part in parts):
+        return "is not a relative path"
+    if any(ord(letter) < 32 or 0xD800 <= ord(letter) < 0xE000 for letter in name):
+        return "holds a character that no path may have"
+    if any(part in ("", ".", "..") for part in parts):
+        return "is not a plain path: it holds an empty part, '.' or '..'"
+    if any(len(part.encode()) > _LONGEST for part in parts):
+        return f"has a part of more than {_LONGEST} bytes"
+    return ""

@@ -1,0 +1,20 @@
+"""Where the lake is: a folder, or a bucket of an object store, behind the same few operations.
+
+Imports no client of a store until a bucket is used.
+"""
+
+from evermodel.core.storage.address import StoragePath, is_url, storage_path
+from evermodel.core.storage.bucket import BucketPath
+from evermodel.core.storage.files import create, local_copy, readable, replace_unchanged, version_of
+
+__all__ = [
+    "BucketPath",
+    "StoragePath",
+    "create",
+    "is_url",
+    "local_copy",
+    "readable",
+    "replace_unchanged",
+    "storage_path",
+    "version_of",
+]
