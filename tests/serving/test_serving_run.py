@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -117,3 +118,15 @@ def test_a_port_that_is_taken_is_said_in_one_sentence(environment: dict[str, str
     assert done.returncode != 0
     assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_collections_leave_out_what_the_start_made(environment: dict[str, str]) -> None:
+    code = (
+        "import gc; from starlette.testclient import TestClient; from evermodel.serving.run import worker_app\n"
+        "app, before = worker_app(), gc.get_freeze_count()\n"
+        "with TestClient(app): print(before, gc.get_freeze_count() > 10_000)"
+    )
+    arguments = json.dumps({"models": ["late"], "poll_seconds": 5.0, "access_log": False})
+    env = {**environment, "EVERMODEL_SERVE_ARGUMENTS": arguments}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "0 True\n", done.stderr

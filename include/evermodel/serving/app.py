@@ -51,6 +51,7 @@ def create_app(
     *,
     tokens: Tokens | None = None,
     access_log: bool = False,
+    on_started: Callable[[], None] = lambda: None,
 ) -> FastAPI:
     """Build the app; its lifespan starts and stops its services.
 
@@ -62,6 +63,8 @@ def create_app(
         Folders and addresses; read from the environment if not given.
     tokens
         The valid tokens; None: requests need none.
+    on_started
+        Called after the first read of the registry, before the first request.
 
     Raises
     ------
@@ -102,6 +105,7 @@ def create_app(
         async with running(*services):
             # A process that starts beside others accepts requests only once it has the same versions.
             await asyncio.to_thread(_first_checks, list(reconcilers.values()))
+            on_started()
             yield
             for reconciler in reconcilers.values():
                 reconciler.cancel()

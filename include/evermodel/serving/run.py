@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import json
 import logging
@@ -46,7 +47,15 @@ class _Arguments:
     def app(self) -> FastAPI:
         """Build the app of one process."""
         tokens = Tokens.from_environment()
-        return create_app(self.models, None, self.poll_seconds, tokens=tokens, access_log=self.access_log)
+        return create_app(
+            self.models,
+            None,
+            self.poll_seconds,
+            tokens=tokens,
+            access_log=self.access_log,
+            # A search for cycles among all that the imports left behind would delay requests by 0.2 s.
+            on_started=gc.freeze,
+        )
 
 
 def serve(
