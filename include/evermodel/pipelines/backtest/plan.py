@@ -18,12 +18,12 @@ from evermodel.spec.parts import format_span, parse_span
 from evermodel.spec.window import whole_day
 
 ONE_DAY, ONE_WEEK = timedelta(days=1), timedelta(days=7)
-_RECIPE = "1"  # changes when results are made differently, so that kept ones are made again
+_RECIPE = "2"  # changes when results are made differently, so that kept ones are made again
 # What a fitted model depends on beside its rows.
 _FIT = ("task", "time_column", "id_column", "label", "features", "leaks", "split", "candidates", "training")
 _FIT_ALSO = ("seed", "validation")
 # What the verdict on a window depends on beside the models and the log.
-_VERDICT = ("drift", "performance", "respond", "gate")
+_VERDICT = ("drift", "performance", "respond", "gate", "cluster")
 # Sections that decide when a policy retrains and which messages it sends.
 _REPLAY = ("retrain", "schedule", "alerts")
 
@@ -68,7 +68,7 @@ class Plan:
     @property
     def gate_key(self) -> str:
         """Identify how a challenger is evaluated."""
-        return _digest([_sections(self.spec, ("gate", "seed"))])
+        return _digest([_sections(self.spec, ("gate", "cluster", "seed"))])
 
     @property
     def verdict_key(self) -> str:
