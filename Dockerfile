@@ -22,7 +22,7 @@ RUN pip install --no-cache-dir uv==0.13.9 \
         --require-hashes -r requirements.hashes.txt \
     && pip uninstall -y uv
 COPY --chown=evermodel:evermodel . .
-RUN pip install --no-cache-dir --no-build-isolation --no-deps .
+RUN pip install --no-cache-dir --no-build-isolation --no-deps . ./plugins
 USER evermodel
 # The build sees no .git; what the image was built from is said from outside.
 ARG EVERMODEL_COMMIT=""
@@ -47,7 +47,7 @@ RUN uv pip install --system --no-cache -r requirements.txt
 
 COPY --chown=astro:0 . .
 # The dependencies are in place; only the package itself is added, so that operators and triggers can be imported.
-RUN uv pip install --system --no-cache --no-deps .
+RUN uv pip install --system --no-cache --no-deps . ./plugins
 
 USER astro
 ENV EVERMODEL_HOME=/usr/local/airflow/include/.evermodel \

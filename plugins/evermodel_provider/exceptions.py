@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from airflow.sdk.exceptions import AirflowFailException
 
 from evermodel.core.errors import PermanentError
+from evermodel.core.extras import named_extras
 
 
 @contextmanager
 def airflow_errors() -> Iterator[None]:
-    """Raise permanent errors of the domain as `AirflowFailException`, which no retry follows."""
+    """Raise permanent errors of the domain, and missing extras, as `AirflowFailException`, which no retry follows."""
     try:
-        yield
+        with named_extras():
+            yield
     except PermanentError as error:
         raise AirflowFailException(str(error)) from error

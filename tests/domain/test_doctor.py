@@ -87,14 +87,17 @@ def test_the_tested_versions_are_those_of_the_pinned_requirements() -> None:
 def test_packages_of_another_version_are_told_with_the_one_that_is_needed(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        basics, "requires", lambda name: ["pandas>=2.3,<3", "nowhere>=1", "rich>=99; extra == 'x'"]
-    )
+    # Of the extra `used` everything is there, of `unused` one package is not.
+    used, unused = ["httpx>=99; extra == 'used'"], ["rich>=99; extra == 'unused'", "none; extra == 'unused'"]
+    monkeypatch.setattr(basics, "requires", lambda name: ["pandas>=2.3,<3", "nowhere>=1", *used, *unused])
     real = basics._installed
     monkeypatch.setattr(basics, "_installed", lambda name: "3.1.0" if name == "pandas" else real(name))
     found = {finding.name: finding for finding in basics.check_versions(settings)}
     assert found["packages"].level == "red"
-    assert found["packages"].said == "pandas 3.1.0 is installed, <3,>=2.3 is required; nowhere is missing"
+    assert found["packages"].said == (
+        f"httpx {real('httpx')} is installed, >=99 is required; nowhere is missing; "
+        "pandas 3.1.0 is installed, <3,>=2.3 is required"
+    )
     assert (found["versions"].level, found["versions"].said) == ("yellow", "pandas 3.1.0 (tested: 2.3.3)")
 
 

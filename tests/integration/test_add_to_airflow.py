@@ -1,4 +1,4 @@
-"""The wheel has the DAGs, and the page "Add it to your Airflow" is run as it is written, from the wheel on."""
+"""The wheels have the DAGs, and the page "Add it to your Airflow" is run as it is written, from the wheels on."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import sysconfig
-import venv
 import zipfile
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import duckdb
 import pytest
 
 from support.airflow_runs import KINDS
+from support.distributions import build_wheels, environment_of
 from support.paths import PROJECT, SAMPLE
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
@@ -23,12 +22,8 @@ PAGE = PROJECT / "docs" / "airflow.md"
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    uv = Path(sys.executable).with_name("uv")
-    subprocess.run([uv, "build", "--wheel", "--quiet", "--out-dir", folder, PROJECT], check=True)
-    (made,) = folder.glob("*.whl")
-    return made
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return build_wheels(tmp_path_factory.mktemp("wheels"))
 
 
 @pytest.fixture
@@ -47,10 +42,11 @@ def environment(tmp_path: Path) -> dict[str, str]:
     }
 
 
-def test_the_unpacked_wheel_builds_every_dag(
-    wheel: Path, tmp_path: Path, environment: dict[str, str]
+def test_the_unpacked_wheels_build_every_dag(
+    wheels: list[Path], tmp_path: Path, environment: dict[str, str]
 ) -> None:
-    zipfile.ZipFile(wheel).extractall(tmp_path / "unpacked")
+    for wheel in wheels:
+        zipfile.ZipFile(wheel).extractall(tmp_path / "unpacked")
     probe = (
         "import json, evermodel, evermodel_provider as p\n"
         f"dags = p.build_dags({str(PROJECT / 'include' / 'models')!r})\n"
@@ -71,12 +67,11 @@ def test_the_unpacked_wheel_builds_every_dag(
 
 
 @pytest.mark.slow
-def test_the_page_from_the_wheel_to_a_champion(
-    wheel: Path, tmp_path: Path, environment: dict[str, str]
+def test_the_page_from_the_wheels_to_a_champion(
+    wheels: list[Path], tmp_path: Path, environment: dict[str, str]
 ) -> None:
     folder = tmp_path / "there"
     folder.mkdir()
-    (folder / wheel.name).hardlink_to(wheel)
     table = f"SELECT * RENAME (late AS returned, flight_id AS order_id) FROM '{SAMPLE}'"
     duckdb.execute(f"COPY ({table}) TO '{folder / 'orders.parquet'}'")
     blocks = re.findall(r"^```bash\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.S | re.M)
@@ -86,7 +81,11 @@ def test_the_page_from_the_wheel_to_a_champion(
     done = subprocess.run(
         ["bash", "-c", script],
         cwd=folder,
-        env={**environment, "PATH": f"{_environment_with_airflow(tmp_path)}:{environment['PATH']}"},
+        env={
+            **environment,
+            "PATH": f"{environment_of(None, tmp_path / 'venv')}:{environment['PATH']}",
+            "PIP_FIND_LINKS": str(wheels[0].parent),
+        },
         capture_output=True,
         text=True,
     )
@@ -95,19 +94,3 @@ def test_the_page_from_the_wheel_to_a_champion(
     assert f"{tmp_path}/airflow/dags/evermodel_dags.py: written" in done.stdout
     assert "orders: version 1 is champion" in done.stdout
     assert str(PROJECT) not in (tmp_path / "airflow" / "dags" / "evermodel_dags.py").read_text()
-
-
-def _environment_with_airflow(place: Path) -> Path:
-    """Return the programs of an environment with the packages of this one, but without this checkout."""
-    home = place / "venv"
-    venv.create(home, with_pip=False, symlinks=True)
-    (packages,) = home.glob("lib/python*/site-packages")
-    for installed in Path(sysconfig.get_path("purelib")).iterdir():
-        if "evermodel" not in installed.name:
-            (packages / installed.name).symlink_to(installed)
-    for name in ("pip", "airflow"):
-        program = home / "bin" / name
-        start = "pip._internal.cli.main" if name == "pip" else "airflow.__main__"
-        program.write_text(f"#!{home}/bin/python\nimport sys\nfrom {start} import main\nsys.exit(main())\n")
-        program.chmod(0o755)
-    return home / "bin"

@@ -13,7 +13,7 @@ from support.paths import PROJECT
 
 
 def test_the_package_has_the_name_of_the_distribution() -> None:
-    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = tomllib.loads((PROJECT / "plugins" / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert get_provider_info()["package-name"] == project["name"]
 
 

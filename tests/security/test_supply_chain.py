@@ -71,7 +71,7 @@ def test_the_image_installs_by_hash_only() -> None:
     assert "--build-constraints requirements.hashes.txt" in by_hash
     installs.remove(by_hash)
     assert sorted(installs) == [
-        "pip install --no-cache-dir --no-build-isolation --no-deps .",
+        "pip install --no-cache-dir --no-build-isolation --no-deps . ./plugins",
         "pip install --no-cache-dir uv==0.13.9",
     ]
     assert {"setuptools", "hatchling", "trove-classifiers"} <= {name for name, _ in listed()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -42,9 +43,13 @@ def test_a_graph_that_answers_the_example_differently_is_refused(
         read_served(world.spec, "1", files)
 
 
-def test_without_onnx_runtime_the_pipeline_answers(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_onnx_runtime_the_pipeline_answers(
+    world: World, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import sys
 
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
 
     assert load_files(files).fast is None
+    served = read_served(world.spec, "1", files)
+    assert json.loads(json.dumps(served.example)) == served.example  # the API's description shows it

@@ -27,6 +27,7 @@ from evermodel.cli.specs import check, schema
 from evermodel.cli.status import runs, status
 from evermodel.cli.train import reproduce, train
 from evermodel.core.errors import EvermodelError, NoChampionError
+from evermodel.core.extras import named_extras
 from evermodel.registry.tracking import configure_mlflow_process
 
 app = typer.Typer(
@@ -80,7 +81,8 @@ def main() -> None:
     configure_mlflow_process()
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # MLflow reads it when it is imported
     try:
-        app()
+        with named_extras():
+            app()
     except EvermodelError as error:
         typer.echo(f"Error: {error}", err=True)
         sys.exit(NO_CHAMPION if isinstance(error, NoChampionError) else FAILED)

@@ -11,6 +11,7 @@ import typer
 
 from evermodel.cli import output
 from evermodel.cli.options import AsJson, model_names
+from evermodel.core.extras import named_extras
 
 
 def serve(
@@ -27,17 +28,18 @@ def serve(
     ] = None,
 ) -> None:
     """Serve the champions over HTTP, and follow every promotion without a restart."""
-    from evermodel.serving.run import serve as run
+    with named_extras("serve"):
+        from evermodel.serving.run import serve as run
 
-    run(
-        models,
-        host=host,
-        port=port,
-        poll_seconds=poll_seconds,
-        workers=workers,
-        access_log=access_log,
-        limit_concurrency=limit_concurrency,
-    )
+        run(
+            models,
+            host=host,
+            port=port,
+            poll_seconds=poll_seconds,
+            workers=workers,
+            access_log=access_log,
+            limit_concurrency=limit_concurrency,
+        )
 
 
 def demo(
@@ -50,7 +52,8 @@ def demo(
 
     With --json progress goes to stderr, everything stops at the end, and stdout has the result.
     """
-    from evermodel.cli.demo_replay.run import run_demo
+    with named_extras("demo"):
+        from evermodel.cli.demo_replay.run import run_demo
 
     with redirect_stdout(sys.stderr) if as_json else nullcontext():
         well = run_demo(home, project, leave=leave or as_json)

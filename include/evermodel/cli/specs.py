@@ -35,9 +35,12 @@ def check(
         list[str] | None,
         typer.Argument(help="Models or YAML files. Default: all.", autocompletion=model_names),
     ] = None,
+    files_only: Annotated[
+        bool, typer.Option("--files-only", help="Check the files alone, not what is installed here.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check model specs for each environment, and report every mistake with its line."""
+    """Check model specs for each environment, and that what they need is installed; report every mistake."""
     from evermodel.core.settings import Settings
     from evermodel.spec.load import spec_files
 
@@ -46,7 +49,7 @@ def check(
     names = specs or [str(path) for path in spec_files(folder)]
     if not names:
         raise EvermodelError(f"no spec in {folder}", "set EVERMODEL_MODELS, or pass a file")
-    found = [_checked(name, settings) for name in names]
+    found = [_checked(name, settings, files_only) for name in names]
     if as_json:
         output.print_json(found)
     for line in [] if as_json else found:
@@ -59,10 +62,11 @@ def check(
         raise typer.Exit(1)
 
 
-def _checked(name: str, settings: Settings) -> dict[str, Any]:
-    """Read a spec and its schema file, and say what is wrong with them."""
+def _checked(name: str, settings: Settings, files_only: bool) -> dict[str, Any]:
+    """Read a spec and its schema file, and say what is wrong with them, or missing here."""
     from evermodel.data.validation.schema_file import find_schema, read_schema
     from evermodel.spec import load_spec
+    from evermodel.spec.libraries import missing_extras
     from evermodel.spec.load import environments_of, spec_path
 
     try:
@@ -73,4 +77,7 @@ def _checked(name: str, settings: Settings) -> dict[str, Any]:
             read_schema(expected)
     except SpecError as error:
         return {"spec": name, "ok": False, "mistakes": error.problem.split("\n"), "advice": error.advice}
+    missing, advice = ([], "") if files_only else missing_extras(spec)
+    if missing:
+        return {"spec": name, "ok": False, "mistakes": missing, "advice": advice}
     return {"spec": name, "ok": True, "model": spec.name, "digest": spec.digest}

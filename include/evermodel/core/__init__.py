@@ -1,4 +1,4 @@
-"""Shared base of every package: errors, settings, files, storage, paths, names, logins, format numbers, HTML, connections, the environment.
+"""Shared base of every package: errors, extras, settings, files, storage, paths, names, logins, formats, HTML, connections, the environment.
 
 Imports nothing of evermodel.
 """
@@ -10,6 +10,7 @@ __all__ = [
     "diagnostics",
     "environment",
     "errors",
+    "extras",
     "formats",
     "html",
     "logins",

@@ -40,6 +40,10 @@ class SpecError(PermanentError):
     """A model spec cannot be used as written."""
 
 
+class MissingExtraError(PermanentError):
+    """A step needs a library that an extra of the package brings, and that is not installed."""
+
+
 class SourceError(PermanentError):
     """The source of a model's data cannot be read as declared."""
 

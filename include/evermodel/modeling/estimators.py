@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evermodel.core.errors import SpecError, TrainingError
+from evermodel.core.extras import named_extras
 from evermodel.spec import CandidateSpec, ModelSpec
 from evermodel.spec.parts import Task
 
@@ -78,6 +79,8 @@ def build_estimator(candidate: CandidateSpec, seed: int, task: Task = "binary") 
     ------
     SpecError
         The import path or a parameter is wrong.
+    MissingExtraError
+        The estimator's library is not installed.
     """
     module, _, name = candidate.estimator.rpartition(".")
     where = f"candidate {candidate.name}"
@@ -87,7 +90,8 @@ def build_estimator(candidate: CandidateSpec, seed: int, task: Task = "binary") 
             "set `estimator` to one of these packages",
         )
     try:
-        kind = getattr(importlib.import_module(module), name)
+        with named_extras():
+            kind = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise SpecError(
             f"{where}: {candidate.estimator} cannot be imported ({error})", "correct `estimator`"

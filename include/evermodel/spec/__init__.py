@@ -13,6 +13,7 @@ __all__ = [
     "alerts",
     "checks",
     "drift",
+    "libraries",
     "load",
     "load_spec",
     "load_specs",

@@ -51,6 +51,7 @@ class DigestOperator(BaseOperator):
         """The hook of the MLflow server."""
         return TrackingHook(self.mlflow_conn_id, self.models)
 
+    @airflow_errors()
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Read the week from MLflow, queue the messages, and send the queue."""
         from evermodel.alerts.digest import Digest
@@ -71,13 +72,12 @@ class DigestOperator(BaseOperator):
                 found.specs[0].name,
                 ", ".join(found.dissenters),
             )
-        with airflow_errors():
-            digest = Digest(found, self.hook.get_conn(), whole_day(self.as_of), links)
-            made = digest.queue(message_queue(settings), clock())
-            reports = send_queue(settings)
-            for spec, _ in made:
-                require(spec, reports)
-            return [delivery_of(spec, settings, message.identity) for spec, message in made]
+        digest = Digest(found, self.hook.get_conn(), whole_day(self.as_of), links)
+        made = digest.queue(message_queue(settings), clock())
+        reports = send_queue(settings)
+        for spec, _ in made:
+            require(spec, reports)
+        return [delivery_of(spec, settings, message.identity) for spec, message in made]
 
 
 class SendMessagesOperator(BaseOperator):
@@ -96,6 +96,7 @@ class SendMessagesOperator(BaseOperator):
         super().__init__(**kwargs)
         self.models = models
 
+    @airflow_errors()
     def execute(self, context: Context) -> dict[str, int]:
         """Send the messages that are due; return the numbers of sent and queued messages."""
         from evermodel.alerts.publisher import message_queue
@@ -109,6 +110,5 @@ class SendMessagesOperator(BaseOperator):
         reports = send_queue(settings)
         wrong = [r.error for r in reports if r.error is not None and not isinstance(r.error, TransientError)]
         if wrong:
-            with airflow_errors():
-                raise wrong[0]
+            raise wrong[0]
         return {"sent": sum(r.sent for r in reports), "waiting": sum(r.waiting for r in reports)}

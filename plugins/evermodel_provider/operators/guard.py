@@ -47,6 +47,7 @@ class ServingGuardOperator(BaseOperator):
         self.models = models
         self.mlflow_conn_id = mlflow_conn_id
 
+    @airflow_errors()
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Check every model; a failing check does not affect the others."""
         from dataclasses import asdict
@@ -57,20 +58,19 @@ class ServingGuardOperator(BaseOperator):
 
         hook = TrackingHook(self.mlflow_conn_id)
         settings, found, failed = hook.settings, [], []
-        with airflow_errors():
-            client = hook.get_conn()
-            for model in self.models:
-                try:
-                    spec = load_spec(model, settings)
-                    done = watch_serving(spec, client, settings.lake, clock())
-                    if done is not None:
-                        announce(context, spec, settings.with_models(spec_folder(model)), done)
-                        found.append({"model": spec.name, **asdict(done)})
-                except Exception as error:
-                    self.log.exception("Model %s could not be monitored", model)
-                    failed.append(error)
-            if failed:
-                raise failed[0]
+        client = hook.get_conn()
+        for model in self.models:
+            try:
+                spec = load_spec(model, settings)
+                done = watch_serving(spec, client, settings.lake, clock())
+                if done is not None:
+                    announce(context, spec, settings.with_models(spec_folder(model)), done)
+                    found.append({"model": spec.name, **asdict(done)})
+            except Exception as error:
+                self.log.exception("Model %s could not be monitored", model)
+                failed.append(error)
+        if failed:
+            raise failed[0]
         if not found:
             raise AirflowSkipException("every champion is within its limits")
         return found

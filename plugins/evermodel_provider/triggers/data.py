@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from evermodel.core.errors import EvermodelError
+from evermodel.core.extras import named_extras
 from evermodel_provider.connections import use_airflow_connections
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class WindowTrigger(BaseTrigger):
             self.log.info("Not complete yet: %s", found.found)
             await asyncio.sleep(self.poke_interval)
 
+    @named_extras()
     def check(self) -> Readiness:
         """Check the window once."""
         from evermodel.core.settings import Settings

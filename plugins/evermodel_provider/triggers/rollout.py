@@ -11,6 +11,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from evermodel.core.dag_ids import dag_id
 from evermodel.core.errors import EvermodelError, TransientError
+from evermodel.core.extras import named_extras
 from evermodel_provider.connections import use_airflow_connections
 from evermodel_provider.hooks.tracking import TrackingHook
 
@@ -97,6 +98,7 @@ class RolloutTrigger(BaseTrigger):
                 return
             self.log.info("stay: %s", evaluation.why)
 
+    @named_extras()
     def evaluate(self) -> RolloutEvaluation:
         """Evaluate the rollout once."""
         from evermodel.deployment.rollout.service import RolloutService

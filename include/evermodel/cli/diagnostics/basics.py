@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 
@@ -18,6 +20,9 @@ from evermodel import __version__
 from evermodel.core.diagnostics import Finding, Level, first_line
 from evermodel.core.logins import ask
 from evermodel.core.settings import Settings
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 
 def check_serving(settings: Settings) -> Iterator[Finding]:
@@ -136,7 +141,8 @@ def unwritable(folder: Path) -> str:
         return first_line(error)
 
 
-DISTRIBUTION = "airflow-provider-evermodel"
+# The second is there where Airflow is.
+DISTRIBUTIONS = ("evermodel", "airflow-provider-evermodel")
 # What the tests run with, as in requirements.txt.
 TESTED = {
     "apache-airflow": "3.3.2",
@@ -155,18 +161,17 @@ TESTED_PYTHON = ("3.11", "3.12")
 def check_versions(settings: Settings) -> Iterator[Finding]:
     """Compare Python and packages with the declared and the tested versions."""
     yield _python()
-    broken = [said for line in requires(DISTRIBUTION) or () if (said := _outside(line))]
+    broken = {said for needed in _declared() if (said := _outside(needed))}
     if broken:
         yield Finding(
             "packages",
             "red",
-            "; ".join(broken),
-            f"pip install '{DISTRIBUTION}=={__version__}' again, with the constraints of requirements.txt",
+            "; ".join(sorted(broken)),
+            f"pip install 'evermodel=={__version__}' again, with the constraints of requirements.txt",
         )
     other = [said for name, tested in TESTED.items() if (said := _untested(name, tested))]
-    said = f"evermodel {__version__}; " + ", ".join(
-        f"{name} {_installed(name)}" for name in ("apache-airflow", "mlflow", "evidently", "scikit-learn")
-    )
+    named = ("apache-airflow", "mlflow", "evidently", "scikit-learn")
+    said = f"evermodel {__version__}; " + ", ".join(f"{name} {_installed(name) or '-'}" for name in named)
     if other:
         yield Finding(
             "versions",
@@ -178,6 +183,22 @@ def check_versions(settings: Settings) -> Iterator[Finding]:
         yield Finding("versions", "green", said)
 
 
+def _declared() -> Iterator[Requirement]:
+    """Yield what the installed distributions require: the core, and each extra of which nothing is missing."""
+    from packaging.requirements import Requirement
+
+    for name in filter(_installed, DISTRIBUTIONS):
+        groups: dict[str, list[Requirement]] = {}
+        for line in requires(name) or ():
+            needed, named = Requirement(line), re.search(r"extra == [\"']([\w-]+)", line)
+            extra = named[1] if named else ""
+            if needed.marker is None or needed.marker.evaluate({"extra": extra}):
+                groups.setdefault(extra, []).append(needed)
+        for extra, group in groups.items():
+            if not extra or all(_installed(needed.name) for needed in group):
+                yield from group
+
+
 def _python() -> Finding:
     found = platform.python_version()
     level: Level = "green" if found.startswith(tuple(f"{tested}." for tested in TESTED_PYTHON)) else "red"
@@ -185,13 +206,8 @@ def _python() -> Finding:
     return Finding("Python", level, found, advice)
 
 
-def _outside(line: str) -> str:
+def _outside(needed: Requirement) -> str:
     """Return whether a declared dependency is missing or out of range; empty if neither."""
-    from packaging.requirements import Requirement
-
-    needed = Requirement(line)
-    if needed.marker is not None and not needed.marker.evaluate({"extra": ""}):
-        return ""
     found = _installed(needed.name)
     if not found:
         return f"{needed.name} is missing"

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 
 from evermodel.core.diagnostics import Check, Finding, first_line
+from evermodel.core.errors import MissingExtraError
+from evermodel.core.extras import named_extras
 from evermodel.core.settings import Settings
 
 # Other layers add their checks under this name: Airflow's and Slack's come from the provider.
@@ -41,7 +43,11 @@ def load_checks(entries: Iterable[EntryPoint]) -> dict[str, Check]:
 
 def _load(entry: EntryPoint) -> Check:
     try:
-        check: Check = entry.load()
+        with named_extras():
+            check: Check = entry.load()
+    except MissingExtraError as error:
+        finding = Finding(entry.name, "red", error.problem, error.advice)
+        return lambda _: [finding]
     except Exception as error:  # noqa: BLE001 - one broken package must not hide what the others say
         said = f"it cannot be imported: {first_line(error)}"
         advice = "install missing packages; evermodel doctor --only versions lists wrong versions"

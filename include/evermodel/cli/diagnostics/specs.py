@@ -1,4 +1,4 @@
-"""Check of the model specs."""
+"""Check of the model specs, and of what they need installed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from evermodel.core.errors import SpecError
 from evermodel.core.settings import Settings
 from evermodel.data.validation.schema_file import find_schema, read_schema
 from evermodel.spec import load_specs
+from evermodel.spec.libraries import missing_extras
 
 
 def check_specs(settings: Settings) -> Iterator[Finding]:
-    """Read every spec and every schema file."""
+    """Read every spec and every schema file, and look for the libraries that they need."""
     specs, problems = load_specs(settings=settings)
     if not specs and not problems:
         yield Finding(
@@ -30,6 +31,9 @@ def check_specs(settings: Settings) -> Iterator[Finding]:
                 read_schema(file)
         except SpecError as error:
             yield Finding("specs", "red", error.problem, error.advice)
+        missing, advice = missing_extras(spec)
+        if missing:
+            yield Finding("extras", "red", "; ".join(missing), advice)
     if specs:
         names = ", ".join(spec.name for spec in specs[:10])
         more = f" and {len(specs) - 10} more" if len(specs) > 10 else ""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evermodel.core.errors import SourceError
+from evermodel.core.extras import named_extras
 from evermodel.data.sources.files import FilesRelation
 from evermodel.data.validation.scan import Scan, name
 from evermodel.spec import ModelSpec
@@ -180,12 +181,8 @@ def _load(duck: Any, origin: Origin) -> None:
 
 
 def _from_engine(origin: Origin) -> Any:
-    try:
+    with named_extras():
         import ibis
-    except ImportError as error:
-        raise SourceError(
-            f"{origin.place} needs Ibis ({error})", "install ibis-framework with the engine's extra"
-        ) from error
     try:
         database, _, table = origin.table.rpartition(".")
         found = ibis.connect(origin.place).table(table, database=database or None)

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from evermodel.core.errors import SettingsError, UnsafePathError
+from evermodel.core.extras import install_command
 from evermodel.core.logins import without_login
 from evermodel.core.storage.bucket import BucketPath
 
@@ -57,7 +58,7 @@ def storage_path(text: str, name: str) -> StoragePath:
     if find_spec("obstore") is None:
         raise SettingsError(
             f"{name} is {bare}, which needs the package obstore",
-            f"pip install 'airflow-provider-evermodel[{_EXTRAS[scheme]}]'",
+            install_command([_EXTRAS[scheme]]),
         )
     try:
         root = BucketPath(scheme, found[2])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from evermodel.core.atomic import no_space
 from evermodel.core.errors import EvermodelError, SourceError
+from evermodel.core.extras import OF_SCHEME, install_command
 from evermodel.data.sources.relation import Relation, first_line, require_columns, trouble
 from evermodel.spec import ModelSpec
 from evermodel.spec.source import FilesSource
@@ -176,7 +177,7 @@ def _use_filesystem(spec: ModelSpec, connection: duckdb.DuckDBPyConnection, path
         files.invalidate_cache()  # a process that waits for data lists the same folder again and again
         connection.register_filesystem(files)
     except (ImportError, ValueError) as error:
-        extra = " (s3: pip install 'airflow-provider-evermodel[s3]')" if scheme.startswith("s3") else ""
+        extra = f": {install_command([OF_SCHEME[scheme]])}" if scheme in OF_SCHEME else ""
         raise SourceError(
             f"model {spec.name}: {path} cannot be opened: {first_line(error)}",
             f"install the fsspec file system for {scheme}://{extra}, or correct `source.path`",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from evermodel.core.connections import connections
 from evermodel.core.errors import SourceError
+from evermodel.core.extras import named_extras
 from evermodel.data.sources.relation import Arrival, Relation, Stream, imported, require_columns, steps
 from evermodel.spec.source import IbisSource
 from evermodel.spec.window import Window, parse_moment
@@ -67,13 +68,8 @@ class IbisRelation(Relation[IbisSource]):
 
     @contextmanager
     def _connected(self) -> Iterator[Any]:
-        try:
+        with named_extras():
             import ibis
-        except ImportError as error:
-            raise SourceError(
-                f"model {self.spec.name}: the source kind ibis needs the package ibis-framework",
-                "pip install 'airflow-provider-evermodel[ibis]'",
-            ) from error
         url = self._url()
         # Another process may have the file open: reading must not ask for it alone.
         reading = re.fullmatch(r"duckdb://[^?]+", url) is not None

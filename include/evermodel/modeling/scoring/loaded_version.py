@@ -186,8 +186,5 @@ def _example_row(spec: ModelSpec, example: pd.DataFrame) -> dict[str, Any]:
 
     frame = feature_frame(spec, example)
     full = frame.dropna()
-    row = (full if len(full) else frame).iloc[0]
-    return {
-        name: None if value is None or value != value else value
-        for name, value in zip(spec.features.names, row.tolist(), strict=True)
-    }
+    (row,) = (full if len(full) else frame).head(1).to_dict("records")  # values of Python, not of NumPy
+    return {str(name): None if value is None or value != value else value for name, value in row.items()}

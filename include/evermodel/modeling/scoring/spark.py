@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from evermodel.core.atomic import sweep
 from evermodel.core.errors import SpecError
+from evermodel.core.extras import named_extras
 from evermodel.core.settings import Settings
 from evermodel.data.prediction_log import day_folder, log_schema
 from evermodel.modeling import model_store
@@ -126,16 +127,11 @@ def session_of(spec: ModelSpec) -> Any:
 
     Raises
     ------
-    SpecError
+    MissingExtraError
         pyspark is not installed.
     """
-    try:
+    with named_extras():
         from pyspark.sql import SparkSession
-    except ImportError as error:
-        raise SpecError(
-            f"model {spec.name}: `score.engine: spark` needs the package pyspark",
-            "pip install 'airflow-provider-evermodel[spark]'",
-        ) from error
     builder, place = SparkSession.builder, spec.score.spark
     if place is not None:
         builder = builder.remote(place) if place.startswith("sc://") else builder.master(place)
