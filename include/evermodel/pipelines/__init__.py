@@ -7,6 +7,7 @@ __all__ = [
     "backtest",
     "deploy",
     "drift",
+    "quarantined",
     "reproduce",
     "retrain",
     "run_retrain",
