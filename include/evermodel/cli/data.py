@@ -92,7 +92,7 @@ def list_snapshots(
 
 @data.command()
 def quarantined(model: Model, as_json: AsJson = False) -> None:
-    """Show the rows that the last retrain set aside, by reason."""
+    """Show the rows that the last retrain quarantined, by reason."""
     from evermodel.pipelines.quarantined import last_quarantined
 
     spec, settings = read_spec(model)

@@ -1,4 +1,4 @@
-"""What the last retrain that quarantined rows set aside, and why."""
+"""The rows that the last retrain with a quarantine left out, and why."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Quarantined:
-    """The rows that one run set aside.
+    """The rows that one run quarantined.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class Quarantined:
 
 
 def last_quarantined(client: MlflowClient, spec: ModelSpec, settings: Settings) -> Quarantined | None:
-    """Return what the newest run with quarantined rows set aside; None if there is no such run.
+    """Return what the newest run with a quarantine left out; None if there is no such run.
 
     Raises
     ------

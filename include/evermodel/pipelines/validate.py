@@ -52,7 +52,7 @@ def validate_snapshot(retrain: RetrainRun, snapshot: Snapshot) -> Validated:
 
     The first snapshot that passes writes the schema file, if there is none. Rows that break a check of severity
     ``quarantine`` go to ``quarantine/<model>/`` in the lake, and the other rows become the snapshot of this run;
-    if a fatal check failed, they are kept there to be looked at.
+    if a fatal check failed, they are kept there for inspection.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """Checks of the newest rows by themselves: what spoils them alone is a small share of the whole snapshot.
 
-The newest rows are those that the gate tests on and that tomorrow's rows look like. If they are set aside almost
+The newest rows are those that the gate tests on and that tomorrow's rows look like. If they are left out almost
 whole, the gate sees old rows only and its answer says nothing about now.
 """
 
@@ -90,7 +90,7 @@ def recency_checks(
 ) -> Iterator[CheckResult]:
     """Check the newest day and week, and the parts of the split that decide, each by itself.
 
-    Quarantined rows are held against `max_recent_quarantine_share`, unknown categories against
+    Quarantined rows are compared with `max_recent_quarantine_share`, unknown categories with
     `max_unknown_share`, and missing values against the worst earlier day or week of the same snapshot, from which
     they may grow by `max_null_jump`. Periods of fewer than 20 rows are not judged.
 
