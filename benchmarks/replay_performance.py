@@ -83,9 +83,9 @@ def replay() -> tuple[ModelSpec, Baseline, list[Week]]:
 def table(spec: ModelSpec, baseline: Baseline, weeks: Sequence[Week]) -> str:
     """Return the replay as a Markdown table with what follows from it."""
     assert baseline.level is not None
-    limit = baseline.level.value - margins(spec)[0]
+    limit = baseline.level.value - margins(spec, baseline)[0]
     lines = [
-        f"baseline {baseline.level.value:.3f} ± {1.96 * baseline.level.error:.3f}, margin {margins(spec)[0]:g}",
+        f"baseline {baseline.level.value:.3f} ± {1.96 * baseline.level.error:.3f}, margin {margins(spec, baseline)[0]:g}",
         "",
         "| week of | labels | AUC seen | AUC of the other half | fell? | verdict | estimate before labels |",
         "|---|---|---|---|---|---|---|",
@@ -104,7 +104,7 @@ def table(spec: ModelSpec, baseline: Baseline, weeks: Sequence[Week]) -> str:
 def summary(spec: ModelSpec, baseline: Baseline, weeks: Sequence[Week]) -> list[str]:
     """Count what was found, what was missed, and what was a false alarm."""
     assert baseline.level is not None
-    limit = baseline.level.value - margins(spec)[0]
+    limit = baseline.level.value - margins(spec, baseline)[0]
     alarmed = [week for week in weeks if week.seen.severity != "none"]
     aware = [week for week in weeks if week.whole.severity != "none"]
     fell = [week for week in weeks if week.fell(limit)]
@@ -135,7 +135,11 @@ def plot(baseline: Baseline, spec: ModelSpec, weeks: Sequence[Week], target: Pat
     guess = np.array([[week.estimate.value, week.estimate.low, week.estimate.high] for week in weeks])
     axes.axhline(baseline.level.value, color="#3b6ea5", lw=1, label="baseline")
     axes.axhline(
-        baseline.level.value - margins(spec)[0], color="#3b6ea5", lw=1, ls=":", label="less the margin"
+        baseline.level.value - margins(spec, baseline)[0],
+        color="#3b6ea5",
+        lw=1,
+        ls=":",
+        label="less the margin",
     )
     axes.fill_between(days, guess[:, 1], guess[:, 2], color="#bbbbbb", alpha=0.5, lw=0)
     axes.plot(days, guess[:, 0], color="#777777", lw=1, label="estimated before labels")

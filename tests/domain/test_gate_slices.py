@@ -122,7 +122,9 @@ def test_of_two_equal_models_slices_stop_no_more_often_than_stated() -> None:
         one, other = (
             np.clip(0.5 + 0.2 * (labels - 0.5) + 0.2 * generator.normal(size=400), 0, 1) for _ in range(2)
         )
-        stopped += any(gate.verdict == "fail" for gate in slice_gates(spec, features, labels, one, other))
+        stopped += any(
+            gate.verdict == "fail" for gate in slice_gates(spec, features, labels, one, other, 0.01)
+        )
 
     assert stopped / times <= 0.025 + 3 * np.sqrt(0.025 * 0.975 / times)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from evermodel.evaluation.decision import COLD_START, Comparison, Gate, compare
 from evermodel.modeling.tasks import confidence_of, metric_of, primary
 from evermodel.spec import ModelSpec
+from evermodel.spec.parts import margin_text
 from evermodel.stats.bootstrap import MeasuredMetric, side_by_side
 from evermodel.stats.clusters import FEWEST, Clusters
 from evermodel.stats.metrics import Floats, Metric, calibration_error
@@ -55,22 +56,26 @@ def evidence_text(clusters: Clusters | None) -> str:
 
 
 def comparison_gates(
-    spec: ModelSpec, measured: list[MeasuredMetric], unusable: str | None = None
+    spec: ModelSpec, measured: list[MeasuredMetric], margins: Sequence[float], unusable: str | None = None
 ) -> Iterator[Gate]:
     """Compare the challenger with the champion, and each metric with its floor.
 
     Of the primary metric the spec says which outcomes may ship; a secondary one must be better or not worse. A champion
     that cannot be scored (``unusable`` says why) fails the comparison.
+
+    Parameters
+    ----------
+    margins
+        In units of each metric.
     """
     gate = spec.gate
-    wanted = [(measured[0], gate.margin, gate.floor, gate.ship_on)]
-    for found, check in zip(measured[1:], gate.secondary, strict=True):
-        wanted.append((found, check.margin, check.floor, ("better", "not_worse")))
-    for found, margin, floor, allowed in wanted:
+    wanted = [(gate.margin, gate.floor, gate.ship_on)]
+    wanted += [(check.margin, check.floor, ("better", "not_worse")) for check in gate.secondary]
+    for found, margin, (declared, floor, allowed) in zip(measured, margins, wanted, strict=True):
         if unusable:
             yield _no_comparison(found, unusable)
         else:
-            yield _against_champion(found, margin, allowed, gate.confidence)
+            yield _against_champion(found, margin, margin_text(declared), allowed, gate.confidence)
         if floor is not None:
             yield _floor_gate(found, floor)
 
@@ -100,7 +105,7 @@ def floor_text(metric: Metric, floor: float) -> str:
 
 
 def _against_champion(
-    measured: MeasuredMetric, margin: float, allowed: tuple[Comparison, ...], confidence: float
+    measured: MeasuredMetric, margin: float, told: str, allowed: tuple[Comparison, ...], confidence: float
 ) -> Gate:
     name, gain = f"{measured.metric.name} against the champion", measured.gain
     if gain is None:
@@ -108,7 +113,7 @@ def _against_champion(
     verdict = outcome(measured, margin)
     detail = (
         f"{verdict.replace('_', ' ')}: gain {gain.value:+.4f}, {confidence:.0%} interval "
-        f"{gain.low:+.4f} to {gain.high:+.4f}, margin {margin}{evidence_text(measured.clusters)}"
+        f"{gain.low:+.4f} to {gain.high:+.4f}, margin {margin:.3g}{told}{evidence_text(measured.clusters)}"
     )
     value = gain.value if math.isfinite(gain.value) else None
     threshold = " or ".join(allowed).replace("_", " ")

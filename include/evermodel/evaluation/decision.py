@@ -44,6 +44,9 @@ class Decision:
         SHA-256 of every file of the challenger's model; empty in decisions of earlier releases.
     approval
         ``auto`` or ``manual``, as it was when the decision was made; empty in decisions of earlier releases.
+    margin
+        Largest loss of the primary metric that counted as not worse; None where there is no champion, and in decisions
+        of earlier releases.
     """
 
     model: str
@@ -63,6 +66,7 @@ class Decision:
     gates: tuple[Gate, ...]
     files: dict[str, str] = field(default_factory=dict)
     approval: str = ""
+    margin: float | None = None
 
     @property
     def digest(self) -> str:
@@ -77,8 +81,8 @@ class Decision:
     def to_json(self) -> dict[str, Any]:
         """Return plain data, ready for JSON."""
         data = asdict(self)
-        for name in ("files", "approval"):
-            if not data[name]:
+        for name in ("files", "approval", "margin"):
+            if data[name] in ({}, "", None):
                 del data[name]  # the digests of decisions without stay what they were
         return data
 

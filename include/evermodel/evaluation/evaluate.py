@@ -14,6 +14,7 @@ from evermodel.evaluation.decision import Decision, Gate
 from evermodel.evaluation.evaluated_model import EvaluatedModel, score
 from evermodel.evaluation.fairness import fairness_gates
 from evermodel.evaluation.latency_and_size import cost_gates
+from evermodel.evaluation.margin import margins_of
 from evermodel.evaluation.no_skill import skill_gate
 from evermodel.evaluation.slices import slice_gates
 from evermodel.modeling.tasks import classes_of, encode
@@ -77,11 +78,12 @@ def evaluate(
     theirs, unusable = _champion_scores(spec, champion, features, classes, unusable)
     clusters = clusters_of(spec, features, times)
     measured = measure_window(spec, labels, scores, theirs, clusters)
+    margins = margins_of(spec, measured, labels, theirs)
     gates = [
-        *comparison_gates(spec, measured, unusable),
+        *comparison_gates(spec, measured, margins, unusable),
         skill_gate(spec, labels, scores, clusters),
         *calibration_gate(spec, labels, scores),
-        *slice_gates(spec, features, labels, scores, theirs, clusters),
+        *slice_gates(spec, features, labels, scores, theirs, margins[0], clusters),
         *fairness_gates(spec, features, labels, scores),
         *behavioral_gates(spec, features, scores, lambda frame: score(spec, challenger, frame, classes)),
         *cost_gates(spec, challenger, features),
@@ -99,7 +101,7 @@ def evaluate(
         model_uri=challenger.uri,
         parent=None if champion is None else champion.name,
         metric=first.metric.name,
-        verdict="not_enough_evidence" if unusable else outcome(first, spec.gate.margin),
+        verdict="not_enough_evidence" if unusable else outcome(first, margins[0]),
         ship=forced or not failed,
         forced=forced,
         reason=reason,
@@ -110,6 +112,7 @@ def evaluate(
         gates=tuple(gates),
         files=dict(challenger.files),
         approval=approval or spec.approval,
+        margin=None if first.gain is None else margins[0],
     )
 
 

@@ -12,6 +12,7 @@ from evermodel.evaluation.comparison import evidence_text
 from evermodel.evaluation.decision import Gate
 from evermodel.modeling.tasks import primary
 from evermodel.spec import ModelSpec
+from evermodel.spec.parts import Task
 from evermodel.stats.bootstrap import side_by_side
 from evermodel.stats.clusters import Clusters
 from evermodel.stats.metrics import Floats
@@ -26,7 +27,8 @@ def skill_gate(spec: ModelSpec, labels: NDArray[Any], scores: Floats, clusters: 
     champion nothing else might ask: a floor is an absolute value, and of rare events a constant has an excellent Brier
     score.
     """
-    metric, constant = primary(spec), best_constant(spec, labels, scores)
+    metric = primary(spec)
+    constant = best_constant(spec.task, metric.name, labels, scores)
     (measured,) = side_by_side(
         [metric], labels, scores, constant,
         confidence=spec.gate.confidence, resamples=_RESAMPLES, seed=spec.seed, clusters=clusters,
@@ -44,10 +46,10 @@ def skill_gate(spec: ModelSpec, labels: NDArray[Any], scores: Floats, clusters: 
     return Gate(f"{metric.name} against no skill", verdict, value, "gain > 0", detail)
 
 
-def best_constant(spec: ModelSpec, labels: NDArray[Any], scores: Floats) -> Floats:
+def best_constant(task: Task, metric: str, labels: NDArray[Any], scores: Floats) -> Floats:
     """Return the one prediction, repeated for every row, that is best on these labels: a share, shares, mean or median."""
-    if spec.task == "multiclass":
+    if task == "multiclass":
         shares = np.bincount(labels, minlength=scores.shape[1]) / len(labels)
         return np.tile(shares, (len(labels), 1))
-    centre = np.median if spec.gate.metric == "mae" else np.mean
+    centre = np.median if metric == "mae" else np.mean
     return np.full(len(labels), float(centre(labels.astype(np.float64))))

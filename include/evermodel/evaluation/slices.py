@@ -29,11 +29,12 @@ _BEYOND = 5
 
 @dataclass(frozen=True, eq=False)
 class _Slice:
-    """One slice: its name, its rows, its check, and which of its rows belong together."""
+    """One slice: its name, its rows, its check, the margin in units of the metric, and which rows belong together."""
 
     name: str
     rows: NDArray[np.bool_]
     check: SliceCheck
+    margin: float = 0.0
     clusters: Clusters | None = None
 
     @property
@@ -47,6 +48,7 @@ def slice_gates(
     labels: NDArray[Any],
     challenger: Floats,
     champion: Floats | None,
+    margin: float,
     clusters: Clusters | None = None,
 ) -> Iterator[Gate]:
     """Evaluate every declared slice by the paired gain on its rows.
@@ -61,17 +63,21 @@ def slice_gates(
     ----------
     challenger, champion
         Answers of the two models for its rows; None without a champion.
+    margin
+        Of checks that name none, in units of the metric.
     """
-    slices = [part for check in spec.gate.slices for part in _slices(spec, check, features)]
+    slices = [
+        replace(part, margin=margin if check.margin is None else check.margin)
+        for check in spec.gate.slices
+        for part in _slices(spec, check, features)
+    ]
     if clusters is not None:
         slices = [replace(part, clusters=clusters.of_rows(part.rows)) for part in slices]
     reasons = [_unjudged(part, labels) for part in slices]
     judged = reasons.count(None)
     for part, reason in zip(slices, reasons, strict=True):
         if reason is not None:
-            yield Gate(
-                part.name, "warn", None, _threshold(spec, part.check, champion), f"not evaluated: {reason}"
-            )
+            yield Gate(part.name, "warn", None, _threshold(spec, part, champion), f"not evaluated: {reason}")
             continue
         theirs = None if champion is None else champion[part.rows]
         measured = _measure(spec, part, labels[part.rows], challenger[part.rows], theirs, judged)
@@ -131,7 +137,7 @@ def _measure(
 
 def _gate(spec: ModelSpec, part: _Slice, measured: MeasuredMetric, champion: Floats | None) -> Gate:
     own, gain, floor = measured.own, measured.gain, part.check.floor
-    threshold = _threshold(spec, part.check, champion)
+    threshold = _threshold(spec, part, champion)
     detail = f"{part.size} rows: {spec.gate.metric} {own.value:.4f} ({own.low:.4f} to {own.high:.4f})"
     if gain is not None and measured.theirs is not None:
         detail += (
@@ -143,19 +149,16 @@ def _gate(spec: ModelSpec, part: _Slice, measured: MeasuredMetric, champion: Flo
         return Gate(part.name, "warn", None, threshold, f"not evaluated: no finite value; {detail}")
     if floor is not None and not reaches(measured.metric, own.value, floor):
         return Gate(part.name, "fail", value, threshold, f"misses its floor {floor}; {detail}")
-    if gain is None or gain.value >= -_margin(spec, part.check):
+    if gain is None or gain.value >= -part.margin:
         return Gate(part.name, "pass", value, threshold, detail)
     if gain.high < 0:  # significant
         return Gate(part.name, "fail", value, threshold, f"worse than the champion; {detail}")
     return Gate(part.name, "warn", value, threshold, f"worse, but not significantly; {detail}")
 
 
-def _margin(spec: ModelSpec, check: SliceCheck) -> float:
-    return spec.gate.margin if check.margin is None else check.margin
-
-
-def _threshold(spec: ModelSpec, check: SliceCheck, champion: Floats | None) -> str:
-    parts = [] if champion is None else [f"gain ≥ -{_margin(spec, check)}, or not significant"]
+def _threshold(spec: ModelSpec, part: _Slice, champion: Floats | None) -> str:
+    check = part.check
+    parts = [] if champion is None else [f"gain ≥ -{part.margin:.3g}, or not significant"]
     if check.floor is not None:
         parts.append(f"{spec.gate.metric} {floor_text(primary(spec), check.floor)}")
     return " and ".join(parts) or "none without a champion"

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from evermodel.spec.parts import Column, MetricName, Share, SpecSection
+from evermodel.spec.parts import Column, Margin, MetricName, Share, SpecSection
 
 Scalar = bool | int | float | str
 
@@ -15,7 +15,7 @@ class SecondaryMetric(SpecSection):
     """A further metric that must not get worse."""
 
     metric: MetricName
-    margin: float = Field(0.01, ge=0, description="Largest loss that counts as not worse.")
+    margin: Margin = Field("5%", description="Largest loss that counts as not worse, as in `gate.margin`.")
     floor: float | None = Field(None, description="Absolute value it must reach.")
 
 

@@ -15,7 +15,7 @@ from evermodel.spec.checks import (
     SecondaryMetric,
     SliceCheck,
 )
-from evermodel.spec.parts import METRIC_NAMES, FeaturesSpec, MetricName, Share, SpecSection, Task
+from evermodel.spec.parts import METRIC_NAMES, FeaturesSpec, Margin, MetricName, Share, SpecSection, Task
 
 
 class GateSpec(SpecSection):
@@ -23,7 +23,11 @@ class GateSpec(SpecSection):
 
     metric: MetricName = Field("roc_auc", description="Primary metric; default: the first one of the task.")
     floor: float | None = Field(None, description="Absolute value the metric must reach.")
-    margin: float = Field(0.01, ge=0, description="Largest loss that counts as not worse.")
+    margin: Margin = Field(
+        "5%",
+        description="Largest loss that counts as not worse, in units of the metric, or as a share of the champion's"
+        " gain over the best constant prediction.",
+    )
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Confidence of the bootstrap interval.")
     resamples: int = Field(2000, ge=200, description="Bootstrap resamples.")
     ship_on: tuple[Literal["better", "not_worse"], ...] = Field(

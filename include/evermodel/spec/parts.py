@@ -71,6 +71,30 @@ def check_cron(value: str) -> str:
 
 Cron = Annotated[str, AfterValidator(check_cron)]
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def margin_share(margin: float | str) -> float | None:
+    """Return the share that a margin is of the champion's gain over no skill; None if it is in units of the metric.
+
+    >>> margin_share("5%"), margin_share(0.01)
+    (0.05, None)
+    """
+    return float(margin.removesuffix("%")) / 100 if isinstance(margin, str) else None
+
+
+def margin_text(margin: float | str) -> str:
+    """Return what a margin is, as the end of a sentence.
+
+    >>> margin_text("5%"), margin_text(0.01)
+    (" (5% of the champion's gain over no skill)", '')
+    """
+    return f" ({margin} of the champion's gain over no skill)" if isinstance(margin, str) else ""
+
+
+Margin = (
+    Annotated[float, Field(ge=0, strict=True)]
+    | Annotated[str, Field(pattern=r"^\d{1,2}(\.\d+)?%$", examples=["5%"])]
+)
 Column = Annotated[str, Field(min_length=1)]
 
 

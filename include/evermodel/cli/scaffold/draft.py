@@ -231,17 +231,21 @@ def _gate(label: Label) -> Iterator[str]:
     if label.task == "binary":
         yield "  metric: roc_auc"
         yield "  floor: 0.6" + _comment("0.5 is chance")
-        yield "  margin: 0.01" + _comment("largest loss that counts as not worse than the champion")
+        yield "  margin: 5%" + _comment(
+            "of the champion's gain over no skill: a loss that counts as not worse"
+        )
     elif label.task == "multiclass":
         total = sum(label.classes.values())
         entropy = -sum(n / total * math.log(n / total) for n in label.classes.values())
         yield "  metric: log_loss"
         yield f"  floor: {entropy:.3g}" + _comment("what the class shares alone reach")
-        yield "  margin: 0.02"
+        yield "  margin: 5%"
     else:
         yield "  metric: rmse"
         yield f"  floor: {label.sd:.4g}" + _comment("what the mean alone reaches")
-        yield f"  margin: {label.sd / 50:.2g}" + _comment("2 % of that")
+        yield "  margin: 5%" + _comment(
+            "of the champion's gain over the mean: a loss that counts as not worse"
+        )
 
 
 def _listed(key: str, columns: dict[str, str], indent: str) -> Iterator[str]:

@@ -7,18 +7,22 @@ from collections.abc import Iterator
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
+from evermodel.evaluation.margin import in_units
 from evermodel.monitoring.performance.answers import (
     Level,
     enough,
     level,
     metric_to_watch,
     performance_metric,
+    truth_and_scores,
 )
 from evermodel.monitoring.performance.baseline import Baseline
 from evermodel.monitoring.performance.label_join import LabelJoin, versions_of
 from evermodel.monitoring.performance.report import MetricStanding
 from evermodel.monitoring.problems import Problem, worst_of
 from evermodel.spec import ModelSpec
+from evermodel.spec.gate import GateSpec
+from evermodel.spec.parts import margin_share
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,12 +32,28 @@ _MOST_VALUES = 20  # of a slice column, those with the most rows
 _DEFAULT_MARGIN = 0.01
 
 
-def margins(spec: ModelSpec) -> tuple[float, float]:
-    """Return the shortfalls that are a warning and critical."""
-    own = spec.gate.margin if performance_metric(spec) == spec.gate.metric else _DEFAULT_MARGIN
-    margin = own if spec.performance.margin is None else spec.performance.margin
+def margins(spec: ModelSpec, baseline: Baseline) -> tuple[float, float]:
+    """Return the shortfalls that are a warning and critical, in units of the metric.
+
+    A share, such as the gate's default of 5 %, refers to the gain over no skill on the baseline's test rows; without
+    these rows it is taken as 0.01.
+    """
+    margin = spec.performance.margin
+    if margin is None:
+        margin = _gate_margin(spec, baseline)
     critical = 3 * margin if spec.performance.critical is None else spec.performance.critical
     return margin, max(margin, critical)
+
+
+def _gate_margin(spec: ModelSpec, baseline: Baseline) -> float:
+    metric, same = metric_to_watch(spec), performance_metric(spec) == spec.gate.metric
+    declared = spec.gate.margin if same else GateSpec().margin
+    if margin_share(declared) is None:
+        return float(declared)
+    if baseline.rows is None:
+        return _DEFAULT_MARGIN
+    truth, scores = truth_and_scores(spec, baseline.rows)
+    return in_units(spec, declared, metric, truth, scores)
 
 
 def stand(spec: ModelSpec, rows: pa.Table, baseline: Baseline) -> tuple[MetricStanding, ...]:
@@ -58,12 +78,15 @@ def stand(spec: ModelSpec, rows: pa.Table, baseline: Baseline) -> tuple[MetricSt
     found = level(spec, rows)
     if found is None:
         return ()
-    whole = _standing(spec, ALL_ROWS, found, baseline.level, rate / 2 if pairs else rate)
-    return whole, *(_standing(spec, *pair, rate / 2 / len(pairs)) for pair in pairs)
+    limits = margins(spec, baseline)
+    whole = _standing(spec, ALL_ROWS, found, baseline.level, rate / 2 if pairs else rate, limits)
+    return whole, *(_standing(spec, *pair, rate / 2 / len(pairs), limits) for pair in pairs)
 
 
-def _standing(spec: ModelSpec, name: str, found: Level, promised: Level, rate: float) -> MetricStanding:
-    margin, critical = margins(spec)
+def _standing(
+    spec: ModelSpec, name: str, found: Level, promised: Level, rate: float, limits: tuple[float, float]
+) -> MetricStanding:
+    margin, critical = limits
     shortfall = float(metric_to_watch(spec).gain(promised.value, found.value))
     error = math.hypot(found.error, promised.error)
     return MetricStanding(

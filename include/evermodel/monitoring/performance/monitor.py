@@ -188,7 +188,7 @@ def _report(
     estimate: Estimate | None,
     proxies: Proxies | None,
 ) -> PerformanceReport:
-    margin, critical = margins(spec)
+    margin, critical = margins(spec, baseline)
     timeline = joined.timeline
     by_day = business_by_day(spec, joined.rows) if spec.performance.business else {}
     notes = [f"version {baseline.version}: {baseline.note}"] if baseline.note else []

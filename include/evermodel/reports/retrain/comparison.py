@@ -36,7 +36,7 @@ def gain_plot(trial: ScoredSample) -> Plot | None:
     if gain is None or not np.isfinite(gain).all():
         return None
     value, low, high = gain
-    margin = trial.spec.gate.margin
+    margin = trial.decision.margin or 0.0
     figure, axes = blank(11.4, 1.7)
     axes.grid(visible=False)
     axes.spines["left"].set_visible(False)

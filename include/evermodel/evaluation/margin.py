@@ -1,0 +1,56 @@
+"""The margin of a comparison in units of its metric: the largest loss that counts as not worse.
+
+A loss of 0.01 is little of an accuracy and everything of the Brier score of rare events. Without a number of its own, a
+margin is therefore a share of what the champion gains over the best constant prediction on the same rows, a skill score
+(Murphy 1988, Monthly Weather Review 116: 2417-2424).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+
+from evermodel.evaluation.no_skill import best_constant
+from evermodel.spec import ModelSpec
+from evermodel.spec.parts import Margin, margin_share
+from evermodel.stats.bootstrap import MeasuredMetric
+from evermodel.stats.metrics import Floats, Metric
+
+
+def margins_of(
+    spec: ModelSpec, measured: Sequence[MeasuredMetric], labels: NDArray[Any], champion: Floats | None
+) -> list[float]:
+    """Return the margin of the primary metric, then those of the secondary ones; zeros without a champion.
+
+    Parameters
+    ----------
+    measured
+        The same metrics on the test window.
+    """
+    declared = [spec.gate.margin, *(check.margin for check in spec.gate.secondary)]
+    if champion is None:
+        return [0.0 for _ in declared]
+    return [
+        in_units(spec, margin, found.metric, labels, champion)
+        for margin, found in zip(declared, measured, strict=True)
+    ]
+
+
+def in_units(spec: ModelSpec, margin: Margin, metric: Metric, labels: NDArray[Any], scores: Floats) -> float:
+    """Return a margin in units of a metric.
+
+    Parameters
+    ----------
+    scores
+        Predictions of the model whose gain over the best constant a share refers to. One without a gain leaves no
+        margin.
+    """
+    share = margin_share(margin)
+    if share is None:
+        return float(margin)
+    constant = best_constant(spec.task, metric.name, labels, scores)
+    gain = float(metric.gain(metric(labels, scores), metric(labels, constant)))
+    return share * gain if math.isfinite(gain) and gain > 0 else 0.0
