@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
 import threading
@@ -113,3 +114,14 @@ def test_what_a_killed_process_left_is_no_version_and_is_cleared_away(tmp_path: 
     assert cache.last_good() is None
     assert (cache.files("3", "runs:/a", fill("whole")) / "model").read_text() == "whole"
     assert list(tmp_path.glob(".download-*")) == []
+
+
+def test_what_was_left_of_other_versions_is_cleared_away_unless_it_is_in_work(tmp_path: Path) -> None:
+    cache = ModelCache(tmp_path)
+    for name in (".download-1-aa", ".trash-2-bb", ".download-4-cc"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model").write_text("half")
+    with (tmp_path / ".lock-4").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        cache.files("3", "runs:/a", fill("x"))
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {"3", ".download-4-cc"}

@@ -10,11 +10,11 @@ import httpx
 import pytest
 
 from evermodel.deployment.rollback import roll_back
-from evermodel.modeling import model_store
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.traffic_plan import split
 from evermodel.serving.app import create_app
 from evermodel.serving.metrics import Metrics
+from evermodel.serving.preparation import PreparingSource
 from evermodel.serving.reconciler import Reconciler
 from support.serving_models import (
     Published,
@@ -117,16 +117,15 @@ def slow_downloads(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[dict[str, 
     """Hold up the downloads of chosen versions, and note which ones began."""
     held: dict[str, threading.Event] = {}
     begun: list[str] = []
-    download = model_store.download
+    download = PreparingSource.download
 
-    def slowly(client: Any, uri: str, folder: Path, *known: Any) -> Any:
-        version = uri.rpartition("/")[2]
-        begun.append(version)
-        if version in held:
-            held[version].wait(60)
-        return download(client, uri, folder, *known)
+    def slowly(source: PreparingSource, version: Any, folder: Path) -> dict[str, str]:
+        begun.append(version.version)
+        if version.version in held:
+            held[version.version].wait(60)
+        return download(source, version, folder)
 
-    monkeypatch.setattr(model_store, "download", slowly)
+    monkeypatch.setattr(PreparingSource, "download", slowly)
     yield held, begun
     for event in held.values():
         event.set()

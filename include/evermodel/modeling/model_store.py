@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -242,7 +243,7 @@ def example_of(folder: Path) -> list[dict[str, Any]]:
 
 def _metadata(folder: Path) -> dict[str, Any]:
     try:
-        meta = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
+        meta = _parsed((folder / "MLmodel").read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise ModelFormatError(
             f"{folder}: no readable MLmodel file ({error})", "retrain or roll back"
@@ -252,6 +253,12 @@ def _metadata(folder: Path) -> dict[str, Any]:
             f"{folder}: the model has no signature or input example", "retrain or roll back"
         )
     return meta
+
+
+@lru_cache(maxsize=8)
+def _parsed(text: str) -> Any:
+    """Parse YAML; each load of a model needs the same text several times."""
+    return yaml.safe_load(text)
 
 
 def _example_file(folder: Path, meta: dict[str, Any]) -> Path:

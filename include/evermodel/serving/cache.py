@@ -9,7 +9,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -148,8 +148,7 @@ class ModelCache:
         return True
 
     def _download(self, version: str, origin: str, download: Callable[[Path], Mapping[str, str]]) -> None:
-        for left in (*self.folder.glob(f"{_DOWNLOAD}{version}-*"), *self.folder.glob(f"{_TRASH}{version}-*")):
-            shutil.rmtree(left, ignore_errors=True)  # left by a process that was killed
+        self._clear_left(version)
         fresh = self.folder / f"{_DOWNLOAD}{version}-{uuid.uuid4().hex}"
         fresh.mkdir()
         try:
@@ -160,11 +159,19 @@ class ModelCache:
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
 
+    def _clear_left(self, locked: str) -> None:
+        """Remove what killed processes left of the locked version, and of all that nobody has locked."""
+        for left in (*self.folder.glob(f"{_DOWNLOAD}*-*"), *self.folder.glob(f"{_TRASH}*-*")):
+            version = left.name.removeprefix(_DOWNLOAD).removeprefix(_TRASH).rpartition("-")[0]
+            lock = nullcontext() if version == locked else self._locked(version, fcntl.LOCK_NB)
+            with suppress(BlockingIOError), lock:
+                shutil.rmtree(left, ignore_errors=True)
+
     @contextmanager
-    def _locked(self, version: str) -> Iterator[None]:
+    def _locked(self, version: str, how: int = 0) -> Iterator[None]:
         """Exclude other processes and threads; the lock of a killed process is released."""
         with (self.folder / f".lock-{version}").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            fcntl.flock(lock, fcntl.LOCK_EX | how)
             yield
 
 

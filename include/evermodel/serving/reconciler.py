@@ -13,8 +13,9 @@ from evermodel.core.settings import Settings
 from evermodel.modeling.scoring.loaded_version import ServedModel
 from evermodel.registry.serving_heartbeats import InMemory
 from evermodel.serving.cache import ModelCache
-from evermodel.serving.desired_state import DesiredState, RegistrySource
+from evermodel.serving.desired_state import DesiredState
 from evermodel.serving.metrics import Metrics
+from evermodel.serving.preparation import PreparingSource
 from evermodel.serving.routing_table import Traffic
 from evermodel.serving.services import ServiceThread
 from evermodel.serving.traffic_switch import TrafficSwitch
@@ -73,7 +74,7 @@ class Reconciler(ServiceThread):
         self.spec = spec
         self.status = ReconcilerStatus(spec.name, metrics)
         self.switch = TrafficSwitch(spec.name, metrics, settings.lake, instance)
-        self._source = RegistrySource(spec, settings.tracking_uri)
+        self._source = PreparingSource(spec, settings.tracking_uri)
         self._versions = LoadedVersions(spec, cache, poll_seconds)
         self._workers = Workers(cache.folder / _WORKERS)
         self._poll_seconds = poll_seconds
@@ -101,6 +102,7 @@ class Reconciler(ServiceThread):
                 self.check()
                 self._workers.wait(self._stopping, self._poll_seconds)
         finally:
+            self._source.stop()
             self._workers.leave()
 
     def check(self) -> None:
@@ -114,6 +116,7 @@ class Reconciler(ServiceThread):
             self._reconcile(desired)
         self.switch.update_limit()
         self.status.finish_check()
+        self._source.answering = True
 
     def _reconcile(self, desired: DesiredState | None) -> None:
         name = self.spec.name
