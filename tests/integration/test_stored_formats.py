@@ -331,7 +331,10 @@ def test_a_backtest_is_read_back(stored: StoredWorld) -> None:
     again = json.loads((stored.folder / "backtest-report" / "backtest.json").read_text())
     for found in (report, again):  # sentences, and the digest over them, may be worded anew
         del found["digest"]
-        del found["result"]["spec"], found["fit_seconds"]  # another method, another key: made again, and timed
+        del (
+            found["result"]["spec"],
+            found["fit_seconds"],
+        )  # another method, another key: made again, and timed
         for policy in found["result"]["policies"]:
             del policy["verdict"]
     assert again == {**report, "format": FORMAT}
