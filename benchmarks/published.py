@@ -66,10 +66,11 @@ class Published:
     def promote(self, version: str, key: str) -> None:
         """Make a version the champion."""
         registry = ModelRegistry(self.client)
-        seen = registry.read(self.spec.name)
-        registry.promote(
-            seen, version, expected=seen.champion, by="benchmark", reason="benchmark", run_key=key
-        )
+        with registry.holding(self.spec.name) as held:
+            champion = held.entry.champion
+            registry.promote(
+                held, version, expected=champion, by="benchmark", reason="benchmark", run_key=key
+            )
 
 
 def rows_of(count: int, seed: int) -> pd.DataFrame:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from evermodel.registry.tracking import configure_mlflow_process
 from support.flights import World, flights_world
 from support.mlflow_server import wait_for_mlflow
 from support.object_stores import s3_server
+from support.postgres_server import postgres_server, server_programs
 
 # One thread a process: the tests run side by side, and OpenMP threads that wait for each other would crawl.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -50,7 +52,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: (places.get(str(item.path), len(places)), -sizes[item.path], str(item.path)))
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
-        if fixtures & {"mlflow_server", "s3_endpoint"}:
+        if fixtures & {"mlflow_server", "postgres", "s3_endpoint"}:
             item.add_marker("server")
         if "mlflow_store" in fixtures:
             item.add_marker("registry")
@@ -89,6 +91,14 @@ def every_logger_speaks() -> None:
                 logger.setLevel(logging.NOTSET)
 
 
+@pytest.fixture(autouse=True)
+def database(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> str:
+    """URL of a database of this test alone; its file is made at first use."""
+    url = f"sqlite:///{tmp_path_factory.getbasetemp() / 'databases' / uuid.uuid4().hex}.db"
+    monkeypatch.setenv("EVERMODEL_DATABASE", url)
+    return url
+
+
 @pytest.fixture(scope="session")
 def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a real MLflow server of this test session."""
@@ -121,6 +131,15 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(20)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """Address of a real PostgreSQL server of this test session."""
+    if server_programs() is None:
+        pytest.skip("no PostgreSQL server is installed (apt-get install postgresql)")
+    with postgres_server() as uri:
+        yield uri
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ from evermodel.alerts.teams import Team, teams
 from evermodel.monitoring.drift.verdict import Performance
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.tracking import connect, keyed_run, log_json
+from support.registry_shelf import promoted
 from support.slack_limits import block_problems, blocks_width, units
 from support.small_spec import small_spec
 from support.verdicts import a_verdict
@@ -122,7 +123,9 @@ def test_the_week_is_read_from_the_registry(tmp_path: Path, mlflow_store: str) -
     client = connect(mlflow_store)
     trained = keyed_run(client, team.name, "k", kind="candidate", name="k").info
     client.create_model_version(team.name, f"{trained.artifact_uri}/model", trained.run_id)
-    ModelRegistry(client).promote(ModelRegistry(client).read(team.name), "1", expected=None, by="t", reason="t", run_key="k", at=datetime(2025, 12, 31, tzinfo=UTC))  # fmt: skip
+    promoted(
+        ModelRegistry(client),
+        team.name, "1", expected=None, by="t", reason="t", run_key="k", at=datetime(2025, 12, 31, tzinfo=UTC))  # fmt: skip
     for number, problem in enumerate([WARNING, CALM, CALM, CRITICAL]):
         team.look(number - 1, problem)  # the first day lies before the week
     for number in range(-1, 3):

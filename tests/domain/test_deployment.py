@@ -201,7 +201,10 @@ def test_a_rollback_reaches_only_what_has_served(rollout_world: RolloutWorlds) -
     made.serve()
     _, never = made.judged("r/2", "1")
     registry = ModelRegistry(made.world.client)
-    with pytest.raises(PromotionError, match="version 2 has never served"):
+    with (
+        registry.holding(made.name) as held,
+        pytest.raises(PromotionError, match="version 2 has never served"),
+    ):
         promote(
-            registry, registry.read(made.name), never, expected="1", by="x", reason="x", run_key="b", kind="rollback"
+            registry, held, never, expected="1", by="x", reason="x", run_key="b", kind="rollback"
         )  # fmt: skip

@@ -25,7 +25,7 @@ from evermodel.registry.registry_entry import Promotion
 from evermodel.registry.serving_heartbeats import Reports, ServingReport, VersionCounts, write_report
 from evermodel.spec import ModelSpec
 from evermodel.spec.rollout import RollbackSpec
-from support.registry_shelf import Shelf
+from support.registry_shelf import Shelf, promoted
 from support.small_spec import small_spec
 from support.verdicts import a_verdict
 
@@ -135,8 +135,9 @@ def shelf(mlflow_store: str) -> Shelf:
     shelf = Shelf(mlflow_store)
     for version, before in (("1", None), ("2", "1")):
         assert shelf.register(f"key {version}") == version
-        ModelRegistry(shelf.client).promote(
-            ModelRegistry(shelf.client).read(shelf.name),
+        promoted(
+            ModelRegistry(shelf.client),
+            shelf.name,
             version,
             expected=before,
             by="a",
@@ -201,9 +202,7 @@ def test_nobody_is_sent_back_for_a_predecessor(
 ) -> None:
     shelf.register("key 3")
     seen = ModelRegistry(shelf.client).read(shelf.name)
-    ModelRegistry(shelf.client).promote(
-        ModelRegistry(shelf.client).read(shelf.name), "3", expected="2", by="a", reason="r", run_key="key 3"
-    )
+    promoted(ModelRegistry(shelf.client), shelf.name, "3", expected="2", by="a", reason="r", run_key="key 3")
     # The guard looked just before version 3 was promoted.
     looks = iter([seen])
     whole = ModelRegistry.read
@@ -227,8 +226,9 @@ def test_bad_answers_send_back_too(shelf: Shelf) -> None:
 def test_it_goes_back_past_a_champion_that_never_answered(shelf: Shelf, tmp_path: Path) -> None:
     for hour, version in enumerate(("3", "4"), start=1):
         shelf.register(f"key {version}")
-        ModelRegistry(shelf.client).promote(
-            ModelRegistry(shelf.client).read(shelf.name), version, expected=str(int(version) - 1), by="a", reason="r",
+        promoted(
+        ModelRegistry(shelf.client),
+        shelf.name, version, expected=str(int(version) - 1), by="a", reason="r",
             run_key=f"key {version}", at=AT + timedelta(hours=hour),
         )  # fmt: skip
     write_report(tmp_path, report(model=shelf.name, version="2"))

@@ -39,6 +39,7 @@ from evermodel.reports.overview.records import record_of
 from evermodel.reports.overview.server import TrackingServer
 from evermodel.reports.overview.store import Store, StoredModel
 from evermodel.reports.overview.sync import load, refresh
+from support.registry_shelf import promoted
 
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
 
@@ -121,8 +122,9 @@ def test_a_model_with_a_spec_but_without_a_run_is_in_the_list(desk: Desk) -> Non
 
 def test_the_list_knows_champion_metric_incident_plan_and_decision(desk: Desk) -> None:
     desk.register(champion="1", challenger="2")
-    ModelRegistry(desk.client).promote(
-        ModelRegistry(desk.client).read(desk.name),
+    promoted(
+        ModelRegistry(desk.client),
+        desk.name,
         "1",
         expected="1",
         by="ada",
@@ -190,8 +192,9 @@ def test_every_rollout_is_on_the_time_line_and_not_only_the_last(desk: Desk) -> 
     ]  # fmt: skip
     assert found[1].rollouts[0]["why"] == "more errors than the champion"
 
-    ModelRegistry(desk.client).promote(
-        ModelRegistry(desk.client).read(desk.name),
+    promoted(
+        ModelRegistry(desk.client),
+        desk.name,
         "2",
         expected="1",
         by="ada",

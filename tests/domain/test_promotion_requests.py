@@ -14,12 +14,16 @@ from typing import Any
 import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
+from sqlalchemy import update
 
-from evermodel.core.errors import RegistryConflictError
+from evermodel.core.database.database import Database
+from evermodel.core.database.tables import leases
+from evermodel.core.errors import LeaseLostError, RegistryConflictError
 from evermodel.deployment.rollback import roll_back
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.registry_entry import Promotion
 from evermodel.registry.tags import AUDIT, KIND, PROMOTION
+from support.registry_shelf import promoted
 
 MODEL = "m"
 FIRST = 4 * ["audit"]  # the log's first line, before the first alias moves; the run is searched for
@@ -100,8 +104,9 @@ def client() -> Any:
 
 def promote(client: Any, version: str, expected: str | None, key: str = "") -> Promotion:
     registry = ModelRegistry(client)
-    return registry.promote(
-        registry.read(MODEL),
+    return promoted(
+        registry,
+        MODEL,
         version,
         expected=expected,
         by="ada",
@@ -189,10 +194,100 @@ def test_killed_after_any_request_it_is_completed_by_doing_it_again(client: Any,
         assert act(cut) == done
 
 
-@pytest.mark.parametrize("requests", [2, 6, 7])
-def test_what_was_cut_off_does_not_win_over_what_was_promoted_since(client: Any, requests: int) -> None:
+@pytest.mark.parametrize("requests", range(1, 8))
+@pytest.mark.parametrize("act", [_promotes_3, back])
+def test_whoever_comes_next_first_completes_what_was_cut_off(client: Any, act: Act, requests: int) -> None:
+    whole = copy.deepcopy(client)
+    done = act(whole)
+    with killed_after(client, min(requests, len(whole.requests) - 1)):
+        act(client)
+
+    with pytest.raises(RegistryConflictError, match=f"the champion is version {done.version}, but version 4"):
+        promote(client, "4", "2", "other")
+    assert (client.aliases, served(client)) == (whole.aliases, served(whole))
+    promote(client, "4", done.version, "other")
+    assert served(client) == [*served(whole), (done.version, "4")]
+    assert act(client).run_key == done.run_key
+    assert client.aliases["champion"] == "4"
+
+
+def test_a_rollback_without_a_key_completes_one_that_was_cut_off_and_goes_no_further(client: Any) -> None:
+    promote(client, "3", "2")
+    with killed_after(client, 5):
+        back(client)
+
+    done = roll_back(client, MODEL, by="eve", reason="worse", lake=Path("/nonexistent"))
+
+    assert (done.by, done.run_key, done.version) == ("ada", "back", "2")
+    assert served(client)[3:] == [("3", "2")]
+    again = roll_back(client, MODEL, by="eve", reason="worse", lake=Path("/nonexistent"))
+    assert (again.version, served(client)[4:]) == ("1", [("2", "1")])
+
+
+@pytest.mark.parametrize("requests", [2, 5, 6])
+def test_what_was_cut_off_is_given_up_if_the_champion_was_moved_by_hand(client: Any, requests: int) -> None:
     with killed_after(client, requests):
         promote(client, "3", "2")
+    client.aliases["champion"] = "7"
+
+    promote(client, "4", "7", "other")
+
+    assert (client.aliases["champion"], served(client)[2:]) == ("4", [("7", "4")])
+
+
+def test_what_mlflow_refuses_for_good_is_given_up_and_blocks_nothing(client: Any) -> None:
+    with killed_after(client, 2):
+        promote(client, "3", "2")
+    client.deleted.add("3")
+
+    assert back(client).version == "1"
+
+    assert served(client)[2:] == [("2", "1")]
+
+
+def _expire_all_leases(database: str) -> None:
+    with Database(database).writing() as connection:
+        connection.execute(update(leases).values(expires=0.0))
+
+
+@pytest.mark.parametrize("alias", ["champion", "previous"])
+def test_a_process_that_wakes_up_after_its_lease_was_taken_over_undoes_its_late_move(
+    client: Any, database: str, alias: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It sleeps between its last look at the lease and its request; meanwhile another one completes, and promotes."""
+    send = client.set_registered_model_alias
+
+    def sent(name: str, moved: str, version: str) -> None:
+        if moved == alias:
+            monkeypatch.setattr(client, "set_registered_model_alias", send)
+            _expire_all_leases(database)
+            promote(client, "4", "3", "other")
+            send(name, moved, version)
+            assert client.aliases[moved] == version, "too late"
+        else:
+            send(name, moved, version)
+
+    monkeypatch.setattr(client, "set_registered_model_alias", sent)
+    with pytest.raises(LeaseLostError):
+        promote(client, "3", "2")
+
+    assert client.aliases == {"champion": "4", "previous": "3"}
+    assert served(client)[1:] == [("1", "2"), ("2", "3"), ("3", "4")]
+
+
+@pytest.fixture
+def another_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Go on with an empty database, as after an earlier release, which had none."""
+    return lambda: monkeypatch.setenv("EVERMODEL_DATABASE", f"sqlite:///{tmp_path}/another.db")
+
+
+@pytest.mark.parametrize("requests", [2, 6, 7])
+def test_what_was_cut_off_does_not_win_over_what_was_promoted_since(
+    client: Any, requests: int, another_database: Callable[[], None]
+) -> None:
+    with killed_after(client, requests):
+        promote(client, "3", "2")
+    another_database()
     champion = client.aliases["champion"]
     other = promote(client, "4", champion, "other")
 
@@ -205,9 +300,12 @@ def test_what_was_cut_off_does_not_win_over_what_was_promoted_since(client: Any,
     assert served(client)[2:] == [(other.previous, "4"), ("4", "3")]
 
 
-def test_a_cut_off_promotion_is_no_short_cut_once_its_champion_is_back(client: Any) -> None:
+def test_a_cut_off_promotion_is_no_short_cut_once_its_champion_is_back(
+    client: Any, another_database: Callable[[], None]
+) -> None:
     with killed_after(client, 2):
         promote(client, "3", "2")
+    another_database()
     promote(client, "4", "2", "other")
     back(client)
     assert (client.aliases["champion"], len(served(client))) == ("2", 4)

@@ -170,7 +170,7 @@ def _interrupt(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shelf.client, "set_registered_model_alias", broken)
 
 
-def test_a_promotion_that_never_moved_the_alias_does_not_win_over_a_newer_champion(
+def test_a_promotion_that_failed_on_the_way_is_completed_before_the_next_one(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two, three = (shelf.register(key) for key in "abc")
@@ -179,16 +179,15 @@ def test_a_promotion_that_never_moved_the_alias_does_not_win_over_a_newer_champi
         _interrupt(shelf, patch)
         with pytest.raises(MlflowException):
             shelf.promote(two, one, "b", day=1)
-    shelf.promote(three, one, "c", day=2)
 
     with pytest.raises(RegistryConflictError):
-        shelf.promote(two, one, "b", day=3)
-    assert shelf.state == (three, one, None)
-    assert shelf.served == [(None, one), (one, three)]
+        shelf.promote(three, one, "c", day=2)
+    assert shelf.state == (two, one, three)
+    assert shelf.served == [(None, one), (one, two)]
 
-    shelf.promote(two, three, "b", day=4)  # judged again, against the newer champion
-    assert shelf.state == (two, three, None)
-    assert shelf.served == [(None, one), (one, three), (three, two)]
+    shelf.promote(three, two, "c", day=3)  # judged again, against the newer champion
+    assert shelf.state == (three, two, None)
+    assert shelf.served == [(None, one), (one, two), (two, three)]
 
 
 def test_a_version_that_serves_is_not_called_challenger_again(shelf: Shelf) -> None:

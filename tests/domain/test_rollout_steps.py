@@ -18,6 +18,7 @@ from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.tracking import find_run, read_json
 from evermodel.registry.traffic_plan import everything_to
 from support.flights import World
+from support.registry_shelf import promoted
 from support.rollouts import RolloutWorld, RolloutWorlds, counted
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
@@ -122,8 +123,9 @@ def test_a_promotion_by_hand_ends_the_rollout_so_that_a_later_rollback_does_not_
 
 def test_a_rollout_ends_when_somebody_else_changes_the_champion(canary: RolloutWorld) -> None:
     version = canary.judged("r/3", "1")[1]
-    ModelRegistry(canary.world.client).promote(
-        ModelRegistry(canary.world.client).read(canary.name),
+    promoted(
+        ModelRegistry(canary.world.client),
+        canary.name,
         version,
         expected="1",
         by="eve",
@@ -142,8 +144,9 @@ def test_a_rollback_at_the_moment_of_a_look_ends_the_rollout_without_an_error(
 ) -> None:
     client, whole = canary.world.client, moves.ended_plan
     version = canary.judged("r/3", "1")[1]
-    ModelRegistry(client).promote(
-        ModelRegistry(client).read(canary.name),
+    promoted(
+        ModelRegistry(client),
+        canary.name,
         version,
         expected="1",
         by="eve",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,31 +15,19 @@ from evermodel.core.connections import EnvironmentConnections
 from evermodel.core.errors import TargetError, TargetUnavailableError
 from evermodel.data.prediction_log import log_schema, write_batch
 from evermodel.modeling.scoring.table import write_table
-from support.postgres_server import postgres_server, server_programs
 from support.small_model import moment, small_spec
 
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.skipif(
-        server_programs() is None, reason="no PostgreSQL server is installed (apt-get install postgresql)"
-    ),
-]
+pytestmark = pytest.mark.integration
 DAY = "2024-01-03"
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with postgres_server() as uri:
-        yield uri
-
-
 def test_days_are_copied_and_writers_of_the_same_day_wait_for_each_other(
-    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "_current", EnvironmentConnections())
-    monkeypatch.setenv("AIRFLOW_CONN_HOUSE", server)
+    monkeypatch.setenv("AIRFLOW_CONN_HOUSE", postgres)
     spec = small_spec("unused", score={"connection": "house", "table": "lake.scores"})
-    with psycopg.connect(server, autocommit=True) as house:
+    with psycopg.connect(postgres, autocommit=True) as house:
         house.execute("CREATE SCHEMA lake")
     files = []
     for writer in range(4):
@@ -54,7 +41,7 @@ def test_days_are_copied_and_writers_of_the_same_day_wait_for_each_other(
     with ThreadPoolExecutor(4) as pool:
         written = list(pool.map(lambda file: write_table(spec, DAY, file), files))
 
-    with psycopg.connect(server) as house:
+    with psycopg.connect(postgres) as house:
         found = house.execute(
             "SELECT count(*), count(DISTINCT score), min(event_time) FROM lake.scores"
         ).fetchone()

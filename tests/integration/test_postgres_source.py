@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +16,15 @@ from evermodel.data.snapshots.snapshot import take_snapshot
 from evermodel.data.sources import arrival, read_window
 from evermodel.data.sources.sql import SqlRelation
 from evermodel.spec import ModelSpec
-from support.postgres_server import postgres_server, server_programs
 from support.small_model import between, moment, settings_in, small_rows, small_spec, write_rows
 
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.skipif(
-        server_programs() is None, reason="no PostgreSQL server is installed (apt-get install postgresql)"
-    ),
-]
+pytestmark = pytest.mark.integration
 COLUMNS = ("id", "at", "temp", "wind", "carrier", "late")
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with postgres_server() as uri, psycopg.connect(uri, autocommit=True) as house:
+def server(postgres: str) -> str:
+    with psycopg.connect(postgres, autocommit=True) as house:
         house.execute(
             "CREATE TABLE flights (id text, at timestamptz, temp numeric, wind int, carrier text, late boolean)"
         )
@@ -42,7 +35,7 @@ def server() -> Iterator[str]:
         with house.cursor().copy("COPY flights FROM STDIN") as copy:
             for row in small_rows().to_pylist():
                 copy.write_row([*(row[name] for name in COLUMNS[:-1]), row["late"] == 1])
-        yield uri
+    return postgres
 
 
 @pytest.fixture(autouse=True)

@@ -33,7 +33,7 @@ from evermodel.registry.tags import AUDIT, KIND, PROMOTION
 from evermodel.registry.tracking import connect
 from support.flights import World
 from support.killed_steps import FORK, changes_any, kill_at
-from support.registry_shelf import Shelf
+from support.registry_shelf import Shelf, promoted
 from support.rollouts import RolloutWorld
 from support.small_spec import small_spec
 
@@ -119,8 +119,7 @@ def test_an_automatic_rollback_is_a_line_by_evermodel(mlflow_store: str, tmp_pat
     for version, before in (("1", None), ("2", "1")):
         shelf.register(f"key {version}")
         registry = ModelRegistry(shelf.client)
-        seen = registry.read(shelf.name)
-        registry.promote(seen, version, expected=before, by="a", reason="r", run_key=version, at=now)
+        promoted(registry, shelf.name, version, expected=before, by="a", reason="r", run_key=version, at=now)
     counts = {"2": VersionCounts(1000, 500, {"0.05": 1000, "+Inf": 1000})}
     later = (now + timedelta(minutes=1)).isoformat()
     report = ServingReport(shelf.name, "h-1", "test", "h", 1, later, later, "2", counts=counts)

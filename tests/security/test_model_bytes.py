@@ -25,6 +25,7 @@ from evermodel.registry.tags import CONTENT, DECISION
 from evermodel.registry.tracking import keyed_run, log_json
 from evermodel.serving.app import create_app
 from support.flights import World
+from support.registry_shelf import promoted
 
 
 def stored(world: World, version: str) -> Path:
@@ -144,9 +145,7 @@ def same_again(world: World, version: str) -> str:
 def promote(registry: ModelRegistry, world: World, version: str, expected: str) -> None:
     """Move the alias as somebody with access to the registry could, without a check."""
     key = f"by hand {time.monotonic_ns()}"
-    registry.promote(
-        registry.read(world.name), version, expected=expected, by="test", reason="test", run_key=key
-    )
+    promoted(registry, world.name, version, expected=expected, by="test", reason="test", run_key=key)
 
 
 def state_of(client: TestClient) -> dict[str, Any]:

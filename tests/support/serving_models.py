@@ -104,8 +104,9 @@ class World:
 
     def promote(self, version: str) -> None:
         registry, key = ModelRegistry(self.client), f"promotion-{time.monotonic_ns()}"
-        seen = registry.read(self.name)
-        registry.promote(seen, version, expected=seen.champion, by="test", reason="test", run_key=key)
+        with registry.holding(self.name) as held:
+            champion = held.entry.champion
+            registry.promote(held, version, expected=champion, by="test", reason="test", run_key=key)
 
     def through(self, tracking_uri: str) -> Settings:
         return self.settings.model_copy(update={"tracking_uri": tracking_uri})

@@ -86,6 +86,7 @@ def publish(spec: ModelSpec, client: MlflowClient, key: str = "first", temp_matt
     uri = model_store.log_model(client, run.info.run_id, pipeline, frame, scores, ["scikit-learn"])
     registry = ModelRegistry(client)
     made = registry.register(spec.name, key, source=uri, run_id=run.info.run_id, tags={})
-    seen = registry.read(spec.name)
-    registry.promote(seen, str(made.version), expected=seen.champion, by="test", reason="test", run_key=key)
+    with registry.holding(spec.name) as held:
+        champion = held.entry.champion
+        registry.promote(held, str(made.version), expected=champion, by="test", reason="test", run_key=key)
     return pipeline

@@ -29,6 +29,10 @@ OptionalModel = Annotated[
 ]
 Version = Annotated[str, typer.Argument(help="Version in the registry.")]
 Reason = Annotated[str, typer.Option(help="Reason, stored in the registry's history.")]
+RunKey = Annotated[
+    str | None,
+    typer.Option(help="Idempotency key: a repetition with the same key changes nothing. Default: a new one."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print only JSON on stdout.")]
 AsOf = Annotated[
     str | None,

@@ -10,7 +10,7 @@ import typer
 
 from evermodel.cli import output
 from evermodel.cli.messages import tell
-from evermodel.cli.options import AsJson, Model, Reason, Version, read_spec
+from evermodel.cli.options import AsJson, Model, Reason, RunKey, Version, read_spec
 from evermodel.core.environment import os_user
 from evermodel.core.errors import PromotionError, TransferError
 from evermodel.registry.tracking import connect, version_url
@@ -38,6 +38,7 @@ def promote(
     target: Annotated[
         str | None, typer.Option("--to", help="Target environment, with the version's decision and lineage.")
     ] = None,
+    run_key: RunKey = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a registered version the champion at once: a version pending approval, or any evaluated one with --force.
@@ -53,22 +54,27 @@ def promote(
             f"model {model}: {' and '.join(given)} cannot be combined",
             "transfer the version first, then approve or force it there",
         )
+    if run_key and (approve or source or target):
+        raise PromotionError(
+            f"model {model}: --run-key cannot be combined with {given[0]}",
+            "leave it out: the version's own run key makes a repetition safe",
+        )
     if source or target:
         _take(model, version, source, target, reason, as_json)
     elif approve:
         _approve(model, version, reason, as_json)
     else:
-        _by_hand(model, version, reason, force, as_json)
+        _by_hand(model, version, reason, force, run_key, as_json)
 
 
-def _by_hand(model: str, version: str, reason: str, force: bool, as_json: bool) -> None:
+def _by_hand(model: str, version: str, reason: str, force: bool, run_key: str | None, as_json: bool) -> None:
     """Make a version the champion at once."""
     from evermodel.deployment.promotion import promote_version
     from evermodel.pipelines.deploy import require_approver_login
 
     (spec, settings), by = read_spec(model), os_user()
     require_approver_login(spec, by, force=force)
-    key = f"promote/{model}/{uuid.uuid4().hex[:12]}"
+    key = run_key or f"promote/{model}/{uuid.uuid4().hex[:12]}"
     with output.waiting("reading MLflow"):
         client = connect(settings.tracking_uri)
         done = promote_version(client, model, version, by=by, reason=reason, run_key=key, force=force)
@@ -139,6 +145,7 @@ def rollback(
     model: Model,
     reason: Reason,
     to: Annotated[str | None, typer.Option(help="Version. Default: the last one that served.")] = None,
+    run_key: RunKey = None,
     as_json: AsJson = False,
 ) -> None:
     """Make an earlier champion the champion again; serving processes follow within seconds, and a message is sent."""
@@ -148,11 +155,11 @@ def rollback(
     from evermodel.deployment.rollout.moves import active_rollout
     from evermodel.registry.registry import ModelRegistry
 
-    settings, key = Settings.from_environment(), f"rollback/{model}/{uuid.uuid4().hex[:12]}"
+    settings = Settings.from_environment()
     with output.waiting("reading MLflow"):
         client = connect(settings.tracking_uri)
         flight = active_rollout(ModelRegistry(client).read(model))
-        done = roll_back(client, model, by=os_user(), reason=reason, run_key=key, version=to)
+        done = roll_back(client, model, by=os_user(), reason=reason, run_key=run_key, version=to)
     url = version_url(settings.tracking_uri, model, done.version)
     stopped = flight.challenger if flight else ""
     tell(model, settings, "rollback", rollback_message(model, done, {"Model version": url}, stopped), url)

@@ -15,6 +15,7 @@ from evermodel.cli.audit import audit
 from evermodel.cli.backtest import backtest
 from evermodel.cli.dags import dags
 from evermodel.cli.data import data
+from evermodel.cli.db import db
 from evermodel.cli.doctor import doctor
 from evermodel.cli.drift import drift
 from evermodel.cli.exit_codes import FAILED, NO_CHAMPION
@@ -59,6 +60,7 @@ app.add_typer(dags, name="dags")
 app.add_typer(data, name="data")
 app.add_typer(rollout, name="rollout")
 app.add_typer(audit, name="audit")
+app.add_typer(db, name="db")
 
 
 def _version(wanted: bool) -> None:

@@ -1,4 +1,4 @@
-"""Shared base of every package: errors, extras, settings, files, storage, paths, names, logins, formats, HTML, connections, the environment.
+"""Shared base of every package: errors, extras, settings, files, storage, paths, names, logins, the database, formats, HTML, connections, the environment.
 
 Imports nothing of evermodel.
 """
@@ -7,6 +7,7 @@ __all__ = [
     "atomic",
     "connections",
     "dag_ids",
+    "database",
     "diagnostics",
     "environment",
     "errors",

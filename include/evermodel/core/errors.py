@@ -138,6 +138,22 @@ class TargetUnavailableError(TransientError):
     """The database for a model's answers is unavailable, or its connection was lost."""
 
 
+class DatabaseUnavailableError(TransientError):
+    """The database does not answer, or is blocked."""
+
+
+class DatabaseSchemaError(PermanentError):
+    """The database's schema is a newer release's, or cannot be made with this login."""
+
+
+class LeaseHeldError(TransientError):
+    """Another process is changing the same thing."""
+
+
+class LeaseLostError(TransientError):
+    """Another process took over a lease that this one did not renew."""
+
+
 class LakeFullError(TransientError):
     """No space is left in the lake's file system."""
 

@@ -40,6 +40,8 @@ class Settings(BaseModel):
         Address of Airflow's web pages, for links in messages (``EVERMODEL_AIRFLOW_URL``).
     evidently
         Folder of Evidently's workspace; inside ``home`` if not given (``EVERMODEL_EVIDENTLY_WORKSPACE``).
+    database
+        SQLAlchemy's URL of the database (``EVERMODEL_DATABASE``); ``evermodel.db`` inside ``home`` if not given.
     serving_urls
         Addresses of the serving app whose ``/metrics`` the drift DAG reads, comma separated
         (``EVERMODEL_SERVING_URLS``).
@@ -58,6 +60,7 @@ class Settings(BaseModel):
     dvc_remote: Address
     airflow_url: Address
     evidently: Path | None = None
+    database: Address | None = None
     serving_urls: tuple[Address, ...] = ()
     serving_token: SecretStr = SecretStr("")
     environment: str = "local"
@@ -66,6 +69,11 @@ class Settings(BaseModel):
     def evidently_workspace(self) -> Path:
         """Folder in which Evidently's own UI finds the history of reports."""
         return self.evidently or self.home / "evidently"
+
+    @property
+    def database_url(self) -> str:
+        """URL of the database that all processes share."""
+        return self.database or f"sqlite:///{self.home / 'evermodel.db'}"
 
     @property
     def outbox(self) -> Path:
@@ -101,6 +109,7 @@ class Settings(BaseModel):
             dvc_remote=env.get("EVERMODEL_DVC_REMOTE", str(home / "dvc-remote")),
             airflow_url=env.get("EVERMODEL_AIRFLOW_URL", "http://127.0.0.1:8080").rstrip("/"),
             evidently=_folder(env, "EVERMODEL_EVIDENTLY_WORKSPACE", home / "evidently"),
+            database=env.get("EVERMODEL_DATABASE", "").strip() or None,
             serving_urls=tuple(
                 url.strip().rstrip("/")
                 for url in env.get("EVERMODEL_SERVING_URLS", "").split(",")
@@ -109,6 +118,18 @@ class Settings(BaseModel):
             serving_token=SecretStr(env.get("EVERMODEL_SERVING_TOKEN", "").strip()),
             environment=current_environment(env),
         )
+
+
+def database_of(environment: str | None = None) -> str:
+    """Return the URL of an environment's database, for a process that changes another environment's models.
+
+    Parameters
+    ----------
+    environment
+        Its variable is ``EVERMODEL_DATABASE_<ENVIRONMENT>``; this process's own database if it is not set.
+    """
+    variable = f"EVERMODEL_DATABASE_{(environment or current_environment()).upper().replace('-', '_')}"
+    return os.environ.get(variable, "").strip() or Settings.from_environment().database_url
 
 
 def current_environment(environ: Mapping[str, str] | None = None) -> str:

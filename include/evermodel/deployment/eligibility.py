@@ -19,11 +19,12 @@ from evermodel.registry.tracking import read_json
 
 if TYPE_CHECKING:
     from evermodel.registry.client import MlflowClient, ModelVersion
+    from evermodel.registry.held_model import HeldModel
 
 
 def promote(
     registry: ModelRegistry,
-    seen: RegistryEntry,
+    held: HeldModel,
     version: str,
     *,
     expected: str | None,
@@ -38,6 +39,8 @@ def promote(
 
     Parameters
     ----------
+    held
+        The model, whose lease this process holds (`ModelRegistry.holding`).
     forced
         Promote in spite of decision and approval; only for a person at the command line, who is recorded.
     known
@@ -54,6 +57,7 @@ def promote(
     RegistryConflictError
         The champion has changed since the evaluation.
     """
+    seen = held.entry
     begun = seen.completed(run_key) or seen.unfinished(run_key)  # was checked when it began
     if kind == "rollback":
         _require_served(seen, version)
@@ -64,7 +68,7 @@ def promote(
             _require_consent(found, decision, expected)
         require_content(registry.client, found)
     return registry.promote(
-        seen, version, expected=expected, by=by, reason=reason, run_key=run_key, kind=kind
+        held, version, expected=expected, by=by, reason=reason, run_key=run_key, kind=kind
     )
 
 

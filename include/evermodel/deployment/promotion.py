@@ -60,18 +60,20 @@ def promote_version(
         audit(client, "override", model, seen.tags, **facts)
     at = datetime.now(UTC).isoformat(timespec="seconds")
     record_answer(client, model, Approval(True, by, version, decision.digest, at, reason))
-    now = registry.read(model)
-    done = promote(
-        registry,
-        now,
-        version,
-        expected=seen.champion,
-        by=by,
-        reason=reason,
-        run_key=run_key,
-        forced=refusal is not None,
+    with registry.holding(model) as held:
+        done = promote(
+            registry,
+            held,
+            version,
+            expected=seen.champion,
+            by=by,
+            reason=reason,
+            run_key=run_key,
+            forced=refusal is not None,
+        )
+    stop_active_rollout(
+        client, held.entry, f"version {done.version} was promoted: {reason}", done.version, by
     )
-    stop_active_rollout(client, now, f"version {done.version} was promoted: {reason}", done.version, by)
     note_outcome(client, found, RetrainOutcome.DEPLOYED)
     return done
 

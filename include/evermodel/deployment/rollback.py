@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +21,7 @@ from evermodel.registry.serving_heartbeats import read_served
 
 if TYPE_CHECKING:
     from evermodel.registry.client import MlflowClient
+    from evermodel.registry.held_model import HeldModel
 
 _LOG = logging.getLogger(__name__)
 
@@ -54,7 +56,7 @@ def roll_back(
     *,
     by: str,
     reason: str,
-    run_key: str,
+    run_key: str | None = None,
     version: str | None = None,
     expected: str | None = None,
     lake: Path | None = None,
@@ -69,7 +71,8 @@ def roll_back(
     version
         A version that served before; the last one if not given (see `rollback_target`).
     run_key
-        Idempotency key: the same key again rolls back once, and completes an interrupted rollback.
+        Idempotency key: the same key again rolls back once, and completes an interrupted rollback. Without one, the
+        call that finds an interrupted rollback completes it, and goes no further back.
     expected
         The champion to replace; None: any.
     lake
@@ -85,30 +88,47 @@ def roll_back(
         Another version than the expected one is champion.
     """
     registry, served = ModelRegistry(client), served_by(model, lake)
-    seen = registry.read(model)
-    done = seen.completed(run_key)
-    if done is None:
-        if not reason.strip():
-            raise RollbackError(
-                f"model {model}: a rollback needs a reason", "pass a reason; the history records it"
-            )
-        target = _target(seen, run_key, version, served)
-        done = promote(
-            registry,
-            seen,
-            target.version,
-            expected=expected or seen.champion,
-            by=by,
-            reason=target.reason(reason),
-            run_key=run_key,
-            kind="rollback",
-        )
-        if target.passed_over:
-            _LOG.warning("model %s is rolled back to version %s: %s", model, done.version, done.reason)
-    elif done.version != seen.champion:
-        return done
+    key = run_key or f"rollback/{model}/{uuid.uuid4().hex[:12]}"
+    with registry.holding(model) as held:
+        seen = held.entry
+        done = seen.completed(key)
+        if done is None and run_key is None and held.completed and held.completed.kind == "rollback":
+            done = held.completed
+        elif done is None:
+            done = _roll_back(registry, held, key, by, reason, expected, _target(seen, key, version, served))
+        elif done.version != seen.champion:
+            return done
     why = f"stopped by a rollback to version {done.version} ({done.by}: {done.reason})"
     stop_active_rollout(client, seen, why, done.version, done.by)
+    return done
+
+
+def _roll_back(
+    registry: ModelRegistry,
+    held: HeldModel,
+    key: str,
+    by: str,
+    reason: str,
+    expected: str | None,
+    target: RollbackTarget,
+) -> Promotion:
+    model = held.entry.name
+    if not reason.strip():
+        raise RollbackError(
+            f"model {model}: a rollback needs a reason", "pass a reason; the history records it"
+        )
+    done = promote(
+        registry,
+        held,
+        target.version,
+        expected=expected or held.entry.champion,
+        by=by,
+        reason=target.reason(reason),
+        run_key=key,
+        kind="rollback",
+    )
+    if target.passed_over:
+        _LOG.warning("model %s is rolled back to version %s: %s", model, done.version, done.reason)
     return done
 
 

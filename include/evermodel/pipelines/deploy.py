@@ -154,8 +154,9 @@ def _settle(
     if done is not None and seen.champion != number:
         return Deployment(model, number, "served before", seen.champion)
     if done is None and (seen.champion != number or seen.unfinished(key)):
-        now, why = registry.read(model), _proven(version, reason)
-        done = promote(registry, now, number, expected=seen.champion, by=by, reason=why, run_key=key)
+        why = _proven(version, reason)
+        with registry.holding(model) as held:
+            done = promote(registry, held, number, expected=seen.champion, by=by, reason=why, run_key=key)
     stop_active_rollout(registry.client, seen, f"version {number} was promoted: {reason}", number, by)
     lines = [line for line in (*seen.promotions, *filter(None, [done])) if line.version == number]
     return Deployment(model, number, "champion", lines[-1].previous if lines else None)

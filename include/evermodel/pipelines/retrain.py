@@ -147,19 +147,19 @@ class Retrain(RetrainRun):
         """
         found, decision, answer = self._approved(version, by)
         registry = ModelRegistry(self.client)
-        seen = registry.read(self.spec.name)
-        promotion = promote(
-            registry,
-            seen,
-            version,
-            expected=decision.parent,
-            by=answer.by,
-            reason=answer.reason(self.reason),
-            run_key=self.run_key,
-            known=(found, decision),
-        )
+        with registry.holding(self.spec.name) as held:
+            promotion = promote(
+                registry,
+                held,
+                version,
+                expected=decision.parent,
+                by=answer.by,
+                reason=answer.reason(self.reason),
+                run_key=self.run_key,
+                known=(found, decision),
+            )
         why = f"version {version} was promoted: {self.reason}"
-        stop_active_rollout(self.client, seen, why, promotion.version, promotion.by)
+        stop_active_rollout(self.client, held.entry, why, promotion.version, promotion.by)
         self.mlflow_run({tag.OUTCOME: RetrainOutcome.DEPLOYED, tag.VERSION: version})
         return promotion
 

@@ -7,6 +7,7 @@ __all__ = [
     "approval",
     "audit",
     "client",
+    "held_model",
     "lineage",
     "model_files",
     "registry",

@@ -1,17 +1,20 @@
-"""The registry in MLflow: one version per run key, aliases moved by compare-and-set, and the champions' history."""
+"""The registry in MLflow: one version per run key, aliases moved under the model's lease, and the champions' history."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from evermodel.core.errors import PromotionError, RegistryConflictError
+from evermodel.core.errors import LeaseLostError, PromotionError, RegistryConflictError
 from evermodel.core.formats import stamped
+from evermodel.core.settings import database_of
 from evermodel.registry.audit import audit
 from evermodel.registry.registry_entry import (
     CHALLENGER,
@@ -21,16 +24,22 @@ from evermodel.registry.registry_entry import (
     PromotionRecord,
     RegistryEntry,
     no_champion,
+    record_text,
 )
 from evermodel.registry.tags import OWNER, PROMOTION, RUN_KEY, TRAFFIC_PLAN
 from evermodel.registry.tracking import ignoring
 from evermodel.spec.window import parse_moment
 
 if TYPE_CHECKING:
+    from evermodel.core.database.lease import Lease
     from evermodel.registry.client import MlflowClient, ModelVersion
+    from evermodel.registry.held_model import HeldModel
     from evermodel.registry.traffic_plan import TrafficPlan
 
 AUTOMATIC = "evermodel"  # the actor of automatic changes
+_LOG = logging.getLogger(__name__)
+# MLflow's answers that a repetition does not change.
+_REFUSALS = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "PERMISSION_DENIED"}
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,37 @@ class ModelRegistry:
     def read(self, model: str) -> RegistryEntry:
         """Read a model with its aliases, tags and promotions, with one request; empty if there is no such model."""
         return RegistryEntry.read(self.client, model)
+
+    @contextmanager
+    def holding(self, model: str) -> Iterator[HeldModel]:
+        """Hold a model's lease for the time of a block, and read the model with one request.
+
+        What another process began and did not finish is completed first, or given up if it can no longer take place.
+
+        Raises
+        ------
+        LeaseHeldError
+            Another process changes the model, and does not end within minutes.
+        LeaseLostError
+            This process was stopped for so long that another one took the lease over; what it had begun is completed.
+        """
+        from evermodel.core.database.lease import leased
+        from evermodel.core.database.schema import open_database
+        from evermodel.registry.held_model import HeldModel
+
+        database, name = open_database(database_of(self.environment)), f"model/{model}"
+        try:
+            with leased(database, name) as lease:
+                held = HeldModel(lease, self.read(model))
+                begun = held.begun()
+                if begun is not None:
+                    done = self._completed(held, begun)
+                    held = HeldModel(lease, self.read(model), done)
+                yield held
+        except LeaseLostError:
+            with leased(database, name) as lease:
+                self._undo_late_moves(HeldModel(lease, self.read(model)))
+            raise
 
     def champion(self, model: str) -> ModelVersion:
         """Return the champion; raises `NoChampionError` if the model has none yet."""
@@ -110,30 +150,34 @@ class ModelRegistry:
         RegistryConflictError
             Another process has changed the plan.
         """
-        seen = self.read(plan.model)
-        stored = seen.plan
-        if stored == plan:
-            return plan
-        if stored != after:
-            revision = stored.revision if stored else 0
-            raise RegistryConflictError(
-                f"model {plan.model}: another process has changed the traffic plan (revision {revision})",
-                "check it with evermodel status, and try again",
-            )
+        with self.holding(plan.model) as held:
+            stored = held.entry.plan
+            if stored == plan:
+                return plan
+            if stored != after:
+                revision = stored.revision if stored else 0
+                raise RegistryConflictError(
+                    f"model {plan.model}: another process has changed the traffic plan (revision {revision})",
+                    "check it with evermodel status, and try again",
+                )
+            self._write_plan(held, plan, by or plan.by)
+        return plan
+
+    def _write_plan(self, held: HeldModel, plan: TrafficPlan, by: str) -> None:
         audit(
             self.client,
             "traffic",
             plan.model,
-            seen.tags,
+            held.entry.tags,
             strategy=plan.strategy,
             state=plan.state,
             revision=plan.revision,
             shares=",".join(f"{arm.version}:{arm.share:g}" for arm in plan.arms),
-            by=by or plan.by,
+            by=by,
             reason=plan.verdict or plan.reason,
         )
+        held.lease.keep()
         self.write_json(plan.model, TRAFFIC_PLAN, stamped(plan.to_json()))
-        return plan
 
     def register(
         self,
@@ -188,7 +232,7 @@ class ModelRegistry:
 
     def promote(
         self,
-        seen: RegistryEntry,
+        held: HeldModel,
         version: str,
         *,
         expected: str | None,
@@ -200,14 +244,15 @@ class ModelRegistry:
     ) -> Promotion:
         """Make a version the champion, if the champion is still the one it was compared with.
 
-        At most four requests and the three of a line of the audit log, whose order makes a crash at any point safe: the record (a
-        tag that names both versions), the line, ``champion``, ``challenger`` if the version bears it, and ``previous``, or the record's mark where
-        that need not move. Doing it again writes what is missing; see `RegistryEntry`.
+        At most four requests and the three of a line of the audit log: the record (a tag that names both versions), the line,
+        ``champion``, ``challenger`` if the version bears it, and ``previous``, or the record's mark where that need not move;
+        see `RegistryEntry`. The database knows what was begun before the first of them, so that whoever takes the lease
+        next writes what is missing after a crash.
 
         Parameters
         ----------
-        seen
-            The model, read just now: what is compared before anything is set.
+        held
+            The model; see `holding`.
         expected
             The champion's version when the decision was made; None for a cold start.
         at
@@ -220,55 +265,105 @@ class ModelRegistry:
         WrongEnvironmentError
             The model belongs to another environment.
         """
-        model = seen.name
+        seen = held.entry
         seen.require_own(self.environment)
         done = seen.completed(run_key)
         if done is not None:
             return done  # what was promoted since then stays
-        record = seen.unfinished(run_key)
+        record = seen.unfinished(run_key)  # begun by an earlier release, or with another database
         if record is None:
-            if seen.champion not in (expected, version):
-                raise RegistryConflictError(
-                    f"model {model}: the champion is version {seen.champion}, but version {version} was evaluated "
-                    f"against {expected or 'no champion'}",
-                    "run the retrain DAG again to compare the challenger with the current champion",
-                )
+            _require_champion(seen, expected, version)
             promotion = Promotion(version, expected, _stamp(at, seen), by, reason, run_key, kind)
             last = seen.promotions[-1].run_key if seen.promotions else None
             record = PromotionRecord(
                 promotion, after=last, by_alias=expected is not None and expected != seen.previous
             )
-            self._write_record(model, record)
-            if foreign := seen.foreign_alias:
-                audit(self.client, "foreign alias", model, seen.tags, found=foreign, run_key=run_key)
-        done = record.promotion
-        facts = {name: value for name, value in asdict(done).items() if name not in ("at", "kind")}
-        audit(self.client, done.kind, model, seen.tags, **facts)
-        self._move_aliases(seen, record)
-        return done
+        held.begin(record)
+        self._carry_out(held, record)
+        held.finish()
+        return record.promotion
 
-    def _move_aliases(self, seen: RegistryEntry, record: PromotionRecord) -> None:
+    def _carry_out(self, held: HeldModel, record: PromotionRecord) -> None:
+        """Write what is missing of a promotion, in its order."""
+        seen, promotion = held.entry, record.promotion
+        if seen.unfinished(promotion.run_key) is None:
+            self._write_record(held.lease, seen.name, record)
+            if foreign := seen.foreign_alias:
+                audit(
+                    self.client,
+                    "foreign alias",
+                    seen.name,
+                    seen.tags,
+                    found=foreign,
+                    run_key=promotion.run_key,
+                )
+        facts = {name: value for name, value in asdict(promotion).items() if name not in ("at", "kind")}
+        audit(self.client, promotion.kind, seen.name, seen.tags, **facts)
+        self._move_aliases(held, record)
+
+    def _completed(self, held: HeldModel, record: PromotionRecord) -> Promotion | None:
+        """Complete what another process began; None if that can no longer take place."""
         from mlflow.exceptions import MlflowException
 
-        model, promotion = seen.name, record.promotion
-        if seen.champion != promotion.version:
-            self._point(model, CHAMPION, promotion.version)
-        if seen.challenger == promotion.version:
-            self.client.delete_registered_model_alias(model, CHALLENGER)
-        if promotion.previous and promotion.previous != seen.previous:
+        seen, promotion = held.entry, record.promotion
+        said = f"the {promotion.kind} of version {promotion.version} by {promotion.by} ({promotion.run_key})"
+        if seen.completed(promotion.run_key) is None:
+            if seen.champion not in (promotion.previous, promotion.version):
+                _LOG.warning(
+                    "model %s: %s was interrupted, and is given up: the champion is version %s",
+                    seen.name, said, seen.champion,
+                )  # fmt: skip
+                held.finish()
+                return None
             try:
-                self._point(model, PREVIOUS, promotion.previous)
+                self._carry_out(held, record)
+            except MlflowException as error:
+                if error.error_code not in _REFUSALS or seen.champion == promotion.version:
+                    raise
+                _LOG.warning("model %s: %s was interrupted, and is given up: %s", seen.name, said, error)
+                held.finish()
+                return None
+            _LOG.warning("model %s: %s was interrupted, and is completed now", seen.name, said)
+        held.finish()
+        return promotion
+
+    def _undo_late_moves(self, held: HeldModel) -> None:
+        """Move the aliases back to where the last promotion left them, after this process may have moved them too late."""
+        begun, last = held.begun(), held.begun(finished=True)
+        if begun is not None:
+            self._completed(held, begun)
+        elif last is not None:
+            for alias, version in ((CHAMPION, last.promotion.version), (PREVIOUS, last.promotion.previous)):
+                if version is not None and held.entry.aliases.get(alias) != version:
+                    held.lease.keep()
+                    self._point(held.entry.name, alias, version)
+
+    def _move_aliases(self, held: HeldModel, record: PromotionRecord) -> None:
+        from mlflow.exceptions import MlflowException
+
+        lease, seen, promotion = held.lease, held.entry, record.promotion
+        if seen.champion != promotion.version:
+            lease.keep()
+            self._point(seen.name, CHAMPION, promotion.version)
+        if seen.challenger == promotion.version:
+            lease.keep()
+            self.client.delete_registered_model_alias(seen.name, CHALLENGER)
+        if promotion.previous and promotion.previous != seen.previous:
+            lease.keep()
+            try:
+                self._point(seen.name, PREVIOUS, promotion.previous)
             except MlflowException as error:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise
                 record = replace(record, by_alias=False)  # deleted meanwhile
         if not record.by_alias:
-            self._write_record(model, replace(record, complete=True))
+            self._write_record(lease, seen.name, replace(record, complete=True))
 
-    def _write_record(self, model: str, record: PromotionRecord) -> None:
+    def _write_record(self, lease: Lease, model: str, record: PromotionRecord) -> None:
         # A run key may be longer than a tag name and contain characters that MLflow refuses.
         digest = hashlib.sha256(record.promotion.run_key.encode()).hexdigest()[:16]
-        self.client.set_registered_model_tag(model, PROMOTION + digest, json.dumps(stamped(asdict(record))))
+        lease.keep()
+        self.client.set_registered_model_tag(model, PROMOTION + digest, record_text(record))
 
     def _point(self, model: str, alias: str, version: str) -> None:
         """Point an alias to a version; two processes that create the same alias at once collide in MLflow's database."""
@@ -280,6 +375,17 @@ class ModelRegistry:
             found = self.at_alias(model, alias)
             if found is None or str(found.version) != version:
                 self.client.set_registered_model_alias(model, alias, version)
+
+
+def _require_champion(seen: RegistryEntry, expected: str | None, version: str) -> None:
+    """Raise `RegistryConflictError` unless the champion is the expected one, or the version by a move outside evermodel."""
+    by_hand = seen.champion == version and (not seen.promotions or seen.promotions[-1].version != version)
+    if seen.champion != expected and not by_hand:
+        raise RegistryConflictError(
+            f"model {seen.name}: the champion is version {seen.champion}, but version {version} was evaluated "
+            f"against {expected or 'no champion'}",
+            "run the retrain DAG again to compare the challenger with the current champion",
+        )
 
 
 def _stamp(at: datetime | None, seen: RegistryEntry) -> str:

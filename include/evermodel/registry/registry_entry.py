@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from evermodel.core.dag_ids import dag_id
 from evermodel.core.errors import NewerFormatError, NoChampionError, WrongEnvironmentError
-from evermodel.core.formats import loads
+from evermodel.core.formats import loads, stamped
 from evermodel.core.settings import current_environment
 from evermodel.registry.tags import OWNER, PROMOTION, TRAFFIC_PLAN
 from evermodel.registry.tracking import ignoring
@@ -132,7 +132,9 @@ class RegistryEntry:
     @cached_property
     def records(self) -> tuple[PromotionRecord, ...]:
         """Every record of a promotion, oldest first; unreadable ones (written by hand) are omitted."""
-        found = [_record(text, key) for key, text in self.tags.items() if key.startswith(PROMOTION)]
+        found = [
+            read_record(text, f"tag {key}") for key, text in self.tags.items() if key.startswith(PROMOTION)
+        ]
         return tuple(sorted(filter(None, found), key=lambda record: record.promotion.at))
 
     @cached_property
@@ -215,11 +217,37 @@ def no_champion(model: str) -> NoChampionError:
     )
 
 
-def _record(text: str, tag: str) -> PromotionRecord | None:
+def record_text(record: PromotionRecord) -> str:
+    """Return a record as it is stored."""
+    return json.dumps(stamped(asdict(record)))
+
+
+def read_record(text: str, what: str) -> PromotionRecord | None:
+    """Read a record; None if it cannot be read. Fields that a newer release added are ignored.
+
+    Parameters
+    ----------
+    what
+        Names it in the error.
+
+    Raises
+    ------
+    NewerFormatError
+        A newer release wrote it in a format that this one does not know.
+    """
     try:
-        value = loads(text, f"tag {tag}")
-        return PromotionRecord(**{**value, "promotion": Promotion(**value["promotion"])})
+        value = loads(text, what)
+        return PromotionRecord(
+            **_known(
+                PromotionRecord, {**value, "promotion": Promotion(**_known(Promotion, value["promotion"]))}
+            )
+        )
     except NewerFormatError:
         raise
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def _known(kind: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    names = {one.name for one in fields(kind)}
+    return {name: value for name, value in values.items() if name in names}

@@ -18,6 +18,7 @@ _OURS = {
     "versions": "basics:check_versions",
     "specs": "specs:check_specs",
     "lake": "basics:check_lake",
+    "database": "database:check_database",
     "DVC remote": "remote:check_remote",
     "MLflow": "tracking:check_tracking",
     "serving": "basics:check_serving",

@@ -97,16 +97,17 @@ class RolloutMoves:
 
     def _promote(self, plan: TrafficPlan, version: str, reason: str, *, back: bool = False) -> None:
         registry = ModelRegistry(self.client)
-        promote(
-            registry,
-            registry.read(plan.model),
-            version,
-            expected=plan.champion,
-            by=AUTOMATIC if back else plan.by,
-            reason=reason,
-            run_key=_key(plan, "back" if back else "promote"),
-            kind="rollback" if back else "promotion",
-        )
+        with registry.holding(plan.model) as held:
+            promote(
+                registry,
+                held,
+                version,
+                expected=plan.champion,
+                by=AUTOMATIC if back else plan.by,
+                reason=reason,
+                run_key=_key(plan, "back" if back else "promote"),
+                kind="rollback" if back else "promotion",
+            )
 
     def _write(self, plan: TrafficPlan, after: TrafficPlan) -> TrafficPlan:
         return ModelRegistry(self.client).write_plan(plan, after=after, by=AUTOMATIC)
