@@ -26,7 +26,7 @@ from evermodel.registry.tracking import connect
 from evermodel.serving.auth import Tokens
 from support.mlflow_server import wait_for_mlflow
 from support.paths import PROJECT
-from support.postgres_server import postgres_server, server_programs
+from support.postgres_server import USER, postgres_server, server_programs
 from support.serving_models import SPEC, World, wait_until
 
 DEPLOY = PROJECT / "include" / "deploy"
@@ -92,6 +92,8 @@ def test_each_service_holds_its_own_secrets_only(services: dict[str, Any]) -> No
     assert holders["POSTGRES_PASSWORD"] == {"postgres"}
     assert holders["MLFLOW_PASSWORD"] == {"mlflow", "mlflow-init"}
     assert holders["MLFLOW_DB_PASSWORD"] == {"mlflow", "postgres"}
+    airflows = {name for name in services if name.startswith("airflow-")}
+    assert holders["EVERMODEL_DB_PASSWORD"] == holders["AIRFLOW_DB_PASSWORD"] == {"postgres", *airflows}
     assert holders["EVERMODEL_SERVING_TOKEN"] == holders["SERVING_PROMETHEUS_TOKEN"] == {"serving"}
     assert holders["SERVING_AIRFLOW_TOKEN"] == {"serving", *(n for n in services if n.startswith("airflow-"))}
     for name in (name for name in services if name.startswith("airflow-")):
@@ -171,10 +173,11 @@ def test_pods_have_the_same_walls() -> None:
 
 
 @pytest.mark.skipif(server_programs() is None, reason="PostgreSQL's server is not installed")
-def test_airflow_and_mlflow_cannot_open_each_other_s_database() -> None:
+def test_airflow_evermodel_and_mlflow_cannot_open_each_other_s_database() -> None:
     import psycopg2
 
-    passwords = {"AIRFLOW_DB_PASSWORD": "of airflow", "MLFLOW_DB_PASSWORD": "of mlflow"}
+    users = ("airflow", "evermodel", "mlflow")
+    passwords = {f"{user.upper()}_DB_PASSWORD": f"of {user}" for user in users}
     programs = server_programs()
     with postgres_server() as address:
         port = str(urlsplit(address).port)
@@ -184,7 +187,7 @@ def test_airflow_and_mlflow_cannot_open_each_other_s_database() -> None:
             env["PATH"] = f"{programs}{os.pathsep}{env['PATH']}"
             subprocess.run(command, env=env, check=True, capture_output=True)
 
-        psql(["psql", "-U", "evermodel", "-d", "postgres", "-c", "CREATE ROLE postgres SUPERUSER LOGIN"])
+        psql(["psql", "-U", USER, "-d", "postgres", "-c", "CREATE ROLE postgres SUPERUSER LOGIN"])
         script = ["sh", str(DEPLOY / "postgres" / "databases.sh")]
         psql(script, PGDATABASE="postgres")
         psql(script, PGDATABASE="postgres")  # again, as an upgrade does
@@ -196,23 +199,21 @@ def test_airflow_and_mlflow_cannot_open_each_other_s_database() -> None:
                 return "permission denied for database" not in str(error)
             return True
 
-        rights = {(user, name): opens(user, name) for user in ("airflow", "mlflow")
-                  for name in ("airflow", "mlflow", "mlflow_auth")}  # fmt: skip
+        rights = {(user, name): opens(user, name) for user in users
+                  for name in ("airflow", "evermodel", "mlflow", "mlflow_auth")}  # fmt: skip
         assert [pair for pair, allowed in rights.items() if allowed] == [
             ("airflow", "airflow"),
+            ("evermodel", "evermodel"),
             ("mlflow", "mlflow"),
             ("mlflow", "mlflow_auth"),
         ]
         with psycopg2.connect(host="127.0.0.1", port=port, user="postgres", dbname="postgres") as connection:
             cursor = connection.cursor()
             cursor.execute("SELECT rolname, rolsuper, rolcreaterole, rolcreatedb, rolpassword FROM pg_authid "
-                           "WHERE rolname IN ('airflow', 'mlflow') ORDER BY 1")  # fmt: skip
+                           "WHERE rolname IN ('airflow', 'evermodel', 'mlflow') ORDER BY 1")  # fmt: skip
             roles = cursor.fetchall()
-        assert [role[:4] for role in roles] == [
-            ("airflow", False, False, False),
-            ("mlflow", False, False, False),
-        ]
-        assert roles[0][4] != roles[1][4]
+        assert [role[:4] for role in roles] == [(user, False, False, False) for user in users]
+        assert len({role[4] for role in roles}) == len(users)
 
 
 # MLflow, for real.

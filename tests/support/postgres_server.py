@@ -12,7 +12,7 @@ from pathlib import Path
 
 from evermodel.cli.local_stack.ports import free_port
 
-USER = "evermodel"
+USER = "tester"
 
 
 def server_programs() -> Path | None:

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes one user and its databases for Airflow and one for MLflow; neither can open the other's. May be run again, which sets
+# Makes one user and its databases for Airflow, evermodel and MLflow each; none can open another's. May be run again, which sets
 # the passwords: docker compose exec postgres sh /docker-entrypoint-initdb.d/databases.sh
 set -eu
 login() { # user, password, databases
@@ -18,4 +18,5 @@ SQL
     done
 }
 login airflow "$AIRFLOW_DB_PASSWORD" airflow
+login evermodel "$EVERMODEL_DB_PASSWORD" evermodel
 login mlflow "$MLFLOW_DB_PASSWORD" mlflow mlflow_auth
