@@ -13,6 +13,7 @@ __all__ = [
     "alerts",
     "checks",
     "drift",
+    "gate",
     "libraries",
     "load",
     "load_spec",
