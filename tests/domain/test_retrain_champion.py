@@ -120,3 +120,15 @@ def test_while_the_data_is_known_to_be_bad_no_version_ships_unless_somebody_says
     later = replace(state, incident=replace(state.incident, opened="2013-03-27T00:00:00+00:00"))  # type: ignore[type-var]
     write_incidents(world.client, world.name, found.having("quality", later))
     assert _second_week(world).ship  # the run is as of an earlier day
+
+
+def test_the_best_version_of_twelve_months_is_asked_too(world: World) -> None:
+    _only_logistic(world)
+    first, second = world.champion("2013-03-11"), world.champion("2013-03-18")
+    assert world.client.get_model_version(world.name, second).tags["evermodel.anchor"] == first
+
+    gates = {gate.name: gate for gate in _second_week(world).gates}
+
+    assert gates["roc_auc against the best version of twelve months"].detail.startswith(
+        f"version {first}: gain"
+    )

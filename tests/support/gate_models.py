@@ -80,7 +80,9 @@ def judged(
         features,
         labels,
         EvaluatedModel("linear", Model(challenger), "models:/m-1", 1_000_000),
-        None if champion is None else EvaluatedModel("version 3", Model(champion), "models:/m/3"),
+        None
+        if champion is None
+        else EvaluatedModel("version 3", Model(champion), "models:/m/3", version="3"),
         times=times,
     )
 

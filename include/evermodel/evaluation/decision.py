@@ -47,6 +47,8 @@ class Decision:
     margin
         Largest loss of the primary metric that counted as not worse; None where there is no champion, and in decisions
         of earlier releases.
+    anchor
+        The version that later ones are held against if this one ships; empty: this one.
     """
 
     model: str
@@ -67,6 +69,7 @@ class Decision:
     files: dict[str, str] = field(default_factory=dict)
     approval: str = ""
     margin: float | None = None
+    anchor: str = ""
 
     @property
     def digest(self) -> str:
@@ -81,7 +84,7 @@ class Decision:
     def to_json(self) -> dict[str, Any]:
         """Return plain data, ready for JSON."""
         data = asdict(self)
-        for name in ("files", "approval", "margin"):
+        for name in ("files", "approval", "margin", "anchor"):
             if data[name] in ({}, "", None):
                 del data[name]  # the digests of decisions without stay what they were
         return data

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evermodel.core.errors import GateError
+from evermodel.evaluation.anchor import against_anchor
 from evermodel.evaluation.behavioral_tests import behavioral_gates
 from evermodel.evaluation.comparison import calibration_gate, comparison_gates, measure_window, outcome
-from evermodel.evaluation.decision import Decision, Gate
+from evermodel.evaluation.decision import Comparison, Decision, Gate
 from evermodel.evaluation.evaluated_model import EvaluatedModel, score
 from evermodel.evaluation.fairness import fairness_gates
 from evermodel.evaluation.latency_and_size import cost_gates
@@ -43,6 +44,7 @@ def evaluate(
     force_reason: str | None = None,
     approval: str = "",
     vetoes: Sequence[Gate] = (),
+    anchor: EvaluatedModel | None = None,
 ) -> Decision:
     """Apply every gate of the spec to a challenger.
 
@@ -65,6 +67,8 @@ def evaluate(
         ``auto`` or ``manual``; that of the spec if not given.
     vetoes
         Gates that were decided elsewhere, such as an open incident.
+    anchor
+        The best version of twelve months, if that is not the champion.
 
     Raises
     ------
@@ -72,15 +76,19 @@ def evaluate(
         The test window has one class only, or the challenger answers with something that is no probability.
     """
     _require_both_classes(spec, labels)
-    classes = classes_of(spec, labels, *(c.pipeline for c in (challenger, champion) if c))
+    classes = classes_of(spec, labels, *(c.pipeline for c in (challenger, champion, anchor) if c))
     labels = encode(labels, classes)
     scores = score(spec, challenger, features, classes)
     theirs, unusable = _champion_scores(spec, champion, features, classes, unusable)
     clusters = clusters_of(spec, features, times)
     measured = measure_window(spec, labels, scores, theirs, clusters)
     margins = margins_of(spec, measured, labels, theirs)
+    held = (
+        None if anchor is None else against_anchor(spec, anchor, features, labels, classes, scores, clusters)
+    )
     gates = [
         *comparison_gates(spec, measured, margins, unusable),
+        *(() if held is None else (held.gate,)),
         skill_gate(spec, labels, scores, clusters),
         *calibration_gate(spec, labels, scores),
         *slice_gates(spec, features, labels, scores, theirs, margins[0], clusters),
@@ -94,6 +102,9 @@ def evaluate(
     forced = bool(failed) and force_reason is not None
     reason = f"forced: {force_reason}" if forced else f"failed: {failed}" if failed else "all gates passed"
     first = measured[0]
+    verdict: Comparison = "not_enough_evidence" if unusable else outcome(first, margins[0])
+    surpassed = verdict == "better" if held is None else held.surpassed
+    best = anchor or champion
     return Decision(
         model=spec.name,
         run_key=run_key,
@@ -101,7 +112,7 @@ def evaluate(
         model_uri=challenger.uri,
         parent=None if champion is None else champion.name,
         metric=first.metric.name,
-        verdict="not_enough_evidence" if unusable else outcome(first, margins[0]),
+        verdict=verdict,
         ship=forced or not failed,
         forced=forced,
         reason=reason,
@@ -113,6 +124,7 @@ def evaluate(
         files=dict(challenger.files),
         approval=approval or spec.approval,
         margin=None if first.gain is None else margins[0],
+        anchor="" if forced or surpassed or best is None else best.version,
     )
 
 

@@ -33,6 +33,8 @@ class EvaluatedModel:
         Its graph (`evermodel.modeling.onnx`), if it has one that gives the same answers.
     files
         SHA-256 of its files; empty if it is stored nowhere.
+    version
+        In the registry; empty for a challenger.
     """
 
     name: str
@@ -41,6 +43,7 @@ class EvaluatedModel:
     size_bytes: int = 0
     fast: FastModel | None = None
     files: Mapping[str, str] = field(default_factory=dict)
+    version: str = ""
 
 
 def score(

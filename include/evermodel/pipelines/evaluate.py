@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evermodel.alerts.incidents.store import read_incidents
-from evermodel.core.errors import ModelFormatError
+from evermodel.core.errors import ModelFormatError, PromotionError
 from evermodel.evaluation.decision import Decision, Gate
 from evermodel.evaluation.evaluate import EvaluatedModel, evaluate
 from evermodel.modeling.model_store import download, load_files
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from evermodel.registry.client import ModelVersion
+
+_YEAR = timedelta(weeks=52)
 
 
 def evaluate_candidates(
@@ -62,6 +64,7 @@ def evaluate_candidates(
         force_reason=force_reason,
         approval=approval,
         vetoes=() if version is None else _quality_veto(run),
+        anchor=None if version is None else _anchor(run, version),
     )
     decision = replace(decision, parent=None if version is None else str(version.version))
     _write(run, decision, chosen)
@@ -72,6 +75,21 @@ def evaluate_candidates(
 def read_decision(run: RetrainRun) -> Decision:
     """Read back the decision that `evaluate_candidates` wrote."""
     return Decision.from_json(read_json(run.client, run.mlflow_run().info.run_id, DECISION_FILE))
+
+
+def _anchor(run: RetrainRun, champion: ModelVersion) -> EvaluatedModel | None:
+    """Load the best version of twelve months; None if that is the champion, or if it is gone."""
+    number = Lineage.from_version(champion).anchor
+    if not number:
+        return None
+    try:
+        found = ModelRegistry(run.client).version(run.spec.name, number)
+    except PromotionError:
+        return None
+    made = Lineage.from_version(found).as_of
+    if made is None or run.as_of - made > _YEAR:
+        return None
+    return _version(run, found)[0]
 
 
 def _quality_veto(run: RetrainRun) -> tuple[Gate, ...]:
@@ -88,18 +106,23 @@ def _quality_veto(run: RetrainRun) -> tuple[Gate, ...]:
 
 def _champion(run: RetrainRun, version: ModelVersion | None) -> tuple[EvaluatedModel | None, str | None]:
     """Load the champion; one that cannot be loaded fails the gate, an unavailable server fails the step."""
-    from mlflow.exceptions import MlflowException
-
     if version is None:
         return None, None
+    found, problem = _version(run, version)
+    return found, None if found else f"the champion, version {version.version}, cannot be used: {problem}"
+
+
+def _version(run: RetrainRun, version: ModelVersion) -> tuple[EvaluatedModel | None, str]:
+    from mlflow.exceptions import MlflowException
+
+    number = str(version.version)
     try:
-        return _evaluated_model(
-            run, f"version {version.version}", f"models:/{version.name}/{version.version}"
-        ), None
+        model = _evaluated_model(run, f"version {number}", f"models:/{version.name}/{number}")
+        return replace(model, version=number), ""
     except (ModelFormatError, MlflowException, OSError) as error:
         check_health(run.settings.tracking_uri)
         said = error.problem if isinstance(error, ModelFormatError) else str(error).split("\n", maxsplit=1)[0]
-        return None, f"the champion, version {version.version}, cannot be used: {said}"
+        return None, said
 
 
 def _evaluated_model(run: RetrainRun, name: str, uri: str) -> EvaluatedModel:

@@ -110,6 +110,7 @@ class Retrain(RetrainRun):
             verdict=decision.verdict,
             forced=decision.forced,
             parent=decision.parent or "",
+            anchor=decision.anchor,
             reason=self.reason,
             metric=decision.metric,
             metric_value=decision.challenger[0],

@@ -26,6 +26,8 @@ class Lineage:
         Digest of its decision (and of the model's files), with the verdict, and whether a person forced it.
     parent
         The champion that it was compared with.
+    anchor
+        The best version of twelve months when it shipped; empty if that is itself.
     metric_value
         Its primary metric on the test part.
     origin
@@ -47,6 +49,7 @@ class Lineage:
     verdict: str = ""
     forced: bool = False
     parent: str = ""
+    anchor: str = ""
     reason: str = ""
     metric: str = ""
     metric_value: float | None = None

@@ -60,6 +60,7 @@ TRAIN_END = "evermodel.train_end"
 ENVIRONMENT_DIGEST = "evermodel.environment_digest"
 THREADS = "evermodel.threads"
 PARENT = "evermodel.parent"
+ANCHOR = "evermodel.anchor"  # the version that later ones are held against; without: the version itself
 METRIC_VALUE = "evermodel.metric_value"
 DECISION_PAGE = "evermodel.decision_page"
 MODEL_CARD = "evermodel.model_card"

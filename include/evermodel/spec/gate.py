@@ -28,6 +28,11 @@ class GateSpec(SpecSection):
         description="Largest loss that counts as not worse, in units of the metric, or as a share of the champion's"
         " gain over the best constant prediction.",
     )
+    year_budget: Margin = Field(
+        "10%",
+        description="Largest loss against the best version of twelve months, as in `margin`: what many small losses may"
+        " add up to.",
+    )
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Confidence of the bootstrap interval.")
     resamples: int = Field(2000, ge=200, description="Bootstrap resamples.")
     ship_on: tuple[Literal["better", "not_worse"], ...] = Field(
