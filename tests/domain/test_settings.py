@@ -38,15 +38,22 @@ def test_in_a_checkout_its_own_specs_are_found(tmp_path: Path, monkeypatch: pyte
     assert with_home.models == tmp_path / "home" / "include" / "models"
 
 
-@pytest.mark.parametrize(
-    "name", ["EVERMODEL_HOME", "EVERMODEL_LAKE", "EVERMODEL_MODELS", "EVERMODEL_EVIDENTLY_WORKSPACE"]
-)
+@pytest.mark.parametrize("name", ["EVERMODEL_HOME", "EVERMODEL_MODELS", "EVERMODEL_EVIDENTLY_WORKSPACE"])
 @pytest.mark.parametrize("url", ["s3://ada:secret@bucket/lake", "s3:/bucket/lake", "file:///data/lake"])
 def test_a_folder_that_is_set_to_a_url_is_an_error_and_no_folder_of_that_name(name: str, url: str) -> None:
     with pytest.raises(SettingsError, match=rf"{name} is .*bucket/lake|{name} is file:///data/lake") as told:
         Settings.from_environment({name: url})
     assert "secret" not in str(told.value)
     assert told.value.advice == f"set {name} to the path of a folder"
+
+
+def test_beside_a_lake_in_a_bucket_the_rest_stays_at_home(tmp_path: Path) -> None:
+    settings = Settings.from_environment(
+        {"EVERMODEL_LAKE": "s3://bucket/lake/", "EVERMODEL_HOME": str(tmp_path)}
+    )
+    assert str(settings.lake) == "s3://bucket/lake"
+    assert settings.dvc_remote == "s3://bucket/lake/dvc"
+    assert settings.state == tmp_path / "state"
 
 
 def test_a_folder_may_have_a_colon_in_its_name(tmp_path: Path) -> None:

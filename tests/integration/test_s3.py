@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from support.object_stores import s3_environment
 
 pytest.importorskip("moto", reason="the S3 server of the tests is not installed: moto[s3]")
 s3fs = pytest.importorskip("s3fs", reason="the extra s3 is not installed")
@@ -46,7 +47,7 @@ settings = settings_in(folder).model_copy(update={"dvc_remote": "s3://house/vers
 taken = take_snapshot(spec, moment(8), settings)
 content = (settings.lake / taken.path).read_bytes()
 shutil.rmtree(settings.lake)
-SnapshotStore(settings.lake, settings.dvc_remote).bring(settings.lake / taken.path, taken.md5)
+SnapshotStore(settings.lake, settings.dvc_remote).bring(taken.path, taken.md5)
 assert (settings.lake / taken.path).read_bytes() == content
 store.invalidate_cache()
 assert store.find("house/versions") == [f"house/versions/files/md5/{taken.md5[:2]}/{taken.md5[2:]}"]
@@ -54,29 +55,8 @@ print("done")
 """
 
 
-@pytest.fixture
-def endpoint() -> Iterator[str]:
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer("127.0.0.1", 0)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        yield f"http://{host}:{port}"
-    finally:
-        server.stop()
-
-
-def test_source_marker_and_remote_on_s3_by_configuration(endpoint: str, tmp_path: Path) -> None:
-    env = {
-        **os.environ,
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": "anyone",
-        "AWS_SECRET_ACCESS_KEY": "anything",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "NO_PROXY": "127.0.0.1",
-        "PYTHONPATH": str(Path(__file__).parents[1]),
-    }
+def test_source_marker_and_remote_on_s3_by_configuration(s3_endpoint: str, tmp_path: Path) -> None:
+    env = {**os.environ, **s3_environment(s3_endpoint), "PYTHONPATH": str(Path(__file__).parents[1])}
     done = subprocess.run(
         [sys.executable, "-c", CLIENT, str(tmp_path)], env=env, capture_output=True, text=True, timeout=120
     )

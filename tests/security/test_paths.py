@@ -58,9 +58,7 @@ def _cache_of(settings: Settings) -> ModelCache:
 ENTRANCES: dict[str, Callable[[Settings, str], object]] = {
     "snapshot of a tag": lambda s, name: checkout(_tagged(f"snapshots/{name}"), "small", "1", s),
     "snapshot of a call": lambda s, name: read_snapshot(f"snapshots/{name}", s),
-    "content of a tag": lambda s, name: SnapshotStore(s.lake, "none").bring(
-        s.lake / "snapshots/a", f"aa{name}"
-    ),
+    "content of a tag": lambda s, name: SnapshotStore(s.lake, "none").bring("snapshots/a", f"aa{name}"),
     "source days of a model": lambda s, name: folder_of(name, s.lake),
     "day of the log": lambda s, name: day_folder(small_spec("small.parquet"), s.lake, f"x/{name}"),
     "reports of a model": lambda s, name: reports_folder(s.lake, name),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import logging
 import shutil
 import subprocess
 import uuid
@@ -40,6 +41,7 @@ def s3_server() -> Iterator[str]:
     pytest.importorskip("moto", reason="the S3 server of the tests is not installed: moto[s3]")
     from moto.server import ThreadedMotoServer
 
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request is a third of its time
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     try:

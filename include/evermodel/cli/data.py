@@ -12,9 +12,11 @@ import typer
 from evermodel.cli import output
 from evermodel.cli.options import AsJson, Model, OptionalModel, read_spec
 from evermodel.core.errors import EvermodelError, TrackingUnavailableError
+from evermodel.core.storage import StoragePath, files_in, path_in
 from evermodel.registry.tracking import connect
 
 if TYPE_CHECKING:
+    from evermodel.core.settings import Settings
     from evermodel.registry.client import MlflowClient
 
 
@@ -31,6 +33,7 @@ def data_schema(
     refresh: Annotated[bool, typer.Option("--refresh", help="Overwrite an existing file.")] = False,
 ) -> None:
     """Write the schema file of a model from a snapshot, or print its path."""
+    from evermodel.data.snapshots.store import snapshot_store
     from evermodel.data.validation.infer import infer_schema
     from evermodel.data.validation.schema_file import find_schema, read_schema, store_schema
     from evermodel.data.validation.validator import validate
@@ -42,23 +45,20 @@ def data_schema(
         done = {"file": place, "columns": columns, "written": False}
         output.answer(as_json, done, f"{place}: {columns} columns; --refresh overwrites it")
         return
-    taken = sorted(
-        (settings.lake / "snapshots" / spec.name).glob("*.parquet"), key=lambda f: f.stat().st_mtime
-    )
-    file: Path | None = settings.lake / snapshot if snapshot else next(iter(taken[::-1]), None)
-    if file is None:
+    path = snapshot or _newest_snapshot(spec.name, settings)
+    if path is None:
         raise EvermodelError(
             f"model {spec.name}: no snapshot in {settings.lake}",
             "retrain once, or pass --snapshot",
         )
-    with output.step("read the snapshot"):
+    with output.step("read the snapshot"), snapshot_store(settings).local(path) as file:
         schema = infer_schema(spec, validate(spec, file).profile)
     # Without a window nothing is known of how old the newest row may be; what the old file says of it stays.
     known: dict[str, object] = {"window": spec.split.total}
     if place is not None:
         known["max_age"] = read_schema(place).snapshot.max_age
     schema = schema.model_copy(update={"snapshot": schema.snapshot.model_copy(update=known)})
-    place = store_schema(schema, spec.name, f"snapshot {file.stem}", settings)
+    place = store_schema(schema, spec.name, f"snapshot {Path(path).stem}", settings)
     done = {"file": place, "columns": len(schema.columns), "written": True}
     output.answer(as_json, done, f"{place}: {len(schema.columns)} columns")
 
@@ -133,10 +133,21 @@ def forget(model: Model, as_json: AsJson = False) -> None:
     from evermodel.data.sources.partitions import folder_of
 
     folder = folder_of(model, Settings.from_environment().lake)
-    days = len(list(folder.rglob("*.parquet")))
-    shutil.rmtree(folder, ignore_errors=True)
-    said = f"{days} days of {model} removed; snapshots are unchanged"
-    output.answer(as_json, {"model": model, "removed": days}, said)
+    days: list[StoragePath] = [*folder.rglob("*.parquet")]
+    for day in days:
+        day.unlink(missing_ok=True)
+    if isinstance(folder, Path):
+        shutil.rmtree(folder, ignore_errors=True)
+    said = f"{len(days)} days of {model} removed; snapshots are unchanged"
+    output.answer(as_json, {"model": model, "removed": len(days)}, said)
+
+
+def _newest_snapshot(model: str, settings: Settings) -> str | None:
+    """Return the path of the snapshot that was written last; in a bucket there are only the pointers."""
+    ending = ".parquet" if isinstance(settings.lake, Path) else ".parquet.dvc"
+    files = files_in(settings.lake / "snapshots" / model, f"*{ending}")
+    newest = max(files, key=lambda file: file.stat().st_mtime, default=None)
+    return None if newest is None else path_in(settings.lake, newest).removesuffix(".dvc")
 
 
 def _client(uri: str) -> MlflowClient | None:

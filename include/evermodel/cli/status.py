@@ -33,7 +33,7 @@ def status(
         client = connect(settings.tracking_uri)
         if model is not None:
             ModelRegistry(client).read(model).require_champion()
-        found = [status_of(client, name, settings.lake, datetime.now(UTC)) for name in names]
+        found = [status_of(client, name, settings.state, datetime.now(UTC)) for name in names]
         lineage = [] if model is None or as_json else _lineage(found[0], client)
     if as_json:
         told = [one.to_json() for one in found]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, SecretStr
 
 from evermodel.core.errors import SettingsError
 from evermodel.core.logins import split_login, without_login
+from evermodel.core.storage import StoragePath, is_url, storage_path
 
 DEFAULT_TRACKING_URI = "http://127.0.0.1:5000"
 
@@ -29,7 +29,8 @@ class Settings(BaseModel):
     home
         Folder of everything evermodel writes on this machine (``EVERMODEL_HOME``).
     lake
-        Folder of snapshots, predictions and incidents' messages (``EVERMODEL_LAKE``).
+        Where snapshots, predictions, labels and profiles are: a folder, or a prefix of a bucket such as
+        ``s3://bucket/lake`` (``EVERMODEL_LAKE``).
     models
         Folder of the model specs, one YAML file each (``EVERMODEL_MODELS``).
     tracking_uri
@@ -54,7 +55,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     home: Path
-    lake: Path
+    lake: StoragePath
     models: Path
     tracking_uri: Address
     dvc_remote: Address
@@ -64,6 +65,11 @@ class Settings(BaseModel):
     serving_urls: tuple[Address, ...] = ()
     serving_token: SecretStr = SecretStr("")
     environment: str = "local"
+
+    @property
+    def state(self) -> Path:
+        """Folder of messages, incidents and serving's reports: the lake, or inside ``home`` beside a bucket."""
+        return self.lake if isinstance(self.lake, Path) else self.home / "state"
 
     @property
     def evidently_workspace(self) -> Path:
@@ -96,17 +102,19 @@ class Settings(BaseModel):
         Raises
         ------
         SettingsError
-            A folder is given as a URL.
+            A folder is given as a URL, or the lake as one that cannot be used.
         """
         env = os.environ if environ is None else environ
         airflow_home = Path(env.get("AIRFLOW_HOME", Path.home() / "airflow")).expanduser()
         home = _folder(env, "EVERMODEL_HOME", airflow_home / "evermodel")
+        lake = storage_path(env.get("EVERMODEL_LAKE", str(home / "lake")), "EVERMODEL_LAKE")
+        pushed_to = str(home / "dvc-remote" if isinstance(lake, Path) else lake / "dvc")
         return cls(
             home=home,
-            lake=_folder(env, "EVERMODEL_LAKE", home / "lake"),
+            lake=lake,
             models=_folder(env, "EVERMODEL_MODELS", _models_folder(airflow_home)),
             tracking_uri=env.get("MLFLOW_TRACKING_URI", DEFAULT_TRACKING_URI),
-            dvc_remote=env.get("EVERMODEL_DVC_REMOTE", str(home / "dvc-remote")),
+            dvc_remote=env.get("EVERMODEL_DVC_REMOTE", pushed_to),
             airflow_url=env.get("EVERMODEL_AIRFLOW_URL", "http://127.0.0.1:8080").rstrip("/"),
             evidently=_folder(env, "EVERMODEL_EVIDENTLY_WORKSPACE", home / "evidently"),
             database=env.get("EVERMODEL_DATABASE", "").strip() or None,
@@ -140,8 +148,7 @@ def current_environment(environ: Mapping[str, str] | None = None) -> str:
 def _folder(env: Mapping[str, str], name: str, default: Path) -> Path:
     """Return the folder that a variable names."""
     given = env.get(name, str(default))
-    # A path may hold a colon, but `s3:/…` would become a folder of that name.
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", given):
+    if is_url(given):
         raise SettingsError(
             f"{name} is {without_login(given)}, which is a URL: only a folder can be used here",
             f"set {name} to the path of a folder",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from evermodel.core.atomic import no_space
 from evermodel.core.errors import LakeFullError
+from evermodel.core.storage import StoragePath
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -88,7 +89,7 @@ def repeating(schema: pa.Schema) -> list[str]:
 
 
 @contextmanager
-def room_for(file: Path) -> Iterator[None]:
+def room_for(file: StoragePath) -> Iterator[None]:
     """Turn a full disk, quota or limit into an error that says where."""
     try:
         yield

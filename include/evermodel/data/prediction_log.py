@@ -6,13 +6,14 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, overload
 
 from evermodel.core.atomic import replacing, sweep
 from evermodel.core.dag_ids import dag_id
 from evermodel.core.errors import SourceError
 from evermodel.core.formats import PARQUET_METADATA, require_known_parquet
 from evermodel.core.paths import inside
+from evermodel.core.storage import StoragePath, files_in, readable
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window
 
@@ -54,26 +55,31 @@ def _stored_schema(spec: ModelSpec) -> pa.Schema:
     )
 
 
-def day_folder(
-    spec: ModelSpec, lake: Path, day: str, log: Literal["predictions", "shadow"] = "predictions"
-) -> Path:
+Log = Literal["predictions", "shadow"]
+
+
+@overload
+def day_folder(spec: ModelSpec, lake: Path, day: str, log: Log = "predictions") -> Path: ...
+@overload
+def day_folder(spec: ModelSpec, lake: StoragePath, day: str, log: Log = "predictions") -> StoragePath: ...
+def day_folder(spec: ModelSpec, lake: StoragePath, day: str, log: Log = "predictions") -> StoragePath:
     """Return the folder of one day (``YYYY-MM-DD``, UTC); ``shadow`` is the log of a shadow's answers."""
     return inside(lake / log / spec.name, f"date={day}")
 
 
-def day_file(spec: ModelSpec, lake: Path, day: str) -> Path:
+def day_file(spec: ModelSpec, lake: StoragePath, day: str) -> StoragePath:
     """Return the file of a day's batch predictions; those of serving are in the same folder."""
     return day_folder(spec, lake, day) / "batch.parquet"
 
 
-def write_batch(spec: ModelSpec, lake: Path, day: str, table: pa.Table) -> Path:
+def write_batch(spec: ModelSpec, lake: StoragePath, day: str, table: pa.Table) -> StoragePath:
     """Write a day's batch predictions; a repetition replaces only that file."""
     target = day_file(spec, lake, day)
     write_batches(spec, target, [table.cast(log_schema(spec))])
     return target
 
 
-def write_batches(spec: ModelSpec, target: Path, tables: Iterable[pa.Table]) -> None:
+def write_batches(spec: ModelSpec, target: StoragePath, tables: Iterable[pa.Table]) -> None:
     """Write a stream of tables as one file, atomically.
 
     What a writer that was killed has left beside it is removed.
@@ -133,18 +139,18 @@ def _grouped(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
 
 
 def files_of(
-    spec: ModelSpec, lake: Path, window: Window, log: Literal["predictions", "shadow"] = "predictions"
-) -> list[Path]:
+    spec: ModelSpec, lake: StoragePath, window: Window, log: Log = "predictions"
+) -> list[StoragePath]:
     """Return the files of the days that a window touches."""
     day, last = window.start.astimezone(UTC).date(), (window.end - timedelta(microseconds=1)).date()
-    files: list[Path] = []
+    files: list[StoragePath] = []
     while day <= last:
-        files += sorted(day_folder(spec, lake, day.isoformat(), log).glob("[!.]*.parquet"))
+        files += files_in(day_folder(spec, lake, day.isoformat(), log), "[!.]*.parquet")
         day += timedelta(days=1)
     return files
 
 
-def read_file(file: Path, schema: pa.Schema, filters: pc.Expression) -> pa.Table:
+def read_file(file: StoragePath, schema: pa.Schema, filters: pc.Expression) -> pa.Table:
     """Read the rows of one file that pass filters; a column that it does not have reads as null.
 
     Raises
@@ -154,11 +160,12 @@ def read_file(file: Path, schema: pa.Schema, filters: pc.Expression) -> pa.Table
     """
     import pyarrow.parquet as pq
 
-    require_known_parquet(pq.read_metadata(file).metadata, file)
-    return pq.read_table(file, schema=schema, filters=filters, partitioning=None)
+    opened = readable(file)
+    require_known_parquet(pq.read_metadata(opened).metadata, file)
+    return pq.read_table(opened, schema=schema, filters=filters, partitioning=None)
 
 
-def read_log(spec: ModelSpec, lake: Path, window: Window) -> pa.Table:
+def read_log(spec: ModelSpec, lake: StoragePath, window: Window) -> pa.Table:
     """Read the predictions of a window.
 
     A column that a file does not have (a feature that is new) reads as null.
@@ -181,7 +188,7 @@ def read_log(spec: ModelSpec, lake: Path, window: Window) -> pa.Table:
     return pa.concat_tables(tables)
 
 
-def damaged_log(spec: ModelSpec, file: Path, error: Exception) -> SourceError:
+def damaged_log(spec: ModelSpec, file: StoragePath, error: Exception) -> SourceError:
     """Return the error for a file of the log that cannot be read."""
     return SourceError(
         f"model {spec.name}: the prediction log {file} cannot be read: {error}",

@@ -147,7 +147,7 @@ def _target(
 
 def served_by(model: str, lake: Path | None = None) -> Mapping[str, datetime]:
     """Return the versions that have answered in a serving process, and since when."""
-    return read_served(lake or Settings.from_environment().lake, model)
+    return read_served(lake or Settings.from_environment().state, model)
 
 
 def rollback_target(

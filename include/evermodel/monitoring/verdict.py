@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evermodel.core.dag_ids import dag_id
 from evermodel.core.errors import EmptyWindowError
 from evermodel.core.formats import loads
+from evermodel.core.storage import StoragePath
 from evermodel.data.prediction_log import files_of, log_schema
 from evermodel.monitoring.drift.history import QuietHistory
 from evermodel.monitoring.drift.judge import judge_window
@@ -50,14 +50,14 @@ class MonitoredChampion:
     fitted: Window
     baseline: Baseline
 
-    def references(self, spec: ModelSpec, lake: Path, as_of: datetime) -> References:
+    def references(self, spec: ModelSpec, lake: StoragePath, as_of: datetime) -> References:
         """Return the references of the window that ends at a moment."""
         window, profiles = drift_window(spec, as_of), Profiles(spec, lake)
         held_out = self.baseline.rows
         return References(spec, window, self.version, self.training, self.fitted, profiles, held_out)
 
 
-def window_rows(spec: ModelSpec, lake: Path, as_of: datetime) -> ParquetRows:
+def window_rows(spec: ModelSpec, lake: StoragePath, as_of: datetime) -> ParquetRows:
     """Return the window of the prediction log that ends at a moment, read column by column.
 
     Raises
@@ -77,7 +77,7 @@ def window_rows(spec: ModelSpec, lake: Path, as_of: datetime) -> ParquetRows:
 
 def judge_day(
     spec: ModelSpec,
-    lake: Path,
+    lake: StoragePath,
     as_of: datetime,
     watched: MonitoredChampion,
     *,

@@ -23,6 +23,7 @@ from evermodel.core.errors import PermanentError, SnapshotStoreError, TrainingEr
 from evermodel.core.formats import json_digest
 from evermodel.core.settings import Settings
 from evermodel.data.snapshots.dvc import SnapshotStore, snapshot_file, write_pointer
+from evermodel.data.snapshots.store import snapshot_store
 from evermodel.modeling.model_store import download
 from evermodel.registry.lineage import Lineage
 from evermodel.registry.tracking import find_run, read_json
@@ -140,8 +141,15 @@ def _stored_spec(client: MlflowClient, stored: ModelVersion, made: Lineage) -> t
 def _bring_snapshot(made: Lineage, lake: Path, settings: Settings) -> tuple[str, list[str]]:
     """Put the snapshot into a separate lake; return its origin and its differences."""
     path, md5 = made.snapshot, made.snapshot_md5
-    present, target = snapshot_file(settings.lake, path), snapshot_file(lake, path)
+    target = snapshot_file(lake, path)
     target.parent.mkdir(parents=True)
+    if not isinstance(settings.lake, Path):
+        store = snapshot_store(settings)
+        store.bring(path, md5)
+        with store.local(path) as copy:
+            shutil.copyfile(copy, target)
+        return "dvc", []
+    present = snapshot_file(settings.lake, path)
     if present.exists() and _md5(present) == md5:
         shutil.copyfile(present, target)
         return "lake", []

@@ -13,7 +13,7 @@ from evermodel.core.errors import SnapshotStoreError, TransferError
 from evermodel.core.logins import split_login
 from evermodel.core.paths import inside
 from evermodel.core.settings import Settings
-from evermodel.data.snapshots.dvc import SnapshotStore, snapshot_file
+from evermodel.data.snapshots.store import snapshot_store
 from evermodel.pipelines.deploy import Deployment, deploy
 from evermodel.registry.audit import audit
 from evermodel.registry.lineage import Lineage
@@ -169,12 +169,12 @@ def _bring_snapshot(version: ModelVersion, settings: Settings) -> None:
     """Put the version's snapshot, the reference of drift, into this environment's lake and remote."""
     made = Lineage.from_version(version).require(version, "snapshot", "snapshot_md5")
     path, md5 = made.snapshot, made.snapshot_md5
-    file = snapshot_file(settings.lake, path)
     remotes = [settings.dvc_remote, *filter(None, [os.environ.get("EVERMODEL_SOURCE_DVC_REMOTE")])]
     problem: SnapshotStoreError | None = None
     for remote in remotes:
         try:
-            SnapshotStore(settings.lake, remote).bring(file, md5)
+            found = snapshot_store(settings, remote)
+            found.bring(path, md5)
             break
         except SnapshotStoreError as error:
             problem = error
@@ -183,7 +183,8 @@ def _bring_snapshot(version: ModelVersion, settings: Settings) -> None:
             f"the snapshot {path} (md5 {md5}) is missing in the remotes {', '.join(map(split_login, remotes))}: {problem}",
             "set EVERMODEL_SOURCE_DVC_REMOTE to the remote of the source environment",
         )
-    SnapshotStore(settings.lake, settings.dvc_remote).track(file)
+    with found.local(path) as file:
+        snapshot_store(settings).track(file)
 
 
 def _place(registry: ModelRegistry, model: str, taken: _Taken, by: str) -> ModelVersion:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from evermodel.core.paths import inside
-from evermodel.data.snapshots.dvc import SnapshotStore, snapshot_file
+from evermodel.core.storage import path_in
+from evermodel.data.snapshots.store import snapshot_store
 from evermodel.data.validation.infer import infer_schema
 from evermodel.data.validation.profile import SnapshotProfile
 from evermodel.data.validation.quarantine import clean_snapshot, quarantine
@@ -19,9 +20,14 @@ from evermodel.registry.tracking import artifact_url, experiment_id, log_json, r
 from evermodel.reports.validation_page import validation_page
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from evermodel.data.snapshots.bucket import BucketSnapshots
+    from evermodel.data.snapshots.dvc import SnapshotStore
     from evermodel.data.snapshots.snapshot import Snapshot
     from evermodel.registry.client import Run
     from evermodel.registry.retrain_run import RetrainRun
+    from evermodel.spec import ModelSpec
 
 _LOG = logging.getLogger(__name__)
 REPORT_FILE = "validation.json"
@@ -63,27 +69,18 @@ def validate_snapshot(retrain: RetrainRun, snapshot: Snapshot) -> Validated:
     """
     spec, settings = retrain.spec, retrain.settings
     retrain.require({tag.SNAPSHOT_EXTRACTED: str(snapshot)})
-    file = snapshot_file(settings.lake, snapshot.path)
-    store = SnapshotStore(settings.lake, settings.dvc_remote)
-    if not file.exists():
-        store.restore(file)
+    store = snapshot_store(settings)
     place = find_schema(spec.name, settings)
     schema = None if place is None else read_schema(place)
     good = last_good(retrain)
-    found = validate(spec, file, schema, None if good is None else good.profile, snapshot.window)
-    failed = bool(found.report.failures)
     aside = inside(settings.lake / "quarantine" / spec.name, f"{snapshot.digest}.parquet")
-    kept = snapshot
-    if found.report.set_aside:
-        held_back = quarantine(file, found.rules, aside)
-        _LOG.warning("%d rows are quarantined in %s", held_back, aside)
-    if found.report.set_aside and not failed:
-        clean, rows = clean_snapshot(file, found.rules, (spec.time_column, spec.id_column))
-        path, md5 = str(clean.relative_to(settings.lake)), store.track(clean)
-        kept = replace(snapshot, path=path, digest=clean.stem, md5=md5, rows=rows)
-        # The next snapshot is compared with the cleaned snapshot, not with bad rows.
-        found = replace(found, profile=validate(spec, clean, window=snapshot.window).profile)
-    if place is None and spec.validation.infer_schema and not failed:
+    with store.local(snapshot.path) as file:
+        found = validate(spec, file, schema, None if good is None else good.profile, snapshot.window)
+        if found.report.set_aside:
+            held_back = quarantine(file, found.rules, aside)
+            _LOG.warning("%d rows are quarantined in %s", held_back, aside)
+        kept, found = _cleaned(spec, snapshot, file, found, store)
+    if place is None and spec.validation.infer_schema and not found.report.failures:
         schema = infer_schema(spec, found.profile, snapshot.window)
         place = store_schema(schema, spec.name, f"snapshot {kept.digest}", settings)
     report = replace(
@@ -93,13 +90,30 @@ def validate_snapshot(retrain: RetrainRun, snapshot: Snapshot) -> Validated:
         {
             tag.SNAPSHOT: kept.path,
             tag.SNAPSHOT_MD5: kept.md5,
-            tag.QUARANTINE: str(aside.relative_to(settings.lake)) if found.report.set_aside else "",
+            tag.QUARANTINE: path_in(settings.lake, aside) if found.report.set_aside else "",
             tag.VALIDATION: report.verdict,
         }
     )
     _keep(retrain, run, replace(found, report=report), schema, good)
     report.require(artifact_url(settings.tracking_uri, run, PAGE_FILE))
     return Validated(report, kept)
+
+
+def _cleaned(
+    spec: ModelSpec,
+    snapshot: Snapshot,
+    file: Path,
+    found: Validation,
+    store: SnapshotStore | BucketSnapshots,
+) -> tuple[Snapshot, Validation]:
+    """Make the snapshot without quarantined rows, if there are any and no check failed."""
+    if found.report.failures or not found.report.set_aside:
+        return snapshot, found
+    clean, rows = clean_snapshot(file, found.rules, (spec.time_column, spec.id_column))
+    path = f"{snapshot.path.rpartition('/')[0]}/{clean.name}"
+    kept = replace(snapshot, path=path, digest=clean.stem, md5=store.track(clean), rows=rows)
+    # The next snapshot is compared with the cleaned snapshot, not with bad rows.
+    return kept, replace(found, profile=validate(spec, clean, window=snapshot.window).profile)
 
 
 def last_good(retrain: RetrainRun) -> LastGoodRun | None:

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from evermodel.core.atomic import replacing
-from evermodel.core.errors import PermanentError
+from evermodel.core.errors import PermanentError, SnapshotStoreError
 from evermodel.core.settings import Settings
-from evermodel.data.snapshots.dvc import SnapshotStore, snapshot_file
+from evermodel.core.storage import StoragePath, files_in, path_in, readable
+from evermodel.data.snapshots.dvc import snapshot_file
+from evermodel.data.snapshots.store import snapshot_store
 from evermodel.registry.lineage import Lineage
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.tags import AS_OF, SNAPSHOT, SNAPSHOT_MD5
@@ -55,10 +57,10 @@ def data_lines(client: MlflowClient | None, model: str | None, settings: Setting
     """
     known: dict[tuple[str, str, str], list[ModelVersion]] = defaultdict(list)
     sizes: dict[str, float] = {}
-    for pointer in sorted((settings.lake / "snapshots").glob(f"{model or '*'}/*.parquet.dvc")):
+    for pointer in files_in(settings.lake / "snapshots", f"{model or '*'}/*.parquet.dvc"):
         out = _out(pointer)
         if out is not None:
-            path = str(pointer.with_suffix("").relative_to(settings.lake))
+            path = path_in(settings.lake, pointer.with_suffix(""))
             known[(pointer.parent.name, path, str(out["md5"]))] = []
             sizes[path] = out.get("size", 0) / 1e6
     for version in [] if client is None else _versions(client, model):
@@ -72,7 +74,7 @@ def data_lines(client: MlflowClient | None, model: str | None, settings: Setting
 
 def checkout(
     client: MlflowClient, model: str, version: str, settings: Settings, to: Path | None = None
-) -> tuple[Path, str]:
+) -> tuple[StoragePath, str]:
     """Restore a version's training data, with a copy at `to` if it is given; return the file and its md5.
 
     Parameters
@@ -89,12 +91,12 @@ def checkout(
     """
     found = _find(client, model, version)
     made = Lineage.from_version(found).require(found, "snapshot", "snapshot_md5")
-    file, md5 = snapshot_file(settings.lake, made.snapshot), made.snapshot_md5
-    SnapshotStore(settings.lake, settings.dvc_remote).bring(file, md5)
+    store, path, md5 = snapshot_store(settings), made.snapshot, made.snapshot_md5
+    store.bring(path, md5)
     if to is None:
-        return file, md5
-    target = to / file.name if to.is_dir() else to
-    with replacing(target) as temporary:
+        return store.source(path), md5
+    target = to / Path(path).name if to.is_dir() else to
+    with replacing(target) as temporary, store.local(path) as file:
         shutil.copyfile(file, temporary)
     return target, md5
 
@@ -127,31 +129,41 @@ def _versions(client: MlflowClient, model: str | None) -> list[ModelVersion]:
 def _line(
     model: str, path: str, md5: str, versions: list[ModelVersion], size: float | None, settings: Settings
 ) -> DataLine:
-    file = snapshot_file(settings.lake, path)
-    here = file.exists()
+    file = _file_here(path, settings)
     return DataLine(
         model=model,
         path=path,
         md5=md5,
         versions=tuple(str(version.version) for version in versions),
         as_of=tuple(version.tags.get(AS_OF, "")[:10] for version in versions),
-        rows=_rows(file) if here else None,
-        megabytes=round(file.stat().st_size / 1e6, 3) if here else size,
-        here=here,
+        rows=None if file is None else _rows(file),
+        megabytes=size if file is None else round(file.stat().st_size / 1e6, 3),
+        here=file is not None,
     )
 
 
-def _rows(file: Path) -> int | None:
+def _file_here(path: str, settings: Settings) -> StoragePath | None:
+    """Return where a snapshot can be read without a restore; None if it cannot."""
+    if isinstance(settings.lake, Path):
+        file = snapshot_file(settings.lake, path)
+        return file if file.exists() else None
+    try:
+        return snapshot_store(settings).source(path)
+    except SnapshotStoreError:
+        return None
+
+
+def _rows(file: StoragePath) -> int | None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        return int(pq.read_metadata(file).num_rows)
+        return int(pq.read_metadata(readable(file)).num_rows)
     except (pa.ArrowException, OSError):
         return None
 
 
-def _out(pointer: Path) -> dict[str, Any] | None:
+def _out(pointer: StoragePath) -> dict[str, Any] | None:
     try:
         out: dict[str, Any] = yaml.safe_load(pointer.read_text(encoding="utf-8"))["outs"][0]
         return out if "md5" in out else None

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -24,6 +25,7 @@ from evermodel.serving.auth import TokenAuth, Tokens
 from evermodel.serving.fallback import Fallbacks
 from evermodel.serving.fallback_rules import inputs_of
 from evermodel.serving.heartbeat import Heartbeat, LocationPublisher, Process
+from evermodel.serving.log_upload import LogUploader
 from evermodel.serving.metrics import Metrics
 from evermodel.serving.middleware import FastRoute, RequestIds
 from evermodel.serving.openapi import ModelDescription, describe
@@ -80,13 +82,14 @@ def create_app(
     reconcilers = {
         spec.name: Reconciler(spec, where, metrics, poll_seconds, process.instance) for spec in specs
     }
-    heartbeat = Heartbeat(process, where.lake, {name: one.in_memory for name, one in reconcilers.items()})
+    heartbeat = Heartbeat(process, where.state, {name: one.in_memory for name, one in reconcilers.items()})
     for name, reconciler in reconcilers.items():
         reconciler.switch.on_swap = heartbeat.wake
         metrics.expect(name)
     fallbacks = Fallbacks({spec.name: spec for spec in specs}, metrics)
-    log = PredictionLog(where.lake / "predictions", metrics)
-    shadow_log = PredictionLog(where.lake / "shadow", metrics.traffic.shadow_log)
+    logs, uploader = _logs(where)
+    log = PredictionLog(logs / "predictions", metrics, uploader)
+    shadow_log = PredictionLog(logs / "shadow", metrics.traffic.shadow_log, uploader)
     shadows = Shadows(shadow_log, metrics.traffic)
     publisher = LocationPublisher(process, list(reconcilers), where)
     # Stopped from the last to the first: the prediction log is written before anything that may hang.
@@ -95,6 +98,7 @@ def create_app(
         publisher,
         heartbeat,
         fallbacks,
+        *filter(None, [uploader]),
         shadow_log,
         shadows,
         log,
@@ -126,6 +130,13 @@ def create_app(
     _add_problems(app)
     describe(app, reconcilers, lambda name: _description(reconcilers[name]), protected=tokens is not None)
     return app
+
+
+def _logs(where: Settings) -> tuple[Path, LogUploader | None]:
+    """Return where this process writes its prediction logs, and what takes them on to a bucket."""
+    if isinstance(where.lake, Path):
+        return where.lake, None
+    return where.home / "spool", LogUploader(where.home / "spool", where.lake)
 
 
 def _first_checks(reconcilers: list[Reconciler]) -> None:

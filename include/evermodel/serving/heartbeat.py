@@ -178,7 +178,7 @@ class LocationPublisher(ServiceThread):
         self, model: str, written: ServingLocations | None, now: datetime
     ) -> ServingLocations | None:
         here = (self._process.host, self._process.environment)
-        found = read_reports(self._settings.lake, model, now).live
+        found = read_reports(self._settings.state, model, now).live
         ours = [report for report in found if (report.host, report.environment) == here]
         if not ours:
             if written is not None:

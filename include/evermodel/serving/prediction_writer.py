@@ -15,6 +15,7 @@ from evermodel.core.atomic import replacing
 from evermodel.core.formats import PARQUET_METADATA
 from evermodel.modeling.scoring.loaded_version import Answer
 from evermodel.modeling.scoring.request_rows import Inputs, Row
+from evermodel.serving.log_upload import LogUploader
 from evermodel.serving.metrics import LogCounters, Metrics
 from evermodel.serving.services import QueueThread
 
@@ -75,6 +76,8 @@ class PredictionLog(QueueThread[LoggedRequest]):
     ----------
     folder
         Folder of the prediction log: one folder for each model, and in it one for each date.
+    uploader
+        Takes the files on to a bucket; while too many wait for it, predictions are dropped.
     flush_seconds
         Longest time until a prediction is written.
     flush_rows
@@ -87,6 +90,7 @@ class PredictionLog(QueueThread[LoggedRequest]):
         self,
         folder: Path,
         metrics: Metrics | LogCounters,
+        uploader: LogUploader | None = None,
         *,
         flush_seconds: float = 5.0,
         flush_rows: int = 10_000,
@@ -95,6 +99,7 @@ class PredictionLog(QueueThread[LoggedRequest]):
         super().__init__("prediction-log", 30.0, capacity, flush_rows)
         self._folder = folder
         self._metrics = metrics
+        self._uploader = uploader
         self._flush_seconds = flush_seconds
         self._reported: set[str] = set()
 
@@ -114,6 +119,9 @@ class PredictionLog(QueueThread[LoggedRequest]):
     def _write(self, group: list[LoggedRequest]) -> None:
         model, day = group[0].model, group[0].at.date()
         rows = sum(len(entry.rows) for entry in group)
+        if self._uploader is not None and not self._uploader.has_room:
+            self._drop(model, rows, "spool_full", "the bucket has not taken the log for too long")
+            return
         try:
             write_log_file(
                 log_table(group), self._folder / model / f"date={day.isoformat()}", group[0].source

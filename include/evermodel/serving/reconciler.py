@@ -73,7 +73,7 @@ class Reconciler(ServiceThread):
         cache = ModelCache(settings.model_cache / spec.name)
         self.spec = spec
         self.status = ReconcilerStatus(spec.name, metrics)
-        self.switch = TrafficSwitch(spec.name, metrics, settings.lake, instance)
+        self.switch = TrafficSwitch(spec.name, metrics, settings.state, instance)
         self._source = PreparingSource(spec, settings.tracking_uri)
         self._versions = LoadedVersions(spec, cache, poll_seconds)
         self._workers = Workers(cache.folder / _WORKERS)

@@ -91,7 +91,7 @@ class BacktestPlanOperator(ModelOperator):
 
         plan = make_plan(
             self.spec,
-            self.hook.settings.lake / "backtests" / self.spec.name,
+            self.hook.settings.state / "backtests" / self.spec.name,
             start=_given(self.start),
             end=_given(self.end),
             step=parse_span(self.step),

@@ -62,7 +62,7 @@ class ServingGuardOperator(BaseOperator):
         for model in self.models:
             try:
                 spec = load_spec(model, settings)
-                done = watch_serving(spec, client, settings.lake, clock())
+                done = watch_serving(spec, client, settings.state, clock())
                 if done is not None:
                     announce(context, spec, settings.with_models(spec_folder(model)), done)
                     found.append({"model": spec.name, **asdict(done)})
@@ -93,7 +93,7 @@ class QualityGuardOperator(ModelOperator):
         from evermodel.deployment.automatic_rollback import watch_quality
 
         watch = self.drift_watch()
-        done = watch_quality(self.spec, watch.client, watch.verdict(), watch.as_of, self.hook.settings.lake)
+        done = watch_quality(self.spec, watch.client, watch.verdict(), watch.as_of, self.hook.settings.state)
         if done is None:
             raise AirflowSkipException("no rollback is due")
         announce(context, self.spec, self.hook.settings, done)

@@ -70,7 +70,7 @@ class RollbackOperator(ModelOperator):
             reason=self.reason,
             run_key=f"rollback/{model}/{self.run_key}",
             version=str(self.version).strip() or None,
-            lake=settings.lake,
+            lake=settings.state,
         )
         self.log.info("Version %s is the champion again (before: %s)", done.version, done.previous)
         links = version_links(context, settings, model, done.version)

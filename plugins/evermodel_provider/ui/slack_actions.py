@@ -201,7 +201,7 @@ def build_slack_actions() -> Callable[[Scope, Receive, Send], Awaitable[None]]:
     """Return the app with this installation's environment and lake."""
     from evermodel.core.settings import Settings
 
-    return SlackActions(SlackApp.of, Settings.from_environment().lake / "slack" / "seen")
+    return SlackActions(SlackApp.of, Settings.from_environment().state / "slack" / "seen")
 
 
 _TOKEN_SECONDS = 60

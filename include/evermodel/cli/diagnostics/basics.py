@@ -7,6 +7,7 @@ import platform
 import re
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -18,8 +19,10 @@ import httpx
 
 from evermodel import __version__
 from evermodel.core.diagnostics import Finding, Level, first_line
+from evermodel.core.errors import EvermodelError
 from evermodel.core.logins import ask
 from evermodel.core.settings import Settings
+from evermodel.core.storage import BucketPath, create, replace_unchanged, version_of
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -95,11 +98,13 @@ _LITTLE, _TOO_LITTLE = 5 * _GIGABYTE, _GIGABYTE
 
 
 def check_lake(settings: Settings) -> Iterator[Finding]:
-    """Write a file into the lake and the home, and look at the free space."""
-    for name, folder, variable in (
-        ("lake", settings.lake, "EVERMODEL_LAKE"),
-        ("home", settings.home, "EVERMODEL_HOME"),
-    ):
+    """Write a file into the lake and the home, and look at the free space; a bucket must hold its conditions."""
+    folders = [("home", settings.home, "EVERMODEL_HOME")]
+    if isinstance(settings.lake, Path):
+        folders.insert(0, ("lake", settings.lake, "EVERMODEL_LAKE"))
+    else:
+        yield _bucket(settings.lake)
+    for name, folder, variable in folders:
         problem = unwritable(folder)
         if problem:
             yield Finding(
@@ -120,6 +125,27 @@ def check_lake(settings: Settings) -> Iterator[Finding]:
             )
         else:
             yield Finding(name, "green", said)
+
+
+def _bucket(lake: BucketPath) -> Finding:
+    """Create and replace an object of its own, and delete it."""
+    probe = lake / ".doctor" / uuid.uuid4().hex
+    try:
+        created, again = create(probe, b"1"), create(probe, b"2")
+        version = version_of(probe) or ""
+        replaced, stale = replace_unchanged(probe, b"3", version), replace_unchanged(probe, b"4", version)
+        found = probe.read_bytes()
+        probe.unlink(missing_ok=True)
+    except EvermodelError as error:
+        return Finding("lake", "red", error.problem, error.advice)
+    if (created, again, replaced, stale, found) != (True, False, True, False, b"3"):
+        return Finding(
+            "lake",
+            "red",
+            f"{lake} ignores the conditions of writes (If-None-Match, If-Match)",
+            "use a store, or a version of it, that holds them: two writers would overwrite each other",
+        )
+    return Finding("lake", "green", f"{lake}: readable, writable, and conditional writes hold")
 
 
 def existing(folder: Path) -> Path:

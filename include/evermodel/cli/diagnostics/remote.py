@@ -11,6 +11,7 @@ import dvc.repo  # noqa: F401 - checks run side by side, so all of DVC is import
 from evermodel.core.diagnostics import Finding, first_line
 from evermodel.core.errors import EvermodelError
 from evermodel.core.settings import Settings
+from evermodel.data.snapshots.bucket import BucketSnapshots
 from evermodel.data.snapshots.dvc import SnapshotStore
 
 
@@ -22,7 +23,10 @@ def check_remote(settings: Settings) -> Iterator[Finding]:
         file.parent.mkdir()
         file.write_text("Pushed by evermodel doctor.\n", encoding="utf-8")
         try:
-            SnapshotStore(Path(folder), remote).track(file)
+            if isinstance(settings.lake, Path):
+                SnapshotStore(Path(folder), remote).track(file)
+            else:
+                BucketSnapshots(settings.lake, remote).push(file)
         except (EvermodelError, OSError) as error:
             yield Finding(
                 "DVC remote",

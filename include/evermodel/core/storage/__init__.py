@@ -5,14 +5,24 @@ Imports no client of a store until a bucket is used.
 
 from evermodel.core.storage.address import StoragePath, is_url, storage_path
 from evermodel.core.storage.bucket import BucketPath
-from evermodel.core.storage.files import create, local_copy, readable, replace_unchanged, version_of
+from evermodel.core.storage.files import (
+    create,
+    files_in,
+    local_copy,
+    path_in,
+    readable,
+    replace_unchanged,
+    version_of,
+)
 
 __all__ = [
     "BucketPath",
     "StoragePath",
     "create",
+    "files_in",
     "is_url",
     "local_copy",
+    "path_in",
     "readable",
     "replace_unchanged",
     "storage_path",

@@ -29,6 +29,20 @@ def readable(path: StoragePath) -> Path | BinaryIO:
     return path if isinstance(path, Path) else cast("BinaryIO", path.open_ranges())
 
 
+def files_in(folder: StoragePath, pattern: str) -> list[StoragePath]:
+    """Return the files that match a pattern (see `pathlib.Path.glob`), sorted."""
+    return sorted(folder.glob(pattern), key=str)
+
+
+def path_in(lake: StoragePath, file: StoragePath) -> str:
+    """Return the path of a file below the lake, as it is stored: with slashes.
+
+    >>> path_in(Path("/lake"), Path("/lake/snapshots/churn/a.parquet"))
+    'snapshots/churn/a.parquet'
+    """
+    return str(file).removeprefix(f"{lake}/")
+
+
 @contextmanager
 def local_copy(path: StoragePath) -> Iterator[Path]:
     """Give a file of this machine with the content: the file itself, or a copy that is removed afterwards."""

@@ -1,3 +1,3 @@
 """Snapshots."""
 
-__all__ = ["dvc", "snapshot"]
+__all__ = ["bucket", "dvc", "snapshot", "store"]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import yaml
 from filelock import FileLock
@@ -14,6 +16,7 @@ from evermodel.core.atomic import write_text
 from evermodel.core.errors import SnapshotStoreError, UnsafePathError
 from evermodel.core.logins import split_login, with_login
 from evermodel.core.paths import inside
+from evermodel.core.storage import StoragePath
 
 _LOCK_SECONDS = 600
 _CONFIG = """\
@@ -91,8 +94,25 @@ class SnapshotStore:
                 "restore the remote, or retrain so that the champion has an existing snapshot",
             ) from error
 
-    def bring(self, file: Path, md5: str) -> None:
-        """Put the content of an md5 at a path in the lake; nothing but the remote is needed.
+    @contextmanager
+    def workspace(self) -> Iterator[Path]:
+        """Give the folder in which a snapshot is written before `track`: the lake."""
+        yield self.lake
+
+    def source(self, path: str) -> Path:
+        """Return where a snapshot is read from; a missing file is restored, see `restore` for the errors."""
+        file = snapshot_file(self.lake, path)
+        if not file.exists():
+            self.restore(file)
+        return file
+
+    @contextmanager
+    def local(self, path: str) -> Iterator[Path]:
+        """Give a snapshot as a file of this machine; see `source`."""
+        yield self.source(path)
+
+    def bring(self, path: str, md5: str) -> None:
+        """Put the content of an md5 at a path in the lake (``snapshots/…``); nothing but the remote is needed.
 
         A file that is there already stays if it is that content, and is replaced if it was damaged.
 
@@ -101,6 +121,7 @@ class SnapshotStore:
         SnapshotStoreError
             The remote cannot be reached, does not have it, or has something else under its name.
         """
+        file = snapshot_file(self.lake, path)
         if file.exists() and file_md5(file) == md5:
             if _md5(file.with_name(file.name + ".dvc")) != md5:
                 write_pointer(file, md5)
@@ -140,7 +161,11 @@ class SnapshotStore:
         return Repo(str(self.lake), config={"remote": {"lake": {"url": with_login(self.remote)}}})
 
 
-def snapshot_file(lake: Path, path: str) -> Path:
+@overload
+def snapshot_file(lake: Path, path: str) -> Path: ...
+@overload
+def snapshot_file(lake: StoragePath, path: str) -> StoragePath: ...
+def snapshot_file(lake: StoragePath, path: str) -> StoragePath:
     """Return the file of a snapshot's path (``snapshots/…``), which comes from a tag or a caller; see `inside`."""
     first, _, name = path.partition("/")
     if first != "snapshots":
@@ -150,16 +175,18 @@ def snapshot_file(lake: Path, path: str) -> Path:
     return inside(lake / first, name)
 
 
-def write_pointer(file: Path, md5: str) -> None:
+def write_pointer(file: StoragePath, md5: str, size: int | None = None) -> None:
     """Write the pointer that lets DVC fetch a file by its md5 alone.
 
     Parameters
     ----------
     md5
         What `SnapshotStore.track` returned for it.
+    size
+        Bytes of the file, if known.
     """
-    out = {"md5": md5, "hash": "md5", "path": file.name}
-    write_text(file.with_name(file.name + ".dvc"), yaml.safe_dump({"outs": [out]}))
+    out = {"md5": md5, **({} if size is None else {"size": size}), "hash": "md5", "path": file.name}
+    write_text(file.with_name(file.name + ".dvc"), yaml.safe_dump({"outs": [out]}, sort_keys=False))
 
 
 def file_md5(file: Path) -> str:
@@ -168,7 +195,12 @@ def file_md5(file: Path) -> str:
         return hashlib.file_digest(content, "md5").hexdigest()
 
 
-def _md5(pointer: Path) -> str | None:
+def pointer_md5(file: StoragePath) -> str | None:
+    """Return the md5 in the pointer of a file; None if there is no whole pointer."""
+    return _md5(file.with_name(file.name + ".dvc"))
+
+
+def _md5(pointer: StoragePath) -> str | None:
     try:
         out = yaml.safe_load(pointer.read_text(encoding="utf-8"))["outs"][0]
         return str(out["md5"]) if out["path"] == pointer.stem else None

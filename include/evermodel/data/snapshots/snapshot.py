@@ -13,9 +13,10 @@ from evermodel.core.atomic import sweep
 from evermodel.core.errors import EmptyWindowError
 from evermodel.core.formats import JsonData
 from evermodel.core.settings import Settings
+from evermodel.core.storage import StoragePath, path_in, readable
 from evermodel.data.dtypes import with_label
 from evermodel.data.parquet import write_by_content
-from evermodel.data.snapshots.dvc import SnapshotStore, snapshot_file
+from evermodel.data.snapshots.store import snapshot_store
 from evermodel.data.sources import SCRATCH, stream_window
 from evermodel.data.sources.partitions import Partitions
 from evermodel.spec import ModelSpec
@@ -72,11 +73,13 @@ def take_snapshot(spec: ModelSpec, as_of: datetime, settings: Settings) -> Snaps
         There is no room for the snapshot.
     """
     window = training_window(spec, as_of)
-    file, rows = extract(spec, window, settings.lake)
-    md5 = SnapshotStore(settings.lake, settings.dvc_remote).track(file)
+    store = snapshot_store(settings)
+    with store.workspace() as folder:
+        file, rows = extract(spec, window, folder, settings.lake)
+        path, md5 = path_in(folder, file), store.track(file)
     return Snapshot(
         model=spec.name,
-        path=str(file.relative_to(settings.lake)),
+        path=path,
         digest=file.stem,
         md5=md5,
         rows=rows,
@@ -85,15 +88,24 @@ def take_snapshot(spec: ModelSpec, as_of: datetime, settings: Settings) -> Snaps
     )
 
 
-def extract(spec: ModelSpec, window: Window, lake: Path) -> tuple[Path, int]:
-    """Write the rows of a window that have a label to ``snapshots/<model>/`` of a lake, named by their content.
+def extract(
+    spec: ModelSpec, window: Window, folder: Path, lake: StoragePath | None = None
+) -> tuple[Path, int]:
+    """Write the rows of a window that have a label to ``snapshots/<model>/`` of a folder, named by their content.
 
-    Return the file and its rows. See `take_snapshot` for the errors.
+    Parameters
+    ----------
+    lake
+        Where cached days are; the folder if not given.
+
+    Returns
+    -------
+    The file and its rows. See `take_snapshot` for the errors.
     """
     seen = 0
-    lake.mkdir(parents=True, exist_ok=True)
-    sweep(lake, f"{SCRATCH}*")
-    sweep(lake / "snapshots" / spec.name, ".*.tmp")
+    folder.mkdir(parents=True, exist_ok=True)
+    sweep(folder, f"{SCRATCH}*")
+    sweep(folder / "snapshots" / spec.name, ".*.tmp")
 
     def labelled(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
         nonlocal seen
@@ -102,8 +114,8 @@ def extract(spec: ModelSpec, window: Window, lake: Path) -> tuple[Path, int]:
             yield with_label(spec, table)
 
     sort = (spec.time_column, spec.id_column)
-    with _tables(spec, window, lake) as tables:
-        written = write_by_content(labelled(tables), lake / "snapshots" / spec.name, sort)
+    with _tables(spec, window, folder, lake or folder) as tables:
+        written = write_by_content(labelled(tables), folder / "snapshots" / spec.name, sort)
     if written is None:
         missing = "no labeled row" if seen else "no row"
         raise EmptyWindowError(
@@ -114,7 +126,9 @@ def extract(spec: ModelSpec, window: Window, lake: Path) -> tuple[Path, int]:
 
 
 @contextmanager
-def _tables(spec: ModelSpec, window: Window, lake: Path) -> Iterator[Iterator[pa.Table]]:
+def _tables(
+    spec: ModelSpec, window: Window, scratch: Path, lake: StoragePath
+) -> Iterator[Iterator[pa.Table]]:
     """Yield the rows of a window in bounded batches, from cached days or from the source."""
     import pyarrow as pa
 
@@ -122,7 +136,7 @@ def _tables(spec: ModelSpec, window: Window, lake: Path) -> Iterator[Iterator[pa
         with Partitions(spec, lake).tables(window) as tables:
             yield tables
     else:
-        with stream_window(spec, window, with_label=True, scratch=lake) as rows:
+        with stream_window(spec, window, with_label=True, scratch=scratch) as rows:
             yield (pa.Table.from_batches([batch]) for batch in rows)
 
 
@@ -140,7 +154,5 @@ def read_snapshot(
     """
     import pyarrow.parquet as pq
 
-    file = snapshot_file(settings.lake, path)
-    if not file.exists():
-        SnapshotStore(settings.lake, settings.dvc_remote).restore(file)
+    file = readable(snapshot_store(settings).source(path))
     return pq.read_table(file, filters=window.filter(time_column) if window is not None else None)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +17,7 @@ from evermodel.core.atomic import sweep
 from evermodel.core.errors import SnapshotStoreError
 from evermodel.core.formats import json_digest
 from evermodel.core.paths import inside
+from evermodel.core.storage import StoragePath, readable
 from evermodel.data.parquet import repeating, room_for
 from evermodel.data.sources import stream_window
 from evermodel.spec import ModelSpec
@@ -36,7 +37,7 @@ class Part:
     """A day of a window, or the piece of one at its ends, and the cache file of its rows if it exists."""
 
     window: Window
-    file: Path | None
+    file: StoragePath | None
 
     @property
     def whole(self) -> bool:
@@ -55,7 +56,7 @@ class Partitions:
         The clock's time: a day is kept once it ended longer ago than the source's `late`.
     """
 
-    def __init__(self, spec: ModelSpec, lake: Path, now: datetime | None = None) -> None:
+    def __init__(self, spec: ModelSpec, lake: StoragePath, now: datetime | None = None) -> None:
         self.spec = spec
         self.now = now or datetime.now(UTC)
         self.lake = lake
@@ -70,10 +71,7 @@ class Partitions:
         SnapshotStoreError
             A day that is kept here is damaged; it is removed, so that the next try reads it again.
         """
-        staging = self.folder / f".{uuid.uuid4().hex}"
-        staging.mkdir(parents=True)
-        sweep(self.folder, ".*")
-        try:
+        with self._staging() as staging:
             parts = self._read(self._plan(window, use_kept=True), staging)
             schema = _one_schema(parts)
             if schema is None:
@@ -82,6 +80,19 @@ class Partitions:
                 schema = _one_schema(parts)
             assert schema is not None, "one reading has one schema"
             yield self._tables(parts, schema)
+
+    @contextmanager
+    def _staging(self) -> Iterator[Path]:
+        """Give a folder for days that are being read: beside the cached ones, or for a bucket on this machine."""
+        if not isinstance(self.folder, Path):
+            with tempfile.TemporaryDirectory(prefix="evermodel-partitions-") as name:
+                yield Path(name)
+            return
+        staging = self.folder / f".{uuid.uuid4().hex}"
+        staging.mkdir(parents=True)
+        sweep(self.folder, ".*")
+        try:
+            yield staging
         finally:
             shutil.rmtree(staging, ignore_errors=True)
 
@@ -89,7 +100,7 @@ class Partitions:
         parts = [Part(part, None) for part in _days(window)]
         return [Part(p.window, self._kept(p)) for p in parts] if use_kept else parts
 
-    def _kept(self, part: Part) -> Path | None:
+    def _kept(self, part: Part) -> StoragePath | None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -97,7 +108,7 @@ class Partitions:
         if not part.whole or not self._settled(part) or not file.exists():
             return None
         try:
-            pq.read_metadata(file)
+            pq.read_metadata(readable(file))
         except (pa.ArrowException, OSError):
             return None  # a partial copy: read the day again
         return file
@@ -106,7 +117,7 @@ class Partitions:
         assert self.spec.source.late is not None
         return part.window.end + self.spec.source.late <= self.now
 
-    def _file(self, part: Part) -> Path:
+    def _file(self, part: Part) -> StoragePath:
         return self.folder / f"{part.window.start.astimezone(UTC):%Y-%m-%d}.parquet"
 
     def _read(self, parts: list[Part], staging: Path) -> list[Part]:
@@ -123,14 +134,18 @@ class Partitions:
         with stream_window(self.spec, whole, with_label=True, scratch=staging) as rows, room_for(names[0]):
             _write_days(rows.schema, iter(rows), self.spec.time_column, run, names)
         # Only now, when the source has given everything, may a day be kept.
-        files = []
-        for part, file in zip(run, names, strict=True):
-            if part.whole and self._settled(part):
-                os.replace(file, self._file(part))
-                files.append(self._file(part))
-            else:
-                files.append(file)
-        return [Part(part.window, file) for part, file in zip(run, files, strict=True)]
+        return [
+            Part(part.window, self._keep(file, part) if part.whole and self._settled(part) else file)
+            for part, file in zip(run, names, strict=True)
+        ]
+
+    def _keep(self, file: Path, part: Part) -> StoragePath:
+        kept = self._file(part)
+        if isinstance(kept, Path):
+            file.replace(kept)
+            return kept
+        kept.upload(file)
+        return file
 
     def _tables(self, parts: list[Part], schema: pa.Schema) -> Iterator[pa.Table]:
         import pyarrow as pa
@@ -139,7 +154,7 @@ class Partitions:
         for part in parts:
             assert part.file is not None
             try:
-                with pq.ParquetFile(part.file, page_checksum_verification=True) as kept:
+                with pq.ParquetFile(readable(part.file), page_checksum_verification=True) as kept:
                     for batch in kept.iter_batches(_BATCH_ROWS):
                         yield pa.Table.from_batches([batch]).cast(schema)
             except (pa.ArrowException, OSError) as error:
@@ -150,7 +165,7 @@ class Partitions:
                 ) from error
 
 
-def folder_of(model: str, lake: Path) -> Path:
+def folder_of(model: str, lake: StoragePath) -> StoragePath:
     """Return the folder of a model's cached days."""
     return inside(lake / "partitions", model)
 
@@ -224,7 +239,7 @@ def _one_schema(parts: list[Part]) -> pa.Schema | None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schemas = [pq.read_schema(part.file) for part in parts if part.file]
+    schemas = [pq.read_schema(readable(part.file)) for part in parts if part.file]
     fields = []
     for name in schemas[0].names:
         kinds = {

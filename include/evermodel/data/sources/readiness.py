@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from glob import glob
-from pathlib import Path
 
 from evermodel.core.errors import SourceError, TransientError
+from evermodel.core.storage import StoragePath, readable
 from evermodel.data.prediction_log import damaged_log, files_of
 from evermodel.data.sources import arrival
 from evermodel.spec import ModelSpec
@@ -57,7 +57,7 @@ def source_ready(spec: ModelSpec, window: Window, now: datetime | None = None) -
     return Readiness(not missing, found, " and ".join(missing))
 
 
-def predictions_ready(spec: ModelSpec, lake: Path, window: Window) -> Readiness:
+def predictions_ready(spec: ModelSpec, lake: StoragePath, window: Window) -> Readiness:
     """Tell whether the prediction log holds rows of the window's last day.
 
     Raises
@@ -73,7 +73,7 @@ def predictions_ready(spec: ModelSpec, lake: Path, window: Window) -> Readiness:
     rows = 0
     for file in files:
         try:
-            rows += pq.read_metadata(file).num_rows
+            rows += pq.read_metadata(readable(file)).num_rows
         except (pa.ArrowException, OSError) as error:
             raise damaged_log(spec, file, error) from error
     found = f"{rows} rows in {len(files)} files of the prediction log for {day}"

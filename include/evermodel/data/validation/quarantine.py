@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evermodel.core.atomic import replacing
-from evermodel.core.errors import EmptyWindowError
+from evermodel.core.errors import EmptyWindowError, SourceError
+from evermodel.core.storage import StoragePath, local_copy
 from evermodel.data.parquet import room_for, write_by_content
 from evermodel.data.validation.rows import RowRule
 from evermodel.data.validation.scan import Scan, name, scan
@@ -40,7 +42,7 @@ class QuarantineReason:
     ids: tuple[str, ...]
 
 
-def quarantine(file: Path, rules: Sequence[RowRule], aside: Path) -> int:
+def quarantine(file: Path, rules: Sequence[RowRule], aside: StoragePath) -> int:
     """Write the rows of a snapshot that break a rule to another file, and return how many they are.
 
     The order of the rows stays. Doing it again ends in the same file.
@@ -89,7 +91,7 @@ def clean_snapshot(file: Path, rules: Sequence[RowRule], order: tuple[str, ...])
     return written
 
 
-def reasons_in(aside: Path, time_column: str, id_column: str) -> list[QuarantineReason]:
+def reasons_in(aside: StoragePath, time_column: str, id_column: str) -> list[QuarantineReason]:
     """Return the reasons in a file that `quarantine` wrote, the commonest first.
 
     Raises
@@ -97,7 +99,7 @@ def reasons_in(aside: Path, time_column: str, id_column: str) -> list[Quarantine
     SourceError
         The file is missing or is no whole Parquet file.
     """
-    with scan(aside) as opened:
+    with _copied(aside) as file, scan(file) as opened:
         time, identity = (name(c) if c in opened.types else "NULL" for c in (time_column, id_column))
         ids = f"list({identity}::VARCHAR)[1:{_IDS}]"
         found = opened.rows(
@@ -108,6 +110,16 @@ def reasons_in(aside: Path, time_column: str, id_column: str) -> list[Quarantine
         QuarantineReason(reason, rows, first or "", last or "", tuple(filter(None, ids)))
         for reason, rows, first, last, ids in found
     ]
+
+
+@contextmanager
+def _copied(aside: StoragePath) -> Iterator[Path]:
+    """Give the file on this machine, for the engine."""
+    try:
+        with local_copy(aside) as file:
+            yield file
+    except FileNotFoundError as error:
+        raise SourceError(f"{error}", "retrain, which writes it again") from error
 
 
 def _broken(rules: Sequence[RowRule]) -> str:
@@ -121,7 +133,7 @@ def _tables(opened: Scan, query: str) -> Iterator[pa.Table]:
         yield pa.Table.from_batches([batch])
 
 
-def _write(tables: Iterator[pa.Table], target: Path) -> int:
+def _write(tables: Iterator[pa.Table], target: StoragePath) -> int:
     import pyarrow.parquet as pq
 
     rows, writer = 0, None

@@ -14,6 +14,7 @@ from evermodel.core.atomic import write_text
 from evermodel.core.errors import SpecError
 from evermodel.core.formats import stamped, unstamped
 from evermodel.core.settings import Settings
+from evermodel.core.storage import StoragePath
 from evermodel.spec.parts import Share, Span, SpecSection
 
 Bounds = tuple[float | None, float | None]
@@ -102,18 +103,18 @@ _HEAD = """\
 """
 
 
-def schema_places(model: str, settings: Settings) -> tuple[Path, Path]:
+def schema_places(model: str, settings: Settings) -> tuple[Path, StoragePath]:
     """Return where a schema file may be: beside the spec, or in the lake where the spec's folder is read-only."""
     name = f"{model}{SUFFIX}"
     return settings.models / name, settings.lake / "schemas" / name
 
 
-def find_schema(model: str, settings: Settings) -> Path | None:
+def find_schema(model: str, settings: Settings) -> StoragePath | None:
     """Return the schema file of a model, if there is one."""
     return next((place for place in schema_places(model, settings) if place.is_file()), None)
 
 
-def store_schema(schema: TableSchema, model: str, source: str, settings: Settings) -> Path:
+def store_schema(schema: TableSchema, model: str, source: str, settings: Settings) -> StoragePath:
     """Write a schema beside the spec, or into the lake if that cannot be written, and return where it is.
 
     Parameters
@@ -141,7 +142,7 @@ def to_yaml(schema: TableSchema) -> str:
     return str(yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110))
 
 
-def read_schema(file: Path) -> TableSchema:
+def read_schema(file: StoragePath) -> TableSchema:
     """Read a schema file.
 
     Raises
@@ -188,7 +189,7 @@ def _column_data(column: ColumnSchema) -> dict[str, Any]:
     return data
 
 
-def _column(file: Path, name: str, data: object) -> ColumnSchema:
+def _column(file: StoragePath, name: str, data: object) -> ColumnSchema:
     if not isinstance(data, dict):
         raise SpecError(f"{file}: columns.{name}: dtype is missing", _ADVICE)
     _require_known(file, f"columns.{name}.", data, _COLUMN_KEYS)
@@ -204,7 +205,7 @@ def _written(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _require_known(file: Path, where: str, data: dict[str, Any], known: tuple[str, ...]) -> None:
+def _require_known(file: StoragePath, where: str, data: dict[str, Any], known: tuple[str, ...]) -> None:
     for key in data:
         if key not in known:
             raise SpecError(

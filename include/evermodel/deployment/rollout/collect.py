@@ -38,7 +38,7 @@ def collect_evidence(
     now: datetime,
 ) -> tuple[Evidence, StoredRollout]:
     """Return the evidence, and the record with the losses added."""
-    reports = read_reports(settings.lake, plan.model, now)
+    reports = read_reports(settings.state, plan.model, now)
     counts = reports.counts(rollout=plan.run_key, revision=plan.revision)
     losses, stored = _losses(spec, settings, plan, stored, now)
     evidence = Evidence(counts, losses, loss_name(spec), baseline=rollout_baseline(stored))

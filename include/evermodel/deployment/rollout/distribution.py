@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from evermodel.core.storage import StoragePath
 from evermodel.data.prediction_log import files_of, read_file
 from evermodel.deployment.rollout.evidence import Distribution
 from evermodel.monitoring.drift.bins import CategoryBins, NumberBins
@@ -27,7 +27,7 @@ _TEXTS = ("model_version", "heard_version", "predicted", "heard_predicted")
 Floats = NDArray[np.float64]
 
 
-def distribution(spec: ModelSpec, lake: Path, plan: TrafficPlan, now: datetime) -> Distribution:
+def distribution(spec: ModelSpec, lake: StoragePath, plan: TrafficPlan, now: datetime) -> Distribution:
     """Compare the distributions of the champion's and the shadow's answers to the same rows since the step began.
 
     Scores are counted between the champion's deciles, classes by name.
@@ -73,7 +73,7 @@ def stability_index(before: Floats, now: Floats) -> float:
     return float(((q - p) * np.log(q / p)).sum())
 
 
-def _answers(spec: ModelSpec, lake: Path, plan: TrafficPlan, window: Window) -> pa.Table:
+def _answers(spec: ModelSpec, lake: StoragePath, plan: TrafficPlan, window: Window) -> pa.Table:
     import pyarrow as pa
     import pyarrow.compute as pc
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from evermodel.core.storage import StoragePath
 from evermodel.data.dtypes import with_label
 from evermodel.data.prediction_log import files_of, log_schema, read_file
 from evermodel.data.sources import read_labels
@@ -38,7 +38,7 @@ def loss_name(spec: ModelSpec) -> str:
 
 
 def losses_by_version(
-    spec: ModelSpec, lake: Path, since: datetime, now: datetime, versions: Collection[str]
+    spec: ModelSpec, lake: StoragePath, since: datetime, now: datetime, versions: Collection[str]
 ) -> dict[str, Moments]:
     """Return the moments of the losses by version, of answers that were returned to callers.
 
@@ -73,7 +73,7 @@ def losses_by_version(
     }
 
 
-def _answers(spec: ModelSpec, lake: Path, window: Window, versions: Collection[str]) -> pa.Table:
+def _answers(spec: ModelSpec, lake: StoragePath, window: Window, versions: Collection[str]) -> pa.Table:
     import pyarrow as pa
     import pyarrow.compute as pc
 

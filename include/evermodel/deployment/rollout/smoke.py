@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from evermodel.core.errors import ModelFormatError
 from evermodel.core.settings import Settings
+from evermodel.core.storage import StoragePath, readable
 from evermodel.data.prediction_log import files_of
 from evermodel.deployment.rollout.evidence import Smoke
 from evermodel.modeling import model_store, tasks
@@ -62,14 +63,14 @@ def _load(spec: ModelSpec, client: MlflowClient, version: str, folder: str) -> m
     return model_store.load_model(client, uri, Path(folder), spec.features.module)
 
 
-def _logged_rows(spec: ModelSpec, lake: Path, now: datetime, columns: list[str]) -> list[pd.DataFrame]:
+def _logged_rows(spec: ModelSpec, lake: StoragePath, now: datetime, columns: list[str]) -> list[pd.DataFrame]:
     """Return rows of the prediction log with the features of a model."""
     import pyarrow.parquet as pq
 
     if not set(columns) <= set(spec.features.names):
         return []
     for file in reversed(files_of(spec, lake, Window(now - timedelta(days=2), now))):
-        stored = pq.ParquetFile(file)
+        stored = pq.ParquetFile(readable(file))
         if set(columns) <= set(stored.schema_arrow.names) and stored.metadata.num_rows:
             batch = next(stored.iter_batches(_MOST_ROWS, columns=columns))
             return [batch.to_pandas()[columns]]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from evermodel.core.errors import EmptyWindowError
 from evermodel.core.formats import JsonData
 from evermodel.core.settings import Settings
+from evermodel.core.storage import StoragePath, path_in
 from evermodel.data.prediction_log import day_file, write_batches
 from evermodel.data.sources import stream_window
 from evermodel.modeling import model_store
@@ -68,7 +69,7 @@ def score_day(spec: ModelSpec, as_of: datetime, client: MlflowClient, settings: 
     counts = ScoreCounts()
     with stream_window(spec, window, with_label=False, in_order=False, batch_rows=BATCH_ROWS) as rows:
         path = write_day(spec, settings.lake, window, counts.counted(scored(scorer, rows)))
-    return finished(spec, counts.day(spec, window, scorer.version, path.relative_to(settings.lake)), path)
+    return finished(spec, counts.day(spec, window, scorer.version, path_in(settings.lake, path)), path)
 
 
 def _by_spark(spec: ModelSpec, window: Window, client: MlflowClient, settings: Settings) -> ScoredDay:
@@ -77,10 +78,10 @@ def _by_spark(spec: ModelSpec, window: Window, client: MlflowClient, settings: S
     counts, job = ScoreCounts(), SparkDay(spec, window, client, settings)
     with job as tables:
         path = write_day(spec, settings.lake, window, counts.counted(tables))
-    return finished(spec, counts.day(spec, window, job.version, path.relative_to(settings.lake)), path)
+    return finished(spec, counts.day(spec, window, job.version, path_in(settings.lake, path)), path)
 
 
-def finished(spec: ModelSpec, day: ScoredDay, path: Path) -> ScoredDay:
+def finished(spec: ModelSpec, day: ScoredDay, path: StoragePath) -> ScoredDay:
     """Put a day that is in the log into the spec's table too, if it names one; doing it again replaces it."""
     if spec.score.table is not None:
         from evermodel.modeling.scoring.table import write_table
@@ -103,7 +104,7 @@ def scored(scorer: Scorer, rows: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]
     return in_order(scorer.score, (batch for batch in rows if batch.num_rows), threads)
 
 
-def write_day(spec: ModelSpec, lake: Path, window: Window, tables: Iterator[pa.Table]) -> Path:
+def write_day(spec: ModelSpec, lake: StoragePath, window: Window, tables: Iterator[pa.Table]) -> StoragePath:
     """Write a day's predictions to the log.
 
     Raises
@@ -139,10 +140,10 @@ class ScoreCounts:
             self.total += pc.sum(table["score"]).as_py()
             yield table
 
-    def day(self, spec: ModelSpec, window: Window, version: str, path: Path) -> ScoredDay:
+    def day(self, spec: ModelSpec, window: Window, version: str, path: str) -> ScoredDay:
         """Return the outcome."""
         day = f"{window.start:%Y-%m-%d}"
-        return ScoredDay(spec.name, day, version, self.rows, self.total / self.rows, str(path))
+        return ScoredDay(spec.name, day, version, self.rows, self.total / self.rows, path)
 
 
 def in_order(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:

@@ -87,6 +87,11 @@ class SparkDay:
     """One day's job: the champion's answers as Parquet files of Spark's, which are gone when this is left."""
 
     def __init__(self, spec: ModelSpec, window: Window, client: MlflowClient, settings: Settings) -> None:
+        if not isinstance(settings.lake, Path):
+            raise SpecError(
+                f"model {spec.name}: `score.engine: spark` cannot write to a lake in a bucket",
+                "use `engine: local`, or a lake in a folder that Spark's workers share",
+            )
         self.spec, self.window = spec, window
         self.version = ModelRegistry(client).read(spec.name).require_champion()
         self._client = client

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from evermodel.core.connections import connections
 from evermodel.core.errors import TargetError, TargetUnavailableError
+from evermodel.core.storage import StoragePath, readable
 from evermodel.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _MAY_PASS = {"OperationalError", "InterfaceError"}
 COLUMNS = ("prediction_id", "event_time", "model_version", "score", "predicted")
 
 
-def write_table(spec: ModelSpec, day: str, file: Path) -> int:
+def write_table(spec: ModelSpec, day: str, file: StoragePath) -> int:
     """Put a day of the prediction log into the table that the spec names, instead of what it has of that day.
 
     Two writers of the same day wait for each other at the day's line in ``<table>_days``, which also tells readers
@@ -57,12 +57,12 @@ def write_table(spec: ModelSpec, day: str, file: Path) -> int:
         engine.dispose()
 
 
-def _replace(engine: Engine, rows: Table, days: Table, key: tuple[str, date], file: Path) -> int:
+def _replace(engine: Engine, rows: Table, days: Table, key: tuple[str, date], file: StoragePath) -> int:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
     from sqlalchemy import and_
 
-    with engine.begin() as connection, pq.ParquetFile(file) as log:
+    with engine.begin() as connection, pq.ParquetFile(readable(file)) as log:
         model, day = key
         count: int = log.metadata.num_rows
         facts = {"rows": count, "scored_at": datetime.now(UTC)}

@@ -7,12 +7,12 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evermodel.core.atomic import write_text
+from evermodel.core.storage import StoragePath
 from evermodel.monitoring.drift.family import DriftTest
 from evermodel.monitoring.drift.measure import measure, window_days
 from evermodel.monitoring.drift.profiles import days_before, days_of_window
@@ -65,7 +65,7 @@ class QuietHistory:
     _rules: dict[tuple[str, str], float] = field(default_factory=dict)
 
     @property
-    def file(self) -> Path:
+    def file(self) -> StoragePath:
         """Where the past windows are kept."""
         profiles = self.references.profiles
         return profiles.folder / "calm" / f"{self._key}.json"
@@ -234,7 +234,7 @@ def _wanted(spec: ModelSpec) -> list[ReferenceSpec]:
     return [spec.drift.reference, *own]
 
 
-def _load(file: Path) -> dict[date, PastWindow]:
+def _load(file: StoragePath) -> dict[date, PastWindow]:
     """Read past windows; a damaged file is as good as none."""
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
@@ -246,7 +246,7 @@ def _load(file: Path) -> dict[date, PastWindow]:
         return {}
 
 
-def _save(file: Path, rows: dict[date, PastWindow]) -> None:
+def _save(file: StoragePath, rows: dict[date, PastWindow]) -> None:
     data = {
         end.isoformat(): {"log": row.fingerprint, "effects": row.effects, "critical": row.critical}
         for end, row in sorted(rows.items())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evermodel.core.atomic import replacing
+from evermodel.core.storage import StoragePath, readable
 from evermodel.data.prediction_log import files_of, read_log
 from evermodel.monitoring.drift.profile import JOINT_ROWS, DayProfile, merged, profile, thinned
 from evermodel.monitoring.drift.reference_and_current import ExactRows
@@ -38,12 +39,12 @@ class Profiles:
     """
 
     spec: ModelSpec
-    lake: Path
+    lake: StoragePath
     _read: dict[date, DayProfile | None] = field(default_factory=dict)
     _states: dict[date, str] = field(default_factory=dict)
 
     @property
-    def folder(self) -> Path:
+    def folder(self) -> StoragePath:
         """Where this model's profiles are."""
         return self.lake / "profiles" / self.spec.name
 
@@ -96,10 +97,17 @@ class Profiles:
         return replace(found, samples={**found.samples, **_by_version(self.spec, table)})
 
     def _fingerprint(self, window: Window) -> str:
-        states = [(file, file.stat()) for file in files_of(self.spec, self.lake, window)]
-        text = "|".join(f"{file.name}:{state.st_size}:{state.st_mtime_ns}" for file, state in states)
+        files = files_of(self.spec, self.lake, window)
+        text = "|".join(f"{file.name}:{_state_of(file)}" for file in files)
         columns = ",".join([*self.spec.features.numeric, ";", *self.spec.features.categorical])
         return hashlib.sha256(f"{_RECIPE}|{columns}|{text}".encode()).hexdigest()[:16]
+
+
+def _state_of(file: StoragePath) -> str:
+    if not isinstance(file, Path):
+        return file.stat().etag
+    state = file.stat()
+    return f"{state.st_size}:{state.st_mtime_ns}"
 
 
 def answers(spec: ModelSpec) -> list[str]:
@@ -130,7 +138,7 @@ def _by_version(spec: ModelSpec, table: pa.Table) -> dict[str, Sample]:
     return {name: thinned(side.sample(name)) for name in log.answers}
 
 
-def _save(made: DayProfile, file: Path, fingerprint: str) -> None:
+def _save(made: DayProfile, file: StoragePath, fingerprint: str) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -161,13 +169,13 @@ def _row(name: str, sample: Sample, made: DayProfile) -> dict[str, object]:
     return row
 
 
-def _load(file: Path, fingerprint: str) -> DayProfile | None:
+def _load(file: StoragePath, fingerprint: str) -> DayProfile | None:
     """Read a profile; None if there is none, or one of other rows, or a damaged one."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        table = pq.ParquetFile(file).read()
+        table = pq.ParquetFile(readable(file)).read()
     except (OSError, pa.ArrowException):
         return None
     if (table.schema.metadata or {}).get(_FINGERPRINT) != fingerprint.encode():

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evermodel.core.formats import require_known_parquet
+from evermodel.core.storage import StoragePath, readable
 from evermodel.monitoring.drift.profile import of_version
 from evermodel.monitoring.drift.reference_and_current import ColumnarRows
 from evermodel.spec.window import Window
@@ -33,7 +33,7 @@ class ParquetRows:
         those of the first file.
     """
 
-    files: Sequence[Path]
+    files: Sequence[StoragePath]
     window: Window | None = None
     time_column: str = ""
     schema: pa.Schema | None = None
@@ -54,7 +54,7 @@ class ParquetRows:
 
         if self.schema is not None:
             return list(self.schema.names)
-        return list(pq.read_schema(self.files[0]).names) if self.files else []
+        return list(pq.read_schema(readable(self.files[0])).names) if self.files else []
 
     def __getitem__(self, name: str) -> pa.ChunkedArray[Any]:
         """Read one column."""
@@ -68,14 +68,14 @@ class ParquetRows:
         kind = next((part.type for part in parts if not pa.types.is_null(part.type)), pa.null())
         return pa.chunked_array([chunk for part in parts for chunk in part.cast(kind).chunks], kind)
 
-    def _part(self, name: str, file: Path, footer: pq.FileMetaData) -> pa.ChunkedArray[Any]:
+    def _part(self, name: str, file: StoragePath, footer: pq.FileMetaData) -> pa.ChunkedArray[Any]:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         if self.schema is not None and name not in footer.schema.to_arrow_schema().names:
             return pa.chunked_array([pa.nulls(footer.num_rows)])
         # Text stays the codes that the file holds: they are counted in a tenth of the time.
-        read = pq.ParquetFile(file, metadata=footer, read_dictionary=[name], memory_map=True).read(
+        read = pq.ParquetFile(readable(file), metadata=footer, read_dictionary=[name], memory_map=True).read(
             columns=[name]
         )[name]
         if self.schema is None or pa.types.is_dictionary(read.type):
@@ -87,7 +87,7 @@ class ParquetRows:
         """What each file says of itself, read once."""
         import pyarrow.parquet as pq
 
-        footers = [pq.read_metadata(file) for file in self.files]
+        footers = [pq.read_metadata(readable(file)) for file in self.files]
         for file, footer in zip(self.files, footers, strict=True):
             require_known_parquet(footer.metadata, file)
         return footers

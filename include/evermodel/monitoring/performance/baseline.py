@@ -11,6 +11,7 @@ from evermodel.core.atomic import replacing
 from evermodel.core.errors import EvermodelError
 from evermodel.core.formats import PARQUET_METADATA, require_known_parquet
 from evermodel.core.paths import inside
+from evermodel.core.storage import StoragePath, readable
 from evermodel.data.prediction_log import log_schema
 from evermodel.monitoring.performance.answers import Level, level, performance_metric
 from evermodel.registry.lineage import Lineage
@@ -72,7 +73,7 @@ def _tagged(spec: ModelSpec, version: ModelVersion) -> Level | None:
     return Level(0, value, value, value)
 
 
-def rows_file(spec: ModelSpec, version: str, lake: Path) -> Path:
+def rows_file(spec: ModelSpec, version: str, lake: StoragePath) -> StoragePath:
     """Return the file that keeps the test rows of a version."""
     return inside(lake / "promises" / spec.name, f"version={version}.parquet")
 
@@ -85,7 +86,7 @@ def _test_rows(spec: ModelSpec, version: ModelVersion, client: MlflowClient, set
         with replacing(file) as temporary:
             table = _score_test_rows(spec, version, client, settings)
             pq.write_table(table.replace_schema_metadata(PARQUET_METADATA), temporary)
-    rows = pq.read_table(file, partitioning=None)
+    rows = pq.read_table(readable(file), partitioning=None)
     require_known_parquet(rows.schema.metadata, file)
     return rows
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from evermodel.core.storage import StoragePath
 from evermodel.data.prediction_log import read_log
 from evermodel.monitoring.performance.label_log import LabelLog
 from evermodel.spec import ModelSpec
@@ -94,7 +94,7 @@ def matured_window(spec: ModelSpec, as_of: datetime) -> Window:
     return Window(end - spec.performance.window, end)
 
 
-def read_label_join(spec: ModelSpec, lake: Path, as_of: datetime) -> LabelJoin:
+def read_label_join(spec: ModelSpec, lake: StoragePath, as_of: datetime) -> LabelJoin:
     """Join the prediction log with the labels that had matured by a moment.
 
     Raises
@@ -107,7 +107,9 @@ def read_label_join(spec: ModelSpec, lake: Path, as_of: datetime) -> LabelJoin:
     return join(spec, lake, as_of, read_log(spec, lake, window), read_log(spec, lake, first).select(_SLIM))
 
 
-def join(spec: ModelSpec, lake: Path, as_of: datetime, predictions: pa.Table, before: pa.Table) -> LabelJoin:
+def join(
+    spec: ModelSpec, lake: StoragePath, as_of: datetime, predictions: pa.Table, before: pa.Table
+) -> LabelJoin:
     """Join predictions of the matured window, and of those before it, with their labels; see `read_label_join`."""
     import pyarrow as pa
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evermodel.core.atomic import replacing
 from evermodel.core.formats import loads, stamped
+from evermodel.core.storage import StoragePath, files_in, readable
 from evermodel.data.dtypes import with_label
 from evermodel.data.sources import read_labels
 from evermodel.spec import ModelSpec
@@ -56,10 +56,10 @@ class LabelLog:
     """
 
     spec: ModelSpec
-    lake: Path
+    lake: StoragePath
 
     @property
-    def folder(self) -> Path:
+    def folder(self) -> StoragePath:
         """Folder of the files."""
         return self.lake / "labels" / self.spec.name
 
@@ -152,10 +152,10 @@ class LabelLog:
         last, first = file_stamp(as_of), file_stamp(reach.start)
         filters = reach.filter("time")
         tables = [pa.Table.from_batches([], self._schema.append(pa.field("seen", pa.string())))]
-        for file in sorted(self.folder.glob("as_of=*.parquet")):
+        for file in files_in(self.folder, "as_of=*.parquet"):
             seen = file.stem.removeprefix("as_of=")
             if first <= seen < last or (including and seen == last):
-                table = pq.read_table(file, schema=self._schema, filters=filters, partitioning=None)
+                table = pq.read_table(readable(file), schema=self._schema, filters=filters, partitioning=None)
                 tables.append(table.append_column("seen", pa.repeat(seen, table.num_rows)))
         with _database(files=pa.concat_tables(tables)) as database:
             known: pa.Table = database.sql("""
@@ -173,10 +173,10 @@ class LabelLog:
         return pa.schema(kinds | {"label": label})
 
 
-def _counts_of(file: Path) -> tuple[LabelCounts, str]:
+def _counts_of(file: StoragePath) -> tuple[LabelCounts, str]:
     import pyarrow.parquet as pq
 
-    note = loads((pq.read_metadata(file).metadata or {})[_COUNTS], file)
+    note = loads((pq.read_metadata(readable(file)).metadata or {})[_COUNTS], file)
     return LabelCounts(**note["counts"]), note["start"]
 
 

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from evermodel.core.storage import StoragePath
 from evermodel.data.prediction_log import read_log
 from evermodel.monitoring.drift.compare import compare
 from evermodel.monitoring.drift.family import DriftTest, refused
@@ -82,7 +82,7 @@ class PerformanceEvaluation:
 
 
 def evaluate_performance(
-    spec: ModelSpec, lake: Path, as_of: datetime, baseline: Baseline, training: pa.Table | None = None
+    spec: ModelSpec, lake: StoragePath, as_of: datetime, baseline: Baseline, training: pa.Table | None = None
 ) -> PerformanceEvaluation:
     """Evaluate the performance of a model on the labels that had matured by a moment.
 

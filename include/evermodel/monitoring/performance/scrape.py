@@ -6,12 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from evermodel.core.atomic import write_text
 from evermodel.core.formats import loads, stamped
 from evermodel.core.logins import ask
+from evermodel.core.storage import StoragePath, files_in
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import file_stamp
 
@@ -95,7 +95,7 @@ class ScrapeInterval:
 
 def interval_of(
     spec: ModelSpec,
-    lake: Path,
+    lake: StoragePath,
     urls: Sequence[str],
     as_of: datetime,
     now: datetime | None = None,
@@ -142,8 +142,8 @@ def _difference(now: dict[str, Any], earlier: list[dict[str, Any]]) -> ScrapeInt
     return ScrapeInterval(total, seconds, addresses, tuple(sorted(now["silent"].items())))
 
 
-def _scrapes_before(folder: Path, file: Path, most: int = 14) -> list[dict[str, Any]]:
-    earlier = [path for path in sorted(folder.glob("as_of=*.json")) if path.name < file.name]
+def _scrapes_before(folder: StoragePath, file: StoragePath, most: int = 14) -> list[dict[str, Any]]:
+    earlier = [path for path in files_in(folder, "as_of=*.json") if path.name < file.name]
     return [loads(path.read_text(encoding="utf-8"), path) for path in reversed(earlier[-most:])]
 
 

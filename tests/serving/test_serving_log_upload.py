@@ -1,0 +1,215 @@
+"""The prediction log on its way into a bucket: no row is lost or doubled, whenever the store is away or the process killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from evermodel.core.errors import StorageUnavailableError
+from evermodel.core.storage import BucketPath, readable
+from evermodel.modeling.scoring.request_rows import Inputs
+from evermodel.serving.log_upload import LogUploader
+from evermodel.serving.metrics import Metrics
+from evermodel.serving.prediction_writer import LoggedRequest, PredictionLog, log_table, write_log_file
+from support.object_stores import new_s3_bucket, s3_environment
+
+INPUTS = Inputs(("temp", "carrier"), frozenset({"temp"}))
+OTHER = Inputs(("temp", "wind"), frozenset({"temp", "wind"}))
+
+
+@pytest.fixture
+def lake(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> BucketPath:
+    for name, value in s3_environment(s3_endpoint).items():
+        monkeypatch.setenv(name, value)
+    return new_s3_bucket(s3_endpoint) / "lake"
+
+
+def _entry(name: str, inputs: Inputs = INPUTS, at: datetime | None = None) -> LoggedRequest:
+    values: tuple[Any, ...] = (1.5, "AA") if inputs is INPUTS else (1.5, 2.5)
+    return LoggedRequest("m", "3", name, at or datetime.now(UTC), inputs, [values], [name], [0.5])
+
+
+def _wait_in(spool: Path, *names: str, inputs: Inputs = INPUTS) -> None:
+    folder = spool / "predictions" / "m" / "date=2026-03-01"
+    for name in names:
+        write_log_file(log_table([_entry(name, inputs)]), folder, "online")
+
+
+def _rows(lake: BucketPath) -> Counter[str]:
+    files = (lake / "predictions").rglob("*.parquet")
+    return Counter(name for f in files for name in pq.read_table(readable(f))["request_id"].to_pylist())
+
+
+def test_files_are_joined_by_schema_and_none_is_left(lake: BucketPath, tmp_path: Path) -> None:
+    spool = tmp_path / "spool"
+    _wait_in(spool, "a", "b", "c")
+    _wait_in(spool, "d", inputs=OTHER)
+    uploader = LogUploader(spool, lake)
+    uploader.upload()
+    assert _rows(lake) == Counter("abcd")
+    files = sorted((lake / "predictions" / "m").glob("date=2026-03-01/[!.]*.parquet"))
+    assert len(files) == 2
+    assert all(file.name.startswith("online-") for file in files)
+    assert list(spool.rglob("*")) == [spool / "predictions", spool / "predictions" / "m"]
+    uploader.upload()
+    assert _rows(lake) == Counter("abcd")
+
+
+class Killed(BaseException):
+    """A kill, before or after one of the steps that change something."""
+
+
+def _killed_at(number: int, patch: pytest.MonkeyPatch) -> None:
+    """Let the process end at the n-th change: odd ones before it, even ones after it."""
+    left = [number]
+
+    def dying(change: Any) -> Any:
+        def changed(*arguments: Any, **options: Any) -> Any:
+            for moment in ("before", "after"):
+                left[0] -= 1
+                if left[0] == 0:
+                    raise Killed(moment)
+                if moment == "before":
+                    result = change(*arguments, **options)
+            return result
+
+        return changed
+
+    patch.setattr(BucketPath, "upload", dying(BucketPath.upload))
+    for name in ("unlink", "replace", "rename"):
+        patch.setattr(Path, name, dying(getattr(Path, name)))
+
+
+@pytest.mark.parametrize("kill", range(1, 23))
+def test_killed_at_any_step_and_started_again_each_row_is_there_once(
+    lake: BucketPath, tmp_path: Path, kill: int
+) -> None:
+    spool = tmp_path / "spool"
+    _wait_in(spool, "a", "b")
+    _wait_in(spool, "c", inputs=OTHER)
+    with pytest.MonkeyPatch.context() as patch:
+        _killed_at(kill, patch)
+        with pytest.raises(Killed):
+            LogUploader(spool, lake).upload()
+    _wait_in(spool, "d")
+    LogUploader(spool, lake).upload()
+    assert _rows(lake) == Counter("abcd")
+    assert list(spool.rglob("*.parquet")) == []
+
+
+def test_while_the_bucket_is_away_rows_wait_and_beyond_the_bound_they_are_counted(
+    lake: BucketPath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    spool, metrics = tmp_path / "spool", Metrics()
+
+    def away(*arguments: Any, **options: Any) -> None:
+        raise StorageUnavailableError("the store is away")
+
+    uploader = LogUploader(spool, lake, seconds=0.01, most_bytes=1)
+    log = PredictionLog(spool / "predictions", metrics, uploader, flush_seconds=0.01)
+    with monkeypatch.context() as patch:
+        patch.setattr(BucketPath, "upload", away)
+        log.start()
+        log.offer(_entry("a"))
+        _until(lambda: list(spool.rglob("online-*.parquet")))
+        uploader.upload()
+        uploader.upload()
+        assert not uploader.has_room
+        log.offer(_entry("dropped"))
+        dropped = {"model": "m", "reason": "spool_full"}
+        _until(lambda: metrics.registry.get_sample_value("evermodel_predictions_dropped_total", dropped))
+    assert [record.message.split()[0] for record in caplog.records] == [
+        "event=log_upload_failed",
+        "event=predictions_dropped",
+    ]
+    uploader.upload()
+    assert uploader.has_room
+    log.offer(_entry("b"))
+    log.stop()
+    uploader.start()
+    uploader.stop()
+    assert _rows(lake) == Counter("ab")
+
+
+def _until(told: Any) -> None:
+    end = time.monotonic() + 20
+    while not told():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_damaged_file_is_put_aside_and_stops_no_other(lake: BucketPath, tmp_path: Path) -> None:
+    spool = tmp_path / "spool"
+    _wait_in(spool, "a")
+    (spool / "predictions" / "m" / "date=2026-03-01" / "online-0.parquet").write_bytes(b"PAR1half")
+    LogUploader(spool, lake).upload()
+    assert _rows(lake) == Counter("a")
+    assert [file.name for file in spool.rglob("*.damaged")] == ["online-0.damaged"]
+
+
+PROCESS = """
+import sys, time
+from pathlib import Path
+from evermodel.core.storage import BucketPath
+from evermodel.serving.log_upload import LogUploader
+from evermodel.serving.metrics import Metrics
+from evermodel.serving.prediction_writer import PredictionLog
+from serving.test_serving_log_upload import _entry
+
+spool, lake = Path(sys.argv[1]), BucketPath("s3", sys.argv[2], "lake")
+uploader = LogUploader(spool, lake, seconds=0.02)
+log = PredictionLog(spool / "predictions", Metrics(), uploader, flush_seconds=0.01)
+log.start()
+uploader.start()
+number = 0
+while True:
+    log.offer(_entry(f"{sys.argv[3]}-{number}"))
+    number += 1
+    time.sleep(0.001)
+    if number % 20 == 0:
+        print(number, flush=True)
+"""
+
+
+def test_processes_that_are_killed_leave_each_row_once(lake: BucketPath, tmp_path: Path) -> None:
+    spool = tmp_path / "spool"
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "NO_PROXY": "127.0.0.1"}
+    for kill in range(2):
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", PROCESS, str(spool), lake.bucket, f"{kill}{name}"],
+                env=env,
+                stdout=subprocess.PIPE,
+            )
+            for name in "xy"
+        ]
+        for process in processes:
+            assert process.stdout is not None
+            process.stdout.readline()
+        _until(lambda seen=kill: len(list((lake / "predictions").rglob("*.parquet"))) > seen)
+        for process in processes:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+    on_disk = Counter(
+        name
+        for file in spool.rglob("[!.]*.parquet")
+        for name in pq.read_table(file, partitioning=None)["request_id"].to_pylist()
+    )
+    uploaded = set(_rows(lake))
+    LogUploader(spool, lake).upload()
+    found = _rows(lake)
+    assert set(found.values()) == {1}
+    assert set(found) == uploaded | set(on_disk)
+    for run in ("0x", "0y", "1x", "1y"):  # of each process, everything up to a point
+        numbers = sorted(int(name.split("-")[1]) for name in found if name.startswith(f"{run}-"))
+        assert numbers == list(range(len(numbers)))
