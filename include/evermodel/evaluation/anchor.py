@@ -1,6 +1,6 @@
 """The gate against the anchor, the best version of twelve months: small losses must not add up.
 
-A challenger that is a little worse may ship as *not worse*, and so may the next one, each against the one before. Held
+A challenger that is a little worse may ship as *not worse*, and so may the next one, each against the one before. Compared
 against the best version of a year as well, together they lose at most the year's budget, and what is needed to show it.
 """
 

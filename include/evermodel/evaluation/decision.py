@@ -48,7 +48,7 @@ class Decision:
         Largest loss of the primary metric that counted as not worse; None where there is no champion, and in decisions
         of earlier releases.
     anchor
-        The version that later ones are held against if this one ships; empty: this one.
+        The version that later ones are compared with if this one ships; empty: this one.
     """
 
     model: str
