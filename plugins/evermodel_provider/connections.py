@@ -16,7 +16,7 @@ class AirflowConnections:
 
     def engine(self, name: str) -> Engine:
         """Return the engine of the connection's own hook, or one by its URL if the hook is not installed."""
-        from airflow.sdk.exceptions import AirflowException
+        from airflow.providers.common.compat.sdk import AirflowException
         from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
         connection = self._connection(name)
@@ -36,8 +36,8 @@ class AirflowConnections:
         return database_url(**{field: getattr(found, field) for field in fields})
 
     def _connection(self, name: str) -> Any:
+        from airflow.providers.common.compat.sdk import AirflowNotFoundException
         from airflow.sdk import Connection
-        from airflow.sdk.exceptions import AirflowNotFoundException
 
         try:
             return Connection.get(name)

@@ -68,7 +68,7 @@ def task_resources(spec: ModelSpec, kind: Kind) -> dict[str, Any]:
 
 
 def _on_kubernetes() -> bool:
-    from airflow.sdk.configuration import conf
+    from airflow.providers.common.compat.sdk import conf
 
     return "Kubernetes" in conf.get("core", "executor")
 

@@ -17,7 +17,7 @@ def measure(model: str, *, part: str = "", **values: float | int | None) -> None
     :param part: The measured part of the model, such as a candidate; the suffix of the name.
     :param values: Name and value of each gauge; one without a value is left out.
     """
-    from airflow.sdk.observability.stats import gauge
+    from evermodel_provider.compat import gauge
 
     subject = f"{model}.{part}" if part else model
     for name, value in values.items():
@@ -27,7 +27,7 @@ def measure(model: str, *, part: str = "", **values: float | int | None) -> None
 
 def count(model: str, name: str) -> None:
     """Add one to the counter ``evermodel.<name>.<model>``."""
-    from airflow.sdk.observability.stats import incr
+    from evermodel_provider.compat import incr
 
     _send(incr, f"evermodel.{name}.{model}", 1)
 

@@ -10,12 +10,13 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import DAG, BaseOperator, BaseSensorOperator, CronTriggerTimetable
+from airflow.sdk import DAG, BaseOperator, BaseSensorOperator
 
 from evermodel.core.dag_ids import MODEL_KINDS, dag_id
 from evermodel.core.errors import PermanentError
 from evermodel.core.names import require_known
 from evermodel.spec.parts import check_cron
+from evermodel_provider.compat import CronTriggerTimetable
 from evermodel_provider.dag_parts import DEFAULT_ARGS, default_args, describe, team_access
 from evermodel_provider.operators.base import ModelOperator
 from evermodel_provider.sensors.data import WindowSensor

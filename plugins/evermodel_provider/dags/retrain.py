@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, Label, TriggerRule
-from airflow.sdk.bases.timetable import BaseTimetable
+from airflow.sdk import DAG, Asset, Label, TriggerRule
 
 from evermodel_provider.assets import champion, retrain_wanted, rollout_wanted
+from evermodel_provider.compat import AssetOrTimeSchedule, BaseTimetable
 from evermodel_provider.dag_parts import pulled, task_resources
 from evermodel_provider.operators.approve import ApproveOperator
 from evermodel_provider.operators.deploy import DeployOperator

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from airflow.sdk.configuration import conf
+from airflow.providers.common.compat.sdk import conf
 from sqlalchemy.engine import make_url
 
 from evermodel.core.diagnostics import Finding, first_line

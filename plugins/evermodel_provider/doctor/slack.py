@@ -6,8 +6,8 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
+from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from airflow.providers.slack.hooks.slack import SlackHook
-from airflow.sdk.exceptions import AirflowNotFoundException
 from slack_sdk.errors import SlackApiError, SlackClientError
 
 from evermodel.core.diagnostics import Finding, first_line

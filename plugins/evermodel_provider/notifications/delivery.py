@@ -37,7 +37,7 @@ def send_from_command_line(settings: Settings) -> list[DeliveryReport]:
 
 def ask_airflow_database() -> None:
     """Allow this process, which is not a task, to read connections from Airflow's database, if there is one."""
-    from airflow.sdk.configuration import conf
+    from airflow.providers.common.compat.sdk import conf
     from sqlalchemy.engine import make_url
 
     database = make_url(conf.get("database", "sql_alchemy_conn"))

@@ -132,8 +132,8 @@ class SlackSender:
             log.warning("The message was sent, its image was not: %s", error)
 
     def _client(self) -> WebClient | None:
+        from airflow.providers.common.compat.sdk import AirflowNotFoundException
         from airflow.providers.slack.hooks.slack import SlackHook
-        from airflow.sdk.exceptions import AirflowNotFoundException
 
         try:
             connection = SlackHook.get_connection(self.connection_id)

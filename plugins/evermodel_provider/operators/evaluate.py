@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseBranchOperator
+from airflow.providers.common.compat.sdk import BaseBranchOperator
 
 from evermodel_provider.metrics import measure
 from evermodel_provider.operators.base import SnapshotStepOperator

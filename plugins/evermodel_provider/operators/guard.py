@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow.providers.common.compat.sdk import AirflowSkipException
 from airflow.sdk import AssetAlias, BaseOperator
-from airflow.sdk.exceptions import AirflowSkipException
 
 from evermodel_provider.assets import champion
 from evermodel_provider.exceptions import airflow_errors

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow.providers.common.compat.sdk import AirflowSkipException
 from airflow.sdk import Param
-from airflow.sdk.exceptions import AirflowSkipException
 
 from evermodel.core.errors import RolloutError
 from evermodel.spec.rollout import STRATEGIES

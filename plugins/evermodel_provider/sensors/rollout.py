@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from airflow.providers.common.compat.sdk import AirflowFailException, conf
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
-from airflow.sdk.configuration import conf
-from airflow.sdk.exceptions import AirflowFailException
 
 from evermodel.core.errors import TransientError
 from evermodel.spec import load_spec, spec_folder
@@ -40,6 +39,8 @@ class RolloutSensor(BaseSensorOperator):
     """
 
     template_fields: Sequence[str] = ("model", "thread", "mlflow_conn_id")
+
+    _missed: int = 0
 
     def __init__(
         self,
@@ -110,7 +111,12 @@ class RolloutSensor(BaseSensorOperator):
 
     def _failures(self, context: Context, now: int | None = None) -> int:
         """Return the number of failed evaluations in a row, and store a new one; each may run in its own process."""
-        store = context["task_state_store"]
+        store = context.get("task_state_store")
+        if (
+            store is None
+        ):  # until Airflow 3.2: rescheduled evaluations are not counted, and the sensor's timeout ends them
+            before, self._missed = self._missed, self._missed if now is None else now
+            return before
         before = int(str(store.get(_MISSED, 0)))
         if now is not None and now != before:
             store.set(_MISSED, now)

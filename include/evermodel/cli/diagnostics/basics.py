@@ -181,7 +181,7 @@ TESTED = {
     "pandas": "2.3.3",
     "scikit-learn": "1.9.1",
 }
-TESTED_PYTHON = ("3.11", "3.12")
+TESTED_PYTHON = ("3.11", "3.12", "3.13")
 
 
 def check_versions(settings: Settings) -> Iterator[Finding]:
