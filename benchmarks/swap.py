@@ -161,12 +161,13 @@ def _wait_for(
     import httpx
 
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        state = httpx.get(f"http://127.0.0.1:{port}/models", trust_env=False, timeout=10).json()[0]
-        found = {of: round(share, 6) for of, share in state["shares"].items()}
-        if (state["version"], found) == (version, shares or {version: 1.0}):
-            return
-        time.sleep(0.1)
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=10) as client:
+        while time.monotonic() < end:
+            state = client.get("/models").json()[0]
+            found = {of: round(share, 6) for of, share in state["shares"].items()}
+            if (state["version"], found) == (version, shares or {version: 1.0}):
+                return
+            time.sleep(0.1)
     raise RuntimeError(f"version {version} did not answer within {seconds:.0f} s")
 
 
