@@ -12,7 +12,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
+from psycopg import sql
 
 from evermodel.cli.local_stack.ports import free_port
 from evermodel.registry.tracking import configure_mlflow_process
@@ -140,6 +142,15 @@ def postgres() -> Iterator[str]:
         pytest.skip("no PostgreSQL server is installed (apt-get install postgresql)")
     with postgres_server() as uri:
         yield uri
+
+
+@pytest.fixture
+def postgres_database(postgres: str) -> str:
+    """URL of an empty database on the PostgreSQL server."""
+    name = f"d{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    return f"{postgres.rpartition('/')[0]}/{name}"
 
 
 @pytest.fixture(scope="session")

@@ -164,7 +164,7 @@ def test_the_week_is_read_from_the_registry(tmp_path: Path, mlflow_store: str) -
     assert week.performance.value == pytest.approx(0.72)
     assert digest.week_of(other).version is None
 
-    queue = MessageQueue(tmp_path / "digests")
+    queue = MessageQueue(f"sqlite:///{tmp_path}/digests.db", tmp_path / "digests")
     for _ in range(2):
         ((sender, message),) = digest.queue(queue, datetime(2026, 1, 12, 7, tzinfo=UTC))
     assert [entry.key for _, entry in queue.waiting(slack_destination(sender.alerts))] == [message.identity]

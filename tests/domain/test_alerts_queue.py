@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+import multiprocessing
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import func, select, update
 
 from evermodel.alerts import delivery as delivery_module
 from evermodel.alerts.delivery import DeliveryReport, send_waiting
@@ -21,6 +24,8 @@ from evermodel.alerts.queued_message import (
     NoHistoryError,
     QueuedMessage,
 )
+from evermodel.core.database.database import Database
+from evermodel.core.database.tables import messages, receipts
 from evermodel.core.errors import PermanentError
 
 LANE = Destination("slack", {"connection": "slack_api_default", "channel": "#ml-alerts"})
@@ -72,7 +77,7 @@ class Board:
 
 @pytest.fixture
 def queue(tmp_path: Path) -> MessageQueue:
-    return MessageQueue(tmp_path / "messages")
+    return MessageQueue(f"sqlite:///{tmp_path}/evermodel.db", tmp_path / "messages")
 
 
 @pytest.fixture
@@ -85,6 +90,13 @@ def send(queue: MessageQueue, board: Board, now: datetime = NOON) -> DeliveryRep
     return report
 
 
+def rows(queue: MessageQueue) -> list[tuple[str, str]]:
+    """State and content of every message in the database."""
+    with Database(queue.address).reading() as connection:
+        query = select(messages.c.state, messages.c.content).order_by(messages.c.number)
+        return [(state, content) for state, content in connection.execute(query)]
+
+
 def test_messages_go_out_in_order_and_once(queue: MessageQueue, board: Board) -> None:
     for key in "cab":
         queue.put(LANE, entry(key))
@@ -93,16 +105,6 @@ def test_messages_go_out_in_order_and_once(queue: MessageQueue, board: Board) ->
         queue.put(LANE, entry(key, "again"))
     assert send_waiting(queue, lambda lane: board, lambda: NOON) == []
     assert board.log == ["c", "a", "b"]
-
-
-def test_order_holds_when_the_clock_goes_back(
-    queue: MessageQueue, board: Board, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for number, clock in enumerate([300, 200, 100]):
-        monkeypatch.setattr("evermodel.alerts.queue.time.time_ns", lambda clock=clock: clock)
-        queue.put(LANE, entry(str(number)))
-    send(queue, board)
-    assert board.log == ["0", "1", "2"]
 
 
 def test_an_outage_keeps_everything_in_order(queue: MessageQueue, board: Board) -> None:
@@ -246,9 +248,9 @@ def test_what_is_refused_is_put_aside_and_what_is_gone_is_dropped(
     board.faults = [MessageGoneError("deleted"), MessageRefusedError("metadata_too_large")]
     assert send(queue, board).error is None
     assert board.log == ["next"]
-    (aside,) = (queue.folder / LANE.name / "refused").iterdir()
-    assert "metadata_too_large" in aside.read_text()
-    assert "moved to refused/" in caplog.text
+    ((state, content),) = rows(queue)
+    assert (state, "metadata_too_large" in content) == ("refused", True)
+    assert "put aside as refused" in caplog.text
 
 
 def test_a_mistake_of_configuration_keeps_the_message(queue: MessageQueue, board: Board) -> None:
@@ -284,7 +286,7 @@ def test_an_image_is_shown_once(queue: MessageQueue, board: Board, tmp_path: Pat
     image.unlink()
     send(queue, board)
     assert board.log == ["a", "image one"]
-    assert list((queue.folder / LANE.name / "waiting").iterdir()) == []
+    assert rows(queue) == []
 
 
 def test_an_image_survives_a_crash_after_the_receipt(
@@ -310,5 +312,132 @@ def test_receipts_do_not_pile_up(queue: MessageQueue, board: Board, monkeypatch:
     for number in range(6):
         queue.put(LANE, entry(str(number)))
     send(queue, board)
-    assert len(list((queue.folder / LANE.name / "sent").iterdir())) == 3
+    with Database(queue.address).reading() as connection:
+        assert connection.scalar(select(func.count()).select_from(receipts)) == 3
     assert queue.receipt(LANE, "flights/5") == {"ts": "5"}
+
+
+def test_a_message_that_cannot_be_read_is_put_aside_and_stops_nothing_else(
+    queue: MessageQueue, board: Board, caplog: pytest.LogCaptureFixture
+) -> None:
+    for key in "abc":
+        queue.put(LANE, entry(key))
+    with Database(queue.address).writing() as connection:
+        connection.execute(update(messages).where(messages.c.number == 1).values(content='{"operation": "po'))
+        connection.execute(update(messages).where(messages.c.number == 2).values(content='{"message": {}}'))
+    queue.put(LANE, entry("d"))
+    assert send(queue, board).sent == 2
+    assert board.log == ["c", "d"]
+    assert [state for state, _ in rows(queue)] == ["unreadable"] * 2
+    assert "message 1 for slack-" in caplog.text
+
+
+def test_a_field_that_a_newer_release_added_stops_no_reader(queue: MessageQueue, board: Board) -> None:
+    queue.put(LANE, entry("a"))
+    (_, content) = rows(queue)[0]
+    newer = content.replace('"url"', '"colour": "blue", "url"')
+    with Database(queue.address).writing() as connection:
+        connection.execute(update(messages).values(content=newer))
+    assert send(queue, board).sent == 1
+
+
+def test_the_messages_of_a_destination_can_be_dropped(queue: MessageQueue, board: Board) -> None:
+    for key in "ab":
+        queue.put(LANE, entry(key))
+    assert (queue.drop("another"), queue.drop(LANE.name)) == (0, 2)
+    assert queue.destinations() == []
+
+
+def _puts(address: str, folder: Path, writer: int) -> None:
+    for number in range(8):
+        MessageQueue(address, folder).put(LANE, entry(f"{writer}-{number}"))
+
+
+def test_on_postgresql_four_writers_at_once_keep_their_orders(
+    postgres_database: str, board: Board, tmp_path: Path
+) -> None:
+    queue, fork = MessageQueue(postgres_database, tmp_path), multiprocessing.get_context("fork")
+    writers = [fork.Process(target=_puts, args=(postgres_database, tmp_path, n)) for n in range(4)]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        send_waiting(queue, lambda lane: board, lambda: NOON)
+    send_waiting(queue, lambda lane: board, lambda: NOON)
+    assert [writer.exitcode for writer in writers] == [0] * 4
+    for writer in range(4):
+        mine = [key for key in board.log if key.startswith(f"{writer}-")]
+        assert mine == [f"{writer}-{number}" for number in range(8)]
+    image = tmp_path / "drift.png"
+    image.write_text("one")
+    queue.put(LANE, entry("0-0", "again", operation="replace", event="update"), image)
+    assert send(queue, board).sent == 1
+    assert board.log[32:] == ["0-0 again"]
+    assert queue.last_delivery(LANE) == {"ts": "0-0"}
+
+
+# The queue of earlier releases, as files.
+
+
+def a_folder(queue: MessageQueue) -> Path:
+    """What an earlier release left: a receipt of `a`, three messages, of which one repeats `a`, and broken files."""
+    folder = queue.folder / LANE.name
+    for name in ("waiting", "sent"):
+        (folder / name).mkdir(parents=True)
+    (folder / "lane.json").write_text(json.dumps(asdict(LANE)))
+    (folder / "sent" / "1.json").write_text(json.dumps({"key": "flights/a", "delivery": {"ts": "a"}}))
+    (folder / "sent" / "2.json").write_text('{"key": "fli')
+    (folder / "pause.json").write_text("{}")
+    for number, one in enumerate(
+        (entry("b"), entry("a", "again", operation="replace", event="update"), entry("c", thread="flights/a"))
+    ):
+        (folder / "waiting" / f"{number:020d}.json").write_text(one.to_text())
+    (folder / "waiting" / f"{0:020d}.png").write_text("one")
+    (folder / "waiting" / f"{9:020d}.json").write_text("{")
+    (queue.folder / "broken").mkdir()
+    (queue.folder / "broken" / "lane.json").write_text("{")
+    return folder
+
+
+TAKEN = ["b", "image one", "a again", "c"]
+
+
+def test_a_queue_of_files_is_taken_over_in_order_and_what_is_broken_is_put_aside(
+    queue: MessageQueue, board: Board, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = a_folder(queue)
+    board.shown["a"] = "a"
+    queue.put(LANE, entry("d"))
+
+    send(queue, board)
+
+    assert board.log == [*TAKEN, "d"]
+    assert board.threads["c"] == {"ts": "a"}
+    assert queue.last_delivery(LANE) == {"ts": "d"}
+    assert sorted(file.name for file in folder.rglob("unreadable/*")) == [f"{9:020d}.json", "2.json"]
+    assert caplog.text.count("cannot be read, and is now in") == 3
+    assert not list(queue.folder.glob("*/lane.json"))
+
+
+@pytest.mark.parametrize("number", range(1, 9))
+def test_killed_anywhere_the_taking_over_goes_on_without_loss_and_doubles(
+    queue: MessageQueue, board: Board, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_folder(queue)
+    unlink, left = Path.unlink, [number]
+
+    def dies(self: Path, **more: Any) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            raise KeyboardInterrupt
+        unlink(self, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", dies)
+        try:
+            queue.destinations()
+        except KeyboardInterrupt:
+            pass
+        else:
+            assert number == 8, "so many files go"
+    send(queue, board)
+    assert board.log == TAKEN

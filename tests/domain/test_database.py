@@ -44,13 +44,8 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """URL of an empty database of the kind that a test is parametrized with."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/new folder/evermodel.db"
-    server, name = request.getfixturevalue("postgres"), f"d{uuid.uuid4().hex[:12]}"
-    address = make_url(server.replace("postgres://", "postgresql://"))
-    import psycopg
-
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")  # type: ignore[call-overload]
-    return address.set(database=name).render_as_string(hide_password=False)
+    address: str = request.getfixturevalue("postgres_database")
+    return address.replace("postgres://", "postgresql://")
 
 
 both = pytest.mark.parametrize("url", BOTH, indirect=True)

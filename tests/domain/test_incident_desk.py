@@ -133,7 +133,7 @@ def test_an_incident_whose_receipt_was_lost_is_still_answered_in_its_thread(team
     team.said()
     desk = team.desk(1)
     assert desk.remember_deliveries(done)["drift"]["kind"] == "slack"
-    team.queue = MessageQueue(team.folder / "another lake")
+    team.queue = MessageQueue(f"sqlite:///{team.folder}/another.db", team.folder / "another lake")
     team.look(2, WARNING)
     assert team.said() == ["replace update: [warning] m: drift (warning)"]
 

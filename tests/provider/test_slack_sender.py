@@ -15,8 +15,10 @@ import pytest
 
 from evermodel.alerts.failure_message import failure_message
 from evermodel.alerts.message import Message
+from evermodel.alerts.publisher import message_queue
 from evermodel.alerts.queued_message import MessageGoneError, NoHistoryError
 from evermodel.core.errors import PermanentError
+from evermodel.core.settings import Settings
 from evermodel_provider.notifications.errors import (
     SlackConfigurationError,
     SlackRefusedError,
@@ -381,8 +383,10 @@ def test_failure_notifier_never_fails_and_keeps_the_message(slack: FakeSlack, tm
     notifier(a_context())
     notifier({})
     assert slack.messages == []
-    waiting = sorted((tmp_path / "lake" / "messages").glob("*/waiting/*.json"))
-    assert ["channel_not_found" in path.read_text() for path in waiting] == [True, False]
+    queue = message_queue(Settings.from_environment())
+    (destination,) = queue.destinations()
+    waiting = queue.waiting(destination)
+    assert ["channel_not_found" in entry.error for _, entry in waiting] == [True, False]
 
 
 def test_failure_notifier_defaults_to_the_outbox_of_the_installation(

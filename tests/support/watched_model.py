@@ -34,7 +34,7 @@ class WatchedModel:
         self.name = f"m_{uuid.uuid4().hex[:8]}"
         self.client.create_registered_model(self.name)
         self.folder = folder
-        self.queue = MessageQueue(folder / "messages")
+        self.queue = MessageQueue(f"sqlite:///{folder}/messages.db", folder / "messages")
         self.respond: dict[str, str] = {}
         self.drawn = 0
 
@@ -67,12 +67,12 @@ class WatchedModel:
     def said(self, lane: Destination | None = None, now: datetime = NOON) -> list[str]:
         """Take what may go out of a lane, and return it in words."""
         lane, told = lane or self.lane, []
-        for path, entry in list(self.queue.waiting(lane)):
+        for number, entry in self.queue.waiting(lane):
             if entry.not_before and datetime.fromisoformat(entry.not_before) > now:
                 continue
             told.append(self._words(entry))
             self.queue.remember(lane, entry.key, {"kind": "slack", "ts": entry.key})
-            self.queue.done(lane, path)
+            self.queue.done(lane, number)
         return told
 
     def _words(self, entry: QueuedMessage) -> str:

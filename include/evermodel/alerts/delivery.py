@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib.metadata import entry_points
 from pathlib import Path
-
-from filelock import Timeout
 
 from evermodel.alerts.publisher import message_queue
 from evermodel.alerts.queue import MessageQueue
@@ -23,6 +22,8 @@ from evermodel.alerts.queued_message import (
     QueuedMessage,
     Transport,
 )
+from evermodel.core.database.lease import Lease
+from evermodel.core.errors import LeaseHeldError
 from evermodel.core.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -82,14 +83,16 @@ class _Sender:
     def run(self) -> DeliveryReport:
         error: Exception | None = None
         try:
-            with self.queue.lock(self.destination, "send"):
-                error = self._run()
-        except Timeout:
+            with self.queue.sending(self.destination) as lease:
+                error = self._run(lease)
+        except LeaseHeldError:
             log.info("Another process is sending the messages for %s", self.destination.address)
         return DeliveryReport(self.destination, self.sent, _count(self.queue, self.destination), error)
 
-    def _run(self) -> Exception | None:
+    def _run(self, lease: Lease) -> Exception | None:
+        self.queue.put_aside_unreadable(self.destination)
         while not self.queue.paused(self.destination, self.now()):
+            lease.keep()
             found = self._next()
             if found is None:
                 break
@@ -99,55 +102,55 @@ class _Sender:
         self.queue.forget_oldest(self.destination)
         return None
 
-    def _next(self) -> tuple[Path, QueuedMessage] | None:
+    def _next(self) -> tuple[int, QueuedMessage] | None:
         """Return the first entry that is due; a delayed message delays the replies in its thread."""
         held: set[str] = set()
         now = self.now()
-        for path, entry in self.queue.waiting(self.destination):
+        for number, entry in self.queue.waiting(self.destination):
             if entry.not_before and datetime.fromisoformat(entry.not_before) > now:
                 held.add(entry.key)
             elif entry.thread not in held:
-                return path, entry
+                return number, entry
         return None
 
-    def _send(self, path: Path, entry: QueuedMessage) -> Exception | None:
+    def _send(self, number: int, entry: QueuedMessage) -> Exception | None:
         """Send one message; return the error that stops the delivery, if any."""
         try:
-            self._deliver(path, entry)
+            self._deliver(number, entry)
         except DeliveryDelayedError as error:
-            self.queue.failed(self.destination, path, error, uncertain=error.uncertain)
+            self.queue.failed(self.destination, number, error, uncertain=error.uncertain)
             if error.retry_after:
                 self.queue.pause(self.destination, self.now() + timedelta(seconds=error.retry_after))
             return error
         except MessageRefusedError as error:
-            log.error("The message %s was moved to refused/: %s", entry.key, error)
-            self.queue.failed(self.destination, path, error, uncertain=False)
-            self.queue.refuse(self.destination, path)
+            log.error("The message %s was put aside as refused: %s", entry.key, error)
+            self.queue.failed(self.destination, number, error, uncertain=False)
+            self.queue.refuse(self.destination, number)
         except MessageGoneError as error:
             log.warning("The message %s was deleted at its destination: %s", entry.key, error)
-            self.queue.done(self.destination, path)
+            self.queue.done(self.destination, number)
         except Exception as error:  # noqa: BLE001 - a notifier may raise anything; the message stays queued
-            self.queue.failed(self.destination, path, error, uncertain=False)
+            self.queue.failed(self.destination, number, error, uncertain=False)
             return error
         return None
 
-    def _deliver(self, path: Path, entry: QueuedMessage) -> None:
+    def _deliver(self, number: int, entry: QueuedMessage) -> None:
         known = self.queue.receipt(self.destination, entry.key)
         if entry.operation == "replace" and known is not None:
-            message = self.queue.begin(self.destination, path, self.now()).read()
+            message = self.queue.begin(self.destination, number, self.now()).read()
             self.queue.remember(self.destination, entry.key, self.transport.replace(known, message))
         elif known is None:
-            known = self._post(path, entry)
+            known = self._post(number, entry)
             self.queue.remember(self.destination, entry.key, known)
-            self._show(path, entry, known)
+            self._show(number, entry, known)
         else:
-            self._show(path, entry, known)  # interrupted after the receipt was written
-        self.queue.done(self.destination, path)
+            self._show(number, entry, known)  # interrupted after the receipt was written
+        self.queue.done(self.destination, number)
         self.sent += 1
 
-    def _post(self, path: Path, entry: QueuedMessage) -> Delivery:
+    def _post(self, number: int, entry: QueuedMessage) -> Delivery:
         thread = self.queue.receipt(self.destination, entry.thread) if entry.thread else None
-        before = self.queue.begin(self.destination, path, self.now())
+        before = self.queue.begin(self.destination, number, self.now())
         if before.begun:
             found = self._find(before, thread)
             if found is not None:
@@ -169,17 +172,17 @@ class _Sender:
                 )
             return None
 
-    def _show(self, path: Path, entry: QueuedMessage, delivery: Delivery) -> None:
-        image = path.with_suffix(".png")
-        if image.exists():
-            # Moved first, so that an image is never sent twice; after a crash here it is lost.
-            shown = image.rename(image.with_suffix(".shown"))
-            self.transport.show(delivery, shown, entry.read())
-            shown.unlink(missing_ok=True)
+    def _show(self, number: int, entry: QueuedMessage, delivery: Delivery) -> None:
+        image = self.queue.take_image(self.destination, number)
+        if image is not None:
+            with tempfile.TemporaryDirectory(prefix="evermodel-image-") as folder:
+                file = Path(folder) / "image.png"
+                file.write_bytes(image)
+                self.transport.show(delivery, file, entry.read())
 
 
 def _count(queue: MessageQueue, destination: Destination) -> int:
-    return sum(1 for _ in queue.waiting(destination))
+    return len(queue.waiting(destination))
 
 
 # The domain is Airflow-free; senders register under this name.

@@ -51,7 +51,7 @@ _URGENT: tuple[Event, ...] = ("escalate", "failure", "rollback")
 
 def message_queue(settings: Settings) -> MessageQueue:
     """Return the queue of an installation; all its workers share it."""
-    return MessageQueue(settings.state / "messages")
+    return MessageQueue(settings.database_url, settings.state / "messages")
 
 
 def slack_destination(alerts: AlertsSpec, channel: str = "") -> Destination:

@@ -1,40 +1,61 @@
-"""The durable queue of messages: files in the lake, in order, written before anything is sent."""
+"""The durable queue of messages: rows of the database, in order, written before anything is sent."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
-import time
+import logging
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from filelock import FileLock
+from sqlalchemy import delete, select, update
 
+from evermodel.alerts.folder_queue import take_over
+from evermodel.alerts.queue_table import (
+    append,
+    change,
+    changing,
+    delivery_in,
+    message_at,
+    read_message,
+    receipt,
+    waiting_messages,
+    waiting_rows,
+    write_receipt,
+)
 from evermodel.alerts.queued_message import Delivery, Destination, QueuedMessage
-from evermodel.core.atomic import replacing, write_text
-from evermodel.core.formats import loads, stamped
+from evermodel.core.database.database import Database
+from evermodel.core.database.lease import Lease, leased
+from evermodel.core.database.schema import open_database
+from evermodel.core.database.tables import destinations, messages, receipts
+from evermodel.core.formats import loads
 
-_DESTINATION = "lane.json"  # the name that the first release wrote
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
 _MOST_RECEIPTS = 2000
-_LOCK_SECONDS = 60.0
+_SENDER_SECONDS = 60.0
+_LAST = 100  # receipts among which is the last delivery: those of a queue that was taken over have none
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class MessageQueue:
     """Queued messages, and the receipts of sent ones.
 
-    Each destination is a folder: ``waiting/`` holds the entries in the order of their names, ``sent/`` the receipts by
-    key, ``refused/`` the refused messages. A message whose key has a receipt is never queued again.
+    Messages are sent in the order of their numbers. A message whose key has a receipt is never queued again.
 
     Parameters
     ----------
+    address
+        URL of the database.
     folder
-        ``messages`` in the lake; created with the first message.
+        Where earlier releases kept the queue as files; what is found there is taken over.
     """
 
+    address: str
     folder: Path
 
     def put(self, destination: Destination, entry: QueuedMessage, image: Path | None = None) -> None:
@@ -44,157 +65,155 @@ class MessageQueue:
         not been posted yet becomes that message; one for an unknown message is posted as a new one. Of an
         incident's reminders only the newest is queued.
         """
-        stamped = replace(entry, queued=datetime.now(UTC).isoformat(timespec="milliseconds"))
-        with self.lock(destination, "put"):
-            twin = self._twin(destination, stamped)
+        news = replace(entry, queued=datetime.now(UTC).isoformat(timespec="milliseconds"))
+        drawn = None if image is None else image.read_bytes()
+        with self._changing(destination) as connection:
+            waiting = waiting_messages(connection, destination)
+            twin = _twin(waiting, news)
+            posted = any(one.key == entry.key and one.operation == "post" for _, one in waiting)
+            known = posted or receipt(connection, destination, entry.key) is not None
             if twin is not None:
-                path, waiting = twin
-                self._write(path, _folded(waiting, stamped), image)
-            elif entry.operation == "post" and not self._known(destination, entry.key):
-                self._append(destination, stamped, image)
+                number, queued = twin
+                image_too = {} if drawn is None else {"image": drawn}
+                change(connection, number, content=_folded(queued, news).to_text(), **image_too)
             elif entry.operation == "replace":
-                known = self._known(destination, entry.key)
                 # An update notifies nobody, so quiet hours do not delay it.
-                news = replace(stamped, not_before="") if known else replace(stamped, operation="post")
-                self._append(destination, news, image)
+                news = replace(news, not_before="") if known else replace(news, operation="post")
+                append(connection, destination, news.to_text(), drawn)
+            elif not known:
+                append(connection, destination, news.to_text(), drawn)
 
     def destinations(self) -> list[Destination]:
         """Return the destinations with queued messages."""
-        folders = sorted(path.parent for path in self.folder.glob("*/waiting"))
-        return [
-            _destination(folder)
-            for folder in folders
-            if next(folder.glob("waiting/*.json"), None) is not None
-        ]
+        queued = select(messages.c.destination).where(messages.c.state == "waiting")
+        query = select(destinations.c.content).where(destinations.c.name.in_(queued))
+        with self._database.reading() as connection:
+            found = connection.scalars(query.order_by(destinations.c.name)).all()
+        return [Destination(**loads(text, "destination in the queue")) for text in found]
 
-    def waiting(self, destination: Destination) -> Iterator[tuple[Path, QueuedMessage]]:
-        """Yield the queued messages, oldest first; the queue may change meanwhile."""
-        for path in sorted((self.folder / destination.name / "waiting").glob("*.json")):
-            try:
-                yield path, QueuedMessage.from_text(path.read_text(encoding="utf-8"))
-            except FileNotFoundError:
-                continue  # just sent by another process
+    def waiting(self, destination: Destination) -> list[tuple[int, QueuedMessage]]:
+        """Return the queued messages with their numbers, oldest first; the queue may change meanwhile."""
+        with self._database.reading() as connection:
+            return waiting_messages(connection, destination)
+
+    def put_aside_unreadable(self, destination: Destination) -> None:
+        """Take messages that cannot be read out of the queue, with a line in the log; they stay in the database."""
+        with self._changing(destination) as connection:
+            for number, text in waiting_rows(connection, destination):
+                if read_message(text) is None:
+                    change(connection, number, state="unreadable")
+                    _log.error("message %s for %s cannot be read: %.500s", number, destination.name, text)
 
     def receipt(self, destination: Destination, key: str) -> Delivery | None:
         """Return the delivery of a message, or None."""
-        try:
-            return _delivery(self._receipt_path(destination, key))
-        except FileNotFoundError:
-            return None
+        with self._database.reading() as connection:
+            return receipt(connection, destination, key)
 
     def remember(self, destination: Destination, key: str, delivery: Delivery) -> None:
         """Write a receipt."""
-        write_text(
-            self._receipt_path(destination, key), json.dumps(stamped({"key": key, "delivery": delivery}))
-        )
+        with self._database.writing() as connection:
+            write_receipt(connection, destination, key, delivery)
 
     def last_delivery(self, destination: Destination) -> Delivery | None:
         """Return the last delivery to the destination, or None."""
-        files = (self.folder / destination.name / "sent").glob("*.json")
-        newest = max(files, key=lambda file: file.stat().st_mtime_ns, default=None)
-        return None if newest is None else _delivery(newest)
+        query = select(receipts.c.content).where(receipts.c.destination == destination.name)
+        with self._database.reading() as connection:
+            found = connection.scalars(query.order_by(receipts.c.at.desc()).limit(_LAST)).all()
+        return next(filter(None, map(delivery_in, found)), None)
 
-    def begin(self, destination: Destination, path: Path, now: datetime) -> QueuedMessage:
+    def begin(self, destination: Destination, number: int, now: datetime) -> QueuedMessage:
         """Record the start of a delivery, and return the current entry."""
-        with self.lock(destination, "put"):
-            entry = QueuedMessage.from_text(path.read_text(encoding="utf-8"))
+        with self._changing(destination) as connection:
+            entry = message_at(connection, number)
             begun = replace(entry, begun=now.isoformat(), tries=entry.tries + 1)
-            write_text(path, begun.to_text())
+            change(connection, number, content=begun.to_text())
             return entry
 
-    def failed(self, destination: Destination, path: Path, error: Exception, *, uncertain: bool) -> None:
+    def failed(self, destination: Destination, number: int, error: Exception, *, uncertain: bool) -> None:
         """Record an error; unless the message may have arrived, its delivery counts as not started."""
-        with self.lock(destination, "put"):
-            entry = QueuedMessage.from_text(path.read_text(encoding="utf-8"))
+        with self._changing(destination) as connection:
+            entry = message_at(connection, number)
             begun = entry.begun if uncertain else ""
-            write_text(path, replace(entry, error=str(error)[:500], begun=begun).to_text())
+            failed = replace(entry, error=str(error)[:500], begun=begun)
+            change(connection, number, content=failed.to_text())
 
-    def done(self, destination: Destination, path: Path) -> None:
+    def done(self, destination: Destination, number: int) -> None:
         """Remove a sent message."""
-        with self.lock(destination, "put"):
-            path.unlink(missing_ok=True)
-            for ending in (".png", ".shown"):
-                path.with_suffix(ending).unlink(missing_ok=True)
+        with self._changing(destination) as connection:
+            connection.execute(delete(messages).where(messages.c.number == number))
 
-    def refuse(self, destination: Destination, path: Path) -> None:
-        """Set a refused message aside, so that the next ones can be sent."""
-        with self.lock(destination, "put"):
-            aside = self.folder / destination.name / "refused"
-            aside.mkdir(exist_ok=True)
-            path.replace(aside / path.name)
-            path.with_suffix(".png").unlink(missing_ok=True)
+    def refuse(self, destination: Destination, number: int) -> None:
+        """Put a refused message aside, so that the next ones can be sent."""
+        with self._changing(destination) as connection:
+            change(connection, number, state="refused", image=None)
+
+    def take_image(self, destination: Destination, number: int) -> bytes | None:
+        """Return a message's image once: it is never sent twice, and lost if the process dies before it is sent."""
+        with self._changing(destination) as connection:
+            image = connection.scalar(select(messages.c.image).where(messages.c.number == number))
+            change(connection, number, image=None)
+            return image
+
+    def drop(self, name: str) -> int:
+        """Delete the queued messages of a destination, by its name, and return their number."""
+        with self._database.writing() as connection:
+            queued = (messages.c.destination == name) & (messages.c.state == "waiting")
+            return connection.execute(delete(messages).where(queued)).rowcount
 
     def pause(self, destination: Destination, until: datetime) -> None:
         """Pause a destination until a moment, as it requested."""
-        write_text(
-            self.folder / destination.name / "pause.json", json.dumps(stamped({"until": until.isoformat()}))
-        )
+        with self._changing(destination) as connection:
+            mine = destinations.c.name == destination.name
+            connection.execute(update(destinations).where(mine).values(paused_until=until.isoformat()))
 
     def paused(self, destination: Destination, now: datetime) -> bool:
         """Return whether the destination is paused."""
-        try:
-            text = (self.folder / destination.name / "pause.json").read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return False
-        return datetime.fromisoformat(loads(text, "pause.json of the queue")["until"]) > now
+        query = select(destinations.c.paused_until).where(destinations.c.name == destination.name)
+        with self._database.reading() as connection:
+            until = connection.scalar(query)
+        return bool(until) and datetime.fromisoformat(str(until)) > now
 
-    def lock(self, destination: Destination, what: str) -> FileLock:
-        """Return the lock that serializes changes (``put``) or senders (``send``)."""
-        folder = self.folder / destination.name
-        folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(folder / f".{what}.lock", timeout=_LOCK_SECONDS)
+    @contextmanager
+    def sending(self, destination: Destination) -> Iterator[Lease]:
+        """Hold the lease of a destination's sender; raises `LeaseHeldError` if another process sends on and on."""
+        with leased(self._database, f"messages/{destination.name}", wait=_SENDER_SECONDS) as lease:
+            yield lease
+
+    @contextmanager
+    def handling_incidents(self, model: str) -> Iterator[None]:
+        """Hold the lease of a model's incidents."""
+        with leased(self._database, f"incidents/{model}"):
+            yield
 
     def forget_oldest(self, destination: Destination) -> None:
         """Keep the newest receipts only; an open incident's receipt is restored from the registry."""
-        files = sorted(
-            (self.folder / destination.name / "sent").glob("*.json"), key=lambda file: file.stat().st_mtime_ns
-        )
-        for file in files[:-_MOST_RECEIPTS]:
-            file.unlink(missing_ok=True)
+        mine = receipts.c.destination == destination.name
+        with self._database.writing() as connection:
+            query = select(receipts.c.at).where(mine).order_by(receipts.c.at.desc())
+            oldest = connection.scalar(query.offset(_MOST_RECEIPTS).limit(1))
+            if oldest is not None:
+                connection.execute(delete(receipts).where(mine, receipts.c.at <= oldest))
 
-    def _twin(self, destination: Destination, entry: QueuedMessage) -> tuple[Path, QueuedMessage] | None:
-        """Return the queued entry that this one is merged into."""
-        for path, waiting in self.waiting(destination):
-            same = waiting.key == entry.key and (entry.operation, waiting.operation) != ("post", "replace")
-            newer = entry.event == waiting.event == "remind" and entry.thread == waiting.thread
-            if (same or newer) and not waiting.begun:
-                return path, waiting
-        return None
+    @property
+    def _database(self) -> Database:
+        database = open_database(self.address)
+        take_over(self.folder, database)
+        return database
 
-    def _known(self, destination: Destination, key: str) -> bool:
-        """Return whether a message was posted, or may have been."""
-        posted = any(
-            waiting.key == key and waiting.operation == "post" for _, waiting in self.waiting(destination)
-        )
-        return posted or self.receipt(destination, key) is not None
-
-    def _append(self, destination: Destination, entry: QueuedMessage, image: Path | None) -> None:
-        folder = self.folder / destination.name
-        if not (folder / _DESTINATION).exists():
-            write_text(folder / _DESTINATION, json.dumps(stamped(asdict(destination))))
-        names = [int(path.stem) for path in (folder / "waiting").glob("*.json")]
-        # Names increase even if the clock goes back while messages are queued.
-        number = max(time.time_ns(), *(name + 1 for name in names), 0)
-        self._write(folder / "waiting" / f"{number:020d}.json", entry, image)
-
-    def _write(self, path: Path, entry: QueuedMessage, image: Path | None) -> None:
-        if image is not None:
-            with replacing(path.with_suffix(".png")) as draft:
-                shutil.copyfile(image, draft)
-        write_text(path, entry.to_text())
-
-    def _receipt_path(self, destination: Destination, key: str) -> Path:
-        name = hashlib.sha256(key.encode("utf-8", "backslashreplace")).hexdigest()[:24]
-        return self.folder / destination.name / "sent" / f"{name}.json"
+    @contextmanager
+    def _changing(self, destination: Destination) -> Iterator[Connection]:
+        with changing(self._database, destination) as connection:
+            yield connection
 
 
-def _destination(folder: Path) -> Destination:
-    file = folder / _DESTINATION
-    return Destination(**loads(file.read_text(encoding="utf-8"), file))
-
-
-def _delivery(receipt: Path) -> Delivery:
-    return dict(loads(receipt.read_text(encoding="utf-8"), receipt)["delivery"])
+def _twin(waiting: list[tuple[int, QueuedMessage]], entry: QueuedMessage) -> tuple[int, QueuedMessage] | None:
+    """Return the queued entry that this one is merged into."""
+    for number, queued in waiting:
+        same = queued.key == entry.key and (entry.operation, queued.operation) != ("post", "replace")
+        newer = entry.event == queued.event == "remind" and entry.thread == queued.thread
+        if (same or newer) and not queued.begun:
+            return number, queued
+    return None
 
 
 def _folded(waiting: QueuedMessage, news: QueuedMessage) -> QueuedMessage:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -44,7 +44,7 @@ class Destination:
 
     @property
     def name(self) -> str:
-        """Name of the destination's folder."""
+        """Name of the destination in the database."""
         name = "-".join([self.kind, *self.address.values()])
         digest = json_digest([self.kind, self.address])
         return f"{re.sub(r'[^A-Za-z0-9._-]+', '_', name)[:80]}-{digest[:8]}"
@@ -97,8 +97,10 @@ class QueuedMessage:
 
     @classmethod
     def from_text(cls, text: str) -> QueuedMessage:
-        """Read what `to_text` wrote."""
-        return cls(**loads(text, "message in the queue"))
+        """Read what `to_text` wrote; fields that a newer release added are ignored."""
+        known = {one.name for one in fields(cls)}
+        found = loads(text, "message in the queue")
+        return cls(**{name: value for name, value in found.items() if name in known})
 
 
 Delivery = dict[str, Any]

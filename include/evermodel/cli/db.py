@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from evermodel.cli import output
@@ -28,6 +30,21 @@ def status(as_json: AsJson = False) -> None:
     output.answer(as_json, state, "\n".join(said))
     if not is_usable(found):
         raise typer.Exit(FAILED)
+
+
+@db.command("drop-messages")
+def drop_messages(
+    destination: Annotated[
+        str, typer.Argument(help="Name of the destination, as an error or the log gives it.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Delete the queued messages of a destination that no spec names any more."""
+    from evermodel.alerts.publisher import message_queue
+    from evermodel.core.settings import Settings
+
+    dropped = message_queue(Settings.from_environment()).drop(destination)
+    output.answer(as_json, {"dropped": dropped}, f"{destination}: {dropped} messages deleted")
 
 
 @db.command()

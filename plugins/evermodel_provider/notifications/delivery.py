@@ -92,5 +92,5 @@ def _transport(destination: Destination, settings: Settings) -> Transport:
         return OtherNotifier(same[0])
     raise PermanentError(
         f"model {spec.name} no longer names the notifier {destination.address['notifier']}, but messages for it are queued",
-        f"name it again under alerts.notifiers, or delete the folder {destination.name} in {settings.state / 'messages'}",
+        f"name it again under alerts.notifiers, or delete its messages: evermodel db drop-messages {destination.name}",
     )

@@ -8,8 +8,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock
-
 from evermodel.alerts.incident_message import IncidentView, incident_message
 from evermodel.alerts.incidents.cause import likely_cause
 from evermodel.alerts.incidents.state import Action, Incident, IncidentState
@@ -52,9 +50,6 @@ def answered(spec: ModelSpec, verdict: DriftVerdict, kind: str) -> Problem | Non
         return replace(problem, severity="none", reason="the drifting kinds are switched off under `respond`")
     worst = worst_of(column.severity for column in watched)
     return replace(problem, severity=min(worst, problem.severity, key=("none", "warning", "critical").index))
-
-
-_LOCK_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -107,8 +102,7 @@ class IncidentHandler:
         folder
             Temporary folder for the plots.
         """
-        self.queue.folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.queue.folder / f".{self.spec.name}.lock", timeout=_LOCK_SECONDS):
+        with self.queue.handling_incidents(self.spec.name):
             before = read_incidents(self.client, self.spec.name)
             after, handled, transitions = before, [], []
             for kind in KINDS:

@@ -5,12 +5,25 @@ Times are seconds since 1970 by the database's clock. What is stored as JSON car
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Double, MetaData, String, Table, Text
-from sqlalchemy.dialects.mysql import MEDIUMTEXT, VARCHAR
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+from sqlalchemy.dialects.mysql import MEDIUMBLOB, MEDIUMTEXT, VARCHAR
 
 metadata = MetaData()
 # MySQL would take names that differ in upper and lower case for the same one.
 NAME = String(255).with_variant(VARCHAR(255, collation="utf8mb4_bin"), "mysql", "mariadb")
+NUMBER = BigInteger().with_variant(Integer, "sqlite")  # which counts in columns of this type alone
+IMAGE = LargeBinary().with_variant(MEDIUMBLOB(), "mysql", "mariadb")
 JSON_TEXT = Text().with_variant(MEDIUMTEXT(), "mysql", "mariadb")
 
 leases = Table(
@@ -32,4 +45,33 @@ promotions = Table(
     Column("token", BigInteger, nullable=False),
     Column("finished", Boolean, nullable=False),
     Column("record", JSON_TEXT, nullable=False),
+)
+
+destinations = Table(
+    "evermodel_destination",
+    metadata,
+    Column("name", NAME, primary_key=True),
+    Column("content", JSON_TEXT, nullable=False),
+    Column("paused_until", String(40), nullable=False),
+)
+
+# In the order of their numbers. `state` is waiting, refused (by the destination) or unreadable.
+messages = Table(
+    "evermodel_message",
+    metadata,
+    Column("number", NUMBER, primary_key=True, autoincrement=True),
+    Column("destination", NAME, nullable=False, index=True),
+    Column("state", String(20), nullable=False),
+    Column("content", JSON_TEXT, nullable=False),
+    Column("image", IMAGE),
+)
+
+# Of sent messages; keys may be longer than an index takes.
+receipts = Table(
+    "evermodel_receipt",
+    metadata,
+    Column("destination", NAME, primary_key=True),
+    Column("key_sha256", String(64), primary_key=True),
+    Column("content", JSON_TEXT, nullable=False),
+    Column("at", Double, nullable=False),
 )
