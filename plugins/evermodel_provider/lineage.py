@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -86,12 +86,13 @@ def source_data(spec: ModelSpec) -> list[Data]:
 
 def snapshot_data(settings: Settings, snapshot: Mapping[str, Any]) -> Data:
     """Return a snapshot: the file in the lake, and the hash of its content."""
-    return Data("file", str(settings.lake / snapshot["path"]), snapshot["digest"], snapshot["rows"])
+    place = _file(str(settings.lake / snapshot["path"]))
+    return replace(place, version=snapshot["digest"], rows=snapshot["rows"])
 
 
 def predictions_data(settings: Settings, model: str, day: str, rows: int | None = None) -> Data:
     """Return a day of a model's prediction log; all days are one dataset, and the day is its version."""
-    return Data("file", str(settings.lake / "predictions" / model), day, rows)
+    return replace(_file(str(settings.lake / "predictions" / model)), version=day, rows=rows)
 
 
 def version_data(settings: Settings, model: str, version: str) -> Data:

@@ -21,6 +21,7 @@ from evermodel.data.snapshots.dvc import file_md5
 from evermodel.modeling.scoring.day import score_day
 from evermodel.pipelines.drift import DriftRun
 from evermodel.registry.registry import ModelRegistry
+from evermodel.registry.tracking import find_run
 from evermodel.spec.window import parse_moment
 from support.flights import FAST, World, flights_world
 from support.object_stores import new_s3_bucket, s3_environment
@@ -134,9 +135,10 @@ def test_dvc_alone_brings_a_snapshot_to_a_machine_that_has_only_the_pointer(
 
     here, _ = machines
     tags = here.client.get_model_version(here.name, "2").tags
-    assert isinstance(here.settings.lake, BucketPath)
-    pointer = here.settings.lake / f"{tags['evermodel.snapshot']}.dvc"
-    (tmp_path / pointer.name).write_bytes(pointer.read_bytes())
+    run = find_run(here.client, here.name, tags["evermodel.run_key"], kind="retrain")
+    assert run is not None
+    name = f"{Path(tags['evermodel.snapshot']).name}.dvc"
+    pointer = Path(here.client.download_artifacts(run.info.run_id, name, str(tmp_path)))
     with Repo.init(str(tmp_path), no_scm=True) as repo:
         with repo.config.edit() as config:
             config["core"]["remote"] = "lake"

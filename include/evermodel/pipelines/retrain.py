@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from evermodel.core.environment import environment_digest, git_commit, installed_packages, thread_count
 from evermodel.core.errors import PromotionError
 from evermodel.core.settings import Settings
+from evermodel.core.storage import is_url
 from evermodel.data.snapshots.snapshot import Snapshot, take_snapshot
+from evermodel.data.snapshots.store import snapshot_store
 from evermodel.deployment.eligibility import promote, require_approval, require_ship
 from evermodel.deployment.rollout.moves import stop_active_rollout
 from evermodel.evaluation.decision import Decision
@@ -210,11 +212,12 @@ def _log_dataset(
 
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
+    uri = snapshot_store(settings).uri(snapshot.path, snapshot.md5)
     dataset = Dataset(
         name=spec.name,
         digest=snapshot.md5[:8],
-        source_type="local",
-        source=json.dumps({"uri": str(settings.lake / snapshot.path)}),
+        source_type=uri.partition("://")[0] if is_url(uri) else "local",
+        source=json.dumps({"uri": uri}),
         profile=json.dumps({"num_rows": snapshot.rows}),
     )
     client.log_inputs(run.info.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])

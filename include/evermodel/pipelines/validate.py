@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from evermodel.core.paths import inside
 from evermodel.core.storage import path_in
+from evermodel.data.snapshots.dvc import pointer_text
 from evermodel.data.snapshots.store import snapshot_store
 from evermodel.data.validation.infer import infer_schema
 from evermodel.data.validation.profile import SnapshotProfile
@@ -95,6 +96,9 @@ def validate_snapshot(retrain: RetrainRun, snapshot: Snapshot) -> Validated:
         }
     )
     _keep(retrain, run, replace(found, report=report), schema, good)
+    if not report.failures:
+        name = kept.path.rpartition("/")[2]
+        retrain.client.log_text(run.info.run_id, pointer_text(name, kept.md5), f"{name}.dvc")
     report.require(artifact_url(settings.tracking_uri, run, PAGE_FILE))
     return Validated(report, kept)
 

@@ -74,6 +74,10 @@ class BucketSnapshots:
             )
         return self._existing(md5)
 
+    def uri(self, path: str, md5: str) -> str:
+        """Return where the content of a snapshot is."""
+        return str(self._content(md5))
+
     @contextmanager
     def local(self, path: str) -> Iterator[Path]:
         """Give a snapshot as a file of this machine, in a workspace of its own; see `source` for the errors."""

@@ -106,6 +106,10 @@ class SnapshotStore:
             self.restore(file)
         return file
 
+    def uri(self, path: str, md5: str) -> str:
+        """Return where the content of a snapshot is."""
+        return str(self.lake / path)
+
     @contextmanager
     def local(self, path: str) -> Iterator[Path]:
         """Give a snapshot as a file of this machine; see `source`."""
@@ -176,7 +180,12 @@ def snapshot_file(lake: StoragePath, path: str) -> StoragePath:
 
 
 def write_pointer(file: StoragePath, md5: str, size: int | None = None) -> None:
-    """Write the pointer that lets DVC fetch a file by its md5 alone.
+    """Write the pointer that lets DVC fetch a file by its md5 alone; see `pointer_text`."""
+    write_text(file.with_name(file.name + ".dvc"), pointer_text(file.name, md5, size))
+
+
+def pointer_text(name: str, md5: str, size: int | None = None) -> str:
+    """Return DVC's pointer to a file.
 
     Parameters
     ----------
@@ -185,8 +194,8 @@ def write_pointer(file: StoragePath, md5: str, size: int | None = None) -> None:
     size
         Bytes of the file, if known.
     """
-    out = {"md5": md5, **({} if size is None else {"size": size}), "hash": "md5", "path": file.name}
-    write_text(file.with_name(file.name + ".dvc"), yaml.safe_dump({"outs": [out]}, sort_keys=False))
+    out = {"md5": md5, **({} if size is None else {"size": size}), "hash": "md5", "path": name}
+    return yaml.safe_dump({"outs": [out]}, sort_keys=False)
 
 
 def file_md5(file: Path) -> str:
