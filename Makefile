@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport AIRFLOW_HOME
 
 .DEFAULT_GOAL := help
-.PHONY: help env build demo quick quick-tests test test-production check style types layers bench schema hashes docs clean
+.PHONY: help env build demo quick quick-tests test test-install test-production check style types layers bench schema hashes docs clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -44,10 +44,13 @@ quick: ## All checks, and the tests that need no server and no registry
 	$(MAKE) --no-print-directory --output-sync --jobs 3 style types layers quick-tests
 
 quick-tests: $(READY)
-	$(PYTEST) -m "not (production or integration or server or registry or slow)" $(ARGS)
+	$(PYTEST) -m "not (production or install or integration or server or registry or slow)" $(ARGS)
 
 test: check ## All checks and all tests: what CI runs
 	$(PYTEST) --durations=10 $(ARGS)
+
+test-install: $(READY) ## Both wheels in fresh environments: Airflow 3.1 to 3.3, each Python, Amazon MWAA's pins, serving (ARGS="-k 3.3")
+	$(RAM) $(BIN)/python -m pytest -q -s -m install tests/integration/test_install.py tests/serving/test_serving_installed.py $(ARGS)
 
 test-production: $(READY) ## docker-compose.yaml as processes: Celery, PostgreSQL, Redis, S3, and everything killed once
 	.ci/production

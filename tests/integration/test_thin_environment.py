@@ -1,11 +1,14 @@
-"""An Airflow with the provider and the core alone: everything imports, and what is missing is named."""
+"""The two wheels, and an Airflow with the provider and the core alone: all of it imports, what is missing is named."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
+import tarfile
 import zipfile
+from email.parser import Parser
 from pathlib import Path
 
 import pytest
@@ -41,12 +44,17 @@ print(json.dumps([sorted(dags), errors]))
 
 
 @pytest.fixture(scope="module")
-def thin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return build_wheels(tmp_path_factory.mktemp("wheels"))
+
+
+@pytest.fixture(scope="module")
+def thin(tmp_path_factory: pytest.TempPathFactory, wheels: list[Path]) -> Path:
     """Return the programs of an environment with what the provider requires, and nothing else."""
     home = tmp_path_factory.mktemp("thin")
     programs = environment_of(needed_by("airflow-provider-evermodel"), home / "venv")
     (packages,) = (home / "venv").glob("lib/python*/site-packages")
-    for wheel in build_wheels(home / "wheels"):
+    for wheel in wheels:
         zipfile.ZipFile(wheel).extractall(packages)
     return programs
 
@@ -108,6 +116,30 @@ def test_check_doctor_and_commands_name_the_extras(thin: Path) -> None:
     assert serve.returncode == 1
     assert 'What to do: pip install "evermodel[serve]"' in serve.stderr
     assert "Traceback" not in check.stderr + doctor.stderr + serve.stderr
+
+
+def test_a_source_distribution_has_its_tests_and_makes_the_same_wheel(
+    wheels: list[Path], tmp_path: Path
+) -> None:
+    made = build_wheels(tmp_path, from_sdist=True)
+    assert [file.name for file in made] == [file.name for file in wheels]
+    for file, direct in zip(made, wheels, strict=True):
+        assert file.read_bytes() == direct.read_bytes(), file.name
+    (source,) = tmp_path.glob("evermodel-*.tar.gz")
+    with tarfile.open(source) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"tests/conftest.py", "tests/data/flights_sample.parquet", "docs/README.md", "Makefile"} <= names
+
+
+def test_the_page_of_each_distribution_renders_on_an_index(wheels: list[Path]) -> None:
+    for wheel in wheels:
+        with zipfile.ZipFile(wheel) as archive:
+            (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+            facts = Parser().parsestr(archive.read(name).decode())
+        assert facts["Description-Content-Type"] == "text/markdown"
+        links = re.findall(r"\]\(([^)]+)\)", str(facts.get_payload()))
+        assert links
+        assert [link for link in links if not link.startswith("https://")] == []
 
 
 def test_the_provider_requires_the_core_of_its_own_release() -> None:

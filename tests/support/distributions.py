@@ -28,11 +28,12 @@ def pyproject(name: str) -> dict[str, Any]:
     return found
 
 
-def build_wheels(folder: Path) -> list[Path]:
-    """Build both wheels into a folder."""
+def build_wheels(folder: Path, *, from_sdist: bool = False) -> list[Path]:
+    """Build both wheels into a folder: straight from this checkout, or from source distributions, which stay there."""
     uv = Path(sys.executable).with_name("uv")
     for source in FOLDERS.values():
-        subprocess.run([uv, "build", "--wheel", "--quiet", "--out-dir", folder, source], check=True)
+        kind = [] if from_sdist else ["--wheel"]
+        subprocess.run([uv, "build", *kind, "--quiet", "--out-dir", folder, source], check=True)
     return sorted(folder.glob("*.whl"))
 
 

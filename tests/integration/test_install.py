@@ -1,0 +1,104 @@
+"""`make test-install`: both wheels in fresh environments, for each Airflow and Python, and under Amazon MWAA's pins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from support.distributions import build_wheels
+from support.fresh_environment import FreshEnvironment
+from support.paths import PROJECT, SAMPLE
+
+pytestmark = [pytest.mark.install, pytest.mark.timeout(1800)]
+CONSTRAINTS = PROJECT / "tests" / "data" / "constraints"
+PAIRS = [(airflow, python) for airflow in ("3.1", "3.2", "3.3") for python in ("3.11", "3.12", "3.13")]
+# Beyond Airflow's own, in distributions and megabytes.
+MOST_ADDED, MOST_MEGABYTES = 13, 58
+IMPORTS = """
+import importlib, pkgutil, warnings
+warnings.simplefilter("ignore")
+import evermodel_provider
+for module in pkgutil.walk_packages(evermodel_provider.__path__, "evermodel_provider."):
+    importlib.import_module(module.name)
+"""
+FIRST_RETRAIN = """
+set -euo pipefail
+evermodel init orders.parquet --label returned
+evermodel check --files-only
+evermodel dags write
+airflow dags reserialize
+airflow dags list-import-errors
+airflow dags test retrain_orders 2014-01-03
+evermodel status orders
+"""
+
+
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheels")
+    build_wheels(folder)
+    return folder
+
+
+@pytest.mark.parametrize(("airflow", "python"), PAIRS, ids=lambda version: version)
+def test_a_fresh_airflow_takes_the_provider_and_retrains(
+    airflow: str, python: str, wheels: Path, tmp_path: Path
+) -> None:
+    environment = FreshEnvironment(tmp_path / "venv", python, wheels)
+    _thin(environment, [f"apache-airflow=={airflow}.*"], tmp_path)
+    environment.install(f"apache-airflow=={airflow}.*", "evermodel[train,dvc]")
+    _first_retrain(environment, tmp_path)
+
+
+@pytest.mark.parametrize("airflow", ["3.2.1", "3.3.1"])
+def test_the_provider_installs_under_the_pins_of_amazon_mwaa(
+    airflow: str, wheels: Path, tmp_path: Path
+) -> None:
+    environment = FreshEnvironment(tmp_path / "venv", "3.12", wheels)
+    wanted = [f"apache-airflow=={airflow}", "--constraints", str(CONSTRAINTS / f"mwaa-{airflow}.txt")]
+    _thin(environment, wanted, tmp_path)
+    environment.install(*wanted, "evermodel[train,dvc]")
+    _first_retrain(environment, tmp_path)
+
+
+def _thin(environment: FreshEnvironment, airflow: list[str], folder: Path) -> None:
+    """Install Airflow, then the provider beside it, and hold what the provider adds."""
+    environment.install(*airflow)
+    before = environment.size()
+    environment.install(*airflow, "airflow-provider-evermodel")
+    after = environment.size()
+    added = sorted(after.names - before.names)
+    print(
+        f"\n{' '.join(airflow[:1])}: {before.megabytes} MB; with the provider {after.megabytes} MB, {len(added)} more"
+    )
+    assert len(added) <= MOST_ADDED, added
+    assert after.megabytes - before.megabytes <= MOST_MEGABYTES
+    variables = _variables(folder)
+    imported = environment.run("python", "-c", IMPORTS, folder=folder, **variables)
+    assert imported.returncode == 0, imported.stderr[-3000:]
+    listed = environment.run("airflow", "providers", "list", folder=folder, **variables)
+    assert "airflow-provider-evermodel" in listed.stdout, listed.stderr[-3000:]
+
+
+def _first_retrain(environment: FreshEnvironment, folder: Path) -> None:
+    """Go from a table to a champion by `airflow dags test`."""
+    table = f"SELECT * RENAME (late AS returned, flight_id AS order_id) FROM '{SAMPLE}'"
+    duckdb.execute(f"COPY ({table}) TO '{folder / 'orders.parquet'}'")
+    variables = _variables(folder)
+    migrated = environment.run("airflow", "db", "migrate", folder=folder, **variables)
+    assert migrated.returncode == 0, migrated.stderr[-3000:]
+    done = environment.run("bash", "-c", FIRST_RETRAIN, folder=folder, **variables)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "orders: version 1 is champion" in done.stdout
+
+
+def _variables(folder: Path) -> dict[str, str]:
+    return {
+        "AIRFLOW_HOME": str(folder / "airflow"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "EVERMODEL_HOME": str(folder / "home"),
+        "EVERMODEL_MODELS": str(folder / "models"),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
+    }
