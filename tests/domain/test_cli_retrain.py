@@ -12,6 +12,7 @@ from evermodel.core.environment import os_user
 from evermodel.core.errors import EvermodelError, NoChampionError, PromotionError, SpecError
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.registry_entry import CHAMPION
+from evermodel.registry.tags import KIND
 from support.airflow_runs import claim_airflow_home
 from support.flights import World
 
@@ -80,6 +81,9 @@ def test_the_same_retrain_again_does_nothing_twice_and_is_told_once(world: World
     assert len(ModelRegistry(world.client).read(world.name).promotions) == 1
     assert "✓ extract" not in again.stderr
     assert len(list(world.settings.outbox.glob("*/message.json"))) == 1
+    experiment = world.client.get_experiment_by_name(world.name)
+    runs = world.client.search_runs([experiment.experiment_id], f"tags.`{KIND}` = 'retrain'")
+    assert [run.info.status for run in runs] == ["FINISHED"]
 
 
 def test_a_champion_that_stays_is_exit_3_and_no_is_kept_until_forced_with_a_reason(world: World) -> None:

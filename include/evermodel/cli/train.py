@@ -107,7 +107,7 @@ def _show(retrain: Retrain, result: RetrainResult) -> None:
     )
     typer.echo(_ending(model, result))
     if retrain.settings.tracking_uri.startswith("http"):
-        for label, address in evidence_links(retrain.settings.tracking_uri, retrain.mlflow_run()).items():
+        for label, address in evidence_links(retrain.settings.tracking_uri, retrain.read_run()).items():
             typer.echo(f"  {label}: {address}")
 
 

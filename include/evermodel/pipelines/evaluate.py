@@ -74,7 +74,7 @@ def evaluate_candidates(
 
 def read_decision(run: RetrainRun) -> Decision:
     """Read back the decision that `evaluate_candidates` wrote."""
-    return Decision.from_json(read_json(run.client, run.mlflow_run().info.run_id, DECISION_FILE))
+    return Decision.from_json(read_json(run.client, run.read_run().info.run_id, DECISION_FILE))
 
 
 def _anchor(run: RetrainRun, champion: ModelVersion) -> EvaluatedModel | None:

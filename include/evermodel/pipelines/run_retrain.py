@@ -134,7 +134,7 @@ def _chosen(retrain: Retrain, names: Collection[str]) -> list[CandidateSpec]:
 
 def _ended(retrain: Retrain, approved_by: str | None) -> RetrainResult | None:
     """Return the former result of this run key, if a repetition would change nothing."""
-    tags, key = retrain.mlflow_run().data.tags, retrain.run_key
+    tags, key = retrain.read_run().data.tags, retrain.run_key
     outcome, version = tags.get(OUTCOME), tags.get(VERSION)
     if outcome == RetrainOutcome.DEPLOYED:
         done = _promotion(retrain, version)
@@ -204,7 +204,7 @@ def retrain_summary(
     """Return what `retrain_message` needs."""
     decision, uri = retrain.decision(), retrain.settings.tracking_uri
     gain = decision.gain or (None, None, None)
-    known = evidence_links(uri, retrain.mlflow_run(), registered=bool(version))
+    known = evidence_links(uri, retrain.read_run(), registered=bool(version))
     if version:
         known["Model version"] = version_url(uri, decision.model, version)
     return {

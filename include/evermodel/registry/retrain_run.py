@@ -47,6 +47,10 @@ class RetrainRun:
             self.client, self.spec.name, self.run_key, kind=RETRAIN, name=name, tags={**known, **(tags or {})}
         )
 
+    def read_run(self) -> Run:
+        """Return the MLflow run as it is: an ended one stays ended."""
+        return find_run(self.client, self.spec.name, self.run_key, kind=RETRAIN) or self.mlflow_run()
+
     def require(self, given: Mapping[str, str]) -> None:
         """Raise `ForeignInputError` unless the run's tags record what a step was given: users may write XComs."""
         tags = self.mlflow_run().data.tags
