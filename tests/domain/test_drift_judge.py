@@ -387,11 +387,12 @@ def test_days_are_days_of_utc_also_when_clocks_change() -> None:
 
 _SCRIPT = """
 import sys
+from pathlib import Path
 import numpy, pyarrow, pyarrow.parquet
 from evermodel.monitoring.drift.rows import ParquetRows
 from support.drift_rows import drift_spec, judge
 spec = drift_spec(["x", "y"], ["c"])
-found = judge(spec, ParquetRows([sys.argv[1]]), ParquetRows([sys.argv[2]]))
+found = judge(spec, *(ParquetRows([Path(file)]) for file in sys.argv[1:]))
 print([c.severity for c in found][0], sorted({"pandas", "evidently", "scipy.stats", "sklearn", "mlflow"} & set(sys.modules)))
 """
 
