@@ -10,8 +10,19 @@ import pytest
 
 from evermodel.core.settings import Settings
 from evermodel.registry import tracking
+from evermodel.serving.desired_state import RegistrySource
+from evermodel.serving.preparation import PreparingSource
 from support.serving_edge import Edges, running_edge
 from support.serving_models import SPEC, Wire, World
+
+_PREPARING = {"test_serving_preparation", "test_serving_swap"}
+
+
+@pytest.fixture(autouse=True)
+def versions_load_in_this_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start no process for a version, which takes 2 s, except where that is what is tested."""
+    if request.module.__name__.rpartition(".")[2] not in _PREPARING:
+        monkeypatch.setattr(PreparingSource, "download", RegistrySource.download)
 
 
 @pytest.fixture

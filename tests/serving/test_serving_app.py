@@ -14,7 +14,7 @@ from support.serving_models import SPEC, World, request_rows, wait_until
 @pytest.fixture
 def client(world: World) -> Iterator[TestClient]:
     world.publish(1)
-    with TestClient(create_app([world.name], world.settings, poll_seconds=0.1)) as client:
+    with TestClient(create_app([world.name], world.settings, poll_seconds=0.2)) as client:
         wait_until(lambda: client.get("/ready").status_code == 200, "the app is ready")
         yield client
 
@@ -41,7 +41,7 @@ def test_answers_are_those_of_the_pipeline(world: World, candidate: int, graph: 
 
 
 def test_states_before_and_after_the_first_champion(world: World) -> None:
-    with TestClient(create_app([world.name], world.settings, poll_seconds=0.1)) as client:
+    with TestClient(create_app([world.name], world.settings, poll_seconds=0.2)) as client:
         assert client.get("/health").json() == {"status": "alive"}
         wait_until(lambda: "has no champion" in client.get("/models").text, "the reason is named")
         answer = client.get("/ready")
@@ -167,7 +167,7 @@ def test_several_models_need_their_name(world: World) -> None:
     world.publish(1)
     other = world.settings.models / "other.yaml"
     other.write_text(SPEC.format(name="other"))
-    with TestClient(create_app([world.name, "other"], world.settings, poll_seconds=0.1)) as client:
+    with TestClient(create_app([world.name, "other"], world.settings, poll_seconds=0.2)) as client:
         rows = {"rows": request_rows(2, 1)}
         wait_until(
             lambda: client.post(f"/models/{world.name}/predict", json=rows).status_code == 200, "it answers"

@@ -39,7 +39,7 @@ def test_requests_between_two_looks_become_figures_and_a_restart_is_no_negative_
         assert found is not None
         return found
 
-    with running(create_app([world.name], world.settings, poll_seconds=0.1)) as client:
+    with running(create_app([world.name], world.settings, poll_seconds=0.2)) as client:
         url = ask(client, 5)
         assert figures_of(look(url, 0)).requests == 5
         ask(client, 20)
@@ -53,7 +53,7 @@ def test_requests_between_two_looks_become_figures_and_a_restart_is_no_negative_
     assert figures.p99_ms is not None
     assert 0 < figures.p50_ms <= figures.p99_ms <= 5000
 
-    with running(create_app([world.name], world.settings, poll_seconds=0.1)) as client:
+    with running(create_app([world.name], world.settings, poll_seconds=0.2)) as client:
         kept = ScrapeInterval(Counters(**_page(ask(client, 30), world.name)), 0, (), ())
         again = read_counters(world.name, client.get("/metrics").text).since(kept.counted)
         assert sum(again.requests.values()) == 0

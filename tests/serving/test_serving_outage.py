@@ -24,7 +24,7 @@ def test_the_registry_goes_away_and_comes_back(
 ) -> None:
     one, two = world.publish(1), world.publish(2, promote=False)
     caplog.set_level(logging.INFO, "evermodel.serving")
-    with TestClient(create_app([world.name], world.through(wire.url), poll_seconds=0.05)) as client:
+    with TestClient(create_app([world.name], world.through(wire.url), poll_seconds=0.2)) as client:
         wait_for_version(client, one.version)
         wire.cut()
         wait_until(lambda: "does not answer" in last_error(client), "the outage is seen")
@@ -44,10 +44,10 @@ def test_the_registry_goes_away_and_comes_back(
 def test_a_start_without_registry_answers_from_the_cache(world: World, wire: Wire) -> None:
     one, two = world.publish(1), world.publish(2, promote=False)
     settings = world.through(wire.url)
-    with TestClient(create_app([world.name], settings, poll_seconds=0.05)) as client:
+    with TestClient(create_app([world.name], settings, poll_seconds=0.2)) as client:
         wait_for_version(client, one.version)
     wire.cut()
-    with TestClient(create_app([world.name], settings, poll_seconds=0.05)) as client:
+    with TestClient(create_app([world.name], settings, poll_seconds=0.2)) as client:
         wait_until(lambda: client.get("/ready").status_code == 200, "the cached version answers")
         rows = request_rows(2, 1)
         body = client.post("/predict", json={"rows": rows}).json()
@@ -60,7 +60,7 @@ def test_a_start_without_registry_answers_from_the_cache(world: World, wire: Wir
 
 def test_a_process_without_registry_follows_another_one_of_its_machine(world: World, wire: Wire) -> None:
     one, two = world.publish(1), world.publish(2, promote=False)
-    cut_off = create_app([world.name], world.through(wire.url), poll_seconds=0.05)
+    cut_off = create_app([world.name], world.through(wire.url), poll_seconds=0.2)
     with TestClient(cut_off) as client, TestClient(create_app([world.name], world.settings, 0.05)) as other:
         wait_for_version(client, one.version)
         wait_for_version(other, one.version)
@@ -77,7 +77,7 @@ def test_a_process_without_registry_follows_another_one_of_its_machine(world: Wo
 def test_a_start_without_registry_and_cache_says_so(world: World, wire: Wire) -> None:
     world.publish(1)
     wire.cut()
-    with TestClient(create_app([world.name], world.through(wire.url), poll_seconds=0.05)) as client:
+    with TestClient(create_app([world.name], world.through(wire.url), poll_seconds=0.2)) as client:
         wait_until(lambda: "does not answer" in client.get("/models").text, "the reason is named")
         assert client.get("/ready").status_code == 503
 
@@ -85,11 +85,11 @@ def test_a_start_without_registry_and_cache_says_so(world: World, wire: Wire) ->
 def test_a_broken_cache_without_registry_says_both(world: World, wire: Wire) -> None:
     one = world.publish(1, graph=False)
     settings = world.through(wire.url)
-    with TestClient(create_app([world.name], settings, poll_seconds=0.05)) as client:
+    with TestClient(create_app([world.name], settings, poll_seconds=0.2)) as client:
         wait_for_version(client, one.version)
     wire.cut()
     (model_folder(settings, world.name) / one.version / "model.skops").write_bytes(b"cut off")
-    with TestClient(create_app([world.name], settings, poll_seconds=0.05)) as client:
+    with TestClient(create_app([world.name], settings, poll_seconds=0.2)) as client:
         wait_until(lambda: "cannot be loaded either" in client.get("/models").text, "both reasons are named")
         assert client.get("/ready").json()["reasons"] == {world.name: "load_failed"}
         assert "does not answer" in client.get("/models").text
@@ -100,7 +100,7 @@ def test_a_broken_cache_without_registry_says_both(world: World, wire: Wire) -> 
 def test_a_damaged_or_unsafe_champion_leaves_the_last_good_one(world: World, tmp_path: Path) -> None:
     one = world.publish(1, graph=False)
     trap = tmp_path / "trap"
-    with TestClient(create_app([world.name], world.settings, poll_seconds=0.05)) as client:
+    with TestClient(create_app([world.name], world.settings, poll_seconds=0.2)) as client:
         wait_for_version(client, one.version)
         damaged = _publish_files(world, 3, lambda files: (files / "model.skops").write_bytes(b"damaged"))
         wait_until(lambda: "not a readable skops file" in last_error(client), "the damage is seen")
@@ -119,7 +119,7 @@ def test_a_damaged_or_unsafe_champion_leaves_the_last_good_one(world: World, tmp
 
 def test_a_version_that_cannot_score_its_own_example_is_not_put_to_work(world: World) -> None:
     one = world.publish(1, graph=False)
-    with TestClient(create_app([world.name], world.settings, poll_seconds=0.05)) as client:
+    with TestClient(create_app([world.name], world.settings, poll_seconds=0.2)) as client:
         wait_for_version(client, one.version)
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Thread
 from types import SimpleNamespace
@@ -123,16 +124,17 @@ def test_a_version_that_crashes_the_process_is_not_tried_in_the_app(
         source_of(world).download(VERSION, tmp_path)
 
 
-def test_the_process_ends_when_the_app_stops(world: World, tmp_path: Path, started: list[Process]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
+def test_two_processes_run_at_once_and_end_when_the_app_stops(
+    world: World, tmp_path: Path, started: list[Process]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent, ThreadPoolExecutor(3) as threads:
         source = source_of(world, f"http://127.0.0.1:{silent.getsockname()[1]}")
-        soon(lambda: started, source.stop)
-        with pytest.raises(PreparationError):
-            source.download(VERSION, tmp_path)
-        assert started[0].returncode == -9
-        with pytest.raises(PreparationError):
-            source.download(VERSION, tmp_path)
-        assert started[1].returncode == -9
+        downloads = [threads.submit(source.download, VERSION, tmp_path) for _ in range(3)]
+        wait_until(lambda: len(started) == 2, "two run")
+        assert not any(download.done() for download in downloads)
+        source.stop()
+        assert all(isinstance(download.exception(20), PreparationError) for download in downloads)
+    assert [process.returncode for process in started] == [-9, -9, -9]
 
 
 def test_the_process_ends_when_the_app_is_killed(world: World, tmp_path: Path) -> None:

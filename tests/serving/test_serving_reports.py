@@ -123,7 +123,7 @@ def test_a_lake_that_is_away_is_logged_once_and_hurts_nobody(
 
 def test_the_app_reports_which_version_it_serves_and_that_it_ended(world: World) -> None:
     made = world.publish(1)
-    app, lake = create_app([world.name], world.settings, poll_seconds=0.1), world.settings.lake
+    app, lake = create_app([world.name], world.settings, poll_seconds=0.2), world.settings.lake
 
     def reports() -> Reports:
         return read_reports(lake, world.name, datetime.now(UTC))

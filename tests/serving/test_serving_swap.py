@@ -49,7 +49,7 @@ def test_promotions_canaries_and_rollbacks_under_load_lose_and_mix_nothing(world
                 body, seconds = answer.json(), time.perf_counter() - asked
                 answers.append((number, body["version"], [p["score"] for p in body["predictions"]], seconds))
 
-    with running(create_app([world.name], world.settings, poll_seconds=0.05)) as client:
+    with running(create_app([world.name], world.settings, poll_seconds=0.2)) as client:
         wait_for_version(client, "1")
         threads = [threading.Thread(target=call, args=(client, number)) for number in range(4)]
         for thread in threads:
@@ -137,7 +137,7 @@ def test_a_rollback_does_not_wait_for_a_download_under_way(
     held, begun = slow_downloads
     _, two = world.publish(1), world.publish(2)
     held["3"] = threading.Event()
-    with running(create_app([world.name], world.settings, poll_seconds=0.05)) as client:
+    with running(create_app([world.name], world.settings, poll_seconds=0.2)) as client:
         wait_for_version(client, two.version)
         world.publish(3)
         wait_until(lambda: "3" in begun, "version 3 is on its way")
@@ -202,7 +202,7 @@ def test_a_new_champion_answers_before_its_fallback_is_loaded(
 
 def test_a_rollback_is_followed(world: World) -> None:
     one, two = world.publish(1), world.publish(2)
-    with running(create_app([world.name], world.settings, poll_seconds=0.05)) as client:
+    with running(create_app([world.name], world.settings, poll_seconds=0.2)) as client:
         wait_for_version(client, two.version)
         world.promote(one.version)
         wait_for_version(client, one.version)

@@ -56,7 +56,7 @@ def test_a_rollout_from_a_share_to_the_promotion(world: World) -> None:
     one, two = world.publish(1), world.publish(2, promote=False)
     rows = request_rows(3, 1)
     plan = plan_for(world, one, two, split("1", "2", 0.3))
-    with TestClient(create_app([world.name], world.settings, poll_seconds=0.05)) as client:
+    with TestClient(create_app([world.name], world.settings, poll_seconds=0.2)) as client:
         wait_for_revision(client, 1)
         assert state(client)["shares"] == pytest.approx({"1": 0.7, "2": 0.3})
         before = ask(client, rows, 40)
@@ -88,7 +88,7 @@ def test_a_rollout_from_a_share_to_the_promotion(world: World) -> None:
 def test_a_plan_that_ended_or_cannot_be_read_moves_nothing(world: World) -> None:
     one, two = world.publish(1), world.publish(2, promote=False)
     plan = plan_for(world, one, two, split("1", "2", 1.0))
-    with TestClient(create_app([world.name], world.settings, poll_seconds=0.05)) as client:
+    with TestClient(create_app([world.name], world.settings, poll_seconds=0.2)) as client:
         wait_for_revision(client, 1)
         assert ask(client, request_rows(1, 1), 1)[0]["version"] == "2"
         change(world, plan, state="rolled_back")
@@ -107,7 +107,7 @@ def test_the_unheard_answers_are_compared_and_kept_apart(world: World) -> None:
     one, two = world.publish(1), world.publish(2, promote=False)
     rows = request_rows(20, 1)
     plan_for(world, one, two, everything_to("1"), shadow=1.0)
-    with TestClient(create_app([world.name], world.settings, poll_seconds=0.05)) as client:
+    with TestClient(create_app([world.name], world.settings, poll_seconds=0.2)) as client:
         wait_until(lambda: state(client)["shadow"] == "2", "the shadow is there")
         assert {answer["version"] for answer in ask(client, rows, 5)} == {"1"}
         (reconciler,) = client.app.state.reconcilers.values()  # type: ignore[attr-defined]
@@ -132,7 +132,7 @@ def test_the_unheard_answers_are_compared_and_kept_apart(world: World) -> None:
 def test_only_what_the_shadow_answered_alone_counts_as_its_response_time(world: World) -> None:
     one, two = world.publish(1), world.publish(2, promote=False)
     plan_for(world, one, two, everything_to("1"), shadow=1.0)
-    with TestClient(create_app([world.name], world.settings, poll_seconds=0.05)) as client:
+    with TestClient(create_app([world.name], world.settings, poll_seconds=0.2)) as client:
         wait_until(lambda: state(client)["shadow"] == "2", "the shadow is there")
         (reconciler,) = client.app.state.reconcilers.values()  # type: ignore[attr-defined]
         shadow, sizes = reconciler.traffic.shadow, []
@@ -160,7 +160,7 @@ def test_what_only_the_challenger_refuses_is_answered_by_the_champion(world: Wor
     file.write_text(file.read_text().replace("numeric: [temp, wind]", "numeric: [wind]"))
     two = world.publish(2, promote=False)
     plan_for(world, one, two, split("1", "2", 1.0))
-    with TestClient(create_app([world.name], world.settings, poll_seconds=0.05)) as client:
+    with TestClient(create_app([world.name], world.settings, poll_seconds=0.2)) as client:
         wait_for_revision(client, 1)
         old = ask(client, request_rows(2, 1), 3)
         assert {answer["version"] for answer in old} == {"1"}
@@ -179,7 +179,7 @@ def test_an_arm_that_cannot_be_loaded_leaves_its_share_to_the_champion(world: Wo
     empty = world.register(f"{run.info.artifact_uri}/model", run.info.run_id, None, 3, promote=False)
     plan = plan_for(world, one, two, split("1", "2", 0.9))
     rows = request_rows(1, 1)
-    with TestClient(create_app([world.name], world.settings, poll_seconds=0.05)) as client:
+    with TestClient(create_app([world.name], world.settings, poll_seconds=0.2)) as client:
         wait_for_revision(client, 1)
         for version in (empty.version, "9"):
             plan = change(world, plan, arms=split("1", version, 0.9), challenger=version)
@@ -202,15 +202,15 @@ def test_a_start_without_registry_answers_by_the_last_plan(world: World, wire: W
     plan_for(world, one, two, split("1", "2", 0.5))
     settings = world.through(wire.url)
     rows = request_rows(1, 1)
-    with TestClient(create_app([world.name], settings, poll_seconds=0.05)) as client:
+    with TestClient(create_app([world.name], settings, poll_seconds=0.2)) as client:
         wait_for_revision(client, 1)
         before = [answer["version"] for answer in ask(client, rows, 20)]
     wire.cut()
-    with TestClient(create_app([world.name], settings, poll_seconds=0.05)) as client:
+    with TestClient(create_app([world.name], settings, poll_seconds=0.2)) as client:
         assert [answer["version"] for answer in ask(client, rows, 20)] == before  # from the first request on
         assert "does not answer" in state(client)["last_error"]
     shutil.rmtree(model_folder(settings, world.name) / "2")
-    with TestClient(create_app([world.name], settings, poll_seconds=0.05)) as client:
+    with TestClient(create_app([world.name], settings, poll_seconds=0.2)) as client:
         assert {answer["version"] for answer in ask(client, rows, 20)} == {"1"}
 
 
@@ -218,10 +218,10 @@ def test_the_limit_of_a_step_holds_without_a_controller(world: World) -> None:
     one, two = world.publish(1), world.publish(2, promote=False)
     plan = plan_for(world, one, two, split("1", "2", 1.0), limit=7)
     rows = request_rows(1, 1)
-    with TestClient(create_app([world.name], world.settings, poll_seconds=0.05)) as client:
+    with TestClient(create_app([world.name], world.settings, poll_seconds=0.2)) as client:
         wait_for_revision(client, 1)
         assert [answer["version"] for answer in ask(client, rows, 12)] == ["2"] * 7 + ["1"] * 5
-    with TestClient(create_app([world.name], world.settings, poll_seconds=0.05)) as client:
+    with TestClient(create_app([world.name], world.settings, poll_seconds=0.2)) as client:
         wait_for_revision(client, 1)
         assert {answer["version"] for answer in ask(client, rows, 5)} == {"1"}  # a restart gives nothing back
         change(world, plan, step=1, step_since="later", limit=3)
@@ -232,7 +232,7 @@ def test_the_limit_of_a_step_holds_without_a_controller(world: World) -> None:
 def test_a_request_without_an_answer_uses_nothing_of_the_limit(world: World) -> None:
     one, two = world.publish(1), world.publish(2, promote=False)
     plan_for(world, one, two, split("1", "2", 1.0), limit=3)
-    with TestClient(create_app([world.name], world.settings, poll_seconds=0.05)) as client:
+    with TestClient(create_app([world.name], world.settings, poll_seconds=0.2)) as client:
         wait_for_revision(client, 1)
         refused = [client.post("/predict", content=body) for body in (b"[", b'{"rows": [{}]}', b"") * 3]
         assert {answer.status_code for answer in refused} == {422}
@@ -245,11 +245,11 @@ def test_the_limit_of_a_step_outlives_a_restart_without_the_registry(world: Worl
     one, two = world.publish(1), world.publish(2, promote=False)
     plan_for(world, one, two, split("1", "2", 1.0), limit=7)
     settings, rows = world.through(wire.url), request_rows(1, 1)
-    with TestClient(create_app([world.name], settings, poll_seconds=0.05)) as client:
+    with TestClient(create_app([world.name], settings, poll_seconds=0.2)) as client:
         wait_for_revision(client, 1)
         assert [answer["version"] for answer in ask(client, rows, 5)] == ["2"] * 5
     wire.cut()
-    with TestClient(create_app([world.name], settings, poll_seconds=0.05)) as client:
+    with TestClient(create_app([world.name], settings, poll_seconds=0.2)) as client:
         assert [answer["version"] for answer in ask(client, rows, 5)] == ["2"] * 2 + ["1"] * 3
 
 

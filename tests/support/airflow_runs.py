@@ -29,10 +29,11 @@ from support.paths import PROJECT
 DAGS = PROJECT / "dags"
 KINDS = ("retrain", "score", "drift", "rollback", "rollout", "stop_rollout", "backtest")
 # A scheduler that says soon that it lives (see wait_until_parked), looks for work less often than in the demo, and starts
-# nothing because the clock says so.
+# nothing because the clock says so; DAG files are parsed again only when they change.
 SCHEDULER = {
     "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
     "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.25",
+    "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
     "EVERMODEL_SCHEDULES": "off",
 }
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__package__)
 _NICE = 10  # a tenth of the processor time where answers need all of it
 _KILLED_FIRST = "1000"
+# Their memory has a bound however many models there are, and a rollback need not wait for one download.
+_AT_ONCE = threading.BoundedSemaphore(2)
 
 
 class PreparationError(TransientError):
@@ -38,7 +40,7 @@ class PreparingSource(RegistrySource):
 
     Such a process starts for a version that is not in the cache and ends with its work, or as soon as this process
     ends. It costs the memory of MLflow and of the version (180 MB and more), runs at a lower priority, and is the first
-    to be killed where memory is short; this process then does the work itself.
+    to be killed where memory is short; this process then does the work itself. At most two run at once.
 
     Parameters
     ----------
@@ -69,17 +71,12 @@ class PreparingSource(RegistrySource):
             "folder": str(folder),
             "path": sys.path,
         }
-        try:
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-m", __name__],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-                start_new_session=True,  # Ctrl-C is for this process, which ends the other one
-            )
-        except OSError as error:
-            return self._alone(version, folder, f"no process can be started: {error}")
-        answer, code = self._answer(process, json.dumps(order).encode() + b"\n")
+        with _AT_ONCE:
+            try:
+                process = _start()
+            except OSError as error:
+                return self._alone(version, folder, f"no process can be started: {error}")
+            answer, code = self._answer(process, json.dumps(order).encode() + b"\n")
         if answer:
             return _files(json.loads(answer))
         if code == -signal.SIGKILL and not self._stopped:
@@ -103,8 +100,7 @@ class PreparingSource(RegistrySource):
             assert process.stdin
             assert process.stdout
             with suppress(BrokenPipeError):
-                process.stdin.write(order)
-                process.stdin.flush()  # open until the end: the process ends when it is closed
+                process.stdin.write(order)  # and left open: the process ends when it is closed
             answer = process.stdout.read()
         self._running.discard(process)
         return answer, process.returncode
@@ -115,6 +111,17 @@ class PreparingSource(RegistrySource):
             *(self._spec.name, version.version, reason),
         )
         return super().download(version, folder)
+
+
+def _start() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", __name__],
+        bufsize=0,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        start_new_session=True,  # Ctrl-C is for this process, which ends the other one
+    )
 
 
 def _files(answer: dict[str, Any]) -> dict[str, str]:
