@@ -27,6 +27,7 @@ from evermodel.core.storage import (
     version_of,
 )
 from evermodel.core.storage.client import store_of
+from evermodel.data.parquet import column_ranges
 from support import object_stores
 
 pytestmark = pytest.mark.integration
@@ -165,6 +166,11 @@ def test_a_reader_fetches_its_columns_and_little_more(
     fetched.clear()
     pq.ParquetFile(readable(file), metadata=footer).read(["c"])
     assert column <= sum(fetched) <= column * 1.1
+    fetched.clear()
+    opened = readable(file, column_ranges(footer, "c"))
+    assert (len(fetched), sum(fetched)) == (4, column)
+    assert pq.ParquetFile(opened, metadata=footer).read(["c"])["c"] == rows["c"]
+    assert len(fetched) == 4
 
 
 def test_an_object_that_is_replaced_under_a_reader_is_an_error_and_no_mixture(bucket: BucketPath) -> None:

@@ -68,7 +68,7 @@ class Settings(BaseModel):
 
     @property
     def state(self) -> Path:
-        """Folder of messages, incidents and serving's reports: the lake, or inside ``home`` beside a bucket."""
+        """Folder of serving's reports and of backtests: the lake, or inside ``home`` beside a bucket."""
         return self.lake if isinstance(self.lake, Path) else self.home / "state"
 
     @property

@@ -16,6 +16,7 @@ from evermodel.core.storage import StoragePath
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 _GROUP_ROWS = 100_000
 
@@ -79,6 +80,14 @@ def write_by_content(
                     writer.close()
             temporary.unlink(missing_ok=True)
     return target, rows
+
+
+def column_ranges(footer: pq.FileMetaData, name: str) -> list[tuple[int, int]]:
+    """Return where a file has a column, as offsets, one for each row group."""
+    index = footer.schema.names.index(name)
+    chunks = [footer.row_group(group).column(index) for group in range(footer.num_row_groups)]
+    starts = [min(filter(None, (chunk.dictionary_page_offset, chunk.data_page_offset))) for chunk in chunks]
+    return [(start, start + chunk.total_compressed_size) for start, chunk in zip(starts, chunks, strict=True)]
 
 
 def repeating(schema: pa.Schema) -> list[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -16,6 +17,9 @@ from evermodel.core.storage.client import store_of, translated
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
+
+
+_AT_ONCE = 16  # requests of one reader
 
 
 @dataclass(frozen=True)
@@ -230,9 +234,23 @@ class BucketPath:
             if not missing_ok:
                 raise
 
-    def open_ranges(self) -> io.RawIOBase:
-        """Open for reading; only what is read is fetched, and all of it is of one version of the object."""
-        return _Ranges(self, self.stat())
+    def open_ranges(self, ranges: Sequence[tuple[int, int]] = ()) -> io.RawIOBase:
+        """Open for reading; only what is read is fetched, and all of it is of one version of the object.
+
+        Parameters
+        ----------
+        ranges
+            What will be read, as offsets: it is fetched now, several ranges at once.
+        """
+        state = self.stat()
+
+        def fetch(ends: tuple[int, int]) -> bytes:
+            return self.read_range(*ends, state.etag)
+
+        if not ranges:
+            return _Ranges(self, state, {})
+        with ThreadPoolExecutor(min(_AT_ONCE, len(ranges)), "ranges") as pool:
+            return _Ranges(self, state, dict(zip(ranges, pool.map(fetch, ranges), strict=True)))
 
     def read_range(self, start: int, end: int, etag: str) -> bytes:
         """Return some bytes of a version of the object.
@@ -270,9 +288,9 @@ class BucketPath:
 class _Ranges(io.RawIOBase):
     """A file of which every read is a request of exactly those bytes, as Parquet's readers want it."""
 
-    def __init__(self, path: BucketPath, state: ObjectState) -> None:
+    def __init__(self, path: BucketPath, state: ObjectState, fetched: dict[tuple[int, int], bytes]) -> None:
         super().__init__()
-        self._path, self._state, self._place = path, state, 0
+        self._path, self._state, self._fetched, self._place = path, state, fetched, 0
 
     def readable(self) -> bool:
         return True
@@ -293,7 +311,8 @@ class _Ranges(io.RawIOBase):
         count = rest if size is None or size < 0 else min(size, rest)
         if count == 0:
             return b""
-        found = self._path.read_range(self._place, self._place + count, self._state.etag)
+        ends = (self._place, self._place + count)
+        found = self._fetched.pop(ends, None) or self._path.read_range(*ends, self._state.etag)
         self._place += len(found)
         return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -18,15 +18,20 @@ if TYPE_CHECKING:
     from evermodel.core.storage.address import StoragePath
 
 
-def readable(path: StoragePath) -> Path | BinaryIO:
+def readable(path: StoragePath, ranges: Sequence[tuple[int, int]] = ()) -> Path | BinaryIO:
     """Return what Arrow's readers open: the path, or ranges of an object, of which only what is read is fetched.
+
+    Parameters
+    ----------
+    ranges
+        What will be read of an object, as offsets, so that it is fetched at once.
 
     Raises
     ------
     FileNotFoundError
         There is no such object.
     """
-    return path if isinstance(path, Path) else cast("BinaryIO", path.open_ranges())
+    return path if isinstance(path, Path) else cast("BinaryIO", path.open_ranges(ranges))
 
 
 def files_in(folder: StoragePath, pattern: str) -> list[StoragePath]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evermodel.core.formats import require_known_parquet
 from evermodel.core.storage import StoragePath, readable
+from evermodel.data.parquet import column_ranges
 from evermodel.monitoring.drift.profile import of_version
 from evermodel.monitoring.drift.reference_and_current import ColumnarRows
 from evermodel.spec.window import Window
@@ -75,7 +77,8 @@ class ParquetRows:
         if self.schema is not None and name not in footer.schema.to_arrow_schema().names:
             return pa.chunked_array([pa.nulls(footer.num_rows)])
         # Text stays the codes that the file holds: they are counted in a tenth of the time.
-        read = pq.ParquetFile(readable(file), metadata=footer, read_dictionary=[name], memory_map=True).read(
+        opened = readable(file, () if isinstance(file, Path) else column_ranges(footer, name))
+        read = pq.ParquetFile(opened, metadata=footer, read_dictionary=[name], memory_map=True).read(
             columns=[name]
         )[name]
         if self.schema is None or pa.types.is_dictionary(read.type):
