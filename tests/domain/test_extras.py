@@ -58,7 +58,7 @@ def test_any_other_failed_import_stays_as_it_is(name: str) -> None:
 
 def _needs(**fields: object) -> set[str]:
     spec: ModelSpec = small_spec(**fields)
-    return set(libraries.libraries_of(spec)) - set(EXTRAS["train"]) - {"dvc", "evidently"}
+    return set(libraries.libraries_of(spec)) - set(EXTRAS["train"]) - {"dvc"}
 
 
 def test_a_spec_needs_the_libraries_of_what_it_names(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,6 +66,7 @@ def test_a_spec_needs_the_libraries_of_what_it_names(monkeypatch: pytest.MonkeyP
     boosted = [{"name": "trees", "estimator": "lightgbm.LGBMClassifier"}]
     assert _needs(candidates=boosted) == {"lightgbm"}
     assert _needs(source={"kind": "ibis", "url": "pyspark://x", "table": "t"}) == {"ibis", "pyspark"}
+    assert _needs(drift={"by_column": {"age": {"method": "ks"}}}) == {"evidently"}
     assert _needs(source={"path": "gs://lake/rows.parquet"}) == {"gcsfs"}
     monkeypatch.setattr(libraries, "is_installed", lambda library: library not in ("lightgbm", "dvc"))
     lines, command = libraries.missing_extras(small_spec(candidates=boosted))

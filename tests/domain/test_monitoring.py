@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from evermodel.registry.tracking import read_json
 from evermodel.spec.window import Window, parse_moment
 from support.flights import World, flights_world
 
-CALM_DAY, DRIFTED_DAY = "2013-03-18", "2013-06-10"
+CALM_DAY, DRIFTED_DAY, OWN_PAGE_DAY = "2013-03-18", "2013-06-10", "2013-07-08"
 
 
 @pytest.fixture(scope="module")
@@ -156,3 +157,26 @@ def test_a_window_without_predictions_names_the_dag_that_should_have_written_the
 def test_without_a_champion_there_is_nothing_to_judge(world: World) -> None:
     with pytest.raises(NoChampionError):
         _watch(world, CALM_DAY).judge()
+
+
+def test_without_evidently_the_report_is_a_page_of_our_own(
+    watched: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "evidently"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "evidently", None)
+    monkeypatch.setattr("evermodel.pipelines.drift.is_installed", lambda library: False)
+    _write(watched, OWN_PAGE_DAY, temp=pa.array([95.0] * 300))
+    watch = _watch(watched, OWN_PAGE_DAY)
+
+    verdict, address = watch.judge(), watch.report()
+
+    run_id = watch.mlflow_run().info.run_id
+    page = Path(watched.client.download_artifacts(run_id, "evidently.html", str(tmp_path))).read_text()
+    assert address.endswith(run_id)
+    assert verdict.drifting
+    assert [column.column for column in verdict.columns if f"<td>{column.column}</td>" not in page] == []
+    assert f"<h2>{verdict.drifting[0].column}: {verdict.drifting[0].what}</h2>" in page
+    assert "pip install" in page
+    assert "evermodel[evidently]" in page
+    assert "<script" not in page

@@ -105,12 +105,12 @@ def test_everything_imports_and_a_task_without_its_library_names_the_extra(thin:
 def test_check_doctor_and_commands_name_the_extras(thin: Path) -> None:
     check = run(thin, "-m", "evermodel.cli", "check")
     assert check.returncode == 1
-    assert "model flights: the drift report needs evidently" in check.stderr
-    assert 'What to do: pip install "evermodel[train,dvc,evidently]"' in check.stderr
+    assert "model flights: tracking of snapshots needs dvc" in check.stderr
+    assert 'What to do: pip install "evermodel[train,dvc]"' in check.stderr
     assert run(thin, "-m", "evermodel.cli", "check", "--files-only").returncode == 0
     doctor = run(thin, "-m", "evermodel.cli", "doctor", "--json", "--only", "specs", "--only", "dvc remote")
     found = {check["name"]: check for check in json.loads(doctor.stdout)["checks"]}
-    assert found["extras"]["advice"] == 'pip install "evermodel[train,dvc,evidently]"'
+    assert found["extras"]["advice"] == 'pip install "evermodel[train,dvc]"'
     assert found["DVC remote"]["advice"] == 'pip install "evermodel[dvc]"'
     serve = run(thin, "-m", "evermodel.cli", "serve", "flights")
     assert serve.returncode == 1

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from evermodel.alerts.incidents.handler import IncidentHandler
 from evermodel.alerts.plot import drift_plot
 from evermodel.alerts.publisher import clock, message_queue
+from evermodel.core.extras import is_installed
 from evermodel.core.settings import Settings
 from evermodel.data.snapshots.snapshot import read_snapshot
 from evermodel.monitoring.drift.drawing import sources_of
@@ -37,6 +38,7 @@ from evermodel.registry.tracking import (
     run_url,
     version_url,
 )
+from evermodel.reports.drift_page import drift_page
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window, drift_window
 
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 DRIFT = "drift"
+REPORT_FILE = "evidently.html"  # of either page: messages, the Models page and the command line link to it
 VERDICT_FILE, PERFORMANCE_FILE, SERVING_FILE = "verdict.json", "performance.json", "serving.json"
 
 
@@ -97,10 +100,17 @@ class DriftRun:
         return verdict
 
     def report(self) -> str:
-        """Draw Evidently's report; return the address of its MLflow run."""
-        verdict = self.verdict()
+        """Draw Evidently's report, or a page of our own where it is not installed; return the address of its MLflow run."""
+        verdict, run = self.verdict(), self.mlflow_run()
+        if is_installed("evidently"):
+            self._draw_evidently(verdict, run)
+        else:
+            self.client.log_text(run.info.run_id, drift_page(verdict), REPORT_FILE)
+        self.client.set_terminated(run.info.run_id, "FINISHED")
+        return run_url(self.settings.tracking_uri, run)
+
+    def _draw_evidently(self, verdict: DriftVerdict, run: Run) -> None:
         version = self.client.get_model_version(self.spec.name, verdict.version)
-        run = self.mlflow_run()
         references = self._watched(version).references(self.spec, self.settings.lake, self.as_of)
         sources = sources_of(references, window_rows(self.spec, self.settings.lake, self.as_of))
         snapshot = draw_report(self.spec, verdict, *sources)
@@ -108,8 +118,6 @@ class DriftRun:
             for file in save_report(snapshot, Path(folder)):
                 self.client.log_artifact(run.info.run_id, str(file))
         keep_report(self.settings.evidently_workspace, self.spec, snapshot, self.as_of)
-        self.client.set_terminated(run.info.run_id, "FINISHED")
-        return run_url(self.settings.tracking_uri, run)
 
     def verdict(self) -> DriftVerdict:
         """Read back the verdict that `judge` wrote."""
@@ -202,7 +210,7 @@ def incident_handler(
         queue=message_queue(watch.settings),
         run_id=day.info.run_id,
         links={
-            "Evidently report": artifact_url(uri, day, "evidently.html"),
+            "Evidently report": artifact_url(uri, day, REPORT_FILE),
             "MLflow run": run_url(uri, day),
             "Model version": version_url(uri, spec.name, verdict.version),
             **links,

@@ -10,11 +10,14 @@ from evermodel.spec.source import FilesSource, IbisSource
 def libraries_of(spec: ModelSpec) -> dict[str, str]:
     """Return what a model's DAGs import beside the core: why each library is needed, by its import name."""
     found = dict.fromkeys(EXTRAS["train"], "a retrain")
-    found |= {"dvc": "tracking of snapshots", "evidently": "the drift report"}
+    found["dvc"] = "tracking of snapshots"
     for candidate in spec.candidates:
         library = candidate.estimator.partition(".")[0]
         if library in EXTRAS["boosting"]:
             found[library] = f"candidate {candidate.name}"
+    for column, watch in spec.drift.by_column.items():
+        if watch.method != "calibrated":
+            found["evidently"] = f"drift.by_column.{column}.method: {watch.method}"
     if isinstance(spec.source, IbisSource):
         found["ibis"] = "source.kind: ibis"
         if spec.source.url.startswith("pyspark"):

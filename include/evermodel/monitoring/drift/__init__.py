@@ -13,6 +13,7 @@ __all__ = [
     "reference_and_current",
     "references",
     "report",
+    "report_text",
     "rows",
     "two_sample",
     "verdict",
