@@ -8,20 +8,25 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from fastapi.testclient import TestClient
 
 from evermodel.core.errors import StorageUnavailableError
 from evermodel.core.storage import BucketPath, readable
+from evermodel.data.prediction_log import read_log
 from evermodel.modeling.scoring.request_rows import Inputs
+from evermodel.serving.app import create_app
 from evermodel.serving.log_upload import LogUploader
 from evermodel.serving.metrics import Metrics
 from evermodel.serving.prediction_writer import LoggedRequest, PredictionLog, log_table, write_log_file
+from evermodel.spec.window import Window
 from support.object_stores import new_s3_bucket, s3_environment
+from support.serving_models import World, request_rows, wait_until
 
 INPUTS = Inputs(("temp", "carrier"), frozenset({"temp"}))
 OTHER = Inputs(("temp", "wind"), frozenset({"temp", "wind"}))
@@ -155,6 +160,21 @@ def test_a_damaged_file_is_put_aside_and_stops_no_other(lake: BucketPath, tmp_pa
     LogUploader(spool, lake).upload()
     assert _rows(lake) == Counter("a")
     assert [file.name for file in spool.rglob("*.damaged")] == ["online-0.damaged"]
+
+
+def test_the_app_writes_to_its_own_disk_and_has_uploaded_everything_when_it_ends(
+    world: World, lake: BucketPath
+) -> None:
+    world.publish(1)
+    settings = world.settings.model_copy(update={"lake": lake})
+    with TestClient(create_app([world.name], settings)) as client:
+        wait_until(lambda: client.get("/ready").status_code == 200, "the app is ready")
+        client.post("/predict", json={"rows": request_rows(3, 5)}, headers={"X-Request-ID": "r"})
+    assert _rows(lake) == Counter({"r": 3})
+    assert list(settings.home.rglob("*.parquet")) == []
+    now = datetime.now(UTC)
+    window = Window(now - timedelta(hours=1), now + timedelta(hours=1))
+    assert read_log(world.spec, lake, window).num_rows == 3
 
 
 PROCESS = """

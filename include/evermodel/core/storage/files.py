@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from filelock import FileLock
-
 from evermodel.core.storage.bucket import BucketPath
 
 if TYPE_CHECKING:
@@ -81,6 +79,8 @@ def replace_unchanged(path: StoragePath, data: bytes, version: str) -> bool:
         except FileExistsError:
             return False
         return True
+    from filelock import FileLock
+
     with FileLock(path.with_name(f".{path.name}.lock")), _written(path, data) as temporary:
         if version_of(path) != version:
             return False
