@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select, update
 
 from evermodel.alerts.incidents.handler import IncidentHandler
 from evermodel.alerts.incidents.store import Transition, incident_history, read_incidents, record
 from evermodel.alerts.queue import MessageQueue
 from evermodel.alerts.queued_message import Destination
+from evermodel.core.database.tables import incidents
 from evermodel.monitoring.problems import Problem
 from evermodel.registry.tags import INCIDENTS
 from support.verdicts import a_column
@@ -106,7 +108,53 @@ def test_an_old_day_run_again_does_not_touch_todays_incident(team: WatchedModel)
     assert (team.said(), read_incidents(team.client, team.name)) == ([], before)
 
 
-def test_killed_after_it_was_written_down_it_is_said_all_the_same(
+def test_an_incident_and_its_messages_are_written_together_or_not_at_all(
+    team: WatchedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("evermodel.alerts.queue._put", die)
+        with pytest.raises(KeyboardInterrupt):
+            team.look(1, WARNING)
+    assert (stored_text(team), team.said()) == (None, [])
+
+    with monkeypatch.context() as patch:
+        patch.setattr("evermodel.alerts.incidents.handler.write_incidents", die)
+        with pytest.raises(KeyboardInterrupt):
+            team.look(1, WARNING)
+    assert "drift-1" in str(stored_text(team))
+    assert INCIDENTS not in team.client.get_registered_model(team.name).tags
+    assert team.look(1, WARNING)["drift"].action == "open"
+    assert team.said() == ["post open: [warning] m: drift (warning)"]
+    assert read_incidents(team.client, team.name).of("drift").count == 1
+
+
+def test_what_an_earlier_release_or_damage_leaves_goes_on_from_the_tag(team: WatchedModel) -> None:
+    team.look(1, WARNING)
+    of_the_first_day = stored_text(team)
+    assert team.look(2, CALM)["drift"].action == "resolve"
+    # A release without a database handled the second day.
+    write_text(team, str(of_the_first_day))
+    assert team.look(3, WARNING)["drift"].incident.startswith("drift-2")
+    write_text(team, "{")
+    assert team.look(4, WARNING)["drift"].action == "update"
+    assert "drift-2" in str(stored_text(team))
+
+
+def stored_text(team: WatchedModel) -> str | None:
+    with team.queue.database.reading() as connection:
+        text: str | None = connection.scalar(select(incidents.c.content))
+        return text
+
+
+def write_text(team: WatchedModel, text: str) -> None:
+    with team.queue.database.writing() as connection:
+        connection.execute(update(incidents).values(content=text))
+
+
+def test_killed_before_anything_was_queued_it_is_said_all_the_same(
     team: WatchedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     team.look(1, WARNING)

@@ -8,7 +8,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from evermodel.alerts.message import Message
-from evermodel.alerts.queue import MessageQueue
+from evermodel.alerts.queue import MessageBatch, MessageQueue
 from evermodel.alerts.queued_message import Destination, Event, QueuedMessage
 from evermodel.core.settings import Settings
 from evermodel.spec import ModelSpec
@@ -80,11 +80,14 @@ class Publisher:
     ----------
     now
         Time of queueing; decides about quiet hours.
+    batch
+        Where messages are collected, to be queued together; each is queued at once if not given.
     """
 
     queue: MessageQueue
     spec: ModelSpec
     now: datetime
+    batch: MessageBatch | None = None
 
     def post(
         self,
@@ -97,7 +100,7 @@ class Publisher:
     ) -> None:
         """Queue a new message, once for its key; replies in a thread are shown to the whole channel too."""
         entry = self._entry("post", event, message, thread, url)
-        self.queue.put(slack_destination(self.spec.alerts), entry, image)
+        self._put(slack_destination(self.spec.alerts), entry, image)
 
     def announce(
         self, event: Event, message: Message, *, thread: str = "", image: Path | None = None, url: str = ""
@@ -108,16 +111,14 @@ class Publisher:
 
     def refresh(self, event: Event, message: Message, *, image: Path | None = None, url: str = "") -> None:
         """Queue a message that replaces the one of the same key, or becomes the first one of that key."""
-        self.queue.put(
-            slack_destination(self.spec.alerts), self._entry("replace", event, message, "", url), image
-        )
+        self._put(slack_destination(self.spec.alerts), self._entry("replace", event, message, "", url), image)
 
     def second_channel(self, event: Event, message: Message, *, url: str = "") -> None:
         """Post to the escalation channel too, or update the message there."""
         channel = self.spec.alerts.escalation.channel
         if channel and channel != self.spec.alerts.channel:
             destination = slack_destination(self.spec.alerts, channel)
-            self.queue.put(destination, self._entry("replace", event, message, "", url))
+            self._put(destination, self._entry("replace", event, message, "", url))
 
     def in_second_channel(self, message: Message) -> bool:
         """Return whether a message was sent to the escalation channel, or is queued for it."""
@@ -131,7 +132,10 @@ class Publisher:
     def notify(self, event: Event, message: Message, *, url: str = "") -> None:
         """Queue the message for the other notifiers, each with its own destination."""
         for destination in notifier_destinations(self.spec):
-            self.queue.put(destination, self._entry("post", event, message, "", url))
+            self._put(destination, self._entry("post", event, message, "", url))
+
+    def _put(self, destination: Destination, entry: QueuedMessage, image: Path | None = None) -> None:
+        (self.batch or self.queue).put(destination, entry, image)
 
     def _entry(self, operation: str, event: Event, message: Message, thread: str, url: str) -> QueuedMessage:
         urgent = event in _URGENT or message.severity == "critical"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,35 +65,21 @@ class MessageQueue:
         not been posted yet becomes that message; one for an unknown message is posted as a new one. Of an
         incident's reminders only the newest is queued.
         """
-        news = replace(entry, queued=datetime.now(UTC).isoformat(timespec="milliseconds"))
-        drawn = None if image is None else image.read_bytes()
-        with self._changing(destination) as connection:
-            waiting = waiting_messages(connection, destination)
-            twin = _twin(waiting, news)
-            posted = any(one.key == entry.key and one.operation == "post" for _, one in waiting)
-            known = posted or receipt(connection, destination, entry.key) is not None
-            if twin is not None:
-                number, queued = twin
-                image_too = {} if drawn is None else {"image": drawn}
-                change(connection, number, content=_folded(queued, news).to_text(), **image_too)
-            elif entry.operation == "replace":
-                # An update notifies nobody, so quiet hours do not delay it.
-                news = replace(news, not_before="") if known else replace(news, operation="post")
-                append(connection, destination, news.to_text(), drawn)
-            elif not known:
-                append(connection, destination, news.to_text(), drawn)
+        batch = MessageBatch(self)
+        batch.put(destination, entry, image)
+        batch.write()
 
     def destinations(self) -> list[Destination]:
         """Return the destinations with queued messages."""
         queued = select(messages.c.destination).where(messages.c.state == "waiting")
         query = select(destinations.c.content).where(destinations.c.name.in_(queued))
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             found = connection.scalars(query.order_by(destinations.c.name)).all()
         return [Destination(**loads(text, "destination in the queue")) for text in found]
 
     def waiting(self, destination: Destination) -> list[tuple[int, QueuedMessage]]:
         """Return the queued messages with their numbers, oldest first; the queue may change meanwhile."""
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             return waiting_messages(connection, destination)
 
     def put_aside_unreadable(self, destination: Destination) -> None:
@@ -106,18 +92,18 @@ class MessageQueue:
 
     def receipt(self, destination: Destination, key: str) -> Delivery | None:
         """Return the delivery of a message, or None."""
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             return receipt(connection, destination, key)
 
     def remember(self, destination: Destination, key: str, delivery: Delivery) -> None:
         """Write a receipt."""
-        with self._database.writing() as connection:
+        with self.database.writing() as connection:
             write_receipt(connection, destination, key, delivery)
 
     def last_delivery(self, destination: Destination) -> Delivery | None:
         """Return the last delivery to the destination, or None."""
         query = select(receipts.c.content).where(receipts.c.destination == destination.name)
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             found = connection.scalars(query.order_by(receipts.c.at.desc()).limit(_LAST)).all()
         return next(filter(None, map(delivery_in, found)), None)
 
@@ -156,7 +142,7 @@ class MessageQueue:
 
     def drop(self, name: str) -> int:
         """Delete the queued messages of a destination, by its name, and return their number."""
-        with self._database.writing() as connection:
+        with self.database.writing() as connection:
             queued = (messages.c.destination == name) & (messages.c.state == "waiting")
             return connection.execute(delete(messages).where(queued)).rowcount
 
@@ -169,41 +155,88 @@ class MessageQueue:
     def paused(self, destination: Destination, now: datetime) -> bool:
         """Return whether the destination is paused."""
         query = select(destinations.c.paused_until).where(destinations.c.name == destination.name)
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             until = connection.scalar(query)
         return bool(until) and datetime.fromisoformat(str(until)) > now
 
     @contextmanager
     def sending(self, destination: Destination) -> Iterator[Lease]:
         """Hold the lease of a destination's sender; raises `LeaseHeldError` if another process sends on and on."""
-        with leased(self._database, f"messages/{destination.name}", wait=_SENDER_SECONDS) as lease:
+        with leased(self.database, f"messages/{destination.name}", wait=_SENDER_SECONDS) as lease:
             yield lease
 
     @contextmanager
-    def handling_incidents(self, model: str) -> Iterator[None]:
-        """Hold the lease of a model's incidents."""
-        with leased(self._database, f"incidents/{model}"):
-            yield
+    def handling_incidents(self, model: str) -> Iterator[Database]:
+        """Hold the lease of a model's incidents, and give the database that has them."""
+        database = self.database
+        with leased(database, f"incidents/{model}"):
+            yield database
 
     def forget_oldest(self, destination: Destination) -> None:
         """Keep the newest receipts only; an open incident's receipt is restored from the registry."""
         mine = receipts.c.destination == destination.name
-        with self._database.writing() as connection:
+        with self.database.writing() as connection:
             query = select(receipts.c.at).where(mine).order_by(receipts.c.at.desc())
             oldest = connection.scalar(query.offset(_MOST_RECEIPTS).limit(1))
             if oldest is not None:
                 connection.execute(delete(receipts).where(mine, receipts.c.at <= oldest))
 
     @property
-    def _database(self) -> Database:
+    def database(self) -> Database:
+        """The database, after what an earlier release left in files is taken over."""
         database = open_database(self.address)
         take_over(self.folder, database)
         return database
 
     @contextmanager
     def _changing(self, destination: Destination) -> Iterator[Connection]:
-        with changing(self._database, destination) as connection:
+        with changing(self.database, destination) as connection:
             yield connection
+
+
+@dataclass(frozen=True)
+class MessageBatch:
+    """Messages that are queued in one transaction; see `MessageQueue.put`."""
+
+    queue: MessageQueue
+    entries: list[tuple[Destination, QueuedMessage, bytes | None]] = field(default_factory=list)
+
+    def put(self, destination: Destination, entry: QueuedMessage, image: Path | None = None) -> None:
+        """Add a message to the batch."""
+        self.entries.append((destination, entry, None if image is None else image.read_bytes()))
+
+    def write(self, also: Callable[[Connection], None] | None = None) -> None:
+        """Queue the messages.
+
+        Parameters
+        ----------
+        also
+            What else the transaction writes, before them.
+        """
+        places = {destination.name: destination for destination, _, _ in self.entries}
+        with changing(self.queue.database, *places.values()) as connection:
+            if also is not None:
+                also(connection)
+            for destination, entry, image in self.entries:
+                _put(connection, destination, entry, image)
+
+
+def _put(connection: Connection, destination: Destination, entry: QueuedMessage, image: bytes | None) -> None:
+    news = replace(entry, queued=datetime.now(UTC).isoformat(timespec="milliseconds"))
+    waiting = waiting_messages(connection, destination)
+    twin = _twin(waiting, news)
+    posted = any(one.key == entry.key and one.operation == "post" for _, one in waiting)
+    known = posted or receipt(connection, destination, entry.key) is not None
+    if twin is not None:
+        number, queued = twin
+        image_too = {} if image is None else {"image": image}
+        change(connection, number, content=_folded(queued, news).to_text(), **image_too)
+    elif entry.operation == "replace":
+        # An update notifies nobody, so quiet hours do not delay it.
+        news = replace(news, not_before="") if known else replace(news, operation="post")
+        append(connection, destination, news.to_text(), image)
+    elif not known:
+        append(connection, destination, news.to_text(), image)
 
 
 def _twin(waiting: list[tuple[int, QueuedMessage]], entry: QueuedMessage) -> tuple[int, QueuedMessage] | None:

@@ -24,18 +24,21 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def changing(database: Database, destination: Destination) -> Iterator[Connection]:
-    """Open a transaction in which no other process changes the destination's queue."""
-    query = select(destinations.c.name).where(destinations.c.name == destination.name)
+def changing(database: Database, *changed: Destination) -> Iterator[Connection]:
+    """Open a transaction in which no other process changes the destinations' queues."""
+    query = select(destinations.c.name).where(destinations.c.name.in_([one.name for one in changed]))
     with database.reading() as connection:
-        known = connection.scalar(query)
-    if known is None:
+        known = set(connection.scalars(query))
+    for destination in changed:
+        if destination.name in known:
+            continue
         content = json.dumps(stamped(asdict(destination)))
         row = {"name": destination.name, "content": content, "paused_until": ""}
         with suppress(IntegrityError), database.writing() as connection:  # another process may write it first
             connection.execute(insert(destinations).values(row))
     with database.writing() as connection:
-        connection.execute(query.with_for_update())
+        # In one order, so that two processes never wait for each other.
+        connection.execute(query.order_by(destinations.c.name).with_for_update()).all()
         yield connection
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evermodel.alerts.incident_message import IncidentView, incident_message
+from evermodel.alerts.incidents import table
 from evermodel.alerts.incidents.cause import likely_cause
 from evermodel.alerts.incidents.state import Action, Incident, IncidentState
 from evermodel.alerts.incidents.store import (
@@ -19,9 +20,10 @@ from evermodel.alerts.incidents.store import (
     write_incidents,
 )
 from evermodel.alerts.publisher import Publisher, slack_destination
-from evermodel.alerts.queue import MessageQueue
+from evermodel.alerts.queue import MessageBatch, MessageQueue
 from evermodel.alerts.queued_message import Delivery, Event
 from evermodel.alerts.thread_messages import escalation_message, reminder_message, resolved_message
+from evermodel.core.database.database import Database
 from evermodel.monitoring.drift.verdict import DriftVerdict
 from evermodel.monitoring.problems import KINDS, RANK, Problem, ProblemKind, Severity, worst_of
 from evermodel.spec import ModelSpec
@@ -102,8 +104,9 @@ class IncidentHandler:
         folder
             Temporary folder for the plots.
         """
-        with self.queue.handling_incidents(self.spec.name):
-            before = read_incidents(self.client, self.spec.name)
+        name = self.spec.name
+        with self.queue.handling_incidents(name) as database:
+            before = self._stored(database)
             after, handled, transitions = before, [], []
             for kind in KINDS:
                 state, done, problem = self._decide(before, verdict, kind, as_of)
@@ -111,29 +114,39 @@ class IncidentHandler:
                 handled.append(done)
                 if problem is not None and done.action in ("open", "escalate", "remind", "resolve", "close"):
                     transitions.append(_transition(done, state, problem, verdict, as_of))
-            # Stored before any message: a step that is interrupted here and runs again decides the same.
-            write_incidents(self.client, self.spec.name, after)
-            record(self.client, self.run_id, transitions)
+            batch = MessageBatch(self.queue)
             for done in handled:
-                self._tell(done, after.of(done.kind), verdict, as_of, folder)
+                self._tell(batch, done, after.of(done.kind), verdict, as_of, folder)
+            batch.write(lambda connection: table.write(connection, name, after))
+            # For pages, digests and the gate. A step that is interrupted here and runs again decides the same.
+            write_incidents(self.client, name, after)
+            record(self.client, self.run_id, transitions)
         return sorted(handled, key=lambda done: (-RANK[done.severity], done.action == "quiet"))
 
     def remember_deliveries(self, handled: list[Handled]) -> dict[str, Delivery]:
         """Store the deliveries of the incidents' first messages in the registry, and return them by kind of problem."""
-        channel = slack_destination(self.spec.alerts)
+        channel, name = slack_destination(self.spec.alerts), self.spec.name
         found: dict[str, Delivery] = {}
-        stored = before = read_incidents(self.client, self.spec.name)
-        for done in handled:
-            delivery = self.queue.receipt(channel, done.message) if done.message else None
-            if delivery is None:
-                continue
-            found[done.kind] = delivery
-            incident = stored.of(done.kind).incident
-            if incident is not None and incident.id == done.incident:
-                stored = stored.having(done.kind, stored.of(done.kind).delivered(delivery))
-        if stored != before:
-            write_incidents(self.client, self.spec.name, stored)
+        with self.queue.handling_incidents(name) as database:
+            stored = before = self._stored(database)
+            for done in handled:
+                delivery = self.queue.receipt(channel, done.message) if done.message else None
+                if delivery is None:
+                    continue
+                found[done.kind] = delivery
+                incident = stored.of(done.kind).incident
+                if incident is not None and incident.id == done.incident:
+                    stored = stored.having(done.kind, stored.of(done.kind).delivered(delivery))
+            if stored != before:
+                with database.writing() as connection:
+                    table.write(connection, name, stored)
+                write_incidents(self.client, name, stored)
         return found
+
+    def _stored(self, database: Database) -> StoredIncidents:
+        tagged = read_incidents(self.client, self.spec.name)
+        with database.reading() as connection:
+            return table.newest(connection, self.spec.name, tagged)
 
     def _decide(
         self, stored: StoredIncidents, verdict: DriftVerdict, kind: ProblemKind, as_of: datetime
@@ -158,12 +171,18 @@ class IncidentHandler:
         return after, done, problem
 
     def _tell(
-        self, done: Handled, state: IncidentState, verdict: DriftVerdict, as_of: datetime, folder: Path
+        self,
+        batch: MessageBatch,
+        done: Handled,
+        state: IncidentState,
+        verdict: DriftVerdict,
+        as_of: datetime,
+        folder: Path,
     ) -> None:
         incident, problem = state.subject, answered(self.spec, verdict, done.kind)
         if done.action == "quiet" or done.action == "close" or incident is None or problem is None:
             return
-        publisher = Publisher(self.queue, self.spec, self.now)
+        publisher = Publisher(self.queue, self.spec, self.now, batch)
         if incident.delivery:
             self._recall(done.message, incident.delivery)
         view = self._view(incident, problem, verdict, over=done.action == "resolve")

@@ -75,3 +75,12 @@ receipts = Table(
     Column("content", JSON_TEXT, nullable=False),
     Column("at", Double, nullable=False),
 )
+
+# Of one registered model: `origin` tells it apart from an earlier one of its name.
+incidents = Table(
+    "evermodel_incidents",
+    metadata,
+    Column("model", NAME, primary_key=True),
+    Column("origin", String(16), primary_key=True),
+    Column("content", JSON_TEXT, nullable=False),
+)
