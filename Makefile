@@ -9,6 +9,8 @@ RAM := $(shell grep -qsE ' /dev/shm tmpfs [^ ]*rw' /proc/mounts && ! grep -qsE '
 # Two processes, a file each at a time; tests/conftest.py has those that take longest come first.
 PYTEST := $(RAM) $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 CODE := include plugins dags tests benchmarks .astro
+# Folders without a quick test: their imports alone take seconds.
+SLOW := integration production security
 
 # With byte code caching off, every start of a process takes twice as long.
 unexport PYTHONDONTWRITEBYTECODE
@@ -44,7 +46,7 @@ quick: ## All checks, and the tests that need no server and no registry
 	$(MAKE) --no-print-directory --output-sync --jobs 3 style types layers quick-tests
 
 quick-tests: $(READY)
-	$(PYTEST) -m "not (production or install or integration or server or registry or slow)" $(ARGS)
+	$(PYTEST) -m "not (production or install or integration or server or registry or slow)" $(SLOW:%=--ignore=tests/%) $(ARGS)
 
 test: check ## All checks and all tests: what CI runs
 	$(PYTEST) --durations=10 $(ARGS)
