@@ -128,6 +128,15 @@ def test_a_database_that_does_not_answer_is_named_without_its_login() -> None:
     assert "secret" not in f"{caught.value} {caught.value.__cause__!r}"
 
 
+def test_a_folder_that_cannot_be_made_is_an_error_and_only_a_connection_makes_one(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    database = Database(f"sqlite:///{tmp_path}/file/evermodel.db")
+    with pytest.raises(DatabaseUnavailableError, match=r"/file of the database cannot be made"):
+        stored_schema(database)
+    Database(f"sqlite:///{tmp_path}/later/evermodel.db")
+    assert not (tmp_path / "later").exists()
+
+
 @pytest.mark.parametrize("url", ["nonsense", "oracle+nothing://host/x", "mysql+nodriver://ada:secret@host/x"])
 def test_a_url_that_cannot_be_used_is_an_error_with_an_example(url: str) -> None:
     with pytest.raises(PermanentError) as caught:

@@ -44,6 +44,17 @@ def test_a_rollback_goes_to_the_last_version_that_served_and_a_second_one_furthe
     assert [version for _, version in shelf.served] == ["1", "2", "3", "2", "1"]
 
 
+def test_the_history_is_a_sequence_also_when_the_clock_goes_back(mlflow_store: str) -> None:
+    shelf = Shelf(mlflow_store)
+    ahead = (datetime.now(UTC) - START) // timedelta(days=1) + 400  # days, on the clock of whoever promoted
+    for number, (version, before) in enumerate([("1", None), ("2", "1"), ("3", "2")]):
+        shelf.register(f"key {version}")
+        shelf.promote(version, before, f"promotion {version}", ahead + number)
+
+    assert [_back(shelf, key).version for key in ("one", "two")] == ["2", "1"]
+    assert [version for _, version in shelf.served] == ["1", "2", "3", "2", "1"]
+
+
 def test_the_same_rollback_again_changes_nothing(shelf: Shelf) -> None:
     done = _back(shelf, "one")
 

@@ -113,11 +113,20 @@ def _with_driver(url: str) -> str:
 
 
 def _sqlite(url: Any) -> Engine:
-    if url.database and url.database != ":memory:":
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(
         url, hide_parameters=True, poolclass=NullPool, connect_args={"timeout": _BUSY_SECONDS}
     )
+
+    @event.listens_for(engine, "do_connect")
+    def opening(*_: object) -> None:
+        folder = Path(url.database or "").parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DatabaseUnavailableError(
+                f"the folder {folder} of the database cannot be made: {error.strerror}",
+                "give this user write access, or set EVERMODEL_DATABASE",
+            ) from error
 
     @event.listens_for(engine, "connect")
     def opened(connection: sqlite3.Connection, _: object) -> None:
