@@ -218,10 +218,6 @@ def test_drift_goes_on_with_history_incidents_and_queue(stored: StoredWorld) -> 
     again = stored.json("drift", "flights", "--as-of", "2013-03-12", "--no-report", "--no-tell")
     assert again["severity"] == old["severity"] == "critical"
     assert list(map(_measured, again["columns"])) == list(map(_measured, old["columns"]))
-    for found in (again, old):  # intervals draw whole days since then
-        assert (
-            found["performance"].pop("low") < found["performance"]["value"] < found["performance"].pop("high")
-        )
     assert again["performance"] == old["performance"]
     assert all(file.stat().st_mtime == moment for file, moment in profiles.items())  # none was made again
 

@@ -100,20 +100,12 @@ def side_by_side(
 
 
 def metric_interval(
-    metric: Metric,
-    labels: NDArray[Any],
-    scores: Floats,
-    *,
-    confidence: float,
-    resamples: int,
-    seed: int,
-    clusters: Clusters | None = None,
+    metric: Metric, labels: NDArray[Any], scores: Floats, *, confidence: float, resamples: int, seed: int
 ) -> ConfidenceInterval:
-    """Return a metric with its two-sided bootstrap interval; see `side_by_side`."""
+    """Return a metric with its two-sided bootstrap interval."""
     return side_by_side(
-        [metric], labels, scores, None,
-        confidence=confidence, resamples=resamples, seed=seed, clusters=clusters,
-    )[0].own  # fmt: skip
+        [metric], labels, scores, None, confidence=confidence, resamples=resamples, seed=seed
+    )[0].own
 
 
 def paired_gain(

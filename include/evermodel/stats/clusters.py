@@ -84,44 +84,4 @@ class Clusters:
         return float(stdtrit(number - 1, tail) / ndtri(tail) * math.sqrt(number / (number - 1)))
 
     def __str__(self) -> str:
-        if self.count == 1:
-            return f"1 {self.name.replace('days', 'day').replace('values', 'value')}"
         return f"{self.count} {self.name}"
-
-
-def standard_errors(confidence: float, freedom: float) -> float:
-    """Return half the width of an interval in standard errors: a quantile of Student's t.
-
-    >>> round(standard_errors(0.95, 6), 3), round(standard_errors(0.95, math.inf), 3)
-    (2.447, 1.96)
-    """
-    from scipy.special import ndtri, stdtrit
-
-    tail = (1 + confidence) / 2
-    return float(ndtri(tail) if math.isinf(freedom) else stdtrit(freedom, tail))
-
-
-def chance_beyond(distance: float, errors: tuple[float, float], freedoms: tuple[float, float]) -> float:
-    """Return the chance of a difference of two estimates at least as large, if there is none.
-
-    Parameters
-    ----------
-    distance
-        The difference, in units of the estimates.
-    errors, freedoms
-        Standard error and degrees of freedom of each; infinite for a normal distribution. Those of the difference are
-        Satterthwaite's (An approximate distribution of estimates of variance components, Biometrics Bulletin 2, 1946).
-
-    >>> round(chance_beyond(1.96, (1.0, 0.0), (math.inf, math.inf)), 3)
-    0.025
-    >>> round(chance_beyond(2.447, (1.0, 0.0), (6.0, math.inf)), 3)
-    0.025
-    """
-    from scipy.special import ndtr, stdtr
-
-    variances = [error**2 for error in errors]
-    if sum(variances) == 0:
-        return 0.0 if distance > 0 else 1.0
-    score = -distance / math.sqrt(sum(variances))
-    spread = sum(variance**2 / freedom for variance, freedom in zip(variances, freedoms, strict=True))
-    return float(ndtr(score) if spread == 0 else stdtr(sum(variances) ** 2 / spread, score))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,10 +14,8 @@ from evermodel.data.dtypes import with_label
 from evermodel.data.sources import read_labels
 from evermodel.modeling.tasks import encode, metric_of
 from evermodel.spec import ModelSpec
-from evermodel.spec.parts import BY_DAY, BY_ROW
 from evermodel.spec.window import Window
 from evermodel.stats.bootstrap import ConfidenceInterval, metric_interval
-from evermodel.stats.clusters import Clusters, standard_errors
 from evermodel.stats.metrics import Floats, Metric
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
 CONFIDENCE = 0.95
 _RESAMPLES = 500
+WIDTH = 2 * NormalDist().inv_cdf((1 + CONFIDENCE) / 2)  # of the interval, in standard errors
 _MOST_ROWS = 20_000  # resampled rows; with more rows the interval is scaled down accordingly
 _LEAST_OF_A_CLASS = 10
 
@@ -42,50 +42,17 @@ def metric_to_watch(spec: ModelSpec) -> Metric:
 
 @dataclass(frozen=True)
 class Level:
-    """A metric on some rows, with its 95 % interval and standard error.
-
-    Parameters
-    ----------
-    clusters
-        What was drawn for the interval; None if the rows were drawn one by one.
-    """
+    """A metric on some rows, with its 95 % interval and standard error."""
 
     rows: int
     value: float
     low: float
     high: float
-    clusters: Clusters | None = field(default=None, compare=False)
-
-    @property
-    def freedom(self) -> float:
-        """Degrees of freedom of the standard error."""
-        return math.inf if self.clusters is None else max(self.clusters.effective - 1, 1.0)
 
     @property
     def error(self) -> float:
         """Standard error, derived from the interval."""
-        return (self.high - self.low) / (2 * standard_errors(CONFIDENCE, self.freedom))
-
-
-def clusters_in(spec: ModelSpec, rows: pa.Table) -> Clusters | None:
-    """Return which rows belong together, as the spec says; None if each counts alone, or if they have no time.
-
-    Parameters
-    ----------
-    rows
-        Of the prediction log, or of a snapshot.
-    """
-    import pyarrow as pa
-
-    if spec.cluster == BY_ROW:
-        return None
-    if spec.cluster != BY_DAY:
-        values = rows[spec.cluster].cast(pa.string())
-        return Clusters.of(np.asarray(values).astype(str), f"values of {spec.cluster}")
-    for time in ("event_time", spec.time_column):
-        if time in rows.column_names:
-            return Clusters.of(np.asarray(rows[time]).astype("datetime64[D]"), "days")
-    return None
+        return (self.high - self.low) / WIDTH
 
 
 def truth_and_scores(spec: ModelSpec, joined: pa.Table) -> tuple[NDArray[Any], Floats]:
@@ -106,38 +73,27 @@ def truth_and_scores(spec: ModelSpec, joined: pa.Table) -> tuple[NDArray[Any], F
     return encode(labels, classes), np.eye(len(classes))[encode(predicted, classes)]
 
 
-def level(
-    spec: ModelSpec, joined: pa.Table, *, resamples: int = 500, clusters: Clusters | None = None
-) -> Level | None:
+def level(spec: ModelSpec, joined: pa.Table, *, resamples: int = 500) -> Level | None:
     """Measure the monitored metric on joined rows, with its bootstrap interval.
-
-    Parameters
-    ----------
-    clusters
-        Rows that belong together (`clusters_in`); without, each row counts alone.
 
     Returns
     -------
-    None with fewer than two rows or a single label value (then rank and variance metrics do not exist). Of a single
-    cluster the interval is that of its rows.
+    None with fewer than two rows or a single label value (then rank and variance metrics do not exist).
     """
     truth, scores = truth_and_scores(spec, joined)
     if len(truth) < 2 or (spec.task != "multiclass" and len(np.unique(truth)) < 2):
         return None
     metric, rows = metric_to_watch(spec), len(truth)
-    drawn = clusters if clusters is not None and clusters.count > 1 else None
     if rows <= _MOST_ROWS:
-        found = _interval(metric, truth, scores, resamples, spec.seed, drawn)
+        found = _interval(metric, truth, scores, resamples, spec.seed)
         value = found.value
     else:
         value = metric(truth, scores)
         chosen = np.random.default_rng(spec.seed).choice(rows, _MOST_ROWS, replace=False)
-        some = None if drawn is None else drawn.of_rows(chosen)
-        found = _interval(metric, truth[chosen], scores[chosen], resamples, spec.seed, some)
-    # More rows of the same days say little more.
-    narrower = math.sqrt(min(1.0, _MOST_ROWS / rows)) if drawn is None else 1.0
-    low, high = (value + narrower * (bound - found.value) for bound in (found.low, found.high))
-    return Level(rows, value, low, high, clusters) if np.isfinite([value, low, high]).all() else None
+        found = _interval(metric, truth[chosen], scores[chosen], resamples, spec.seed)
+    narrower = math.sqrt(min(1.0, _MOST_ROWS / rows))
+    bounds = [value + narrower * (bound - found.value) for bound in (found.low, found.high)]
+    return Level(rows, value, *bounds) if np.isfinite([value, *bounds]).all() else None
 
 
 def enough(spec: ModelSpec, joined: pa.Table) -> bool:
@@ -152,16 +108,9 @@ def enough(spec: ModelSpec, joined: pa.Table) -> bool:
 
 
 def _interval(
-    metric: Metric,
-    truth: NDArray[Any],
-    scores: Floats,
-    resamples: int,
-    seed: int,
-    clusters: Clusters | None,
+    metric: Metric, truth: NDArray[Any], scores: Floats, resamples: int, seed: int
 ) -> ConfidenceInterval:
-    return metric_interval(
-        metric, truth, scores, confidence=CONFIDENCE, resamples=resamples, seed=seed, clusters=clusters
-    )
+    return metric_interval(metric, truth, scores, confidence=CONFIDENCE, resamples=resamples, seed=seed)
 
 
 def matured_performance(

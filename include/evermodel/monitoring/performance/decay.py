@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 from evermodel.evaluation.margin import in_units
 from evermodel.monitoring.performance.answers import (
     Level,
-    clusters_in,
     enough,
     level,
     metric_to_watch,
@@ -22,7 +23,6 @@ from evermodel.monitoring.problems import Problem, worst_of
 from evermodel.spec import ModelSpec
 from evermodel.spec.gate import GateSpec
 from evermodel.spec.parts import margin_share
-from evermodel.stats.clusters import FEWEST, Clusters, chance_beyond
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -75,17 +75,12 @@ def stand(spec: ModelSpec, rows: pa.Table, baseline: Baseline) -> tuple[MetricSt
         return ()
     pairs = list(_slices(spec, rows, baseline))
     rate = spec.performance.false_alarm_rate
-    found = level(spec, rows, clusters=clusters_in(spec, rows))
-    if found is None or too_few_clusters(found.clusters, baseline.level.clusters):
+    found = level(spec, rows)
+    if found is None:
         return ()
     limits = margins(spec, baseline)
     whole = _standing(spec, ALL_ROWS, found, baseline.level, rate / 2 if pairs else rate, limits)
     return whole, *(_standing(spec, *pair, rate / 2 / len(pairs), limits) for pair in pairs)
-
-
-def too_few_clusters(*sides: Clusters | None) -> Clusters | None:
-    """Return the clusters that are too few for a verdict; None if there are enough."""
-    return next((clusters for clusters in sides if clusters is not None and clusters.too_few), None)
 
 
 def _standing(
@@ -93,7 +88,7 @@ def _standing(
 ) -> MetricStanding:
     margin, critical = limits
     shortfall = float(metric_to_watch(spec).gain(promised.value, found.value))
-    errors, freedoms = (found.error, promised.error), (found.freedom, promised.freedom)
+    error = math.hypot(found.error, promised.error)
     return MetricStanding(
         name=name,
         rows=found.rows,
@@ -103,10 +98,16 @@ def _standing(
         promised=promised.value,
         promised_error=promised.error,
         shortfall=shortfall,
-        p_value=chance_beyond(shortfall - margin, errors, freedoms),
-        p_critical=chance_beyond(shortfall - critical, errors, freedoms),
+        p_value=_chance(shortfall - margin, error),
+        p_critical=_chance(shortfall - critical, error),
         rate=rate,
     )
+
+
+def _chance(beyond: float, error: float) -> float:
+    if error == 0:
+        return 0.0 if beyond > 0 else 1.0
+    return NormalDist().cdf(-beyond / error)
 
 
 def _slices(spec: ModelSpec, rows: pa.Table, baseline: Baseline) -> Iterator[tuple[str, Level, Level]]:
@@ -123,12 +124,8 @@ def _slices(spec: ModelSpec, rows: pa.Table, baseline: Baseline) -> Iterator[tup
             here, there = rows.filter(pc.equal(now, value)), baseline.rows.filter(pc.equal(then, value))
             if not (enough(spec, here) and enough(spec, there)):
                 continue
-            found, promised = (level(spec, part, clusters=clusters_in(spec, part)) for part in (here, there))
-            if (
-                found is not None
-                and promised is not None
-                and not too_few_clusters(found.clusters, promised.clusters)
-            ):
+            found, promised = level(spec, here), level(spec, there)
+            if found is not None and promised is not None:
                 yield f"{column}={value}", found, promised
 
 
@@ -181,12 +178,6 @@ def _unknown(spec: ModelSpec, joined: LabelJoin, own: pa.Table, baseline: Baseli
             f"verdict (at least {spec.performance.min_rows:,})"
         )
     if enough(spec, own):
-        clusters = too_few_clusters(clusters_in(spec, own), baseline.level.clusters)
-        if clusters is not None:
-            return (
-                f"the rows are of {clusters}, too few for a verdict (at least {FEWEST} of about equal size; widen "
-                "`performance.window` and `split.test`, or set `cluster: row` if rows are independent)"
-            )
         return "all labels have one value, so the metric is undefined"
     if state.labelled >= spec.performance.min_rows:
         return f"of {state.labelled:,} labels, one class has too few for a verdict"

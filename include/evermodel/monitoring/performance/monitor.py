@@ -18,7 +18,6 @@ from evermodel.monitoring.drift.family import DriftTest, refused
 from evermodel.monitoring.drift.verdict import ColumnDrift, Performance
 from evermodel.monitoring.performance.answers import (
     Level,
-    clusters_in,
     level,
     metric_to_watch,
     performance_metric,
@@ -105,7 +104,7 @@ def evaluate_performance(
         joined.rows, baseline.version
     )  # predictions of a predecessor do not concern this version's baseline
     standings = stand(spec, own, baseline)
-    found = level(spec, joined.rows, clusters=clusters_in(spec, joined.rows))
+    found = level(spec, joined.rows)
     estimate = estimate_of(spec, current, joined, baseline)
     return PerformanceEvaluation(
         problem=problem_of(spec, joined, own, baseline, standings),
