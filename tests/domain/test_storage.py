@@ -258,7 +258,7 @@ def test_a_url_that_cannot_be_used_is_an_error_at_once(url: str, said: str) -> N
 
 
 def test_without_the_package_it_says_which_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evermodel.core.storage.address.find_spec", lambda name: None)
+    monkeypatch.setattr("evermodel.core.storage.address.is_installed", lambda name: False)
     with pytest.raises(SettingsError, match=r'pip install "evermodel\[gcs\]"'):
         storage_path("gs://bucket/lake", "EVERMODEL_LAKE")
 

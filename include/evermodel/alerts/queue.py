@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -159,11 +159,9 @@ class MessageQueue:
             until = connection.scalar(query)
         return bool(until) and datetime.fromisoformat(str(until)) > now
 
-    @contextmanager
-    def sending(self, destination: Destination) -> Iterator[Lease]:
+    def sending(self, destination: Destination) -> AbstractContextManager[Lease]:
         """Hold the lease of a destination's sender; raises `LeaseHeldError` if another process sends on and on."""
-        with leased(self.database, f"messages/{destination.name}", wait=_SENDER_SECONDS) as lease:
-            yield lease
+        return leased(self.database, f"messages/{destination.name}", wait=_SENDER_SECONDS)
 
     @contextmanager
     def handling_incidents(self, model: str) -> Iterator[Database]:
@@ -188,10 +186,8 @@ class MessageQueue:
         take_over(self.folder, database)
         return database
 
-    @contextmanager
-    def _changing(self, destination: Destination) -> Iterator[Connection]:
-        with changing(self.database, destination) as connection:
-            yield connection
+    def _changing(self, destination: Destination) -> AbstractContextManager[Connection]:
+        return changing(self.database, destination)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The gate against the anchor, the best version of twelve months: small losses must not add up.
 
 A challenger that is a little worse may ship as *not worse*, and so may the next one, each against the one before. Compared
-against the best version of a year as well, together they lose at most the year's budget, and what is needed to show it.
+with the best version of a year as well, together they lose at most the year's budget, and what is needed to show it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from evermodel.core.errors import GateError
+from evermodel.evaluation.comparison import gain_text, outcome
 from evermodel.evaluation.decision import Gate
 from evermodel.evaluation.evaluated_model import EvaluatedModel, score
 from evermodel.evaluation.margin import in_units
@@ -67,13 +68,13 @@ def against_anchor(
     )  # fmt: skip
     gain = measured.gain
     assert gain is not None
-    proves = not (clusters is not None and clusters.too_few)
     budget = in_units(spec, spec.gate.year_budget, metric, labels, theirs)
-    lost = proves and gain.value < -budget and gain.high < 0
+    verdict = outcome(measured, budget)
+    lost = verdict == "worse" and gain.value < -budget
     detail = (
-        f"{anchor.name}: gain {gain.value:+.4f}, {spec.gate.confidence:.0%} interval {gain.low:+.4f} to "
-        f"{gain.high:+.4f}, budget {budget:.3g}{margin_text(spec.gate.year_budget)}"
+        f"{anchor.name}: {gain_text(gain, spec.gate.confidence)}, "
+        f"budget {budget:.3g}{margin_text(spec.gate.year_budget)}"
     )
     value = gain.value if math.isfinite(gain.value) else None
     gate = Gate(title, "fail" if lost else "pass", value, threshold, detail)
-    return AnchorResult(gate, proves and gain.low > 0)
+    return AnchorResult(gate, verdict == "better")

@@ -12,7 +12,7 @@ from evermodel.evaluation.decision import COLD_START, Comparison, Gate, compare
 from evermodel.modeling.tasks import confidence_of, metric_of, primary
 from evermodel.spec import ModelSpec
 from evermodel.spec.parts import margin_text
-from evermodel.stats.bootstrap import MeasuredMetric, side_by_side
+from evermodel.stats.bootstrap import ConfidenceInterval, MeasuredMetric, side_by_side
 from evermodel.stats.clusters import FEWEST, Clusters
 from evermodel.stats.metrics import Floats, Metric, calibration_error
 
@@ -45,6 +45,15 @@ def outcome(measured: MeasuredMetric, margin: float) -> Comparison:
     if measured.clusters is not None and measured.clusters.too_few:
         return "not_enough_evidence"
     return compare(measured.gain.low, measured.gain.high, margin)
+
+
+def gain_text(gain: ConfidenceInterval, confidence: float) -> str:
+    """Return a gain with its interval.
+
+    >>> gain_text(ConfidenceInterval(0.01, -0.02, 0.04), 0.95)
+    'gain +0.0100, 95% interval -0.0200 to +0.0400'
+    """
+    return f"gain {gain.value:+.4f}, {confidence:.0%} interval {gain.low:+.4f} to {gain.high:+.4f}"
 
 
 def evidence_text(clusters: Clusters | None) -> str:
@@ -112,8 +121,8 @@ def _against_champion(
         return Gate(name, "pass", None, "no champion yet", "cold start: the absolute gates decide")
     verdict = outcome(measured, margin)
     detail = (
-        f"{verdict.replace('_', ' ')}: gain {gain.value:+.4f}, {confidence:.0%} interval "
-        f"{gain.low:+.4f} to {gain.high:+.4f}, margin {margin:.3g}{told}{evidence_text(measured.clusters)}"
+        f"{verdict.replace('_', ' ')}: {gain_text(gain, confidence)}, "
+        f"margin {margin:.3g}{told}{evidence_text(measured.clusters)}"
     )
     value = gain.value if math.isfinite(gain.value) else None
     threshold = " or ".join(allowed).replace("_", " ")

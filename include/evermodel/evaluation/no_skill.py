@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from evermodel.evaluation.comparison import evidence_text
+from evermodel.evaluation.comparison import evidence_text, gain_text
 from evermodel.evaluation.decision import Gate
 from evermodel.modeling.tasks import primary
 from evermodel.spec import ModelSpec
@@ -39,8 +39,8 @@ def skill_gate(spec: ModelSpec, labels: NDArray[Any], scores: Floats, clusters: 
     proven = gain.low > 0 and not (clusters is not None and clusters.too_few)
     verdict: Literal["pass", "fail", "warn"] = "pass" if proven else "warn" if gain.value > 0 else "fail"
     detail = (
-        f"{own.value:.4f}, the best constant {theirs.value:.4f}: gain {gain.value:+.4f}, "
-        f"{spec.gate.confidence:.0%} interval {gain.low:+.4f} to {gain.high:+.4f}{evidence_text(clusters)}"
+        f"{own.value:.4f}, the best constant {theirs.value:.4f}: "
+        f"{gain_text(gain, spec.gate.confidence)}{evidence_text(clusters)}"
     )
     value = gain.value if math.isfinite(gain.value) else None
     return Gate(f"{metric.name} against no skill", verdict, value, "gain > 0", detail)

@@ -94,8 +94,10 @@ def _anchor(run: RetrainRun, champion: ModelVersion) -> EvaluatedModel | None:
 
 def _quality_veto(run: RetrainRun) -> tuple[Gate, ...]:
     """Refuse to ship while the data of the model is known to be bad, unless the spec says otherwise."""
+    if run.spec.respond.quality != "veto":
+        return ()
     incident = read_incidents(run.client, run.spec.name).of("quality").incident
-    if run.spec.respond.quality != "veto" or incident is None or parse_moment(incident.opened) > run.as_of:
+    if incident is None or parse_moment(incident.opened) > run.as_of:
         return ()
     detail = (
         f"incident {incident.id} is open since {incident.opened[:10]}: {incident.cause or 'bad data'}; "

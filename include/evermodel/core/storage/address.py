@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from importlib.util import find_spec
 from pathlib import Path
 
 from evermodel.core.errors import SettingsError, UnsafePathError
-from evermodel.core.extras import install_command
+from evermodel.core.extras import OF_SCHEME, install_command, is_installed
 from evermodel.core.logins import without_login
 from evermodel.core.storage.bucket import BucketPath
 
 StoragePath = Path | BucketPath
-_EXTRAS = {"s3": "s3", "gs": "gcs", "az": "azure"}
+_SCHEMES = ("s3", "gs", "az")
 _ALIASES = {"azure": "az", "gcs": "gs"}  # as DVC and fsspec spell them, too
 
 
@@ -45,7 +44,7 @@ def storage_path(text: str, name: str) -> StoragePath:
     bare = without_login(text)
     found = re.fullmatch(r"(\w+)://([^/]+)/?(.*)", bare)
     scheme = _ALIASES.get(found[1], found[1]) if found else ""
-    if found is None or scheme not in _EXTRAS:
+    if found is None or scheme not in _SCHEMES:
         raise SettingsError(
             f"{name} is {bare}, which is no folder and no bucket that can be used",
             "set it to the path of a folder, or to s3://bucket/prefix, gs://bucket/prefix or az://container/prefix",
@@ -55,10 +54,10 @@ def storage_path(text: str, name: str) -> StoragePath:
             f"{name} is {bare} with a login or a query",
             "remove them, and set the credentials as variables of the store (docs/settings.md#the-lake-in-a-bucket)",
         )
-    if find_spec("obstore") is None:
+    if not is_installed("obstore"):
         raise SettingsError(
             f"{name} is {bare}, which needs the package obstore",
-            install_command([_EXTRAS[scheme]]),
+            install_command([OF_SCHEME[scheme]]),
         )
     try:
         root = BucketPath(scheme, found[2])

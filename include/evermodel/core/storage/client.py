@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from evermodel.core.errors import StorageError, StorageUnavailableError
+from evermodel.core.extras import is_installed
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -130,7 +130,7 @@ def _s3(bucket: str, env: Mapping[str, str]) -> ObjectStore:
     options: dict[str, Any] = {"endpoint": endpoint} if endpoint else {}
     if region := env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION"):
         options["region"] = region
-    if not {"AWS_ACCESS_KEY_ID", "AWS_SKIP_SIGNATURE"} & env.keys() and find_spec("boto3"):
+    if not {"AWS_ACCESS_KEY_ID", "AWS_SKIP_SIGNATURE"} & env.keys() and is_installed("boto3"):
         import boto3
         from obstore.auth.boto3 import Boto3CredentialProvider
 

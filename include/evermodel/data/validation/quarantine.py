@@ -12,7 +12,7 @@ from evermodel.core.atomic import replacing
 from evermodel.core.errors import EmptyWindowError, SourceError
 from evermodel.core.storage import StoragePath, local_copy
 from evermodel.data.parquet import room_for, write_by_content
-from evermodel.data.validation.rows import RowRule
+from evermodel.data.validation.rows import RowRule, any_broken
 from evermodel.data.validation.scan import Scan, name, scan
 
 if TYPE_CHECKING:
@@ -61,7 +61,9 @@ def quarantine(file: Path, rules: Sequence[RowRule], aside: StoragePath) -> int:
     """
     reasons = ", ".join(f"CASE WHEN {rule.broken} THEN {rule.reason} END" for rule in rules)
     with scan(file) as opened, room_for(aside):
-        bad = f"SELECT *, concat_ws('; ', {reasons}) AS {REASON} FROM {opened.source} WHERE {_broken(rules)}"
+        bad = (
+            f"SELECT *, concat_ws('; ', {reasons}) AS {REASON} FROM {opened.source} WHERE {any_broken(rules)}"
+        )
         return _write(_tables(opened, bad), aside)
 
 
@@ -81,7 +83,7 @@ def clean_snapshot(file: Path, rules: Sequence[RowRule], order: tuple[str, ...])
         There is no room for the file.
     """
     with scan(file) as opened:
-        good = f"SELECT * FROM {opened.source} WHERE NOT ({_broken(rules)})"
+        good = f"SELECT * FROM {opened.source} WHERE NOT ({any_broken(rules)})"
         written = write_by_content(_tables(opened, good), file.parent, order)
     if written is None:
         raise EmptyWindowError(
@@ -120,10 +122,6 @@ def _copied(aside: StoragePath) -> Iterator[Path]:
             yield file
     except FileNotFoundError as error:
         raise SourceError(f"{error}", "retrain, which writes it again") from error
-
-
-def _broken(rules: Sequence[RowRule]) -> str:
-    return " OR ".join(f"coalesce({rule.broken}, false)" for rule in rules)
 
 
 def _tables(opened: Scan, query: str) -> Iterator[pa.Table]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from evermodel.data.validation.profile import SnapshotProfile, variants_of
 from evermodel.data.validation.report import CheckResult, Severities
-from evermodel.data.validation.rows import RowRule
+from evermodel.data.validation.rows import RowRule, any_broken, quarantining
 from evermodel.data.validation.scan import Scan, name, text
 from evermodel.data.validation.schema_file import TableSchema
 from evermodel.spec import ModelSpec
@@ -30,7 +30,7 @@ _MIN_ROWS = 20
 
 
 @dataclass(frozen=True)
-class Recency:
+class _Counted:
     """What is counted by the age of the rows.
 
     Parameters
@@ -51,18 +51,17 @@ class Recency:
     end: datetime
 
 
-def recency_of(
+def _counted(
     spec: ModelSpec,
     scan: Scan,
     rules: Sequence[RowRule],
     profile: SnapshotProfile,
     schema: TableSchema | None,
     window: Window | None,
-) -> Recency | None:
+) -> _Counted | None:
     """Return what has to be counted by age; None if nothing has, or if the rows have no time."""
     if not profile.newest:
         return None
-    bad = [rule for rule in rules if rule.suspect and rule.severity == "quarantine"]
     columns = {c: profile.columns[c] for c in spec.features.names if c in profile.columns}
     nulls = {c: _missing(scan, c) for c, column in columns.items() if column.nulls}
     unknown = {}
@@ -73,17 +72,19 @@ def recency_of(
         known = [*declared.categories, *variants_of(columns[column].values, declared.categories)]
         if not columns[column].listed or set(columns[column].values) - set(known):
             unknown[column] = f"{name(column)}::VARCHAR NOT IN ({', '.join(map(text, known)) or 'NULL'})"
-    aside = " OR ".join(f"coalesce({rule.broken}, false)" for rule in bad)
+    aside = any_broken(quarantining(rules))
     if not (aside or nulls or unknown):
         return None
     end = whole_day(profile.newest) + _DAY if window is None else window.end
-    return Recency(aside, nulls, unknown, end)
+    return _Counted(aside, nulls, unknown, end)
 
 
 def recency_checks(
     spec: ModelSpec,
     scan: Scan,
-    wanted: Recency,
+    rules: Sequence[RowRule],
+    profile: SnapshotProfile,
+    schema: TableSchema | None,
     severities: Severities,
     window: Window | None,
     reasons: tuple[str, ...] = (),
@@ -96,24 +97,27 @@ def recency_checks(
 
     Parameters
     ----------
+    rules
+        Of single rows; those of severity ``quarantine`` say which rows are left out.
     window
         The interval that the snapshot was taken for; without it the parts of the split are unknown.
     reasons
         Why rows are quarantined, for the message.
     """
-    ages = _count(scan, spec.time_column, wanted)
-    if ages is None:
+    wanted = _counted(spec, scan, rules, profile, schema, window)
+    ages = None if wanted is None else _count(scan, spec.time_column, wanted)
+    if wanted is None or ages is None:
         return
-    rules = spec.validation
+    limits = spec.validation
     for period in ages.periods(spec, window):
         if wanted.aside:
-            limit, (bad, rows) = rules.max_recent_quarantine_share, ages.counted("aside", period.rows)
+            limit, (bad, rows) = limits.max_recent_quarantine_share, ages.counted("aside", period.rows)
             said = f"{bad} of {rows} rows ({bad / rows:.1%})"
             title, allowed = f"quarantined rows {period.name}", f"at most {limit:.0%}"
             fine, kind = bad <= limit * rows, "recent_quarantine"
             yield CheckResult(title, fine, said, allowed, kind=kind, rows=bad, examples=reasons)
         for column in wanted.unknown:
-            limit, (bad, rows) = rules.max_unknown_share, ages.counted(f"unknown {column}", period.rows)
+            limit, (bad, rows) = limits.max_unknown_share, ages.counted(f"unknown {column}", period.rows)
             title = f"rows of unknown categories in {column} {period.name}"
             said, allowed = f"{bad / rows:.2%}", f"at most {limit:.2%}"
             fine = bad <= limit * rows
@@ -121,7 +125,7 @@ def recency_checks(
         for column in wanted.nulls:
             worst = ages.worst_before(f"nulls {column}", period)
             if worst is not None:
-                limit, (bad, rows) = rules.max_null_jump, ages.counted(f"nulls {column}", period.rows)
+                limit, (bad, rows) = limits.max_null_jump, ages.counted(f"nulls {column}", period.rows)
                 title = f"nulls in {column} {period.name}"
                 said = f"{bad / rows:.2%}, before in no {period.unit} more than {worst:.2%}"
                 allowed, fine = f"at most {100 * limit:g} points more", bad / rows - worst <= limit
@@ -189,7 +193,7 @@ def _missing(scan: Scan, column: str) -> str:
     return f"({empty} OR isnan({name(column)}))" if scan.has_fractions(column) else empty
 
 
-def _count(scan: Scan, time: str, wanted: Recency) -> _Ages | None:
+def _count(scan: Scan, time: str, wanted: _Counted) -> _Ages | None:
     import numpy as np
 
     parts = {"rows": "count(*)"}

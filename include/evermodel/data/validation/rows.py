@@ -74,10 +74,19 @@ def row_rules(
 
 def counts_of(rules: Sequence[RowRule]) -> list[str]:
     """Return the SQL aggregates that `judge_rows` needs: the rows of each suspect rule, and those to quarantine."""
-    suspects = [rule for rule in rules if rule.suspect]
-    aside = [f"coalesce({rule.broken}, false)" for rule in suspects if rule.severity == "quarantine"]
-    counts = [f"count(*) FILTER ({rule.broken})" for rule in suspects]
-    return [*counts, f"count(*) FILTER ({' OR '.join(aside)})" if aside else "0"]
+    aside = any_broken(quarantining(rules))
+    counts = [f"count(*) FILTER ({rule.broken})" for rule in rules if rule.suspect]
+    return [*counts, f"count(*) FILTER ({aside})" if aside else "0"]
+
+
+def quarantining(rules: Sequence[RowRule]) -> list[RowRule]:
+    """Return the rules that may quarantine a row of this snapshot."""
+    return [rule for rule in rules if rule.suspect and rule.severity == "quarantine"]
+
+
+def any_broken(rules: Sequence[RowRule]) -> str:
+    """Return the SQL that is true of a row that breaks one of the rules; empty without rules."""
+    return " OR ".join(f"coalesce({rule.broken}, false)" for rule in rules)
 
 
 def judge_rows(

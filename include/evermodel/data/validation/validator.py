@@ -12,7 +12,7 @@ from evermodel.data.validation.history import history_checks
 from evermodel.data.validation.leakage_hints import suspicious_features
 from evermodel.data.validation.measure import Outline, complete, outline
 from evermodel.data.validation.profile import SnapshotProfile
-from evermodel.data.validation.recency import recency_checks, recency_of
+from evermodel.data.validation.recency import recency_checks
 from evermodel.data.validation.report import CheckResult, Severities, ValidationReport
 from evermodel.data.validation.rows import RowRule, counts_of, judge_rows, row_rules
 from evermodel.data.validation.scan import scan
@@ -63,9 +63,9 @@ def validate(
             rules = row_rules(spec, opened, profile, schema, severities, end)
             profile, counts = complete(spec, opened, seen, counts_of(rules))
             found, set_aside = judge_rows(opened, rules, counts, spec.id_column)
-            recency = recency_of(spec, opened, rules, profile, schema, window)
-            if recency is not None:
-                recent.extend(recency_checks(spec, opened, recency, severities, window, _worst(found)))
+            recent = [
+                *recency_checks(spec, opened, rules, profile, schema, severities, window, _worst(found))
+            ]
     if window is not None:
         profile = replace(profile, days=(window.end - window.start) / timedelta(days=1))
     whole = _whole_checks(spec, Outline(profile, seen.sample), schema, before, window, severities)
