@@ -43,7 +43,10 @@ def run(small: bool) -> Outcome:
         )
         rows = json.loads(rows_of(640, seed=7).to_json(orient="records"))
         full = next(row for row in rows if None not in row.values())
-        kinds = {_CALM: post("/predict", orjson.dumps({"rows": [full]})), **hostile_requests(full)}
+        kinds = {
+            _CALM: post("/predict", orjson.dumps({"rows": [full]})),
+            **hostile_requests(full, model="bench"),
+        }
         costs = _costs(_loop_thread(world), port, kinds, repeats)
         worst = sorted(kinds, key=lambda kind: -max(costs[kind]))[:WORST]
         bodies = [orjson.dumps({"rows": [row]}) for row in rows]

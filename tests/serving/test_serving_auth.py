@@ -14,6 +14,7 @@ from evermodel.monitoring.performance.scrape import interval_of
 from evermodel.serving.auth import TokenAuth, Tokens
 from evermodel.serving.metrics import Metrics
 from evermodel.serving.middleware import RequestIds
+from evermodel.serving.protocols.addresses import Addresses
 from evermodel.serving.run import _warn_if_open
 from support.serving_models import running
 from support.small_spec import small_spec
@@ -34,7 +35,7 @@ def protected(tokens: Tokens) -> Any:
 
         return Response(metrics.text(), media_type=metrics.content_type)
 
-    app.add_middleware(TokenAuth, tokens=tokens)
+    app.add_middleware(TokenAuth, tokens=tokens, addresses=Addresses())
     app.add_middleware(RequestIds)
     return app
 

@@ -24,6 +24,7 @@ from evermodel.serving.auth import TokenAuth, Tokens
 from evermodel.serving.metrics import Metrics
 from evermodel.serving.middleware import RequestIds
 from evermodel.serving.prediction_writer import PredictionLog
+from evermodel.serving.protocols.addresses import Addresses
 from evermodel.serving.shadow import Shadows
 from evermodel.spec import ModelSpec
 from evermodel.spec.rollout import RolloutSpec
@@ -191,7 +192,7 @@ def test_a_caller_overwrites_its_own_rows_only(edge: Edges) -> None:
         assert answer.status_code == 200
 
     with edge(flush_seconds=0.05) as (made, _):
-        client = TestClient(RequestIds(TokenAuth(made.app().app, tokens, "small")))
+        client = TestClient(RequestIds(TokenAuth(made.app().app, tokens, Addresses("small"))))
         for name, amount in (("shop", 1), ("plan", 2), ("shop", 3), ("plan", 4)):
             ask(client, name, id="order-1", amount=amount)
             ask(client, name, amount=amount)  # r-0, made of the header that both send

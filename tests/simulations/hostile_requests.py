@@ -12,7 +12,7 @@ SMALL, LARGE = 32_000, 1_000_000  # bytes of a body: checked on the event loop, 
 _NUMBER = b"9" * 4000
 
 
-def hostile_requests(row: dict[str, Any], max_rows: int = 1000) -> dict[str, bytes]:
+def hostile_requests(row: dict[str, Any], max_rows: int = 1000, model: str = "small") -> dict[str, bytes]:
     """Return the requests by kind; each is one write to a connection, and is answered.
 
     Parameters
@@ -21,6 +21,8 @@ def hostile_requests(row: dict[str, Any], max_rows: int = 1000) -> dict[str, byt
         A valid row of the model.
     max_rows
         Most rows of one request.
+    model
+        Its name.
     """
     wild = json.dumps(row)
     first = next(name for name, value in row.items() if isinstance(value, int | float))
@@ -52,6 +54,7 @@ def hostile_requests(row: dict[str, Any], max_rows: int = 1000) -> dict[str, byt
             }.items()
         }
     requests = {kind: post("/predict", body) for kind, body in bodies.items()}
+    requests |= _of_other_protocols(row, max_rows, model)
     chunk = b"1\r\n \r\n"
     requests |= {
         "many small chunks": _head("POST", "/predict", "Transfer-Encoding: chunked")
@@ -80,9 +83,65 @@ def hostile_requests(row: dict[str, Any], max_rows: int = 1000) -> dict[str, byt
     return requests
 
 
-def post(path: str, body: bytes) -> bytes:
+def _of_other_protocols(row: dict[str, Any], max_rows: int, model: str) -> dict[str, bytes]:
+    """Return what V2 and MLflow's protocol add: columns, binary data, and lengths that lie."""
+    names = list(row)
+    found = {}
+    for size, room in (("31 KB", SMALL), ("1 MB", LARGE)):
+        rows = min(max_rows, room // (len(json.dumps(row)) + 60))
+        values = {name: [row[name]] * rows for name in names}
+        frame = {"columns": names, "data": [list(row.values())] * rows}
+        frames = {
+            "a frame": json.dumps({"dataframe_split": frame}).encode(),
+            "a frame with NaN": json.dumps({"dataframe_split": frame}).encode()[:-3] + b",[NaN]]}}",
+            "a frame of empty lists": b'{"dataframe_split":{"columns":[],"data":[%b]}}'
+            % _repeat(b"[],", room),
+            "records of one letter": b'{"instances":[%b]}' % _repeat(b'{"a":1},', room),
+            "columns of numbers": b'{"inputs":{"a":[%b]}}' % _repeat(b"1,", room),
+            "columns with huge numbers": b'{"inputs":{"a":[%b,NaN]}}' % _repeat(b"9" * 30 + b",", room),
+        }
+        found |= {f"{size} of {kind}": post("/invocations", body) for kind, body in frames.items()}
+        tensors = {
+            "tensors": _tensors({name: _tensor(name, one) for name, one in values.items()}.values()),
+            "empty tensors": b'{"inputs":[%b]}' % _repeat(b"{},", room),
+            "tensors of one name": b'{"inputs":[%b]}'
+            % _repeat(json.dumps(_tensor("a", [1.0])).encode() + b",", room),
+            "a tensor of empty lists": b'{"inputs":[{"name":"a","shape":[%d],"datatype":"FP64","data":[%b]}]}'
+            % (max_rows, _repeat(b"[],", room)),
+            "a tensor with a long name": _tensors([_tensor("n" * room, [1.0])]),
+            "a tensor with a long shape": b'{"inputs":[{"name":"a","shape":[%b],"datatype":"FP64"}]}'
+            % _repeat(b"1,", room),
+            "outputs": b'{"inputs":[1],"outputs":[%b]}' % _repeat(b'{"name":"score"},', room),
+        }
+        path = f"/v2/models/{model}/infer"
+        found |= {f"{size} of {kind}": post(path, body) for kind, body in tensors.items()}
+        head = {
+            "name": names[0],
+            "shape": [max_rows],
+            "datatype": "BYTES",
+            "parameters": {"binary_data_size": room},
+        }
+        text = json.dumps({"inputs": [head]}).encode()
+        length = f"Inference-Header-Content-Length: {len(text)}"
+        found[f"{size} of empty texts"] = post(path, text + b"\0" * room, length)
+        found[f"{size} of JSON that is said to be short"] = post(
+            path, b"[" * room, "Inference-Header-Content-Length: 1"
+        )
+    return found
+
+
+def _tensors(tensors: Iterable[dict[str, Any]]) -> bytes:
+    return json.dumps({"inputs": list(tensors)}).encode()
+
+
+def _tensor(name: str, values: list[Any]) -> dict[str, Any]:
+    datatype = "BYTES" if isinstance(values[0], str) else "FP64"
+    return {"name": name, "shape": [len(values)], "datatype": datatype, "data": values}
+
+
+def post(path: str, body: bytes, *headers: str) -> bytes:
     """Return a prediction request."""
-    return _head("POST", path, f"Content-Length: {len(body)}") + body
+    return _head("POST", path, f"Content-Length: {len(body)}", *headers) + body
 
 
 def send_alone(port: int, request: bytes) -> bytes:

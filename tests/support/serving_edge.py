@@ -21,6 +21,7 @@ from evermodel.serving.metrics import Metrics
 from evermodel.serving.middleware import FastRoute, RequestIds
 from evermodel.serving.predict import PredictionService
 from evermodel.serving.prediction_writer import PredictionLog
+from evermodel.serving.protocols.addresses import Addresses
 from evermodel.serving.routing_table import Traffic
 from evermodel.spec import ModelSpec
 from support.small_spec import small_spec
@@ -86,7 +87,7 @@ class Edge:
         del self.champion
 
     def app(self) -> Any:
-        return RequestIds(FastRoute(FastAPI(), self.service, "small"))
+        return RequestIds(FastRoute(FastAPI(), self.service, Addresses("small", "small")))
 
     def count(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(name, {"model": "small", **labels}) or 0.0

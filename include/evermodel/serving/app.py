@@ -31,8 +31,11 @@ from evermodel.serving.middleware import FastRoute, RequestIds
 from evermodel.serving.openapi import ModelDescription, describe
 from evermodel.serving.predict import PredictionService
 from evermodel.serving.prediction_writer import PredictionLog
+from evermodel.serving.protocols.addresses import Addresses, codec_of
+from evermodel.serving.protocols.invocations import model_of_invocations
+from evermodel.serving.protocols.routes import add_invocations, add_open_inference
 from evermodel.serving.reconciler import Reconciler
-from evermodel.serving.schemas import Alive, ModelState, NotReady, ProblemDetails, Ready
+from evermodel.serving.schemas import Alive, ModelState, NotReady, Ready
 from evermodel.serving.services import ServingService, running
 from evermodel.serving.shadow import Shadows
 from evermodel.spec import load_spec
@@ -120,11 +123,14 @@ def create_app(
     app.state.reconcilers = reconcilers
     service = PredictionService(reconcilers, fallbacks, log, metrics, shadows, access_log=access_log)
     only = next(iter(reconcilers)) if len(reconcilers) == 1 else None
-    app.add_middleware(FastRoute, service=service, only=only)
+    addresses = Addresses(only, model_of_invocations(list(reconcilers)))
+    app.add_middleware(FastRoute, service=service, addresses=addresses)
     if tokens is not None:
-        app.add_middleware(TokenAuth, tokens=tokens, only=only)
+        app.add_middleware(TokenAuth, tokens=tokens, addresses=addresses)
     app.add_middleware(RequestIds)
-    _add_predictions(app, service, only)
+    _add_predictions(app, service, addresses)
+    add_open_inference(app, reconcilers)
+    add_invocations(app, reconcilers, addresses.invocations)
     _add_states(app, reconcilers, fallbacks, metrics)
     _add_docs(app)
     _add_problems(app)
@@ -146,15 +152,20 @@ def _first_checks(reconcilers: list[Reconciler]) -> None:
         reconciler.status.checked.wait(max(0.0, end - time.monotonic()))
 
 
-def _add_predictions(app: FastAPI, service: PredictionService, only: str | None) -> None:
-    """Add the routes of predictions for requests that the fast route does not take; `describe` documents them."""
+def _add_predictions(app: FastAPI, service: PredictionService, addresses: Addresses) -> None:
+    """Add the routes of predictions, which the fast route takes first; other methods than POST get a 405 from them."""
 
     async def predict(request: Request) -> Response:
-        name = str(request.path_params.get("name", only))
-        reply = await service.answer(name, request.scope, request.receive)
-        return Response(reply.body, reply.status, reply.headers, "application/json")
+        prediction = addresses.prediction(request.scope)
+        if prediction is None:
+            raise HTTPException(404)
+        reply = await service.answer(prediction, request.scope, request.receive)
+        return Response(reply.content.body, reply.status, reply.headers)
 
-    for path in ("/models/{name}/predict", "/predict")[: 1 if only is None else 2]:
+    paths = ["/models/{name}/predict", "/v2/models/{name}/infer"]
+    paths += ["/predict"] if addresses.only else []
+    paths += ["/invocations"] if addresses.invocations else []
+    for path in paths:
         app.add_api_route(path, predict, methods=["POST"], include_in_schema=False)
 
 
@@ -217,12 +228,12 @@ def _docs(api: dict[str, Any]) -> bytes:
 
 
 def _add_problems(app: FastAPI) -> None:
-    """Return the framework's errors in the same form as the app's."""
+    """Return the framework's errors in the form of the address's protocol."""
 
     @app.exception_handler(HTTPException)
     async def problem(request: Request, error: HTTPException) -> Response:
-        details = ProblemDetails(detail=str(error.detail), request_id=request.state.request_id)
-        return JSONResponse(details.model_dump(), error.status_code, headers=dict(error.headers or {}))
+        body = codec_of(request.scope).refusal(error.status_code, str(error.detail), request.state.request_id)
+        return Response(body, error.status_code, dict(error.headers or {}), "application/json")
 
 
 def _description(reconciler: Reconciler) -> ModelDescription:

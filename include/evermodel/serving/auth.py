@@ -11,19 +11,16 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote
 
-import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from evermodel.core.errors import SpecError
+from evermodel.serving.protocols.addresses import ANY_RIGHT, OPEN_PATHS, Addresses, codec_of
 
 TOKENS, TOKENS_FILE = "EVERMODEL_SERVING_TOKENS", "EVERMODEL_SERVING_TOKENS_FILE"
-OPEN_PATHS = frozenset({"/health", "/ready"})
 _LOG = logging.getLogger(__package__)
 _SECONDS_BETWEEN_READS = 1.0
 _SHORTEST = 16
-_OF_MODEL = re.compile(r"/models/([^/]+)/predict")
 _RIGHTS = re.compile(r"predict|predict:[^\s:]+|admin")
 
 
@@ -36,7 +33,7 @@ class Caller:
     name
         Marks the predictions of this caller in the log.
     rights
-        ``predict`` or ``predict:<model>``, and ``admin`` for every other address; empty for all of them.
+        ``predict`` or ``predict:<model>``, and ``admin`` for every other address (see `Addresses.right`); empty for all.
     """
 
     name: str
@@ -152,25 +149,8 @@ def _caller(token: str, *words: str, where: str) -> tuple[bytes, Caller]:
     return digest.digest(), Caller(names[0] if names else digest.hexdigest()[:8], frozenset(rights))
 
 
-def predicted_model(scope: Scope, only: str | None) -> str | None:
-    """Return the model that a request asks for predictions; None for any other request.
-
-    Parameters
-    ----------
-    only
-        The model that answers at ``/predict``; None if the app serves several.
-    """
-    if scope["type"] != "http" or scope["method"] != "POST":
-        return None
-    path: str = scope["path"]
-    if path == "/predict":
-        return only
-    found = _OF_MODEL.fullmatch(path)
-    return unquote(found[1]) if found else None
-
-
 class TokenAuth:
-    """ASGI middleware that requires a valid token with the right of the address, except for `/health` and `/ready`.
+    """ASGI middleware that requires a valid token with the right of the address, except for `OPEN_PATHS`.
 
     Parameters
     ----------
@@ -178,14 +158,14 @@ class TokenAuth:
         The app inside.
     tokens
         The valid tokens.
-    only
-        The model that answers at ``/predict``.
+    addresses
+        Name the right that a request needs.
     """
 
-    def __init__(self, app: ASGIApp, tokens: Tokens, only: str | None = None) -> None:
+    def __init__(self, app: ASGIApp, tokens: Tokens, addresses: Addresses) -> None:
         self.app = app
         self._tokens = tokens
-        self._only = only
+        self._addresses = addresses
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
@@ -195,9 +175,8 @@ class TokenAuth:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
-        caller, model = self._caller(scope), predicted_model(scope, self._only)
-        right = "admin" if model is None else f"predict:{model}"
-        if caller is not None and caller.may(right):
+        caller, right = self._caller(scope), self._addresses.right(scope)
+        if caller is not None and (right == ANY_RIGHT or caller.may(right)):
             scope["state"]["caller"] = caller.name
             await self.app(scope, receive, send)
         elif caller is not None:
@@ -215,7 +194,7 @@ class TokenAuth:
 
 
 async def _refuse(scope: Scope, send: Send, status: int, detail: str) -> None:
-    body = orjson.dumps({"detail": detail, "request_id": scope["state"]["request_id"]})
+    body = codec_of(scope).refusal(status, detail, scope["state"]["request_id"])
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     if status == 401:
         headers.append((b"www-authenticate", b'Bearer realm="evermodel"'))

@@ -7,8 +7,8 @@ import re
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from evermodel.serving.auth import predicted_model
 from evermodel.serving.predict import PredictionService
+from evermodel.serving.protocols.addresses import Addresses
 
 HEADER = "X-Request-ID"
 _ANSWERED = HEADER.lower().encode()
@@ -53,27 +53,23 @@ class FastRoute:
 
     Parameters
     ----------
-    only
-        The model that answers at ``/predict``; None if the app serves several.
+    addresses
+        Name the model and protocol of a request.
     """
 
-    def __init__(self, app: ASGIApp, service: PredictionService, only: str | None) -> None:
+    def __init__(self, app: ASGIApp, service: PredictionService, addresses: Addresses) -> None:
         self.app = app
         self._service = service
-        self._only = only
+        self._addresses = addresses
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
-        name = predicted_model(scope, self._only)
-        if name is None:
+        prediction = self._addresses.prediction(scope)
+        if prediction is None:
             await self.app(scope, receive, send)
             return
-        reply = await self._service.answer(name, scope, receive)
-        headers = {
-            "content-type": "application/json",
-            "content-length": str(len(reply.body)),
-            **reply.headers,
-        }
-        raw = [(key.lower().encode(), value.encode()) for key, value in headers.items()]
-        await send({"type": "http.response.start", "status": reply.status, "headers": raw})
-        await send({"type": "http.response.body", "body": reply.body})
+        reply = await self._service.answer(prediction, scope, receive)
+        headers = [(name.lower().encode(), value.encode()) for name, value in reply.headers.items()]
+        headers.append((b"content-length", str(len(reply.content.body)).encode()))
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        await send({"type": "http.response.body", "body": reply.content.body})

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
 from evermodel.modeling.scoring.request_rows import LARGEST, LARGEST_ID, LONGEST_ID, SMALLEST_ID, Inputs
-from evermodel.serving.auth import OPEN_PATHS
+from evermodel.serving.protocols.addresses import OPEN_PATHS
 from evermodel.serving.schemas import Predictions, ProblemDetails
 
 _REFUSALS = {

@@ -8,20 +8,21 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import orjson
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
-from evermodel.modeling.scoring.loaded_version import Answer, ServedModel
+from evermodel.modeling.scoring.loaded_version import ServedModel
 from evermodel.modeling.scoring.request_json import PIECE, RequestRefusedError
-from evermodel.modeling.scoring.request_rows import Inputs, ParsedRows, nearest, parse_rows
+from evermodel.modeling.scoring.request_rows import Inputs, ParsedRows, nearest
 from evermodel.serving.breaker import LogThrottle
 from evermodel.serving.fallback import Answered, Fallbacks, without_values
 from evermodel.serving.fallback_rules import inputs_of
 from evermodel.serving.metrics import Metrics, RequestMetrics
 from evermodel.serving.prediction_writer import LoggedRequest, PredictionLog
+from evermodel.serving.protocols.addresses import PredictionTarget
+from evermodel.serving.protocols.codec import Codec, Content
 from evermodel.serving.reconciler import Reconciler
 from evermodel.serving.request_body import read_body
 from evermodel.serving.routing_table import Traffic
@@ -36,17 +37,20 @@ _UNKNOWN = "(unknown)"
 
 
 class Reply(NamedTuple):
-    """An answer: its HTTP status and its JSON body."""
+    """An answer: its HTTP status, its body, and the headers beside those of every answer."""
 
     status: int
-    body: bytes
+    content: Content
 
     @property
     def headers(self) -> dict[str, str]:
-        """Headers beside those of every answer."""
+        """All headers but the length."""
+        headers = {"content-type": self.content.content_type, **self.content.headers}
         if self.status == 503:
-            return {"Retry-After": "2"}
-        return {"Connection": "close"} if self.status == 408 else {}
+            headers["retry-after"] = "2"
+        elif self.status == 408:
+            headers["connection"] = "close"
+        return headers
 
 
 class PredictionService:
@@ -70,41 +74,39 @@ class PredictionService:
         self._access_log = access_log
         self._throttle = LogThrottle()
 
-    async def answer(self, name: str, scope: Scope, receive: Receive) -> Reply:
-        """Answer one request; every outcome is a JSON body with a status and is counted."""
+    async def answer(self, prediction: PredictionTarget, scope: Scope, receive: Receive) -> Reply:
+        """Answer one request in the form of its protocol; every outcome has a status and is counted."""
+        name, codec = prediction
         started = time.perf_counter()
         request_id: str = scope["state"]["request_id"]
         reconciler = self._reconcilers.get(name)
         traffic = reconciler.traffic if reconciler else None
         served = traffic.route(scope) if traffic else None
         outcome = _RequestOutcome(traffic, served, served.version if served else "none")
-        status, content = 499, {}
+        status, content, detail = 499, None, "the caller closed the connection"
         try:
             if reconciler is None:
                 raise _unknown_model(name, list(self._reconcilers))
-            answered = await self._answered(reconciler, outcome, scope, receive)
+            answered = await self._answered(reconciler, codec, outcome, scope, receive)
             outcome.version, outcome.rows = answered.version, len(answered.rows)
             caller = scope["state"].get("caller")
             logged_id = f"{caller}/{request_id}" if caller else request_id
             self._log.offer(_logged(name, logged_id, answered))
             if self._shadows is not None and traffic is not None and traffic.shadows(scope):
                 self._shadows.offer(traffic, logged_id, answered)
-            status, content = 200, _content(name, request_id, answered)
+            status, content = 200, codec.answer(name, request_id, answered)
         except ClientDisconnect:
-            content = {"detail": "the caller closed the connection", "request_id": request_id}
+            pass
         except RequestRefusedError as error:
-            status, content = error.status, {"detail": _sentence(error), "request_id": request_id}
+            status, detail = error.status, _sentence(error)
         except Exception as error:  # noqa: BLE001 - the caller gets a 500 in JSON, the log the error
             self._log_failure(name, outcome.version, request_id, error)
             status = 500
-            content = {
-                "detail": f"model {name} failed on this request; see the server's log for the error",
-                "request_id": request_id,
-            }
+            detail = f"model {name} failed on this request; see the server's log for the error"
         finally:
             # Also for a caller who closed the connection.
             self._count(name if reconciler else _UNKNOWN, outcome, status, started, request_id)
-        return Reply(status, orjson.dumps(content))
+        return Reply(status, content or Content(codec.refusal(status, detail, request_id)))
 
     def _count(
         self, model: str, outcome: _RequestOutcome, status: int, started: float, request_id: str
@@ -127,21 +129,22 @@ class PredictionService:
             )
 
     async def _answered(
-        self, reconciler: Reconciler, outcome: _RequestOutcome, scope: Scope, receive: Receive
+        self, reconciler: Reconciler, codec: Codec, outcome: _RequestOutcome, scope: Scope, receive: Receive
     ) -> Answered:
         spec, routed, traffic = reconciler.spec, outcome.routed, outcome.traffic
         request_id: str = scope["state"]["request_id"]
         if traffic is not None and routed is not None:
             body = await self._body(spec, routed.inputs, scope, receive)
             outcome.received_at = time.perf_counter()
-            served, parsed = await self._accepted(spec, routed, traffic.champion, body)
+            served, parsed = await self._accepted(spec, codec, routed, traffic.champion, body)
             answered = await self._fallbacks.answer(served, parsed.rows, traffic.stand_in(served))
             outcome.failed = served is not routed or answered.fallback is not None
             return answered._replace(ids=parsed.ids(request_id))
         if not self._fallbacks.needs_no_version(spec.name):
             raise RequestRefusedError(503, not_ready(reconciler))
         inputs = inputs_of(spec)
-        parsed = await self._parsed(spec, inputs, await self._body(spec, inputs, scope, receive))
+        body = await self._body(spec, inputs, scope, receive)
+        parsed = await self._parsed(spec, codec, inputs, body)
         answered = await self._fallbacks.alone(spec.name, parsed.rows)
         return answered._replace(ids=parsed.ids(request_id))
 
@@ -150,24 +153,24 @@ class PredictionService:
         return await read_body(scope, receive, limit)
 
     async def _accepted(
-        self, spec: ModelSpec, routed: ServedModel, champion: ServedModel, body: bytes
+        self, spec: ModelSpec, codec: Codec, routed: ServedModel, champion: ServedModel, body: bytes
     ) -> tuple[ServedModel, ParsedRows]:
         """Return the version that answers, and the rows: the champion answers what only the challenger refuses."""
         try:
-            return routed, await self._parsed(spec, routed.inputs, body)
+            return routed, await self._parsed(spec, codec, routed.inputs, body)
         except RequestRefusedError as refused:
             if routed.inputs == champion.inputs:
                 raise
             try:
-                return champion, await self._parsed(spec, champion.inputs, body)
+                return champion, await self._parsed(spec, codec, champion.inputs, body)
             except RequestRefusedError:
                 raise refused from None
 
-    async def _parsed(self, spec: ModelSpec, inputs: Inputs, body: bytes) -> ParsedRows:
+    async def _parsed(self, spec: ModelSpec, codec: Codec, inputs: Inputs, body: bytes) -> ParsedRows:
         most = spec.serving.max_rows
         if len(body) <= PIECE:
-            return parse_rows(body, inputs, most, spec.id_column)
-        return await asyncio.to_thread(parse_rows, body, inputs, most, spec.id_column)
+            return codec.parse(body, inputs, most, spec.id_column)
+        return await asyncio.to_thread(codec.parse, body, inputs, most, spec.id_column)
 
     def _log_failure(self, name: str, version: str, request_id: str, error: Exception) -> None:
         times = self._throttle.times((name, version, type(error)))
@@ -212,24 +215,6 @@ def _logged(name: str, request_id: str, answered: Answered) -> LoggedRequest:
         scores=[answer.score for answer in answered.answers],
         labels=[answer.label for answer in answered.answers],
     )
-
-
-def _content(name: str, request_id: str, answered: Answered) -> dict[str, Any]:
-    content = {
-        "model": name,
-        "version": answered.version,
-        "request_id": request_id,
-        "predictions": list(map(_prediction, answered.ids, answered.answers)),
-    }
-    if answered.fallback is not None:
-        content["fallback"] = answered.fallback
-    return content
-
-
-def _prediction(row_id: str, answer: Answer) -> dict[str, Any]:
-    if answer.label is None:
-        return {"id": row_id, "score": answer.score}
-    return {"id": row_id, "score": answer.score, "label": answer.label}
 
 
 def not_ready(reconciler: Reconciler) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import orjson
@@ -14,10 +15,11 @@ from evermodel.core.errors import PermanentError
 PIECE = 32_768
 # A longer piece is one long row; it has no more commas and brackets than these and two for each feature.
 _MOST_MARKS = 20_000
-_START = re.compile(rb'\s*\{\s*"rows"\s*:\s*\[')
 _COMMA = re.compile(rb"\s*,")
 _GZIP = b"\x1f\x8b"
 _SEND = 'send {"rows": [{"feature": value, ...}]}'
+# JSON that is parsed at once, not row by row, holds the interpreter for less than 5 ms with so many.
+MOST_MARKS = 50_000
 
 
 class RequestRefusedError(PermanentError):
@@ -34,7 +36,12 @@ class RequestRefusedError(PermanentError):
         self.status = status
 
 
-def pieces_of(body: bytes, features: int) -> Iterator[list[Any]]:
+@cache
+def _start_of(field: str) -> re.Pattern[bytes]:
+    return re.compile(rb'\s*\{\s*"%b"\s*:\s*\[' % field.encode())
+
+
+def pieces_of(body: bytes, features: int, field: str = "rows") -> Iterator[list[Any]]:
     """Parse the rows of a body piece by piece, each of about `PIECE` bytes or of one longer row.
 
     Parameters
@@ -43,6 +50,8 @@ def pieces_of(body: bytes, features: int) -> Iterator[list[Any]]:
         JSON: ``{"rows": [row, ...]}`` or ``{"row": row}``.
     features
         Number of features of a row.
+    field
+        The field of the rows, where it is another one than ``rows``; such a body has no single ``row``.
 
     Raises
     ------
@@ -50,16 +59,16 @@ def pieces_of(body: bytes, features: int) -> Iterator[list[Any]]:
         The body is not valid JSON (422), is compressed (415), or has a row with too many values (413).
     """
     most = _MOST_MARKS + 2 * features
-    start = _START.match(body) if len(body) > PIECE else None
+    start = _start_of(field).match(body) if len(body) > PIECE else None
     if start is None:
-        yield _rows_of(_decode(body, most))
+        yield _rows_of(_decode(body, most), field)
         return
     place = start.end()
     while found := _piece(body, place, most):
         rows, end = found
         yield rows
         place = end
-    yield _rows_of(_decode(b'{"rows":[' + body[place:], most))
+    yield _rows_of(_decode(b'{"%b":[%b' % (field.encode(), body[place:]), most), field)
 
 
 def _piece(body: bytes, place: int, most: int) -> tuple[list[Any], int] | None:
@@ -112,12 +121,53 @@ def _not_json(reason: str) -> RequestRefusedError:
     return RequestRefusedError(422, f"the body is not valid JSON: {reason}", _SEND)
 
 
-def _rows_of(data: object) -> list[Any]:
-    if not isinstance(data, dict) or len(data) != 1 or next(iter(data)) not in ("rows", "row"):
-        raise RequestRefusedError(422, "the body must be an object with the one field `rows`", _SEND)
-    if "row" in data:
+def _rows_of(data: object, field: str) -> list[Any]:
+    if not isinstance(data, dict) or len(data) != 1 or next(iter(data)) not in (field, "row"):
+        raise RequestRefusedError(422, f"the body must be an object with the one field `{field}`", _SEND)
+    if field not in data:
         return [data["row"]]
-    if not isinstance(data["rows"], list):
-        raise RequestRefusedError(422, "rows: must be a list of objects", _SEND)
-    rows: list[Any] = data["rows"]
+    if not isinstance(data[field], list):
+        raise RequestRefusedError(422, f"{field}: must be a list of objects", _SEND)
+    rows: list[Any] = data[field]
     return rows
+
+
+def decode_whole(body: bytes, advice: str, *, loose: bool = False) -> dict[str, Any]:
+    """Parse a JSON object at once; beyond 64 KB it may hold `MOST_MARKS` commas and brackets.
+
+    ``NaN`` and ``Infinity``, which strict JSON does not have, are read in bodies of up to 64 KB, so that an error can
+    name their place.
+
+    Parameters
+    ----------
+    advice
+        What to send instead of a body that is refused.
+    loose
+        Read them in larger bodies too, of up to half as many commas and brackets.
+
+    Raises
+    ------
+    RequestRefusedError
+        The body is not a JSON object (422), is compressed (415), or holds too many values (413).
+    """
+    if _too_many(body, MOST_MARKS):
+        problem = f"the JSON is longer than 64 KB and holds more than {MOST_MARKS} commas and brackets"
+        raise RequestRefusedError(413, problem, advice)
+    try:
+        found = _decode(body, MOST_MARKS)
+    except RequestRefusedError as error:
+        if error.status != 422:
+            raise
+        if not loose or len(body) <= 2 * PIECE or _too_many(body, MOST_MARKS // 2):
+            raise RequestRefusedError(422, error.problem, advice) from None
+        found = _loose(body, advice)
+    if not isinstance(found, dict):
+        raise RequestRefusedError(422, "the body must be a JSON object", advice)
+    return found
+
+
+def _loose(body: bytes, advice: str) -> Any:
+    try:
+        return json.loads(body, parse_int=float)  # integers of many digits take long
+    except (ValueError, RecursionError) as error:
+        raise RequestRefusedError(422, f"the body is not valid JSON: {str(error)[:200]}", advice) from None

@@ -78,13 +78,15 @@ class ParsedRows(NamedTuple):
         return [f"{request_id}-{place}" if own is None else own for place, own in enumerate(self.own_ids)]
 
 
-def parse_rows(body: bytes, inputs: Inputs, max_rows: int, id_column: str) -> ParsedRows:
+def parse_rows(body: bytes, inputs: Inputs, max_rows: int, id_column: str, field: str = "rows") -> ParsedRows:
     """Parse and check the body of a prediction request.
 
     Parameters
     ----------
     body
         JSON: ``{"rows": [{feature: value, ...}, ...]}`` or ``{"row": {...}}``.
+    field
+        The field of the rows; see `pieces_of`.
 
     Returns
     -------
@@ -96,22 +98,22 @@ def parse_rows(body: bytes, inputs: Inputs, max_rows: int, id_column: str) -> Pa
     RequestRefusedError
         The body is not valid (422), is compressed (415), or has too many rows (413).
     """
-    parsed, problems = ParsedRows([], []), _Problems()
-    with suppress(_EnoughError):
-        for rows in pieces_of(body, len(inputs.names)):
-            _check_count(len(parsed.rows) + len(rows), max_rows)
+    parsed, problems = ParsedRows([], []), Problems()
+    with suppress(EnoughError):
+        for rows in pieces_of(body, len(inputs.names), field):
+            check_count(len(parsed.rows) + len(rows), max_rows)
             for index, row in enumerate(rows, len(parsed.rows)):
                 values, own = _checked(index, row, inputs, id_column, problems)
                 parsed.rows.append(values)
                 parsed.own_ids.append(own)
-    if problems:
-        raise RequestRefusedError(422, "; ".join(problems))
+    problems.refuse()
     if not parsed.rows:
         raise RequestRefusedError(422, "rows: the list is empty", "send at least one row")
     return parsed
 
 
-def _check_count(rows: int, most: int) -> None:
+def check_count(rows: int, most: int) -> None:
+    """Refuse more rows than one request may have (413)."""
     if rows > most:
         raise RequestRefusedError(
             413,
@@ -120,11 +122,11 @@ def _check_count(rows: int, most: int) -> None:
         )
 
 
-class _EnoughError(Exception):
+class EnoughError(Exception):
     """So many problems are known that the rest is not checked."""
 
 
-class _Problems(list[str]):
+class Problems(list[str]):
     """The first problems of a request."""
 
     hinted = False
@@ -134,11 +136,16 @@ class _Problems(list[str]):
         super().append(problem)
         if len(self) == _MOST_PROBLEMS:
             super().append("the rest was not checked")
-            raise _EnoughError
+            raise EnoughError
+
+    def refuse(self) -> None:
+        """Raise the problems as a refusal (422), if there are any."""
+        if self:
+            raise RequestRefusedError(422, "; ".join(self))
 
 
 def _checked(
-    index: int, row: object, inputs: Inputs, id_column: str, problems: _Problems
+    index: int, row: object, inputs: Inputs, id_column: str, problems: Problems
 ) -> tuple[Row, str | None]:
     if not isinstance(row, dict):
         problems.append(f"row {index}: must be an object of features, not {_kind(row)}")
@@ -158,15 +165,15 @@ def _checked(
     if len(row) > len(values) + beside:  # an unknown name, possibly in place of a missing one
         for name in row:
             if name not in inputs.known and name != id_column:
-                problems.append(f"row {index}: {_unknown(name, inputs, id_column, problems)}")
+                problems.append(f"row {index}: {unknown_name(name, inputs, id_column, problems)}")
     return tuple(values), own
 
 
 def _own_id(
-    index: int, row: dict[str, Any], inputs: Inputs, id_column: str, problems: _Problems
+    index: int, row: dict[str, Any], inputs: Inputs, id_column: str, problems: Problems
 ) -> str | None:
     try:
-        return _identity(row[id_column])
+        return identity_of(row[id_column])
     except ValueError as error:
         # An older version may have a feature of this name, whose values need not be ids.
         if id_column not in inputs.names:
@@ -174,7 +181,7 @@ def _own_id(
         return None
 
 
-def _identity(value: Any) -> str:
+def identity_of(value: Any) -> str:
     """Return an id as text, in the form of the labels' ids."""
     if isinstance(value, str):
         if not 0 < len(value) <= LONGEST_ID:
@@ -225,7 +232,8 @@ def _check_unicode(value: str) -> None:
         raise ValueError(f"is not valid Unicode: {value[:40]!r}") from None
 
 
-def _unknown(name: str, inputs: Inputs, id_column: str, problems: _Problems) -> str:
+def unknown_name(name: str, inputs: Inputs, id_column: str, problems: Problems) -> str:
+    """Say that a name is none of a feature; the first one with the nearest feature."""
     shown = repr(name) if len(name) <= _LONGEST_SHOWN else repr(name[: _LONGEST_SHOWN - 3] + "...")
     if problems.hinted:
         return f"{shown}: is not a feature"
