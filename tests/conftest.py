@@ -177,6 +177,7 @@ def served_world(mlflow_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def _world(folder: Path, tracking_uri: str, patch: pytest.MonkeyPatch) -> World:
     made = flights_world(folder, tracking_uri)
+    made.settings = made.settings.model_copy(update={"database": os.environ["EVERMODEL_DATABASE"]})
     for name, value in made.environment.items():
         patch.setenv(name, value)
     return made

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from evermodel.registry.registry import ModelRegistry
-from evermodel.registry.serving_heartbeats import ServingReport, VersionCounts, write_report
+from evermodel.registry.serving_heartbeats import ServingReport, VersionCounts
+from evermodel.registry.serving_reports import ServingReports
 from support.airflow_runs import messages, parse, parse_file, run
 from support.flights import World
 
@@ -56,8 +57,7 @@ def test_a_champion_that_fails_requests_goes_back_by_itself_and_people_are_told_
     assert [world.champion("2013-03-11"), world.champion("2013-03-18")] == ["1", "2"]
     now = datetime.now(UTC).isoformat()
     counts = {"2": VersionCounts(requests=1000, errors=400)}
-    write_report(
-        world.settings.lake,
+    ServingReports.of(world.settings).write(
         ServingReport(world.name, "web-1-7-a", "prod", "web-1", 7, now, now, "2", counts=counts),
     )
 

@@ -12,7 +12,8 @@ import pytest
 
 from evermodel.deployment.rollout.service import RolloutService
 from evermodel.registry.registry import ModelRegistry
-from evermodel.registry.serving_heartbeats import ServingReport, VersionCounts, write_report
+from evermodel.registry.serving_heartbeats import ServingReport, VersionCounts
+from evermodel.registry.serving_reports import ServingReports
 from evermodel.registry.traffic_plan import TrafficPlan
 from support.airflow_runs import messages, parse, retrain, run
 from support.flights import World
@@ -46,7 +47,7 @@ def serving(world: World, counted: Counted) -> Iterator[None]:
                 world.name, "h-1-a", "test", "h", 1, at, at, plan.champion,
                 revision=plan.revision, rollout=plan.run_key, counts=counted(plan),
             )  # fmt: skip
-            write_report(world.settings.lake, found)
+            ServingReports.of(world.settings).write(found)
 
     thread = threading.Thread(target=report, daemon=True)
     thread.start()

@@ -10,8 +10,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from sqlalchemy import select, update
 
 from evermodel.alerts.queued_message import Destination, QueuedMessage
+from evermodel.core.database.schema import open_database
+from evermodel.core.database.tables import serving_reports
 from evermodel.core.errors import NewerFormatError
 from evermodel.core.formats import FORMAT, loads, stamped
 from evermodel.data.prediction_log import log_schema, read_log, write_batch
@@ -19,9 +22,10 @@ from evermodel.data.validation.schema_file import read_schema
 from evermodel.evaluation.decision import Decision
 from evermodel.modeling.skops_files import MOVED_TYPES, TRUSTED_TYPES
 from evermodel.monitoring.retrain_history import Request, requests
-from evermodel.registry.serving_heartbeats import ServingReport, read_reports, reports_folder, write_report
+from evermodel.registry.serving_heartbeats import ServingReport
 from evermodel.registry.tags import RETRAIN_REQUEST
 from evermodel.registry.traffic_plan import TrafficPlan, split
+from support.serving_reports import reports_in
 from support.small_model import between, moment, small_spec
 
 NEWER = FORMAT + 2
@@ -72,11 +76,14 @@ def test_requests_of_an_earlier_release_count() -> None:
 def test_a_report_of_a_newer_process_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     at = moment(0).isoformat()
     report = ServingReport("small", "host-1-a", "test", "host", 1, at, at, "1")
-    write_report(tmp_path, report)
-    write_report(tmp_path, replace(report, instance="host-2-b", pid=2))
-    file = reports_folder(tmp_path, "small") / "host-2-b.json"
-    file.write_text(newer(file.read_text()))
-    assert [found.pid for found in read_reports(tmp_path, "small", moment(0)).live] == [1]
+    reports = reports_in(tmp_path)
+    for pid in (1, 2):
+        reports.write(replace(report, instance=f"host-{pid}", pid=pid))
+    mine = serving_reports.c.instance == "host-2"
+    with open_database(reports.address).writing() as connection:
+        text = connection.scalar(select(serving_reports.c.content).where(mine))
+        connection.execute(update(serving_reports).where(mine).values(content=newer(str(text))))
+    assert [found.pid for found in reports.live("small")] == [1]
     assert "written by a newer release" in caplog.text
 
 

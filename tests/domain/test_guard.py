@@ -22,10 +22,11 @@ from evermodel.deployment.automatic_rollback import (
 from evermodel.monitoring.problems import Problem
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.registry_entry import Promotion
-from evermodel.registry.serving_heartbeats import Reports, ServingReport, VersionCounts, write_report
+from evermodel.registry.serving_heartbeats import Reports, ServingReport, VersionCounts
 from evermodel.spec import ModelSpec
 from evermodel.spec.rollout import RollbackSpec
 from support.registry_shelf import Shelf, promoted
+from support.serving_reports import reports_in
 from support.small_spec import small_spec
 from support.verdicts import a_verdict
 
@@ -153,22 +154,24 @@ def guarded_spec(shelf: Shelf, **rollback: Any) -> ModelSpec:
 
 
 def failing(shelf: Shelf, lake: Path, version: str) -> None:
-    write_report(lake, report(model=shelf.name, version=version, counts={version: counts(1000, 500)}))
+    reports_in(lake).write(report(model=shelf.name, version=version, counts={version: counts(1000, 500)}))
 
 
 def test_a_failing_champion_goes_back_once_and_what_follows_stays(shelf: Shelf, tmp_path: Path) -> None:
     spec, now = guarded_spec(shelf), AT + timedelta(hours=1)
     failing(shelf, tmp_path, "2")
 
-    done = watch_serving(spec, shelf.client, tmp_path, now)
+    done = watch_serving(spec, shelf.client, reports_in(tmp_path), now)
 
     assert done is not None
     assert (done.version, done.previous, done.by, done.kind) == ("1", "2", "evermodel", "rollback")
     assert "500 of 1,000 requests failed" in done.reason
     failing(shelf, tmp_path, "1")
     later = datetime.now(UTC)
-    assert watch_serving(spec, shelf.client, tmp_path, later) == done, "told again, and not done again"
-    assert watch_serving(spec, shelf.client, tmp_path, later + timedelta(days=2)) is None
+    assert watch_serving(spec, shelf.client, reports_in(tmp_path), later) == done, (
+        "told again, and not done again"
+    )
+    assert watch_serving(spec, shelf.client, reports_in(tmp_path), later + timedelta(days=2)) is None
     assert (shelf.state[:2], len(shelf.served)) == (("1", "2"), 3)
 
 
@@ -187,10 +190,10 @@ def test_a_rollback_that_is_cut_off_is_completed(
 
             cut.setattr(ModelRegistry, step, half)
             with pytest.raises(KeyboardInterrupt):
-                watch_serving(spec, shelf.client, tmp_path, now)
+                watch_serving(spec, shelf.client, reports_in(tmp_path), now)
         assert len(shelf.served) == 2
     # The reports are gone meanwhile; what was begun is completed all the same.
-    done = watch_serving(spec, shelf.client, tmp_path / "elsewhere", now)
+    done = watch_serving(spec, shelf.client, reports_in(tmp_path / "elsewhere"), now)
 
     assert done is not None
     assert "500 of 1,000" in done.reason
@@ -209,7 +212,10 @@ def test_nobody_is_sent_back_for_a_predecessor(
     monkeypatch.setattr(ModelRegistry, "read", lambda *args: next(looks, None) or whole(*args))
     failing(shelf, tmp_path, "2")
 
-    assert watch_serving(guarded_spec(shelf), shelf.client, tmp_path, AT + timedelta(hours=1)) is None
+    assert (
+        watch_serving(guarded_spec(shelf), shelf.client, reports_in(tmp_path), AT + timedelta(hours=1))
+        is None
+    )
     assert shelf.state[0] == "3"
 
 
@@ -231,12 +237,12 @@ def test_it_goes_back_past_a_champion_that_never_answered(shelf: Shelf, tmp_path
         shelf.name, version, expected=str(int(version) - 1), by="a", reason="r",
             run_key=f"key {version}", at=AT + timedelta(hours=hour),
         )  # fmt: skip
-    write_report(tmp_path, report(model=shelf.name, version="2"))
+    reports_in(tmp_path).write(report(model=shelf.name, version="2"))
     since = (AT + timedelta(hours=2)).isoformat()
     bad = {"4": counts(1000, 500)}
-    write_report(tmp_path, report(model=shelf.name, version="4", since=since, at=since, counts=bad))
+    reports_in(tmp_path).write(report(model=shelf.name, version="4", since=since, at=since, counts=bad))
 
-    done = watch_serving(guarded_spec(shelf), shelf.client, tmp_path, AT + timedelta(hours=3))
+    done = watch_serving(guarded_spec(shelf), shelf.client, reports_in(tmp_path), AT + timedelta(hours=3))
 
     assert done is not None
     assert (done.version, done.previous) == ("2", "4")

@@ -116,7 +116,7 @@ def promote(client: Any, version: str, expected: str | None, key: str = "") -> P
 
 
 def back(client: Any, key: str = "back") -> Promotion:
-    return roll_back(client, MODEL, by="ada", reason="worse", run_key=key, lake=Path("/nonexistent"))
+    return roll_back(client, MODEL, by="ada", reason="worse", run_key=key)
 
 
 def served(client: Any) -> list[tuple[str | None, str]]:
@@ -216,11 +216,11 @@ def test_a_rollback_without_a_key_completes_one_that_was_cut_off_and_goes_no_fur
     with killed_after(client, 5):
         back(client)
 
-    done = roll_back(client, MODEL, by="eve", reason="worse", lake=Path("/nonexistent"))
+    done = roll_back(client, MODEL, by="eve", reason="worse")
 
     assert (done.by, done.run_key, done.version) == ("ada", "back", "2")
     assert served(client)[3:] == [("3", "2")]
-    again = roll_back(client, MODEL, by="eve", reason="worse", lake=Path("/nonexistent"))
+    again = roll_back(client, MODEL, by="eve", reason="worse")
     assert (again.version, served(client)[4:]) == ("1", [("2", "1")])
 
 

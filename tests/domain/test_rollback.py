@@ -9,8 +9,9 @@ import pytest
 from evermodel.core.errors import NoChampionError, RollbackError
 from evermodel.deployment.rollback import RollbackTarget, roll_back, rollback_target
 from evermodel.registry.registry_entry import Promotion
-from evermodel.registry.serving_heartbeats import ServingReport, VersionCounts, read_served, write_report
+from evermodel.registry.serving_heartbeats import ServingReport, VersionCounts
 from support.registry_shelf import START, Shelf
+from support.serving_reports import reports_in
 
 
 @pytest.fixture
@@ -91,7 +92,8 @@ def test_after_a_rollback_a_newer_champion_can_be_rolled_back_to_where_it_came_f
 
 def _reported(shelf: Shelf, lake: Path, version: str, day: int, **counts: VersionCounts) -> None:
     at = (START + timedelta(days=day, minutes=1)).isoformat()
-    write_report(lake, ServingReport(shelf.name, "h-1-a", "prod", "h", 1, at, at, version, counts=counts))
+    report = ServingReport(shelf.name, "h-1-a", "prod", "h", 1, at, at, version, counts=counts)
+    reports_in(lake).write(report)
 
 
 def test_a_champion_that_no_serving_process_could_load_is_passed_over(shelf: Shelf, tmp_path: Path) -> None:
@@ -100,7 +102,14 @@ def test_a_champion_that_no_serving_process_could_load_is_passed_over(shelf: She
     for version, day in (("1", 0), ("2", 1), ("2", 2), ("4", 3)):
         _reported(shelf, tmp_path, version, day)
 
-    done = roll_back(shelf.client, shelf.name, by="ada", reason="wrong answers", run_key="one", lake=tmp_path)
+    done = roll_back(
+        shelf.client,
+        shelf.name,
+        by="ada",
+        reason="wrong answers",
+        run_key="one",
+        reports=reports_in(tmp_path),
+    )
 
     assert (done.version, shelf.alias("champion")) == ("2", "2")
     assert done.reason == "wrong answers (skipped: version 3, which has never answered in a serving process)"
@@ -111,7 +120,7 @@ def test_a_version_that_a_process_asked_in_a_rollout_has_answered_unless_all_it_
 ) -> None:
     heard, failed, unheard = VersionCounts(3, 2), VersionCounts(3, 3), VersionCounts(shadows=1)
     _reported(shelf, tmp_path, "1", 0, **{"2": heard, "3": failed, "4": unheard})
-    assert set(read_served(tmp_path, shelf.name)) == {"1", "2", "4"}
+    assert set(reports_in(tmp_path).served(shelf.name)) == {"1", "2", "4"}
 
 
 DAYS = [datetime(2026, 3, day, tzinfo=UTC) for day in range(1, 5)]

@@ -23,7 +23,8 @@ from evermodel.deployment.rollout.smoke import smoke_test
 from evermodel.modeling.model_store import LoadedModel
 from evermodel.modeling.scoring.loaded_version import Answer
 from evermodel.modeling.scoring.request_rows import Inputs, parse_rows
-from evermodel.registry.serving_heartbeats import ServingReport, VersionCounts, write_report
+from evermodel.registry.serving_heartbeats import ServingReport, VersionCounts
+from evermodel.registry.serving_reports import ServingReports
 from evermodel.serving.fallback_rules import inputs_of
 from evermodel.serving.prediction_writer import LoggedRequest, ReturnedAnswer, log_table, write_log_file
 from evermodel.spec.rollout import RolloutSpec
@@ -171,7 +172,7 @@ def test_distributions_are_read_once_the_shadow_s_time_is_over(world: World) -> 
         world.name, "h-1-a", "test", "h", 1, "", END.isoformat(), plan.champion, revision=plan.revision,
         rollout=plan.run_key, counts={plan.challenger: VersionCounts(shadows=300, agreeing=300)},
     )  # fmt: skip
-    write_report(world.settings.lake, report)
+    ServingReports.of(world.settings).write(report)
     shadowed(world, START + timedelta(hours=1), [0.2, 0.8] * 150, [0.2, 0.8] * 150)
 
     def seen(after: timedelta) -> Distribution | None:

@@ -15,15 +15,17 @@ import pytest
 from evermodel.core.settings import Settings
 from evermodel.pipelines.status import lines_of, status_of
 from evermodel.registry.registry_entry import Promotion
-from evermodel.registry.serving_heartbeats import ServingReport, write_report
+from evermodel.registry.serving_heartbeats import ServingReport
 from evermodel.registry.serving_locations import (
     ServingLocations,
     read_serving_locations,
     serving_locations_of,
 )
+from evermodel.registry.serving_reports import ServingReports
 from evermodel.registry.tags import PROMOTION, TRAFFIC_PLAN
 from evermodel.registry.traffic_plan import TrafficPlan, split
 from evermodel.serving.heartbeat import LocationPublisher, Process
+from support.serving_reports import aged, reports_in
 
 NOW = datetime(2013, 6, 1, 12, tzinfo=UTC)
 PLAN = TrafficPlan(
@@ -64,7 +66,7 @@ class Registry:
         del self.tags[key]
 
 
-def report(pid: int, version: str, revision: int, host: str = "web-1", at: datetime = NOW) -> ServingReport:
+def report(pid: int, version: str, revision: int, host: str = "web-1") -> ServingReport:
     return ServingReport(
         model="flights",
         instance=f"{host}-{pid}-a",
@@ -72,7 +74,7 @@ def report(pid: int, version: str, revision: int, host: str = "web-1", at: datet
         host=host,
         pid=pid,
         since=NOW.isoformat(),
-        at=at.isoformat(),
+        at=NOW.isoformat(),
         version=version,
         shares={"3": 0.95, "4": 0.05} if revision else {version: 1.0},
         revision=revision,
@@ -82,13 +84,10 @@ def report(pid: int, version: str, revision: int, host: str = "web-1", at: datet
 
 
 def test_processes_that_are_behind_are_named_and_other_hosts_come_from_the_registry(tmp_path: Path) -> None:
-    for one in (
-        report(1, "3", 2),
-        report(2, "3", 1),
-        report(3, "2", 0),
-        report(4, "1", 0, at=NOW - timedelta(1)),
-    ):
-        write_report(tmp_path, one)
+    reports = reports_in(tmp_path)
+    for one in (report(1, "3", 2), report(2, "3", 1), report(3, "2", 0), report(4, "1", 0)):
+        reports.write(one)
+    aged(reports, "web-1-4-a", 60)
     here = serving_locations_of([report(1, "3", 2)], NOW)
     far = ServingLocations("prod", "web-9", "2", {"2": 1.0}, 2, NOW.isoformat(), NOW.isoformat())
     assert here is not None
@@ -100,7 +99,7 @@ def test_processes_that_are_behind_are_named_and_other_hosts_come_from_the_regis
     }
     client: Any = Registry({"champion": "3", "challenger": "4"}, tags)
 
-    found = status_of(client, "flights", tmp_path, NOW)
+    found = status_of(client, "flights", reports_in(tmp_path))
 
     assert [(place.host, place.pid, place.behind) for place in found.places] == [
         ("web-1", 1, ""),
@@ -117,33 +116,35 @@ def test_processes_that_are_behind_are_named_and_other_hosts_come_from_the_regis
 
 
 def test_a_plan_of_another_champion_is_over(tmp_path: Path) -> None:
-    write_report(tmp_path, report(1, "5", 2))
+    reports_in(tmp_path).write(report(1, "5", 2))
     client: Any = Registry({"champion": "5", "challenger": "6"}, {TRAFFIC_PLAN: json.dumps(PLAN.to_json())})
-    found = status_of(client, "flights", tmp_path, NOW)
+    found = status_of(client, "flights", reports_in(tmp_path))
     assert (found.rollout, found.places[0].behind) == (None, "the rollout is over")
     assert "version 6 is registered but not champion" in lines_of(found)[1]
 
 
 def test_where_nothing_serves_the_status_says_so(tmp_path: Path) -> None:
     client: Any = Registry({"champion": "5"}, {})
-    assert lines_of(status_of(client, "flights", tmp_path, NOW))[1] == "  no serving process reports"
+    assert lines_of(status_of(client, "flights", reports_in(tmp_path)))[1] == "  no serving process reports"
 
 
 @pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Registry, LocationPublisher, Path]:
+def host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Registry, LocationPublisher, ServingReports]:
     client = Registry({"champion": "3"}, {})
     monkeypatch.setattr("evermodel.serving.heartbeat.tracking.connect", lambda uri: client)
     settings = Settings.from_environment({"EVERMODEL_LAKE": str(tmp_path), "EVERMODEL_HOME": str(tmp_path)})
     process = Process("prod", host="web-1", pid=1, nonce="a")
-    return client, LocationPublisher(process, ["flights"], settings), tmp_path
+    return client, LocationPublisher(process, ["flights"], settings), ServingReports.of(settings)
 
 
 def test_one_process_of_a_host_writes_one_tag_and_only_when_something_changes(
-    host: tuple[Registry, LocationPublisher, Path],
+    host: tuple[Registry, LocationPublisher, ServingReports],
 ) -> None:
-    client, first, lake = host
-    write_report(lake, report(1, "3", 0))
-    write_report(lake, report(2, "3", 0))
+    client, first, reports = host
+    reports.write(report(1, "3", 0))
+    reports.write(report(2, "3", 0))
     first.publish(NOW)
     first.publish(NOW + timedelta(seconds=20))
     assert client.calls == ["set evermodel.serving.prod.web-1", "get"]
@@ -152,42 +153,45 @@ def test_one_process_of_a_host_writes_one_tag_and_only_when_something_changes(
 
     later = NOW + timedelta(seconds=40)
     for pid in (1, 2):
-        write_report(lake, report(pid, "4", 0, at=later))
+        reports.write(report(pid, "4", 0))
     first.publish(later)
     assert [one.version for one in read_serving_locations(client.tags)] == ["4"]
-    write_report(lake, report(0, "4", 0, at=later))
+    reports.write(report(0, "4", 0))
     client.calls.clear()
     first.publish(later)
     assert client.calls == [], "another process of this host speaks for it now"
 
 
-def test_hosts_that_are_gone_leave_the_registry(host: tuple[Registry, LocationPublisher, Path]) -> None:
-    client, publisher, lake = host
+def test_hosts_that_are_gone_leave_the_registry(
+    host: tuple[Registry, LocationPublisher, ServingReports],
+) -> None:
+    client, publisher, reports = host
     old = ServingLocations(
         "prod", "web-8", "2", {}, 1, NOW.isoformat(), (NOW - timedelta(hours=4)).isoformat()
     )
     client.tags[old.tag] = old.dumps()
-    write_report(lake, report(1, "3", 0))
+    reports.write(report(1, "3", 0))
     publisher.publish(NOW)
     assert [one.host for one in read_serving_locations(client.tags)] == ["web-1"]
 
+    aged(reports, "web-1-1-a", 300)
     publisher.publish(NOW + timedelta(minutes=5))  # its reports have become old: it ended in order, or died
     assert read_serving_locations(client.tags) == []
 
 
 def test_a_registry_that_is_away_is_logged_once(
-    host: tuple[Registry, LocationPublisher, Path],
+    host: tuple[Registry, LocationPublisher, ServingReports],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    _, publisher, lake = host
+    _, publisher, reports = host
 
     def away(uri: str) -> None:
         raise ConnectionError("nobody there")
 
     monkeypatch.setattr("evermodel.serving.heartbeat.tracking.connect", away)
-    write_report(lake, report(1, "3", 0))
+    reports.write(report(1, "3", 0))
     publisher.publish(NOW)
     publisher.publish(NOW)
     assert [line.split()[0] for line in caplog.messages] == ["event=announce_failed"]

@@ -28,13 +28,14 @@ from evermodel.registry.approval import Approval, record_answer
 from evermodel.registry.audit import audit, read_audit_log, verify
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.registry_entry import CHAMPION
-from evermodel.registry.serving_heartbeats import ServingReport, VersionCounts, write_report
+from evermodel.registry.serving_heartbeats import ServingReport, VersionCounts
 from evermodel.registry.tags import AUDIT, KIND, PROMOTION
 from evermodel.registry.tracking import connect
 from support.flights import World
 from support.killed_steps import FORK, changes_any, kill_at
 from support.registry_shelf import Shelf, promoted
 from support.rollouts import RolloutWorld
+from support.serving_reports import reports_in
 from support.small_spec import small_spec
 
 PAIR = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|\S*)(?: |$)')
@@ -77,7 +78,7 @@ def test_promotion_approval_rejection_override_traffic_and_rollback(world: World
     with pytest.raises(PromotionError):
         promote_version(client, model, third, by="ada", reason="no", run_key="refused")
     promote_version(client, model, third, by="ada", reason="a must", run_key="forced", force=True)
-    roll_back(client, model, by="bob", reason="worse", run_key="back", lake=Path("/nonexistent"))
+    roll_back(client, model, by="bob", reason="worse", run_key="back")
 
     told = [(line["event"], line["facts"].get("by")) for line in lines(client, model)]
     assert told == [
@@ -123,9 +124,9 @@ def test_an_automatic_rollback_is_a_line_by_evermodel(mlflow_store: str, tmp_pat
     counts = {"2": VersionCounts(1000, 500, {"0.05": 1000, "+Inf": 1000})}
     later = (now + timedelta(minutes=1)).isoformat()
     report = ServingReport(shelf.name, "h-1", "test", "h", 1, later, later, "2", counts=counts)
-    write_report(tmp_path, report)
+    reports_in(tmp_path).write(report)
     spec = small_spec(name=shelf.name, rollback={"error_rate": 0.01})
-    assert watch_serving(spec, shelf.client, tmp_path, now + timedelta(hours=1)) is not None
+    assert watch_serving(spec, shelf.client, reports_in(tmp_path), now + timedelta(hours=1)) is not None
     last = lines(shelf.client, shelf.name)[-1]
     assert (last["event"], last["facts"]["by"], last["facts"]["version"]) == ("rollback", "evermodel", "1")
     assert "500 of 1,000 requests failed" in last["facts"]["reason"]
@@ -426,7 +427,7 @@ def test_an_alias_moved_by_hand_is_found_told_and_recorded(shelf: Shelf, tmp_pat
         "evermodel"
     )
     assert problems(shelf.client, shelf.name) == [said]
-    status = status_of(shelf.client, shelf.name, tmp_path, datetime.now(UTC))
+    status = status_of(shelf.client, shelf.name, reports_in(tmp_path))
     assert any(said in line for line in lines_of(status))
 
     shelf.promote("1", "3", "key 1 again")

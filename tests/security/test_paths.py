@@ -20,7 +20,7 @@ from evermodel.data.snapshots.dvc import SnapshotStore, snapshot_file
 from evermodel.data.snapshots.snapshot import read_snapshot
 from evermodel.data.sources.partitions import folder_of
 from evermodel.monitoring.performance.baseline import rows_file
-from evermodel.registry.serving_heartbeats import clear_reports, reports_folder, served_folder
+from evermodel.registry.serving_folder import reports_in_files, served_in_files
 from evermodel.registry.training_data import checkout
 from evermodel.serving.cache import LastGoodState, ModelCache
 from evermodel.serving.desired_state import DesiredState
@@ -61,8 +61,8 @@ ENTRANCES: dict[str, Callable[[Settings, str], object]] = {
     "content of a tag": lambda s, name: SnapshotStore(s.lake, "none").bring("snapshots/a", f"aa{name}"),
     "source days of a model": lambda s, name: folder_of(name, s.lake),
     "day of the log": lambda s, name: day_folder(small_spec("small.parquet"), s.lake, f"x/{name}"),
-    "reports of a model": lambda s, name: reports_folder(s.lake, name),
-    "answers of a model": lambda s, name: served_folder(s.lake, name),
+    "reports of a model": lambda s, name: list(reports_in_files(s.lake, name)),
+    "answers of a model": lambda s, name: list(served_in_files(s.lake, name)),
     "test rows of a version": lambda s, name: rows_file(small_spec("small.parquet"), f"x/{name}/1", s.lake),
     "version of the cache": lambda s, name: _cache_of(s).files(name, "runs:/a", lambda folder: {}),
     "cached version": lambda s, name: _cache_of(s).cached(name, "runs:/a"),
@@ -116,7 +116,7 @@ def test_forget_removes_nothing_outside(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_report_that_names_another_file_deletes_nothing(tmp_path: Path) -> None:
-    folder = reports_folder(tmp_path, "small")
+    folder = tmp_path / "serving" / "reports" / "small"
     folder.mkdir(parents=True)
     kept = tmp_path / "keep.json"  # three folders above: <lake>/serving/reports/small
     kept.write_text("{}")
@@ -124,7 +124,7 @@ def test_a_report_that_names_another_file_deletes_nothing(tmp_path: Path) -> Non
     report = {"model": "small", "instance": "../../../keep", "environment": "test", "host": "h", "pid": 1}
     text = json.dumps({**report, "since": at, "at": at, "version": None, "counts": {}, "shares": {}})
     (folder / "a.json").write_text(text)
-    clear_reports(tmp_path, "small", moment(400))
+    assert list(reports_in_files(tmp_path / "serving", "small")) == []
     assert kept.exists()
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,9 +20,12 @@ import pytest
 import yaml
 
 from evermodel.cli.local_stack.ports import free_port
+from evermodel.core.database.tables import metadata
 from evermodel.core.settings import Settings
 from evermodel.registry.audit import audit, read_audit_log
 from evermodel.registry.registry import ModelRegistry
+from evermodel.registry.serving_heartbeats import ServingReport
+from evermodel.registry.serving_reports import ServingReports
 from evermodel.registry.tracking import connect
 from evermodel.serving.auth import Tokens
 from support.mlflow_server import wait_for_mlflow
@@ -70,10 +74,11 @@ def test_who_may_talk_to_whom(file: dict[str, Any], services: dict[str, Any]) ->
     networks = {name: set(service["networks"]) for name, service in services.items()}
     assert set().union(*networks.values()) == file["networks"].keys()
     met = {name for name in services if networks[name] & networks["serving"]}
-    assert not met & {"postgres", "redis", "storage", "grafana", "statsd", "evidently"}
+    assert not met & {"redis", "storage", "grafana", "statsd", "evidently"}
     assert [name for name in services if networks[name] & networks["evidently"]] == ["evidently"]
     assert {name for name in services if "database" in networks[name]} == {
         "postgres",
+        "serving",
         "mlflow",
         *(name for name in services if name.startswith("airflow")),
     }
@@ -84,7 +89,7 @@ def test_who_may_talk_to_whom(file: dict[str, Any], services: dict[str, Any]) ->
 def test_each_service_holds_its_own_secrets_only(services: dict[str, Any]) -> None:
     held = {name: set(SECRET.findall(str(service))) for name, service in services.items()}
     tokens = {"EVERMODEL_SERVING_TOKEN", "SERVING_AIRFLOW_TOKEN", "SERVING_PROMETHEUS_TOKEN"}
-    assert held["serving"] == {"MLFLOW_SERVING_PASSWORD", *tokens}
+    assert held["serving"] == {"MLFLOW_SERVING_PASSWORD", "SERVING_DB_PASSWORD", *tokens}
     assert held["evidently"] == held["prometheus"] == held["statsd"] == set()
     assert held["storage-init"] == held["storage"] == {"S3_SECRET_KEY"}
     assert held["mlflow"] == {"MLFLOW_PASSWORD", "MLFLOW_SECRET_KEY", "MLFLOW_DB_PASSWORD", "S3_SECRET_KEY"}
@@ -94,6 +99,7 @@ def test_each_service_holds_its_own_secrets_only(services: dict[str, Any]) -> No
     assert holders["MLFLOW_DB_PASSWORD"] == {"mlflow", "postgres"}
     airflows = {name for name in services if name.startswith("airflow-")}
     assert holders["EVERMODEL_DB_PASSWORD"] == holders["AIRFLOW_DB_PASSWORD"] == {"postgres", *airflows}
+    assert holders["SERVING_DB_PASSWORD"] == {"postgres", "serving"}
     assert holders["EVERMODEL_SERVING_TOKEN"] == holders["SERVING_PROMETHEUS_TOKEN"] == {"serving"}
     assert holders["SERVING_AIRFLOW_TOKEN"] == {"serving", *(n for n in services if n.startswith("airflow-"))}
     for name in (name for name in services if name.startswith("airflow-")):
@@ -173,10 +179,10 @@ def test_pods_have_the_same_walls() -> None:
 
 
 @pytest.mark.skipif(server_programs() is None, reason="PostgreSQL's server is not installed")
-def test_airflow_evermodel_and_mlflow_cannot_open_each_other_s_database() -> None:
+def test_no_service_opens_the_database_of_another_and_serving_only_its_tables(tmp_path: Path) -> None:
     import psycopg2
 
-    users = ("airflow", "evermodel", "mlflow")
+    users = ("airflow", "evermodel", "mlflow", "serving")
     passwords = {f"{user.upper()}_DB_PASSWORD": f"of {user}" for user in users}
     programs = server_programs()
     with postgres_server() as address:
@@ -206,14 +212,35 @@ def test_airflow_evermodel_and_mlflow_cannot_open_each_other_s_database() -> Non
             ("evermodel", "evermodel"),
             ("mlflow", "mlflow"),
             ("mlflow", "mlflow_auth"),
+            ("serving", "evermodel"),
         ]
         with psycopg2.connect(host="127.0.0.1", port=port, user="postgres", dbname="postgres") as connection:
             cursor = connection.cursor()
             cursor.execute("SELECT rolname, rolsuper, rolcreaterole, rolcreatedb, rolpassword FROM pg_authid "
-                           "WHERE rolname IN ('airflow', 'evermodel', 'mlflow') ORDER BY 1")  # fmt: skip
+                           "WHERE rolname IN ('airflow', 'evermodel', 'mlflow', 'serving') ORDER BY 1")  # fmt: skip
             roles = cursor.fetchall()
         assert [role[:4] for role in roles] == [(user, False, False, False) for user in users]
         assert len({role[4] for role in roles}) == len(users)
+
+        def address(user: str) -> str:
+            return f"postgresql://{user}:not-asked-for@127.0.0.1:{port}/evermodel"
+
+        rights_of_serving = [sys.executable, str(DEPLOY / "postgres" / "serving_rights.py")]
+        for _ in range(2):
+            psql(rights_of_serving, EVERMODEL_DATABASE=address("evermodel"))
+        reports, at = ServingReports(address("serving"), tmp_path), datetime.now(UTC).isoformat()
+        reports.write(ServingReport("flights", "web-1-7-a", "prod", "web-1", 7, at, at, "3"))
+        assert (len(reports.live("flights")), list(reports.served("flights")), reports.clear()) == (
+            1,
+            ["3"],
+            0,
+        )
+        with psycopg2.connect(address("serving")) as connection:
+            for table in set(metadata.tables) - {"evermodel_serving_report", "evermodel_served_version"}:
+                cursor = connection.cursor()
+                cursor.execute("SELECT bool_or(has_table_privilege(%s, p)) FROM unnest(%s) AS p",
+                               (table, ["SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE"]))  # fmt: skip
+                assert cursor.fetchone() == (False,), table
 
 
 # MLflow, for real.
@@ -339,10 +366,6 @@ def test_without_a_login_mlflow_answers_nothing(mlflow_with_logins: str) -> None
 def test_a_server_that_may_only_read_says_once_that_its_place_is_not_published(
     mlflow_with_logins: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from datetime import UTC, datetime
-
-    from evermodel.core.settings import Settings
-    from evermodel.registry.serving_heartbeats import ServingReport, write_report
     from evermodel.serving.heartbeat import LocationPublisher, Process
 
     airflow = login(mlflow_with_logins, "airflow")
@@ -355,7 +378,7 @@ def test_a_server_that_may_only_read_says_once_that_its_place_is_not_published(
     process, now = Process("test"), datetime.now(UTC)
     at = now.isoformat()
     report = ServingReport("placed", process.instance, "test", process.host, process.pid, at, at, "1")
-    write_report(settings.lake, report)
+    ServingReports.of(settings).write(report)
     caplog.set_level("INFO", "evermodel.serving")
     publisher = LocationPublisher(process, ["placed"], settings)
     for _ in range(2):
@@ -436,6 +459,7 @@ def test_serving_answers_logs_and_reports_with_its_volumes_alone(
         "EVERMODEL_HOME": str(place(given["EVERMODEL_HOME"])),
         "EVERMODEL_LAKE": str(place(given["EVERMODEL_LAKE"])),
         "EVERMODEL_MODELS": str(models),
+        "EVERMODEL_DATABASE": f"sqlite:///{scratch}/evermodel.db",  # which is over the network in the container
         "MLFLOW_TRACKING_URI": mlflow_server,
     }
     settings = Settings.from_environment(where)
@@ -461,12 +485,10 @@ def test_serving_answers_logs_and_reports_with_its_volumes_alone(
     finally:
         process.terminate()
         assert process.wait(60) in (0, -signal.SIGTERM, 77), said.read_text()
-    for written in (
-        "predictions/walled/date=*/*.parquet",
-        "serving/reports/walled/*.json",
-        "serving/served/walled/1",
-    ):
-        assert list(settings.lake.glob(written)), (written, said.read_text())
+    assert list(settings.lake.glob("predictions/walled/date=*/*.parquet")), said.read_text()
+    reports = ServingReports.of(settings)
+    assert [one.stopped for one in reports.read("walled").gone] == [True], said.read_text()
+    assert list(reports.served("walled")) == ["1"]
     assert (settings.model_cache / "walled" / version / "MLmodel").is_file()
     assert "failed" not in said.read_text()
     assert "Read-only" not in said.read_text()

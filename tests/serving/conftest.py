@@ -26,7 +26,7 @@ def versions_load_in_this_process(request: pytest.FixtureRequest, monkeypatch: p
 
 
 @pytest.fixture
-def world(mlflow_server: str, tmp_path: Path) -> World:
+def world(mlflow_server: str, tmp_path: Path, database: str) -> World:
     """A fresh model name, its spec and folders, in the session's registry."""
     name = f"late_{uuid.uuid4().hex[:10]}"
     models = tmp_path / "models"
@@ -39,6 +39,7 @@ def world(mlflow_server: str, tmp_path: Path) -> World:
         tracking_uri=mlflow_server,
         dvc_remote=str(tmp_path / "dvc"),
         airflow_url="http://127.0.0.1:8080",
+        database=database,
     )
     return World(settings, name, tracking.connect(mlflow_server))
 

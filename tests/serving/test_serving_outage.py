@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import pickle
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,6 +40,17 @@ def test_the_registry_goes_away_and_comes_back(
         wire.mend()
         wait_for_version(client, two.version)
         wait_until(lambda: last_error(client) == "", "the error is forgotten")
+
+
+def test_a_database_that_never_answers_delays_no_answer(world: World) -> None:
+    made = world.publish(1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it accepts, and says nothing
+        database = f"postgresql://127.0.0.1:{silent.getsockname()[1]}/evermodel"
+        settings = world.settings.model_copy(update={"database": database})
+        with TestClient(create_app([world.name], settings, poll_seconds=0.2)) as client:
+            wait_for_version(client, made.version)
+            assert client.post("/predict", json={"rows": request_rows(1, 1)}).status_code == 200
+            silent.close()
 
 
 def test_a_start_without_registry_answers_from_the_cache(world: World, wire: Wire) -> None:

@@ -14,7 +14,7 @@ from evermodel.evaluation.decision import Decision
 from evermodel.modeling.scoring.loaded_version import ServedModel
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.retrain_run import DECISION_FILE
-from evermodel.registry.serving_heartbeats import read_reports
+from evermodel.registry.serving_reports import ServingReports
 from evermodel.registry.tracking import keyed_run, log_json
 from evermodel.registry.traffic_plan import TrafficPlan
 from evermodel.serving.app import create_app
@@ -48,7 +48,7 @@ def wait_for_plan(client: httpx.Client, revision: int, what: str) -> None:
 
 def wait_for_report(world: World, plan: TrafficPlan, version: str, requests: int) -> None:
     def reported() -> bool:
-        found = read_reports(world.settings.lake, world.name, datetime.now(UTC))
+        found = ServingReports.of(world.settings).read(world.name)
         counts = found.counts(rollout=plan.run_key, revision=plan.revision)
         return version in counts and counts[version].requests >= requests
 

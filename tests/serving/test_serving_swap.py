@@ -183,8 +183,7 @@ def test_a_new_champion_answers_before_its_fallback_is_loaded(
     reconciler = Reconciler(world.spec, world.settings, Metrics(), 0.05)
     reconciler.check()
     held["1"] = threading.Event()
-    lake = world.settings.lake
-    roll_back(world.client, world.name, by="test", reason="test", run_key="back", version="2", lake=lake)
+    roll_back(world.client, world.name, by="test", reason="test", run_key="back", version="2")
     looks = threading.Thread(target=reconciler.check)
     looks.start()
     wait_until(

@@ -14,7 +14,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from evermodel.core.errors import RegistryConflictError
@@ -52,9 +51,7 @@ class Races:
         )
 
     def rollback(self, key: str) -> Act:
-        return lambda registry: roll_back(
-            registry.client, self.model, by="eve", reason="worse", run_key=key, lake=Path("/nonexistent")
-        )
+        return lambda registry: roll_back(registry.client, self.model, by="eve", reason="worse", run_key=key)
 
     def at_once(self) -> None:
         """Promote the two versions that do not serve at once; or one, while the champion is rolled back."""

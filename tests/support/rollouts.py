@@ -13,7 +13,8 @@ from evermodel.evaluation.decision import Decision
 from evermodel.pipelines.retrain import Retrain
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.retrain_run import DECISION_FILE
-from evermodel.registry.serving_heartbeats import ServingReport, VersionCounts, write_report
+from evermodel.registry.serving_heartbeats import ServingReport, VersionCounts
+from evermodel.registry.serving_reports import ServingReports
 from evermodel.registry.tracking import keyed_run, log_json
 from evermodel.registry.traffic_plan import TrafficPlan
 from evermodel.spec import ModelSpec
@@ -68,7 +69,7 @@ class RolloutWorld:
             self.name, "host-1-a", "test", "host", 1, plan.since, at.isoformat(), plan.champion,
             revision=plan.revision, rollout=plan.run_key, counts=counts,
         )  # fmt: skip
-        write_report(self.world.settings.lake, report)
+        ServingReports.of(self.world.settings).write(report)
 
     @property
     def plan(self) -> TrafficPlan:

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes one user and its databases for Airflow, evermodel and MLflow each; none can open another's. May be run again, which sets
-# the passwords: docker compose exec postgres sh /docker-entrypoint-initdb.d/databases.sh
+# Makes one user and its databases for Airflow, evermodel and MLflow each; none can open another's. Serving has a user of its own
+# in evermodel's, whose rights serving_rights.py grants. May be run again, which sets the passwords: docker compose exec postgres sh /docker-entrypoint-initdb.d/databases.sh
 set -eu
 login() { # user, password, databases
     user=$1 password=$2
@@ -20,3 +20,5 @@ SQL
 login airflow "$AIRFLOW_DB_PASSWORD" airflow
 login evermodel "$EVERMODEL_DB_PASSWORD" evermodel
 login mlflow "$MLFLOW_DB_PASSWORD" mlflow mlflow_auth
+login serving "$SERVING_DB_PASSWORD"
+psql --set ON_ERROR_STOP=1 --username postgres --command 'GRANT CONNECT ON DATABASE evermodel TO serving'

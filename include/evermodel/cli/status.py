@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,6 +24,7 @@ def status(
     from evermodel.core.settings import Settings
     from evermodel.pipelines.status import status_of
     from evermodel.registry.registry import ModelRegistry
+    from evermodel.registry.serving_reports import ServingReports
     from evermodel.spec import load_specs
 
     settings = Settings.from_environment()
@@ -33,7 +33,7 @@ def status(
         client = connect(settings.tracking_uri)
         if model is not None:
             ModelRegistry(client).read(model).require_champion()
-        found = [status_of(client, name, settings.state, datetime.now(UTC)) for name in names]
+        found = [status_of(client, name, ServingReports.of(settings)) for name in names]
         lineage = [] if model is None or as_json else _lineage(found[0], client)
     if as_json:
         told = [one.to_json() for one in found]

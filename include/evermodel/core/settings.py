@@ -68,7 +68,7 @@ class Settings(BaseModel):
 
     @property
     def state(self) -> Path:
-        """Folder of serving's reports and of backtests: the lake, or inside ``home`` beside a bucket."""
+        """Folder of backtests, and of what earlier releases kept there: the lake, or inside ``home`` beside a bucket."""
         return self.lake if isinstance(self.lake, Path) else self.home / "state"
 
     @property

@@ -14,17 +14,16 @@ from evermodel.deployment.rollback import roll_back, rollback_target, served_by
 from evermodel.modeling.tasks import primary
 from evermodel.registry.registry import AUTOMATIC, ModelRegistry
 from evermodel.registry.registry_entry import Promotion, RegistryEntry
-from evermodel.registry.serving_heartbeats import Reports, VersionCounts, added, read_reports
+from evermodel.registry.serving_heartbeats import Reports, VersionCounts, added
 from evermodel.spec import ModelSpec
 from evermodel.spec.rollout import RollbackSpec
 from evermodel.stats.histogram import quantile, slower_than
 from evermodel.stats.sequential import above
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from evermodel.monitoring.drift.verdict import DriftVerdict
     from evermodel.registry.client import MlflowClient
+    from evermodel.registry.serving_reports import ServingReports
 
 _LOG = logging.getLogger(__name__)
 _KEY = "guard/"
@@ -35,7 +34,9 @@ _REPORTED_FOR = timedelta(days=1)
 _SKEW = timedelta(minutes=1)  # clocks of two machines
 
 
-def watch_serving(spec: ModelSpec, client: MlflowClient, lake: Path, now: datetime) -> Promotion | None:
+def watch_serving(
+    spec: ModelSpec, client: MlflowClient, reports: ServingReports, now: datetime
+) -> Promotion | None:
     """Check the counts of the serving processes since the promotion, and roll back if they exceed a limit.
 
     Returns
@@ -48,8 +49,8 @@ def watch_serving(spec: ModelSpec, client: MlflowClient, lake: Path, now: dateti
     promotion = revertible_promotion(past, spec.rollback.within, now)
     if promotion is None:
         return _own(past, now)
-    counts = counts_since(read_reports(lake, spec.name, now), promotion)
-    return _act(spec, client, lake, seen, promotion, serving_fault(spec.rollback, counts))
+    counts = counts_since(reports.read(spec.name), promotion)
+    return _act(spec, client, reports, seen, promotion, serving_fault(spec.rollback, counts))
 
 
 def watch_quality(
@@ -57,7 +58,7 @@ def watch_quality(
     client: MlflowClient,
     verdict: DriftVerdict,
     as_of: datetime,
-    lake: Path | None = None,
+    reports: ServingReports | None = None,
 ) -> Promotion | None:
     """Check the verdict on matured labels, and roll back a champion worse than the version before; see `watch_serving`.
 
@@ -65,16 +66,16 @@ def watch_quality(
     ----------
     as_of
         The day of the verdict, which has to be within the time that the spec allows after the promotion.
-    lake
-        Location of the serving processes' reports; that of the environment if not given.
+    reports
+        Those of the serving processes; those of this environment if not given.
     """
     seen = ModelRegistry(client).read(spec.name)
     past = seen.promotions
     promotion = revertible_promotion(past, spec.rollback.within, as_of)
     if promotion is None:
         return _own(past, as_of)
-    before = _before(spec, client, promotion) if _goes_to_previous(spec, past, promotion, lake) else None
-    return _act(spec, client, lake, seen, promotion, quality_fault(spec, promotion, verdict, before))
+    before = _before(spec, client, promotion) if _goes_to_previous(spec, past, promotion, reports) else None
+    return _act(spec, client, reports, seen, promotion, quality_fault(spec, promotion, verdict, before))
 
 
 def revertible_promotion(past: Sequence[Promotion], within: timedelta, now: datetime) -> Promotion | None:
@@ -145,10 +146,10 @@ def quality_fault(
 
 
 def _goes_to_previous(
-    spec: ModelSpec, past: Sequence[Promotion], promotion: Promotion, lake: Path | None
+    spec: ModelSpec, past: Sequence[Promotion], promotion: Promotion, reports: ServingReports | None
 ) -> bool:
     try:
-        target = rollback_target(spec.name, past, promotion.version, served_by(spec.name, lake))
+        target = rollback_target(spec.name, past, promotion.version, served_by(spec.name, reports))
     except RollbackError:
         return False
     return target.version == promotion.previous
@@ -167,7 +168,7 @@ def _before(spec: ModelSpec, client: MlflowClient, promotion: Promotion) -> floa
 def _act(
     spec: ModelSpec,
     client: MlflowClient,
-    lake: Path | None,
+    reports: ServingReports | None,
     seen: RegistryEntry,
     promotion: Promotion,
     fault: str | None,
@@ -185,7 +186,7 @@ def _act(
             reason=reason,
             run_key=key,
             expected=promotion.version,
-            lake=lake,
+            reports=reports,
         )
     except (RegistryConflictError, RollbackError) as error:
         _LOG.warning("version %s of %s is not rolled back: %s", promotion.version, spec.name, error)

@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evermodel.core.dag_ids import dag_id
@@ -17,11 +16,11 @@ from evermodel.deployment.eligibility import promote
 from evermodel.deployment.rollout.moves import stop_active_rollout
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.registry_entry import Promotion, RegistryEntry, line_of_succession
-from evermodel.registry.serving_heartbeats import read_served
 
 if TYPE_CHECKING:
     from evermodel.registry.client import MlflowClient
     from evermodel.registry.held_model import HeldModel
+    from evermodel.registry.serving_reports import ServingReports
 
 _LOG = logging.getLogger(__name__)
 
@@ -59,7 +58,7 @@ def roll_back(
     run_key: str | None = None,
     version: str | None = None,
     expected: str | None = None,
-    lake: Path | None = None,
+    reports: ServingReports | None = None,
 ) -> Promotion:
     """Make an earlier champion the champion again; serving processes load it by themselves.
 
@@ -75,8 +74,8 @@ def roll_back(
         call that finds an interrupted rollback completes it, and goes no further back.
     expected
         The champion to replace; None: any.
-    lake
-        Location of the serving processes' reports; that of the environment if not given.
+    reports
+        Those of the serving processes; those of this environment if not given.
 
     Raises
     ------
@@ -87,7 +86,7 @@ def roll_back(
     RegistryConflictError
         Another version than the expected one is champion.
     """
-    registry, served = ModelRegistry(client), served_by(model, lake)
+    registry, served = ModelRegistry(client), served_by(model, reports)
     key = run_key or f"rollback/{model}/{uuid.uuid4().hex[:12]}"
     with registry.holding(model) as held:
         seen = held.entry
@@ -145,9 +144,11 @@ def _target(
     return target
 
 
-def served_by(model: str, lake: Path | None = None) -> Mapping[str, datetime]:
+def served_by(model: str, reports: ServingReports | None = None) -> Mapping[str, datetime]:
     """Return the versions that have answered in a serving process, and since when."""
-    return read_served(lake or Settings.from_environment().state, model)
+    from evermodel.registry.serving_reports import ServingReports
+
+    return (reports or ServingReports.of(Settings.from_environment())).served(model)
 
 
 def rollback_target(

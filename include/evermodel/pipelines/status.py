@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.registry_entry import Promotion
-from evermodel.registry.serving_heartbeats import ServingReport, read_reports
+from evermodel.registry.serving_heartbeats import ServingReport
 from evermodel.registry.serving_locations import ServingLocations, read_serving_locations
 from evermodel.registry.traffic_plan import TrafficPlan
 
 if TYPE_CHECKING:
     from evermodel.registry.client import MlflowClient
+    from evermodel.registry.serving_reports import ServingReports
 
 
 @dataclass(frozen=True)
@@ -81,12 +80,12 @@ class Status:
         }
 
 
-def status_of(client: MlflowClient, model: str, lake: Path, now: datetime) -> Status:
-    """Read the registry, with one call, and the reports of serving processes in the lake."""
+def status_of(client: MlflowClient, model: str, reports: ServingReports) -> Status:
+    """Read the registry, with one call, and the reports of serving processes."""
     found = ModelRegistry(client).read(model)
     champion, plan = found.champion, found.plan
     in_force = plan if plan is not None and plan.holds(champion) else None
-    live = read_reports(lake, model, now).live
+    live = reports.live(model)
     places = [_process(report, champion, in_force) for report in live]
     known = {(report.environment, report.host) for report in live}
     places += [

@@ -1,4 +1,4 @@
-"""MLflow: the client, runs, versions, aliases, tags, lineage, approval, and serving heartbeats.
+"""MLflow: the client, runs, versions, aliases, tags, lineage, approval, and serving's reports.
 
 Imports `data`, `spec` and `core`.
 """
@@ -13,8 +13,10 @@ __all__ = [
     "registry",
     "registry_entry",
     "retrain_run",
+    "serving_folder",
     "serving_heartbeats",
     "serving_locations",
+    "serving_reports",
     "tags",
     "tracking",
     "tracking_login",

@@ -2,22 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
-
-from evermodel.core.atomic import write_text
-from evermodel.core.formats import loads, stamped
-from evermodel.core.paths import inside
-
-_LOG = logging.getLogger(__name__)
-FRESH = timedelta(seconds=30)  # processes write every few seconds
-_KEPT = timedelta(days=30)  # longer than any rollout
-_KEPT_EMPTY = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -90,9 +77,11 @@ class ServingReport:
     environment
         ``EVERMODEL_ENVIRONMENT``, such as ``prod``.
     at
-        Time of the report; an old one means that the process has ended.
+        Time of the report by the clock of its host.
     stopped
         The process shut down; this is its last report.
+    number
+        Grows with each report of the process: the one with the largest is the newest.
 
     The other fields are those of `InMemory`.
     """
@@ -111,10 +100,7 @@ class ServingReport:
     counts: dict[str, VersionCounts] = field(default_factory=dict)
     engine: str = ""
     stopped: bool = False
-
-    def alive(self, now: datetime) -> bool:
-        """Return whether the process still writes; clocks of two hosts may differ by some seconds."""
-        return not self.stopped and abs(now - datetime.fromisoformat(self.at)) < FRESH
+    number: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
@@ -177,43 +163,7 @@ def added(one: VersionCounts, other: VersionCounts) -> VersionCounts:
     return VersionCounts(buckets=buckets, **summed)
 
 
-def reports_folder(lake: Path, model: str) -> Path:
-    """Return the folder of a model's reports."""
-    return inside(lake / "serving" / "reports", model)
-
-
-def write_report(lake: Path, report: ServingReport) -> None:
-    """Replace the last report of a process, and record permanently which versions have answered."""
-    write_text(
-        inside(reports_folder(lake, report.model), f"{report.instance}.json"),
-        json.dumps(stamped(report.to_json())),
-    )
-    for version in _answering(report):
-        note = inside(served_folder(lake, report.model), version)
-        if not note.exists():
-            write_text(note, report.at)
-
-
-def served_folder(lake: Path, model: str) -> Path:
-    """Return the folder with a file for each version that ever answered a request."""
-    return inside(lake / "serving" / "served", model)
-
-
-def read_served(lake: Path, model: str) -> dict[str, datetime]:
-    """Return the versions that ever answered a request, with the time of the first report.
-
-    Versions from before these records existed are missing. Unreadable records are omitted.
-    """
-    found: dict[str, datetime] = {}
-    for note in served_folder(lake, model).glob("[!.]*"):
-        try:
-            found[note.name] = datetime.fromisoformat(note.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            _LOG.warning("the record %s cannot be read: %s", note, error)
-    return found
-
-
-def _answering(report: ServingReport) -> set[str]:
+def answering(report: ServingReport) -> set[str]:
     """Return the versions that a process has loaded as champion, or that answered requests in it."""
     heard = {
         version
@@ -221,64 +171,6 @@ def _answering(report: ServingReport) -> set[str]:
         if counted.requests > counted.errors or counted.shadows > counted.shadow_errors
     }
     return heard | versions_of([report])
-
-
-def read_reports(lake: Path, model: str, now: datetime) -> Reports:
-    """Read the reports of a model's serving processes; unreadable files are omitted.
-
-    Parameters
-    ----------
-    now
-        The current time; a running process wrote within the last 30 seconds.
-    """
-    folder = reports_folder(lake, model)
-    found = sorted(
-        (report for report in map(_read, folder.glob("*.json")) if report is not None),
-        key=lambda report: (report.host, report.pid, report.instance),
-    )
-    return Reports(
-        live=tuple(report for report in found if report.alive(now)),
-        gone=tuple(report for report in found if not report.alive(now)),
-    )
-
-
-def clear_reports(lake: Path, model: str, now: datetime) -> int:
-    """Delete reports 30 days after the process, an hour after it if it answered nothing; return their number."""
-    folder = reports_folder(lake, model)
-    old = [
-        folder / f"{report.instance}.json"
-        for report in read_reports(lake, model, now).gone
-        if _old(report, now)
-    ]
-    left = [file for file in folder.glob(".*.tmp") if _age(file, now) > _KEPT_EMPTY]
-    for file in (*old, *left):
-        file.unlink(missing_ok=True)
-    return len(old) + len(left)
-
-
-def _old(report: ServingReport, now: datetime) -> bool:
-    answered = any(counted.requests or counted.shadows for counted in report.counts.values())
-    return now - datetime.fromisoformat(report.at) > (_KEPT if answered else _KEPT_EMPTY)
-
-
-def _age(file: Path, now: datetime) -> timedelta:
-    try:
-        return now - datetime.fromtimestamp(file.stat().st_mtime, now.tzinfo)
-    except FileNotFoundError:
-        return timedelta(0)
-
-
-def _read(file: Path) -> ServingReport | None:
-    try:
-        report = ServingReport.from_json(loads(file.read_text(encoding="utf-8"), file))
-        if report.instance != file.stem:  # which names the file that is deleted when it expires
-            raise ValueError(f"it is of {report.instance[:100]!r}")
-        return report
-    except FileNotFoundError:
-        return None  # deleted meanwhile
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        _LOG.warning("the report %s cannot be read: %s", file, error)
-        return None
 
 
 def versions_of(reports: Iterable[ServingReport]) -> set[str]:

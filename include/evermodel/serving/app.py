@@ -21,6 +21,7 @@ from evermodel import __version__
 from evermodel.core.errors import SpecError
 from evermodel.core.html import render
 from evermodel.core.settings import Settings
+from evermodel.registry.serving_reports import ServingReports
 from evermodel.serving.auth import TokenAuth, Tokens
 from evermodel.serving.fallback import Fallbacks
 from evermodel.serving.fallback_rules import inputs_of
@@ -85,7 +86,8 @@ def create_app(
     reconcilers = {
         spec.name: Reconciler(spec, where, metrics, poll_seconds, process.instance) for spec in specs
     }
-    heartbeat = Heartbeat(process, where.state, {name: one.in_memory for name, one in reconcilers.items()})
+    in_memory = {name: one.in_memory for name, one in reconcilers.items()}
+    heartbeat = Heartbeat(process, ServingReports.of(where), in_memory)
     for name, reconciler in reconcilers.items():
         reconciler.switch.on_swap = heartbeat.wake
         metrics.expect(name)

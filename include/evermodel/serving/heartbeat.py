@@ -1,4 +1,4 @@
-"""What a serving process tells others: reports of its versions and counts in the lake, and this host's location in the registry."""
+"""What a serving process tells others: reports of its versions and counts in the database, and its host in the registry."""
 
 from __future__ import annotations
 
@@ -10,23 +10,17 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 
 from evermodel.core.settings import Settings
 from evermodel.registry import tracking
-from evermodel.registry.serving_heartbeats import (
-    InMemory,
-    ServingReport,
-    clear_reports,
-    read_reports,
-    write_report,
-)
+from evermodel.registry.serving_heartbeats import InMemory, ServingReport
 from evermodel.registry.serving_locations import (
     REFRESH,
     ServingLocations,
     serving_locations_of,
     write_serving_locations,
 )
+from evermodel.registry.serving_reports import ServingReports
 from evermodel.serving.services import ServiceThread
 
 _LOG = logging.getLogger(__package__)
@@ -47,7 +41,7 @@ class Process:
         """A name that no other process ever has."""
         return f"{self.host}-{self.pid}-{self.nonce}"
 
-    def report(self, model: str, found: InMemory, *, stopped: bool = False) -> ServingReport:
+    def report(self, model: str, found: InMemory, *, number: int = 0, stopped: bool = False) -> ServingReport:
         """Return the report of one model."""
         return ServingReport(
             model=model,
@@ -57,15 +51,16 @@ class Process:
             pid=self.pid,
             at=datetime.now(UTC).isoformat(timespec="milliseconds"),
             stopped=stopped,
+            number=number,
             **vars(found),
         )
 
 
 class Heartbeat(ServiceThread):
-    """Writes the reports of this process to ``lake/serving/reports/<model>/<instance>.json``.
+    """Writes the reports of this process to the database, in a thread of its own.
 
-    A failure (a full disk, an unavailable lake) is logged once, and serving continues; a process without recent reports
-    counts as stopped.
+    A failure (a database that is away) is logged once, serving continues, and the next report contains what the lost ones did;
+    a process without recent reports counts as stopped.
 
     Parameters
     ----------
@@ -78,16 +73,16 @@ class Heartbeat(ServiceThread):
     def __init__(
         self,
         process: Process,
-        lake: Path,
+        reports: ServingReports,
         in_memory: Mapping[str, Callable[[], InMemory]],
         every: float = 5.0,
     ) -> None:
         super().__init__("heartbeat", patience=5.0)
         self._process = process
-        self._lake = lake
+        self._reports = reports
         self._in_memory = dict(in_memory)
         self._every = every
-        self._writes = 0
+        self._number = 0
         self._failing = False
         self._wake = threading.Event()
 
@@ -112,26 +107,25 @@ class Heartbeat(ServiceThread):
         """Write one report for each model; errors are logged once, never raised."""
         try:
             for model, in_memory in self._in_memory.items():
-                write_report(self._lake, self._process.report(model, in_memory(), stopped=stopped))
-                if self._writes % _CLEAR_EVERY == 0:
-                    clear_reports(self._lake, model, datetime.now(UTC))
-            self._writes += 1
+                report = self._process.report(model, in_memory(), number=self._number, stopped=stopped)
+                self._reports.write(report)
+            if self._number % _CLEAR_EVERY == 0:
+                self._reports.clear()
+            self._number += 1
         except Exception as error:  # noqa: BLE001 - a failed report must not affect the answers
             if not self._failing:
-                _LOG.warning(
-                    'event=report_failed lake=%s error="%s: %s"', self._lake, type(error).__name__, error
-                )
+                _LOG.warning('event=report_failed error="%s: %s"', type(error).__name__, error)
             self._failing = True
             return
         if self._failing:
-            _LOG.info("event=report_recovered lake=%s", self._lake)
+            _LOG.info("event=report_recovered")
         self._failing = False
 
 
 class LocationPublisher(ServiceThread):
     """Writes one tag for each model and host when its content changes, and once an hour.
 
-    Of the processes of a host, the first by name writes the tag for all of them, from their reports in the lake; the last
+    Of the processes of a host, the first by name writes the tag for all of them, from their reports; the last
     one removes it. A failure is logged once, and the tag is written when the registry is available again; where the login
     may only read, there is no tag.
 
@@ -146,7 +140,8 @@ class LocationPublisher(ServiceThread):
     ) -> None:
         super().__init__("serving-locations", patience=3.0)
         self._process = process
-        self._settings = settings
+        self._tracking_uri = settings.tracking_uri
+        self._reports = ServingReports.of(settings)
         self._every = every
         self._written: dict[str, ServingLocations | None] = dict.fromkeys(models)
         self._failing = False
@@ -164,9 +159,7 @@ class LocationPublisher(ServiceThread):
                 self._written[model] = self._published(model, written, now)
         except Exception as error:  # noqa: BLE001 - a failed tag must not affect the answers
             if getattr(error, "error_code", "") == "PERMISSION_DENIED":
-                _LOG.info(
-                    'event=announce_refused reason="this login only reads; status has the reports in the lake"'
-                )
+                _LOG.info('event=announce_refused reason="this login only reads; status has the reports"')
                 self._written.clear()
             elif not self._failing:
                 _LOG.warning('event=announce_failed error="%s: %s"', type(error).__name__, error)
@@ -178,11 +171,11 @@ class LocationPublisher(ServiceThread):
         self, model: str, written: ServingLocations | None, now: datetime
     ) -> ServingLocations | None:
         here = (self._process.host, self._process.environment)
-        found = read_reports(self._settings.state, model, now).live
+        found = self._reports.live(model)
         ours = [report for report in found if (report.host, report.environment) == here]
         if not ours:
             if written is not None:
-                client = tracking.connect(self._settings.tracking_uri)
+                client = tracking.connect(self._tracking_uri)
                 client.delete_registered_model_tag(model, written.tag)
             return None
         if min(report.instance for report in ours) != self._process.instance:
@@ -193,5 +186,5 @@ class LocationPublisher(ServiceThread):
         new = written is None or now - datetime.fromisoformat(written.at) >= REFRESH
         if not new and wanted.same_as(written):
             return written
-        write_serving_locations(tracking.connect(self._settings.tracking_uri), model, now, wanted)
+        write_serving_locations(tracking.connect(self._tracking_uri), model, now, wanted)
         return wanted

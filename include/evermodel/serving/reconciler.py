@@ -12,6 +12,7 @@ from evermodel.core.dag_ids import dag_id
 from evermodel.core.settings import Settings
 from evermodel.modeling.scoring.loaded_version import ServedModel
 from evermodel.registry.serving_heartbeats import InMemory
+from evermodel.registry.serving_reports import ServingReports
 from evermodel.serving.cache import ModelCache
 from evermodel.serving.desired_state import DesiredState
 from evermodel.serving.metrics import Metrics
@@ -73,7 +74,7 @@ class Reconciler(ServiceThread):
         cache = ModelCache(settings.model_cache / spec.name)
         self.spec = spec
         self.status = ReconcilerStatus(spec.name, metrics)
-        self.switch = TrafficSwitch(spec.name, metrics, settings.state, instance)
+        self.switch = TrafficSwitch(spec.name, metrics, ServingReports.of(settings), instance)
         self._source = PreparingSource(spec, settings.tracking_uri)
         self._versions = LoadedVersions(spec, cache, poll_seconds)
         self._workers = Workers(cache.folder / _WORKERS)

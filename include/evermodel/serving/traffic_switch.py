@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from pathlib import Path
 
 from evermodel.modeling.scoring.loaded_version import ServedModel
-from evermodel.registry.serving_heartbeats import ServingReport, read_reports
+from evermodel.registry.serving_heartbeats import Reports, ServingReport
+from evermodel.registry.serving_reports import ServingReports
 from evermodel.registry.traffic_plan import TrafficPlan
 from evermodel.serving.counters import ServingCounters
 from evermodel.serving.desired_state import DesiredState
@@ -24,16 +24,16 @@ class TrafficSwitch:
 
     Parameters
     ----------
-    lake
-        Where the serving processes report how many answers of a challenger they have given.
+    reports
+        In which the serving processes say how many answers of a challenger they have given.
     """
 
-    def __init__(self, model: str, metrics: Metrics, lake: Path, instance: str) -> None:
+    def __init__(self, model: str, metrics: Metrics, reports: ServingReports, instance: str) -> None:
         self.traffic: Traffic | None = None
         self.on_swap: Callable[[], None] = lambda: None
         self._model = model
         self._metrics = metrics
-        self._lake = lake
+        self._reports = reports
         self._instance = instance
 
     @property
@@ -96,13 +96,14 @@ class TrafficSwitch:
             return
         counters = traffic.counters
         try:
-            counters.cap = cap_of(traffic.plan, counters.revision, self._lake, self._instance)
+            found = self._reports.read(self._model)
+            counters.cap = cap_of(traffic.plan, counters.revision, found, self._instance)
         except Exception as error:  # noqa: BLE001 - without the reports of the others the champion answers
             counters.cap = min(counters.cap, counters.taken)
             _LOG.warning('event=limit_unknown model=%s error="%s"', self._model, error)
 
 
-def cap_of(plan: TrafficPlan, began: int, lake: Path, instance: str) -> int:
+def cap_of(plan: TrafficPlan, began: int, reports: Reports, instance: str) -> int:
     """Return this process's part of the limit.
 
     The running processes share what the stopped ones have left; one that starts late gets no more than what all others
@@ -115,7 +116,6 @@ def cap_of(plan: TrafficPlan, began: int, lake: Path, instance: str) -> int:
     """
     if plan.limit is None:
         raise ValueError("the plan has no limit")
-    reports = read_reports(lake, plan.model, datetime.now(UTC))
 
     def used(processes: Iterable[ServingReport]) -> int:
         counts = [

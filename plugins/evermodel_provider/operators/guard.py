@@ -54,6 +54,7 @@ class ServingGuardOperator(BaseOperator):
 
         from evermodel.alerts.publisher import clock
         from evermodel.deployment.automatic_rollback import watch_serving
+        from evermodel.registry.serving_reports import ServingReports
         from evermodel.spec import load_spec, spec_folder
 
         hook = TrackingHook(self.mlflow_conn_id)
@@ -62,7 +63,7 @@ class ServingGuardOperator(BaseOperator):
         for model in self.models:
             try:
                 spec = load_spec(model, settings)
-                done = watch_serving(spec, client, settings.state, clock())
+                done = watch_serving(spec, client, ServingReports.of(settings), clock())
                 if done is not None:
                     announce(context, spec, settings.with_models(spec_folder(model)), done)
                     found.append({"model": spec.name, **asdict(done)})
@@ -91,9 +92,10 @@ class QualityGuardOperator(ModelOperator):
         from dataclasses import asdict
 
         from evermodel.deployment.automatic_rollback import watch_quality
+        from evermodel.registry.serving_reports import ServingReports
 
-        watch = self.drift_watch()
-        done = watch_quality(self.spec, watch.client, watch.verdict(), watch.as_of, self.hook.settings.state)
+        watch, reports = self.drift_watch(), ServingReports.of(self.hook.settings)
+        done = watch_quality(self.spec, watch.client, watch.verdict(), watch.as_of, reports)
         if done is None:
             raise AirflowSkipException("no rollback is due")
         announce(context, self.spec, self.hook.settings, done)

@@ -59,6 +59,7 @@ class RollbackOperator(ModelOperator):
         from evermodel.deployment.rollback import roll_back
         from evermodel.deployment.rollout.moves import active_rollout
         from evermodel.registry.registry import ModelRegistry
+        from evermodel.registry.serving_reports import ServingReports
         from evermodel_provider.notifications.delivery import tell
 
         client, settings, model = self.hook.get_conn(), self.hook.settings, self.spec.name
@@ -70,7 +71,7 @@ class RollbackOperator(ModelOperator):
             reason=self.reason,
             run_key=f"rollback/{model}/{self.run_key}",
             version=str(self.version).strip() or None,
-            lake=settings.state,
+            reports=ServingReports.of(settings),
         )
         self.log.info("Version %s is the champion again (before: %s)", done.version, done.previous)
         links = version_links(context, settings, model, done.version)

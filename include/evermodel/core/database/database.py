@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 _BUSY_SECONDS = 30.0
+# Without them a host that is cut off keeps a process waiting for many minutes, and serving with it.
+_POSTGRESQL_WAITS = {"connect_timeout": "10", "tcp_user_timeout": "20000"}
 _WRITES = "evermodel_writes"
 
 
@@ -94,6 +96,8 @@ def _engine(url: str, process: int) -> Engine:
         parsed = make_url(_with_driver(url))
         if parsed.get_backend_name() == "sqlite":
             return _sqlite(parsed)
+        if parsed.get_driver_name() == "psycopg":
+            parsed = parsed.update_query_dict({**_POSTGRESQL_WAITS, **parsed.query})
         return create_engine(parsed, hide_parameters=True, pool_pre_ping=True, pool_size=2, pool_recycle=1800)
     except ArgumentError:
         problem = "the URL of the database cannot be read"

@@ -84,3 +84,25 @@ incidents = Table(
     Column("origin", String(16), primary_key=True),
     Column("content", JSON_TEXT, nullable=False),
 )
+
+# The newest report of each serving process about a model; `number` grows with each, `answered` keeps it for longer.
+serving_reports = Table(
+    "evermodel_serving_report",
+    metadata,
+    Column("model", NAME, primary_key=True),
+    Column("instance", NAME, primary_key=True),
+    Column("host", String(255), nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("seen", Double, nullable=False),
+    Column("answered", Boolean, nullable=False),
+    Column("content", JSON_TEXT, nullable=False),
+)
+
+# Versions that have answered a request; `at` is the time of the first report, by the clock of its host.
+served_versions = Table(
+    "evermodel_served_version",
+    metadata,
+    Column("model", NAME, primary_key=True),
+    Column("version", NAME, primary_key=True),
+    Column("at", Double, nullable=False),
+)

@@ -15,7 +15,6 @@ from evermodel.deployment.rollout.evidence import Evidence
 from evermodel.deployment.rollout.history import StoredRollout, known_losses, rollout_baseline, with_losses
 from evermodel.deployment.rollout.losses import loss_name, losses_by_version
 from evermodel.deployment.rollout.smoke import smoke_test
-from evermodel.registry.serving_heartbeats import read_reports
 from evermodel.registry.traffic_plan import TrafficPlan, since_step
 from evermodel.spec import ModelSpec
 from evermodel.spec.rollout import RolloutSpec
@@ -38,7 +37,9 @@ def collect_evidence(
     now: datetime,
 ) -> tuple[Evidence, StoredRollout]:
     """Return the evidence, and the record with the losses added."""
-    reports = read_reports(settings.state, plan.model, now)
+    from evermodel.registry.serving_reports import ServingReports
+
+    reports = ServingReports.of(settings).read(plan.model)
     counts = reports.counts(rollout=plan.run_key, revision=plan.revision)
     losses, stored = _losses(spec, settings, plan, stored, now)
     evidence = Evidence(counts, losses, loss_name(spec), baseline=rollout_baseline(stored))

@@ -70,7 +70,8 @@ class RolloutService:
     Parameters
     ----------
     settings
-        Location of the lake, which has the reports of the serving processes, and the environment that acts.
+        Locations of the lake and of the database, which has the reports of the serving processes, and the environment that
+        acts.
     """
 
     spec: ModelSpec
