@@ -113,7 +113,7 @@ def test_force_with_a_reason_ships_what_the_gate_refused(
 
 
 def test_a_person_approves_and_is_named(model: World) -> None:
-    model.change(approval="manual")
+    model.change(approval="manual", approvers=["reviewer"])
 
     with answering("Approve", comment="looks good") as asked:
         done = retrain(model, FIRST)

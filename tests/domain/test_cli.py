@@ -210,6 +210,18 @@ def test_an_error_that_nobody_foresaw_is_one_message_too(
         main()
 
 
+def test_an_approval_without_approvers_is_found_by_check(models: Path) -> None:
+    spec = models / "flights.yaml"
+    spec.write_text(
+        re.sub(r"^approval:.*\n", "", spec.read_text(), flags=re.MULTILINE) + "approval: manual\n"
+    )
+    found = run("check", "flights", "--files-only", "--json")
+    (told,) = json.loads(found.stdout)
+    assert found.exit_code == 1
+    assert told["mistakes"] == ["model flights: the spec says `approval: manual` and names no approvers"]
+    assert told["advice"] == "add `approvers: [login]` to the spec"
+
+
 def test_only_an_approver_trains_with_a_yes(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = models / "flights.yaml"
     approval = "approval: manual\napprovers: [ml_lead]\n"

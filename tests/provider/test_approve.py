@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from evermodel.core.errors import SpecError
 from evermodel.registry.approval import Approval
 from evermodel_provider.operators.approve import ApproveOperator, assigned
+from support.flights import flights_world
 
 
 class Pushed(dict[str, Any]):
@@ -133,6 +135,16 @@ def test_a_yes_to_another_decision_or_of_nobody_is_none(
     with pytest.raises(AirflowFailException, match=said):
         answer(approve(), "Approve", user, **filled_in)
     assert recorded == []
+
+
+def test_a_spec_that_requires_approval_and_names_nobody_asks_nobody(tmp_path: Path) -> None:
+    world = flights_world(tmp_path, "http://127.0.0.1:1", "flights")
+    world.change(approval="manual")
+    task = approve()
+    task.model = str(world.spec_file)
+    context: Any = {}
+    with pytest.raises(AirflowFailException, match="`approval: manual` and names no approvers"):
+        task.execute(context)
 
 
 def test_airflow_gets_the_approvers_by_the_ids_that_its_auth_manager_knows(

@@ -169,10 +169,13 @@ def test_an_approver_who_skips_the_question_signs_for_it(
     assert answer["reason"] == "hotfix, without asking the approvers (ml_lead)"
 
 
-def test_without_named_approvers_nobody_skips_the_question(model: World) -> None:
+@pytest.mark.parametrize("wanted", ["as in the spec", "manual", "auto"])
+def test_an_approval_that_nobody_is_named_for_stops_the_run_before_it_trains(
+    model: World, wanted: str
+) -> None:
     model.change(approval="manual")
-    with pytest.raises(AirflowFailException, match="names no approvers"):
-        asked(model, run_type="manual", user="ada", approval="auto")
+    with pytest.raises(AirflowFailException, match="`approval: manual` and names no approvers"):
+        asked(model, run_type="manual", user="ada", approval=wanted)
 
 
 def test_an_unknown_candidate_fails_and_names_the_known_ones(model: World) -> None:

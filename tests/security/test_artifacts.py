@@ -19,8 +19,11 @@ from zipfile import ZipFile
 
 import numpy as np
 import pytest
+import skops.io
 import yaml
 from packaging.requirements import Requirement
+from sklearn.feature_extraction import text as text_features
+from sklearn.pipeline import make_pipeline
 
 from evermodel.core.errors import ModelFormatError
 from evermodel.modeling import skops_files
@@ -111,6 +114,25 @@ def test_no_constructor_of_a_trusted_class_is_called_with_arguments_of_the_file(
     arguments = node("TupleNode", "builtins.tuple", content=[text(None), text(None), text(str(secret))])
     root = node("ConstructorFromReduceNode", "lightgbm.basic.Booster", content=arguments)
     with pytest.raises(ModelFormatError, match="ConstructorFromReduceNode"):
+        load_files(model_folder(tmp_path / "model", skops_bytes(root)))
+
+
+@pytest.mark.parametrize("source", ["filename", "file"])
+@pytest.mark.parametrize("name", ["CountVectorizer", "HashingVectorizer", "TfidfVectorizer"])
+def test_no_vectorizer_takes_a_value_for_the_name_of_a_file(tmp_path: Path, name: str, source: str) -> None:
+    vectorizer = getattr(text_features, name)
+    kept = skops.io.dumps(make_pipeline(vectorizer(input="content")))
+    checked_names(kept, "model")
+    asking = skops.io.dumps(make_pipeline(vectorizer(input=source)))
+    with pytest.raises(ModelFormatError, match=f"{name} that reads files"):
+        load_files(model_folder(tmp_path / "model", asking))
+
+
+def test_no_state_in_another_form_hides_where_a_vectorizer_reads(tmp_path: Path) -> None:
+    pair = node("TupleNode", "builtins.tuple", content=[text("input"), text("filename")])
+    state = node("ListNode", "builtins.list", content=[pair])
+    root = node("ObjectNode", "sklearn.feature_extraction.text.CountVectorizer", content=state)
+    with pytest.raises(ModelFormatError, match="reads files"):
         load_files(model_folder(tmp_path / "model", skops_bytes(root)))
 
 

@@ -11,7 +11,7 @@ import typer
 from evermodel.cli import output
 from evermodel.cli.options import AsJson, model_names
 from evermodel.core.atomic import write_text
-from evermodel.core.errors import EvermodelError, SpecError
+from evermodel.core.errors import ApprovalError, EvermodelError, SpecError
 
 if TYPE_CHECKING:
     from evermodel.core.settings import Settings
@@ -65,17 +65,22 @@ def check(
 def _checked(name: str, settings: Settings, files_only: bool) -> dict[str, Any]:
     """Read a spec and its schema file, and say what is wrong with them, or missing here."""
     from evermodel.data.validation.schema_file import find_schema, read_schema
+    from evermodel.registry.approval import require_approvers
     from evermodel.spec import load_spec
     from evermodel.spec.libraries import missing_extras
     from evermodel.spec.load import environments_of, spec_path
 
     try:
         spec = load_spec(name, settings)
-        for environment in environments_of(spec_path(name, settings)):
-            load_spec(name, settings.model_copy(update={"environment": environment}))
+        others = environments_of(spec_path(name, settings))
+        for each in [
+            spec,
+            *(load_spec(name, settings.model_copy(update={"environment": e})) for e in others),
+        ]:
+            require_approvers(each.name, each.approval, each.approvers)
         if (expected := find_schema(spec.name, settings)) is not None:
             read_schema(expected)
-    except SpecError as error:
+    except (SpecError, ApprovalError) as error:
         return {"spec": name, "ok": False, "mistakes": error.problem.split("\n"), "advice": error.advice}
     missing, advice = ([], "") if files_only else missing_extras(spec)
     if missing:

@@ -58,6 +58,7 @@ NODES = {
     "BytearrayNode", "NdArrayNode", "MaskedArrayNode", "DTypeNode", "RandomStateNode", "RandomGeneratorNode",
     "SparseMatrixNode", "TypeNode", "FunctionNode", "PartialNode", "ObjectNode", "TreeNode", "LossNode",
 }  # fmt: skip
+_VECTORIZERS = {f"sklearn.feature_extraction.text.{name}Vectorizer" for name in ("Count", "Hashing", "Tfidf")}
 _PROTOCOL = 2  # older ones resolve names from other places of a node
 
 
@@ -159,6 +160,8 @@ def _refused(schema: Any) -> set[str]:
                 refused.add(f"{kind} of {name}")
             elif kind not in TRUSTED_TYPES.get(name, ("ObjectNode",) if name in MOVED_TYPES else NODES):
                 refused.add(f"{name} in a {kind}")
+            if kind == "ObjectNode" and name in _VECTORIZERS and not _takes_content(node):
+                refused.add(f"{name} that reads files")
             libraries.add(str(node["__module__"]).partition(".")[0])
         left += node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
     installed = {library: version(library) for library in REVIEWED.keys() & libraries}
@@ -167,6 +170,12 @@ def _refused(schema: Any) -> set[str]:
         for library, number in installed.items()
         if not f"{number}.".startswith(f"{REVIEWED[library]}.")
     }
+
+
+def _takes_content(node: dict[str, Any]) -> bool:
+    """Return whether a vectorizer takes texts, not names of files, which whoever asks for a score could choose."""
+    state = node["content"]["content"]
+    return isinstance(state, dict) and "input" in state and state["input"].get("content") == '"content"'
 
 
 def _skops_io() -> Any:

@@ -146,6 +146,26 @@ def require_approver(approvers: Sequence[str], user: Mapping[str, Any] | None) -
         )
 
 
+def require_approvers(model: str, approval: str, approvers: Sequence[str]) -> None:
+    """Refuse an approval that anybody could give: a spec that requires one names who may.
+
+    Parameters
+    ----------
+    approval
+        ``auto`` or ``manual``, as in the spec.
+
+    Raises
+    ------
+    ApprovalError
+        The approval is manual, and there are no approvers.
+    """
+    if approval == "manual" and not approvers:
+        raise ApprovalError(
+            f"model {model}: the spec says `approval: manual` and names no approvers",
+            "add `approvers: [login]` to the spec",
+        )
+
+
 def require_named(model: str, approvers: Sequence[str], user: str | None, act: str) -> None:
     """Refuse what only an approver may request: to skip the approval, or to force the challenger.
 

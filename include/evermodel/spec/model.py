@@ -83,7 +83,7 @@ class ModelSpec(SpecSection):
         timedelta(days=3), description="Time until a version without an answer is rejected."
     )
     approvers: tuple[str, ...] = Field(
-        (), description="Airflow users who may approve; empty: every user who may answer the DAG's tasks."
+        (), description="Airflow users who may approve; required where approval is manual."
     )
     score: ScoreSpec = ScoreSpec()
     drift: DriftSpec = DriftSpec()

@@ -11,7 +11,15 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Param
 
 from evermodel.core.errors import ApprovalError, SpecError
-from evermodel.registry.approval import AUTO, NOBODY, Approval, Approver, record_answer, require_approver
+from evermodel.registry.approval import (
+    AUTO,
+    NOBODY,
+    Approval,
+    Approver,
+    record_answer,
+    require_approver,
+    require_approvers,
+)
 from evermodel_provider.exceptions import airflow_errors
 from evermodel_provider.hooks.tracking import TrackingHook
 
@@ -37,7 +45,8 @@ class ApproveOperator(ApprovalOperator):
     :param model: Name of a model spec, or path of its YAML file. (templated)
     :param version: The registered version. (templated)
     :param approval: ``auto`` or ``manual``. (templated)
-    :param approvers: Airflow users who may approve, as in the spec; empty: all users with access to the form.
+    :param approvers: Airflow users who may approve, as in the spec. Empty, if the spec says ``auto`` and the run asks
+        nevertheless: all users with access to the form.
     :param mlflow_conn_id: Airflow connection of the MLflow server. (templated)
     """
 
@@ -141,6 +150,7 @@ class ApproveOperator(ApprovalOperator):
 
         hook = TrackingHook(self.mlflow_conn_id, spec_folder(self.model))
         client, spec = hook.get_conn(), load_spec(self.model)
+        require_approvers(spec.name, spec.approval, self.approvers)
         decision = self._decision(client)
         run = find_run(client, spec.name, decision.run_key, kind="retrain")
         assert run is not None  # the decision is one of its files

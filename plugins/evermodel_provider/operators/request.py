@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Param
 
 from evermodel.core.errors import SpecError
-from evermodel.registry.approval import Approver, require_named
+from evermodel.registry.approval import Approver, require_approvers, require_named
 from evermodel.registry.audit import audit
 from evermodel.spec.window import whole_day
 from evermodel_provider.assets import retrain_wanted
@@ -129,9 +129,10 @@ def force_of(spec: ModelSpec, context: Context) -> str | None:
 def approval_of(spec: ModelSpec, context: Context) -> tuple[str, bool]:
     """Return ``auto`` or ``manual``, and whether an approver waived the approval that the spec requires.
 
-    :raises ApprovalError: Somebody else waived it.
+    :raises ApprovalError: Somebody else waived it, or the spec requires it and names no approvers.
     """
     wanted = context["params"].get("approval", "as in the spec")
+    require_approvers(spec.name, spec.approval, spec.approvers)
     if wanted == "as in the spec":
         return spec.approval, False
     waived = spec.approval == "manual" and wanted == "auto"

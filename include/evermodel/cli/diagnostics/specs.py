@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from evermodel.core.diagnostics import Finding
-from evermodel.core.errors import SpecError
+from evermodel.core.errors import ApprovalError, SpecError
 from evermodel.core.settings import Settings
 from evermodel.data.validation.schema_file import find_schema, read_schema
+from evermodel.registry.approval import require_approvers
 from evermodel.spec import load_specs
 from evermodel.spec.libraries import missing_extras
 
@@ -27,9 +28,10 @@ def check_specs(settings: Settings) -> Iterator[Finding]:
         yield Finding("specs", "red", problem.error.problem, problem.error.advice)
     for spec in specs:
         try:
+            require_approvers(spec.name, spec.approval, spec.approvers)
             if (file := find_schema(spec.name, settings)) is not None:
                 read_schema(file)
-        except SpecError as error:
+        except (SpecError, ApprovalError) as error:
             yield Finding("specs", "red", error.problem, error.advice)
         missing, advice = missing_extras(spec)
         if missing:

@@ -216,7 +216,9 @@ class _Lines:
         yield ""
         yield from _gate(label)
         yield ""
-        yield "approval: auto" + _comment("manual: an approver decides before a version ships")
+        yield "approval: auto" + _comment(
+            "manual, with `approvers: [login]`: one of them decides before a version ships"
+        )
         if not self.shape.made_up:
             yield ""
             yield "drift:"
