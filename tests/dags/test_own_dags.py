@@ -60,7 +60,7 @@ def test_a_challenger_that_failed_its_gates_is_neither_registered_nor_deployed(m
 
 
 def test_where_the_spec_wants_an_approval_no_version_is_deployed_without_one(model: World) -> None:
-    model.change(approval="manual")
+    model.change(approval="manual", approvers=["reviewer"])
 
     done = run(straight(model.name), "2013-03-11")
 

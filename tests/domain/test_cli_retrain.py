@@ -134,7 +134,7 @@ def test_where_the_spec_rolls_out_in_steps_the_rollout_begins_and_the_champion_s
 
 
 def test_a_version_that_waits_for_approval_is_promoted_by_hand_with_the_reason(world: World) -> None:
-    world.change(approval="manual", approvers=[os_user()])
+    world.change(approval="manual")
     waits = train(world, "2013-03-11")
     assert waits.exit_code == 3
     assert f'evermodel promote {world.name} 1 --reason "…"' in waits.stdout

@@ -172,10 +172,11 @@ def _refused(schema: Any) -> set[str]:
     }
 
 
-def _takes_content(node: dict[str, Any]) -> bool:
+def _takes_content(node: Any) -> bool:
     """Return whether a vectorizer takes texts, not names of files, which whoever asks for a score could choose."""
-    state = node["content"]["content"]
-    return isinstance(state, dict) and "input" in state and state["input"].get("content") == '"content"'
+    for key in ("content", "content", "input", "content"):
+        node = node.get(key) if isinstance(node, dict) else None
+    return node == '"content"'
 
 
 def _skops_io() -> Any:

@@ -12,7 +12,7 @@ from evermodel.deployment.eligibility import decision_of, promote, refusal_of
 from evermodel.deployment.rollout.moves import stop_active_rollout
 from evermodel.deployment.rollout.service import RolloutService
 from evermodel.registry import tags as tag
-from evermodel.registry.approval import AUTO, Approval, Approver, record_answer, require_approvers
+from evermodel.registry.approval import AUTO, Approval, Approver, record_answer
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.registry_entry import RegistryEntry
 from evermodel.registry.retrain_run import note_outcome
@@ -91,7 +91,7 @@ def approve(
     Parameters
     ----------
     by
-        Login of the person: one of the spec's `approvers`, which may be empty only where approval is ``auto``.
+        Login of the person, one of the spec's `approvers` if it names any.
     reason
         Why; kept on the version and in the history.
 
@@ -135,9 +135,8 @@ def require_approver_login(spec: ModelSpec, by: str, *, force: bool = False) -> 
     Raises
     ------
     ApprovalError
-        The spec names others, or requires approval and names nobody.
+        The spec names others.
     """
-    require_approvers(spec.name, spec.approval, spec.approvers)
     names = [Approver.parse(text).name for text in spec.approvers]
     if (force or spec.approval == "manual") and names and by not in names:
         raise ApprovalError(
