@@ -23,16 +23,20 @@ CLASSIFIERS = {
     "sklearn.neural_network.MLPClassifier": {"max_iter": 3, "hidden_layer_sizes": [4]},
     "lightgbm.LGBMClassifier": {"n_estimators": 5, "verbose": -1},
     "xgboost.XGBClassifier": {"n_estimators": 5},
+    "xgboost.XGBRFClassifier": {"n_estimators": 5},
+    "catboost.CatBoostClassifier": {"iterations": 5},
 }
 REGRESSORS = {
     "sklearn.ensemble.HistGradientBoostingRegressor": {"max_iter": 5},
     "sklearn.ensemble.RandomForestRegressor": {"n_estimators": 5},
     "sklearn.linear_model.Ridge": {},
     "lightgbm.LGBMRegressor": {"n_estimators": 5, "verbose": -1},
+    "xgboost.XGBRegressor": {"n_estimators": 5},
+    "catboost.CatBoostRegressor": {"iterations": 5},
 }
 CASES = [
     *(("binary", path, params) for path, params in CLASSIFIERS.items()),
-    *(("multiclass", path, params) for path, params in CLASSIFIERS.items() if "xgboost" not in path),
+    *(("multiclass", path, params) for path, params in CLASSIFIERS.items()),
     *(("regression", path, params) for path, params in REGRESSORS.items()),
 ]
 

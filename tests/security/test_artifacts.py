@@ -27,6 +27,7 @@ from sklearn.pipeline import make_pipeline
 
 from evermodel.core.errors import ModelFormatError
 from evermodel.modeling import skops_files
+from evermodel.modeling.boosting import libraries
 from evermodel.modeling.model_store import load_files, load_graph
 from evermodel.modeling.skops_files import checked_names
 from support.paths import PROJECT
@@ -44,7 +45,16 @@ BOOSTERS = {
     *("xgboost.core.Booster", "xgboost.sklearn.XGBClassifier", "xgboost.sklearn.XGBRegressor"),
     *("xgboost.sklearn.XGBRFClassifier", "xgboost.sklearn.XGBRFRegressor"),
 }
-LIBRARIES = ("builtins", "os", "subprocess", "sklearn", "lightgbm", "xgboost", "evermodel.modeling")
+LIBRARIES = (
+    "builtins",
+    "os",
+    "subprocess",
+    "sklearn",
+    "lightgbm",
+    "xgboost",
+    "catboost",
+    "evermodel.modeling",
+)
 
 
 def node(kind: str, name: str, **parts: Any) -> Node:
@@ -261,7 +271,7 @@ def test_the_list_holds_for_the_series_that_it_was_checked_against(
             assert f"{found}.".startswith(f"{skops_files.REVIEWED.get(name, '')}.".lstrip("."))
     content = skops.io.dumps(DummyClassifier().fit([[0.0], [1.0]], [0, 1]))
     load_files(model_folder(tmp_path / "model", content))
-    monkeypatch.setattr(skops_files, "version", lambda name: "0.17.0")
+    monkeypatch.setattr(libraries, "version", lambda name: "0.17.0")
     with pytest.raises(ModelFormatError, match=r"skops 0\.17\.0 \(checked: 0\.16\)"):
         load_files(tmp_path / "model")
 

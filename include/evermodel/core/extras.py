@@ -31,7 +31,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "dvc": ("dvc",),
     "onnx": ("onnx", "onnxruntime", "skl2onnx"),
     "fast": ("numba",),
-    "boosting": ("lightgbm", "xgboost"),
+    "boosting": ("lightgbm", "xgboost", "catboost"),
     "ibis": ("ibis",),
     "postgres": ("psycopg",),
     "spark": ("pyspark",),

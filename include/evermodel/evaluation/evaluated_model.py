@@ -14,7 +14,7 @@ from evermodel.stats.metrics import Floats
 if TYPE_CHECKING:
     import pandas as pd
 
-    from evermodel.modeling.onnx.runtime import FastModel
+    from evermodel.modeling.onnx.encoding import FastPath
 
 
 # What a model may throw when its input is not what it was trained on.
@@ -41,7 +41,7 @@ class EvaluatedModel:
     pipeline: FittedPipeline
     uri: str
     size_bytes: int = 0
-    fast: FastModel | None = None
+    fast: FastPath | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     version: str = ""
 

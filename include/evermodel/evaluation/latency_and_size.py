@@ -23,7 +23,7 @@ from evermodel.spec import ModelSpec
 if TYPE_CHECKING:
     import pandas as pd
 
-    from evermodel.modeling.onnx.runtime import FastModel
+    from evermodel.modeling.onnx.encoding import FastPath
     from evermodel.modeling.tasks import FittedPipeline
 
 _CALLS = 300  # single rows; the slowest three of them make up the p99
@@ -64,7 +64,7 @@ def cost_gates(spec: ModelSpec, challenger: EvaluatedModel, features: pd.DataFra
 
 
 def measure_speed(
-    spec: ModelSpec, pipeline: FittedPipeline, features: pd.DataFrame, fast: FastModel | None = None
+    spec: ModelSpec, pipeline: FittedPipeline, features: pd.DataFrame, fast: FastPath | None = None
 ) -> Speed:
     """Time a model on the serving path: the app's queue, thread and prediction call, without HTTP.
 

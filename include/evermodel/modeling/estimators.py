@@ -11,24 +11,25 @@ from numpy.typing import NDArray
 
 from evermodel.core.errors import SpecError, TrainingError
 from evermodel.core.extras import named_extras
+from evermodel.modeling.boosting.libraries import LIBRARIES, Library
+from evermodel.modeling.preprocessing import prepared
 from evermodel.spec import CandidateSpec, ModelSpec
 from evermodel.spec.parts import Task
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from evermodel.modeling.boosting.estimators import Boosted
     from evermodel.modeling.tasks import FittedPipeline
 
 # Only these packages may be named by a spec: an import path is code that runs.
-ALLOWED_PACKAGES = ("sklearn", "lightgbm", "xgboost")
+ALLOWED_PACKAGES = ("sklearn", *LIBRARIES)
 
 
 def build_pipeline(spec: ModelSpec, candidate: CandidateSpec) -> Any:
     """Return the preprocessing and the estimator of a candidate as one unfitted pipeline.
 
-    Histogram boosting gets categories as ordinal codes and keeps missing numbers; any other estimator gets one-hot
-    categories and scaled, median-imputed numbers. No category is a category of its own; one unseen in training has
-    no code for the first, and is ignored (or counted as rare) by the second.
+    What an estimator gets is chosen by its family, see `evermodel.modeling.preprocessing`.
 
     A module that the spec names adds a first step that derives features, builds the pipeline itself, or both.
 
@@ -61,19 +62,13 @@ def build_pipeline(spec: ModelSpec, candidate: CandidateSpec) -> Any:
 
 
 def _pipeline(spec: ModelSpec, candidate: CandidateSpec) -> Any:
-    from sklearn.pipeline import make_pipeline
-
-    estimator = build_estimator(candidate, spec.seed, spec.task)
-    if type(estimator).__name__.startswith("HistGradientBoosting"):
-        numeric, categorical = _columns(spec)
-        places = range(len(numeric), len(numeric) + len(categorical))
-        estimator.set_params(categorical_features=list(places))
-        return make_pipeline(_tree_columns(spec), estimator)
-    return make_pipeline(_linear_columns(spec), estimator)
+    return prepared(spec, build_estimator(candidate, spec.seed, spec.task))
 
 
 def build_estimator(candidate: CandidateSpec, seed: int, task: Task = "binary") -> Any:
     """Import and build a candidate's estimator, seeded if it takes a seed.
+
+    One of a boosting library becomes a `Boosted`, which is stored as data.
 
     Raises
     ------
@@ -110,13 +105,35 @@ def build_estimator(candidate: CandidateSpec, seed: int, task: Task = "binary") 
     if name.startswith("HistGradientBoosting"):
         # By default it would hold out rows at random, also from the future, once there are more than 10,000.
         params.setdefault("early_stopping", False)
+    library = LIBRARIES.get(module.split(".")[0])
+    if library is not None:
+        params = _library_params(library, params, f"{where}: {name}")
     unknown = [] if allowed is None else sorted(set(params) - allowed)
     if unknown:
         raise SpecError(
             f"{where}: {name} has no parameter {', '.join(unknown)}",
             f"its parameters are: {', '.join(sorted(allowed or ()))}",
         )
-    return kind(**params)
+    return kind(**params) if library is None else _boosted(candidate.estimator, task, params)
+
+
+def _boosted(estimator: str, task: Task, params: dict[str, Any]) -> Boosted:
+    from evermodel.modeling.boosting.estimators import BoostedClassifier, BoostedRegressor
+
+    return (BoostedRegressor if task == "regression" else BoostedClassifier)(estimator, params)
+
+
+def _library_params(library: Library, params: dict[str, Any], where: str) -> dict[str, Any]:
+    """Add the library's defaults, and raise for parameters that are not a spec's to set."""
+    managed = [name for name in library.managed if name in params]
+    if managed:
+        raise SpecError(
+            f"{where}: {', '.join(managed)} cannot be set",
+            "remove it: categories are those of `features.categorical`, missing values are nulls, and early stopping "
+            "is `training.early_stopping`",
+        )
+    defaults = {names[0]: value for names, value in library.defaults.items() if not set(names) & set(params)}
+    return {**defaults, **params}
 
 
 def _suits(kind: Any, task: Task) -> bool:
@@ -124,7 +141,9 @@ def _suits(kind: Any, task: Task) -> bool:
 
     if not (inspect.isclass(kind) and hasattr(kind, "fit")):
         return False
-    return issubclass(kind, RegressorMixin) if task == "regression" else hasattr(kind, "predict_proba")
+    if task != "regression":
+        return hasattr(kind, "predict_proba")
+    return issubclass(kind, RegressorMixin) or getattr(kind, "_estimator_type", "") == "regressor"
 
 
 def _parameters(kind: type) -> set[str] | None:
@@ -142,52 +161,6 @@ def _parameters(kind: type) -> set[str] | None:
         if not handed_on:
             break
     return names
-
-
-def _columns(spec: ModelSpec) -> tuple[list[str], list[str]]:
-    """Return the numeric and the categorical columns that reach the estimator, derived ones too."""
-    features = spec.features
-    return (
-        [*features.numeric, *features.derived_numeric],
-        [*features.categorical, *features.derived_categorical],
-    )
-
-
-def _tree_columns(spec: ModelSpec) -> Any:
-    import numpy as np
-    from sklearn.compose import ColumnTransformer
-    from sklearn.preprocessing import OrdinalEncoder
-
-    # 254 is the most categories that histogram boosting takes; the rarest share one code.
-    encoder = OrdinalEncoder(
-        handle_unknown="use_encoded_value",
-        unknown_value=np.nan,
-        encoded_missing_value=np.nan,
-        max_categories=254,
-    )
-    return ColumnTransformer(
-        [
-            ("numeric", "passthrough", _columns(spec)[0]),
-            ("categorical", encoder, _columns(spec)[1]),
-        ]
-    )
-
-
-def _linear_columns(spec: ModelSpec) -> Any:
-    from sklearn.compose import ColumnTransformer
-    from sklearn.impute import SimpleImputer
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import OneHotEncoder, StandardScaler
-
-    names, categories = _columns(spec)
-    numeric = make_pipeline(SimpleImputer(strategy="median", add_indicator=True), StandardScaler())
-    categorical = OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=10, sparse_output=False)
-    return ColumnTransformer(
-        [
-            ("numeric", numeric, names),
-            ("categorical", categorical, categories),
-        ]
-    )
 
 
 def calibrated(

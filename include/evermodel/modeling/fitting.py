@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from evermodel.core.errors import EvermodelError, TrainingError
 from evermodel.data.dtypes import feature_frame
+from evermodel.modeling.boosting.libraries import iterations_parameter
 from evermodel.modeling.estimators import build_pipeline, calibrated
 from evermodel.modeling.search import FoldMetrics, Trial, mean_of, search
 from evermodel.modeling.tasks import FittedPipeline, classes_of, encode, measure, predict, primary
@@ -140,8 +141,13 @@ class TrainingJob:
     def _measured(self, params: dict[str, Any]) -> Chosen:
         measured = [self._fold(params, fold) for fold in self.folds]
         iterations = measured[-1][1]
-        final = params if iterations is None else {**params, ITERATIONS: iterations}
+        final = params if iterations is None else {**params, self._iterations_of(params): iterations}
         return Chosen(final, params, [metrics for metrics, _ in measured])
+
+    def _iterations_of(self, params: Mapping[str, Any]) -> str:
+        name = iterations_parameter(self.candidate.estimator, params)
+        assert name is not None
+        return name
 
     def _shipped(self, chosen: Chosen) -> Fitted:
         return Fitted(chosen.params, chosen.searched, chosen.folds, self.ship(chosen.params))
@@ -242,9 +248,6 @@ def require_labels(spec: ModelSpec, rows: TrainingRows, what: str, widen: str) -
         )
 
 
-ITERATIONS = "max_iter"
-
-
 @dataclass(frozen=True)
 class Stage:
     """What a model answers after some of its iterations, in the shape of a model."""
@@ -263,7 +266,7 @@ class Stage:
 
 def can_stop_early(candidate: CandidateSpec) -> bool:
     """Tell whether a candidate's iterations can be chosen afterwards."""
-    return candidate.estimator.rpartition(".")[2].startswith("HistGradientBoosting")
+    return iterations_parameter(candidate.estimator, candidate.params) is not None
 
 
 def stops_early(spec: ModelSpec, candidate: CandidateSpec, params: Mapping[str, Any]) -> bool:
@@ -283,10 +286,9 @@ def best_stage(spec: ModelSpec, pipeline: FittedPipeline, frame: pd.DataFrame, l
     metric = primary(spec)
     estimator = pipeline[-1]
     rows = pipeline[:-1].transform(frame)
-    stages = estimator.staged_predict if spec.task == "regression" else estimator.staged_predict_proba
     known = getattr(estimator, "classes_", None)
     best, best_value = None, 0.0
-    for number, answers in enumerate(stages(rows), start=1):
+    for number, answers in _stages(spec, estimator, rows):
         stage = Stage(number, answers, known)
         classes = classes_of(spec, labels, stage)
         value = metric(encode(labels, classes), predict(spec, stage, frame, classes))
@@ -294,3 +296,12 @@ def best_stage(spec: ModelSpec, pipeline: FittedPipeline, frame: pd.DataFrame, l
             best, best_value = stage, value
     assert best is not None
     return best
+
+
+def _stages(spec: ModelSpec, estimator: Any, rows: Any) -> Iterator[tuple[int, Any]]:
+    """Yield numbers of iterations, and what the model answers after so many."""
+    if hasattr(estimator, "staged"):
+        yield from estimator.staged(rows)
+    else:
+        ask = estimator.staged_predict if spec.task == "regression" else estimator.staged_predict_proba
+        yield from enumerate(ask(rows), start=1)

@@ -13,12 +13,14 @@ import yaml
 
 from evermodel.core.errors import ModelFormatError
 from evermodel.core.paths import inside
+from evermodel.modeling.onnx.encoded import encoded_model
 from evermodel.modeling.skops_files import checked_dump, read_pipeline
 from evermodel.registry.model_files import hash_files, require_judged
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from evermodel.modeling.onnx.encoding import FastPath
     from evermodel.modeling.onnx.runtime import FastModel
     from evermodel.modeling.tasks import FittedPipeline
     from evermodel.registry.client import MetricPoint, MlflowClient, ModelVersion
@@ -37,13 +39,14 @@ class LoadedModel:
     inputs
         The signature's inputs: one mapping with ``name`` and ``type`` for each feature.
     fast
-        The model's graph, if one was kept beside it and ONNX Runtime is installed.
+        What answers in the pipeline's place: its graph, if one was kept beside it and ONNX Runtime is installed, or the
+        predictor of its boosting library.
     """
 
     pipeline: FittedPipeline
     example: pd.DataFrame
     inputs: list[dict[str, Any]]
-    fast: FastModel | None = None
+    fast: FastPath | None = None
 
 
 def log_model(
@@ -187,8 +190,8 @@ def load_files(folder: Path, module: str | None = None) -> LoadedModel:
         )
     pipeline = read_pipeline(inside(folder, str(flavor.get("pickled_model"))), module)
     inputs = _signature_inputs(meta, folder)
-    example = pd.read_json(_example_file(folder, meta), orient="split")
-    return LoadedModel(pipeline, example[[column["name"] for column in inputs]], inputs, load_graph(folder))
+    example = pd.read_json(_example_file(folder, meta), orient="split")[[column["name"] for column in inputs]]
+    return LoadedModel(pipeline, example, inputs, load_graph(folder) or encoded_model(pipeline, example))
 
 
 def load_graph(folder: Path) -> FastModel | None:

@@ -7,13 +7,13 @@ import json
 import sys
 import warnings
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile, ZipFile
 
 from evermodel.core.atomic import replacing
 from evermodel.core.errors import ModelFormatError
+from evermodel.modeling.boosting.libraries import LIBRARIES, distribution_of
 
 if TYPE_CHECKING:
     from evermodel.modeling.tasks import FittedPipeline
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 # Classes and functions beside skops' own lists, with the only node type that may name each; all are plain data or pure.
 TRUSTED_TYPES = {
     "collections.OrderedDict": ("DictNode", "TypeNode"),
+    "evermodel.modeling.boosting.estimators.BoostedClassifier": (
+        "ObjectNode",
+    ),  # bytes that the library parses
+    "evermodel.modeling.boosting.estimators.BoostedRegressor": ("ObjectNode",),
     "evermodel.modeling.user_features.UserFeatures": (
         "ObjectNode",
     ),  # names of columns and of the spec's module
@@ -48,7 +52,7 @@ TRUSTED_TYPES = {
     "xgboost.sklearn.XGBRFRegressor": ("ObjectNode",),
 }
 # The series of the libraries that the list was checked against, as in pyproject.toml; of skops, its own lists as well.
-REVIEWED = {"lightgbm": "4", "skops": "0.16", "xgboost": "3"}
+REVIEWED = {"skops": "0.16", **{name: library.reviewed for name, library in LIBRARIES.items()}}
 # Classes by the path that earlier releases stored, and the module that has them now.
 MOVED_TYPES = {"evermodel.user_features.UserFeatures": "evermodel.modeling.user_features"}
 # Of skops' node types those that hold data, or name something on a list. The others call what they name with arguments
@@ -142,7 +146,7 @@ def checked_names(source: Path | bytes, where: str) -> list[str]:
     if refused:
         raise ModelFormatError(
             f"{where}: the model contains untrusted types: {', '.join(sorted(refused))}",
-            "use estimators of scikit-learn, lightgbm or xgboost",
+            "use estimators of scikit-learn, lightgbm, xgboost or catboost",
         )
     return list(types)
 
@@ -164,7 +168,7 @@ def _refused(schema: Any) -> set[str]:
                 refused.add(f"{name} that reads files")
             libraries.add(str(node["__module__"]).partition(".")[0])
         left += node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
-    installed = {library: version(library) for library in REVIEWED.keys() & libraries}
+    installed = {library: distribution_of(library)[1] for library in REVIEWED.keys() & libraries}
     return refused | {
         f"{library} {number} (checked: {REVIEWED[library]})"
         for library, number in installed.items()

@@ -16,8 +16,8 @@ from evermodel.core.formats import JsonData, json_digest
 from evermodel.core.settings import Settings
 from evermodel.core.time_limit import run_limited
 from evermodel.data.snapshots.snapshot import read_snapshot
+from evermodel.modeling.boosting.libraries import LIBRARIES, distribution_of, iterations_parameter
 from evermodel.modeling.fitting import (
-    ITERATIONS,
     Fitted,
     TrainingJob,
     TrainingRows,
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _REQUIREMENTS = ("scikit-learn", "skops", "numpy", "pandas", "scipy")
-_BOOSTERS = ("lightgbm", "xgboost")
 
 
 @dataclass(frozen=True)
@@ -175,7 +174,7 @@ def _fit_limited(client: MlflowClient, job: TrainingJob, run: Run, key: str) -> 
     spec, candidate = job.spec, job.candidate
     if spec.training.early_stopping and not can_stop_early(candidate):
         _LOG.info(
-            "candidate %s: training.early_stopping applies to histogram boosting only, ignored",
+            "candidate %s: training.early_stopping applies to boosted trees only, ignored",
             candidate.name,
         )
     if candidate.search is None:
@@ -196,9 +195,9 @@ def _name(job: TrainingJob) -> str:
 def _fixed_params(job: TrainingJob) -> dict[str, Any]:
     """Return the parameters that neither a search nor early stopping will change."""
     candidate = job.candidate
-    open_names = set(candidate.search.space) if candidate.search else set()
+    open_names: set[str | None] = set(candidate.search.space) if candidate.search else set()
     if stops_early(job.spec, candidate, candidate.params):
-        open_names.add(ITERATIONS)
+        open_names.add(iterations_parameter(candidate.estimator, candidate.params))
     return {name: value for name, value in candidate.params.items() if name not in open_names}
 
 
@@ -208,9 +207,15 @@ def _counts(job: TrainingJob) -> dict[str, float]:
 
 
 def _pins(candidate: CandidateSpec) -> Iterable[str]:
-    package = candidate.estimator.split(".")[0]
-    packages = (*_REQUIREMENTS, package) if package in _BOOSTERS else _REQUIREMENTS
-    return [f"{name}=={version(name)}" for name in packages]
+    pins = {name: version(name) for name in _REQUIREMENTS}
+    library = candidate.estimator.split(".")[0]
+    if library in LIBRARIES:
+        name, number = distribution_of(library)
+        pins |= {
+            name: number,
+            "evermodel": version("evermodel"),
+        }  # evermodel has the class that asks the library
+    return [f"{name}=={number}" for name, number in pins.items()]
 
 
 def _answers(pipeline: FittedPipeline, frame: pd.DataFrame) -> Any:

@@ -69,7 +69,7 @@ class ModelState(_Answer):
 
     model: str
     version: str | None
-    engine: Literal["onnx", "sklearn"] | None
+    engine: Literal["onnx", "native", "sklearn"] | None
     since: datetime | None
     shares: dict[str, float] = Field(description="Share of the requests, by version.")
     shadow: str | None = Field(description="The version whose answers are compared and not returned.")

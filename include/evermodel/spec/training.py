@@ -104,7 +104,7 @@ class TrainingSpec(SpecSection):
     )
     early_stopping: bool = Field(
         False,
-        description="Histogram boosting: use the number of iterations that is best on the validation part.",
+        description="Boosted trees: use the number of iterations that is best on the validation part.",
     )
     calibrate: Literal["sigmoid", "isotonic"] | None = Field(
         None, description="Calibrate probabilities on the validation part."

@@ -50,6 +50,11 @@ class BatchModel:
         self._lock = threading.Lock()
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the columns of the answers, for multiclass."""
+        return self.fast.classes
+
+    @property
     def engine(self) -> str:
         """What computes the answers now."""
         return "onnx" if self._masks is None else "masks"

@@ -58,10 +58,7 @@ def _block(
     if kind == "str" or (kind == "FunctionTransformer" and block.func is None):
         yield graph.pick(INPUT, places)
     elif kind == "OrdinalEncoder":
-        for name, table in zip(names, _tables(block, names), strict=True):
-            codes[name] = Codes(
-                {c: row[0] for c, row in table.known.items()}, table.missing[0], table.unknown[0]
-            )
+        codes |= codes_of(block, names)
         yield graph.pick(INPUT, places)
     elif kind == "OneHotEncoder":
         for name, place, table in zip(names, places, _tables(block, names), strict=True):
@@ -75,6 +72,14 @@ def _block(
         yield _numbers(graph, graph.pick(INPUT, places), [step for _, step in block.steps])
     else:
         raise NotExportableError(f"the preprocessing step {kind} has no graph")
+
+
+def codes_of(encoder: Any, names: list[str]) -> dict[str, Codes]:
+    """Return the codes that a fitted `OrdinalEncoder` gives to the categories of its features."""
+    return {
+        name: Codes({c: row[0] for c, row in table.known.items()}, table.missing[0], table.unknown[0])
+        for name, table in zip(names, _tables(encoder, names), strict=True)
+    }
 
 
 def _numbers(graph: Graph, value: str, steps: list[Any]) -> str:

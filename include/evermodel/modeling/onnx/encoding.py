@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -153,6 +153,28 @@ class Encoding:
             for name, found in data["codes"].items()
         }
         return cls(tuple(data["names"]), codes)
+
+
+class FastPath(Protocol):
+    """What answers without pandas: a graph, or a boosting library's own predictor; see `Exported` for the answers' shape."""
+
+    @property
+    def engine(self) -> Literal["onnx", "native"]:
+        """What computes the answers."""
+
+    @property
+    def encoding(self) -> Encoding:
+        """How rows become numbers."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the columns of the answers, for multiclass."""
+
+    def answer(self, rows: Sequence[Row]) -> NDArray[np.float64]:
+        """Answer rows whose values are in the order of `Encoding.names`."""
+
+    def answer_table(self, table: pa.Table) -> NDArray[np.float64]:
+        """Answer the rows of an Arrow table."""
 
 
 @dataclass(frozen=True)

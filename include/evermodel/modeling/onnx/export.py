@@ -15,6 +15,7 @@ from evermodel.modeling.onnx.answers import (
     linear_decision,
     linked,
 )
+from evermodel.modeling.onnx.boosted import boosted_answers
 from evermodel.modeling.onnx.columns import Columns, column_stage
 from evermodel.modeling.onnx.encoding import Encoding, Exported
 from evermodel.modeling.onnx.graph import NotExportableError
@@ -51,6 +52,8 @@ def _answered(columns: Columns, estimator: Any) -> tuple[Columns, str]:
     kind = type(estimator).__name__
     if kind == "CalibratedClassifierCV":
         return _calibrated(columns, estimator)
+    if kind.startswith("Boosted"):
+        return boosted_answers(columns, estimator)
     if kind.startswith("HistGradientBoosting"):
         columns, decision = boosting_decision(columns, estimator)
         return columns, linked(columns, decision, estimator)
@@ -70,6 +73,8 @@ def _calibrated(columns: Columns, calibrated: Any) -> tuple[Columns, str]:
     kind = type(inner).__name__
     if kind.startswith("HistGradientBoosting"):
         columns, decision = boosting_decision(columns, inner)
+    elif kind.startswith("Boosted"):
+        columns, decision = boosted_answers(columns, inner)
     elif kind == "LogisticRegression":
         decision = linear_decision(columns.graph, columns.matrix, inner)
     elif is_forest(inner):

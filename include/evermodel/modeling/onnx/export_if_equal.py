@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evermodel.modeling.onnx.encoded import encoded_model
+from evermodel.modeling.onnx.encoding import FastPath
 from evermodel.modeling.onnx.export import export
 from evermodel.modeling.onnx.graph import NotExportableError
 from evermodel.modeling.onnx.runtime import FastModel, start, write
@@ -54,7 +56,7 @@ class Agreement:
 
 
 def compare(
-    pipeline: FittedPipeline, fast: FastModel, frame: pd.DataFrame, table: pa.Table, threshold: float = 0.5
+    pipeline: FittedPipeline, fast: FastPath, frame: pd.DataFrame, table: pa.Table, threshold: float = 0.5
 ) -> Agreement:
     """Ask both for the same rows.
 
@@ -95,12 +97,12 @@ class Kept:
     Parameters
     ----------
     fast
-        The graph, ready to answer; None if scikit-learn serves.
+        What answers, ready: the graph, or the predictor of a boosting library; None if scikit-learn serves.
     files
         SHA-256 of the files that were added to the model.
     """
 
-    fast: FastModel | None
+    fast: FastPath | None
     note: str
     files: dict[str, str] = field(default_factory=dict)
 
@@ -125,15 +127,16 @@ def keep_if_same(
         rows = pa.Table.from_pandas(frame, preserve_index=False)
         agreement = compare(pipeline, fast, frame, rows, threshold)
     except NotExportableError as error:
-        return Kept(None, f"scikit-learn serves: {error}")
+        return _without_graph(pipeline, frame, str(error))
     except ImportError as error:
-        return Kept(None, f"scikit-learn serves: {error.name} is not installed")
+        return _without_graph(pipeline, frame, f"{error.name} is not installed")
     except Exception as error:  # noqa: BLE001 - the graph is optional: after any failure the pipeline still serves
-        return Kept(None, f"scikit-learn serves: the graph failed ({type(error).__name__}: {error})")
+        return _without_graph(pipeline, frame, f"the graph failed ({type(error).__name__}: {error})")
     if not agreement.holds:
-        return Kept(
-            None,
-            f"scikit-learn serves: on {agreement.rows} rows the graph differs by up to {agreement.largest:.2g} "
+        return _without_graph(
+            pipeline,
+            frame,
+            f"on {agreement.rows} rows the graph differs by up to {agreement.largest:.2g} "
             f"(allowed {TOLERANCE:g}), and in {agreement.decisions} decisions",
         )
     with tempfile.TemporaryDirectory() as scratch:
@@ -149,6 +152,14 @@ def keep_if_same(
         f"(allowed {TOLERANCE:g}), and every decision is the same",
         files,
     )
+
+
+def _without_graph(pipeline: FittedPipeline, frame: pd.DataFrame, why: str) -> Kept:
+    """Return what serves in the graph's place: a boosting library's own predictor, if it answers every row alike."""
+    fast = encoded_model(pipeline, frame)
+    if fast is None:
+        return Kept(None, f"scikit-learn serves: {why}")
+    return Kept(fast, f"the library's own predictor serves: {why}")
 
 
 def holds_example(fast: FastModel, folder: Path) -> bool:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,8 @@ class FastModel:
     session: Any
     encoding: Encoding
     classes: tuple[str, ...] = ()
+
+    engine: ClassVar[Literal["onnx"]] = "onnx"
 
     def answer(self, rows: Sequence[Row]) -> NDArray[np.float64]:
         """Answer rows whose values are in the order of `Encoding.names`; see `Exported` for the answers' shape."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from evermodel.modeling.model_store import LoadedModel
-    from evermodel.modeling.onnx.runtime import FastModel
+    from evermodel.modeling.onnx.encoding import FastPath
     from evermodel.modeling.tasks import FittedPipeline
     from evermodel.stats.metrics import Floats
 
@@ -45,7 +45,7 @@ class ServedModel:
     example
         One row, for the API's documentation.
     fast
-        The ONNX graph that answers; None if the pipeline answers.
+        What answers in the pipeline's place; None if the pipeline answers.
     """
 
     spec: ModelSpec
@@ -53,7 +53,7 @@ class ServedModel:
     pipeline: FittedPipeline | None
     inputs: Inputs
     example: dict[str, Any]
-    fast: FastModel | None = None
+    fast: FastPath | None = None
 
     @property
     def name(self) -> str:
@@ -61,9 +61,9 @@ class ServedModel:
         return self.spec.name
 
     @property
-    def engine(self) -> Literal["onnx", "sklearn"]:
+    def engine(self) -> Literal["onnx", "native", "sklearn"]:
         """The engine that computes the answers."""
-        return "sklearn" if self.fast is None else "onnx"
+        return "sklearn" if self.fast is None else self.fast.engine
 
     def predict(self, rows: Sequence[Row]) -> list[Answer]:
         """Score rows, each with the values of the features in the order of the signature.
@@ -94,7 +94,7 @@ class ServedModel:
             )
         return self._checked(scores, labels)
 
-    def _fast_points(self, fast: FastModel, rows: Sequence[Row]) -> tuple[Floats, list[str] | None]:
+    def _fast_points(self, fast: FastPath, rows: Sequence[Row]) -> tuple[Floats, list[str] | None]:
         answers = fast.answer(rows)
         if self.spec.task != "multiclass":
             return answers[:, 0], None
@@ -142,7 +142,7 @@ def _as_trained(spec: ModelSpec, inputs: Inputs) -> ModelSpec:
     return spec.model_copy(update={"features": FeaturesSpec(numeric=numeric, categorical=inputs.categorical)})
 
 
-def _usable(fast: FastModel | None, inputs: Inputs) -> FastModel | None:
+def _usable(fast: FastPath | None, inputs: Inputs) -> FastPath | None:
     """Return the graph if its inputs are the signature's features, in their order."""
     return fast if fast is not None and fast.encoding.names == inputs.names else None
 

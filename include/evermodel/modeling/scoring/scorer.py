@@ -13,6 +13,7 @@ from evermodel.core.errors import ModelFormatError
 from evermodel.data.dtypes import as_type, not_numeric, require_features
 from evermodel.data.prediction_log import log_schema
 from evermodel.modeling import model_store
+from evermodel.modeling.onnx.encoded import EncodedModel, encoded_model
 from evermodel.modeling.tasks import FittedPipeline, scores_and_classes, sound
 from evermodel.spec import ModelSpec
 
@@ -30,14 +31,14 @@ class Scorer:
     Parameters
     ----------
     fast
-        The graph; None if the pipeline answers.
+        The graph, or the predictor of a boosting library; None if the pipeline answers.
     pipeline
         The fitted pipeline; None if the graph answers.
     """
 
     spec: ModelSpec
     version: str
-    fast: BatchModel | None
+    fast: BatchModel | EncodedModel | None
     pipeline: FittedPipeline | None = None
 
     @property
@@ -81,7 +82,7 @@ class Scorer:
         if self.spec.task != "multiclass":
             return answers[:, 0], None
         best = answers.argmax(axis=1)
-        classes = pa.array(self.fast.fast.classes, pa.string())
+        classes = pa.array(self.fast.classes, pa.string())
         return answers[np.arange(len(best)), best], classes.take(pa.array(best))
 
 
@@ -102,7 +103,8 @@ def read_scorer(spec: ModelSpec, version: str, folder: Path) -> Scorer:
         )
     fast = model_store.load_graph(folder)
     if fast is None:
-        return Scorer(spec, version, None, model_store.load_files(folder, spec.features.module).pipeline)
+        loaded = model_store.load_files(folder, spec.features.module)
+        return Scorer(spec, version, encoded_model(loaded.pipeline, loaded.example), loaded.pipeline)
     from evermodel.modeling.onnx import export_if_equal as keep
     from evermodel.modeling.onnx.batch import for_batches
 
