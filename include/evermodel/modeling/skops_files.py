@@ -180,7 +180,7 @@ def _takes_content(node: Any) -> bool:
     """Return whether a vectorizer takes texts, not names of files, which whoever asks for a score could choose."""
     for key in ("content", "content", "input", "content"):
         node = node.get(key) if isinstance(node, dict) else None
-    return node == '"content"'
+    return bool(node == '"content"')
 
 
 def _skops_io() -> Any:
