@@ -78,7 +78,7 @@ def press(replies: Replies, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         secret = {"slack_api_default": SECRET, "another": OTHER_SECRET}.get(name)
         return SlackApp(name, secret, PEOPLE, f"{replies.address}/api/") if secret else None
 
-    airflow.mount("/buttons", SlackActions(connect, tmp_path / "seen"))
+    airflow.mount("/buttons", SlackActions(connect, f"sqlite:///{tmp_path}/evermodel.db"))
     # Airflow's single-page app takes every address: ours has to come before it, as plugins do.
     airflow.router.routes.insert(0, airflow.router.routes.pop())
     client = TestClient(airflow)

@@ -11,6 +11,7 @@ import pytest
 from slack_sdk.signature import SignatureVerifier
 from starlette.applications import Starlette
 
+from evermodel.alerts.accepted_requests import accept_once
 from evermodel_provider.notifications.slack_app import SlackApp
 from evermodel_provider.ui.slack_actions import SlackActions
 from evermodel_provider.ui.slack_request import MOST_BYTES, RefusedError, may_reply, payload_of, verify
@@ -25,12 +26,16 @@ def headers(body: bytes, secret: str = SECRET, stamp: str | None = None) -> dict
     return {"x-slack-request-timestamp": stamp, "x-slack-signature": signature}
 
 
+def _database(folder: Path) -> str:
+    return f"sqlite:///{folder}/evermodel.db"
+
+
 def test_one_of_many_copies_is_taken(tmp_path: Path) -> None:
     signed = headers(b"payload={}")
 
     def taken(number: int) -> bool:
         try:
-            verify(SECRET, signed, b"payload={}", tmp_path / "seen")
+            verify(SECRET, signed, b"payload={}", _database(tmp_path))
         except RefusedError:
             return False
         return True
@@ -40,9 +45,19 @@ def test_one_of_many_copies_is_taken(tmp_path: Path) -> None:
 
 
 def test_without_a_memory_nothing_is_taken(tmp_path: Path) -> None:
-    (tmp_path / "seen").write_text("a file where the folder should be")
+    (tmp_path / "made").write_text("a file where the folder should be")
     with pytest.raises(RefusedError, match="a repetition cannot be excluded"):
-        verify(SECRET, headers(b"x"), b"x", tmp_path / "seen")
+        verify(SECRET, headers(b"x"), b"x", f"sqlite:///{tmp_path}/made/evermodel.db")
+
+
+def test_what_is_too_old_to_be_accepted_again_is_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert accept_once(_database(tmp_path), "v0=1")
+    assert not accept_once(_database(tmp_path), "v0=1")
+    monkeypatch.setattr("evermodel.alerts.accepted_requests._KEPT_SECONDS", -60)
+    assert accept_once(_database(tmp_path), "v0=2")
+    assert accept_once(_database(tmp_path), "v0=1")
 
 
 @pytest.mark.parametrize(
@@ -56,7 +71,7 @@ def test_without_a_memory_nothing_is_taken(tmp_path: Path) -> None:
 )
 def test_nonsense_is_refused(wrong: dict[str, str], tmp_path: Path) -> None:
     with pytest.raises(RefusedError):
-        verify(SECRET, {**headers(b"x"), **wrong}, b"x", tmp_path)
+        verify(SECRET, {**headers(b"x"), **wrong}, b"x", _database(tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -110,7 +125,7 @@ async def test_the_endpoint_tells_nothing_to_those_who_are_not_slack(tmp_path: P
         return SlackApp(name, SECRET, {}) if name == "mine" else None
 
     outer = Starlette()
-    outer.mount("/slack", SlackActions(connect, tmp_path / "seen"))
+    outer.mount("/slack", SlackActions(connect, _database(tmp_path)))
     transport = httpx.ASGITransport(outer)
     async with httpx.AsyncClient(transport=transport, base_url="http://airflow") as client:
         body, large = b"payload={}", b"x" * (MOST_BYTES + 1)

@@ -4,6 +4,7 @@ Imports `deployment` and lower layers, never `serving`.
 """
 
 __all__ = [
+    "accepted_requests",
     "approval_message",
     "delivery",
     "digest",

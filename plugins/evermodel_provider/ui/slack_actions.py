@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -42,12 +41,12 @@ class SlackActions:
     and logs apply as they do for the form.
 
     :param connect: Returns the Slack app of a connection id; None if there is none.
-    :param seen: Folder that remembers requests, shared by all API servers.
+    :param database: URL of the database, which remembers accepted requests for all API servers.
     """
 
-    def __init__(self, connect: Callable[[str], SlackApp | None], seen: Path) -> None:
+    def __init__(self, connect: Callable[[str], SlackApp | None], database: str) -> None:
         self._connect = connect
-        self._seen = seen
+        self._database = database
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Accept a button: 200 at once, because Slack waits for three seconds, then the approval."""
@@ -75,7 +74,7 @@ class SlackActions:
         app = self._connect(_connection_id(request.scope))
         if app is None:
             raise RefusedError("no Slack app with a signing secret is configured for it")
-        await asyncio.to_thread(verify, app.signing_secret, headers, body, self._seen)
+        await asyncio.to_thread(verify, app.signing_secret, headers, body, self._database)
         return app, payload_of(body)
 
 
@@ -198,10 +197,10 @@ async def _reply(app: SlackApp, payload: dict[str, Any], done: bool, text: str) 
 
 
 def build_slack_actions() -> Callable[[Scope, Receive, Send], Awaitable[None]]:
-    """Return the app with this installation's environment and lake."""
+    """Return the app with this installation's environment and database."""
     from evermodel.core.settings import Settings
 
-    return SlackActions(SlackApp.of, Settings.from_environment().state / "slack" / "seen")
+    return SlackActions(SlackApp.of, Settings.from_environment().database_url)
 
 
 _TOKEN_SECONDS = 60

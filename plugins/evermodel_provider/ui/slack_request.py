@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Mapping
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from evermodel.alerts.accepted_requests import FRESH_SECONDS, accept_once
+from evermodel.core.errors import EvermodelError
+
 MOST_BYTES = 262_144  # Slack returns the whole message with the button; ours are far smaller
-_FRESH_SECONDS = 300
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -20,12 +19,12 @@ class RefusedError(Exception):
     """The request is refused; the reason is only logged."""
 
 
-def verify(secret: str, headers: Mapping[str, str], body: bytes, seen: Path) -> None:
+def verify(secret: str, headers: Mapping[str, str], body: bytes, database: str) -> None:
     """Check signature and timestamp, and that this request was not accepted before.
 
     :param secret: The app's signing secret.
     :param headers: With lower-case names.
-    :param seen: Folder, shared by all API servers, with the signatures of the last minutes.
+    :param database: URL of the database, which all API servers share.
     :raises RefusedError: The request is forged, old, or repeated.
     """
     from slack_sdk.signature import SignatureVerifier
@@ -36,36 +35,19 @@ def verify(secret: str, headers: Mapping[str, str], body: bytes, seen: Path) -> 
         genuine = False
     if not genuine:
         raise RefusedError("its signature is wrong, or it is older than five minutes")
-    _remember(seen, headers["x-slack-signature"])
+    try:
+        new = accept_once(database, headers["x-slack-signature"])
+    except EvermodelError as error:
+        raise RefusedError(f"a repetition cannot be excluded: {error.problem}") from error
+    if not new:
+        raise RefusedError("it repeats an accepted request")
 
 
 def looks_fresh(headers: Mapping[str, str]) -> bool:
     """Return whether a request has a signature and a timestamp of the last minutes."""
     stamp = headers.get("x-slack-request-timestamp", "")
     fresh = stamp.isascii() and stamp.isdigit() and len(stamp) < 12
-    return fresh and "x-slack-signature" in headers and abs(time.time() - int(stamp)) <= _FRESH_SECONDS
-
-
-def _remember(seen: Path, signature: str) -> None:
-    """Record a signature; of two processes with the same one, exactly one can create the file."""
-    note = seen / hashlib.sha256(signature.encode()).hexdigest()
-    try:
-        seen.mkdir(parents=True, exist_ok=True)
-        _forget_old(seen)
-        with suppress(FileExistsError):
-            note.touch(exist_ok=False)
-            return
-    except OSError as error:
-        raise RefusedError(f"a repetition cannot be excluded: {error}") from error
-    raise RefusedError("it repeats an accepted request")
-
-
-def _forget_old(seen: Path) -> None:
-    """Delete records of expired requests; both directions of clock skew count."""
-    for file in seen.iterdir():
-        with suppress(FileNotFoundError):
-            if time.time() - file.stat().st_mtime > 4 * _FRESH_SECONDS:
-                file.unlink()
+    return fresh and "x-slack-signature" in headers and abs(time.time() - int(stamp)) <= FRESH_SECONDS
 
 
 def payload_of(body: bytes) -> dict[str, Any]:

@@ -106,3 +106,11 @@ served_versions = Table(
     Column("version", NAME, primary_key=True),
     Column("at", Double, nullable=False),
 )
+
+# Accepted requests of Slack's buttons, by the SHA-256 of their signature.
+slack_requests = Table(
+    "evermodel_slack_request",
+    metadata,
+    Column("signature_sha256", String(64), primary_key=True),
+    Column("at", Double, nullable=False),
+)
