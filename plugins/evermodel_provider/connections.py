@@ -10,6 +10,8 @@ from evermodel.core.errors import SourceError
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL, Engine
 
+_FIELDS = ("conn_type", "host", "login", "password", "port", "schema", "extra")
+
 
 class AirflowConnections:
     """Connections of Airflow: from its database, its secrets backends or the environment."""
@@ -31,9 +33,12 @@ class AirflowConnections:
 
     def url(self, name: str) -> URL:
         """Return the SQLAlchemy URL of a connection id."""
+        return database_url(**self.fields(name))
+
+    def fields(self, name: str) -> dict[str, Any]:
+        """Return the fields of a connection id, with its password."""
         found = self._connection(name)
-        fields = ("conn_type", "host", "login", "password", "port", "schema", "extra")
-        return database_url(**{field: getattr(found, field) for field in fields})
+        return {field: getattr(found, field) for field in _FIELDS}
 
     def _connection(self, name: str) -> Any:
         from airflow.providers.common.compat.sdk import AirflowNotFoundException

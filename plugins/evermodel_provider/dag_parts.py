@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from evermodel_provider.notifications.failure import FailureNotifier
 
 if TYPE_CHECKING:
     from evermodel.spec import ModelSpec
     from evermodel.spec.parts import TaskResources
+    from evermodel_provider.step_runner import Kind
 
 # Retries cover killed processes and unavailable servers; permanent errors fail at once.
 # The wait between them is Airflow's own setting, core.default_task_retry_delay.
@@ -48,9 +49,6 @@ def describe(spec: ModelSpec) -> str:
     )
 
 
-Kind = Literal["training", "scoring", "drift", "registry"]
-
-
 def task_resources(spec: ModelSpec, kind: Kind) -> dict[str, Any]:
     """Return the arguments that give a task the resources of its kind; none if the spec sets none.
 
@@ -62,7 +60,7 @@ def task_resources(spec: ModelSpec, kind: Kind) -> dict[str, Any]:
         arguments["queue"] = wanted.queue
     if wanted.pool:
         arguments |= {"pool": wanted.pool, "pool_slots": wanted.slots}
-    if (wanted.cpu or wanted.memory) and _on_kubernetes():
+    if (wanted.cpu or wanted.memory or wanted.image) and _on_kubernetes():
         arguments["executor_config"] = {"pod_override": _pod(wanted)}
     return arguments
 
@@ -80,6 +78,8 @@ def _pod(wanted: TaskResources) -> Any:
     given = {name: value for name, value in (("cpu", wanted.cpu), ("memory", wanted.memory)) if value}
     limits = {"memory": wanted.memory} if wanted.memory else None
     base = models.V1Container(
-        name="base", resources=models.V1ResourceRequirements(requests=given, limits=limits)
+        name="base",
+        image=wanted.image,
+        resources=models.V1ResourceRequirements(requests=given, limits=limits),
     )
     return models.V1Pod(spec=models.V1PodSpec(containers=[base]))

@@ -9,6 +9,7 @@ code  meaning
 3     negative result: the champion was kept, the version waits for approval, or drift
       reached the level of ``--fail-on``
 4     the model has no champion yet: run its first retrain
+75    `evermodel step` failed for a reason that may pass, such as a server that does not answer
 130   interrupted from the keyboard
 ====  ==========================================================================================
 """
@@ -20,4 +21,5 @@ FAILED = 1
 USAGE = 2
 NO = 3
 NO_CHAMPION = 4
+TRY_AGAIN = 75
 INTERRUPTED = 130

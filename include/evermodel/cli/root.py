@@ -26,6 +26,7 @@ from evermodel.cli.score import score
 from evermodel.cli.services import demo, serve
 from evermodel.cli.specs import check, schema
 from evermodel.cli.status import runs, status
+from evermodel.cli.step import step
 from evermodel.cli.train import reproduce, train
 from evermodel.core.errors import EvermodelError, NoChampionError
 from evermodel.core.extras import named_extras
@@ -54,6 +55,7 @@ for command in (
     backtest,
     doctor,
     demo,
+    step,
 ):
     app.command()(command)
 app.add_typer(dags, name="dags")

@@ -18,6 +18,7 @@ __all__ = [
     "names",
     "paths",
     "settings",
+    "step_contract",
     "storage",
     "time_limit",
 ]

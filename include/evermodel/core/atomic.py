@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 import tempfile
@@ -75,3 +76,15 @@ def no_space(error: BaseException) -> bool:
     return any(
         sign in str(error) for sign in ("No space left on device", "File too large", "Disk quota exceeded")
     )
+
+
+@contextmanager
+def exclusive(lock: Path) -> Iterator[bool]:
+    """Hold a lock file while the block runs; gives False at once if another process or thread holds it."""
+    with lock.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True  # the lock goes with the file

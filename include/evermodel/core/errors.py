@@ -164,3 +164,15 @@ class StorageError(PermanentError):
 
 class StorageUnavailableError(TransientError):
     """An object store does not answer."""
+
+
+class StepContractError(PermanentError):
+    """The two sides of `evermodel step` do not understand each other."""
+
+
+class StepInterpreterError(PermanentError):
+    """The interpreter that a step should run in cannot run it."""
+
+
+class StepCrashedError(EvermodelError):
+    """A step that ran elsewhere failed unexpectedly, or its process died; a retry may help."""

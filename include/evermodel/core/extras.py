@@ -13,6 +13,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "train": (
         "duckdb",
         "fairlearn",
+        "filelock",
         "fsspec",
         "matplotlib",
         "mlflow",

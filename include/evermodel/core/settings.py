@@ -48,6 +48,8 @@ class Settings(BaseModel):
         (``EVERMODEL_SERVING_URLS``).
     serving_token
         Token that is sent to them (``EVERMODEL_SERVING_TOKEN``).
+    step_python
+        Python that runs the steps of Airflow's tasks; empty: the task's own process (``EVERMODEL_STEP_PYTHON``).
     environment
         Name of the environment, shown wherever versions serve (``EVERMODEL_ENVIRONMENT``).
     """
@@ -64,6 +66,7 @@ class Settings(BaseModel):
     database: Address | None = None
     serving_urls: tuple[Address, ...] = ()
     serving_token: SecretStr = SecretStr("")
+    step_python: str = ""
     environment: str = "local"
 
     @property
@@ -124,6 +127,7 @@ class Settings(BaseModel):
                 if url.strip()
             ),
             serving_token=SecretStr(env.get("EVERMODEL_SERVING_TOKEN", "").strip()),
+            step_python=env.get("EVERMODEL_STEP_PYTHON", "").strip(),
             environment=current_environment(env),
         )
 

@@ -12,5 +12,6 @@ __all__ = [
     "retrain",
     "run_retrain",
     "status",
+    "steps",
     "transfer",
 ]

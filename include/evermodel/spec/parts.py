@@ -161,6 +161,7 @@ METRIC_NAMES: dict[Task, tuple[MetricName, ...]] = {
 }
 
 
+_ABSOLUTE = r"^/\S.*$"
 _QUANTITY = r"^\d+(\.\d+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
 
 
@@ -176,11 +177,18 @@ class TaskResources(SpecSection):
     memory: str | None = Field(
         None, pattern=_QUANTITY, description="Memory request and limit of the task's pod (Kubernetes)."
     )
+    image: str | None = Field(None, min_length=1, description="Image of the task's pod (Kubernetes).")
+    python: str | None = Field(
+        None, pattern=_ABSOLUTE, description="Python on the worker that runs the step, instead of Airflow's."
+    )
 
 
 class ResourcesSpec(SpecSection):
-    """Resources by kind of task; sensors and messages need none."""
+    """Resources by kind of task; messages need none."""
 
+    python: str | None = Field(
+        None, pattern=_ABSOLUTE, description="Python on the worker for the steps of kinds that name none."
+    )
     training: TaskResources = TaskResources()
     scoring: TaskResources = TaskResources()
     drift: TaskResources = TaskResources()

@@ -10,7 +10,7 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from airflow.sdk import BaseHook
 from airflow.sdk.log import mask_secret
 
-from evermodel.core.logins import split_login
+from evermodel.core.logins import split_login, with_login
 from evermodel.core.settings import Settings
 
 if TYPE_CHECKING:
@@ -62,6 +62,10 @@ class TrackingHook(BaseHook):
     def get_conn(self) -> MlflowClient:
         """Return the hook's client."""
         return self.client
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables by which another process finds the same server, with its login."""
+        return {"MLFLOW_TRACKING_URI": with_login(self.settings.tracking_uri)}
 
     @cached_property
     def _connection(self) -> Connection | None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator, Param
 
 from evermodel.core.errors import SpecError
+from evermodel.core.step_contract import StepRequest
 from evermodel.spec import load_spec, spec_folder
 from evermodel.spec.window import whole_day
 from evermodel_provider.connections import use_airflow_connections
 from evermodel_provider.exceptions import airflow_errors
 from evermodel_provider.hooks.tracking import TrackingHook
 from evermodel_provider.lineage import Data, operator_lineage
+from evermodel_provider.step_runner import step_runner
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -22,8 +24,8 @@ if TYPE_CHECKING:
 
     from evermodel.core.settings import Settings
     from evermodel.pipelines.drift import DriftRun
-    from evermodel.pipelines.retrain import Retrain
     from evermodel.spec import ModelSpec
+    from evermodel_provider.step_runner import Kind, StepRunner
 
     Lineage = tuple[list[Data], list[Data]]
 
@@ -60,6 +62,7 @@ class ModelOperator(BaseOperator):
 
     template_fields: Sequence[str] = ("model", "as_of", "mlflow_conn_id")
     ui_color = "#e8f4f1"
+    kind: ClassVar[Kind] = "registry"  # whose `resources` of the spec hold
     _returned: Any = None
 
     def __init__(
@@ -84,6 +87,26 @@ class ModelOperator(BaseOperator):
     def spec(self) -> ModelSpec:
         """The model's spec."""
         return load_spec(self.model, self.hook.settings)
+
+    @cached_property
+    def runner(self) -> StepRunner:
+        """What runs the steps: this process, or another interpreter."""
+        return step_runner(self.spec, self.kind, self.hook, self.log)
+
+    def perform(self, name: str, **inputs: Any) -> dict[str, Any]:
+        """Run a step of a pipeline and return its result.
+
+        :param inputs: What the step needs beside model and moment.
+        """
+        return self.runner.run(name, self.request(inputs))
+
+    def request(self, inputs: Mapping[str, Any]) -> StepRequest:
+        """Return the request of a step."""
+        return StepRequest(self.model, str(self.as_of), inputs=inputs)
+
+    def on_kill(self) -> None:
+        """End the step with the task."""
+        self.runner.stop()
 
     def execute(self, context: Context) -> Any:
         """Run the step; permanent errors fail the task without a retry."""
@@ -149,18 +172,10 @@ class RetrainStepOperator(ModelOperator):
         self.run_key = run_key
         self.reason = reason
 
-    def retrain(self) -> Retrain:
-        """Return the retrain that this step belongs to."""
-        from evermodel.pipelines.retrain import Retrain
-
-        return Retrain(
-            spec=self.spec,
-            run_key=self.run_key,
-            as_of=whole_day(self.as_of),
-            reason=str(self.reason),  # native templates turn a reason such as 42 into a number
-            client=self.hook.get_conn(),
-            settings=self.hook.settings,
-        )
+    def request(self, inputs: Mapping[str, Any]) -> StepRequest:
+        """Return the request of a step of the retrain."""
+        # Native templates turn a reason such as 42 into a number.
+        return StepRequest(self.model, str(self.as_of), str(self.run_key), str(self.reason), inputs)
 
 
 class SnapshotStepOperator(RetrainStepOperator):

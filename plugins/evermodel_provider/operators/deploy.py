@@ -35,23 +35,23 @@ class DeployOperator(RetrainStepOperator):
 
     def run_step(self, context: Context) -> dict[str, Any]:
         """Promote the version."""
-        from dataclasses import asdict
-
-        strategy = self.spec.rollout.strategy
-        if strategy != "direct":
-            wanted = self.outlet(rollout_wanted)
-            if self.retrain().decision().parent is not None:
-                request = self.retrain().ask_for_rollout(str(self.version))
-                context["outlet_events"][wanted].extra = request
-                self.log.info("Rollout of version %s requested (%s)", self.version, strategy)
-                return {"rollout": {**request, "strategy": strategy}}
+        if self.spec.rollout.strategy == "direct":
+            return self._promoted(self.perform("deploy", version=str(self.version)))
+        wanted = self.outlet(rollout_wanted)
+        done = self.perform("deploy", version=str(self.version))
+        request = done.get("rollout")
+        if request is None:
             context["outlet_events"][wanted].extra = {"cold_start": True}  # starts the DAG, which skips
-        promotion = self.retrain().deploy(str(self.version))
-        self.log.info(
-            "Version %s is the champion (before: %s)", promotion.version, promotion.previous or "none"
-        )
+            return self._promoted(done)
+        context["outlet_events"][wanted].extra = {k: v for k, v in request.items() if k != "strategy"}
+        self.log.info("Rollout of version %s requested (%s)", self.version, request["strategy"])
+        return done
+
+    def _promoted(self, promotion: dict[str, Any]) -> dict[str, Any]:
+        before = promotion["previous"] or "none"
+        self.log.info("Version %s is the champion (before: %s)", promotion["version"], before)
         count(self.spec.name, "deployed_total")
-        return asdict(promotion)
+        return promotion
 
     def lineage(self, returned: dict[str, Any]) -> Lineage:
         """Return the promoted version; a requested rollout has no output yet."""

@@ -22,40 +22,25 @@ class DriftVerdictOperator(ModelOperator):
     Returns severity, reason, rows, the drifting columns and the matured metric.
     """
 
+    kind = "drift"
+
     def run_step(self, context: Context) -> dict[str, Any]:
         """Evaluate the window."""
-        verdict = self.drift_watch().judge()
-        self.log.info("%s: %s", verdict.severity, verdict.reason)
-        for column in verdict.drifting:
-            self.log.info(
-                "  %s %s %.3f (normal up to %.3f): %s",
-                column.column,
-                column.measure,
-                column.effect,
-                column.calm,
-                column.summary,
-            )
-        for problem in verdict.quality:
+        verdict = self.perform("drift_verdict")
+        self.log.info("%s: %s", verdict["severity"], verdict["reason"])
+        for line in verdict.pop("lines"):
+            self.log.info("  %s", line)
+        for problem in verdict["quality"]:
             self.log.warning("  data quality: %s", problem)
-        performance = verdict.performance
         measure(
-            verdict.model,
-            severity=RANK[verdict.severity],
-            drifting_columns=len(verdict.drifting),
-            window_rows=verdict.window_rows,
-            metric=performance.value,
-            metric_promised=performance.promised,
+            self.spec.name,
+            severity=RANK[verdict["severity"]],
+            drifting_columns=len(verdict["drifting"]),
+            window_rows=verdict["rows"],
+            metric=verdict["metric_value"],
+            metric_promised=verdict.pop("metric_promised"),
         )
-        return {
-            "severity": verdict.severity,
-            "reason": verdict.reason,
-            "version": verdict.version,
-            "rows": verdict.window_rows,
-            "drifting": [column.column for column in verdict.drifting],
-            "metric": verdict.performance.metric,
-            "metric_value": verdict.performance.value,
-            "quality": list(verdict.quality),
-        }
+        return verdict
 
     def lineage(self, returned: dict[str, Any]) -> Lineage:
         """Return the evaluated predictions and their model version."""
@@ -70,6 +55,8 @@ class EvidentlyReportOperator(ModelOperator):
     Returns the address of that run.
     """
 
+    kind = "drift"
+
     def run_step(self, context: Context) -> str:
         """Render the report."""
-        return self.drift_watch().report()
+        return str(self.perform("drift_report")["url"])

@@ -14,8 +14,6 @@ from evermodel_provider.operators.request import approval_of, force_of
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from evermodel.evaluation.decision import Decision
-
 
 class EvaluateOperator(SnapshotStepOperator):
     """Evaluate the best candidate and the champion on the same rows, and write the decision to MLflow.
@@ -27,6 +25,7 @@ class EvaluateOperator(SnapshotStepOperator):
     :param trained: What the mapped `TrainOperator` returned; failed ones are left out. (templated)
     """
 
+    kind = "training"
     template_fields: Sequence[str] = (*SnapshotStepOperator.template_fields, "trained")
 
     def __init__(self, *, trained: Any, **kwargs: Any) -> None:
@@ -35,30 +34,19 @@ class EvaluateOperator(SnapshotStepOperator):
 
     def run_step(self, context: Context) -> dict[str, Any]:
         """Evaluate the challenger."""
-        from evermodel.modeling.training import TrainedCandidate
-
-        trained = [TrainedCandidate(**item) for item in self.trained if item]
-        force, (approval, _) = force_of(self.spec, context), approval_of(self.spec, context)
-        decision = self.retrain().evaluate(self.snapshot["path"], trained, force, approval)
-        self._tell(decision)
-        champion = decision.champion[0] if decision.champion else None
-        measure(self.spec.name, challenger_metric=decision.challenger[0], champion_metric=champion)
-        return {
-            "ship": decision.ship,
-            "verdict": decision.verdict,
-            "candidate": decision.candidate,
-            "metric": decision.metric,
-            "challenger": decision.challenger[0],
-            "champion": champion,
-            "decision": decision.digest,
-        }
-
-    def _tell(self, decision: Decision) -> None:
-        self.log.info("Challenger %s: %s (%s)", decision.candidate, decision.verdict, decision.reason)
-        for gate in decision.gates:
-            self.log.info(
-                "  %-4s %s: %s (threshold: %s)", gate.verdict, gate.name, gate.detail, gate.threshold
-            )
+        force, (approval, waived) = force_of(self.spec, context), approval_of(self.spec, context)
+        inputs = {"snapshot": self.snapshot, "trained": list(self.trained), "approval": approval}
+        decision = self.runner.run("evaluate", self.request(inputs), force_reason=force, waived=waived)
+        gates = decision.pop("gates")
+        self.log.info(
+            "Challenger %s: %s (%s)", decision["candidate"], decision["verdict"], decision.pop("reason")
+        )
+        for gate in gates:
+            said = (gate["verdict"], gate["name"], gate["detail"], gate["threshold"])
+            self.log.info("  %-4s %s: %s (threshold: %s)", *said)
+        challenger, champion = decision["challenger"], decision["champion"]
+        measure(self.spec.name, challenger_metric=challenger, champion_metric=champion)
+        return decision
 
 
 class DecideOperator(BaseBranchOperator):

@@ -20,16 +20,15 @@ class ExtractOperator(RetrainStepOperator):
     Returns the snapshot's path in the lake, digest, md5, rows and window.
     """
 
+    kind = "training"
+
     def run_step(self, context: Context) -> dict[str, Any]:
         """Take the snapshot."""
-        from evermodel.registry.tags import AIRFLOW_RUN
-
-        retrain = self.retrain()
-        snapshot = retrain.extract()
-        retrain.mlflow_run({AIRFLOW_RUN: context["dag_run"].run_id})
-        self.log.info("Snapshot %s: %d rows, %s", snapshot.path, snapshot.rows, snapshot.window)
-        measure(self.spec.name, extracted_rows=snapshot.rows)
-        return snapshot.to_json()
+        snapshot = self.perform("extract", airflow_run=context["dag_run"].run_id)
+        window = f"{snapshot['start']} to {snapshot['end']}"
+        self.log.info("Snapshot %s: %d rows, %s", snapshot["path"], snapshot["rows"], window)
+        measure(self.spec.name, extracted_rows=snapshot["rows"])
+        return snapshot
 
     def lineage(self, returned: dict[str, Any]) -> Lineage:
         """Return the source as input and the snapshot as output."""

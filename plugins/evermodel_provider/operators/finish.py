@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from evermodel.alerts.retrain_message import RetrainSummary
-    from evermodel.pipelines.retrain import Retrain
-    from evermodel.registry.tags import RetrainOutcome
 
 
 class RetrainReportOperator(RetrainStepOperator):
@@ -45,29 +43,15 @@ class RetrainReportOperator(RetrainStepOperator):
         from evermodel.alerts.retrain_message import retrain_message
         from evermodel_provider.notifications.delivery import tell
 
-        retrain, ended = self.retrain(), self._ended()
-        outcome = self._outcome(retrain, context, ended)
-        retrain.finish(ended)
-        message, url = retrain_message(outcome), next(iter(outcome["links"].values()), "")
-        delivery = tell(self.spec, self.hook.settings, "retrain", message, url)
-        return {"outcome": ended.value, "version": outcome["version"], "delivery": delivery}
-
-    def _ended(self) -> RetrainOutcome:
-        from evermodel.registry.tags import RetrainOutcome
-
-        if self.promotion:
-            return RetrainOutcome.ROLLING_OUT if "rollout" in self.promotion else RetrainOutcome.DEPLOYED
-        rejected = self.approval and not self.approval["approved"]
-        return RetrainOutcome.REJECTED if rejected else RetrainOutcome.KEPT
-
-    def _outcome(self, retrain: Retrain, context: Context, ended: RetrainOutcome) -> RetrainSummary:
-        from evermodel.pipelines.run_retrain import retrain_summary
-        from evermodel.registry.approval import Approval
-
-        return retrain_summary(
-            retrain,
-            version=str(self.version) if self.version else None,
-            outcome=ended,
-            approval=Approval(**self.approval) if self.approval else None,
-            links={"Airflow run": run_url(context, self.hook.settings)},
+        links = {"Airflow run": run_url(context, self.hook.settings)}
+        ended = self.perform(
+            "finish",
+            version=self.version,
+            approval=self.approval,
+            promotion=self.promotion,
+            links=links,
         )
+        summary: RetrainSummary = ended["summary"]
+        message, url = retrain_message(summary), next(iter(summary["links"].values()), "")
+        delivery = tell(self.spec, self.hook.settings, "retrain", message, url)
+        return {"outcome": ended["outcome"], "version": summary["version"], "delivery": delivery}

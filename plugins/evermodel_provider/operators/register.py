@@ -22,10 +22,10 @@ class RegisterOperator(SnapshotStepOperator):
 
     def run_step(self, context: Context) -> str:
         """Register the challenger."""
-        version = self.retrain().register(self.snapshot)
-        self.log.info("Registered %s version %s", self.spec.name, version.version)
+        version = str(self.perform("register", snapshot=self.snapshot)["version"])
+        self.log.info("Registered %s version %s", self.spec.name, version)
         count(self.spec.name, "registered_total")
-        return str(version.version)
+        return version
 
     def lineage(self, returned: str) -> Lineage:
         """Return the snapshot as input and the version as output."""

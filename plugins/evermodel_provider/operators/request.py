@@ -14,6 +14,7 @@ from evermodel.registry.audit import audit
 from evermodel.spec.window import whole_day
 from evermodel_provider.assets import retrain_wanted
 from evermodel_provider.operators.base import ModelOperator, optional
+from evermodel_provider.step_runner import python_of, refuse_consent
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -73,8 +74,11 @@ class RetrainRequestOperator(ModelOperator):
         """Return the request."""
         params = context["params"]
         asked = self._asked_by_drift(context)
-        force_of(self.spec, context)  # EvaluateOperator asks again: a user may write XComs
+        forced = force_of(self.spec, context)  # EvaluateOperator asks again: a user may write XComs
         approval, waived = approval_of(self.spec, context)
+        python = python_of(self.spec, "training", self.hook.settings)
+        if python and (forced or waived):
+            refuse_consent(self.spec, python)
         if waived:
             run = context["dag_run"].run_id
             audit(self.hook.get_conn(), "waiver", self.spec.name, by=_user(context), airflow_run=run)

@@ -33,22 +33,23 @@ class ScoreOperator(ModelOperator):
     without rows is skipped. Returns day, version, rows, mean score and path.
     """
 
+    kind = "scoring"
+
     def run_step(self, context: Context) -> dict[str, Any]:
         """Score the day."""
-        from evermodel.modeling.scoring.day import score_day
-
-        as_of = whole_day(self.as_of)
         began = time.monotonic()
-        context["day"] = f"{last_day(as_of).start:%Y-%m-%d}"  # type: ignore[typeddict-unknown-key]
+        day = last_day(whole_day(self.as_of)).start
+        context["day"] = f"{day:%Y-%m-%d}"  # type: ignore[typeddict-unknown-key]
         try:
-            scored = score_day(self.spec, as_of, self.hook.get_conn(), self.hook.settings)
+            scored = self.perform("score")
         except EmptyWindowError as error:
             if context["params"].get("from"):
                 raise AirflowSkipException(error.problem) from error
             raise
-        self.log.info("Scored %d rows of %s with version %s", scored.rows, scored.day, scored.version)
-        measure(self.spec.name, scored_rows=scored.rows, scoring_seconds=time.monotonic() - began)
-        return scored.to_json()
+        said = (scored["rows"], scored["day"], scored["version"])
+        self.log.info("Scored %d rows of %s with version %s", *said)
+        measure(self.spec.name, scored_rows=scored["rows"], scoring_seconds=time.monotonic() - began)
+        return scored
 
     def lineage(self, returned: dict[str, Any]) -> Lineage:
         """Return source and champion as inputs and the day of the prediction log as output."""

@@ -25,6 +25,7 @@ class TrainOperator(SnapshotStepOperator):
     :param chosen: Candidates to train; the others are left out. (templated)
     """
 
+    kind = "training"
     template_fields: Sequence[str] = (*SnapshotStepOperator.template_fields, "candidate", "chosen")
 
     def __init__(self, *, candidate: str, chosen: Any = None, **kwargs: Any) -> None:
@@ -39,16 +40,15 @@ class TrainOperator(SnapshotStepOperator):
             self.log.info("%s is not selected for this run", self.candidate)
             return None
         began = time.monotonic()
-        candidate = next(c for c in self.spec.candidates if c.name == self.candidate)
-        trained = self.retrain().train(candidate, self.snapshot["path"])
-        self.log.info("%s: validation %s %.4f", trained.candidate, trained.metric, trained.validation)
+        trained = self.perform("train", snapshot=self.snapshot, candidate=self.candidate)
+        self.log.info("%s: validation %s %.4f", self.candidate, trained["metric"], trained["validation"])
         measure(
             self.spec.name,
             part=self.candidate,
             training_seconds=time.monotonic() - began,
-            validation_metric=trained.validation,
+            validation_metric=trained["validation"],
         )
-        return trained.to_json()
+        return trained
 
     def lineage(self, returned: dict[str, Any]) -> Lineage:
         """Return the snapshot as input and the candidate as output."""

@@ -22,26 +22,26 @@ class ValidateOperator(SnapshotStepOperator):
     rows. The report is stored on the MLflow run.
     """
 
+    kind = "training"
+
     def run_step(self, context: Context) -> dict[str, Any]:
         """Validate the snapshot."""
-        from evermodel.data.snapshots.snapshot import Snapshot
-
         try:
-            validated = self.retrain().validate(Snapshot(**self.snapshot))
+            report = self.perform("validate", snapshot=self.snapshot)
         except ValidationError as error:
             measure(self.spec.name, failed_checks=error.failed)
             raise
-        report = validated.report
         measure(
             self.spec.name,
             failed_checks=0,
-            warned_checks=len(report.warnings),
-            quarantined_rows=report.set_aside,
+            warned_checks=report["warned"],
+            quarantined_rows=report["quarantined_rows"],
         )
-        for check in (*report.warnings, *report.quarantines):
-            self.log.warning("%s: %s", check.severity, check.line())
-        self.log.info("%d checks on %d rows: %s", len(report.checks), report.rows, report.verdict)
-        return validated.snapshot.to_json()
+        for line in report["lines"]:
+            self.log.warning("%s", line)
+        self.log.info("%d checks on %d rows: %s", report["checks"], report["rows"], report["verdict"])
+        snapshot: dict[str, Any] = report["snapshot"]
+        return snapshot
 
     def lineage(self, returned: dict[str, Any]) -> Lineage:
         """Return the two snapshots if rows were quarantined."""

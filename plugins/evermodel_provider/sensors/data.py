@@ -20,16 +20,18 @@ from evermodel.spec.window import drift_window, last_day, parse_moment, training
 from evermodel_provider.connections import use_airflow_connections
 from evermodel_provider.exceptions import airflow_errors
 from evermodel_provider.operators.base import AS_OF
-from evermodel_provider.triggers.data import WindowTrigger
+from evermodel_provider.step_runner import ready
+from evermodel_provider.triggers.data import READY_STEPS, WindowTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from evermodel.data.sources.readiness import Readiness
     from evermodel.spec import ModelSpec
     from evermodel.spec.window import Window
+    from evermodel_provider.step_runner import Kind
 
 _WINDOWS = {"training": training_window, "drift": drift_window}
+_RESOURCES: dict[str, Kind] = {"training": "training", "drift": "drift"}
 
 
 class WindowSensor(BaseSensorOperator):
@@ -82,10 +84,10 @@ class WindowSensor(BaseSensorOperator):
 
     def poke(self, context: Context) -> bool:
         """Return whether the window is complete."""
-        readiness = self.check(self._interval())
-        self._found, self._missing = readiness.found, readiness.missing
-        self.log.info("%s: %s", "Ready" if readiness.ready else "Not complete yet", readiness.found)
-        return readiness.ready
+        found = ready(READY_STEPS[self.kind], self._resources(), self.model, self._interval(), self.log)
+        self._found, self._missing = found["found"], found["missing"]
+        self.log.info("%s: %s", "Ready" if found["ready"] else "Not complete yet", self._found)
+        return bool(found["ready"])
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Continue after the triggerer has waited."""
@@ -110,6 +112,7 @@ class WindowSensor(BaseSensorOperator):
             end=window.end.isoformat(),
             poke_interval=float(self.poke_interval),
             deadline=(datetime.now(UTC) + timeout).isoformat(),
+            resources=self._resources(),
         )
         # The trigger times out first, because its event reports what it found.
         spare = timedelta(seconds=2 * float(self.poke_interval) + 600)
@@ -122,9 +125,8 @@ class WindowSensor(BaseSensorOperator):
             "  What to do: check the job that delivers this data, and clear this task when the data is complete"
         )
 
-    def check(self, window: Window) -> Readiness:
-        """Return whether the window is complete; implemented by subclasses."""
-        raise NotImplementedError
+    def _resources(self) -> Kind:
+        return _RESOURCES.get(self.window, "scoring")
 
     def _interval(self) -> Window:
         as_of = whole_day(self.as_of)
@@ -133,12 +135,6 @@ class WindowSensor(BaseSensorOperator):
 
 class NewDataSensor(WindowSensor):
     """Wait until the source's data of a window is complete, as defined by the spec's ``source.complete``."""
-
-    def check(self, window: Window) -> Readiness:
-        """Check the source."""
-        from evermodel.data.sources.readiness import source_ready
-
-        return source_ready(self.spec, window)
 
 
 class DaysToScoreSensor(NewDataSensor):
@@ -188,10 +184,3 @@ class PredictionsSensor(WindowSensor):
     """Wait until the prediction log holds rows of the last day of a window."""
 
     kind = "predictions"
-
-    def check(self, window: Window) -> Readiness:
-        """Check the prediction log."""
-        from evermodel.core.settings import Settings
-        from evermodel.data.sources.readiness import predictions_ready
-
-        return predictions_ready(self.spec, Settings.from_environment().lake, window)

@@ -11,10 +11,14 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from evermodel.core.errors import EvermodelError
 from evermodel.core.extras import named_extras
+from evermodel.spec.window import Window, parse_moment
 from evermodel_provider.connections import use_airflow_connections
+from evermodel_provider.step_runner import ready
 
 if TYPE_CHECKING:
-    from evermodel.data.sources.readiness import Readiness
+    from evermodel_provider.step_runner import Kind
+
+READY_STEPS = {"source": "source_ready", "predictions": "predictions_ready"}
 
 
 class WindowTrigger(BaseTrigger):
@@ -26,10 +30,18 @@ class WindowTrigger(BaseTrigger):
     :param end: End of the window, ISO 8601.
     :param poke_interval: Seconds between two checks.
     :param deadline: When to stop, ISO 8601.
+    :param resources: Kind of task whose `resources` of the spec hold.
     """
 
     def __init__(
-        self, kind: str, model: str, start: str, end: str, poke_interval: float, deadline: str
+        self,
+        kind: str,
+        model: str,
+        start: str,
+        end: str,
+        poke_interval: float,
+        deadline: str,
+        resources: Kind = "scoring",
     ) -> None:
         super().__init__()
         self.kind = kind
@@ -38,10 +50,11 @@ class WindowTrigger(BaseTrigger):
         self.end = end
         self.poke_interval = poke_interval
         self.deadline = deadline
+        self.resources = resources
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class's path and its arguments."""
-        names = ("kind", "model", "start", "end", "poke_interval", "deadline")
+        names = ("kind", "model", "start", "end", "poke_interval", "deadline", "resources")
         return (
             "evermodel_provider.triggers.data.WindowTrigger",
             {name: getattr(self, name) for name in names},
@@ -57,27 +70,19 @@ class WindowTrigger(BaseTrigger):
             except EvermodelError as error:
                 yield TriggerEvent({"outcome": "failed", "problem": error.problem, "advice": error.advice})
                 return
-            told = {"found": found.found, "missing": found.missing}
-            if found.ready:
+            told = {"found": found["found"], "missing": found["missing"]}
+            if found["ready"]:
                 yield TriggerEvent({"outcome": "ready", **told})
                 return
             if datetime.now(UTC) >= deadline:
                 yield TriggerEvent({"outcome": "timeout", **told})
                 return
-            self.log.info("Not complete yet: %s", found.found)
+            self.log.info("Not complete yet: %s", found["found"])
             await asyncio.sleep(self.poke_interval)
 
     @named_extras()
-    def check(self) -> Readiness:
+    def check(self) -> dict[str, Any]:
         """Check the window once."""
-        from evermodel.core.settings import Settings
-        from evermodel.data.sources.readiness import predictions_ready, source_ready
-        from evermodel.spec import load_spec
-        from evermodel.spec.window import Window, parse_moment
-
         use_airflow_connections()
-        spec = load_spec(self.model)
         window = Window(parse_moment(self.start), parse_moment(self.end))
-        if self.kind == "predictions":
-            return predictions_ready(spec, Settings.from_environment().lake, window)
-        return source_ready(spec, window)
+        return ready(READY_STEPS[self.kind], self.resources, self.model, window, self.log)

@@ -12,8 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
+from evermodel.core.atomic import exclusive
 from evermodel.core.errors import EvermodelError
 from evermodel.core.settings import Settings
 from evermodel.reports.overview.history import ModelHistory, history_of
@@ -109,13 +108,13 @@ class Overview:
         try:
             settings = self._settings()
             self.store.path.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.store.path.with_suffix(".lock"), timeout=0)
-            with lock, TrackingServer(settings.tracking_uri) as server:
-                refresh(self.store, server, spec_names(settings.models))
-                self.store.note(problem="", fault="")
-                self._complete(server, settings)
-        except Timeout:
-            return  # another process refreshes
+            with exclusive(self.store.path.with_suffix(".lock")) as alone:
+                if not alone:
+                    return  # another process refreshes
+                with TrackingServer(settings.tracking_uri) as server:
+                    refresh(self.store, server, spec_names(settings.models))
+                    self.store.note(problem="", fault="")
+                    self._complete(server, settings)
         except Exception as error:  # noqa: BLE001 - a thread must not end silently and leave an old page
             self._failed(error)
 

@@ -1,0 +1,261 @@
+"""Every step of the retrain, score and drift pipelines as a function from a request to JSON, for operators and `evermodel step`.
+
+A step reads and writes MLflow, the lake and the database; what it returns is small and JSON-ready, so that it can be an XCom.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from evermodel.core.errors import StepContractError
+from evermodel.core.settings import Settings
+from evermodel.core.step_contract import StepRequest
+from evermodel.spec import ModelSpec
+from evermodel.spec.window import Window, parse_moment, whole_day
+
+if TYPE_CHECKING:
+    from evermodel.pipelines.drift import DriftRun
+    from evermodel.pipelines.retrain import Retrain
+    from evermodel.registry.client import MlflowClient
+
+Result = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class StepWork:
+    """A request, and what is needed to do it.
+
+    Parameters
+    ----------
+    connect
+        Returns the client of the MLflow server; steps that need none do not call it.
+    force_reason
+        Why the challenger ships regardless of the gates; whoever calls has checked who may say so.
+    waived
+        True if the version needs no approval although the spec requires one; whoever calls has checked who may say so.
+    """
+
+    spec: ModelSpec
+    request: StepRequest
+    connect: Callable[[], MlflowClient]
+    settings: Settings
+    force_reason: str | None = None
+    waived: bool = False
+
+    @cached_property
+    def as_of(self) -> datetime:
+        """Moment as of which the step works."""
+        return whole_day(self.request.as_of)
+
+    def retrain(self) -> Retrain:
+        """Return the retrain that the step belongs to."""
+        from evermodel.pipelines.retrain import Retrain
+
+        key, reason = self.request.run_key, self.request.reason
+        if not key:
+            raise StepContractError("the request has no run_key", "give all steps of a retrain the same one")
+        return Retrain(self.spec, key, self.as_of, reason, self.connect(), self.settings)
+
+    def drift(self) -> DriftRun:
+        """Return the drift run of the request's day."""
+        from evermodel.pipelines.drift import DriftRun
+
+        return DriftRun(self.spec, self.as_of, self.connect(), self.settings)
+
+    def input(self, name: str) -> Any:
+        """Return an input of the request."""
+        try:
+            return self.request.inputs[name]
+        except KeyError:
+            raise StepContractError(f"the request lacks the input {name}", f"set inputs.{name}") from None
+
+
+def run_step(name: str, work: StepWork) -> Result:
+    """Run a step.
+
+    Raises
+    ------
+    StepContractError
+        There is no such step, or an input is missing.
+    EvermodelError
+        What the step itself raises.
+    """
+    if name not in STEPS:
+        raise StepContractError(f"there is no step {name}", f"use one of {', '.join(STEPS)}")
+    return STEPS[name](work)
+
+
+def _source_ready(work: StepWork) -> Result:
+    """Tell whether the source's data of a window is complete."""
+    from evermodel.data.sources.readiness import source_ready
+
+    return asdict(source_ready(work.spec, _window(work)))
+
+
+def _predictions_ready(work: StepWork) -> Result:
+    """Tell whether the prediction log holds rows of the last day of a window."""
+    from evermodel.data.sources.readiness import predictions_ready
+
+    return asdict(predictions_ready(work.spec, work.settings.lake, _window(work)))
+
+
+def _extract(work: StepWork) -> Result:
+    """Take the snapshot."""
+    from evermodel.registry.tags import AIRFLOW_RUN
+
+    retrain = work.retrain()
+    snapshot = retrain.extract()
+    if started_by := work.request.inputs.get("airflow_run"):
+        retrain.mlflow_run({AIRFLOW_RUN: str(started_by)})
+    return snapshot.to_json()
+
+
+def _validate(work: StepWork) -> Result:
+    """Check the snapshot; the one for the next steps is the result's `snapshot`."""
+    from evermodel.data.snapshots.snapshot import Snapshot
+
+    validated = work.retrain().validate(Snapshot(**work.input("snapshot")))
+    report = validated.report
+    return {
+        "snapshot": validated.snapshot.to_json(),
+        "verdict": report.verdict,
+        "checks": len(report.checks),
+        "rows": report.rows,
+        "warned": len(report.warnings),
+        "quarantined_rows": report.set_aside,
+        "lines": [f"{check.severity}: {check.line()}" for check in (*report.warnings, *report.quarantines)],
+    }
+
+
+def _train(work: StepWork) -> Result:
+    """Train one candidate."""
+    from evermodel.core.names import require_known
+
+    candidates = {candidate.name: candidate for candidate in work.spec.candidates}
+    wanted = str(work.input("candidate"))
+    require_known("candidate", [wanted], sorted(candidates))
+    return work.retrain().train(candidates[wanted], work.input("snapshot")["path"]).to_json()
+
+
+def _evaluate(work: StepWork) -> Result:
+    """Evaluate the best candidate against the champion, and write the decision.
+
+    The input `approval` can require an approval that the spec does not; nothing in a request takes one away.
+    """
+    from evermodel.modeling.training import TrainedCandidate
+    from evermodel.registry.approval import AUTO
+
+    trained = [TrainedCandidate(**item) for item in work.input("trained") if item]
+    snapshot = work.input("snapshot")["path"]
+    asked = "manual" if work.request.inputs.get("approval") == "manual" else work.spec.approval
+    approval = AUTO if work.waived else asked
+    decision = work.retrain().evaluate(snapshot, trained, work.force_reason, approval)
+    return {
+        "ship": decision.ship,
+        "verdict": decision.verdict,
+        "reason": decision.reason,
+        "candidate": decision.candidate,
+        "metric": decision.metric,
+        "challenger": decision.challenger[0],
+        "champion": decision.champion[0] if decision.champion else None,
+        "decision": decision.digest,
+        "gates": [asdict(gate) for gate in decision.gates],
+    }
+
+
+def _register(work: StepWork) -> Result:
+    """Register the challenger, if its decision ships."""
+    return {"version": str(work.retrain().register(work.input("snapshot")).version)}
+
+
+def _deploy(work: StepWork) -> Result:
+    """Promote the version, or approve its rollout; the registry must show a decision that ships, and its approval.
+
+    Nobody's approval is taken from the request: the rule that protects production reads the stored one.
+    """
+    retrain, version = work.retrain(), str(work.input("version"))
+    strategy = work.spec.rollout.strategy
+    if strategy != "direct" and retrain.decision().parent is not None:
+        return {"rollout": {**retrain.ask_for_rollout(version), "strategy": strategy}}
+    return asdict(retrain.deploy(version))
+
+
+def _finish(work: StepWork) -> Result:
+    """Record how the retrain ended, and return what a message about it needs."""
+    from evermodel.pipelines.run_retrain import retrain_summary
+    from evermodel.registry.approval import Approval
+    from evermodel.registry.tags import RetrainOutcome
+
+    version, approval = work.request.inputs.get("version"), work.request.inputs.get("approval")
+    promotion = work.request.inputs.get("promotion")
+    if promotion:
+        ended = RetrainOutcome.ROLLING_OUT if "rollout" in promotion else RetrainOutcome.DEPLOYED
+    else:
+        ended = RetrainOutcome.REJECTED if approval and not approval["approved"] else RetrainOutcome.KEPT
+    retrain = work.retrain()
+    summary = retrain_summary(
+        retrain,
+        version=str(version) if version else None,
+        outcome=ended,
+        approval=Approval(**approval) if approval else None,
+        links=work.request.inputs.get("links"),
+    )
+    retrain.finish(ended)
+    return {"outcome": ended.value, "summary": summary}
+
+
+def _score(work: StepWork) -> Result:
+    """Score the day before the moment with the champion."""
+    from evermodel.modeling.scoring.day import score_day
+
+    return score_day(work.spec, work.as_of, work.connect(), work.settings).to_json()
+
+
+def _drift_verdict(work: StepWork) -> Result:
+    """Evaluate the window of the prediction log."""
+    verdict = work.drift().judge()
+    performance = verdict.performance
+    return {
+        "severity": verdict.severity,
+        "reason": verdict.reason,
+        "version": verdict.version,
+        "rows": verdict.window_rows,
+        "drifting": [column.column for column in verdict.drifting],
+        "metric": performance.metric,
+        "metric_value": performance.value,
+        "metric_promised": performance.promised,
+        "quality": list(verdict.quality),
+        "lines": [
+            f"{c.column} {c.measure} {c.effect:.3f} (normal up to {c.calm:.3f}): {c.summary}"
+            for c in verdict.drifting
+        ],
+    }
+
+
+def _drift_report(work: StepWork) -> Result:
+    """Store the report of the window; the result's `url` is its MLflow run."""
+    return {"url": work.drift().report()}
+
+
+STEPS: Mapping[str, Callable[[StepWork], Result]] = {
+    "source_ready": _source_ready,
+    "predictions_ready": _predictions_ready,
+    "extract": _extract,
+    "validate": _validate,
+    "train": _train,
+    "evaluate": _evaluate,
+    "register": _register,
+    "deploy": _deploy,
+    "finish": _finish,
+    "score": _score,
+    "drift_verdict": _drift_verdict,
+    "drift_report": _drift_report,
+}
+
+
+def _window(work: StepWork) -> Window:
+    return Window(parse_moment(work.input("start")), parse_moment(work.input("end")))
