@@ -15,8 +15,11 @@ from support.fresh_environment import FreshEnvironment
 from support.serving_models import World, request_rows, wait_until
 
 pytestmark = [pytest.mark.install, pytest.mark.timeout(600)]
-MOST, MOST_MEGABYTES = 75, 560
-NOT_NEEDED = {"apache-airflow", "apache-airflow-core", "dvc", "evidently", "mlflow", "matplotlib", "duckdb"}
+MOST, MOST_MEGABYTES = 46, 380
+NOT_NEEDED = {
+    *("apache-airflow", "apache-airflow-core", "dvc", "evidently", "matplotlib", "duckdb"),
+    *("mlflow", "mlflow-skinny", "pandas", "scipy", "scikit-learn", "skops"),
+}
 
 
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])

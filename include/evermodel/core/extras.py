@@ -28,6 +28,8 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
         "threadpoolctl",
     ),
     "serve": ("fastapi", "starlette", "uvicorn"),
+    "sklearn": ("pandas", "scipy", "sklearn", "skops"),
+    "mlflow": ("mlflow",),
     "evidently": ("evidently",),
     "dvc": ("dvc",),
     "onnx": ("onnx", "onnxruntime", "skl2onnx"),

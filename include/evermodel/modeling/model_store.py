@@ -15,6 +15,7 @@ from evermodel.core.errors import ModelFormatError
 from evermodel.core.paths import inside
 from evermodel.modeling.onnx.encoded import encoded_model
 from evermodel.modeling.skops_files import checked_dump, read_pipeline
+from evermodel.registry import tracking
 from evermodel.registry.model_files import hash_files, require_judged
 
 if TYPE_CHECKING:
@@ -143,16 +144,14 @@ def download(
     ModelChangedError
         The files of the version are not those that were evaluated.
     """
-    # `mlflow.artifacts.download_artifacts` would look the model up in the process's own registry.
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
     name, _, version = uri.removeprefix("models:/").partition("/")
     if version:
         place = client.get_model_version_download_uri(name, version)
     else:
         place = client.get_logged_model(name).artifact_location
     folder.mkdir(parents=True, exist_ok=True)
-    get_artifact_repository(place, client.tracking_uri).download_artifacts("", str(folder))
+    # `mlflow.artifacts.download_artifacts` would look the model up in the process's own registry.
+    tracking.download(client, place, "", folder)
     files = hash_files(folder)
     if version:
         require_judged(client, known or client.get_model_version(name, version), files)

@@ -12,6 +12,7 @@ __all__ = [
     "model_files",
     "registry",
     "registry_entry",
+    "rest_client",
     "retrain_run",
     "serving_folder",
     "serving_heartbeats",

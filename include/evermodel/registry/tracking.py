@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from evermodel.core.errors import TrackingUnavailableError
+from evermodel.core.extras import is_installed
 from evermodel.core.formats import loads, stamped
 from evermodel.core.logins import ask, split_login, with_login, without_login
+from evermodel.registry.rest_client import RestClient
 from evermodel.registry.tags import KIND, RUN_KEY
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ def configure_mlflow_process() -> None:
 
 
 def connect(tracking_uri: str, timeout: float = 5.0) -> MlflowClient:
-    """Return a client of the MLflow server, after one quick check that it answers.
+    """Return a client of the MLflow server, after one quick check that it answers; `RestClient` without MLflow.
 
     MLflow's own address in this process is unchanged, so clients of several servers can coexist.
 
@@ -60,6 +62,8 @@ def connect(tracking_uri: str, timeout: float = 5.0) -> MlflowClient:
     """
     address = split_login(tracking_uri)
     check_health(address, timeout)
+    if not is_installed("mlflow"):
+        return cast("MlflowClient", RestClient(address))
     import mlflow
 
     if not address.startswith("http") or os.environ.get(_AUTH) != _PROCESS_DEFAULTS[_AUTH]:
@@ -90,22 +94,20 @@ def check_health(tracking_uri: str, timeout: float = 5.0) -> None:
 
 @contextmanager
 def ignoring(code: str) -> Iterator[None]:
-    """Ignore MLflow's errors of one code."""
-    from mlflow.exceptions import MlflowException
-
+    """Ignore the errors of one code, of MLflow's client or of `RestClient`."""
     try:
         yield
-    except MlflowException as error:
-        if error.error_code != code:
+    except Exception as error:
+        if getattr(error, "error_code", None) != code:
             raise
 
 
 def experiment_id(client: MlflowClient, name: str) -> str:
     """Find or create an experiment; two processes that create it at once get the same one."""
-    from mlflow.exceptions import MlflowException
-
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
+        from mlflow.exceptions import MlflowException
+
         try:
             return str(client.create_experiment(name))
         except MlflowException:
@@ -203,13 +205,26 @@ def log_metrics(client: MlflowClient, run_id: str, values: Mapping[str, float | 
 
 def read_json(client: MlflowClient, run_id: str, artifact: str) -> Any:
     """Read a JSON artifact of a run."""
+    place = client.get_run(run_id).info.artifact_uri
+    with tempfile.TemporaryDirectory() as folder:
+        path = download(client, place, artifact, Path(folder))
+        return loads(Path(path).read_text(encoding="utf-8"), f"{artifact} of run {run_id}")
+
+
+def download(client: MlflowClient, place: str, path: str, folder: Path) -> str:
+    """Put the artifacts of a place into a folder; return where they are.
+
+    Parameters
+    ----------
+    path
+        Path below the place; empty for all of it.
+    """
+    if isinstance(client, RestClient):
+        return client.download(place, path, folder)
     # `download_artifacts` of the client takes three requests more: it looks for models that the run logged.
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    store = get_artifact_repository(client.get_run(run_id).info.artifact_uri, client.tracking_uri)
-    with tempfile.TemporaryDirectory() as folder:
-        path = store.download_artifacts(artifact, folder)
-        return loads(Path(path).read_text(encoding="utf-8"), f"{artifact} of run {run_id}")
+    return str(get_artifact_repository(place, client.tracking_uri).download_artifacts(path, str(folder)))
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
-from evermodel.core.errors import EvermodelError
+from evermodel.core.errors import EvermodelError, MissingExtraError
 from evermodel.modeling.scoring.loaded_version import ServedModel, read_served
 from evermodel.registry.tags import CONTENT
 from evermodel.serving.cache import LastGoodState, ModelCache
@@ -170,5 +170,8 @@ def _run(
 
 def one_line(error: Exception) -> str:
     """Return an error on one line, without the addresses and scratch folders that differ each time."""
-    text = error.problem if isinstance(error, EvermodelError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, MissingExtraError):
+        text = f"{error.problem}: {error.advice}"
+    else:
+        text = error.problem if isinstance(error, EvermodelError) else f"{type(error).__name__}: {error}"
     return _SCRATCH.sub(".download", _ADDRESS.sub("0x...", " ".join(text.split())))[:500]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from evermodel.core.errors import ModelFormatError
+from evermodel.core.extras import named_extras
 from evermodel.modeling import model_store
 from evermodel.modeling.scoring.request_rows import Inputs, Row
 from evermodel.spec import ModelSpec
@@ -128,11 +129,14 @@ def read_served(spec: ModelSpec, version: str, folder: Path) -> ServedModel:
     ------
     ModelFormatError
         The version cannot be loaded, or cannot score its own example.
+    MissingExtraError
+        There is no usable graph, and scikit-learn is not installed.
     """
     inputs = Inputs.from_signature(model_store.signature_of(folder))
     fast = _usable(model_store.load_graph(folder), inputs)
     if fast is None:
-        return make_served(spec, version, model_store.load_files(folder, spec.features.module))
+        with named_extras("serve", "sklearn"):
+            return make_served(spec, version, model_store.load_files(folder, spec.features.module))
     example = _readable(model_store.example_of(folder), inputs)
     return ServedModel(_as_trained(spec, inputs), version, None, inputs, example, fast)
 
