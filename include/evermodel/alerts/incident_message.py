@@ -107,6 +107,8 @@ class IncidentView:
         End of the first window that showed it, ISO 8601.
     mention
         Slack ids to notify.
+    response
+        What a person answered, as plain text; empty without an answer.
     """
 
     name: str
@@ -119,6 +121,7 @@ class IncidentView:
     cause: str = ""
     owner: str = ""
     mention: tuple[str, ...] = ()
+    response: str = ""
     over: bool = False
 
     @property
@@ -219,6 +222,8 @@ def _why(view: IncidentView) -> list[str]:
     lines = [words(view.problem.reason, 1000)]
     if view.cause and view.cause != view.problem.reason and not view.over:
         lines.append(f"*Likely cause:* {words(view.cause, 300)}")
+    if view.response and not view.over:
+        lines.append(f"*{words(view.response, 600)}*")
     return [*lines, "" if view.over else mentions(view)]
 
 
@@ -233,6 +238,8 @@ def _plain(view: IncidentView, beside: str) -> list[str]:
     lines = [problem.reason]
     if view.cause and not view.over:
         lines.append(f"Likely cause: {view.cause}")
+    if view.response and not view.over:
+        lines.append(view.response)
     lines.append(f"Window {span(verdict)}, since {moment(view.opened)}.")
     if problem.kind == "drift":
         lines += [plain_column(column) for column in verdict.drifting[:MOST_COLUMNS]]

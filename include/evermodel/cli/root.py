@@ -19,6 +19,7 @@ from evermodel.cli.db import db
 from evermodel.cli.doctor import doctor
 from evermodel.cli.drift import drift
 from evermodel.cli.exit_codes import FAILED, NO_CHAMPION
+from evermodel.cli.incident import incident
 from evermodel.cli.init import init
 from evermodel.cli.promote import promote, rollback
 from evermodel.cli.rollout import rollout
@@ -61,6 +62,7 @@ for command in (
 app.add_typer(dags, name="dags")
 app.add_typer(data, name="data")
 app.add_typer(rollout, name="rollout")
+app.add_typer(incident, name="incident")
 app.add_typer(audit, name="audit")
 app.add_typer(db, name="db")
 

@@ -110,6 +110,10 @@ class ApprovalError(PermanentError):
     """An approval is invalid: by the wrong person, or of another version or decision."""
 
 
+class IncidentError(PermanentError):
+    """An incident cannot be answered as requested."""
+
+
 class RolloutError(PermanentError):
     """A rollout cannot be started, moved or stopped as requested."""
 

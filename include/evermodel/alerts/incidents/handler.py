@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from evermodel.alerts.incident_message import IncidentView, incident_message
 from evermodel.alerts.incidents import table
 from evermodel.alerts.incidents.cause import likely_cause
+from evermodel.alerts.incidents.response import Response, delete_responses, read_responses
+from evermodel.alerts.incidents.response_message import response_line
 from evermodel.alerts.incidents.state import Action, Incident, IncidentState
 from evermodel.alerts.incidents.store import (
     StoredIncidents,
@@ -29,6 +31,8 @@ from evermodel.monitoring.problems import KINDS, RANK, Problem, ProblemKind, Sev
 from evermodel.spec import ModelSpec
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from evermodel.registry.client import MlflowClient
 
 
@@ -106,18 +110,19 @@ class IncidentHandler:
         """
         name = self.spec.name
         with self.queue.handling_incidents(name) as database:
-            before = self._stored(database)
+            before, responses = self._stored(database), self._responses(database)
             after, handled, transitions = before, [], []
             for kind in KINDS:
-                state, done, problem = self._decide(before, verdict, kind, as_of)
+                state, done, problem = self._decide(before, verdict, kind, as_of, responses)
                 after = after.having(kind, state)
                 handled.append(done)
                 if problem is not None and done.action in ("open", "escalate", "remind", "resolve", "close"):
                     transitions.append(_transition(done, state, problem, verdict, as_of))
             batch = MessageBatch(self.queue)
             for done in handled:
-                self._tell(batch, done, after.of(done.kind), verdict, as_of, folder)
-            batch.write(lambda connection: table.write(connection, name, after))
+                response = None if done.action == "escalate" else responses.get(done.incident)
+                self._tell(batch, done, after.of(done.kind), verdict, as_of, folder, response)
+            batch.write(lambda connection: _write(connection, name, after, _answered_no_more(handled)))
             # For pages, digests and the gate. A step that is interrupted here and runs again decides the same.
             write_incidents(self.client, name, after)
             record(self.client, self.run_id, transitions)
@@ -148,8 +153,19 @@ class IncidentHandler:
         with database.reading() as connection:
             return table.newest(connection, self.spec.name, tagged)
 
+    def _responses(self, database: Database) -> dict[str, Response]:
+        """Return the responses that are in force."""
+        with database.reading() as connection:
+            found = read_responses(connection, self.spec.name)
+        return {name: response for name, response in found.items() if response.holds(self.now)}
+
     def _decide(
-        self, stored: StoredIncidents, verdict: DriftVerdict, kind: ProblemKind, as_of: datetime
+        self,
+        stored: StoredIncidents,
+        verdict: DriftVerdict,
+        kind: ProblemKind,
+        as_of: datetime,
+        responses: Mapping[str, Response],
     ) -> tuple[IncidentState, Handled, Problem | None]:
         state = stored.of(kind)
         problem = answered(self.spec, verdict, kind)
@@ -159,7 +175,13 @@ class IncidentHandler:
                 return state, Handled(kind, "quiet", "none"), None
             closed = state.after("close", off, as_of, origin=stored.origin)
             return closed, Handled(kind, "close", "none", state.incident.id), off
-        action = state.next_action(problem, as_of, self.spec.alerts.remind)
+        response = responses.get(state.incident.id) if state.incident else None
+        action = state.next_action(
+            problem,
+            as_of,
+            self.spec.alerts.remind,
+            lambda wanted: response is not None and response.silences(wanted),
+        )
         since = state.incident.opened if state.incident else as_of.isoformat()
         cause = likely_cause(verdict, kind, since)
         after = state.after(
@@ -178,6 +200,7 @@ class IncidentHandler:
         verdict: DriftVerdict,
         as_of: datetime,
         folder: Path,
+        response: Response | None,
     ) -> None:
         incident, problem = state.subject, answered(self.spec, verdict, done.kind)
         if done.action == "quiet" or done.action == "close" or incident is None or problem is None:
@@ -185,7 +208,7 @@ class IncidentHandler:
         publisher = Publisher(self.queue, self.spec, self.now, batch)
         if incident.delivery:
             self._recall(done.message, incident.delivery)
-        view = self._view(incident, problem, verdict, over=done.action == "resolve")
+        view = self._view(incident, problem, verdict, response, over=done.action == "resolve")
         picture = None
         if done.action in ("open", "escalate") and done.kind == "drift" and self.draw is not None:
             picture = self.draw(folder / f"{done.kind}.png")
@@ -217,7 +240,13 @@ class IncidentHandler:
             publisher.second_channel(event, copy, url=view.url)
 
     def _view(
-        self, incident: Incident, problem: Problem, verdict: DriftVerdict, *, over: bool
+        self,
+        incident: Incident,
+        problem: Problem,
+        verdict: DriftVerdict,
+        response: Response | None,
+        *,
+        over: bool,
     ) -> IncidentView:
         alerts = self.spec.alerts
         critical = problem.severity == "critical"
@@ -233,8 +262,19 @@ class IncidentHandler:
             cause=incident.cause,
             owner=self.spec.owner,
             mention=tuple(notified),
+            response="" if response is None else response_line(response),
             over=over,
         )
+
+
+def _write(connection: Connection, model: str, stored: StoredIncidents, over: list[str]) -> None:
+    table.write(connection, model, stored)
+    delete_responses(connection, model, over)
+
+
+def _answered_no_more(handled: list[Handled]) -> list[str]:
+    """Return the incidents whose response ends: they ended themselves, or became worse than what was answered."""
+    return [done.incident for done in handled if done.action in ("resolve", "close", "escalate")]
 
 
 def _ended_by(incident: Incident, verdict: DriftVerdict) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -25,7 +26,7 @@ class Incident:
     opened
         End of the first window that showed it, ISO 8601.
     severity
-        The worst severity.
+        The worst severity that was announced.
     current
         Severity of the last window.
     told
@@ -72,7 +73,13 @@ class IncidentState:
     incident: Incident | None = None
     ended: Incident | None = None
 
-    def next_action(self, problem: Problem, as_of: datetime, remind: timedelta | None) -> Action:
+    def next_action(
+        self,
+        problem: Problem,
+        as_of: datetime,
+        remind: timedelta | None,
+        silenced: Callable[[Action], bool] = lambda action: False,
+    ) -> Action:
         """Return the action for a window.
 
         A window older than the last one changes nothing. The same window with the same severity returns the same action
@@ -82,6 +89,8 @@ class IncidentState:
         ----------
         remind
             Interval of reminders about an open incident; None: never.
+        silenced
+            Whether a person's response stops an action.
         """
         last = None if self.last is None else parse_moment(self.last)
         if last is not None and as_of < last:
@@ -95,9 +104,9 @@ class IncidentState:
         if problem.severity == "none":
             return "resolve"
         if RANK[problem.severity] > RANK[self.incident.severity]:
-            return "escalate"
+            return "update" if silenced("escalate") else "escalate"
         due = remind is not None and as_of - parse_moment(self.incident.told) >= remind
-        return "remind" if due else "update"
+        return "remind" if due and not silenced("remind") else "update"
 
     def after(
         self,
@@ -134,7 +143,7 @@ class IncidentState:
             return replace(state, count=number, incident=opened)
         changed = replace(
             self.incident,
-            severity=max(problem.severity, self.incident.severity, key=RANK.__getitem__),
+            severity=problem.severity if action == "escalate" else self.incident.severity,
             current=problem.severity,
             told=now if action in ("escalate", "remind") else self.incident.told,
             cause=cause[:MOST_CAUSE],

@@ -114,3 +114,12 @@ slack_requests = Table(
     Column("signature_sha256", String(64), primary_key=True),
     Column("at", Double, nullable=False),
 )
+
+# What people answered to open incidents; a row goes with its incident.
+incident_responses = Table(
+    "evermodel_incident_response",
+    metadata,
+    Column("model", NAME, primary_key=True),
+    Column("incident", NAME, primary_key=True),
+    Column("content", JSON_TEXT, nullable=False),
+)

@@ -1,0 +1,83 @@
+"""What a person answers to an open incident: acknowledged, muted, or expected; it ends with the incident at the latest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal
+
+from sqlalchemy import delete, insert, select
+
+from evermodel.core.database.tables import incident_responses
+from evermodel.core.formats import loads, stamped
+from evermodel.spec.window import parse_moment
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+ResponseKind = Literal["acknowledged", "muted", "expected"]
+
+
+@dataclass(frozen=True)
+class Response:
+    """An answer to an incident.
+
+    Parameters
+    ----------
+    incident
+        The incident's id.
+    kind
+        ``acknowledged`` stops reminders, until the incident becomes worse; ``muted`` and ``expected`` stop escalations too.
+    at, until
+        ISO 8601; an empty `until` is the incident's end.
+    """
+
+    incident: str
+    kind: ResponseKind
+    by: str
+    at: str
+    until: str = ""
+    note: str = ""
+
+    def holds(self, now: datetime) -> bool:
+        """Return whether its time is not over."""
+        return not self.until or now < parse_moment(self.until)
+
+    def silences(self, action: str) -> bool:
+        """Return whether it stops an action of the incident.
+
+        >>> answer = Response("drift-1", "acknowledged", "ada", "2026-01-05T12:00:00+00:00")
+        >>> answer.silences("remind"), answer.silences("escalate"), answer.silences("resolve")
+        (True, False, False)
+        """
+        return action == "remind" or (action == "escalate" and self.kind != "acknowledged")
+
+
+def read_responses(connection: Connection, model: str) -> dict[str, Response]:
+    """Return a model's responses by the incident's id."""
+    query = select(incident_responses.c.content).where(incident_responses.c.model == model)
+    known = {field.name for field in fields(Response)}
+    texts = (loads(text, f"a response of model {model}") for text in connection.scalars(query))
+    found = [Response(**{name: value for name, value in data.items() if name in known}) for data in texts]
+    return {response.incident: response for response in found}
+
+
+def write_response(connection: Connection, model: str, response: Response) -> None:
+    """Write a response inside a transaction, in place of an earlier one to the same incident."""
+    delete_responses(connection, model, [response.incident])
+    row = {
+        "model": model,
+        "incident": response.incident,
+        "content": json.dumps(stamped(asdict(response))),
+    }
+    connection.execute(insert(incident_responses).values(row))
+
+
+def delete_responses(connection: Connection, model: str, names: Iterable[str]) -> None:
+    """Delete the responses to some incidents inside a transaction."""
+    table = incident_responses.c
+    connection.execute(
+        delete(incident_responses).where(table.model == model, table.incident.in_(list(names)))
+    )
