@@ -9,6 +9,7 @@ import pytest
 from evermodel.registry.registry import ModelRegistry
 from support.airflow_runs import run
 from support.flights import FAST, World
+from support.guides import examples
 
 pytestmark = pytest.mark.integration
 
@@ -47,6 +48,24 @@ def straight(model: str, **given: Any) -> Any:
         )
         evaluate >> register >> deploy
     return dag
+
+
+def test_the_retrain_among_own_tasks_ends_without_a_version_if_a_gate_fails(model: World) -> None:
+    model.change(gate={"floor": 0.99})
+    (page,) = [
+        one for one in examples("python") if one.text.startswith("from evermodel_provider import retrain")
+    ]
+    names: dict[str, Any] = {}
+    exec(compile(page.text.replace('"orders"', f'"{model.name}"'), str(page), "exec"), names)
+
+    done = run(names["retrain"].dag, "2013-03-11")
+
+    assert done.state == "success"
+    kept_out = ("retrain.register", "check", "retrain.approve", "retrain.deploy")
+    assert {done.states[task] for task in kept_out} == {"skipped"}
+    assert (done.states["load"], done.states["publish"]) == ("success", "success")
+    assert done.xcom("retrain.report")["outcome"] == "kept the champion"
+    assert model.client.search_model_versions(f"name = '{model.name}'") == []
 
 
 def test_a_challenger_that_failed_its_gates_is_neither_registered_nor_deployed(model: World) -> None:

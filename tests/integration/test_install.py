@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import duckdb
@@ -33,6 +34,18 @@ airflow dags list-import-errors
 airflow dags test retrain_orders 2014-01-03
 evermodel status orders
 """
+# What Airflow's environment lacks is in the other one.
+THIN_RETRAIN = """
+set -euo pipefail
+"$TRAINING/evermodel" init orders.parquet --label returned
+evermodel check --files-only
+evermodel dags write
+airflow dags reserialize
+airflow dags list-import-errors
+airflow dags test retrain_orders 2014-01-03
+airflow dags test score_orders 2014-01-03
+"$TRAINING/evermodel" status orders
+"""
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +62,7 @@ def test_a_fresh_airflow_takes_the_provider_and_retrains(
     environment = FreshEnvironment(tmp_path / "venv", python, wheels)
     _thin(environment, [f"apache-airflow=={airflow}.*"], tmp_path)
     environment.install(f"apache-airflow=={airflow}.*", "evermodel[train,dvc]")
-    _first_retrain(environment, tmp_path)
+    _retrain(environment, FIRST_RETRAIN, tmp_path, {})
 
 
 @pytest.mark.parametrize("airflow", ["3.2.1", "3.3.1"])
@@ -60,7 +73,25 @@ def test_the_provider_installs_under_the_pins_of_amazon_mwaa(
     wanted = [f"apache-airflow=={airflow}", "--constraints", str(CONSTRAINTS / f"mwaa-{airflow}.txt")]
     _thin(environment, wanted, tmp_path)
     environment.install(*wanted, "evermodel[train,dvc]")
-    _first_retrain(environment, tmp_path)
+    _retrain(environment, FIRST_RETRAIN, tmp_path, {})
+
+
+def test_a_thin_worker_retrains_and_scores_with_the_work_in_a_second_interpreter(
+    wheels: Path, tmp_path: Path
+) -> None:
+    worker = FreshEnvironment(tmp_path / "worker", "3.12", wheels)
+    _thin(worker, ["apache-airflow==3.3.*"], tmp_path)
+    training = FreshEnvironment(tmp_path / "training", "3.11", wheels)
+    training.install("evermodel[train,dvc]")
+    found = training.size()
+    print(f"evermodel[train,dvc], Python 3.11: {len(found.names)} distributions, {found.megabytes} MB")
+    elsewhere = {
+        "EVERMODEL_STEP_PYTHON": str(training.programs / "python"),
+        "TRAINING": str(training.programs),
+    }
+    said = _retrain(worker, THIN_RETRAIN, tmp_path, elsewhere)
+    assert f"Step train runs in {training.programs}/python" in said
+    assert "Scored " in said
 
 
 def _thin(environment: FreshEnvironment, airflow: list[str], folder: Path) -> None:
@@ -82,16 +113,17 @@ def _thin(environment: FreshEnvironment, airflow: list[str], folder: Path) -> No
     assert "airflow-provider-evermodel" in listed.stdout, listed.stderr[-3000:]
 
 
-def _first_retrain(environment: FreshEnvironment, folder: Path) -> None:
-    """Go from a table to a champion by `airflow dags test`."""
+def _retrain(environment: FreshEnvironment, script: str, folder: Path, more: Mapping[str, str]) -> str:
+    """Go from a table to a champion by `airflow dags test`, and return what was said."""
     table = f"SELECT * RENAME (late AS returned, flight_id AS order_id) FROM '{SAMPLE}'"
     duckdb.execute(f"COPY ({table}) TO '{folder / 'orders.parquet'}'")
-    variables = _variables(folder)
+    variables = {**_variables(folder), **more}
     migrated = environment.run("airflow", "db", "migrate", folder=folder, **variables)
     assert migrated.returncode == 0, migrated.stderr[-3000:]
-    done = environment.run("bash", "-c", FIRST_RETRAIN, folder=folder, **variables)
+    done = environment.run("bash", "-c", script, folder=folder, **variables)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "orders: version 1 is champion" in done.stdout
+    return done.stdout + done.stderr
 
 
 def _variables(folder: Path) -> dict[str, str]:

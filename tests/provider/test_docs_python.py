@@ -26,7 +26,7 @@ def _run(block: Example, **given: Any) -> dict[str, Any]:
 
 def test_every_block_has_a_test_here_or_a_reason() -> None:
     here = {"data.md:numpy", "operators.md:airflow.sdk", "settings.md:evermodel_provider.preload"}
-    here |= {"validation.md:pandera.pandas", "airflow.md:airflow.sdk"}
+    here |= {"validation.md:pandera.pandas", "airflow.md:airflow.sdk", "operators.md:evermodel_provider"}
     assert {name for name, block in BLOCKS.items() if not block.reason} == here
 
 
@@ -46,6 +46,23 @@ def test_the_dag_of_the_operators_is_built(tmp_path: Path) -> None:
     assert bag.import_errors == {}
     dag = bag.dags["nightly_flights"]
     assert [task.task_id for task in dag.topological_sort()] == ["arrived", "score", "verdict"]
+
+
+def test_the_retrain_among_own_tasks_is_built(tmp_path: Path) -> None:
+    from airflow.dag_processing.dagbag import DagBag
+
+    spec = shutil.copy(PROJECT / "include" / "models" / "flights.yaml", tmp_path)
+    file = tmp_path / "own.py"
+    file.write_text(BLOCKS["operators.md:evermodel_provider"].text.replace('"orders"', f'"{spec}"'))
+    bag = DagBag(str(file))
+    assert bag.import_errors == {}
+    dag = bag.dags["own_orders"]
+    assert dag.task_dict["retrain.request"].upstream_task_ids == {"load"}
+    assert dag.task_dict["check"].upstream_task_ids == {"retrain.register"}
+    assert dag.task_dict["retrain.deploy"].upstream_task_ids == {"retrain.approve", "check"}
+    assert dag.task_dict["publish"].upstream_task_ids == {"retrain.report"}
+    assert dag.task_dict["retrain.decide"].ship == ["retrain.register", "retrain.report"]
+    assert dag.task_dict["retrain.train"].partial_kwargs["retries"] == 2
 
 
 def test_the_hooks_of_build_dags_are_taken_as_shown(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ast import literal_eval
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -38,6 +39,20 @@ def optional(title: str, description: str, **schema: Any) -> Param:
     return Param(None, type=["null", "string"], title=title, description=description, **schema)
 
 
+def native(value: Any) -> Any:
+    """Return what a template stands for: DAGs without native rendering turn objects into their text.
+
+    >>> native("{'path': 'a', 'rows': 3}"), native("None"), native("retrain/orders/1")
+    ({'path': 'a', 'rows': 3}, None, 'retrain/orders/1')
+    """
+    if not isinstance(value, str):
+        return value
+    try:
+        return literal_eval(value)
+    except (ValueError, SyntaxError):
+        return value
+
+
 def run_url(context: Context, settings: Settings) -> str:
     """Return the address of the DAG run's page."""
     run = context["dag_run"]
@@ -63,6 +78,7 @@ class ModelOperator(BaseOperator):
     template_fields: Sequence[str] = ("model", "as_of", "mlflow_conn_id")
     ui_color = "#e8f4f1"
     kind: ClassVar[Kind] = "registry"  # whose `resources` of the spec hold
+    objects: ClassVar[tuple[str, ...]] = ()  # fields that hold results of other tasks, not texts
     _returned: Any = None
 
     def __init__(
@@ -112,6 +128,8 @@ class ModelOperator(BaseOperator):
         """Run the step; permanent errors fail the task without a retry."""
         with airflow_errors():
             use_airflow_connections()
+            for name in self.objects:
+                setattr(self, name, native(getattr(self, name)))
             self._returned = self.run_step(context)
             return self._returned
 
@@ -185,6 +203,7 @@ class SnapshotStepOperator(RetrainStepOperator):
     """
 
     template_fields: Sequence[str] = (*RetrainStepOperator.template_fields, "snapshot")
+    objects: ClassVar[tuple[str, ...]] = ("snapshot",)
 
     def __init__(self, *, snapshot: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import BaseBranchOperator
 
 from evermodel_provider.metrics import measure
-from evermodel_provider.operators.base import SnapshotStepOperator
+from evermodel_provider.operators.base import SnapshotStepOperator, native
 from evermodel_provider.operators.request import approval_of, force_of
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class EvaluateOperator(SnapshotStepOperator):
 
     kind = "training"
     template_fields: Sequence[str] = (*SnapshotStepOperator.template_fields, "trained")
+    objects = ("snapshot", "trained")
 
     def __init__(self, *, trained: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -67,4 +68,4 @@ class DecideOperator(BaseBranchOperator):
 
     def choose_branch(self, context: Context) -> list[str]:
         """Return the tasks to follow."""
-        return self.ship if self.decision["ship"] else self.keep
+        return self.ship if native(self.decision)["ship"] else self.keep

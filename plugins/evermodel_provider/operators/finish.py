@@ -29,6 +29,7 @@ class RetrainReportOperator(RetrainStepOperator):
         "approval",
         "promotion",
     )
+    objects = ("version", "approval", "promotion")
 
     def __init__(
         self, *, version: Any = None, approval: Any = None, promotion: Any = None, **kwargs: Any

@@ -27,6 +27,7 @@ class TrainOperator(SnapshotStepOperator):
 
     kind = "training"
     template_fields: Sequence[str] = (*SnapshotStepOperator.template_fields, "candidate", "chosen")
+    objects = ("snapshot", "chosen")
 
     def __init__(self, *, candidate: str, chosen: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
