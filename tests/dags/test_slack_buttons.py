@@ -15,13 +15,21 @@ from urllib.parse import urlencode
 import pytest
 
 from evermodel.alerts.approval_message import APPROVE, BUTTONS, REJECT, ApprovalForm
+from evermodel.alerts.incident_message import INCIDENT_BUTTONS, IncidentForm
+from evermodel.alerts.incidents.handler import IncidentHandler
+from evermodel.alerts.incidents.respond import IncidentResponder
+from evermodel.alerts.incidents.response import Response
+from evermodel.alerts.publisher import clock, message_queue
+from evermodel.registry.tracking import keyed_run
 from support.airflow_runs import Done, database, run
+from support.flights import World
+from support.verdicts import a_problem, a_verdict
 
 pytestmark = pytest.mark.integration
 
 SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
 OTHER_SECRET = "another app's secret"
-PEOPLE = {"U1": "ada", "U2": "eve", "U3": "nobody"}
+PEOPLE = {"U1": "ada", "U2": "eve", "U3": "nobody", "U4": "bob"}
 DIGEST = "0123456789abcdef"
 
 
@@ -88,7 +96,7 @@ def press(replies: Replies, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert (refused.status_code, refused.content) == (401, b"")
 
     def pressed(
-        question: ApprovalForm,
+        question: ApprovalForm | IncidentForm,
         person: str = "U1",
         action: str = APPROVE,
         *,
@@ -98,7 +106,8 @@ def press(replies: Replies, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         reply_to: str = "",
         times: int = 1,
     ) -> tuple[int, str]:
-        message = {"text": "version 1 waits", "blocks": [{"type": "actions", "block_id": BUTTONS}]}
+        rows = [{"type": "actions", "block_id": block} for block in (BUTTONS, INCIDENT_BUTTONS)]
+        message = {"text": "version 1 waits", "blocks": rows}
         payload = {
             "type": "block_actions",
             "user": {"id": person},
@@ -243,3 +252,68 @@ def test_what_is_forged_old_or_a_copy_is_refused_without_a_word(press: Callable[
 
     assert done.state == "success"
     assert [(one.approved, one.by) for one in noted] == [(False, "ada")]
+
+
+@pytest.fixture
+def alarmed(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
+    """A model with an open incident about drift."""
+    for name, value in world.environment.items():
+        monkeypatch.setenv(name, value)
+    world.client.create_registered_model(world.name)
+    day = keyed_run(world.client, f"{world.name}-monitoring", "drift/1", kind="drift", name="drift/1")
+    handler = IncidentHandler(
+        *(world.spec, world.client, message_queue(world.settings), day.info.run_id, {}),
+        *(lambda kind: "", None, clock()),
+        answerable=True,
+    )
+    as_of = clock()
+    handler.handle(a_verdict(model=world.name, problems=(a_problem(),)), as_of, tmp_path)
+    return world
+
+
+def answered(world: World) -> Response | None:
+    queue = message_queue(world.settings)
+    (found,) = IncidentResponder(world.spec, world.client, queue, clock()).open_incidents()
+    return found.response
+
+
+def test_who_may_run_the_drift_dag_answers_an_incident_by_its_buttons(
+    press: Callable[..., Any], replies: Replies, alarmed: World
+) -> None:
+    queue = message_queue(alarmed.settings)
+    ((destination, [(_, posted)]),) = [
+        (place, found) for place in queue.destinations() if (found := queue.waiting(place))
+    ]
+    rows = [block for block in posted.message["blocks"] if block.get("block_id") == INCIDENT_BUTTONS]
+    buttons = {button["action_id"]: button for button in rows[0]["elements"]}
+    assert [button["text"]["text"] for button in buttons.values()] == [
+        "Acknowledge",
+        "Mute 1 day",
+        "Expected",
+    ]
+    form = IncidentForm.loads(buttons["evermodel_mute"]["value"])
+
+    def pressed(action: str, person: str = "U1", **changes: Any) -> str:
+        return str(press(form, person, f"evermodel_{action}", **changes)[1])
+
+    assert "is not mapped to an Airflow user" in pressed("mute", "U3")
+    assert "You may not run drift_" in pressed("mute", "U4"), "a viewer"
+    assert "through another Slack app" in pressed("mute", secret=OTHER_SECRET, address="/another")
+    stale = IncidentForm(alarmed.name, "drift-7")
+    assert "has no open incident drift-7" in press(stale, "U1", "evermodel_mute")[1]
+    assert answered(alarmed) is None
+
+    pressed("mute")
+    muted = answered(alarmed)
+    assert muted is not None
+    assert (muted.kind, muted.by, bool(muted.until)) == ("muted", "ada", True)
+    assert replies.said[-1]["replace_original"]
+    left = [block.get("block_id") for block in replies.said[-1]["blocks"]]
+    assert INCIDENT_BUTTONS not in left
+    assert "Muted by ada until" in str(replies.said[-1]["blocks"])
+    pressed("expect", "U2")
+    expected = answered(alarmed)
+    assert expected is not None
+    assert (expected.kind, expected.by, expected.until) == ("expected", "eve", "")
+    replied = [entry.message["text"].splitlines()[0] for _, entry in queue.waiting(destination)][1:]
+    assert replied == [f"[info] {alarmed.name}: drift {what}" for what in ("muted by ada", "expected by eve")]

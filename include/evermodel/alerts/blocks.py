@@ -58,7 +58,7 @@ class Button(NamedTuple):
     action: str
     label: str
     value: str
-    style: Literal["primary", "danger"]
+    style: Literal["primary", "danger"] | None
 
 
 def buttons(block_id: str, *pressed: Button) -> Block:
@@ -69,7 +69,7 @@ def buttons(block_id: str, *pressed: Button) -> Block:
             "action_id": button.action,
             "text": {"type": "plain_text", "text": button.label},
             "value": button.value,
-            "style": button.style,
+            **({"style": button.style} if button.style else {}),
             "confirm": {
                 "title": {"type": "plain_text", "text": f"{button.label}?"},
                 "text": {"type": "plain_text", "text": "This takes effect at once."},

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from typing import Literal
 
-from evermodel.alerts.blocks import Block, divider, fields, section
+from evermodel.alerts.blocks import Block, Button, buttons, divider, fields, section
 from evermodel.alerts.message import Message, MessageSeverity, compose
 from evermodel.alerts.text import code, mention, moment, words
 from evermodel.monitoring.drift.verdict import ColumnDrift, DriftVerdict
 from evermodel.monitoring.problems import Problem, Severity
 
+ResponseKind = Literal["acknowledged", "muted", "expected"]
 MOST_COLUMNS = 6
 MOST_DETAILS = 6
 # Labels of tests other than the column's distribution.
@@ -95,6 +99,41 @@ TITLES = {
 }
 
 
+INCIDENT_BUTTONS = "evermodel_incident"
+MUTED_BY_BUTTON = timedelta(days=1)
+# What each button answers, by its action id.
+RESPONSES: dict[str, ResponseKind] = {
+    "evermodel_acknowledge": "acknowledged",
+    "evermodel_mute": "muted",
+    "evermodel_expect": "expected",
+}
+
+
+@dataclass(frozen=True)
+class IncidentForm:
+    """An incident; the payload of the Slack buttons below its message."""
+
+    model: str
+    incident: str
+
+    def dumps(self) -> str:
+        """Return the value of a button."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def loads(cls, text: str) -> IncidentForm:
+        """Read the value of a button; raises ValueError for anything else."""
+        found = json.loads(text)
+        names = {"model", "incident"}
+        if not isinstance(found, dict) or found.keys() != names or not all(map(_is_text, found.values())):
+            raise ValueError("not the value of an incident's button")
+        return cls(**found)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
 @dataclass(frozen=True)
 class IncidentView:
     """An incident as its messages show it.
@@ -109,6 +148,8 @@ class IncidentView:
         Slack ids to notify.
     response
         What a person answered, as plain text; empty without an answer.
+    answerable
+        Whether its message has buttons: a Slack app can receive them.
     """
 
     name: str
@@ -122,6 +163,7 @@ class IncidentView:
     owner: str = ""
     mention: tuple[str, ...] = ()
     response: str = ""
+    answerable: bool = False
     over: bool = False
 
     @property
@@ -177,8 +219,16 @@ def incident_message(view: IncidentView, key: str = "") -> Message:
         plain=_plain(view, beside),
         body=body,
         links=view.links,
+        actions=_buttons(view) if view.answerable and not view.over and not view.response else (),
         footer=footer(view),
     )
+
+
+def _buttons(view: IncidentView) -> list[Block]:
+    value = IncidentForm(view.verdict.model, view.name).dumps()
+    labels = ("Acknowledge", "Mute 1 day", "Expected")
+    pressed = (Button(action, label, value, None) for action, label in zip(RESPONSES, labels, strict=True))
+    return [buttons(INCIDENT_BUTTONS, *pressed)]
 
 
 def headline(view: IncidentView) -> str:

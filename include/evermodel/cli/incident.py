@@ -15,8 +15,8 @@ from evermodel.registry.tracking import connect
 if TYPE_CHECKING:
     from datetime import timedelta
 
+    from evermodel.alerts.incident_message import ResponseKind
     from evermodel.alerts.incidents.respond import IncidentResponder
-    from evermodel.alerts.incidents.response import ResponseKind
     from evermodel.core.settings import Settings
     from evermodel.monitoring.problems import ProblemKind
     from evermodel.spec import ModelSpec

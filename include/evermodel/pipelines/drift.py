@@ -183,7 +183,12 @@ ASKED = "A retrain was requested; the result will be posted here."
 
 
 def incident_handler(
-    watch: DriftRun, verdict: DriftVerdict, links: Mapping[str, str], asked: str = ASKED
+    watch: DriftRun,
+    verdict: DriftVerdict,
+    links: Mapping[str, str],
+    asked: str = ASKED,
+    *,
+    answerable: bool = False,
 ) -> IncidentHandler:
     """Return the handler for the problems of a verdict.
 
@@ -193,6 +198,8 @@ def incident_handler(
         Further links, after those to MLflow.
     asked
         What happens where the policy wants a retrain, in a sentence.
+    answerable
+        Whether a Slack app can receive buttons.
     """
     spec, day, uri = watch.spec, watch.mlflow_run(), watch.settings.tracking_uri
     bands = spec.drift.psi
@@ -218,4 +225,5 @@ def incident_handler(
         next_step=next_step,
         draw=lambda path: drift_plot(verdict, path, bands=(bands.warning, bands.critical)),
         now=clock(),
+        answerable=answerable,
     )

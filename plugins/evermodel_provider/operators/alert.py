@@ -51,5 +51,7 @@ class DriftAlertOperator(ModelOperator):
 
     def _handler(self, watch: DriftRun, verdict: DriftVerdict, context: Context) -> IncidentHandler:
         from evermodel.pipelines.drift import incident_handler
+        from evermodel_provider.notifications.slack_app import slack_users
 
-        return incident_handler(watch, verdict, {"Airflow run": run_url(context, self.hook.settings)})
+        links = {"Airflow run": run_url(context, self.hook.settings)}
+        return incident_handler(watch, verdict, links, answerable=bool(slack_users()))

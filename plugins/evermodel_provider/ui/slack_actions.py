@@ -1,4 +1,4 @@
-"""The endpoint of Slack's buttons Approve and Reject, and the Airflow user of a Slack user."""
+"""The endpoint of Slack's buttons: those of an approval, and those of an incident."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
-from airflow.api_fastapi.app import get_auth_manager
-from airflow.configuration import conf
 from starlette.background import BackgroundTask
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from evermodel.alerts.approval_message import APPROVE, BUTTONS, REJECT, ApprovalForm
+from evermodel.alerts.incident_message import INCIDENT_BUTTONS, RESPONSES
 from evermodel_provider.notifications.slack_app import DEFAULT_CONNECTION, SlackApp
+from evermodel_provider.ui.airflow_users import token_for
+from evermodel_provider.ui.slack_incidents import answer_incident, unmapped
 from evermodel_provider.ui.slack_request import (
     MOST_BYTES,
     RefusedError,
@@ -98,24 +99,21 @@ async def _read(request: Request) -> bytes:
 async def _handle(airflow: Any, app: SlackApp, payload: dict[str, Any]) -> None:
     """Send the approval to Airflow and the result to Slack; errors are logged."""
     try:
-        pressed = _pressed(payload)
-        if pressed is None:
+        if payload.get("type") != "block_actions":
             return
-        choice, form, person = pressed
-        done, text = await _answer(airflow, app, choice, form, person)
-        log.info("Slack user %s, version %s: %s", person, form.version, text)
+        pressed, person = (payload.get("actions") or [{}])[0], str(payload["user"]["id"])
+        action, value = pressed.get("action_id"), pressed.get("value", "")
+        if action in _CHOICES:
+            form = ApprovalForm.loads(value)
+            done, text = await _answer(airflow, app, _CHOICES[action], form, person)
+        elif action in RESPONSES:
+            done, text = await asyncio.to_thread(answer_incident, app, action, value, person)
+        else:
+            return
+        log.info("Slack user %s, %s %s: %s", person, action, value, text)
         await _reply(app, payload, done, text)
     except Exception:
         log.exception("A Slack button could not be handled")
-
-
-def _pressed(payload: dict[str, Any]) -> tuple[str, ApprovalForm, str] | None:
-    """Return choice, approval form and Slack user; None for other buttons."""
-    actions = payload.get("actions") or [{}]
-    choice = _CHOICES.get(actions[0].get("action_id"))
-    if payload.get("type") != "block_actions" or choice is None:
-        return None
-    return choice, ApprovalForm.loads(actions[0].get("value", "")), str(payload["user"]["id"])
 
 
 async def _answer(
@@ -124,10 +122,7 @@ async def _answer(
     name = app.users.get(person)
     known = await asyncio.to_thread(token_for, name) if name else None
     if name is None or known is None:
-        return (
-            False,
-            f"Slack user {person} is not mapped to an Airflow user. Ask an administrator to add the mapping.",
-        )
+        return False, unmapped(person)
     user_id, token = known
     transport = httpx.ASGITransport(airflow, raise_app_exceptions=False)
     headers = {"Authorization": f"Bearer {token}"}
@@ -185,7 +180,8 @@ async def _reply(app: SlackApp, payload: dict[str, Any], done: bool, text: str) 
         return
     if done:
         message = payload.get("message") or {}
-        kept = [block for block in message.get("blocks", []) if block.get("block_id") != BUTTONS]
+        rows = (BUTTONS, INCIDENT_BUTTONS)
+        kept = [block for block in message.get("blocks", []) if block.get("block_id") not in rows]
         note = {"type": "section", "text": {"type": "plain_text", "text": text}}
         reply = {"replace_original": True, "text": message.get("text") or text, "blocks": [*kept, note]}
     else:
@@ -201,47 +197,3 @@ def build_slack_actions() -> Callable[[Scope, Receive, Send], Awaitable[None]]:
     from evermodel.core.settings import Settings
 
     return SlackActions(SlackApp.of, Settings.from_environment().database_url)
-
-
-_TOKEN_SECONDS = 60
-
-
-def token_for(name: str) -> tuple[str, str] | None:
-    """Return a user's id, and a token of one minute for Airflow's API as this user.
-
-    :param name: Name of the user in Airflow.
-    :returns: None if the user does not exist, the account is disabled, or the auth manager cannot look up users (then
-        only the form works).
-    """
-    manager: Any = get_auth_manager()
-    found = _find(manager, name)
-    if found is None:
-        return None
-    return str(found.get_id()), manager.generate_jwt(found, expiration_time_in_seconds=_TOKEN_SECONDS)
-
-
-def _find(manager: Any, name: str) -> Any:
-    kinds = {base.__name__ for base in type(manager).__mro__}
-    if "SimpleAuthManager" in kinds:
-        return _simple(manager, name)
-    if "FabAuthManager" in kinds:
-        return _fab(name)
-    return None
-
-
-def _simple(manager: Any, name: str) -> Any:
-    if conf.getboolean("core", "simple_auth_manager_all_admins"):
-        from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
-
-        return SimpleAuthManagerUser(username=name, role="ADMIN")
-    return next((user for user in manager.get_users() if user.username == name), None)
-
-
-def _fab(name: str) -> Any:
-    from airflow.providers.fab.auth_manager.models import User
-    from airflow.utils.session import create_session
-    from sqlalchemy import select
-
-    with create_session() as session:
-        user = session.scalar(select(User).where(User.username == name))
-        return user if user is not None and user.is_active else None

@@ -89,6 +89,8 @@ class IncidentHandler:
         Plots the columns into a PNG at a path; None for no plot.
     now
         The current time; decides about quiet hours.
+    answerable
+        Whether a Slack app can receive buttons.
     """
 
     spec: ModelSpec
@@ -99,6 +101,7 @@ class IncidentHandler:
     next_step: Callable[[ProblemKind], str]
     draw: Callable[[Path], Path] | None
     now: datetime
+    answerable: bool = False
 
     def handle(self, verdict: DriftVerdict, as_of: datetime, folder: Path) -> list[Handled]:
         """Decide, store, and queue the messages, the worst problem first.
@@ -262,6 +265,7 @@ class IncidentHandler:
             cause=incident.cause,
             owner=self.spec.owner,
             mention=tuple(notified),
+            answerable=self.answerable,
             response="" if response is None else response_line(response),
             over=over,
         )

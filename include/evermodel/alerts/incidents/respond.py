@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from evermodel.alerts.incident_message import ResponseKind
 from evermodel.alerts.incidents import table
 from evermodel.alerts.incidents.response import (
     Response,
-    ResponseKind,
     delete_responses,
     read_responses,
     write_response,
@@ -64,7 +64,14 @@ class IncidentResponder:
         return self._open(self.queue.database)
 
     def respond(
-        self, kind: ProblemKind | None, answer: ResponseKind, *, by: str, span: timedelta | None, note: str
+        self,
+        kind: ProblemKind | None,
+        answer: ResponseKind,
+        *,
+        by: str,
+        span: timedelta | None,
+        note: str,
+        incident: str = "",
     ) -> Response:
         """Answer an open incident; another answer replaces the one before.
 
@@ -76,6 +83,8 @@ class IncidentResponder:
             Login of the person.
         span
             How long it holds; None: until the incident ends.
+        incident
+            Id of the incident, if it was shown; another open one is not answered.
 
         Raises
         ------
@@ -86,7 +95,7 @@ class IncidentResponder:
             raise IncidentError(f"{span} is no time for a response", f"choose up to {LONGEST.days} days")
         until = "" if span is None else (self.now + span).isoformat(timespec="seconds")
         with self.queue.handling_incidents(self.spec.name) as database:
-            found = self._one(database, kind)
+            found = self._one(database, kind, incident)
             at = self.now.isoformat(timespec="seconds")
             response = Response(found.incident.id, answer, by, at, until, note.strip())
             self._write(
@@ -140,11 +149,13 @@ class IncidentResponder:
         publisher.post("update", message, thread=f"{model}/{name}")
         batch.write(change)
 
-    def _one(self, database: Database, kind: ProblemKind | None) -> OpenIncident:
+    def _one(self, database: Database, kind: ProblemKind | None, name: str = "") -> OpenIncident:
         found = [one for one in self._open(database) if kind in (None, one.kind)]
+        if name:
+            found = [one for one in found if one.incident.id == name]
         kinds = ", ".join(one.kind for one in found)
         if not found:
-            what = f"no open incident of kind {kind}" if kind else "no open incident"
+            what = f"no open incident {name or (kind and f'of kind {kind}') or ''}".rstrip()
             raise IncidentError(
                 f"model {self.spec.name} has {what}", "list the open ones with `evermodel incident list`"
             )

@@ -6,18 +6,17 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, insert, select
 
+from evermodel.alerts.incident_message import ResponseKind
 from evermodel.core.database.tables import incident_responses
 from evermodel.core.formats import loads, stamped
 from evermodel.spec.window import parse_moment
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
-
-ResponseKind = Literal["acknowledged", "muted", "expected"]
 
 
 @dataclass(frozen=True)
