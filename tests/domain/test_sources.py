@@ -195,6 +195,23 @@ def test_a_window_is_ready_when_its_last_day_has_rows(file: Path) -> None:
     assert "no row" in source_ready(small_spec(write_rows(file, small_rows(0))), between(0, 1)).found
 
 
+def test_a_file_that_is_replaced_while_it_is_read_is_read_again(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors = [SourceError("half a file", "wait")]
+
+    def reading(*given: Any) -> Any:
+        if errors:
+            raise errors.pop()
+        return arrival(*given)
+
+    monkeypatch.setattr("evermodel.data.sources.readiness.arrival", reading)
+    assert source_ready(small_spec(file), between(3, 10)).ready
+    errors += [SourceError("half a file", "wait")] * 2
+    with pytest.raises(SourceError, match="half a file"):
+        source_ready(small_spec(file), between(3, 10))
+
+
 def complete(file: Path, **wanted: Any) -> Any:
     return small_spec(file, source={"path": str(file), "complete": wanted})
 

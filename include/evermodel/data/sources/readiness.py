@@ -9,7 +9,7 @@ from glob import glob
 from evermodel.core.errors import SourceError, TransientError
 from evermodel.core.storage import StoragePath, readable
 from evermodel.data.prediction_log import damaged_log, files_of
-from evermodel.data.sources import arrival
+from evermodel.data.sources import Arrival, arrival
 from evermodel.spec import ModelSpec
 from evermodel.spec.source import marker_path
 from evermodel.spec.window import Window
@@ -40,7 +40,7 @@ def source_ready(spec: ModelSpec, window: Window, now: datetime | None = None) -
         if not _exists(spec, marker):
             return Readiness(False, f"no marker {marker}", f"the marker {marker}")
     try:
-        state = arrival(spec, day, now)
+        state = _arrived(spec, day, now)
     except TransientError as error:
         return Readiness(False, error.problem, f"an answer of {spec.source.told}")
     newest = "no row" if state.newest is None else f"newest row at {_minute(state.newest)}"
@@ -55,6 +55,14 @@ def source_ready(spec: ModelSpec, window: Window, now: datetime | None = None) -
         if state.newest is None or state.newest < latest:
             missing.append(f"a row at {_minute(latest)} or later")
     return Readiness(not missing, found, " and ".join(missing))
+
+
+def _arrived(spec: ModelSpec, day: Window, now: datetime | None) -> Arrival:
+    """Read what has arrived; once more after an error, because a file may be replaced while it is read."""
+    try:
+        return arrival(spec, day, now)
+    except SourceError:
+        return arrival(spec, day, now)
 
 
 def predictions_ready(spec: ModelSpec, lake: StoragePath, window: Window) -> Readiness:
