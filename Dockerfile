@@ -10,8 +10,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* \
     && groupadd --gid 50000 evermodel \
     && useradd --uid 50000 --gid 50000 --create-home evermodel \
-    && mkdir -p /opt/airflow/logs /opt/evermodel/data/home/model-cache /opt/evermodel/data/lake/predictions \
-        /opt/evermodel/data/lake/shadow /opt/evermodel/data/lake/serving /opt/evermodel/data/home/evidently \
+    && mkdir -p /opt/airflow/logs /opt/evermodel/data/home /opt/evermodel/data/tmp \
     && chown -R evermodel:evermodel /opt/evermodel /opt/airflow
 WORKDIR /opt/airflow
 # Every file that is installed, or builds what has no wheel, has a SHA-256 in the list: `make hashes` writes it from

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from evermodel.core.database.schema import SCHEMA, open_database
 from evermodel.core.errors import PromotionError
 from evermodel.core.settings import Settings
 from evermodel.registry.registry import ModelRegistry
+from evermodel.registry.serving_heartbeats import ServingReport
+from evermodel.registry.serving_reports import ServingReports
 from support.registry_shelf import Shelf
 
 
@@ -53,6 +56,18 @@ def test_the_doctor_looks_at_the_schema_and_makes_nothing(database: str) -> None
     assert _checked(database)[0] == "red"
     level, said = _checked("postgresql://ada:secret@127.0.0.1:1/x?connect_timeout=2")
     assert (level, "does not answer" in said, "secret" in said) == ("red", True, False)
+
+
+def test_the_doctor_tells_that_serving_reports_elsewhere(database: str) -> None:
+    variables = {"EVERMODEL_DATABASE": database, "EVERMODEL_SERVING_URLS": "http://127.0.0.1:1"}
+    settings = Settings.from_environment(variables)
+    assert [finding.level for finding in check_database(settings)] == ["green"], "nothing is made"
+    open_database(database)
+    _, finding = check_database(settings)
+    assert (finding.level, "no serving process has reported" in finding.said) == ("yellow", True)
+    at = datetime.now(UTC).isoformat()
+    ServingReports.of(settings).write(ServingReport("churn", "h-1-a", "prod", "h", 1, at, at, "1"))
+    assert [finding.level for finding in check_database(settings)] == ["green"]
 
 
 def test_the_doctor_tells_where_one_file_is_not_enough(

@@ -20,24 +20,20 @@ def _ignored(name: str) -> bool:
     return any(fnmatch.fnmatch(name, line) for line in lines if line and not line.startswith("#"))
 
 
-def test_the_folder_of_every_named_volume_is_made_for_the_user() -> None:
+def test_the_folder_of_every_volume_is_made_for_the_user() -> None:
     stage = stages()["production"]
     lines = stage.replace("\\\n", "")
     made = re.search(r"mkdir -p ((?:/\S+ +)+)&& chown -R evermodel:evermodel ((?:/\S+ ?)+)", lines)
     assert made is not None
     file = yaml.safe_load((PROJECT / "docker-compose.yaml").read_text(encoding="utf-8"))
+    ours = [service for service in file["services"].values() if "build" in service]
     mounts = [
-        v.split(":")
-        for service in file["services"].values()
-        if "build" in service
-        for v in service.get("volumes", [])
+        volume for service in ours for volume in service.get("volumes", []) if not volume.startswith("./")
     ]
-    folders = {folder for volume, folder, *_ in mounts if volume in file["volumes"]}
+    folders = {volume.rpartition(":")[2] for volume in mounts}
     data = "/opt/evermodel/data"
-    inside = {f"{data}/lake/{part}" for part in ("predictions", "shadow", "serving")}
-    inside |= {f"{data}/home/{part}" for part in ("evidently", "model-cache")}
-    assert folders == {data, "/opt/airflow/logs", *inside}
-    assert folders - {data} == set(made[1].split())
+    assert folders == {data, "/opt/airflow/logs"}
+    assert set(made[1].split()) == {"/opt/airflow/logs", f"{data}/home", f"{data}/tmp"}
     assert all(folder.startswith(tuple(made[2].split())) for folder in folders)
 
 

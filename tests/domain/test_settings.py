@@ -38,7 +38,7 @@ def test_in_a_checkout_its_own_specs_are_found(tmp_path: Path, monkeypatch: pyte
     assert with_home.models == tmp_path / "home" / "include" / "models"
 
 
-@pytest.mark.parametrize("name", ["EVERMODEL_HOME", "EVERMODEL_MODELS", "EVERMODEL_EVIDENTLY_WORKSPACE"])
+@pytest.mark.parametrize("name", ["EVERMODEL_HOME", "EVERMODEL_MODELS"])
 @pytest.mark.parametrize("url", ["s3://ada:secret@bucket/lake", "s3:/bucket/lake", "file:///data/lake"])
 def test_a_folder_that_is_set_to_a_url_is_an_error_and_no_folder_of_that_name(name: str, url: str) -> None:
     with pytest.raises(SettingsError, match=rf"{name} is .*bucket/lake|{name} is file:///data/lake") as told:
@@ -84,6 +84,8 @@ def test_every_place_can_be_set_and_everything_else_follows_home(
     assert Settings.from_environment({"EVERMODEL_LAKE": "/lake"}).lake == Path("/lake")
     found = Settings.from_environment({"EVERMODEL_EVIDENTLY_WORKSPACE": "/shared/evidently"})
     assert found.evidently_workspace == Path("/shared/evidently")
+    found = Settings.from_environment({"EVERMODEL_LAKE": "s3://bucket/lake"})
+    assert str(found.evidently_workspace) == "s3://bucket/lake/evidently"
 
 
 def test_settings_are_frozen_and_know_no_other_field() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,14 +20,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from evermodel.cli.local_stack.airflow_api import AirflowApi
+from evermodel.core.atomic import replacing
 from evermodel.core.errors import EvermodelError
-from evermodel.data.prediction_log import files_of
+from evermodel.core.storage import readable, storage_path
+from evermodel.data.prediction_log import files_of, read_log
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.tracking import connect
 from evermodel.spec.window import Window
 from production.topology import Topology
 from support.airflow_runs import answer_approval
 from support.flights import World, flights_world
+from support.paths import PROJECT, SAMPLE
 from support.slack_server import FakeSlack
 
 pytestmark = [pytest.mark.production, pytest.mark.timeout(900)]
@@ -93,7 +98,12 @@ def folder(request: pytest.FixtureRequest) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def house(folder: Path) -> Iterator[House]:
+    if os.geteuid() != 0 or shutil.which("unshare") is None:
+        pytest.skip("only root can give each service a mount namespace of its own")
     world = flights_world(folder / "world", "", name=MODEL)
+    specs = world.settings.models / f"{MODEL}.yaml"
+    specs.write_text(specs.read_text().replace(str(folder / "world" / "data"), "${EVERMODEL_DATA}"))
+    os.environ["EVERMODEL_DATA"] = "s3://input"
     world.change(
         schedule={"retrain": None, "score": None, "drift": None},
         resources={"training": {"queue": "training", "pool": "evermodel_training"}},
@@ -102,14 +112,14 @@ def house(folder: Path) -> Iterator[House]:
     with FakeSlack() as slack:
         extras = {
             **SHORT,
-            "EVERMODEL_DATA": str(folder / "world" / "data"),
             "AIRFLOW_CONN_SLACK_API_DEFAULT": slack.connection_json(),
         }
         with Topology(folder / "top", world.settings.models, MODEL, extras) as topology:
-            mlflow = topology.url("mlflow", 5000)
-            world.settings = world.settings.model_copy(
-                update={"lake": topology.data / "lake", "tracking_uri": mlflow}
-            )
+            mlflow, store = topology.url("mlflow", 5000), topology.containers["airflow-worker"].env
+            os.environ.update({name: value for name, value in store.items() if name.startswith("AWS_")})
+            lake = storage_path(store["EVERMODEL_LAKE"], "EVERMODEL_LAKE")
+            storage_path("s3://input/flights.parquet", "the example").upload(SAMPLE)
+            world.settings = world.settings.model_copy(update={"lake": lake, "tracking_uri": mlflow})
             os.environ["MLFLOW_TRACKING_USERNAME"] = "evermodel"
             os.environ["MLFLOW_TRACKING_PASSWORD"] = topology.secrets["MLFLOW_PASSWORD"]
             api = _signed_in(topology)
@@ -172,6 +182,100 @@ def _until_served(house: House, version: str, seconds: float = 60) -> None:
         time.sleep(0.5)
 
 
+def test_no_two_processes_share_a_folder(house: House) -> None:
+    running = [name for name, one in house.topology.containers.items() if one.disk and not one.once]
+    assert {"serving", "mlflow", "airflow-worker", "airflow-worker-training"} <= set(running)
+    folders = (
+        house.topology.folder / "data",
+        house.topology.site / "logs",
+        *map(Path, ("/tmp", "/var/tmp", "/dev/shm")),
+    )
+    for name in running:
+        for folder in folders:
+            done = house.topology.run(name, "sh", "-c", f"echo {name} > {folder}/whose")
+            assert done.returncode == 0, (name, folder, done.stderr)
+    for name in running:
+        for folder in folders:
+            assert house.topology.run(name, "cat", f"{folder}/whose").stdout.strip() == name
+        for folder in (house.topology.site, PROJECT, Path(sys.prefix), Path("/var/lib"), Path.home()):
+            assert "Read-only" in house.topology.run(name, "touch", str(folder / "whose")).stderr, (
+                name,
+                folder,
+            )
+
+
+def test_a_worker_sees_what_serving_reports(house: House) -> None:
+    if not house.versions():
+        pytest.skip("nothing serves: run the whole file")
+    done = house.topology.run("airflow-worker", "evermodel", "status", MODEL, "--json")
+    places = json.loads(done.stdout)["places"]
+    assert [(place["version"], place["pid"] is not None) for place in places] == [("1", True)], done.stderr
+
+
+def test_a_served_prediction_is_logged_once_when_serving_dies(house: House) -> None:
+    if not house.versions():
+        pytest.skip("nothing serves: run the whole file")
+    spec = house.world.spec
+    rows = pq.read_table(SAMPLE).slice(0, 40).select(list(spec.features.names)).to_pylist()
+    url, ids = f"{house.topology.url('serving', 8000)}/predict", [f"served-{n}" for n in range(40)]
+    token = {"Authorization": f"Bearer {house.topology.secrets['EVERMODEL_SERVING_TOKEN']}"}
+    for row, name in zip(rows, ids, strict=True):
+        body = {"rows": [{**row, spec.id_column: name}]}
+        httpx.post(url, json=body, headers=token, trust_env=False).raise_for_status()
+    disk = house.topology.containers["serving"].disk
+    assert disk is not None
+    now = datetime.now(UTC)
+    today = Window(
+        now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1), now + timedelta(days=1)
+    )
+
+    def logged() -> list[str]:
+        found: list[str] = read_log(spec, house.world.settings.lake, today)["prediction_id"].to_pylist()
+        return found
+
+    def written() -> set[str]:
+        files = list(disk.glob("data/home/spool/**/*.parquet"))
+        return {name for file in files for name in _ids(file)} | set(logged())
+
+    _until(lambda: written() >= set(ids))
+    starts = house.topology.containers["serving"].starts
+    house.topology.kill("serving")
+    _until_restarted(house, "serving", starts)
+    _until(lambda: set(logged()) >= set(ids), seconds=150)
+    assert sorted(logged()) == sorted(ids)
+    _until_served(house, house.champion())
+
+
+def _ids(file: Path) -> list[str]:
+    try:
+        found: list[str] = pq.read_table(file, columns=["prediction_id"], partitioning=None)[0].to_pylist()
+    except FileNotFoundError:  # uploaded meanwhile
+        return []
+    return found
+
+
+def test_each_row_is_scored_once_when_the_workers_die(house: House) -> None:
+    dag, moment = f"score_{MODEL}", datetime(2013, 3, 19, 3, tzinfo=UTC)
+    if not house.versions():
+        pytest.skip("nothing serves: run the whole file")
+    run = house.api.trigger(dag, moment, run_id="score-killed")
+    house.wait_for_task(dag, run, "score", "running")
+    for worker in ("airflow-worker", "airflow-worker-training"):
+        house.topology.kill(worker)
+    _finish_patiently(house, dag, run)
+    whole = Window(datetime(2013, 3, 11, tzinfo=UTC), datetime(2013, 3, 19, tzinfo=UTC))
+    logged = read_log(house.world.spec, house.world.settings.lake, whole)["prediction_id"].to_pylist()
+    rows = pq.read_table(SAMPLE, filters=whole.filter("scheduled_at"))
+    assert sorted(logged) == sorted(rows["flight_id"].to_pylist())
+
+
+def _until(holds: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
 KILLED = ["airflow-worker-training", "airflow-scheduler", "mlflow", "postgres"]
 
 
@@ -229,13 +333,14 @@ def verdict_kinds(house: House, dag: str, run: str) -> list[str]:
 def _shift(house: House, window: Window) -> None:
     """Rewrite the prediction log as if another airport had been added: longer ways, and one carrier only."""
     for file in files_of(house.world.spec, house.world.settings.lake, window):
-        table = pq.read_table(file, partitioning=None)
+        table = pq.read_table(readable(file), partitioning=None)
         for name, values in (
             ("distance", pc.add(table["distance"], 2000.0)),
             ("carrier", pa.array(["WN"] * table.num_rows)),
         ):
             table = table.set_column(table.column_names.index(name), name, values)
-        pq.write_table(table, file)
+        with replacing(file) as made:
+            pq.write_table(table, made)
 
 
 def _runs(house: House) -> list[Any]:
@@ -279,7 +384,8 @@ def test_nothing_but_loopback_is_listened_on(house: House) -> None:
 
 
 def test_logs_and_reports_hold_no_secret(house: House) -> None:
-    texts: list[Path] = [*house.topology.logs.glob("*.log"), *(house.topology.site / "logs").rglob("*.log")]
+    tasks = (house.topology.folder / "disks").glob("*/logs/**/*.log")
+    texts: list[Path] = [*house.topology.logs.glob("*.log"), *tasks]
     for name, secret in house.topology.secrets.items():
         if len(secret) < 20:
             continue

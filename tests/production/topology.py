@@ -3,6 +3,9 @@
 What differs from containers is in this file and nowhere else: host names and ports become free ports of the loopback
 interface, folders of the image and of volumes become folders of the test, the images of PostgreSQL, Redis, and the S3
 store are Debian's PostgreSQL and Redis and moto's S3 server, and the services that only watch are left out.
+
+Each service of evermodel's image runs in a mount namespace of its own, whose disk is empty but for the project: no two of them
+share a folder that one can write.
 """
 
 from __future__ import annotations
@@ -30,6 +33,37 @@ from support.postgres_server import server_programs
 
 LEFT_OUT = ("prometheus", "grafana", "statsd")
 NOBODY = 65534
+SERVERS = ("postgres", "redis", "storage")  # what all others reach by network alone
+# $1: folder of the topology, $2: disk of this service; then what has to stay visible in folders for temporary files.
+_OWN_DISK = """
+set -e
+top=$1 disk=$2 number=0; shift 2
+mount --make-rprivate /
+mount -t tmpfs none /mnt
+mkdir /mnt/disk /mnt/site
+mount --bind "$disk" /mnt/disk
+mount --bind "$top/site" /mnt/site
+while [ "$1" != -- ]; do
+    number=$((number + 1)); eval "kept$number=\\$1"
+    mkdir /mnt/$number; mount --bind "$1" /mnt/$number; shift
+done
+shift
+for place in /tmp /var/tmp /dev/shm; do mount -t tmpfs none "$place"; done
+while [ $number -gt 0 ]; do
+    eval "place=\\$kept$number"; mkdir -p "$place"
+    mount --bind /mnt/$number "$place"; mount -o remount,bind,ro "$place"; number=$((number - 1))
+done
+mkdir -p "$top"
+mount --bind /mnt/disk "$top"
+mkdir -p "$top/site"
+mount --bind /mnt/site "$top/site"
+mount -o remount,bind,ro "$top/site"
+mount --bind "$top/logs" "$top/site/logs"
+umount -l /mnt
+mount -o remount,bind,ro /
+cd "$top/site"
+exec "$@"
+"""
 _VARIABLE = re.compile(r"^ENV ((?:.|\\\n)+?)(?<!\\)$", re.M)
 
 
@@ -57,7 +91,15 @@ def image_environment() -> dict[str, str]:
 
 @dataclass
 class Container:
-    """One service of the file, as a process."""
+    """One service of the file, as a process.
+
+    Parameters
+    ----------
+    disk
+        All that it can write; None for a server that the others reach by network alone.
+    keeps
+        Whether what is in its `data` outlives it, as a named volume does; everything else is empty at each start.
+    """
 
     name: str
     command: list[str]
@@ -65,7 +107,8 @@ class Container:
     once: bool
     health: list[str] = field(default_factory=list)
     after: list[str] = field(default_factory=list)
-    user: int | None = None
+    keeps: bool = False
+    disk: Path | None = None
     process: subprocess.Popen[bytes] | None = None
     starts: int = 0
 
@@ -76,21 +119,21 @@ class Topology:
     Parameters
     ----------
     folder
-        Takes the site (the project as the image has it), the volumes and the logs.
+        Takes the site (the project as the image has it), the disk of each service, and the logs.
     models
-        Folder of the specs, mounted as the file mounts `include/models`.
+        Folder of the specs, which are copied into the image.
     extras
         What a person would write into `.env`, and shorter waits.
     """
 
     def __init__(self, folder: Path, models: Path, served: str, extras: Mapping[str, str]) -> None:
         self.folder = folder
-        self.site, self.data, self.logs = folder / "site", folder / "data", folder / "logs"
-        for made in (self.site / "include", self.data, self.logs):
+        self.site, self.logs = folder / "site", folder / "logs"
+        for made in (self.site / "include", self.site / "logs", self.logs):
             made.mkdir(parents=True)
         shutil.copy(PROJECT / "docker-compose.yaml", self.site)
         shutil.copytree(PROJECT / "include" / "deploy", self.site / "include" / "deploy")
-        (self.site / "include" / "models").symlink_to(models)
+        shutil.copytree(models, self.site / "include" / "models")
         (self.site / "dags").symlink_to(PROJECT / "dags")
         # Python finds the installed package; everything else that a service reads is in the site.
         self.file = resolved(self.site, {"EVERMODEL_SERVED": served})
@@ -133,6 +176,11 @@ class Topology:
         if made.command and made.command[0] == "airflow" and "celery" in made.command:
             # Containers have host names of their own; here two workers would share one.
             made.command += ["--celery-hostname", f"{name}@loopback"]
+        if made.command[:2] in (["airflow", "celery"], ["airflow", "triggerer"]):
+            made.command.append("--skip-serve-logs")  # a server on all interfaces, and all at one port
+        if name not in SERVERS:
+            made.disk = self.folder / "disks" / name
+            made.keeps = any(":" in volume and volume[0] != "/" for volume in service.get("volumes", []))
         return getattr(self, f"_{name}", lambda made: made)(made)  # type: ignore[no-any-return]
 
     def _inherited(self) -> dict[str, str]:
@@ -159,7 +207,10 @@ class Topology:
         """Put loopback addresses and the test's folders where the file has names of containers."""
         text = text.replace("$$", "$")
         services = "|".join(map(re.escape, self.file["services"]))
-        text = re.sub(rf"(?<![\w.-])({services}):(\d+)", lambda m: f"127.0.0.1:{self.port(m[1], m[2])}", text)
+        # A login's name may be a service's, and its password begin with digits.
+        text = re.sub(
+            rf"(?<![\w.-])({services}):(\d+)(?!\w)", lambda m: f"127.0.0.1:{self.port(m[1], m[2])}", text
+        )
         text = re.sub(
             r"(127\.0\.0\.1|localhost):(8080|5000|8000|8001|8974|8333)\b",
             lambda m: f"127.0.0.1:{self.port(_owner(m[2], owner), m[2])}",
@@ -172,7 +223,7 @@ class Topology:
             text = str(self.port("statsd", text))
         text = text.replace("0.0.0.0", "127.0.0.1")
         return (
-            text.replace("/opt/evermodel/data", str(self.data))
+            text.replace("/opt/evermodel/data", str(self.folder / "data"))
             .replace("/opt/airflow", str(self.site))
             .replace("/tmp/airflow", str(self.folder / "airflow"))
         )
@@ -259,6 +310,14 @@ class Topology:
         """Kill a service with everything in it, as `docker kill` does; it is started again a moment later."""
         self._end(self.containers[name], signal.SIGKILL, 10.0)
 
+    def run(self, name: str, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command where a service runs, as `docker exec` does."""
+        container = self.containers[name]
+        return subprocess.run(
+            self._inside(container, command), env=container.env, cwd=self.site, capture_output=True, text=True,
+            timeout=60, check=False,
+        )  # fmt: skip
+
     def log(self, name: str, lines: int = 60) -> str:
         """Return the end of a service's log."""
         text = (self.logs / f"{name}.log").read_text(errors="replace")
@@ -273,9 +332,11 @@ class Topology:
         return done
 
     def _launch(self, container: Container) -> None:
+        if container.disk is not None:
+            _empty(container.disk, keep=container.keeps)
         with (self.logs / f"{container.name}.log").open("ab") as log:
             container.process = subprocess.Popen(
-                container.command,
+                self._isolated(container),
                 env=container.env,
                 cwd=self.site,
                 stdin=subprocess.DEVNULL,
@@ -284,6 +345,21 @@ class Topology:
                 start_new_session=True,
             )
         container.starts += 1
+
+    def _isolated(self, container: Container) -> list[str]:
+        """Return the command that runs a service with a disk of its own."""
+        if container.disk is None:
+            return container.command
+        own = [_OWN_DISK, "own-disk", str(self.folder), str(container.disk), str(PROJECT)]
+        installed = [] if Path(sys.prefix).is_relative_to(PROJECT) else [sys.prefix]
+        return ["unshare", "--mount", "sh", "-c", *own, *installed, "--", *container.command]
+
+    def _inside(self, container: Container, command: Sequence[str]) -> list[str]:
+        if container.disk is None:
+            return list(command)
+        assert container.process is not None
+        there = ["nsenter", f"--target={container.process.pid}", "--mount", "sh", "-c", 'cd "$0"; exec "$@"']
+        return [*there, str(self.site), *command]
 
     def _await(self, name: str, seconds: float = 180.0) -> None:
         """Wait as `depends_on` does: until the health check passes, or a one-off has ended well."""
@@ -301,7 +377,7 @@ class Topology:
             assert code in (None, 0), f"{container.name} failed:\n{self.log(container.name)}"
             return code == 0
         assert code is None, f"{container.name} ended with {code}:\n{self.log(container.name)}"
-        return _succeeds(container.health, container.env, self.site)
+        return self.run(container.name, *container.health).returncode == 0
 
     def _databases(self) -> None:
         env = self.containers["postgres"].env
@@ -316,7 +392,6 @@ class Topology:
                 for container in self.containers.values():
                     ended = container.process is not None and container.process.poll() is not None
                     if ended and not container.once:
-                        _clear(container)
                         self._launch(container)
             time.sleep(0.5)
 
@@ -350,11 +425,6 @@ def _strings(environment: Mapping[str, Any]) -> dict[str, str]:
     return {name: "" if value is None else str(value) for name, value in environment.items()}
 
 
-def _succeeds(command: Sequence[str], env: Mapping[str, str], folder: Path) -> bool:
-    done = subprocess.run(command, env=dict(env), cwd=folder, capture_output=True, timeout=60, check=False)
-    return done.returncode == 0
-
-
 def _session(leader: int) -> list[int]:
     """Return the processes of a session, and those that its members started outside it, children first."""
     import psutil
@@ -376,7 +446,10 @@ def _signal(pid: int, number: signal.Signals) -> None:
         return
 
 
-def _clear(container: Container) -> None:
-    """Remove what a killed container would not have had at its next start: its pid files."""
-    for file in Path(container.env.get("AIRFLOW_HOME", "/nonexistent")).glob("airflow-*.pid"):
-        file.unlink(missing_ok=True)
+def _empty(disk: Path, *, keep: bool) -> None:
+    """Leave a service the disk of a new container."""
+    for found in disk.iterdir() if disk.exists() else ():
+        if not (keep and found.name == "data"):
+            shutil.rmtree(found)
+    for name in ("data/home", "data/tmp", "airflow", "logs", "site"):
+        (disk / name).mkdir(parents=True, exist_ok=True)

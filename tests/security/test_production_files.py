@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -22,6 +23,7 @@ import yaml
 from evermodel.cli.local_stack.ports import free_port
 from evermodel.core.database.tables import metadata
 from evermodel.core.settings import Settings
+from evermodel.core.storage import files_in
 from evermodel.registry.audit import audit, read_audit_log
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.serving_heartbeats import ServingReport
@@ -29,6 +31,7 @@ from evermodel.registry.serving_reports import ServingReports
 from evermodel.registry.tracking import connect
 from evermodel.serving.auth import Tokens
 from support.mlflow_server import wait_for_mlflow
+from support.object_stores import s3_environment
 from support.paths import PROJECT
 from support.postgres_server import USER, postgres_server, server_programs
 from support.serving_models import SPEC, World, wait_until
@@ -74,8 +77,8 @@ def test_who_may_talk_to_whom(file: dict[str, Any], services: dict[str, Any]) ->
     networks = {name: set(service["networks"]) for name, service in services.items()}
     assert set().union(*networks.values()) == file["networks"].keys()
     met = {name for name in services if networks[name] & networks["serving"]}
-    assert not met & {"redis", "storage", "grafana", "statsd", "evidently"}
-    assert [name for name in services if networks[name] & networks["evidently"]] == ["evidently"]
+    assert not met & {"redis", "grafana", "statsd", "evidently"}
+    assert {name for name in services if networks[name] & networks["evidently"]} == {"evidently", "storage"}
     assert {name for name in services if "database" in networks[name]} == {
         "postgres",
         "serving",
@@ -89,9 +92,11 @@ def test_who_may_talk_to_whom(file: dict[str, Any], services: dict[str, Any]) ->
 def test_each_service_holds_its_own_secrets_only(services: dict[str, Any]) -> None:
     held = {name: set(SECRET.findall(str(service))) for name, service in services.items()}
     tokens = {"EVERMODEL_SERVING_TOKEN", "SERVING_AIRFLOW_TOKEN", "SERVING_PROMETHEUS_TOKEN"}
-    assert held["serving"] == {"MLFLOW_SERVING_PASSWORD", "SERVING_DB_PASSWORD", *tokens}
-    assert held["evidently"] == held["prometheus"] == held["statsd"] == set()
-    assert held["storage-init"] == held["storage"] == {"S3_SECRET_KEY"}
+    assert held["serving"] == {"MLFLOW_SERVING_PASSWORD", "SERVING_DB_PASSWORD", "S3_SERVING_KEY", *tokens}
+    assert held["prometheus"] == held["statsd"] == set()
+    assert held["evidently"] == {"S3_EVIDENTLY_KEY"}
+    assert held["storage-init"] == {"S3_SECRET_KEY"}
+    assert held["storage"] == {"S3_SECRET_KEY", "S3_SERVING_KEY", "S3_EVIDENTLY_KEY"}
     assert held["mlflow"] == {"MLFLOW_PASSWORD", "MLFLOW_SECRET_KEY", "MLFLOW_DB_PASSWORD", "S3_SECRET_KEY"}
     holders = {secret: {n for n in services if secret in held[n]} for secret in set().union(*held.values())}
     assert holders["POSTGRES_PASSWORD"] == {"postgres"}
@@ -142,23 +147,44 @@ def test_prometheus_sends_its_own_token(tmp_path: Path) -> None:
 
 
 def folders(service: dict[str, Any]) -> dict[str, str]:
-    """Return the folder that each volume of a service is mounted at; `:ro` stays."""
-    return dict(volume.split(":", 1) for volume in service["volumes"])
+    """Return the folder that each named volume of a service is mounted at; `:ro` stays."""
+    return dict(volume.split(":", 1) for volume in service.get("volumes", []) if ":" in volume)
 
 
-def test_serving_and_evidently_mount_what_they_write_and_nothing_else_of_the_lake(
+def test_no_two_services_share_a_folder_that_one_of_them_writes(
     file: dict[str, Any], services: dict[str, Any]
 ) -> None:
-    lake, home = (services["serving"]["environment"][f"EVERMODEL_{name}"] for name in ("LAKE", "HOME"))
-    shared = {name: f"{lake}/{name}" for name in ("predictions", "shadow", "serving")}
-    own = {"model-cache": f"{home}/model-cache"}
-    specs = {"./include/models": "/opt/airflow/include/models:ro"}
-    assert folders(services["serving"]) == {**shared, **own, **specs}
-    assert {*shared, *own, "data"} <= file["volumes"].keys()
-    ui = {"evidently": f"{home}/evidently"}
-    assert folders(services["evidently"]) == ui
-    # Airflow reads and writes the same folders: the predictions of its batches, and what drift reads.
-    assert {*shared.items(), *ui.items()} <= set(folders(services["airflow-worker"]).items())
+    written = [
+        name
+        for service in services.values()
+        for name, place in folders(service).items()
+        if not place.endswith(":ro")
+    ]
+    assert sorted(written) == sorted(file["volumes"])
+    home = services["serving"]["environment"]["EVERMODEL_HOME"]
+    assert home.startswith(folders(services["serving"])["serving"] + "/")
+    for name in ("EVERMODEL_LAKE", "EVERMODEL_EVIDENTLY_WORKSPACE", "EVERMODEL_DATA", "EVERMODEL_DVC_REMOTE"):
+        assert {service["environment"][name].split(":")[0] for service in services.values()
+                if name in service.get("environment", {})} == {"s3"}  # fmt: skip
+    values = yaml.safe_load((DEPLOY / "kubernetes" / "values.yaml").read_text(encoding="utf-8"))
+    assert not any("persistentVolumeClaim" in volume for volume in values.get("volumes", []))
+
+
+def test_the_store_knows_each_user_for_its_bucket_alone(tmp_path: Path) -> None:
+    script = (
+        (DEPLOY / "storage.sh").read_text(encoding="utf-8").replace("/tmp/s3.json", f"{tmp_path}/s3.json")
+    )
+    keys = {f"S3_{name}_KEY": f"of {name}" for name in ("SECRET", "SERVING", "EVIDENTLY")}
+    weed = tmp_path / "weed"
+    weed.write_text('#!/bin/sh\necho "$@"\n')
+    weed.chmod(0o755)
+    started = subprocess.run(["sh", "-c", script], env={"PATH": f"{tmp_path}:{os.environ['PATH']}", **keys},
+                             capture_output=True, text=True, check=True).stdout  # fmt: skip
+    assert "-ip.bind=127.0.0.1 -s3.ip.bind=0.0.0.0" in started, "the filer asks nobody who they are"
+    users = {one["name"]: one for one in json.loads((tmp_path / "s3.json").read_text())["identities"]}
+    assert {user["credentials"][0]["secretKey"] for user in users.values()} == set(keys.values())
+    for name, bucket in (("serving", "lake"), ("evidently", "evidently")):
+        assert {action.partition(":")[2] for action in users[name]["actions"]} == {bucket}
 
 
 def test_evidently_is_open_to_this_machine_alone(services: dict[str, Any]) -> None:
@@ -445,10 +471,14 @@ def test_commands_run_with_a_read_only_root(
 
 
 def test_serving_answers_logs_and_reports_with_its_volumes_alone(
-    services: dict[str, Any], root_disk: Path, mlflow_server: str
+    services: dict[str, Any],
+    root_disk: Path,
+    mlflow_server: str,
+    s3_endpoint: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def place(path: str) -> Path:
-        return Path(path.replace("/opt/evermodel/data", str(root_disk)))
+        return Path(path.replace("/opt/evermodel/data", f"{root_disk}/data"))
 
     models, scratch = root_disk / "models", root_disk / "tmp"
     for made in (models, scratch):
@@ -457,11 +487,15 @@ def test_serving_answers_logs_and_reports_with_its_volumes_alone(
     given = services["serving"]["environment"]
     where = {
         "EVERMODEL_HOME": str(place(given["EVERMODEL_HOME"])),
-        "EVERMODEL_LAKE": str(place(given["EVERMODEL_LAKE"])),
+        "EVERMODEL_LAKE": given["EVERMODEL_LAKE"],
+        **s3_environment(s3_endpoint),
         "EVERMODEL_MODELS": str(models),
         "EVERMODEL_DATABASE": f"sqlite:///{scratch}/evermodel.db",  # which is over the network in the container
         "MLFLOW_TRACKING_URI": mlflow_server,
     }
+    for name, value in s3_environment(s3_endpoint).items():
+        monkeypatch.setenv(name, value)
+    httpx.put(f"{s3_endpoint}/lake", trust_env=False).raise_for_status()
     settings = Settings.from_environment(where)
     version = World(settings, "walled", connect(mlflow_server)).publish(1).version
     volumes = [place(v) for v in folders(services["serving"]).values() if not v.endswith(":ro")]
@@ -485,7 +519,7 @@ def test_serving_answers_logs_and_reports_with_its_volumes_alone(
     finally:
         process.terminate()
         assert process.wait(60) in (0, -signal.SIGTERM, 77), said.read_text()
-    assert list(settings.lake.glob("predictions/walled/date=*/*.parquet")), said.read_text()
+    assert files_in(settings.lake, "predictions/walled/date=*/*.parquet"), said.read_text()
     reports = ServingReports.of(settings)
     assert [one.stopped for one in reports.read("walled").gone] == [True], said.read_text()
     assert list(reports.served("walled")) == ["1"]

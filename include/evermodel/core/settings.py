@@ -40,7 +40,8 @@ class Settings(BaseModel):
     airflow_url
         Address of Airflow's web pages, for links in messages (``EVERMODEL_AIRFLOW_URL``).
     evidently
-        Folder of Evidently's workspace; inside ``home`` if not given (``EVERMODEL_EVIDENTLY_WORKSPACE``).
+        Evidently's workspace, a folder or a prefix of a bucket (``EVERMODEL_EVIDENTLY_WORKSPACE``); inside ``home`` if not
+        given, or beside the lake in its bucket.
     database
         SQLAlchemy's URL of the database (``EVERMODEL_DATABASE``); ``evermodel.db`` inside ``home`` if not given.
     serving_urls
@@ -62,7 +63,7 @@ class Settings(BaseModel):
     tracking_uri: Address
     dvc_remote: Address
     airflow_url: Address
-    evidently: Path | None = None
+    evidently: StoragePath | None = None
     database: Address | None = None
     serving_urls: tuple[Address, ...] = ()
     serving_token: SecretStr = SecretStr("")
@@ -75,9 +76,10 @@ class Settings(BaseModel):
         return self.lake if isinstance(self.lake, Path) else self.home / "state"
 
     @property
-    def evidently_workspace(self) -> Path:
-        """Folder in which Evidently's own UI finds the history of reports."""
-        return self.evidently or self.home / "evidently"
+    def evidently_workspace(self) -> StoragePath:
+        """Where Evidently's own UI finds the history of reports."""
+        beside = self.home if isinstance(self.lake, Path) else self.lake
+        return self.evidently or beside / "evidently"
 
     @property
     def database_url(self) -> str:
@@ -111,6 +113,7 @@ class Settings(BaseModel):
         airflow_home = Path(env.get("AIRFLOW_HOME", Path.home() / "airflow")).expanduser()
         home = _folder(env, "EVERMODEL_HOME", airflow_home / "evermodel")
         lake = storage_path(env.get("EVERMODEL_LAKE", str(home / "lake")), "EVERMODEL_LAKE")
+        evidently = env.get("EVERMODEL_EVIDENTLY_WORKSPACE", "").strip()
         pushed_to = str(home / "dvc-remote" if isinstance(lake, Path) else lake / "dvc")
         return cls(
             home=home,
@@ -119,7 +122,7 @@ class Settings(BaseModel):
             tracking_uri=env.get("MLFLOW_TRACKING_URI", DEFAULT_TRACKING_URI),
             dvc_remote=env.get("EVERMODEL_DVC_REMOTE", pushed_to),
             airflow_url=env.get("EVERMODEL_AIRFLOW_URL", "http://127.0.0.1:8080").rstrip("/"),
-            evidently=_folder(env, "EVERMODEL_EVIDENTLY_WORKSPACE", home / "evidently"),
+            evidently=storage_path(evidently, "EVERMODEL_EVIDENTLY_WORKSPACE") if evidently else None,
             database=env.get("EVERMODEL_DATABASE", "").strip() or None,
             serving_urls=tuple(
                 url.strip().rstrip("/")

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, insert, not_, select, update
+from sqlalchemy import delete, func, insert, not_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from evermodel.core.database.clock import now
@@ -93,6 +93,12 @@ class ServingReports:
         with database.reading() as connection:
             found = connection.execute(query.where(served_versions.c.model == model)).all()
         return {version: datetime.fromtimestamp(at, UTC) for version, at in found}
+
+    def running(self) -> int:
+        """Return the number of reports of running processes, about any model."""
+        fresh = serving_reports.c.seen > now() - FRESH.total_seconds()
+        with open_database(self.address).reading() as connection:
+            return connection.scalar(select(func.count()).select_from(serving_reports).where(fresh)) or 0
 
     def clear(self) -> int:
         """Delete the reports of all models that nobody needs any more, and return their number."""

@@ -11,6 +11,7 @@ from evermodel.core.database.schema import SCHEMA, is_usable, stored_schema
 from evermodel.core.diagnostics import Finding
 from evermodel.core.errors import EvermodelError
 from evermodel.core.settings import Settings
+from evermodel.registry.serving_reports import ServingReports
 
 _NETWORK = {
     "nfs",
@@ -27,6 +28,9 @@ _NETWORK = {
     "gpfs",
 }
 _MOUNTS = Path("/proc/self/mounts")
+_NO_REPORT = (
+    "give serving the same EVERMODEL_DATABASE: rollouts and automatic rollbacks read its reports there"
+)
 _SHARED = "set EVERMODEL_DATABASE to a PostgreSQL URL for all processes: SQLite keeps one machine's processes apart only"
 
 
@@ -48,6 +52,13 @@ def check_database(settings: Settings) -> Iterator[Finding]:
         return
     state = f"schema {found}" if found else "the tables are made at first use"
     yield Finding("database", "green", f"{database.address}: {state}")
+    if settings.serving_urls and found == SCHEMA and not ServingReports.of(settings).running():
+        yield Finding(
+            "database",
+            "yellow",
+            f"{database.address}: no serving process has reported for 30 seconds",
+            _NO_REPORT,
+        )
 
 
 def _why_shared(file: Path) -> str:

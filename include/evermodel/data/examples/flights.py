@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from evermodel.core.atomic import replacing
 from evermodel.core.errors import SourceError
+from evermodel.core.storage import StoragePath, readable, storage_path
 
 if TYPE_CHECKING:
     import duckdb
@@ -56,7 +57,7 @@ _SAMPLE = f"""
 """
 
 
-def prepare_flights(folder: Path) -> Path:
+def prepare_flights(folder: StoragePath) -> StoragePath:
     """Write ``flights.parquet``, one row for each flight that arrived, sorted by time.
 
     A file that the same recipe made from the same tables is left as it is.
@@ -69,7 +70,7 @@ def prepare_flights(folder: Path) -> Path:
     return _write(folder / "flights.parquet", _PREPARE)
 
 
-def prepare_sample(folder: Path) -> Path:
+def prepare_sample(folder: StoragePath) -> StoragePath:
     """Write ``flights_sample.parquet`` with every 40th flight by date, scheduled time, carrier and number.
 
     See `prepare_flights` for the parameters and errors.
@@ -77,7 +78,7 @@ def prepare_sample(folder: Path) -> Path:
     return _write(folder / "flights_sample.parquet", f"WITH prepared AS ({_PREPARE}) {_SAMPLE}")
 
 
-def _write(path: Path, query: str) -> Path:
+def _write(path: StoragePath, query: str) -> StoragePath:
     import duckdb
 
     source = _data_folder()
@@ -125,12 +126,12 @@ def _table(folder: Path, name: str) -> pa.Table:
         ) from error
 
 
-def _recipe_of(path: Path) -> str | None:
+def _recipe_of(path: StoragePath) -> str | None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        metadata = pq.read_metadata(path).metadata or {}
+        metadata = pq.read_metadata(readable(path)).metadata or {}
     except (OSError, pa.ArrowInvalid):
         return None
     return metadata.get(_RECIPE.encode(), b"").decode() or None
@@ -149,10 +150,11 @@ def _check_unique(database: duckdb.DuckDBPyConnection) -> None:
 
 def _main() -> None:
     parser = argparse.ArgumentParser(description="Prepare the flights example data.")
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", help="a folder, or a prefix of a bucket such as s3://input")
     parser.add_argument("--sample", action="store_true", help="write the small sample for the tests")
     arguments = parser.parse_args()
-    print((prepare_sample if arguments.sample else prepare_flights)(arguments.folder))
+    prepare = prepare_sample if arguments.sample else prepare_flights
+    print(prepare(storage_path(arguments.folder, "the folder")))
 
 
 if __name__ == "__main__":

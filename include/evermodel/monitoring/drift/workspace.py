@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import tempfile
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from evermodel.core.atomic import replacing
+from evermodel.core.storage import StoragePath
 from evermodel.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
 _MOST_COLUMNS = 12
 
 
-def keep_report(workspace: Path, spec: ModelSpec, snapshot: Any, as_of: datetime) -> UUID:
+def keep_report(workspace: StoragePath, spec: ModelSpec, snapshot: Any, as_of: datetime) -> UUID:
     """Save a day's report to the workspace, drop those that are older than the spec keeps, and return the report's id.
 
     There is one project for each model. Ids are made from model and day, so that the same day again replaces its own
@@ -28,7 +31,7 @@ def keep_report(workspace: Path, spec: ModelSpec, snapshot: Any, as_of: datetime
     Parameters
     ----------
     workspace
-        Folder of the workspace; made if there is none.
+        Folder of the workspace, made if there is none; or a prefix of a bucket.
     snapshot
         What `draw_report` returned.
     """
@@ -37,8 +40,7 @@ def keep_report(workspace: Path, spec: ModelSpec, snapshot: Any, as_of: datetime
     from evidently.ui.storage.local.base import LocalState
 
     project, report = project_id(spec.name), report_id(spec.name, as_of)
-    workspace.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".evermodel-", dir=workspace) as folder:
+    with tempfile.TemporaryDirectory(prefix="evermodel-") as folder:
         draft = LocalState(folder)
         draft.write_project(ProjectModel(id=project, name=spec.name, description=spec.description))
         # Evidently's own write takes json.dump, which is five times as slow as dumps.
@@ -107,18 +109,22 @@ def _steady(snapshot: Any) -> dict[str, Any]:
     return data
 
 
-def _publish(draft: Path, target: Path) -> None:
-    """Move the files of a draft to their places; project and dashboard only where there are none."""
-    (target / "snapshots").mkdir(parents=True, exist_ok=True)
+def _publish(draft: Path, target: StoragePath) -> None:
+    """Bring the files of a draft to their places; project and dashboard only where there are none."""
     for file in (draft / "snapshots").iterdir():
-        file.replace(target / "snapshots" / file.name)
+        _copy(file, target / "snapshots" / file.name)
     # The project's own file comes last: Evidently lists a folder as a project from then on.
     for name in ("dashboard.json", "metadata.json"):
         if not (target / name).exists():
-            (draft / name).replace(target / name)
+            _copy(draft / name, target / name)
 
 
-def _drop_old(folder: Path, spec: ModelSpec) -> None:
+def _copy(file: Path, target: StoragePath) -> None:
+    with replacing(target) as made:
+        shutil.copyfile(file, made)
+
+
+def _drop_old(folder: StoragePath, spec: ModelSpec) -> None:
     """Delete reports whose day is longer ago than the spec keeps, counted from the newest; never foreign ones."""
     own = project_id(spec.name).hex[:12]
     days = {file: day for file in folder.glob("*.json") if (day := _day(file, own)) is not None}
@@ -128,7 +134,7 @@ def _drop_old(folder: Path, spec: ModelSpec) -> None:
             file.unlink(missing_ok=True)
 
 
-def _day(file: Path, own: str) -> datetime | None:
+def _day(file: StoragePath, own: str) -> datetime | None:
     """Return the day that our id of a report begins with; None for a foreign report."""
     if not file.stem.endswith(f"-0000-8000-8000-{own}"):
         return None
