@@ -149,6 +149,22 @@ def test_a_decision_that_says_no_is_deployed_by_no_path(
     assert ModelRegistry(world.client).read(made.name).champion == champion
 
 
+def test_a_version_that_is_evaluated_again_loses_what_no_longer_holds(rollout_world: RolloutWorlds) -> None:
+    made = rollout_world({})
+    retrain, version = made.judged("r/again", None)
+    client = retrain.client
+    retrain.mlflow_run({"evermodel.snapshot": "p", "evermodel.snapshot_md5": "m"})
+    for key, value in {"decision": "earlier", "parent": "7", "anchor": "3", "git_commit": "abc"}.items():
+        client.set_model_version_tag(made.name, version, f"evermodel.{key}", value)
+
+    retrain.register({"path": "p", "md5": "m"})
+
+    tags = made.tags(version)
+    assert tags["evermodel.decision"] != "earlier"
+    assert not {"evermodel.parent", "evermodel.anchor"} & tags.keys()
+    assert tags["evermodel.run_key"] == "r/again"
+
+
 def test_a_version_of_another_run_is_not_deployed(rollout_world: RolloutWorlds) -> None:
     made = rollout_world({})
     _, other = made.judged("r/other", None, ship=False)

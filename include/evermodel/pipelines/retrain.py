@@ -129,6 +129,8 @@ class Retrain(RetrainRun):
         if version.tags.get(tag.DECISION) != decision.digest:  # evaluated again, against another champion
             for key, value in made.to_tags().items():
                 self.client.set_model_version_tag(self.spec.name, str(version.version), key, value)
+            for key in made.outdated(version):
+                self.client.delete_model_version_tag(self.spec.name, str(version.version), key)
         self.mlflow_run({tag.VERSION: str(version.version)})
         record_card(self, decision, version)
         return version

@@ -82,6 +82,11 @@ class Lineage:
             kept[tags.METRIC_VALUE] = repr(self.metric_value)
         return {**{tag: text for tag, text in kept.items() if text}, tags.FORCED: str(self.forced).lower()}
 
+    def outdated(self, version: ModelVersion) -> list[str]:
+        """Return the tags that a version has of an earlier evaluation, and that this lineage leaves empty."""
+        empty = [_tag(name) for name in ("content", "parent", "anchor", "fastpath") if not getattr(self, name)]
+        return [key for key in empty if key in version.tags]
+
     def require(self, version: ModelVersion, *names: str) -> Lineage:
         """Raise `PermanentError` for a version whose tags lack some fields."""
         missing = [name for name in names if not getattr(self, name)]
