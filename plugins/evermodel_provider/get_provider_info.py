@@ -36,5 +36,9 @@ def get_provider_info() -> dict[str, Any]:
         "connection-types": [
             {"connection-type": "mlflow", "hook-class-name": "evermodel_provider.hooks.tracking.TrackingHook"}
         ],
+        "extra-links": [
+            f"evermodel_provider.links.{name}Link"
+            for name in ("MlflowRun", "Decision", "ModelVersion", "Report")
+        ],
         "notifications": ["evermodel_provider.notifications.failure.FailureNotifier"],
     }

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from evermodel.registry.registry import ModelRegistry
+from evermodel_provider.assets import champion
 from support.airflow_runs import run
 from support.flights import FAST, World
 from support.guides import examples
@@ -27,7 +28,6 @@ def straight(model: str, **given: Any) -> Any:
     """
     from airflow.sdk import DAG
 
-    from evermodel_provider.assets import rollout_wanted
     from evermodel_provider.operators.deploy import DeployOperator
     from evermodel_provider.operators.evaluate import EvaluateOperator
     from evermodel_provider.operators.extract import ExtractOperator
@@ -43,11 +43,20 @@ def straight(model: str, **given: Any) -> Any:
         outputs = {"snapshot": validate.output, "trained": [train.output], **given}
         evaluate = EvaluateOperator(task_id="evaluate", **outputs, **step)
         register = RegisterOperator(task_id="register", snapshot=validate.output, **step)
-        deploy = DeployOperator(
-            task_id="deploy", version=register.output, outlets=[rollout_wanted(model)], **step
-        )
+        deploy = DeployOperator(task_id="deploy", version=register.output, **step)
         evaluate >> register >> deploy
     return dag
+
+
+def events_of(asset: Any) -> list[dict[str, Any]]:
+    """Return what the events of an asset carry."""
+    from airflow.models.asset import AssetEvent, AssetModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        query = select(AssetEvent).join(AssetModel, AssetEvent.asset_id == AssetModel.id)
+        return [event.extra for event in session.scalars(query.where(AssetModel.uri == asset.uri))]
 
 
 def test_the_retrain_among_own_tasks_ends_without_a_version_if_a_gate_fails(model: World) -> None:
@@ -91,6 +100,11 @@ def test_a_challenger_that_passed_is_deployed_and_judged_for_another_it_is_not(m
     first = run(straight(model.name), "2013-03-11")
     assert first.state == "success"
     assert ModelRegistry(model.client).read(model.name).champion == "1"
+    assert events_of(champion(model.name)) == [{"version": "1"}]
+    decision = first.xcom("evaluate", "_link_evermodel_DecisionLink")
+    assert decision.endswith("/artifacts/decision.html")
+    assert first.xcom("deploy", "_link_evermodel_ModelVersionLink").endswith(f"/{model.name}/versions/1")
+    assert "links" not in first.xcom("evaluate")
 
     for given in ({"trained": [first.xcom("train")]}, {"snapshot": first.xcom("validate")}):
         done = run(straight(model.name, **given), "2013-03-25")

@@ -10,6 +10,7 @@ import pytest
 
 from support.distributions import build_wheels
 from support.fresh_environment import FreshEnvironment
+from support.guides import examples
 from support.paths import PROJECT, SAMPLE
 
 pytestmark = [pytest.mark.install, pytest.mark.timeout(1800)]
@@ -34,16 +35,20 @@ airflow dags list-import-errors
 airflow dags test retrain_orders 2014-01-03
 evermodel status orders
 """
-# What Airflow's environment lacks is in the other one.
+# What Airflow's environment lacks is in the other one. No challenger reaches the floor of the environment `strict`.
 THIN_RETRAIN = """
 set -euo pipefail
 "$TRAINING/evermodel" init orders.parquet --label returned
+printf '\nenvironments: {strict: {gate: {floor: 0.99}}}\n' >> models/orders.yaml
 evermodel check --files-only
 evermodel dags write
+cp own_orders.py airflow/dags/
 airflow dags reserialize
 airflow dags list-import-errors
+EVERMODEL_ENVIRONMENT=strict airflow dags test own_orders 2014-01-03
+"$TRAINING/evermodel" status orders || test $? = 4
 airflow dags test retrain_orders 2014-01-03
-airflow dags test score_orders 2014-01-03
+airflow dags test score_orders 2014-01-01
 "$TRAINING/evermodel" status orders
 """
 
@@ -89,8 +94,14 @@ def test_a_thin_worker_retrains_and_scores_with_the_work_in_a_second_interpreter
         "EVERMODEL_STEP_PYTHON": str(training.programs / "python"),
         "TRAINING": str(training.programs),
     }
+    (own,) = [
+        one for one in examples("python") if one.text.startswith("from evermodel_provider import retrain")
+    ]
+    (tmp_path / "own_orders.py").write_text(own.text)
     said = _retrain(worker, THIN_RETRAIN, tmp_path, elsewhere)
     assert f"Step train runs in {training.programs}/python" in said
+    assert "the retrain kept the champion" in said
+    assert "no champion yet" in said
     assert "Scored " in said
 
 

@@ -48,8 +48,13 @@ class FreshEnvironment:
     def install(self, *words: str | Path) -> None:
         """Install requirements; what cannot be resolved fails with uv's own words."""
         command = [UV, "pip", "install", "--quiet", "--python", self.programs / "python"]
+        # uv keeps what it unpacked, by a wheel's place: that of an earlier run may have been the same.
+        ours = [f"--refresh-package={name}" for name in ("evermodel", "airflow-provider-evermodel")]
         done = subprocess.run(
-            [*command, "--find-links", self.wheels, *words], capture_output=True, text=True, check=False
+            [*command, *ours, "--find-links", self.wheels, *words],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, done.stderr[-3000:]
 

@@ -67,9 +67,9 @@ class StepWork:
         return DriftRun(self.spec, self.as_of, self.connect(), self.settings)
 
     def input(self, name: str) -> Any:
-        """Return an input of the request."""
+        """Return an input of the request; a result of another step may come with its links."""
         try:
-            return self.request.inputs[name]
+            return _without_links(self.request.inputs[name])
         except KeyError:
             raise StepContractError(f"the request lacks the input {name}", f"set inputs.{name}") from None
 
@@ -106,12 +106,12 @@ def _predictions_ready(work: StepWork) -> Result:
 def _extract(work: StepWork) -> Result:
     """Take the snapshot."""
     from evermodel.registry.tags import AIRFLOW_RUN
+    from evermodel.registry.tracking import run_url
 
     retrain = work.retrain()
-    snapshot = retrain.extract()
-    if started_by := work.request.inputs.get("airflow_run"):
-        retrain.mlflow_run({AIRFLOW_RUN: str(started_by)})
-    return snapshot.to_json()
+    snapshot, started_by = retrain.extract(), work.request.inputs.get("airflow_run")
+    run = retrain.mlflow_run({AIRFLOW_RUN: str(started_by)} if started_by else None)
+    return {**snapshot.to_json(), "links": {"MLflow run": run_url(work.settings.tracking_uri, run)}}
 
 
 def _validate(work: StepWork) -> Result:
@@ -134,11 +134,15 @@ def _validate(work: StepWork) -> Result:
 def _train(work: StepWork) -> Result:
     """Train one candidate."""
     from evermodel.core.names import require_known
+    from evermodel.registry.tracking import run_url
 
     candidates = {candidate.name: candidate for candidate in work.spec.candidates}
     wanted = str(work.input("candidate"))
     require_known("candidate", [wanted], sorted(candidates))
-    return work.retrain().train(candidates[wanted], work.input("snapshot")["path"]).to_json()
+    retrain = work.retrain()
+    trained = retrain.train(candidates[wanted], work.input("snapshot")["path"])
+    run = retrain.client.get_run(trained.mlflow_run)
+    return {**trained.to_json(), "links": {"MLflow run": run_url(work.settings.tracking_uri, run)}}
 
 
 def _evaluate(work: StepWork) -> Result:
@@ -148,12 +152,15 @@ def _evaluate(work: StepWork) -> Result:
     """
     from evermodel.modeling.training import TrainedCandidate
     from evermodel.registry.approval import AUTO
+    from evermodel.reports.retrain.log_decision_page import evidence_links
 
     trained = [TrainedCandidate(**item) for item in work.input("trained") if item]
     snapshot = work.input("snapshot")["path"]
     asked = "manual" if work.request.inputs.get("approval") == "manual" else work.spec.approval
     approval = AUTO if work.waived else asked
-    decision = work.retrain().evaluate(snapshot, trained, work.force_reason, approval)
+    retrain = work.retrain()
+    decision = retrain.evaluate(snapshot, trained, work.force_reason, approval)
+    links = evidence_links(work.settings.tracking_uri, retrain.read_run(), registered=False)
     return {
         "ship": decision.ship,
         "verdict": decision.verdict,
@@ -164,12 +171,14 @@ def _evaluate(work: StepWork) -> Result:
         "champion": decision.champion[0] if decision.champion else None,
         "decision": decision.digest,
         "gates": [asdict(gate) for gate in decision.gates],
+        "links": links,
     }
 
 
 def _register(work: StepWork) -> Result:
     """Register the challenger, if its decision ships."""
-    return {"version": str(work.retrain().register(work.input("snapshot")).version)}
+    version = str(work.retrain().register(work.input("snapshot")).version)
+    return {"version": version, "links": _version_link(work, version)}
 
 
 def _deploy(work: StepWork) -> Result:
@@ -180,8 +189,10 @@ def _deploy(work: StepWork) -> Result:
     retrain, version = work.retrain(), str(work.input("version"))
     strategy = work.spec.rollout.strategy
     if strategy != "direct" and retrain.decision().parent is not None:
-        return {"rollout": {**retrain.ask_for_rollout(version), "strategy": strategy}}
-    return asdict(retrain.deploy(version))
+        done: Result = {"rollout": {**retrain.ask_for_rollout(version), "strategy": strategy}}
+    else:
+        done = asdict(retrain.deploy(version))
+    return {**done, "links": _version_link(work, version)}
 
 
 def _finish(work: StepWork) -> Result:
@@ -205,19 +216,23 @@ def _finish(work: StepWork) -> Result:
         links=work.request.inputs.get("links"),
     )
     retrain.finish(ended)
-    return {"outcome": ended.value, "summary": summary}
+    return {"outcome": ended.value, "summary": summary, "links": summary["links"]}
 
 
 def _score(work: StepWork) -> Result:
     """Score the day before the moment with the champion."""
     from evermodel.modeling.scoring.day import score_day
 
-    return score_day(work.spec, work.as_of, work.connect(), work.settings).to_json()
+    scored = score_day(work.spec, work.as_of, work.connect(), work.settings)
+    return {**scored.to_json(), "links": _version_link(work, scored.version)}
 
 
 def _drift_verdict(work: StepWork) -> Result:
     """Evaluate the window of the prediction log."""
-    verdict = work.drift().judge()
+    from evermodel.registry.tracking import run_url
+
+    watch = work.drift()
+    verdict = watch.judge()
     performance = verdict.performance
     return {
         "severity": verdict.severity,
@@ -233,12 +248,16 @@ def _drift_verdict(work: StepWork) -> Result:
             f"{c.column} {c.measure} {c.effect:.3f} (normal up to {c.calm:.3f}): {c.summary}"
             for c in verdict.drifting
         ],
+        "links": {"MLflow run": run_url(work.settings.tracking_uri, watch.mlflow_run())},
     }
 
 
 def _drift_report(work: StepWork) -> Result:
     """Store the report of the window; the result's `url` is its MLflow run."""
-    return {"url": work.drift().report()}
+    from evermodel.pipelines.drift import REPORT_FILE
+
+    url = work.drift().report()
+    return {"url": url, "links": {"MLflow run": url, "Report": f"{url}/artifacts/{REPORT_FILE}"}}
 
 
 STEPS: Mapping[str, Callable[[StepWork], Result]] = {
@@ -255,6 +274,18 @@ STEPS: Mapping[str, Callable[[StepWork], Result]] = {
     "drift_verdict": _drift_verdict,
     "drift_report": _drift_report,
 }
+
+
+def _without_links(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_links(item) for item in value]
+    return {k: v for k, v in value.items() if k != "links"} if isinstance(value, dict) else value
+
+
+def _version_link(work: StepWork, version: str) -> dict[str, str]:
+    from evermodel.registry.tracking import version_url
+
+    return {"Model version": version_url(work.settings.tracking_uri, work.spec.name, version)}
 
 
 def _window(work: StepWork) -> Window:

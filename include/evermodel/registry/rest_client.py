@@ -72,6 +72,14 @@ class RestClient:
             trust_env=False,
         )
 
+    def __getattr__(self, name: str) -> Any:
+        """Name the extra for MLflow's other methods, which only its own client has."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise MissingExtraError(
+            f"mlflow is not installed in this environment, and {name} needs it", install_command(["train"])
+        )
+
     def get_registered_model(self, name: str) -> Any:
         """Return the aliases and tags of a model."""
         found = self._ask("GET", "registered-models/get", name=name)["registered_model"]

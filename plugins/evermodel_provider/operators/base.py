@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.sdk import BaseOperator, Param
+from airflow.sdk import AssetAlias, BaseOperator, Param
 
 from evermodel.core.errors import SpecError
 from evermodel.core.step_contract import StepRequest
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     Lineage = tuple[list[Data], list[Data]]
 
+# The default outlets: which asset it is, and whether there is an event, is known when the step has ended.
+ALIAS = "evermodel"
 # A scheduled run works as of the end of its data interval, any other as of its request.
 AS_OF = "{{ dag_run.data_interval_end or dag_run.run_after }}"
 
@@ -80,6 +82,7 @@ class ModelOperator(BaseOperator):
     kind: ClassVar[Kind] = "registry"  # whose `resources` of the spec hold
     objects: ClassVar[tuple[str, ...]] = ()  # fields that hold results of other tasks, not texts
     _returned: Any = None
+    links: Mapping[str, str] = {}  # where what the step made can be seen, by the name of the link
 
     def __init__(
         self,
@@ -114,7 +117,16 @@ class ModelOperator(BaseOperator):
 
         :param inputs: What the step needs beside model and moment.
         """
-        return self.runner.run(name, self.request(inputs))
+        return self.run(name, self.request(inputs))
+
+    def run(self, name: str, request: StepRequest, **consent: Any) -> dict[str, Any]:
+        """Run a step and return its result; its links become those of the task.
+
+        :param consent: See `StepRunner.run`.
+        """
+        result = self.runner.run(name, request, **consent)
+        self.links = result.pop("links", {})
+        return result
 
     def request(self, inputs: Mapping[str, Any]) -> StepRequest:
         """Return the request of a step."""
@@ -162,6 +174,19 @@ class ModelOperator(BaseOperator):
                 f"give the task outlets=[{asset_of.__name__}('{self.spec.name}')]{note}",
             )
         return wanted
+
+    def announce(self, context: Context, asset_of: Callable[[str], Asset], **facts: Any) -> bool:
+        """Emit the asset event of what was done, if the task has its default outlets, and tell whether it has.
+
+        Outlets that were given emit their events by themselves.
+
+        :param facts: What the event carries.
+        """
+        alias = AssetAlias(ALIAS)
+        if alias not in self.outlets:
+            return False
+        context["outlet_events"][alias].add(asset_of(self.spec.name), extra=facts)
+        return True
 
     def drift_watch(self) -> DriftRun:
         """Return the drift run of this run's day."""

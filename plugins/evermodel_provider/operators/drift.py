@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from evermodel.monitoring.problems import RANK
 from evermodel.spec.window import last_day, whole_day
 from evermodel_provider.lineage import predictions_data, version_data
+from evermodel_provider.links import MlflowRunLink, ReportLink
 from evermodel_provider.metrics import measure
 from evermodel_provider.operators.base import ModelOperator
 
@@ -23,6 +24,7 @@ class DriftVerdictOperator(ModelOperator):
     """
 
     kind = "drift"
+    operator_extra_links = (MlflowRunLink(),)
 
     def run_step(self, context: Context) -> dict[str, Any]:
         """Evaluate the window."""
@@ -56,6 +58,7 @@ class EvidentlyReportOperator(ModelOperator):
     """
 
     kind = "drift"
+    operator_extra_links = (ReportLink(), MlflowRunLink())
 
     def run_step(self, context: Context) -> str:
         """Render the report."""

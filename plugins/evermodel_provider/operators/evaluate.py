@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseBranchOperator
 
+from evermodel_provider.links import DecisionLink, MlflowRunLink
 from evermodel_provider.metrics import measure
 from evermodel_provider.operators.base import SnapshotStepOperator, native
 from evermodel_provider.operators.request import approval_of, force_of
@@ -26,6 +27,10 @@ class EvaluateOperator(SnapshotStepOperator):
     """
 
     kind = "training"
+    operator_extra_links = (
+        DecisionLink(),
+        MlflowRunLink(),
+    )
     template_fields: Sequence[str] = (*SnapshotStepOperator.template_fields, "trained")
     objects = ("snapshot", "trained")
 
@@ -37,7 +42,7 @@ class EvaluateOperator(SnapshotStepOperator):
         """Evaluate the challenger."""
         force, (approval, waived) = force_of(self.spec, context), approval_of(self.spec, context)
         inputs = {"snapshot": self.snapshot, "trained": list(self.trained), "approval": approval}
-        decision = self.runner.run("evaluate", self.request(inputs), force_reason=force, waived=waived)
+        decision = self.run("evaluate", self.request(inputs), force_reason=force, waived=waived)
         gates = decision.pop("gates")
         self.log.info(
             "Challenger %s: %s (%s)", decision["candidate"], decision["verdict"], decision.pop("reason")

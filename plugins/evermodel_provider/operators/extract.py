@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from evermodel_provider.lineage import snapshot_data, source_data
+from evermodel_provider.links import MlflowRunLink
 from evermodel_provider.metrics import measure
 from evermodel_provider.operators.base import RetrainStepOperator
 
@@ -21,6 +22,7 @@ class ExtractOperator(RetrainStepOperator):
     """
 
     kind = "training"
+    operator_extra_links = (MlflowRunLink(),)
 
     def run_step(self, context: Context) -> dict[str, Any]:
         """Take the snapshot."""

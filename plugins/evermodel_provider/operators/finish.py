@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from evermodel_provider.links import DecisionLink, MlflowRunLink, ModelVersionLink
 from evermodel_provider.operators.base import RetrainStepOperator, run_url
 
 if TYPE_CHECKING:
@@ -30,6 +31,11 @@ class RetrainReportOperator(RetrainStepOperator):
         "promotion",
     )
     objects = ("version", "approval", "promotion")
+    operator_extra_links = (
+        DecisionLink(),
+        ModelVersionLink(),
+        MlflowRunLink(),
+    )
 
     def __init__(
         self, *, version: Any = None, approval: Any = None, promotion: Any = None, **kwargs: Any

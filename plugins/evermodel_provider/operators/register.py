@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from evermodel_provider.lineage import snapshot_data, version_data
+from evermodel_provider.links import ModelVersionLink
 from evermodel_provider.metrics import count
 from evermodel_provider.operators.base import SnapshotStepOperator
 
@@ -19,6 +20,8 @@ class RegisterOperator(SnapshotStepOperator):
 
     Returns the version.
     """
+
+    operator_extra_links = (ModelVersionLink(),)
 
     def run_step(self, context: Context) -> str:
         """Register the challenger."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Param
+from airflow.sdk import AssetAlias, Param
 
-from evermodel_provider.operators.base import ModelOperator, optional, version_links
+from evermodel_provider.assets import champion
+from evermodel_provider.operators.base import ALIAS, ModelOperator, optional, version_links
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -26,7 +27,7 @@ def rollback_form() -> dict[str, Param]:
 class RollbackOperator(ModelOperator):
     """Make an earlier champion the champion again and send a message; serving processes follow within seconds.
 
-    Running it again rolls back once. Returns the line of the history.
+    Running it again rolls back once. Returns the line of the history. Without `outlets` the task updates the asset `champion`.
 
     :param version: An earlier champion; empty: the last one that answered requests. (templated)
     :param reason: Why. (templated)
@@ -45,6 +46,7 @@ class RollbackOperator(ModelOperator):
         run_key: str = "{{ dag_run.run_id }}",
         **kwargs: Any,
     ) -> None:
+        kwargs.setdefault("outlets", [AssetAlias(ALIAS)])
         super().__init__(**kwargs)
         self.version = version
         self.reason = reason
@@ -74,6 +76,7 @@ class RollbackOperator(ModelOperator):
             reports=ServingReports.of(settings),
         )
         self.log.info("Version %s is the champion again (before: %s)", done.version, done.previous)
+        self.announce(context, champion, version=done.version)
         links = version_links(context, settings, model, done.version)
         message = rollback_message(model, done, links, active.challenger if active else "")
         tell(self.spec, settings, "rollback", message, links["Model version"])

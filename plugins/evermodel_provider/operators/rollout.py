@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException
-from airflow.sdk import Param
+from airflow.sdk import AssetAlias, Param
 
 from evermodel.core.errors import RolloutError
 from evermodel.spec.rollout import STRATEGIES
-from evermodel_provider.assets import rollout_wanted
-from evermodel_provider.operators.base import ModelOperator, optional, version_links
+from evermodel_provider.assets import champion, rollout_wanted
+from evermodel_provider.operators.base import ALIAS, ModelOperator, optional, version_links
 from evermodel_provider.operators.request import by_tasks
 
 if TYPE_CHECKING:
@@ -137,14 +137,16 @@ class StartRolloutOperator(RolloutOperator):
 class FinishRolloutOperator(RolloutOperator):
     """Emit the champion's asset event if the rollout was promoted; skip otherwise.
 
-    Returns the version.
+    Returns the version. Without `outlets` the task updates the asset `champion`.
 
     :param evaluation: What `RolloutSensor` returned. (templated)
     """
 
     template_fields: Sequence[str] = (*ModelOperator.template_fields, "evaluation")
+    objects = ("evaluation",)
 
     def __init__(self, *, evaluation: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("outlets", [AssetAlias(ALIAS)])
         super().__init__(**kwargs)
         self.evaluation = evaluation
 
@@ -152,6 +154,7 @@ class FinishRolloutOperator(RolloutOperator):
         """Continue only after a promotion."""
         if self.evaluation["state"] != "promoted":
             raise AirflowSkipException(f"the rollout was {self.evaluation['state'].replace('_', ' ')}")
+        self.announce(context, champion, version=str(self.evaluation["version"]))
         return str(self.evaluation["version"])
 
 
@@ -165,6 +168,7 @@ class RolloutReportOperator(RolloutOperator):
     """
 
     template_fields: Sequence[str] = (*ModelOperator.template_fields, "evaluation", "thread")
+    objects = ("evaluation",)
 
     def __init__(self, *, evaluation: Any, thread: str = "", **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -6,12 +6,15 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException
+from airflow.sdk import AssetAlias
 
 from evermodel.core.errors import EmptyWindowError
 from evermodel.spec.window import last_day, whole_day
+from evermodel_provider.assets import predictions
 from evermodel_provider.lineage import predictions_data, source_data, version_data
+from evermodel_provider.links import ModelVersionLink
 from evermodel_provider.metrics import measure
-from evermodel_provider.operators.base import ModelOperator, optional
+from evermodel_provider.operators.base import ALIAS, ModelOperator, optional
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, Param
@@ -31,9 +34,16 @@ class ScoreOperator(ModelOperator):
 
     A repetition replaces that day's batch only. Map it over what `DaysToScoreSensor` returns; in a range of days, a day
     without rows is skipped. Returns day, version, rows, mean score and path.
+
+    Without `outlets` the task updates the asset `predictions`.
     """
 
     kind = "scoring"
+    operator_extra_links = (ModelVersionLink(),)
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("outlets", [AssetAlias(ALIAS)])
+        super().__init__(**kwargs)
 
     def run_step(self, context: Context) -> dict[str, Any]:
         """Score the day."""
@@ -46,6 +56,7 @@ class ScoreOperator(ModelOperator):
             if context["params"].get("from"):
                 raise AirflowSkipException(error.problem) from error
             raise
+        self.announce(context, predictions, day=scored["day"], version=scored["version"])
         said = (scored["rows"], scored["day"], scored["version"])
         self.log.info("Scored %d rows of %s with version %s", *said)
         measure(self.spec.name, scored_rows=scored["rows"], scoring_seconds=time.monotonic() - began)

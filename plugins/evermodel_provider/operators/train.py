@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from evermodel_provider.lineage import candidate_data, snapshot_data
+from evermodel_provider.links import MlflowRunLink
 from evermodel_provider.metrics import measure
 from evermodel_provider.operators.base import SnapshotStepOperator
 
@@ -26,6 +27,7 @@ class TrainOperator(SnapshotStepOperator):
     """
 
     kind = "training"
+    operator_extra_links = (MlflowRunLink(),)
     template_fields: Sequence[str] = (*SnapshotStepOperator.template_fields, "candidate", "chosen")
     objects = ("snapshot", "chosen")
 
