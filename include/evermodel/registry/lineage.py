@@ -84,7 +84,9 @@ class Lineage:
 
     def outdated(self, version: ModelVersion) -> list[str]:
         """Return the tags that a version has of an earlier evaluation, and that this lineage leaves empty."""
-        empty = [_tag(name) for name in ("content", "parent", "anchor", "fastpath") if not getattr(self, name)]
+        empty = [
+            _tag(name) for name in ("content", "parent", "anchor", "fastpath") if not getattr(self, name)
+        ]
         return [key for key in empty if key in version.tags]
 
     def require(self, version: ModelVersion, *names: str) -> Lineage:
