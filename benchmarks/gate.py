@@ -17,7 +17,7 @@ from benchmarks.outcome import Outcome
 from evermodel.evaluation.decision import compare
 from evermodel.stats.bootstrap import paired_gain
 from evermodel.stats.clusters import Clusters
-from evermodel.stats.metrics import METRICS
+from evermodel.stats.metrics import MetricParameters, metrics_by_name
 
 CONFIDENCE = 0.95
 STATED = (1 - CONFIDENCE) / 2
@@ -27,6 +27,8 @@ WHOLE = "drawn whole"
 CLUSTERED = ((7, 450, 0.5), (30, 14, 0.7), (200, 5, 0.7))
 RESAMPLES, ROWS = 2000, 100_000
 _TRUTH_ROWS = 1_000_000
+_COST = {"true_negative": 0.0, "false_positive": 1.0, "false_negative": 3.0, "true_positive": 0.0}
+METRICS = metrics_by_name("binary", MetricParameters(precision=0.6, cost=_COST))
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,8 @@ def _errors(metric: str, rows: int, times: int) -> Iterator[Cell]:
     for verdict in ("better", "worse"):
         yield Cell(f"equal models: {verdict}", metric, rows, times, names.count(verdict) / times, STATED)
     truth = _draw(np.random.default_rng(1), _TRUTH_ROWS, -0.3)
-    margin = -METRICS[metric].gain(*(METRICS[metric](truth[0], scores) for scores in truth[1:]))
+    found = METRICS[metric]
+    margin = -found.gain(*(found(truth[0], found.answers(scores, 0.5)) for scores in truth[1:]))
     names = _verdicts(metric, rows, times, ahead=-0.3, margin=margin)
     shipped = sum(name in ("better", "not_worse") for name in names)
     yield Cell("worse by the margin: may ship", metric, rows, times, shipped / times, STATED)

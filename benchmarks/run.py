@@ -24,6 +24,7 @@ NAMES = (
     "orchestration",
     "rollout",
     "data",
+    "estimators",
     "page",
 )
 SCALES = ("full", "small")

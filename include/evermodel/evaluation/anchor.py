@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from evermodel.core.errors import GateError
 from evermodel.evaluation.comparison import gain_text, outcome
 from evermodel.evaluation.decision import Gate
-from evermodel.evaluation.evaluated_model import EvaluatedModel, score
+from evermodel.evaluation.evaluated_model import EvaluatedModel, score, threshold_of
 from evermodel.evaluation.margin import in_units
 from evermodel.modeling.tasks import primary
 from evermodel.spec import ModelSpec
@@ -50,6 +50,7 @@ def against_anchor(
     classes: tuple[str, ...],
     challenger: Floats,
     clusters: Clusters | None,
+    threshold: float = 0.5,
 ) -> AnchorResult:
     """Compare a challenger with the anchor on the test window, by the primary metric.
 
@@ -57,18 +58,20 @@ def against_anchor(
     been shown. An anchor that cannot be scored, such as one with a feature that is gone, warns and is given up.
     """
     metric = primary(spec)
-    title, threshold = f"{metric.name} against the best version of twelve months", "within the year's budget"
+    title, wanted = f"{metric.name} against the best version of twelve months", "within the year's budget"
     try:
         theirs = score(spec, anchor, features, classes)
+        thresholds = threshold, threshold_of(spec, anchor)
     except GateError as error:
-        return AnchorResult(Gate(title, "warn", None, threshold, f"not compared: {error.problem}"), True)
+        return AnchorResult(Gate(title, "warn", None, wanted, f"not compared: {error.problem}"), True)
     (measured,) = side_by_side(
         [metric], labels, challenger, theirs,
         confidence=spec.gate.confidence, resamples=spec.gate.resamples, seed=spec.seed, clusters=clusters,
+        thresholds=thresholds,
     )  # fmt: skip
     gain = measured.gain
     assert gain is not None
-    budget = in_units(spec, spec.gate.year_budget, metric, labels, theirs)
+    budget = in_units(spec.gate.year_budget, metric, labels, theirs, thresholds[1])
     verdict = outcome(measured, budget)
     lost = verdict == "worse" and gain.value < -budget
     detail = (
@@ -76,5 +79,5 @@ def against_anchor(
         f"budget {budget:.3g}{margin_text(spec.gate.year_budget)}"
     )
     value = gain.value if math.isfinite(gain.value) else None
-    gate = Gate(title, "fail" if lost else "pass", value, threshold, detail)
+    gate = Gate(title, "fail" if lost else "pass", value, wanted, detail)
     return AnchorResult(gate, verdict == "better")

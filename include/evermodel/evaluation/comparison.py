@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from evermodel.evaluation.decision import COLD_START, Comparison, Gate, compare
-from evermodel.modeling.tasks import confidence_of, metric_of, primary
+from evermodel.modeling.tasks import confidence_of, metric_of
 from evermodel.spec import ModelSpec
 from evermodel.spec.parts import margin_text
 from evermodel.stats.bootstrap import ConfidenceInterval, MeasuredMetric, side_by_side
@@ -23,9 +23,10 @@ def measure_window(
     challenger: Floats,
     champion: Floats | None,
     clusters: Clusters | None = None,
+    thresholds: tuple[float, float] = (0.5, 0.5),
 ) -> list[MeasuredMetric]:
     """Measure the primary metric, then the secondary ones, on the same resamples of the test window."""
-    metrics = [primary(spec), *(metric_of(spec, check.metric) for check in spec.gate.secondary)]
+    metrics = [metric_of(spec, name) for name in spec.gate.metrics]
     return side_by_side(
         metrics,
         labels,
@@ -35,6 +36,7 @@ def measure_window(
         resamples=spec.gate.resamples,
         seed=spec.seed,
         clusters=clusters,
+        thresholds=thresholds,
     )
 
 

@@ -49,6 +49,8 @@ class Decision:
         of earlier releases.
     anchor
         The version that later ones are compared with if this one ships; empty: this one.
+    threshold
+        From which on the challenger decides a probability positive; None without a rule for decisions.
     """
 
     model: str
@@ -70,6 +72,7 @@ class Decision:
     approval: str = ""
     margin: float | None = None
     anchor: str = ""
+    threshold: float | None = None
 
     @property
     def digest(self) -> str:
@@ -84,7 +87,7 @@ class Decision:
     def to_json(self) -> dict[str, Any]:
         """Return plain data, ready for JSON."""
         data = asdict(self)
-        for name in ("files", "approval", "margin", "anchor"):
+        for name in ("files", "approval", "margin", "anchor", "threshold"):
             if data[name] in ({}, "", None):
                 del data[name]  # the digests of decisions without stay what they were
         return data

@@ -12,7 +12,7 @@ from evermodel.evaluation.anchor import against_anchor
 from evermodel.evaluation.behavioral_tests import behavioral_gates
 from evermodel.evaluation.comparison import calibration_gate, comparison_gates, measure_window, outcome
 from evermodel.evaluation.decision import Comparison, Decision, Gate
-from evermodel.evaluation.evaluated_model import EvaluatedModel, score
+from evermodel.evaluation.evaluated_model import EvaluatedModel, score, threshold_of
 from evermodel.evaluation.fairness import fairness_gates
 from evermodel.evaluation.latency_and_size import cost_gates
 from evermodel.evaluation.margin import margins_of
@@ -27,7 +27,7 @@ from evermodel.stats.metrics import Floats
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["EvaluatedModel", "evaluate", "score"]
+__all__ = ["EvaluatedModel", "evaluate", "score", "threshold_of"]
 
 
 def evaluate(
@@ -81,17 +81,21 @@ def evaluate(
     scores = score(spec, challenger, features, classes)
     theirs, unusable = _champion_scores(spec, champion, features, classes, unusable)
     clusters = clusters_of(spec, features, times)
-    measured = measure_window(spec, labels, scores, theirs, clusters)
-    margins = margins_of(spec, measured, labels, theirs)
+    own_threshold = threshold_of(spec, challenger)
+    thresholds = own_threshold, own_threshold if champion is None else threshold_of(spec, champion)
+    measured = measure_window(spec, labels, scores, theirs, clusters, thresholds)
+    margins = margins_of(spec, measured, labels, theirs, thresholds[1])
     held = (
-        None if anchor is None else against_anchor(spec, anchor, features, labels, classes, scores, clusters)
+        None
+        if anchor is None
+        else against_anchor(spec, anchor, features, labels, classes, scores, clusters, own_threshold)
     )
     gates = [
         *comparison_gates(spec, measured, margins, unusable),
         *(() if held is None else (held.gate,)),
-        skill_gate(spec, labels, scores, clusters),
+        skill_gate(spec, labels, scores, clusters, own_threshold),
         *calibration_gate(spec, labels, scores),
-        *slice_gates(spec, features, labels, scores, theirs, margins[0], clusters),
+        *slice_gates(spec, features, labels, scores, theirs, margins[0], clusters, thresholds),
         *fairness_gates(spec, features, labels, scores),
         *behavioral_gates(spec, features, scores, lambda frame: score(spec, challenger, frame, classes)),
         *cost_gates(spec, challenger, features),
@@ -125,6 +129,7 @@ def evaluate(
         approval=approval or spec.approval,
         margin=None if first.gain is None else margins[0],
         anchor="" if forced or surpassed or best is None else best.version,
+        threshold=challenger.threshold,
     )
 
 

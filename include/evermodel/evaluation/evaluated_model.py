@@ -35,6 +35,8 @@ class EvaluatedModel:
         SHA-256 of its files; empty if it is stored nowhere.
     version
         In the registry; empty for a challenger.
+    threshold
+        From which on a probability is decided positive, as chosen when it was trained; None without a rule.
     """
 
     name: str
@@ -44,6 +46,12 @@ class EvaluatedModel:
     fast: FastPath | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     version: str = ""
+    threshold: float | None = None
+
+
+def threshold_of(spec: ModelSpec, model: EvaluatedModel) -> float:
+    """Return the threshold of a model's decisions; that of the spec for one that has none of its own."""
+    return spec.performance.threshold if model.threshold is None else model.threshold
 
 
 def score(

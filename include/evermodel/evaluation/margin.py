@@ -21,7 +21,11 @@ from evermodel.stats.metrics import Floats, Metric
 
 
 def margins_of(
-    spec: ModelSpec, measured: Sequence[MeasuredMetric], labels: NDArray[Any], champion: Floats | None
+    spec: ModelSpec,
+    measured: Sequence[MeasuredMetric],
+    labels: NDArray[Any],
+    champion: Floats | None,
+    threshold: float = 0.5,
 ) -> list[float]:
     """Return the margin of the primary metric, then those of the secondary ones; zeros without a champion.
 
@@ -29,28 +33,32 @@ def margins_of(
     ----------
     measured
         The same metrics on the test window.
+    threshold
+        From which on the champion's answers are decided positive.
     """
     declared = [spec.gate.margin, *(check.margin for check in spec.gate.secondary)]
     if champion is None:
         return [0.0 for _ in declared]
     return [
-        in_units(spec, margin, found.metric, labels, champion)
+        in_units(margin, found.metric, labels, champion, threshold)
         for margin, found in zip(declared, measured, strict=True)
     ]
 
 
-def in_units(spec: ModelSpec, margin: Margin, metric: Metric, labels: NDArray[Any], scores: Floats) -> float:
+def in_units(
+    margin: Margin, metric: Metric, labels: NDArray[Any], scores: Floats, threshold: float = 0.5
+) -> float:
     """Return a margin in units of a metric.
 
     Parameters
     ----------
-    scores
+    scores, threshold
         Predictions of the model whose gain over the best constant a share refers to. One without a gain leaves no
         margin.
     """
     share = margin_share(margin)
     if share is None:
         return float(margin)
-    constant = best_constant(spec.task, metric.name, labels, scores)
-    gain = float(metric.gain(metric(labels, scores), metric(labels, constant)))
+    answers = metric.answers(scores, threshold)
+    gain = float(metric.gain(metric(labels, answers), metric(labels, best_constant(metric, labels, answers))))
     return share * gain if math.isfinite(gain) and gain > 0 else 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -12,15 +13,16 @@ from evermodel.evaluation.comparison import evidence_text, gain_text
 from evermodel.evaluation.decision import Gate
 from evermodel.modeling.tasks import primary
 from evermodel.spec import ModelSpec
-from evermodel.spec.parts import Task
 from evermodel.stats.bootstrap import side_by_side
 from evermodel.stats.clusters import Clusters
-from evermodel.stats.metrics import Floats
+from evermodel.stats.metrics import Floats, Metric
 
 _RESAMPLES = 500  # a yes or no needs fewer than an interval that people read
 
 
-def skill_gate(spec: ModelSpec, labels: NDArray[Any], scores: Floats, clusters: Clusters | None) -> Gate:
+def skill_gate(
+    spec: ModelSpec, labels: NDArray[Any], scores: Floats, clusters: Clusters | None, threshold: float = 0.5
+) -> Gate:
     """Compare the challenger with the best constant prediction in hindsight, by the primary metric.
 
     Without a gain it fails; it warns if the interval of the gain reaches 0, so that chance may explain it. Without a
@@ -28,9 +30,9 @@ def skill_gate(spec: ModelSpec, labels: NDArray[Any], scores: Floats, clusters: 
     score.
     """
     metric = primary(spec)
-    constant = best_constant(spec.task, metric.name, labels, scores)
+    answers = metric.answers(scores, threshold)
     (measured,) = side_by_side(
-        [metric], labels, scores, constant,
+        [replace(metric, decides=False)], labels, answers, best_constant(metric, labels, answers),
         confidence=spec.gate.confidence, resamples=_RESAMPLES, seed=spec.seed, clusters=clusters,
     )  # fmt: skip
     own, theirs, gain = measured.own, measured.theirs, measured.gain
@@ -46,10 +48,7 @@ def skill_gate(spec: ModelSpec, labels: NDArray[Any], scores: Floats, clusters: 
     return Gate(f"{metric.name} against no skill", verdict, value, "gain > 0", detail)
 
 
-def best_constant(task: Task, metric: str, labels: NDArray[Any], scores: Floats) -> Floats:
-    """Return the one prediction, repeated for every row, that is best on these labels: a share, shares, mean or median."""
-    if task == "multiclass":
-        shares = np.bincount(labels, minlength=scores.shape[1]) / len(labels)
-        return np.tile(shares, (len(labels), 1))
-    centre = np.median if metric == "mae" else np.mean
-    return np.full(len(labels), float(centre(labels.astype(np.float64))))
+def best_constant(metric: Metric, labels: NDArray[Any], answers: Floats) -> Floats:
+    """Return the one answer, repeated for every row, that is best on these labels by a metric; see `Metric.constant`."""
+    constant = np.asarray(metric.constant(labels, answers), dtype=np.float64)
+    return np.broadcast_to(constant, answers.shape).copy()

@@ -50,6 +50,7 @@ def slice_gates(
     champion: Floats | None,
     margin: float,
     clusters: Clusters | None = None,
+    thresholds: tuple[float, float] = (0.5, 0.5),
 ) -> Iterator[Gate]:
     """Evaluate every declared slice by the paired gain on its rows.
 
@@ -65,6 +66,8 @@ def slice_gates(
         Answers of the two models for its rows; None without a champion.
     margin
         Of checks that name none, in units of the metric.
+    thresholds
+        From which on the answers of the two are decided positive.
     """
     slices = [
         replace(part, margin=margin if check.margin is None else check.margin)
@@ -80,7 +83,7 @@ def slice_gates(
             yield Gate(part.name, "warn", None, _threshold(spec, part, champion), f"not evaluated: {reason}")
             continue
         theirs = None if champion is None else champion[part.rows]
-        measured = _measure(spec, part, labels[part.rows], challenger[part.rows], theirs, judged)
+        measured = _measure(spec, part, labels[part.rows], challenger[part.rows], theirs, judged, thresholds)
         yield _gate(spec, part, measured, champion)
 
 
@@ -121,6 +124,7 @@ def _measure(
     challenger: Floats,
     champion: Floats | None,
     slices: int,
+    thresholds: tuple[float, float],
 ) -> MeasuredMetric:
     outside = (1 - spec.gate.confidence) / slices
     return side_by_side(
@@ -132,6 +136,7 @@ def _measure(
         resamples=max(spec.gate.resamples, math.ceil(2 * _BEYOND / outside)),
         seed=spec.seed,
         clusters=part.clusters,
+        thresholds=thresholds,
     )[0]
 
 

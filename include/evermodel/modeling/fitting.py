@@ -16,7 +16,16 @@ from evermodel.data.dtypes import feature_frame
 from evermodel.modeling.boosting.libraries import iterations_parameter
 from evermodel.modeling.estimators import build_pipeline, calibrated
 from evermodel.modeling.search import FoldMetrics, Trial, mean_of, search
-from evermodel.modeling.tasks import FittedPipeline, classes_of, encode, measure, predict, primary
+from evermodel.modeling.tasks import (
+    THRESHOLD,
+    FittedPipeline,
+    chosen_threshold,
+    classes_of,
+    encode,
+    measure,
+    predict,
+    primary,
+)
 from evermodel.spec import CandidateSpec, ModelSpec
 from evermodel.spec.window import Fold, Window, folds_of, split_window, training_window, whole_day
 from evermodel.stats.weights import fit_arguments, sample_weights
@@ -67,6 +76,11 @@ class Chosen:
     folds: list[FoldMetrics]
 
     @property
+    def last_threshold(self) -> float | None:
+        """The threshold of decisions on the last fold, which is the validation part; None without a rule for them."""
+        return self.folds[-1].get(THRESHOLD)
+
+    @property
     def metrics(self) -> FoldMetrics:
         """The mean over the folds."""
         return mean_of(self.folds)
@@ -74,9 +88,10 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Fitted(Chosen):
-    """The model that ships, and how it was found."""
+    """The model that ships, how it was found, and the threshold of its decisions (None without a rule for them)."""
 
     pipeline: FittedPipeline
+    threshold: float | None = None
 
 
 @dataclass(frozen=True)
@@ -150,7 +165,24 @@ class TrainingJob:
         return name
 
     def _shipped(self, chosen: Chosen) -> Fitted:
-        return Fitted(chosen.params, chosen.searched, chosen.folds, self.ship(chosen.params))
+        pipeline = self.ship(chosen.params)
+        return Fitted(
+            chosen.params,
+            chosen.searched,
+            chosen.folds,
+            pipeline,
+            self.threshold(chosen.last_threshold, pipeline),
+        )
+
+    def threshold(self, on_last_fold: float | None, pipeline: FittedPipeline) -> float | None:
+        """Return the threshold of the model that ships: that of the last fold, or of the calibrated model on the same rows.
+
+        Calibration gives the scores another scale, and leaves no rows that its model has not seen.
+        """
+        if on_last_fold is None or self.spec.training.calibrate is None:
+            return on_last_fold
+        valid = self.rows.within(self.folds[-1].check)
+        return chosen_threshold(self.spec, valid.labels, predict(self.spec, pipeline, valid.frame))
 
     def _fold(self, params: dict[str, Any], fold: Fold) -> tuple[FoldMetrics, int | None]:
         """Return every metric on a fold, and the number of iterations if it was chosen there."""
@@ -291,7 +323,8 @@ def best_stage(spec: ModelSpec, pipeline: FittedPipeline, frame: pd.DataFrame, l
     for number, answers in _stages(spec, estimator, rows):
         stage = Stage(number, answers, known)
         classes = classes_of(spec, labels, stage)
-        value = metric(encode(labels, classes), predict(spec, stage, frame, classes))
+        scores, truth = predict(spec, stage, frame, classes), encode(labels, classes)
+        value = metric(truth, metric.answers(scores, chosen_threshold(spec, truth, scores)))
         if best is None or metric.gain(value, best_value) > 0:
             best, best_value = stage, value
     assert best is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from evermodel.core.errors import ModelFormatError
+from evermodel.core.formats import loads, stamped
 from evermodel.core.paths import inside
 from evermodel.modeling.onnx.encoded import encoded_model
 from evermodel.modeling.skops_files import checked_dump, read_pipeline
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from evermodel.modeling.onnx.runtime import FastModel
     from evermodel.modeling.tasks import FittedPipeline
     from evermodel.registry.client import MetricPoint, MlflowClient, ModelVersion
+
+
+THRESHOLD_FILE = "threshold.json"
 
 
 @dataclass(frozen=True)
@@ -42,12 +47,15 @@ class LoadedModel:
     fast
         What answers in the pipeline's place: its graph, if one was kept beside it and ONNX Runtime is installed, or the
         predictor of its boosting library.
+    threshold
+        From which on a probability is decided positive; None without a rule for decisions.
     """
 
     pipeline: FittedPipeline
     example: pd.DataFrame
     inputs: list[dict[str, Any]]
     fast: FastPath | None = None
+    threshold: float | None = None
 
 
 def log_model(
@@ -58,6 +66,7 @@ def log_model(
     scores: Any,
     requirements: Iterable[str],
     metrics: Iterable[MetricPoint] = (),
+    threshold: float | None = None,
 ) -> str:
     """Log a fitted pipeline as a model of an MLflow run, with signature and input example.
 
@@ -73,6 +82,8 @@ def log_model(
         Pinned packages that a loader needs.
     metrics
         Metrics of the run that are the model's as well.
+    threshold
+        Of its decisions, which is kept with the model; None without one.
 
     Returns
     -------
@@ -114,6 +125,9 @@ def log_model(
                 input_example=example.head(5),
                 pyfunc_predict_fn="predict_proba" if hasattr(pipeline, "predict_proba") else "predict",
             )
+            if threshold is not None:
+                kept = json.dumps(stamped({"threshold": threshold}))
+                Path(scratch, "model", THRESHOLD_FILE).write_text(kept, encoding="utf-8")
             client.log_model_artifacts(logged.model_id, f"{scratch}/model")
         outcome = "READY"
     finally:
@@ -190,7 +204,8 @@ def load_files(folder: Path, module: str | None = None) -> LoadedModel:
     pipeline = read_pipeline(inside(folder, str(flavor.get("pickled_model"))), module)
     inputs = _signature_inputs(meta, folder)
     example = pd.read_json(_example_file(folder, meta), orient="split")[[column["name"] for column in inputs]]
-    return LoadedModel(pipeline, example, inputs, load_graph(folder) or encoded_model(pipeline, example))
+    fast = load_graph(folder) or encoded_model(pipeline, example)
+    return LoadedModel(pipeline, example, inputs, fast, threshold_of(folder))
 
 
 def load_graph(folder: Path) -> FastModel | None:
@@ -224,6 +239,23 @@ def load_graph(folder: Path) -> FastModel | None:
     return fast
 
 
+def threshold_of(folder: Path) -> float | None:
+    """Return the threshold that was kept with a downloaded model; None without one.
+
+    Raises
+    ------
+    ModelFormatError
+        The file is damaged.
+    """
+    file = folder / THRESHOLD_FILE
+    if not file.is_file():
+        return None
+    try:
+        return float(loads(file.read_text(encoding="utf-8"), file)["threshold"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelFormatError(f"{file}: no readable threshold ({error})", "retrain or roll back") from error
+
+
 def signature_of(folder: Path) -> list[dict[str, Any]]:
     """Return the inputs of a downloaded model's signature: one mapping with ``name`` and ``type`` for each feature.
 
@@ -237,8 +269,6 @@ def signature_of(folder: Path) -> list[dict[str, Any]]:
 
 def example_of(folder: Path) -> list[dict[str, Any]]:
     """Return the stored input example of a downloaded model, as rows."""
-    import json
-
     stored = json.loads(_example_file(folder, _metadata(folder)).read_text(encoding="utf-8"))
     return [dict(zip(stored["columns"], row, strict=True)) for row in stored["data"]]
 
@@ -268,8 +298,6 @@ def _example_file(folder: Path, meta: dict[str, Any]) -> Path:
 
 
 def _signature_inputs(meta: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
-    import json
-
     try:
         inputs: list[dict[str, Any]] = json.loads(meta["signature"]["inputs"])
     except (KeyError, TypeError, ValueError) as error:

@@ -8,10 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evermodel.spec import ModelSpec
-from evermodel.stats.metrics import METRICS_BY_TASK, Floats, Metric
+from evermodel.stats.decisions import ThresholdRule
+from evermodel.stats.metrics import METRICS_BY_TASK, Floats, Metric, MetricParameters, metrics_by_name
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+NEGATIVE, POSITIVE = "0", "1"  # decisions, in the prediction log
+THRESHOLD = "threshold"  # among the measures of a fold
 
 
 class Predictor(Protocol):
@@ -43,7 +48,33 @@ def primary(spec: ModelSpec) -> Metric:
 
 def metric_of(spec: ModelSpec, name: str) -> Metric:
     """Return a metric of the spec's task by its name."""
-    return METRICS_BY_TASK[spec.task][name]
+    return metrics_by_name(spec.task, _parameters(spec))[name]
+
+
+def metrics_of(spec: ModelSpec) -> list[Metric]:
+    """Return what is measured of every model: the task's plain metrics, and those that the spec names."""
+    named = list(spec.gate.metrics)
+    if spec.decision is not None:
+        named += ["precision", "recall", "f_beta", *(["cost"] if spec.metrics.cost else [])]
+    return [metric_of(spec, name) for name in dict.fromkeys([*METRICS_BY_TASK[spec.task], *named])]
+
+
+def _parameters(spec: ModelSpec) -> MetricParameters:
+    kept = spec.metrics
+    cost = None if kept.cost is None else kept.cost.model_dump()
+    return MetricParameters(kept.beta, kept.precision, kept.k, kept.quantile, kept.power, cost)
+
+
+def chosen_threshold(spec: ModelSpec, labels: NDArray[Any], scores: Floats) -> float:
+    """Return the threshold that the spec's rule chooses on rows with known labels; see `ThresholdRule`."""
+    if spec.decision is None or spec.task != "binary":
+        return spec.performance.threshold
+    parameters = _parameters(spec)
+    value = {"f_beta": parameters.beta, "precision": parameters.precision}.get(
+        spec.decision.rule, spec.decision.value
+    )
+    rule = ThresholdRule(spec.decision.rule, float("nan") if value is None else value, parameters.cost)
+    return rule.choose(labels, scores)
 
 
 def classes_of(spec: ModelSpec, labels: NDArray[Any], *pipelines: Predictor) -> tuple[str, ...]:
@@ -91,21 +122,38 @@ def predict(
 def measure(
     spec: ModelSpec, pipeline: Predictor, frame: pd.DataFrame, labels: NDArray[Any]
 ) -> dict[str, float]:
-    """Return every metric of the task on rows with known labels."""
+    """Return the metrics on rows with known labels; with a rule for decisions, the ``threshold`` chosen on them, too."""
     classes = classes_of(spec, labels, pipeline)
     scores, truth = predict(spec, pipeline, frame, classes), encode(labels, classes)
-    return {name: metric(truth, scores) for name, metric in METRICS_BY_TASK[spec.task].items()}
+    threshold = chosen_threshold(spec, truth, scores)
+    found = {metric.name: metric(truth, metric.answers(scores, threshold)) for metric in metrics_of(spec)}
+    return found if spec.decision is None else {**found, THRESHOLD: threshold}
 
 
 def scores_and_classes(
-    spec: ModelSpec, pipeline: Predictor, frame: pd.DataFrame
+    spec: ModelSpec, pipeline: Predictor, frame: pd.DataFrame, threshold: float | None = None
 ) -> tuple[Floats, list[str] | None]:
-    """Return one score a row, and for multiclass the predicted class beside its probability."""
+    """Return one score a row, and what is predicted: for multiclass the class, for binary the decision.
+
+    Parameters
+    ----------
+    threshold
+        Of the decision; None without one.
+    """
     answers = predict(spec, pipeline, frame)
     if spec.task != "multiclass":
-        return answers, None
+        return answers, decided(answers, threshold)
     best = answers.argmax(axis=1)
     return answers[np.arange(len(best)), best], [str(pipeline.classes_[i]) for i in best]
+
+
+def decided(scores: Floats, threshold: float | None) -> list[str] | None:
+    """Return the decision of each row, as the prediction log has it; None without a threshold."""
+    return (
+        None
+        if threshold is None
+        else [POSITIVE if yes else NEGATIVE for yes in (scores >= threshold).tolist()]
+    )
 
 
 def confidence_of(spec: ModelSpec, labels: NDArray[Any], scores: Floats) -> tuple[NDArray[Any], Floats]:

@@ -57,6 +57,8 @@ class TrainedCandidate(JsonData):
         Name of the primary metric, and its value on the validation part (its mean, where there are several folds).
     params
         The parameters that it was fitted with: declared, searched and early-stopped ones.
+    threshold
+        From which on a probability is decided positive; None without a rule for decisions.
     """
 
     candidate: str
@@ -65,6 +67,7 @@ class TrainedCandidate(JsonData):
     metric: str
     validation: float
     params: dict[str, Any] = field(default_factory=dict)
+    threshold: float | None = None
 
     def record(self, snapshot: str, as_of: datetime) -> tuple[str, str]:
         """Return the tag of the retrain's run, and its value, by which a later step recognizes this outcome."""
@@ -115,9 +118,13 @@ def train_candidate(
         points = log_measures(client, run, params=fitted.params, folds=fitted.folds, metrics=_counts(job))
         example = job.rows.frame.tail(5).reset_index(drop=True)
         answers = _answers(fitted.pipeline, example)
-        uri = log_model(client, run_id, fitted.pipeline, example, answers, _pins(candidate), points)
+        uri = log_model(
+            client, run_id, fitted.pipeline, example, answers, _pins(candidate), points, fitted.threshold
+        )
     metric = spec.gate.metric
-    return TrainedCandidate(candidate.name, uri, run_id, metric, fitted.metrics[metric], fitted.params)
+    return TrainedCandidate(
+        candidate.name, uri, run_id, metric, fitted.metrics[metric], fitted.params, fitted.threshold
+    )
 
 
 def fit_final(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from evermodel.alerts.incidents.store import read_incidents
 from evermodel.core.errors import ModelFormatError, PromotionError
 from evermodel.evaluation.decision import Decision, Gate
-from evermodel.evaluation.evaluate import EvaluatedModel, evaluate
+from evermodel.evaluation.evaluate import EvaluatedModel, evaluate, threshold_of
 from evermodel.modeling.model_store import download, load_files
 from evermodel.modeling.onnx.export_if_equal import keep_if_same
 from evermodel.modeling.training import TrainedCandidate, best_of, rows_of
@@ -132,12 +132,12 @@ def _evaluated_model(run: RetrainRun, name: str, uri: str) -> EvaluatedModel:
         files = download(run.client, uri, Path(folder))
         model = load_files(Path(folder), run.spec.features.module)
         size = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
-    return EvaluatedModel(name, model.pipeline, uri, size, model.fast, files)
+    return EvaluatedModel(name, model.pipeline, uri, size, model.fast, files, threshold=model.threshold)
 
 
 def _with_graph(run: RetrainRun, challenger: EvaluatedModel, features: pd.DataFrame) -> EvaluatedModel:
     kept = keep_if_same(
-        run.client, challenger.uri, challenger.pipeline, features, run.spec.performance.threshold
+        run.client, challenger.uri, challenger.pipeline, features, threshold_of(run.spec, challenger)
     )
     run.mlflow_run({tag.FASTPATH: kept.note})
     return replace(challenger, fast=kept.fast, files={**challenger.files, **kept.files})

@@ -107,6 +107,7 @@ class Retrain(RetrainRun):
             environment_digest=environment_digest(),
             threads=thread_count(),
             fastpath=self.mlflow_run().data.tags.get(tag.FASTPATH, ""),
+            threshold="" if decision.threshold is None else repr(decision.threshold),
             decision=decision.digest,
             content=content_digest(decision.files) if decision.files else "",
             verdict=decision.verdict,

@@ -28,6 +28,8 @@ class Lineage:
         The champion that it was compared with.
     anchor
         The best version of twelve months when it shipped; empty if that is itself.
+    threshold
+        From which on a probability is decided positive; empty without a rule for decisions.
     metric_value
         Its primary metric on the test part.
     origin
@@ -44,6 +46,7 @@ class Lineage:
     environment_digest: str = ""
     threads: str = ""
     fastpath: str = ""
+    threshold: str = ""
     decision: str = ""
     content: str = ""
     verdict: str = ""
@@ -85,7 +88,9 @@ class Lineage:
     def outdated(self, version: ModelVersion) -> list[str]:
         """Return the tags that a version has of an earlier evaluation, and that this lineage leaves empty."""
         empty = [
-            _tag(name) for name in ("content", "parent", "anchor", "fastpath") if not getattr(self, name)
+            _tag(name)
+            for name in ("content", "parent", "anchor", "fastpath", "threshold")
+            if not getattr(self, name)
         ]
         return [key for key in empty if key in version.tags]
 

@@ -213,7 +213,7 @@ def _logged(name: str, request_id: str, answered: Answered) -> LoggedRequest:
         answered.rows,
         answered.ids,
         scores=[answer.score for answer in answered.answers],
-        labels=[answer.label for answer in answered.answers],
+        labels=[answer.predicted for answer in answered.answers],
     )
 
 

@@ -191,7 +191,7 @@ def _returned_columns(group: list[LoggedRequest]) -> dict[str, tuple[pa.DataType
     return {
         "heard_version": (pa.string(), [found.version for found, _ in returned]),
         "heard_score": (pa.float64(), [answer.score for _, answer in returned]),
-        "heard_predicted": (pa.string(), [answer.label for _, answer in returned]),
+        "heard_predicted": (pa.string(), [answer.predicted for _, answer in returned]),
     }
 
 

@@ -20,6 +20,9 @@ class Prediction(_Answer):
     )
     score: float = Field(description="A probability; for a regression, the value.")
     label: str | None = Field(None, description="The most probable of many classes; absent for other tasks.")
+    decision: Literal[0, 1] | None = Field(
+        None, description="Of a binary model with a rule for decisions: 1 from the version's threshold on."
+    )
 
 
 class Predictions(_Answer):

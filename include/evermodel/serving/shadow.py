@@ -117,7 +117,7 @@ class Shadows(QueueThread[_Entry]):
                 rows,
                 ids=entry.returned.ids,
                 scores=[answer.score for answer in answers],
-                labels=[answer.label for answer in answers],
+                labels=[answer.predicted for answer in answers],
                 returned_to_caller=ReturnedAnswer(entry.returned.version, returned),
             )
         )
@@ -142,12 +142,15 @@ class Shadows(QueueThread[_Entry]):
 def agree(spec: ModelSpec, one: Answer, other: Answer) -> bool:
     """Tell whether two answers are the same decision.
 
-    Two probabilities are, if both are below or both from the spec's `performance.threshold` on; two classes if they
+    Two probabilities are, if both versions decide the same, each at its own threshold, or by the spec's
+    `performance.threshold` where a version has none; two classes if they
     are equal; two values if they differ by at most `CLOSE` of the larger one.
     """
     if spec.task == "multiclass":
         return one.label == other.label
     if spec.task == "regression":
         return abs(one.score - other.score) <= CLOSE * max(abs(one.score), abs(other.score))
+    if one.decision is not None and other.decision is not None:
+        return one.decision == other.decision
     threshold = spec.performance.threshold
     return (one.score >= threshold) == (other.score >= threshold)

@@ -52,10 +52,15 @@ class GateSpec(SpecSection):
     )
     max_size_mb: float | None = Field(None, gt=0)
 
+    @property
+    def metrics(self) -> list[str]:
+        """The primary metric and the secondary ones."""
+        return [self.metric, *(check.metric for check in self.secondary)]
+
     def problems(self, task: Task, features: FeaturesSpec) -> list[str]:
         """Return conflicts with the rest of the spec; each text starts with the name of its field."""
         found = self._column_problems(features)
-        names = [self.metric, *(check.metric for check in self.secondary)]
+        names = self.metrics
         for index, check in enumerate(self.secondary):
             where = f"gate.secondary.{index}.metric: {check.metric}"
             if check.metric not in METRIC_NAMES[task]:

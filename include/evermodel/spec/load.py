@@ -24,6 +24,7 @@ from evermodel.spec.model import ModelSpec
 _SECRET = re.compile(
     r"(?<=://)[^/@\s]+(?=@)|(?<=[?&])(?:pass\w*|pwd|token|secret\w*)=[^&\s']+", re.IGNORECASE
 )
+_QUOTED = re.compile(r"'([^']+)'")  # the values that a field may have, in the text of pydantic
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 Lines = dict[tuple[str | int, ...], int]
 
@@ -234,7 +235,10 @@ def _describe(path: Path, problem: ErrorDetails, lines: Lines, written: Any) -> 
     found = _at(written, location)
     if isinstance(found, str) and _VARIABLE.search(found):  # its value may be a secret
         return [f"{where}the value of {found} is not valid ({problem['type'].replace('_', ' ')})"]
-    return [f"{where}{reason} (found {_short(problem['input'])})"]
+    hint = ""
+    if problem["type"] == "literal_error" and isinstance(found, str):
+        hint = did_you_mean(found, _QUOTED.findall(problem["ctx"]["expected"]))
+    return [f"{where}{reason} (found {_short(problem['input'])}{hint})"]
 
 
 def _at(data: Any, location: tuple[str | int, ...]) -> Any:

@@ -11,6 +11,7 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from evermodel.core.formats import json_digest
 from evermodel.spec.alerts import AlertsSpec
+from evermodel.spec.decision import DecisionSpec, MetricsSpec
 from evermodel.spec.drift import DriftSpec, PerformanceSpec, RespondSpec, RetrainPolicy
 from evermodel.spec.gate import GateSpec
 from evermodel.spec.parts import (
@@ -77,6 +78,10 @@ class ModelSpec(SpecSection):
     training: TrainingSpec = TrainingSpec()
     seed: int = Field(0, ge=0)
     validation: ValidationSpec = ValidationSpec()
+    metrics: MetricsSpec = MetricsSpec()
+    decision: DecisionSpec | None = Field(
+        None, description="How probabilities become decisions; default: at `performance.threshold`."
+    )
     gate: GateSpec = GateSpec()
     approval: Literal["auto", "manual"] = "auto"
     approval_timeout: Span = Field(
@@ -114,6 +119,10 @@ class ModelSpec(SpecSection):
     def _check_columns(self) -> ModelSpec:
         problems = [*self._column_problems(), *self._value_problems()]
         problems += self.gate.problems(self.task, self.features)
+        problems += self.metrics.problems(
+            self.gate.metrics, None if self.decision is None else self.decision.rule
+        )
+        problems += [] if self.decision is None else self.decision.problems(self.task)
         problems += self.training.problems(self.task, self.split)
         problems += self.serving.fallback.problems(self.task)
         if problems:

@@ -152,13 +152,21 @@ class ScheduleSpec(SpecSection):
 
 Task = Literal["binary", "multiclass", "regression"]
 MetricName = Literal[
-    "roc_auc", "average_precision", "log_loss", "brier", "accuracy", "macro_f1", "rmse", "mae", "r2"
-]
+    "roc_auc", "average_precision", "log_loss", "brier",
+    "accuracy", "balanced_accuracy", "precision", "recall", "f_beta", "recall_at_precision", "cost",
+    "macro_f1", "weighted_f1", "top_k_accuracy", "roc_auc_ovr",
+    "rmse", "mae", "r2", "mape", "pinball", "poisson_deviance", "tweedie_deviance",
+]  # fmt: skip
 METRIC_NAMES: dict[Task, tuple[MetricName, ...]] = {
-    "binary": ("roc_auc", "average_precision", "log_loss", "brier"),
-    "multiclass": ("log_loss", "accuracy", "macro_f1"),
-    "regression": ("rmse", "mae", "r2"),
-}
+    "binary": (
+        "roc_auc", "average_precision", "log_loss", "brier",
+        "accuracy", "balanced_accuracy", "precision", "recall", "f_beta", "recall_at_precision", "cost",
+    ),
+    "multiclass": (
+        "log_loss", "accuracy", "macro_f1", "balanced_accuracy", "weighted_f1", "top_k_accuracy", "roc_auc_ovr",
+    ),
+    "regression": ("rmse", "mae", "r2", "mape", "pinball", "poisson_deviance", "tweedie_deviance"),
+}  # fmt: skip
 
 
 _ABSOLUTE = r"^/\S.*$"

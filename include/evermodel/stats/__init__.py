@@ -7,6 +7,7 @@ __all__ = [
     "bootstrap",
     "clusters",
     "contingency",
+    "decisions",
     "distances",
     "histogram",
     "metrics",

@@ -51,6 +51,7 @@ def side_by_side(
     resamples: int,
     seed: int,
     clusters: Clusters | None = None,
+    thresholds: tuple[float, float] = (0.5, 0.5),
 ) -> list[MeasuredMetric]:
     """Measure one model, or two of them, by several metrics on one set of resamples.
 
@@ -68,6 +69,8 @@ def side_by_side(
     clusters
         Rows that belong together are drawn together, and the intervals are widened as the number of clusters requires
         (see `Clusters`). Without, each row is taken for independent of the others.
+    thresholds
+        From which on the challenger's and the champion's answers are decided positive, for metrics of decisions.
 
     Returns
     -------
@@ -77,7 +80,11 @@ def side_by_side(
     whole = np.ones((1, len(labels)), dtype=np.int32)
     # Answers may be enormous; NaN is reported by the verdict, not by a warning of numpy.
     with np.errstate(over="ignore", invalid="ignore"):
-        prepared = [metric.prepare(labels, scores) for metric in metrics for scores in models]
+        prepared = [
+            metric.prepare(labels, metric.answers(scores, threshold))
+            for metric in metrics
+            for scores, threshold in zip(models, thresholds, strict=False)
+        ]
         values = [float(value(whole)[0]) for value in prepared]
         draws = _resample(prepared, len(labels), resamples, seed, clusters)
         width = 1.0 if clusters is None else clusters.widening(confidence)

@@ -117,7 +117,7 @@ def keep_if_same(
     uri
         The logged model, ``models:/m-...``.
     threshold
-        At which the spec takes decisions (`performance.threshold`).
+        From which on a probability is decided positive.
     """
     import pyarrow as pa
 

@@ -26,10 +26,24 @@ if TYPE_CHECKING:
 
 
 class Answer(NamedTuple):
-    """The answer for one row: a probability or a value, and for many classes the most probable one."""
+    """The answer for one row: a probability or a value, and what is predicted.
+
+    Parameters
+    ----------
+    label
+        The most probable of many classes; None for other tasks.
+    decision
+        1 or 0, of a binary model with a rule for decisions.
+    """
 
     score: float
     label: str | None = None
+    decision: int | None = None
+
+    @property
+    def predicted(self) -> str | None:
+        """What the prediction log has as predicted: the class or the decision."""
+        return self.label if self.decision is None else str(self.decision)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +61,8 @@ class ServedModel:
         One row, for the API's documentation.
     fast
         What answers in the pipeline's place; None if the pipeline answers.
+    threshold
+        From which on a probability is decided positive; None without a rule for decisions.
     """
 
     spec: ModelSpec
@@ -55,6 +71,7 @@ class ServedModel:
     inputs: Inputs
     example: dict[str, Any]
     fast: FastPath | None = None
+    threshold: float | None = None
 
     @property
     def name(self) -> str:
@@ -110,6 +127,8 @@ class ServedModel:
                 f"model {self.name}, version {self.version}: an answer is not a {wanted}",
                 "roll back or retrain",
             )
+        if self.threshold is not None:
+            return [Answer(score, None, int(score >= self.threshold)) for score in found]
         if labels is None:
             return [Answer(score) for score in found]
         return [Answer(*pair) for pair in zip(found, labels, strict=True)]
@@ -138,7 +157,8 @@ def read_served(spec: ModelSpec, version: str, folder: Path) -> ServedModel:
         with named_extras("serve", "sklearn"):
             return make_served(spec, version, model_store.load_files(folder, spec.features.module))
     example = _readable(model_store.example_of(folder), inputs)
-    return ServedModel(_as_trained(spec, inputs), version, None, inputs, example, fast)
+    threshold = model_store.threshold_of(folder)
+    return ServedModel(_as_trained(spec, inputs), version, None, inputs, example, fast, threshold)
 
 
 def _as_trained(spec: ModelSpec, inputs: Inputs) -> ModelSpec:
@@ -174,6 +194,7 @@ def make_served(spec: ModelSpec, version: str, loaded: LoadedModel) -> ServedMod
         inputs,
         _example_row(trained, loaded.example),
         _usable(loaded.fast, inputs),
+        loaded.threshold,
     )
     try:
         served._answers(loaded.example)

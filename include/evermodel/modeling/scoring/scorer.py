@@ -14,7 +14,7 @@ from evermodel.data.dtypes import as_type, not_numeric, require_features
 from evermodel.data.prediction_log import log_schema
 from evermodel.modeling import model_store
 from evermodel.modeling.onnx.encoded import EncodedModel, encoded_model
-from evermodel.modeling.tasks import FittedPipeline, scores_and_classes, sound
+from evermodel.modeling.tasks import NEGATIVE, POSITIVE, FittedPipeline, scores_and_classes, sound
 from evermodel.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -34,12 +34,15 @@ class Scorer:
         The graph, or the predictor of a boosting library; None if the pipeline answers.
     pipeline
         The fitted pipeline; None if the graph answers.
+    threshold
+        From which on a probability is decided positive; None without a rule for decisions.
     """
 
     spec: ModelSpec
     version: str
     fast: BatchModel | EncodedModel | None
     pipeline: FittedPipeline | None = None
+    threshold: float | None = None
 
     @property
     def threads_well(self) -> bool:
@@ -76,11 +79,12 @@ class Scorer:
             from evermodel.data.dtypes import feature_frame
 
             assert self.pipeline is not None
-            scores, names = scores_and_classes(self.spec, self.pipeline, feature_frame(self.spec, features))
+            frame = feature_frame(self.spec, features)
+            scores, names = scores_and_classes(self.spec, self.pipeline, frame, self.threshold)
             return scores, None if names is None else pa.array(names, pa.string())
         answers = self.fast.answer_table(features)
         if self.spec.task != "multiclass":
-            return answers[:, 0], None
+            return answers[:, 0], _decisions(answers[:, 0], self.threshold)
         best = answers.argmax(axis=1)
         classes = pa.array(self.fast.classes, pa.string())
         return answers[np.arange(len(best)), best], classes.take(pa.array(best))
@@ -104,11 +108,25 @@ def read_scorer(spec: ModelSpec, version: str, folder: Path) -> Scorer:
     fast = model_store.load_graph(folder)
     if fast is None:
         loaded = model_store.load_files(folder, spec.features.module)
-        return Scorer(spec, version, encoded_model(loaded.pipeline, loaded.example), loaded.pipeline)
+        return Scorer(
+            spec, version, encoded_model(loaded.pipeline, loaded.example), loaded.pipeline, loaded.threshold
+        )
     from evermodel.modeling.onnx import export_if_equal as keep
     from evermodel.modeling.onnx.batch import for_batches
 
-    return Scorer(spec, version, for_batches(folder / keep.FOLDER, fast))
+    batch, threshold = for_batches(folder / keep.FOLDER, fast), model_store.threshold_of(folder)
+    return Scorer(spec, version, batch, threshold=threshold)
+
+
+def _decisions(scores: Floats, threshold: float | None) -> pa.Array[Any] | None:
+    """Return the decision of each row as codes of a dictionary; None without a threshold."""
+    import pyarrow as pa
+
+    if threshold is None:
+        return None
+    return pa.DictionaryArray.from_arrays(
+        (scores >= threshold).astype(np.int32), pa.array([NEGATIVE, POSITIVE])
+    )
 
 
 def _features(spec: ModelSpec, table: pa.Table) -> pa.Table:

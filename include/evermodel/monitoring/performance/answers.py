@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from evermodel.data.dtypes import with_label
 from evermodel.data.sources import read_labels
+from evermodel.modeling import tasks
 from evermodel.modeling.tasks import encode, metric_of
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window
@@ -61,9 +62,12 @@ def truth_and_scores(spec: ModelSpec, joined: pa.Table) -> tuple[NDArray[Any], F
     Parameters
     ----------
     joined
-        Rows with the columns ``label``, and ``score`` or (multiclass) ``predicted``.
+        Rows with the columns ``label``, and ``score`` or (multiclass) ``predicted``. A metric of decisions takes those in
+        ``predicted``, where there are any.
     """
     labels = np.asarray(joined["label"])
+    if spec.task == "binary" and metric_to_watch(spec).decides:
+        return labels, decisions(spec, joined)
     if spec.task != "multiclass":
         return labels, np.asarray(joined["score"], dtype=np.float64)
     if joined.num_rows == 0:
@@ -71,6 +75,16 @@ def truth_and_scores(spec: ModelSpec, joined: pa.Table) -> tuple[NDArray[Any], F
     predicted = np.asarray(joined["predicted"]).astype(str)
     classes = tuple(sorted({*labels.astype(str), *predicted}))
     return encode(labels, classes), np.eye(len(classes))[encode(predicted, classes)]
+
+
+def decisions(spec: ModelSpec, rows: pa.Table) -> Floats:
+    """Return the decisions of a binary model: as they were logged, or at `performance.threshold` where none was."""
+    import pyarrow.compute as pc
+
+    at_threshold = pc.greater_equal(rows["score"], spec.performance.threshold)
+    if "predicted" in rows.column_names:
+        at_threshold = pc.coalesce(pc.equal(rows["predicted"], tasks.POSITIVE), at_threshold)
+    return np.asarray(pc.fill_null(at_threshold, False), dtype=np.float64)
 
 
 def level(spec: ModelSpec, joined: pa.Table, *, resamples: int = 500) -> Level | None:
@@ -132,13 +146,14 @@ def matured_performance(
     known = pa.table(
         {"prediction_id": labels[spec.id_column].cast(pa.string()), "label": labels[spec.label.column]}
     )
-    answer = "predicted" if spec.task == "multiclass" else "score"
-    answers = predictions.select(["prediction_id", answer])
+    wanted = ("predicted",) if spec.task == "multiclass" else ("score", "predicted")
+    columns = [name for name in wanted if name in predictions.column_names]
+    answers = predictions.select(["prediction_id", *columns])
     # A join has no defined order, and the seeded interval depends on it.
     joined = answers.join(known, "prediction_id", join_type="inner").sort_by("prediction_id")
-    named = joined.rename_columns(["prediction_id", answer, spec.label.column])
+    named = joined.rename_columns(["prediction_id", *columns, spec.label.column])
     truth, scores = truth_and_scores(
-        spec, with_label(spec, named).rename_columns(["prediction_id", answer, "label"])
+        spec, with_label(spec, named).rename_columns(["prediction_id", *columns, "label"])
     )
     if len(truth) == 0 or (spec.task != "multiclass" and len(np.unique(truth)) < 2):
         return None

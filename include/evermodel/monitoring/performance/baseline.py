@@ -106,17 +106,19 @@ def _score_test_rows(
     with tempfile.TemporaryDirectory() as folder:
         uri = f"models:/{spec.name}/{version.version}"
         model = load_model(client, uri, Path(folder), spec.features.module)
-    return answered_rows(spec, model.pipeline, rows)
+    return answered_rows(spec, model.pipeline, rows, model.threshold)
 
 
-def answered_rows(spec: ModelSpec, pipeline: FittedPipeline, rows: pa.Table) -> pa.Table:
+def answered_rows(
+    spec: ModelSpec, pipeline: FittedPipeline, rows: pa.Table, threshold: float | None = None
+) -> pa.Table:
     """Return rows with their label and a model's predictions, in the types of the prediction log."""
     import pyarrow as pa
 
     from evermodel.data.dtypes import feature_frame
     from evermodel.modeling.tasks import scores_and_classes
 
-    scores, predicted = scores_and_classes(spec, pipeline, feature_frame(spec, rows))
+    scores, predicted = scores_and_classes(spec, pipeline, feature_frame(spec, rows), threshold)
     count = rows.num_rows
     kinds = log_schema(spec)  # these rows are compared with the log
     columns = {name: rows[name].cast(kinds.field(name).type) for name in spec.features.names}

@@ -53,7 +53,7 @@ def _gate_margin(spec: ModelSpec, baseline: Baseline) -> float:
     if baseline.rows is None:
         return _DEFAULT_MARGIN
     truth, scores = truth_and_scores(spec, baseline.rows)
-    return in_units(spec, declared, metric, truth, scores)
+    return in_units(declared, metric, truth, scores)
 
 
 def stand(spec: ModelSpec, rows: pa.Table, baseline: Baseline) -> tuple[MetricStanding, ...]:

@@ -20,7 +20,13 @@ Calibrator = Callable[[Floats], Floats]
 
 
 def estimate_metric(
-    metric: Metric | None, scores: Floats, past_scores: Floats, past_labels: NDArray[Any], *, seed: int
+    metric: Metric | None,
+    scores: Floats,
+    past_scores: Floats,
+    past_labels: NDArray[Any],
+    *,
+    seed: int,
+    threshold: float = 0.5,
 ) -> Estimate | None:
     """Estimate a metric on rows without labels.
 
@@ -39,6 +45,8 @@ def estimate_metric(
         Of the window.
     past_scores, past_labels
         Earlier rows; with fewer than 300 the scores are taken as they are.
+    threshold
+        From which on a score is decided positive, for a metric of decisions.
 
     Returns
     -------
@@ -57,7 +65,7 @@ def estimate_metric(
         past_scores, past_labels = past_scores[chosen], past_labels[chosen]
     fits = len(past_scores) >= LEAST_TO_CALIBRATE and len(np.unique(past_labels)) == 2
     chances = calibrate(past_scores, past_labels)(scores) if fits else np.clip(scores, 0, 1)
-    measure = _accuracy if metric is None else _of(metric)
+    measure = _accuracy if metric is None else _of(metric, threshold)
     drawn = np.array([measure(generator.random(len(scores)) < chances, scores) for _ in range(_DRAWS)])
     if np.isnan(drawn).all():
         return None
@@ -84,9 +92,10 @@ def calibrate(scores: Floats, labels: Floats) -> Calibrator:
     return lambda new: np.interp(new, knots, np.maximum.accumulate(values))
 
 
-def _of(metric: Metric) -> Callable[[NDArray[Any], Floats], float]:
+def _of(metric: Metric, threshold: float) -> Callable[[NDArray[Any], Floats], float]:
     def measure(labels: NDArray[Any], scores: Floats) -> float:
-        return metric(labels, scores) if 0 < labels.sum() < len(labels) else float("nan")
+        answers = metric.answers(scores, threshold)
+        return metric(labels, answers) if 0 < labels.sum() < len(labels) else float("nan")
 
     return measure
 

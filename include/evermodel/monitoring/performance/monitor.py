@@ -18,6 +18,7 @@ from evermodel.monitoring.drift.family import DriftTest, refused
 from evermodel.monitoring.drift.verdict import ColumnDrift, Performance
 from evermodel.monitoring.performance.answers import (
     Level,
+    decisions,
     level,
     metric_to_watch,
     performance_metric,
@@ -138,7 +139,16 @@ def estimate_of(spec: ModelSpec, current: pa.Table, joined: LabelJoin, baseline:
     scores, labels = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
     metric = None if spec.task == "multiclass" else metric_to_watch(spec)
     window = np.asarray(own["score"], dtype=np.float64)
-    return estimate_metric(metric, window, scores, labels, seed=spec.seed)
+    return estimate_metric(
+        metric, window, scores, labels, seed=spec.seed, threshold=_threshold(spec, own, window)
+    )
+
+
+def _threshold(spec: ModelSpec, own: pa.Table, scores: Floats) -> float:
+    """Return a threshold that leads to the logged decisions of one version."""
+    if spec.task != "binary" or own["predicted"].null_count == own.num_rows:
+        return spec.performance.threshold
+    return float(scores[decisions(spec, own) > 0].min(initial=np.inf))
 
 
 def proxies_of(spec: ModelSpec, current: pa.Table) -> Proxies | None:
@@ -148,6 +158,8 @@ def proxies_of(spec: ModelSpec, current: pa.Table) -> Proxies | None:
     if len(scores) == 0:
         return None
     over = None if spec.task == "regression" else float((scores >= spec.performance.threshold).mean())
+    if spec.task == "binary":
+        over = float(decisions(spec, current).mean())
     values = np.quantile(scores, _QUANTILES)
     quantiles = {f"p{round(100 * q)}": float(v) for q, v in zip(_QUANTILES, values, strict=True)}
     return Proxies(len(scores), float(scores.mean()), quantiles, over)

@@ -55,6 +55,8 @@ class Challenger:
         What fitting took of the processor of the machine that did it.
     refused
         Why there is no model; empty if there is one.
+    threshold
+        From which on a probability is decided positive; None without a rule for decisions.
     """
 
     as_of: str
@@ -66,6 +68,7 @@ class Challenger:
     rows: int
     seconds: float
     refused: str = ""
+    threshold: float | None = None
 
     @property
     def moment(self) -> datetime:
@@ -175,6 +178,7 @@ class Fits:
             validation=best.validation,
             rows=blank.read(spec, window).num_rows,
             seconds=round(seconds, 3),
+            threshold=bench.threshold(best.threshold, pipeline),
         )
 
     def _chosen(self, candidate: CandidateSpec, blank: Challenger) -> TrainedCandidate | None:
@@ -190,7 +194,8 @@ class Fits:
         except TrainingError:
             return None
         metric = spec.gate.metric
-        return TrainedCandidate(candidate.name, "", "", metric, found.metrics[metric], found.params)
+        value = found.metrics[metric]
+        return TrainedCandidate(candidate.name, "", "", metric, value, found.params, found.last_threshold)
 
     def _reader(self, challenger: Challenger) -> Callable[[Window], TrainingRows]:
         def read(window: Window) -> TrainingRows:
@@ -207,8 +212,8 @@ class Fits:
         if champion is not None:
             fitted = champion.parts(spec).fit
             saw = max(0.0, (min(fitted.end, test.end) - test.start) / (test.end - test.start))
-            replaced = EvaluatedModel(champion.version, champion.pipeline(self.plan.spec), champion.key)
-        own = EvaluatedModel(challenger.candidate, challenger.pipeline(self.plan.spec), challenger.key)
+            replaced = _evaluated(spec, champion, champion.version)
+        own = _evaluated(spec, challenger, challenger.candidate)
         with one_thread():
             return evaluate(
                 spec,
@@ -258,3 +263,7 @@ def _alone(work: Callable[[], T]) -> Callable[[object], T]:
 
 def _told(bench: TrainingJob) -> str:
     return f"model {bench.spec.name}: candidate {bench.candidate.name}"
+
+
+def _evaluated(spec: ModelSpec, made: Challenger, name: str) -> EvaluatedModel:
+    return EvaluatedModel(name, made.pipeline(spec), made.key, threshold=made.threshold)

@@ -125,7 +125,7 @@ class PolicySimulation:
     def _watched(self) -> MonitoredChampion:
         spec, challenger = self.plan.spec, self.challenger
         parts = challenger.parts(spec)
-        tested = answered_rows(spec, self._pipeline, challenger.read(spec, parts.test))
+        tested = answered_rows(spec, self._pipeline, challenger.read(spec, parts.test), challenger.threshold)
         promise = Baseline(self.version, level(spec, tested), tested)
         return MonitoredChampion(self.version, challenger.read(spec, parts.fit), parts.fit, promise)
 
@@ -163,7 +163,9 @@ class PolicySimulation:
         whole = self._features(Window(days[0], days[-1] + ONE_DAY))
         if whole.num_rows == 0:
             return
-        scores, predicted = scores_and_classes(spec, self._pipeline, feature_frame(spec, whole))
+        scores, predicted = scores_and_classes(
+            spec, self._pipeline, feature_frame(spec, whole), self.challenger.threshold
+        )
         count = whole.num_rows
         names = pa.nulls(count, pa.string()) if predicted is None else pa.array(predicted, pa.string())
         for name, values in (

@@ -102,6 +102,9 @@ class Card:
             ("trained as of", f"{self.as_of:%Y-%m-%d}"),
             ("decision", f"{self.decision.verdict.replace('_', ' ')}, {self.decision.reason}"),
         ]
+        if self.decision.threshold is not None and spec.decision is not None:
+            rule = spec.decision.rule.replace("_", " ")
+            rows.append(("decides positive", f"from a score of {self.decision.threshold:.4g} (rule: {rule})"))
         return PageSection("Model", [PageTable(("what", "which"), rows)])
 
     def _use(self) -> PageSection:

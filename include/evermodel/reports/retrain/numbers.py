@@ -10,7 +10,7 @@ import numpy as np
 from evermodel.modeling import tasks
 from evermodel.reports.retrain.scored_sample import ScoredModel, ScoredSample
 from evermodel.stats.bootstrap import ConfidenceInterval, side_by_side
-from evermodel.stats.metrics import METRICS_BY_TASK, calibration_error
+from evermodel.stats.metrics import calibration_error
 
 MOST_ROWS = 2000
 MOST_REPEATS = 3
@@ -72,7 +72,7 @@ def _round(
     metric = tasks.primary(trial.spec)
     truth = trial.truth[sample]
     frame = trial.features.iloc[sample].reset_index(drop=True)
-    whole = metric(truth, side.answers[sample])
+    whole = metric(truth, metric.answers(side.answers[sample], side.threshold))
     losses = {}
     for position, name in enumerate(trial.spec.features.names):
         if time.monotonic() > deadline:
@@ -80,7 +80,7 @@ def _round(
         order = np.random.default_rng((trial.spec.seed, number, position)).permutation(len(sample))
         shuffled = frame.assign(**{name: frame[name].to_numpy()[order]})
         answers = tasks.predict(trial.spec, side.pipeline, shuffled, trial.classes)
-        losses[name] = float(metric.gain(whole, metric(truth, answers)))
+        losses[name] = float(metric.gain(whole, metric(truth, metric.answers(answers, side.threshold))))
     return losses
 
 
@@ -123,7 +123,7 @@ def numbers_of(trial: ScoredSample, importance: Importance) -> DecisionFigures:
     """Measure both sides with every metric of the task; the primary one keeps the decision's own interval."""
     decision, gate = trial.decision, trial.spec.gate
     measured = side_by_side(
-        list(METRICS_BY_TASK[trial.spec.task].values()),
+        tasks.metrics_of(trial.spec),
         trial.truth,
         trial.challenger.answers,
         None if trial.champion is None else trial.champion.answers,
@@ -131,6 +131,7 @@ def numbers_of(trial: ScoredSample, importance: Importance) -> DecisionFigures:
         resamples=_RESAMPLES,
         seed=trial.spec.seed,
         clusters=trial.clusters,
+        thresholds=(trial.challenger.threshold, trial.sides[-1].threshold),
     )
     metrics = {"challenger": {m.metric.name: _triple(m.own) for m in measured}}
     metrics["challenger"][decision.metric] = decision.challenger

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from evermodel.evaluation.decision import Decision
 from evermodel.evaluation.evaluate import clusters_of
-from evermodel.evaluation.evaluated_model import EvaluatedModel
+from evermodel.evaluation.evaluated_model import EvaluatedModel, threshold_of
 from evermodel.modeling import tasks
 from evermodel.spec import ModelSpec
 from evermodel.stats.clusters import Clusters
@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ScoredModel:
-    """One evaluated model and its predictions on the test rows."""
+    """One evaluated model, its predictions on the test rows, and the threshold of its decisions."""
 
     name: str
     pipeline: FittedPipeline
     answers: Floats
+    threshold: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ def score_sample(
     classes = tasks.classes_of(spec, rows.labels, *pipelines)
 
     def side(model: EvaluatedModel, name: str) -> ScoredModel:
-        return ScoredModel(name, model.pipeline, tasks.predict(spec, model.pipeline, rows.frame, classes))
+        answers = tasks.predict(spec, model.pipeline, rows.frame, classes)
+        return ScoredModel(name, model.pipeline, answers, threshold_of(spec, model))
 
     return ScoredSample(
         spec=spec,
