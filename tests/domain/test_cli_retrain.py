@@ -86,6 +86,22 @@ def test_the_same_retrain_again_does_nothing_twice_and_is_told_once(world: World
     assert [run.info.status for run in runs] == ["FINISHED"]
 
 
+def test_a_retrain_that_fails_ends_as_failed_in_mlflow_and_goes_on_under_its_key(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def statuses() -> list[str]:
+        experiment = world.client.get_experiment_by_name(world.name)
+        runs = world.client.search_runs([experiment.experiment_id], f"tags.`{KIND}` = 'retrain'")
+        return [run.info.status for run in runs]
+
+    with monkeypatch.context() as patch:
+        patch.setattr("evermodel.pipelines.retrain.Retrain.evaluate", lambda *given: 1 / 0)
+        assert isinstance(train(world, "2013-03-11").exception, ZeroDivisionError)
+    assert statuses() == ["FAILED"]
+    assert train(world, "2013-03-11").exit_code == 0
+    assert statuses() == ["FINISHED"]
+
+
 def test_a_champion_that_stays_is_exit_3_and_no_is_kept_until_forced_with_a_reason(world: World) -> None:
     assert train(world, "2013-03-11").exit_code == 0
     world.change(gate={"floor": 0.99})

@@ -74,7 +74,17 @@ def run_retrain(
     TrainingError
         No candidate could be trained.
     """
-    chosen = _chosen(retrain, candidates)
+    with retrain.failing():
+        return _run(retrain, step, _chosen(retrain, candidates), force_reason, approved_by)
+
+
+def _run(
+    retrain: Retrain,
+    step: Step,
+    chosen: list[CandidateSpec],
+    force_reason: str | None,
+    approved_by: str | None,
+) -> RetrainResult:
     ended = None if force_reason else _ended(retrain, approved_by)
     if ended is not None:
         return ended

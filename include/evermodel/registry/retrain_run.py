@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -65,6 +66,18 @@ class RetrainRun:
         """End the MLflow run."""
         run = self.mlflow_run({OUTCOME: outcome})
         self.client.set_terminated(run.info.run_id, "FINISHED")
+
+    @contextmanager
+    def failing(self) -> Iterator[None]:
+        """End the MLflow run as failed if the block raises; the same run key resumes it."""
+        try:
+            yield
+        except BaseException:
+            with suppress(Exception):  # the error itself says more than that MLflow is away, too
+                run = find_run(self.client, self.spec.name, self.run_key, kind=RETRAIN)
+                if run is not None:
+                    self.client.set_terminated(run.info.run_id, "FAILED")
+            raise
 
 
 def retrain_of(client: MlflowClient, version: ModelVersion) -> Run | None:
