@@ -83,7 +83,9 @@ def test_every_file_that_is_mounted_exists(services: dict[str, Any]) -> None:
 
 def test_configuration_files_can_be_read() -> None:
     for file in (*DEPLOY.rglob("*.yaml"), *DEPLOY.rglob("*.json")):
-        assert yaml.safe_load(file.read_text(encoding="utf-8")), file
+        documents = list(yaml.safe_load_all(file.read_text(encoding="utf-8")))
+        assert documents, file
+        assert all(documents), file
     for script in DEPLOY.rglob("*.sh"):
         subprocess.run(["bash", "-n", str(script)], check=True)
 

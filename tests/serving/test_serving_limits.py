@@ -106,6 +106,17 @@ def test_a_length_that_lies_is_cut_off(client: httpx.Client) -> None:
         assert everything(less).startswith(b"HTTP/1.1 408 ")
 
 
+def test_a_request_counts_the_wait_for_those_before_it(edge: Edges) -> None:
+    with edge() as (made, _), listening(made.app()) as client, connected(client) as two:
+        made.now.does = lambda: time.sleep(0.1)
+        text = json.dumps(BODY).encode()
+        two.sendall(
+            (b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(text) + text) * 2
+        )
+        wait_until(lambda: made.count("evermodel_request_seconds_count") == 2, "both are answered")
+        assert made.count("evermodel_request_seconds_sum") >= 0.3
+
+
 def test_a_body_that_drips_is_ended_and_holds_up_nobody(client: httpx.Client) -> None:
     slow = [connected(client) for _ in range(20)]
     for connection in slow:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from evermodel.serving.request_body import WHOLE
+from evermodel.serving.request_body import ARRIVED, WHOLE
 
 HEAD_BYTES = 65_536
 HEAD_SECONDS = 10.0
@@ -83,6 +84,9 @@ class PatientConnection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """End a head."""
         self._waiting = self._in_head = False
+        self.scope["state"][ARRIVED] = (
+            time.perf_counter()
+        )  # the app starts when those before it have had their turn
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:

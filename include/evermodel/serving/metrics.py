@@ -95,7 +95,7 @@ class Metrics:
         self.requests = counter("evermodel_requests", "Prediction requests.", [model, version, "status"])
         self.seconds = Histogram(
             "evermodel_request_seconds",
-            "Time of one prediction request.",
+            "Time of one prediction request, from the end of its head to the answer.",
             [model],
             buckets=_SECONDS,
             registry=self.registry,

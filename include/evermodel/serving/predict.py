@@ -24,7 +24,7 @@ from evermodel.serving.prediction_writer import LoggedRequest, PredictionLog
 from evermodel.serving.protocols.addresses import PredictionTarget
 from evermodel.serving.protocols.codec import Codec, Content
 from evermodel.serving.reconciler import Reconciler
-from evermodel.serving.request_body import read_body
+from evermodel.serving.request_body import ARRIVED, read_body
 from evermodel.serving.routing_table import Traffic
 from evermodel.serving.shadow import Shadows
 from evermodel.spec import ModelSpec
@@ -77,7 +77,7 @@ class PredictionService:
     async def answer(self, prediction: PredictionTarget, scope: Scope, receive: Receive) -> Reply:
         """Answer one request in the form of its protocol; every outcome has a status and is counted."""
         name, codec = prediction
-        started = time.perf_counter()
+        started = scope["state"].get(ARRIVED) or time.perf_counter()
         request_id: str = scope["state"]["request_id"]
         reconciler = self._reconcilers.get(name)
         traffic = reconciler.traffic if reconciler else None

@@ -13,7 +13,8 @@ from evermodel.modeling.scoring.request_json import RequestRefusedError
 BODY_SECONDS = 10.0
 
 
-WHOLE = "whole"  # in the request's state: the whole body has arrived, see `PatientConnection`
+# In the request's state, see `PatientConnection`: the whole body has arrived; when the head had, by `time.perf_counter`.
+WHOLE, ARRIVED = "whole", "arrived"
 
 
 async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
