@@ -38,6 +38,7 @@ class Graph:
     score: float = 0.25
     does: Callable[[], None] = lambda: None
     asked: int = 0
+    engine: str = "onnx"
 
     def answer(self, rows: list[Any]) -> Any:
         self.asked += 1
