@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from evermodel.core.errors import SpecError
-from evermodel.serving.protocols.invocations import model_of_invocations
-from evermodel.serving.protocols.open_inference import LENGTH_HEADER
+from evermodel.modeling.scoring.loaded_version import Answer
+from evermodel.modeling.scoring.request_rows import Inputs
+from evermodel.serving.fallback import Answered
+from evermodel.serving.protocols.invocations import InvocationsCodec, model_of_invocations
+from evermodel.serving.protocols.open_inference import LENGTH_HEADER, OpenInferenceCodec, metadata
 from support.serving_edge import ROW, Edges
 
 GOOD: list[dict[str, Any]] = [
@@ -116,7 +119,7 @@ def test_a_fallback_says_so_in_each_protocol(edge: Edges) -> None:
         (
             json.dumps({"inputs": GOOD, "outputs": [{"name": "scores"}]}).encode(),
             422,
-            "ask for score, id, label",
+            "ask for score, id, label, decision",
         ),
         (json.dumps({"inputs": GOOD, "outputs": "score"}).encode(), 422, "outputs: an output is unknown"),
     ],
@@ -216,3 +219,26 @@ def test_the_model_of_invocations_is_set_or_the_only_one() -> None:
     assert model_of_invocations(["a", "b"], {"EVERMODEL_SERVING_INVOCATIONS": "b"}) == "b"
     with pytest.raises(SpecError, match="is not served"):
         model_of_invocations(["a"], {"EVERMODEL_SERVING_INVOCATIONS": "c"})
+
+
+@pytest.mark.parametrize(
+    ("answer", "output"),
+    [
+        (Answer(0.6, "late"), {"name": "label", "datatype": "BYTES", "shape": [2], "data": ["late", "late"]}),
+        (Answer(0.6, None, 1), {"name": "decision", "datatype": "INT64", "shape": [2], "data": [1, 1]}),
+    ],
+)
+def test_a_class_or_decision_is_answered_beside_the_score(answer: Answer, output: dict[str, Any]) -> None:
+    inputs = Inputs(("amount",), frozenset({"amount"}))
+    answered = Answered([answer, answer], "7", inputs, [(1.0,), (2.0,)], ids=["a", "b"])
+    codec = OpenInferenceCodec({"headers": []})
+    assert json.loads(codec.answer("small", "r", answered).body)["outputs"][2] == output
+    binary = {"inputs": [{**GOOD[0]}], "parameters": {"binary_data_output": True}}
+    codec.parse(json.dumps(binary).encode(), inputs, 50, "id")
+    content = codec.answer("small", "r", answered)
+    data = content.body[int(content.headers[LENGTH_HEADER]) :]
+    expected = b"\4\0\0\0late" * 2 if answer.label else struct.pack("<2q", 1, 1)
+    assert data == struct.pack("<2d", 0.6, 0.6) + b"\1\0\0\0a\1\0\0\0b" + expected
+    (first, _) = json.loads(InvocationsCodec().answer("small", "r", answered).body)["predictions"]
+    assert first == {"score": 0.6, output["name"]: output["data"][0]}
+    assert metadata("small", ["7"], inputs, output["name"])["outputs"][2]["datatype"] == output["datatype"]

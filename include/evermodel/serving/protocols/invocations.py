@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from evermodel.core.errors import SpecError
+from evermodel.modeling.scoring.loaded_version import Answer
 from evermodel.modeling.scoring.request_columns import parse_columns
 from evermodel.modeling.scoring.request_json import RequestRefusedError, decode_whole
 from evermodel.modeling.scoring.request_rows import Inputs, ParsedRows, check_count, parse_rows
@@ -50,7 +51,7 @@ def model_of_invocations(models: Sequence[str], environ: Mapping[str, str] | Non
 
 
 class InvocationsCodec:
-    """Reads the four forms of MLflow's JSON, and answers with ``predictions``: scores, or for multiclass records."""
+    """Reads the four forms of MLflow's JSON, and answers with ``predictions``: scores, or records with a class or decision."""
 
     def parse(self, body: bytes, inputs: Inputs, max_rows: int, id_column: str) -> ParsedRows:
         """Return the rows of a request's body.
@@ -73,11 +74,8 @@ class InvocationsCodec:
 
     def answer(self, model: str, request_id: str, answered: Answered) -> Content:
         """Return the answer to the request."""
-        scores: list[Any] = [answer.score for answer in answered.answers]
-        if answered.answers[0].label is not None:
-            scores = [{"score": answer.score, "label": answer.label} for answer in answered.answers]
         content = {
-            "predictions": scores,
+            "predictions": list(map(_prediction, answered.answers)),
             "ids": answered.ids,
             "model": model,
             "version": answered.version,
@@ -91,6 +89,12 @@ class InvocationsCodec:
         """Return the JSON of an error, in MLflow's form."""
         code = _CODES.get(status, "INVALID_PARAMETER_VALUE")
         return orjson.dumps({"error_code": code, "message": detail, "request_id": request_id})
+
+
+def _prediction(answer: Answer) -> Any:
+    if answer.label is not None:
+        return {"score": answer.score, "label": answer.label}
+    return answer.score if answer.decision is None else {"score": answer.score, "decision": answer.decision}
 
 
 def _payload(request: dict[str, Any]) -> tuple[str, Any]:

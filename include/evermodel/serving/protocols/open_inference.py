@@ -20,11 +20,11 @@ EXTENSIONS = ("binary_tensor_data",)
 _HEADER = LENGTH_HEADER.lower().encode()
 _LONGEST_ID = 256
 _SEND = "send binary tensors, or the rows in several requests"
-_DATATYPES = {"score": "FP64", "id": "BYTES", "label": "BYTES"}
+_DATATYPES = {"score": "FP64", "id": "BYTES", "label": "BYTES", "decision": "INT64"}
 
 
 class OpenInferenceCodec:
-    """Reads the tensors of one request, and writes its outputs: ``score``, ``id``, and ``label`` for multiclass.
+    """Reads the tensors of one request, and writes its outputs: ``score``, ``id``, and ``label`` or ``decision``.
 
     Parameters
     ----------
@@ -66,6 +66,8 @@ class OpenInferenceCodec:
         }
         if answered.answers[0].label is not None:
             values["label"] = [answer.label for answer in answered.answers]
+        if answered.answers[0].decision is not None:
+            values["decision"] = [answer.decision for answer in answered.answers]
         parameters = {"request_id": request_id}
         if answered.fallback is not None:
             parameters["fallback"] = answered.fallback
@@ -156,9 +158,15 @@ def _is_output(wanted: object) -> bool:
     return isinstance(wanted, dict) and isinstance(wanted.get("name"), str) and wanted["name"] in _DATATYPES
 
 
-def metadata(model: str, versions: list[str], inputs: Inputs, *, multiclass: bool) -> dict[str, Any]:
-    """Return the metadata of a model: its features as inputs, and the outputs."""
-    outputs = [name for name in _DATATYPES if multiclass or name != "label"]
+def metadata(model: str, versions: list[str], inputs: Inputs, predicted: str | None) -> dict[str, Any]:
+    """Return the metadata of a model: its features as inputs, and the outputs.
+
+    Parameters
+    ----------
+    predicted
+        The output beside score and id, if there is one: ``label`` or ``decision``.
+    """
+    outputs = ["score", "id", *filter(None, [predicted])]
     return {
         "name": model,
         "versions": versions,

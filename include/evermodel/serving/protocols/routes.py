@@ -44,7 +44,9 @@ class _OpenInference:
         spec = reconciler.spec
         versions = [version] if version else list(_loaded(reconciler))
         inputs = inputs_of(spec) if served is None else served.inputs
-        return _json(metadata(name, versions, inputs, multiclass=spec.task == "multiclass"))
+        decides = served is not None and served.threshold is not None
+        predicted = "label" if spec.task == "multiclass" else "decision" if decides else None
+        return _json(metadata(name, versions, inputs, predicted))
 
     async def model_ready(self, name: str, version: str | None = None) -> Response:
         return _readiness({"name": name}, self._found(name, version)[1] is not None)

@@ -142,7 +142,7 @@ def _texts(data: bytes, rows: int, where: str) -> list[Any]:
 
 
 def encoded(datatype: str, values: Sequence[Any]) -> bytes:
-    """Return values as binary data; of the datatypes FP64 and BYTES.
+    """Return values as binary data; of BYTES or a datatype of numbers.
 
     >>> encoded("BYTES", ["a"])
     b'\\x01\\x00\\x00\\x00a'
