@@ -20,6 +20,7 @@ NAMES = (
     "swap",
     "hostile",
     "scoring",
+    "lake",
     "parsing",
     "orchestration",
     "rollout",

@@ -16,19 +16,19 @@ from benchmarks.outcome import Outcome
 from benchmarks.published import CATEGORICAL, NUMERIC, Published, published
 from benchmarks.whole_process import Measure, measure
 
-_DAY = "2024-03-01"
+DAY = "2024-03-01"
 _SIZES = (1_000_000, 5_000_000, 20_000_000)
 _COMPARED = 1_000_000  # rows that both score; the peer needs 5 GB for them
 _NAMES = [*"abcdefghijklmnopqrstuvwxyz", *(f"z{i}" for i in range(14))]
 
 # What the task `score` does, from the registry to the file in the prediction log; both say the seconds of their work,
 # without imports and without fetching the model: what either would import later is imported before.
-_OURS = """
+SCORE_DAY = """
 import evermodel  # before Arrow, as in a task
 import json, sys, time
 from datetime import timedelta
 
-import onnx, pandas, pyarrow.compute, pyarrow.parquet
+import deltalake.transaction, onnx, pandas, pyarrow.compute, pyarrow.parquet
 import evermodel.modeling.onnx.kernel
 from evermodel.registry import tracking
 from evermodel.modeling.scoring import day as scoring
@@ -76,18 +76,18 @@ def run(small: bool) -> Outcome:
         with published(folder, 20 if small else 100) as world:
             world.publish(1)
             ours, theirs = [], []
-            source = _rows(folder / "rows.parquet", compared)
+            source = write_day(folder / "rows.parquet", compared)
             for _ in range(rounds):
                 theirs.append(_pyfunc(world, source, folder))
-                ours.append(_scored(world, source, folder))
+                ours.append(score(world, source, folder))
             growth = {compared: ours[-1]}
             for size in sizes:
                 if size not in growth:
-                    growth[size] = _scored(world, _rows(source, size), folder)
+                    growth[size] = score(world, write_day(source, size), folder)
     return _outcome(ours, theirs, growth, compared)
 
 
-def _rows(file: Path, rows: int) -> Path:
+def write_day(file: Path, rows: int) -> Path:
     """Write one day's rows: 12 numbers (normal), 8 categories (5 to 40 names), 3 % of each missing."""
     normal = "sqrt(-2 * ln(1 - random())) * cos(6.283185307 * random())"
     columns = [f"CASE WHEN random() >= 0.03 THEN {normal} END AS {name}" for name in NUMERIC]
@@ -98,27 +98,41 @@ def _rows(file: Path, rows: int) -> Path:
     with duckdb.connect() as duck:
         duck.execute("SELECT setseed(0.5)")
         duck.execute(
-            f"COPY (SELECT 'r' || i AS id, TIMESTAMPTZ '{_DAY} 00:00:00+00' "
+            f"COPY (SELECT 'r' || i AS id, TIMESTAMPTZ '{DAY} 00:00:00+00' "
             f'+ to_milliseconds((i * 86400000.0 / {rows})::BIGINT) AS "at", {", ".join(columns)} '
             f"FROM range({rows}) AS r(i)) TO '{file}' (COMPRESSION zstd)"
         )
     return file
 
 
-def _scored(world: Published, source: Path, folder: Path) -> tuple[Measure, dict[str, float]]:
+def score(
+    world: Published,
+    source: Path,
+    folder: Path,
+    program: str = SCORE_DAY,
+    environment: Mapping[str, str] | None = None,
+) -> tuple[Measure, dict[str, float]]:
+    """Score a day's file as the task does, in a process of its own.
+
+    Parameters
+    ----------
+    environment
+        Variables beside those of the world.
+    """
     file = world.settings.models / "bench.yaml"
     spec = yaml.safe_load(file.read_text())
     file.write_text(yaml.safe_dump({**spec, "source": {"path": str(source)}}))
-    return _measured(_OURS, [_DAY], folder, world.environment)
+    return measured(program, [DAY], folder, {**world.environment, **(environment or {})})
 
 
 def _pyfunc(world: Published, source: Path, folder: Path) -> tuple[Measure, dict[str, float]]:
-    return _measured(_PYFUNC, [source, folder / "pyfunc.parquet"], folder, world.environment)
+    return measured(_PYFUNC, [source, folder / "pyfunc.parquet"], folder, world.environment)
 
 
-def _measured(
+def measured(
     program: str, arguments: list[str | Path], folder: Path, environment: Mapping[str, str]
 ) -> tuple[Measure, dict[str, float]]:
+    """Run a program with an environment, and read the JSON of its last line."""
     # scikit-learn may use every core.
     threads = {"OMP_NUM_THREADS": str(os.cpu_count() or 1)}
     kept = dict(os.environ)

@@ -17,7 +17,7 @@ from evermodel.core.database.schema import open_database
 from evermodel.core.database.tables import serving_reports
 from evermodel.core.errors import NewerFormatError
 from evermodel.core.formats import FORMAT, loads, stamped
-from evermodel.data.prediction_log import log_schema, read_log, write_batch
+from evermodel.data.prediction_log import log_schema, read_log, write_plain_day
 from evermodel.data.validation.schema_file import read_schema
 from evermodel.evaluation.decision import Decision
 from evermodel.modeling.skops_files import MOVED_TYPES, TRUSTED_TYPES
@@ -91,7 +91,7 @@ def test_a_prediction_log_says_its_format(tmp_path: Path) -> None:
     spec = small_spec(tmp_path / "small.parquet")
     schema = log_schema(spec)
     rows = pa.Table.from_pylist([{"prediction_id": "a", "event_time": moment(0.5)}], schema)
-    file = write_batch(spec, tmp_path, f"{moment(0):%Y-%m-%d}", rows)
+    file = write_plain_day(spec, tmp_path, f"{moment(0):%Y-%m-%d}", rows)
     assert pq.read_metadata(file).metadata[b"evermodel.format"] == str(FORMAT).encode()
     assert read_log(spec, tmp_path, between(0, 1)).equals(rows)
 

@@ -13,7 +13,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from evermodel.core.errors import EmptyWindowError, NoChampionError
-from evermodel.data.prediction_log import log_schema, read_log, write_batch
+from evermodel.data.prediction_log import log_schema, read_log, write_day
 from evermodel.data.sources import read_labels
 from evermodel.modeling.scoring.day import score_day
 from evermodel.monitoring.drift.report import STAT_TEST
@@ -53,7 +53,7 @@ def _write(world: World, as_of: str, rows: int = 300, **columns: pa.Array) -> No
     table = table.set_column(0, "prediction_id", pa.array([f"{as_of}-{i}" for i in range(rows)]))
     for name, values in columns.items():
         table = table.set_column(table.column_names.index(name), name, values)
-    write_batch(world.spec, world.settings.lake, f"{day:%Y-%m-%d}", table)
+    write_day(world.spec, world.settings.lake, day.date(), [table])
 
 
 def test_judging_a_window_writes_its_verdict_to_mlflow_and_doing_it_again_uses_the_same_run(

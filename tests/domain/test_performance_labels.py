@@ -8,6 +8,7 @@ import pytest
 
 from evermodel.core.errors import SourceError
 from evermodel.monitoring.performance.label_join import label_quality, read_label_join, spans_of, versions_of
+from evermodel.spec.window import Window
 from support.performance_log import START, PerformanceWorld, PerformanceWorlds
 
 AS_OF = START + timedelta(days=9)  # labels of the days 0 to 6 have matured
@@ -100,14 +101,14 @@ def test_a_changed_label_counts_from_the_next_look_on_and_an_old_day_keeps_its_a
 def test_a_prediction_that_is_logged_twice_counts_once_as_the_later_version_answered(
     world: PerformanceWorld,
 ) -> None:
-    from evermodel.data.prediction_log import day_folder, write_batch
+    from evermodel.data.prediction_log import files_of, write_plain_day
 
     rows = world.predict(range(7), version="9")
     world.label(rows)
     log = rows.drop_columns(["label"]).slice(0, 100)
     twin = log.set_column(2, "model_version", pa.array(["10"] * 100)).slice(0, 40)
-    write_batch(world.spec, world.lake, f"{START:%Y-%m-%d}", pa.concat_tables([twin, log]))
-    assert len(list(day_folder(world.spec, world.lake, f"{START:%Y-%m-%d}").glob("*.parquet"))) == 1
+    write_plain_day(world.spec, world.lake, f"{START:%Y-%m-%d}", pa.concat_tables([twin, log]))
+    assert len(files_of(world.spec, world.lake, Window(START, START + timedelta(days=1)))) == 1
 
     joined = read_label_join(world.spec, world.lake, AS_OF)
 
@@ -116,14 +117,14 @@ def test_a_prediction_that_is_logged_twice_counts_once_as_the_later_version_answ
 
 
 def test_scores_that_are_missing_or_no_number_are_left_out_and_told(world: PerformanceWorld) -> None:
-    from evermodel.data.prediction_log import write_batch
+    from evermodel.data.prediction_log import write_plain_day
 
     rows = world.predict(range(7))
     world.label(rows)
     scores = rows["score"].to_pylist()[:100]
     scores[:3] = [None, float("nan"), float("inf")]
     day = rows.drop_columns(["label"]).slice(0, 100).set_column(3, "score", pa.array(scores))
-    write_batch(world.spec, world.lake, f"{START:%Y-%m-%d}", day)
+    write_plain_day(world.spec, world.lake, f"{START:%Y-%m-%d}", day)
 
     state = read_label_join(world.spec, world.lake, AS_OF).state
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from evermodel.core.errors import SourceError
-from evermodel.data.prediction_log import day_folder, files_of, log_schema, read_log, write_batch
+from evermodel.data.prediction_log import files_of, log_folder, log_schema, read_log, write_plain_day
 from support.small_model import between, moment, small_spec
 
 SPEC = small_spec("unused")
@@ -33,7 +33,7 @@ def predictions(day: int, count: int = 4, source: str = "batch") -> pa.Table:
 
 
 def written(lake: Path, *days: int) -> list[Path]:
-    return [write_batch(SPEC, lake, f"{moment(day):%Y-%m-%d}", predictions(day)) for day in days]
+    return [write_plain_day(SPEC, lake, f"{moment(day):%Y-%m-%d}", predictions(day)) for day in days]
 
 
 def ids(lake: Path, start: float, end: float) -> list[str]:
@@ -77,7 +77,7 @@ def test_a_window_is_half_open_over_midnights(tmp_path: Path) -> None:
 def test_writing_a_day_again_replaces_its_file_and_no_other(tmp_path: Path) -> None:
     first, second = written(tmp_path, 1, 2)
     before = first.read_bytes()
-    write_batch(SPEC, tmp_path, "2024-01-03", predictions(2, count=2))
+    write_plain_day(SPEC, tmp_path, "2024-01-03", predictions(2, count=2))
     assert ids(tmp_path, 2, 3) == ["batch-2-0", "batch-2-1"]
     assert first.read_bytes() == before
     assert sorted(file.name for file in second.parent.iterdir()) == ["batch.parquet"]
@@ -124,10 +124,10 @@ def test_models_do_not_share_a_folder(tmp_path: Path) -> None:
     written(tmp_path, 2)
     other = small_spec("unused", name="other")
     assert read_log(other, tmp_path, between(0, 9)).num_rows == 0
-    assert day_folder(other, tmp_path, "2024-01-03") != day_folder(SPEC, tmp_path, "2024-01-03")
+    assert log_folder(other, tmp_path) != log_folder(SPEC, tmp_path)
 
 
 def test_a_day_without_rows_is_a_file_of_the_logs_schema(tmp_path: Path) -> None:
-    file = write_batch(SPEC, tmp_path, "2024-01-03", log_schema(SPEC).empty_table())
+    file = write_plain_day(SPEC, tmp_path, "2024-01-03", log_schema(SPEC).empty_table())
 
     assert pq.read_table(file, partitioning=None).equals(log_schema(SPEC).empty_table())

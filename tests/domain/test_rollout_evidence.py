@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from tests.simulations.rollout_traffic import begun
 
-from evermodel.data.prediction_log import day_folder
+from evermodel.data.prediction_log import log_folder
 from evermodel.data.sources import read_labels
 from evermodel.deployment.rollout.collect import collect_evidence
 from evermodel.deployment.rollout.distribution import distribution
@@ -60,7 +60,7 @@ def log(
             [scores[place]],
             returned_to_caller=returned_to_caller,
         )
-        folder = day_folder(spec, world.settings.lake, f"{at:%Y-%m-%d}")
+        folder = log_folder(spec, world.settings.lake) / f"date={at:%Y-%m-%d}"
         write_log_file(log_table([entry]), folder, entry.source)
 
 
@@ -139,7 +139,7 @@ def shadowed(world: World, at: datetime, old: Any, new: Any, **columns: Any) -> 
         world.name, columns.get("version", "2"), "r", at, Inputs((), frozenset()), [()] * len(new),
         ids=[f"r-{number}" for number in range(len(new))], scores=list(new), returned_to_caller=ReturnedAnswer(columns.get("heard", "1"), [Answer(score, None) for score in old]),
     )  # fmt: skip
-    folder = day_folder(world.spec, world.settings.lake, f"{at:%Y-%m-%d}", "shadow")
+    folder = log_folder(world.spec, world.settings.lake, "shadow") / f"date={at:%Y-%m-%d}"
     write_log_file(log_table([entry]), folder, "shadow")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,15 @@ import pytest
 
 from evermodel.core.errors import EmptyWindowError, NoChampionError
 from evermodel.core.settings import Settings
+from evermodel.data import prediction_log
 from evermodel.data.dtypes import feature_frame
 from evermodel.data.prediction_log import log_schema, read_log
+from evermodel.data.table_file import TableFile
 from evermodel.modeling.scoring.day import ScoredDay, score_day
 from evermodel.registry.tracking import connect
 from evermodel.spec import ModelSpec
+from support.day_tables import appended
+from support.prediction_logs import log_files
 from support.small_model import between, moment, publish, settings_in, small_rows, small_spec, write_rows
 
 
@@ -37,9 +42,9 @@ class Scoring:
     def log(self, start: float, end: float) -> pa.Table:
         return read_log(self.spec, self.settings.lake, between(start, end))
 
-    def files(self) -> list[str]:
-        folder = self.settings.lake / "predictions" / self.spec.name
-        return sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
+    def contents(self) -> list[tuple[str, bytes]]:
+        files = log_files(self.settings.lake, self.spec.name)
+        return [(file.parent.parent.name, file.read_bytes()) for file in files]
 
 
 @pytest.fixture(scope="module")
@@ -75,16 +80,17 @@ def test_every_row_of_the_day_gets_the_champions_answer(scoring: Scoring) -> Non
     assert set(log["source"].to_pylist()) == {"batch"}
     assert (scored.day, scored.rows) == ("2024-01-03", 8)
     assert scored.mean_score == pytest.approx(answers.mean())
-    assert scoring.settings.lake / scored.path == next(scoring.settings.lake.rglob("batch.parquet"))
+    (file,) = log_files(scoring.settings.lake, scoring.spec.name)
+    assert file.parent == scoring.settings.lake / scored.path
 
 
 def test_a_day_scored_twice_is_one_file_with_the_same_content_and_other_days_stay(scoring: Scoring) -> None:
     scoring.score(2)
     first = scoring.score(3)
-    contents = {file: file.read_bytes() for file in scoring.settings.lake.rglob("*.parquet")}
+    contents = scoring.contents()
     assert scoring.score(3) == first
-    assert {file: file.read_bytes() for file in scoring.settings.lake.rglob("*.parquet")} == contents
-    assert scoring.files() == ["date=2024-01-02/batch.parquet", "date=2024-01-03/batch.parquet"]
+    assert scoring.contents() == contents
+    assert [day for day, _ in contents] == ["date=2024-01-02", "date=2024-01-03"]
     assert scoring.log(0, 10).num_rows == 16
 
 
@@ -94,10 +100,14 @@ def test_rows_that_arrived_late_are_there_after_scoring_again_and_serving_is_lef
     source = Path(scoring.spec.source.path)
     everything = pq.read_table(source)
     write_rows(source, everything.slice(0, 20))
-    file = scoring.settings.lake / scoring.score(3).path
+    scoring.score(3)
     online = scoring.log(2, 3).slice(0, 1)
-    online = online.set_column(4, "source", pa.array(["online"]))
-    pq.write_table(online, file.with_name("online-1-a.parquet"))
+    online = online.set_column(online.column_names.index("source"), "source", pa.array(["online"]))
+    table = prediction_log.log_of(scoring.spec, scoring.settings.lake)
+    file = TableFile.new(table.root, date(2024, 1, 3), "online")
+    file.path.parent.mkdir(parents=True)
+    pq.write_table(online, file.path)
+    appended(table, file)
     assert scoring.log(2, 3).num_rows == 5
     write_rows(source, everything)
     scoring.score(3)
@@ -112,7 +122,7 @@ def test_a_moment_within_a_day_scores_the_whole_day_before(scoring: Scoring) -> 
 def test_a_day_without_rows_is_an_error_and_leaves_no_file(scoring: Scoring) -> None:
     with pytest.raises(EmptyWindowError, match="no row to score on 2024-02-09"):
         scoring.score(40)
-    assert scoring.files() == []
+    assert list(scoring.settings.lake.rglob("*.parquet")) == []
 
 
 def test_a_model_without_a_champion_is_told_what_to_run(scoring: Scoring) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from evermodel.core.errors import ModelFormatError, PermanentError, SourceError
 from evermodel.data.dtypes import feature_frame
-from evermodel.data.prediction_log import log_schema, write_batch, write_batches
+from evermodel.data.prediction_log import log_schema, write_file, write_plain_day
 from evermodel.modeling.estimators import build_pipeline
 from evermodel.modeling.onnx.batch import for_batches
 from evermodel.modeling.onnx.export import export
@@ -144,13 +144,13 @@ def tables(spec):
 
 prediction_log.ROW_GROUP = 1000
 spec = small_spec("unused")
-prediction_log.write_batches(spec, prediction_log.day_file(spec, Path(sys.argv[2]), "2024-01-03"), tables(spec))
+prediction_log.write_file(prediction_log.log_schema(spec), prediction_log.plain_file(spec, Path(sys.argv[2]), "2024-01-03"), tables(spec))
 """
 
 
 def test_a_writer_that_is_killed_leaves_the_day_as_it_was_and_the_next_one_clears_up(tmp_path: Path) -> None:
     spec = small_spec("unused")
-    file = write_batch(spec, tmp_path, "2024-01-03", log_of(spec, 0.1))
+    file = write_plain_day(spec, tmp_path, "2024-01-03", log_of(spec, 0.1))
     before = file.read_bytes()
 
     tests = Path(__file__).parent
@@ -159,10 +159,10 @@ def test_a_writer_that_is_killed_leaves_the_day_as_it_was_and_the_next_one_clear
 
     (left,) = file.parent.glob(".*.tmp")
     assert (done.returncode, file.read_bytes(), left.stat().st_size > 0) == (-signal.SIGKILL, before, True)
-    write_batches(spec, file, [log_of(spec, 0.5)])
+    write_file(log_schema(spec), file, [log_of(spec, 0.5)])
     assert left.exists(), "its writer may be alive"
     os.utime(left, (0, 0))
-    write_batches(spec, file, [log_of(spec, 0.6)])
+    write_file(log_schema(spec), file, [log_of(spec, 0.6)])
     assert [found.name for found in file.parent.iterdir()] == ["batch.parquet"]
     assert set(pq.read_table(file, partitioning=None)["score"].to_pylist()) == {0.6}
 

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from evermodel.core import connections
 from evermodel.core.connections import EnvironmentConnections
 from evermodel.core.errors import TargetError, TargetUnavailableError
-from evermodel.data.prediction_log import log_schema, write_batch
+from evermodel.data.prediction_log import log_schema, write_plain_day
 from evermodel.modeling.scoring.table import write_table
 from support.small_model import moment, small_spec
 
@@ -39,7 +39,7 @@ def log_file(folder: Path, spec: Any, count: int = 3, score: float = 0.5, day: s
         }
         for n in range(count)
     ]
-    return write_batch(spec, folder, day, pa.Table.from_pylist(rows, schema=log_schema(spec)))
+    return write_plain_day(spec, folder, day, pa.Table.from_pylist(rows, schema=log_schema(spec)))
 
 
 def rows_in(database: Path, query: str) -> list[Any]:

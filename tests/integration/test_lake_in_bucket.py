@@ -25,6 +25,7 @@ from evermodel.registry.tracking import find_run
 from evermodel.spec.window import parse_moment
 from support.flights import FAST, World, flights_world
 from support.object_stores import new_s3_bucket, s3_environment
+from support.prediction_logs import log_files
 
 pytest.importorskip("dvc_s3", reason="the extra s3 is not installed")
 pytestmark = pytest.mark.integration
@@ -76,8 +77,8 @@ def test_what_is_shared_is_in_the_bucket_and_nothing_on_the_machines_disk(
     here, _ = machines
     lake = here.settings.lake
     assert isinstance(lake, BucketPath)
-    log = f"predictions/{here.name}"
-    assert _paths(lake, log) == [f"{log}/date=2013-03-{day}/batch.parquet" for day in range(15, 25)]
+    days = [file.parent.parent.name for file in log_files(lake, here.name)]
+    assert days == [f"date=2013-03-{day}" for day in range(15, 25)]
     assert len(_paths(lake, f"partitions/{here.name}")) > 40
     pointers = _paths(lake, "snapshots")
     assert [Path(path).suffix for path in pointers] == [".dvc", ".dvc"]
@@ -168,7 +169,7 @@ def test_doctor_checks_the_bucket(machines: tuple[World, World], monkeypatch: py
 def test_a_day_of_the_log_is_read_by_its_columns(machines: tuple[World, World]) -> None:
     here, _ = machines
     assert isinstance(here.settings.lake, BucketPath)
-    file = here.settings.lake / "predictions" / here.name / "date=2013-03-24" / "batch.parquet"
+    file = log_files(here.settings.lake, here.name)[-1]
     assert pq.ParquetFile(readable(file)).metadata.num_rows > 10
 
 

@@ -13,7 +13,7 @@ from evermodel.cli.local_stack.ports import free_port
 from evermodel.core import connections
 from evermodel.core.connections import EnvironmentConnections
 from evermodel.core.errors import TargetError, TargetUnavailableError
-from evermodel.data.prediction_log import log_schema, write_batch
+from evermodel.data.prediction_log import log_schema, write_plain_day
 from evermodel.modeling.scoring.table import write_table
 from support.small_model import moment, small_spec
 
@@ -36,7 +36,7 @@ def test_days_are_copied_and_writers_of_the_same_day_wait_for_each_other(
             for n in range(30_000)
         ]
         table = pa.Table.from_pylist(rows, schema=log_schema(spec))
-        files.append(write_batch(spec, tmp_path / str(writer), DAY, table))
+        files.append(write_plain_day(spec, tmp_path / str(writer), DAY, table))
 
     with ThreadPoolExecutor(4) as pool:
         written = list(pool.map(lambda file: write_table(spec, DAY, file), files))

@@ -22,6 +22,7 @@ from evermodel.data.sources import arrival, read_window
 from evermodel.modeling.scoring.day import score_day
 from evermodel.registry.tracking import connect
 from evermodel.spec import ModelSpec
+from support.prediction_logs import log_files
 from support.small_model import between, moment, publish, settings_in, small_rows, small_spec, write_rows
 
 pyspark = pytest.importorskip("pyspark", reason="pyspark is not installed: pip install '.[spark]'")
@@ -126,8 +127,8 @@ def test_spark_writes_the_day_that_this_process_writes(
     assert logs[0].schema == logs[1].schema == log_schema(spec)
     assert logs[0].drop_columns(["score"]).equals(logs[1].drop_columns(["score"]))
     assert logs[1]["score"].to_pylist() == pytest.approx(logs[0]["score"].to_pylist(), rel=1e-12)
-    day = there.lake / found[0].path
-    assert [file.name for file in day.parent.iterdir()] == ["batch.parquet"]
+    assert len(log_files(there.lake, name)) == 2
+    assert not list((there.lake / "predictions" / name).glob(".spark-*"))
 
     with pytest.raises(EmptyWindowError, match="no row to score on 2024-02-09"):
         score_day(on_spark, moment(40), client, there)

@@ -26,6 +26,7 @@ from evermodel.alerts.publisher import message_queue
 from evermodel.cli import app
 from evermodel.core.formats import FORMAT, json_digest
 from evermodel.core.settings import Settings
+from evermodel.core.storage import readable
 from evermodel.data.dtypes import feature_frame
 from evermodel.modeling import model_store
 from evermodel.registry.tags import RUN_KEY, SPEC_DIGEST
@@ -36,6 +37,7 @@ from evermodel.serving.app import create_app
 from evermodel.spec import load_spec
 from evermodel.spec.model import json_schema
 from support.paths import PROJECT
+from support.prediction_logs import log_files
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 STORED = PROJECT / "tests" / "data" / "stored"
@@ -169,7 +171,8 @@ def test_a_day_scored_again_is_the_same(stored: StoredWorld) -> None:
         file = stored.logged(model, "2013-03-11")
         before = pq.read_table(file, partitioning=None)
         stored.run("score", model, "--as-of", "2013-03-12")
-        after = pq.ParquetFile(file)
+        (again,) = (f for f in log_files(stored.settings.lake, model) if "2013-03-11/source=batch" in str(f))
+        after = pq.ParquetFile(readable(again))
         assert after.read().equals(before)
         assert after.metadata.metadata[b"evermodel.format"] == str(FORMAT).encode()
 
@@ -198,10 +201,8 @@ def test_requests_are_answered_as_they_were(stored: StoredWorld, registry: str) 
                 assert graph.answer([row])[0][0] == found["predictions"][0]["score"]
             if answer["version"] == entry["version"]:
                 assert answer["predictions"][0]["score"] == entry["predictions"][0]["score"]
-    newest = max(
-        settings.lake.glob("predictions/flights/*/online-*.parquet"), key=lambda file: file.stat().st_mtime
-    )
-    assert pq.read_metadata(newest).metadata[b"evermodel.format"] == str(FORMAT).encode()
+    newest = max(log_files(settings.lake, "flights"), key=lambda file: file.stat().st_mtime)
+    assert pq.read_metadata(readable(newest)).metadata[b"evermodel.format"] == str(FORMAT).encode()
     assert {(entry["model"], entry["version"]) for entry in told} == {
         ("flights", "1"), ("plain", "1"), ("plain", "2"),
     }  # fmt: skip

@@ -23,7 +23,7 @@ from airflow.sdk.exceptions import (
 
 from evermodel.core import connections
 from evermodel.core.errors import SourceError
-from evermodel.data.prediction_log import log_schema, write_batch
+from evermodel.data.prediction_log import log_schema, write_plain_day
 from evermodel_provider.connections import use_airflow_connections
 from evermodel_provider.sensors.data import DaysToScoreSensor, NewDataSensor, PredictionsSensor
 from support.flights import World, flights_world
@@ -79,9 +79,11 @@ def test_predictions_are_there_when_the_log_has_the_last_day(model: World) -> No
     assert sensor(PredictionsSensor, "2013-03-11", "drift").poke({}) is False
 
     schema = log_schema(model.spec)
-    write_batch(model.spec, model.settings.lake, "2013-03-10", schema.empty_table())
+    write_plain_day(model.spec, model.settings.lake, "2013-03-10", schema.empty_table())
     assert sensor(PredictionsSensor, "2013-03-11", "drift").poke({}) is False
-    write_batch(model.spec, model.settings.lake, "2013-03-10", pa.Table.from_pylist([{"score": 0.5}], schema))
+    write_plain_day(
+        model.spec, model.settings.lake, "2013-03-10", pa.Table.from_pylist([{"score": 0.5}], schema)
+    )
 
     assert sensor(PredictionsSensor, "2013-03-11", "drift").poke({}) is True
     assert sensor(PredictionsSensor, "2013-03-12", "drift").poke({}) is False
@@ -204,7 +206,7 @@ async def test_predictions_are_waited_for_in_the_triggerer_too(model: World) -> 
     rows = pa.Table.from_pylist([{"score": 0.5}], log_schema(model.spec))
 
     assert (await event_of(caught.value.trigger))["missing"].startswith("predictions of 2013-03-10")
-    write_batch(model.spec, model.settings.lake, "2013-03-10", rows)
+    write_plain_day(model.spec, model.settings.lake, "2013-03-10", rows)
     assert (await event_of(caught.value.trigger))["outcome"] == "ready"
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from evermodel.core.errors import UnsafePathError
 from evermodel.core.paths import inside
 from evermodel.core.settings import Settings
-from evermodel.data.prediction_log import day_folder
+from evermodel.data.prediction_log import plain_file
 from evermodel.data.snapshots.dvc import SnapshotStore, snapshot_file
 from evermodel.data.snapshots.snapshot import read_snapshot
 from evermodel.data.sources.partitions import folder_of
@@ -60,7 +60,7 @@ ENTRANCES: dict[str, Callable[[Settings, str], object]] = {
     "snapshot of a call": lambda s, name: read_snapshot(f"snapshots/{name}", s),
     "content of a tag": lambda s, name: SnapshotStore(s.lake, "none").bring("snapshots/a", f"aa{name}"),
     "source days of a model": lambda s, name: folder_of(name, s.lake),
-    "day of the log": lambda s, name: day_folder(small_spec("small.parquet"), s.lake, f"x/{name}"),
+    "day of the log": lambda s, name: plain_file(small_spec("small.parquet"), s.lake, f"x/{name}"),
     "reports of a model": lambda s, name: list(reports_in_files(s.lake, name)),
     "answers of a model": lambda s, name: list(served_in_files(s.lake, name)),
     "test rows of a version": lambda s, name: rows_file(small_spec("small.parquet"), f"x/{name}/1", s.lake),

@@ -519,7 +519,7 @@ def test_serving_answers_logs_and_reports_with_its_volumes_alone(
     finally:
         process.terminate()
         assert process.wait(60) in (0, -signal.SIGTERM, 77), said.read_text()
-    assert files_in(settings.lake, "predictions/walled/date=*/*.parquet"), said.read_text()
+    assert files_in(settings.lake, "predictions/walled/date=*/source=online/*.parquet"), said.read_text()
     reports = ServingReports.of(settings)
     assert [one.stopped for one in reports.read("walled").gone] == [True], said.read_text()
     assert list(reports.served("walled")) == ["1"]

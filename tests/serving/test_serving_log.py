@@ -20,6 +20,7 @@ from evermodel.serving.app import create_app
 from evermodel.serving.metrics import Metrics
 from evermodel.serving.prediction_writer import LoggedRequest, PredictionLog
 from evermodel.spec.window import Window
+from support.prediction_logs import log_files
 from support.serving_models import World, request_rows, wait_until
 
 INPUTS = Inputs(("temp", "carrier"), frozenset({"temp"}))
@@ -56,9 +57,9 @@ def test_every_answer_is_in_the_log_after_shutdown(world: World) -> None:
     assert set(log["source"]) == {"online"}
     assert set(log["model_version"]) == {made.version}
     assert (log["event_time"] > before).all()
-    folder = world.settings.lake / "predictions" / world.name
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    assert all(path.name.startswith(f"online-{os.getpid()}-") for path in files)
+    files = log_files(world.settings.lake, world.name)
+    assert {path.parent.name for path in files} == {"source=online"}
+    assert list((world.settings.home / "spool").rglob("*.parquet")) == []
     window = Window(before, before + timedelta(hours=1))
     assert read_log(world.spec, world.settings.lake, window).num_rows == len(log) == 12
     schema = pq.read_schema(files[0])

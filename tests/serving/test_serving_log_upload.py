@@ -17,7 +17,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from evermodel.core.errors import StorageUnavailableError
-from evermodel.core.storage import BucketPath, readable
+from evermodel.core.storage import BucketPath, StoragePath
+from evermodel.data.day_table import DayTable
 from evermodel.data.prediction_log import read_log
 from evermodel.modeling.scoring.request_rows import Inputs
 from evermodel.serving.app import create_app
@@ -26,6 +27,7 @@ from evermodel.serving.metrics import Metrics
 from evermodel.serving.prediction_writer import LoggedRequest, PredictionLog, log_table, write_log_file
 from evermodel.spec.window import Window
 from support.object_stores import new_s3_bucket, s3_environment
+from support.prediction_logs import log_files, log_rows
 from support.serving_models import World, request_rows, wait_until
 
 INPUTS = Inputs(("temp", "carrier"), frozenset({"temp"}))
@@ -50,9 +52,11 @@ def _wait_in(spool: Path, *names: str, inputs: Inputs = INPUTS) -> None:
         write_log_file(log_table([_entry(name, inputs)]), folder, "online")
 
 
-def _rows(lake: BucketPath) -> Counter[str]:
-    files = (lake / "predictions").rglob("*.parquet")
-    return Counter(name for f in files for name in pq.read_table(readable(f))["request_id"].to_pylist())
+def _rows(lake: StoragePath, model: str = "m") -> Counter[str]:
+    DayTable(lake / "predictions" / model).take_pending()
+    if not log_files(lake, model):
+        return Counter()
+    return Counter(log_rows(lake, model)["request_id"].to_pylist())
 
 
 def test_files_are_joined_by_schema_and_none_is_left(lake: BucketPath, tmp_path: Path) -> None:
@@ -62,10 +66,12 @@ def test_files_are_joined_by_schema_and_none_is_left(lake: BucketPath, tmp_path:
     uploader = LogUploader(spool, lake)
     uploader.upload()
     assert _rows(lake) == Counter("abcd")
-    files = sorted((lake / "predictions" / "m").glob("date=2026-03-01/[!.]*.parquet"))
+    files = log_files(lake, "m")
     assert len(files) == 2
-    assert all(file.name.startswith("online-") for file in files)
-    assert list(spool.rglob("*")) == [spool / "predictions", spool / "predictions" / "m"]
+    assert {str(file.parent.relative_to(lake)) for file in files} == {
+        "predictions/m/date=2026-03-01/source=online"
+    }
+    assert {*spool.rglob("*")} == {spool / ".lock", spool / "predictions", spool / "predictions" / "m"}
     uploader.upload()
     assert _rows(lake) == Counter("abcd")
 
@@ -91,11 +97,13 @@ def _killed_at(number: int, patch: pytest.MonkeyPatch) -> None:
         return changed
 
     patch.setattr(BucketPath, "upload", dying(BucketPath.upload))
+    for name in ("announce", "take_pending"):
+        patch.setattr(DayTable, name, dying(getattr(DayTable, name)))
     for name in ("unlink", "replace", "rename"):
         patch.setattr(Path, name, dying(getattr(Path, name)))
 
 
-@pytest.mark.parametrize("kill", range(1, 23))
+@pytest.mark.parametrize("kill", range(1, 33))
 def test_killed_at_any_step_and_started_again_each_row_is_there_once(
     lake: BucketPath, tmp_path: Path, kill: int
 ) -> None:
@@ -170,7 +178,7 @@ def test_the_app_writes_to_its_own_disk_and_has_uploaded_everything_when_it_ends
     with TestClient(create_app([world.name], settings)) as client:
         wait_until(lambda: client.get("/ready").status_code == 200, "the app is ready")
         client.post("/predict", json={"rows": request_rows(3, 5)}, headers={"X-Request-ID": "r"})
-    assert _rows(lake) == Counter({"r": 3})
+    assert _rows(lake, world.name) == Counter({"r": 3})
     assert list(settings.home.rglob("*.parquet")) == []
     now = datetime.now(UTC)
     window = Window(now - timedelta(hours=1), now + timedelta(hours=1))
@@ -213,7 +221,7 @@ def test_processes_that_are_killed_leave_each_row_once(lake: BucketPath, tmp_pat
     for process in processes:
         assert process.stdout is not None
         process.stdout.readline()
-    _until(lambda: len(list((lake / "predictions").rglob("*.parquet"))) > 1)
+    _until(lambda: len(log_files(lake, "m")) > 1)
     for process in processes:
         process.send_signal(signal.SIGKILL)
         process.communicate()

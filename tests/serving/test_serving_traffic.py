@@ -5,7 +5,6 @@ import threading
 from typing import Any
 
 import httpx
-import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
 
@@ -14,6 +13,7 @@ from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.tags import TRAFFIC_PLAN
 from evermodel.registry.traffic_plan import TrafficPlan, everything_to, split
 from evermodel.serving.app import create_app
+from support.prediction_logs import log_rows
 from support.serving_models import (
     Wire,
     World,
@@ -120,8 +120,7 @@ def test_the_unheard_answers_are_compared_and_kept_apart(world: World) -> None:
     differences = [abs(a - b) for a, b in zip(heard, shadow_answers, strict=True)]
     assert counted.difference == pytest.approx(5 * sum(differences), abs=1e-6)
     assert set(world.logged()["model_version"]) == {"1"}
-    files = list((world.settings.lake / "shadow" / world.name).glob("date=*/shadow-*.parquet"))
-    log = pq.ParquetFile(files[0]).read().to_pandas()
+    log = log_rows(world.settings.lake, world.name, "shadow").to_pandas()
     first = log[log["prediction_id"].str.startswith(log["request_id"].iloc[0])]
     assert first["score"].tolist() == pytest.approx(shadow_answers, abs=1e-9)
     assert first["heard_score"].tolist() == pytest.approx(heard, abs=1e-9)

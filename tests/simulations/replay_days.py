@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from evermodel.data.prediction_log import log_schema, read_log, write_batch
+from evermodel.data.prediction_log import log_schema, read_log, write_plain_day
 from evermodel.monitoring.drift.history import QuietHistory
 from evermodel.monitoring.drift.judge import judge_window
 from evermodel.monitoring.drift.profiles import Profiles
@@ -53,7 +53,7 @@ def write_log(
     log = pa.table(columns).cast(schema)
     found = sorted(days.unique().to_pylist())
     for day in found:
-        write_batch(spec, lake, day.isoformat(), log.filter(pc.equal(days, pa.scalar(day, pa.date32()))))
+        write_plain_day(spec, lake, day.isoformat(), log.filter(pc.equal(days, pa.scalar(day, pa.date32()))))
     return found
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from evermodel.data.prediction_log import log_schema, write_batch
+from evermodel.data.prediction_log import log_schema, write_plain_day
 from evermodel.monitoring.drift.judge import judge_window
 from evermodel.monitoring.drift.profiles import Profiles
 from evermodel.monitoring.drift.references import References
@@ -79,4 +79,4 @@ def log_day(
         pa.array(data[name], field.type, from_pandas=True)
         for name, field in zip(schema.names, schema, strict=True)
     ]
-    write_batch(spec, lake, f"{day:%Y-%m-%d}", pa.Table.from_arrays(arrays, schema=schema))
+    write_plain_day(spec, lake, f"{day:%Y-%m-%d}", pa.Table.from_arrays(arrays, schema=schema))

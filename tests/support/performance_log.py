@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from evermodel.data.prediction_log import log_schema, write_batch
+from evermodel.data.prediction_log import log_schema, write_plain_day
 from evermodel.monitoring.performance.answers import level
 from evermodel.monitoring.performance.baseline import Baseline
 from evermodel.spec import ModelSpec
@@ -68,7 +68,7 @@ class PerformanceWorld:
                 {name: columns.get(name, pa.nulls(per_day)) for name in log_schema(self.spec).names}
             )
             log = log.cast(log_schema(self.spec))
-            write_batch(self.spec, self.lake, f"{moment:%Y-%m-%d}", log)
+            write_plain_day(self.spec, self.lake, f"{moment:%Y-%m-%d}", log)
             tables.append(log.append_column("label", label))
         return pa.concat_tables(tables)
 

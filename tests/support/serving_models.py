@@ -27,6 +27,7 @@ from evermodel.registry import tracking
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.traffic_plan import Arm, TrafficPlan
 from evermodel.spec import ModelSpec, load_spec
+from support.prediction_logs import log_rows
 
 SPEC = """
 name: {name}
@@ -112,8 +113,7 @@ class World:
         return self.settings.model_copy(update={"tracking_uri": tracking_uri})
 
     def logged(self) -> pd.DataFrame:
-        files = sorted((self.settings.lake / "predictions" / self.name).glob("date=*/online-*.parquet"))
-        return pd.concat([pd.read_parquet(file) for file in files], ignore_index=True)
+        return log_rows(self.settings.lake, self.name).to_pandas()
 
 
 def example_rows(count: int, seed: int) -> pd.DataFrame:

@@ -1,9 +1,10 @@
-"""The commands `evermodel data …`: list and restore the training data of versions, and write the schema file."""
+"""The commands `evermodel data …`: the training data of versions, the schema file, and the upkeep of the logs."""
 
 from __future__ import annotations
 
 import shutil
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -140,6 +141,32 @@ def forget(model: Model, as_json: AsJson = False) -> None:
         shutil.rmtree(folder, ignore_errors=True)
     said = f"{len(days)} days of {model} removed; snapshots are unchanged"
     output.answer(as_json, {"model": model, "removed": len(days)}, said)
+
+
+@data.command()
+def compact(
+    model: Model,
+    keep_days: Annotated[
+        int | None, typer.Option(min=1, help="Remove days of the logs that are older. Default: none.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Join the small files of a model's prediction logs, and delete those that no longer count."""
+    from evermodel.data.compaction import compact as keep_up
+    from evermodel.data.prediction_log import LOGS, log_of
+
+    spec, settings = read_spec(model)
+    keep, today = None if keep_days is None else timedelta(days=keep_days), datetime.now(UTC).date()
+    done = {}
+    with output.step("compact"):
+        for log in LOGS:
+            done[log] = keep_up(log_of(spec, settings.lake, log), today, keep)
+    lines = [
+        f"{log}: {found.joined:,} files joined to {found.made:,}, {found.expired:,} of days that are not kept "
+        f"removed, {found.deleted:,} deleted"
+        for log, found in done.items()
+    ]
+    output.answer(as_json, {log: found.to_json() for log, found in done.items()}, "\n".join(lines))
 
 
 def _newest_snapshot(model: str, settings: Settings) -> str | None:

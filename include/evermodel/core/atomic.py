@@ -43,6 +43,15 @@ def replacing(path: StoragePath) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def place(file: Path, target: StoragePath) -> None:
+    """Copy a file of this machine to where readers see it whole, or not at all."""
+    if isinstance(target, Path):
+        with replacing(target) as temporary:
+            shutil.copyfile(file, temporary)
+    else:
+        target.upload(file)
+
+
 def sweep(folder: StoragePath, pattern: str, older_than: float = 2 * 86_400) -> None:
     """Remove files and folders that killed writers left; in a bucket they leave nothing that anybody sees.
 

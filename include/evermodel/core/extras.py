@@ -11,6 +11,7 @@ from evermodel.core.errors import MissingExtraError
 # What each extra of pyproject.toml is installed for, by import name; a library of several extras counts as the first's.
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "train": (
+        "deltalake",
         "duckdb",
         "fairlearn",
         "filelock",
@@ -30,6 +31,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "serve": ("fastapi", "starlette", "uvicorn"),
     "sklearn": ("pandas", "scipy", "sklearn", "skops"),
     "mlflow": ("mlflow",),
+    "delta": ("deltalake",),
     "evidently": ("evidently",),
     "dvc": ("dvc",),
     "onnx": ("onnx", "onnxruntime", "skl2onnx"),

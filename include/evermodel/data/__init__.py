@@ -3,4 +3,15 @@
 Imports `core` and `spec`.
 """
 
-__all__ = ["dtypes", "examples", "parquet", "prediction_log", "snapshots", "sources", "validation"]
+__all__ = [
+    "compaction",
+    "day_table",
+    "dtypes",
+    "examples",
+    "parquet",
+    "prediction_log",
+    "snapshots",
+    "sources",
+    "table_file",
+    "validation",
+]

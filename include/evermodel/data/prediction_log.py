@@ -1,10 +1,10 @@
-"""The prediction log: every prediction with its features, as Parquet by day in the lake."""
+"""The prediction log: every prediction with its features, as a Delta Lake table by day in the lake."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import UTC, timedelta
+from datetime import UTC, date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
@@ -13,7 +13,9 @@ from evermodel.core.dag_ids import dag_id
 from evermodel.core.errors import SourceError
 from evermodel.core.formats import PARQUET_METADATA, require_known_parquet
 from evermodel.core.paths import inside
-from evermodel.core.storage import StoragePath, files_in, readable
+from evermodel.core.storage import StoragePath, readable
+from evermodel.data.day_table import DayTable
+from evermodel.data.table_file import TableFile
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window
 
@@ -42,44 +44,82 @@ def log_schema(spec: ModelSpec) -> pa.Schema:
     return pa.schema(columns)
 
 
-def _stored_schema(spec: ModelSpec) -> pa.Schema:
-    """Return the log's schema as a file is written: text, but the ids, as codes of a dictionary."""
+def _stored_schema(schema: pa.Schema) -> pa.Schema:
+    """Return a schema as a file is written: text, but the ids, as codes of a dictionary."""
     import pyarrow as pa
 
     codes = pa.dictionary(pa.int32(), pa.string())
     return pa.schema(
         [
             (field.name, codes if field.type == pa.string() and field.name != "prediction_id" else field.type)
-            for field in log_schema(spec)
+            for field in schema
         ]
     )
 
 
 Log = Literal["predictions", "shadow"]
+LOGS: tuple[Log, ...] = ("predictions", "shadow")
 
 
 @overload
-def day_folder(spec: ModelSpec, lake: Path, day: str, log: Log = "predictions") -> Path: ...
+def log_folder(spec: ModelSpec, lake: Path, log: Log = "predictions") -> Path: ...
 @overload
-def day_folder(spec: ModelSpec, lake: StoragePath, day: str, log: Log = "predictions") -> StoragePath: ...
-def day_folder(spec: ModelSpec, lake: StoragePath, day: str, log: Log = "predictions") -> StoragePath:
-    """Return the folder of one day (``YYYY-MM-DD``, UTC); ``shadow`` is the log of a shadow's answers."""
-    return inside(lake / log / spec.name, f"date={day}")
+def log_folder(spec: ModelSpec, lake: StoragePath, log: Log = "predictions") -> StoragePath: ...
+def log_folder(spec: ModelSpec, lake: StoragePath, log: Log = "predictions") -> StoragePath:
+    """Return the folder of a model's log; ``shadow`` is the log of a shadow's answers."""
+    return inside(lake / log, spec.name)
 
 
-def day_file(spec: ModelSpec, lake: StoragePath, day: str) -> StoragePath:
-    """Return the file of a day's batch predictions; those of serving are in the same folder."""
-    return day_folder(spec, lake, day) / "batch.parquet"
+def log_of(spec: ModelSpec, lake: StoragePath, log: Log = "predictions") -> DayTable:
+    """Return the table of a model's log."""
+    return DayTable(log_folder(spec, lake, log))
 
 
-def write_batch(spec: ModelSpec, lake: StoragePath, day: str, table: pa.Table) -> StoragePath:
-    """Write a day's batch predictions; a repetition replaces only that file."""
-    target = day_file(spec, lake, day)
-    write_batches(spec, target, [table.cast(log_schema(spec))])
+def write_day(spec: ModelSpec, lake: StoragePath, day: date, tables: Iterable[pa.Table]) -> StoragePath:
+    """Write a day's batch predictions instead of those that the log has of that day, in one commit.
+
+    Whoever is killed before it leaves a file that does not count, and that `compact` removes.
+
+    Parameters
+    ----------
+    tables
+        Of the log's schema; any text may be a dictionary.
+
+    Returns
+    -------
+    The file.
+
+    Raises
+    ------
+    SpecError
+        A feature has another type in the log.
+    """
+    table = log_of(spec, lake)
+    file = TableFile.new(table.root, day, "batch")
+    write_file(log_schema(spec), file.path, tables)
+    table.replace(file, log_schema(spec))
+    return file.path
+
+
+def plain_file(spec: ModelSpec, lake: Path, day: str) -> Path:
+    """Return the file of a day in a log that is no table, such as a backtest's.
+
+    Parameters
+    ----------
+    day
+        ``YYYY-MM-DD``.
+    """
+    return inside(log_folder(spec, lake), f"date={day}") / "batch.parquet"
+
+
+def write_plain_day(spec: ModelSpec, lake: Path, day: str, table: pa.Table) -> Path:
+    """Write a day of a log that is no table; a repetition replaces the file."""
+    target = plain_file(spec, lake, day)
+    write_file(log_schema(spec), target, [table])
     return target
 
 
-def write_batches(spec: ModelSpec, target: StoragePath, tables: Iterable[pa.Table]) -> None:
+def write_file(schema: pa.Schema, target: StoragePath, tables: Iterable[pa.Table]) -> None:
     """Write a stream of tables as one file, atomically.
 
     What a writer that was killed has left beside it is removed.
@@ -87,14 +127,14 @@ def write_batches(spec: ModelSpec, target: StoragePath, tables: Iterable[pa.Tabl
     Parameters
     ----------
     tables
-        Of the log's schema; any text may be a dictionary.
+        Of the schema; any text may be a dictionary.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = _stored_schema(spec)
+    schema = _stored_schema(schema)
     coded = [field.name for field in schema if pa.types.is_dictionary(field.type)]
-    sweep(target.parent, f".{target.name}.*.tmp", older_than=3600)
+    sweep(target.parent, ".*.tmp", older_than=3600)
     with (
         replacing(target) as temporary,
         pq.ParquetWriter(
@@ -103,9 +143,8 @@ def write_batches(spec: ModelSpec, target: StoragePath, tables: Iterable[pa.Tabl
             compression="lz4",  # half of zstd's processor time; the file is an eighth larger
             use_dictionary=coded,  # type: ignore[arg-type]  # names of columns, too
             store_schema=False,  # which would make readers keep the dictionaries
-            write_statistics=[
-                "event_time"
-            ],  # what readers look for; those of every column cost a fifth of writing
+            # What readers look for; those of every column cost a fifth of writing.
+            write_statistics=["event_time", "prediction_id"],
         ) as writer,
         ThreadPoolExecutor(1, "writing") as thread,  # the next rows are made meanwhile
     ):
@@ -142,12 +181,13 @@ def files_of(
     spec: ModelSpec, lake: StoragePath, window: Window, log: Log = "predictions"
 ) -> list[StoragePath]:
     """Return the files of the days that a window touches."""
-    day, last = window.start.astimezone(UTC).date(), (window.end - timedelta(microseconds=1)).date()
-    files: list[StoragePath] = []
-    while day <= last:
-        files += files_in(day_folder(spec, lake, day.isoformat(), log), "[!.]*.parquet")
-        day += timedelta(days=1)
-    return files
+    first, last = window.start.astimezone(UTC), window.end.astimezone(UTC) - timedelta(microseconds=1)
+    return [file.path for file in log_of(spec, lake, log).files(first.date(), last.date())]
+
+
+def days_of(spec: ModelSpec, lake: StoragePath) -> list[date]:
+    """Return the days that a model's log has, the oldest first."""
+    return sorted({file.day for file in log_of(spec, lake).files()})
 
 
 def read_file(file: StoragePath, schema: pa.Schema, filters: pc.Expression) -> pa.Table:
@@ -192,5 +232,5 @@ def damaged_log(spec: ModelSpec, file: StoragePath, error: Exception) -> SourceE
     """Return the error for a file of the log that cannot be read."""
     return SourceError(
         f"model {spec.name}: the prediction log {file} cannot be read: {error}",
-        f"score that day again (DAG {dag_id('score', spec.name)}), which replaces the file",
+        f"score that day again (DAG {dag_id('score', spec.name)}), which replaces it",
     )

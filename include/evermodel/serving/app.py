@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -92,7 +91,8 @@ def create_app(
         reconciler.switch.on_swap = heartbeat.wake
         metrics.expect(name)
     fallbacks = Fallbacks({spec.name: spec for spec in specs}, metrics)
-    logs, uploader = _logs(where)
+    logs = where.home / "spool"
+    uploader = LogUploader(logs, where.lake)
     log = PredictionLog(logs / "predictions", metrics, uploader)
     shadow_log = PredictionLog(logs / "shadow", metrics.traffic.shadow_log, uploader)
     shadows = Shadows(shadow_log, metrics.traffic)
@@ -103,7 +103,7 @@ def create_app(
         publisher,
         heartbeat,
         fallbacks,
-        *filter(None, [uploader]),
+        uploader,
         shadow_log,
         shadows,
         log,
@@ -138,13 +138,6 @@ def create_app(
     _add_problems(app)
     describe(app, reconcilers, lambda name: _description(reconcilers[name]), protected=tokens is not None)
     return app
-
-
-def _logs(where: Settings) -> tuple[Path, LogUploader | None]:
-    """Return where this process writes its prediction logs, and what takes them on to a bucket."""
-    if isinstance(where.lake, Path):
-        return where.lake, None
-    return where.home / "spool", LogUploader(where.home / "spool", where.lake)
 
 
 def _first_checks(reconcilers: list[Reconciler]) -> None:

@@ -1,4 +1,4 @@
-"""The way of the prediction log into a bucket: files wait on this machine's disk until the store has them."""
+"""The way of the prediction log into the lake: files wait on this machine's disk until the table has them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ import logging
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from evermodel.core.atomic import replacing, sweep
+from evermodel.core.atomic import place, replacing, sweep
 from evermodel.core.errors import EvermodelError
-from evermodel.core.storage import BucketPath
+from evermodel.core.extras import is_installed
+from evermodel.core.storage import StoragePath
+from evermodel.data.day_table import DayTable
+from evermodel.data.table_file import TableFile
 from evermodel.serving.services import ServiceThread
 
 if TYPE_CHECKING:
@@ -25,21 +29,23 @@ _LOG = logging.getLogger(__package__)
 _PARTS = b"evermodel.spooled"  # the files whose rows a joined file has
 _READY = ".upload"
 _MOST_ROWS = 200_000
+_LAST_PATIENCE = 30.0  # seconds
 
 
 class LogUploader(ServiceThread):
-    """A thread that uploads what `PredictionLog` writes to this machine's disk, joined to larger objects.
+    """A thread that brings what `PredictionLog` writes to this machine's disk into the lake, joined to larger files.
 
-    A row is in one place that counts, whenever the process is killed: the files that are joined are deleted once
-    the joined one is on the disk, and that once the bucket has it, under a name that it keeps. Of several processes
-    that share the folder, one uploads.
+    A row is in one place that counts, whenever the process is killed: the files that are joined are deleted once the
+    joined one is on the disk, and that once it is in the lake and announced to the table, under a key and a number that
+    it keeps. Of several processes that share the disk, one uploads. Where `deltalake` is installed it commits at once;
+    otherwise the next process does that reads or writes the table, such as the drift DAG's.
 
     Parameters
     ----------
     folder
         Where the logs wait: ``<log>/<model>/date=…/*.parquet``.
     lake
-        Where they belong, under the same path.
+        Where the tables are: ``<log>/<model>``.
     seconds
         Time between two uploads.
     most_bytes
@@ -47,7 +53,7 @@ class LogUploader(ServiceThread):
     """
 
     def __init__(
-        self, folder: Path, lake: BucketPath, *, seconds: float = 30.0, most_bytes: int = 2_000_000_000
+        self, folder: Path, lake: StoragePath, *, seconds: float = 30.0, most_bytes: int = 2_000_000_000
     ) -> None:
         super().__init__("log-upload", 60.0)
         self._folder = folder
@@ -56,6 +62,8 @@ class LogUploader(ServiceThread):
         self._most_bytes = most_bytes
         self._waiting = 0
         self._failing = False
+        self._key = uuid.uuid4().hex
+        self._number = 0
 
     @property
     def has_room(self) -> bool:
@@ -67,14 +75,21 @@ class LogUploader(ServiceThread):
         last = False
         while not last:
             last = self._stopping.wait(self._seconds)
-            self.upload()
+            self.upload(_LAST_PATIENCE if last else 0)
 
-    def upload(self) -> None:
-        """Upload everything that waits; what fails waits on, and the program's log has one line for an outage."""
+    def upload(self, patience: float = 0) -> None:
+        """Upload everything that waits; what fails waits on, and the program's log has one line for an outage.
+
+        Parameters
+        ----------
+        patience
+            Longest time that it waits for another process of this machine that uploads, in seconds.
+        """
         try:
-            with FileLock(self._folder.with_name(f".{self._folder.name}.lock"), timeout=0):
-                for day in sorted(self._folder.glob("*/*/date=*")):
-                    self._upload_day(day)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(self._folder / ".lock", timeout=patience):
+                for log in sorted({day.parent for day in self._folder.glob("*/*/date=*")}):
+                    self._upload_log(log)
         except Timeout:
             pass  # another process of this machine is at it
         except (EvermodelError, OSError) as error:
@@ -85,57 +100,83 @@ class LogUploader(ServiceThread):
             self._failing = False
         self._waiting = sum(file.stat().st_size for file in _existing(self._folder.rglob("*.parquet")))
 
-    def _upload_day(self, day: Path) -> None:
-        for folder in (day, day / _READY):
+    def _upload_log(self, log: Path) -> None:
+        table = DayTable(self._lake.joinpath(*log.relative_to(self._folder).parts))
+        days = sorted(log.glob("date=*"))
+        for folder in (folder for day in days for folder in (day, day / _READY)):
             sweep(folder, ".*.tmp", older_than=3600)
-        target = self._lake.joinpath(*day.relative_to(self._folder).parts)
         while True:
-            for ready in sorted((day / _READY).glob("[!.]*.parquet")):
-                for part in _parts_of(ready):
-                    (day / part).unlink(missing_ok=True)
-                (target / ready.name).upload(ready)
-                ready.unlink()
-            if not _join(day):
+            ready = [JoinedFile(file) for day in days for file in (day / _READY).glob("[!.]*.parquet")]
+            for file in sorted(ready, key=lambda file: file.number):
+                file.announce(table)
+            if not any([self._join(day) for day in days]):
                 break
-        if date.fromisoformat(day.name.removeprefix("date=")) < datetime.now(UTC).date() - timedelta(days=2):
-            with suppress(OSError):  # no log writes there any more
-                (day / _READY).rmdir()
-                day.rmdir()
+        if is_installed("deltalake"):
+            table.take_pending()
+        for day in days:
+            _remove_old(day)
+
+    def _join(self, day: Path) -> bool:
+        """Make a file for the upload from those that wait; tell whether there were any."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        tables: dict[str, pa.Table] = {}
+        for file in sorted(day.glob("[!.]*.parquet")):
+            try:
+                table = pq.read_table(file, partitioning=None)
+            except (pa.ArrowException, OSError) as error:
+                _LOG.warning('event=log_file_damaged file=%s error="%s"', file, error)
+                file.rename(file.with_suffix(".damaged"))
+                continue
+            if tables and not table.schema.equals(next(iter(tables.values())).schema):
+                continue  # it comes next
+            tables[file.name] = table
+            if sum(table.num_rows for table in tables.values()) >= _MOST_ROWS:
+                break
+        if not tables:
+            return False
+        joined = pa.concat_tables(tables.values())
+        metadata = {**(joined.schema.metadata or {}), _PARTS: json.dumps(list(tables)).encode()}
+        source = next(iter(tables)).split("-", 1)[0]
+        self._number += 1
+        with replacing(day / _READY / f"{source}-{self._key}-{self._number}.parquet") as temporary:
+            pq.write_table(joined.replace_schema_metadata(metadata), temporary, compression="zstd")
+        return True
 
 
-def _join(day: Path) -> bool:
-    """Make a file for the upload from those that wait; tell whether there were any."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+@dataclass(frozen=True)
+class JoinedFile:
+    """A file that is ready for the upload: ``<source>-<key>-<number>.parquet``."""
 
-    tables: dict[str, pa.Table] = {}
-    for file in sorted(day.glob("[!.]*.parquet")):
-        try:
-            table = pq.read_table(file, partitioning=None)
-        except (pa.ArrowException, OSError) as error:
-            _LOG.warning('event=log_file_damaged file=%s error="%s"', file, error)
-            file.rename(file.with_suffix(".damaged"))
-            continue
-        if tables and not table.schema.equals(next(iter(tables.values())).schema):
-            continue  # it comes next
-        tables[file.name] = table
-        if sum(table.num_rows for table in tables.values()) >= _MOST_ROWS:
-            break
-    if not tables:
-        return False
-    joined = pa.concat_tables(tables.values())
-    metadata = {**(joined.schema.metadata or {}), _PARTS: json.dumps(list(tables)).encode()}
-    source = next(iter(tables)).split("-", 1)[0]
-    with replacing(day / _READY / f"{source}-{uuid.uuid4().hex}.parquet") as temporary:
-        pq.write_table(joined.replace_schema_metadata(metadata), temporary, compression="zstd")
-    return True
+    path: Path
+
+    @property
+    def number(self) -> tuple[str, int]:
+        """Key and number under which it is announced."""
+        _, key, *number = self.path.stem.split("-")
+        return key, int(number[0]) if number else 1  # releases before the table wrote no number
+
+    def announce(self, table: DayTable) -> None:
+        """Copy the file into the lake, announce it to the table, and delete it and the files whose rows it has."""
+        import pyarrow.parquet as pq
+
+        day, columns = self.path.parent.parent, pq.read_schema(self.path)
+        for name in json.loads((columns.metadata or {})[_PARTS]):
+            (day / name).unlink(missing_ok=True)
+        source, when = self.path.name.partition("-")[0], date.fromisoformat(day.name.removeprefix("date="))
+        target = TableFile.new(table.root, when, source, self.path.name)
+        place(self.path, target.path)
+        table.announce(target.entry(table.root, self.path), columns, *self.number)
+        self.path.unlink(missing_ok=True)
 
 
-def _parts_of(ready: Path) -> list[str]:
-    import pyarrow.parquet as pq
-
-    names: list[str] = json.loads((pq.read_metadata(ready).metadata or {})[_PARTS])
-    return names
+def _remove_old(day: Path) -> None:
+    """Remove the folder of a day that no log writes to any more."""
+    if date.fromisoformat(day.name.removeprefix("date=")) < datetime.now(UTC).date() - timedelta(days=2):
+        with suppress(OSError):
+            (day / _READY).rmdir()
+            day.rmdir()
 
 
 def _existing(files: Iterator[Path]) -> Iterator[Path]:

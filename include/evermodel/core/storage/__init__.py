@@ -4,7 +4,8 @@ Imports no client of a store until a bucket is used.
 """
 
 from evermodel.core.storage.address import StoragePath, is_url, storage_path
-from evermodel.core.storage.bucket import BucketPath
+from evermodel.core.storage.bucket import BucketPath, ObjectState
+from evermodel.core.storage.client import require_own_process, table_options, without_secrets
 from evermodel.core.storage.files import (
     create,
     files_in,
@@ -17,6 +18,7 @@ from evermodel.core.storage.files import (
 
 __all__ = [
     "BucketPath",
+    "ObjectState",
     "StoragePath",
     "create",
     "files_in",
@@ -25,6 +27,9 @@ __all__ = [
     "path_in",
     "readable",
     "replace_unchanged",
+    "require_own_process",
     "storage_path",
+    "table_options",
     "version_of",
+    "without_secrets",
 ]

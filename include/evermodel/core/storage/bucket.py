@@ -33,12 +33,17 @@ class ObjectState:
     st_mtime
         When it was written, in seconds since 1970.
     etag
-        Changes with every write.
+        Changes with every write; empty of an object that is never written again.
     """
 
     st_size: int
     st_mtime: float
     etag: str
+
+    @property
+    def version(self) -> str:
+        """What tells this content from another under the same name."""
+        return self.etag or str(self.st_size)
 
     @classmethod
     def of(cls, meta: ObjectMeta) -> ObjectState:
@@ -74,6 +79,16 @@ class BucketPath:
         """Join; a name that would lead out of the folder is refused."""
         require_plain(str(self), name)
         return BucketPath(self.scheme, self.bucket, f"{self.key}/{name}".lstrip("/"))
+
+    def immutable(self, size: int, written: float) -> BucketPath:
+        """Return the same object, of which nobody needs to ask: it has a size and is never written again.
+
+        Parameters
+        ----------
+        written
+            Seconds since 1970.
+        """
+        return BucketPath(self.scheme, self.bucket, self.key, ObjectState(size, written, ""))
 
     def joinpath(self, *names: str) -> BucketPath:
         """Join several names."""
@@ -263,8 +278,8 @@ class BucketPath:
         import obstore
 
         try:
+            options: Any = {"range": (start, end), **({"if_match": etag} if etag else {})}
             with translated(str(self)):
-                options: Any = {"range": (start, end), "if_match": etag}
                 return bytes(obstore.get(self._store, self.key, options=options).bytes())
         except FileExistsError as error:
             raise StorageUnavailableError(

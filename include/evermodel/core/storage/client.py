@@ -39,8 +39,21 @@ def store_of(scheme: str, bucket: str) -> ObjectStore:
     StorageUnavailableError
         The store does not answer.
     """
-    _require_own_process()
+    require_own_process("a bucket")
     return _opened(scheme, bucket)
+
+
+def table_options(scheme: str) -> dict[str, str]:
+    """Return the storage options of `deltalake`, from the same variables; credentials of AWS and Google it finds itself."""
+    env = os.environ
+    common = {"max_retries": str(_RETRY["max_retries"]), "retry_timeout": "30s", **_CLIENT}
+    if scheme == "s3":
+        options = _s3_options(env)
+        # A commit is a conditional write, which needs no table of locks.
+        found = {f"aws_{name}": value for name, value in options.items()} | {"aws_conditional_put": "etag"}
+    else:
+        options = found = _az_options(env) if scheme == "az" else {}
+    return common | found | {"allow_http": str(_plain_http(options)["allow_http"]).lower()}
 
 
 @cache
@@ -68,7 +81,7 @@ def translated(url: str) -> Iterator[None]:
     try:
         yield
     except (exceptions.AlreadyExistsError, exceptions.PreconditionError) as error:
-        raise FileExistsError(f"{url}: {_reason(error)}") from None
+        raise FileExistsError(f"{url}: {without_secrets(error)}") from None
     except FileNotFoundError as error:
         if any(sign in str(error) for sign in _NO_BUCKET):
             raise _no_bucket(url) from None
@@ -81,7 +94,7 @@ def translated(url: str) -> Iterator[None]:
         if any(sign in str(error) for sign in _NO_ACCESS):
             raise _no_access(url, error) from None
         raise StorageUnavailableError(
-            f"{url} cannot be reached: {_reason(error)}",
+            f"{url} cannot be reached: {without_secrets(error)}",
             "check that the store is up and its endpoint right, then run this again",
         ) from None
 
@@ -93,13 +106,13 @@ def _no_bucket(url: str) -> StorageError:
 
 def _no_access(url: str, error: Exception) -> StorageError:
     return StorageError(
-        f"{url}: the store accepts no credentials of this process: {_reason(error)}",
+        f"{url}: the store accepts no credentials of this process: {without_secrets(error)}",
         f"set the variables of the store, or the role of this machine: {_DOCS}",
     )
 
 
-def _reason(error: Exception) -> str:
-    """Return the first lines of an error; a query may hold a signature."""
+def without_secrets(error: Exception) -> str:
+    """Return the first lines of a store's error; a query may hold a signature."""
     text = str(error).split("\n\nDebug source", 1)[0]
     code = re.search(r"Code>(\w+)</", text)
     short = re.sub(r"\?\S*", "", text.split("<?xml", 1)[0]).strip(" :\n")
@@ -109,13 +122,19 @@ def _reason(error: Exception) -> str:
 _used_in: set[int] = set()
 
 
-def _require_own_process() -> None:
-    """Refuse a process that was forked from one with a client: its threads are gone, and it would wait for ever."""
+def require_own_process(what: str) -> None:
+    """Refuse a process that was forked from one with a client: its threads are gone, and it would wait for ever.
+
+    Raises
+    ------
+    StorageError
+        The client was used before the fork.
+    """
     _used_in.add(os.getpid())
     if len(_used_in) > 1:
         raise StorageError(
-            "this process was forked from one that already uses a bucket",
-            "start it as a new process (multiprocessing: `spawn`), or use the bucket only after the fork",
+            f"this process was forked from one that already uses {what}",
+            f"start it as a new process (multiprocessing: `spawn`), or use {what} only after the fork",
         )
 
 
@@ -126,10 +145,8 @@ def _s3(bucket: str, env: Mapping[str, str]) -> ObjectStore:
     """
     from obstore.store import S3Store
 
-    endpoint = env.get("AWS_ENDPOINT_URL_S3") or env.get("AWS_ENDPOINT_URL") or ""
-    options: dict[str, Any] = {"endpoint": endpoint} if endpoint else {}
-    if region := env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION"):
-        options["region"] = region
+    options: dict[str, Any] = {**_s3_options(env)}
+    client = _CLIENT | _plain_http(options)
     if not {"AWS_ACCESS_KEY_ID", "AWS_SKIP_SIGNATURE"} & env.keys() and is_installed("boto3"):
         import boto3
         from obstore.auth.boto3 import Boto3CredentialProvider
@@ -138,8 +155,17 @@ def _s3(bucket: str, env: Mapping[str, str]) -> ObjectStore:
         if session.get_credentials() is None:
             raise _no_access(f"s3://{bucket}", ValueError("boto3 finds none"))
         options["credential_provider"] = Boto3CredentialProvider(session)
-    client = _CLIENT | {"allow_http": endpoint.startswith("http://")}
     return S3Store(bucket, **options, client_options=client, retry_config=_RETRY)
+
+
+def _s3_options(env: Mapping[str, str]) -> dict[str, str]:
+    endpoint = env.get("AWS_ENDPOINT_URL_S3") or env.get("AWS_ENDPOINT_URL") or ""
+    region = env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or ""
+    return {name: value for name, value in {"endpoint": endpoint, "region": region}.items() if value}
+
+
+def _plain_http(options: Mapping[str, str]) -> dict[str, bool]:
+    return {"allow_http": options.get("endpoint", "").startswith("http://")}
 
 
 def _gs(bucket: str, env: Mapping[str, str]) -> ObjectStore:
@@ -149,9 +175,15 @@ def _gs(bucket: str, env: Mapping[str, str]) -> ObjectStore:
 
 
 def _az(container: str, env: Mapping[str, str]) -> ObjectStore:
-    """Make a client of Azure; the connection string, which DVC and fsspec read too, goes before single variables."""
     from obstore.store import AzureStore
 
+    options: dict[str, Any] = {**_az_options(env)}
+    client = _CLIENT | _plain_http(options)
+    return AzureStore(container, **options, client_options=client, retry_config=_RETRY)
+
+
+def _az_options(env: Mapping[str, str]) -> dict[str, str]:
+    """Read Azure's variables; the connection string, which DVC and fsspec read too, goes before single ones."""
     pairs = (
         part.partition("=") for part in env.get("AZURE_STORAGE_CONNECTION_STRING", "").split(";") if part
     )
@@ -162,10 +194,10 @@ def _az(container: str, env: Mapping[str, str]) -> ObjectStore:
         "BlobEndpoint": "endpoint",
         "SharedAccessSignature": "sas_key",
     }
-    options: dict[str, Any] = {names[name]: value for name, value in given.items() if name in names}
-    endpoint = options.get("endpoint") or env.get("AZURE_STORAGE_ENDPOINT", "")
-    client = _CLIENT | {"allow_http": endpoint.startswith("http://")}
-    return AzureStore(container, **options, client_options=client, retry_config=_RETRY)
+    options = {names[name]: value for name, value in given.items() if name in names}
+    if "endpoint" not in options and env.get("AZURE_STORAGE_ENDPOINT"):
+        options["endpoint"] = env["AZURE_STORAGE_ENDPOINT"]
+    return options
 
 
 _BUILDERS = {"s3": _s3, "gs": _gs, "az": _az}

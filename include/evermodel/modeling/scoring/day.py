@@ -17,7 +17,7 @@ from evermodel.core.errors import EmptyWindowError
 from evermodel.core.formats import JsonData
 from evermodel.core.settings import Settings
 from evermodel.core.storage import StoragePath, path_in
-from evermodel.data.prediction_log import day_file, write_batches
+from evermodel.data.prediction_log import write_day
 from evermodel.data.sources import stream_window
 from evermodel.modeling import model_store
 from evermodel.modeling.scoring.scorer import Scorer, read_scorer
@@ -40,7 +40,13 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class ScoredDay(JsonData):
-    """The result of scoring one day."""
+    """The result of scoring one day.
+
+    Parameters
+    ----------
+    path
+        Partition of the prediction log, as a path in the lake.
+    """
 
     model: str
     day: str
@@ -53,7 +59,7 @@ class ScoredDay(JsonData):
 def score_day(spec: ModelSpec, as_of: datetime, client: MlflowClient, settings: Settings) -> ScoredDay:
     """Score the whole day before a moment with the champion and write it to the prediction log.
 
-    The same day again replaces its own file and no other; whoever is killed leaves the file as it was.
+    The same day again replaces its own rows and no others; whoever is killed leaves the day as it was.
 
     Raises
     ------
@@ -68,8 +74,8 @@ def score_day(spec: ModelSpec, as_of: datetime, client: MlflowClient, settings: 
     scorer = load_champion(spec, client)
     counts = ScoreCounts()
     with stream_window(spec, window, with_label=False, in_order=False, batch_rows=BATCH_ROWS) as rows:
-        path = write_day(spec, settings.lake, window, counts.counted(scored(scorer, rows)))
-    return finished(spec, counts.day(spec, window, scorer.version, path_in(settings.lake, path)), path)
+        path = write_answers(spec, settings.lake, window, counts.counted(scored(scorer, rows)))
+    return finished(spec, counts.day(spec, window, scorer.version, path_in(settings.lake, path.parent)), path)
 
 
 def _by_spark(spec: ModelSpec, window: Window, client: MlflowClient, settings: Settings) -> ScoredDay:
@@ -77,8 +83,8 @@ def _by_spark(spec: ModelSpec, window: Window, client: MlflowClient, settings: S
 
     counts, job = ScoreCounts(), SparkDay(spec, window, client, settings)
     with job as tables:
-        path = write_day(spec, settings.lake, window, counts.counted(tables))
-    return finished(spec, counts.day(spec, window, job.version, path_in(settings.lake, path)), path)
+        path = write_answers(spec, settings.lake, window, counts.counted(tables))
+    return finished(spec, counts.day(spec, window, job.version, path_in(settings.lake, path.parent)), path)
 
 
 def finished(spec: ModelSpec, day: ScoredDay, path: StoragePath) -> ScoredDay:
@@ -104,7 +110,9 @@ def scored(scorer: Scorer, rows: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]
     return in_order(scorer.score, (batch for batch in rows if batch.num_rows), threads)
 
 
-def write_day(spec: ModelSpec, lake: StoragePath, window: Window, tables: Iterator[pa.Table]) -> StoragePath:
+def write_answers(
+    spec: ModelSpec, lake: StoragePath, window: Window, tables: Iterator[pa.Table]
+) -> StoragePath:
     """Write a day's predictions to the log.
 
     Raises
@@ -112,16 +120,14 @@ def write_day(spec: ModelSpec, lake: StoragePath, window: Window, tables: Iterat
     EmptyWindowError
         There is none; what an earlier run wrote stays.
     """
-    day = f"{window.start:%Y-%m-%d}"
+    day = window.start.date()
     first = next(tables, None)
     if first is None:
         raise EmptyWindowError(
             f"model {spec.name}: no row to score on {day}",
             "check that the data of that day has arrived, then run this again",
         )
-    target = day_file(spec, lake, day)
-    write_batches(spec, target, chain([first], tables))
-    return target
+    return write_day(spec, lake, day, chain([first], tables))
 
 
 class ScoreCounts:

@@ -16,7 +16,7 @@ from evermodel.core.atomic import sweep
 from evermodel.core.errors import SpecError
 from evermodel.core.extras import named_extras
 from evermodel.core.settings import Settings
-from evermodel.data.prediction_log import day_folder, log_schema
+from evermodel.data.prediction_log import log_folder, log_schema
 from evermodel.modeling import model_store
 from evermodel.modeling.scoring.scorer import Scorer, read_scorer
 from evermodel.registry.registry import ModelRegistry
@@ -95,12 +95,12 @@ class SparkDay:
         self.spec, self.window = spec, window
         self.version = ModelRegistry(client).read(spec.name).require_champion()
         self._client = client
-        self._day = day_folder(spec, settings.lake, f"{window.start:%Y-%m-%d}")
-        self._parts = self._day / f"{_PARTS}{uuid.uuid4().hex}"
+        self._log = log_folder(spec, settings.lake)
+        self._parts = self._log / f"{_PARTS}{uuid.uuid4().hex}"
 
     def __enter__(self) -> Iterator[pa.Table]:
         """Run the job, and return its rows as a stream."""
-        sweep(self._day, f"{_PARTS}*", older_than=86_400)
+        sweep(self._log, f"{_PARTS}*", older_than=86_400)
         with tempfile.TemporaryDirectory() as name:
             uri = f"models:/{self.spec.name}/{self.version}"
             model_store.download(self._client, uri, Path(name))

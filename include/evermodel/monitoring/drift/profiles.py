@@ -6,14 +6,13 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from evermodel.core.atomic import replacing
-from evermodel.core.storage import StoragePath, readable
-from evermodel.data.prediction_log import files_of, read_log
+from evermodel.core.storage import ObjectState, StoragePath, readable
+from evermodel.data.prediction_log import days_of, files_of, read_log
 from evermodel.monitoring.drift.profile import JOINT_ROWS, DayProfile, merged, profile, thinned
 from evermodel.monitoring.drift.reference_and_current import ExactRows
 from evermodel.monitoring.drift.rows import LogRows
@@ -56,8 +55,7 @@ class Profiles:
 
     def days(self) -> list[date]:
         """Return the days that the log has, the oldest first."""
-        folder = self.lake / "predictions" / self.spec.name
-        return sorted(date.fromisoformat(path.name.removeprefix("date=")) for path in folder.glob("date=*"))
+        return days_of(self.spec, self.lake)
 
     def merged(self, days: Sequence[date]) -> DayProfile | None:
         """Return some days put together; None when none of them has rows."""
@@ -104,10 +102,8 @@ class Profiles:
 
 
 def _state_of(file: StoragePath) -> str:
-    if not isinstance(file, Path):
-        return file.stat().etag
     state = file.stat()
-    return f"{state.st_size}:{state.st_mtime_ns}"
+    return state.version if isinstance(state, ObjectState) else f"{state.st_size}:{state.st_mtime_ns}"
 
 
 def answers(spec: ModelSpec) -> list[str]:

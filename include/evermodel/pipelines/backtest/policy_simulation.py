@@ -19,7 +19,7 @@ from filelock import FileLock
 from evermodel.core.atomic import write_text
 from evermodel.core.errors import EmptyWindowError
 from evermodel.data.dtypes import feature_frame
-from evermodel.data.prediction_log import day_folder, log_schema, read_log, write_batch
+from evermodel.data.prediction_log import log_schema, plain_file, read_log, write_plain_day
 from evermodel.data.sources import read_window
 from evermodel.modeling.tasks import scores_and_classes
 from evermodel.monitoring.drift.verdict import DriftVerdict
@@ -176,7 +176,7 @@ class PolicySimulation:
             whole = whole.set_column(whole.column_names.index(name), name, values)
         for day, table in spans_of(whole).items():
             if day in days:
-                write_batch(spec, self.lake, f"{day:%Y-%m-%d}", table)
+                write_plain_day(spec, self.lake, f"{day:%Y-%m-%d}", table)
 
     def _features(self, window: Window) -> pa.Table:
         """Return rows in the schema of the log, as they were known when the day of each was over."""
@@ -208,7 +208,7 @@ class PolicySimulation:
                 shutil.copy2(source, target)
 
     def _file(self, day: datetime) -> Path:
-        return day_folder(self.plan.spec, self.lake, f"{day:%Y-%m-%d}") / "batch.parquet"
+        return plain_file(self.plan.spec, self.lake, f"{day:%Y-%m-%d}")
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
