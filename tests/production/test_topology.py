@@ -23,7 +23,8 @@ from evermodel.cli.local_stack.airflow_api import AirflowApi
 from evermodel.core.atomic import replacing
 from evermodel.core.errors import EvermodelError
 from evermodel.core.storage import readable, storage_path
-from evermodel.data.prediction_log import files_of, read_log
+from evermodel.data.prediction_log import files_of, log_of, read_log
+from evermodel.data.table_file import TableFile
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.tracking import connect
 from evermodel.spec.window import Window
@@ -332,15 +333,21 @@ def verdict_kinds(house: House, dag: str, run: str) -> list[str]:
 
 def _shift(house: House, window: Window) -> None:
     """Rewrite the prediction log as if another airport had been added: longer ways, and one carrier only."""
-    for file in files_of(house.world.spec, house.world.settings.lake, window):
-        table = pq.read_table(readable(file), partitioning=None)
+    table = log_of(house.world.spec, house.world.settings.lake)
+    files = table.files(window.start.date(), (window.end - timedelta(microseconds=1)).date())
+    for day, source in sorted({(file.day, file.source) for file in files}):
+        found = [file for file in files if (file.day, file.source) == (day, source)]
+        tables = [pq.read_table(readable(file.path), partitioning=None) for file in found]
+        rows = pa.concat_tables(tables, promote_options="default")
         for name, values in (
-            ("distance", pc.add(table["distance"], 2000.0)),
-            ("carrier", pa.array(["WN"] * table.num_rows)),
+            ("distance", pc.add(rows["distance"], 2000.0)),
+            ("carrier", pa.array(["WN"] * rows.num_rows)),
         ):
-            table = table.set_column(table.column_names.index(name), name, values)
-        with replacing(file) as made:
-            pq.write_table(table, made)
+            rows = rows.set_column(rows.column_names.index(name), name, values)
+        made = TableFile.new(table.root, day, source)
+        with replacing(made.path) as temporary:
+            pq.write_table(rows, temporary)
+        table.replace(made, rows.schema)
 
 
 def _runs(house: House) -> list[Any]:
