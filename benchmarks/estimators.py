@@ -55,7 +55,7 @@ def run(small: bool) -> Outcome:
     """Fit each estimator both ways on each table, and time the answers of those on flights."""
     warnings.simplefilter("ignore")
     rows, figures, worst = [], {}, 0.0
-    for table in _tables(4_000 if small else 80_000):
+    for table in _tables(4_000 if small else 40_000):
         for library in LIBRARIES:
             line, gap, speeds = _measured(table, library, small)
             rows.append(line)
