@@ -34,7 +34,22 @@ def get_provider_info() -> dict[str, Any]:
             for kind, names in _MODULES.items()
         },
         "connection-types": [
-            {"connection-type": "mlflow", "hook-class-name": "evermodel_provider.hooks.tracking.TrackingHook"}
+            {
+                "connection-type": "mlflow",
+                "hook-class-name": "evermodel_provider.hooks.tracking.TrackingHook",
+                "conn-fields": {
+                    "registry_uri": {
+                        "label": "Registry URI",
+                        "schema": {"type": ["string", "null"]},
+                        "description": "Model registry, if it is not the tracking server's.",
+                    },
+                    "databricks_host": {
+                        "label": "Databricks host",
+                        "schema": {"type": ["string", "null"]},
+                        "description": "With `databricks` as host and a token as password.",
+                    },
+                },
+            }
         ],
         "extra-links": [
             f"evermodel_provider.links.{name}Link"

@@ -137,7 +137,7 @@ def test_mlflow_is_written_to_without_leaving_more_each_time(settings: Settings,
     there = settings.model_copy(update={"tracking_uri": mlflow_server})
     for _ in range(2):
         assert levels(check_tracking(there)) == [
-            *((name, "green") for name in ("MLflow", "MLflow writes", "audit log"))
+            *((name, "green") for name in ("MLflow", "MLflow writes", "model registry", "audit log"))
         ]
     from evermodel.registry.tracking import connect, experiment_id
 
@@ -219,7 +219,8 @@ def test_the_command_exits_1_when_something_is_red_and_knows_the_checks_of_other
     fine = CliRunner().invoke(app, words)
     told = json.loads(fine.stdout)
     assert (fine.exit_code, told["ok"]) == (0, True)
-    assert [check["name"] for check in told["checks"]] == ["specs", "MLflow", "MLflow writes", "audit log"]
+    mlflow = ["MLflow", "MLflow writes", "model registry", "audit log"]
+    assert [check["name"] for check in told["checks"]] == ["specs", *mlflow]
     os.environ["MLFLOW_TRACKING_URI"] = (
         f"http://127.0.0.1:{free_port()}"  # the world's own value comes back after it
     )

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
+from evermodel.cli.diagnostics.tracking import _registry
 from evermodel.core.errors import NoChampionError, RegistryConflictError
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.registry_entry import CHAMPION
@@ -35,6 +37,33 @@ def test_registering_a_run_key_again_finds_its_version(shelf: Shelf) -> None:
     assert (first, again, other) == ("1", "1", "2")
     assert shelf.state == (None, None, "2")
     assert shelf.client.get_model_version(shelf.name, "1").tags == {RUN_KEY: "a", "made_by": "a"}
+
+
+class WithoutTagSearch:
+    """A registry as Unity Catalog is: it searches by name alone, and its lists have no tags."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def search_model_versions(self, filter_string: str, **options: Any) -> Any:
+        if "tags" in filter_string:
+            raise MlflowException("unsupported filter", error_code=INVALID_PARAMETER_VALUE)
+        found = self._client.search_model_versions(filter_string, **options)
+        for version in found:
+            version.tags.clear()
+        return found
+
+
+def test_a_registry_that_cannot_search_by_tag_registers_once_too(shelf: Shelf) -> None:
+    shelf.register("a"), shelf.register("b")
+    registry = ModelRegistry(WithoutTagSearch(shelf.client))  # type: ignore[arg-type]
+    assert [str(version.version) for version in registry.versions(shelf.name, "b")] == ["2"]
+    assert registry.versions(shelf.name, "c") == []
+    assert _registry(WithoutTagSearch(shelf.client)).level == "yellow"  # type: ignore[arg-type]
+    assert _registry(shelf.client).level == "green"
 
 
 def test_of_twins_the_older_stays(shelf: Shelf) -> None:

@@ -15,7 +15,8 @@ import mlflow
 import pytest
 
 from evermodel.cli.local_stack.ports import free_port
-from evermodel.core.errors import TrackingUnavailableError
+from evermodel.core.errors import SettingsError, TrackingUnavailableError
+from evermodel.registry.tracking import connect
 from evermodel_provider.hooks.tracking import TrackingHook
 
 
@@ -40,6 +41,13 @@ def installation(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"host": "http://mlflow.example", "port": 5000}, "http://mlflow.example:5000"),
         ({"host": "http://mlflow.example:5000", "port": 6000}, "http://mlflow.example:5000"),
         ({"login": "me"}, "http://from-environment:5000"),
+        ({"host": "databricks"}, "databricks"),
+        ({"host": "databricks://team"}, "databricks://team"),
+        (
+            {"host": "arn:aws:sagemaker:eu-west-1:1:mlflow-tracking-server/a"},
+            "arn:aws:sagemaker:eu-west-1:1:mlflow-tracking-server/a",
+        ),
+        ({"host": "sqlite:////srv/mlflow.db"}, "sqlite:////srv/mlflow.db"),
     ],
 )
 def test_the_address_comes_from_the_connection(
@@ -116,6 +124,63 @@ def test_one_client_and_one_look_at_its_health_and_the_login_goes_to_its_own_ser
     changed = {name for name, value in os.environ.items() if environ.get(name) != value}
     assert changed == {"AIRFLOW_CONN_MLFLOW_DEFAULT", "AIRFLOW_CONN_OPEN"}
     assert mlflow.get_tracking_uri() == address
+
+
+def test_a_password_alone_is_a_token_and_the_registry_may_stand_apart(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = server.replace("127.0.0.1", "localhost")
+    extra = {"registry_uri": registry.replace("://", "://reader:r3g@")}
+    connection(monkeypatch, host=server, password="t0k/en", extra=extra)
+    hook = TrackingHook()
+    assert (hook.settings.tracking_uri, registry) == (server, hook._registry_uri)
+
+    hook.get_conn().get_run("r")
+    hook.get_conn().get_registered_model("m")
+
+    token, basic = "Bearer t0k/en", "Basic " + base64.b64encode(b"reader:r3g").decode()
+    assert _Server.asked == [
+        ("/health", token),
+        ("/api/2.0/mlflow/runs/get", token),
+        ("/api/2.0/mlflow/registered-models/get", basic),
+    ]
+    assert hook.environment() == {
+        "MLFLOW_TRACKING_URI": server.replace("://", "://:t0k%2Fen@"),
+        "MLFLOW_REGISTRY_URI": registry.replace("://", "://reader:r3g@"),
+    }
+
+
+def test_the_environment_names_the_registry_of_its_own_server_alone(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", "http://registry")
+    assert connect(server)._registry_uri == "http://registry"  # type: ignore[attr-defined]
+    other = server.replace("127.0.0.1", "localhost")
+    assert connect(other)._registry_uri == other  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("registry", ["databricks-uc", "databricks-uc://team", "uc:http://catalog"])
+def test_a_unity_catalog_is_refused_with_what_to_do(
+    registry: str, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection(monkeypatch, host=server, extra={"registry_uri": registry})
+    with pytest.raises(SettingsError, match="is a Unity Catalog") as caught:
+        TrackingHook().get_conn()
+    assert "registry_uri" in caught.value.advice
+    assert TrackingHook().test_connection()[0] is False
+
+
+def test_databricks_gets_its_token_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = "https://adb-1.azuredatabricks.net"
+    connection(monkeypatch, host="databricks", password="dapi1", extra={"databricks_host": host})
+    hook = TrackingHook()
+    assert hook.settings.tracking_uri == "databricks"
+    assert hook.environment() == {
+        "MLFLOW_TRACKING_URI": "databricks",
+        "DATABRICKS_HOST": host,
+        "DATABRICKS_TOKEN": "dapi1",
+    }
 
 
 def test_the_connection_test_tells_what_it_found(mlflow_server: str, monkeypatch: pytest.MonkeyPatch) -> None:

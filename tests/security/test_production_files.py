@@ -30,11 +30,14 @@ from evermodel.registry.serving_heartbeats import ServingReport
 from evermodel.registry.serving_reports import ServingReports
 from evermodel.registry.tracking import connect
 from evermodel.serving.auth import Tokens
+from support.airflow_runs import claim_airflow_home
 from support.mlflow_server import wait_for_mlflow
 from support.object_stores import s3_environment
 from support.paths import PROJECT
 from support.postgres_server import USER, postgres_server, server_programs
 from support.serving_models import SPEC, World, wait_until
+
+claim_airflow_home()
 
 DEPLOY = PROJECT / "include" / "deploy"
 SECRET = re.compile(r"\$\{(\w*(?:PASSWORD|SECRET|TOKEN|KEY)\w*):\?")
@@ -334,6 +337,24 @@ def test_a_login_is_told_that_a_model_has_no_champion_before_its_first_retrain(
     if name == "airflow":
         audit(client, "waiver", "unborn", by="ada")
         assert [entry["event"] for entry in read_audit_log(client, "unborn").entries()] == ["waiver"]
+
+
+def test_the_test_of_a_connection_says_whether_its_password_holds(
+    mlflow_with_logins: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from evermodel_provider.hooks.tracking import TrackingHook
+
+    found = []
+    for password in ("password of AIRFLOW", "another"):
+        fields = {
+            "conn_type": "mlflow",
+            "host": mlflow_with_logins,
+            "login": "airflow",
+            "password": password,
+        }
+        monkeypatch.setenv("AIRFLOW_CONN_MLFLOW_DEFAULT", json.dumps(fields))
+        found.append(TrackingHook().test_connection()[0])
+    assert found == [True, False]
 
 
 def test_serving_s_login_reads_everything_and_changes_nothing(mlflow_with_logins: str) -> None:

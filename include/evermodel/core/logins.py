@@ -61,6 +61,16 @@ def login_of(address: str) -> tuple[str, str] | None:
     return (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
 
 
+def token_of(address: str) -> str | None:
+    """Return the bearer token of an address: a password without a user.
+
+    >>> split_login("https://:t0ken@mlflow"), token_of("https://mlflow"), login_of("https://mlflow")
+    ('https://mlflow', 't0ken', None)
+    """
+    parts = urlsplit(with_login(address))
+    return unquote(parts.password) if parts.password and not parts.username else None
+
+
 def query_of(address: str) -> dict[str, str]:
     """Return the query that an address was given with, such as a token."""
     return dict(parse_qsl(urlsplit(with_login(address)).query))
@@ -80,8 +90,12 @@ def ask(address: str, path: str, timeout: float, **options: Any) -> httpx.Respon
 
     bare = split_login(address)
     url, query, login = f"{bare.rstrip('/')}{path}", query_of(bare), login_of(bare)
+    token = token_of(bare)
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
     logging.getLogger("httpx").addFilter(_without_query)  # it writes the address of every request
-    return httpx.get(url, params=query, auth=login, timeout=timeout, trust_env=False, **options)
+    return httpx.get(
+        url, params=query, auth=login, headers=headers, timeout=timeout, trust_env=False, **options
+    )
 
 
 def _without_query(record: logging.LogRecord) -> bool:

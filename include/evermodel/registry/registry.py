@@ -27,7 +27,7 @@ from evermodel.registry.registry_entry import (
     record_text,
 )
 from evermodel.registry.tags import OWNER, PROMOTION, RUN_KEY, TRAFFIC_PLAN
-from evermodel.registry.tracking import ignoring
+from evermodel.registry.tracking import ignoring, paged
 from evermodel.spec.window import parse_moment
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 AUTOMATIC = "evermodel"  # the actor of automatic changes
 _LOG = logging.getLogger(__name__)
+# What registries answer that search by name alone.
+_NO_TAG_SEARCH = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "NOT_IMPLEMENTED", "ENDPOINT_NOT_FOUND"}
 # MLflow's answers that a repetition does not change.
 _REFUSALS = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "PERMISSION_DENIED"}
 
@@ -128,8 +130,22 @@ class ModelRegistry:
 
     def versions(self, model: str, run_key: str) -> list[ModelVersion]:
         """Return the versions registered under a run key, oldest first."""
-        found = self.client.search_model_versions(f"name = '{model}' and tags.`{RUN_KEY}` = '{run_key}'")
+        from mlflow.exceptions import MlflowException
+
+        try:
+            found = list(
+                self.client.search_model_versions(f"name = '{model}' and tags.`{RUN_KEY}` = '{run_key}'")
+            )
+        except MlflowException as error:
+            if error.error_code not in _NO_TAG_SEARCH:
+                raise
+            found = [version for version in self._all_versions(model) if version.tags.get(RUN_KEY) == run_key]
         return sorted(found, key=lambda version: int(version.version))
+
+    def _all_versions(self, model: str) -> Iterator[ModelVersion]:
+        """Read each version by itself, in a registry that cannot search by tag and leaves tags out of its lists."""
+        for version in paged(self.client.search_model_versions, f"name = '{model}'"):
+            yield self.client.get_model_version(model, str(version.version))
 
     def write_json(self, model: str, tag: str, value: Any) -> None:
         """Write a JSON tag of a registered model."""

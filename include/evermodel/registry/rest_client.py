@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from evermodel.core.errors import EvermodelError, MissingExtraError
 from evermodel.core.extras import install_command
-from evermodel.core.logins import login_of, query_of, without_login
+from evermodel.core.logins import login_of, query_of, token_of, without_login
 from evermodel.core.paths import inside
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def _login(address: str) -> tuple[str, str] | None:
 
 
 def _headers(address: str) -> dict[str, str]:
-    token = os.environ.get("MLFLOW_TRACKING_TOKEN")
+    token = token_of(address) or os.environ.get("MLFLOW_TRACKING_TOKEN")
     return {"Authorization": f"Bearer {token}"} if token and _login(address) is None else {}
 
 

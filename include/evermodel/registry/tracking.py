@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from evermodel.core.errors import TrackingUnavailableError
+from evermodel.core.errors import SettingsError, TrackingUnavailableError
 from evermodel.core.extras import is_installed
 from evermodel.core.formats import loads, stamped
 from evermodel.core.logins import ask, split_login, with_login, without_login
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 
 _AUTH = "MLFLOW_TRACKING_AUTH"
+_UNITY_CATALOG = ("databricks-uc", "uc")
 # MLflow would otherwise retry a dead server for minutes; retries are Airflow's task.
 _PROCESS_DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -34,16 +35,22 @@ _PROCESS_DEFAULTS = {
 }
 
 
-def configure_mlflow_process() -> None:
+def configure_mlflow_process(logins: Mapping[str, str] | None = None) -> None:
     """Set MLflow's retries, timeout and output in the environment, unless they are set.
 
     Called only where a process starts: the command line, the serving app, a task of Airflow.
+
+    Parameters
+    ----------
+    logins
+        Variables that MLflow reads only there, such as ``DATABRICKS_TOKEN``; they replace what is set.
     """
     for name, value in _PROCESS_DEFAULTS.items():
         os.environ.setdefault(name, value)
+    os.environ.update(logins or {})
 
 
-def connect(tracking_uri: str, timeout: float = 5.0) -> MlflowClient:
+def connect(tracking_uri: str, timeout: float = 5.0, registry_uri: str | None = None) -> MlflowClient:
     """Return a client of the MLflow server, after one quick check that it answers; `RestClient` without MLflow.
 
     MLflow's own address in this process is unchanged, so clients of several servers can coexist.
@@ -54,23 +61,49 @@ def connect(tracking_uri: str, timeout: float = 5.0) -> MlflowClient:
         Address of the server; a login in it is sent, and neither printed nor logged.
     timeout
         Time limit of the response in seconds.
+    registry_uri
+        Address of the model registry, if it is another one. Default: ``MLFLOW_REGISTRY_URI`` for the server that
+        ``MLFLOW_TRACKING_URI`` names, else the same server.
 
     Raises
     ------
     TrackingUnavailableError
         The server does not answer.
+    SettingsError
+        The registry cannot do what versions need.
     """
     address = split_login(tracking_uri)
+    registry = split_login(_registry_of(address) if registry_uri is None else registry_uri) or address
+    _require_registry(registry)
     check_health(address, timeout)
-    if not is_installed("mlflow"):
+    if not is_installed("mlflow") and registry == address:
         return cast("MlflowClient", RestClient(address))
     import mlflow
 
-    if not address.startswith("http") or os.environ.get(_AUTH) != _PROCESS_DEFAULTS[_AUTH]:
-        address = with_login(address)  # a database, or a process that takes its logins from elsewhere
-
     # mypy does not follow MLflow's imports: here its client gets the type that the code works with.
-    return cast("MlflowClient", mlflow.MlflowClient(address, address))
+    return cast("MlflowClient", mlflow.MlflowClient(_for_mlflow(address), _for_mlflow(registry)))
+
+
+def _for_mlflow(address: str) -> str:
+    """Return an address with its login, if MLflow takes it nowhere else: a database, or a process with a way of its own."""
+    own = address.startswith("http") and os.environ.get(_AUTH) == _PROCESS_DEFAULTS[_AUTH]
+    return address if own else with_login(address)
+
+
+def _registry_of(address: str) -> str:
+    """Return the process's own registry, if the address is that of its own server."""
+    own = split_login(os.environ.get("MLFLOW_TRACKING_URI", "").strip())
+    return os.environ.get("MLFLOW_REGISTRY_URI", "").strip() if address in (own, own.rstrip("/")) else ""
+
+
+def _require_registry(registry: str) -> None:
+    if registry.partition(":")[0] in _UNITY_CATALOG:
+        raise SettingsError(
+            f"the registry {registry} is a Unity Catalog: its models have names of three levels and its versions cannot "
+            "be searched by tag, and evermodel needs both otherwise",
+            "name the workspace's registry (`databricks`) or another MLflow server as the registry: MLFLOW_REGISTRY_URI, "
+            "or registry_uri in the connection's extra",
+        )
 
 
 def check_health(tracking_uri: str, timeout: float = 5.0) -> None:

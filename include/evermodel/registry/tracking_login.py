@@ -7,7 +7,7 @@ from typing import Any
 from mlflow.tracking.request_auth.abstract_request_auth_provider import RequestAuthProvider
 from requests.auth import HTTPBasicAuth
 
-from evermodel.core.logins import address_of, login_of
+from evermodel.core.logins import address_of, login_of, token_of
 
 
 class TrackingLogin(RequestAuthProvider):  # type: ignore[misc]
@@ -25,4 +25,6 @@ class TrackingLogin(RequestAuthProvider):  # type: ignore[misc]
 def _add_login(request: Any) -> Any:
     address = address_of(request.url)
     login = login_of(address) if address else None
+    if token := token_of(address) if address else None:
+        request.headers["Authorization"] = f"Bearer {token}"
     return HTTPBasicAuth(*login)(request) if login else request

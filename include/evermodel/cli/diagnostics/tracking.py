@@ -15,6 +15,7 @@ from evermodel.core.settings import Settings
 from evermodel.registry.audit import verify
 from evermodel.registry.client import MlflowClient
 from evermodel.registry.registry import ModelRegistry
+from evermodel.registry.tags import RUN_KEY
 from evermodel.registry.tracking import connect
 from evermodel.spec import load_specs
 
@@ -41,6 +42,7 @@ def check_tracking(settings: Settings) -> Iterator[Finding]:
         )
     else:
         yield Finding("MLflow writes", "green", said)
+        yield _registry(client)
         yield from _audit(client, settings)
 
 
@@ -55,6 +57,20 @@ def _audit(client: MlflowClient, settings: Settings) -> Iterator[Finding]:
             yield Finding("audit log", "red", f"{spec.name}: {problems[0]}{more}", advice)
     if intact:
         yield Finding("audit log", "green", f"{lines} lines, none missing or edited; no alias moved by hand")
+
+
+def _registry(client: MlflowClient) -> Finding:
+    """Tell whether the registry can search versions by tag, which a retrain does for each version it registers."""
+    try:
+        client.search_model_versions(f"name = 'evermodel-doctor' and tags.`{RUN_KEY}` = 'doctor'")
+    except MlflowException as error:
+        return Finding(
+            "model registry",
+            "yellow",
+            f"versions cannot be searched by tag ({first_line(error)}), so each registration reads every version",
+            "delete versions that are no longer needed, or name another registry in MLFLOW_REGISTRY_URI",
+        )
+    return Finding("model registry", "green", "versions are found by tag")
 
 
 def _version(uri: str) -> Finding:
