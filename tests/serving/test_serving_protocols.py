@@ -168,7 +168,7 @@ def test_tokens_and_several_models(world: World, monkeypatch: pytest.MonkeyPatch
             200,
             403,
             403,
-            403,
+            404,
         ]
         assert client.get("/v2").json() == {
             "error": "a valid token is required; send the header `Authorization: Bearer <token>`"

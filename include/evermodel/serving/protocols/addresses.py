@@ -16,7 +16,7 @@ from evermodel.serving.protocols.predict import PREDICT
 
 OPEN_PATHS = frozenset({"/health", "/ready", "/ping", "/v2/health/live", "/v2/health/ready"})
 ANY_RIGHT = ""
-_ANY_TOKEN = frozenset({"/v2", "/version"})
+_ANY_TOKEN = frozenset({"/v2", "/version", "/invocations"})  # the last tells that it has no model
 _OF_MODEL = re.compile(r"/models/([^/]+)/predict")
 _INFER = re.compile(r"/v2/models/([^/]+)/infer")
 _OF_V2_MODEL = re.compile(r"/v2/models/([^/]+)(?:/.*)?")
