@@ -5,7 +5,11 @@ Each block says which Airflow is the last to need it; with that version it goes.
 
 from __future__ import annotations
 
-__all__ = ["AssetOrTimeSchedule", "BaseTimetable", "CronTriggerTimetable", "gauge", "incr"]
+from typing import Any
+
+from airflow.sdk import TaskGroup as _TaskGroup
+
+__all__ = ["AssetOrTimeSchedule", "BaseTimetable", "CronTriggerTimetable", "TaskGroup", "gauge", "incr"]
 
 try:
     from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable
@@ -27,3 +31,11 @@ except ImportError:  # until Airflow 3.2
     def incr(stat: str, count: int = 1) -> None:
         """Count up."""
         Stats.incr(stat, count)
+
+
+class TaskGroup(_TaskGroup):
+    """A group whose tasks are found by ``group["label"]``, until Airflow 3.2, which cannot."""
+
+    def __getitem__(self, label: str) -> Any:
+        """Return the task or group of a label, which is its id without the group's."""
+        return self.get_child_by_label(label)

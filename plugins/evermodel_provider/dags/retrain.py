@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import DAG, Asset, Label, TaskGroup, TriggerRule
+from airflow.sdk import DAG, Asset, Label, TriggerRule
 
 from evermodel.core.settings import Settings
 from evermodel.spec import load_spec, spec_folder
 from evermodel_provider.assets import champion, retrain_wanted, rollout_wanted
-from evermodel_provider.compat import AssetOrTimeSchedule, BaseTimetable
+from evermodel_provider.compat import AssetOrTimeSchedule, BaseTimetable, TaskGroup
 from evermodel_provider.dag_parts import default_args as spec_arguments
 from evermodel_provider.dag_parts import pulled, task_resources
 from evermodel_provider.operators.approve import ApproveOperator
@@ -64,7 +64,8 @@ def retrain_task_group(
     """
     spec = load_spec(model, Settings.from_environment().with_models(spec_folder(model)))
     arguments = {**spec_arguments(spec, model), **(default_args or {})}
-    with TaskGroup(group_id, default_args=arguments, tooltip=f"Retrain {spec.name}") as group:
+    group = TaskGroup(group_id, default_args=arguments, tooltip=f"Retrain {spec.name}")
+    with group:
         _add_steps(spec, model, f"{group.group_id}.", as_of)
     return group
 
