@@ -224,7 +224,7 @@ def _outcome(found: dict[str, list[Found]], rows: int, needed: int, whole: int) 
             for name in found
         ],
         notes=[
-            f"{rows:,} rows; alternating processes, medians. The bucket is moto's S3 server, in Python, on the same machine. Scoring is "
+            f"{rows:,} rows; alternating processes, medians. The bucket is moto's S3 server, in Python, on the same machine, which copies the whole object for each range that is read. Scoring is "
             "without imports and fetching the model. The columns that a verdict needs (features, score, time, version) are "
             f"{needed / 1e6:,.1f} of the file's {whole / 1e6:,.1f} MB.",
         ],

@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
+from deltalake import DeltaTable
 
 from evermodel.core.errors import EmptyWindowError, SourceError, SpecError
 from evermodel.data.prediction_log import log_schema, read_log
@@ -20,6 +21,7 @@ from evermodel.data.snapshots.dvc import SnapshotStore
 from evermodel.data.snapshots.snapshot import take_snapshot
 from evermodel.data.sources import arrival, read_window
 from evermodel.modeling.scoring.day import score_day
+from evermodel.modeling.scoring.spark import local_path, session_of
 from evermodel.registry.tracking import connect
 from evermodel.spec import ModelSpec
 from support.prediction_logs import log_files
@@ -127,7 +129,11 @@ def test_spark_writes_the_day_that_this_process_writes(
     assert logs[0].schema == logs[1].schema == log_schema(spec)
     assert logs[0].drop_columns(["score"]).equals(logs[1].drop_columns(["score"]))
     assert logs[1]["score"].to_pylist() == pytest.approx(logs[0]["score"].to_pylist(), rel=1e-12)
-    assert len(log_files(there.lake, name)) == 2
+    files = log_files(there.lake, name)
+    assert len(files) == 2
+    counted = session_of(on_spark).read.parquet(*(local_path(str(file)) for file in files)).count()
+    table = DeltaTable(str(there.lake / "predictions" / name))
+    assert counted == table.to_pyarrow_dataset().count_rows() == logs[1].num_rows
     assert not list((there.lake / "predictions" / name).glob(".spark-*"))
 
     with pytest.raises(EmptyWindowError, match="no row to score on 2024-02-09"):
