@@ -76,6 +76,19 @@ def test_files_are_joined_by_schema_and_none_is_left(lake: BucketPath, tmp_path:
     assert _rows(lake) == Counter("abcd")
 
 
+def test_a_file_that_an_earlier_release_had_uploaded_when_it_was_killed_counts_once(tmp_path: Path) -> None:
+    spool, lake = tmp_path / "spool", tmp_path / "lake"
+    day, name = Path("predictions", "m", "date=2026-03-01"), f"online-{'0' * 32}.parquet"
+    joined = log_table([_entry("a")]).replace_schema_metadata({"evermodel.spooled": '["online-1-2.parquet"]'})
+    for folder in (spool / day / ".upload", lake / day):
+        folder.mkdir(parents=True)
+        pq.write_table(joined, folder / name)
+    _wait_in(spool, "b")
+    LogUploader(spool, lake).upload()
+    assert _rows(lake) == Counter("ab")
+    assert list(spool.rglob("*.parquet")) == []
+
+
 class Killed(BaseException):
     """A kill, before or after one of the steps that change something."""
 

@@ -164,8 +164,10 @@ class JoinedFile:
         day, columns = self.path.parent.parent, pq.read_schema(self.path)
         for name in json.loads((columns.metadata or {})[_PARTS]):
             (day / name).unlink(missing_ok=True)
-        source, when = self.path.name.partition("-")[0], date.fromisoformat(day.name.removeprefix("date="))
-        target = TableFile.new(table.root, when, source, self.path.name)
+        # Releases before the table gave no number, and may have uploaded the file under that name already.
+        target = TableFile.plain(table.root / day.name / self.path.name)
+        if self.path.stem.count("-") > 1:
+            target = TableFile.new(table.root, target.day, target.source, self.path.name)
         place(self.path, target.path)
         table.announce(target.entry(table.root, self.path), columns, *self.number)
         self.path.unlink(missing_ok=True)
