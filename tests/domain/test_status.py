@@ -194,4 +194,5 @@ def test_a_registry_that_is_away_is_logged_once(
     reports.write(report(1, "3", 0))
     publisher.publish(NOW)
     publisher.publish(NOW)
-    assert [line.split()[0] for line in caplog.messages] == ["event=announce_failed"]
+    said = [record for record in caplog.records if record.name.startswith("evermodel.serving")]
+    assert [record.getMessage().split()[0] for record in said] == ["event=announce_failed"]
