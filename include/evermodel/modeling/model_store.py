@@ -15,7 +15,6 @@ import yaml
 from evermodel.core.errors import ModelFormatError
 from evermodel.core.formats import loads, stamped
 from evermodel.core.paths import inside
-from evermodel.modeling.onnx.encoded import encoded_model
 from evermodel.modeling.skops_files import checked_dump, read_pipeline
 from evermodel.registry import tracking
 from evermodel.registry.model_files import hash_files, require_judged
@@ -192,6 +191,8 @@ def load_model(client: MlflowClient, uri: str, folder: Path, module: str | None 
 def load_files(folder: Path, module: str | None = None) -> LoadedModel:
     """Load a model from its downloaded folder; see `load_model`."""
     import pandas as pd
+
+    from evermodel.modeling.onnx.encoded import encoded_model
 
     meta = _metadata(folder)
     flavor = meta.get("flavors", {}).get("sklearn", {})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,10 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from evermodel.core.errors import ModelFormatError
 from evermodel.core.extras import named_extras
 from evermodel.core.formats import stamped, unstamped
-from evermodel.modeling.boosting.libraries import LIBRARIES, Floats, Library, require_reviewed, with_threads
+from evermodel.modeling.boosting.libraries import LIBRARIES, Library, require_reviewed, with_threads
+
+if TYPE_CHECKING:
+    from evermodel.modeling.boosting.libraries import Floats
 
 _STAGES = 32  # numbers of trees that early stopping tries
 

@@ -7,16 +7,18 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, ClassVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from evermodel.core.errors import MissingExtraError, ModelFormatError
 from evermodel.core.extras import install_command
 
-Floats = NDArray[np.float64]
-_LARGEST = float(np.finfo(np.float32).max)
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+_LARGEST = (2 - 2**-23) * 2.0**127  # of 32 bits
 
 
 class Library(ABC):
@@ -108,6 +110,8 @@ class LightGBM(Library):
 
     def predict(self, model: Any, rows: Floats, categorical: Sequence[int], trees: int = 0) -> Floats:
         """Answer."""
+        import numpy as np
+
         del categorical
         return np.asarray(model.predict(rows, num_iteration=trees or None, num_threads=1), dtype=np.float64)
 
@@ -146,6 +150,8 @@ class XGBoost(Library):
 
     def predict(self, model: Any, rows: Floats, categorical: Sequence[int], trees: int = 0) -> Floats:
         """Answer."""
+        import numpy as np
+
         del categorical
         return np.asarray(
             model.inplace_predict(_in_range(rows), iteration_range=(0, trees)), dtype=np.float64
@@ -188,6 +194,8 @@ class CatBoost(Library):
 
     def predict(self, model: Any, rows: Floats, categorical: Sequence[int], trees: int = 0) -> Floats:
         """Answer."""
+        import numpy as np
+
         columns = self._columns(rows, categorical)
         if hasattr(model, "predict_proba"):
             answers = np.asarray(model.predict_proba(columns, ntree_end=trees, thread_count=1))
@@ -200,6 +208,7 @@ class CatBoost(Library):
 
     def _columns(self, rows: Floats, categorical: Sequence[int]) -> Any:
         """Return numbers in 32 bits, and categories as text, in which no category is one of its own."""
+        import numpy as np
         from catboost import FeaturesData
 
         numeric = [place for place in range(rows.shape[1]) if place not in set(categorical)]
@@ -267,4 +276,4 @@ def iterations_parameter(estimator: str, params: Mapping[str, Any]) -> str | Non
 
 def _in_range(rows: Floats) -> Floats:
     """Return numbers that 32 bits can hold: larger ones would be taken for infinite, and refused."""
-    return np.clip(rows, -_LARGEST, _LARGEST)
+    return rows.clip(-_LARGEST, _LARGEST)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from evermodel.modeling.scoring.request_json import RequestRefusedError
 from evermodel.modeling.scoring.request_rows import check_count
 
@@ -110,6 +108,8 @@ def _types_of(datatype: str) -> set[type]:
 
 
 def _numbers(data: bytes, datatype: str, rows: int, where: str) -> list[Any]:
+    import numpy as np
+
     kind = np.dtype(_NUMBERS[datatype]).newbyteorder("little")
     if len(data) != rows * kind.itemsize:
         raise _refused(where, f"{rows} {datatype} are {rows * kind.itemsize} bytes, not {len(data)}")
@@ -148,6 +148,8 @@ def encoded(datatype: str, values: Sequence[Any]) -> bytes:
     b'\\x01\\x00\\x00\\x00a'
     """
     if datatype != _TEXT:
+        import numpy as np
+
         return np.array(values, np.dtype(_NUMBERS[datatype]).newbyteorder("little")).tobytes()
     texts = [value.encode() for value in values]
     return b"".join(part for text in texts for part in (len(text).to_bytes(4, "little"), text))
