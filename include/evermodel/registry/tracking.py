@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from evermodel.core.errors import SettingsError, TrackingUnavailableError
+from evermodel.core.errors import MissingExtraError, SettingsError, TrackingUnavailableError
 from evermodel.core.extras import is_installed
 from evermodel.core.formats import loads, stamped
 from evermodel.core.logins import ask, split_login, with_login, without_login
@@ -33,6 +33,13 @@ _PROCESS_DEFAULTS = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     _AUTH: "evermodel",  # the entry point `evermodel.registry.tracking_login`
 }
+
+
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+_OTHER_WAYS = (
+    *("MLFLOW_TRACKING_AWS_SIGV4", "MLFLOW_TRACKING_CLIENT_CERT_PATH"),
+    *(*_PROXIES, *map(str.lower, _PROXIES)),
+)
 
 
 def configure_mlflow_process(logins: Mapping[str, str] | None = None) -> None:
@@ -82,6 +89,27 @@ def connect(tracking_uri: str, timeout: float = 5.0, registry_uri: str | None = 
 
     # mypy does not follow MLflow's imports: here its client gets the type that the code works with.
     return cast("MlflowClient", mlflow.MlflowClient(_for_mlflow(address), _for_mlflow(registry)))
+
+
+def connect_to_read(tracking_uri: str) -> MlflowClient:
+    """Return a client to read the registry with: `RestClient`, which takes half of the processor time, where it is enough.
+
+    MLflow's own client knows ways to a server that `RestClient` does not: other logins, proxies, a registry apart.
+
+    Raises
+    ------
+    TrackingUnavailableError
+        The server does not answer.
+    """
+    address = split_login(tracking_uri)
+    if not address.startswith("http") or _registry_of(address) or any(map(os.environ.get, _OTHER_WAYS)):
+        return connect(tracking_uri)
+    try:
+        client = RestClient(address)
+    except MissingExtraError:
+        return connect(tracking_uri)
+    check_health(address)
+    return cast("MlflowClient", client)
 
 
 def _for_mlflow(address: str) -> str:

@@ -85,14 +85,14 @@ class RegistrySource:
     def __init__(self, spec: ModelSpec, tracking_uri: str) -> None:
         self._spec = spec
         self._tracking_uri = tracking_uri
-        self._client: MlflowClient | None = None
+        self._reader: MlflowClient | None = None
 
     def read(self) -> DesiredState | None:
         """Read the desired state with one request; None if the model has no champion."""
         try:
             found = ModelRegistry(self._connected()).read(self._spec.name)
         except Exception:
-            self._client = None
+            self._reader = None
             raise
         champion = found.champion
         if champion is None:
@@ -109,13 +109,13 @@ class RegistrySource:
     def download(self, version: ModelVersion, folder: Path) -> dict[str, str]:
         """Put the files of a version into a folder, and return their SHA-256."""
         uri = f"models:/{self._spec.name}/{version.version}"
-        return model_store.download(self._connected(), uri, folder, version)
+        return model_store.download(tracking.connect(self._tracking_uri), uri, folder, version)
 
     def _connected(self) -> MlflowClient:
-        client = self._client
-        if client is None:
-            client = self._client = tracking.connect(self._tracking_uri)
-        return client
+        reader = self._reader
+        if reader is None:
+            reader = self._reader = tracking.connect_to_read(self._tracking_uri)
+        return reader
 
 
 def _plan_in_force(found: RegistryEntry, champion: str) -> tuple[TrafficPlan | None, str]:

@@ -27,6 +27,7 @@ from evermodel.spec import ModelSpec
 _LOG = logging.getLogger(__package__)
 _WORKERS = ".workers"
 _MOMENT = 0.05  # seconds
+_FRESH = 0.5  # seconds for which the state that was read needs no second look
 
 
 class _SupersededError(Exception):
@@ -169,14 +170,14 @@ class Reconciler(ServiceThread):
         """
         new = version not in self._versions.loaded
         load = self._versions.load_in_thread(version, self._source)
-        read_at = time.monotonic()
+        began = read_at = time.monotonic()
         while not wait([load], timeout=_MOMENT).done:
             if self._stopping.is_set():
                 raise _SupersededError
             if time.monotonic() > read_at + self._poll_seconds:
                 self._require_unchanged(desired)
                 read_at = time.monotonic()
-        if new:
+        if new and time.monotonic() > began + _FRESH:
             self._require_unchanged(desired)
         return load.result()
 
