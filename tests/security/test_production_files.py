@@ -22,6 +22,7 @@ import yaml
 
 from evermodel.cli.local_stack.ports import free_port
 from evermodel.core.database.tables import metadata
+from evermodel.core.logins import split_login
 from evermodel.core.settings import Settings
 from evermodel.core.storage import files_in
 from evermodel.registry.audit import audit, read_audit_log
@@ -354,6 +355,7 @@ def test_the_test_of_a_connection_says_whether_its_password_holds(
         }
         monkeypatch.setenv("AIRFLOW_CONN_MLFLOW_DEFAULT", json.dumps(fields))
         found.append(TrackingHook().test_connection()[0])
+    split_login(mlflow_with_logins, forget=True)  # other tests of this process have logins of their own
     assert found == [True, False]
 
 

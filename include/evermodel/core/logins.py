@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -76,8 +77,10 @@ def query_of(address: str) -> dict[str, str]:
     return dict(parse_qsl(urlsplit(with_login(address)).query))
 
 
-def ask(address: str, path: str, timeout: float, **options: Any) -> httpx.Response:
-    """Get a page of a server, with the login of its address.
+def ask(
+    address: str, path: str, timeout: float, headers: Mapping[str, str] | None = None, **options: Any
+) -> httpx.Response:
+    """Get a page of a server, with the login of its address; a token in `headers` takes the place of the address's.
 
     The error of `Response.raise_for_status` names the query, so that callers look at the status instead.
 
@@ -91,11 +94,9 @@ def ask(address: str, path: str, timeout: float, **options: Any) -> httpx.Respon
     bare = split_login(address)
     url, query, login = f"{bare.rstrip('/')}{path}", query_of(bare), login_of(bare)
     token = token_of(bare)
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    sent = {**({"Authorization": f"Bearer {token}"} if token else {}), **(headers or {})}
     logging.getLogger("httpx").addFilter(_without_query)  # it writes the address of every request
-    return httpx.get(
-        url, params=query, auth=login, headers=headers, timeout=timeout, trust_env=False, **options
-    )
+    return httpx.get(url, params=query, auth=login, headers=sent, timeout=timeout, trust_env=False, **options)
 
 
 def _without_query(record: logging.LogRecord) -> bool:
