@@ -138,7 +138,9 @@ def test_a_waived_approval_is_a_line_with_the_approver(world: World, monkeypatch
 
     world.change(approval="manual", approvers=["ada"])
     task = RetrainRequestOperator(task_id="request", model=world.name)
-    monkeypatch.setattr(type(task), "hook", SimpleNamespace(get_conn=lambda: world.client))
+    monkeypatch.setattr(
+        type(task), "hook", SimpleNamespace(get_conn=lambda: world.client, settings=world.settings)
+    )
     monkeypatch.setattr(type(task), "spec", world.spec)
     run = SimpleNamespace(triggering_user_name="ada", run_id="manual__1")
     params = {"approval": "auto", "as_of": "2013-03-11", "reason": "hotfix"}
