@@ -44,9 +44,10 @@ def test_the_chart_runs_only_what_our_image_has(values: dict[str, Any]) -> None:
     assert (PROJECT / script).is_file()
 
 
-def test_the_chart_keeps_the_logs_of_pods_that_are_deleted(values: dict[str, Any]) -> None:
-    assert values["config"]["kubernetes_executor"]["delete_worker_pods"] == "True"
-    assert values["logs"]["persistence"]["enabled"] is True
+def test_the_chart_keeps_the_pods_of_failed_tasks_whose_logs_no_claim_holds(values: dict[str, Any]) -> None:
+    executor = values["config"]["kubernetes_executor"]
+    assert (executor["delete_worker_pods"], executor["delete_worker_pods_on_failure"]) == ("True", "False")
+    assert values["logs"]["persistence"]["enabled"] is False
 
 
 def test_metrics_have_the_same_names_under_the_chart(values: dict[str, Any]) -> None:
