@@ -3,10 +3,12 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from evermodel_provider.metrics import count, measure
 from evermodel_provider.operators.deploy import DeployOperator
@@ -78,9 +80,10 @@ def test_every_step_of_a_retrain_and_scoring_tell_what_they_did(
         trained = train.execute({})
         EvaluateOperator(task_id="evaluate", snapshot=clean, trained=[trained], **key).execute({"params": {}})
         version = RegisterOperator(task_id="register", snapshot=clean, **key).execute({})
-        DeployOperator(task_id="deploy", version=version, **key).execute({})
+        emitted: Any = {"outlet_events": OutletEventAccessors(), "params": {}}
+        DeployOperator(task_id="deploy", version=version, **key).execute(emitted)
         score = ScoreOperator(task_id="score", model=world.name, as_of="2013-03-11")
-        scored = score.execute({"params": {}})
+        scored = score.execute(emitted)
 
     said = sent(datagrams, 11)
 
