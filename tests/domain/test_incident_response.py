@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from evermodel.alerts.incidents.response import ResponseKind
 from evermodel.cli.root import app
 from evermodel.core.errors import IncidentError
 from evermodel.registry.audit import read_audit_log
+from support.small_spec import small_spec
 from support.watched_model import CALM, CRITICAL, MONDAY, NOON, WARNING, WatchedModel
 
 
@@ -100,6 +102,11 @@ def test_every_answer_is_in_the_audit_log(team: WatchedModel) -> None:
     )  # fmt: skip
 
 
+def test_before_its_first_retrain_a_model_has_no_incident(team: WatchedModel) -> None:
+    unknown = replace(responder(team), spec=small_spec(name="not_trained_yet"))
+    assert unknown.open_incidents() == []
+
+
 def test_what_cannot_be_answered_is_refused(team: WatchedModel) -> None:
     with pytest.raises(IncidentError, match="has no open incident"):
         answer(team, "acknowledged")
@@ -116,6 +123,7 @@ def test_the_command_line_answers_and_lists(
     team: WatchedModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("evermodel.cli.incident._responder", lambda *a: responder(team))
+    monkeypatch.setattr("evermodel.cli.incident.connect", lambda uri: team.client)
     monkeypatch.setattr("evermodel.cli.incident.read_spec", lambda model: (team.desk(0).spec, None))
     monkeypatch.setattr("evermodel.cli.messages.send", lambda settings: None)
     monkeypatch.setattr("evermodel.spec.load_spec", lambda *a: team.desk(0).spec)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
-from evermodel.alerts.blocks import Block, Button, buttons, fields, section
+from evermodel.alerts.blocks import Block, Button, ButtonForm, buttons, fields, section
 from evermodel.alerts.message import Message, compose
 from evermodel.alerts.text import code, mention, words
 from evermodel.evaluation.decision import Decision
@@ -17,7 +16,7 @@ APPROVE, REJECT = "evermodel_approve", "evermodel_reject"
 
 
 @dataclass(frozen=True)
-class ApprovalForm:
+class ApprovalForm(ButtonForm):
     """The task that waits for the approval, and the decision to approve; the payload of the Slack buttons."""
 
     dag_id: str
@@ -25,21 +24,6 @@ class ApprovalForm:
     task_id: str
     version: str
     digest: str
-
-    def dumps(self) -> str:
-        """Return the value of a button."""
-        return json.dumps(asdict(self), sort_keys=True)
-
-    @classmethod
-    def loads(cls, text: str) -> ApprovalForm:
-        """Read the value of a button; raises ValueError for anything else."""
-        found = json.loads(text)
-        if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
-            raise ValueError("not the value of an approval button")
-        try:
-            return cls(**found)
-        except TypeError as error:
-            raise ValueError("not the value of an approval button") from error
 
 
 def approval_message(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Self
 
 from evermodel.alerts.text import clipped, link, one_line, width
 
@@ -59,6 +62,26 @@ class Button(NamedTuple):
     label: str
     value: str
     style: Literal["primary", "danger"] | None
+
+
+@dataclass(frozen=True)
+class ButtonForm:
+    """What a button is about: texts, which are its value as JSON."""
+
+    def dumps(self) -> str:
+        """Return the value of a button."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    @classmethod
+    def loads(cls, text: str) -> Self:
+        """Read the value of a button; raises ValueError for anything else."""
+        found = json.loads(text)
+        names = {field.name for field in dataclasses.fields(cls)}
+        if not isinstance(found, dict) or found.keys() != names:
+            raise ValueError(f"not the value of a button: {cls.__name__} has {', '.join(sorted(names))}")
+        if not all(isinstance(value, str) for value in found.values()):
+            raise ValueError(f"not the value of a button: {cls.__name__} holds texts")
+        return cls(**found)
 
 
 def buttons(block_id: str, *pressed: Button) -> Block:

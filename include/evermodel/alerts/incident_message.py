@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
 
-from evermodel.alerts.blocks import Block, Button, buttons, divider, fields, section
+from evermodel.alerts.blocks import Block, Button, ButtonForm, buttons, divider, fields, section
 from evermodel.alerts.message import Message, MessageSeverity, compose
 from evermodel.alerts.text import code, mention, moment, words
 from evermodel.monitoring.drift.verdict import ColumnDrift, DriftVerdict
@@ -110,28 +109,11 @@ RESPONSES: dict[str, ResponseKind] = {
 
 
 @dataclass(frozen=True)
-class IncidentForm:
+class IncidentForm(ButtonForm):
     """An incident; the payload of the Slack buttons below its message."""
 
     model: str
     incident: str
-
-    def dumps(self) -> str:
-        """Return the value of a button."""
-        return json.dumps(asdict(self), sort_keys=True)
-
-    @classmethod
-    def loads(cls, text: str) -> IncidentForm:
-        """Read the value of a button; raises ValueError for anything else."""
-        found = json.loads(text)
-        names = {"model", "incident"}
-        if not isinstance(found, dict) or found.keys() != names or not all(map(_is_text, found.values())):
-            raise ValueError("not the value of an incident's button")
-        return cls(**found)
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
 
 
 @dataclass(frozen=True)

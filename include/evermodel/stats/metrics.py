@@ -79,24 +79,20 @@ class Metric:
         return challenger - champion if self.higher_is_better else champion - challenger
 
 
-def _mean(values: Floats) -> WeightedMetric:
-    return lambda weights: (weights @ values) / weights.sum(axis=1)
-
-
 def _binary_log_loss(labels: NDArray[Any], scores: Floats) -> WeightedMetric:
     tiny = np.finfo(np.float64).eps
     clipped = np.clip(scores, tiny, 1 - tiny)
-    return _mean(-np.where(np.asarray(labels, dtype=bool), np.log(clipped), np.log1p(-clipped)))
+    return decisions.mean(-np.where(np.asarray(labels, dtype=bool), np.log(clipped), np.log1p(-clipped)))
 
 
 def _log_loss(labels: NDArray[Any], scores: Floats) -> WeightedMetric:
     """Mean of minus the logarithm of the true class's probability; labels are columns of the scores."""
     tiny = np.finfo(np.float64).eps
-    return _mean(-np.log(np.clip(scores[np.arange(len(labels)), labels], tiny, 1.0)))
+    return decisions.mean(-np.log(np.clip(scores[np.arange(len(labels)), labels], tiny, 1.0)))
 
 
 def _accuracy(labels: NDArray[Any], scores: Floats) -> WeightedMetric:
-    return _mean((scores.argmax(axis=1) == labels).astype(np.float64))
+    return decisions.mean((scores.argmax(axis=1) == labels).astype(np.float64))
 
 
 def _macro_f1(labels: NDArray[Any], scores: Floats) -> WeightedMetric:
@@ -145,7 +141,7 @@ def _balanced_accuracy(labels: NDArray[Any], scores: Floats) -> WeightedMetric:
 def _top_k(labels: NDArray[Any], scores: Floats, k: int) -> WeightedMetric:
     """Share of rows whose class is among the k likeliest; of equal probabilities the later class counts as likelier."""
     likeliest = np.argsort(scores, axis=1, kind="stable")[:, ::-1][:, :k]
-    return _mean((likeliest == labels[:, None]).any(axis=1).astype(np.float64))
+    return decisions.mean((likeliest == labels[:, None]).any(axis=1).astype(np.float64))
 
 
 def _one_against_rest(labels: NDArray[Any], scores: Floats) -> WeightedMetric:
@@ -155,7 +151,7 @@ def _one_against_rest(labels: NDArray[Any], scores: Floats) -> WeightedMetric:
 
 
 def _squared_error(labels: NDArray[Any], scores: Floats) -> WeightedMetric:
-    return _mean((scores - np.asarray(labels, dtype=np.float64)) ** 2)
+    return decisions.mean((scores - np.asarray(labels, dtype=np.float64)) ** 2)
 
 
 def _rmse(labels: NDArray[Any], scores: Floats) -> WeightedMetric:
@@ -164,13 +160,17 @@ def _rmse(labels: NDArray[Any], scores: Floats) -> WeightedMetric:
 
 
 def _mae(labels: NDArray[Any], scores: Floats) -> WeightedMetric:
-    return _mean(np.abs(scores - labels.astype(np.float64)))
+    return decisions.mean(np.abs(scores - labels.astype(np.float64)))
 
 
 def _r2(labels: NDArray[Any], scores: Floats) -> WeightedMetric:
     """Share of the labels' variance that is explained."""
     truth = labels.astype(np.float64)
-    mean_square, first, second = _squared_error(labels, scores), _mean(truth), _mean(truth**2)
+    mean_square, first, second = (
+        _squared_error(labels, scores),
+        decisions.mean(truth),
+        decisions.mean(truth**2),
+    )
 
     def value(weights: Floats) -> Floats:
         variance = second(weights) - first(weights) ** 2
@@ -182,12 +182,12 @@ def _r2(labels: NDArray[Any], scores: Floats) -> WeightedMetric:
 
 def _mape(labels: NDArray[Any], scores: Floats) -> WeightedMetric:
     truth = labels.astype(np.float64)
-    return _mean(np.abs(scores - truth) / np.maximum(np.abs(truth), np.finfo(np.float64).eps))
+    return decisions.mean(np.abs(scores - truth) / np.maximum(np.abs(truth), np.finfo(np.float64).eps))
 
 
 def _pinball(labels: NDArray[Any], scores: Floats, quantile: float) -> WeightedMetric:
     over = labels.astype(np.float64) - scores
-    return _mean(np.maximum(quantile * over, (quantile - 1) * over))
+    return decisions.mean(np.maximum(quantile * over, (quantile - 1) * over))
 
 
 def _tweedie(labels: NDArray[Any], scores: Floats, power: float) -> WeightedMetric:
@@ -197,9 +197,11 @@ def _tweedie(labels: NDArray[Any], scores: Floats, power: float) -> WeightedMetr
         return lambda weights: np.full(len(weights), np.nan)
     if power == 1:
         logarithm = np.log(np.divide(truth, scores, out=np.ones_like(scores), where=truth > 0))
-        return _mean(2 * (truth * logarithm - truth + scores))
+        return decisions.mean(2 * (truth * logarithm - truth + scores))
     less, rest = 1 - power, 2 - power
-    return _mean(2 * (truth**rest / (less * rest) - truth * scores**less / less + scores**rest / rest))
+    return decisions.mean(
+        2 * (truth**rest / (less * rest) - truth * scores**less / less + scores**rest / rest)
+    )
 
 
 def _by_name(*metrics: Metric) -> dict[str, Metric]:

@@ -23,6 +23,7 @@ from evermodel.alerts.queue import MessageBatch, MessageQueue
 from evermodel.core.errors import IncidentError
 from evermodel.monitoring.problems import KINDS, ProblemKind
 from evermodel.registry.audit import audit
+from evermodel.registry.tracking import ignoring
 from evermodel.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -164,7 +165,11 @@ class IncidentResponder:
         return found[0]
 
     def _open(self, database: Database) -> list[OpenIncident]:
-        tagged = read_incidents(self.client, self.spec.name)
+        tagged = None
+        with ignoring("RESOURCE_DOES_NOT_EXIST"):
+            tagged = read_incidents(self.client, self.spec.name)
+        if tagged is None:
+            return []  # before the model's first retrain
         with database.reading() as connection:
             stored = table.newest(connection, self.spec.name, tagged)
             responses = read_responses(connection, self.spec.name)

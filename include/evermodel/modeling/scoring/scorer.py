@@ -13,7 +13,7 @@ from evermodel.core.errors import ModelFormatError
 from evermodel.data.dtypes import as_type, not_numeric, require_features
 from evermodel.data.prediction_log import log_schema
 from evermodel.modeling import model_store
-from evermodel.modeling.onnx.encoded import EncodedModel, encoded_model
+from evermodel.modeling.onnx.encoded import EncodedModel
 from evermodel.modeling.tasks import NEGATIVE, POSITIVE, FittedPipeline, scores_and_classes, sound
 from evermodel.spec import ModelSpec
 
@@ -108,9 +108,8 @@ def read_scorer(spec: ModelSpec, version: str, folder: Path) -> Scorer:
     fast = model_store.load_graph(folder)
     if fast is None:
         loaded = model_store.load_files(folder, spec.features.module)
-        return Scorer(
-            spec, version, encoded_model(loaded.pipeline, loaded.example), loaded.pipeline, loaded.threshold
-        )
+        native = loaded.fast if isinstance(loaded.fast, EncodedModel) else None
+        return Scorer(spec, version, native, loaded.pipeline, loaded.threshold)
     from evermodel.modeling.onnx import export_if_equal as keep
     from evermodel.modeling.onnx.batch import for_batches
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import tempfile
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from evermodel.core.atomic import replacing
+from evermodel.core.atomic import place
 from evermodel.core.storage import StoragePath
 from evermodel.spec import ModelSpec
 
@@ -112,16 +111,11 @@ def _steady(snapshot: Any) -> dict[str, Any]:
 def _publish(draft: Path, target: StoragePath) -> None:
     """Bring the files of a draft to their places; project and dashboard only where there are none."""
     for file in (draft / "snapshots").iterdir():
-        _copy(file, target / "snapshots" / file.name)
+        place(file, target / "snapshots" / file.name)
     # The project's own file comes last: Evidently lists a folder as a project from then on.
     for name in ("dashboard.json", "metadata.json"):
         if not (target / name).exists():
-            _copy(draft / name, target / name)
-
-
-def _copy(file: Path, target: StoragePath) -> None:
-    with replacing(target) as made:
-        shutil.copyfile(file, made)
+            place(draft / name, target / name)
 
 
 def _drop_old(folder: StoragePath, spec: ModelSpec) -> None:
