@@ -332,7 +332,7 @@ def test_in_the_dark_the_page_is_dark_and_can_be_read(browser: Any, stack: PageS
         assert visit.page.evaluate("document.documentElement.dataset.theme") == "dark"
         assert visit.page.evaluate(_CONTRAST) == []
     visit.page.emulate_media(color_scheme="light")
-    visit.page.wait_for_function("document.documentElement.dataset.theme === 'light'")
+    visit.page.locator("html[data-theme=light]").wait_for()
     assert visit.page.evaluate(_CONTRAST) == []
     assert visit.wrong == []
 
