@@ -9,6 +9,7 @@ from evermodel.alerts.incidents.state import IncidentState
 from evermodel.alerts.incidents.store import read_incidents, write_incidents
 from evermodel.core.errors import TrackingUnavailableError
 from evermodel.evaluation.decision import Decision
+from evermodel.evaluation.next_window import GainPrediction
 from evermodel.monitoring.problems import Problem
 from evermodel.registry.client import MlflowClient
 from evermodel.registry.registry import ModelRegistry
@@ -125,7 +126,12 @@ def test_while_the_data_is_known_to_be_bad_no_version_ships_unless_somebody_says
 def test_the_best_version_of_twelve_months_is_asked_too(world: World) -> None:
     _only_logistic(world)
     first, second = world.champion("2013-03-11"), world.champion("2013-03-18")
-    assert world.client.get_model_version(world.name, second).tags["evermodel.anchor"] == first
+    kept = world.client.get_model_version(world.name, second).tags
+    assert kept["evermodel.anchor"] == first
+    promised = GainPrediction.from_text(kept["evermodel.gate_prediction"])
+    assert (promised.champion, promised.metric) == (first, "roc_auc")
+    assert promised.lower < promised.gain < promised.upper
+    assert promised.window[1].startswith("2013-03-1")
 
     gates = {gate.name: gate for gate in _second_week(world).gates}
 

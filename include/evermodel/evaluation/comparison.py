@@ -67,7 +67,11 @@ def evidence_text(clusters: Clusters | None) -> str:
 
 
 def comparison_gates(
-    spec: ModelSpec, measured: list[MeasuredMetric], margins: Sequence[float], unusable: str | None = None
+    spec: ModelSpec,
+    measured: list[MeasuredMetric],
+    margins: Sequence[float],
+    unusable: str | None = None,
+    following: ConfidenceInterval | None = None,
 ) -> Iterator[Gate]:
     """Compare the challenger with the champion, and each metric with its floor.
 
@@ -78,6 +82,8 @@ def comparison_gates(
     ----------
     margins
         In units of each metric.
+    following
+        The primary metric's gain that the next window will show.
     """
     gate = spec.gate
     wanted = [(gate.margin, gate.floor, gate.ship_on)]
@@ -86,7 +92,10 @@ def comparison_gates(
         if unusable:
             yield _no_comparison(found, unusable)
         else:
-            yield _against_champion(found, margin, margin_text(declared), allowed, gate.confidence)
+            told = margin_text(declared) + evidence_text(found.clusters)
+            if following is not None and found is measured[0]:
+                told += f"; the next window will show {following.low:+.4f} to {following.high:+.4f}"
+            yield _against_champion(found, margin, told, allowed, gate.confidence)
         if floor is not None:
             yield _floor_gate(found, floor)
 
@@ -122,10 +131,7 @@ def _against_champion(
     if gain is None:
         return Gate(name, "pass", None, "no champion yet", "cold start: the absolute gates decide")
     verdict = outcome(measured, margin)
-    detail = (
-        f"{verdict.replace('_', ' ')}: {gain_text(gain, confidence)}, "
-        f"margin {margin:.3g}{told}{evidence_text(measured.clusters)}"
-    )
+    detail = f"{verdict.replace('_', ' ')}: {gain_text(gain, confidence)}, margin {margin:.3g}{told}"
     value = gain.value if math.isfinite(gain.value) else None
     threshold = " or ".join(allowed).replace("_", " ")
     return Gate(name, "pass" if verdict in allowed else "fail", value, threshold, detail)

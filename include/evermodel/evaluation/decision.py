@@ -51,6 +51,9 @@ class Decision:
         The version that later ones are compared with if this one ships; empty: this one.
     threshold
         From which on the challenger decides a probability positive; None without a rule for decisions.
+    next_gain
+        Bounds of the gain that the next window will show; None where there is no champion, and in decisions of earlier
+        releases.
     """
 
     model: str
@@ -73,6 +76,7 @@ class Decision:
     margin: float | None = None
     anchor: str = ""
     threshold: float | None = None
+    next_gain: tuple[float, float] | None = None
 
     @property
     def digest(self) -> str:
@@ -87,7 +91,7 @@ class Decision:
     def to_json(self) -> dict[str, Any]:
         """Return plain data, ready for JSON."""
         data = asdict(self)
-        for name in ("files", "approval", "margin", "anchor", "threshold"):
+        for name in ("files", "approval", "margin", "anchor", "threshold", "next_gain"):
             if data[name] in ({}, "", None):
                 del data[name]  # the digests of decisions without stay what they were
         return data
@@ -96,6 +100,8 @@ class Decision:
     def from_json(cls, data: dict[str, Any]) -> Decision:
         """Read what `to_json` wrote."""
         triples = {key: data[key] and tuple(data[key]) for key in ("challenger", "champion", "gain")}
+        if data.get("next_gain"):
+            triples["next_gain"] = tuple(data["next_gain"])
         return cls(**{**data, **triples, "gates": tuple(Gate(**gate) for gate in data["gates"])})
 
 

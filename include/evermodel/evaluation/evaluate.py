@@ -16,6 +16,7 @@ from evermodel.evaluation.evaluated_model import EvaluatedModel, score, threshol
 from evermodel.evaluation.fairness import fairness_gates
 from evermodel.evaluation.latency_and_size import cost_gates
 from evermodel.evaluation.margin import margins_of
+from evermodel.evaluation.next_window import next_gain
 from evermodel.evaluation.no_skill import skill_gate
 from evermodel.evaluation.slices import slice_gates
 from evermodel.modeling.tasks import classes_of, encode
@@ -90,8 +91,10 @@ def evaluate(
         if anchor is None
         else against_anchor(spec, anchor, features, labels, classes, scores, clusters, own_threshold)
     )
+    first = measured[0]
+    following = None if first.gain is None else next_gain(first.gain)
     gates = [
-        *comparison_gates(spec, measured, margins, unusable),
+        *comparison_gates(spec, measured, margins, unusable, following),
         *(() if held is None else (held.gate,)),
         skill_gate(spec, labels, scores, clusters, own_threshold),
         *calibration_gate(spec, labels, scores),
@@ -105,7 +108,6 @@ def evaluate(
     failed = ", ".join(gate.name for gate in gates if gate.verdict == "fail")
     forced = bool(failed) and force_reason is not None
     reason = f"forced: {force_reason}" if forced else f"failed: {failed}" if failed else "all gates passed"
-    first = measured[0]
     verdict: Comparison = "not_enough_evidence" if unusable else outcome(first, margins[0])
     surpassed = verdict == "better" if held is None else held.surpassed
     best = anchor or champion
@@ -130,6 +132,7 @@ def evaluate(
         margin=None if first.gain is None else margins[0],
         anchor="" if forced or surpassed or best is None else best.version,
         threshold=challenger.threshold,
+        next_gain=None if following is None else (following.low, following.high),
     )
 
 

@@ -16,6 +16,7 @@ from evermodel.data.snapshots.store import snapshot_store
 from evermodel.deployment.eligibility import promote, require_approval, require_ship
 from evermodel.deployment.rollout.moves import stop_active_rollout
 from evermodel.evaluation.decision import Decision
+from evermodel.evaluation.next_window import GainPrediction
 from evermodel.modeling.training import TrainedCandidate, train_candidate
 from evermodel.pipelines.evaluate import evaluate_candidates, read_decision
 from evermodel.pipelines.validate import Validated, validate_snapshot
@@ -114,6 +115,7 @@ class Retrain(RetrainRun):
             forced=decision.forced,
             parent=decision.parent or "",
             anchor=decision.anchor,
+            gate_prediction=_prediction_text(self, decision),
             reason=self.reason,
             metric=decision.metric,
             metric_value=decision.challenger[0],
@@ -206,6 +208,22 @@ class Retrain(RetrainRun):
         # The reason has the name of who forced it.
         facts = {"version": answer.version, "by": answer.by, "reason": decision.reason, "against": failed}
         audit(self.client, "override", self.spec.name, **facts, run_key=self.run_key)
+
+
+def _prediction_text(run: Retrain, decision: Decision) -> str:
+    """Return the gain that the decision promises for the next window, as JSON; empty without a champion."""
+    if decision.gain is None or decision.next_gain is None:
+        return ""
+    test = split_window(run.spec, whole_day(run.as_of)).test
+    return GainPrediction(
+        metric=decision.metric,
+        gain=decision.gain[0],
+        lower=decision.next_gain[0],
+        upper=decision.next_gain[1],
+        level=run.spec.gate.confidence,
+        window=(test.start.isoformat(), test.end.isoformat()),
+        champion=decision.parent or "",
+    ).to_text()
 
 
 def _log_dataset(

@@ -28,7 +28,17 @@ if TYPE_CHECKING:
 
 _ADDRESS = "EVERMODEL_MLFLOW_"
 # Approvals and rollouts of the source: information only in the target.
-_SAID_THERE = ("approved_", "rejected_", "rollout", "outcome", "version", "parent", "anchor", "airflow_run")
+_SAID_THERE = (
+    "approved_",
+    "rejected_",
+    "rollout",
+    "outcome",
+    "version",
+    "parent",
+    "anchor",
+    "gate_prediction",
+    "airflow_run",
+)
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,8 @@ class Lineage:
         The best version of twelve months when it shipped; empty if that is itself.
     threshold
         From which on a probability is decided positive; empty without a rule for decisions.
+    gate_prediction
+        The gain over its parent that the next window will show, with its interval, as JSON; empty without a parent.
     metric_value
         Its primary metric on the test part.
     origin
@@ -53,6 +55,7 @@ class Lineage:
     forced: bool = False
     parent: str = ""
     anchor: str = ""
+    gate_prediction: str = ""
     reason: str = ""
     metric: str = ""
     metric_value: float | None = None
@@ -89,7 +92,7 @@ class Lineage:
         """Return the tags that a version has of an earlier evaluation, and that this lineage leaves empty."""
         empty = [
             _tag(name)
-            for name in ("content", "parent", "anchor", "fastpath", "threshold")
+            for name in ("content", "parent", "anchor", "gate_prediction", "fastpath", "threshold")
             if not getattr(self, name)
         ]
         return [key for key in empty if key in version.tags]

@@ -61,6 +61,7 @@ ENVIRONMENT_DIGEST = "evermodel.environment_digest"
 THREADS = "evermodel.threads"
 PARENT = "evermodel.parent"
 ANCHOR = "evermodel.anchor"  # the version that later ones are compared with; without: the version itself
+GATE_PREDICTION = "evermodel.gate_prediction"  # the gain that the next window will show
 METRIC_VALUE = "evermodel.metric_value"
 DECISION_PAGE = "evermodel.decision_page"
 MODEL_CARD = "evermodel.model_card"
