@@ -7,12 +7,13 @@ import math
 from dataclasses import dataclass
 
 from evermodel.core.formats import JsonData, loads, stamped
+from evermodel.registry.tags import GATE_PREDICTION
 from evermodel.stats.bootstrap import ConfidenceInterval
 
 
 @dataclass(frozen=True)
 class GainPrediction(JsonData):
-    """What a decision promises of a version, kept in the tag `evermodel.gate_prediction`.
+    """What a decision promises of a version, kept in its tag `GATE_PREDICTION`.
 
     Parameters
     ----------
@@ -41,9 +42,9 @@ class GainPrediction(JsonData):
         return json.dumps(stamped(self.to_json()), sort_keys=True)
 
     @classmethod
-    def from_text(cls, text: str, what: str = "tag evermodel.gate_prediction") -> GainPrediction:
+    def from_text(cls, text: str) -> GainPrediction:
         """Read what `to_text` wrote; raises `NewerFormatError` if a newer release wrote it."""
-        return cls.from_json(loads(text, what))
+        return cls.from_json(loads(text, f"tag {GATE_PREDICTION}"))
 
 
 def next_gain(gain: ConfidenceInterval) -> ConfidenceInterval | None:
