@@ -15,5 +15,6 @@ __all__ = [
     "sample",
     "sequential",
     "stability",
+    "successive",
     "weights",
 ]

@@ -107,12 +107,20 @@ def side_by_side(
 
 
 def metric_interval(
-    metric: Metric, labels: NDArray[Any], scores: Floats, *, confidence: float, resamples: int, seed: int
+    metric: Metric,
+    labels: NDArray[Any],
+    scores: Floats,
+    *,
+    confidence: float,
+    resamples: int,
+    seed: int,
+    clusters: Clusters | None = None,
 ) -> ConfidenceInterval:
-    """Return a metric with its two-sided bootstrap interval."""
+    """Return a metric with its two-sided bootstrap interval; see `side_by_side`."""
     return side_by_side(
-        [metric], labels, scores, None, confidence=confidence, resamples=resamples, seed=seed
-    )[0].own
+        [metric], labels, scores, None,
+        confidence=confidence, resamples=resamples, seed=seed, clusters=clusters,
+    )[0].own  # fmt: skip
 
 
 def paired_gain(

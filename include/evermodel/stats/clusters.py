@@ -84,4 +84,5 @@ class Clusters:
         return float(stdtrit(number - 1, tail) / ndtri(tail) * math.sqrt(number / (number - 1)))
 
     def __str__(self) -> str:
-        return f"{self.count} {self.name}"
+        kind, *of = self.name.split(" ", maxsplit=1)
+        return " ".join([str(self.count), kind.removesuffix("s") if self.count == 1 else kind, *of])

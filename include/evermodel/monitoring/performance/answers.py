@@ -14,9 +14,12 @@ from evermodel.data.dtypes import with_label
 from evermodel.data.sources import read_labels
 from evermodel.modeling import tasks
 from evermodel.modeling.tasks import encode, metric_of
+from evermodel.monitoring.drift.columns import days_of
 from evermodel.spec import ModelSpec
+from evermodel.spec.parts import BY_DAY, BY_ROW
 from evermodel.spec.window import Window
 from evermodel.stats.bootstrap import ConfidenceInterval, metric_interval
+from evermodel.stats.clusters import Clusters
 from evermodel.stats.metrics import Floats, Metric
 
 if TYPE_CHECKING:
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 
 CONFIDENCE = 0.95
 _RESAMPLES = 500
-WIDTH = 2 * NormalDist().inv_cdf((1 + CONFIDENCE) / 2)  # of the interval, in standard errors
+_NORMAL = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 _MOST_ROWS = 20_000  # resampled rows; with more rows the interval is scaled down accordingly
 _LEAST_OF_A_CLASS = 10
 
@@ -43,17 +46,33 @@ def metric_to_watch(spec: ModelSpec) -> Metric:
 
 @dataclass(frozen=True)
 class Level:
-    """A metric on some rows, with its 95 % interval and standard error."""
+    """A metric on some rows, with its 95 % interval and standard error.
+
+    Parameters
+    ----------
+    freedom
+        Degrees of freedom of the interval: one less than the clusters it was drawn from; infinite for single rows.
+    clusters
+        What was drawn, such as "7 days"; empty for single rows.
+    too_few
+        Whether the clusters are too few for an interval, which is then that of single rows.
+    """
 
     rows: int
     value: float
     low: float
     high: float
+    freedom: float = math.inf
+    clusters: str = ""
+    too_few: bool = False
 
     @property
     def error(self) -> float:
         """Standard error, derived from the interval."""
-        return (self.high - self.low) / WIDTH
+        from scipy.special import stdtrit
+
+        quantile = _NORMAL if math.isinf(self.freedom) else stdtrit(self.freedom, (1 + CONFIDENCE) / 2)
+        return float((self.high - self.low) / (2 * quantile))
 
 
 def truth_and_scores(spec: ModelSpec, joined: pa.Table) -> tuple[NDArray[Any], Floats]:
@@ -87,8 +106,15 @@ def decisions(spec: ModelSpec, rows: pa.Table) -> Floats:
     return np.asarray(pc.fill_null(at_threshold, False), dtype=np.float64)
 
 
-def level(spec: ModelSpec, joined: pa.Table, *, resamples: int = 500) -> Level | None:
+def level(
+    spec: ModelSpec, joined: pa.Table, *, resamples: int = 500, clusters: Clusters | None = None
+) -> Level | None:
     """Measure the monitored metric on joined rows, with its bootstrap interval.
+
+    Parameters
+    ----------
+    clusters
+        Rows that belong together (`clusters_in`); without, each row is taken for independent of the others.
 
     Returns
     -------
@@ -98,16 +124,49 @@ def level(spec: ModelSpec, joined: pa.Table, *, resamples: int = 500) -> Level |
     if len(truth) < 2 or (spec.task != "multiclass" and len(np.unique(truth)) < 2):
         return None
     metric, rows = metric_to_watch(spec), len(truth)
-    if rows <= _MOST_ROWS:
-        found = _interval(metric, truth, scores, resamples, spec.seed)
-        value = found.value
-    else:
-        value = metric(truth, scores)
-        chosen = np.random.default_rng(spec.seed).choice(rows, _MOST_ROWS, replace=False)
-        found = _interval(metric, truth[chosen], scores[chosen], resamples, spec.seed)
+    value, chosen = metric(truth, scores), np.arange(rows)
+    if rows > _MOST_ROWS:
+        chosen = np.sort(np.random.default_rng(spec.seed).choice(rows, _MOST_ROWS, replace=False))
+    truth, scores = truth[chosen], scores[chosen]
+    some = None if clusters is None else clusters.of_rows(chosen)
     narrower = math.sqrt(min(1.0, _MOST_ROWS / rows))
-    bounds = [value + narrower * (bound - found.value) for bound in (found.low, found.high)]
-    return Level(rows, value, *bounds) if np.isfinite([value, *bounds]).all() else None
+    if some is None or some.too_few:
+        low, high = (narrower * b for b in _bounds(metric, truth, scores, resamples, spec.seed, None))
+    else:
+        low, high = _bounds(metric, truth, scores, resamples, spec.seed, some)
+        if rows > _MOST_ROWS:  # what lies between clusters does not shrink with their rows
+            alone = _bounds(metric, truth, scores, resamples, spec.seed, None)
+            low, high = (_wider(t, a, narrower) for t, a in zip((low, high), alone, strict=True))
+    if not np.isfinite([value, low, high]).all():
+        return None
+    if some is None or some.too_few:
+        return Level(
+            rows, value, value + low, value + high, clusters=str(some or ""), too_few=some is not None
+        )
+    return Level(rows, value, value + low, value + high, some.effective - 1, str(some))
+
+
+def _wider(together: float, alone: float, narrower: float) -> float:
+    """Return a bound of clusters with more rows: the part between them stays, the part within them is as of more rows."""
+    between = max(together**2 - alone**2, 0.0)
+    return math.copysign(math.sqrt(between + (narrower * alone) ** 2), together)
+
+
+def clusters_in(spec: ModelSpec, rows: pa.Table) -> Clusters | None:
+    """Return which joined rows, or test rows, belong together, as the spec says; None if each counts alone.
+
+    A table without times, or without the feature, counts row by row.
+    """
+    if spec.cluster == BY_ROW:
+        return None
+    if spec.cluster == BY_DAY:
+        for name in ("event_time", spec.time_column):
+            if name in rows.column_names:
+                return Clusters.of(days_of(rows[name]), "days")
+        return None
+    if spec.cluster not in rows.column_names:
+        return None
+    return Clusters.of(np.asarray(rows[spec.cluster]).astype(str), f"values of {spec.cluster}")
 
 
 def enough(spec: ModelSpec, joined: pa.Table) -> bool:
@@ -121,10 +180,19 @@ def enough(spec: ModelSpec, joined: pa.Table) -> bool:
     return smaller >= _LEAST_OF_A_CLASS
 
 
-def _interval(
-    metric: Metric, truth: NDArray[Any], scores: Floats, resamples: int, seed: int
-) -> ConfidenceInterval:
-    return metric_interval(metric, truth, scores, confidence=CONFIDENCE, resamples=resamples, seed=seed)
+def _bounds(
+    metric: Metric,
+    truth: NDArray[Any],
+    scores: Floats,
+    resamples: int,
+    seed: int,
+    clusters: Clusters | None,
+) -> tuple[float, float]:
+    """Return both bounds of the interval as distances from its value."""
+    found = metric_interval(
+        metric, truth, scores, confidence=CONFIDENCE, resamples=resamples, seed=seed, clusters=clusters
+    )
+    return found.low - found.value, found.high - found.value
 
 
 def matured_performance(

@@ -13,7 +13,12 @@ from evermodel.core.formats import PARQUET_METADATA, require_known_parquet
 from evermodel.core.paths import inside
 from evermodel.core.storage import StoragePath, readable
 from evermodel.data.prediction_log import log_schema
-from evermodel.monitoring.performance.answers import Level, level, performance_metric
+from evermodel.monitoring.performance.answers import (
+    Level,
+    clusters_in,
+    level,
+    performance_metric,
+)
 from evermodel.registry.lineage import Lineage
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window
@@ -61,7 +66,9 @@ def baseline_of(spec: ModelSpec, version: ModelVersion, client: MlflowClient, se
     except (EvermodelError, MlflowException, OSError) as error:
         said = str(error).split("\n", maxsplit=1)[0]
         return Baseline(number, _tagged(spec, version), None, f"its test rows cannot be read: {said}")
-    return Baseline(number, level(spec, rows) or _tagged(spec, version), rows)
+    return Baseline(
+        number, level(spec, rows, clusters=clusters_in(spec, rows)) or _tagged(spec, version), rows
+    )
 
 
 def _tagged(spec: ModelSpec, version: ModelVersion) -> Level | None:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from statistics import NormalDist
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from evermodel.evaluation.margin import in_units
+from evermodel.monitoring.drift.columns import days_of
 from evermodel.monitoring.performance.answers import (
     Level,
+    clusters_in,
     enough,
     level,
     metric_to_watch,
@@ -18,15 +24,19 @@ from evermodel.monitoring.performance.answers import (
 )
 from evermodel.monitoring.performance.baseline import Baseline
 from evermodel.monitoring.performance.label_join import LabelJoin, versions_of
+from evermodel.monitoring.performance.past_windows import PastWindows
 from evermodel.monitoring.performance.report import MetricStanding
 from evermodel.monitoring.problems import Problem, worst_of
 from evermodel.spec import ModelSpec
 from evermodel.spec.gate import GateSpec
 from evermodel.spec.parts import margin_share
+from evermodel.stats.clusters import FEWEST
+from evermodel.stats.successive import joint_freedom
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_Keep = Callable[["pa.Table"], "pa.Table"]
 ALL_ROWS = "all rows"
 _MOST_VALUES = 20  # of a slice column, those with the most rows
 _DEFAULT_MARGIN = 0.01
@@ -56,16 +66,24 @@ def _gate_margin(spec: ModelSpec, baseline: Baseline) -> float:
     return in_units(declared, metric, truth, scores)
 
 
-def stand(spec: ModelSpec, rows: pa.Table, baseline: Baseline) -> tuple[MetricStanding, ...]:
+def stand(
+    spec: ModelSpec, rows: pa.Table, baseline: Baseline, past: PastWindows | None = None
+) -> tuple[MetricStanding, ...]:
     """Compare the metric on matured rows with the baseline, overall and by slice.
 
-    Both values are estimates, so both errors count. The false-alarm rate is shared (Bonferroni, which holds however
-    the tests depend on each other): half of it for all rows, half for the slices together.
+    Both values are estimates, so both errors count, each with its clusters. The false-alarm rate is shared (Bonferroni,
+    which holds however the tests depend on each other): half of it for all rows, half for the slices together.
+
+    A shortfall has two explanations without a decay: chance within the windows, and windows that differ more from each
+    other than their days do. It must be more than either. The second is a prediction interval by the windows before
+    (Hahn, Meeker: Statistical Intervals, 1991, section 4.7), with the variance of successive windows.
 
     Parameters
     ----------
     baseline
         Of the champion. A slice is compared with the same slice of the baseline's test rows.
+    past
+        The windows before; without, the days alone decide.
 
     Returns
     -------
@@ -75,58 +93,110 @@ def stand(spec: ModelSpec, rows: pa.Table, baseline: Baseline) -> tuple[MetricSt
         return ()
     pairs = list(_slices(spec, rows, baseline))
     rate = spec.performance.false_alarm_rate
-    found = level(spec, rows)
+    found = level(spec, rows, clusters=clusters_in(spec, rows))
     if found is None:
         return ()
-    limits = margins(spec, baseline)
-    whole = _standing(spec, ALL_ROWS, found, baseline.level, rate / 2 if pairs else rate, limits)
-    return whole, *(_standing(spec, *pair, rate / 2 / len(pairs), limits) for pair in pairs)
-
-
-def _standing(
-    spec: ModelSpec, name: str, found: Level, promised: Level, rate: float, limits: tuple[float, float]
-) -> MetricStanding:
-    margin, critical = limits
-    shortfall = float(metric_to_watch(spec).gain(promised.value, found.value))
-    error = math.hypot(found.error, promised.error)
-    return MetricStanding(
-        name=name,
-        rows=found.rows,
-        value=found.value,
-        low=found.low,
-        high=found.high,
-        promised=promised.value,
-        promised_error=promised.error,
-        shortfall=shortfall,
-        p_value=_chance(shortfall - margin, error),
-        p_critical=_chance(shortfall - critical, error),
-        rate=rate,
+    test = DecayTest(spec, margins(spec, baseline), past, _windows_of(spec, baseline))
+    whole = test.standing(ALL_ROWS, found, baseline.level, rate / 2 if pairs else rate)
+    return whole, *(
+        test.standing(name, found, promised, rate / 2 / len(pairs), keep)
+        for name, found, promised, keep in pairs
     )
 
 
-def _chance(beyond: float, error: float) -> float:
+@dataclass(frozen=True)
+class DecayTest:
+    """Compares levels with their baselines.
+
+    Parameters
+    ----------
+    limits
+        Shortfalls that are a warning and critical.
+    baseline_windows
+        How many windows the baseline's test rows are worth.
+    """
+
+    spec: ModelSpec
+    limits: tuple[float, float]
+    past: PastWindows | None
+    baseline_windows: float
+
+    def standing(
+        self, name: str, found: Level, promised: Level, rate: float, keep: _Keep | None = None
+    ) -> MetricStanding:
+        """Return the comparison of one level; ``keep`` picks the rows of its slice."""
+        shortfall = float(metric_to_watch(self.spec).gain(promised.value, found.value))
+        beyond = [shortfall - limit for limit in self.limits]
+        error = math.hypot(found.error, promised.error)
+        freedom = joint_freedom([found.error**2, promised.error**2], [found.freedom, promised.freedom])
+        few = found.too_few or promised.too_few
+        chances = [0.0 if few else _chance(one, error, freedom) for one in beyond]
+        varied = None
+        if self.past is not None and beyond[0] > 0 and chances[0] <= rate:
+            varied = self.past.variance(keep)
+        if varied is not None:
+            spread = math.sqrt(varied.variance * (1 + 1 / self.baseline_windows))
+            by_windows = [_chance(one, spread, varied.freedom) for one in beyond]
+            chances = [max(pair) for pair in zip(chances, by_windows, strict=True)]
+        unknown = few and varied is None and beyond[0] > 0
+        return MetricStanding(
+            name=name,
+            rows=found.rows,
+            value=found.value,
+            low=found.low,
+            high=found.high,
+            promised=promised.value,
+            promised_error=promised.error,
+            shortfall=shortfall,
+            p_value=chances[0],
+            p_critical=chances[1],
+            rate=rate,
+            clusters=found.clusters,
+            windows=varied.values if varied else 0,
+            spread=math.sqrt(varied.variance) if varied else None,
+            judged=not unknown,
+        )
+
+
+def _chance(beyond: float, error: float, freedom: float) -> float:
+    from scipy.special import ndtr, stdtr
+
     if error == 0:
         return 0.0 if beyond > 0 else 1.0
-    return NormalDist().cdf(-beyond / error)
+    return float(ndtr(-beyond / error) if math.isinf(freedom) else stdtr(freedom, -beyond / error))
 
 
-def _slices(spec: ModelSpec, rows: pa.Table, baseline: Baseline) -> Iterator[tuple[str, Level, Level]]:
+def _windows_of(spec: ModelSpec, baseline: Baseline) -> float:
+    """Return how many windows the baseline's test rows are worth, at least one."""
+    if baseline.rows is None or spec.time_column not in baseline.rows.column_names:
+        return 1.0
+    days = len(np.unique(days_of(baseline.rows[spec.time_column])))
+    return max(1.0, days / (spec.performance.window / timedelta(days=1)))
+
+
+def _slices(spec: ModelSpec, rows: pa.Table, baseline: Baseline) -> Iterator[tuple[str, Level, Level, _Keep]]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if baseline.rows is None:
         return
     for column in spec.performance.slices:
-        now, then = rows[column].cast(pa.string()), baseline.rows[column].cast(pa.string())
-        tally = pc.value_counts(now.drop_null()).to_pylist()
+        tally = pc.value_counts(rows[column].cast(pa.string()).drop_null()).to_pylist()
         for entry in sorted(tally, key=lambda e: (-e["counts"], e["values"]))[:_MOST_VALUES]:
-            value = entry["values"]
-            here, there = rows.filter(pc.equal(now, value)), baseline.rows.filter(pc.equal(then, value))
+            keep = partial(_slice_of, column, entry["values"])
+            here, there = keep(rows), keep(baseline.rows)
             if not (enough(spec, here) and enough(spec, there)):
                 continue
-            found, promised = level(spec, here), level(spec, there)
+            found, promised = (level(spec, t, clusters=clusters_in(spec, t)) for t in (here, there))
             if found is not None and promised is not None:
-                yield f"{column}={value}", found, promised
+                yield f"{column}={entry['values']}", found, promised, keep
+
+
+def _slice_of(column: str, value: str, rows: pa.Table) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return rows.filter(pc.equal(rows[column].cast(pa.string()), value))
 
 
 def problem_of(
@@ -147,12 +217,16 @@ def problem_of(
     if not standings:
         return Problem("performance", "none", _unknown(spec, joined, own, baseline), known=False)
     whole, *slices = standings
+    if not any(one.judged for one in standings):
+        return Problem("performance", "none", _too_few(metric, whole), known=False)
     severity = worst_of(one.severity for one in standings)
     bad = [one for one in slices if one.severity != "none"]
     sentence = (
-        f"{metric} {whole.value:.3f} ({whole.low:.3f} to {whole.high:.3f}) on {whole.rows:,} labels, "
+        f"{metric} {whole.value:.3f} ({whole.low:.3f} to {whole.high:.3f}) on {whole.rows:,} labels{_of(whole)}, "
         f"baseline {whole.promised:.3f} ± {1.96 * whole.promised_error:.3f}"
     )
+    if whole.spread is not None:
+        sentence += f"; {whole.windows} windows before differ by {whole.spread:.3f} (standard deviation)"
     shares = ", ".join(f"{name}: {share:.0%}" for name, share in versions_of(joined.rows))
     details = [
         f"{one.name}: {one.value:.3f} ({one.low:.3f} to {one.high:.3f}), baseline {one.promised:.3f}"
@@ -166,6 +240,18 @@ def problem_of(
     if bad and whole.severity == "none":
         cause = f"one slice: {bad[0].name}" if len(bad) == 1 else f"{len(bad)} slices"
     return Problem("performance", severity, sentence, cause, tuple(details))
+
+
+def _of(standing: MetricStanding) -> str:
+    return f" of {standing.clusters}" if standing.clusters else ""
+
+
+def _too_few(metric: str, whole: MetricStanding) -> str:
+    return (
+        f"{metric} {whole.value:.3f} on {whole.rows:,} labels{_of(whole)}, baseline {whole.promised:.3f}: not enough "
+        f"evidence for a verdict; it needs at least {FEWEST} clusters of about equal size (longer `performance.window` and "
+        "`split.test`), or a history of several windows"
+    )
 
 
 def _unknown(spec: ModelSpec, joined: LabelJoin, own: pa.Table, baseline: Baseline) -> str:

@@ -126,6 +126,13 @@ def join(
     return LabelJoin(window, rows, earlier, state)
 
 
+def with_known_labels(
+    spec: ModelSpec, lake: StoragePath, log: pa.Table, window: Window, as_of: datetime
+) -> pa.Table:
+    """Return the rows with a usable prediction and a label that an evaluation until then has kept."""
+    return _with_labels(spec, log, LabelLog(spec, lake).kept_until(window, as_of))[0]
+
+
 def deduplicated(predictions: pa.Table) -> pa.Table:
     """Keep the last row of each prediction: by time, then by version.
 

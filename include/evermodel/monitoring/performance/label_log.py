@@ -101,6 +101,10 @@ class LabelLog:
             )
             return database.sql(query).to_arrow_table(), counts
 
+    def kept_until(self, window: Window, as_of: datetime) -> pa.Table:
+        """Return the labels of a window as the readings until a moment kept them; the source is not read."""
+        return self._known(Window(window.start - _SLACK, window.end), as_of, including=True)
+
     def _news(
         self, reach: Window, as_of: datetime, ids: pa.ChunkedArray[Any]
     ) -> tuple[pa.Table, LabelCounts]:

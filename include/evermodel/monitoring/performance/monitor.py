@@ -18,6 +18,7 @@ from evermodel.monitoring.drift.family import DriftTest, refused
 from evermodel.monitoring.drift.verdict import ColumnDrift, Performance
 from evermodel.monitoring.performance.answers import (
     Level,
+    clusters_in,
     decisions,
     level,
     metric_to_watch,
@@ -37,6 +38,7 @@ from evermodel.monitoring.performance.label_join import (
     spans_of,
     versions_of,
 )
+from evermodel.monitoring.performance.past_windows import PastWindows
 from evermodel.monitoring.performance.report import (
     Estimate,
     MetricStanding,
@@ -104,8 +106,8 @@ def evaluate_performance(
     own = _by(
         joined.rows, baseline.version
     )  # predictions of a predecessor do not concern this version's baseline
-    standings = stand(spec, own, baseline)
-    found = level(spec, joined.rows)
+    standings = stand(spec, own, baseline, PastWindows(spec, lake, as_of))
+    found = level(spec, joined.rows, clusters=clusters_in(spec, joined.rows))
     estimate = estimate_of(spec, current, joined, baseline)
     return PerformanceEvaluation(
         problem=problem_of(spec, joined, own, baseline, standings),

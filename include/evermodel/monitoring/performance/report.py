@@ -43,6 +43,14 @@ class MetricStanding:
         Chance of a shortfall this far beyond the margin if the true one were just the margin.
     p_critical
         The same for the critical margin.
+    clusters
+        What the interval was drawn from, such as "7 days"; empty for single rows.
+    windows
+        Past windows that say how much windows vary; 0 if none were needed, or there are too few.
+    spread
+        Standard deviation between windows.
+    judged
+        False if there is not enough evidence for a verdict.
     """
 
     name: str
@@ -56,10 +64,16 @@ class MetricStanding:
     p_value: float
     p_critical: float
     rate: float
+    clusters: str = ""
+    windows: int = 0
+    spread: float | None = None
+    judged: bool = True
 
     @property
     def severity(self) -> Severity:
         """The verdict on it."""
+        if not self.judged:
+            return "none"
         if self.p_critical <= self.rate:
             return "critical"
         return "warning" if self.p_value <= self.rate else "none"

@@ -23,7 +23,7 @@ from evermodel.data.prediction_log import log_schema, plain_file, read_log, writ
 from evermodel.data.sources import read_window
 from evermodel.modeling.tasks import scores_and_classes
 from evermodel.monitoring.drift.verdict import DriftVerdict
-from evermodel.monitoring.performance.answers import level
+from evermodel.monitoring.performance.answers import clusters_in, level
 from evermodel.monitoring.performance.baseline import Baseline, answered_rows
 from evermodel.monitoring.performance.label_join import spans_of
 from evermodel.monitoring.problems import Problem
@@ -126,7 +126,7 @@ class PolicySimulation:
         spec, challenger = self.plan.spec, self.challenger
         parts = challenger.parts(spec)
         tested = answered_rows(spec, self._pipeline, challenger.read(spec, parts.test), challenger.threshold)
-        promise = Baseline(self.version, level(spec, tested), tested)
+        promise = Baseline(self.version, level(spec, tested, clusters=clusters_in(spec, tested)), tested)
         return MonitoredChampion(self.version, challenger.read(spec, parts.fit), parts.fit, promise)
 
     @cached_property

@@ -1,0 +1,64 @@
+"""How much the metric varies from window to window, by the matured windows before the evaluated one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from evermodel.core.storage import StoragePath
+from evermodel.data.prediction_log import read_log
+from evermodel.monitoring.performance.answers import enough, metric_to_watch, truth_and_scores
+from evermodel.monitoring.performance.label_join import (
+    deduplicated,
+    matured_window,
+    spans_of,
+    with_known_labels,
+)
+from evermodel.spec import ModelSpec
+from evermodel.spec.window import Window
+from evermodel.stats.successive import SeriesVariance, successive_variance
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+WINDOWS = 12
+LEAST_FREEDOM = 2.0  # below, three windows at most, the verdict rests on days alone
+
+
+class PastWindows:
+    """The windows before the evaluated one, with the labels that earlier evaluations had kept.
+
+    They are read when something is asked of them, which is when a shortfall might be more than chance.
+    Rows count whatever version answered them: what is easy or hard about a week is much the same for all.
+    """
+
+    def __init__(self, spec: ModelSpec, lake: StoragePath, as_of: datetime) -> None:
+        self._spec, self._lake, self._as_of = spec, lake, as_of
+
+    def variance(self, keep: Callable[[pa.Table], pa.Table] | None = None) -> SeriesVariance | None:
+        """Return the variance of the metric from window to window; None with too few windows.
+
+        Parameters
+        ----------
+        keep
+            Picks the rows of a slice.
+        """
+        spec, metric, values = self._spec, metric_to_watch(self._spec), []
+        for rows in self._windows:
+            chosen = rows if keep is None else keep(rows)
+            if enough(spec, chosen):
+                values.append(metric(*truth_and_scores(spec, chosen)))
+        found = successive_variance(value for value in values if np.isfinite(value))
+        return None if found is None or found.freedom < LEAST_FREEDOM else found
+
+    @cached_property
+    def _windows(self) -> list[pa.Table]:
+        spec, last = self._spec, matured_window(self._spec, self._as_of)
+        reach = Window(last.start - WINDOWS * spec.performance.window, last.start)
+        log = deduplicated(read_log(spec, self._lake, reach))
+        rows = with_known_labels(spec, self._lake, log, reach, self._as_of)
+        return list(spans_of(rows, spec.performance.window, last.start).values())
