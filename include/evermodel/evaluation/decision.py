@@ -54,6 +54,8 @@ class Decision:
     next_gain
         Bounds of the gain that the next window will show; None where there is no champion, and in decisions of earlier
         releases.
+    optimism
+        By how much the challenger looks better on the test window than it is, because a decision that ships was made there.
     """
 
     model: str
@@ -77,6 +79,7 @@ class Decision:
     anchor: str = ""
     threshold: float | None = None
     next_gain: tuple[float, float] | None = None
+    optimism: float | None = None
 
     @property
     def digest(self) -> str:
@@ -91,7 +94,7 @@ class Decision:
     def to_json(self) -> dict[str, Any]:
         """Return plain data, ready for JSON."""
         data = asdict(self)
-        for name in ("files", "approval", "margin", "anchor", "threshold", "next_gain"):
+        for name in ("files", "approval", "margin", "anchor", "threshold", "next_gain", "optimism"):
             if data[name] in ({}, "", None):
                 del data[name]  # the digests of decisions without stay what they were
         return data

@@ -16,7 +16,7 @@ from evermodel.evaluation.evaluated_model import EvaluatedModel, score, threshol
 from evermodel.evaluation.fairness import fairness_gates
 from evermodel.evaluation.latency_and_size import cost_gates
 from evermodel.evaluation.margin import margins_of
-from evermodel.evaluation.next_window import next_gain
+from evermodel.evaluation.next_window import next_gain, optimism_of
 from evermodel.evaluation.no_skill import skill_gate
 from evermodel.evaluation.slices import slice_gates
 from evermodel.modeling.tasks import classes_of, encode
@@ -133,6 +133,9 @@ def evaluate(
         anchor="" if forced or surpassed or best is None else best.version,
         threshold=challenger.threshold,
         next_gain=None if following is None else (following.low, following.high),
+        optimism=None
+        if forced or following is None
+        else optimism_of(first, margins[0], spec.gate.ship_on, spec.gate.confidence),
     )
 
 

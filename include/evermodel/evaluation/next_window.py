@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
+from statistics import NormalDist
 
 from evermodel.core.formats import JsonData, loads, stamped
 from evermodel.registry.tags import GATE_PREDICTION
-from evermodel.stats.bootstrap import ConfidenceInterval
+from evermodel.stats.bootstrap import ConfidenceInterval, MeasuredMetric
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class GainPrediction(JsonData):
         The test window: start and end, as ISO text.
     champion
         The version that it was compared with.
+    optimism
+        By how much the version looks better on its test window than it is, because it was chosen there; see `optimism_of`.
     """
 
     metric: str
@@ -36,6 +40,7 @@ class GainPrediction(JsonData):
     level: float
     window: tuple[str, str]
     champion: str
+    optimism: float = 0.0
 
     def to_text(self) -> str:
         """Return the text of the tag."""
@@ -62,3 +67,63 @@ def next_gain(gain: ConfidenceInterval) -> ConfidenceInterval | None:
     if not all(map(math.isfinite, (gain.value, low, high))):
         return None
     return ConfidenceInterval(gain.value, low, high)
+
+
+def optimism_of(
+    measured: MeasuredMetric, margin: float, allowed: Collection[str], confidence: float
+) -> float:
+    """Return by how much the metric of a version that ships exceeds its true value on average, as a positive gain.
+
+    Only gains above a threshold ship, so that luck is part of those that do (the winner's curse). The gain is estimated
+    again by maximum likelihood, given that it is above the threshold (Zhong, Prentice: Bias-reduced estimators and
+    confidence intervals for odds ratios in genome-wide association studies, Biostatistics 9(4), 2008), but not below 0, where
+    that estimate is wild; of what is taken off the gain, the version has the part that its errors have in those of the gain.
+
+    Parameters
+    ----------
+    margin
+        Of *not worse*, in units of the metric.
+    allowed
+        Outcomes that may ship.
+    confidence
+        Of the intervals.
+
+    Examples
+    --------
+    >>> from evermodel.stats.metrics import METRICS
+    >>> own, theirs = ConfidenceInterval(0.80, 0.78, 0.82), ConfidenceInterval(0.77, 0.75, 0.79)
+    >>> gain = ConfidenceInterval(0.03, 0.002, 0.058)
+    >>> found = MeasuredMetric(METRICS["roc_auc"], own, theirs, gain)
+    >>> round(optimism_of(found, 0.0, ["better"], 0.95), 3)
+    0.015
+    """
+    gain, theirs = measured.gain, measured.theirs
+    chosen = {"better", "not_worse"} & set(allowed)
+    if gain is None or theirs is None or len(chosen) < len(set(allowed)) or not chosen:
+        return 0.0
+    errors = [(i.high - i.low) / 2 for i in (measured.own, theirs, gain)]
+    if not all(math.isfinite(error) for error in errors) or errors[2] <= 0 or gain.value <= 0:
+        return 0.0
+    reach = gain.value - gain.low
+    threshold = reach - (margin if "not_worse" in chosen else 0.0)
+    width = 1.0 if measured.clusters is None else measured.clusters.widening(confidence)
+    error = errors[2] / width / NormalDist().inv_cdf((1 + confidence) / 2)
+    own, other, both = (e**2 for e in errors)
+    share = min(max((own + both - other) / (2 * both), 0.0), 1.0)
+    return share * (gain.value - max(_given_selection(gain.value, threshold, error), 0.0))
+
+
+def _given_selection(gain: float, threshold: float, error: float) -> float:
+    """Return the mean whose normal distribution above a threshold has a given mean; far below 0 where that is near it."""
+    from scipy.optimize import brentq
+    from scipy.special import log_ndtr
+
+    def excess(mean: float) -> float:
+        far = (threshold - mean) / error
+        return float(mean + error * math.exp(-(far**2) / 2 - _LOG_ROOT - log_ndtr(-far)) - gain)
+
+    lowest = min(gain, threshold) - 30 * error
+    return float(lowest if excess(lowest) >= 0 else brentq(excess, lowest, gain))
+
+
+_LOG_ROOT = math.log(2 * math.pi) / 2

@@ -223,6 +223,7 @@ def _prediction_text(run: Retrain, decision: Decision) -> str:
         level=run.spec.gate.confidence,
         window=(test.start.isoformat(), test.end.isoformat()),
         champion=decision.parent or "",
+        optimism=decision.optimism or 0.0,
     ).to_text()
 
 

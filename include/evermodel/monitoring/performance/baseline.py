@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +13,12 @@ from evermodel.core.formats import PARQUET_METADATA, require_known_parquet
 from evermodel.core.paths import inside
 from evermodel.core.storage import StoragePath, readable
 from evermodel.data.prediction_log import log_schema
+from evermodel.evaluation.next_window import GainPrediction
 from evermodel.monitoring.performance.answers import (
     Level,
     clusters_in,
     level,
+    metric_to_watch,
     performance_metric,
 )
 from evermodel.registry.lineage import Lineage
@@ -56,7 +58,7 @@ def baseline_of(spec: ModelSpec, version: ModelVersion, client: MlflowClient, se
 
     The version scores the test rows of its snapshot again, which are later than its training rows;
     the predictions are cached in the lake, so that the model is loaded on the first day only. Without model or
-    snapshot, the baseline is the registry's value alone.
+    snapshot, the baseline is the registry's value alone. What makes winners look better than they are is taken off.
     """
     from mlflow.exceptions import MlflowException
 
@@ -65,10 +67,32 @@ def baseline_of(spec: ModelSpec, version: ModelVersion, client: MlflowClient, se
         rows = _test_rows(spec, version, client, settings)
     except (EvermodelError, MlflowException, OSError) as error:
         said = str(error).split("\n", maxsplit=1)[0]
-        return Baseline(number, _tagged(spec, version), None, f"its test rows cannot be read: {said}")
-    return Baseline(
-        number, level(spec, rows, clusters=clusters_in(spec, rows)) or _tagged(spec, version), rows
-    )
+        kept, note = None, f"its test rows cannot be read: {said}"
+        found = _tagged(spec, version)
+    else:
+        kept, note = rows, ""
+        found = level(spec, rows, clusters=clusters_in(spec, rows)) or _tagged(spec, version)
+    found, less = without_optimism(spec, found, Lineage.from_version(version).gate_prediction)
+    return Baseline(number, found, kept, "; ".join(filter(None, (note, less))))
+
+
+def without_optimism(spec: ModelSpec, found: Level | None, prediction: str) -> tuple[Level | None, str]:
+    """Take off a level what its decision says that winners look better by, and return what was done.
+
+    Parameters
+    ----------
+    prediction
+        The version's tag `GATE_PREDICTION`; empty if it was compared with none.
+    """
+    if found is None or not prediction:
+        return found, ""
+    promised = GainPrediction.from_text(prediction)
+    if promised.metric != performance_metric(spec) or promised.optimism <= 0:
+        return found, ""
+    less = promised.optimism if metric_to_watch(spec).higher_is_better else -promised.optimism
+    note = f"{found.value:.4f} on its test rows, corrected by {-less:+.4f} because it was chosen on them"
+    moved = replace(found, value=found.value - less, low=found.low - less, high=found.high - less)
+    return moved, note
 
 
 def _tagged(spec: ModelSpec, version: ModelVersion) -> Level | None:
