@@ -137,10 +137,14 @@ def audit(
 
     kept = {key: str(value) for key, value in facts.items() if value is not None}
     patience = time.monotonic() + _WRITER_SECONDS
+    read_again = False
     for _ in range(_TRIES):
         log, tags = _open(client, model, tags), None  # another try reads them again
-        if log.lines and not log.end and time.monotonic() < patience:
+        if len(log.lines) == 1 and not log.end and time.monotonic() < patience:
             time.sleep(0.1)  # whoever wrote the first line is about to write the tag
+            continue
+        if log.lost_end and not read_again:
+            read_again = True  # the tag may have been read before the lines
             continue
         if log.lost_end and event != "lost end":
             audit(client, "lost end", model, after=max(log.lines))
