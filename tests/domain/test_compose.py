@@ -90,6 +90,7 @@ def test_configuration_files_can_be_read() -> None:
         subprocess.run(["bash", "-n", str(script)], check=True)
 
 
+@pytest.mark.slow
 def test_the_first_run_makes_secrets_once(tmp_path: Path) -> None:
     shutil.copytree(DEPLOY, tmp_path / "include" / "deploy")
     script = ["sh", str(tmp_path / "include" / "deploy" / "first_run.sh")]
@@ -105,6 +106,7 @@ def test_the_first_run_makes_secrets_once(tmp_path: Path) -> None:
     assert not any(value in said for name, value in values.items() if name != "EVERMODEL_SERVED")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("docker-compose") is None, reason="docker-compose is not installed")
 def test_compose_reads_the_file_and_refuses_to_start_without_secrets(tmp_path: Path) -> None:
     shutil.copy(FILE, tmp_path)

@@ -135,6 +135,7 @@ def test_engines_know_rows_and_bounds_of_each_file(tmp_path: Path) -> None:
     assert (action["max.event_time"] - moment(2.5)).total_seconds() < 0.02
 
 
+@pytest.mark.slow
 def test_four_writers_at_once_lose_and_double_nothing(lake: StoragePath) -> None:
     table, commits = table_of(lake), 3
 
@@ -286,6 +287,7 @@ for _ in range(kills):
 """
 
 
+@pytest.mark.slow
 def test_killed_at_random_instants_every_row_is_there_once(tmp_path: Path) -> None:
     lake = tmp_path / "lake"
     path = f"{PROJECT}:{PROJECT / 'tests'}"

@@ -76,6 +76,7 @@ def test_the_headline_says_how_it_ended_and_why() -> None:
     assert "by a person" not in fine
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
 def test_each_task_gets_its_plots_with_and_without_a_champion(task: str) -> None:
     assert page_of(trial(task)).pictures == PLOTS[task] | BOTH

@@ -115,6 +115,7 @@ def test_two_columns_at_a_time_and_one_give_the_same_verdict(
     assert {c.column for c in together if c.what == "feature"} == {*NUMERIC, *CATEGORICAL}
 
 
+@pytest.mark.slow
 def test_columns_are_let_go_once_they_are_measured(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[weakref.ref[Any]] = []
     take = ExactRows.sample

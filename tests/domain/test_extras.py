@@ -25,6 +25,7 @@ def _brought(extra: str) -> Iterator[str]:
         yield needed.name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_an_extra_brings_its_libraries(extra: str) -> None:
     installed, brought = packages_distributions(), set(_brought(extra))

@@ -127,6 +127,7 @@ def test_a_graph_agrees_with_its_pipeline_on_rows_it_never_saw(case: Any, task: 
     assert agreement.largest < (5e-6 if rounded else 1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("case", "task", "how"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
 def test_masks_of_leaves_answer_many_rows_as_the_graph_does(
     case: Any, task: str, how: Any, tmp_path: Path

@@ -8,6 +8,7 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+import pytest
 import pandas as pd
 
 from evermodel.evaluation.evaluate import evaluate
@@ -40,6 +41,7 @@ def _week(number: int, rows: int = 8000) -> tuple[pd.DataFrame, np.ndarray]:
     return frame, labels
 
 
+@pytest.mark.slow
 def test_creep_ends_at_the_years_budget() -> None:
     """Challengers come that are truly .004 AUC worse each week; without the anchor 13 of 52 ship, and .052 are lost."""
     spec = small_spec(gate={"resamples": 200})

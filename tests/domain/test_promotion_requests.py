@@ -337,6 +337,7 @@ def test_a_promotion_whose_previous_version_was_deleted_is_completed(client: Any
     assert served(client)[-1] == ("2", "3")
 
 
+@pytest.mark.slow
 def test_records_of_before_are_read(client: Any) -> None:
     """What the first release wrote: each record with its mark, and no word on what came before."""
     lines = [(None, "1", True), ("1", "2", True), ("2", "3", False)]

@@ -109,6 +109,7 @@ def test_a_handful_of_rows_is_no_day(tmp_path: Path) -> None:
     assert (found.verdict, found.set_aside) == ("quarantined", 10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(40))
 def test_ordinary_months_are_not_stopped(tmp_path: Path, seed: int) -> None:
     """A share of nulls and of odd spellings that wanders by the day, as such shares do."""
