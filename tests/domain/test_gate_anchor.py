@@ -8,8 +8,8 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-import pytest
 import pandas as pd
+import pytest
 
 from evermodel.evaluation.evaluate import evaluate
 from evermodel.evaluation.evaluated_model import EvaluatedModel
