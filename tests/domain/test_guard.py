@@ -19,6 +19,8 @@ from evermodel.deployment.automatic_rollback import (
     watch_quality,
     watch_serving,
 )
+from evermodel.monitoring.drift.verdict import PromotionEffect
+from evermodel.monitoring.performance.promotion_effect import WatchedPromotion
 from evermodel.monitoring.problems import Problem
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.registry_entry import Promotion
@@ -112,22 +114,29 @@ def test_only_answers_since_the_promotion_count() -> None:
     assert counts_since(reports, PROMOTED) == counts(200, 2)
 
 
+HURT = PromotionEffect("7", "6", "roc_auc", AT.isoformat(), 0.01, 0.05, 9, 900, -0.04, -0.05, -0.03)
+PAIR = WatchedPromotion("7", "6", AT)
+
+
 @pytest.mark.parametrize(
-    ("changes", "before", "why"),
+    ("changes", "rolls_back"),
     [
-        ({}, None, "roc_auc fell to 0.61"),
-        ({}, 0.70, "roc_auc fell to 0.61"),
-        ({}, 0.60, None),  # the version before was no better
-        ({"version": "6"}, None, None),
-        ({"problems": (replace(BAD, severity="warning"),)}, None, None),
-        ({"problems": (BAD, Problem("quality", "critical", "half of the rows are missing"))}, None, None),
+        ({}, True),
+        ({"promotion": replace(HURT, version="8")}, False),
+        ({"promotion": replace(HURT, replaced="5")}, False),
+        ({"promotion": replace(HURT, high=-0.005)}, False),
+        (
+            {"promotion": None, "problems": (BAD,)},
+            False,
+        ),  # below its baseline, which no rollback needs to correct
+        ({"problems": (Problem("quality", "critical", "half of the rows are missing"),)}, False),
     ],
 )
-def test_quality_sends_back_only_what_is_this_versions_own_fault(
-    changes: dict[str, Any], before: float | None, why: str | None
+def test_quality_sends_back_only_what_is_worse_than_the_replaced_version(
+    changes: dict[str, Any], rolls_back: bool
 ) -> None:
-    verdict = a_verdict(**{"problems": (BAD,), "performance": {"value": 0.61}, **changes})
-    assert quality_fault(small_spec(), PROMOTED, verdict, before) == why
+    fault = quality_fault(a_verdict(**{"promotion": HURT, **changes}), PAIR)
+    assert fault == (str(HURT) if rolls_back else None)
 
 
 @pytest.fixture
@@ -219,14 +228,16 @@ def test_nobody_is_sent_back_for_a_predecessor(
     assert shelf.state[0] == "3"
 
 
-def test_bad_answers_send_back_too(shelf: Shelf) -> None:
-    verdict = a_verdict(model=shelf.name, version="2", problems=(BAD,))
-    assert (
-        watch_quality(guarded_spec(shelf, within="1d"), shelf.client, verdict, AT + timedelta(days=2)) is None
-    )
-    done = watch_quality(guarded_spec(shelf), shelf.client, verdict, AT + timedelta(days=2))
+def test_a_worse_version_goes_back_while_its_labels_mature(shelf: Shelf, tmp_path: Path) -> None:
+    effect = replace(HURT, version="2", replaced="1")
+    verdict = a_verdict(model=shelf.name, version="2", promotion=effect)
+    spec, reports = guarded_spec(shelf, within="1d"), reports_in(tmp_path)
+
+    late = AT + timedelta(days=2, hours=1)  # a day for the rollback, and one for the labels
+    assert watch_quality(spec, shelf.client, verdict, late, reports) is None
+    done = watch_quality(spec, shelf.client, verdict, AT + timedelta(days=2), reports)
     assert done is not None
-    assert (done.version, done.reason) == ("1", "automatic: roc_auc fell to 0.61")
+    assert (done.version, done.reason) == ("1", f"automatic: {effect}")
 
 
 def test_it_goes_back_past_a_champion_that_never_answered(shelf: Shelf, tmp_path: Path) -> None:

@@ -18,8 +18,12 @@ from evermodel.data.sources import read_labels
 from evermodel.modeling.scoring.day import score_day
 from evermodel.monitoring.drift.report import STAT_TEST
 from evermodel.monitoring.drift.verdict import DriftVerdict
+from evermodel.monitoring.performance.promotion_effect import WatchedPromotion
 from evermodel.pipelines.drift import VERDICT_FILE, DriftRun
+from evermodel.pipelines.status import lines_of, status_of
+from evermodel.registry.serving_reports import ServingReports
 from evermodel.registry.tracking import read_json
+from evermodel.reports.drift_page import drift_page
 from evermodel.spec.window import Window, parse_moment
 from support.flights import World, flights_world
 
@@ -78,6 +82,22 @@ def test_judging_a_window_writes_its_verdict_to_mlflow_and_doing_it_again_uses_t
     assert runs[0].data.tags["evermodel.severity"] == first.severity
     for column in (c for c in first.columns if c.what == "feature"):
         assert runs[0].data.metrics[f"psi_{column.column}"] == pytest.approx(column.effect)
+
+
+def test_the_replaced_version_scores_the_same_rows(watched: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    promoted = WatchedPromotion("1", "1", parse_moment("2013-03-12"))
+    monkeypatch.setattr("evermodel.pipelines.drift.watched_promotion", lambda *args: promoted)
+    watch = _watch(watched, CALM_DAY)
+
+    effect = watch.judge().promotion
+
+    assert effect is not None
+    assert (effect.note, effect.gain, effect.hurt) == ("", 0.0, False), "a version is as good as itself"
+    assert effect.rows >= 100
+    assert watch.verdict().promotion == effect
+    reports = ServingReports.of(watched.settings)
+    assert f"  {effect}" in lines_of(status_of(watched.client, watched.name, reports))
+    assert "on the same rows" in drift_page(watch.verdict())
 
 
 def test_the_verdict_tells_performance_on_matured_labels_beside_what_was_promised(watched: World) -> None:

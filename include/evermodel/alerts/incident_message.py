@@ -229,6 +229,8 @@ def fields_of(view: IncidentView) -> dict[str, str]:
     if view.problem.kind != "serving":
         facts["Rows"] = words(rows(verdict))
         facts["Performance"] = words(performance(verdict))
+        if verdict.promotion is not None:
+            facts["Promotion"] = words(str(verdict.promotion), 300)
     facts["Model"] = f"{code(verdict.model)} version {words(verdict.version, 40)}"
     if view.worst != view.problem.severity:
         facts["Worst"] = view.worst
@@ -279,6 +281,7 @@ def _plain(view: IncidentView, beside: str) -> list[str]:
         lines += [detail for detail in problem.details[:MOST_DETAILS] if detail != problem.reason]
     if problem.kind != "serving":
         lines.append(f"Performance: {performance(verdict)}.")
+        lines += [] if verdict.promotion is None else [f"Promotion: {verdict.promotion}."]
     if beside:
         lines.append(f"At the same time: {beside}.")
     if view.next_step and not view.over:

@@ -1,4 +1,4 @@
-"""Automatic rollback of a new champion that fails requests, is too slow or has too low a quality."""
+"""Automatic rollback of a new champion that fails requests, is too slow, or is worse than the version that it replaced."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from evermodel.core.errors import PromotionError, RegistryConflictError, RollbackError
-from evermodel.deployment.eligibility import decision_of
+from evermodel.core.errors import RegistryConflictError, RollbackError
 from evermodel.deployment.rollback import roll_back, rollback_target, served_by
-from evermodel.modeling.tasks import primary
+from evermodel.monitoring.performance.promotion_effect import WatchedPromotion
 from evermodel.registry.registry import AUTOMATIC, ModelRegistry
 from evermodel.registry.registry_entry import Promotion, RegistryEntry
 from evermodel.registry.serving_heartbeats import Reports, VersionCounts, added
@@ -60,22 +59,38 @@ def watch_quality(
     as_of: datetime,
     reports: ServingReports | None = None,
 ) -> Promotion | None:
-    """Check the verdict on matured labels, and roll back a champion worse than the version before; see `watch_serving`.
+    """Roll back a champion that is proved to be worse than the version that it replaced; see `watch_serving`.
 
     Parameters
     ----------
     as_of
-        The day of the verdict, which has to be within the time that the spec allows after the promotion.
+        The day of the verdict; see `watched_promotion`.
     reports
         Those of the serving processes; those of this environment if not given.
     """
     seen = ModelRegistry(client).read(spec.name)
-    past = seen.promotions
-    promotion = revertible_promotion(past, spec.rollback.within, as_of)
+    watched = watched_promotion(spec, seen.promotions, as_of, reports)
+    if watched is None:
+        return _own(seen.promotions, as_of)
+    fault = quality_fault(verdict, watched)
+    return _act(spec, client, reports, seen, seen.promotions[-1], fault)
+
+
+def watched_promotion(
+    spec: ModelSpec, past: Sequence[Promotion], as_of: datetime, reports: ServingReports | None = None
+) -> WatchedPromotion | None:
+    """Return the promotion whose effect on quality is watched on a day, with the version that a rollback would go to.
+
+    A promotion is watched for the time that the spec allows for a rollback, and for the delay of the labels after it.
+    """
+    promotion = revertible_promotion(past, spec.rollback.within + spec.label.delay, as_of)
     if promotion is None:
-        return _own(past, as_of)
-    before = _before(spec, client, promotion) if _goes_to_previous(spec, past, promotion, reports) else None
-    return _act(spec, client, reports, seen, promotion, quality_fault(spec, promotion, verdict, before))
+        return None
+    try:
+        target = rollback_target(spec.name, past, promotion.version, served_by(spec.name, reports))
+    except RollbackError:
+        return None
+    return WatchedPromotion(promotion.version, target.version, datetime.fromisoformat(promotion.at))
 
 
 def revertible_promotion(past: Sequence[Promotion], within: timedelta, now: datetime) -> Promotion | None:
@@ -124,45 +139,16 @@ def _too_many(hits: int, tries: int, limit: float, proof: float) -> bool:
     return hits > 0 if limit <= 0 else bool(above(hits, tries, limit) >= proof)
 
 
-def quality_fault(
-    spec: ModelSpec, promotion: Promotion, verdict: DriftVerdict, before: float | None
-) -> str | None:
-    """Return why the quality of the champion requires a rollback; None if it does not, or a rollback would not help.
-
-    Parameters
-    ----------
-    before
-        Score of the version before on the rows of the champion's decision; None if it is not known.
-    """
-    problem, quality = verdict.problem("performance"), verdict.problem("quality")
-    if verdict.version != promotion.version or problem is None or problem.severity != "critical":
+def quality_fault(verdict: DriftVerdict, watched: WatchedPromotion) -> str | None:
+    """Return why the quality of the champion requires a rollback; None if it does not, or a rollback would not help."""
+    effect, quality = verdict.promotion, verdict.problem("quality")
+    if effect is None or not effect.hurt:
+        return None
+    if (effect.version, effect.replaced) != (watched.version, watched.replaced):
         return None
     if quality is not None and quality.severity == "critical":
         return None  # the data is broken, which no version corrects
-    value = verdict.performance.value
-    if value is not None and before is not None and primary(spec).gain(value, before) >= 0:
-        return None  # the version before was not better when it was last evaluated
-    return problem.reason
-
-
-def _goes_to_previous(
-    spec: ModelSpec, past: Sequence[Promotion], promotion: Promotion, reports: ServingReports | None
-) -> bool:
-    try:
-        target = rollback_target(spec.name, past, promotion.version, served_by(spec.name, reports))
-    except RollbackError:
-        return False
-    return target.version == promotion.previous
-
-
-def _before(spec: ModelSpec, client: MlflowClient, promotion: Promotion) -> float | None:
-    try:
-        version = client.get_model_version(spec.name, promotion.version)
-        decision = decision_of(client, version)
-    except PromotionError:
-        return None
-    same = decision.parent == promotion.previous and decision.metric == spec.gate.metric
-    return decision.champion[0] if decision.champion and same else None
+    return str(effect)
 
 
 def _act(

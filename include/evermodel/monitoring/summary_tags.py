@@ -9,9 +9,9 @@ from typing import Any
 
 from evermodel.core.formats import loads, stamped
 from evermodel.evaluation.decision import Decision
-from evermodel.monitoring.drift.verdict import DriftVerdict
+from evermodel.monitoring.drift.verdict import DriftVerdict, PromotionEffect
 from evermodel.monitoring.problems import RANK
-from evermodel.registry.tags import DAY, DECISION_FACTS
+from evermodel.registry.tags import DAY, DECISION_FACTS, PROMOTION_EFFECT
 
 # MLflow on a database keeps tags of a run up to 8,000 characters.
 MOST = 7500
@@ -36,6 +36,18 @@ def day_tag(verdict: DriftVerdict) -> dict[str, str]:
         "drifting": len(drifting),
     }
     return {DAY: json.dumps(stamped(facts), sort_keys=True)}
+
+
+def effect_tag(verdict: DriftVerdict) -> dict[str, str]:
+    """Return the tag with the effect of the promotion that is watched; empty without one."""
+    effect = verdict.promotion
+    return {} if effect is None else {PROMOTION_EFFECT: json.dumps(stamped(effect.to_json()), sort_keys=True)}
+
+
+def effect_of(tags: Mapping[str, str]) -> PromotionEffect | None:
+    """Read back what `effect_tag` returned; None without one."""
+    found = read_mark(tags, PROMOTION_EFFECT)
+    return PromotionEffect.from_json(found) if found else None
 
 
 def decision_tag(decision: Decision) -> dict[str, str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,16 +16,21 @@ from evermodel.alerts.publisher import clock, message_queue
 from evermodel.core.extras import is_installed
 from evermodel.core.settings import Settings
 from evermodel.data.snapshots.snapshot import read_snapshot
+from evermodel.deployment.automatic_rollback import watched_promotion
+from evermodel.modeling.model_store import LoadedModel, load_model
 from evermodel.monitoring.drift.drawing import sources_of
 from evermodel.monitoring.drift.report import draw_report, save_report
 from evermodel.monitoring.drift.verdict import DriftVerdict
 from evermodel.monitoring.drift.workspace import keep_report
 from evermodel.monitoring.performance.baseline import baseline_of
+from evermodel.monitoring.performance.decay import margins
 from evermodel.monitoring.performance.objectives import serving_problem
+from evermodel.monitoring.performance.promotion_effect import promotion_effect
 from evermodel.monitoring.performance.scrape import interval_of
 from evermodel.monitoring.problems import Problem
 from evermodel.monitoring.retrain_history import tags_of
 from evermodel.monitoring.retrain_policy import current_recommendation
+from evermodel.monitoring.summary_tags import effect_tag
 from evermodel.monitoring.verdict import MonitoredChampion, incident_days, judge_day, window_rows
 from evermodel.registry.lineage import Lineage
 from evermodel.registry.registry import ModelRegistry
@@ -45,9 +50,11 @@ from evermodel.spec.window import Window, drift_window
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from evermodel.monitoring.drift.verdict import PromotionEffect
     from evermodel.monitoring.performance.report import PerformanceReport
     from evermodel.monitoring.problems import ProblemKind
     from evermodel.registry.client import MlflowClient, ModelVersion, Run
+    from evermodel.registry.registry_entry import Promotion
 
 _LOG = logging.getLogger(__name__)
 DRIFT = "drift"
@@ -89,11 +96,13 @@ class DriftRun:
     def judge(self) -> DriftVerdict:
         """Evaluate the window against the champion's reference, and write the verdict to MLflow."""
         registry = ModelRegistry(self.client)
-        version, foreign = registry.champion(self.spec.name), registry.read(self.spec.name).foreign_alias
-        if foreign:
-            _LOG.warning("model %s: %s; run evermodel audit verify", self.spec.name, foreign)
-        verdict, performance = self._verdict(version)
-        run = self.mlflow_run(tags_of(verdict))
+        version, seen = registry.champion(self.spec.name), registry.read(self.spec.name)
+        if seen.foreign_alias:
+            _LOG.warning("model %s: %s; run evermodel audit verify", self.spec.name, seen.foreign_alias)
+        verdict, performance = self._verdict(version, seen.promotions)
+        run = self.mlflow_run(tags_of(verdict) | effect_tag(verdict))
+        for tag, text in effect_tag(verdict).items():
+            self.client.set_registered_model_tag(self.spec.name, tag, text)
         log_json(self.client, run.info.run_id, performance.to_json(), PERFORMANCE_FILE)
         log_json(self.client, run.info.run_id, verdict.to_json(), VERDICT_FILE)
         self._log_metrics(run, verdict)
@@ -123,16 +132,39 @@ class DriftRun:
         """Read back the verdict that `judge` wrote."""
         return DriftVerdict.from_json(read_json(self.client, self.mlflow_run().info.run_id, VERDICT_FILE))
 
-    def _verdict(self, version: ModelVersion) -> tuple[DriftVerdict, PerformanceReport]:
+    def _verdict(
+        self, version: ModelVersion, past: Sequence[Promotion]
+    ) -> tuple[DriftVerdict, PerformanceReport]:
+        champion = self._watched(version)
         verdict, look = judge_day(
             self.spec,
             self.settings.lake,
             self.as_of,
-            self._watched(version),
+            champion,
             was_calm=self._was_calm(),
             serving=self._serving(),
         )
-        return verdict, look.report
+        # After the evaluation of performance, which reads the labels.
+        return replace(verdict, promotion=self._promotion_effect(champion, past)), look.report
+
+    def _promotion_effect(
+        self, champion: MonitoredChampion, past: Sequence[Promotion]
+    ) -> PromotionEffect | None:
+        """Compare the champion with the version that it replaced, while its promotion is watched."""
+        from evermodel.registry.serving_reports import ServingReports
+
+        spec = self.spec
+        watched = watched_promotion(spec, past, self.as_of, ServingReports.of(self.settings))
+        if watched is None or watched.version != champion.version:
+            return None
+
+        def load() -> LoadedModel:
+            with tempfile.TemporaryDirectory() as folder:
+                uri = f"models:/{spec.name}/{watched.replaced}"
+                return load_model(self.client, uri, Path(folder), spec.features.module)
+
+        margin, _ = margins(spec, champion.baseline)
+        return promotion_effect(spec, self.settings.lake, self.as_of, watched, margin, load)
 
     def _watched(self, version: ModelVersion) -> MonitoredChampion:
         promise = baseline_of(self.spec, version, self.client, self.settings)

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from evermodel.monitoring.drift.verdict import PromotionEffect
+from evermodel.monitoring.summary_tags import effect_of
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.registry_entry import Promotion
 from evermodel.registry.serving_heartbeats import ServingReport
@@ -56,6 +58,8 @@ class Status:
         Every promotion and rollback, oldest first.
     foreign_alias
         See `RegistryEntry.foreign_alias`.
+    promotion
+        The effect of the champion's promotion, as last evaluated; None if it was not.
     """
 
     model: str
@@ -65,6 +69,7 @@ class Status:
     places: tuple[Place, ...]
     history: tuple[Promotion, ...]
     foreign_alias: str = ""
+    promotion: PromotionEffect | None = None
 
     @property
     def behind(self) -> tuple[Place, ...]:
@@ -93,6 +98,7 @@ def status_of(client: MlflowClient, model: str, reports: ServingReports) -> Stat
         for one in read_serving_locations(found.tags)
         if (one.environment, one.host) not in known
     ]
+    effect = effect_of(found.tags)
     return Status(
         model=model,
         champion=champion,
@@ -101,6 +107,7 @@ def status_of(client: MlflowClient, model: str, reports: ServingReports) -> Stat
         places=tuple(places),
         history=found.promotions,
         foreign_alias=found.foreign_alias,
+        promotion=effect if effect is not None and effect.version == champion else None,
     )
 
 
@@ -140,6 +147,8 @@ def lines_of(status: Status) -> list[str]:
     lines = [f"{status.model}: {head}"]
     if status.rollout is not None:
         lines.append(f"  {_rollout(status.rollout)}")
+    if status.promotion is not None:
+        lines.append(f"  {status.promotion}")
     if status.waiting is not None and (status.rollout is None or status.rollout.challenger != status.waiting):
         lines.append(
             f"  version {status.waiting} is registered but not champion (approval, rollout or retrain pending)"

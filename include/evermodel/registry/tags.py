@@ -46,6 +46,7 @@ DAY = "evermodel.day"
 SEVERITY = "evermodel.severity"
 SEVERITIES = "evermodel.severities"
 RETRAIN_ANSWER = "evermodel.retrain"
+PROMOTION_EFFECT = "evermodel.promotion_effect"  # also on the registered model: the newest
 INCIDENTS = "evermodel.incidents"  # also on the registered model: the open ones
 
 # Runs of rollouts and of backtests

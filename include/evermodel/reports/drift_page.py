@@ -28,11 +28,13 @@ def drift_page(verdict: DriftVerdict) -> str:
         if drift.bins
     ]
     others = [problem for problem in verdict.problems if problem.kind != "drift"]
-    checks = [
+    checks: list[tuple[str, str, str]] = [
         (_MARKS.get(problem.severity, "fail"), problem.kind, problem.reason)
         for problem in others
         if problem.known
     ]
+    if verdict.promotion is not None:
+        checks.append(("fail" if verdict.promotion.hurt else "pass", "promotion", str(verdict.promotion)))
     sections.append(PageSection("Other checks", [PageTable(("", "check", "why"), checks)]))
     return render(
         "reports/templates/drift.html",

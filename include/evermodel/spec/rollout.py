@@ -111,7 +111,10 @@ class RollbackSpec(SpecSection):
 
     error_rate: Share | None = Field(None, description="Share of requests answered with a 5xx or a fallback.")
     p99_ms: float | None = Field(None, gt=0, description="Response time, 99th percentile.")
-    quality: bool = Field(False, description="Critical performance on matured labels.")
+    quality: bool = Field(
+        False,
+        description="Worse than the replaced version by more than the margin, on the same rows with matured labels.",
+    )
     within: Span = Field(
         timedelta(days=14),
         description="Period after the promotion in which a rollback is possible.",

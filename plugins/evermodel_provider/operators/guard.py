@@ -78,7 +78,7 @@ class ServingGuardOperator(BaseOperator):
 
 
 class QualityGuardOperator(ModelOperator):
-    """Roll back a new champion whose performance on matured labels is critical, if `rollback.quality` is set.
+    """Roll back a new champion that is proved worse than the version it replaced, if `rollback.quality` is set.
 
     Skips if no rollback is due. Returns the line of the registry's history.
     """

@@ -77,7 +77,8 @@ def _sampling(spec: ModelSpec, size: int, window_rows: int, reference_rows: int)
 def _others(verdict: DriftVerdict) -> list[str]:
     """Return what else is wrong than the distribution of a column."""
     found = [p for p in verdict.problems if p.kind != "drift" and p.severity != "none"]
-    return [f"{problem.kind}, {_named(problem.severity)}: {problem.reason}" for problem in found]
+    lines = [f"{problem.kind}, {_named(problem.severity)}: {problem.reason}" for problem in found]
+    return lines if verdict.promotion is None else [*lines, f"promotion: {verdict.promotion}"]
 
 
 def _named(severity: str) -> str:

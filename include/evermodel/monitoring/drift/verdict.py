@@ -86,6 +86,51 @@ class Performance:
 
 
 @dataclass(frozen=True)
+class PromotionEffect(JsonData):
+    """The champion against the version that it replaced, on the same rows.
+
+    Parameters
+    ----------
+    since
+        When it was promoted, ISO 8601.
+    days, rows
+        Days that were compared, and their rows. Days with too few rows are joined.
+    gain, low, high
+        By how much the champion's metric is better on the mean day; each limit is passed wrongly, at all evaluations
+        together, with a chance of at most ``level``. None if unknown.
+    margin
+        A loss that counts, in units of the metric.
+    note
+        Why it is unknown; empty if it is known.
+    """
+
+    version: str
+    replaced: str
+    metric: str
+    since: str
+    margin: float
+    level: float
+    days: int = 0
+    rows: int = 0
+    gain: float | None = None
+    low: float | None = None
+    high: float | None = None
+    note: str = ""
+
+    @property
+    def hurt(self) -> bool:
+        """Tell whether it is proved that the promotion lost more than the margin."""
+        return self.high is not None and self.high < -self.margin
+
+    def __str__(self) -> str:
+        if self.gain is None:
+            return f"version {self.version} against version {self.replaced}, which it replaced: {self.note}"
+        limits = "" if self.low is None else f" ({self.low:+.3f} to {self.high:+.3f})"
+        text = f"{self.metric} {self.gain:+.3f}{limits} against version {self.replaced} on the same rows, {self.days} days"
+        return f"{text}: worse by more than {self.margin:.3f}" if self.hurt else text
+
+
+@dataclass(frozen=True)
 class DriftVerdict(JsonData):
     """The verdict on a model in one window.
 
@@ -99,6 +144,8 @@ class DriftVerdict(JsonData):
         One per kind, also without a problem.
     columns
         Every test, worst first.
+    promotion
+        The effect of the last promotion; None after its watch, and of earlier releases.
     """
 
     model: str
@@ -114,6 +161,7 @@ class DriftVerdict(JsonData):
     problems: tuple[Problem, ...]
     performance: Performance
     columns: tuple[ColumnDrift, ...]
+    promotion: PromotionEffect | None = None
 
     @property
     def drifting(self) -> tuple[ColumnDrift, ...]:
