@@ -172,7 +172,7 @@ def daily_mean(values: ArrayLike, level: float) -> DailyMean:
     --------
     >>> worse = daily_mean([-0.031, -0.024, -0.045, -0.028, -0.036, -0.030, -0.041, -0.033, -0.026], level=0.05)
     >>> worse.days, round(worse.mean, 3), round(worse.high, 3)
-    (9, -0.033, -0.021)
+    (9, -0.033, -0.019)
     >>> daily_mean([-0.03, -0.02], level=0.05).high
     inf
     """

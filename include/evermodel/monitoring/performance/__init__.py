@@ -14,6 +14,7 @@ __all__ = [
     "monitor",
     "objectives",
     "performance_metric",
+    "promotion_effect",
     "report",
     "scrape",
 ]
