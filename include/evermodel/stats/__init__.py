@@ -14,6 +14,7 @@ __all__ = [
     "ranks",
     "sample",
     "sequential",
+    "serial",
     "stability",
     "successive",
     "weights",

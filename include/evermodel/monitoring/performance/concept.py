@@ -14,6 +14,8 @@ from evermodel.monitoring.drift.family import DriftTest, refused
 from evermodel.monitoring.drift.verdict import ColumnDrift
 from evermodel.spec import ModelSpec
 from evermodel.spec.drift import ColumnKind
+from evermodel.spec.parts import BY_DAY, BY_ROW
+from evermodel.stats.serial import serial_effect
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,7 +28,7 @@ _GROUPS = 5  # of the score
 _CATEGORIES = 8
 _LEAST_ROWS = 300
 _MOST_ROWS = 50_000
-_LEAST_DAYS = 4  # of both sides together beyond two, to tell how much days differ
+LEAST_FREEDOM = 1.0  # below, nothing says how much days differ
 _MEASURE = "change of residual (standard deviations)"
 
 
@@ -40,8 +42,9 @@ def concept_findings(
     need no equal variances (White, Econometrica 48, 1980) asks whether the window adds anything. Rows that merely come
     from other places (covariate shift) add nothing; another meaning of the same features does. Rows of one day share
     its weather, its strike or its campaign: by how much days differ more than their rows explain is measured on both
-    sides, and the test is as much less sure (design effect; Kish: Survey Sampling, 1965), with as many degrees of
-    freedom as there are days.
+    sides, and the test is as much less sure (design effect; Kish: Survey Sampling, 1965). Successive days are alike: that
+    widens it further and takes degrees of freedom (`serial_effect`). Rows of one value of the spec's `cluster` belong
+    together, too; with `cluster: row` each row counts alone.
 
     Parameters
     ----------
@@ -67,12 +70,10 @@ def concept_findings(
         return [
             refused(spec.label.column, kind, "concept", words, "the model makes no error on the reference")
         ]
-    # Rows whose time is unknown count as those of one day.
-    times = ((before, spec.time_column), (now, "event_time"))
-    days = np.concatenate(
-        [days_of(t[name]) if name in t.column_names else np.zeros(t.num_rows, np.int64) for t, name in times]
-    )
-    regression = _Regression(spec, before, now, residuals / spread, scores, days)
+    regression = _Regression(spec, before, now, residuals / spread, scores)
+    if regression.freedom < LEAST_FREEDOM:
+        why = "not enough evidence: the days are too few, or too much like the day before, to tell how much days differ"
+        return [refused(spec.label.column, kind, "concept", words, why)]
     tests = [(spec.label.column, kind, regression.groups(), "score group")]
     for name in _main_features(spec, before, scores[: before.num_rows]):
         numeric = name in spec.features.numeric
@@ -108,7 +109,6 @@ class _Regression:
         now: pa.Table,
         residuals: Floats,
         scores: Floats,
-        days: NDArray[np.int64],
     ) -> None:
         import pyarrow as pa
 
@@ -127,7 +127,7 @@ class _Regression:
         for codes in self._codes.values():
             columns += _dummies(codes)
         self._features = np.column_stack(columns)
-        self._excess, self._freedom = self._design_effect(days)
+        self._excess, self.freedom = self._design_effect(spec, before, now)
 
     def groups(self) -> Floats:
         """Return what the window may add in each group of the score."""
@@ -164,25 +164,39 @@ class _Regression:
         here = self._window > 0
         size = parts[here].T @ parts[here] / here.sum()  # how much each slope moves the window's rows
         effect, low, high = _size(slopes, cov, size)
-        p_value = float(fdtrc(max(freedom, 1), self._freedom, wald / max(freedom, 1)))
+        p_value = float(fdtrc(max(freedom, 1), self.freedom, wald / max(freedom, 1)))
         return _Shift(effect, low, high, p_value, slopes)
 
-    def _design_effect(self, days: NDArray[np.int64]) -> tuple[float, float]:
-        """Return by how much variances are too small because rows of a day belong together, and the days to tell."""
+    def _design_effect(self, spec: ModelSpec, before: pa.Table, now: pa.Table) -> tuple[float, float]:
+        """Return by how much variances are too small because rows belong together, and the degrees of freedom."""
+        excess, freedom = 1.0, float(len(self._residuals))
+        if spec.cluster == BY_ROW:
+            return excess, freedom
+        if spec.time_column in before.column_names and "event_time" in now.column_names:
+            days = np.concatenate([days_of(before[spec.time_column]), days_of(now["event_time"])])
+            ratio, series = self._between(days)
+            serial = serial_effect(*series)
+            excess, freedom = max(excess, ratio * serial.inflation), serial.freedom
+        if spec.cluster != BY_DAY:
+            groups = np.unique(np.asarray(self._both[spec.cluster]).astype(str), return_inverse=True)[1]
+            ratio, series = self._between(groups)
+            excess, freedom = max(excess, ratio), min(freedom, float(sum(map(len, series)) - 2))
+        return excess, freedom
+
+    def _between(self, groups: NDArray[np.int64]) -> tuple[float, list[Floats]]:
+        """Return the variance between groups of rows over that within them, and the means of the groups, both by side."""
         left, errors = self._without_features(self._window[:, None])
         alone = left[:, 0]
         errors = errors - alone * float(alone @ errors) / max(float(alone @ alone), 1e-12)
         sides = self._window.astype(np.int64)
-        names, codes = np.unique(np.stack([sides, days]), axis=1, return_inverse=True)
+        names, codes = np.unique(np.stack([sides, groups]), axis=1, return_inverse=True)
         counts = np.bincount(codes)
         means = np.bincount(codes, weights=errors) / counts
         side_means = np.array([errors[sides == side].mean() for side in (0, 1)])
-        between = float((counts * (means - side_means[names[0]]) ** 2).sum())
-        freedom = len(counts) - 2
-        if freedom < _LEAST_DAYS:
-            return 1.0, float(len(errors))
+        between = float((counts * (means - side_means[names[0]]) ** 2).sum()) / max(len(counts) - 2, 1)
         within = float(((errors - means[codes]) ** 2).sum()) / max(len(errors) - len(counts), 1)
-        return max(1.0, between / freedom / within) if within > 0 else 1.0, float(freedom)
+        series = [means[names[0] == side] for side in (0, 1)]
+        return (between / within if within > 0 else 1.0), series
 
     def _without_features(self, parts: Floats) -> tuple[Floats, Floats]:
         """Take out of parts and residuals what features and score explain of them (Frisch, Waugh, Lovell)."""
