@@ -66,6 +66,16 @@ def test_reminders_come_at_their_pace_and_the_clock_starts_again_when_it_gets_wo
     assert book.next_action(found("warning"), day(300), None) == "update"
 
 
+def test_reminders_back_off() -> None:
+    book, reminded = IncidentState(), []
+    for number in range(100):
+        problem = found("critical" if number >= 5 else "warning")
+        action = book.next_action(problem, day(number), "backoff")
+        book = book.after(action, problem, day(number), origin="x")
+        reminded += [number] if action == "remind" else []
+    assert reminded == [1, 3, 7, 14, 30, 60, 90]
+
+
 def test_a_missed_week_of_runs_brings_one_reminder() -> None:
     assert story(("warning", 0), ("warning", 12), ("warning", 13))[0] == ["open", "remind", "update"]
 

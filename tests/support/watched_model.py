@@ -19,7 +19,7 @@ from support.verdicts import a_problem, a_verdict
 MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
 NOON, NIGHT = MONDAY + timedelta(hours=12), MONDAY + timedelta(hours=23)
 ALERTS = {
-    "channel": "#team", "mention": ["U0OWNER"], "escalation": {"channel": "#on-call", "mention": ["S0ONCALL"]},
+    "channel": "#team", "remind": "3d", "mention": ["U0OWNER"], "escalation": {"channel": "#on-call", "mention": ["S0ONCALL"]},
     "quiet_hours": {"start": "20:00", "end": "07:00"}, "notifiers": [{"notifier": "pager.Notifier"}],
 }  # fmt: skip
 WARNING, CRITICAL = a_problem(severity="warning"), a_problem()

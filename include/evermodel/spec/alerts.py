@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -86,7 +85,11 @@ class AlertsSpec(SpecSection):
     mention: tuple[Mention, ...] = Field(
         (), description="Slack ids of the owners, mentioned when an incident opens or escalates."
     )
-    remind: Span | None = Field(timedelta(days=3), description="Interval of reminders for an open incident.")
+    remind: Literal["backoff"] | Span | None = Field(
+        "backoff",
+        description="Interval of reminders for an open incident; `backoff`: 1, 3, 7, 14 and 30 days after it opened, then"
+        " every 30 days.",
+    )
     escalation: EscalationSpec = EscalationSpec()
     quiet_hours: QuietHours | None = None
     notifiers: tuple[NotifierSpec, ...] = ()

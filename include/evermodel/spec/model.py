@@ -172,7 +172,7 @@ class ModelSpec(SpecSection):
         return problems + [f"candidates: duplicate name {n}" for n in twice]
 
     def _value_problems(self) -> list[str]:
-        zero = timedelta(0)
+        zero, remind = timedelta(0), self.alerts.remind
         problems = [
             f"{field}: must be longer than zero"
             for field, span in (
@@ -182,7 +182,7 @@ class ModelSpec(SpecSection):
                 ("split.test", self.split.test),
                 ("drift.window", self.drift.window),
                 ("performance.window", self.performance.window),
-                ("alerts.remind", self.alerts.remind or timedelta(days=1)),
+                ("alerts.remind", remind if isinstance(remind, timedelta) else timedelta(days=1)),
             )
             if span <= zero
         ]

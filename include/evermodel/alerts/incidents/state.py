@@ -13,6 +13,8 @@ from evermodel.spec.window import parse_moment
 
 Action = Literal["quiet", "open", "escalate", "remind", "update", "resolve", "close"]
 MOST_CAUSE = 120
+_BACKOFF = (1, 3, 7, 14, 30)  # days after an incident opened
+_MONTH = timedelta(days=30)
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class IncidentState:
         self,
         problem: Problem,
         as_of: datetime,
-        remind: timedelta | None,
+        remind: timedelta | Literal["backoff"] | None,
         silenced: Callable[[Action], bool] = lambda action: False,
     ) -> Action:
         """Return the action for a window.
@@ -88,7 +90,7 @@ class IncidentState:
         Parameters
         ----------
         remind
-            Interval of reminders about an open incident; None: never.
+            Interval of reminders about an open incident; ``backoff``: less and less often; None: never.
         silenced
             Whether a person's response stops an action.
         """
@@ -105,7 +107,7 @@ class IncidentState:
             return "resolve"
         if RANK[problem.severity] > RANK[self.incident.severity]:
             return "update" if silenced("escalate") else "escalate"
-        due = remind is not None and as_of - parse_moment(self.incident.told) >= remind
+        due = remind is not None and _due(self.incident, as_of, remind)
         return "remind" if due and not silenced("remind") else "update"
 
     def after(
@@ -175,6 +177,18 @@ class IncidentState:
         if self.incident is None:
             return self
         return replace(self, incident=replace(self.incident, cause=cause[:MOST_CAUSE]))
+
+
+def _due(incident: Incident, as_of: datetime, remind: timedelta | Literal["backoff"]) -> bool:
+    told, opened = parse_moment(incident.told), parse_moment(incident.opened)
+    if isinstance(remind, timedelta):
+        return as_of - told >= remind
+    return _reminders(as_of - opened) > _reminders(told - opened)
+
+
+def _reminders(age: timedelta) -> int:
+    """Return how many reminders an incident has had at an age: after 1, 3, 7, 14, 30, 60, 90 ... days."""
+    return sum(age >= timedelta(days=days) for days in _BACKOFF) + max(0, age // _MONTH - 1)
 
 
 def _judged(problem: Problem) -> Severity | Literal[""]:

@@ -53,6 +53,7 @@ class PolicyStanding:
     rows_fitted: int
     incidents: int
     alerts: int
+    reminders: int
     weeks_hurt: int
     weeks_surely_hurt: int
     weeks_exchanged: int
@@ -166,6 +167,7 @@ def compare(facts: dict[str, Any], metric: Metric, outcomes: Sequence[PolicyOutc
                 rows_fitted=sum(one.rows for one in outcome.retrains),
                 incidents=outcome.opened,
                 alerts=len(outcome.alerts),
+                reminders=outcome.reminded,
                 weeks_hurt=len(outcome.hurt),
                 weeks_surely_hurt=sum(one.surely for one in outcome.exchanges),
                 weeks_exchanged=len(outcome.exchanges),

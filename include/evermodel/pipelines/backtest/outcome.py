@@ -120,6 +120,11 @@ class PolicyOutcome:
         return sum(one.action == "open" for one in self.alerts)
 
     @property
+    def reminded(self) -> int:
+        """Reminders of incidents that went on."""
+        return sum(one.action == "remind" for one in self.alerts)
+
+    @property
     def hurt(self) -> tuple[Exchange, ...]:
         """Weeks in which the champion that was replaced would have been better."""
         return tuple(one for one in self.exchanges if one.hurt)

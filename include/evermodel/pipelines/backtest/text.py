@@ -11,7 +11,7 @@ RESULT_HEAD = (
     "against {base}",
     "worst week",
     "retrains (shipped)",
-    "alerts (incidents)",
+    "incidents (reminders)",
     "weeks a retrain hurt (significantly)",
 )
 COST_HEAD = ("policy", "rows fitted", "processor time of fitting", "of one retrain")
@@ -22,7 +22,7 @@ NOTES = (
     "week is a bootstrap over its rows.",
     "A retrain hurt in a week if the replaced champion would have been better on the same rows; in brackets, the weeks "
     "in which this is significant (95 % interval over the week's rows).",
-    "Alerts are messages about incidents. The verdict that opens them, and may request a retrain, is made every "
+    "Incidents that opened; in brackets, the reminders of those that went on. The verdict that opens them, and may request a retrain, is made every "
     "{step}; approvals are immediate, and gates of latency and size are left out.",
 )
 
@@ -100,7 +100,7 @@ def _row(one: PolicyStanding) -> list[str]:
         if worst.value is None
         else f"{_triple(worst.value, worst.low, worst.high)} {worst.start}",
         f"{one.tried} ({one.shipped})",
-        f"{one.alerts} ({one.incidents})",
+        f"{one.incidents} ({one.reminders})",
         hurt + (f" ({one.weeks_surely_hurt})" if hurt else ""),
     ]
 
