@@ -35,7 +35,7 @@ PROVIDER = ("operators", "sensors", "hooks", "triggers")
 CHAPTERS = {
     "Start": ["first-model", "concepts"],
     "How to": [
-        *("init", "data", "validation", "retraining", "approval", "rollout", "scoring", "serving"),
+        *("init", "watch", "data", "validation", "retraining", "approval", "rollout", "scoring", "serving"),
         *("page", "alerts", "backtest", "environments", "operators"),
     ],
     "Operate": ["runbook", "production", "scale", "settings"],

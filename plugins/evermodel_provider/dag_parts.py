@@ -42,9 +42,10 @@ def team_access(spec: ModelSpec) -> dict[str, dict[str, set[str]]] | None:
 def describe(spec: ModelSpec) -> str:
     """Return the Markdown that Airflow shows beside a DAG."""
     candidates = ", ".join(f"`{candidate.name}`" for candidate in spec.candidates)
+    kind = f"Candidates: {candidates}" if candidates else f"Watched: {spec.source.told}"
     return (
         f"### {spec.name}\n{spec.description}\n\n"
-        f"Owner: {spec.owner}. Candidates: {candidates}. Metric: `{spec.gate.metric}`.\n\n"
+        f"Owner: {spec.owner}. {kind}. Metric: `{spec.gate.metric}`.\n\n"
         f"Declared in `{spec.name}.yaml` (digest `{spec.digest}`)."
     )
 

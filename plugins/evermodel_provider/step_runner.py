@@ -229,7 +229,8 @@ def refuse_consent(spec: ModelSpec, python: str) -> None:
 def connection_variables(spec: ModelSpec) -> dict[str, str]:
     """Return the connections of a spec as variables that Airflow and evermodel read (``AIRFLOW_CONN_<ID>``)."""
     found = {}
-    for name in filter(None, (getattr(spec.source, "connection", None), spec.score.connection)):
+    named = (getattr(source, "connection", None) for source in spec.sources)
+    for name in filter(None, (*named, spec.score.connection)):
         with suppress(SourceError):  # a step that needs it says so itself
             found[f"AIRFLOW_CONN_{name.upper()}"] = json.dumps(AirflowConnections().fields(name))
     return found

@@ -19,6 +19,7 @@ from evermodel.alerts.incident_message import INCIDENT_BUTTONS, IncidentForm
 from evermodel.alerts.incidents.handler import IncidentHandler
 from evermodel.alerts.incidents.respond import IncidentResponder
 from evermodel.alerts.incidents.response import Response
+from evermodel.alerts.incidents.store import RegistryIncidents
 from evermodel.alerts.publisher import clock, message_queue
 from evermodel.registry.tracking import keyed_run
 from support.airflow_runs import Done, database, run
@@ -262,7 +263,8 @@ def alarmed(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Wo
     world.client.create_registered_model(world.name)
     day = keyed_run(world.client, f"{world.name}-monitoring", "drift/1", kind="drift", name="drift/1")
     handler = IncidentHandler(
-        *(world.spec, world.client, message_queue(world.settings), day.info.run_id, {}),
+        *(world.spec, RegistryIncidents(world.client, world.name, day.info.run_id)),
+        *(message_queue(world.settings), {}),
         *(lambda kind: "", None, clock()),
         answerable=True,
     )

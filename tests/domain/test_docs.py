@@ -66,7 +66,7 @@ def test_the_reference_of_the_schema_names_every_field_with_what_it_takes() -> N
     text = _references()._schema()
     assert [field for field in _leaf_fields(ModelSpec) if f"| `{field}` |" not in text] == []
     assert '| `task` | `binary`, `multiclass`, `regression` | `"binary"` |' in text
-    assert "| `label` | `LabelSpec` | **needed** |" in text
+    assert "| `features` | `FeaturesSpec` | **needed** |" in text
 
 
 def test_the_reference_of_the_commands_has_each_command_and_the_exit_codes() -> None:

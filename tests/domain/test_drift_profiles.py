@@ -110,7 +110,7 @@ def test_a_day_is_kept_in_the_lake_and_not_read_again_until_its_log_changes(
     made = file.stat().st_mtime_ns
 
     with monkeypatch.context() as patch:
-        patch.setattr("evermodel.monitoring.drift.profiles.read_log", None)
+        patch.setattr("evermodel.monitoring.drift.profiles.read_files", None)
         again = Profiles(spec, tmp_path).day(START.date())
 
     assert again is not None

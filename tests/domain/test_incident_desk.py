@@ -121,7 +121,7 @@ def test_an_incident_and_its_messages_are_written_together_or_not_at_all(
     assert (stored_text(team), team.said()) == (None, [])
 
     with monkeypatch.context() as patch:
-        patch.setattr("evermodel.alerts.incidents.handler.write_incidents", die)
+        patch.setattr("evermodel.alerts.incidents.store.write_incidents", die)
         with pytest.raises(KeyboardInterrupt):
             team.look(1, WARNING)
     assert "drift-1" in str(stored_text(team))
@@ -248,7 +248,7 @@ def test_tags_keep_to_mlflows_limits_whatever_the_texts(team: WatchedModel) -> N
     assert len(team.client.get_registered_model(team.name).tags[INCIDENTS]) <= 5000
     assert {t.kind for t in incident_history(team.client, team.name)} == set(kinds)
 
-    run = team.desk(9).run_id
+    run = team.desk(9).incidents.run_id
     many = [Transition(f"drift-{n}", "drift", "open", "warning", "2026-01-01", "2026-01-01", "1", endless) for n in range(20)]  # fmt: skip
     record(team.client, run, many)
     assert len(team.client.get_run(run).data.tags[INCIDENTS]) <= 8000

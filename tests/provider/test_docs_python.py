@@ -26,7 +26,12 @@ def _run(block: Example, **given: Any) -> dict[str, Any]:
 
 def test_every_block_has_a_test_here_or_a_reason() -> None:
     here = {"data.md:numpy", "operators.md:airflow.sdk", "settings.md:evermodel_provider.preload"}
-    here |= {"validation.md:pandera.pandas", "airflow.md:airflow.sdk", "operators.md:evermodel_provider"}
+    here |= {
+        "watch.md:airflow.sdk",
+        "validation.md:pandera.pandas",
+        "airflow.md:airflow.sdk",
+        "operators.md:evermodel_provider",
+    }
     assert {name for name, block in BLOCKS.items() if not block.reason} == here
 
 
@@ -46,6 +51,11 @@ def test_the_dag_of_the_operators_is_built(tmp_path: Path) -> None:
     assert bag.import_errors == {}
     dag = bag.dags["nightly_flights"]
     assert [task.task_id for task in dag.topological_sort()] == ["arrived", "score", "verdict"]
+
+
+def test_the_dag_that_a_request_of_a_watched_model_starts_is_built() -> None:
+    dag = _run(BLOCKS["watch.md:airflow.sdk"])["dag"]
+    assert [asset.name for asset in dag.timetable.asset_condition.objects] == ["churn_retrain_wanted"]
 
 
 def test_the_retrain_among_own_tasks_is_built(tmp_path: Path) -> None:

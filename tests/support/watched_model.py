@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evermodel.alerts.incidents.handler import Handled, IncidentHandler
+from evermodel.alerts.incidents.store import RegistryIncidents
 from evermodel.alerts.publisher import notifier_destinations, slack_destination
 from evermodel.alerts.queue import MessageQueue
 from evermodel.alerts.queued_message import Destination, QueuedMessage
@@ -43,9 +44,8 @@ class WatchedModel:
         run = keyed_run(self.client, f"{self.name}-monitoring", key, kind="drift", name=key)
         return IncidentHandler(
             spec=small_spec(name=self.name, owner="data", alerts=ALERTS, respond=self.respond),
-            client=self.client,
+            incidents=RegistryIncidents(self.client, self.name, run.info.run_id),
             queue=self.queue,
-            run_id=run.info.run_id,
             links={"Report": "http://mlflow.example/report"},
             next_step=lambda kind: "Wait and see.",
             draw=self.draw,

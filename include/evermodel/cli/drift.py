@@ -14,12 +14,11 @@ from evermodel.cli.exit_codes import NO
 from evermodel.cli.messages import send
 from evermodel.cli.options import AsJson, AsOf, Model, moment_of, read_spec
 from evermodel.monitoring.problems import RANK
-from evermodel.registry.tracking import connect
 
 if TYPE_CHECKING:
     from evermodel.alerts.incidents.handler import Handled
     from evermodel.monitoring.drift.verdict import DriftVerdict
-    from evermodel.pipelines.drift import DriftRun
+    from evermodel.pipelines.drift import MonitoringRun
 
 _MOST_COLUMNS = 12
 
@@ -41,9 +40,10 @@ def drift(
     output.quiet_libraries()
     (spec, settings), moment = read_spec(model), moment_of(as_of)
     with output.step("start") as say:
-        from evermodel.pipelines.drift import DriftRun
+        from evermodel.pipelines.watch import monitoring_run
+        from evermodel.registry.tracking import connect
 
-        watch = DriftRun(spec, moment, connect(settings.tracking_uri), settings)
+        watch = monitoring_run(spec, moment, lambda: connect(settings.tracking_uri), settings)
         say(f"{spec.name}, {watch.window}")
     with output.step("verdict") as say:
         verdict = watch.judge()
@@ -52,7 +52,7 @@ def drift(
     if report:
         with output.step("Evidently report") as say:
             watch.report()
-            page = str(_page(watch))
+            page = str(watch.page(settings.home / "reports" / spec.name / f"{watch.as_of:%Y-%m-%d}"))
             say(page)
     handled, recommendation = _handle(watch, verdict) if tell else ([], "")
     if tell:
@@ -68,22 +68,12 @@ def drift(
         raise typer.Exit(NO)
 
 
-def _page(watch: DriftRun) -> Path:
-    """Download Evidently's page from MLflow to a local file."""
-    folder = watch.settings.home / "reports" / watch.spec.name / f"{watch.as_of:%Y-%m-%d}"
-    folder.mkdir(parents=True, exist_ok=True)
-    run_id = watch.mlflow_run().info.run_id
-    return Path(watch.client.download_artifacts(run_id, "evidently.html", str(folder)))
-
-
-def _handle(watch: DriftRun, verdict: DriftVerdict) -> tuple[list[Handled], str]:
+def _handle(watch: MonitoringRun, verdict: DriftVerdict) -> tuple[list[Handled], str]:
     """Send messages as the drift DAG does; a retrain that the policy requests is printed, not started."""
-    from evermodel.monitoring.retrain_history import note_answer
-    from evermodel.monitoring.retrain_policy import current_recommendation
     from evermodel.pipelines.drift import incident_handler
 
-    recommendation = current_recommendation(watch.spec, verdict, watch.as_of, watch.client)
-    note_answer(watch.client, watch.spec, watch.as_of, recommendation.note)
+    recommendation = watch.recommendation(verdict)
+    watch.answer(recommendation.note)
     advice = (
         f"the policy requests a retrain: evermodel train {watch.spec.name} --as-of {watch.as_of:%Y-%m-%d} "
         f'--reason "{recommendation.note}"'

@@ -42,7 +42,7 @@ def list_(model: OptionalModel = None, as_json: AsJson = False) -> None:
 
     settings = Settings.from_environment()
     specs = [load_spec(model, settings)] if model else load_specs(None, settings)[0]
-    client = connect(settings.tracking_uri)
+    client = connect(settings.tracking_uri) if any(spec.watch is None for spec in specs) else None
     found = [
         (spec.name, one) for spec in specs for one in _responder(spec, settings, client).open_incidents()
     ]
@@ -121,7 +121,7 @@ def _responder(spec: ModelSpec, settings: Settings, client: MlflowClient | None 
     from evermodel.alerts.incidents.respond import IncidentResponder
     from evermodel.alerts.publisher import clock, message_queue
 
-    client = client or connect(settings.tracking_uri)
+    client = None if spec.watch else client or connect(settings.tracking_uri)
     return IncidentResponder(spec, client, message_queue(settings), clock())
 
 

@@ -29,6 +29,7 @@ from evermodel.cli.specs import check, schema
 from evermodel.cli.status import runs, status
 from evermodel.cli.step import step
 from evermodel.cli.train import reproduce, train
+from evermodel.cli.watch import watch
 from evermodel.core.errors import EvermodelError, NoChampionError
 from evermodel.core.extras import named_extras
 from evermodel.registry.tracking import configure_mlflow_process
@@ -61,6 +62,7 @@ for command in (
     app.command()(command)
 app.add_typer(dags, name="dags")
 app.add_typer(data, name="data")
+app.add_typer(watch, name="watch")
 app.add_typer(rollout, name="rollout")
 app.add_typer(incident, name="incident")
 app.add_typer(audit, name="audit")

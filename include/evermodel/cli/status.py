@@ -12,6 +12,7 @@ from evermodel.cli.options import AsJson, Model, OptionalModel
 from evermodel.registry.tracking import connect
 
 if TYPE_CHECKING:
+    from evermodel.core.settings import Settings
     from evermodel.pipelines.status import Place, Status
     from evermodel.registry.client import MlflowClient
 
@@ -20,27 +21,43 @@ def status(
     model: OptionalModel = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show which version is champion, the traffic shares, and which version serves where."""
+    """Show which version is champion, the traffic shares, and which version serves where; of a watched model its last verdict."""
     from evermodel.core.settings import Settings
-    from evermodel.pipelines.status import status_of
-    from evermodel.registry.registry import ModelRegistry
-    from evermodel.registry.serving_reports import ServingReports
+    from evermodel.pipelines.watch import watched_status
     from evermodel.spec import load_specs
 
     settings = Settings.from_environment()
-    names = [model] if model is not None else [spec.name for spec in load_specs(None, settings)[0]]
+    specs = load_specs(model, settings)[0]
+    watched = [watched_status(spec, settings) for spec in specs if spec.watch is not None]
+    names = [spec.name for spec in specs if spec.watch is None]
+    if model is not None and not watched:
+        names = [model]
+    # Where every model is watched, there may be no MLflow.
+    found, lineage = _in_registry(names, settings, model, as_json) if names or not watched else ([], [])
+    if as_json:
+        told = [*(one.to_json() for one in found), *(one.to_json() for one in watched)]
+        output.print_json(told[0] if model is not None else told)
+        return
+    for one in found:
+        _print(one, lineage, whole=model is not None)
+    for line in (line for one in watched for line in one.lines()):
+        typer.echo(line)
+
+
+def _in_registry(
+    names: list[str], settings: Settings, model: str | None, as_json: bool
+) -> tuple[list[Status], list[str]]:
+    """Read models from MLflow; of a single one also the lines about how it was made."""
+    from evermodel.pipelines.status import status_of
+    from evermodel.registry.registry import ModelRegistry
+    from evermodel.registry.serving_reports import ServingReports
+
     with output.waiting("reading MLflow"):
         client = connect(settings.tracking_uri)
         if model is not None:
             ModelRegistry(client).read(model).require_champion()
         found = [status_of(client, name, ServingReports.of(settings)) for name in names]
-        lineage = [] if model is None or as_json else _lineage(found[0], client)
-    if as_json:
-        told = [one.to_json() for one in found]
-        output.print_json(told[0] if model is not None else told)
-        return
-    for one in found:
-        _print(one, lineage, whole=model is not None)
+        return found, [] if model is None or as_json else _lineage(found[0], client)
 
 
 def _print(found: Status, lineage: list[str], *, whole: bool) -> None:

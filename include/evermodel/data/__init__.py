@@ -8,6 +8,7 @@ __all__ = [
     "day_table",
     "dtypes",
     "examples",
+    "foreign_log",
     "parquet",
     "prediction_log",
     "snapshots",

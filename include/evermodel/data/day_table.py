@@ -7,7 +7,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
@@ -102,14 +102,20 @@ class DayTable:
 
     def replace(self, file: TableFile, schema: pa.Schema) -> None:
         """Have a file instead of all others of its day and source; see `commit` for what is raised."""
-        entry, numbers = file.entry(self.root), {f"{file.source}/{file.day}": time.time_ns() // 1_000_000}
+        self.replace_all([file], schema)
+
+    def replace_all(self, files: Sequence[TableFile], schema: pa.Schema) -> None:
+        """Have files instead of all others of their days and sources, in one commit; see `commit` for what is raised."""
+        now = time.time_ns() // 1_000_000
+        entries, numbers = [f.entry(self.root) for f in files], {f"{f.source}/{f.day}": now for f in files}
+        wanted, paths = {(f.day, f.source) for f in files}, {f.path for f in files}
 
         def plan(state: TableState) -> Change | None:
-            same = [found for found in state.files if (found.day, found.source) == (file.day, file.source)]
-            old = [found for found in same if found.path != file.path]
-            if same and not old:
+            same = [found for found in state.files if (found.day, found.source) in wanted]
+            old = [found for found in same if found.path not in paths]
+            if len(same) - len(old) == len(files) and not old:
                 return None  # this change is made: its answer was lost
-            return Change([entry], old, numbers)
+            return Change(entries, old, numbers)
 
         self.commit(schema, plan)
 

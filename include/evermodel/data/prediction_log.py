@@ -94,11 +94,21 @@ def write_day(spec: ModelSpec, lake: StoragePath, day: date, tables: Iterable[pa
     SpecError
         A feature has another type in the log.
     """
-    table = log_of(spec, lake)
-    file = TableFile.new(table.root, day, "batch")
-    write_file(log_schema(spec), file.path, tables)
-    table.replace(file, log_schema(spec))
-    return file.path
+    (file,) = write_days(spec, lake, [(day, tables)])
+    return file
+
+
+def write_days(
+    spec: ModelSpec, lake: StoragePath, days: Iterable[tuple[date, Iterable[pa.Table]]]
+) -> list[StoragePath]:
+    """Write some days as `write_day` does, all in one commit; return their files."""
+    table, files = log_of(spec, lake), []
+    for day, tables in days:
+        files.append(TableFile.new(table.root, day, "batch"))
+        write_file(log_schema(spec), files[-1].path, tables)
+    if files:
+        table.replace_all(files, log_schema(spec))
+    return [file.path for file in files]
 
 
 def plain_file(spec: ModelSpec, lake: Path, day: str) -> Path:
@@ -185,11 +195,6 @@ def files_of(
     return [file.path for file in log_of(spec, lake, log).files(first.date(), last.date())]
 
 
-def days_of(spec: ModelSpec, lake: StoragePath) -> list[date]:
-    """Return the days that a model's log has, the oldest first."""
-    return sorted({file.day for file in log_of(spec, lake).files()})
-
-
 def read_file(file: StoragePath, schema: pa.Schema, filters: pc.Expression) -> pa.Table:
     """Read the rows of one file that pass filters; a column that it does not have reads as null.
 
@@ -215,12 +220,17 @@ def read_log(spec: ModelSpec, lake: StoragePath, window: Window) -> pa.Table:
     SourceError
         A file is damaged.
     """
+    return read_files(spec, files_of(spec, lake, window), window)
+
+
+def read_files(spec: ModelSpec, files: Iterable[StoragePath], window: Window) -> pa.Table:
+    """Read the predictions of a window from some files of the log; see `read_log`."""
     import pyarrow as pa
 
     schema = log_schema(spec)
     filters = window.filter("event_time")
     tables = [schema.empty_table()]
-    for file in files_of(spec, lake, window):
+    for file in files:
         try:
             tables.append(read_file(file, schema, filters))
         except (pa.ArrowException, OSError) as error:

@@ -3,4 +3,14 @@
 Imports `evaluation` and lower layers.
 """
 
-__all__ = ["drift", "performance", "problems", "retrain_history", "retrain_policy", "summary_tags", "verdict"]
+__all__ = [
+    "drift",
+    "performance",
+    "problems",
+    "retrain_history",
+    "retrain_policy",
+    "summary_tags",
+    "verdict",
+    "verdict_history",
+    "watched_model",
+]

@@ -103,9 +103,14 @@ def current_recommendation(
 
 def record_request(spec: ModelSpec, as_of: datetime, reason: str, client: MlflowClient) -> dict[str, Any]:
     """Store the request and return it; its run key is the same for repetitions."""
-    request = Request(f"retrain/{spec.name}/drift-{as_of:%Y-%m-%d}", as_of.isoformat(), reason)
+    request = request_of(spec, as_of, reason)
     keep_request(client, spec.name, request)
     return asdict(request)
+
+
+def request_of(spec: ModelSpec, as_of: datetime, reason: str) -> Request:
+    """Return the request of a window; its run key is the same for repetitions."""
+    return Request(f"retrain/{spec.name}/drift-{as_of:%Y-%m-%d}", as_of.isoformat(), reason)
 
 
 def calling(spec: ModelSpec, severities: Mapping[str, Severity]) -> Severity:

@@ -42,18 +42,28 @@ class MonitoredChampion:
     version
         Version as in the prediction log.
     training, fitted
-        Its training rows, and their interval.
+        Its training rows, and their interval; of a watched model those of its reference.
+    answers
+        Its predictions on rows that it was not fitted on; default: those of the baseline.
     """
 
     version: str
     training: pa.Table
     fitted: Window
     baseline: Baseline
+    answers: pa.Table | None = None
+
+    def outcomes(self, spec: ModelSpec) -> pa.Table | None:
+        """Return the labels that those of a window are compared with, under the label's own name."""
+        if spec.watch is None:
+            return self.training
+        rows = self.baseline.rows
+        return None if rows is None else rows.select(["label"]).rename_columns([spec.label.column])
 
     def references(self, spec: ModelSpec, lake: StoragePath, as_of: datetime) -> References:
         """Return the references of the window that ends at a moment."""
         window, profiles = drift_window(spec, as_of), Profiles(spec, lake)
-        held_out = self.baseline.rows
+        held_out = self.baseline.rows if self.answers is None else self.answers
         return References(spec, window, self.version, self.training, self.fitted, profiles, held_out)
 
 
@@ -70,7 +80,9 @@ def window_rows(spec: ModelSpec, lake: StoragePath, as_of: datetime) -> ParquetR
     if rows.num_rows == 0:
         raise EmptyWindowError(
             f"model {spec.name}: the prediction log has no row in {window}",
-            f"run the DAG {dag_id('score', spec.name)}, or evermodel score {spec.name}to write predictions",
+            f"check that {spec.source.told} has rows of that time"
+            if spec.watch
+            else f"run the DAG {dag_id('score', spec.name)}, or evermodel score {spec.name}, to write predictions",
         )
     return rows
 
@@ -101,7 +113,7 @@ def judge_day(
     rows = window_rows(spec, lake, as_of)
     references = watched.references(spec, lake, as_of)
     history = QuietHistory(references, was_calm).learn()
-    performance = evaluate_performance(spec, lake, as_of, watched.baseline, watched.training)
+    performance = evaluate_performance(spec, lake, as_of, watched.baseline, watched.outcomes(spec))
     wanted = spec.respond.model_dump()
     more = [finding for finding in performance.findings if wanted[finding.drift.what] != "off"]
     columns = judge_window(spec, references, rows, history=history, extra=more)

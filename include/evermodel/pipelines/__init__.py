@@ -14,4 +14,5 @@ __all__ = [
     "status",
     "steps",
     "transfer",
+    "watch",
 ]

@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from evermodel.alerts.incidents.handler import IncidentHandler
+from evermodel.alerts.incidents.store import IncidentRecord, RegistryIncidents
 from evermodel.alerts.plot import drift_plot
 from evermodel.alerts.publisher import clock, message_queue
 from evermodel.core.extras import is_installed
@@ -28,8 +29,12 @@ from evermodel.monitoring.performance.objectives import serving_problem
 from evermodel.monitoring.performance.promotion_effect import promotion_effect
 from evermodel.monitoring.performance.scrape import interval_of
 from evermodel.monitoring.problems import Problem
-from evermodel.monitoring.retrain_history import tags_of
-from evermodel.monitoring.retrain_policy import current_recommendation
+from evermodel.monitoring.retrain_history import note_answer, tags_of
+from evermodel.monitoring.retrain_policy import (
+    RetrainRecommendation,
+    current_recommendation,
+    record_request,
+)
 from evermodel.monitoring.summary_tags import effect_tag
 from evermodel.monitoring.verdict import MonitoredChampion, incident_days, judge_day, window_rows
 from evermodel.registry.lineage import Lineage
@@ -60,6 +65,66 @@ _LOG = logging.getLogger(__name__)
 DRIFT = "drift"
 REPORT_FILE = "evidently.html"  # of either page: messages, the Models page and the command line link to it
 VERDICT_FILE, PERFORMANCE_FILE, SERVING_FILE = "verdict.json", "performance.json", "serving.json"
+
+
+class MonitoringRun(Protocol):
+    """The evaluation of one window of a model: of a champion (`DriftRun`), or of a watched model (`WatchRun`)."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model's spec."""
+        ...
+
+    @property
+    def as_of(self) -> datetime:
+        """End of the window."""
+        ...
+
+    @property
+    def settings(self) -> Settings:
+        """The installation's settings."""
+        ...
+
+    @property
+    def window(self) -> Window:
+        """The evaluated window."""
+        ...
+
+    def judge(self) -> DriftVerdict:
+        """Evaluate the window, and store the verdict."""
+        ...
+
+    def verdict(self) -> DriftVerdict:
+        """Read back the stored verdict."""
+        ...
+
+    def report(self) -> str:
+        """Draw and store the report; return its address."""
+        ...
+
+    def page(self, folder: Path) -> Path:
+        """Return the report as a local file; it may be put into a folder."""
+        ...
+
+    def links(self, verdict: DriftVerdict | None = None) -> dict[str, str]:
+        """Return where the results can be seen, by the name of the link."""
+        ...
+
+    def recommendation(self, verdict: DriftVerdict) -> RetrainRecommendation:
+        """Apply the retrain policy to a verdict and its past."""
+        ...
+
+    def answer(self, note: str) -> None:
+        """Store what the policy answered."""
+        ...
+
+    def request(self, reason: str) -> dict[str, Any]:
+        """Store the request of a retrain, and return it."""
+        ...
+
+    def incidents(self) -> IncidentRecord:
+        """Return where the model's incidents are kept."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -111,22 +176,44 @@ class DriftRun:
     def report(self) -> str:
         """Draw Evidently's report, or a page of our own where it is not installed; return the address of its MLflow run."""
         verdict, run = self.verdict(), self.mlflow_run()
-        if is_installed("evidently"):
-            self._draw_evidently(verdict, run)
-        else:
-            self.client.log_text(run.info.run_id, drift_page(verdict), REPORT_FILE)
+        version = self.client.get_model_version(self.spec.name, verdict.version)
+        with tempfile.TemporaryDirectory() as folder:
+            for file in draw_pages(self, verdict, lambda: self._watched(version), Path(folder)):
+                self.client.log_artifact(run.info.run_id, str(file))
         self.client.set_terminated(run.info.run_id, "FINISHED")
         return run_url(self.settings.tracking_uri, run)
 
-    def _draw_evidently(self, verdict: DriftVerdict, run: Run) -> None:
-        version = self.client.get_model_version(self.spec.name, verdict.version)
-        references = self._watched(version).references(self.spec, self.settings.lake, self.as_of)
-        sources = sources_of(references, window_rows(self.spec, self.settings.lake, self.as_of))
-        snapshot = draw_report(self.spec, verdict, *sources)
-        with tempfile.TemporaryDirectory() as folder:
-            for file in save_report(snapshot, Path(folder)):
-                self.client.log_artifact(run.info.run_id, str(file))
-        keep_report(self.settings.evidently_workspace, self.spec, snapshot, self.as_of)
+    def page(self, folder: Path) -> Path:
+        """Download the report from MLflow into a folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        return Path(self.client.download_artifacts(self.mlflow_run().info.run_id, REPORT_FILE, str(folder)))
+
+    def links(self, verdict: DriftVerdict | None = None) -> dict[str, str]:
+        """Return the addresses of the MLflow run and, of a verdict, of its report and version."""
+        run, uri = self.mlflow_run(), self.settings.tracking_uri
+        if verdict is None:
+            return {"MLflow run": run_url(uri, run)}
+        return {
+            "Evidently report": artifact_url(uri, run, REPORT_FILE),
+            "MLflow run": run_url(uri, run),
+            "Model version": version_url(uri, self.spec.name, verdict.version),
+        }
+
+    def recommendation(self, verdict: DriftVerdict) -> RetrainRecommendation:
+        """Apply the retrain policy to a verdict and the history in MLflow."""
+        return current_recommendation(self.spec, verdict, self.as_of, self.client)
+
+    def answer(self, note: str) -> None:
+        """Write the policy's recommendation to the MLflow run of the day."""
+        note_answer(self.client, self.spec, self.as_of, note)
+
+    def request(self, reason: str) -> dict[str, Any]:
+        """Store the request of a retrain with the registered model, and return it."""
+        return record_request(self.spec, self.as_of, reason, self.client)
+
+    def incidents(self) -> IncidentRecord:
+        """Return the incidents of the registered model."""
+        return RegistryIncidents(self.client, self.spec.name, self.mlflow_run().info.run_id)
 
     def verdict(self) -> DriftVerdict:
         """Read back the verdict that `judge` wrote."""
@@ -207,6 +294,21 @@ def _fitted(version: ModelVersion) -> Window:
     return found.fit_window
 
 
+def draw_pages(
+    run: MonitoringRun, verdict: DriftVerdict, watched: Callable[[], MonitoredChampion], folder: Path
+) -> list[Path]:
+    """Draw Evidently's report into a folder, or a page of our own where it is not installed; return the files."""
+    spec, lake = run.spec, run.settings.lake
+    if not is_installed("evidently"):
+        page = folder / REPORT_FILE
+        page.write_text(drift_page(verdict), encoding="utf-8")
+        return [page]
+    references = watched().references(spec, lake, run.as_of)
+    snapshot = draw_report(spec, verdict, *sources_of(references, window_rows(spec, lake, run.as_of)))
+    keep_report(run.settings.evidently_workspace, spec, snapshot, run.as_of)
+    return list(save_report(snapshot, folder))
+
+
 _NEXT = {
     "quality": "No automatic retrain because of bad data. Fix the source first, then rerun this window.",
     "serving": "Check the serving app and its logs; a retrain does not help.",
@@ -215,7 +317,7 @@ ASKED = "A retrain was requested; the result will be posted here."
 
 
 def incident_handler(
-    watch: DriftRun,
+    watch: MonitoringRun,
     verdict: DriftVerdict,
     links: Mapping[str, str],
     asked: str = ASKED,
@@ -227,33 +329,26 @@ def incident_handler(
     Parameters
     ----------
     links
-        Further links, after those to MLflow.
+        Further links, after the run's own.
     asked
         What happens where the policy wants a retrain, in a sentence.
     answerable
         Whether a Slack app can receive buttons.
     """
-    spec, day, uri = watch.spec, watch.mlflow_run(), watch.settings.tracking_uri
-    bands = spec.drift.psi
+    spec, bands = watch.spec, watch.spec.drift.psi
 
     def next_step(kind: ProblemKind) -> str:
         # Whether a retrain follows is looked up only for messages.
         if kind in _NEXT:
             return _NEXT[kind]
-        recommendation = current_recommendation(spec, verdict, watch.as_of, watch.client)
+        recommendation = watch.recommendation(verdict)
         return asked if recommendation.wanted else recommendation.note
 
     return IncidentHandler(
         spec=spec,
-        client=watch.client,
+        incidents=watch.incidents(),
         queue=message_queue(watch.settings),
-        run_id=day.info.run_id,
-        links={
-            "Evidently report": artifact_url(uri, day, REPORT_FILE),
-            "MLflow run": run_url(uri, day),
-            "Model version": version_url(uri, spec.name, verdict.version),
-            **links,
-        },
+        links={**watch.links(verdict), **links},
         next_step=next_step,
         draw=lambda path: drift_plot(verdict, path, bands=(bands.warning, bands.critical)),
         now=clock(),

@@ -18,7 +18,7 @@ from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window, parse_moment, whole_day
 
 if TYPE_CHECKING:
-    from evermodel.pipelines.drift import DriftRun
+    from evermodel.pipelines.drift import MonitoringRun
     from evermodel.pipelines.retrain import Retrain
     from evermodel.registry.client import MlflowClient
 
@@ -60,11 +60,11 @@ class StepWork:
             raise StepContractError("the request has no run_key", "give all steps of a retrain the same one")
         return Retrain(self.spec, key, self.as_of, reason, self.connect(), self.settings)
 
-    def drift(self) -> DriftRun:
-        """Return the drift run of the request's day."""
-        from evermodel.pipelines.drift import DriftRun
+    def drift(self) -> MonitoringRun:
+        """Return the monitoring run of the request's window."""
+        from evermodel.pipelines.watch import monitoring_run
 
-        return DriftRun(self.spec, self.as_of, self.connect(), self.settings)
+        return monitoring_run(self.spec, self.request.as_of, self.connect, self.settings)
 
     def input(self, name: str) -> Any:
         """Return an input of the request; a result of another step may come with its links."""
@@ -229,8 +229,6 @@ def _score(work: StepWork) -> Result:
 
 def _drift_verdict(work: StepWork) -> Result:
     """Evaluate the window of the prediction log."""
-    from evermodel.registry.tracking import run_url
-
     watch = work.drift()
     verdict = watch.judge()
     performance = verdict.performance
@@ -248,7 +246,7 @@ def _drift_verdict(work: StepWork) -> Result:
             f"{c.column} {c.measure} {c.effect:.3f} (normal up to {c.calm:.3f}): {c.summary}"
             for c in verdict.drifting
         ],
-        "links": {"MLflow run": run_url(work.settings.tracking_uri, watch.mlflow_run())},
+        "links": watch.links(),
     }
 
 
@@ -256,8 +254,9 @@ def _drift_report(work: StepWork) -> Result:
     """Store the report of the window; the result's `url` is its MLflow run."""
     from evermodel.pipelines.drift import REPORT_FILE
 
-    url = work.drift().report()
-    return {"url": url, "links": {"MLflow run": url, "Report": f"{url}/artifacts/{REPORT_FILE}"}}
+    watch = work.drift()
+    url, links = watch.report(), watch.links()
+    return {"url": url, "links": {**links, "Report": f"{url}/artifacts/{REPORT_FILE}"} if links else {}}
 
 
 STEPS: Mapping[str, Callable[[StepWork], Result]] = {

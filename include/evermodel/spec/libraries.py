@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from evermodel.core.extras import EXTRAS, OF_SCHEME, extra_of, install_command, is_installed
 from evermodel.spec.model import ModelSpec
-from evermodel.spec.source import FilesSource, IbisSource
+from evermodel.spec.source import BaseSource, FilesSource, IbisSource
 
 
 def libraries_of(spec: ModelSpec) -> dict[str, str]:
     """Return what a model's DAGs import beside the core: why each library is needed, by its import name."""
-    found = dict.fromkeys(EXTRAS["train"], "a retrain")
-    found["dvc"] = "tracking of snapshots"
+    if spec.watch is None:
+        found = dict.fromkeys(EXTRAS["train"], "a retrain")
+        found["dvc"] = "tracking of snapshots"
+    else:
+        found = {library: "the prediction log" for library in ("deltalake", "duckdb")}
     for candidate in spec.candidates:
         library = candidate.estimator.partition(".")[0]
         if library in EXTRAS["boosting"]:
@@ -18,16 +21,23 @@ def libraries_of(spec: ModelSpec) -> dict[str, str]:
     for column, watch in spec.drift.by_column.items():
         if watch.method != "calibrated":
             found["evidently"] = f"drift.by_column.{column}.method: {watch.method}"
-    if isinstance(spec.source, IbisSource):
-        found["ibis"] = "source.kind: ibis"
-        if spec.source.url.startswith("pyspark"):
-            found["pyspark"] = f"source.url: {spec.source.url}"
-    if isinstance(spec.source, FilesSource):
-        extra = OF_SCHEME.get(spec.source.path.partition("://")[0] if "://" in spec.source.path else "")
-        if extra:
-            found[EXTRAS[extra][0]] = f"source.path: {spec.source.path}"
+    for source in spec.sources:
+        found |= _of_source(source)
     if spec.score.engine == "spark":
         found["pyspark"] = "score.engine: spark"
+    return found
+
+
+def _of_source(source: BaseSource) -> dict[str, str]:
+    found = {}
+    if isinstance(source, IbisSource):
+        found["ibis"] = "source.kind: ibis"
+        if source.url.startswith("pyspark"):
+            found["pyspark"] = f"source.url: {source.url}"
+    if isinstance(source, FilesSource):
+        extra = OF_SCHEME.get(source.path.partition("://")[0] if "://" in source.path else "")
+        if extra:
+            found[EXTRAS[extra][0]] = f"source.path: {source.path}"
     return found
 
 

@@ -28,9 +28,10 @@ from evermodel.spec.parts import (
 )
 from evermodel.spec.rollout import RollbackSpec, RolloutSpec
 from evermodel.spec.serving import ScoreSpec, ServingSpec
-from evermodel.spec.source import SourceSpec
+from evermodel.spec.source import BaseSource, SourceSpec
 from evermodel.spec.training import CandidateSpec, SplitSpec, TrainingSpec
 from evermodel.spec.validation import ValidationSpec
+from evermodel.spec.watch import WatchSpec
 
 __all__ = ["CandidateSpec", "ModelSpec"]
 
@@ -64,8 +65,15 @@ class ModelSpec(SpecSection):
     source: SourceSpec
     time_column: str = Field(min_length=1, description="Time at which the row's features were known.")
     id_column: str = Field(min_length=1, description="Identifies a row, and joins predictions with labels.")
-    label: LabelSpec
+    label: LabelSpec = Field(
+        LabelSpec.model_construct(column=""),
+        description="Required, unless the model is only watched: then drift is monitored without labels, too.",
+    )
     features: FeaturesSpec
+    watch: WatchSpec | None = Field(
+        None,
+        description="Monitor a model that is trained and served elsewhere; takes the place of `candidates`.",
+    )
     cluster: str = Field(
         BY_DAY,
         min_length=1,
@@ -74,7 +82,9 @@ class ModelSpec(SpecSection):
     leaks: tuple[str, ...] = Field((), description="Columns that leak the label; rejected as features.")
     schedule: ScheduleSpec = ScheduleSpec()
     split: SplitSpec = SplitSpec()
-    candidates: tuple[CandidateSpec, ...] = Field(min_length=1)
+    candidates: tuple[CandidateSpec, ...] = Field(
+        (), description="Required, unless the model is only watched."
+    )
     training: TrainingSpec = TrainingSpec()
     seed: int = Field(0, ge=0)
     validation: ValidationSpec = ValidationSpec()
@@ -115,9 +125,23 @@ class ModelSpec(SpecSection):
             return {**data, "gate": {**gate, "metric": names[0]}}
         return data
 
+    @model_validator(mode="before")
+    @classmethod
+    def _context_is_logged(cls, data: Any) -> Any:
+        """Log the columns of `watch.context` as categories, unless they are features."""
+        context, features = _section(_section(data, "watch"), "context"), _section(data, "features")
+        if not isinstance(context, list) or not isinstance(features, dict):
+            return data
+        named = [*(features.get("numeric") or ()), *(features.get("categorical") or ())]
+        more = [name for name in context if name not in named]
+        return {
+            **data,
+            "features": {**features, "categorical": [*(features.get("categorical") or ()), *more]},
+        }
+
     @model_validator(mode="after")
     def _check_columns(self) -> ModelSpec:
-        problems = [*self._column_problems(), *self._value_problems()]
+        problems = [*self._kind_problems(), *self._column_problems(), *self._value_problems()]
         problems += self.gate.problems(self.task, self.features)
         problems += self.metrics.problems(
             self.gate.metrics, None if self.decision is None else self.decision.rule
@@ -129,16 +153,27 @@ class ModelSpec(SpecSection):
             raise ValueError("; ".join(problems))
         return self
 
+    def _kind_problems(self) -> list[str]:
+        """Return what contradicts the kind of the model: trained here, or watched."""
+        if self.watch is None:
+            problems = [] if self.labelled else ["label: this field is required"]
+            return problems + ([] if self.candidates else ["candidates: this field is required (or `watch`)"])
+        problems = ["candidates: a model with `watch` is not trained here (remove one of the two)"] * bool(
+            self.candidates
+        )
+        if self.watch.labels is not None and not self.labelled:
+            problems.append("label: name the `column` of watch.labels with the label")
+        own = [self.id_column, self.time_column, *self.features.names]
+        return problems + [f"watch: {name} has two roles" for name in self.watch.columns if name in own]
+
     def _column_problems(self) -> list[str]:
         names = self.features.names
         problems = [f"features: {n} is listed twice" for n, count in Counter(names).items() if count > 1]
         if not names:
             problems.append("features: name at least one numeric or categorical column")
-        roles = {
-            "label.column": self.label.column,
-            "id_column": self.id_column,
-            "time_column": self.time_column,
-        }
+        roles = {"id_column": self.id_column, "time_column": self.time_column}
+        if self.labelled:
+            roles = {"label.column": self.label.column, **roles}
         for role, column in roles.items():
             if column in names:
                 problems.append(
@@ -203,14 +238,31 @@ class ModelSpec(SpecSection):
     @property
     def watched(self) -> list[str]:
         """Columns whose drift is tested."""
-        return list(self.drift.columns or self.features.names)
+        context = self.watch.context if self.watch else ()
+        return list(self.drift.columns or [name for name in self.features.names if name not in context])
+
+    @property
+    def sources(self) -> list[BaseSource]:
+        """What is read: the source and, of a watched model, the tables of labels and of the reference."""
+        found: list[BaseSource] = [self.source]
+        if self.watch is not None:
+            found += [] if self.watch.labels is None else [self.watch.labels.source]
+            found += [] if self.watch.reference.source is None else [self.watch.reference.source]
+        return found
+
+    @property
+    def labelled(self) -> bool:
+        """Whether labels become known."""
+        return bool(self.label.column)
 
     @property
     def columns(self) -> list[str]:
-        """Columns of a snapshot, in their order: id, time, features, label."""
+        """Columns that are read from the source, in their order: id, time, features, a watched model's answers, label."""
         names = [self.id_column, self.time_column]
         names += [n for n in self.features.names if n not in names]
-        return [*names, self.label.column]
+        names += self.watch.columns if self.watch else ()
+        own_label = self.labelled and (self.watch is None or self.watch.labels is None)
+        return [*names, self.label.column] if own_label else names
 
     def canonical(self) -> dict[str, Any]:
         """Return the spec as JSON-ready data with every default written out."""
@@ -232,6 +284,10 @@ class ModelSpec(SpecSection):
         return json_digest(self.canonical())[:16]
 
 
+def _section(data: Any, name: str) -> Any:
+    return data.get(name) if isinstance(data, dict) else None
+
+
 def _unexpanded(value: Any, written: Any) -> Any:
     if isinstance(value, dict) and isinstance(written, Mapping):
         return {key: _unexpanded(item, written.get(key)) for key, item in value.items()}
@@ -247,4 +303,5 @@ def json_schema() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "evermodel model spec",
         **{key: value for key, value in schema.items() if key != "title"},
+        "anyOf": [{"required": ["label", "candidates"]}, {"required": ["watch"]}],
     }

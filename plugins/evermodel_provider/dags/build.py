@@ -82,7 +82,8 @@ def _built(kinds: Iterable[str], options: DagOptions, file: str) -> dict[str, DA
     found: dict[str, DAG] = {}
     for kind in kinds:
         build = import_module(f"evermodel_provider.dags.{kind}").build
-        made = [build(options, spec) for spec in options.specs] if kind in MODEL_KINDS else build(options)
+        specs = [spec for spec in options.specs if spec.watch is None or kind == "drift"]
+        made = [build(options, spec) for spec in specs] if kind in MODEL_KINDS else build(options)
         for dag in made:
             dag.fileloc = file
             found[dag.dag_id] = dag

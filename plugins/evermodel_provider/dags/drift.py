@@ -36,6 +36,6 @@ def build(options: DagOptions, spec: ModelSpec) -> DAG:
         ask_for_retrain = AskForRetrainOperator(task_id="ask_for_retrain", model=model)
 
         window >> verdict >> [evidently_report, alert, ask_for_retrain]
-        if spec.rollback.quality:
+        if spec.rollback.quality and spec.watch is None:
             verdict >> QualityGuardOperator(task_id="guard", model=model, **task_resources(spec, "registry"))
     return dag

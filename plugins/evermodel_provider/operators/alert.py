@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from evermodel.alerts.incidents.handler import Handled, IncidentHandler
     from evermodel.monitoring.drift.verdict import DriftVerdict
-    from evermodel.pipelines.drift import DriftRun
+    from evermodel.pipelines.drift import MonitoringRun
 
 
 class DriftAlertOperator(ModelOperator):
@@ -49,7 +49,7 @@ class DriftAlertOperator(ModelOperator):
         delivery = delivery_of(self.spec, self.hook.settings, done.message) if done.message else None
         return {**asdict(done), "delivery": delivery}
 
-    def _handler(self, watch: DriftRun, verdict: DriftVerdict, context: Context) -> IncidentHandler:
+    def _handler(self, watch: MonitoringRun, verdict: DriftVerdict, context: Context) -> IncidentHandler:
         from evermodel.pipelines.drift import incident_handler
         from evermodel_provider.notifications.slack_app import slack_users
 

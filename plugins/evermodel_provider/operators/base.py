@@ -12,7 +12,6 @@ from airflow.sdk import AssetAlias, BaseOperator, Param
 from evermodel.core.errors import SpecError
 from evermodel.core.step_contract import StepRequest
 from evermodel.spec import load_spec, spec_folder
-from evermodel.spec.window import whole_day
 from evermodel_provider.connections import use_airflow_connections
 from evermodel_provider.exceptions import airflow_errors
 from evermodel_provider.hooks.tracking import TrackingHook
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Asset, Context
 
     from evermodel.core.settings import Settings
-    from evermodel.pipelines.drift import DriftRun
+    from evermodel.pipelines.drift import MonitoringRun
     from evermodel.spec import ModelSpec
     from evermodel_provider.step_runner import Kind, StepRunner
 
@@ -188,11 +187,11 @@ class ModelOperator(BaseOperator):
         context["outlet_events"][alias].add(asset_of(self.spec.name), extra=facts)
         return True
 
-    def drift_watch(self) -> DriftRun:
-        """Return the drift run of this run's day."""
-        from evermodel.pipelines.drift import DriftRun
+    def drift_watch(self) -> MonitoringRun:
+        """Return the monitoring run of this run's window."""
+        from evermodel.pipelines.watch import monitoring_run
 
-        return DriftRun(self.spec, whole_day(self.as_of), self.hook.get_conn(), self.hook.settings)
+        return monitoring_run(self.spec, str(self.as_of), self.hook.get_conn, self.hook.settings)
 
 
 class RetrainStepOperator(ModelOperator):

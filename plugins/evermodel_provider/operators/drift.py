@@ -48,6 +48,8 @@ class DriftVerdictOperator(ModelOperator):
         """Return the evaluated predictions and their model version."""
         settings, day = self.hook.settings, f"{last_day(whole_day(self.as_of)).start:%Y-%m-%d}"
         log = predictions_data(settings, self.spec.name, day)
+        if self.spec.watch is not None:
+            return [log], []
         return [log, version_data(settings, self.spec.name, returned["version"])], []
 
 

@@ -95,7 +95,7 @@ class QualityGuardOperator(ModelOperator):
         from evermodel.registry.serving_reports import ServingReports
 
         watch, reports = self.drift_watch(), ServingReports.of(self.hook.settings)
-        done = watch_quality(self.spec, watch.client, watch.verdict(), watch.as_of, reports)
+        done = watch_quality(self.spec, self.hook.get_conn(), watch.verdict(), watch.as_of, reports)
         if done is None:
             raise AirflowSkipException("no rollback is due")
         announce(context, self.spec, self.hook.settings, done)

@@ -35,7 +35,8 @@ def answer_incident(app: SlackApp, action: str, value: str, person: str) -> tupl
     if spec.alerts.slack_connection != app.connection:
         return False, "This model's incidents are answered through another Slack app."
     answer = RESPONSES[action]
-    responder = IncidentResponder(spec, hook.get_conn(), message_queue(hook.settings), clock())
+    client = None if spec.watch else hook.get_conn()
+    responder = IncidentResponder(spec, client, message_queue(hook.settings), clock())
     span = MUTED_BY_BUTTON if answer == "muted" else None
     try:
         response = responder.respond(None, answer, by=name, span=span, note="", incident=form.incident)

@@ -15,11 +15,9 @@ from evermodel.alerts.incidents.response import Response, delete_responses, read
 from evermodel.alerts.incidents.response_message import response_line
 from evermodel.alerts.incidents.state import Action, Incident, IncidentState
 from evermodel.alerts.incidents.store import (
+    IncidentRecord,
     StoredIncidents,
     Transition,
-    read_incidents,
-    record,
-    write_incidents,
 )
 from evermodel.alerts.publisher import Publisher, slack_destination
 from evermodel.alerts.queue import MessageBatch, MessageQueue
@@ -32,8 +30,6 @@ from evermodel.spec import ModelSpec
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
-
-    from evermodel.registry.client import MlflowClient
 
 
 def answered(spec: ModelSpec, verdict: DriftVerdict, kind: str) -> Problem | None:
@@ -83,8 +79,8 @@ class IncidentHandler:
 
     Parameters
     ----------
-    run_id
-        The MLflow run of the day, which stores the history.
+    incidents
+        Where pages, digests and the gate find the incidents.
     draw
         Plots the columns into a PNG at a path; None for no plot.
     now
@@ -94,9 +90,8 @@ class IncidentHandler:
     """
 
     spec: ModelSpec
-    client: MlflowClient
+    incidents: IncidentRecord
     queue: MessageQueue
-    run_id: str
     links: Mapping[str, str]
     next_step: Callable[[ProblemKind], str]
     draw: Callable[[Path], Path] | None
@@ -127,8 +122,8 @@ class IncidentHandler:
                 self._tell(batch, done, after.of(done.kind), verdict, as_of, folder, response)
             batch.write(lambda connection: _write(connection, name, after, _answered_no_more(handled)))
             # For pages, digests and the gate. A step that is interrupted here and runs again decides the same.
-            write_incidents(self.client, name, after)
-            record(self.client, self.run_id, transitions)
+            self.incidents.write(after)
+            self.incidents.record(transitions)
         return sorted(handled, key=lambda done: (-RANK[done.severity], done.action == "quiet"))
 
     def remember_deliveries(self, handled: list[Handled]) -> dict[str, Delivery]:
@@ -148,11 +143,11 @@ class IncidentHandler:
             if stored != before:
                 with database.writing() as connection:
                     table.write(connection, name, stored)
-                write_incidents(self.client, name, stored)
+                self.incidents.write(stored)
         return found
 
     def _stored(self, database: Database) -> StoredIncidents:
-        tagged = read_incidents(self.client, self.spec.name)
+        tagged = self.incidents.read()
         with database.reading() as connection:
             return table.newest(connection, self.spec.name, tagged)
 

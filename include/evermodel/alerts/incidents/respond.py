@@ -17,7 +17,7 @@ from evermodel.alerts.incidents.response import (
 )
 from evermodel.alerts.incidents.response_message import response_message, withdrawn_message
 from evermodel.alerts.incidents.state import Incident
-from evermodel.alerts.incidents.store import StoredIncidents, read_incidents
+from evermodel.alerts.incidents.store import WATCHED, StoredIncidents, read_incidents
 from evermodel.alerts.publisher import Publisher
 from evermodel.alerts.queue import MessageBatch, MessageQueue
 from evermodel.core.errors import IncidentError
@@ -51,12 +51,14 @@ class IncidentResponder:
 
     Parameters
     ----------
+    client
+        Of MLflow; None for a watched model, whose answers are in the database alone.
     now
         The current time.
     """
 
     spec: ModelSpec
-    client: MlflowClient
+    client: MlflowClient | None
     queue: MessageQueue
     now: datetime
 
@@ -144,7 +146,8 @@ class IncidentResponder:
         **facts: str | None,
     ) -> None:
         model, name, at = self.spec.name, found.incident.id, self.now.isoformat(timespec="seconds")
-        audit(self.client, f"incident {answer}", model, incident=name, at=at, **facts)
+        if self.client is not None:
+            audit(self.client, f"incident {answer}", model, incident=name, at=at, **facts)
         batch = MessageBatch(self.queue)
         publisher = Publisher(self.queue, self.spec, self.now, batch)
         publisher.post("update", message, thread=f"{model}/{name}")
@@ -165,15 +168,18 @@ class IncidentResponder:
         return found[0]
 
     def _open(self, database: Database) -> list[OpenIncident]:
-        tagged = None
-        with ignoring("RESOURCE_DOES_NOT_EXIST"):
-            tagged = read_incidents(self.client, self.spec.name)
+        tagged = StoredIncidents(WATCHED, {}) if self.client is None else self._tagged(self.client)
         if tagged is None:
             return []  # before the model's first retrain
         with database.reading() as connection:
             stored = table.newest(connection, self.spec.name, tagged)
             responses = read_responses(connection, self.spec.name)
         return _open_ones(stored, responses, self.now)
+
+    def _tagged(self, client: MlflowClient) -> StoredIncidents | None:
+        with ignoring("RESOURCE_DOES_NOT_EXIST"):
+            return read_incidents(client, self.spec.name)
+        return None
 
 
 def _open_ones(stored: StoredIncidents, responses: dict[str, Response], now: datetime) -> list[OpenIncident]:

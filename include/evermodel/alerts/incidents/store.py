@@ -7,9 +7,10 @@ day's transitions are a tag of that day's monitoring run, so one search finds th
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from evermodel.alerts.incidents.state import IncidentState
 from evermodel.core.formats import loads, stamped, unstamped
@@ -19,7 +20,10 @@ from evermodel.registry.tracking import paged
 from evermodel.spec.window import parse_moment
 
 if TYPE_CHECKING:
+    from evermodel.monitoring.verdict_history import VerdictHistory
     from evermodel.registry.client import MlflowClient
+
+WATCHED = "watched"  # the origin of models that no registry has
 
 # MLflow on a database keeps tags of a registered model up to 5,000 characters, and those of a run up to 8,000.
 MOST_STORED = 5000
@@ -71,6 +75,69 @@ class StoredIncidents:
     def having(self, kind: str, state: IncidentState) -> StoredIncidents:
         """Return a copy with one state replaced."""
         return replace(self, states={**self.states, kind: state})
+
+
+class IncidentRecord(Protocol):
+    """Where a model's incidents are kept beside the database, for those who read them."""
+
+    def read(self) -> StoredIncidents:
+        """Return the incidents as they are kept there."""
+        ...
+
+    def write(self, stored: StoredIncidents) -> None:
+        """Keep the incidents."""
+        ...
+
+    def record(self, transitions: Sequence[Transition]) -> None:
+        """Add to the history of the day; a repeated transition is kept once."""
+        ...
+
+
+@dataclass(frozen=True)
+class RegistryIncidents:
+    """The incidents of a registered model, in tags of MLflow: for pages, digests and the gate.
+
+    Parameters
+    ----------
+    run_id
+        The MLflow run of the day, which keeps the history.
+    """
+
+    client: MlflowClient
+    model: str
+    run_id: str
+
+    def read(self) -> StoredIncidents:
+        """Read the incidents of the registered model."""
+        return read_incidents(self.client, self.model)
+
+    def write(self, stored: StoredIncidents) -> None:
+        """Store the incidents with the registered model."""
+        write_incidents(self.client, self.model, stored)
+
+    def record(self, transitions: Sequence[Transition]) -> None:
+        """Add transitions to the day's run."""
+        record(self.client, self.run_id, list(transitions))
+
+
+@dataclass(frozen=True)
+class WatchedIncidents:
+    """The incidents of a watched model: the database alone keeps them, and the history is with its verdicts."""
+
+    history: VerdictHistory
+    as_of: datetime
+
+    def read(self) -> StoredIncidents:
+        """Return no incidents: those of the database hold."""
+        return StoredIncidents(WATCHED, {})
+
+    def write(self, stored: StoredIncidents) -> None:
+        """Do nothing: they are in the database."""
+
+    def record(self, transitions: Sequence[Transition]) -> None:
+        """Add transitions to the verdict of the window."""
+        if transitions:
+            self.history.add(self.as_of, transitions=[asdict(_clipped(one)) for one in transitions])
 
 
 def read_incidents(client: MlflowClient, model: str) -> StoredIncidents:

@@ -2,4 +2,4 @@
 
 from evermodel.cli.scaffold.draft import Draft, draft_spec
 
-__all__ = ["Draft", "draft", "draft_spec", "table"]
+__all__ = ["Draft", "draft", "draft_spec", "table", "watch"]

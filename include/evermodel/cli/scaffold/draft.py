@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -75,12 +75,13 @@ def draft_spec(
         shape = shape_rows(table, roles, order, today)
         delay = _delay(table, roles, shape)
         spans = choose_spans(shape, table.rows, roles.label, delay)
-        lines = _Lines(table, roles, shape, spans, model or _model_name(origin))
+        lines = _Lines(table, roles, shape, spans, model or model_name(origin))
         text = "\n".join(lines.all()) + "\n"
     return Draft(text, ModelSpec.model_validate(yaml.safe_load(text)), spans.as_of)
 
 
-def _model_name(origin: Origin) -> str:
+def model_name(origin: Origin) -> str:
+    """Return a model's name for what is in a table."""
     plain = re.sub(r"[^a-z0-9]+", "_", origin.stem.lower()).strip("_")
     return plain if plain[:1].isalpha() else f"model_{plain}".rstrip("_")
 
@@ -122,9 +123,9 @@ class _Lines:
         yield f"# To try it on this data, as of {day}, the first day that sees all of it: evermodel train {self.model} --as-of {day},"
         yield f"# or trigger the DAG {dag_id('retrain', self.model)} with that day."
         yield f"name: {self.model}"
-        yield _field("description", f"Predicts {self.roles.label.column}.")
+        yield field("description", f"Predicts {self.roles.label.column}.")
         yield "owner: ml"
-        yield _field("task", self.roles.label.task) + _comment(self.roles.label.note)
+        yield field("task", self.roles.label.task) + comment(self.roles.label.note)
         yield ""
 
     def _source(self) -> Iterator[str]:
@@ -132,7 +133,7 @@ class _Lines:
         source = self.table.origin.source()
         if self.shape.query is not None:
             source.pop("table", None)
-        yield from (f"  {_field(key, value)}" for key, value in source.items())
+        yield from (f"  {field(key, value)}" for key, value in source.items())
         for note in self.shape.notes:
             yield from _wrapped(note, "  ")
         if self.shape.query is not None:
@@ -142,20 +143,20 @@ class _Lines:
 
     def _columns(self) -> Iterator[str]:
         roles = self.roles
-        yield _field("time_column", self.shape.time) + _comment("when the features were known")
-        yield _field("id_column", self.shape.identity)
+        yield field("time_column", self.shape.time) + comment("when the features were known")
+        yield field("id_column", self.shape.identity)
         yield "label:"
-        yield f"  {_field('column', roles.label.column)}"
+        yield f"  {field('column', roles.label.column)}"
         why = "a guess: time from the event until the label is known"
         if roles.later is not None:
             why = f"nine of ten rows have their {roles.later} by then"
         if self.shape.made_up:
             why = "the times are synthetic, so no delay applies"
-        yield f"  delay: {format_span(self.spans.delay)}" + _comment(why)
+        yield f"  delay: {format_span(self.spans.delay)}" + comment(why)
         yield ""
         yield "features:"
-        yield from _listed("numeric", roles.numeric, "  ")
-        yield from _listed("categorical", roles.categorical, "  ")
+        yield from listed("numeric", roles.numeric, "  ")
+        yield from listed("categorical", roles.categorical, "  ")
         if roles.leaks:
             yield ""
             yield from _wrapped(
@@ -163,7 +164,7 @@ class _Lines:
                 "",
             )
             yield "leaks:"
-            yield from (f"  - {_scalar(column)}" + _comment(why) for column, why in roles.leaks.items())
+            yield from (f"  - {_scalar(column)}" + comment(why) for column, why in roles.leaks.items())
         if roles.left_out:
             yield ""
             yield "# Columns that are not used as features:"
@@ -172,14 +173,14 @@ class _Lines:
 
     def _time(self) -> Iterator[str]:
         made = self.shape.made_up
-        yield "schedule:" + _comment("UTC; null: manual runs only")
+        yield "schedule:" + comment("UTC; null: manual runs only")
         if made:
             yield "  # The times are synthetic and do not continue, so nothing is scheduled."
         plan = ("null",) * 3 if made else ('"0 6 * * 1"', '"0 3 * * *"', '"0 4 * * *"')
         yield from (f"  {key}: {cron}" for key, cron in zip(("retrain", "score", "drift"), plan, strict=True))
         yield ""
         about = f"in the order of time; about {self.spans.rows:,} rows in all"
-        yield "split:" + _comment(about)
+        yield "split:" + comment(about)
         for part in ("train", "validation", "test"):
             yield f"  {part}: {format_span(getattr(self.spans, part))}"
         yield ""
@@ -187,7 +188,7 @@ class _Lines:
     def _training(self) -> Iterator[str]:
         boosting, linear, params = _CANDIDATES[self.roles.label.task]
         leaves = 31 if self.spans.rows >= 5000 else 7
-        yield "candidates:" + _comment("the best on the validation part is compared with the champion")
+        yield "candidates:" + comment("the best on the validation part is compared with the champion")
         yield "  - name: boosted_trees"
         yield f"    estimator: sklearn.ensemble.{boosting}"
         yield f"    params: {{max_iter: 100, learning_rate: 0.06, max_leaf_nodes: {leaves}}}"
@@ -197,12 +198,12 @@ class _Lines:
         yield ""
 
     def _checks(self) -> Iterator[str]:
-        yield "validation:" + _comment("the first valid snapshot writes a schema file next to this one")
-        yield f"  min_rows: {max(1, self.spans.rows // 2)}" + _comment("half of the current split")
+        yield "validation:" + comment("the first valid snapshot writes a schema file next to this one")
+        yield f"  min_rows: {max(1, self.spans.rows // 2)}" + comment("half of the current split")
         label = self.roles.label
         rare = min(label.classes.values(), default=0) / self.table.rows
         if label.classes and rare < 0.015:
-            yield f"  min_class_share: {rare / 3:.2g}" + _comment(
+            yield f"  min_class_share: {rare / 3:.2g}" + comment(
                 f"the rarest class has {rare:.2%} of the rows"
             )
         holes = {c: 1 - self.table.columns[c].known / self.table.rows for c in self.roles.features}
@@ -210,13 +211,12 @@ class _Lines:
         if holes:
             yield "  max_null_share_by_column:"
             yield from (
-                f"    {_field(c, str(min(1.0, round(s + 0.2, 2))))}".replace("'", "")
-                for c, s in holes.items()
+                f"    {field(c, str(min(1.0, round(s + 0.2, 2))))}".replace("'", "") for c, s in holes.items()
             )
         yield ""
         yield from _gate(label)
         yield ""
-        yield "approval: auto" + _comment(
+        yield "approval: auto" + comment(
             "manual, with `approvers: [login]`: one of them decides before a version ships"
         )
         if not self.shape.made_up:
@@ -225,39 +225,41 @@ class _Lines:
             yield f"  window: {format_span(self.spans.drift)}"
             if self.spans.drift_rows < _USUAL_WINDOW_ROWS:
                 least = max(20, self.spans.drift_rows // 2)
-                yield f"  min_rows: {least}" + _comment(f"a window holds about {self.spans.drift_rows}")
+                yield f"  min_rows: {least}" + comment(f"a window holds about {self.spans.drift_rows}")
 
 
 def _gate(label: Label) -> Iterator[str]:
     yield "gate:"
     if label.task == "binary":
         yield "  metric: roc_auc"
-        yield "  floor: 0.6" + _comment("0.5 is chance")
-        yield "  margin: 5%" + _comment(
+        yield "  floor: 0.6" + comment("0.5 is chance")
+        yield "  margin: 5%" + comment(
             "of the champion's gain over no skill: a loss that counts as not worse"
         )
     elif label.task == "multiclass":
         total = sum(label.classes.values())
         entropy = -sum(n / total * math.log(n / total) for n in label.classes.values())
         yield "  metric: log_loss"
-        yield f"  floor: {entropy:.3g}" + _comment("what the class shares alone reach")
+        yield f"  floor: {entropy:.3g}" + comment("what the class shares alone reach")
         yield "  margin: 5%"
     else:
         yield "  metric: rmse"
-        yield f"  floor: {label.sd:.4g}" + _comment("what the mean alone reaches")
-        yield "  margin: 5%" + _comment(
+        yield f"  floor: {label.sd:.4g}" + comment("what the mean alone reaches")
+        yield "  margin: 5%" + comment(
             "of the champion's gain over the mean: a loss that counts as not worse"
         )
 
 
-def _listed(key: str, columns: dict[str, str], indent: str) -> Iterator[str]:
+def listed(key: str, columns: Mapping[str, str], indent: str) -> Iterator[str]:
+    """Yield the lines of a list of columns with their reasons; none of an empty one."""
     if not columns:
         return
     yield f"{indent}{key}:"
-    yield from (f"{indent}  - {_scalar(column)}{_comment(why)}" for column, why in columns.items())
+    yield from (f"{indent}  - {_scalar(column)}{comment(why)}" for column, why in columns.items())
 
 
-def _field(key: str, value: str) -> str:
+def field(key: str, value: str) -> str:
+    """Return a field of YAML on one line."""
     return f"{_scalar(key)}: {_scalar(value)}"
 
 
@@ -273,7 +275,8 @@ def _scalar(value: str) -> str:
     )
 
 
-def _comment(why: str) -> str:
+def comment(why: str) -> str:
+    """Return a comment for the end of a line; nothing for nothing."""
     return f"    # {' '.join(why.split())}" if why else ""
 
 

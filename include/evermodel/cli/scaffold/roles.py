@@ -83,15 +83,15 @@ def guess_roles(table: SourceTable, label: str, time: str | None, identity: str 
                 f"it has: {', '.join(table.columns)}",
             )
     target = guess_label(table, label)
-    time = time or _guess_time(table, label)
-    identity = identity or _guess_id(table, label, time)
+    time = time or guess_time(table, label)
+    identity = identity or guess_id(table, label, time)
     numeric: dict[str, str] = {}
     categorical: dict[str, str] = {}
     left_out: dict[str, str] = {}
     for column in table.columns.values():
         if column.name in (label, time, identity):
             continue
-        kind, reason = _kind(column)
+        kind, reason = kind_of(column)
         {"numeric": numeric, "categorical": categorical}.get(kind, left_out)[column.name] = reason
     leaks = _leaks(table, target, numeric, categorical)
     for leak in leaks:
@@ -147,7 +147,8 @@ def _binary(label: str, column: TableColumn, values: dict[str, int]) -> Label:
     return Label(label, "binary", expression, note, {"1": values[rare], "0": values[common]})
 
 
-def _guess_time(table: SourceTable, label: str) -> str | None:
+def guess_time(table: SourceTable, label: str) -> str | None:
+    """Guess the column of the time; None without one."""
     times = [c for c in table.columns.values() if c.is_time and c.name != label and c.known == c.rows]
     ranked = sorted(
         times,
@@ -165,7 +166,8 @@ def _later_time(table: SourceTable, time: str | None, label: str) -> str | None:
     return next((c for c in others if _KNOWN_LATE.search(c)), None) if time else None
 
 
-def _guess_id(table: SourceTable, label: str, time: str | None) -> str | None:
+def guess_id(table: SourceTable, label: str, time: str | None) -> str | None:
+    """Guess the column that identifies a row; None without one."""
     unique = [
         c
         for c in table.columns.values()
@@ -177,7 +179,7 @@ def _guess_id(table: SourceTable, label: str, time: str | None) -> str | None:
     return next((c.name for c in (*named, *counts, *texts)), None)
 
 
-def _kind(column: TableColumn) -> tuple[str, str]:
+def kind_of(column: TableColumn) -> tuple[str, str]:
     """Return numeric, categorical or left_out, and why."""
     if (reason := _useless(column)) is not None:
         return "left_out", reason

@@ -115,6 +115,20 @@ slack_requests = Table(
     Column("at", Double, nullable=False),
 )
 
+# The verdicts on watched models, one per window; for programs of yours too, so its columns stay. `content` is ours.
+verdicts = Table(
+    "evermodel_verdict",
+    metadata,
+    Column("model", NAME, primary_key=True),
+    Column("window_end", String(40), primary_key=True),  # ISO 8601, UTC: texts sort as times
+    Column("window_start", String(40), nullable=False),
+    Column("version", NAME, nullable=False),
+    Column("severity", String(20), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("window_rows", BigInteger, nullable=False),
+    Column("content", JSON_TEXT, nullable=False),
+)
+
 # What people answered to open incidents; a row goes with its incident.
 incident_responses = Table(
     "evermodel_incident_response",

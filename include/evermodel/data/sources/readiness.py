@@ -66,13 +66,15 @@ def _arrived(spec: ModelSpec, day: Window, now: datetime | None) -> Arrival:
 
 
 def predictions_ready(spec: ModelSpec, lake: StoragePath, window: Window) -> Readiness:
-    """Tell whether the prediction log holds rows of the window's last day.
+    """Tell whether the prediction log, or the source of a watched model's predictions, holds rows of the window's last day.
 
     Raises
     ------
     SourceError
-        A file of the log is damaged.
+        A file of the log is damaged, or the source cannot be read as declared.
     """
+    if spec.watch is not None:
+        return source_ready(spec, window)
     import pyarrow as pa
     import pyarrow.parquet as pq
 

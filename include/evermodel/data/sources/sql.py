@@ -133,9 +133,20 @@ def schema_of(spec: ModelSpec, names: Sequence[str], rows: Sequence[Row]) -> pa.
     kinds[spec.id_column] = pa.int64() if _first(spec.id_column, names, rows, int) else pa.string()
     text_time = _first(spec.time_column, names, rows, str)
     kinds[spec.time_column] = pa.string() if text_time else pa.timestamp("us", tz="UTC")
+    for name in spec.watch.columns if spec.watch else ():
+        kinds[name] = _answer_kind(name, names, rows)
     text_label = spec.task == "multiclass" or _first(spec.label.column, names, rows, str)
     kinds[spec.label.column] = pa.string() if text_label else pa.float64()
     return pa.schema([(name, kinds[name]) for name in names])
+
+
+def _answer_kind(name: str, names: Sequence[str], rows: Sequence[Row]) -> pa.DataType:
+    """Return the type of an answer or a version, by the first rows."""
+    import pyarrow as pa
+
+    if _first(name, names, rows, str):
+        return pa.string()
+    return pa.bool_() if _first(name, names, rows, bool) else pa.float64()
 
 
 def to_batch(rows: Sequence[Row], schema: pa.Schema) -> pa.RecordBatch:

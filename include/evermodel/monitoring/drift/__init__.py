@@ -8,6 +8,7 @@ __all__ = [
     "family",
     "history",
     "judge",
+    "profile",
     "profiles",
     "quiet_days",
     "reference_and_current",

@@ -6,13 +6,14 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from evermodel.core.atomic import replacing
 from evermodel.core.storage import ObjectState, StoragePath, readable
-from evermodel.data.prediction_log import days_of, files_of, read_log
+from evermodel.data.prediction_log import log_of, read_files
 from evermodel.monitoring.drift.profile import JOINT_ROWS, DayProfile, merged, profile, thinned
 from evermodel.monitoring.drift.reference_and_current import ExactRows
 from evermodel.monitoring.drift.rows import LogRows
@@ -55,7 +56,7 @@ class Profiles:
 
     def days(self) -> list[date]:
         """Return the days that the log has, the oldest first."""
-        return days_of(self.spec, self.lake)
+        return sorted(self._files)
 
     def merged(self, days: Sequence[date]) -> DayProfile | None:
         """Return some days put together; None when none of them has rows."""
@@ -66,25 +67,25 @@ class Profiles:
         """Return what identifies the logs of some days."""
         for day in days:
             if day not in self._states:
-                self._states[day] = self._fingerprint(_whole(day))
+                self._states[day] = self._fingerprint(day)
         text = "|".join(self._states[day] for day in days)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def _find(self, day: date) -> DayProfile | None:
-        window = _whole(day)
-        if not files_of(self.spec, self.lake, window):
+        if day not in self._files:
             return None
         file = self.folder / f"date={day.isoformat()}" / "profile.parquet"
-        fingerprint = self._fingerprint(window)
+        fingerprint = self._fingerprint(day)
         kept = _load(file, fingerprint)
         if kept is not None:
             return kept if kept.rows else None
-        made = self._make(window)
+        made = self._make(day)
         _save(made, file, fingerprint)
         return made if made.rows else None
 
-    def _make(self, window: Window) -> DayProfile:
-        table = read_log(self.spec, self.lake, window)
+    def _make(self, day: date) -> DayProfile:
+        window = _whole(day)
+        table = read_files(self.spec, self._files[day], window)
         side = ExactRows(
             table,
             frozenset([*self.spec.features.numeric, "score"]),
@@ -94,9 +95,16 @@ class Profiles:
         found = profile(side, [*self.spec.features.names, *answers(self.spec)])
         return replace(found, samples={**found.samples, **_by_version(self.spec, table)})
 
-    def _fingerprint(self, window: Window) -> str:
-        files = files_of(self.spec, self.lake, window)
-        text = "|".join(f"{file.name}:{_state_of(file)}" for file in files)
+    @cached_property
+    def _files(self) -> dict[date, list[StoragePath]]:
+        """The files of each day of the log, listed once."""
+        found: dict[date, list[StoragePath]] = {}
+        for file in log_of(self.spec, self.lake).files():
+            found.setdefault(file.day, []).append(file.path)
+        return found
+
+    def _fingerprint(self, day: date) -> str:
+        text = "|".join(f"{file.name}:{_state_of(file)}" for file in self._files.get(day, ()))
         columns = ",".join([*self.spec.features.numeric, ";", *self.spec.features.categorical])
         return hashlib.sha256(f"{_RECIPE}|{columns}|{text}".encode()).hexdigest()[:16]
 

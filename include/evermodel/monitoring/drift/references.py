@@ -108,7 +108,7 @@ class References:
         return self._found[wanted]
 
     def _training(self, wanted: ReferenceSpec) -> Reference:
-        words = f"training, {_length(self.fitted)} until {_day(self.fitted.end)}"
+        words = f"{self._fitted_words}, {_length(self.fitted)} until {_day(self.fitted.end)}"
         side = self._shared_side("training", lambda: self.training)
         return self._checked(words, f"training-{self._fitted_key}", side)
 
@@ -118,7 +118,7 @@ class References:
             return self._training(wanted)
         side = self._shared_side(f"weekday {days}", lambda: _of_weekdays(self.training, self.spec, days))
         named = ", ".join(f"{_WEEKDAYS[day]}s" for day in days)
-        words = f"training, {named} of {_length(self.fitted)} until {_day(self.fitted.end)}"
+        words = f"{self._fitted_words}, {named} of {_length(self.fitted)} until {_day(self.fitted.end)}"
         return self._checked(words, f"weekday-{self._fitted_key}", side)
 
     def _trailing(self, wanted: ReferenceSpec) -> Reference:
@@ -158,7 +158,7 @@ class References:
             rows = LogRows(self.held_out, [column], self.version)
             side = self._shared_side(f"held out {column}", lambda: rows, rows.numbers)
             return self._checked(
-                f"held-out predictions of version {self.version}", f"held-out-{self.version}", side
+                f"{self._held_out_words} of version {self.version}", f"held-out-{self.version}", side
             )
         if wanted.kind == "trailing":
             days, words = days_before(self.window, wanted.span), "before the window"
@@ -210,6 +210,14 @@ class References:
     def _least_days(self) -> int:
         """Days of the log below which a reference could not tell how much days differ by themselves."""
         return 3 * max(1, round(self.spec.drift.window / timedelta(days=1)))
+
+    @property
+    def _held_out_words(self) -> str:
+        return "held-out predictions" if self.spec.watch is None else "predictions of the reference"
+
+    @property
+    def _fitted_words(self) -> str:
+        return "training" if self.spec.watch is None else "reference"
 
     @property
     def _fitted_key(self) -> str:

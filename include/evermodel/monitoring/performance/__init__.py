@@ -13,6 +13,7 @@ __all__ = [
     "matured_performance",
     "monitor",
     "objectives",
+    "past_windows",
     "performance_metric",
     "promotion_effect",
     "report",

@@ -133,6 +133,17 @@ def with_known_labels(
     return _with_labels(spec, log, LabelLog(spec, lake).kept_until(window, as_of))[0]
 
 
+def labelled_rows(spec: ModelSpec, lake: StoragePath, period: Window, as_of: datetime) -> pa.Table:
+    """Return the predictions of a period with the labels that were known at a moment: the baseline of a watched model.
+
+    The reading of the labels is kept apart from those of evaluations, which are of other predictions.
+    """
+    predictions = deduplicated(read_log(spec, lake, period))
+    readings = LabelLog(spec, lake / "promises")
+    labels, _ = readings.known_at(period, as_of, predictions["prediction_id"])
+    return _with_labels(spec, predictions, labels)[0]
+
+
 def deduplicated(predictions: pa.Table) -> pa.Table:
     """Keep the last row of each prediction: by time, then by version.
 
@@ -173,7 +184,7 @@ def _with_labels(spec: ModelSpec, log: pa.Table, labels: pa.Table) -> tuple[pa.T
 
 def label_quality(spec: ModelSpec, state: LabelState) -> tuple[str, ...]:
     """Return the problems of the labels themselves; without new labels a model is not monitored."""
-    if state.predictions < spec.performance.min_rows:
+    if state.predictions < spec.performance.min_rows or not spec.labelled:
         return ()
     lines = []
     share = state.labelled / state.predictions

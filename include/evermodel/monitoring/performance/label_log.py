@@ -13,6 +13,7 @@ from evermodel.core.atomic import replacing
 from evermodel.core.formats import loads, stamped
 from evermodel.core.storage import StoragePath, files_in, readable
 from evermodel.data.dtypes import with_label
+from evermodel.data.foreign_log import label_source
 from evermodel.data.sources import read_labels
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window, file_stamp
@@ -85,8 +86,10 @@ class LabelLog:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        if not self.spec.labelled:
+            return self._schema.empty_table().select(["prediction_id", "label"]), LabelCounts()
         file = self.folder / f"as_of={file_stamp(as_of)}.parquet"
-        reach = Window(window.start - _SLACK, window.end)
+        reach = self._reach(window, as_of)
         if file.exists() and _counts_of(file)[1] <= reach.start.isoformat():
             counts = _counts_of(file)[0]
         else:
@@ -103,7 +106,13 @@ class LabelLog:
 
     def kept_until(self, window: Window, as_of: datetime) -> pa.Table:
         """Return the labels of a window as the readings until a moment kept them; the source is not read."""
-        return self._known(Window(window.start - _SLACK, window.end), as_of, including=True)
+        return self._known(self._reach(window, as_of), as_of, including=True)
+
+    def _reach(self, window: Window, as_of: datetime) -> Window:
+        """Return when the labels of a window's predictions may be dated."""
+        # A table of labels dates a row when its label became known.
+        apart = self.spec.watch is not None and self.spec.watch.labels is not None
+        return Window(window.start - _SLACK, as_of if apart else window.end)
 
     def _news(
         self, reach: Window, as_of: datetime, ids: pa.ChunkedArray[Any]
@@ -111,7 +120,7 @@ class LabelLog:
         """Compare the source with earlier readings."""
         import pyarrow as pa
 
-        spec = self.spec
+        spec = label_source(self.spec)
         rows = with_label(spec, read_labels(spec, reach))
         label = rows[spec.label.column]
         source = pa.table(

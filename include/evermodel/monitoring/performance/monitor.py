@@ -185,11 +185,13 @@ def _answers(spec: ModelSpec, rows: pa.Table) -> tuple[Floats, NDArray[Any]]:
 def _findings(
     spec: ModelSpec, joined: LabelJoin, baseline: Baseline, training: pa.Table | None
 ) -> list[DriftTest]:
-    words = f"test rows of version {baseline.version}"
+    rows = "test rows" if spec.watch is None else "the reference"
+    words = f"{rows} of version {baseline.version}"
     own = _by(joined.rows, baseline.version)  # another version's errors are not concept drift
     found = concept_findings(spec, baseline.rows, own, words)
     if training is not None:
-        found.append(label_finding(spec, training, joined.rows, "training"))
+        words = "training" if spec.watch is None else words
+        found.append(label_finding(spec, training, joined.rows, words))
     return found
 
 

@@ -1,0 +1,76 @@
+"""The section `watch`: a model that is trained and served elsewhere, and monitored here by its log of predictions."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, time, timedelta
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from evermodel.spec.parts import Column, Span, SpecSection
+from evermodel.spec.source import SourceSpec
+
+
+def _moment(value: object) -> Any:
+    """Take a day for its midnight; YAML reads an unquoted one as a date."""
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return datetime.combine(value, time())
+    return value
+
+
+Moment = Annotated[datetime, BeforeValidator(_moment)]
+
+
+class ReferencePeriod(SpecSection):
+    """The period whose rows are the reference, and whose performance is the baseline."""
+
+    start: Moment = Field(description="First day, or a time; without a zone it is UTC.")
+    end: Moment = Field(description="End, exclusive.")
+    source: SourceSpec | None = Field(
+        None,
+        description="Table with the rows, such as the training data; default: the predictions themselves.",
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ReferencePeriod:
+        if self.start.replace(tzinfo=None) >= self.end.replace(tzinfo=None):
+            raise ValueError("start must be before end")
+        return self
+
+
+class LabelTable(SpecSection):
+    """A table of labels apart from the predictions."""
+
+    source: SourceSpec
+    id_column: Column | None = Field(
+        None, description="Id of the prediction; default: the model's `id_column`."
+    )
+    time_column: Column | None = Field(
+        None, description="When the label became known; default: the model's `time_column`."
+    )
+
+
+class WatchSpec(SpecSection):
+    """How the predictions of a foreign model are read; `source` of the spec is where they are."""
+
+    prediction: Column = Field(description="Column of the score, or of the predicted class (multiclass).")
+    predicted: Column | None = Field(None, description="Column of the decision of a binary model, if logged.")
+    version: Column | None = Field(
+        None,
+        description="Column of the model's version; a new version gets a reference and a baseline of its own.",
+    )
+    context: tuple[Column, ...] = Field(
+        (), description="Columns for slices and business metrics that are not tested for drift."
+    )
+    reference: ReferencePeriod
+    labels: LabelTable | None = Field(
+        None, description="Table of the labels; default: `label.column` is a column of the predictions."
+    )
+    late: Span = Field(
+        timedelta(days=3), description="How late rows may arrive; younger days are read again at each look."
+    )
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of the predictions beside id, time and features."""
+        return [name for name in (self.prediction, self.predicted, self.version) if name is not None]
