@@ -206,6 +206,7 @@ def test_without_labels_versions_and_classes_drift_is_found_and_performance_unkn
 
 def test_incidents_and_requests_need_no_registry(model: ForeignModel, tmp_path: Path) -> None:
     model.write(pa.concat_tables([foreign_rows(range(35)), foreign_rows(range(35, 50), shift=2.0)]))
+    model.spec_data["alerts"] = {"remind": "3d"}
     actions, wanted = [], []
     for number in (35, 42, 43):
         run = model.run(number)
