@@ -3,4 +3,4 @@
 Imports `monitoring` and what stands below it.
 """
 
-__all__ = ["automatic_rollback", "eligibility", "promotion", "rollback", "rollout"]
+__all__ = ["automatic_rollback", "eligibility", "promotion", "rollback", "rollout", "serving_watch"]

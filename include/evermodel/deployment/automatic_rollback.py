@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from evermodel.core.errors import RegistryConflictError, RollbackError
 from evermodel.deployment.rollback import roll_back, rollback_target, served_by
+from evermodel.deployment.serving_watch import look
 from evermodel.monitoring.performance.promotion_effect import WatchedPromotion
 from evermodel.registry.registry import AUTOMATIC, ModelRegistry
 from evermodel.registry.registry_entry import Promotion, RegistryEntry
-from evermodel.registry.serving_heartbeats import Reports, VersionCounts, added
 from evermodel.spec import ModelSpec
-from evermodel.spec.rollout import RollbackSpec
-from evermodel.stats.histogram import quantile, slower_than
-from evermodel.stats.sequential import above
 
 if TYPE_CHECKING:
     from evermodel.monitoring.drift.verdict import DriftVerdict
@@ -26,17 +22,16 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _KEY = "guard/"
-LEVEL = 0.01  # chance that a champion within its limits is ever rolled back for errors or response times
-_CHECKS = 2
-_TAIL = 0.01  # the part of the requests above a p99
 _REPORTED_FOR = timedelta(days=1)
-_SKEW = timedelta(minutes=1)  # clocks of two machines
 
 
 def watch_serving(
     spec: ModelSpec, client: MlflowClient, reports: ServingReports, now: datetime
 ) -> Promotion | None:
-    """Check the counts of the serving processes since the promotion, and roll back if they exceed a limit.
+    """Look at what the serving processes have counted since the last look, and roll back if it shows a rise above a limit.
+
+    What other models or versions show at the same time is an outage, and what one of several hosts shows is that host's
+    fault: neither counts (see `serving_watch`).
 
     Returns
     -------
@@ -48,8 +43,8 @@ def watch_serving(
     promotion = revertible_promotion(past, spec.rollback.within, now)
     if promotion is None:
         return _own(past, now)
-    counts = counts_since(reports.read(spec.name), promotion)
-    return _act(spec, client, reports, seen, promotion, serving_fault(spec.rollback, counts))
+    fault = look(spec.rollback, reports, spec.name, promotion, now).fault(spec.rollback)
+    return _act(spec, client, reports, seen, promotion, fault)
 
 
 def watch_quality(
@@ -100,43 +95,6 @@ def revertible_promotion(past: Sequence[Promotion], within: timedelta, now: date
         return None
     age = now - datetime.fromisoformat(last.at)
     return last if timedelta(0) <= age <= within else None
-
-
-def counts_since(reports: Reports, promotion: Promotion) -> VersionCounts:
-    """Return the sum of all processes' counts of the champion since its promotion, stopped processes included."""
-    began = datetime.fromisoformat(promotion.at) - _SKEW
-    total = VersionCounts()
-    for report in (*reports.live, *reports.gone):
-        fresh = report.version == promotion.version and datetime.fromisoformat(report.since) >= began
-        if fresh and promotion.version in report.counts:
-            total = added(total, report.counts[promotion.version])
-    return total
-
-
-def serving_fault(spec: RollbackSpec, counts: VersionCounts) -> str | None:
-    """Return the limit that the champion exceeds; None if none is proved to be exceeded.
-
-    The tests are sequential (see `evermodel.stats.sequential`): a champion at its limits is rolled back with a chance of
-    at most `LEVEL` over all evaluations.
-    """
-    if counts.requests < spec.min_requests:
-        return None
-    proof = math.log(_CHECKS / LEVEL)
-    if spec.error_rate is not None and _too_many(counts.errors, counts.requests, spec.error_rate, proof):
-        rate = counts.errors / counts.requests
-        return f"{counts.errors:,} of {counts.requests:,} requests failed ({rate:.2%}), limit {spec.error_rate:.2%}"
-    if spec.p99_ms is not None:
-        slow, total = slower_than(counts.buckets, spec.p99_ms / 1000)
-        if _too_many(slow, total, _TAIL, proof):
-            p99 = 1000 * quantile(counts.buckets, 1 - _TAIL)
-            return f"p99 is {p99:.3g} ms over {total:,} requests, limit {spec.p99_ms:g} ms"
-    return None
-
-
-def _too_many(hits: int, tries: int, limit: float, proof: float) -> bool:
-    if limit >= 1 or tries == 0:
-        return False
-    return hits > 0 if limit <= 0 else bool(above(hits, tries, limit) >= proof)
 
 
 def quality_fault(verdict: DriftVerdict, watched: WatchedPromotion) -> str | None:

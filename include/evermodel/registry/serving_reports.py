@@ -80,6 +80,22 @@ class ServingReports:
         """Return the reports of a model's running and ended processes; see `live`."""
         return self._read(model)
 
+    def everywhere(self, model: str) -> list[ServingReport]:
+        """Return the reports of all models' processes that have answered, ended ones included.
+
+        Parameters
+        ----------
+        model
+            The one whose reports of earlier releases are taken over.
+        """
+        mine = self._read(model)
+        table = serving_reports.c
+        query = select(table.instance, table.content, (now() - table.seen).label("age"))
+        with open_database(self.address).reading() as connection:
+            rows = connection.execute(query.where(table.model != model, table.answered)).all()
+        others = _sorted(found for found in map(_report, rows) if found is not None)
+        return [*mine.live, *mine.gone, *others.live, *others.gone]
+
     def served(self, model: str) -> dict[str, datetime]:
         """Return the versions that ever answered a request, with the time of the first report.
 

@@ -17,6 +17,7 @@ FEWEST_LABELS = 100  # of each version: below, a mean is no normal variable
 _CORRELATIONS = (
     np.arange(9) / 10
 )  # of neighbouring days, that are thought possible: the larger, the less likely
+_LARGEST_LOG = 700.0
 _DISTANCES = np.concatenate([[0.0], np.geomspace(0.1, 30, 40)])  # of a limit, in standard deviations
 
 
@@ -135,6 +136,74 @@ def radius(variance: ArrayLike, rows: ArrayLike, level: float) -> Floats:
     mixed = now * np.asarray(rows) / _TARGET_ROWS * (wish + math.log1p(wish))
     width: Floats = np.sqrt(now * (now + mixed) / mixed * (wish + np.log1p(mixed / now)))
     return width
+
+
+_MULTIPLES = np.array([1.5, 2.0, 4.0, 16.0, 64.0])  # of the odds at the limit: rises that are looked for
+
+
+@dataclass(frozen=True)
+class RateDetector:
+    """Detects that a rate has risen above a limit, whenever it does.
+
+    An e-detector of Shiryaev and Roberts' kind: at each look the evidence grows by the time since the last one and is
+    multiplied by the likelihood ratio of what is new, for each of some rises; their mean counts. While the rate is at
+    most the limit, the mean run length until the evidence reaches ``a`` is at least ``a``, in units of that time.
+
+    Parameters
+    ----------
+    evidence
+        Logarithms, by rise; empty at the start.
+    hits, tries
+        Since the evidence last was that of no rise.
+
+    References
+    ----------
+    Shin, Ramdas, Rinaldo (2023), E-detectors: a nonparametric framework for sequential change detection,
+    New England J. Statist. Data Sci. 2 (theorem 2.4).
+
+    Examples
+    --------
+    >>> found = RateDetector()
+    >>> for day in range(200):
+    ...     found = found.after(hits=10, tries=1000, limit=0.02, elapsed=1)
+    >>> round(found.run_length, 1) <= 1
+    True
+    >>> for day in range(2):
+    ...     found = found.after(hits=60, tries=1000, limit=0.02, elapsed=1)
+    >>> found.run_length > 1e6, found.hits, found.tries
+    (True, 120, 2000)
+    """
+
+    evidence: tuple[float, ...] = ()
+    hits: int = 0
+    tries: int = 0
+
+    def after(self, hits: int, tries: int, limit: float, elapsed: float) -> RateDetector:
+        """Return the state after a look.
+
+        Parameters
+        ----------
+        hits, tries
+            So many of so many since the last look.
+        elapsed
+            Time since then, in the unit of the run length.
+        """
+        if not 0 < limit < 1:
+            return RateDetector(hits=self.hits + hits, tries=self.tries + tries)
+        before = np.array(self.evidence) if self.evidence else np.full(len(_MULTIPLES), -math.inf)
+        rate = _MULTIPLES * limit / (1 - limit + _MULTIPLES * limit)
+        ratio = xlogy(hits, rate / limit) + (tries - hits) * (np.log1p(-rate) - math.log1p(-limit))
+        found = RateDetector(tuple((np.logaddexp(before, math.log(elapsed)) + ratio).tolist()))
+        if found.run_length <= 2 * elapsed:
+            return found
+        return RateDetector(found.evidence, self.hits + hits, self.tries + tries)
+
+    @property
+    def run_length(self) -> float:
+        """The evidence: a rate at the limit reaches it after this time, or later, on average."""
+        if not self.evidence:
+            return 0.0
+        return math.exp(min(float(logsumexp(self.evidence)) - math.log(len(_MULTIPLES)), _LARGEST_LOG))
 
 
 @dataclass(frozen=True)

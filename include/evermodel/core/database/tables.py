@@ -137,3 +137,11 @@ incident_responses = Table(
     Column("incident", NAME, primary_key=True),
     Column("content", JSON_TEXT, nullable=False),
 )
+
+# What the watch on a model's new champion has seen of the serving processes' counts, and its evidence.
+serving_watches = Table(
+    "evermodel_serving_watch",
+    metadata,
+    Column("model", NAME, primary_key=True),
+    Column("content", JSON_TEXT, nullable=False),
+)
