@@ -27,6 +27,7 @@ NAMES = (
     "data",
     "estimators",
     "page",
+    "features",
 )
 SCALES = ("full", "small")
 

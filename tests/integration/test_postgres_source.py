@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import psycopg
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from evermodel.core import connections
@@ -16,6 +19,8 @@ from evermodel.data.snapshots.snapshot import take_snapshot
 from evermodel.data.sources import arrival, read_window
 from evermodel.data.sources.sql import SqlRelation
 from evermodel.spec import ModelSpec
+from evermodel.spec.window import Window
+from support.event_tables import ON_ENGINES, START, events_spec, in_engine, mismatches, rows_and_events
 from support.small_model import between, moment, settings_in, small_rows, small_spec, write_rows
 
 pytestmark = pytest.mark.integration
@@ -115,3 +120,37 @@ def test_wrong_sql_is_told_in_the_words_of_the_server() -> None:
         )
     with pytest.raises(SourceError, match="several columns named id"):
         read_window(sql("SELECT *, carrier AS id FROM flights"), between(0, 1), with_label=True)
+
+
+def test_aggregates_are_those_of_plain_python_here_and_in_files(tmp_path: Path, server: str) -> None:
+    data = rows_and_events(rows=10_000, keys=300)
+    whole = Window(START, START + timedelta(days=12))
+    for name, table in data.items():
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+        _copy(server, "asked" if name == "rows" else name, table)
+    spec = in_engine(ON_ENGINES, connection="house")
+    here = read_window(spec, whole, with_label=True)
+    assert mismatches(spec, data, here) == 0
+    tables = {
+        name: {
+            **table.model_dump(exclude_unset=True),
+            "path": f"{tmp_path}/{name}.parquet",
+            "table": None,
+            "query": None,
+        }
+        for name, table in spec.source.tables.items()
+    }
+    files = events_spec(ON_ENGINES, path=f"{tmp_path}/rows.parquet", tables=tables)
+    names = [aggregate["name"] for aggregate in ON_ENGINES]
+    in_files = read_window(files, whole, with_label=True)
+    assert in_files.select(["id", *names]).to_pylist() == here.select(["id", *names]).to_pylist()
+
+
+def _copy(server: str, name: str, table: pa.Table) -> None:
+    kinds = {"int64": "bigint", "double": "float8", "string": "text", "timestamp[us, tz=UTC]": "timestamptz"}
+    columns = ", ".join(f"{field.name} {kinds[str(field.type)]}" for field in table.schema)
+    with psycopg.connect(server, autocommit=True) as house:
+        house.execute(f"CREATE TABLE {name} ({columns})")
+        with house.cursor().copy(f"COPY {name} FROM STDIN") as copy:
+            for row in zip(*(column.to_pylist() for column in table.columns), strict=True):
+                copy.write_row(row)

@@ -7,11 +7,13 @@ import shutil
 import sys
 import uuid
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
@@ -24,6 +26,8 @@ from evermodel.modeling.scoring.day import score_day
 from evermodel.modeling.scoring.spark import local_path, session_of
 from evermodel.registry.tracking import connect
 from evermodel.spec import ModelSpec
+from evermodel.spec.window import Window
+from support.event_tables import AGGREGATES, START, in_engine, mismatches, rows_and_events
 from support.prediction_logs import log_files
 from support.small_model import between, moment, publish, settings_in, small_rows, small_spec, write_rows
 
@@ -153,3 +157,15 @@ def test_spark_writes_the_day_that_this_process_writes(
     )
     with pytest.raises(SpecError, match=r"cannot read x\.parquet"):
         score_day(query, moment(3), client, there)
+
+
+def test_aggregates_of_events_are_those_of_plain_python(session: Any, tmp_path: Path) -> None:
+    data = rows_and_events(rows=2_000, keys=50)
+    for name, table in data.items():
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+        view = session.read.parquet(str(tmp_path / f"{name}.parquet"))
+        view.createOrReplaceTempView("asked" if name == "rows" else name)
+    some = [a for a in AGGREGATES if a["name"] in ("spent_mean", "dearest", "shops")]
+    spec = in_engine(some, url="pyspark://")
+    found = read_window(spec, Window(START, START + timedelta(days=12)), with_label=True)
+    assert mismatches(spec, data, found) == 0

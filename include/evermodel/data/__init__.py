@@ -8,6 +8,7 @@ __all__ = [
     "day_table",
     "dtypes",
     "examples",
+    "features",
     "foreign_log",
     "parquet",
     "prediction_log",

@@ -11,6 +11,7 @@ from evermodel.core.storage import path_in
 from evermodel.data.snapshots.dvc import pointer_text
 from evermodel.data.snapshots.store import snapshot_store
 from evermodel.data.validation.infer import infer_schema
+from evermodel.data.validation.point_in_time import leak_checks
 from evermodel.data.validation.profile import SnapshotProfile
 from evermodel.data.validation.quarantine import clean_snapshot, quarantine
 from evermodel.data.validation.report import ValidationReport
@@ -77,6 +78,8 @@ def validate_snapshot(retrain: RetrainRun, snapshot: Snapshot) -> Validated:
     aside = inside(settings.lake / "quarantine" / spec.name, f"{snapshot.digest}.parquet")
     with store.local(snapshot.path) as file:
         found = validate(spec, file, schema, None if good is None else good.profile, snapshot.window)
+        leaks = tuple(c for c in leak_checks(spec, file, snapshot.digest) if c.severity != "off")
+        found = replace(found, report=replace(found.report, checks=(*found.report.checks, *leaks)))
         if found.report.set_aside:
             held_back = quarantine(file, found.rules, aside)
             _LOG.warning("%d rows are quarantined in %s", held_back, aside)

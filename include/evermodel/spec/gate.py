@@ -15,7 +15,8 @@ from evermodel.spec.checks import (
     SecondaryMetric,
     SliceCheck,
 )
-from evermodel.spec.parts import METRIC_NAMES, FeaturesSpec, Margin, MetricName, Share, SpecSection, Task
+from evermodel.spec.features import FeaturesSpec
+from evermodel.spec.parts import METRIC_NAMES, Margin, MetricName, Share, SpecSection, Task
 
 
 class GateSpec(SpecSection):

@@ -13,12 +13,12 @@ from evermodel.core.formats import json_digest
 from evermodel.spec.alerts import AlertsSpec
 from evermodel.spec.decision import DecisionSpec, MetricsSpec
 from evermodel.spec.drift import DriftSpec, PerformanceSpec, RespondSpec, RetrainPolicy
+from evermodel.spec.features import FeaturesSpec, aggregate_problems
 from evermodel.spec.gate import GateSpec
 from evermodel.spec.parts import (
     BY_DAY,
     BY_ROW,
     METRIC_NAMES,
-    FeaturesSpec,
     LabelSpec,
     ResourcesSpec,
     ScheduleSpec,
@@ -142,6 +142,10 @@ class ModelSpec(SpecSection):
     @model_validator(mode="after")
     def _check_columns(self) -> ModelSpec:
         problems = [*self._kind_problems(), *self._column_problems(), *self._value_problems()]
+        features = self.features
+        problems += aggregate_problems(
+            features.aggregates, self.source.tables, features.numeric, features.categorical
+        )
         problems += self.gate.problems(self.task, self.features)
         problems += self.metrics.problems(
             self.gate.metrics, None if self.decision is None else self.decision.rule
@@ -263,6 +267,18 @@ class ModelSpec(SpecSection):
         names += self.watch.columns if self.watch else ()
         own_label = self.labelled and (self.watch is None or self.watch.labels is None)
         return [*names, self.label.column] if own_label else names
+
+    def event_columns(self, table: str) -> list[str]:
+        """Columns of a table that aggregates use beside its times and its id, sorted."""
+        members = [a for a in self.features.aggregates if a.table == table]
+        names = {name for a in members for name in (*a.columns, *(a.key or self.source.tables[table].key))}
+        return sorted(names)
+
+    @property
+    def entity_columns(self) -> list[str]:
+        """Columns of the rows by which events are found, sorted."""
+        tables = self.source.tables
+        return sorted({n for a in self.features.aggregates for n in a.key or tables[a.table].key})
 
     def canonical(self) -> dict[str, Any]:
         """Return the spec as JSON-ready data with every default written out."""

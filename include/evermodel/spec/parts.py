@@ -14,7 +14,6 @@ from pydantic import (
     Field,
     PlainSerializer,
     WithJsonSchema,
-    model_validator,
 )
 
 BY_DAY, BY_ROW = "day", "row"  # what counts as one draw of an evaluation; or the name of a feature
@@ -109,37 +108,6 @@ class LabelSpec(SpecSection):
 
     column: Column
     delay: Span = Field(timedelta(0), description="Time from the event until the label is known.")
-
-
-class FeaturesSpec(SpecSection):
-    """The columns that the model uses."""
-
-    numeric: tuple[Column, ...] = ()
-    categorical: tuple[Column, ...] = ()
-    module: str | None = Field(
-        None,
-        pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$",
-        description="Python module with `features(frame)`, `build_pipeline(spec, candidate)` or both.",
-    )
-    derived_numeric: tuple[Column, ...] = Field((), description="Numbers that `features` of the module adds.")
-    derived_categorical: tuple[Column, ...] = Field(
-        (), description="Categories that `features` of the module adds."
-    )
-
-    @model_validator(mode="after")
-    def _derived(self) -> FeaturesSpec:
-        derived = [*self.derived_numeric, *self.derived_categorical]
-        if derived and self.module is None:
-            raise ValueError("derived columns need a `module` with a function `features`")
-        twice = sorted({name for name in derived if name in self.names or derived.count(name) > 1})
-        if twice:
-            raise ValueError(f"{', '.join(twice)} listed twice among declared and derived columns")
-        return self
-
-    @property
-    def names(self) -> list[str]:
-        """All feature columns that come from the source, numeric first."""
-        return [*self.numeric, *self.categorical]
 
 
 class ScheduleSpec(SpecSection):

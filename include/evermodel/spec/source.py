@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, JsonValue, Tag, model_validator
 
+from evermodel.spec.features import EventTable
 from evermodel.spec.parts import Span, SpecSection
 
 _IMPORT_PATH = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
@@ -66,6 +67,22 @@ class BaseSource(SpecSection):
         None,
         description="Days older than this are read once and cached; null reads all of them each time.",
     )
+    tables: dict[str, EventTable] = Field(
+        default_factory=dict, description="Tables of events that `features.aggregates` aggregate, by name."
+    )
+
+    @model_validator(mode="after")
+    def _tables_of_this_kind(self) -> BaseSource:
+        for name, table in self.tables.items():
+            if self._in_engine and (table.path is not None or (table.table or table.query) is None):
+                raise ValueError(f"tables: {name}: set `table` or `query` in the engine of this source")
+            if not self._in_engine and table.path is None:
+                raise ValueError(f"tables: {name}: set `path`; only `kind: ibis` reads tables of an engine")
+        return self
+
+    @property
+    def _in_engine(self) -> bool:
+        return False
 
     @property
     def told(self) -> str:
@@ -144,6 +161,10 @@ class IbisSource(BaseSource):
                 "`url` contains a password, and specs are stored with every run; use `connection`"
             )
         return self
+
+    @property
+    def _in_engine(self) -> bool:
+        return True
 
     @property
     def told(self) -> str:

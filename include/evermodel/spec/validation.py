@@ -31,6 +31,7 @@ CheckKind = Literal[
     "null_jump",
     "vanished_category",
     "mean_shift",
+    "point_in_time",
 ]
 CheckSeverity = Literal["off", "warn", "quarantine", "fail"]
 CHECK_KINDS: tuple[str, ...] = get_args(CheckKind)

@@ -41,7 +41,20 @@ class FilesRelation(Relation[FilesSource]):
         _use_filesystem(self.spec, duck, self.source.path)
         duck.execute(f"CREATE VIEW source AS SELECT * FROM {self._reader(duck, columns)}")
         duck.execute(f"CREATE VIEW rows AS {self.source.query or 'SELECT * FROM source'}")
-        names = [row[0] for row in duck.execute("DESCRIBE rows").fetchall()]
+        self._require(duck, "rows", columns)
+
+    def open_events(self, duck: duckdb.DuckDBPyConnection, view: str, columns: Sequence[str]) -> None:
+        """Make a view of these files with their events, which may lie beside others of `open`."""
+        self._duck = duck
+        _require_present(self.spec, self.source.path)
+        _use_filesystem(self.spec, duck, self.source.path)
+        query = (self.source.query or "SELECT * FROM source").strip().rstrip(";")
+        reader = self._reader(duck, columns)
+        duck.execute(f"CREATE VIEW {view} AS WITH source AS (SELECT * FROM {reader}) SELECT * FROM ({query})")
+        self._require(duck, view, columns)
+
+    def _require(self, duck: duckdb.DuckDBPyConnection, view: str, columns: Sequence[str]) -> None:
+        names = [row[0] for row in duck.execute(f"DESCRIBE {view}").fetchall()]
         require_columns(self.spec, names, columns)
 
     def unreadable(self, error: Exception) -> EvermodelError:

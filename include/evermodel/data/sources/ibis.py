@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from evermodel.core.connections import connections
 from evermodel.core.errors import SourceError
 from evermodel.core.extras import named_extras
+from evermodel.data.features import with_aggregates
+from evermodel.data.sources.events import (
+    event_table_columns,
+    events_of,
+    events_within,
+    literal,
+    read_columns,
+)
 from evermodel.data.sources.relation import Arrival, Relation, Stream, imported, require_columns, steps
 from evermodel.spec.source import IbisSource
 from evermodel.spec.window import Window, parse_moment
@@ -31,8 +39,7 @@ class IbisRelation(Relation[IbisSource]):
     def open(self, duck: duckdb.DuckDBPyConnection, window: Window, columns: Sequence[str]) -> Stream:
         """Make the relation `rows` of a stream that the engine fills."""
         with self._connected() as engine:
-            rows = self._within(self._expression(engine, columns), window)
-            schema = rows.select(*columns).schema().to_pyarrow()
+            schema = self._rows(engine, window, columns).schema().to_pyarrow()
         stream = Stream(schema, self._batches(window, columns))
         duck.register("rows", stream.reader())
         return stream
@@ -43,7 +50,7 @@ class IbisRelation(Relation[IbisSource]):
             expression = self._expression(engine, [self.spec.time_column])
             time = expression[self.spec.time_column]
             counted = self._within(expression, window).count().to_pyarrow().as_py()
-            past = time <= self._literal(time, now + timedelta(days=1))
+            past = time <= literal(time, now + timedelta(days=1))
             facts = (
                 expression.aggregate(newest=time.max(where=past), future=(~past).sum())
                 .to_pyarrow()
@@ -57,14 +64,24 @@ class IbisRelation(Relation[IbisSource]):
     def on_spark(self, window: Window, columns: Sequence[str]) -> Any:
         """Return the window's rows as a DataFrame of Spark, whose connection this has to be."""
         with self._connected() as engine:
-            rows = self._within(self._expression(engine, columns), window).select(*columns)
-            return engine._session.sql(engine.compile(rows))
+            return engine._session.sql(engine.compile(self._rows(engine, window, columns)))
+
+    def events(
+        self, table: str, window: Window, keys: Mapping[str, Collection[Any]] | None = None
+    ) -> pa.Table:
+        """Return what a table of events holds for a window's rows; see `read_events`."""
+        import pyarrow as pa
+
+        with self._connected() as engine:
+            columns = event_table_columns(self.spec, table)
+            events = events_within(self.spec, table, self._events(engine, table), window)
+            expression = events_of(self.spec, table, events, keys).select(*columns)
+            return pa.Table.from_batches(_batches_of(engine, expression), expression.schema().to_pyarrow())
 
     def _batches(self, window: Window, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         with self._connected() as engine:
-            expression = self._expression(engine, columns)
             for part in steps(window, self.source.step):
-                yield from _batches_of(engine, self._within(expression, part).select(*columns))
+                yield from _batches_of(engine, self._rows(engine, part, columns))
 
     @contextmanager
     def _connected(self) -> Iterator[Any]:
@@ -88,13 +105,35 @@ class IbisRelation(Relation[IbisSource]):
         url = connections().url(self.source.connection)
         return url.set(drivername=url.get_backend_name()).render_as_string(hide_password=False)
 
+    def _rows(self, engine: Any, window: Window, columns: Sequence[str]) -> Any:
+        """Return the columns of a window's rows, aggregates of events among them."""
+        rows = self._within(self._expression(engine, read_columns(self.spec, columns)), window)
+        wanted = [a for a in self.spec.features.aggregates if a.name in columns]
+        if wanted:
+            tables = {
+                name: events_within(self.spec, name, self._events(engine, name), window)
+                for name in dict.fromkeys(a.table for a in wanted)
+            }
+            if engine.name == "postgres":
+                # Its guesses about results of windows are far too low: it would compare all rows with all events.
+                engine.raw_sql("SET enable_nestloop = off; SET jit = off").close()
+            rows = rows.select(*read_columns(self.spec, columns))
+            rows = with_aggregates(self.spec, rows, tables, engine.name, [a.name for a in wanted])
+        return rows.select(*columns)
+
+    def _events(self, engine: Any, name: str) -> Any:
+        table = self.spec.source.tables[name]
+        if table.table is not None:
+            return self._table(engine, table.table)
+        assert table.query is not None
+        return _query(engine, table.query, f"evermodel_{name}")
+
     def _expression(self, engine: Any, columns: Sequence[str]) -> Any:
         source = self.source
         if source.table is not None:
-            schema, _, table = source.table.rpartition(".")
-            expression = self._table(engine, table, schema or None)
+            expression = self._table(engine, source.table)
         elif source.query is not None:
-            expression = _query(engine, source.query)
+            expression = _query(engine, source.query, "evermodel_query")
         else:
             assert source.expression is not None
             expression = imported(self.spec, source.expression, "source.expression")(engine)
@@ -105,42 +144,37 @@ class IbisRelation(Relation[IbisSource]):
             expression = expression.mutate(**{self.spec.time_column: time.cast("timestamp")})
         return expression
 
-    def _table(self, engine: Any, name: str, schema: str | None) -> Any:
+    def _table(self, engine: Any, written: str) -> Any:
         from ibis.common.exceptions import TableNotFound
 
+        schema, _, name = written.rpartition(".")
         try:
-            return engine.table(name, database=schema)
+            return engine.table(name, database=schema or None)
         except TableNotFound as error:
-            near = difflib.get_close_matches(name, _table_names(engine, schema), n=1)
+            near = difflib.get_close_matches(name, _table_names(engine, schema or None), n=1)
             raise SourceError(
-                f"model {self.spec.name}: the table {self.source.table} does not exist in {self.source.connection or self.source.url}",
-                f"did you mean {near[0]}?" if near else "correct `source.table`; a dot separates the schema",
+                f"model {self.spec.name}: the table {written} does not exist in {self.source.connection or self.source.url}",
+                f"did you mean {near[0]}?"
+                if near
+                else "correct `table` in `source`; a dot separates the schema",
             ) from error
 
     def _within(self, expression: Any, window: Window) -> Any:
         time = expression[self.spec.time_column]
-        start, end = (self._literal(time, moment) for moment in (window.start, window.end))
+        start, end = (literal(time, moment) for moment in (window.start, window.end))
         return expression.filter(time >= start, time < end)
 
-    def _literal(self, time: Any, moment: datetime) -> Any:
-        import ibis
 
-        utc = moment.astimezone(UTC)
-        if time.type().timezone is None:
-            return ibis.literal(utc.replace(tzinfo=None), type="timestamp")
-        return ibis.literal(utc, type="timestamp('UTC')")
-
-
-def _query(engine: Any, query: str) -> Any:
+def _query(engine: Any, query: str, view: str) -> Any:
     """Return a query as an expression.
 
     Ibis 12.0 asks DuckDB 2 and PostgreSQL for a query's columns in ways that fail; those of a view it can tell.
     """
     if engine.name not in ("duckdb", "postgres"):
         return engine.sql(query)
-    with engine._safe_raw_sql(f"CREATE TEMPORARY VIEW evermodel_query AS {query}"):
+    with engine._safe_raw_sql(f"CREATE OR REPLACE TEMPORARY VIEW {view} AS {query}"):
         pass
-    return engine.table("evermodel_query")
+    return engine.table(view)
 
 
 def _batches_of(engine: Any, rows: Any) -> Iterator[pa.RecordBatch]:

@@ -172,13 +172,18 @@ def folder_of(model: str, lake: StoragePath) -> StoragePath:
 
 def _key(spec: ModelSpec) -> str:
     """Return the cache key: everything that determines the content of the days."""
+    whole = spec.canonical()
     content: dict[str, Any] = {
-        "source": {k: v for k, v in spec.canonical()["source"].items() if k not in _NOT_CONTENT},
+        "source": {
+            k: v for k, v in whole["source"].items() if k not in _NOT_CONTENT and (k, v) != ("tables", {})
+        },
         "columns": spec.columns,
         "time": spec.time_column,
         "task": spec.task,
         "numeric": list(spec.features.numeric),
     }
+    if spec.features.aggregates:
+        content["aggregates"] = whole["features"]["aggregates"]
     return json_digest(content)[:16]
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evermodel.core.errors import EvermodelError, SourceError
+from evermodel.data.sources.events import LocalEvents, read_columns
 from evermodel.data.sources.files import FilesRelation
 from evermodel.data.sources.ibis import IbisRelation
 from evermodel.data.sources.plain import plain_rows
@@ -68,6 +69,7 @@ def stream_window(
     scratch: Path | None = None,
     in_order: bool = True,
     batch_rows: int = BATCH_ROWS,
+    columns: Sequence[str] | None = None,
 ) -> Iterator[WindowRows]:
     """Read the rows of a window, ordered by time and id, in bounded memory.
 
@@ -81,6 +83,8 @@ def stream_window(
         Folder for what does not fit into memory while it is sorted; the system's if not given.
     in_order
         Without it, the rows come as the source has them, and nothing is sorted; text may come as a dictionary.
+    columns
+        Instead of the spec's: any that the source has, or aggregates.
 
     Raises
     ------
@@ -89,13 +93,15 @@ def stream_window(
     SourceUnavailableError
         The source cannot be reached, or broke off.
     """
-    columns = [name for name in spec.columns if with_label or name != spec.label.column]
+    columns = list(columns or [name for name in spec.columns if with_label or name != spec.label.column])
     plain = None if in_order else plain_rows(spec, window, columns, batch_rows)
     if plain is not None:
         yield WindowRows(plain.reader(), _relation(spec).unreadable)
         return
     # Without a sort, one thread reads faster than anybody takes the rows, and holds fewer of them.
-    with _opened(spec, window, columns, scratch, threads=_THREADS if in_order else 1) as (duck, translate):
+    made = [a.name for a in spec.features.aggregates if a.name in columns]
+    threads = _THREADS if in_order or made else 1
+    with _opened(spec, window, columns, scratch, threads=threads) as (duck, translate):
         kinds = _kinds(duck)
         time = _time(spec, kinds)
         picked = ", ".join(_picked(spec, name, kinds, time) for name in columns)
@@ -109,7 +115,9 @@ def stream_window(
         yield WindowRows(reader, translate)
 
 
-def read_window(spec: ModelSpec, window: Window, *, with_label: bool) -> pa.Table:
+def read_window(
+    spec: ModelSpec, window: Window, *, with_label: bool, columns: Sequence[str] | None = None
+) -> pa.Table:
     """Read the rows of a window as one table; see `stream_window`.
 
     Returns
@@ -118,14 +126,36 @@ def read_window(spec: ModelSpec, window: Window, *, with_label: bool) -> pa.Tabl
     """
     import pyarrow as pa
 
-    with stream_window(spec, window, with_label=with_label) as rows:
+    with stream_window(spec, window, with_label=with_label, columns=columns) as rows:
         return pa.Table.from_batches(rows, schema=rows.schema)
 
 
 def read_labels(spec: ModelSpec, window: Window) -> pa.Table:
     """Read id, time and label of a window's rows."""
-    table = read_window(spec, window, with_label=True)
-    return table.select([spec.id_column, spec.time_column, spec.label.column])
+    columns = [spec.id_column, spec.time_column, spec.label.column]
+    return read_window(spec, window, with_label=True, columns=columns)
+
+
+def read_events(
+    spec: ModelSpec, table: str, window: Window, keys: Mapping[str, Collection[Any]] | None = None
+) -> pa.Table:
+    """Read what a table of `source.tables` holds for the rows of a window.
+
+    Parameters
+    ----------
+    keys
+        By key column the values to read the events of, with every version of an event; all if not given.
+
+    Returns
+    -------
+    Its times, its id and the columns that aggregates use.
+    """
+    relation = _relation(spec)
+    if isinstance(relation, IbisRelation):
+        with _translated(relation.unreadable):
+            return relation.events(table, window, keys)
+    with _engine(None) as duck, _translated(relation.unreadable):
+        return LocalEvents(spec, duck).read(table, window, keys)
 
 
 def arrival(spec: ModelSpec, window: Window, now: datetime | None = None) -> Arrival:
@@ -173,14 +203,28 @@ def _opened(
     spec: ModelSpec, window: Window, columns: list[str], scratch: Path | None, threads: int = _THREADS
 ) -> Iterator[tuple[duckdb.DuckDBPyConnection, Callable[[Exception], EvermodelError]]]:
     """Open a source in its own engine; yield the engine and the opened source."""
-    import duckdb
-
     relation = _relation(spec)
     stream: Stream | None = None
 
     def translate(error: Exception) -> EvermodelError:
         # What broke the stream off says more than what the engine makes of it.
         return relation.unreadable(stream.error if stream is not None and stream.error else error)
+
+    with _engine(scratch, threads) as duck:
+        made = [a.name for a in spec.features.aggregates if a.name in columns]
+        joined_there = isinstance(relation, IbisRelation)
+        with _translated(translate):
+            wanted = columns if joined_there else read_columns(spec, columns)
+            stream = relation.open(duck, window, wanted)
+            if made and not joined_there:
+                _join(spec, duck, window, wanted, made)
+        yield duck, translate
+
+
+@contextmanager
+def _engine(scratch: Path | None, threads: int = _THREADS) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open the local engine, bounded in memory; what it writes to disk is gone afterwards."""
+    import duckdb
 
     with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=scratch) as folder:
         duck = duckdb.connect(
@@ -200,11 +244,24 @@ def _opened(
             duck.execute(
                 "SET enable_progress_bar = false"
             )  # it would be drawn into the logs of long extractions
-            with _translated(translate):
-                stream = relation.open(duck, window, columns)
-            yield duck, translate
+            yield duck
         finally:
             duck.close()
+
+
+def _join(
+    spec: ModelSpec, duck: duckdb.DuckDBPyConnection, window: Window, columns: list[str], made: list[str]
+) -> None:
+    """Put the window's rows with their aggregates in the place of the relation `rows`."""
+    kinds = _kinds(duck)
+    time = _time(spec, kinds)
+    picked = ", ".join(_picked(spec, name, kinds, time) for name in columns)
+    within = f"{time} >= $start AND {time} < $end"
+    ends = {"start": window.start, "end": window.end}
+    duck.execute(f"CREATE TEMP TABLE evermodel_rows AS SELECT {picked} FROM rows WHERE {within}", ends)
+    sql = LocalEvents(spec, duck).join("evermodel_rows", window, made)
+    # A temporary view stands before the one, or the stream, of the source.
+    duck.execute(f"CREATE OR REPLACE TEMP VIEW rows AS {sql}")
 
 
 def _kinds(duck: duckdb.DuckDBPyConnection) -> dict[str, str]:

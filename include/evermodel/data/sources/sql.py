@@ -137,6 +137,8 @@ def schema_of(spec: ModelSpec, names: Sequence[str], rows: Sequence[Row]) -> pa.
         kinds[name] = _answer_kind(name, names, rows)
     text_label = spec.task == "multiclass" or _first(spec.label.column, names, rows, str)
     kinds[spec.label.column] = pa.string() if text_label else pa.float64()
+    for name in spec.entity_columns:
+        kinds.setdefault(name, pa.int64() if _first(name, names, rows, int) else pa.string())
     return pa.schema([(name, kinds[name]) for name in names])
 
 

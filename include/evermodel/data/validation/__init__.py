@@ -9,6 +9,7 @@ __all__ = [
     "ValidationReport",
     "infer",
     "leakage_hints",
+    "point_in_time",
     "profile",
     "quarantine",
     "report",

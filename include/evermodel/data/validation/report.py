@@ -142,6 +142,7 @@ DEFAULTS = {
     "null_jump": "fail",
     "vanished_category": "warn",
     "mean_shift": "warn",
+    "point_in_time": "fail",
 }
 
 

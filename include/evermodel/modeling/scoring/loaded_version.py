@@ -12,7 +12,7 @@ from evermodel.core.extras import named_extras
 from evermodel.modeling import model_store
 from evermodel.modeling.scoring.request_rows import Inputs, Row
 from evermodel.spec import ModelSpec
-from evermodel.spec.parts import FeaturesSpec
+from evermodel.spec.features import FeaturesSpec
 
 if TYPE_CHECKING:
     from pathlib import Path

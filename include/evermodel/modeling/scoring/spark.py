@@ -164,7 +164,8 @@ def source_rows(spec: ModelSpec, window: Window, session: Any) -> Any:
         from evermodel.data.sources.ibis import IbisRelation
 
         return IbisRelation(spec, source).on_spark(window, columns)
-    if isinstance(source, FilesSource) and source.query is None and ".csv" not in source.path:
+    plain = isinstance(source, FilesSource) and source.query is None and not spec.features.aggregates
+    if plain and isinstance(source, FilesSource) and ".csv" not in source.path:
         return _between(session.read.parquet(local_path(source.path)), spec, window, columns)
     raise SpecError(
         f"model {spec.name}: `score.engine: spark` cannot read {source.told}",

@@ -1,0 +1,166 @@
+"""The section `features`, and the tables of events that features aggregate as they were known at a row's time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from evermodel.core.names import did_you_mean
+from evermodel.spec.parts import Column, Span, SpecSection
+
+Function = Literal["count", "sum", "mean", "min", "max", "distinct", "last"]
+Value = bool | int | float | str
+
+
+def _several(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+Columns = Annotated[tuple[Column, ...], BeforeValidator(_several)]
+
+
+class EventTable(SpecSection):
+    """Events beside a model's rows: what happened to whom, when, and since when it is known."""
+
+    path: str | None = Field(
+        None, min_length=1, description="File, glob or URL; of the source kinds files, sql and python."
+    )
+    table: str | None = Field(
+        None,
+        min_length=1,
+        description="Table or view in the engine of `kind: ibis`; a dot separates the schema.",
+    )
+    query: str | None = Field(
+        None,
+        min_length=1,
+        description="SQL: over the table `source` of the files, or in the engine of `kind: ibis`.",
+    )
+    time_column: Column = Field(description="Time of the event.")
+    key: Columns = Field((), description="Columns, here and in the rows, that say whose event it is.")
+    arrival_column: Column | None = Field(
+        None, description="Time at which this version of the event was known."
+    )
+    lateness: Span = Field(
+        timedelta(0), description="Time from an event until it is known, where no column tells."
+    )
+    id_column: Column | None = Field(
+        None,
+        description="Identifies an event of which corrected versions arrive; the latest one known counts.",
+    )
+
+    @model_validator(mode="after")
+    def _known(self) -> EventTable:
+        if self.arrival_column is not None and self.lateness:
+            raise ValueError("set `arrival_column` or `lateness`, not both")
+        if self.id_column is not None and self.arrival_column is None:
+            raise ValueError("`id_column` needs an `arrival_column`, which tells the versions apart")
+        if self.table is not None and (self.query is not None or self.path is not None):
+            raise ValueError("set `table`, `query`, or `path` with or without a `query`")
+        return self
+
+
+class Aggregate(SpecSection):
+    """One feature: an aggregate of the events of a row's key before its time."""
+
+    name: Column = Field(description="The feature; also listed under `numeric` or `categorical`.")
+    table: str = Field(min_length=1, description="One of `source.tables`.")
+    function: Function
+    column: Column | None = Field(None, description="What is aggregated; `count` without it counts events.")
+    over: Span | None = Field(
+        None, description="Length of the window before the row's time; null, for `last` only: no limit."
+    )
+    key: Columns = Field((), description="Instead of the table's.")
+    where: dict[str, Value | tuple[Value, ...]] = Field(
+        default_factory=dict, description="Only events with this value, or one of these, in a column."
+    )
+    default: float | str | None = Field(
+        None, description="In place of a missing value: no event is seen, or `last` is missing."
+    )
+    decimals: int = Field(
+        6, ge=0, le=12, description="Decimals to which `sum` and `mean` round values, to add them exactly."
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Aggregate:
+        if self.column is None and self.function != "count":
+            raise ValueError(f"the function `{self.function}` needs a `column`")
+        if self.over is None and self.function != "last":
+            raise ValueError(f"the function `{self.function}` needs `over`, such as 7d")
+        if self.over is not None and self.over <= timedelta(0):
+            raise ValueError("`over` must be longer than zero")
+        if isinstance(self.default, str) and self.function != "last":
+            raise ValueError(f"the function `{self.function}` gives numbers; `default` must be one")
+        return self
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of events that it needs beside key and times."""
+        return [*([] if self.column is None else [self.column]), *self.where]
+
+
+class FeaturesSpec(SpecSection):
+    """The columns that the model uses."""
+
+    numeric: tuple[Column, ...] = ()
+    categorical: tuple[Column, ...] = ()
+    module: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$",
+        description="Python module with `features(frame)`, `build_pipeline(spec, candidate)` or both.",
+    )
+    derived_numeric: tuple[Column, ...] = Field((), description="Numbers that `features` of the module adds.")
+    derived_categorical: tuple[Column, ...] = Field(
+        (), description="Categories that `features` of the module adds."
+    )
+    aggregates: tuple[Aggregate, ...] = Field(
+        (), description="Features that aggregate `source.tables`, as known at each row's time."
+    )
+
+    @model_validator(mode="after")
+    def _derived(self) -> FeaturesSpec:
+        derived = [*self.derived_numeric, *self.derived_categorical]
+        if derived and self.module is None:
+            raise ValueError("derived columns need a `module` with a function `features`")
+        twice = sorted({name for name in derived if name in self.names or derived.count(name) > 1})
+        if twice:
+            raise ValueError(f"{', '.join(twice)} listed twice among declared and derived columns")
+        return self
+
+    @property
+    def names(self) -> list[str]:
+        """All feature columns that come from the source, numeric first."""
+        return [*self.numeric, *self.categorical]
+
+
+def aggregate_problems(
+    aggregates: tuple[Aggregate, ...],
+    tables: Mapping[str, EventTable],
+    numeric: tuple[str, ...],
+    categorical: tuple[str, ...],
+) -> Iterator[str]:
+    """Say what is wrong between the aggregates, the tables and the lists of features."""
+    made = {aggregate.name for aggregate in aggregates}
+    for number, one in enumerate(aggregates):
+        where = f"features.aggregates.{number}"
+        if sum(other.name == one.name for other in aggregates[:number]):
+            yield f"{where}.name: {one.name} is defined twice"
+        if one.name not in (*numeric, *categorical):
+            yield f"{where}.name: {one.name} is not listed under features.numeric or features.categorical"
+        if one.name in categorical and one.function != "last":
+            yield f"{where}.name: `{one.function}` gives a number, list {one.name} under features.numeric"
+        if one.name in numeric and isinstance(one.default, str):
+            yield f"{where}.default: {one.default} is not a number, and {one.name} is numeric"
+        table = tables.get(one.table)
+        if table is None:
+            hint = did_you_mean(one.table, list(tables)).removeprefix("; ")
+            yield f"{where}.table: {one.table} is not one of source.tables{f' ({hint})' if hint else ''}"
+            continue
+        key = one.key or table.key
+        if not key:
+            yield f"{where}.key: set it here or in source.tables.{one.table}"
+        yield from (f"{where}.key: {name} is an aggregate itself" for name in key if name in made)
+        if one.over is not None and one.over <= table.lateness:
+            yield f"{where}.over: must be longer than the lateness of {one.table}: no event would be seen"
