@@ -98,3 +98,21 @@ def test_rows_in_postgresql_become_a_message_in_slack_and_a_request(
     page = Path(shifted.xcom("evidently_report"))
     assert page.is_relative_to(watched.folder / "lake")
     assert "amount" in page.read_text(encoding="utf-8")
+
+
+def test_the_dag_looks_as_often_as_the_spec(tmp_path: Path, database: str) -> None:
+    from evermodel_provider.dags.drift import drift_cron
+
+    model, crons = ForeignModel(tmp_path, database), {}
+    for every in ("15min", "1h", "6h", "1d", "1w"):
+        model.spec_data["watch"]["every"] = every
+        crons[every] = drift_cron(model.spec)
+    assert crons == {
+        "15min": "1-59/15 * * * *",
+        "1h": "5 */1 * * *",
+        "6h": "5 */6 * * *",
+        "1d": "0 4 * * *",
+        "1w": "0 4 * * 1",
+    }
+    model.spec_data["schedule"] = {"drift": "30 * * * *"}
+    assert drift_cron(model.spec) == "30 * * * *"

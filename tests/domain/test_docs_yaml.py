@@ -41,6 +41,8 @@ def _shipped_with(part: dict[str, Any]) -> dict[str, Any]:
     """Return the shipped spec with a part changed; a source of another kind, or features, take the place of its own."""
     spec: dict[str, Any] = yaml.safe_load(SHIPPED.read_text())
     del spec["validation"]["ranges"]  # of columns that other features do not have
+    if "watch" in part:  # in place of candidates
+        del spec["candidates"]
     for name, value in part.items():
         kept = isinstance(value, dict) and "kind" not in value and name != "features"
         spec[name] = {**(spec.get(name) or {}), **value} if kept else value

@@ -12,7 +12,7 @@ import typer
 from evermodel.cli import output
 from evermodel.cli.exit_codes import NO
 from evermodel.cli.messages import send
-from evermodel.cli.options import AsJson, AsOf, Model, moment_of, read_spec
+from evermodel.cli.options import AsJson, AsOf, Model, read_spec, time_of
 from evermodel.monitoring.problems import RANK
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def drift(
 ) -> None:
     """Evaluate drift, data quality, performance and serving for the window that ends on a day."""
     output.quiet_libraries()
-    (spec, settings), moment = read_spec(model), moment_of(as_of)
+    (spec, settings), moment = read_spec(model), time_of(as_of)
     with output.step("start") as say:
         from evermodel.pipelines.watch import monitoring_run
         from evermodel.registry.tracking import connect
@@ -74,16 +74,26 @@ def _handle(watch: MonitoringRun, verdict: DriftVerdict) -> tuple[list[Handled],
 
     recommendation = watch.recommendation(verdict)
     watch.answer(recommendation.note)
+    if watch.spec.watch is not None:
+        advice = f"the policy requests a retrain from whoever trains {watch.spec.name}: {recommendation.note}"
+        asked = "The policy requests a retrain; its asset event comes from the drift DAG."
+    else:
+        advice, asked = _commands(watch, recommendation.note)
+    with tempfile.TemporaryDirectory() as folder:
+        handled = incident_handler(watch, verdict, {}, asked).handle(verdict, watch.as_of, Path(folder))
+    return handled, advice if recommendation.wanted else recommendation.note
+
+
+def _commands(watch: MonitoringRun, reason: str) -> tuple[str, str]:
+    """Return what to type for a retrain, for the terminal and for a message."""
     advice = (
         f"the policy requests a retrain: evermodel train {watch.spec.name} --as-of {watch.as_of:%Y-%m-%d} "
-        f'--reason "{recommendation.note}"'
+        f'--reason "{reason}"'
     )
     asked = (
         f"The policy requests a retrain: `evermodel train {watch.spec.name} --as-of {watch.as_of:%Y-%m-%d}`."
     )
-    with tempfile.TemporaryDirectory() as folder:
-        handled = incident_handler(watch, verdict, {}, asked).handle(verdict, watch.as_of, Path(folder))
-    return handled, advice if recommendation.wanted else recommendation.note
+    return advice, asked
 
 
 def _show(verdict: DriftVerdict, handled: list[Handled], recommendation: str) -> None:

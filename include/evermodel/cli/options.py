@@ -49,6 +49,16 @@ def read_spec(model: str) -> tuple[ModelSpec, Settings]:
     return load_spec(model, settings), settings
 
 
+def time_of(as_of: str | None) -> datetime:
+    """Return the time of a command's `--as-of`, by default now; raises `EvermodelError` unless it is an ISO date or time."""
+    from evermodel.spec.window import parse_moment
+
+    try:
+        return parse_moment(as_of or datetime.now(UTC))
+    except ValueError as error:
+        raise EvermodelError(f"{as_of} is no time", "write it as 2026-01-31 or 2026-01-31T14:00") from error
+
+
 def moment_of(as_of: str | None) -> datetime:
     """Return the moment of a command's `--as-of`, a midnight; raises `EvermodelError` unless it is an ISO date."""
     from evermodel.spec.window import whole_day

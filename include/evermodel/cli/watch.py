@@ -8,12 +8,45 @@ from typing import Annotated
 import typer
 
 from evermodel.cli import output
-from evermodel.cli.options import AsJson
+from evermodel.cli.options import AsJson, Model, read_spec, time_of
 from evermodel.core.atomic import write_text
 from evermodel.core.dag_ids import dag_id
 from evermodel.core.errors import SpecError
 
 watch = typer.Typer(help="Monitor a model that is trained and served elsewhere.", no_args_is_help=True)
+
+
+@watch.command()
+def backfill(
+    model: Model,
+    first: Annotated[str, typer.Option("--from", help="End of the first window (ISO date or time).")],
+    last: Annotated[str | None, typer.Option("--to", help="End of the last window. Default: now.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Evaluate the past of a watched model window by window; sends nothing, and can be interrupted."""
+    from evermodel.pipelines import watch as pipeline
+
+    spec, settings = read_spec(model)
+    if spec.watch is None:
+        raise SpecError(f"model {model} is not watched", "score and evaluate it with `evermodel backtest`")
+    output.quiet_libraries()
+    with output.step("backfill") as say:
+        every = pipeline.backfill(spec, settings, time_of(first), time_of(last))
+        found = [verdict for verdict in every if verdict is not None]
+        say(f"{len(found)} windows")
+    rows = [
+        {
+            "window_end": one.end,
+            "version": one.version,
+            "severity": one.severity,
+            "reason": one.reason,
+            "metric": one.performance.value,
+        }
+        for one in found
+    ]
+    bad = [f"{one.end[:16]}  {one.severity:8}  {one.reason}" for one in found if one.severity != "none"]
+    head = f"{model}: {len(found)} windows evaluated, {len(bad)} with a problem"
+    output.answer(as_json, rows, "\n".join([head, *bad]))
 
 
 @watch.command("init")

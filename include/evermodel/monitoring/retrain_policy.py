@@ -19,7 +19,7 @@ from evermodel.monitoring.retrain_history import (
 from evermodel.registry.tags import AS_OF
 from evermodel.spec import ModelSpec
 from evermodel.spec.parts import format_span
-from evermodel.spec.window import parse_moment
+from evermodel.spec.window import file_stamp, parse_moment, whole_day
 
 if TYPE_CHECKING:
     from evermodel.registry.client import MlflowClient
@@ -110,7 +110,8 @@ def record_request(spec: ModelSpec, as_of: datetime, reason: str, client: Mlflow
 
 def request_of(spec: ModelSpec, as_of: datetime, reason: str) -> Request:
     """Return the request of a window; its run key is the same for repetitions."""
-    return Request(f"retrain/{spec.name}/drift-{as_of:%Y-%m-%d}", as_of.isoformat(), reason)
+    end = f"{as_of:%Y-%m-%d}" if as_of == whole_day(as_of) else file_stamp(as_of)
+    return Request(f"retrain/{spec.name}/drift-{end}", as_of.isoformat(), reason)
 
 
 def calling(spec: ModelSpec, severities: Mapping[str, Severity]) -> Severity:

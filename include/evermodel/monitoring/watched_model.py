@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from evermodel.core.atomic import replacing
 from evermodel.core.errors import EmptyWindowError, SourceError
@@ -13,24 +15,33 @@ from evermodel.data.foreign_log import reference_source
 from evermodel.data.prediction_log import read_log
 from evermodel.data.sources import read_window
 from evermodel.monitoring.drift.profile import of_version
-from evermodel.monitoring.drift.profiles import Profiles, answers, days_of_window
+from evermodel.monitoring.drift.profiles import Profiles, answers
 from evermodel.monitoring.performance.answers import clusters_in, level
 from evermodel.monitoring.performance.baseline import Baseline, rows_file
 from evermodel.monitoring.performance.label_join import WINDOWS_BEFORE, labelled_rows
 from evermodel.monitoring.performance.past_windows import WINDOWS
 from evermodel.monitoring.verdict import MonitoredChampion
 from evermodel.spec import ModelSpec
-from evermodel.spec.window import Window, drift_window, parse_moment
+from evermodel.spec.window import Window, drift_window, midnight, zone_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+_DAY = timedelta(days=1)
 
 
 def reference_period(spec: ModelSpec) -> Window:
     """Return the declared reference of a watched model."""
     assert spec.watch is not None
     period = spec.watch.reference
-    return Window(parse_moment(period.start), parse_moment(period.end))
+    return Window(*(_local(spec, moment) for moment in (period.start, period.end)))
+
+
+def _local(spec: ModelSpec, moment: datetime) -> datetime:
+    """Return a moment in UTC; without a zone it is in the model's."""
+    aware = moment.replace(tzinfo=zone_of(spec)) if moment.tzinfo is None else moment
+    return aware.astimezone(UTC)
 
 
 def first_needed(spec: ModelSpec, as_of: datetime) -> datetime:
@@ -59,23 +70,29 @@ def watched_model(spec: ModelSpec, lake: StoragePath, as_of: datetime) -> Monito
     version = _version(spec, profiles, drift_window(spec, as_of))
     since = _first_day(spec, profiles, version)
     # It came later than the reference, and took another one's place.
-    own = since is not None and since >= declared.end and since.date() > profiles.days()[0]
+    own = (
+        since is not None
+        and since >= declared.end
+        and since.astimezone(zone_of(spec)).date() > profiles.days()[0]
+    )
     length, apart = declared.end - declared.start, reference_source(spec)
     fitted, based = declared, declared
     if own:
         assert since is not None
         fitted, based = Window(since - length, since), Window(since, since + length)
-    if apart is None and not any(map(profiles.day, days_of_window(declared))):
+    if apart is None and not any(map(profiles.day, declared.days(zone_of(spec)))):
         raise SourceError(
             f"model {spec.name}: {spec.source.told} has no row in watch.reference, {declared}",
             "set it to a period that has predictions",
         )
     if apart is not None and not own:
-        training = read_window(apart, fitted, with_label=False)
+        training = _same_hours(spec, read_window(apart, fitted, with_label=False), as_of)
         based = Window(since or declared.end, (since or declared.end) + length)
         return MonitoredChampion(version, training, fitted, _baseline(spec, lake, version, based, as_of))
-    training = _renamed(spec, read_log(spec, lake, fitted))
+    training = _same_hours(spec, _renamed(spec, read_log(spec, lake, fitted)), as_of)
     answered = None if own else _by(training, version)
+    if own and spec.drift.window < _DAY:  # what is known of its first days is of whole days
+        answered = _by(_same_hours(spec, _renamed(spec, read_log(spec, lake, based)), as_of), version)
     return MonitoredChampion(
         version, training, fitted, _baseline(spec, lake, version, based, as_of), answered
     )
@@ -85,7 +102,7 @@ def _version(spec: ModelSpec, profiles: Profiles, window: Window) -> str:
     """Return the version with most answers on the last day of a window that has any."""
     (column,) = answers(spec)
     prefix = of_version(column, "")
-    for day in reversed(days_of_window(window)):
+    for day in reversed(window.days(zone_of(spec))):
         found = profiles.day(day)
         if found is None:
             continue
@@ -102,7 +119,7 @@ def _first_day(spec: ModelSpec, profiles: Profiles, version: str) -> datetime | 
     (column,) = answers(spec)
     name = of_version(column, version)
     day: date | None = next((d for d in profiles.days() if (p := profiles.day(d)) and p.has(name)), None)
-    return None if day is None else parse_moment(day.isoformat())
+    return None if day is None else midnight(spec, day)
 
 
 def _baseline(spec: ModelSpec, lake: StoragePath, version: str, period: Window, as_of: datetime) -> Baseline:
@@ -127,6 +144,25 @@ def _baseline(spec: ModelSpec, lake: StoragePath, version: str, period: Window, 
         return Baseline(version, None, None, note)
     rows = _renamed(spec, kept)
     return Baseline(version, level(spec, rows, clusters=clusters_in(spec, rows)), rows)
+
+
+def _same_hours(spec: ModelSpec, rows: pa.Table, as_of: datetime) -> pa.Table:
+    """Return the rows of the hours that a window covers, by the local clock; all of them for a window of days.
+
+    An hour of the night is compared with that hour of other days: hours differ more than days do.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    length = spec.drift.window
+    if length >= _DAY:
+        return rows
+    zone, micro = zone_of(spec), timedelta(microseconds=1)
+    end = as_of.astimezone(zone)
+    start = timedelta(hours=end.hour, minutes=end.minute) - length
+    local = pc.local_timestamp(rows[spec.time_column].cast(pa.timestamp("us", tz=str(zone))))
+    past = np.asarray(local.cast(pa.int64())) - start // micro
+    return rows.filter(pa.array(past % (_DAY // micro) < length // micro))
 
 
 def _renamed(spec: ModelSpec, rows: pa.Table) -> pa.Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from evermodel.alerts.incidents.respond import IncidentResponder
 from evermodel.alerts.incidents.store import IncidentRecord, WatchedIncidents
 from evermodel.alerts.publisher import clock, message_queue
 from evermodel.core.atomic import write_text
+from evermodel.core.errors import EmptyWindowError
 from evermodel.core.formats import JsonData, loads, stamped
 from evermodel.core.paths import inside
 from evermodel.core.settings import Settings
@@ -36,7 +37,15 @@ from evermodel.pipelines.drift import (
     draw_pages,
 )
 from evermodel.spec import ModelSpec
-from evermodel.spec.window import Window, drift_window, file_stamp, whole_day
+from evermodel.spec.window import (
+    Window,
+    drift_window,
+    file_stamp,
+    look_moment,
+    looks,
+    parse_moment,
+    whole_day,
+)
 
 if TYPE_CHECKING:
     from evermodel.registry.client import MlflowClient
@@ -56,7 +65,7 @@ def monitoring_run(
         Returns the client of the MLflow server; called for a model with a registry only.
     """
     if spec.watch is not None:
-        return WatchRun(spec, whole_day(as_of), settings)
+        return WatchRun(spec, look_moment(spec, as_of), settings)
     return DriftRun(spec, whole_day(as_of), connect(), settings)
 
 
@@ -92,10 +101,11 @@ class WatchRun:
         """The verdicts on the model."""
         return VerdictHistory(self.settings.database_url, self.spec.name)
 
-    def judge(self) -> DriftVerdict:
-        """Copy the predictions, evaluate the window, and store the verdict."""
+    def judge(self, *, collected: bool = False) -> DriftVerdict:
+        """Copy the predictions, unless that is done, evaluate the window, and store the verdict."""
         spec, lake = self.spec, self.settings.lake
-        collect(spec, lake, first_needed(spec, self.as_of), self.as_of)
+        if not collected:
+            collect(spec, lake, first_needed(spec, self.as_of), self.as_of)
         past = self.history.until(self.as_of)
         watched = watched_model(spec, lake, self.as_of)
         if past and past[0].version != watched.version:
@@ -161,6 +171,30 @@ class WatchRun:
 
     def _write(self, name: str, data: dict[str, Any]) -> None:
         write_text(self.folder / name, json.dumps(stamped(data), indent=2, sort_keys=True) + "\n")
+
+
+def backfill(
+    spec: ModelSpec, settings: Settings, first: datetime, last: datetime
+) -> Iterator[DriftVerdict | None]:
+    """Evaluate the windows that end between two moments, the oldest first; those that have a verdict are skipped.
+
+    The source is read once, and nothing is sent. An interrupted backfill goes on where it was.
+
+    Yields
+    ------
+    The verdict of each window; None of one without rows.
+    """
+    history = VerdictHistory(settings.database_url, spec.name)
+    known = {parse_moment(one.end) for one in history.until()}
+    wanted = [moment for moment in looks(spec, first, last) if moment not in known]
+    if wanted:
+        collect(spec, settings.lake, first_needed(spec, wanted[0]), wanted[-1])
+    for moment in wanted:
+        try:
+            yield WatchRun(spec, moment, settings).judge(collected=True)
+        except EmptyWindowError as error:
+            _LOG.info("%s", error.problem)
+            yield None
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import date, datetime, time, timedelta
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from evermodel.spec.alerts import check_zone
 from evermodel.spec.parts import Column, Span, SpecSection
 from evermodel.spec.source import SourceSpec
 
@@ -16,6 +17,20 @@ def _moment(value: object) -> Any:
     if isinstance(value, date) and not isinstance(value, datetime):
         return datetime.combine(value, time())
     return value
+
+
+_DAY, _WEEK = timedelta(days=1), timedelta(days=7)
+
+
+def check_every(value: timedelta) -> timedelta:
+    """Return how often a window is evaluated, or raise: it must divide the hour or the day, or be a day or a week."""
+    minutes = value // timedelta(minutes=1)
+    of_hour = 5 <= minutes < 60 and 60 % minutes == 0
+    if value in (_DAY, _WEEK) or of_hour or (minutes >= 60 and minutes % 60 == 0 and 1440 % minutes == 0):
+        return value
+    raise ValueError(
+        "a window is evaluated every 1w, 1d, or part of a day or hour from 5min on, such as 15min or 6h"
+    )
 
 
 Moment = Annotated[datetime, BeforeValidator(_moment)]
@@ -65,6 +80,13 @@ class WatchSpec(SpecSection):
     reference: ReferencePeriod
     labels: LabelTable | None = Field(
         None, description="Table of the labels; default: `label.column` is a column of the predictions."
+    )
+    every: Annotated[Span, AfterValidator(check_every)] = Field(
+        timedelta(days=1),
+        description="How often a window is evaluated; windows end at multiples of it in the local day, or at midnight.",
+    )
+    timezone: Annotated[str, AfterValidator(check_zone)] = Field(
+        "UTC", description="Time zone of the model's days and of its schedule."
     )
     late: Span = Field(
         timedelta(days=3), description="How late rows may arrive; younger days are read again at each look."

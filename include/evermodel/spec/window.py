@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from evermodel.core.errors import PermanentError
 from evermodel.spec import ModelSpec
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,12 @@ class Window:
 
     def __str__(self) -> str:
         return f"{self.start:%Y-%m-%d %H:%M} to {self.end:%Y-%m-%d %H:%M} UTC"
+
+    def days(self, zone: tzinfo = UTC) -> list[date]:
+        """Return the days of a time zone that the window touches."""
+        first = self.start.astimezone(zone).date()
+        last = (self.end - timedelta(microseconds=1)).astimezone(zone).date()
+        return [first + timedelta(days=step) for step in range((last - first).days + 1)]
 
     def holds(self, times: pa.Array[Any] | pa.ChunkedArray[Any]) -> Any:
         """Tell for each time of an Arrow column whether it lies in the window; null if it is missing."""
@@ -72,6 +83,44 @@ def whole_day(moment: str | datetime) -> datetime:
     '2013-03-12T00:00:00+00:00'
     """
     return parse_moment(moment).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def zone_of(spec: ModelSpec) -> tzinfo:
+    """Return the time zone of a model's days: that of a watched model, else UTC."""
+    return ZoneInfo(spec.watch.timezone) if spec.watch is not None else UTC
+
+
+def midnight(spec: ModelSpec, day: date) -> datetime:
+    """Return the moment (UTC) at which a day of a model begins, also where clocks change."""
+    return datetime.combine(day, time(), zone_of(spec)).astimezone(UTC)
+
+
+def look_moment(spec: ModelSpec, moment: str | datetime) -> datetime:
+    """Return the last end of a window (UTC) at or before a moment: midnight or, of a watched model, by `watch.every`."""
+    every = spec.watch.every if spec.watch is not None else _DAY
+    local = parse_moment(moment).astimezone(zone_of(spec))
+    if every >= _DAY:
+        return midnight(spec, local.date() - timedelta(days=local.weekday() if every > _DAY else 0))
+    # By the clock on the wall; of an hour that clocks show twice, each has its own.
+    past = timedelta(hours=local.hour, minutes=local.minute)
+    wall = datetime.combine(local.date(), time(), local.tzinfo) + past // every * every
+    return wall.replace(fold=local.fold).astimezone(UTC)
+
+
+def looks(spec: ModelSpec, first: datetime, last: datetime) -> Iterator[datetime]:
+    """Yield the ends of a watched model's windows between two moments, both included, the oldest first."""
+    every = spec.watch.every if spec.watch is not None else _DAY
+    moment = look_moment(spec, first)
+    moment = moment if moment >= first else _next_look(spec, moment, every)
+    while moment <= last:
+        yield moment
+        moment = _next_look(spec, moment, every)
+
+
+def _next_look(spec: ModelSpec, moment: datetime, every: timedelta) -> datetime:
+    found = look_moment(spec, moment + every)
+    # Where clocks go back, a part of the day is an hour longer.
+    return found if found > moment else look_moment(spec, moment + every + timedelta(hours=1))
 
 
 def training_window(spec: ModelSpec, as_of: datetime) -> Window:
@@ -132,7 +181,12 @@ def days_to_score(first: str, last: str, as_of: str | datetime, longest: int = 1
 
 def drift_window(spec: ModelSpec, as_of: datetime) -> Window:
     """Return the trailing window that the drift DAG evaluates."""
-    return Window(as_of - spec.drift.window, as_of)
+    length = spec.drift.window
+    if length % _DAY:
+        return Window(as_of - length, as_of)
+    # Whole days by the calendar: one of 23 or 25 hours is a day.
+    local = as_of.astimezone(zone_of(spec))
+    return Window((local - length).astimezone(UTC), as_of)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from airflow.sdk import DAG
@@ -18,6 +19,22 @@ if TYPE_CHECKING:
     from evermodel_provider.dags.options import DagOptions
 
 
+def drift_cron(spec: ModelSpec) -> str | None:
+    """Return the cron of a model's looks: the spec's or, of a watched model without one, by `watch.every`.
+
+    A look of hours waits five minutes for its last rows, one of minutes a minute.
+    """
+    if spec.watch is None or "drift" in spec.schedule.model_fields_set:
+        return spec.schedule.drift
+    every = spec.watch.every
+    if every > timedelta(days=1):
+        return "0 4 * * 1"
+    if every == timedelta(days=1):
+        return spec.schedule.drift
+    minutes = every // timedelta(minutes=1)
+    return f"1-59/{minutes} * * * *" if minutes < 60 else f"5 */{minutes // 60} * * *"
+
+
 def build(options: DagOptions, spec: ModelSpec) -> DAG:
     """Return the DAG of one model."""
     model = options.model(spec)
@@ -25,7 +42,9 @@ def build(options: DagOptions, spec: ModelSpec) -> DAG:
         "drift",
         spec,
         f"Monitor the predictions of {spec.name} for drift",
-        schedule=options.schedule("drift", spec.schedule.drift),
+        schedule=options.schedule(
+            "drift", drift_cron(spec), timezone=spec.watch.timezone if spec.watch else "UTC"
+        ),
     ) as dag:
         window = PredictionsSensor(task_id="window", model=model, window="drift")
         verdict = DriftVerdictOperator(task_id="verdict", model=model, **task_resources(spec, "drift"))

@@ -93,7 +93,7 @@ class DagOptions:
             **{"max_active_runs": 1, **arguments},
         )
 
-    def schedule(self, kind: str, cron: str | None) -> Any:
+    def schedule(self, kind: str, cron: str | None, timezone: str = "UTC") -> Any:
         """Return the schedule of a kind, or of the spec: a timetable, another schedule, or None."""
         if kind in MODEL_KINDS and os.environ.get("EVERMODEL_SCHEDULES", "").strip().lower() == "off":
             return None
@@ -101,7 +101,7 @@ class DagOptions:
         if not isinstance(chosen, str):
             return chosen
         # A new DAG waits for its hour; Airflow else starts a run at once if the last hour is not long ago.
-        return CronTriggerTimetable(chosen, timezone="UTC", run_immediately=timedelta(0))
+        return CronTriggerTimetable(chosen, timezone=timezone, run_immediately=timedelta(0))
 
     def _task_arguments(self, spec: ModelSpec | None) -> dict[str, Any]:
         """Return the defaults of all tasks: ours, then the callbacks beside ours, then what the team sets."""

@@ -16,7 +16,14 @@ from airflow.providers.common.compat.sdk import (
 from airflow.sdk import BaseSensorOperator
 
 from evermodel.spec import load_spec
-from evermodel.spec.window import drift_window, last_day, parse_moment, training_window, whole_day
+from evermodel.spec.window import (
+    drift_window,
+    last_day,
+    look_moment,
+    parse_moment,
+    training_window,
+    whole_day,
+)
 from evermodel_provider.connections import use_airflow_connections
 from evermodel_provider.exceptions import airflow_errors
 from evermodel_provider.operators.base import AS_OF
@@ -129,7 +136,7 @@ class WindowSensor(BaseSensorOperator):
         return _RESOURCES.get(self.window, "scoring")
 
     def _interval(self) -> Window:
-        as_of = whole_day(self.as_of)
+        as_of = look_moment(self.spec, self.as_of) if self.window == "drift" else whole_day(self.as_of)
         return last_day(as_of) if self.window == "day" else _WINDOWS[self.window](self.spec, as_of)
 
 

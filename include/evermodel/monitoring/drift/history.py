@@ -6,21 +6,25 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evermodel.core.atomic import write_text
 from evermodel.core.storage import StoragePath
+from evermodel.data.prediction_log import read_log
 from evermodel.monitoring.drift.family import DriftTest
 from evermodel.monitoring.drift.measure import measure, window_days
-from evermodel.monitoring.drift.profiles import days_before, days_of_window
+from evermodel.monitoring.drift.profile import ThinnedRows
+from evermodel.monitoring.drift.profiles import answers, days_before
 from evermodel.monitoring.drift.quiet_days import Limit, learn_limit
+from evermodel.monitoring.drift.reference_and_current import ComparedRows
 from evermodel.monitoring.drift.references import References
+from evermodel.monitoring.drift.rows import LogRows
 from evermodel.spec import ModelSpec
 from evermodel.spec.drift import ReferenceSpec
-from evermodel.spec.window import Window
+from evermodel.spec.window import Window, drift_window, midnight, zone_of
 
 _RECIPE = "2"  # changes when effects are measured differently
 _ZERO_IF_ABSENT = (
@@ -72,8 +76,8 @@ class QuietHistory:
 
     def learn(self) -> QuietHistory:
         """Measure the past windows that are not in the lake yet, and keep them there."""
-        if not self._whole_days:
-            return self
+        if not self._whole_days and self.references.spec.watch is None:
+            return self  # a log of scored days has no hours
         kept = _load(self.file)
         self._rows, self._series = {}, {}
         added, slow = 0, any(spec.kind == "season" for spec in _wanted(self.references.spec))
@@ -101,7 +105,7 @@ class QuietHistory:
             Use only windows that end by this day; default: the start of the evaluated window.
         """
         spec = self.references.spec
-        last = before or self.references.window.start.astimezone(UTC).date()
+        last = before or self._day(self.references.window.start)
         effects = self._calm_effects(key)
         if effects is None or last < self._first:
             return None
@@ -139,7 +143,7 @@ class QuietHistory:
 
     def _measure(self, end: date, fingerprint: str) -> PastWindow:
         window = self._window(end)
-        side = self.references.profiles.merged(days_of_window(window))
+        side = self._side(window)
         if side is None or side.rows < self.references.spec.drift.min_rows:
             return PastWindow(fingerprint, {}, ())
         references = self.references.at(window)
@@ -175,7 +179,7 @@ class QuietHistory:
         rate = self.references.spec.drift.false_alarm_rate * measured.weight / total
         if effect < measured.critical or measured.drift.p_value > rate:
             return False
-        known = window.start.astimezone(UTC).date()
+        known = self._day(window.start)
         limit = self.limit(measured.key, measured.power, rate, before=known)
         if limit and (limit.sure or effect < limit.effect):
             return effect >= limit.effect
@@ -188,31 +192,50 @@ class QuietHistory:
             self._rules[name] = measured.rule()
         return self._rules[name]
 
+    def _day(self, moment: datetime) -> date:
+        return moment.astimezone(zone_of(self.references.spec)).date()
+
+    def _side(self, window: Window) -> ComparedRows | None:
+        """Return the rows of a past window: of whole days from their profiles, of hours from the log."""
+        spec, profiles = self.references.spec, self.references.profiles
+        if self._whole_days:
+            return profiles.merged(window.days(zone_of(spec)))
+        log = LogRows(read_log(spec, profiles.lake, window), answers(spec))
+        return (
+            ThinnedRows(log, frozenset(spec.features.numeric) | log.numbers, seed=spec.seed)
+            if log.num_rows
+            else None
+        )
+
     def _window(self, end: date) -> Window:
-        stop = datetime.combine(end, time(), UTC)
-        return Window(stop - self.references.spec.drift.window, stop)
+        """Return the past window that ended on a day: at midnight or, of hours, at the same time of the day."""
+        spec = self.references.spec
+        if self._whole_days:
+            return drift_window(spec, midnight(spec, end))
+        clock = self.references.window.end.astimezone(zone_of(spec)).timetz()
+        return drift_window(spec, datetime.combine(end, clock).astimezone(UTC))
 
     @property
     def _ends(self) -> list[date]:
         """Days on which past windows ended, the oldest first; none of them reaches into the evaluated window."""
         window, history = self.references.window, self.references.spec.drift.history
         known = set(self.references.profiles.days())
-        ends = [day + timedelta(days=1) for day in days_before(window, history.span)]
-        return [end for end in ends if end - timedelta(days=1) in known]
+        days = days_before(self.references.spec, window, history.span)
+        if not self._whole_days:  # a window of hours ends on its day
+            return [day for day in days if day in known]
+        return [day + timedelta(days=1) for day in days if day in known]
 
     @property
     def _whole_days(self) -> bool:
-        day = timedelta(days=1)
-        return self.references.spec.drift.window % day == timedelta() and self.references.window.end == (
-            self.references.window.end.replace(hour=0, minute=0, second=0, microsecond=0)
-        )
+        """Whether windows are whole days, however late on a day the evaluated one ends."""
+        return self.references.spec.drift.window % timedelta(days=1) == timedelta()
 
     def _fingerprint(self, end: date) -> str:
         window = self._window(end)
-        days = days_of_window(window)
+        days = window.days(zone_of(self.references.spec))
         trailing = [s.span for s in _wanted(self.references.spec) if s.kind == "trailing"]
         if trailing:
-            days = [*days_before(window, max(trailing)), *days]
+            days = [*days_before(self.references.spec, window, max(trailing)), *days]
         return self.references.profiles.fingerprint(days)
 
     @property
@@ -225,6 +248,9 @@ class QuietHistory:
         respond = spec.respond.model_copy(
             update={"quality": "off" if spec.respond.quality == "off" else "alert"}
         )
+        if not self._whole_days:
+            clock = references.window.end.astimezone(zone_of(spec))
+            parts.append(f"{clock:%H:%M} {spec.watch and spec.watch.timezone}")
         parts += [json.dumps(spec.watched), respond.model_dump_json(), str(spec.seed)]
         return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from evermodel.monitoring.drift.profile import JOINT_ROWS, DayProfile, merged, p
 from evermodel.monitoring.drift.reference_and_current import ExactRows
 from evermodel.monitoring.drift.rows import LogRows
 from evermodel.spec import ModelSpec
-from evermodel.spec.window import Window
+from evermodel.spec.window import Window, midnight, zone_of
 from evermodel.stats.sample import CategoricalSample, NumericSample, Sample
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Profiles:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def _find(self, day: date) -> DayProfile | None:
-        if day not in self._files:
+        if not self._of(day):
             return None
         file = self.folder / f"date={day.isoformat()}" / "profile.parquet"
         fingerprint = self._fingerprint(day)
@@ -84,16 +84,20 @@ class Profiles:
         return made if made.rows else None
 
     def _make(self, day: date) -> DayProfile:
-        window = _whole(day)
-        table = read_files(self.spec, self._files[day], window)
+        window = whole(self.spec, day)
+        table = read_files(self.spec, self._of(day), window)
         side = ExactRows(
             table,
             frozenset([*self.spec.features.numeric, "score"]),
-            seed=window.start.toordinal(),
+            seed=day.toordinal(),
             joint_rows=JOINT_ROWS,
         )
         found = profile(side, [*self.spec.features.names, *answers(self.spec)])
         return replace(found, samples={**found.samples, **_by_version(self.spec, table)})
+
+    def _of(self, day: date) -> list[StoragePath]:
+        """Return the files that a day touches; those of the log are by days of UTC."""
+        return [file for part in whole(self.spec, day).days() for file in self._files.get(part, ())]
 
     @cached_property
     def _files(self) -> dict[date, list[StoragePath]]:
@@ -104,9 +108,10 @@ class Profiles:
         return found
 
     def _fingerprint(self, day: date) -> str:
-        text = "|".join(f"{file.name}:{_state_of(file)}" for file in self._files.get(day, ()))
+        text = "|".join(f"{file.name}:{_state_of(file)}" for file in self._of(day))
         columns = ",".join([*self.spec.features.numeric, ";", *self.spec.features.categorical])
-        return hashlib.sha256(f"{_RECIPE}|{columns}|{text}".encode()).hexdigest()[:16]
+        zone = "" if zone_of(self.spec) is UTC else f"|{zone_of(self.spec)}"
+        return hashlib.sha256(f"{_RECIPE}|{columns}|{text}{zone}".encode()).hexdigest()[:16]
 
 
 def _state_of(file: StoragePath) -> str:
@@ -119,21 +124,15 @@ def answers(spec: ModelSpec) -> list[str]:
     return ["predicted"] if spec.task == "multiclass" else ["score"]
 
 
-def days_before(window: Window, span: timedelta) -> list[date]:
+def whole(spec: ModelSpec, day: date) -> Window:
+    """Return the window of a day of a model."""
+    return Window(midnight(spec, day), midnight(spec, day + timedelta(days=1)))
+
+
+def days_before(spec: ModelSpec, window: Window, span: timedelta) -> list[date]:
     """Return the whole days of a span that ends where a window starts, the oldest first."""
-    last = window.start.astimezone(UTC).date()
+    last = window.start.astimezone(zone_of(spec)).date()
     return [last - timedelta(days=back) for back in range(max(1, span.days), 0, -1)]
-
-
-def days_of_window(window: Window) -> list[date]:
-    """Return the days that a window touches."""
-    first, last = window.start.astimezone(UTC).date(), (window.end - timedelta(microseconds=1)).date()
-    return [first + timedelta(days=step) for step in range((last - first).days + 1)]
-
-
-def _whole(day: date) -> Window:
-    start = datetime.combine(day, time(), UTC)
-    return Window(start, start + timedelta(days=1))
 
 
 def _by_version(spec: ModelSpec, table: pa.Table) -> dict[str, Sample]:

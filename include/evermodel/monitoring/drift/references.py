@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from evermodel.data.sources import read_window
 from evermodel.monitoring.drift.columns import days_of
 from evermodel.monitoring.drift.profile import ThinnedRows, merged, of_version
-from evermodel.monitoring.drift.profiles import Profiles, days_before, days_of_window
+from evermodel.monitoring.drift.profiles import Profiles, days_before
 from evermodel.monitoring.drift.reference_and_current import ColumnarRows, ComparedRows, ExactRows
 from evermodel.monitoring.drift.rows import LogRows
 from evermodel.spec import ModelSpec
 from evermodel.spec.drift import ReferenceSpec
-from evermodel.spec.window import Window
+from evermodel.spec.window import Window, zone_of
 
 _YEAR = timedelta(days=364)  # whole weeks, so that a Monday is compared with Mondays
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -113,7 +113,7 @@ class References:
         return self._checked(words, f"training-{self._fitted_key}", side)
 
     def _weekday(self, wanted: ReferenceSpec) -> Reference:
-        days = sorted({day.weekday() for day in days_of_window(self.window)})
+        days = sorted({day.weekday() for day in self.window.days(zone_of(self.spec))})
         if len(days) == 7:
             return self._training(wanted)
         side = self._shared_side(f"weekday {days}", lambda: _of_weekdays(self.training, self.spec, days))
@@ -125,7 +125,7 @@ class References:
         span = Window(self.window.start - wanted.span, self.window.start)
         words = f"trailing, {_length(span)} until {_day(span.end)}"
         key = f"trailing-{wanted.span.days}d"
-        side = self.profiles.merged(days_before(self.window, wanted.span))
+        side = self.profiles.merged(days_before(self.spec, self.window, wanted.span))
         found, least = len(side.parts) if side else 0, min(self._least_days, wanted.span.days)
         if found < least:
             return Reference(
@@ -161,7 +161,7 @@ class References:
                 f"{self._held_out_words} of version {self.version}", f"held-out-{self.version}", side
             )
         if wanted.kind == "trailing":
-            days, words = days_before(self.window, wanted.span), "before the window"
+            days, words = days_before(self.spec, self.window, wanted.span), "before the window"
         else:
             days, words = self._first_days(name, wanted.span), "since its promotion"
         parts = [part for day in days if (part := self.profiles.day(day)) and part.has(name)]
@@ -178,7 +178,9 @@ class References:
 
     def _first_days(self, name: str, span: timedelta) -> list[date]:
         """Return the first days on which the version answered, so far as they lie before the window."""
-        known = [d for d in self.profiles.days() if d < self.window.start.astimezone(UTC).date()]
+        known = [
+            d for d in self.profiles.days() if d < self.window.start.astimezone(zone_of(self.spec)).date()
+        ]
         for place, day in enumerate(known):
             found = self.profiles.day(day)
             if found is not None and found.has(name):
