@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from evermodel.cli import app
-from evermodel.cli.scaffold import Draft, draft_spec
+from evermodel.cli.scaffold import Draft, Named, draft_spec
 from evermodel.cli.scaffold.table import Origin
 from evermodel.core.errors import SourceError, SpecError
 from evermodel.spec import load_spec
@@ -44,7 +44,7 @@ def orders(**columns: Any) -> pa.Table:
 def draft(folder: Path, table: pa.Table, label: str = "returned", **named: Any) -> Draft:
     file = folder / "Shop orders.parquet"
     pq.write_table(table, file)
-    return draft_spec(Origin(str(file)), label, today=TODAY, **named)
+    return draft_spec(Origin(str(file)), Named(label, **named), today=TODAY)
 
 
 def test_every_column_gets_its_role_and_the_reason_stands_beside_it(tmp_path: Path) -> None:
@@ -56,12 +56,12 @@ def test_every_column_gets_its_role_and_the_reason_stands_beside_it(tmp_path: Pa
     assert spec.leaks == ("refund",)
     assert spec.label.delay == timedelta(days=3)
     for line in (
-        "# true is 'yes', the rarer value; false is 'no'",
+        "# true is 'yes', by its name and the rarer value; false is 'no'",
         "delay: 3d    # nine of ten rows have their updated_at by then",
         "- refund    # ROC AUC 1.000 from this column alone",
         "#   currency: it is 'EUR' in every row",
         "#   phone: 4000 different texts in 4000 rows: it identifies the row",
-        "#   updated_at: a time;",
+        "#   updated_at: a time after the event in 100% of its rows",
     ):
         assert line in made.text
 
@@ -79,7 +79,7 @@ def test_a_table_without_id_and_time_gets_both_the_same_each_time(tmp_path: Path
     from evermodel.data.sources import read_window
 
     rows = orders(order_id=None, ordered_at=None, updated_at=None, phone=None, amount=[1.0] * ROWS)
-    made = draft(tmp_path, rows)
+    made = draft(tmp_path, rows, shuffle=True)
     whole = Window(TODAY - timedelta(days=91), TODAY)
     first, second = (read_window(made.spec, whole, with_label=True) for _ in range(2))
     assert first.equals(second)
@@ -187,6 +187,6 @@ def test_a_table_of_an_engine_is_drafted_too(tmp_path: Path) -> None:
     with duckdb.connect(str(tmp_path / "shop.duckdb")) as shop:
         shop.register("given", orders())
         shop.execute("CREATE TABLE orders AS SELECT * FROM given")
-    made = draft_spec(Origin(f"duckdb://{tmp_path}/shop.duckdb", "orders"), "returned", today=TODAY)
+    made = draft_spec(Origin(f"duckdb://{tmp_path}/shop.duckdb", "orders"), Named("returned"), today=TODAY)
     assert made.spec.source.kind == "ibis"
     assert made.spec.name == "orders"

@@ -13,6 +13,7 @@ from evermodel.cli import app
 from evermodel.core.settings import Settings
 from evermodel.registry.registry import ModelRegistry
 from evermodel.spec import load_spec
+from support import nasty_tables
 from support.flights import World
 
 
@@ -34,6 +35,16 @@ def doctor_visits(folder: Path) -> Path:
     return file
 
 
+def spreadsheet(folder: Path) -> Path:
+    """2,000 orders as a German spreadsheet exports them: days, money with decimal commas, blanks around yes and no."""
+    columns = nasty_tables.facts()
+    amounts = [f"{amount:,.2f} €".translate({44: 46, 46: 44}) for amount in columns["amount"]]
+    late = [" ja " if late else "nein" for late in columns["late"]]
+    days = [f"{moment:%d.%m.%Y}" for moment in nasty_tables.moments()]
+    table = {"Datum": days, "Betrag": amounts, "Land": columns["country"], "late": late}
+    return nasty_tables.write_csv(folder / "spreadsheet.csv", table, ";")
+
+
 def seattle_weather(folder: Path) -> Path:
     """Four years of NOAA's daily weather from vega_datasets: a date, numbers and a category, no id."""
     import vega_datasets
@@ -45,18 +56,21 @@ def seattle_weather(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("table", "label", "task"),
+    ("table", "label", "task", "options"),
     [
-        (breast_cancer, "target", "binary"),
-        (doctor_visits, "mdvis", "regression"),
-        (seattle_weather, "temp_max", "regression"),
+        (breast_cancer, "target", "binary", ["--shuffle"]),
+        (doctor_visits, "mdvis", "regression", ["--shuffle"]),
+        (seattle_weather, "temp_max", "regression", []),
+        (spreadsheet, "late", "binary", []),
     ],
 )
 def test_a_draft_runs_through_every_step_of_a_retrain(
-    world: World, tmp_path: Path, table: Callable[[Path], Path], label: str, task: str
+    world: World, tmp_path: Path, table: Callable[[Path], Path], label: str, task: str, options: list[str]
 ) -> None:
     name = f"{table.__name__}_{world.name}"
-    drafted = CliRunner().invoke(app, ["init", str(table(tmp_path)), "--label", label, "--name", name])
+    drafted = CliRunner().invoke(
+        app, ["init", str(table(tmp_path)), "--label", label, "--name", name, *options]
+    )
     assert drafted.exit_code == 0, drafted.output
     assert CliRunner().invoke(app, ["check", name]).exit_code == 0
     as_of = re.findall(r"--as-of (\d{4}-\d\d-\d\d)", drafted.output)[-1]

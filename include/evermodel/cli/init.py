@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +14,12 @@ from evermodel.cli.options import AsJson
 from evermodel.core.atomic import write_text
 from evermodel.core.dag_ids import dag_id
 from evermodel.core.errors import SpecError
+from evermodel.spec.parts import format_span
+
+if TYPE_CHECKING:
+    from evermodel.cli.scaffold import Draft
+
+_MOST_LINES = 20
 
 
 def init(
@@ -37,22 +44,27 @@ def init(
     order: Annotated[
         str | None, typer.Option(help="Column with the order of rows, for a table without a time.")
     ] = None,
+    shuffle: Annotated[
+        bool, typer.Option("--shuffle", help="Split at random: for a table in which time plays no part.")
+    ] = False,
+    positive: Annotated[
+        str | None, typer.Option(help="Value of the label that is the positive class. Default: guessed.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="File to write. Default: in the folder of specs.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing spec.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write a working model spec from a table and its label, with every guess explained."""
-    from evermodel.cli.scaffold.draft import draft_spec
+    from evermodel.cli.scaffold import Named, draft_spec
     from evermodel.cli.scaffold.table import Origin
     from evermodel.core.settings import Settings
     from evermodel.spec import load_spec
 
     model = name or (out.stem if out is not None else None)
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    named = Named(label, time, identity, order, positive, shuffle)
     with output.step("read the table") as say:
-        draft = draft_spec(
-            Origin(place, table), label, model=model, time=time, identity=identity, order=order, today=today
-        )
+        draft = draft_spec(Origin(place, table), named, model=model, today=today)
         say(f"drafted {draft.spec.name}")
     file = out or Settings.from_environment().models / f"{draft.spec.name}.yaml"
     if file.exists() and not force:
@@ -60,27 +72,28 @@ def init(
             f"{file} already exists", "choose another name with --name, or overwrite it with --force"
         )
     write_text(file, draft.text)
-    spec = load_spec(file)
-    features = spec.features
+    load_spec(file)
     if as_json:
-        output.print_json(
-            {
-                "file": file,
-                "model": spec.name,
-                "task": spec.task,
-                "as_of": f"{draft.as_of:%Y-%m-%d}",
-                "numeric": features.numeric,
-                "categorical": features.categorical,
-                "leaks": spec.leaks,
-            }
-        )
+        output.print_json({"file": file, **draft.to_json()})
         return
-    typer.echo(
-        f"{file}: {spec.task}, {len(features.numeric)} numbers and {len(features.categorical)} categories"
-    )
-    for column in spec.leaks:
-        typer.echo(f"  excluded, because it leaks the label: {column}")
+    for line in _lines(file, draft):
+        typer.echo(line)
+
+
+def _lines(file: Path, draft: Draft) -> Iterator[str]:
+    """Say what was guessed, what is suspicious, and what to do next."""
+    spec, roles = draft.spec, draft.roles
+    numbers, categories = len(spec.features.numeric), len(spec.features.categorical)
+    yield f"{file}: {spec.task}, {numbers} numbers and {categories} categories"
+    if roles.label.meaning:
+        yield f"  label: {roles.label.meaning} (--positive changes it)"
+    if roles.time is not None:
+        yield f"  time: {roles.time}; the label is known after {format_span(spec.label.delay)}"
+    leaks = [f"excluded, because it leaks the label: {c} ({why})" for c, why in roles.leaks.items()]
+    doubts = [f"suspicious, look at it: {c} ({why})" for c, why in roles.suspicious.items()]
+    for lines in (draft.shape.notes, leaks, doubts):
+        yield from (f"  {line}" for line in lines[:_MOST_LINES])
+        if len(lines) > _MOST_LINES:
+            yield f"  and {len(lines) - _MOST_LINES} more of these; all stand in the file"
     day = f"{draft.as_of:%Y-%m-%d}"
-    typer.echo(
-        f"Review it, then: evermodel train {spec.name} --as-of {day} (or the DAG {dag_id('retrain', spec.name)})"
-    )
+    yield f"Review it, then: evermodel train {spec.name} --as-of {day} (or the DAG {dag_id('retrain', spec.name)})"

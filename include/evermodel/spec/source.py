@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Discriminator, Field, JsonValue, Tag, model_validator
 
 from evermodel.spec.features import EventTable
-from evermodel.spec.parts import Span, SpecSection
+from evermodel.spec.parts import Column, Span, SpecSection
 
 _IMPORT_PATH = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 _PASSWORD = re.compile(r"://[^/@\s:]*:[^/@\s]+@|[?&](password|passwd|pwd|token|secret\w*)=", re.IGNORECASE)
@@ -99,6 +99,9 @@ class FilesSource(BaseSource):
         None, description="SQL (DuckDB) over the table `source`; without it, every row and column."
     )
     encoding: Literal["utf-8", "utf-16", "latin-1"] = Field("utf-8", description="Of CSV files.")
+    text: tuple[Column, ...] = Field(
+        (), description="Columns of CSV files to read as text, for `query` to cast; other types are guessed."
+    )
 
     @property
     def told(self) -> str:

@@ -1,5 +1,6 @@
 """Draft a model spec from a table and the name of its label."""
 
 from evermodel.cli.scaffold.draft import Draft, draft_spec
+from evermodel.cli.scaffold.roles import Named
 
-__all__ = ["Draft", "draft", "draft_spec", "table", "watch"]
+__all__ = ["Draft", "Named", "draft", "draft_spec", "table", "watch"]

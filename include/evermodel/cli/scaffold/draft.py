@@ -8,14 +8,18 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import yaml
 
-from evermodel.cli.scaffold.query import Shape, shape_rows
-from evermodel.cli.scaffold.roles import Label, Roles, guess_roles
+from evermodel.cli.scaffold.labels import Label
+from evermodel.cli.scaffold.query import Shape, shape_rows, used_readings
+from evermodel.cli.scaffold.roles import Named, Roles, guess_roles
 from evermodel.cli.scaffold.spans import Spans, choose_spans
 from evermodel.cli.scaffold.table import Origin, SourceTable, open_table
 from evermodel.core.dag_ids import dag_id
+from evermodel.core.errors import SpecError
+from evermodel.data.validation.scan import name
 from evermodel.spec import ModelSpec
 from evermodel.spec.parts import Task, format_span
 
@@ -36,29 +40,42 @@ class Draft:
     ----------
     as_of
         The first day as of which a retrain sees all of the data.
+    roles, shape
+        The guesses, each with its reason.
     """
 
     text: str
     spec: ModelSpec
     as_of: datetime
+    roles: Roles
+    shape: Shape
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the guesses as JSON-ready data."""
+        features, roles = self.spec.features, self.roles
+        return {
+            "model": self.spec.name,
+            "task": self.spec.task,
+            "as_of": f"{self.as_of:%Y-%m-%d}",
+            "time": self.spec.time_column,
+            "label": roles.label.meaning,
+            "numeric": features.numeric,
+            "categorical": features.categorical,
+            "leaks": self.spec.leaks,
+            "suspicious": roles.suspicious,
+            "notes": self.shape.notes,
+        }
 
 
-def draft_spec(
-    origin: Origin,
-    label: str,
-    *,
-    model: str | None = None,
-    time: str | None = None,
-    identity: str | None = None,
-    order: str | None = None,
-    today: datetime,
-) -> Draft:
+def draft_spec(origin: Origin, named: Named, *, model: str | None = None, today: datetime) -> Draft:
     """Draft a model spec from a table and the name of its label.
 
     Parameters
     ----------
-    model, time, identity, order
-        The model's name and the columns that a person named; what is None is guessed.
+    named
+        What a person said of the columns; the rest is guessed.
+    model
+        The model's name; guessed if not given.
     today
         The day that made-up times end with; used only for a table without any.
 
@@ -67,17 +84,42 @@ def draft_spec(
     SourceError
         The table cannot be read.
     SpecError
-        A named column does not exist, or nothing is left to learn from.
+        A named column does not exist, no column is the time, or too little is left to learn from.
     """
-    with open_table(origin) as table:
-        # A person who names an order says that no column is the time.
-        roles = guess_roles(table, label, time, identity)
-        shape = shape_rows(table, roles, order, today)
+    with open_table(origin) as opened:
+        table, roles = guess_roles(opened, named)
+        shape = shape_rows(table, roles, named, today)
         delay = _delay(table, roles, shape)
         spans = choose_spans(shape, table.rows, roles.label, delay)
-        lines = _Lines(table, roles, shape, spans, model or model_name(origin))
+        lines = _Lines(table, roles, shape, spans, _days_with_rows(table, roles), model or model_name(origin))
         text = "\n".join(lines.all()) + "\n"
-    return Draft(text, ModelSpec.model_validate(yaml.safe_load(text)), spans.as_of)
+    try:
+        spec = ModelSpec.model_validate(yaml.safe_load(text))
+    except ValueError as error:
+        raise SpecError(
+            f"{origin.place}: the draft is no valid spec: {'; '.join(_problems(error))}",
+            "rename the columns that it names in a view or file of your own, or name the roles with --time and --id",
+        ) from error
+    return Draft(text, spec, spans.as_of, roles, shape)
+
+
+def _problems(error: ValueError) -> list[str]:
+    from pydantic import ValidationError
+
+    if not isinstance(error, ValidationError):
+        return [str(error)]
+    return [
+        f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()
+    ]
+
+
+def _days_with_rows(table: SourceTable, roles: Roles) -> float:
+    """Return the share of days between the first and the last that have rows."""
+    if roles.time is None or table.looked < table.rows:
+        return 1.0
+    day = f"{name(roles.time)}::TIMESTAMPTZ::DATE"
+    days, first, last = table.scan.row([f"count(DISTINCT {day})", f"min({day})", f"max({day})"])
+    return float(days / ((last - first).days + 1))
 
 
 def model_name(origin: Origin) -> str:
@@ -88,8 +130,6 @@ def model_name(origin: Origin) -> str:
 
 def _delay(table: SourceTable, roles: Roles, shape: Shape) -> timedelta:
     """Guess when labels are known: as late as nine of ten rows have the later time, in whole days."""
-    from evermodel.data.validation.scan import name
-
     if shape.made_up:
         return timedelta(0)
     if roles.later is None or roles.time is None:
@@ -105,6 +145,7 @@ class _Lines:
     roles: Roles
     shape: Shape
     spans: Spans
+    days: float
     model: str
 
     def all(self) -> Iterator[str]:
@@ -134,6 +175,12 @@ class _Lines:
         if self.shape.query is not None:
             source.pop("table", None)
         yield from (f"  {field(key, value)}" for key, value in source.items())
+        times = [c for c, reading in used_readings(self.table, self.roles).items() if reading.kind == "time"]
+        if times and self.table.is_csv:
+            listed = ", ".join(_flow(column) for column in times)
+            yield f"  text: [{listed}]" + comment("not by a guessed format; the query reads them")
+        if self.days < 1 and not self.shape.made_up:
+            yield "  complete: {min_rows: 0}" + comment(f"{1 - self.days:.0%} of the days have no rows")
         for note in self.shape.notes:
             yield from _wrapped(note, "  ")
         if self.shape.query is not None:
@@ -201,18 +248,12 @@ class _Lines:
         yield "validation:" + comment("the first valid snapshot writes a schema file next to this one")
         yield f"  min_rows: {max(1, self.spans.rows // 2)}" + comment("half of the current split")
         label = self.roles.label
-        rare = min(label.classes.values(), default=0) / self.table.rows
-        if label.classes and rare < 0.015:
+        rare = label.rarest
+        if rare < 0.015:
             yield f"  min_class_share: {rare / 3:.2g}" + comment(
                 f"the rarest class has {rare:.2%} of the rows"
             )
-        holes = {c: 1 - self.table.columns[c].known / self.table.rows for c in self.roles.features}
-        holes = {c: share for c, share in holes.items() if share > 0.4}
-        if holes:
-            yield "  max_null_share_by_column:"
-            yield from (
-                f"    {field(c, str(min(1.0, round(s + 0.2, 2))))}".replace("'", "") for c, s in holes.items()
-            )
+        yield from self._holes()
         yield ""
         yield from _gate(label)
         yield ""
@@ -220,12 +261,31 @@ class _Lines:
             "manual, with `approvers: [login]`: one of them decides before a version ships"
         )
         if not self.shape.made_up:
-            yield ""
-            yield "drift:"
+            yield from self._monitoring()
+
+    def _holes(self) -> Iterator[str]:
+        """Allow each feature's missing values as many as there were at the worst time, and a few more."""
+        columns = {c: self.table.columns[c] for c in self.roles.features}
+        whole = {c: 1 - column.known / column.rows for c, column in columns.items()}
+        worst = {c: max(share, self.roles.missing.get(c, 0.0)) for c, share in whole.items()}
+        holes = {c: share for c, share in worst.items() if share > 0.4}
+        if holes:
+            yield "  max_null_share_by_column:"
+        for column, share in holes.items():
+            allowed = f"{min(1.0, round(share + 0.1, 2)):g}"
+            over = f"{whole[column]:.0%} in all, {share:.0%} in the worst tenth of the time"
+            yield f"    {_scalar(column)}: {allowed}" + comment(over)
+
+    def _monitoring(self) -> Iterator[str]:
+        rows = self.spans.drift_rows
+        yield ""
+        yield "drift:"
+        yield f"  window: {format_span(self.spans.drift)}"
+        if rows < _USUAL_WINDOW_ROWS:
+            yield f"  min_rows: {max(5, rows // 2)}" + comment(f"a window holds about {rows}")
+            yield "performance:"
             yield f"  window: {format_span(self.spans.drift)}"
-            if self.spans.drift_rows < _USUAL_WINDOW_ROWS:
-                least = max(20, self.spans.drift_rows // 2)
-                yield f"  min_rows: {least}" + comment(f"a window holds about {self.spans.drift_rows}")
+            yield f"  min_rows: {max(5, min(100, rows // 2))}"
 
 
 def _gate(label: Label) -> Iterator[str]:
@@ -273,6 +333,12 @@ def _scalar(value: str) -> str:
         .removesuffix("\n...")
         .strip()
     )
+
+
+def _flow(value: str) -> str:
+    """Write a text as YAML inside of brackets."""
+    plain = _scalar(value)
+    return plain if plain.isidentifier() else json.dumps(value)
 
 
 def comment(why: str) -> str:

@@ -3,37 +3,36 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from evermodel.cli.scaffold.labels import Label, guess_label
+from evermodel.cli.scaffold.readings import Reading
+from evermodel.cli.scaffold.suspects import find_suspects, gone_since, missing_over_time
 from evermodel.cli.scaffold.table import SourceTable, TableColumn
 from evermodel.core.errors import SpecError
-from evermodel.data.validation.leakage_hints import LEAK, predictive_power
-from evermodel.data.validation.scan import name, text
+from evermodel.core.names import did_you_mean
+from evermodel.data.validation.scan import name
 from evermodel.spec.model import RESERVED
-from evermodel.spec.parts import Task
 
-_MOST_CLASSES, _MOST_CATEGORIES = 50, 200
+_MOST_CATEGORIES = 200
 _WHOLE_CLASSES = 10
 _NEARLY_UNIQUE = 0.95
+_TIME_KNOWN = 0.95
 _ID = re.compile(r"(^|[_\W])(id|key|uuid|guid|no|nr|number|rownames|index)$|Id$|ID$", re.IGNORECASE)
+_CODE = re.compile(
+    r"(^|[_\W])(id|code|key|zip|zipcode|plz|postcode|postal_code|type|class|category|sku|nr|no)$|(Id|ID|Code|Type)$",
+    re.IGNORECASE,
+)
 _KNOWN_FIRST = re.compile(r"schedul|creat|order|open|start|begin|date|time", re.IGNORECASE)
 _KNOWN_LATE = re.compile(
-    r"updat|modif|clos|end|finish|deliver|complet|paid|resolv|load|insert", re.IGNORECASE
+    r"updat|modif|clos|end|finish|deliver|complet|paid|resolv|load|insert|return|cancel|settl|ship",
+    re.IGNORECASE,
 )
-_MEASURES: dict[Task, str] = {"binary": "ROC AUC", "multiclass": "accuracy", "regression": "R²"}
-
-
-@dataclass(frozen=True)
-class Label:
-    """The label: its task, the SQL that makes it what the task needs, and what is known of it."""
-
-    column: str
-    task: Task
-    expression: str | None
-    note: str
-    classes: dict[str, int] = field(default_factory=dict)
-    sd: float = 0.0
+# Known at the event, but of another moment than the event.
+_PLANNED = re.compile(r"due|expir|valid|until|plan|promis|birth|dob|since|expect|deadline", re.IGNORECASE)
+_HOUR = re.compile(r"hour|hr$|stunde|time|clock", re.IGNORECASE)
+_CLOCKS = "['%H:%M:%S', '%H:%M', '%I:%M:%S %p', '%I:%M %p', '%I:%M%p']"
+_LATER = 0.9
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,12 @@ class Roles:
     ----------
     time, identity
         Column, or None if one has to be made.
-    leaks, left_out
-        Reason by column.
+    leaks, suspicious, left_out
+        Reason by column. Suspicious ones are features nevertheless.
+    later
+        Column with the time at which the label was known.
+    missing
+        Largest share of missing values of a feature, in any tenth of the time.
     """
 
     label: Label
@@ -56,6 +59,8 @@ class Roles:
     leaks: dict[str, str]
     left_out: dict[str, str]
     later: str | None = None
+    suspicious: dict[str, str] = field(default_factory=dict)
+    missing: dict[str, float] = field(default_factory=dict)
 
     @property
     def features(self) -> list[str]:
@@ -63,128 +68,237 @@ class Roles:
         return [*self.numeric, *self.categorical]
 
 
-def guess_roles(table: SourceTable, label: str, time: str | None, identity: str | None) -> Roles:
+@dataclass(frozen=True)
+class Named:
+    """What a person said of a table; None is guessed."""
+
+    label: str
+    time: str | None = None
+    identity: str | None = None
+    order: str | None = None
+    positive: str | None = None
+    shuffle: bool = False
+
+    def require(self, table: SourceTable) -> None:
+        """Raise `SpecError` where a column does not exist, or has two roles."""
+        given = {"label": self.label, "time": self.time, "id": self.identity, "order": self.order}
+        have = ", ".join([*table.columns][:50]) + (", …" if len(table.columns) > 50 else "")
+        for role, named in given.items():
+            if named is not None and named not in table.columns:
+                hint = did_you_mean(named, list(table.columns))
+                raise SpecError(
+                    f"{table.origin.place}: no column {named} {'to order by' if role == 'order' else f'for the {role}'}{hint}",
+                    f"it has: {have}",
+                )
+        roles = [n for n in (self.label, self.time, self.identity) if n is not None]
+        for column in {n for n in roles if roles.count(n) > 1}:
+            raise SpecError(
+                f"{table.origin.place}: the column {column} is named for two roles",
+                "label, time and id must be different columns",
+            )
+
+
+def guess_roles(table: SourceTable, named: Named) -> tuple[SourceTable, Roles]:
     """Guess the role of every column.
 
-    Parameters
-    ----------
-    label, time, identity
-        Columns that a person named; time and identity are guessed if not.
+    Returns
+    -------
+    The table, in which a date may have been joined with its hour, and the roles.
 
     Raises
     ------
     SpecError
         A named column does not exist or cannot be what it is said to be, or nothing is left to learn from.
     """
-    for role, named in (("label", label), ("time", time), ("id", identity)):
-        if named is not None and named not in table.columns:
-            raise SpecError(
-                f"{table.origin.place}: no column {named} for the {role}",
-                f"it has: {', '.join(table.columns)}",
-            )
-    target = guess_label(table, label)
-    time = time or guess_time(table, label)
-    identity = identity or guess_id(table, label, time)
+    named.require(table)
+    label = named.label
+    target = guess_label(table, label, named.positive)
+    time = _checked_time(table, named.time) or (
+        None if named.order else guess_time(table, label, named.identity)
+    )
+    table, clock = _with_hour(table, time)
+    identity = _checked_id(table, named.identity) or guess_id(table, label, time)
     numeric: dict[str, str] = {}
     categorical: dict[str, str] = {}
     left_out: dict[str, str] = {}
-    for column in table.columns.values():
-        if column.name in (label, time, identity):
+    for each in table.columns.values():
+        if each.name in (label, time, identity):
             continue
-        kind, reason = kind_of(column)
-        {"numeric": numeric, "categorical": categorical}.get(kind, left_out)[column.name] = reason
-    leaks = _leaks(table, target, numeric, categorical)
-    for leak in leaks:
-        numeric.pop(leak, None)
-        categorical.pop(leak, None)
+        kind, reason = kind_of(each)
+        {"numeric": numeric, "categorical": categorical}.get(kind, left_out)[each.name] = reason
+    if categorical.pop(clock, None) is not None:
+        left_out[clock] = f"it is joined with {time}"
+    left_out |= _after(table, time, [c for c in left_out if table.columns[c].is_time])
+    parts = missing_over_time(table, time, [*numeric, *categorical]) if time else {}
+    gone = {c: f"it has no values since {day}" for c, shares in parts.items() if (day := gone_since(shares))}
+    suspects = find_suspects(
+        table, target, [c for c in numeric if c not in gone], [c for c in categorical if c not in gone]
+    )
+    left_out |= gone
+    for column in (*gone, *suspects.leaks):
+        numeric.pop(column, None)
+        categorical.pop(column, None)
     if not numeric and not categorical:
         raise SpecError(
             f"{table.origin.place}: no column is left to predict {label} from",
-            "reasons by column: " + "; ".join(f"{c}: {r}" for c, r in {**leaks, **left_out}.items()),
+            "reasons by column: "
+            + (
+                "; ".join(f"{c}: {r}" for c, r in {**suspects.leaks, **left_out}.items())
+                or "it has no other columns"
+            ),
         )
-    return Roles(
-        target, time, identity, numeric, categorical, leaks, left_out, _later_time(table, time, label)
+    for column, why in suspects.suspicious.items():
+        (numeric if column in numeric else categorical)[column] = (
+            f"SUSPICIOUS: {why}; is it known at the event?"
+        )
+    return table, Roles(
+        target,
+        time,
+        identity,
+        numeric,
+        categorical,
+        suspects.leaks,
+        left_out,
+        _later_time(table, time, label),
+        suspects.suspicious,
+        {c: max(share for _, share in shares) for c, shares in parts.items() if shares},
     )
 
 
-def guess_label(table: SourceTable, label: str) -> Label:
-    """Guess the task from the label's values."""
-    column, values = table.columns[label], table.values(label)
-    if len(values) < 2:
+def _checked_time(table: SourceTable, time: str | None) -> str | None:
+    if time is not None and not table.columns[time].is_time:
+        column = table.columns[time]
+        values = ", ".join(repr(value) for value in [*table.values(time, 3)])
         raise SpecError(
-            f"the label {label} has {len(values)} different values", "choose a label with at least two values"
+            f"{table.origin.place}: {time} ({column.type}) cannot be read as a time; it holds {values}",
+            "name another column with --time, or convert it in a file or view of your own",
         )
-    if len(values) == 2:
-        return _binary(label, column, values)
-    if column.is_number and (not column.is_whole or column.distinct > _WHOLE_CLASSES):
-        number = f"{name(label)}::DOUBLE"
-        sd = table.scan.row([f"stddev_pop({number}) FILTER (isfinite({number}))"])[0]
-        return Label(label, "regression", None, "", sd=float(sd or 0.0))
-    if column.distinct > _MOST_CLASSES:
+    return time
+
+
+def _checked_id(table: SourceTable, identity: str | None) -> str | None:
+    if identity is not None and not _is_unique(table, identity):
         raise SpecError(
-            f"the label {label} ({column.type}) has {column.distinct} different values, too many for classes",
-            "group them in your own file or view, or choose a numeric label",
+            f"{table.origin.place}: {identity} is no id: it is missing or the same in several rows",
+            "leave out --id, and each row is named by a hash of its values",
         )
-    note = "whole numbers with few values are treated as classes; use regression for amounts"
-    whole = column.is_whole or column.type == "VARCHAR"
-    return Label(
-        label,
-        "multiclass",
-        None if whole else f"{name(label)}::VARCHAR",
-        note if column.is_whole else "",
-        values,
-    )
+    return identity
 
 
-def _binary(label: str, column: TableColumn, values: dict[str, int]) -> Label:
-    common, rare = values
-    if {v.lower() for v in values} <= {"0", "1", "true", "false", "0.0", "1.0"}:
-        positive = next(v for v in values if v.lower() in ("1", "true", "1.0"))
-        classes = {"1": values[positive], "0": sum(values.values()) - values[positive]}
-        return Label(label, "binary", None, "", classes)
-    expression = f"{name(label)}::VARCHAR = {text(rare)}"
-    note = f"true is {rare!r}, the rarer value; false is {common!r}"
-    return Label(label, "binary", expression, note, {"1": values[rare], "0": values[common]})
+def _is_unique(table: SourceTable, column: str) -> bool:
+    """Tell whether every row of the whole table has a value of its own."""
+    if not table.columns[column].unique:
+        return False
+    if table.looked == table.rows:
+        return True
+    return int(table.whole([f"count(DISTINCT {table.raw(column)})"])[0]) == table.rows
 
 
-def guess_time(table: SourceTable, label: str) -> str | None:
-    """Guess the column of the time; None without one."""
-    times = [c for c in table.columns.values() if c.is_time and c.name != label and c.known == c.rows]
+def guess_time(table: SourceTable, label: str, identity: str | None = None) -> str | None:
+    """Return the column that most likely tells when a row's features were known."""
+    times = [
+        c
+        for c in table.columns.values()
+        if c.is_time
+        and c.name not in (label, identity)
+        and c.known >= _TIME_KNOWN * c.rows
+        and c.distinct > 1
+    ]
     ranked = sorted(
         times,
         key=lambda c: (
+            bool(_PLANNED.search(c.name)),
             bool(_KNOWN_LATE.search(c.name)),
             not _KNOWN_FIRST.search(c.name),
             c.low,
         ),
     )
-    return ranked[0].name if ranked else None
+    return ranked[0].name if ranked and not _PLANNED.search(ranked[0].name) else None
+
+
+def _with_hour(table: SourceTable, time: str | None) -> tuple[SourceTable, str]:
+    """Join a time that is always midnight with a column of hours, or of the time of day; return that column, too."""
+    if time is None or not table.origin.speaks_duckdb:
+        return table, ""
+    moment = f"{name(time)}::TIMESTAMPTZ"
+    if table.scan.row([f"count(*) FILTER ({moment} <> date_trunc('day', {moment}))"])[0]:
+        return table, ""
+    for column in table.columns.values():
+        if column.name == time or not _HOUR.search(column.name) or (added := _of_day(table, column)) is None:
+            continue
+        raw = f"TRY_CAST({table.raw(time)} AS TIMESTAMPTZ)"
+        old = table.columns[time].reading
+        note = f"{old.note + '; ' if old else ''}joined with {column.name}"
+        joined = replace(table.columns[time], reading=Reading("time", f"{raw} + {added}", note))
+        return replace(table, columns=table.columns | {time: joined}), column.name
+    return table, ""
+
+
+def _of_day(table: SourceTable, column: TableColumn) -> str | None:
+    """Return the SQL of the time since midnight that a column tells; None if it tells none."""
+    raw = name(column.name)
+    if column.is_whole and column.distinct > 1 and int(column.low) >= 0 and int(column.high) <= 23:
+        return f"to_hours(coalesce({raw}, 0)::BIGINT)"
+    if column.type not in ("VARCHAR", "TIME"):
+        return None
+    seconds = f"epoch(try_strptime(trim({raw}::VARCHAR), {_CLOCKS})::TIME)"
+    known = table.scan.row([f"count({seconds})"])[0]
+    return f"to_seconds(coalesce({seconds}, 0))" if known and known >= _TIME_KNOWN * column.known else None
+
+
+def _after(table: SourceTable, time: str | None, others: list[str]) -> dict[str, str]:
+    """Return a warning for each time that is later than the event."""
+    if time is None or not others:
+        return {}
+    event = f"{name(time)}::TIMESTAMPTZ"
+    shares = table.scan.row([f"avg(({name(c)}::TIMESTAMPTZ > {event})::INTEGER)" for c in others])
+    return {
+        c: f"a time after the event in {share:.0%} of its rows: what is derived from it may tell the label"
+        for c, share in zip(others, shares, strict=True)
+        if share is not None and share >= _LATER
+    }
 
 
 def _later_time(table: SourceTable, time: str | None, label: str) -> str | None:
-    others = [c.name for c in table.columns.values() if c.is_time and c.name not in (time, label)]
+    """Return the time at which the label was known, by its name: a date after the event may as well be a plan."""
+    others = [
+        c.name
+        for c in table.columns.values()
+        if c.is_time and c.name not in (time, label) and not _PLANNED.search(c.name)
+    ]
     return next((c for c in others if _KNOWN_LATE.search(c)), None) if time else None
 
 
 def guess_id(table: SourceTable, label: str, time: str | None) -> str | None:
-    """Guess the column that identifies a row; None without one."""
+    """Return a column with a value of its own in every row."""
     unique = [
         c
         for c in table.columns.values()
-        if c.unique and c.name not in (label, time) and (c.is_whole or c.type in ("VARCHAR", "UUID"))
+        if c.unique
+        and c.name not in (label, time)
+        and not c.is_time
+        and (c.is_whole or c.type in ("VARCHAR", "UUID"))
     ]
     named = [c for c in unique if _ID.search(c.name)]
     texts = [c for c in unique if not c.is_whole]
-    counts = [c for c in unique if c.is_whole and {int(c.low), int(c.high) - c.rows} <= {0, 1, -1}]
-    return next((c.name for c in (*named, *counts, *texts)), None)
+    counts = [c for c in unique if c.is_whole and {int(c.low), int(c.high) - table.rows} <= {0, 1, -1}]
+    return next((c.name for c in (*named, *counts, *texts) if _is_unique(table, c.name)), None)
 
 
 def kind_of(column: TableColumn) -> tuple[str, str]:
     """Return numeric, categorical or left_out, and why."""
     if (reason := _useless(column)) is not None:
         return "left_out", reason
+    note = column.reading.note if column.reading else ""
+    if column.is_whole and _CODE.search(column.name):
+        if column.distinct <= _MOST_CATEGORIES:
+            return "categorical", "whole numbers that are codes, by their name"
+        return (
+            "left_out",
+            f"{column.distinct} codes are too many for categories, and their order means nothing",
+        )
     if column.is_number:
-        return "numeric", ""
+        return "numeric", note
     if column.type == "VARCHAR" and column.numbers == column.known:
         return "numeric", "text, but every value is a number"
     if column.type not in ("VARCHAR", "BOOLEAN") and not column.type.startswith("ENUM"):
@@ -193,7 +307,7 @@ def kind_of(column: TableColumn) -> tuple[str, str]:
         return "left_out", f"{column.distinct} different texts in {column.known} rows: it identifies the row"
     if column.distinct > _MOST_CATEGORIES:
         return "left_out", f"{column.distinct} different texts are too many for categories"
-    return "categorical", ""
+    return "categorical", note
 
 
 def _useless(column: TableColumn) -> str | None:
@@ -208,28 +322,3 @@ def _useless(column: TableColumn) -> str | None:
     if column.is_whole and column.unique and _ID.search(column.name):
         return "it identifies the row"
     return None
-
-
-def _leaks(
-    table: SourceTable, label: Label, numeric: dict[str, str], categorical: dict[str, str]
-) -> dict[str, str]:
-    target = label.expression or name(label.column)
-    wanted = {
-        "binary": f"({target})::INTEGER = 1",
-        "multiclass": f"hash({target})",
-        "regression": f"{target}::DOUBLE",
-    }
-    expressions = {label.column: wanted[label.task]}
-    expressions |= {c: f"TRY_CAST({name(c)}::VARCHAR AS DOUBLE)" for c in numeric}
-    expressions |= {c: f"hash({name(c)})" for c in categorical}
-    sample = table.sample(expressions)
-    power = predictive_power(label.task, label.column, [*numeric, *categorical], sample)
-    return {
-        column: f"{_MEASURES[label.task]} {value:.3f} from this column alone"
-        for column, value in _strongest(power)
-        if value >= LEAK
-    }
-
-
-def _strongest(power: dict[str, float]) -> Iterator[tuple[str, float]]:
-    yield from sorted(power.items(), key=lambda item: -item[1])

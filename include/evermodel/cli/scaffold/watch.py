@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from evermodel.cli.scaffold.draft import comment, field, listed, model_name
-from evermodel.cli.scaffold.roles import guess_id, guess_label, guess_time, kind_of
+from evermodel.cli.scaffold.labels import guess_label
+from evermodel.cli.scaffold.roles import guess_id, guess_time, kind_of
 from evermodel.cli.scaffold.table import Origin, SourceTable, open_table
 from evermodel.core.errors import SpecError
 from evermodel.data.validation.scan import name
@@ -55,7 +56,7 @@ def draft_watch(origin: Origin, model: str | None, named: Mapping[str, str | Non
     SpecError
         A named column does not exist, or one that is needed cannot be guessed.
     """
-    with open_table(origin) as table:
+    with open_table(origin, read=False) as table:
         roles = _roles(table, named)
         moment = f"{name(roles.time)}::TIMESTAMPTZ::VARCHAR"
         first, last = table.scan.row([f"min({moment})", f"max({moment})"])

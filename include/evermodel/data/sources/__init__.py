@@ -25,5 +25,6 @@ __all__ = [
     "read_labels",
     "read_window",
     "readiness",
+    "relation",
     "stream_window",
 ]

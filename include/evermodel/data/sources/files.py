@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from evermodel.core.atomic import no_space
 from evermodel.core.errors import EvermodelError, SourceError
 from evermodel.core.extras import OF_SCHEME, install_command
-from evermodel.data.sources.relation import Relation, first_line, require_columns, trouble
+from evermodel.data.sources.relation import Relation, first_line, require_columns, trouble, without_class
 from evermodel.spec import ModelSpec
 from evermodel.spec.source import FilesSource
 from evermodel.spec.window import Window
@@ -71,19 +71,30 @@ class FilesRelation(Relation[FilesSource]):
             f"model {self.spec.name}: {self.source.path} cannot be read: {said or _reason(error)}", advice
         )
 
+    @property
+    def is_csv(self) -> bool:
+        """True if the files are CSV, by their name."""
+        return _CSV.search(self.source.path) is not None
+
+    def names(self, duck: duckdb.DuckDBPyConnection) -> list[str]:
+        """Return the names of the first file's columns as they are written, also those that appear twice."""
+        if self.is_csv:
+            return _header(duck, self.source)[0]
+        first = _first_file(duck, self.source.path)
+        nodes = "SELECT name, num_children FROM parquet_schema(?)"
+        return _top_level(duck.execute(nodes, [first]).fetchall()) if first is not None else []
+
     def _reader(self, connection: duckdb.DuckDBPyConnection, columns: Sequence[str]) -> str:
         path = _quoted(self.source.path)
-        if not _CSV.search(self.source.path):
-            first = _first_file(connection, self.source.path)
-            if first is not None:
-                nodes = "SELECT name, num_children FROM parquet_schema(?)"
-                _require_once(self.spec, _top_level(connection.execute(nodes, [first]).fetchall()), columns)
+        if not self.is_csv:
+            _require_once(self.spec, self.names(connection), columns)
             return f"read_parquet({path})"
         header, delimiter = _header(connection, self.source)
         _require_once(self.spec, header, columns)
         # Offsets of single values would be dropped without a word if this column were read as a time without zone.
-        time = self.spec.time_column
-        types = f", types={{{_quoted(time)}: 'TIMESTAMPTZ'}}" if time in header else ""
+        kinds = {self.spec.time_column: "TIMESTAMPTZ"} | dict.fromkeys(self.source.text, "VARCHAR")
+        typed = ", ".join(f"{_quoted(c)}: '{kind}'" for c, kind in kinds.items() if c in header)
+        types = f", types={{{typed}}}" if typed else ""
         return f"read_csv({path}, {_csv_options(delimiter, self.source)}, sample_size=-1{types})"
 
 
@@ -130,6 +141,11 @@ def _header(connection: duckdb.DuckDBPyConnection, source: FilesSource) -> tuple
         OSError,
     ):  # no library for this compression; or no such format after all, which DuckDB tells
         return [], ","
+    if line.startswith(b"PAR1"):
+        raise SourceError(
+            f"{first} is a Parquet file, although its name ends like that of a CSV file",
+            "rename it to .parquet, and correct the path",
+        )
     text = line.decode(source.encoding, errors="ignore").lstrip("\ufeff").rstrip("\r\n\0")
     delimiter = max(_DELIMITERS, key=text.count)
     return next(csv.reader(io.StringIO(text), delimiter=delimiter), []), delimiter
@@ -158,7 +174,7 @@ def _reason(error: Exception) -> str:
     kept = lines[:1]
     if lines and "CSV Error" in lines[0]:
         kept = [line for line in lines[:3] if "Possible" not in line]
-    return "; ".join(kept) or type(error).__name__
+    return without_class("; ".join(kept)) or type(error).__name__
 
 
 def _require_present(spec: ModelSpec, path: str) -> None:

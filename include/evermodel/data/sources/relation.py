@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -205,4 +206,13 @@ def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or its name if there is none."""
     if isinstance(error, EvermodelError):
         return error.problem
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return without_class(next(iter(str(error).strip().splitlines()), type(error).__name__))
+
+
+def without_class(message: str) -> str:
+    """Return an engine's message without the name of its error's class.
+
+    >>> without_class("Invalid Input Error: no such thing")
+    'no such thing'
+    """
+    return re.sub(r"^[A-Z]\w*(?: \w+)* Error: (?=.)", "", message)
