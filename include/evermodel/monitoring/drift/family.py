@@ -28,6 +28,8 @@ class DriftTest:
     rule
         Finds the largest effect between stretches of the reference itself; costs time, so it is called only if needed.
         None where the threshold does not depend on the model's history.
+    clustered
+        Finds the p-value by day, and by cluster, which holds before there is a history; None where it is not known.
     """
 
     drift: ColumnDrift
@@ -35,6 +37,7 @@ class DriftTest:
     weight: float = 1.0
     decided: Severity | None = None
     rule: Callable[[], float] | None = None
+    clustered: Callable[[], float | None] | None = None
 
     @property
     def key(self) -> str:

@@ -31,7 +31,8 @@ def judge_window(
 
     A test alarms when three things hold: it is significant at the spec's false-alarm rate, which all tests of the day
     share; its effect reaches a band of the spec; and the effect is larger than what is normal, as learnt from the
-    model's quiet history or, before there is enough of it, than between stretches of the reference itself.
+    model's quiet history or, before there is enough of it, than between stretches of the reference itself. Until then
+    significance also counts days and clusters as draws.
 
     Parameters
     ----------
@@ -51,7 +52,7 @@ def judge_window(
             "check that predictions are logged, then run this again",
         )
     log = LogRows(window, answers(spec))
-    side = ExactRows(log, frozenset(spec.features.numeric) | log.numbers, seed=spec.seed)
+    side = ExactRows(log, frozenset(spec.features.numeric) | log.numbers, "event_time", spec.seed)
     found, rate = [*measure(references, side), *extra], spec.drift.false_alarm_rate
     if window.num_rows < spec.drift.min_rows:
         why = f"{window.num_rows} rows, at least {spec.drift.min_rows}"
@@ -72,7 +73,16 @@ def _above_normal(test: DriftTest, rate: float, history: QuietHistory | None) ->
     if not (limit and limit.sure) and test.drift.effect >= max(test.drift.threshold, calm):
         calm = max(calm, test.rule())
         basis = basis or "a rule: what stretches of the reference show"
+        test = _by_clusters(test)
     return _limited(test, calm, basis)
+
+
+def _by_clusters(test: DriftTest) -> DriftTest:
+    """Have a test count days and clusters where no history says yet how much windows differ."""
+    found = test.clustered() if test.clustered else None
+    if found is None or found <= test.drift.p_value:
+        return test
+    return replace(test, drift=replace(test.drift, p_value=found))
 
 
 def _limited(test: DriftTest, calm: float, basis: str = "") -> DriftTest:

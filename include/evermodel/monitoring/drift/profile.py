@@ -74,6 +74,9 @@ class DayProfile:
             (_merged_samples(rest, name), _merged_samples(inside, name)) for rest, inside in self._cuts(days)
         ]
 
+    def grouped(self, name: str, cluster: str = "") -> None:
+        """Return nothing: a profile has no rows with their day."""
+
     def natural_changes(self, names: Sequence[str], days: int) -> tuple[NDArray[np.float64], float]:
         """Return how far the rank correlations of stretches that overlap by half are from the others."""
         parts = []

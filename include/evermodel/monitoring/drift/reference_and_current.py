@@ -38,6 +38,15 @@ class ColumnarRows(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class GroupedValues:
+    """Some values of one column, and the day or the cluster of each."""
+
+    values: pa.ChunkedArray[Any]
+    groups: NDArray[Any]
+    numeric: bool
+
+
 class ComparedRows(Protocol):
     """One side of a comparison: exact rows or a profile of them."""
 
@@ -68,6 +77,10 @@ class ComparedRows(Protocol):
 
     def stretches(self, name: str, days: int) -> list[tuple[Sample, Sample]]:
         """Return stretches of so many days of one column, each with the rest as its reference."""
+        ...
+
+    def grouped(self, name: str, cluster: str = "") -> GroupedValues | None:
+        """Return some values of one column with their day, or their cluster; None if that is not known."""
         ...
 
     def natural_changes(self, names: Sequence[str], days: int) -> tuple[NDArray[np.float64], float]:
@@ -150,6 +163,18 @@ class ExactRows:
             )
             for inside in _cuts(when, days)
         ]
+
+    def grouped(self, name: str, cluster: str = "") -> GroupedValues | None:
+        """Return a sample of one column with the day, or the cluster, of each row."""
+        values = self._values(name)
+        if len(values) != self.table.num_rows or not (self.has(cluster) if cluster else self._has_times):
+            return None
+        if cluster:
+            picked = self._rows_picked()
+            groups = np.array([str(value) for value in taken(self.table[cluster], picked).to_pylist()])
+        else:
+            groups, picked = self._sampled_days()
+        return GroupedValues(taken(values, picked), groups, name in self.numeric)
 
     def natural_changes(self, names: Sequence[str], days: int) -> tuple[NDArray[np.float64], float]:
         """Return how far the rank correlations of stretches that overlap by half are from the others, found once."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from evermodel.monitoring.drift.bins import CategoryBins, NumberBins
+from evermodel.monitoring.drift.by_day import clustered_p_value
 from evermodel.monitoring.drift.compare import compare
 from evermodel.monitoring.drift.correlation import pair_changes
 from evermodel.monitoring.drift.family import DriftTest
@@ -21,6 +22,7 @@ from evermodel.monitoring.drift.reference_and_current import ComparedRows
 from evermodel.monitoring.drift.verdict import Bin, ColumnDrift
 from evermodel.spec import ModelSpec
 from evermodel.spec.drift import BandSpec, DriftKind
+from evermodel.spec.parts import BY_DAY, BY_ROW
 from evermodel.stats.sample import CategoricalSample, NumericSample, Sample
 from evermodel.stats.stability import stability
 
@@ -33,8 +35,10 @@ class Pair:
     ----------
     name
         Of the column, and of it in the reference where that keeps it under another one.
-    before, old, new
-        The reference, the column in it, and in the window.
+    before, now
+        The reference and the window.
+    old, new
+        The column in both.
     note
         What is odd about the window's column.
     """
@@ -42,6 +46,7 @@ class Pair:
     name: str
     source: str
     before: ComparedRows
+    now: ComparedRows
     old: Sample
     new: Sample
     words: str
@@ -57,7 +62,8 @@ def distribution(spec: ModelSpec, pair: Pair, what: DriftKind) -> DriftTest:
     band: BandSpec = watch.psi if watch and watch.psi else spec.drift.psi
     effect = found.psi, found.low, found.high
     summary = pair.note or found.summary
-    return _test(pair, what, "PSI", effect, found.p_value, summary, band, _index, found.bins)
+    test = _test(pair, what, "PSI", effect, found.p_value, summary, band, _index, found.bins)
+    return replace(test, clustered=partial(_clustered, spec, pair.before, pair.now, pair.source))
 
 
 def missing(spec: ModelSpec, pair: Pair) -> DriftTest | None:
@@ -152,6 +158,15 @@ def _test(
     # The rule holds the reference but not the column's values, which are large.
     rule = partial(_largest, pair.before, pair.source, pair.days, effect_of)
     return DriftTest(drift, band.critical, rule=rule)
+
+
+def _clustered(spec: ModelSpec, before: ComparedRows, now: ComparedRows, source: str) -> float | None:
+    """Return the larger of the p-values by day and by the spec's cluster."""
+    if spec.cluster == BY_ROW:
+        return None
+    wanted = [""] if spec.cluster == BY_DAY else ["", spec.cluster]
+    found = [clustered_p_value(before, now, source, cluster) for cluster in wanted]
+    return max((p for p in found if p is not None), default=None)
 
 
 def _comparable(old: Sample, new: Sample) -> tuple[Sample, Sample]:
