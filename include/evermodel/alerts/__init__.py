@@ -22,4 +22,5 @@ __all__ = [
     "teams",
     "text",
     "thread_messages",
+    "year_audit",
 ]

@@ -15,6 +15,7 @@ from evermodel.alerts.publisher import Publisher, notifier_destinations
 from evermodel.alerts.queue import MessageQueue
 from evermodel.alerts.queued_message import QueuedMessage
 from evermodel.alerts.teams import Team
+from evermodel.alerts.year_audit import year_audit
 from evermodel.monitoring.drift.verdict import Performance
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.tags import AS_OF, KIND, OUTCOME, REASON, RUN_KEY, VERSION
@@ -67,6 +68,7 @@ class Digest:
         days = self._days(name)
         happened = [t for t in incident_history(client, name, self.end - WEEK) if self._within(t.at)]
         states = read_incidents(client, name).states
+        year = year_audit(spec, client, self.end)
         return ModelWeek(
             model=name,
             version=found.champion,
@@ -76,6 +78,8 @@ class Digest:
             open=tuple(state.incident for state in states.values() if state.incident is not None),
             retrains=self._retrains(name),
             performance=self._performance(days),
+            year=year.summary(),
+            broken=bool(year.broken),
         )
 
     def _made(self, model: str, version: str) -> datetime:

@@ -44,6 +44,10 @@ class ModelWeek:
         Incidents that opened, escalated or ended.
     performance
         The primary metric, against its baseline.
+    year
+        What was promised in twelve months and what came true, in two lines; none before anything is known.
+    broken
+        Whether the year contradicts a promise.
     """
 
     model: str
@@ -54,13 +58,18 @@ class ModelWeek:
     open: tuple[Incident, ...] = ()
     retrains: tuple[DigestRetrain, ...] = ()
     performance: Performance | None = None
+    year: tuple[str, ...] = ()
+    broken: bool = False
 
     @property
     def quiet(self) -> bool:
         """True if the model needs only one line."""
         routine = all(retrain.outcome == RetrainOutcome.KEPT for retrain in self.retrains)
         return (
-            self.version is not None and self.windows > 0 and not self.happened and not self.open and routine
+            self.version is not None
+            and self.windows > 0
+            and not (self.happened or self.open or self.broken)
+            and routine
         )
 
 
@@ -169,4 +178,4 @@ def _lines(model: ModelWeek) -> list[str]:
         version = f", version {retrain.version}" if retrain.version else ""
         reason = f" ({retrain.reason})" if retrain.reason else ""
         lines.append(f"{moment(retrain.as_of)}: retrain {retrain.outcome}{version}{reason}")
-    return lines
+    return [*model.year, *lines]

@@ -16,7 +16,8 @@ from evermodel.registry.tags import DAY, DECISION_FACTS, PROMOTION_EFFECT
 # MLflow on a database keeps tags of a run up to 8,000 characters.
 MOST = 7500
 _COLUMNS = 6
-_PERFORMANCE = ("metric", "rows", "value", "low", "high", "promised", "estimated")
+_ESTIMATE = ("estimated", "estimated_low", "estimated_high")
+_PERFORMANCE = ("metric", "rows", "value", "low", "high", "promised", *_ESTIMATE)
 _REASON = 300
 _DETAIL = 160
 
