@@ -48,6 +48,7 @@ from evermodel.spec.window import (
 )
 
 if TYPE_CHECKING:
+    from evermodel.monitoring.performance.monitor import PerformanceEvaluation
     from evermodel.registry.client import MlflowClient
 
 _LOG = logging.getLogger(__name__)
@@ -101,11 +102,17 @@ class WatchRun:
         """The verdicts on the model."""
         return VerdictHistory(self.settings.database_url, self.spec.name)
 
-    def judge(self, *, collected: bool = False) -> DriftVerdict:
-        """Copy the predictions, unless that is done, evaluate the window, and store the verdict."""
+    def judge(self) -> DriftVerdict:
+        """Copy the predictions, evaluate the window, and store the verdict and the report on performance."""
         spec, lake = self.spec, self.settings.lake
-        if not collected:
-            collect(spec, lake, first_needed(spec, self.as_of), self.as_of)
+        collect(spec, lake, first_needed(spec, self.as_of), self.as_of)
+        verdict, evaluated = self.evaluate()
+        self._write(PERFORMANCE_FILE, evaluated.report.to_json())
+        return verdict
+
+    def evaluate(self) -> tuple[DriftVerdict, PerformanceEvaluation]:
+        """Evaluate the window from the predictions that are copied already, and store the verdict."""
+        spec, lake = self.spec, self.settings.lake
         past = self.history.until(self.as_of)
         watched = watched_model(spec, lake, self.as_of)
         if past and past[0].version != watched.version:
@@ -118,9 +125,8 @@ class WatchRun:
             spec, lake, self.as_of, watched, was_calm=_was_calm(past), serving=_NOT_SERVED
         )
         self._write(VERDICT_FILE, verdict.to_json())
-        self._write(PERFORMANCE_FILE, evaluated.report.to_json())
         self.history.write(verdict)
-        return verdict
+        return verdict, evaluated
 
     def verdict(self) -> DriftVerdict:
         """Read back the verdict that `judge` wrote."""
@@ -191,7 +197,7 @@ def backfill(
         collect(spec, settings.lake, first_needed(spec, wanted[0]), wanted[-1])
     for moment in wanted:
         try:
-            yield WatchRun(spec, moment, settings).judge(collected=True)
+            yield WatchRun(spec, moment, settings).evaluate()[0]
         except EmptyWindowError as error:
             _LOG.info("%s", error.problem)
             yield None
