@@ -4,6 +4,7 @@ Imports `core` and `spec`.
 """
 
 __all__ = [
+    "captures",
     "compaction",
     "day_table",
     "dtypes",
