@@ -29,6 +29,7 @@ def run(*words: str) -> Result:
 @pytest.fixture
 def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("EVERMODEL_MODELS", str(tmp_path))
+    monkeypatch.setenv("EVERMODEL_DATA", str(tmp_path / "data"))
     (tmp_path / "flights.yaml").write_text(SHIPPED.read_text())
     return tmp_path
 
@@ -229,3 +230,48 @@ def test_only_an_approver_trains_with_a_yes(models: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("evermodel.cli.train.os_user", lambda: "eve")
     refused = run("train", "flights", "--approve", "--json").exception
     assert "eve may not approve a version: the spec names ml_lead" in str(refused)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("max_iter: 120", "max_iter: many", "candidate boosted_trees: The 'max_iter' parameter"),
+        ("max_iter: 120", "max_itre: 120", "has no parameter max_itre"),
+        ("HistGradientBoostingClassifier", "HistGradientBosting", "cannot be imported"),
+        ('"#ml-alerts"', '"#ML Alerts"', "'#ML Alerts' is no channel of Slack"),
+        ("owner: data-science", "owner: ${NOBODY_SETS_THIS}", "NOBODY_SETS_THIS is not set"),
+    ],
+)
+def test_check_finds_what_would_fail_later(old: str, new: str, said: str, models: Path) -> None:
+    text = SHIPPED.read_text()
+    assert old in text
+    (models / "flights.yaml").write_text(text.replace(old, new))
+    result = run("check", "flights")
+    assert result.exit_code == 1
+    assert said in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("cron", "said"),
+    [
+        ("0 6 * *", "this one has 4"),
+        ("0 25 * * 1", "the hour `25` is not one of 0 to 23"),
+        ("0 6 * * MOO", "the weekday `MOO` is not one of 0 (Sunday) to 7"),
+    ],
+)
+def test_a_wrong_cron_expression_is_told_with_the_reason(cron: str, said: str) -> None:
+    from evermodel.spec.parts import check_cron
+
+    with pytest.raises(ValueError, match=re.escape(said)):
+        check_cron(cron)
+
+
+def test_status_without_a_model_tells_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVERMODEL_MODELS", str(tmp_path))
+    result = run("status")
+    assert result.exit_code == 0
+    assert "evermodel init TABLE --label COLUMN" in result.stdout
+
+
+def test_a_missing_file_is_told_without_its_number(models: Path) -> None:
+    assert "Errno" not in str(run("check", "nowhere.yaml").stderr)

@@ -14,7 +14,6 @@ from evermodel.cli.options import AsJson
 from evermodel.core.atomic import write_text
 from evermodel.core.dag_ids import dag_id
 from evermodel.core.errors import SpecError
-from evermodel.spec.parts import format_span
 
 if TYPE_CHECKING:
     from evermodel.cli.scaffold import Draft
@@ -82,6 +81,8 @@ def init(
 
 def _lines(file: Path, draft: Draft) -> Iterator[str]:
     """Say what was guessed, what is suspicious, and what to do next."""
+    from evermodel.spec.parts import format_span
+
     spec, roles = draft.spec, draft.roles
     numbers, categories = len(spec.features.numeric), len(spec.features.categorical)
     yield f"{file}: {spec.task}, {numbers} numbers and {categories} categories"

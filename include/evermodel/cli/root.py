@@ -41,32 +41,30 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 # In the order of use; a command's own imports happen when it runs.
-for command in (
-    init,
-    check,
-    schema,
-    train,
-    score,
-    drift,
-    serve,
-    status,
-    promote,
-    rollback,
-    runs,
-    reproduce,
-    backtest,
-    doctor,
-    demo,
-    step,
+_START, _RUN, _PRODUCTION, _SETUP = (
+    "Start here",
+    "Train and monitor",
+    "What is in production",
+    "Set up and maintain",
+)
+for group, commands in {
+    _START: (init, check, schema, demo),
+    _RUN: (train, score, drift, backtest, runs, reproduce),
+    _PRODUCTION: (status, promote, rollback, serve),
+    _SETUP: (doctor, step),
+}.items():
+    for command in commands:
+        app.command(rich_help_panel=group)(command)
+for name, several, group in (
+    ("watch", watch, _RUN),
+    ("rollout", rollout, _PRODUCTION),
+    ("incident", incident, _PRODUCTION),
+    ("audit", audit, _PRODUCTION),
+    ("dags", dags, _SETUP),
+    ("data", data, _SETUP),
+    ("db", db, _SETUP),
 ):
-    app.command()(command)
-app.add_typer(dags, name="dags")
-app.add_typer(data, name="data")
-app.add_typer(watch, name="watch")
-app.add_typer(rollout, name="rollout")
-app.add_typer(incident, name="incident")
-app.add_typer(audit, name="audit")
-app.add_typer(db, name="db")
+    app.add_typer(several, name=name, rich_help_panel=group)
 
 
 def _version(wanted: bool) -> None:

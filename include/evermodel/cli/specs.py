@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +17,11 @@ from evermodel.core.errors import ApprovalError, EvermodelError, SpecError
 
 if TYPE_CHECKING:
     from evermodel.core.settings import Settings
+    from evermodel.spec import ModelSpec
+    from evermodel.spec.model import CandidateSpec
+
+# Letters of any script, but no capitals.
+_CHANNEL = re.compile(r"#?(?:(?![A-Z])[\w-]){1,80}|[CGD][A-Z0-9]{8,}")
 
 
 def schema(
@@ -85,4 +92,55 @@ def _checked(name: str, settings: Settings, files_only: bool) -> dict[str, Any]:
     missing, advice = ([], "") if files_only else missing_extras(spec)
     if missing:
         return {"spec": name, "ok": False, "mistakes": missing, "advice": advice}
+    mistakes = [*_channels(spec), *([] if files_only else (*_unset(spec), *_estimators(spec)))]
+    if mistakes:
+        advice = "correct the file, or set what is missing here; --files-only checks the file alone"
+        return {"spec": name, "ok": False, "mistakes": mistakes, "advice": advice}
     return {"spec": name, "ok": True, "model": spec.name, "digest": spec.digest}
+
+
+def _channels(spec: ModelSpec) -> Iterator[str]:
+    """Check the names of Slack's channels: Slack says only at the first alert that one cannot exist."""
+    for field, channel in (
+        ("channel", spec.alerts.channel),
+        ("escalation.channel", spec.alerts.escalation.channel),
+    ):
+        if channel is not None and not _CHANNEL.fullmatch(channel):
+            yield (
+                f"model {spec.name}: alerts.{field}: {channel!r} is no channel of Slack: write `#name` in small letters, "
+                "digits, - and _ (at most 80), or a channel's id (C…)"
+            )
+
+
+def _unset(spec: ModelSpec) -> Iterator[str]:
+    from evermodel.spec.load import unset_variables
+
+    for name in unset_variables(spec):
+        yield f"model {spec.name}: the environment variable {name} is not set, and the spec has no default for it"
+
+
+def _estimators(spec: ModelSpec) -> Iterator[str]:
+    """Build every candidate, also with the first of the parameters that are searched, as a retrain does."""
+    for candidate in spec.candidates:
+        space = candidate.search.space if candidate.search is not None else {}
+        first = {k: v[0] if isinstance(v, tuple) else v.low for k, v in space.items()}
+        searched = candidate.model_copy(update={"params": {**candidate.params, **first}})
+        for tried in [candidate] if not space else [candidate, searched]:
+            if (problem := _estimator_problem(tried, spec)) is not None:
+                yield f"model {spec.name}: {problem}"
+                break
+
+
+def _estimator_problem(candidate: CandidateSpec, spec: ModelSpec) -> str | None:
+    from evermodel.modeling.estimators import build_estimator
+
+    try:
+        estimator = build_estimator(candidate, spec.seed, spec.task)
+        validate = getattr(estimator, "_validate_params", None)  # scikit-learn checks types only when it fits
+        if validate is not None:
+            validate()
+    except EvermodelError as error:
+        return f"{error.problem}; {error.advice}"
+    except (TypeError, ValueError) as error:
+        return f"candidate {candidate.name}: {' '.join(str(error).split())}"
+    return None

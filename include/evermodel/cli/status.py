@@ -28,6 +28,12 @@ def status(
 
     settings = Settings.from_environment()
     specs = load_specs(model, settings)[0]
+    if model is None and not specs and not as_json:
+        typer.echo(
+            f"No model spec in {settings.models} can be used. Draft one: evermodel init TABLE --label COLUMN. "
+            "Specs elsewhere? Set EVERMODEL_MODELS. A spec that should be there? evermodel check tells what is wrong."
+        )
+        return
     watched = [watched_status(spec, settings) for spec in specs if spec.watch is not None]
     names = [spec.name for spec in specs if spec.watch is None]
     if model is not None and not watched:

@@ -82,7 +82,9 @@ def load_spec(model: str | Path, settings: Settings | None = None) -> ModelSpec:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise SpecError(f"{path}: cannot be read ({error})", _missing_advice(path)) from error
+        raise SpecError(
+            f"{path}: cannot be read: {error.strerror or error}", _missing_advice(path)
+        ) from error
     except UnicodeDecodeError as error:
         raise SpecError(f"{path}: is not UTF-8 ({error})", "save the file as UTF-8") from None
     try:
@@ -206,6 +208,19 @@ def _walk(
             here = (*prefix, index)
             yield here, value.start_mark.line + 1
             yield from _walk(value, here)
+
+
+def unset_variables(spec: ModelSpec) -> list[str]:
+    """Return the variables that a spec names with ``${NAME}`` and that are not set here, sorted."""
+    return sorted({found[1] for text in _texts(spec.canonical()) for found in _VARIABLE.finditer(text)})
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts(item)
 
 
 def with_variables(value: object, environ: Mapping[str, str] = os.environ) -> Any:

@@ -59,13 +59,39 @@ Span = Annotated[
 ]
 
 
+_CRON_PARTS = {
+    "minute": "one of 0 to 59",
+    "hour": "one of 0 to 23",
+    "day": "one of 1 to 31",
+    "month": "one of 1 to 12, or JAN to DEC",
+    "weekday": "one of 0 (Sunday) to 7, or SUN to SAT",
+}
+
+
 def check_cron(value: str) -> str:
     """Return a cron expression unchanged, or raise: an invalid one would break every DAG of its file."""
     from croniter import croniter
 
     if not croniter.is_valid(value):
-        raise ValueError("a cron expression has five parts, such as `0 6 * * 1` (Mondays at 6:00)")
+        raise ValueError(f"{_cron_problem(value)}; `0 6 * * 1` is Mondays at 6:00")
     return value
+
+
+def _cron_problem(value: str) -> str:
+    """Say which part of a cron expression is wrong, and what it may be."""
+    from croniter import croniter
+
+    parts = value.split()
+    if len(parts) != len(_CRON_PARTS):
+        return (
+            f"a cron expression has five parts (minute, hour, day, month, weekday), this one has {len(parts)}"
+        )
+    for place, (name, allowed) in enumerate(_CRON_PARTS.items()):
+        alone = ["*"] * len(_CRON_PARTS)
+        alone[place] = parts[place]
+        if not croniter.is_valid(" ".join(alone)):
+            return f"the {name} `{parts[place]}` is not {allowed}"
+    return "no day is ever meant by this cron expression"
 
 
 Cron = Annotated[str, AfterValidator(check_cron)]
