@@ -6,6 +6,7 @@ Imports `deployment` and lower layers, never `serving`.
 __all__ = [
     "accepted_requests",
     "approval_message",
+    "cloud_events",
     "delivery",
     "digest",
     "digest_message",

@@ -93,4 +93,9 @@ class AlertsSpec(SpecSection):
     escalation: EscalationSpec = EscalationSpec()
     quiet_hours: QuietHours | None = None
     notifiers: tuple[NotifierSpec, ...] = ()
+    events_connection: str | None = Field(
+        None,
+        min_length=1,
+        description="Airflow connection (HTTP) that CloudEvents of verdicts, incidents and retrain requests are sent to.",
+    )
     digest: Cron | None = Field("0 7 * * 1", description="Cron of the owner's weekly digest, UTC.")

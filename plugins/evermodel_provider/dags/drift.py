@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from airflow.sdk import DAG
 
-from evermodel_provider.dag_parts import task_resources
+from evermodel_provider.dag_parts import pulled, task_resources
 from evermodel_provider.operators.alert import DriftAlertOperator
 from evermodel_provider.operators.ask import AskForRetrainOperator
 from evermodel_provider.operators.drift import DriftVerdictOperator, EvidentlyReportOperator
+from evermodel_provider.operators.events import PublishEventsOperator
 from evermodel_provider.operators.guard import QualityGuardOperator
 from evermodel_provider.sensors.data import PredictionsSensor
 
@@ -55,6 +56,16 @@ def build(options: DagOptions, spec: ModelSpec) -> DAG:
         ask_for_retrain = AskForRetrainOperator(task_id="ask_for_retrain", model=model)
 
         window >> verdict >> [evidently_report, alert, ask_for_retrain]
+        if spec.alerts.events_connection:
+            # Airflow skips the request on most days.
+            publish = PublishEventsOperator(
+                task_id="publish_events",
+                model=model,
+                alerted=pulled("alert"),
+                requested=pulled("ask_for_retrain"),
+                trigger_rule="none_failed",
+            )
+            [alert, ask_for_retrain] >> publish
         if spec.rollback.quality and spec.watch is None:
             verdict >> QualityGuardOperator(task_id="guard", model=model, **task_resources(spec, "registry"))
     return dag
