@@ -16,6 +16,7 @@ NAMES = (
     "drift",
     "calibration",
     "gate",
+    "honesty",
     "serving",
     "swap",
     "hostile",

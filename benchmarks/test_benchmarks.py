@@ -35,6 +35,17 @@ def test_the_last_line_is_the_result_for_machines() -> None:
 
 
 @pytest.mark.slow
+def test_stated_rates_are_measured_where_rows_belong_together() -> None:
+    done = _run("honesty")
+
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout.splitlines()[-1])["figures"]
+    assert figures["cells"] >= 50
+    assert figures["cells_exceeded"] <= 12  # of few trials; of the full run, 9
+    assert figures["worst_power_deficit"] <= 0.3
+
+
+@pytest.mark.slow
 def test_the_calibration_of_drift_is_measured_beside_evidently() -> None:
     done = _run("calibration")
 

@@ -2,6 +2,7 @@
 
 __all__ = [
     "bins",
+    "by_day",
     "columns",
     "compare",
     "drawing",

@@ -9,6 +9,7 @@ __all__ = [
     "baseline",
     "decay",
     "estimate",
+    "estimate_history",
     "label_join",
     "matured_performance",
     "monitor",

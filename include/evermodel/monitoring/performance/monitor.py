@@ -30,6 +30,7 @@ from evermodel.monitoring.performance.business import business_by_day, business_
 from evermodel.monitoring.performance.concept import concept_findings
 from evermodel.monitoring.performance.decay import margins, problem_of, stand
 from evermodel.monitoring.performance.estimate import estimate_metric
+from evermodel.monitoring.performance.estimate_history import EstimateHistory
 from evermodel.monitoring.performance.label_join import (
     LabelJoin,
     deduplicated,
@@ -108,7 +109,7 @@ def evaluate_performance(
     )  # predictions of a predecessor do not concern this version's baseline
     standings = stand(spec, own, baseline, PastWindows(spec, lake, as_of))
     found = level(spec, joined.rows, clusters=clusters_in(spec, joined.rows))
-    estimate = estimate_of(spec, current, joined, baseline)
+    estimate = _adapted(spec, lake, joined, estimate_of(spec, current, joined, baseline), baseline, as_of)
     return PerformanceEvaluation(
         problem=problem_of(spec, joined, own, baseline, standings),
         performance=_short(spec, joined, baseline, found, estimate),
@@ -118,6 +119,24 @@ def evaluate_performance(
             spec, as_of, joined, baseline, standings, estimate, proxies_of(spec, current)
         ),
     )
+
+
+def _adapted(
+    spec: ModelSpec,
+    lake: StoragePath,
+    joined: LabelJoin,
+    estimate: Estimate | None,
+    baseline: Baseline,
+    as_of: datetime,
+) -> Estimate | None:
+    """Return an estimate as wide as those of past windows call for; none is kept where none is made."""
+    if estimate is None:
+        return None
+    history = EstimateHistory(spec, lake)
+    history.settle(joined.timeline, joined.window.end)
+    found = history.adapted(estimate, baseline.version, as_of)
+    history.save()
+    return found
 
 
 def estimate_of(spec: ModelSpec, current: pa.Table, joined: LabelJoin, baseline: Baseline) -> Estimate | None:

@@ -87,6 +87,8 @@ class Estimate:
     ----------
     calibrated_on
         Rows with labels that the scores were calibrated on; 0 when they were taken as they are.
+    past_windows
+        Windows whose labels have matured since, which set the width of the interval.
     """
 
     rows: int
@@ -94,6 +96,7 @@ class Estimate:
     low: float
     high: float
     calibrated_on: int
+    past_windows: int = 0
 
 
 @dataclass(frozen=True)
