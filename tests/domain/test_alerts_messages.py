@@ -286,7 +286,7 @@ some = st.none() | shares
 performances = st.builds(
     Performance, metric=wild, rows=st.integers(0, 10**12), value=some, low=some, high=some, promised=some
 )
-kinds = st.sampled_from(["drift", "quality", "performance", "serving"])
+kinds = st.sampled_from(["drift", "quality", "performance", "serving", "skew"])
 problems = st.builds(
     Problem,
     kind=kinds,

@@ -240,7 +240,7 @@ def test_the_history_is_kept_by_day_and_never_rewritten(team: WatchedModel) -> N
 
 def test_tags_keep_to_mlflows_limits_whatever_the_texts(team: WatchedModel) -> None:
     endless = "💥" * 3000
-    kinds = ("drift", "quality", "performance", "serving")
+    kinds = ("drift", "quality", "performance", "serving", "skew")
     problems = [Problem(kind, "critical", endless, endless, (endless,) * 9) for kind in kinds]  # type: ignore[arg-type]
     done = list(team.look(1, *problems).values())
     team.said()

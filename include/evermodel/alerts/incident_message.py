@@ -95,6 +95,7 @@ TITLES = {
     "quality": "bad data",
     "performance": "performance below baseline",
     "serving": "serving below its objectives",
+    "skew": "served features differ",
 }
 
 

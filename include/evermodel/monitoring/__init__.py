@@ -9,6 +9,7 @@ __all__ = [
     "problems",
     "retrain_history",
     "retrain_policy",
+    "skew",
     "summary_tags",
     "verdict",
     "verdict_history",

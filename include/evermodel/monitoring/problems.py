@@ -8,8 +8,8 @@ from typing import Literal
 
 Severity = Literal["none", "warning", "critical"]
 RANK: dict[str, int] = {"none": 0, "warning": 1, "critical": 2}
-ProblemKind = Literal["drift", "quality", "performance", "serving"]
-KINDS: tuple[ProblemKind, ...] = ("drift", "quality", "performance", "serving")
+ProblemKind = Literal["drift", "quality", "performance", "serving", "skew"]
+KINDS: tuple[ProblemKind, ...] = ("drift", "quality", "performance", "serving", "skew")
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,7 @@ def judge_day(
     *,
     was_calm: Callable[[date], bool],
     serving: Problem,
+    skew: Problem | None = None,
 ) -> tuple[DriftVerdict, PerformanceEvaluation]:
     """Evaluate the window that ends at a moment by all checks of the spec.
 
@@ -104,6 +105,8 @@ def judge_day(
         Folder of the prediction log, the daily profiles and the label log.
     was_calm
         Returns whether a day had no problem besides drift.
+    skew
+        Of a model whose features are computed from events.
 
     Raises
     ------
@@ -122,6 +125,7 @@ def judge_day(
         quality_problem(spec, rows, performance.quality),
         performance.problem,
         serving,
+        *((skew,) if skew else ()),
     )
     severity = worst_of(problem.severity for problem in problems)
     worst = [problem for problem in problems if problem.severity == severity]

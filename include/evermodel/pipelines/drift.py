@@ -14,6 +14,7 @@ from evermodel.alerts.incidents.handler import IncidentHandler
 from evermodel.alerts.incidents.store import IncidentRecord, RegistryIncidents
 from evermodel.alerts.plot import drift_plot
 from evermodel.alerts.publisher import clock, message_queue
+from evermodel.core.errors import SourceError
 from evermodel.core.extras import is_installed
 from evermodel.core.settings import Settings
 from evermodel.data.snapshots.snapshot import read_snapshot
@@ -35,6 +36,7 @@ from evermodel.monitoring.retrain_policy import (
     current_recommendation,
     record_request,
 )
+from evermodel.monitoring.skew import skew_problem
 from evermodel.monitoring.summary_tags import effect_tag
 from evermodel.monitoring.verdict import MonitoredChampion, incident_days, judge_day, window_rows
 from evermodel.registry.lineage import Lineage
@@ -230,6 +232,7 @@ class DriftRun:
             champion,
             was_calm=self._was_calm(),
             serving=self._serving(),
+            skew=self._skew(),
         )
         # After the evaluation of performance, which reads the labels.
         return replace(verdict, promotion=self._promotion_effect(champion, past)), look.report
@@ -266,6 +269,14 @@ class DriftRun:
         if figures is not None:
             log_json(self.client, self.mlflow_run().info.run_id, asdict(figures), SERVING_FILE)
         return problem
+
+    def _skew(self) -> Problem | None:
+        """Compare what was served with the source; where that cannot be read, the other checks go on."""
+        try:
+            return skew_problem(self.spec, self.settings.lake, self.as_of)
+        except SourceError as error:
+            _LOG.warning("model %s: served features are not compared: %s", self.spec.name, error)
+            return Problem("skew", "none", f"not compared: {error.problem}", known=False)
 
     def _was_calm(self) -> Callable[[date], bool]:
         """Return the quiet days, without those with problems other than drift."""
@@ -312,6 +323,7 @@ def draw_pages(
 _NEXT = {
     "quality": "No automatic retrain because of bad data. Fix the source first, then rerun this window.",
     "serving": "Check the serving app and its logs; a retrain does not help.",
+    "skew": "Compare how these features are computed before a request with the spec; a retrain does not help.",
 }
 ASKED = "A retrain was requested; the result will be posted here."
 

@@ -103,6 +103,10 @@ class DriftSpec(SpecSection):
     correlation: BandSpec = Field(
         BandSpec(warning=0.2, critical=0.4), description="Change of the rank correlation of two numbers."
     )
+    skew: BandSpec = Field(
+        BandSpec(warning=0.01, critical=0.1),
+        description="Share of a day's predictions with another value of an aggregate than its events give.",
+    )
     reference: ReferenceSpec = ReferenceSpec()
     columns: tuple[Column, ...] | None = Field(None, description="Columns to monitor; default: all features.")
     by_column: dict[Column, ColumnWatch] = Field(default_factory=dict)
@@ -164,6 +168,7 @@ class RespondSpec(SpecSection):
         " incident is open.",
     )
     serving: Literal["off", "alert"] = "alert"
+    skew: Literal["off", "alert"] = "alert"
 
 
 class WindowsSpec(SpecSection):

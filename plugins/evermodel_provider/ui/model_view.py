@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from typing import Any
 from urllib.parse import quote
@@ -42,7 +42,9 @@ def model_view(summary: dict[str, Any], history: ModelHistory, mlflow: str) -> d
             for retrain in reversed(history.retrains)
             if not retrain["verdict"]
         ],
-        "kinds": [{"name": label, "severity": day_severity(last, kind)} for kind, label in KINDS.items()] if last else [],
+        "kinds": [{"name": label, "severity": day_severity(last, kind)} for kind, label in _kinds(history).items()]
+        if last
+        else [],
         "links": {
             "Model in MLflow": f"{mlflow}/#/models/{quote(name, safe='')}",
             **({"Drift report of the last day": _artifact(mlflow, last, _REPORT)} if last else {}),
@@ -68,8 +70,8 @@ def chart(history: ModelHistory, name: str, mlflow: str) -> dict[str, Any]:
     return {
         "model": name,
         "metric": next((day["metric"] for day in reversed(history.days) if day.get("metric")), "metric"),
-        "kinds": list(KINDS.values()),
-        "days": [_day(day, mlflow) for day in history.days],
+        "kinds": list(_kinds(history).values()),
+        "days": [_day(day, mlflow, _kinds(history)) for day in history.days],
         "champions": history.champions,
         "incidents": [
             {**incident, "row": KINDS.get(incident["kind"], incident["kind"])} for incident in history.incidents
@@ -94,7 +96,13 @@ def chart(history: ModelHistory, name: str, mlflow: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _day(day: dict[str, Any], mlflow: str) -> dict[str, Any]:
+def _kinds(history: ModelHistory) -> dict[str, str]:
+    """Return the kinds of problems with their labels; skew only of a model that it was looked for."""
+    skewed = any("skew" in (day.get("severities") or {}) for day in history.days)
+    return {kind: label for kind, label in KINDS.items() if skewed or kind != "skew"}
+
+
+def _day(day: dict[str, Any], mlflow: str, kinds: Iterable[str]) -> dict[str, Any]:
     return {
         "day": day["day"],
         "value": day.get("value"),
@@ -102,8 +110,8 @@ def _day(day: dict[str, Any], mlflow: str) -> dict[str, Any]:
         "high": day.get("high"),
         "promised": day.get("promised"),
         "version": day["version"],
-        "severities": [day_severity(day, kind) for kind in KINDS],
-        "reasons": [(day.get("reasons") or {}).get(kind, "") for kind in KINDS],
+        "severities": [day_severity(day, kind) for kind in kinds],
+        "reasons": [(day.get("reasons") or {}).get(kind, "") for kind in kinds],
         "columns": [f"{c[0]} {c[2]} {c[3]}" for c in day.get("columns") or [] if len(c) >= 4],
         "answer": day["answer"],
         "url": _artifact(mlflow, day, _REPORT),

@@ -13,7 +13,9 @@ VERDICTS = {
     "better": "better", "not_worse": "not worse", "worse": "worse", "not_enough_evidence": "not enough evidence",
     "cold_start": "first version",
 }  # fmt: skip
-KINDS = {"drift": "Drift", "quality": "Data quality", "performance": "Performance", "serving": "Serving"}
+KINDS = {
+    "drift": "Drift", "quality": "Data quality", "performance": "Performance", "serving": "Serving", "skew": "Skew",
+}  # fmt: skip
 
 
 def filters() -> dict[str, Callable[..., Any]]:
