@@ -238,6 +238,14 @@ def test_the_history_is_kept_by_day_and_never_rewritten(team: WatchedModel) -> N
     assert incident_history(team.client, "never_watched") == []
 
 
+def test_skew_opens_an_incident_of_its_own_the_same_day_and_nothing_else(team: WatchedModel) -> None:
+    line = "visits_1h: 50.0% of 60 rows differ, by -1 in the median, since 2024-03-02 06:01"
+    others = [Problem(kind, "none", "fine") for kind in ("drift", "quality", "performance", "serving")]  # type: ignore[arg-type]
+    done = team.look(1, *others, Problem("skew", "critical", line, details=(line,)))
+    assert {kind: one.action for kind, one in done.items() if one.incident} == {"skew": "open"}
+    assert "served features differ" in "".join(team.said())
+
+
 def test_tags_keep_to_mlflows_limits_whatever_the_texts(team: WatchedModel) -> None:
     endless = "💥" * 3000
     kinds = ("drift", "quality", "performance", "serving", "skew")
