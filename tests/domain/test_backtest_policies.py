@@ -150,7 +150,8 @@ def test_a_policy_that_does_not_exist_is_told_with_those_that_do() -> None:
         ({"start": "2026-03-14"}, "no whole week"),
         ({"end": "2026-02-05"}, "no whole week"),
         ({"start": "soon"}, "soon is not a day"),
-        ({"step": timedelta(days=2)}, "a week is not a multiple of the step"),
+        ({"step": timedelta(days=93)}, "not a number of days up to a quarter"),
+        ({"step": timedelta(hours=36)}, "not a number of days up to a quarter"),
     ],
 )
 def test_days_that_do_not_fit_are_told(options: dict[str, Any], said: str, tmp_path: Path) -> None:

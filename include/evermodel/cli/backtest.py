@@ -39,7 +39,9 @@ def backtest(
             "Default: all but the last."
         ),
     ] = "",
-    step: Annotated[str, typer.Option(help="Time between two verdicts: 7d, or 1d as in production.")] = "7d",
+    step: Annotated[
+        str, typer.Option(help="Time between two verdicts: 7d, 1d as in production, or up to 92d.")
+    ] = "7d",
     known: Annotated[
         str | None,
         typer.Option(
@@ -59,12 +61,16 @@ def backtest(
             help="Policies replayed in parallel; the number does not change the result. Default: all cores.",
         ),
     ] = None,
+    interim: Annotated[
+        bool,
+        typer.Option("--interim", help="Print the table of the weeks replayed so far, and replay nothing."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Replay a model's history under retrain policies, and report when retraining pays and when it hurts."""
     from evermodel.pipelines.backtest.history import with_example_data
     from evermodel.pipelines.backtest.plan import make_plan
-    from evermodel.pipelines.backtest.run import run_backtest, write_report
+    from evermodel.pipelines.backtest.run import interim_comparison, run_backtest, write_report
     from evermodel.spec import load_spec
     from evermodel.spec.parts import parse_span
 
@@ -76,14 +82,31 @@ def backtest(
     with output.step("read the history") as say:
         plan = make_plan(spec, folder, start=start, end=end, step=span, policies=names, known=known)
         say(f"{len(plan.weeks)} weeks")
-    with _progress(plan) as tell:
-        comparison = run_backtest(plan, jobs or os.cpu_count() or 1, tell)
+    if interim:
+        _tell_interim(interim_comparison(plan), as_json)
+        return
+    try:
+        with _progress(plan) as tell:
+            comparison = run_backtest(plan, jobs or os.cpu_count() or 1, tell)
+    except KeyboardInterrupt:
+        _tell_interim(interim_comparison(plan), as_json)
+        raise
     with output.step("write the report"):
         files = write_report(comparison, out or folder / "report")
     if as_json:
         output.print_json({"digest": comparison.digest, **comparison.to_json()})
     else:
         _show(comparison, files)
+
+
+def _tell_interim(comparison: PolicyComparison | None, as_json: bool) -> None:
+    """Print a comparison of the weeks replayed so far; on Ctrl-C, too."""
+    if comparison is None:
+        _say("no week of every policy has been replayed yet")
+    elif as_json:
+        output.print_json(comparison.to_json())
+    else:
+        _show(comparison, None)
 
 
 def _say(text: str) -> None:
@@ -115,7 +138,7 @@ def _progress(plan: Plan) -> Iterator[Tell]:
         yield tell
 
 
-def _show(comparison: PolicyComparison, files: Files) -> None:
+def _show(comparison: PolicyComparison, files: Files | None) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -151,5 +174,8 @@ def _show(comparison: PolicyComparison, files: Files) -> None:
     console.print()
     for note in notes(comparison):
         console.print(f"[dim]{note}[/dim]")
+    if files is None:
+        console.print("\ninterim: the same command continues the replay")
+        return
     console.print(f"\nresult {comparison.digest}")
     console.print(f"report {files.page}", soft_wrap=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,16 @@ class PolicyOutcome:
     retrains: tuple[RetrainOfPolicy, ...]
     alerts: tuple[Alert, ...]
     exchanges: tuple[Exchange, ...]
+
+    def until(self, end: str) -> PolicyOutcome:
+        """Return what happened before a day."""
+        return replace(
+            self,
+            weeks=tuple(one for one in self.weeks if one.start[:10] < end),
+            retrains=tuple(one for one in self.retrains if one.as_of[:10] < end),
+            alerts=tuple(one for one in self.alerts if one.at[:10] <= end),
+            exchanges=tuple(one for one in self.exchanges if one.start[:10] < end),
+        )
 
     @property
     def shipped(self) -> int:

@@ -18,6 +18,7 @@ from evermodel.spec.parts import format_span, parse_span
 from evermodel.spec.window import whole_day
 
 ONE_DAY, ONE_WEEK = timedelta(days=1), timedelta(days=7)
+_LONGEST_STEP = timedelta(days=92)  # a quarter
 _RECIPE = "2"  # changes when results are made differently, so that kept ones are made again
 # What a fitted model depends on beside its rows.
 _FIT = ("task", "time_column", "id_column", "label", "features", "leaks", "split", "candidates", "training")
@@ -53,7 +54,7 @@ class Plan:
     @property
     def steps(self) -> list[datetime]:
         """The days on which policies decide; the first one brings the first champion."""
-        count = (self.end - self.start) // self.step
+        count = -(-(self.end - self.start) // self.step)
         return [self.start + number * self.step for number in range(count)]
 
     @property
@@ -87,6 +88,10 @@ class Plan:
         """Return the path of a policy's outcome."""
         key = _digest([self.verdict_key, self.spec_key, str(self.end), repr(policy)])
         return self.work / "outcomes" / f"{policy.name}-{key}.json"
+
+    def interim_file(self, policy: Policy) -> Path:
+        """Return the path of the outcome of a policy up to the step that its replay has reached."""
+        return self.outcome_file(policy).with_suffix(".interim")
 
     def progress_file(self, policy: Policy) -> Path:
         """Return the path of a policy's progress file."""
@@ -151,7 +156,7 @@ def make_plan(
     end
         Day after the last; as far as labels have matured, if not given. Cut to whole weeks.
     step
-        Whole days between two decisions, a part of a week.
+        Whole days between two decisions, at most a quarter.
     policies
         Names; all but the ungated one if none is given.
 
@@ -161,8 +166,10 @@ def make_plan(
         The days do not fit the history, or each other.
     """
     chosen = policies_named(policies)
-    if step < ONE_DAY or ONE_WEEK % step:
-        raise SpecError(f"a week is not a multiple of the step {format_span(step)}", "use 1d or 7d")
+    if step % ONE_DAY or not ONE_DAY <= step <= _LONGEST_STEP:
+        raise SpecError(
+            f"the step {format_span(step)} is not a number of days up to a quarter", "use 1d to 92d"
+        )
     before = spec.split.total + spec.label.delay + ONE_DAY
     since = None if start is None else _day(start) - before
     if since is None and getattr(spec.source, "step", None) is not None:

@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
+from functools import cached_property
+from pathlib import Path
 
 from pydantic import TypeAdapter
 
@@ -21,7 +23,7 @@ from evermodel.monitoring.retrain_policy import Past, RetrainRecommendation, rec
 from evermodel.pipelines.backtest.fits import Challenger, Fits, one_thread
 from evermodel.pipelines.backtest.labels import Truth, parts_of_week
 from evermodel.pipelines.backtest.outcome import Alert, Exchange, PolicyOutcome, RetrainOfPolicy, Week
-from evermodel.pipelines.backtest.plan import Plan
+from evermodel.pipelines.backtest.plan import ONE_WEEK, Plan
 from evermodel.pipelines.backtest.policies import Policy
 from evermodel.pipelines.backtest.policy_simulation import PolicySimulation
 from evermodel.spec import ModelSpec
@@ -51,7 +53,7 @@ class Alarms:
                 self.sent.append(Alert(f"{as_of:%Y-%m-%d}", kind, action, problem.severity))
 
 
-Progress = Callable[[int, int], None]
+Progress = Callable[[int, int, PolicyOutcome], None]  # steps done, steps, and the outcome so far
 
 
 @dataclass
@@ -70,13 +72,14 @@ class PolicyReplay:
     requests: list[Request] = field(default_factory=list)
     incident_days: set[date] = field(default_factory=set)
     windows: list[tuple[str, dict[str, Severity]]] = field(default_factory=list)
+    weeks: list[Week] = field(default_factory=list)
+    exchanges: list[Exchange] = field(default_factory=list)
     first_verdict: str = ""
 
-    def run(self, progress: Progress = lambda done, of: None) -> PolicyOutcome:
-        """Replay every step, then measure the outcome; raises `TrainingError` without a first champion."""
+    def run(self, progress: Progress = lambda done, of, outcome: None) -> PolicyOutcome:
+        """Replay every step, and measure each week that is over; raises `TrainingError` without a first champion."""
         steps, alarms = self.plan.steps, Alarms(self.plan.spec)
         self._begin(steps[0])
-        progress(1, len(steps))
         for number, now in enumerate(steps[1:], start=1):
             verdict = self._simulation.evaluate(now, frozenset(self.incident_days))
             recommendation = RetrainRecommendation(None, "")
@@ -89,16 +92,20 @@ class PolicyReplay:
                 self._retrain(
                     now, recommendation.note if recommendation.wanted else f"calendar: {self.policy.words}"
                 )
-            progress(number + 1, len(steps))
-        weeks, exchanges = self._measured()
+            self._measure(now)
+            progress(number + 1, len(steps), self._outcome(alarms))
+        self._measure(self.plan.end)
+        return self._outcome(alarms)
+
+    def _outcome(self, alarms: Alarms) -> PolicyOutcome:
         return PolicyOutcome(
             policy=self.policy.name,
             words=self.policy.words,
             first_verdict=self.first_verdict,
-            weeks=tuple(weeks),
+            weeks=tuple(self.weeks),
             retrains=tuple(self.retrains),
             alerts=tuple(alarms.sent),
-            exchanges=tuple(exchanges),
+            exchanges=tuple(self.exchanges),
         )
 
     @property
@@ -148,29 +155,32 @@ class PolicyReplay:
             return True
         return not isinstance(decision, str) and decision.ship
 
-    def _measured(self) -> tuple[list[Week], list[Exchange]]:
+    @cached_property
+    def _truth(self) -> Truth:
+        return Truth(self.plan)
+
+    def _measure(self, until: datetime) -> None:
+        """Measure the weeks that are over by a moment."""
         import pyarrow as pa
 
-        truth = Truth(self.plan)
         ends = [since for _, since in self.services[1:]] + [self.plan.end]
         spans = [(since, end) for (_, since), end in zip(self.services, ends, strict=True)]
-        weeks, exchanges = [], []
+        over = [start for start in self.plan.weeks[len(self.weeks) :] if start + ONE_WEEK <= until]
         with one_thread():
-            for start in self.plan.weeks:
+            for start in over:
                 parts = parts_of_week(start, spans)
                 answers = [
                     self.services[number][0].answers(Window(first, last)) for number, first, last in parts
                 ]
                 versions = tuple(self.services[number][0].version for number, _, _ in parts)
-                weeks.append(truth.week(start, versions, pa.concat_tables(answers)))
+                self.weeks.append(self._truth.week(start, versions, pa.concat_tables(answers)))
                 for (number, first, last), now in zip(parts, answers, strict=True):
                     if number > 0:
                         old = self.services[number - 1][0]
                         before = old.answers(Window(first, last))
                         new = self.services[number][0].version
-                        found = truth.exchange(first, new, old.version, now, before)
-                        exchanges += [found] if found else []
-        return weeks, exchanges
+                        found = self._truth.exchange(first, new, old.version, now, before)
+                        self.exchanges += [found] if found else []
 
 
 def replay_policy(plan: Plan, policy: Policy) -> PolicyOutcome:
@@ -178,9 +188,21 @@ def replay_policy(plan: Plan, policy: Policy) -> PolicyOutcome:
     file, noted = plan.outcome_file(policy), plan.progress_file(policy)
     if not file.exists():
         fits = Fits(plan)
-        outcome = PolicyReplay(plan, policy, fits).run(lambda done, of: write_text(noted, f"{done}/{of}"))
+        interim = plan.interim_file(policy)
+
+        def keep(done: int, of: int, so_far: PolicyOutcome) -> None:
+            write_text(interim, json.dumps(asdict(so_far)))
+            write_text(noted, f"{done}/{of}")
+
+        outcome = PolicyReplay(plan, policy, fits).run(keep)
         write_text(file, json.dumps(asdict(outcome)))
-        noted.unlink(missing_ok=True)
+        for done in (noted, interim):
+            done.unlink(missing_ok=True)
+    return read_outcome(file)
+
+
+def read_outcome(file: Path) -> PolicyOutcome:
+    """Read a stored outcome."""
     return TypeAdapter(PolicyOutcome).validate_json(file.read_bytes())
 
 

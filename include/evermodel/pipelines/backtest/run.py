@@ -18,9 +18,9 @@ from evermodel.monitoring.performance.answers import metric_to_watch
 from evermodel.pipelines.backtest.compare import PolicyComparison, compare
 from evermodel.pipelines.backtest.outcome import PolicyOutcome
 from evermodel.pipelines.backtest.page import report_page, save_png
-from evermodel.pipelines.backtest.plan import Plan
+from evermodel.pipelines.backtest.plan import ONE_WEEK, Plan
 from evermodel.pipelines.backtest.policies import Policy
-from evermodel.pipelines.backtest.replay import replay_policy
+from evermodel.pipelines.backtest.replay import read_outcome, replay_policy
 from evermodel.registry.tags import BEST, OURS, RESULT
 from evermodel.registry.tracking import artifact_url, keyed_run, log_metrics
 
@@ -73,6 +73,27 @@ def comparison_of(plan: Plan) -> PolicyComparison:
     """Compare the outcomes of a plan's policies; a missing one is replayed here."""
     outcomes: list[PolicyOutcome] = [replay_policy(plan, policy) for policy in plan.policies]
     return compare(plan.facts(), metric_to_watch(plan.spec), outcomes)
+
+
+def interim_comparison(plan: Plan) -> PolicyComparison | None:
+    """Compare the policies on the weeks that all replays have reached so far; None before the first week.
+
+    A policy whose replay has not begun is left out.
+    """
+    files = [(plan.outcome_file(policy), plan.interim_file(policy)) for policy in plan.policies]
+    found = [
+        read_outcome(next(file for file in pair if file.exists())) for pair in files if _any_exists(pair)
+    ]
+    weeks = min((len(outcome.weeks) for outcome in found), default=0)
+    if not weeks:
+        return None
+    end = f"{plan.weeks[weeks - 1] + ONE_WEEK:%Y-%m-%d}"
+    outcomes = [outcome.until(end) for outcome in found]
+    return compare({**plan.facts(), "end": end}, metric_to_watch(plan.spec), outcomes)
+
+
+def _any_exists(files: tuple[Path, Path]) -> bool:
+    return any(file.exists() for file in files)
 
 
 def write_report(comparison: PolicyComparison, folder: Path) -> Files:
