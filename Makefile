@@ -18,7 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport AIRFLOW_HOME
 
 .DEFAULT_GOAL := help
-.PHONY: help env build demo quick quick-tests test test-install test-production check style types layers bench schema hashes docs clean
+.PHONY: help env build demo quick quick-tests test test-install test-production test-faults check style types layers bench schema hashes docs clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -57,6 +57,9 @@ test-install: $(READY) ## Both wheels in fresh environments: Airflow 3.1 to 3.3,
 test-production: $(READY) ## docker-compose.yaml as processes: Celery, PostgreSQL, Redis, S3, and everything killed once
 	.ci/production
 	$(BIN)/python -m pytest -v -m production tests/production $(ARGS)
+
+test-faults: $(READY) ## Every request of every step fails in every way, processes are killed, and the steps run again (ARGS="--faults 1000 --kills 300")
+	cd tests && $(RAM) ../$(BIN)/python -m faults.sweep $(ARGS)
 
 check: style types layers ## Style, types and layers, without tests
 

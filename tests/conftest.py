@@ -4,9 +4,6 @@ import gc
 import importlib
 import logging
 import os
-import signal
-import subprocess
-import sys
 import uuid
 from collections import Counter
 from collections.abc import Iterator
@@ -16,10 +13,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from evermodel.cli.local_stack.ports import free_port
 from evermodel.registry.tracking import configure_mlflow_process
 from support.flights import World, flights_world
-from support.mlflow_server import wait_for_mlflow
+from support.mlflow_server import mlflow_server as started_mlflow
 from support.object_stores import s3_server
 from support.postgres_server import postgres_server, server_programs
 
@@ -36,7 +32,7 @@ LONGEST = (
     "integration/test_demo.py", "integration/test_local_stack.py", "security/test_consent.py",
     "integration/test_models_page.py", "integration/test_first_model.py", "integration/test_spark.py",
     "serving/test_serving_schema.py", "security/test_secrets.py", "security/test_production_files.py",
-    "domain/test_transfer.py", "dags/test_retrain_runs.py", "dags/test_drift_runs.py", "dags/test_rollout_runs.py",
+    "faults/test_fault_sweep.py", "domain/test_transfer.py", "dags/test_retrain_runs.py", "dags/test_drift_runs.py", "dags/test_rollout_runs.py",
     "domain/test_cli_retrain.py", "serving/test_serving_rollout.py", "serving/test_serving_swap.py",
     "domain/test_retrain_champion.py", "dags/test_bad_situations.py", "domain/test_retrain_crash.py",
     "domain/test_overview.py", "domain/test_rollout_crash.py", "domain/test_tasks.py", "domain/test_rollout_steps.py",
@@ -102,37 +98,16 @@ def database(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
 
 
 @pytest.fixture(scope="session")
-def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def mlflow_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where this session's MLflow server has its database and its artifacts."""
+    return tmp_path_factory.mktemp("mlflow")
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(mlflow_folder: Path) -> Iterator[str]:
     """Address of a real MLflow server of this test session."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    port = free_port()
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "server",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--workers",
-        "1",
-    ]
-    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
-    command += ["--artifacts-destination", str(folder / "artifacts")]
-    env = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    env.pop("MLFLOW_TRACKING_URI", None)
-    with (folder / "server.log").open("wb") as output:
-        process = subprocess.Popen(
-            command, cwd=folder, env=env, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-        )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        wait_for_mlflow(url, process, folder / "server.log")
+    with started_mlflow(mlflow_folder) as url:
         yield url
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(20)
 
 
 @pytest.fixture(scope="session")

@@ -307,6 +307,25 @@ def test_an_image_survives_a_crash_after_the_receipt(
     assert board.log == ["a", "image one"]
 
 
+def test_an_image_of_a_message_that_was_sent_and_not_removed_is_not_sent_again(
+    queue: MessageQueue, board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = tmp_path / "drift.png"
+    image.write_text("one")
+    queue.put(LANE, entry("a"), image)
+    with monkeypatch.context() as patch:
+        patch.setattr(MessageQueue, "done", _refuse)
+        assert send(queue, board).sent == 0
+    queue.put(LANE, entry("a"), image)  # the step runs again
+    queue.put(LANE, entry("b", event="remind"), image)
+    send(queue, board)
+    assert board.log == ["a", "image one", "b", "image one"]
+
+
+def _refuse(*_: Any) -> None:
+    raise OSError("the database is away")
+
+
 def test_receipts_do_not_pile_up(queue: MessageQueue, board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("evermodel.alerts.queue._MOST_RECEIPTS", 3)
     for number in range(6):

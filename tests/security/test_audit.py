@@ -132,6 +132,21 @@ def test_an_automatic_rollback_is_a_line_by_evermodel(mlflow_store: str, tmp_pat
     assert "500 of 1,000 requests failed" in last["facts"]["reason"]
 
 
+def test_an_approval_given_again_by_an_interrupted_step_is_one_line_and_one_after_a_rejection_another(
+    shelf: Shelf,
+) -> None:
+    def answer(approved: bool, hour: int) -> None:
+        at = f"2026-03-02T{hour:02}:00:00+00:00"
+        record_answer(shelf.client, shelf.name, Approval(approved, "ada", "3", "d" * 64, at, "go"))
+
+    before = events(shelf.client, shelf.name)
+    answer(True, 1)
+    answer(True, 2)
+    answer(False, 3)
+    answer(True, 4)
+    assert events(shelf.client, shelf.name)[len(before) :] == ["approval", "rejection", "approval"]
+
+
 def test_a_waived_approval_is_a_line_with_the_approver(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("airflow")
     from evermodel_provider.operators.request import RetrainRequestOperator

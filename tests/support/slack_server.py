@@ -109,6 +109,7 @@ class FakeSlack:
         self.calls: list[str] = []
         self.page_size = 100
         self.delay = 0.0
+        self.uploads_at = ""  # where files are uploaded to, if not here
         self._faults: dict[str, deque[_Fault]] = {}
         self._lock = threading.Lock()
         self._server: ThreadingHTTPServer | None = None
@@ -277,7 +278,7 @@ class FakeSlack:
             f"F{len(self.files) + 1:010d}", args["filename"], int(args["length"]), args.get("alt_txt", "")
         )
         self.files.append(new)
-        return {"upload_url": f"{self.address}/upload/v1/{new.id}", "file_id": new.id}
+        return {"upload_url": f"{self.uploads_at or self.address}/upload/v1/{new.id}", "file_id": new.id}
 
     def complete_upload(self, args: dict[str, Any]) -> dict[str, Any]:
         channel = self.channel_id(args["channel_id"], by_id_only=True) if args.get("channel_id") else None

@@ -221,6 +221,8 @@ def _put(connection: Connection, destination: Destination, entry: QueuedMessage,
     news = replace(entry, queued=datetime.now(UTC).isoformat(timespec="milliseconds"))
     waiting = waiting_messages(connection, destination)
     twin = _twin(waiting, news)
+    if twin is not None and twin[1].operation == "post" and receipt(connection, destination, twin[1].key):
+        twin = None  # it is sent, and whoever sent it was interrupted before it removed it
     posted = any(one.key == entry.key and one.operation == "post" for _, one in waiting)
     known = posted or receipt(connection, destination, entry.key) is not None
     if twin is not None:

@@ -33,6 +33,7 @@ _LONGEST = 5500  # MLflow takes 6,000 characters
 _TRIES = 200
 _MOST_NAMED = 1000
 _WRITER_SECONDS = 3.0
+_ANSWERS = ("approval", "rejection")
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,8 @@ def audit(
 ) -> None:
     """Append a line, unless there is one of the same event and facts: a repeated step is recorded once.
 
+    So is an answer that is given again by a step that was interrupted: it differs in its fact ``at`` alone.
+
     The line goes to the logger ``evermodel.audit`` too, as ``key=value`` pairs. Takes three requests to MLflow.
 
     Parameters
@@ -151,7 +154,7 @@ def audit(
             continue
         number, before = log.next_line()
         entry = _sealed(number, before, event, model, kept)
-        if any((e["event"], e["facts"]) == (event, entry["facts"]) for e in log.entries()):
+        if _is_written(log, event, entry["facts"]):
             return
         try:
             client.log_param(log.run, str(number), json.dumps(entry))
@@ -253,6 +256,22 @@ def _find_or_make(client: MlflowClient, experiment: str) -> Run:
 def _mark_end(client: MlflowClient, model: str, end: Mapping[str, Any]) -> None:
     with ignoring("RESOURCE_DOES_NOT_EXIST"):  # an approval may be waived before the first version
         client.set_registered_model_tag(model, AUDIT, json.dumps(stamped(end), sort_keys=True))
+
+
+def _is_written(log: AuditLog, event: str, facts: Mapping[str, str]) -> bool:
+    """Tell whether the log has a line; an answer about a version that is given once more, only later, is the same one."""
+    if any((entry["event"], entry["facts"]) == (event, facts) for entry in log.entries()):
+        return True
+    answers = [
+        entry
+        for entry in log.entries()
+        if entry["event"] in _ANSWERS and entry["facts"].get("version") == facts.get("version")
+    ]
+    return (
+        event in _ANSWERS
+        and bool(answers)
+        and (answers[-1]["event"], {**answers[-1]["facts"], "at": ""}) == (event, {**facts, "at": ""})
+    )
 
 
 def _sealed(number: int, before: str, event: str, model: str, facts: Mapping[str, str]) -> dict[str, Any]:
