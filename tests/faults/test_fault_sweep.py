@@ -50,7 +50,7 @@ def test_after_a_fault_and_a_retry_everything_is_as_without_it(sweep: Sweep) -> 
         sweep.disturb(stage, fault)
     for _ in range(KILLS):
         sweep.kill(chosen.choice(stages), chosen.uniform(0, 1.2))
-    assert sweep.wrong == []
+    assert not sweep.wrong, "\n".join(map(str, sweep.wrong))
     assert sweep.tried.total() == FAULTS + KILLS
     assert sweep.retried.total() > 0
 

@@ -320,6 +320,7 @@ def _line(what: str, row: tuple[Any, ...]) -> str:
 
 def _plain(text: str) -> str:
     text = re.sub(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d[\d:.]*(\+00:00|Z)?", "TIME", text)
+    text = re.sub(r"\b\d{10}\.\d{6}\b", "TS", text)  # Slack's
     return re.sub(r"\b\d{13}\b", "TIME", re.sub(r"m-[0-9a-f]{32}|[0-9a-f-]{32,}", "*", text))
 
 

@@ -21,6 +21,7 @@ from evermodel.cli.drift import drift
 from evermodel.cli.exit_codes import FAILED, NO_CHAMPION
 from evermodel.cli.incident import incident
 from evermodel.cli.init import init
+from evermodel.cli.migrate import migrate
 from evermodel.cli.promote import promote, rollback
 from evermodel.cli.rollout import rollout
 from evermodel.cli.score import score
@@ -51,7 +52,7 @@ for group, commands in {
     _START: (init, check, schema, demo),
     _RUN: (train, score, drift, backtest, runs, reproduce),
     _PRODUCTION: (status, promote, rollback, serve),
-    _SETUP: (doctor, step),
+    _SETUP: (doctor, migrate, step),
 }.items():
     for command in commands:
         app.command(rich_help_panel=group)(command)

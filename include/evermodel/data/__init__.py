@@ -16,5 +16,6 @@ __all__ = [
     "snapshots",
     "sources",
     "table_file",
+    "table_takeover",
     "validation",
 ]

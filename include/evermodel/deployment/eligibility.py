@@ -15,7 +15,7 @@ from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.registry_entry import Promotion, RegistryEntry
 from evermodel.registry.retrain_run import DECISION_FILE, retrain_of
 from evermodel.registry.tags import DECISION, ORIGIN
-from evermodel.registry.tracking import read_json
+from evermodel.registry.tracking import may_pass, read_json
 
 if TYPE_CHECKING:
     from evermodel.registry.client import MlflowClient, ModelVersion
@@ -100,8 +100,9 @@ def decision_of(client: MlflowClient, version: ModelVersion) -> Decision:
     if run is not None:
         try:
             return Decision.from_json(read_json(client, run.info.run_id, DECISION_FILE))
-        except (MlflowException, OSError):
-            pass
+        except (MlflowException, OSError) as error:
+            if may_pass(error):
+                raise
     raise PromotionError(
         f"model {model}: version {version.version} has no decision",
         f"retrain (evermodel train {model}), which evaluates a version; --force does not replace a decision",

@@ -7,6 +7,7 @@ __all__ = [
     "backtest",
     "deploy",
     "drift",
+    "migrate",
     "quarantined",
     "reproduce",
     "retrain",

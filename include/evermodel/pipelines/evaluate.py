@@ -21,7 +21,7 @@ from evermodel.registry.lineage import Lineage
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.registry_entry import CHAMPION
 from evermodel.registry.retrain_run import DECISION_FILE, RetrainRun
-from evermodel.registry.tracking import check_health, log_json, log_metrics, read_json
+from evermodel.registry.tracking import check_health, log_json, log_metrics, may_pass, read_json
 from evermodel.reports.retrain.log_decision_page import record_evidence
 from evermodel.spec.window import parse_moment, split_window, whole_day
 
@@ -123,6 +123,8 @@ def _version(run: RetrainRun, version: ModelVersion) -> tuple[EvaluatedModel | N
         return replace(model, version=number), ""
     except (ModelFormatError, MlflowException, OSError) as error:
         check_health(run.settings.tracking_uri)
+        if may_pass(error):
+            raise
         said = error.problem if isinstance(error, ModelFormatError) else str(error).split("\n", maxsplit=1)[0]
         return None, said
 

@@ -18,7 +18,7 @@ from evermodel.data.validation.report import ValidationReport
 from evermodel.data.validation.schema_file import TableSchema, find_schema, read_schema, store_schema, to_yaml
 from evermodel.data.validation.validator import Validation, validate
 from evermodel.registry import tags as tag
-from evermodel.registry.tracking import artifact_url, experiment_id, log_json, read_json
+from evermodel.registry.tracking import artifact_url, experiment_id, log_json, may_pass, read_json
 from evermodel.reports.validation_page import validation_page
 
 if TYPE_CHECKING:
@@ -142,7 +142,9 @@ def last_good(retrain: RetrainRun) -> LastGoodRun | None:
     for run in sorted(earlier, key=lambda run: run.data.tags[tag.AS_OF], reverse=True):
         try:
             data = read_json(retrain.client, run.info.run_id, PROFILE_FILE)
-        except (MlflowException, OSError):
+        except (MlflowException, OSError) as error:
+            if may_pass(error):
+                raise
             continue  # it has none yet, or it was made by a release that kept none
         return LastGoodRun(f"{run.info.run_name} ({run.info.run_id})", SnapshotProfile.from_json(data))
     return None

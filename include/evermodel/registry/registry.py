@@ -27,7 +27,7 @@ from evermodel.registry.registry_entry import (
     record_text,
 )
 from evermodel.registry.tags import OWNER, PROMOTION, RUN_KEY, TRAFFIC_PLAN
-from evermodel.registry.tracking import ignoring, paged
+from evermodel.registry.tracking import ignoring, may_pass, paged
 from evermodel.spec.window import parse_moment
 
 if TYPE_CHECKING:
@@ -119,7 +119,9 @@ class ModelRegistry:
 
         try:
             return self.client.get_model_version(model, version)
-        except MlflowException:
+        except MlflowException as error:
+            if may_pass(error):
+                raise
             known = sorted(int(v.version) for v in self.client.search_model_versions(f"name = '{model}'"))
             raise PromotionError(
                 f"model {model} has no version {version}",

@@ -11,7 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from evermodel.core.errors import MissingExtraError, SettingsError, TrackingUnavailableError
+from evermodel.core.errors import (
+    EvermodelError,
+    MissingExtraError,
+    SettingsError,
+    StorageUnavailableError,
+    TrackingUnavailableError,
+)
 from evermodel.core.extras import is_installed
 from evermodel.core.formats import loads, stamped
 from evermodel.core.logins import ask, split_login, with_login, without_login
@@ -35,6 +41,8 @@ _PROCESS_DEFAULTS = {
 }
 
 
+_OF_SERVERS = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED")
+_GONE = ("Client Error", "No such ", "does not exist")  # 404 and its like
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 _OTHER_WAYS = (
     *("MLFLOW_TRACKING_AWS_SIGV4", "MLFLOW_TRACKING_CLIENT_CERT_PATH"),
@@ -151,6 +159,24 @@ def check_health(tracking_uri: str, timeout: float = 5.0) -> None:
             "start it or correct the address (Airflow connection `mlflow_default` or MLFLOW_TRACKING_URI; on one machine "
             "sqlite:////some/folder/mlflow.db needs no server), then repeat the command; nothing was registered",
         )
+
+
+def may_pass(error: Exception) -> bool:
+    """Tell whether an error is of a server that fails at the moment, and not of something that is not there.
+
+    MLflow's client has one class for both, and tells of failed downloads in a sentence.
+
+    >>> may_pass(ConnectionResetError("reset by peer")), may_pass(FileNotFoundError("No such file"))
+    (True, False)
+    """
+    if isinstance(error, EvermodelError):
+        return isinstance(error, (StorageUnavailableError, TrackingUnavailableError))
+    if (
+        isinstance(error, FileNotFoundError)
+        or getattr(error, "error_code", _OF_SERVERS[0]) not in _OF_SERVERS
+    ):
+        return False
+    return not any(sign in str(error) for sign in _GONE)
 
 
 @contextmanager

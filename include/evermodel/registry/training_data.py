@@ -19,7 +19,7 @@ from evermodel.data.snapshots.store import snapshot_store
 from evermodel.registry.lineage import Lineage
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.tags import AS_OF, SNAPSHOT, SNAPSHOT_MD5
-from evermodel.registry.tracking import paged
+from evermodel.registry.tracking import may_pass, paged
 
 if TYPE_CHECKING:
     from evermodel.registry.client import MlflowClient, ModelVersion
@@ -107,7 +107,9 @@ def _find(client: MlflowClient, model: str, version: str) -> ModelVersion:
     try:
         if version.isdecimal():
             return client.get_model_version(model, version)
-    except MlflowException:
+    except MlflowException as error:
+        if may_pass(error):
+            raise
         found = None
     else:
         found = ModelRegistry(client).at_alias(model, version)

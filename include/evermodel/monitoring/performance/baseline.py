@@ -22,6 +22,7 @@ from evermodel.monitoring.performance.answers import (
     performance_metric,
 )
 from evermodel.registry.lineage import Lineage
+from evermodel.registry.tracking import may_pass
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window
 
@@ -59,6 +60,11 @@ def baseline_of(spec: ModelSpec, version: ModelVersion, client: MlflowClient, se
     The version scores the test rows of its snapshot again, which are later than its training rows;
     the predictions are cached in the lake, so that the model is loaded on the first day only. Without model or
     snapshot, the baseline is the registry's value alone. What makes winners look better than they are is taken off.
+
+    Raises
+    ------
+    TransientError
+        The lake or the MLflow server does not answer; their own libraries' errors are raised as they are.
     """
     from mlflow.exceptions import MlflowException
 
@@ -66,6 +72,8 @@ def baseline_of(spec: ModelSpec, version: ModelVersion, client: MlflowClient, se
     try:
         rows = _test_rows(spec, version, client, settings)
     except (EvermodelError, MlflowException, OSError) as error:
+        if may_pass(error):
+            raise
         said = str(error).split("\n", maxsplit=1)[0]
         kept, note = None, f"its test rows cannot be read: {said}"
         found = _tagged(spec, version)
