@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
+from benchmarks.honesty_watch import watch_rates
 from benchmarks.outcome import Outcome
 from evermodel.evaluation.decision import compare
 from evermodel.evaluation.next_window import next_gain
@@ -75,6 +76,7 @@ def run(small: bool) -> Outcome:
         *_performance(times),
         *_concept(times),
         *_drift(times // 4),
+        *(Cell(*measured) for measured in watch_rates(times // 4)),
     ]
     rates, powers = [c for c in cells if not c.least], [c for c in cells if c.least]
     over = [c for c in rates if c.excess > 2]
