@@ -21,13 +21,15 @@ from evermodel.monitoring.performance.answers import clusters_in, level
 from evermodel.monitoring.performance.baseline import Baseline
 from evermodel.monitoring.problems import Problem
 from evermodel.monitoring.verdict import MonitoredChampion, judge_day
+from evermodel.monitoring.verdict_history import VerdictHistory
 from evermodel.monitoring.watched_model import watched_model
 from evermodel.pipelines.drift import incident_handler
 from evermodel.spec import ModelSpec, load_spec
-from evermodel.spec.window import Window
+from evermodel.spec.window import Window, parse_moment
 from support.foreign_log import ForeignModel, day, foreign_rows
 from support.guides import commands, examples
 from support.small_spec import small_spec
+from support.verdicts import a_verdict
 
 NOT_SERVED = Problem("serving", "none", "the model is served elsewhere", known=False)
 
@@ -231,6 +233,28 @@ def test_incidents_and_requests_need_no_registry(model: ForeignModel, tmp_path: 
     assert "cool-down" in newest.facts["answer"]
     assert oldest.severity == "none"
     assert [one.end for one in again.history.until(day(42))] == [oldest.end]
+
+
+def test_the_history_of_verdicts_in_postgresql(postgres_database: str) -> None:
+    history = VerdictHistory(postgres_database, "flights")
+    ends = [f"2013-08-{number:02}T00:00:00+00:00" for number in (9, 8, 10)]
+    for end in ends:
+        history.write(a_verdict(end=end, version="7" if end < ends[2] else "8"))
+    history.add(parse_moment(ends[0]), answer="no retrain", transitions=[{"action": "open"}])
+    history.add(parse_moment(ends[0]), transitions=[{"action": "open"}, {"action": "update"}])
+    history.write(a_verdict(end=ends[0], severity="warning"))
+    VerdictHistory(postgres_database, "other").write(a_verdict(end=ends[0]))
+
+    past = history.until()
+    assert [(one.end[8:10], one.version, one.severity) for one in past] == [
+        ("10", "8", "critical"),
+        ("09", "7", "warning"),
+        ("08", "7", "critical"),
+    ]
+    assert past[1].facts["answer"] == "no retrain"
+    assert [step["action"] for step in past[1].facts["transitions"]] == ["open", "update"]
+    assert [one.end for one in history.until(parse_moment(ends[0]))] == [ends[1]]
+    assert history.severities(past, "7", 5) == [past[1].facts["severities"], past[2].facts["severities"]]
 
 
 def test_a_reference_may_be_a_table_of_its_own(model: ForeignModel) -> None:
