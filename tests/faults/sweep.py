@@ -11,6 +11,7 @@ import json
 import os
 import random
 import re
+import signal
 import sys
 import tempfile
 import time
@@ -221,6 +222,8 @@ def main(arguments: Sequence[str]) -> int:
     configure_mlflow_process()
     claim_airflow_home()
     warm(*_HEAVY)
+    for number in (signal.SIGINT, signal.SIGTERM):  # also in the background, where a shell has it ignored
+        signal.signal(number, signal.default_int_handler)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="faults-")))
         place = folder / "mlflow"
