@@ -39,13 +39,67 @@ def team_access(spec: ModelSpec) -> dict[str, dict[str, set[str]]] | None:
     return {spec.team: rights} if spec.team else None
 
 
-def describe(spec: ModelSpec) -> str:
-    """Return the Markdown that Airflow shows beside a DAG."""
+# What a person who opens a DAG has to know: what it does, when, from what, and what to do when it fails.
+_KINDS = {
+    "retrain": (
+        "Trains every candidate on the newest data, compares the best with the champion on the same rows, and promotes it if "
+        "all gates pass and, where the spec asks for it, a person approves.",
+        "By `schedule.retrain`, when drift asks for it, and by hand with *Trigger*: the form takes a day, candidates, and a reason.",
+        "The source of the spec; the champion in MLflow.",
+        "A run without a new champion did not fail: the message and the decision page say which gate decided. A failed task says "
+        "what to do in the last lines of its log; after that, clear it: each step continues where it was.",
+    ),
+    "drift": (
+        "Measures data quality, drift and, once labels are known, performance of the last day; opens, updates and resolves "
+        "incidents, and asks for a retrain if the spec allows it.",
+        "By `schedule.drift`, once a day; by hand for any earlier day.",
+        "The prediction log, the labels in the source, and the rows on which the champion was fitted.",
+        "A day without a verdict had too few rows or labels, which the log says. Clear the failed task; a repeated day sends no "
+        "second message.",
+    ),
+    "score": (
+        "Scores a day's rows with the champion, and writes them to the prediction log.",
+        "By `schedule.score`, once a day; by hand for any earlier day.",
+        "The source of the spec; the champion in MLflow.",
+        "Without a champion there is nothing to score: run the retrain first. A repeated day replaces its own rows.",
+    ),
+    "rollback": (
+        "Makes an earlier version the champion again; serving processes follow within seconds.",
+        "By hand, with *Trigger*. It is active from the start, because it is for emergencies.",
+        "The history in MLflow. An empty version is the last one that answered requests; the Models page lists the "
+        "earlier ones with date and metric.",
+        "The log names the reason, such as a version whose files are gone: start it again with another version.",
+    ),
+    "rollout": (
+        "Gives a registered version a share of the requests, and more of them while it does well.",
+        "When a retrain registers a version and the spec has a rollout; by hand, with *Trigger*.",
+        "A version that passed the gates; the prediction log and the reports of the serving processes.",
+        "The champion keeps the rest of the requests. To end it at once, trigger the DAG that stops a rollout.",
+    ),
+    "stop_rollout": (
+        "Stops the rollout in progress; the champion answers every request again.",
+        "By hand, with *Trigger*. It is active from the start, because it is for emergencies.",
+        "The rollout in MLflow.",
+        "Without a rollout there is nothing to stop. Else clear the task.",
+    ),
+    "backtest": (
+        "Replays how retraining policies would have done on past data.",
+        "By hand, with *Trigger*.",
+        "The source of the spec.",
+        "Nothing in production depends on it. Shorten the time that it covers if it takes too long.",
+    ),
+}
+
+
+def describe(spec: ModelSpec, kind: str) -> str:
+    """Return the Markdown that Airflow shows beside a DAG of a model."""
+    what, when, reads, failed = _KINDS[kind]
     candidates = ", ".join(f"`{candidate.name}`" for candidate in spec.candidates)
-    kind = f"Candidates: {candidates}" if candidates else f"Watched: {spec.source.told}"
+    about = f"Candidates: {candidates}" if candidates else f"Watched: {spec.source.told}"
     return (
-        f"### {spec.name}\n{spec.description}\n\n"
-        f"Owner: {spec.owner}. {kind}. Metric: `{spec.gate.metric}`.\n\n"
+        f"### {spec.name}\n{spec.description}\n\n{what}\n\n"
+        f"- **When**: {when}\n- **Reads**: {reads}\n- **If it fails**: {failed}\n\n"
+        f"Owner: {spec.owner}. {about}. Metric: `{spec.gate.metric}`.\n\n"
         f"Declared in `{spec.name}.yaml` (digest `{spec.digest}`)."
     )
 

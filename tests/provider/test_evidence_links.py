@@ -26,6 +26,17 @@ def test_the_approval_form_leads_to_page_and_card_and_keeps_wild_text_in_its_cel
     assert all(gate.name in body for gate in GATES)
 
 
+def test_the_approval_form_says_first_what_decides_and_what_is_doubtful() -> None:
+    decision = trial(gates=GATES).decision
+    lines = approval_text(decision, {}, reason="weekly schedule", until="2026-01-09 06:00 UTC").splitlines()
+    assert lines[2].startswith(f"**{decision.metric} ")
+    assert "gain " in lines[2]
+    assert "- latency (fail): one row: 12.50 ms" in lines
+    assert "**Trained because**: weekly schedule" in lines
+    assert "**Answer until** 2026-01-09 06:00 UTC; without an answer the version is rejected." in lines
+    assert lines.index("| gate | verdict | evidence | threshold |") > lines.index("**Look at this first**")
+
+
 def test_the_message_leads_to_the_page_and_to_the_card_of_what_was_registered() -> None:
     outcome: dict[str, Any] = {
         "model": "small",

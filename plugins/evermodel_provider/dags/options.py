@@ -82,7 +82,7 @@ class DagOptions:
         of, tags, access = team, ["evermodel", tag or kind], dict(self.access_control or {})
         if spec and kind in MODEL_KINDS:
             of, tags, access = spec.name, [*tags, spec.name], {**(team_access(spec) or {}), **access}
-            arguments["doc_md"] = describe(spec)
+            arguments["doc_md"] = describe(spec, kind)
         return DAG(
             dag_id=dag_id(kind, of),
             description=description,

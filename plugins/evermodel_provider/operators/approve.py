@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Param
 
 from evermodel.core.errors import ApprovalError, SpecError
+from evermodel.registry import tags
 from evermodel.registry.approval import (
     AUTO,
     NOBODY,
@@ -160,10 +162,21 @@ class ApproveOperator(ApprovalOperator):
             "Model version": version_url(uri, spec.name, str(self.version)),
         }
         self.subject = f"Make version {self.version} of {spec.name} the champion?"
-        self.body = approval_text(decision, links, metrics_of(client, run))
+        self.body = approval_text(
+            decision,
+            links,
+            metrics_of(client, run),
+            reason=run.data.tags.get(tags.REASON, ""),
+            until=self._deadline(),
+        )
         for name, param in answer_form(decision.digest, spec.alerts.slack_connection).items():
             self.params[name] = param
         self._notify(context, spec, decision, links, hook.settings)
+
+    def _deadline(self) -> str:
+        """Return when the form closes; empty if it never does."""
+        span = self.response_timeout
+        return f"{datetime.now(UTC) + span:%Y-%m-%d %H:%M} UTC" if span is not None else ""
 
     def _notify(
         self,

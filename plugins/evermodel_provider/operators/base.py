@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from ast import literal_eval
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -91,6 +92,10 @@ class ModelOperator(BaseOperator):
         mlflow_conn_id: str = TrackingHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
+        # What the class says of itself stands beside the task.
+        kwargs.setdefault(
+            "doc_md", inspect.cleandoc(type(self).__doc__ or "").partition("\n:param")[0].strip() or None
+        )
         super().__init__(**kwargs)
         self.model = model
         self.as_of = as_of

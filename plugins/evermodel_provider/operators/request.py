@@ -30,7 +30,12 @@ def retrain_form(spec: ModelSpec) -> dict[str, Param]:
             "As of", "Train with the data known on this day. Default: the run's date.", format="date"
         ),
         "candidates": Param(
-            names, type="array", items={"type": "string", "enum": names}, examples=names, title="Candidates"
+            names,
+            type="array",
+            items={"type": "string", "enum": names},
+            examples=names,
+            title="Candidates",
+            description="Estimators to train; the best of them is the challenger.",
         ),
         "force": Param(
             False,
@@ -45,7 +50,7 @@ def retrain_form(spec: ModelSpec) -> dict[str, Param]:
             title="Approval",
             description=_approval_help(spec),
         ),
-        "reason": optional("Reason", "Stored with the version."),
+        "reason": optional("Reason", "Why it is trained now; stored with the version. Required with Force."),
     }
 
 

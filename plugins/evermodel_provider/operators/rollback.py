@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 def rollback_form() -> dict[str, Param]:
     """Return the form of a rollback."""
     return {
-        "version": optional("Version", "An earlier champion. Default: the last one that answered requests."),
+        "version": optional(
+            "Version",
+            "An earlier champion; the Models page lists them with date and metric. Default: the last one that answered requests.",
+        ),
         "reason": Param(
             type="string", minLength=3, title="Reason", description="Stored in the registry's history."
         ),

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 def rollout_form(spec: ModelSpec) -> dict[str, Param]:
     """Return the form that starts a rollout."""
     return {
-        "version": optional("Version", "A registered version that passed the gates."),
+        "version": optional(
+            "Version",
+            "A registered version that passed the gates. The Models page lists them with their metrics.",
+        ),
         "strategy": Param(
             "as in the spec",
             type="string",

@@ -47,22 +47,30 @@ def approval_text(
     decision: Decision,
     links: Mapping[str, str],
     metrics: Metrics | None = None,
+    *,
+    reason: str = "",
+    until: str = "",
 ) -> str:
-    """Return the text of the form: the comparison, the metrics, every gate and slice, and links to the evidence.
+    """Return the text of the form: what decides, what is doubtful, why it was trained, and all of the evidence.
 
     Parameters
     ----------
     links
         Label and address.
+    reason
+        Why the retrain was started, and by whom.
+    until
+        When a version without an answer is rejected.
     """
-    value, low, high = decision.challenger
     gates = [(gate.name, gate.verdict, gate.detail, gate.threshold) for gate in decision.gates]
     lines = [
         f"**{decision.candidate}**: {decision.verdict.replace('_', ' ')}, {marked(decision.reason)}.",
         "",
-        f"{decision.metric} {value:.4f} ({low:.4f} to {high:.4f}) on {decision.rows:,} test rows"
-        + (f"; champion (version {decision.parent}) {decision.champion[0]:.4f}" if decision.champion else ""),
+        _deciding(decision),
         "",
+        *_doubts(decision),
+        *([f"**Trained because**: {marked(reason)}", ""] if reason else []),
+        *([f"**Answer until** {until}; without an answer the version is rejected.", ""] if until else []),
         *metric_lines(metrics or {}),
         "| gate | verdict | evidence | threshold |",
         "|---|---|---|---|",
@@ -73,3 +81,26 @@ def approval_text(
         f"Decision `{decision.digest}`, made by the run `{decision.run_key}`.",
     ]
     return "\n".join(lines)
+
+
+def _deciding(decision: Decision) -> str:
+    """Return the deciding metric of both, the difference with its interval, and the loss that is allowed."""
+    said = "**{} {:.4f}** ({:.4f} to {:.4f})".format(decision.metric, *decision.challenger)
+    said += f" on {decision.rows:,} test rows"
+    if decision.champion is None:
+        return f"{said}; there is no champion to compare it with."
+    said += f"; champion (version {decision.parent}) {decision.champion[0]:.4f}"
+    if decision.gain is not None:
+        said += "; gain {:+.4f} ({:+.4f} to {:+.4f})".format(*decision.gain)
+    return (
+        f"{said}, a loss of {decision.margin:.4g} is allowed." if decision.margin is not None else f"{said}."
+    )
+
+
+def _doubts(decision: Decision) -> list[str]:
+    """Return what speaks against the version although it may ship."""
+    found = [gate for gate in decision.gates if gate.verdict != "pass"]
+    lines = [f"- {marked(gate.name)} ({gate.verdict}): {marked(gate.detail)}" for gate in found]
+    if decision.forced:
+        lines = ["- **forced**: the gates alone would not ship this version", *lines]
+    return ["**Look at this first**", "", *lines, ""] if lines else []
