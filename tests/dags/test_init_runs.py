@@ -22,7 +22,7 @@ def test_the_retrain_dag_runs_a_drafted_spec_unchanged(
 ) -> None:
     file, name = tmp_path / "tumours.parquet", f"tumours_{world.name}"
     load_breast_cancer(as_frame=True).frame.to_parquet(file)
-    drafted = CliRunner().invoke(app, ["init", str(file), "--label", "target", "--name", name])
+    drafted = CliRunner().invoke(app, ["init", str(file), "--label", "target", "--name", name, "--shuffle"])
     assert drafted.exit_code == 0, drafted.output
     as_of = re.findall(r"--as-of (\d{4}-\d\d-\d\d)", drafted.output)[-1]
 
