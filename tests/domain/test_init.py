@@ -91,6 +91,7 @@ def test_a_table_without_id_and_time_gets_both_the_same_each_time(tmp_path: Path
     half = first.slice(0, ROWS // 2)["returned"].to_pylist()
     assert 0.35 < sum(half) / len(half) < 0.45
     assert "random" in made.text
+    assert made.as_of == TODAY
     assert made.spec.schedule.retrain is None
 
 

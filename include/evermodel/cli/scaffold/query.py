@@ -92,7 +92,9 @@ def shape_rows(table: SourceTable, roles: Roles, named: Named, today: datetime) 
         )
     query = _chained(steps, source) if steps else None
     if made_up:
-        return Shape(time, identity, query, today - _SPAN, today, made_up, notes)
+        # The last row stands before midnight: a retrain as of today sees all of them.
+        newest = today - timedelta(microseconds=1)
+        return Shape(time, identity, query, today - _SPAN, newest, made_up, notes)
     oldest, newest = _ends(table, roles.time)
     return Shape(time, identity, query, oldest, newest, made_up, notes)
 
