@@ -167,24 +167,43 @@ def _key(line: Promotion) -> tuple[str, datetime]:
     return line.version, parse_moment(line.at)
 
 
-def _gate_intervals(
-    spec: ModelSpec,
-    client: MlflowClient,
-    made: Sequence[Promotion],
-    effects: Effects,
-) -> Promise:
-    held = known = 0
-    level = spec.gate.confidence
+def past_gains(spec: ModelSpec, client: MlflowClient, end: datetime) -> list[tuple[GainPrediction, float]]:
+    """Return the gains that decisions of the last year predicted, with what came by a moment."""
+    start = end - YEAR
+
+    def within(moment: str) -> bool:
+        return start < parse_moment(moment) <= end
+
+    past = [line for line in ModelRegistry(client).read(spec.name).promotions if within(line.at)]
+    made = [line for line in past if line.kind == "promotion" and line.previous is not None]
+    return _predicted(spec, client, made, _effects(_days(spec, client, within))) if made else []
+
+
+def _predicted(
+    spec: ModelSpec, client: MlflowClient, made: Sequence[Promotion], effects: Effects
+) -> list[tuple[GainPrediction, float]]:
+    """Return each promotion's predicted gain with that of its comparison, where both are known and of one metric."""
+    found = []
     for line in made:
         text = client.get_model_version(spec.name, line.version).tags.get(tag.GATE_PREDICTION, "")
         effect = effects.get(_key(line))
         if not text or effect is None or effect.days < _FEWEST_DAYS or effect.gain is None:
             continue
         promised = GainPrediction.from_text(text)
-        if (promised.metric, promised.champion) != (effect.metric, effect.replaced):
-            continue
-        level, known = promised.level, known + 1
-        held += promised.lower <= effect.gain <= promised.upper
+        if (promised.metric, promised.champion) == (effect.metric, effect.replaced):
+            found.append((promised, effect.gain))
+    return found
+
+
+def _gate_intervals(
+    spec: ModelSpec,
+    client: MlflowClient,
+    made: Sequence[Promotion],
+    effects: Effects,
+) -> Promise:
+    found = _predicted(spec, client, made, effects)
+    level = found[-1][0].level if found else spec.gate.confidence
+    held, known = sum(one.lower <= came <= one.upper for one, came in found), len(found)
     missed = known - held
     return Promise(
         "gate's intervals",

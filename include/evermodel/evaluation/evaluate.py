@@ -16,7 +16,13 @@ from evermodel.evaluation.evaluated_model import EvaluatedModel, score, threshol
 from evermodel.evaluation.fairness import fairness_gates
 from evermodel.evaluation.latency_and_size import cost_gates
 from evermodel.evaluation.margin import margins_of
-from evermodel.evaluation.next_window import next_gain, optimism_of
+from evermodel.evaluation.next_window import (
+    GainPrediction,
+    next_gain,
+    optimism_of,
+    over_windows,
+    window_factor,
+)
 from evermodel.evaluation.no_skill import skill_gate
 from evermodel.evaluation.slices import slice_gates
 from evermodel.modeling.tasks import classes_of, encode
@@ -46,6 +52,7 @@ def evaluate(
     approval: str = "",
     vetoes: Sequence[Gate] = (),
     anchor: EvaluatedModel | None = None,
+    past_gains: Sequence[tuple[GainPrediction, float]] = (),
 ) -> Decision:
     """Apply every gate of the spec to a challenger.
 
@@ -70,6 +77,8 @@ def evaluate(
         Gates that were decided elsewhere, such as an open incident.
     anchor
         The best version of twelve months, if that is not the champion.
+    past_gains
+        Earlier predictions of gains by the primary metric, with what came: the comparison is as much less sure as they missed.
 
     Raises
     ------
@@ -91,8 +100,9 @@ def evaluate(
         if anchor is None
         else against_anchor(spec, anchor, features, labels, classes, scores, clusters, own_threshold)
     )
-    first = measured[0]
-    following = None if first.gain is None else next_gain(first.gain)
+    first, factor = measured[0], window_factor(past_gains)
+    following = None if first.gain is None else next_gain(first.gain, factor)
+    measured[0] = first = over_windows(first, factor)
     gates = [
         *comparison_gates(spec, measured, margins, unusable, following),
         *(() if held is None else (held.gate,)),

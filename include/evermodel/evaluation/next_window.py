@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 from evermodel.core.formats import JsonData, loads, stamped
 from evermodel.registry.tags import GATE_PREDICTION
 from evermodel.stats.bootstrap import ConfidenceInterval, MeasuredMetric
+
+_PRIOR = 3.0  # predictions that are taken to have held before there is a past
 
 
 @dataclass(frozen=True)
@@ -52,21 +54,67 @@ class GainPrediction(JsonData):
         return cls.from_json(loads(text, f"tag {GATE_PREDICTION}"))
 
 
-def next_gain(gain: ConfidenceInterval) -> ConfidenceInterval | None:
+def next_gain(gain: ConfidenceInterval, factor: float = 1.0) -> ConfidenceInterval | None:
     """Return the interval of the gain that the next window of the same length will show; None if it cannot be told.
 
     The next window has an error of its own, as large as that of this one: the difference of two such estimates has twice
     the variance of one (prediction interval of a second sample's mean; Hahn, Meeker: Statistical Intervals, 1991, 4.8).
 
+    Parameters
+    ----------
+    factor
+        By how much windows differ more than their clusters do; see `window_factor`.
+
+    Examples
+    --------
     >>> found = next_gain(ConfidenceInterval(0.01, -0.01, 0.03))
     >>> round(found.low, 4), round(found.high, 4)
     (-0.0183, 0.0383)
     """
-    root = math.sqrt(2.0)
-    low, high = (gain.value + root * (bound - gain.value) for bound in (gain.low, gain.high))
-    if not all(map(math.isfinite, (gain.value, low, high))):
-        return None
-    return ConfidenceInterval(gain.value, low, high)
+    found = _times(gain, math.sqrt(2.0) * factor)
+    return found if all(map(math.isfinite, (found.value, found.low, found.high))) else None
+
+
+def window_factor(past: Sequence[tuple[GainPrediction, float]]) -> float:
+    """Return by how much later gains were further from their predictions than these said, at least 1.
+
+    The mean square of their distances, in standard errors, together with some that are as large as predicted: a few
+    predictions that missed count, but not fully (the mean of a scale's posterior under its conjugate prior; Gelman and
+    others: Bayesian Data Analysis, 2013, section 2.6).
+
+    Parameters
+    ----------
+    past
+        Earlier predictions of the model, with the gain that came.
+
+    Examples
+    --------
+    >>> made = GainPrediction("roc_auc", 0.01, -0.01, 0.03, 0.95, ("", ""), "1")
+    >>> window_factor([]), window_factor([(made, 0.01)]), round(window_factor([(made, 0.06)] * 9), 1)
+    (1.0, 1.0, 4.3)
+    """
+    squares = []
+    for made, came in past:
+        error = (made.upper - made.lower) / 2 / NormalDist().inv_cdf((1 + made.level) / 2)
+        if error > 0 and math.isfinite(came):
+            squares.append(((came - made.gain) / error) ** 2)
+    return math.sqrt(max(1.0, (_PRIOR + sum(squares)) / (_PRIOR + len(squares))))
+
+
+def over_windows(measured: MeasuredMetric, factor: float) -> MeasuredMetric:
+    """Return a comparison whose gain is that of the next window, not of this one alone.
+
+    What windows differ by beyond their clusters adds to the error of this one and to that of the next.
+    """
+    if measured.gain is None or factor <= 1:
+        return measured
+    return replace(measured, gain=_times(measured.gain, math.sqrt(2 * factor**2 - 1)))
+
+
+def _times(interval: ConfidenceInterval, factor: float) -> ConfidenceInterval:
+    value = interval.value
+    low, high = (value + factor * (bound - value) for bound in (interval.low, interval.high))
+    return ConfidenceInterval(value, low, high)
 
 
 def optimism_of(

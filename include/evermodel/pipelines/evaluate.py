@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evermodel.alerts.incidents.store import read_incidents
+from evermodel.alerts.year_audit import past_gains
 from evermodel.core.errors import ModelFormatError, PromotionError
 from evermodel.evaluation.decision import Decision, Gate
 from evermodel.evaluation.evaluate import EvaluatedModel, evaluate, threshold_of
+from evermodel.evaluation.next_window import GainPrediction
 from evermodel.modeling.model_store import download, load_files
 from evermodel.modeling.onnx.export_if_equal import keep_if_same
 from evermodel.modeling.training import TrainedCandidate, best_of, rows_of
@@ -65,6 +67,7 @@ def evaluate_candidates(
         approval=approval,
         vetoes=() if version is None else _quality_veto(run),
         anchor=None if version is None else _anchor(run, version),
+        past_gains=() if version is None else _past_gains(run),
     )
     decision = replace(decision, parent=None if version is None else str(version.version))
     _write(run, decision, chosen)
@@ -75,6 +78,11 @@ def evaluate_candidates(
 def read_decision(run: RetrainRun) -> Decision:
     """Read back the decision that `evaluate_candidates` wrote."""
     return Decision.from_json(read_json(run.client, run.read_run().info.run_id, DECISION_FILE))
+
+
+def _past_gains(run: RetrainRun) -> list[tuple[GainPrediction, float]]:
+    found = past_gains(run.spec, run.client, run.as_of)
+    return [pair for pair in found if pair[0].metric == run.spec.gate.metric]
 
 
 def _anchor(run: RetrainRun, champion: ModelVersion) -> EvaluatedModel | None:
