@@ -201,36 +201,6 @@ def test_slices_are_features_and_no_feature_is_called_label() -> None:
         small_spec(features={"numeric": ["label"]})
 
 
-@pytest.mark.parametrize(("past", "severity"), [(0.3, "none"), (0.0, "critical")])
-def test_a_week_as_bad_as_weeks_have_been_is_no_decay(
-    past: float, severity: str, performance_world: PerformanceWorlds
-) -> None:
-    """The same week alarms where the weeks before were alike, and does not where every other one was as bad."""
-    world = performance_world(performance={"margin": 0.01, "min_rows": 100})
-    weeks = [world.predict(range(7 * w, 7 * w + 7), 300, concept=past * (w % 2 == 1)) for w in range(4)]
-    bad = world.predict(range(28, 35), 300, concept=0.3)
-    world.label(pa.concat_tables([*weeks, bad]))
-
-    evaluation = evaluate_performance(world.spec, world.lake, START + timedelta(days=37), world.promise(6000))
-
-    (whole,) = evaluation.report.standings
-    assert (whole.severity, whole.windows, whole.clusters) == (severity, 4, "7 days")
-    assert whole.spread is not None
-    assert (whole.spread > 0.02) == (past > 0)
-    assert "on 2,100 labels of 7 days" in evaluation.problem.reason
-    assert "4 windows before differ by 0.0" in evaluation.problem.reason
-
-
-def test_one_day_alone_is_not_enough_evidence(performance_world: PerformanceWorlds) -> None:
-    world = performance_world(performance={"window": "1d", "margin": 0.01})
-    world.label(world.predict(range(7), 1000, concept=1.0))
-
-    evaluation = evaluate_performance(world.spec, world.lake, AS_OF - timedelta(days=6), world.promise())
-
-    assert (evaluation.problem.known, evaluation.problem.severity) == (False, "none")
-    assert "labels of 1 day, baseline 0.795: not enough evidence for a verdict" in evaluation.problem.reason
-
-
 def test_false_alarms_of_weeks_that_vary_hold_the_rate() -> None:
     """Weekly values vary by .03 beyond their days: 1.0 % or less is stated, the days alone give 17 %."""
     from evermodel.monitoring.performance.answers import Level

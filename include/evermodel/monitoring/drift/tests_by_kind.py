@@ -162,9 +162,9 @@ def _test(
 
 def _clustered(spec: ModelSpec, before: ComparedRows, now: ComparedRows, source: str) -> float | None:
     """Return the larger of the p-values by day and by the spec's cluster."""
-    if spec.cluster == BY_ROW:
+    if spec.cluster in (BY_ROW, BY_DAY):
         return None
-    wanted = [""] if spec.cluster == BY_DAY else ["", spec.cluster]
+    wanted = ["", spec.cluster]
     found = [clustered_p_value(before, now, source, cluster) for cluster in wanted]
     return max((p for p in found if p is not None), default=None)
 

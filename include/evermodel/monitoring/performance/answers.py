@@ -14,7 +14,6 @@ from evermodel.data.dtypes import with_label
 from evermodel.data.sources import read_labels
 from evermodel.modeling import tasks
 from evermodel.modeling.tasks import encode, metric_of
-from evermodel.monitoring.drift.columns import days_of
 from evermodel.spec import ModelSpec
 from evermodel.spec.parts import BY_DAY, BY_ROW
 from evermodel.spec.window import Window
@@ -155,17 +154,10 @@ def _wider(together: float, alone: float, narrower: float) -> float:
 def clusters_in(spec: ModelSpec, rows: pa.Table) -> Clusters | None:
     """Return which joined rows, or test rows, belong together, as the spec says; None if each counts alone.
 
-    A table without times, or without the feature, counts row by row.
+    With `cluster: day`, and in a table without the feature, rows count one by one.
     """
-    if spec.cluster == BY_ROW:
-        return None
-    if spec.cluster == BY_DAY:
-        for name in ("event_time", spec.time_column):
-            if name in rows.column_names:
-                return Clusters.of(days_of(rows[name]), "days")
-        return None
-    if spec.cluster not in rows.column_names:
-        return None
+    if spec.cluster in (BY_ROW, BY_DAY) or spec.cluster not in rows.column_names:
+        return None  # a week of test rows knows too little of how days differ
     return Clusters.of(np.asarray(rows[spec.cluster]).astype(str), f"values of {spec.cluster}")
 
 

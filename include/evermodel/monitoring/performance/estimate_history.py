@@ -87,6 +87,8 @@ class EstimateHistory:
         entry = {"version": version, "value": estimate.value, "half": half}
         self._kept[end.isoformat()] = {**self._kept.get(end.isoformat(), {}), **entry}
         misses = self._misses(end)
+        if not misses:
+            return estimate
         width = half * tracked_width(misses)
         return replace(
             estimate, low=estimate.value - width, high=estimate.value + width, past_windows=len(misses)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 WINDOWS = 12
-LEAST_FREEDOM = 2.0  # below, three windows at most, the verdict rests on days alone
+LEAST_FREEDOM = 5.0  # below, with fewer than nine windows, the verdict rests on the window alone
 
 
 class PastWindows:
