@@ -73,6 +73,33 @@ def test_a_pipeline_that_holds_code_is_not_logged(mlflow_store: str) -> None:
         log_model(client, run_id, with_code, frame.tail(5), scores, PINS)
 
 
+def test_what_a_failed_try_left_is_deleted_by_the_next(
+    mlflow_store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline, frame = _fitted(PATHS[1])
+    client, scores = connect(mlflow_store), pipeline.predict_proba(frame.tail(5))
+    run = client.create_run("0").info.run_id
+
+    def log() -> str:
+        return log_model(client, run, pipeline, frame.tail(5), scores, PINS)
+
+    def models() -> list[tuple[str, bool]]:
+        found = client.search_logged_models(["0"], f"source_run_id = '{run}'")
+        return [(f"models:/{model.model_id}", str(model.status) == "READY") for model in found]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            type(client), "log_model_artifacts", lambda *_: (_ for _ in ()).throw(OSError("down"))
+        )
+        with pytest.raises(OSError, match="down"):
+            log()
+    assert [ready for _, ready in models()] == [False]
+    first = log()
+    assert models() == [(first, True)]
+    second = log()  # a decision may name the first
+    assert sorted(models()) == sorted([(first, True), (second, True)])
+
+
 @pytest.fixture(scope="module")
 def saved(mlflow_store: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("saved")

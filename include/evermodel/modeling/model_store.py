@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from evermodel.modeling.onnx.encoding import FastPath
     from evermodel.modeling.onnx.runtime import FastModel
     from evermodel.modeling.tasks import FittedPipeline
-    from evermodel.registry.client import MetricPoint, MlflowClient, ModelVersion
+    from evermodel.registry.client import MetricPoint, MlflowClient, ModelVersion, Run
 
 
 THRESHOLD_FILE = "threshold.json"
@@ -69,6 +69,8 @@ def log_model(
 ) -> str:
     """Log a fitted pipeline as a model of an MLflow run, with signature and input example.
 
+    Models of the run that a failed or killed try left unfinished are deleted first.
+
     Parameters
     ----------
     pipeline
@@ -100,6 +102,7 @@ def log_model(
     from mlflow.tracking.context.registry import resolve_tags
 
     (_, trusted), run = checked_dump(pipeline), client.get_run(run_id)
+    _delete_unfinished(client, run)
     logged = client.create_logged_model(
         run.info.experiment_id, "model", run_id, tags=resolve_tags(), params=run.data.params
     )
@@ -132,6 +135,15 @@ def log_model(
     finally:
         client.finalize_logged_model(logged.model_id, outcome)
     return str(logged.model_uri)
+
+
+def _delete_unfinished(client: MlflowClient, run: Run) -> None:
+    found = client.search_logged_models(
+        [run.info.experiment_id], f"source_run_id = '{run.info.run_id}'", max_results=50
+    )
+    for model in found:
+        if str(model.status) != "READY":
+            client.delete_logged_model(model.model_id)
 
 
 def download(

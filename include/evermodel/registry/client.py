@@ -6,7 +6,7 @@ ones without unused parameters; `tests/domain/test_types.py` compares them with 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 Entity = TypeVar("Entity")
@@ -56,6 +56,7 @@ class LoggedModel(Protocol):
     model_id: str
     model_uri: str
     artifact_location: str
+    status: object
 
 
 class MetricPoint(Protocol):
@@ -146,6 +147,10 @@ class MlflowClient(Protocol):
         params: Mapping[str, str] | None = None,
     ) -> LoggedModel: ...
     def get_logged_model(self, model_id: str) -> LoggedModel: ...
+    def search_logged_models(
+        self, experiment_ids: list[str], filter_string: str | None = None, *, max_results: int | None = None
+    ) -> Iterable[LoggedModel]: ...
+    def delete_logged_model(self, model_id: str) -> None: ...
     def log_model_artifacts(
         self, model_id: str, local_dir: str, artifact_path: str | None = None
     ) -> None: ...

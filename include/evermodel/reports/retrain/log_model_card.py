@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from evermodel.registry import tags as tag
-from evermodel.registry.tracking import artifact_url, read_json
+from evermodel.registry.tracking import artifact_url, may_pass, read_json
 from evermodel.reports.retrain.log_decision_page import CARD_FILE, CARD_SOURCE, PAGE_FILE, evidence_links
 from evermodel.reports.retrain.model_card import Card, Tried
 from evermodel.reports.retrain.numbers import EVIDENCE_FILE
@@ -47,13 +47,18 @@ def describe_version(retrain: RetrainRun, decision: Decision, links: dict[str, s
 
 
 def record_card(retrain: RetrainRun, decision: Decision, version: ModelVersion) -> None:
-    """Log the model card of a version; errors are logged as warnings and do not affect the version."""
+    """Log the model card of a version; errors are logged as warnings and do not affect the version.
+
+    Those of a server that fails at the moment are raised: the next try logs the card.
+    """
     try:
         run = retrain.mlflow_run()
         card = _card(retrain, run, decision, version)
         retrain.client.log_text(run.info.run_id, card.markdown(), CARD_SOURCE)
         retrain.client.log_text(run.info.run_id, card.html(), CARD_FILE)
-    except Exception:  # noqa: BLE001  # a failing card must not block a version
+    except Exception as error:  # a failing card must not block a version
+        if may_pass(error):
+            raise
         _LOG.warning(
             "the model card of %s could not be rendered; the version is unaffected",
             retrain.run_key,
