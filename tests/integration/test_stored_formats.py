@@ -230,7 +230,10 @@ def test_drift_goes_on_with_history_incidents_and_queue(stored: StoredWorld) -> 
         goes_on = read_incidents(client, model).of("drift").incident
         assert goes_on is not None
         assert (goes_on.id, goes_on.opened) == (opened.id, opened.opened)
-        assert len(list(stored.settings.outbox.glob(f"{model}-{opened.id}*/message.json"))) == 1
+        told = sorted(
+            f.parent.name for f in stored.settings.outbox.glob(f"{model}-{opened.id}*/message.json")
+        )
+        assert told == [f"{model}-{opened.id}", f"{model}-{opened.id}-remind-2013-03-14"]
         assert json.loads(stored.tags(model)["evermodel.incidents"])["format"] == FORMAT
     assert not queue.destinations()
 
