@@ -70,17 +70,18 @@ class RolloutMoves:
     def overtaken(self, plan: TrafficPlan, model: RegistryEntry) -> TrafficPlan:
         """Complete a move that a crash interrupted, or stop the rollout because of another promotion."""
         champion = model.require_champion()
-        if champion == plan.challenger and model.begun(_key(plan, "promote")) is not None:
-            return self._promoted(plan, "promoted", datetime.now(UTC))
-        if champion in plan.warm and model.begun(_key(plan, "back")) is not None:
-            return self._rolled_back(plan, f"back to version {champion}")
+        done, back = model.begun(_key(plan, "promote")), model.begun(_key(plan, "back"))
+        if champion == plan.challenger and done is not None:
+            return self._promoted(plan, done.promotion.reason.removeprefix(_because(plan)), datetime.now(UTC))
+        if champion in plan.warm and back is not None:
+            return self._rolled_back(plan, back.promotion.reason.removeprefix(_because(plan, back=True)))
         why = f"version {champion} is champion now, by a change outside this rollout"
         return self._write(ended_plan(plan, "stopped", why, champion), plan)
 
     def _promoted(self, plan: TrafficPlan, why: str, now: datetime) -> TrafficPlan:
         """Promote the challenger unless it is champion already, and write the plan that follows."""
         if plan.champion != plan.challenger:
-            self._promote(plan, plan.challenger, f"{plan.reason}; {plan.strategy}: {why}")
+            self._promote(plan, plan.challenger, _because(plan) + why)
         if plan.strategy == "blue_green" and plan.step == blue_green.SMOKE:
             after = replace(blue_green.switched(plan, now), verdict=why)
         else:
@@ -92,7 +93,7 @@ class RolloutMoves:
         champion = plan.champion
         if plan.champion == plan.challenger and plan.warm:
             champion = plan.warm[0]
-            self._promote(plan, champion, f"{plan.strategy}: {why}", back=True)
+            self._promote(plan, champion, _because(plan, back=True) + why, back=True)
         return self._write(ended_plan(plan, "rolled_back", why, champion), plan)
 
     def _promote(self, plan: TrafficPlan, version: str, reason: str, *, back: bool = False) -> None:
@@ -111,6 +112,11 @@ class RolloutMoves:
 
     def _write(self, plan: TrafficPlan, after: TrafficPlan) -> TrafficPlan:
         return ModelRegistry(self.client).write_plan(plan, after=after, by=AUTOMATIC)
+
+
+def _because(plan: TrafficPlan, *, back: bool = False) -> str:
+    """Return what stands before the verdict in the reason of a promotion."""
+    return f"{plan.strategy}: " if back else f"{plan.reason}; {plan.strategy}: "
 
 
 def _key(plan: TrafficPlan, move: str) -> str:
