@@ -24,6 +24,7 @@ from evermodel.registry.tags import APPROVED_BY
 from support.airflow_runs import SCHEDULER, form_fields, form_path, wait_until_parked
 from support.flights import FAST, World, flights_world
 from support.paths import PROJECT
+from support.serving_models import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -114,13 +115,14 @@ class Stage:
         if self.boss.api.dag_run(DAG, run)["state"] in ("success", "failed") and self.deployed(run):
             run = self.start(DAG)
         elif self.boss.api.dag_run(DAG, run)["state"] != "running":
-            assert self.boss.clear(DAG, run, "approve") == 200
+            wait_until(lambda: self.boss.clear(DAG, run, "approve") == 200, "the approval is asked again")
         self.until(DAG, run, "approve", "awaiting_input")
         time.sleep(1)  # Airflow may lose what comes in the moment of parking
         return run
 
     def end(self, run: str) -> None:
-        assert self.boss("PATCH", _run(DAG, run), {"state": "failed"}) == 200
+        """End a run; Airflow's SQLite may be locked by the scheduler at the first try."""
+        wait_until(lambda: self.boss("PATCH", _run(DAG, run), {"state": "failed"}) == 200, f"{run} ends")
 
     def deployed(self, run: str) -> bool:
         states = {t["task_id"]: t["state"] for t in self.boss.api.task_instances(DAG, run)}
