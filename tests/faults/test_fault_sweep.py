@@ -1,76 +1,30 @@
-"""A seeded sample of the fault sweep (`make test-faults` is the whole), and that the sweep finds what is wrong."""
+"""The sample of the fault sweep, in a process that has used no bucket: its steps are forked from it."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator
-from dataclasses import replace
+import os
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from evermodel.registry.tracking import connect, experiment_id
-from faults.steps import UNTRAINED, Step, begin_untrained
-from faults.sweep import Sweep, warm
-from support.fault_proxies import Fault
-from support.fault_world import Answers, fault_world
-from support.flights import World
+from support.paths import PROJECT
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-FAULTS, KILLS, SEED = 10, 3, 15
+pytestmark = [pytest.mark.slow, pytest.mark.server, pytest.mark.timeout(600)]
 
 
-def _another_run(world: World, answers: Answers) -> Any:
-    client = connect(world.settings.tracking_uri)
-    client.create_run(experiment_id(client, world.name), run_name="another")
-
-
-@pytest.fixture(scope="module")
-def sweep(
-    tmp_path_factory: pytest.TempPathFactory,
-    mlflow_server: str,
-    mlflow_folder: Path,
-    s3_endpoint: str,
-    postgres: str,
-) -> Iterator[Sweep]:
-    folder = tmp_path_factory.mktemp("faults") / "model"
-    warm()
-    with fault_world(folder, mlflow_server, mlflow_folder, s3_endpoint, postgres) as world:
-        sweep = Sweep(world)
-        sweep.record(begin_untrained, (*UNTRAINED, Step("not idempotent", _another_run)))
-        yield sweep
-
-
-def test_after_a_fault_and_a_retry_everything_is_as_without_it(sweep: Sweep) -> None:
-    chosen = random.Random(SEED)
-    stages = sweep.stages[:-1]
-    faults = [pair for pair in sweep.faults(chosen) if pair[0] in stages][:FAULTS]
-    for stage, fault in faults:
-        sweep.disturb(stage, fault)
-    for _ in range(KILLS):
-        sweep.kill(chosen.choice(stages), chosen.uniform(0, 1.2))
-    assert not sweep.wrong, "\n".join(map(str, sweep.wrong))
-    assert sweep.tried.total() == FAULTS + KILLS
-    assert sweep.retried.total() > 0
-
-
-def test_the_sweep_finds_a_step_that_does_its_work_twice(sweep: Sweep) -> None:
-    fresh = replace(sweep, wrong=[])
-    stage = fresh.stages[-1]
-    request = next(one for one in stage.requests if one[1].endswith("runs/create"))
-
-    fresh.disturb(stage, Fault(*request, "cut + away"))
-    assert fresh.wrong == []
-    fresh.disturb(stage, Fault(*request, "lost + away"))
-    assert [text.partition(": ")[2] for *_, text in fresh.wrong] == [
-        "too much: run without a key another: RUNNING"
+def test_the_sample_holds(tmp_path: Path) -> None:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        f"--basetemp={tmp_path / 'sample'}",
+        "tests/faults/sample.py",
     ]
-
-
-def test_the_sweep_finds_a_request_that_is_not_hit(sweep: Sweep) -> None:
-    fresh = replace(sweep, wrong=[])
-
-    fresh.disturb(fresh.stages[-1], Fault("mlflow", "GET /nowhere", 1, "500"))
-
-    assert [text.rpartition(": ")[2] for *_, text in fresh.wrong] == ["the request was hit 0 times"]
+    done = subprocess.run(
+        command, cwd=PROJECT, env=kept, capture_output=True, text=True, timeout=580, check=False
+    )
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
