@@ -95,13 +95,9 @@ def year_audit(spec: ModelSpec, client: MlflowClient, end: datetime) -> YearAudi
     -------
     One line for each promise. What cannot be known, or not yet, is said.
     """
-    start = end - YEAR
-
-    def within(moment: str) -> bool:
-        return start < parse_moment(moment) <= end
-
-    past = [line for line in ModelRegistry(client).read(spec.name).promotions if within(line.at)]
-    made = [line for line in past if line.kind == "promotion" and line.previous is not None]
+    start, within = end - YEAR, _within_year(end)
+    past = _promotions(spec, client, within)
+    made = [line for line in past if _replaced_one(line)]
     days = _days(spec, client, within)
     effects = _effects(days)
     happened = [line for line in incident_history(client, spec.name, start) if within(line.at)]
@@ -140,6 +136,18 @@ Days = Mapping[str, Mapping[str, str]]
 Effects = Mapping[tuple[str, datetime], PromotionEffect]
 
 
+def _within_year(end: datetime) -> Callable[[str], bool]:
+    return lambda moment: end - YEAR < parse_moment(moment) <= end
+
+
+def _promotions(spec: ModelSpec, client: MlflowClient, within: Callable[[str], bool]) -> list[Promotion]:
+    return [line for line in ModelRegistry(client).read(spec.name).promotions if within(line.at)]
+
+
+def _replaced_one(line: Promotion) -> bool:
+    return line.kind == "promotion" and line.previous is not None
+
+
 def _days(spec: ModelSpec, client: MlflowClient, within: Callable[[str], bool]) -> Days:
     """Return the tags of each monitored day, oldest first, by the end of its window."""
     runs = paged(
@@ -169,13 +177,8 @@ def _key(line: Promotion) -> tuple[str, datetime]:
 
 def past_gains(spec: ModelSpec, client: MlflowClient, end: datetime) -> list[tuple[GainPrediction, float]]:
     """Return the gains that decisions of the last year predicted, with what came by a moment."""
-    start = end - YEAR
-
-    def within(moment: str) -> bool:
-        return start < parse_moment(moment) <= end
-
-    past = [line for line in ModelRegistry(client).read(spec.name).promotions if within(line.at)]
-    made = [line for line in past if line.kind == "promotion" and line.previous is not None]
+    within = _within_year(end)
+    made = [line for line in _promotions(spec, client, within) if _replaced_one(line)]
     return _predicted(spec, client, made, _effects(_days(spec, client, within))) if made else []
 
 

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 UNVERSIONED = "any"  # the version of rows without one
 _STEP = timedelta(days=31)  # of one read
-_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -107,9 +106,10 @@ def _copy(spec: ModelSpec, lake: StoragePath, window: Window, known: dict[str, s
             fingerprint = _fingerprint(database, table)
             if known.get(name) != fingerprint:
                 yield noted(day, fingerprint), [table]
-        for name in _days_of(window):
+        for day in window.days():
+            name = day.isoformat()
             if name not in seen and known.get(name):  # its rows were withdrawn
-                yield noted(date.fromisoformat(name), ""), [log_schema(spec).empty_table()]
+                yield noted(day, ""), [log_schema(spec).empty_table()]
 
     def noted(day: date, fingerprint: str) -> date:
         known[day.isoformat()] = fingerprint
@@ -197,13 +197,6 @@ def _fingerprint(database: duckdb.DuckDBPyConnection, table: pa.Table) -> str:
     database.register("day", table)
     found = database.execute(f"SELECT sum(hash({columns})::HUGEINT)::VARCHAR FROM day").fetchall()
     return f"{table.num_rows}:{found[0][0]}"
-
-
-def _days_of(window: Window) -> Iterator[str]:
-    day = whole_day(window.start)
-    while day < window.end:
-        yield f"{day:%Y-%m-%d}"
-        day += _DAY
 
 
 def _load(file: StoragePath, key: str) -> CollectedDays | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from evermodel.core.storage import StoragePath
 from evermodel.data.prediction_log import read_log
 from evermodel.data.sources import read_window
+from evermodel.monitoring.drift.columns import to_numpy
 from evermodel.monitoring.problems import Problem, Severity, worst_of
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import last_day
@@ -139,5 +140,5 @@ def _values(column: pa.ChunkedArray[Any]) -> NDArray[Any]:
     import pyarrow as pa
 
     if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
-        return np.array(column.cast(pa.float64()).to_pylist(), dtype=float)
+        return to_numpy(column.cast(pa.float64()))
     return np.array(column.cast(pa.string()).to_pylist(), dtype=object)

@@ -83,12 +83,10 @@ class VerdictHistory:
                 return
             known = loads(text, f"the verdict {as_of} of model {self.model}")
             for name, value in facts.items():
-                more = (
-                    [one for one in value if one not in known.get(name, [])]
-                    if isinstance(value, list)
-                    else []
-                )
-                known[name] = [*known.get(name, []), *more] if isinstance(value, list) else value
+                if isinstance(value, list):
+                    before = known.get(name, [])
+                    value = [*before, *(one for one in value if one not in before)]
+                known[name] = value
             connection.execute(verdicts.update().where(mine).values(content=_text(known)))
 
     def until(self, as_of: datetime | None = None) -> list[PastVerdict]:

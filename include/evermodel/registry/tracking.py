@@ -168,13 +168,14 @@ def may_pass(error: Exception) -> bool:
 
     >>> may_pass(ConnectionResetError("reset by peer")), may_pass(FileNotFoundError("No such file"))
     (True, False)
+    >>> may_pass(KeyError("a mistake of the program"))
+    False
     """
     if isinstance(error, EvermodelError):
         return isinstance(error, (StorageUnavailableError, TrackingUnavailableError))
-    if (
-        isinstance(error, FileNotFoundError)
-        or getattr(error, "error_code", _OF_SERVERS[0]) not in _OF_SERVERS
-    ):
+    if isinstance(error, FileNotFoundError):
+        return False
+    if getattr(error, "error_code", None) not in _OF_SERVERS and not isinstance(error, OSError):
         return False
     return not any(sign in str(error) for sign in _GONE)
 

@@ -164,8 +164,7 @@ def _clustered(spec: ModelSpec, before: ComparedRows, now: ComparedRows, source:
     """Return the larger of the p-values by day and by the spec's cluster."""
     if spec.cluster in (BY_ROW, BY_DAY):
         return None
-    wanted = ["", spec.cluster]
-    found = [clustered_p_value(before, now, source, cluster) for cluster in wanted]
+    found = [clustered_p_value(before, now, source, cluster) for cluster in ("", spec.cluster)]
     return max((p for p in found if p is not None), default=None)
 
 

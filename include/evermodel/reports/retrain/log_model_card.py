@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from evermodel.core.errors import EvermodelError
 from evermodel.registry import tags as tag
 from evermodel.registry.tracking import artifact_url, may_pass, read_json
 from evermodel.reports.retrain.log_decision_page import CARD_FILE, CARD_SOURCE, PAGE_FILE, evidence_links
@@ -52,15 +51,13 @@ def record_card(retrain: RetrainRun, decision: Decision, version: ModelVersion) 
 
     Those of a server that fails at the moment are raised: the next try logs the card.
     """
-    from mlflow.exceptions import MlflowException
-
     try:
         run = retrain.mlflow_run()
         card = _card(retrain, run, decision, version)
         retrain.client.log_text(run.info.run_id, card.markdown(), CARD_SOURCE)
         retrain.client.log_text(run.info.run_id, card.html(), CARD_FILE)
     except Exception as error:  # a failing card must not block a version
-        if isinstance(error, (MlflowException, OSError, EvermodelError)) and may_pass(error):
+        if may_pass(error):
             raise
         _LOG.warning(
             "the model card of %s could not be rendered; the version is unaffected",
