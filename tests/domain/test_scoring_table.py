@@ -62,7 +62,9 @@ def test_a_day_that_is_written_again_replaces_itself_and_nothing_else(database: 
     assert write_table(mine, DAY, log_file(tmp_path, mine)) == 3
     write_table(mine, "2024-01-04", log_file(tmp_path, mine, day="2024-01-04"))
     write_table(other, DAY, log_file(tmp_path, other))
-    write_table(mine, DAY, log_file(tmp_path, mine, count=2, score=0.25))
+    # A day of several files, as Spark writes it.
+    files = [log_file(tmp_path / name, mine, count=1, score=0.25) for name in ("a", "b")]
+    assert write_table(mine, DAY, *files) == 2
 
     found = rows_in(
         database, "SELECT model, day, count(*), max(score) FROM scores GROUP BY 1, 2 ORDER BY 1, 2"

@@ -18,6 +18,8 @@ import pytest
 from deltalake import DeltaTable
 
 from evermodel.core.errors import EmptyWindowError, SourceError, SpecError
+from evermodel.core.storage import readable, storage_path, table_options
+from evermodel.data.day_table import DayTable
 from evermodel.data.prediction_log import log_schema, read_log
 from evermodel.data.snapshots.dvc import SnapshotStore
 from evermodel.data.snapshots.snapshot import take_snapshot
@@ -28,6 +30,7 @@ from evermodel.registry.tracking import connect
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window
 from support.event_tables import AGGREGATES, START, in_engine, mismatches, rows_and_events
+from support.object_stores import new_s3_bucket, s3_environment
 from support.prediction_logs import log_files
 from support.small_model import between, moment, publish, settings_in, small_rows, small_spec, write_rows
 
@@ -39,7 +42,7 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def spark(tmp_path_factory: pytest.TempPathFactory, s3_endpoint: str) -> Iterator[Any]:
     from pyspark.sql import SparkSession
 
     options = {
@@ -50,6 +53,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         "spark.sql.warehouse.dir": str(tmp_path_factory.mktemp("warehouse")),
         # The optimising compiler pays off after minutes; these tests take seconds.
         "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
+        **{f"spark.executorEnv.{name}": value for name, value in s3_environment(s3_endpoint).items()},
     }
     # Its workers are processes of the same Python, which is not always the first one in the PATH.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -134,11 +138,9 @@ def test_spark_writes_the_day_that_this_process_writes(
     assert logs[0].drop_columns(["score"]).equals(logs[1].drop_columns(["score"]))
     assert logs[1]["score"].to_pylist() == pytest.approx(logs[0]["score"].to_pylist(), rel=1e-12)
     files = log_files(there.lake, name)
-    assert len(files) == 2
     counted = session_of(on_spark).read.parquet(*(local_path(str(file)) for file in files)).count()
     table = DeltaTable(str(there.lake / "predictions" / name))
     assert counted == table.to_pyarrow_dataset().count_rows() == logs[1].num_rows
-    assert not list((there.lake / "predictions" / name).glob(".spark-*"))
 
     with pytest.raises(EmptyWindowError, match="no row to score on 2024-02-09"):
         score_day(on_spark, moment(40), client, there)
@@ -152,11 +154,60 @@ def test_spark_writes_the_day_that_this_process_writes(
             score={"engine": "spark"},
         )
         assert score_day(ibis, moment(3), client, there).rows == 8
+    assert counted == 16
     query = small_spec(
         "", name=name, source={"path": "x.parquet", "query": "SELECT 1"}, score={"engine": "spark"}
     )
     with pytest.raises(SpecError, match=r"cannot read x\.parquet"):
         score_day(query, moment(3), client, there)
+
+
+def test_spark_writes_the_day_into_a_bucket_once_whatever_was_killed(
+    mlflow_server: str, session: Any, s3_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, value in s3_environment(s3_endpoint).items():
+        monkeypatch.setenv(variable, value)
+    client, name = connect(mlflow_server), f"small_{uuid.uuid4().hex[:8]}"
+    (tmp_path / "rows").mkdir()
+    for part, rows in enumerate([small_rows().slice(0, 36), small_rows().slice(36)]):
+        write_rows(tmp_path / "rows" / f"{part}.parquet", rows)
+    spec = small_spec(f"{tmp_path}/rows/*.parquet", name=name)
+    publish(spec, client)
+    here = settings_in(tmp_path / "here")
+    bucket = here.model_copy(update={"lake": new_s3_bucket(s3_endpoint) / "lake"})
+    on_spark = spec.model_copy(update={"score": spec.score.model_copy(update={"engine": "spark"})})
+    wanted = [score_day(spec, moment(day), client, here) for day in (5, 6)]
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DayTable, "replace_all", killed)
+        with pytest.raises(KeyboardInterrupt):
+            score_day(on_spark, moment(5), client, bucket)
+    assert log_files(bucket.lake, name) == []
+    found = [score_day(on_spark, moment(day), client, bucket) for day in (5, 6, 6)]
+
+    assert found[0].path == wanted[0].path
+    assert [(day.day, day.rows) for day in found[:2]] == [(day.day, day.rows) for day in wanted]
+    logs = [read_log(spec, lake, between(0, 9)).sort_by("prediction_id") for lake in (here.lake, bucket.lake)]
+    assert logs[0].equals(logs[1])
+    files = log_files(bucket.lake, name)
+    assert len(files) == 3  # the rows of the fifth day are in both files of the source
+    table = DeltaTable(f"{bucket.lake}/predictions/{name}", storage_options=table_options("s3"))
+    dataset = table.to_pyarrow_dataset()
+    with duckdb.connect() as duck:
+        ((in_duckdb,),) = duck.register("log", dataset).sql("SELECT count(*) FROM log").fetchall()
+
+    def rows_of(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for file in batch.column(0).to_pylist():
+                path = storage_path(file, "file")
+                yield pq.read_table(readable(path), columns=["prediction_id"]).to_batches()[0]
+
+    listed = session.createDataFrame([(str(file),) for file in files], "file string")
+    on_workers = listed.mapInArrow(rows_of, "prediction_id string")
+    assert on_workers.count() == in_duckdb == dataset.count_rows() == logs[0].num_rows == 16
 
 
 def test_aggregates_of_events_are_those_of_plain_python(session: Any, tmp_path: Path) -> None:

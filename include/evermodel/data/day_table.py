@@ -17,7 +17,7 @@ from evermodel.core.atomic import write_text
 from evermodel.core.errors import StorageUnavailableError
 from evermodel.core.extras import named_extras
 from evermodel.core.formats import loads, stamped
-from evermodel.core.storage import BucketPath, StoragePath, files_in
+from evermodel.core.storage import BucketPath, StoragePath, files_in, path_in
 from evermodel.data.delta_log import (
     Change,
     TableState,
@@ -102,18 +102,18 @@ class DayTable:
 
     def replace(self, file: TableFile, schema: pa.Schema) -> None:
         """Have a file instead of all others of its day and source; see `commit` for what is raised."""
-        self.replace_all([file], schema)
+        self.replace_all([file.entry(self.root)], schema)
 
-    def replace_all(self, files: Sequence[TableFile], schema: pa.Schema) -> None:
+    def replace_all(self, entries: Sequence[FileEntry], schema: pa.Schema) -> None:
         """Have files instead of all others of their days and sources, in one commit; see `commit` for what is raised."""
         now = time.time_ns() // 1_000_000
-        entries, numbers = [f.entry(self.root) for f in files], {f"{f.source}/{f.day}": now for f in files}
-        wanted, paths = {(f.day, f.source) for f in files}, {f.path for f in files}
+        parts, paths = {entry.part for entry in entries}, {entry.path for entry in entries}
+        numbers = {f"{source}/{day}": now for day, source in parts}
 
         def plan(state: TableState) -> Change | None:
-            same = [found for found in state.files if (found.day, found.source) in wanted]
-            old = [found for found in same if found.path not in paths]
-            if len(same) - len(old) == len(files) and not old:
+            same = [found for found in state.files if (found.day.isoformat(), found.source) in parts]
+            old = [found for found in same if path_in(self.root, found.path) not in paths]
+            if len(same) - len(old) == len(entries) and not old:
                 return None  # this change is made: its answer was lost
             return Change(entries, old, numbers)
 

@@ -107,7 +107,7 @@ def write_days(
         files.append(TableFile.new(table.root, day, "batch"))
         write_file(log_schema(spec), files[-1].path, tables)
     if files:
-        table.replace_all(files, log_schema(spec))
+        table.replace_all([file.entry(table.root) for file in files], log_schema(spec))
     return [file.path for file in files]
 
 

@@ -114,6 +114,11 @@ class FileEntry(JsonData):
     written: float
     statistics: str
 
+    @property
+    def part(self) -> tuple[str, str]:
+        """Day and source."""
+        return self.partition["date"], self.partition["source"]
+
     def added(self, *, moves_rows: bool = True) -> AddAction:
         """Return the action that adds the file to a table."""
         from deltalake.transaction import AddAction

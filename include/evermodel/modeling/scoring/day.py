@@ -79,20 +79,21 @@ def score_day(spec: ModelSpec, as_of: datetime, client: MlflowClient, settings: 
 
 
 def _by_spark(spec: ModelSpec, window: Window, client: MlflowClient, settings: Settings) -> ScoredDay:
-    from evermodel.modeling.scoring.spark import SparkDay
+    from evermodel.modeling.scoring.spark import write_on_spark
 
-    counts, job = ScoreCounts(), SparkDay(spec, window, client, settings)
-    with job as tables:
-        path = write_answers(spec, settings.lake, window, counts.counted(tables))
-    return finished(spec, counts.day(spec, window, job.version, path_in(settings.lake, path.parent)), path)
+    done = write_on_spark(spec, window, client, settings.lake)
+    if done is None:
+        raise _no_row(spec, window)
+    counts, folder = ScoreCounts(done.rows, done.total), path_in(settings.lake, done.files[0].parent)
+    return finished(spec, counts.day(spec, window, done.version, folder), *done.files)
 
 
-def finished(spec: ModelSpec, day: ScoredDay, path: StoragePath) -> ScoredDay:
+def finished(spec: ModelSpec, day: ScoredDay, *files: StoragePath) -> ScoredDay:
     """Put a day that is in the log into the spec's table too, if it names one; doing it again replaces it."""
     if spec.score.table is not None:
         from evermodel.modeling.scoring.table import write_table
 
-        write_table(spec, day.day, path)
+        write_table(spec, day.day, *files)
     return day
 
 
@@ -123,19 +124,22 @@ def write_answers(
     day = window.start.date()
     first = next(tables, None)
     if first is None:
-        raise EmptyWindowError(
-            f"model {spec.name}: no row to score on {day}",
-            "check that the data of that day has arrived, then run this again",
-        )
+        raise _no_row(spec, window)
     return write_day(spec, lake, day, chain([first], tables))
+
+
+def _no_row(spec: ModelSpec, window: Window) -> EmptyWindowError:
+    return EmptyWindowError(
+        f"model {spec.name}: no row to score on {window.start:%Y-%m-%d}",
+        "check that the data of that day has arrived, then run this again",
+    )
 
 
 class ScoreCounts:
     """Counts what passes by."""
 
-    def __init__(self) -> None:
-        self.rows = 0
-        self.total = 0.0
+    def __init__(self, rows: int = 0, total: float = 0.0) -> None:
+        self.rows, self.total = rows, total
 
     def counted(self, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
         """Give the tables on."""

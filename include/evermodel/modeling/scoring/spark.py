@@ -1,22 +1,24 @@
-"""The same scoring as a job of Spark: its workers answer Arrow batches, and their files become the day's one file."""
+"""The same scoring as a job of Spark: its workers write the day's files into the table's storage, and one commit adds them."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 import os
-import shutil
 import sys
 import tempfile
-import uuid
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from evermodel.core.atomic import sweep
 from evermodel.core.errors import SpecError
 from evermodel.core.extras import named_extras
-from evermodel.core.settings import Settings
-from evermodel.data.prediction_log import log_folder, log_schema
+from evermodel.core.paths import inside
+from evermodel.core.storage import StoragePath
+from evermodel.data.prediction_log import log_of, log_schema, write_file
+from evermodel.data.table_file import FileEntry, TableFile
 from evermodel.modeling import model_store
 from evermodel.modeling.scoring.scorer import Scorer, read_scorer
 from evermodel.registry.registry import ModelRegistry
@@ -29,9 +31,68 @@ if TYPE_CHECKING:
 
     from evermodel.registry.client import MlflowClient
 
-_PARTS = ".spark-"
 _TYPES = {"string": "string", "double": "double", "timestamp[us, tz=UTC]": "timestamp"}
-_BATCH_ROWS = 65_536
+
+
+class SparkDay(NamedTuple):
+    """A day's files in the log, and the rows and the sum of the scores that they hold."""
+
+    version: str
+    files: tuple[StoragePath, ...]
+    rows: int
+    total: float
+
+
+def write_on_spark(
+    spec: ModelSpec, window: Window, client: MlflowClient, lake: StoragePath
+) -> SparkDay | None:
+    """Have Spark's workers score a day and write it to the log instead of what it has of that day; None without a row.
+
+    Each of their tasks writes one file. Only the files of tasks that ended well are in the commit: what others leave does
+    not count, and `compact` removes it.
+
+    Raises
+    ------
+    NoChampionError
+        Nothing serves yet.
+    SpecError
+        Spark cannot read the source.
+    """
+    version = ModelRegistry(client).read(spec.name).require_champion()
+    rows = source_rows(spec, window, session_of(spec))
+    with tempfile.TemporaryDirectory() as name:
+        model_store.download(client, f"models:/{spec.name}/{version}", Path(name))
+        parcel = Parcel.of(spec, version, Path(name))
+    table, day, log = log_of(spec, lake), window.start.date(), log_schema(spec)
+
+    def write(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        found: list[tuple[int, float]] = []
+
+        def counted() -> Iterator[pa.Table]:
+            for part in parcel.answers(batches):
+                found.append((part.num_rows, pc.sum(part["score"]).as_py()))
+                yield part
+
+        parts = counted()
+        first = next(parts, None)
+        if first is not None:
+            file = TableFile.new(table.root, day, "batch")
+            write_file(log, file.path, chain([first], parts))
+            entry = json.dumps(file.entry(table.root).to_json())
+            counts, totals = zip(*found, strict=True)
+            yield pa.RecordBatch.from_pylist([{"entry": entry, "rows": sum(counts), "total": sum(totals)}])
+
+    done = rows.mapInArrow(write, "entry string, rows bigint, total double").collect()
+    if not done:
+        return None
+    entries = [FileEntry.from_json(json.loads(task["entry"])) for task in done]
+    table.replace_all(entries, log)
+    files = tuple(inside(table.root, entry.path) for entry in entries)
+    count, total = sum(task["rows"] for task in done), math.fsum(task["total"] for task in done)
+    return SparkDay(version, files, count, total)
 
 
 def score_frame(spec: ModelSpec, version: str, folder: Path, rows: Any) -> Any:
@@ -44,15 +105,12 @@ def score_frame(spec: ModelSpec, version: str, folder: Path, rows: Any) -> Any:
     rows
         Id, time and features.
     """
-    files = {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
-    parcel = Parcel(spec.model_dump_json(), version, files)
+    parcel, log = Parcel.of(spec, version, folder), log_schema(spec)
 
     def answer(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        scorer = parcel.scorer()
-        for batch in batches:
-            yield from scorer.score(batch).cast(log).to_batches()
+        for table in parcel.answers(batches):
+            yield from table.cast(log).to_batches()
 
-    log = log_schema(spec)
     schema = ", ".join(f"`{field.name}` {_TYPES[str(field.type)]}" for field in log)
     return rows.mapInArrow(answer, schema)
 
@@ -66,6 +124,16 @@ class Parcel:
         for name, content in files.items():
             digest.update(name.encode() + content)
         self.digest = digest.hexdigest()
+
+    @classmethod
+    def of(cls, spec: ModelSpec, version: str, folder: Path) -> Parcel:
+        """Take the files of a downloaded model."""
+        files = {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
+        return cls(spec.model_dump_json(), version, files)
+
+    def answers(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+        """Score batches of rows of the source."""
+        return (self.scorer().score(batch) for batch in batches if batch.num_rows)
 
     def scorer(self) -> Scorer:
         """Return the scorer, made from the files when this process first needs it."""
@@ -81,50 +149,6 @@ class Parcel:
 
 
 _unpacked: dict[str, Scorer] = {}
-
-
-class SparkDay:
-    """One day's job: the champion's answers as Parquet files of Spark's, which are gone when this is left."""
-
-    def __init__(self, spec: ModelSpec, window: Window, client: MlflowClient, settings: Settings) -> None:
-        if not isinstance(settings.lake, Path):
-            raise SpecError(
-                f"model {spec.name}: `score.engine: spark` cannot write to a lake in a bucket",
-                "use `engine: local`, or a lake in a folder that Spark's workers share",
-            )
-        self.spec, self.window = spec, window
-        self.version = ModelRegistry(client).read(spec.name).require_champion()
-        self._client = client
-        self._log = log_folder(spec, settings.lake)
-        self._parts = self._log / f"{_PARTS}{uuid.uuid4().hex}"
-
-    def __enter__(self) -> Iterator[pa.Table]:
-        """Run the job, and return its rows as a stream."""
-        sweep(self._log, f"{_PARTS}*", older_than=86_400)
-        with tempfile.TemporaryDirectory() as name:
-            uri = f"models:/{self.spec.name}/{self.version}"
-            model_store.download(self._client, uri, Path(name))
-            answers = score_frame(
-                self.spec,
-                self.version,
-                Path(name),
-                source_rows(self.spec, self.window, session_of(self.spec)),
-            )
-        answers.write.option("compression", "zstd").parquet(local_path(str(self._parts)))
-        return self._tables()
-
-    def __exit__(self, *error: object) -> None:
-        shutil.rmtree(self._parts, ignore_errors=True)
-
-    def _tables(self) -> Iterator[pa.Table]:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        schema = log_schema(self.spec)
-        for file in sorted(self._parts.glob("part-*.parquet")):
-            with pq.ParquetFile(file) as part:
-                for batch in part.iter_batches(_BATCH_ROWS):
-                    yield pa.Table.from_batches([batch]).cast(schema)
 
 
 def session_of(spec: ModelSpec) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,7 +20,7 @@ _MAY_PASS = {"OperationalError", "InterfaceError"}
 COLUMNS = ("prediction_id", "event_time", "model_version", "score", "predicted")
 
 
-def write_table(spec: ModelSpec, day: str, file: StoragePath) -> int:
+def write_table(spec: ModelSpec, day: str, *files: StoragePath) -> int:
     """Put a day of the prediction log into the table that the spec names, instead of what it has of that day.
 
     Two writers of the same day wait for each other at the day's line in ``<table>_days``, which also tells readers
@@ -50,31 +50,41 @@ def write_table(spec: ModelSpec, day: str, file: StoragePath) -> int:
     try:
         rows, days = _tables(spec.score.table)
         _twice(lambda: rows.metadata.create_all(engine))
-        return _twice(lambda: _replace(engine, rows, days, (spec.name, date.fromisoformat(day)), file))
+        return _twice(lambda: _replace(engine, rows, days, (spec.name, date.fromisoformat(day)), files))
     except (SQLAlchemyError, engine.dialect.loaded_dbapi.Error) as error:
         raise _told(spec, error) from error
     finally:
         engine.dispose()
 
 
-def _replace(engine: Engine, rows: Table, days: Table, key: tuple[str, date], file: StoragePath) -> int:
-    import pyarrow.compute as pc
+def _replace(
+    engine: Engine, rows: Table, days: Table, key: tuple[str, date], files: Sequence[StoragePath]
+) -> int:
     import pyarrow.parquet as pq
     from sqlalchemy import and_
 
-    with engine.begin() as connection, pq.ParquetFile(readable(file)) as log:
+    count = sum(pq.read_metadata(readable(file)).num_rows for file in files)
+    with engine.begin() as connection:
         model, day = key
-        count: int = log.metadata.num_rows
         facts = {"rows": count, "scored_at": datetime.now(UTC)}
         mine = and_(days.c.model == model, days.c.day == day)
         if connection.execute(days.update().where(mine).values(**facts)).rowcount == 0:
             connection.execute(days.insert().values(model=model, day=day, **facts))
         connection.execute(rows.delete().where(and_(rows.c.model == model, rows.c.day == day)))
-        for batch in log.iter_batches(_BATCH, columns=[*COLUMNS, "source"]):
-            batch = batch.filter(pc.equal(batch["source"], "batch"))
-            values = zip(*(batch[name].to_pylist() for name in COLUMNS), strict=True)
+        for values in _values(files):
             _insert(connection, rows, [(model, day, *found) for found in values])
         return count
+
+
+def _values(files: Sequence[StoragePath]) -> Iterator[Iterator[tuple[Any, ...]]]:
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    for file in files:
+        with pq.ParquetFile(readable(file)) as log:
+            for batch in log.iter_batches(_BATCH, columns=[*COLUMNS, "source"]):
+                batch = batch.filter(pc.equal(batch["source"], "batch"))
+                yield zip(*(batch[name].to_pylist() for name in COLUMNS), strict=True)
 
 
 def _insert(connection: Connection, rows: Table, values: list[tuple[Any, ...]]) -> None:
