@@ -20,7 +20,7 @@ from evermodel.core.errors import NewerFormatError, SpecError, StorageError, Sto
 from evermodel.core.storage import StoragePath
 from evermodel.data import day_table
 from evermodel.data.delta_log import Change, TableState
-from support.day_tables import DAY, appended, ids, opened, replaced, rows, table_of, written
+from support.day_tables import DAY, appended, ids, kinds, opened, replaced, rows, table_of, written
 from support.object_stores import new_s3_bucket, s3_environment
 from support.paths import PROJECT
 from support.small_model import moment
@@ -87,7 +87,7 @@ def test_columns_come_and_go_and_a_type_that_changes_is_an_error(
     with pytest.raises(SpecError, match="column wind is double in the table and string in the new rows"):
         table.replace(written(table, text), text.schema)
     other = written(table, rows("e"), "online")
-    table.announce(other.entry(table.root), rows("e").schema, "host", 3)
+    table.announce(other.entry(table.root), kinds(rows("e").schema), "host", 3)
     appended(table, written(table, text, "online"), number=2)
     assert "event=log_file_refused" in caplog.text
     assert [note.name for note in (table.root / "_pending").glob("*")] == ["host-000000002.refused"]
@@ -216,7 +216,7 @@ def test_without_deltalake_files_are_announced_and_whoever_reads_next_commits_th
         patch.setitem(sys.modules, "deltalake", None)
         for number in (1, 2):
             file = written(table, rows(f"o-{number}"), "online")
-            table.announce(file.entry(table.root), rows("o").schema, "thin", number)
+            table.announce(file.entry(table.root), kinds(rows("o").schema), "thin", number)
     assert not table.exists()
     assert ids(lake) == ["o-1", "o-2"]
     assert opened(table).version() == 1

@@ -12,28 +12,43 @@ import pytest
 from evermodel.cli.local_stack.ports import free_port
 from support.distributions import build_wheels
 from support.fresh_environment import FreshEnvironment
-from support.serving_models import World, request_rows, wait_until
+from support.prediction_logs import log_rows
+from support.serving_models import Published, World, request_rows, wait_until
 
 pytestmark = [pytest.mark.install, pytest.mark.timeout(600)]
-MOST, MOST_MEGABYTES = 46, 380
+MOST, MOST_MEGABYTES = 48, 260
 NOT_NEEDED = {
-    *("apache-airflow", "apache-airflow-core", "dvc", "evidently", "matplotlib", "duckdb"),
-    *("mlflow", "mlflow-skinny", "pandas", "scipy", "scikit-learn", "skops"),
+    *("apache-airflow", "apache-airflow-core", "dvc", "evidently", "matplotlib", "duckdb", "deltalake"),
+    *("mlflow", "mlflow-skinny", "pandas", "pyarrow", "scipy", "scikit-learn", "skops"),
 }
 
 
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
 def test_the_extra_serve_answers_without_airflow(world: World, python: str, tmp_path: Path) -> None:
-    build_wheels(tmp_path / "wheels")
-    environment = FreshEnvironment(tmp_path / "venv", python, tmp_path / "wheels")
-    environment.install("evermodel[serve]")
+    environment = _installed("evermodel[serve]", python, tmp_path)
     found = environment.size()
     print(f"\nevermodel[serve], Python {python}: {len(found.names)} distributions, {found.megabytes} MB")
     assert not found.names & NOT_NEEDED
     assert len(found.names) <= MOST, sorted(found.names)
     assert found.megabytes <= MOST_MEGABYTES
+    _answers(environment, world, world.publish(1), tmp_path)
 
-    made, rows, port = world.publish(1), request_rows(5, seed=3), free_port()
+
+def test_the_extra_sklearn_answers_without_a_graph(world: World, tmp_path: Path) -> None:
+    environment = _installed("evermodel[serve,sklearn]", "3.11", tmp_path)
+    _answers(environment, world, world.publish(1, graph=False), tmp_path)
+
+
+def _installed(requirement: str, python: str, folder: Path) -> FreshEnvironment:
+    build_wheels(folder / "wheels")
+    environment = FreshEnvironment(folder / "venv", python, folder / "wheels")
+    environment.install(requirement)
+    return environment
+
+
+def _answers(environment: FreshEnvironment, world: World, made: Published, tmp_path: Path) -> None:
+    """Serve the champion from an environment: it scores as here, and logs what it answered."""
+    rows, port = request_rows(5, seed=3), free_port()
     variables = {
         "EVERMODEL_HOME": str(tmp_path / "served"),
         "EVERMODEL_MODELS": str(world.settings.models),
@@ -55,6 +70,8 @@ def test_the_extra_serve_answers_without_airflow(world: World, python: str, tmp_
     scores = [prediction["score"] for prediction in answer.json()["predictions"]]
     assert scores == pytest.approx(made.scores(rows), abs=1e-5)
     assert f"/models/{world.name}/predict" in described["paths"]
+    logged = log_rows(tmp_path / "served" / "lake", world.name)
+    assert logged["score"].to_pylist() == pytest.approx(scores)
 
 
 def _ready(client: httpx.Client) -> bool:

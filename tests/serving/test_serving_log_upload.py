@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
@@ -79,13 +80,14 @@ def test_files_are_joined_by_schema_and_none_is_left(lake: BucketPath, tmp_path:
 def test_a_file_that_an_earlier_release_had_uploaded_when_it_was_killed_counts_once(tmp_path: Path) -> None:
     spool, lake = tmp_path / "spool", tmp_path / "lake"
     day, name = Path("predictions", "m", "date=2026-03-01"), f"online-{'0' * 32}.parquet"
-    joined = log_table([_entry("a")]).replace_schema_metadata({"evermodel.spooled": '["online-1-2.parquet"]'})
+    old, parts = pa.table(log_table([_entry("a")])), {"evermodel.spooled": '["online-1-2.parquet"]'}
     for folder in (spool / day / ".upload", lake / day):
         folder.mkdir(parents=True)
-        pq.write_table(joined, folder / name)
+        pq.write_table(old.replace_schema_metadata(parts), folder / name)
+    pq.write_table(pa.table(log_table([_entry("c")])), spool / day / "online-1-3.parquet", compression="zstd")
     _wait_in(spool, "b")
     LogUploader(spool, lake).upload()
-    assert _rows(lake) == Counter("ab")
+    assert _rows(lake) == Counter("abc")
     assert list(spool.rglob("*.parquet")) == []
 
 

@@ -22,7 +22,7 @@ from evermodel.registry.tracking import keyed_run
 from evermodel.serving.app import create_app
 from support.serving_models import World, request_rows, wait_until
 
-ABSENT = ("mlflow", "pandas", "scipy", "sklearn", "skops")
+ABSENT = ("deltalake", "mlflow", "pandas", "pyarrow", "scipy", "sklearn", "skops")
 
 
 @pytest.fixture

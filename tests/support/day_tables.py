@@ -39,6 +39,10 @@ def written(table: DayTable, content: pa.Table, source: str = "batch", day: date
     return file
 
 
+def kinds(columns: pa.Schema) -> dict[str, str]:
+    return {field.name: str(field.type) for field in columns}
+
+
 def replaced(table: DayTable, *ids: str, day: date = DAY) -> None:
     content = rows(*ids)
     table.replace(written(table, content, day=day), content.schema)
@@ -47,7 +51,7 @@ def replaced(table: DayTable, *ids: str, day: date = DAY) -> None:
 def appended(table: DayTable, file: TableFile, key: str = "host", number: int = 1) -> None:
     """Announce a file and commit it, as serving does."""
     columns = pq.read_schema(readable(file.path))
-    table.announce(file.entry(table.root), columns, key, number)
+    table.announce(file.entry(table.root), kinds(columns), key, number)
     table.take_pending()
 
 

@@ -28,7 +28,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
         "skops",
         "threadpoolctl",
     ),
-    "serve": ("fastapi", "starlette", "uvicorn"),
+    "serve": ("arro3", "fastapi", "starlette", "uvicorn"),
     "sklearn": ("pandas", "scipy", "sklearn", "skops"),
     "mlflow": ("mlflow",),
     "delta": ("deltalake",),

@@ -7,7 +7,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
@@ -119,19 +119,21 @@ class DayTable:
 
         self.commit(schema, plan)
 
-    def announce(self, entry: FileEntry, columns: pa.Schema, key: str, number: int) -> None:
+    def announce(self, entry: FileEntry, columns: Mapping[str, str], key: str, number: int) -> None:
         """Leave a written file for the next commit; doing it again, even after that commit, changes nothing.
 
         It needs no `deltalake`: whoever reads or writes the table next commits what was announced before.
 
         Parameters
         ----------
+        columns
+            Arrow's name of the type of each column.
         key, number
             Which of its writer's files it is: a writer has a key of its own, and counts up.
         """
         note = {
             "file": entry.to_json(),
-            "columns": {field.name: str(field.type) for field in columns},
+            "columns": {**columns},
             "key": key,
             "number": number,
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -57,17 +57,21 @@ class TableFile:
         """Place among the files of a table: by day, then by path."""
         return self.day, str(self.path)
 
-    def entry(self, root: StoragePath, local: Path | None = None) -> FileEntry:
+    def entry(
+        self, root: StoragePath, local: Path | None = None, content: FileContent | None = None
+    ) -> FileEntry:
         """Return what a table's log says of the file, so that engines can count its rows and leave it out.
 
         Parameters
         ----------
         local
             Where its content is on this machine, to be read there.
+        content
+            What is known of its content; else its footer is read.
         """
         path = local or self.path
         state = path.stat()
-        statistics = json.dumps(_statistics(path))
+        statistics = json.dumps((content or FileContent.read(path)).statistics())
         return FileEntry(path_in(root, self.path), state.st_size, self._partition, state.st_mtime, statistics)
 
     def removed(self, root: StoragePath, *, moves_rows: bool = True) -> RemoveAction:
@@ -127,21 +131,42 @@ class FileEntry(JsonData):
         return AddAction(self.path, self.size, {**self.partition}, written, moves_rows, self.statistics)
 
 
-def _statistics(path: StoragePath) -> dict[str, Any]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+@dataclass(frozen=True)
+class FileContent:
+    """The rows of a file, and the bounds of some columns.
 
-    try:
-        footer = pq.read_metadata(readable(path))
-    except pa.ArrowException:  # who reads it says so
-        return {}
-    bounds = {name: found for name in _BOUNDED if (found := _bounds(footer, name)) is not None}
-    return {
-        "numRecords": footer.num_rows,
-        "minValues": {name: _text(low) for name, (low, _) in bounds.items()},
-        "maxValues": {name: _text(high, up=True) for name, (_, high) in bounds.items()},
-        "nullCount": {},
-    }
+    Parameters
+    ----------
+    rows
+        None of a file that is damaged.
+    """
+
+    rows: int | None
+    bounds: Mapping[str, tuple[Any, Any]]
+
+    @classmethod
+    def read(cls, path: StoragePath) -> FileContent:
+        """Read a file's footer."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            footer = pq.read_metadata(readable(path))
+        except pa.ArrowException:  # who reads it says so
+            return cls(None, {})
+        bounds = {name: found for name in _BOUNDED if (found := _bounds(footer, name)) is not None}
+        return cls(footer.num_rows, bounds)
+
+    def statistics(self) -> dict[str, Any]:
+        """Return what a table's log has of it."""
+        if self.rows is None:
+            return {}
+        return {
+            "numRecords": self.rows,
+            "minValues": {name: _text(low) for name, (low, _) in self.bounds.items()},
+            "maxValues": {name: _text(high, up=True) for name, (_, high) in self.bounds.items()},
+            "nullCount": {},
+        }
 
 
 def plain_files(root: StoragePath, first: date = date.min, last: date = date.max) -> Iterator[TableFile]:

@@ -19,14 +19,15 @@ from evermodel.core.errors import EvermodelError
 from evermodel.core.extras import is_installed
 from evermodel.core.storage import StoragePath
 from evermodel.data.day_table import DayTable
-from evermodel.data.table_file import TableFile
+from evermodel.data.table_file import FileContent, TableFile
+from evermodel.serving.log_file import LogFileError, bounds_of, join, kinds_of, read_rows, write_rows
 from evermodel.serving.services import ServiceThread
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    from arro3.core import Table
 
 _LOG = logging.getLogger(__package__)
-_PARTS = b"evermodel.spooled"  # the files whose rows a joined file has
+_PARTS = "evermodel.spooled"  # the files whose rows a joined file has
 _READY = ".upload"
 _MOST_ROWS = 200_000
 _LAST_PATIENCE = 30.0  # seconds
@@ -118,30 +119,28 @@ class LogUploader(ServiceThread):
 
     def _join(self, day: Path) -> bool:
         """Make a file for the upload from those that wait; tell whether there were any."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        tables: dict[str, pa.Table] = {}
+        tables: dict[str, Table] = {}
+        metadata: dict[str, str] = {}
         for file in sorted(day.glob("[!.]*.parquet")):
             try:
-                table = pq.read_table(file, partitioning=None)
-            except (pa.ArrowException, OSError) as error:
+                table, found = read_rows(file)
+            except (LogFileError, OSError) as error:
                 _LOG.warning('event=log_file_damaged file=%s error="%s"', file, error)
                 file.rename(file.with_suffix(".damaged"))
                 continue
-            if tables and not table.schema.equals(next(iter(tables.values())).schema):
+            if tables and kinds_of(table) != kinds_of(next(iter(tables.values()))):
                 continue  # it comes next
+            metadata = metadata if tables else found
             tables[file.name] = table
             if sum(table.num_rows for table in tables.values()) >= _MOST_ROWS:
                 break
         if not tables:
             return False
-        joined = pa.concat_tables(tables.values())
-        metadata = {**(joined.schema.metadata or {}), _PARTS: json.dumps(list(tables)).encode()}
         source = next(iter(tables)).split("-", 1)[0]
         self._number += 1
         with replacing(day / _READY / f"{source}-{self._key}-{self._number}.parquet") as temporary:
-            pq.write_table(joined.replace_schema_metadata(metadata), temporary, compression="zstd")
+            parts = {_PARTS: json.dumps(list(tables))}
+            write_rows(join([*tables.values()]), temporary, {**metadata, **parts})
         return True
 
 
@@ -159,17 +158,17 @@ class JoinedFile:
 
     def announce(self, table: DayTable) -> None:
         """Copy the file into the lake, announce it to the table, and delete it and the files whose rows it has."""
-        import pyarrow.parquet as pq
-
-        day, columns = self.path.parent.parent, pq.read_schema(self.path)
-        for name in json.loads((columns.metadata or {})[_PARTS]):
+        day = self.path.parent.parent
+        rows, metadata = read_rows(self.path)
+        for name in json.loads(metadata[_PARTS]):
             (day / name).unlink(missing_ok=True)
         # Releases before the table gave no number, and may have uploaded the file under that name already.
         target = TableFile.plain(table.root / day.name / self.path.name)
         if self.path.stem.count("-") > 1:
             target = TableFile.new(table.root, target.day, target.source, self.path.name)
         place(self.path, target.path)
-        table.announce(target.entry(table.root, self.path), columns, *self.number)
+        content = FileContent(rows.num_rows, bounds_of(rows))
+        table.announce(target.entry(table.root, self.path, content), kinds_of(rows), *self.number)
         self.path.unlink(missing_ok=True)
 
 

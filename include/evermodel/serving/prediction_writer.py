@@ -15,12 +15,13 @@ from evermodel.core.atomic import replacing
 from evermodel.core.formats import PARQUET_METADATA
 from evermodel.modeling.scoring.loaded_version import Answer
 from evermodel.modeling.scoring.request_rows import Inputs, Row
+from evermodel.serving.log_file import Kind, log_rows, write_rows
 from evermodel.serving.log_upload import LogUploader
 from evermodel.serving.metrics import LogCounters, Metrics
 from evermodel.serving.services import QueueThread
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    from arro3.core import Table
 
 _LOG = logging.getLogger(__package__)
 
@@ -149,37 +150,31 @@ def _grouped(batch: Sequence[LoggedRequest]) -> list[list[LoggedRequest]]:
     return list(groups.values())
 
 
-def log_table(group: list[LoggedRequest]) -> pa.Table:
+def log_table(group: list[LoggedRequest]) -> Table:
     """Return the rows of the log for requests of one model, day and signature."""
-    import pyarrow as pa
-
     inputs = group[0].inputs
     each = [entry for entry in group for _ in entry.rows]
-    columns: dict[str, tuple[pa.DataType, Sequence[Any]]] = {
-        "prediction_id": (pa.string(), [each_id for entry in group for each_id in entry.ids]),
-        "event_time": (pa.timestamp("us", tz="UTC"), [entry.at for entry in each]),
-        "model_version": (pa.string(), [entry.version for entry in each]),
-        "score": (pa.float64(), [score for entry in group for score in entry.scores]),
+    columns: dict[str, tuple[Kind, Sequence[Any]]] = {
+        "prediction_id": ("string", [each_id for entry in group for each_id in entry.ids]),
+        "event_time": ("timestamp[us, tz=UTC]", [entry.at for entry in each]),
+        "model_version": ("string", [entry.version for entry in each]),
+        "score": ("double", [score for entry in group for score in entry.scores]),
         "predicted": (
-            pa.string(),
+            "string",
             [label for entry in group for label in entry.labels or [None] * len(entry.rows)],
         ),
-        "source": (pa.string(), [entry.source for entry in each]),
-        "request_id": (pa.string(), [entry.request_id for entry in each]),
+        "source": ("string", [entry.source for entry in each]),
+        "request_id": ("string", [entry.request_id for entry in each]),
         **_returned_columns(group),
     }
     by_feature = zip(*(row for entry in group for row in entry.rows), strict=True)
     for name, values in zip(inputs.names, by_feature, strict=True):
-        columns[name] = (pa.float64() if name in inputs.numeric else pa.string(), values)
-    schema = pa.schema([(name, kind) for name, (kind, _) in columns.items()]).with_metadata(PARQUET_METADATA)
-    # from_pandas: NaN, which stands for a missing number, becomes null.
-    return pa.table([pa.array(v, kind, from_pandas=True) for kind, v in columns.values()], schema=schema)
+        columns[name] = ("double" if name in inputs.numeric else "string", values)
+    return log_rows(columns)
 
 
-def _returned_columns(group: list[LoggedRequest]) -> dict[str, tuple[pa.DataType, Sequence[Any]]]:
+def _returned_columns(group: list[LoggedRequest]) -> dict[str, tuple[Kind, Sequence[Any]]]:
     """Return the columns that only the shadow's log has."""
-    import pyarrow as pa
-
     returned = [
         (entry.returned_to_caller, answer)
         for entry in group
@@ -189,16 +184,14 @@ def _returned_columns(group: list[LoggedRequest]) -> dict[str, tuple[pa.DataType
     if not returned:
         return {}
     return {
-        "heard_version": (pa.string(), [found.version for found, _ in returned]),
-        "heard_score": (pa.float64(), [answer.score for _, answer in returned]),
-        "heard_predicted": (pa.string(), [answer.predicted for _, answer in returned]),
+        "heard_version": ("string", [found.version for found, _ in returned]),
+        "heard_score": ("double", [answer.score for _, answer in returned]),
+        "heard_predicted": ("string", [answer.predicted for _, answer in returned]),
     }
 
 
-def write_log_file(table: pa.Table, folder: Path, source: str) -> None:
+def write_log_file(table: Table, folder: Path, source: str) -> None:
     """Write a file of the log, which readers see only when it is complete."""
-    import pyarrow.parquet as pq
-
     # The temporary name starts with a dot, which readers skip.
     with replacing(folder / f"{source}-{os.getpid()}-{uuid.uuid4().hex}.parquet") as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+        write_rows(table, temporary, PARQUET_METADATA)

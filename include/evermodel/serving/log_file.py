@@ -1,0 +1,114 @@
+"""Parquet files of the serving log, by arro3: 35 MB where pyarrow takes 170, and imported in a hundredth of its time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from evermodel.core.errors import EvermodelError
+
+if TYPE_CHECKING:
+    from arro3.core import DataType, Table
+
+# By the names that Arrow gives them, which the notes of the table's pending files have, too.
+Kind = Literal["double", "string", "timestamp[us, tz=UTC]"]
+_EPOCH, _MICROSECOND = datetime.fromtimestamp(0, UTC), timedelta(microseconds=1)
+_BATCH_ROWS = 100_000
+
+
+class LogFileError(EvermodelError):
+    """A file of the log cannot be read or written."""
+
+
+def log_rows(columns: Mapping[str, tuple[Kind, Sequence[Any]]]) -> Table:
+    """Return rows as Arrow columns; NaN, which stands for a missing number, becomes null."""
+    from arro3.core import Array, DataType, Table
+
+    made: dict[str, Any] = {}
+    for name, (kind, values) in columns.items():
+        if kind == "double":
+            made[name] = Array([None if value != value else value for value in values], DataType.float64())
+        elif kind == "string":
+            made[name] = Array(values, DataType.utf8())
+        else:
+            moments = Array([(value - _EPOCH) // _MICROSECOND for value in values], DataType.int64())
+            made[name] = moments.cast(_types()[kind])
+    return Table.from_pydict(made)
+
+
+def join(tables: Sequence[Table]) -> Table:
+    """Return the rows of tables with the same columns."""
+    from arro3.core import Table
+
+    return Table.from_batches([batch for table in tables for batch in table.to_batches()])
+
+
+def write_rows(table: Table, path: Path, metadata: Mapping[str, str]) -> None:
+    """Write a file with metadata; raises `LogFileError`, or `OSError` of the disk."""
+    from arro3.io import write_parquet
+
+    with _failures(path):
+        # Arrow's own copy of the schema would hide the metadata from pyarrow.
+        write_parquet(
+            table, path, compression="zstd(1)", key_value_metadata={**metadata}, skip_arrow_metadata=True
+        )
+
+
+def read_rows(path: Path) -> tuple[Table, dict[str, str]]:
+    """Read a file's rows and metadata; raises `LogFileError` if it is damaged, or `OSError` of the disk."""
+    from arro3.io import read_parquet
+
+    with _failures(path):
+        reader = read_parquet(path, batch_size=_BATCH_ROWS)
+        metadata = {key.decode(): value.decode() for key, value in reader.schema.metadata.items()}
+        return reader.read_all(), metadata
+
+
+def kinds_of(table: Table) -> dict[str, str]:
+    """Return the kind of each column, by name."""
+    found = {}
+    for name in table.column_names:
+        kind = table.column(name).type
+        found[name] = next((known for known, one in _types().items() if one == kind), str(kind))
+    return found
+
+
+def bounds_of(table: Table) -> dict[str, tuple[Any, Any]]:
+    """Return the smallest and the largest value of the columns by which engines leave files out."""
+    from arro3.core import DataType
+
+    ids = table.column("prediction_id").to_pylist()
+    times = table.column("event_time").cast(DataType.int64()).to_pylist()
+    moments = [_EPOCH + micros * _MICROSECOND for micros in (min(times), max(times))]
+    return {"event_time": (moments[0], moments[1]), "prediction_id": (min(ids), max(ids))}
+
+
+@cache
+def _types() -> dict[Kind, DataType]:
+    from arro3.core import DataType
+
+    return {
+        "double": DataType.float64(),
+        "string": DataType.utf8(),
+        "timestamp[us, tz=UTC]": DataType.timestamp("us", tz="UTC"),
+    }
+
+
+@contextmanager
+def _failures(path: Path) -> Iterator[None]:
+    """Raise what arro3 raises as an error of the file; a damaged footer is a panic there, and no `Exception`."""
+    try:
+        yield
+    except OSError:
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise LogFileError(
+            f"{path} cannot be read or written as Parquet: {error}",
+            "see the program's log for what became of its rows",
+        ) from error
