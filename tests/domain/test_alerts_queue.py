@@ -26,7 +26,7 @@ from evermodel.alerts.queued_message import (
 )
 from evermodel.core.database.database import Database
 from evermodel.core.database.tables import messages, receipts
-from evermodel.core.errors import PermanentError
+from evermodel.core.errors import DatabaseUnavailableError, PermanentError
 
 LANE = Destination("slack", {"connection": "slack_api_default", "channel": "#ml-alerts"})
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -146,6 +146,20 @@ def test_killed_before_it_arrived_it_is_sent_again(queue: MessageQueue, board: B
     with pytest.raises(KeyboardInterrupt):
         send(queue, board)
     send(queue, board)
+    assert board.log == ["a"]
+
+
+def test_sent_while_the_database_was_away_for_its_receipt_it_is_looked_up(
+    queue: MessageQueue, board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any) -> None:
+        raise DatabaseUnavailableError("the database does not answer", "check it")
+
+    queue.put(LANE, entry("a"))
+    with monkeypatch.context() as patch:
+        patch.setattr(MessageQueue, "remember", away)
+        assert isinstance(send(queue, board).error, DatabaseUnavailableError)
+    assert send(queue, board).sent == 1
     assert board.log == ["a"]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,32 +44,24 @@ def sweep(
 def test_after_a_fault_and_a_retry_everything_is_as_without_it(sweep: Sweep) -> None:
     chosen = random.Random(SEED)
     stages = sweep.stages[:-1]
-    faults = [pair for pair in sweep.faults(chosen) if pair[0] in stages][:FAULTS]
-    for stage, fault in faults:
-        sweep.disturb(stage, fault)
-    for _ in range(KILLS):
-        sweep.kill(chosen.choice(stages), chosen.uniform(0, 1.2))
-    assert not sweep.wrong, "\n".join(map(str, sweep.wrong))
-    assert sweep.tried.total() == FAULTS + KILLS
-    assert sweep.retried.total() > 0
+    jobs = [job for job in sweep.faults(SEED) if job[0] in stages][:FAULTS]
+    jobs += [(chosen.choice(stages), chosen.uniform(0, 1.2)) for _ in range(KILLS)]
+    results = [sweep.run(*job) for job in jobs]
+    assert not [result for result in results if result.wrong]
+    assert any(result.retried for result in results)
 
 
 def test_the_sweep_finds_a_step_that_does_its_work_twice(sweep: Sweep) -> None:
-    fresh = replace(sweep, wrong=[])
-    stage = fresh.stages[-1]
+    stage = sweep.stages[-1]
     request = next(one for one in stage.requests if one[1].endswith("runs/create"))
 
-    fresh.disturb(stage, Fault(*request, "cut + away"))
-    assert fresh.wrong == []
-    fresh.disturb(stage, Fault(*request, "lost + away"))
-    assert [text.partition(": ")[2] for *_, text in fresh.wrong] == [
-        "too much: run without a key another: RUNNING"
-    ]
+    assert sweep.run(stage, Fault(*request, "cut + away")).wrong == ()
+    assert sweep.run(stage, Fault(*request, "lost + away")).wrong == (
+        "too much: run without a key another: RUNNING",
+    )
 
 
 def test_the_sweep_finds_a_request_that_is_not_hit(sweep: Sweep) -> None:
-    fresh = replace(sweep, wrong=[])
+    result = sweep.run(sweep.stages[-1], Fault("mlflow", "GET /nowhere", 1, "500"))
 
-    fresh.disturb(fresh.stages[-1], Fault("mlflow", "GET /nowhere", 1, "500"))
-
-    assert [text.rpartition(": ")[2] for *_, text in fresh.wrong] == ["the request was hit 0 times"]
+    assert result.wrong == ("the request was hit 0 times",)

@@ -20,7 +20,7 @@ POSTGRES_KINDS = ("error", "cut", "lost", "delay", "error + away", "cut + away",
 _ENCRYPTION = ((80877103).to_bytes(4), (80877104).to_bytes(4))  # by TLS, by GSSAPI
 _DELAY_SECONDS = 0.3
 _VARYING = (
-    (r"m-[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{22}|[0-9a-f]{20,64}", "*"),
+    (r"m-[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{22}|[0-9a-f]{16,64}", "*"),
     (r"files/md5/[0-9a-f]{2}/", "files/md5/*/"),
     (r"\d{4}-\d\d-\d\d", "DAY"),
     (r"(?<=[/=.\-_])\d+(?=[/.\-_]|$)", "N"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import pickle
@@ -10,6 +11,7 @@ import select
 import shutil
 import signal
 import sqlite3
+import sys
 import tempfile
 import time
 import traceback
@@ -54,6 +56,7 @@ _DATABASE = {
     "receipt": "SELECT destination, key_sha256 FROM evermodel_receipt",
     "incident": "SELECT model, content FROM evermodel_incidents",
 }
+_OTHERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 _SIGNED = {"Authorization": "AWS4-HMAC-SHA256 Credential=anyone/20260101/us-east-1/s3/aws4_request"}
 # Kept in a process's home for speed; whoever needs it makes it.
 _CACHES = ("numba", "matplotlib", "model-cache")
@@ -68,6 +71,7 @@ class Ending:
     permanent: bool = False
     killed: bool = False
     seconds: float = 0.0
+    imported: tuple[str, ...] = ()
 
     @property
     def good(self) -> bool:
@@ -81,7 +85,7 @@ class Saved:
     mlflow: sqlite3.Connection
     artifacts: dict[Path, bytes]
     objects: dict[str, tuple[str, bytes]]
-    database: str
+    tables: dict[str, bytes]
     slack: tuple[list[Any], list[Any]]
 
 
@@ -101,8 +105,10 @@ class FaultWorld:
     def __init__(self, folder: Path, mlflow: str, mlflow_folder: Path, s3: str, postgres: str) -> None:
         self.folder, self.faults, self.slack = folder, Faults(), FakeSlack()
         self._mlflow_folder, self._s3, self._admin = mlflow_folder, s3, postgres
+        self._imported: set[str] = set()
         self._known_artifacts = set((mlflow_folder / "artifacts").glob("*"))
         self._ended = ExitStack()
+        self._http = self._ended.enter_context(httpx.Client(trust_env=False, headers=_SIGNED))
         self._ended.enter_context(self.slack)
         place = urlsplit(postgres)
         proxies = {
@@ -146,11 +152,9 @@ class FaultWorld:
         return world
 
     def close(self) -> None:
-        """End the proxies, and drop the databases."""
+        """End the proxies, and drop the database."""
         self._ended.close()
-        for name in self._sql("SELECT datname FROM pg_database"):
-            if name.startswith(self._database):
-                self._sql(f"DROP DATABASE {name} WITH (FORCE)")
+        self._sql(f"DROP DATABASE {self._database} WITH (FORCE)")
 
     def run(self, work: Callable[[World], Any], kill_after: float | None = None) -> Ending:
         """Do work in a process of its own, killed with all its children after so many seconds if it still runs."""
@@ -180,7 +184,16 @@ class FaultWorld:
         shutil.rmtree(disk, ignore_errors=True)
         if left_behind and found.good:
             found = replace(found, error=f"files are left on the disk: {left_behind[:3]}", permanent=True)
-        return replace(found, seconds=seconds)
+        self._import(found.imported)
+        return replace(found, seconds=seconds, imported=())
+
+    def _import(self, modules: tuple[str, ...]) -> None:
+        """Import what a process imported, so that the next ones find it imported."""
+        for name in modules:
+            if name not in self._imported:
+                self._imported.add(name)
+                with suppress(Exception):
+                    importlib.import_module(name)
 
     def _work_and_exit(self, work: Callable[[World], Any], disk: Path, sending: int) -> None:
         code = 1
@@ -191,13 +204,14 @@ class FaultWorld:
             tempfile.tempdir = str(disk)
             logging.disable(logging.CRITICAL)
             settings = self.world.settings.model_copy(update={"home": disk / "home"})
+            present = set(sys.modules)
             try:
                 done = Ending(work(replace(self.world, settings=settings)))
             except Exception as error:  # noqa: BLE001  the parent decides
                 text = "".join(traceback.format_exception(error)[-3:]).strip()
                 done = Ending(error=text[-1500:], permanent=isinstance(error, PermanentError))
             with os.fdopen(sending, "wb") as pipe:
-                pickle.dump(done, pipe)
+                pickle.dump(replace(done, imported=tuple(sorted(sys.modules.keys() - present))), pipe)
             code = 0
         except BaseException:  # noqa: BLE001
             traceback.print_exc()
@@ -213,11 +227,11 @@ class FaultWorld:
         copy = sqlite3.connect(":memory:", check_same_thread=False)
         with closing(sqlite3.connect(self._mlflow_folder / "mlflow.db")) as live:
             live.backup(copy)
-        name = f"{self._database}_{time.monotonic_ns()}"
-        self._sql(f"CREATE DATABASE {name} TEMPLATE {self._database}")
+        with psycopg.connect(self._address(self._database)) as connection:
+            tables = _tables(connection)
         objects = {key: (etag, self._object("GET", key).content) for key, etag in self._objects().items()}
         artifacts = {file: file.read_bytes() for file in self._artifacts()}
-        return Saved(copy, artifacts, objects, name, deepcopy((self.slack.messages, self.slack.files)))
+        return Saved(copy, artifacts, objects, tables, deepcopy((self.slack.messages, self.slack.files)))
 
     def restore(self, saved: Saved) -> None:
         """Put all servers back."""
@@ -234,8 +248,9 @@ class FaultWorld:
             if not file.exists() or file.read_bytes() != content:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(content)
-        self._sql(f"DROP DATABASE {self._database} WITH (FORCE)")
-        self._sql(f"CREATE DATABASE {self._database} TEMPLATE {saved.database}")
+        with psycopg.connect(self._address(self._database)) as connection:
+            _end_others(connection)
+            _put_back(connection, saved.tables)
         present = self._objects()
         for key in present.keys() - saved.objects.keys():
             self._object("DELETE", key)
@@ -275,9 +290,7 @@ class FaultWorld:
         token = ""
         while True:
             more = {"continuation-token": token} if token else {}
-            answer = httpx.get(
-                f"{self._s3}/{self._bucket.bucket}", params={"list-type": "2", **more}, trust_env=False
-            )
+            answer = self._http.get(f"{self._s3}/{self._bucket.bucket}", params={"list-type": "2", **more})
             text = answer.raise_for_status().text
             pairs = re.findall(
                 r"<Key>(.*?)</Key>.*?<ETag>(?:&quot;|\")?(.*?)(?:&quot;|\")?</ETag>", text, re.S
@@ -290,14 +303,11 @@ class FaultWorld:
 
     def _object(self, method: str, key: str, content: bytes | None = None) -> httpx.Response:
         url = f"{self._s3}/{self._bucket.bucket}/{key}"
-        return httpx.request(
-            method, url, content=content, headers=_SIGNED, trust_env=False
-        ).raise_for_status()
+        return self._http.request(method, url, content=content).raise_for_status()
 
-    def _sql(self, command: str) -> list[str]:
+    def _sql(self, command: str) -> None:
         with psycopg.connect(self._admin, autocommit=True) as connection:
-            done = connection.execute(command)  # type: ignore[call-overload]
-            return [str(row[0]) for row in done] if done.description else []
+            connection.execute(command)  # type: ignore[call-overload]
 
     def _address(self, database: str) -> str:
         return f"{self._admin.rpartition('/')[0]}/{database}"
@@ -311,6 +321,36 @@ def fault_world(*places: Any) -> Iterator[FaultWorld]:
         yield made
     finally:
         made.close()
+
+
+def _tables(connection: psycopg.Connection) -> dict[str, bytes]:
+    """Return the rows of every table as COPY writes them, and of every sequence the call that sets it."""
+    names = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+    found = {}
+    with connection.cursor() as cursor:
+        for (name,) in names:
+            with cursor.copy(f'COPY "{name}" TO STDOUT') as rows:  # type: ignore[call-overload]
+                found[name] = b"".join(bytes(part) for part in rows)
+    sequences = connection.execute("SELECT sequencename, last_value FROM pg_sequences").fetchall()
+    return found | {f"setval {name}": b"%d" % (last or 0) for name, last in sequences}
+
+
+def _put_back(connection: psycopg.Connection, saved: dict[str, bytes]) -> None:
+    """Put back the tables that differ."""
+    for name, content in saved.items() - _tables(connection).items():
+        if name.startswith("setval "):
+            last = int(content)
+            connection.execute("SELECT setval(%s, %s, %s)", (name[7:], max(last, 1), last > 0))
+            continue
+        connection.execute(f'DELETE FROM "{name}"')  # type: ignore[call-overload]
+        with connection.cursor().copy(f'COPY "{name}" FROM STDIN') as rows:  # type: ignore[call-overload]
+            rows.write(content)
+
+
+def _end_others(connection: psycopg.Connection) -> None:
+    """End the connections of processes that were killed, and wait until their locks are free."""
+    while connection.execute(_OTHERS).fetchall():
+        time.sleep(0.01)
 
 
 def _line(what: str, row: tuple[Any, ...]) -> str:

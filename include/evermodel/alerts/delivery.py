@@ -23,7 +23,7 @@ from evermodel.alerts.queued_message import (
     Transport,
 )
 from evermodel.core.database.lease import Lease
-from evermodel.core.errors import LeaseHeldError
+from evermodel.core.errors import DatabaseUnavailableError, LeaseHeldError
 from evermodel.core.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -129,6 +129,8 @@ class _Sender:
         except MessageGoneError as error:
             log.warning("The message %s was deleted at its destination: %s", entry.key, error)
             self.queue.done(self.destination, number)
+        except DatabaseUnavailableError as error:
+            return error  # of the queue: the message may have been sent, and its delivery stays started
         except Exception as error:  # noqa: BLE001 - a notifier may raise anything; the message stays queued
             self.queue.failed(self.destination, number, error, uncertain=False)
             return error
