@@ -5,6 +5,7 @@ import math
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from base64 import b64encode
@@ -34,11 +35,13 @@ from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.tags import DAY, DECISION_FACTS, INCIDENTS, TRAFFIC_PLAN
 from evermodel.registry.tracking import connect, keyed_run
 from evermodel.registry.traffic_plan import TrafficPlan, everything_to, split
+from evermodel.reports.overview.history import history_of
 from evermodel.reports.overview.overview import Overview
 from evermodel.reports.overview.records import record_of
 from evermodel.reports.overview.server import TrackingServer
 from evermodel.reports.overview.store import Store, StoredModel
 from evermodel.reports.overview.sync import load, refresh
+from support.fault_proxies import Faults, HttpProxy
 from support.registry_shelf import promoted
 
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
@@ -394,6 +397,42 @@ def test_without_mlflow_the_last_known_state_stays(desk: Desk) -> None:
     assert overview.summaries() == before
     assert away in overview.state().problem
     assert overview.state().seen is not None
+
+
+def test_a_new_api_server_shows_the_last_known_state_while_mlflow_hangs(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults, answers = Faults(), threading.Event()
+    proxy = HttpProxy("mlflow", desk.settings.tracking_uri, faults)
+    shared = f"sqlite:///{tmp_path}/evermodel.db"
+    desk.settings = desk.settings.model_copy(update={"tracking_uri": proxy.url, "database": shared})
+    desk.register(champion="1")
+    desk.judge(MONDAY)
+    first = desk.overview()
+    before = first.summaries()
+    first.wait()
+    monkeypatch.setattr(faults, "kind_for", lambda *_: "" if answers.wait(120) else "cut")
+    settings = desk.settings.model_copy(update={"home": tmp_path / "an empty disk"})
+    restarted = Overview(lambda: settings)
+    try:
+        deadline = time.monotonic() + 60
+        while not restarted.state().problem:
+            shown = restarted.summaries()
+            assert time.monotonic() < deadline
+        assert shown == before
+        history = history_of(restarted.store, desk.name)
+        assert history is not None
+        assert [day["day"] for day in history.days] == ["2026-03-02"]
+        assert "does not answer (ReadTimeout" in restarted.state().problem
+        assert restarted.state().seen is not None
+        assert restarted._worker is not None
+        assert restarted._worker.is_alive()  # MLflow still has the time that a slow one needs
+    finally:
+        answers.set()
+    restarted.wait()
+    restarted.update()
+    proxy.close()
+    assert (restarted.state().problem, restarted.state().stale) == ("", False)
 
 
 def test_without_mlflow_from_the_start_nothing_waits_for_long(tmp_path: Path) -> None:

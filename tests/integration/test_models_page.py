@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import create_engine, text
 from tests.simulations.page_history import last_midnight, write_history
 
 from evermodel.cli.local_stack.airflow_api import AirflowApi
@@ -380,6 +383,35 @@ def test_on_a_phone_the_first_tap_shows_the_day_and_the_second_opens_its_report(
         day.get_by_role("link", name="Open its drift report").tap()
     opened.value.close()
     assert phone.wrong == []
+
+
+def test_while_mlflow_hangs_an_api_server_with_an_empty_disk_shows_the_last_known_state(
+    ada: Visit, stack: PageStack
+) -> None:
+    ada.open_models()
+    ada.frame.locator("#models tbody tr").first.wait_for()
+    shared = create_engine(f"sqlite:///{stack.home}/evermodel.db")
+    deadline = time.monotonic() + 120
+    with shared.connect() as connection:
+        while (
+            connection.scalar(text("SELECT count(*) FROM evermodel_models_page")) < 4
+        ):  # three models, and the refresh
+            assert time.monotonic() < deadline
+            time.sleep(1)
+    (mlflow,) = [one for one in stack.supervisor._running if one.service.name == "mlflow"]
+    group = os.getpgid(mlflow.process.pid)
+    os.killpg(group, signal.SIGSTOP)
+    try:
+        for file in stack.home.glob("overview.db*"):
+            file.unlink()
+        ada.open_models()
+        ada.frame.get_by_text("MLflow cannot be reached.").wait_for()
+        assert ada.frame.locator("#models tbody tr").count() == 3
+        assert ada.frame.get_by_text(re.compile("the last known state, .* old")).is_visible()
+    finally:
+        os.killpg(group, signal.SIGCONT)
+    ada.frame.get_by_text("MLflow cannot be reached.").wait_for(state="detached")
+    assert ada.wrong == []
 
 
 def test_with_mlflow_down_the_last_known_state_is_shown(ada: Visit, stack: PageStack) -> None:

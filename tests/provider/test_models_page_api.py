@@ -319,3 +319,42 @@ def test_a_refresh_that_broke_is_not_blamed_on_mlflow(site: ModelsPage) -> None:
     text = site.get("/", Accept="text/html").text
     assert "This page could not be refreshed." in text
     assert "MLflow cannot be reached" not in text
+
+
+def test_a_model_without_a_verdict_says_why(site: ModelsPage) -> None:
+    site.as_user("viewer")
+    site.overview._tried = 1e18  # no refresh of its own
+    store = site.overview.store
+    store.note(source=site.settings.tracking_uri, layout="3", synced="1e9", reached="1e9")
+    champion = {"serving": {"champion": "1"}, "unread": {"champion": "1"}, "new": {}}
+    store.keep_models({name: StoredModel(name, aliases, {}, 1) for name, aliases in champion.items()})
+    store.keep_summaries({name: summarise(store, name) for name in champion})
+    for name in ("serving", "new"):
+        store.note_loaded(name, 4e9)
+
+    def states() -> dict[str, str]:
+        found = re.findall(
+            r'data-name="(\w+)".*?<span class="pill \w+"><i aria-hidden="true"></i>(.*?)</span>',
+            site.get("/", **HTML).text,
+            re.S,
+        )
+        return dict(found)  # fmt: skip
+
+    assert states() == {"serving": "Not evaluated yet", "new": "Nothing to evaluate", "unread": "Loading…"}
+    assert "Nothing to evaluate: MLflow has no version" in site.get("/models/new", **HTML).text
+    assert "No day evaluated yet. The DAG" in site.get("/models/serving", **HTML).text
+    store.note(problem="no answer", fault="mlflow")
+    assert states()["unread"] == "Out of reach"
+    assert "out of reach since before" in site.get("/models/unread", **HTML).text
+
+
+def test_before_mlflow_has_answered_a_model_is_not_called_unknown(site: ModelsPage) -> None:
+    site.as_user("viewer")
+    site.overview._tried = 1e18
+
+    answer = site.get("/models/churn", **HTML)
+    assert answer.status_code == 200
+    assert "Reading the models from MLflow" in answer.text
+    assert 'class="skeleton"' in site.get("/", **HTML).text
+    site.overview.store.note(problem="no answer", fault="mlflow")
+    assert "Nothing is known of this model until MLflow answers." in site.get("/models/churn", **HTML).text

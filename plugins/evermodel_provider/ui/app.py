@@ -80,7 +80,8 @@ class Pages:
         self._address()
         found = self.overview.summaries()
         allowed = rights.readable((summary["name"] for summary in found), user)
-        return self._page(request, "list.html", list_view([s for s in found if s["name"] in allowed]))
+        shown = [summary for summary in found if summary["name"] in allowed]
+        return self._page(request, "list.html", list_view(shown, away=bool(self.overview.state().problem)))
 
     def model(self, request: Request, user: GetUserDep, name: str) -> Response:
         """Show one model."""
@@ -121,9 +122,12 @@ class Pages:
             )
         mlflow = self._address()
         found = self.overview.model(name)
+        state = self.overview.state()
+        if found is None and not state.seen:
+            return self._page(request, "unread.html", {"name": name})
         if found is None:
             raise HTTPException(404, "No model of this name in MLflow or among the specs. Check the name.")
-        view = model_view(*found, mlflow)
+        view = model_view(*found, mlflow, away=bool(state.problem))
         startable = {dag: rights.may_start(dag, user) for dag in view["forms"]}
         return self._page(request, "model.html", {**view, "startable": startable, "tab": tab})
 

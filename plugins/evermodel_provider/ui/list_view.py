@@ -14,9 +14,12 @@ WIDTH, HEIGHT = 132, 26
 _PAD = 3.0
 
 
-def list_view(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the rows, those that need attention first, and their number per group."""
-    rows = sorted((_row(summary) for summary in summaries), key=lambda row: (-row["rank"], row["name"]))
+def list_view(summaries: Sequence[dict[str, Any]], *, away: bool = False) -> dict[str, Any]:
+    """Return the rows, those that need attention first, and their number per group.
+
+    :param away: Whether MLflow is out of reach.
+    """
+    rows = sorted((_row(summary, away) for summary in summaries), key=lambda row: (-row["rank"], row["name"]))
     return {
         "rows": rows,
         "counts": {
@@ -28,7 +31,7 @@ def list_view(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _row(summary: dict[str, Any]) -> dict[str, Any]:
+def _row(summary: dict[str, Any], away: bool) -> dict[str, Any]:
     last, decision = summary.get("last") or {}, summary.get("decision") or {}
     severity = summary.get("severity", "none")
     return {
@@ -36,13 +39,20 @@ def _row(summary: dict[str, Any]) -> dict[str, Any]:
         "last": last,
         "decision": decision,
         "rank": RANK.get(severity, 0),
-        "state": severity if last or summary["incidents"] else "unknown",
+        "state": severity if last or summary["incidents"] else _unjudged(summary, away),
         "spark": spark(summary["strip"]),
         "traffic": traffic_words(summary),
         "outcome": outcome_words(decision) if decision else None,
         "troubles": troubles(summary),
         "waits": decision.get("outcome") == RetrainOutcome.WAITS,
     }
+
+
+def _unjudged(summary: dict[str, Any], away: bool) -> str:
+    """Return why a model has no verdict: not read yet, MLflow out of reach, no version, or no day evaluated."""
+    if not summary.get("read", True):
+        return "away" if away else "loading"
+    return "unknown" if summary.get("champion") else "nothing"
 
 
 def traffic_words(summary: dict[str, Any]) -> dict[str, Any] | None:

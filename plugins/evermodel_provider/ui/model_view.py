@@ -19,10 +19,15 @@ _PAGES = {"Decision": "decision.html", "Model card": "model_card.html"}
 _REPORT = "evidently.html"
 
 
-def model_view(summary: dict[str, Any], history: ModelHistory, mlflow: str) -> dict[str, Any]:
-    """Return the template's context."""
+def model_view(
+    summary: dict[str, Any], history: ModelHistory, mlflow: str, *, away: bool = False
+) -> dict[str, Any]:
+    """Return the template's context.
+
+    :param away: Whether MLflow is out of reach.
+    """
     name = summary["name"]
-    row = list_view([summary])["rows"][0]
+    row = list_view([summary], away=away)["rows"][0]
     decisions = [
         _decision(retrain, name, mlflow) for retrain in reversed(history.retrains) if retrain["verdict"]
     ]
@@ -53,7 +58,7 @@ def model_view(summary: dict[str, Any], history: ModelHistory, mlflow: str) -> d
         "chart": chart(history, name, mlflow),
         "days": [{**day, "url": _artifact(mlflow, day, _REPORT)} for day in reversed(history.days)],
         "traffic": traffic_words(summary),
-        "mark": sha256(orjson.dumps((summary, history))).hexdigest()[:16],  # changes with the content
+        "mark": sha256(orjson.dumps((summary, history, row["state"]))).hexdigest()[:16],  # changes with the content
     }  # fmt: skip
 
 

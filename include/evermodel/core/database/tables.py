@@ -145,3 +145,15 @@ serving_watches = Table(
     Column("model", NAME, primary_key=True),
     Column("content", JSON_TEXT, nullable=False),
 )
+
+# What the Models page last read of each model, by MLflow server and by the layout of its facts: releases side by side
+# disturb each other's rows no more than servers do. The row without a model is of the last refresh.
+models_page = Table(
+    "evermodel_models_page",
+    metadata,
+    Column("source_sha256", String(64), primary_key=True),
+    Column("layout", Integer, primary_key=True, autoincrement=False),
+    Column("model", NAME, primary_key=True),
+    Column("seen", Double, nullable=False),
+    Column("content", JSON_TEXT, nullable=False),
+)

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from evermodel.core.atomic import exclusive
-from evermodel.core.errors import EvermodelError
+from evermodel.core.errors import EvermodelError, TrackingUnavailableError
 from evermodel.core.settings import Settings
 from evermodel.reports.overview.history import ModelHistory, history_of
 from evermodel.reports.overview.server import TrackingServer, server_address
+from evermodel.reports.overview.shared_state import SharedState
 from evermodel.reports.overview.store import Store
 from evermodel.reports.overview.summary import summarise
 from evermodel.reports.overview.sync import load, refresh
@@ -44,6 +45,11 @@ class State:
     away: bool = True
 
     @property
+    def stale(self) -> bool:
+        """Whether the data is older than a refresh that succeeds leaves it, so that its outcome is worth asking for."""
+        return self.age is None or self.age > REFRESH_SECONDS
+
+    @property
     def age(self) -> float | None:
         """Seconds since MLflow last answered."""
         return None if self.seen is None else (datetime.now(UTC) - self.seen).total_seconds()
@@ -67,6 +73,7 @@ class Overview:
         self._lock = threading.Lock()
         self._worker: threading.Thread | None = None
         self._tried = 0.0
+        self._shared: SharedState | None = None
         self.store = Store(settings().home / "overview.db")
 
     @property
@@ -77,13 +84,18 @@ class Overview:
     def summaries(self) -> list[dict[str, Any]]:
         """Return the summaries of all models."""
         self._touch()
-        self._wait(lambda: "synced" in self.store.meta())
-        return self.store.summaries()
+        self._wait(lambda: bool({"synced", "problem"} & self.store.meta().keys()))
+        loaded = self.store.loaded()
+        return [self._marked(summary, loaded) for summary in self.store.summaries()]
 
     def model(self, name: str) -> tuple[dict[str, Any], ModelHistory] | None:
         """Return summary and time line of one model, or None if there is no such model."""
         self._touch()
-        self._wait(lambda: self.store.entry(name) is not None or "synced" in self.store.meta())
+        self._wait(
+            lambda: (
+                self.store.entry(name) is not None or bool({"synced", "problem"} & self.store.meta().keys())
+            )
+        )
         if self.store.entry(name) is None:
             return None
         loaded = self.store.loaded().get(name)
@@ -93,7 +105,10 @@ class Overview:
             if loaded is None:  # without a history, a short wait is acceptable
                 ahead.join(FIRST_WAIT)
         found = history_of(self.store, name)
-        return None if found is None else (self.store.summary(name) or summarise(self.store, name), found)
+        if found is None:
+            return None
+        summary = self.store.summary(name) or summarise(self.store, name)
+        return self._marked(summary, self.store.loaded()), found
 
     def state(self) -> State:
         """Return the age of the data."""
@@ -103,18 +118,24 @@ class Overview:
         at = None if seen is None else datetime.fromtimestamp(seen, UTC)
         return State(at, meta.get("problem", ""), missing, meta.get("fault", "") != "own")
 
-    def update(self) -> None:
-        """Refresh the store now, with the history of every model; errors are recorded, not raised."""
+    def update(self, every: float = 0.0) -> None:
+        """Refresh the store, with the history of every model; errors are recorded, not raised.
+
+        Parameters
+        ----------
+        every
+            Age in seconds up to which what another API server read is new enough.
+        """
         try:
             settings = self._settings()
             self.store.path.parent.mkdir(parents=True, exist_ok=True)
             with exclusive(self.store.path.with_suffix(".lock")) as alone:
                 if not alone:
                     return  # another process refreshes
-                with TrackingServer(settings.tracking_uri) as server:
-                    refresh(self.store, server, spec_names(settings.models))
-                    self.store.note(problem="", fault="")
-                    self._complete(server, settings)
+                shared = self._sharing(settings)
+                with shared.turn(every) as mine:
+                    if mine:
+                        self._read(settings, shared)
         except Exception as error:  # noqa: BLE001 - a thread must not end silently and leave an old page
             self._failed(error)
 
@@ -124,14 +145,49 @@ class Overview:
         if worker is not None:
             worker.join()
 
-    def _complete(self, server: TrackingServer, settings: Settings) -> None:
+    def _sharing(self, settings: Settings) -> SharedState:
+        """Return the state in the database; the same as before unless an address changed."""
+        place = settings.database_url, server_address(settings.tracking_uri)
+        if self._shared is None or (self._shared.address, self._shared.source) != place:
+            self._shared = SharedState(*place, self.store)
+        return self._shared
+
+    def _read(self, settings: Settings, shared: SharedState) -> None:
+        """Refresh the store from MLflow; an error is recorded for the other API servers, too."""
+        try:
+            with TrackingServer(settings.tracking_uri) as server:
+                self._probe(server, shared)
+                changed = refresh(self.store, server, spec_names(settings.models))
+                self.store.note(problem="", fault="")
+                shared.keep(changed)
+                self._complete(server, settings, shared)
+        except Exception as error:  # noqa: BLE001 - as in `update`
+            self._failed(error)
+            shared.tell()
+
+    def _probe(self, server: TrackingServer, shared: SharedState) -> None:
+        """Record at once that MLflow hangs; a slow one still has the time that its searches need."""
+        try:
+            server.probe()
+        except TrackingUnavailableError as error:
+            self._failed(error)
+            shared.tell()
+
+    def _complete(self, server: TrackingServer, settings: Settings, shared: SharedState) -> None:
         """Read the history of models that have none yet, between refreshes."""
-        fresh = time.monotonic()
+        fresh, changed = time.monotonic(), set[str]()
         for name in [name for name, moment in self.store.loaded().items() if moment is None]:
             load(self.store, server, name)
+            changed.add(name)
             if time.monotonic() - fresh > self._every:
-                refresh(self.store, server, spec_names(settings.models))
-                fresh = time.monotonic()
+                shared.keep(changed | refresh(self.store, server, spec_names(settings.models)))
+                fresh, changed = time.monotonic(), set()
+        if changed:
+            shared.keep(changed)
+
+    def _marked(self, summary: dict[str, Any], loaded: dict[str, float | None]) -> dict[str, Any]:
+        """Return a summary with ``read``: whether the model's days and retrains were ever read."""
+        return {**summary, "read": loaded.get(summary["name"]) is not None}
 
     def _touch(self) -> None:
         """Start a refresh in the background if the last one is too old."""
@@ -140,7 +196,9 @@ class Overview:
             if running or (time.monotonic() - self._tried < self._every and self._tried):
                 return
             self._tried = time.monotonic()
-            self._worker = threading.Thread(target=self.update, name="evermodel-overview", daemon=True)
+            self._worker = threading.Thread(
+                target=self.update, args=(self._every,), name="evermodel-overview", daemon=True
+            )
             self._worker.start()
 
     def _wait(self, there: Callable[[], bool]) -> None:

@@ -16,6 +16,7 @@ from evermodel.registry.tags import REJECTED_BY
 
 Found = dict[str, Any]
 _MODELS, _RUNS = 1000, 1000
+_PROBE_SECONDS = 1.5
 NO_SERVER = (
     "This page requires an MLflow server, and MLflow is configured with a file or database address. "
     "Start a server on the same database, mlflow server --backend-store-uri ADDRESS, and set its http address in the "
@@ -64,6 +65,10 @@ class TrackingServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._client.close()
+
+    def probe(self) -> None:
+        """Raise `TrackingUnavailableError` within two seconds if the server and its database do not answer."""
+        self._call("GET", "registered-models/search", params={"max_results": 1}, timeout=_PROBE_SECONDS)
 
     def models(self) -> list[Found]:
         """Return every registered model with its aliases and tags."""

@@ -13,7 +13,7 @@ import orjson
 
 from evermodel.reports.overview.records import Record
 
-_LAYOUT = "3"
+LAYOUT = "3"
 _TABLES = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS models (
@@ -77,14 +77,21 @@ class Store:
         """Clear the store if it belongs to another server or has another layout."""
         with self._open() as base:
             known = dict(base.execute("SELECT name, value FROM meta"))
-            if (known.get("source"), known.get("layout")) == (source, _LAYOUT):
+            if (known.get("source"), known.get("layout")) == (source, LAYOUT):
                 return
             for table in ("meta", "models", "runs"):
                 base.execute(f"DELETE FROM {table}")
-            base.executemany("INSERT INTO meta VALUES (?, ?)", {"source": source, "layout": _LAYOUT}.items())
+            base.executemany("INSERT INTO meta VALUES (?, ?)", {"source": source, "layout": LAYOUT}.items())
 
-    def keep_models(self, entries: Mapping[str, StoredModel]) -> set[str]:
-        """Store the models, delete removed ones, and return the names of the changed ones."""
+    def keep_models(self, entries: Mapping[str, StoredModel], names: Iterable[str] | None = None) -> set[str]:
+        """Store the models, delete removed ones, and return the names of the changed ones.
+
+        Parameters
+        ----------
+        names
+            All models that still exist; those of ``entries`` if not given.
+        """
+        still = set(entries if names is None else names)
         with self._open() as base:
             known = dict(base.execute("SELECT name, facts FROM models"))
             changed = {name for name, entry in entries.items() if known.get(name) != entry.to_json()}
@@ -92,7 +99,7 @@ class Store:
                 "INSERT INTO models (name, facts) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET facts = excluded.facts",
                 [(name, entries[name].to_json()) for name in changed],
             )
-            gone = [(name,) for name in known if name not in entries]
+            gone = [(name,) for name in known if name not in still]
             base.executemany("DELETE FROM models WHERE name = ?", gone)
             base.executemany("DELETE FROM runs WHERE model = ?", gone)
             return changed
@@ -107,6 +114,26 @@ class Store:
         with self._open() as base:
             base.executemany("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?)", rows)
         return {row[1] for row in rows}
+
+    def rows(self, model: str, kind: str, most: int) -> list[list[Any]]:
+        """Return a model's last records as plain data, for `keep_rows` of another store."""
+        with self._open() as base:
+            found = base.execute(
+                "SELECT run_id, kind, day, start, facts FROM runs WHERE model = ? AND kind = ? ORDER BY day DESC, start DESC LIMIT ?",
+                (model, kind, most),
+            ).fetchall()
+        return [[*row, orjson.loads(facts)] for *row, facts in found]
+
+    def keep_rows(self, model: str, rows: Iterable[list[Any]]) -> None:
+        """Store records of another store; see `rows`."""
+        with self._open() as base:
+            base.executemany(
+                "INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?)",
+                [
+                    (run, model, kind, day, start, orjson.dumps(facts))
+                    for run, kind, day, start, facts in rows
+                ],
+            )
 
     def keep_experiments(self, experiments: Mapping[str, list[str]]) -> None:
         """Store the experiments of each model: of its retrains, days and rollouts."""

@@ -17,8 +17,8 @@ _NEWEST, _ALL = 1000, 5000
 _RETRAINS = f"tags.`{KIND}` = 'retrain'"
 
 
-def refresh(store: Store, server: TrackingServer, specs: Iterable[str]) -> None:
-    """Read the changes of all models since the last refresh.
+def refresh(store: Store, server: TrackingServer, specs: Iterable[str]) -> set[str]:
+    """Read the changes of all models since the last refresh, and return the names of the changed ones.
 
     The registry is read as a whole (one call for a thousand models). Of the runs only those are read that began or
     ended lately; the first time the newest thousand of each kind, so that the list is there at once. `load` completes
@@ -53,6 +53,7 @@ def refresh(store: Store, server: TrackingServer, specs: Iterable[str]) -> None:
         )
     store.keep_summaries({name: summarise(store, name) for name in changed})
     store.note(synced=repr(started))
+    return changed
 
 
 def load(store: Store, server: TrackingServer, model: str) -> None:

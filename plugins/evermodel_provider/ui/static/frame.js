@@ -100,5 +100,12 @@
       if (old && next) old.replaceWith(document.adoptNode(next));
     }
   }
-  window.evermodel = { fresh, renew, api, away, dagOf, nextRun, approvalLink, leave };
+  // A page is shown at once, however old its state is; what came of the refresh that it started is asked for soon.
+  const PROBED = [1600, 7000]; // MLflow is waited for a little less; the second time a slow one has answered
+  function watch(again) {
+    const follow = () => PROBED.forEach((wait) => setTimeout(() => { if (document.querySelector("#state[data-stale]")) again(); }, wait));
+    follow();
+    setInterval(async () => { await again(); follow(); }, 20000);
+  }
+  window.evermodel = { watch, fresh, renew, api, away, dagOf, nextRun, approvalLink, leave };
 })();

@@ -1,6 +1,6 @@
 "use strict";
 (() => {
-  const { api, away, dagOf, nextRun, approvalLink, fresh, renew } = window.evermodel;
+  const { api, away, dagOf, nextRun, approvalLink, fresh, renew, watch } = window.evermodel;
   const table = document.getElementById("models");
   if (!table) return;
   const search = document.getElementById("search");
@@ -157,6 +157,6 @@
   if (heads.some((head) => head.dataset.key === wanted.replace(/^-/, ""))) take(wanted);
   filter();
   askAirflow();
-  setInterval(again, 20000);
+  watch(again);
   setInterval(askAirflow, 60000);
 })();

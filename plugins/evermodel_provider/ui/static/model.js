@@ -1,7 +1,7 @@
 "use strict";
 // What Airflow knows of this model: its DAGs, when the next retrain is due, what waits for an answer.
 (() => {
-  const { api, away, dagOf, nextRun, approvalLink, openForm, fresh, renew } = window.evermodel;
+  const { api, away, dagOf, nextRun, approvalLink, openForm, fresh, renew, watch } = window.evermodel;
   const head = document.querySelector("[data-model]");
   if (!head) return;
   const model = head.dataset.model;
@@ -55,12 +55,12 @@
   async function again() {
     const page = document.hidden ? null : await fresh();
     const news = document.getElementById("news");
-    if (!page || !page.querySelector("main[data-mark]") || !news.hidden) return;
-    if (page.querySelector("main").dataset.mark === document.querySelector("main").dataset.mark) renew(page, ["#state", "body > footer"]);
-    else news.hidden = false;
+    if (!page || !page.querySelector("main[data-mark]")) return;
+    renew(page, ["#state", "body > footer"]);
+    if (page.querySelector("main").dataset.mark !== document.querySelector("main").dataset.mark) news.hidden = false;
   }
   document.querySelector("#news button").addEventListener("click", () => location.reload());
-  setInterval(again, 20000);
+  watch(again);
 
   askAirflow();
   setInterval(() => { if (!document.hidden) askAirflow(); }, 60000);
