@@ -9,11 +9,14 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
 from evermodel.cli.diagnostics.tracking import _registry
-from evermodel.core.errors import NoChampionError, RegistryConflictError
+from evermodel.core.errors import NoChampionError, RegistryConflictError, SettingsError
+from evermodel.registry.registered_names import PrefixedClient, named
 from evermodel.registry.registry import ModelRegistry
-from evermodel.registry.registry_entry import CHAMPION
+from evermodel.registry.registry_entry import CHAMPION, RegistryEntry
+from evermodel.registry.rest_client import RestClient
 from evermodel.registry.tags import RUN_KEY
-from evermodel.registry.tracking import connect
+from evermodel.registry.tracking import connect, version_url
+from evermodel.reports.overview.server import TrackingServer
 from support.registry_shelf import Shelf
 
 
@@ -64,6 +67,56 @@ def test_a_registry_that_cannot_search_by_tag_registers_once_too(shelf: Shelf) -
     assert registry.versions(shelf.name, "c") == []
     assert _registry(WithoutTagSearch(shelf.client)).level == "yellow"  # type: ignore[arg-type]
     assert _registry(shelf.client).level == "green"
+
+
+class ThreeLevels(WithoutTagSearch):
+    """It refuses names without a catalog and a schema, too."""
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+
+        def asked(model: str, *rest: Any, **options: Any) -> Any:
+            if model.count(".") != 2:
+                raise MlflowException("specify all three levels", error_code=INVALID_PARAMETER_VALUE)
+            return method(model, *rest, **options)
+
+        return asked if "registered_model" in name or "model_version" in name else method
+
+
+def test_with_a_prefix_only_the_registry_knows_a_model_by_another_name(
+    mlflow_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = connect(mlflow_server)
+    monkeypatch.setenv("EVERMODEL_REGISTRY_PREFIX", "main.retail")
+    shelf = Shelf(mlflow_server)
+    assert [shelf.register(key) for key in ("a", "b", "a")] == ["1", "2", "1"]
+    shelf.promote("1", None, "a")
+    shelf.promote("2", "1", "b", day=1)
+    assert shelf.state == ("2", "1", None)
+    assert shelf.served == [(None, "1"), ("1", "2")]
+    assert plain.get_registered_model(f"main.retail.{shelf.name}").aliases == {CHAMPION: "2", "previous": "1"}
+    found = shelf.client.get_model_version(shelf.name, "1")
+    assert (found.name, found.version, found.tags["made_by"]) == (shelf.name, "1", "a")
+    for client in (shelf.client, named(RestClient(mlflow_server))):  # type: ignore[arg-type]
+        assert RegistryEntry.read(client, shelf.name).aliases == {CHAMPION: "2", "previous": "1"}
+    assert f"/#/models/main.retail.{shelf.name}/versions/1" in version_url(mlflow_server, shelf.name, "1")
+    with TrackingServer(mlflow_server) as server:
+        assert shelf.name in {model["name"] for model in server.models()}
+    assert [version.name for version in shelf.client.search_model_versions()].count(shelf.name) == 2
+
+    catalog = PrefixedClient(ThreeLevels(plain), "main.retail.")  # type: ignore[arg-type]
+    shelf.client = catalog  # type: ignore[assignment]
+    assert [shelf.register(key) for key in ("b", "c")] == ["2", "3"]
+    shelf.promote("3", "2", "c", day=2)
+    assert shelf.state == ("3", "2", None)
+
+    monkeypatch.setenv("EVERMODEL_REGISTRY_PREFIX", "main.other")
+    other = connect(mlflow_server)
+    assert RegistryEntry.read(other, shelf.name).aliases == {}
+    assert shelf.name not in {version.name for version in other.search_model_versions()}
+    monkeypatch.setenv("EVERMODEL_REGISTRY_PREFIX", "main/retail")
+    with pytest.raises(SettingsError, match="is no prefix of names"):
+        connect(mlflow_server)
 
 
 def test_of_twins_the_older_stays(shelf: Shelf) -> None:

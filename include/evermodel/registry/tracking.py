@@ -21,6 +21,7 @@ from evermodel.core.errors import (
 from evermodel.core.extras import is_installed
 from evermodel.core.formats import loads, stamped
 from evermodel.core.logins import ask, split_login, with_login, without_login
+from evermodel.registry.registered_names import PrefixedClient, named, registered_name
 from evermodel.registry.rest_client import RestClient
 from evermodel.registry.tags import KIND, RUN_KEY
 
@@ -92,11 +93,11 @@ def connect(tracking_uri: str, timeout: float = 5.0, registry_uri: str | None = 
     _require_registry(registry)
     check_health(address, timeout)
     if not is_installed("mlflow") and registry == address:
-        return cast("MlflowClient", RestClient(address))
+        return named(cast("MlflowClient", RestClient(address)))
     import mlflow
 
     # mypy does not follow MLflow's imports: here its client gets the type that the code works with.
-    return cast("MlflowClient", mlflow.MlflowClient(_for_mlflow(address), _for_mlflow(registry)))
+    return named(cast("MlflowClient", mlflow.MlflowClient(_for_mlflow(address), _for_mlflow(registry))))
 
 
 def connect_to_read(tracking_uri: str) -> MlflowClient:
@@ -117,7 +118,7 @@ def connect_to_read(tracking_uri: str) -> MlflowClient:
     except MissingExtraError:
         return connect(tracking_uri)
     check_health(address)
-    return cast("MlflowClient", client)
+    return named(cast("MlflowClient", client))
 
 
 def _for_mlflow(address: str) -> str:
@@ -135,8 +136,8 @@ def _registry_of(address: str) -> str:
 def _require_registry(registry: str) -> None:
     if registry.partition(":")[0] in _UNITY_CATALOG:
         raise SettingsError(
-            f"the registry {registry} is a Unity Catalog: its models have names of three levels and its versions cannot "
-            "be searched by tag, and evermodel needs both otherwise",
+            f"the registry {registry} is a Unity Catalog, which keeps at most 50 tags for each model, without dots in "
+            "their names: evermodel keeps promotions, traffic plans and the audit log's end there",
             "name the workspace's registry (`databricks`) or another MLflow server as the registry: MLFLOW_REGISTRY_URI, "
             "or registry_uri in the connection's extra",
         )
@@ -307,8 +308,9 @@ def download(client: MlflowClient, place: str, path: str, folder: Path) -> str:
     path
         Path below the place; empty for all of it.
     """
-    if isinstance(client, RestClient):
-        return client.download(place, path, folder)
+    own = client.client if isinstance(client, PrefixedClient) else client
+    if isinstance(own, RestClient):
+        return own.download(place, path, folder)
     # `download_artifacts` of the client takes three requests more: it looks for models that the run logged.
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
@@ -338,4 +340,4 @@ def artifact_url(tracking_uri: str, run: Run, artifact: str) -> str:
 
 def version_url(tracking_uri: str, model: str, version: str) -> str:
     """Return the address of a version's page in the registry."""
-    return f"{without_login(tracking_uri)}/#/models/{model}/versions/{version}"
+    return f"{without_login(tracking_uri)}/#/models/{registered_name(model)}/versions/{version}"

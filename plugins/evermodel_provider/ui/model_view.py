@@ -10,6 +10,7 @@ from urllib.parse import quote
 import orjson
 
 from evermodel.core.dag_ids import dag_id
+from evermodel.registry.registered_names import registered_name
 from evermodel.reports.overview.history import ModelHistory
 from evermodel_provider.ui.list_view import day_severity, list_view, outcome_words, traffic_words
 from evermodel_provider.ui.words import KINDS, verdict_words
@@ -27,7 +28,7 @@ def model_view(
     :param away: Whether MLflow is out of reach.
     """
     name = summary["name"]
-    row = list_view([summary], away=away)["rows"][0]
+    row, registered = list_view([summary], away=away)["rows"][0], quote(registered_name(name), safe="")
     decisions = [
         _decision(retrain, name, mlflow) for retrain in reversed(history.retrains) if retrain["verdict"]
     ]
@@ -51,10 +52,10 @@ def model_view(
         if last
         else [],
         "links": {
-            "Model in MLflow": f"{mlflow}/#/models/{quote(name, safe='')}",
+            "Model in MLflow": f"{mlflow}/#/models/{registered}",
             **({"Drift report of the last day": _artifact(mlflow, last, _REPORT)} if last else {}),
         },
-        "version_url": f"{mlflow}/#/models/{quote(name, safe='')}/versions/",
+        "version_url": f"{mlflow}/#/models/{registered}/versions/",
         "chart": chart(history, name, mlflow),
         "days": [{**day, "url": _artifact(mlflow, day, _REPORT)} for day in reversed(history.days)],
         "traffic": traffic_words(summary),

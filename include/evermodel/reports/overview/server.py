@@ -12,6 +12,7 @@ import orjson
 
 from evermodel.core.errors import TrackingUnavailableError
 from evermodel.core.logins import login_of, split_login
+from evermodel.registry.registered_names import model_of
 from evermodel.registry.tags import REJECTED_BY
 
 Found = dict[str, Any]
@@ -73,7 +74,8 @@ class TrackingServer:
     def models(self) -> list[Found]:
         """Return every registered model with its aliases and tags."""
         pages = self._pages("GET", "registered-models/search", max_results=_MODELS)
-        return [model for page in pages for model in page.get("registered_models", [])]
+        every = [model for page in pages for model in page.get("registered_models", [])]
+        return [{**found, "name": model} for found in every if (model := model_of(found["name"])) is not None]
 
     def rejections(self) -> dict[str, dict[str, str]]:
         """Return who rejected versions, by model and version; without those that a rollout rejected."""
@@ -81,8 +83,9 @@ class TrackingServer:
         query = {"max_results": _MODELS, "filter": f"tags.`{REJECTED_BY}` LIKE '%'"}
         for page in self._pages("GET", "model-versions/search", **query):
             for version in page.get("model_versions", []):
-                by = tags_of(version)[REJECTED_BY]
-                found.setdefault(version["name"], {})[str(version["version"])] = by
+                model = model_of(version["name"])
+                if model is not None:
+                    found.setdefault(model, {})[str(version["version"])] = tags_of(version)[REJECTED_BY]
         return found
 
     def experiments(self) -> dict[str, str]:
