@@ -190,7 +190,8 @@ def test_without_labels_versions_and_classes_drift_is_found_and_performance_unkn
     decided = pc.greater(rows["probability"], 0.5)
     model.write(rows.drop_columns(["came_true", "release"]).append_column("decided", decided))
     del model.spec_data["label"], model.spec_data["watch"]["version"]
-    model.spec_data["watch"] |= {"predicted": "decided", "context": ["colour"]}
+    model.spec_data["watch"] |= {"predicted": "decided"}
+    model.spec_data["context"] = ["colour"]
     model.spec_data["features"] = {"numeric": ["amount", "age"]}
 
     run = model.run(42)

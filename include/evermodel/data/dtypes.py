@@ -37,6 +37,22 @@ def feature_frame(spec: ModelSpec, data: pa.Table | pd.DataFrame) -> pd.DataFram
     return pd.DataFrame(columns, index=frame.index)
 
 
+def context_frame(spec: ModelSpec, table: pa.Table) -> pd.DataFrame:
+    """Return the columns of `context` as text, None for missing.
+
+    Raises
+    ------
+    SourceError
+        One is missing.
+    """
+    import pyarrow as pa
+
+    _require(spec, table.column_names, list(spec.context), "columns of the context")
+    columns = {name: as_type(table[name], pa.string()) for name in spec.context}
+    frame: pd.DataFrame = pa.table(columns).to_pandas()
+    return frame
+
+
 def as_type(column: pa.Array[Any] | pa.ChunkedArray[Any], kind: pa.DataType, safe: bool = True) -> Any:
     """Cast a column only if its type differs: Arrow's own check takes microseconds per column and batch.
 
@@ -72,14 +88,18 @@ def not_numeric(name: str, error: Exception) -> SourceError:
 
 def require_features(spec: ModelSpec, names: list[str]) -> list[str]:
     """Return the features, or raise `SourceError` if one is not among the names of the columns."""
+    return _require(spec, names, spec.features.names, "features")
+
+
+def _require(spec: ModelSpec, names: list[str], wanted: list[str], what: str) -> list[str]:
     present = set(names)
-    missing = [name for name in spec.features.names if name not in present]
+    missing = [name for name in wanted if name not in present]
     if missing:
         raise SourceError(
-            f"the data of model {spec.name} lacks the features {', '.join(missing)}; it has {', '.join(names)}",
-            "correct the source query or the spec's features",
+            f"the data of model {spec.name} lacks the {what} {', '.join(missing)}; it has {', '.join(names)}",
+            f"correct the source query or the spec's {what.rsplit(' ', maxsplit=1)[-1]}",
         )
-    return spec.features.names
+    return wanted
 
 
 _WANTED = {

@@ -159,7 +159,7 @@ def _translated(spec: ModelSpec, rows: pa.Table) -> pa.Table:
         "model_version": watch.version,
         "score": None if multiclass else watch.prediction,
         "predicted": decided,
-        **{name: name for name in spec.features.names},
+        **{name: name for name in spec.logged},
     }
     columns = []
     for wanted in log_schema(spec):

@@ -27,7 +27,7 @@ ROW_GROUP = 65_536
 
 
 def log_schema(spec: ModelSpec) -> pa.Schema:
-    """Return the schema of a model's prediction log: answer, time, version and features."""
+    """Return the schema of a model's prediction log: answer, time, version, features and context."""
     import pyarrow as pa
 
     columns: list[tuple[str, pa.DataType]] = [
@@ -39,7 +39,7 @@ def log_schema(spec: ModelSpec) -> pa.Schema:
         ("source", pa.string()),
         ("request_id", pa.string()),
         *[(name, pa.float64()) for name in spec.features.numeric],
-        *[(name, pa.string()) for name in spec.features.categorical],
+        *[(name, pa.string()) for name in (*spec.features.categorical, *spec.context)],
     ]
     return pa.schema(columns)
 

@@ -53,6 +53,7 @@ def evaluate(
     vetoes: Sequence[Gate] = (),
     anchor: EvaluatedModel | None = None,
     past_gains: Sequence[tuple[GainPrediction, float]] = (),
+    described: pd.DataFrame | None = None,
 ) -> Decision:
     """Apply every gate of the spec to a challenger.
 
@@ -79,6 +80,9 @@ def evaluate(
         The best version of twelve months, if that is not the champion.
     past_gains
         Earlier predictions of gains by the primary metric, with what came: the comparison is as much less sure as they missed.
+    described
+        The test rows with the columns of the spec's `context` beside the features; needed where clusters, slices or
+        groups are of these.
 
     Raises
     ------
@@ -90,7 +94,8 @@ def evaluate(
     labels = encode(labels, classes)
     scores = score(spec, challenger, features, classes)
     theirs, unusable = _champion_scores(spec, champion, features, classes, unusable)
-    clusters = clusters_of(spec, features, times)
+    described = features if described is None else described
+    clusters = clusters_of(spec, described, times)
     own_threshold = threshold_of(spec, challenger)
     thresholds = own_threshold, own_threshold if champion is None else threshold_of(spec, champion)
     measured = measure_window(spec, labels, scores, theirs, clusters, thresholds)
@@ -108,8 +113,8 @@ def evaluate(
         *(() if held is None else (held.gate,)),
         skill_gate(spec, labels, scores, clusters, own_threshold),
         *calibration_gate(spec, labels, scores),
-        *slice_gates(spec, features, labels, scores, theirs, margins[0], clusters, thresholds),
-        *fairness_gates(spec, features, labels, scores),
+        *slice_gates(spec, described, labels, scores, theirs, margins[0], clusters, thresholds),
+        *fairness_gates(spec, described, labels, scores),
         *behavioral_gates(spec, features, scores, lambda frame: score(spec, challenger, frame, classes)),
         *cost_gates(spec, challenger, features),
         *_fresh_gate(champion_saw),
@@ -150,14 +155,14 @@ def evaluate(
 
 
 def clusters_of(
-    spec: ModelSpec, features: pd.DataFrame, times: np.ndarray[Any, Any] | None
+    spec: ModelSpec, described: pd.DataFrame, times: np.ndarray[Any, Any] | None
 ) -> Clusters | None:
     """Return which test rows belong together, as the spec says; None if each counts alone."""
     if spec.cluster == BY_ROW or (spec.cluster == BY_DAY and times is None):
         return None
     if spec.cluster == BY_DAY:
         return Clusters.of(np.asarray(times).astype("datetime64[D]"), "days")
-    return Clusters.of(features[spec.cluster].astype(str).to_numpy(), f"values of {spec.cluster}")
+    return Clusters.of(described[spec.cluster].astype(str).to_numpy(), f"values of {spec.cluster}")
 
 
 def _champion_scores(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evermodel.core.errors import EvermodelError, TrainingError
-from evermodel.data.dtypes import feature_frame
+from evermodel.data.dtypes import context_frame, feature_frame
 from evermodel.modeling.boosting.libraries import iterations_parameter
 from evermodel.modeling.estimators import build_pipeline, calibrated
 from evermodel.modeling.search import FoldMetrics, Trial, mean_of, search
@@ -37,19 +37,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainingRows:
-    """Features, labels and moments (UTC, without a zone) of the same rows."""
+    """Features, labels and moments (UTC, without a zone) of the same rows.
+
+    Parameters
+    ----------
+    context
+        The columns of the spec's `context`, which no model sees; None where they are not needed.
+    """
 
     frame: pd.DataFrame
     labels: NDArray[Any]
     times: NDArray[np.datetime64]
+    context: pd.DataFrame | None = None
+
+    @property
+    def described(self) -> pd.DataFrame:
+        """Features and context, by which rows are put into groups."""
+        return self.frame if self.context is None else self.frame.join(self.context)
 
     def within(self, window: Window) -> TrainingRows:
         """Return the rows of a window."""
         start, end = self.boundary(window.start), self.boundary(window.end)
         inside = (self.times >= start) & (self.times < end)
-        return TrainingRows(
-            self.frame[inside].reset_index(drop=True), self.labels[inside], self.times[inside]
-        )
+        context = None if self.context is None else self.context[inside].reset_index(drop=True)
+        frame = self.frame[inside].reset_index(drop=True)
+        return TrainingRows(frame, self.labels[inside], self.times[inside], context)
 
     @staticmethod
     def boundary(moment: datetime) -> np.datetime64:
@@ -239,7 +251,9 @@ def rows_from(spec: ModelSpec, table: pa.Table) -> TrainingRows:
 
     moments = pd.to_datetime(table[spec.time_column].to_pandas(), utc=True).dt.tz_localize(None)
     labels = np.asarray(table[spec.label.column].to_numpy())
-    return TrainingRows(feature_frame(spec, table), labels, moments.to_numpy().astype("datetime64[us]"))
+    context = context_frame(spec, table) if spec.context else None
+    times = moments.to_numpy().astype("datetime64[us]")
+    return TrainingRows(feature_frame(spec, table), labels, times, context)
 
 
 def training_job(

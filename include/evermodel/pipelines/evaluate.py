@@ -68,6 +68,7 @@ def evaluate_candidates(
         vetoes=() if version is None else _quality_veto(run),
         anchor=None if version is None else _anchor(run, version),
         past_gains=() if version is None else _past_gains(run),
+        described=rows.described,
     )
     decision = replace(decision, parent=None if version is None else str(version.version))
     _write(run, decision, chosen)

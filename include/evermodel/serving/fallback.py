@@ -14,7 +14,7 @@ from evermodel.core.errors import EvermodelError, ModelFormatError
 from evermodel.modeling.scoring.batcher import Batcher
 from evermodel.modeling.scoring.loaded_version import Answer, ServedModel
 from evermodel.modeling.scoring.request_json import RequestRefusedError
-from evermodel.modeling.scoring.request_rows import Inputs, Row
+from evermodel.modeling.scoring.request_rows import Context, Inputs, Row
 from evermodel.serving.breaker import Breaker, LogThrottle
 from evermodel.serving.fallback_rules import FallbackRule, fallback_rule, inputs_of
 from evermodel.serving.metrics import Metrics
@@ -40,7 +40,9 @@ class Answered(NamedTuple):
     fallback
         The fallback that answered; None when the model did.
     ids
-        Joins each row with its label; added by the prediction service.
+        Joins each row with its label; added by the prediction service, as the context is.
+    context
+        Values of the rows' columns of the spec's `context`; see `Inputs.context`.
     """
 
     answers: list[Answer]
@@ -49,6 +51,7 @@ class Answered(NamedTuple):
     rows: list[Row]
     fallback: Literal["previous", "constant", "rule"] | None = None
     ids: Sequence[str] = ()
+    context: Sequence[Context] = ()
 
 
 class Fallbacks:

@@ -126,12 +126,17 @@ def row_schema(inputs: Inputs, id_column: str) -> dict[str, Any]:
     }
     number = {"type": ["number", "null"], "minimum": -LARGEST, "maximum": LARGEST}
     text = {"type": ["string", "null"]}
+    context = {
+        "type": ["string", "integer", "boolean", "null"],
+        "description": "Logged; the model does not see it.",
+    }
     return {
         "type": "object",
         "additionalProperties": False,
         "required": list(inputs.names),
         "properties": {
             id_column: own_id,
+            **dict.fromkeys(inputs.context, context),
             **{name: number if name in inputs.numeric else text for name in inputs.names},
         },
     }

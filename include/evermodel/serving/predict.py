@@ -139,17 +139,17 @@ class PredictionService:
             served, parsed = await self._accepted(spec, codec, routed, traffic.champion, body)
             answered = await self._fallbacks.answer(served, parsed.rows, traffic.stand_in(served))
             outcome.failed = served is not routed or answered.fallback is not None
-            return answered._replace(ids=parsed.ids(request_id))
+            return answered._replace(ids=parsed.ids(request_id), context=parsed.context)
         if not self._fallbacks.needs_no_version(spec.name):
             raise RequestRefusedError(503, not_ready(reconciler))
         inputs = inputs_of(spec)
         body = await self._body(spec, inputs, scope, receive)
         parsed = await self._parsed(spec, codec, inputs, body)
         answered = await self._fallbacks.alone(spec.name, parsed.rows)
-        return answered._replace(ids=parsed.ids(request_id))
+        return answered._replace(ids=parsed.ids(request_id), context=parsed.context)
 
     async def _body(self, spec: ModelSpec, inputs: Inputs, scope: Scope, receive: Receive) -> bytes:
-        limit = max(_SMALLEST_LIMIT, spec.serving.max_rows * (len(inputs.names) + 1) * _BYTES_A_CELL)
+        limit = max(_SMALLEST_LIMIT, spec.serving.max_rows * (len(inputs.known) + 1) * _BYTES_A_CELL)
         return await read_body(scope, receive, limit)
 
     async def _accepted(
@@ -214,6 +214,7 @@ def _logged(name: str, request_id: str, answered: Answered) -> LoggedRequest:
         answered.ids,
         scores=[answer.score for answer in answered.answers],
         labels=[answer.predicted for answer in answered.answers],
+        context=answered.context,
     )
 
 

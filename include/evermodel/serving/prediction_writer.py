@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from evermodel.core.atomic import replacing
 from evermodel.core.formats import PARQUET_METADATA
 from evermodel.modeling.scoring.loaded_version import Answer
-from evermodel.modeling.scoring.request_rows import Inputs, Row
+from evermodel.modeling.scoring.request_rows import Context, Inputs, Row
 from evermodel.serving.log_file import Kind, log_rows, write_rows
 from evermodel.serving.log_upload import LogUploader
 from evermodel.serving.metrics import LogCounters, Metrics
@@ -48,6 +48,8 @@ class LoggedRequest:
         Joins each row with its label: the caller's id, or one made of the request's id.
     returned_to_caller
         For an answer of the shadow, the one that the caller got; the shadow has a log of its own.
+    context
+        Values of `inputs.context`, by row.
     """
 
     model: str
@@ -60,6 +62,7 @@ class LoggedRequest:
     scores: Sequence[float]
     labels: Sequence[str | None] = ()
     returned_to_caller: ReturnedAnswer | None = None
+    context: Sequence[Context] = ()
 
     @property
     def source(self) -> str:
@@ -167,6 +170,11 @@ def log_table(group: list[LoggedRequest]) -> Table:
         "request_id": ("string", [entry.request_id for entry in each]),
         **_returned_columns(group),
     }
+    if inputs.context:
+        nothing = (None,) * len(inputs.context)
+        rows = (row for entry in group for row in entry.context or [nothing] * len(entry.rows))
+        for name, values in zip(inputs.context, zip(*rows, strict=True), strict=True):
+            columns[name] = ("string", values)
     by_feature = zip(*(row for entry in group for row in entry.rows), strict=True)
     for name, values in zip(inputs.names, by_feature, strict=True):
         columns[name] = ("double" if name in inputs.numeric else "string", values)

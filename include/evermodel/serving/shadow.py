@@ -118,6 +118,7 @@ class Shadows(QueueThread[_Entry]):
                 ids=entry.returned.ids,
                 scores=[answer.score for answer in answers],
                 labels=[answer.predicted for answer in answers],
+                context=entry.returned.context,
                 returned_to_caller=ReturnedAnswer(entry.returned.version, returned),
             )
         )

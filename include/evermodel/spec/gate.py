@@ -58,9 +58,9 @@ class GateSpec(SpecSection):
         """The primary metric and the secondary ones."""
         return [self.metric, *(check.metric for check in self.secondary)]
 
-    def problems(self, task: Task, features: FeaturesSpec) -> list[str]:
+    def problems(self, task: Task, features: FeaturesSpec, context: Sequence[str] = ()) -> list[str]:
         """Return conflicts with the rest of the spec; each text starts with the name of its field."""
-        found = self._column_problems(features)
+        found = self._column_problems(features, context)
         names = self.metrics
         for index, check in enumerate(self.secondary):
             where = f"gate.secondary.{index}.metric: {check.metric}"
@@ -75,7 +75,7 @@ class GateSpec(SpecSection):
             found.append("gate.behaviour.monotonic: a multiclass answer has no direction")
         return found
 
-    def _column_problems(self, features: FeaturesSpec) -> list[str]:
+    def _column_problems(self, features: FeaturesSpec, context: Sequence[str]) -> list[str]:
         behaviour = self.behaviour or BehaviourChecks()
         declared: dict[str, Sequence[SliceCheck | FairnessCheck | InvarianceCheck | MonotonicCheck]] = {
             "gate.slices": self.slices,
@@ -88,6 +88,7 @@ class GateSpec(SpecSection):
             for field, checks in declared.items()
             for index, check in enumerate(checks)
             if check.column not in features.names
+            and (check.column not in context or field.startswith("gate.behaviour"))
         ]
         found += [
             f"gate.behaviour.monotonic.{index}.column: {check.column} is not a number"

@@ -19,6 +19,7 @@ from evermodel.spec.parts import (
     BY_DAY,
     BY_ROW,
     METRIC_NAMES,
+    Column,
     LabelSpec,
     ResourcesSpec,
     ScheduleSpec,
@@ -70,6 +71,10 @@ class ModelSpec(SpecSection):
         description="Required, unless the model is only watched: then drift is monitored without labels, too.",
     )
     features: FeaturesSpec
+    context: tuple[Column, ...] = Field(
+        (),
+        description="Columns that are kept with the rows, as text, and that no model sees: for slices, fairness, `cluster` and business metrics.",
+    )
     watch: WatchSpec | None = Field(
         None,
         description="Monitor a model that is trained and served elsewhere; takes the place of `candidates`.",
@@ -77,7 +82,10 @@ class ModelSpec(SpecSection):
     cluster: str = Field(
         BY_DAY,
         min_length=1,
-        description="Rows that belong together and count as one in an evaluation: `day`, a feature, or `row` (all independent).",
+        description="Rows that belong together and count as one in an evaluation: `day`, a feature or column of `context`, or `row` (all independent).",
+    )
+    meta: dict[str, Any] = Field(
+        default_factory=dict, description="Anything of your own, kept with the spec and not interpreted."
     )
     leaks: tuple[str, ...] = Field((), description="Columns that leak the label; rejected as features.")
     schedule: ScheduleSpec = ScheduleSpec()
@@ -125,20 +133,6 @@ class ModelSpec(SpecSection):
             return {**data, "gate": {**gate, "metric": names[0]}}
         return data
 
-    @model_validator(mode="before")
-    @classmethod
-    def _context_is_logged(cls, data: Any) -> Any:
-        """Log the columns of `watch.context` as categories, unless they are features."""
-        context, features = _section(_section(data, "watch"), "context"), _section(data, "features")
-        if not isinstance(context, list) or not isinstance(features, dict):
-            return data
-        named = [*(features.get("numeric") or ()), *(features.get("categorical") or ())]
-        more = [name for name in context if name not in named]
-        return {
-            **data,
-            "features": {**features, "categorical": [*(features.get("categorical") or ()), *more]},
-        }
-
     @model_validator(mode="after")
     def _check_columns(self) -> ModelSpec:
         problems = [*self._kind_problems(), *self._column_problems(), *self._value_problems()]
@@ -146,7 +140,7 @@ class ModelSpec(SpecSection):
         problems += aggregate_problems(
             features.aggregates, self.source.tables, features.numeric, features.categorical
         )
-        problems += self.gate.problems(self.task, self.features)
+        problems += self.gate.problems(self.task, self.features, self.context)
         problems += self.metrics.problems(
             self.gate.metrics, None if self.decision is None else self.decision.rule
         )
@@ -167,31 +161,40 @@ class ModelSpec(SpecSection):
         )
         if self.watch.labels is not None and not self.labelled:
             problems.append("label: name the `column` of watch.labels with the label")
-        own = [self.id_column, self.time_column, *self.features.names]
+        own = [self.id_column, self.time_column, *self.logged]
         return problems + [f"watch: {name} has two roles" for name in self.watch.columns if name in own]
 
     def _column_problems(self) -> list[str]:
-        names = self.features.names
-        problems = [f"features: {n} is listed twice" for n, count in Counter(names).items() if count > 1]
+        names, logged = self.features.names, self.logged
+        problems = [
+            f"{'context' if n in self.context else 'features'}: {n} is listed twice"
+            for n, count in Counter(logged).items()
+            if count > 1
+        ]
         if not names:
             problems.append("features: name at least one numeric or categorical column")
         roles = {"id_column": self.id_column, "time_column": self.time_column}
         if self.labelled:
             roles = {"label.column": self.label.column, **roles}
         for role, column in roles.items():
-            if column in names:
+            if column in logged:
+                field = "features" if column in names else "context"
                 problems.append(
-                    f"features: {column} is the {role.removesuffix('_column').removesuffix('.column')} column"
+                    f"{field}: {column} is the {role.removesuffix('_column').removesuffix('.column')} column"
                 )
         twice = [column for column, count in Counter(roles.values()).items() if count > 1]
         problems += [
             f"label.column: {column} has two roles (label, id and time must differ)" for column in twice
         ]
-        if self.cluster not in (BY_DAY, BY_ROW, *names):
-            problems.append(f"cluster: {self.cluster} is not a feature of this model (or write day, or row)")
+        if self.cluster not in (BY_DAY, BY_ROW, *logged):
+            problems.append(
+                f"cluster: {self.cluster} is not a feature of this model (list it under context, or write day, or row)"
+            )
         problems += [f"features: {n} is also listed under leaks" for n in names if n in self.leaks]
         problems += [
-            f"features: {n} is a column of the prediction log, rename it" for n in names if n in RESERVED
+            f"{'features' if n in names else 'context'}: {n} is a column of the prediction log, rename it"
+            for n in logged
+            if n in RESERVED
         ]
         known = {*names, self.id_column, self.label.column, self.time_column}
         for field, columns in (
@@ -203,9 +206,9 @@ class ModelSpec(SpecSection):
         ):
             problems += [f"{field}: {c} is not a column of this model" for c in columns if c not in known]
         problems += [
-            f"performance.slices: {c} is not a feature of this model"
+            f"performance.slices: {c} is not a feature of this model (or list it under context)"
             for c in self.performance.slices
-            if c not in names
+            if c not in logged
         ]
         twice = [n for n, count in Counter(c.name for c in self.candidates).items() if count > 1]
         return problems + [f"candidates: duplicate name {n}" for n in twice]
@@ -242,8 +245,12 @@ class ModelSpec(SpecSection):
     @property
     def watched(self) -> list[str]:
         """Columns whose drift is tested."""
-        context = self.watch.context if self.watch else ()
-        return list(self.drift.columns or [name for name in self.features.names if name not in context])
+        return list(self.drift.columns or self.features.names)
+
+    @property
+    def logged(self) -> list[str]:
+        """Columns that the prediction log and evaluations have of a row: the features, then the context."""
+        return [*self.features.names, *self.context]
 
     @property
     def sources(self) -> list[BaseSource]:
@@ -261,9 +268,9 @@ class ModelSpec(SpecSection):
 
     @property
     def columns(self) -> list[str]:
-        """Columns that are read from the source, in their order: id, time, features, a watched model's answers, label."""
+        """Columns that are read from the source, in their order: id, time, features, context, a watched model's answers, label."""
         names = [self.id_column, self.time_column]
-        names += [n for n in self.features.names if n not in names]
+        names += [n for n in self.logged if n not in names]
         names += self.watch.columns if self.watch else ()
         own_label = self.labelled and (self.watch is None or self.watch.labels is None)
         return [*names, self.label.column] if own_label else names
@@ -298,10 +305,6 @@ class ModelSpec(SpecSection):
     def digest(self) -> str:
         """SHA-256 of the canonical spec, 16 hex digits."""
         return json_digest(self.canonical())[:16]
-
-
-def _section(data: Any, name: str) -> Any:
-    return data.get(name) if isinstance(data, dict) else None
 
 
 def _unexpanded(value: Any, written: Any) -> Any:

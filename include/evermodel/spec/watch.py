@@ -74,9 +74,6 @@ class WatchSpec(SpecSection):
         None,
         description="Column of the model's version; a new version gets a reference and a baseline of its own.",
     )
-    context: tuple[Column, ...] = Field(
-        (), description="Columns for slices and business metrics that are not tested for drift."
-    )
     reference: ReferencePeriod
     labels: LabelTable | None = Field(
         None, description="Table of the labels; default: `label.column` is a column of the predictions."

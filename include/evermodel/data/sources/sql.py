@@ -129,7 +129,7 @@ def schema_of(spec: ModelSpec, names: Sequence[str], rows: Sequence[Row]) -> pa.
     import pyarrow as pa
 
     kinds: dict[str, Any] = {name: pa.float64() for name in spec.features.numeric}
-    kinds |= {name: pa.string() for name in spec.features.categorical}
+    kinds |= {name: pa.string() for name in (*spec.features.categorical, *spec.context)}
     kinds[spec.id_column] = pa.int64() if _first(spec.id_column, names, rows, int) else pa.string()
     text_time = _first(spec.time_column, names, rows, str)
     kinds[spec.time_column] = pa.string() if text_time else pa.timestamp("us", tz="UTC")

@@ -12,6 +12,7 @@ from evermodel.modeling.scoring.request_rows import (
     ParsedRows,
     Problems,
     identity_of,
+    text_of,
     unknown_name,
 )
 
@@ -39,6 +40,7 @@ def parse_columns(
     """
     problems = Problems()
     checked: list[Sequence[Any]] = []
+    given: dict[str, Sequence[Any]] = {}
     own_ids: Sequence[str | None] = [None] * rows
     with suppress(EnoughError):
         for name, read in inputs.readers:
@@ -46,14 +48,16 @@ def parse_columns(
                 checked.append(_read(name, columns[name], read, problems))
             else:
                 problems.append(f"{name}: is missing (send null if the values are unknown)")
-        if len(columns) > len(checked):
+        given = {n: _read(n, columns[n], text_of, problems) for n in inputs.beside if n in columns}
+        if len(columns) > len(checked) + len(given):
             for name in columns:
                 if name not in inputs.known and name != id_column:
                     problems.append(unknown_name(name, inputs, id_column, problems))
         if id_column in columns:
             own_ids = _own_ids(columns[id_column], inputs, id_column, problems)
     problems.refuse()
-    return ParsedRows(list(zip(*checked, strict=True)), list(own_ids))
+    context = [given.get(name, [None] * rows) for name in inputs.context]
+    return ParsedRows(list(zip(*checked, strict=True)), list(own_ids), list(zip(*context, strict=True)))
 
 
 def _read(name: str, values: Sequence[Any], read: Callable[[Any], Any], problems: Problems) -> Sequence[Any]:

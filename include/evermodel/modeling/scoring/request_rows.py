@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from evermodel.modeling.scoring.request_json import RequestRefusedError, pieces_of
 
 Row = tuple[float | str | None, ...]
+Context = tuple[str | None, ...]
 
 _NUMERIC_TYPES = ("double", "float", "long", "integer", "boolean")
 _MOST_PROBLEMS = 10
@@ -35,17 +36,20 @@ class Inputs:
     ----------
     numeric
         The features that hold numbers; the others hold strings.
+    context
+        Columns of the spec that a row may have beside the features; they are logged, and no version sees them.
     """
 
     names: tuple[str, ...]
     numeric: frozenset[str]
+    context: tuple[str, ...] = ()
 
     @classmethod
-    def from_signature(cls, columns: Sequence[dict[str, Any]]) -> Inputs:
+    def from_signature(cls, columns: Sequence[dict[str, Any]], context: tuple[str, ...] = ()) -> Inputs:
         """Read the inputs of a model's signature, as `evermodel.modeling.model_store.LoadedModel` has them."""
         names = tuple(str(column["name"]) for column in columns)
         numeric = (str(c["name"]) for c in columns if c.get("type") in _NUMERIC_TYPES)
-        return cls(names, frozenset(numeric))
+        return cls(names, frozenset(numeric), context)
 
     @cached_property
     def readers(self) -> tuple[tuple[str, Callable[[Any], float | str | None]], ...]:
@@ -54,8 +58,13 @@ class Inputs:
 
     @cached_property
     def known(self) -> frozenset[str]:
-        """The names of all features, as a set."""
-        return frozenset(self.names)
+        """The names of all features and of the context, as a set."""
+        return frozenset((*self.names, *self.context))
+
+    @cached_property
+    def beside(self) -> tuple[str, ...]:
+        """The columns of the context that are no features of this version, as they may be of an older one."""
+        return tuple(name for name in self.context if name not in self.names)
 
     @property
     def categorical(self) -> tuple[str, ...]:
@@ -68,10 +77,17 @@ class Inputs:
 
 
 class ParsedRows(NamedTuple):
-    """The rows of one request, and the id of each; None for a row without one."""
+    """The rows of one request, and the id of each; None for a row without one.
+
+    Parameters
+    ----------
+    context
+        The values of the context of each row, as text; empty for a model without one.
+    """
 
     rows: list[Row]
     own_ids: list[str | None]
+    context: list[Context]
 
     def ids(self, request_id: str) -> list[str]:
         """Return the ids that join the rows with their labels; a row without one gets an id from the request's."""
@@ -98,14 +114,16 @@ def parse_rows(body: bytes, inputs: Inputs, max_rows: int, id_column: str, field
     RequestRefusedError
         The body is not valid (422), is compressed (415), or has too many rows (413).
     """
-    parsed, problems = ParsedRows([], []), Problems()
+    parsed, problems = ParsedRows([], [], []), Problems()
     with suppress(EnoughError):
-        for rows in pieces_of(body, len(inputs.names), field):
+        for rows in pieces_of(body, len(inputs.known), field):
             check_count(len(parsed.rows) + len(rows), max_rows)
             for index, row in enumerate(rows, len(parsed.rows)):
                 values, own = _checked(index, row, inputs, id_column, problems)
                 parsed.rows.append(values)
                 parsed.own_ids.append(own)
+                if inputs.context:
+                    parsed.context.append(_context_of(index, row, inputs, problems))
     problems.refuse()
     if not parsed.rows:
         raise RequestRefusedError(422, "rows: the list is empty", "send at least one row")
@@ -162,11 +180,35 @@ def _checked(
             problems.append(f"row {index}: {name}: {error}")
     own = _own_id(index, row, inputs, id_column, problems) if id_column in row else None
     beside = 1 if own is not None and id_column not in inputs.names else 0
+    beside += sum(name in row for name in inputs.beside)
     if len(row) > len(values) + beside:  # an unknown name, possibly in place of a missing one
         for name in row:
             if name not in inputs.known and name != id_column:
                 problems.append(f"row {index}: {unknown_name(name, inputs, id_column, problems)}")
     return tuple(values), own
+
+
+def _context_of(index: int, row: object, inputs: Inputs, problems: Problems) -> Context:
+    if not isinstance(row, dict):
+        return ()
+    values: list[str | None] = []
+    for name in inputs.context:
+        try:
+            values.append(text_of(row.get(name)) if name in inputs.beside else None)
+        except ValueError as error:
+            problems.append(f"row {index}: {name}: {error}")
+    return tuple(values)
+
+
+def text_of(value: Any) -> str | None:
+    """Return a value of the context as the log keeps it."""
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and not value.is_integer():
+        raise ValueError("must be a string, a whole number, a boolean or null")
+    return identity_of(value)
 
 
 def _own_id(
@@ -238,7 +280,7 @@ def unknown_name(name: str, inputs: Inputs, id_column: str, problems: Problems) 
     if problems.hinted:
         return f"{shown}: is not a feature"
     problems.hinted = True
-    near = nearest(name, [*inputs.names, id_column])
+    near = nearest(name, [*inputs.names, *inputs.context, id_column])
     named = ", ".join((*inputs.names[:_MOST_NAMED], *["..."][: len(inputs.names) - _MOST_NAMED]))
     hint = f"; did you mean {near}?" if near else f" (features: {named}; id: {id_column})"
     return f"{shown}: is not a feature{hint}"

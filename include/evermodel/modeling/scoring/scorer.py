@@ -143,9 +143,14 @@ def _features(spec: ModelSpec, table: pa.Table) -> pa.Table:
         absent = pc.is_nan(values)
         columns[name] = pc.if_else(absent, None, values) if pc.any(absent).as_py() else values
     for name in spec.features.categorical:
-        values = table[name]
-        columns[name] = values if pa.types.is_dictionary(values.type) else as_type(values, pa.string())
+        columns[name] = _text(table[name])
     return pa.table(columns)
+
+
+def _text(values: pa.ChunkedArray[Any]) -> Any:
+    import pyarrow as pa
+
+    return values if pa.types.is_dictionary(values.type) else as_type(values, pa.string())
 
 
 def _log_rows(
@@ -168,6 +173,7 @@ def _log_rows(
         "predicted": nothing if predicted is None else predicted,
         "source": pa.DictionaryArray.from_arrays(first, pa.array(["batch"])),
         "request_id": nothing,
+        **{name: _text(table[name]) for name in spec.context},
         **dict(zip(features.column_names, features.columns, strict=True)),
     }
     return pa.table({name: columns[name] for name in schema.names})

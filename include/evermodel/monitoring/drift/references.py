@@ -232,7 +232,7 @@ def _of_weekdays(training: ColumnarRows, spec: ModelSpec, days: Sequence[int]) -
 
     # Day 0, 1 January 1970, was a Thursday.
     inside = np.isin((days_of(training[spec.time_column]) + 3) % 7, days)
-    names = [name for name in [*spec.features.names, spec.time_column] if name in training.column_names]
+    names = [name for name in [*spec.logged, spec.time_column] if name in training.column_names]
     rows: ColumnarRows = pa.table({name: training[name].filter(pa.array(inside)) for name in names})
     return rows
 

@@ -160,7 +160,7 @@ def answered_rows(
     scores, predicted = scores_and_classes(spec, pipeline, feature_frame(spec, rows), threshold)
     count = rows.num_rows
     kinds = log_schema(spec)  # these rows are compared with the log
-    columns = {name: rows[name].cast(kinds.field(name).type) for name in spec.features.names}
+    columns = {name: rows[name].cast(kinds.field(name).type) for name in spec.logged}
     table = pa.table({spec.time_column: rows[spec.time_column], **columns, "label": rows[spec.label.column]})
     table = table.append_column("score", pa.array(scores.tolist(), pa.float64()))
     names = pa.nulls(count, pa.string()) if predicted is None else pa.array(predicted, pa.string())

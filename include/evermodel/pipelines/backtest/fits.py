@@ -224,6 +224,7 @@ class Fits:
                 replaced,
                 times=rows.times,
                 champion_saw=saw,
+                described=rows.described,
             )
 
     def _refused(self, as_of: datetime, file: str, rows: int, error: EvermodelError) -> Challenger:

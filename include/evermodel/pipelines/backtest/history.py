@@ -136,10 +136,8 @@ def _rows(spec: ModelSpec, window: Window, known: str | None) -> Iterator[pa.Tab
     import pyarrow.compute as pc
 
     if known is not None:
-        # Sources read the columns of a spec, so for this one read it counts as a feature.
-        wanted = [*spec.features.categorical, known]
-        features = spec.features.model_copy(update={"categorical": tuple(wanted)})
-        spec = spec.model_copy(update={"features": features})
+        # Sources read the columns of a spec, so for this one read it counts as context.
+        spec = spec.model_copy(update={"context": (*spec.context, known)})
     with stream_window(spec, window, with_label=True) as rows:
         for batch in rows:
             table = pa.Table.from_batches([batch])

@@ -24,7 +24,7 @@ _RECIPE = "2"  # changes when results are made differently, so that kept ones ar
 _FIT = ("task", "time_column", "id_column", "label", "features", "leaks", "split", "candidates", "training")
 _FIT_ALSO = ("seed", "validation")
 # What the verdict on a window depends on beside the models and the log.
-_VERDICT = ("drift", "performance", "respond", "gate", "cluster")
+_VERDICT = ("drift", "performance", "respond", "gate", "cluster", "context")
 # Sections that decide when a policy retrains and which messages it sends.
 _REPLAY = ("retrain", "schedule", "alerts")
 
@@ -69,7 +69,7 @@ class Plan:
     @property
     def gate_key(self) -> str:
         """Identify how a challenger is evaluated."""
-        return _digest([_sections(self.spec, ("gate", "cluster", "seed"))])
+        return _digest([_sections(self.spec, ("gate", "cluster", "context", "seed"))])
 
     @property
     def verdict_key(self) -> str:

@@ -226,6 +226,7 @@ def _unanswered(spec: ModelSpec, rows: pa.Table) -> pa.Table:
         "event_time": rows[spec.time_column].cast(schema.field("event_time").type),
         "source": pa.array(["batch"] * count, pa.string()),
         **{name: pa.array(frame[name], schema.field(name).type, from_pandas=True) for name in frame.columns},
+        **{name: rows[name].cast(pa.string()) for name in spec.context},
     }
     return pa.table(
         {field.name: columns.get(field.name, pa.nulls(count, field.type)) for field in schema}, schema=schema

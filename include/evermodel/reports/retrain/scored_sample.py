@@ -86,7 +86,7 @@ def score_sample(
         features=rows.frame,
         truth=tasks.encode(rows.labels, classes),
         classes=classes,
-        clusters=clusters_of(spec, rows.frame, rows.times),
+        clusters=clusters_of(spec, rows.described, rows.times),
         challenger=side(challenger, f"challenger ({challenger.name})"),
         champion=None if champion is None else side(champion, f"champion ({champion.name})"),
     )

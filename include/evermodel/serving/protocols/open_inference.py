@@ -48,7 +48,7 @@ class OpenInferenceCodec:
             raise RequestRefusedError(
                 422, "inputs: must be a list of tensors", "send one for each feature of the model"
             )
-        if len(tensors) > 2 * len(inputs.names) + 1:
+        if len(tensors) > 2 * len(inputs.known) + 1:
             problem = f"inputs: there are {len(tensors)} tensors for {len(inputs.names)} features"
             raise RequestRefusedError(422, problem, "send one for each feature, with a row in each place")
         columns = self._columns(tensors, data, max_rows)
