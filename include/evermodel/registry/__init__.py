@@ -10,6 +10,7 @@ __all__ = [
     "held_model",
     "lineage",
     "model_files",
+    "registered_names",
     "registry",
     "registry_entry",
     "rest_client",
