@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import shutil
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from evermodel.core.errors import SourceError
+from evermodel.data import day_table
+from evermodel.data.day_table import DayTable
 from evermodel.monitoring.performance.label_join import label_quality, read_label_join, spans_of, versions_of
 from evermodel.spec.window import Window
 from support.performance_log import START, PerformanceWorld, PerformanceWorlds
@@ -96,6 +101,85 @@ def test_a_changed_label_counts_from_the_next_look_on_and_an_old_day_keeps_its_a
     assert _labels(world) == before
     assert read_label_join(world.spec, world.lake, AS_OF).state.changed == 0
     assert read_label_join(world.spec, world.lake, AS_OF + timedelta(days=2)).state.changed == 0
+
+
+def _stored(world: PerformanceWorld) -> dict[str, dict[str, float | None]]:
+    """Return the table of labels by reading, as another program reads it."""
+    from deltalake import DeltaTable
+
+    found: dict[str, dict[str, float | None]] = {}
+    table = DeltaTable(str(world.lake / "labels" / world.spec.name))
+    for row in pa.table(table.to_pyarrow_table()).to_pylist():
+        reading = found.setdefault(row["source"], {})
+        assert row["prediction_id"] not in reading
+        reading[row["prediction_id"]] = row["label"]
+    return found
+
+
+def test_labels_are_a_table_that_other_programs_read(world: PerformanceWorld) -> None:
+    rows = world.predict(range(7))
+    world.label(rows)
+    first = _labels(world)
+    labels = np.asarray(rows["label"]).copy()
+    labels[600] = 1 - labels[600]
+    world.label(rows.slice(0, 699), labels[:699])
+    _labels(world, AS_OF + timedelta(days=1))
+
+    assert _stored(world) == {
+        f"{AS_OF:%Y-%m-%dT%H%M%S}": {name: float(label) for name, label in first.items()},
+        f"{AS_OF + timedelta(days=1):%Y-%m-%dT%H%M%S}": {"6-0": float(labels[600]), "6-99": None},
+    }
+
+
+def test_a_reading_is_kept_once_whoever_is_killed_or_comes_at_the_same_time(
+    world: PerformanceWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.label(world.predict(range(7)))
+    commit = DayTable.commit
+
+    def killed(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    def answer_lost(*arguments: Any) -> None:
+        commit(*arguments)
+        raise KeyboardInterrupt
+
+    for instead in (killed, answer_lost):
+        with monkeypatch.context() as patch:
+            patch.setattr(DayTable, "commit", instead)
+            with pytest.raises(KeyboardInterrupt):
+                _labels(world)
+    assert len(_labels(world)) == 700
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(lambda _: _labels(world, AS_OF + timedelta(days=1)), range(2))
+    assert one == other
+
+    assert [len(reading) for reading in _stored(world).values()] == [
+        700
+    ]  # the other reading found nothing new
+    assert len(DayTable(world.lake / "labels" / world.spec.name).files()) == 2
+
+
+def test_files_of_labels_of_earlier_releases_are_read_and_become_part_of_the_table(
+    world: PerformanceWorld,
+) -> None:
+    rows = world.predict(range(7))
+    world.label(rows)
+    before = _labels(world)
+    folder = world.lake / "labels" / world.spec.name
+    (file,) = folder.glob("date=*/source=*/*.parquet")
+    stored = file.read_bytes()
+    shutil.rmtree(folder)
+    day_table._read.clear()  # what this process knows of the table that is gone
+    folder.mkdir()
+    (folder / f"as_of={AS_OF:%Y-%m-%dT%H%M%S}.parquet").write_bytes(stored)
+    world.label(rows.slice(601, 99))  # the old day is not read again
+
+    assert _labels(world) == before
+    assert not (folder / "_delta_log").exists()
+    assert len(_labels(world, AS_OF + timedelta(days=1))) == 99
+    assert sorted(len(reading) for reading in _stored(world).values()) == [601, 700]
+    assert _labels(world) == before
 
 
 def test_a_prediction_that_is_logged_twice_counts_once_as_the_later_version_answered(

@@ -23,6 +23,7 @@ from evermodel.data.snapshots.dvc import file_md5, pointer_md5
 from evermodel.data.table_takeover import DaysTakeover, place_checked, same_content
 from evermodel.registry.serving_reports import ServingReports
 
+_LABELS = "labels"
 _QUEUE, _REPORTS, _SERVED = "messages", "serving/reports", "serving/served"
 _STATE = (f"{_QUEUE}/", f"{_REPORTS}/", f"{_SERVED}/")  # what the database keeps now
 _NOTES = "migrated"  # folder of the lake: what was moved, for whoever runs this again
@@ -113,7 +114,7 @@ class Migration:
         with leased(database, "migration", wait=10):
             for kind, found in files.items():
                 step(kind)
-                if kind in LOGS:
+                if kind in (*LOGS, _LABELS):
                     self._move_logs(kind, found)
                 elif kind == _QUEUE:
                     self._move_queue(found)
@@ -207,6 +208,8 @@ class Migration:
             root = self.source / kind / model
             if (root / "_delta_log").is_dir():
                 self._move_table(kind, mine, DayTable(self.settings.lake / kind / model))
+            elif kind == _LABELS:  # the next reading takes the files over
+                self._move_files(kind, mine)
             else:
                 self._move_days(kind, model, root)
 

@@ -1,20 +1,24 @@
-"""Labels as known on each day: new and changed ones are stored, so that an old day can be evaluated again."""
+"""Labels as known on each day: new and changed ones are a table in the lake, so that an old day can be evaluated again."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from evermodel.core.atomic import replacing
 from evermodel.core.formats import loads, stamped
 from evermodel.core.storage import StoragePath, files_in, readable
+from evermodel.data.day_table import DayTable
+from evermodel.data.delta_log import Change, TableState
 from evermodel.data.dtypes import with_label
 from evermodel.data.foreign_log import label_source
 from evermodel.data.sources import read_labels
+from evermodel.data.table_file import TableFile
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window, file_stamp
 
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _COUNTS = b"evermodel.labels"
+_PLAIN = "as_of="  # begins the names of what earlier releases wrote
 _SLACK = timedelta(days=1)  # the source may date a row a little earlier than the log dates its prediction
 
 
@@ -50,10 +55,11 @@ class LabelCounts:
 
 @dataclass(frozen=True)
 class LabelLog:
-    """The labels of one model in the lake: one file per reading with the new and changed labels.
+    """The labels of one model in the lake: a Delta Lake table with the new, changed and withdrawn labels of each reading.
 
-    The labels of a day are those of all files up to it, the last one of each prediction. A reading is not
-    repeated, so that a re-run of an old day has the same result; delete its file to repeat it.
+    The labels of a day are those of all readings up to it, the last one of each prediction; a withdrawn label is null. The
+    column ``source`` names the reading by its moment. A reading is not repeated, so that a re-run of an old day has the
+    same result; delete its rows to repeat it.
     """
 
     spec: ModelSpec
@@ -61,7 +67,7 @@ class LabelLog:
 
     @property
     def folder(self) -> StoragePath:
-        """Folder of the files."""
+        """Folder of the table."""
         return self.lake / "labels" / self.spec.name
 
     def known_at(
@@ -88,16 +94,19 @@ class LabelLog:
 
         if not self.spec.labelled:
             return self._schema.empty_table().select(["prediction_id", "label"]), LabelCounts()
-        file = self.folder / f"as_of={file_stamp(as_of)}.parquet"
-        reach = self._reach(window, as_of)
-        if file.exists() and _counts_of(file)[1] <= reach.start.isoformat():
+        readings = self._readings()
+        file, reach = readings.get(file_stamp(as_of)), self._reach(window, as_of)
+        if file is not None and _counts_of(file)[1] <= reach.start.isoformat():
             counts = _counts_of(file)[0]
         else:
-            delta, counts = self._news(reach, as_of, ids)
+            delta, counts = self._news(readings, reach, as_of, ids)
             note = json.dumps(stamped({"counts": asdict(counts), "start": reach.start.isoformat()}))
-            with replacing(file) as temporary:
+            made = TableFile.new(self.folder, as_of.astimezone(UTC).date(), file_stamp(as_of))
+            with replacing(made.path) as temporary:
                 pq.write_table(delta.replace_schema_metadata({_COUNTS: note.encode()}), temporary)
-        known = self._known(reach, as_of, including=True)
+            self._add(made, readings)
+            readings[made.source] = made.path
+        known = self._known(readings, reach, as_of, including=True)
         with _database(known=known, wanted=pa.table({"prediction_id": ids})) as database:
             query = (
                 "SELECT prediction_id, label FROM known SEMI JOIN wanted USING (prediction_id) ORDER BY ALL"
@@ -106,7 +115,28 @@ class LabelLog:
 
     def kept_until(self, window: Window, as_of: datetime) -> pa.Table:
         """Return the labels of a window as the readings until a moment kept them; the source is not read."""
-        return self._known(self._reach(window, as_of), as_of, including=True)
+        return self._known(self._readings(), self._reach(window, as_of), as_of, including=True)
+
+    def _readings(self) -> dict[str, StoragePath]:
+        """Return the file of each reading by its moment, with those of earlier releases, which kept files without a table."""
+        plain = {file.stem.removeprefix(_PLAIN): file for file in files_in(self.folder, f"{_PLAIN}*.parquet")}
+        return plain | {file.source: file.path for file in DayTable(self.folder).files()}
+
+    def _add(self, made: TableFile, readings: Mapping[str, StoragePath]) -> None:
+        """Have a reading in the table once, and those of earlier releases, where their files are."""
+        before = [
+            TableFile(path, date.fromisoformat(stamp[:10]), stamp)
+            for stamp, path in readings.items()
+            if path.name.startswith(_PLAIN) and stamp != made.source
+        ]
+
+        def plan(state: TableState) -> Change:
+            known = {file.source for file in state.files}
+            added = [made, *(file for file in before if file.source not in known)]
+            old = [file for file in state.files if file.source == made.source and file.path != made.path]
+            return Change([file.entry(self.folder) for file in added], old, {"readings": time.time_ns()})
+
+        DayTable(self.folder).commit(self._schema, plan)
 
     def _reach(self, window: Window, as_of: datetime) -> Window:
         """Return when the labels of a window's predictions may be dated."""
@@ -115,7 +145,11 @@ class LabelLog:
         return Window(window.start - _SLACK, as_of if apart else window.end)
 
     def _news(
-        self, reach: Window, as_of: datetime, ids: pa.ChunkedArray[Any]
+        self,
+        readings: Mapping[str, StoragePath],
+        reach: Window,
+        as_of: datetime,
+        ids: pa.ChunkedArray[Any],
     ) -> tuple[pa.Table, LabelCounts]:
         """Compare the source with earlier readings."""
         import pyarrow as pa
@@ -130,7 +164,7 @@ class LabelLog:
                 "label": label.cast(pa.float64()) if spec.task == "binary" else label,
             }
         )
-        before = self._known(reach, as_of, including=False)
+        before = self._known(readings, reach, as_of, including=False)
         with _database(source=source, before=before, wanted=pa.table({"prediction_id": ids})) as database:
             # Of two labels with one time the larger counts: the source has no order, and the result must be unique.
             database.execute("""
@@ -157,16 +191,17 @@ class LabelLog:
             news = database.sql("SELECT prediction_id, time, label FROM delta ORDER BY ALL").to_arrow_table()
         return news.cast(self._schema), LabelCounts(twice, conflicting, changed, withdrawn)
 
-    def _known(self, reach: Window, as_of: datetime, *, including: bool) -> pa.Table:
-        """Return the last label of each prediction in earlier files, optionally with this one."""
+    def _known(
+        self, readings: Mapping[str, StoragePath], reach: Window, as_of: datetime, *, including: bool
+    ) -> pa.Table:
+        """Return the last label of each prediction in earlier readings, optionally with this one."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         last, first = file_stamp(as_of), file_stamp(reach.start)
         filters = reach.filter("time")
         tables = [pa.Table.from_batches([], self._schema.append(pa.field("seen", pa.string())))]
-        for file in files_in(self.folder, "as_of=*.parquet"):
-            seen = file.stem.removeprefix("as_of=")
+        for seen, file in sorted(readings.items()):
             if first <= seen < last or (including and seen == last):
                 table = pq.read_table(readable(file), schema=self._schema, filters=filters, partitioning=None)
                 tables.append(table.append_column("seen", pa.repeat(seen, table.num_rows)))
