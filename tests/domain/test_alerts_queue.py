@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -46,6 +47,7 @@ class Board:
     log: list[str] = field(default_factory=list)
     threads: dict[str, Any] = field(default_factory=dict)
     faults: list[BaseException] = field(default_factory=list)
+    upload_faults: list[BaseException] = field(default_factory=list)
     lost: bool = False
     blind: bool = False
 
@@ -72,7 +74,12 @@ class Board:
         return {"ts": message.key} if message.key in self.shown else None
 
     def show(self, delivery: Any, image: Path, message: Message) -> None:
+        if self.upload_faults:
+            raise self.upload_faults.pop(0)
         self.log.append(f"image {image.read_text()}")
+
+    def has_image(self, delivery: Any) -> bool:
+        return any(line.startswith("image") for line in self.log)
 
 
 @pytest.fixture
@@ -319,6 +326,36 @@ def test_an_image_survives_a_crash_after_the_receipt(
             send(queue, board)
     send(queue, board)
     assert board.log == ["a", "image one"]
+
+
+@pytest.mark.parametrize("fault", [KeyboardInterrupt(), DeliveryDelayedError("no answer")])
+def test_an_image_whose_upload_was_interrupted_is_sent_by_the_next_try(
+    queue: MessageQueue, board: Board, tmp_path: Path, fault: BaseException
+) -> None:
+    image = tmp_path / "drift.png"
+    image.write_text("one")
+    queue.put(LANE, entry("a"), image)
+    board.upload_faults = [fault]
+    with suppress(KeyboardInterrupt):
+        assert send(queue, board).error is fault
+    send(queue, board)
+    assert board.log == ["a", "image one"]
+    assert rows(queue) == []
+
+
+def test_an_image_that_the_destination_does_not_take_twice_holds_no_message_up(
+    queue: MessageQueue, board: Board, tmp_path: Path
+) -> None:
+    image = tmp_path / "drift.png"
+    image.write_text("one")
+    queue.put(LANE, entry("a"), image)
+    queue.put(LANE, entry("b"))
+    board.upload_faults = [DeliveryDelayedError("no answer"), DeliveryDelayedError("no answer")]
+    send(queue, board)
+    assert board.log == ["a"]
+    send(queue, board)
+    assert board.log == ["a", "b"]
+    assert rows(queue) == []
 
 
 def test_an_image_of_a_message_that_was_sent_and_not_removed_is_not_sent_again(

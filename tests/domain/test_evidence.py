@@ -12,9 +12,12 @@ import pytest
 from typer.testing import CliRunner
 
 from evermodel.cli import app
-from evermodel.core.errors import PermanentError
+from evermodel.core.errors import PermanentError, TrackingUnavailableError
+from evermodel.modeling.model_store import download
+from evermodel.modeling.onnx.export_if_equal import FOLDER
 from evermodel.reports.retrain import log_decision_page as record
-from support.flights import World, flights_world
+from evermodel.reports.retrain.numbers import Importance
+from support.flights import FAST, World, flights_world
 
 FIRST, SECOND = "2013-03-11", "2013-03-25"
 
@@ -86,6 +89,33 @@ def test_a_page_that_cannot_be_drawn_does_not_lose_the_decision(
     assert retrain.decision() == decision
     assert "the decision is unaffected" in caplog.text
     assert "no ink" in caplog.text
+
+
+def test_interrupted_while_it_stored_graph_and_page_the_evaluation_goes_on(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    world.change(candidates=[FAST])
+    retrain = world.retrain(FIRST)
+    snapshot = retrain.extract()
+    (trained,) = world.train(retrain, snapshot.path)
+    half = tmp_path / "half"
+    half.mkdir()
+    (half / "encoding.json").write_text("{}")
+    world.client.log_model_artifacts(trained.model_uri.removeprefix("models:/"), str(half), FOLDER)
+
+    def away(*_: Any) -> str:
+        raise TrackingUnavailableError("MLflow does not answer", "start it")
+
+    monkeypatch.setattr(record, "permutation_importance", lambda trial: Importance(1, 0, {}))
+    with monkeypatch.context() as patch:
+        patch.setattr(record, "log_metrics", away)
+        with pytest.raises(TrackingUnavailableError):
+            retrain.evaluate(snapshot.path, [trained], None)
+    decision = retrain.evaluate(snapshot.path, [trained], None)
+    assert "decision.html" in {
+        file.path for file in world.client.list_artifacts(retrain.mlflow_run().info.run_id)
+    }
+    assert decision.files == download(world.client, trained.model_uri, tmp_path / "whole")
 
 
 def test_the_card_tells_everything_about_a_version(told: World, tmp_path: Path) -> None:

@@ -73,19 +73,22 @@ def test_a_pipeline_that_holds_code_is_not_logged(mlflow_store: str) -> None:
         log_model(client, run_id, with_code, frame.tail(5), scores, PINS)
 
 
-def test_what_a_failed_try_left_is_deleted_by_the_next(
-    mlflow_store: str, monkeypatch: pytest.MonkeyPatch
+def test_what_a_failed_try_left_is_finished_by_the_next(
+    mlflow_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipeline, frame = _fitted(PATHS[1])
     client, scores = connect(mlflow_store), pipeline.predict_proba(frame.tail(5))
     run = client.create_run("0").info.run_id
 
-    def log() -> str:
-        return log_model(client, run, pipeline, frame.tail(5), scores, PINS)
+    def log(*, in_use: bool = True) -> str:
+        return log_model(client, run, pipeline, frame.tail(5), scores, PINS, in_use=in_use)
 
     def models() -> list[tuple[str, bool]]:
         found = client.search_logged_models(["0"], f"source_run_id = '{run}'")
         return [(f"models:/{model.model_id}", str(model.status) == "READY") for model in found]
+
+    def outputs() -> list[str]:
+        return [f"models:/{output.model_id}" for output in client.get_run(run).outputs.model_outputs]
 
     with monkeypatch.context() as patched:
         patched.setattr(
@@ -93,11 +96,16 @@ def test_what_a_failed_try_left_is_deleted_by_the_next(
         )
         with pytest.raises(OSError, match="down"):
             log()
-    assert [ready for _, ready in models()] == [False]
+    (left,) = models()
     first = log()
+    assert left == (first, False)
     assert models() == [(first, True)]
+    assert log(in_use=False) == first  # no step has been told of it
+    assert models() == [(first, True)]
+    assert outputs() == [first]
     second = log()  # a decision may name the first
     assert sorted(models()) == sorted([(first, True), (second, True)])
+    assert (load_model(client, first, tmp_path).pipeline.predict_proba(frame.tail(5)) == scores).all()
 
 
 @pytest.fixture(scope="module")

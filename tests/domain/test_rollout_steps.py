@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -119,6 +120,25 @@ def test_a_promotion_by_hand_ends_the_rollout_so_that_a_later_rollback_does_not_
     assert canary.plan.verdict == "version 3 was promoted: at once"
     roll_back(client, canary.name, by="me", reason="worse", run_key="back")
     assert (canary.champion, canary.plan.holds("1")) == ("1", False)
+
+
+def test_a_promotion_by_hand_that_was_interrupted_ends_the_rollout_when_it_is_repeated(
+    canary: RolloutWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    retrain, version = canary.judged("r/3", "1")
+    for patched in ({"stop_active_rollout": interrupted}, {}):
+        with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+            for name, value in patched.items():
+                patch.setattr(f"evermodel.deployment.promotion.{name}", value)
+            promote_version(
+                canary.world.client, canary.name, version, by="me", reason="at once", run_key="hand"
+            )
+        assert (canary.champion, canary.plan.state == "stopped") == ("3", not patched)
+    assert canary.plan.verdict == "version 3 was promoted: at once"
+    assert retrain.mlflow_run().data.tags["evermodel.outcome"] == "deployed"
 
 
 def test_a_rollout_ends_when_somebody_else_changes_the_champion(canary: RolloutWorld) -> None:

@@ -360,7 +360,7 @@ def _jobs(sweep: Sweep, asked: argparse.Namespace, part: int) -> list[Job]:
     wanted = [stage for stage in sweep.stages if not asked.steps or stage.step.name in asked.steps]
     jobs = [job for job in sweep.faults(asked.seed) if job[0] in wanted][: asked.faults]
     jobs += [(chosen.choice(wanted), chosen.uniform(0, 1.2)) for _ in range(asked.kills)]
-    places = sorted((sweep.place(asked.seed, job), number) for number, job in enumerate(jobs))
+    places = sorted((sweep.place(asked.seed + 1, job), number) for number, job in enumerate(jobs))
     mine = [jobs[number] for place, number in places if int(place * 1e9) % asked.workers == part]
     blocks = (mine[first : first + _BLOCK] for first in range(0, len(mine), _BLOCK))
     return [job for block in blocks for job in sorted(block, key=lambda job: sweep.stages.index(job[0]))]

@@ -312,6 +312,19 @@ def test_a_cut_off_end_is_named_also_after_more_lines(written: Shelf) -> None:
     assert problems(written.client, written.name) == cut
 
 
+def test_a_line_whose_writer_was_interrupted_before_the_tag_gets_it_by_the_next_try(shelf: Shelf) -> None:
+    def end() -> str:
+        return ModelRegistry(shelf.client).read(shelf.name).tags[AUDIT]
+
+    before = end()
+    audit(shelf.client, "traffic", shelf.name, revision=9, by="ada")
+    marked = end()
+    shelf.client.set_registered_model_tag(shelf.name, AUDIT, before)
+    audit(shelf.client, "traffic", shelf.name, revision=9, by="ada")
+    assert end() == marked
+    assert events(shelf.client, shelf.name).count("traffic") == 1
+
+
 def test_a_deleted_run_and_a_deleted_tag_are_named(written: Shelf) -> None:
     written.client.delete_registered_model_tag(written.name, AUDIT)
     assert problems(written.client, written.name) == [

@@ -274,7 +274,8 @@ class FaultWorld:
         lines += [f"artifact {_plain(str(file))}" for file in self._artifacts()]
         lines += [f"object {_plain(key)}" for key in self._objects()]
         lines += [f"slack {number}: {_plain(m.text)}" for number, m in enumerate(self.slack.messages)]
-        lines += [f"slack file {found.shared}" for found in self.slack.files]
+        # Slack drops a file whose upload was not completed.
+        lines += [f"slack file {found.filename}" for found in self.slack.files if found.shared]
         return Counter(lines)
 
     def _is_mine(self, what: str, row: tuple[Any, ...]) -> bool:

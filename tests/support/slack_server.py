@@ -241,9 +241,12 @@ class FakeSlack:
         root = str(args.get("ts"))
         if all(message.ts != root for message in self.messages):
             raise SlackError("thread_not_found")
-        return self._page(
+        page = self._page(
             args, [m for m in self.messages if m.channel == channel and root in (m.ts, m.thread_ts)], root
         )
+        files = [file for file in self.files if file.channel == channel and file.thread_ts == root]
+        page["messages"] += [{"ts": root, "thread_ts": root, "files": [{"name": f.filename}]} for f in files]
+        return page
 
     def _page(self, args: dict[str, Any], found: list[Posted], always: str = "") -> dict[str, Any]:
         oldest, start = float(args.get("oldest") or 0), int(args.get("cursor") or 0)

@@ -175,12 +175,21 @@ class _Sender:
             return None
 
     def _show(self, number: int, entry: QueuedMessage, delivery: Delivery) -> None:
-        image = self.queue.take_image(self.destination, number)
-        if image is not None:
+        """Add the image; tried a second time at most, because the next messages wait behind it."""
+        image, again = self.queue.begin_image(self.destination, number)
+        if image is None:
+            return
+        try:
+            if again and self.transport.has_image(delivery):
+                return
             with tempfile.TemporaryDirectory(prefix="evermodel-image-") as folder:
                 file = Path(folder) / "image.png"
                 file.write_bytes(image)
                 self.transport.show(delivery, file, entry.read())
+        except DeliveryDelayedError as error:
+            if not again:
+                raise
+            log.warning("The message was sent, its image was not: %s", error)
 
 
 def _count(queue: MessageQueue, destination: Destination) -> int:

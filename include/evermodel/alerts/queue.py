@@ -133,12 +133,14 @@ class MessageQueue:
         with self._changing(destination) as connection:
             change(connection, number, state="refused", image=None)
 
-    def take_image(self, destination: Destination, number: int) -> bytes | None:
-        """Return a message's image once: it is never sent twice, and lost if the process dies before it is sent."""
+    def begin_image(self, destination: Destination, number: int) -> tuple[bytes | None, bool]:
+        """Record the start of an image's upload; return the image, and whether an upload was started before."""
         with self._changing(destination) as connection:
             image = connection.scalar(select(messages.c.image).where(messages.c.number == number))
-            change(connection, number, image=None)
-            return image
+            entry = message_at(connection, number)
+            if image is not None:
+                change(connection, number, content=replace(entry, shown=True).to_text())
+            return image, entry.shown
 
     def drop(self, name: str) -> int:
         """Delete the queued messages of a destination, by its name, and return their number."""

@@ -68,6 +68,8 @@ class QueuedMessage:
         End of the quiet hours that delay it, ISO 8601; empty: due at once.
     begun
         Start of the last unconfirmed delivery; empty: none.
+    shown
+        An upload of its image was started.
     """
 
     operation: Literal["post", "replace"]
@@ -81,6 +83,7 @@ class QueuedMessage:
     begun: str = ""
     tries: int = 0
     error: str = ""
+    shown: bool = False
 
     @property
     def key(self) -> str:
@@ -150,4 +153,13 @@ class Transport(Protocol):
         """
 
     def show(self, delivery: Delivery, image: Path, message: Message) -> None:
-        """Add an image to a delivered message; a failure is logged."""
+        """Add an image to a delivered message.
+
+        Raises
+        ------
+        DeliveryDelayedError
+            The destination does not answer; any other failure is logged.
+        """
+
+    def has_image(self, delivery: Delivery) -> bool:
+        """Tell whether a delivered message has its image; True if that cannot be looked up."""

@@ -11,7 +11,7 @@ from evermodel.deployment.rollout.moves import stop_active_rollout
 from evermodel.registry.approval import Approval, record_answer
 from evermodel.registry.audit import audit
 from evermodel.registry.registry import ModelRegistry
-from evermodel.registry.registry_entry import Promotion
+from evermodel.registry.registry_entry import Promotion, RegistryEntry
 from evermodel.registry.retrain_run import note_outcome
 from evermodel.registry.tags import RetrainOutcome
 
@@ -43,39 +43,54 @@ def promote_version(
         )
     registry = ModelRegistry(client)
     found, seen = registry.version(model, version), registry.read(model)
-    done = seen.completed(run_key)
-    if done is not None:
-        return done
-    begun = seen.unfinished(run_key) is not None
-    decision = decision_of(client, found)
-    refusal = None if begun else refusal_of(found, decision, seen.champion) or _rejected(found)
-    if refusal is not None:
-        problem, advice = refusal
-        if not force:
-            raise PromotionError(problem, advice)
-        reason = f"forced: {reason}"
-    seen.require_own()  # before the approval is written
-    if refusal is not None:
-        facts = {"version": version, "by": by, "reason": reason, "against": refusal[0], "run_key": run_key}
-        audit(client, "override", model, seen.tags, **facts)
-    at = datetime.now(UTC).isoformat(timespec="seconds")
-    record_answer(client, model, Approval(True, by, version, decision.digest, at, reason))
+    forced = False
+    if seen.completed(run_key) is None:
+        forced = _approve(client, found, seen, by, reason, run_key, force=force)
     with registry.holding(model) as held:
-        done = promote(
+        again = held.entry.completed(run_key)
+        done = again or promote(
             registry,
             held,
             version,
             expected=seen.champion,
             by=by,
-            reason=reason,
+            reason=f"forced: {reason}" if forced else reason,
             run_key=run_key,
-            forced=refusal is not None,
+            forced=forced,
         )
-    stop_active_rollout(
-        client, held.entry, f"version {done.version} was promoted: {reason}", done.version, by
-    )
+        if again is not None and again.version != held.entry.champion:
+            return again  # what was promoted since then stays
+    why = f"version {done.version} was promoted: {done.reason}"
+    stop_active_rollout(client, held.entry, why, done.version, by)
     note_outcome(client, found, RetrainOutcome.DEPLOYED)
     return done
+
+
+def _approve(
+    client: MlflowClient,
+    found: ModelVersion,
+    seen: RegistryEntry,
+    by: str,
+    reason: str,
+    run_key: str,
+    *,
+    force: bool,
+) -> bool:
+    """Record the person's approval; return whether it overrides a refusal."""
+    model, version = seen.name, str(found.version)
+    begun = seen.unfinished(run_key) is not None
+    decision = decision_of(client, found)
+    refusal = None if begun else refusal_of(found, decision, seen.champion) or _rejected(found)
+    if refusal is not None and not force:
+        raise PromotionError(*refusal)
+    seen.require_own()  # before the approval is written
+    if refusal is not None:
+        reason = f"forced: {reason}"
+        facts = {"version": version, "by": by, "reason": reason, "against": refusal[0], "run_key": run_key}
+        audit(client, "override", model, seen.tags, **facts)
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    record_answer(client, model, Approval(True, by, version, decision.digest, at, reason))
+    return refusal is not None
 
 
 def _rejected(version: ModelVersion) -> tuple[str, str] | None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from evermodel.modeling.onnx.encoding import FastPath
     from evermodel.modeling.onnx.runtime import FastModel
     from evermodel.modeling.tasks import FittedPipeline
-    from evermodel.registry.client import MetricPoint, MlflowClient, ModelVersion, Run
+    from evermodel.registry.client import LoggedModel, MetricPoint, MlflowClient, ModelVersion, Run
 
 
 THRESHOLD_FILE = "threshold.json"
@@ -66,10 +66,12 @@ def log_model(
     requirements: Iterable[str],
     metrics: Iterable[MetricPoint] = (),
     threshold: float | None = None,
+    *,
+    in_use: bool = True,
 ) -> str:
     """Log a fitted pipeline as a model of an MLflow run, with signature and input example.
 
-    Models of the run that a failed or killed try left unfinished are deleted first.
+    One of the run that a failed or killed try left unfinished is taken and finished.
 
     Parameters
     ----------
@@ -85,6 +87,8 @@ def log_model(
         Metrics of the run that are the model's as well.
     threshold
         Of its decisions, which is kept with the model; None without one.
+    in_use
+        Finished models of the run may be known to somebody; False has one of them replaced, too.
 
     Returns
     -------
@@ -102,13 +106,13 @@ def log_model(
     from mlflow.tracking.context.registry import resolve_tags
 
     (_, trusted), run = checked_dump(pipeline), client.get_run(run_id)
-    _delete_unfinished(client, run)
-    logged = client.create_logged_model(
+    logged = _earlier(client, run, in_use=in_use) or client.create_logged_model(
         run.info.experiment_id, "model", run_id, tags=resolve_tags(), params=run.data.params
     )
     outcome = "FAILED"
     try:
-        client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        if logged.model_id not in {output.model_id for output in run.outputs.model_outputs}:
+            client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
         points = [
             Metric(m.key, m.value, m.timestamp, m.step, logged.model_id, run_id=run_id) for m in metrics
         ]
@@ -137,13 +141,12 @@ def log_model(
     return str(logged.model_uri)
 
 
-def _delete_unfinished(client: MlflowClient, run: Run) -> None:
+def _earlier(client: MlflowClient, run: Run, *, in_use: bool) -> LoggedModel | None:
+    """Return a model that an earlier try of the run left behind, and that nobody uses."""
     found = client.search_logged_models(
         [run.info.experiment_id], f"source_run_id = '{run.info.run_id}'", max_results=50
     )
-    for model in found:
-        if str(model.status) != "READY":
-            client.delete_logged_model(model.model_id)
+    return next((model for model in found if not in_use or str(model.status) != "READY"), None)
 
 
 def download(

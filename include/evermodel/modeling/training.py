@@ -89,6 +89,7 @@ def train_candidate(
     parent_run: str,
     client: MlflowClient,
     settings: Settings,
+    in_use: bool = True,
 ) -> TrainedCandidate:
     """Choose a candidate's parameters, measure it before the test part, fit it as it ships, and log that model.
 
@@ -101,6 +102,8 @@ def train_candidate(
     run_key
         Idempotency key of the retrain; a candidate that runs again goes on in its MLflow run, and with the
         parameters that its search chose if it came so far.
+    in_use
+        See `log_model`.
 
     Raises
     ------
@@ -119,8 +122,9 @@ def train_candidate(
         example = job.rows.frame.tail(5).reset_index(drop=True)
         answers = _answers(fitted.pipeline, example)
         uri = log_model(
-            client, run_id, fitted.pipeline, example, answers, _pins(candidate), points, fitted.threshold
-        )
+            client, run_id, fitted.pipeline, example, answers, _pins(candidate), points, fitted.threshold,
+            in_use=in_use,
+        )  # fmt: skip
     metric = spec.gate.metric
     return TrainedCandidate(
         candidate.name, uri, run_id, metric, fitted.metrics[metric], fitted.params, fitted.threshold

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -15,7 +16,7 @@ from evermodel.evaluation.decision import Decision, Gate
 from evermodel.evaluation.evaluate import EvaluatedModel, evaluate, threshold_of
 from evermodel.evaluation.next_window import GainPrediction
 from evermodel.modeling.model_store import download, load_files
-from evermodel.modeling.onnx.export_if_equal import keep_if_same
+from evermodel.modeling.onnx.export_if_equal import FOLDER, keep_if_same
 from evermodel.modeling.training import TrainedCandidate, best_of, rows_of
 from evermodel.monitoring.summary_tags import decision_tag
 from evermodel.registry import tags as tag
@@ -52,7 +53,7 @@ def evaluate_candidates(
     rows = rows_of(run.spec, snapshot, parts.test, run.settings)
     features, labels = rows.frame, rows.labels
     champion, unusable = _champion(run, version)
-    challenger = _with_graph(run, _evaluated_model(run, chosen.candidate, chosen.model_uri), features)
+    challenger = _with_graph(run, _challenger(run, chosen), features)
     decision = evaluate(
         run.spec,
         run.run_key,
@@ -138,9 +139,17 @@ def _version(run: RetrainRun, version: ModelVersion) -> tuple[EvaluatedModel | N
         return None, said
 
 
-def _evaluated_model(run: RetrainRun, name: str, uri: str) -> EvaluatedModel:
+def _challenger(run: RetrainRun, chosen: TrainedCandidate) -> EvaluatedModel:
+    """Load the challenger without the graph that an earlier try of this step put beside it, perhaps in part."""
+    return _evaluated_model(run, chosen.candidate, chosen.model_uri, without=FOLDER)
+
+
+def _evaluated_model(run: RetrainRun, name: str, uri: str, without: str = "") -> EvaluatedModel:
     with tempfile.TemporaryDirectory() as folder:
         files = download(run.client, uri, Path(folder))
+        if without:
+            shutil.rmtree(Path(folder, without), ignore_errors=True)
+            files = {path: digest for path, digest in files.items() if not path.startswith(f"{without}/")}
         model = load_files(Path(folder), run.spec.features.module)
         size = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
     return EvaluatedModel(name, model.pipeline, uri, size, model.fast, files, threshold=model.threshold)

@@ -66,15 +66,17 @@ class Retrain(RetrainRun):
 
     def train(self, candidate: CandidateSpec, snapshot: str) -> TrainedCandidate:
         """Train one candidate, and record the outcome on the MLflow run; see `train_candidate`."""
+        run = self.mlflow_run()
         trained = train_candidate(
             self.spec,
             candidate,
             snapshot=snapshot,
             as_of=self.as_of,
             run_key=self.run_key,
-            parent_run=self.mlflow_run().info.run_id,
+            parent_run=run.info.run_id,
             client=self.client,
             settings=self.settings,
+            in_use=tag.TRAINED + candidate.name in run.data.tags,
         )
         self.mlflow_run(dict([trained.record(snapshot, self.as_of)]))
         return trained

@@ -155,6 +155,8 @@ def audit(
         number, before = log.next_line()
         entry = _sealed(number, before, event, model, kept)
         if _is_written(log, event, entry["facts"]):
+            if before and number - 1 > log.end.get("line", 0):  # its writer was interrupted before the tag
+                _mark_end(client, model, {"line": number - 1, "sha256": before, "run": log.run})
             return
         try:
             client.log_param(log.run, str(number), json.dumps(entry))

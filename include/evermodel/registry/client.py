@@ -31,11 +31,24 @@ class RunData(Protocol):
     tags: dict[str, str]
 
 
+class ModelOutput(Protocol):
+    """A logged model that a run made."""
+
+    model_id: str
+
+
+class RunOutputs(Protocol):
+    """What a run made."""
+
+    model_outputs: list[ModelOutput]
+
+
 class Run(Protocol):
     """A run of an experiment."""
 
     info: RunInfo
     data: RunData
+    outputs: RunOutputs
 
 
 class Experiment(Protocol):
@@ -150,7 +163,6 @@ class MlflowClient(Protocol):
     def search_logged_models(
         self, experiment_ids: list[str], filter_string: str | None = None, *, max_results: int | None = None
     ) -> Iterable[LoggedModel]: ...
-    def delete_logged_model(self, model_id: str) -> None: ...
     def log_model_artifacts(
         self, model_id: str, local_dir: str, artifact_path: str | None = None
     ) -> None: ...

@@ -65,6 +65,10 @@ class OtherNotifier:
     def show(self, delivery: Delivery, image: Path, message: Message) -> None:
         """Do nothing: a notifier takes no image."""
 
+    def has_image(self, delivery: Delivery) -> bool:
+        """Return True: there is none to send."""
+        return True
+
 
 def _load(path: str) -> Any:
     module, _, name = path.rpartition(".")

@@ -24,7 +24,7 @@ from evermodel_provider.notifications.errors import (
     explained,
     retry_after,
 )
-from evermodel_provider.notifications.slack_history import EVENT_TYPE, find_message
+from evermodel_provider.notifications.slack_history import EVENT_TYPE, find_message, has_file
 
 if TYPE_CHECKING:
     from slack_sdk import WebClient
@@ -111,7 +111,7 @@ class SlackSender:
             return find_message(client, self.channel, self.known_id, message, thread, since)
 
     def show(self, delivery: Delivery, image: Path, message: Message) -> None:
-        """Upload a PNG into the message's thread; a failure is logged, because the message itself is sent."""
+        """Upload a PNG into the message's thread; see `Transport.show`."""
         if delivery["kind"] == "outbox":
             rewrite_in_outbox(Path(delivery["path"]), message, image)
             return
@@ -128,8 +128,17 @@ class SlackSender:
                     title=message.title,
                     alt_txt=message.title,
                 )
+        except SlackUnavailableError:
+            raise
         except EvermodelError as error:
             log.warning("The message was sent, its image was not: %s", error)
+
+    def has_image(self, delivery: Delivery) -> bool:
+        """Look for the PNG in the message's thread; see `Transport.has_image`."""
+        if delivery["kind"] == "outbox" or (client := self._client()) is None:
+            return False  # written again it is the same
+        with self._explaining():
+            return has_file(client, delivery, _IMAGE)
 
     def _client(self) -> WebClient | None:
         from airflow.providers.common.compat.sdk import AirflowNotFoundException

@@ -1,4 +1,4 @@
-"""Search in Slack for a message whose delivery was not confirmed."""
+"""Search in Slack for a message, or an image, whose delivery was not confirmed."""
 
 from __future__ import annotations
 
@@ -51,6 +51,20 @@ def find_message(
             "add the scopes channels:history and channels:read (private channels: groups:history and groups:read)",
         ) from error
     return None
+
+
+def has_file(client: WebClient, delivery: Delivery, name: str) -> bool:
+    """Tell whether a message's thread has a file of a name; True if the token cannot read the thread."""
+    from slack_sdk.errors import SlackApiError
+
+    arguments = {"channel": delivery["channel"], "ts": delivery["ts"], "limit": 200}
+    try:
+        replies = _pages(client.conversations_replies, "messages", arguments)
+        return any(file.get("name") == name for found in replies for file in found.get("files", ()))
+    except SlackApiError as error:
+        if error_code(error.response) not in _UNKNOWN:
+            raise
+        return True
 
 
 def _is(found: Any, message: Message) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from evermodel.core.dag_ids import dag_id
 from evermodel.registry.tags import GIT_COMMIT, SNAPSHOT, SNAPSHOT_MD5
-from evermodel.registry.tracking import artifact_url, find_run, log_json, log_metrics, run_url
+from evermodel.registry.tracking import artifact_url, find_run, log_json, log_metrics, may_pass, run_url
 from evermodel.reports.retrain.decision_page import decision_page
 from evermodel.reports.retrain.numbers import EVIDENCE_FILE, numbers_of, permutation_importance
 from evermodel.reports.retrain.scored_sample import ScoredSample, score_sample
@@ -33,7 +33,8 @@ def record_evidence(
 ) -> None:
     """Render the decision page and log it with its numbers to the MLflow run of the retrain.
 
-    The decision is already stored; errors here are logged as warnings.
+    The decision is already stored; errors here are logged as warnings. Those of a server that fails at the moment are
+    raised: the next try logs the page.
     """
     try:
         run = retrain.mlflow_run()
@@ -51,7 +52,9 @@ def record_evidence(
         }
         page = decision_page(trial, numbers, page_facts(retrain, run, trial), links)
         retrain.client.log_text(run.info.run_id, page, PAGE_FILE)
-    except Exception:  # noqa: BLE001  # a failing plot must not lose a decision
+    except Exception as error:  # a failing plot must not lose a decision
+        if may_pass(error):
+            raise
         _LOG.warning(
             "the decision page of %s could not be rendered; the decision is unaffected",
             retrain.run_key,
