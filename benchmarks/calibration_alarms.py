@@ -13,7 +13,6 @@ from benchmarks.calibration_columns import Array, Column, columns
 from benchmarks.calibration_peer import says_drift
 from evermodel.monitoring.drift.bins import CategoryBins, NumberBins
 from evermodel.monitoring.drift.two_sample import categorical_p_value, numeric_p_value
-from evermodel.stats.ranks import Pooled
 from evermodel.stats.sample import CategoricalSample, NumericSample, Sample
 from evermodel.stats.stability import stability
 
@@ -88,7 +87,7 @@ def judge(column: Column, before: Sample, now: Sample) -> tuple[float, float]:
     if isinstance(before, NumericSample) and isinstance(now, NumericSample):
         bins = NumberBins.of(before)
         index = stability(bins.count(before), bins.count(now)).psi
-        return numeric_p_value(before, now, Pooled.of(before, now)), index
+        return numeric_p_value(before, now), index
     if isinstance(before, CategoricalSample) and isinstance(now, CategoricalSample):
         names = CategoryBins.of(before)
         old, new = (names.for_index(names.count(side)) for side in (before, now))

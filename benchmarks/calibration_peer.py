@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tests.simulations.distances import jensen_shannon_of_counts, kolmogorov_smirnov, wasserstein
 
-from evermodel.stats.distances import jensen_shannon_of_counts, kolmogorov_smirnov, wasserstein
 from evermodel.stats.sample import NumericSample
 
 Array = NDArray[np.float64]

@@ -12,7 +12,6 @@ from benchmarks.calibration_alarms import LEVEL
 from benchmarks.calibration_columns import Array, Column, columns, drifts
 from benchmarks.calibration_peer import statistic
 from evermodel.monitoring.drift.two_sample import categorical_p_value, numeric_p_value
-from evermodel.stats.ranks import Pooled
 from evermodel.stats.sample import CategoricalSample, NumericSample
 
 # Strength of each drift, in units that shrink with the rows as the noise does, so that curves run from low to high.
@@ -103,7 +102,7 @@ def _strength(drift: str, step: float, reference: int, window: int) -> float:
 def _ours(column: Column, before: Array, now: Array) -> float:
     old, new = column.sample(before), column.sample(now)
     if isinstance(old, NumericSample) and isinstance(new, NumericSample):
-        return numeric_p_value(old, new, Pooled.of(old, new))
+        return numeric_p_value(old, new)
     if isinstance(old, CategoricalSample) and isinstance(new, CategoricalSample):
         return categorical_p_value(old, new)
     raise TypeError(f"{column.name} has two kinds of sides")

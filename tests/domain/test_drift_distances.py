@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import ks_2samp, wasserstein_distance
+from tests.simulations.distances import jensen_shannon, kolmogorov_smirnov, wasserstein
 
-from evermodel.stats.distances import jensen_shannon, kolmogorov_smirnov, wasserstein
 from evermodel.stats.sample import NumericSample
 
 

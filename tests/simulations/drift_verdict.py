@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+from tests.simulations.distances import jensen_shannon, kolmogorov_smirnov, wasserstein
 from tests.simulations.drift_tables import CATEGORICAL, NUMERIC
 
 from evermodel.monitoring.drift.rows import ParquetRows
-from evermodel.stats.distances import jensen_shannon, kolmogorov_smirnov, wasserstein
-from evermodel.stats.sample import categories, numbers
+from evermodel.stats.sample import categories
+from evermodel.stats.spilled import numbers
 
 # Arguments: Parquet files of reference and window, the spec, a word that is not read, and the report's page.
 VERDICT = """
 import json, sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from evermodel.monitoring.drift.judge import judge_window
 from evermodel.monitoring.drift.profiles import Profiles
 from evermodel.monitoring.drift.references import References
@@ -62,8 +65,8 @@ def _scipy_ks(before: object, now: object) -> float:
     return float(ks_2samp(before, now).statistic)
 
 
-def _ours(method: str, before: object, now: object) -> float:
+def _ours(method: str, before: Any, now: Any) -> float:
     if method == "jensenshannon":
-        return jensen_shannon(categories(before).counts, categories(now).counts)  # type: ignore[arg-type]
+        return jensen_shannon(categories(before.chunks).counts, categories(now.chunks).counts)
     distance = wasserstein if method == "wasserstein" else kolmogorov_smirnov
-    return distance(numbers(before), numbers(now))  # type: ignore[arg-type]
+    return distance(numbers(before.chunks), numbers(now.chunks))

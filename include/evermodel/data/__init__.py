@@ -11,6 +11,7 @@ __all__ = [
     "examples",
     "features",
     "foreign_log",
+    "local_engine",
     "parquet",
     "prediction_log",
     "snapshots",

@@ -82,10 +82,10 @@ def write_by_content(
     return target, rows
 
 
-def column_ranges(footer: pq.FileMetaData, name: str) -> list[tuple[int, int]]:
-    """Return where a file has a column, as offsets, one for each row group."""
+def column_ranges(footer: pq.FileMetaData, name: str, groups: Iterable[int]) -> list[tuple[int, int]]:
+    """Return where a file has a column, as offsets, one for each of some row groups."""
     index = footer.schema.names.index(name)
-    chunks = [footer.row_group(group).column(index) for group in range(footer.num_row_groups)]
+    chunks = [footer.row_group(group).column(index) for group in groups]
     starts = [min(filter(None, (chunk.dictionary_page_offset, chunk.data_page_offset))) for chunk in chunks]
     return [(start, start + chunk.total_compressed_size) for start, chunk in zip(starts, chunks, strict=True)]
 

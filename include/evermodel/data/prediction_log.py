@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, date, timedelta
 from pathlib import Path
@@ -210,27 +210,31 @@ def read_file(file: StoragePath, schema: pa.Schema, filters: pc.Expression) -> p
     return pq.read_table(opened, schema=schema, filters=filters, partitioning=None)
 
 
-def read_log(spec: ModelSpec, lake: StoragePath, window: Window) -> pa.Table:
+def read_log(
+    spec: ModelSpec, lake: StoragePath, window: Window, columns: Sequence[str] | None = None
+) -> pa.Table:
     """Read the predictions of a window.
 
     A column that a file does not have (a feature that is new) reads as null.
+
+    Parameters
+    ----------
+    columns
+        Those to read, the time among them; all if not given.
 
     Raises
     ------
     SourceError
         A file is damaged.
     """
-    return read_files(spec, files_of(spec, lake, window), window)
-
-
-def read_files(spec: ModelSpec, files: Iterable[StoragePath], window: Window) -> pa.Table:
-    """Read the predictions of a window from some files of the log; see `read_log`."""
     import pyarrow as pa
 
     schema = log_schema(spec)
+    if columns is not None:
+        schema = pa.schema([field for field in schema if field.name in columns])
     filters = window.filter("event_time")
     tables = [schema.empty_table()]
-    for file in files:
+    for file in files_of(spec, lake, window):
         try:
             tables.append(read_file(file, schema, filters))
         except (pa.ArrowException, OSError) as error:

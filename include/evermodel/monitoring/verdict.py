@@ -16,7 +16,7 @@ from evermodel.monitoring.drift.history import QuietHistory
 from evermodel.monitoring.drift.judge import judge_window
 from evermodel.monitoring.drift.profiles import Profiles
 from evermodel.monitoring.drift.references import References
-from evermodel.monitoring.drift.rows import ParquetRows
+from evermodel.monitoring.drift.rows import ParquetRows, null_count
 from evermodel.monitoring.drift.verdict import ColumnDrift, DriftVerdict
 from evermodel.monitoring.performance.baseline import Baseline
 from evermodel.monitoring.performance.monitor import PerformanceEvaluation, evaluate_performance
@@ -48,17 +48,20 @@ class MonitoredChampion:
     """
 
     version: str
-    training: pa.Table
+    training: ColumnarRows
     fitted: Window
     baseline: Baseline
     answers: pa.Table | None = None
 
-    def outcomes(self, spec: ModelSpec) -> pa.Table | None:
+    def outcomes(self, spec: ModelSpec) -> ColumnarRows | None:
         """Return the labels that those of a window are compared with, under the label's own name."""
         if spec.watch is None:
             return self.training
         rows = self.baseline.rows
-        return None if rows is None else rows.select(["label"]).rename_columns([spec.label.column])
+        outcomes: ColumnarRows | None = (
+            None if rows is None else rows.select(["label"]).rename_columns([spec.label.column])
+        )
+        return outcomes
 
     def references(self, spec: ModelSpec, lake: StoragePath, as_of: datetime) -> References:
         """Return the references of the window that ends at a moment."""
@@ -213,7 +216,7 @@ def _too_many_missing(spec: ModelSpec, rows: ColumnarRows) -> list[str]:
         if name not in rows.column_names:
             found.append(f"{name}: the column is missing from the log")
             continue
-        share = rows[name].null_count / max(rows.num_rows, 1)
+        share = null_count(rows, name) / max(rows.num_rows, 1)
         limit = spec.validation.max_null_share_by_column.get(name, spec.validation.max_null_share)
         if share > limit:
             found.append(f"{name}: {share:.0%} missing, at most {limit:.0%} allowed")

@@ -17,11 +17,12 @@ from evermodel.alerts.publisher import clock, message_queue
 from evermodel.core.errors import SourceError
 from evermodel.core.extras import is_installed
 from evermodel.core.settings import Settings
-from evermodel.data.snapshots.snapshot import read_snapshot
+from evermodel.data.snapshots.store import snapshot_store
 from evermodel.deployment.automatic_rollback import watched_promotion
 from evermodel.modeling.model_store import LoadedModel, load_model
 from evermodel.monitoring.drift.drawing import sources_of
 from evermodel.monitoring.drift.report import draw_report, save_report
+from evermodel.monitoring.drift.rows import ParquetRows
 from evermodel.monitoring.drift.verdict import DriftVerdict
 from evermodel.monitoring.drift.workspace import keep_report
 from evermodel.monitoring.performance.baseline import baseline_of
@@ -55,8 +56,6 @@ from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window, drift_window
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from evermodel.monitoring.drift.verdict import PromotionEffect
     from evermodel.monitoring.performance.report import PerformanceReport
     from evermodel.monitoring.problems import ProblemKind
@@ -283,9 +282,9 @@ class DriftRun:
         excluded = incident_days(self.client, self.spec)
         return lambda day: day not in excluded
 
-    def _training(self, version: ModelVersion) -> pa.Table:
-        path = Lineage.from_version(version).snapshot
-        return read_snapshot(path, self.settings, _fitted(version), self.spec.time_column)
+    def _training(self, version: ModelVersion) -> ParquetRows:
+        file = snapshot_store(self.settings).source(Lineage.from_version(version).snapshot)
+        return ParquetRows([file], _fitted(version), self.spec.time_column)
 
     def _log_metrics(self, run: Run, verdict: DriftVerdict) -> None:
         prefix = {"feature": "psi", "prediction": "psi", "missing": "missing", "category": "category"}

@@ -1,4 +1,4 @@
-"""Statistics on NumPy arrays: tests, intervals, distances, metrics, sequential tests.
+"""Statistics on NumPy arrays: tests, intervals, metrics, sequential tests.
 
 Imports `core` and `spec`; without files, servers or tables.
 """
@@ -8,13 +8,13 @@ __all__ = [
     "clusters",
     "contingency",
     "decisions",
-    "distances",
     "histogram",
     "metrics",
     "ranks",
     "sample",
     "sequential",
     "serial",
+    "spilled",
     "stability",
     "successive",
     "weights",

@@ -4,106 +4,85 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from evermodel.stats.contingency import Contingency
-from evermodel.stats.sample import NumericSample
+from evermodel.stats.sample import Array, NumericSample, smallest
 
-Array = NDArray[np.float64]
 _FINE, _COARSE = 48, 10
 _RARE = 1e-4  # chance of the shortest tail that can speak: all of it from one side
 
 
 @dataclass(frozen=True)
 class Pooled:
-    """The known values of both sides in ascending order.
+    """The known values of both sides in one ascending order, of which only counts are asked."""
 
-    Parameters
-    ----------
-    rows, window
-        Rows of both sides together and of the window up to and including each value, a zero before the first: one
-        longer than ``values``.
-    """
+    reference: NumericSample
+    window: NumericSample
 
-    values: Array
-    rows: Array
-    window: Array
-
-    @classmethod
-    def of(cls, reference: NumericSample, window: NumericSample) -> Pooled:
-        """Merge two sorted samples."""
-        values = np.concatenate([reference.values, window.values])
-        order = np.argsort(values, kind="stable")  # merges two sorted runs
-        first = len(reference.values)
-        mine = order >= first
-        now = np.zeros(len(values) + 1)
-        if reference.weights is None and window.weights is None:
-            np.cumsum(mine, out=now[1:])
-            return cls(values[order], np.arange(len(values) + 1.0), now)
-        weights = np.concatenate([_weights(reference), _weights(window)])[order]
-        np.cumsum(np.where(mine, weights, 0), out=now[1:])
-        return cls(values[order], np.concatenate([[0.0], np.cumsum(weights)]), now)
+    @cached_property
+    def total(self) -> tuple[float, float]:
+        """Rows of both sides together and of the window."""
+        return self.reference.known + self.window.known, self.window.known
 
     @property
     def testable(self) -> bool:
         """Whether both sides have rows."""
-        return 0 < float(self.window[-1]) < float(self.rows[-1])
+        return 0 < self.total[1] < self.total[0]
 
     def fine(self) -> Contingency:
         """Count in about fifty bins of equal pooled share, halved repeatedly towards both ends."""
-        total = float(self.rows[-1])
+        total, _ = self.total
         even = total * np.arange(1, _FINE) / _FINE
         ends = total / _FINE * 0.5 ** np.arange(1, 4)
         return self._table(np.concatenate([even, ends, total - ends]), total / _FINE)
 
     def coarse(self) -> Contingency:
         """Count in ten bins of equal pooled share; a value with a twentieth of the rows has its own bin."""
-        total = float(self.rows[-1])
+        total, _ = self.total
         return self._table(total * np.arange(1, _COARSE) / _COARSE, total / _COARSE / 2)
 
     def tails(self) -> list[tuple[float, float]]:
         """Return rows and window's rows of tails: from the shortest informative one to a hundredth of all rows."""
-        total, window = float(self.rows[-1]), float(self.window[-1])
+        total, window = self.total
         longest = total / 100
         sizes = {longest}
         for side in (window, total - window):
             shortest = math.ceil(math.log(_RARE) / math.log(side / total))
             sizes |= {float(shortest), math.sqrt(shortest * max(longest, shortest))}
-        sizes = {size for size in sizes if size <= total / 10}
-        found = set()
-        for size in sizes:
-            low, high = self._ends(np.array([size]))[1][0], self._ends(np.array([total - size]))[0][0]
-            found.add((float(self.rows[low]), float(self.window[low])))
-            found.add((total - float(self.rows[high]), window - float(self.window[high])))
+        ends = np.array(sorted({size for size in sizes if size <= total / 10}))
+        _, (rows, now) = self._ends(ends)
+        (above, now_above), _ = self._ends(total - ends)
+        found = {*zip(rows.tolist(), now.tolist(), strict=True)}
+        found |= {*zip((total - above).tolist(), (window - now_above).tolist(), strict=True)}
         return sorted(f for f in found if 0 < f[0] < total)
 
     def atom(self) -> tuple[float, float] | None:
         """Return rows and window's rows of the commonest value if it has a twentieth of all rows."""
-        total = float(self.rows[-1])
-        left, right = self._ends(total * np.arange(1, 40) / 40)
-        size = self.rows[right] - self.rows[left]
+        total, _ = self.total
+        (before, now_before), (rows, now) = self._ends(total * np.arange(1, 40) / 40)
+        size = rows - before
         most = int(np.argmax(size))
         if size[most] < total / 20 or size[most] == total:
             return None
-        return float(size[most]), float(self.window[right[most]] - self.window[left[most]])
+        return float(size[most]), float(now[most] - now_before[most])
 
-    def _ends(self, ranks: Array) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Return the start and end positions of the values at these ranks."""
-        at = np.searchsorted(self.rows[1:], ranks, side="left").clip(0, len(self.values) - 1)
-        found = self.values[at]
-        return np.searchsorted(self.values, found, side="left"), np.searchsorted(
-            self.values, found, side="right"
+    def _ends(self, ranks: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        """Return the rows of both sides, and of the window, before the values at these ranks, and up to them."""
+        found = smallest([self.reference, self.window], ranks)
+        now_before, now = self.window.below(found), self.window.up_to(found)
+        return (
+            (self.reference.below(found) + now_before, now_before),
+            (self.reference.up_to(found) + now, now),
         )
 
     def _table(self, ranks: Array, atom: float) -> Contingency:
-        left, right = self._ends(ranks)
-        heavy = self.rows[right] - self.rows[left] >= max(atom, 2)
-        cuts = np.unique(np.concatenate([[0], left[heavy], right, [len(self.values)]]))
-        now = np.diff(self.window[cuts])
-        return Contingency.of(np.diff(self.rows[cuts]) - now, now)
-
-
-def _weights(side: NumericSample) -> Array:
-    return np.ones(len(side.values)) if side.weights is None else side.weights
+        (before, now_before), (rows, now) = self._ends(ranks)
+        heavy = rows - before >= max(atom, 2)
+        cuts, first = np.unique(
+            np.concatenate([[0.0], before[heavy], rows, [self.total[0]]]), return_index=True
+        )
+        window = np.diff(np.concatenate([[0.0], now_before[heavy], now, [self.total[1]]])[first])
+        return Contingency.of(np.diff(cuts) - window, window)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,9 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+Array = NDArray[np.float64]
+_MARKS = 4096
 
 
 @dataclass(frozen=True)
@@ -27,15 +31,88 @@ class NumericSample:
         Rows without a value (null or not-a-number).
     """
 
-    values: NDArray[np.float64]
-    weights: NDArray[np.float64] | None = None
+    values: Array
+    weights: Array | None = None
     missing: float = 0.0
 
     @property
     def rows(self) -> float:
         """Rows in all, with and without a value."""
-        known = len(self.values) if self.weights is None else float(self.weights.sum())
-        return known + self.missing
+        return self.known + self.missing
+
+    @property
+    def known(self) -> float:
+        """Rows with a value."""
+        return float(len(self.values) if self._cumulated is None else self._cumulated[-1])
+
+    def below(self, values: Array) -> Array:
+        """Count the rows below each of some values."""
+        return self._rows(np.searchsorted(self.values, values, side="left"))
+
+    def up_to(self, values: Array) -> Array:
+        """Count the rows up to and including each of some values."""
+        return self._rows(np.searchsorted(self.values, values, side="right"))
+
+    def at(self, places: NDArray[np.intp]) -> Array:
+        """Return the values at some places of the ascending order, of a sample without weights."""
+        return self.values[places]
+
+    def distinct(self, most: int) -> tuple[Array, Array] | None:
+        """Return the distinct values and their rows, of a sample without weights; None if there are more than so many."""
+        return distinct(self.values, most)
+
+    @cached_property
+    def marks(self) -> Array:
+        """Some of the values, the smallest and the largest among them, that cut the rows into parts of a few each."""
+        return marks(self.values, _MARKS)
+
+    def between(self, lows: Array, highs: Array) -> Array:
+        """Return the values that are inside some intervals, both ends excluded."""
+        return between(self.values, lows, highs)
+
+    @cached_property
+    def _cumulated(self) -> Array | None:
+        return None if self.weights is None else np.concatenate([[0.0], np.cumsum(self.weights)])
+
+    def _rows(self, places: NDArray[np.intp]) -> Array:
+        return places.astype(np.float64) if self._cumulated is None else self._cumulated[places]
+
+
+def distinct(values: Array, most: int) -> tuple[Array, Array] | None:
+    """Return the distinct ones of sorted values and their number; None if there are more than so many."""
+    last = np.flatnonzero(np.append(values[1:] != values[:-1], True)) if len(values) else np.empty(0, int)
+    return None if len(last) > most else (values[last], np.diff(last, prepend=-1).astype(np.float64))
+
+
+def marks(values: Array, most: int) -> Array:
+    """Return evenly spaced ones of sorted values, and the last one."""
+    return np.append(values[:: max(1, len(values) // most)], values[-1:])
+
+
+def between(values: Array, lows: Array, highs: Array) -> Array:
+    """Return those of sorted values that are inside some intervals, both ends excluded."""
+    starts, stops = np.searchsorted(values, lows, side="right"), np.searchsorted(values, highs, side="left")
+    return np.concatenate([values[:0], *(values[a:b] for a, b in zip(starts, stops, strict=True))])
+
+
+def smallest(samples: Iterable[NumericSample], rows: Array) -> Array:
+    """Return the smallest values up to which some samples together have at least so many rows.
+
+    Counts are added, and whole numbers of rows add up without error: how the rows are cut into samples changes nothing.
+    Of samples without a row there is no value.
+    """
+    sides = list(samples)
+    known = np.unique(np.concatenate([side.marks for side in sides]))
+    at = _first(sides, known, rows)
+    inner = np.unique(at[at > 0])  # the first mark is the smallest value of all
+    found = [side.between(known[inner - 1], known[inner]) for side in sides]
+    values = np.unique(np.concatenate([known[np.unique(at)], *found]))
+    return values[_first(sides, values, rows)]
+
+
+def _first(sides: list[NumericSample], values: Array, rows: Array) -> NDArray[np.intp]:
+    total = np.sum([side.up_to(values) for side in sides], axis=0)
+    return np.searchsorted(total, rows, side="left").clip(0, len(values) - 1)
 
 
 @dataclass(frozen=True)
@@ -54,41 +131,25 @@ class CategoricalSample:
 Sample = NumericSample | CategoricalSample
 
 
-def numbers(values: pa.ChunkedArray[Any]) -> NumericSample:
-    """Take a numeric column (booleans and dates count as numbers) from Arrow."""
-    import pyarrow as pa
+def categories(pieces: Iterable[pa.Array[Any]]) -> CategoricalSample:
+    """Take a categorical column from Arrow, piece by piece: each may have names, and codes for them, of its own."""
+    counts: dict[str, float] = {}
+    rows = 0
+    for piece in pieces:
+        rows += len(piece)
+        for name, count in _counted(piece):
+            if name is not None and count:
+                counts[name] = counts.get(name, 0) + count
+    return CategoricalSample(counts, missing=float(rows - sum(counts.values())))
 
-    known = [chunk.drop_null() for chunk in values.cast(pa.float64()).chunks]
-    # Not by Arrow's to_numpy, which would import pandas.
-    found = np.concatenate([np.empty(0), *(np.from_dlpack(chunk) for chunk in known if len(chunk))])
-    found.sort()
-    found = found[: np.searchsorted(found, np.nan)]  # not-a-number comes last
-    return NumericSample(found, missing=float(len(values) - len(found)))
 
-
-def categories(values: pa.ChunkedArray[Any]) -> CategoricalSample:
-    """Take a categorical column from Arrow."""
+def _counted(piece: pa.Array[Any]) -> Iterable[tuple[str | None, int]]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if pa.types.is_dictionary(values.type):
-        return _encoded(values)
-    texts = values.cast(pa.string())
-    tally = pc.value_counts(texts.drop_null())
-    names, counts = tally.field("values").to_pylist(), tally.field("counts").to_pylist()
-    return CategoricalSample(dict(zip(names, counts, strict=True)), missing=float(texts.null_count))
-
-
-def _encoded(values: pa.ChunkedArray[Any]) -> CategoricalSample:
-    """Count the codes of a column that is stored as codes, chunk by chunk: each has names of its own."""
-    import pyarrow as pa
-
-    counts: dict[str, float] = {}
-    for chunk in values.chunks:
-        assert isinstance(chunk, pa.DictionaryArray)
-        codes = np.from_dlpack(chunk.indices.cast(pa.int64()).drop_null())
-        rows = np.bincount(codes, minlength=len(chunk.dictionary)).tolist()
-        for name, count in zip(chunk.dictionary.cast(pa.string()).to_pylist(), rows, strict=True):
-            if name is not None and count:
-                counts[name] = counts.get(name, 0) + count
-    return CategoricalSample(counts, missing=float(len(values) - sum(counts.values())))
+    if isinstance(piece, pa.DictionaryArray):
+        codes = np.from_dlpack(piece.indices.cast(pa.int64()).drop_null())
+        rows = np.bincount(codes, minlength=len(piece.dictionary)).tolist()
+        return zip(piece.dictionary.cast(pa.string()).to_pylist(), rows, strict=True)
+    tally = pc.value_counts(piece.cast(pa.string()).drop_null())
+    return zip(tally.field("values").to_pylist(), tally.field("counts").to_pylist(), strict=True)

@@ -15,9 +15,10 @@ from evermodel.core.formats import JsonData
 from evermodel.core.settings import Settings
 from evermodel.core.storage import StoragePath, path_in, readable
 from evermodel.data.dtypes import with_label
+from evermodel.data.local_engine import SCRATCH
 from evermodel.data.parquet import write_by_content
 from evermodel.data.snapshots.store import snapshot_store
-from evermodel.data.sources import SCRATCH, stream_window
+from evermodel.data.sources import stream_window
 from evermodel.data.sources.partitions import Partitions
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window, parse_moment, training_window

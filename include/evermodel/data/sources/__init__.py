@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from evermodel.data.sources.reading import (
-    SCRATCH,
     WindowRows,
     arrival,
     read_events,
@@ -14,7 +13,6 @@ from evermodel.data.sources.reading import (
 from evermodel.data.sources.relation import Arrival
 
 __all__ = [
-    "SCRATCH",
     "Arrival",
     "WindowRows",
     "arrival",

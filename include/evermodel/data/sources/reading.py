@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -11,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evermodel.core.errors import EvermodelError, SourceError
+from evermodel.data.local_engine import THREADS, local_engine
 from evermodel.data.sources.events import LocalEvents, read_columns
 from evermodel.data.sources.files import FilesRelation
 from evermodel.data.sources.ibis import IbisRelation
@@ -25,12 +24,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-# What the engine may use before it writes to disk; Python, Arrow and one batch come on top.
-_MEMORY = "400MB"
-_THREADS = 4
 BATCH_ROWS = 100_000
-# What the names of folders begin with that are gone when reading ends.
-SCRATCH = ".evermodel-"
 _RELATIONS: dict[str, Callable[..., Relation[Any]]] = {
     "files": FilesRelation,
     "sql": SqlRelation,
@@ -100,7 +94,7 @@ def stream_window(
         return
     # Without a sort, one thread reads faster than anybody takes the rows, and holds fewer of them.
     made = [a.name for a in spec.features.aggregates if a.name in columns]
-    threads = _THREADS if in_order or made else 1
+    threads = THREADS if in_order or made else 1
     with _opened(spec, window, columns, scratch, threads=threads) as (duck, translate):
         kinds = _kinds(duck)
         time = _time(spec, kinds)
@@ -154,7 +148,7 @@ def read_events(
     if isinstance(relation, IbisRelation):
         with _translated(relation.unreadable):
             return relation.events(table, window, keys)
-    with _engine(None) as duck, _translated(relation.unreadable):
+    with local_engine() as duck, _translated(relation.unreadable):
         return LocalEvents(spec, duck).read(table, window, keys)
 
 
@@ -200,7 +194,7 @@ def _relation(spec: ModelSpec) -> Relation[Any]:
 
 @contextmanager
 def _opened(
-    spec: ModelSpec, window: Window, columns: list[str], scratch: Path | None, threads: int = _THREADS
+    spec: ModelSpec, window: Window, columns: list[str], scratch: Path | None, threads: int = THREADS
 ) -> Iterator[tuple[duckdb.DuckDBPyConnection, Callable[[Exception], EvermodelError]]]:
     """Open a source in its own engine; yield the engine and the opened source."""
     relation = _relation(spec)
@@ -210,7 +204,8 @@ def _opened(
         # What broke the stream off says more than what the engine makes of it.
         return relation.unreadable(stream.error if stream is not None and stream.error else error)
 
-    with _engine(scratch, threads) as duck:
+    with local_engine(scratch, threads) as duck:
+        duck.execute("SET streaming_buffer_size = '1MB'")  # with the tenfold of newer engines it is no faster
         made = [a.name for a in spec.features.aggregates if a.name in columns]
         joined_there = isinstance(relation, IbisRelation)
         with _translated(translate):
@@ -219,34 +214,6 @@ def _opened(
             if made and not joined_there:
                 _join(spec, duck, window, wanted, made)
         yield duck, translate
-
-
-@contextmanager
-def _engine(scratch: Path | None, threads: int = _THREADS) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open the local engine, bounded in memory; what it writes to disk is gone afterwards."""
-    import duckdb
-
-    with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=scratch) as folder:
-        duck = duckdb.connect(
-            config={
-                "autoinstall_known_extensions": False,
-                "memory_limit": _MEMORY,
-                "temp_directory": folder,
-                "threads": min(threads, os.cpu_count() or 1),
-            }
-        )
-        try:
-            # Times without a zone are UTC, wherever this machine is.
-            duck.execute("SET TimeZone = 'UTC'")
-            duck.execute(
-                "SET streaming_buffer_size = '1MB'"
-            )  # with the tenfold of newer engines it is no faster
-            duck.execute(
-                "SET enable_progress_bar = false"
-            )  # it would be drawn into the logs of long extractions
-            yield duck
-        finally:
-            duck.close()
 
 
 def _join(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evermodel.core.errors import SourceError
+from evermodel.data.local_engine import local_engine
 
 if TYPE_CHECKING:
     import duckdb
@@ -29,7 +28,6 @@ _NUMBERS = (
     "DECIMAL",
 )
 # A limit on the engine, which writes to disk beyond it; what Python and the file's pages take comes on top.
-_MEMORY = "400MB"
 
 
 @dataclass(frozen=True)
@@ -93,18 +91,8 @@ def scan(file: Path) -> Iterator[Scan]:
     import duckdb
 
     place = str(file / "**" / "*.parquet") if file.is_dir() else str(file)
-    with tempfile.TemporaryDirectory(prefix="evermodel-scan-") as spill:
-        connection = duckdb.connect(
-            config={
-                "autoinstall_known_extensions": False,
-                "memory_limit": _MEMORY,
-                "temp_directory": spill,
-                "threads": min(os.cpu_count() or 1, 4),
-            }
-        )
+    with local_engine() as connection:
         try:
-            connection.execute("SET TimeZone = 'UTC'")
-            connection.execute("SET enable_progress_bar = false")
             connection.execute("SET parquet_metadata_cache = true")
             source = f"read_parquet({text(place)})"
             described = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()
@@ -115,8 +103,6 @@ def scan(file: Path) -> Iterator[Scan]:
                 f"the snapshot {file} cannot be read: {reason}",
                 "clear the extract task to write it again",
             ) from error
-        finally:
-            connection.close()
 
 
 def name(column: str) -> str:

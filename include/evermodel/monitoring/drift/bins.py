@@ -33,10 +33,10 @@ class NumberBins:
     @classmethod
     def of(cls, reference: NumericSample) -> NumberBins:
         """Choose the bins."""
-        if len(reference.values) == 0:
+        if reference.known == 0:
             return cls(())
         edges = np.unique(quantiles(reference, np.arange(1, QUANTILE_BINS) / QUANTILE_BINS))
-        size = _up_to(reference, edges, "right") - _up_to(reference, edges, "left")
+        size = reference.up_to(edges) - reference.below(edges)
         cuts: list[tuple[float, Literal["above", "below"]]] = []
         for edge, heavy in zip(
             edges.tolist(), size >= (reference.rows - reference.missing) / QUANTILE_BINS, strict=True
@@ -60,7 +60,7 @@ class NumberBins:
         """Count the rows in each bin."""
         values = np.array([value for value, _ in self.cuts])
         above = np.array([belongs == "above" for _, belongs in self.cuts], dtype=bool)
-        below = np.where(above, _up_to(side, values, "left"), _up_to(side, values, "right"))
+        below = np.where(above, side.below(values), side.up_to(values))
         return np.append(np.diff(np.concatenate([[0], below, [side.rows - side.missing]])), side.missing)
 
 
@@ -115,18 +115,10 @@ class CategoryBins:
 def quantiles(side: NumericSample, shares: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the values, none of them in between two, that leave these shares of the known rows below them."""
     if side.weights is None:
-        at = np.floor(shares * len(side.values)).astype(np.intp)
+        places = np.floor(shares * side.known).astype(np.intp)
+        found = side.at(places.clip(0, round(side.known) - 1))
     else:
         rows = np.cumsum(side.weights)
         at = np.searchsorted(rows, shares * rows[-1], side="right")
-    found: NDArray[np.float64] = side.values[at.clip(0, len(side.values) - 1)]
-    return found
-
-
-def _up_to(side: NumericSample, values: NDArray[np.float64], which: Literal["left", "right"]) -> Counts:
-    """Count the rows below some values, or up to and including them."""
-    at = np.searchsorted(side.values, values, side=which)
-    if side.weights is None:
-        return at.astype(np.float64)
-    total: Counts = np.concatenate([[0.0], np.cumsum(side.weights)])[at]
-    return total
+        found = side.values[at.clip(0, len(side.values) - 1)]
+    return found + 0.0  # which of -0 and 0 comes first in an order is chance

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    Values = TypeVar("Values", pa.Array[Any], pa.ChunkedArray[Any])
+
 _DAY = 86_400_000_000
 
 
-def as_numbers(values: pa.ChunkedArray[Any]) -> tuple[pa.ChunkedArray[Any], str]:
+def as_numbers(values: pa.Array[Any]) -> tuple[pa.Array[Any], str]:
     """Turn a column into numbers, and say what was odd about them: booleans are 0 and 1, times are microseconds; non-numeric text is missing."""
     import pyarrow as pa
 
@@ -50,7 +52,7 @@ def _unpacked(chunk: pa.Array[Any]) -> NDArray[np.float64]:
     return np.where(known == 1, found, math.nan)
 
 
-def taken(values: pa.ChunkedArray[Any], places: NDArray[np.intp]) -> pa.ChunkedArray[Any]:
+def taken(values: Values, places: NDArray[np.intp]) -> Values:
     """Return the values at some places; Arrow would import pandas to read them from numpy."""
     import pyarrow as pa
 
@@ -71,14 +73,14 @@ def days_of(times: pa.ChunkedArray[Any]) -> NDArray[np.int64]:
     return np.floor_divide(stamps, _DAY).astype(np.int64)
 
 
-def nulls(rows: int, numeric: bool) -> pa.ChunkedArray[Any]:
+def nulls(rows: int, numeric: bool) -> pa.Array[Any]:
     """Return a column without a value."""
     import pyarrow as pa
 
-    return pa.chunked_array([pa.nulls(rows, pa.float64() if numeric else pa.string())])
+    return pa.nulls(rows, pa.float64() if numeric else pa.string())
 
 
-def _parsed(values: pa.ChunkedArray[Any]) -> tuple[pa.ChunkedArray[Any], str]:
+def _parsed(values: pa.Array[Any]) -> tuple[pa.Array[Any], str]:
     import pyarrow as pa
 
     found = [_number(value) for value in values.to_pylist()]
@@ -86,7 +88,7 @@ def _parsed(values: pa.ChunkedArray[Any]) -> tuple[pa.ChunkedArray[Any], str]:
         (v for v, n in zip(values.to_pylist(), found, strict=True) if v is not None and n is None), None
     )
     note = "" if bad is None else f"{values.type} instead of numbers, such as {str(bad)[:20]!r}"
-    return pa.chunked_array([pa.array(found, pa.float64())]), note
+    return pa.array(found, pa.float64()), note
 
 
 def _number(value: object) -> float | None:

@@ -1,4 +1,4 @@
-"""Comparison of a window's column with the reference's: significance, distance, and change."""
+"""Comparison of a window's column with the reference's: significance, index, and change."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from evermodel.core.errors import PermanentError
 from evermodel.monitoring.drift.bins import CategoryBins, Counts, NumberBins, quantiles
 from evermodel.monitoring.drift.two_sample import categorical_p_value, numeric_p_value
 from evermodel.monitoring.drift.verdict import Bin
-from evermodel.stats.distances import jensen_shannon, wasserstein
-from evermodel.stats.ranks import Pooled
 from evermodel.stats.sample import CategoricalSample, NumericSample, Sample
 from evermodel.stats.stability import Stability, stability
 
@@ -26,15 +24,12 @@ class ColumnComparison:
         Of the two-sample test that both sides come from one distribution, both being samples.
     psi, low, high
         Population stability index with a 95 % interval.
-    distance
-        Wasserstein distance in standard deviations of the reference (numbers), Jensen-Shannon distance (categories).
     """
 
     p_value: float
     psi: float
     low: float
     high: float
-    distance: float
     summary: str
     bins: tuple[Bin, ...]
 
@@ -70,14 +65,12 @@ def compare(reference: Sample, window: Sample) -> ColumnComparison:
 
 
 def _compare_numbers(reference: NumericSample, window: NumericSample) -> ColumnComparison:
-    pooled = Pooled.of(reference, window)
     bins = NumberBins.of(reference)
     before, now = bins.count(reference), bins.count(window)
     medians = tuple(_median(side) for side in (reference, window))
     changed = f"median {medians[0]} → {medians[1]}" if medians[0] != medians[1] else None
     return _comparison(
-        numeric_p_value(reference, window, pooled),
-        wasserstein(reference, window, pooled),
+        numeric_p_value(reference, window),
         stability(before, now),
         bins.labels,
         before,
@@ -97,7 +90,6 @@ def _compare_categories(reference: CategoricalSample, window: CategoricalSample)
         changed = f"never seen: {name}{others}, {now[-2] / now.sum():.1%}"
     return _comparison(
         categorical_p_value(reference, window),
-        jensen_shannon(reference.counts, window.counts),
         stability(bins.for_index(before), bins.for_index(now)),
         bins.labels,
         before,
@@ -108,7 +100,6 @@ def _compare_categories(reference: CategoricalSample, window: CategoricalSample)
 
 def _comparison(
     p_value: float,
-    distance: float,
     index: Stability,
     labels: tuple[str, ...],
     before: Counts,
@@ -120,7 +111,6 @@ def _comparison(
         psi=index.psi,
         low=index.low,
         high=index.high,
-        distance=distance,
         summary=_summary(labels, before, now, changed),
         bins=_bins(labels, before, now),
     )
@@ -152,7 +142,7 @@ def _bins(labels: tuple[str, ...], before: Counts, now: Counts) -> tuple[Bin, ..
 
 
 def _median(side: NumericSample) -> str:
-    if len(side.values) == 0:
+    if side.known == 0:
         return "none"
     return f"{quantiles(side, np.array([0.5]))[0]:.4g}"
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import TypeIs
 
-from evermodel.monitoring.drift.columns import as_numbers
+from evermodel.monitoring.drift.columns import as_numbers, to_numpy
 from evermodel.monitoring.drift.profile import of_version
 from evermodel.monitoring.drift.profiles import answers
 from evermodel.monitoring.drift.reference_and_current import ColumnarRows, ComparedRows, ExactRows
@@ -56,6 +56,8 @@ def draw(source: Source, name: str, kind: str, most_rows: int, seed: int) -> NDA
     KeyError
         The source has no such column.
     """
+    import pyarrow as pa
+
     generator = np.random.default_rng(seed)
     if isinstance(source, ExactRows) and name in source.table.column_names:
         return draw(source.table, name, kind, most_rows, seed)  # the whole column need not be sorted for this
@@ -67,8 +69,7 @@ def draw(source: Source, name: str, kind: str, most_rows: int, seed: int) -> NDA
     if len(values) > most_rows:
         values = values.take(np.sort(generator.choice(len(values), most_rows, replace=False)))
     if kind == "numeric":
-        numbers: NDArray[Any] = as_numbers(values)[0].to_numpy().astype(np.float64)
-        return numbers
+        return to_numpy(pa.chunked_array([as_numbers(piece)[0] for piece in values.chunks], pa.float64()))
     return _texts(values)
 
 

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _WHOLE = 0.9  # minimum share of the window's predictions by the evaluated version
-_MOST_ROWS_AT_ONCE = 4_000_000  # of both sides: two columns of them take half a gigabyte
 
 
 def measure(
@@ -59,9 +58,9 @@ def measure(
 
 
 def _columns(references: References, now: ComparedRows) -> Iterator[DriftTest]:
-    """Measure column after column, two at a time where they fit into memory: sorting and reading let others run."""
-    names, rows = references.spec.watched, references.main().rows + now.rows
-    if rows > _MOST_ROWS_AT_ONCE or len(os.sched_getaffinity(0)) < 2:
+    """Measure column after column, two at a time: sorting and reading let others run."""
+    names = references.spec.watched
+    if len(os.sched_getaffinity(0)) < 2:
         for name in names:
             yield from _column(references, name, now)
         return

@@ -141,15 +141,12 @@ def thinned(sample: Sample, most_points: int = MOST_POINTS) -> Sample:
     """Keep at most so many values of a column, each standing for as many rows; few distinct values stay exact."""
     if isinstance(sample, CategoricalSample):
         return _commonest(sample)
-    rows = len(sample.values)
-    last = (
-        np.flatnonzero(np.append(sample.values[1:] != sample.values[:-1], True)) if rows else np.empty(0, int)
-    )
-    if len(last) <= most_points:
-        many = np.diff(last, prepend=-1).astype(np.float64)
-        return NumericSample(sample.values[last], many, sample.missing)
+    few = sample.distinct(most_points)
+    if few is not None:
+        return NumericSample(*few, sample.missing)
+    rows = sample.known
     ranks = (np.arange(most_points) + 0.5) * (rows / most_points)
-    values, drawn = np.unique(sample.values[ranks.astype(np.intp)], return_counts=True)
+    values, drawn = np.unique(sample.at(ranks.astype(np.intp)), return_counts=True)
     return NumericSample(values, drawn.astype(np.float64) * (rows / most_points), sample.missing)
 
 

@@ -13,10 +13,10 @@ import numpy as np
 
 from evermodel.core.atomic import replacing
 from evermodel.core.storage import ObjectState, StoragePath, readable
-from evermodel.data.prediction_log import log_of, read_files
+from evermodel.data.prediction_log import log_of, log_schema
 from evermodel.monitoring.drift.profile import JOINT_ROWS, DayProfile, merged, profile, thinned
 from evermodel.monitoring.drift.reference_and_current import ExactRows
-from evermodel.monitoring.drift.rows import LogRows
+from evermodel.monitoring.drift.rows import LogRows, ParquetRows
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window, midnight, zone_of
 from evermodel.stats.sample import CategoricalSample, NumericSample, Sample
@@ -85,15 +85,15 @@ class Profiles:
 
     def _make(self, day: date) -> DayProfile:
         window = whole(self.spec, day)
-        table = read_files(self.spec, self._of(day), window)
+        rows = ParquetRows(self._of(day), window, "event_time", log_schema(self.spec))
         side = ExactRows(
-            table,
+            rows,
             frozenset([*self.spec.features.numeric, "score"]),
             seed=day.toordinal(),
             joint_rows=JOINT_ROWS,
         )
         found = profile(side, [*self.spec.features.names, *answers(self.spec)])
-        return replace(found, samples={**found.samples, **_by_version(self.spec, table)})
+        return replace(found, samples={**found.samples, **_by_version(self.spec, rows)})
 
     def _of(self, day: date) -> list[StoragePath]:
         """Return the files that a day touches; those of the log are by days of UTC."""
@@ -135,8 +135,8 @@ def days_before(spec: ModelSpec, window: Window, span: timedelta) -> list[date]:
     return [last - timedelta(days=back) for back in range(max(1, span.days), 0, -1)]
 
 
-def _by_version(spec: ModelSpec, table: pa.Table) -> dict[str, Sample]:
-    log = LogRows(table, answers(spec))
+def _by_version(spec: ModelSpec, rows: ParquetRows) -> dict[str, Sample]:
+    log = LogRows(rows, answers(spec))
     side = ExactRows(log, log.numbers)
     return {name: thinned(side.sample(name)) for name in log.answers}
 

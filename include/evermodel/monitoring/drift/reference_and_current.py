@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 
 from evermodel.monitoring.drift.columns import as_numbers, days_of, nulls, taken, to_numpy
 from evermodel.monitoring.drift.correlation import Ranked, natural_changes, ranked
-from evermodel.stats.sample import Sample, categories, numbers
+from evermodel.stats.sample import Sample, categories
+from evermodel.stats.spilled import numbers
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -107,12 +109,10 @@ class ExactRows:
     time_column: str = ""
     seed: int = 0
     joint_rows: int = JOINT_ROWS
-    _picked: NDArray[np.intp] | None = None
     _joint: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     _notes: dict[str, str] = field(default_factory=dict)
     _ranked: dict[tuple[str, ...], Ranked] = field(default_factory=dict)
     _natural: dict[tuple[str, ...], tuple[NDArray[np.float64], float]] = field(default_factory=dict)
-    _days: NDArray[np.int64] | None = None
 
     @property
     def rows(self) -> float:
@@ -121,12 +121,13 @@ class ExactRows:
 
     def sample(self, name: str) -> Sample:
         """Return one column; one that is not there has only missing values."""
-        values = self._values(name)
         if name not in self.numeric:
-            return categories(values)
-        if len(values) == self.table.num_rows:
-            self._keep_joint(name, values)
-        return numbers(values)
+            return categories(self._pieces(name))
+        some: list[pa.Array[Any]] = []
+        found = numbers(self._picking(self._pieces(name), some))
+        if found.rows == self.rows and name not in self._joint:
+            self._joint[name] = _as_numpy(some)
+        return found
 
     def has(self, name: str) -> bool:
         """Tell whether a column is there."""
@@ -140,7 +141,7 @@ class ExactRows:
         """Return a seeded sample of whole rows."""
         for name in names:
             if name not in self._joint:
-                self._keep_joint(name, self._values(name))
+                self._joint[name] = _as_numpy(self._some(self._pieces(name)))
         return np.column_stack([self._joint[name] for name in names]) if names else np.empty((0, 0))
 
     def ranked(self, names: Sequence[str]) -> Ranked:
@@ -154,8 +155,9 @@ class ExactRows:
         """Cut a sample of the rows into stretches that overlap by half."""
         if not self._has_times:
             return []
-        when, picked = self._sampled_days()
-        values = taken(self._values(name), picked)
+        when, values = self._days_picked, self._chunked(name)
+        if len(values) != len(when):
+            return []
         return [
             (
                 self._of(name, taken(values, np.flatnonzero(~inside))),
@@ -166,15 +168,13 @@ class ExactRows:
 
     def grouped(self, name: str, cluster: str = "") -> GroupedValues | None:
         """Return a sample of one column with the day, or the cluster, of each row."""
-        values = self._values(name)
-        if len(values) != self.table.num_rows or not (self.has(cluster) if cluster else self._has_times):
+        if not (self.has(cluster) if cluster else self._has_times):
             return None
+        values, groups = self._chunked(name), self._days_picked
         if cluster:
-            picked = self._rows_picked()
-            groups = np.array([str(value) for value in taken(self.table[cluster], picked).to_pylist()])
-        else:
-            groups, picked = self._sampled_days()
-        return GroupedValues(taken(values, picked), groups, name in self.numeric)
+            some = self._some(pieces(self.table, cluster))
+            groups = np.array([str(value) for piece in some for value in piece.to_pylist()])
+        return GroupedValues(values, groups, name in self.numeric) if len(values) == len(groups) else None
 
     def natural_changes(self, names: Sequence[str], days: int) -> tuple[NDArray[np.float64], float]:
         """Return how far the rank correlations of stretches that overlap by half are from the others, found once."""
@@ -183,7 +183,7 @@ class ExactRows:
             whole = self.ranked(names)
             parts = []
             if self._has_times:
-                cuts = _cuts(self._sampled_days()[0], days)
+                cuts = _cuts(self._days_picked, days)
                 parts = [(float(inside.mean()), self.joint(names)[inside]) for inside in cuts]
             self._natural[key] = natural_changes(whole, parts, 2 if days > 1 else 1)
         return self._natural[key]
@@ -193,39 +193,75 @@ class ExactRows:
         return self.time_column in self.table.column_names and self.table.num_rows > 0
 
     def _of(self, name: str, values: pa.ChunkedArray[Any]) -> Sample:
-        return numbers(values) if name in self.numeric else categories(values)
+        return numbers(values.chunks) if name in self.numeric else categories(values.chunks)
 
-    def _sampled_days(self) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
-        if self._days is None:
-            self._days = days_of(self.table[self.time_column])
-        picked = self._rows_picked()
-        return self._days[picked], picked
+    @cached_property
+    def _days_picked(self) -> NDArray[np.int64]:
+        """The day of each picked row."""
+        import pyarrow as pa
 
-    def _values(self, name: str) -> pa.ChunkedArray[Any]:
+        return days_of(pa.chunked_array(self._some(pieces(self.table, self.time_column))))
+
+    def _chunked(self, name: str) -> pa.ChunkedArray[Any]:
+        import pyarrow as pa
+
+        return pa.chunked_array(self._some(self._pieces(name)) or [nulls(0, name in self.numeric)])
+
+    def _pieces(self, name: str) -> Iterator[pa.Array[Any]]:
+        """Yield one column piece by piece, numbers as such."""
         if name not in self.table.column_names:
             self._notes[name] = "the column is missing"
-            return nulls(self.table.num_rows, name in self.numeric)
-        values = self.table[name]
-        if name not in self.numeric:
-            return values
-        found, note = as_numbers(values)
-        if note:
-            self._notes[name] = note
-        return found
+            yield nulls(self.table.num_rows, name in self.numeric)
+            return
+        for piece in pieces(self.table, name):
+            if name not in self.numeric:
+                yield piece
+                continue
+            found, note = as_numbers(piece)
+            if note:
+                self._notes.setdefault(name, note)
+            yield found
 
-    def _rows_picked(self) -> NDArray[np.intp]:
-        if self._picked is None:
-            rows = self.table.num_rows
-            picked = np.arange(rows, dtype=np.intp)
-            if rows > self.joint_rows:
-                drawn = np.random.default_rng(self.seed).choice(rows, self.joint_rows, replace=False)
-                picked = np.sort(drawn).astype(np.intp)
-            self._picked = picked
-        return self._picked
+    def _some(self, whole: Iterator[pa.Array[Any]]) -> list[pa.Array[Any]]:
+        """Return the picked rows of a column."""
+        some: list[pa.Array[Any]] = []
+        for _ in self._picking(whole, some):
+            pass
+        return some
 
-    def _keep_joint(self, name: str, values: pa.ChunkedArray[Any]) -> None:
-        if name not in self._joint:
-            self._joint[name] = to_numpy(taken(values, self._rows_picked()))
+    def _picking(self, whole: Iterator[pa.Array[Any]], some: list[pa.Array[Any]]) -> Iterator[pa.Array[Any]]:
+        """Give the pieces of a column on, and keep the picked rows of each."""
+        start = 0
+        for piece in whole:
+            stop = start + len(piece)
+            if self._picked is None:
+                some.append(piece)
+            else:
+                first, last = np.searchsorted(self._picked, [start, stop])
+                some.append(taken(piece, self._picked[first:last] - start))
+            start = stop
+            yield piece
+
+    @cached_property
+    def _picked(self) -> NDArray[np.intp] | None:
+        """The places of the seeded sample, ascending; None if it is all rows."""
+        rows = self.table.num_rows
+        if rows <= self.joint_rows:
+            return None
+        drawn = np.random.default_rng(self.seed).choice(rows, self.joint_rows, replace=False)
+        return np.sort(drawn).astype(np.intp)
+
+
+def pieces(rows: ColumnarRows, name: str) -> Iterator[pa.Array[Any]]:
+    """Yield one column piece by piece; rows that are read from files are in memory no longer than their piece."""
+    read = getattr(rows, "pieces", None)
+    yield from rows[name].chunks if read is None else read(name)
+
+
+def _as_numpy(some: list[pa.Array[Any]]) -> NDArray[np.float64]:
+    import pyarrow as pa
+
+    return to_numpy(pa.chunked_array(some, pa.float64()))
 
 
 def _cuts(when: NDArray[np.int64], days: int) -> list[NDArray[np.bool_]]:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evermodel.core.errors import SourceError
 from evermodel.core.formats import require_known_parquet
 from evermodel.core.storage import StoragePath, readable
 from evermodel.data.parquet import column_ranges
 from evermodel.monitoring.drift.profile import of_version
-from evermodel.monitoring.drift.reference_and_current import ColumnarRows
+from evermodel.monitoring.drift.reference_and_current import ColumnarRows, pieces
 from evermodel.spec.window import Window
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
+
+    _Block = tuple[StoragePath, pq.FileMetaData, list[int]]
+
+_BLOCK_ROWS = 2**20
 
 
 @dataclass(frozen=True)
@@ -40,13 +46,15 @@ class ParquetRows:
     time_column: str = ""
     schema: pa.Schema | None = None
 
+    _nulls: dict[str, int] = field(default_factory=dict, compare=False, repr=False)
+
     @cached_property
     def num_rows(self) -> int:
         """Number of rows."""
         import pyarrow.compute as pc
 
         if self._inside is not None:
-            return int(pc.sum(self._inside).as_py() or 0)
+            return sum(int(pc.sum(inside).as_py() or 0) for inside in self._inside)
         return sum(footer.num_rows for footer in self._footers)
 
     @cached_property
@@ -60,50 +68,103 @@ class ParquetRows:
 
     def __getitem__(self, name: str) -> pa.ChunkedArray[Any]:
         """Read one column."""
-        values = self._read(name)
-        return values if self._inside is None else values.filter(self._inside)
-
-    def _read(self, name: str) -> pa.ChunkedArray[Any]:
         import pyarrow as pa
 
-        parts = [self._part(name, *found) for found in zip(self.files, self._footers, strict=True)]
-        kind = next((part.type for part in parts if not pa.types.is_null(part.type)), pa.null())
-        return pa.chunked_array([chunk for part in parts for chunk in part.cast(kind).chunks], kind)
+        return pa.chunked_array(list(self.pieces(name)) or [pa.nulls(0)])
 
-    def _part(self, name: str, file: StoragePath, footer: pq.FileMetaData) -> pa.ChunkedArray[Any]:
+    def pieces(self, name: str) -> Iterator[pa.Array[Any]]:
+        """Read one column, piece by piece: of as many row groups as a piece has, and of one file."""
+        nulls = 0
+        for place, block in enumerate(self._blocks):
+            values = self._read(name, block)
+            if self._inside is not None:
+                values = values.filter(self._inside[place])
+            nulls += values.null_count
+            yield from values.chunks
+        self._nulls[name] = nulls
+
+    def null_count(self, name: str) -> int | None:
+        """Return how many rows lack a value, of a column that was read before."""
+        return self._nulls.get(name)
+
+    def _read(self, name: str, block: _Block) -> pa.ChunkedArray[Any]:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        file, footer, groups = block
         if self.schema is not None and name not in footer.schema.to_arrow_schema().names:
-            return pa.chunked_array([pa.nulls(footer.num_rows)])
+            kind = self.schema.field(name).type
+            text = pa.dictionary(pa.int32(), kind) if pa.types.is_string(kind) else kind
+            rows = sum(footer.row_group(group).num_rows for group in groups)
+            return pa.chunked_array([pa.nulls(rows, text)])
         # Text stays the codes that the file holds: they are counted in a tenth of the time.
-        opened = readable(file, () if isinstance(file, Path) else column_ranges(footer, name))
-        read = pq.ParquetFile(opened, metadata=footer, read_dictionary=[name], memory_map=True).read(
-            columns=[name]
-        )[name]
-        if self.schema is None or pa.types.is_dictionary(read.type):
-            return read
-        return read.cast(self.schema.field(name).type)
+        opened = readable(file, () if isinstance(file, Path) else column_ranges(footer, name, groups))
+        with (
+            _named(file),
+            pq.ParquetFile(opened, metadata=footer, read_dictionary=[name], memory_map=True) as parquet,
+        ):
+            read = parquet.read_row_groups(groups, columns=[name])[name]
+            if self.schema is None or pa.types.is_dictionary(read.type):
+                return read
+            return read.cast(self.schema.field(name).type)
 
     @cached_property
     def _footers(self) -> list[pq.FileMetaData]:
         """What each file says of itself, read once."""
         import pyarrow.parquet as pq
 
-        footers = [pq.read_metadata(readable(file)) for file in self.files]
-        for file, footer in zip(self.files, footers, strict=True):
-            require_known_parquet(footer.metadata, file)
+        footers = []
+        for file in self.files:
+            with _named(file):
+                footers.append(pq.read_metadata(readable(file)))
+            require_known_parquet(footers[-1].metadata, file)
         return footers
 
     @cached_property
-    def _inside(self) -> pa.ChunkedArray[Any] | None:
-        """Which rows are in the interval; None if all are."""
+    def _blocks(self) -> list[_Block]:
+        """Row groups that are read at once."""
+        found = []
+        for file, footer in zip(self.files, self._footers, strict=True):
+            groups: list[int] = []
+            rows = 0
+            for group in range(footer.num_row_groups):
+                more = footer.row_group(group).num_rows
+                if groups and rows + more > _BLOCK_ROWS:
+                    found.append((file, footer, groups))
+                    groups, rows = [], 0
+                groups.append(group)
+                rows += more
+            if groups:
+                found.append((file, footer, groups))
+        return found
+
+    @cached_property
+    def _inside(self) -> list[pa.ChunkedArray[Any]] | None:
+        """Which rows of each block are in the interval; None if all are."""
         import pyarrow.compute as pc
 
         if self.window is None:
             return None
-        inside = self.window.holds(self._read(self.time_column))
-        return None if pc.all(inside).as_py() else inside
+        inside = [self.window.holds(self._read(self.time_column, block)) for block in self._blocks]
+        return None if all(pc.all(some).as_py() for some in inside) else inside
+
+
+@contextmanager
+def _named(file: StoragePath) -> Iterator[None]:
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise SourceError(
+            f"{file} cannot be read: {error}", "score its day again, which replaces it, or restore the file"
+        ) from error
+
+
+def null_count(rows: ColumnarRows, name: str) -> int:
+    """Return how many rows lack a value; a column of files that was read before is not read again."""
+    known = rows.null_count(name) if isinstance(rows, ParquetRows) else None
+    return sum(piece.null_count for piece in pieces(rows, name)) if known is None else known
 
 
 @dataclass(frozen=True)
@@ -140,7 +201,8 @@ class LogRows:
         present = self.rows.column_names
         versions = [self.version] if self.version else []
         if "model_version" in present:
-            versions = sorted(map(str, self._versions.unique().drop_null().to_pylist()))
+            found = {v for piece in pieces(self.rows, "model_version") for v in piece.unique().to_pylist()}
+            versions = sorted(str(version) for version in found if version is not None)
         wanted = [column for column in self.columns if column in present]
         return {of_version(column, v): (column, v) for column in wanted for v in versions}
 
@@ -151,15 +213,32 @@ class LogRows:
 
     def __getitem__(self, name: str) -> pa.ChunkedArray[Any]:
         """Return one column."""
+        import pyarrow as pa
+
+        return pa.chunked_array(list(self.pieces(name)) or [pa.nulls(0)])
+
+    def pieces(self, name: str) -> Iterator[pa.Array[Any]]:
+        """Return one column, piece by piece."""
         import pyarrow.compute as pc
 
         if name not in self.answers:
-            return self.rows[name]
+            yield from pieces(self.rows, name)
+            return
         column, version = self.answers[name]
         if len(self.answers) == len(self.columns):
-            return self.rows[column]
-        return self.rows[column].filter(pc.equal(self._versions, version))
+            yield from pieces(self.rows, column)
+            return
+        for values, versions in _side_by_side(pieces(self.rows, column), pieces(self.rows, "model_version")):
+            yield values.filter(pc.equal(versions, version))
 
-    @cached_property
-    def _versions(self) -> pa.ChunkedArray[Any]:
-        return self.rows["model_version"]
+
+def _side_by_side(
+    one: Iterator[pa.Array[Any]], other: Iterator[pa.Array[Any]]
+) -> Iterator[tuple[pa.Array[Any], pa.Array[Any]]]:
+    """Cut two columns at the same rows."""
+    left, right = next(one, None), next(other, None)
+    while left is not None and right is not None:
+        rows = min(len(left), len(right))
+        yield left[:rows], right[:rows]
+        left = left[rows:] if rows < len(left) else next(one, None)
+        right = right[rows:] if rows < len(right) else next(other, None)

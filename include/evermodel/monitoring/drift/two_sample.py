@@ -45,7 +45,7 @@ def _cotangent(p: float) -> float:
 PLACE, ORDER, SCALE, SHAPE, TAILS, ATOM, MISSING = 0.5, 0.2, 0.15, 0.1, 0.25, 0.6, 0.2
 
 
-def numeric_p_value(reference: NumericSample, window: NumericSample, pooled: Pooled) -> float:
+def numeric_p_value(reference: NumericSample, window: NumericSample) -> float:
     """Return the p-value that both columns come from one distribution.
 
     Only ranks and the numbers of missing rows count, all given the pooled sample, so that the answer is the same after
@@ -53,7 +53,7 @@ def numeric_p_value(reference: NumericSample, window: NumericSample, pooled: Poo
     """
     missing = two_by_two(reference.rows, window.rows, reference.missing, window.missing)
     parts = [(MISSING, missing)] if reference.missing + window.missing > 0 else []
-    return combine([*parts, *_known(pooled)])
+    return combine([*parts, *_known(Pooled(reference, window))])
 
 
 def _known(pooled: Pooled) -> list[tuple[float, float]]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evermodel.core.storage import StoragePath
+from evermodel.data.local_engine import local_engine
 from evermodel.data.prediction_log import read_log
 from evermodel.monitoring.performance.label_log import LabelLog
 from evermodel.spec import ModelSpec
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 WINDOWS_BEFORE = 4  # before the evaluated one: for the timeline and the calibration of scores
-_SLIM = ("prediction_id", "event_time", "model_version", "score", "predicted", "source", "request_id")
+ANSWERS = ("prediction_id", "event_time", "model_version", "score", "predicted", "source", "request_id")
 
 _CALLER = "CASE WHEN contains(request_id, '/') THEN split_part(request_id, '/', 1) END"
 _OWN_ROWS = f"""
@@ -104,7 +105,7 @@ def read_label_join(spec: ModelSpec, lake: StoragePath, as_of: datetime) -> Labe
     """
     window = matured_window(spec, as_of)
     first = Window(window.start - WINDOWS_BEFORE * spec.performance.window, window.start)
-    return join(spec, lake, as_of, read_log(spec, lake, window), read_log(spec, lake, first).select(_SLIM))
+    return join(spec, lake, as_of, read_log(spec, lake, window), read_log(spec, lake, first, ANSWERS))
 
 
 def join(
@@ -150,11 +151,9 @@ def deduplicated(predictions: pa.Table) -> pa.Table:
     A prediction that is logged again, because its day was scored again or a request was retried, counts once. Of several
     callers of the serving app (the part of ``request_id`` before ``/``), the first one that used an id keeps it.
     """
-    import duckdb
     import pyarrow.compute as pc
 
-    with duckdb.connect() as database:
-        database.execute("SET TimeZone = 'UTC'")
+    with local_engine() as database:
         database.register("log", predictions)
         shared = pc.any(pc.match_substring(predictions["request_id"], "/")).as_py()
         source = f"({_OWN_ROWS})" if shared else "log"
@@ -174,12 +173,23 @@ def _with_labels(spec: ModelSpec, log: pa.Table, labels: pa.Table) -> tuple[pa.T
 
     answer = log["predicted" if spec.task == "multiclass" else "score"]
     usable = pc.is_valid(answer) if spec.task == "multiclass" else pc.fill_null(pc.is_finite(answer), False)
-    places = pc.index_in(log["prediction_id"], labels["prediction_id"].combine_chunks())
-    label = pc.take(labels["label"], places)
+    label = _labels_of(log, labels)
     if spec.task == "binary":
         label = label.cast(pa.int8())
     rows = log.append_column("label", label).filter(pc.and_(usable, pc.is_valid(label)))
     return rows, int(log.num_rows - (pc.sum(usable).as_py() or 0))
+
+
+def _labels_of(log: pa.Table, labels: pa.Table) -> pa.ChunkedArray[Any]:
+    """Return the label of each row; null without one."""
+    with local_engine() as database:
+        database.register("ids", log.select(["prediction_id"]))
+        database.register("labels", labels.select(["prediction_id", "label"]))
+        found: pa.Table = database.sql("""
+            SELECT label FROM (SELECT prediction_id, row_number() OVER () AS place FROM ids)
+            LEFT JOIN labels USING (prediction_id) ORDER BY place
+        """).to_arrow_table()
+    return found["label"].cast(labels.schema.field("label").type)
 
 
 def label_quality(spec: ModelSpec, state: LabelState) -> tuple[str, ...]:

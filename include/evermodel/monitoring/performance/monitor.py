@@ -15,6 +15,7 @@ from evermodel.core.storage import StoragePath
 from evermodel.data.prediction_log import read_log
 from evermodel.monitoring.drift.compare import compare
 from evermodel.monitoring.drift.family import DriftTest, refused
+from evermodel.monitoring.drift.reference_and_current import ColumnarRows
 from evermodel.monitoring.drift.verdict import ColumnDrift, Performance
 from evermodel.monitoring.performance.answers import (
     Level,
@@ -32,6 +33,7 @@ from evermodel.monitoring.performance.decay import margins, problem_of, stand
 from evermodel.monitoring.performance.estimate import estimate_metric
 from evermodel.monitoring.performance.estimate_history import EstimateHistory
 from evermodel.monitoring.performance.label_join import (
+    ANSWERS,
     LabelJoin,
     deduplicated,
     label_quality,
@@ -52,7 +54,8 @@ from evermodel.spec import ModelSpec
 from evermodel.spec.drift import ColumnKind
 from evermodel.spec.window import Window
 from evermodel.stats.metrics import Floats
-from evermodel.stats.sample import Sample, categories, numbers
+from evermodel.stats.sample import Sample, categories
+from evermodel.stats.spilled import numbers
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -86,7 +89,11 @@ class PerformanceEvaluation:
 
 
 def evaluate_performance(
-    spec: ModelSpec, lake: StoragePath, as_of: datetime, baseline: Baseline, training: pa.Table | None = None
+    spec: ModelSpec,
+    lake: StoragePath,
+    as_of: datetime,
+    baseline: Baseline,
+    training: ColumnarRows | None = None,
 ) -> PerformanceEvaluation:
     """Evaluate the performance of a model on the labels that had matured by a moment.
 
@@ -103,7 +110,7 @@ def evaluate_performance(
         A business metric cannot be evaluated.
     """
     joined = read_label_join(spec, lake, as_of)
-    current = deduplicated(read_log(spec, lake, Window(as_of - spec.performance.window, as_of)))
+    current = deduplicated(read_log(spec, lake, Window(as_of - spec.performance.window, as_of), ANSWERS))
     own = _by(
         joined.rows, baseline.version
     )  # predictions of a predecessor do not concern this version's baseline
@@ -202,7 +209,7 @@ def _answers(spec: ModelSpec, rows: pa.Table) -> tuple[Floats, NDArray[Any]]:
 
 
 def _findings(
-    spec: ModelSpec, joined: LabelJoin, baseline: Baseline, training: pa.Table | None
+    spec: ModelSpec, joined: LabelJoin, baseline: Baseline, training: ColumnarRows | None
 ) -> list[DriftTest]:
     rows = "test rows" if spec.watch is None else "the reference"
     words = f"{rows} of version {baseline.version}"
@@ -282,7 +289,7 @@ def _short(
     )
 
 
-def label_finding(spec: ModelSpec, training: pa.Table, rows: pa.Table, words: str) -> DriftTest:
+def label_finding(spec: ModelSpec, training: ColumnarRows, rows: pa.Table, words: str) -> DriftTest:
     """Compare the distribution of labels.
 
     Parameters
@@ -322,5 +329,5 @@ def _sample(spec: ModelSpec, labels: pa.ChunkedArray[Any]) -> Sample:
     import pyarrow as pa
 
     if spec.task == "regression":
-        return numbers(labels)
-    return categories(labels.cast(pa.int8()) if spec.task == "binary" else labels)
+        return numbers(labels.chunks)
+    return categories((labels.cast(pa.int8()) if spec.task == "binary" else labels).chunks)

@@ -9,27 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import xlogy
 
-from evermodel.stats.ranks import Pooled
 from evermodel.stats.sample import NumericSample
 
 _LEAST_SPREAD = 0.001  # Evidently's floor of the standard deviation
 _LARGEST = 1e150  # beyond it squares overflow: as good as infinite
 
 
-def wasserstein(reference: NumericSample, window: NumericSample, pooled: Pooled | None = None) -> float:
+def wasserstein(reference: NumericSample, window: NumericSample) -> float:
     """Return the first Wasserstein distance in standard deviations of the reference.
 
     Infinite values are left out, as by Evidently; 0.0 when a side has no other.
     """
     if not (_finite(reference) and _finite(window)):
-        reference, window, pooled = _only_finite(reference), _only_finite(window), None
+        reference, window = _only_finite(reference), _only_finite(window)
     if len(reference.values) == 0 or len(window.values) == 0:
         return 0.0
-    both = pooled or Pooled.of(reference, window)
-    now, before = float(both.window[-1]), float(both.rows[-1] - both.window[-1])
-    gaps = both.window[1:-1] * (1 / before + 1 / now)
-    gaps -= both.rows[1:-1] / before
-    distance = float(np.dot(np.abs(gaps, out=gaps), np.diff(both.values)))
+    values = np.sort(np.concatenate([reference.values, window.values]))
+    gaps = window.up_to(values[:-1]) / window.known - reference.up_to(values[:-1]) / reference.known
+    distance = float(np.dot(np.abs(gaps), np.diff(values)))
     return distance / max(_spread(reference), _LEAST_SPREAD)
 
 
@@ -37,10 +34,8 @@ def kolmogorov_smirnov(reference: NumericSample, window: NumericSample) -> float
     """Return the largest difference of the two distribution functions; 0.0 when a side has no value."""
     if len(reference.values) == 0 or len(window.values) == 0:
         return 0.0
-    both = Pooled.of(reference, window)
-    ends = np.flatnonzero(np.append(both.values[1:] != both.values[:-1], True)) + 1
-    now, rows = both.window, both.rows
-    gaps = (rows[ends] - now[ends]) / (rows[-1] - now[-1]) - now[ends] / now[-1]
+    values = np.concatenate([reference.values, window.values])
+    gaps = window.up_to(values) / window.known - reference.up_to(values) / reference.known
     return float(np.abs(gaps).max())
 
 
