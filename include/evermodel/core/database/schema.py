@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,8 +75,9 @@ def upgrade(database: Database) -> str:
         See `open_database`.
     """
     try:
-        with database.writing() as connection:
-            _lock(connection)
+        with _alone(database), database.writing() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
             found = _stored(connection)
             _require_usable(found, database)
             if found is None or _numbers(found) < _numbers(SCHEMA):
@@ -102,12 +105,18 @@ def _stored(connection: Connection) -> str | None:
     return None if found is None else str(found)
 
 
-def _lock(connection: Connection) -> None:
-    """Keep other processes from changing the schema until the transaction ends; SQLite's holds the lock already."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-    elif connection.dialect.name in ("mysql", "mariadb"):  # its DDL commits: the lock is the connection's
+@contextmanager
+def _alone(database: Database) -> Iterator[None]:
+    """Keep other processes from changing the schema; the transactions of SQLite and PostgreSQL have a lock of their own."""
+    if database.engine.dialect.name not in ("mysql", "mariadb"):  # whose DDL commits
+        yield
+        return
+    with database.reading() as connection:  # the lock is its own, and outlives the other's commit
         connection.execute(text("SELECT GET_LOCK('evermodel_schema', 120)"))
+        try:
+            yield
+        finally:
+            connection.execute(text("SELECT RELEASE_LOCK('evermodel_schema')"))
 
 
 def _migrate(connection: Connection) -> None:
@@ -119,8 +128,6 @@ def _migrate(connection: Connection) -> None:
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
-    if connection.dialect.name in ("mysql", "mariadb"):
-        connection.execute(text("SELECT RELEASE_LOCK('evermodel_schema')"))
 
 
 def _numbers(version: str) -> tuple[int, ...]:

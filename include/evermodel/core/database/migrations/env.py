@@ -1,4 +1,4 @@
-"""Alembic's environment: migrates the connection that `schema.upgrade` holds, inside its transaction."""
+"""Alembic's environment: migrates the connection that `schema.upgrade` holds, inside its transaction, or writes SQL for a dialect."""
 
 from alembic import context
 
@@ -6,7 +6,9 @@ from evermodel.core.database.schema import VERSION_TABLE
 from evermodel.core.database.tables import metadata
 
 context.configure(
-    connection=context.config.attributes["connection"],
+    connection=context.config.attributes.get("connection"),
+    dialect_name=context.config.attributes.get("dialect"),
+    literal_binds=context.is_offline_mode(),
     target_metadata=metadata,
     version_table=VERSION_TABLE,
     transactional_ddl=True,
