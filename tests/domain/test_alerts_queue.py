@@ -26,7 +26,7 @@ from evermodel.alerts.queued_message import (
     QueuedMessage,
 )
 from evermodel.core.database.database import Database
-from evermodel.core.database.tables import messages, receipts
+from evermodel.core.database.tables import destinations, messages, receipts
 from evermodel.core.errors import DatabaseUnavailableError, PermanentError
 
 LANE = Destination("slack", {"connection": "slack_api_default", "channel": "#ml-alerts"})
@@ -400,6 +400,18 @@ def test_a_message_that_cannot_be_read_is_put_aside_and_stops_nothing_else(
     assert board.log == ["c", "d"]
     assert [state for state, _ in rows(queue)] == ["unreadable"] * 2
     assert "message 1 for slack-" in caplog.text
+
+
+def test_a_destination_that_cannot_be_read_stops_no_other(
+    queue: MessageQueue, board: Board, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue.put(LANE, entry("a"))
+    queue.put(Destination("slack", {"connection": "slack_api_default", "channel": "#other"}), entry("b"))
+    with Database(queue.address).writing() as connection:
+        first = update(destinations).where(destinations.c.name == LANE.name)
+        connection.execute(first.values(content='{"connection": "sl'))
+    assert [found.address["channel"] for found in queue.destinations()] == ["#other"]
+    assert "a destination of the queue cannot be read" in caplog.text
 
 
 def test_a_field_that_a_newer_release_added_stops_no_reader(queue: MessageQueue, board: Board) -> None:

@@ -10,14 +10,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import update
 
+from evermodel.core.database.schema import open_database
+from evermodel.core.database.tables import serving_watches
 from evermodel.deployment.automatic_rollback import (
     quality_fault,
     revertible_promotion,
     watch_quality,
     watch_serving,
 )
-from evermodel.deployment.serving_watch import RUN_LENGTH, Counts, Elsewhere, ServingWatch
+from evermodel.deployment.serving_watch import RUN_LENGTH, Counts, Elsewhere, ServingWatch, look
 from evermodel.monitoring.drift.verdict import PromotionEffect
 from evermodel.monitoring.performance.promotion_effect import WatchedPromotion
 from evermodel.monitoring.problems import Problem
@@ -138,6 +141,19 @@ def test_a_champion_at_its_limits_stays_however_often_one_looks() -> None:
                 sent_back += 1
                 break
     assert sent_back <= 6
+
+
+def test_a_damaged_watch_begins_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    reports = reports_in(tmp_path)
+    first = look(LIMITS, reports, "flights", PROMOTED, AT)
+    with open_database(reports.address).writing() as connection:
+        connection.execute(update(serving_watches).values(content='{"promotion": "pro'))
+
+    assert look(LIMITS, reports, "flights", PROMOTED, AT) == first
+    assert "the watch on model flights cannot be read, and begins anew" in caplog.text
+    caplog.clear()
+    look(LIMITS, reports, "flights", PROMOTED, AT)
+    assert caplog.text == ""
 
 
 def test_only_the_last_promotion_may_be_taken_back_and_only_for_a_while() -> None:

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 from typer.testing import CliRunner
 
 from evermodel.alerts.incidents.respond import IncidentResponder
-from evermodel.alerts.incidents.response import ResponseKind
+from evermodel.alerts.incidents.response import Response, ResponseKind, read_responses, write_response
 from evermodel.cli.root import app
+from evermodel.core.database.schema import open_database
+from evermodel.core.database.tables import incident_responses
 from evermodel.core.errors import IncidentError
 from evermodel.registry.audit import read_audit_log
 from support.small_spec import small_spec
@@ -140,3 +143,14 @@ def test_the_command_line_answers_and_lists(
     assert "is no kind of problem" in str(run("mute", team.name, "driftt").exception)
     assert "write it as 12h or 3d" in str(run("mute", team.name, "--for", "soon").exception)
     assert "has no answer now" in run("withdraw", team.name).stdout
+
+
+def test_a_damaged_response_stops_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with open_database(f"sqlite:///{tmp_path}/evermodel.db").writing() as connection:
+        for incident in ("drift-1", "drift-2"):
+            write_response(connection, "churn", Response(incident, "acknowledged", "ada", NOON.isoformat()))
+        first = update(incident_responses).where(incident_responses.c.incident == "drift-1")
+        connection.execute(first.values(content='{"incident": "dr'))
+
+        assert list(read_responses(connection, "churn")) == ["drift-2"]
+    assert "a response to an incident of model churn cannot be read" in caplog.text

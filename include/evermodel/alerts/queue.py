@@ -70,12 +70,12 @@ class MessageQueue:
         batch.write()
 
     def destinations(self) -> list[Destination]:
-        """Return the destinations with queued messages."""
+        """Return the destinations with queued messages; one that cannot be read has a line in the log, and stops no other."""
         queued = select(messages.c.destination).where(messages.c.state == "waiting")
         query = select(destinations.c.content).where(destinations.c.name.in_(queued))
         with self.database.reading() as connection:
             found = connection.scalars(query.order_by(destinations.c.name)).all()
-        return [Destination(**loads(text, "destination in the queue")) for text in found]
+        return [destination for text in found if (destination := _destination(text)) is not None]
 
     def waiting(self, destination: Destination) -> list[tuple[int, QueuedMessage]]:
         """Return the queued messages with their numbers, oldest first; the queue may change meanwhile."""
@@ -261,3 +261,11 @@ def _folded(waiting: QueuedMessage, news: QueuedMessage) -> QueuedMessage:
         not_before=held,
         queued=news.queued,
     )
+
+
+def _destination(text: str) -> Destination | None:
+    try:
+        return Destination(**loads(text, "destination in the queue"))
+    except (ValueError, TypeError):
+        _log.error("a destination of the queue cannot be read, and its messages wait: %.500s", text)
+        return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timedelta
@@ -12,6 +13,7 @@ from sqlalchemy import delete, insert, select
 
 from evermodel.core.database.schema import open_database
 from evermodel.core.database.tables import serving_watches
+from evermodel.core.errors import NewerFormatError
 from evermodel.core.formats import loads, stamped
 from evermodel.registry.registry_entry import Promotion
 from evermodel.registry.serving_heartbeats import ServingReport, VersionCounts
@@ -31,6 +33,7 @@ _SKEW = timedelta(minutes=1)  # clocks of two machines
 _SHORTEST = timedelta(seconds=1)
 _FEWEST_HITS, _UNUSUAL = 3, 3.0  # errors elsewhere, and times their usual rate, that make an outage
 _LONGEST_OUTAGE = 1.0  # days
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -196,7 +199,7 @@ def look(
     everywhere = reports.everywhere(model)
     with open_database(reports.address).writing() as connection:
         text = connection.scalar(select(serving_watches.c.content).where(serving_watches.c.model == model))
-        before = None if text is None else ServingWatch.from_json(loads(text, f"the watch on {model}"))
+        before = None if text is None else _stored(text, model)
         if before is None or before.promotion != promotion.run_key:
             before = ServingWatch(promotion.run_key, promotion.at)
         after = before.look(spec, everywhere, model, promotion, now)
@@ -204,6 +207,17 @@ def look(
         row = {"model": model, "content": json.dumps(stamped(asdict(after)))}
         connection.execute(insert(serving_watches).values(row))
     return after
+
+
+def _stored(text: str, model: str) -> ServingWatch | None:
+    """Read a stored watch; None if it is damaged, and then the watch begins anew."""
+    try:
+        return ServingWatch.from_json(loads(text, f"the watch on {model}"))
+    except NewerFormatError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError):
+        _log.error("the watch on model %s cannot be read, and begins anew: %.500s", model, text)
+        return None
 
 
 def _counted(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
@@ -17,6 +18,8 @@ from evermodel.spec.window import parse_moment
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,12 +58,18 @@ class Response:
 
 
 def read_responses(connection: Connection, model: str) -> dict[str, Response]:
-    """Return a model's responses by the incident's id."""
+    """Return a model's responses by the incident's id; one that cannot be read is as if it was never given."""
     query = select(incident_responses.c.content).where(incident_responses.c.model == model)
-    known = {field.name for field in fields(Response)}
-    texts = (loads(text, f"a response of model {model}") for text in connection.scalars(query))
-    found = [Response(**{name: value for name, value in data.items() if name in known}) for data in texts]
-    return {response.incident: response for response in found}
+    known, found = {field.name for field in fields(Response)}, {}
+    for text in connection.scalars(query):
+        try:
+            data = loads(text, f"a response of model {model}")
+            response = Response(**{name: value for name, value in data.items() if name in known})
+        except (ValueError, TypeError, AttributeError):
+            _log.error("a response to an incident of model %s cannot be read: %.500s", model, text)
+            continue
+        found[response.incident] = response
+    return found
 
 
 def write_response(connection: Connection, model: str, response: Response) -> None:
