@@ -52,7 +52,7 @@ test: check ## All checks and all tests: what CI runs
 	$(PYTEST) --durations=10 $(ARGS)
 
 test-install: $(READY) ## Both wheels in fresh environments: Airflow 3.1 to 3.3, each Python, Amazon MWAA's pins, serving (ARGS="-k 3.3")
-	$(RAM) $(BIN)/python -m pytest -q -s -m install tests/integration/test_install.py tests/serving/test_serving_installed.py $(ARGS)
+	$(BIN)/python -m pytest -q -s -m install -o tmp_path_retention_policy=failed tests/integration/test_install.py tests/serving/test_serving_installed.py $(ARGS)
 
 test-production: $(READY) ## docker-compose.yaml as processes: Celery, PostgreSQL, Redis, S3, and everything killed once
 	.ci/production

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from evermodel.core.errors import SpecError
 from evermodel_provider.notifications.failure import FailureNotifier
 
 if TYPE_CHECKING:
@@ -115,9 +117,17 @@ def task_resources(spec: ModelSpec, kind: Kind) -> dict[str, Any]:
         arguments["queue"] = wanted.queue
     if wanted.pool:
         arguments |= {"pool": wanted.pool, "pool_slots": wanted.slots}
-    if (wanted.cpu or wanted.memory or wanted.image) and _on_kubernetes():
-        arguments["executor_config"] = {"pod_override": _pod(wanted)}
+    if (wanted.cpu or wanted.memory or wanted.image or wanted.pod) and _on_kubernetes():
+        arguments["executor_config"] = {
+            "pod_override": _pod(wanted, f"model {spec.name}: resources.{kind}.pod")
+        }
     return arguments
+
+
+def require_pods(spec: ModelSpec) -> None:
+    """Raise `SpecError` for a field of ``resources`` that pods do not have, where tasks are pods."""
+    for kind in ("training", "scoring", "drift", "registry"):
+        task_resources(spec, kind)
 
 
 def _on_kubernetes() -> bool:
@@ -126,9 +136,11 @@ def _on_kubernetes() -> bool:
     return "Kubernetes" in conf.get("core", "executor")
 
 
-def _pod(wanted: TaskResources) -> Any:
+def _pod(wanted: TaskResources, field: str) -> Any:
+    """Return what differs from the executor's own pod; raises `SpecError` for a field that pods do not have."""
     # The executor installs the client, which takes seconds to import.
-    from kubernetes.client import models
+    from airflow.providers.cncf.kubernetes.pod_generator import PodGenerator
+    from kubernetes.client import ApiClient, models
 
     given = {name: value for name, value in (("cpu", wanted.cpu), ("memory", wanted.memory)) if value}
     limits = {"memory": wanted.memory} if wanted.memory else None
@@ -137,4 +149,26 @@ def _pod(wanted: TaskResources) -> Any:
         image=wanted.image,
         resources=models.V1ResourceRequirements(requests=given, limits=limits),
     )
-    return models.V1Pod(spec=models.V1PodSpec(containers=[base]))
+    sized = models.V1Pod(spec=models.V1PodSpec(containers=[base]))
+    more = {"containers": [{"name": "base"}], **(wanted.pod or {})}
+    pod = PodGenerator.deserialize_model_dict({"spec": more})
+    unknown = next(_lost(more, ApiClient().sanitize_for_serialization(pod)["spec"], field), None)
+    if unknown:
+        raise SpecError(
+            f"{unknown} is no field of a pod",
+            "write it as in Kubernetes, such as nodeSelector or tolerations",
+        )
+    return PodGenerator.reconcile_pods(sized, pod)
+
+
+def _lost(given: Any, kept: Any, place: str) -> Iterator[str]:
+    """Yield the places of fields that Kubernetes' own types did not take."""
+    if isinstance(given, dict):
+        for name, value in given.items():
+            if not isinstance(kept, dict) or name not in kept:
+                yield f"{place}.{name}"
+            else:
+                yield from _lost(value, kept[name], f"{place}.{name}")
+    elif isinstance(given, list):
+        for number, value in enumerate(given):
+            yield from _lost(value, kept[number], f"{place}[{number}]")

@@ -186,6 +186,7 @@ def test_each_task_is_in_the_pool_of_what_it_does(models: Path) -> None:
         "rollout.start": "registry",
         "rollout.watch": "registry",
         "stop_rollout.stop": "registry",
+        "backtest.replay": "training",
         "evermodel_guard.guard": "registry",
     }
 

@@ -81,7 +81,11 @@ class FreshEnvironment:
 
 
 def interpreter(version: str) -> str | None:
-    """Return a Python of a version: of the PATH, or of pyenv."""
+    """Return a Python of a version: one that ``EVERMODEL_TEST_PYTHONS`` names, of the PATH, or of pyenv."""
+    for given in filter(None, os.environ.get("EVERMODEL_TEST_PYTHONS", "").split(os.pathsep)):
+        asked = "import sys; print('%d.%d' % sys.version_info[:2])"
+        if subprocess.run([given, "-c", asked], capture_output=True, text=True).stdout.strip() == version:
+            return given
     done = subprocess.run(
         [UV, "python", "find", "--no-project", "--system", version], capture_output=True, text=True
     )

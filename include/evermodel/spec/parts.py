@@ -180,6 +180,11 @@ class TaskResources(SpecSection):
         None, pattern=_QUANTITY, description="Memory request and limit of the task's pod (Kubernetes)."
     )
     image: str | None = Field(None, min_length=1, description="Image of the task's pod (Kubernetes).")
+    pod: dict[str, Any] | None = Field(
+        None,
+        description="More of the spec of the task's pod, as Kubernetes has it: nodeSelector, tolerations, "
+        "serviceAccountName, volumes. The task's container is `base`.",
+    )
     python: str | None = Field(
         None, pattern=_ABSOLUTE, description="Python on the worker that runs the step, instead of Airflow's."
     )

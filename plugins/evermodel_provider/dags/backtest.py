@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from airflow.sdk import DAG
 
-from evermodel_provider.dag_parts import pulled
+from evermodel_provider.dag_parts import pulled, task_resources
 from evermodel_provider.operators.backtest import (
     BacktestPlanOperator,
     BacktestPolicyOperator,
@@ -36,6 +36,7 @@ def build(options: DagOptions, spec: ModelSpec) -> DAG:
             model=model,
             plan=pulled("plan", "plan"),
             map_index_template="{{ task.policy }}",
+            **task_resources(spec, "training"),
         ).expand(policy=plan.output)
         compare = BacktestReportOperator(task_id="compare", model=model, plan=pulled("plan", "plan"))
 

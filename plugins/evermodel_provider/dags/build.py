@@ -16,6 +16,7 @@ from evermodel.core.errors import PermanentError, SpecError
 from evermodel.core.names import require_known
 from evermodel.core.settings import Settings
 from evermodel.spec import load_specs
+from evermodel_provider.dag_parts import require_pods
 from evermodel_provider.dags.options import DagOptions
 
 if TYPE_CHECKING:
@@ -71,10 +72,24 @@ def build_dags(
 
 
 def _usable(only: str | None, place: Path | None) -> list[ModelSpec]:
-    specs, problems = load_specs(only, Settings.from_environment().with_models(place or ""))
-    for problem in problems:
-        log.warning("Left out: %s", problem.error)
+    specs, errors = _loaded(only, place)
+    for error in errors:
+        log.warning("Left out: %s", error)
     return specs
+
+
+def _loaded(only: str | None, place: Path | None) -> tuple[list[ModelSpec], list[SpecError]]:
+    """Return the specs that DAGs can be made of, and what is wrong with the others."""
+    specs, problems = load_specs(only, Settings.from_environment().with_models(place or ""))
+    usable, errors = [], [problem.error for problem in problems]
+    for spec in specs:
+        try:
+            require_pods(spec)
+        except SpecError as error:
+            errors.append(error)
+        else:
+            usable.append(spec)
+    return usable, errors
 
 
 def _built(kinds: Iterable[str], options: DagOptions, file: str) -> dict[str, DAG]:
@@ -119,9 +134,9 @@ def _raise_problems(kinds: list[str], place: Path | None) -> dict[str, DAG]:
             f"kinds: {BROKEN!r} with others in one file: its import error would hide their DAGs",
             f'write build_dags(..., kinds=["{BROKEN}"]) into a file of its own',
         )
-    _, problems = load_specs(None, Settings.from_environment().with_models(place or ""))
-    if problems:
-        raise SpecError("\n\n".join(str(problem.error) for problem in problems))
+    _, errors = _loaded(None, place)
+    if errors:
+        raise SpecError("\n\n".join(map(str, errors)))
     return {}
 
 
