@@ -17,7 +17,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from evermodel.core.errors import ModelFormatError
 from evermodel.modeling.estimators import build_pipeline
-from evermodel.modeling.model_store import load_files, load_model, log_model
+from evermodel.modeling.model_store import is_ready, load_files, load_model, log_model, models_of
 from evermodel.registry.tracking import connect
 from evermodel.spec import CandidateSpec
 from support.small_spec import small_spec
@@ -80,12 +80,13 @@ def test_what_a_failed_try_left_is_finished_by_the_next(
     client, scores = connect(mlflow_store), pipeline.predict_proba(frame.tail(5))
     run = client.create_run("0").info.run_id
 
-    def log(*, in_use: bool = True) -> str:
-        return log_model(client, run, pipeline, frame.tail(5), scores, PINS, in_use=in_use)
+    def log(earlier: str = "") -> str:
+        model = models_of(client, client.get_run(run)).get(earlier)
+        return log_model(client, run, pipeline, frame.tail(5), scores, PINS, earlier=model)
 
     def models() -> list[tuple[str, bool]]:
-        found = client.search_logged_models(["0"], f"source_run_id = '{run}'")
-        return [(f"models:/{model.model_id}", str(model.status) == "READY") for model in found]
+        found = models_of(client, client.get_run(run))
+        return [(uri, is_ready(model)) for uri, model in found.items()]
 
     def outputs() -> list[str]:
         return [f"models:/{output.model_id}" for output in client.get_run(run).outputs.model_outputs]
@@ -96,14 +97,14 @@ def test_what_a_failed_try_left_is_finished_by_the_next(
         )
         with pytest.raises(OSError, match="down"):
             log()
-    (left,) = models()
-    first = log()
-    assert left == (first, False)
+    ((left, ready),) = models()
+    first = log(left)
+    assert (first, ready) == (left, False)
     assert models() == [(first, True)]
-    assert log(in_use=False) == first  # no step has been told of it
+    assert log(first) == first  # no step has been told of it
     assert models() == [(first, True)]
     assert outputs() == [first]
-    second = log()  # a decision may name the first
+    second = log()
     assert sorted(models()) == sorted([(first, True), (second, True)])
     assert (load_model(client, first, tmp_path).pipeline.predict_proba(frame.tail(5)) == scores).all()
 

@@ -96,6 +96,9 @@ def test_a_version_names_the_snapshot_of_its_own_retrain(model: World) -> None:
 def test_a_step_that_runs_again_goes_on_with_its_last_output(model: World) -> None:
     retrain, own = extracted(model, "2013-03-25")
     (first,) = model.train(retrain, own.path)
+    assert model.train(retrain, own.path) == [first]
+    model.change(candidates=[{**FAST, "params": {"C": 10.0}}])
+    retrain = replace(retrain, spec=model.spec)
     (again,) = model.train(retrain, own.path)
 
     assert first.model_uri != again.model_uri

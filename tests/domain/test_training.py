@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from evermodel.core.errors import TrainingError
 from evermodel.core.settings import Settings
 from evermodel.modeling import estimators
-from evermodel.modeling.model_store import load_model
+from evermodel.modeling.model_store import load_model, models_of
 from evermodel.modeling.search import Trial
 from evermodel.modeling.training import TrainedCandidate, best_of, fit_final, rows_of, train_candidate
 from evermodel.modeling.trials import TrialLog
@@ -74,11 +74,13 @@ def _store(settings: Settings, table: pa.Table, name: str = ONE) -> str:
     return name
 
 
-def _train(spec: ModelSpec, snapshot: str, settings: Settings, key: str = "k") -> TrainedCandidate:
+def _train(
+    spec: ModelSpec, snapshot: str, settings: Settings, key: str = "k", recorded: str = ""
+) -> TrainedCandidate:
     client = connect(settings.tracking_uri)
     return train_candidate(
         spec, spec.candidates[0], snapshot=snapshot, as_of=AS_OF, run_key=f"{settings.lake}/{key}",
-        parent_run="", client=client, settings=settings,
+        parent_run="", client=client, settings=settings, recorded=recorded,
     )  # fmt: skip
 
 
@@ -131,6 +133,18 @@ def test_the_run_of_a_candidate_tells_what_was_measured_and_training_again_goes_
     assert run.data.metrics["validation_rows"] == 3 * 30
     assert run.data.metrics["validation_roc_auc"] == pytest.approx(first.validation)
     assert first.validation > 0.6
+
+
+def test_trained_again_the_recorded_model_stays_and_another_outcome_is_another_model(lake: Settings) -> None:
+    spec, snapshot = _spec(), _store(lake, _table())
+    first = _train(spec, snapshot, lake)
+    _, recorded = first.record(snapshot, AS_OF)
+    assert _train(spec, snapshot, lake, recorded=recorded) == first
+    client = connect(lake.tracking_uri)
+    assert list(models_of(client, client.get_run(first.mlflow_run))) == [first.model_uri]
+    other = _train(spec, snapshot, lake, recorded="an outcome of other code")
+    assert set(models_of(client, client.get_run(first.mlflow_run))) == {first.model_uri, other.model_uri}
+    assert other.model_uri != first.model_uri
 
 
 @pytest.mark.parametrize("part", ["train", "validation"])

@@ -172,8 +172,8 @@ class FaultWorld:
             if select.select([receiving], [], [], left)[0]:
                 parts.append(os.read(receiving, 1 << 16))
                 ended = not parts[-1]
-        with suppress(ProcessLookupError):
-            os.killpg(child, signal.SIGKILL) if not ended else None
+        if not ended:
+            _kill(child)
         os.waitpid(child, 0)
         os.close(receiving)
         seconds = time.monotonic() - began
@@ -322,6 +322,14 @@ def fault_world(*places: Any) -> Iterator[FaultWorld]:
         yield made
     finally:
         made.close()
+
+
+def _kill(process: int) -> None:
+    """Kill a process with its children, also before it has made its group."""
+    try:
+        os.killpg(process, signal.SIGKILL)
+    except ProcessLookupError:
+        os.kill(process, signal.SIGKILL)
 
 
 def _tables(connection: psycopg.Connection) -> dict[str, bytes]:

@@ -66,12 +66,9 @@ def log_model(
     requirements: Iterable[str],
     metrics: Iterable[MetricPoint] = (),
     threshold: float | None = None,
-    *,
-    in_use: bool = True,
+    earlier: LoggedModel | None = None,
 ) -> str:
     """Log a fitted pipeline as a model of an MLflow run, with signature and input example.
-
-    One of the run that a failed or killed try left unfinished is taken and finished.
 
     Parameters
     ----------
@@ -87,8 +84,8 @@ def log_model(
         Metrics of the run that are the model's as well.
     threshold
         Of its decisions, which is kept with the model; None without one.
-    in_use
-        Finished models of the run may be known to somebody; False has one of them replaced, too.
+    earlier
+        A model of the run that an earlier try left behind and nobody uses: it is replaced, and no other is made.
 
     Returns
     -------
@@ -106,7 +103,7 @@ def log_model(
     from mlflow.tracking.context.registry import resolve_tags
 
     (_, trusted), run = checked_dump(pipeline), client.get_run(run_id)
-    logged = _earlier(client, run, in_use=in_use) or client.create_logged_model(
+    logged = earlier or client.create_logged_model(
         run.info.experiment_id, "model", run_id, tags=resolve_tags(), params=run.data.params
     )
     outcome = "FAILED"
@@ -141,12 +138,17 @@ def log_model(
     return str(logged.model_uri)
 
 
-def _earlier(client: MlflowClient, run: Run, *, in_use: bool) -> LoggedModel | None:
-    """Return a model that an earlier try of the run left behind, and that nobody uses."""
+def models_of(client: MlflowClient, run: Run) -> dict[str, LoggedModel]:
+    """Return the models that a run has logged, by URI."""
     found = client.search_logged_models(
         [run.info.experiment_id], f"source_run_id = '{run.info.run_id}'", max_results=50
     )
-    return next((model for model in found if not in_use or str(model.status) != "READY"), None)
+    return {str(model.model_uri): model for model in found}
+
+
+def is_ready(model: LoggedModel) -> bool:
+    """Tell whether a model was logged to its end."""
+    return str(model.status) == "READY"
 
 
 def download(

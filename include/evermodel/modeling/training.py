@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from evermodel.modeling.fitting import (
     stops_early,
     training_job,
 )
-from evermodel.modeling.model_store import log_model
+from evermodel.modeling.model_store import is_ready, log_model, models_of
 from evermodel.modeling.tasks import FittedPipeline, primary
 from evermodel.modeling.trials import TrialLog, candidate_run, log_measures
 from evermodel.registry.tags import CHOSEN, TRAINED
@@ -89,7 +90,7 @@ def train_candidate(
     parent_run: str,
     client: MlflowClient,
     settings: Settings,
-    in_use: bool = True,
+    recorded: str = "",
 ) -> TrainedCandidate:
     """Choose a candidate's parameters, measure it before the test part, fit it as it ships, and log that model.
 
@@ -102,8 +103,9 @@ def train_candidate(
     run_key
         Idempotency key of the retrain; a candidate that runs again goes on in its MLflow run, and with the
         parameters that its search chose if it came so far.
-    in_use
-        See `log_model`.
+    recorded
+        What the retrain's run says of this candidate (`TrainedCandidate.record`), if it was trained before. A model
+        with that very outcome is not logged again.
 
     Raises
     ------
@@ -121,14 +123,22 @@ def train_candidate(
         points = log_measures(client, run, params=fitted.params, folds=fitted.folds, metrics=_counts(job))
         example = job.rows.frame.tail(5).reset_index(drop=True)
         answers = _answers(fitted.pipeline, example)
+        metric = spec.gate.metric
+        outcome = partial(
+            TrainedCandidate, candidate.name, mlflow_run=run_id, metric=metric,
+            validation=fitted.metrics[metric], params=fitted.params, threshold=fitted.threshold,
+        )  # fmt: skip
+        earlier = models_of(client, run)
+        ready = (outcome(model_uri=uri) for uri, model in earlier.items() if is_ready(model))
+        same = next((one for one in ready if one.record(snapshot, as_of)[1] == recorded), None)
+        if same is not None:
+            return same
+        unused = (model for model in earlier.values() if not (recorded and is_ready(model)))
         uri = log_model(
             client, run_id, fitted.pipeline, example, answers, _pins(candidate), points, fitted.threshold,
-            in_use=in_use,
+            next(unused, None),
         )  # fmt: skip
-    metric = spec.gate.metric
-    return TrainedCandidate(
-        candidate.name, uri, run_id, metric, fitted.metrics[metric], fitted.params, fitted.threshold
-    )
+    return outcome(model_uri=uri)
 
 
 def fit_final(

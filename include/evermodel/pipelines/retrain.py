@@ -76,7 +76,7 @@ class Retrain(RetrainRun):
             parent_run=run.info.run_id,
             client=self.client,
             settings=self.settings,
-            in_use=tag.TRAINED + candidate.name in run.data.tags,
+            recorded=run.data.tags.get(tag.TRAINED + candidate.name, ""),
         )
         self.mlflow_run(dict([trained.record(snapshot, self.as_of)]))
         return trained
