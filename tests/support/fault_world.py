@@ -168,12 +168,14 @@ class FaultWorld:
         os.close(sending)
         limit = HANGS_SECONDS if kill_after is None else kill_after
         parts, ended = [], False
-        while not ended and (left := began + limit - time.monotonic()) > 0:
-            if select.select([receiving], [], [], left)[0]:
-                parts.append(os.read(receiving, 1 << 16))
-                ended = not parts[-1]
-        if not ended:
-            _kill(child)
+        try:
+            while not ended and (left := began + limit - time.monotonic()) > 0:
+                if select.select([receiving], [], [], left)[0]:
+                    parts.append(os.read(receiving, 1 << 16))
+                    ended = not parts[-1]
+        finally:
+            if not ended:
+                _kill(child)
         os.waitpid(child, 0)
         os.close(receiving)
         seconds = time.monotonic() - began
