@@ -8,6 +8,8 @@ RAM := $(shell grep -qsE ' /dev/shm tmpfs [^ ]*rw' /proc/mounts && ! grep -qsE '
 	&& df -Pk /dev/shm | awk 'NR == 2 && $$4 > 4000000 {print "TMPDIR=/dev/shm"}')
 # Two processes, a file each at a time; tests/conftest.py has those that take longest come first.
 PYTEST := $(RAM) $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate --no-emit-index-url \
+	--python-version 3.12 --python-platform linux
 CODE := include plugins dags tests benchmarks .astro
 # Folders without a quick test: their imports alone take seconds.
 SLOW := integration production security
@@ -18,7 +20,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport AIRFLOW_HOME
 
 .DEFAULT_GOAL := help
-.PHONY: help env build demo quick quick-tests test test-install test-production test-faults check style types layers bench schema hashes docs clean
+.PHONY: help env build demo quick quick-tests test test-install test-production test-faults test-image check style types layers bench schema hashes docs clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -46,7 +48,7 @@ quick: ## All checks, and the tests that need no server and no registry
 	$(MAKE) --no-print-directory --output-sync --jobs 3 style types layers quick-tests
 
 quick-tests: $(READY)
-	$(PYTEST) -m "not (production or install or integration or server or registry or slow)" $(SLOW:%=--ignore=tests/%) $(ARGS)
+	$(PYTEST) -m "not (production or install or image or integration or server or registry or slow)" $(SLOW:%=--ignore=tests/%) $(ARGS)
 
 test: check ## All checks and all tests: what CI runs
 	$(PYTEST) --durations=10 $(ARGS)
@@ -60,6 +62,11 @@ test-production: $(READY) ## docker-compose.yaml as processes: Celery, PostgreSQ
 
 test-faults: $(READY) ## Every request of every step fails in every way, processes are killed, and the steps run again (ARGS="--faults 1000 --kills 300")
 	cd tests && $(RAM) ../$(BIN)/python -m faults.sweep $(ARGS)
+
+test-image: $(READY) ## Both images as root file systems, built without an engine: size, and the commands that run in them (as root)
+	rm -rf build/image
+	.ci/image build/image
+	$(BIN)/python -m pytest -v -m image tests/production/test_built_image.py $(ARGS)
 
 check: style types layers ## Style, types and layers, without tests
 
@@ -79,10 +86,10 @@ bench: $(READY) ## Measure against the tools one would pick instead (NAME=drift,
 schema: $(READY) ## Write the JSON Schema of the model spec, for editors
 	$(BIN)/evermodel schema --out include/models/model-spec.schema.json
 
-hashes: $(READY) ## Write the hashes of the production image's packages and their licences, after requirements have changed
-	$(BIN)/uv pip compile --quiet --no-deps --generate-hashes --no-header --no-annotate --no-emit-index-url \
-		--python-version 3.12 --python-platform linux requirements-production.txt \
-		--output-file include/deploy/requirements.hashes.txt
+hashes: $(READY) ## Write the hashes of the images' packages and their licences, after requirements have changed
+	$(COMPILE) --no-deps requirements-production.txt --output-file include/deploy/requirements.hashes.txt
+	printf 'hatchling\nobstore\n' | $(COMPILE) pyproject.toml --extra serve --extra sklearn --extra postgres - \
+		--constraints requirements-production.txt --output-file include/deploy/serving.hashes.txt
 	$(BIN)/python docs/licences.py
 
 docs: $(READY) ## Build the pages of docs/ into build/docs; a warning is an error

@@ -42,13 +42,17 @@ def test_what_runs_once_is_limited_too(services: dict[str, Any]) -> None:
 
 
 def test_every_service_of_our_image_builds_a_stage_that_exists(services: dict[str, Any]) -> None:
-    ours = {name: s for name, s in services.items() if s["image"].startswith("${EVERMODEL_IMAGE")}
+    ours = {
+        name: s
+        for name, s in services.items()
+        if s["image"].startswith(("${EVERMODEL_IMAGE", "${EVERMODEL_SERVING_IMAGE"))
+    }
     assert len(ours) > 8
     assert ours.keys() == {name for name, service in services.items() if "build" in service}
     for name, service in ours.items():
         build = service["build"]
         assert (PROJECT / build["context"] / "Dockerfile").is_file(), name
-        assert build["target"] == "production", name
+        assert build["target"] == ("serving" if name == "serving" else "production"), name
         assert build["target"] in stages(), name
         assert build["args"] == {"EVERMODEL_COMMIT": "${EVERMODEL_COMMIT:-}"}, name
 

@@ -58,11 +58,14 @@ def test_the_image_has_the_executors_of_compose_and_of_kubernetes() -> None:
 
 
 def test_ci_says_which_commit_it_builds_and_pushes_none_of_a_pull_request() -> None:
-    assert 'ARG EVERMODEL_COMMIT=""\nENV EVERMODEL_COMMIT=$EVERMODEL_COMMIT' in stages()["production"]
     flow = yaml.safe_load((PROJECT / ".github" / "workflows" / "image.yml").read_text(encoding="utf-8"))
     steps = {step["uses"].split("@")[0]: step for step in flow["jobs"]["build"]["steps"]}
     build = steps["docker/build-push-action"]["with"]
-    assert build["target"] in stages()
+    assert build["target"] == "${{ matrix.target }}"
+    made = [image["target"] for image in flow["jobs"]["build"]["strategy"]["matrix"]["include"]]
+    assert made == ["production", "serving"]
+    for stage in made:
+        assert 'ARG EVERMODEL_COMMIT=""\nENV EVERMODEL_COMMIT=$EVERMODEL_COMMIT' in stages()[stage]
     assert build["build-args"] == "EVERMODEL_COMMIT=${{ github.sha }}"
     assert build["push"] == "${{ github.event_name != 'pull_request' }}"
     assert steps["docker/login-action"]["if"] == "github.event_name != 'pull_request'"

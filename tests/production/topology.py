@@ -79,10 +79,10 @@ def resolved(site: Path, extras: Mapping[str, str]) -> dict[str, Any]:
     return found
 
 
-def image_environment() -> dict[str, str]:
-    """Return what the Dockerfile's stage `production` sets."""
+def image_environment(stage: str = "production") -> dict[str, str]:
+    """Return what a stage of the Dockerfile sets."""
     found: dict[str, str] = {}
-    for block in _VARIABLE.findall(stages()["production"]):
+    for block in _VARIABLE.findall(stages()[stage]):
         pairs = (part.split("=", 1) for part in block.replace("\\\n", " ").split())
         # A build argument that nobody gives is empty.
         found.update((name, "" if value.startswith("$") else value) for name, value in pairs)

@@ -13,8 +13,9 @@ from urllib.parse import urlparse
 import pytest
 from fastapi.testclient import TestClient
 
-from evermodel.core.errors import ModelChangedError
+from evermodel.core.errors import ModelChangedError, PromotionError
 from evermodel.deployment.eligibility import decision_of
+from evermodel.deployment.promotion import promote_version
 from evermodel.evaluation.decision import Decision
 from evermodel.modeling.model_store import download, load_model
 from evermodel.pipelines.retrain import Retrain
@@ -87,9 +88,10 @@ def test_changed_missing_and_added_files_are_named_and_not_deployed(
         shutil.rmtree(folder)
         shutil.copytree(copy, folder)
     change(folder)  # a tag that is made to fit does not help: the decision says what was evaluated
-    world.client.set_model_version_tag(world.name, version, CONTENT, content_digest({}))
-    with pytest.raises(ModelChangedError, match="was changed"):
-        retrain.deploy(version, "test")
+    for forged in ({}, hash_files(folder)):
+        world.client.set_model_version_tag(world.name, version, CONTENT, content_digest(forged))
+        with pytest.raises(ModelChangedError, match="was changed"):
+            retrain.deploy(version, "test")
     world.client.delete_model_version_tag(world.name, version, CONTENT)
     with pytest.raises(ModelChangedError, match="was changed"):
         retrain.deploy(version, "test")
@@ -107,6 +109,8 @@ def test_the_last_good_version_answers_when_a_newer_one_was_changed(
     world, first, retrain = challenger
     retrain.deploy(first, "test")
     registry, second = ModelRegistry(world.client), same_again(world, first)
+    with pytest.raises(PromotionError, match="version 2 is one on model"):  # it was copied
+        promote_version(world.client, world.name, second, by="ada", reason="x", run_key="k", force=True)
     with TestClient(create_app([world.name], world.settings, poll_seconds=0.1)) as client:
         assert state_of(client)["version"] == first
         told = change(stored(world, second))

@@ -9,31 +9,64 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
+from traceback import format_exception
 
 import pytest
 import yaml
 
 from evermodel.cli.diagnostics.remote import check_remote
 from evermodel.cli.local_stack.ports import free_port
+from evermodel.core.database.database import Database
 from evermodel.core.errors import EvermodelError
 from evermodel.core.logins import login_of, query_of, with_login
 from evermodel.core.settings import Settings
+from evermodel.core.storage import client, storage_path
+from evermodel.data.foreign_log import label_source, reference_source
+from evermodel.data.sources import arrival, read_events
 from evermodel.monitoring.performance.scrape import _scrape
 from evermodel.registry.tracking import connect
 from evermodel.reports.overview.server import TrackingServer
 from evermodel.spec import load_spec
+from evermodel.spec.window import Window
 from support.airflow_runs import claim_airflow_home, retrain
 from support.flights import World
 from support.paths import SAMPLE
+from support.small_spec import small_spec
 
 claim_airflow_home()
 
 CANARIES = {
     name: f"canary{number}k3y"
     for number, name in enumerate(
-        ("tracking", "remote", "serving", "token", "query", "staging", "spec", "slack", "signing", "source"),
-        1,
+        (
+            "tracking",
+            "remote",
+            "serving",
+            "token",
+            "query",
+            "staging",
+            "spec",
+            "slack",
+            "signing",
+            "source",
+            "database",
+            "other database",
+            "registry",
+            "other remote",
+            "tokens",
+            "key",
+            "session",
+            "account",
+            "hook",
+            "endpoint",
+            "mail",
+            "extra",
+            "signature",
+            "host",
+        ),
+        11,
     )
 }
 
@@ -52,9 +85,57 @@ def environment(tracking: str | None = None) -> dict[str, str]:
         "EVERMODEL_SERVING_TOKEN": CANARIES["token"],
         "EVERMODEL_MLFLOW_STAGING": closed(login=CANARIES["staging"]),
         "EVERMODEL_SLACK_SIGNING_SECRET": CANARIES["signing"],
+        "EVERMODEL_SLACK_SIGNING_SECRET_OTHER": CANARIES["signing"],
+        "EVERMODEL_SOURCE_DVC_REMOTE": closed(login=CANARIES["other remote"]),
+        "EVERMODEL_DATABASE_PROD": closed("postgresql+psycopg", CANARIES["other database"]),
+        "EVERMODEL_SERVING_TOKENS": f"{CANARIES['tokens']} predict caller:shop",
+        "AWS_ACCESS_KEY_ID": CANARIES["host"],
+        "AWS_SECRET_ACCESS_KEY": CANARIES["key"],
+        "AWS_SESSION_TOKEN": CANARIES["session"],
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{free_port()}",
+        "AZURE_STORAGE_CONNECTION_STRING": (
+            f"AccountName=a;AccountKey={CANARIES['account']}A;BlobEndpoint=http://127.0.0.1:{free_port()}/a;"
+        ),
+        **connections(),
+        "SPEC_SECRET": CANARIES["spec"],
+    }
+
+
+def connections() -> dict[str, str]:
+    """Return Airflow's connections, in each form that one can have."""
+    hook = {
+        "conn_type": "http",
+        "host": f"http://127.0.0.1:{free_port()}",
+        "login": "ada",
+        "password": CANARIES["hook"],
+    }
+    mail = {
+        "conn_type": "smtp",
+        "host": "127.0.0.1",
+        "port": free_port(),
+        "login": "ada",
+        "password": CANARIES["mail"],
+    }
+    wide = {
+        "conn_type": "postgres",
+        "host": "127.0.0.1",
+        "port": free_port(),
+        "extra": {"password": CANARIES["extra"]},
+    }
+    return {
         "AIRFLOW_CONN_SLACK_API_DEFAULT": json.dumps({"conn_type": "slack", "password": CANARIES["slack"]}),
         "AIRFLOW_CONN_SALES": f"postgres://ada:{CANARIES['source']}@127.0.0.1:{free_port()}/shop",
-        "SPEC_SECRET": CANARIES["spec"],
+        "AIRFLOW_CONN_WIDE": json.dumps(wide),
+        "AIRFLOW_CONN_HOOK": json.dumps({**hook, "extra": {"endpoint": f"in?code={CANARIES['endpoint']}"}}),
+        "AIRFLOW_CONN_MAIL": json.dumps(mail),
+    }
+
+
+def servers() -> dict[str, str]:
+    """Return the settings by which evermodel itself works; none of these servers answers."""
+    return {
+        "EVERMODEL_DATABASE": closed("postgresql+psycopg", CANARIES["database"]),
+        "MLFLOW_REGISTRY_URI": closed(login=CANARIES["registry"]),
     }
 
 
@@ -76,7 +157,7 @@ def files_in(*folders: Path) -> Iterable[tuple[str, bytes]]:
 
 
 def test_settings_hold_no_login_and_clients_find_it() -> None:
-    env = environment()
+    env = {**environment(), **servers()}
     settings = Settings.from_environment(env)
     assert not found_in(
         [("repr", repr(settings)), ("json", settings.model_dump_json()), ("text", str(settings))]
@@ -84,13 +165,49 @@ def test_settings_hold_no_login_and_clients_find_it() -> None:
     assert login_of(settings.tracking_uri) == ("ada", CANARIES["tracking"])
     assert with_login(settings.dvc_remote) == env["EVERMODEL_DVC_REMOTE"]
     assert query_of(settings.serving_urls[1]) == {"token": CANARIES["query"]}
+    assert with_login(settings.database_url) == env["EVERMODEL_DATABASE"]
 
 
-def test_an_error_of_each_client_hides_the_login(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+SOURCES = [
+    {
+        "kind": "sql",
+        "connection": "sales",
+        "query": "select * from t where at between {{ start }} and {{ end }}",
+    },
+    {"kind": "ibis", "connection": "sales", "table": "t"},
+    {"kind": "ibis", "connection": "wide", "table": "t"},
+    {"path": f"s3://lake/a.parquet?X-Amz-Signature={CANARIES['signature']}"},
+]
+
+
+def send_to_hook(name: str) -> None:
+    """Send an event to a connection as the drift DAG does."""
+    from evermodel.alerts.cloud_events import send_events
+    from evermodel_provider.connections import AirflowConnections
+    from evermodel_provider.operators.events import _address, _headers
+
+    fields = AirflowConnections().fields(name)
+    send_events(_address(fields), [{"id": "e"}], _headers(fields), f"connection {name}")
+
+
+@pytest.mark.timeout(120)
+def test_an_error_of_each_client_hides_the_login(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO")
     caplog.set_level("DEBUG", "httpx")
     settings = Settings.from_environment({**environment(), "EVERMODEL_HOME": str(tmp_path)})
     said: list[str] = []
+    for name, value in environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setitem(client._RETRY, "max_retries", 0)
+    day = Window(datetime(2026, 1, 5, tzinfo=UTC), datetime(2026, 1, 6, tzinfo=UTC))
     for call in (
+        *(lambda source=source: arrival(small_spec(source=source), day) for source in SOURCES),
+        lambda: Database(servers()["EVERMODEL_DATABASE"]).reading().__enter__(),
+        *(lambda lake=lake: storage_path(lake, "lake").exists() for lake in ("s3://lake/x", "az://lake/x")),
+        lambda: storage_path(f"s3://ada:{CANARIES['key']}@lake/x", "EVERMODEL_LAKE"),
+        lambda: send_to_hook("hook"),
         lambda: connect(settings.tracking_uri),
         lambda: TrackingServer(settings.tracking_uri).models(),
         lambda: next(iter(check_remote(settings))),
@@ -99,9 +216,10 @@ def test_an_error_of_each_client_hides_the_login(tmp_path: Path, caplog: pytest.
         try:
             said.append(str(call()))
         except EvermodelError as error:
-            said.append(str(error))
-    assert len(said) == 5
-    assert all("127.0.0.1" in text or "refused" in text for text in said)
+            said.append("".join(format_exception(error)))  # with all that a log of it would show
+    assert len(said) == 14
+    told = ("127.0.0.1", "refused", "cannot be", "with a login", "does not take")
+    assert [text for text in said if not any(sign in text for sign in told)] == []
     assert not found_in([("messages", "\n".join(said)), ("log", caplog.text)])
     assert not found_in(files_in(tmp_path))
 
@@ -154,6 +272,46 @@ def test_a_spec_is_logged_as_written(secretive: World) -> None:
     assert not found_in([("error", str(refused.value))])
 
 
+EVERYWHERE = """
+name: everywhere
+task: binary
+source:
+  path: s3://lake/a.parquet?sig=${SPEC_SECRET}
+  tables: {events: {path: "https://127.0.0.1:9/events.parquet?sig=${SPEC_SECRET}", time_column: at, key: id, lateness: 1h}}
+time_column: at
+id_column: id
+label: {column: late, delay: 1d}
+features:
+  numeric: [amount, events_7d]
+  aggregates: [{name: events_7d, table: events, function: count, over: 7d}]
+watch:
+  prediction: score
+  labels: {source: {kind: python, function: "labels:read", arguments: {password: "${SPEC_SECRET}", in: [{it: "x ${SPEC_SECRET}"}]}}}
+  reference: {start: 2026-01-05, end: 2026-01-08, source: {path: "abfs://a/b.parquet?sv=1&sig=${SPEC_SECRET}"}}
+alerts:
+  notifiers: [{notifier: "a.b.C", arguments: {url: "https://hooks.example/${SPEC_SECRET}"}}]
+"""
+
+
+def test_a_secret_in_every_place_of_a_spec_is_logged_as_a_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPEC_SECRET", CANARIES["spec"])
+    file = tmp_path / "everywhere.yaml"
+    file.write_text(EVERYWHERE)
+    spec = load_spec(file)
+    logged = json.dumps(spec.unexpanded())
+    assert logged.count("${SPEC_SECRET}") == EVERYWHERE.count("${SPEC_SECRET}")
+    apart = [label_source(spec), reference_source(spec)]
+    told = [one.source.told for one in (spec, *apart) if one is not None]
+    assert len(told) == 3
+    day, said = Window(datetime(2026, 1, 5, tzinfo=UTC), datetime(2026, 1, 6, tzinfo=UTC)), []
+    with pytest.raises(EvermodelError) as failed:
+        read_events(spec, "events", day)
+    said.append("".join(format_exception(failed.value)))
+    assert not found_in([("logged", logged), ("told", str(told)), ("errors", str(said))])
+
+
 @pytest.mark.integration
 @pytest.mark.timeout(600)
 def test_the_command_line_leaves_no_secret_anywhere(
@@ -162,14 +320,16 @@ def test_the_command_line_leaves_no_secret_anywhere(
     """With every service up, then with each of them down: what was printed, written and passed on is searched."""
     name = secretive.name
     login = mlflow_server.replace("://", f"://ada:{CANARIES['tracking']}@")
-    down = {**os.environ, **environment()}
-    up = {**down, **secretive.environment, "MLFLOW_TRACKING_URI": login}
+    down = {**os.environ, **environment(), **servers()}
+    up = {**os.environ, **environment(), **secretive.environment, "MLFLOW_TRACKING_URI": login}
 
     seen = [*_command(up, "train", name, "--as-of", "2013-03-11"), *_command(up, "reproduce", name, "1")]
     assert "is reproduced" in seen[2][1]
     seen += _command(up, "doctor")
+    down |= {"EVERMODEL_MODELS": str(secretive.settings.models)}
     for words in (("train", name), ("doctor",), ("promote", name, "1", "--reason", "x")):
-        seen += _command({**down, "EVERMODEL_MODELS": str(secretive.settings.models)}, *words)
+        seen += _command(down, *words)
+    seen += _command({**down, "EVERMODEL_LAKE": "s3://lake/x"}, "doctor", "--only", "lake", "--only", "DVC")
     assert not found_in([*seen, *files_in(secretive.settings.home, secretive.settings.lake, stored)])
 
 
@@ -202,7 +362,7 @@ def test_airflow_leaves_no_secret_in_its_database_or_logs(
     """XComs, rendered templates and logs of a whole retrain, with logins in Airflow's connections."""
     server = mlflow_server.removeprefix("http://")
     for variable, value in environment().items():
-        if variable.startswith("AIRFLOW_CONN") or "TOKEN" in variable or "SIGNING" in variable:
+        if not variable.startswith(("MLFLOW_", "EVERMODEL_DVC")):
             monkeypatch.setenv(variable, value)
     monkeypatch.setenv("AIRFLOW_CONN_MLFLOW_DEFAULT", f"mlflow://ada:{CANARIES['tracking']}@{server}")
     done = retrain(secretive, "2013-03-11")

@@ -17,7 +17,8 @@ import yaml
 from support.dockerfile import stages
 from support.paths import PROJECT, load_script
 
-HASHES = PROJECT / "include" / "deploy" / "requirements.hashes.txt"
+DEPLOY = PROJECT / "include" / "deploy"
+LISTS = {"production": "requirements.hashes.txt", "serving": "serving.hashes.txt"}  # by stage of the image
 WORKFLOWS = sorted((PROJECT / ".github" / "workflows").glob("*.yml"))
 PERMISSIVE = re.compile(
     r"MIT|Apache|BSD|ISC|PSF|Python Software Foundation|MPL|Mozilla|Zope|Unlicense|CC0|CNRI|Zlib|Artistic"
@@ -42,10 +43,10 @@ def canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def listed() -> dict[tuple[str, str], list[str]]:
+def listed(stage: str) -> dict[tuple[str, str], list[str]]:
     """Return the hashes of each package; every line of the file is a package or a hash."""
     found: dict[tuple[str, str], list[str]] = {}
-    for line in HASHES.read_text(encoding="utf-8").splitlines():
+    for line in (DEPLOY / LISTS[stage]).read_text(encoding="utf-8").splitlines():
         package = re.fullmatch(r"([\w.-]+)(?:\[[\w,-]+\])?==([^\s;]+)(?: ; [^\\]+)? \\", line)
         if package:
             found[canonical(package[1]), package[2]] = []
@@ -57,24 +58,37 @@ def listed() -> dict[tuple[str, str], list[str]]:
 
 
 def test_every_production_package_is_listed_with_its_hashes_and_nothing_else(licences: ModuleType) -> None:
-    found, wanted = listed(), {(canonical(name), version) for name, version in licences.pins()}
+    found, wanted = listed("production"), {(canonical(name), version) for name, version in licences.pins()}
     assert len(wanted) > 250
     assert found.keys() == wanted, "run make hashes"
     assert all(hashes and len(set(hashes)) == len(hashes) for hashes in found.values())
 
 
-def test_the_image_installs_by_hash_only() -> None:
-    stage = stages()["production"].replace("\\\n", "")
-    installs = [" ".join(line.split()) for line in re.findall(r"pip install [^\n&]*", stage)]
-    (by_hash,) = [line for line in installs if "--require-hashes -r requirements.hashes.txt" in line]
+def test_the_serving_image_installs_files_of_the_production_image() -> None:
+    served, produced = listed("serving"), listed("production")
+    assert 40 < len(served) < 90
+    assert served.items() <= produced.items(), "run make hashes"
+
+
+@pytest.mark.parametrize(
+    ("stage", "packages", "builds"),
+    [
+        ("production", ". ./plugins", {"setuptools", "hatchling", "trove-classifiers"}),
+        ("serving", ".", {"hatchling", "trove-classifiers"}),
+    ],
+)
+def test_the_image_installs_by_hash_only(stage: str, packages: str, builds: set[str]) -> None:
+    text, file = stages()[stage].replace("\\\n", ""), LISTS[stage]
+    installs = [" ".join(line.split()) for line in re.findall(r"pip install [^\n&]*", text)]
+    (by_hash,) = [line for line in installs if f"--require-hashes -r {file}" in line]
     # What has no wheel is built by packages of the list, and so is evermodel's own wheel.
-    assert "--build-constraints requirements.hashes.txt" in by_hash
+    assert f"--build-constraints {file}" in by_hash
     installs.remove(by_hash)
     assert sorted(installs) == [
-        "pip install --no-cache-dir --no-build-isolation --no-deps . ./plugins",
+        f"pip install --no-cache-dir --no-build-isolation --no-deps {packages}",
         "pip install --no-cache-dir uv==0.13.9",
     ]
-    assert {"setuptools", "hatchling", "trove-classifiers"} <= {name for name, _ in listed()}
+    assert builds <= {name for name, _ in listed(stage)}
 
 
 def test_a_package_with_another_hash_is_refused(tmp_path: Path) -> None:

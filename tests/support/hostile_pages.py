@@ -14,7 +14,9 @@ from evermodel.core.html import render
 from evermodel.data.validation.profile import ColumnProfile, SnapshotProfile
 from evermodel.data.validation.report import CheckResult, ValidationReport
 from evermodel.evaluation.decision import Gate
+from evermodel.monitoring.drift.verdict import Bin
 from evermodel.monitoring.problems import Problem
+from evermodel.reports.drift_page import drift_page
 from evermodel.reports.retrain.decision_page import decision_page
 from evermodel.reports.retrain.document import PageTable
 from evermodel.reports.retrain.model_card import Card, Tried
@@ -54,6 +56,13 @@ def a_validation_page(text: str) -> str:
     report = ValidationReport("small", 9, checks, 1, f"_{text}", f"_{text}")
     profile = SnapshotProfile(9, 9, "", "", {text: ColumnProfile(text, False, values={text: 3}, distinct=1)})
     return validation_page(small_spec(), report, profile, None, text)
+
+
+def a_drift_page(text: str) -> str:
+    bins = (Bin(text, 0.5, 0.5),)
+    column = a_column(column=text, summary=f"_{text}", measure=text, bins=bins, severity="critical")
+    problems = (Problem("quality", "critical", f"_{text}"),)
+    return drift_page(a_verdict(model=text, version=text, reason=text, columns=(column,), problems=problems))
 
 
 def a_backtest_page(text: str) -> str:
@@ -99,4 +108,4 @@ def a_thread(text: str) -> str:
     return thread_html(first, [b"png", first])
 
 
-PAGES = [a_card, a_validation_page, a_backtest_page, a_description, a_preview, a_thread]
+PAGES = [a_card, a_validation_page, a_drift_page, a_backtest_page, a_description, a_preview, a_thread]

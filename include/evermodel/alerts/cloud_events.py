@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from evermodel.core.errors import PermanentError, TransientError
+from evermodel.core.logins import log_hosts_only
 from evermodel.monitoring.drift.verdict import DriftVerdict
 
 _SYSTEM = "evermodel"
@@ -93,6 +94,7 @@ def send_events(url: str, events: Iterable[Event], headers: Mapping[str, str], s
     """
     import httpx
 
+    log_hosts_only()
     with httpx.Client(timeout=_SECONDS, headers=dict(headers)) as client:
         for event in events:
             kind = {"Content-Type": "application/cloudevents+json; charset=utf-8"}

@@ -95,14 +95,24 @@ def ask(
     url, query, login = f"{bare.rstrip('/')}{path}", query_of(bare), login_of(bare)
     token = token_of(bare)
     sent = {**({"Authorization": f"Bearer {token}"} if token else {}), **(headers or {})}
-    logging.getLogger("httpx").addFilter(_without_query)  # it writes the address of every request
+    log_hosts_only()
     return httpx.get(url, params=query, auth=login, headers=sent, timeout=timeout, trust_env=False, **options)
 
 
-def _without_query(record: logging.LogRecord) -> bool:
+def log_hosts_only() -> None:
+    """Have httpx log the host of a request and no more: path and query of a webhook are its password."""
+    logging.getLogger("httpx").addFilter(_with_hosts_only)
+
+
+def _with_hosts_only(record: logging.LogRecord) -> bool:
     if isinstance(record.args, tuple):
-        record.args = tuple(without_login(str(a)) if "://" in str(a) else a for a in record.args)
+        record.args = tuple(_host(str(a)) if "://" in str(a) else a for a in record.args)
     return True
+
+
+def _host(address: str) -> str:
+    scheme, _, rest = without_login(address).partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}"
 
 
 def address_of(url: str) -> str | None:

@@ -15,6 +15,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from evermodel.core.errors import SourceError
+from evermodel.core.logins import without_login
 from evermodel.spec.window import Window
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def inference_table(
             name = record.get("client_request_id") or record["databricks_request_id"]
             if str(record.get("status_code") or 200) != "200":
                 continue
-            place = f"{path}: request {name}"
+            place = f"{without_login(path) if '://' in path else path}: request {name}"
             with _reading(place):
                 at = (epoch + timedelta(milliseconds=record["timestamp_ms"])).isoformat()
                 asked, told = (json.loads(record[side]) for side in ("request", "response"))
@@ -125,7 +126,7 @@ def _reading(place: str) -> Iterator[None]:
     """Name the place of what cannot be read."""
     try:
         yield
-    except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
+    except (KeyError, ValueError, TypeError, IndexError, AttributeError, RecursionError) as error:
         raise SourceError(
             f"{place} cannot be read: {type(error).__name__}: {error}",
             "check that the file is of this format, and `features` and `answer` of the source's arguments",
@@ -141,7 +142,7 @@ def _lines(path: str, start: datetime, end: datetime) -> Iterator[tuple[str, Map
         for file in fsspec.open_files(path.format(day=day) if day else path, "rt", encoding="utf-8"):
             with file as lines:
                 for number, line in enumerate(lines, 1):
-                    place = f"{file.path}, line {number}"
+                    place = f"{without_login(file.path) if '://' in file.path else file.path}, line {number}"
                     with _reading(place):
                         if line.strip():
                             yield place, json.loads(line)

@@ -14,9 +14,10 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from evermodel.core.atomic import write_text
-from evermodel.core.errors import StorageUnavailableError
+from evermodel.core.errors import StorageUnavailableError, UnsafePathError
 from evermodel.core.extras import named_extras
 from evermodel.core.formats import loads, stamped
+from evermodel.core.paths import inside
 from evermodel.core.storage import BucketPath, StoragePath, files_in, path_in
 from evermodel.data.delta_log import (
     Change,
@@ -147,7 +148,7 @@ class DayTable:
         if not notes:
             return
         with ThreadPoolExecutor(_AT_ONCE, "pending") as pool:
-            found = [pending for pending in pool.map(PendingFile.read, notes) if pending is not None]
+            found = [pending for pending in pool.map(self._pending, notes) if pending is not None]
         columns = self.columns()
         accepted = []
         for pending in found:
@@ -155,10 +156,7 @@ class DayTable:
                 columns = pending.joined_to(columns)
                 accepted.append(pending)
             except pa.ArrowException as error:
-                _LOG.warning(
-                    'event=log_file_refused table=%s file=%s error="%s"', self.root, pending.file.path, error
-                )
-                write_text(pending.note.with_suffix(".refused"), pending.note.read_text(encoding="utf-8"))
+                self._put_aside(pending.note, pending.file.path, error)
 
         def plan(state: TableState) -> Change | None:
             new = [one for one in accepted if state.last_number(one.key) < one.number]
@@ -169,6 +167,22 @@ class DayTable:
             self.commit(columns, plan)
         for pending in found:
             pending.note.unlink(missing_ok=True)
+
+    def _pending(self, note: StoragePath) -> PendingFile | None:
+        """Read what was announced; None if it is committed by now, or names no file of this table."""
+        pending = PendingFile.read(note)
+        try:
+            if pending is not None:
+                inside(self.root, pending.file.path)
+            return pending
+        except UnsafePathError as error:
+            self._put_aside(note, note.name, error)
+            note.unlink(missing_ok=True)
+            return None
+
+    def _put_aside(self, note: StoragePath, file: str, error: Exception) -> None:
+        _LOG.warning('event=log_file_refused table=%s file=%s error="%s"', self.root, file, error)
+        write_text(note.with_suffix(".refused"), note.read_text(encoding="utf-8"))
 
     def commit(self, schema: pa.Schema, plan: Plan) -> None:
         """Change the table in one step, planned anew whenever another writer was faster.

@@ -16,6 +16,7 @@ from evermodel.core.paths import inside
 from evermodel.core.storage import StoragePath
 from evermodel.data.prediction_log import log_schema, write_days
 from evermodel.data.sources import stream_window
+from evermodel.data.validation.scan import name as name_in_sql
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window, parse_moment, whole_day
 
@@ -193,7 +194,7 @@ def _cast(spec: ModelSpec, name: str, values: Any, kind: pa.DataType) -> Any:
 
 def _fingerprint(database: duckdb.DuckDBPyConnection, table: pa.Table) -> str:
     """Return what identifies the rows of a day, in whatever order they are."""
-    columns = ", ".join(f'"{name}"' for name in table.column_names)
+    columns = ", ".join(map(name_in_sql, table.column_names))
     database.register("day", table)
     found = database.execute(f"SELECT sum(hash({columns})::HUGEINT)::VARCHAR FROM day").fetchall()
     return f"{table.num_rows}:{found[0][0]}"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evermodel.core.formats import JsonData
+from evermodel.core.paths import inside
 from evermodel.core.storage import StoragePath, path_in, readable
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class TableFile:
     def new(cls, root: StoragePath, day: date, source: str, name: str = "") -> TableFile:
         """Return a file that is still to be written, under a name that no other file has."""
         name = name or f"part-{uuid.uuid4().hex}.parquet"
-        return cls(root / f"{_DAY}{day.isoformat()}" / f"{_SOURCE}{source}" / name, day, source)
+        return cls(inside(root, f"{_DAY}{day.isoformat()}", f"{_SOURCE}{source}", name), day, source)
 
     @classmethod
     def plain(cls, path: StoragePath) -> TableFile:

@@ -14,7 +14,7 @@ from evermodel.registry.approval import AUTO, Approval
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.registry_entry import Promotion, RegistryEntry
 from evermodel.registry.retrain_run import DECISION_FILE, retrain_of
-from evermodel.registry.tags import DECISION, ORIGIN
+from evermodel.registry.tags import DECISION, ORIGIN, RUN_KEY
 from evermodel.registry.tracking import may_pass, read_json
 
 if TYPE_CHECKING:
@@ -99,14 +99,29 @@ def decision_of(client: MlflowClient, version: ModelVersion) -> Decision:
     run, model = retrain_of(client, version), version.name
     if run is not None:
         try:
-            return Decision.from_json(read_json(client, run.info.run_id, DECISION_FILE))
+            decision = Decision.from_json(read_json(client, run.info.run_id, DECISION_FILE))
         except (MlflowException, OSError) as error:
             if may_pass(error):
                 raise
+        else:
+            return _own(decision, version)
     raise PromotionError(
         f"model {model}: version {version.version} has no decision",
         f"retrain (evermodel train {model}), which evaluates a version; --force does not replace a decision",
     )
+
+
+def _own(decision: Decision, version: ModelVersion) -> Decision:
+    """Return the decision, or raise if it was copied from another model or retrain."""
+    key, made = version.tags.get(RUN_KEY, ""), decision.run_key
+    # A version of another environment has that one's key behind its own.
+    same = key == made or (ORIGIN in version.tags and key.endswith(f"/{made}"))
+    if decision.model != version.name or not same:
+        raise PromotionError(
+            f"model {version.name}: the decision on version {version.version} is one on model {decision.model}, retrain {made}",
+            "retrain; what put another decision in its place needs an investigation",
+        )
+    return decision
 
 
 def require_ship(decision: Decision) -> None:

@@ -15,6 +15,7 @@ from evermodel.core.database.lease import leased
 from evermodel.core.database.schema import open_database
 from evermodel.core.errors import SettingsError
 from evermodel.core.formats import JsonData, loads, stamped
+from evermodel.core.paths import inside
 from evermodel.core.settings import Settings
 from evermodel.core.storage import StoragePath, path_in, storage_path
 from evermodel.data.day_table import DayTable
@@ -70,6 +71,8 @@ class Migration:
     ------
     SettingsError
         The source is no folder, or is the lake itself.
+    UnsafePathError
+        A symbolic link in the source leads out of it.
     """
 
     def __init__(self, source: Path, settings: Settings, remote: Path | None = None) -> None:
@@ -129,6 +132,7 @@ class Migration:
         for file in sorted(self.source.rglob("*")):
             parts = file.relative_to(self.source).parts
             hidden = any(part.startswith(".") for part in parts)
+            inside(self.source, *parts)  # what a link shows of this machine is none of the lake's content
             if file.is_file() and not hidden and file.suffix not in (".tmp", ".lock") and len(parts) > 1:
                 yield file
 

@@ -88,9 +88,9 @@ def require_judged(client: MlflowClient, version: ModelVersion, files: Mapping[s
         A file differs, or the decision does.
     """
     what, tagged = f"model {version.name}: version {version.version}", version.tags.get(CONTENT)
-    if tagged == content_digest(files):
+    judged = _judged_files(client, version, what)  # a tag can be made to fit other files
+    if not judged and tagged == content_digest(files):
         return
-    judged = _judged_files(client, version, what)
     if not judged and tagged is None:
         _LOG.warning(
             "event=no_file_hashes model=%s version=%s detail=%s",
@@ -99,7 +99,7 @@ def require_judged(client: MlflowClient, version: ModelVersion, files: Mapping[s
         return
     if judged:
         require_same(files, judged, what)
-    if tagged is not None:
+    if tagged is not None and tagged != content_digest(files):
         raise ModelChangedError(f"{what}: its tag {CONTENT} is not that of its decision", _ADVICE)
 
 

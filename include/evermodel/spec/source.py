@@ -6,9 +6,11 @@ import re
 import string
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Discriminator, Field, JsonValue, Tag, model_validator
 
+from evermodel.core.logins import without_login
 from evermodel.spec.features import EventTable
 from evermodel.spec.parts import Column, Span, SpecSection
 
@@ -89,6 +91,22 @@ class BaseSource(SpecSection):
         """Where the rows come from, for people."""
         raise NotImplementedError
 
+    @property
+    def hides(self) -> bool:
+        """Tell whether one of the addresses has a login or a query."""
+        return any(without_login(address) != address for address in self._addresses())
+
+    def hide(self, text: str) -> str:
+        """Return a text, such as an error's, in which the addresses have no login and no query."""
+        for address in self._addresses():
+            text = text.replace(address, without_login(address))
+            text = text.replace(query, "…") if (query := urlsplit(address).query) else text
+        return text
+
+    def _addresses(self) -> list[str]:
+        own = getattr(self, "path", None) or getattr(self, "url", None)
+        return [one for one in (own, *(t.path for t in self.tables.values())) if one and "://" in one]
+
 
 class FilesSource(BaseSource):
     """Parquet or CSV files, optionally seen through a query."""
@@ -106,7 +124,7 @@ class FilesSource(BaseSource):
     @property
     def told(self) -> str:
         """The path."""
-        return self.path
+        return self.hide(self.path)
 
 
 class SqlSource(BaseSource):
@@ -172,7 +190,8 @@ class IbisSource(BaseSource):
     @property
     def told(self) -> str:
         """The engine, and what is read there."""
-        return f"{self.connection or self.url} {self.table or self.expression or 'query'}"
+        place = self.connection or self.hide(self.url)
+        return f"{place} {self.table or self.expression or 'query'}"
 
 
 class PythonSource(BaseSource):

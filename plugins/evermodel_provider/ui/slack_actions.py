@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from evermodel.alerts.approval_message import APPROVE, BUTTONS, REJECT, ApprovalForm
 from evermodel.alerts.incident_message import INCIDENT_BUTTONS, RESPONSES
+from evermodel.core.logins import log_hosts_only
 from evermodel_provider.notifications.slack_app import DEFAULT_CONNECTION, SlackApp
 from evermodel_provider.ui.airflow_users import token_for
 from evermodel_provider.ui.slack_incidents import answer_incident, unmapped
@@ -186,6 +187,7 @@ async def _reply(app: SlackApp, payload: dict[str, Any], done: bool, text: str) 
         reply = {"replace_original": True, "text": message.get("text") or text, "blocks": [*kept, note]}
     else:
         reply = {"replace_original": False, "response_type": "ephemeral", "text": text}
+    log_hosts_only()
     async with httpx.AsyncClient(timeout=5.0, follow_redirects=False, trust_env=True) as slack:
         answer = await slack.post(url, json=reply)
     if not answer.is_success:

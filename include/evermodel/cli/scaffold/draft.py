@@ -97,7 +97,7 @@ def draft_spec(origin: Origin, named: Named, *, model: str | None = None, today:
         spec = ModelSpec.model_validate(yaml.safe_load(text))
     except ValueError as error:
         raise SpecError(
-            f"{origin.place}: the draft is no valid spec: {'; '.join(_problems(error))}",
+            f"{origin.told}: the draft is no valid spec: {'; '.join(_problems(error))}",
             "rename the columns that it names in a view or file of your own, or name the roles with --time and --id",
         ) from error
     return Draft(text, spec, spans.as_of, roles, shape)
@@ -215,7 +215,7 @@ class _Lines:
         if roles.left_out:
             yield ""
             yield "# Columns that are not used as features:"
-            yield from (f"#   {_scalar(column)}: {why}" for column, why in roles.left_out.items())
+            yield from (note(f"{column}: {why}") for column, why in roles.left_out.items())
         yield ""
 
     def _time(self) -> Iterator[str]:
@@ -343,10 +343,20 @@ def _flow(value: str) -> str:
 
 def comment(why: str) -> str:
     """Return a comment for the end of a line; nothing for nothing."""
-    return f"    # {' '.join(why.split())}" if why else ""
+    return f"    # {_one_line(why)}" if why else ""
 
 
-def _wrapped(note: str, indent: str) -> Iterator[str]:
+def note(text: str) -> str:
+    """Return a line that is a comment."""
+    return f"#   {_one_line(text)}"
+
+
+def _one_line(text: str) -> str:
+    """Return a text without what ends a line in YAML: a name of the data must not become a field."""
+    return " ".join(text.split())
+
+
+def _wrapped(text: str, indent: str) -> Iterator[str]:
     import textwrap
 
-    yield from (f"{indent}# {line}" for line in textwrap.wrap(note, _WIDTH - len(indent)))
+    yield from (f"{indent}# {line}" for line in textwrap.wrap(_one_line(text), _WIDTH - len(indent)))

@@ -86,7 +86,7 @@ def shape_rows(table: SourceTable, roles: Roles, named: Named, today: datetime) 
         )
     if steps and not table.origin.speaks_duckdb:
         raise SpecError(
-            f"{table.origin.place}: {table.origin.table} needs {' and '.join(alias for alias, _ in steps)} rows, "
+            f"{table.origin.told}: {table.origin.table} needs {' and '.join(alias for alias, _ in steps)} rows, "
             "which evermodel init can write only in DuckDB's SQL",
             "create a view with a label of 0 and 1 (or numbers, or classes), an id and a time, and use it",
         )
@@ -175,7 +175,7 @@ def _no_time(table: SourceTable) -> SpecError:
     ]
     found = f"; columns that might be: {', '.join(near[:5])}" if near else ""
     return SpecError(
-        f"{table.origin.place}: no column tells when the features of a row were known{found}",
+        f"{table.origin.told}: no column tells when the features of a row were known{found}",
         "name it with --time COLUMN; or name a column that gives the order with --order COLUMN; or, for data in which "
         "time plays no part, accept a random split with --shuffle",
     )
@@ -215,12 +215,12 @@ def _ends(table: SourceTable, time: str | None) -> tuple[datetime, datetime]:
         )
     except duckdb.Error as error:
         raise SpecError(
-            f"{table.origin.place}: {time or 'year, month and day'} cannot be read as a time in every row: {first_line(error)}",
+            f"{table.origin.told}: {time or 'year, month and day'} cannot be read as a time in every row: {first_line(error)}",
             "correct the rows, or name another column with --time",
         ) from error
     if low == high:
         raise SpecError(
-            f"{table.origin.place}: {time} is the same in every row, so no row comes before another",
+            f"{table.origin.told}: {time} is the same in every row, so no row comes before another",
             "name another column with --time or --order",
         )
     if high - low > 2 * (last - first) > 0:

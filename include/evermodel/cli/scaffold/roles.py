@@ -87,13 +87,13 @@ class Named:
             if named is not None and named not in table.columns:
                 hint = did_you_mean(named, list(table.columns))
                 raise SpecError(
-                    f"{table.origin.place}: no column {named} {'to order by' if role == 'order' else f'for the {role}'}{hint}",
+                    f"{table.origin.told}: no column {named} {'to order by' if role == 'order' else f'for the {role}'}{hint}",
                     f"it has: {have}",
                 )
         roles = [n for n in (self.label, self.time, self.identity) if n is not None]
         for column in {n for n in roles if roles.count(n) > 1}:
             raise SpecError(
-                f"{table.origin.place}: the column {column} is named for two roles",
+                f"{table.origin.told}: the column {column} is named for two roles",
                 "label, time and id must be different columns",
             )
 
@@ -140,7 +140,7 @@ def guess_roles(table: SourceTable, named: Named) -> tuple[SourceTable, Roles]:
         categorical.pop(column, None)
     if not numeric and not categorical:
         raise SpecError(
-            f"{table.origin.place}: no column is left to predict {label} from",
+            f"{table.origin.told}: no column is left to predict {label} from",
             "reasons by column: "
             + (
                 "; ".join(f"{c}: {r}" for c, r in {**suspects.leaks, **left_out}.items())
@@ -170,7 +170,7 @@ def _checked_time(table: SourceTable, time: str | None) -> str | None:
         column = table.columns[time]
         values = ", ".join(repr(value) for value in [*table.values(time, 3)])
         raise SpecError(
-            f"{table.origin.place}: {time} ({column.type}) cannot be read as a time; it holds {values}",
+            f"{table.origin.told}: {time} ({column.type}) cannot be read as a time; it holds {values}",
             "name another column with --time, or convert it in a file or view of your own",
         )
     return time
@@ -179,7 +179,7 @@ def _checked_time(table: SourceTable, time: str | None) -> str | None:
 def _checked_id(table: SourceTable, identity: str | None) -> str | None:
     if identity is not None and not _is_unique(table, identity):
         raise SpecError(
-            f"{table.origin.place}: {identity} is no id: it is missing or the same in several rows",
+            f"{table.origin.told}: {identity} is no id: it is missing or the same in several rows",
             "leave out --id, and each row is named by a hash of its values",
         )
     return identity

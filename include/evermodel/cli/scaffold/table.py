@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from evermodel.cli.scaffold.readings import Reading, may_be_days, read_texts, read_whole_numbers
 from evermodel.core.errors import SourceError
 from evermodel.core.extras import named_extras
+from evermodel.core.logins import without_login
 from evermodel.data.sources.files import FilesRelation
 from evermodel.data.sources.relation import first_line, require_columns
 from evermodel.data.validation.scan import Scan, name
@@ -53,6 +54,11 @@ class Origin:
         if self.table:
             return self.table.rpartition(".")[2]
         return Path(self.place).name.split(".")[0].strip("*?[]") or Path(self.place).parent.name
+
+    @property
+    def told(self) -> str:
+        """The place without a login."""
+        return without_login(self.place) if "://" in self.place else self.place
 
     @property
     def speaks_duckdb(self) -> bool:
@@ -220,7 +226,7 @@ def _described(duck: Any, origin: Origin, is_csv: bool, *, read: bool) -> Source
     rows = int(duck.execute("SELECT count(*) FROM source").fetchall()[0][0])
     if rows == 0:
         raise SourceError(
-            f"{origin.place} has no rows", "use a table with data, from which the spec is guessed"
+            f"{origin.told} has no rows", "use a table with data, from which the spec is guessed"
         )
     most = max(5_000, min(_LOOKED_ROWS, _LOOKED_CELLS // len(types)))
     some = f"USING SAMPLE reservoir({most} ROWS) REPEATABLE (0)" if rows > most else ""
@@ -250,7 +256,7 @@ def _refused(origin: Origin) -> Iterator[None]:
         yield
     except (duckdb.Error, OverflowError) as error:
         raise SourceError(
-            f"{origin.place}: a draft cannot be made: {first_line(error)}",
+            f"{origin.told}: a draft cannot be made: {first_line(error)}",
             "look at the values of the columns that it names, and leave those out in a view or file of your own",
         ) from error
 
@@ -283,7 +289,7 @@ def _load(duck: Any, origin: Origin) -> bool:
         relation.open(duck, day, [])
         names = relation.names(duck)
         if not names:
-            raise SourceError(f"{origin.place} is empty", "use a file with a header and rows")
+            raise SourceError(f"{origin.told} is empty", "use a file with a header and rows")
         require_columns(relation.spec, names, names)
         if not relation.is_csv:
             return False
@@ -307,7 +313,7 @@ def _from_engine(origin: Origin) -> Any:
         return found.limit(_TABLE_ROWS).to_pyarrow()
     except Exception as error:
         raise SourceError(
-            f"the table {origin.table} of {origin.place} cannot be read: {first_line(error)}",
+            f"the table {origin.table} of {origin.told} cannot be read: {first_line(error)}",
             "check the URL and the table's name",
         ) from error
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from evermodel.cli.scaffold.draft import comment, field, listed, model_name
+from evermodel.cli.scaffold.draft import comment, field, listed, model_name, note
 from evermodel.cli.scaffold.labels import guess_label
 from evermodel.cli.scaffold.roles import guess_id, guess_time, kind_of
 from evermodel.cli.scaffold.table import Origin, SourceTable, open_table
@@ -68,7 +68,7 @@ def _roles(table: SourceTable, named: Mapping[str, str | None]) -> WatchRoles:
     for role, column in named.items():
         if column is not None and column not in table.columns:
             raise SpecError(
-                f"{table.origin.place}: no column {column} for the {role}",
+                f"{table.origin.told}: no column {column} for the {role}",
                 f"it has: {', '.join(table.columns)}",
             )
     label = named["label"]
@@ -77,9 +77,7 @@ def _roles(table: SourceTable, named: Mapping[str, str | None]) -> WatchRoles:
     prediction = named["prediction"] or _by_name(table, "prediction", (label, time, identity))
     for role, found in (("time", time), ("id", identity), ("prediction", prediction)):
         if found is None:
-            raise SpecError(
-                f"{table.origin.place}: no column looks like the {role}", f"name it with --{role}"
-            )
+            raise SpecError(f"{table.origin.told}: no column looks like the {role}", f"name it with --{role}")
     assert time is not None
     assert identity is not None
     assert prediction is not None
@@ -142,4 +140,4 @@ def _lines(
         yield f"  min_rows: {max(20, per_window // 2)}"
     if roles.left_out:
         yield "# Columns that are not watched:"
-        yield from (f"#   {column}: {why}" for column, why in roles.left_out.items())
+        yield from (note(f"{column}: {why}") for column, why in roles.left_out.items())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -212,6 +213,7 @@ def pointer_md5(file: StoragePath) -> str | None:
 def _md5(pointer: StoragePath) -> str | None:
     try:
         out = yaml.safe_load(pointer.read_text(encoding="utf-8"))["outs"][0]
-        return str(out["md5"]) if out["path"] == pointer.stem else None
+        md5 = str(out["md5"])  # becomes a path
+        return md5 if out["path"] == pointer.stem and re.fullmatch("[0-9a-f]{32}", md5) else None
     except (FileNotFoundError, UnicodeDecodeError, yaml.YAMLError, LookupError, TypeError):
         return None

@@ -68,7 +68,8 @@ class FilesRelation(Relation[FilesSource]):
         elif said is not None:
             advice = "fix the export: every line must have as many fields as the header"
         return SourceError(
-            f"model {self.spec.name}: {self.source.path} cannot be read: {said or _reason(error)}", advice
+            f"model {self.spec.name}: {self.source.told} cannot be read: {self.source.hide(said or _reason(error))}",
+            advice,
         )
 
     @property
@@ -143,7 +144,7 @@ def _header(connection: duckdb.DuckDBPyConnection, source: FilesSource) -> tuple
         return [], ","
     if line.startswith(b"PAR1"):
         raise SourceError(
-            f"{first} is a Parquet file, although its name ends like that of a CSV file",
+            f"{source.hide(first)} is a Parquet file, although its name ends like that of a CSV file",
             "rename it to .parquet, and correct the path",
         )
     text = line.decode(source.encoding, errors="ignore").lstrip("\ufeff").rstrip("\r\n\0")
@@ -208,7 +209,7 @@ def _use_filesystem(spec: ModelSpec, connection: duckdb.DuckDBPyConnection, path
     except (ImportError, ValueError) as error:
         extra = f": {install_command([OF_SCHEME[scheme]])}" if scheme in OF_SCHEME else ""
         raise SourceError(
-            f"model {spec.name}: {path} cannot be opened: {first_line(error)}",
+            f"model {spec.name}: {spec.source.hide(path)} cannot be opened: {spec.source.hide(first_line(error))}",
             f"install the fsspec file system for {scheme}://{extra}, or correct `source.path`",
         ) from error
 

@@ -153,7 +153,7 @@ class IbisRelation(Relation[IbisSource]):
         except TableNotFound as error:
             near = difflib.get_close_matches(name, _table_names(engine, schema or None), n=1)
             raise SourceError(
-                f"model {self.spec.name}: the table {written} does not exist in {self.source.connection or self.source.url}",
+                f"model {self.spec.name}: the table {written} does not exist in {self.source.connection or self.source.hide(self.source.url)}",
                 f"did you mean {near[0]}?"
                 if near
                 else "correct `table` in `source`; a dot separates the schema",

@@ -37,17 +37,17 @@ class WindowRows:
     """The rows of a window in the order of time and id, batch by batch; read once."""
 
     def __init__(
-        self, reader: pa.RecordBatchReader, translate: Callable[[Exception], EvermodelError]
+        self, spec: ModelSpec, reader: pa.RecordBatchReader, translate: Callable[[Exception], EvermodelError]
     ) -> None:
         self.schema: pa.Schema = reader.schema
         self._reader = reader
-        self._translate = translate
+        self._spec, self._translate = spec, translate
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         """Yield the batches; an error of the source is raised as `SourceError`."""
         while True:
             try:
-                with _translated(self._translate):
+                with _translated(self._spec, self._translate):
                     batch = self._reader.read_next_batch()
             except StopIteration:
                 return
@@ -90,7 +90,7 @@ def stream_window(
     columns = list(columns or [name for name in spec.columns if with_label or name != spec.label.column])
     plain = None if in_order else plain_rows(spec, window, columns, batch_rows)
     if plain is not None:
-        yield WindowRows(plain.reader(), _relation(spec).unreadable)
+        yield WindowRows(spec, plain.reader(), _relation(spec).unreadable)
         return
     # Without a sort, one thread reads faster than anybody takes the rows, and holds fewer of them.
     made = [a.name for a in spec.features.aggregates if a.name in columns]
@@ -103,10 +103,10 @@ def stream_window(
         rest = ", ".join(_name(name) for name in columns)
         order = f" ORDER BY {time}, {_name(spec.id_column)}, hash({rest})" if in_order else ""
         query = f"SELECT {picked} FROM rows WHERE {time} >= $start AND {time} < $end{order}"
-        with _translated(translate):
+        with _translated(spec, translate):
             ends = {"start": window.start, "end": window.end}
             reader = duck.sql(query, params=ends).to_arrow_reader(batch_rows)
-        yield WindowRows(reader, translate)
+        yield WindowRows(spec, reader, translate)
 
 
 def read_window(
@@ -146,9 +146,9 @@ def read_events(
     """
     relation = _relation(spec)
     if isinstance(relation, IbisRelation):
-        with _translated(relation.unreadable):
+        with _translated(spec, relation.unreadable):
             return relation.events(table, window, keys)
-    with local_engine() as duck, _translated(relation.unreadable):
+    with local_engine() as duck, _translated(spec, relation.unreadable):
         return LocalEvents(spec, duck).read(table, window, keys)
 
 
@@ -162,7 +162,7 @@ def arrival(spec: ModelSpec, window: Window, now: datetime | None = None) -> Arr
     """
     now = now or datetime.now(UTC)
     relation = _relation(spec)
-    with _translated(relation.unreadable):
+    with _translated(spec, relation.unreadable):
         found = relation.arrival(window, now)
     if found is not None:
         return found
@@ -173,18 +173,20 @@ def arrival(spec: ModelSpec, window: Window, now: datetime | None = None) -> Arr
             f"max({time}) FILTER ({time} <= $horizon), count(*) FILTER ({time} > $horizon) FROM rows"
         )
         moments = {"start": window.start, "end": window.end, "horizon": now + timedelta(days=1)}
-        with _translated(translate):
+        with _translated(spec, translate):
             [(rows, newest, future)] = duck.execute(query, moments).fetchall()
     return Arrival(int(rows), newest, int(future))
 
 
 @contextmanager
-def _translated(translate: Callable[[Exception], EvermodelError]) -> Iterator[None]:
+def _translated(spec: ModelSpec, translate: Callable[[Exception], EvermodelError]) -> Iterator[None]:
     try:
         yield
     except (EvermodelError, StopIteration):
         raise
     except Exception as error:
+        if spec.source.hides:  # tracebacks are logged, and what the engine says has the whole address
+            raise translate(error) from None
         raise translate(error) from error
 
 
@@ -208,7 +210,7 @@ def _opened(
         duck.execute("SET streaming_buffer_size = '1MB'")  # with the tenfold of newer engines it is no faster
         made = [a.name for a in spec.features.aggregates if a.name in columns]
         joined_there = isinstance(relation, IbisRelation)
-        with _translated(translate):
+        with _translated(spec, translate):
             wanted = columns if joined_there else read_columns(spec, columns)
             stream = relation.open(duck, window, wanted)
             if made and not joined_there:

@@ -193,7 +193,7 @@ def trouble(spec: ModelSpec, error: Exception, advice: str) -> EvermodelError:
         return LakeFullError(
             f"model {spec.name}: {first_line(error)}", "free some space, then run this again"
         )
-    said = f"model {spec.name}: {spec.source.told} cannot be read: {first_line(error)}"
+    said = f"model {spec.name}: {spec.source.told} cannot be read: {spec.source.hide(first_line(error))}"
     names = {kind.__name__ for kind in type(error).__mro__}
     if names & _MAY_PASS and "sqlite3" not in str(error):
         return SourceUnavailableError(
