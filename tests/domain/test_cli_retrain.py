@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +100,15 @@ def test_a_retrain_that_fails_ends_as_failed_in_mlflow_and_goes_on_under_its_key
         patch.setattr("evermodel.pipelines.retrain.Retrain.evaluate", lambda *given: 1 / 0)
         assert isinstance(train(world, "2013-03-11").exception, ZeroDivisionError)
     assert statuses() == ["FAILED"]
+    before = signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "evermodel.pipelines.retrain.Retrain.evaluate",
+            lambda *given: os.kill(os.getpid(), signal.SIGTERM),
+        )
+        assert train(world, "2013-03-11").exit_code == 128 + signal.SIGTERM
+    assert statuses() == ["FAILED"]
+    assert signal.getsignal(signal.SIGTERM) is before
     assert train(world, "2013-03-11").exit_code == 0
     assert statuses() == ["FINISHED"]
 

@@ -8,6 +8,9 @@ import pytest
 
 from evermodel.core.errors import NoChampionError, RollbackError
 from evermodel.deployment.rollback import RollbackTarget, roll_back, rollback_target
+from evermodel.registry import registry_entry
+from evermodel.registry.audit import verify
+from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.registry_entry import Promotion
 from evermodel.registry.serving_heartbeats import ServingReport, VersionCounts
 from support.registry_shelf import START, Shelf
@@ -54,6 +57,22 @@ def test_the_history_is_a_sequence_also_when_the_clock_goes_back(mlflow_store: s
 
     assert [_back(shelf, key).version for key in ("one", "two")] == ["2", "1"]
     assert [version for _, version in shelf.served] == ["1", "2", "3", "2", "1"]
+
+
+def test_the_history_in_the_registry_stays_bounded(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry_entry, "KEPT_RECORDS", 2)
+    for number, version in enumerate("4567", start=4):
+        shelf.register(f"key {version}")
+        shelf.promote(version, str(number - 1), f"promotion {version}", 500 + number)
+
+    assert [version for _, version in shelf.served] == ["4", "5", "6", "7"]  # those of a year stay, too
+    shelf.promote("7", "6", "promotion 7")  # the same again
+    assert [_back(shelf, key).version for key in ("one", "two", "three")] == ["6", "5", "4"]
+    with pytest.raises(RollbackError, match="version 4 is the first champion"):
+        _back(shelf, "four")
+    log, wrong = verify(shelf.client, ModelRegistry(shelf.client).read(shelf.name))
+    assert "promotion 1" in [line["facts"].get("run_key") for line in log.entries()]
+    assert wrong == []
 
 
 def test_the_same_rollback_again_changes_nothing(shelf: Shelf) -> None:

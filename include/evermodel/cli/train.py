@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +20,8 @@ from evermodel.registry.tags import RetrainOutcome
 from evermodel.registry.tracking import connect
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from evermodel.pipelines.retrain import Retrain
     from evermodel.pipelines.run_retrain import RetrainResult
 
@@ -55,13 +61,14 @@ def train(
         key = run_key or f"retrain/{spec.name}/{moment:%Y-%m-%d}-{spec.digest[:8]}"
         retrain = Retrain(spec, key, moment, reason, connect(settings.tracking_uri), settings)
         say(f"{spec.name} as of {moment:%Y-%m-%d}, MLflow at {settings.tracking_uri}")
-    result = run_retrain(
-        retrain,
-        output.step,
-        candidates=candidate or (),
-        force_reason=f"{force_reason} ({who})" if force_reason else None,
-        approved_by=who if approve else ("auto" if spec.approval == "auto" else None),
-    )
+    with _ended_by_signals():
+        result = run_retrain(
+            retrain,
+            output.step,
+            candidates=candidate or (),
+            force_reason=f"{force_reason} ({who})" if force_reason else None,
+            approved_by=who if approve else ("auto" if spec.approval == "auto" else None),
+        )
     _tell(retrain, result)
     send(settings)
     if as_json:
@@ -69,6 +76,24 @@ def train(
     else:
         _show(retrain, result)
     raise typer.Exit(0 if result.outcome in (RetrainOutcome.DEPLOYED, RetrainOutcome.ROLLING_OUT) else NO)
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Have SIGTERM and SIGHUP end the block as Ctrl-C does, so that the retrain ends in MLflow, too."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, _leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 def _tell(retrain: Retrain, result: RetrainResult) -> None:

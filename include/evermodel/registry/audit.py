@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from evermodel.core.environment import os_user
 from evermodel.core.errors import NewerFormatError, RegistryConflictError
 from evermodel.core.formats import json_digest, loads, stamped
+from evermodel.registry import registry_entry
 from evermodel.registry.registry_entry import RegistryEntry
 from evermodel.registry.tags import AUDIT, KIND
 from evermodel.registry.tracking import ignoring
@@ -190,7 +191,10 @@ def verify(client: MlflowClient, entry: RegistryEntry) -> tuple[AuditLog, list[s
     found, lines = log.problems(), list(log.entries())
     written = {e["facts"].get("run_key"): e for e in lines if e["event"] in ("promotion", "rollback")}
     records = {record.promotion.run_key: record.promotion for record in entry.records}
+    first = min((line["line"] for key, line in written.items() if key in records), default=0)
     for key, line in written.items():
+        if line["line"] < first and len(records) >= registry_entry.KEPT_RECORDS:
+            continue  # its record was old, and is deleted
         if key not in records or records[key].version != line["facts"].get("version"):
             found.append(f"line {line['line']}: the registry has no such {line['event']} in its history")
     for promotion in entry.promotions:

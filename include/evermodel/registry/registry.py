@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from evermodel.core.errors import LeaseLostError, PromotionError, RegistryConflictError
 from evermodel.core.formats import stamped
 from evermodel.core.settings import database_of
+from evermodel.registry import registry_entry
 from evermodel.registry.audit import audit
 from evermodel.registry.registry_entry import (
     CHALLENGER,
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 AUTOMATIC = "evermodel"  # the actor of automatic changes
 _LOG = logging.getLogger(__name__)
+_KEPT_FOR = timedelta(days=400)  # the audit of a year reads them
+_FORGOTTEN_AT_ONCE = 10
 # What registries answer that search by name alone.
 _NO_TAG_SEARCH = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "NOT_IMPLEMENTED", "ENDPOINT_NOT_FOUND"}
 # MLflow's answers that a repetition does not change.
@@ -299,7 +302,24 @@ class ModelRegistry:
         held.begin(record)
         self._carry_out(held, record)
         held.finish()
+        self._forget(held)
         return record.promotion
+
+    def _forget(self, held: HeldModel) -> None:
+        """Delete the tags of old records, some at a time: every answer about the model has them all; the audit log stays."""
+        from mlflow.exceptions import MlflowException
+
+        records = held.entry.records[: -registry_entry.KEPT_RECORDS]
+        old = [r for r in records if _age(r, held.entry.records[-1]) > _KEPT_FOR]
+        for record in old[:_FORGOTTEN_AT_ONCE]:
+            held.lease.keep()
+            try:
+                self.client.delete_registered_model_tag(held.entry.name, _tag_of(record))
+            except MlflowException as error:  # the promotion took place
+                _LOG.warning(
+                    "model %s: an old line of its history is not deleted: %s", held.entry.name, error
+                )
+                return
 
     def _carry_out(self, held: HeldModel, record: PromotionRecord) -> None:
         """Write what is missing of a promotion, in its order."""
@@ -378,10 +398,8 @@ class ModelRegistry:
             self._write_record(lease, seen.name, replace(record, complete=True))
 
     def _write_record(self, lease: Lease, model: str, record: PromotionRecord) -> None:
-        # A run key may be longer than a tag name and contain characters that MLflow refuses.
-        digest = hashlib.sha256(record.promotion.run_key.encode()).hexdigest()[:16]
         lease.keep()
-        self.client.set_registered_model_tag(model, PROMOTION + digest, record_text(record))
+        self.client.set_registered_model_tag(model, _tag_of(record), record_text(record))
 
     def _point(self, model: str, alias: str, version: str) -> None:
         """Point an alias to a version; two processes that create the same alias at once collide in MLflow's database."""
@@ -393,6 +411,15 @@ class ModelRegistry:
             found = self.at_alias(model, alias)
             if found is None or str(found.version) != version:
                 self.client.set_registered_model_alias(model, alias, version)
+
+
+def _tag_of(record: PromotionRecord) -> str:
+    # A run key may be longer than a tag name and contain characters that MLflow refuses.
+    return PROMOTION + hashlib.sha256(record.promotion.run_key.encode()).hexdigest()[:16]
+
+
+def _age(record: PromotionRecord, newest: PromotionRecord) -> timedelta:
+    return parse_moment(newest.promotion.at) - parse_moment(record.promotion.at)
 
 
 def _require_champion(seen: RegistryEntry, expected: str | None, version: str) -> None:

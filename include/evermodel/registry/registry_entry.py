@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 PREVIOUS = "previous"
+KEPT_RECORDS = (
+    100  # of the history, at least: older ones go when they are older than a year, and the audit log has all
+)
 
 
 @dataclass(frozen=True)
