@@ -7,6 +7,7 @@ __all__ = [
     "captures",
     "compaction",
     "day_table",
+    "delta_log",
     "dtypes",
     "examples",
     "features",
