@@ -16,6 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
+from tests.simulations.drift_tables import write_rows as write_drift_rows
+from tests.simulations.drift_tables import write_spec
 
 from evermodel.core.errors import EmptyWindowError, SourceError, SpecError
 from evermodel.core.storage import readable, storage_path, table_options
@@ -26,9 +28,13 @@ from evermodel.data.snapshots.snapshot import take_snapshot
 from evermodel.data.sources import arrival, read_window
 from evermodel.modeling.scoring.day import score_day
 from evermodel.modeling.scoring.spark import local_path, session_of
+from evermodel.monitoring.drift.judge import judge_window
+from evermodel.monitoring.drift.profiles import Profiles
+from evermodel.monitoring.drift.references import References
+from evermodel.monitoring.drift.rows import ParquetRows, null_count
 from evermodel.registry.tracking import connect
-from evermodel.spec import ModelSpec
-from evermodel.spec.window import Window
+from evermodel.spec import ModelSpec, load_spec
+from evermodel.spec.window import Window, parse_moment
 from support.event_tables import AGGREGATES, START, in_engine, mismatches, rows_and_events
 from support.object_stores import new_s3_bucket, s3_environment
 from support.prediction_logs import log_files
@@ -138,7 +144,7 @@ def test_spark_writes_the_day_that_this_process_writes(
     assert logs[0].drop_columns(["score"]).equals(logs[1].drop_columns(["score"]))
     assert logs[1]["score"].to_pylist() == pytest.approx(logs[0]["score"].to_pylist(), rel=1e-12)
     files = log_files(there.lake, name)
-    counted = session_of(on_spark).read.parquet(*(local_path(str(file)) for file in files)).count()
+    counted = session_of("test", None).read.parquet(*(local_path(str(file)) for file in files)).count()
     table = DeltaTable(str(there.lake / "predictions" / name))
     assert counted == table.to_pyarrow_dataset().count_rows() == logs[1].num_rows
 
@@ -208,6 +214,36 @@ def test_spark_writes_the_day_into_a_bucket_once_whatever_was_killed(
     listed = session.createDataFrame([(str(file),) for file in files], "file string")
     on_workers = listed.mapInArrow(rows_of, "prediction_id string")
     assert on_workers.count() == in_duckdb == dataset.count_rows() == logs[0].num_rows == 16
+
+
+def test_a_verdict_counted_by_spark_is_the_one_of_this_process(session: Any, tmp_path: Path) -> None:
+    write_spec(tmp_path / "bench.yaml")
+    write_drift_rows(tmp_path / "reference.parquet", 24_000, seed=1)
+    for place, version in enumerate("112"):
+        write_drift_rows(tmp_path / "rows.parquet", 8_000, seed=2 + place, shift=0.5)
+        table = pq.read_table(tmp_path / "rows.parquet")
+        answers = {"score": table["n0"], "model_version": pa.array([version] * len(table))}
+        pq.write_table(
+            pa.table({**dict(zip(table.column_names, table.columns, strict=True)), **answers}),
+            tmp_path / f"{place}.parquet",
+            row_group_size=3_000,
+        )
+    start = parse_moment("1970-01-02")
+    reach = Window(start, start + timedelta(days=50))
+    local = load_spec(str(tmp_path / "bench.yaml"))
+    few = {"columns": ("n0", "c4")}  # a column is several jobs
+    local = local.model_copy(update={"drift": local.drift.model_copy(update=few)})
+    on_spark = local.model_copy(update={"drift": local.drift.model_copy(update={"engine": "spark"})})
+    found, nulls = [], []
+    for spec in (local, on_spark):
+        window = ParquetRows([tmp_path / f"{place}.parquet" for place in range(3)], reach, "at")
+        training = ParquetRows([tmp_path / "reference.parquet"])
+        references = References(spec, reach, "1", training, reach, Profiles(spec, tmp_path / "lake"))
+        found.append(judge_window(spec, references, window))
+        nulls.append([null_count(window, name) for name in spec.watched])
+    assert found[1] == found[0]
+    assert nulls[1] == nulls[0]
+    assert "none" not in [column.severity for column in found[0] if column.column == "n0"]
 
 
 def test_aggregates_of_events_are_those_of_plain_python(session: Any, tmp_path: Path) -> None:

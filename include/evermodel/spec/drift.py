@@ -118,9 +118,22 @@ class DriftSpec(SpecSection):
         lt=0.5,
         description="Largest error of a share in Evidently's plots; sets their sample size.",
     )
+    engine: Literal["local", "spark"] = Field(
+        "local",
+        description="What reads and counts the columns of a window: this process, or Spark's workers.",
+    )
+    spark: str | None = Field(
+        None, description="Spark's master, or an address sc://host:15002 (Spark Connect)."
+    )
     keep_reports: Span = Field(
         timedelta(days=90), description="Retention of reports in Evidently's workspace."
     )
+
+    @model_validator(mode="after")
+    def _spark_is_used(self) -> DriftSpec:
+        if self.spark is not None and self.engine != "spark":
+            raise ValueError("`spark` needs `engine: spark`")
+        return self
 
 
 class PerformanceSpec(SpecSection):

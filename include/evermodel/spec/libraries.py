@@ -23,8 +23,9 @@ def libraries_of(spec: ModelSpec) -> dict[str, str]:
             found["evidently"] = f"drift.by_column.{column}.method: {watch.method}"
     for source in spec.sources:
         found |= _of_source(source)
-    if spec.score.engine == "spark":
-        found["pyspark"] = "score.engine: spark"
+    for section, engine in (("score", spec.score.engine), ("drift", spec.drift.engine)):
+        if engine == "spark":
+            found["pyspark"] = f"{section}.engine: spark"
     return found
 
 

@@ -36,6 +36,11 @@ class NumericSample:
     missing: float = 0.0
 
     @property
+    def runs(self) -> list[Array]:
+        """The values, in parts that are sorted each."""
+        return [self.values]
+
+    @property
     def rows(self) -> float:
         """Rows in all, with and without a value."""
         return self.known + self.missing

@@ -32,20 +32,25 @@ class SpilledSample(NumericSample):
     """
 
     def __init__(self, runs: list[_Run], missing: float) -> None:
-        for name, value in {"_runs": runs, "weights": None, "missing": missing}.items():
+        for name, value in {"_spilled": runs, "weights": None, "missing": missing}.items():
             object.__setattr__(self, name, value)
 
-    _runs: list[_Run]
+    _spilled: list[_Run]
 
     @property
     def values(self) -> Array:  # type: ignore[override]
         """All of the values, in memory: for methods that need them at once."""
-        return np.sort(np.concatenate([run.values for run in self._runs]))
+        return np.sort(np.concatenate(self.runs))
+
+    @property
+    def runs(self) -> list[Array]:
+        """The values, in parts that are sorted each."""
+        return [run.values for run in self._spilled]
 
     @property
     def known(self) -> float:
         """Rows with a value."""
-        return float(sum(run.rows for run in self._runs))
+        return float(sum(run.rows for run in self._spilled))
 
     def below(self, values: Array) -> Array:
         """Count the rows below each of some values."""
@@ -63,7 +68,7 @@ class SpilledSample(NumericSample):
     def distinct(self, most: int) -> tuple[Array, Array] | None:
         """Return the distinct values and their rows; None if there are more than so many."""
         found: dict[float, float] = {}
-        for run in self._runs:
+        for run in self._spilled:
             some = distinct(run.values, most)
             if some is None or len(found) > most:
                 return None
@@ -75,14 +80,16 @@ class SpilledSample(NumericSample):
     @cached_property
     def marks(self) -> Array:
         """Some of the values; see `NumericSample.marks`."""
-        return np.concatenate([run.marks for run in self._runs])
+        return np.concatenate([run.marks for run in self._spilled])
 
     def between(self, lows: Array, highs: Array) -> Array:
         """Return the values that are inside some intervals, both ends excluded."""
-        return np.concatenate([between(run.values, lows, highs) for run in self._runs])
+        return np.concatenate([between(run.values, lows, highs) for run in self._spilled])
 
     def _counted(self, values: Array, side: Any) -> Array:
-        found: Array = np.sum([np.searchsorted(run.values, values, side=side) for run in self._runs], axis=0)
+        found: Array = np.sum(
+            [np.searchsorted(run.values, values, side=side) for run in self._spilled], axis=0
+        )
         return found.astype(np.float64)
 
 

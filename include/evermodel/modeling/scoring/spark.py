@@ -59,7 +59,7 @@ def write_on_spark(
         Spark cannot read the source.
     """
     version = ModelRegistry(client).read(spec.name).require_champion()
-    rows = source_rows(spec, window, session_of(spec))
+    rows = source_rows(spec, window, session_of(f"score_{spec.name}", spec.score.spark))
     with tempfile.TemporaryDirectory() as name:
         model_store.download(client, f"models:/{spec.name}/{version}", Path(name))
         parcel = Parcel.of(spec, version, Path(name))
@@ -151,8 +151,15 @@ class Parcel:
 _unpacked: dict[str, Scorer] = {}
 
 
-def session_of(spec: ModelSpec) -> Any:
+def session_of(name: str, place: str | None) -> Any:
     """Return Spark's session, in UTC.
+
+    Parameters
+    ----------
+    name
+        Of the application, for Spark's pages.
+    place
+        Its master or its ``sc://`` address; None for what Spark's own settings say.
 
     Raises
     ------
@@ -161,10 +168,10 @@ def session_of(spec: ModelSpec) -> Any:
     """
     with named_extras():
         from pyspark.sql import SparkSession
-    builder, place = SparkSession.builder, spec.score.spark
+    builder = SparkSession.builder
     if place is not None:
         builder = builder.remote(place) if place.startswith("sc://") else builder.master(place)
-    session = builder.appName(f"score_{spec.name}").getOrCreate()
+    session = builder.appName(name).getOrCreate()
     if place is not None and place.startswith("local") and "PYSPARK_PYTHON" not in os.environ:
         # Its workers have to be this Python, which has this package, and not the first one in the PATH.
         session.sparkContext.pythonExec = sys.executable

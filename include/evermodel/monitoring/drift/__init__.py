@@ -17,6 +17,7 @@ __all__ = [
     "report",
     "report_text",
     "rows",
+    "spark",
     "two_sample",
     "verdict",
     "workspace",

@@ -243,7 +243,8 @@ class QuietHistory:
         """Identify what is measured, and against what."""
         references, spec = self.references, self.references.spec
         fitted = f"{references.fitted.start.isoformat()} {references.fitted.end.isoformat()}"
-        parts = [_RECIPE, references.version, fitted, spec.drift.model_dump_json(exclude={"history"})]
+        measured = spec.drift.model_dump_json(exclude={"history", "engine", "spark"})
+        parts = [_RECIPE, references.version, fitted, measured]
         # A veto of releases changes no verdict: what was measured under `alert` stays comparable.
         respond = spec.respond.model_copy(
             update={"quality": "off" if spec.respond.quality == "off" else "alert"}

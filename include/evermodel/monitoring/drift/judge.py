@@ -12,7 +12,7 @@ from evermodel.monitoring.drift.measure import measure
 from evermodel.monitoring.drift.profiles import answers
 from evermodel.monitoring.drift.reference_and_current import ColumnarRows, ExactRows
 from evermodel.monitoring.drift.references import References
-from evermodel.monitoring.drift.rows import LogRows
+from evermodel.monitoring.drift.rows import LogRows, ParquetRows
 from evermodel.monitoring.drift.verdict import ColumnDrift
 from evermodel.spec import ModelSpec
 
@@ -52,7 +52,7 @@ def judge_window(
             "check that predictions are logged, then run this again",
         )
     log = LogRows(window, answers(spec))
-    side = ExactRows(log, frozenset(spec.features.numeric) | log.numbers, "event_time", spec.seed)
+    side = _side(spec, log)
     found, rate = [*measure(references, side), *extra], spec.drift.false_alarm_rate
     if window.num_rows < spec.drift.min_rows:
         why = f"{window.num_rows} rows, at least {spec.drift.min_rows}"
@@ -61,6 +61,17 @@ def judge_window(
         total = sum(one.weight for one in found if one.decided is None) or 1.0  # none is left to test
         findings = [_above_normal(one, rate * one.weight / total, history) for one in found]
     return _without_quiet_pairs(judge_family(findings, rate))
+
+
+def _side(spec: ModelSpec, log: LogRows) -> ExactRows:
+    numeric = frozenset(spec.features.numeric) | log.numbers
+    if spec.drift.engine == "spark" and isinstance(log.rows, ParquetRows):
+        from evermodel.modeling.scoring.spark import session_of
+        from evermodel.monitoring.drift.spark import SparkRows
+
+        session = session_of(f"drift_{spec.name}", spec.drift.spark)
+        return SparkRows(log, numeric, "event_time", spec.seed, session=session)
+    return ExactRows(log, numeric, "event_time", spec.seed)
 
 
 def _above_normal(test: DriftTest, rate: float, history: QuietHistory | None) -> DriftTest:

@@ -141,7 +141,7 @@ class ExactRows:
         """Return a seeded sample of whole rows."""
         for name in names:
             if name not in self._joint:
-                self._joint[name] = _as_numpy(self._some(self._pieces(name)))
+                self._joint[name] = _as_numpy(self.picked(name))
         return np.column_stack([self._joint[name] for name in names]) if names else np.empty((0, 0))
 
     def ranked(self, names: Sequence[str]) -> Ranked:
@@ -172,7 +172,7 @@ class ExactRows:
             return None
         values, groups = self._chunked(name), self._days_picked
         if cluster:
-            some = self._some(pieces(self.table, cluster))
+            some = self.picked(cluster, as_it_is=True)
             groups = np.array([str(value) for piece in some for value in piece.to_pylist()])
         return GroupedValues(values, groups, name in self.numeric) if len(values) == len(groups) else None
 
@@ -200,12 +200,12 @@ class ExactRows:
         """The day of each picked row."""
         import pyarrow as pa
 
-        return days_of(pa.chunked_array(self._some(pieces(self.table, self.time_column))))
+        return days_of(pa.chunked_array(self.picked(self.time_column, as_it_is=True)))
 
     def _chunked(self, name: str) -> pa.ChunkedArray[Any]:
         import pyarrow as pa
 
-        return pa.chunked_array(self._some(self._pieces(name)) or [nulls(0, name in self.numeric)])
+        return pa.chunked_array(self.picked(name) or [nulls(0, name in self.numeric)])
 
     def _pieces(self, name: str) -> Iterator[pa.Array[Any]]:
         """Yield one column piece by piece, numbers as such."""
@@ -222,10 +222,10 @@ class ExactRows:
                 self._notes.setdefault(name, note)
             yield found
 
-    def _some(self, whole: Iterator[pa.Array[Any]]) -> list[pa.Array[Any]]:
-        """Return the picked rows of a column."""
+    def picked(self, name: str, *, as_it_is: bool = False) -> list[pa.Array[Any]]:
+        """Return one column of the seeded sample of rows, numbers as such unless it is wanted as it is."""
         some: list[pa.Array[Any]] = []
-        for _ in self._picking(whole, some):
+        for _ in self._picking(pieces(self.table, name) if as_it_is else self._pieces(name), some):
             pass
         return some
 
@@ -234,16 +234,16 @@ class ExactRows:
         start = 0
         for piece in whole:
             stop = start + len(piece)
-            if self._picked is None:
+            if self.places is None:
                 some.append(piece)
             else:
-                first, last = np.searchsorted(self._picked, [start, stop])
-                some.append(taken(piece, self._picked[first:last] - start))
+                first, last = np.searchsorted(self.places, [start, stop])
+                some.append(taken(piece, self.places[first:last] - start))
             start = stop
             yield piece
 
     @cached_property
-    def _picked(self) -> NDArray[np.intp] | None:
+    def places(self) -> NDArray[np.intp] | None:
         """The places of the seeded sample, ascending; None if it is all rows."""
         rows = self.table.num_rows
         if rows <= self.joint_rows:

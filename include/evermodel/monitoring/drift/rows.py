@@ -51,11 +51,19 @@ class ParquetRows:
     @cached_property
     def num_rows(self) -> int:
         """Number of rows."""
+        return sum(self.rows_by_file)
+
+    @cached_property
+    def rows_by_file(self) -> list[int]:
+        """Number of rows of each file."""
         import pyarrow.compute as pc
 
-        if self._inside is not None:
-            return sum(int(pc.sum(inside).as_py() or 0) for inside in self._inside)
-        return sum(footer.num_rows for footer in self._footers)
+        if self._inside is None:
+            return [footer.num_rows for footer in self._footers]
+        rows = dict.fromkeys(map(str, self.files), 0)
+        for (file, *_), inside in zip(self._blocks, self._inside, strict=True):
+            rows[str(file)] += int(pc.sum(inside).as_py() or 0)
+        return list(rows.values())
 
     @cached_property
     def column_names(self) -> list[str]:
@@ -86,6 +94,10 @@ class ParquetRows:
     def null_count(self, name: str) -> int | None:
         """Return how many rows lack a value, of a column that was read before."""
         return self._nulls.get(name)
+
+    def note_nulls(self, name: str, nulls: int) -> None:
+        """Keep how many rows lack a value, of a column that was read elsewhere."""
+        self._nulls[name] = nulls
 
     def _read(self, name: str, block: _Block) -> pa.ChunkedArray[Any]:
         import pyarrow as pa
