@@ -3,4 +3,4 @@
 Imports no module, so that the serving app starts without those of batch scoring.
 """
 
-__all__ = ["batcher", "day", "loaded_version", "request_columns", "request_json", "request_rows"]
+__all__ = ["batcher", "day", "loaded_version", "request_columns", "request_json", "request_rows", "spark"]
