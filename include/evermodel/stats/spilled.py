@@ -1,4 +1,4 @@
-"""A numeric column of any number of rows: sorted runs in a temporary file, of which a few pages are looked at."""
+"""A numeric column of any number of rows: sorted runs in a temporary file, of which a few pages are read."""
 
 from __future__ import annotations
 
