@@ -63,10 +63,18 @@ class Published:
             self.promote(str(version.version), f"promotion of seed {seed}")
         return str(version.version)
 
-    def promote(self, version: str, key: str) -> None:
+    def copied(self, version: str, model: str) -> str:
+        """Register the files of a version as a version of another model; return its number."""
+        found = self.client.get_model_version(self.spec.name, version)
+        source, run_id = str(found.source), str(found.run_id)
+        key = f"copy of {version}"
+        copy = ModelRegistry(self.client).register(model, key, source=source, run_id=run_id, tags={})
+        return str(copy.version)
+
+    def promote(self, version: str, key: str, model: str = "bench") -> None:
         """Make a version the champion."""
         registry = ModelRegistry(self.client)
-        with registry.holding(self.spec.name) as held:
+        with registry.holding(model) as held:
             champion = held.entry.champion
             registry.promote(
                 held, version, expected=champion, by="benchmark", reason="benchmark", run_key=key
