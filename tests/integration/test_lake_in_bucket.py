@@ -98,7 +98,7 @@ def test_another_machine_judges_and_a_folder_with_the_same_objects_gives_the_sam
     assert isinstance(lake, BucketPath)
     assert (found.version, found.window_rows > 100) == ("2", True)
     assert found.performance.rows > 0
-    assert _paths(lake, f"labels/{here.name}") == [f"labels/{here.name}/as_of={DAY}T000000.parquet"]
+    assert len(log_files(lake, here.name, "labels")) == 1
     assert f"promises/{here.name}/version=2.parquet" in _paths(lake, "promises")
     assert len(_paths(lake, f"profiles/{here.name}")) >= 3
     for file in lake.rglob("*"):
