@@ -18,7 +18,7 @@ from evermodel.data.prediction_log import read_log
 from evermodel.modeling.scoring.request_rows import Inputs
 from evermodel.serving.app import create_app
 from evermodel.serving.metrics import Metrics
-from evermodel.serving.prediction_writer import LoggedRequest, PredictionLog
+from evermodel.serving.prediction_writer import LoggedRequest, PredictionLog, log_table, write_log_file
 from evermodel.spec.window import Window
 from support.prediction_logs import log_files
 from support.serving_models import World, request_rows, wait_until
@@ -90,6 +90,15 @@ def test_enough_rows_are_written_without_waiting(tmp_path: Path) -> None:
     log.offer(entry("a", rows=10))
     wait_until(lambda: count(metrics, "evermodel_predictions_logged_total") == 10, "ten rows are written")
     log.stop()
+
+
+def test_a_file_is_written_in_parts_between_which_requests_have_their_turn(tmp_path: Path) -> None:
+    table = log_table([entry(f"r{number}", rows=100) for number in range(50)])
+    write_log_file(table, tmp_path, "online")
+    (file,) = tmp_path.iterdir()
+    groups = pq.ParquetFile(file).metadata
+    assert [groups.row_group(place).num_rows for place in range(groups.num_row_groups)] == [2000, 2000, 1000]
+    assert pq.ParquetFile(file).read()["request_id"].to_pylist() == pa.table(table)["request_id"].to_pylist()
 
 
 def test_a_full_queue_drops_and_counts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

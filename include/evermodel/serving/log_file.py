@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
 from evermodel.core.errors import EvermodelError
 
@@ -47,15 +48,49 @@ def join(tables: Sequence[Table]) -> Table:
     return Table.from_batches([batch for table in tables for batch in table.to_batches()])
 
 
-def write_rows(table: Table, path: Path, metadata: Mapping[str, str]) -> None:
-    """Write a file with metadata; raises `LogFileError`, or `OSError` of the disk."""
+def write_rows(table: Table, path: Path, metadata: Mapping[str, str], group: int = 2_000) -> None:
+    """Write a file with metadata.
+
+    Parameters
+    ----------
+    group
+        Rows of a row group. The writer holds the interpreter, and with it requests, until one is written: 1.7 ms for
+        2,000 rows of 21 columns, 9 ms for 10,000.
+
+    Raises
+    ------
+    LogFileError
+        The rows cannot be written; `OSError` if the disk fails.
+    """
     from arro3.io import write_parquet
 
-    with _failures(path):
-        # Arrow's own copy of the schema would hide the metadata from pyarrow.
+    with _failures(path), path.open("wb", buffering=0) as file:
         write_parquet(
-            table, path, compression="zstd(1)", key_value_metadata={**metadata}, skip_arrow_metadata=True
+            table,
+            cast("IO[bytes]", _Yielding(file)),
+            compression="zstd(1)",
+            key_value_metadata={**metadata},
+            max_row_group_size=group,
+            skip_arrow_metadata=True,  # Arrow's own copy of the schema would hide the metadata from pyarrow
         )
+
+
+class _Yielding(io.RawIOBase):
+    """A file whose writes are Python's, so that other threads get the interpreter between two row groups."""
+
+    def __init__(self, file: io.FileIO) -> None:
+        self._file = file
+
+    def writable(self) -> bool:
+        """Return true."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Write all of the data."""
+        left = memoryview(data)
+        while left:
+            left = left[self._file.write(left) :]
+        return len(data)
 
 
 def read_rows(path: Path) -> tuple[Table, dict[str, str]]:
