@@ -93,5 +93,9 @@ def test_the_command_says_what_it_did_to_each_log(tmp_path: Path, monkeypatch: p
     told = CliRunner().invoke(app, ["data", "compact", "flights", "--keep-days", "100000", "--json"])
     assert told.exit_code == 0, told.output
     none = {"joined": 0, "made": 0, "expired": 0, "deleted": 0}
-    assert json.loads(told.stdout) == {"predictions": {**none, "joined": 2, "made": 1}, "shadow": none}
+    assert json.loads(told.stdout) == {
+        "predictions": {**none, "joined": 2, "made": 1},
+        "shadow": none,
+        "labels": none,
+    }
     assert len(table.files()) == 1

@@ -160,6 +160,23 @@ def test_a_reading_is_kept_once_whoever_is_killed_or_comes_at_the_same_time(
     assert len(DayTable(world.lake / "labels" / world.spec.name).files()) == 2
 
 
+def test_a_commit_whose_answer_is_lost_is_not_made_again(
+    world: PerformanceWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from deltalake import DeltaTable
+
+    world.label(world.predict(range(7)))
+    commit = DayTable.commit
+
+    def planned_again(*arguments: Any) -> Any:
+        commit(*arguments)
+        return commit(*arguments)
+
+    monkeypatch.setattr(DayTable, "commit", planned_again)
+    assert len(_labels(world)) == 700
+    assert DeltaTable(str(world.lake / "labels" / world.spec.name)).version() == 1  # the first one made it
+
+
 def test_files_of_labels_of_earlier_releases_are_read_and_become_part_of_the_table(
     world: PerformanceWorld,
 ) -> None:

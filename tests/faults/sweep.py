@@ -31,8 +31,8 @@ from support.flights import World
 
 KILL = "killed"
 _BLOCK = 60  # jobs among which those of a step follow each other: the world before it is nearly there then
-# A file of the prediction log whose writer was interrupted before the commit: it does not count, and compaction deletes it.
-_COMPACTED = re.compile(r"object lake/predictions/.*/part\S*\.parquet$")
+# A file of the log or the labels whose writer was interrupted before the commit: it does not count, and compaction deletes it.
+_COMPACTED = re.compile(r"object lake/(predictions|labels)/.*/part\S*\.parquet$")
 _NEEDED = (
     "mlflow.tracking.client", "deltalake", "obstore.store", "pyarrow.dataset", "pyarrow.parquet", "duckdb", "alembic.command",
     "matplotlib.pyplot", "slack_sdk", "psycopg", "evermodel_provider.notifications.delivery", "sqlalchemy.dialects.postgresql",

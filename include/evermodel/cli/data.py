@@ -18,6 +18,7 @@ from evermodel.registry.tracking import connect
 
 if TYPE_CHECKING:
     from evermodel.core.settings import Settings
+    from evermodel.data.compaction import Upkeep
     from evermodel.registry.client import MlflowClient
 
 
@@ -151,16 +152,18 @@ def compact(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Join the small files of a model's prediction logs, and delete those that no longer count."""
+    """Join the small files of a model's prediction logs, and delete those that no longer count, of its labels, too."""
     from evermodel.data.compaction import compact as keep_up
     from evermodel.data.prediction_log import LOGS, log_of
+    from evermodel.monitoring.performance.label_log import LabelLog
 
     spec, settings = read_spec(model)
     keep, today = None if keep_days is None else timedelta(days=keep_days), datetime.now(UTC).date()
-    done = {}
+    done: dict[str, Upkeep] = {}
     with output.step("compact"):
         for log in LOGS:
             done[log] = keep_up(log_of(spec, settings.lake, log), today, keep)
+        done["labels"] = keep_up(LabelLog(spec, settings.lake).table, today)
     lines = [
         f"{log}: {found.joined:,} files joined to {found.made:,}, {found.expired:,} of days that are not kept "
         f"removed, {found.deleted:,} deleted"

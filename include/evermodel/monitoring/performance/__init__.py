@@ -11,6 +11,7 @@ __all__ = [
     "estimate",
     "estimate_history",
     "label_join",
+    "label_log",
     "matured_performance",
     "monitor",
     "objectives",

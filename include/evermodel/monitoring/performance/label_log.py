@@ -70,6 +70,11 @@ class LabelLog:
         """Folder of the table."""
         return self.lake / "labels" / self.spec.name
 
+    @property
+    def table(self) -> DayTable:
+        """The table; a reading is of the day of its moment."""
+        return DayTable(self.folder)
+
     def known_at(
         self, window: Window, as_of: datetime, ids: pa.ChunkedArray[Any]
     ) -> tuple[pa.Table, LabelCounts]:
@@ -120,7 +125,7 @@ class LabelLog:
     def _readings(self) -> dict[str, StoragePath]:
         """Return the file of each reading by its moment, with those of earlier releases, which kept files without a table."""
         plain = {file.stem.removeprefix(_PLAIN): file for file in files_in(self.folder, f"{_PLAIN}*.parquet")}
-        return plain | {file.source: file.path for file in DayTable(self.folder).files()}
+        return plain | {file.source: file.path for file in self.table.files()}
 
     def _add(self, made: TableFile, readings: Mapping[str, StoragePath]) -> None:
         """Have a reading in the table once, and those of earlier releases, where their files are."""
@@ -130,13 +135,15 @@ class LabelLog:
             if path.name.startswith(_PLAIN) and stamp != made.source
         ]
 
-        def plan(state: TableState) -> Change:
+        def plan(state: TableState) -> Change | None:
+            if any(file.path == made.path for file in state.files):
+                return None  # the answer to the commit was lost
             known = {file.source for file in state.files}
             added = [made, *(file for file in before if file.source not in known)]
             old = [file for file in state.files if file.source == made.source and file.path != made.path]
             return Change([file.entry(self.folder) for file in added], old, {"readings": time.time_ns()})
 
-        DayTable(self.folder).commit(self._schema, plan)
+        self.table.commit(self._schema, plan)
 
     def _reach(self, window: Window, as_of: datetime) -> Window:
         """Return when the labels of a window's predictions may be dated."""
