@@ -18,6 +18,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
+from evermodel.core.database import database as database_module
 from evermodel.core.database import lease as lease_module
 from evermodel.core.database import schema
 from evermodel.core.database.clock import now
@@ -177,6 +178,22 @@ def test_tokens_grow_and_a_second_holder_waits(url: str) -> None:
     assert owners(database) == {}
     with leased(database, "model/a") as second:
         assert second.token > first.token
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_a_host_that_is_cut_off_in_a_transaction_does_not_block_the_others(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "_LONGEST_IDLE", "1s")
+    database = open_database(url)
+    with leased(database, "model/a"):
+        pass
+    cut_off = database.engine.connect()
+    cut_off.execute(text("SELECT * FROM evermodel_lease FOR UPDATE"))
+
+    _taken(database)
+
+    cut_off.invalidate()
 
 
 def _taken(database: Database, wait: float = 10) -> None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _BUSY_SECONDS = 30.0
 # Without them a host that is cut off keeps a process waiting for many minutes, and serving with it.
 _POSTGRESQL_WAITS = {"connect_timeout": "10", "tcp_user_timeout": "20000"}
+# So is a host that is cut off inside a transaction: the server would keep its locks for two hours, and block all others.
+_LONGEST_IDLE = "2min"
 _WRITES = "evermodel_writes"
 
 
@@ -98,7 +100,10 @@ def _engine(url: str, process: int) -> Engine:
             return _sqlite(parsed)
         if parsed.get_driver_name() == "psycopg":
             parsed = parsed.update_query_dict({**_POSTGRESQL_WAITS, **parsed.query})
-        return create_engine(parsed, hide_parameters=True, pool_pre_ping=True, pool_size=2, pool_recycle=1800)
+        made = create_engine(parsed, hide_parameters=True, pool_pre_ping=True, pool_size=2, pool_recycle=1800)
+        if parsed.get_backend_name() == "postgresql":
+            event.listen(made, "connect", _limit_idling)
+        return made
     except ArgumentError:
         problem = "the URL of the database cannot be read"
     except (NoSuchModuleError, ModuleNotFoundError) as error:
@@ -108,6 +113,13 @@ def _engine(url: str, process: int) -> Engine:
         "set EVERMODEL_DATABASE to a URL such as postgresql+psycopg://user:password@host/evermodel "
         f"({install_command(['postgres'])}) or sqlite:////folder/evermodel.db",
     )
+
+
+def _limit_idling(connection: Any, _: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute(f"SET idle_in_transaction_session_timeout = '{_LONGEST_IDLE}'")
+    cursor.close()
+    connection.commit()
 
 
 def _with_driver(url: str) -> str:
