@@ -361,6 +361,7 @@ def _put_back(connection: psycopg.Connection, saved: dict[str, bytes]) -> None:
 def _end_others(connection: psycopg.Connection) -> None:
     """End the connections of processes that were killed, and wait until their locks are free."""
     while connection.execute(_OTHERS).fetchall():
+        connection.commit()  # within a transaction the list of connections stays as it was
         time.sleep(0.01)
 
 
