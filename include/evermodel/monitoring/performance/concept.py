@@ -113,7 +113,7 @@ class _Regression:
     ) -> None:
         import pyarrow as pa
 
-        names = [name for name in spec.logged if name in spec.features.names or name == spec.cluster]
+        names = [*spec.features.names, *(name for name in spec.context if name == spec.cluster)]
         self._both = pa.concat_tables([before.select(names), now.select(names)])
         self._window = np.repeat([0.0, 1.0], [before.num_rows, now.num_rows])
         self._residuals = residuals

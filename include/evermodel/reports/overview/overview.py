@@ -84,18 +84,14 @@ class Overview:
     def summaries(self) -> list[dict[str, Any]]:
         """Return the summaries of all models."""
         self._touch()
-        self._wait(lambda: bool({"synced", "problem"} & self.store.meta().keys()))
+        self._wait(self._tried_once)
         loaded = self.store.loaded()
         return [self._marked(summary, loaded) for summary in self.store.summaries()]
 
     def model(self, name: str) -> tuple[dict[str, Any], ModelHistory] | None:
         """Return summary and time line of one model, or None if there is no such model."""
         self._touch()
-        self._wait(
-            lambda: (
-                self.store.entry(name) is not None or bool({"synced", "problem"} & self.store.meta().keys())
-            )
-        )
+        self._wait(lambda: self.store.entry(name) is not None or self._tried_once())
         if self.store.entry(name) is None:
             return None
         loaded = self.store.loaded().get(name)
@@ -188,6 +184,10 @@ class Overview:
     def _marked(self, summary: dict[str, Any], loaded: dict[str, float | None]) -> dict[str, Any]:
         """Return a summary with ``read``: whether the model's days and retrains were ever read."""
         return {**summary, "read": loaded.get(summary["name"]) is not None}
+
+    def _tried_once(self) -> bool:
+        """Tell whether there is an outcome of a refresh, or what another API server read."""
+        return bool({"synced", "problem"} & self.store.meta().keys())
 
     def _touch(self) -> None:
         """Start a refresh in the background if the last one is too old."""
