@@ -54,8 +54,8 @@ def write_rows(table: Table, path: Path, metadata: Mapping[str, str], group: int
     Parameters
     ----------
     group
-        Rows of a row group. The writer holds the interpreter, and with it requests, until one is written: 1.7 ms for
-        2,000 rows of 21 columns, 9 ms for 10,000.
+        Rows of a row group. The writer holds the interpreter, and with it requests, until one is written: 1 ms for
+        2,000 rows of 23 columns.
 
     Raises
     ------
@@ -64,11 +64,14 @@ def write_rows(table: Table, path: Path, metadata: Mapping[str, str], group: int
     """
     from arro3.io import write_parquet
 
+    unlike = [name for name, kind in kinds_of(table).items() if kind != "string" or name == "prediction_id"]
     with _failures(path), path.open("wb", buffering=0) as file:
         write_parquet(
             table,
             cast("IO[bytes]", _Yielding(file)),
-            compression="zstd(1)",
+            # looking for repeated values that are not there takes longer than all the rest
+            column_dictionary_enabled=dict.fromkeys(unlike, False),
+            compression="snappy",  # compaction compresses more, where no request waits
             key_value_metadata={**metadata},
             max_row_group_size=group,
             skip_arrow_metadata=True,  # Arrow's own copy of the schema would hide the metadata from pyarrow
