@@ -92,6 +92,18 @@ def test_enough_rows_are_written_without_waiting(tmp_path: Path) -> None:
     log.stop()
 
 
+def test_rows_that_become_columns_in_several_parts_are_one_file(tmp_path: Path) -> None:
+    log = PredictionLog(tmp_path, Metrics(), flush_seconds=600)
+    log.start()
+    for number in range(13):
+        log.offer(entry(f"r{number}", rows=100))
+    wait_until(lambda: log._batches, "the first part is converted")
+    log.stop()
+    (file,) = tmp_path.rglob("*.parquet")
+    wanted = [f"r{number}" for number in range(13) for _ in range(100)]
+    assert pq.ParquetFile(file).read()["request_id"].to_pylist() == wanted
+
+
 def test_a_file_is_written_in_parts_between_which_requests_have_their_turn(tmp_path: Path) -> None:
     table = log_table([entry(f"r{number}", rows=100) for number in range(50)])
     write_log_file(table, tmp_path, "online")
