@@ -149,9 +149,7 @@ def test_a_model_with_a_module_is_trained_judged_stored_and_scores(world: World)
     )
     version = world.champion("2013-03-11")
     with tempfile.TemporaryDirectory() as folder:
-        model = load_model(
-            world.client, f"models:/{world.name}/{version}", Path(folder), world.spec.features.module
-        )
+        model = load_model(world.client, f"models:/{world.name}/{version}", Path(folder), world.spec.own_code)
     assert "log_distance" in model.pipeline[1].feature_names_in_
     assert [column["name"] for column in model.inputs] == world.spec.features.names
     scored = score_day(world.spec, parse_moment("2013-03-12"), world.client, world.settings)

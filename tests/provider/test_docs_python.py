@@ -31,6 +31,7 @@ def test_every_block_has_a_test_here_or_a_reason() -> None:
         "validation.md:pandera.pandas",
         "airflow.md:airflow.sdk",
         "operators.md:evermodel_provider",
+        "bring-your-model.md:numpy",
     }
     assert {name for name, block in BLOCKS.items() if not block.reason} == here
 
@@ -40,6 +41,16 @@ def test_what_a_block_imports_that_is_not_run_exists(block: Example) -> None:
     imports = [node for node in ast.parse(block.text).body if isinstance(node, ast.Import | ast.ImportFrom)]
     assert imports
     exec(compile(ast.Module(imports, []), str(block), "exec"), {})
+
+
+def test_the_transformer_of_ones_own_clips_numbers_and_leaves_categories() -> None:
+    import pandas as pd
+
+    frame = pd.DataFrame({"fare": [*range(100)], "class": ["a", "b"] * 50})
+    winsorizer = _run(BLOCKS["bring-your-model.md:numpy"])["Winsorizer"](share=0.1)
+    clipped = winsorizer.fit(frame).transform(frame)
+    assert (clipped["fare"].min(), clipped["fare"].max()) == pytest.approx((9.9, 89.1))
+    assert clipped["class"].equals(frame["class"])
 
 
 def test_the_dag_of_the_operators_is_built(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from evermodel.modeling import skops_files
 from evermodel.modeling.boosting import libraries
 from evermodel.modeling.model_store import load_files, load_graph
 from evermodel.modeling.skops_files import checked_names
+from evermodel.spec.features import OwnCode
 from support.paths import PROJECT
 
 Node = dict[str, Any]
@@ -38,7 +39,8 @@ PURE = {
     *("builtins.int", "builtins.float", "builtins.str", "builtins.bool", "builtins.list", "builtins.set"),
     *("builtins.map", "builtins.tuple", "builtins.dict", "builtins.bytes", "builtins.bytearray"),
     *("collections.OrderedDict", "functools.partial", "numpy.dtype"),
-    "sklearn.utils.validation.check_array",
+    *("sklearn.utils.validation.check_array", "sklearn.utils._bunch.Bunch"),
+    *(f"sklearn.feature_selection._univariate_selection.{n}" for n in ("chi2", "f_classif", "f_regression")),
 }
 BOOSTERS = {
     *("lightgbm.basic.Booster", "lightgbm.sklearn.LGBMClassifier", "lightgbm.sklearn.LGBMRegressor"),
@@ -249,6 +251,7 @@ def _harmless(value: object, name: str) -> bool:
     others = (
         "sklearn.neural_network._stochastic_optimizers.",
         "sklearn.compose._column_transformer._Remainder",
+        "sklearn.compose._column_transformer.make_column_selector",
     )
     return issubclass(value, BaseEstimator) or name.startswith((*data, *learned, *others))
 
@@ -292,9 +295,41 @@ def test_a_features_module_that_the_spec_does_not_name_is_not_imported(tmp_path:
         patch.syspath_prepend(str(tmp_path))
         for module in (None, "own.features"):
             with pytest.raises(ModelFormatError):
-                load_files(model_folder(tmp_path / "model", skops_bytes(root)), module)
+                load_files(model_folder(tmp_path / "model", skops_bytes(root)), OwnCode(module))
     assert not mark.exists()
     assert "planted" not in sys.modules
+
+
+@pytest.mark.parametrize("kind", _kinds())
+@pytest.mark.parametrize(
+    ("packages", "listed_type"),
+    [("", "planted.Thing"), ("planted", "planted.Other"), ("planted2", "planted.Thing")],
+)
+def test_a_package_that_is_not_trusted_or_not_listed_is_not_imported(
+    tmp_path: Path, kind: str, packages: str, listed_type: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "planted.py").write_text("raise SystemExit('imported')\nclass Thing: pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("EVERMODEL_TRUSTED_PACKAGES", packages)
+    buffer = io.BytesIO()
+    np.save(buffer, np.zeros(1), allow_pickle=False)
+    content = skops_bytes(_node_of(kind, "planted.Thing", "a.npy"), **{"a.npy": buffer.getvalue()})
+    try:
+        load_files(model_folder(tmp_path / "model", content), OwnCode(types=(listed_type,)))
+    except ModelFormatError as error:
+        assert kind in {"JsonNode", "SliceNode"} or "planted.Thing" in error.problem  # noqa: PT017
+    assert "planted" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    "kind", sorted(set(_kinds()) - {"ObjectNode", "FunctionNode", "TypeNode", "JsonNode", "SliceNode"})
+)
+def test_a_listed_type_stands_in_nodes_of_data_only(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVERMODEL_TRUSTED_PACKAGES", "planted")
+    with pytest.raises(ModelFormatError, match=r"planted\.Thing"):
+        checked_names(
+            skops_bytes(_node_of(kind, "planted.Thing", "a.npy")), "test", OwnCode(types=("planted.Thing",))
+        )
 
 
 def test_what_mlflow_would_run_in_a_folder_is_left_alone(tmp_path: Path) -> None:

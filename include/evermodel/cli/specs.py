@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from evermodel.cli import output
-from evermodel.cli.options import AsJson, model_names
+from evermodel.cli.options import AsJson, AsOf, model_names, moment_of
 from evermodel.core.atomic import write_text
 from evermodel.core.errors import ApprovalError, EvermodelError, SpecError
 
@@ -45,6 +45,10 @@ def check(
     files_only: Annotated[
         bool, typer.Option("--files-only", help="Check the files alone, not what is installed here.")
     ] = False,
+    try_them: Annotated[
+        bool, typer.Option("--try", help="Also fit, store and ask every candidate on rows of the source.")
+    ] = False,
+    as_of: AsOf = None,
     as_json: AsJson = False,
 ) -> None:
     """Check model specs for each environment, and that what they need is installed; report every mistake."""
@@ -57,16 +61,43 @@ def check(
     if not names:
         raise EvermodelError(f"no spec in {folder}", "set EVERMODEL_MODELS, or pass a file")
     found = [_checked(name, settings, files_only) for name in names]
+    for line in found:
+        if try_them and line["ok"]:
+            line["candidates"] = _contracts(line["spec"], settings, as_of)
+            line["ok"] = all(check["passed"] for checks in line["candidates"].values() for check in checks)
+        if not as_json:
+            _print(line)
     if as_json:
         output.print_json(found)
-    for line in [] if as_json else found:
-        if line["ok"]:
-            typer.echo(f"✓ {line['spec']}: model {line['model']}, digest {line['digest']}")
-        else:
-            mistakes = "\n".join(line["mistakes"])
-            typer.echo(f"✗ {mistakes}\n  What to do: {line['advice']}", err=True)
     if not all(line["ok"] for line in found):
         raise typer.Exit(1)
+
+
+def _print(line: dict[str, Any]) -> None:
+    if "mistakes" in line:
+        mistakes = "\n".join(line["mistakes"])
+        typer.echo(f"✗ {mistakes}\n  What to do: {line['advice']}", err=True)
+        return
+    typer.echo(f"✓ {line['spec']}: model {line['model']}, digest {line['digest']}")
+    for candidate, checks in line.get("candidates", {}).items():
+        typer.echo(f"  candidate {candidate}")
+        for check in checks:
+            typer.echo(f"    {'✓' if check['passed'] else '✗'} {check['name']:<15}  {check['detail']}")
+            if not check["passed"]:
+                typer.echo(f"      What to do: {check['advice']}")
+
+
+def _contracts(name: str, settings: Settings, as_of: str | None) -> dict[str, list[dict[str, Any]]]:
+    """Try every candidate of a spec on rows that a retrain as of a day reads."""
+    from evermodel.evaluation.contract import check_contract, contract_rows
+    from evermodel.spec import load_spec
+
+    spec = load_spec(name, settings)
+    if not spec.candidates:
+        return {}
+    with output.waiting(f"{spec.name}: read rows and try the candidates"):
+        rows = contract_rows(spec, moment_of(as_of))
+        return {c.name: [line.to_json() for line in check_contract(spec, c, rows)] for c in spec.candidates}
 
 
 def _checked(name: str, settings: Settings, files_only: bool) -> dict[str, Any]:
@@ -132,10 +163,10 @@ def _estimators(spec: ModelSpec) -> Iterator[str]:
 
 
 def _estimator_problem(candidate: CandidateSpec, spec: ModelSpec) -> str | None:
-    from evermodel.modeling.estimators import build_estimator
+    from evermodel.modeling.estimators import build_pipeline
 
     try:
-        estimator = build_estimator(candidate, spec.seed, spec.task)
+        estimator = build_pipeline(spec, candidate).steps[-1][1]
         validate = getattr(estimator, "_validate_params", None)  # scikit-learn checks types only when it fits
         if validate is not None:
             validate()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -150,6 +151,24 @@ def database_of(environment: str | None = None) -> str:
 def current_environment(environ: Mapping[str, str] | None = None) -> str:
     """Return the name of the environment that this process belongs to (``EVERMODEL_ENVIRONMENT``)."""
     return (os.environ if environ is None else environ).get("EVERMODEL_ENVIRONMENT", "").strip() or "local"
+
+
+def trusted_packages(environ: Mapping[str, str] | None = None) -> frozenset[str]:
+    """Return the packages whose code models of this installation may use (``EVERMODEL_TRUSTED_PACKAGES``).
+
+    Raises
+    ------
+    SettingsError
+        One is not the name of a package, or is Python's own.
+    """
+    given = (os.environ if environ is None else environ).get("EVERMODEL_TRUSTED_PACKAGES", "")
+    names = frozenset(name.strip() for name in given.split(",") if name.strip())
+    if wrong := sorted(n for n in names if not n.isidentifier() or n in sys.stdlib_module_names):
+        raise SettingsError(
+            f"EVERMODEL_TRUSTED_PACKAGES names {', '.join(wrong)}, which no model may use",
+            "set it to import names of packages of your own, comma separated",
+        )
+    return names
 
 
 def _folder(env: Mapping[str, str], name: str, default: Path) -> Path:

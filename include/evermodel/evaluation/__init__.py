@@ -3,4 +3,4 @@
 Imports `modeling` and what stands below it.
 """
 
-__all__ = ["decision", "evaluate", "evaluated_model", "margin", "next_window"]
+__all__ = ["contract", "decision", "evaluate", "evaluated_model", "margin", "next_window"]

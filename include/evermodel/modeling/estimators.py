@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from evermodel.core.errors import SpecError, TrainingError
 from evermodel.core.extras import named_extras
+from evermodel.core.settings import trusted_packages
 from evermodel.modeling.boosting.libraries import LIBRARIES, Library
 from evermodel.modeling.preprocessing import prepared
 from evermodel.spec import CandidateSpec, ModelSpec
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from evermodel.modeling.boosting.estimators import Boosted
     from evermodel.modeling.tasks import FittedPipeline
 
-# Only these packages may be named by a spec: an import path is code that runs.
+# Only these packages, and those that the installation trusts, may be named by a spec: an import path is code that runs.
 ALLOWED_PACKAGES = ("sklearn", *LIBRARIES)
 
 
@@ -62,7 +63,26 @@ def build_pipeline(spec: ModelSpec, candidate: CandidateSpec) -> Any:
 
 
 def _pipeline(spec: ModelSpec, candidate: CandidateSpec) -> Any:
+    if ":" in candidate.estimator:
+        return _own_pipeline(candidate, spec.seed, spec.task)
     return prepared(spec, build_estimator(candidate, spec.seed, spec.task))
+
+
+def _own_pipeline(candidate: CandidateSpec, seed: int, task: Task) -> Any:
+    """Call a function that builds an estimator of the features as they are, without preprocessing of ours."""
+    from sklearn.pipeline import Pipeline, make_pipeline
+
+    build, where = _imported(candidate), f"candidate {candidate.name}: {candidate.estimator}"
+    if not callable(build):
+        raise SpecError(f"{where} is not a function", "set `estimator` to a function that returns a pipeline")
+    params = _checked_params(candidate, _parameters_of(build), seed)
+    made = build(**params)
+    if not (hasattr(made, "fit") and hasattr(made, _needed(task))):
+        raise SpecError(
+            f"{where} returned a {type(made).__name__} without `fit` and `{_needed(task)}`",
+            f"return an unfitted scikit-learn estimator or pipeline for task: {task}",
+        )
+    return made if isinstance(made, Pipeline) else make_pipeline("passthrough", made)
 
 
 def build_estimator(candidate: CandidateSpec, seed: int, task: Task = "binary") -> Any:
@@ -77,44 +97,56 @@ def build_estimator(candidate: CandidateSpec, seed: int, task: Task = "binary") 
     MissingExtraError
         The estimator's library is not installed.
     """
-    module, _, name = candidate.estimator.rpartition(".")
-    where = f"candidate {candidate.name}"
-    if module.split(".")[0] not in ALLOWED_PACKAGES:
+    kind, where = _imported(candidate), f"candidate {candidate.name}"
+    wanted = "regressor" if task == "regression" else "classifier that gives probabilities"
+    if not _suits(kind, task):
         raise SpecError(
-            f"{where}: {candidate.estimator} is not from {', '.join(ALLOWED_PACKAGES)}",
-            "set `estimator` to one of these packages",
+            f"{where}: {candidate.estimator} is not a {wanted}",
+            f"set `estimator` to a {wanted}: a class with `fit` and `{_needed(task)}`",
+        )
+    params, library = dict(candidate.params), LIBRARIES.get(candidate.package)
+    if kind.__name__.startswith("HistGradientBoosting"):
+        # By default it would hold out rows at random, also from the future, once there are more than 10,000.
+        params.setdefault("early_stopping", False)
+    if library is not None:
+        params = _library_params(library, params, f"{where}: {kind.__name__}")
+    params = _checked_params(candidate.model_copy(update={"params": params}), _parameters(kind), seed)
+    return kind(**params) if library is None else _boosted(candidate.estimator, task, params)
+
+
+def _imported(candidate: CandidateSpec) -> Any:
+    """Return what `estimator` names, if its package may be imported."""
+    module, _, name = candidate.estimator.replace(":", ".").rpartition(".")
+    where = f"candidate {candidate.name}: {candidate.estimator}"
+    if candidate.package not in {*ALLOWED_PACKAGES, *trusted_packages()}:
+        raise SpecError(
+            f"{where} is not from {', '.join(ALLOWED_PACKAGES)}",
+            "set `estimator` to one of these packages, or name a package of your own in EVERMODEL_TRUSTED_PACKAGES",
         )
     try:
         with named_extras():
-            kind = getattr(importlib.import_module(module), name)
+            return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise SpecError(
-            f"{where}: {candidate.estimator} cannot be imported ({error})", "correct `estimator`"
-        ) from error
-    wanted = "regressor" if task == "regression" else "classifier that gives probabilities"
-    if not _suits(kind, task):
-        needed = "predict" if task == "regression" else "predict_proba"
-        raise SpecError(
-            f"{where}: {candidate.estimator} is not a {wanted}",
-            f"set `estimator` to a {wanted}: a class with `fit` and `{needed}`",
-        )
-    allowed = _parameters(kind)
+        raise SpecError(f"{where} cannot be imported ({error})", "correct `estimator`") from error
+
+
+def _checked_params(candidate: CandidateSpec, allowed: set[str] | None, seed: int) -> dict[str, Any]:
+    """Return a candidate's parameters with the seed, if all of them are known; None allows any."""
     params = dict(candidate.params)
     if allowed is None or "random_state" in allowed:
         params.setdefault("random_state", seed)
-    if name.startswith("HistGradientBoosting"):
-        # By default it would hold out rows at random, also from the future, once there are more than 10,000.
-        params.setdefault("early_stopping", False)
-    library = LIBRARIES.get(module.split(".")[0])
-    if library is not None:
-        params = _library_params(library, params, f"{where}: {name}")
     unknown = [] if allowed is None else sorted(set(params) - allowed)
     if unknown:
+        name = candidate.estimator.replace(":", ".").rpartition(".")[2]
         raise SpecError(
-            f"{where}: {name} has no parameter {', '.join(unknown)}",
+            f"candidate {candidate.name}: {name} has no parameter {', '.join(unknown)}",
             f"its parameters are: {', '.join(sorted(allowed or ()))}",
         )
-    return kind(**params) if library is None else _boosted(candidate.estimator, task, params)
+    return params
+
+
+def _needed(task: Task) -> str:
+    return "predict" if task == "regression" else "predict_proba"
 
 
 def _boosted(estimator: str, task: Task, params: dict[str, Any]) -> Boosted:
@@ -144,6 +176,14 @@ def _suits(kind: Any, task: Task) -> bool:
     if task != "regression":
         return hasattr(kind, "predict_proba")
     return issubclass(kind, RegressorMixin) or getattr(kind, "_estimator_type", "") == "regressor"
+
+
+def _parameters_of(build: Any) -> set[str] | None:
+    """Return the parameters of a function or class; None if it accepts any name."""
+    if inspect.isclass(build):
+        return _parameters(build)
+    taken = inspect.signature(build).parameters.values()
+    return None if any(p.kind == p.VAR_KEYWORD for p in taken) else {p.name for p in taken}
 
 
 def _parameters(kind: type) -> set[str] | None:

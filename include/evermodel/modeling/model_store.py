@@ -15,9 +15,11 @@ import yaml
 from evermodel.core.errors import ModelFormatError
 from evermodel.core.formats import loads, stamped
 from evermodel.core.paths import inside
-from evermodel.modeling.skops_files import checked_dump, read_pipeline
+from evermodel.modeling import own_packages
+from evermodel.modeling.skops_files import checked_dump, packages_of, read_pipeline
 from evermodel.registry import tracking
 from evermodel.registry.model_files import hash_files, require_judged
+from evermodel.spec.features import NO_OWN_CODE, OwnCode
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,6 +69,7 @@ def log_model(
     metrics: Iterable[MetricPoint] = (),
     threshold: float | None = None,
     earlier: LoggedModel | None = None,
+    own: OwnCode = NO_OWN_CODE,
 ) -> str:
     """Log a fitted pipeline as a model of an MLflow run, with signature and input example.
 
@@ -86,6 +89,8 @@ def log_model(
         Of its decisions, which is kept with the model; None without one.
     earlier
         A model of the run that an earlier try left behind and nobody uses: it is replaced, and no other is made.
+    own
+        What the spec lets the model name beside the libraries; the versions of these packages are kept with it.
 
     Returns
     -------
@@ -102,7 +107,8 @@ def log_model(
     from mlflow.models import Model, infer_signature
     from mlflow.tracking.context.registry import resolve_tags
 
-    (_, trusted), run = checked_dump(pipeline), client.get_run(run_id)
+    (_, trusted), run = checked_dump(pipeline, own), client.get_run(run_id)
+    packages = own_packages.versions_of(packages_of(trusted))
     logged = earlier or client.create_logged_model(
         run.info.experiment_id, "model", run_id, tags=resolve_tags(), params=run.data.params
     )
@@ -128,9 +134,12 @@ def log_model(
                 input_example=example.head(5),
                 pyfunc_predict_fn="predict_proba" if hasattr(pipeline, "predict_proba") else "predict",
             )
-            if threshold is not None:
-                kept = json.dumps(stamped({"threshold": threshold}))
-                Path(scratch, "model", THRESHOLD_FILE).write_text(kept, encoding="utf-8")
+            for file, kept in (
+                (THRESHOLD_FILE, {} if threshold is None else {"threshold": threshold}),
+                (own_packages.FILE, {"packages": packages} if packages else {}),
+            ):
+                if kept:
+                    Path(scratch, "model", file).write_text(json.dumps(stamped(kept)), encoding="utf-8")
             client.log_model_artifacts(logged.model_id, f"{scratch}/model")
         outcome = "READY"
     finally:
@@ -188,24 +197,24 @@ def download(
     return files
 
 
-def load_model(client: MlflowClient, uri: str, folder: Path, module: str | None = None) -> LoadedModel:
+def load_model(client: MlflowClient, uri: str, folder: Path, own: OwnCode = NO_OWN_CODE) -> LoadedModel:
     """Download a model (see `download`) and load it without running code from it.
 
     Parameters
     ----------
-    module
-        The spec's `features.module`, which the model may use; see `read_pipeline`.
+    own
+        What the spec lets the model name beside the libraries; see `read_pipeline`.
 
     Raises
     ------
     ModelFormatError
-        The model is a pickle, or lists types that could run code.
+        The model is a pickle, lists types that could run code, or was stored with another version of a package of your own.
     """
     download(client, uri, folder)
-    return load_files(folder, module)
+    return load_files(folder, own)
 
 
-def load_files(folder: Path, module: str | None = None) -> LoadedModel:
+def load_files(folder: Path, own: OwnCode = NO_OWN_CODE) -> LoadedModel:
     """Load a model from its downloaded folder; see `load_model`."""
     import pandas as pd
 
@@ -219,7 +228,8 @@ def load_files(folder: Path, module: str | None = None) -> LoadedModel:
             "a format that runs code when loaded",
             "register a model trained by the retrain DAG (stored with skops)",
         )
-    pipeline = read_pipeline(inside(folder, str(flavor.get("pickled_model"))), module)
+    own_packages.require_versions(folder)
+    pipeline = read_pipeline(inside(folder, str(flavor.get("pickled_model"))), own)
     inputs = _signature_inputs(meta, folder)
     example = pd.read_json(_example_file(folder, meta), orient="split")[[column["name"] for column in inputs]]
     fast = load_graph(folder) or encoded_model(pipeline, example)

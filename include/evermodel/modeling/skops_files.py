@@ -6,6 +6,7 @@ import io
 import json
 import sys
 import warnings
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,9 @@ from zipfile import BadZipFile, ZipFile
 
 from evermodel.core.atomic import replacing
 from evermodel.core.errors import ModelFormatError
+from evermodel.core.settings import trusted_packages
 from evermodel.modeling.boosting.libraries import LIBRARIES, distribution_of
+from evermodel.spec.features import NO_OWN_CODE, OwnCode
 
 if TYPE_CHECKING:
     from evermodel.modeling.tasks import FittedPipeline
@@ -37,13 +40,19 @@ TRUSTED_TYPES = {
     "sklearn._loss.link.LogitLink": ("ObjectNode",),
     "sklearn._loss.link.IdentityLink": ("ObjectNode",),
     "sklearn._loss.loss.HalfBinomialLoss": ("ObjectNode",),
+    "sklearn._loss.loss.HalfTweedieLossIdentity": ("ObjectNode",),
     "sklearn.calibration._CalibratedClassifier": ("ObjectNode",),
     "sklearn.calibration._SigmoidCalibration": ("ObjectNode",),
+    "sklearn.compose._column_transformer.make_column_selector": ("ObjectNode",),
     "sklearn.compose._column_transformer._RemainderColsList": ("ObjectNode", "ListNode"),
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor": ("ObjectNode",),
+    "sklearn.feature_selection._univariate_selection.chi2": ("FunctionNode",),
+    "sklearn.feature_selection._univariate_selection.f_classif": ("FunctionNode",),
+    "sklearn.feature_selection._univariate_selection.f_regression": ("FunctionNode",),
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer": ("ObjectNode",),
     "sklearn.neural_network._stochastic_optimizers.SGDOptimizer": ("ObjectNode",),
     "sklearn.tree._tree.Tree": ("TreeNode",),  # arrays of nodes; scikit-learn checks their types and sizes
+    "sklearn.utils._bunch.Bunch": ("DictNode",),
     "sklearn.utils.validation.check_array": ("FunctionNode",),
     "xgboost.core.Booster": ("ObjectNode",),  # bytes that the library parses
     "xgboost.sklearn.XGBClassifier": ("ObjectNode",),
@@ -63,29 +72,35 @@ NODES = {
     "SparseMatrixNode", "TypeNode", "FunctionNode", "PartialNode", "ObjectNode", "TreeNode", "LossNode",
 }  # fmt: skip
 _VECTORIZERS = {f"sklearn.feature_extraction.text.{name}Vectorizer" for name in ("Count", "Hashing", "Tfidf")}
+_OWN_NODES = ("ObjectNode", "FunctionNode", "TypeNode")
 _PROTOCOL = 2  # older ones resolve names from other places of a node
 
 
-def write_pipeline(pipeline: FittedPipeline, file: Path) -> None:
+def write_pipeline(pipeline: FittedPipeline, file: Path, own: OwnCode = NO_OWN_CODE) -> None:
     """Write a fitted pipeline as one skops file, atomically.
+
+    Parameters
+    ----------
+    own
+        What the spec lets it name beside the libraries.
 
     Raises
     ------
     ModelFormatError
         The pipeline holds something that is not on the list.
     """
-    content, _ = checked_dump(pipeline)
+    content, _ = checked_dump(pipeline, own)
     with replacing(file) as temporary:
         temporary.write_bytes(content)
 
 
-def read_pipeline(file: Path, module: str | None = None) -> FittedPipeline:
+def read_pipeline(file: Path, own: OwnCode = NO_OWN_CODE) -> FittedPipeline:
     """Load a skops file without running code from it.
 
     Parameters
     ----------
-    module
-        The spec's `features.module`: only this module, or one of its package, may derive features.
+    own
+        What the spec lets it name beside the libraries: only its module, or one of the same package, may derive features.
 
     Raises
     ------
@@ -94,11 +109,11 @@ def read_pipeline(file: Path, module: str | None = None) -> FittedPipeline:
     """
     from evermodel.modeling.user_features import loading_features
 
-    trusted = checked_names(file, str(file.parent))
+    trusted = checked_names(file, str(file.parent), own)
     for moved in MOVED_TYPES.keys() & set(trusted):
         sys.modules.setdefault(moved.rpartition(".")[0], import_module(MOVED_TYPES[moved]))
     try:
-        with loading_features(module):
+        with loading_features(own.module):
             pipeline: FittedPipeline = _skops_io().load(file, trusted=trusted)
     except ModelFormatError:
         raise
@@ -108,7 +123,7 @@ def read_pipeline(file: Path, module: str | None = None) -> FittedPipeline:
     return pipeline
 
 
-def checked_dump(pipeline: FittedPipeline) -> tuple[bytes, list[str]]:
+def checked_dump(pipeline: FittedPipeline, own: OwnCode = NO_OWN_CODE) -> tuple[bytes, list[str]]:
     """Return a pipeline as skops writes it, and what it names beside skops' own lists.
 
     Raises
@@ -117,17 +132,18 @@ def checked_dump(pipeline: FittedPipeline) -> tuple[bytes, list[str]]:
         It holds something that is not on the list.
     """
     content: bytes = _skops_io().dumps(pipeline)
-    return content, checked_names(content, type(pipeline).__name__)
+    return content, checked_names(content, type(pipeline).__name__, own)
 
 
-def checked_names(source: Path | bytes, where: str) -> list[str]:
+def checked_names(source: Path | bytes, where: str, own: OwnCode = NO_OWN_CODE) -> list[str]:
     """Return the names beside skops' own lists, after a check of each node."""
     skops_io, given = _skops_io(), {"data": source} if isinstance(source, bytes) else {"file": source}
     name = source.name if isinstance(source, Path) else "the pipeline"
     try:
         with ZipFile(io.BytesIO(source) if isinstance(source, bytes) else source) as stored:
             schema = json.loads(stored.read("schema.json"))
-        refused = _refused(schema)
+        allowed = _allowed(own)
+        refused = _refused(schema, allowed)
         types = [] if refused else skops_io.get_untrusted_types(**given)
     except (
         OSError,
@@ -142,16 +158,29 @@ def checked_names(source: Path | bytes, where: str) -> list[str]:
         raise ModelFormatError(
             f"{where}: {name} is not a readable skops file ({error})", "retrain or roll back"
         ) from error
-    refused |= {found for found in types if found not in TRUSTED_TYPES and found not in MOVED_TYPES}
+    refused |= {found for found in types if found not in allowed}
     if refused:
         raise ModelFormatError(
             f"{where}: the model contains untrusted types: {', '.join(sorted(refused))}",
-            "use estimators of scikit-learn, lightgbm, xgboost or catboost",
+            "use estimators of scikit-learn, lightgbm, xgboost or catboost; list classes of your own under `trusted_types`, and "
+            "their packages in EVERMODEL_TRUSTED_PACKAGES",
         )
     return list(types)
 
 
-def _refused(schema: Any) -> set[str]:
+def packages_of(names: list[str]) -> set[str]:
+    """Return the packages of a user's own among names that were checked."""
+    return {name.partition(".")[0] for name in names if name not in TRUSTED_TYPES and name not in MOVED_TYPES}
+
+
+def _allowed(own: OwnCode) -> dict[str, tuple[str, ...]]:
+    """Return what a model may name beside skops' own lists, with the node types that may name each."""
+    packages = trusted_packages()
+    mine = {name: _OWN_NODES for name in own.types if name.partition(".")[0] in packages}
+    return {**mine, **dict.fromkeys(MOVED_TYPES, ("ObjectNode",)), **TRUSTED_TYPES}
+
+
+def _refused(schema: Any, allowed: Mapping[str, tuple[str, ...]]) -> set[str]:
     """Return what a schema may not have: node types, names in a node of another type, or libraries not reviewed."""
     if schema["protocol"] < _PROTOCOL:
         return {f"protocol {schema['protocol']} of skops"}
@@ -162,7 +191,7 @@ def _refused(schema: Any) -> set[str]:
             kind, name = node["__loader__"], f"{node['__module__']}.{node['__class__']}"
             if kind not in NODES:
                 refused.add(f"{kind} of {name}")
-            elif kind not in TRUSTED_TYPES.get(name, ("ObjectNode",) if name in MOVED_TYPES else NODES):
+            elif kind not in allowed.get(name, NODES):
                 refused.add(f"{name} in a {kind}")
             if kind == "ObjectNode" and name in _VECTORIZERS and not _takes_content(node):
                 refused.add(f"{name} that reads files")

@@ -14,7 +14,7 @@ import numpy as np
 
 from evermodel.core.errors import TrainingError
 from evermodel.core.formats import JsonData, json_digest
-from evermodel.core.settings import Settings
+from evermodel.core.settings import Settings, trusted_packages
 from evermodel.core.time_limit import run_limited
 from evermodel.data.snapshots.snapshot import read_snapshot
 from evermodel.modeling.boosting.libraries import LIBRARIES, distribution_of, iterations_parameter
@@ -28,6 +28,7 @@ from evermodel.modeling.fitting import (
     training_job,
 )
 from evermodel.modeling.model_store import is_ready, log_model, models_of
+from evermodel.modeling.own_packages import distribution_pin
 from evermodel.modeling.tasks import FittedPipeline, primary
 from evermodel.modeling.trials import TrialLog, candidate_run, log_measures
 from evermodel.registry.tags import CHOSEN, TRAINED
@@ -135,8 +136,8 @@ def train_candidate(
             return same
         unused = (model for model in earlier.values() if not (recorded and is_ready(model)))
         uri = log_model(
-            client, run_id, fitted.pipeline, example, answers, _pins(candidate), points, fitted.threshold,
-            next(unused, None),
+            client, run_id, fitted.pipeline, example, answers, _pins(spec, candidate), points, fitted.threshold,
+            next(unused, None), spec.own_code,
         )  # fmt: skip
     return outcome(model_uri=uri)
 
@@ -227,16 +228,20 @@ def _counts(job: TrainingJob) -> dict[str, float]:
     return {"train_rows": train, "validation_rows": len(job.rows.labels) - train}
 
 
-def _pins(candidate: CandidateSpec) -> Iterable[str]:
+def _pins(spec: ModelSpec, candidate: CandidateSpec) -> Iterable[str]:
     pins = {name: version(name) for name in _REQUIREMENTS}
-    library = candidate.estimator.split(".")[0]
+    library = candidate.package
     if library in LIBRARIES:
         name, number = distribution_of(library)
         pins |= {
             name: number,
             "evermodel": version("evermodel"),
         }  # evermodel has the class that asks the library
-    return [f"{name}=={number}" for name, number in pins.items()]
+    own = {candidate.package, *(name.partition(".")[0] for name in spec.trusted_types)} & trusted_packages()
+    return [
+        *(f"{name}=={number}" for name, number in pins.items()),
+        *filter(None, map(distribution_pin, sorted(own))),
+    ]
 
 
 def _answers(pipeline: FittedPipeline, frame: pd.DataFrame) -> Any:

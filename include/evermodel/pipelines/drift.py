@@ -250,7 +250,7 @@ class DriftRun:
         def load() -> LoadedModel:
             with tempfile.TemporaryDirectory() as folder:
                 uri = f"models:/{spec.name}/{watched.replaced}"
-                return load_model(self.client, uri, Path(folder), spec.features.module)
+                return load_model(self.client, uri, Path(folder), spec.own_code)
 
         margin, _ = margins(spec, champion.baseline)
         return promotion_effect(spec, self.settings.lake, self.as_of, watched, margin, load)

@@ -150,7 +150,7 @@ def _evaluated_model(run: RetrainRun, name: str, uri: str, without: str = "") ->
         if without:
             shutil.rmtree(Path(folder, without), ignore_errors=True)
             files = {path: digest for path, digest in files.items() if not path.startswith(f"{without}/")}
-        model = load_files(Path(folder), run.spec.features.module)
+        model = load_files(Path(folder), run.spec.own_code)
         size = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
     return EvaluatedModel(name, model.pipeline, uri, size, model.fast, files, threshold=model.threshold)
 

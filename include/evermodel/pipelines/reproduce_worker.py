@@ -30,7 +30,7 @@ def main(job_file: Path) -> None:
     settings = Settings.from_environment().model_copy(update={"lake": Path(job["lake"])})
     as_of = whole_day(datetime.fromisoformat(job["as_of"]))
     again = fit_final(spec, candidate, snapshot=job["snapshot"], as_of=as_of, settings=settings)
-    stored = load_files(Path(job["model"]), spec.features.module).pipeline
+    stored = load_files(Path(job["model"]), spec.own_code).pipeline
     features = rows_of(spec, job["snapshot"], split_window(spec, as_of).test, settings).frame
     compared = compare_answers(tasks.predict(spec, stored, features), tasks.predict(spec, again, features))
     compared["parameters"] = parameter_differences(stored, again)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Literal
 
@@ -99,6 +100,25 @@ class Aggregate(SpecSection):
     def columns(self) -> list[str]:
         """The columns of events that it needs beside key and times."""
         return [*([] if self.column is None else [self.column]), *self.where]
+
+
+@dataclass(frozen=True)
+class OwnCode:
+    """Code of a user's own that a stored model may name.
+
+    Parameters
+    ----------
+    module
+        The spec's `features.module`.
+    types
+        The spec's `trusted_types`.
+    """
+
+    module: str | None = None
+    types: tuple[str, ...] = ()
+
+
+NO_OWN_CODE = OwnCode()
 
 
 class FeaturesSpec(SpecSection):

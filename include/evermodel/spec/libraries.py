@@ -15,7 +15,7 @@ def libraries_of(spec: ModelSpec) -> dict[str, str]:
     else:
         found = {library: "the prediction log" for library in ("deltalake", "duckdb")}
     for candidate in spec.candidates:
-        library = candidate.estimator.partition(".")[0]
+        library = candidate.package
         if library in EXTRAS["boosting"]:
             found[library] = f"candidate {candidate.name}"
     for column, watch in spec.drift.by_column.items():

@@ -13,13 +13,14 @@ from evermodel.core.formats import json_digest
 from evermodel.spec.alerts import AlertsSpec
 from evermodel.spec.decision import DecisionSpec, MetricsSpec
 from evermodel.spec.drift import DriftSpec, PerformanceSpec, RespondSpec, RetrainPolicy
-from evermodel.spec.features import FeaturesSpec, aggregate_problems
+from evermodel.spec.features import FeaturesSpec, OwnCode, aggregate_problems
 from evermodel.spec.gate import GateSpec
 from evermodel.spec.parts import (
     BY_DAY,
     BY_ROW,
     METRIC_NAMES,
     Column,
+    ImportPath,
     LabelSpec,
     ResourcesSpec,
     ScheduleSpec,
@@ -92,6 +93,10 @@ class ModelSpec(SpecSection):
     split: SplitSpec = SplitSpec()
     candidates: tuple[CandidateSpec, ...] = Field(
         (), description="Required, unless the model is only watched."
+    )
+    trusted_types: tuple[ImportPath, ...] = Field(
+        (),
+        description="Classes and functions of packages in EVERMODEL_TRUSTED_PACKAGES that a stored model may name.",
     )
     training: TrainingSpec = TrainingSpec()
     seed: int = Field(0, ge=0)
@@ -274,6 +279,11 @@ class ModelSpec(SpecSection):
         names += self.watch.columns if self.watch else ()
         own_label = self.labelled and (self.watch is None or self.watch.labels is None)
         return [*names, self.label.column] if own_label else names
+
+    @property
+    def own_code(self) -> OwnCode:
+        """What a stored model may name beside the libraries."""
+        return OwnCode(self.features.module, self.trusted_types)
 
     def event_columns(self, table: str) -> list[str]:
         """Columns of a table that aggregates use beside its times and its id, sorted."""

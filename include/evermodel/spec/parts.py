@@ -121,6 +121,7 @@ Margin = (
     | Annotated[str, Field(pattern=r"^\d{1,2}(\.\d+)?%$", examples=["5%"])]
 )
 Column = Annotated[str, Field(min_length=1)]
+ImportPath = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")]
 
 
 class SpecSection(BaseModel):

@@ -77,10 +77,17 @@ class CandidateSpec(SpecSection):
     """One estimator with its parameters."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
-    estimator: str = Field(description="Import path, e.g. sklearn.linear_model.LogisticRegression.")
+    estimator: str = Field(
+        description="Import path of a class, e.g. sklearn.linear_model.LogisticRegression; or `package.module:function`, which builds a pipeline."
+    )
     params: dict[str, JsonValue] = Field(default_factory=dict)
     search: SearchSpec | None = Field(None, description="Search for better parameters than `params`.")
     time_limit: Span = Field(timedelta(hours=2), description="Time limit of its training.")
+
+    @property
+    def package(self) -> str:
+        """Import name of the package that `estimator` is of."""
+        return self.estimator.replace(":", ".").partition(".")[0]
 
 
 class FoldsSpec(SpecSection):

@@ -62,7 +62,7 @@ def smoke_test(
 
 def _load(spec: ModelSpec, client: MlflowClient, version: str, folder: str) -> model_store.LoadedModel:
     uri = f"models:/{spec.name}/{version}"
-    return model_store.load_model(client, uri, Path(folder), spec.features.module)
+    return model_store.load_model(client, uri, Path(folder), spec.own_code)
 
 
 def _logged_rows(spec: ModelSpec, lake: StoragePath, now: datetime, columns: list[str]) -> list[pd.DataFrame]:

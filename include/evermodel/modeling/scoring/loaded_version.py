@@ -155,7 +155,7 @@ def read_served(spec: ModelSpec, version: str, folder: Path) -> ServedModel:
     fast = _usable(model_store.load_graph(folder), inputs)
     if fast is None:
         with named_extras("serve", "sklearn"):
-            return make_served(spec, version, model_store.load_files(folder, spec.features.module))
+            return make_served(spec, version, model_store.load_files(folder, spec.own_code))
     example = _readable(model_store.example_of(folder), inputs)
     threshold = model_store.threshold_of(folder)
     return ServedModel(_as_trained(spec, inputs), version, None, inputs, example, fast, threshold)

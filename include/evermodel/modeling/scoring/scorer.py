@@ -107,7 +107,7 @@ def read_scorer(spec: ModelSpec, version: str, folder: Path) -> Scorer:
         )
     fast = model_store.load_graph(folder)
     if fast is None:
-        loaded = model_store.load_files(folder, spec.features.module)
+        loaded = model_store.load_files(folder, spec.own_code)
         native = loaded.fast if isinstance(loaded.fast, EncodedModel) else None
         return Scorer(spec, version, native, loaded.pipeline, loaded.threshold)
     from evermodel.modeling.onnx import export_if_equal as keep

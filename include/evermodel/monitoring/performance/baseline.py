@@ -144,7 +144,7 @@ def _score_test_rows(
     rows = with_label(spec, read_snapshot(found.snapshot, settings, tested, spec.time_column))
     with tempfile.TemporaryDirectory() as folder:
         uri = f"models:/{spec.name}/{version.version}"
-        model = load_model(client, uri, Path(folder), spec.features.module)
+        model = load_model(client, uri, Path(folder), spec.own_code)
     return answered_rows(spec, model.pipeline, rows, model.threshold)
 
 

@@ -101,7 +101,7 @@ class Challenger:
 
     def pipeline(self, spec: ModelSpec) -> FittedPipeline:
         """Load the model."""
-        return read_pipeline(Path(self.folder) / "pipeline.skops", spec.features.module)
+        return read_pipeline(Path(self.folder) / "pipeline.skops", spec.own_code)
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ class Fits:
             _alone(lambda: bench.ship(best.params)), candidate.time_limit.total_seconds(), _told(bench)
         )
         seconds = _processor_seconds() - began
-        write_pipeline(pipeline, folder / "pipeline.skops")
+        write_pipeline(pipeline, folder / "pipeline.skops", spec.own_code)
         return replace(
             blank,
             candidate=best.candidate,
