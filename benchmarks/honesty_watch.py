@@ -1,23 +1,35 @@
-"""Stated rates of the watches on a new champion: the paired comparison with the replaced version, and its errors."""
+"""Stated rates of what decides on a new version's traffic: A/B tests, the paired watch, and rollbacks by errors."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import numpy as np
+from tests.simulations.callers import Callers, called
 from tests.simulations.promotion_watch import WatchedWorld, alarm_rate
 
 from evermodel.deployment.serving_watch import RUN_LENGTH
 from evermodel.monitoring.performance.promotion_effect import LEVEL
+from evermodel.spec.rollout import AbTestSpec
 from evermodel.stats.sequential import RateDetector
 
 Measured = tuple[str, str, int, float, float]  # method, world, simulations, measured, stated
 _MARGIN = 0.01
 _DAYS = 14
+_CALLERS = {
+    "500 callers, correlation 0.3": Callers(),
+    "and the callers are as uneven as exp(N(0, 1))": Callers(uneven=1.0),
+    "5,000 callers, correlation 0.3": Callers(number=5000),
+    "each request by itself": Callers(number=1_000_000, correlation=0.0),
+    "500 callers, and days vary by half a standard deviation": Callers(season=0.5),
+}
 
 
 def watch_rates(times: int) -> Iterator[Measured]:
-    """Measure how often promotions that lost just the margin are called worse, and calm champions sent back."""
+    """Measure how often equal versions are told apart, promotions that lost just the margin are called worse, and calm champions sent back."""
+    for number, (name, callers) in enumerate(_CALLERS.items()):
+        rate = called("ab_test", callers, times // 2, seed=number)
+        yield "A/B test, daily for 28 days", name, times // 2, rate, AbTestSpec().error_rate
     worlds = {
         "weekly AUC varies by 0.03": WatchedWorld(loss=_MARGIN),
         "and the gain wanders by day (0.3)": WatchedWorld(loss=_MARGIN, days=0.02, correlation=0.3),

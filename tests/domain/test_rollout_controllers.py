@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.simulations.callers import Callers, called, last_verdict
 from tests.simulations.rollout_traffic import NEW, OLD, START, Played, Traffic, Truth, begun, play
 
 from evermodel.deployment.rollout import ab_test, bandit, blue_green, canary, shadow
@@ -104,6 +105,30 @@ def test_an_ab_test_finds_the_better_version_and_the_worse_one() -> None:
     assert better.count("promoted") >= 27
     assert all(played.state == "rolled_back" for played in worse)
     assert sum("is worse" in played.why for played in worse) >= 27
+
+
+def test_an_ab_test_of_equals_whose_callers_return_holds_its_error_rate_by_drawing_subjects() -> None:
+    callers, times = Callers(number=500, requests=600, correlation=0.3), 25
+    most = SPEC.ab_test.error_rate
+    rate = called("ab_test", callers, times, seed=5, days=20)
+    assert rate <= most + 2 * math.sqrt(most * (1 - most) / times)
+    assert called("ab_test", callers, times, seed=5, days=20, by_subject=False) > 0.3, "requests alone"
+    assert called("ab_test", replace(callers, worse=0.4), 10, seed=6, days=20) >= 0.9
+
+
+def test_an_ab_test_of_few_callers_says_that_they_are_too_few() -> None:
+    callers = Callers(number=80, requests=600, worse=2.0)
+    verdict = last_verdict("ab_test", callers, np.random.default_rng(1), days=28)
+    assert verdict.move == "roll_back"
+    assert "no result in time" in verdict.why
+    assert "subjects, too few: 100 of each version are needed" in verdict.why
+
+
+def test_a_bandit_s_shares_that_change_in_a_season_do_not_favour_the_worse_version() -> None:
+    callers, rng = Callers(number=2000, season=2.0, worse=0.1), np.random.default_rng(3)
+    moves = [last_verdict("bandit", callers, rng, days=14).move for _ in range(60)]
+    assert "promote" not in moves
+    assert moves.count("roll_back") >= 50
 
 
 @pytest.mark.parametrize("worse", [OLD, NEW])

@@ -27,6 +27,7 @@ from evermodel.registry.serving_heartbeats import ServingReport, VersionCounts
 from evermodel.registry.serving_reports import ServingReports
 from evermodel.serving.fallback_rules import inputs_of
 from evermodel.serving.prediction_writer import LoggedRequest, ReturnedAnswer, log_table, write_log_file
+from evermodel.spec import ModelSpec
 from evermodel.spec.rollout import RolloutSpec
 from evermodel.spec.window import Window
 from support.flights import World
@@ -41,11 +42,12 @@ def log(
     version: str,
     rows_a_request: int = 1,
     returned_to_caller: ReturnedAnswer | None = None,
+    subjects: int | None = None,
 ) -> None:
-    """Write answers to the prediction log through the code of serving; the callers name each row's id."""
+    """Write one day's answers to the prediction log through the code of serving; the callers name each row's id."""
     spec, inputs = world.spec, inputs_of(world.spec)
-    pairs = zip(rows[spec.id_column].to_pylist(), rows[spec.time_column].to_pylist(), strict=True)
-    for place, (own, at) in enumerate(pairs):
+    at = START + timedelta(hours=12)
+    for place, own in enumerate(rows[spec.id_column].to_pylist()):
         row = {spec.id_column: own, **dict.fromkeys(inputs.names)}
         asked = parse_rows(json.dumps({"row": row}).encode(), inputs, 1, spec.id_column)
         request = f"{version}-{place // rows_a_request}"
@@ -59,6 +61,7 @@ def log(
             asked.ids(request),
             [scores[place]],
             returned_to_caller=returned_to_caller,
+            subject_hash=None if subjects is None else f"{place % subjects:016x}",
         )
         folder = log_folder(spec, world.settings.lake) / f"date={at:%Y-%m-%d}"
         write_log_file(log_table([entry]), folder, entry.source)
@@ -96,6 +99,21 @@ def test_losses_are_of_heard_answers_whose_label_is_due_and_a_request_counts_onc
     assert found["2"].mean == pytest.approx((14 * 0.16 + (0.36 + 0.16) / 2) / 15)
     early = START + world.spec.label.delay
     assert losses_by_version(world.spec, world.settings.lake, START, early, ("1", "2")) == {}
+
+
+def test_requests_of_a_subject_and_of_a_value_of_the_cluster_count_together(
+    world: World, labelled: pa.Table
+) -> None:
+    log(world, labelled.slice(0, 30), [0.5] * 30, "1", subjects=10)
+    log(world, labelled.slice(30, 30), np.linspace(0.2, 0.8, 30), "2", subjects=6)
+
+    def rows(spec: ModelSpec) -> list[int]:
+        found = losses_by_version(spec, world.settings.lake, START, END + timedelta(days=30), ("1", "2"))
+        return [found[version].rows for version in ("1", "2")]
+
+    assert rows(world.spec) == [10, 6]
+    carrier = world.spec.model_copy(update={"cluster": world.spec.features.categorical[0]})
+    assert rows(carrier) == [10, 6], "the callers gave no value of the cluster"
 
 
 class _Pipeline:

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -102,6 +103,19 @@ def test_rows_that_become_columns_in_several_parts_are_one_file(tmp_path: Path) 
     (file,) = tmp_path.rglob("*.parquet")
     wanted = [f"r{number}" for number in range(13) for _ in range(100)]
     assert pq.ParquetFile(file).read()["request_id"].to_pylist() == wanted
+
+
+def test_what_a_split_answers_is_written_beside_what_one_version_answers(tmp_path: Path) -> None:
+    log = PredictionLog(tmp_path, Metrics(), flush_seconds=600)
+    log.start()
+    log.offer(entry("alone", rows=600))
+    wait_until(lambda: log._batches, "the first part is converted")
+    log.offer(replace(entry("split", rows=2), subject_hash="00ff"))
+    log.stop()
+    found = {file["request_id"][0].as_py(): file for file in map(pq.read_table, tmp_path.rglob("*.parquet"))}
+    assert {name: table.num_rows for name, table in found.items()} == {"alone": 600, "split": 2}
+    assert "subject_hash" not in found["alone"].column_names
+    assert found["split"]["subject_hash"].to_pylist() == ["00ff"] * 2
 
 
 def test_a_file_is_written_in_parts_between_which_requests_have_their_turn(tmp_path: Path) -> None:

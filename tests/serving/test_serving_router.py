@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from evermodel.modeling.scoring.loaded_version import ServedModel
 from evermodel.registry.traffic_plan import Arm, TrafficPlan, split
 from evermodel.serving.counters import ServingCounters
-from evermodel.serving.routing_table import Traffic, arms_of, key_of, place, unit_of
+from evermodel.serving.routing_table import Traffic, arms_of, hashed, key_of, place, unit_of
 
 MANY = 4_000
 
@@ -93,7 +93,7 @@ def test_another_rollout_chooses_other_callers() -> None:
 
 @given(st.binary(min_size=1, max_size=200), salts)
 def test_a_place_is_at_least_0_and_below_1(unit: bytes, salt: str) -> None:
-    assert 0 <= place(unit, key_of(salt)) < 1
+    assert 0 <= place(hashed(unit, key_of(salt))) < 1
 
 
 def test_a_version_that_is_not_loaded_leaves_its_share_to_the_champion() -> None:

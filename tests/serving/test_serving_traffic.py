@@ -13,6 +13,7 @@ from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.tags import TRAFFIC_PLAN
 from evermodel.registry.traffic_plan import TrafficPlan, everything_to, split
 from evermodel.serving.app import create_app
+from evermodel.serving.routing_table import hashed, key_of
 from support.prediction_logs import log_rows
 from support.serving_models import (
     Wire,
@@ -82,7 +83,11 @@ def test_a_rollout_from_a_share_to_the_promotion(world: World) -> None:
         assert reconciler.current is loads  # what was in memory answers, nothing is loaded again
         assert {answer["version"] for answer in ask(client, rows, 10)} == {"2"}
         assert state(client)["revision"] == 0
-    assert set(world.logged()["model_version"]) == {"1", "2"}
+    logged = world.logged()
+    assert set(logged["model_version"]) == {"1", "2"}
+    hashes = {hashed(f"caller-{n}".encode(), key_of(plan.salt)).hex() for n in range(40)}
+    assert set(logged["subject_hash"].dropna()) == hashes, "what the split goes by, and no caller's name"
+    assert logged["subject_hash"].isna().sum() == 10 * 3, "one version answers all"
 
 
 def test_a_plan_that_ended_or_cannot_be_read_moves_nothing(world: World) -> None:

@@ -92,7 +92,7 @@ def _facts(figures: Mapping[str, float]) -> dict[str, str]:
         ("requests", "Requests", ",.0f"),
         ("errors", "Errors", ",.0f"),
         ("p99_ms", "p99 (ms)", ".3g"),
-        ("labels", "Labels", ",.0f"),
+        ("subjects", "Subjects with labels", ",.0f"),
         ("loss", "Loss", ".4g"),
     ):
         new, old = figures.get(f"challenger_{name}"), figures.get(f"champion_{name}")

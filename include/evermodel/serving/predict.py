@@ -91,7 +91,8 @@ class PredictionService:
             outcome.version, outcome.rows = answered.version, len(answered.rows)
             caller = scope["state"].get("caller")
             logged_id = f"{caller}/{request_id}" if caller else request_id
-            self._log.offer(_logged(name, logged_id, answered))
+            subject = traffic.subject_hash(scope) if traffic is not None else None
+            self._log.offer(_logged(name, logged_id, answered, subject))
             if self._shadows is not None and traffic is not None and traffic.shadows(scope):
                 self._shadows.offer(traffic, logged_id, answered)
             status, content = 200, codec.answer(name, request_id, answered)
@@ -203,7 +204,7 @@ class _RequestOutcome:
     rows: int = 0
 
 
-def _logged(name: str, request_id: str, answered: Answered) -> LoggedRequest:
+def _logged(name: str, request_id: str, answered: Answered, subject: str | None) -> LoggedRequest:
     return LoggedRequest(
         name,
         answered.version,
@@ -215,6 +216,7 @@ def _logged(name: str, request_id: str, answered: Answered) -> LoggedRequest:
         scores=[answer.score for answer in answered.answers],
         labels=[answer.predicted for answer in answered.answers],
         context=answered.context,
+        subject_hash=subject,
     )
 
 

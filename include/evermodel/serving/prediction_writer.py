@@ -54,6 +54,8 @@ class LoggedRequest:
         For an answer of the shadow, the one that the caller got; the shadow has a log of its own.
     context
         Values of `inputs.context`, by row.
+    subject_hash
+        Keyed hash of the subject by which the versions share the requests; None while one version answers alone.
     """
 
     model: str
@@ -67,6 +69,7 @@ class LoggedRequest:
     labels: Sequence[str | None] = ()
     returned_to_caller: ReturnedAnswer | None = None
     context: Sequence[Context] = ()
+    subject_hash: str | None = None
 
     @property
     def source(self) -> str:
@@ -120,7 +123,7 @@ class PredictionLog(QueueThread[LoggedRequest]):
         self._uploader = uploader
         self._flush_seconds = flush_seconds
         self._flush_rows = flush_rows
-        self._batches: dict[tuple[str, date, Inputs], _Batch] = {}
+        self._batches: dict[tuple[str, date, Inputs, bool], _Batch] = {}
         self._reported: set[str] = set()
 
     def offer(self, entry: LoggedRequest) -> None:
@@ -144,8 +147,9 @@ class PredictionLog(QueueThread[LoggedRequest]):
         return max(0.0, min([due, *(batch.due for batch in self._batches.values())]) - time.monotonic())
 
     def _convert(self, group: list[LoggedRequest], due: float) -> None:
-        key = (group[0].model, group[0].at.date(), group[0].inputs)
-        batch = self._batches.setdefault(key, _Batch(due, group[0].source))
+        first = group[0]
+        key = (first.model, first.at.date(), first.inputs, first.subject_hash is None)
+        batch = self._batches.setdefault(key, _Batch(due, first.source))
         batch.tables.append(log_table(group))
         batch.rows += batch.tables[-1].num_rows
 
@@ -179,14 +183,15 @@ class PredictionLog(QueueThread[LoggedRequest]):
 
 
 def _grouped(batch: Sequence[LoggedRequest]) -> list[list[LoggedRequest]]:
-    groups: dict[tuple[str, date, int], list[LoggedRequest]] = {}
+    groups: dict[tuple[str, date, int, bool], list[LoggedRequest]] = {}
     for entry in batch:  # by identity: to hash the names of all features takes longer than the rest
-        groups.setdefault((entry.model, entry.at.date(), id(entry.inputs)), []).append(entry)
+        key = (entry.model, entry.at.date(), id(entry.inputs), entry.subject_hash is None)
+        groups.setdefault(key, []).append(entry)
     return list(groups.values())
 
 
 def log_table(group: list[LoggedRequest]) -> Table:
-    """Return the rows of the log for requests of one model, day and signature."""
+    """Return the rows of the log for requests of one model, day and signature, with a subject or without one."""
     inputs = group[0].inputs
     each = [entry for entry in group for _ in entry.rows]
     columns: dict[str, tuple[Kind, Sequence[Any]]] = {
@@ -202,6 +207,8 @@ def log_table(group: list[LoggedRequest]) -> Table:
         "request_id": ("string", [entry.request_id for entry in each]),
         **_returned_columns(group),
     }
+    if group[0].subject_hash:
+        columns["subject_hash"] = ("string", [entry.subject_hash for entry in each])
     if inputs.context:
         nothing = (None,) * len(inputs.context)
         rows = (row for entry in group for row in entry.context or [nothing] * len(entry.rows))

@@ -74,9 +74,13 @@ class Traffic:
         """
         if not self.arms:
             return self.champion
-        spot = place(unit_of(scope), self._key)
+        spot = place(hashed(unit_of(scope), self._key))
         served = next((arm.served for arm in self.arms if spot < arm.until), self.arms[-1].served)
         return self.champion if self._limited(served) and not self.counters.take() else served
+
+    def subject_hash(self, scope: Scope) -> str | None:
+        """Return what the split of a request goes by, for the log; None while the champion answers alone."""
+        return hashed(unit_of(scope), self._key).hex() if self.arms else None
 
     def give_back(self, routed: ServedModel) -> None:
         """Take a request out of the step's limit, because it got no answer."""
@@ -90,7 +94,7 @@ class Traffic:
         """Tell whether the shadow answers a request too."""
         if self.shadow is None or self.plan is None:
             return False
-        return self.plan.shadow >= 1 or place(unit_of(scope), self._shadow_key) < self.plan.shadow
+        return self.plan.shadow >= 1 or place(hashed(unit_of(scope), self._shadow_key)) < self.plan.shadow
 
     def stand_in(self, served: ServedModel) -> ServedModel | None:
         """Return the version that answers when another one fails: the champion, or for it the previous one."""
@@ -158,11 +162,19 @@ def key_of(salt: str) -> bytes:
     return blake2b(salt.encode(), digest_size=32).digest()
 
 
-def place(unit: bytes, key: bytes) -> float:
-    """Return the place of a unit, uniform over [0, 1) and the same for the same key in every process.
+def hashed(unit: bytes, key: bytes) -> bytes:
+    """Return the keyed hash of a unit: it does not tell the unit, and rollouts cannot be joined by it.
 
-    >>> place(b"caller-7", key_of("rollout 1")) == place(b"caller-7", key_of("rollout 1"))
-    True
+    >>> hashed(b"caller-7", key_of("rollout 1")).hex()
+    '10a1634b24eab45f'
     """
-    digest = blake2b(unit, digest_size=8, key=key).digest()
+    return blake2b(unit, digest_size=8, key=key).digest()
+
+
+def place(digest: bytes) -> float:
+    """Return the place of a unit's hash, uniform over [0, 1).
+
+    >>> round(place(hashed(b"caller-7", key_of("rollout 1"))), 3)
+    0.065
+    """
     return (int.from_bytes(digest, "big") >> 11) * 2.0**-53  # 53 bits, as many as a float holds

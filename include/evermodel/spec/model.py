@@ -46,6 +46,7 @@ RESERVED = (
     "predicted",
     "source",
     "request_id",
+    "subject_hash",
     "label",
 )
 

@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import betainc, betaincc, betaln, logsumexp, stdtr, xlog1py, xlogy
 
+from evermodel.stats.clusters import Clusters
+
 Floats = NDArray[np.float64]
 _WEIGHT = 10.0  # of the prior, in requests
 _TARGET_ROWS = 5000  # the interval of a difference is tightest around so many rows
-FEWEST_LABELS = 100  # of each version: below, a mean is no normal variable
+FEWEST_LABELS = 100  # of different subjects, of each version: below, a mean is no normal variable
 _CORRELATIONS = (
     np.arange(9) / 10
 )  # of neighbouring days, that are thought possible: the larger, the less likely
@@ -28,7 +30,7 @@ class Moments:
     Parameters
     ----------
     rows
-        Observations.
+        Independent observations.
     mean, variance
         Of one observation (``ddof`` 1).
     """
@@ -43,6 +45,40 @@ class Moments:
         found = np.asarray(values, dtype=np.float64)
         spread = float(found.var(ddof=1)) if len(found) > 1 else 0.0
         return cls(len(found), float(found.mean()) if len(found) else 0.0, spread)
+
+    @classmethod
+    def of_clusters(
+        cls, values: Floats, weights: Floats, strata: NDArray[Any], clusters: Clusters
+    ) -> Moments:
+        """Return the moments of a weighted mean of values that belong together in clusters.
+
+        The variance is that of the mean over draws of whole clusters, around the means of the strata, times the clusters,
+        which count as so many of equal size (`Clusters.effective`).
+
+        Parameters
+        ----------
+        strata
+            Number of each value's stratum, such as its day.
+
+        References
+        ----------
+        Cochran: Sampling Techniques, 1977, sections 5A and 9A (stratified means; clusters of unequal size, linearised).
+
+        Examples
+        --------
+        >>> twice = np.repeat(np.arange(200.0) % 5, 2)
+        >>> same = Moments.of_clusters(twice, np.ones(400), np.zeros(400, int), Clusters.of(np.arange(400) // 2))
+        >>> same.rows, same.mean, bool(abs(same.variance - Moments.of(twice[::2]).variance) < 0.02)
+        (200, 2.0, True)
+        """
+        part, total = np.bincount(strata, weights), weights.sum()
+        means = np.bincount(strata, weights * values) / np.where(part > 0, part, 1)
+        errors = np.bincount(clusters.codes, weights * (values - means[strata])) / total
+        sizes = np.bincount(clusters.codes, weights)
+        number = round(float(sizes.sum() ** 2 / (sizes**2).sum()))
+        lost = 1 / number + np.count_nonzero(part) / len(values)
+        variance = float((errors**2).sum()) / (1 - lost) if lost < 1 else 0.0
+        return cls(number, float(weights @ values / total), variance * number)
 
 
 def above(hits: ArrayLike, tries: ArrayLike, limit: ArrayLike) -> Any:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from datetime import datetime
 
-from evermodel.deployment.rollout.canary_checks import TRIAL, decide_trial, run_canary_checks
+from evermodel.deployment.rollout.canary_checks import TRIAL, decide_trial, run_canary_checks, subjects
 from evermodel.deployment.rollout.evidence import Evidence, Verdict
 from evermodel.registry.traffic_plan import TrafficPlan, since_start, split
 from evermodel.spec.rollout import RolloutSpec
@@ -32,9 +33,11 @@ def decide(spec: RolloutSpec, plan: TrafficPlan, evidence: Evidence, now: dateti
     if new is not None and old is not None:
         gain, low, high = difference(old, new, test.error_rate)
         figures |= {"gain": gain, "gain_low": low, "gain_high": high}
-        text = (
-            f"{evidence.loss} {old.mean:.4g} → {new.mean:.4g}, gain {gain:+.4g} ({low:+.4g} to {high:+.4g}), "
-            f"{new.rows:,} and {old.rows:,} labels"
+        text = f"{evidence.loss} {old.mean:.4g} → {new.mean:.4g}, gain {gain:+.4g}"
+        text += (
+            f" ({low:+.4g} to {high:+.4g}), {subjects(new, old)}"
+            if low > -math.inf
+            else f", {subjects(new, old)}"
         )
         if low > test.margin:
             return Verdict("promote", f"the new version is better: {text}", figures)

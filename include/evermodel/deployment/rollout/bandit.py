@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 from datetime import datetime
 
-from evermodel.deployment.rollout.canary_checks import TRIAL, decide_trial, run_canary_checks
+from evermodel.deployment.rollout.canary_checks import TRIAL, decide_trial, run_canary_checks, subjects
 from evermodel.deployment.rollout.evidence import Evidence, Verdict
 from evermodel.registry.traffic_plan import TrafficPlan, since_start, split, stamp
 from evermodel.spec.rollout import RolloutSpec
@@ -32,7 +32,7 @@ def decide(spec: RolloutSpec, plan: TrafficPlan, evidence: Evidence, now: dateti
         return decide_trial(seen, plan, evidence, now, bandit.longest)
     new, old = evidence.losses.get(plan.challenger), evidence.losses.get(plan.champion)
     if new is None or old is None or min(new.rows, old.rows) < FEWEST_LABELS:
-        chance, text = 0.5, "too few matured labels"
+        chance, text = 0.5, "no matured labels" if new is None or old is None else subjects(new, old)
     else:
         chance = chance_of_best(new, old)
         text = f"chance {chance:.1%} that the new version is better ({evidence.loss} {old.mean:.4g} → {new.mean:.4g})"

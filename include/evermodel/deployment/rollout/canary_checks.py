@@ -13,7 +13,7 @@ from evermodel.registry.serving_heartbeats import VersionCounts
 from evermodel.registry.traffic_plan import TrafficPlan, since_step, stamp
 from evermodel.spec.rollout import GuardSpec
 from evermodel.stats.histogram import quantile, slower_than
-from evermodel.stats.sequential import above, below, difference, larger_part
+from evermodel.stats.sequential import FEWEST_LABELS, Moments, above, below, difference, larger_part
 
 State = Literal["passed", "open", "breach"]
 CHECKS = 4  # errors against the limit and against the champion's, response times, quality
@@ -87,7 +87,7 @@ def figures_of(plan: TrafficPlan, evidence: Evidence) -> dict[str, float]:
         figures |= {f"{side}_requests": float(counts.requests), f"{side}_errors": float(counts.errors)}
         slowest = quantile(counts.buckets, 1 - _TAIL)
         figures |= {f"{side}_p99_ms": 1000 * slowest} if math.isfinite(slowest) else {}
-        figures |= {f"{side}_labels": float(moments.rows), f"{side}_loss": moments.mean} if moments else {}
+        figures |= {f"{side}_subjects": float(moments.rows), f"{side}_loss": moments.mean} if moments else {}
     return figures
 
 
@@ -151,12 +151,17 @@ def _quality(plan: TrafficPlan, evidence: Evidence, level: float) -> CanaryCheck
     if new is None or old is None or plan.challenger == plan.champion:
         return CanaryCheck("quality", "passed", "no matured labels")
     gap, low, high = difference(new, old, level)
-    text = (
-        f"{evidence.loss} {new.mean:.4g}, the champion {old.mean:.4g} ({new.rows:,} and {old.rows:,} labels)"
-    )
+    text = f"{evidence.loss} {new.mean:.4g}, the champion {old.mean:.4g} ({subjects(new, old)})"
     if math.isfinite(low):
         text += f", difference {gap:+.4g} ({low:+.4g} to {high:+.4g})"
     return CanaryCheck("quality", "breach" if low > 0 else "passed", text)
+
+
+def subjects(new: Moments, old: Moments) -> str:
+    """Return how many subjects with a matured label there are, and whether they are enough."""
+    text = f"labels of {new.rows:,} and {old.rows:,} subjects"
+    enough = min(new.rows, old.rows) >= FEWEST_LABELS
+    return text if enough else f"{text}, too few: {FEWEST_LABELS} of each version are needed"
 
 
 def _summed(checks: Sequence[CanaryCheck], figures: Mapping[str, float]) -> CanaryChecks:

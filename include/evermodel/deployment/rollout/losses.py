@@ -1,8 +1,9 @@
-"""The losses of each version by matured labels: the moments of one loss for each request."""
+"""The losses of each version by matured labels: compared within a day, by draws of whole subjects."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,14 @@ from evermodel.data.sources import read_labels
 from evermodel.monitoring.performance.label_join import deduplicated
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window
+from evermodel.stats.clusters import Clusters
 from evermodel.stats.sequential import Moments
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _COLUMNS = ("prediction_id", "event_time", "model_version", "score", "predicted", "source", "request_id")
+_SUBJECT = "subject_hash"  # null where one version answered all requests, and in files of earlier releases
 _EARLIER = timedelta(days=1)  # the source's time of a row may be before that of its prediction
 _LEAST = 1e-3  # smallest distance of a probability from 0 and 1, so that one row does not dominate
 _TAIL = 0.995  # of a regression's errors; larger ones count as this quantile of all versions' errors
@@ -42,8 +45,10 @@ def losses_by_version(
 ) -> dict[str, Moments]:
     """Return the moments of the losses by version, of answers that were returned to callers.
 
-    A request counts once, with the mean of its rows, because the rows of one request resemble each other. Errors of
-    regressions are limited to the 99.5 % quantile over both versions, so that outliers do not dominate.
+    A request counts once, with the mean of its rows, and the requests of a subject are drawn together, because they resemble
+    each other: those of one value of the spec's `cluster` where that is a column, else of one subject of the split, else
+    each request by itself. Days count alike for all versions, so that a share that changes in a season does not favour
+    one. Errors of regressions are limited to the 99.5 % quantile over both versions, so that outliers do not dominate.
 
     Parameters
     ----------
@@ -64,20 +69,51 @@ def losses_by_version(
     if answers.num_rows == 0:
         return {}
     joined = _labelled(spec, answers, Window(window.start - _EARLIER, window.end))
-    losses = _losses(spec, joined)
-    names, requests = np.asarray(joined["model_version"]), np.asarray(joined["request_id"])
-    return {
-        version: Moments.of(_by_request(losses[names == version], requests[names == version]))
-        for version in versions
-        if (names == version).any()
-    }
+    return compared(_by_request(spec, joined))
+
+
+@dataclass(frozen=True)
+class RequestLosses:
+    """The loss of each request, with its version, its day (by number) and the subject whose requests belong together."""
+
+    losses: Floats
+    versions: NDArray[Any]
+    days: NDArray[np.intp]
+    subjects: NDArray[Any]
+
+
+def compared(requests: RequestLosses) -> dict[str, Moments]:
+    """Return the moments by version, of the days on which all of them answered; a day has the same weight for all.
+
+    The weight is the harmonic one of Cochran (1954), Some methods for strengthening the common χ² tests, Biometrics 10:
+    a day tells as much of the difference as its smaller part has requests.
+    """
+    names = np.unique(requests.versions)
+    days = int(requests.days.max(initial=0)) + 1
+    counts = np.array(
+        [np.bincount(requests.days[requests.versions == name], minlength=days) for name in names]
+    )
+    with np.errstate(divide="ignore"):
+        weights = 1 / (1 / counts).sum(axis=0)
+    found = {}
+    for name, counted in zip(names, counts, strict=True):
+        kept = (requests.versions == name) & (weights[requests.days] > 0)
+        if kept.any():
+            on = requests.days[kept]
+            clusters = Clusters.of(requests.subjects[kept])
+            found[str(name)] = Moments.of_clusters(
+                requests.losses[kept], (weights / np.maximum(counted, 1))[on], on, clusters
+            )
+    return found
 
 
 def _answers(spec: ModelSpec, lake: StoragePath, window: Window, versions: Collection[str]) -> pa.Table:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    schema = pa.schema([field for field in log_schema(spec) if field.name in _COLUMNS])
+    columns = {*_COLUMNS, spec.cluster} if spec.cluster in spec.logged else {*_COLUMNS}
+    schema = pa.schema([field for field in log_schema(spec) if field.name in columns])
+    schema = schema.append(pa.field(_SUBJECT, pa.string()))
     filters = window.filter("event_time") & (pc.field("source") == "online")
     filters &= pc.field("model_version").isin(list(versions))
     tables = [read_file(file, schema, filters) for file in files_of(spec, lake, window)]
@@ -118,7 +154,25 @@ def _losses(spec: ModelSpec, joined: pa.Table) -> Floats:
     return errors if spec.gate.metric == "mae" else errors**2
 
 
-def _by_request(losses: Floats, requests: NDArray[Any]) -> Floats:
-    _, places = np.unique(requests.astype(str), return_inverse=True)
-    means: Floats = np.bincount(places, weights=losses) / np.bincount(places)
-    return means
+def _by_request(spec: ModelSpec, joined: pa.Table) -> RequestLosses:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    units = [_SUBJECT, "request_id"]
+    if spec.cluster in spec.logged:
+        units.insert(0, spec.cluster)
+    subjects = pc.coalesce(*(joined[unit].cast(pa.string()) for unit in units))
+    version = _codes(joined["model_version"])
+    _, first, places = np.unique(
+        version * joined.num_rows + _codes(joined["request_id"]), return_index=True, return_inverse=True
+    )
+    means: Floats = np.bincount(places, weights=_losses(spec, joined)) / np.bincount(places)
+    day = np.asarray(joined["event_time"]).astype("datetime64[D]")[first]
+    days = np.unique(day, return_inverse=True)[1]
+    versions = np.asarray(joined["model_version"])[first].astype(str)
+    return RequestLosses(means, versions, days, _codes(subjects)[first])
+
+
+def _codes(values: pa.ChunkedArray[Any]) -> NDArray[np.intp]:
+    """Number the different texts of a column."""
+    return np.asarray(values.combine_chunks().dictionary_encode().indices).astype(np.intp)
