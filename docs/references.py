@@ -33,14 +33,37 @@ DOMAIN = (
 PROVIDER = ("operators", "sensors", "hooks", "triggers")
 # The map of the site; a page that is not in it stands at the end of the second chapter.
 CHAPTERS = {
-    "Start": ["first-model", "concepts"],
+    "Start": ["first-model", "airflow", "concepts"],
     "How to": [
-        *("init", "watch", "data", "validation", "retraining", "approval", "rollout", "scoring", "serving"),
-        *("page", "alerts", "backtest", "environments", "operators"),
+        *(
+            "init",
+            "watch",
+            "data",
+            "features",
+            "validation",
+            "bring-your-model",
+            "retraining",
+            "approval",
+            "rollout",
+        ),
+        *(
+            "scoring",
+            "prediction-log",
+            "serving",
+            "page",
+            "alerts",
+            "backtest",
+            "environments",
+            "operators",
+            "steps",
+        ),
     ],
-    "Operate": ["runbook", "production", "scale", "settings"],
+    "Operate": ["runbook", "production", "scale", "security"],
     "How it works": ["architecture", "decisions", "drift", "calibration", "performance", "evidently"],
-    "Reference": ["spec", "reference/schema", "reference/cli", "reference/domain", "reference/airflow"],
+    "Reference": [
+        *("spec", "reference/schema", "settings", "reference/cli", "reference/domain", "reference/airflow"),
+        *("formats", "public-interface", "licences"),
+    ],
 }
 PLUGINS = Path(__file__).parent.parent / "plugins"
 
