@@ -65,7 +65,7 @@ def _script(name: str) -> Any:
 def test_the_reference_of_the_schema_names_every_field_with_what_it_takes() -> None:
     text = _references()._schema()
     assert [field for field in _leaf_fields(ModelSpec) if f"| `{field}` |" not in text] == []
-    assert '| `task` | `binary`, `multiclass`, `regression` | `"binary"` |' in text
+    assert '| `task` | `binary`, `multiclass`, `regression`, `ranking` | `"binary"` |' in text
     assert "| `features` | `FeaturesSpec` | **needed** |" in text
 
 

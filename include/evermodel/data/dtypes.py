@@ -106,6 +106,7 @@ _WANTED = {
     "binary": "0/1 or true/false",
     "multiclass": "names or whole numbers",
     "regression": "a finite number",
+    "ranking": "a finite number of at least 0",
 }
 
 
@@ -141,6 +142,8 @@ def with_label(spec: ModelSpec, table: pa.Table) -> pa.Table:
             if spec.task == "binary"
             else pc.is_finite(numbers)
         )
+        if spec.task == "ranking":
+            fine = pc.and_(fine, pc.greater_equal(numbers, 0))
         if table.num_rows and not pc.all(fine).as_py():
             raise _label_error(spec, table)
         typed = pc.cast(numbers, pa.int8()) if spec.task == "binary" else numbers

@@ -25,7 +25,7 @@ from evermodel.evaluation.next_window import (
 )
 from evermodel.evaluation.no_skill import skill_gate
 from evermodel.evaluation.slices import slice_gates
-from evermodel.modeling.tasks import classes_of, encode
+from evermodel.modeling.tasks import classes_of, distinct_labels, encode
 from evermodel.spec import ModelSpec
 from evermodel.spec.parts import BY_DAY, BY_ROW
 from evermodel.stats.clusters import Clusters
@@ -187,8 +187,8 @@ def _require_both_classes(spec: ModelSpec, labels: np.ndarray[Any, Any]) -> None
             f"model {spec.name}: the test window has no rows",
             "wait until labels have matured, or widen `split.test`",
         )
-    if len(np.unique(labels)) < 2:
-        same = "have one label value" if spec.task == "regression" else "are all of one class"
+    if distinct_labels(labels) < 2:
+        same = "have one label value" if spec.numeric_answers else "are all of one class"
         raise GateError(
             f"model {spec.name}: the {len(labels)} rows of the test window {same}, "
             "so a challenger cannot be evaluated",

@@ -72,6 +72,6 @@ def score(
             "compare the features of the spec with the model's training features; retrain if they changed",
         ) from error
     if not sound(spec, values):
-        wanted = "finite numbers" if spec.task == "regression" else "probabilities"
+        wanted = "finite numbers" if spec.numeric_answers else "probabilities"
         raise GateError(f"{model.name} returns values that are not {wanted}", "train another candidate")
     return values

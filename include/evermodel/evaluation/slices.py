@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from evermodel.evaluation.comparison import floor_text, reaches
 from evermodel.evaluation.decision import Gate
-from evermodel.modeling.tasks import primary
+from evermodel.modeling.tasks import distinct_labels, primary
 from evermodel.spec import ModelSpec
 from evermodel.spec.checks import SliceCheck
 from evermodel.stats.bootstrap import MeasuredMetric, side_by_side
@@ -110,7 +110,7 @@ def _slices(spec: ModelSpec, check: SliceCheck, features: pd.DataFrame) -> Itera
 def _unjudged(part: _Slice, labels: NDArray[Any]) -> str | None:
     if part.size < part.check.min_rows:
         return f"{part.size} rows, at least {part.check.min_rows} needed"
-    if len(np.unique(labels[part.rows])) < 2:
+    if distinct_labels(labels[part.rows]) < 2:
         return f"all {part.size} rows have one label value"
     if part.clusters is not None and part.clusters.too_few:
         return f"{part.size} rows of {part.clusters}, at least {FEWEST} of about equal size needed"

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 # Only these packages, and those that the installation trusts, may be named by a spec: an import path is code that runs.
 ALLOWED_PACKAGES = ("sklearn", *LIBRARIES)
+_WANTED: dict[Task, str] = {"regression": "regressor", "ranking": "ranker of lightgbm, xgboost or catboost"}
 
 
 def build_pipeline(spec: ModelSpec, candidate: CandidateSpec) -> Any:
@@ -63,7 +64,7 @@ def build_pipeline(spec: ModelSpec, candidate: CandidateSpec) -> Any:
 
 
 def _pipeline(spec: ModelSpec, candidate: CandidateSpec) -> Any:
-    if ":" in candidate.estimator:
+    if ":" in candidate.estimator and spec.task != "ranking":
         return _own_pipeline(candidate, spec.seed, spec.task)
     return prepared(spec, build_estimator(candidate, spec.seed, spec.task))
 
@@ -98,7 +99,7 @@ def build_estimator(candidate: CandidateSpec, seed: int, task: Task = "binary") 
         The estimator's library is not installed.
     """
     kind, where = _imported(candidate), f"candidate {candidate.name}"
-    wanted = "regressor" if task == "regression" else "classifier that gives probabilities"
+    wanted = _WANTED.get(task, "classifier that gives probabilities")
     if not _suits(kind, task):
         raise SpecError(
             f"{where}: {candidate.estimator} is not a {wanted}",
@@ -146,13 +147,14 @@ def _checked_params(candidate: CandidateSpec, allowed: set[str] | None, seed: in
 
 
 def _needed(task: Task) -> str:
-    return "predict" if task == "regression" else "predict_proba"
+    return "predict" if task in _WANTED else "predict_proba"
 
 
 def _boosted(estimator: str, task: Task, params: dict[str, Any]) -> Boosted:
-    from evermodel.modeling.boosting.estimators import BoostedClassifier, BoostedRegressor
+    from evermodel.modeling.boosting.estimators import BoostedClassifier, BoostedRanker, BoostedRegressor
 
-    return (BoostedRegressor if task == "regression" else BoostedClassifier)(estimator, params)
+    kinds = {"regression": BoostedRegressor, "ranking": BoostedRanker}
+    return kinds.get(task, BoostedClassifier)(estimator, params)
 
 
 def _library_params(library: Library, params: dict[str, Any], where: str) -> dict[str, Any]:
@@ -173,6 +175,9 @@ def _suits(kind: Any, task: Task) -> bool:
 
     if not (inspect.isclass(kind) and hasattr(kind, "fit")):
         return False
+    ranker = kind.__name__.endswith("Ranker")
+    if ranker or task == "ranking":
+        return ranker and task == "ranking" and kind.__module__.partition(".")[0] in LIBRARIES
     if task != "regression":
         return hasattr(kind, "predict_proba")
     return issubclass(kind, RegressorMixin) or getattr(kind, "_estimator_type", "") == "regressor"

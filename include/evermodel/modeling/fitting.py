@@ -21,7 +21,9 @@ from evermodel.modeling.tasks import (
     FittedPipeline,
     chosen_threshold,
     classes_of,
+    distinct_labels,
     encode,
+    labels_in,
     measure,
     predict,
     primary,
@@ -203,7 +205,7 @@ class TrainingJob:
             require_labels(self.spec, rows, f"fold ({window})", "`training.folds`")
         model = self._fitted(params, fit)
         iterations = None
-        wrong = "gives invalid answers" if self.spec.task == "regression" else "gives no probabilities"
+        wrong = "gives invalid answers" if self.spec.numeric_answers else "gives no probabilities"
         with self._isolated(wrong):
             if stops_early(self.spec, self.candidate, params):
                 model = best_stage(self.spec, model, check.frame, check.labels)
@@ -250,7 +252,7 @@ def rows_from(spec: ModelSpec, table: pa.Table) -> TrainingRows:
     import pandas as pd
 
     moments = pd.to_datetime(table[spec.time_column].to_pandas(), utc=True).dt.tz_localize(None)
-    labels = np.asarray(table[spec.label.column].to_numpy())
+    labels = labels_in(spec, table, spec.label.column)
     context = context_frame(spec, table) if spec.context else None
     times = moments.to_numpy().astype("datetime64[us]")
     return TrainingRows(feature_frame(spec, table), labels, times, context)
@@ -285,8 +287,8 @@ def training_job(
 
 def require_labels(spec: ModelSpec, rows: TrainingRows, what: str, widen: str) -> None:
     """Raise `TrainingError` unless there are rows with at least two different labels."""
-    if len(rows.labels) == 0 or len(np.unique(rows.labels)) < 2:
-        same = "with one label value only" if spec.task == "regression" else "of one class only"
+    if len(rows.labels) == 0 or distinct_labels(rows.labels) < 2:
+        same = "with one label value only" if spec.numeric_answers else "of one class only"
         found = "no row" if len(rows.labels) == 0 else f"{len(rows.labels)} rows {same}"
         raise TrainingError(
             f"model {spec.name}: the {what} has {found}",
@@ -350,5 +352,5 @@ def _stages(spec: ModelSpec, estimator: Any, rows: Any) -> Iterator[tuple[int, A
     if hasattr(estimator, "staged"):
         yield from estimator.staged(rows)
     else:
-        ask = estimator.staged_predict if spec.task == "regression" else estimator.staged_predict_proba
+        ask = estimator.staged_predict if spec.numeric_answers else estimator.staged_predict_proba
         yield from enumerate(ask(rows), start=1)

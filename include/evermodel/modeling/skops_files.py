@@ -27,6 +27,7 @@ TRUSTED_TYPES = {
     "evermodel.modeling.boosting.estimators.BoostedClassifier": (
         "ObjectNode",
     ),  # bytes that the library parses
+    "evermodel.modeling.boosting.estimators.BoostedRanker": ("ObjectNode",),
     "evermodel.modeling.boosting.estimators.BoostedRegressor": ("ObjectNode",),
     "evermodel.modeling.user_features.UserFeatures": (
         "ObjectNode",

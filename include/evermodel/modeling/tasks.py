@@ -8,11 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evermodel.spec import ModelSpec
+from evermodel.spec.parts import METRIC_NAMES
 from evermodel.stats.decisions import ThresholdRule
 from evermodel.stats.metrics import METRICS_BY_TASK, Floats, Metric, MetricParameters, metrics_by_name
+from evermodel.stats.ranked_lists import pairs
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 
 NEGATIVE, POSITIVE = "0", "1"  # decisions, in the prediction log
@@ -53,7 +56,7 @@ def metric_of(spec: ModelSpec, name: str) -> Metric:
 
 def metrics_of(spec: ModelSpec) -> list[Metric]:
     """Return what is measured of every model: the task's plain metrics, and those that the spec names."""
-    named = list(spec.gate.metrics)
+    named = [*spec.gate.metrics, *(METRIC_NAMES["ranking"] if spec.task == "ranking" else ())]
     if spec.decision is not None:
         named += ["precision", "recall", "f_beta", *(["cost"] if spec.metrics.cost else [])]
     return [metric_of(spec, name) for name in dict.fromkeys([*METRICS_BY_TASK[spec.task], *named])]
@@ -75,6 +78,21 @@ def chosen_threshold(spec: ModelSpec, labels: NDArray[Any], scores: Floats) -> f
     )
     rule = ThresholdRule(spec.decision.rule, float("nan") if value is None else value, parameters.cost)
     return rule.choose(labels, scores)
+
+
+def labels_in(spec: ModelSpec, table: pa.Table, column: str) -> NDArray[Any]:
+    """Return the labels of a table's rows; of a ranking, with the group of each (`evermodel.stats.ranked_lists.pairs`)."""
+    import pyarrow as pa
+
+    labels = np.asarray(table[column].to_numpy())
+    if spec.group_column is None:
+        return labels
+    return pairs(labels, table[spec.group_column].cast(pa.string()).to_numpy())
+
+
+def distinct_labels(labels: NDArray[Any]) -> int:
+    """Return how many different labels there are; the groups of a ranking do not count."""
+    return len(np.unique(labels if labels.ndim == 1 else labels[:, 0]))
 
 
 def classes_of(spec: ModelSpec, labels: NDArray[Any], *pipelines: Predictor) -> tuple[str, ...]:
@@ -102,10 +120,10 @@ def predict(
 
     Returns
     -------
-    Binary: the probability of the positive class, one value a row. Regression: the predicted value, one a row.
+    Binary: the probability of the positive class, one value a row. Regression and ranking: the predicted value, one a row.
     Multiclass: rows x classes, a class that the model does not know having probability 0.
     """
-    if spec.task == "regression":
+    if spec.numeric_answers:
         return np.asarray(pipeline.predict(frame), dtype=np.float64)
     answers = np.asarray(pipeline.predict_proba(frame), dtype=np.float64)
     if spec.task == "binary":
@@ -168,4 +186,4 @@ def sound(spec: ModelSpec, answers: Floats) -> bool:
     """Tell whether answers are what the task allows: finite, and probabilities unless it is a regression."""
     if not np.isfinite(answers).all():
         return False
-    return spec.task == "regression" or answers.size == 0 or bool(answers.min() >= 0 and answers.max() <= 1)
+    return spec.numeric_answers or answers.size == 0 or bool(answers.min() >= 0 and answers.max() <= 1)

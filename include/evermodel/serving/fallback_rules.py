@@ -75,8 +75,8 @@ def _score(spec: ModelSpec, found: Any) -> float:
         score = float(found)
     except (TypeError, ValueError):
         raise RuleError(f"the rule returned a {type(found).__name__} instead of a score") from None
-    if not math.isfinite(score) or (spec.task != "regression" and not 0 <= score <= 1):
-        wanted = "a finite number" if spec.task == "regression" else "a probability"
+    if not math.isfinite(score) or (not spec.numeric_answers and not 0 <= score <= 1):
+        wanted = "a finite number" if spec.numeric_answers else "a probability"
         raise RuleError(f"the rule returned a score that is not {wanted}")
     return score
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -140,14 +141,14 @@ class PredictionService:
             served, parsed = await self._accepted(spec, codec, routed, traffic.champion, body)
             answered = await self._fallbacks.answer(served, parsed.rows, traffic.stand_in(served))
             outcome.failed = served is not routed or answered.fallback is not None
-            return answered._replace(ids=parsed.ids(request_id), context=parsed.context)
+            return _completed(spec, answered, parsed, request_id)
         if not self._fallbacks.needs_no_version(spec.name):
             raise RequestRefusedError(503, not_ready(reconciler))
         inputs = inputs_of(spec)
         body = await self._body(spec, inputs, scope, receive)
         parsed = await self._parsed(spec, codec, inputs, body)
         answered = await self._fallbacks.alone(spec.name, parsed.rows)
-        return answered._replace(ids=parsed.ids(request_id), context=parsed.context)
+        return _completed(spec, answered, parsed, request_id)
 
     async def _body(self, spec: ModelSpec, inputs: Inputs, scope: Scope, receive: Receive) -> bytes:
         limit = max(_SMALLEST_LIMIT, spec.serving.max_rows * (len(inputs.known) + 1) * _BYTES_A_CELL)
@@ -180,6 +181,21 @@ class PredictionService:
                 'event=predict_failed model=%s version=%s request_id=%s times=%d error="%s"',
                 *(name, version, request_id, times, without_values(error)),
             )
+
+
+def _completed(spec: ModelSpec, answered: Answered, parsed: ParsedRows, request_id: str) -> Answered:
+    """Add ids and context; of a ranking, the place of each row in its list, which is the request where no row names one."""
+    ids = parsed.ids(request_id)
+    if spec.group_column is None:
+        return answered._replace(ids=ids, context=parsed.context)
+    place = spec.context.index(spec.group_column)
+    context = [(*row[:place], row[place] or request_id, *row[place + 1 :]) for row in parsed.context]
+    answers, seen = list(answered.answers), Counter[str]()
+    for row in sorted(range(len(answers)), key=lambda row: -answers[row].score):
+        group = str(context[row][place])
+        seen[group] += 1
+        answers[row] = answers[row]._replace(rank=seen[group])
+    return answered._replace(answers=answers, ids=ids, context=context)
 
 
 @dataclass(slots=True)

@@ -18,8 +18,13 @@ class Prediction(_Answer):
     id: str = Field(
         description="Joins this prediction with its label: the id of the row, or one made for it."
     )
-    score: float = Field(description="A probability; for a regression, the value.")
+    score: float = Field(
+        description="A probability; for a regression, the value; for a ranking, higher is earlier."
+    )
     label: str | None = Field(None, description="The most probable of many classes; absent for other tasks.")
+    rank: int | None = Field(
+        None, description="Of a ranking: the place among the rows of the request, from 1."
+    )
     decision: Literal[0, 1] | None = Field(
         None, description="Of a binary model with a rule for decisions: 1 from the version's threshold on."
     )

@@ -149,7 +149,7 @@ def agree(spec: ModelSpec, one: Answer, other: Answer) -> bool:
     """
     if spec.task == "multiclass":
         return one.label == other.label
-    if spec.task == "regression":
+    if spec.numeric_answers:
         return abs(one.score - other.score) <= CLOSE * max(abs(one.score), abs(other.score))
     if one.decision is not None and other.decision is not None:
         return one.decision == other.decision

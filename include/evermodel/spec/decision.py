@@ -25,7 +25,11 @@ class MetricsSpec(SpecSection):
         1.0, gt=0, description="`f_beta`: how many times as much recall counts as precision; 1 is F1."
     )
     precision: float = Field(0.9, gt=0, le=1, description="`recall_at_precision`: the least precision.")
-    k: int = Field(3, ge=1, description="`top_k_accuracy`: how many of the likeliest classes count as right.")
+    k: int = Field(
+        3,
+        ge=1,
+        description="`top_k_accuracy`: how many of the likeliest classes count as right; ranking: how many places of a list count.",
+    )
     quantile: float = Field(0.5, gt=0, lt=1, description="`pinball`: the quantile that is predicted.")
     power: float = Field(1.5, gt=1, lt=2, description="`tweedie_deviance`: the power of the variance.")
     cost: CostSpec | None = Field(None, description="`cost`: what a decision costs, by label and decision.")

@@ -77,6 +77,9 @@ class ModelSpec(SpecSection):
         (),
         description="Columns that are kept with the rows, as text, and that no model sees: for slices, fairness, `cluster` and business metrics.",
     )
+    group_column: Column | None = Field(
+        None, description="Of a ranking: the column of `context` whose equal values make one list to rank."
+    )
     watch: WatchSpec | None = Field(
         None,
         description="Monitor a model that is trained and served elsewhere; takes the place of `candidates`.",
@@ -153,6 +156,7 @@ class ModelSpec(SpecSection):
         problems += [] if self.decision is None else self.decision.problems(self.task)
         problems += self.training.problems(self.task, self.split)
         problems += self.serving.fallback.problems(self.task)
+        problems += self._group_problems()
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -219,6 +223,24 @@ class ModelSpec(SpecSection):
         twice = [n for n, count in Counter(c.name for c in self.candidates).items() if count > 1]
         return problems + [f"candidates: duplicate name {n}" for n in twice]
 
+    def _group_problems(self) -> list[str]:
+        if self.task != "ranking":
+            return (
+                []
+                if self.group_column is None
+                else [f"group_column: a {self.task} task has no lists (set `task: ranking`)"]
+            )
+        if self.group_column not in self.context:
+            return [
+                "group_column: name the column whose equal values make one list, and list it under context"
+            ]
+        compared = {
+            f"rollout.strategy: {self.rollout.strategy}": self.rollout.strategy in ("ab_test", "bandit"),
+            "rollback.quality": self.rollback.quality,
+            "watch": self.watch is not None,
+        }
+        return [f"{field}: not available for a ranking" for field, wanted in compared.items() if wanted]
+
     def _value_problems(self) -> list[str]:
         zero, remind = timedelta(0), self.alerts.remind
         problems = [
@@ -239,8 +261,8 @@ class ModelSpec(SpecSection):
             problems.append(
                 f"gate.metric: {self.gate.metric} is not a metric of a {self.task} task (allowed: {allowed})"
             )
-        if self.task == "regression" and self.gate.max_calibration_error is not None:
-            problems.append("gate.max_calibration_error: regression has no probabilities to calibrate")
+        if self.numeric_answers and self.gate.max_calibration_error is not None:
+            problems.append(f"gate.max_calibration_error: {self.task} has no probabilities to calibrate")
         for column, (low, high) in self.validation.ranges.items():
             if low is not None and high is not None and low > high:
                 problems.append(
@@ -266,6 +288,11 @@ class ModelSpec(SpecSection):
             found += [] if self.watch.labels is None else [self.watch.labels.source]
             found += [] if self.watch.reference.source is None else [self.watch.reference.source]
         return found
+
+    @property
+    def numeric_answers(self) -> bool:
+        """Whether answers and labels are numbers of any size: of a regression, and of a ranking."""
+        return self.task in ("regression", "ranking")
 
     @property
     def labelled(self) -> bool:

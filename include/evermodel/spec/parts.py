@@ -145,12 +145,13 @@ class ScheduleSpec(SpecSection):
     drift: Cron | None = "0 4 * * *"
 
 
-Task = Literal["binary", "multiclass", "regression"]
+Task = Literal["binary", "multiclass", "regression", "ranking"]
 MetricName = Literal[
     "roc_auc", "average_precision", "log_loss", "brier",
     "accuracy", "balanced_accuracy", "precision", "recall", "f_beta", "recall_at_precision", "cost",
     "macro_f1", "weighted_f1", "top_k_accuracy", "roc_auc_ovr",
     "rmse", "mae", "r2", "mape", "pinball", "poisson_deviance", "tweedie_deviance",
+    "ndcg", "precision_at_k", "recall_at_k", "mrr",
 ]  # fmt: skip
 METRIC_NAMES: dict[Task, tuple[MetricName, ...]] = {
     "binary": (
@@ -161,6 +162,7 @@ METRIC_NAMES: dict[Task, tuple[MetricName, ...]] = {
         "log_loss", "accuracy", "macro_f1", "balanced_accuracy", "weighted_f1", "top_k_accuracy", "roc_auc_ovr",
     ),
     "regression": ("rmse", "mae", "r2", "mape", "pinball", "poisson_deviance", "tweedie_deviance"),
+    "ranking": ("ndcg", "precision_at_k", "recall_at_k", "mrr"),
 }  # fmt: skip
 
 

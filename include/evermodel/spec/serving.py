@@ -54,7 +54,7 @@ class FallbackSpec(SpecSection):
         if self.score is None:
             return []
         found = []
-        if task != "regression" and not 0 <= self.score <= 1:
+        if task in ("binary", "multiclass") and not 0 <= self.score <= 1:
             found.append(f"serving.fallback.score: {self.score:g} is not a probability")
         if (self.label is None) == (task == "multiclass"):
             wanted = "must name the constant's class" if task == "multiclass" else "is only for multiclass"

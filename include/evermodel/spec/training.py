@@ -120,10 +120,11 @@ class TrainingSpec(SpecSection):
     def problems(self, task: Task, split: SplitSpec) -> list[str]:
         """Raise if the section conflicts with the task or the split."""
         found = []
-        if task == "regression":
+        if task in ("regression", "ranking"):
+            weight = ("recency_half_life",) if task == "ranking" else ()
             found += [
-                f"training.{name}: regression has no classes"
-                for name in ("class_weight", "calibrate")
+                f"training.{name}: {task} has no {'weights of rows' if name in weight else 'classes'}"
+                for name in ("class_weight", "calibrate", *weight)
                 if getattr(self, name) is not None
             ]
         if self.recency_half_life is not None and self.recency_half_life <= timedelta(0):

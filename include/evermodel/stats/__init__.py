@@ -10,6 +10,7 @@ __all__ = [
     "decisions",
     "histogram",
     "metrics",
+    "ranked_lists",
     "ranks",
     "sample",
     "sequential",

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evermodel.spec.parts import Task
-from evermodel.stats import decisions
+from evermodel.stats import decisions, ranked_lists
 from evermodel.stats.ranking import average_precision, roc_auc
 
 Floats = NDArray[np.float64]
@@ -30,7 +30,7 @@ class MetricParameters:
     precision
         Least precision of the recall at a precision.
     k
-        How many of the likeliest classes count as right in top-k accuracy.
+        How many of the likeliest classes count as right in top-k accuracy, and how many places of a ranked list count.
     quantile
         Quantile that the pinball loss is of.
     power
@@ -264,6 +264,7 @@ METRICS_BY_TASK: dict[Task, dict[str, Metric]] = {
     "regression": _by_name(
         Metric("rmse", False, _rmse), Metric("mae", False, _mae, constant=_median), Metric("r2", True, _r2)
     ),
+    "ranking": {},
 }
 
 
@@ -291,6 +292,13 @@ def metrics_by_name(task: Task, parameters: MetricParameters) -> dict[str, Metri
             Metric("weighted_f1", True, _weighted_f1, constant=_shares),
             Metric("top_k_accuracy", True, partial(_top_k, k=parameters.k), constant=_shares),
             Metric("roc_auc_ovr", True, _one_against_rest, constant=_shares),
+        )
+    elif task == "ranking":
+        found = _by_name(
+            Metric("ndcg", True, partial(ranked_lists.ndcg, k=parameters.k)),
+            Metric("precision_at_k", True, partial(ranked_lists.precision_at_k, k=parameters.k)),
+            Metric("recall_at_k", True, partial(ranked_lists.recall_at_k, k=parameters.k)),
+            Metric("mrr", True, ranked_lists.mrr),
         )
     else:
         found = _by_name(

@@ -51,7 +51,7 @@ def declared_checks(
 def _label_check(spec: ModelSpec, profile: SnapshotProfile, severities: Severities) -> CheckResult:
     column, rows, least = spec.label.column, profile.rows, spec.validation.min_class_share
     label = profile.columns[column]
-    if spec.task == "regression":
+    if spec.numeric_answers:
         several = label.low is not None and label.low != label.high
         found = "several values" if several else "a single value"
         return severities.check("label", f"values of {column}", several, found, "more than one", column)

@@ -58,7 +58,9 @@ def _column(spec: ModelSpec, name: str, column: ColumnProfile, rows: int) -> Col
             coerce=column.type not in ("BIGINT", "VARCHAR"),
         )
     if name == spec.label.column:
-        dtype = {"binary": "int8", "multiclass": "str", "regression": "float64"}[spec.task]
+        dtype = {"binary": "int8", "multiclass": "str", "regression": "float64", "ranking": "float64"}[
+            spec.task
+        ]
         return ColumnSchema(dtype=dtype, nullable=False, coerce=_DTYPES.get(column.type) != dtype)
     if column.numeric:
         bounds = _bounds(column, rows)
@@ -111,7 +113,7 @@ def _max_age(profile: SnapshotProfile, window: Window | None) -> timedelta | Non
 
 def _class_share(spec: ModelSpec, profile: SnapshotProfile) -> dict[str, tuple[float, float]]:
     label = profile.columns[spec.label.column]
-    if spec.task == "regression" or len(label.values) > _MOST_CATEGORIES:
+    if spec.numeric_answers or len(label.values) > _MOST_CATEGORIES:
         return {}
     shares = {value: rows / profile.rows for value, rows in label.values.items()}
     return {
@@ -121,7 +123,7 @@ def _class_share(spec: ModelSpec, profile: SnapshotProfile) -> dict[str, tuple[f
 
 def _label_mean(spec: ModelSpec, profile: SnapshotProfile) -> Bounds:
     label = profile.columns[spec.label.column]
-    if spec.task != "regression" or label.mean is None or not label.sd:
+    if not spec.numeric_answers or label.mean is None or not label.sd:
         return (None, None)
     low, high = label.mean - label.sd, label.mean + label.sd
     return (round_out(low, False, label.sd), round_out(high, True, label.sd))

@@ -18,7 +18,8 @@ LEAK = 0.98
 _BINS = 50
 _MIN_ROWS, _MIN_POSITIVES = 200, 20
 _ID_LIKE = 0.95
-_MEASURES = {"binary": "ROC AUC", "multiclass": "accuracy", "regression": "R²"}
+_NUMBERS = ("regression", "ranking")
+_MEASURES = {"binary": "ROC AUC", "multiclass": "accuracy", "regression": "R²", "ranking": "R²"}
 
 
 def suspicious_features(
@@ -60,7 +61,7 @@ def predictive_power(
     if label not in sample or len(sample[label]) < _MIN_ROWS:
         return {}
     target = np.ma.getdata(sample[label])
-    if task == "regression":
+    if task in _NUMBERS:
         target = np.ma.filled(sample[label].astype(float), np.nan)
         keep = np.isfinite(target)
     else:
@@ -79,7 +80,7 @@ def predictive_power(
 def _can_tell(task: Task, target: NDArray[Any], learn: NDArray[np.bool_]) -> bool:
     import numpy as np
 
-    if task == "regression":
+    if task in _NUMBERS:
         return bool(len(target) >= _MIN_ROWS and np.ptp(target[~learn]) > 0)
     counts = np.unique(target[~learn], return_counts=True)[1]
     return bool(len(counts) > 1 and counts.max() <= counts.sum() - _MIN_POSITIVES)
@@ -109,7 +110,7 @@ def _power(task: Task, bins: NDArray[np.int64], target: NDArray[Any], learn: NDA
     # One row's worth of the overall mean: a bin without rows says nothing, a small one says little.
     means = (np.bincount(bins[learn], known, size) + known.mean()) / (counts + 1)
     guesses = means[bins[~learn]]
-    if task == "regression":
+    if task in _NUMBERS:
         return float(max(0.0, 1 - np.mean((asked - guesses) ** 2) / np.var(asked)))
     return _auc(asked > 0, guesses)
 

@@ -107,7 +107,7 @@ def _with_exact(scan: Scan, columns: dict[str, ColumnProfile], rows: int) -> dic
 
 
 def _is_numeric(spec: ModelSpec, column: str) -> bool:
-    return column in spec.features.numeric or (column == spec.label.column and spec.task == "regression")
+    return column in spec.features.numeric or (column == spec.label.column and spec.numeric_answers)
 
 
 def _sample(
@@ -115,7 +115,7 @@ def _sample(
 ) -> Mapping[str, Any]:
     parts = [f"{scan.number(c)} AS {name(c)}" for c, column in columns.items() if column.numeric]
     parts += [f"hash({name(c)}) AS {name(c)}" for c in spec.features.categorical if c in columns]
-    if spec.task != "regression" and spec.label.column in columns:
+    if not spec.numeric_answers and spec.label.column in columns:
         label = name(spec.label.column)
         parts.append(
             f"{label}::VARCHAR = '1' AS {label}" if spec.task == "binary" else f"hash({label}) AS {label}"
@@ -202,7 +202,7 @@ def _with_specials(scan: Scan, columns: dict[str, ColumnProfile]) -> dict[str, C
 
 def _with_values(spec: ModelSpec, scan: Scan, columns: dict[str, ColumnProfile]) -> dict[str, ColumnProfile]:
     wanted = [c for c in spec.features.categorical if c in columns]
-    if spec.task != "regression" and spec.label.column in columns:
+    if not spec.numeric_answers and spec.label.column in columns:
         wanted.append(spec.label.column)
     queries = [
         f"(SELECT {index} AS position, {name(c)}::VARCHAR AS value, count(*) AS n FROM {scan.source} "

@@ -58,6 +58,7 @@ class Boosted(BaseEstimator):  # type: ignore[misc]
     def fit(self, X: Any, y: NDArray[Any], sample_weight: Any = None) -> Boosted:
         """Fit on a matrix and its labels."""
         adapter, rows = self._adapter, np.asarray(X, dtype=np.float64)
+        rows, y, groups = self._grouped(rows, y)
         module, _, name = self.estimator.rpartition(".")
         with named_extras():
             kind = getattr(import_module(module), name)
@@ -69,6 +70,7 @@ class Boosted(BaseEstimator):  # type: ignore[misc]
             target,
             sample_weight,
             list(self.categorical),
+            groups,
         )
         self._load()
         return self
@@ -80,6 +82,9 @@ class Boosted(BaseEstimator):  # type: ignore[misc]
             1:
         ]:
             yield int(number), self._shaped(rows, int(number))
+
+    def _grouped(self, rows: Floats, y: NDArray[Any]) -> tuple[Floats, NDArray[Any], NDArray[Any] | None]:
+        return rows, y, None
 
     def _target(self, y: NDArray[Any]) -> NDArray[Any]:
         return np.asarray(y, dtype=np.float64)
@@ -127,3 +132,15 @@ class BoostedRegressor(RegressorMixin, Boosted):  # type: ignore[misc]
     def predict(self, X: Any) -> Floats:
         """Return the value of each row."""
         return self._shaped(np.asarray(X, dtype=np.float64))
+
+
+class BoostedRanker(Boosted):
+    """A ranker; its labels are those of `evermodel.stats.ranked_lists`: how relevant a row is, and a code of its list."""
+
+    def predict(self, X: Any) -> Floats:
+        """Return the score of each row; within a list, higher is earlier."""
+        return self._shaped(np.asarray(X, dtype=np.float64))
+
+    def _grouped(self, rows: Floats, y: NDArray[Any]) -> tuple[Floats, NDArray[Any], NDArray[Any] | None]:
+        order = np.argsort(y[:, 1], kind="stable")  # the libraries want the rows of a list together
+        return rows[order], y[order, 0], np.unique(y[:, 1], return_inverse=True)[1][order]

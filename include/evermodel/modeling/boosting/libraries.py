@@ -52,9 +52,21 @@ class Library(ABC):
 
     @abstractmethod
     def fit(
-        self, estimator: Any, rows: Floats, target: NDArray[Any], weights: Any, categorical: Sequence[int]
+        self,
+        estimator: Any,
+        rows: Floats,
+        target: NDArray[Any],
+        weights: Any,
+        categorical: Sequence[int],
+        groups: NDArray[Any] | None = None,
     ) -> bytes:
-        """Fit an estimator of the library, and return its model in the library's own format."""
+        """Fit an estimator of the library, and return its model in the library's own format.
+
+        Parameters
+        ----------
+        groups
+            Of a ranker: the number of each row's list, from 0; rows of a list stand together.
+        """
 
     @abstractmethod
     def load(self, content: bytes, classes: int) -> Any:
@@ -94,10 +106,19 @@ class LightGBM(Library):
     iterations = ("n_estimators", "num_iterations", "num_iteration", "num_boost_round", "num_trees", "n_iter")
 
     def fit(
-        self, estimator: Any, rows: Floats, target: NDArray[Any], weights: Any, categorical: Sequence[int]
+        self,
+        estimator: Any,
+        rows: Floats,
+        target: NDArray[Any],
+        weights: Any,
+        categorical: Sequence[int],
+        groups: NDArray[Any] | None = None,
     ) -> bytes:
         """Fit."""
-        estimator.fit(rows, target, sample_weight=weights, categorical_feature=list(categorical))
+        import numpy as np
+
+        lists = {} if groups is None else {"group": np.bincount(groups)}
+        estimator.fit(rows, target, sample_weight=weights, categorical_feature=list(categorical), **lists)
         text: str = estimator.booster_.model_to_string()
         return text.encode()
 
@@ -130,12 +151,19 @@ class XGBoost(Library):
     threads = ("n_jobs", "nthread")
 
     def fit(
-        self, estimator: Any, rows: Floats, target: NDArray[Any], weights: Any, categorical: Sequence[int]
+        self,
+        estimator: Any,
+        rows: Floats,
+        target: NDArray[Any],
+        weights: Any,
+        categorical: Sequence[int],
+        groups: NDArray[Any] | None = None,
     ) -> bytes:
         """Fit."""
         kinds = ["c" if place in set(categorical) else "q" for place in range(rows.shape[1])]
         estimator.set_params(enable_categorical=True, feature_types=kinds)
-        estimator.fit(_in_range(rows), target, sample_weight=weights)
+        lists = {} if groups is None else {"qid": groups}
+        estimator.fit(_in_range(rows), target, sample_weight=weights, **lists)
         return bytes(estimator.get_booster().save_raw("ubj"))
 
     def load(self, content: bytes, classes: int) -> Any:
@@ -177,12 +205,18 @@ class CatBoost(Library):
     unknown_code = -1
 
     def fit(
-        self, estimator: Any, rows: Floats, target: NDArray[Any], weights: Any, categorical: Sequence[int]
+        self,
+        estimator: Any,
+        rows: Floats,
+        target: NDArray[Any],
+        weights: Any,
+        categorical: Sequence[int],
+        groups: NDArray[Any] | None = None,
     ) -> bytes:
         """Fit."""
         from catboost import Pool
 
-        estimator.fit(Pool(self._columns(rows, categorical), target, weight=weights))
+        estimator.fit(Pool(self._columns(rows, categorical), target, weight=weights, group_id=groups))
         content: bytes = estimator._serialize_model()
         return content
 

@@ -18,12 +18,13 @@ from evermodel.modeling.onnx.trees import Forest, Leaf, Node, TreeSplit
 _SHIFT = 1  # ONNX Runtime is fastest with sets of codes from 1 to 32
 _LIGHTGBM_LINKS = {
     "binary": "Sigmoid", "multiclass": "Softmax", "poisson": "Exp", "gamma": "Exp", "tweedie": "Exp",
-    **dict.fromkeys(("regression", "regression_l1", "huber", "fair", "quantile", "mape")),
+    **dict.fromkeys(("regression", "regression_l1", "huber", "fair", "quantile", "mape", "lambdarank", "rank_xendcg")),
 }  # fmt: skip
 _XGBOOST_LINKS = {
     "binary:logistic": "Sigmoid", "multi:softprob": "Softmax",
     "count:poisson": "Exp", "reg:gamma": "Exp", "reg:tweedie": "Exp",
     **dict.fromkeys(("reg:squarederror", "reg:absoluteerror", "reg:quantileerror", "reg:pseudohubererror")),
+    **dict.fromkeys(("rank:ndcg", "rank:map", "rank:pairwise")),
 }  # fmt: skip
 _TO_MARGIN: dict[str | None, Callable[[Any], Any]] = {"Sigmoid": lambda p: np.log(p / (1 - p)), "Exp": np.log}
 

@@ -34,11 +34,14 @@ class Answer(NamedTuple):
         The most probable of many classes; None for other tasks.
     decision
         1 or 0, of a binary model with a rule for decisions.
+    rank
+        The place in its list, from 1; of a ranking.
     """
 
     score: float
     label: str | None = None
     decision: int | None = None
+    rank: int | None = None
 
     @property
     def predicted(self) -> str | None:
@@ -122,7 +125,7 @@ class ServedModel:
     def _checked(self, scores: Floats, labels: list[str] | None) -> list[Answer]:
         found: list[float] = scores.tolist()
         if not self._sound(found):
-            wanted = "finite number" if self.spec.task == "regression" else "probability"
+            wanted = "finite number" if self.spec.numeric_answers else "probability"
             raise ModelFormatError(
                 f"model {self.name}, version {self.version}: an answer is not a {wanted}",
                 "roll back or retrain",
@@ -134,7 +137,7 @@ class ServedModel:
         return [Answer(*pair) for pair in zip(found, labels, strict=True)]
 
     def _sound(self, scores: list[float]) -> bool:
-        if self.spec.task == "regression":
+        if self.spec.numeric_answers:
             return all(map(math.isfinite, scores))
         return all(0.0 <= score <= 1.0 for score in scores)
 

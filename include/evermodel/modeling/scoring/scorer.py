@@ -67,7 +67,7 @@ class Scorer:
         if not sound(self.spec, scores):
             raise ModelFormatError(
                 f"model {self.spec.name}, version {self.version}: an answer is not a "
-                f"{'finite number' if self.spec.task == 'regression' else 'probability'}",
+                f"{'finite number' if self.spec.numeric_answers else 'probability'}",
                 "roll back or retrain",
             )
         return _log_rows(self.spec, self.version, table, features, scores, predicted)

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from evermodel.data.dtypes import with_label
 from evermodel.data.sources import read_labels
 from evermodel.modeling import tasks
-from evermodel.modeling.tasks import encode, metric_of
+from evermodel.modeling.tasks import distinct_labels, encode, labels_in, metric_of
 from evermodel.spec import ModelSpec
 from evermodel.spec.parts import BY_DAY, BY_ROW
 from evermodel.spec.window import Window
 from evermodel.stats.bootstrap import ConfidenceInterval, metric_interval
 from evermodel.stats.clusters import Clusters
 from evermodel.stats.metrics import Floats, Metric
+from evermodel.stats.ranked_lists import whole_groups
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -83,7 +84,7 @@ def truth_and_scores(spec: ModelSpec, joined: pa.Table) -> tuple[NDArray[Any], F
         Rows with the columns ``label``, and ``score`` or (multiclass) ``predicted``. A metric of decisions takes those in
         ``predicted``, where there are any.
     """
-    labels = np.asarray(joined["label"])
+    labels = labels_in(spec, joined, "label")
     if spec.task == "binary" and metric_to_watch(spec).decides:
         return labels, decisions(spec, joined)
     if spec.task != "multiclass":
@@ -120,12 +121,12 @@ def level(
     None with fewer than two rows or a single label value (then rank and variance metrics do not exist).
     """
     truth, scores = truth_and_scores(spec, joined)
-    if len(truth) < 2 or (spec.task != "multiclass" and len(np.unique(truth)) < 2):
+    if len(truth) < 2 or (spec.task != "multiclass" and distinct_labels(truth) < 2):
         return None
     metric, rows = metric_to_watch(spec), len(truth)
     value, chosen = metric(truth, scores), np.arange(rows)
     if rows > _MOST_ROWS:
-        chosen = np.sort(np.random.default_rng(spec.seed).choice(rows, _MOST_ROWS, replace=False))
+        chosen = _sampled(truth, spec.seed)
     truth, scores = truth[chosen], scores[chosen]
     some = None if clusters is None else clusters.of_rows(chosen)
     narrower = math.sqrt(min(1.0, _MOST_ROWS / rows))
@@ -143,6 +144,13 @@ def level(
             rows, value, value + low, value + high, clusters=str(some or ""), too_few=some is not None
         )
     return Level(rows, value, value + low, value + high, some.effective - 1, str(some))
+
+
+def _sampled(truth: NDArray[Any], seed: int) -> NDArray[np.intp]:
+    """Return `_MOST_ROWS` of the rows in their order; of a ranking, about so many in whole groups."""
+    if truth.ndim == 2:
+        return whole_groups(truth, _MOST_ROWS, seed)
+    return np.sort(np.random.default_rng(seed).choice(len(truth), _MOST_ROWS, replace=False))
 
 
 def _wider(together: float, alone: float, narrower: float) -> float:
@@ -206,7 +214,8 @@ def matured_performance(
     known = pa.table(
         {"prediction_id": labels[spec.id_column].cast(pa.string()), "label": labels[spec.label.column]}
     )
-    wanted = ("predicted",) if spec.task == "multiclass" else ("score", "predicted")
+    wanted = ["predicted"] if spec.task == "multiclass" else ["score", "predicted"]
+    wanted += [spec.group_column] if spec.group_column else []
     columns = [name for name in wanted if name in predictions.column_names]
     answers = predictions.select(["prediction_id", *columns])
     # A join has no defined order, and the seeded interval depends on it.
@@ -215,7 +224,7 @@ def matured_performance(
     truth, scores = truth_and_scores(
         spec, with_label(spec, named).rename_columns(["prediction_id", *columns, "label"])
     )
-    if len(truth) == 0 or (spec.task != "multiclass" and len(np.unique(truth)) < 2):
+    if len(truth) == 0 or (spec.task != "multiclass" and distinct_labels(truth) < 2):
         return None
     return metric_interval(
         metric_of(spec, performance_metric(spec)),

@@ -89,6 +89,11 @@ class LabelJoin:
         return pa.concat_tables([self.before, self.rows.select(self.before.column_names)])
 
 
+def answer_columns(spec: ModelSpec) -> list[str]:
+    """Return the columns of the log that an evaluation needs beside the features."""
+    return [*ANSWERS, *([spec.group_column] if spec.group_column else [])]
+
+
 def matured_window(spec: ModelSpec, as_of: datetime) -> Window:
     """Return the interval of the predictions whose labels are evaluated at a moment."""
     end = as_of - spec.label.delay
@@ -105,7 +110,9 @@ def read_label_join(spec: ModelSpec, lake: StoragePath, as_of: datetime) -> Labe
     """
     window = matured_window(spec, as_of)
     first = Window(window.start - WINDOWS_BEFORE * spec.performance.window, window.start)
-    return join(spec, lake, as_of, read_log(spec, lake, window), read_log(spec, lake, first, ANSWERS))
+    return join(
+        spec, lake, as_of, read_log(spec, lake, window), read_log(spec, lake, first, answer_columns(spec))
+    )
 
 
 def join(

@@ -33,8 +33,8 @@ from evermodel.monitoring.performance.decay import margins, problem_of, stand
 from evermodel.monitoring.performance.estimate import estimate_metric
 from evermodel.monitoring.performance.estimate_history import EstimateHistory
 from evermodel.monitoring.performance.label_join import (
-    ANSWERS,
     LabelJoin,
+    answer_columns,
     deduplicated,
     label_quality,
     read_label_join,
@@ -110,7 +110,9 @@ def evaluate_performance(
         A business metric cannot be evaluated.
     """
     joined = read_label_join(spec, lake, as_of)
-    current = deduplicated(read_log(spec, lake, Window(as_of - spec.performance.window, as_of), ANSWERS))
+    current = deduplicated(
+        read_log(spec, lake, Window(as_of - spec.performance.window, as_of), answer_columns(spec))
+    )
     own = _by(
         joined.rows, baseline.version
     )  # predictions of a predecessor do not concern this version's baseline
@@ -153,7 +155,7 @@ def estimate_of(spec: ModelSpec, current: pa.Table, joined: LabelJoin, baseline:
     """
     import pyarrow.compute as pc
 
-    if spec.task == "regression" or not spec.performance.estimate:
+    if spec.numeric_answers or not spec.performance.estimate:
         return None
     own = _by(current, baseline.version)
     if own.num_rows < spec.performance.min_rows:
@@ -185,7 +187,7 @@ def proxies_of(spec: ModelSpec, current: pa.Table) -> Proxies | None:
     scores = scores[np.isfinite(scores)]
     if len(scores) == 0:
         return None
-    over = None if spec.task == "regression" else float((scores >= spec.performance.threshold).mean())
+    over = None if spec.numeric_answers else float((scores >= spec.performance.threshold).mean())
     if spec.task == "binary":
         over = float(decisions(spec, current).mean())
     values = np.quantile(scores, _QUANTILES)
@@ -214,7 +216,8 @@ def _findings(
     rows = "test rows" if spec.watch is None else "the reference"
     words = f"{rows} of version {baseline.version}"
     own = _by(joined.rows, baseline.version)  # another version's errors are not concept drift
-    found = concept_findings(spec, baseline.rows, own, words)
+    # What a ranking answers is no estimate of its label.
+    found = [] if spec.task == "ranking" else concept_findings(spec, baseline.rows, own, words)
     if training is not None:
         words = "training" if spec.watch is None else words
         found.append(label_finding(spec, training, joined.rows, words))
@@ -236,8 +239,8 @@ def _report(
     notes = [f"version {baseline.version}: {baseline.note}"] if baseline.note else []
     if baseline.level is not None and baseline.level.rows == 0:
         notes.append("the sampling error of the baseline is unknown and taken as zero")
-    if spec.task == "regression" and spec.performance.estimate:
-        notes.append("no estimate before labels: predictions of a regression carry no uncertainty")
+    if spec.numeric_answers and spec.performance.estimate:
+        notes.append(f"no estimate before labels: predictions of a {spec.task} carry no uncertainty")
     return PerformanceReport(
         model=spec.name,
         version=baseline.version,
@@ -300,7 +303,7 @@ def label_finding(spec: ModelSpec, training: ColumnarRows, rows: pa.Table, words
         Joined rows of the window, with the label as ``label``.
     """
     name = spec.label.column
-    kind: ColumnKind = "numeric" if spec.task == "regression" else "categorical"
+    kind: ColumnKind = "numeric" if spec.numeric_answers else "categorical"
     if rows.num_rows < spec.performance.min_rows:
         why = f"{rows.num_rows} labels, at least {spec.performance.min_rows}"
         return refused(name, kind, "label", words, why)
@@ -328,6 +331,6 @@ def label_finding(spec: ModelSpec, training: ColumnarRows, rows: pa.Table, words
 def _sample(spec: ModelSpec, labels: pa.ChunkedArray[Any]) -> Sample:
     import pyarrow as pa
 
-    if spec.task == "regression":
+    if spec.numeric_answers:
         return numbers(labels.chunks)
     return categories((labels.cast(pa.int8()) if spec.task == "binary" else labels).chunks)

@@ -13,7 +13,7 @@ from evermodel.core.storage import StoragePath
 from evermodel.data.prediction_log import read_log
 from evermodel.monitoring.performance.answers import enough, metric_to_watch, truth_and_scores
 from evermodel.monitoring.performance.label_join import (
-    ANSWERS,
+    answer_columns,
     deduplicated,
     matured_window,
     spans_of,
@@ -60,6 +60,7 @@ class PastWindows:
     def _windows(self) -> list[pa.Table]:
         spec, last = self._spec, matured_window(self._spec, self._as_of)
         reach = Window(last.start - WINDOWS * spec.performance.window, last.start)
-        log = deduplicated(read_log(spec, self._lake, reach, [*ANSWERS, *spec.performance.slices]))
+        columns = list(dict.fromkeys([*answer_columns(spec), *spec.performance.slices]))
+        log = deduplicated(read_log(spec, self._lake, reach, columns))
         rows = with_known_labels(spec, self._lake, log, reach, self._as_of)
         return list(spans_of(rows, spec.performance.window, last.start).values())

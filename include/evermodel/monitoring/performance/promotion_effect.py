@@ -87,6 +87,8 @@ def promotion_effect(
         margin=margin,
         level=LEVEL,
     )
+    if spec.task == "ranking":
+        return replace(unknown, note="not measured for a ranking")
     window = Window(whole_day(watched.at) - _DAY, whole_day(as_of - spec.label.delay))
     if window.end <= window.start:
         return replace(unknown, note="no label has matured yet")

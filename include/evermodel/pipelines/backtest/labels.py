@@ -74,7 +74,7 @@ class Truth:
         # Both at once, because of many classes the columns are those that either has answered.
         truth, scores = truth_and_scores(spec, pa.concat_tables([new, old]))
         count = new.num_rows
-        if spec.task == "regression" and len(np.unique(truth[:count])) < 2:
+        if spec.numeric_answers and len(np.unique(truth[:count])) < 2:
             return None
         gain = paired_gain(
             metric_to_watch(spec),

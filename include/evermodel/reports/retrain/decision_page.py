@@ -27,7 +27,7 @@ def decision_page(
     """
     decision = trial.decision
     plots = [plot for plot in (gain_plot(trial),) if plot is not None]
-    plots += _PLOTS[trial.spec.task](trial)
+    plots += _PLOTS[trial.spec.task](trial) if trial.spec.task in _PLOTS else []
     slices = slice_gates_of(decision)
     # Slices have their own section; only those that decided are listed here.
     main = tuple(gate for gate in decision.gates if gate not in slices or gate.verdict == "fail")

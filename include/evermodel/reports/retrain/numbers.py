@@ -139,7 +139,7 @@ def numbers_of(trial: ScoredSample, importance: Importance) -> DecisionFigures:
         metrics["champion"] = {m.metric.name: _triple(m.theirs) for m in measured if m.theirs is not None}
         metrics["champion"][decision.metric] = decision.champion
     keyed = dict(zip(("challenger", "champion"), trial.sides, strict=False))
-    errors = {} if trial.spec.task == "regression" else {k: _calibration(trial, s) for k, s in keyed.items()}
+    errors = {} if trial.spec.numeric_answers else {k: _calibration(trial, s) for k, s in keyed.items()}
     return DecisionFigures(metrics, errors, importance)
 
 

@@ -42,6 +42,8 @@ PREDICT = PredictCodec()
 def _prediction(row_id: str, answer: Answer) -> dict[str, Any]:
     if answer.decision is not None:
         return {"id": row_id, "score": answer.score, "decision": answer.decision}
+    if answer.rank is not None:
+        return {"id": row_id, "score": answer.score, "rank": answer.rank}
     if answer.label is None:
         return {"id": row_id, "score": answer.score}
     return {"id": row_id, "score": answer.score, "label": answer.label}
