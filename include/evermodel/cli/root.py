@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from evermodel import __version__
+from evermodel.cli.adopt import adopt
 from evermodel.cli.audit import audit
 from evermodel.cli.backtest import backtest
 from evermodel.cli.dags import dags
@@ -49,7 +50,7 @@ _START, _RUN, _PRODUCTION, _SETUP = (
     "Set up and maintain",
 )
 for group, commands in {
-    _START: (init, check, schema, demo),
+    _START: (init, adopt, check, schema, demo),
     _RUN: (train, score, drift, backtest, runs, reproduce),
     _PRODUCTION: (status, promote, rollback, serve),
     _SETUP: (doctor, migrate, step),

@@ -1,4 +1,4 @@
-"""Shared base of every package: errors, extras, settings, files, storage, paths, names, logins, the database, formats, HTML, connections, the environment.
+"""Shared base of every package: errors, extras, settings, files, storage, paths, names, logins, the database, formats, HTML, connections, the environment, a sandbox.
 
 Imports nothing of evermodel.
 """
@@ -17,6 +17,7 @@ __all__ = [
     "logins",
     "names",
     "paths",
+    "sandbox",
     "settings",
     "step_contract",
     "storage",

@@ -3,4 +3,14 @@
 Imports `registry` and what stands below it.
 """
 
-__all__ = ["estimators", "fitting", "model_store", "onnx", "scoring", "skops_files", "tasks", "training"]
+__all__ = [
+    "estimators",
+    "fitting",
+    "foreign",
+    "model_store",
+    "onnx",
+    "scoring",
+    "skops_files",
+    "tasks",
+    "training",
+]

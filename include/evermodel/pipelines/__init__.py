@@ -4,6 +4,7 @@ Imports every package but `cli`.
 """
 
 __all__ = [
+    "adopt",
     "backtest",
     "deploy",
     "drift",

@@ -38,6 +38,7 @@ def drift_page(verdict: DriftVerdict) -> str:
     sections.append(PageSection("Other checks", [PageTable(("", "check", "why"), checks)]))
     return render(
         "reports/templates/drift.html",
+        kicker="Drift of a window",
         title=report_text.title(verdict),
         footer=f"evermodel · {verdict.model} version {verdict.version} · plots: {install_command(['evidently'])}",
         tone=_TONES.get(verdict.severity, "stays"),

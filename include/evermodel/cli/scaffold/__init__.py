@@ -3,4 +3,4 @@
 from evermodel.cli.scaffold.draft import Draft, draft_spec
 from evermodel.cli.scaffold.roles import Named
 
-__all__ = ["Draft", "Named", "draft", "draft_spec", "table", "watch"]
+__all__ = ["Draft", "Named", "adopt", "draft", "draft_spec", "table", "watch"]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from evermodel.cli.scaffold.draft import comment, field, listed, model_name, note
 from evermodel.cli.scaffold.labels import guess_label
 from evermodel.cli.scaffold.roles import guess_id, guess_time, kind_of
-from evermodel.cli.scaffold.table import Origin, SourceTable, open_table
+from evermodel.cli.scaffold.table import Origin, SourceTable, TableColumn, open_table
 from evermodel.core.errors import SpecError
 from evermodel.data.validation.scan import name
 from evermodel.spec.window import parse_moment, whole_day
@@ -41,13 +41,27 @@ class WatchRoles:
     left_out: Mapping[str, str]
 
 
-def draft_watch(origin: Origin, model: str | None, named: Mapping[str, str | None]) -> str:
+def draft_watch(
+    origin: Origin,
+    model: str | None,
+    named: Mapping[str, str | None],
+    *,
+    inputs: Sequence[str] | None = None,
+    delay: str = "",
+    head: Sequence[str] = (),
+) -> str:
     """Draft the spec of a watched model.
 
     Parameters
     ----------
     named
         Columns that a person named, by role: ``prediction``, ``label``, ``time``, ``id`` and ``version``.
+    inputs
+        The model's inputs, if they are known; by default they are guessed.
+    delay
+        Time until a label is known, if a person named it.
+    head
+        Comments above the spec.
 
     Raises
     ------
@@ -57,14 +71,15 @@ def draft_watch(origin: Origin, model: str | None, named: Mapping[str, str | Non
         A named column does not exist, or one that is needed cannot be guessed.
     """
     with open_table(origin, read=False) as table:
-        roles = _roles(table, named)
+        roles = _roles(table, named, inputs)
         moment = f"{name(roles.time)}::TIMESTAMPTZ::VARCHAR"
         first, last = table.scan.row([f"min({moment})", f"max({moment})"])
         oldest, newest = whole_day(parse_moment(first)), whole_day(parse_moment(last)) + _DAY
-        return "\n".join(_lines(table, roles, model or model_name(origin), oldest, newest)) + "\n"
+        lines = _lines(table, roles, model or model_name(origin), oldest, newest, delay)
+        return "\n".join([*(f"# {line}" for line in head), *lines]) + "\n"
 
 
-def _roles(table: SourceTable, named: Mapping[str, str | None]) -> WatchRoles:
+def _roles(table: SourceTable, named: Mapping[str, str | None], inputs: Sequence[str] | None) -> WatchRoles:
     for role, column in named.items():
         if column is not None and column not in table.columns:
             raise SpecError(
@@ -87,8 +102,19 @@ def _roles(table: SourceTable, named: Mapping[str, str | None]) -> WatchRoles:
     for candidate in table.columns.values():
         if candidate.name not in taken:
             kind, reason = kind_of(candidate)
+            if inputs is not None:
+                kind, reason = _of_model(candidate, kind, reason, inputs)
             kinds[kind][candidate.name] = reason
     return WatchRoles(time, identity, prediction, version, label, _task(table, label, prediction), **kinds)
+
+
+def _of_model(column: TableColumn, kind: str, reason: str, inputs: Sequence[str]) -> tuple[str, str]:
+    """Return the kind of a column of which is known whether the model takes it."""
+    if column.name not in inputs:
+        return "left_out", "no input of the model"
+    if kind != "left_out":
+        return kind, reason
+    return ("numeric" if column.is_number else "categorical"), f"an input of the model; {reason}"
 
 
 def _by_name(table: SourceTable, role: str, taken: tuple[str | None, ...]) -> str | None:
@@ -106,7 +132,7 @@ def _task(table: SourceTable, label: str | None, prediction: str) -> str:
 
 
 def _lines(
-    table: SourceTable, roles: WatchRoles, model: str, oldest: datetime, newest: datetime
+    table: SourceTable, roles: WatchRoles, model: str, oldest: datetime, newest: datetime, delay: str
 ) -> Iterator[str]:
     days = (newest - oldest) // _DAY
     span = max(_DAY, min(_LONGEST_REFERENCE, newest - oldest - _DAY, days // 2 * _DAY))
@@ -123,7 +149,8 @@ def _lines(
     if roles.label is not None:
         yield "label:"
         yield f"  {field('column', roles.label)}"
-        yield "  delay: 1d" + comment("a guess: time from the prediction until the label is known")
+        guess = "" if delay else "a guess: time from the prediction until the label is known"
+        yield f"  {field('delay', delay or '1d')}" + comment(guess)
     yield "features:"
     yield from listed("numeric", roles.numeric, "  ")
     yield from listed("categorical", roles.categorical, "  ")
