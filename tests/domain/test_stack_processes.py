@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -111,14 +112,26 @@ def test_a_service_that_waits_for_nobody_is_an_error(tmp_path: Path) -> None:
         supervisor.start([service("a", SLEEP, after=("b",))])
 
 
-def test_a_service_that_ends_later_is_noticed(tmp_path: Path) -> None:
+def test_a_service_that_ends_later_is_told_once_and_ends_no_other(tmp_path: Path) -> None:
     brief = service(
         "brief", "import time; print('up', flush=True); time.sleep(1)", log_says(tmp_path, "brief", "up")
     )
+    other = service("other", SLEEP, log_says(tmp_path, "other", "up"))
+    told: list[str] = []
+
+    def tell(text: str) -> None:
+        told.append(text)
+        if len(told) == 2:
+            raise KeyboardInterrupt
+
     with Supervisor(tmp_path) as supervisor:
-        supervisor.start([brief])
-        with pytest.raises(ServiceError, match="brief ended with code 0"):
-            supervisor.wait(poll=0.05)
+        supervisor.start([brief, other])
+        killer = threading.Timer(3, lambda: os.kill(pid_of(tmp_path, "other"), signal.SIGKILL))
+        killer.start()
+        with pytest.raises(KeyboardInterrupt):
+            supervisor.wait(tell, poll=0.05)
+    assert told[0] == f"brief ended with code 0; see {tmp_path / 'logs' / 'brief.log'}; the others go on"
+    assert told[1].startswith("other ended with code -9")
 
 
 def test_children_that_left_their_parent_or_ignore_requests_are_killed(tmp_path: Path) -> None:
@@ -157,7 +170,7 @@ def start_elsewhere(home: Path) -> subprocess.Popen[bytes]:
         with Supervisor(home) as supervisor:
             supervisor.start([Service("it", (sys.executable, "-c", {SLEEP!r}), dict(os.environ), ready)])
             (home / "up").touch()
-            supervisor.wait()
+            supervisor.wait(print)
     """
     process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)])
     wait_until((home / "up").exists)

@@ -48,6 +48,14 @@ def test_the_demo_tells_its_story_and_leaves_nothing_behind(tmp_path: Path) -> N
     assert len(slack.files) == 1
     assert any("first champion, version 1" in message.text for message in slack.messages)
     assert any("new champion, version 2" in message.text for message in slack.messages)
+    page = (tmp_path / "home" / "index.html").read_text(encoding="utf-8")
+    assert (tmp_path / "home" / "index.html").as_uri() in output
+    for shown in (
+        "better, deployed version 2",
+        f"127.0.0.1:{ports.airflow}/plugin/models",
+        "stopped its servers",
+    ):
+        assert shown in page
     assert _running_in(tmp_path) == []
 
 

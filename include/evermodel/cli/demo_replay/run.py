@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from evermodel.cli.demo_replay.index_page import open_in_browser, write_index
 from evermodel.cli.demo_replay.requests import SteadyClient
 from evermodel.cli.demo_replay.story import COLD_START, MODEL, DemoReplay
 from evermodel.cli.local_stack.local import LocalStack
@@ -18,7 +19,7 @@ from evermodel.core.dag_ids import dag_id
 from evermodel.core.errors import EvermodelError, SpecError
 from evermodel.core.settings import Settings
 
-_LEFTOVERS = ("airflow", "mlflow", "lake", "outbox", "dvc-remote", "model-cache")
+_LEFTOVERS = ("airflow", "mlflow", "lake", "outbox", "dvc-remote", "model-cache", "evidently", "spool")
 
 
 def run_demo(home: Path, project: Path, *, leave: bool) -> bool:
@@ -50,6 +51,10 @@ def run_demo(home: Path, project: Path, *, leave: bool) -> bool:
             say(f"starting in {stack.home}; files of an earlier run are replaced")
             for name in _LEFTOVERS:
                 shutil.rmtree(stack.home / name, ignore_errors=True)
+            for file in stack.home.glob(
+                "*.db*"
+            ):  # with a message's receipt of an earlier run it is not sent again
+                file.unlink()
             row = _prepare(stack.home / "data", Settings.from_environment(stack.environment), say)
             say("starting MLflow, Airflow (scheduler, api-server, dag-processor, triggerer) and serving")
             api = stack.start(lambda name, seconds: say(f"  {name} is up ({seconds:.0f} s)"))
@@ -58,10 +63,11 @@ def run_demo(home: Path, project: Path, *, leave: bool) -> bool:
                 replay = DemoReplay(api, client, say)
                 replay.play()
             finished = True
-            _sum_up(console, stack, replay, time.monotonic() - start)
+            page = _sum_up(console, stack, replay, time.monotonic() - start, leave=leave)
             if not leave:
+                open_in_browser(page)
                 console.print("\nEverything stays up until Ctrl-C.")
-                stack.supervisor.wait()
+                stack.supervisor.wait(say)
     except KeyboardInterrupt:
         console.print("\nStopped.")
     except EvermodelError as error:
@@ -87,30 +93,30 @@ def _prepare(folder: Path, settings: Settings, say: Any) -> dict[str, Any]:
     return {str(k): None if v != v else v for k, v in frame.iloc[0].to_dict().items()}
 
 
-def _sum_up(console: Console, stack: LocalStack, replay: DemoReplay, seconds: float) -> None:
+def _sum_up(console: Console, stack: LocalStack, replay: DemoReplay, seconds: float, *, leave: bool) -> Path:
+    """Print the result, and return the page that shows it with links to everything."""
     table = Table(title="What happened", title_justify="left", header_style="bold")
     for column in ("run", "as of", "verdict", "AUC", "sent"):
         table.add_column(column)
     for row in replay.rows:
-        style = "red" if row.alarm else ("green" if "deployed" in row.verdict else "")
+        style = "red" if row.alarm else ("green" if row.deployed else "")
         table.add_row(row.run, row.as_of, row.verdict, row.metric, row.sent, style=style)
     console.print(table)
     answers = ", ".join(f"{count:,} by version {v}" for v, count in sorted(replay.client.versions.items()))
-    console.print(f"Requests answered meanwhile: {answers}; failed: {len(replay.client.failures)}.")
-    champions = sum("deployed" in row.verdict for row in replay.rows)
+    answered = f"Requests answered meanwhile: {answers}; failed: {len(replay.client.failures)}."
+    champions = sum(row.deployed for row in replay.rows)
     incidents = ", ".join(f"1 incident about {kind}" for kind in replay.opened) or "no incident"
-    console.print(
-        f"{champions} champions, {incidents}, {replay.quiet_days} quiet days without a message, {seconds:.0f} s."
-    )
+    counted = f"{champions} champions, {incidents}, {replay.quiet_days} quiet days without a message, {seconds:.0f} s."
+    console.print(f"{answered}\n{counted}")
     console.print(
         f"\nAirflow  {stack.airflow_url}\nMLflow   {stack.mlflow_url}\nServing  {stack.serving_url}/models"
     )
-    previews = (stack.home / "outbox").glob("*/preview.html")
-    for preview in sorted(previews, key=lambda path: path.stat().st_mtime):
-        console.print(f"Message  {preview}")
+    page = write_index(stack, replay.rows, f"{counted} {answered}", stopped=leave)
+    console.print(f"All of it, with the messages, on one page:\n{page.as_uri()}")
     if replay.problems:
         console.print(f"\n[red]{len(replay.problems)} checks failed:[/red]")
         for problem in replay.problems:
             console.print(f"  ✗ {problem}", markup=False)
     else:
         console.print("\n[green]All checks passed.[/green]")
+    return page

@@ -35,6 +35,11 @@ class Row:
         """True if the line reports a problem."""
         return "warning" in self.verdict or "critical" in self.verdict
 
+    @property
+    def deployed(self) -> bool:
+        """True if the line is a retrain whose version became champion."""
+        return "deployed" in self.verdict
+
 
 @dataclass
 class DemoReplay:

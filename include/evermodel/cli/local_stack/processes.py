@@ -138,10 +138,20 @@ class Supervisor:
             if code is not None and (code != 0 or running.service.health is not None):
                 raise self._failure(running.service, f"ended with code {code}")
 
-    def wait(self, poll: float = 0.5) -> None:
-        """Wait until a signal ends the ``with`` block; raise `ServiceError` when a service ends before."""
+    def wait(self, ended: Callable[[str], None], poll: float = 0.5) -> None:
+        """Wait until a signal ends the ``with`` block; the others go on when a service ends before.
+
+        Parameters
+        ----------
+        ended
+            Called once for each service that ended, with one line that names its log.
+        """
+        left = [running for running in self._running if running.service.health is not None]
         while True:
-            self.check()
+            for running in [each for each in left if each.process.poll() is not None]:
+                left.remove(running)
+                name, code = running.service.name, running.process.returncode
+                ended(f"{name} ended with code {code}; see {self.logs / name}.log; the others go on")
             time.sleep(poll)
 
     def log_tail(self, name: str, lines: int = 25) -> str:
