@@ -202,6 +202,7 @@ def _airflow() -> str:
         for file in files:
             if file.stem != "__init__":
                 parts += _automodule(f"evermodel_provider.{kind}.{file.stem}")
+    parts += _automodule("evermodel_provider.results")
     return "\n".join(parts)
 
 

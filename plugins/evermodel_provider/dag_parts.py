@@ -90,17 +90,39 @@ _KINDS = {
         "The source of the spec.",
         "Nothing in production depends on it. Shorten the time that it covers if it takes too long.",
     ),
+    "digest": (
+        "Sends a team the week of its models: retrains, incidents, performance.",
+        "Once a week, by `alerts.digest`.",
+        "The runs and verdicts in MLflow.",
+        "Clear the task: each week is sent once. Messages that Slack refuses are sent later by the DAG of messages.",
+    ),
+    "guard": (
+        "Rolls a new champion back whose error rate or latency exceeds the limits of its spec, and says so.",
+        "Every five minutes. It is active from the start, because it is for emergencies.",
+        "The reports of the serving processes, in evermodel's database.",
+        "The other models were checked nevertheless. The log names the model and what to do; the next run tries again.",
+    ),
+    "messages": (
+        "Sends the messages that Slack refused or that quiet hours delayed, in their order.",
+        "Every ten minutes. It is active from the start, because queued messages must not wait.",
+        "The queue in evermodel's database.",
+        "A connection, channel or notifier needs what the log says; no message is lost meanwhile.",
+    ),
 }
+
+
+def describe_kind(kind: str) -> str:
+    """Return the Markdown that says what a kind of DAG does, when, from what, and what to do when it fails."""
+    what, when, reads, failed = _KINDS[kind]
+    return f"{what}\n\n- **When**: {when}\n- **Reads**: {reads}\n- **If it fails**: {failed}"
 
 
 def describe(spec: ModelSpec, kind: str) -> str:
     """Return the Markdown that Airflow shows beside a DAG of a model."""
-    what, when, reads, failed = _KINDS[kind]
     candidates = ", ".join(f"`{candidate.name}`" for candidate in spec.candidates)
     about = f"Candidates: {candidates}" if candidates else f"Watched: {spec.source.told}"
     return (
-        f"### {spec.name}\n{spec.description}\n\n{what}\n\n"
-        f"- **When**: {when}\n- **Reads**: {reads}\n- **If it fails**: {failed}\n\n"
+        f"### {spec.name}\n{spec.description}\n\n{describe_kind(kind)}\n\n"
         f"Owner: {spec.owner}. {about}. Metric: `{spec.gate.metric}`.\n\n"
         f"Declared in `{spec.name}.yaml` (digest `{spec.digest}`)."
     )

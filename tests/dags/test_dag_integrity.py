@@ -129,6 +129,15 @@ def test_every_task_is_retried_and_tells_when_it_fails_for_good(shipped: dict[st
             assert task.owner == "data-science", task
 
 
+def test_every_dag_and_every_field_of_a_form_says_what_it_is_for(shipped: dict[str, Any]) -> None:
+    for name, dag in shipped.items():
+        assert all(part in dag.doc_md for part in ("**When**", "**Reads**", "**If it fails**")), name
+        for field in dag.params:
+            param = dag.params.get_param(field)
+            assert param.schema["title"], (name, field)
+            assert param.description, (name, field)
+
+
 def test_schedules_come_from_the_spec_and_nothing_is_caught_up(shipped: dict[str, Any]) -> None:
     crons = {dag_id: json.dumps(_timetable(dag)) for dag_id, dag in shipped.items()}
     assert "0 6 * * 1" in crons["retrain_flights"]

@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 from evermodel.cli.exit_codes import DONE, FAILED, TRY_AGAIN
 from evermodel.cli.root import app
 from evermodel.core.step_contract import StepRequest
+from evermodel.evaluation.decision import Decision
+from evermodel.registry.approval import Approval
 from evermodel.registry.registry import ModelRegistry
 from support.flights import FAST, World
 
@@ -127,3 +129,23 @@ def test_a_version_without_its_approval_or_a_decision_that_ships_is_not_deployed
     code, answer = step(tmp_path, "deploy", replace(request, inputs=given).dumps())
     assert (code, answer["error"]["types"][0]) == (FAILED, "ApprovalError")
     assert ModelRegistry(world.client).read(world.name).champion is None
+
+    # As `ApproveOperator` does it, after it has checked who answered.
+    named = replace(request, run_key="", inputs={"version": version, "until": "noon"})
+    shown = step(tmp_path, "approval_request", named.dumps())[1]["result"]
+    assert "**Answer until** noon" in shown["text"]
+    assert {"Decision", "Model version"} <= set(shown["links"])
+    digest = Decision.from_json(shown["decision"]).digest
+    said = Approval(True, "boss", version, "of another decision", "2013-03-11T00:00:00+00:00")
+    other = replace(request, inputs={"approval": said.to_json()})
+    code, answer = step(tmp_path, "approval_answer", other.dumps())
+    assert (code, answer["error"]["types"][0]) == (FAILED, "ApprovalError")
+    current = replace(request, inputs={"approval": replace(said, digest=digest).to_json()})
+    assert step(tmp_path, "approval_answer", current.dumps())[0] == DONE
+    code, answer = step(tmp_path, "deploy", replace(request, inputs=given).dumps())
+    assert (code, answer["result"]["version"], answer["result"]["by"]) == (DONE, version, "boss")
+
+    back = replace(request, run_key=f"rollback/{world.name}/1", inputs={"by": "boss"})
+    code, answer = step(tmp_path, "rollback", back.dumps())
+    assert (code, answer["error"]["types"][0]) == (FAILED, "RollbackError")
+    assert "is the first champion" in answer["error"]["problem"]

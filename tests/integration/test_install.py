@@ -41,11 +41,37 @@ airflow dags list-import-errors
 airflow dags test retrain_orders 2014-01-03
 evermodel status orders
 """
+# Answers the form as Airflow's web page does, once a run waits for it.
+ANSWER = """
+import time
+from airflow.api_fastapi.app import init_auth_manager
+from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+from airflow.api_fastapi.core_api.datamodels.hitl import UpdateHITLDetailPayload
+from airflow.api_fastapi.core_api.routes.public.hitl import update_hitl_detail
+from airflow.models.hitl import HITLDetail
+from airflow.models.taskinstance import TaskInstance
+from airflow.utils.session import create_session
+from sqlalchemy import select
+
+init_auth_manager()
+waiting = select(TaskInstance).where(TaskInstance.state == "awaiting_input")
+for _ in range(3000):
+    with create_session() as session:
+        if task := session.scalars(waiting).first():
+            form = session.scalars(select(HITLDetail).where(HITLDetail.ti_id == task.id)).one()
+            fields = {name: param["value"] for name, param in form.params.items()}
+            payload = UpdateHITLDetailPayload(chosen_options=["Approve"], params_input=fields)
+            user = SimpleAuthManagerUser(username="boss", role="admin")
+            update_hitl_detail(task.dag_id, task.run_id, task.task_id, payload, user, session)
+            break
+    time.sleep(0.2)
+"""
 # What Airflow's environment lacks is in the other one. No challenger reaches the floor of the environment `strict`.
 THIN_RETRAIN = """
 set -euo pipefail
 "$TRAINING/evermodel" init orders.parquet --label returned
-printf '\nenvironments: {strict: {gate: {floor: 0.99}}}\n' >> models/orders.yaml
+sed -i 's/^approval: auto/approval: manual/' models/orders.yaml
+printf '\napprovers: [boss]\nenvironments: {strict: {gate: {floor: 0.99}}}\n' >> models/orders.yaml
 evermodel check --files-only
 evermodel dags write
 cp own_orders.py airflow/dags/
@@ -53,8 +79,11 @@ airflow dags reserialize
 airflow dags list-import-errors
 EVERMODEL_ENVIRONMENT=strict airflow dags test own_orders 2014-01-03
 "$TRAINING/evermodel" status orders || test $? = 4
+python answer.py &
 airflow dags test retrain_orders 2014-01-03
+wait
 airflow dags test score_orders 2014-01-01
+airflow dags test rollback_orders --conf '{"reason": "the second interpreter knows"}' || test $? = 1
 "$TRAINING/evermodel" status orders
 """
 
@@ -91,7 +120,7 @@ def test_the_provider_installs_under_the_pins_of_amazon_mwaa_alone_and_beside_ot
     _retrain(environment, FIRST_RETRAIN, tmp_path, {})
 
 
-def test_a_thin_worker_retrains_and_scores_with_the_work_in_a_second_interpreter(
+def test_a_thin_worker_retrains_with_an_approval_and_scores_with_the_work_in_a_second_interpreter(
     wheels: Path, tmp_path: Path
 ) -> None:
     worker = FreshEnvironment(tmp_path / "worker", "3.12", wheels)
@@ -109,11 +138,14 @@ def test_a_thin_worker_retrains_and_scores_with_the_work_in_a_second_interpreter
         one for one in examples("python") if one.text.startswith("from evermodel_provider import retrain")
     ]
     (tmp_path / "own_orders.py").write_text(own.text)
+    (tmp_path / "answer.py").write_text(ANSWER)
     said = _retrain(worker, THIN_RETRAIN, tmp_path, elsewhere)
     assert f"Step train runs in {training.programs}/python" in said
     assert "the retrain kept the champion" in said
     assert "no champion yet" in said
+    assert "by boss" in said
     assert "Scored " in said
+    assert "version 1 is the first champion" in said  # so that there is nothing to roll back to
 
 
 def _thin(environment: FreshEnvironment, airflow: list[str], folder: Path) -> None:

@@ -263,6 +263,40 @@ def test_the_rollback_form_says_what_airflow_refuses(ada: Visit, stack: PageStac
     ada.wrong.clear()  # the browser itself notes the refusal
 
 
+def test_a_rollback_goes_to_a_version_from_the_list_of_those_that_served(
+    ada: Visit, stack: PageStack
+) -> None:
+    ada.open_model("churn")
+    ada.frame.get_by_role("button", name="Roll back…").click()
+    versions = ada.frame.get_by_label("Version")
+    offered = versions.locator("option").all_text_contents()
+    champion = ada.frame.locator(".card .figure").first.inner_text()
+    assert offered[0] == "Default"
+    assert all(re.fullmatch(r"v\d+, champion since [\d-]{10}, roc_auc 0\.\d{4}", one) for one in offered[1:])
+    assert champion not in [one.partition(",")[0] for one in offered]
+
+    version = offered[1].partition(",")[0].removeprefix("v")
+    versions.select_option(version)
+    ada.frame.get_by_role("textbox", name="Reason").fill("wrong answers")
+    ada.frame.get_by_role("button", name="Start", exact=True).click()
+    ada.frame.get_by_role("link", name="See the run").wait_for()
+    (run,) = api(stack).dag_runs("rollback_churn")
+    assert run["conf"] == {"version": version, "reason": "wrong answers"}
+    assert ada.wrong == []
+
+
+def test_the_retrain_form_wants_a_reason_where_force_is_on(ada: Visit, stack: PageStack) -> None:
+    runs = len(api(stack).dag_runs("retrain_churn"))
+    ada.open_model("churn")
+    ada.frame.get_by_role("button", name="Retrain…").click()
+    ada.frame.get_by_role("checkbox", name="Force").check()
+    ada.frame.get_by_role("button", name="Start", exact=True).click()
+    assert ada.frame.get_by_role("textbox", name="Reason").evaluate("field => field.validity.valueMissing")
+    ada.frame.get_by_role("checkbox", name="Force").uncheck()
+    assert ada.frame.get_by_role("textbox", name="Reason").evaluate("field => field.validity.valid")
+    assert len(api(stack).dag_runs("retrain_churn")) == runs
+
+
 def test_who_may_not_see_is_told_so(browser: Any, stack: PageStack) -> None:
     pages = [f"{stack.airflow_url}/evermodel{path}" for path in ("/", "/models/churn", "/dags/retrain_churn")]
     for address in [*pages, f"{stack.airflow_url}/evermodel/static/page.css"]:

@@ -14,6 +14,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from evermodel.core.errors import SpecError
 from evermodel.registry.approval import Approval
 from evermodel_provider.operators.approve import ApproveOperator, assigned
+from evermodel_provider.results import ApprovalResult
 from support.flights import flights_world
 
 
@@ -40,10 +41,11 @@ ADA = {"id": "1", "name": "ada"}
 def recorded(monkeypatch: pytest.MonkeyPatch) -> list[Approval]:
     """Answers that were recorded on a version; its decision is d1."""
     noted: list[Approval] = []
-    here = "evermodel_provider.operators.approve"
+    here = "evermodel.pipelines.approval"
     monkeypatch.setattr(f"{here}.record_answer", lambda client, model, answer: noted.append(answer))
-    monkeypatch.setattr(f"{here}.TrackingHook.get_conn", lambda self: None)
-    monkeypatch.setattr(ApproveOperator, "_decision", lambda self, client: SimpleNamespace(digest="d1"))
+    monkeypatch.setattr(f"{here}.decision_of", lambda *args: SimpleNamespace(digest="d1"))
+    client = SimpleNamespace(get_model_version=lambda model, version: None)
+    monkeypatch.setattr("evermodel_provider.hooks.tracking.TrackingHook.get_conn", lambda self: client)
     return noted
 
 
@@ -86,6 +88,7 @@ def test_yes_lets_the_run_go_on_and_keeps_who_when_and_why(
     skipped: list[str], recorded: list[Approval]
 ) -> None:
     pushed = answer(approve(), "Approve", ADA, comment=" looks good ", decision="d1")
+    assert pushed["approval"].keys() == ApprovalResult.__required_keys__
     assert Approval(**pushed["approval"]) == Approval(
         True, "ada", "7", "d1", "2013-03-11T00:00:00+00:00", "looks good"
     )

@@ -18,8 +18,10 @@ from airflow.sdk import DAG, BaseOperator
 from airflow.serialization.serialized_objects import DagSerialization
 
 import evermodel_provider.operators
+import evermodel_provider.results
 import evermodel_provider.sensors
 from evermodel_provider.operators.request import RetrainRequestOperator
+from support.paths import PROJECT
 
 HEAVY = (
     "mlflow",
@@ -55,7 +57,13 @@ def own_parameters(kind: type) -> dict[str, inspect.Parameter]:
     for base in reversed(kind.__mro__):
         if base.__module__.startswith("evermodel_provider"):
             found |= inspect.signature(base.__init__).parameters  # type: ignore[misc]
-    return {name: found[name] for name in found if name not in ("self", "kwargs", "context")}
+    return {name: found[name] for name in found if name not in ("self", "args", "kwargs", "context")}
+
+
+def result_of(kind: Any) -> Any:
+    """Return the annotation of what a class returns, as text."""
+    method = getattr(kind, "run_step", kind.execute)
+    return inspect.get_annotations(inspect.unwrap(method)).get("return", "")
 
 
 def documented(kind: type) -> set[str]:
@@ -95,6 +103,18 @@ def test_documents_as_templated_what_is_templated(kind: Any) -> None:
     texts = "\n".join(base.__doc__ or "" for base in kind.__mro__ if "evermodel" in base.__module__)
     told = {name for name, text in re.findall(r":param (\w+):([^\n]*)", texts) if "(templated)" in text}
     assert told == set(kind.template_fields) - {"subject", "body"}
+
+
+@every_class
+def test_docstring_and_guide_name_the_type_that_it_returns(kind: type) -> None:
+    returned = str(result_of(kind))
+    guide = (PROJECT / "docs" / "operators.md").read_text(encoding="utf-8")
+    rows = [line for line in guide.splitlines() if re.match(rf"\| (`\w+`, )*`{kind.__name__}`", line)]
+    for name in re.findall(r"\w+Result", returned):
+        assert hasattr(evermodel_provider.results, name)
+        assert f"`{name}`" in (kind.__doc__ or "")
+        assert [row for row in rows if f"`{name}`" in row]
+    assert "dict" not in returned, "name the keys in evermodel_provider.results"
 
 
 @every_class

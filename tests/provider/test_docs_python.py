@@ -31,6 +31,7 @@ def test_every_block_has_a_test_here_or_a_reason() -> None:
         "validation.md:pandera.pandas",
         "airflow.md:airflow.sdk",
         "operators.md:evermodel_provider",
+        "operators.md:evermodel_provider.results",
         "bring-your-model.md:numpy",
     }
     assert {name for name, block in BLOCKS.items() if not block.reason} == here
@@ -62,6 +63,11 @@ def test_the_dag_of_the_operators_is_built(tmp_path: Path) -> None:
     assert bag.import_errors == {}
     dag = bag.dags["nightly_flights"]
     assert [task.task_id for task in dag.topological_sort()] == ["arrived", "score", "verdict"]
+
+
+def test_a_task_that_names_the_type_of_a_result_is_built() -> None:
+    dag = _run(BLOCKS["operators.md:evermodel_provider.results"])["dag"]
+    assert dag.task_dict["ticket"].upstream_task_ids == {"verdict"}
 
 
 def test_the_dag_that_a_request_of_a_watched_model_starts_is_built() -> None:

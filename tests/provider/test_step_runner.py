@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.sdk.exceptions import AirflowFailException
 
 from evermodel.core.errors import (
     EmptyWindowError,
@@ -25,8 +26,10 @@ from evermodel.core.errors import (
     ValidationError,
 )
 from evermodel.core.step_contract import StepAnswer, StepRequest, error_to_json
+from evermodel_provider.exceptions import airflow_errors
 from evermodel_provider.hooks.tracking import TrackingHook
 from evermodel_provider.step_runner import InterpreterRunner, OwnProcessRunner, python_of, step_runner
+from support.flights import flights_world
 from support.small_spec import small_spec
 
 REQUEST = StepRequest("small", "2013-03-11", "key", "why", {"snapshot": {"path": "a"}})
@@ -98,6 +101,29 @@ print(json.dumps({"contract": 1, "step": "extract", "evermodel": "0.0.9", "resul
     assert ("task", logging.INFO, "plain words") in caplog.record_tuples
     assert "has evermodel 0.0.9" in caplog.text
     assert not any(secret in caplog.text for secret in ("s3cr3t", "pa55"))
+
+
+@pytest.mark.slow
+def test_an_image_without_airflow_gives_results_and_errors_that_pass_or_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command line as it stands, in an environment that cannot import Airflow: that of a pod, or of a second interpreter."""
+    world = flights_world(tmp_path, "http://127.0.0.1:1", "flights")
+    for name, value in world.environment.items():
+        monkeypatch.setenv(name, value)
+    hidden = "import sys\nsys.modules.update(airflow=None, evermodel_provider=None)\n"
+    (tmp_path / "sitecustomize.py").write_text(hidden)
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path} exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    runner = InterpreterRunner(str(python), world.spec, TrackingHook(), LOG)
+    ends = {"start": "2013-03-10T00:00:00+00:00", "end": "2013-03-11T00:00:00+00:00"}
+
+    assert runner.run("source_ready", StepRequest(world.name, "2013-03-11", inputs=ends))["ready"] is True
+    with pytest.raises(AirflowFailException, match="lacks the input start"), airflow_errors():
+        runner.run("source_ready", StepRequest(world.name, "2013-03-11"))
+    with pytest.raises(TrackingUnavailableError), airflow_errors():  # as it is: Airflow tries again
+        runner.run("extract", StepRequest(world.name, "2013-03-11", "key", "why"))
 
 
 def test_logs_come_while_the_step_runs(interpreter: Interpreter, caplog: pytest.LogCaptureFixture) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 from urllib.parse import quote
 
 import pytest
@@ -128,7 +128,31 @@ def run(dag: Any, day: str, conf: dict[str, Any] | None = None, skip: str | None
     moment = datetime.fromisoformat(day).replace(tzinfo=UTC)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(time, "sleep", _impatient(seconds=150))
-        return Done(dag.test(logical_date=moment, run_conf=conf, mark_success_pattern=skip))
+        done = Done(dag.test(logical_date=moment, run_conf=conf, mark_success_pattern=skip))
+    _check_results(dag, done)
+    return done
+
+
+def _check_results(dag: Any, done: Done) -> None:
+    """Hold every operator to the type that it says it returns: all keys, no other, each of its type."""
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+    from pydantic import TypeAdapter
+
+    from evermodel_provider import results
+
+    for task in dag.tasks:
+        kind = getattr(task, "operator_class", type(task))
+        if not kind.__module__.startswith("evermodel_provider.operators"):
+            continue
+        method = getattr(kind, "run_step", kind.execute)
+        declared = get_type_hints(method, localns={"Context": Any, **vars(results)}).get("return", Any)
+        with create_session() as session:
+            query = XComModel.get_many(
+                run_id=done.run.run_id, dag_ids=dag.dag_id, task_ids=task.task_id, key="return_value"
+            )
+            for pushed in session.scalars(query):
+                assert TypeAdapter(declared).validate_python(pushed.value, strict=True) == pushed.value
 
 
 def _impatient(seconds: float) -> Callable[[float], None]:

@@ -181,6 +181,23 @@ def _register(work: StepWork) -> Result:
     return {"version": version, "links": _version_link(work, version)}
 
 
+def _approval_request(work: StepWork) -> Result:
+    """Return what the approval form of a version shows."""
+    from evermodel.pipelines.approval import approval_request
+
+    version, until = str(work.input("version")), str(work.request.inputs.get("until", ""))
+    return approval_request(work.spec.name, version, work.connect(), work.settings.tracking_uri, until=until)
+
+
+def _approval_answer(work: StepWork) -> Result:
+    """Record the answer to the form; whoever asks for it has checked who answered."""
+    from evermodel.pipelines.approval import record_form_answer
+    from evermodel.registry.approval import Approval
+
+    record_form_answer(work.spec.name, work.connect(), Approval(**work.input("approval")))
+    return {}
+
+
 def _deploy(work: StepWork) -> Result:
     """Promote the version, or approve its rollout; the registry must show a decision that ships, and its approval.
 
@@ -193,6 +210,28 @@ def _deploy(work: StepWork) -> Result:
     else:
         done = asdict(retrain.deploy(version))
     return {**done, "links": _version_link(work, version)}
+
+
+def _rollback(work: StepWork) -> Result:
+    """Make an earlier champion the champion again; `stopped` is the version whose rollout that ended."""
+    from evermodel.deployment.rollback import roll_back
+    from evermodel.deployment.rollout.moves import active_rollout
+    from evermodel.registry.registry import ModelRegistry
+    from evermodel.registry.serving_reports import ServingReports
+
+    client, model, request = work.connect(), work.spec.name, work.request
+    active = active_rollout(ModelRegistry(client).read(model))
+    done = roll_back(
+        client,
+        model,
+        by=str(work.input("by")),
+        reason=request.reason,
+        run_key=request.run_key or None,
+        version=str(request.inputs.get("version") or "").strip() or None,
+        reports=ServingReports.of(work.settings),
+    )
+    stopped = active.challenger if active else ""
+    return {**asdict(done), "stopped": stopped, "links": _version_link(work, done.version)}
 
 
 def _finish(work: StepWork) -> Result:
@@ -267,7 +306,10 @@ STEPS: Mapping[str, Callable[[StepWork], Result]] = {
     "train": _train,
     "evaluate": _evaluate,
     "register": _register,
+    "approval_request": _approval_request,
+    "approval_answer": _approval_answer,
     "deploy": _deploy,
+    "rollback": _rollback,
     "finish": _finish,
     "score": _score,
     "drift_verdict": _drift_verdict,

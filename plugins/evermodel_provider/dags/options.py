@@ -17,7 +17,7 @@ from evermodel.core.errors import PermanentError
 from evermodel.core.names import require_known
 from evermodel.spec.parts import check_cron
 from evermodel_provider.compat import CronTriggerTimetable
-from evermodel_provider.dag_parts import DEFAULT_ARGS, default_args, describe, team_access
+from evermodel_provider.dag_parts import DEFAULT_ARGS, default_args, describe, describe_kind, team_access
 from evermodel_provider.operators.base import ModelOperator
 from evermodel_provider.sensors.data import WindowSensor
 
@@ -83,6 +83,8 @@ class DagOptions:
         if spec and kind in MODEL_KINDS:
             of, tags, access = spec.name, [*tags, spec.name], {**(team_access(spec) or {}), **access}
             arguments["doc_md"] = describe(spec, kind)
+        else:
+            arguments["doc_md"] = "\n\n".join((describe_kind(kind), arguments.get("doc_md", "")))
         return DAG(
             dag_id=dag_id(kind, of),
             description=description,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from evermodel.alerts.delivery import DeliveryReport, send_waiting
 from evermodel.alerts.message import Message
@@ -19,6 +19,7 @@ from evermodel_provider.notifications.slack import SlackSender
 
 if TYPE_CHECKING:
     from evermodel.spec import ModelSpec
+    from evermodel_provider.results import DeliveryResult
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ def ask_airflow_database() -> None:
 
 def tell(
     spec: ModelSpec, settings: Settings, event: Event, message: Message, url: str = "", thread: str = ""
-) -> dict[str, Any]:
+) -> DeliveryResult:
     """Queue one message for the model's channel and its notifiers, send the queue, and return the delivery.
 
     :param thread: Identity of the message whose thread it joins; empty: a new message.
@@ -61,10 +62,11 @@ def tell(
     return delivery_of(spec, settings, message.identity)
 
 
-def delivery_of(spec: ModelSpec, settings: Settings, message: str) -> dict[str, Any]:
+def delivery_of(spec: ModelSpec, settings: Settings, message: str) -> DeliveryResult:
     """Return where a message was delivered, or that it is queued."""
     found = message_queue(settings).receipt(slack_destination(spec.alerts), message)
-    return found or {"kind": "queued", "channel": spec.alerts.channel, "ts": "", "path": ""}
+    queued = {"kind": "queued", "channel": spec.alerts.channel, "ts": "", "path": ""}
+    return cast("DeliveryResult", found or queued)
 
 
 def require(spec: ModelSpec, reports: list[DeliveryReport]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from evermodel_provider.operators.base import ModelOperator, run_url
 
@@ -15,17 +15,18 @@ if TYPE_CHECKING:
     from evermodel.alerts.incidents.handler import Handled, IncidentHandler
     from evermodel.monitoring.drift.verdict import DriftVerdict
     from evermodel.pipelines.drift import MonitoringRun
+    from evermodel_provider.results import AlertResult, IncidentResult
 
 
 class DriftAlertOperator(ModelOperator):
     """Open, escalate, remind of, update or resolve the model's incidents, in Slack or, without a connection, in the outbox.
 
     Messages are queued before they are sent; messages that Slack refuses are sent later, in order, and the task succeeds.
-    A quiet window sends nothing. Returns action, severity and delivery of the most severe kind of problem, and all
-    of them under ``incidents``.
+    A quiet window sends nothing. Returns an `AlertResult`: action, severity and delivery of the most
+    severe kind of problem, and all of them under ``incidents``.
     """
 
-    def run_step(self, context: Context) -> dict[str, Any]:
+    def run_step(self, context: Context) -> AlertResult:
         """Compare the verdict with the open incidents, queue messages, and send the queue."""
         from evermodel_provider.notifications.delivery import require, send_queue
 
@@ -41,13 +42,18 @@ class DriftAlertOperator(ModelOperator):
             self.log.info("%s: %s, %s", incident["kind"], incident["severity"], incident["action"])
         require(self.spec, reports)
         first = incidents[0]
-        return {**{key: first[key] for key in ("action", "severity", "delivery")}, "incidents": incidents}
+        return {
+            "action": first["action"],
+            "severity": first["severity"],
+            "delivery": first["delivery"],
+            "incidents": incidents,
+        }
 
-    def _described(self, done: Handled) -> dict[str, Any]:
+    def _described(self, done: Handled) -> IncidentResult:
         from evermodel_provider.notifications.delivery import delivery_of
 
         delivery = delivery_of(self.spec, self.hook.settings, done.message) if done.message else None
-        return {**asdict(done), "delivery": delivery}
+        return cast("IncidentResult", {**asdict(done), "delivery": delivery})
 
     def _handler(self, watch: MonitoringRun, verdict: DriftVerdict, context: Context) -> IncidentHandler:
         from evermodel.pipelines.drift import incident_handler

@@ -4,45 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import conf
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Param
 
-from evermodel.core.errors import ApprovalError, SpecError
-from evermodel.registry import tags
+from evermodel.core.errors import SpecError
+from evermodel.core.step_contract import StepRequest
 from evermodel.registry.approval import (
     AUTO,
     NOBODY,
     Approval,
     Approver,
-    record_answer,
     require_approver,
     require_approvers,
 )
 from evermodel_provider.exceptions import airflow_errors
 from evermodel_provider.hooks.tracking import TrackingHook
+from evermodel_provider.operators.base import ModelSteps
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from evermodel.core.settings import Settings
     from evermodel.evaluation.decision import Decision
-    from evermodel.registry.client import MlflowClient
-    from evermodel.spec import ModelSpec
 
 APPROVAL_KEY = "approval"
 COMMENT, DECISION, SLACK = "comment", "decision", "slack_connection"
 
 
-class ApproveOperator(ApprovalOperator):
+class ApproveOperator(ModelSteps, ApprovalOperator):
     """Wait for the approval of a registered version, or continue at once if approval is ``auto``.
 
     A message goes to the model's channel. Without a response in time the version is rejected. The answer is recorded on
     the version, with the digest of the decision that the form shows: `DeployOperator` promotes nothing without it. The
-    XCom ``approval`` is for the report alone.
+    XCom ``approval``, an `ApprovalResult`, is for the report alone.
 
     :param model: Name of a model spec, or path of its YAML file. (templated)
     :param version: The registered version. (templated)
@@ -114,83 +110,48 @@ class ApproveOperator(ApprovalOperator):
         if answer.approved or user:
             require_approver(self.approvers, user)
         if answer.approved:
-            self._record_approval(answer)
+            self._step("approval_answer", approval=answer.to_json())
         else:
             self._record_rejection(answer)
         context["ti"].xcom_push(key=APPROVAL_KEY, value=answer.to_json())
 
-    def _record_approval(self, answer: Approval) -> None:
-        """Record an approval of the current decision; the form of an earlier attempt shows an earlier one."""
-        client = TrackingHook(self.mlflow_conn_id).get_conn()
-        current = self._decision(client).digest
-        if answer.digest != current:
-            raise ApprovalError(
-                f"{answer.by} approved the decision {answer.digest or '(none)'}, but the current one is {current}",
-                "start the retrain DAG again to request approval of the current decision",
-            )
-        record_answer(client, Path(self.model).stem, answer)
-
     def _record_rejection(self, answer: Approval) -> None:
         try:
-            record_answer(TrackingHook(self.mlflow_conn_id).get_conn(), Path(self.model).stem, answer)
+            self._step("approval_answer", approval=answer.to_json())
         except Exception:
             self.log.exception(
                 "The rejection of version %s could not be recorded on it; the version stays unapproved",
                 answer.version,
             )
 
-    def _decision(self, client: MlflowClient) -> Decision:
-        from evermodel.deployment.eligibility import decision_of
-
-        return decision_of(client, client.get_model_version(Path(self.model).stem, str(self.version)))
+    def _step(self, name: str, **inputs: Any) -> dict[str, Any]:
+        return self.runner.run(name, StepRequest(self.model, inputs=inputs))
 
     def _request_approval(self, context: Context) -> None:
-        from evermodel.registry.tracking import find_run, version_url
-        from evermodel.reports.retrain.approval_form import approval_text, metrics_of
-        from evermodel.reports.retrain.log_decision_page import evidence_links
-        from evermodel.spec import load_spec, spec_folder
+        from evermodel.evaluation.decision import Decision
 
-        hook = TrackingHook(self.mlflow_conn_id, spec_folder(self.model))
-        client, spec = hook.get_conn(), load_spec(self.model)
+        spec = self.spec
         require_approvers(spec.name, spec.approval, self.approvers)
-        decision = self._decision(client)
-        run = find_run(client, spec.name, decision.run_key, kind="retrain")
-        assert run is not None  # the decision is one of its files
-        uri = hook.settings.tracking_uri
-        links = {
-            **evidence_links(uri, run),
-            "Model version": version_url(uri, spec.name, str(self.version)),
-        }
+        asked = self._step("approval_request", version=str(self.version), until=self._deadline())
+        decision = Decision.from_json(asked["decision"])
         self.subject = f"Make version {self.version} of {spec.name} the champion?"
-        self.body = approval_text(
-            decision,
-            links,
-            metrics_of(client, run),
-            reason=run.data.tags.get(tags.REASON, ""),
-            until=self._deadline(),
-        )
+        self.body = asked["text"]
         for name, param in answer_form(decision.digest, spec.alerts.slack_connection).items():
             self.params[name] = param
-        self._notify(context, spec, decision, links, hook.settings)
+        self._notify(context, decision, asked["links"])
 
     def _deadline(self) -> str:
         """Return when the form closes; empty if it never does."""
         span = self.response_timeout
         return f"{datetime.now(UTC) + span:%Y-%m-%d %H:%M} UTC" if span is not None else ""
 
-    def _notify(
-        self,
-        context: Context,
-        spec: ModelSpec,
-        decision: Decision,
-        links: Mapping[str, str],
-        settings: Settings,
-    ) -> None:
+    def _notify(self, context: Context, decision: Decision, links: Mapping[str, str]) -> None:
         """Send a message about the pending approval; the form works even if that fails."""
         from evermodel.alerts.approval_message import ApprovalForm, approval_message
         from evermodel_provider.notifications.delivery import tell
         from evermodel_provider.notifications.slack_app import slack_users
 
+        spec, settings = self.spec, self.hook.settings
         try:
             form = self.generate_link_to_ui_from_context(context=context, base_url=settings.airflow_url)
             ti = context["ti"]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from evermodel.pipelines.backtest.plan import Plan
+    from evermodel_provider.results import BacktestResult, PolicyResult
 
 
 def backtest_form() -> dict[str, Param]:
@@ -32,6 +33,7 @@ def backtest_form() -> dict[str, Param]:
             items={"type": "string", "enum": names},
             examples=names,
             title="Policies",
+            description="When each retrains; the report compares them.",
         ),
         "step": Param(
             "7d",
@@ -126,7 +128,7 @@ class _PlannedOperator(ModelOperator):
 class BacktestPolicyOperator(_PlannedOperator):
     """Replay one policy; map it over the plan's policies. An interrupted replay continues from its cache.
 
-    Returns the numbers of retrains tried, versions promoted and alerts sent.
+    Returns a `PolicyResult`: the numbers of retrains tried, versions promoted and alerts sent.
 
     :param policy: Name of the policy. (templated)
     """
@@ -137,7 +139,7 @@ class BacktestPolicyOperator(_PlannedOperator):
         super().__init__(**kwargs)
         self.policy = policy
 
-    def run_step(self, context: Context) -> dict[str, Any]:
+    def run_step(self, context: Context) -> PolicyResult:
         """Replay the policy."""
         from evermodel.pipelines.backtest.replay import replay_policy
 
@@ -155,10 +157,10 @@ class BacktestPolicyOperator(_PlannedOperator):
 class BacktestReportOperator(_PlannedOperator):
     """Compare the policies of a plan, and store report, plot and data in MLflow and in the lake.
 
-    Returns the digest of the result, its address in MLflow, and its findings, in sentences.
+    Returns a `BacktestResult`: the digest of the result, its address in MLflow, and its findings, in sentences.
     """
 
-    def run_step(self, context: Context) -> dict[str, Any]:
+    def run_step(self, context: Context) -> BacktestResult:
         """Compare and write the report."""
         from evermodel.pipelines.backtest.run import comparison_of, record_backtest, write_report
         from evermodel.pipelines.backtest.text import findings

@@ -69,7 +69,35 @@ def version_links(context: Context, settings: Settings, model: str, version: str
     return {"Model version": url, "Airflow run": run_url(context, settings)}
 
 
-class ModelOperator(BaseOperator):
+class ModelSteps:
+    """What runs the steps of one model, for an operator with `model` and `mlflow_conn_id`."""
+
+    kind: ClassVar[Kind] = "registry"  # whose `resources` of the spec hold
+    model: str
+    mlflow_conn_id: str
+    log: Any
+
+    @cached_property
+    def hook(self) -> TrackingHook:
+        """The hook of the MLflow server."""
+        return TrackingHook(self.mlflow_conn_id, spec_folder(self.model))
+
+    @cached_property
+    def spec(self) -> ModelSpec:
+        """The model's spec."""
+        return load_spec(self.model, self.hook.settings)
+
+    @cached_property
+    def runner(self) -> StepRunner:
+        """What runs the steps: this process, or another interpreter."""
+        return step_runner(self.spec, self.kind, self.hook, self.log)
+
+    def on_kill(self) -> None:
+        """End the step with the task."""
+        self.runner.stop()
+
+
+class ModelOperator(ModelSteps, BaseOperator):
     """Base of the operators that work on one model.
 
     :param model: Name of a model spec, or path of its YAML file. (templated)
@@ -79,7 +107,6 @@ class ModelOperator(BaseOperator):
 
     template_fields: Sequence[str] = ("model", "as_of", "mlflow_conn_id")
     ui_color = "#e8f4f1"
-    kind: ClassVar[Kind] = "registry"  # whose `resources` of the spec hold
     objects: ClassVar[tuple[str, ...]] = ()  # fields that hold results of other tasks, not texts
     _returned: Any = None
     links: Mapping[str, str] = {}  # where what the step made can be seen, by the name of the link
@@ -101,29 +128,14 @@ class ModelOperator(BaseOperator):
         self.as_of = as_of
         self.mlflow_conn_id = mlflow_conn_id
 
-    @cached_property
-    def hook(self) -> TrackingHook:
-        """The hook of the MLflow server."""
-        return TrackingHook(self.mlflow_conn_id, spec_folder(self.model))
-
-    @cached_property
-    def spec(self) -> ModelSpec:
-        """The model's spec."""
-        return load_spec(self.model, self.hook.settings)
-
-    @cached_property
-    def runner(self) -> StepRunner:
-        """What runs the steps: this process, or another interpreter."""
-        return step_runner(self.spec, self.kind, self.hook, self.log)
-
-    def perform(self, name: str, **inputs: Any) -> dict[str, Any]:
+    def perform(self, name: str, **inputs: Any) -> Any:
         """Run a step of a pipeline and return its result.
 
         :param inputs: What the step needs beside model and moment.
         """
         return self.run(name, self.request(inputs))
 
-    def run(self, name: str, request: StepRequest, **consent: Any) -> dict[str, Any]:
+    def run(self, name: str, request: StepRequest, **consent: Any) -> Any:
         """Run a step and return its result; its links become those of the task.
 
         :param consent: See `StepRunner.run`.
@@ -135,10 +147,6 @@ class ModelOperator(BaseOperator):
     def request(self, inputs: Mapping[str, Any]) -> StepRequest:
         """Return the request of a step."""
         return StepRequest(self.model, str(self.as_of), inputs=inputs)
-
-    def on_kill(self) -> None:
-        """End the step with the task."""
-        self.runner.stop()
 
     def execute(self, context: Context) -> Any:
         """Run the step; permanent errors fail the task without a retry."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow.sdk import AssetAlias
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from evermodel_provider.operators.base import Lineage
+    from evermodel_provider.results import DeployResult, PromotionResult, RolloutResult
 
 
 class DeployOperator(RetrainStepOperator):
@@ -24,8 +25,8 @@ class DeployOperator(RetrainStepOperator):
 
     The version needs the approval that `ApproveOperator` recorded on it, or a decision that requires none. Serving
     processes load the new champion by themselves. If the spec names another strategy than ``direct`` and there
-    is a champion, nothing is promoted: the asset event starts the rollout DAG. Returns the promotion, or the rollout
-    request under ``rollout``.
+    is a champion, nothing is promoted: the asset event starts the rollout DAG. Returns a `DeployResult`: the promotion, or the
+    rollout request under ``rollout``.
 
     Without `outlets` the task updates the asset `champion` after a promotion, or `rollout_wanted` with a request.
 
@@ -40,7 +41,7 @@ class DeployOperator(RetrainStepOperator):
         super().__init__(**kwargs)
         self.version = version
 
-    def run_step(self, context: Context) -> dict[str, Any]:
+    def run_step(self, context: Context) -> DeployResult:
         """Promote the version."""
         if self.spec.rollout.strategy == "direct" or AssetAlias(ALIAS) in self.outlets:
             done = self.perform("deploy", version=str(self.version))
@@ -53,9 +54,9 @@ class DeployOperator(RetrainStepOperator):
             if "rollout" not in done:
                 return self._promoted(done)
         self.log.info("Rollout of version %s requested (%s)", self.version, done["rollout"]["strategy"])
-        return done
+        return cast("RolloutResult", done)
 
-    def _for_given_outlets(self, context: Context) -> dict[str, Any]:
+    def _for_given_outlets(self, context: Context) -> Any:
         """Deploy by a rollout; the asset's event comes in any case, and says what it is."""
         wanted = self.outlet(rollout_wanted)
         done = self.perform("deploy", version=str(self.version))
@@ -64,7 +65,7 @@ class DeployOperator(RetrainStepOperator):
         context["outlet_events"][wanted].extra = _event(request) if request else {"cold_start": True}
         return done
 
-    def _promoted(self, promotion: dict[str, Any]) -> dict[str, Any]:
+    def _promoted(self, promotion: PromotionResult) -> PromotionResult:
         before = promotion["previous"] or "none"
         self.log.info("Version %s is the champion (before: %s)", promotion["version"], before)
         count(self.spec.name, "deployed_total")

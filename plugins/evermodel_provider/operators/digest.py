@@ -16,11 +16,13 @@ from evermodel_provider.operators.base import AS_OF
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from evermodel_provider.results import DeliveryResult, MessagesResult
+
 
 class DigestOperator(BaseOperator):
     """Send the weekly digest of one team: one message per channel of its models.
 
-    Returns the deliveries. Each week is sent once.
+    Returns a `DeliveryResult` for each message. Each week is sent once.
 
     :param team: The owner, as the specs name them. (templated)
     :param as_of: Moment at which the week ends, ISO 8601. (templated)
@@ -52,7 +54,7 @@ class DigestOperator(BaseOperator):
         return TrackingHook(self.mlflow_conn_id, self.models)
 
     @airflow_errors()
-    def execute(self, context: Context) -> list[dict[str, Any]]:
+    def execute(self, context: Context) -> list[DeliveryResult]:
         """Read the week from MLflow, queue the messages, and send the queue."""
         from evermodel.alerts.digest import Digest
         from evermodel.alerts.publisher import clock, message_queue
@@ -84,7 +86,7 @@ class SendMessagesOperator(BaseOperator):
     """Send the queued messages: those that Slack refused, and those that quiet hours delayed.
 
     Skips if the queue is empty, without a request to MLflow. Fails if a connection, channel or notifier needs a fix, so
-    that the problem is visible; the messages stay queued.
+    that the problem is visible; the messages stay queued. Returns a `MessagesResult`.
 
     :param models: Folder of the model specs. Default: the installation's. (templated)
     """
@@ -97,7 +99,7 @@ class SendMessagesOperator(BaseOperator):
         self.models = models
 
     @airflow_errors()
-    def execute(self, context: Context) -> dict[str, int]:
+    def execute(self, context: Context) -> MessagesResult:
         """Send the messages that are due; return the numbers of sent and queued messages."""
         from evermodel.alerts.publisher import message_queue
         from evermodel.core.errors import TransientError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from evermodel.monitoring.problems import RANK
 from evermodel.spec.window import last_day, whole_day
@@ -10,23 +10,25 @@ from evermodel_provider.lineage import predictions_data, version_data
 from evermodel_provider.links import MlflowRunLink, ReportLink
 from evermodel_provider.metrics import measure
 from evermodel_provider.operators.base import ModelOperator
+from evermodel_provider.run_notes import leave_note
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from evermodel_provider.operators.base import Lineage
+    from evermodel_provider.results import DriftResult
 
 
 class DriftVerdictOperator(ModelOperator):
     """Evaluate the trailing window against the champion's training rows; the verdict goes to MLflow.
 
-    Returns severity, reason, rows, the drifting columns and the matured metric.
+    Returns a `DriftResult`: severity, reason, rows, the drifting columns and the matured metric.
     """
 
     kind = "drift"
     operator_extra_links = (MlflowRunLink(),)
 
-    def run_step(self, context: Context) -> dict[str, Any]:
+    def run_step(self, context: Context) -> DriftResult:
         """Evaluate the window."""
         verdict = self.perform("drift_verdict")
         self.log.info("%s: %s", verdict["severity"], verdict["reason"])
@@ -42,9 +44,10 @@ class DriftVerdictOperator(ModelOperator):
             metric=verdict["metric_value"],
             metric_promised=verdict.pop("metric_promised"),
         )
-        return verdict
+        leave_note(context, f"{verdict['severity']}, {verdict['reason']}", self.links)
+        return cast("DriftResult", verdict)
 
-    def lineage(self, returned: dict[str, Any]) -> Lineage:
+    def lineage(self, returned: DriftResult) -> Lineage:
         """Return the evaluated predictions and their model version."""
         settings, day = self.hook.settings, f"{last_day(whole_day(self.as_of)).start:%Y-%m-%d}"
         log = predictions_data(settings, self.spec.name, day)

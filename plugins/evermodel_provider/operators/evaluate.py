@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow.providers.common.compat.sdk import BaseBranchOperator
 
@@ -15,13 +15,15 @@ from evermodel_provider.operators.request import approval_of, force_of
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from evermodel_provider.results import DecisionResult
+
 
 class EvaluateOperator(SnapshotStepOperator):
     """Evaluate the best candidate and the champion on the same rows, and write the decision to MLflow.
 
     If the DAG has the form of `retrain_form`, it decides whether the challenger is forced and whether an approval is
-    required: read from the run itself, because XComs can be written by users. Returns the verdict, whether it may ship,
-    and the metric of both.
+    required: read from the run itself, because XComs can be written by users. Returns a `DecisionResult`: verdict, whether
+    it may ship, and the metric of both.
 
     :param trained: What the mapped `TrainOperator` returned; failed ones are left out. (templated)
     """
@@ -38,7 +40,7 @@ class EvaluateOperator(SnapshotStepOperator):
         super().__init__(**kwargs)
         self.trained = trained
 
-    def run_step(self, context: Context) -> dict[str, Any]:
+    def run_step(self, context: Context) -> DecisionResult:
         """Evaluate the challenger."""
         force, (approval, waived) = force_of(self.spec, context), approval_of(self.spec, context)
         inputs = {"snapshot": self.snapshot, "trained": list(self.trained), "approval": approval}
@@ -52,7 +54,7 @@ class EvaluateOperator(SnapshotStepOperator):
             self.log.info("  %-4s %s: %s (threshold: %s)", *said)
         challenger, champion = decision["challenger"], decision["champion"]
         measure(self.spec.name, challenger_metric=challenger, champion_metric=champion)
-        return decision
+        return cast("DecisionResult", decision)
 
 
 class DecideOperator(BaseBranchOperator):

@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from evermodel_provider.links import DecisionLink, MlflowRunLink, ModelVersionLink
 from evermodel_provider.operators.base import RetrainStepOperator, run_url
+from evermodel_provider.run_notes import leave_note
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from evermodel.alerts.retrain_message import RetrainSummary
+    from evermodel_provider.results import RetrainReportResult
 
 
 class RetrainReportOperator(RetrainStepOperator):
     """Report how a retrain ended: with a new champion, or why the champion stays.
 
-    Returns the outcome.
+    Returns a `RetrainReportResult`: outcome, version, and where the message went.
 
     :param version: The registered version, if there is one. (templated)
     :param approval: What `ApproveOperator` pushed, if it ran. (templated)
@@ -45,7 +47,7 @@ class RetrainReportOperator(RetrainStepOperator):
         self.approval = approval
         self.promotion = promotion
 
-    def run_step(self, context: Context) -> dict[str, Any]:
+    def run_step(self, context: Context) -> RetrainReportResult:
         """Report the outcome."""
         from evermodel.alerts.retrain_message import retrain_message
         from evermodel_provider.notifications.delivery import tell
@@ -60,5 +62,6 @@ class RetrainReportOperator(RetrainStepOperator):
         )
         summary: RetrainSummary = ended["summary"]
         message, url = retrain_message(summary), next(iter(summary["links"].values()), "")
+        leave_note(context, message.plain_title, {"Decision": summary["links"].get("Decision", "")})
         delivery = tell(self.spec, self.hook.settings, "retrain", message, url)
         return {"outcome": ended["outcome"], "version": summary["version"], "delivery": delivery}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow.providers.common.compat.sdk import AirflowSkipException
 from airflow.sdk import AssetAlias, BaseOperator
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from evermodel.core.settings import Settings
     from evermodel.registry.registry_entry import Promotion
     from evermodel.spec import ModelSpec
+    from evermodel_provider.results import GuardResult, PromotionResult
 
 ALIAS = "evermodel_guard"
 
@@ -26,7 +27,7 @@ ALIAS = "evermodel_guard"
 class ServingGuardOperator(BaseOperator):
     """Compare what the serving processes report since each promotion with `rollback.error_rate` and `rollback.p99_ms`.
 
-    A champion that exceeds them is rolled back, once, with a message. Skips if all limits hold. Returns the rollbacks.
+    A champion that exceeds them is rolled back, once, with a message. Skips if all limits hold. Returns a `GuardResult` for each.
 
     :param models: Names of the monitored model specs, or paths of their YAML files. (templated)
     :param mlflow_conn_id: Airflow connection of the MLflow server. (templated)
@@ -48,7 +49,7 @@ class ServingGuardOperator(BaseOperator):
         self.mlflow_conn_id = mlflow_conn_id
 
     @airflow_errors()
-    def execute(self, context: Context) -> list[dict[str, Any]]:
+    def execute(self, context: Context) -> list[GuardResult]:
         """Check every model; a failing check does not affect the others."""
         from dataclasses import asdict
 
@@ -66,7 +67,7 @@ class ServingGuardOperator(BaseOperator):
                 done = watch_serving(spec, client, ServingReports.of(settings), clock())
                 if done is not None:
                     announce(context, spec, settings.with_models(spec_folder(model)), done)
-                    found.append({"model": spec.name, **asdict(done)})
+                    found.append(cast("GuardResult", {"model": spec.name, **asdict(done)}))
             except Exception as error:
                 self.log.exception("Model %s could not be monitored", model)
                 failed.append(error)
@@ -80,14 +81,14 @@ class ServingGuardOperator(BaseOperator):
 class QualityGuardOperator(ModelOperator):
     """Roll back a new champion that is proved worse than the version it replaced, if `rollback.quality` is set.
 
-    Skips if no rollback is due. Returns the line of the registry's history.
+    Skips if no rollback is due. Returns a `PromotionResult`.
     """
 
     def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("outlets", [AssetAlias(ALIAS)])
         super().__init__(**kwargs)
 
-    def run_step(self, context: Context) -> dict[str, Any]:
+    def run_step(self, context: Context) -> PromotionResult:
         """Read the day's verdict, and roll back if it requires it."""
         from dataclasses import asdict
 
@@ -99,7 +100,7 @@ class QualityGuardOperator(ModelOperator):
         if done is None:
             raise AirflowSkipException("no rollback is due")
         announce(context, self.spec, self.hook.settings, done)
-        return asdict(done)
+        return cast("PromotionResult", asdict(done))
 
 
 def announce(context: Context, spec: ModelSpec, settings: Settings, done: Promotion) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from evermodel.spec import ModelSpec
+    from evermodel_provider.results import RequestResult
 
 
 def retrain_form(spec: ModelSpec) -> dict[str, Param]:
@@ -65,7 +66,7 @@ def _approval_help(spec: ModelSpec) -> str:
 class RetrainRequestOperator(ModelOperator):
     """Resolve the request of a retrain run into as_of, run_key, reason, candidates and approval.
 
-    Each is pushed as its own XCom for the other steps.
+    Returns a `RequestResult`; each key is also pushed as an XCom of its own for the other steps.
 
     :param model: Name of a model spec, or path of its YAML file. (templated)
     :param as_of: Moment of the retrain if neither the form nor a drift request sets one. (templated)
@@ -75,7 +76,7 @@ class RetrainRequestOperator(ModelOperator):
         kwargs.setdefault("multiple_outputs", True)
         super().__init__(**kwargs)
 
-    def run_step(self, context: Context) -> dict[str, Any]:
+    def run_step(self, context: Context) -> RequestResult:
         """Return the request."""
         params = context["params"]
         asked = self._asked_by_drift(context)
@@ -88,7 +89,7 @@ class RetrainRequestOperator(ModelOperator):
             run = context["dag_run"].run_id
             audit(self.hook.get_conn(), "waiver", self.spec.name, by=_user(context), airflow_run=run)
         why = params.get("reason") or asked.get("reason") or _origin(context)
-        request = {
+        request: RequestResult = {
             "as_of": whole_day(params.get("as_of") or asked.get("as_of") or self.as_of).isoformat(),
             "run_key": asked.get("run_key")
             or f"retrain/{self.spec.name}/{_plain(context['dag_run'].run_id)}",

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow.sdk import AssetAlias, Param
 
+from evermodel.core.step_contract import StepRequest
 from evermodel_provider.assets import champion
-from evermodel_provider.operators.base import ALIAS, ModelOperator, optional, version_links
+from evermodel_provider.links import ModelVersionLink
+from evermodel_provider.operators.base import ALIAS, ModelOperator, optional, run_url
+from evermodel_provider.run_notes import leave_note
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from evermodel_provider.results import PromotionResult
 
 
 def rollback_form() -> dict[str, Param]:
@@ -30,7 +35,7 @@ def rollback_form() -> dict[str, Param]:
 class RollbackOperator(ModelOperator):
     """Make an earlier champion the champion again and send a message; serving processes follow within seconds.
 
-    Running it again rolls back once. Returns the line of the history. Without `outlets` the task updates the asset `champion`.
+    Running it again rolls back once. Returns a `PromotionResult`: the line of the history. Without `outlets` the task updates the asset `champion`.
 
     :param version: An earlier champion; empty: the last one that answered requests. (templated)
     :param reason: Why. (templated)
@@ -39,6 +44,7 @@ class RollbackOperator(ModelOperator):
     """
 
     template_fields: Sequence[str] = (*ModelOperator.template_fields, "version", "reason", "by", "run_key")
+    operator_extra_links = (ModelVersionLink(),)
 
     def __init__(
         self,
@@ -56,31 +62,24 @@ class RollbackOperator(ModelOperator):
         self.by = by
         self.run_key = run_key
 
-    def run_step(self, context: Context) -> dict[str, Any]:
+    def run_step(self, context: Context) -> PromotionResult:
         """Roll back."""
-        from dataclasses import asdict
-
         from evermodel.alerts.rollout_message import rollback_message
-        from evermodel.deployment.rollback import roll_back
-        from evermodel.deployment.rollout.moves import active_rollout
-        from evermodel.registry.registry import ModelRegistry
-        from evermodel.registry.serving_reports import ServingReports
+        from evermodel.registry.registry_entry import Promotion
         from evermodel_provider.notifications.delivery import tell
 
-        client, settings, model = self.hook.get_conn(), self.hook.settings, self.spec.name
-        active = active_rollout(ModelRegistry(client).read(model))
-        done = roll_back(
-            client,
-            model,
-            by=self.by,
-            reason=self.reason,
-            run_key=f"rollback/{model}/{self.run_key}",
-            version=str(self.version).strip() or None,
-            reports=ServingReports.of(settings),
-        )
-        self.log.info("Version %s is the champion again (before: %s)", done.version, done.previous)
-        self.announce(context, champion, version=done.version)
-        links = version_links(context, settings, model, done.version)
-        message = rollback_message(model, done, links, active.challenger if active else "")
+        settings, model = self.hook.settings, self.spec.name
+        done = self.run("rollback", self._request())
+        self.log.info("Version %s is the champion again (before: %s)", done["version"], done["previous"])
+        self.announce(context, champion, version=done["version"])
+        stopped = done.pop("stopped")
+        links = {**self.links, "Airflow run": run_url(context, settings)}
+        message = rollback_message(model, Promotion(**done), links, stopped)
+        leave_note(context, f"{message.plain_title}: {done['reason']}", self.links)
         tell(self.spec, settings, "rollback", message, links["Model version"])
-        return asdict(done)
+        return cast("PromotionResult", done)
+
+    def _request(self) -> StepRequest:
+        key = f"rollback/{self.spec.name}/{self.run_key}"
+        inputs = {"version": str(self.version or ""), "by": str(self.by)}
+        return StepRequest(self.model, str(self.as_of), key, str(self.reason), inputs)

@@ -13,12 +13,14 @@ from evermodel.spec.rollout import STRATEGIES
 from evermodel_provider.assets import champion, rollout_wanted
 from evermodel_provider.operators.base import ALIAS, ModelOperator, optional, version_links
 from evermodel_provider.operators.request import by_tasks
+from evermodel_provider.run_notes import leave_note
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from evermodel.deployment.rollout.service import RolloutService
     from evermodel.spec import ModelSpec
+    from evermodel_provider.results import RolloutStartResult, TrafficResult
 
 
 def rollout_form(spec: ModelSpec) -> dict[str, Param]:
@@ -59,7 +61,7 @@ class RolloutOperator(ModelOperator):
 class StartRolloutOperator(RolloutOperator):
     """Start the rollout that the retrain DAG or a person requested, once per key, and send a message.
 
-    Skips when a retrain made the first champion, which needs no rollout. Returns the rollout's key, version and strategy.
+    Skips when a retrain made the first champion, which needs no rollout. Returns a `RolloutStartResult`.
 
     :param version: The version, if a person requests it. (templated)
     :param strategy: One of the spec's strategies; any other value: the spec's own. (templated)
@@ -95,7 +97,7 @@ class StartRolloutOperator(RolloutOperator):
         self.by = by
         self.run_key = run_key
 
-    def run_step(self, context: Context) -> dict[str, Any]:
+    def run_step(self, context: Context) -> RolloutStartResult:
         """Start the rollout."""
         from evermodel.alerts.rollout_message import first_step, started_message
         from evermodel_provider.notifications.delivery import tell
@@ -164,7 +166,7 @@ class FinishRolloutOperator(RolloutOperator):
 class RolloutReportOperator(RolloutOperator):
     """Send the result of a rollout, in the thread in which it began.
 
-    Returns the state and the delivery.
+    Returns a `TrafficResult`.
 
     :param evaluation: What `RolloutSensor` returned. (templated)
     :param thread: Identity of the rollout's first message. (templated)
@@ -178,13 +180,14 @@ class RolloutReportOperator(RolloutOperator):
         self.evaluation = evaluation
         self.thread = thread
 
-    def run_step(self, context: Context) -> dict[str, Any]:
+    def run_step(self, context: Context) -> TrafficResult:
         """Report."""
         from evermodel.alerts.rollout_message import progress_message
         from evermodel_provider.notifications.delivery import tell
 
         links = version_links(context, self.hook.settings, self.spec.name, self.evaluation["version"])
         message, url = progress_message(self.evaluation, links), links["Model version"]
+        leave_note(context, f"{message.plain_title}: {self.evaluation['why']}", {"Model version": url})
         delivery = tell(self.spec, self.hook.settings, "rollout", message, url, thread=str(self.thread or ""))
         return {"state": self.evaluation["state"], "delivery": delivery}
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context, Param
 
     from evermodel_provider.operators.base import Lineage
+    from evermodel_provider.results import ScoreResult
 
 
 def score_form() -> dict[str, Param]:
@@ -33,7 +34,7 @@ class ScoreOperator(ModelOperator):
     """Score the whole day before ``as_of`` with the champion and write it to the prediction log.
 
     A repetition replaces that day's batch only. Map it over what `DaysToScoreSensor` returns; in a range of days, a day
-    without rows is skipped. Returns day, version, rows, mean score and path.
+    without rows is skipped. Returns a `ScoreResult`.
 
     Without `outlets` the task updates the asset `predictions`.
     """
@@ -45,13 +46,13 @@ class ScoreOperator(ModelOperator):
         kwargs.setdefault("outlets", [AssetAlias(ALIAS)])
         super().__init__(**kwargs)
 
-    def run_step(self, context: Context) -> dict[str, Any]:
+    def run_step(self, context: Context) -> ScoreResult:
         """Score the day."""
         began = time.monotonic()
         day = last_day(whole_day(self.as_of)).start
         context["day"] = f"{day:%Y-%m-%d}"  # type: ignore[typeddict-unknown-key]
         try:
-            scored = self.perform("score")
+            scored: ScoreResult = self.perform("score")
         except EmptyWindowError as error:
             if context["params"].get("from"):
                 raise AirflowSkipException(error.problem) from error
@@ -62,7 +63,7 @@ class ScoreOperator(ModelOperator):
         measure(self.spec.name, scored_rows=scored["rows"], scoring_seconds=time.monotonic() - began)
         return scored
 
-    def lineage(self, returned: dict[str, Any]) -> Lineage:
+    def lineage(self, returned: ScoreResult) -> Lineage:
         """Return source and champion as inputs and the day of the prediction log as output."""
         settings, model = self.hook.settings, self.spec.name
         scored = predictions_data(settings, model, returned["day"], returned["rows"])

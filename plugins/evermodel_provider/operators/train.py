@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from evermodel_provider.operators.base import Lineage
+    from evermodel_provider.results import CandidateResult
 
 
 class TrainOperator(SnapshotStepOperator):
     """Train one candidate of the spec on a snapshot; map it over the candidates' names.
 
-    Returns the candidate's logged model and its validation metric, or None for a candidate that is not selected.
+    Returns a `CandidateResult`, with the logged model and its validation metric, or None for a candidate that is not selected.
 
     :param candidate: Name of the candidate in the spec. (templated)
     :param chosen: Candidates to train; the others are left out. (templated)
@@ -36,14 +37,14 @@ class TrainOperator(SnapshotStepOperator):
         self.candidate = candidate
         self.chosen = chosen
 
-    def run_step(self, context: Context) -> dict[str, Any] | None:
+    def run_step(self, context: Context) -> CandidateResult | None:
         """Train the candidate."""
         if self.chosen and self.candidate not in self.chosen:
             # Not skipped: the trigger rule of the next step counts a skipped candidate as not done.
             self.log.info("%s is not selected for this run", self.candidate)
             return None
         began = time.monotonic()
-        trained = self.perform("train", snapshot=self.snapshot, candidate=self.candidate)
+        trained: CandidateResult = self.perform("train", snapshot=self.snapshot, candidate=self.candidate)
         self.log.info("%s: validation %s %.4f", self.candidate, trained["metric"], trained["validation"])
         measure(
             self.spec.name,
@@ -53,7 +54,7 @@ class TrainOperator(SnapshotStepOperator):
         )
         return trained
 
-    def lineage(self, returned: dict[str, Any]) -> Lineage:
+    def lineage(self, returned: CandidateResult) -> Lineage:
         """Return the snapshot as input and the candidate as output."""
         settings, uri = self.hook.settings, returned["model_uri"]
         made = candidate_data(settings, self.spec.name, self.candidate, uri)

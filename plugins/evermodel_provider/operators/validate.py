@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from evermodel.core.errors import ValidationError
 from evermodel_provider.lineage import snapshot_data
@@ -13,18 +13,19 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from evermodel_provider.operators.base import Lineage
+    from evermodel_provider.results import SnapshotResult
 
 
 class ValidateOperator(SnapshotStepOperator):
     """Check a snapshot against spec, schema file and the last good snapshot; a fatal check stops the run before training.
 
-    Returns the snapshot for the next step, in the form of `ExtractOperator`: the same one, or one without the quarantined
+    Returns the `SnapshotResult` for the next step, as `ExtractOperator`: the same one, or one without the quarantined
     rows. The report is stored on the MLflow run.
     """
 
     kind = "training"
 
-    def run_step(self, context: Context) -> dict[str, Any]:
+    def run_step(self, context: Context) -> SnapshotResult:
         """Validate the snapshot."""
         try:
             report = self.perform("validate", snapshot=self.snapshot)
@@ -40,10 +41,9 @@ class ValidateOperator(SnapshotStepOperator):
         for line in report["lines"]:
             self.log.warning("%s", line)
         self.log.info("%d checks on %d rows: %s", report["checks"], report["rows"], report["verdict"])
-        snapshot: dict[str, Any] = report["snapshot"]
-        return snapshot
+        return cast("SnapshotResult", report["snapshot"])
 
-    def lineage(self, returned: dict[str, Any]) -> Lineage:
+    def lineage(self, returned: SnapshotResult) -> Lineage:
         """Return the two snapshots if rows were quarantined."""
         if returned["digest"] == self.snapshot["digest"]:
             return [], []

@@ -37,6 +37,7 @@ def model_view(
         "model": row,
         "name": name,
         "forms": forms(name, history),
+        "choices": {dag_id("rollback", name): {"version": rollback_choices(history, row["champion"])}},
         "decisions": decisions[:_MOST_DECISIONS],
         "incidents": list(reversed(history.incidents)),
         "promotions": list(reversed(history.promotions)),
@@ -69,6 +70,22 @@ def forms(name: str, history: ModelHistory) -> dict[str, str]:
     if history.plan:
         found[dag_id("stop_rollout", name)] = "Stop the rollout"
     return found
+
+
+def rollback_choices(history: ModelHistory, champion: dict[str, Any] | None) -> list[tuple[str, str]]:
+    """Return the versions that served before the champion, the last first, each with its days and its metric on the test rows."""
+    last = {p["version"]: p for p in history.promotions}
+    if champion:
+        last.pop(champion["version"], None)
+    made = {retrain["version"]: retrain for retrain in history.retrains if retrain["version"]}
+    return [(version, _served(last[version], made.get(version))) for version in reversed(last)]
+
+
+def _served(promotion: dict[str, Any], retrain: dict[str, Any] | None) -> str:
+    said = f"v{promotion['version']}, champion since {promotion['at'][:10]}"
+    if retrain and isinstance(retrain["value"], float):
+        said += f", {retrain['metric']} {retrain['value']:.4f}"
+    return said
 
 
 def chart(history: ModelHistory, name: str, mlflow: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The Airflow plugin: the Models page in the navigation, a tab on every DAG of a model, and a link to MLflow."""
+"""The Airflow plugin: the Models page in the navigation, a tab on every DAG of a model, a link to MLflow, and the notes of runs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
+
+from evermodel_provider.run_notes import RunNotes
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Scope]]
@@ -57,9 +59,10 @@ def _root() -> str:
 
 
 class EvermodelPlugin(AirflowPlugin):
-    """Adds the Models page, and a link to MLflow's models."""
+    """Adds the Models page, a link to MLflow's models, and notes of the runs."""
 
     name = "evermodel"
+    listeners: ClassVar[list[Any]] = [RunNotes()]
     # Plugins are loaded by every process of Airflow: the app is built by the first request in the API server.
     fastapi_apps: ClassVar[list[dict[str, Any]]] = [
         {"app": LazyApp(_slack), "url_prefix": f"{PREFIX}/slack", "name": "evermodel-slack"},

@@ -23,6 +23,12 @@
     notice.hidden = !message;
   }
 
+  // What the page knows and Airflow does not, such as the versions that served: [value, text] of each.
+  function listFor(name, known) {
+    const input = make("select", { name }, make("option", { value: "", textContent: "Default" }), ...known.map(([value, text]) => make("option", { value, textContent: text })));
+    return [input, () => input.value || null];
+  }
+
   function inputFor(name, param) {
     const schema = param.schema || {};
     const kinds = [].concat(schema.type || "string");
@@ -54,9 +60,9 @@
     return [group, () => boxes.filter((box) => box.checked).map((box) => box.value)];
   }
 
-  function field(name, param) {
+  function field(name, param, known) {
     const schema = param.schema || {};
-    const [input, read] = inputFor(name, param);
+    const [input, read] = known && known.length ? listFor(name, known) : inputFor(name, param);
     readers[name] = read;
     const title = make("span", { textContent: schema.title || name });
     const note = make("small", { textContent: param.description || schema.description || "" });
@@ -65,12 +71,15 @@
     return make("label", { className: "field" }, title, input, note);
   }
 
-  async function open(dag, title) {
+  async function open(dag, title, choices = {}) {
     const found = await api(`dags/${encodeURIComponent(dag)}/details`);
     current = dag;
     readers = {};
     document.getElementById("form-title").textContent = title;
-    fields.replaceChildren(...Object.entries(found.params || {}).map(([name, param]) => field(name, param)));
+    fields.replaceChildren(...Object.entries(found.params || {}).map(([name, param]) => field(name, param, choices[name])));
+    const force = fields.querySelector("[name=force]");
+    const reason = fields.querySelector("[name=reason]");
+    if (force && reason) force.addEventListener("change", () => { reason.required = force.checked; });
     const link = form.querySelector("[data-dag-link]");
     link.href = `${document.body.dataset.airflow}/dags/${encodeURIComponent(dag)}`;
     send.disabled = false;

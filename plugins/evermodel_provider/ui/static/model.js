@@ -45,7 +45,7 @@
   for (const button of head.querySelectorAll("[data-form]")) {
     button.addEventListener("click", async () => {
       try {
-        await openForm(button.dataset.form, `${button.textContent.replace("…", "")} ${model}`);
+        await openForm(button.dataset.form, `${button.textContent.replace("…", "")} ${model}`, JSON.parse(button.dataset.choices));
       } catch (error) {
         away(error);
       }
