@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from evermodel.alerts import outbox
 from evermodel.alerts.failure_message import failure_message
 from evermodel.alerts.message import Message
 from evermodel.alerts.outbox import folder_name, rewrite_in_outbox, write_to_outbox
+from evermodel.alerts.outbox_index import outbox_entries, write_index
 from evermodel.alerts.plot import drift_plot
 from evermodel.monitoring.drift.verdict import Bin, DriftVerdict
 from evermodel.monitoring.problems import Severity
@@ -73,7 +75,7 @@ def test_same_key_ends_in_one_folder(tmp_path: Path) -> None:
     first = write_to_outbox(tmp_path, a_message(error="one"), None, None)
     again = write_to_outbox(tmp_path, a_message(error="two"), None, None)
     assert first == again
-    assert [path.name for path in tmp_path.iterdir()] == [first.name]
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [first.name]
     assert "two" in (first / "preview.html").read_text(encoding="utf-8")
 
 
@@ -84,7 +86,29 @@ def test_rewriting_keeps_image_and_thread(tmp_path: Path) -> None:
     stored = json.loads((folder / "message.json").read_text(encoding="utf-8"))
     assert (stored["thread"], stored["image"]) == ("t", "image.png")
     assert "solved" in stored["text"]
-    assert list(folder.parent.iterdir()) == [folder]
+    assert {path.name for path in folder.parent.iterdir()} == {folder.name, "index.html"}
+
+
+def test_the_outbox_page_has_threads_and_earlier_states(tmp_path: Path) -> None:
+    first = write_to_outbox(tmp_path, a_message(error="<b>one</b>"), None, None)
+    for error in ("two", "two", "three"):
+        rewrite_in_outbox(first, a_message(error=error))
+    answer = write_to_outbox(tmp_path, a_message("reply"), None, first.name)
+    other = write_to_outbox(tmp_path, a_message("alone"), None, "gone")
+    broken = write_to_outbox(tmp_path, a_message("broken"), None, None)
+    (broken / "message.json").write_text("{")
+    for place, folder in enumerate((first, other, answer)):
+        os.utime(folder / "message.json", (1000 + place, 1000 + place))
+
+    entries = outbox_entries(tmp_path)
+    assert [entry.page for entry in entries] == [f"{first.name}/preview.html", f"{other.name}/preview.html"]
+    assert [one.page for one in entries[0].answers] == [f"{answer.name}/preview.html"]
+    earlier = [(tmp_path / page).read_text(encoding="utf-8") for _, page in entries[0].earlier]
+    assert ["&lt;b&gt;one" in earlier[0], "two" in earlier[1], len(earlier)] == [True, True, 2]
+    write_index(tmp_path)
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert page.index(first.name) < page.index(answer.name) < page.index(other.name)
+    assert all(shown in page for _, shown in entries[0].earlier)
 
 
 def test_stopped_halfway_leaves_no_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -168,7 +168,7 @@ def test_without_connection_the_outbox_takes_it(
     updated = sender.replace(delivery, a_message("found the cause"))
     assert updated == delivery
     assert "found the cause" in (folder / "preview.html").read_text(encoding="utf-8")
-    assert [path.name for path in sender.outbox.iterdir()] == [folder.name]
+    assert {path.name for path in sender.outbox.iterdir()} == {folder.name, "index.html"}
 
 
 def test_connection_without_token_is_an_error(sender: SlackSender, monkeypatch: pytest.MonkeyPatch) -> None:

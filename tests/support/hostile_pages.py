@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from evermodel.alerts.failure_message import failure_message
 from evermodel.alerts.incident_message import IncidentView, incident_message
 from evermodel.alerts.outbox import preview_html, thread_html
+from evermodel.alerts.outbox_index import OutboxEntry
 from evermodel.core.html import render
 from evermodel.data.validation.profile import ColumnProfile, SnapshotProfile
 from evermodel.data.validation.report import CheckResult, ValidationReport
@@ -108,4 +109,18 @@ def a_thread(text: str) -> str:
     return thread_html(first, [b"png", first])
 
 
-PAGES = [a_card, a_validation_page, a_drift_page, a_backtest_page, a_description, a_preview, a_thread]
+def an_outbox(text: str) -> str:
+    entry = OutboxEntry(text, "critical", datetime(2026, 1, 5, tzinfo=UTC), "a/preview.html", [])
+    return render("alerts/templates/outbox.html", entries=[replace(entry, answers=[entry])])
+
+
+PAGES = [
+    a_card,
+    a_validation_page,
+    a_drift_page,
+    a_backtest_page,
+    a_description,
+    a_preview,
+    a_thread,
+    an_outbox,
+]

@@ -15,6 +15,7 @@ __all__ = [
     "incidents",
     "message",
     "outbox",
+    "outbox_index",
     "plot",
     "publisher",
     "queued_message",

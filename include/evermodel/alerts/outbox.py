@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from evermodel.alerts.message import Message
+from evermodel.alerts.outbox_index import MESSAGE_FILE, PREVIEW_FILE, keep_state, write_index
 from evermodel.core.formats import loads, stamped
 from evermodel.core.html import render
 
@@ -86,8 +87,6 @@ def _plain(text: str) -> str:
     return text
 
 
-MESSAGE_FILE = "message.json"
-PREVIEW_FILE = "preview.html"
 IMAGE_FILE = "image.png"
 _MOST_NAME = 120
 
@@ -114,7 +113,8 @@ def write_to_outbox(folder: Path, message: Message, image: Path | None, thread: 
 
     Returns
     -------
-    Folder of the message, with ``message.json``, ``preview.html`` and, with an image, ``image.png``.
+    Folder of the message, with ``message.json``, ``preview.html`` and, with an image, ``image.png``; previews of earlier
+    states are ``earlier-<time>.html``. The outbox's ``index.html`` lists all messages.
     """
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / folder_name(message)
@@ -157,7 +157,11 @@ def _publish(draft: Path, target: Path) -> None:
     except OSError:
         if not target.is_dir():
             raise
+        old = target / PREVIEW_FILE
+        if old.exists() and old.read_bytes() != (draft / PREVIEW_FILE).read_bytes():
+            keep_state(old)
         for name in (IMAGE_FILE, PREVIEW_FILE, MESSAGE_FILE):
             if (draft / name).exists():
                 os.replace(draft / name, target / name)
         draft.rmdir()
+    write_index(target.parent)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 
+from evermodel.alerts.outbox_index import INDEX_FILE, outbox_entries
 from evermodel.cli.demo_replay.story import MODEL, Row
 from evermodel.cli.local_stack.local import LocalStack
 from evermodel.core.atomic import write_text
@@ -79,12 +79,8 @@ def _places(stack: LocalStack) -> list[tuple[str, str, str]]:
 
 
 def _messages(home: Path) -> list[tuple[str, str]]:
-    """Return title and relative address of each message, the oldest first."""
-    found = sorted((home / "outbox").glob("*/message.json"), key=lambda path: path.stat().st_mtime)
-    return [
-        (
-            json.loads(path.read_text(encoding="utf-8"))["title"],
-            (path.parent / "preview.html").relative_to(home).as_posix(),
-        )
-        for path in found
-    ]
+    """Return title and relative address of each message, each thread with its answers, and of the outbox's own page."""
+    threads = reversed(outbox_entries(home / "outbox"))
+    entries = [entry for first in threads for entry in (first, *first.answers)]
+    found = [(entry.title, f"outbox/{entry.page}") for entry in entries]
+    return [*found, ("All messages with their earlier states", f"outbox/{INDEX_FILE}")] if found else []
