@@ -13,14 +13,17 @@ from evermodel.alerts.incidents.store import read_incidents
 from evermodel.alerts.year_audit import past_gains
 from evermodel.core.errors import ModelFormatError, PromotionError
 from evermodel.evaluation.decision import Decision, Gate
-from evermodel.evaluation.evaluate import EvaluatedModel, evaluate, threshold_of
+from evermodel.evaluation.evaluate import EvaluatedModel, evaluate, score, threshold_of
 from evermodel.evaluation.next_window import GainPrediction
 from evermodel.modeling.model_store import download, load_files
 from evermodel.modeling.onnx.export_if_equal import FOLDER, keep_if_same
+from evermodel.modeling.scoring.answer_reference import make_reference, write_reference
+from evermodel.modeling.tasks import classes_of, encode
 from evermodel.modeling.training import TrainedCandidate, best_of, rows_of
 from evermodel.monitoring.summary_tags import decision_tag
 from evermodel.registry import tags as tag
 from evermodel.registry.lineage import Lineage
+from evermodel.registry.model_files import hash_files
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.registry_entry import CHAMPION
 from evermodel.registry.retrain_run import DECISION_FILE, RetrainRun
@@ -31,6 +34,7 @@ from evermodel.spec.window import parse_moment, split_window, whole_day
 if TYPE_CHECKING:
     import pandas as pd
 
+    from evermodel.modeling.fitting import TrainingRows
     from evermodel.registry.client import ModelVersion
 
 _YEAR = timedelta(weeks=52)
@@ -53,7 +57,7 @@ def evaluate_candidates(
     rows = rows_of(run.spec, snapshot, parts.test, run.settings)
     features, labels = rows.frame, rows.labels
     champion, unusable = _champion(run, version)
-    challenger = _with_graph(run, _challenger(run, chosen), features)
+    challenger = _with_reference(run, _with_graph(run, _challenger(run, chosen), features), rows)
     decision = evaluate(
         run.spec,
         run.run_key,
@@ -161,6 +165,21 @@ def _with_graph(run: RetrainRun, challenger: EvaluatedModel, features: pd.DataFr
     )
     run.mlflow_run({tag.FASTPATH: kept.note})
     return replace(challenger, fast=kept.fast, files={**challenger.files, **kept.files})
+
+
+def _with_reference(run: RetrainRun, challenger: EvaluatedModel, rows: TrainingRows) -> EvaluatedModel:
+    """Log with the challenger what its answers' intervals and attributions need of the test window."""
+    serving = run.spec.serving
+    if serving.coverage is None and not serving.explain:
+        return challenger
+    classes = classes_of(run.spec, rows.labels, challenger.pipeline)
+    scores = score(run.spec, challenger, rows.frame, classes)
+    reference = make_reference(run.spec, rows.frame, encode(rows.labels, classes), scores)
+    with tempfile.TemporaryDirectory() as folder:
+        write_reference(reference, Path(folder))
+        run.client.log_model_artifacts(challenger.uri.removeprefix("models:/"), folder)
+        files = hash_files(Path(folder))
+    return replace(challenger, files={**challenger.files, **files})
 
 
 def _write(run: RetrainRun, decision: Decision, chosen: TrainedCandidate) -> None:

@@ -7,7 +7,7 @@ import logging
 import traceback
 import weakref
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 from weakref import WeakKeyDictionary
 
 from evermodel.core.errors import EvermodelError, ModelFormatError
@@ -43,6 +43,8 @@ class Answered(NamedTuple):
         Joins each row with its label; added by the prediction service, as the context is.
     context
         Values of the rows' columns of the spec's `context`; see `Inputs.context`.
+    details
+        What the request asked for beside the answers, by row.
     """
 
     answers: list[Answer]
@@ -52,6 +54,7 @@ class Answered(NamedTuple):
     fallback: Literal["previous", "constant", "rule"] | None = None
     ids: Sequence[str] = ()
     context: Sequence[Context] = ()
+    details: Sequence[Mapping[str, Any]] = ()
 
 
 class Fallbacks:

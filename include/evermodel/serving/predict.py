@@ -14,6 +14,7 @@ from typing import NamedTuple
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
+from evermodel.modeling.scoring.answer_details import details_of
 from evermodel.modeling.scoring.loaded_version import ServedModel
 from evermodel.modeling.scoring.request_json import PIECE, RequestRefusedError
 from evermodel.modeling.scoring.request_rows import Inputs, ParsedRows, nearest
@@ -77,7 +78,7 @@ class PredictionService:
 
     async def answer(self, prediction: PredictionTarget, scope: Scope, receive: Receive) -> Reply:
         """Answer one request in the form of its protocol; every outcome has a status and is counted."""
-        name, codec = prediction
+        name, codec = prediction.model, prediction.codec
         started = scope["state"].get(ARRIVED) or time.perf_counter()
         request_id: str = scope["state"]["request_id"]
         reconciler = self._reconcilers.get(name)
@@ -88,7 +89,7 @@ class PredictionService:
         try:
             if reconciler is None:
                 raise _unknown_model(name, list(self._reconcilers))
-            answered = await self._answered(reconciler, codec, outcome, scope, receive)
+            answered = await self._answered(reconciler, prediction, outcome, scope, receive)
             outcome.version, outcome.rows = answered.version, len(answered.rows)
             caller = scope["state"].get("caller")
             logged_id = f"{caller}/{request_id}" if caller else request_id
@@ -131,9 +132,15 @@ class PredictionService:
             )
 
     async def _answered(
-        self, reconciler: Reconciler, codec: Codec, outcome: _RequestOutcome, scope: Scope, receive: Receive
+        self,
+        reconciler: Reconciler,
+        prediction: PredictionTarget,
+        outcome: _RequestOutcome,
+        scope: Scope,
+        receive: Receive,
     ) -> Answered:
         spec, routed, traffic = reconciler.spec, outcome.routed, outcome.traffic
+        codec = prediction.codec
         request_id: str = scope["state"]["request_id"]
         if traffic is not None and routed is not None:
             body = await self._body(spec, routed.inputs, scope, receive)
@@ -141,6 +148,9 @@ class PredictionService:
             served, parsed = await self._accepted(spec, codec, routed, traffic.champion, body)
             answered = await self._fallbacks.answer(served, parsed.rows, traffic.stand_in(served))
             outcome.failed = served is not routed or answered.fallback is not None
+            if prediction.asked and answered.fallback is None:
+                details = await asyncio.to_thread(details_of, served, parsed.rows, prediction.asked)
+                answered = answered._replace(details=details)
             return _completed(spec, answered, parsed, request_id)
         if not self._fallbacks.needs_no_version(spec.name):
             raise RequestRefusedError(503, not_ready(reconciler))

@@ -28,6 +28,23 @@ class Prediction(_Answer):
     decision: Literal[0, 1] | None = Field(
         None, description="Of a binary model with a rule for decisions: 1 from the version's threshold on."
     )
+    interval: tuple[float, float] | None = Field(
+        None,
+        description="With `?interval=true`, of a regression: holds the truth in the share `coverage` of rows.",
+    )
+    classes: list[str] | None = Field(
+        None,
+        description="With `?interval=true`, of a classifier: holds the truth in the share `coverage` of rows.",
+    )
+    coverage: float | None = Field(None, description="With `?interval=true`.")
+    baseline: float | None = Field(
+        None,
+        description="With `?explain=true`: the mean answer to background rows; the attributions add up to the rest.",
+    )
+    attributions: dict[str, float] | None = Field(
+        None,
+        description="With `?explain=true`: Shapley values of the features, largest first; of many classes, for the likeliest.",
+    )
 
 
 class Predictions(_Answer):

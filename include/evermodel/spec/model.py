@@ -237,6 +237,7 @@ class ModelSpec(SpecSection):
         compared = {
             f"rollout.strategy: {self.rollout.strategy}": self.rollout.strategy in ("ab_test", "bandit"),
             "rollback.quality": self.rollback.quality,
+            "serving.coverage": self.serving.coverage is not None,
             "watch": self.watch is not None,
         }
         return [f"{field}: not available for a ranking" for field, wanted in compared.items() if wanted]

@@ -68,6 +68,16 @@ class ServingSpec(SpecSection):
     max_rows: int = Field(1000, ge=1, description="Most rows of one request.")
     fallback: FallbackSpec = FallbackSpec()
     objectives: ObjectivesSpec = ObjectivesSpec()
+    coverage: float | None = Field(
+        None,
+        gt=0.5,
+        lt=1,
+        description="Share of truths inside the conformal sets or intervals of `/predict?interval=true`.",
+    )
+    explain: bool = Field(
+        False,
+        description="Keep 50 test rows with a version, for the attributions of `/predict?explain=true`.",
+    )
 
 
 class ScoreSpec(SpecSection):

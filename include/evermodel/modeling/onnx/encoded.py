@@ -42,13 +42,14 @@ class EncodedModel:
 
     def answer(self, rows: Sequence[Row]) -> NDArray[np.float64]:
         """Answer rows whose values are in the order of `Encoding.names`: rows x 1, or for multiclass rows x classes."""
-        return self._run(self.encoding.rows(rows))
+        return self.run(self.encoding.rows(rows))
 
     def answer_table(self, table: pa.Table) -> NDArray[np.float64]:
         """Answer the rows of an Arrow table."""
-        return self._run(self.encoding.table(table))
+        return self.run(self.encoding.table(table))
 
-    def _run(self, matrix: Matrix) -> NDArray[np.float64]:
+    def run(self, matrix: Matrix) -> NDArray[np.float64]:
+        """Answer encoded rows."""
         if len(matrix) == 0:
             return np.empty((0, len(self.classes) or 1))
         rows = matrix[:, self.order]

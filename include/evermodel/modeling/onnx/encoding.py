@@ -176,6 +176,9 @@ class FastPath(Protocol):
     def answer_table(self, table: pa.Table) -> NDArray[np.float64]:
         """Answer the rows of an Arrow table."""
 
+    def run(self, matrix: Matrix) -> NDArray[np.float64]:
+        """Answer encoded rows."""
+
 
 @dataclass(frozen=True)
 class Exported:

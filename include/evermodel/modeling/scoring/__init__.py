@@ -3,4 +3,14 @@
 Imports no module, so that the serving app starts without those of batch scoring.
 """
 
-__all__ = ["batcher", "day", "loaded_version", "request_columns", "request_json", "request_rows", "spark"]
+__all__ = [
+    "answer_details",
+    "answer_reference",
+    "batcher",
+    "day",
+    "loaded_version",
+    "request_columns",
+    "request_json",
+    "request_rows",
+    "spark",
+]

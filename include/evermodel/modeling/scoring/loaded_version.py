@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
 
 from evermodel.core.errors import ModelFormatError
 from evermodel.core.extras import named_extras
 from evermodel.modeling import model_store
+from evermodel.modeling.scoring.answer_reference import AnswerReference, read_reference
 from evermodel.modeling.scoring.request_rows import Inputs, Row
 from evermodel.spec import ModelSpec
 from evermodel.spec.features import FeaturesSpec
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
+    from numpy.typing import NDArray
 
     from evermodel.modeling.model_store import LoadedModel
     from evermodel.modeling.onnx.encoding import FastPath
@@ -66,6 +70,8 @@ class ServedModel:
         What answers in the pipeline's place; None if the pipeline answers.
     threshold
         From which on a probability is decided positive; None without a rule for decisions.
+    reference
+        What it keeps for `evermodel.modeling.scoring.answer_details`; None without anything.
     """
 
     spec: ModelSpec
@@ -75,6 +81,7 @@ class ServedModel:
     example: dict[str, Any]
     fast: FastPath | None = None
     threshold: float | None = None
+    reference: AnswerReference | None = None
 
     @property
     def name(self) -> str:
@@ -100,6 +107,46 @@ class ServedModel:
 
         columns = zip(*rows, strict=True)
         return self._answers(pd.DataFrame(dict(zip(self.inputs.names, map(list, columns), strict=True))))
+
+    def outputs(self, rows: Sequence[Row]) -> tuple[Floats, tuple[str, ...]]:
+        """Return all that the model answers: rows x 1, or for multiclass rows x classes with the names of these."""
+        if self.fast is not None:
+            return self.fast.answer(rows), self.fast.classes
+        import pandas as pd
+
+        columns = [np.array(values, dtype=object) for values in zip(*rows, strict=True)]
+        frame = pd.DataFrame(dict(zip(self.inputs.names, columns, strict=True)))
+        return self._of_pipeline(frame)
+
+    def mixed(
+        self, row: Row, background: Sequence[Row], of: NDArray[np.intp], switched: NDArray[np.bool_]
+    ) -> Floats:
+        """Return the answers to rows that have some values of one row, and the others of background rows.
+
+        Parameters
+        ----------
+        of
+            The background row of each.
+        switched
+            Rows x features: whether the value is that of ``row``.
+        """
+        if self.fast is not None:
+            encoded = self.fast.encoding.rows([row, *background])
+            return self.fast.run(np.where(switched, encoded[0], encoded[1:][of]))
+        import pandas as pd
+
+        values = np.array([row, *background], dtype=object)
+        mixed = np.where(switched, values[0], values[1:][of])
+        return self._of_pipeline(pd.DataFrame(mixed, columns=list(self.inputs.names)))[0]
+
+    def _of_pipeline(self, data: pd.DataFrame) -> tuple[Floats, tuple[str, ...]]:
+        from evermodel.data.dtypes import feature_frame
+        from evermodel.modeling.tasks import predict
+
+        assert self.pipeline is not None
+        answers = predict(self.spec, self.pipeline, feature_frame(self.spec, data)[list(self.inputs.names)])
+        classes = map(str, self.pipeline.classes_) if answers.ndim == 2 else ()
+        return (answers if answers.ndim == 2 else answers[:, None]), tuple(classes)
 
     def _answers(self, data: pd.DataFrame) -> list[Answer]:
         from evermodel.data.dtypes import feature_frame
@@ -158,10 +205,12 @@ def read_served(spec: ModelSpec, version: str, folder: Path) -> ServedModel:
     fast = _usable(model_store.load_graph(folder), inputs)
     if fast is None:
         with named_extras("serve", "sklearn"):
-            return make_served(spec, version, model_store.load_files(folder, spec.own_code))
+            served = make_served(spec, version, model_store.load_files(folder, spec.own_code))
+            return replace(served, reference=read_reference(folder))
     example = _readable(model_store.example_of(folder), inputs)
     threshold = model_store.threshold_of(folder)
-    return ServedModel(_as_trained(spec, inputs), version, None, inputs, example, fast, threshold)
+    trained, reference = _as_trained(spec, inputs), read_reference(folder)
+    return ServedModel(trained, version, None, inputs, example, fast, threshold, reference)
 
 
 def _as_trained(spec: ModelSpec, inputs: Inputs) -> ModelSpec:

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 from starlette.types import Scope
 
+from evermodel.modeling.scoring.answer_details import DETAILS, Detail
 from evermodel.serving.protocols.codec import Codec
 from evermodel.serving.protocols.invocations import InvocationsCodec
 from evermodel.serving.protocols.open_inference import OpenInferenceCodec
@@ -24,10 +25,17 @@ _INVOCATIONS = InvocationsCodec()
 
 
 class PredictionTarget(NamedTuple):
-    """What a prediction request asks for."""
+    """What a prediction request asks for.
+
+    Parameters
+    ----------
+    asked
+        What it wants to know beside the answers.
+    """
 
     model: str
     codec: Codec
+    asked: frozenset[Detail] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -51,9 +59,9 @@ class Addresses:
             return None
         path: str = scope["path"]
         if path == "/predict":
-            return None if self.only is None else PredictionTarget(self.only, PREDICT)
+            return None if self.only is None else PredictionTarget(self.only, PREDICT, _asked(scope))
         if found := _OF_MODEL.fullmatch(path):
-            return PredictionTarget(unquote(found[1]), PREDICT)
+            return PredictionTarget(unquote(found[1]), PREDICT, _asked(scope))
         if found := _INFER.fullmatch(path):
             return PredictionTarget(unquote(found[1]), OpenInferenceCodec(scope))
         if path == "/invocations" and self.invocations is not None:
@@ -69,6 +77,12 @@ class Addresses:
             return ANY_RIGHT
         of_model = _OF_V2_MODEL.fullmatch(path)
         return f"predict:{unquote(of_model[1])}" if of_model else "admin"
+
+
+def _asked(scope: Scope) -> frozenset[Detail]:
+    query: bytes = scope.get("query_string", b"")
+    given = query.split(b"&") if query else ()
+    return frozenset(name for name in DETAILS if f"{name}=true".encode() in given)
 
 
 def codec_of(scope: Scope) -> Codec:

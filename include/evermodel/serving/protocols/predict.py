@@ -21,12 +21,14 @@ class PredictCodec:
 
     def answer(self, model: str, request_id: str, answered: Answered) -> Content:
         """Return the answer to the request."""
-        content = {
+        content: dict[str, Any] = {
             "model": model,
             "version": answered.version,
             "request_id": request_id,
             "predictions": list(map(_prediction, answered.ids, answered.answers)),
         }
+        for prediction, detail in zip(content["predictions"], answered.details, strict=False):
+            prediction.update(detail)
         if answered.fallback is not None:
             content["fallback"] = answered.fallback
         return Content(orjson.dumps(content))
