@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 from tests.simulations.callers import Callers, called
+from tests.simulations.outages import HOUR, Fault, Served, rolled_back
 from tests.simulations.promotion_watch import WatchedWorld, alarm_rate
 
 from evermodel.deployment.serving_watch import RUN_LENGTH
 from evermodel.monitoring.performance.promotion_effect import LEVEL
-from evermodel.spec.rollout import AbTestSpec
+from evermodel.spec.rollout import AbTestSpec, RollbackSpec
 from evermodel.stats.sequential import RateDetector
 
 Measured = tuple[str, str, int, float, float]  # method, world, simulations, measured, stated
@@ -39,9 +40,22 @@ def watch_rates(times: int) -> Iterator[Measured]:
     for number, (name, world) in enumerate(worlds.items()):
         rate = alarm_rate(world, promotions=times, days=_DAYS, margin=_MARGIN, seed=number)
         yield "promotion: worse", name, times, rate, LEVEL
+    yield from _outages(times)
     for limit in (0.01, 0.05):
         world = f"errors at the limit of {limit:.0%}, {_DAYS} days by the hour"
         yield "rollback: errors", world, times, _sent_back(limit, times), _DAYS / RUN_LENGTH
+
+
+def _outages(times: int) -> Iterator[Measured]:
+    """Measure how often an outage rolls a version back, where one in ten years may and there are two a month."""
+    spec, fault = RollbackSpec(error_rate=0.02), Fault(HOUR, HOUR + 2400)
+    for others in ([20_000.0], [2000.0], [300.0] * 5):
+        served = [Served("m", 20_000, failing=0.3)]
+        served += [Served(f"other {number}", daily, failing=0.3) for number, daily in enumerate(others)]
+        generator = np.random.default_rng(13)
+        found = [rolled_back(served, fault, generator, spec, 3) for _ in range(times)]
+        world = f"outage of 40 minutes, 30 % errors, beside {len(others)} of {others[0]:,.0f} requests a day and process"
+        yield "rollback: errors", world, times, 1 - found.count(None) / times, 0.1 / 24
 
 
 def _sent_back(limit: float, times: int) -> float:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from sqlalchemy import update
+from tests.simulations.outages import HOUR, Fault, Served, rolled_back
 
 from evermodel.core.database.schema import open_database
 from evermodel.core.database.tables import serving_watches
@@ -117,6 +118,39 @@ def test_what_fails_everywhere_at_once_is_an_outage_and_one_host_is_no_version()
     assert [outage.hour(0.9, 0.9, elsewhere=0.5) for _ in range(24)] == [None] * 24
     assert [host.hour(0.9, 0.0) for _ in range(24)] == [None] * 24
     assert outage.hour(0.9, 0.9) is not None, "the other model is well again"
+
+
+TWO_PERCENT = RollbackSpec(error_rate=0.02, min_requests=500)
+
+
+@pytest.mark.parametrize("other", [[2000.0], [20000.0], [400.0] * 4])
+def test_an_outage_of_forty_minutes_rolls_nothing_back_also_beside_models_with_few_requests(
+    other: list[float],
+) -> None:
+    random, fault = np.random.default_rng(5), Fault(HOUR, HOUR + 2400)
+    served = [Served("flights", 20000, failing=0.3)]
+    served += [Served(f"other {number}", daily, failing=0.3) for number, daily in enumerate(other)]
+    assert [rolled_back(served, fault, random, TWO_PERCENT, 3) for _ in range(6)] == [None] * 6
+
+
+def test_a_fault_of_the_version_is_seen_within_hours_also_if_errors_rise_slowly() -> None:
+    random = np.random.default_rng(5)
+    served = [Served("flights", 10_000, failing=0.1), Served("other", 2000)]
+    at_once = [rolled_back(served, Fault(HOUR, 99 * HOUR), random, TWO_PERCENT, 5) for _ in range(5)]
+    assert max(found or 5 * HOUR for found in at_once) < 3 * HOUR
+    rising = rolled_back(served, Fault(HOUR, 99 * HOUR, 24 * HOUR), random, TWO_PERCENT, 26)
+    assert rising is not None
+    assert rising < 18 * HOUR, "at 7.5 % errors"
+
+
+def test_a_watch_of_the_release_before_is_continued() -> None:
+    stored = asdict(Requests().watch)
+    for name in ("without", "waiting", "waiting_since", "waiting_looks"):
+        del stored[name]
+    stored["elsewhere"] = {
+        "fares": {"total": asdict(Counts(9, 1)), "usual": asdict(Counts(9, 1)), "days": 0.0}
+    }
+    assert ServingWatch.from_json(stored).elsewhere == {"fares": Elsewhere(Counts(9, 1), Counts(9, 1))}
 
 
 def test_a_model_that_always_fails_hides_no_fault_of_another() -> None:

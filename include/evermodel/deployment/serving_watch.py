@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from scipy.special import bdtr, bdtrc
 from sqlalchemy import delete, insert, select
 
 from evermodel.core.database.schema import open_database
@@ -31,8 +32,10 @@ _CHECKS = 2
 _TAIL = 0.01  # the part of the requests above a p99
 _SKEW = timedelta(minutes=1)  # clocks of two machines
 _SHORTEST = timedelta(seconds=1)
-_FEWEST_HITS, _UNUSUAL = 3, 3.0  # errors elsewhere, and times their usual rate, that make an outage
+_FEWEST_HITS, _UNUSUAL = 2, 3.0  # errors elsewhere, and times their usual rate, that make an outage
+_DOUBT = 0.05  # chance of so many, or so few, errors elsewhere
 _LONGEST_OUTAGE = 1.0  # days
+_LONGEST_WAIT = timedelta(hours=1)  # for requests of others, which tell whether a rise is an outage
 _log = logging.getLogger(__name__)
 
 
@@ -73,25 +76,39 @@ class Elsewhere:
         What they counted at usual times.
     days
         How long it has been unusual; after a day that is usual.
+    waiting
+        What is new since the last time that looks were settled.
+    active
+        Whether it had answered any request by then since the time before.
     """
 
     total: Counts = field(default_factory=Counts)
     usual: Counts = field(default_factory=Counts)
     days: float = 0.0
+    waiting: Counts = field(default_factory=Counts)
+    active: bool = False
 
-    def look(self, total: Counts, limits: Mapping[str, float], days: float) -> Elsewhere:
+    def look(self, total: Counts) -> Elsewhere:
         """Return the state after a look."""
-        fresh = total.since(self.total)
-        if not any(self.unusual(fresh, name, limit) for name, limit in limits.items()):
-            return Elsewhere(total, self.usual + fresh)
-        if self.days + days > _LONGEST_OUTAGE:
-            return Elsewhere(total, fresh)
-        return Elsewhere(total, self.usual, self.days + days)
+        return replace(self, total=total, waiting=self.waiting + total.since(self.total))
 
-    def unusual(self, fresh: Counts, name: str, limit: float) -> bool:
-        """Tell whether new counts have unusually many errors, or slow requests."""
-        hits, usual = getattr(fresh, name), getattr(self.usual, name) / max(self.usual.requests, 1)
-        return bool(hits >= _FEWEST_HITS and hits > max(limit, _UNUSUAL * usual) * fresh.requests)
+    def settled(self, limits: Mapping[str, float], days: float) -> Elsewhere:
+        """Return the state after the looks of some days are settled."""
+        new, active = self.waiting, self.waiting.requests > 0
+        if not any(self.unusual(name, limit) for name, limit in limits.items()):
+            return Elsewhere(self.total, self.usual + new, active=active)
+        if self.days + days > _LONGEST_OUTAGE:
+            return Elsewhere(self.total, new, active=active)
+        return Elsewhere(self.total, self.usual, self.days + days, active=active)
+
+    def unusual(self, name: str, limit: float) -> bool:
+        """Tell whether what is new has unusually many errors, or slow requests."""
+        return _more(getattr(self.waiting, name), self.waiting.requests, self.allowed(name, limit))
+
+    def allowed(self, name: str, limit: float) -> float:
+        """Return the largest rate that is not unusual."""
+        hits: int = getattr(self.usual, name)
+        return max(limit, _UNUSUAL * hits / max(self.usual.requests, 1))
 
 
 @dataclass(frozen=True)
@@ -112,6 +129,11 @@ class ServingWatch:
         The evidence that the champion exceeds a limit now.
     errors_since, slow_since
         When this evidence began.
+    without
+        The same evidence without one of several hosts, by ``errors`` or ``slow`` and by host.
+    waiting
+        What is new by host, until it is settled whether it is an outage; `waiting_since` is when this began, and
+        `waiting_looks` how many looks it has lasted.
     """
 
     promotion: str
@@ -122,17 +144,26 @@ class ServingWatch:
     slow: RateDetector = field(default_factory=RateDetector)
     errors_since: str = ""
     slow_since: str = ""
+    without: dict[str, dict[str, RateDetector]] = field(default_factory=dict)
+    waiting: dict[str, Counts] = field(default_factory=dict)
+    waiting_since: str = ""
+    waiting_looks: int = 0
 
     def fault(self, spec: RollbackSpec) -> str | None:
         """Return the limit that the champion exceeds; None if none is proved to be exceeded."""
         if sum(counts.requests for counts in self.own.values()) < spec.min_requests:
             return None
-        found, limit = self.errors, spec.error_rate
-        if limit is not None and _proved(found, limit):
-            return _said(found, f"failed, limit {limit:.2%}", self.errors_since)
-        if spec.p99_ms is not None and _proved(self.slow, _TAIL):
+        if spec.error_rate is not None and self._proved("errors", spec.error_rate):
+            return _said(self.errors, f"failed, limit {spec.error_rate:.2%}", self.errors_since)
+        if spec.p99_ms is not None and self._proved("slow", _TAIL):
             return _said(self.slow, f"took more than {spec.p99_ms:g} ms, limit {_TAIL:.0%}", self.slow_since)
         return None
+
+    def _proved(self, name: str, limit: float) -> bool:
+        """Tell whether a limit is exceeded on all hosts together, and without any one of several."""
+        hosts = self.without.get(name, {})
+        several = hosts.values() if len(hosts) > 1 else ()
+        return all(_proved(found, limit) for found in [getattr(self, name), *several])
 
     def look(
         self,
@@ -144,38 +175,93 @@ class ServingWatch:
     ) -> ServingWatch:
         """Return the state after a look at the reports of all models' processes.
 
+        A rise waits until it is settled: the others had their requests in the same time and are well, or they are not,
+        and then it is an outage and does not count.
+
         Parameters
         ----------
         model
             Name of the watched model.
         """
         own, hosts, totals = _counted(spec, list(reports), model, promotion)
-        by_host: dict[str, Counts] = {}
+        waiting, new = dict(self.waiting), Counts()
         for name, counts in own.items():
             fresh = counts.since(self.own.get(name, Counts()))
-            by_host[hosts[name]] = by_host.get(hosts[name], Counts()) + fresh
-        days = max(now - datetime.fromisoformat(self.at), _SHORTEST) / timedelta(days=1)
-        limits = _limits(spec)
-        changed: dict[str, Any] = {}
-        for name, limit in limits.items():
-            if self._outage(totals, name, limit):
-                continue
-            hits, tries = _without_worst(by_host, name)
-            after = getattr(self, name).after(hits, tries, limit, days)
-            changed |= {name: after}
-            if after.tries <= tries:
-                changed |= {f"{name}_since": self.at}
+            waiting[hosts[name]] = waiting.get(hosts[name], Counts()) + fresh
+            new += fresh
         elsewhere = {
             # At the first look everything is usual.
-            name: self.elsewhere.get(name, Elsewhere(total, total)).look(total, limits, days)
+            name: self.elsewhere.get(name, Elsewhere(total, total)).look(total)
             for name, total in totals.items()
         }
-        return replace(self, at=now.isoformat(), own=own, elsewhere=elsewhere, **changed)
+        seen = replace(
+            self,
+            at=now.isoformat(),
+            own=own,
+            elsewhere=elsewhere,
+            waiting=waiting,
+            waiting_since=self.waiting_since or self.at,
+            waiting_looks=self.waiting_looks + 1,
+        )
+        return seen._settled(_limits(spec), new)
 
-    def _outage(self, totals: Mapping[str, Counts], name: str, limit: float) -> bool:
-        """Tell whether another model, or another version, has unusually many errors at the same time."""
-        known = ((self.elsewhere[other], total) for other, total in totals.items() if other in self.elsewhere)
-        return any(before.unusual(total.since(before.total), name, limit) for before, total in known)
+    def _settled(self, limits: Mapping[str, float], new: Counts) -> ServingWatch:
+        """Count what waited, or leave it out as an outage; nothing changes where that is not known yet.
+
+        What cannot be known counts after an hour, unless the rise has passed by then.
+        """
+        lasted = datetime.fromisoformat(self.at) - datetime.fromisoformat(self.waiting_since)
+        outages = {name for name, limit in limits.items() if self._outage(name, limit)}
+        unknown = {name for name in limits.keys() - outages if not self._well(name, limits[name])}
+        if unknown and lasted < _LONGEST_WAIT:
+            return self
+        outages |= {name for name in unknown if getattr(new, name) <= limits[name] * new.requests}
+        days, changed = max(lasted, _SHORTEST) / timedelta(days=1), dict[str, Any]()
+        total, without = self._fresh, dict(self.without)
+        for name, limit in limits.items():
+            if name in outages:
+                continue
+            before: RateDetector = getattr(self, name)
+            changed[name] = after = before.after(getattr(total, name), total.requests, limit, days)
+            if after.tries <= total.requests:
+                changed[f"{name}_since"] = self.waiting_since
+            known, without[name] = self.without.get(name, {}), {}
+            for host, counts in self.waiting.items():
+                rest, found = total.since(counts), known.get(host, before)
+                without[name][host] = found.after(getattr(rest, name), rest.requests, limit, days)
+        return replace(
+            self,
+            elsewhere={name: other.settled(limits, days) for name, other in self.elsewhere.items()},
+            waiting=dict.fromkeys(self.waiting, Counts()),
+            waiting_since="",
+            waiting_looks=0,
+            without=without,
+            **changed,
+        )
+
+    @property
+    def _fresh(self) -> Counts:
+        return sum(self.waiting.values(), Counts())
+
+    def _outage(self, name: str, limit: float) -> bool:
+        """Tell whether another model, another version, or all of them together have unusually many errors."""
+        others = self.elsewhere.values()
+        hits, requests = self._others(name)
+        allowed = sum(other.waiting.requests * other.allowed(name, limit) for other in others)
+        together = _more(hits, requests, allowed / max(requests, 1))
+        return together or any(other.unusual(name, limit) for other in others)
+
+    def _well(self, name: str, limit: float) -> bool:
+        """Tell whether there is no rise, nobody to compare it with, or proof that the others have not half of it."""
+        rate = getattr(self._fresh, name) / max(self._fresh.requests, 1)
+        hits, requests = self._others(name)
+        if rate <= limit or not (requests or any(other.active for other in self.elsewhere.values())):
+            return True
+        return self.waiting_looks > 1 and float(bdtr(hits, requests, rate / 2)) < _DOUBT
+
+    def _others(self, name: str) -> tuple[int, int]:
+        found = [other.waiting for other in self.elsewhere.values()]
+        return sum(getattr(counts, name) for counts in found), sum(counts.requests for counts in found)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ServingWatch:
@@ -183,12 +269,21 @@ class ServingWatch:
         found = {one.name: data[one.name] for one in fields(cls) if one.name in data}
         found["own"] = {key: Counts(**counts) for key, counts in found["own"].items()}
         found["elsewhere"] = {
-            key: Elsewhere(Counts(**other["total"]), Counts(**other["usual"]), other["days"])
+            key: Elsewhere(
+                Counts(**other["total"]),
+                Counts(**other["usual"]),
+                other["days"],
+                Counts(**other.get("waiting", {})),
+                other.get("active", False),
+            )
             for key, other in found["elsewhere"].items()
         }
-        for name in ("errors", "slow"):
-            detector = found[name]
-            found[name] = RateDetector(tuple(detector["evidence"]), detector["hits"], detector["tries"])
+        found |= {name: _detector(found[name]) for name in ("errors", "slow")}
+        found["without"] = {
+            name: {host: _detector(one) for host, one in hosts.items()}
+            for name, hosts in found.get("without", {}).items()
+        }
+        found["waiting"] = {host: Counts(**counts) for host, counts in found.get("waiting", {}).items()}
         return cls(**found)
 
 
@@ -238,12 +333,13 @@ def _counted(
     return own, hosts, elsewhere
 
 
-def _without_worst(by_host: Mapping[str, Counts], name: str) -> tuple[int, int]:
-    """Return hits and requests; with several hosts without the one with the most hits, which may be the host's fault."""
-    found = [(getattr(counts, name), counts.requests) for counts in by_host.values() if counts.requests]
-    if len(found) > 1:
-        found.remove(max(found))
-    return sum(hits for hits, _ in found), sum(tries for _, tries in found)
+def _detector(data: Mapping[str, Any]) -> RateDetector:
+    return RateDetector(tuple(data["evidence"]), data["hits"], data["tries"])
+
+
+def _more(hits: int, tries: int, rate: float) -> bool:
+    """Tell whether so many hits are more than chance gives at a rate."""
+    return hits >= _FEWEST_HITS and rate < 1 and float(bdtrc(hits - 1, tries, rate)) < _DOUBT
 
 
 def _limits(spec: RollbackSpec) -> dict[str, float]:
