@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,11 @@ from evermodel.alerts.publisher import notifier_destinations, slack_destination
 from evermodel.alerts.queue import MessageQueue
 from evermodel.alerts.teams import Team, teams
 from evermodel.monitoring.drift.verdict import Performance
+from evermodel.monitoring.retrain_history import Request
+from evermodel.monitoring.verdict_history import VerdictHistory
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.tracking import connect, keyed_run, log_json
+from evermodel.spec.window import parse_moment
 from support.registry_shelf import promoted
 from support.slack_limits import block_problems, blocks_width, units
 from support.small_spec import small_spec
@@ -116,6 +120,28 @@ def test_teams_are_owners_with_channels_and_a_name_that_airflow_allows() -> None
     assert first.name != second.name
     assert first.name.startswith("Data_AI_")
     assert Team("data-science", ()).name == "data-science"
+
+
+def test_the_week_of_a_watched_model_is_read_from_its_verdicts(database: str) -> None:
+    watch = {"prediction": "score", "reference": {"start": "2025-10-01", "end": "2025-11-01"}}
+    spec = small_spec(name="foreign", candidates=[], watch=watch)
+    history = VerdictHistory(database, "foreign")
+    for day in (4, 6, 12):
+        history.write(a_verdict(model="foreign", version="7", end=f"2026-01-{day:02}T00:00:00+00:00"))
+    at = "2026-01-06T00:00:00+00:00"
+    opened = Transition("drift-1", "drift", "open", "critical", at, at, "7", cause="a new form")
+    history.add(parse_moment(at), transitions=[asdict(opened)], request=asdict(Request("key", at, "drift")))
+    (team,) = teams([spec])
+    digest = Digest(team, None, parse_moment(END), {}, database)  # type: ignore[arg-type]
+
+    (week,) = digest.read([spec]).models
+
+    assert (week.version, week.promoted, week.windows) == ("7", "2026-01-04T00:00:00+00:00", 2)
+    assert (week.happened, [one.cause for one in week.open]) == ((opened,), ["a new form"])
+    assert [(one.outcome, one.reason) for one in week.retrains] == [("requested", "drift")]
+    assert "version 7, 8 days old, roc_auc 0.712 (baseline 0.751)" in told(week).text
+    (unseen,) = replace(digest, database=f"{database}-new").read([spec]).models
+    assert "foreign: no window evaluated yet" in told(unseen).text
 
 
 def test_the_week_is_read_from_the_registry(tmp_path: Path, mlflow_store: str) -> None:

@@ -198,6 +198,22 @@ def test_what_cannot_be_read_is_named_with_its_place(tmp_path: Path, record: Any
         sagemaker_capture(*DAY, path=path, features=["a", "b", "c", "d"])
 
 
+def test_a_malformed_request_is_skipped_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    good = [captured("1,2", "0.5", name=f"r{place}") for place in range(18)]
+    bad = [captured("1,2", "0.5\n0.6", name="two"), {"captureData": {}}]
+    path = lines(tmp_path / "capture.jsonl", *good[:9], *bad, *good[9:])
+
+    found = sagemaker_capture(*DAY, path=path, features=["a", "b"])
+
+    assert found["request_id"].to_pylist() == [f"r{place}" for place in range(18)]
+    (said,) = caplog.messages
+    assert said.startswith("2 of 20 requests are skipped; the first: ")
+    assert "line 10 cannot be read: ValueError: request two has 1 rows, its response 2" in said
+    lines(tmp_path / "capture.jsonl", *good[:17], *bad)
+    with pytest.raises(SourceError, match="2 of 19 requests"):
+        sagemaker_capture(*DAY, path=path, features=["a", "b"])
+
+
 def test_a_capture_is_the_source_of_a_watched_model(tmp_path: Path, database: str) -> None:
     path = lines(
         tmp_path / "capture.jsonl", captured("69,0.5\n", "0.25"), captured("70,0.5\n", "0.75", name="b")

@@ -24,6 +24,7 @@ from evermodel.monitoring.verdict import MonitoredChampion, judge_day
 from evermodel.monitoring.verdict_history import VerdictHistory
 from evermodel.monitoring.watched_model import watched_model
 from evermodel.pipelines.drift import incident_handler
+from evermodel.reports.overview.overview import Overview
 from evermodel.spec import ModelSpec, load_spec
 from evermodel.spec.window import Window, parse_moment
 from support.foreign_log import ForeignModel, day, foreign_rows
@@ -234,6 +235,18 @@ def test_incidents_and_requests_need_no_registry(model: ForeignModel, tmp_path: 
     assert "cool-down" in newest.facts["answer"]
     assert oldest.severity == "none"
     assert [one.end for one in again.history.until(day(42))] == [oldest.end]
+
+    overview = Overview(lambda: model.settings)
+    overview.update()  # MLflow does not answer
+    (summary,) = overview.store.summaries()
+    assert (summary["watched"], summary["champion"]["version"], summary["severity"]) == (
+        True,
+        "7",
+        "critical",
+    )
+    assert [(one["kind"], one["current"]) for one in summary["incidents"]] == [("drift", "critical")]
+    assert [one[0] for one in summary["strip"]] == [f"{day(number):%Y-%m-%d}" for number in (35, 42, 43)]
+    assert "columns drift" in summary["last"]["reasons"]["drift"]
 
 
 def test_the_history_of_verdicts_in_postgresql(postgres_database: str) -> None:

@@ -3,14 +3,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from evermodel.alerts.incidents.store import Transition
+from evermodel.monitoring.verdict_history import VerdictHistory
 from evermodel.reports.overview.store import StoredModel
 from evermodel.reports.overview.summary import summarise
+from evermodel.reports.overview.watched import keep_watched
+from evermodel.spec.window import parse_moment
 from support.airflow_runs import database
 from support.models_page import EVIL, ModelsPage
+from support.verdicts import a_verdict
 
 HTML = {"Accept": "text/html"}
 
@@ -26,8 +32,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelsPage:
     return ModelsPage(tmp_path / "home")
 
 
-def only(model: str) -> Callable[..., bool]:
-    return lambda *, details=None, **other: details is not None and details.id == f"retrain_{model}"
+def only(model: str, kind: str = "retrain") -> Callable[..., bool]:
+    return lambda *, details=None, **other: details is not None and details.id == f"{kind}_{model}"
 
 
 PATHS = (
@@ -74,6 +80,36 @@ def test_only_models_whose_dag_one_may_read_are_shown(
     assert site.get("/models/churn").status_code == 200
     assert site.get("/models/fraud").status_code == 403
     assert site.get("/dags/drift_fraud").status_code == 403
+
+
+def test_a_watched_model_is_shown_from_its_verdicts_to_who_may_read_its_drift_dag(
+    site: ModelsPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.api_fastapi.app import get_auth_manager
+
+    site.keep("churn")
+    history = VerdictHistory(site.settings.database_url, "foreign")
+    for day in ("02", "03"):
+        history.write(a_verdict(model="foreign", version="7", end=f"2026-03-{day}T00:00:00+00:00"))
+    opened = Transition(
+        "drift-1", "drift", "open", "critical", "2026-03-03", "2026-03-03", "7", "drift", "a new form"
+    )
+    history.add(parse_moment("2026-03-03"), transitions=[asdict(opened)])
+    keep_watched(site.overview.store, site.settings.database_url, ["churn", "foreign"])
+    site.as_user("viewer")
+    monkeypatch.setattr(get_auth_manager(), "is_authorized_dag", only("foreign", "drift"))
+    monkeypatch.setattr(get_auth_manager(), "get_authorized_dag_ids", lambda user: {"drift_foreign"})
+
+    shown = site.get("/", Accept="text/html").text
+    assert re.findall(r'<tr data-name="(\w+)"', shown) == ["foreign"]
+    assert "Nothing to evaluate" not in shown
+    assert "Drift since 2026-03-03" in shown
+    page = site.get("/models/foreign", Accept="text/html").text
+    assert "Trained and served elsewhere." in page
+    assert "a new form" in page
+    assert "/artifacts/" not in page
+    assert 'data-form="retrain_foreign"' not in page
+    assert site.get("/models/churn").status_code == 403
 
 
 def test_who_may_only_look_gets_no_button_that_starts(site: ModelsPage) -> None:

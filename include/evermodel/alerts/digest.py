@@ -1,4 +1,4 @@
-"""A team's week, read from MLflow: incidents, retrains, and current performance."""
+"""A team's week, read from MLflow, of watched models from the database: incidents, retrains, and current performance."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from evermodel.alerts.digest_message import DigestRetrain, ModelWeek, TeamWeek, digest_message
-from evermodel.alerts.incidents.store import incident_history, read_incidents
+from evermodel.alerts.incidents.state import Incident
+from evermodel.alerts.incidents.store import Transition, incident_history, read_incidents
 from evermodel.alerts.message import Message
 from evermodel.alerts.publisher import Publisher, notifier_destinations
 from evermodel.alerts.queue import MessageQueue
@@ -17,6 +18,7 @@ from evermodel.alerts.queued_message import QueuedMessage
 from evermodel.alerts.teams import Team
 from evermodel.alerts.year_audit import year_audit
 from evermodel.monitoring.drift.verdict import Performance
+from evermodel.monitoring.verdict_history import VerdictHistory
 from evermodel.registry.registry import ModelRegistry
 from evermodel.registry.tags import AS_OF, KIND, OUTCOME, REASON, RUN_KEY, VERSION
 from evermodel.registry.tracking import read_json
@@ -28,16 +30,27 @@ if TYPE_CHECKING:
 
 WEEK = timedelta(days=7)
 _MOST_RUNS = 200
+_ENDS = ("resolve", "close")
+_NEWS = ("open", "escalate", *_ENDS)
 
 
 @dataclass(frozen=True)
 class Digest:
-    """Builds a team's digests of the week that ends at a moment."""
+    """Builds a team's digests of the week that ends at a moment.
+
+    Parameters
+    ----------
+    client
+        Not used for watched models.
+    database
+        URL of the database with the verdicts on watched models.
+    """
 
     team: Team
     client: MlflowClient
     end: datetime
     links: dict[str, str]
+    database: str = ""
 
     def queue(self, queue: MessageQueue, now: datetime) -> list[tuple[ModelSpec, Message]]:
         """Queue one message for each channel of the team, and return them with the spec that names the channel."""
@@ -59,6 +72,8 @@ class Digest:
 
     def week_of(self, spec: ModelSpec) -> ModelWeek:
         """Read the week of one model."""
+        if spec.watch is not None:
+            return self._watched_week(spec.name)
         client, name = self.client, spec.name
         found = ModelRegistry(client).read(name)
         if found.champion is None:
@@ -74,12 +89,36 @@ class Digest:
             version=found.champion,
             promoted=promoted.isoformat(),
             windows=sum(self._within(moment) for moment, _ in days),
-            happened=tuple(t for t in happened if t.action in ("open", "escalate", "resolve", "close")),
+            happened=tuple(t for t in happened if t.action in _NEWS),
             open=tuple(state.incident for state in states.values() if state.incident is not None),
             retrains=self._retrains(name),
             performance=self._performance(days),
             year=year.summary(),
             broken=bool(year.broken),
+        )
+
+    def _watched_week(self, model: str) -> ModelWeek:
+        past = VerdictHistory(self.database, model).until(self.end + timedelta(seconds=1))
+        if not past:
+            return ModelWeek(model, watched=True)
+        last = past[0]
+        steps = [Transition(**step) for one in reversed(past) for step in one.facts.get("transitions", ())]
+        news = {step.incident: step for step in steps}.values()
+        still = [step for step in news if step.action not in _ENDS]
+        requests = [one for one in VerdictHistory.requests(past) if self._within(one.as_of)]
+        return ModelWeek(
+            model=model,
+            version=last.version,
+            promoted=min(one.end for one in past if one.version == last.version),
+            windows=sum(self._within(one.end) for one in past),
+            happened=tuple(step for step in steps if step.action in _NEWS and self._within(step.at)),
+            open=tuple(
+                Incident(step.incident, step.opened, step.severity, step.severity, step.at, step.cause)
+                for step in still
+            ),
+            retrains=tuple(DigestRetrain(one.as_of, "requested", reason=one.reason) for one in requests),
+            performance=Performance(**last.facts["performance"]),
+            watched=True,
         )
 
     def _made(self, model: str, version: str) -> datetime:

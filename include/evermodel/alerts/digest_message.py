@@ -48,6 +48,8 @@ class ModelWeek:
         What was promised in twelve months and what came true, in two lines; none before anything is known.
     broken
         Whether the year contradicts a promise.
+    watched
+        Whether the model is trained and served elsewhere.
     """
 
     model: str
@@ -60,6 +62,7 @@ class ModelWeek:
     performance: Performance | None = None
     year: tuple[str, ...] = ()
     broken: bool = False
+    watched: bool = False
 
     @property
     def quiet(self) -> bool:
@@ -138,7 +141,7 @@ def _counted(count: int, name: str) -> str:
 
 def _state(model: ModelWeek, end: str) -> str:
     if model.version is None:
-        return "no champion yet"
+        return "no window evaluated yet" if model.watched else "no champion yet"
     age = (parse_moment(end) - parse_moment(model.promoted)).days
     serving = f"version {model.version}, {age} days old" if age > 0 else f"version {model.version}, new"
     return f"{serving}, {_performance(model.performance)}"

@@ -47,8 +47,6 @@ def teams(specs: Iterable[ModelSpec]) -> list[Team]:
     """Group models by owner, sorted by owner."""
     by_owner: dict[str, list[ModelSpec]] = {}
     for spec in sorted(specs, key=lambda spec: spec.name):
-        if (
-            spec.alerts.digest is not None and spec.watch is None
-        ):  # the digest is of retrains, and reads MLflow
+        if spec.alerts.digest is not None:
             by_owner.setdefault(spec.owner, []).append(spec)
     return [Team(owner, tuple(found)) for owner, found in sorted(by_owner.items())]

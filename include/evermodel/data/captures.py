@@ -1,7 +1,7 @@
 """Readers of logs that serving platforms write, for a source of kind python: requests and responses become rows.
 
 Each gives the columns ``request_id``, ``time``, the features and ``prediction``. A request of several rows gives
-``<id>/0``, ``<id>/1`` and so on.
+``<id>/0``, ``<id>/1`` and so on. Requests that cannot be read are skipped and counted in the log, up to one in ten.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import csv
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _REQUEST, _RESPONSE = "inference.request", "inference.response"
+_MOST_SKIPPED = 0.1  # of the requests: beyond, the log has another format
+_LOG = logging.getLogger(__name__)
 Row = dict[str, Any]
 
 
@@ -42,18 +45,17 @@ def sagemaker_capture(
     Raises
     ------
     SourceError
-        A line is no record of a capture, or a response has another number of rows than its request.
+        More than one request in ten cannot be read: it is no record of a capture, or its response has another number of rows.
     """
 
-    def rows() -> Iterator[Row]:
-        for place, record in _lines(path, start, end):
-            with _reading(place):
-                about, captured = record["eventMetadata"], record["captureData"]
-                name = about.get("inferenceId") or about["eventId"]
-                asked, told = (_captured(captured[side]) for side in ("endpointInput", "endpointOutput"))
-                yield from _rows(place, name, about["inferenceTime"], asked, told, features, answer)
-
-    return _table(rows(), start, end, features)
+    log = _Log()
+    for place, record in _lines(path, start, end, log):
+        with log.reading(place):
+            about, captured = record["eventMetadata"], record["captureData"]
+            name = about.get("inferenceId") or about["eventId"]
+            asked, told = (_captured(captured[side]) for side in ("endpointInput", "endpointOutput"))
+            log.add(_rows(name, about["inferenceTime"], asked, told, features, answer))
+    return _table(log.checked(), start, end, features)
 
 
 def inference_events(
@@ -65,22 +67,21 @@ def inference_events(
     such as one that failed, gives no row.
     """
 
-    def rows() -> Iterator[Row]:
-        waiting: dict[str, tuple[str, Any]] = {}
-        for place, event in _lines(path, start, end):
-            with _reading(place):
-                name, kind, data = event["id"], event["type"], event["data"]
-                data = json.loads(data) if isinstance(data, str) else data
-                if not kind.endswith((_REQUEST, _RESPONSE)):
-                    continue
-                if name not in waiting:  # a response may come before its request
-                    waiting[name] = (event["time"], (kind, data))
-                    continue
-                at, (first, other) = waiting.pop(name)
-                asked, told = (other, data) if first.endswith(_REQUEST) else (data, other)
-                yield from _rows(place, name, min(at, event["time"]), asked, told, features, answer)
-
-    return _table(rows(), start, end, features)
+    log = _Log()
+    waiting: dict[str, tuple[str, Any]] = {}
+    for place, event in _lines(path, start, end, log):
+        with log.reading(place):
+            name, kind, data = event["id"], event["type"], event["data"]
+            data = json.loads(data) if isinstance(data, str) else data
+            if not kind.endswith((_REQUEST, _RESPONSE)):
+                continue
+            if name not in waiting:  # a response may come before its request
+                waiting[name] = (event["time"], (kind, data))
+                continue
+            at, (first, other) = waiting.pop(name)
+            asked, told = (other, data) if first.endswith(_REQUEST) else (data, other)
+            log.add(_rows(name, min(at, event["time"]), asked, told, features, answer))
+    return _table(log.checked(), start, end, features)
 
 
 def inference_table(
@@ -107,33 +108,53 @@ def inference_table(
         filters=[("timestamp_ms", ">=", ends[0]), ("timestamp_ms", "<", ends[1])]
     )
 
-    def rows() -> Iterator[Row]:
-        for record in table.to_pylist():
-            name = record.get("client_request_id") or record["databricks_request_id"]
-            if str(record.get("status_code") or 200) != "200":
-                continue
-            place = f"{without_login(path) if '://' in path else path}: request {name}"
-            with _reading(place):
-                at = (epoch + timedelta(milliseconds=record["timestamp_ms"])).isoformat()
-                asked, told = (json.loads(record[side]) for side in ("request", "response"))
-                yield from _rows(place, name, at, asked, told, features, answer)
-
-    return _table(rows(), start, end, features)
+    log = _Log()
+    for record in table.to_pylist():
+        name = record.get("client_request_id") or record["databricks_request_id"]
+        if str(record.get("status_code") or 200) != "200":
+            continue
+        with log.reading(f"{without_login(path) if '://' in path else path}: request {name}"):
+            at = (epoch + timedelta(milliseconds=record["timestamp_ms"])).isoformat()
+            asked, told = (json.loads(record[side]) for side in ("request", "response"))
+            log.add(_rows(name, at, asked, told, features, answer))
+    return _table(log.checked(), start, end, features)
 
 
-@contextmanager
-def _reading(place: str) -> Iterator[None]:
-    """Name the place of what cannot be read."""
-    try:
-        yield
-    except (KeyError, ValueError, TypeError, IndexError, AttributeError, RecursionError) as error:
-        raise SourceError(
-            f"{place} cannot be read: {type(error).__name__}: {error}",
-            "check that the file is of this format, and `features` and `answer` of the source's arguments",
-        ) from error
+class _Log:
+    """The rows of a log so far; requests that cannot be read are skipped."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.read = 0
+        self.skipped: list[str] = []
+
+    @contextmanager
+    def reading(self, place: str) -> Iterator[None]:
+        """Read one request; one that cannot be read is skipped with its place."""
+        try:
+            yield
+        except (KeyError, ValueError, TypeError, IndexError, AttributeError, RecursionError) as error:
+            self.skipped.append(f"{place} cannot be read: {type(error).__name__}: {error}")
+
+    def add(self, rows: list[Row]) -> None:
+        """Add the rows of a request."""
+        self.rows += rows
+        self.read += 1
+
+    def checked(self) -> list[Row]:
+        """Return the rows; raise `SourceError` if so many requests are skipped that the log has another format."""
+        aside, requests = len(self.skipped), self.read + len(self.skipped)
+        if aside > _MOST_SKIPPED * requests:
+            raise SourceError(
+                f"{self.skipped[0]} ({aside} of {requests} requests)",
+                "check that the file is of this format, and `features` and `answer` of the source's arguments",
+            )
+        if aside:
+            _LOG.warning("%d of %d requests are skipped; the first: %s", aside, requests, self.skipped[0])
+        return self.rows
 
 
-def _lines(path: str, start: datetime, end: datetime) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _lines(path: str, start: datetime, end: datetime, log: _Log) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the objects of files of JSON Lines, each with its place."""
     import fsspec
 
@@ -143,9 +164,11 @@ def _lines(path: str, start: datetime, end: datetime) -> Iterator[tuple[str, Map
             with file as lines:
                 for number, line in enumerate(lines, 1):
                     place = f"{without_login(file.path) if '://' in file.path else file.path}, line {number}"
-                    with _reading(place):
-                        if line.strip():
-                            yield place, json.loads(line)
+                    record = None
+                    with log.reading(place):
+                        record = json.loads(line) if line.strip() else None
+                    if record is not None:
+                        yield place, record
 
 
 def _captured(side: Mapping[str, Any]) -> Any:
@@ -165,25 +188,21 @@ def _number(text: str) -> float | str | None:
 
 
 def _rows(
-    place: str,
-    name: str,
-    at: str,
-    asked: Any,
-    told: Any,
-    features: Sequence[str],
-    answer: str | int | None,
-) -> Iterator[Row]:
-    with _reading(place):
-        moment = datetime.fromisoformat(_microseconds(at))
-        inputs, outputs = list(_inputs(asked, features)), list(_outputs(told))
+    name: str, at: str, asked: Any, told: Any, features: Sequence[str], answer: str | int | None
+) -> list[Row]:
+    moment = datetime.fromisoformat(_microseconds(at))
+    inputs, outputs = list(_inputs(asked, features)), list(_outputs(told))
     if len(inputs) != len(outputs):
-        raise SourceError(
-            f"{place}: request {name} has {len(inputs)} rows, its response {len(outputs)}",
-            "check that the log has whole payloads",
-        )
-    for number, (row, found) in enumerate(zip(inputs, outputs, strict=True)):
-        identity = name if len(inputs) == 1 else f"{name}/{number}"
-        yield {**row, "request_id": identity, "time": moment, "prediction": _answer(found, answer)}
+        raise ValueError(f"request {name} has {len(inputs)} rows, its response {len(outputs)}")
+    return [
+        {
+            **row,
+            "request_id": name if len(inputs) == 1 else f"{name}/{number}",
+            "time": moment,
+            "prediction": _answer(found, answer),
+        }
+        for number, (row, found) in enumerate(zip(inputs, outputs, strict=True))
+    ]
 
 
 def _inputs(payload: Any, features: Sequence[str]) -> Iterator[Row]:
@@ -244,7 +263,7 @@ def _answer(found: Any, answer: str | int | None) -> Any:
     return found
 
 
-def _table(rows: Iterator[Row], start: datetime, end: datetime, features: Sequence[str]) -> pa.Table:
+def _table(rows: Sequence[Row], start: datetime, end: datetime, features: Sequence[str]) -> pa.Table:
     """Return the rows of an interval as columns."""
     import pyarrow as pa
 

@@ -23,10 +23,15 @@ _DETAIL = 160
 
 
 def day_tag(verdict: DriftVerdict) -> dict[str, str]:
-    """Return the tag with a day's facts for the time line: the metric, the problems, the drifted columns."""
+    """Return the tag with a day's facts for the time line."""
+    return {DAY: json.dumps(stamped(day_facts(verdict)), sort_keys=True)}
+
+
+def day_facts(verdict: DriftVerdict) -> dict[str, Any]:
+    """Return a day's facts for the time line: the metric, the problems, the drifted columns."""
     found = verdict.performance
     drifting = sorted(verdict.drifting, key=lambda c: (-RANK[c.severity], -c.effect))
-    facts = {
+    return {
         **{name: getattr(found, name) for name in _PERFORMANCE},
         "window_rows": verdict.window_rows,
         "reasons": {p.kind: p.reason[:_REASON] for p in verdict.problems if p.severity != "none"},
@@ -36,7 +41,6 @@ def day_tag(verdict: DriftVerdict) -> dict[str, str]:
         ],
         "drifting": len(drifting),
     }
-    return {DAY: json.dumps(stamped(facts), sort_keys=True)}
 
 
 def effect_tag(verdict: DriftVerdict) -> dict[str, str]:

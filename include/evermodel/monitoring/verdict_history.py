@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, func, insert, select
 
 from evermodel.core.database.schema import open_database
 from evermodel.core.database.tables import verdicts
@@ -16,6 +16,7 @@ from evermodel.core.formats import loads, stamped
 from evermodel.monitoring.drift.verdict import DriftVerdict
 from evermodel.monitoring.problems import Severity
 from evermodel.monitoring.retrain_history import Request, severities_of
+from evermodel.monitoring.summary_tags import day_facts
 from evermodel.spec.window import parse_moment
 
 _KEPT = ("answer", "request", "transitions")  # what a window keeps when it is evaluated again
@@ -30,8 +31,8 @@ class PastVerdict:
     end
         End of the window, ISO 8601, UTC.
     facts
-        ``severities``, ``drifting`` and ``performance`` of the verdict; ``answer`` and ``request`` of the retrain policy; and
-        ``transitions`` of incidents.
+        ``severities``, ``drifting`` and ``performance`` of the verdict; ``day``, its facts for the time line (missing in
+        verdicts of earlier releases); ``answer`` and ``request`` of the retrain policy; and ``transitions`` of incidents.
     """
 
     end: str
@@ -89,12 +90,20 @@ class VerdictHistory:
                 known[name] = value
             connection.execute(verdicts.update().where(mine).values(content=_text(known)))
 
-    def until(self, as_of: datetime | None = None) -> list[PastVerdict]:
-        """Return the verdicts on windows that end before a moment, the newest first; all of them without one."""
+    def until(self, as_of: datetime | None = None, *, since: datetime | None = None) -> list[PastVerdict]:
+        """Return the verdicts on windows that end before a moment, the newest first; all of them without one.
+
+        Parameters
+        ----------
+        since
+            Windows that end earlier are left out.
+        """
         columns = verdicts.c
         wanted = columns.model == self.model
         if as_of is not None:
             wanted &= columns.window_end < _utc(as_of)
+        if since is not None:
+            wanted &= columns.window_end >= _utc(since)
         query = select(
             columns.window_end, columns.version, columns.severity, columns.reason, columns.content
         ).where(wanted)
@@ -124,11 +133,20 @@ class VerdictHistory:
         )
 
 
+def window_counts(address: str) -> dict[str, tuple[int, str]]:
+    """Return how many windows of each watched model have a verdict, and the end of the last one (ISO 8601, UTC)."""
+    columns = verdicts.c
+    query = select(columns.model, func.count(), func.max(columns.window_end)).group_by(columns.model)
+    with open_database(address).reading() as connection:
+        return {model: (count, last) for model, count, last in connection.execute(query)}
+
+
 def _facts(verdict: DriftVerdict) -> dict[str, Any]:
     return {
         "severities": severities_of(verdict),
         "drifting": list(dict.fromkeys(column.column for column in verdict.drifting)),
         "performance": asdict(verdict.performance),
+        "day": day_facts(verdict),
     }
 
 

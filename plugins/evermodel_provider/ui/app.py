@@ -79,7 +79,7 @@ class Pages:
             )
         self._address()
         found = self.overview.summaries()
-        allowed = rights.readable((summary["name"] for summary in found), user)
+        allowed = rights.readable({one["name"]: bool(one.get("watched")) for one in found}, user)
         shown = [summary for summary in found if summary["name"] in allowed]
         return self._page(request, "list.html", list_view(shown, away=bool(self.overview.state().problem)))
 
@@ -116,7 +116,8 @@ class Pages:
         return _guarded(self.templates.TemplateResponse(request, "refused.html", values, status_code=code))
 
     def _model(self, request: Request, user: Any, name: str, *, tab: bool) -> Response:
-        if not rights.may_see(name, user):
+        watched = bool(self.overview.store.summary(name).get("watched"))
+        if not rights.may_see(name, user, watched=watched):
             raise HTTPException(
                 403, "You have no read access to the DAGs of this model. Ask an administrator for it."
             )

@@ -36,7 +36,7 @@ def model_view(
     return {
         "model": row,
         "name": name,
-        "forms": forms(name, history),
+        "forms": {} if summary.get("watched") else forms(name, history),
         "choices": {dag_id("rollback", name): {"version": rollback_choices(history, row["champion"])}},
         "decisions": decisions[:_MOST_DECISIONS],
         "incidents": list(reversed(history.incidents)),
@@ -52,7 +52,7 @@ def model_view(
         "kinds": [{"name": label, "severity": day_severity(last, kind)} for kind, label in _kinds(history).items()]
         if last
         else [],
-        "links": {
+        "links": {} if summary.get("watched") else {
             "Model in MLflow": f"{mlflow}/#/models/{registered}",
             **({"Drift report of the last day": _artifact(mlflow, last, _REPORT)} if last else {}),
         },
@@ -189,7 +189,7 @@ def _triple(value: object) -> Any:
 
 
 def _artifact(mlflow: str, facts: dict[str, Any], file: str) -> str:
-    return f"{_run(mlflow, facts)}/artifacts/{file}"
+    return f"{_run(mlflow, facts)}/artifacts/{file}" if facts["run"] else ""
 
 
 def _run(mlflow: str, facts: dict[str, Any]) -> str:

@@ -1,9 +1,9 @@
-"""Access to models: a user sees a model if they may read its retrain DAG."""
+"""Access to models: a user sees a model if they may read its retrain DAG, or the drift DAG of a watched one."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 from airflow.api_fastapi.app import get_auth_manager
@@ -13,9 +13,12 @@ from airflow.models.dag import DagModel
 from evermodel.core.dag_ids import dag_id
 
 
-def readable(models: Iterable[str], user: Any) -> set[str]:
-    """Return the models that a user may see."""
-    wanted = {dag_id("retrain", model): model for model in models}
+def readable(models: Mapping[str, bool], user: Any) -> set[str]:
+    """Return the models that a user may see.
+
+    :param models: Whether each is watched, by its name.
+    """
+    wanted = {dag_id("drift" if watched else "retrain", name): name for name, watched in models.items()}
     by_team: dict[str | None, set[str]] = defaultdict(set)
     teams = DagModel.get_dag_id_to_team_name_mapping(list(wanted)) if wanted else {}
     for dag in wanted:
@@ -28,9 +31,9 @@ def readable(models: Iterable[str], user: Any) -> set[str]:
     return {wanted[dag] for dag in allowed}
 
 
-def may_see(model: str, user: Any) -> bool:
+def may_see(model: str, user: Any, *, watched: bool) -> bool:
     """Return whether a user may see a model."""
-    return model in readable([model], user)
+    return model in readable({model: watched}, user)
 
 
 def may_see_any(user: Any) -> bool:

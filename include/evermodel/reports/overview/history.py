@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from evermodel.monitoring.problems import RANK
 from evermodel.reports.overview.store import Store, StoredModel
-from evermodel.reports.overview.summary import plan_in_force, registered, retrains_of, traffic_plan
+from evermodel.reports.overview.summary import (
+    incidents_of,
+    plan_in_force,
+    registered,
+    retrains_of,
+    traffic_plan,
+)
 
 MOST_DAYS, MOST_RETRAINS, MOST_ROLLOUTS = 1000, 300, 300
-_ENDS = ("resolve", "close")
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ def history_of(store: Store, model: str) -> ModelHistory | None:
         days=days,
         retrains=retrains,
         champions=_champions(days),
-        incidents=_incidents(days),
+        incidents=incidents_of(days),
         promotions=promoted,
         rollouts=_rollouts(entry, store.runs(model, "rollout", MOST_ROLLOUTS), promoted),
         plan=plan_in_force(entry),
@@ -69,27 +73,6 @@ def _champions(days: list[dict[str, Any]]) -> list[dict[str, str]]:
             spans.append({"version": day["version"], "start": day["day"], "end": day["day"]})
         spans[-1]["end"] = day["day"]
     return spans
-
-
-def _incidents(days: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Merge the transitions of all days into one entry per incident."""
-    found: dict[str, dict[str, Any]] = {}
-    for day in days:
-        for step in day["transitions"]:
-            if not {"incident", "kind", "action", "severity", "at"} <= set(step):
-                continue
-            known = found.setdefault(
-                step["incident"],
-                {"id": step["incident"], "kind": step["kind"], "severity": step["severity"], "ended": ""},
-            )
-            known.setdefault("opened", str(step.get("opened") or step["at"])[:10])
-            if RANK.get(step["severity"], 0) > RANK.get(known["severity"], 0):
-                known["severity"] = step["severity"]
-            if step["action"] in _ENDS:
-                known["ended"] = step["at"][:10]
-            else:
-                known |= {"reason": step.get("reason", ""), "cause": step.get("cause", "")}
-    return sorted(found.values(), key=lambda incident: incident["opened"])
 
 
 def _promotions(entry: StoredModel, retrains: list[dict[str, Any]]) -> list[dict[str, Any]]:

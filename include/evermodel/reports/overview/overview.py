@@ -21,6 +21,7 @@ from evermodel.reports.overview.shared_state import SharedState
 from evermodel.reports.overview.store import Store
 from evermodel.reports.overview.summary import summarise
 from evermodel.reports.overview.sync import load, refresh
+from evermodel.reports.overview.watched import keep_watched
 
 REFRESH_SECONDS = 15.0
 RELOAD_SECONDS = 3600.0
@@ -132,6 +133,7 @@ class Overview:
                 with shared.turn(every) as mine:
                     if mine:
                         self._read(settings, shared)
+                keep_watched(self.store, settings.database_url, spec_names(settings.models))
         except Exception as error:  # noqa: BLE001 - a thread must not end silently and leave an old page
             self._failed(error)
 

@@ -104,6 +104,14 @@ class Store:
             base.executemany("DELETE FROM runs WHERE model = ?", gone)
             return changed
 
+    def add_models(self, names: Iterable[str]) -> None:
+        """Store models that no registry has."""
+        with self._open() as base:
+            base.executemany(
+                "INSERT OR IGNORE INTO models (name, facts) VALUES (?, ?)",
+                [(name, StoredModel(name, {}, {}).to_json()) for name in names],
+            )
+
     def keep_runs(self, model_of: Mapping[str, str], records: Iterable[Record]) -> set[str]:
         """Store records and return the models that they belong to."""
         rows = [

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from evermodel.reports.overview.store import Store, StoredModel
 
 STRIP_DAYS = 30
+_ENDS = ("resolve", "close")
+_MOST_OPEN_DAYS = 365  # how far back an open incident began
 _DECISION = (
     "day", "as_of", "reason", "verdict", "ship", "forced", "outcome", "version", "candidate", "metric", "value",
     "against", "gain", "gain_low", "gain_high", "rejected_by", "run", "experiment",
@@ -38,10 +40,14 @@ def summarise(store: Store, model: str) -> dict[str, Any]:
     decided = [retrain for retrain in retrains if retrain["verdict"]]
     found, incidents = registered(entry), open_incidents(entry)
     last = _picked(days[-1], _LAST) if days else None
+    watched = bool(days) and bool(days[-1].get("watched"))
+    if watched:
+        incidents = _of_watched(incidents_of(store.runs(model, "drift", _MOST_OPEN_DAYS)))
     return {
         "name": model,
         "registered": bool(entry.created),
-        "champion": _champion(found, decided),
+        "watched": watched,
+        "champion": _watched_version(days) if watched else _champion(found, decided),
         "previous": found.previous,
         "challenger": found.challenger,
         "plan": plan_in_force(entry),
@@ -87,6 +93,27 @@ def open_incidents(entry: StoredModel) -> list[dict[str, Any]]:
     return sorted(found, key=lambda incident: -RANK.get(incident["current"], 0))
 
 
+def incidents_of(days: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Merge the transitions of all days into one entry per incident."""
+    found: dict[str, dict[str, Any]] = {}
+    for day in days:
+        for step in day["transitions"]:
+            if not {"incident", "kind", "action", "severity", "at"} <= set(step):
+                continue
+            known = found.setdefault(
+                step["incident"],
+                {"id": step["incident"], "kind": step["kind"], "severity": step["severity"], "ended": ""},
+            )
+            known.setdefault("opened", str(step.get("opened") or step["at"])[:10])
+            if RANK.get(step["severity"], 0) > RANK.get(known["severity"], 0):
+                known["severity"] = step["severity"]
+            if step["action"] in _ENDS:
+                known["ended"] = step["at"][:10]
+            else:
+                known |= {"reason": step.get("reason", ""), "cause": step.get("cause", "")}
+    return sorted(found.values(), key=lambda incident: incident["opened"])
+
+
 def plan_in_force(entry: StoredModel) -> dict[str, Any] | None:
     """Return the active traffic plan; None if the champion answers all requests."""
     plan = traffic_plan(entry)
@@ -115,6 +142,21 @@ def _champion(found: RegistryEntry, decided: list[dict[str, Any]]) -> dict[str, 
         names = ("as_of", "candidate", "metric", "value", "run", "experiment")
         facts |= _picked(made[-1], names)
     return facts
+
+
+def _watched_version(days: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the version of a watched model, which others put into service."""
+    return {"version": days[-1]["version"], "since": "", "by": "", "reason": "", "kind": "watched"}
+
+
+def _of_watched(incidents: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the open incidents of a watched model, the worst first; their history is in its verdicts."""
+    found = [
+        {"cause": "", "version": "", **one, "current": one["severity"]}
+        for one in incidents
+        if not one["ended"]
+    ]
+    return sorted(found, key=lambda incident: -RANK.get(incident["current"], 0))
 
 
 def _severity(last: Mapping[str, Any] | None) -> Any:

@@ -156,8 +156,8 @@
   place.addEventListener("touchstart", () => { finger = true; }, { capture: true, passive: true });
   function tell(day) {
     const line = document.getElementById("day");
-    const link = Object.assign(document.createElement("a"), { href: day.url, textContent: "Open its drift report" });
-    link.dataset.out = "";
+    const link = day.url ? Object.assign(document.createElement("a"), { href: day.url, textContent: "Open its drift report" }) : "";
+    if (link) link.dataset.out = "";
     line.replaceChildren(`${day.day}: ${number(day.value)} on v${day.version}. ${day.reasons.filter(Boolean).join("; ")} `, link);
     line.hidden = false;
   }
@@ -166,7 +166,7 @@
     const day = days.find((one) => one.day === String(point.x).slice(0, 10));
     if (!day) return;
     const again = tapped === day && Date.now() - at > 500; // the chart may hear of one tap twice
-    if (finger && !again) {
+    if (!day.url || (finger && !again)) {
       if (tapped !== day) at = Date.now();
       tell(tapped = day);
     } else window.evermodel.leave(day.url, false);
