@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections import Counter
@@ -21,6 +20,7 @@ from evermodel.modeling.scoring.request_rows import Inputs, ParsedRows, nearest
 from evermodel.serving.breaker import LogThrottle
 from evermodel.serving.fallback import Answered, Fallbacks, without_values
 from evermodel.serving.fallback_rules import inputs_of
+from evermodel.serving.large_bodies import LargeBodies
 from evermodel.serving.metrics import Metrics, RequestMetrics
 from evermodel.serving.prediction_writer import LoggedRequest, PredictionLog
 from evermodel.serving.protocols.addresses import PredictionTarget
@@ -75,6 +75,7 @@ class PredictionService:
         self._shadows = shadows
         self._access_log = access_log
         self._throttle = LogThrottle()
+        self._large_bodies = LargeBodies()
 
     async def answer(self, prediction: PredictionTarget, scope: Scope, receive: Receive) -> Reply:
         """Answer one request in the form of its protocol; every outcome has a status and is counted."""
@@ -182,7 +183,7 @@ class PredictionService:
         most = spec.serving.max_rows
         if len(body) <= PIECE:
             return codec.parse(body, inputs, most, spec.id_column)
-        return await asyncio.to_thread(codec.parse, body, inputs, most, spec.id_column)
+        return await self._large_bodies.parse(lambda: codec.parse(body, inputs, most, spec.id_column))
 
     def _log_failure(self, name: str, version: str, request_id: str, error: Exception) -> None:
         times = self._throttle.times((name, version, type(error)))

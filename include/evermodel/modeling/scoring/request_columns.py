@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from evermodel.modeling.scoring.request_json import TURN
 from evermodel.modeling.scoring.request_rows import (
     EnoughError,
     Inputs,
@@ -61,6 +62,7 @@ def parse_columns(
 
 
 def _read(name: str, values: Sequence[Any], read: Callable[[Any], Any], problems: Problems) -> Sequence[Any]:
+    TURN.get()()
     try:
         return list(map(read, values))
     except ValueError:

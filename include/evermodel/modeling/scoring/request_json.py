@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from functools import cache
 from typing import Any
 
@@ -20,6 +21,8 @@ _GZIP = b"\x1f\x8b"
 _SEND = 'send {"rows": [{"feature": value, ...}]}'
 # JSON that is parsed at once, not row by row, holds the interpreter for less than 5 ms with so many.
 MOST_MARKS = 50_000
+# Called after each piece of a large body's work, where somebody waits for the interpreter.
+TURN: ContextVar[Callable[[], None]] = ContextVar("TURN", default=lambda: None)
 
 
 class RequestRefusedError(PermanentError):
@@ -67,6 +70,7 @@ def pieces_of(body: bytes, features: int, field: str = "rows") -> Iterator[list[
     while found := _piece(body, place, most):
         rows, end = found
         yield rows
+        TURN.get()()
         place = end
     yield _rows_of(_decode(b'{"%b":[%b' % (field.encode(), body[place:]), most), field)
 
