@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any, Literal
 
-import numpy as np
-
 from evermodel.modeling.scoring.answer_reference import AnswerReference
 from evermodel.modeling.scoring.loaded_version import ServedModel
 from evermodel.modeling.scoring.request_json import RequestRefusedError
 from evermodel.modeling.scoring.request_rows import Row
-from evermodel.stats.conformal import prediction_sets
 
 Detail = Literal["interval", "explain"]
 DETAILS: tuple[Detail, ...] = ("interval", "explain")
@@ -51,6 +48,10 @@ def _unknown(served: ServedModel, asked: str, field: str) -> RequestRefusedError
 
 
 def _intervals(served: ServedModel, rows: Sequence[Row], quantile: float) -> list[dict[str, Any]]:
+    import numpy as np
+
+    from evermodel.stats.conformal import prediction_sets
+
     answers, classes = served.outputs(rows)
     if served.spec.numeric_answers:
         return [{"interval": [value - quantile, value + quantile]} for value in answers[:, 0].tolist()]
@@ -70,6 +71,8 @@ def _explained(served: ServedModel, row: Row, reference: AnswerReference) -> dic
     prediction models and individual predictions with feature contributions, Knowledge and Information Systems 41, 2014),
     exact where features add up, and add up to the answer in any case.
     """
+    import numpy as np
+
     places = [reference.features.index(name) for name in served.inputs.names]
     background = [tuple(kept[place] for place in places) for kept in reference.background]
     count = len(row)

@@ -8,16 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from evermodel.core.errors import ModelFormatError
 from evermodel.core.formats import JsonData, loads, stamped
 from evermodel.modeling.scoring.request_rows import Row
-from evermodel.stats.conformal import conformal_quantile, nonconformity
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
 
     from evermodel.spec import ModelSpec
     from evermodel.stats.metrics import Floats
@@ -56,6 +53,10 @@ def make_reference(
     labels, scores
         As the metrics take them.
     """
+    import numpy as np
+
+    from evermodel.stats.conformal import conformal_quantile, nonconformity
+
     wanted, names = spec.serving, tuple(spec.features.names)
     quantile = None
     if wanted.coverage is not None:

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import numpy as np
-
 from evermodel.core.errors import ModelFormatError
 from evermodel.core.extras import named_extras
 from evermodel.modeling import model_store
@@ -20,6 +18,7 @@ from evermodel.spec.features import FeaturesSpec
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
 
@@ -112,6 +111,7 @@ class ServedModel:
         """Return all that the model answers: rows x 1, or for multiclass rows x classes with the names of these."""
         if self.fast is not None:
             return self.fast.answer(rows), self.fast.classes
+        import numpy as np
         import pandas as pd
 
         columns = [np.array(values, dtype=object) for values in zip(*rows, strict=True)]
@@ -130,6 +130,8 @@ class ServedModel:
         switched
             Rows x features: whether the value is that of ``row``.
         """
+        import numpy as np
+
         if self.fast is not None:
             encoded = self.fast.encoding.rows([row, *background])
             return self.fast.run(np.where(switched, encoded[0], encoded[1:][of]))
