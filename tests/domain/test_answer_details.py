@@ -28,11 +28,13 @@ from evermodel.modeling.scoring.answer_reference import (
 from evermodel.modeling.scoring.loaded_version import ServedModel, make_served, read_served
 from evermodel.modeling.scoring.request_json import RequestRefusedError
 from evermodel.serving.fallback import Answered
-from evermodel.serving.protocols.addresses import Addresses
+from evermodel.serving.protocols.addresses import QUERY, Addresses
 from evermodel.serving.protocols.predict import PREDICT
+from evermodel.serving.routing_table import Traffic
 from evermodel.spec import ModelSpec
 from evermodel.stats.conformal import conformal_quantile, nonconformity, prediction_sets
 from support.flights import World
+from support.serving_edge import running_edge
 from support.small_model import small_rows, small_spec
 
 TREES = "sklearn.ensemble.HistGradientBoosting"
@@ -174,7 +176,7 @@ def test_a_version_that_keeps_nothing_says_what_to_set(asked: Any, field: str) -
 )
 def test_the_address_says_what_is_asked_for(query: bytes, asked: set[str]) -> None:
     for path in ("/predict", "/models/small/predict"):
-        scope = {"type": "http", "method": "POST", "path": path, "query_string": query}
+        scope = {"type": "http", "method": "POST", "path": path, "state": {QUERY: query}}
         target = Addresses("small").prediction(scope)
         assert target is not None
         assert target.asked == asked
@@ -188,6 +190,24 @@ def test_the_answer_has_the_details_beside_each_row() -> None:
     body = PREDICT.answer("small", "r", answered).body
     assert b'"classes":["' in body
     assert body.count(b'"coverage":0.8') == 2
+
+
+def test_a_request_asks_for_details_in_its_address(tmp_path: Path) -> None:
+    served, frame, _ = served_of("binary")
+    rows = [{**row, "id": f"r{n}"} for n, row in enumerate(frame.head(2).to_dict("records"))]
+    with running_edge(tmp_path / "log", coverage=0.8) as (made, client):
+        made.reconcilers["small"].traffic = Traffic(served)
+        made.reconcilers["small"].spec = served.spec
+        plain = client.post("/predict", json={"rows": rows}).json()["predictions"]
+        asked = client.post("/predict?explain=true&interval=true", json={"rows": rows}).json()["predictions"]
+        made.reconcilers["small"].traffic = Traffic(replace(served, reference=None))
+        refused = client.post("/predict?explain=true", json={"rows": rows})
+    assert [set(row) for row in plain] == [{"id", "score"}] * 2
+    for before, row in zip(plain, asked, strict=True):
+        assert set(row) == {"id", "score", "classes", "coverage", "baseline", "attributions"}
+        assert row["score"] == before["score"]
+        assert row["baseline"] + sum(row["attributions"].values()) == pytest.approx(row["score"])
+    assert (refused.status_code, "set `serving.explain`" in refused.json()["detail"]) == (422, True)
 
 
 def test_the_whole_loop(world: World, tmp_path: Path) -> None:

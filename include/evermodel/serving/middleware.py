@@ -8,11 +8,12 @@ import re
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from evermodel.serving.predict import PredictionService
-from evermodel.serving.protocols.addresses import Addresses
+from evermodel.serving.protocols.addresses import QUERY, Addresses
 
 HEADER = "X-Request-ID"
 _ANSWERED = HEADER.lower().encode()
 _TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
+_LONGEST_QUERY = 200
 
 
 class RequestIds:
@@ -28,7 +29,9 @@ class RequestIds:
             return
         request_id = _given(scope) or os.urandom(16).hex()
         scope.setdefault("state", {})["request_id"] = request_id
-        scope["query_string"] = b""  # no address reads it; the framework would parse it
+        if query := scope["query_string"]:
+            scope["state"][QUERY] = query[:_LONGEST_QUERY]
+            scope["query_string"] = b""  # which the framework would parse, however long it is
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections import Counter
@@ -76,6 +77,7 @@ class PredictionService:
         self._access_log = access_log
         self._throttle = LogThrottle()
         self._large_bodies = LargeBodies()
+        self._one_at_a_time = asyncio.Semaphore(1)
 
     async def answer(self, prediction: PredictionTarget, scope: Scope, receive: Receive) -> Reply:
         """Answer one request in the form of its protocol; every outcome has a status and is counted."""
@@ -150,7 +152,9 @@ class PredictionService:
             answered = await self._fallbacks.answer(served, parsed.rows, traffic.stand_in(served))
             outcome.failed = served is not routed or answered.fallback is not None
             if prediction.asked and answered.fallback is None:
-                details = await asyncio.to_thread(details_of, served, parsed.rows, prediction.asked)
+                # Several threads would take the interpreter from the event loop.
+                async with self._one_at_a_time:
+                    details = await asyncio.to_thread(details_of, served, parsed.rows, prediction.asked)
                 answered = answered._replace(details=details)
             return _completed(spec, answered, parsed, request_id)
         if not self._fallbacks.needs_no_version(spec.name):

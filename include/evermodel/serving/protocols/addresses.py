@@ -17,6 +17,7 @@ from evermodel.serving.protocols.predict import PREDICT
 
 OPEN_PATHS = frozenset({"/health", "/ready", "/ping", "/v2/health/live", "/v2/health/ready"})
 ANY_RIGHT = ""
+QUERY = "query"  # in the scope's state: the beginning of the request's query
 _ANY_TOKEN = frozenset({"/v2", "/version", "/invocations"})  # the last tells that it has no model
 _OF_MODEL = re.compile(r"/models/([^/]+)/predict")
 _INFER = re.compile(r"/v2/models/([^/]+)/infer")
@@ -80,7 +81,7 @@ class Addresses:
 
 
 def _asked(scope: Scope) -> frozenset[Detail]:
-    query: bytes = scope.get("query_string", b"")
+    query: bytes = scope.get("state", {}).get(QUERY, b"")
     given = query.split(b"&") if query else ()
     return frozenset(name for name in DETAILS if f"{name}=true".encode() in given)
 
