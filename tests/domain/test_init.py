@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -17,6 +18,7 @@ from evermodel.cli.scaffold.table import Origin
 from evermodel.core.errors import SourceError, SpecError
 from evermodel.spec import load_spec
 from evermodel.spec.window import Window
+from evermodel.stats.metrics import MetricParameters, metrics_by_name
 
 TODAY = datetime(2026, 5, 1, tzinfo=UTC)
 ROWS = 4000
@@ -110,6 +112,32 @@ def test_year_month_and_day_make_a_time(tmp_path: Path) -> None:
     assert "built from the columns year, month, day" in made.text
     assert made.spec.schedule.retrain is not None
     assert made.as_of == datetime(2025, 9, 9, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("values", "metric", "floor", "params"),
+    [
+        ([n % 2 for n in range(ROWS)], "roc_auc", 0.6, {}),
+        ([int(n % 20 == 0) for n in range(ROWS)], "average_precision", 0.075, {}),
+        (["1" if n % 20 else "2" for n in range(ROWS)], "average_precision", 0.075, {}),
+        ([n % 40 for n in range(ROWS)], "poisson_deviance", None, {"loss": "poisson"}),
+        ([10 * 1.01 ** (n % 400) for n in range(ROWS)], "mae", None, {"loss": "absolute_error"}),
+        ([n % 40 - 20.0 for n in range(ROWS)], "rmse", None, {}),
+    ],
+)
+def test_the_metric_follows_from_how_the_label_is_spread(
+    tmp_path: Path, values: list[Any], metric: str, floor: float | None, params: dict[str, str]
+) -> None:
+    spec = draft(tmp_path, orders(target=values), "target").spec
+    assert spec.gate.metric == metric
+    assert spec.candidates[0].params.items() >= params.items()
+    if floor is None:  # what the best constant reaches
+        found = metrics_by_name("regression", MetricParameters())[metric]
+        truth = np.array(values, dtype=np.float64)
+        constant = np.full(len(truth), found.constant(truth, truth))
+        assert spec.gate.floor == pytest.approx(found(truth, constant), rel=1e-3)
+    else:
+        assert spec.gate.floor == pytest.approx(floor, rel=0.01)
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,14 @@ _CANDIDATES: dict[Task, tuple[str, str, str]] = {
     "multiclass": ("HistGradientBoostingClassifier", "LogisticRegression", "C: 0.1, max_iter: 1000"),
     "regression": ("HistGradientBoostingRegressor", "Ridge", "alpha: 1.0"),
 }
+_COUNTS = ("HistGradientBoostingRegressor", "PoissonRegressor", "alpha: 1.0, max_iter: 1000")
+_NAMES = {"LogisticRegression": "logistic", "Ridge": "ridge", "PoissonRegressor": "poisson"}
+_RARE = 0.1  # share of the positive class from which on the area under the ROC curve says little
+_METRICS = {
+    "amount": ("rmse", "what the mean alone reaches"),
+    "count": ("poisson_deviance", "what the mean alone reaches"),
+    "skewed": ("mae", "what the median alone reaches"),
+}
 
 
 @dataclass(frozen=True)
@@ -233,13 +241,15 @@ class _Lines:
         yield ""
 
     def _training(self) -> Iterator[str]:
-        boosting, linear, params = _CANDIDATES[self.roles.label.task]
+        label = self.roles.label
+        boosting, linear, params = _COUNTS if label.kind == "count" else _CANDIDATES[label.task]
+        loss = {"count": ", loss: poisson", "skewed": ", loss: absolute_error"}.get(label.kind, "")
         leaves = 31 if self.spans.rows >= 5000 else 7
         yield "candidates:" + comment("the best on the validation part is compared with the champion")
         yield "  - name: boosted_trees"
         yield f"    estimator: sklearn.ensemble.{boosting}"
-        yield f"    params: {{max_iter: 100, learning_rate: 0.06, max_leaf_nodes: {leaves}}}"
-        yield f"  - name: {'ridge' if linear == 'Ridge' else 'logistic'}"
+        yield f"    params: {{max_iter: 100, learning_rate: 0.06, max_leaf_nodes: {leaves}{loss}}}"
+        yield f"  - name: {_NAMES[linear]}"
         yield f"    estimator: sklearn.linear_model.{linear}"
         yield f"    params: {{{params}}}"
         yield ""
@@ -290,7 +300,14 @@ class _Lines:
 
 def _gate(label: Label) -> Iterator[str]:
     yield "gate:"
-    if label.task == "binary":
+    if label.task == "binary" and label.classes["1"] < _RARE * sum(label.classes.values()):
+        share = label.classes["1"] / sum(label.classes.values())
+        yield "  metric: average_precision" + comment("positives are rare")
+        yield f"  floor: {1.5 * share:.3g}" + comment(f"{share:.3g}, their share, is chance")
+        yield "  margin: 5%" + comment(
+            "of the champion's gain over no skill: a loss that counts as not worse"
+        )
+    elif label.task == "binary":
         yield "  metric: roc_auc"
         yield "  floor: 0.6" + comment("0.5 is chance")
         yield "  margin: 5%" + comment(
@@ -303,10 +320,11 @@ def _gate(label: Label) -> Iterator[str]:
         yield f"  floor: {entropy:.3g}" + comment("what the class shares alone reach")
         yield "  margin: 5%"
     else:
-        yield "  metric: rmse"
-        yield f"  floor: {label.sd:.4g}" + comment("what the mean alone reaches")
+        metric, reached = _METRICS[label.kind]
+        yield f"  metric: {metric}"
+        yield f"  floor: {label.level:.4g}" + comment(reached)
         yield "  margin: 5%" + comment(
-            "of the champion's gain over the mean: a loss that counts as not worse"
+            "of the champion's gain over a constant: a loss that counts as not worse"
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Literal
 
 from evermodel.cli.scaffold.readings import MISSING
 from evermodel.cli.scaffold.table import SourceTable, TableColumn
@@ -13,6 +14,7 @@ from evermodel.data.validation.scan import name, text
 from evermodel.spec.parts import Task
 
 _MOST_CLASSES, _WHOLE_CLASSES = 50, 10
+_LARGEST_COUNT, _SKEWED = 100, 1.5  # means of counts; a mean in medians
 _YES = frozenset(
     [
         "1",
@@ -88,6 +90,9 @@ class Label:
     ----------
     classes
         Rows by class, of the sample.
+    kind, level
+        Of a number: ``amount``, ``count`` (whole, not negative, small) or ``skewed`` (not negative, and a few are large);
+        and what the best constant reaches by the metric of that kind.
     meaning
         What true and false stand for, of two classes.
     """
@@ -97,7 +102,8 @@ class Label:
     expression: str | None
     note: str
     classes: dict[str, int] = field(default_factory=dict)
-    sd: float = 0.0
+    kind: Literal["amount", "count", "skewed"] = "amount"
+    level: float = 0.0
     meaning: str = ""
 
     @property
@@ -140,15 +146,31 @@ def guess_label(table: SourceTable, label: str, positive: str | None = None) -> 
     if len(groups) == 2 or positive is not None:
         return _binary(label, column, groups, positive)
     if column.is_number and (not column.is_whole or column.distinct > _WHOLE_CLASSES):
-        number = f"{name(label)}::DOUBLE"
-        sd = table.scan.row([f"stddev_pop({number}) FILTER (isfinite({number}))"])[0]
-        return Label(label, "regression", None, "", sd=float(sd or 0.0))
+        return _number(table, label, column)
     if column.distinct > _MOST_CLASSES:
         raise SpecError(
             f"the label {label} ({column.type}) has {column.distinct} different values, too many for classes",
             "group them in your own file or view, choose a numeric label, or name one value with --positive",
         )
     return _multiclass(label, column, values)
+
+
+def _number(table: SourceTable, label: str, column: TableColumn) -> Label:
+    value = f"{name(label)}::DOUBLE"
+    known = f"FILTER (isfinite({value}))"
+    asked = [f"{function}({value}) {known}" for function in ("stddev_pop", "min", "avg", "median")]
+    sd, low, mean, median = (float(found or 0.0) for found in table.scan.row(asked))
+    if low >= 0 and column.is_whole and 0 < mean <= _LARGEST_COUNT:
+        deviance = f"CASE WHEN {value} > 0 THEN 2 * {value} * ln({value} / {mean}) ELSE 0 END"
+        level, note = f"avg({deviance}) {known}", "counts, by the look of it: small whole numbers"
+        return Label(label, "regression", None, note, kind="count", level=float(table.scan.row([level])[0]))
+    if low >= 0 and mean > _SKEWED * median > 0:
+        level, note = (
+            f"avg(abs({value} - {median})) {known}",
+            f"a few values are large: the mean is {mean:.4g}, the median {median:.4g}",
+        )
+        return Label(label, "regression", None, note, kind="skewed", level=float(table.scan.row([level])[0]))
+    return Label(label, "regression", None, "", level=sd)
 
 
 def _multiclass(label: str, column: TableColumn, values: dict[str, int]) -> Label:
