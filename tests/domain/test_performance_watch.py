@@ -75,6 +75,50 @@ def test_decay_of_one_slice_is_found_and_named(performance_world: PerformanceWor
     assert severities["colour=red"] == "none"
 
 
+def test_a_search_finds_the_slice_that_nobody_declared(performance_world: PerformanceWorlds) -> None:
+    world = performance_world(performance={"search": True, "margin": 0.05})
+    calm, broken = _rows(1, 4000), _rows(2, 4000, concept=1.0)
+    red = calm.filter(pa.compute.equal(calm["colour"], "red"))
+    rows = pa.concat_tables([red, broken.filter(pa.compute.equal(broken["colour"], "blue"))])
+
+    whole, *slices = stand(world.spec, rows, world.promise())
+
+    bad = [one.name for one in slices if one.severity != "none"]
+    assert "colour=blue" in bad
+    assert not any(name.startswith("colour=red") for name in bad)
+    # Each of the ten candidates has its part of the rate, also those that are no worse and are not measured.
+    assert [one.rate for one in slices] == pytest.approx([0.01 / 2 / 10] * len(slices))
+    assert whole.rate == pytest.approx(0.01 / 2)
+
+
+def test_the_slice_with_most_of_a_loss_is_named(performance_world: PerformanceWorlds) -> None:
+    world = performance_world(performance={"search": True, "margin": 0.02})
+    world.label(world.predict(range(7), concept=1.0))
+
+    problem = evaluate_performance(world.spec, world.lake, AS_OF, world.promise()).problem
+
+    assert problem.severity == "critical"
+    assert problem.cause.startswith("most of the loss: ")
+
+
+def test_a_search_alarms_without_a_decay_at_most_at_the_stated_rate() -> None:
+    from evermodel.monitoring.performance.answers import level
+    from support.small_spec import small_spec
+
+    spec = small_spec(
+        performance={"search": True, "margin": 0.0, "min_rows": 30, "false_alarm_rate": 0.1},
+        gate={"resamples": 200},
+    )
+    alarms = 0
+    for seed in range(30):
+        tested = pa.table({**drawn(600, 20_000 + seed), "predicted": pa.nulls(600, pa.string())})
+        promise = Baseline("1", level(spec, tested, resamples=200), tested)
+        standings = stand(spec, _rows(seed, 600), promise)
+        alarms += any(one.severity != "none" for one in standings)
+
+    assert alarms <= 8  # 3 expected at most; 99.5 % of such counts are at most 8
+
+
 def test_at_the_margin_itself_a_day_alarms_at_most_at_the_stated_rate() -> None:
     """True shortfall = margin, promise and window both samples: the worst case that must still hold the rate."""
     from support.small_spec import small_spec

@@ -151,6 +151,10 @@ class PerformanceSpec(SpecSection):
     false_alarm_rate: float = Field(0.01, gt=0, lt=0.5, description="False-alarm rate per model and day.")
     min_rows: int = Field(100, ge=2, description="Minimum labels for a verdict.")
     slices: tuple[Column, ...] = Field((), description="Features whose values are monitored one by one.")
+    search: bool = Field(
+        False,
+        description="Search all values of categories and quarters of numbers for slices that became worse, within the same false-alarm rate.",
+    )
     estimate: bool = Field(
         True, description="Estimate the metric before labels are known (CBPE); not for regression."
     )

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 _Keep = Callable[["pa.Table"], "pa.Table"]
 ALL_ROWS = "all rows"
+_QUARTILES = (0.25, 0.5, 0.75)
 _MOST_VALUES = 20  # of a slice column, those with the most rows
 _DEFAULT_MARGIN = 0.01
 
@@ -72,7 +74,8 @@ def stand(
     """Compare the metric on matured rows with the baseline, overall and by slice.
 
     Both values are estimates, so both errors count, each with its clusters. The false-alarm rate is shared (Bonferroni,
-    which holds however the tests depend on each other): half of it for all rows, half for the slices together.
+    which holds however the tests depend on each other): half of it for all rows, half for the slices together, those that
+    are searched included. Of these only the ones whose shortfall is beyond the margin are measured: no other can be an alarm.
 
     A shortfall has two explanations without a decay: chance within the windows, and windows that differ more from each
     other than their days do. It must be more than either. The second is a prediction interval by the windows before
@@ -91,15 +94,16 @@ def stand(
     """
     if baseline.level is None or not enough(spec, rows):
         return ()
-    pairs = list(_slices(spec, rows, baseline))
-    rate = spec.performance.false_alarm_rate
+    limits, rate = margins(spec, baseline), spec.performance.false_alarm_rate
+    candidates = list(_candidates(spec, rows, baseline))
+    pairs = [pair for one in candidates if (pair := _leveled(spec, one, limits[0])) is not None]
     found = level(spec, rows, clusters=clusters_in(spec, rows))
     if found is None:
         return ()
-    test = DecayTest(spec, margins(spec, baseline), past, _windows_of(spec, baseline))
-    whole = test.standing(ALL_ROWS, found, baseline.level, rate / 2 if pairs else rate)
+    test = DecayTest(spec, limits, past, _windows_of(spec, baseline))
+    whole = test.standing(ALL_ROWS, found, baseline.level, rate / 2 if candidates else rate)
     return whole, *(
-        test.standing(name, found, promised, rate / 2 / len(pairs), keep)
+        test.standing(name, found, promised, rate / 2 / len(candidates), keep)
         for name, found, promised, keep in pairs
     )
 
@@ -174,22 +178,73 @@ def _windows_of(spec: ModelSpec, baseline: Baseline) -> float:
     return max(1.0, days / (spec.performance.window / timedelta(days=1)))
 
 
-def _slices(spec: ModelSpec, rows: pa.Table, baseline: Baseline) -> Iterator[tuple[str, Level, Level, _Keep]]:
+class _Candidate(NamedTuple):
+    """A slice with enough rows: its name, its rows in the window and in the baseline, and what picks them."""
+
+    name: str
+    here: pa.Table
+    there: pa.Table
+    keep: _Keep
+    searched: bool
+
+
+def _candidates(spec: ModelSpec, rows: pa.Table, baseline: Baseline) -> Iterator[_Candidate]:
+    """Yield the declared slices, then those of a search."""
+    if baseline.rows is None:
+        return
+    declared = spec.performance.slices
+    found = [(one, False) for column in declared for one in _values(column, rows)]
+    if spec.performance.search:
+        others = [name for name in spec.features.categorical if name not in declared]
+        found += [(one, True) for column in others for one in _values(column, rows)]
+        numbers = [name for name in spec.features.numeric if name not in declared]
+        found += [(one, True) for column in numbers for one in _quarters(column, baseline.rows)]
+    for (name, keep), searched in found:
+        here, there = keep(rows), keep(baseline.rows)
+        if enough(spec, here) and enough(spec, there):
+            yield _Candidate(name, here, there, keep, searched)
+
+
+def _leveled(spec: ModelSpec, one: _Candidate, margin: float) -> tuple[str, Level, Level, _Keep] | None:
+    """Return a slice with its levels; None if the metric is undefined, or if a searched one is not worse."""
+    metric = metric_to_watch(spec)
+    if one.searched:
+        values = [metric(*truth_and_scores(spec, rows)) for rows in (one.there, one.here)]
+        if not metric.gain(*values) > margin:
+            return None
+    found, promised = (level(spec, t, clusters=clusters_in(spec, t)) for t in (one.here, one.there))
+    return None if found is None or promised is None else (one.name, found, promised, one.keep)
+
+
+def _values(column: str, rows: pa.Table) -> Iterator[tuple[str, _Keep]]:
+    """Yield the slices of a column's commonest values."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if baseline.rows is None:
+    tally = pc.value_counts(rows[column].cast(pa.string()).drop_null()).to_pylist()
+    for entry in sorted(tally, key=lambda e: (-e["counts"], e["values"]))[:_MOST_VALUES]:
+        yield f"{column}={entry['values']}", partial(_slice_of, column, entry["values"])
+
+
+def _quarters(column: str, rows: pa.Table) -> Iterator[tuple[str, _Keep]]:
+    """Yield the slices between the quartiles that a column has in the baseline."""
+    numbers = np.asarray(rows[column].drop_null(), dtype=np.float64)
+    if not len(numbers):
         return
-    for column in spec.performance.slices:
-        tally = pc.value_counts(rows[column].cast(pa.string()).drop_null()).to_pylist()
-        for entry in sorted(tally, key=lambda e: (-e["counts"], e["values"]))[:_MOST_VALUES]:
-            keep = partial(_slice_of, column, entry["values"])
-            here, there = keep(rows), keep(baseline.rows)
-            if not (enough(spec, here) and enough(spec, there)):
-                continue
-            found, promised = (level(spec, t, clusters=clusters_in(spec, t)) for t in (here, there))
-            if found is not None and promised is not None:
-                yield f"{column}={entry['values']}", found, promised, keep
+    edges = np.unique([-np.inf, *np.quantile(numbers, _QUARTILES), np.inf])
+    for low, high in pairwise(edges.tolist()):
+        name = f"{column}<{high:g}" if math.isinf(low) else f"{column}≥{low:g}"
+        if not (math.isinf(low) or math.isinf(high)):
+            name += f" and <{high:g}"
+        yield name, partial(_range_of, column, low, high)
+
+
+def _range_of(column: str, low: float, high: float, rows: pa.Table) -> pa.Table:
+    import pyarrow.compute as pc
+
+    values = rows[column]
+    inside = pc.and_(pc.greater_equal(values, low), pc.less(values, high))
+    return rows.filter(pc.fill_null(inside, False))
 
 
 def _slice_of(column: str, value: str, rows: pa.Table) -> pa.Table:
@@ -239,6 +294,9 @@ def problem_of(
     cause = ""
     if bad and whole.severity == "none":
         cause = f"one slice: {bad[0].name}" if len(bad) == 1 else f"{len(bad)} slices"
+    elif bad and spec.performance.search:
+        worst = max(bad, key=lambda one: one.rows * one.shortfall)
+        cause = f"most of the loss: {worst.name} ({worst.rows / whole.rows:.0%} of the rows)"
     return Problem("performance", severity, sentence, cause, tuple(details))
 
 

@@ -60,7 +60,8 @@ class PastWindows:
     def _windows(self) -> list[pa.Table]:
         spec, last = self._spec, matured_window(self._spec, self._as_of)
         reach = Window(last.start - WINDOWS * spec.performance.window, last.start)
-        columns = list(dict.fromkeys([*answer_columns(spec), *spec.performance.slices]))
+        searched = spec.features.names if spec.performance.search else ()
+        columns = list(dict.fromkeys([*answer_columns(spec), *spec.performance.slices, *searched]))
         log = deduplicated(read_log(spec, self._lake, reach, columns))
         rows = with_known_labels(spec, self._lake, log, reach, self._as_of)
         return list(spans_of(rows, spec.performance.window, last.start).values())
