@@ -175,6 +175,7 @@ def test_a_calibrated_booster_keeps_its_own_predictor_and_another_estimator_has_
     assert encoded_model(BOOSTED_PIPELINE, frame) is None
 
 
+@settings(deadline=None)  # the first call imports
 @given(
     st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=0, max_size=40),
     st.floats(min_value=1e-9, max_value=1.0),
