@@ -83,6 +83,17 @@ def test_a_week_with_news_tells_them_by_model() -> None:
     ]  # fmt: skip
 
 
+def test_the_digest_says_how_many_of_the_year_s_incidents_may_have_been_false() -> None:
+    message = told(
+        a_week("churn", opened=9, false_expected=3.6), a_week("flights", opened=1, false_expected=0.4)
+    )
+    assert message.text.splitlines()[2] == (
+        "Twelve months: 10 incidents of drift and performance; the stated false-alarm rates lead to at most 4.0 false "
+        "ones (40%)."
+    )
+    assert "Twelve months" not in told(a_week("churn", false_expected=3.6)).text
+
+
 def test_a_model_that_nobody_watched_or_that_has_no_champion_is_not_quiet() -> None:
     message = told(a_week("churn", windows=0, performance=None), ModelWeek("new"))
     assert "no day monitored: check its drift DAG" in message.text

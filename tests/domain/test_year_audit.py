@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from evermodel.alerts.digest_message import ModelWeek
-from evermodel.alerts.year_audit import Promise, YearAudit, year_audit
+from evermodel.alerts.year_audit import Promise, YearAudit, keep_audit, year_audit
 from evermodel.cli import app
 from evermodel.evaluation.next_window import GainPrediction
 from evermodel.monitoring.drift.verdict import Performance, PromotionEffect
@@ -18,6 +18,8 @@ from evermodel.monitoring.retrain_history import tags_of
 from evermodel.monitoring.summary_tags import effect_tag
 from evermodel.registry.tags import GATE_PREDICTION
 from evermodel.registry.tracking import keyed_run
+from evermodel.reports.overview.history import history_of
+from evermodel.reports.overview.store import Store, StoredModel
 from support.registry_shelf import START, Shelf
 from support.small_spec import small_spec
 from support.verdicts import a_problem, a_verdict
@@ -65,7 +67,7 @@ def line(audit: YearAudit, name: str) -> Promise:
     return next(promise for promise in audit.promises if promise.name == name)
 
 
-def test_what_came_true_is_read_from_the_models_own_history(shelf: Shelf) -> None:
+def test_what_came_true_is_read_from_the_models_own_history(shelf: Shelf, tmp_path: Path) -> None:
     spec = small_spec(name=shelf.name)
     good = Performance("roc_auc", 500, 0.75, 0.73, 0.77, 0.75, 0.75, 0.74, 0.76)
     fell = Performance("roc_auc", 500, 0.70, 0.68, 0.72, 0.75, 0.75, 0.74, 0.76)
@@ -87,7 +89,14 @@ def test_what_came_true_is_read_from_the_models_own_history(shelf: Shelf) -> Non
     assert line(audit, "lost to the anchor").realised == "not known"
     assert len(audit.summary()) == 2
     assert "promotions that hurt 1 of 2 (1 proved)" in audit.summary()[0]
-    assert YearAudit.from_json(json.loads(json.dumps(audit.to_json()))) == audit
+    assert (audit.opened, audit.false_expected) == (0, pytest.approx(3 * 0.02))
+    keep_audit(shelf.client, audit)
+    tags = shelf.client.get_registered_model(shelf.name).tags
+    store = Store(tmp_path / "page.sqlite")
+    store.keep_models({shelf.name: StoredModel(shelf.name, {}, tags)})
+    page = history_of(store, shelf.name)
+    assert page is not None
+    assert YearAudit.from_json(page.year) == audit, "the Models page shows the same"
     assert year_audit(spec, shelf.client, END + timedelta(days=400)).windows == 0
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from evermodel.alerts.incidents.store import Transition
 from evermodel.monitoring.verdict_history import VerdictHistory
+from evermodel.registry.tags import YEAR_AUDIT
 from evermodel.reports.overview.store import StoredModel
 from evermodel.reports.overview.summary import summarise
 from evermodel.reports.overview.watched import keep_watched
@@ -394,3 +395,24 @@ def test_before_mlflow_has_answered_a_model_is_not_called_unknown(site: ModelsPa
     assert 'class="skeleton"' in site.get("/", **HTML).text
     site.overview.store.note(problem="no answer", fault="mlflow")
     assert "Nothing is known of this model until MLflow answers." in site.get("/models/churn", **HTML).text
+
+
+def test_what_was_promised_and_came_true_is_on_the_page_after_a_digest(site: ModelsPage) -> None:
+    site.keep("churn")
+    site.as_user("viewer")
+    assert "Promised and came true" not in site.get("/models/churn").text
+    promise = {"name": EVIL, "promised": "95% hold", "realised": "10 of 20 held", "kept": False, "note": EVIL}
+    year = {
+        "start": "2025-03-02T00",
+        "end": "2026-03-02T00",
+        "promotions": 20,
+        "windows": 365,
+        "promises": [promise],
+    }
+    tags = {YEAR_AUDIT: json.dumps({**year, "opened": 7, "false_expected": 7.3})}
+    site.overview.store.keep_models({"churn": StoredModel("churn", {"champion": "1"}, tags, 1)})
+
+    page = site.get("/models/churn").text
+    assert "20 promotions, 365 windows, 7 incidents" in page
+    assert '<td>10 of 20 held</td><td><span class="gate fail">not kept</span></td>' in page
+    assert EVIL not in page

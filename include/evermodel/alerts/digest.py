@@ -16,7 +16,7 @@ from evermodel.alerts.publisher import Publisher, notifier_destinations
 from evermodel.alerts.queue import MessageQueue
 from evermodel.alerts.queued_message import QueuedMessage
 from evermodel.alerts.teams import Team
-from evermodel.alerts.year_audit import year_audit
+from evermodel.alerts.year_audit import keep_audit, year_audit
 from evermodel.monitoring.drift.verdict import Performance
 from evermodel.monitoring.verdict_history import VerdictHistory
 from evermodel.registry.registry import ModelRegistry
@@ -84,6 +84,7 @@ class Digest:
         happened = [t for t in incident_history(client, name, self.end - WEEK) if self._within(t.at)]
         states = read_incidents(client, name).states
         year = year_audit(spec, client, self.end)
+        keep_audit(client, year)
         return ModelWeek(
             model=name,
             version=found.champion,
@@ -95,6 +96,8 @@ class Digest:
             performance=self._performance(days),
             year=year.summary(),
             broken=bool(year.broken),
+            opened=year.opened,
+            false_expected=year.false_expected,
         )
 
     def _watched_week(self, model: str) -> ModelWeek:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from evermodel.alerts.blocks import Block, divider, section
@@ -50,6 +50,8 @@ class ModelWeek:
         Whether the year contradicts a promise.
     watched
         Whether the model is trained and served elsewhere.
+    opened, false_expected
+        Incidents of twelve months, and how many false ones the stated rates lead to at most.
     """
 
     model: str
@@ -63,6 +65,8 @@ class ModelWeek:
     year: tuple[str, ...] = ()
     broken: bool = False
     watched: bool = False
+    opened: int = 0
+    false_expected: float = 0.0
 
     @property
     def quiet(self) -> bool:
@@ -104,7 +108,9 @@ def digest_message(week: TeamWeek, links: Mapping[str, str]) -> Message:
     if quiet:
         shown = [f"{code(model.model, 60)} {words(_state(model, week.end), 120)}" for model in quiet]
         body += [divider(), section(f"*Quiet* ({len(quiet)}): " + "; ".join(shown[:MOST_MODELS]))]
-    plain = [f"{moment(week.start)} until {moment(week.end)}: {summary}"]
+    fleet = _fleet(week.models)
+    body += [section(words(fleet))] if fleet else []
+    plain = [f"{moment(week.start)} until {moment(week.end)}: {summary}", *([fleet] if fleet else [])]
     for model in loud:
         plain.append(f"{model.model}: {_state(model, week.end)}")
         plain += [f"  - {line}" for line in _lines(model)]
@@ -119,6 +125,18 @@ def digest_message(week: TeamWeek, links: Mapping[str, str]) -> Message:
         body=body,
         links=links,
         footer="weekly digest",
+    )
+
+
+def _fleet(models: Sequence[ModelWeek]) -> str:
+    """Return how many of the year's incidents may have been false; empty before there is one."""
+    opened, false = sum(model.opened for model in models), sum(model.false_expected for model in models)
+    if not opened:
+        return ""
+    share = min(1.0, false / opened)
+    return (
+        f"Twelve months: {_counted(opened, 'incident')} of drift and performance; the stated false-alarm rates lead to "
+        f"at most {false:.1f} false ones ({share:.0%})."
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from evermodel.alerts.incidents.store import Transition, incident_history
-from evermodel.core.formats import JsonData
+from evermodel.core.formats import JsonData, stamped
 from evermodel.deployment.serving_watch import RUN_LENGTH
 from evermodel.evaluation.next_window import GainPrediction
 from evermodel.monitoring.drift.verdict import PromotionEffect
@@ -59,7 +60,15 @@ class Promise(JsonData):
 
 @dataclass(frozen=True)
 class YearAudit(JsonData):
-    """The promises of a model, and what came true in the year that ends at a moment."""
+    """The promises of a model, and what came true in the year that ends at a moment.
+
+    Parameters
+    ----------
+    opened
+        Incidents of drift and performance.
+    false_expected
+        So many false ones the stated rates of these two lead to, at most: a window's false alarm may open none.
+    """
 
     model: str
     start: str
@@ -67,6 +76,8 @@ class YearAudit(JsonData):
     promotions: int
     windows: int
     promises: tuple[Promise, ...]
+    opened: int = 0
+    false_expected: float = 0.0
 
     @property
     def broken(self) -> tuple[Promise, ...]:
@@ -107,6 +118,8 @@ def year_audit(spec: ModelSpec, client: MlflowClient, end: datetime) -> YearAudi
         end=end.isoformat(),
         promotions=len(made),
         windows=len(days),
+        opened=sum(line.action == "open" and line.kind in ("drift", "performance") for line in happened),
+        false_expected=(spec.drift.false_alarm_rate + spec.performance.false_alarm_rate) * len(days),
         promises=(
             _gate_intervals(spec, client, made, effects),
             _hurt(spec, made, effects),
@@ -117,6 +130,12 @@ def year_audit(spec: ModelSpec, client: MlflowClient, end: datetime) -> YearAudi
             _estimates(spec, days),
         ),
     )
+
+
+def keep_audit(client: MlflowClient, audit: YearAudit) -> None:
+    """Write an audit where the Models page finds it."""
+    text = json.dumps(stamped(audit.to_json()), sort_keys=True)
+    client.set_registered_model_tag(audit.model, tag.YEAR_AUDIT, text)
 
 
 def in_line(cases: int, rate: float) -> int:

@@ -79,6 +79,7 @@ TRANSFERRED_BY = "evermodel.transferred_by"
 OWNER = "evermodel.environment"
 AUDIT = "evermodel.audit_end"
 TRAFFIC_PLAN = "evermodel.traffic_plan"
+YEAR_AUDIT = "evermodel.year_audit"  # of the last weekly digest
 PROMOTION = "evermodel.promotion."
 SERVING = "evermodel.serving."
 RETRAIN_REQUEST = "evermodel.retrain_request."

@@ -60,6 +60,7 @@ def model_view(
         "chart": chart(history, name, mlflow),
         "days": [{**day, "url": _artifact(mlflow, day, _REPORT)} for day in reversed(history.days)],
         "traffic": traffic_words(summary),
+        "year": history.year,
         "mark": sha256(orjson.dumps((summary, history, row["state"]))).hexdigest()[:16],  # changes with the content
     }  # fmt: skip
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from evermodel.core.errors import NewerFormatError
+from evermodel.monitoring.summary_tags import read_mark
+from evermodel.registry.tags import YEAR_AUDIT
 from evermodel.reports.overview.store import Store, StoredModel
 from evermodel.reports.overview.summary import (
     incidents_of,
@@ -36,6 +39,8 @@ class ModelHistory:
     rollouts
         ``start``, ``end`` (empty: active), ``strategy``, ``state``, ``version``, ``reason``, ``why``, and ``run`` and
         ``experiment`` in MLflow (empty where MLflow has no run of it).
+    year
+        What was promised in twelve months and what came true, as of the last weekly digest (`YearAudit`); empty before one.
     """
 
     days: list[dict[str, Any]]
@@ -45,6 +50,7 @@ class ModelHistory:
     promotions: list[dict[str, Any]]
     rollouts: list[dict[str, Any]]
     plan: dict[str, Any] | None
+    year: dict[str, Any]
 
 
 def history_of(store: Store, model: str) -> ModelHistory | None:
@@ -63,7 +69,15 @@ def history_of(store: Store, model: str) -> ModelHistory | None:
         promotions=promoted,
         rollouts=_rollouts(entry, store.runs(model, "rollout", MOST_ROLLOUTS), promoted),
         plan=plan_in_force(entry),
+        year=_year(entry),
     )
+
+
+def _year(entry: StoredModel) -> dict[str, Any]:
+    try:
+        return read_mark(entry.tags, YEAR_AUDIT)
+    except NewerFormatError:
+        return {}
 
 
 def _champions(days: list[dict[str, Any]]) -> list[dict[str, str]]:
