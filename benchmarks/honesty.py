@@ -186,7 +186,7 @@ class _Past:
     def __init__(self, values: Floats) -> None:
         self.values = values
 
-    def variance(self, keep: object = None) -> SeriesVariance | None:
+    def variance(self, keep: object = None, least: float = 0.0) -> SeriesVariance | None:
         return successive_variance(self.values)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from evermodel.monitoring.drift.by_day import clustered_p_value
 from evermodel.monitoring.drift.reference_and_current import ExactRows
-from support.drift_rows import table
+from support.drift_rows import drift_spec, judge, table
 
 DAYS, WINDOW, PER_DAY = 56, 7, 40
 
@@ -91,3 +91,18 @@ def test_sides_without_days_are_not_compared_by_day_and_far_values_need_no_test(
     near = clustered_p_value(old, _side(np.full(PER_DAY, 1.05), DAYS), "x")
     assert near is not None
     assert near > 0.01
+
+
+def test_the_verdict_counts_days_or_rows_as_the_spec_says() -> None:
+    draw = np.random.default_rng(8)
+    training = table({"x": draw.normal(size=3000)}, np.repeat(np.arange(60), 50))
+    later = np.repeat(np.arange(60, 67), 50)
+    window = table({"x": draw.normal(0.6, 1, 350)}, later).rename_columns(["x", "event_time"])
+
+    (by_day,), (by_row,) = (
+        judge(drift_spec(["x"], window="7d", sections=sections), training, window)
+        for sections in ({}, {"cluster": "row"})
+    )
+
+    assert by_day.severity == by_row.severity != "none"
+    assert by_row.p_value < by_day.p_value < 1e-4

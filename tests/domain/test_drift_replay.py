@@ -53,7 +53,8 @@ def test_what_is_steady_stays_calm_all_year_and_the_season_alarms_against_the_tr
 
     assert [day.rows > 250 for day in found] == [True] * len(ENDS)
     assert {column: _alarms(found, column) for column in STEADY} == {column: [] for column in STEADY}
-    assert {5, 7} <= set(_alarms(found, "temp"))
+    # Two weeks of May are 3.6 times as far from the winter as any of its fortnights: of days that wander, no proof yet.
+    assert _alarms(found, "temp") == [7]
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 from evermodel.monitoring.drift.verdict import ColumnDrift
 from evermodel.monitoring.performance.baseline import Baseline
 from evermodel.monitoring.performance.decay import stand
-from evermodel.monitoring.performance.monitor import evaluate_performance
+from evermodel.monitoring.performance.monitor import evaluate_performance, label_finding
 from evermodel.monitoring.performance.report import PerformanceReport
 from support.performance_log import START, PerformanceWorlds, drawn
 
@@ -245,6 +245,39 @@ def test_slices_are_features_and_no_feature_is_called_label() -> None:
         small_spec(features={"numeric": ["label"]})
 
 
+@pytest.mark.parametrize(("past", "severity"), [(0.5, "none"), (0.0, "critical")])
+def test_a_week_as_bad_as_weeks_have_been_is_no_decay(
+    past: float, severity: str, performance_world: PerformanceWorlds
+) -> None:
+    """The same week alarms where the weeks before were alike, and does not where every other one was as bad."""
+    world = performance_world(performance={"margin": 0.01, "min_rows": 100})
+    weeks = [world.predict(range(7 * w, 7 * w + 7), 300, concept=past * (w % 2 == 1)) for w in range(10)]
+    bad = world.predict(range(70, 77), 300, concept=0.5)
+    world.label(pa.concat_tables([*weeks, bad]))
+
+    for day in (44, 79):  # each keeps the labels of its window and of four before
+        evaluation = evaluate_performance(
+            world.spec, world.lake, START + timedelta(days=day), world.promise(6000)
+        )
+
+    (whole,) = evaluation.report.standings
+    assert (whole.severity, whole.windows, whole.clusters) == (severity, 9, "7 days")
+    assert whole.spread is not None
+    assert (whole.spread > 0.02) == (past > 0)
+    assert "on 2,100 labels of 7 days" in evaluation.problem.reason
+    assert "9 windows before differ by 0.0" in evaluation.problem.reason
+
+
+def test_one_day_alone_is_not_enough_evidence(performance_world: PerformanceWorlds) -> None:
+    world = performance_world(performance={"window": "1d", "margin": 0.01})
+    world.label(world.predict(range(7), 1000, concept=1.0))
+
+    evaluation = evaluate_performance(world.spec, world.lake, AS_OF - timedelta(days=6), world.promise())
+
+    assert (evaluation.problem.known, evaluation.problem.severity) == (False, "none")
+    assert "labels of 1 day, baseline 0.795: not enough evidence for a verdict" in evaluation.problem.reason
+
+
 def test_false_alarms_of_weeks_that_vary_hold_the_rate() -> None:
     """Weekly values vary by .03 beyond their days: 1.0 % or less is stated, the days alone give 17 %."""
     from evermodel.monitoring.performance.answers import Level
@@ -258,7 +291,7 @@ def test_false_alarms_of_weeks_that_vary_hold_the_rate() -> None:
         def __init__(self, values: np.ndarray) -> None:
             self.values = values
 
-        def variance(self, keep: object) -> SeriesVariance | None:
+        def variance(self, keep: object, least: float) -> SeriesVariance | None:
             return successive_variance(self.values)
 
     width = 2.447 * 0.012
@@ -271,3 +304,22 @@ def test_false_alarms_of_weeks_that_vary_hold_the_rate() -> None:
         alarms[0] <= 22
     )  # 15 are stated; a share of 1 % exceeds 22 in 3 % of simulations, and the method has less
     assert alarms[1] > 150
+
+
+@pytest.mark.parametrize(("cluster", "significant"), [("row", True), ("day", False)])
+def test_labels_of_days_that_wander_do_not_drift_by_a_week_that_is_like_other_weeks(
+    cluster: str, significant: bool
+) -> None:
+    from support.small_spec import small_spec
+
+    draw, spec = np.random.default_rng(2), small_spec(cluster=cluster)
+    shares = np.repeat(np.tile([0.35, 0.45], 5)[:9], 7)  # weeks take turns
+    day = np.repeat(np.arange(63), 100)
+    late = (draw.random(6300) < np.append(shares[:56], np.full(7, 0.47))[day]).astype(np.int8)
+    times = pa.array(day * 86_400_000_000).cast(pa.timestamp("us", tz="UTC"))
+    training = pa.table({"late": late[:5600], "at": times[:5600]})
+    window = pa.table({"label": late[5600:], "event_time": times[5600:]})
+
+    found = label_finding(spec, training, window, "training")
+
+    assert (found.drift.p_value < 0.001) == significant

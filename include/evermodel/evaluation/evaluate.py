@@ -114,7 +114,7 @@ def evaluate(
         skill_gate(spec, labels, scores, clusters, own_threshold),
         *calibration_gate(spec, labels, scores),
         *slice_gates(spec, described, labels, scores, theirs, margins[0], clusters, thresholds),
-        *fairness_gates(spec, described, labels, scores),
+        *fairness_gates(spec, described, labels, scores, clusters),
         *behavioral_gates(spec, features, scores, lambda frame: score(spec, challenger, frame, classes)),
         *cost_gates(spec, challenger, features),
         *_fresh_gate(champion_saw),

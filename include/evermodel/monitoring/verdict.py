@@ -54,13 +54,14 @@ class MonitoredChampion:
     answers: pa.Table | None = None
 
     def outcomes(self, spec: ModelSpec) -> ColumnarRows | None:
-        """Return the labels that those of a window are compared with, under the label's own name."""
+        """Return the labels that those of a window are compared with, under the label's own name, with day and cluster."""
         if spec.watch is None:
             return self.training
         rows = self.baseline.rows
-        outcomes: ColumnarRows | None = (
-            None if rows is None else rows.select(["label"]).rename_columns([spec.label.column])
-        )
+        if rows is None:
+            return None
+        kept = [name for name in ("label", spec.time_column, spec.cluster) if name in rows.column_names]
+        outcomes: ColumnarRows = rows.select(kept).rename_columns([spec.label.column, *kept[1:]])
         return outcomes
 
     def references(self, spec: ModelSpec, lake: StoragePath, as_of: datetime) -> References:

@@ -19,6 +19,7 @@ from evermodel.core.dag_ids import dag_id
 from evermodel.core.errors import EvermodelError, SpecError
 from evermodel.core.settings import Settings
 
+_EXTRAS = {"EVERMODEL_SCHEDULES": "off", "EVERMODEL_ENVIRONMENT": "demo"}
 _LEFTOVERS = ("airflow", "mlflow", "lake", "outbox", "dvc-remote", "model-cache", "evidently", "spool")
 
 
@@ -46,7 +47,7 @@ def run_demo(home: Path, project: Path, *, leave: bool) -> bool:
 
     finished = False
     try:
-        with LocalStack(home, project, extras={"EVERMODEL_SCHEDULES": "off"}, models=(MODEL,)) as stack:
+        with LocalStack(home, project, extras=_EXTRAS, models=(MODEL,)) as stack:
             stack.ports.require_free()  # before anything of an earlier run is removed
             say(f"starting in {stack.home}; files of an earlier run are replaced")
             for name in _LEFTOVERS:

@@ -63,7 +63,7 @@ def distribution(spec: ModelSpec, pair: Pair, what: DriftKind) -> DriftTest:
     effect = found.psi, found.low, found.high
     summary = pair.note or found.summary
     test = _test(pair, what, "PSI", effect, found.p_value, summary, band, _index, found.bins)
-    return replace(test, clustered=partial(_clustered, spec, pair.before, pair.now, pair.source))
+    return replace(test, clustered=partial(clustered, spec, pair.before, pair.now, pair.source))
 
 
 def missing(spec: ModelSpec, pair: Pair) -> DriftTest | None:
@@ -160,11 +160,12 @@ def _test(
     return DriftTest(drift, band.critical, rule=rule)
 
 
-def _clustered(spec: ModelSpec, before: ComparedRows, now: ComparedRows, source: str) -> float | None:
-    """Return the larger of the p-values by day and by the spec's cluster."""
-    if spec.cluster in (BY_ROW, BY_DAY):
+def clustered(spec: ModelSpec, before: ComparedRows, now: ComparedRows, source: str) -> float | None:
+    """Return the larger of a column's p-values by day and by the spec's cluster; None where rows are the draws."""
+    if spec.cluster == BY_ROW:
         return None
-    found = [clustered_p_value(before, now, source, cluster) for cluster in ("", spec.cluster)]
+    wanted = [""] if spec.cluster == BY_DAY else ["", spec.cluster]
+    found = [clustered_p_value(before, now, source, cluster) for cluster in wanted]
     return max((p for p in found if p is not None), default=None)
 
 

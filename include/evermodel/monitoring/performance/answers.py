@@ -14,6 +14,7 @@ from evermodel.data.dtypes import with_label
 from evermodel.data.sources import read_labels
 from evermodel.modeling import tasks
 from evermodel.modeling.tasks import distinct_labels, encode, labels_in, metric_of
+from evermodel.monitoring.drift.columns import days_of
 from evermodel.spec import ModelSpec
 from evermodel.spec.parts import BY_DAY, BY_ROW
 from evermodel.spec.window import Window
@@ -162,10 +163,14 @@ def _wider(together: float, alone: float, narrower: float) -> float:
 def clusters_in(spec: ModelSpec, rows: pa.Table) -> Clusters | None:
     """Return which joined rows, or test rows, belong together, as the spec says; None if each counts alone.
 
-    With `cluster: day`, and in a table without the feature, rows count one by one.
+    A table without times, or without the feature, counts row by row.
     """
+    if spec.cluster == BY_DAY:
+        for name in ("event_time", spec.time_column):
+            if name in rows.column_names:
+                return Clusters.of(days_of(rows[name]), "days")
     if spec.cluster in (BY_ROW, BY_DAY) or spec.cluster not in rows.column_names:
-        return None  # a week of test rows knows too little of how days differ
+        return None
     return Clusters.of(np.asarray(rows[spec.cluster]).astype(str), f"values of {spec.cluster}")
 
 

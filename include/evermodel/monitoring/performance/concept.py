@@ -28,7 +28,6 @@ _GROUPS = 5  # of the score
 _CATEGORIES = 8
 _LEAST_ROWS = 300
 _MOST_ROWS = 50_000
-_LEAST_DAYS = 4  # of both sides together beyond two, to tell how much days differ
 LEAST_FREEDOM = 1.0  # below, nothing says how much days differ
 _MEASURE = "change of residual (standard deviations)"
 
@@ -176,9 +175,6 @@ class _Regression:
         if spec.time_column in before.column_names and "event_time" in now.column_names:
             days = np.concatenate([days_of(before[spec.time_column]), days_of(now["event_time"])])
             ratio, series = self._between(days)
-            if spec.cluster == BY_DAY:
-                count = sum(map(len, series)) - 2
-                return (max(excess, ratio), float(count)) if count >= _LEAST_DAYS else (excess, freedom)
             serial = serial_effect(*series)
             excess, freedom = max(excess, ratio * serial.inflation), serial.freedom
         if spec.cluster != BY_DAY:

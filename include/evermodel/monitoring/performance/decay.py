@@ -25,7 +25,7 @@ from evermodel.monitoring.performance.answers import (
 )
 from evermodel.monitoring.performance.baseline import Baseline
 from evermodel.monitoring.performance.label_join import LabelJoin, versions_of
-from evermodel.monitoring.performance.past_windows import PastWindows
+from evermodel.monitoring.performance.past_windows import FEWEST_FREEDOM, LEAST_FREEDOM, PastWindows
 from evermodel.monitoring.performance.report import MetricStanding
 from evermodel.monitoring.problems import Problem, worst_of
 from evermodel.spec import ModelSpec
@@ -137,7 +137,7 @@ class DecayTest:
         chances = [0.0 if few else _chance(one, error, freedom) for one in beyond]
         varied = None
         if self.past is not None and beyond[0] > 0 and chances[0] <= rate:
-            varied = self.past.variance(keep)
+            varied = self.past.variance(keep, FEWEST_FREEDOM if few else LEAST_FREEDOM)
         if varied is not None:
             spread = math.sqrt(varied.variance * (1 + 1 / self.baseline_windows))
             by_windows = [_chance(one, spread, varied.freedom) for one in beyond]

@@ -15,7 +15,8 @@ from evermodel.core.storage import StoragePath
 from evermodel.data.prediction_log import read_log
 from evermodel.monitoring.drift.compare import compare
 from evermodel.monitoring.drift.family import DriftTest, refused
-from evermodel.monitoring.drift.reference_and_current import ColumnarRows
+from evermodel.monitoring.drift.reference_and_current import ColumnarRows, ExactRows
+from evermodel.monitoring.drift.tests_by_kind import clustered
 from evermodel.monitoring.drift.verdict import ColumnDrift, Performance
 from evermodel.monitoring.performance.answers import (
     Level,
@@ -269,7 +270,7 @@ def _report(
 def _period(
     spec: ModelSpec, start: datetime, rows: pa.Table, business: dict[datetime, dict[str, float | None]]
 ) -> Period:
-    found = level(spec, rows, resamples=_TIMELINE_RESAMPLES)
+    found = level(spec, rows, resamples=_TIMELINE_RESAMPLES, clusters=clusters_in(spec, rows))
     day, own = f"{start:%Y-%m-%d}", business.get(start, {})
     if found is None:
         return Period(day, rows.num_rows, business=own)
@@ -311,6 +312,9 @@ def label_finding(spec: ModelSpec, training: ColumnarRows, rows: pa.Table, words
     found = compare(old, new)
     watch = spec.drift.by_column.get(name)
     band = watch.psi if watch and watch.psi else spec.drift.psi
+    p_value = found.p_value
+    if p_value <= spec.drift.false_alarm_rate:
+        p_value = max(p_value, _label_by_day(spec, training, rows) or 0.0)
     drift = ColumnDrift(
         column=name,
         kind=kind,
@@ -320,12 +324,28 @@ def label_finding(spec: ModelSpec, training: ColumnarRows, rows: pa.Table, words
         low=found.low,
         high=found.high,
         threshold=band.warning,
-        p_value=found.p_value,
+        p_value=p_value,
         reference=words,
         summary=found.summary,
         bins=found.bins,
     )
     return DriftTest(drift, band.critical)
+
+
+def _label_by_day(spec: ModelSpec, training: ColumnarRows, rows: pa.Table) -> float | None:
+    """Return the p-value of the labels with days, and the spec's clusters, as draws; None where they are unknown."""
+    import pyarrow as pa
+
+    sides = []
+    for table, label, moment in (
+        (training, spec.label.column, spec.time_column),
+        (rows, "label", "event_time"),
+    ):
+        names = {"label": label, "event_time": moment, spec.cluster: spec.cluster}
+        known = {own: table[name] for own, name in names.items() if name in table.column_names}
+        numeric = frozenset(["label"] if spec.task == "regression" else [])
+        sides.append(ExactRows(pa.table(known), numeric, "event_time", spec.seed))
+    return clustered(spec, *sides, "label")
 
 
 def _sample(spec: ModelSpec, labels: pa.ChunkedArray[Any]) -> Sample:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 WINDOWS = 12
 LEAST_FREEDOM = 5.0  # below, with fewer than nine windows, the verdict rests on the window alone
+FEWEST_FREEDOM = 2.0  # below, with fewer than four windows, nothing stands in for days that are too few
 
 
 class PastWindows:
@@ -40,13 +41,17 @@ class PastWindows:
     def __init__(self, spec: ModelSpec, lake: StoragePath, as_of: datetime) -> None:
         self._spec, self._lake, self._as_of = spec, lake, as_of
 
-    def variance(self, keep: Callable[[pa.Table], pa.Table] | None = None) -> SeriesVariance | None:
+    def variance(
+        self, keep: Callable[[pa.Table], pa.Table] | None = None, least: float = LEAST_FREEDOM
+    ) -> SeriesVariance | None:
         """Return the variance of the metric from window to window; None with too few windows.
 
         Parameters
         ----------
         keep
             Picks the rows of a slice.
+        least
+            Degrees of freedom that the windows must have.
         """
         spec, metric, values = self._spec, metric_to_watch(self._spec), []
         for rows in self._windows:
@@ -54,7 +59,7 @@ class PastWindows:
             if enough(spec, chosen):
                 values.append(metric(*truth_and_scores(spec, chosen)))
         found = successive_variance(value for value in values if np.isfinite(value))
-        return None if found is None or found.freedom < LEAST_FREEDOM else found
+        return None if found is None or found.freedom < least else found
 
     @cached_property
     def _windows(self) -> list[pa.Table]:
