@@ -84,7 +84,7 @@ def test_a_shifted_window_alerts_once_and_asks_for_one_retrain(watched: World) -
     from evermodel_provider.operators.ask import AskForRetrainOperator
 
     shift(watched)
-    watched.change(retrain={"when": "critical", "cooldown": "3d"}, alerts={"remind": "3d"})
+    watched.change(cluster="row", retrain={"when": "critical", "cooldown": "3d"}, alerts={"remind": "3d"})
 
     done = run(parse(watched, "drift"), DAY)
 

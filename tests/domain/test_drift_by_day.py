@@ -101,8 +101,9 @@ def test_the_verdict_counts_days_or_rows_as_the_spec_says() -> None:
 
     (by_day,), (by_row,) = (
         judge(drift_spec(["x"], window="7d", sections=sections), training, window)
-        for sections in ({}, {"cluster": "row"})
+        for sections in ({"cluster": "day"}, {})
     )
 
-    assert by_day.severity == by_row.severity != "none"
+    assert (by_day.severity, by_row.severity) == ("warning", "critical")  # a rule warns at most
+    assert by_day.by_rule
     assert by_row.p_value < by_day.p_value < 1e-4

@@ -43,6 +43,13 @@ def test_with_rare_categories_the_omnibus_test_agrees_with_rows_dealt_at_random(
         assert (p_values <= level).mean() == pytest.approx(level, rel=error)
 
 
+@pytest.mark.parametrize("rows", [(56_000, 7_000), (3_000, 3_000)])
+def test_values_that_all_occur_once_say_nothing(rows: tuple[int, int]) -> None:
+    alone = _table([*[1.0] * rows[0], *[0.0] * rows[1]], [*[0.0] * rows[0], *[1.0] * rows[1]])
+
+    assert [alone.omnibus(), alone.largest_cell(), alone.trend(np.log(alone.totals))] == [1.0, 1.0, 1.0]
+
+
 def test_the_average_over_all_ways_to_deal_is_exact() -> None:
     table = _table([8, 3, 0], [1, 1, 2])
     found = table.average(lambda before, now: now**2 + 0 * before)

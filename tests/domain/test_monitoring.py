@@ -117,7 +117,7 @@ def test_the_verdict_tells_performance_on_matured_labels_beside_what_was_promise
     assert verdict.performance.value == pytest.approx(roc_auc_score(joined["late"], joined["score"]))
 
 
-def test_a_drifted_window_is_critical_and_its_report_shows_our_numbers_and_verdict(
+def test_a_drifted_window_warns_before_a_history_exists_and_its_report_shows_our_numbers_and_verdict(
     watched: World, tmp_path: Path
 ) -> None:
     rows = 300
@@ -131,9 +131,9 @@ def test_a_drifted_window_is_critical_and_its_report_shows_our_numbers_and_verdi
 
     found = {c.column: c for c in verdict.columns if c.what == "feature"}
     missing = {c.column: c for c in verdict.columns if c.what == "missing"}
-    assert verdict.severity == found["temp"].severity == "critical"
+    assert verdict.severity == found["temp"].severity == "warning"
     assert found["temp"].summary.startswith("median ")
-    assert missing["seats"].severity == "critical"
+    assert missing["seats"].severity == "warning"
     assert missing["seats"].summary.endswith("→ 100.0%")
     assert verdict.quality == ("seats: 100% missing, at most 50% allowed",)
     assert "temp" in verdict.reason

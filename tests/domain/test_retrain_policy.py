@@ -106,6 +106,19 @@ def test_slow_serving_never_asks() -> None:
     assert _wish(_verdict("none", problems=(slow,))).wanted is None
 
 
+@pytest.mark.parametrize(("cluster", "wanted"), [("day", None), ("row", True)])
+def test_drift_that_a_rule_judged_asks_only_where_rows_are_the_draws(
+    cluster: str, wanted: bool | None
+) -> None:
+    column = a_column(column="age", severity="warning", basis="a rule: what stretches of the reference show")
+    spec = small_spec(retrain={"when": "warning"}, cluster=cluster)
+
+    wish = recommend_retrain(spec, a_verdict(start=_ago(7), columns=(column,)), NOW, Past())
+
+    assert wish.wanted is wanted
+    assert ("judged by a rule until quiet windows" in wish.note) == (wanted is None)
+
+
 def test_what_could_not_be_judged_does_not_ask() -> None:
     few = a_problem(severity="critical", known=False)
     assert _wish(_verdict(problems=(few,))).wanted is None

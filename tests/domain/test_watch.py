@@ -60,7 +60,7 @@ def test_verdicts_from_a_foreign_log_equal_those_from_our_own_to_the_last_digit(
     past = rows.filter(pc.less(rows["asked_at"], day(28)))
     ours = small_spec(
         name="ours", source={"path": str(model.log)}, time_column="asked_at", id_column="request",
-        label=model.spec_data["label"], **{k: model.spec_data[k] for k in ("drift", "performance")},
+        label=model.spec_data["label"], **{k: model.spec_data[k] for k in ("drift", "performance", "cluster")},
     )  # fmt: skip
     lake = model.folder / "our-lake"
     for number in range(60):

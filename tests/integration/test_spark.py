@@ -232,7 +232,7 @@ def test_a_verdict_counted_by_spark_is_the_one_of_this_process(session: Any, tmp
     reach = Window(start, start + timedelta(days=50))
     local = load_spec(str(tmp_path / "bench.yaml"))
     few = {"columns": ("n0", "c4")}  # a column is several jobs
-    local = local.model_copy(update={"drift": local.drift.model_copy(update=few)})
+    local = local.model_copy(update={"cluster": "row", "drift": local.drift.model_copy(update=few)})
     on_spark = local.model_copy(update={"drift": local.drift.model_copy(update={"engine": "spark"})})
     found, nulls = [], []
     for spec in (local, on_spark):

@@ -59,6 +59,7 @@ def spec_of(file: Path, **sections: Any) -> ModelSpec:
         ],
         "validation": {"min_rows": 100},
         "gate": {"margin": 0.02, "resamples": 200},
+        "cluster": "row",
         "drift": {"min_rows": 50},
         "performance": {"min_rows": 50},
     }

@@ -24,7 +24,8 @@ RATE = 0.05
 
 
 def drift_spec(numeric: list[str], categorical: list[str] | None = None, **drift: Any) -> ModelSpec:
-    sections = drift.pop("sections", {})
+    """Return a spec whose rows are the draws, as they are drawn; ``sections`` may say otherwise."""
+    sections = {"cluster": "row", **drift.pop("sections", {})}
     return small_spec(
         features={"numeric": numeric, "categorical": categorical or []},
         drift={"false_alarm_rate": RATE, "min_rows": 1, **drift},

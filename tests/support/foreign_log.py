@@ -69,6 +69,7 @@ class ForeignModel:
                 "version": "release",
                 "reference": {"start": f"{day(0):%Y-%m-%d}", "end": f"{day(28):%Y-%m-%d}"},
             },
+            "cluster": "row",
             "drift": {"min_rows": 50},
             "performance": {"min_rows": 50},
             **self.spec_data,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from evermodel.monitoring.retrain_history import (
 )
 from evermodel.registry.tags import AS_OF
 from evermodel.spec import ModelSpec
-from evermodel.spec.parts import format_span
+from evermodel.spec.parts import BY_ROW, format_span
 from evermodel.spec.window import file_stamp, parse_moment, whole_day
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def current_recommendation(
     spec: ModelSpec, verdict: DriftVerdict, as_of: datetime, client: MlflowClient
 ) -> RetrainRecommendation:
     """Apply the policy to the history in MLflow."""
-    if calling(spec, severities_of(verdict)) == "none":
+    if calling(spec, _proven(spec, verdict)) == "none":
         return recommend_retrain(spec, verdict, as_of, Past())  # most days need no history
     version = client.get_model_version(spec.name, verdict.version)
     past = Past(
@@ -127,16 +127,27 @@ def _refused(reason: str) -> RetrainRecommendation:
     return RetrainRecommendation(False, f"no retrain: {reason}")
 
 
+def _proven(spec: ModelSpec, verdict: DriftVerdict) -> dict[str, Severity]:
+    """Return the severity of each kind, without drift that a rule judged where days are the draws: it asks for no retrain."""
+    if spec.cluster == BY_ROW:
+        return severities_of(verdict)
+    return severities_of(replace(verdict, columns=tuple(c for c in verdict.columns if not c.by_rule)))
+
+
 def _asks(spec: ModelSpec, severities: Mapping[str, Severity]) -> bool:
     return RANK[calling(spec, severities)] >= RANK[spec.retrain.when]
 
 
 def _bad_enough(spec: ModelSpec, verdict: DriftVerdict) -> RetrainRecommendation | None:
-    when, found = spec.retrain.when, severities_of(verdict)
+    when, found = spec.retrain.when, _proven(spec, verdict)
     if when == "never":
         return _no("the policy is never")
     if _asks(spec, found):
         return None
+    if _asks(spec, severities_of(verdict)):
+        return _no(
+            "the drift is judged by a rule until quiet windows have shown what is normal for the model"
+        )
     silent = [k for k, s in found.items() if RANK[s] >= RANK[when] and getattr(spec.respond, k) != "auto"]
     if silent and silent != ["quality"]:
         said = ", ".join(f"{kind} is {getattr(spec.respond, kind)}" for kind in silent)
@@ -191,7 +202,7 @@ def _bad_windows(
     spec: ModelSpec, verdict: DriftVerdict, windows: Sequence[Mapping[str, Severity]]
 ) -> tuple[int, int]:
     """Return the number of windows that are severe enough, and of all windows, this one included."""
-    seen = [severities_of(verdict), *windows][: spec.retrain.windows.of]
+    seen = [_proven(spec, verdict), *windows][: spec.retrain.windows.of]
     return sum(_asks(spec, window) for window in seen), len(seen)
 
 
@@ -206,7 +217,7 @@ def _windows_said(spec: ModelSpec, bad: int, seen: int) -> str:
 
 def _reason(spec: ModelSpec, verdict: DriftVerdict, windows: Sequence[Mapping[str, Severity]]) -> str:
     """Return start and reason, as the retrain shows them."""
-    found = severities_of(verdict)
+    found = _proven(spec, verdict)
     kinds = [kind for kind in found if _asks(spec, {kind: found[kind]})]
     reasons = [
         f"{problem.kind} since {verdict.start[:10]}: {problem.reason}"

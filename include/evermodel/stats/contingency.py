@@ -14,6 +14,7 @@ from scipy.special import erfc, gammaincc, gammaln, xlogy
 
 Array = NDArray[np.float64]
 _POINTS = 49
+_SAME = 1e-9
 
 
 @dataclass(frozen=True)
@@ -118,8 +119,10 @@ class Contingency:
         second = weights * rest**2
         variance = float(many @ (second.sum(axis=1) / (1 - shares)))
         third = float(many @ ((second * rest).sum(axis=1) / (1 - shares) ** 2))
-        observed = float(_deviance(self.totals, self.now, share).sum())
-        return gamma_tail(observed, float(many @ means), variance, third)
+        observed, mean = float(_deviance(self.totals, self.now, share).sum()), float(many @ means)
+        if variance <= _SAME * mean:  # as of values that all occur once: what differs is rounding
+            return 1.0
+        return gamma_tail(observed, mean, variance, third)
 
     def one_cell(self, cell: int = 0) -> float:
         """Return the two-sided p-value of one cell against all others."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -13,8 +14,9 @@ from evermodel.monitoring.drift.profiles import answers
 from evermodel.monitoring.drift.reference_and_current import ColumnarRows, ExactRows
 from evermodel.monitoring.drift.references import References
 from evermodel.monitoring.drift.rows import LogRows, ParquetRows
-from evermodel.monitoring.drift.verdict import ColumnDrift
+from evermodel.monitoring.drift.verdict import RULE, ColumnDrift
 from evermodel.spec import ModelSpec
+from evermodel.spec.parts import BY_ROW
 
 MOST_QUIET_PAIRS = 5  # reported pairs without a change of correlation
 
@@ -32,7 +34,7 @@ def judge_window(
     A test alarms when three things hold: it is significant at the spec's false-alarm rate, which all tests of the day
     share; its effect reaches a band of the spec; and the effect is larger than what is normal, as learnt from the
     model's quiet history or, before there is enough of it, than between stretches of the reference itself. Until then
-    significance also counts days and clusters as draws.
+    significance also counts days and clusters as draws, and a finding is a warning at most (`cluster: row` has neither).
 
     Parameters
     ----------
@@ -59,7 +61,9 @@ def judge_window(
         findings = [_unjudged(one if one.rule is None else _limited(one, 0.0), why) for one in found]
     else:
         total = sum(one.weight for one in found if one.decided is None) or 1.0  # none is left to test
-        findings = [_above_normal(one, rate * one.weight / total, history) for one in found]
+        findings = [
+            _above_normal(one, rate * one.weight / total, history, spec.cluster == BY_ROW) for one in found
+        ]
     return _without_quiet_pairs(judge_family(findings, rate))
 
 
@@ -74,8 +78,8 @@ def _side(spec: ModelSpec, log: LogRows) -> ExactRows:
     return ExactRows(log, numeric, "event_time", spec.seed)
 
 
-def _above_normal(test: DriftTest, rate: float, history: QuietHistory | None) -> DriftTest:
-    """Raise the bands of a test to what is normal for the model."""
+def _above_normal(test: DriftTest, rate: float, history: QuietHistory | None, rows_alone: bool) -> DriftTest:
+    """Raise the bands of a test to what is normal for the model; a rule warns at most where days are the draws."""
     if test.rule is None:
         return test
     limit = history.limit(test.key, test.power, rate) if history else None
@@ -83,8 +87,8 @@ def _above_normal(test: DriftTest, rate: float, history: QuietHistory | None) ->
     # The rule is slow, so it is computed only if it decides.
     if not (limit and limit.sure) and test.drift.effect >= max(test.drift.threshold, calm):
         calm = max(calm, test.rule())
-        basis = basis or "a rule: what stretches of the reference show"
-        test = _by_clusters(test)
+        basis = basis or f"{RULE}: what stretches of the reference show"
+        test = _by_clusters(test) if rows_alone else replace(_by_clusters(test), critical=math.inf)
     return _limited(test, calm, basis)
 
 

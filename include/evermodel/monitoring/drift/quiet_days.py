@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from evermodel.monitoring.drift.verdict import RULE
+
 LEAST_EFFECTIVE = 8.0  # independent windows, below which a limit would be so wide that it says nothing
 _STRONGEST = 0.98
 
@@ -35,7 +37,7 @@ class Limit:
     def words(self) -> str:
         """Say where it comes from."""
         if not self.sure:
-            return f"a rule: what stretches of the reference and {self.windows} quiet windows show"
+            return f"{RULE}: what stretches of the reference and {self.windows} quiet windows show"
         return f"learnt from {self.windows} quiet windows (worth {self.effective:.0f} independent ones)"
 
 

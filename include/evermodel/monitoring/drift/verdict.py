@@ -8,6 +8,8 @@ from evermodel.core.formats import JsonData
 from evermodel.monitoring.problems import Problem, Severity
 from evermodel.spec.drift import ColumnKind, DriftKind
 
+RULE = "a rule"  # how a basis begins that is not learnt
+
 
 @dataclass(frozen=True)
 class Bin:
@@ -62,6 +64,11 @@ class ColumnDrift:
     summary: str
     bins: tuple[Bin, ...] = ()
     basis: str = ""
+
+    @property
+    def by_rule(self) -> bool:
+        """Tell whether a rule took the place of a history that does not exist yet: a warning at most, no retrain."""
+        return self.basis.startswith(RULE)
 
 
 @dataclass(frozen=True)

@@ -294,7 +294,7 @@ def _short(
 
 
 def label_finding(spec: ModelSpec, training: ColumnarRows, rows: pa.Table, words: str) -> DriftTest:
-    """Compare the distribution of labels.
+    """Compare the distribution of labels; a difference must be significant with days, and clusters, as draws, too.
 
     Parameters
     ----------
@@ -314,7 +314,9 @@ def label_finding(spec: ModelSpec, training: ColumnarRows, rows: pa.Table, words
     band = watch.psi if watch and watch.psi else spec.drift.psi
     p_value = found.p_value
     if p_value <= spec.drift.false_alarm_rate:
-        p_value = max(p_value, _label_by_day(spec, training, rows) or 0.0)
+        before = _label_side(spec, training, name, spec.time_column)
+        now = _label_side(spec, rows, "label", "event_time")
+        p_value = max(p_value, clustered(spec, before, now, "label") or 0.0)
     drift = ColumnDrift(
         column=name,
         kind=kind,
@@ -332,20 +334,14 @@ def label_finding(spec: ModelSpec, training: ColumnarRows, rows: pa.Table, words
     return DriftTest(drift, band.critical)
 
 
-def _label_by_day(spec: ModelSpec, training: ColumnarRows, rows: pa.Table) -> float | None:
-    """Return the p-value of the labels with days, and the spec's clusters, as draws; None where they are unknown."""
+def _label_side(spec: ModelSpec, rows: ColumnarRows, label: str, moment: str) -> ExactRows:
+    """Return the labels of some rows with their day and the spec's cluster, as far as these are known."""
     import pyarrow as pa
 
-    sides = []
-    for table, label, moment in (
-        (training, spec.label.column, spec.time_column),
-        (rows, "label", "event_time"),
-    ):
-        names = {"label": label, "event_time": moment, spec.cluster: spec.cluster}
-        known = {own: table[name] for own, name in names.items() if name in table.column_names}
-        numeric = frozenset(["label"] if spec.task == "regression" else [])
-        sides.append(ExactRows(pa.table(known), numeric, "event_time", spec.seed))
-    return clustered(spec, *sides, "label")
+    names = {"label": label, "event_time": moment, spec.cluster: spec.cluster}
+    known = {own: rows[name] for own, name in names.items() if name in rows.column_names}
+    numeric = frozenset(["label"] if spec.numeric_answers else [])
+    return ExactRows(pa.table(known), numeric, "event_time", spec.seed)
 
 
 def _sample(spec: ModelSpec, labels: pa.ChunkedArray[Any]) -> Sample:
