@@ -11,6 +11,8 @@ from scipy.special import eval_legendre, stdtr
 
 from evermodel.monitoring.drift.columns import to_numpy
 from evermodel.monitoring.drift.reference_and_current import ComparedRows, GroupedValues
+from evermodel.spec import ModelSpec
+from evermodel.spec.parts import BY_DAY, BY_ROW
 from evermodel.stats.serial import serial_effect
 
 Floats = NDArray[np.float64]
@@ -19,6 +21,15 @@ _COMMON, _CATEGORIES = 0.05, 8
 _LEAST_GROUPS = 4
 _FAR = 2.0
 _FEW = 0.1  # of the usual rows of a day; one with fewer is left out
+
+
+def clustered(spec: ModelSpec, before: ComparedRows, now: ComparedRows, source: str) -> float | None:
+    """Return the larger of a column's p-values by day and by the spec's cluster; None where rows are the draws."""
+    if spec.cluster == BY_ROW:
+        return None
+    wanted = [""] if spec.cluster == BY_DAY else ["", spec.cluster]
+    found = [clustered_p_value(before, now, source, cluster) for cluster in wanted]
+    return max((p for p in found if p is not None), default=None)
 
 
 def clustered_p_value(before: ComparedRows, now: ComparedRows, name: str, cluster: str = "") -> float | None:

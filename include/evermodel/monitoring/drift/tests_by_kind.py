@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from evermodel.monitoring.drift.bins import CategoryBins, NumberBins
-from evermodel.monitoring.drift.by_day import clustered_p_value
+from evermodel.monitoring.drift.by_day import clustered
 from evermodel.monitoring.drift.compare import compare
 from evermodel.monitoring.drift.correlation import pair_changes
 from evermodel.monitoring.drift.family import DriftTest
@@ -22,7 +22,6 @@ from evermodel.monitoring.drift.reference_and_current import ComparedRows
 from evermodel.monitoring.drift.verdict import Bin, ColumnDrift
 from evermodel.spec import ModelSpec
 from evermodel.spec.drift import BandSpec, DriftKind
-from evermodel.spec.parts import BY_DAY, BY_ROW
 from evermodel.stats.sample import CategoricalSample, NumericSample, Sample
 from evermodel.stats.stability import stability
 
@@ -158,15 +157,6 @@ def _test(
     # The rule holds the reference but not the column's values, which are large.
     rule = partial(_largest, pair.before, pair.source, pair.days, effect_of)
     return DriftTest(drift, band.critical, rule=rule)
-
-
-def clustered(spec: ModelSpec, before: ComparedRows, now: ComparedRows, source: str) -> float | None:
-    """Return the larger of a column's p-values by day and by the spec's cluster; None where rows are the draws."""
-    if spec.cluster == BY_ROW:
-        return None
-    wanted = [""] if spec.cluster == BY_DAY else ["", spec.cluster]
-    found = [clustered_p_value(before, now, source, cluster) for cluster in wanted]
-    return max((p for p in found if p is not None), default=None)
 
 
 def _comparable(old: Sample, new: Sample) -> tuple[Sample, Sample]:

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from evermodel.core.storage import StoragePath
 from evermodel.data.prediction_log import read_log
+from evermodel.monitoring.drift.by_day import clustered
 from evermodel.monitoring.drift.compare import compare
 from evermodel.monitoring.drift.family import DriftTest, refused
 from evermodel.monitoring.drift.reference_and_current import ColumnarRows, ExactRows
-from evermodel.monitoring.drift.tests_by_kind import clustered
 from evermodel.monitoring.drift.verdict import ColumnDrift, Performance
 from evermodel.monitoring.performance.answers import (
     Level,
