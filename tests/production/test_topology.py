@@ -113,6 +113,7 @@ def house(folder: Path) -> Iterator[House]:
     specs.write_text(specs.read_text().replace(str(folder / "world" / "data"), "${EVERMODEL_DATA}"))
     os.environ["EVERMODEL_DATA"] = "s3://input"
     world.change(
+        cluster="row",
         schedule={"retrain": None, "score": None, "drift": None},
         resources={"training": {"queue": "training", "pool": "evermodel_training"}},
         retrain={"when": "never"},
