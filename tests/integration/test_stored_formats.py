@@ -35,6 +35,7 @@ from evermodel.reports.overview.store import StoredModel
 from evermodel.reports.overview.summary import open_incidents, registered, traffic_plan
 from evermodel.serving.app import create_app
 from evermodel.spec import load_spec
+from evermodel.spec.features import OwnCode
 from evermodel.spec.model import json_schema
 from support.paths import PROJECT
 from support.prediction_logs import log_files
@@ -152,7 +153,10 @@ def test_every_version_answers_as_it_did(stored: StoredWorld, model: str) -> Non
         version = rows["model_version"][0].as_py()
         if version not in scored:
             loaded = model_store.load_model(
-                stored.client, f"models:/{model}/{version}", stored.folder / version, "stored_features"
+                stored.client,
+                f"models:/{model}/{version}",
+                stored.folder / version,
+                OwnCode("stored_features"),
             )
             if loaded.fast is not None:  # which answered, if there is one
                 scores = loaded.fast.answer_table(rows.select(spec.features.names))[:, 0]
