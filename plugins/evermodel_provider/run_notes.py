@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from airflow.models import DagRun
     from airflow.sdk import Context
 
+    from evermodel.alerts.message import Message
+
 TAG = "evermodel"
 KEY = "evermodel_note"
 _OURS = "evermodel: "
@@ -26,6 +28,11 @@ def leave_note(context: Context, text: str, links: Mapping[str, str]) -> None:
     said = f"{_OURS}{text[:_MOST_WORDS]}"
     whole = f"{said}\n\n{linked}" if linked else said
     context["ti"].xcom_push(key=KEY, value=whole if len(whole) <= _MOST else said)
+
+
+def told_in(message: Message) -> str:
+    """Return the sentence of a message that says what came out; the line before names the model, as the DAG does."""
+    return message.text.splitlines()[1]
 
 
 class RunNotes:

@@ -174,7 +174,11 @@ def test_a_person_approves_in_airflow(stage: Stage) -> None:
     )
     answer_approval(stage.api, stage.dag, run_id, "Approve")
 
-    assert stage.api.wait(stage.dag, run_id)["state"] == "success", stage.api.explain(stage.dag, run_id)
+    ended = stage.api.wait(stage.dag, run_id)
+    assert ended["state"] == "success", stage.api.explain(stage.dag, run_id)
+    assert f"evermodel: Version {int(before) + 1} replaces version {before} as champion" in ended["note"]
+    assert "Reason for the retrain: new season" in ended["note"]
+    assert "[Decision](<http" in ended["note"]
     assert stage.aliases() == {"champion": str(int(before) + 1), "previous": before}
     last = ModelRegistry(stage.world.client).read(stage.world.name).promotions[-1]
     assert last.reason == "new season"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from evermodel_provider.links import DecisionLink, MlflowRunLink, ModelVersionLink
 from evermodel_provider.operators.base import RetrainStepOperator, run_url
-from evermodel_provider.run_notes import leave_note
+from evermodel_provider.run_notes import leave_note, told_in
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -62,6 +62,7 @@ class RetrainReportOperator(RetrainStepOperator):
         )
         summary: RetrainSummary = ended["summary"]
         message, url = retrain_message(summary), next(iter(summary["links"].values()), "")
-        leave_note(context, message.plain_title, {"Decision": summary["links"].get("Decision", "")})
+        said = f"{told_in(message)} Reason for the retrain: {summary['reason']}"
+        leave_note(context, said, {"Decision": summary["links"].get("Decision", "")})
         delivery = tell(self.spec, self.hook.settings, "retrain", message, url)
         return {"outcome": ended["outcome"], "version": summary["version"], "delivery": delivery}

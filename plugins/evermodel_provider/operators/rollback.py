@@ -11,7 +11,7 @@ from evermodel.core.step_contract import StepRequest
 from evermodel_provider.assets import champion
 from evermodel_provider.links import ModelVersionLink
 from evermodel_provider.operators.base import ALIAS, ModelOperator, optional, run_url
-from evermodel_provider.run_notes import leave_note
+from evermodel_provider.run_notes import leave_note, told_in
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -75,7 +75,7 @@ class RollbackOperator(ModelOperator):
         stopped = done.pop("stopped")
         links = {**self.links, "Airflow run": run_url(context, settings)}
         message = rollback_message(model, Promotion(**done), links, stopped)
-        leave_note(context, f"{message.plain_title}: {done['reason']}", self.links)
+        leave_note(context, f"{told_in(message)} Why: {done['reason']}", self.links)
         tell(self.spec, settings, "rollback", message, links["Model version"])
         return cast("PromotionResult", done)
 

@@ -13,7 +13,7 @@ from evermodel.spec.rollout import STRATEGIES
 from evermodel_provider.assets import champion, rollout_wanted
 from evermodel_provider.operators.base import ALIAS, ModelOperator, optional, version_links
 from evermodel_provider.operators.request import by_tasks
-from evermodel_provider.run_notes import leave_note
+from evermodel_provider.run_notes import leave_note, told_in
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -187,7 +187,7 @@ class RolloutReportOperator(RolloutOperator):
 
         links = version_links(context, self.hook.settings, self.spec.name, self.evaluation["version"])
         message, url = progress_message(self.evaluation, links), links["Model version"]
-        leave_note(context, f"{message.plain_title}: {self.evaluation['why']}", {"Model version": url})
+        leave_note(context, told_in(message), {"Model version": url})
         delivery = tell(self.spec, self.hook.settings, "rollout", message, url, thread=str(self.thread or ""))
         return {"state": self.evaluation["state"], "delivery": delivery}
 
