@@ -29,8 +29,8 @@ _CALLERS = {
 def watch_rates(times: int) -> Iterator[Measured]:
     """Measure how often equal versions are told apart, promotions that lost just the margin are called worse, and calm champions sent back."""
     for number, (name, callers) in enumerate(_CALLERS.items()):
-        rate = called("ab_test", callers, times // 2, seed=number)
-        yield "A/B test, daily for 28 days", name, times // 2, rate, AbTestSpec().error_rate
+        rate = called("ab_test", callers, times // 4, seed=number)
+        yield "A/B test, daily for 28 days", name, times // 4, rate, AbTestSpec().error_rate
     worlds = {
         "weekly AUC varies by 0.03": WatchedWorld(loss=_MARGIN),
         "and the gain wanders by day (0.3)": WatchedWorld(loss=_MARGIN, days=0.02, correlation=0.3),
