@@ -197,3 +197,36 @@ def test_an_endpoint_of_the_open_inference_protocol_gets_tensors(monkeypatch: py
 
     assert answers == [[0.25, 0.75]] * 3
     assert (asked[0]["shape"], asked[0]["data"]) == ([3, 2], frame.to_numpy().ravel().tolist())
+
+
+def test_a_log_of_predictions_with_labels_of_text_is_watched_as_it_is(installation: Path) -> None:
+    data = rows(900, days=60)
+    place, scores = pickled(installation, data)
+    log = data.assign(score=scores[:, 1], release="7", churned=np.where(data["churned"] == 1, "yes", "no"))
+    log.to_parquet("log.parquet")
+
+    found = adopt(
+        *(
+            str(place),
+            "--data",
+            "log.parquet",
+            "--target",
+            "churned",
+            "--prediction",
+            "score",
+            "--version",
+            "release",
+        ),
+        *("--name", "risk", "--delay", "3d"),
+    )
+
+    assert (found["windows"] > 0, found["problems"]) == (True, [])
+    assert found["versions"][0]["decision"]["rows"] == 900
+    spec = load_spec("risk")
+    assert spec.watch is not None
+    assert (spec.watch.prediction, spec.watch.version, spec.label.delay) == (
+        "score",
+        "release",
+        timedelta(days=3),
+    )
+    assert spec.source.path == str(installation / "log.parquet")  # type: ignore[union-attr]

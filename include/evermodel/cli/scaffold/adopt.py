@@ -93,10 +93,12 @@ def _task(label: Label | None, description: ForeignDescription) -> Task:
 
 
 def _positive(table: SourceTable, label: str, description: ForeignDescription) -> str | None:
-    """Return the positive class of a model of two classes, where the labels are texts: its second one."""
+    """Return the positive class of a model of two classes, where the labels have the same texts: its second one."""
     if len(description.classes) != 2 or table.columns[label].is_number:
         return None
-    return str(description.classes[1])
+    positive = str(description.classes[1])
+    known = {value.strip().lower() for value in table.values(label)}
+    return positive if positive.strip().lower() in known else None
 
 
 def _query(

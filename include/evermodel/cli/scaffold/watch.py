@@ -131,6 +131,14 @@ def _task(table: SourceTable, label: str | None, prediction: str) -> str:
     return "binary" if float(column.low) >= 0 and float(column.high) <= 1 else "regression"
 
 
+def _label_query(table: SourceTable, label: str) -> Iterator[str]:
+    """Yield the query that turns a label of texts into true and false; nothing for another label."""
+    guessed = guess_label(table, label)
+    if guessed.task == "binary" and guessed.expression:
+        query = f"SELECT * REPLACE ({guessed.expression} AS {name(label)}) FROM source"
+        yield f"  {field('query', query)}" + comment(guessed.note)
+
+
 def _lines(
     table: SourceTable, roles: WatchRoles, model: str, oldest: datetime, newest: datetime, delay: str
 ) -> Iterator[str]:
@@ -144,6 +152,8 @@ def _lines(
     yield field("task", roles.task)
     yield "source:" + comment("the log of predictions")
     yield from (f"  {field(key, value)}" for key, value in table.origin.source().items())
+    if roles.label is not None and not table.origin.table:
+        yield from _label_query(table, roles.label)
     yield field("time_column", roles.time)
     yield field("id_column", roles.identity)
     if roles.label is not None:
