@@ -10,7 +10,13 @@ import pytest
 from sqlalchemy import select, update
 
 from evermodel.alerts.incidents.handler import IncidentHandler
-from evermodel.alerts.incidents.store import Transition, incident_history, read_incidents, record
+from evermodel.alerts.incidents.store import (
+    Transition,
+    asking_thread,
+    incident_history,
+    read_incidents,
+    record,
+)
 from evermodel.alerts.queue import MessageQueue
 from evermodel.alerts.queued_message import Destination
 from evermodel.core.database.tables import incidents
@@ -85,6 +91,24 @@ def test_kinds_have_incidents_of_their_own_and_the_worst_is_named_first(team: Wa
     assert {d.incident.split("-")[0] for d in done.values() if d.incident} == {"serving", "drift"}
     done = team.look(2, WARNING, Problem("serving", "none", "fast again"))
     assert (done["serving"].action, done["drift"].action) == ("resolve", "update")
+
+
+def test_the_result_of_a_retrain_goes_to_the_thread_of_the_worst_problem_that_may_request_one(
+    team: WatchedModel,
+) -> None:
+    by_drift, spec = f"retrain/{team.name}/drift-2026-01-06", team.desk(0).spec
+    assert asking_thread(spec, team.client, by_drift) == ""
+    slow = Problem("serving", "critical", "p99 is 900 ms", details=("p99_ms 900 against 200",))
+    weak = Problem("performance", "critical", "roc_auc fell", details=("roc_auc 0.6",))
+    done = team.look(1, WARNING, slow, weak)
+    wanted = f"{team.name}/{done['performance'].incident}"
+    assert asking_thread(spec, team.client, by_drift) == wanted
+    assert asking_thread(spec, team.client, f"retrain/{team.name}/scheduled__1") == ""
+    over = Problem("performance", "none", "roc_auc is as before")
+    team.look(2, WARNING, slow, over)
+    assert asking_thread(spec, team.client, by_drift) == f"{team.name}/{done['drift'].incident}"
+    team.look(3, CALM, slow, over)
+    assert asking_thread(spec, team.client, by_drift) == f"{team.name}/{done['drift'].incident}"
 
 
 def test_running_again_says_nothing_new(team: WatchedModel) -> None:

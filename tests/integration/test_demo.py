@@ -47,7 +47,9 @@ def test_the_demo_tells_its_story_and_leaves_nothing_behind(tmp_path: Path) -> N
     assert any("performance below baseline became critical" in message.text for message in slack.messages)
     assert len(slack.files) == 1
     assert any("first champion, version 1" in message.text for message in slack.messages)
-    assert any("new champion, version 2" in message.text for message in slack.messages)
+    (answer,) = [message for message in slack.messages if "new champion, version 2" in message.text]
+    (first,) = [message for message in slack.messages if message.ts == answer.thread_ts]
+    assert "drift" in first.text  # the incident that requested the retrain
     page = (tmp_path / "home" / "index.html").read_text(encoding="utf-8")
     assert (tmp_path / "home" / "index.html").as_uri() in output
     for shown in (

@@ -21,7 +21,15 @@ _VERDICTS = {
 
 
 class RetrainSummary(TypedDict):
-    """The result of a retrain, as plain data; ``rollout`` describes the first step of a rollout, if any."""
+    """The result of a retrain, as plain data.
+
+    Parameters
+    ----------
+    rollout
+        The first step of a rollout, if any.
+    thread
+        The thread of the incident that requested the retrain, if one did; see `Publisher.announce`.
+    """
 
     model: str
     run_key: str
@@ -43,6 +51,7 @@ class RetrainSummary(TypedDict):
     by: str
     as_of: str
     links: dict[str, str]
+    thread: NotRequired[str]
 
 
 def retrain_message(outcome: RetrainSummary) -> Message:

@@ -110,7 +110,7 @@ def _tell(retrain: Retrain, result: RetrainResult) -> None:
     ending = retrain_summary(retrain, version=result.version, outcome=result.outcome, approval=approval)
     message, url = retrain_message(ending), next(iter(ending["links"].values()), "")
     publisher = Publisher(message_queue(retrain.settings), retrain.spec, clock())
-    publisher.announce("retrain", message, url=url)
+    publisher.announce("retrain", message, thread=ending.get("thread", ""), url=url)
 
 
 def _show(retrain: Retrain, result: RetrainResult) -> None:

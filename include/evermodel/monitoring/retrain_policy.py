@@ -111,7 +111,16 @@ def record_request(spec: ModelSpec, as_of: datetime, reason: str, client: Mlflow
 def request_of(spec: ModelSpec, as_of: datetime, reason: str) -> Request:
     """Return the request of a window; its run key is the same for repetitions."""
     end = f"{as_of:%Y-%m-%d}" if as_of == whole_day(as_of) else file_stamp(as_of)
-    return Request(f"retrain/{spec.name}/drift-{end}", as_of.isoformat(), reason)
+    return Request(f"{_requested(spec)}{end}", as_of.isoformat(), reason)
+
+
+def is_requested(spec: ModelSpec, run_key: str) -> bool:
+    """Return whether a retrain was requested by the policy, and not by the schedule or a person."""
+    return run_key.startswith(_requested(spec))
+
+
+def _requested(spec: ModelSpec) -> str:
+    return f"retrain/{spec.name}/drift-"
 
 
 def calling(spec: ModelSpec, severities: Mapping[str, Severity]) -> Severity:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 
+from evermodel.alerts.incidents.store import asking_thread
 from evermodel.alerts.retrain_message import RetrainSummary
 from evermodel.core.errors import SpecError, TrainingError
 from evermodel.evaluation.decision import Decision
@@ -238,4 +239,5 @@ def retrain_summary(
         "by": approval.by if approval else "",
         "as_of": f"{retrain.as_of:%Y-%m-%d}",
         "links": {**known, **(links or {})},
+        "thread": asking_thread(retrain.spec, retrain.client, decision.run_key),
     }

@@ -64,5 +64,7 @@ class RetrainReportOperator(RetrainStepOperator):
         message, url = retrain_message(summary), next(iter(summary["links"].values()), "")
         said = f"{told_in(message)} Reason for the retrain: {summary['reason']}"
         leave_note(context, said, {"Decision": summary["links"].get("Decision", "")})
-        delivery = tell(self.spec, self.hook.settings, "retrain", message, url)
+        delivery = tell(
+            self.spec, self.hook.settings, "retrain", message, url, thread=summary.get("thread", "")
+        )
         return {"outcome": ended["outcome"], "version": summary["version"], "delivery": delivery}

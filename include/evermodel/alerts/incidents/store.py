@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from evermodel.alerts.incidents.state import IncidentState
 from evermodel.core.formats import loads, stamped, unstamped
-from evermodel.monitoring.problems import KINDS, ProblemKind, Severity
+from evermodel.monitoring.problems import KINDS, RANK, ProblemKind, Severity
+from evermodel.monitoring.retrain_policy import is_requested
 from evermodel.registry.tags import INCIDENTS
 from evermodel.registry.tracking import paged
+from evermodel.spec import ModelSpec
 from evermodel.spec.window import parse_moment
 
 if TYPE_CHECKING:
@@ -146,6 +148,26 @@ def read_incidents(client: MlflowClient, model: str) -> StoredIncidents:
     data = loads(found.tags.get(INCIDENTS, "{}"), f"tag {INCIDENTS} of model {model}")
     states: dict[str, IncidentState] = {k: IncidentState.from_json(data[k]) for k in KINDS if k in data}
     return StoredIncidents(f"{int(found.creation_timestamp or 0) & 0xFFFFFFFF:08x}", states)
+
+
+def asking_thread(spec: ModelSpec, client: MlflowClient, run_key: str) -> str:
+    """Return the thread of the incident for which the policy requested a retrain: the worst one that may request some.
+
+    Returns
+    -------
+    The identity of its first message; empty if the schedule or a person asked, or no such incident is known.
+    """
+    if not is_requested(spec, run_key):
+        return ""
+    stored = read_incidents(client, spec.name)
+    auto = {part for part in type(spec.respond).model_fields if getattr(spec.respond, part) == "auto"}
+    asking = {"drift": auto - {"performance"}, "performance": auto & {"performance"}}
+    states = [stored.of(kind) for kind, parts in asking.items() if parts]
+    known = [(state.incident is not None, found) for state in states if (found := state.subject)]
+    if not known:
+        return ""
+    _, worst = max(known, key=lambda one: (one[0], RANK[one[1].severity]))
+    return f"{spec.name}/{worst.id}"
 
 
 def write_incidents(client: MlflowClient, model: str, stored: StoredIncidents) -> None:
