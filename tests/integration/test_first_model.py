@@ -37,7 +37,7 @@ def test_the_first_model_gets_to_a_champion_an_answer_and_a_drift_report(tmp_pat
 
     assert code == 0, out[-3000:] + errors[-3000:]
     assert "searches: May ship" in out
-    assert re.search(r"^│ pass +│ roc_auc floor +│ 0\.[67]\d+", out, re.M)
+    assert re.search(r"^│ pass +│ average_precision floor +│ 0\.[1-4]\d+", out, re.M)
     assert "2014-12-07" in out
     assert "searches, version 1, 2014-12-01 to 2014-12-08: none." in out
     assert "home/reports/searches/2014-12-08/evidently.html" in out
