@@ -7,6 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -155,16 +156,19 @@ def test_a_model_behind_mlflow_models_serve_is_asked_over_http(installation: Pat
     folder, _ = sklearn_folder(installation, data)
     port, log = free_port(), installation / "serve.log"
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(folder), "-p", str(port), "-h", "127.0.0.1", "--env-manager", "local"]  # fmt: skip
+    # It starts its server by name.
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, stdout=output, stderr=output, env=os.environ, start_new_session=True
+            command, stdout=output, stderr=output, env=environment, start_new_session=True
         )
     try:
         address = f"http://127.0.0.1:{port}"
         wait_for_mlflow(address, process, log)
         answers = ask(address, data[NUMBERS])
     finally:
-        os.killpg(process.pid, 15)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, 15)
         process.wait(30)
 
     assert answers == classifier(data).predict(data[NUMBERS]).tolist()
