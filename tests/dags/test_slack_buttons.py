@@ -136,6 +136,7 @@ def dag_that_asks(name: str, done: list[Any]) -> Any:
     """A DAG whose question is asked as the retrain DAG asks it, without a retrain."""
     from airflow.sdk import DAG
 
+    from evermodel.registry.approval import Approval
     from evermodel_provider.operators.approve import ApproveOperator, answer_form
 
     class Asking(ApproveOperator):
@@ -144,10 +145,9 @@ def dag_that_asks(name: str, done: list[Any]) -> Any:
             for key, param in answer_form(DIGEST, "slack_api_default").items():
                 self.params[key] = param
 
-        def _record_approval(self, answer: Any) -> None:
-            done.append(answer)
-
-        _record_rejection = _record_approval
+        def _step(self, name: str, **inputs: Any) -> dict[str, Any]:
+            done.append(Approval(**inputs["approval"]))
+            return {}
 
     with DAG(name, schedule=None) as dag:
         Asking(
