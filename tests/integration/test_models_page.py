@@ -269,6 +269,7 @@ def test_a_rollback_goes_to_a_version_from_the_list_of_those_that_served(
     ada.open_model("churn")
     ada.frame.get_by_role("button", name="Roll back…").click()
     versions = ada.frame.get_by_label("Version")
+    versions.locator("option").nth(1).wait_for(state="attached")
     offered = versions.locator("option").all_text_contents()
     champion = ada.frame.locator(".card .figure").first.inner_text()
     assert offered[0] == "Default"

@@ -171,7 +171,11 @@ def page(adoption: Adoption) -> str:
             PageSection(
                 "Windows with a problem",
                 [
-                    PageTable(("kind", "from", "to", "windows", "severity", "why"), problems),
+                    *(
+                        [PageTable(("kind", "from", "to", "windows", "severity", "why"), problems)]
+                        if problems
+                        else []
+                    ),
                     Paragraph(f"{adoption.windows} windows of the past were evaluated, one after the other."),
                 ],
             ),
