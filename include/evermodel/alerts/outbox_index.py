@@ -95,8 +95,9 @@ def _moment(nanoseconds: int) -> datetime:
 
 
 def _last_change(entry: OutboxEntry) -> datetime:
-    return max(one.changed for one in (entry, *_flat(entry.answers)))
+    return max(one.changed for one in with_answers([entry]))
 
 
-def _flat(entries: Iterable[OutboxEntry]) -> list[OutboxEntry]:
-    return [one for entry in entries for one in (entry, *_flat(entry.answers))]
+def with_answers(entries: Iterable[OutboxEntry]) -> list[OutboxEntry]:
+    """Return messages, each followed by those of its thread."""
+    return [one for entry in entries for one in (entry, *with_answers(entry.answers))]

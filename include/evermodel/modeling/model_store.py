@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from evermodel.core.errors import ModelFormatError
-from evermodel.core.formats import loads, stamped
+from evermodel.core.formats import stamped
 from evermodel.core.paths import inside
 from evermodel.modeling import own_packages
+from evermodel.modeling.kept_file import read_kept
 from evermodel.modeling.skops_files import checked_dump, packages_of, read_pipeline
 from evermodel.registry import tracking
 from evermodel.registry.model_files import hash_files, require_judged
@@ -275,13 +276,7 @@ def threshold_of(folder: Path) -> float | None:
     ModelFormatError
         The file is damaged.
     """
-    file = folder / THRESHOLD_FILE
-    if not file.is_file():
-        return None
-    try:
-        return float(loads(file.read_text(encoding="utf-8"), file)["threshold"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelFormatError(f"{file}: no readable threshold ({error})", "retrain or roll back") from error
+    return read_kept(folder / THRESHOLD_FILE, "no readable threshold", lambda kept: float(kept["threshold"]))
 
 
 def signature_of(folder: Path) -> list[dict[str, Any]]:

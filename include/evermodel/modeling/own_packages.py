@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from evermodel.core.errors import ModelFormatError
-from evermodel.core.formats import loads
+from evermodel.modeling.kept_file import read_kept
 
 FILE = "packages.json"
 _INSTALLED = {"site-packages", "dist-packages"}
@@ -40,13 +40,9 @@ def versions_of(packages: Iterable[str]) -> dict[str, str]:
 
 def require_versions(folder: Path) -> None:
     """Raise `ModelFormatError` unless the packages that a downloaded model was stored with are those of this environment."""
-    file = folder / FILE
-    if not file.is_file():
-        return
-    try:
-        kept: dict[str, str] = dict(loads(file.read_text(encoding="utf-8"), file)["packages"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelFormatError(f"{file}: no readable versions ({error})", "retrain or roll back") from error
+    kept: dict[str, str] = (
+        read_kept(folder / FILE, "no readable versions", lambda found: dict(found["packages"])) or {}
+    )
     for name, found in versions_of(kept).items():
         if found != kept[name]:
             raise ModelFormatError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections import Counter
@@ -21,7 +20,6 @@ from evermodel.modeling.scoring.request_rows import Inputs, ParsedRows, nearest
 from evermodel.serving.breaker import LogThrottle
 from evermodel.serving.fallback import Answered, Fallbacks, without_values
 from evermodel.serving.fallback_rules import inputs_of
-from evermodel.serving.large_bodies import LargeBodies
 from evermodel.serving.metrics import Metrics, RequestMetrics
 from evermodel.serving.prediction_writer import LoggedRequest, PredictionLog
 from evermodel.serving.protocols.addresses import PredictionTarget
@@ -30,6 +28,7 @@ from evermodel.serving.reconciler import Reconciler
 from evermodel.serving.request_body import ARRIVED, read_body
 from evermodel.serving.routing_table import Traffic
 from evermodel.serving.shadow import Shadows
+from evermodel.serving.slow_work import SlowWork
 from evermodel.spec import ModelSpec
 
 _LOG = logging.getLogger(__package__)
@@ -76,8 +75,7 @@ class PredictionService:
         self._shadows = shadows
         self._access_log = access_log
         self._throttle = LogThrottle()
-        self._large_bodies = LargeBodies()
-        self._one_at_a_time = asyncio.Semaphore(1)
+        self._large_bodies, self._details = SlowWork("large-bodies"), SlowWork("details")
 
     async def answer(self, prediction: PredictionTarget, scope: Scope, receive: Receive) -> Reply:
         """Answer one request in the form of its protocol; every outcome has a status and is counted."""
@@ -152,9 +150,7 @@ class PredictionService:
             answered = await self._fallbacks.answer(served, parsed.rows, traffic.stand_in(served))
             outcome.failed = served is not routed or answered.fallback is not None
             if prediction.asked and answered.fallback is None:
-                # Several threads would take the interpreter from the event loop.
-                async with self._one_at_a_time:
-                    details = await asyncio.to_thread(details_of, served, parsed.rows, prediction.asked)
+                details = await self._details.do(lambda: details_of(served, parsed.rows, prediction.asked))
                 answered = answered._replace(details=details)
             return _completed(spec, answered, parsed, request_id)
         if not self._fallbacks.needs_no_version(spec.name):
@@ -187,7 +183,7 @@ class PredictionService:
         most = spec.serving.max_rows
         if len(body) <= PIECE:
             return codec.parse(body, inputs, most, spec.id_column)
-        return await self._large_bodies.parse(lambda: codec.parse(body, inputs, most, spec.id_column))
+        return await self._large_bodies.do(lambda: codec.parse(body, inputs, most, spec.id_column))
 
     def _log_failure(self, name: str, version: str, request_id: str, error: Exception) -> None:
         times = self._throttle.times((name, version, type(error)))

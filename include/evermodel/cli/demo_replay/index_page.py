@@ -8,7 +8,7 @@ import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 
-from evermodel.alerts.outbox_index import INDEX_FILE, outbox_entries
+from evermodel.alerts.outbox_index import INDEX_FILE, outbox_entries, with_answers
 from evermodel.cli.demo_replay.story import MODEL, Row
 from evermodel.cli.local_stack.local import LocalStack
 from evermodel.core.atomic import write_text
@@ -80,7 +80,6 @@ def _places(stack: LocalStack) -> list[tuple[str, str, str]]:
 
 def _messages(home: Path) -> list[tuple[str, str]]:
     """Return title and relative address of each message, each thread with its answers, and of the outbox's own page."""
-    threads = reversed(outbox_entries(home / "outbox"))
-    entries = [entry for first in threads for entry in (first, *first.answers)]
+    entries = with_answers(reversed(outbox_entries(home / "outbox")))
     found = [(entry.title, f"outbox/{entry.page}") for entry in entries]
     return [*found, ("All messages with their earlier states", f"outbox/{INDEX_FILE}")] if found else []

@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from evermodel.core.errors import ModelFormatError
 from evermodel.core.extras import named_extras
 from evermodel.core.formats import stamped, unstamped
-from evermodel.modeling.boosting.libraries import LIBRARIES, Library, require_reviewed, with_threads
+from evermodel.modeling.boosting.libraries import LIBRARIES, FitData, Library, require_reviewed, with_threads
 
 if TYPE_CHECKING:
     from evermodel.modeling.boosting.libraries import Floats
@@ -63,15 +63,8 @@ class Boosted(BaseEstimator):  # type: ignore[misc]
         with named_extras():
             kind = getattr(import_module(module), name)
         self.n_features_in_ = rows.shape[1]
-        target = self._target(y)
-        self.model_ = adapter.fit(
-            kind(**with_threads(adapter, self.params or {})),
-            rows,
-            target,
-            sample_weight,
-            list(self.categorical),
-            groups,
-        )
+        data = FitData(rows, self._target(y), sample_weight, list(self.categorical), groups)
+        self.model_ = adapter.fit(kind(**with_threads(adapter, self.params or {})), data)
         self._load()
         return self
 

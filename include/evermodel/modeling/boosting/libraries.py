@@ -7,7 +7,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from evermodel.core.errors import MissingExtraError, ModelFormatError
 from evermodel.core.extras import install_command
@@ -19,6 +19,24 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 _LARGEST = (2 - 2**-23) * 2.0**127  # of 32 bits
+
+
+class FitData(NamedTuple):
+    """What a library is fitted on.
+
+    Parameters
+    ----------
+    categorical
+        Places of the columns with codes of categories.
+    groups
+        Of a ranker: the number of each row's list, from 0; rows of a list stand together.
+    """
+
+    rows: Floats
+    target: NDArray[Any]
+    weights: NDArray[Any] | None
+    categorical: Sequence[int]
+    groups: NDArray[Any] | None = None
 
 
 class Library(ABC):
@@ -51,22 +69,8 @@ class Library(ABC):
     unknown_code: float = math.nan
 
     @abstractmethod
-    def fit(
-        self,
-        estimator: Any,
-        rows: Floats,
-        target: NDArray[Any],
-        weights: Any,
-        categorical: Sequence[int],
-        groups: NDArray[Any] | None = None,
-    ) -> bytes:
-        """Fit an estimator of the library, and return its model in the library's own format.
-
-        Parameters
-        ----------
-        groups
-            Of a ranker: the number of each row's list, from 0; rows of a list stand together.
-        """
+    def fit(self, estimator: Any, data: FitData) -> bytes:
+        """Fit an estimator of the library, and return its model in the library's own format."""
 
     @abstractmethod
     def load(self, content: bytes, classes: int) -> Any:
@@ -105,20 +109,13 @@ class LightGBM(Library):
     threads = ("n_jobs", "num_threads", "num_thread", "nthread", "nthreads")
     iterations = ("n_estimators", "num_iterations", "num_iteration", "num_boost_round", "num_trees", "n_iter")
 
-    def fit(
-        self,
-        estimator: Any,
-        rows: Floats,
-        target: NDArray[Any],
-        weights: Any,
-        categorical: Sequence[int],
-        groups: NDArray[Any] | None = None,
-    ) -> bytes:
+    def fit(self, estimator: Any, data: FitData) -> bytes:
         """Fit."""
         import numpy as np
 
-        lists = {} if groups is None else {"group": np.bincount(groups)}
-        estimator.fit(rows, target, sample_weight=weights, categorical_feature=list(categorical), **lists)
+        lists = {} if data.groups is None else {"group": np.bincount(data.groups)}
+        codes = list(data.categorical)
+        estimator.fit(data.rows, data.target, sample_weight=data.weights, categorical_feature=codes, **lists)
         text: str = estimator.booster_.model_to_string()
         return text.encode()
 
@@ -150,20 +147,12 @@ class XGBoost(Library):
     iterations = ("n_estimators",)
     threads = ("n_jobs", "nthread")
 
-    def fit(
-        self,
-        estimator: Any,
-        rows: Floats,
-        target: NDArray[Any],
-        weights: Any,
-        categorical: Sequence[int],
-        groups: NDArray[Any] | None = None,
-    ) -> bytes:
+    def fit(self, estimator: Any, data: FitData) -> bytes:
         """Fit."""
-        kinds = ["c" if place in set(categorical) else "q" for place in range(rows.shape[1])]
+        kinds = ["c" if place in set(data.categorical) else "q" for place in range(data.rows.shape[1])]
         estimator.set_params(enable_categorical=True, feature_types=kinds)
-        lists = {} if groups is None else {"qid": groups}
-        estimator.fit(_in_range(rows), target, sample_weight=weights, **lists)
+        lists = {} if data.groups is None else {"qid": data.groups}
+        estimator.fit(_in_range(data.rows), data.target, sample_weight=data.weights, **lists)
         return bytes(estimator.get_booster().save_raw("ubj"))
 
     def load(self, content: bytes, classes: int) -> Any:
@@ -204,19 +193,12 @@ class CatBoost(Library):
     threads = ("thread_count",)
     unknown_code = -1
 
-    def fit(
-        self,
-        estimator: Any,
-        rows: Floats,
-        target: NDArray[Any],
-        weights: Any,
-        categorical: Sequence[int],
-        groups: NDArray[Any] | None = None,
-    ) -> bytes:
+    def fit(self, estimator: Any, data: FitData) -> bytes:
         """Fit."""
         from catboost import Pool
 
-        estimator.fit(Pool(self._columns(rows, categorical), target, weight=weights, group_id=groups))
+        columns = self._columns(data.rows, data.categorical)
+        estimator.fit(Pool(columns, data.target, weight=data.weights, group_id=data.groups))
         content: bytes = estimator._serialize_model()
         return content
 

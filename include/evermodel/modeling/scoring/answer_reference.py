@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evermodel.core.errors import ModelFormatError
-from evermodel.core.formats import JsonData, loads, stamped
+from evermodel.core.formats import JsonData, stamped
+from evermodel.modeling.kept_file import read_kept
 from evermodel.modeling.scoring.request_rows import Row
 
 if TYPE_CHECKING:
@@ -84,12 +84,9 @@ def read_reference(folder: Path) -> AnswerReference | None:
     ModelFormatError
         The file is damaged.
     """
-    file = folder / FILE
-    if not file.is_file():
-        return None
-    try:
-        kept = loads(file.read_text(encoding="utf-8"), file)
-        kept["features"], kept["background"] = tuple(kept["features"]), tuple(map(tuple, kept["background"]))
-        return AnswerReference(**kept)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelFormatError(f"{file}: cannot be read ({error})", "retrain or roll back") from error
+    return read_kept(folder / FILE, "cannot be read", _reference_of)
+
+
+def _reference_of(kept: dict[str, Any]) -> AnswerReference:
+    kept["features"], kept["background"] = tuple(kept["features"]), tuple(map(tuple, kept["background"]))
+    return AnswerReference(**kept)

@@ -1,4 +1,4 @@
-"""Large bodies: parsed one at a time in a thread that leaves the event loop its turn after every piece."""
+"""Work that would hold up the event loop: done one at a time in a thread that leaves the loop its turn after every piece."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ _PIECE_SECONDS = 0.0003
 _LONGEST_TURN = 0.1
 
 
-class LargeBodies:
-    """Parses the bodies that would hold up the event loop.
+class SlowWork:
+    """Does one kind of work of requests, one after the other.
 
     Several threads at once would each get as much of the interpreter as the event loop, and requests of other callers
     what is left.
     """
 
-    def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, "large-bodies")
+    def __init__(self, name: str) -> None:
+        self._thread = ThreadPoolExecutor(1, name)
 
-    async def parse(self, parse: Callable[[], Result]) -> Result:
-        """Return what the function returns, which calls `TURN` after each piece of its work."""
+    async def do(self, work: Callable[[], Result]) -> Result:
+        """Return what the function returns; it may call `TURN` after each piece of its work."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, _in_turns, _Turns(loop), parse)
+        return await loop.run_in_executor(self._thread, _in_turns, _Turns(loop), work)
 
 
 class _Turns:
@@ -48,9 +48,9 @@ class _Turns:
         self._since = time.perf_counter()
 
 
-def _in_turns(turns: _Turns, parse: Callable[[], Result]) -> Result:
+def _in_turns(turns: _Turns, work: Callable[[], Result]) -> Result:
     token = TURN.set(turns)
     try:
-        return parse()
+        return work()
     finally:
         TURN.reset(token)

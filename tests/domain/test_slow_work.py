@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from evermodel.modeling.scoring.request_json import TURN, RequestRefusedError
-from evermodel.serving.large_bodies import LargeBodies
+from evermodel.serving.slow_work import SlowWork
 
 
 def test_the_next_piece_waits_for_what_the_event_loop_has_to_do() -> None:
@@ -23,9 +23,9 @@ def test_the_next_piece_waits_for_what_the_event_loop_has_to_do() -> None:
         order.append("another request")
 
     async def both() -> str:
-        large_bodies = LargeBodies()
+        large_bodies = SlowWork("large-bodies")
         asyncio.get_running_loop().call_soon(other_request)
-        return await large_bodies.parse(parse)
+        return await large_bodies.do(parse)
 
     assert asyncio.run(both()) == "rows"
     assert order == ["another request", "the next piece"]
@@ -43,8 +43,8 @@ def test_one_body_is_parsed_at_a_time_and_a_refusal_reaches_its_caller() -> None
         raise RequestRefusedError(422, "no")
 
     async def many() -> list[object]:
-        large_bodies = LargeBodies()
-        return await asyncio.gather(*(large_bodies.parse(parse) for _ in range(4)), return_exceptions=True)
+        large_bodies = SlowWork("large-bodies")
+        return await asyncio.gather(*(large_bodies.do(parse) for _ in range(4)), return_exceptions=True)
 
     refusals = asyncio.run(many())
     assert [type(one) for one in refusals] == [RequestRefusedError] * 4
