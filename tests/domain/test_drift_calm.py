@@ -13,7 +13,9 @@ from evermodel.data.prediction_log import read_log
 from evermodel.monitoring.drift import history as history_module
 from evermodel.monitoring.drift.history import QuietHistory
 from evermodel.monitoring.drift.judge import judge_window
+from evermodel.monitoring.drift.measure import measure
 from evermodel.monitoring.drift.quiet_days import learn_limit
+from evermodel.monitoring.drift.reference_and_current import ExactRows
 from evermodel.monitoring.drift.references import References
 from evermodel.monitoring.drift.verdict import ColumnDrift
 from evermodel.spec.window import Window
@@ -199,3 +201,31 @@ def test_windows_that_are_no_whole_days_have_no_history(tmp_path: Path) -> None:
 
     assert history.limit("feature:x", 0.25, 0.01) is None
     assert not history.file.exists()
+
+
+def test_a_past_window_has_the_effects_of_an_evaluated_one_and_finds_p_values_when_asked() -> None:
+    generator = np.random.default_rng(3)
+    spec = drift_spec(["x", "y"], ["c"], window="1d")
+    old, new = (
+        table(
+            {
+                "x": generator.normal(move, 1, 900),
+                "y": generator.normal(size=900),
+                "c": ["a"] * 500 + [last] * 400,
+            }
+        )
+        for move, last in ((0, "b"), (0.5, None))
+    )
+    now = ExactRows(new, frozenset(["x", "y"]))
+
+    whole = {one.key: one for one in measure(references(spec, old), now)}
+    alone = {one.key: one for one in measure(references(spec, old), now, effects_alone=True)}
+
+    assert alone.keys() == whole.keys() >= {"feature:x", "feature:c", "missing:c", "correlation:x ~ y"}
+    for key, one in alone.items():
+        assert one.drift.effect == whole[key].drift.effect
+        assert one.weight == whole[key].weight
+        found = one.significance() if one.significance else one.drift.p_value
+        assert found == pytest.approx(
+            whole[key].drift.p_value, rel=0.05
+        )  # a quiet pair has that of normal rows

@@ -12,6 +12,8 @@ import pytest
 from evermodel.core.errors import SourceError
 from evermodel.data import day_table
 from evermodel.data.day_table import DayTable
+from evermodel.data.local_engine import one_engine
+from evermodel.monitoring.performance import label_join, label_log
 from evermodel.monitoring.performance.label_join import label_quality, read_label_join, spans_of, versions_of
 from evermodel.spec.window import Window
 from support.performance_log import START, PerformanceWorld, PerformanceWorlds
@@ -252,3 +254,19 @@ def test_a_clock_change_loses_and_doubles_nothing(performance_world: Performance
 
     assert joined.state.labelled == 7 * 1440
     assert [part.num_rows for part in spans_of(joined.rows).values()] == [1440] * 7
+
+
+def test_small_tables_are_joined_as_large_ones(
+    performance_world: PerformanceWorlds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def joined(small: bool) -> tuple[object, ...]:
+        for module in (label_join, label_log):
+            monkeypatch.setattr(module, "SMALL_ROWS", 1_000_000 if small else 0)
+        world = performance_world()
+        rows = world.predict(range(-7, 10))
+        world.label(rows.slice(0, 1000))
+        with one_engine():
+            found = read_label_join(world.spec, world.lake, AS_OF)
+        return found.rows, found.before, found.state
+
+    assert joined(small=True) == joined(small=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from evermodel.core.dag_ids import dag_id
 from evermodel.core.errors import EmptyWindowError
 from evermodel.core.formats import loads
 from evermodel.core.storage import StoragePath
+from evermodel.data.local_engine import one_engine
 from evermodel.data.prediction_log import files_of, log_schema
 from evermodel.monitoring.drift.history import QuietHistory
 from evermodel.monitoring.drift.judge import judge_window
@@ -29,7 +30,8 @@ from evermodel.spec.window import Window, drift_window
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from evermodel.monitoring.drift.reference_and_current import ColumnarRows
+    from evermodel.monitoring.drift.profile import DayProfile
+    from evermodel.monitoring.drift.reference_and_current import ColumnarRows, ComparedRows
     from evermodel.registry.client import MlflowClient
 
 
@@ -45,6 +47,8 @@ class MonitoredChampion:
         Its training rows, and their interval; of a watched model those of its reference.
     answers
         Its predictions on rows that it was not fitted on; default: those of the baseline.
+    sides, days
+        What is the same in all of its windows, and is made once.
     """
 
     version: str
@@ -52,6 +56,8 @@ class MonitoredChampion:
     fitted: Window
     baseline: Baseline
     answers: pa.Table | None = None
+    sides: dict[object, ComparedRows] = field(default_factory=dict, compare=False, repr=False)
+    days: dict[tuple[date, str], DayProfile] = field(default_factory=dict, compare=False, repr=False)
 
     def outcomes(self, spec: ModelSpec) -> ColumnarRows | None:
         """Return the labels that those of a window are compared with, under the label's own name, with day and cluster."""
@@ -66,9 +72,11 @@ class MonitoredChampion:
 
     def references(self, spec: ModelSpec, lake: StoragePath, as_of: datetime) -> References:
         """Return the references of the window that ends at a moment."""
-        window, profiles = drift_window(spec, as_of), Profiles(spec, lake)
+        window, profiles = drift_window(spec, as_of), Profiles(spec, lake, self.days)
         held_out = self.baseline.rows if self.answers is None else self.answers
-        return References(spec, window, self.version, self.training, self.fitted, profiles, held_out)
+        return References(
+            spec, window, self.version, self.training, self.fitted, profiles, held_out, sides=self.sides
+        )
 
 
 def window_rows(spec: ModelSpec, lake: StoragePath, as_of: datetime) -> ParquetRows:
@@ -117,6 +125,19 @@ def judge_day(
     EmptyWindowError
         The window has no row.
     """
+    with one_engine():
+        return _judge_day(spec, lake, as_of, watched, was_calm, serving, skew)
+
+
+def _judge_day(
+    spec: ModelSpec,
+    lake: StoragePath,
+    as_of: datetime,
+    watched: MonitoredChampion,
+    was_calm: Callable[[date], bool],
+    serving: Problem,
+    skew: Problem | None,
+) -> tuple[DriftVerdict, PerformanceEvaluation]:
     rows = window_rows(spec, lake, as_of)
     references = watched.references(spec, lake, as_of)
     history = QuietHistory(references, was_calm).learn()

@@ -33,7 +33,7 @@ class Stability:
     high: float
 
 
-def stability(reference: Array, window: Array) -> Stability:
+def stability(reference: Array, window: Array, interval_from: float = 0.0) -> Stability:
     """Estimate the population stability index of a window against a reference.
 
     The sum over bins of ``(q - p) ln(q / p)`` (Siddiqi: Credit Risk Scorecards, 2006), with half a row added to each
@@ -42,6 +42,11 @@ def stability(reference: Array, window: Array) -> Stability:
     population stability index, Journal of Risk Model Validation 14, 2020); its mean when the rows of both sides are
     dealt at random is taken off. The interval inverts a scaled
     noncentral chi-square distribution whose variance is that of the delta method.
+
+    Parameters
+    ----------
+    interval_from
+        Index from which the interval is wanted; below it both ends are the index.
 
     >>> stability(np.array([50.0, 50.0]), np.array([500.0, 500.0])).psi
     0.0
@@ -57,10 +62,11 @@ def stability(reference: Array, window: Array) -> Stability:
         return found
 
     p, q = (table.before + 0.5) / (rows + bins / 2), (table.now + 0.5) / (now_rows + bins / 2)
-    logs = np.log(q / p)
     raw, bias = float(part(table.before, table.now).sum()), table.average(part)
-    noise = 1 / rows + 1 / now_rows
     index = max(raw - bias, 0.0)
+    if index < interval_from:
+        return Stability(index, index, index)
+    logs, noise = np.log(q / p), 1 / rows + 1 / now_rows
     # Gradients by each side's shares; 4 psi (1/m + 1/n) when both are close.
     variance = _variance(p, -logs + 1 - q / p) / rows + _variance(q, logs + 1 - p / q) / now_rows
     scale = max(noise, variance / (4 * index)) if index > bias else noise

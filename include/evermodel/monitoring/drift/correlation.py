@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,7 @@ class Ranked:
     order: NDArray[np.intp]
     correlations: NDArray[np.float64]
     rows: NDArray[np.float64]
+    spreads: dict[tuple[int, int], float] = field(default_factory=dict, compare=False, repr=False)
 
 
 def ranked(values: NDArray[np.float64]) -> Ranked:
@@ -116,6 +117,11 @@ def pair_changes(names: Sequence[str], before: Ranked, now: Ranked, band: float)
     return sorted(changes, key=lambda pair: (-pair.change, pair.first, pair.second))
 
 
+def significance(before: Ranked, now: Ranked, i: int, j: int) -> float:
+    """Return the p-value that the correlation of two columns has not changed, from the rows' own variance."""
+    return _pair([""] * len(before.rows), before, now, i, j, 0.0).p_value
+
+
 def _pair(names: Sequence[str], before: Ranked, now: Ranked, i: int, j: int, band: float) -> PairChange:
     old, new = float(before.correlations[i, j]), float(now.correlations[i, j])
     matters = abs(new - old) >= band
@@ -141,6 +147,12 @@ def _variance(side: Ranked, i: int, j: int, exactly: bool) -> float:
     normal = 1 + r**2 / 2
     if not exactly:
         return normal / max(rows - 3, 1)
+    if (i, j) not in side.spreads:
+        side.spreads[i, j] = _spread(side, i, j, r)
+    return max(side.spreads[i, j], normal) / max(rows - 3, 1)
+
+
+def _spread(side: Ranked, i: int, j: int, r: float) -> float:
     both = ~np.isnan(side.ranks[:, i]) & ~np.isnan(side.ranks[:, j])
     (u, rank_u), (v, rank_v) = _side_of(side, i, both), _side_of(side, j, both)
     scale = math.sqrt(float((u**2).mean() * (v**2).mean()))
@@ -149,8 +161,7 @@ def _variance(side: Ranked, i: int, j: int, exactly: bool) -> float:
     products = (u * v + _above(rank_u, v) + _above(rank_v, u)) / scale
     squares = (u**2 + 2 * _above(rank_u, u)) / (u**2).mean() + (v**2 + 2 * _above(rank_v, v)) / (v**2).mean()
     influence = products - float(side.correlations[i, j]) * squares / 2
-    spread = float(influence.var()) / (1 - r**2) ** 2
-    return max(spread, normal) / max(rows - 3, 1)
+    return float(influence.var()) / (1 - r**2) ** 2
 
 
 def _side_of(

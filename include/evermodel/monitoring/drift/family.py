@@ -30,6 +30,8 @@ class DriftTest:
         None where the threshold does not depend on the model's history.
     clustered
         Finds the p-value by day, and by cluster, which holds before there is a history; None where it is not known.
+    significance
+        Finds the p-value of a test that was measured without one.
     """
 
     drift: ColumnDrift
@@ -38,6 +40,7 @@ class DriftTest:
     decided: Severity | None = None
     rule: Callable[[], float] | None = None
     clustered: Callable[[], float | None] | None = None
+    significance: Callable[[], float] | None = None
 
     @property
     def key(self) -> str:

@@ -147,9 +147,7 @@ class QuietHistory:
         if side is None or side.rows < self.references.spec.drift.min_rows:
             return PastWindow(fingerprint, {}, ())
         references = self.references.at(window)
-        # Of a past window, p-values are asked only where an effect is critical.
-        pairs_from = references.spec.drift.correlation.critical * self._left(window, side.rows)
-        measured = [m for m in measure(references, side, pairs_from) if m.rule is not None]
+        measured = [m for m in measure(references, side, effects_alone=True) if m.rule is not None]
         total = sum(m.weight for m in measured)
         corrected = {m.key: m.drift.effect / self._apart(m, window, side.rows) for m in measured}
         critical = [m.key for m in measured if self._was_critical(m, corrected[m.key], window, total)]
@@ -177,13 +175,14 @@ class QuietHistory:
     def _was_critical(self, measured: DriftTest, effect: float, window: Window, total: float) -> bool:
         """Evaluate a past window by what was known then."""
         rate = self.references.spec.drift.false_alarm_rate * measured.weight / total
-        if effect < measured.critical or measured.drift.p_value > rate:
+        if effect < measured.critical:
             return False
         known = self._day(window.start)
         limit = self.limit(measured.key, measured.power, rate, before=known)
-        if limit and (limit.sure or effect < limit.effect):
-            return effect >= limit.effect
-        return effect >= self._rule(measured)
+        learnt = limit and (limit.sure or effect < limit.effect)
+        if effect < (limit.effect if limit and learnt else self._rule(measured)):
+            return False
+        return (measured.significance() if measured.significance else measured.drift.p_value) <= rate
 
     def _rule(self, measured: DriftTest) -> float:
         name = (measured.drift.reference, measured.key)

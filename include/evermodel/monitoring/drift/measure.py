@@ -25,19 +25,17 @@ from evermodel.stats.sample import CategoricalSample, NumericSample, Sample
 if TYPE_CHECKING:
     import pandas as pd
 
+_ROWS_FOR_TWO = 100_000  # in the window, from which two columns at a time save more than they cost
 _WHOLE = 0.9  # minimum share of the window's predictions by the evaluated version
 
 
-def measure(
-    references: References, now: ComparedRows, pairs_from: float | None = None
-) -> Iterator[DriftTest]:
+def measure(references: References, now: ComparedRows, effects_alone: bool = False) -> Iterator[DriftTest]:
     """Measure all kinds of drift that `respond` does not switch off.
 
     Parameters
     ----------
-    pairs_from
-        Change of a correlation from which its p-value has to be exact, which takes time; where warnings begin if not
-        given.
+    effects_alone
+        Of a past window: leave the p-values to `DriftTest.significance`, as they take most of the time.
 
     Yields
     ------
@@ -45,27 +43,27 @@ def measure(
     evaluated.
     """
     spec = references.spec
-    yield from _columns(references, now)
+    yield from _columns(references, now, effects_alone)
     if spec.respond.prediction != "off":
         for name in answers(spec):
-            yield from _answers(references, name, now)
+            yield from _answers(references, name, now, effects_alone)
     reference = references.main()
     numeric = [name for name in spec.watched if name in spec.features.numeric]
     if spec.respond.correlation != "off" and len(numeric) > 1 and reference.side:
         yield from kinds.correlations(
-            spec, numeric, reference.side, now, reference.words, window_days(references), pairs_from
+            spec, numeric, reference.side, now, reference.words, window_days(references), effects_alone
         )
 
 
-def _columns(references: References, now: ComparedRows) -> Iterator[DriftTest]:
+def _columns(references: References, now: ComparedRows, effects_alone: bool) -> Iterator[DriftTest]:
     """Measure column after column, two at a time: sorting and reading let others run."""
     names = references.spec.watched
-    if len(os.sched_getaffinity(0)) < 2:
+    if now.rows < _ROWS_FOR_TWO or len(os.sched_getaffinity(0)) < 2:
         for name in names:
-            yield from _column(references, name, now)
+            yield from _column(references, name, now, effects_alone)
         return
     with ThreadPoolExecutor(2) as pool:
-        for found in pool.map(lambda name: list(_column(references, name, now)), names):
+        for found in pool.map(lambda name: list(_column(references, name, now, effects_alone)), names):
             yield from found
 
 
@@ -74,7 +72,7 @@ def window_days(references: References) -> int:
     return max(1, round(references.spec.drift.window.total_seconds() / 86400))
 
 
-def _column(references: References, name: str, now: ComparedRows) -> Iterator[DriftTest]:
+def _column(references: References, name: str, now: ComparedRows, effects_alone: bool) -> Iterator[DriftTest]:
     spec, reference = references.spec, references.of(name)
     if reference.side is None:
         yield refused(name, _kind(spec, name), "feature", reference.words, reference.refusal)
@@ -82,20 +80,19 @@ def _column(references: References, name: str, now: ComparedRows) -> Iterator[Dr
     pair = _pair(references, reference, name, name, now)
     watch = spec.drift.by_column.get(name)
     if spec.respond.feature != "off":
-        if watch and watch.method != "calibrated":
+        if not watch or watch.method == "calibrated":
+            yield kinds.distribution(spec, pair, "feature", effects_alone)
+        elif not effects_alone:  # Evidently's methods have no history
             yield by_evidently(watch, name, pair.old, pair.new, reference.words)
-        else:
-            yield kinds.distribution(spec, pair, "feature")
-    for kind, off in (
-        (kinds.missing, spec.respond.missing == "off"),
-        (kinds.category, spec.respond.category == "off"),
-    ):
-        found = None if off else kind(spec, pair)
-        if found is not None:
-            yield found
+    respond = spec.respond
+    missing = None if respond.missing == "off" else kinds.missing(spec, pair, effects_alone)
+    category = None if respond.category == "off" else kinds.category(spec, pair)
+    yield from (found for found in (missing, category) if found is not None)
 
 
-def _answers(references: References, name: str, now: ComparedRows) -> Iterator[DriftTest]:
+def _answers(
+    references: References, name: str, now: ComparedRows, effects_alone: bool
+) -> Iterator[DriftTest]:
     spec, source = references.spec, of_version(name, references.version)
     if not now.has(source):
         return
@@ -115,7 +112,7 @@ def _answers(references: References, name: str, now: ComparedRows) -> Iterator[D
         why = f"version {references.version} made {pair.new.rows / now.rows:.0%} of the window's predictions"
         yield refused(name, kind, "prediction", reference.words, why)
         return
-    yield kinds.distribution(spec, pair, "prediction")
+    yield kinds.distribution(spec, pair, "prediction", effects_alone)
 
 
 def _pair(references: References, reference: Reference, name: str, source: str, now: ComparedRows) -> Pair:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -74,6 +74,10 @@ class DayProfile:
             (_merged_samples(rest, name), _merged_samples(inside, name)) for rest, inside in self._cuts(days)
         ]
 
+    def once(self, key: Hashable, find: Callable[[], float]) -> float:
+        """Find a figure of these rows: a profile is compared only once."""
+        return find()
+
     def grouped(self, name: str, cluster: str = "") -> None:
         """Return nothing: a profile has no rows with their day."""
 
@@ -94,16 +98,27 @@ class DayProfile:
 
 
 @dataclass
-class ThinnedRows(ExactRows):
-    """Exact rows whose columns are thinned when they are first asked for: they can be compared many times for little."""
+class KeptRows(ExactRows):
+    """Exact rows whose columns stay in memory when they are first asked for: they can be compared many times."""
 
     _samples: dict[str, Sample] = field(default_factory=dict)
 
     def sample(self, name: str) -> Sample:
-        """Return one column, thinned."""
+        """Return one column."""
         if name not in self._samples:
-            self._samples[name] = thinned(super().sample(name), MOST_COMPACT)
+            self._samples[name] = self._kept(super().sample(name))
         return self._samples[name]
+
+    def _kept(self, sample: Sample) -> Sample:
+        return sample
+
+
+@dataclass
+class ThinnedRows(KeptRows):
+    """Kept rows whose columns are thinned, so that they can be compared for little."""
+
+    def _kept(self, sample: Sample) -> Sample:
+        return thinned(sample, MOST_COMPACT)
 
 
 def of_version(column: str, version: str) -> str:

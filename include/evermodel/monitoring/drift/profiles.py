@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _RECIPE = "1"  # changes when profiles are made differently, so that old ones are made again
+_KEPT_DAYS = 32
 _FINGERPRINT = b"evermodel.fingerprint"
 
 
@@ -36,10 +37,13 @@ class Profiles:
     ----------
     lake
         Root of the lake; profiles are in ``profiles/<model>/date=YYYY-MM-DD/profile.parquet``.
+    kept
+        Profiles of the last days, for the next one who is given the same dictionary.
     """
 
     spec: ModelSpec
     lake: StoragePath
+    kept: dict[tuple[date, str], DayProfile] = field(default_factory=dict)
     _read: dict[date, DayProfile | None] = field(default_factory=dict)
     _states: dict[date, str] = field(default_factory=dict)
 
@@ -76,12 +80,14 @@ class Profiles:
             return None
         file = self.folder / f"date={day.isoformat()}" / "profile.parquet"
         fingerprint = self._fingerprint(day)
-        kept = _load(file, fingerprint)
-        if kept is not None:
-            return kept if kept.rows else None
-        made = self._make(day)
-        _save(made, file, fingerprint)
-        return made if made.rows else None
+        found = self.kept.get((day, fingerprint)) or _load(file, fingerprint)
+        if found is None:
+            found = self._make(day)
+            _save(found, file, fingerprint)
+        self.kept[day, fingerprint] = found
+        if len(self.kept) > _KEPT_DAYS:
+            del self.kept[next(iter(self.kept))]
+        return found if found.rows else None
 
     def _make(self, day: date) -> DayProfile:
         window = whole(self.spec, day)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
@@ -81,6 +81,10 @@ class ComparedRows(Protocol):
         """Return stretches of so many days of one column, each with the rest as its reference."""
         ...
 
+    def once(self, key: Hashable, find: Callable[[], float]) -> float:
+        """Return a figure of these rows that is found once."""
+        ...
+
     def grouped(self, name: str, cluster: str = "") -> GroupedValues | None:
         """Return some values of one column with their day, or their cluster; None if that is not known."""
         ...
@@ -113,6 +117,7 @@ class ExactRows:
     _notes: dict[str, str] = field(default_factory=dict)
     _ranked: dict[tuple[str, ...], Ranked] = field(default_factory=dict)
     _natural: dict[tuple[str, ...], tuple[NDArray[np.float64], float]] = field(default_factory=dict)
+    _figures: dict[Hashable, float] = field(default_factory=dict)
 
     @property
     def rows(self) -> float:
@@ -165,6 +170,12 @@ class ExactRows:
             )
             for inside in _cuts(when, days)
         ]
+
+    def once(self, key: Hashable, find: Callable[[], float]) -> float:
+        """Return a figure of these rows that is found once."""
+        if key not in self._figures:
+            self._figures[key] = find()
+        return self._figures[key]
 
     def grouped(self, name: str, cluster: str = "") -> GroupedValues | None:
         """Return a sample of one column with the day, or the cluster, of each row."""

@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 
 from evermodel.data.sources import read_window
 from evermodel.monitoring.drift.columns import days_of
-from evermodel.monitoring.drift.profile import ThinnedRows, merged, of_version
+from evermodel.monitoring.drift.profile import KeptRows, ThinnedRows, merged, of_version
 from evermodel.monitoring.drift.profiles import Profiles, days_before
 from evermodel.monitoring.drift.reference_and_current import ColumnarRows, ComparedRows, ExactRows
 from evermodel.monitoring.drift.rows import LogRows
@@ -16,6 +16,7 @@ from evermodel.spec import ModelSpec
 from evermodel.spec.drift import ReferenceSpec
 from evermodel.spec.window import Window, zone_of
 
+_KEPT_VALUES = 5_000_000  # 40 MB: of larger references one column at a time is in memory
 _YEAR = timedelta(days=364)  # whole weeks, so that a Monday is compared with Mondays
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
@@ -59,6 +60,8 @@ class References:
         Answers that the version gave on rows that it was not fitted on, with the time column, if they were kept.
     compact
         Thin the references' columns, for many comparisons against the same.
+    sides
+        What the windows of one champion are compared with alike: it is made once where they are given the same dictionary.
     """
 
     spec: ModelSpec
@@ -70,7 +73,7 @@ class References:
     held_out: ColumnarRows | None = None
     compact: bool = False
     _found: dict[object, Reference] = field(default_factory=dict, compare=False, repr=False)
-    _shared: dict[object, ComparedRows] = field(default_factory=dict, compare=False, repr=False)
+    sides: dict[object, ComparedRows] = field(default_factory=dict, compare=False, repr=False)
 
     def of(self, column: str) -> Reference:
         """Return the reference of a column."""
@@ -193,13 +196,14 @@ class References:
     ) -> ComparedRows:
         """Make a side once for all windows."""
         key = (name, self.compact)
-        if key not in self._shared:
-            self._shared[key] = self._side(rows(), more_numbers)
-        return self._shared[key]
+        if key not in self.sides:
+            self.sides[key] = self._side(rows(), more_numbers)
+        return self.sides[key]
 
     def _side(self, rows: ColumnarRows, more_numbers: frozenset[str] = frozenset()) -> ComparedRows:
         numeric = frozenset(self.spec.features.numeric) | more_numbers
-        kind = ThinnedRows if self.compact else ExactRows
+        small = rows.num_rows * len(self.spec.watched) <= _KEPT_VALUES
+        kind = ThinnedRows if self.compact else KeptRows if small else ExactRows
         return kind(rows, numeric, self.spec.time_column, self.spec.seed)
 
     def _checked(self, words: str, key: str, side: ComparedRows | None) -> Reference:

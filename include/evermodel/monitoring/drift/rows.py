@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     _Block = tuple[StoragePath, pq.FileMetaData, list[int]]
 
 _BLOCK_ROWS = 2**20
+_SMALL_VALUES = 2_000_000  # 16 MB
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class ParquetRows:
     schema: pa.Schema | None = None
 
     _nulls: dict[str, int] = field(default_factory=dict, compare=False, repr=False)
+    _tables: dict[tuple[str, int], pa.Table] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def num_rows(self) -> int:
@@ -101,24 +103,43 @@ class ParquetRows:
 
     def _read(self, name: str, block: _Block) -> pa.ChunkedArray[Any]:
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
-        file, footer, groups = block
+        _, footer, groups = block
         if self.schema is not None and name not in footer.schema.to_arrow_schema().names:
             kind = self.schema.field(name).type
             text = pa.dictionary(pa.int32(), kind) if pa.types.is_string(kind) else kind
             rows = sum(footer.row_group(group).num_rows for group in groups)
             return pa.chunked_array([pa.nulls(rows, text)])
+        read = self._table(block)[name] if self._small else self._columns(block, [name])[name]
+        if self.schema is None or pa.types.is_dictionary(read.type):
+            return read
+        return read.cast(self.schema.field(name).type)
+
+    def _table(self, block: _Block) -> pa.Table:
+        """Return all columns of a piece, read once."""
+        key = (str(block[0]), block[2][0])
+        if key not in self._tables:
+            self._tables[key] = self._columns(block, block[1].schema.to_arrow_schema().names)
+        return self._tables[key]
+
+    def _columns(self, block: _Block, names: list[str]) -> pa.Table:
+        import pyarrow.parquet as pq
+
+        file, footer, groups = block
         # Text stays the codes that the file holds: they are counted in a tenth of the time.
-        opened = readable(file, () if isinstance(file, Path) else column_ranges(footer, name, groups))
+        ranges = [] if isinstance(file, Path) else [column_ranges(footer, name, groups) for name in names]
+        opened = readable(file, [span for spans in ranges for span in spans])
         with (
             _named(file),
-            pq.ParquetFile(opened, metadata=footer, read_dictionary=[name], memory_map=True) as parquet,
+            pq.ParquetFile(opened, metadata=footer, read_dictionary=names, memory_map=True) as parquet,
         ):
-            read = parquet.read_row_groups(groups, columns=[name])[name]
-            if self.schema is None or pa.types.is_dictionary(read.type):
-                return read
-            return read.cast(self.schema.field(name).type)
+            return parquet.read_row_groups(groups, columns=names)
+
+    @cached_property
+    def _small(self) -> bool:
+        """Whether the columns are read at once, because opening files takes most of the time."""
+        values = sum(footer.num_rows * footer.num_columns for footer in self._footers)
+        return values <= _SMALL_VALUES
 
     @cached_property
     def _footers(self) -> list[pq.FileMetaData]:

@@ -14,7 +14,7 @@ from scipy.special import stdtrit
 from evermodel.monitoring.drift.bins import CategoryBins, NumberBins
 from evermodel.monitoring.drift.by_day import clustered
 from evermodel.monitoring.drift.compare import compare
-from evermodel.monitoring.drift.correlation import pair_changes
+from evermodel.monitoring.drift.correlation import pair_changes, significance
 from evermodel.monitoring.drift.family import DriftTest
 from evermodel.monitoring.drift.new_categories import can_tell, new_categories
 from evermodel.monitoring.drift.profile import REST
@@ -53,27 +53,33 @@ class Pair:
     days: int
 
 
-def distribution(spec: ModelSpec, pair: Pair, what: DriftKind) -> DriftTest:
+def distribution(spec: ModelSpec, pair: Pair, what: DriftKind, effects_alone: bool = False) -> DriftTest:
     """Compare the distribution of a column."""
     old, new = _comparable(pair.old, pair.new)
-    found = compare(old, new)
     watch = spec.drift.by_column.get(pair.name)
     band: BandSpec = watch.psi if watch and watch.psi else spec.drift.psi
+    if effects_alone:
+        test = _test(pair, what, "PSI", (_index(old, new),) * 3, 1.0, "", band, _index)
+        return replace(test, significance=lambda: compare(old, new).p_value)
+    found = compare(old, new)
     effect = found.psi, found.low, found.high
     summary = pair.note or found.summary
     test = _test(pair, what, "PSI", effect, found.p_value, summary, band, _index, found.bins)
     return replace(test, clustered=partial(clustered, spec, pair.before, pair.now, pair.source))
 
 
-def missing(spec: ModelSpec, pair: Pair) -> DriftTest | None:
+def missing(spec: ModelSpec, pair: Pair, effects_alone: bool = False) -> DriftTest | None:
     """Compare the share of missing values; None when no side has any."""
     old, new = pair.old, pair.new
     if (old.missing == 0 and new.missing == 0) or min(old.rows, new.rows) == 0:
         return None
+    band = spec.drift.missing
+    if effects_alone:
+        test = _test(pair, "missing", "share", (_gap(old, new),) * 3, 1.0, "", band, _gap)
+        return replace(test, significance=lambda: compare(_gaps(old), _gaps(new)).p_value)
     found = compare(_gaps(old), _gaps(new))
     effect = _gap(old, new), *_interval(old, new)
     summary = pair.note or f"missing {old.missing / old.rows:.1%} → {new.missing / new.rows:.1%}"
-    band = spec.drift.missing
     return _test(pair, "missing", "share", effect, found.p_value, summary, band, _gap, found.bins)
 
 
@@ -97,15 +103,15 @@ def correlations(
     now: ComparedRows,
     words: str,
     days: int,
-    exact_from: float | None = None,
+    effects_alone: bool = False,
 ) -> Iterator[DriftTest]:
     """Compare the rank correlations of all pairs of columns.
 
     All pairs together take as much of the false-alarm rate as one test of each column.
     """
     band = spec.drift.correlation
-    exact = band.warning if exact_from is None else exact_from
-    pairs = pair_changes(names, before.ranked(names), now.ranked(names), exact)
+    sides = before.ranked(names), now.ranked(names)
+    pairs = pair_changes(names, *sides, math.inf if effects_alone else band.warning)
     rate = spec.drift.false_alarm_rate / max(len(pairs), 1)
     natural = cache(partial(before.natural_changes, names, days))
     places = {name: place for place, name in enumerate(names)}
@@ -123,8 +129,10 @@ def correlations(
             reference=words,
             summary=f"rank correlation {pair.before:+.2f} → {pair.now:+.2f}",
         )
-        rule = partial(_of_pair, natural, places[pair.first], places[pair.second], rate)
-        yield DriftTest(drift, band.critical, len(names) / len(pairs), rule=rule)
+        two = places[pair.first], places[pair.second]
+        rule, weight = partial(_of_pair, natural, *two, rate), len(names) / len(pairs)
+        exact = partial(significance, *sides, *two) if effects_alone else None
+        yield DriftTest(drift, band.critical, weight, rule=rule, significance=exact)
 
 
 def _test(
@@ -191,19 +199,23 @@ def _largest(
     before: ComparedRows, source: str, days: int, effect: Callable[[Sample, Sample], float]
 ) -> float:
     """Return the largest effect between a stretch of the reference and the rest of it."""
-    stretches = before.stretches(source, days)
-    return max((effect(rest, part) for rest, part in stretches if rest.rows and part.rows), default=0.0)
+
+    def find() -> float:
+        stretches = before.stretches(source, days)
+        return max((effect(rest, part) for rest, part in stretches if rest.rows and part.rows), default=0.0)
+
+    return before.once((source, days, effect), find)
 
 
 def _index(old: Sample, new: Sample) -> float:
     old, new = _comparable(old, new)
     if isinstance(old, NumericSample) and isinstance(new, NumericSample):
         numeric = NumberBins.of(old)
-        return stability(numeric.count(old), numeric.count(new)).psi
+        return stability(numeric.count(old), numeric.count(new), math.inf).psi
     if isinstance(old, CategoricalSample) and isinstance(new, CategoricalSample):
         categorical = CategoryBins.of(old)
         before, now = (categorical.for_index(categorical.count(side)) for side in (old, new))
-        return stability(before, now).psi
+        return stability(before, now, math.inf).psi
     return 0.0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -201,9 +202,14 @@ class _Regression:
     def _without_features(self, parts: Floats) -> tuple[Floats, Floats]:
         """Take out of parts and residuals what features and score explain of them (Frisch, Waugh, Lovell)."""
         targets = np.column_stack([parts, self._residuals])
-        explained, *_ = np.linalg.lstsq(self._features, targets, rcond=None)
-        left = targets - self._features @ explained
+        left = targets - self._basis @ (self._basis.T @ targets)
         return left[:, :-1], left[:, -1]
+
+    @cached_property
+    def _basis(self) -> Floats:
+        """Orthonormal columns that span the features: all tests take the same out."""
+        columns, sizes, _ = np.linalg.svd(self._features, full_matrices=False)
+        return columns[:, sizes > sizes[0] * max(self._features.shape) * np.finfo(float).eps]
 
 
 def _size(slopes: Floats, cov: Floats, size: Floats) -> tuple[float, float, float]:

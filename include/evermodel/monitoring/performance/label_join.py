@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evermodel.core.storage import StoragePath
-from evermodel.data.local_engine import local_engine
+from evermodel.data.local_engine import engine_of
 from evermodel.data.prediction_log import read_log
-from evermodel.monitoring.performance.label_log import LabelLog
+from evermodel.monitoring.performance.label_log import SMALL_ROWS, LabelLog
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window
 
@@ -160,8 +160,12 @@ def deduplicated(predictions: pa.Table) -> pa.Table:
     """
     import pyarrow.compute as pc
 
-    with local_engine() as database:
-        database.register("log", predictions)
+    # Most windows are small and have each prediction once.
+    if predictions.num_rows <= SMALL_ROWS:
+        ids = predictions["prediction_id"]
+        if ids.null_count == 0 and pc.count_distinct(ids).as_py() == len(ids):
+            return predictions.sort_by([("event_time", "ascending"), ("prediction_id", "ascending")])
+    with engine_of(log=predictions) as database:
         shared = pc.any(pc.match_substring(predictions["request_id"], "/")).as_py()
         source = f"({_OWN_ROWS})" if shared else "log"
         table: pa.Table = database.sql(f"""
@@ -189,9 +193,15 @@ def _with_labels(spec: ModelSpec, log: pa.Table, labels: pa.Table) -> tuple[pa.T
 
 def _labels_of(log: pa.Table, labels: pa.Table) -> pa.ChunkedArray[Any]:
     """Return the label of each row; null without one."""
-    with local_engine() as database:
-        database.register("ids", log.select(["prediction_id"]))
-        database.register("labels", labels.select(["prediction_id", "label"]))
+    if max(log.num_rows, labels.num_rows) <= SMALL_ROWS:
+        import pyarrow.compute as pc
+
+        places = pc.index_in(log["prediction_id"], labels["prediction_id"].combine_chunks())
+        of_rows: pa.ChunkedArray[Any] = pc.take(labels["label"], places)
+        return of_rows
+    with engine_of(
+        ids=log.select(["prediction_id"]), labels=labels.select(["prediction_id", "label"])
+    ) as database:
         found: pa.Table = database.sql("""
             SELECT label FROM (SELECT prediction_id, row_number() OVER () AS place FROM ids)
             LEFT JOIN labels USING (prediction_id) ORDER BY place

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -17,17 +16,18 @@ from evermodel.data.day_table import DayTable
 from evermodel.data.delta_log import Change, TableState
 from evermodel.data.dtypes import with_label
 from evermodel.data.foreign_log import label_source
+from evermodel.data.local_engine import engine_of
 from evermodel.data.sources import read_labels
 from evermodel.data.table_file import TableFile
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window, file_stamp
 
 if TYPE_CHECKING:
-    import duckdb
     import pyarrow as pa
 
 _COUNTS = b"evermodel.labels"
 _PLAIN = "as_of="  # begins the names of what earlier releases wrote
+SMALL_ROWS = 1_000_000  # up to which tables are joined in memory
 _SLACK = timedelta(days=1)  # the source may date a row a little earlier than the log dates its prediction
 
 
@@ -112,7 +112,9 @@ class LabelLog:
             self._add(made, readings)
             readings[made.source] = made.path
         known = self._known(readings, reach, as_of, including=True)
-        with _database(known=known, wanted=pa.table({"prediction_id": ids})) as database:
+        if max(known.num_rows, len(ids)) <= SMALL_ROWS:
+            return _among(known, ids), counts
+        with engine_of(known=known, wanted=pa.table({"prediction_id": ids})) as database:
             query = (
                 "SELECT prediction_id, label FROM known SEMI JOIN wanted USING (prediction_id) ORDER BY ALL"
             )
@@ -172,10 +174,10 @@ class LabelLog:
             }
         )
         before = self._known(readings, reach, as_of, including=False)
-        with _database(source=source, before=before, wanted=pa.table({"prediction_id": ids})) as database:
+        with engine_of(source=source, before=before, wanted=pa.table({"prediction_id": ids})) as database:
             # Of two labels with one time the larger counts: the source has no order, and the result must be unique.
             database.execute("""
-                CREATE TABLE now AS
+                CREATE TEMP TABLE now AS
                 SELECT prediction_id, max(time) AS time, arg_max(label, (time, label)) AS label,
                        count(*) AS times, count(DISTINCT label) AS labels
                 FROM source SEMI JOIN wanted USING (prediction_id) GROUP BY prediction_id
@@ -184,7 +186,7 @@ class LabelLog:
                 "SELECT count(*) FILTER (times > 1), count(*) FILTER (labels > 1) FROM now"
             ).fetchall()
             database.execute("""
-                CREATE TABLE delta AS
+                CREATE TEMP TABLE delta AS
                 SELECT coalesce(n.prediction_id, b.prediction_id) AS prediction_id, coalesce(n.time, b.time) AS time,
                        n.label AS label, b.label AS old
                 FROM now AS n FULL JOIN (FROM before SEMI JOIN wanted USING (prediction_id)) AS b
@@ -212,7 +214,7 @@ class LabelLog:
             if first <= seen < last or (including and seen == last):
                 table = pq.read_table(readable(file), schema=self._schema, filters=filters, partitioning=None)
                 tables.append(table.append_column("seen", pa.repeat(seen, table.num_rows)))
-        with _database(files=pa.concat_tables(tables)) as database:
+        with engine_of(files=pa.concat_tables(tables)) as database:
             known: pa.Table = database.sql("""
                 SELECT prediction_id, time, label FROM files
                 QUALIFY row_number() OVER (PARTITION BY prediction_id ORDER BY seen DESC) = 1 AND label IS NOT NULL
@@ -228,19 +230,15 @@ class LabelLog:
         return pa.schema(kinds | {"label": label})
 
 
+def _among(known: pa.Table, ids: pa.ChunkedArray[Any]) -> pa.Table:
+    import pyarrow.compute as pc
+
+    found = known.filter(pc.is_in(known["prediction_id"], ids.combine_chunks()))
+    return found.select(["prediction_id", "label"]).sort_by("prediction_id")
+
+
 def _counts_of(file: StoragePath) -> tuple[LabelCounts, str]:
     import pyarrow.parquet as pq
 
     note = loads((pq.read_metadata(readable(file)).metadata or {})[_COUNTS], file)
     return LabelCounts(**note["counts"]), note["start"]
-
-
-@contextmanager
-def _database(**tables: pa.Table) -> Iterator[duckdb.DuckDBPyConnection]:
-    import duckdb
-
-    with duckdb.connect() as database:
-        database.execute("SET TimeZone = 'UTC'")
-        for name, table in tables.items():
-            database.register(name, table)
-        yield database

@@ -15,6 +15,7 @@ from evermodel.alerts.incidents.handler import answered
 from evermodel.alerts.incidents.state import IncidentState
 from evermodel.core.atomic import write_text
 from evermodel.core.errors import TrainingError
+from evermodel.data.local_engine import one_engine
 from evermodel.evaluation.decision import Decision
 from evermodel.monitoring.drift.verdict import DriftVerdict
 from evermodel.monitoring.problems import KINDS, Severity
@@ -78,6 +79,10 @@ class PolicyReplay:
 
     def run(self, progress: Progress = lambda done, of, outcome: None) -> PolicyOutcome:
         """Replay every step, and measure each week that is over; raises `TrainingError` without a first champion."""
+        with one_engine():
+            return self._run(progress)
+
+    def _run(self, progress: Progress) -> PolicyOutcome:
         steps, alarms = self.plan.steps, Alarms(self.plan.spec)
         self._begin(steps[0])
         for number, now in enumerate(steps[1:], start=1):
