@@ -53,8 +53,8 @@ def test_a_quiet_week_is_one_line() -> None:
     assert message.text.splitlines()[:3] == [
         "[info] data: the week of 2 models",
         "2026-01-05 until 2026-01-12: a quiet week.",
-        "Quiet: churn version 7, 12 days old, roc_auc 0.748 (baseline 0.751); "
-        "flights version 7, 12 days old, roc_auc 0.748 (baseline 0.751)",
+        "Quiet: churn version 7, 12 days old, roc_auc 0.748 (0.730 to 0.770), baseline 0.751; "
+        "flights version 7, 12 days old, roc_auc 0.748 (0.730 to 0.770), baseline 0.751",
     ]
     assert len(message.blocks) <= 6
 
@@ -74,12 +74,12 @@ def test_a_week_with_news_tells_them_by_model() -> None:
     )
     assert message.text.splitlines()[1:] == [
         "2026-01-05 until 2026-01-12: 2 incidents opened, 1 ended, 1 open now; 1 new champion.",
-        "churn: version 7, 12 days old, roc_auc 0.748 (baseline 0.751)",
+        "churn: version 7, 12 days old, roc_auc 0.748 (0.730 to 0.770), baseline 0.751",
         "  - open since 2026-01-08: performance below baseline (warning): the inputs drifted too",
         "  - 2026-01-07: drift opened (warning): only humid moved",
         "  - 2026-01-09: drift resolved (critical)",
         "  - 2026-01-09: retrain deployed, version 8 (drift since 2026-01-07)",
-        "Quiet: calm version 7, 12 days old, roc_auc 0.748 (baseline 0.751)",
+        "Quiet: calm version 7, 12 days old, roc_auc 0.748 (0.730 to 0.770), baseline 0.751",
     ]  # fmt: skip
 
 
@@ -150,7 +150,7 @@ def test_the_week_of_a_watched_model_is_read_from_its_verdicts(database: str) ->
     assert (week.version, week.promoted, week.windows) == ("7", "2026-01-04T00:00:00+00:00", 2)
     assert (week.happened, [one.cause for one in week.open]) == ((opened,), ["a new form"])
     assert [(one.outcome, one.reason) for one in week.retrains] == [("requested", "drift")]
-    assert "version 7, 8 days old, roc_auc 0.712 (baseline 0.751)" in told(week).text
+    assert "version 7, 8 days old, roc_auc 0.712 (0.695 to 0.729), baseline 0.751" in told(week).text
     (unseen,) = replace(digest, database=f"{database}-new").read([spec]).models
     assert "foreign: no window evaluated yet" in told(unseen).text
 

@@ -92,7 +92,7 @@ def test_the_first_message_tells_what_an_on_call_person_needs() -> None:
         "<@U024BE7LH>",
         "2013-08-01 until 2013-08-08",
         "2013-08-06",
-        "`humid` *PSI 0.41*, threshold 0.10, normal up to 0.08: median from 60 to 75",
+        "`humid` *PSI 0.41*, threshold 0.1, normal up to 0.08: median from 60 to 75",
         "(1 of 2 tests)",
         "6,321 against 45,678 of training",
         "roc_auc 0.712 (0.695 to 0.729), baseline 0.751",
@@ -132,7 +132,7 @@ def test_other_problems_of_the_same_window_are_named() -> None:
 
 def test_what_was_tested_is_said_where_it_is_not_the_distribution() -> None:
     verdict = a_verdict(columns=(a_column(what="missing", calm=0.2, threshold=0.2),))
-    assert "`humid` (missing values) *PSI 0.41*, normal up to 0.20" in said(
+    assert "`humid` (missing values) *PSI 0.41*, normal up to 0.2" in said(
         incident_message(a_view(verdict=verdict))
     )
 
@@ -145,7 +145,7 @@ def test_an_incident_that_eased_says_so() -> None:
 @pytest.mark.parametrize(
     ("performance", "needed"),
     [
-        ({"value": None}, "labels have not matured"),
+        ({"value": None}, "labels of this version have matured"),
         ({"value": None, "estimated": 0.7, "estimated_low": 0.65, "estimated_high": 0.75},
          "roc_auc 0.700 (0.650 to 0.750), estimated before labels, baseline 0.751"),
     ],

@@ -11,6 +11,7 @@ from evermodel.alerts.incidents.state import Incident
 from evermodel.alerts.incidents.store import Transition
 from evermodel.alerts.message import Message, compose
 from evermodel.alerts.text import code, moment, words
+from evermodel.monitoring.drift.figures import performance_figure
 from evermodel.monitoring.drift.verdict import Performance
 from evermodel.registry.tags import RetrainOutcome
 from evermodel.spec.window import parse_moment
@@ -161,16 +162,11 @@ def _state(model: ModelWeek, end: str) -> str:
     if model.version is None:
         return "no window evaluated yet" if model.watched else "no champion yet"
     age = (parse_moment(end) - parse_moment(model.promoted)).days
+    performance = (
+        "performance not yet known" if model.performance is None else performance_figure(model.performance)
+    )
     serving = f"version {model.version}, {age} days old" if age > 0 else f"version {model.version}, new"
-    return f"{serving}, {_performance(model.performance)}"
-
-
-def _performance(found: Performance | None) -> str:
-    if found is None or (found.value is None and found.estimated is None):
-        return "performance not yet known"
-    value, about = (found.value, "") if found.value is not None else (found.estimated, "estimated ")
-    baseline = "" if found.promised is None else f" (baseline {found.promised:.3f})"
-    return f"{found.metric} {about}{value:.3f}{baseline}"
+    return f"{serving}, {performance}"
 
 
 def _bullets(model: ModelWeek) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Literal
 from evermodel.alerts.blocks import Block, Button, ButtonForm, buttons, divider, fields, section
 from evermodel.alerts.message import Message, MessageSeverity, compose
 from evermodel.alerts.text import code, mention, moment, words
+from evermodel.monitoring.drift.figures import effect_figure, limit_figure, performance_figure, tests_figure
 from evermodel.monitoring.drift.verdict import ColumnDrift, DriftVerdict
 from evermodel.monitoring.problems import Problem, Severity
 
@@ -37,23 +38,11 @@ def rows(verdict: DriftVerdict) -> str:
     return f"{verdict.window_rows:,} against {verdict.reference_rows:,} of {verdict.reference}"
 
 
-def performance(verdict: DriftVerdict) -> str:
-    """Return the performance on matured labels, against the baseline at promotion."""
-    found = verdict.performance
-    baseline = "" if found.promised is None else f", baseline {found.promised:.3f}"
-    if found.value is not None:
-        return f"{found.metric} {found.value:.3f}{_interval(found.low, found.high)}{baseline}"
-    if found.estimated is not None:
-        interval = _interval(found.estimated_low, found.estimated_high)
-        return f"{found.metric} {found.estimated:.3f}{interval}, estimated before labels{baseline}"
-    return "not yet known (labels have not matured)"
-
-
 def column_line(column: ColumnDrift) -> str:
     """Return the line of Slack's mrkdwn about one column."""
     tested = f" ({_TESTED[column.what]})" if column.what in _TESTED else ""
     return (
-        f"• {code(column.column)}{tested} *{words(_size(column), 80)}*, {words(_limits_of(column), 120)}"
+        f"• {code(column.column)}{tested} *{words(effect_figure(column), 80)}*, {words(limit_figure(column), 120)}"
         + (f": {words(column.summary, 200)}" if column.summary else "")
     )
 
@@ -61,7 +50,7 @@ def column_line(column: ColumnDrift) -> str:
 def plain_column(column: ColumnDrift) -> str:
     """Return the line of plain text about one column."""
     tested = f" ({_TESTED[column.what]})" if column.what in _TESTED else ""
-    text = f"{column.column}{tested}: {_size(column)} ({column.severity}), {_limits_of(column)}"
+    text = f"{column.column}{tested}: {effect_figure(column)} ({column.severity}), {limit_figure(column)}"
     return f"{text}: {column.summary}" if column.summary else text
 
 
@@ -73,21 +62,6 @@ def detail_lines(details: Sequence[str]) -> list[str]:
 def more(count: int) -> list[str]:
     """Return the number of omitted lines, if any."""
     return [f"and {count} more, see the report"] if count > 0 else []
-
-
-def _size(column: ColumnDrift) -> str:
-    return f"{column.measure} {column.effect:.2f}"
-
-
-def _limits_of(column: ColumnDrift) -> str:
-    """Return the threshold of the effect, and the normal value if known."""
-    if column.calm >= column.threshold > 0:
-        return f"normal up to {column.calm:.2f}"
-    return f"threshold {column.threshold:.2f}" + (f", normal up to {column.calm:.2f}" if column.calm else "")
-
-
-def _interval(low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None else f" ({low:.3f} to {high:.3f})"
 
 
 TITLES = {
@@ -183,7 +157,7 @@ def incident_message(view: IncidentView, key: str = "") -> Message:
         body += [
             divider(),
             section(
-                f"*What drifted* ({len(moved)} of {len(verdict.columns)} tests)",
+                f"*What drifted* ({tests_figure(verdict)})",
                 *columns,
                 *more(len(moved) - MOST_COLUMNS),
             ),
@@ -229,7 +203,7 @@ def fields_of(view: IncidentView) -> dict[str, str]:
     facts = {"Window": words(span(verdict)), "Since": words(moment(view.opened), 60)}
     if view.problem.kind != "serving":
         facts["Rows"] = words(rows(verdict))
-        facts["Performance"] = words(performance(verdict))
+        facts["Performance"] = words(performance_figure(verdict.performance))
         if verdict.promotion is not None:
             facts["Promotion"] = words(str(verdict.promotion), 300)
     facts["Model"] = f"{code(verdict.model)} version {words(verdict.version, 40)}"
@@ -281,7 +255,7 @@ def _plain(view: IncidentView, beside: str) -> list[str]:
     else:
         lines += [detail for detail in problem.details[:MOST_DETAILS] if detail != problem.reason]
     if problem.kind != "serving":
-        lines.append(f"Performance: {performance(verdict)}.")
+        lines.append(f"Performance: {performance_figure(verdict.performance)}.")
         lines += [] if verdict.promotion is None else [f"Promotion: {verdict.promotion}."]
     if beside:
         lines.append(f"At the same time: {beside}.")

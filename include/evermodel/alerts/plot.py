@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evermodel.alerts.text import moment, one_line
+from evermodel.monitoring.drift.figures import effect_figure, number, tests_figure
 from evermodel.monitoring.drift.verdict import Bin, ColumnDrift, DriftVerdict
 
 if TYPE_CHECKING:
@@ -66,11 +67,10 @@ def _chosen(verdict: DriftVerdict, most: int) -> list[ColumnDrift]:
 
 
 def _head(figure: Any, verdict: DriftVerdict, height: float) -> None:
-    count, all_columns = len(verdict.drifting), len(verdict.columns)
     figure.text(
         0.018,
         1 - 0.37 / height,
-        _plain(f"{verdict.model}: {count} of {all_columns} columns drifted", 70),
+        _plain(f"{verdict.model}: {tests_figure(verdict)} show drift", 70),
         fontsize=17,
         fontweight="bold",
         color=_INK,
@@ -128,8 +128,8 @@ def _title(column: ColumnDrift, bands: tuple[float, float]) -> str:
     state = "" if column.severity == "none" else f" ({column.severity})"
     side = "≥" if column.effect >= threshold else "<"
     name = _plain(column.column, 30)
-    normal = f", normal up to {column.calm:.2f}" if column.calm else ""
-    return f"{name}   {column.measure} {column.effect:.2f} {side} {threshold:.2f}{state}{normal}"
+    normal = f", normal up to {number(column.calm)}" if column.calm else ""
+    return f"{name}   {effect_figure(column)} {side} {number(threshold)}{state}{normal}"
 
 
 def _most_changed(bins: tuple[Bin, ...], room: int) -> list[Bin]:

@@ -9,12 +9,12 @@ from evermodel.alerts.incident_message import (
     IncidentView,
     column_line,
     mentions,
-    performance,
     plain_column,
     span,
 )
 from evermodel.alerts.message import Message, compose
 from evermodel.alerts.text import code, moment, words
+from evermodel.monitoring.drift.figures import effect_figure, limit_figure, performance_figure
 from evermodel.spec.window import parse_moment
 
 _FEW_COLUMNS = 3
@@ -52,7 +52,7 @@ def resolved_message(view: IncidentView, why: str = "") -> Message:
     facts = {
         "Began": words(moment(view.opened), 60),
         "Worst": view.worst,
-        "Performance": words(performance(verdict)),
+        "Performance": words(performance_figure(verdict.performance)),
         "Model": f"{code(verdict.model)} version {words(verdict.version, 40)}",
     }
     largest = max(
@@ -60,8 +60,7 @@ def resolved_message(view: IncidentView, why: str = "") -> Message:
     )
     if view.problem.kind == "drift" and largest is not None:
         facts["Largest now"] = (
-            f"{words(largest.measure, 40)} {largest.effect:.2f} in {code(largest.column)}, "
-            f"threshold {largest.threshold:.2f}"
+            f"{words(effect_figure(largest), 80)} in {code(largest.column)}, {words(limit_figure(largest), 120)}"
         )
     lines = [line for line in (why, view.problem.reason) if line]
     return compose(
@@ -72,7 +71,7 @@ def resolved_message(view: IncidentView, why: str = "") -> Message:
         plain=[
             *lines,
             f"Window {span(view.verdict)}, began {moment(view.opened)}, worst {view.worst}.",
-            f"Performance: {performance(view.verdict)}.",
+            f"Performance: {performance_figure(view.verdict.performance)}.",
         ],
         body=[section(*(words(line, 1000) for line in lines)), fields(facts)],
         links=view.links,
@@ -85,7 +84,10 @@ def _answer(view: IncidentView, *, key: str, title: str) -> Message:
         (label, text) for label, text in (("Likely cause", view.cause), ("Next", view.next_step)) if text
     ]
     moved = view.verdict.drifting[:_FEW_COLUMNS] if view.problem.kind == "drift" else ()
-    facts = {"Since": words(moment(view.opened), 60), "Performance": words(performance(view.verdict))}
+    facts = {
+        "Since": words(moment(view.opened), 60),
+        "Performance": words(performance_figure(view.verdict.performance)),
+    }
     return compose(
         key=key,
         model=view.verdict.model,

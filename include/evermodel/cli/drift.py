@@ -13,6 +13,7 @@ from evermodel.cli import output
 from evermodel.cli.exit_codes import NO
 from evermodel.cli.messages import send
 from evermodel.cli.options import AsJson, AsOf, Model, read_spec, time_of
+from evermodel.monitoring.drift.figures import number, performance_figure, tests_figure
 from evermodel.monitoring.problems import RANK
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ def _show(verdict: DriftVerdict, handled: list[Handled], recommendation: str) ->
         f"{verdict.model}, version {verdict.version}, {verdict.start[:10]} to {verdict.end[:10]}: "
         f"{verdict.severity}. {verdict.reason}"
     )
+    typer.echo(f"Performance: {performance_figure(verdict.performance)}")
     did = {done.kind: done.action for done in handled}
     output.print_table(
         f"{verdict.window_rows:,} rows against {verdict.reference_rows:,} ({verdict.reference})",
@@ -112,10 +114,10 @@ def _show(verdict: DriftVerdict, handled: list[Handled], recommendation: str) ->
     )
     if verdict.drifting:
         output.print_table(
-            "Drifting columns, the worst first",
+            f"{tests_figure(verdict)} show drift, the worst first",
             ("severity", "column", "what", "measure", "#effect", "#threshold", "summary"),
             (
-                (c.severity, c.column, c.what, c.measure, f"{c.effect:.3f}", f"{c.threshold:.3f}", c.summary)
+                (c.severity, c.column, c.what, c.measure, number(c.effect), number(c.threshold), c.summary)
                 for c in verdict.drifting[:_MOST_COLUMNS]
             ),
         )

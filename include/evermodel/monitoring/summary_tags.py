@@ -17,7 +17,7 @@ from evermodel.registry.tags import DAY, DECISION_FACTS, PROMOTION_EFFECT
 MOST = 7500
 _COLUMNS = 6
 _ESTIMATE = ("estimated", "estimated_low", "estimated_high")
-_PERFORMANCE = ("metric", "rows", "value", "low", "high", "promised", *_ESTIMATE)
+_PERFORMANCE = ("metric", "rows", "value", "low", "high", "promised", "limit", *_ESTIMATE)
 _REASON = 300
 _DETAIL = 160
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from evermodel.core.errors import StepContractError
 from evermodel.core.settings import Settings
 from evermodel.core.step_contract import StepRequest
+from evermodel.monitoring.drift.figures import effect_figure, limit_figure
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window, parse_moment, whole_day
 
@@ -282,8 +283,7 @@ def _drift_verdict(work: StepWork) -> Result:
         "metric_promised": performance.promised,
         "quality": list(verdict.quality),
         "lines": [
-            f"{c.column} {c.measure} {c.effect:.3f} (normal up to {c.calm:.3f}): {c.summary}"
-            for c in verdict.drifting
+            f"{c.column} {effect_figure(c)} ({limit_figure(c)}): {c.summary}" for c in verdict.drifting
         ],
         "links": watch.links(),
     }

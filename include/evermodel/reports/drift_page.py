@@ -5,6 +5,7 @@ from __future__ import annotations
 from evermodel.core.extras import install_command
 from evermodel.core.html import render
 from evermodel.monitoring.drift import report_text
+from evermodel.monitoring.drift.figures import performance_figure, tests_figure
 from evermodel.monitoring.drift.verdict import ColumnDrift, DriftVerdict
 from evermodel.reports.retrain.document import PageSection, PageTable, Paragraph, Part
 
@@ -21,7 +22,7 @@ def drift_page(verdict: DriftVerdict) -> str:
     verdict
         Its columns are worst first; the shares of the first 20 that drift are shown.
     """
-    sections = [PageSection("Tests", _tests(verdict))]
+    sections = [PageSection(f"Tests ({tests_figure(verdict)} show drift)", _tests(verdict))]
     sections += [
         PageSection(f"{drift.column}: {drift.what}", [Paragraph(drift.summary), _shares(drift)])
         for drift in verdict.drifting[:_SHOWN]
@@ -43,7 +44,11 @@ def drift_page(verdict: DriftVerdict) -> str:
         footer=f"evermodel · {verdict.model} version {verdict.version} · plots: {install_command(['evidently'])}",
         tone=_TONES.get(verdict.severity, "stays"),
         severity="no drift" if verdict.severity == "none" else verdict.severity,
-        sentences=[verdict.reason, _basis(verdict)],
+        sentences=[
+            verdict.reason,
+            f"Performance: {performance_figure(verdict.performance)}.",
+            _basis(verdict),
+        ],
         sections=sections,
     )
 

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import orjson
 
 from evermodel.core.dag_ids import dag_id
+from evermodel.monitoring.drift.figures import number as effect
 from evermodel.registry.registered_names import registered_name
 from evermodel.reports.overview.history import ModelHistory
 from evermodel_provider.ui.list_view import day_severity, list_view, outcome_words, traffic_words
@@ -133,10 +134,11 @@ def _day(day: dict[str, Any], mlflow: str, kinds: Iterable[str]) -> dict[str, An
         "low": day.get("low"),
         "high": day.get("high"),
         "promised": day.get("promised"),
+        "limit": day.get("limit"),
         "version": day["version"],
         "severities": [day_severity(day, kind) for kind in kinds],
         "reasons": [(day.get("reasons") or {}).get(kind, "") for kind in kinds],
-        "columns": [f"{c[0]} {c[2]} {c[3]}" for c in day.get("columns") or [] if len(c) >= 4],
+        "columns": [f"{c[0]} {c[2]} {effect(c[3])}" for c in day.get("columns") or [] if len(c) >= 4],
         "answer": day["answer"],
         "url": _artifact(mlflow, day, _REPORT),
     }

@@ -7,6 +7,7 @@ __all__ = [
     "compare",
     "drawing",
     "family",
+    "figures",
     "history",
     "judge",
     "profile",

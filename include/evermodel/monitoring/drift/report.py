@@ -70,7 +70,7 @@ def draw_report(
         numerical_columns=[n for n, c in columns.items() if c.kind == "numeric"],
         categorical_columns=[n for n, c in columns.items() if c.kind == "categorical"],
     )
-    text = note(spec, verdict, size, notes)
+    text = note(spec, verdict, size, notes, len(columns))
     parts: list[Any] = [
         VerdictNote(
             title=title(verdict), text=text, header=list(HEADER), rows=[words(c) for c in verdict.columns]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from evermodel.monitoring.drift.figures import effect_figure, number, tests_figure
 from evermodel.monitoring.drift.verdict import ColumnDrift, DriftVerdict
 from evermodel.spec import ModelSpec
 
@@ -15,7 +16,7 @@ def title(verdict: DriftVerdict) -> str:
     return f"{verdict.model}, {verdict.start[:10]} to {verdict.end[:10]}: {_named(verdict.severity)}"
 
 
-def note(spec: ModelSpec, verdict: DriftVerdict, size: int, notes: Sequence[str]) -> str:
+def note(spec: ModelSpec, verdict: DriftVerdict, size: int, notes: Sequence[str], drawn: int = 0) -> str:
     """Return what a reader has to know, as Markdown.
 
     Parameters
@@ -24,6 +25,8 @@ def note(spec: ModelSpec, verdict: DriftVerdict, size: int, notes: Sequence[str]
         Rows that the wanted precision takes.
     notes
         What is not drawn, and why.
+    drawn
+        Columns that Evidently draws.
     """
     lines = [
         f"**{_marked(verdict.reason)}**",
@@ -33,15 +36,21 @@ def note(spec: ModelSpec, verdict: DriftVerdict, size: int, notes: Sequence[str]
         f"{_share(verdict.false_alarm_rate)}; a test must also reach the effect in the column *from*.",
         _sampling(spec, size, verdict.window_rows, verdict.reference_rows),
     ]
+    if drawn:
+        lines.append(
+            f"**Evidently counts columns.** It draws {drawn} columns: each feature and the predictions, as far as they can be "
+            f"drawn. The verdict rests on {tests_figure(verdict)}: of a column its missing values and new categories are tested, "
+            "too, and pairs of columns."
+        )
     listed = [_marked(line) for line in (*_others(verdict), *notes)]
     return "\n\n".join(lines) + "".join(f"\n{'' if i else chr(10)}- {line}" for i, line in enumerate(listed))
 
 
 def words(drift: ColumnDrift) -> list[str]:
     """Return a test as a line of the table."""
-    effect = f"{drift.measure} {_number(drift.effect)}"
+    effect = effect_figure(drift)
     if (drift.low, drift.high) != (drift.effect, drift.effect):
-        effect += f" ({_number(drift.low)} to {_number(drift.high)})"
+        effect += f" ({number(drift.low)} to {number(drift.high)})"
     method = "" if drift.method == "calibrated" else f" by {drift.method}"
     return [
         drift.column,
@@ -58,7 +67,7 @@ def words(drift: ColumnDrift) -> list[str]:
 def _limit(drift: ColumnDrift) -> str:
     """Return the effect from which a test counts; a p-value that is the score of a method counts below its limit."""
     is_p_value = drift.method != "calibrated" and drift.effect == drift.p_value
-    return f"{'below ' if is_p_value else ''}{_number(drift.threshold)}"
+    return f"{'below ' if is_p_value else ''}{number(drift.threshold)}"
 
 
 def _sampling(spec: ModelSpec, size: int, window_rows: int, reference_rows: int) -> str:
@@ -87,10 +96,6 @@ def _named(severity: str) -> str:
 
 def _share(value: float) -> str:
     return f"{100 * value:g} %"
-
-
-def _number(value: float) -> str:
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
 def _marked(text: str) -> str:

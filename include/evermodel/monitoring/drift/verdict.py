@@ -73,10 +73,18 @@ class ColumnDrift:
 
 @dataclass(frozen=True)
 class Performance:
-    """The primary metric on labels that have matured, with the baseline at promotion; None if unknown.
+    """The primary metric of one version on labels that have matured, with its baseline; None if unknown.
 
     Parameters
     ----------
+    rows
+        Predictions of the version that have a label.
+    value, low, high
+        The metric on them with its 95 % interval; None where they are too few for a verdict.
+    promised
+        The baseline: the metric on the version's test rows.
+    limit
+        The baseline less the margin: what is beyond it by more than chance is a warning. None in verdicts of earlier releases.
     estimated, estimated_low, estimated_high
         The metric of the current window as estimated before its labels are known.
     """
@@ -90,6 +98,7 @@ class Performance:
     estimated: float | None = None
     estimated_low: float | None = None
     estimated_high: float | None = None
+    limit: float | None = None
 
 
 @dataclass(frozen=True)

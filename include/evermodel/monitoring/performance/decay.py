@@ -14,6 +14,7 @@ import numpy as np
 
 from evermodel.evaluation.margin import in_units
 from evermodel.monitoring.drift.columns import days_of
+from evermodel.monitoring.drift.figures import measured
 from evermodel.monitoring.performance.answers import (
     Level,
     clusters_in,
@@ -277,14 +278,14 @@ def problem_of(
     severity = worst_of(one.severity for one in standings)
     bad = [one for one in slices if one.severity != "none"]
     sentence = (
-        f"{metric} {whole.value:.3f} ({whole.low:.3f} to {whole.high:.3f}) on {whole.rows:,} labels{_of(whole)}, "
+        f"{metric} {measured(whole.value, whole.low, whole.high)} on {whole.rows:,} labels{_of(whole)}, "
         f"baseline {whole.promised:.3f} ± {1.96 * whole.promised_error:.3f}"
     )
     if whole.spread is not None:
         sentence += f"; {whole.windows} windows before differ by {whole.spread:.3f} (standard deviation)"
     shares = ", ".join(f"{name}: {share:.0%}" for name, share in versions_of(joined.rows))
     details = [
-        f"{one.name}: {one.value:.3f} ({one.low:.3f} to {one.high:.3f}), baseline {one.promised:.3f}"
+        f"{one.name}: {measured(one.value, one.low, one.high)}, baseline {one.promised:.3f}"
         for one in sorted(bad, key=lambda one: -one.shortfall)
     ]
     details += [

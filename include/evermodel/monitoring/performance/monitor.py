@@ -22,6 +22,7 @@ from evermodel.monitoring.performance.answers import (
     Level,
     clusters_in,
     decisions,
+    enough,
     level,
     metric_to_watch,
     performance_metric,
@@ -118,11 +119,11 @@ def evaluate_performance(
         joined.rows, baseline.version
     )  # predictions of a predecessor do not concern this version's baseline
     standings = stand(spec, own, baseline, PastWindows(spec, lake, as_of))
-    found = level(spec, joined.rows, clusters=clusters_in(spec, joined.rows))
+    found = standings[0] if standings else _unjudged(spec, own)
     estimate = _adapted(spec, lake, joined, estimate_of(spec, current, joined, baseline), baseline, as_of)
     return PerformanceEvaluation(
         problem=problem_of(spec, joined, own, baseline, standings),
-        performance=_short(spec, joined, baseline, found, estimate),
+        performance=_short(spec, own, baseline, found, estimate),
         findings=tuple(_findings(spec, joined, baseline, training)),
         quality=label_quality(spec, joined.state),
         make_report=lambda: _report(
@@ -277,16 +278,29 @@ def _period(
     return Period(day, rows.num_rows, found.value, found.low, found.high, own)
 
 
+def _unjudged(spec: ModelSpec, own: pa.Table) -> Level | None:
+    """Return the metric of a version without a baseline; None with too few labels for a verdict."""
+    return level(spec, own, clusters=clusters_in(spec, own)) if enough(spec, own) else None
+
+
 def _short(
-    spec: ModelSpec, joined: LabelJoin, baseline: Baseline, found: Level | None, estimate: Estimate | None
+    spec: ModelSpec,
+    own: pa.Table,
+    baseline: Baseline,
+    found: MetricStanding | Level | None,
+    estimate: Estimate | None,
 ) -> Performance:
+    promised = baseline.level.value if baseline.level else None
+    sign = 1 if metric_to_watch(spec).higher_is_better else -1
+    margin = 0.0 if promised is None else margins(spec, baseline)[0]
     return Performance(
         metric=performance_metric(spec),
-        rows=joined.rows.num_rows,
+        rows=own.num_rows,
         value=found.value if found else None,
         low=found.low if found else None,
         high=found.high if found else None,
-        promised=baseline.level.value if baseline.level else None,
+        promised=promised,
+        limit=None if promised is None else promised - sign * margin,
         estimated=estimate.value if estimate else None,
         estimated_low=estimate.low if estimate else None,
         estimated_high=estimate.high if estimate else None,

@@ -63,7 +63,7 @@ def _day(tags: dict[str, str], metrics: dict[str, Any]) -> dict[str, Any]:
         named = [name for name in metrics if name.startswith("matured_")]
         facts["metric"] = named[0].removeprefix("matured_") if named else ""
         facts["value"] = metrics[named[0]] if named else None
-    for name in ("value", "low", "high", "promised", "estimated"):
+    for name in ("value", "low", "high", "promised", "limit", "estimated"):
         facts[name] = _finite(facts.get(name))
     return {
         **facts,

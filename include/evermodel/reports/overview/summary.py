@@ -25,7 +25,7 @@ _DECISION = (
     "against", "gain", "gain_low", "gain_high", "rejected_by", "run", "experiment",
 )  # fmt: skip
 _LAST = (
-    "day", "version", "severity", "severities", "metric", "value", "low", "high", "promised", "rows", "reasons",
+    "day", "version", "severity", "severities", "metric", "value", "low", "high", "promised", "limit", "rows", "reasons",
     "columns", "run", "experiment",
 )  # fmt: skip
 

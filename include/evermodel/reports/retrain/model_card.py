@@ -195,8 +195,9 @@ class Card:
         on_drift = (
             "drift does not trigger a retrain"
             if spec.retrain.when == "never"
-            else f"when drift is {spec.retrain.when} (window {format_span(drift.window)}, PSI {drift.psi.warning:g} is "
-            f"a warning and {drift.psi.critical:g} critical), at most once in {format_span(spec.retrain.cooldown)}"
+            else f"when drift is {spec.retrain.when} (window {format_span(drift.window)}; significant, from a PSI of "
+            f"{drift.psi.warning:g} a warning and of {drift.psi.critical:g} critical, where that is more than the model's quiet "
+            f"windows show as normal, which each verdict states), at most once in {format_span(spec.retrain.cooldown)}"
         )
         by_hand = "by hand, after features, labels or the use change: update the spec first"
         return PageSection("When to retrain", [Bullets([weekly, on_drift, by_hand])])

@@ -33,6 +33,7 @@
       `<b>${number(day.value)}</b>`,
       day.low === null || day.low === undefined ? "" : ` (${number(day.low)} to ${number(day.high)})`,
       day.promised === null || day.promised === undefined ? "" : `, baseline ${number(day.promised)}`,
+      day.limit === null || day.limit === undefined ? "" : `, limit ${number(day.limit)}`,
       ` · v${text(day.version)}`,
       day.columns.length ? `<br>moved: ${wrapped(day.columns.join(", "))}` : "",
       day.answer ? `<br>${wrapped(day.answer)}` : "",
@@ -42,6 +43,7 @@
       { ...band, y: days.map((day) => day.low) },
       { ...band, y: days.map((day) => day.high), fill: "tonexty", fillcolor: clear(colour("accent"), 0.16) },
       { x, y: days.map((day) => day.promised), mode: "lines", line: { color: colour("faint"), width: 1.3, dash: "dot", shape: "hv" }, hoverinfo: "skip" },
+      { x, y: days.map((day) => day.limit), mode: "lines", line: { color: colour("warning"), width: 1.3, dash: "dot", shape: "hv" }, hoverinfo: "skip" },
       { x, y: days.map((day) => day.value), mode: days.length > 120 ? "lines" : "lines+markers", line: { color: colour("accent"), width: 1.8 },
         marker: { size: 4.500 }, text: said, hovertemplate: "%{text}<extra></extra>" },
     ];
@@ -125,7 +127,7 @@
   }
 
   function heights(from) {
-    const seen = days.filter((day) => Date.parse(day.day) >= from).flatMap((day) => [day.value, day.low, day.high, day.promised]).filter((value) => typeof value === "number");
+    const seen = days.filter((day) => Date.parse(day.day) >= from).flatMap((day) => [day.value, day.low, day.high, day.promised, day.limit]).filter((value) => typeof value === "number");
     if (!seen.length) return undefined;
     const [low, high] = [Math.min(...seen), Math.max(...seen)];
     const room = Math.max(high - low, 1e-6) * 0.06;
