@@ -102,6 +102,24 @@ def test_the_graph_of_each_dag(shipped: dict[str, Any], dag_id: str, arrows: dic
     assert {task.task_id: task.downstream_task_ids for task in shipped[dag_id].tasks} == arrows
 
 
+def test_the_graph_of_a_retrain_is_read_in_four_boxes_and_ids_are_those_without(
+    shipped: dict[str, Any],
+) -> None:
+    dag = shipped["retrain_flights"]
+    groups = dag.task_group.children
+    boxes = {
+        group.group_display_name: sorted(group.children)
+        for group in groups.values()
+        if hasattr(group, "children")
+    }
+    assert boxes == {
+        "Data": ["extract", "new_data", "validate"],
+        "Train": ["train"],
+        "Decide": ["decide", "evaluate"],
+        "Ship": ["approve", "deploy", "register"],
+    }
+
+
 def test_only_the_joins_have_a_trigger_rule_of_their_own(shipped: dict[str, Any]) -> None:
     rules = {
         f"{dag_id}.{task.task_id}": task.trigger_rule.value
@@ -127,6 +145,10 @@ def test_every_task_is_retried_and_tells_when_it_fails_for_good(shipped: dict[st
             )
             assert (notifier.model, notifier.channel) == ("flights", "#ml-alerts"), task
             assert task.owner == "data-science", task
+
+
+def test_every_task_says_what_it_does(shipped: dict[str, Any]) -> None:
+    assert [task for dag in shipped.values() for task in dag.tasks if len(task.doc_md or "") < 20] == []
 
 
 def test_every_dag_and_every_field_of_a_form_says_what_it_is_for(shipped: dict[str, Any]) -> None:

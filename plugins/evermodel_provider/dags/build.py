@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, get_parsing_context
+from airflow.sdk.definitions.mappedoperator import MappedOperator
 
 from evermodel.core.dag_ids import MODEL_KINDS, id_prefix, parts_of
 from evermodel.core.errors import PermanentError, SpecError
@@ -18,6 +19,7 @@ from evermodel.core.settings import Settings
 from evermodel.spec import load_specs
 from evermodel_provider.dag_parts import require_pods
 from evermodel_provider.dags.options import DagOptions
+from evermodel_provider.operators.base import task_doc
 
 if TYPE_CHECKING:
     from evermodel.spec import ModelSpec
@@ -101,8 +103,18 @@ def _built(kinds: Iterable[str], options: DagOptions, file: str) -> dict[str, DA
         made = [build(options, spec) for spec in specs] if kind in MODEL_KINDS else build(options)
         for dag in made:
             dag.fileloc = file
+            _document(dag)
             found[dag.dag_id] = dag
     return found
+
+
+def _document(dag: DAG) -> None:
+    """Give each task without documentation that of its operator: sensors, and mapped tasks, which are made later."""
+    for task in dag.tasks:
+        if isinstance(task, MappedOperator):
+            task.partial_kwargs.setdefault("doc_md", task_doc(task.operator_class))
+        elif not task.doc_md:
+            task.doc_md = task_doc(type(task))
 
 
 def _to_parse(kinds: list[str]) -> tuple[list[str], str | None]:

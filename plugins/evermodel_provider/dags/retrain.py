@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,7 @@ def build(options: DagOptions, spec: ModelSpec) -> DAG:
         params=retrain_form(spec),
         render_template_as_native_obj=True,
     ) as dag:
-        _add_steps(spec, options.model(spec))
+        _add_steps(spec, options.model(spec), stage=_stage)
     return dag
 
 
@@ -70,10 +71,27 @@ def retrain_task_group(
     return group
 
 
-def _add_steps(spec: ModelSpec, model: str, prefix: str = "", as_of: str = AS_OF) -> None:
+def _stage(group_id: str, label: str, tooltip: str) -> TaskGroup:
+    """Return a group that the graph shows as one box; ids of tasks are as without it."""
+    return TaskGroup(group_id, group_display_name=label, prefix_group_id=False, tooltip=tooltip)
+
+
+def _ungrouped(group_id: str, label: str, tooltip: str) -> AbstractContextManager[None]:
+    """Add tasks to the current group itself, whose labels stay those of its tasks."""
+    return nullcontext()
+
+
+def _add_steps(
+    spec: ModelSpec,
+    model: str,
+    prefix: str = "",
+    as_of: str = AS_OF,
+    stage: Callable[[str, str, str], AbstractContextManager[Any]] = _ungrouped,
+) -> None:
     """Add the tasks to the current DAG or group.
 
     :param prefix: What their ids begin with there.
+    :param stage: Returns what groups the tasks of a stage.
     """
 
     def of(task: str, key: str = "return_value") -> str:
@@ -87,51 +105,55 @@ def _add_steps(spec: ModelSpec, model: str, prefix: str = "", as_of: str = AS_OF
         "reason": of("request", "reason"),
     }
 
-    new_data = NewDataSensor(task_id="new_data", model=model, as_of=step["as_of"], window="training")
-    extract = ExtractOperator(task_id="extract", **step)
-    validate = ValidateOperator(task_id="validate", snapshot=of("extract"), **step)
-    train = TrainOperator.partial(
-        task_id="train",
-        snapshot=of("validate"),
-        chosen=of("request", "candidates"),
-        map_index_template="{{ task.candidate }}",
-        # Each candidate has its own limit; the extra hour covers loading and logging.
-        execution_timeout=max(c.time_limit for c in spec.candidates) + timedelta(hours=1),
-        **task_resources(spec, "training"),
-        **step,
-    ).expand(candidate=[candidate.name for candidate in spec.candidates])
-    evaluate = EvaluateOperator(
-        task_id="evaluate",
-        snapshot=of("validate"),
-        trained=train.output,
-        trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS,
-        **task_resources(spec, "training"),
-        **step,
-    )
-    decide = DecideOperator(
-        task_id="decide",
-        decision=of("evaluate"),
-        ship=[f"{prefix}register", f"{prefix}report"],
-        keep=[f"{prefix}report"],
-    )
-    register = RegisterOperator(
-        task_id="register", snapshot=of("validate"), **task_resources(spec, "registry"), **step
-    )
-    approve = ApproveOperator(
-        task_id="approve",
-        model=model,
-        version=of("register"),
-        approval=of("request", "approval"),
-        approvers=spec.approvers,
-        response_timeout=spec.approval_timeout,
-    )
-    deploy = DeployOperator(
-        task_id="deploy",
-        version=of("register"),
-        outlets=[(champion if spec.rollout.strategy == "direct" else rollout_wanted)(spec.name)],
-        **task_resources(spec, "registry"),
-        **step,
-    )
+    with stage("data", "Data", "New rows, extracted and checked"):
+        new_data = NewDataSensor(task_id="new_data", model=model, as_of=step["as_of"], window="training")
+        extract = ExtractOperator(task_id="extract", **step)
+        validate = ValidateOperator(task_id="validate", snapshot=of("extract"), **step)
+    with stage("training", "Train", "Each candidate, searched and fitted"):
+        train = TrainOperator.partial(
+            task_id="train",
+            snapshot=of("validate"),
+            chosen=of("request", "candidates"),
+            map_index_template="{{ task.candidate }}",
+            # Each candidate has its own limit; the extra hour covers loading and logging.
+            execution_timeout=max(c.time_limit for c in spec.candidates) + timedelta(hours=1),
+            **task_resources(spec, "training"),
+            **step,
+        ).expand(candidate=[candidate.name for candidate in spec.candidates])
+    with stage("decision", "Decide", "The challenger against the champion on the same rows"):
+        evaluate = EvaluateOperator(
+            task_id="evaluate",
+            snapshot=of("validate"),
+            trained=train.output,
+            trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS,
+            **task_resources(spec, "training"),
+            **step,
+        )
+        decide = DecideOperator(
+            task_id="decide",
+            decision=of("evaluate"),
+            ship=[f"{prefix}register", f"{prefix}report"],
+            keep=[f"{prefix}report"],
+        )
+    with stage("shipping", "Ship", "Registered, approved, and deployed"):
+        register = RegisterOperator(
+            task_id="register", snapshot=of("validate"), **task_resources(spec, "registry"), **step
+        )
+        approve = ApproveOperator(
+            task_id="approve",
+            model=model,
+            version=of("register"),
+            approval=of("request", "approval"),
+            approvers=spec.approvers,
+            response_timeout=spec.approval_timeout,
+        )
+        deploy = DeployOperator(
+            task_id="deploy",
+            version=of("register"),
+            outlets=[(champion if spec.rollout.strategy == "direct" else rollout_wanted)(spec.name)],
+            **task_resources(spec, "registry"),
+            **step,
+        )
     report = RetrainReportOperator(
         task_id="report",
         version=of("register"),

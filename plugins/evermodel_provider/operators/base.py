@@ -97,6 +97,11 @@ class ModelSteps:
         self.runner.stop()
 
 
+def task_doc(operator: type) -> str | None:
+    """Return what an operator's class says of itself, without its parameters, for Airflow's page of the task."""
+    return inspect.cleandoc(operator.__doc__ or "").partition("\n:param")[0].strip() or None
+
+
 class ModelOperator(ModelSteps, BaseOperator):
     """Base of the operators that work on one model.
 
@@ -120,9 +125,7 @@ class ModelOperator(ModelSteps, BaseOperator):
         **kwargs: Any,
     ) -> None:
         # What the class says of itself stands beside the task.
-        kwargs.setdefault(
-            "doc_md", inspect.cleandoc(type(self).__doc__ or "").partition("\n:param")[0].strip() or None
-        )
+        kwargs.setdefault("doc_md", task_doc(type(self)))
         super().__init__(**kwargs)
         self.model = model
         self.as_of = as_of
