@@ -56,7 +56,7 @@ def run(small: bool) -> Outcome:
         requests = _requests(world, versions, Path(folder))
         for number in range(rounds):
             with _Traffic(port, requests) as traffic:
-                time.sleep(calm_seconds)
+                _ask(_Pause(port), calm_seconds)
             calm.append(traffic.load)
             with _Traffic(port, requests) as traffic:
                 others = _swap(world, NEIGHBOUR, _Pause(port), others, promotions, f"round {number}")
@@ -176,6 +176,13 @@ class _Pause(_Followed):
         return self._left == LOOKS
 
 
+def _ask(app: _Pause, seconds: float) -> None:
+    """Ask for the app's state as often as while it changes, which requests wait for, too."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        app.wait("")
+
+
 def _swap(
     world: Published, model: str, app: _Followed, versions: list[str], promotions: int, key: str
 ) -> list[str]:
@@ -242,7 +249,7 @@ def _outcome(calm: Load, beside: Load, stormy: Load, mixed: int, rounds: int, pr
         ],
         notes=[
             f"{CLIENTS} clients, {PER_SECOND:.0f} requests a second, {ROWS} rows each, timed from when they were due; every answer is held against the scores of the version it names. "
-            f"A promotion is waited for until the app answers with it. Calm, beside changes of another model, and changing in turn, {rounds} times. Clients, registry and what promotes share the machine."
+            f"A promotion is waited for until the app answers with it; the app is asked for its state as often in every part. Calm, beside changes of another model, and changing in turn, {rounds} times. Clients, registry and what promotes share the machine."
         ],
     )
 

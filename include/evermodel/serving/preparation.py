@@ -120,7 +120,9 @@ def _start() -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        start_new_session=True,  # Ctrl-C is for this process, which ends the other one
+        # Ctrl-C is for this process, which ends the other one. No session of its own: Linux gives each session the
+        # same share of the processor, so that its priority would count for nothing.
+        process_group=0,
     )
 
 
