@@ -29,6 +29,7 @@ NAMES = (
     "estimators",
     "page",
     "features",
+    "online",
 )
 SCALES = ("full", "small")
 

@@ -6,8 +6,8 @@ from typing import Any
 
 _INTEGRATION = "evermodel"
 _OPERATORS = (
-    "alert", "approve", "ask", "backtest", "deploy", "digest", "drift", "evaluate", "events", "extract", "finish",
-    "guard", "register", "request", "rollback", "rollout", "score", "train", "validate",
+    "alert", "approve", "ask", "backtest", "deploy", "digest", "drift", "evaluate", "events", "extract", "features",
+    "finish", "guard", "register", "request", "rollback", "rollout", "score", "train", "validate",
 )  # fmt: skip
 _MODULES = {
     "operators": _OPERATORS,

@@ -20,6 +20,7 @@ __all__ = [
     "DeliveryResult",
     "DeployResult",
     "DriftResult",
+    "FeaturesResult",
     "GuardResult",
     "IncidentResult",
     "MessagesResult",
@@ -34,6 +35,7 @@ __all__ = [
     "SnapshotResult",
     "TrafficResult",
     "WantedRetrainResult",
+    "WrittenViewResult",
 ]
 
 
@@ -205,6 +207,26 @@ class ScoreResult(TypedDict):
     rows: int
     mean_score: float
     path: str
+
+
+class WrittenViewResult(TypedDict):
+    """Features of one table of events by one key.
+
+    :param features: Their names.
+    :param period: Beginning of the period that they show, ISO 8601.
+    :param keys: How many keys have values; the others have those of a key without events.
+    """
+
+    view: str
+    features: list[str]
+    period: str
+    keys: int
+
+
+class FeaturesResult(TypedDict):
+    """What was written for the serving app to look up."""
+
+    views: list[WrittenViewResult]
 
 
 class DriftResult(TypedDict):

@@ -47,7 +47,9 @@ ON_ENGINES = [
 ]
 
 
-def events_spec(aggregates: list[dict[str, Any]] | None = None, **source: Any) -> ModelSpec:
+def events_spec(
+    aggregates: list[dict[str, Any]] | None = None, online: dict[str, str] | None = None, **source: Any
+) -> ModelSpec:
     """Return a spec with two tables of events: corrected orders, and visits known ten minutes later."""
     aggregates = AGGREGATES if aggregates is None else aggregates
     names = [a["name"] for a in aggregates]
@@ -58,7 +60,9 @@ def events_spec(aggregates: list[dict[str, Any]] | None = None, **source: Any) -
             "numeric": ["amount", *(n for n in names if n not in TEXTS)],
             "categorical": ["shop", *(n for n in names if n in TEXTS)],
             "aggregates": aggregates,
+            **({} if online is None else {"online": online}),
         },
+        **({} if online is None else {"context": ["customer"]}),
     )
 
 

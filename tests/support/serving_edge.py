@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,11 +15,13 @@ import numpy as np
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from evermodel.core.settings import Settings
 from evermodel.modeling.scoring.loaded_version import ServedModel
 from evermodel.serving.fallback import Fallbacks
 from evermodel.serving.fallback_rules import inputs_of
 from evermodel.serving.metrics import Metrics
 from evermodel.serving.middleware import FastRoute, RequestIds
+from evermodel.serving.online_features import OnlineFeatures
 from evermodel.serving.predict import PredictionService
 from evermodel.serving.prediction_writer import PredictionLog
 from evermodel.serving.protocols.addresses import Addresses
@@ -27,6 +30,7 @@ from evermodel.spec import ModelSpec
 from support.small_spec import small_spec
 
 RELEASED = threading.Event()  # lets go what hangs
+NOW = datetime(2024, 3, 7, 12, 30, tzinfo=UTC)  # of looked-up features
 ROW = {"amount": 1.0, "age": 2.0, "colour": "crimson"}
 BODY = {"rows": [ROW, {**ROW, "amount": None}]}
 
@@ -63,20 +67,25 @@ class Edge:
     sections: dict[str, Any]
     loaded: bool = True
     flush_seconds: float = 5.0
+    beside: dict[str, Any] = field(default_factory=dict)
+    feature_store: str = ""
     spec: ModelSpec = field(init=False)
     now: Graph = field(default_factory=Graph)
     before: Graph = field(default_factory=lambda: Graph(0.5))
     metrics: Metrics = field(default_factory=Metrics)
 
     def __post_init__(self) -> None:
-        self.spec = small_spec(serving=self.sections)
+        self.spec = small_spec(serving=self.sections, **self.beside)
         self.log = PredictionLog(self.folder, self.metrics, flush_seconds=self.flush_seconds)
         self.fallbacks = Fallbacks({"small": self.spec}, self.metrics)
         self.champion = self._version("7", self.now)
         traffic = Traffic(self.champion, previous=self._version("6", self.before)) if self.loaded else None
         self.reconcilers: Any = {"small": StubReconciler(self.spec, traffic)}
+        environ = {"EVERMODEL_HOME": str(self.folder / "home"), "EVERMODEL_FEATURE_STORE": self.feature_store}
+        settings = Settings.from_environment(environ)
+        self.lookups = OnlineFeatures([self.spec], settings, self.metrics, lambda: NOW)
         self.service = PredictionService(
-            self.reconcilers, self.fallbacks, self.log, self.metrics, access_log=True
+            self.reconcilers, self.fallbacks, self.lookups, self.log, self.metrics, access_log=True
         )
 
     def _version(self, number: str, graph: Any) -> ServedModel:
@@ -102,11 +111,18 @@ class Edge:
 
 @contextmanager
 def running_edge(
-    folder: Path, *, loaded: bool = True, flush_seconds: float = 5.0, **serving: Any
+    folder: Path,
+    *,
+    loaded: bool = True,
+    flush_seconds: float = 5.0,
+    beside: dict[str, Any] | None = None,
+    feature_store: str = "",
+    **serving: Any,
 ) -> Iterator[tuple[Edge, TestClient]]:
     """Run the app in this process; leaving writes the prediction log."""
-    made = Edge(folder, serving, loaded, flush_seconds)
+    made = Edge(folder, serving, loaded, flush_seconds, beside or {}, feature_store)
     made.fallbacks.start()
+    made.lookups.start()
     made.log.start()
     RELEASED.clear()
     try:
@@ -114,6 +130,7 @@ def running_edge(
     finally:
         RELEASED.set()
         made.fallbacks.stop()
+        made.lookups.stop()
         made.log.stop()
 
 

@@ -1,11 +1,11 @@
-"""Let serving's login of PostgreSQL use the tables of serving's reports and no other; may be run again."""
+"""Let serving's login of PostgreSQL write serving's reports, read looked-up features, and no more; may be run again."""
 
 from __future__ import annotations
 
 from sqlalchemy import text
 
 from evermodel.core.database.schema import VERSION_TABLE, open_database
-from evermodel.core.database.tables import served_versions, serving_reports
+from evermodel.core.database.tables import online_parts, online_values, served_versions, serving_reports
 from evermodel.core.settings import Settings
 
 LOGIN = "serving"
@@ -17,8 +17,9 @@ def main() -> None:
     with database.writing() as connection:
         for table in (serving_reports, served_versions):
             connection.execute(text(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table.name} TO {LOGIN}"))
-        connection.execute(text(f"GRANT SELECT ON {VERSION_TABLE} TO {LOGIN}"))
-    print(f"the login {LOGIN} may read and write serving's reports")
+        for read in (VERSION_TABLE, online_parts.name, online_values.name):
+            connection.execute(text(f"GRANT SELECT ON {read} TO {LOGIN}"))
+    print(f"the login {LOGIN} may read and write serving's reports, and read looked-up features")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from evermodel.cli.db import db
 from evermodel.cli.doctor import doctor
 from evermodel.cli.drift import drift
 from evermodel.cli.exit_codes import FAILED, NO_CHAMPION
+from evermodel.cli.features import features
 from evermodel.cli.incident import incident
 from evermodel.cli.init import init
 from evermodel.cli.migrate import migrate
@@ -59,6 +60,7 @@ for group, commands in {
         app.command(rich_help_panel=group)(command)
 for name, several, group in (
     ("watch", watch, _RUN),
+    ("features", features, _RUN),
     ("rollout", rollout, _PRODUCTION),
     ("incident", incident, _PRODUCTION),
     ("audit", audit, _PRODUCTION),

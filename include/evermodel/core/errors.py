@@ -146,6 +146,10 @@ class DatabaseUnavailableError(TransientError):
     """The database does not answer, or is blocked."""
 
 
+class FeatureStoreError(TransientError):
+    """The store of looked-up features does not answer."""
+
+
 class DatabaseSchemaError(PermanentError):
     """The database's schema is a newer release's, or cannot be made with this login."""
 

@@ -39,6 +39,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "boosting": ("lightgbm", "xgboost", "catboost"),
     "ibis": ("ibis",),
     "postgres": ("psycopg",),
+    "redis": ("redis",),
     "spark": ("pyspark",),
     "s3": ("s3fs", "dvc_s3", "obstore"),
     "gcs": ("gcsfs", "dvc_gs", "obstore"),

@@ -45,6 +45,9 @@ class Settings(BaseModel):
         given, or beside the lake in its bucket.
     database
         SQLAlchemy's URL of the database (``EVERMODEL_DATABASE``); ``evermodel.db`` inside ``home`` if not given.
+    feature_store
+        Where looked-up features are (``EVERMODEL_FEATURE_STORE``): ``redis://`` or ``rediss://``, or SQLAlchemy's URL of a
+        database; ``database`` if not given.
     serving_urls
         Addresses of the serving app whose ``/metrics`` the drift DAG reads, comma separated
         (``EVERMODEL_SERVING_URLS``).
@@ -66,6 +69,7 @@ class Settings(BaseModel):
     airflow_url: Address
     evidently: StoragePath | None = None
     database: Address | None = None
+    feature_store: Address | None = None
     serving_urls: tuple[Address, ...] = ()
     serving_token: SecretStr = SecretStr("")
     step_python: str = ""
@@ -86,6 +90,11 @@ class Settings(BaseModel):
     def database_url(self) -> str:
         """URL of the database that all processes share."""
         return self.database or f"sqlite:///{self.home / 'evermodel.db'}"
+
+    @property
+    def feature_store_url(self) -> str:
+        """Where looked-up features are written to and read from."""
+        return self.feature_store or self.database_url
 
     @property
     def outbox(self) -> Path:
@@ -125,6 +134,7 @@ class Settings(BaseModel):
             airflow_url=env.get("EVERMODEL_AIRFLOW_URL", "http://127.0.0.1:8080").rstrip("/"),
             evidently=storage_path(evidently, "EVERMODEL_EVIDENTLY_WORKSPACE") if evidently else None,
             database=env.get("EVERMODEL_DATABASE", "").strip() or None,
+            feature_store=env.get("EVERMODEL_FEATURE_STORE", "").strip() or None,
             serving_urls=tuple(
                 url.strip().rstrip("/")
                 for url in env.get("EVERMODEL_SERVING_URLS", "").split(",")

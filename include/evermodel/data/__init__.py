@@ -13,6 +13,7 @@ __all__ = [
     "features",
     "foreign_log",
     "local_engine",
+    "online",
     "parquet",
     "prediction_log",
     "snapshots",

@@ -267,6 +267,14 @@ def _score(work: StepWork) -> Result:
     return {**scored.to_json(), "links": _version_link(work, scored.version)}
 
 
+def _write_features(work: StepWork) -> Result:
+    """Write the features that the serving app looks up, of the period that has begun."""
+    from evermodel.data.online.write import write_online
+
+    written = write_online(work.spec, parse_moment(work.request.as_of), work.settings)
+    return {"views": [view.to_json() for view in written]}
+
+
 def _drift_verdict(work: StepWork) -> Result:
     """Evaluate the window of the prediction log."""
     watch = work.drift()
@@ -312,6 +320,7 @@ STEPS: Mapping[str, Callable[[StepWork], Result]] = {
     "rollback": _rollback,
     "finish": _finish,
     "score": _score,
+    "write_features": _write_features,
     "drift_verdict": _drift_verdict,
     "drift_report": _drift_report,
 }

@@ -28,6 +28,7 @@ from evermodel.serving.heartbeat import Heartbeat, LocationPublisher, Process
 from evermodel.serving.log_upload import LogUploader
 from evermodel.serving.metrics import Metrics
 from evermodel.serving.middleware import FastRoute, RequestIds
+from evermodel.serving.online_features import OnlineFeatures
 from evermodel.serving.openapi import ModelDescription, describe
 from evermodel.serving.predict import PredictionService
 from evermodel.serving.prediction_writer import PredictionLog
@@ -91,6 +92,7 @@ def create_app(
         reconciler.switch.on_swap = heartbeat.wake
         metrics.expect(name)
     fallbacks = Fallbacks({spec.name: spec for spec in specs}, metrics)
+    lookups = OnlineFeatures(specs, where, metrics)
     logs = where.home / "spool"
     uploader = LogUploader(logs, where.lake)
     log = PredictionLog(logs / "predictions", metrics, uploader)
@@ -103,6 +105,7 @@ def create_app(
         publisher,
         heartbeat,
         fallbacks,
+        lookups,
         uploader,
         shadow_log,
         shadows,
@@ -123,7 +126,7 @@ def create_app(
         title="evermodel", version=__version__, lifespan=lifespan, openapi_url=None, redirect_slashes=False
     )
     app.state.reconcilers = reconcilers
-    service = PredictionService(reconcilers, fallbacks, log, metrics, shadows, access_log=access_log)
+    service = PredictionService(reconcilers, fallbacks, lookups, log, metrics, shadows, access_log=access_log)
     only = next(iter(reconcilers)) if len(reconcilers) == 1 else None
     addresses = Addresses(only, model_of_invocations(list(reconcilers)))
     app.add_middleware(FastRoute, service=service, addresses=addresses)

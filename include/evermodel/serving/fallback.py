@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 from weakref import WeakKeyDictionary
 
-from evermodel.core.errors import EvermodelError, ModelFormatError
+from evermodel.core.errors import EvermodelError, FeatureStoreError, ModelFormatError
 from evermodel.modeling.scoring.batcher import Batcher
 from evermodel.modeling.scoring.loaded_version import Answer, ServedModel
 from evermodel.modeling.scoring.request_json import RequestRefusedError
@@ -20,7 +20,7 @@ from evermodel.serving.fallback_rules import FallbackRule, fallback_rule, inputs
 from evermodel.serving.metrics import Metrics
 from evermodel.spec import ModelSpec
 
-Reason = Literal["error", "nonsense", "timeout", "breaker", "not_loaded"]
+Reason = Literal["error", "nonsense", "timeout", "breaker", "not_loaded", "features"]
 
 _LOG = logging.getLogger(__package__)
 # A graph answers up to this many rows in less time than a hand-over to another thread takes.
@@ -137,6 +137,23 @@ class Fallbacks:
     async def alone(self, model: str, rows: list[Row]) -> Answered:
         """Answer rows, checked against the spec's features, while no version is loaded."""
         return await self._by_rule(self._specs[model], inputs_of(self._specs[model]), rows, "not_loaded")
+
+    async def without_features(
+        self, served: ServedModel, rows: list[Row], error: FeatureStoreError
+    ) -> Answered:
+        """Answer rows that lack what could not be looked up, by a constant or a rule.
+
+        Raises
+        ------
+        RequestRefusedError
+            The spec has neither (503).
+        """
+        if not self.needs_no_version(served.name):
+            raise RequestRefusedError(
+                503, error.problem, "send the features with the request, or repeat it later"
+            ) from error
+        self._log_fallback(served, "features", error)
+        return await self._by_rule(self._specs[served.name], served.inputs, rows, "features")
 
     async def _ask(self, served: ServedModel, rows: list[Row], timeout_ms: float | None) -> list[Answer]:
         if timeout_ms is not None:

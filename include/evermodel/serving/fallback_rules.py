@@ -33,7 +33,7 @@ def fallback_rule(spec: ModelSpec) -> FallbackRule | None:
 
 def inputs_of(spec: ModelSpec) -> Inputs:
     """Return the features of the spec, for requests while no version is loaded."""
-    return Inputs(tuple(spec.features.names), frozenset(spec.features.numeric), spec.context)
+    return Inputs.of(spec, tuple(spec.features.names), frozenset(spec.features.numeric))
 
 
 def _imported(spec: ModelSpec, path: str) -> Callable[[dict[str, Any]], Any]:

@@ -121,6 +121,11 @@ class Metrics:
             "1 while a version gets no requests because it failed repeatedly; with several workers, their number.",
             [model, version],
         )
+        self.lookups = counter(
+            "evermodel_feature_lookups",
+            "Requests whose features were looked up: current, stale, or away (the store, or values young enough).",
+            [model, "outcome"],
+        )
         self.traffic = TrafficMetrics(self.registry, _SECONDS)
 
     def expect(self, model: str) -> None:

@@ -133,7 +133,7 @@ def row_schema(inputs: Inputs, id_column: str) -> dict[str, Any]:
     return {
         "type": "object",
         "additionalProperties": False,
-        "required": list(inputs.names),
+        "required": [name for name in inputs.names if name not in inputs.looked_up],
         "properties": {
             id_column: own_id,
             **dict.fromkeys(inputs.context, context),

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
+from evermodel.core.errors import FeatureStoreError
 from evermodel.modeling.scoring.answer_details import details_of
 from evermodel.modeling.scoring.loaded_version import ServedModel
 from evermodel.modeling.scoring.request_json import PIECE, RequestRefusedError
@@ -21,6 +22,7 @@ from evermodel.serving.breaker import LogThrottle
 from evermodel.serving.fallback import Answered, Fallbacks, without_values
 from evermodel.serving.fallback_rules import inputs_of
 from evermodel.serving.metrics import Metrics, RequestMetrics
+from evermodel.serving.online_features import OnlineFeatures, without_looked_up
 from evermodel.serving.prediction_writer import LoggedRequest, PredictionLog
 from evermodel.serving.protocols.addresses import PredictionTarget
 from evermodel.serving.protocols.codec import Codec, Content
@@ -62,6 +64,7 @@ class PredictionService:
         self,
         reconcilers: Mapping[str, Reconciler],
         fallbacks: Fallbacks,
+        lookups: OnlineFeatures,
         log: PredictionLog,
         metrics: Metrics,
         shadows: Shadows | None = None,
@@ -70,6 +73,7 @@ class PredictionService:
     ) -> None:
         self._reconcilers = reconcilers
         self._fallbacks = fallbacks
+        self._lookups = lookups
         self._log = log
         self._metrics = RequestMetrics(metrics)
         self._shadows = shadows
@@ -147,6 +151,13 @@ class PredictionService:
             body = await self._body(spec, routed.inputs, scope, receive)
             outcome.received_at = time.perf_counter()
             served, parsed = await self._accepted(spec, codec, routed, traffic.champion, body)
+            if served.inputs.looked_up:
+                try:
+                    parsed = await self._lookups.filled(spec.name, served.inputs, parsed)
+                except FeatureStoreError as error:
+                    parsed = without_looked_up(served.inputs, parsed)
+                    answered = await self._fallbacks.without_features(served, parsed.rows, error)
+                    return _completed(spec, answered, parsed, request_id)
             answered = await self._fallbacks.answer(served, parsed.rows, traffic.stand_in(served))
             outcome.failed = served is not routed or answered.fallback is not None
             if prediction.asked and answered.fallback is None:
@@ -158,6 +169,7 @@ class PredictionService:
         inputs = inputs_of(spec)
         body = await self._body(spec, inputs, scope, receive)
         parsed = await self._parsed(spec, codec, inputs, body)
+        parsed = without_looked_up(inputs, parsed)
         answered = await self._fallbacks.alone(spec.name, parsed.rows)
         return _completed(spec, answered, parsed, request_id)
 

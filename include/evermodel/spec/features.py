@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -12,6 +12,8 @@ from pydantic import BeforeValidator, Field, model_validator
 from evermodel.core.names import did_you_mean
 from evermodel.spec.parts import Column, Span, SpecSection
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 Function = Literal["count", "sum", "mean", "min", "max", "distinct", "last"]
 Value = bool | int | float | str
 
@@ -101,6 +103,72 @@ class Aggregate(SpecSection):
         """The columns of events that it needs beside key and times."""
         return [*([] if self.column is None else [self.column]), *self.where]
 
+    @property
+    def without_events(self) -> float | str | None:
+        """Its value for a key without events."""
+        if self.default is None:
+            return 0.0 if self.function in ("count", "sum", "distinct") else None
+        return self.default if isinstance(self.default, str) else float(self.default)
+
+
+@dataclass(frozen=True)
+class FeatureView:
+    """The aggregates of one table by one key, which are computed together."""
+
+    table: str
+    key: tuple[str, ...]
+    aggregates: tuple[Aggregate, ...]
+
+    @property
+    def name(self) -> str:
+        """What tells it from the model's other views."""
+        return f"{self.table} by {', '.join(self.key)}"
+
+    @property
+    def features(self) -> list[str]:
+        """The names of its aggregates, in order."""
+        return [aggregate.name for aggregate in self.aggregates]
+
+
+class OnlineSpec(SpecSection):
+    """Aggregates that are computed once a period, and looked up by the serving app in place of being sent."""
+
+    every: Span = Field(timedelta(days=1), description="Length of a period, counted from midnight UTC.")
+    delay: Span = Field(
+        timedelta(hours=6),
+        description="Time after a period begins within which its values are written; until then those of the one before are used.",
+    )
+    max_age: Span | None = Field(
+        None,
+        description="Oldest values that the serving app uses, counted from what they show; null: `delay` and two periods.",
+    )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> OnlineSpec:
+        if self.every <= timedelta(0):
+            raise ValueError("`every` must be longer than zero")
+        if self.oldest < self.every + self.delay:
+            raise ValueError("`max_age` must be at least `every` and `delay` together")
+        return self
+
+    @property
+    def oldest(self) -> timedelta:
+        """The age from which on values are too old."""
+        return self.delay + 2 * self.every if self.max_age is None else self.max_age
+
+    def shown_at(self, micros: int) -> int:
+        """Return the beginning of the period whose values a row at a time has; both in microseconds since 1970.
+
+        >>> OnlineSpec(every="1h", delay="5min").shown_at(7_500_000_000) // 60_000_000  # of 02:05, those of 02:00
+        120
+        """
+        since = micros - self.delay // _MICROSECOND
+        return since - since % (self.every // _MICROSECOND)
+
+    def period_at(self, moment: datetime) -> datetime:
+        """Return the beginning of the period whose values a row at a moment has."""
+        return _EPOCH + self.shown_at((moment - _EPOCH) // _MICROSECOND) * _MICROSECOND
+
 
 @dataclass(frozen=True)
 class OwnCode:
@@ -138,9 +206,14 @@ class FeaturesSpec(SpecSection):
     aggregates: tuple[Aggregate, ...] = Field(
         (), description="Features that aggregate `source.tables`, as known at each row's time."
     )
+    online: OnlineSpec | None = Field(
+        None, description="Compute the aggregates once a period, so that the serving app can look them up."
+    )
 
     @model_validator(mode="after")
     def _derived(self) -> FeaturesSpec:
+        if self.online is not None and not self.aggregates:
+            raise ValueError("`online` needs `aggregates`")
         derived = [*self.derived_numeric, *self.derived_categorical]
         if derived and self.module is None:
             raise ValueError("derived columns need a `module` with a function `features`")

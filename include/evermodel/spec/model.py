@@ -13,7 +13,7 @@ from evermodel.core.formats import json_digest
 from evermodel.spec.alerts import AlertsSpec
 from evermodel.spec.decision import DecisionSpec, MetricsSpec
 from evermodel.spec.drift import DriftSpec, PerformanceSpec, RespondSpec, RetrainPolicy
-from evermodel.spec.features import FeaturesSpec, OwnCode, aggregate_problems
+from evermodel.spec.features import Aggregate, FeaturesSpec, FeatureView, OwnCode, aggregate_problems
 from evermodel.spec.gate import GateSpec
 from evermodel.spec.parts import (
     BY_DAY,
@@ -220,6 +220,13 @@ class ModelSpec(SpecSection):
             for c in self.performance.slices
             if c not in logged
         ]
+        unknown = any(a.table not in self.source.tables for a in self.features.aggregates)
+        if self.features.online is not None and not unknown:
+            problems += [
+                f"features.online: {c}, by which events are found, is not in requests (list it under context)"
+                for c in self.entity_columns
+                if c not in logged
+            ]
         twice = [n for n, count in Counter(c.name for c in self.candidates).items() if count > 1]
         return problems + [f"candidates: duplicate name {n}" for n in twice]
 
@@ -321,10 +328,25 @@ class ModelSpec(SpecSection):
         return sorted(names)
 
     @property
+    def feature_views(self) -> list[FeatureView]:
+        """The aggregates, by table and key."""
+        groups: dict[tuple[str, tuple[str, ...]], list[Aggregate]] = {}
+        for aggregate in self.features.aggregates:
+            key = aggregate.key or self.source.tables[aggregate.table].key
+            groups.setdefault((aggregate.table, key), []).append(aggregate)
+        return [FeatureView(table, key, tuple(members)) for (table, key), members in groups.items()]
+
+    @property
     def entity_columns(self) -> list[str]:
         """Columns of the rows by which events are found, sorted."""
-        tables = self.source.tables
-        return sorted({n for a in self.features.aggregates for n in a.key or tables[a.table].key})
+        return sorted({name for view in self.feature_views for name in view.key})
+
+    @property
+    def looked_up(self) -> frozenset[str]:
+        """Features that a request may leave out, because the serving app looks them up by their key."""
+        if self.features.online is None:
+            return frozenset()
+        return frozenset(aggregate.name for aggregate in self.features.aggregates)
 
     def canonical(self) -> dict[str, Any]:
         """Return the spec as JSON-ready data with every default written out."""

@@ -8,6 +8,7 @@ from airflow.sdk import DAG
 
 from evermodel_provider.assets import predictions
 from evermodel_provider.dag_parts import task_resources
+from evermodel_provider.operators.features import WriteFeaturesOperator
 from evermodel_provider.operators.score import ScoreOperator, score_form
 from evermodel_provider.sensors.data import DaysToScoreSensor
 
@@ -27,6 +28,9 @@ def build(options: DagOptions, spec: ModelSpec) -> DAG:
         max_active_runs=2,
         params=score_form(),
     ) as dag:
+        if spec.features.online is not None:
+            # Beside the scoring: the features are of all keys, whether or not they have rows.
+            WriteFeaturesOperator(task_id="write_features", model=model, **task_resources(spec, "scoring"))
         new_data = DaysToScoreSensor(task_id="new_data", model=model)
         ScoreOperator.partial(
             task_id="score",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # The revision of the last migration. A minor one adds tables, or columns with a default; releases that know an earlier one
 # read and write on. A major one is what they cannot use.
-SCHEMA = "1.8"
+SCHEMA = "1.9"
 VERSION_TABLE = "evermodel_schema"
 _LOCK = 0x6576726D  # of PostgreSQL's advisory locks
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -60,7 +60,7 @@ def stored_schema(database: Database) -> str | None:
 def is_usable(found: str | None) -> bool:
     """Tell whether this release can use a schema, after an upgrade if it is an older one.
 
-    >>> is_usable("1.8"), is_usable("2.0"), is_usable(None)
+    >>> is_usable("1.9"), is_usable("2.0"), is_usable(None)
     (True, False, True)
     """
     return found is None or _numbers(found)[0] <= _numbers(SCHEMA)[0]

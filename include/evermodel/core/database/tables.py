@@ -157,3 +157,20 @@ models_page = Table(
     Column("seen", Double, nullable=False),
     Column("content", JSON_TEXT, nullable=False),
 )
+
+# Looked-up features: a part holds what a view of a model shows from one moment on, and counts once it is complete.
+online_parts = Table(
+    "evermodel_online_part",
+    metadata,
+    Column("id", NUMBER, primary_key=True),
+    Column("place_sha256", String(64), nullable=False, index=True),
+    Column("expires", Double, nullable=False),
+    Column("complete", Boolean, nullable=False),
+)
+online_values = Table(
+    "evermodel_online_value",
+    metadata,
+    Column("part", BigInteger, primary_key=True, autoincrement=False),
+    Column("key_sha256", String(64), primary_key=True),
+    Column("content", Text, nullable=False),
+)

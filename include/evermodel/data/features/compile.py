@@ -58,14 +58,14 @@ def with_aggregates(
         import ibis  # noqa: F401
     dialect = Dialect.named(engine, spec.name)
     aggregates = [a for a in spec.features.aggregates if wanted is None or a.name in wanted]
-    groups: dict[tuple[str, tuple[str, ...]], list[Aggregate]] = {}
-    for aggregate in aggregates:
-        key = aggregate.key or spec.source.tables[aggregate.table].key
-        groups.setdefault((aggregate.table, key), []).append(aggregate)
     names = list(rows.columns)
-    rows = rows.mutate(evermodel_at=dialect.micros(rows[spec.time_column]))
+    rows = rows.mutate(evermodel_at=_shown_at(spec, dialect.micros(rows[spec.time_column])))
     found = rows
-    for (table, key), members in groups.items():
+    for asked in spec.feature_views:
+        table, key = asked.table, asked.key
+        members = [a for a in asked.aggregates if a in aggregates]
+        if not members:
+            continue
         view = _view(spec, table, tables[table], rows, key, dialect)
         totals = [a for a in members if a.function in _TOTALS]
         parts = [running_totals(view, totals)] if totals else []
@@ -73,6 +73,15 @@ def with_aggregates(
         for part in parts:
             found = _joined(found, part, tables[table], key)
     return found.select(*names, **{a.name: _filled(found[a.name], a) for a in aggregates})
+
+
+def _shown_at(spec: ModelSpec, at: Any) -> Any:
+    """Return the time as of which a row has its aggregates; see `OnlineSpec.shown_at`."""
+    online = spec.features.online
+    if online is None:
+        return at
+    since, period = at - online.delay // _MICROSECOND, online.every // _MICROSECOND
+    return since - (since % period + period) % period  # what is left of a negative number is negative in SQL
 
 
 def _view(spec: ModelSpec, name: str, events: Any, rows: Any, key: Sequence[str], dialect: Dialect) -> View:
@@ -133,9 +142,7 @@ def _joined(rows: Any, part: Any, events: Any, key: Sequence[str]) -> Any:
 def _filled(column: Any, aggregate: Aggregate) -> Any:
     import ibis
 
-    default = aggregate.default
-    if default is None and aggregate.function in ("count", "sum", "distinct"):
-        default = 0.0
+    default = aggregate.without_events
     if not column.type().is_string():
         column = column.cast("float64")
         default = None if default is None else ibis.literal(float(default), type="float64")

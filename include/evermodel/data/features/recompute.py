@@ -111,6 +111,8 @@ def recompute(
     found = []
     for row in rows:
         at = micros_of(row[spec.time_column])
+        if at is not None and spec.features.online is not None:
+            at = spec.features.online.shown_at(at)
         seen: dict[tuple[str, tuple[str, ...]], list[_Version]] = {}
         values = {}
         for one in aggregates:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from evermodel.data.sources.reading import (
     WindowRows,
     arrival,
+    read_by_key,
     read_events,
     read_labels,
     read_window,
@@ -19,6 +20,7 @@ __all__ = [
     "files",
     "ibis",
     "partitions",
+    "read_by_key",
     "read_events",
     "read_labels",
     "read_window",

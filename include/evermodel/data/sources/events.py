@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +11,15 @@ from evermodel.core.extras import named_extras
 from evermodel.data.features import with_aggregates
 from evermodel.data.sources.files import FilesRelation
 from evermodel.spec import ModelSpec
+from evermodel.spec.features import FeatureView
 from evermodel.spec.source import FilesSource
 from evermodel.spec.window import Window
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
+
+_BATCH_ROWS = 100_000
 
 
 def read_columns(spec: ModelSpec, columns: Sequence[str]) -> list[str]:
@@ -52,8 +55,36 @@ def events_within(spec: ModelSpec, table: str, events: Any, window: Window) -> A
     # A version that was moved out of the window still replaces the one inside.
     if found.id_column is None and time.type().is_timestamp() and None not in spans:
         longest = max(span for span in spans if span is not None)
-        events = events.filter(time >= literal(time, window.start - longest))
+        online = spec.features.online
+        earliest = window.start - longest - (timedelta(0) if online is None else online.delay + online.every)
+        events = events.filter(time >= literal(time, earliest))
     return events
+
+
+def rows_of_period(spec: ModelSpec, period: datetime) -> Window:
+    """Return a window whose rows have the aggregates of a period."""
+    assert spec.features.online is not None
+    at = period + spec.features.online.delay
+    return Window(at, at + timedelta(microseconds=1))
+
+
+def by_key(spec: ModelSpec, view: FeatureView, events: Any, period: datetime, engine: str) -> Any:
+    """Return each key that has an event, with a view's aggregates of a period.
+
+    Parameters
+    ----------
+    events
+        Ibis expression of the view's table.
+    engine
+        See `with_aggregates`.
+    """
+    import ibis
+
+    at = rows_of_period(spec, period).start.astimezone(UTC).replace(tzinfo=None)
+    keys = events.select(*view.key).filter(*(events[name].notnull() for name in view.key)).distinct()
+    rows = keys.mutate(**{spec.time_column: ibis.literal(at, type="timestamp")})
+    found = with_aggregates(spec, rows, {view.table: events}, engine, view.features)
+    return found.select(*view.key, *view.features)
 
 
 def events_of(spec: ModelSpec, table: str, events: Any, keys: Mapping[str, Collection[Any]] | None) -> Any:
@@ -125,6 +156,14 @@ class LocalEvents:
         events = events_of(self.spec, name, self.expression(name, window), keys)
         found: pa.Table = self._duck.sql(str(ibis.to_sql(events, "duckdb"))).to_arrow_table()
         return found
+
+    def by_key(self, view: FeatureView, period: datetime) -> Iterator[pa.RecordBatch]:
+        """Give each key with a view's aggregates of a period; see `read_by_key`."""
+        import ibis
+
+        events = self.expression(view.table, rows_of_period(self.spec, period))
+        found = by_key(self.spec, view, events, period, "duckdb")
+        yield from self._duck.sql(str(ibis.to_sql(found, "duckdb"))).to_arrow_reader(_BATCH_ROWS)
 
     def _unbound(self, name: str) -> Any:
         import ibis

@@ -14,13 +14,16 @@ from evermodel.core.errors import SourceError
 from evermodel.core.extras import named_extras
 from evermodel.data.features import with_aggregates
 from evermodel.data.sources.events import (
+    by_key,
     event_table_columns,
     events_of,
     events_within,
     literal,
     read_columns,
+    rows_of_period,
 )
 from evermodel.data.sources.relation import Arrival, Relation, Stream, imported, require_columns, steps
+from evermodel.spec.features import FeatureView
 from evermodel.spec.source import IbisSource
 from evermodel.spec.window import Window, parse_moment
 
@@ -78,6 +81,14 @@ class IbisRelation(Relation[IbisSource]):
             expression = events_of(self.spec, table, events, keys).select(*columns)
             return pa.Table.from_batches(_batches_of(engine, expression), expression.schema().to_pyarrow())
 
+    def by_key(self, view: FeatureView, period: datetime) -> Iterator[pa.RecordBatch]:
+        """Give each key with a view's aggregates of a period; see `read_by_key`."""
+        with self._connected() as engine:
+            _prepare(engine)
+            window = rows_of_period(self.spec, period)
+            events = events_within(self.spec, view.table, self._events(engine, view.table), window)
+            yield from _batches_of(engine, by_key(self.spec, view, events, period, engine.name))
+
     def _batches(self, window: Window, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         with self._connected() as engine:
             for part in steps(window, self.source.step):
@@ -114,9 +125,7 @@ class IbisRelation(Relation[IbisSource]):
                 name: events_within(self.spec, name, self._events(engine, name), window)
                 for name in dict.fromkeys(a.table for a in wanted)
             }
-            if engine.name == "postgres":
-                # Its guesses about results of windows are far too low: it would compare all rows with all events.
-                engine.raw_sql("SET enable_nestloop = off; SET jit = off").close()
+            _prepare(engine)
             rows = rows.select(*read_columns(self.spec, columns))
             rows = with_aggregates(self.spec, rows, tables, engine.name, [a.name for a in wanted])
         return rows.select(*columns)
@@ -163,6 +172,13 @@ class IbisRelation(Relation[IbisSource]):
         time = expression[self.spec.time_column]
         start, end = (literal(time, moment) for moment in (window.start, window.end))
         return expression.filter(time >= start, time < end)
+
+
+def _prepare(engine: Any) -> None:
+    """Set what the engine needs to aggregate events."""
+    if engine.name == "postgres":
+        # Its guesses about results of windows are far too low: it would compare all rows with all events.
+        engine.raw_sql("SET enable_nestloop = off; SET jit = off").close()
 
 
 def _query(engine: Any, query: str, view: str) -> Any:

@@ -184,6 +184,8 @@ def _key(spec: ModelSpec) -> str:
     }
     if spec.features.aggregates:
         content["aggregates"] = whole["features"]["aggregates"]
+    if (online := whole["features"]["online"]) is not None:
+        content["online"] = [online["every"], online["delay"]]
     return json_digest(content)[:16]
 
 

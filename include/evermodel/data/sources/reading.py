@@ -18,6 +18,7 @@ from evermodel.data.sources.python import PythonRelation
 from evermodel.data.sources.relation import Arrival, Relation, Stream
 from evermodel.data.sources.sql import SqlRelation
 from evermodel.spec import ModelSpec
+from evermodel.spec.features import FeatureView
 from evermodel.spec.window import Window
 
 if TYPE_CHECKING:
@@ -150,6 +151,28 @@ def read_events(
             return relation.events(table, window, keys)
     with local_engine() as duck, _translated(spec, relation.unreadable):
         return LocalEvents(spec, duck).read(table, window, keys)
+
+
+def read_by_key(spec: ModelSpec, view: FeatureView, period: datetime) -> Iterator[pa.RecordBatch]:
+    """Give each key that has an event, with a view's aggregates as the rows of a period have them.
+
+    Parameters
+    ----------
+    period
+        Its beginning; see `OnlineSpec`.
+
+    Raises
+    ------
+    SourceError
+        The table of events cannot be read.
+    """
+    relation = _relation(spec)
+    with _translated(spec, relation.unreadable):
+        if isinstance(relation, IbisRelation):
+            yield from relation.by_key(view, period)
+            return
+        with local_engine() as duck:
+            yield from LocalEvents(spec, duck).by_key(view, period)
 
 
 def arrival(spec: ModelSpec, window: Window, now: datetime | None = None) -> Arrival:

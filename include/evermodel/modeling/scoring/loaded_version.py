@@ -203,7 +203,7 @@ def read_served(spec: ModelSpec, version: str, folder: Path) -> ServedModel:
     MissingExtraError
         There is no usable graph, and scikit-learn is not installed.
     """
-    inputs = Inputs.from_signature(model_store.signature_of(folder), spec.context)
+    inputs = Inputs.from_signature(model_store.signature_of(folder), spec)
     fast = _usable(model_store.load_graph(folder), inputs)
     if fast is None:
         with named_extras("serve", "sklearn"):
@@ -239,7 +239,7 @@ def make_served(spec: ModelSpec, version: str, loaded: LoadedModel) -> ServedMod
     ModelFormatError
         The version cannot score its own example.
     """
-    inputs = Inputs.from_signature(loaded.inputs, spec.context)
+    inputs = Inputs.from_signature(loaded.inputs, spec)
     trained = _as_trained(spec, inputs)
     served = ServedModel(
         trained,

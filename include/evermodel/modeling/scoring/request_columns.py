@@ -8,6 +8,8 @@ from typing import Any
 
 from evermodel.modeling.scoring.request_json import TURN
 from evermodel.modeling.scoring.request_rows import (
+    KEY_HINT,
+    LOOKED_UP,
     EnoughError,
     Inputs,
     ParsedRows,
@@ -43,14 +45,20 @@ def parse_columns(
     checked: list[Sequence[Any]] = []
     given: dict[str, Sequence[Any]] = {}
     own_ids: Sequence[str | None] = [None] * rows
+    left_out = 0
     with suppress(EnoughError):
         for name, read in inputs.readers:
             if name in columns:
                 checked.append(_read(name, columns[name], read, problems))
+            elif name in inputs.looked_up:
+                checked.append([LOOKED_UP] * rows)
+                left_out += 1
             else:
                 problems.append(f"{name}: is missing (send null if the values are unknown)")
+        if left_out:
+            problems += [f"{name}: is missing ({KEY_HINT})" for name in inputs.keys if name not in columns]
         given = {n: _read(n, columns[n], text_of, problems) for n in inputs.beside if n in columns}
-        if len(columns) > len(checked) + len(given):
+        if len(columns) > len(checked) - left_out + len(given):
             for name in columns:
                 if name not in inputs.known and name != id_column:
                     problems.append(unknown_name(name, inputs, id_column, problems))

@@ -9,17 +9,23 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evermodel.modeling.scoring.request_json import RequestRefusedError, pieces_of
+
+if TYPE_CHECKING:
+    from evermodel.spec import ModelSpec
 
 Row = tuple[float | str | None, ...]
 Context = tuple[str | None, ...]
 
 _NUMERIC_TYPES = ("double", "float", "long", "integer", "boolean")
 _MOST_PROBLEMS = 10
+KEY_HINT = "the features that are left out are looked up by it"
 _LONGEST_SHOWN, _MOST_NAMED, _MOST_COMPARED = 60, 30, 30
 _ABSENT = object()
+# In the place of a feature that the request leaves out, until the serving app has looked it up.
+LOOKED_UP: Any = type("LookedUp", (), {"__repr__": lambda _: "LOOKED_UP"})()
 # Larger numbers overflow when they are scaled, added or multiplied, or computed in 32 bits.
 LARGEST = 1e30
 # The range of integer ids, and the longest text; floats above `_EXACT` are not exact.
@@ -38,18 +44,30 @@ class Inputs:
         The features that hold numbers; the others hold strings.
     context
         Columns of the spec that a row may have beside the features; they are logged, and no version sees them.
+    looked_up
+        Features that a row may leave out: it has `LOOKED_UP` in their place.
+    keys
+        Columns of the context by which they are looked up.
     """
 
     names: tuple[str, ...]
     numeric: frozenset[str]
     context: tuple[str, ...] = ()
+    looked_up: frozenset[str] = frozenset()
+    keys: tuple[str, ...] = ()
 
     @classmethod
-    def from_signature(cls, columns: Sequence[dict[str, Any]], context: tuple[str, ...] = ()) -> Inputs:
+    def from_signature(cls, columns: Sequence[dict[str, Any]], spec: ModelSpec) -> Inputs:
         """Read the inputs of a model's signature, as `evermodel.modeling.model_store.LoadedModel` has them."""
         names = tuple(str(column["name"]) for column in columns)
         numeric = (str(c["name"]) for c in columns if c.get("type") in _NUMERIC_TYPES)
-        return cls(names, frozenset(numeric), context)
+        return cls.of(spec, names, frozenset(numeric))
+
+    @classmethod
+    def of(cls, spec: ModelSpec, names: tuple[str, ...], numeric: frozenset[str]) -> Inputs:
+        """Return some features with what the spec says of requests."""
+        keys = tuple(name for name in spec.entity_columns if name not in names) if spec.looked_up else ()
+        return cls(names, numeric, spec.context, spec.looked_up.intersection(names), keys)
 
     @cached_property
     def readers(self) -> tuple[tuple[str, Callable[[Any], float | str | None]], ...]:
@@ -168,24 +186,39 @@ def _checked(
     if not isinstance(row, dict):
         problems.append(f"row {index}: must be an object of features, not {_kind(row)}")
         return (), None
-    values: list[float | str | None] = []
-    for name, read in inputs.readers:
-        value: Any = row.get(name, _ABSENT)
-        if value is _ABSENT:
-            problems.append(f"row {index}: {name}: is missing (send null if the value is unknown)")
-            continue
-        try:
-            values.append(read(value))
-        except ValueError as error:
-            problems.append(f"row {index}: {name}: {error}")
+    values, left_out = _features_of(index, row, inputs, problems)
     own = _own_id(index, row, inputs, id_column, problems) if id_column in row else None
     beside = 1 if own is not None and id_column not in inputs.names else 0
     beside += sum(name in row for name in inputs.beside)
-    if len(row) > len(values) + beside:  # an unknown name, possibly in place of a missing one
+    if len(row) > len(values) - left_out + beside:  # an unknown name, possibly in place of a missing one
         for name in row:
             if name not in inputs.known and name != id_column:
                 problems.append(f"row {index}: {unknown_name(name, inputs, id_column, problems)}")
     return tuple(values), own
+
+
+def _features_of(
+    index: int, row: dict[str, Any], inputs: Inputs, problems: Problems
+) -> tuple[list[float | str | None], int]:
+    """Return the values of the features, and how many of them are to be looked up."""
+    values: list[float | str | None] = []
+    left_out = 0
+    for name, read in inputs.readers:
+        value: Any = row.get(name, _ABSENT)
+        if value is _ABSENT and name in inputs.looked_up:
+            values.append(LOOKED_UP)
+            left_out += 1
+        elif value is _ABSENT:
+            problems.append(f"row {index}: {name}: is missing (send null if the value is unknown)")
+        else:
+            try:
+                values.append(read(value))
+            except ValueError as error:
+                problems.append(f"row {index}: {name}: {error}")
+    for name in inputs.keys if left_out else ():
+        if name not in row:
+            problems.append(f"row {index}: {name}: is missing ({KEY_HINT})")
+    return values, left_out
 
 
 def _context_of(index: int, row: object, inputs: Inputs, problems: Problems) -> Context:
