@@ -15,6 +15,7 @@ from pathlib import Path
 
 from evermodel.pipelines.backtest.history import with_example_data
 from evermodel.pipelines.backtest.plan import make_plan
+from evermodel.pipelines.backtest.policies import DEFAULT_POLICIES
 from evermodel.pipelines.backtest.run import run_backtest, write_report
 from evermodel.pipelines.backtest.text import COST_HEAD, cost_rows, findings, result_head, result_rows
 from evermodel.spec import load_spec
@@ -28,7 +29,9 @@ MARKS = ("<!-- flights -->", "<!-- /flights -->")
 def main(work: Path) -> None:
     """Run the backtest and replace what stands between the marks of both pages."""
     spec = with_example_data(load_spec(str(SPEC)), work / "data", print)
-    plan = make_plan(spec, (work / spec.name).absolute())
+    # Shipping everything, too: what the gate costs, and what it saves.
+    policies = [*DEFAULT_POLICIES, "weekly_ungated"]
+    plan = make_plan(spec, (work / spec.name).absolute(), policies=policies)
     comparison = run_backtest(plan, os.cpu_count() or 1)
     with tempfile.TemporaryDirectory() as folder:
         files = write_report(comparison, Path(folder))

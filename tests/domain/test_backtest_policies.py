@@ -84,7 +84,27 @@ def test_weeks_in_which_retraining_hurt_are_told(calm: PolicyComparison) -> None
     hurt = sum(one.gain < 0 for one in weekly.exchanges)
     (said,) = [sentence for sentence in findings(calm) if sentence.startswith("weekly: ")]
     assert (f"in {hurt} of {len(weekly.exchanges)} weeks" in said) == bool(hurt)
-    assert result_rows(calm)[1][-1].startswith(f"{hurt} of {len(weekly.exchanges)}")
+    assert result_rows(calm)[1][-2].startswith(f"{hurt} of {len(weekly.exchanges)}")
+
+
+def test_promotions_are_compared_by_day_with_what_they_replaced(
+    calm: PolicyComparison, turned: PolicyComparison
+) -> None:
+    for comparison in (calm, turned):
+        weekly, standing_of = outcome(comparison, "weekly"), standing(comparison, "weekly")
+        assert 0 < len(weekly.promotions) <= weekly.shipped
+        for one in weekly.compared:
+            weeks = [e for e in weekly.exchanges if e.champion == one.version]
+            assert one.rows == sum(e.rows for e in weeks)
+            assert one.replaced == weeks[0].replaced
+            if len(weeks) == 1:  # the mean of days is near that of the week
+                assert one.gain == pytest.approx(weeks[0].gain, abs=0.05)
+        assert standing_of.promotions_hurt == sum(p.gain < -p.margin for p in weekly.compared)
+        assert standing_of.promotions_proved <= standing_of.promotions_hurt
+        assert standing_of.promotions_hurt / standing_of.promotions < standing_of.hurt_at_most <= 1
+        assert "at most" in result_rows(comparison)[1][-1]
+    # When the world has turned, the version that learnt the new one gains far more than the margin.
+    assert max(one.gain for one in outcome(turned, "weekly").compared) > 0.3
 
 
 def test_the_report_shows_every_policy_and_loads_nothing(turned: PolicyComparison, tmp_path: Path) -> None:

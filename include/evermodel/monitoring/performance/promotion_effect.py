@@ -97,7 +97,11 @@ def promotion_effect(
     except Exception as error:  # noqa: BLE001 - whatever an old model does, the verdict does not depend on it
         _LOG.warning("version %s of %s cannot be compared", watched.replaced, spec.name, exc_info=True)
         return replace(unknown, note=f"version {watched.replaced} cannot score these rows: {_first(error)}")
-    joined = _labelled(spec, rows, LabelLog(spec, lake).kept_until(window, as_of))
+    return measured(spec, unknown, _labelled(spec, rows, LabelLog(spec, lake).kept_until(window, as_of)))
+
+
+def measured(spec: ModelSpec, unknown: PromotionEffect, joined: pa.Table) -> PromotionEffect:
+    """Return an effect that is measured on rows with their label and the answers of both versions."""
     gains, counted = _gains(spec, joined)
     if not gains:
         return replace(unknown, rows=joined.num_rows, note=f"{joined.num_rows} labels are too few")

@@ -33,6 +33,10 @@ class PolicyStanding:
         The same against the policy with the best mean: at most 0 in the middle.
     worst
         The worst week; its interval is that of its rows.
+    promotions, promotions_hurt, promotions_proved
+        Those that could be compared with what they replaced, by day; those that lost more than the margin; and proved to.
+    hurt_at_most
+        Upper 95 % limit of the share that loses more than the margin; None without a promotion.
     """
 
     policy: str
@@ -57,6 +61,10 @@ class PolicyStanding:
     weeks_hurt: int
     weeks_surely_hurt: int
     weeks_exchanged: int
+    promotions: int
+    promotions_hurt: int
+    promotions_proved: int
+    hurt_at_most: float | None
 
     @property
     def verdict(self) -> str:
@@ -171,9 +179,28 @@ def compare(facts: dict[str, Any], metric: Metric, outcomes: Sequence[PolicyOutc
                 weeks_hurt=len(outcome.hurt),
                 weeks_surely_hurt=sum(one.surely for one in outcome.exchanges),
                 weeks_exchanged=len(outcome.exchanges),
+                promotions=len(outcome.compared),
+                promotions_hurt=len(outcome.costly),
+                promotions_proved=sum(one.hurt for one in outcome.compared),
+                hurt_at_most=upper_share(len(outcome.costly), len(outcome.compared)),
             )
         )
     return PolicyComparison(facts, base, block, tuple(standings), tuple(outcomes))
+
+
+def upper_share(hits: int, cases: int) -> float | None:
+    """Return the upper 95 % limit of a share; None without a case.
+
+    Clopper, Pearson: The use of confidence or fiducial limits illustrated in the case of the binomial, Biometrika 26, 1934.
+
+    >>> round(upper_share(0, 30), 3), round(upper_share(3, 15), 3), upper_share(0, 0)
+    (0.095, 0.44, None)
+    """
+    from scipy.special import betaincinv
+
+    if cases == 0:
+        return None
+    return 1.0 if hits == cases else float(betaincinv(hits + 1, cases - hits, 0.95))
 
 
 def _means(values: Floats, block: int) -> Floats:

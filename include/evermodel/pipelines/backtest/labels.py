@@ -88,6 +88,16 @@ class Truth:
         return Exchange(f"{start:%Y-%m-%d}", champion, replaced, count, gain.value, gain.low, gain.high)
 
 
+def paired(truth: Truth, now: pa.Table, before: pa.Table) -> pa.Table:
+    """Return the labelled rows of a champion with the answers of the version that it replaced."""
+    new, old = truth.of(now), truth.of(before)
+    columns = ["prediction_id", "event_time", "score", "predicted", "label"]
+    both = new.select(columns)
+    for name in ("score", "predicted"):
+        both = both.append_column(f"replaced_{name}", old[name])
+    return both
+
+
 def parts_of_week(
     start: datetime, services: list[tuple[datetime, datetime]]
 ) -> list[tuple[int, datetime, datetime]]:

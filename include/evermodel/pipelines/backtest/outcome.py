@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from evermodel.monitoring.drift.verdict import PromotionEffect
+
 
 @dataclass(frozen=True)
 class Week:
@@ -103,6 +105,7 @@ class PolicyOutcome:
     retrains: tuple[RetrainOfPolicy, ...]
     alerts: tuple[Alert, ...]
     exchanges: tuple[Exchange, ...]
+    promotions: tuple[PromotionEffect, ...] = ()
 
     def until(self, end: str) -> PolicyOutcome:
         """Return what happened before a day."""
@@ -112,6 +115,7 @@ class PolicyOutcome:
             retrains=tuple(one for one in self.retrains if one.as_of[:10] < end),
             alerts=tuple(one for one in self.alerts if one.at[:10] <= end),
             exchanges=tuple(one for one in self.exchanges if one.start[:10] < end),
+            promotions=tuple(one for one in self.promotions if one.since[:10] < end),
         )
 
     @property
@@ -133,6 +137,16 @@ class PolicyOutcome:
     def reminded(self) -> int:
         """Reminders of incidents that went on."""
         return sum(one.action == "remind" for one in self.alerts)
+
+    @property
+    def compared(self) -> tuple[PromotionEffect, ...]:
+        """Promotions that could be compared with the version that they replaced."""
+        return tuple(one for one in self.promotions if one.gain is not None)
+
+    @property
+    def costly(self) -> tuple[PromotionEffect, ...]:
+        """Those of them that lost more than the margin on the mean day, whether or not that is proved."""
+        return tuple(one for one in self.compared if one.gain is not None and one.gain < -one.margin)
 
     @property
     def hurt(self) -> tuple[Exchange, ...]:

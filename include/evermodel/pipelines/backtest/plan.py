@@ -20,6 +20,7 @@ from evermodel.spec.window import whole_day
 ONE_DAY, ONE_WEEK = timedelta(days=1), timedelta(days=7)
 _LONGEST_STEP = timedelta(days=92)  # a quarter
 _RECIPE = "2"  # changes when results are made differently, so that kept ones are made again
+_OUTCOME = "1"  # the same of outcomes alone
 # What a fitted model depends on beside its rows.
 _FIT = ("task", "time_column", "id_column", "label", "features", "leaks", "split", "candidates", "training")
 _FIT_ALSO = ("seed", "validation")
@@ -86,7 +87,7 @@ class Plan:
 
     def outcome_file(self, policy: Policy) -> Path:
         """Return the path of a policy's outcome."""
-        key = _digest([self.verdict_key, self.spec_key, str(self.end), repr(policy)])
+        key = _digest([_OUTCOME, self.verdict_key, self.spec_key, str(self.end), repr(policy)])
         return self.work / "outcomes" / f"{policy.name}-{key}.json"
 
     def interim_file(self, policy: Policy) -> Path:
@@ -108,6 +109,7 @@ class Plan:
             "step": format_span(self.step),
             "known": self.history.known,
             "metric": performance_metric(self.spec),
+            "may_hurt": round((1 - self.spec.gate.confidence) / 2, 6),
         }
 
     def to_json(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
 
@@ -17,18 +18,23 @@ from evermodel.core.atomic import write_text
 from evermodel.core.errors import TrainingError
 from evermodel.data.local_engine import one_engine
 from evermodel.evaluation.decision import Decision
-from evermodel.monitoring.drift.verdict import DriftVerdict
+from evermodel.monitoring.drift.verdict import DriftVerdict, PromotionEffect
+from evermodel.monitoring.performance.answers import performance_metric
+from evermodel.monitoring.performance.promotion_effect import LEVEL, measured
 from evermodel.monitoring.problems import KINDS, Severity
 from evermodel.monitoring.retrain_history import Request, severities_of
 from evermodel.monitoring.retrain_policy import Past, RetrainRecommendation, recommend_retrain
 from evermodel.pipelines.backtest.fits import Challenger, Fits, one_thread
-from evermodel.pipelines.backtest.labels import Truth, parts_of_week
+from evermodel.pipelines.backtest.labels import Truth, paired, parts_of_week
 from evermodel.pipelines.backtest.outcome import Alert, Exchange, PolicyOutcome, RetrainOfPolicy, Week
 from evermodel.pipelines.backtest.plan import ONE_WEEK, Plan
 from evermodel.pipelines.backtest.policies import Policy
 from evermodel.pipelines.backtest.policy_simulation import PolicySimulation
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _TOLD = ("open", "escalate", "remind", "resolve")
 
@@ -75,7 +81,10 @@ class PolicyReplay:
     windows: list[tuple[str, dict[str, Severity]]] = field(default_factory=list)
     weeks: list[Week] = field(default_factory=list)
     exchanges: list[Exchange] = field(default_factory=list)
+    promotions: dict[int, PromotionEffect] = field(default_factory=dict)
     first_verdict: str = ""
+    _margins: dict[int, float] = field(default_factory=dict)
+    _pairs: dict[int, list[pa.Table]] = field(default_factory=dict)
 
     def run(self, progress: Progress = lambda done, of, outcome: None) -> PolicyOutcome:
         """Replay every step, and measure each week that is over; raises `TrainingError` without a first champion."""
@@ -111,6 +120,7 @@ class PolicyReplay:
             retrains=tuple(self.retrains),
             alerts=tuple(alarms.sent),
             exchanges=tuple(self.exchanges),
+            promotions=tuple(self.promotions.values()),
         )
 
     @property
@@ -152,6 +162,8 @@ class PolicyReplay:
         shipped = not challenger.refused and self._ships(decision)
         if shipped:
             first = self.services[0][0]
+            margin = None if isinstance(decision, str) else decision.margin
+            self._margins[len(self.services)] = margin or 0.0
             self.services.append((PolicySimulation(self.plan, challenger, first), now))
         self.retrains.append(_retrained(challenger, decision, shipped, champion.version, reason))
 
@@ -186,6 +198,23 @@ class PolicyReplay:
                         new = self.services[number][0].version
                         found = self._truth.exchange(first, new, old.version, now, before)
                         self.exchanges += [found] if found else []
+                        self._pairs.setdefault(number, []).append(paired(self._truth, now, before))
+                        self.promotions[number] = self._promotion(number)
+
+    def _promotion(self, number: int) -> PromotionEffect:
+        """Compare a champion with the one that it replaced, over all weeks that it has served."""
+        import pyarrow as pa
+
+        spec, (new, since), (old, _) = self.plan.spec, self.services[number], self.services[number - 1]
+        unknown = PromotionEffect(
+            version=new.version,
+            replaced=old.version,
+            metric=performance_metric(spec),
+            since=since.isoformat(),
+            margin=self._margins[number],
+            level=LEVEL,
+        )
+        return measured(spec, unknown, pa.concat_tables(self._pairs[number]))
 
 
 def replay_policy(plan: Plan, policy: Policy) -> PolicyOutcome:

@@ -13,6 +13,7 @@ RESULT_HEAD = (
     "retrains (shipped)",
     "incidents (reminders)",
     "weeks a retrain hurt (significantly)",
+    "promotions that lost more than the margin",
 )
 COST_HEAD = ("policy", "rows fitted", "processor time of fitting", "of one retrain")
 # Notes for readers of the figures.
@@ -22,6 +23,9 @@ NOTES = (
     "week is a bootstrap over its rows.",
     "A retrain hurt in a week if the replaced champion would have been better on the same rows; in brackets, the weeks "
     "in which this is significant (95 % interval over the week's rows).",
+    "A promotion lost more than the margin if it did on the mean day that it served, against the version that it replaced on the "
+    "same rows; proved where days show it, at all looks together. The gate states that at most {may_hurt} do; beside it the "
+    "95 % limit of the share that these promotions show.",
     "Incidents that opened; in brackets, the reminders of those that went on. The verdict that opens them, and may request a retrain, is made every "
     "{step}; approvals are immediate, and gates of latency and size are left out.",
 )
@@ -49,7 +53,8 @@ def notes(comparison: PolicyComparison) -> list[str]:
     """Return the notes of the table."""
     block = f"{comparison.block} weeks" if comparison.block > 1 else "one week"
     step = {"1d": "day", "1w": "week"}.get(comparison.facts["step"], comparison.facts["step"])
-    told = [note.format(block=block, step=step) for note in NOTES]
+    may_hurt = f"{comparison.facts['may_hurt']:.1%}"
+    told = [note.format(block=block, step=step, may_hurt=may_hurt) for note in NOTES]
     first = comparison.outcomes[0].first_verdict
     if first != "all gates passed":
         told.append(f"The first champion failed the gate ({first}); it serves anyway.")
@@ -102,7 +107,14 @@ def _row(one: PolicyStanding) -> list[str]:
         f"{one.tried} ({one.shipped})",
         f"{one.incidents} ({one.reminders})",
         hurt + (f" ({one.weeks_surely_hurt})" if hurt else ""),
+        _lost(one),
     ]
+
+
+def _lost(one: PolicyStanding) -> str:
+    if one.hurt_at_most is None:
+        return ""
+    return f"{one.promotions_hurt} of {one.promotions} ({one.promotions_proved} proved), at most {one.hurt_at_most:.0%}"
 
 
 def _hurt(outcome: PolicyOutcome) -> str:
