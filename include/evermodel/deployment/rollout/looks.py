@@ -38,7 +38,7 @@ def looks_of(totals: Sequence[Mapping[str, float | None]], *, alone: bool = Fals
     alone
         Whether the challenger answers everything, so that there is no champion beside it.
 
-    >>> looks = looks_of([{"challenger_requests": 90, "challenger_errors": 1}, {"challenger_requests": 200}])
+    >>> looks = looks_of([{"challenger_requests": 90.0, "challenger_errors": 1.0}, {"challenger_requests": 200.0}])
     >>> [(look.requests, look.errors) for look in looks]
     [(90.0, 1.0), (110.0, 0.0)]
     """
