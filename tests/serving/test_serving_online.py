@@ -18,6 +18,7 @@ from evermodel.data.online.store import open_store
 from evermodel.serving.openapi import row_schema
 from support.redis_server import needs_redis, redis_server
 from support.serving_edge import NOW, Edge, running_edge
+from support.serving_models import wait_until
 
 TABLES = {
     "orders": {"path": "orders.parquet", "key": "customer", "time_column": "ordered_at"},
@@ -100,6 +101,13 @@ def test_values_of_the_period_before_answer_until_they_are_too_old(tmp_path: Pat
         write(edge, address, VALUES, age=1)
         assert client.post("/predict", json={"rows": [ROW]}).status_code == 200
         assert edge.count("evermodel_feature_lookups_total", outcome="stale") == 2
+        write(edge, address, VALUES)
+
+        def current() -> float:  # found although requests never pause
+            client.post("/predict", json={"rows": [ROW]})
+            return edge.count("evermodel_feature_lookups_total", outcome="current")
+
+        wait_until(lambda: current() > 0, "the new period is found")
     changed = {
         **BESIDE["features"],
         "online": {"every": "1h", "delay": "5min"},

@@ -70,7 +70,7 @@ class OnlineFeatures(ServiceThread):
         self._waiting: deque[_Asked] = deque()
         self._wake = threading.Condition()
         self._throttle = LogThrottle()
-        self._plan = cache(self._planned)
+        self._plan = lru_cache(64)(self._planned)
 
     def start(self) -> None:
         """Start the thread, if a model needs it."""
@@ -93,12 +93,18 @@ class OnlineFeatures(ServiceThread):
         """
         if not any(value is LOOKED_UP for row in parsed.rows for value in row):
             return parsed
+        plan = self._plan(model, inputs)
+        whole = [
+            (*r, *c) for r, c in zip(parsed.rows, parsed.context or [()] * len(parsed.rows), strict=True)
+        ]
+        asked = [
+            self._ask(view, [key_text([row[place] for place in places]) for row in whole])
+            for view, places in plan
+        ]
         values = [dict[str, Any]() for _ in parsed.rows]
-        for view, key_places in self._plan(model, inputs):
-            of_rows = zip(parsed.rows, parsed.context or ((),) * len(parsed.rows), strict=True)
-            keys = [key_text([(*row, *context)[place] for place in key_places]) for row, context in of_rows]
-            for known, found in zip(values, await self._ask(view, keys), strict=True):
-                known.update(zip(view.features, found, strict=True))
+        for (view, _), found in zip(plan, await asyncio.gather(*asked), strict=True):
+            for known, of_key in zip(values, found, strict=True):
+                known.update(zip(view.features, of_key, strict=True))
         rows = [_completed(inputs, row, known) for row, known in zip(parsed.rows, values, strict=True)]
         return parsed._replace(rows=rows)
 
@@ -174,7 +180,8 @@ class _LookedUpView:
         self._counters = cache(partial(metrics.lookups.labels, spec.name))
         self._spec, self._view, self._online = spec, view, spec.features.online
         self.without_events = [aggregate.without_events for aggregate in view.aggregates]
-        self._older: tuple[datetime, float] | None = None
+        self._older: datetime | None = None
+        self._look_again = 0.0
         self._paused_until = 0.0
         self._part = lru_cache(4)(partial(part_of, spec, view))
 
@@ -198,7 +205,7 @@ class _LookedUpView:
             texts = store.read(self._part(period), keys)
             if texts is None:
                 continue
-            self._older = None if period == current else (period, time.monotonic() + _PAUSE)
+            self._found(period, current)
             return {
                 key: self.without_events if text is None else json.loads(text)
                 for key, text in zip(keys, texts, strict=True)
@@ -208,6 +215,11 @@ class _LookedUpView:
             f"model {self._spec.name}: no features ({self._view.name}) of {oldest:%Y-%m-%d %H:%M} UTC or later are written"
         )
 
+    def _found(self, period: datetime, current: datetime) -> None:
+        older = None if period == current else period
+        if older != self._older or time.monotonic() >= self._look_again:
+            self._older, self._look_again = older, time.monotonic() + _PAUSE
+
     @property
     def outcome(self) -> str:
         """What the last values were: current, or stale."""
@@ -215,8 +227,8 @@ class _LookedUpView:
 
     def _periods(self, current: datetime, now: datetime) -> Iterable[datetime]:
         """Give the periods to look for, the newest first; for a second the one that was found, alone."""
-        if self._older is not None and time.monotonic() < self._older[1]:
-            yield self._older[0]
+        if self._older is not None and time.monotonic() < self._look_again:
+            yield self._older
         while now - current <= self._online.oldest:
             yield current
             current -= self._online.every

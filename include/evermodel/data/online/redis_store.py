@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from evermodel.data.online.part import OnlinePart
 
 _AT_ONCE = 5_000
-_SECONDS = 5.0
+_SECONDS = 2.0
 # A field of every part, so that one without keys exists too; no key is empty.
 _WRITTEN = ""
 
@@ -33,6 +33,8 @@ class RedisStore:
     def __init__(self, address: str) -> None:
         with named_extras("redis"):
             import redis
+            from redis.backoff import NoBackoff
+            from redis.retry import Retry
         self._errors = redis.RedisError
         self._told = without_login(address)
         self._redis = redis.Redis.from_url(
@@ -41,6 +43,9 @@ class RedisStore:
             socket_timeout=_SECONDS,
             socket_connect_timeout=_SECONDS,
             health_check_interval=30,
+            retry=Retry(
+                NoBackoff(), 1
+            ),  # for a connection that the server has closed; its own default takes ten seconds
         )
 
     def write(self, part: OnlinePart, values: Iterable[tuple[str, str]]) -> int:
