@@ -79,7 +79,7 @@ def test_a_real_shift_is_found_and_named_first() -> None:
         ("heavy", "feature", "critical"),
         ("c10", "feature", "critical"),
     ]
-    assert {c.severity for c in found[2:]} == {"none"}
+    assert {c.severity for c in found[2:] if c.what != "together"} == {"none"}
     assert found[0].low < found[0].effect < found[0].high
 
 
@@ -320,7 +320,7 @@ def test_kinds_can_be_switched_off_and_columns_have_bands_of_their_own() -> None
     now = table(
         {"x": generator.normal(0.5, size=1000), "y": [*generator.normal(0.5, size=700), *[None] * 300]}
     )
-    off = {kind: "off" for kind in ("missing", "category", "correlation", "prediction")}
+    off = {kind: "off" for kind in ("missing", "category", "correlation", "prediction", "together")}
     spec = drift_spec(
         ["x", "y"], by_column={"x": {"psi": {"warning": 0.9, "critical": 0.9}}}, sections={"respond": off}
     )

@@ -42,6 +42,7 @@ def cause(*columns: ColumnDrift, kind: str = "drift", since: str = "", **changes
         (moved("late", what="concept"), "no input drifted, but the relation between features and label changed"),
         (moved("late", what="label"), "the label's distribution changed"),
         (moved("age ~ city", what="correlation"), "correlations between columns changed"),
+        (moved("all features", what="together"), "rows changed as a whole, in no column by itself"),
         ([], ""),
     ],
 )  # fmt: skip

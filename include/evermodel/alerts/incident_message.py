@@ -25,6 +25,7 @@ _TESTED = {
     "missing": "missing values",
     "category": "new categories",
     "correlation": "correlation",
+    "together": "together",
 }
 
 

@@ -194,6 +194,7 @@ def incident_days(client: MlflowClient, spec: ModelSpec) -> frozenset[date]:
 
 _NAMED = 6
 _SHORT = {
+    "together": "the features together",
     "prediction": "the predictions",
     "label": "the labels",
     "concept": "the relation between features and label",

@@ -31,7 +31,9 @@ DriftMethod = Literal[
     "z",
 ]
 ColumnKind = Literal["numeric", "categorical"]
-DriftKind = Literal["feature", "prediction", "label", "concept", "missing", "category", "correlation"]
+DriftKind = Literal[
+    "feature", "prediction", "label", "concept", "missing", "category", "correlation", "together"
+]
 
 
 class BandSpec(SpecSection):
@@ -102,6 +104,10 @@ class DriftSpec(SpecSection):
     )
     correlation: BandSpec = Field(
         BandSpec(warning=0.2, critical=0.4), description="Change of the rank correlation of two numbers."
+    )
+    together: BandSpec = Field(
+        BandSpec(warning=0.05, critical=0.5),
+        description="Separation of the window's rows from the reference's by a classifier, in standard deviations of its scores.",
     )
     skew: BandSpec = Field(
         BandSpec(warning=0.01, critical=0.1),
@@ -178,6 +184,7 @@ class RespondSpec(SpecSection):
     missing: Response = "alert"
     category: Response = "alert"
     correlation: Response = "alert"
+    together: Response = "alert"
     performance: Response = "auto"
     quality: Literal["off", "alert", "veto"] = Field(
         "veto",

@@ -4,7 +4,9 @@ Imports `core` and `spec`; without files, servers or tables.
 """
 
 __all__ = [
+    "boosted_trees",
     "bootstrap",
+    "classifier",
     "clusters",
     "conformal",
     "contingency",

@@ -69,7 +69,9 @@ def _without_features(kinds: set[str]) -> str:
         )
     if "label" in kinds:
         return "the label's distribution changed"
-    return "correlations between columns changed" if "correlation" in kinds else ""
+    if "correlation" in kinds:
+        return "correlations between columns changed"
+    return "rows changed as a whole, in no column by itself" if "together" in kinds else ""
 
 
 def _performance(verdict: DriftVerdict) -> str:

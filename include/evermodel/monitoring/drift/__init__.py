@@ -19,6 +19,7 @@ __all__ = [
     "report_text",
     "rows",
     "spark",
+    "together",
     "two_sample",
     "verdict",
     "workspace",

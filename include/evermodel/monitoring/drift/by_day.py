@@ -57,7 +57,7 @@ def clustered_p_value(before: ComparedRows, now: ComparedRows, name: str, cluste
         return None
     if not cluster and _far_out(old, new):
         return 0.0
-    compare = _by_cluster if cluster else _by_day
+    compare = by_cluster if cluster else _by_day
     found = [compare(scores, old.groups, new.groups) for scores in _scores(old, new)]
     known = [p for p in found if p is not None]
     return min(1.0, len(known) * min(known)) if known else None
@@ -120,7 +120,7 @@ def _by_day(scores: Floats, old: NDArray[Any], new: NDArray[Any]) -> float | Non
     return _two_sided(now.mean() - before.mean(), variance, max(serial.freedom, 1.0))
 
 
-def _by_cluster(scores: Floats, old: NDArray[Any], new: NDArray[Any]) -> float | None:
+def by_cluster(scores: Floats, old: NDArray[Any], new: NDArray[Any]) -> float | None:
     """Compare the means of rows, with a variance by cluster on each side."""
     variance, freedom, means = 0.0, 0.0, []
     for side, groups in ((scores[: len(old)], old), (scores[len(old) :], new)):

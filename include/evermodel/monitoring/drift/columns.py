@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -52,6 +54,13 @@ def _unpacked(chunk: pa.Array[Any]) -> NDArray[np.float64]:
     return np.where(known == 1, found, math.nan)
 
 
+def named(pieces: Sequence[pa.Array[Any]]) -> NDArray[np.float64]:
+    """Return numbers that stand for names, everywhere the same ones; not-a-number for nulls."""
+    values = [value for piece in pieces for value in piece.to_pylist()]
+    numbers = {value: _hashed(str(value)) for value in set(values) if value is not None}
+    return np.array([numbers.get(value, math.nan) for value in values], dtype=np.float64)
+
+
 def taken(values: Values, places: NDArray[np.intp]) -> Values:
     """Return the values at some places; Arrow would import pandas to read them from numpy."""
     import pyarrow as pa
@@ -78,6 +87,12 @@ def nulls(rows: int, numeric: bool) -> pa.Array[Any]:
     import pyarrow as pa
 
     return pa.nulls(rows, pa.float64() if numeric else pa.string())
+
+
+def _hashed(name: str) -> float:
+    """Return a whole number that a float64 holds exactly."""
+    digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return float(int.from_bytes(digest, "big") >> 11)
 
 
 def _parsed(values: pa.Array[Any]) -> tuple[pa.Array[Any], str]:

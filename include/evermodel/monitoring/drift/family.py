@@ -49,8 +49,8 @@ class DriftTest:
 
     @property
     def power(self) -> float:
-        """Exponent that makes the effect all but normal: PSI grows with the square of a shift, a share with the shift."""
-        return 0.25 if self.drift.measure == "PSI" else 0.5
+        """Exponent that makes the effect all but normal: PSI grows with the square of a shift, a share with the shift, a separation is normal."""
+        return {"PSI": 0.25, "separation": 1.0}.get(self.drift.measure, 0.5)
 
 
 def refused(column: str, kind: ColumnKind, what: DriftKind, words: str, why: str) -> DriftTest:
@@ -72,7 +72,7 @@ def refused(column: str, kind: ColumnKind, what: DriftKind, words: str, why: str
 
 
 def judge_family(findings: Iterable[DriftTest], rate: float) -> tuple[ColumnDrift, ...]:
-    """Give every test its severity, worst first.
+    """Give every test its severity, worst first; that of whole rows after those that name a column.
 
     A test is a warning when it is significant and its effect is at least its threshold, critical from the critical
     one on. Significance is Holm's procedure with weights: the chance that *any* test of a day on which nothing has
@@ -87,7 +87,18 @@ def judge_family(findings: Iterable[DriftTest], rate: float) -> tuple[ColumnDrif
         replace(f.drift, severity=_severity(f) if sure else "none")
         for f, sure in zip(tested, significant, strict=True)
     ]
-    return tuple(sorted(judged, key=lambda c: (-RANK[c.severity], -c.effect / c.threshold, c.what, c.column)))
+    return tuple(
+        sorted(
+            judged,
+            key=lambda c: (
+                -RANK[c.severity],
+                c.what == "together",
+                -c.effect / c.threshold,
+                c.what,
+                c.column,
+            ),
+        )
+    )
 
 
 def _severity(finding: DriftTest) -> Severity:

@@ -15,13 +15,14 @@ from evermodel.core.atomic import write_text
 from evermodel.core.storage import StoragePath
 from evermodel.data.prediction_log import read_log
 from evermodel.monitoring.drift.family import DriftTest
-from evermodel.monitoring.drift.measure import measure, window_days
+from evermodel.monitoring.drift.measure import measure, measure_together, window_days
 from evermodel.monitoring.drift.profile import ThinnedRows
 from evermodel.monitoring.drift.profiles import answers, days_before
 from evermodel.monitoring.drift.quiet_days import Limit, learn_limit
 from evermodel.monitoring.drift.reference_and_current import ComparedRows
 from evermodel.monitoring.drift.references import References
 from evermodel.monitoring.drift.rows import LogRows
+from evermodel.monitoring.drift.together import KEY as TOGETHER
 from evermodel.spec import ModelSpec
 from evermodel.spec.drift import ReferenceSpec
 from evermodel.spec.window import Window, drift_window, midnight, zone_of
@@ -31,6 +32,10 @@ _ZERO_IF_ABSENT = (
     "missing:",
     "category:",
 )  # nothing missing, nothing new: no effect rather than an unknown one
+_TOGETHER_ROWS, _TOGETHER_LEAST = (
+    4,
+    8,
+)  # windows whose whole rows are compared in one run, and that are needed
 _SEASON_ROWS = 8  # windows added at most in one run, as each reads earlier years of the source
 
 
@@ -106,6 +111,8 @@ class QuietHistory:
         """
         spec = self.references.spec
         last = before or self._day(self.references.window.start)
+        if key == TOGETHER:
+            return self._limit_together(rate, last, measured=before is None)
         effects = self._calm_effects(key)
         if effects is None or last < self._first:
             return None
@@ -113,6 +120,35 @@ class QuietHistory:
         start = max(0, stop - spec.drift.history.span.days)
         days = window_days(self.references)
         return learn_limit(effects[start:stop], power, days, spec.drift.history.least, rate)
+
+    def _limit_together(self, rate: float, last: date, *, measured: bool) -> Limit | None:
+        """Learn from windows one after the other; they are measured when first asked for, because that takes a fit."""
+        days = window_days(self.references)
+        ends = [end for end in self._rows if end <= last and end.toordinal() % days == 0]
+        ends = [end for end in ends if last - end < self.references.spec.drift.history.span]
+        if measured:
+            lacking = [
+                end for end in ends if self._rows[end].effects and TOGETHER not in self._rows[end].effects
+            ]
+            for end in lacking[-_TOGETHER_ROWS:]:
+                self._rows[end] = self._measured_together(end, rate)
+            if lacking:
+                _save(self.file, {**_load(self.file), **self._rows})
+        effects = np.array([self._effect(end, TOGETHER) for end in ends])
+        return learn_limit(effects, 1.0, 1, _TOGETHER_LEAST, rate)
+
+    def _measured_together(self, end: date, rate: float) -> PastWindow:
+        row, window = self._rows[end], self._window(end)
+        side = self._side(window)
+        assert side is not None  # it had effects
+        found = measure_together(self.references.at(window), side, 1.0)
+        if found is None:
+            return row
+        apart = found.drift.effect / self._left(window, side.rows)
+        total = found.weight * self.references.spec.drift.false_alarm_rate / rate
+        past = self._was_critical(found, apart, window, total) if found.rule else False
+        critical = (*row.critical, TOGETHER) if past else row.critical
+        return PastWindow(row.fingerprint, {**row.effects, TOGETHER: float(f"{apart:.5g}")}, critical)
 
     @property
     def _first(self) -> date:
@@ -242,7 +278,7 @@ class QuietHistory:
         """Identify what is measured, and against what."""
         references, spec = self.references, self.references.spec
         fitted = f"{references.fitted.start.isoformat()} {references.fitted.end.isoformat()}"
-        measured = spec.drift.model_dump_json(exclude={"history", "engine", "spark"})
+        measured = spec.drift.model_dump_json(exclude={"history", "engine", "spark", "together"})
         parts = [_RECIPE, references.version, fitted, measured]
         # A veto of releases changes no verdict: what was measured under `alert` stays comparable.
         respond = spec.respond.model_copy(
@@ -251,7 +287,7 @@ class QuietHistory:
         if not self._whole_days:
             clock = references.window.end.astimezone(zone_of(spec))
             parts.append(f"{clock:%H:%M} {spec.watch and spec.watch.timezone}")
-        parts += [json.dumps(spec.watched), respond.model_dump_json(), str(spec.seed)]
+        parts += [json.dumps(spec.watched), respond.model_dump_json(exclude={"together"}), str(spec.seed)]
         return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
 
 

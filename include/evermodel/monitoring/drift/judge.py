@@ -9,7 +9,7 @@ from dataclasses import replace
 from evermodel.core.errors import EmptyWindowError
 from evermodel.monitoring.drift.family import DriftTest, judge_family
 from evermodel.monitoring.drift.history import QuietHistory
-from evermodel.monitoring.drift.measure import measure
+from evermodel.monitoring.drift.measure import measure, measure_together
 from evermodel.monitoring.drift.profiles import answers
 from evermodel.monitoring.drift.reference_and_current import ColumnarRows, ExactRows
 from evermodel.monitoring.drift.references import References
@@ -60,7 +60,10 @@ def judge_window(
         why = f"{window.num_rows} rows, at least {spec.drift.min_rows}"
         findings = [_unjudged(one if one.rule is None else _limited(one, 0.0), why) for one in found]
     else:
-        total = sum(one.weight for one in found if one.decided is None) or 1.0  # none is left to test
+        others = sum(one.weight for one in found if one.decided is None) or 1.0  # none is left to test
+        whole = measure_together(references, side, others)
+        found += [whole] if whole else []
+        total = others + (whole.weight if whole else 0.0)
         findings = [
             _above_normal(one, rate * one.weight / total, history, spec.cluster == BY_ROW) for one in found
         ]

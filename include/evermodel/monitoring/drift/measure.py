@@ -17,6 +17,7 @@ from evermodel.monitoring.drift.profiles import answers
 from evermodel.monitoring.drift.reference_and_current import ComparedRows
 from evermodel.monitoring.drift.references import Reference, References
 from evermodel.monitoring.drift.tests_by_kind import Pair
+from evermodel.monitoring.drift.together import together
 from evermodel.monitoring.drift.verdict import ColumnDrift
 from evermodel.spec import ModelSpec
 from evermodel.spec.drift import ColumnKind, ColumnWatch
@@ -53,6 +54,20 @@ def measure(references: References, now: ComparedRows, effects_alone: bool = Fal
         yield from kinds.correlations(
             spec, numeric, reference.side, now, reference.words, window_days(references), effects_alone
         )
+
+
+def measure_together(references: References, now: ComparedRows, others: float) -> DriftTest | None:
+    """Compare whole rows by a classifier, at a tenth of the rate; None where that is off, or there are too few rows.
+
+    Parameters
+    ----------
+    others
+        Weight of all other tests.
+    """
+    spec, reference = references.spec, references.main()
+    if spec.respond.together == "off" or reference.side is None:
+        return None
+    return together(spec, reference.side, now, reference.words, window_days(references), others)
 
 
 def _columns(references: References, now: ComparedRows, effects_alone: bool) -> Iterator[DriftTest]:

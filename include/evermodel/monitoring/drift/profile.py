@@ -29,7 +29,7 @@ class DayProfile:
     samples
         Each column; of too many categories the rarer ones are one, named `REST`.
     together
-        A sample of whole rows, by numeric column.
+        A sample of whole rows, by column; a category is a number that stands for its name.
     parts
         Profiles of single days, in their order, when this one was merged.
     """
@@ -78,6 +78,15 @@ class DayProfile:
         """Find a figure of these rows: a profile is compared only once."""
         return find()
 
+    def stretches_of_rows(
+        self, names: Sequence[str], days: int
+    ) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        """Cut the days into stretches one after the other."""
+        return [
+            (np.vstack([d.joint(names) for d in rest]), np.vstack([d.joint(names) for d in inside]))
+            for rest, inside in self._cuts(days, days)
+        ]
+
     def grouped(self, name: str, cluster: str = "") -> None:
         """Return nothing: a profile has no rows with their day."""
 
@@ -90,10 +99,10 @@ class DayProfile:
             parts.append((len(inside) / (len(inside) + len(rest)), rows))
         return natural_changes(self.ranked(names), parts, 2 if days > 1 else 1)
 
-    def _cuts(self, days: int) -> list[tuple[tuple[DayProfile, ...], tuple[DayProfile, ...]]]:
+    def _cuts(self, days: int, step: int = 0) -> list[tuple[tuple[DayProfile, ...], tuple[DayProfile, ...]]]:
         if len(self.parts) < 3 * days:
             return []
-        starts = range(0, len(self.parts) - days + 1, max(1, days // 2))
+        starts = range(0, len(self.parts) - days + 1, step or max(1, days // 2))
         return [((*self.parts[:s], *self.parts[s + days :]), self.parts[s : s + days]) for s in starts]
 
 
@@ -134,9 +143,7 @@ def is_answer(name: str) -> bool:
 def profile(side: ExactRows, names: Sequence[str], most_points: int = MOST_POINTS) -> DayProfile:
     """Make the profile of exact rows."""
     samples = {name: thinned(side.sample(name), most_points) for name in names}
-    numeric = [name for name in names if name in side.numeric]
-    whole = side.joint(numeric)
-    together = {name: whole[:, place] for place, name in enumerate(numeric)}
+    together = dict(zip(names, side.joint(names).T, strict=True))
     return DayProfile(side.rows, samples, together)
 
 

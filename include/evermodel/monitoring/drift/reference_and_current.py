@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from evermodel.monitoring.drift.columns import as_numbers, days_of, nulls, taken, to_numpy
+from evermodel.monitoring.drift.columns import as_numbers, days_of, named, nulls, taken, to_numpy
 from evermodel.monitoring.drift.correlation import Ranked, natural_changes, ranked
 from evermodel.stats.sample import Sample, categories
 from evermodel.stats.spilled import numbers
@@ -62,7 +62,7 @@ class ComparedRows(Protocol):
         ...
 
     def joint(self, names: Sequence[str]) -> Joint:
-        """Return some whole rows."""
+        """Return some whole rows; a category is a number that stands for its name."""
         ...
 
     def ranked(self, names: Sequence[str]) -> Ranked:
@@ -83,6 +83,10 @@ class ComparedRows(Protocol):
 
     def once(self, key: Hashable, find: Callable[[], float]) -> float:
         """Return a figure of these rows that is found once."""
+        ...
+
+    def stretches_of_rows(self, names: Sequence[str], days: int) -> list[tuple[Joint, Joint]]:
+        """Return stretches of so many days one after the other: the other whole rows, and those of the stretch."""
         ...
 
     def grouped(self, name: str, cluster: str = "") -> GroupedValues | None:
@@ -126,12 +130,11 @@ class ExactRows:
 
     def sample(self, name: str) -> Sample:
         """Return one column; one that is not there has only missing values."""
-        if name not in self.numeric:
-            return categories(self._pieces(name))
         some: list[pa.Array[Any]] = []
-        found = numbers(self._picking(self._pieces(name), some))
+        count = numbers if name in self.numeric else categories
+        found: Sample = count(self._picking(self._pieces(name), some))
         if found.rows == self.rows and name not in self._joint:
-            self._joint[name] = _as_numpy(some)
+            self._joint[name] = self._as_numpy(name, some)
         return found
 
     def has(self, name: str) -> bool:
@@ -143,10 +146,10 @@ class ExactRows:
         return self._notes.get(name, "")
 
     def joint(self, names: Sequence[str]) -> Joint:
-        """Return a seeded sample of whole rows."""
+        """Return a seeded sample of whole rows; a category is a number that stands for its name."""
         for name in names:
             if name not in self._joint:
-                self._joint[name] = _as_numpy(self.picked(name))
+                self._joint[name] = self._as_numpy(name, self.picked(name))
         return np.column_stack([self._joint[name] for name in names]) if names else np.empty((0, 0))
 
     def ranked(self, names: Sequence[str]) -> Ranked:
@@ -177,6 +180,13 @@ class ExactRows:
             self._figures[key] = find()
         return self._figures[key]
 
+    def stretches_of_rows(self, names: Sequence[str], days: int) -> list[tuple[Joint, Joint]]:
+        """Cut the sample of whole rows into stretches one after the other."""
+        if not self._has_times:
+            return []
+        rows, apart = self.joint(names), _cuts(self._days_picked, days, days)
+        return [(rows[~inside], rows[inside]) for inside in apart]
+
     def grouped(self, name: str, cluster: str = "") -> GroupedValues | None:
         """Return a sample of one column with the day, or the cluster, of each row."""
         if not (self.has(cluster) if cluster else self._has_times):
@@ -198,6 +208,13 @@ class ExactRows:
                 parts = [(float(inside.mean()), self.joint(names)[inside]) for inside in cuts]
             self._natural[key] = natural_changes(whole, parts, 2 if days > 1 else 1)
         return self._natural[key]
+
+    def _as_numpy(self, name: str, some: list[pa.Array[Any]]) -> NDArray[np.float64]:
+        import pyarrow as pa
+
+        if name not in self.numeric:
+            return named(some)
+        return to_numpy(pa.chunked_array(some, pa.float64()))
 
     @property
     def _has_times(self) -> bool:
@@ -269,17 +286,11 @@ def pieces(rows: ColumnarRows, name: str) -> Iterator[pa.Array[Any]]:
     yield from rows[name].chunks if read is None else read(name)
 
 
-def _as_numpy(some: list[pa.Array[Any]]) -> NDArray[np.float64]:
-    import pyarrow as pa
-
-    return to_numpy(pa.chunked_array(some, pa.float64()))
-
-
-def _cuts(when: NDArray[np.int64], days: int) -> list[NDArray[np.bool_]]:
-    """Mark the rows of each stretch; fewer than three stretches of the length tell nothing."""
+def _cuts(when: NDArray[np.int64], days: int, step: int = 0) -> list[NDArray[np.bool_]]:
+    """Mark the rows of each stretch, which overlap by half unless a step is given; fewer than three stretches of the length tell nothing."""
     first, last = int(when.min()), int(when.max())
     if last - first + 1 < 3 * days:
         return []
-    starts = range(first, last - days + 2, max(1, days // 2))
+    starts = range(first, last - days + 2, step or max(1, days // 2))
     marks = [(when >= start) & (when < start + days) for start in starts]
     return [mark for mark in marks if mark.any() and not mark.all()]
