@@ -217,7 +217,7 @@ def test_drift_goes_on_with_history_incidents_and_queue(stored: StoredWorld) -> 
     before = {model: read_incidents(client, model).of("drift").incident for model in ("flights", "plain")}
     for model in before:
         with (stored.settings.models / f"{model}.yaml").open("a") as spec:
-            spec.write("\ncluster: row\n")  # as that release counted
+            spec.write("\ncluster: row\nrespond: {together: 'off'}\n")  # as that release counted
     (lane,) = queue.destinations()
     assert [entry.event for _, entry in queue.waiting(lane)] == ["open"]
     profiles = {file: file.stat().st_mtime for file in stored.settings.lake.glob("profiles/*/date=*/*")}

@@ -1,4 +1,4 @@
-"""Two samples of whole rows, told apart by a classifier: what no column shows alone."""
+"""Two samples of whole rows before a classifier: what no column shows alone."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def classifier_test(
     scored by a rule that was fixed before, so the blocks' differences are uncorrelated, as prequential forecasts are (Dawid:
     Statistical theory, the prequential approach, JRSS A 147, 1984); folds that learn from each other's rows are not. The
     rule that was better on the second block is the one that scores the third. Scores count as logistic quantiles
-    of their ranks: a twentieth of the rows that is told apart for sure weighs half as much again as by the area under the curve.
+    of their ranks: a twentieth of the rows that differs for sure weighs half as much again as by the area under the curve.
 
     Parameters
     ----------

@@ -78,6 +78,10 @@ class DayProfile:
         """Find a figure of these rows: a profile is compared only once."""
         return find()
 
+    def keeps(self, names: Sequence[str]) -> bool:
+        """Tell whether each day has these columns of its whole rows; those of earlier releases have the numbers alone."""
+        return all(name in part.together for part in self.parts or (self,) for name in names)
+
     def stretches_of_rows(
         self, names: Sequence[str], days: int
     ) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:

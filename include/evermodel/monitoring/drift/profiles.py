@@ -24,7 +24,7 @@ from evermodel.stats.sample import CategoricalSample, NumericSample, Sample
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_RECIPE = "2"  # changes when profiles are made differently, so that old ones are made again
+_RECIPE = "1"  # changes when profiles are made differently, so that old ones are made again
 _KEPT_DAYS = 32
 _FINGERPRINT = b"evermodel.fingerprint"
 

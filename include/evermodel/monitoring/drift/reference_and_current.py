@@ -85,6 +85,10 @@ class ComparedRows(Protocol):
         """Return a figure of these rows that is found once."""
         ...
 
+    def keeps(self, names: Sequence[str]) -> bool:
+        """Tell whether these columns of whole rows are known."""
+        ...
+
     def stretches_of_rows(self, names: Sequence[str], days: int) -> list[tuple[Joint, Joint]]:
         """Return stretches of so many days one after the other: the other whole rows, and those of the stretch."""
         ...
@@ -179,6 +183,10 @@ class ExactRows:
         if key not in self._figures:
             self._figures[key] = find()
         return self._figures[key]
+
+    def keeps(self, names: Sequence[str]) -> bool:
+        """Tell that whole rows are known."""
+        return True
 
     def stretches_of_rows(self, names: Sequence[str], days: int) -> list[tuple[Joint, Joint]]:
         """Cut the sample of whole rows into stretches one after the other."""

@@ -1,4 +1,4 @@
-"""The features together: whole rows of the window and of the reference, told apart by a classifier."""
+"""The features together: whole rows of the window and of the reference, before a classifier."""
 
 from __future__ import annotations
 
@@ -92,7 +92,8 @@ def together(
         Weight of all other tests.
     """
     rows = WholeRows(spec, before, now)
-    found = rows.compare() if len(rows.names) > 1 else None
+    known = all(side.keeps(rows.names) for side in (before, now))
+    found = rows.compare() if known and len(rows.names) > 1 else None
     if found is None:
         return None
     band, sure = spec.drift.together, found.p_value <= spec.drift.false_alarm_rate
