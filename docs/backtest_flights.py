@@ -37,7 +37,9 @@ def main(work: Path) -> None:
         files = write_report(comparison, Path(folder))
         shutil.copyfile(files.plot, DOCS / "images" / "backtest.png")
     days = f"{plan.start:%Y-%m-%d} to {plan.end:%Y-%m-%d}"
-    told = f"`evermodel backtest flights`, {days}, result `{comparison.digest}`:"
+    told = (
+        f"`evermodel backtest flights --policies {','.join(policies)}`, {days}, result `{comparison.digest}`:"
+    )
     table = markdown(result_head(comparison), result_rows(comparison))
     replace(README, f"{told}\n\n{table}")
     said = "\n".join(f"- {sentence}" for sentence in findings(comparison))

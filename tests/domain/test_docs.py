@@ -113,13 +113,13 @@ def _flights(page: Path) -> str:
 
 
 def test_the_tables_of_the_backtest_agree() -> None:
-    from evermodel.pipelines.backtest.policies import DEFAULT_POLICIES
+    from evermodel.pipelines.backtest.policies import POLICIES
 
     readme, page = (_flights(PROJECT / name) for name in ("README.md", "docs/backtest.md"))
     assert re.search(r"result `[0-9a-f]{16}`:\n\n\| policy \| mean week \|", readme)
     assert page.startswith(f"{readme}\n\n- ")
     named = re.findall(r"^\| (\w+) \| 0\.", readme, re.M)
-    assert named == list(DEFAULT_POLICIES)
+    assert named == list(POLICIES)
 
 
 def test_the_script_of_the_backtest_writes_between_the_marks(tmp_path: Path) -> None:
