@@ -149,12 +149,68 @@ def test_the_metric_follows_from_how_the_label_is_spread(
         (["abc"[n % 3] for n in range(ROWS)], "multiclass"),
         ([n % 40 for n in range(ROWS)], "regression"),
         ([n / 3 for n in range(ROWS)], "regression"),
+        (["Yes" if n % 3 else " no" for n in range(ROWS)], "binary"),
+        ([1 + n % 2 for n in range(ROWS)], "binary"),
+        (
+            [int(n % 7 == 0) + int(n % 11 == 0) + int(n % 13 == 0) + int(n % 17 == 0) for n in range(ROWS)],
+            "regression",
+        ),
+        ([(n % 97 + 1) % 3 for n in range(ROWS)], "multiclass"),
     ],
 )
 def test_the_task_follows_from_the_labels_values(tmp_path: Path, values: list[Any], task: str) -> None:
     made = draft(tmp_path, orders(target=values), "target")
     assert made.spec.task == task
     assert made.spec.gate.floor is not None
+
+
+def test_few_whole_numbers_are_counts_by_their_name(tmp_path: Path) -> None:
+    spec = draft(tmp_path, orders(open_tickets=[n * 7 % 4 for n in range(ROWS)]), "open_tickets").spec
+    assert (spec.task, spec.gate.metric) == ("regression", "poisson_deviance")
+
+
+def test_whose_row_it_is_and_protected_attributes_are_context(tmp_path: Path) -> None:
+    table = orders(
+        customer_id=[n * 31 % 700 for n in range(ROWS)],
+        Gender=["f" if n % 3 else "m" for n in range(ROWS)],
+        customer_type=["new" if n % 5 else "old" for n in range(ROWS)],
+        session_id=[f"s{n // 4}" for n in range(ROWS)],
+    )
+    made = draft(tmp_path, table)
+    assert (made.spec.context, made.spec.cluster) == (("customer_id", "Gender"), "customer_id")
+    assert made.spec.features.names == ["amount", "items", "country", "customer_type"]
+    assert "customer_id    # 700 different ones, with 5.7 rows each" in made.text
+    assert "Gender    # a protected attribute" in made.text
+    assert made.to_json()["context"] == ("customer_id", "Gender")
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        {"customer_id": list(range(ROWS))},  # no two rows of one
+        {"user": [n % 3 for n in range(ROWS)]},  # three of them are categories
+        {"gender": [f"g{n}" for n in range(ROWS)]},
+    ],
+)
+def test_columns_of_these_names_alone_are_no_context(tmp_path: Path, column: dict[str, Any]) -> None:
+    spec = draft(tmp_path, orders(**column)).spec
+    assert (spec.context, spec.cluster) == ((), "day")
+
+
+def test_grades_of_lists_are_ranked(tmp_path: Path) -> None:
+    lists, grades = [f"q{n // 8}" for n in range(ROWS)], [n * 7 % 5 for n in range(ROWS)]
+    made = draft(tmp_path, orders(query_id=lists, relevance=grades), "relevance")
+    spec = made.spec
+    assert (spec.task, spec.group_column, spec.context) == ("ranking", "query_id", ("query_id",))
+    assert (spec.gate.metric, [one.estimator for one in spec.candidates]) == (
+        "ndcg",
+        ["lightgbm.LGBMRanker", "xgboost.XGBRanker"],
+    )
+    for other in (
+        {"relevance": [n // 8 % 5 for n in range(ROWS)]},
+        {"relevance": [f"{n % 3}" for n in range(ROWS)]},
+    ):
+        assert draft(tmp_path, orders(query_id=lists, **other), "relevance").spec.task == "multiclass"
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,8 @@ def _lines(file: Path, draft: Draft) -> Iterator[str]:
         yield f"  label: {roles.label.meaning} (--positive changes it)"
     if roles.time is not None:
         yield f"  time: {roles.time}; the label is known after {format_span(spec.label.delay)}"
+    if spec.context:
+        yield f"  kept beside the features, and no model sees them: {', '.join(spec.context)}"
     leaks = [f"excluded, because it leaks the label: {c} ({why})" for c, why in roles.leaks.items()]
     doubts = [f"suspicious, look at it: {c} ({why})" for c, why in roles.suspicious.items()]
     for lines in (draft.shape.notes, leaks, doubts):

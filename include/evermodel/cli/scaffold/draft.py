@@ -32,6 +32,7 @@ _CANDIDATES: dict[Task, tuple[str, str, str]] = {
 }
 _COUNTS = ("HistGradientBoostingRegressor", "PoissonRegressor", "alpha: 1.0, max_iter: 1000")
 _NAMES = {"LogisticRegression": "logistic", "Ridge": "ridge", "PoissonRegressor": "poisson"}
+_RANKERS = (("lightgbm.LGBMRanker", "num_leaves"), ("xgboost.XGBRanker", "max_leaves"))
 _RARE = 0.1  # share of the positive class from which on the area under the ROC curve says little
 _METRICS = {
     "amount": ("rmse", "what the mean alone reaches"),
@@ -69,6 +70,8 @@ class Draft:
             "label": roles.label.meaning,
             "numeric": features.numeric,
             "categorical": features.categorical,
+            "context": self.spec.context,
+            "cluster": self.spec.cluster,
             "leaks": self.spec.leaks,
             "suspicious": roles.suspicious,
             "notes": self.shape.notes,
@@ -175,6 +178,8 @@ class _Lines:
         yield field("description", f"Predicts {self.roles.label.column}.")
         yield "owner: ml"
         yield field("task", self.roles.label.task) + comment(self.roles.label.note)
+        if self.roles.context.group is not None:
+            yield field("group_column", self.roles.context.group) + comment("its equal values make one list")
         yield ""
 
     def _source(self) -> Iterator[str]:
@@ -212,6 +217,14 @@ class _Lines:
         yield "features:"
         yield from listed("numeric", roles.numeric, "  ")
         yield from listed("categorical", roles.categorical, "  ")
+        if roles.context.columns:
+            yield ""
+            yield "# Kept with the rows, and no model sees them: for slices, fairness, `cluster` and business metrics."
+            yield from listed("context", roles.context.columns, "")
+        if roles.context.cluster is not None:
+            yield field("cluster", roles.context.cluster) + comment(
+                "its rows belong together and count as one draw"
+            )
         if roles.leaks:
             yield ""
             yield from _wrapped(
@@ -242,9 +255,12 @@ class _Lines:
 
     def _training(self) -> Iterator[str]:
         label = self.roles.label
+        leaves = 31 if self.spans.rows >= 5000 else 7
+        if label.task == "ranking":
+            yield from _rankers(leaves)
+            return
         boosting, linear, params = _COUNTS if label.kind == "count" else _CANDIDATES[label.task]
         loss = {"count": ", loss: poisson", "skewed": ", loss: absolute_error"}.get(label.kind, "")
-        leaves = 31 if self.spans.rows >= 5000 else 7
         yield "candidates:" + comment("the best on the validation part is compared with the champion")
         yield "  - name: boosted_trees"
         yield f"    estimator: sklearn.ensemble.{boosting}"
@@ -298,8 +314,24 @@ class _Lines:
             yield f"  min_rows: {max(5, min(100, rows // 2))}"
 
 
+def _rankers(leaves: int) -> Iterator[str]:
+    yield "candidates:" + comment(
+        'the extra "boosting" brings both; the best on the validation part is compared with the champion'
+    )
+    for estimator, parameter in _RANKERS:
+        yield f"  - name: {estimator.partition('.')[0]}"
+        yield f"    estimator: {estimator}"
+        yield f"    params: {{n_estimators: 100, learning_rate: 0.06, {parameter}: {leaves}}}"
+    yield ""
+
+
 def _gate(label: Label) -> Iterator[str]:
     yield "gate:"
+    if label.task == "ranking":
+        yield "  metric: ndcg" + comment("of the first 10 places; `metrics: {k: 5}` changes that")
+        yield "  floor: null" + comment("a challenger must be better than a random order anyway")
+        yield "  margin: 5%" + comment("of the champion's gain over it: a loss that counts as not worse")
+        return
     if label.task == "binary" and label.classes["1"] < _RARE * sum(label.classes.values()):
         share = label.classes["1"] / sum(label.classes.values())
         yield "  metric: average_precision" + comment("positives are rare")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from evermodel.cli.scaffold.readings import MISSING
@@ -15,6 +16,11 @@ from evermodel.spec.parts import Task
 
 _MOST_CLASSES, _WHOLE_CLASSES = 50, 10
 _LARGEST_COUNT, _SKEWED = 100, 1.5  # means of counts; a mean in medians
+_COUNTED = re.compile(
+    r"(^|[_\W])(n|num|number|count|cnt|quantity|qty|visits?|claims?|purchases|orders|calls|clicks|tickets|times)($|[_\W])",
+    re.IGNORECASE,
+)
+_TAIL, _THIN = 5, 0.1  # values of a count, and the share of its last one in its most frequent one
 _YES = frozenset(
     [
         "1",
@@ -111,6 +117,17 @@ class Label:
         """Share of the rarest class; 1 of a number."""
         return min(self.classes.values()) / sum(self.classes.values()) if self.classes else 1.0
 
+    def ranked(self) -> Label:
+        """Return the label as the grades of a ranking."""
+        return replace(
+            self,
+            task="ranking",
+            expression=None,
+            classes={},
+            meaning="",
+            note="the label grades the rows of each list",
+        )
+
 
 def guess_label(table: SourceTable, label: str, positive: str | None = None) -> Label:
     """Guess the task from the label's values.
@@ -145,7 +162,9 @@ def guess_label(table: SourceTable, label: str, positive: str | None = None) -> 
         )
     if len(groups) == 2 or positive is not None:
         return _binary(label, column, groups, positive)
-    if column.is_number and (not column.is_whole or column.distinct > _WHOLE_CLASSES):
+    if column.is_number and (
+        not column.is_whole or column.distinct > _WHOLE_CLASSES or _counts(column, values)
+    ):
         return _number(table, label, column)
     if column.distinct > _MOST_CLASSES:
         raise SpecError(
@@ -153,6 +172,16 @@ def guess_label(table: SourceTable, label: str, positive: str | None = None) -> 
             "group them in your own file or view, choose a numeric label, or name one value with --positive",
         )
     return _multiclass(label, column, values)
+
+
+def _counts(column: TableColumn, values: dict[str, int]) -> bool:
+    """Tell whether few whole numbers are counts: from 0 on, named so, or with a tail that only gets thinner."""
+    if column.low != "0":
+        return False
+    rows = [n for _, n in sorted(values.items(), key=lambda item: float(item[0]))]
+    tail = rows[rows.index(max(rows)) :]
+    thinner = len(rows) >= _TAIL and len(tail) >= _TAIL - 1 and tail == sorted(tail, reverse=True)
+    return bool(_COUNTED.search(column.name)) or (thinner and tail[-1] < _THIN * tail[0])
 
 
 def _number(table: SourceTable, label: str, column: TableColumn) -> Label:

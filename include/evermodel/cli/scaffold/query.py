@@ -101,7 +101,7 @@ def shape_rows(table: SourceTable, roles: Roles, named: Named, today: datetime) 
 
 def used_readings(table: SourceTable, roles: Roles) -> dict[str, Reading]:
     """Return the readings of the columns that the model sees."""
-    used = {roles.label.column, roles.time, roles.identity, *roles.features}
+    used = {roles.label.column, roles.time, roles.identity, *roles.features, *roles.context.columns}
     return {c: reading for c, reading in table.readings.items() if c in used}
 
 

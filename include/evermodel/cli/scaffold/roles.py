@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 
+from evermodel.cli.scaffold.context import Context, guess_context
 from evermodel.cli.scaffold.labels import Label, guess_label
 from evermodel.cli.scaffold.readings import Reading
 from evermodel.cli.scaffold.suspects import find_suspects, gone_since, missing_over_time
@@ -49,6 +50,8 @@ class Roles:
         Column with the time at which the label was known.
     missing
         Largest share of missing values of a feature, in any tenth of the time.
+    context
+        What stays with the rows and is no feature.
     """
 
     label: Label
@@ -61,6 +64,7 @@ class Roles:
     later: str | None = None
     suspicious: dict[str, str] = field(default_factory=dict)
     missing: dict[str, float] = field(default_factory=dict)
+    context: Context = field(default_factory=Context)
 
     @property
     def features(self) -> list[str]:
@@ -121,8 +125,9 @@ def guess_roles(table: SourceTable, named: Named) -> tuple[SourceTable, Roles]:
     numeric: dict[str, str] = {}
     categorical: dict[str, str] = {}
     left_out: dict[str, str] = {}
+    context = guess_context(table, target, (time, identity))
     for each in table.columns.values():
-        if each.name in (label, time, identity):
+        if each.name in (label, time, identity, *context.columns):
             continue
         kind, reason = kind_of(each)
         {"numeric": numeric, "categorical": categorical}.get(kind, left_out)[each.name] = reason
@@ -152,7 +157,7 @@ def guess_roles(table: SourceTable, named: Named) -> tuple[SourceTable, Roles]:
             f"SUSPICIOUS: {why}; is it known at the event?"
         )
     return table, Roles(
-        target,
+        target if context.group is None else target.ranked(),
         time,
         identity,
         numeric,
@@ -162,6 +167,7 @@ def guess_roles(table: SourceTable, named: Named) -> tuple[SourceTable, Roles]:
         _later_time(table, time, label),
         suspects.suspicious,
         {c: max(share for _, share in shares) for c, shares in parts.items() if shares},
+        context,
     )
 
 
