@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,18 +82,35 @@ class BatchModel:
             self._decided = True
 
 
+class Picked(NamedTuple):
+    """Columns side by side, whose numbers may have been rounded to 32 bits, as XGBoost and forests do."""
+
+    places: list[int]
+    rounded: bool = False
+
+    def of(self, columns: list[EncodedColumn]) -> list[EncodedColumn]:
+        """Return these columns; each distinct value is rounded only once."""
+        picked = [columns[place] for place in self.places]
+        if not self.rounded:
+            return picked
+        with np.errstate(over="ignore"):
+            return [
+                EncodedColumn(one.values.astype(np.float32).astype(np.float64), one.places) for one in picked
+            ]
+
+
 class Masked:
     """Trees as masks, with the parts of the graph before and after them.
 
     Parameters
     ----------
     before
-        What makes the trees' input of the rows: the numbers of its columns if it only puts them into another order.
+        What makes the trees' input of the rows: `Picked` columns, or a session of what does more than that.
     after
         What makes answers of the sums, whose name is given.
     """
 
-    def __init__(self, before: list[int] | Any, masks: LeafMasks, after: Any, name: str) -> None:
+    def __init__(self, before: Picked | Any, masks: LeafMasks, after: Any, name: str) -> None:
         self._before, self._masks, self._after, self._name = before, masks, after, name
 
     def run(self, columns: list[EncodedColumn], rows: int) -> NDArray[np.float64]:
@@ -103,8 +120,8 @@ class Masked:
         return answers
 
     def _input(self, columns: list[EncodedColumn]) -> list[EncodedColumn]:
-        if isinstance(self._before, list):
-            return [columns[place] for place in self._before]
+        if isinstance(self._before, Picked):
+            return self._before.of(columns)
         matrix = np.column_stack([column.spread() for column in columns])
         return [
             EncodedColumn(values)
@@ -150,20 +167,30 @@ def _parts(model: Any, tree: Any) -> tuple[list[Any], list[Any] | None]:
     return list(model.graph.node)[:place], after
 
 
-def _order(model: Any, nodes: list[Any], wanted: str) -> list[int] | None:
+def _order(model: Any, nodes: list[Any], wanted: str) -> Picked | None:
     """Return which columns of the rows a value holds; None if it is more than columns side by side."""
-    from onnx import numpy_helper
+    from onnx import TensorProto, numpy_helper
 
     constants = {constant.name: constant for constant in model.graph.initializer}
     (width,) = (part.type.tensor_type.shape.dim[1].dim_value for part in model.graph.input)
-    columns = {INPUT: list(range(width))}
+    columns = {INPUT: Picked(list(range(width)))}
     for node in nodes:
-        sources = [columns.get(name) for name in node.input]
-        if node.op_type == "Concat" and None not in sources:
-            columns[node.output[0]] = [column for source in sources for column in source or []]
-        elif node.op_type == "Gather" and sources[0] is not None and node.input[1] in constants:
+        sources = [found for name in node.input if (found := columns.get(name))]
+        if node.op_type == "Concat" and len(sources) == len(node.input):
+            joined = [place for source in sources for place in source.places]
+            columns[node.output[0]] = Picked(joined, any(source.rounded for source in sources))
+        elif node.op_type == "Gather" and sources and node.input[1] in constants:
             picked = numpy_helper.to_array(constants[node.input[1]])
-            columns[node.output[0]] = [sources[0][place] for place in picked]
+            columns[node.output[0]] = sources[0]._replace(
+                places=[sources[0].places[place] for place in picked]
+            )
+        elif (
+            node.op_type == "Cast"
+            and sources
+            and node.attribute[0].i in (TensorProto.FLOAT, TensorProto.DOUBLE)
+        ):
+            rounded = sources[0].rounded or node.attribute[0].i == TensorProto.FLOAT
+            columns[node.output[0]] = sources[0]._replace(rounded=rounded)
     return columns.get(wanted)
 
 
