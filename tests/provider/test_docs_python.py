@@ -33,6 +33,7 @@ def test_every_block_has_a_test_here_or_a_reason() -> None:
         "operators.md:evermodel_provider",
         "operators.md:evermodel_provider.results",
         "bring-your-model.md:numpy",
+        "bring-your-model.md:torch",
     }
     assert {name for name, block in BLOCKS.items() if not block.reason} == here
 
@@ -52,6 +53,12 @@ def test_the_transformer_of_ones_own_clips_numbers_and_leaves_categories() -> No
     clipped = winsorizer.fit(frame).transform(frame)
     assert (clipped["fare"].min(), clipped["fare"].max()) == pytest.approx((9.9, 89.1))
     assert clipped["class"].equals(frame["class"])
+
+
+def test_the_network_of_ones_own_answers_rows() -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed here (`make torch`)")
+    network = _run(BLOCKS["bring-your-model.md:torch"])["Mlp"](inputs=3, outputs=1)
+    assert network(torch.zeros(5, 3)).shape == (5, 1)
 
 
 def test_the_dag_of_the_operators_is_built(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "onnx": ("onnx", "onnxruntime", "skl2onnx"),
     "fast": ("numba",),
     "boosting": ("lightgbm", "xgboost", "catboost"),
+    "torch": ("torch",),
     "ibis": ("ibis",),
     "postgres": ("psycopg",),
     "redis": ("redis",),

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from evermodel.core.errors import SpecError, TrainingError
 from evermodel.core.extras import named_extras
 from evermodel.core.settings import trusted_packages
-from evermodel.modeling.boosting.libraries import LIBRARIES, Library
+from evermodel.modeling.boosting.libraries import LIBRARIES, Library, iterations_parameter
+from evermodel.modeling.networks.epochs import FitSettings
+from evermodel.modeling.networks.estimators import NetworkClassifier, NetworkRegressor, is_network
 from evermodel.modeling.preprocessing import prepared
 from evermodel.spec import CandidateSpec, ModelSpec
 from evermodel.spec.parts import Task
@@ -89,7 +91,7 @@ def _own_pipeline(candidate: CandidateSpec, seed: int, task: Task) -> Any:
 def build_estimator(candidate: CandidateSpec, seed: int, task: Task = "binary") -> Any:
     """Import and build a candidate's estimator, seeded if it takes a seed.
 
-    One of a boosting library becomes a `Boosted`, which is stored as data.
+    One of a boosting library becomes a `Boosted`, and a network of PyTorch a `Network`, which are stored as data.
 
     Raises
     ------
@@ -105,6 +107,8 @@ def build_estimator(candidate: CandidateSpec, seed: int, task: Task = "binary") 
             f"{where}: {candidate.estimator} is not a {wanted}",
             f"set `estimator` to a {wanted}: a class with `fit` and `{_needed(task)}`",
         )
+    if is_network(kind):
+        return _network(candidate, kind, seed, task)
     params, library = dict(candidate.params), LIBRARIES.get(candidate.package)
     if kind.__name__.startswith("HistGradientBoosting"):
         # By default it would hold out rows at random, also from the future, once there are more than 10,000.
@@ -113,6 +117,21 @@ def build_estimator(candidate: CandidateSpec, seed: int, task: Task = "binary") 
         params = _library_params(library, params, f"{where}: {kind.__name__}")
     params = _checked_params(candidate.model_copy(update={"params": params}), _parameters(kind), seed)
     return kind(**params) if library is None else _boosted(candidate.estimator, task, params)
+
+
+def iterations_of(candidate: CandidateSpec) -> str | None:
+    """Return the parameter with the number of trees or epochs, by the name that a candidate uses; None if there is none."""
+    if candidate.package in ALLOWED_PACKAGES or ":" in candidate.estimator:
+        return iterations_parameter(candidate.estimator, candidate.params)
+    return FitSettings._fields[0] if is_network(_imported(candidate)) else None
+
+
+def _network(candidate: CandidateSpec, kind: Any, seed: int, task: Task) -> Any:
+    """Return a network as an estimator, its parameters checked before rows are read."""
+    given = _parameters(kind)
+    allowed = None if given is None else {*given, *FitSettings._fields} - {"inputs", "outputs"}
+    params = _checked_params(candidate, allowed, seed)
+    return (NetworkRegressor if task == "regression" else NetworkClassifier)(candidate.estimator, params)
 
 
 def _imported(candidate: CandidateSpec) -> Any:
@@ -173,6 +192,8 @@ def _library_params(library: Library, params: dict[str, Any], where: str) -> dic
 def _suits(kind: Any, task: Task) -> bool:
     from sklearn.base import RegressorMixin
 
+    if is_network(kind):
+        return task != "ranking"
     if not (inspect.isclass(kind) and hasattr(kind, "fit")):
         return False
     ranker = kind.__name__.endswith("Ranker")

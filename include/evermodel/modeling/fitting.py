@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from evermodel.core.errors import EvermodelError, TrainingError
 from evermodel.data.dtypes import context_frame, feature_frame
-from evermodel.modeling.boosting.libraries import iterations_parameter
-from evermodel.modeling.estimators import build_pipeline, calibrated
+from evermodel.modeling.estimators import build_pipeline, calibrated, iterations_of
 from evermodel.modeling.search import FoldMetrics, Trial, mean_of, search
 from evermodel.modeling.tasks import (
     THRESHOLD,
@@ -170,13 +169,9 @@ class TrainingJob:
     def _measured(self, params: dict[str, Any]) -> Chosen:
         measured = [self._fold(params, fold) for fold in self.folds]
         iterations = measured[-1][1]
-        final = params if iterations is None else {**params, self._iterations_of(params): iterations}
+        name = iterations_of(self.candidate.model_copy(update={"params": params}))
+        final = params if iterations is None or name is None else {**params, name: iterations}
         return Chosen(final, params, [metrics for metrics, _ in measured])
-
-    def _iterations_of(self, params: Mapping[str, Any]) -> str:
-        name = iterations_parameter(self.candidate.estimator, params)
-        assert name is not None
-        return name
 
     def _shipped(self, chosen: Chosen) -> Fitted:
         pipeline = self.ship(chosen.params)
@@ -314,7 +309,7 @@ class Stage:
 
 def can_stop_early(candidate: CandidateSpec) -> bool:
     """Tell whether a candidate's iterations can be chosen afterwards."""
-    return iterations_parameter(candidate.estimator, candidate.params) is not None
+    return iterations_of(candidate) is not None
 
 
 def stops_early(spec: ModelSpec, candidate: CandidateSpec, params: Mapping[str, Any]) -> bool:

@@ -21,6 +21,9 @@ from evermodel.spec.features import NO_OWN_CODE, OwnCode
 if TYPE_CHECKING:
     from evermodel.modeling.tasks import FittedPipeline
 
+NETWORKS = tuple(
+    f"evermodel.modeling.networks.estimators.Network{kind}" for kind in ("Classifier", "Regressor")
+)
 # Classes and functions beside skops' own lists, with the only node type that may name each; all are plain data or pure.
 TRUSTED_TYPES = {
     "collections.OrderedDict": ("DictNode", "TypeNode"),
@@ -29,6 +32,7 @@ TRUSTED_TYPES = {
     ),  # bytes that the library parses
     "evermodel.modeling.boosting.estimators.BoostedRanker": ("ObjectNode",),
     "evermodel.modeling.boosting.estimators.BoostedRegressor": ("ObjectNode",),
+    **dict.fromkeys(NETWORKS, ("ObjectNode",)),  # arrays, and the name of a class that is checked as well
     "evermodel.modeling.user_features.UserFeatures": (
         "ObjectNode",
     ),  # names of columns and of the spec's module
@@ -145,7 +149,7 @@ def checked_names(source: Path | bytes, where: str, own: OwnCode = NO_OWN_CODE) 
             schema = json.loads(stored.read("schema.json"))
         allowed = _allowed(own)
         refused = _refused(schema, allowed)
-        types = [] if refused else skops_io.get_untrusted_types(**given)
+        types = [] if refused else [*skops_io.get_untrusted_types(**given), *_networks(schema)]
     except (
         OSError,
         BadZipFile,
@@ -208,9 +212,25 @@ def _refused(schema: Any, allowed: Mapping[str, tuple[str, ...]]) -> set[str]:
 
 def _takes_content(node: Any) -> bool:
     """Return whether a vectorizer takes texts, not names of files, which whoever asks for a score could choose."""
-    for key in ("content", "content", "input", "content"):
+    return bool(_text(node, "input") == '"content"')
+
+
+def _networks(schema: Any) -> list[str]:
+    """Return the classes of networks that estimators name by a text, and build when they are asked."""
+    found, left = [], [schema]
+    while left:
+        node = left.pop()
+        if isinstance(node, dict) and f"{node.get('__module__')}.{node.get('__class__')}" in NETWORKS:
+            found.append(str(json.loads(_text(node, "network"))))
+        left += node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    return found
+
+
+def _text(node: Any, attribute: str) -> Any:
+    """Return the JSON of an object's attribute; None if it has no such text."""
+    for key in ("content", "content", attribute, "content"):
         node = node.get(key) if isinstance(node, dict) else None
-    return bool(node == '"content"')
+    return node
 
 
 def _skops_io() -> Any:

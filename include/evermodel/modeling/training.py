@@ -15,9 +15,10 @@ import numpy as np
 from evermodel.core.errors import TrainingError
 from evermodel.core.formats import JsonData, json_digest
 from evermodel.core.settings import Settings, trusted_packages
-from evermodel.core.time_limit import run_limited
+from evermodel.core.time_limit import Emit, run_limited
 from evermodel.data.snapshots.snapshot import read_snapshot
-from evermodel.modeling.boosting.libraries import LIBRARIES, distribution_of, iterations_parameter
+from evermodel.modeling.boosting.libraries import LIBRARIES, distribution_of
+from evermodel.modeling.estimators import iterations_of
 from evermodel.modeling.fitting import (
     Fitted,
     TrainingJob,
@@ -28,7 +29,9 @@ from evermodel.modeling.fitting import (
     training_job,
 )
 from evermodel.modeling.model_store import is_ready, log_model, models_of
+from evermodel.modeling.networks.kept_epochs import EpochStore, KeptEpoch, keeping_epochs
 from evermodel.modeling.own_packages import distribution_pin
+from evermodel.modeling.search import Trial
 from evermodel.modeling.tasks import FittedPipeline, primary
 from evermodel.modeling.trials import TrialLog, candidate_run, log_measures
 from evermodel.registry.tags import CHOSEN, TRAINED
@@ -120,7 +123,8 @@ def train_candidate(
     run_id = run.info.run_id
     with ending_run(client, run):
         log_measures(client, run, params=_fixed_params(job))
-        fitted = _fit_limited(client, job, run, key)
+        epochs = EpochStore(settings.lake / "epochs" / spec.name / json_digest([key, snapshot])[:16])
+        fitted = _fit_limited(client, job, run, key, epochs)
         points = log_measures(client, run, params=fitted.params, folds=fitted.folds, metrics=_counts(job))
         example = job.rows.frame.tail(5).reset_index(drop=True)
         answers = _answers(fitted.pipeline, example)
@@ -139,6 +143,7 @@ def train_candidate(
             client, run_id, fitted.pipeline, example, answers, _pins(spec, candidate), points, fitted.threshold,
             next(unused, None), spec.own_code,
         )  # fmt: skip
+        epochs.clear()
     return outcome(model_uri=uri)
 
 
@@ -192,21 +197,29 @@ def _with_chosen(job: TrainingJob, run: Run) -> TrainingJob:
     return TrainingJob(job.spec, known, job.rows, job.as_of)
 
 
-def _fit_limited(client: MlflowClient, job: TrainingJob, run: Run, key: str) -> Fitted:
+def _fit_limited(client: MlflowClient, job: TrainingJob, run: Run, key: str, epochs: EpochStore) -> Fitted:
     spec, candidate = job.spec, job.candidate
     if spec.training.early_stopping and not can_stop_early(candidate):
         _LOG.info(
-            "candidate %s: training.early_stopping applies to boosted trees only, ignored",
+            "candidate %s: training.early_stopping applies to boosted trees and networks only, ignored",
             candidate.name,
         )
-    if candidate.search is None:
-        return run_limited(
-            lambda emit: job.fit(dict(candidate.params)), candidate.time_limit.total_seconds(), _name(job)
-        )
-    log = TrialLog(client, run, key)
-    fitted = run_limited(job.run, candidate.time_limit.total_seconds(), _name(job), log.write)
-    log.close()
-    client.set_tag(run.info.run_id, CHOSEN, json.dumps(fitted.searched))
+    log, known = TrialLog(client, run, key) if candidate.search else None, epochs.read()
+
+    def fit(emit: Emit) -> Fitted:
+        with keeping_epochs(known, emit):
+            return job.run(emit)
+
+    def receive(event: Trial | KeptEpoch) -> None:
+        if isinstance(event, KeptEpoch):
+            epochs.write(event)
+        elif log is not None:
+            log.write(event)
+
+    fitted = run_limited(fit, candidate.time_limit.total_seconds(), _name(job), receive)
+    if log is not None:
+        log.close()
+        client.set_tag(run.info.run_id, CHOSEN, json.dumps(fitted.searched))
     return fitted
 
 
@@ -219,7 +232,7 @@ def _fixed_params(job: TrainingJob) -> dict[str, Any]:
     candidate = job.candidate
     open_names: set[str | None] = set(candidate.search.space) if candidate.search else set()
     if stops_early(job.spec, candidate, candidate.params):
-        open_names.add(iterations_parameter(candidate.estimator, candidate.params))
+        open_names.add(iterations_of(candidate))
     return {name: value for name, value in candidate.params.items() if name not in open_names}
 
 

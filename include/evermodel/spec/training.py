@@ -111,7 +111,7 @@ class TrainingSpec(SpecSection):
     )
     early_stopping: bool = Field(
         False,
-        description="Boosted trees: use the number of iterations that is best on the validation part.",
+        description="Boosted trees and networks: use the number of iterations or epochs that is best on the validation part.",
     )
     calibrate: Literal["sigmoid", "isotonic"] | None = Field(
         None, description="Calibrate probabilities on the validation part."

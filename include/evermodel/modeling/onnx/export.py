@@ -19,6 +19,7 @@ from evermodel.modeling.onnx.boosted import boosted_answers
 from evermodel.modeling.onnx.columns import Columns, column_stage
 from evermodel.modeling.onnx.encoding import Encoding, Exported
 from evermodel.modeling.onnx.graph import NotExportableError
+from evermodel.modeling.onnx.network import network_answers
 
 if TYPE_CHECKING:
     from evermodel.modeling.tasks import FittedPipeline
@@ -54,6 +55,8 @@ def _answered(columns: Columns, estimator: Any) -> tuple[Columns, str]:
         return _calibrated(columns, estimator)
     if kind.startswith("Boosted"):
         return boosted_answers(columns, estimator)
+    if kind.startswith("Network"):
+        return columns, network_answers(columns.graph, columns.matrix, estimator)
     if kind.startswith("HistGradientBoosting"):
         columns, decision = boosting_decision(columns, estimator)
         return columns, linked(columns, decision, estimator)
@@ -75,6 +78,8 @@ def _calibrated(columns: Columns, calibrated: Any) -> tuple[Columns, str]:
         columns, decision = boosting_decision(columns, inner)
     elif kind.startswith("Boosted"):
         columns, decision = boosted_answers(columns, inner)
+    elif kind.startswith("Network"):
+        decision = network_answers(columns.graph, columns.matrix, inner)
     elif kind == "LogisticRegression":
         decision = linear_decision(columns.graph, columns.matrix, inner)
     elif is_forest(inner):
