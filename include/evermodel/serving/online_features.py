@@ -93,38 +93,31 @@ class OnlineFeatures(ServiceThread):
         """
         if not any(value is LOOKED_UP for row in parsed.rows for value in row):
             return parsed
-        plan = self._plan(model, inputs)
         whole = [
             (*r, *c) for r, c in zip(parsed.rows, parsed.context or [()] * len(parsed.rows), strict=True)
         ]
         asked = [
             self._ask(view, [key_text([row[place] for place in places]) for row in whole])
-            for view, places in plan
+            for view, places in self._plan(model, inputs)
         ]
         values = [dict[str, Any]() for _ in parsed.rows]
-        for (view, _), found in zip(plan, await asyncio.gather(*asked), strict=True):
-            for known, of_key in zip(values, found, strict=True):
-                known.update(zip(view.features, of_key, strict=True))
+        for one in asked:
+            for known, of_key in zip(values, await _answer_to(one), strict=True):
+                known.update(zip(one.view.features, of_key, strict=True))
         rows = [_completed(inputs, row, known) for row, known in zip(parsed.rows, values, strict=True)]
         return parsed._replace(rows=rows)
 
-    async def _ask(self, view: _LookedUpView, keys: list[str | None]) -> list[Values]:
+    def _ask(self, view: _LookedUpView, keys: list[str | None]) -> _Asked:
         asked = _Asked(view, keys, Future())
-        try:
-            if view.paused:
-                raise FeatureStoreError(f"the feature store failed within the last {_PAUSE:g} s")
-            with self._wake:
-                self._waiting.append(asked)
-                self._wake.notify()
-            async with asyncio.timeout(_SECONDS):
-                return await asyncio.wrap_future(asked.found)
-        except TimeoutError:
-            view.pause()
-            view.count("away")
-            raise FeatureStoreError(f"the feature store did not answer within {_SECONDS:g} s") from None
-        except FeatureStoreError:
-            view.count("away")
-            raise
+        if view.paused:
+            asked.found.set_exception(
+                FeatureStoreError(f"the feature store failed within the last {_PAUSE:g} s")
+            )
+            return asked
+        with self._wake:
+            self._waiting.append(asked)
+            self._wake.notify()
+        return asked
 
     def _planned(self, model: str, inputs: Inputs) -> list[tuple[_LookedUpView, list[int]]]:
         """Return the views of a version's features, each with the places of its key in a row and its context."""
@@ -232,6 +225,19 @@ class _LookedUpView:
         while now - current <= self._online.oldest:
             yield current
             current -= self._online.every
+
+
+async def _answer_to(asked: _Asked) -> list[Values]:
+    try:
+        async with asyncio.timeout(_SECONDS):
+            return await asyncio.wrap_future(asked.found)
+    except TimeoutError:
+        asked.view.pause()
+        asked.view.count("away")
+        raise FeatureStoreError(f"the feature store did not answer within {_SECONDS:g} s") from None
+    except FeatureStoreError:
+        asked.view.count("away")
+        raise
 
 
 def _answer(store: OnlineStore, view: _LookedUpView, asked: Sequence[_Asked], now: datetime) -> None:
