@@ -14,6 +14,7 @@ from evermodel.registry.tracking import configure_mlflow_process
 NAMES = (
     "validation",
     "drift",
+    "wide",
     "calibration",
     "gate",
     "honesty",

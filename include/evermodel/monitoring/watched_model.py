@@ -12,10 +12,12 @@ from evermodel.core.errors import EmptyWindowError, SourceError
 from evermodel.core.formats import PARQUET_METADATA, require_known_parquet
 from evermodel.core.storage import StoragePath, readable
 from evermodel.data.foreign_log import reference_source
-from evermodel.data.prediction_log import read_log
+from evermodel.data.prediction_log import files_of, log_schema, read_log
 from evermodel.data.sources import read_window
 from evermodel.monitoring.drift.profile import of_version
 from evermodel.monitoring.drift.profiles import Profiles, answers
+from evermodel.monitoring.drift.reference_and_current import ColumnarRows
+from evermodel.monitoring.drift.rows import ParquetRows, RenamedRows
 from evermodel.monitoring.performance.answers import clusters_in, level
 from evermodel.monitoring.performance.baseline import Baseline, rows_file
 from evermodel.monitoring.performance.label_join import WINDOWS_BEFORE, labelled_rows
@@ -86,15 +88,29 @@ def watched_model(spec: ModelSpec, lake: StoragePath, as_of: datetime) -> Monito
             "set it to a period that has predictions",
         )
     if apart is not None and not own:
-        training = _same_hours(spec, read_window(apart, fitted, with_label=False), as_of)
+        training: ColumnarRows = _same_hours(spec, read_window(apart, fitted, with_label=False), as_of)
         based = Window(since or declared.end, (since or declared.end) + length)
         return MonitoredChampion(version, training, fitted, _baseline(spec, lake, version, based, as_of))
-    training = _same_hours(spec, _renamed(spec, read_log(spec, lake, fitted)), as_of)
-    answered = None if own else _by(training, version)
+    training, answered = _reference(spec, lake, fitted, as_of)
     if own and spec.drift.window < _DAY:  # what is known of its first days is of whole days
-        answered = _by(_same_hours(spec, _renamed(spec, read_log(spec, lake, based)), as_of), version)
+        answered = _logged(spec, lake, based, as_of)
+    held_out = None if own and spec.drift.window >= _DAY else _by(answered, version)
     return MonitoredChampion(
-        version, training, fitted, _baseline(spec, lake, version, based, as_of), answered
+        version, training, fitted, _baseline(spec, lake, version, based, as_of), held_out
+    )
+
+
+def _reference(
+    spec: ModelSpec, lake: StoragePath, period: Window, as_of: datetime
+) -> tuple[ColumnarRows, pa.Table]:
+    """Return the reference's rows and its answers; weeks of many columns are read one column at a time."""
+    if spec.drift.window < _DAY:
+        hours = _logged(spec, lake, period, as_of)
+        return hours, hours
+    rows = ParquetRows(files_of(spec, lake, period), period, "event_time", log_schema(spec))
+    few = [*answers(spec), "event_time", "model_version"]
+    return RenamedRows(rows, "event_time", spec.time_column), _renamed(
+        spec, read_log(spec, lake, period, few)
     )
 
 
@@ -163,6 +179,10 @@ def _same_hours(spec: ModelSpec, rows: pa.Table, as_of: datetime) -> pa.Table:
     local = pc.local_timestamp(rows[spec.time_column].cast(pa.timestamp("us", tz=str(zone))))
     past = np.asarray(local.cast(pa.int64())) - start // micro
     return rows.filter(pa.array(past % (_DAY // micro) < length // micro))
+
+
+def _logged(spec: ModelSpec, lake: StoragePath, period: Window, as_of: datetime) -> pa.Table:
+    return _same_hours(spec, _renamed(spec, read_log(spec, lake, period)), as_of)
 
 
 def _renamed(spec: ModelSpec, rows: pa.Table) -> pa.Table:

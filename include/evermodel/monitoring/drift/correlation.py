@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,10 @@ from scipy.special import erfc
 
 _LEAST = 30  # rows with both values, below which a pair is not evaluated
 _CAP = 0.999_9
+_AT_ONCE = 4096  # rows that are multiplied at once
+MOST_PAIRS = (
+    5_000  # those of 100 columns; of more columns the pairs with the strongest correlation in the reference
+)
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class PairChange:
     low, high
         95 % interval of the absolute change.
     p_value
-        Of the test that it has not changed, both sides being samples.
+        Of the test that it has not changed, both sides being samples; times the share of the pairs that were chosen.
     """
 
     first: str
@@ -50,33 +54,43 @@ class Ranked:
     ----------
     ranks
         Rows x columns, centred ranks between -1 and 1 (ties share the middle one); not-a-number if missing.
-    order
-        Rows x columns, the places of the rows of each column in ascending order.
     correlations, rows
         Columns x columns, with the rows that have both values.
     """
 
     ranks: NDArray[np.float64]
-    order: NDArray[np.intp]
     correlations: NDArray[np.float64]
     rows: NDArray[np.float64]
     spreads: dict[tuple[int, int], float] = field(default_factory=dict, compare=False, repr=False)
+    _orders: dict[int, NDArray[np.intp]] = field(default_factory=dict, compare=False, repr=False)
+
+    def order(self, column: int) -> NDArray[np.intp]:
+        """Return the places of the rows of a column in ascending order, found once."""
+        if column not in self._orders:
+            self._orders[column] = np.argsort(self.ranks[:, column], kind="stable")
+        return self._orders[column]
 
 
 def ranked(values: NDArray[np.float64]) -> Ranked:
     """Rank whole rows; each column among its own known values."""
     ranks = np.column_stack([_ranks(column) for column in values.T]) if values.size else values
-    known = ~np.isnan(ranks)
-    filled, mask = np.where(known, ranks, 0.0), known.astype(np.float64)
-    rows = mask.T @ mask
+    rows, sums, squares, products = np.zeros((4, ranks.shape[1], ranks.shape[1]))
+    for start in range(0, len(ranks), _AT_ONCE):
+        some = ranks[start : start + _AT_ONCE]
+        known = ~np.isnan(some)
+        filled, mask = np.where(known, some, 0.0), known.astype(np.float64)
+        rows += mask.T @ mask
+        sums += filled.T @ mask
+        squares += (filled**2).T @ mask
+        products += filled.T @ filled
     least = np.maximum(rows, 1)
-    means = filled.T @ mask / least
-    squares = (filled**2).T @ mask / least - means**2
-    products = filled.T @ filled / least - means * means.T
+    means = sums / least
+    squares = squares / least - means**2
+    products = products / least - means * means.T
     scale = np.sqrt(np.maximum(squares * squares.T, 0))
     with np.errstate(invalid="ignore", divide="ignore"):
         found = np.where(scale > 1e-12, products / scale, np.nan)
-    return Ranked(ranks, np.argsort(ranks, axis=0, kind="stable"), np.clip(found, -1, 1), rows)
+    return Ranked(ranks, np.clip(found, -1, 1), rows)
 
 
 def natural_changes(
@@ -101,25 +115,45 @@ def natural_changes(
     return np.sqrt(squares / np.maximum(counts, 1)), len(parts) / overlap
 
 
-def pair_changes(names: Sequence[str], before: Ranked, now: Ranked, band: float) -> list[PairChange]:
+def pair_changes(
+    names: Sequence[str], before: Ranked, now: Ranked, band: float, most: int = MOST_PAIRS
+) -> tuple[list[PairChange], int]:
     """Compare the correlations of all pairs that both sides can tell, the largest change first.
+
+    Of more than so many pairs those are compared whose correlation is strongest in the reference. As it is a sample, chance
+    has a part in which these are: their p-values are multiplied as if each of the others had been tested, too (Bonferroni).
 
     Parameters
     ----------
     band
         Change from which a pair matters: smaller ones get the variance of normal data, which is cheap.
+
+    Returns
+    -------
+    The changes, and the number of pairs that they were chosen from.
     """
     upper = np.triu(np.ones((len(names), len(names)), dtype=bool), k=1)
-    enough = (before.rows >= _LEAST) & (now.rows >= _LEAST)
-    sure = np.isfinite(before.correlations) & np.isfinite(now.correlations)
-    places = np.argwhere(upper & enough & sure)
-    changes = [_pair(names, before, now, int(i), int(j), band) for i, j in places]
-    return sorted(changes, key=lambda pair: (-pair.change, pair.first, pair.second))
+    places = np.argwhere(upper & _told(before))
+    kept = places
+    if len(places) > most:
+        strength = np.abs(before.correlations[places[:, 0], places[:, 1]])
+        kept = places[np.sort(np.argsort(-strength, kind="stable")[:most])]
+    told, penalty = _told(now), len(places) / max(len(kept), 1)
+    changes = [_pair(names, before, now, int(i), int(j), band) for i, j in kept if told[i, j]]
+    if penalty > 1:
+        changes = [replace(pair, p_value=min(1.0, pair.p_value * penalty)) for pair in changes]
+    ordered = sorted(changes, key=lambda pair: (-pair.change, pair.first, pair.second))
+    return ordered, round(len(changes) * penalty)
 
 
-def significance(before: Ranked, now: Ranked, i: int, j: int) -> float:
+def _told(side: Ranked) -> NDArray[np.bool_]:
+    """Tell which pairs have enough rows for a correlation."""
+    return (side.rows >= _LEAST) & np.isfinite(side.correlations)
+
+
+def significance(before: Ranked, now: Ranked, i: int, j: int, penalty: float) -> float:
     """Return the p-value that the correlation of two columns has not changed, from the rows' own variance."""
-    return _pair([""] * len(before.rows), before, now, i, j, 0.0).p_value
+    return min(1.0, penalty * _pair([""] * len(before.rows), before, now, i, j, 0.0).p_value)
 
 
 def _pair(names: Sequence[str], before: Ranked, now: Ranked, i: int, j: int, band: float) -> PairChange:
@@ -169,7 +203,7 @@ def _side_of(
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     """Return the centred ranks of some rows, and their places in ascending order."""
     places = np.cumsum(rows) - 1
-    order = side.order[:, column]
+    order = side.order(column)
     ranks = side.ranks[rows, column]
     return ranks - ranks.mean(), places[order[rows[order]]]
 

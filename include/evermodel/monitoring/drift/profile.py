@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -54,12 +54,23 @@ class DayProfile:
 
     def joint(self, names: Sequence[str]) -> NDArray[np.float64]:
         """Return the sample of whole rows."""
-        rows = max((len(values) for values in self.together.values()), default=0)
-        unknown = np.full(rows, np.nan)
-        whole = np.column_stack([self.together.get(name, unknown) for name in names] or [unknown])
-        if rows <= MOST_JOINT:
-            return whole
-        return whole[(np.arange(MOST_JOINT) * (rows / MOST_JOINT)).astype(np.intp)]
+        parts = [part for part in self.parts or (self,) if part.together]
+        rows = sum(part.whole_rows for part in parts)
+        places = np.arange(rows) if rows <= MOST_JOINT else np.arange(MOST_JOINT) * (rows / MOST_JOINT)
+        places, start = places.astype(np.intp), 0
+        found = np.full((len(places), max(len(names), 1)), np.nan)
+        for part in parts:
+            first, last = np.searchsorted(places, [start, start + part.whole_rows])
+            for column, name in enumerate(names):
+                if name in part.together:
+                    found[first:last, column] = part.together[name][places[first:last] - start]
+            start += part.whole_rows
+        return found
+
+    @property
+    def whole_rows(self) -> int:
+        """Number of whole rows that were kept of a single part."""
+        return max((len(values) for values in self.together.values()), default=0)
 
     def ranked(self, names: Sequence[str]) -> Ranked:
         """Return the same rows as ranks, made once."""
@@ -154,13 +165,30 @@ def profile(side: ExactRows, names: Sequence[str], most_points: int = MOST_POINT
 def merged(profiles: Sequence[DayProfile]) -> DayProfile:
     """Put the rows of several profiles together."""
     names = dict.fromkeys(name for part in profiles for name in part.samples)
-    columns = dict.fromkeys(name for part in profiles for name in part.together)
-    together = {
-        name: np.concatenate([_whole_rows(part, name) for part in profiles if part.together])
-        for name in columns
-    }
-    samples = {name: _merged_samples(profiles, name) for name in names}
-    return DayProfile(sum(part.rows for part in profiles), samples, together, tuple(profiles))
+    parts = tuple(profiles)
+    return DayProfile(sum(part.rows for part in parts), _Merged(names, parts), {}, parts)
+
+
+@dataclass(frozen=True)
+class _Merged(Mapping[str, Sample]):
+    """Samples of several profiles, put together when one is asked for: all of them would take as much memory again."""
+
+    names: Mapping[str, None]
+    parts: tuple[DayProfile, ...]
+
+    def __getitem__(self, name: str) -> Sample:
+        if name not in self.names:
+            raise KeyError(name)
+        return _merged_samples(self.parts, name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
 
 
 def thinned(sample: Sample, most_points: int = MOST_POINTS) -> Sample:
@@ -183,11 +211,6 @@ def _commonest(sample: CategoricalSample) -> CategoricalSample:
     kept = dict(ordered[:MOST_CATEGORIES])
     kept[REST] = kept.get(REST, 0) + sum(count for _, count in ordered[MOST_CATEGORIES:])
     return CategoricalSample(kept, sample.missing)
-
-
-def _whole_rows(part: DayProfile, name: str) -> NDArray[np.float64]:
-    rows = max(len(values) for values in part.together.values())
-    return part.together.get(name, np.full(rows, np.nan))
 
 
 def _merged_samples(profiles: Sequence[DayProfile], name: str) -> Sample:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, timedelta
 from functools import cached_property
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _RECIPE = "1"  # changes when profiles are made differently, so that old ones are made again
 _KEPT_DAYS = 32
 _FINGERPRINT = b"evermodel.fingerprint"
+_GROUP = 50  # columns that are in memory at once
 
 
 @dataclass
@@ -163,7 +164,8 @@ def _save(made: DayProfile, file: StoragePath, fingerprint: str) -> None:
     ]
     schema = pa.schema(columns, metadata={_FINGERPRINT: fingerprint.encode()})
     with replacing(file) as draft:
-        pq.write_table(pa.Table.from_pylist(rows, schema=schema), draft, compression="zstd")
+        table = pa.Table.from_pylist(rows, schema=schema)
+        pq.write_table(table, draft, compression="zstd", row_group_size=_GROUP)
 
 
 def _row(name: str, sample: Sample, made: DayProfile) -> dict[str, object]:
@@ -179,18 +181,69 @@ def _row(name: str, sample: Sample, made: DayProfile) -> dict[str, object]:
 
 
 def _load(file: StoragePath, fingerprint: str) -> DayProfile | None:
-    """Read a profile; None if there is none, or one of other rows, or a damaged one."""
+    """Open a profile; None if there is none, or one of other rows, or a damaged one."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        table = pq.ParquetFile(readable(file)).read()
+        parquet = pq.ParquetFile(readable(file))
+        if (parquet.metadata.metadata or {}).get(_FINGERPRINT) != fingerprint.encode():
+            return None
+        heads = [
+            parquet.read_row_group(group, columns=["column", "rows", "together"])
+            for group in range(parquet.num_row_groups)
+        ]
+        groups = {str(name): group for group, head in enumerate(heads) for name in head["column"].to_pylist()}
+        samples = _StoredSamples(file, groups)
+        if samples:  # the only group of most models: damage shows here
+            samples.group(0)
     except (OSError, pa.ArrowException):
         return None
-    if (table.schema.metadata or {}).get(_FINGERPRINT) != fingerprint.encode():
-        return None
+    together = {
+        str(name): _floats(cell)
+        for head in heads
+        for name, cell in zip(head["column"].to_pylist(), head["together"], strict=True)
+        if cell.is_valid
+    }
+    return DayProfile(heads[0]["rows"][0].as_py() if samples else 0.0, samples, together)
+
+
+@dataclass(frozen=True)
+class _StoredSamples(Mapping[str, Sample]):
+    """The columns of a stored profile, read a group at a time: weeks of a thousand columns are gigabytes."""
+
+    file: StoragePath
+    groups: Mapping[str, int]
+    _kept: dict[int, dict[str, Sample]] = field(default_factory=dict, compare=False, repr=False)
+
+    def __getitem__(self, name: str) -> Sample:
+        return self.group(self.groups[name])[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.groups)
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.groups
+
+    def group(self, number: int) -> dict[str, Sample]:
+        """Return the columns of one group; two of them are kept, as columns are compared two at a time."""
+        import pyarrow.parquet as pq
+
+        found = self._kept.get(number)
+        if found is None:
+            columns = ["column", "missing", "values", "categories", "weights"]
+            found = _samples(pq.ParquetFile(readable(self.file)).read_row_group(number, columns=columns))
+            for old in list(self._kept)[:-1]:
+                self._kept.pop(old, None)
+            self._kept[number] = found
+        return found
+
+
+def _samples(table: pa.Table) -> dict[str, Sample]:
     samples: dict[str, Sample] = {}
-    together = {}
     for place, name in enumerate(map(str, table["column"].to_pylist())):
         missing = table["missing"][place].as_py()
         weights = _floats(table["weights"][place])
@@ -199,9 +252,7 @@ def _load(file: StoragePath, fingerprint: str) -> DayProfile | None:
         else:
             names = table["categories"][place].as_py()
             samples[name] = CategoricalSample(dict(zip(names, weights.tolist(), strict=True)), missing)
-        if table["together"][place].is_valid:
-            together[name] = _floats(table["together"][place])
-    return DayProfile(table["rows"][0].as_py() if table.num_rows else 0.0, samples, together)
+    return samples
 
 
 def _floats(cell: pa.ListScalar[Any]) -> np.ndarray:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from threading import local
 from typing import TYPE_CHECKING, Any
 
 from evermodel.core.errors import SourceError
@@ -25,6 +26,17 @@ if TYPE_CHECKING:
 
 _BLOCK_ROWS = 2**20
 _SMALL_VALUES = 2_000_000  # 16 MB
+_MOST_OPEN = 64
+
+
+class _Readers(local):
+    """The open files of each thread; nothing of them goes with rows that are pickled."""
+
+    def __init__(self) -> None:
+        self.kept: dict[Path, pq.ParquetFile] = {}
+
+    def __reduce__(self) -> tuple[type[_Readers], tuple[()]]:
+        return _Readers, ()
 
 
 @dataclass(frozen=True)
@@ -49,6 +61,7 @@ class ParquetRows:
 
     _nulls: dict[str, int] = field(default_factory=dict, compare=False, repr=False)
     _tables: dict[tuple[str, int], pa.Table] = field(default_factory=dict, compare=False, repr=False)
+    _readers: _Readers = field(default_factory=lambda: _Readers(), compare=False, repr=False)
 
     @cached_property
     def num_rows(self) -> int:
@@ -104,8 +117,8 @@ class ParquetRows:
     def _read(self, name: str, block: _Block) -> pa.ChunkedArray[Any]:
         import pyarrow as pa
 
-        _, footer, groups = block
-        if self.schema is not None and name not in footer.schema.to_arrow_schema().names:
+        file, footer, groups = block
+        if self.schema is not None and name not in self._names[file]:
             kind = self.schema.field(name).type
             text = pa.dictionary(pa.int32(), kind) if pa.types.is_string(kind) else kind
             rows = sum(footer.row_group(group).num_rows for group in groups)
@@ -123,23 +136,34 @@ class ParquetRows:
         return self._tables[key]
 
     def _columns(self, block: _Block, names: list[str]) -> pa.Table:
-        import pyarrow.parquet as pq
-
-        file, footer, groups = block
-        # Text stays the codes that the file holds: they are counted in a tenth of the time.
-        ranges = [] if isinstance(file, Path) else [column_ranges(footer, name, groups) for name in names]
-        opened = readable(file, [span for spans in ranges for span in spans])
-        with (
-            _named(file),
-            pq.ParquetFile(opened, metadata=footer, read_dictionary=names, memory_map=True) as parquet,
-        ):
-            return parquet.read_row_groups(groups, columns=names)
+        with _named(block[0]):
+            return self._reader(block, names).read_row_groups(block[2], columns=names)
 
     @cached_property
     def _small(self) -> bool:
         """Whether the columns are read at once, because opening files takes most of the time."""
         values = sum(footer.num_rows * footer.num_columns for footer in self._footers)
         return values <= _SMALL_VALUES
+
+    def _reader(self, block: _Block, names: list[str]) -> pq.ParquetFile:
+        """Open a file; a local one once for each thread, because of many columns that takes longer than to read one."""
+        import pyarrow.parquet as pq
+
+        file, footer, groups = block
+
+        def opened(place: Any) -> pq.ParquetFile:
+            # Text stays the codes that the file holds: they are counted in a tenth of the time.
+            return pq.ParquetFile(place, metadata=footer, read_dictionary=list(self._names[file]))
+
+        if not isinstance(file, Path):
+            ranges = [column_ranges(footer, name, groups) for name in names]
+            return opened(readable(file, [span for spans in ranges for span in spans]))
+        kept = self._readers.kept
+        if file not in kept:
+            if len(kept) >= _MOST_OPEN:
+                kept.clear()
+            kept[file] = opened(file)
+        return kept[file]
 
     @cached_property
     def _footers(self) -> list[pq.FileMetaData]:
@@ -152,6 +176,12 @@ class ParquetRows:
                 footers.append(pq.read_metadata(readable(file)))
             require_known_parquet(footers[-1].metadata, file)
         return footers
+
+    @cached_property
+    def _names(self) -> dict[StoragePath, frozenset[str]]:
+        """The columns of each file."""
+        pairs = zip(self.files, self._footers, strict=True)
+        return {file: frozenset(footer.schema.to_arrow_schema().names) for file, footer in pairs}
 
     @cached_property
     def _blocks(self) -> list[_Block]:
@@ -192,6 +222,33 @@ def _named(file: StoragePath) -> Iterator[None]:
         raise SourceError(
             f"{file} cannot be read: {error}", "score its day again, which replaces it, or restore the file"
         ) from error
+
+
+@dataclass(frozen=True)
+class RenamedRows:
+    """Rows with one column under another name."""
+
+    rows: ParquetRows
+    old: str
+    new: str
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows."""
+        return self.rows.num_rows
+
+    @property
+    def column_names(self) -> list[str]:
+        """Names of the columns."""
+        return [self.new if name == self.old else name for name in self.rows.column_names]
+
+    def __getitem__(self, name: str) -> pa.ChunkedArray[Any]:
+        """Read one column."""
+        return self.rows[self.old if name == self.new else name]
+
+    def pieces(self, name: str) -> Iterator[pa.Array[Any]]:
+        """Read one column, piece by piece."""
+        return self.rows.pieces(self.old if name == self.new else name)
 
 
 def null_count(rows: ColumnarRows, name: str) -> int:

@@ -105,14 +105,14 @@ def correlations(
     days: int,
     effects_alone: bool = False,
 ) -> Iterator[DriftTest]:
-    """Compare the rank correlations of all pairs of columns.
+    """Compare the rank correlations of pairs of columns.
 
     All pairs together take as much of the false-alarm rate as one test of each column.
     """
     band = spec.drift.correlation
     sides = before.ranked(names), now.ranked(names)
-    pairs = pair_changes(names, *sides, math.inf if effects_alone else band.warning)
-    rate = spec.drift.false_alarm_rate / max(len(pairs), 1)
+    pairs, chosen_from = pair_changes(names, *sides, math.inf if effects_alone else band.warning)
+    rate = spec.drift.false_alarm_rate / max(chosen_from, 1)
     natural = cache(partial(before.natural_changes, names, days))
     places = {name: place for place, name in enumerate(names)}
     for pair in pairs:
@@ -131,7 +131,7 @@ def correlations(
         )
         two = places[pair.first], places[pair.second]
         rule, weight = partial(_of_pair, natural, *two, rate), len(names) / len(pairs)
-        exact = partial(significance, *sides, *two) if effects_alone else None
+        exact = partial(significance, *sides, *two, chosen_from / len(pairs)) if effects_alone else None
         yield DriftTest(drift, band.critical, weight, rule=rule, significance=exact)
 
 
